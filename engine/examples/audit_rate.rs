@@ -1,10 +1,11 @@
-//! How long it takes to verify, replay and export a journal on disk.
+//! Measures how long it takes to verify, replay and export a journal on disk.
 //!
 //! ```sh
 //! cargo run --release -p vsiflow-engine --example audit_rate -- [EVENTS]
 //! ```
 //!
-//! Writes runs of nine steps until there are EVENTS events (100,000), then takes each once.
+//! Writes runs of nine steps until there are EVENTS events (default 100,000), then measures each
+//! operation once.
 
 use std::{error::Error, time::Instant};
 
@@ -46,7 +47,7 @@ fn graph() -> Graph {
     }
 }
 
-/// The events of a run's batches: those of the entity, and those of the run.
+/// The events of each of a run's batches: first the entity's, then the run's.
 fn run_of(entity: &EntityId, run: RunId) -> Vec<(Vec<EventKind>, Vec<EventKind>)> {
     let (workflow, generation, result) = (Name::of("provision_vsi"), 1, RunResult::Succeeded);
     let desired = EventKind::Desired {

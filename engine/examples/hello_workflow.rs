@@ -37,7 +37,7 @@ use vsiflow_engine::{
 
 type Answer<T> = Result<T, Box<dyn Error>>;
 
-/// Where the greeting is, as both steps get it.
+/// The parameters of both steps: where the greeting file is.
 #[derive(Serialize, Deserialize)]
 struct Params {
     file: PathBuf,
@@ -45,7 +45,7 @@ struct Params {
 
 struct WriteGreeting;
 
-/// A crash in the middle leaves an empty or a half-written file; the next attempt writes it anew.
+/// A crash in the middle leaves an empty or half-written file; the next attempt rewrites it.
 #[async_trait]
 impl Step for WriteGreeting {
     const NAME: &'static str = "write_greeting";
@@ -90,12 +90,12 @@ impl Step for ReadAloud {
     }
 }
 
-/// The class says what the engine does next: here it tries again, with a growing delay.
+/// The failure class decides what the engine does next: here it retries, with a growing delay.
 fn failed(error: &std::io::Error) -> Failure {
     Failure::new(FailureClass::Transient, "HELLO1", error.to_string())
 }
 
-/// write_greeting → read_aloud.
+/// The workflow `write_greeting` → `read_aloud`.
 struct Hello;
 
 impl Workflows for Hello {
@@ -150,7 +150,7 @@ async fn open(state: &StateDir, journal: Arc<DiskJournal>) -> Answer<Engine> {
     Ok(Engine::open(parts).await?)
 }
 
-/// Submits the desired state, which may be there already, and waits until it is reached.
+/// Submits the desired state, unless the journal already has it, and waits until it is reached.
 async fn work(dir: &Path) -> Answer<()> {
     let state = StateDir::open(dir.join("state"))?;
     let journal = Arc::new(state.journal().await?);
@@ -223,7 +223,7 @@ fn worker(dir: &Path) -> Answer<Child> {
         .spawn()?)
 }
 
-/// Shows what the worker prints, up to this line and no further.
+/// Prints the worker's output up to the line that starts with `stop`.
 fn show_until(worker: &mut Child, stop: &str) -> Answer<()> {
     let output = worker.stdout.take().ok_or("the worker has no output")?;
     for line in BufReader::new(output).lines() {

@@ -1,8 +1,8 @@
-//! A copy of all that a state directory holds, in one stream, and a state directory out of one.
+//! Writes a backup of a whole state directory as one stream, and restores one.
 //!
-//! A backup is an audit export (see [`crate::audit`]) between a first line that says what it is
-//! and the secrets, which no export has; the last line counts them, so that a backup that was cut
-//! off is known:
+//! A backup is an audit export (see [`crate::audit`]) between a first line that identifies the
+//! backup and the secrets, which no export has. The last line counts the secrets, so a truncated
+//! backup is detected:
 //!
 //! ```text
 //! {"kind":"backup","schema":1,"incarnation":1,"writtenBy":"0.1.0"}
@@ -11,16 +11,16 @@
 //! {"kind":"end","secrets":1}
 //! ```
 //!
-//! What the journal lacks (events that are missing, a lost blob, an event that cannot be decoded) has
-//! lines of its own in the export, so that a restore says it, too.
+//! What the journal lacks (missing events, a lost blob, an event that cannot be decoded) has its
+//! own lines in the export, so a restore reports it as well.
 //!
-//! It is consistent though the engine continues meanwhile: the journal is read up to a batch, blobs
-//! never change, and secrets come last, so that each one that the journal names is there unless it
-//! was erased since. Whoever can read a backup can read the secrets: encrypt it.
+//! A backup is consistent although the engine continues: the journal is read up to a batch, blobs
+//! never change, and secrets come last. So each secret that the journal names is included unless it
+//! was erased since. Anyone who can read a backup can read the secrets: encrypt it.
 //!
-//! What was restored is an older copy of what it was taken from, which may have continued. So it is
-//! another incarnation and observes only, until somebody who knows says that it is the one. From
-//! then on the marks on the hosts keep it from destroying what it does not know of.
+//! A restored state directory is an older copy; the original may have continued. So it becomes
+//! another incarnation and only observes until an operator confirms it. After that, the marks on
+//! the hosts keep it from destroying objects that it does not know.
 
 mod lines;
 mod restore;
@@ -38,32 +38,32 @@ use crate::{
     secret::{SecretError, Secrets},
 };
 
-/// What a backup is made of.
+/// The parts of a backup.
 #[derive(Clone, Copy)]
 pub struct Backup<'a> {
     /// The journal with its blobs.
     pub audit: Audit<'a>,
     /// The secrets.
     pub secrets: &'a dyn Secrets,
-    /// Which incarnation of the journal this is.
+    /// The incarnation of the journal.
     pub incarnation: u32,
 }
 
-/// What a backup holds.
+/// The contents of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackedUp {
     /// How many events.
     pub events: u64,
     /// How many secrets.
     pub secrets: u64,
-    /// What it lacks of what the journal once held: such a backup is taken all the same.
+    /// What the backup lacks of what the journal once held. Such a backup is written nevertheless.
     pub lacks: Omissions,
-    /// The head of the journal in it.
+    /// The audit anchor of the journal in it.
     pub head: AuditAnchor,
 }
 
 impl Backup<'_> {
-    /// Writes the backup. One that was not written to its end is taken by no restore.
+    /// Writes the backup. No restore accepts an incomplete one.
     ///
     /// # Errors
     /// As for [`Audit::export`]; also when a secret cannot be read.
@@ -93,7 +93,7 @@ impl Backup<'_> {
         for id in self.secrets.ids().await.map_err(failed)? {
             match self.secrets.get(&id).await {
                 Ok(secret) => line(out, &SecretLine::new(&id, &secret)).await?,
-                // Erased since it was listed.
+                // The secret was erased after it was listed.
                 Err(SecretError::Missing(_)) => continue,
                 Err(error) => return Err(failed(error)),
             }

@@ -1,7 +1,7 @@
-//! Payloads too long for an event: files beside the journal, named by their content.
+//! Blobs: payloads too long for an event, stored beside the journal and named by their content.
 //!
-//! A blob is durable before the event that names it can be written, so that no event ever points
-//! at nothing. One that no event came to name is harmless, and the next equal payload uses it.
+//! A blob is durable before the event that names it can be written, so no event ever names a
+//! missing blob. A blob without an event is harmless, and the next equal payload uses it.
 
 mod dir;
 mod memory;
@@ -19,18 +19,19 @@ use crate::{
 /// A store of blobs.
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
-    /// Keeps `bytes` as a blob, however short they are; durable when it returns.
+    /// Stores `bytes` as a blob, however short they are; durable when it returns.
     ///
-    /// Cancel safety: dropping the future may leave the blob behind, never a part under its name.
+    /// Cancel safety: dropping the future may leave the blob behind, but never a part of it under
+    /// its name.
     ///
     /// # Errors
     /// When the store cannot be written.
     async fn put_blob(&self, bytes: &[u8]) -> Result<Payload, JournalError>;
 
-    /// The blob of that hash and length, both checked.
+    /// The blob with that hash and length; both are checked.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] when it is missing or not what it was, otherwise when the store
+    /// [`JournalError::Damaged`] when the blob is missing or changed, otherwise when the store
     /// cannot be read.
     async fn get_blob(&self, hash: Hash, len: u64) -> Result<Vec<u8>, JournalError>;
 
@@ -45,7 +46,7 @@ pub trait Blobs: Send + Sync + 'static {
         self.put_blob(bytes).await
     }
 
-    /// The bytes of a payload, wherever they are.
+    /// The bytes of a payload, inline or from a blob.
     ///
     /// # Errors
     /// As for [`Blobs::get_blob`].

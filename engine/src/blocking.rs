@@ -1,8 +1,8 @@
-//! Work that blocks, kept off the runtime's threads.
+//! Runs blocking work outside the runtime's threads.
 
 use crate::journal::JournalError;
 
-/// Does `work` on a thread made for blocking.
+/// Runs `work` on one of the runtime's threads for blocking work.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {

@@ -1,7 +1,7 @@
-//! Positions within a step that outlive the process: the latest value by run and node.
+//! Checkpoints: positions within a step that survive the process, the latest one per run and node.
 //!
-//! They are no part of history: a value is overwritten by the next, so they live in a store of
-//! their own. They are hints: a step checks them against the world before it believes them.
+//! They are not part of the history: each value overwrites the previous one, so they have their own
+//! store. They are hints: a step compares them with the host before it uses them.
 
 mod file_checkpoints;
 mod memory;
@@ -19,27 +19,27 @@ use crate::{
 /// A store of checkpoints.
 #[async_trait]
 pub trait Checkpoints: Send + Sync + 'static {
-    /// Keeps `value` for the node; durable when it returns. A value is at most [`RECORD_MAX`]
+    /// Stores `value` for the node; durable when it returns. A value has at most [`RECORD_MAX`]
     /// bytes.
     ///
     /// # Errors
     /// [`JournalError::TooLong`] for a longer value, otherwise when the store cannot be written.
     async fn put(&self, run: RunId, node: &Name, value: Vec<u8>) -> Result<(), JournalError>;
 
-    /// The newest value kept for the node.
+    /// The newest value stored for the node.
     ///
     /// # Errors
     /// When the store cannot be read.
     async fn get(&self, run: RunId, node: &Name) -> Result<Option<Vec<u8>>, JournalError>;
 
-    /// Forgets everything kept for the run.
+    /// Deletes all values of the run.
     ///
     /// # Errors
     /// When the store cannot be written.
     async fn forget(&self, run: RunId) -> Result<(), JournalError>;
 }
 
-/// Whoever needs more than a position has a blob for it.
+/// A step that has to store more than a position uses a blob.
 fn check(run: RunId, value: &[u8]) -> Result<(), JournalError> {
     if value.len() <= RECORD_MAX {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Time as the engine sees it.
+//! The engine's clocks.
 
 use std::{
     sync::OnceLock,
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::model::Timestamp;
 
-/// A wall clock to write down, and a monotonic one to wait by.
+/// A wall clock for timestamps, and a monotonic clock for waiting.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock. It may jump.
@@ -23,7 +23,7 @@ pub trait Clock: Send + Sync + 'static {
     async fn sleep(&self, duration: Duration);
 }
 
-/// The machine's clocks. Under a paused tokio clock its waits are virtual.
+/// The machine's clocks. If tokio's clock is paused, waits are virtual.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

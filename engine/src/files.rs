@@ -1,7 +1,7 @@
-//! Files that are there after a power cut.
+//! File operations whose results survive a power cut.
 //!
-//! A file is durable once it and the folder that names it were synced; each function here returns
-//! only then, but for [`put`]. All of them block: call them off the runtime.
+//! A file is durable once it and its folder were synced. Each function here, except [`put`],
+//! returns only then. All of them block: do not call them on the runtime's threads.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -10,12 +10,12 @@ use std::{
     path::Path,
 };
 
-/// Makes what a folder names durable.
+/// Makes the entries of a folder durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Makes the folder that names `path` durable.
+/// Makes the entry of `path` in its folder durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
@@ -23,7 +23,7 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a folder only its owner may enter, and those above it, where they are missing.
+/// Creates a folder that only its owner may enter, and its missing parents.
 pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -47,25 +47,25 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Puts a file in the place of what `path` names, so that a reader finds the old content or the
-/// new, never a part. `temporary` stands in the same folder and is gone afterwards.
+/// Replaces the file at `path`, so that a reader finds either the old content or the new, never a
+/// part. `temporary` must be in the same folder; afterwards it no longer exists.
 pub(crate) fn replace(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
     put(path, temporary, bytes)?;
     sync_parent(path)
 }
 
-/// The same but for the folder, which is the caller's to sync: for many files at once.
+/// The same without syncing the folder, which is up to the caller: for many files in one folder.
 pub(crate) fn put(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
     let moved = fill_new(temporary, bytes).and_then(|()| std::fs::rename(temporary, path));
     if let Err(e) = moved {
-        // What is left of it is of no use; the error that matters is the first one.
+        // The rest of the temporary file is useless; the first error is the one that matters.
         let _ = std::fs::remove_file(temporary);
         return Err(e);
     }
     Ok(())
 }
 
-/// Creates a file or overwrites it in its place; a crash in the middle leaves a part.
+/// Creates a file or overwrites it in place; a crash in the middle leaves a partial file.
 pub(crate) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fill(OpenOptions::new().create(true).truncate(true), path, bytes)?;
     sync_parent(path)

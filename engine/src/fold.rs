@@ -1,6 +1,6 @@
-//! What the events of a journal come to, as states say it, to be held against them.
+//! Folds records into states, to compare them with stored states.
 //!
-//! It is derived from records alone: whoever keeps states in another way is judged by it.
+//! The fold uses records only, so it can check any other way of storing states.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -12,18 +12,17 @@ use crate::{
     model::{EntityId, EntityState, Event, EventKind, Hash, RunId, RunState, StreamId, Timestamp},
 };
 
-/// Every stream as far as it was folded.
+/// The states of every stream so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fold {
     entities: BTreeMap<EntityId, Folded<EntityState>>,
     runs: BTreeMap<RunId, Folded<RunState>>,
     own: Option<(u64, Hash)>,
-    /// Streams with an event that cannot be decoded, or that cannot follow: what they come to is
-    /// not known.
+    /// Streams with an event that cannot be decoded or cannot follow, so their state is unknown.
     unreadable: BTreeSet<StreamId>,
 }
 
-/// What is known of a stream before its next record.
+/// The position of a stream before its next record.
 struct FoldPosition {
     next_seq: u64,
     first: Offset,
@@ -52,7 +51,7 @@ impl FoldPosition {
 }
 
 impl Fold {
-    /// One that goes on from states.
+    /// A fold that continues from states.
     pub(crate) fn of(states: &States) -> Self {
         let mut fold = Self::default();
         for state in states.streams.clone() {
@@ -65,8 +64,8 @@ impl Fold {
         fold
     }
 
-    /// Takes in the next record of a stream. One that cannot be decoded or cannot follow makes its
-    /// own stream unreadable.
+    /// Folds the next record of a stream. A record that cannot be decoded or cannot follow makes
+    /// its stream unreadable.
     ///
     /// # Errors
     /// For a record that a newer version wrote.
@@ -116,7 +115,8 @@ impl Fold {
         }
     }
 
-    /// What states say otherwise, stream by stream. Runs that are over may be left out of them.
+    /// The differences between these states and the folded ones, stream by stream. Runs that ended
+    /// may be absent from `states`.
     pub(crate) fn differences(&self, states: &States) -> Vec<(StreamId, String)> {
         let mut found = Vec::new();
         let mut named = HashSet::new();
@@ -136,7 +136,7 @@ impl Fold {
         found
     }
 
-    /// The streams that have to be among states.
+    /// The streams that any complete set of states must contain.
     fn missing_streams(&self) -> impl Iterator<Item = StreamId> {
         let entities = self.entities.keys().cloned().map(StreamId::Entity);
         let runs = self
@@ -169,7 +169,7 @@ impl Fold {
         Some(what)
     }
 
-    /// The entity without the runs that are over and that `found` has forgotten.
+    /// The entity without those ended runs that `found` no longer lists.
     fn left(&self, own: &Folded<EntityState>, found: &EntityState) -> Folded<EntityState> {
         let mut own = own.clone();
         if own.state.runs != found.runs {
@@ -187,7 +187,7 @@ impl Fold {
 
 const UNKNOWN: &str = "no event tells of it";
 
-/// An entity with its next event; none where that cannot follow.
+/// An entity after its next event; `None` if the event cannot follow.
 fn entity_after(
     folded: Option<&Folded<EntityState>>,
     record: &Record,
@@ -204,7 +204,7 @@ fn entity_after(
     (record.seq == place.next_seq).then(|| place.after(state, record, changed))
 }
 
-/// Whether the entity's state gets another name.
+/// Whether the event changes the name of the entity's state.
 fn is_other_state(before: &EntityState, event: &Event) -> bool {
     match &event.kind {
         EventKind::StateChanged { state, .. } => {
@@ -214,7 +214,7 @@ fn is_other_state(before: &EntityState, event: &Event) -> bool {
     }
 }
 
-/// A run with its next event; none where that cannot follow.
+/// A run after its next event; `None` if the event cannot follow.
 fn run_after(folded: Option<&Folded<RunState>>, record: &Record) -> Option<Folded<RunState>> {
     let place = FoldPosition::of(folded, record);
     let mut state = folded.map_or_else(Arc::default, |folded| folded.state.clone());
@@ -222,7 +222,7 @@ fn run_after(folded: Option<&Folded<RunState>>, record: &Record) -> Option<Folde
     (record.seq == place.next_seq).then(|| place.after(state, record, record.event.at))
 }
 
-/// What of it is not what its events say.
+/// Describes in which parts the found state differs from the folded one.
 fn differs<T: PartialEq>(own: &Folded<T>, found: &Folded<T>) -> Option<String> {
     let parts = [
         ("its state", own.state == found.state),

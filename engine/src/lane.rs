@@ -1,30 +1,33 @@
-//! Lanes: what many runs share, and what may be out of reach for all of them at once (a host).
+//! Lanes: a resource that many runs share, such as a host, and that may stop answering for all of
+//! them.
 //!
-//! While a lane is out of reach nothing in it is attempted again by itself: one probe a lane looks,
-//! with growing delays, and once it answers everything that waited continues at once. So a dead host
-//! costs one small question now and then, however many wait for it, and delays nobody else.
+//! While a lane does not answer, no step in it is attempted again automatically. One probe per lane
+//! checks with growing delays, and once the lane answers all waiting steps continue immediately. So
+//! a dead host costs one small request now and then, however many steps wait for it, and delays no
+//! other host.
 
 use async_trait::async_trait;
 
 use crate::model::{Failure, Text};
 
-/// Who knows whether a lane is in reach.
+/// Probes lanes and knows which failures mean that a lane does not answer.
 #[async_trait]
 pub trait Lanes: Send + Sync + 'static {
-    /// Whether the failure says that nothing can be done in its lane just now, whatever it be.
+    /// Whether the failure means that no work at all is possible in its lane now.
     fn is_down(&self, failure: &Failure) -> bool;
 
-    /// Looks whether the lane answers. It has a deadline of its own. Cancel safe.
+    /// Checks whether the lane answers. Has its own deadline. Cancel safe.
     ///
     /// # Errors
-    /// What keeps it from answering.
+    /// Why the lane does not answer.
     async fn probe(&self, lane: &Text) -> Result<(), Failure>;
 
-    /// Is told when a lane goes out of reach, why it still is, and when it is back.
+    /// Called when a lane stops answering, with the reason each time it still does not, and when it
+    /// answers again.
     fn note(&self, lane: &Text, down: Option<&Failure>);
 }
 
-/// Lanes that are always in reach: every failure is its node's own.
+/// Lanes that always answer: every failure concerns only its own node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlwaysUp;
 

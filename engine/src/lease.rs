@@ -1,18 +1,18 @@
-//! A lease: the right to act, for as long as somebody else may not take it over.
+//! A lease: the right to act, valid until a known time unless it is renewed.
 //!
 //! An engine in lease mode asks a third party (in Kubernetes, a `Lease` object) for the right to
-//! act, and asks again long before it ends. It may be stopped at any instant (`SIGSTOP`, a frozen
-//! machine, a suspended laptop) and continue much later, when a successor acts already. Therefore the
-//! lease is asked immediately before whatever others could see: before a batch is written, before
-//! each call of a port, and before each write to a connection.
+//! act, and renews it long before it ends. The process may be stopped at any instant (`SIGSTOP`, a
+//! frozen machine, a suspended laptop) and continue much later, when a successor already acts.
+//! Therefore the lease is checked immediately before anything that others could see: before a batch
+//! is written, before each call of a port, and before each write to a connection.
 //!
-//! It is measured with `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody
-//! sets, and from the moment *before* the renewal was asked for. **Once past it stays past**: a
-//! process that was woken must not renew what a successor may have had in between.
+//! Its time is measured with `CLOCK_BOOTTIME`, which continues while the machine sleeps and cannot
+//! be set. It counts from the moment *before* the renewal was requested. **Once expired, a lease
+//! remains expired**: a process that wakes up must not renew what a successor may have held since.
 //!
-//! What remains is the time between a look at the lease and the one system call after it, which
-//! no program can close by itself. A successor therefore waits for the lease and the longest
-//! control call, and looks at a host before it acts.
+//! What remains is the time between the check and the next system call, which no program can close
+//! on its own. Therefore a successor waits for the lease and the longest control call, and observes
+//! a host before it acts.
 
 use std::{
     sync::{
@@ -25,12 +25,12 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 
-/// A moment of `CLOCK_BOOTTIME`: time since the machine started, sleep included.
+/// A moment of `CLOCK_BOOTTIME`: the time since the machine started, including sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootInstant(Duration);
 
 impl BootInstant {
-    /// This moment.
+    /// The current moment.
     pub fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
@@ -47,27 +47,27 @@ impl BootInstant {
     }
 }
 
-/// The lease is past: somebody else may act by now.
+/// The lease has expired: another process may be acting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lease has expired: another process may be acting for this state directory")]
 pub struct LeaseLost;
 
-/// The right to act. Shared by all that act.
+/// The right to act. Shared by all parts of the process that act.
 #[derive(Debug)]
 pub struct Lease {
-    /// None: without an end.
+    /// When the lease ends; `None` if it does not end.
     until: watch::Sender<Option<BootInstant>>,
     lost: AtomicBool,
     now: fn() -> BootInstant,
 }
 
 impl Lease {
-    /// A lease without an end, for an engine that nobody succeeds while it lives.
+    /// A lease without an end, for an engine that has no successor while it lives.
     pub fn endless() -> Arc<Self> {
         Self::with_clock(None, BootInstant::now)
     }
 
-    /// A lease that was asked for at `requested` and granted for `lasts`.
+    /// A lease that was requested at `requested` and granted for `lasts`.
     pub fn new(requested: BootInstant, lasts: Duration) -> Arc<Self> {
         Self::with_clock(Some(requested.plus(lasts)), BootInstant::now)
     }
@@ -80,13 +80,14 @@ impl Lease {
         })
     }
 
-    /// Takes in that a renewal that was asked for at `requested` was granted for `lasts`.
+    /// Extends the lease by a renewal that was requested at `requested` and granted for `lasts`.
     ///
     /// # Errors
-    /// When the lease was past by then: the grant counts for nothing, and the process has to end.
+    /// When the lease had expired by then: the grant is void, and the process has to end.
     pub fn renew(&self, requested: BootInstant, lasts: Duration) -> Result<(), LeaseLost> {
         self.check()?;
-        // Stopped here, the new end is past as well: it is counted from before the look.
+        // If the process is stopped here, the new end also passes: it counts from before the
+        // request.
         let until = Some(requested.plus(lasts));
         self.until.send_if_modified(|held| {
             let later = held.is_some() && *held < until;
@@ -98,10 +99,10 @@ impl Lease {
         self.check()
     }
 
-    /// Whether the right to act is there now.
+    /// Checks that the lease is valid now.
     ///
     /// # Errors
-    /// When it is past; from then on always.
+    /// When the lease has expired; after that always.
     pub fn check(&self) -> Result<(), LeaseLost> {
         match self.left() {
             None => Ok(()),
@@ -110,7 +111,7 @@ impl Lease {
         }
     }
 
-    /// How long the right lasts; none where it has no end.
+    /// How long the lease still lasts; `None` if it has no end.
     pub fn left(&self) -> Option<Duration> {
         let until = (*self.until.borrow())?;
         if self.lost.load(Ordering::Acquire) {
@@ -123,13 +124,13 @@ impl Lease {
         Some(left)
     }
 
-    /// Gives the right up, so that a successor need not wait.
+    /// Gives the lease up, so that a successor need not wait.
     pub fn give_up(&self) {
         self.lost.store(true, Ordering::Release);
         self.until.send_modify(|_| {});
     }
 
-    /// Waits until the lease is past; for ever where it has no end. Cancel safe.
+    /// Waits until the lease ends; pending forever if it has no end. Cancel safe.
     pub async fn ended(&self) {
         let mut renewed = self.until.subscribe();
         loop {

@@ -1,8 +1,8 @@
 //! The durable engine: it records desired state and every outcome, and resumes after any crash.
 //!
-//! A request or an outcome becomes an [`model::Event`], the event is appended to the
+//! A request or an outcome becomes an [`model::Event`]. The event is appended to the
 //! [`journal::Journal`], the states are folded from it ([`model::RunState::apply`]), and
-//! [`model::decide`] says what comes next.
+//! [`model::decide`] decides what comes next.
 //!
 //! ```
 //! use vsiflow_engine::{
@@ -39,10 +39,10 @@
 //! # }
 //! ```
 //!
-//! `examples/hello_workflow.rs` is a whole workflow that is killed and resumes.
+//! `examples/hello_workflow.rs` is a complete workflow that is killed and resumes.
 //!
-//! What this crate never does: it knows no virtual server, no libvirt and no Kubernetes; its pure
-//! core ([`model`]) does no input or output, reads no clock and draws no random number.
+//! This crate knows nothing of virtual servers, libvirt or Kubernetes. Its pure core ([`model`])
+//! does no input or output, reads no clock and draws no random number.
 //!
 //! Guarantees:
 //! - What [`journal::Journal::append`] acknowledged is durable and in one total order.

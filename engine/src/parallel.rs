@@ -1,18 +1,18 @@
-//! Work that several threads share.
+//! Shares work among several threads.
 
 use std::{num::NonZero, panic::resume_unwind, thread};
 
-/// The most threads that share a piece of work.
+/// The most threads for one piece of work.
 const THREADS: usize = 4;
 
-/// Does `work` in this thread and, where the machine has more processors than one, in others at the
-/// same time, `most` in all; what each came to. What is to be done they take from one another.
-/// Blocks.
+/// Runs `work` in this thread and, if the machine has several processors, in others at the same
+/// time, at most `most` in all. Returns the result of each. `work` itself must distribute the items
+/// among its calls. Blocks.
 pub(crate) fn share<T: Send>(most: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = threads.min(THREADS).min(most);
     thread::scope(|scope| {
-        // Where there is no other thread this one does more.
+        // If no other thread can be started, this one does all the work.
         let others = (1..threads).filter_map(|_| {
             let other = thread::Builder::new().name("shared-work".to_owned());
             other.spawn_scoped(scope, &work).ok()

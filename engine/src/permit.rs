@@ -1,4 +1,4 @@
-//! What has to be so before a store writes: a lease that is held, and room on the disk.
+//! The permit that a store needs before it writes: a valid lease, and room on the disk.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::{journal::JournalError, lease::Lease, room::Room};
 
-/// Asked by the threads that write. Clones belong to one store and are closed together.
+/// Checked by the threads that write. Clones belong to one store and are closed together.
 #[derive(Clone)]
 pub(crate) struct Permit {
     room: Arc<Room>,
@@ -24,17 +24,17 @@ impl Permit {
         }
     }
 
-    /// For stores outside a state directory.
+    /// Always permits: for stores outside a state directory.
     pub(crate) fn always() -> Self {
         Self::new(Room::boundless(), Lease::endless())
     }
 
-    /// The same for another store, which is closed for itself.
+    /// A permit for another store, which is closed separately.
     pub(crate) fn for_another(&self) -> Self {
         Self::new(Arc::clone(&self.room), Arc::clone(&self.lease))
     }
 
-    /// Before an event becomes durable.
+    /// Checks that an event may become durable now.
     ///
     /// # Errors
     /// [`JournalError::LeaseLost`].
@@ -42,10 +42,10 @@ impl Permit {
         self.lease.check().map_err(|_| JournalError::LeaseLost)
     }
 
-    /// Before a file may get longer; waits until there is room. Blocks.
+    /// Call it before a file may grow; waits until there is room. Blocks.
     ///
     /// # Errors
-    /// When the store is closed meanwhile.
+    /// When the store is closed while it waits.
     pub(crate) fn to_grow(&self) -> Result<(), JournalError> {
         self.room.wait(&self.closing)
     }
@@ -55,12 +55,12 @@ impl Permit {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Tells that no room could be set aside for the log, or that it could again.
+    /// Notes that no room could be reserved for the log, or that it could be again.
     pub(crate) fn log_is_short(&self, short: bool) {
         self.room.log_is_short(short);
     }
 
-    /// Lets the store wait no more, since it is being closed.
+    /// Stops the store from waiting for room, because it is being closed.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! The steps this binary knows, by name.
+//! The registry of the steps that this binary has, by name.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,11 +10,11 @@ use crate::{
     step::{Done, Observed, Step, StepContext},
 };
 
-/// A step whose parameters and output are bytes of JSON.
+/// A step whose parameters and output are JSON bytes.
 #[async_trait]
 pub(crate) trait AnyStep: Send + Sync {
     fn version(&self) -> u16;
-    /// Observes and, where there is work to do, calls `intend` and then acts.
+    /// Observes and, if there is work to do, calls `intend` and then acts.
     async fn attempt(
         &self,
         cx: &StepContext,
@@ -26,7 +26,7 @@ pub(crate) trait AnyStep: Send + Sync {
 /// Makes durable that the step is about to act.
 pub(crate) type Intend<'a> = BoxFuture<'a, Result<(), Failure>>;
 
-/// The steps this binary knows.
+/// The steps that this binary has.
 #[derive(Clone, Default)]
 pub struct Registry {
     steps: BTreeMap<Name, Arc<dyn AnyStep>>,
@@ -39,7 +39,7 @@ impl Registry {
         self
     }
 
-    /// The step of that name, if this binary can read parameters of that version.
+    /// The step with that name, if this binary can read parameters of that version.
     pub(crate) fn find(&self, step: &Name, version: u16) -> Result<Arc<dyn AnyStep>, Failure> {
         match self.steps.get(step) {
             Some(known) if version <= known.version() => Ok(known.clone()),

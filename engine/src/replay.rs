@@ -1,12 +1,12 @@
-//! Holds a journal against the pure core: could every event follow what came before it?
+//! Replays a journal with the pure core: could every event follow the events before it?
 //!
-//! [`Replay`] folds the events of a journal, batch by batch, and checks at every prefix of every
-//! stream that what was recorded next is what [`decide`](crate::model::decide) and
-//! [`decide_entity`](crate::model::decide_entity) called for there.
-//! It judges what the engine makes by itself (starts and skips of steps, ends and openings of
-//! runs, cancels by a newer desired state); what people ask for and how attempts end only has to fit.
+//! [`Replay`] folds the events of a journal, batch by batch. At every prefix of every stream it
+//! checks that the next recorded event is one that [`decide`](crate::model::decide) and
+//! [`decide_entity`](crate::model::decide_entity) decided there. It checks what the engine does
+//! automatically (starts and skips of steps, starts and ends of runs, cancels by a newer desired
+//! state). Requests of users and results of attempts only have to be possible.
 //!
-//! It reads records and nothing else: no clock, no step, no host. It never drives anything.
+//! It reads only records: no clock, no step, no host. It never drives anything.
 
 mod rules;
 mod start;
@@ -25,18 +25,18 @@ use crate::{
 
 use self::{rules::Round, start::Start, state_check::CheckedStates};
 
-/// The first event that the pure core does not allow where it stands.
+/// The first event that the pure core does not allow at its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deviation {
     /// Its stream.
     pub stream: StreamId,
-    /// Its place in the stream.
+    /// Its sequence in the stream.
     pub seq: u64,
-    /// Its place in the journal.
+    /// Its offset in the journal.
     pub offset: Offset,
-    /// What could have stood there.
+    /// The events that would have been allowed.
     pub expected: String,
-    /// What stands there.
+    /// The event that is there.
     pub found: String,
 }
 
@@ -56,42 +56,42 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// What a journal tells, counted.
+/// Counts of what a journal contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Events.
     pub events: u64,
-    /// The offset of the base that it began at, since events before it are missing; 0 where it
-    /// began with the journal.
+    /// The offset of the base from which the replay began because earlier events are missing; 0 if
+    /// it began with the journal.
     pub began: Offset,
     /// Durable batches.
     pub batches: u64,
     /// Entities.
     pub entities: u64,
-    /// Entities whose newest desired state is not reached.
+    /// Entities whose newest desired state has not been reached.
     pub unsettled: u64,
-    /// Runs that ended, by how.
+    /// Runs that succeeded.
     pub succeeded: u64,
     /// Runs that failed.
     pub failed: u64,
     /// Runs that were cancelled.
     pub cancelled: u64,
-    /// Runs that a newer desired state took the place of.
+    /// Runs that a newer desired state superseded.
     pub superseded: u64,
     /// Runs that are open.
     pub open: u64,
 }
 
-/// States of an index or a base that are not what the events come to.
+/// A state in an index or a base that differs from the state of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateMismatch {
     /// The stream.
     pub stream: StreamId,
     /// The offset that the states are as of.
     pub as_of: Offset,
-    /// Whether they are a base's, and not the index's.
+    /// Whether it is in a base, not in the index.
     pub in_base: bool,
-    /// What is wrong with them.
+    /// The difference.
     pub what: String,
 }
 
@@ -108,27 +108,27 @@ impl fmt::Display for StateMismatch {
     }
 }
 
-/// Why a replay ended before the journal did.
+/// Why a replay stopped early.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The journal cannot be read, or is not what was written.
+    /// The journal cannot be read, or differs from what was written.
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// An event that the pure core does not allow.
     #[error("{0}")]
     Deviation(Deviation),
-    /// The index or a base does not say what the events come to.
+    /// A state in the index or a base differs from the state of its events.
     #[error("{0}")]
     StateMismatch(StateMismatch),
 }
 
-/// Folds the journal: all of it or, where events are missing, what follows the first base after
-/// them. With `verify` it also holds every event the engine made against what was decided, and
-/// the index and every base against what the events come to.
+/// Folds the whole journal or, if events are missing, the events after the first base that follows
+/// them. With `verify` it also checks every event of the engine against the pure core's decision,
+/// and the index and every base against the states of the events.
 ///
 /// # Errors
-/// The first deviation, or the first batch that cannot be read; where events are missing and no
-/// base stands for them, [`ReplayError::Audit`].
+/// The first deviation, or the first batch that cannot be read. If events are missing and no base
+/// covers them, [`ReplayError::Audit`].
 pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summary, ReplayError> {
     let start = Start::of(journal).await?;
     let mut held = if verify {
@@ -154,13 +154,13 @@ pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summar
     Ok(replay.summary())
 }
 
-/// Folds the events and holds the states that the journal has against them: those of its index
-/// and those of each base. Runs that the index has forgotten are none the worse, if they ended; a
-/// stream with an event that cannot be understood is passed over.
+/// Folds the events and compares the resulting states with those in the journal's index and in each
+/// base. The index may have forgotten runs that ended. A stream with an event that cannot be
+/// understood is skipped.
 ///
 /// # Errors
-/// [`ReplayError::StateMismatch`] for the first state that is not what its events come to; otherwise
-/// as for [`replay`].
+/// [`ReplayError::StateMismatch`] for the first state that differs from the state of its events;
+/// otherwise as for [`replay`].
 pub async fn hold_states(journal: &dyn ChainedJournal) -> Result<(), ReplayError> {
     let start = Start::of(journal).await?;
     let mut held = CheckedStates::by(journal, &start).await?;
@@ -173,7 +173,7 @@ pub async fn hold_states(journal: &dyn ChainedJournal) -> Result<(), ReplayError
     held.end()
 }
 
-/// Every stream as far as it was folded.
+/// A replay in progress: the states of every stream so far.
 #[derive(Debug, Default)]
 pub struct Replay {
     verify: bool,
@@ -184,7 +184,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// A replay from the journal's beginning on.
+    /// A replay from the beginning of the journal.
     pub fn new(verify: bool) -> Self {
         Self {
             verify,
@@ -192,10 +192,10 @@ impl Replay {
         }
     }
 
-    /// Folds one durable batch, in the order of its offsets.
+    /// Folds one durable batch; its records are in the order of their offsets.
     ///
     /// # Errors
-    /// The first event that cannot stand where it does.
+    /// The first event that is not allowed at its place.
     pub fn batch(&mut self, records: &[Record]) -> Result<(), Deviation> {
         let mut round = self.verify.then(|| Round::before(self, records));
         for (at, record) in records.iter().enumerate() {
@@ -213,7 +213,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Continues from the states of a base. What was decided before it is not known here.
+    /// Continues from the states of a base. Decisions before the base are unknown here.
     fn take_over(&mut self, states: &States) {
         self.counted.began = states.as_of;
         for state in &states.streams {
@@ -274,7 +274,7 @@ impl Replay {
         *counted = counted.saturating_add(1);
     }
 
-    /// What was folded so far.
+    /// The counts so far.
     pub fn summary(&self) -> Summary {
         let unsettled = self.entities.values().filter(|state| !state.is_settled());
         Summary {

@@ -1,24 +1,27 @@
-//! Room on the disk that holds a state directory, and what is done when it gets scarce.
+//! Watches the free space of the disk that holds a state directory, and reacts when it gets scarce.
 //!
-//! A disk that is full in the middle of a write ends the journal for this process. So nothing is
-//! begun that might not be recorded, and what is under way can be:
+//! If the disk becomes full in the middle of a write, the journal fails for this process. So the
+//! engine starts nothing that it might not be able to record, and reserves space for work in
+//! progress:
 //!
-//! | free | level | what happens |
+//! | free space | level | reaction |
 //! |---|---|---|
 //! | the watermark or more | [`Level::Plenty`] | everything |
-//! | less | [`Level::Low`] | no new run is opened; open runs go on |
-//! | less than a reserve | [`Level::Full`] | the ballast, a file that was set aside for this, is removed. What is under way ends and is recorded; no step is started and no desired state is taken |
-//! | less than the reserve again | [`Level::Full`] | writing waits |
+//! | less | [`Level::Low`] | no new run is opened; open runs continue |
+//! | less than a reserve | [`Level::Full`] | the ballast is deleted; only work in progress continues |
+//! | less than the reserve again | [`Level::Full`] | writes wait |
 //!
-//! Once there is room for the watermark and the ballast, the ballast is made again and everything
-//! continues by itself. A second, small ballast is kept until somebody opens the state directory
-//! on a disk that is full all the same, so that it can be looked at.
+//! The ballast is a file whose space lets work in progress end and be recorded. Until it exists
+//! again no step is started and no desired state is accepted. Once there is room for the watermark
+//! and the ballast, the ballast is written again and everything continues automatically. A second,
+//! small ballast is deleted only when the state directory is opened on a full disk, because opening
+//! writes the index.
 //!
-//! The disk is looked at before each write of the journal and the checkpoints, and now and then
-//! by the engine. Somebody else may still take the last bytes between a look and the write after
-//! it; then the journal fails as it does when a disk breaks, and the next start reads again.
+//! The disk is measured before each write of the journal and the checkpoints, and periodically by
+//! the engine. Another program may still use the last bytes between a measurement and the next
+//! write. Then the journal fails as it does when a disk breaks, and the next start reads it again.
 //!
-//! What it never does: it removes nothing but its own ballast, and refuses no write: it delays.
+//! This module deletes nothing except its own ballast, and never refuses a write: it delays it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -42,20 +45,20 @@ use crate::{
     model::{Failure, FailureClass},
 };
 
-/// The file that is set aside for what is under way.
+/// The file that reserves space for work in progress.
 const BALLAST: &str = "ballast";
-/// The file that is set aside so that a state directory on a full disk can be opened: the index
-/// writes when it is opened.
-const LAST: &str = "ballast.last";
-/// How often a write that waits for room looks again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The file that reserves space for opening a state directory on a full disk: the index writes when
+/// it is opened.
+const OPENING_BALLAST: &str = "ballast.last";
+/// How often a write that waits for room measures again.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 const MIB: u64 = 1024 * 1024;
 
-/// What has to be free for a write beside the log, in bytes.
-const A_WRITE: u64 = 4 * MIB;
+/// Bytes that must be free for a write outside the log.
+const WRITE_MIN: u64 = 4 * MIB;
 
-/// What is kept for opening, in bytes: what the index and its copy aside take at first.
+/// Bytes reserved for opening: what the index and its copy need at first.
 const TO_OPEN: u64 = 5 * MIB;
 
 /// How much room there is.
@@ -65,18 +68,18 @@ pub enum Level {
     Plenty,
     /// Below the watermark: no new run is opened.
     Low,
-    /// The ballast was given up: nothing is started until there is room again.
+    /// The ballast was deleted: nothing is started until there is room again.
     Full,
 }
 
-/// What was seen when the disk was looked at.
+/// The result of one measurement of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskReading {
-    /// How much room that is.
+    /// The level.
     pub level: Level,
     /// Free bytes.
     pub free: u64,
-    /// Free bytes from which on everything continues.
+    /// Free bytes that are needed for everything to continue.
     pub required: u64,
 }
 
@@ -87,7 +90,7 @@ impl std::fmt::Display for DiskReading {
     }
 }
 
-/// A disk's size and what is free of it for this user, in bytes.
+/// A disk's size and the bytes that are free for this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Space {
     total: u64,
@@ -95,7 +98,7 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// Of `total` bytes, `free` are free.
+    /// A disk of `total` bytes, of which `free` are free.
     pub(crate) fn of(total: u64, free: u64) -> Self {
         Self { total, free }
     }
@@ -103,14 +106,14 @@ impl Space {
 
 type SpaceProbe = Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>;
 
-/// The room of one state directory. Shared by all that write there.
+/// The room of one state directory. Shared by everything that writes there.
 pub struct Room {
     dir: PathBuf,
     look: Option<SpaceProbe>,
-    /// Whether the ballast is this process's to make and give up.
+    /// Whether this process may write and delete the ballast.
     keeps_ballast: bool,
     seen: watch::Sender<DiskReading>,
-    /// No room could be set aside for the log.
+    /// Whether space could not be reserved for the log.
     log_is_short: AtomicBool,
 }
 
@@ -131,7 +134,7 @@ struct RoomBounds {
 }
 
 impl RoomBounds {
-    /// Shares of the disk, within what a journal can do with.
+    /// Shares of the disk's size, limited to what a journal needs.
     fn of(total: u64) -> Self {
         let share = |part: u64, least: u64, most: u64| {
             let share = total.checked_div(part).unwrap_or_default();
@@ -144,7 +147,7 @@ impl RoomBounds {
         }
     }
 
-    /// What has to be free before the ballast is made again.
+    /// Bytes that must be free before the ballast is written again.
     fn to_refill(self, has_last: bool) -> u64 {
         let last = if has_last { 0 } else { TO_OPEN };
         let ballast = self.ballast.saturating_add(last);
@@ -153,7 +156,7 @@ impl RoomBounds {
 }
 
 impl Room {
-    /// Room without an end, for stores that are not in a state directory.
+    /// Unlimited room, for stores that are not in a state directory.
     pub fn boundless() -> Arc<Self> {
         Arc::new(Self::new(PathBuf::new(), None))
     }
@@ -173,21 +176,20 @@ impl Room {
         }
     }
 
-    /// Tells that no room could be set aside for the log, or that it could again: what is under
-    /// way ends in the room that it has left.
+    /// Notes that no space could be reserved for the log, or that it could be again. Work in
+    /// progress ends in the space that the log still has.
     pub(crate) fn log_is_short(&self, short: bool) {
         if self.log_is_short.swap(short, Ordering::AcqRel) != short {
             self.measure();
         }
     }
 
-    /// The room of the state directory `dir`: sets the ballast aside where there is room for it.
-    /// Blocks.
+    /// The room of the state directory `dir`; writes the ballast if there is room for it. Blocks.
     pub(crate) fn open(dir: &Path) -> Arc<Self> {
         Self::open_with(dir, Arc::new(space))
     }
 
-    /// The room of a state directory that is only looked at: its ballast stays as it is. Blocks.
+    /// The room of a state directory that is only read: its ballast is not changed. Blocks.
     pub(crate) fn seen_from_outside(dir: &Path) -> Arc<Self> {
         let mut room = Self::new(dir.to_owned(), Some(Arc::new(space)));
         room.keeps_ballast = false;
@@ -197,24 +199,24 @@ impl Room {
 
     pub(crate) fn open_with(dir: &Path, look: SpaceProbe) -> Arc<Self> {
         let room = Self::new(dir.to_owned(), Some(look));
-        if room.measure().free < TO_OPEN && room.dir.join(LAST).exists() {
-            room.give_up(LAST);
+        if room.measure().free < TO_OPEN && room.dir.join(OPENING_BALLAST).exists() {
+            room.give_up(OPENING_BALLAST);
             room.measure();
         }
         Arc::new(room)
     }
 
-    /// Whether it has no end.
+    /// Whether the room is unlimited.
     pub fn is_boundless(&self) -> bool {
         self.look.is_none()
     }
 
-    /// What was seen last.
+    /// The last measurement.
     pub fn seen(&self) -> DiskReading {
         *self.seen.borrow()
     }
 
-    /// Why nothing new is taken on now, if so.
+    /// The failure for new work if the disk is full.
     pub(crate) fn full(&self) -> Option<Failure> {
         let seen = self.seen();
         (seen.level == Level::Full).then(|| {
@@ -225,13 +227,13 @@ impl Room {
         })
     }
 
-    /// Follows what is seen.
+    /// Subscribes to the measurements.
     pub fn follow(&self) -> watch::Receiver<DiskReading> {
         self.seen.subscribe()
     }
 
-    /// Looks at the disk now; gives the ballast up, or makes it again, where that is due. A disk
-    /// that does not answer is taken to be as it was. Blocks.
+    /// Measures the disk now, and deletes or rewrites the ballast if necessary. If the disk does
+    /// not answer, the last measurement remains valid. Blocks.
     pub fn measure(&self) -> DiskReading {
         let Some(look) = &self.look else {
             return self.seen();
@@ -248,10 +250,10 @@ impl Room {
     fn judge(&self, space: Space, look: &SpaceProbe) -> DiskReading {
         let bounds = RoomBounds::of(space.total);
         let mut free = space.free;
-        let to_refill = bounds.to_refill(self.dir.join(LAST).exists());
+        let to_refill = bounds.to_refill(self.dir.join(OPENING_BALLAST).exists());
         let mut has_ballast = self.dir.join(BALLAST).exists();
         if !has_ballast && free >= to_refill && self.keeps_ballast {
-            self.set_aside(LAST, TO_OPEN);
+            self.set_aside(OPENING_BALLAST, TO_OPEN);
             has_ballast = self.set_aside(BALLAST, bounds.ballast);
             free = look(&self.dir).map_or(free, |refreshed| refreshed.free);
         }
@@ -260,7 +262,7 @@ impl Room {
             has_ballast = false;
             free = look(&self.dir).map_or(free, |refreshed| refreshed.free);
         }
-        // Where there is room and none of it can be set aside, there is room all the same.
+        // If there is free space but none of it can be reserved, the space still counts.
         let has_room = has_ballast || free >= to_refill;
         let (level, required) = match has_room && !self.log_is_short.load(Ordering::Acquire) {
             false => (Level::Full, to_refill),
@@ -287,29 +289,29 @@ impl Room {
         now
     }
 
-    /// Waits until a write fits; returns at once where one does. Blocks.
+    /// Waits until a write fits; returns immediately if it does. Blocks.
     ///
     /// # Errors
-    /// When it is `closing` and there is no room.
+    /// When `closing` is set and there is no room.
     pub(crate) fn wait(&self, closing: &AtomicBool) -> Result<(), JournalError> {
         if self.look.is_none() {
             return Ok(());
         }
         loop {
             let seen = self.measure();
-            if seen.level != Level::Full || seen.free >= A_WRITE {
+            if seen.level != Level::Full || seen.free >= WRITE_MIN {
                 return Ok(());
             }
             if closing.load(Ordering::Acquire) {
                 let why = format!("{seen}");
                 return Err(JournalError::Storage(why));
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(RETRY_DELAY);
         }
     }
 
-    /// Whether that file is there now. One that is cut short by a kill or a full disk gives
-    /// less than was meant, which the next look sees.
+    /// Reserves the file; returns whether that succeeded. A file cut short by a kill or a full disk
+    /// frees less space later, which the next measurement shows.
     fn set_aside(&self, name: &str, size: u64) -> bool {
         let set = allocate(&self.dir.join(name), size);
         if let Err(error) = &set {
@@ -321,14 +323,15 @@ impl Room {
 
     fn give_up(&self, name: &str) {
         let removed = std::fs::remove_file(self.dir.join(name));
-        // Only space on the disk is of use, and that comes with the folder's sync at the latest.
+        // The point is the free space on the disk, which is available after the folder's sync at
+        // the latest.
         if let Err(error) = removed.and_then(|()| files::sync_dir(&self.dir)) {
             tracing::warn!(%error, "reserved space cannot be released");
         }
     }
 }
 
-/// A file whose room is really taken, not only promised.
+/// Creates a file whose blocks are really allocated, not only promised.
 fn allocate(path: &Path, size: u64) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let file = options
@@ -345,7 +348,7 @@ fn allocate(path: &Path, size: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Writes what no file system can make smaller.
+/// Writes random bytes, which no file system can compress.
 fn fill(mut file: &File, size: u64) -> io::Result<()> {
     let mut noise = StdRng::seed_from_u64(size);
     let mut piece = vec![0; 64 << 10];

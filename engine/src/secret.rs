@@ -1,6 +1,6 @@
-//! Secrets at rest: keys, contracts and tokens, kept apart from everything else.
+//! The secret store: keys, contracts and tokens, separate from all other data.
 //!
-//! Events name a secret by a random id and never hold it. A secret is erased with its last user.
+//! Events name a secret by its ID and never contain it. A secret is erased with its last user.
 
 mod dir;
 mod memory;
@@ -17,12 +17,12 @@ use zeroize::Zeroizing;
 
 use crate::model::Name;
 
-/// Bytes that nobody may see: wiped from memory when dropped, never printed, never serialised.
+/// Secret bytes: wiped from memory when dropped, never printed, never serialised.
 #[derive(Clone, Default)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes the bytes in. Copies that the caller keeps are the caller's to wipe.
+    /// Takes the bytes. The caller wipes its own copies.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
@@ -32,7 +32,7 @@ impl Secret {
         &self.0
     }
 
-    /// The bytes as text, where they are UTF-8.
+    /// The bytes as text, if they are UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -50,16 +50,16 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Why a secret could not be kept, found or erased.
+/// Why a secret could not be stored, found or erased.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// There is no secret of that id, or no longer.
+    /// There is no secret with that ID, or no longer.
     #[error("the secret {0} does not exist")]
     Missing(Name),
     /// The store cannot be read or written.
     #[error("the secret store cannot be read or written: {0}")]
     Storage(String),
-    /// The key that secrets are sealed with is missing, or another one.
+    /// The key that secrets are sealed with is missing, or it is a wrong one.
     #[error("{0}")]
     Key(String),
 }
@@ -67,34 +67,34 @@ pub enum SecretError {
 /// A store of secrets.
 #[async_trait]
 pub trait Secrets: Send + Sync + 'static {
-    /// Keeps a secret; durable when it returns, where the store is. The id is 128 bits in
-    /// hexadecimal, random where secrets are stored, and tells nothing about it.
+    /// Stores a secret; durable when it returns, if the store is durable. The ID is 128 bits in
+    /// hexadecimal, random if secrets are stored, and reveals nothing about the secret.
     ///
-    /// Cancel safety: dropping the future may leave a secret that nobody can name.
+    /// Cancel safety: dropping the future may leave a secret whose ID is unknown.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
     async fn put(&self, secret: Secret) -> Result<Name, SecretError>;
 
-    /// The secret of that id.
+    /// The secret with that ID.
     ///
     /// # Errors
     /// [`SecretError::Missing`] or [`SecretError::Storage`].
     async fn get(&self, id: &Name) -> Result<Secret, SecretError>;
 
-    /// Erases a secret for good; erasing it again is harmless.
+    /// Erases a secret permanently; erasing it again is harmless.
     ///
     /// # Errors
-    /// [`SecretError::Storage`]: it may then still be there; erase it again.
+    /// [`SecretError::Storage`]: the secret may still exist; erase it again.
     async fn erase(&self, id: &Name) -> Result<(), SecretError>;
 
-    /// The ids of all secrets that are kept.
+    /// The IDs of all stored secrets.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
     async fn ids(&self) -> Result<Vec<Name>, SecretError>;
 
-    /// Whether a secret of that id is kept, which costs no list of all.
+    /// Whether a secret with that ID is stored; cheaper than listing all.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
@@ -102,28 +102,27 @@ pub trait Secrets: Send + Sync + 'static {
         Ok(self.ids().await?.contains(id))
     }
 
-    /// Whether the secret of that id is this very one. A store that had only forgotten it holds it
-    /// again.
+    /// Whether `secret` is the one with that ID. A store that no longer had it holds it again
+    /// afterwards.
     ///
     /// # Errors
-    /// As for [`Secrets::get`], where that cannot be told.
+    /// As for [`Secrets::get`], if that cannot be determined.
     async fn recognise(&self, id: &Name, secret: &Secret) -> Result<bool, SecretError> {
         Ok(self.get(id).await?.expose() == secret.expose())
     }
 
-    /// Keeps a secret under the id that it had before it was lost, as in a journal that was made
-    /// of an export; durable when it returns, where the store is.
+    /// Stores a secret under its former ID after it was lost, as in a journal rebuilt from an
+    /// export; durable when it returns, if the store is durable.
     ///
     /// # Errors
-    /// [`SecretError::Storage`], also when there is one of that id; [`SecretError::Missing`] where
-    /// ids follow from secrets.
+    /// [`SecretError::Storage`], also when a secret with that ID exists; [`SecretError::Missing`]
+    /// if the store derives IDs from secrets.
     async fn put_back(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
         drop(secret);
         Err(SecretError::Missing(id.clone()))
     }
 
-    /// Everything that is to be had elsewhere now, instead of what was before: for a store that
-    /// keeps nothing itself.
+    /// Replaces all secrets that come from elsewhere: for a store that stores nothing itself.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
@@ -137,7 +136,8 @@ fn random_id() -> Name {
     Name::of(&format!("{:032x}", rand::random::<u128>()))
 }
 
-/// Whether a name may be one of [`random_id`]'s; others, such as `..`, must not reach a path.
+/// Whether a name has the form of [`random_id`]; other names, such as `..`, must not be used in a
+/// path.
 fn is_id(name: &Name) -> bool {
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     name.as_str().len() == 32 && name.as_str().bytes().all(hex)

@@ -1,20 +1,20 @@
-//! The folder everything is kept in: who may use it, which format it has, where its parts are.
+//! The state directory: the folder that holds all data; its lock, its format and its parts.
 //!
 //! ```text
-//! LOCK          held by the one process that uses the folder; says who that is
-//! FORMAT        the folder's format and the journal's identity, written last when it is made
+//! LOCK          held by the one process that uses the folder; names that process
+//! FORMAT        the folder's format and the journal's identity, written last when it is created
 //! log/          the events
 //! archive/      old segments of the log, compressed
-//! index/        what the events come to; made of the log
+//! index/        the states of the log's events; can be rebuilt from the log
 //! checkpoints/  positions within steps
 //! blobs/        payloads too long for an event
 //! secrets/      keys, contracts, tokens
 //! damaged/      damaged files that a repair replaced
-//! ballast       room set aside, given up when the disk is full
+//! ballast       reserved space, deleted when the disk is full
 //! ```
 //!
-//! Opening a folder that exists changes nothing but `LOCK`; only a folder that is missing or empty
-//! is ever made into a state directory.
+//! Opening an existing state directory changes nothing except `LOCK`. Only a folder that is missing
+//! or empty becomes a new state directory.
 
 mod error;
 mod file_system;
@@ -52,29 +52,29 @@ const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
 const LOG: &str = "log";
 const INDEX: &str = "index";
-/// Room for the log's next segment.
+/// Space reserved for the log's next segment.
 const SPARE: &str = "segment.next";
 const CHECKPOINTS: &str = "checkpoints";
 const BLOBS: &str = "blobs";
 const SECRETS: &str = "secrets";
 
-/// A state directory that this process alone uses, for as long as this value lives.
+/// A state directory that only this process uses, as long as this value lives.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
     format: Format,
-    /// None where nothing can be written and none was there.
+    /// `None` if the folder is read-only and has no lock file.
     lock: Option<Lock>,
     room: Arc<Room>,
     lease: Arc<Lease>,
 }
 
 impl StateDir {
-    /// Opens the state directory at `path`, or makes one where there is nothing. Blocks for as
-    /// long as a few syncs take.
+    /// Opens the state directory at `path`, or creates one if the folder is missing or empty.
+    /// Blocks for as long as a few syncs take.
     ///
     /// # Errors
-    /// See [`StateDirError`]; nothing was changed then.
+    /// See [`StateDirError`]; nothing was changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
         let path = path.as_ref();
         let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
@@ -88,8 +88,8 @@ impl StateDir {
         }
     }
 
-    /// The same, also on a file system that lies on another machine: whoever calls this answers
-    /// for its locks and syncs.
+    /// The same, also on a file system of another machine: the caller is responsible for its locks
+    /// and syncs.
     ///
     /// # Errors
     /// As for [`StateDir::open`].
@@ -111,8 +111,8 @@ impl StateDir {
         })
     }
 
-    /// Opens a state directory that is there to be looked at: nothing in it is written, but for
-    /// who has it where that can be. So it opens on a disk that is full or read-only, too. Blocks.
+    /// Opens an existing state directory to read it. Writes nothing, except to `LOCK` if that is
+    /// possible. So it also opens on a full or read-only disk. Blocks.
     ///
     /// # Errors
     /// See [`StateDirError`].
@@ -128,7 +128,7 @@ impl StateDir {
         }
     }
 
-    /// The same, also on a file system that lies on another machine.
+    /// The same, also on a file system of another machine.
     ///
     /// # Errors
     /// As for [`StateDir::open_to_read`].
@@ -147,8 +147,8 @@ impl StateDir {
         })
     }
 
-    /// Tells whoever finds the state directory in use what to wait for, or that there is nothing
-    /// any more. Blocks for as long as a short write takes.
+    /// Writes into `LOCK` what this process is doing, for processes that find the state directory
+    /// in use; `None` clears it. Blocks for as long as a short write takes.
     pub fn describe_holder_work(&self, doing: Option<&str>) {
         let written = self.lock.as_ref().map(|lock| lock.write(doing));
         if let Some(Err(error)) = written {
@@ -156,8 +156,8 @@ impl StateDir {
         }
     }
 
-    /// In lease mode: nothing is appended once the lease is past. To be called before the journal
-    /// is opened.
+    /// In lease mode: nothing is appended once the lease has expired. Call it before the journal is
+    /// opened.
     pub fn hold_by(&mut self, lease: Arc<Lease>) {
         self.lease = lease;
     }
@@ -167,7 +167,7 @@ impl StateDir {
         self.room.clone()
     }
 
-    /// The right to write to it.
+    /// The lease, which is the right to write to it.
     pub fn lease(&self) -> Arc<Lease> {
         self.lease.clone()
     }
@@ -176,32 +176,33 @@ impl StateDir {
         Permit::new(self.room(), self.lease())
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The identity of the journal, drawn when the folder was made.
+    /// The identity of the journal, drawn when the folder was created.
     pub fn journal_id(&self) -> &str {
         &self.format.journal
     }
 
-    /// The version of this program that made the folder.
+    /// The version of this program that created the folder.
     pub fn written_by(&self) -> &str {
         &self.format.written_by
     }
 
-    /// Which incarnation of the journal this is: 1, and one more for each restore of a backup.
+    /// The incarnation of the journal: 1, and one more for each restore of a backup.
     pub fn incarnation(&self) -> u32 {
         self.format.incarnation
     }
 
-    /// Whether it was restored from a backup that nobody confirmed yet.
+    /// Whether it was restored from a backup and has not been confirmed yet.
     pub fn observes_only(&self) -> bool {
         self.format.observe_only
     }
 
-    /// Lets a restored state directory act from now on; durable when it returns. Blocks.
+    /// Confirms a restored state directory, so that it acts from now on; durable when it returns.
+    /// Blocks.
     ///
     /// # Errors
     /// When `FORMAT` cannot be written.
@@ -217,25 +218,25 @@ impl StateDir {
     /// Opens the journal.
     ///
     /// # Errors
-    /// [`StateDirError::Damaged`] when something that was acknowledged is not there, otherwise what
-    /// [`DiskJournal::open`] says.
+    /// [`StateDirError::Damaged`] when something that was acknowledged is missing, otherwise the
+    /// errors of [`DiskJournal::open`].
     pub async fn journal(&self) -> Result<DiskJournal, StateDirError> {
         self.open_journal(OpenMode::Append).await
     }
 
-    /// Opens the journal to be read: nothing is written, and who meets damage is told.
+    /// Opens the journal to be read: nothing is written, and reading a damaged part is an error.
     ///
     /// # Errors
-    /// As for [`StateDir::journal`], but for damage.
+    /// As for [`StateDir::journal`], except for damage.
     pub async fn read_journal(&self) -> Result<DiskJournal, StateDirError> {
         self.open_journal(OpenMode::Read).await
     }
 
-    /// The same, past everything that is damaged, which [`DiskJournal::damage`] names: every byte
-    /// is read beforehand to know it.
+    /// The same, but everything damaged is skipped, and [`DiskJournal::damage`] lists it. To find
+    /// the damage every byte is read first.
     ///
     /// # Errors
-    /// As for [`StateDir::journal`], but for damage.
+    /// As for [`StateDir::journal`], except for damage.
     pub async fn inspect(&self) -> Result<DiskJournal, StateDirError> {
         self.open_journal(OpenMode::Inspect).await
     }
@@ -248,10 +249,11 @@ impl StateDir {
             .map_err(|e| StateDirError::journal(&self.path.join(LOG), e))
     }
 
-    /// Opens the checkpoints; where they are gone they are made anew, since they are hints.
+    /// Opens the checkpoints. If they are missing they are created again, because they are only
+    /// hints.
     ///
     /// # Errors
-    /// What [`FileCheckpoints::open`] says.
+    /// The errors of [`FileCheckpoints::open`].
     pub async fn checkpoints(&self) -> Result<FileCheckpoints, StateDirError> {
         let path = self.path.join(CHECKPOINTS);
         FileCheckpoints::open_permitted(&path, self.permit())
@@ -262,7 +264,7 @@ impl StateDir {
     /// Opens the blobs.
     ///
     /// # Errors
-    /// [`StateDirError::Damaged`] when their folder is gone.
+    /// [`StateDirError::Damaged`] when their folder is missing.
     pub async fn blobs(&self) -> Result<DirBlobs, StateDirError> {
         let path = self.folder(BLOBS)?;
         DirBlobs::open(&path)
@@ -273,7 +275,7 @@ impl StateDir {
     /// Opens the secrets.
     ///
     /// # Errors
-    /// [`StateDirError::Damaged`] when their folder is gone.
+    /// [`StateDirError::Damaged`] when their folder is missing.
     pub async fn secrets(&self) -> Result<DirSecrets, StateDirError> {
         let path = self.folder(SECRETS)?;
         let opened = DirSecrets::open(&path).await;
@@ -290,10 +292,10 @@ impl StateDir {
     }
 }
 
-/// Makes a state directory of an empty folder.
+/// Creates a state directory in an empty folder.
 ///
-/// The draft of `FORMAT` comes first and gets its name last: where the draft is, a making was
-/// interrupted and nothing was kept yet; where the name is, everything is there.
+/// The draft of `FORMAT` is written first and renamed last. If the draft exists, the creation was
+/// interrupted and the folder holds no data yet; if `FORMAT` exists, the folder is complete.
 fn make(path: &Path) -> Result<Format, StateDirError> {
     let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
     if process_dir::is_beside(path) {
@@ -307,7 +309,8 @@ fn make(path: &Path) -> Result<Format, StateDirError> {
     }
     let format = format::draft(path).map_err(io("written"))?;
     let log = path.join(LOG);
-    // Of a making that a power cut ended: it may be no log yet, and nothing was written to it.
+    // A creation that a power cut interrupted may have left an incomplete log, to which nothing was
+    // written.
     remove(&log).map_err(io("cleared"))?;
     DiskJournal::make(path, &format.journal).map_err(|e| StateDirError::journal(&log, e))?;
     for room in [BLOBS, SECRETS] {
@@ -317,7 +320,7 @@ fn make(path: &Path) -> Result<Format, StateDirError> {
     Ok(format)
 }
 
-/// Removes a folder, also one that is not there. Blocks.
+/// Removes a folder, if it exists. Blocks.
 fn remove(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -325,7 +328,7 @@ fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Something in the folder that this process did not put there.
+/// The name of something in the folder that this process did not put there.
 fn find_data(path: &Path) -> io::Result<Option<String>> {
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();

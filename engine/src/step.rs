@@ -1,8 +1,8 @@
-//! What a step is, and what it is given.
+//! The `Step` trait, and the context that a step receives.
 //!
-//! A step observes first and acts second, so that running it again is harmless. It is attempted
-//! at least once; a crash may come between any two of its instructions, and the next attempt
-//! finds out what is there.
+//! A step observes first and acts second, so that running it again is harmless. It is attempted at
+//! least once. A crash may happen between any two of its instructions; the next attempt observes
+//! what exists.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,32 +15,32 @@ use crate::{
     model::{EntityId, Failure, FailureClass, Name, Outcome, RunId},
 };
 
-/// One thing that is done to an entity, idempotently.
+/// One idempotent action for an entity.
 #[async_trait]
 pub trait Step: Send + Sync + 'static {
-    /// The name by which graphs call it.
+    /// The name that graphs use.
     const NAME: &'static str;
     /// The newest version of its parameters.
     const VERSION: u16 = 1;
-    /// What it is told. Read from JSON: fields are only ever added, with a default.
+    /// Its parameters. Read from JSON: fields are only ever added, with a default.
     type Params: DeserializeOwned + Serialize + Send + Sync;
-    /// What later nodes and people may read of it. Written as JSON: fields are only ever added.
+    /// Its output, for later nodes and users. Written as JSON: fields are only ever added.
     type Output: Serialize + DeserializeOwned + Send + Sync;
 
-    /// Looks whether the work is done already, without changing anything.
+    /// Checks whether the work is done already, without changing anything.
     ///
     /// # Errors
-    /// When it cannot tell. Unknown is not absent.
+    /// When that cannot be determined. Unknown is not absent.
     async fn observe(
         &self,
         cx: &StepContext,
         params: &Self::Params,
     ) -> Result<Observed<Self::Output>, Failure>;
 
-    /// Does the work. What a crash in its middle leaves, the next attempt must cope with.
+    /// Does the work. The next attempt must cope with what a crash in the middle leaves.
     ///
     /// # Errors
-    /// A [`Failure`] whose class says what the engine does next.
+    /// A [`Failure`]; its class decides what the engine does next.
     async fn run(
         &self,
         cx: &StepContext,
@@ -48,26 +48,26 @@ pub trait Step: Send + Sync + 'static {
     ) -> Result<Done<Self::Output>, Failure>;
 }
 
-/// What [`Step::observe`] found.
+/// The result of [`Step::observe`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observed<T> {
-    /// All is as wanted already; [`Step::run`] is not called.
+    /// The desired state exists already; [`Step::run`] is not called.
     Present(T),
     /// There is work to do.
     Needed,
 }
 
-/// What [`Step::run`] did.
+/// The result of [`Step::run`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done<T> {
-    /// How it left the world.
+    /// What it changed.
     pub outcome: Outcome,
-    /// What later nodes and people may read.
+    /// The output, for later nodes and users.
     pub output: T,
 }
 
 impl<T> Done<T> {
-    /// It was made.
+    /// The object was created.
     pub fn created(output: T) -> Self {
         Self {
             outcome: Outcome::Created,
@@ -75,7 +75,7 @@ impl<T> Done<T> {
         }
     }
 
-    /// It was changed.
+    /// The object was changed.
     pub fn updated(output: T) -> Self {
         Self {
             outcome: Outcome::Updated,
@@ -83,7 +83,7 @@ impl<T> Done<T> {
         }
     }
 
-    /// It was already there.
+    /// The object already existed.
     pub fn present(output: T) -> Self {
         Self {
             outcome: Outcome::AlreadyPresent,
@@ -92,62 +92,63 @@ impl<T> Done<T> {
     }
 }
 
-/// How far a step is, for people who wait. Never persisted.
+/// The progress of a step, for users who wait. Never stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Units done so far.
     pub done: u64,
-    /// Units in all, where known.
+    /// Units in total, if known.
     pub total: Option<u64>,
-    /// What is going on, such as `uploading` or a boot phase.
+    /// The current activity, such as `uploading` or a boot phase.
     pub what: String,
 }
 
 /// Receives a step's progress.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// How the newest desired state of an entity stands.
+/// How far the newest desired state of an entity is reconciled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReconcileStatus {
-    /// It is as wanted.
+    /// It is reached.
     Settled,
-    /// It is under way, or waits for what passes by itself.
+    /// It is in progress, or waits for a cause that disappears without action.
     UnderWay,
     /// Its run failed.
     Failed(Failure),
-    /// Its run waits for somebody to remove the cause.
+    /// Its run waits until a user removes the cause.
     Blocked(Failure),
     /// The user cancelled it.
     Cancelled,
 }
 
-/// What this journal recorded of what was done: a step asks it about a mark that it finds.
+/// The journal's records of earlier work: a step that finds a mark asks about it.
 pub trait Recorded: Send + Sync {
-    /// Whether an attempt of `step` was begun in `run`. A step that left a mark somewhere was; if
-    /// this journal does not know of it, it is an older copy of the one that does.
+    /// Whether an attempt of `step` was begun in `run`. That is true for each step that left a
+    /// mark. If this journal does not know the attempt, it is an older copy of the journal that
+    /// does.
     fn was_attempted(&self, run: RunId, step: &Name) -> bool;
 
-    /// How the newest desired state of another entity stands; `None` where the journal knows no such
+    /// The status of another entity's newest desired state; `None` if the journal does not know the
     /// entity.
     fn status_of(&self, id: &EntityId) -> Option<ReconcileStatus>;
 
-    /// Whether the journal recorded the intent of `step` for an entity: what that step makes for it
-    /// may be ours.
+    /// Whether the journal recorded the intent of `step` for an entity: objects that this step
+    /// creates for it may be ours.
     fn was_intended(&self, id: &EntityId, step: &Name) -> bool;
 
     /// Whether a run of an entity is open: its steps may be acting now.
     fn has_open_run(&self, id: &EntityId) -> bool;
 
-    /// Whether an open run of another entity waits for this one, or did: it continues with what it found.
+    /// Whether an open run of another entity waits for this one, or did; that run uses the result.
     fn is_awaited(&self, id: &EntityId) -> bool;
 }
 
-/// What an attempt of a step is given.
+/// The context of one attempt of a step.
 #[derive(Clone)]
 pub struct StepContext {
     /// The entity it acts for.
     pub entity: EntityId,
-    /// The entity's generation the run works for.
+    /// The generation of the entity for which the run works.
     pub generation: u64,
     /// The run.
     pub run: RunId,
@@ -155,25 +156,25 @@ pub struct StepContext {
     pub node: Name,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// Whether this journal had recorded, before this attempt began, that this step is about to
-    /// act for this entity: only then may something that bears our name be ours. It is recorded
-    /// between [`Step::observe`] and [`Step::run`], once the former found work to do.
+    /// Whether this journal had recorded, before this attempt began, that this step is about to act
+    /// for this entity. Only then may an object with our name be ours. The intent is recorded
+    /// between [`Step::observe`] and [`Step::run`], if the former found work to do.
     pub intended_before: bool,
     /// The journal's own identity.
     pub journal_id: Arc<str>,
-    /// A number that grows with every run of this journal; goes into what the run makes.
+    /// A number that grows with every run of this journal; stored in objects that the run creates.
     pub sequence: u64,
-    /// What this journal recorded.
+    /// The journal's records of earlier work.
     pub recorded: Arc<dyn Recorded>,
-    /// Ends when the attempt is to stop (only interruptible nodes are stopped).
+    /// Cancelled when the attempt is to stop (only interruptible nodes are stopped).
     pub stopped: CancellationToken,
     /// The outputs of the nodes that came before, as JSON.
     pub outputs: Arc<BTreeMap<Name, Vec<u8>>>,
     /// The output of the last node of the entity's newest run that succeeded, as JSON.
     pub previous: Option<Arc<[u8]>>,
-    /// Where positions are kept that outlive the process.
+    /// Store of positions that survive the process.
     pub checkpoints: Arc<dyn Checkpoints>,
-    /// Where progress is told.
+    /// Receives the progress of the step.
     pub progress: ProgressSink,
 }
 
@@ -181,7 +182,7 @@ impl StepContext {
     /// The output of an earlier node.
     ///
     /// # Errors
-    /// A blocked failure when no such node came before, or its output has another shape.
+    /// A blocked failure when there was no such node before, or its output has another format.
     pub fn output<T: DeserializeOwned>(&self, node: &str) -> Result<T, Failure> {
         let bytes = self.outputs.get(&Name::of(node)).ok_or_else(|| {
             Failure::defect(format!(
@@ -193,15 +194,15 @@ impl StepContext {
             .map_err(|e| Failure::defect(format!("the output of {node} cannot be read: {e}")))
     }
 
-    /// What the entity's newest successful run left: its last node's output. A value of another
-    /// shape counts as none.
+    /// The output of the last node of the entity's newest successful run. A value in another format
+    /// counts as absent.
     pub fn previous_output<T: DeserializeOwned>(&self) -> Option<T> {
         self.previous
             .as_deref()
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
     }
 
-    /// Saves where this node is; durable when it returns. The newest value counts.
+    /// Saves the position of this node; durable when it returns. Only the newest value is stored.
     ///
     /// # Errors
     /// A transient failure when the store cannot be written.
@@ -213,10 +214,10 @@ impl StepContext {
             .map_err(checkpoint_failure)
     }
 
-    /// What this node saved last, in this or an earlier attempt of this run.
+    /// The value that this node saved last, in this or an earlier attempt of this run.
     ///
     /// # Errors
-    /// As for [`StepContext::save`]. A value of another shape counts as none.
+    /// As for [`StepContext::save`]. A value in another format counts as absent.
     pub async fn saved<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
         let bytes = self
             .checkpoints
@@ -226,7 +227,7 @@ impl StepContext {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Tells how far the step is.
+    /// Reports the progress of the step.
     pub fn report(&self, what: &str, done: u64, total: Option<u64>) {
         (self.progress)(Progress {
             done,

@@ -1,4 +1,5 @@
-//! What the engine asks of those who know what an entity is.
+//! The `Workflows` trait, which defines entities for the engine: their graphs and the names of
+//! their states.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,59 +11,59 @@ use crate::{
     step::ReconcileStatus,
 };
 
-/// Something wanted of an entity.
+/// A new desired state for an entity.
 #[derive(Clone, Debug)]
 pub struct DesiredUpdate {
     /// The entity.
     pub entity: EntityId,
-    /// The workflow that brings it there.
+    /// The workflow that brings the entity to it.
     pub workflow: Name,
-    /// Its rank against what runs.
+    /// Its rank relative to the open run.
     pub precedence: Precedence,
     /// The desired state, as JSON.
     pub desired: Vec<u8>,
-    /// The entity's generation that this was made from, where that matters: once another one is
-    /// the newest, the desired state is refused.
+    /// The generation on which it is based, if that matters: once the entity has a newer
+    /// generation, the desired state is refused.
     pub made_from: Option<u64>,
 }
 
-/// An entity and its runs, as a graph for it is made.
+/// An entity and its runs, as input for building a graph.
 #[derive(Clone, Copy)]
 pub struct Situation<'a> {
     /// The entity.
     pub id: &'a EntityId,
-    /// What its stream tells.
+    /// Its recorded state.
     pub entity: &'a EntityState,
-    /// Finds a run of it; none where nothing more is known of it.
+    /// Finds one of its runs; `None` if the run's state is no longer stored.
     pub runs: &'a dyn Fn(RunId) -> Option<Arc<RunState>>,
 }
 
-/// What stands between a run and its end.
+/// The node that keeps a run from ending.
 #[derive(Clone, Copy, Debug)]
 pub struct RunObstacle<'a> {
-    /// The node; of the run waited for, where the entity's own run waits for another entity.
+    /// The node; if the entity's own run waits for another entity, a node of that entity's run.
     pub node: &'a Name,
-    /// Where the node stands.
+    /// The state of the node.
     pub state: &'a NodeState,
-    /// The failure it stands at.
+    /// The failure of the node.
     pub failure: &'a Failure,
 }
 
-/// An entity, its open or newest run, and what stands in its way.
+/// An entity, its open or newest run, and its obstacle.
 #[derive(Clone, Copy, Debug)]
 pub struct EntityView<'a> {
     /// The entity.
     pub id: &'a EntityId,
-    /// What its stream tells.
+    /// Its recorded state.
     pub entity: &'a EntityState,
     /// Its open run, or the one that ended last.
     pub run: Option<&'a RunState>,
-    /// What stands in its way, looking through to the entities it waits for.
+    /// Its obstacle, found also in the runs of the entities for which it waits.
     pub obstacle: Option<RunObstacle<'a>>,
 }
 
 impl EntityView<'_> {
-    /// How the newest desired state stands.
+    /// How far the newest desired state is reconciled.
     pub fn reconcile_status(&self) -> ReconcileStatus {
         let entity = self.entity;
         let newest = entity.desired.as_ref().map(|desired| desired.generation);
@@ -70,12 +71,13 @@ impl EntityView<'_> {
             return ReconcileStatus::Settled;
         }
         if let Some(active) = &entity.active {
-            // An older run that is about to be superseded says nothing of the newest desired state.
+            // An older run that is about to be superseded says nothing about the newest desired
+            // state.
             let obstacle = self
                 .obstacle
                 .filter(|_| self.concerns_newest(active.generation));
-            let stands = obstacle.filter(|o| matches!(o.state, NodeState::Blocked { .. }));
-            return stands.map_or(ReconcileStatus::UnderWay, |o| {
+            let blocked = obstacle.filter(|o| matches!(o.state, NodeState::Blocked { .. }));
+            return blocked.map_or(ReconcileStatus::UnderWay, |o| {
                 ReconcileStatus::Blocked(o.failure.clone())
             });
         }
@@ -90,8 +92,8 @@ impl EntityView<'_> {
         }
     }
 
-    /// Whether what the open run stands at keeps the newest desired state from going on: that is its own,
-    /// or it waits for the run's end.
+    /// Whether the open run's obstacle also blocks the newest desired state: the run works for it,
+    /// or it waits for the end of that run.
     fn concerns_newest(&self, generation: u64) -> bool {
         let desired = self.entity.desired.as_ref();
         desired.is_some_and(|desired| {
@@ -100,19 +102,20 @@ impl EntityView<'_> {
     }
 }
 
-/// Gives the graphs of workflows and the names of states. Pure: no input or output, no clock.
+/// Builds the graphs of workflows and names the states of entities. Pure: no input or output, no
+/// clock.
 pub trait Workflows: Send + Sync + 'static {
     /// The graph that brings the entity to its desired state.
     ///
     /// # Errors
-    /// When the desired state cannot be read; it is then refused or the run not opened.
+    /// When the desired state cannot be read; it is then refused, or the run is not opened.
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure>;
 
-    /// The state the entity is in, and what led to it. A change is recorded.
+    /// The current state of the entity, and a detail. A change is recorded.
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)>;
 
-    /// How long after its run that failed just now another follows by itself; none where only a
-    /// retry or a newer desired state opens one. What it says is recorded.
+    /// How long after a run that has just failed another one follows automatically; `None` if only
+    /// a retry or a newer desired state opens one. The answer is recorded.
     fn next_try(&self, _entity: &EntityId, _state: &EntityState) -> Option<Duration> {
         None
     }

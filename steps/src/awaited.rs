@@ -1,4 +1,5 @@
-//! Entities that a VSI waits for: their runs are their own, and this only reads the journal.
+//! Waits for other entities that a VSI needs. They have runs of their own; this module only reads the
+//! journal.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,29 +13,29 @@ use crate::error::{self, Code};
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// An entity that is waited for.
+/// An entity that a VSI waits for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Awaited {
-    /// Its entity, as `KIND/ID`.
+    /// The entity, as `KIND/ID`.
     pub entity: String,
-    /// What people call it.
+    /// The name that users know it by.
     pub name: String,
 }
 
-/// What people call entities of a kind, and what it means when they are not made.
+/// The words for entities of one kind, and the failures when one is not made.
 pub(crate) struct AwaitedKind {
-    /// One of them, in a sentence.
+    /// An entity of this kind, as used in a sentence.
     pub what: &'static str,
-    /// One of them before its name, as commands take it.
+    /// The word before its name in commands.
     pub word: &'static str,
-    /// The failure of one that is used and waits to be deleted: it is still there.
+    /// The failure of an entity whose deletion waits because it is in use: it still exists.
     pub in_use: Code,
-    /// The failure of whoever waits for one that cannot be made.
+    /// The failure reported if an entity cannot be made.
     pub not_made: Code,
 }
 
 impl AwaitedKind {
-    /// Waits until none of them is under way.
+    /// Waits until none of the entities is under way.
     ///
     /// Cancel safe: nothing is changed.
     ///
@@ -55,7 +56,7 @@ impl AwaitedKind {
         Ok(())
     }
 
-    /// The first one that is under way.
+    /// The name of the first entity that is under way.
     ///
     /// # Errors
     /// When one cannot be made.

@@ -1,4 +1,5 @@
-//! The cidata volume: a small ISO by which the guest gets its contract and its name.
+//! Builds and reads the cidata volume: a small ISO from which the guest gets its contract and its
+//! hostname.
 //!
 //! The guest's attestation record hashes the whole volume, so equal input gives equal bytes: no
 //! clock and no random number go into it.
@@ -22,33 +23,32 @@ pub const LABEL: &str = "cidata";
 const VENDOR_DATA: &str = "#cloud-config\nusers:\n- default\n";
 const SECTOR: u32 = 2048;
 
-/// What goes into the volume.
+/// The content of the volume.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cidata {
     /// The contract, verbatim.
     pub user_data: Vec<u8>,
-    /// The guest's name for itself; empty in a volume of somebody else that gives none.
+    /// The guest's hostname; empty if the volume was written by another program and has none.
     pub hostname: String,
     /// Netplan v2 text.
     pub network_config: Option<String>,
-    /// What cloud-init takes beside these; none in a volume of a Hyper Protect guest, which has
-    /// a form of its own.
+    /// Data for cloud-init; `None` in the volume of a Hyper Protect guest, which has a format of its own.
     pub instance: Option<Identified>,
 }
 
 /// An instance as cloud-init knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
-    /// By this it is told from others.
+    /// The instance ID that cloud-init compares.
     pub id: String,
     /// Public keys for the image's default user.
     pub ssh_keys: Vec<String>,
-    /// What the provider of the image adds.
+    /// Data that the image's provider adds.
     pub vendor_data: Option<String>,
 }
 
 impl Cidata {
-    /// The volume of a cloud-init guest; user-data goes into it byte for byte.
+    /// The volume of a cloud-init guest; user-data is copied byte for byte.
     pub fn of_instance(
         uid: Uuid,
         user_data: &[u8],
@@ -87,7 +87,7 @@ impl Cidata {
         }
     }
 
-    /// The ISO's bytes; always the same for the same content.
+    /// Builds the ISO; the same content always gives the same bytes.
     ///
     /// # Errors
     /// A blocked failure when the content does not fit an ISO.
@@ -133,9 +133,9 @@ fn options() -> IsoOptions {
         .with_time(NoClock::TIME)
 }
 
-/// Reads a volume back, as the guest does. `None` where it is no cidata volume.
+/// Reads a volume as the guest does. `None` if it is not a cidata volume.
 ///
-/// A host may put anything there: whatever it is, this ends soon and holds little more than `iso`.
+/// The host may be hostile. For any input this ends soon and needs little more memory than `iso`.
 pub fn read(iso: &[u8]) -> Option<Cidata> {
     if label(iso)? != LABEL {
         return None;
@@ -156,7 +156,7 @@ pub fn read(iso: &[u8]) -> Option<Cidata> {
     })
 }
 
-/// The label of an ISO, from where the guest's tools read it: the primary volume descriptor.
+/// The label of an ISO, from the primary volume descriptor, where the guest's tools read it.
 pub fn label(iso: &[u8]) -> Option<&str> {
     let label = iso.get(0x8000 + 40..0x8000 + 72)?;
     std::str::from_utf8(label).ok().map(str::trim_end)
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// Volumes of the corpus, by the programs that guests' people use.
+    /// Volumes of the corpus, made by the programs that users use.
     #[test]
     fn volumes_of_other_programs_are_read() {
         for name in ["joliet", "rock-ridge", "joliet-and-rock-ridge"] {
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// Each of a thousand records asks for megabytes of continuation areas to be read.
+    /// Each of a thousand records refers to megabytes of continuation areas.
     #[test]
     fn a_volume_made_to_keep_its_reader_busy_is_read_at_once() {
         let begun = std::time::Instant::now();
@@ -260,7 +260,7 @@ mod tests {
             .position(|part| part == name)
             .unwrap();
         assert!(read(&iso).is_some());
-        // As long as the other name, with a head that says so.
+        // As long as the other name, with a header that has this length.
         iso[at..at + 9].copy_from_slice(b"user-data");
         iso[at - 3] -= 2;
         assert!(read(&iso).is_none());

@@ -1,6 +1,6 @@
-//! The one table from what went wrong to what the engine and the user do about it.
+//! The error codes: what the engine and the user do about each failure.
 //!
-//! `docs/reference/errors.md` lists the same codes for people; a test holds the two together.
+//! `docs/reference/errors.md` lists the same codes for people; a test compares the two.
 
 use vsiflow_engine::model::{Failure, FailureClass, Text};
 
@@ -153,7 +153,7 @@ codes! {
     /// The memory of a snapshot does not fit the VSI as it is now.
     MEMORY_UNFIT = "VSI0230", Blocked,
         "Restore the disks alone with `vsiflow snapshot restore SNAPSHOT --disks-only`, or undo what the message names, then `vsiflow retry`.";
-    /// The memory of a snapshot is gone, or is not what was saved.
+    /// The memory of a snapshot does not exist, or is not what was saved.
     MEMORY_DAMAGED = "VSI0231", Blocked,
         "Restore the disks alone with `vsiflow snapshot restore SNAPSHOT --disks-only`, or put the file back as it was, then `vsiflow retry`.";
     /// A document names a volume of vsiflow's own as its data disk.
@@ -213,7 +213,7 @@ codes! {
     SOURCE_APPLIANCE = "VSI0320", Blocked,
         "Provide an OVA with one disk and a right manifest, a VMDK or VHDX that is closed and has no parent, on a server that answers ranges, or convert the disk: `qemu-img convert -f vmdk -O qcow2 IN OUT`; then `vsiflow retry`.";
 
-    /// A file that somebody is to send is not sent.
+    /// A file that a user has to send has not been sent.
     SOURCE_AWAITED = "VSI0331", Blocked,
         "Send it with `kubectl vsi image upload FILE NAME`, which resumes where it was; outside of a cluster, name it with `file:///`.";
 
@@ -302,20 +302,20 @@ fn of_port(kind: PortErrorKind) -> Code {
     }
 }
 
-/// Codes that say that nothing can be done on the host at all.
+/// Codes that say that no call on the host can succeed.
 const HOST_DOWN: [(Code, PortErrorKind); 3] = [
     (UNREACHABLE, PortErrorKind::Unreachable),
     (TIMEOUT, PortErrorKind::Timeout),
     (LIBVIRT_ABSENT, PortErrorKind::LibvirtAbsent),
 ];
 
-/// Whether the failure says that nothing can be done on its host at all.
+/// Whether the failure says that no call on its host can succeed.
 pub fn is_host_down(failure: &Failure) -> bool {
     let code = failure.code.as_str();
     HOST_DOWN.iter().any(|(down, _)| down.code == code)
 }
 
-/// The failure as the port said it, where it says that nothing can be done on its host at all.
+/// The failure as a port error, if it says that no call on its host can succeed.
 pub fn host_down(failure: &Failure) -> Option<PortError> {
     let code = failure.code.as_str();
     let (_, kind) = HOST_DOWN.iter().find(|(down, _)| down.code == code)?;

@@ -1,5 +1,5 @@
-//! Which file a path leads to. Two paths of one file, by a link, a mount or a doubled slash, are one:
-//! whoever compares their texts deletes what somebody uses by the other.
+//! Resolves paths to files on the host. A link, a mount or a doubled slash can give one file two paths.
+//! Comparing only the texts could delete a file that is in use under its other path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,29 +10,29 @@ use crate::{
     ports::{FileAt, HostPorts},
 };
 
-/// Paths that the host is asked about at once.
-const AT_ONCE: usize = 200;
-/// Bytes in which a file names the one below it.
+/// Maximum number of paths in one request to the host.
+const PATHS_PER_CALL: usize = 200;
+/// Number of bytes to read from a file to find its backing file.
 const HEAD: u64 = 16 * 1024;
-/// Files that lie over one another.
+/// Maximum number of files in a backing chain.
 const DEEPEST: usize = 16;
-/// Places where no disk of a guest is.
+/// Folders that hold no disks of guests.
 const NO_DISKS: [&str; 5] = ["/usr/", "/dev/", "/proc/", "/sys/", "/run/"];
 
-/// What the host said of paths; of none where it runs no commands for us. Then paths are compared as
-/// they are written, but for doubled slashes.
+/// What the paths resolve to on the host. Empty if the host runs no commands for us; then paths are
+/// compared as text, except for doubled slashes.
 #[derive(Debug, Default)]
 pub(crate) struct Files(BTreeMap<String, FileAt>);
 
 impl Files {
-    /// Asks the host where these lead.
+    /// Asks the host what these paths resolve to.
     ///
     /// # Errors
     /// Port errors by their kind.
     pub(crate) async fn at(ports: &HostPorts, paths: BTreeSet<String>) -> Result<Self, Failure> {
         let paths: Vec<String> = paths.into_iter().collect();
         let mut files = Self::default();
-        for chunk in paths.chunks(AT_ONCE) {
+        for chunk in paths.chunks(PATHS_PER_CALL) {
             let Some(found) = ports.storage.files(chunk).await? else {
                 return Ok(Self::default());
             };
@@ -44,7 +44,7 @@ impl Files {
     /// Whether both lead to one file.
     ///
     /// # Errors
-    /// Why that cannot be told.
+    /// The reason why this is unknown.
     pub(crate) fn same(&self, one: &str, other: &str) -> Result<bool, String> {
         if plain(one) == plain(other) {
             return Ok(true);
@@ -58,13 +58,13 @@ impl Files {
     }
 }
 
-/// A path without doubled slashes and dots that change nothing.
+/// A path without doubled slashes and `.` parts.
 pub(crate) fn plain(path: &str) -> String {
     let parts = path.split('/').filter(|part| !["", "."].contains(part));
     parts.fold(String::new(), |plain, part| format!("{plain}/{part}"))
 }
 
-/// The path of a backing file as the file that names it means it.
+/// The path of a backing file, relative to the folder of the file that names it.
 pub(crate) fn below(file: &str, backing: &str) -> String {
     let backing = backing.strip_prefix("file:").unwrap_or(backing);
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -75,15 +75,15 @@ pub(crate) fn below(file: &str, backing: &str) -> String {
     }
 }
 
-/// Whether a backing file is described by more than a path: it may be any.
+/// Whether more than a path describes the backing file: then it may be any file.
 pub(crate) fn is_opaque(backing: &str) -> bool {
     backing.starts_with("json:")
 }
 
-/// Every file that this one reads through to, by the headers of those outside of pools.
+/// Every file that this one reads through to, by the headers of the files outside of pools.
 ///
 /// # Errors
-/// In words, where one cannot be read; port errors by their kind.
+/// The inner error, in words, if a header cannot be read; port errors by their kind.
 pub(crate) async fn chain(
     ports: &HostPorts,
     path: &str,

@@ -1,10 +1,10 @@
-//! What must hold before a volume is deleted or made again.
+//! The checks before a volume is deleted or created again.
 //!
-//! All of it is read from the host immediately before. Whatever cannot be read refuses: unknown
-//! is not absent. There is no other way to a deletion in this crate than through [`remove`].
+//! They read everything from the host immediately before. If something cannot be read, they refuse:
+//! unknown is not absent. All deletions in this crate go through [`remove`].
 //!
-//! Files are compared as the host resolves their paths. Where it runs no commands for us they are
-//! compared as libvirt writes them: a link or a second mount of a pool is not seen through then.
+//! Files are compared as the host resolves their paths. If it runs no commands for us, they are compared
+//! as libvirt writes them; a link or a second mount of a pool is then not detected.
 
 use std::collections::BTreeSet;
 
@@ -24,23 +24,22 @@ use crate::{
     snapshot::CopyDisks,
 };
 
-/// A volume that somebody wants gone.
+/// A volume to delete.
 #[derive(Clone, Copy, Debug)]
 pub struct DeletionCandidate<'a> {
     /// The volume.
     pub key: &'a VolumeKey,
     /// Whether this journal recorded that it makes a volume of this name.
     pub recorded: bool,
-    /// The VSI whose own domain may name the volume, as long as it is off.
+    /// The VSI whose own domain may name the volume, as long as that domain is off.
     pub owner: Option<Uuid>,
 }
 
-/// Says whether the volume may be deleted; `None` where it is not there.
+/// Checks whether the volume may be deleted; `None` if it does not exist.
 ///
-/// It may when this journal recorded the intent to make it, the journal is not behind the host,
-/// no domain names it (running or stored, anybody's, but for the owner's own while that is off),
-/// and it is in no other volume's backing chain, neither in an active pool nor in the folder of an
-/// inactive one.
+/// It may be deleted if this journal recorded the intent to make it and is not behind the host. No domain
+/// may name it, in a running or stored definition, except the owner's own while that is off. It must not
+/// be in another volume's backing chain, neither in an active pool nor in the folder of an inactive one.
 ///
 /// # Errors
 /// The first rule that forbids it; port errors by their kind.
@@ -85,12 +84,11 @@ pub async fn remove(
     }
 }
 
-/// The look of every step that makes a volume: where something of that name is there and this
-/// journal had not recorded the intent to make it, it is another's.
+/// The observation of every step that makes a volume: a volume of this name is foreign unless this
+/// journal recorded the intent to make it.
 ///
 /// # Errors
-/// Blocked, `VSI0207`, or `VSI0211` where a newer copy of this journal made it; port errors by
-/// their kind.
+/// Blocked, `VSI0207`, or `VSI0211` if a newer copy of this journal made it; port errors by their kind.
 pub async fn free_or_ours<T>(
     cx: &StepContext,
     ports: &HostPorts,
@@ -111,7 +109,7 @@ pub fn not_ours(ports: &HostPorts, key: &VolumeKey) -> Failure {
         .of_object(format!("volume {key}"))
 }
 
-/// The failure for a volume that somebody uses.
+/// The failure for a volume that is in use.
 pub fn in_use(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
     error::IN_USE
         .failure(format!("the volume is in use: {why}"))
@@ -123,11 +121,11 @@ fn is_idle_owner(cx: &StepContext, domain: &DomainInfo, owner: Option<Uuid>) -> 
     owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid)) && !domain.state.is_active()
 }
 
-/// The domains of which a definition, live or stored, names the volume, by whatever path, or a file
-/// that reads through to it. Files outside of `volumes` are looked into for what they lie over.
+/// The domains whose live or stored definition names the volume, by any path, or a file that reads
+/// through to it. For files outside of `volumes` it reads the backing chain.
 ///
 /// # Errors
-/// When a pool or a path that one names cannot be resolved: it may be that volume by another name.
+/// When a pool or a path that one names cannot be resolved: it may be that volume under another name.
 pub async fn users<'a>(
     ports: &HostPorts,
     domains: &[&'a DomainInfo],
@@ -170,7 +168,8 @@ pub async fn users<'a>(
     Ok(users)
 }
 
-/// The paths of the files that the domain names; that of the volume where it names it otherwise.
+/// The paths of the files that the domain names, with the volume's own path for any other form of its
+/// name.
 async fn paths(
     ports: &HostPorts,
     domain: &DomainInfo,
@@ -200,13 +199,13 @@ async fn paths(
     Ok(paths)
 }
 
-/// The pools of a host by one listing, so that one that starts or stops meanwhile is in one of the
-/// two.
+/// A host's pools from a single listing, so that a pool that starts or stops during the check is in one
+/// of the two lists.
 #[derive(Default)]
 struct ListedPools {
-    /// All volumes of those that were active.
+    /// All volumes of the active pools.
     volumes: Vec<VolumeInfo>,
-    /// The names of those that were not.
+    /// The names of the inactive pools.
     inactive: Vec<String>,
 }
 
@@ -219,7 +218,7 @@ impl ListedPools {
                 continue;
             }
             match ports.storage.volumes(&pool.name).await {
-                // The host says that the pool went away since it was listed: nothing lies in it.
+                // The host says that the pool was removed after the listing: it has no volumes.
                 Err(error) if error.kind == PortErrorKind::PoolMissing => {}
                 Err(error) if error.kind == PortErrorKind::PoolInactive => {
                     listed.inactive.push(pool.name);
@@ -231,15 +230,15 @@ impl ListedPools {
     }
 }
 
-/// What is to be done about a volume that lies over another.
+/// The remedy if a volume is a layer over another.
 const MERGE: &str = "Merge the layer over it (a snapshot by `virsh blockcommit --active --pivot`) and \
                      delete its file; vsiflow checks again automatically.";
 
-/// Refuses where another volume of an active pool lies over one of these, as a snapshot does: that
-/// one reads through to them, so that whoever writes to them, or takes them away, spoils it.
+/// Refuses if another volume of an active pool is a layer over one of these, as a snapshot is. The layer
+/// reads through to them, so writing to them or deleting them corrupts it.
 ///
 /// # Errors
-/// `VSI0210` with both names; whatever cannot be read.
+/// `VSI0210` with both names; the error of anything that cannot be read.
 pub async fn nothing_over(
     cx: &StepContext,
     ports: &HostPorts,
@@ -270,7 +269,8 @@ async fn over(
             continue;
         }
         let backing = files::below(&other.path, backing);
-        // What lies in a pool is a volume itself; what does not may lie over one.
+        // A backing file in a pool is itself in the list; one outside may have a volume of a pool below
+        // it.
         if !known.contains(&files::plain(&backing)) {
             let below = files::chain(ports, &backing).await?;
             layers.push((called.clone(), below));
@@ -280,10 +280,10 @@ async fn over(
     none_over(cx, ports, volumes, layers).await
 }
 
-/// What lies over others: how it is called, and what it reads through to, or why nobody can tell.
+/// A possible layer: its name, and the files that it reads through to, or why these are unknown.
 type DiskLayer = (String, Result<Vec<String>, String>);
 
-/// Refuses where one of these lies over one of the volumes, or may.
+/// Refuses if one of the layers is over one of the volumes, or may be.
 async fn none_over(
     cx: &StepContext,
     ports: &HostPorts,
@@ -315,8 +315,8 @@ async fn none_over(
     Ok(())
 }
 
-/// Whether this is the layer of a snapshot that this journal recorded that it is about to take; it
-/// merges that one itself. Whatever only bears such a name is somebody else's.
+/// Whether this is the layer of a snapshot whose intent this journal recorded; its run merges the layer.
+/// Any other volume with such a name is foreign.
 fn is_own_layer(cx: &StepContext, called: &str) -> bool {
     let name = called.rsplit('/').next().unwrap_or_default();
     let snapshot = names::snapshot_of(name).filter(|_| name.ends_with(".layer"));
@@ -331,12 +331,12 @@ fn own_layer(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
         .of_object(format!("volume {}", volume.key))
 }
 
-/// What is to be done about a pool that nobody can look into.
+/// The remedy for a pool whose files cannot be listed.
 const START: &str = "Start the pool by `virsh pool-start`, or remove it by `virsh pool-undefine` if nobody \
                      needs it; vsiflow checks again automatically.";
 
-/// Refuses where a file in the folder of an inactive pool lies over the volume, or nobody can tell.
-/// libvirt lists no volume of such a pool, and its guests may be started with it again.
+/// Refuses if a file in the folder of an inactive pool is a layer over the volume, or if that is unknown.
+/// libvirt lists no volumes of such a pool, but it and the guests that use it may be started again.
 async fn over_while_off(
     cx: &StepContext,
     ports: &HostPorts,
@@ -345,7 +345,7 @@ async fn over_while_off(
 ) -> Result<(), Failure> {
     for name in inactive {
         let files = match ports.storage.files_of_inactive(name).await {
-            // It was removed since it was listed.
+            // It was removed after the listing.
             Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
             files => files?,
         };

@@ -1,5 +1,5 @@
-//! The names of what a VSI has on its host; kept as the operator before this one chose them, so
-//! that what it left can be taken over.
+//! The names of a VSI's objects on its host. They are the names that the previous operator chose, so that
+//! its VSIs can be adopted.
 
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ pub fn ignition(pool: &str, uid: Uuid) -> VolumeKey {
     }
 }
 
-/// The volume by which a guest gets its configuration; none where it gets none.
+/// The volume by which a guest gets its configuration; `None` if it gets none.
 pub fn seed(pool: &str, uid: Uuid, seed: Seed) -> Option<VolumeKey> {
     match seed {
         Seed::Cidata => Some(cidata(pool, uid)),
@@ -70,9 +70,9 @@ pub fn snapshot_memory(pool: &str, snapshot: Uuid) -> VolumeKey {
     }
 }
 
-/// Whether a volume of this name is, or would be taken for, one that vsiflow keeps for itself: a
-/// boot disk, a cidata volume, a console's log, or what is said beside an image. No document may
-/// name one as its data disk or its image.
+/// Whether a volume of this name is reserved for vsiflow, or would be mistaken for one that is: a boot
+/// disk, a cidata volume, a console log, a sidecar or a part of a snapshot. No document may name one as
+/// its data disk or its image.
 pub fn is_reserved(name: &str) -> bool {
     let of_uid = |prefix: &str, suffix: &str| {
         let rest = name.strip_prefix(prefix);

@@ -1,4 +1,4 @@
-//! Whose a domain is: its metadata and our journal together say so.
+//! Decides who owns a domain, from its metadata and this journal.
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -12,7 +12,7 @@ use crate::{
     vsi::{AdoptDomain, DefineDomain},
 };
 
-/// The mark that this run puts on what it makes.
+/// The mark that this run writes on the domains it makes.
 pub fn mark(cx: &StepContext, uid: Uuid) -> OwnerMark {
     OwnerMark {
         journal: cx.journal_id.to_string(),
@@ -29,7 +29,7 @@ pub fn is_ours(cx: &StepContext, domain: &DomainInfo, uid: Uuid) -> bool {
     domain.uuid == uid && domain.mark.as_ref().is_some_and(ours)
 }
 
-/// What people know a domain by: a VSI of ours by namespace and name, any other by its own name.
+/// A domain's name for people: a VSI of ours by namespace and name, any other by its own name.
 pub fn called(cx: &StepContext, domain: &DomainInfo) -> String {
     let name = &domain.name;
     match &domain.title {
@@ -38,11 +38,11 @@ pub fn called(cx: &StepContext, domain: &DomainInfo) -> String {
     }
 }
 
-/// The VSI's own domain; `None` where the host has none of that UUID.
+/// The VSI's own domain; `None` if the host has none of that UUID.
 ///
 /// # Errors
-/// Blocked when the domain is another's, or when it was touched by a run that this journal does
-/// not know (a restored or rolled-back journal). Port errors by their kind.
+/// Blocked if the domain is foreign, or was changed by a run that this journal does not know (a restored
+/// or rolled-back journal). Port errors by their kind.
 pub async fn own_domain(
     cx: &StepContext,
     ports: &HostPorts,
@@ -75,11 +75,11 @@ fn ours_and_not_ahead(
     not_behind(cx, domain).map_err(|failure| failure.on_host(ports.host.name()))
 }
 
-/// Holds that what touched the domain is known to our journal.
+/// Checks that this journal knows the run that last changed the domain.
 ///
-/// Marks are left by [`DefineDomain`] and [`AdoptDomain`] alone, and each of their attempts is
-/// recorded before it begins. A mark of our journal that it knows nothing of was therefore left
-/// by a newer copy of it: this one was put back from a backup, or rolled back.
+/// Only [`DefineDomain`] and [`AdoptDomain`] write marks, and each of their attempts is recorded before
+/// it begins. So if this journal does not know the run in a mark of its own, a newer copy of it wrote the
+/// mark: this copy was restored from a backup, or rolled back.
 ///
 /// # Errors
 /// Blocked, `VSI0211`.
@@ -109,8 +109,8 @@ pub fn not_behind(cx: &StepContext, domain: &DomainInfo) -> Result<(), Failure> 
         .of_object(format!("domain {}", domain.uuid)))
 }
 
-/// Holds [`not_behind`] for every domain on the host: what was done to one VSI tells that the
-/// journal is an older copy for all of them. Goes before whatever cannot be undone.
+/// Checks [`not_behind`] for every domain on the host: an unknown change of one VSI shows that the whole
+/// journal is an older copy. Called before anything that cannot be undone.
 ///
 /// # Errors
 /// As for [`not_behind`]; port errors by their kind.
@@ -119,7 +119,7 @@ pub async fn not_behind_host(cx: &StepContext, ports: &HostPorts) -> Result<(), 
     none_ahead(cx, ports, &domains)
 }
 
-/// [`not_behind_host`] where the domains were read already.
+/// [`not_behind_host`] for domains that were already read.
 ///
 /// # Errors
 /// As for [`not_behind`].

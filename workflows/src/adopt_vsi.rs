@@ -1,4 +1,4 @@
-//! Takes a domain that is there into management, as it stands.
+//! Workflow `adopt_vsi`: brings an existing domain under management without changing it.
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::{Failure, Graph, NodeState};
@@ -12,8 +12,8 @@ use crate::{nodes::Nodes, phase::Phase, record::VsiRecord};
 /// The workflow's name.
 pub const NAME: &str = "adopt_vsi";
 
-/// What only somebody who saw the VSI being made could know: an adopted one does not tell it. The
-/// first document that is applied says it, and nothing follows from that.
+/// The fields that cannot be read from an existing domain. The first document that is applied sets
+/// them, and nothing is changed on the host for that.
 pub const UNKNOWN: [&str; 12] = [
     "guest",
     "ready",
@@ -29,21 +29,21 @@ pub const UNKNOWN: [&str; 12] = [
     "restartedAt",
 ];
 
-/// The contract, where the cidata volume cannot be read; with it goes what else lies there.
+/// The fields that are stored in the cidata volume, and unknown if it cannot be read.
 pub const OF_CIDATA: [&str; 2] = ["contract", "networkConfig"];
 
-/// How a VSI was when it was adopted.
+/// What was found when a VSI was adopted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopted {
-    /// Whether its volumes bear the names that vsiflow gives: only then can they be made anew, and
-    /// do they go with it.
+    /// Whether its volumes have the names that vsiflow gives. Only then can they be rebuilt, and are
+    /// deleted with it.
     pub own_volumes: bool,
     /// The MAC addresses of its cards, in order.
     #[serde(default)]
     pub macs: Vec<String>,
 }
 
-/// adopt_domain.
+/// The graph: `adopt_domain`.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -59,7 +59,7 @@ pub fn graph(record: &VsiRecord) -> Result<Graph, Failure> {
     Ok(nodes.build())
 }
 
-/// The state that an adopted VSI was found in.
+/// The phase in which an adopted VSI was found.
 pub(crate) fn phase(node: &NodeState) -> Option<Phase> {
     let NodeState::Succeeded { output, .. } = node else {
         return None;

@@ -1,7 +1,7 @@
 //! Opens image URLs with the credentials that belong to them.
 //!
-//! What is recorded, compared and shown is the URL without credentials; steps open that. Here the
-//! credentials are put back in, from the secret store, for the one call that needs them.
+//! Recorded, compared and shown is the URL without credentials; steps open that one. This source adds
+//! the credentials again, from the secret store, only for the call that needs them.
 
 use std::{
     collections::BTreeMap,
@@ -12,15 +12,15 @@ use async_trait::async_trait;
 use vsiflow_engine::{model::Name, secret::Secrets};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-/// Which secret holds the URL with its credentials, by the host that the image is for and the URL
-/// without. Whoever has the image brought to another host has to know its credentials as well.
+/// Which secret holds a URL with its credentials, by the image's host and the URL without them. Using
+/// the image on another host needs the credentials there as well.
 #[derive(Debug, Default)]
 pub(crate) struct ImageCredentials {
     known: RwLock<BTreeMap<(String, String), Name>>,
 }
 
 impl ImageCredentials {
-    /// The newest credentials of a URL take the place of older ones.
+    /// Stores the newest credentials of a URL; they replace older ones.
     pub(crate) fn put(&self, host: &str, url: &str, secret: Name) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert((host.to_owned(), url.to_owned()), secret);
@@ -35,12 +35,12 @@ impl ImageCredentials {
     }
 }
 
-/// A source that opens URLs with their credentials, once it is known for which host.
+/// An image source that opens URLs with the credentials of one host.
 pub(crate) struct WithCredentials {
     pub(crate) source: Arc<dyn ImageSource>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) credentials: Arc<ImageCredentials>,
-    /// The host; without one no credentials are shown to anybody.
+    /// The host; without one no credentials are sent to any server.
     pub(crate) host: Option<String>,
 }
 

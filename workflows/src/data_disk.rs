@@ -1,4 +1,5 @@
-//! Makes, grows and deletes a data disk: an entity of its own, whoever uses it.
+//! Workflows of data disks: make, grow, delete and forget. A data disk is an entity of its own,
+//! whichever VSI uses it.
 
 use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, Graph, Name, Text},
@@ -25,16 +26,16 @@ use crate::{
     vsi_graph::{image_on, unnameable},
 };
 
-/// The workflow that makes a disk, and grows it.
+/// The workflow that makes a disk, and later grows it.
 pub const NAME: &str = "ensure_data_disk";
 
 /// The workflow that deletes a disk.
 pub const DELETE: &str = "delete_data_disk";
 
-/// The workflow that leaves the volume where it is.
+/// The workflow that forgets a disk, and leaves its volume on the host.
 pub const FORGET: &str = "forget_data_disk";
 
-/// The volume of a disk: it bears the disk's UID.
+/// The volume of a disk; its name is the disk's UID.
 pub fn volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
     VolumeKey {
         pool: disk.pool.clone(),
@@ -42,7 +43,7 @@ pub fn volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
     }
 }
 
-/// The image that the disk is filled with, on its pool; none where it is filled with something else.
+/// The image that the disk is filled with, on its pool; `None` if it is filled from another source.
 pub fn image(disk: &DesiredDataDisk) -> Option<ImageRecord> {
     match (&disk.copy_of, &disk.source) {
         (None, Some(DataDiskSource::Image { image })) => {
@@ -57,14 +58,14 @@ pub fn is_recorded(record: &DiskRecord, state: &EntityState) -> bool {
     record.recorded || state.intents.contains(&Name::of(CreateVolume::NAME)) || was_filled(state)
 }
 
-/// Whether this journal recorded the intent to fill it.
+/// Whether this journal recorded the intent to fill the volume.
 fn was_filled(state: &EntityState) -> bool {
     let filling = [FillVolume::NAME, FillFromImage::NAME].map(Name::of);
     filling.iter().any(|step| state.intents.contains(step))
 }
 
-/// create_volume, or how it is filled, → grow_volume; require_references alone where documents lack
-/// something.
+/// The graph: `create_volume`, or the step that fills it, → `grow_volume`. If a reference is
+/// unresolved, only `require_references`.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -105,7 +106,7 @@ fn empty(
     Ok(CreateVolume::NAME)
 }
 
-/// await_data_disks where it is a copy of another disk → fill_volume.
+/// `await_data_disks` if it is a copy of another disk → `fill_volume`.
 fn copied(
     nodes: &mut Nodes,
     record: &DiskRecord,
@@ -126,7 +127,7 @@ fn copied(
         };
         let disks = vec![awaited];
         let node = nodes.step::<AwaitDataDisks>(&[], &await_data_disks::Params { disks })?;
-        // It asks no host, and must not keep the other disk from its own.
+        // It contacts no host, and must not block the other disk's work in the host's lane.
         (node.interruptible, node.lane) = (true, Text::default());
         after.push(AwaitDataDisks::NAME);
     }
@@ -142,7 +143,8 @@ fn copied(
     Ok(FillVolume::NAME)
 }
 
-/// check_source → ensure_base_image → fill_from_image. Once it was made nobody asks for the image.
+/// `check_source` → `ensure_base_image` → `fill_from_image`. Once the disk was made, the image is no
+/// longer needed.
 fn from_image(
     nodes: &mut Nodes,
     record: &DiskRecord,
@@ -181,8 +183,8 @@ fn from_image(
     Ok(FillFromImage::NAME)
 }
 
-/// delete_volume, after the VSI that goes with it is gone. One that this journal never began to
-/// make is only forgotten.
+/// The graph: `delete_volume`, after the VSI that is deleted with it. A disk that this journal never
+/// started to make is only forgotten.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -211,13 +213,13 @@ pub fn delete_graph(
     };
     let node = nodes.step::<DeleteVolume>(&first, &params)?;
     if !params.recorded {
-        // It asks no host.
+        // It contacts no host.
         node.lane = Text::default();
     }
     Ok(nodes.build())
 }
 
-/// Forgets the disk; its host is not asked, and the volume stays.
+/// The graph that forgets the disk: its host is not contacted, and the volume remains.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.

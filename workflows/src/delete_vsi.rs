@@ -1,4 +1,4 @@
-//! Removes a VSI from its host, or only forgets it.
+//! Workflows that delete a VSI from its host, or only forget it.
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -25,14 +25,15 @@ use crate::{
 /// The workflow's name.
 pub const NAME: &str = "delete_vsi";
 
-/// The workflow that leaves the host as it is.
+/// The workflow that forgets a VSI, and leaves its host as it is.
 pub const FORGET: &str = "forget_vsi";
 
-/// Seconds a guest gets to shut down before it is ended.
+/// How many seconds a guest gets to shut down before it is ended.
 const GRACE_S: u64 = 30;
 
-/// stop_domain → undefine_domain → delete_volumes → release. A VSI for which this journal never
-/// acted on a host is released at once; of an adopted one the volumes go that bear vsiflow's names; of one whose last boot failed, the evidence is kept first.
+/// The graph: `stop_domain` → `undefine_domain` → `delete_volumes` → `release`. A VSI for which this
+/// journal never acted on a host is released immediately. Of an adopted VSI, volumes are deleted only
+/// if they have vsiflow's names. If the last boot failed, its evidence is stored first.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -109,7 +110,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     Ok(nodes.build())
 }
 
-/// The snapshot that may be being taken: a deletion gives it up, and data disks stay whole.
+/// The snapshot that may be in progress: a deletion abandons it, and data disks remain intact.
 fn begun(record: &VsiRecord) -> Option<(Uuid, &SnapshotRecord)> {
     match &record.snapshot.as_ref()?.action {
         SnapshotAction::Take {
@@ -134,7 +135,7 @@ fn add_store_evidence(nodes: &mut Nodes, record: &VsiRecord) -> Result<&'static 
     Ok(KeepEvidence::NAME)
 }
 
-/// release: forgets the VSI and erases its secrets; its host is not asked.
+/// The graph that forgets the VSI: erases its secrets, without contacting its host.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.

@@ -1,23 +1,21 @@
-//! What somebody changed on a host behind vsiflow's back. Pure: what was written, and what a look
-//! at the host found.
+//! Drift: compares what vsiflow wrote on a host with what a scan found there. Pure.
 
 use vsiflow_engine::model::Text;
 use vsiflow_steps::ports::{DiskShape, DomainInfo, DomainShape, DomainState, ScreenShape};
 
 use crate::spec::PowerState;
 
-/// What a recorded detail begins with that tells of drift.
-const TOLD: &str = "drift: ";
+/// The prefix of a recorded detail that describes drift.
+const PREFIX: &str = "drift: ";
 
-/// What a host must show of a VSI.
+/// What a host should show of a VSI.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
     /// Whether it runs.
     pub power: PowerState,
     /// Whether libvirt starts it with its host.
     pub autostart: bool,
-    /// The definition that was written; none where an older version wrote it: then nothing is
-    /// compared.
+    /// The definition that was written; `None` if an older version wrote it. Then nothing is compared.
     pub written: Option<DomainShape>,
 }
 
@@ -26,9 +24,9 @@ pub struct Expected {
 pub struct DriftFinding {
     /// What differs: `power`, `autostart`, `cpus`, `disk vdc`, …
     pub what: String,
-    /// What was to be expected.
+    /// The expected value.
     pub expected: String,
-    /// What is.
+    /// The value that was found.
     pub found: String,
 }
 
@@ -39,30 +37,30 @@ impl std::fmt::Display for DriftFinding {
     }
 }
 
-/// Whether a recorded detail tells of drift.
+/// Whether a recorded detail describes drift.
 pub fn tells_drift(detail: &Text) -> bool {
-    detail.as_str().starts_with(TOLD)
+    detail.as_str().starts_with(PREFIX)
 }
 
 /// Findings as a recorded detail.
 pub fn findings_text(findings: &[DriftFinding]) -> Text {
     let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    Text::new(format!("{TOLD}{}", findings.join("; ")))
+    Text::new(format!("{PREFIX}{}", findings.join("; ")))
 }
 
-/// A recorded detail without what says that it tells of drift.
+/// A recorded detail without the drift prefix; `None` if it has none.
 pub fn message(detail: &Text) -> Option<&str> {
-    detail.as_str().strip_prefix(TOLD)
+    detail.as_str().strip_prefix(PREFIX)
 }
 
-/// A volume that is not there any more.
+/// The finding for a volume that does not exist any more.
 pub fn gone(what: &str, volume: &str) -> DriftFinding {
     finding(what, volume, "no such volume")
 }
 
-/// What is wrong with a guest that was ready.
+/// The finding for a problem of a guest that was ready.
 pub fn of_guest(what: &str, found: &str) -> DriftFinding {
-    // A detail is taken apart at its semicolons.
+    // Recorded details are split at semicolons.
     let found = found.replace(';', ",");
     let expected = match what {
         "console" => "no failure",
@@ -71,16 +69,16 @@ pub fn of_guest(what: &str, found: &str) -> DriftFinding {
     finding(&format!("{GUEST}{what}"), expected, found)
 }
 
-/// What a finding about a guest begins with.
+/// The prefix of a finding about a guest.
 const GUEST: &str = "guest ";
 
 impl DriftFinding {
-    /// Whether it is about the guest, not about what somebody changed on its host.
+    /// Whether it is about the guest, not about a change on its host.
     pub fn is_of_guest(&self) -> bool {
         self.what.starts_with(GUEST)
     }
 
-    /// A finding as its text shows it.
+    /// Parses a finding from its text.
     fn read(text: &str) -> Option<Self> {
         let (what, rest) = text.split_once(EXPECTED)?;
         let (expected, found) = rest.split_once(FOUND)?;
@@ -91,48 +89,48 @@ impl DriftFinding {
 const EXPECTED: &str = ": expected ";
 const FOUND: &str = ", found ";
 
-/// What a told detail says of the guest, and what of its host.
+/// Splits a drift message into findings about the guest, and about its host.
 pub fn apart(message: &str) -> (Vec<&str>, Vec<&str>) {
     message
         .split("; ")
         .partition(|part| part.starts_with(GUEST))
 }
 
-/// The findings about the guest that a recorded detail tells.
+/// The findings about the guest in a recorded detail.
 pub fn of_guest_in(detail: &Text) -> Vec<DriftFinding> {
     let parts = message(detail).map(|message| apart(message).0);
     let parts = parts.into_iter().flatten();
     parts.filter_map(DriftFinding::read).collect()
 }
 
-/// A network of a VSI that guests cannot use now.
+/// The finding for a network of a VSI that guests cannot use now.
 pub fn of_network(name: &str, found: &str) -> DriftFinding {
     finding(&format!("{NETWORK}{name}"), "an active network", found)
 }
 
-/// What a finding about a network begins with.
+/// The prefix of a finding about a network.
 const NETWORK: &str = "network ";
 
-/// What a finding about a lost mark is called.
+/// The name of a finding about a lost ownership mark.
 const MARK: &str = "mark";
 
-/// What a told detail says of networks.
+/// The findings about networks in a drift message.
 pub fn networks(message: &str) -> Option<String> {
     let of_networks = message.split("; ").filter(|part| part.starts_with(NETWORK));
     let of_networks: Vec<_> = of_networks.collect();
     (!of_networks.is_empty()).then(|| of_networks.join("; "))
 }
 
-/// Whether the VSI can be brought back to what is expected: not what lies with its networks
-/// or within its guest alone, and not a domain that nobody can tell to be ours.
+/// Whether the VSI can be brought back to the expected state. Not if all findings concern its networks
+/// or its guest, and not if the domain's ownership mark is lost.
 pub fn is_mendable(findings: &[DriftFinding]) -> bool {
     let elsewhere =
         |finding: &DriftFinding| finding.what.starts_with(NETWORK) || finding.is_of_guest();
     !findings.iter().all(elsewhere) && !findings.iter().any(|finding| finding.what == MARK)
 }
 
-/// What differs of a domain of the VSI's UUID that does not bear this journal's mark. Its
-/// definition is not compared: somebody else answers for it.
+/// The findings for a domain with the VSI's UUID but without this journal's mark. Its definition is not
+/// compared, because another owner may have written it.
 pub fn unmarked(power: PowerState, domain: &DomainInfo) -> Vec<DriftFinding> {
     let whose = domain.mark.as_ref();
     let found = whose.map_or("no mark of vsiflow".to_owned(), |mark| {
@@ -151,7 +149,8 @@ fn finding(what: &str, expected: impl ToString, found: impl ToString) -> DriftFi
     }
 }
 
-/// How the domain differs from what is expected; nothing while it is on its way down.
+/// How the domain differs from the expected state. A domain that is shutting down, starting or held has no
+/// power finding.
 pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<DriftFinding> {
     let Some(domain) = domain else {
         return vec![finding("domain", "a definition", "none")];
@@ -170,7 +169,7 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<DriftFi
     }
     if let Some(written) = &expected.written {
         found.extend(shapes("", written, &domain.stored));
-        // What only the stored definition says differently is told once.
+        // If the live definition equals the stored one, its differences are reported once.
         if let Some(live) = domain.live.as_ref().filter(|live| **live != domain.stored) {
             let of_live = shapes("running ", written, live);
             found.extend(of_live);
@@ -189,12 +188,12 @@ fn of_power(power: PowerState, domain: &DomainInfo) -> Option<DriftFinding> {
     differs.then(|| finding("power", words(desired), state))
 }
 
-/// Whether all that differs is that a guest is not up which should be, or is suspended.
+/// Whether the only difference is that a guest is not up that should be, or is suspended.
 pub fn is_power_alone(findings: &[DriftFinding]) -> bool {
     !findings.is_empty() && findings.iter().all(|finding| finding.what == "power")
 }
 
-/// Whether the guest is there, although something else differs.
+/// Whether the guest runs, although something else differs.
 pub fn runs(findings: &[DriftFinding]) -> bool {
     let down = ["power", "domain"];
     !findings

@@ -1,4 +1,4 @@
-//! Brings a base image onto a pool, once, for all who need it.
+//! Workflow `ensure_base_image`: uploads a base image to a pool once, for all that need it.
 
 use vsiflow_engine::{
     model::{Failure, Graph},
@@ -14,7 +14,7 @@ use crate::{nodes::Nodes, record::ImageRecord};
 /// The workflow's name.
 pub const NAME: &str = "ensure_base_image";
 
-/// The name of a file once it is unpacked: images are unpacked on their way.
+/// The name of a file once it is unpacked: images are unpacked during the upload.
 pub fn unpacked(file_name: &str) -> &str {
     let stems = [".gz", ".xz", ".zst", ".ova", ".vmdk", ".vhdx"]
         .map(|packed| file_name.strip_suffix(packed));
@@ -22,7 +22,7 @@ pub fn unpacked(file_name: &str) -> &str {
     stem.filter(|stem| !stem.is_empty()).unwrap_or(file_name)
 }
 
-/// claim → probe_source → upload_chunks → verify_image → mark_whole.
+/// The graph: `claim` → `probe_source` → `upload_chunks` → `verify_image` → `mark_whole`.
 ///
 /// # Errors
 /// When parameters cannot be written.
@@ -39,8 +39,8 @@ pub fn graph(image: &ImageRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(NAME, &image.host);
     nodes.step::<Claim>(&[], &params)?;
     nodes.step::<ProbeSource>(&[Claim::NAME], &params)?;
-    // What an upload leaves half done is known to be half done: it may be stopped when nobody
-    // waits for the image any more.
+    // A partial upload is recognised as partial, so it may be interrupted when nothing waits for the
+    // image any more.
     nodes
         .step::<UploadChunks>(&[ProbeSource::NAME], &params)?
         .interruptible = true;

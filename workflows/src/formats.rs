@@ -1,5 +1,5 @@
-//! The formats that data disks had when they were attached first. A guest cannot change them: it
-//! writes what it likes into its disk, and no later attachment believes that.
+//! The formats of data disks at their first attachment. A guest can write any header into its disk, so
+//! later attachments use the recorded format and never detect it again.
 
 use vsiflow_engine::{
     model::{Name, NodeState, Payload, RunState},
@@ -19,7 +19,7 @@ pub(crate) fn of(formats: &[DiskFormat], volume: &VolumeKey) -> Option<VolumeFor
     found.map(|known| known.format)
 }
 
-/// Adds those that are not known yet.
+/// Adds the formats of volumes that are not known yet.
 pub(crate) fn add(formats: &mut Vec<DiskFormat>, more: impl IntoIterator<Item = DiskFormat>) {
     for one in more {
         if of(formats, &one.volume).is_none() {
@@ -28,7 +28,7 @@ pub(crate) fn add(formats: &mut Vec<DiskFormat>, more: impl IntoIterator<Item = 
     }
 }
 
-/// What the desired state carries along, and what the entity's runs found since.
+/// The formats in the desired state, and those that the entity's runs found since.
 pub(crate) fn known(record: &VsiRecord, at: &Situation<'_>) -> Vec<DiskFormat> {
     let mut formats = record.formats.clone();
     for run in at.entity.runs.iter().filter_map(|run| (at.runs)(*run)) {
@@ -38,7 +38,7 @@ pub(crate) fn known(record: &VsiRecord, at: &Situation<'_>) -> Vec<DiskFormat> {
     formats
 }
 
-/// What a run recorded of the disks that it attached.
+/// The output of a run about the disks that it attached.
 pub(crate) fn output(run: &RunState) -> Option<&Payload> {
     match run.nodes.get(&Name::of(AttachDataDisks::NAME))? {
         NodeState::Succeeded { output, .. } => Some(output),

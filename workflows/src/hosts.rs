@@ -1,4 +1,4 @@
-//! The hosts' settings, keys included, as adapters ask for them.
+//! The settings of hosts, including keys, for the adapters.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::spec::HostSettings;
 
-/// Settings by host id. Kept in memory; the journal and the secret store are where they last.
+/// Host settings by host ID. In memory only; the journal and the secret store hold them durably.
 #[derive(Debug, Default)]
 pub struct HostDirectory {
     known: RwLock<BTreeMap<String, HostSettings>>,
@@ -26,8 +26,8 @@ impl HostDirectory {
             .cloned()
     }
 
-    /// Takes in settings; newer ones take the place of older ones. Labels stay where newer ones have none, as
-    /// those of an address.
+    /// Stores settings; newer ones replace older ones. Labels and limits remain if newer settings have
+    /// none, such as those from an address.
     pub fn put(&self, mut settings: HostSettings) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = known.get(&settings.id())
@@ -43,8 +43,8 @@ impl HostDirectory {
         known.insert(settings.id(), settings);
     }
 
-    /// Takes in settings that are not recorded yet, so that the host can be looked at. What was there before
-    /// comes back, for [`HostDirectory::withdraw`].
+    /// Adds settings that are not recorded yet, so that the host can be checked. Returns the previous
+    /// ones, for [`HostDirectory::withdraw`].
     pub(crate) fn offer(&self, settings: HostSettings) -> Option<HostSettings> {
         let before = self.get(&settings.id());
         let mut offered = self.offered.write().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +54,7 @@ impl HostDirectory {
         before
     }
 
-    /// Takes back what was offered.
+    /// Reverts [`HostDirectory::offer`].
     pub(crate) fn withdraw(&self, id: &str, before: Option<HostSettings>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match before {
@@ -65,7 +65,7 @@ impl HostDirectory {
         self.recorded(id);
     }
 
-    /// The settings of the host are recorded now.
+    /// Marks the settings of the host as recorded.
     pub(crate) fn recorded(&self, id: &str) {
         let mut offered = self.offered.write().unwrap_or_else(PoisonError::into_inner);
         offered.remove(id);
@@ -77,8 +77,8 @@ impl HostDirectory {
         offered.contains(id)
     }
 
-    /// The namespaces whose settings count, by host. They are known before the settings are, whose
-    /// secrets may have to be read anew.
+    /// The namespaces whose settings of a host count, by host. They are known before the settings,
+    /// whose secrets may have to be read first.
     pub fn owners(&self) -> BTreeMap<String, String> {
         let owners = self.owners.read();
         owners.unwrap_or_else(PoisonError::into_inner).clone()
@@ -91,7 +91,7 @@ impl HostDirectory {
         owners.get(id).cloned()
     }
 
-    /// From now on the settings of that namespace count, or of whichever comes first.
+    /// Sets the namespace whose settings of the host count; `None` for whichever comes first.
     pub(crate) fn set_owner(&self, id: &str, namespace: Option<String>) {
         let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
         match namespace {

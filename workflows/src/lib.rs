@@ -1,8 +1,8 @@
-//! Desired state, the step graphs that reach it, and the one façade over all of it.
+//! Desired state of VSIs and other entities, the step graphs that reach it, and the façade [`fleet`].
 //!
-//! [`spec`] says what a document may contain and resolves documents to desired state; each workflow
-//! has a file with its graph; [`phase`] names the state of an entity; [`fleet`] is what the
-//! command line, Kubernetes and the daemon call.
+//! [`spec`] defines what a document may contain, and resolves documents to desired state. Each workflow
+//! has a file with its graph. [`phase`] derives the state of an entity. [`fleet`] is what the command
+//! line, Kubernetes and the daemon call.
 //!
 //! ```
 //! use vsiflow_workflows::spec::{HostSettings, Quantity};
@@ -16,8 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What this crate never does: it knows neither YAML nor Kubernetes nor libvirt. It changes hosts
-//! and writes journals only through the engine.
+//! This crate knows neither YAML nor Kubernetes nor libvirt. It changes hosts and writes journals only
+//! through the engine.
 
 pub mod adopt_vsi;
 mod credentials;

@@ -1,4 +1,5 @@
-//! Makes and deletes a network on one host: an entity of its own, whoever uses it there.
+//! Workflows of networks: make, delete and forget a network on one host. A network is an entity of its
+//! own, whichever VSIs use it.
 
 use std::collections::BTreeMap;
 
@@ -28,10 +29,10 @@ pub const NAME: &str = "ensure_network";
 /// The workflow that deletes a network.
 pub const DELETE: &str = "delete_network";
 
-/// The workflow that leaves the network where it is.
+/// The workflow that forgets a network, and leaves it on the host.
 pub const FORGET: &str = "forget_network";
 
-/// A network on a host, as wanted.
+/// The desired state of a network on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRecord {
     /// The host's id.
@@ -55,7 +56,7 @@ pub fn is_recorded(state: &EntityState) -> bool {
     state.intents.contains(&Name::of(DefineNetwork::NAME))
 }
 
-/// check_network → define_network → start_network.
+/// The graph: `check_network` → `define_network` → `start_network`.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -68,7 +69,7 @@ pub fn graph(record: &NetworkRecord) -> Result<Graph, Failure> {
     Ok(nodes.build())
 }
 
-/// delete_network. One that this journal never began to make is only forgotten.
+/// The graph: `delete_network`. A network that this journal never started to make is only forgotten.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -81,13 +82,13 @@ pub fn delete_graph(record: &NetworkRecord, state: &EntityState) -> Result<Graph
     let mut nodes = Nodes::new(DELETE, &record.host);
     let node = nodes.step::<DeleteNetwork>(&[], &params)?;
     if !params.recorded {
-        // It asks no host.
+        // It contacts no host.
         node.lane = Text::default();
     }
     Ok(nodes.build())
 }
 
-/// Forgets the network; its host is not asked, and it stays there.
+/// The graph that forgets the network: its host is not contacted, and the network remains.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -99,7 +100,7 @@ pub fn forget_graph(record: &NetworkRecord) -> Result<Graph, Failure> {
     Ok(nodes.build())
 }
 
-/// The addresses that the networks of a VSI hold for its cards.
+/// The addresses that networks reserve for the cards of a VSI.
 pub(crate) fn reservations(record: &VsiRecord) -> Vec<Reservation> {
     let vsi = &record.vsi;
     let cards = vsi_graph::cards(record).into_iter();
@@ -115,11 +116,11 @@ pub(crate) fn reservations(record: &VsiRecord) -> Vec<Reservation> {
     cards.filter(|card| card.dhcp || card.dns).collect()
 }
 
-/// What a VSI had that it does not have any more.
+/// The reservations that a VSI had and does not have any more.
 pub(crate) fn given_up(before: &DesiredVsi, now: &DesiredVsi) -> Vec<Reservation> {
     let networks = before.addresses.keys();
     let gone = networks.filter(|network| !now.addresses.contains_key(*network));
-    // Whatever its card was, the address and the name are the VSI's.
+    // The MAC address does not matter: the address and the name belong to the VSI.
     let gone = gone.filter_map(|network| reservation(before, network, String::new()));
     gone.collect()
 }
@@ -136,7 +137,8 @@ fn reservation(vsi: &DesiredVsi, network: &str, mac: String) -> Option<Reservati
     })
 }
 
-/// The network configuration of a guest whose addresses no DHCP gives; none where it needs none.
+/// The network configuration of a guest with cards whose networks have no DHCP; `None` if it needs
+/// none.
 pub(crate) fn static_config(record: &VsiRecord) -> Option<String> {
     let vsi = &record.vsi;
     let is_static = |network: &DesiredNetwork| !network.dhcp;

@@ -1,4 +1,4 @@
-//! When a boot that failed is tried again by itself.
+//! When a failed boot is retried automatically.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use vsiflow_engine::model::{EntityState, FailureClass, RunResult};
 
 use crate::{provision_vsi, update_vsi};
 
-/// How often a boot is tried before somebody has to look: each try costs the host a whole build.
+/// How often a boot is tried before a person must act: each try costs the host a whole build.
 pub const TRIES: u32 = 5;
-/// The wait before the second try; it doubles from there.
+/// The delay before the second try; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(10);
-/// No wait is longer.
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The wait after the boot that failed just now; none after the last try, or where it was no boot
-/// that failed. `retry` and every new desired state begin to count anew.
+/// The delay after the boot that just failed; `None` after the last try, or if what failed was not a
+/// boot. `retry` and every new desired state restart the count.
 pub fn delay(state: &EntityState) -> Option<Duration> {
     let last = state.last.as_ref()?;
     let boots = [provision_vsi::NAME, update_vsi::NAME];

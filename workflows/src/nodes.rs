@@ -1,4 +1,4 @@
-//! Builds graphs out of steps and their parameters.
+//! Builds step graphs from steps and their parameters.
 
 use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Graph, Name, Node, Payload, Text, Work},
@@ -9,7 +9,7 @@ use vsiflow_steps::vsi::{
     require_references::{self, UnresolvedRef},
 };
 
-/// A graph being built. All its nodes act on one host, which is their lane.
+/// A graph being built. By default a node's lane is the host.
 pub(crate) struct Nodes {
     workflow: &'static str,
     host: String,
@@ -25,7 +25,7 @@ impl Nodes {
         }
     }
 
-    /// A node that runs step `S`; it bears the step's name.
+    /// Adds a node that runs step `S`; its name is the step's name.
     pub(crate) fn step<S: Step>(
         &mut self,
         after: &[&str],
@@ -59,7 +59,7 @@ impl Nodes {
         self.nodes.iter().any(|node| node.name == name)
     }
 
-    /// The node that holds back what documents lack something for. It asks no host.
+    /// Adds the node that blocks until unresolved references are resolved. It contacts no host.
     pub(crate) fn require(&mut self, unresolved_refs: &[UnresolvedRef]) -> Result<(), Failure> {
         let unresolved_refs = unresolved_refs.to_vec();
         let params = require_references::Params { unresolved_refs };
@@ -67,7 +67,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// A node that waits for another entity.
+    /// Adds a node that waits for another entity.
     pub(crate) fn entity(
         &mut self,
         name: &str,

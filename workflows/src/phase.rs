@@ -1,4 +1,4 @@
-//! The state of an entity, by what its streams tell.
+//! The phase of an entity, derived from the events of its streams.
 
 use std::fmt;
 
@@ -74,13 +74,13 @@ impl Phase {
         ALL.into_iter().find(|phase| phase.as_str() == name)
     }
 
-    /// The one that is recorded of an entity.
+    /// The phase that is recorded for an entity.
     pub(crate) fn recorded(state: &EntityState) -> Option<Self> {
         let (name, _) = state.state.as_ref()?;
         Self::named(name.as_str())
     }
 
-    /// The integer that the operator before this one wrote: 1 ready, 2 error, 0 anything else.
+    /// The status integer of the earlier operator: 1 ready, 2 error, 0 anything else.
     pub fn old_status(self) -> u8 {
         match self {
             Self::Running | Self::Degraded => 1,
@@ -108,12 +108,12 @@ const ALL: [Phase; 13] = [
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `pad` keeps the widths of tables.
+        // `pad` applies the widths of tables.
         f.pad(self.as_str())
     }
 }
 
-/// The state to be recorded for an entity, and what led to it.
+/// The state to record for an entity, with its cause.
 pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
     let (state, detail) = match view.id.kind().as_str() {
         kind::VSI => vsi(view),
@@ -126,7 +126,7 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
     Some((Name::of(state), detail))
 }
 
-/// Whether an entity is gone for good: of its past nothing has to stay at hand.
+/// Whether an entity is deleted, so that its history need not be held in memory.
 pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
     let comes_and_goes = [
         kind::VSI,
@@ -177,7 +177,7 @@ fn transition(view: &EntityView<'_>) -> (Phase, Text) {
 fn under_way(view: &EntityView<'_>) -> (Phase, Text) {
     let cause = blocked(view);
     if let Some(standing) = untouched(view) {
-        // The guest continues as it did; what keeps a change from it is said beside.
+        // The guest is not affected; the obstacle to the change is the detail.
         return match (standing, cause) {
             (Phase::Running, Some(cause)) => (Phase::Degraded, cause),
             (standing, cause) => (standing, cause.unwrap_or_default()),
@@ -221,7 +221,7 @@ const NOTICED: [&str; 5] = [
     ResumeDomain::NAME,
 ];
 
-/// How a guest stands that an open update has not touched yet.
+/// The phase of a guest that an open update has not touched yet.
 fn untouched(view: &EntityView<'_>) -> Option<Phase> {
     let run = view.run.filter(|run| is_update(run))?;
     let begun = |step: &&str| {
@@ -235,13 +235,13 @@ fn untouched(view: &EntityView<'_>) -> Option<Phase> {
     }
 }
 
-/// The recorded state, where it says how a guest stands.
+/// The recorded phase, if it describes the guest.
 fn guest_phase(entity: &EntityState) -> Option<Phase> {
     let (name, detail) = entity.state.as_ref()?;
     let phase = Phase::named(name.as_str())?;
     match phase {
         Phase::Running | Phase::Stopped | Phase::Paused => Some(phase),
-        // What kept a change from it: it ran.
+        // Degraded only by the obstacle to a change: the guest ran.
         Phase::Degraded if !drift::tells_drift(detail) => Some(Phase::Running),
         _ => None,
     }
@@ -274,7 +274,7 @@ fn settled(view: &EntityView<'_>) -> (Phase, Text) {
         .as_ref()
         .filter(|(_, detail)| drift::tells_drift(detail));
     if let Some((name, detail)) = found {
-        // What a look at the host found stays true until a run, or another look, finds otherwise.
+        // What a scan found remains valid until a run, or another scan, finds otherwise.
         let phase = Phase::named(name.as_str()).unwrap_or(Phase::Degraded);
         return (phase, detail.clone());
     }
@@ -290,7 +290,7 @@ fn settled(view: &EntityView<'_>) -> (Phase, Text) {
     }
 }
 
-/// How a run that succeeded left the guest, by the last that it did to it.
+/// The phase after a run that succeeded, by its last action on the guest.
 fn outcome(view: &EntityView<'_>) -> Option<Phase> {
     let run = view.run?;
     let did = |step: &str| succeeded(run, step);
@@ -316,8 +316,8 @@ fn ended(result: &RunResult) -> Text {
     }
 }
 
-/// Of a disk that an earlier version left to the runs of VSIs, nothing is told.
-/// A data disk or a network.
+/// The state of a data disk or a network. None for a disk that an earlier version left to the runs of
+/// VSIs.
 fn disk(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
     let workflow = view.entity.desired.as_ref()?.workflow.as_str();
     let ends = [
@@ -345,7 +345,7 @@ fn disk(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
     })
 }
 
-/// Of one that its VSI's run has not come to nothing is told yet.
+/// The state of a snapshot. `Pending` until its VSI's run starts to take it.
 fn snapshot(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
     let workflow = view.entity.desired.as_ref()?.workflow.as_str();
     let leaving = [snapshot::DELETE, snapshot::FORGET].contains(&workflow);
@@ -359,15 +359,15 @@ fn snapshot(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
         },
         (None, Some(last)) => match &last.result {
             RunResult::Succeeded => ("Ready", Text::default()),
-            RunResult::Superseded => ("Failed", Text::new(GIVEN_UP)),
+            RunResult::Superseded => ("Failed", Text::new(ABANDONED)),
             other => ("Failed", ended(other)),
         },
         (None, None) => ("Pending", Text::default()),
     })
 }
 
-/// Why a snapshot was not taken to its end.
-const GIVEN_UP: &str = "another change of the VSI took its place; delete it and take a new one";
+/// Why a snapshot was abandoned.
+const ABANDONED: &str = "another change of the VSI took its place; delete it and take a new one";
 
 fn image(view: &EntityView<'_>) -> (&'static str, Text) {
     let leaving = view

@@ -1,4 +1,4 @@
-//! Makes a VSI: from nothing, or anew where an earlier boot failed.
+//! Workflow `provision_vsi`: makes a VSI that was never ready, again after a failed boot.
 
 use vsiflow_engine::{
     model::{EntityState, Failure, FailureClass, Graph, Name},
@@ -22,15 +22,16 @@ pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
 /// The workflow's name.
 pub const NAME: &str = "provision_vsi";
 
-/// check_contract → resolve_host → {ensure_base_image → clone_boot_disk, write_cidata, create_console_log,
-/// attach_data_disks, resolve_networks} → define_domain → start_domain → await_ready.
+/// The graph: `check_contract` → `resolve_host` → {`ensure_base_image` → `clone_boot_disk`,
+/// `write_cidata`, `create_console_log`, `attach_data_disks`, `resolve_networks`} → `define_domain` →
+/// `start_domain` → `await_ready`.
 ///
-/// Where documents lack something, that is all there is to it: require_references.
+/// If a reference is unresolved, the graph is only `require_references`.
 ///
-/// One that is to be off is not started, and one that is to be paused is suspended once it is
-/// ready. Where this journal may have defined a domain before, what that left is taken down first,
-/// with its evidence kept. A boot that merely took too long is watched further instead: its guest
-/// may be at work by now.
+/// A VSI that should be off is not started, and one that should be paused is suspended once it is
+/// ready. If this journal may have defined a domain before, that domain is taken down first, and its
+/// evidence stored. A boot that only took too long is watched further instead, because its guest may be
+/// working by now.
 ///
 /// # Errors
 /// When the VSI was ready once, or the desired state cannot be made into parameters.
@@ -75,7 +76,8 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Fail
     Ok(())
 }
 
-/// The console's log goes too: what an earlier guest said there must not decide a later boot.
+/// Takes down an earlier attempt. Deletes the console log too: its content must not decide a later
+/// boot.
 fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(), Failure> {
     let (host, uuid) = (parts.record.vsi.host.clone(), parts.record.uid);
     parts.keep_evidence(&[ResolveHost::NAME])?;
@@ -100,7 +102,7 @@ fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(),
         .map(drop)
 }
 
-/// The nodes that a definition follows.
+/// Adds the parts of a domain; returns the nodes that its definition follows.
 fn make_parts(
     parts: &mut VsiGraphBuilder<'_>,
     base: &'static str,
@@ -119,7 +121,7 @@ fn make_parts(
     Ok(made)
 }
 
-/// A VSI that was ready once is never made anew without a plan that says so.
+/// The failure for a VSI that was ready once: it is rebuilt only by a plan that says so.
 fn never_again(record: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,

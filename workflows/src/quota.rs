@@ -1,8 +1,8 @@
-//! What the VSIs of a namespace take together, and whether they may take more. Pure.
+//! The usage of a namespace's VSIs, and whether it may grow. Pure.
 //!
-//! Growth alone is refused: what is there stays, and whatever shrinks is permitted, also where more is used
-//! than a limit allows. What is promised counts, not what runs: a pool counts with all members that it may have
-//! at one time, a VSI that is off counts, and one that is being deleted counts until it is gone.
+//! Only growth is refused: existing objects stay, and shrinking is permitted, even if more is used than
+//! a limit allows. Promises count, not what runs: a pool counts with all members that it may have at
+//! one time, a VSI that is off counts, and one that is being deleted counts until it is deleted.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Usage {
         }
     }
 
-    /// So many times.
+    /// This usage, multiplied by `count`.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Usage {
         }
     }
 
-    /// The more of each.
+    /// The larger of each value.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {
@@ -60,16 +60,16 @@ impl Usage {
     }
 }
 
-/// One limit, and what it is about.
+/// One limit, with its usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The name of the field.
     pub name: &'static str,
     /// Whether it counts bytes.
     pub is_size: bool,
-    /// What is taken.
+    /// The usage.
     pub used: u64,
-    /// What may be taken.
+    /// The highest permitted usage.
     pub hard: u64,
 }
 
@@ -82,18 +82,18 @@ impl Limit {
         }
     }
 
-    /// What is taken, as people write it.
+    /// The usage, as people write it.
     pub fn used(self) -> String {
         self.text(self.used)
     }
 
-    /// What may be taken, as people write it.
+    /// The limit, as people write it.
     pub fn hard(self) -> String {
         self.text(self.hard)
     }
 }
 
-/// The limits of a quota, with what is taken of each.
+/// The limits of a quota, with the usage of each.
 pub fn limits(hard: &QuotaLimits, used: Usage) -> Vec<Limit> {
     let number = |value: Option<u32>| value.map(u64::from);
     let size = |value: Option<Quantity>| value.map(Quantity::bytes);
@@ -117,9 +117,9 @@ pub fn limits(hard: &QuotaLimits, used: Usage) -> Vec<Limit> {
 /// A limit that would be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Excess {
-    /// The limit, with what is taken now.
+    /// The limit, with the current usage.
     pub limit: Limit,
-    /// What is asked for beside it.
+    /// The additional usage that is asked for.
     pub requested: u64,
 }
 
@@ -137,7 +137,7 @@ impl fmt::Display for Excess {
     }
 }
 
-/// The limits that what grows would exceed.
+/// The limits that growing values would exceed.
 pub fn excesses(hard: &QuotaLimits, before: Usage, after: Usage) -> Vec<Excess> {
     let (now, then) = (limits(hard, before), limits(hard, after));
     let both = now.into_iter().zip(then);
@@ -149,7 +149,7 @@ pub fn excesses(hard: &QuotaLimits, before: Usage, after: Usage) -> Vec<Excess> 
     .collect()
 }
 
-/// Whether more is taken of what is limited.
+/// Whether the usage grows in a value that has a limit.
 pub fn grows(hard: &QuotaLimits, before: Usage, after: Usage) -> bool {
     let (now, then) = (limits(hard, before), limits(hard, after));
     let mut both = now.into_iter().zip(then);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever shrinks or stays is permitted, and what grows stays within every limit.
+        /// Shrinking or equal values are permitted, and growth stays within every limit.
         #[test]
         fn growth_alone_is_refused(
             before in any_usage(), after in any_usage(), vsis in 0_u32..20, disk in 0_u64..20,

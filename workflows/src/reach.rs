@@ -1,8 +1,7 @@
-//! Which hosts are out of reach, and which take nothing new.
+//! Which hosts are unreachable, and which are cordoned.
 //!
-//! The engine marks a host that does not answer, and probes it ([`Lanes`]). As long as it is marked
-//! every call that would go there fails at once with what is known, so that nothing waits for
-//! time-outs of its own.
+//! The engine marks a host that does not answer, and probes it ([`Lanes`]). While it is marked, every
+//! call to it fails immediately with the known error, so that no call waits for its own timeout.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +20,7 @@ use vsiflow_steps::{
 
 use crate::record::{LibvirtRecord, MachineRecord};
 
-/// The hosts, as far as they are in reach.
+/// Access to hosts, with what is known of their reachability and identity.
 pub(crate) struct Reach {
     hosts: Arc<dyn Hosts>,
     marks: RwLock<Marks>,
@@ -35,7 +34,7 @@ struct Marks {
     machines: BTreeMap<String, String>,
     seen_first: BTreeMap<String, String>,
     libvirts: BTreeMap<String, LibvirtRecord>,
-    /// The hosts of which something new is to be recorded.
+    /// The hosts with identity changes to record.
     unrecorded: BTreeSet<String>,
 }
 
@@ -45,7 +44,7 @@ impl Reach {
         Arc::new(Self { hosts, marks })
     }
 
-    /// Remembers which machine a host is, as it is recorded.
+    /// Sets the recorded machine identity of a host.
     pub(crate) fn is_machine(&self, record: &MachineRecord) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         let id = &record.host;
@@ -61,7 +60,7 @@ impl Reach {
         marks.unrecorded.remove(id);
     }
 
-    /// What is to be recorded of machines.
+    /// The machine identities to record.
     pub(crate) fn unrecorded(&self) -> Vec<MachineRecord> {
         self.read(|marks| {
             let hosts: BTreeSet<_> = marks.seen_first.keys().chain(&marks.unrecorded).collect();
@@ -80,7 +79,7 @@ impl Reach {
         })
     }
 
-    /// Takes in what libvirt calls a host.
+    /// Processes the UUID that libvirt reports for a host.
     pub(crate) fn saw_uuid(&self, id: &str, seen: &HostUuid) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         let news = match marks.libvirts.get(id) {
@@ -95,12 +94,12 @@ impl Reach {
         marks.unrecorded.insert(id.to_owned());
     }
 
-    /// What people are told of a host although it is worked with.
+    /// The warning about a host that is used nevertheless.
     pub(crate) fn warning(&self, id: &str) -> Option<String> {
         self.read(|marks| marks.libvirts.get(id)?.warning())
     }
 
-    /// The host's ports, which speak to no other machine than the one that is known.
+    /// The host's ports, pinned to the known machine.
     async fn pinned(&self, id: &str) -> PortResult<HostPorts> {
         let ports = self.hosts.host(id).await?;
         let known = self.read(|marks| {
@@ -119,7 +118,7 @@ impl Reach {
         Ok(ports)
     }
 
-    /// The first sight of a host. Of several at once the first counts.
+    /// Reads the machine of a host for the first time. Of several concurrent reads the first counts.
     async fn meet(&self, id: &str, ports: &HostPorts) -> PortResult<Option<String>> {
         let Some(machine) = ports.host.machine().await? else {
             return Ok(None);
@@ -132,29 +131,29 @@ impl Reach {
         Ok(Some(first.clone()))
     }
 
-    /// Takes a machine that is to be the host from now on.
+    /// Claims a machine as this host.
     pub(crate) async fn claim(&self, id: &str, machine: Option<&str>) -> PortResult<()> {
         self.hosts.claim(id, machine).await
     }
 
-    /// The ports of a host, whether it is marked or not, and whichever machine it is.
+    /// The ports of a host, marked or not, whichever machine it is.
     pub(crate) async fn any_host(&self, id: &str) -> PortResult<HostPorts> {
         self.hosts.host(id).await
     }
 
-    /// What keeps the host out of reach.
+    /// The error of a host that is marked as unreachable.
     pub(crate) fn down(&self, id: &str) -> Option<PortError> {
         self.read(|marks| marks.down.get(id).cloned())
     }
 
-    /// Remembers how the newest look at a host came out: what kept it from answering.
+    /// Stores the result of the newest check of a host: why it did not answer, if it did not.
     pub(crate) fn record(&self, id: &str, problem: Option<String>) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         marks.looks.insert(id.to_owned(), problem);
     }
 
-    /// Whether the host answered when it was asked last, and what kept it from that; none where it
-    /// was not asked yet.
+    /// Whether the host answered the last check, and the error if not; `None` if it was not checked
+    /// yet.
     pub(crate) fn answers(&self, id: &str) -> Option<Result<(), String>> {
         self.read(|marks| match (marks.down.get(id), marks.looks.get(id)) {
             (Some(down), _) => Some(Err(down.message.clone())),
@@ -164,7 +163,7 @@ impl Reach {
         })
     }
 
-    /// Marks the host as taking nothing new, and why, or as taking it again.
+    /// Marks the host as cordoned, with the reason, or as not cordoned.
     pub(crate) fn cordon(&self, id: &str, why: Option<&str>) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         match why {
@@ -203,7 +202,7 @@ impl Lanes for Reach {
     }
 
     async fn probe(&self, lane: &Text) -> Result<(), Failure> {
-        // Whichever machine it is: that it is another one is for steps to say.
+        // Accepts any machine: steps report a changed machine.
         let ports = self.hosts.host(lane.as_str()).await?;
         ports.host.facts().await?;
         Ok(())

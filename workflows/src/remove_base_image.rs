@@ -1,4 +1,4 @@
-//! Removes a base image that nothing uses any more.
+//! Workflow `remove_base_image`: deletes a base image that nothing uses any more.
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::{Failure, Graph};
@@ -12,17 +12,17 @@ use crate::{nodes::Nodes, record::ImageRecord};
 /// The workflow's name.
 pub const NAME: &str = "remove_base_image";
 
-/// An image that is to be gone.
+/// An image to delete.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UnwantedImage {
     /// The image.
     #[serde(flatten)]
     pub image: ImageRecord,
-    /// The volume that it is.
+    /// Its volume.
     pub volume: VolumeKey,
 }
 
-/// remove_image.
+/// The graph: `remove_image`.
 ///
 /// # Errors
 /// When parameters cannot be written.

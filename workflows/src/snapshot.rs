@@ -1,6 +1,8 @@
-//! Takes and deletes a snapshot: an entity of its own, which outlives its VSI.
+//! Workflows of snapshots: take, delete and forget. A snapshot is an entity of its own, which outlives
+//! its VSI.
 //!
-//! It is taken while a run of the VSI waits for it, so that nothing else happens to the VSI meanwhile.
+//! It is taken while a run of the VSI waits for it, so that nothing else changes the VSI at the same
+//! time.
 
 use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, Graph, Name, Text},
@@ -16,10 +18,10 @@ use crate::{nodes::Nodes, record::SnapshotRecord};
 /// The workflow that takes a snapshot.
 pub const NAME: &str = "take_snapshot";
 
-/// The workflow that deletes one.
+/// The workflow that deletes a snapshot.
 pub const DELETE: &str = "delete_snapshot";
 
-/// The workflow that leaves the copies where they are.
+/// The workflow that forgets a snapshot, and leaves the copies on the host.
 pub const FORGET: &str = "forget_snapshot";
 
 /// Whether this journal recorded the intent to make the copies.
@@ -27,7 +29,7 @@ pub fn is_recorded(state: &EntityState) -> bool {
     state.intents.contains(&Name::of(CopyDisks::NAME))
 }
 
-/// copy_disks → merge_layers.
+/// The graph: `copy_disks` → `merge_layers`.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -46,7 +48,7 @@ pub fn graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
     Ok(nodes.build())
 }
 
-/// What is to be known to merge the layers of a snapshot.
+/// The parameters for merging the layers of a snapshot.
 pub(crate) fn layers(record: &SnapshotRecord) -> merge_layers::Params {
     merge_layers::Params {
         host: record.host.clone(),
@@ -55,8 +57,8 @@ pub(crate) fn layers(record: &SnapshotRecord) -> merge_layers::Params {
     }
 }
 
-/// delete_volumes: the copies and the memory, if this journal ever began to make them; before that merge_layers,
-/// where the snapshot was not taken to its end.
+/// The graph: `merge_layers` if the snapshot was never completed → `delete_volumes` for the copies and
+/// the memory. If this journal never started to make them, the snapshot is only forgotten.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
@@ -92,7 +94,7 @@ pub fn delete_graph(
     Ok(nodes.build())
 }
 
-/// Forgets the snapshot; its host is not asked, and the copies stay.
+/// The graph that forgets the snapshot: its host is not contacted, and the copies remain.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.

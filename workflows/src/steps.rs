@@ -1,4 +1,4 @@
-//! All steps this version knows.
+//! The registry of all steps that this version knows.
 
 use std::sync::Arc;
 

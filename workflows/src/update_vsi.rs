@@ -1,5 +1,5 @@
-//! Brings a VSI that was made before to its desired state: only the steps that its plan
-//! names.
+//! Workflow `update_vsi`: brings a VSI that was ready before to its desired state, with only the steps
+//! that its plan needs.
 
 use vsiflow_engine::{
     model::{Failure, FailureClass, Graph},
@@ -24,13 +24,12 @@ use crate::{
 /// The workflow's name.
 pub const NAME: &str = "update_vsi";
 
-/// {what must be there} → {await_data_disks, set_autostart → stop_domain → {clone_boot_disk,
-/// write_cidata} → define_domain → start_domain → await_ready} → release, as far as the plan
-/// calls for it.
+/// The graph: {parts that must exist} → {`await_data_disks`, `set_autostart` → `stop_domain` →
+/// {`clone_boot_disk`, `write_cidata`} → `define_domain` → `start_domain` → `await_ready`} → `release`,
+/// as far as the plan needs it.
 ///
-/// Whatever can be found missing is looked for, and the image is brought, before the guest is
-/// touched. After a boot that failed its evidence is kept first; one that merely took too long is
-/// watched further.
+/// Missing parts are detected, and the image is uploaded, before the guest is touched. If a boot
+/// failed, its evidence is stored first; if it only took too long, it is watched further.
 ///
 /// # Errors
 /// When a change cannot be made, or the desired state cannot be made into parameters.
@@ -60,7 +59,7 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     Ok(parts.nodes.build())
 }
 
-/// The failure of a change that is never made.
+/// The failure of a change that cannot be made.
 pub fn refused(record: &VsiRecord, path: &str, why: &str) -> Failure {
     let message = format!("{path} cannot be changed: {why}; nothing was changed");
     Failure::new(FailureClass::Blocked, "VSI0701", message)
@@ -69,7 +68,7 @@ pub fn refused(record: &VsiRecord, path: &str, why: &str) -> Failure {
         .with_remedy("undo the change, or delete the VSI and apply again; data disks remain")
 }
 
-/// The failure of a restoration with memory where the machine changes, too.
+/// The failure of restoring memory while the machine changes too.
 fn unfit(record: &VsiRecord) -> Failure {
     error::MEMORY_UNFIT
         .failure("its memory is to be put back, and other changes of it need a restart")
@@ -112,7 +111,7 @@ impl Update<'_> {
         let grown = self.grow(parts, first)?;
         let last = match self.plan.how() {
             Some(How::Rebuild) => self.rebuild(parts, &grown)?,
-            // What is made anew for every start is not looked for.
+            // A boot disk that is made for every start is not looked up.
             Some(How::Restart) if vsi_graph::is_ephemeral(&parts.record.vsi) => {
                 self.rebuild(parts, &grown)?
             }
@@ -129,8 +128,8 @@ impl Update<'_> {
         self.plan.changes.iter().any(|change| change.path == path)
     }
 
-    /// What is done once with the disks comes first. A snapshot that is not taken yet is given up for
-    /// any other change: that waits until nobody copies any more, and merges what layers there are.
+    /// Snapshot orders come first. Any other change abandons a snapshot that is not taken yet: it waits
+    /// until copying has ended, and merges existing layers.
     fn disks(
         &self,
         parts: &mut VsiGraphBuilder<'_>,
@@ -170,14 +169,14 @@ impl Update<'_> {
         !others.any(|change| change.path != plan::SNAPSHOT && change.how > How::Recorded)
     }
 
-    /// Nothing but the content of disks changes: the definition stays as it is.
+    /// Whether only the content of disks changes, so that the definition stays as it is.
     fn only_restores(&self) -> bool {
         let restarts = |change: &&plan::PlannedChange| change.how == How::Restart;
         let mut restarts = self.plan.changes.iter().filter(restarts);
         restarts.all(|change| change.path == plan::SNAPSHOT)
     }
 
-    /// Disks grow before the guest is touched: what there is no room for stops the change.
+    /// Grows disks before the guest is touched, so that missing room stops the change early.
     fn grow(
         &self,
         parts: &mut VsiGraphBuilder<'_>,
@@ -243,8 +242,7 @@ impl Update<'_> {
         boot(parts, &[last])
     }
 
-    /// The definition is written again, while the guest runs if it does; then it is brought to
-    /// where it should be.
+    /// Writes the definition again, even while the guest runs, then restores the desired power state.
     fn restore(
         &self,
         parts: &mut VsiGraphBuilder<'_>,
@@ -260,8 +258,8 @@ impl Update<'_> {
         self.power(parts, &[DefineDomain::NAME])
     }
 
-    /// keep_evidence where the last boot failed, then stop_domain; nothing where the guest was taken
-    /// down before. Gives back what comes next after it.
+    /// Adds `keep_evidence` if the last boot failed, then `stop_domain`; nothing if the guest was taken
+    /// down already. Returns the nodes that the next ones follow.
     fn take_down(
         &self,
         parts: &mut VsiGraphBuilder<'_>,
@@ -322,8 +320,8 @@ impl Update<'_> {
     }
 }
 
-/// resolve_host → {find_parts, attach_data_disks, resolve_networks}: what a definition is written
-/// from where boot disk and cidata stay.
+/// `resolve_host` → {`find_parts`, `attach_data_disks`, `resolve_networks`}: the parts of a definition
+/// if boot disk and cidata stay.
 fn found(
     parts: &mut VsiGraphBuilder<'_>,
     first: &[&'static str],
@@ -336,8 +334,8 @@ fn found(
     Ok([FindParts::NAME, AttachDataDisks::NAME, networks])
 }
 
-/// start_domain → await_ready, and suspend_domain where it is to be paused; nothing where it
-/// is to be off.
+/// `start_domain` → `await_ready`, and `suspend_domain` if it should be paused; nothing if it should be
+/// off.
 fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last, Failure> {
     let power = parts.record.power_state();
     if power == PowerState::Stopped {

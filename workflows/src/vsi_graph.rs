@@ -1,5 +1,4 @@
-//! The nodes that the graphs of VSIs are put together from, and what they are told of a VSI: its
-//! cards, its data disks, its image and its boots.
+//! Builds the graphs of VSIs, and the parameters of their nodes: cards, data disks, image and boots.
 
 mod boots;
 mod cards;
@@ -44,32 +43,32 @@ use crate::{
     spec::{BootDiskMode, DesiredVsi, PowerState},
 };
 
-/// Seconds a guest gets to shut down before it is ended, where nobody says how many.
+/// The default number of seconds that a guest gets to shut down before it is ended.
 pub(crate) const GRACE_S: u64 = 60;
 
 /// How a guest is stopped.
 #[derive(Clone, Copy)]
 pub(crate) struct StopOptions {
-    /// How long it may take to shut down by itself, in seconds.
+    /// How long it may take to shut down, in seconds.
     pub(crate) grace_s: u64,
-    /// Whether what is changed next does not fit memory that was saved.
+    /// Whether the next change does not fit saved memory.
     pub(crate) boots_anew: bool,
 }
 
 /// How a domain is defined.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct DefineOptions {
-    /// Whether the guest may run: only its stored definition is written then.
+    /// Whether the guest may run; then only its stored definition is written.
     pub(crate) while_running: bool,
 }
 
-/// A graph of one VSI, being put together.
+/// The graph of one VSI, being built.
 pub(crate) struct VsiGraphBuilder<'a> {
     pub(crate) nodes: Nodes,
     pub(crate) record: &'a VsiRecord,
-    /// Where the console of the last boot on record begins.
+    /// Where the console output of the last recorded boot begins.
     pub(crate) last_boot: ConsolePosition,
-    /// The memory that the guest is started with, in place of a boot.
+    /// The memory that the guest is started with, instead of a boot.
     pub(crate) memory: Option<SavedMemory>,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
@@ -94,7 +93,7 @@ impl<'a> VsiGraphBuilder<'a> {
         self.nodes.step::<S>(after, params).map(drop)
     }
 
-    /// It asks no host, and must not keep others from their work.
+    /// It contacts no host, and must not block others in the host's lane.
     pub(crate) fn await_turn(&mut self, turn: &RolloutPredecessor) -> Result<(), Failure> {
         let params = await_turn::Params {
             after: turn.after.clone(),
@@ -107,8 +106,8 @@ impl<'a> VsiGraphBuilder<'a> {
         Ok(())
     }
 
-    /// A contract that no guest takes costs neither an upload nor a boot. Gives back what comes
-    /// next after that: where the guest takes none, nothing is checked.
+    /// Adds the contract check, so that an invalid contract costs neither an upload nor a boot. Returns
+    /// the nodes that the next ones follow. A guest without a contract is not checked.
     pub(crate) fn check_contract<'b>(
         &mut self,
         after: &[&'b str],
@@ -119,7 +118,7 @@ impl<'a> VsiGraphBuilder<'a> {
         let params = check_contract::Params {
             contract: self.record.contract.clone(),
         };
-        // It asks no host.
+        // It contacts no host.
         self.nodes.step::<CheckContract>(after, &params)?.lane = Text::default();
         Ok(vec![CheckContract::NAME])
     }
@@ -128,7 +127,7 @@ impl<'a> VsiGraphBuilder<'a> {
         self.resolve(after, false)
     }
 
-    /// The same for a VSI that has nothing there yet.
+    /// Like [`Self::resolve_host`], for a VSI that has nothing on the host yet.
     pub(crate) fn resolve_new_host(&mut self, after: &[&str]) -> Result<(), Failure> {
         self.resolve(after, true)
     }
@@ -202,7 +201,7 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<ResumeDomain>(after, &params)
     }
 
-    /// The run of the base image that the VSI boots from.
+    /// Adds the run of the base image that the VSI boots from.
     pub(crate) fn base_image(&mut self, after: &[&str]) -> Result<(), Failure> {
         let image = image(self.record);
         let entity = image.entity().map_err(unnameable)?;
@@ -215,8 +214,8 @@ impl<'a> VsiGraphBuilder<'a> {
         self.clone_for(after, false)
     }
 
-    /// A boot disk for the start that follows, where none lasts longer than that and the graph
-    /// makes none before. Gives back what comes next after it.
+    /// Adds a boot disk for the next start, if it is ephemeral and the graph makes none before. Returns
+    /// the nodes that the next ones follow.
     pub(crate) fn fresh_boot_disk<'b>(
         &mut self,
         after: &[&'b str],
@@ -250,7 +249,7 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<CloneBootDisk>(after, &params)
     }
 
-    /// Writes what the guest gets its configuration by. Whether there is any.
+    /// Adds the step that writes the guest's configuration. Returns whether there is any.
     pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<bool, Failure> {
         let (vsi, uuid) = (&self.record.vsi, self.record.uid);
         let Some(volume) = names::seed(&vsi.pool, uuid, vsi.seed()) else {
@@ -335,35 +334,34 @@ impl<'a> VsiGraphBuilder<'a> {
         };
         let nodes = &mut self.nodes;
         let node = nodes.step::<AwaitReady>(&[StartDomain::NAME], &watch)?;
-        // It only watches, for as long as a boot takes: it must not keep others from their work.
+        // It only watches, for as long as a boot takes, and must not block others in the host's lane.
         node.interruptible = true;
         node.lane = Text::default();
         Ok(())
     }
 
-    /// Erases secrets that nobody needs once everything before is done.
+    /// Erases secrets that are not needed once everything before is done.
     pub(crate) fn release(&mut self, after: &[&str], secrets: &[Name]) -> Result<(), Failure> {
         let params = release::Params {
             secrets: secrets.to_vec(),
         };
-        // It asks no host.
+        // It contacts no host.
         self.nodes.step::<ReleaseSecrets>(after, &params)?.lane = Text::default();
         Ok(())
     }
 }
 
-/// Whether its boot disk is made anew for every start.
+/// Whether its boot disk is made again for every start.
 pub(crate) fn is_ephemeral(vsi: &DesiredVsi) -> bool {
     vsi.boot_disk.mode == BootDiskMode::Ephemeral
 }
 
-/// Whether libvirt starts it with its host. One that needs another boot disk first is started by
-/// vsiflow.
+/// Whether libvirt starts it with its host. A VSI with an ephemeral boot disk is started by vsiflow.
 pub(crate) fn autostarts(vsi: &DesiredVsi, power: PowerState) -> bool {
     plan::is_up(power) && !is_ephemeral(vsi)
 }
 
-/// What cloud-init takes beside its user-data; none of any other guest.
+/// What cloud-init reads besides its user-data; `None` for any other guest.
 fn instance(vsi: &DesiredVsi) -> Option<Instance> {
     let guest = vsi.guest.as_ref()?;
     let own = guest.guest_type == GuestType::CloudInit;
@@ -374,13 +372,13 @@ fn instance(vsi: &DesiredVsi) -> Option<Instance> {
     })
 }
 
-/// What a document says itself comes first.
+/// The guest's network configuration: the document's own, else the generated one.
 fn network_config(record: &VsiRecord) -> Option<String> {
     let own = record.vsi.network_config.clone();
     own.or_else(|| network::static_config(record))
 }
 
-/// The machine of a virtual server; none of the kind whose definitions stay as they were.
+/// The machine of a virtual server; `None` for the kind whose definitions never change.
 fn platform(vsi: &DesiredVsi) -> Option<define_domain::MachinePlatform> {
     let guest = vsi.guest.as_ref()?;
     Some(define_domain::MachinePlatform {
@@ -391,13 +389,13 @@ fn platform(vsi: &DesiredVsi) -> Option<define_domain::MachinePlatform> {
     })
 }
 
-/// Seconds that a boot may take.
+/// How many seconds a boot may take.
 fn deadline_s(vsi: &DesiredVsi) -> u64 {
     let within = vsi.ready.as_ref().and_then(|ready| ready.within_s);
     within.unwrap_or(BOOT_DEADLINE_S)
 }
 
-/// What shows that the guest is ready, beyond what a Hyper Protect one says by itself.
+/// The readiness probes, besides the messages that a Hyper Protect guest prints.
 pub(crate) fn probes(vsi: &DesiredVsi) -> Vec<Probe> {
     let ready = vsi.ready.as_ref();
     ready.map(|ready| ready.probes.clone()).unwrap_or_default()

@@ -20,7 +20,7 @@ impl Workflows for VsiWorkflows {
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         match workflow.as_str() {
             provision_vsi::NAME if at.entity.reached > 0 => {
-                // Asked for while it was made, and its turn comes after that.
+                // It was queued while the VSI was being made.
                 update_vsi::graph(&record::read(desired)?, at)
             }
             provision_vsi::NAME => provision_vsi::graph(&record::read(desired)?, at),

@@ -1,11 +1,11 @@
-//! What all answers share: the fleet, the port for commands, and bounded places for what takes long.
+//! The state that all answers share: the fleet, the port for commands, and limits on concurrent work.
 //!
-//! What is looked at is that of one journal, or of all journals of a set ([`JournalSet`]). What changes something, or
-//! follows a journal, is done with the one journal; in a set, by the process that has it ([`crate::forwarded`]), or by the
-//! command that does it ([`Commands`]).
+//! Reads cover one journal, or all journals of a set ([`JournalSet`]). Changes, and following a journal,
+//! need the one journal; in a set, the process that has it does them ([`crate::forwarded`]), or a
+//! command does ([`Commands`]).
 //!
-//! This room knows no route and no page. Whoever answers takes a place here first, and finds the problem
-//! that says so where there is none.
+//! This module knows no routes and no pages. A handler takes a permit here first, and returns a problem
+//! if none is free.
 
 pub(crate) mod consoles;
 mod moments;
@@ -26,40 +26,40 @@ use self::{
 };
 use crate::{Commands, ForwardedAnswer, ForwardedRequest, Problem};
 
-/// What answers. Clones share it; commands under way end when the last one goes.
+/// Answers requests. Clones share the state; running commands end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Api {
     inner: Arc<Inner>,
 }
 
-/// The journals of a set, for whoever looks at all of them.
+/// All journals of a set, for reading.
 #[async_trait]
 pub trait JournalSet: Send + Sync + 'static {
-    /// Their fleets; those of journals that other processes have, as they were a few seconds ago. Cancel safe.
+    /// Their fleets; those of journals that other processes have are a few seconds old. Cancel safe.
     ///
     /// # Errors
-    /// When a journal cannot be read.
+    /// If a journal cannot be read.
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem>;
 
-    /// Has the process answer a request that has that journal. Nothing of it is done twice.
+    /// Forwards a request to the process that has that journal. It is never carried out twice.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If that process does not answer.
     async fn answer(
         &self,
         journal: u16,
         request: ForwardedRequest,
     ) -> Result<ForwardedAnswer, Problem>;
 
-    /// Records something of a console in a journal, by its number.
+    /// Records an event of a console in a journal, by its number.
     ///
     /// # Errors
-    /// When it is not recorded.
+    /// If it is not recorded.
     async fn note_console(&self, journal: u16, note: ConsoleNote, by: By)
     -> Result<(), FleetError>;
 }
 
-/// Whose journals are looked at.
+/// The journals that are read.
 enum Source {
     Journal(Arc<Fleets>),
     Set(Arc<dyn JournalSet>),
@@ -76,7 +76,7 @@ struct Inner {
     tasks: Tasks,
 }
 
-/// What goes on although nobody reads it.
+/// Tasks that continue although no client reads their output.
 #[derive(Default)]
 pub(crate) struct Tasks(Mutex<JoinSet<()>>);
 
@@ -93,12 +93,12 @@ impl Tasks {
 }
 
 impl Api {
-    /// Answers out of that fleet, and has commands done by that.
+    /// Answers from that fleet, and has commands run by `commands`.
     pub fn new(fleet: Fleet, commands: Arc<dyn Commands>) -> Self {
         Self::of(Source::Journal(Arc::new(fleet.into())), commands)
     }
 
-    /// Answers out of all journals of a set, and has commands done by that.
+    /// Answers from all journals of a set, and has commands run by `commands`.
     pub fn of_set(set: Arc<dyn JournalSet>, commands: Arc<dyn Commands>) -> Self {
         Self::of(Source::Set(set), commands)
     }
@@ -119,7 +119,7 @@ impl Api {
         }
     }
 
-    /// The fleet of the one journal, for what changes something or follows it.
+    /// The fleet of the one journal, for changes and for following it.
     pub(crate) fn fleet(&self) -> Result<&Fleet, FleetError> {
         match &self.inner.source {
             Source::Journal(fleets) => Ok(fleets.decides()),
@@ -131,7 +131,7 @@ impl Api {
         }
     }
 
-    /// What is looked at, as it is.
+    /// The current fleets.
     pub(crate) async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
         match &self.inner.source {
             Source::Journal(fleets) => Ok(fleets.clone()),
@@ -139,7 +139,7 @@ impl Api {
         }
     }
 
-    /// The same as it was at a moment; as it is, where none is asked for.
+    /// The fleets as they were at a moment, or the current ones if `moment` is none.
     pub(crate) async fn fleets_at(&self, moment: Option<Moment>) -> Result<Arc<Fleets>, Problem> {
         let fleets = self.fleets().await?;
         match moment {
@@ -148,14 +148,14 @@ impl Api {
         }
     }
 
-    /// How many events there are in what is looked at: it grows with each.
+    /// The number of events in all journals that are read: it grows with each event.
     pub(crate) async fn end(&self) -> Result<u64, Problem> {
         let fleets = self.fleets().await?;
         let ends = fleets.all().map(|fleet| fleet.history().end());
         Ok(ends.fold(0, u64::saturating_add))
     }
 
-    /// The set whose journals are looked at, if it is one.
+    /// The set of journals, if there is one.
     pub(crate) fn set(&self) -> Option<&Arc<dyn JournalSet>> {
         match &self.inner.source {
             Source::Journal(_) => None,
@@ -183,8 +183,7 @@ impl Api {
         &self.inner.consoles
     }
 
-    /// Closes the consoles that are open, and waits until that is recorded. Nobody opens one
-    /// afterwards.
+    /// Closes the open consoles, and waits until that is recorded. No console can be opened afterwards.
     pub async fn end_consoles(&self) {
         self.inner.consoles.end().await;
     }

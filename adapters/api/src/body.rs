@@ -1,4 +1,4 @@
-//! The body of a request, bounded in length and time.
+//! Reads the body of a request, with limits on length and time.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tokio::time::timeout;
 
 use crate::Problem;
 
-/// How long a body may take to come.
-const COMING: Duration = Duration::from_secs(30);
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// All of a body, if it is not too long and comes in time.
+/// Reads a body, if it is not too long and arrives in time.
 pub(crate) async fn whole(body: Body, longest: u64) -> Result<Bytes, Problem> {
-    // What says so beforehand is not read.
+    // A body whose declared length is too large is not read.
     if body.size_hint().lower() > longest {
         return Err(too_long(longest));
     }
     let most = usize::try_from(longest).unwrap_or(usize::MAX);
-    let read = timeout(COMING, Limited::new(body, most).collect()).await;
+    let read = timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let read = read.map_err(|_| {
         let detail = "the body did not come in time";
         Problem::wrong(StatusCode::REQUEST_TIMEOUT, detail)
@@ -35,7 +35,7 @@ pub(crate) async fn whole(body: Body, longest: u64) -> Result<Bytes, Problem> {
     Ok(read.to_bytes())
 }
 
-/// A body of more bytes than that is refused.
+/// The problem of a body that is longer than `longest` bytes.
 pub(crate) fn too_long(longest: u64) -> Problem {
     let detail = format!("the body is longer than {longest} bytes");
     Problem::wrong(StatusCode::PAYLOAD_TOO_LARGE, detail)

@@ -1,9 +1,9 @@
 //! A listener on loopback for one person's browser, in front of a daemon.
 //!
-//! A link, which works once, makes the session; its cookie is kept from scripts and from other sites.
-//! Everything else needs the cookie. The address that is asked for has to be the listener's own, so that no
-//! name of somebody else's leads here, and whatever changes something has to come from one of its own
-//! pages. What the caller may do is what the daemon permits to this process.
+//! A link that works once creates the session; its cookie is hidden from scripts and not sent by other
+//! sites. Every other request needs the cookie. The `Host` header must be the listener's own address, so
+//! that a foreign name that resolves to this machine is refused, and requests that change something must
+//! come from one of its own pages. The daemon decides what this process may do.
 
 use std::{
     convert::Infallible,
@@ -34,13 +34,13 @@ use vsiflow_engine::model::Hash;
 
 use crate::{DaemonAddress, Limits, Problem, Security, listen};
 
-/// A browser is not let in.
+/// Error code: the browser is refused.
 const NOT_LET_IN: &str = "VSI0027";
-/// The server behind the listener does not answer.
+/// Error code: the server behind the listener does not answer.
 const SILENT: &str = "VSI0025";
 const SESSION: &str = "vsiflow_session";
 
-/// One person's pages, each of which follows the events.
+/// The limits for one person's pages, each of which follows the events.
 const LIMITS: Limits = Limits {
     handshakes: 64,
     handshake: Duration::from_secs(5),
@@ -56,7 +56,7 @@ fn hashed(text: &str) -> Hash {
     Hash::of(text.as_bytes())
 }
 
-/// A word that nobody guesses.
+/// A random word that cannot be guessed.
 fn random() -> io::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
@@ -72,10 +72,10 @@ pub struct BrowserListener {
 }
 
 impl BrowserListener {
-    /// Listens at a port of loopback, 0 for any, in front of that daemon.
+    /// Listens on a port of loopback, 0 for any, in front of that daemon.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// If the port is in use.
     pub async fn open(port: u16, place: DaemonAddress) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
@@ -97,7 +97,7 @@ impl BrowserListener {
         })
     }
 
-    /// The link that makes the session. It works once.
+    /// The link that creates the session. It works once.
     pub fn link(&self) -> String {
         format!("http://{}/open?link={}", self.address, self.link)
     }
@@ -152,7 +152,7 @@ impl Sessions {
         })
     }
 
-    /// A name of somebody else's that leads to this machine is not this listener's.
+    /// Refuses requests for another host name: a foreign name may resolve to this machine.
     fn is_expected_name(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = hosts.next().and_then(|host| host.to_str().ok());
@@ -171,7 +171,7 @@ impl Sessions {
         ]
     }
 
-    /// Takes the link, once, and makes the session.
+    /// Consumes the link, which works once, and creates the session.
     fn begin(&self, query: &str) -> Result<Response, Problem> {
         let link = query.strip_prefix("link=").map(hashed);
         let session = random().map_err(|error| refused(&format!("no session: {error}")))?;
@@ -211,7 +211,7 @@ impl Sessions {
         }
     }
 
-    /// What changes something is asked by a page of this listener.
+    /// A request that changes something must come from a page of this listener.
     fn is_same_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         if [Method::GET, Method::HEAD].contains(method) {
             return Ok(());
@@ -227,7 +227,7 @@ impl Sessions {
         }
     }
 
-    /// What is forwarded: nothing of the listener's own.
+    /// The request that is forwarded, without the headers that are for the listener.
     fn passed(&self, request: Request<Incoming>) -> io::Result<Request<Incoming>> {
         let (mut parts, body) = request.into_parts();
         strip(&mut parts.headers);
@@ -252,7 +252,7 @@ impl Sessions {
         let answer = sender.send_request(self.passed(request)?).await;
         let (mut head, body) = answer.map_err(io::Error::other)?.into_parts();
         strip(&mut head.headers);
-        // The connection lives as long as its answer is read.
+        // The connection lives until its answer is read.
         let body = body.into_data_stream().map(move |piece| {
             let _ = &task;
             piece
@@ -261,7 +261,7 @@ impl Sessions {
     }
 }
 
-/// What belongs to one connection alone. A console's change-over is not passed on.
+/// Removes headers that belong to one connection. Console upgrades are not forwarded.
 fn strip(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     for own in [

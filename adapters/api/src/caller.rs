@@ -1,4 +1,4 @@
-//! Who asks, and what they may do.
+//! The caller of a request, and the caller's rights.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use serde::{Deserialize, Serialize};
@@ -9,28 +9,28 @@ use vsiflow_engine::{
 
 use crate::Problem;
 
-/// What somebody may ask for.
+/// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Rights {
-    /// What shows something and does nothing else.
+    /// Only read.
     Look,
-    /// That, and what keeps things going: power, retries, approvals, maintenance, consoles.
+    /// Also operate: power, retries, approvals, maintenance, consoles.
     Operate,
-    /// Everything that its owner may.
+    /// Everything that the owner of the state directory may do.
     Everything,
 }
 
-/// Who asks; an extension of each request.
+/// The caller of a request; an extension of each request.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// As the history names them.
+    /// The caller's name in the history.
     pub actor: Actor,
-    /// What they may ask for.
+    /// The caller's rights.
     pub rights: Rights,
 }
 
 impl Caller {
-    /// Them, with the reason they give.
+    /// The caller with a reason.
     pub(crate) fn by(&self, reason: &str) -> By {
         By {
             actor: self.actor.clone(),
@@ -40,7 +40,7 @@ impl Caller {
 }
 
 impl Caller {
-    /// Why they are refused who may not do something.
+    /// The problem of a caller without the necessary rights.
     pub(crate) fn refused(&self) -> Problem {
         match self.actor {
             Actor::Token(_) => Problem::not_the_role(),
@@ -49,12 +49,12 @@ impl Caller {
     }
 }
 
-/// Lets through who may change anything.
+/// Middleware: requires [`Rights::Everything`].
 pub(crate) async fn may_change(request: Request, next: Next) -> Result<Response, Problem> {
     may(Rights::Everything, request, next).await
 }
 
-/// Lets through who may keep things going.
+/// Middleware: requires [`Rights::Operate`].
 pub(crate) async fn may_operate(request: Request, next: Next) -> Result<Response, Problem> {
     may(Rights::Operate, request, next).await
 }

@@ -1,8 +1,8 @@
-//! The certificate of what listens: made at the first start, kept, and made anew in time.
+//! The listener's certificate: created at the first start, stored, and renewed in time.
 //!
-//! It is signed by its own key and is no authority: whoever trusts it trusts this one server, and
-//! nothing else can be made of its key. Certificate and key are in one file, which takes its name
-//! only when it is whole, so that a crash leaves either the old pair or the new one.
+//! It is self-signed and is not an authority: a client that trusts it trusts only this server, and its
+//! key cannot sign other certificates. Certificate and key are in one file, which gets its name only
+//! when it is complete, so that a crash leaves either the old pair or the new one.
 
 use std::{
     fs::{File, OpenOptions},
@@ -40,20 +40,20 @@ use x509_cert::{
     time::Validity,
 };
 
-/// How long a certificate is good for.
+/// The validity of a certificate.
 const LASTS: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// One that ends sooner than that is made anew at the next start.
+/// A certificate that expires sooner than this is renewed at the next start.
 const SOON: Duration = Duration::from_secs(365 * 86_400);
-/// Between the two parts of a file.
+/// The line that separates the two parts of the file.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----";
 
-/// Why there is no certificate.
+/// Error: there is no usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// Its file cannot be read or written.
     #[error("the certificate's file cannot be read or written: {0}")]
     File(#[from] io::Error),
-    /// None can be made.
+    /// The certificate cannot be created or parsed.
     #[error("no certificate can be made: {0}")]
     Made(String),
 }
@@ -64,21 +64,21 @@ impl CertificateError {
     }
 }
 
-/// A certificate and its key, which nothing prints.
+/// A certificate and its key. It is never printed.
 pub struct Certificate {
     pem: String,
     chain: CertificateDer<'static>,
-    /// Those that vouch for it.
+    /// The intermediate certificates of its chain.
     more: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Certificate {
-    /// The one that is kept in that file (mode 0600); where there is none, or it is damaged, ends
-    /// within a year or is not for these names, a new one takes its place. Blocks.
+    /// Loads the certificate from that file (mode 0600). If there is none, or it is damaged, expires
+    /// within a year or is not for these names, a new one replaces it. Blocks.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// If the file cannot be read or written.
     pub fn stored(path: &Path, names: &[String]) -> Result<Self, CertificateError> {
         match std::fs::read_to_string(path) {
             Ok(text) => match Self::read(&text).filter(|(_, x509)| is_good(x509, names)) {
@@ -91,15 +91,15 @@ impl Certificate {
         }
     }
 
-    /// What clients trust: the certificate without its key, in PEM.
+    /// The certificate without its key, in PEM, for clients to trust.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// A chain and its key, each in a file in PEM. Blocks.
+    /// Loads a chain and its key, each from a PEM file. Blocks.
     ///
     /// # Errors
-    /// When the files cannot be read, or are none.
+    /// If the files cannot be read or parsed.
     pub fn from_files(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
         let pem = std::fs::read_to_string(chain)?;
         let leaf = Self::leaf_of(chain)?;
@@ -116,10 +116,10 @@ impl Certificate {
         })
     }
 
-    /// The first certificate (DER) of a file in PEM. Blocks.
+    /// The first certificate (DER) of a PEM file. Blocks.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// If it cannot be read or parsed.
     pub fn leaf_of(file: &Path) -> Result<Vec<u8>, CertificateError> {
         let leaf = CertificateDer::from_pem_file(file).map_err(CertificateError::made)?;
         Ok(leaf.to_vec())
@@ -167,7 +167,7 @@ impl Certificate {
     }
 }
 
-/// Whether it may be used a while longer, for just these names.
+/// Whether it is valid for a while longer, and for exactly these names.
 fn is_good(x509: &X509, names: &[String]) -> bool {
     let tbs = x509.tbs_certificate();
     let validity = tbs.validity();
@@ -186,7 +186,7 @@ fn general(names: &[String]) -> builder::Result<Vec<GeneralName>> {
     names.iter().map(general).collect()
 }
 
-/// A certificate for these names and its key, in PEM.
+/// Creates a certificate for these names and its key, in PEM.
 fn made(names: &[String]) -> Result<String, CertificateError> {
     let key = new_key()?;
     let public = key.verifying_key().to_public_key_der();
@@ -207,7 +207,8 @@ fn signed(
 ) -> builder::Result<X509> {
     let mut serial = [0; 16];
     getrandom::fill(&mut serial).map_err(|_| builder::Error::MissingAttributes)?;
-    // Positive, and never shorter: the first byte is neither zero nor negative.
+    // The serial number must be positive and have its full length: the first byte is neither zero nor
+    // negative.
     if let Some(first) = serial.first_mut() {
         *first = *first & 0x3f | 0x40;
     }
@@ -221,7 +222,7 @@ fn signed(
     builder.build::<_, DerSignature>(key)
 }
 
-/// Nearly every number of 32 bytes is a key.
+/// Generates a key. Nearly every number of 32 bytes is a valid one.
 fn new_key() -> Result<SigningKey, CertificateError> {
     loop {
         let mut bytes = [0; 32];
@@ -232,7 +233,7 @@ fn new_key() -> Result<SigningKey, CertificateError> {
     }
 }
 
-/// A server that vouches for itself alone.
+/// The profile of a self-signed server certificate.
 struct OneServer {
     subject: Name,
     names: Vec<GeneralName>,
@@ -267,7 +268,7 @@ impl BuilderProfile for OneServer {
     }
 }
 
-/// Writes it whole, or not at all.
+/// Writes the file completely or not at all.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;

@@ -1,4 +1,4 @@
-//! Asks a process that holds a state directory, through its socket or from another machine.
+//! HTTP client of a daemon, over its socket or from another machine.
 
 use std::io;
 
@@ -11,25 +11,25 @@ use vsiflow_workflows::fleet::ConsoleWay;
 
 use crate::{CommandLine, CommandRequest, DaemonAddress, Problem, wire::protocol};
 
-/// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
+/// The maximum length of a line of an answer, in bytes: a piece of output with every byte escaped.
 const LONGEST_LINE: usize = 1024 * 1024;
-/// The longest problem, in bytes.
+/// The maximum length of a problem, in bytes.
 const LONGEST_PROBLEM: usize = 256 * 1024;
 
-/// How a command came out.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAnswer {
-    /// It was done, and ended with that exit code.
+    /// It was run, and ended with this exit code.
     Done(u8),
-    /// It was not begun.
+    /// It was refused before it began.
     Refused(Box<Problem>),
 }
 
-/// Has a command done, and hands on each line but the last as it comes.
+/// Has a command run, and passes each line except the last to `take` as it arrives.
 ///
 /// # Errors
-/// When nobody answers, or the answer ends before its end: what became of the command is not known
-/// then. What `take` fails with is handed on.
+/// If the daemon does not answer, or the answer is cut off: the result of the command is unknown then.
+/// Errors of `take` are returned.
 pub async fn run(
     place: &DaemonAddress,
     request: &CommandRequest,
@@ -55,13 +55,13 @@ pub async fn run(
         answer = &mut answered => answer,
         ended = connection => {
             ended.map_err(io::Error::other)?;
-            // What came before the end is still read.
+            // Data that arrived before the end is still read.
             answered.await
         }
     }
 }
 
-/// The head of a request, with who asks.
+/// The head of a request, with the token of the caller.
 fn posted(place: &DaemonAddress, path: &str) -> io::Result<Builder> {
     let request = Request::post(path).header(header::HOST, "localhost");
     Ok(match place.authorization()? {
@@ -78,7 +78,7 @@ fn asking(place: &DaemonAddress, request: &CommandRequest) -> io::Result<Request
         .map_err(io::Error::other)
 }
 
-/// Hands on the lines; the exit code that is in the last one.
+/// Passes the lines on, and returns the exit code from the last one.
 async fn lines(
     body: &mut Incoming,
     take: &mut impl FnMut(CommandLine) -> io::Result<()>,
@@ -104,10 +104,11 @@ async fn lines(
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Opens a VSI's console or screen: a connection with its bytes, or the problem why there is none.
+/// Opens a VSI's console or screen. Returns a connection with its bytes, or the problem with which it
+/// was refused.
 ///
 /// # Errors
-/// When nobody answers.
+/// If the daemon does not answer.
 pub async fn console(
     place: &DaemonAddress,
     target: (&str, &str),
@@ -117,7 +118,7 @@ pub async fn console(
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    // It ends with the request, or as soon as it has changed over.
+    // The task ends with the request, or after the upgrade.
     let driven = tokio::spawn(connection.with_upgrades());
     let answer = sender.send_request(changing(place, target, how)?).await;
     let answer = answer.map_err(io::Error::other)?;

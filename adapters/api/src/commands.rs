@@ -1,4 +1,4 @@
-//! The port by which a command line is done, and what goes over the wire for it.
+//! The port that runs command lines, and the format of requests and answers.
 //!
 //! ```text
 //! → {"args": ["vsiflow", "get"], "files": [{"name": "web.yaml", "content": BASE64}], "directory": null}
@@ -7,10 +7,10 @@
 //!   {"exit": 0}
 //! ```
 //!
-//! One JSON object a line (`application/x-ndjson`); bytes that are no text are `stdoutBase64` and
-//! `stderrBase64`. The last line is the exit code: an answer without it was cut off, and what became
-//! of the command is not known then. What each command may do here is said by the port [`Commands`]:
-//! refusals are problems, and nothing is begun. [`run`] does a command within its bounds.
+//! One JSON object per line (`application/x-ndjson`); bytes that are not text are `stdoutBase64` and
+//! `stderrBase64`. The last line is the exit code: an answer without it was cut off, and the result of
+//! the command is unknown then. The port [`Commands`] decides what each command may do here: refusals
+//! are problems, and the command is not started. [`run`] runs a command within its limits.
 
 pub(crate) mod run;
 
@@ -67,7 +67,7 @@ pub enum CommandLine {
 }
 
 impl CommandLine {
-    /// A piece of output; `to_err` says where it goes.
+    /// A piece of output, to stderr if `to_err`, otherwise to stdout.
     pub fn output(to_err: bool, bytes: &[u8]) -> Self {
         match (to_err, std::str::from_utf8(bytes)) {
             (false, Ok(text)) => Self::Stdout(text.to_owned()),
@@ -78,21 +78,21 @@ impl CommandLine {
     }
 }
 
-/// A command to be done.
+/// A command with its caller.
 #[derive(Clone, Debug)]
 pub struct CallerCommand {
-    /// What is asked.
+    /// The command line and its files.
     pub request: CommandRequest,
-    /// Who asks, as the history names them.
+    /// The caller's name in the history.
     pub actor: Actor,
 }
 
-/// What a command line comes to, before it is done.
+/// What a command line requires, found out before it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandNeeds {
-    /// What somebody has to be allowed.
+    /// The rights that the caller must have.
     pub needs: Rights,
-    /// Whether it continues until somebody ends it.
+    /// Whether it continues until it is interrupted.
     pub follows: bool,
 }
 
@@ -101,26 +101,26 @@ pub struct CommandNeeds {
 pub struct CommandEnd {
     /// Its exit code.
     pub exit: u8,
-    /// What went wrong, where it said so by an error; it was printed, too.
+    /// The error that it ended with, if it reported one; it was printed too.
     pub problem: Option<Problem>,
 }
 
-/// Where output goes, piece by piece; sending waits for the reader.
+/// The channel for output: whether it is stderr, and the bytes. Sending waits for the reader.
 pub type CommandOutput = mpsc::Sender<(bool, Vec<u8>)>;
 
-/// Whoever does commands: the composition of the program. A test has one of its own.
+/// Runs commands: implemented by the composition of the program, and by tests.
 #[async_trait]
 pub trait Commands: Send + Sync + 'static {
-    /// The user as the history names them.
+    /// The name of a user in the history.
     fn actor(&self, uid: u32) -> Actor;
 
-    /// What a command line comes to.
+    /// Finds out what a command line requires.
     ///
     /// # Errors
-    /// When it is none, or nothing that is done here.
+    /// If it is not a valid command line, or the command cannot be run here.
     fn about(&self, args: &[String]) -> Result<CommandNeeds, Problem>;
 
-    /// Does it. A closed output means that nobody reads it any more.
+    /// Runs a command. A closed output means that the caller does not read it any more.
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd;
 }
 

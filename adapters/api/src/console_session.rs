@@ -1,11 +1,10 @@
-//! An open console or screen: a task of its own from the record of its opening to that of its end.
+//! An open console or screen: a task that runs from the record of its opening to the record of its end.
 //!
-//! Its bytes go over a connection that changes from HTTP to them, or to and from two queues, for whoever
-//! types and reads by requests of their own. Whatever ended it, its end is recorded;
-//! `Api::end_consoles` closes all of them.
+//! Its bytes go over an upgraded HTTP connection, or over two queues for a client that types and reads
+//! with separate requests. Its end is always recorded; `Api::end_consoles` closes all of them.
 //!
-//! **Bounds.** A few pieces of bytes each way, so that a side that reads nothing holds up the other. A
-//! console at which nothing happens stays open.
+//! **Limits.** A few pieces of bytes wait in each direction, so a side that does not read blocks the
+//! other. A console without activity stays open.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,23 +24,23 @@ use vsiflow_workflows::fleet::{
 
 use crate::{JournalSet, NoConsole, Problem, api::Api, wire};
 
-/// How long the caller may take to change over.
-const CHANGING: Duration = Duration::from_secs(10);
+/// How long the caller may take to upgrade the connection.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the bytes of a console go.
+/// The destination of a console's bytes.
 pub(crate) enum ConsoleLine {
-    /// To a connection that changes over.
+    /// A connection that is upgraded.
     Connection(OnUpgrade),
-    /// To whoever is at the other ends.
+    /// Queues whose other ends a client uses.
     Queues(mpsc::Receiver<Bytes>, mpsc::Sender<Bytes>),
 }
 
 impl Api {
-    /// Opens a VSI's console for a front end of its own, which knows who asks and answers that the
-    /// connection changes over; `connection` are the extensions of the request.
+    /// Opens a VSI's console for another front end, which knows the caller and sends the upgrade
+    /// response itself; `connection` are the extensions of the request.
     ///
     /// # Errors
-    /// When there is none; that it was asked for is recorded then, where it could be.
+    /// If it cannot be opened; the attempt is recorded then, if that is possible.
     pub async fn open_console(
         &self,
         target: (&str, &str),
@@ -55,8 +54,9 @@ impl Api {
     }
 }
 
-/// Opens the serial console for whoever types and reads by requests of their own: what is sent is
-/// typed, and what is received is shown. It is closed once either is dropped.
+/// Opens the serial console for a client that types and reads with separate requests: what is sent to
+/// the first channel is typed, and the second one receives the output. It is closed once either is
+/// dropped.
 pub(crate) async fn open_queued(
     api: &Api,
     target: (&str, &str),
@@ -73,13 +73,13 @@ pub(crate) async fn open_queued(
     Ok((typed, show))
 }
 
-/// A holder that does not stay would cut a console off.
+/// Refuses a console if this process does not stay: it would cut the console off.
 pub(crate) fn stays(api: &Api, way: ConsoleWay, (_, name): (&str, &str)) -> Result<(), Problem> {
     let words = ["vsiflow", way.as_str(), name].map(str::to_owned);
     api.commands().about(&words).map(drop)
 }
 
-/// Returns once the console is open; its bytes are carried by a task of its own.
+/// Returns once the console is open; a separate task carries its bytes.
 pub(crate) async fn begin(
     api: &Api,
     (namespace, name): (&str, &str),
@@ -110,10 +110,10 @@ pub(crate) async fn begin(
     }
 }
 
-/// Who records that a console is opened and closed.
+/// The journal that records the opening and closing of a console.
 enum ConsoleJournal {
     Own(Box<Fleet>),
-    /// The process of a set that has the journal of that number.
+    /// The journal with that number of a set; the process that has it records.
     OfSet(Arc<dyn JournalSet>, u16),
 }
 
@@ -166,7 +166,7 @@ impl ConsoleSession {
         }
     }
 
-    /// Carries bytes to the end; why it ended, where nobody left.
+    /// Carries bytes to the end. Returns why it ended, empty if a side closed it.
     async fn carry(&self, console: OpenConsole, line: ConsoleLine) -> String {
         let carried = async {
             match line {
@@ -182,7 +182,7 @@ impl ConsoleSession {
 }
 
 async fn changed_over(console: OpenConsole, upgrade: OnUpgrade) -> String {
-    let stream = match timeout(CHANGING, upgrade).await {
+    let stream = match timeout(UPGRADE_TIMEOUT, upgrade).await {
         Ok(Ok(stream)) => TokioIo::new(stream),
         _ => return "its caller did not change over".to_owned(),
     };
@@ -200,7 +200,7 @@ async fn queued(
     keys: mpsc::Receiver<Bytes>,
     shown: mpsc::Sender<Bytes>,
 ) -> String {
-    // Whoever does not read any more has left, also where the guest says nothing.
+    // A reader that dropped its queue has left; this notices it even if the guest writes nothing.
     let left = shown.clone();
     tokio::select! {
         carried = console.carry(keys, shown) => why(carried),

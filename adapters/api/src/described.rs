@@ -1,4 +1,4 @@
-//! How the OpenAPI document describes answers that are no plain JSON.
+//! OpenAPI descriptions of answers that are not plain JSON.
 
 use aide::{
     generate::GenContext,
@@ -7,7 +7,7 @@ use aide::{
 };
 use schemars::JsonSchema;
 
-/// An answer of a media type whose body, or each piece of it, is of `T`'s schema.
+/// Describes an answer of a media type whose body, or each piece of it, has `T`'s schema.
 pub(crate) fn answer<T: JsonSchema>(
     ctx: &mut GenContext,
     media: &str,
@@ -28,7 +28,8 @@ pub(crate) fn answer<T: JsonSchema>(
     }
 }
 
-/// An output's only answer, which comes with this status; none: with any that no other answer has.
+/// Describes an output with only one answer, which has this status; none means every status without its
+/// own answer.
 pub(crate) fn only<O: OperationOutput>(
     ctx: &mut GenContext,
     operation: &mut Operation,

@@ -1,7 +1,9 @@
-//! In a set of journals, what changes something of one object is answered by the process that has the object's journal.
+//! Forwarding: in a set of journals, a change to one object is answered by the process that has the
+//! object's journal.
 //!
-//! A request goes there as it came, with who asks, once their rights were looked at here. What concerns several journals, or names
-//! that a journal claims first, has no place here: it is refused as before, and the command line does it.
+//! The caller's rights are checked here, then the request is forwarded unchanged with the caller. What
+//! concerns several journals, or names that a journal must claim first, is not forwarded: it is refused,
+//! and the command line does it.
 
 use axum::{
     body::Body,
@@ -21,24 +23,24 @@ use vsiflow_workflows::fleet::{FleetError, Fleets};
 
 use crate::{Caller, Problem, Rights, api::Api, body, commands::base64_bytes, routes};
 
-/// The longest body of an answer, in bytes.
+/// The maximum length of an answer's body, in bytes.
 const LONGEST_ANSWER: u64 = 1024 * 1024;
 
-/// A request that another process is to answer.
+/// A request for another process to answer.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ForwardedRequest {
     method: String,
-    /// Its path and query.
+    /// Path and query.
     target: String,
     content_type: Option<String>,
     #[serde(with = "base64_bytes")]
     body: Vec<u8>,
-    /// Who asks.
+    /// The caller.
     pub actor: Actor,
     rights: Rights,
 }
 
-/// What it answered.
+/// The answer of another process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ForwardedAnswer {
     status: u16,
@@ -47,7 +49,7 @@ pub struct ForwardedAnswer {
     body: Vec<u8>,
 }
 
-/// Has the process answer that has the journal of what a request names.
+/// Middleware: forwards a request to the process that has the journal of its object.
 pub(crate) async fn by_its_journal(
     params: RawPathParams,
     request: Request,
@@ -65,7 +67,7 @@ pub(crate) async fn by_its_journal(
     Ok(set.answer(journal, forwarded).await?.response())
 }
 
-/// The journal of what a request names; none where it is not for one journal.
+/// The journal of a request's object; none if the request is not for exactly one journal.
 async fn journal(
     fleets: &Fleets,
     path: &str,
@@ -75,7 +77,7 @@ async fn journal(
         let mut all = params.iter();
         all.find(|(name, _)| *name == key).map(|(_, value)| value)
     };
-    // Behind `/v1`.
+    // The segments after `/v1`.
     let segments: Vec<_> = path.split('/').skip(2).collect();
     let object = match segments.as_slice() {
         ["hosts", _, ..] => {
@@ -116,7 +118,7 @@ fn of_host(fleets: &Fleets, host: &str) -> Result<u16, FleetError> {
     let found = all.find(|(_, fleet)| fleet.hosts().settings(host).is_ok());
     match found {
         Some((number, _)) => Ok(number),
-        // As the fleet of one journal says it.
+        // The same error as the fleet of one journal.
         None => fleets.decides().hosts().settings(host).map(|_| 0),
     }
 }
@@ -166,7 +168,7 @@ impl ForwardedAnswer {
 }
 
 impl Api {
-    /// Answers what another process of the set was asked.
+    /// Answers a forwarded request from another process of the set.
     pub async fn answer(&self, forwarded: ForwardedRequest) -> ForwardedAnswer {
         let response = match forwarded.request() {
             Ok(request) => {

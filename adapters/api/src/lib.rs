@@ -1,24 +1,24 @@
-//! HTTP, for whoever asks a process that holds a state directory.
+//! HTTP API of a process that holds a state directory.
 //!
-//! From the bottom up: `listen` takes connections over TCP and bounds them, `unix` does so on a
-//! socket, `tls` and `certificate` are the door. `problem` is the form of an error (RFC 9457 with the
-//! documented code), `caller` who asks and what they may do, `commands` the port that a command line is
-//! done by, `wire` a console's bytes. `api` is what all answers share. Over it, `v1` are the typed
-//! resources and `page` shows all of it to people; `routes` and `openapi` put the resources together with
-//! their description, and `router` makes services of them. `client` asks a socket, and `browser` lets one
-//! person's browser to one.
+//! From the bottom up: `listen` accepts connections over TCP and limits them, `unix` does so on a
+//! socket, `tls` and `certificate` secure them. `problem` is the form of an error (RFC 9457 with the
+//! documented code), `caller` the caller and the caller's rights, `commands` the port that runs command
+//! lines, `wire` a console's bytes. `api` is the state that all answers share. On top of it, `v1` has
+//! the typed resources and `page` the HTML pages; `routes` and `openapi` combine the resources with
+//! their description, and `router` makes services of them. `client` sends requests to a socket, and
+//! `browser` connects one person's browser to it.
 //!
 //! ```text
-//! a connection → Peer → Caller (who, and what they may do) → a route → the fleet, or the command
+//! a connection → Peer → Caller (and the caller's rights) → a route → the fleet, or the command
 //! ```
 //!
-//! **Bounds.** Connections in all and of each user, the head of a request in bytes and seconds, its
-//! body in bytes and seconds, bodies of all requests together, commands at a time. Whoever finds no
-//! place is told so by a problem. An answer that follows something is pulled by its reader: one that
-//! reads slowly has no queue here, and one that reads nothing is cut off.
+//! **Limits.** Connections in total and per user, the head of a request in bytes and seconds, its body
+//! in bytes and seconds, bodies of all requests together, concurrent commands. A request beyond a limit
+//! is answered with a problem. An answer that follows something is pulled by its reader: a slow reader
+//! has no queue here, and one that reads nothing is cut off.
 //!
-//! What this crate never does: decide anything of a VSI, read a file that a request names, or run a
-//! command itself: what that comes to is behind the port [`Commands`].
+//! What this crate never does: decide anything about a VSI, read a file that a request names, or run a
+//! command itself: that is behind the port [`Commands`].
 
 mod api;
 mod body;

@@ -1,10 +1,9 @@
-//! Connections: taken, and closed again, no more than can be served and for no longer than it
-//! takes.
+//! Listener: accepts and closes TCP connections, within limits of number and time.
 //!
-//! A connection goes through two rooms. In the first it shows who it is (TLS): strangers get no
-//! further, and where too many stand there, the one that has stood longest makes room, so that
-//! nobody who holds connections open keeps others out. In the second it is served; its places are
-//! bounded in all and for each address.
+//! A connection passes two stages. In the first the client authenticates itself (TLS). If too many
+//! connections are in this stage, the oldest one is closed, so that a client that holds connections open
+//! cannot shut out the others. In the second stage it is served; these connections are limited in total
+//! and per address.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,28 +33,28 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::{TlsAcceptor, place::Wire};
 
-/// How many connections are held open, and for how long.
+/// Limits on connections and their times.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections that have not shown yet who they are; of more, the oldest is closed.
+    /// Connections that have not authenticated themselves yet; beyond this, the oldest is closed.
     pub handshakes: usize,
-    /// How long that may take.
+    /// How long authentication may take.
     pub handshake: Duration,
-    /// Connections that are served at a time; more are closed at once.
+    /// Connections that are served at the same time; further ones are closed immediately.
     pub connections: usize,
-    /// Of them, those of one address: nobody takes the places of all.
+    /// The same for one address, so that it cannot use up all connections.
     pub each: usize,
-    /// How long a request's head may take, and a connection rest between two.
+    /// How long a request's head may take, and how long a connection may idle between two requests.
     pub head: Duration,
-    /// How long a connection takes new requests.
+    /// How long a connection accepts new requests.
     pub whole: Duration,
     /// How much longer the last answer may take.
     pub last: Duration,
-    /// How long nothing of an answer may be read.
+    /// How long a client may read nothing of an answer.
     pub unread: Duration,
 }
 
-/// For pages that are small and for anybody.
+/// Limits for small public pages.
 pub const METRICS: Limits = Limits {
     handshakes: 64,
     handshake: Duration::from_secs(10),
@@ -67,7 +66,7 @@ pub const METRICS: Limits = Limits {
     unread: Duration::from_secs(60),
 };
 
-/// For answers that take up to a minute, and clients that bring many people's requests.
+/// Limits for answers that take up to a minute, and for clients that forward requests of many users.
 pub const API: Limits = Limits {
     handshakes: 64,
     handshake: Duration::from_secs(5),
@@ -79,8 +78,8 @@ pub const API: Limits = Limits {
     unread: Duration::from_secs(60),
 };
 
-/// For people on other machines, whose answers may follow something: as the sockets', but for the
-/// length of a connection, so that a token that was revoked ends with it.
+/// Limits for users on other machines, whose answers may follow something: like those of the sockets,
+/// except for the lifetime of a connection, so that a revoked token stops working when it ends.
 pub const REMOTE: Limits = Limits {
     handshakes: 64,
     handshake: Duration::from_secs(5),
@@ -92,36 +91,38 @@ pub const REMOTE: Limits = Limits {
     unread: Duration::from_secs(600),
 };
 
-/// The longest head of a request, in bytes.
+/// The maximum length of a request's head, in bytes.
 pub(crate) const LONGEST_HEAD: usize = 16 * 1024;
-/// What keeps a connection from being taken (no more files, say) may pass.
-pub(crate) const AGAIN: Duration = Duration::from_millis(100);
+/// The delay after a connection could not be accepted: the reason (no free file descriptors, for
+/// example) may pass.
+pub(crate) const RETRY_WAIT: Duration = Duration::from_millis(100);
 
-/// Why somebody is not let in is told that often.
-const TELL: Duration = Duration::from_secs(60);
+/// How often the log reports why a client is refused.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Who is at the other end; an extension of each request.
+/// The client of a connection; an extension of each request.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
-    /// The certificate (DER) that it showed and that was verified; none where none is asked for.
+    /// The client's certificate (DER), which was verified; none if none is required.
     pub certificate: Option<Arc<[u8]>>,
 }
 
-/// What connections are taken with.
+/// How connections are secured.
 #[derive(Clone)]
 pub enum Security {
-    /// As they come.
+    /// Not at all.
     Plain,
-    /// By TLS, with what this gives when one comes; where it gives nothing, none is taken.
+    /// By TLS, with the acceptor that this function returns for each connection; if it returns none, the
+    /// connection is refused.
     Tls(Arc<dyn Fn() -> Option<TlsAcceptor> + Send + Sync>),
 }
 
-/// Who came, or why nobody was let in.
+/// An authenticated connection, or why it was refused.
 type Admitted = Result<(Box<dyn Wire>, Peer), String>;
 
-/// Serves as long as it is polled. A service that panics concerns its own connection.
+/// Serves as long as it is polled. A panic in the service ends only its own connection.
 pub async fn serve<S, B>(
     listener: TcpListener,
     security: Security,
@@ -146,16 +147,16 @@ where
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
-                    sleep(AGAIN).await;
+                    sleep(RETRY_WAIT).await;
                 }
             },
             Some(shown) = unauthenticated.tasks.join_next() => match shown {
                 Ok(Ok((wire, peer))) => {
                     let address = peer.address.ip();
-                    served.take(address, converse(wire, peer, service.clone(), limits), limits);
+                    served.take(address, run_http(wire, peer, service.clone(), limits), limits);
                 }
                 Ok(Err(why)) => unauthenticated.warn_now_and_then(&why),
-                // One that made room.
+                // It was closed to make room for another one.
                 Err(_) => {}
             },
             Some(Ok(address)) = served.tasks.join_next() => served.forget(address),
@@ -163,11 +164,11 @@ where
     }
 }
 
-/// Connections that have not shown who they are.
+/// Connections that have not authenticated themselves.
 #[derive(Default)]
 struct UnauthenticatedConnections {
     tasks: JoinSet<Admitted>,
-    /// The oldest first; some may be through by now.
+    /// The oldest first; some may have ended.
     order: VecDeque<AbortHandle>,
     reported: Option<Instant>,
 }
@@ -183,10 +184,10 @@ impl UnauthenticatedConnections {
         self.order.push_back(self.tasks.spawn(task));
     }
 
-    /// Now and then: strangers are not to fill a log.
+    /// Logs a refusal now and then: unknown clients must not fill the log.
     fn warn_now_and_then(&mut self, why: &str) {
         let now = Instant::now();
-        let again = |reported: Instant| now.saturating_duration_since(reported) >= TELL;
+        let again = |reported: Instant| now.saturating_duration_since(reported) >= WARN_INTERVAL;
         if self.reported.is_none_or(again) {
             self.reported = Some(now);
             tracing::warn!("a client is not let in: {why}");
@@ -232,7 +233,7 @@ impl Served {
     }
 }
 
-/// Lets a client show who it is.
+/// Authenticates a client.
 async fn show(
     stream: TcpStream,
     address: SocketAddr,
@@ -262,7 +263,7 @@ async fn show(
     Ok((Box::new(secured), peer))
 }
 
-async fn converse<S, B>(wire: Box<dyn Wire>, peer: Peer, service: S, limits: Limits)
+async fn run_http<S, B>(wire: Box<dyn Wire>, peer: Peer, service: S, limits: Limits)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
     S::Future: Send,

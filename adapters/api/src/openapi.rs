@@ -1,4 +1,4 @@
-//! The description of everything that can be asked (OpenAPI 3.1), made from the routes and the types.
+//! The OpenAPI 3.1 description of the API, generated from the routes and the types.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{api::Api, routes};
 
-/// Made once: the schemas of all types take a while.
+/// Generated once: the schemas of all types take a while.
 static MADE: LazyLock<(Router<Api>, Value)> = LazyLock::new(|| {
     let (routes, document) = made();
     (routes, serde_json::to_value(document).unwrap_or_default())
@@ -23,7 +23,7 @@ pub fn document() -> &'static Value {
     &MADE.1
 }
 
-/// Every route.
+/// All routes.
 pub(crate) fn routes() -> Router<Api> {
     MADE.0.clone()
 }
@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// Every operation, with its method and path.
+    /// All operations, with method and path.
     fn operations() -> Vec<(String, String, &'static Value)> {
         let paths = document()["paths"].as_object().unwrap();
         let each = paths.iter().flat_map(|(path, methods)| {

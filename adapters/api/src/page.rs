@@ -1,14 +1,14 @@
-//! The page: what the fleet is, and was, for people with a browser.
+//! HTML pages: the current and past state of the fleet, for people with a browser.
 //!
-//! Server-rendered HTML, with one style sheet and one small script, all of them in the binary. Nothing
-//! is had from elsewhere, no script is part of a page, and a page works without it. Whatever comes from
-//! a tenant, a guest or a host is escaped by the templates. Each page takes `?at=`, a moment of the
-//! journal, and says so.
+//! Server-rendered HTML, with one style sheet and small scripts, all embedded in the binary. Nothing is
+//! loaded from elsewhere, no page contains inline scripts, and pages work without scripts. The templates
+//! escape everything that comes from a tenant, a guest or a host. Each page accepts `?at=`, a moment of
+//! the journal, and shows that moment.
 //!
-//! A page shows. What it may change is what waits for an approval, and what is typed at a console: by
-//! POST, with the rights and in the name of whoever asks. Nothing else of a browser makes anybody known
-//! to a daemon: where a cookie does, the door that gave it (`browser`) holds that the request comes from
-//! its own page.
+//! Pages mostly show. A page can change only two things: it approves waiting changes, and it types at a
+//! console. Both are POST requests with the caller's rights and name. A browser does not authenticate
+//! itself to a daemon in any other way. Where a cookie does, the listener that set it (`browser`)
+//! ensures that the request comes from one of its own pages.
 
 mod address;
 mod approvals;
@@ -45,7 +45,7 @@ const STYLE: &str = include_str!("page/assets/page.css");
 const SCRIPT: &str = include_str!("page/assets/page.js");
 const CONSOLE: &str = include_str!("page/assets/console.js");
 
-/// Every page, with what it is made of.
+/// All pages, with their assets.
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/", get(fleet::page))

@@ -1,4 +1,4 @@
-//! Where a client asks: a socket of this machine, or a daemon elsewhere whose certificate is known.
+//! The address of a daemon: a socket of this machine, or a remote daemon whose certificate is known.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,19 +20,19 @@ use tokio_rustls::{
 
 use crate::token::Token;
 
-/// How long a connection may take to come about.
-const CONNECTING: Duration = Duration::from_secs(10);
+/// Timeout for connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a daemon is asked.
+/// The address of a daemon.
 #[derive(Clone, Debug)]
 pub enum DaemonAddress {
-    /// At a socket, by this process's user.
+    /// A socket; the kernel identifies the user.
     Socket(PathBuf),
-    /// At `HOST:PORT` over TLS, by the bearer of a token.
+    /// `HOST:PORT` over TLS, with a bearer token.
     Remote {
         /// `HOST:PORT`.
         address: String,
-        /// Who asks, and whose certificate is believed.
+        /// Identifies the caller, and the daemon's certificate.
         token: Box<Token>,
     },
 }
@@ -50,16 +50,16 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 impl DaemonAddress {
-    /// A connection. Bounded in time.
+    /// Connects, within a timeout.
     pub(crate) async fn connect(&self) -> io::Result<Box<dyn Wire>> {
-        let connected = timeout(CONNECTING, self.connected()).await;
+        let connected = timeout(CONNECT_TIMEOUT, self.connected()).await;
         connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
-    /// Whether somebody answers there.
+    /// Checks whether a daemon answers there.
     ///
     /// # Errors
-    /// When nobody does, or somebody with another certificate.
+    /// If none does, or it has another certificate.
     pub async fn check(&self) -> io::Result<()> {
         self.connect().await.map(drop)
     }
@@ -81,7 +81,7 @@ impl DaemonAddress {
         }
     }
 
-    /// Who a request says that it is from; nothing at a socket, where the kernel says it.
+    /// The `Authorization` header; none for a socket, where the kernel identifies the caller.
     pub(crate) fn authorization(&self) -> io::Result<Option<HeaderValue>> {
         match self {
             Self::Socket(_) => Ok(None),
@@ -107,7 +107,7 @@ fn pinned(token: &Token) -> io::Result<ClientConfig> {
     Ok(config)
 }
 
-/// Believes the one certificate that the token names, whatever it says of itself.
+/// Accepts only the certificate whose fingerprint is in the token, whatever its content.
 #[derive(Debug)]
 struct Pinned {
     token: Token,

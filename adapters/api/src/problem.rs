@@ -1,4 +1,4 @@
-//! How an error is told: RFC 9457, with the documented code and the user's next step.
+//! The form of an error: RFC 9457, with the documented code and the user's next step.
 
 use aide::{
     generate::GenContext,
@@ -37,19 +37,19 @@ pub struct Problem {
     pub remedy: String,
 }
 
-/// Too much is asked at a time, or an answer took too long.
+/// Error code: a limit is reached, or an answer took too long.
 const BUSY: &str = "VSI0023";
-/// More is asked than somebody who may look may have.
+/// Error code: the caller may only look.
 const LOOKS_ONLY: &str = "VSI0020";
-/// A token's role does not permit something.
+/// Error code: the token's role does not permit the request.
 const NOT_THE_ROLE: &str = "VSI0029";
-/// A token is none, or is not good any more.
+/// Error code: the token is malformed or not valid.
 const TOKEN: &str = "VSI0028";
 
 impl Problem {
-    /// The code of a request that is wrong.
+    /// Error code of an invalid request.
     pub(crate) const WRONG: &str = "VSI0022";
-    /// The type of the body that tells it.
+    /// The media type of a problem.
     pub const MEDIA_TYPE: &str = "application/problem+json";
 
     /// A problem without host and object.
@@ -65,7 +65,7 @@ impl Problem {
         }
     }
 
-    /// A failure that the engine or the fleet told.
+    /// The problem for a failure of the engine or the fleet.
     pub fn of(status: StatusCode, failure: &Failure) -> Self {
         Self {
             host: failure.host.to_string(),
@@ -79,7 +79,7 @@ impl Problem {
         }
     }
 
-    /// Too much is asked at a time.
+    /// A limit is reached.
     pub fn busy(why: &str) -> Self {
         let remedy = "ask again; end what is not read any more";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, BUSY, why, remedy)
@@ -91,13 +91,13 @@ impl Problem {
         Self::new(StatusCode::GATEWAY_TIMEOUT, BUSY, detail, "ask again")
     }
 
-    /// A request is wrong.
+    /// A request is invalid.
     pub(crate) fn wrong(status: StatusCode, detail: impl Into<String>) -> Self {
         let remedy = "`vsiflow openapi` and `GET /v1/openapi.json` say what can be asked";
         Self::new(status, Self::WRONG, detail, remedy)
     }
 
-    /// A token's role does not permit it.
+    /// The token's role does not permit the request.
     pub(crate) fn not_the_role() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -107,7 +107,7 @@ impl Problem {
         )
     }
 
-    /// There is no token, or none that is whole.
+    /// There is no token, or it is malformed.
     pub(crate) fn no_token(why: &str) -> Self {
         let remedy = "send a token of `vsiflow token create` as `Authorization: Bearer TOKEN`";
         Self::new(
@@ -118,7 +118,7 @@ impl Problem {
         )
     }
 
-    /// More is asked than somebody who may look may have.
+    /// The caller may only look.
     pub fn view_only() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

@@ -1,4 +1,4 @@
-//! The services: who asks, which routes there are, and the form of errors.
+//! The services: authentication, routes, and the form of errors.
 
 use axum::{
     Extension, Router,
@@ -17,11 +17,11 @@ use crate::{
     Caller, Problem, Rights, UnixPeer, api::Api, body, openapi, page, routes::bounded, token::Token,
 };
 
-/// The longest text of somebody else's error that is told, in bytes.
+/// The maximum length of another component's error text that is passed on, in bytes.
 const LONGEST_TEXT: u64 = 4 * 1024;
 
 impl Api {
-    /// The service for the bearers of tokens, each of whom has the rights of its role.
+    /// The service for token holders, who have the rights of the token's role.
     pub fn token_service(&self) -> Router {
         let api = self.clone();
         let known = middleware::from_fn(move |mut request: Request, next: Next| {
@@ -39,7 +39,7 @@ impl Api {
         self.routes().layer(known)
     }
 
-    /// Whose token a request shows.
+    /// The caller to whom a request's token belongs.
     async fn bearer(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         let shown = headers.get(AUTHORIZATION);
         let shown = shown.ok_or_else(|| Problem::no_token("the request shows none"))?;
@@ -61,7 +61,7 @@ impl Api {
         })
     }
 
-    /// What answers, once it is known who asks.
+    /// All routes. The caller must already be known.
     pub(crate) fn routes(&self) -> Router {
         let pages = page::routes().route_layer(middleware::from_fn(bounded));
         let routes = openapi::routes().merge(pages).with_state(self.clone());
@@ -70,7 +70,7 @@ impl Api {
             .layer(Extension(self.clone()))
     }
 
-    /// The service for a unix socket whose callers have those rights.
+    /// The service for a unix socket whose callers have these rights.
     pub fn service(&self, rights: Rights) -> Router {
         let api = self.clone();
         let known = middleware::from_fn(move |mut request: Request, next: Next| {
@@ -91,7 +91,7 @@ impl Api {
     }
 }
 
-/// Whatever refuses a request, it is a problem that says so.
+/// Middleware: converts every error response to a problem.
 async fn as_problem(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

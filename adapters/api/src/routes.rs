@@ -1,4 +1,4 @@
-//! The routes of `/v1`, with their descriptions, and what bounds each request to them.
+//! The routes of `/v1`, with their descriptions, and the limits on each request.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use axum::{
 
 use crate::{Problem, api::Api, body, v1};
 
-/// The longest body of a request that is no command, in bytes.
+/// The maximum length of a request's body, except for commands, in bytes.
 pub(crate) const LONGEST: u64 = 64 * 1024;
-/// No answer that ends by itself takes longer to begin.
+/// How long an answer may take to begin, if it does not follow something.
 const ANSWER: Duration = Duration::from_secs(120);
 
-/// Every route but that of the description, which is made from these.
+/// All routes except that of the description, which is generated from these.
 pub(crate) fn described() -> ApiRouter<Api> {
     let bounded = v1::view_routes()
         .merge(v1::changes())
@@ -25,7 +25,8 @@ pub(crate) fn described() -> ApiRouter<Api> {
     bounded.merge(v1::streams()).merge(v1::commands())
 }
 
-/// A body that comes in time and is not too long, and an answer that begins in time.
+/// Middleware: requires a body that arrives in time and is not too long, and an answer that begins in
+/// time.
 pub(crate) async fn bounded(request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let bytes = body::whole(body, LONGEST).await?;

@@ -1,4 +1,4 @@
-//! Answers that come bit by bit: lines, server-sent events, bytes.
+//! Streamed answers: lines, server-sent events, bytes.
 
 use std::marker::PhantomData;
 
@@ -16,17 +16,17 @@ use schemars::JsonSchema;
 
 use crate::described;
 
-/// What an answer that comes bit by bit is made of.
+/// The kind of a streamed answer.
 pub(crate) trait Media {
-    /// The type of its body.
+    /// Its media type.
     const TYPE: &'static str;
 }
 
-/// One JSON object a line.
+/// One JSON object per line.
 pub(crate) enum Lines {}
 /// Server-sent events.
 pub(crate) enum Events {}
-/// What a guest wrote: any bytes.
+/// The output of a guest: any bytes.
 pub(crate) enum Console {}
 
 impl Media for Lines {
@@ -41,7 +41,7 @@ impl Media for Console {
     const TYPE: &'static str = "application/octet-stream";
 }
 
-/// An answer that comes bit by bit; each bit is a `T`.
+/// A streamed answer; each piece is a `T`.
 pub(crate) struct Streamed<M, T> {
     body: Body,
     item: PhantomData<fn() -> (M, T)>,

@@ -1,4 +1,4 @@
-//! TLS of what listens.
+//! TLS for the listener.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ pub use tokio_rustls::TlsAcceptor;
 
 use crate::Certificate;
 
-/// The one protocol that is spoken.
+/// The only protocol that is offered.
 const HTTP_1: &[u8] = b"http/1.1";
 
-/// Whose connections are taken.
+/// Which clients may connect.
 #[derive(Clone, Copy, Debug)]
 pub enum Clients<'a> {
-    /// Anybody's: who they are is for the service to find out.
+    /// Any client; the service must authenticate it.
     Anybody,
-    /// Those with a certificate, good now and for clients, of one of these authorities (PEM).
+    /// Clients with a certificate from one of these authorities (PEM) that is valid now and for clients.
     Only(&'a [u8]),
 }
 
-/// Why no connection can be taken.
+/// Error: no connection can be accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// None of the authorities can be used.
@@ -36,10 +36,10 @@ pub enum TlsError {
     Certificate(#[from] rustls::Error),
 }
 
-/// What takes connections with this certificate.
+/// An acceptor with this certificate.
 ///
 /// # Errors
-/// When the certificate or the authorities cannot be used.
+/// If the certificate or the authorities cannot be used.
 pub fn acceptor(certificate: &Certificate, clients: Clients<'_>) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -48,7 +48,7 @@ pub fn acceptor(certificate: &Certificate, clients: Clients<'_>) -> Result<TlsAc
         Clients::Anybody => builder.with_no_client_auth(),
         Clients::Only(authorities) => {
             let roots = Arc::new(roots(authorities)?);
-            // They are not told: whoever may come knows which certificate to show.
+            // The list of authorities is not sent: a permitted client knows which certificate to send.
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                 .clear_root_hint_subjects()
                 .build();
@@ -58,13 +58,13 @@ pub fn acceptor(certificate: &Certificate, clients: Clients<'_>) -> Result<TlsAc
     };
     let mut config = builder.with_single_cert(certificate.chain(), certificate.key())?;
     config.alpn_protocols = vec![HTTP_1.to_vec()];
-    // A session that is resumed is not verified again: a certificate may have ended meanwhile.
+    // A resumed session is not verified again, and the certificate may have expired since.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Those of a bundle that can be used: one that cannot be read must not shut the others out.
+/// The usable authorities of a bundle: one that cannot be parsed must not disable the others.
 fn roots(bundle: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (_, ignored) =

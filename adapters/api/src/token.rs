@@ -1,7 +1,7 @@
-//! The text of a token: whose it is, what proves it, and which certificate its daemon shows.
+//! The text of a token: its name, its secret, and the fingerprint of its daemon's certificate.
 //!
-//! `vsiflow_NAME_SECRET_FINGERPRINT`, so that one line is all that a client needs: it speaks to nobody
-//! who shows another certificate.
+//! `vsiflow_NAME_SECRET_FINGERPRINT`, so that one line is all that a client needs: it sends nothing to a
+//! server with another certificate.
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +13,7 @@ const NAME: usize = 12;
 const SECRET: usize = 64;
 const FINGERPRINT: usize = 64;
 
-/// A token; it does not print itself.
+/// A token. `Debug` does not print the secret.
 #[derive(Clone)]
 pub struct Token {
     name: String,
@@ -21,13 +21,13 @@ pub struct Token {
     fingerprint: String,
 }
 
-/// Why a text is no token.
+/// Error: the text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is no token of vsiflow, or not all of one")]
 pub struct InvalidToken;
 
 impl Token {
-    /// A token that was just made, for a daemon with this certificate.
+    /// A new token, for a daemon with this certificate.
     pub fn new(name: &str, secret: Secret, certificate: &[u8]) -> Self {
         Self {
             name: name.to_owned(),
@@ -36,35 +36,35 @@ impl Token {
         }
     }
 
-    /// Its name.
+    /// The name of the token.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What proves it.
+    /// The secret that proves the token.
     pub(crate) fn secret(&self) -> &str {
         self.secret.expose_str().unwrap_or_default()
     }
 
-    /// Whether its daemon shows this certificate (DER).
+    /// Whether the token is for a daemon with this certificate (DER).
     pub(crate) fn is_of(&self, certificate: &[u8]) -> bool {
         self.fingerprint == fingerprint(certificate)
     }
 
-    /// All of it, for the one who gets it.
+    /// The whole text, for the user who receives the token.
     pub fn text(&self) -> String {
         let (name, secret, fingerprint) = (&self.name, self.secret(), &self.fingerprint);
         format!("{PREFIX}_{name}_{secret}_{fingerprint}")
     }
 
-    /// As a request shows it.
+    /// The value of the `Authorization` header.
     pub(crate) fn header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
         let mut header = HeaderValue::try_from(format!("Bearer {}", self.text()))?;
         header.set_sensitive(true);
         Ok(header)
     }
 
-    /// That of a request.
+    /// The token in a request's `Authorization` header.
     pub(crate) fn of_header(header: &HeaderValue) -> Result<Self, InvalidToken> {
         let text = header.to_str().map_err(|_| InvalidToken)?;
         text.strip_prefix("Bearer ").ok_or(InvalidToken)?.parse()

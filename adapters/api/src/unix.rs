@@ -1,7 +1,7 @@
-//! Connections of a unix socket: who they are is what the kernel says.
+//! Connections of a unix socket; the kernel identifies their users.
 //!
-//! They may last as long as what they follow does. What ends is a connection that sends no request,
-//! or that reads nothing of an answer.
+//! They may last as long as the request that they follow. A connection that sends no request, or reads
+//! nothing of an answer, is closed.
 
 use std::{
     collections::VecDeque,
@@ -29,24 +29,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Problem,
-    listen::{AGAIN, LONGEST_HEAD},
+    listen::{LONGEST_HEAD, RETRY_WAIT},
 };
 
-/// How many connections a socket holds, and for how long.
+/// Limits on the connections of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct UnixLimits {
-    /// Connections at a time. For one more the oldest makes room that never asked anything; where
-    /// there is none, it is told that there is no place.
+    /// Connections at the same time. When all are taken, a new connection replaces the oldest one that
+    /// has not sent a request yet; if there is none, it is refused.
     pub connections: usize,
-    /// Of them, those of one user.
+    /// The same for one user.
     pub each: usize,
-    /// How long a request's head may take, and a connection rest between two.
+    /// How long a request's head may take, and how long a connection may idle between two requests.
     pub head: Duration,
-    /// How long nothing of an answer may be read.
+    /// How long a client may read nothing of an answer.
     pub unread: Duration,
 }
 
-/// For the owner of a state directory. Somebody who stops a terminal reads nothing meanwhile.
+/// Limits for the owner of a state directory. A user who suspends a terminal reads nothing for that
+/// time.
 pub const OWNER: UnixLimits = UnixLimits {
     connections: 512,
     each: 512,
@@ -54,27 +55,27 @@ pub const OWNER: UnixLimits = UnixLimits {
     unread: Duration::from_secs(3_600),
 };
 
-/// For people who may look: none of them takes the places of all.
+/// Limits for users who may only look: no single user can take all connections.
 pub const LOOKING: UnixLimits = UnixLimits {
     each: 128,
     unread: Duration::from_secs(600),
     ..OWNER
 };
 
-/// Who is at the other end; an extension of each request.
+/// The user of a connection; an extension of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnixPeer {
-    /// The user, as the kernel says.
+    /// The user ID, from the kernel.
     pub uid: u32,
 }
 
-/// Connections that are just told so.
-const REFUSED: usize = 64;
-/// How long somebody may take to read that there is no place.
-const REFUSING: Duration = Duration::from_secs(1);
+/// Additional connections that are only sent a refusal.
+const MAX_REFUSALS: usize = 64;
+/// How long a client may take to read a refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves until it is stopped, and then to the end of the answers under way. A service that panics
-/// concerns its own connection. Cancel safe: all connections end with it.
+/// Serves until it is stopped, and then until the running answers have ended. A panic in the service
+/// ends only its own connection. Cancel safe: all connections end with it.
 pub async fn serve_unix<S, B>(
     listener: UnixListener,
     service: S,
@@ -101,9 +102,9 @@ pub async fn serve_unix<S, B>(
                         peer,
                         has_asked: has_asked.clone(),
                     };
-                    held.take(peer, has_asked, converse(stream, service, limits, stop.clone()));
+                    held.take(peer, has_asked, run_http(stream, service, limits, stop.clone()));
                 }
-                false if held.all.len() < limits.connections.saturating_add(REFUSED) => {
+                false if held.all.len() < limits.connections.saturating_add(MAX_REFUSALS) => {
                     held.take(peer, Arc::default(), refuse(stream));
                 }
                 false => {}
@@ -126,7 +127,7 @@ async fn accept(listener: &UnixListener) -> (UnixStream, UnixPeer) {
             Ok(known) => return known,
             Err(error) => {
                 tracing::warn!(%error, "a caller cannot be accepted");
-                sleep(AGAIN).await;
+                sleep(RETRY_WAIT).await;
             }
         }
     }
@@ -134,7 +135,7 @@ async fn accept(listener: &UnixListener) -> (UnixStream, UnixPeer) {
 
 type Ended = Result<(tokio::task::Id, ()), tokio::task::JoinError>;
 
-/// Connections, the oldest first.
+/// The connections, the oldest first.
 #[derive(Default)]
 struct SocketConnections {
     tasks: JoinSet<()>,
@@ -144,12 +145,13 @@ struct SocketConnections {
 struct SocketConnection {
     task: AbortHandle,
     uid: u32,
-    /// Whether it ever asked anything.
+    /// Whether it has sent a request.
     has_asked: Arc<AtomicBool>,
 }
 
 impl SocketConnections {
-    /// Whether there is room for one more of that user, made by the oldest that never asked anything.
+    /// Whether the user may have one more connection; if necessary, closes the oldest one that has not
+    /// sent a request.
     fn has_room(&mut self, peer: UnixPeer, limits: UnixLimits) -> bool {
         let own = |one: &&SocketConnection| one.uid == peer.uid;
         let too_many = self.all.iter().filter(own).count() >= limits.each;
@@ -193,7 +195,7 @@ impl SocketConnections {
     }
 }
 
-/// Tells a service who asks, and notes that something was asked.
+/// Adds the user to each request, and notes that a request was sent.
 struct Noticed<S> {
     service: S,
     peer: UnixPeer,
@@ -212,7 +214,7 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noticed<S> {
     }
 }
 
-async fn converse<S, B>(stream: UnixStream, service: S, limits: UnixLimits, stop: CancellationToken)
+async fn run_http<S, B>(stream: UnixStream, service: S, limits: UnixLimits, stop: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
     S::Future: Send,
@@ -224,7 +226,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(wire(stream, limits)), service)
+        .serve_connection(TokioIo::new(with_timeout(stream, limits)), service)
         .with_upgrades();
     let mut serving = pin!(serving);
     let done = tokio::select! {
@@ -239,14 +241,14 @@ where
     }
 }
 
-/// Writing to somebody who reads nothing ends at some time.
-fn wire(stream: UnixStream, limits: UnixLimits) -> Pin<Box<TimeoutStream<UnixStream>>> {
+/// Adds a timeout to writes, for clients that read nothing.
+fn with_timeout(stream: UnixStream, limits: UnixLimits) -> Pin<Box<TimeoutStream<UnixStream>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.unread));
     Box::pin(stream)
 }
 
-/// Says that there is no place, without reading what is asked.
+/// Sends a refusal without reading the request.
 async fn refuse(mut stream: UnixStream) {
     let problem = Problem::busy("too many connections are open");
     let body = serde_json::to_string(&problem).unwrap_or_default();
@@ -256,7 +258,7 @@ async fn refuse(mut stream: UnixStream) {
         Problem::MEDIA_TYPE,
         body.len()
     );
-    let _ = timeout(REFUSING, stream.write_all(answer.as_bytes())).await;
+    let _ = timeout(REFUSAL_TIMEOUT, stream.write_all(answer.as_bytes())).await;
 }
 
 #[cfg(test)]

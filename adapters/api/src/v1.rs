@@ -1,4 +1,4 @@
-//! The typed resources of `/v1`: what the fleet knows, and what is asked of it.
+//! The typed resources of `/v1`: reads of the fleet, and actions on it.
 //!
 //! ```text
 //! GET    /v1/virtualservers, /v1/datadisks            [?namespace&deleted]
@@ -26,12 +26,14 @@
 //! GET    /v1/events                                   [?from, ?journal], server-sent events
 //! ```
 //!
-//! What is listed and shown takes `?at=[JOURNAL:]OFFSET|TIME` and is then as the journal knew it at that moment.
+//! Lists and objects accept `?at=[JOURNAL:]OFFSET|TIME` and are then as the journal knew them at that
+//! moment.
 //!
-//! In a set of journals what changes one object is answered by the process that has its journal ([`crate::forwarded`]).
+//! In a set of journals, a change to one object is answered by the process that has its journal
+//! ([`crate::forwarded`]).
 //!
-//! Objects are those that `-o json` prints. What is asked is recorded when the answer comes; with
-//! `waitSeconds` its outcome is in it, where it was decided so soon.
+//! Objects are the same as with `-o json`. An action is recorded when the answer arrives; with
+//! `waitSeconds` the answer contains the outcome, if there was one in time.
 
 mod actions;
 mod commands;
@@ -52,7 +54,7 @@ use axum::middleware;
 pub(crate) use self::resource::ObjectPath;
 use crate::{api::Api, caller, forwarded::by_its_journal};
 
-/// What shows something, and is had at once.
+/// Routes that read and answer immediately.
 pub(crate) fn view_routes() -> ApiRouter<Api> {
     objects::view_routes()
         .merge(pools::view_routes())
@@ -61,7 +63,7 @@ pub(crate) fn view_routes() -> ApiRouter<Api> {
         .merge(hosts::view_routes())
 }
 
-/// What records or does something, and what has hosts asked.
+/// Routes that record or do something, and those that ask hosts.
 pub(crate) fn changes() -> ApiRouter<Api> {
     let operates = actions::operates()
         .merge(pools::operates())
@@ -70,7 +72,7 @@ pub(crate) fn changes() -> ApiRouter<Api> {
         .merge(objects::host_routes())
         .route_layer(middleware::from_fn(by_its_journal))
         .route_layer(middleware::from_fn(caller::may_operate));
-    // Fewer members are deleted members.
+    // Scaling a pool down deletes members, so it is not an operator's action.
     let changes = actions::changes()
         .merge(pools::changes())
         .merge(groups::changes())
@@ -81,7 +83,7 @@ pub(crate) fn changes() -> ApiRouter<Api> {
     operates.merge(changes)
 }
 
-/// What comes bit by bit, and what has a body of its own kind.
+/// Routes that stream their answer, or have a body of a special type.
 pub(crate) fn streams() -> ApiRouter<Api> {
     streams::view_routes()
         .merge(events::view_routes())
@@ -89,7 +91,7 @@ pub(crate) fn streams() -> ApiRouter<Api> {
         .merge(console::changes())
 }
 
-/// A command line.
+/// The route for command lines.
 pub(crate) fn commands() -> ApiRouter<Api> {
     commands::runs()
 }

@@ -1,4 +1,5 @@
-//! What a connection changes to for a console, and its bytes between it and two bounded queues.
+//! The protocols of console connections, and the transfer of bytes between a connection and two bounded
+//! queues.
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -7,12 +8,12 @@ use tokio::{
 };
 use vsiflow_workflows::fleet::ConsoleWay;
 
-/// The longest piece that is read at once, in bytes.
+/// The maximum length of a piece that is read at once, in bytes.
 const PIECE: usize = 16 * 1024;
-/// Pieces that wait each way.
+/// Pieces that may wait in each direction.
 const PIECES: usize = 4;
 
-/// What the connection changes to.
+/// The protocol that the connection is upgraded to.
 pub(crate) fn protocol(way: ConsoleWay) -> &'static str {
     match way {
         ConsoleWay::Serial => Serial::NAME,
@@ -20,9 +21,9 @@ pub(crate) fn protocol(way: ConsoleWay) -> &'static str {
     }
 }
 
-/// A protocol that a connection changes to.
+/// A protocol that a connection is upgraded to.
 pub(crate) trait ChangedTo: Send {
-    /// Its name in a request.
+    /// Its name in the `Upgrade` header.
     const NAME: &'static str;
 }
 
@@ -46,8 +47,8 @@ pub fn queue() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
     mpsc::channel(PIECES)
 }
 
-/// Carries bytes both ways until the connection ends, or a queue does; what is in `to_it` then was
-/// written. Dropped, the connection is closed.
+/// Transfers bytes in both directions until the connection or a queue ends; everything in `to_it` is
+/// written before that. Dropping it closes the connection.
 pub async fn both_ways<S: AsyncRead + AsyncWrite>(
     connection: S,
     from_it: mpsc::Sender<Bytes>,
@@ -56,7 +57,7 @@ pub async fn both_ways<S: AsyncRead + AsyncWrite>(
     let (mut read, mut write) = tokio::io::split(connection);
     let reading = async {
         let mut piece = BytesMut::with_capacity(PIECE);
-        // Its end and its failure mean the same: nothing more comes.
+        // End of stream and error mean the same: nothing more will arrive.
         while let Ok(1..) = read.read_buf(&mut piece).await {
             if from_it.send(piece.split().freeze()).await.is_err() {
                 return;

@@ -1,4 +1,4 @@
-//! Who runs the command.
+//! The actor of a command: the user who runs it.
 
 use std::future::Future;
 
@@ -11,12 +11,12 @@ tokio::task_local! {
     static CALLER: Actor;
 }
 
-/// Does some work for somebody else.
+/// Runs `work` on behalf of a caller.
 pub(crate) async fn for_caller<T>(caller: Actor, work: impl Future<Output = T>) -> T {
     CALLER.scope(caller, work).await
 }
 
-/// Who runs the command, and the reason given on the command line.
+/// The actor, and the reason given on the command line.
 pub(crate) fn by(reason: &str) -> By {
     let own = || of(rustix::process::getuid().as_raw());
     By {
@@ -27,7 +27,7 @@ pub(crate) fn by(reason: &str) -> By {
 
 /// A Unix user.
 pub(crate) fn of(uid: u32) -> Actor {
-    // The environment is this process's.
+    // The environment describes this process's user only.
     let own = rustix::process::getuid().as_raw();
     let environment = || std::env::var("USER").ok().filter(|_| uid == own);
     let name = name_of(uid).or_else(environment).unwrap_or_default();
@@ -37,7 +37,7 @@ pub(crate) fn of(uid: u32) -> Actor {
     }
 }
 
-/// The user's name in `/etc/passwd`; names from other sources are not asked for.
+/// The user's name in `/etc/passwd`; other name services are not queried.
 fn name_of(uid: u32) -> Option<String> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
     passwd.lines().find_map(|line| {

@@ -1,9 +1,9 @@
-//! What a shell proposes for `vsiflow`: commands, options, and the names of what there is.
+//! Shell completion for `vsiflow`: commands, options, and the names of objects.
 //!
-//! The script of `vsiflow completions` has the shell run `vsiflow` with the words so far, and with
-//! [`VARIABLE`] set to the shell's name. Names come from the state directory that these words lead to, or
-//! from whoever holds it; one that is not there is not made. Whatever fails here proposes nothing: nobody
-//! wants an error in the line that is being typed.
+//! The script of `vsiflow completions` makes the shell run `vsiflow` with the words so far, and with
+//! [`VARIABLE`] set to the shell's name. Names come from the state directory that these words select, or from
+//! the process that has it; a missing directory is not made. Errors propose nothing, because a message would
+//! disturb the line being typed.
 
 use std::{collections::BTreeSet, ffi::OsString, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::{
     work::ask::ask,
 };
 
-/// Says which shell asks.
+/// The environment variable with the name of the shell.
 const VARIABLE: &str = "VSIFLOW_COMPLETE";
-/// The name that is completed.
+/// The name of the completed command.
 const NAME: &str = "vsiflow";
-/// What is typed waits that long for the state directory.
+/// How long completion may wait for the state directory.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Proposes, where a shell asks for that; returns where none does.
+/// Prints proposals if a shell asks for them; otherwise returns.
 pub(crate) fn answer() {
     if std::env::var_os(VARIABLE).is_none() {
         return;
@@ -44,7 +44,7 @@ pub(crate) fn answer() {
         .complete();
 }
 
-/// The script that has a shell ask; none for a shell that is not known.
+/// The completion script for a shell; `None` for an unknown shell.
 pub(crate) fn script(shell: &str) -> Option<Vec<u8>> {
     let shells = Shells::builtins();
     let mut script = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn script(shell: &str) -> Option<Vec<u8>> {
     written.ok().map(|()| script)
 }
 
-/// What the words so far lead to.
+/// The state directory and the namespace that the words so far select.
 #[derive(Clone, Debug, Default)]
 struct CompletionPlace {
     common: Option<Common>,
@@ -75,7 +75,7 @@ impl CompletionPlace {
     }
 }
 
-/// The same command line, of which nothing is required.
+/// The same command line, without required arguments.
 fn lenient(command: Command) -> Command {
     command.ignore_errors(true).mut_subcommands(lenient)
 }
@@ -86,11 +86,11 @@ fn namespace(found: &ArgMatches) -> Option<String> {
     own.cloned().or_else(|| namespace(below))
 }
 
-/// What an argument is about.
+/// What an argument names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CompletionValues {
     Vsis,
-    /// VSIs; other objects with their kinds.
+    /// VSIs, and other objects with their kinds.
     Objects,
     Pools,
     Hosts,
@@ -103,7 +103,7 @@ enum CompletionValues {
     Tokens,
 }
 
-/// What an argument of a command is about; none where nobody knows it.
+/// What an argument of a command names; `None` if unknown.
 fn values(command: &str, argument: &str) -> Option<CompletionValues> {
     Some(match (command, argument) {
         ("create", "names") => return None,
@@ -129,7 +129,7 @@ fn values(command: &str, argument: &str) -> Option<CompletionValues> {
     })
 }
 
-/// The command line with the names of what there is.
+/// The command line with the names of existing objects as possible values.
 fn with_names(command: Command, place: &CompletionPlace) -> Command {
     command.mut_subcommands(|below| {
         let word = below.get_name().to_owned();
@@ -149,7 +149,7 @@ fn with_names(command: Command, place: &CompletionPlace) -> Command {
     })
 }
 
-/// With the candidates of its own arguments; `names` where its names are always of one kind.
+/// The command with values for its own arguments; `names` if its names are always of one kind.
 fn named(command: Command, place: &CompletionPlace, names: Option<CompletionValues>) -> Command {
     let word = command.get_name().to_owned();
     let known = command.get_arguments().filter_map(|argument| {
@@ -158,7 +158,8 @@ fn named(command: Command, place: &CompletionPlace, names: Option<CompletionValu
             Some(names) if id == "name" || id == "names" => Some(names),
             _ => values(&word, &id),
         };
-        // An argument that is changed comes after those that are not: positions are kept by changing each.
+        // A changed argument moves behind the unchanged ones, so each positional argument is changed to
+        // preserve the order.
         (its.is_some() || argument.is_positional()).then_some((id, its))
     });
     let known: Vec<_> = known.collect();
@@ -236,7 +237,7 @@ async fn found(common: &Common, place: &CompletionPlace, of: CompletionValues) -
     }
 }
 
-/// Without their kind, as they may be typed.
+/// The names without their kind, as they may be typed.
 fn bare(names: BTreeSet<String>) -> BTreeSet<String> {
     let bare = |name: String| name.strip_prefix("vsi/").map(str::to_owned).unwrap_or(name);
     names.into_iter().map(bare).collect()

@@ -1,4 +1,4 @@
-//! Puts everything together: state directory, journal, engine, hosts and image sources.
+//! Assembles the program: state directory, journal, engine, hosts and image sources.
 
 mod borrowed;
 pub(crate) mod bounds;
@@ -34,12 +34,12 @@ pub(crate) use self::{
     stores::past_damage,
 };
 
-/// Everything a command works with; clones share it. [`App::close`] ends it in order.
+/// Everything that a command works with; clones share it. [`App::close`] closes it in order.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) fleet: Fleet,
     inner: Arc<AppInner>,
-    /// It belongs to the command that opened the state directory, not to this one.
+    /// Whether it belongs to the process that opened the state directory, and not to this command.
     borrowed: bool,
 }
 
@@ -50,37 +50,37 @@ struct AppInner {
     state: Mutex<Option<StateDir>>,
     path: PathBuf,
     stays: bool,
-    /// Which journal of a set it is, if it is of one.
+    /// The membership in a set of journals, if any.
     shard: Option<Membership>,
-    /// What is seen of the cluster that is served.
+    /// The view of the cluster that is served.
     view: OnceLock<vsiflow_kube::View>,
 }
 
 impl App {
-    /// The engine's notices since it was opened; they can be taken once.
+    /// The engine's notices since it was opened. Only the first call returns the earliest ones.
     pub(crate) fn notices(&self) -> broadcast::Receiver<Notice> {
         if self.borrowed {
             return self.fleet.notices();
         }
-        let mut kept = self
+        let mut notices = self
             .inner
             .notices
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        kept.take().unwrap_or_else(|| self.fleet.notices())
+        notices.take().unwrap_or_else(|| self.fleet.notices())
     }
 
-    /// A cluster is served: this is what is seen of it.
+    /// Sets the view of the cluster that is served.
     pub(crate) fn see(&self, view: vsiflow_kube::View) {
         let _ = self.inner.view.set(view);
     }
 
-    /// What is seen of the cluster that is served, if one is.
+    /// The view of the cluster that is served, if any.
     pub(crate) fn view(&self) -> Option<&vsiflow_kube::View> {
         self.inner.view.get()
     }
 
-    /// The journal, to be proved and exported.
+    /// The journal, for verification and export.
     pub(crate) fn audit(&self) -> Audit<'_> {
         Audit {
             journal: &*self.inner.stores.journal,
@@ -89,7 +89,7 @@ impl App {
         }
     }
 
-    /// What a backup is made of.
+    /// The parts of a backup.
     pub(crate) fn backup(&self) -> Backup<'_> {
         Backup {
             audit: self.audit(),
@@ -98,7 +98,7 @@ impl App {
         }
     }
 
-    /// The fleet as it was at a moment, which is said; as it is, where none is asked for.
+    /// The fleet at a moment, which is printed; the current fleet without one.
     pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, ExitProblem> {
         let Some(moment) = moment else {
             return Ok(self.fleet.clone());
@@ -115,12 +115,12 @@ impl App {
         Ok(fleet)
     }
 
-    /// The fleets of all journals as one, that of journal 0 first.
+    /// The fleets of all journals combined; journal 0 is the first.
     pub(crate) fn all_fleets(apps: &[Self]) -> Result<Fleets, ExitProblem> {
         Self::as_one(apps.iter().map(|app| app.fleet.clone()))
     }
 
-    /// These fleets as one, that of journal 0 first.
+    /// These fleets combined; journal 0 is the first.
     pub(crate) fn as_one(fleets: impl IntoIterator<Item = Fleet>) -> Result<Fleets, ExitProblem> {
         let mut fleets = fleets.into_iter();
         let decides = fleets.next();
@@ -128,7 +128,7 @@ impl App {
         Ok(Fleets::of(decides, fleets))
     }
 
-    /// The fleets of all journals as one, as they were at a moment, which is said; as they are, where none is asked for.
+    /// The fleets of all journals combined, at a moment, which is printed; the current ones without one.
     pub(crate) async fn fleets_at(
         apps: &[Self],
         moment: Option<Moment>,
@@ -147,23 +147,23 @@ impl App {
         Ok(past)
     }
 
-    /// Where the state is.
+    /// The path of the state directory.
     pub(crate) fn state_path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Which journal of a set it is, if it is of one.
+    /// The membership in a set of journals, if any.
     pub(crate) fn shard(&self) -> Option<&Membership> {
         self.inner.shard.as_ref()
     }
 
-    /// Whether the holder of the state directory is a daemon.
+    /// Whether the process that has the state directory is a daemon.
     pub(crate) fn stays(&self) -> bool {
         self.inner.stays
     }
 
-    /// Ends the engine, closes the journal and lets go of the state directory. What is under way
-    /// continues at the next start.
+    /// Stops the engine, closes the journal and releases the state directory. Work in progress
+    /// resumes at the next start.
     pub(crate) async fn close(&self) {
         if self.borrowed {
             return;
@@ -175,18 +175,18 @@ impl App {
         drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// The same of all of them at the end of a command that has read everything, into `read`: to free that
-    /// takes a good part of the time that reading it took, and nobody has to wait for it.
+    /// Closes all of them at the end of a command that has read everything into `read`. Freeing that memory
+    /// takes a good part of the time that reading took, so a thread does it.
     pub(crate) async fn end(all: Vec<Self>, read: impl Send + 'static) {
         for app in &all {
             app.close().await;
         }
-        // Without a thread it is freed here.
+        // If no thread can be started, the memory is freed here.
         let freeing = std::thread::Builder::new().spawn(move || drop((all, read)));
         drop(freeing);
     }
 
-    /// The journal's files, for what commands do to them; none where it is kept elsewhere.
+    /// The journal's files, for commands that work on them; `None` if it is in a database.
     pub(crate) fn files(&self) -> Option<&vsiflow_engine::journal::DiskJournal> {
         self.inner.stores.backend.files()
     }

@@ -1,4 +1,4 @@
-//! How a process that acts for others ends when it has to: its lease is past, or something in it panicked.
+//! Ends a process that acts for others, because its lease has expired or a part of it panicked.
 
 use std::panic::AssertUnwindSafe;
 
@@ -9,8 +9,8 @@ use crate::{
     output,
 };
 
-/// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
-/// at any instant is what the next start is made for.
+/// Ends immediately, without closing or writing anything: the state may belong to the successor by
+/// now. The next start handles it like a crash.
 pub(crate) fn exit_at_once() -> Exit {
     output::problem(&ExitProblem::new(
         Exit::LeaseLost,
@@ -21,14 +21,14 @@ pub(crate) fn exit_at_once() -> Exit {
     std::process::exit(i32::from(Exit::LeaseLost as u8))
 }
 
-/// A panic ends the process in order: the Lease is let go, and another one may take over at once.
-/// Nothing is sent or recorded any more by then, since the right to is given up before.
+/// Runs `work` and turns a panic into an orderly end: the Lease is released, so another process may take over
+/// immediately. Nothing is sent or recorded any more by then, since the right to do so is given up before.
 pub(crate) async fn not_panicking(work: impl Future<Output = CommandOutcome>) -> CommandOutcome {
     let ended = AssertUnwindSafe(work).catch_unwind().await;
     ended.unwrap_or_else(|_| Err(defect("a task panicked")))
 }
 
-/// Something that must not happen did.
+/// The problem for a defect of this program.
 pub(crate) fn defect(what: &str) -> ExitProblem {
     let message = format!("this process has to end: {what}");
     let remedy = "no action is needed if it is restarted automatically: the work in progress then \

@@ -1,4 +1,4 @@
-//! How a command ends: exit codes, and errors as people read them.
+//! Exit codes, and errors as users see them.
 
 use std::process::ExitCode;
 
@@ -6,10 +6,10 @@ use vsiflow_engine::{model::Failure, state_dir::StateDirError};
 use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
 
-/// What a command comes to.
+/// The result of a command.
 pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;
 
-/// The code of a state directory that another process holds.
+/// The code if another process has the state directory.
 pub(crate) const IN_USE: &str = "VSI0002";
 
 /// The exit codes. They are a contract with scripts.
@@ -21,13 +21,13 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line or a document is wrong; nothing was done.
     Usage = 2,
-    /// What was named is not there.
+    /// A named object does not exist.
     NotFound = 3,
     /// Blocked, or waiting for approval.
     Blocked = 4,
     /// Not decided in time; the work continues at the next start.
     TimedOut = 5,
-    /// The lease is past: another engine may act in this one's place.
+    /// The lease has expired: another process may act in this one's place.
     LeaseLost = 6,
     /// Interrupted; the work continues at the next start.
     Interrupted = 130,
@@ -40,7 +40,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit of that code; an unknown one has failed.
+    /// The exit for that code; an unknown code counts as failed.
     pub(crate) fn of(code: u8) -> Self {
         let all = [
             Self::Done,
@@ -67,7 +67,7 @@ impl From<&Verdict> for Exit {
     }
 }
 
-/// An error on its way to the user.
+/// An error for the user.
 #[derive(Debug)]
 pub(crate) struct ExitProblem {
     pub(crate) exit: Exit,
@@ -91,13 +91,13 @@ impl ExitProblem {
         }
     }
 
-    /// What must not happen: a defect of this program.
+    /// An error that must not happen: a defect of this program.
     pub(crate) fn defect(error: impl ToString) -> Self {
         let remedy = "please report this";
         Self::new(Exit::Failed, "VSI0001", error.to_string(), remedy)
     }
 
-    /// The last error of what another process printed, as `output::problem` lays it out.
+    /// The last error in another process's output, in the format of `output::problem`.
     pub(crate) fn printed(exit: Exit, text: &str) -> Self {
         let mut problem = Self::new(exit, "VSI0001", text.trim(), "");
         for line in text.lines() {
@@ -117,7 +117,7 @@ impl ExitProblem {
         problem
     }
 
-    /// A failure, with the exit code that its class calls for.
+    /// A failure, with the exit code of its class.
     pub(crate) fn of(exit: Exit, failure: &Failure) -> Self {
         Self {
             exit,
@@ -156,7 +156,7 @@ impl From<StateDirError> for ExitProblem {
     }
 }
 
-/// What is wrong with a journal in a database.
+/// The problem of a journal in a database.
 pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
     let exit = match &error {
         PostgresError::Address(_) | PostgresError::Key(_) => Exit::Usage,
@@ -166,7 +166,7 @@ pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
     ExitProblem::new(exit, error.code(), error.to_string(), error.remedy())
 }
 
-/// Says what the command line is told, and how that ends.
+/// Prints clap's error or help, and returns the exit code.
 pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
     let usage = error.use_stderr();
     let _ = error.print();

@@ -1,15 +1,15 @@
-//! The binary `vsiflow`: the one place where everything is composed.
+//! The binary `vsiflow`, which assembles all other crates.
 //!
-//! `args` is the command line, `command` has a file for each command, `compose` composes journal,
-//! engine, hosts and image sources, and `output` formats results. Nothing here
-//! decides what happens to a VSI; the fleet does.
+//! `args` is the command line, `command` has a file for each command, `compose` assembles journal,
+//! engine, hosts and image sources, and `output` formats results. Nothing here decides what happens
+//! to a VSI; the fleet does.
 //!
 //! ```console
 //! vsiflow --host sim: apply -f deploy/examples/hello.yaml --wait
 //! vsiflow history hello
 //! ```
 
-// What a command waits for is one future of many layers, down to HTTP clients.
+// A command is one deeply nested future, down to HTTP clients.
 #![recursion_limit = "256"]
 
 mod actor;
@@ -38,12 +38,12 @@ use clap::Parser as _;
 
 use crate::{args::Cli, exit::Exit, plugin::Called};
 
-/// A long journal is read again sooner than with glibc's allocator (`tests/bench/run journal`).
+/// Reading a long journal is faster than with glibc's allocator (`tests/bench/run journal`).
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The stack of a worker, in bytes; only what is used of it takes memory.
+/// The stack size of a worker thread, in bytes; only the used part takes memory.
 const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
@@ -86,13 +86,13 @@ fn vsiflow() -> ExitCode {
 fn run(command: impl Future<Output = Exit>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // A daemon runs whole commands on its workers; on the main thread they have as much.
+        // A daemon runs whole commands on its workers, which need as much stack as the main thread has.
         .thread_stack_size(STACK)
         .build();
     let exit = match runtime {
         Ok(runtime) => {
             let exit = runtime.block_on(command);
-            // A blocked read of standard input or of a file must not hold up the end.
+            // A blocked read of standard input or of a file must not delay the end.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             exit
         }
@@ -104,9 +104,9 @@ fn run(command: impl Future<Output = Exit>) -> ExitCode {
     exit.into()
 }
 
-/// A core file would hold keys and contracts: none is written, nor piped to a program that
-/// `core_pattern` names, which heeds no limit. Nor may another process of the same user read this
-/// one's memory.
+/// Disables core files, which would hold keys and contracts. That includes those piped to a program
+/// in `core_pattern`, which ignores the size limit. It also prevents other processes of the same
+/// user from reading this one's memory.
 fn harden() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {

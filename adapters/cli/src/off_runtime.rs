@@ -1,8 +1,8 @@
-//! Work that blocks, on a thread made for it.
+//! Runs blocking work on a separate thread.
 
 use crate::exit::ExitProblem;
 
-/// Does what blocks on a thread made for it.
+/// Runs blocking work on a thread for such work.
 pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ExitProblem> {

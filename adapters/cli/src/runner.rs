@@ -1,7 +1,8 @@
-//! How rooms below the commands have one carried out: a daemon for its callers, a journal of a set for what is
-//! asked of it, a command that shows what another one prints.
+//! Runs command lines for lower modules: a daemon for its callers, a journal of a set for requests, and
+//! commands that show another command's output.
 //!
-//! The commands are above those rooms, so the program says once, when it starts, how a command line is done.
+//! The commands depend on those modules, so the program installs the functions that run a command line once,
+//! at its start.
 
 use std::{pin::Pin, sync::OnceLock};
 
@@ -10,30 +11,30 @@ use crate::{
     exit::{CommandOutcome, ExitProblem},
 };
 
-/// Does a command line.
+/// Runs a command line.
 pub(crate) type RunCommand = fn(Cli) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send>>;
 
-/// The two ways to do one.
+/// The two ways to run a command line.
 pub(crate) struct CommandRunner {
-    /// Here, or by whoever holds the state directory; what went wrong is printed.
+    /// Here, or in the process that has the state directory; the problem is printed.
     pub(crate) to_end: RunCommand,
-    /// Here alone; what went wrong is its caller's to print.
+    /// Here only; the caller prints the problem.
     pub(crate) here: RunCommand,
 }
 
 static RUNNER: OnceLock<CommandRunner> = OnceLock::new();
 
-/// Says how commands are done, at the start of the program.
+/// Installs the functions, at the start of the program.
 pub(crate) fn install(runner: CommandRunner) {
     let _ = RUNNER.set(runner);
 }
 
-/// Does it here, or where its state directory is held; what went wrong is printed, and handed on.
+/// Runs a command here, or in the process that has the state directory; the problem is printed and returned.
 pub(crate) async fn run_to_end(cli: Cli) -> CommandOutcome {
     (installed()?.to_end)(cli).await
 }
 
-/// Does it here.
+/// Runs a command here.
 pub(crate) async fn run_here(cli: Cli) -> CommandOutcome {
     (installed()?.here)(cli).await
 }

@@ -1,5 +1,6 @@
-//! What a service manager gives and is told, by systemd's protocols: sockets that it opened
-//! (sd_listen_fds(3)), and how the daemon is (sd_notify(3)). Without one, nothing happens.
+//! Communicates with a service manager by systemd's protocols: receives the sockets that it opened
+//! (sd_listen_fds(3)), and reports the state of the daemon (sd_notify(3)). Without a service
+//! manager, nothing happens.
 
 use std::{
     convert::Infallible,
@@ -14,8 +15,8 @@ use sd_notify::NotifyState;
 
 static INHERITED_SOCKETS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 
-/// Takes the sockets that this process was started with, before it has any other thread: they are
-/// named by the environment, and no child is to take them for its own.
+/// Takes the sockets that this process was started with. It must run before other threads start,
+/// because the environment names the sockets, and no child process may take them.
 pub(crate) fn take_sockets() {
     let mut sockets = ListenFd::from_env();
     let all =
@@ -26,7 +27,7 @@ pub(crate) fn take_sockets() {
     taken.extend(all);
 }
 
-/// The socket that was opened at that path, if one was. It stays when the daemon ends.
+/// The socket that the service manager opened at that path, if any. It remains when the daemon ends.
 pub(crate) fn socket_at(path: &Path) -> Option<UnixListener> {
     let mut sockets = INHERITED_SOCKETS
         .lock()
@@ -39,18 +40,18 @@ pub(crate) fn socket_at(path: &Path) -> Option<UnixListener> {
     Some(sockets.swap_remove(number))
 }
 
-/// It answers, and works on what is open.
+/// Reports that the daemon answers and works.
 pub(crate) fn ready() {
     notify(NotifyState::Ready);
 }
 
-/// It ends.
+/// Reports that the daemon is stopping.
 pub(crate) fn stopping() {
     notify(NotifyState::Stopping);
 }
 
-/// Says that the runtime gets on, as often as it was asked to, while it is polled. A process that
-/// stands still is ended by the service manager then, which every step survives.
+/// Reports that the runtime makes progress, as often as requested, while it is polled. Otherwise
+/// the service manager kills the process, which every step survives.
 pub(crate) async fn watchdog() -> Infallible {
     let Some(within) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;

@@ -1,5 +1,5 @@
-//! The caller's terminal as a guest's console: every key goes to the guest, and what the guest says
-//! comes as it is.
+//! Connects the user's terminal to a guest's console: every key goes to the guest, and the guest's
+//! output is shown unchanged.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
@@ -12,21 +12,21 @@ use tokio::{
 
 use crate::exit::{Exit, ExitProblem};
 
-/// `^]`, which leaves.
+/// The key `^]`, which leaves the console.
 const LEAVES: u8 = 0x1d;
-/// The longest piece that is typed at once, in bytes.
+/// The most bytes of input that are read at a time.
 const PIECE: usize = 1_024;
 
-/// A terminal that hands on each key, until this is dropped: by a panic as well.
+/// Sets the terminal to raw mode until it is dropped, also by a panic.
 pub(crate) struct RawTerminal {
     before: Termios,
 }
 
 impl RawTerminal {
-    /// Where standard input is a terminal, it hands on each key from now on.
+    /// Sets standard input to raw mode if it is a terminal.
     ///
     /// # Errors
-    /// When it is a terminal and cannot be set.
+    /// When it is a terminal and its mode cannot be set.
     pub(crate) fn begin() -> io::Result<Option<Self>> {
         if !io::stdin().is_terminal() {
             return Ok(None);
@@ -41,12 +41,12 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // What was typed and not read was for the guest.
+        // Unread input was meant for the guest, so it is discarded.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
     }
 }
 
-/// Refuses a standard input that is no terminal, unless it is meant.
+/// Refuses a standard input that is not a terminal, unless `--stdin` is given.
 pub(crate) fn check(piped: bool) -> Result<(), ExitProblem> {
     if piped || io::stdin().is_terminal() {
         return Ok(());
@@ -56,10 +56,10 @@ pub(crate) fn check(piped: bool) -> Result<(), ExitProblem> {
     Err(ExitProblem::new(Exit::Usage, "VSI0816", message, remedy))
 }
 
-/// What is typed; it ends at the end of standard input and, on a terminal, at `^]`.
+/// Sends the input. It ends at the end of standard input and, on a terminal, at `^]`.
 pub(crate) fn keys(to: mpsc::Sender<Bytes>) {
     let leaves = io::stdin().is_terminal();
-    // A thread of its own: a read that nothing ends must not hold up the end of this process.
+    // In a separate thread: a read that never ends must not delay the end of this process.
     std::thread::spawn(move || {
         let mut piece = [0; PIECE];
         loop {
@@ -78,21 +78,21 @@ pub(crate) fn keys(to: mpsc::Sender<Bytes>) {
     });
 }
 
-/// Writes what the guest says, as it is, to its end or until nobody reads it.
+/// Writes the guest's output unchanged, until it ends or standard output is closed.
 pub(crate) async fn show(mut output: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = output.recv().await {
         let write = move || {
             let mut out = io::stdout().lock();
             out.write_all(&bytes).and_then(|()| out.flush())
         };
-        // Whoever stops a terminal holds up a thread for such work, and nothing else.
+        // A stopped terminal blocks only a thread for such work.
         if !matches!(tokio::task::spawn_blocking(write).await, Ok(Ok(()))) {
             return;
         }
     }
 }
 
-/// Whatever ends this process from outside and can be heard of.
+/// Waits for a signal that ends this process.
 pub(crate) async fn ended() {
     let kinds = [
         SignalKind::interrupt(),

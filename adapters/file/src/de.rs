@@ -1,5 +1,5 @@
-//! Reads any serde type from a [`YamlNode`], so strictly that nothing is guessed: a number is no text,
-//! and a field that its type does not have is a fault.
+//! Deserializes any serde type from a [`YamlNode`]. It is strict and guesses nothing: a number is not
+//! accepted as text, and a field that the type does not have is a fault.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -205,8 +205,8 @@ impl<'de> SeqAccess<'de> for SequenceElements<'_> {
     }
 }
 
-/// The fields of an object. Where its fields are `known`, others are faults, and a field without
-/// a value counts as absent, as in Kubernetes.
+/// The fields of an object. If `known` is set, a field outside it is a fault, and a field without a value
+/// counts as absent, as in Kubernetes.
 struct FieldNames<'a> {
     entries: &'a [YamlEntry],
     index: usize,

@@ -1,17 +1,17 @@
-//! An error or a warning as people and programs read it.
+//! Diagnostics: errors and warnings about documents, as text for people and as JSON for programs.
 
 use std::fmt;
 
 use serde::Serialize;
 use vsiflow_workflows::spec::ProblemCode;
 
-/// How bad it is.
+/// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiagnosticSeverity {
-    /// Nothing is applied.
+    /// No document is applied.
     Error,
-    /// It is said, and the rest is applied.
+    /// It is reported, and the rest is applied.
     Warning,
 }
 
@@ -19,13 +19,13 @@ pub enum DiagnosticSeverity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Error or warning.
     pub severity: DiagnosticSeverity,
-    /// `VSI0601` to `VSI0610`.
+    /// The error code, `VSI0601` to `VSI0610`.
     pub code: &'static str,
-    /// The file, as it was named; `standard input` for `-`.
+    /// The file as the user named it; `standard input` for `-`.
     pub file: String,
-    /// The line, from 1.
+    /// The line number, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The column in characters, from 1.
@@ -41,7 +41,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
-    /// The line it is about.
+    /// The line that the diagnostic is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snippet: Option<Snippet>,
 }
@@ -52,14 +52,14 @@ pub struct Diagnostic {
 pub struct Snippet {
     /// The line's text.
     pub text: String,
-    /// Characters before the part it is about.
+    /// How many characters precede the part that the diagnostic is about.
     pub start: usize,
-    /// The length of that part in characters; 0 where it cannot be shown.
+    /// The length of that part in characters; 0 if it cannot be shown.
     pub length: usize,
 }
 
 impl Diagnostic {
-    /// An error of a file as a whole.
+    /// An error about a file as a whole.
     pub fn of_file(
         file: &str,
         code: ProblemCode,
@@ -82,7 +82,7 @@ impl Diagnostic {
 }
 
 impl fmt::Display for Diagnostic {
-    /// Several lines of plain text, without a line feed at the end.
+    /// Writes several lines of plain text, without a line feed at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
             DiagnosticSeverity::Error => "error",
@@ -110,12 +110,12 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong, errors and warnings, in the order of the files.
+/// All errors and warnings, in the order of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// How many errors there are.
+    /// The number of errors.
     pub fn errors(&self) -> usize {
         self.0
             .iter()

@@ -1,4 +1,4 @@
-//! Which directory documents are read from.
+//! Determines the directory that documents are read from, and its mount point.
 
 use std::fs;
 use std::io;
@@ -9,10 +9,10 @@ use vsiflow_workflows::spec::Directory;
 
 use crate::Input;
 
-/// The one directory that is read; none where anything else is.
+/// The directory if `inputs` is exactly one directory, otherwise `None`.
 ///
 /// # Errors
-/// When it cannot be looked at.
+/// If the directory cannot be read.
 pub fn directory(inputs: &[Input], recursive: bool) -> io::Result<Option<Directory>> {
     let [Input::Path(path)] = inputs else {
         return Ok(None);
@@ -29,7 +29,7 @@ pub fn directory(inputs: &[Input], recursive: bool) -> io::Result<Option<Directo
     }))
 }
 
-/// The highest folder above that is on the same device.
+/// The mount point: the highest parent directory on the same device.
 fn mount(path: &Path) -> io::Result<PathBuf> {
     let device = fs::metadata(path)?.dev();
     let mut top = path;

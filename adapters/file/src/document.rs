@@ -1,4 +1,4 @@
-//! From a tree to a document of its kind.
+//! Converts a YAML tree into a document of its kind.
 
 use std::sync::Arc;
 
@@ -22,31 +22,31 @@ use crate::read::read;
 use crate::source::{DocumentSource, SourcePosition};
 use crate::substitute;
 
-/// Lists hold documents, and lists of lists nothing sensible.
-const DEEPEST_LIST: usize = 2;
+/// A list may hold documents, and a list may hold lists. Deeper nesting is refused.
+const MAX_LIST_DEPTH: usize = 2;
 
-/// Takes documents one by one and sorts them by kind.
+/// Collects documents one by one, sorted by kind.
 #[derive(Debug, Default)]
 pub(crate) struct DocumentCollector {
     pub(crate) documents: Documents,
-    /// Where each document stands, by the index of its reference.
+    /// The position of each document in its file, by the index of its reference.
     pub(crate) places: Vec<SourcePosition>,
     pub(crate) sources: Vec<DocumentSource>,
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// Documents of any kind, those that were skipped included.
+    /// How many documents were read, of any kind, including skipped ones.
     pub(crate) seen: usize,
-    /// Manifests of KubeVirt and CDI, until all are read.
+    /// Manifests of KubeVirt and CDI, held until all inputs are read.
     pub(crate) foreign: Vec<Foreign>,
 }
 
-/// What is known of a document before it is read.
+/// A document's kind and version, read before the rest of it.
 struct DocumentHeader {
     kind: String,
     api_version: String,
 }
 
 impl DocumentCollector {
-    /// Takes a document of the file `source`.
+    /// Adds a document of the file with the index `source`.
     pub(crate) fn take(&mut self, root: &YamlNode, source: usize, lines_before: usize) {
         let place = SourcePosition {
             source,
@@ -95,7 +95,7 @@ impl DocumentCollector {
         }
     }
 
-    /// Takes a document that a manifest of another kind became.
+    /// Adds a document that was translated from a KubeVirt or CDI manifest.
     pub(crate) fn made(&mut self, node: &YamlNode, place: SourcePosition) {
         let kind = header(node).ok().and_then(|header| known(&header).ok());
         if let Some(kind) = kind.flatten() {
@@ -107,7 +107,7 @@ impl DocumentCollector {
         let path = FieldPath::of(["items"]);
         let what = (ProblemCode::WrongValue, &path, false);
         let items = match list.get("items").map(|items| &items.value) {
-            Some(Value::List(items)) if depth < DEEPEST_LIST => items,
+            Some(Value::List(items)) if depth < MAX_LIST_DEPTH => items,
             Some(Value::List(_)) => {
                 return self.error(place, what, "lists are nested too deep", "write one list");
             }
@@ -143,36 +143,36 @@ impl DocumentCollector {
             self.error(&place, what, message, remedy);
         }
         match kind {
-            VSI => self.own(kind, &node, place, |documents| &mut documents.vsis),
+            VSI => self.parse(kind, &node, place, |documents| &mut documents.vsis),
             VIRTUAL_SERVER => {
                 let found = self.read::<Manifest<VirtualServerSpec>>(&node, &place);
                 let found = found.map(|found| (found.metadata, VsiSpec::from(found.spec)));
-                self.keep(kind, found, place, |documents| &mut documents.vsis);
+                self.add(kind, found, place, |documents| &mut documents.vsis);
             }
-            SERVER_TYPE => self.own(kind, &node, place, |documents| &mut documents.types),
-            QUOTA => self.own(kind, &node, place, |documents| &mut documents.quotas),
-            POOL => self.own(kind, &node, place, |documents| &mut documents.pools),
-            GROUP => self.own(kind, &node, place, |documents| &mut documents.groups),
-            SNAPSHOT => self.own(kind, &node, place, |documents| &mut documents.snapshots),
-            DATA_DISK => self.own(kind, &node, place, |documents| &mut documents.data_disks),
-            DATA_DISK_REF => self.own(kind, &node, place, |documents| {
+            SERVER_TYPE => self.parse(kind, &node, place, |documents| &mut documents.types),
+            QUOTA => self.parse(kind, &node, place, |documents| &mut documents.quotas),
+            POOL => self.parse(kind, &node, place, |documents| &mut documents.pools),
+            GROUP => self.parse(kind, &node, place, |documents| &mut documents.groups),
+            SNAPSHOT => self.parse(kind, &node, place, |documents| &mut documents.snapshots),
+            DATA_DISK => self.parse(kind, &node, place, |documents| &mut documents.data_disks),
+            DATA_DISK_REF => self.parse(kind, &node, place, |documents| {
                 &mut documents.data_disk_refs
             }),
-            NETWORK => self.own(kind, &node, place, |documents| &mut documents.networks),
-            NETWORK_REF => self.own(kind, &node, place, |documents| &mut documents.network_refs),
+            NETWORK => self.parse(kind, &node, place, |documents| &mut documents.networks),
+            NETWORK_REF => self.parse(kind, &node, place, |documents| &mut documents.network_refs),
             CONFIG_MAP => {
                 let found = self.read(&node, &place).map(ConfigMapManifest::split);
-                self.keep(kind, found, place, |documents| &mut documents.config_maps);
+                self.add(kind, found, place, |documents| &mut documents.config_maps);
             }
             SECRET => {
                 let found = self.read(&node, &place).map(SecretManifest::split);
-                self.keep(kind, found, place, |documents| &mut documents.secrets);
+                self.add(kind, found, place, |documents| &mut documents.secrets);
             }
             _ => {}
         }
     }
 
-    fn own<T: DeserializeOwned>(
+    fn parse<T: DeserializeOwned>(
         &mut self,
         kind: &'static str,
         node: &YamlNode,
@@ -180,7 +180,7 @@ impl DocumentCollector {
         list: fn(&mut Documents) -> &mut Vec<Document<T>>,
     ) {
         let found = self.read::<Manifest<T>>(node, &place);
-        self.keep(
+        self.add(
             kind,
             found.map(|found| (found.metadata, found.spec)),
             place,
@@ -200,7 +200,7 @@ impl DocumentCollector {
         None
     }
 
-    fn keep<T>(
+    fn add<T>(
         &mut self,
         kind: &'static str,
         found: Option<(ObjectMeta, T)>,
@@ -255,7 +255,7 @@ impl DocumentCollector {
     }
 }
 
-/// Kind and version; or the field to blame, a message and a remedy.
+/// The kind and version; on failure the path of the wrong field, a message and a remedy.
 fn header(node: &YamlNode) -> Result<DocumentHeader, (FieldPath, String, &'static str)> {
     if !matches!(node.value, Value::Map(_)) {
         let message = format!(
@@ -310,10 +310,10 @@ pub(crate) fn object(kind: &str, node: &YamlNode) -> String {
     }
 }
 
-/// The kind, where it is one of those that are read; `None` where it is none of ours.
+/// The kind if vsiflow reads it; `None` if its API group is not vsiflow's.
 ///
 /// # Errors
-/// With the field to blame, a message and a remedy.
+/// The wrong field, a message and a remedy.
 fn known(header: &DocumentHeader) -> Result<Option<&'static str>, (&'static str, String, String)> {
     let DocumentHeader { kind, api_version } = header;
     let group = |version: &str| version.split('/').next().map(str::to_owned);

@@ -1,4 +1,4 @@
-//! What is wrong with one field, before it is put into words.
+//! What is wrong with one field, before it becomes a message.
 
 use std::fmt;
 
@@ -10,26 +10,26 @@ use vsiflow_workflows::spec::{FieldPath, PathSegment};
 pub(crate) enum FieldProblem {
     /// The kind has no such field.
     UnknownField { known: &'static [&'static str] },
-    /// It must be there.
+    /// The field is required and absent.
     Missing,
-    /// It has another type than it must have.
+    /// The field has another type than it must have.
     Type {
         found: &'static str,
         expected: String,
     },
-    /// It is none of the words that are allowed.
+    /// The value is not one of the allowed words.
     Word {
         found: String,
         allowed: &'static [&'static str],
     },
-    /// Its value is not allowed, in words.
+    /// The value is not allowed; the text says why.
     Value(String),
 }
 
 /// A field and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DocumentFault {
-    /// The way to it, from its end: errors travel outwards.
+    /// The path to the field, innermost segment first, because errors travel outwards.
     backwards: Vec<PathSegment>,
     pub(crate) wrong: FieldProblem,
 }
@@ -42,7 +42,7 @@ impl DocumentFault {
         }
     }
 
-    /// The fault of a node of another type than it must have.
+    /// The fault of a node that has the wrong type.
     pub(crate) fn wrong_type(found: &'static str, expected: &dyn de::Expected) -> Self {
         Self::new(FieldProblem::Type {
             found,
@@ -50,14 +50,14 @@ impl DocumentFault {
         })
     }
 
-    /// The fault as seen from one level further out.
+    /// The same fault, with one more outer path segment.
     #[must_use]
     pub(crate) fn below(mut self, segment: PathSegment) -> Self {
         self.backwards.push(segment);
         self
     }
 
-    /// The way to the field.
+    /// The path to the field, outermost segment first.
     pub(crate) fn path(&self) -> FieldPath {
         FieldPath(self.backwards.iter().rev().cloned().collect())
     }
@@ -71,7 +71,7 @@ impl fmt::Display for DocumentFault {
 
 impl std::error::Error for DocumentFault {}
 
-/// What serde says is kept only as far as it repeats no value: a value may be a secret.
+/// Messages of serde are used only if they do not repeat a value, because a value may be a secret.
 impl de::Error for DocumentFault {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(FieldProblem::Value(message.to_string()))

@@ -1,17 +1,18 @@
-//! What fields expect, with examples; and what somebody probably meant.
+//! Hints for error messages: what a field expects, with an example, and the closest known word to a misspelt
+//! one.
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
 /// What a field expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
-    /// In words: `a whole number`.
+    /// The expected type in words, for example `a whole number`.
     pub(crate) expected: &'static str,
-    /// A line as it could be written.
+    /// An example line.
     pub(crate) example: &'static str,
 }
 
-/// What the field at a path expects. The path is the one in its document, without list positions.
+/// What the field at a path expects. The path starts at the document; list positions in it are ignored.
 pub(crate) fn hint(path: &FieldPath) -> Option<Hint> {
     let keys: Vec<&str> = path.0.iter().filter_map(key).collect();
     let (expected, example) = match keys.as_slice() {
@@ -294,9 +295,9 @@ fn selector(rest: &[&str]) -> Option<Hint> {
     Some(Hint { expected, example })
 }
 
-/// The word somebody probably meant.
+/// The closest of `words` to a possibly misspelt word.
 pub(crate) fn closest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
-    // Longer words would make the comparison slow, and resemble nothing.
+    // Longer words would make the comparison slow and match nothing.
     if word.len() > 100 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Which files there are to read, and their bytes.
+//! Finds the files with documents and reads their bytes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use vsiflow_workflows::spec::ProblemCode;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
-/// The largest file: 4 MiB.
+/// The size limit of a file: 4 MiB.
 pub const LARGEST_FILE: u64 = 4 << 20;
 
 /// Where documents come from.
@@ -19,7 +19,7 @@ pub enum Input {
     Stdin,
     /// A file, or a directory with files that end in `.yaml`, `.yml` or `.json`.
     Path(PathBuf),
-    /// A text that was read already.
+    /// A text that was already read.
     Text(InputText),
 }
 
@@ -34,16 +34,16 @@ impl From<&str> for Input {
     }
 }
 
-/// A file that was read.
+/// The bytes of a file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputText {
-    /// What its diagnostics call it.
+    /// The name that diagnostics use for it.
     pub name: String,
-    /// What is in it.
+    /// The content of the file.
     pub bytes: Vec<u8>,
 }
 
-/// Reads everything an input names; what cannot be read is a diagnostic.
+/// Reads all files that an input names; each one that cannot be read becomes a diagnostic.
 pub(crate) fn read(
     input: &Input,
     recursive: bool,
@@ -57,10 +57,10 @@ pub(crate) fn read(
     }
 }
 
-/// Reads everything the inputs name, for somebody else to make documents of.
+/// Reads all files that the inputs name, without parsing them.
 ///
 /// # Errors
-/// With everything that cannot be read.
+/// A diagnostic for each file that cannot be read.
 pub fn gather(
     inputs: &[Input],
     recursive: bool,
@@ -83,10 +83,10 @@ pub fn gather(
     }
 }
 
-/// The files with documents in a folder, by name, and those in folders below it if `recursive`.
+/// The files with documents in a directory, sorted by name. With `recursive`, files in subdirectories too.
 ///
 /// # Errors
-/// When a folder cannot be read.
+/// If a directory cannot be read.
 pub fn manifests(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut files = Vec::new();
     let walked = walk(path, recursive, &mut files);
@@ -94,7 +94,7 @@ pub fn manifests(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Diagnosti
     Ok(files)
 }
 
-/// Reads each file with documents in a folder; what cannot be read is a diagnostic of its own.
+/// Reads each file with documents in a directory; each one that cannot be read becomes a diagnostic.
 pub fn read_folder(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>> {
     match manifests(path, recursive) {
         Ok(files) => files.iter().map(|manifest| file(manifest)).collect(),
@@ -163,8 +163,8 @@ fn directory(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>>
     files.iter().map(|manifest| file(manifest)).collect()
 }
 
-/// Collects files by name; files before directories of the same name, and nothing hidden: mounted
-/// ConfigMaps keep every file twice, once below a hidden name.
+/// Collects files by name, a file before a directory of the same name. Skips hidden entries: a mounted
+/// ConfigMap has every file twice, once below a hidden name.
 fn walk(
     path: &Path,
     recursive: bool,
@@ -179,7 +179,7 @@ fn walk(
     paths.sort();
     for entry in paths.into_iter().filter(|entry| !is_hidden(entry)) {
         if entry.is_dir() {
-            // A link to a directory may lead back here.
+            // A link to a directory may form a cycle.
             if recursive && !entry.is_symlink() {
                 walk(&entry, recursive, files)?;
             }
@@ -196,7 +196,7 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.starts_with('.'))
 }
 
-/// Whether a file of that name is one with documents.
+/// Whether the file's extension says that it holds documents.
 pub fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))

@@ -1,8 +1,8 @@
-//! Desired state from YAML files.
+//! Reads the desired state from YAML files.
 //!
-//! [`load()`] reads files, directories and standard input into [`Documents`]; [`Loaded::resolve`]
-//! follows their selectors. Both find everything that is wrong, not only the first mistake, and
-//! report it as [`Diagnostic`]s: file, line and field, the mistake, and the remedy.
+//! [`load()`] reads files, directories and standard input into [`Documents`]; [`Loaded::resolve`] resolves
+//! their selectors. Both report every mistake, not only the first, as a [`Diagnostic`]: file, line and field,
+//! the mistake, and the remedy.
 //!
 //! ```
 //! let text = "\
@@ -15,13 +15,12 @@
 //! assert!(mistakes.to_string().contains("imageURL"), "the field's right name is proposed");
 //! ```
 //!
-//! What this crate never does: it does not guess (an unknown field, or a number where text belongs, is an
-//! error), it prints no secret, and it does not panic on any input.
+//! Guarantees of this crate: it does not guess (an unknown field, or a number in place of text, is an error),
+//! it prints no secret, and it does not panic on any input.
 //!
-//! The path of the data: bytes are cut into documents (`split`), parsed into trees with positions
-//! (`yaml`, `node`), and read into the types of `vsiflow-workflows`
-//! (`de`, `read`, `document`). Mistakes become text (`words`, `hints`) beside a line
-//! without secrets (`redact`, `source`).
+//! The pipeline: bytes are cut into documents (`split`), parsed into trees with positions (`yaml`, `node`),
+//! and read into the types of `vsiflow-workflows` (`de`, `read`, `document`). Mistakes become text
+//! (`messages`, `hints`) beside a line without secrets (`redact`, `source`).
 //!
 //! [`Documents`]: vsiflow_workflows::spec::Documents
 

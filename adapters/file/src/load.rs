@@ -1,4 +1,4 @@
-//! From files to documents.
+//! Loads documents from files, directories and standard input.
 
 use std::io::Read;
 
@@ -16,30 +16,30 @@ use crate::source::{DocumentSource, SourcePosition};
 use crate::split::{Chunk, split};
 use crate::yaml::{YamlError, parse};
 
-/// The most documents of one apply, items of lists included.
+/// How many documents one apply may have, including items of lists.
 pub const MOST_DOCUMENTS: usize = 1000;
 
-/// The most values in all documents, for each document that there may be; aliases can make many of
-/// a few bytes.
+/// How many YAML nodes all inputs may have, for each permitted document. Aliases can expand a few bytes to
+/// many nodes.
 const NODES_PER_DOCUMENT: usize = 400;
-/// And at all.
+/// The upper bound of YAML nodes, however many documents are permitted.
 const MOST_NODES: usize = 2_000_000;
 
-/// Documents that were read without an error, and what is known of where they stand.
+/// Documents that were read without an error, with their positions in the files.
 #[derive(Debug)]
 pub struct Loaded {
     /// The documents.
     pub documents: Documents,
-    /// What was skipped.
+    /// Warnings, for example about skipped documents.
     pub warnings: Vec<Diagnostic>,
     sources: Vec<DocumentSource>,
     places: Vec<SourcePosition>,
 }
 
-/// Reads everything the inputs name, directories below directories only if `recursive`.
+/// Reads all inputs. Reads subdirectories only if `recursive`.
 ///
 /// # Errors
-/// With everything that is wrong, in all files.
+/// Every error in all files.
 pub fn load(
     inputs: &[Input],
     recursive: bool,
@@ -48,7 +48,7 @@ pub fn load(
     load_for(inputs, recursive, stdin, KubevirtTarget::default())
 }
 
-/// The same, with what is said of where KubeVirt's manifests run.
+/// Like [`load`], with the host and pool for objects from KubeVirt manifests.
 ///
 /// # Errors
 /// As for [`load`].
@@ -66,8 +66,7 @@ pub fn load_for(
     loader.finish()
 }
 
-/// Reads texts that are at hand, with so many documents at most: a folder that is kept to may have
-/// more than one apply.
+/// Reads inputs with at most `most` documents. A synchronised directory may have more than one apply.
 ///
 /// # Errors
 /// As for [`load`].
@@ -80,10 +79,10 @@ pub fn load_up_to(most: usize, inputs: &[Input]) -> Result<Loaded, Diagnostics> 
     loader.finish()
 }
 
-/// Reads one text that is at hand; `name` is what its diagnostics call it.
+/// Reads one text in memory; diagnostics use `name` for it.
 ///
 /// # Errors
-/// With everything that is wrong.
+/// Every error in the text.
 pub fn load_text(name: &str, bytes: &[u8]) -> Result<Loaded, Diagnostics> {
     let mut loader = Loader::default();
     loader.text(&InputText {
@@ -94,15 +93,15 @@ pub fn load_text(name: &str, bytes: &[u8]) -> Result<Loaded, Diagnostics> {
 }
 
 impl Loaded {
-    /// Follows every selector; see [`resolve`].
+    /// Resolves every selector; see [`resolve`].
     ///
     /// # Errors
-    /// With everything that does not fit, each at its place.
+    /// Every reference that does not fit, each with its position.
     pub fn resolve(&self, host: Option<&HostSettings>) -> Result<Resolved, Diagnostics> {
         resolve(&self.documents, host).map_err(|problems| self.explain(&problems))
     }
 
-    /// Problems with their places in the files.
+    /// Turns problems into diagnostics with their positions in the files.
     pub fn explain(&self, problems: &[Problem]) -> Diagnostics {
         Diagnostics(
             problems
@@ -112,7 +111,7 @@ impl Loaded {
         )
     }
 
-    /// Problems that keep nothing from being done, with their places in the files.
+    /// Turns problems into warnings with their positions in the files.
     pub fn warn_of(&self, problems: &[Problem]) -> Vec<Diagnostic> {
         let Diagnostics(mut all) = self.explain(problems);
         all.iter_mut()
@@ -120,7 +119,7 @@ impl Loaded {
         all
     }
 
-    /// Secrets that stand in ConfigMaps, which are made to be read by anybody, unless these insist.
+    /// Warnings about secrets in ConfigMaps, which are not protected from being read.
     pub fn exposed(&self) -> Vec<Diagnostic> {
         let all = self.documents.config_maps.iter();
         let exposed = all.flat_map(|map| {
@@ -154,13 +153,13 @@ impl Loaded {
     }
 }
 
-/// A document, and what came of reading it.
+/// A document and the result of parsing it.
 type Parsed<'a> = (Chunk<'a>, Result<YamlNode, YamlError>);
 
 struct Loader {
     collector: DocumentCollector,
     target: KubevirtTarget,
-    /// So many documents it takes.
+    /// How many documents are permitted.
     most: usize,
     nodes: usize,
     full: bool,
@@ -218,7 +217,7 @@ impl Loader {
         }
     }
 
-    /// Reads documents as long as they are not too many.
+    /// Parses documents until the limit of YAML nodes is exceeded.
     fn parse<'a>(&mut self, name: &str, chunks: Vec<Chunk<'a>>) -> Vec<Parsed<'a>> {
         let mut parsed = Vec::new();
         for chunk in chunks {
@@ -269,7 +268,7 @@ impl Loader {
             error.remedy,
         );
         source.point(&mut diagnostic, error.at, chunk.lines_before);
-        // The parser's words may repeat what the line holds.
+        // The parser's message may repeat the line's content.
         let hidden = diagnostic
             .snippet
             .as_ref()
@@ -317,7 +316,7 @@ fn nothing(sources: &[DocumentSource]) -> Diagnostic {
     Diagnostic::of_file(name, ProblemCode::NothingToApply, message, remedy)
 }
 
-/// The lines of a text as they may be shown.
+/// The lines of a text with secrets hidden.
 fn shown(content: &str, parsed: &[Parsed<'_>]) -> Vec<crate::redact::RedactedLine> {
     let mut hidden = Vec::new();
     for (chunk, result) in parsed {

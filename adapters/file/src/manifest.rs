@@ -1,4 +1,4 @@
-//! The outer form of documents.
+//! The envelope of documents: API version, kind and metadata; and the manifests of ConfigMaps and Secrets.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::node::{Value, YamlNode};
 /// The API version of ConfigMaps and Secrets.
 pub(crate) const CORE: &str = "v1";
 
-/// All kinds that are read, with their API versions.
+/// All supported kinds, with their API versions.
 pub(crate) const KINDS: &[(&str, &str)] = &[
     (VSI, API_VERSION),
     (VIRTUAL_SERVER, VSIFLOW_API_VERSION),
@@ -34,7 +34,7 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     (SECRET, CORE),
 ];
 
-/// What a cluster adds to the metadata of an object, and what means nothing here.
+/// Metadata fields that a cluster adds to an object and that vsiflow ignores.
 const CLUSTER_FIELDS: &[&str] = &[
     "clusterName",
     "creationTimestamp",
@@ -61,7 +61,7 @@ pub(crate) struct Manifest<T> {
     pub(crate) spec: T,
 }
 
-/// A ConfigMap.
+/// The manifest of a ConfigMap.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ConfigMapManifest {
@@ -78,7 +78,7 @@ pub(crate) struct ConfigMapManifest {
     data: BTreeMap<String, PlainScalar>,
 }
 
-/// A Secret.
+/// The manifest of a Secret.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SecretManifest {
@@ -97,7 +97,7 @@ pub(crate) struct SecretManifest {
     string_data: BTreeMap<String, PlainScalar>,
 }
 
-/// A text that is a secret, or may be one.
+/// A text value that is, or may be, a secret.
 struct PlainScalar(Secret);
 
 impl<'de> Deserialize<'de> for PlainScalar {
@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for PlainScalar {
     }
 }
 
-/// A secret in base64.
+/// A secret, encoded in base64.
 struct Base64(Secret);
 
 impl<'de> Deserialize<'de> for Base64 {
@@ -136,7 +136,7 @@ impl ConfigMapManifest {
 }
 
 impl SecretManifest {
-    /// `stringData` wins, as in Kubernetes.
+    /// If a key is in both, the value in `stringData` wins, as in Kubernetes.
     pub(crate) fn split(self) -> (ObjectMeta, KeyValues) {
         let mut values: BTreeMap<_, _> = self
             .data
@@ -158,7 +158,7 @@ impl SecretManifest {
     }
 }
 
-/// Removes what only a cluster has to say: `status`, and most of the metadata.
+/// Removes fields that only a cluster sets: `status`, and most of the metadata.
 pub(crate) fn strip(document: &mut YamlNode) {
     let Value::Map(entries) = &mut document.value else {
         return;

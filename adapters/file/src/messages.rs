@@ -1,11 +1,11 @@
-//! Puts faults into words.
+//! Turns faults into messages and remedies for people.
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment, ProblemCode};
 
 use crate::fault::{DocumentFault, FieldProblem};
 use crate::hints::{closest, hint};
 
-/// A fault in words.
+/// The message and remedy for a fault.
 pub(crate) struct KnownWords {
     pub(crate) code: ProblemCode,
     pub(crate) path: FieldPath,
@@ -15,7 +15,7 @@ pub(crate) struct KnownWords {
     pub(crate) remedy: String,
 }
 
-/// Puts a fault into words.
+/// Turns a fault into a message and a remedy.
 pub(crate) fn words(fault: &DocumentFault) -> KnownWords {
     let path = fault.path();
     let (code, at_key, message, remedy) = match &fault.wrong {
@@ -55,7 +55,7 @@ pub(crate) fn words(fault: &DocumentFault) -> KnownWords {
     }
 }
 
-/// The name of the field itself, and the path of what it is in.
+/// The name of the field, and the path of the object that has it.
 fn split(path: &FieldPath) -> (&str, FieldPath) {
     match path.0.split_last() {
         Some((PathSegment::Key(key), above)) => (key, FieldPath(above.to_vec())),
@@ -72,11 +72,11 @@ fn unknown(path: &FieldPath) -> String {
     format!("{above} has no field `{key}`")
 }
 
-/// The field that was probably meant by an unknown one.
+/// The known field that was probably meant by an unknown one.
 pub(crate) fn intended(path: &FieldPath, known: &[&'static str]) -> Option<&'static str> {
     let (key, above) = split(path);
     match above.0.as_slice() {
-        // The schema of the operator before this one had that slip.
+        // The schema of vsiflow's predecessor, an operator, had this misspelling.
         [.., PathSegment::Key(list), PathSegment::Index(_)]
             if list == "matchExpressions" && key == "value" =>
         {
@@ -112,7 +112,7 @@ fn write_as(path: &FieldPath) -> String {
 
 fn wrong_type(path: &FieldPath, found: &str, expected: &str) -> (String, String) {
     let hint = hint(path);
-    // What serde expects names Rust types; the hint is for people.
+    // serde names Rust types here; the hint is for people.
     let expected = hint.map_or(expected, |hint| hint.expected);
     let message = format!("{path} is {found}, and must be {expected}");
     let scalar = matches!(found, "a number" | "true or false");
@@ -130,7 +130,7 @@ fn wrong_type(path: &FieldPath, found: &str, expected: &str) -> (String, String)
     (message, remedy)
 }
 
-/// An example that has quotes itself names its own value; else the field's name serves.
+/// Uses the example if it is about this field and has quotes, otherwise shows the field with quotes.
 fn quoted(path: &FieldPath, example: &str) -> String {
     let (key, _) = split(path);
     let about_it = example

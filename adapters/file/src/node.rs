@@ -1,4 +1,4 @@
-//! A document as a tree that remembers where everything stands.
+//! YAML documents as trees whose nodes know their positions.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_saphyr::{Location, Spanned};
 use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
-/// A place in a text: what a caret points at, and which bytes to hide if they are secret.
+/// A position in a text: what a caret points at, and which bytes to hide if they are secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct YamlMark {
-    /// The line in the document, from 1; 0 where it is not known.
+    /// The line in the document, from 1; 0 if it is unknown.
     pub(crate) line: usize,
     /// The column in characters, from 1.
     pub(crate) column: usize,
     /// The length in characters.
     pub(crate) length: usize,
-    /// First byte and one past the last, where they are known.
+    /// The first byte and one past the last, if they are known.
     pub(crate) bytes: Option<(usize, usize)>,
 }
 
@@ -39,27 +39,27 @@ impl From<Location> for YamlMark {
     }
 }
 
-/// A node: a value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct YamlNode {
     /// The value.
     pub(crate) value: Value,
-    /// Where it is used.
+    /// The position where it is used.
     pub(crate) at: YamlMark,
-    /// Where it is written: elsewhere only for aliases.
+    /// The position where it is written; it differs from `at` only for aliases.
     pub(crate) defined: YamlMark,
 }
 
-/// What a node holds.
+/// The value of a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    /// Nothing.
+    /// No value.
     Null,
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
     Int(i128),
-    /// Another number. Nothing here takes one, so its value is not kept.
+    /// Another number. No field accepts one, so its value is not stored.
     Float,
     /// Text.
     Text(String),
@@ -67,7 +67,7 @@ pub(crate) enum Value {
     List(Vec<YamlNode>),
     /// An object.
     Map(Vec<YamlEntry>),
-    /// Stands in for a value that was complained about, so that the rest can be looked at.
+    /// Replaces a value that was already reported, so that the rest can be checked.
     Filler(&'static str),
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct YamlEntry {
 }
 
 impl Value {
-    /// What it is, in words.
+    /// The type of the value in words.
     pub(crate) fn words(&self) -> &'static str {
         match self {
             Self::Null | Self::Filler(_) => "empty",
@@ -94,7 +94,7 @@ impl Value {
 }
 
 impl YamlNode {
-    /// A node that stands nowhere.
+    /// A node without a position.
     pub(crate) fn nowhere(value: Value) -> Self {
         Self {
             value,
@@ -103,7 +103,7 @@ impl YamlNode {
         }
     }
 
-    /// The fields, where it is an object.
+    /// The fields of an object; none for other values.
     pub(crate) fn entries(&self) -> &[YamlEntry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -119,7 +119,7 @@ impl YamlNode {
             .map(|entry| &entry.node)
     }
 
-    /// Its text, where it is text.
+    /// The value, if it is text.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -140,7 +140,7 @@ impl YamlNode {
         next?.find(rest)
     }
 
-    /// The node at the end of a path, to be changed.
+    /// The node at the end of a path, mutable.
     pub(crate) fn find_mut(&mut self, path: &[PathSegment]) -> Option<&mut YamlNode> {
         let Some((first, rest)) = path.split_first() else {
             return Some(self);
@@ -156,8 +156,8 @@ impl YamlNode {
         next?.find_mut(rest)
     }
 
-    /// What to point at for a path: the field's name if `at_key`, else its value; for what is not
-    /// there, the name of what lacks it. `None` where nothing of the path is there.
+    /// The position to point at for a path: the field's name if `at_key`, else its value. For a missing field
+    /// it is the name of the object that lacks it. `None` if no part of the path exists.
     pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> Option<YamlMark> {
         let mut node = self;
         let mut best = None;
@@ -191,12 +191,12 @@ impl YamlNode {
         best
     }
 
-    /// Whether a caret under the value would stand on the key's line, under something.
+    /// Whether a caret under the value would be on the key's line and have a value to point at.
     fn is_on_line(&self, key: YamlMark) -> bool {
         self.at.line == key.line && !matches!(self.value, Value::Null | Value::Filler(_))
     }
 
-    /// The same tree without texts: enough to find places, and no secret.
+    /// The same tree without texts: it is enough to find positions, and holds no secret.
     pub(crate) fn outline(&self) -> Self {
         let value = match &self.value {
             Value::Text(_) => Value::Text(String::new()),

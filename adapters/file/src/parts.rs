@@ -1,4 +1,4 @@
-//! A text as its documents are written, for whoever passes it on.
+//! Splits a text into its documents, as they were written, and finds those with secrets.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,26 @@ use crate::node::{Value, YamlNode};
 use crate::split::split;
 use crate::yaml::parse;
 
-/// A document as it is written, or a list of documents.
+/// A document, or a list of documents, as it was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DocumentPart {
-    /// Its text, which can be put behind another.
+    /// Its text; it begins with `---`, so it can follow another document.
     pub text: String,
-    /// The objects whose only purpose, or one, is to hold secrets: of kind Secret, and ConfigMaps
-    /// with a password or key. As `KIND NAMESPACE/NAME`.
+    /// The objects that hold host credentials: Secrets, and ConfigMaps with a password or key. Each is
+    /// written as `KIND NAMESPACE/NAME`.
     pub secrets: Vec<String>,
-    /// Whether all of it is such objects.
+    /// Whether it has no other objects.
     pub only_secrets: bool,
-    /// The other objects that hold a contract or user-data that is not encrypted.
+    /// The other objects with a contract or user-data that is not encrypted.
     pub readable: Vec<String>,
 }
 
-/// What begins a contract that only its image can decrypt.
+/// The prefixes of a contract that only its image can decrypt.
 const ENCRYPTED: [&str; 2] = ["hyper-protect-basic.", "contract-basic."];
-/// The fields that hold contracts and user-data.
+/// The fields that hold contracts or user-data.
 const PRIVATE: [&str; 2] = ["contract", "userData"];
 
-/// The documents of a text, in their order. One that cannot be read counts as a secret.
+/// Splits a text into documents, in their order. One that cannot be parsed counts as a secret.
 pub fn parts(text: &InputText) -> Vec<DocumentPart> {
     let content = String::from_utf8_lossy(&text.bytes);
     let chunks = split(content.trim_start_matches('\u{feff}')).into_iter();
@@ -95,7 +95,7 @@ fn holds_secrets(config_map: &YamlNode) -> bool {
     !host::secrets_in(&KeyValues(values)).is_empty()
 }
 
-/// Whether a contract or user-data stands in it as it is.
+/// Whether a contract or user-data in it is not encrypted.
 fn is_readable(node: &YamlNode) -> bool {
     match &node.value {
         Value::Map(entries) => entries.iter().any(|entry| {
@@ -112,7 +112,7 @@ fn is_readable(node: &YamlNode) -> bool {
 
 fn is_encrypted(text: &str) -> bool {
     let mut parts = text.lines().filter(|line| !line.trim().is_empty());
-    // A contract is one such text, or a map of them.
+    // A contract is one encrypted text, or a map of them.
     let encrypted = |line: &str| {
         let signature = line.starts_with("envWorkloadSignature:");
         signature || ENCRYPTED.iter().any(|begin| line.contains(begin))

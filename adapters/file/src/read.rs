@@ -1,4 +1,4 @@
-//! Reads a type from a tree and finds everything that is wrong with it, not only the first thing.
+//! Deserializes a type from a tree and reports every fault, not only the first.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::fault::{DocumentFault, FieldProblem};
 use crate::messages::intended;
 use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
 
-/// More faults than this in one document help nobody.
+/// More faults than this in one document do not help the user.
 const MOST_FAULTS: usize = 50;
 
-/// Reads a `T`. serde stops at the first fault; so each fault is mended and the tree read again.
+/// Reads a `T`. serde stops at the first fault, so each fault is repaired and the tree is read again.
 ///
 /// # Errors
-/// With every fault, in the order in which they were found.
+/// Every fault, in the order in which they were found.
 pub(crate) fn read<T: DeserializeOwned>(node: &YamlNode) -> Result<T, Vec<DocumentFault>> {
     let mut tree = node.clone();
     let mut faults: Vec<DocumentFault> = Vec::new();
@@ -28,7 +28,7 @@ pub(crate) fn read<T: DeserializeOwned>(node: &YamlNode) -> Result<T, Vec<Docume
         };
         let mended = mend(&mut tree, &fault);
         let path = fault.path();
-        // What is below something that was complained about follows from it.
+        // A fault below a value that was already reported is a consequence of that one.
         let follows = (1..path.0.len()).any(|end| {
             path.0
                 .get(..end)
@@ -43,10 +43,10 @@ pub(crate) fn read<T: DeserializeOwned>(node: &YamlNode) -> Result<T, Vec<Docume
     }
 }
 
-/// Texts that every required field of every kind takes one of.
+/// Each required field of every kind accepts one of these texts.
 const FILLERS: [&str; 2] = ["filler", "http://filler/filler"];
 
-/// Mends a fault. Returns false where nothing helps.
+/// Repairs a fault so that reading can continue. Returns false if it cannot be repaired.
 fn mend(tree: &mut YamlNode, fault: &DocumentFault) -> bool {
     let path = fault.path();
     let now = tree.find_mut(&path.0).map(|node| &node.value);
@@ -56,13 +56,13 @@ fn mend(tree: &mut YamlNode, fault: &DocumentFault) -> bool {
         }
         (_, Some(Value::Filler(text))) => FILLERS.iter().skip_while(|other| *other != text).nth(1),
         (FieldProblem::Missing, _) | (_, Some(Value::Null)) => FILLERS.first(),
-        // Absent first: a field with a default is then in order.
+        // First try to remove the value: a field with a default is then valid.
         _ => return set(tree, &path, YamlNode::nowhere(Value::Null)),
     };
     next.is_some_and(|text| set(tree, &path, YamlNode::nowhere(Value::Filler(text))))
 }
 
-/// Gives an unknown field the name that was meant, if that is free; removes it otherwise.
+/// Renames an unknown field to the one that was meant, if that is absent; otherwise removes it.
 fn correct(tree: &mut YamlNode, path: &FieldPath, meant: Option<&str>) -> bool {
     let Some((PathSegment::Key(key), above)) = path.0.split_last() else {
         return false;

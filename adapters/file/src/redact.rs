@@ -1,11 +1,11 @@
-//! Keeps secrets out of snippets.
+//! Hides secrets in the lines that diagnostics show.
 //!
-//! Where a document could be read, the places of its secrets are known. Where it could not, the
-//! rest of it from the first secret on is hidden, except for fields that are known to be harmless.
+//! In a document that was parsed, the positions of its secrets are known. In one that could not be parsed,
+//! everything from the first possible secret on is hidden, except the values of fields that hold no secrets.
 
 use crate::node::{Value, YamlMark, YamlNode};
 
-/// What stands for a secret.
+/// The text shown in place of a secret.
 pub(crate) const HIDDEN: &str = "<hidden>";
 
 /// Host settings that may be shown.
@@ -71,10 +71,10 @@ const HARMLESS_ANYWHERE: &[&str] = &[
     "type",
 ];
 
-/// What no line may show, wherever it stands.
+/// Texts that mark a line as secret anywhere.
 const SECRET_WORDS: &[&str] = &["PRIVATE KEY", "hyper-protect-basic.", "contract-basic."];
 
-/// The bytes of a document's secrets; `None` where a place is not known and all must be hidden.
+/// The byte ranges of a document's secrets; `None` if a position is unknown and all must be hidden.
 pub(crate) fn secrets(document: &YamlNode) -> Option<Vec<(usize, usize)>> {
     let mut spans = Vec::new();
     let known = match document.get("items").map(|items| &items.value) {
@@ -102,10 +102,10 @@ fn secrets_of(document: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
         })
 }
 
-/// What is harmless of a guest.
+/// Fields of `guest` that may be shown.
 const HARMLESS_GUEST: &[&str] = &["type", "hostname", "sshKeys", "userDataFrom"];
 
-/// What is harmless of what a data disk is filled with: its URL is refused where it holds a secret.
+/// Fields of a data disk's `source` that may be shown. Its URL is hidden, because it may hold a secret.
 const HARMLESS_SOURCE: &[&str] = &["imageChecksum", "snapshot", "disk", "blank", "format"];
 
 fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
@@ -123,7 +123,7 @@ fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     })
 }
 
-/// The members and pools of a group's waves have templates.
+/// Handles the waves of a group, whose members and pools have templates.
 fn waves(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     let Value::List(waves) = &node.value else {
         return hide(node, spans);
@@ -159,7 +159,7 @@ fn items(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     })
 }
 
-/// A pool's template has a spec of its own.
+/// Handles a template, which has a spec of its own.
 fn template(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     if !matches!(node.value, Value::Map(_)) {
         return hide(node, spans);
@@ -172,7 +172,7 @@ fn template(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     })
 }
 
-/// The disks of a pool's members have specs of their own.
+/// Handles the disk templates of a pool, which have specs of their own.
 fn disk_templates(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     match &node.value {
         Value::List(disks) => disks.iter().all(|disk| template(disk, spans)),
@@ -180,7 +180,7 @@ fn disk_templates(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     }
 }
 
-/// Hides every field but those that are harmless.
+/// Hides every field except the harmless ones.
 fn hide_except(node: &YamlNode, harmless: &[&str], spans: &mut Vec<(usize, usize)>) -> bool {
     if !matches!(node.value, Value::Map(_)) {
         return hide(node, spans);
@@ -204,7 +204,7 @@ fn push(mark: YamlMark, spans: &mut Vec<(usize, usize)>) -> bool {
     mark.bytes.map(|bytes| spans.push(bytes)).is_some()
 }
 
-/// The bytes to hide in a document that could not be read.
+/// The byte ranges to hide in a document that could not be parsed.
 pub(crate) fn suspects(text: &str) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let (mut offset, mut seen) = (0, false);
@@ -228,7 +228,7 @@ pub(crate) fn suspects(text: &str) -> Vec<(usize, usize)> {
     spans
 }
 
-/// Whether a line may name a secret beside the key it begins with: `spec: {contract: …`.
+/// Whether a line may contain a secret apart from its first key, such as `spec: {contract: …`.
 fn is_touchy(line: &str, key: Option<&str>) -> bool {
     let rest = key
         .and_then(|key| line.split_once(key))
@@ -240,7 +240,7 @@ fn is_touchy(line: &str, key: Option<&str>) -> bool {
     named || SECRET_WORDS.iter().any(|word| line.contains(word))
 }
 
-/// The key with which a line begins: `  - key: value`.
+/// The key at the start of a line, such as `  - key: value`.
 fn key_of(line: &str) -> Option<&str> {
     let line = line.trim_start().trim_start_matches("- ").trim_start();
     let (key, rest) = line.split_once(':')?;
@@ -250,18 +250,18 @@ fn key_of(line: &str) -> Option<&str> {
     (ends && !key.is_empty() && key.chars().all(plain)).then_some(key)
 }
 
-/// A line of a text that may be shown.
+/// A line of a text, with secrets hidden.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RedactedLine {
     /// The text.
     pub(crate) text: String,
-    /// Characters from which on it is not as it was written.
+    /// How many characters at its start are as they were written.
     pub(crate) intact: usize,
 }
 
-/// The lines of a text with `spans` hidden, and whatever else looks secret.
+/// The lines of a text, with `spans` and all other possible secrets hidden.
 pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<RedactedLine> {
-    // A block text's place goes on to the word after it.
+    // The span of a block text extends to the next token.
     for (start, end) in &mut spans {
         if let Some(hidden) = text.get(*start..*end) {
             *end = start.saturating_add(hidden.trim_end().len());
@@ -323,7 +323,7 @@ fn without_spans(line: &str, offset: usize, spans: &[(usize, usize)]) -> Redacte
     }
 }
 
-/// Hides a comment: what was commented out may be an old secret.
+/// Hides a comment: it may be an old secret that was commented out.
 fn without_comment(mut line: RedactedLine) -> RedactedLine {
     let whole = line.text.trim_start().starts_with('#').then_some(0);
     if let Some(comment) = whole.or_else(|| line.text.find(" #")) {
@@ -335,14 +335,14 @@ fn without_comment(mut line: RedactedLine) -> RedactedLine {
     line
 }
 
-/// Control characters would let a file speak to the terminal.
+/// Replaces control characters, with which a file could control the terminal.
 fn visible(text: &str) -> String {
     text.chars()
         .map(|c| if c == '\t' || c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// Hides what stands between `//` and `@` of a URL.
+/// Hides the credentials in a URL: everything between `//` and `@`.
 fn without_credentials(line: RedactedLine) -> RedactedLine {
     let found = line.text.find("://").and_then(|scheme| {
         let (before, after) = line.text.split_at_checked(scheme + 3)?;

@@ -1,4 +1,4 @@
-//! A file's text as it may be shown, and where its documents stand in it.
+//! A file's lines as they may be shown, and the positions of its documents.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Snippet};
 use crate::node::{YamlMark, YamlNode};
 use crate::redact::RedactedLine;
 
-/// The widest part of a line that is shown.
+/// How many characters of a line are shown.
 const WIDEST: usize = 100;
 
 /// A file: its name and its lines without secrets.
@@ -19,7 +19,7 @@ pub(crate) struct DocumentSource {
 }
 
 impl DocumentSource {
-    /// Points a diagnostic at a place, which counts lines from `lines_before` on.
+    /// Adds a position and its line to a diagnostic. `mark` counts lines after `lines_before`.
     pub(crate) fn point(&self, diagnostic: &mut Diagnostic, mark: YamlMark, lines_before: usize) {
         if mark.line == 0 {
             return;
@@ -31,7 +31,7 @@ impl DocumentSource {
     }
 }
 
-/// The line around the mark. Where something before the mark was hidden, no caret can be placed.
+/// The part of the line around the mark. If something before the mark was hidden, no caret can be placed.
 fn snippet(line: &RedactedLine, mark: YamlMark) -> Snippet {
     let start = mark.column.saturating_sub(1);
     let length = line.text.chars().count();
@@ -59,28 +59,28 @@ fn snippet(line: &RedactedLine, mark: YamlMark) -> Snippet {
     }
 }
 
-/// Where a document stands: its file, and its place there.
+/// The position of a document: its file, and where it is in the file.
 #[derive(Clone, Debug)]
 pub(crate) struct SourcePosition {
-    /// The file's number.
+    /// The index of the file.
     pub(crate) source: usize,
-    /// Lines before the text it was read from.
+    /// How many lines precede the document's text.
     pub(crate) lines_before: usize,
-    /// The document, or its list, without texts.
+    /// The document, or the list that it is in, without texts.
     pub(crate) outline: Arc<YamlNode>,
-    /// The way to it, where it is an item of a list.
+    /// The path to it, if it is an item of a list.
     pub(crate) prefix: Vec<PathSegment>,
-    /// Its kind and name, as far as they are known.
+    /// The document's kind and name, as far as they are known.
     pub(crate) object: Option<String>,
 }
 
 impl SourcePosition {
-    /// The path as it is in the text.
+    /// The path from the root of the text.
     pub(crate) fn full(&self, path: &FieldPath) -> FieldPath {
         FieldPath(self.prefix.iter().chain(&path.0).cloned().collect())
     }
 
-    /// What to point at for a path in this document.
+    /// The position to point at for a path in this document.
     pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> YamlMark {
         let start = || YamlMark {
             length: 1,
@@ -91,7 +91,7 @@ impl SourcePosition {
             .unwrap_or_else(start)
     }
 
-    /// A diagnostic of this document.
+    /// A diagnostic about this document.
     pub(crate) fn diagnostic(
         &self,
         sources: &[DocumentSource],
@@ -113,7 +113,7 @@ impl SourcePosition {
         diagnostic
     }
 
-    /// The diagnostic of a problem that was found after reading.
+    /// A diagnostic about a problem that was found after reading.
     pub(crate) fn problem(&self, sources: &[DocumentSource], problem: &Problem) -> Diagnostic {
         let path = self.as_written(&problem.path);
         let at_key = problem.code != ProblemCode::WrongValue;
@@ -126,7 +126,7 @@ impl SourcePosition {
         )
     }
 
-    /// A Secret's value may stand in `stringData`, where a problem says `data`.
+    /// A problem names `data`; a Secret's value may be written in `stringData` instead.
     fn as_written(&self, path: &FieldPath) -> FieldPath {
         let [PathSegment::Key(data), rest @ ..] = path.0.as_slice() else {
             return path.clone();

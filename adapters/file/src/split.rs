@@ -1,21 +1,21 @@
-//! A text, cut into its documents.
+//! Splits a text into its YAML documents.
 //!
-//! YAML forbids lines that begin with `---` or `...` inside a document, block texts included, so
-//! cutting there is exact. Each document is then read on its own, and what is wrong with one does
-//! not hide what is wrong with the next.
+//! YAML forbids lines that begin with `---` or `...` inside a document, including in block texts, so
+//! splitting there is exact. Each document is then parsed separately, and a mistake in one does not hide
+//! mistakes in the next.
 
 /// One document of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk<'a> {
-    /// Its text, with the `---` before it.
+    /// Its text, including the `---` before it.
     pub(crate) text: &'a str,
-    /// Lines before it.
+    /// How many lines precede it.
     pub(crate) lines_before: usize,
-    /// Bytes before it.
+    /// How many bytes precede it.
     pub(crate) bytes_before: usize,
 }
 
-/// The documents of a text; those without content are left out.
+/// The documents of a text, without the empty ones.
 pub(crate) fn split(text: &str) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
     let mut start = DocumentStart::default();
@@ -41,7 +41,7 @@ pub(crate) fn split(text: &str) -> Vec<Chunk<'_>> {
     chunks
 }
 
-/// Where a document begins.
+/// The position where a document begins.
 #[derive(Clone, Copy, Default)]
 struct DocumentStart {
     line: usize,
@@ -68,7 +68,7 @@ fn is_marker(line: &str, marker: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Whether a line is more than a comment, a directive or the mark of a document.
+/// Whether a line is more than a comment, a directive or a document marker.
 fn has_content(line: &str) -> bool {
     let line = if is_marker(line, "---") {
         line.trim_start_matches('-')

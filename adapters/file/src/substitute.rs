@@ -1,5 +1,5 @@
-//! `$(group.release.…)` in a group's templates, which is known from the document itself, and references in
-//! fields that take none.
+//! Fills in `$(group.release.…)` in a group's templates, which is known from the document itself. Refuses
+//! references in fields that do not accept them.
 
 use vsiflow_workflows::spec::{
     FieldPath, PathSegment,
@@ -9,11 +9,11 @@ use vsiflow_workflows::spec::{
 
 use crate::node::{Value, YamlNode};
 
-/// A field, what is wrong with it, and what to do.
+/// The path of a field, a message and a remedy.
 pub(crate) type SubstituteError = (FieldPath, String, String);
 
-/// Puts the release into the templates of a group. What is wrong with references comes back, and stands
-/// empty in the tree.
+/// Fills the release into the templates of a group. Returns the errors of references; a wrong reference is
+/// replaced by a filler in the tree.
 pub(crate) fn fill(kind: &str, root: &mut YamlNode) -> Vec<SubstituteError> {
     if ![GROUP, POOL].contains(&kind) {
         return Vec::new();

@@ -1,34 +1,34 @@
-//! From text to trees, within limits.
+//! Parses YAML text into trees, within limits.
 
 use serde_saphyr::{Error, NonFiniteFloatPolicy, Options};
 use vsiflow_workflows::spec::ProblemCode;
 
 use crate::node::{YamlMark, YamlNode};
 
-/// The most nodes of one document; a list of a thousand objects dumped by a cluster has fewer.
+/// How many nodes one document may have. A list of a thousand objects dumped by a cluster has fewer.
 const MOST_NODES: usize = 200_000;
 
-/// The most nodes that aliases may repeat in one document.
+/// How many nodes aliases may repeat in one document.
 const MOST_REPEATED: usize = 20_000;
 
-/// The deepest nesting of one document.
+/// How deep one document may be nested.
 const DEEPEST: usize = 64;
 
-/// What is said of a document that meets a limit.
+/// The message for a document that exceeds a limit.
 const TOO_MUCH: &str = "the document is larger, deeper or repeats itself more than any manifest";
 
-/// What keeps a text from being read.
+/// Why a text cannot be parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct YamlError {
     pub(crate) code: ProblemCode,
     pub(crate) at: YamlMark,
     pub(crate) message: String,
     pub(crate) remedy: &'static str,
-    /// How many nodes it may have taken to find out.
+    /// How many nodes were possibly parsed before the error.
     pub(crate) cost: usize,
 }
 
-/// Limits that no manifest meets, and that stop an alias bomb after a few milliseconds.
+/// Limits that no real manifest reaches, and that stop an alias bomb after a few milliseconds.
 fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -46,17 +46,17 @@ fn options() -> Options {
     }
 }
 
-/// What the deepest document that is read may take of a stack, in bytes, with much to spare: a
-/// thread of a runtime has too little for it.
+/// The stack size in bytes for the deepest permitted document, with a large reserve. A runtime thread has too
+/// small a stack for it.
 const STACK: usize = 32 << 20;
 
-/// Reads one document, on a stack that is deep enough for the deepest that is read.
+/// Parses one document in a thread whose stack suffices for the deepest permitted document.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, YamlError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
         match thread.spawn_scoped(scope, || read(text)) {
             Ok(reading) => reading.join().unwrap_or_else(|_| Err(defect())),
-            // Without another thread this one does.
+            // If no thread can be started, parse in this one.
             Err(_) => read(text),
         }
     })
@@ -67,7 +67,7 @@ fn read(text: &str) -> Result<YamlNode, YamlError> {
         .map_err(|error| explain(&error))
 }
 
-/// What is said where the reader itself panicked.
+/// The error if the parser itself panicked.
 fn defect() -> YamlError {
     YamlError {
         code: ProblemCode::NotYaml,
@@ -114,7 +114,7 @@ fn explain(error: &Error) -> YamlError {
     }
 }
 
-/// The error without what was wrapped around it.
+/// The error without its wrappers.
 fn original(error: &Error) -> &Error {
     match error {
         Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => original(error),
@@ -122,7 +122,7 @@ fn original(error: &Error) -> &Error {
     }
 }
 
-/// The parser's own words, without the place, which is said elsewhere.
+/// The parser's message without the position, which the diagnostic shows separately.
 fn describe(error: &Error) -> String {
     let text = error.to_string();
     let place = text
@@ -145,7 +145,7 @@ fn remedy(error: &Error) -> &'static str {
     }
 }
 
-/// Keeps a message short whatever the text holds.
+/// Limits the length of a text that came from a document.
 fn shorten(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -205,7 +205,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST));
         let thread = std::thread::Builder::new().stack_size(128 << 10);
         let read = thread.spawn(move || parse(&deep).is_ok()).unwrap();
-        // Whether it is read or refused: it is not the end of the process.
+        // It may be read or refused, but must not crash the process.
         read.join().unwrap();
     }
 }

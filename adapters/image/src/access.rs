@@ -1,4 +1,4 @@
-//! What is shown to a server of images, so that it gives them.
+//! Credentials for image servers.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 use vsiflow_engine::secret::Secret;
 
-/// A password or token, and the one server it is for. Prints neither.
+/// A password or token for exactly one server. `Debug` prints neither.
 #[derive(Clone, Debug)]
 pub struct ServerAccess {
     server: Host,
@@ -18,10 +18,10 @@ pub struct ServerAccess {
 }
 
 impl ServerAccess {
-    /// For `server`, a name or address and perhaps a port: a user's password, or without a user a
-    /// bearer token. `None` where that names no server.
+    /// Credentials for `server`, a name or address with an optional port: a user's password, or a bearer
+    /// token if there is no user. `None` if `server` is not valid.
     pub fn new(server: &str, user: Option<String>, secret: Secret) -> Option<Self> {
-        // A scheme whose usual port is none of those that count.
+        // The usual port of this scheme is none that an image server uses, so no port is dropped.
         let url = Url::parse(&format!("ftp://{server}/")).ok()?;
         Some(Self {
             server: url.host()?.to_owned(),
@@ -31,11 +31,11 @@ impl ServerAccess {
         })
     }
 
-    /// Those of a Docker configuration: `{"auths": {"registry": {"username": …, "password": …}}}`,
-    /// or with `auth`, both in base64. What has neither is passed over.
+    /// Credentials from a Docker configuration: `{"auths": {"registry": {"username": …, "password": …}}}`, or
+    /// with `auth`, both in base64. Entries with neither are skipped.
     ///
     /// # Errors
-    /// What is wrong, in words that repeat nothing of it.
+    /// What is wrong, without repeating any of the content.
     pub fn of_docker_config(config: &Secret) -> Result<Vec<Self>, &'static str> {
         let config: DockerConfig = serde_json::from_slice(config.expose())
             .map_err(|_| "this is not Docker's configuration with `auths`")?;
@@ -47,7 +47,7 @@ impl ServerAccess {
         Ok(logins.collect())
     }
 
-    /// Whether a URL is of that server. Without a port only the scheme's usual one counts.
+    /// Whether a URL belongs to that server. Without a port only the scheme's usual port matches.
     pub(crate) fn is_for(&self, url: &Url) -> bool {
         let same = url
             .host()
@@ -59,12 +59,12 @@ impl ServerAccess {
         same && port
     }
 
-    /// Whether it is a user's password, and not a token.
+    /// Whether it is a user's password and not a token.
     pub(crate) fn is_password(&self) -> bool {
         self.user.is_some()
     }
 
-    /// The request with the secret. It goes to no other server, should this one redirect.
+    /// Adds the credentials to a request. A redirect to another server does not carry them there.
     pub(crate) fn show(&self, request: RequestBuilder) -> RequestBuilder {
         let secret = self.secret.expose_str().unwrap_or_default();
         match &self.user {
@@ -102,7 +102,7 @@ impl DockerLogin {
     }
 }
 
-/// The registry that an entry of Docker's configuration is for: some have a scheme and a path.
+/// The registry that an entry of Docker's configuration is for. Some entries have a scheme and a path.
 fn registry_of(entry: &str) -> &str {
     let rest = entry.split_once("://").map_or(entry, |(_, rest)| rest);
     let server = rest.split('/').next().unwrap_or_default();

@@ -1,9 +1,9 @@
-//! Which addresses images may be read from.
+//! Restricts which addresses images may be read from (protection against SSRF).
 //!
-//! Whoever names an image's URL in a cluster is not who runs vsiflow there: what only vsiflow's own
-//! machine reaches (itself, its link, its private networks, the services of its cloud) is not theirs
-//! to have read. A name is judged by the addresses it has when it is connected to, and those alone
-//! are connected to: it cannot mean another one by then.
+//! In a cluster, the user who writes an image's URL is not the one who runs vsiflow. That user must not reach
+//! what only vsiflow's own machine can reach: itself, its link, its private networks, the services of its
+//! cloud. A name is resolved when it is connected to; its addresses are checked, and only those are connected
+//! to, so the name cannot change its meaning in between.
 
 use std::{
     fmt,
@@ -17,12 +17,12 @@ use url::{Host, Url};
 
 use crate::oci::is_oci;
 
-/// What must not be read, in words that may be shown.
+/// Why an address is refused; the text holds no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct AddressRefused(pub(crate) String);
 
-/// Addresses with a common beginning: `10.1.0.0/16`, or one alone.
+/// A network such as `10.1.0.0/16`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     base: IpAddr,
@@ -84,8 +84,7 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// IPv4 addresses that do not mean one and the same machine to everybody, and those by which
-/// clouds give a machine what is its own.
+/// IPv4 addresses that are not globally unique, and those at which clouds offer services to a machine.
 const INTERNAL_V4: [Cidr; 17] = [
     Cidr::v4(0, 0, 0, 0, 8),
     Cidr::v4(10, 0, 0, 0, 8),
@@ -106,7 +105,7 @@ const INTERNAL_V4: [Cidr; 17] = [
     Cidr::v4(255, 255, 255, 255, 32),
 ];
 
-/// What IPv6 gives to everybody; of that, what is reserved, local, or a tunnel to elsewhere.
+/// The globally routed part of IPv6; `INTERNAL_V6` lists what in it is reserved, local, or a tunnel.
 const GLOBAL_V6: Cidr = Cidr::v6(0x2000, 0, 3);
 const INTERNAL_V6: [Cidr; 4] = [
     Cidr::v6(0x2001, 0, 23),
@@ -115,7 +114,7 @@ const INTERNAL_V6: [Cidr; 4] = [
     Cidr::v6(0x3fff, 0, 20),
 ];
 
-/// The IPv4 address that an IPv6 address is another way to write, or is translated to.
+/// The IPv4 address that an IPv6 address is mapped from or translated to; otherwise the address itself.
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(six) = address else {
         return address;
@@ -139,10 +138,10 @@ fn is_internal(address: IpAddr) -> bool {
 /// The addresses that images may be read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// Wherever a URL leads: whoever names it runs vsiflow.
+    /// Any address: the user who writes the URL runs vsiflow.
     #[default]
     Any,
-    /// Those that mean the same machine to everybody, and what is in these networks.
+    /// Globally unique addresses, and those in these networks.
     PublicAnd(Vec<Cidr>),
 }
 
@@ -156,7 +155,7 @@ impl AddressPolicy {
         !is_internal(address) || networks.iter().any(|network| network.holds(address))
     }
 
-    /// Judges a URL by the address that stands in it; a name is judged once it is looked up.
+    /// Checks a literal address in a URL. A name is checked after it is resolved.
     pub(crate) fn judge(&self, url: &Url) -> Result<(), AddressRefused> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
@@ -173,14 +172,13 @@ impl AddressPolicy {
         }
     }
 
-    /// Judges a URL as `AddressPolicy::judge` does, for whoever refuses a document before anything is
-    /// read.
+    /// Checks a URL like `AddressPolicy::judge`, so that a document can be refused before anything is read.
     ///
     /// # Errors
     /// Why it is refused, in words.
     pub fn judge_text(&self, url: &str) -> Result<(), String> {
         let parsed = Url::parse(url).map_err(|error| error.to_string())?;
-        // Only in these schemes is an address an address, however it is written.
+        // Only in `http` and similar schemes does the parser recognise every notation of an address.
         let judged = if !is_oci(&parsed) {
             parsed
         } else {
@@ -190,10 +188,10 @@ impl AddressPolicy {
         self.judge(&judged).map_err(|AddressRefused(why)| why)
     }
 
-    /// Looks names up, and gives only what may be connected to.
-    pub(crate) fn resolver(&self) -> Option<Arc<Judging>> {
+    /// A resolver that returns only permitted addresses; `None` if all are permitted.
+    pub(crate) fn resolver(&self) -> Option<Arc<PolicyResolver>> {
         let judged = *self != Self::Any;
-        judged.then(|| Arc::new(Judging(self.clone())))
+        judged.then(|| Arc::new(PolicyResolver(self.clone())))
     }
 }
 
@@ -204,8 +202,8 @@ fn refused(what: &str) -> AddressRefused {
     ))
 }
 
-/// The names of the proxies that the environment names: those are whoever's who runs vsiflow, and
-/// judge by themselves where they go.
+/// The names of the proxies from the environment. They belong to the user who runs vsiflow, and decide
+/// themselves where they connect to.
 fn proxies() -> impl Iterator<Item = String> {
     const NAMES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
     let names = NAMES.into_iter();
@@ -218,10 +216,10 @@ fn proxies() -> impl Iterator<Item = String> {
     })
 }
 
-/// Looks names up and judges what they mean.
-pub(crate) struct Judging(AddressPolicy);
+/// Resolves names and returns only permitted addresses.
+pub(crate) struct PolicyResolver(AddressPolicy);
 
-impl Judging {
+impl PolicyResolver {
     fn permitted(
         &self,
         name: &str,
@@ -239,7 +237,7 @@ impl Judging {
     }
 }
 
-impl Resolve for Judging {
+impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let judging = Self(self.0.clone());
         Box::pin(async move {
@@ -343,7 +341,7 @@ mod tests {
 
     #[test]
     fn of_the_addresses_of_a_name_only_those_are_left_that_may_be_connected_to() {
-        let judging = Judging(only(&[]));
+        let judging = PolicyResolver(only(&[]));
         let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let mixed = all(&["127.0.0.1:0", "9.9.9.9:0"]);
         assert_eq!(judging.permitted("a", mixed).unwrap(), all(&["9.9.9.9:0"]));

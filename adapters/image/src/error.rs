@@ -1,9 +1,9 @@
-//! Errors without credentials.
+//! Source errors that show no credentials.
 
 use url::Url;
 use vsiflow_steps::ports::{SourceError, SourceErrorKind};
 
-/// An error about `url`, as it may be shown.
+/// An error about `url`, shown without credentials.
 pub(crate) fn error(
     kind: SourceErrorKind,
     url: impl Into<ShownError>,
@@ -16,13 +16,12 @@ pub(crate) fn error(
     }
 }
 
-/// An error that only a change of the URL or of what is behind it mends.
+/// An error that persists until the URL or the image changes.
 pub(crate) fn invalid(url: impl Into<ShownError>, message: impl Into<String>) -> SourceError {
     error(SourceErrorKind::Invalid, url, message)
 }
 
-/// A URL as it may be shown: without user, password, query and fragment. Queries hold the
-/// signatures of presigned URLs.
+/// A URL without user, password, query and fragment. The query of a presigned URL holds its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShownError(String);
 
@@ -49,15 +48,15 @@ impl From<&ShownError> for ShownError {
     }
 }
 
-/// A URL as it may be shown.
+/// A URL as text, without credentials.
 pub(crate) fn shown(url: &str) -> String {
     parse(url).map_or_else(|error| error.url, |url| ShownError::from(&url).0)
 }
 
-/// Reads a URL.
+/// Parses a URL.
 ///
 /// # Errors
-/// `Invalid`, without repeating what cannot be read: it may hold a password anywhere.
+/// `Invalid`, without repeating the text: a password may be anywhere in it.
 pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
     Url::parse(url).map_err(|cause| {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);

@@ -1,4 +1,4 @@
-//! Images in files on this machine.
+//! Images in files on this machine (`file:` URLs).
 
 use std::fs::File;
 use std::io;
@@ -19,17 +19,17 @@ use vsiflow_steps::ports::{
 use crate::error::{ShownError, error, invalid, parse};
 use crate::folders::{FileError, Folders};
 
-/// Reads `file:` URLs. Regular files only: a pipe or a device has no end to wait for.
+/// Reads `file:` URLs. Only regular files: a pipe or a device may never end.
 #[derive(Clone, Debug, Default)]
 pub struct FileSource(Folders);
 
 impl FileSource {
-    /// A source of files.
+    /// Creates a source that may read any file.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A source of the files of these folders.
+    /// Creates a source that may only read files in these folders.
     pub fn within(folders: Folders) -> Self {
         Self(folders)
     }
@@ -106,7 +106,7 @@ fn unread(shown: &ShownError, cause: FileError) -> SourceError {
     }
 }
 
-/// The time of the last change to the nanosecond, and the length.
+/// Identifies a file's content: the modification time in nanoseconds and the length.
 fn validator(metadata: &std::fs::Metadata) -> Option<String> {
     let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(format!(
@@ -127,26 +127,26 @@ fn io_error(shown: &ShownError, cause: &io::Error) -> SourceError {
     error(kind, shown, cause.to_string())
 }
 
-/// A file, read in pieces. Each call may wait for the disk.
+/// A file that is read in pieces. Each call may block on the disk.
 pub(crate) struct FileInPieces(pub(crate) File);
 
 impl FileInPieces {
-    /// Where data begins from there on, as far as the file system knows of holes.
+    /// The offset of the next data at or after `at`, as far as the file system knows of holes.
     fn data_from(&self, at: u64) -> u64 {
         match seek(&self.0, SeekFrom::Data(at)) {
             Ok(data) => data.max(at),
-            // Nothing but a hole follows; one that begins at the end is none.
+            // Only a hole follows, or `at` is the end of the file.
             Err(Errno::NXIO) => self.0.metadata().map_or(at, |found| found.len().max(at)),
             Err(_) => at,
         }
     }
 
-    /// The piece that begins there; less than a whole one only at the end.
+    /// The piece at offset `at`; shorter than `PIECE` only at the end.
     fn piece(&self, at: u64) -> io::Result<Bytes> {
         let mut piece = Vec::with_capacity(PIECE);
         while piece.len() < PIECE {
             let from = at.saturating_add(piece.len() as u64);
-            // Into memory that nobody wrote zeros to before.
+            // Spare capacity avoids writing zeros into the buffer first.
             match pread(&self.0, spare_capacity(&mut piece), from) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
@@ -157,7 +157,7 @@ impl FileInPieces {
         Ok(Bytes::from(piece))
     }
 
-    /// The piece that begins there, and from where on there is data again if that is behind it.
+    /// The piece at offset `at`, and the offset of the next data if that is behind the piece.
     pub(crate) fn piece_or_hole(&self, at: u64) -> io::Result<(Bytes, u64)> {
         let data_from = self.data_from(at);
         if data_from.saturating_sub(at) >= PIECE as u64 {
@@ -168,14 +168,14 @@ impl FileInPieces {
     }
 }
 
-/// A file being read.
+/// The stream of a file.
 struct FileStream {
     file: Arc<FileInPieces>,
     shown: ShownError,
     info: SourceInfo,
     starts_at: u64,
     read: u64,
-    /// Up to here nothing but a hole follows what was read.
+    /// The offset of the next data; only a hole precedes it.
     data_from: u64,
 }
 
@@ -207,7 +207,7 @@ impl ImageStream for FileStream {
         let piece = self.piece().await?;
         self.read = self.read.saturating_add(piece.len() as u64);
         let length = self.info.length.unwrap_or(self.read);
-        // Somebody writes to the file: neither part is an image.
+        // Another process writes to the file, so neither part is a valid image.
         if self.read > length || piece.is_empty() && self.read < length {
             let message = format!("the file changed while it was read: it had {length} bytes");
             return Err(error(SourceErrorKind::Transient, &self.shown, message));

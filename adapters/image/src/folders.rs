@@ -1,8 +1,8 @@
-//! Which files of this machine may be read.
+//! Restricts which files of this machine may be read.
 //!
-//! A document of somebody who does not run vsiflow may name any path. What it leads to is looked at
-//! by what it *is*, after every link: the file is taken hold of without being opened, where it lies
-//! is asked of the kernel, and that very file is opened then.
+//! The author of a document may not be the user who runs vsiflow, and may write any path. So the check is
+//! about the file itself, after every link: the file is opened with `O_PATH` only, the kernel reports its
+//! real path, and exactly that file is then opened for reading.
 
 use std::{
     fs::File,
@@ -13,42 +13,42 @@ use std::{
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
-/// A key, or a list of known hosts, is no longer, in bytes.
+/// The size limit of a short text, such as a key or a list of known hosts: 1 MiB.
 const LONGEST_TEXT: u64 = 1 << 20;
 
-/// The folders whose files may be read.
+/// Which folders files may be read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Folders {
-    /// Any file of this machine: whoever names it runs vsiflow.
+    /// Any file of this machine: the user who writes the path runs vsiflow.
     #[default]
     Any,
-    /// Those below these folders.
+    /// Files below these folders.
     Only(Vec<PathBuf>),
 }
 
-/// Why a file is not read.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It is in none of the folders.
     #[error("{0}")]
     Refused(String),
-    /// It is of another kind.
+    /// It is not a regular file, or too long.
     #[error("this is {0}, not a regular file")]
     Kind(&'static str),
-    /// The system says so.
+    /// The operating system reported an error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl Folders {
-    /// Opens a regular file for reading. It blocks.
+    /// Opens a regular file for reading. Blocks.
     ///
     /// # Errors
-    /// `AddressRefused` where it lies elsewhere, whether it is there or not; `Kind` where it is no regular
-    /// file; else what the system says.
+    /// [`FileError::Refused`] if it is in none of the folders, whether it exists or not; [`FileError::Kind`]
+    /// if it is not a regular file; otherwise the system's error.
     pub fn open(&self, path: &Path) -> Result<File, FileError> {
         self.judge(path)?;
-        // Nothing happens to what is only taken hold of: a pipe is not waited for, no device acts.
+        // `O_PATH` has no effect on the file: it does not wait for a pipe and does not activate a device.
         let held = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let held = held.map_err(io::Error::from)?;
         let kind = match FileType::from_raw_mode(fstat(&held).map_err(io::Error::from)?.st_mode) {
@@ -64,10 +64,10 @@ impl Folders {
         }
     }
 
-    /// Reads a short text, such as a key. It blocks.
+    /// Reads a short text, such as a key. Blocks.
     ///
     /// # Errors
-    /// As for [`Folders::open`]; `Kind` where it is too long for such.
+    /// As for [`Folders::open`]; [`FileError::Kind`] if it is longer than 1 MiB.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
         use io::Read as _;
         let mut bytes = Vec::new();
@@ -81,11 +81,11 @@ impl Folders {
         }
     }
 
-    /// Judges a path by its words alone: of what lies outside nothing is told, not even whether it
-    /// is there.
+    /// Checks a path by its text alone, so that nothing is revealed about files outside, not even whether
+    /// they exist.
     ///
     /// # Errors
-    /// `AddressRefused`.
+    /// [`FileError::Refused`] if it is in none of the folders, or contains `..`.
     pub fn judge(&self, path: &Path) -> Result<(), FileError> {
         let Self::Only(folders) = self else {
             return Ok(());
@@ -127,7 +127,7 @@ impl Folders {
     }
 }
 
-/// The name by which the kernel knows what is held.
+/// The path through which the kernel refers to an open file.
 fn place_of(held: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()))
 }

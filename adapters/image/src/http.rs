@@ -1,4 +1,4 @@
-//! Images from HTTP(S) servers.
+//! Images from HTTP and HTTPS servers.
 
 pub(crate) mod answer;
 mod stream;
@@ -21,26 +21,26 @@ use crate::access::ServerAccess;
 use crate::address::{AddressPolicy, AddressRefused};
 use crate::error::{ShownError, error, parse};
 
-/// Deadlines, limits, and what it takes to be let in.
+/// Deadlines, limits and credentials for HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// How long a connection may take, TLS included.
     pub connect_deadline: Duration,
-    /// How long a server may send nothing. There is no limit to the whole: images are large and
-    /// lines are slow.
+    /// How long a server may send nothing. There is no limit for a whole image, because images are large and
+    /// links may be slow.
     pub idle_deadline: Duration,
-    /// How many redirects are followed.
+    /// How many redirects are followed in a row.
     pub redirects: usize,
-    /// What is shown to each one's server, where a URL holds no credentials of its own.
+    /// Credentials for servers. They are used if a URL has none of its own.
     pub access: Vec<ServerAccess>,
-    /// Certificates of authorities that are trusted beside the system's, as PEM.
+    /// Certificates of authorities to trust in addition to the system's, as PEM.
     pub authorities: Option<String>,
     /// The addresses that may be connected to, redirects included.
     pub addresses: AddressPolicy,
-    /// Whether a password or token may go over plain HTTP, and a redirect lead from HTTPS to it.
+    /// Whether passwords and tokens may be sent over plain HTTP, and redirects may lead from HTTPS to HTTP.
     pub insecure: bool,
-    /// Whether what is read is compared with a checksum, so that a redirect from HTTPS to plain HTTP
-    /// can change nothing of it.
+    /// Whether the image is compared with a checksum, so that a redirect from HTTPS to plain HTTP cannot
+    /// change it undetected.
     pub checked: bool,
 }
 
@@ -59,8 +59,8 @@ impl Default for HttpOptions {
     }
 }
 
-/// Reads `http:` and `https:` URLs, through the proxies of the usual environment variables.
-/// User and password of the URL are sent as basic authentication, and to no other host.
+/// Reads `http:` and `https:` URLs, through the proxies from the usual environment variables. User and
+/// password of a URL are sent as basic authentication, and to no other host.
 #[derive(Clone, Debug)]
 pub struct HttpSource {
     client: Client,
@@ -70,17 +70,17 @@ pub struct HttpSource {
     insecure: bool,
 }
 
-/// What proves to a server who asks.
+/// The credentials for one request.
 #[derive(Clone, Copy)]
 pub(crate) enum Credentials<'a> {
     None,
-    /// A user's password, or a token, of the host's settings.
+    /// A password or token from the host's settings.
     Access(&'a ServerAccess),
-    /// What a token server gave.
+    /// A token that a token server issued for credentials.
     Bearer(&'a Secret),
-    /// What a token server gives to everybody.
+    /// A token that a token server issued without credentials.
     Anonymous(&'a Secret),
-    /// What the URL itself holds.
+    /// User and password from the URL itself.
     Url(&'a str, Option<&'a str>),
 }
 
@@ -97,20 +97,20 @@ impl Credentials<'_> {
     }
 }
 
-/// A request beside its URL.
+/// The parts of a request other than its URL.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestHeaders<'a> {
     pub(crate) credentials: Credentials<'a>,
     pub(crate) accept: Option<&'a str>,
-    /// The byte to begin at, and the condition for it where there is one.
+    /// The first byte to read, and the `If-Range` condition if there is one.
     pub(crate) rest: Option<(u64, Option<&'a str>)>,
 }
 
 impl HttpSource {
-    /// A source with these options.
+    /// Creates a source with these options.
     ///
     /// # Errors
-    /// When the system's TLS or proxy settings cannot be used.
+    /// If the system's TLS or proxy settings cannot be used.
     pub fn new(options: &HttpOptions) -> Result<Self, SourceError> {
         let authorities = options.authorities.as_deref().unwrap_or_default();
         let authorities = Certificate::from_pem_bundle(authorities.as_bytes());
@@ -119,7 +119,7 @@ impl HttpSource {
                 .user_agent(concat!("vsiflow/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(options.connect_deadline)
                 .redirect(redirects(options))
-                // It would tell the next server the query of a URL, which is a secret.
+                // A referer would reveal the query of a URL, which may be a secret, to the next server.
                 .referer(false)
                 .tls_certs_merge(authorities);
             match options.addresses.resolver() {
@@ -141,17 +141,17 @@ impl HttpSource {
         })
     }
 
-    /// Asks for the image. Probing asks the same way, and then hangs up: servers answer HEAD
-    /// otherwise than GET, or, where a URL is signed for GET, not at all.
+    /// Requests the image with GET. A probe does so too, and closes the connection: servers answer HEAD
+    /// differently, or, if a URL is signed for GET, not at all.
     async fn get(&self, url: &str) -> Result<HttpStream, SourceError> {
         let (response, shown) = self.ask(url, None).await?;
         self.whole(response, shown)
     }
 
-    /// The image of an answer that is to be all of it.
+    /// The image from a response that must hold all of it.
     ///
     /// # Errors
-    /// By the answer's status and head.
+    /// If the status or the headers do not fit.
     pub(crate) fn whole(
         &self,
         response: Response,
@@ -161,11 +161,10 @@ impl HttpSource {
         Ok(self.stream(response, shown, info, 0))
     }
 
-    /// The image of an answer that is to be the rest of it; `None` where it has to be asked for from
-    /// its start.
+    /// The image from a response that should hold the rest of it; `None` if it must be read from its start.
     ///
     /// # Errors
-    /// By the answer's status and head.
+    /// If the status or the headers do not fit.
     pub(crate) fn rest(
         &self,
         response: Response,
@@ -175,18 +174,18 @@ impl HttpSource {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let info = examine_rest(&response, &shown, offset)?;
-                // Without a validator nothing tells that this is a part of the same image: what is
+                // Without a validator nothing shows that this is part of the same image. An image that is
                 // read from its start can be compared.
                 let known = info.validator.is_some();
                 Ok(known.then(|| self.stream(response, shown, info, offset)))
             }
-            // It is shorter now: what it is now is told by its start.
+            // The image is shorter now; reading it from its start shows what it is.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
             _ => self.whole(response, shown).map(Some),
         }
     }
 
-    /// Asks for the rest of the image, if it is still the same.
+    /// Requests the rest of the image, if the image has not changed.
     async fn get_rest(
         &self,
         url: &str,
@@ -240,12 +239,12 @@ impl HttpSource {
         Ok((response, shown))
     }
 
-    /// What the settings give for a server.
+    /// The credentials from the settings for a server.
     pub(crate) fn access_to(&self, url: &Url) -> Option<&ServerAccess> {
         self.access.iter().find(|access| access.is_for(url))
     }
 
-    /// Whether a password or token may go over plain HTTP.
+    /// Whether passwords and tokens may be sent over plain HTTP.
     pub(crate) fn insecure(&self) -> bool {
         self.insecure
     }
@@ -255,7 +254,7 @@ impl HttpSource {
         self.idle_deadline
     }
 
-    /// The one way to any server: its address is judged, and so is each that it redirects to.
+    /// Sends a request. All requests pass here: the address is checked, and so is that of each redirect.
     pub(crate) async fn request(
         &self,
         shown: &ShownError,
@@ -269,7 +268,7 @@ impl HttpSource {
             Credentials::Access(_) | Credentials::Bearer(_)
         );
         if secret && !self.insecure && url.scheme() != "https" {
-            return Err(error(SourceErrorKind::Refused, shown, IN_THE_OPEN));
+            return Err(error(SourceErrorKind::Refused, shown, PLAIN_HTTP));
         }
         let request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
         let mut request = ask.credentials.show(request);
@@ -309,10 +308,10 @@ impl ImageSource for HttpSource {
     }
 }
 
-const IN_THE_OPEN: &str = "IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
+const PLAIN_HTTP: &str = "IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
      the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" beside it";
 
-/// Which redirects are followed. Each is judged as the URL itself was.
+/// Which redirects are followed. Each target is checked like the URL itself.
 fn redirects(options: &HttpOptions) -> redirect::Policy {
     let (most, addresses) = (options.redirects, options.addresses.clone());
     let (insecure, checked) = (options.insecure, options.checked);
@@ -326,20 +325,20 @@ fn redirects(options: &HttpOptions) -> redirect::Policy {
         let from = attempt.previous().last();
         let opened =
             from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https";
-        // To the same server it might take credentials along.
+        // A redirect to the same server may carry credentials.
         let same = from.is_some_and(|from| from.host() == attempt.url().host());
         if opened && !insecure && (same || !checked) {
-            return attempt.error(AddressRefused(OPENED.to_owned()));
+            return attempt.error(AddressRefused(DOWNGRADED.to_owned()));
         }
         attempt.follow()
     })
 }
 
-const OPENED: &str = "the server redirects from HTTPS to plain HTTP, where any machine on the way may \
+const DOWNGRADED: &str = "the server redirects from HTTPS to plain HTTP, where any machine on the way may \
      put another image; give imageChecksum, or set IMAGE_ALLOW_INSECURE: \"true\" in the host's \
      settings";
 
-/// What was refused on the way, where something was.
+/// The refusal that caused an error, if there was one.
 fn refusal(cause: &reqwest::Error) -> Option<&AddressRefused> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause);
     while let Some(error) = cause {
@@ -351,7 +350,7 @@ fn refusal(cause: &reqwest::Error) -> Option<&AddressRefused> {
     None
 }
 
-/// User and password, decoded; the URL keeps neither.
+/// Takes user and password out of the URL and decodes them.
 fn take_credentials(url: &mut Url) -> Option<(String, Option<String>)> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -364,7 +363,7 @@ fn take_credentials(url: &mut Url) -> Option<(String, Option<String>)> {
     Some((user, password))
 }
 
-/// Percent-decodes. A `+` stays one: this is not a form.
+/// Percent-decodes. A `+` remains, because this is not a form.
 pub(crate) fn decode(text: &str) -> String {
     let quoted = text.replace('+', "%2B");
     let pair = format!("x={quoted}");
@@ -374,7 +373,7 @@ pub(crate) fn decode(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Awaits something of the server, and not for ever.
+/// Awaits a response of the server, at most for the deadline.
 pub(crate) async fn within<T>(
     deadline: Duration,
     shown: &ShownError,
@@ -389,8 +388,8 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// What a failed request means. The cause may name the URL it was redirected to, with a
-/// signature, so that is cut off.
+/// Turns a failed request into an error. The cause may name a redirect's URL, which may hold a signature, so
+/// the URL is removed.
 fn explain(shown: &ShownError, cause: reqwest::Error) -> SourceError {
     let cause = cause.without_url();
     if let Some(refused) = refusal(&cause) {

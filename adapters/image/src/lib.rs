@@ -1,8 +1,8 @@
 //! Image sources: HTTP(S), registries, object storage and files; and bundles, which hold images.
 //!
-//! [`Router`] is the one source that others use: it looks at the URL and asks
-//! [`HttpSource`] or [`FileSource`], or the source that was set for certain hosts, and unpacks
-//! packed images. Readers of one URL at the same time share one read.
+//! [`Router`] is the source that other crates use. It chooses [`HttpSource`], [`FileSource`] or another
+//! source by the URL, or a source that was set for certain hosts, and unpacks packed images. Readers of the
+//! same URL at the same time share one read.
 //!
 //! ```
 //! use vsiflow_image::AddressPolicy;
@@ -14,9 +14,9 @@
 //! assert!(public.judge_text("https://images.example.com/hpcr.qcow2").is_ok());
 //! ```
 //!
-//! What this crate never does: it holds no more of an image in memory than one piece, it takes no
-//! web page or partial image for an image, it names no password in an error, and it reads nothing that
-//! [`AddressPolicy`] and [`Folders`] do not permit.
+//! Guarantees of this crate: it holds at most one piece of an image in memory, it accepts no web page or
+//! partial image as an image, it shows no password in an error, and it reads nothing that [`AddressPolicy`]
+//! and [`Folders`] do not permit.
 
 mod access;
 mod address;

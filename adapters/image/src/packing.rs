@@ -1,7 +1,7 @@
-//! Images that are packed at their source, unpacked on their way.
+//! Unpacks images that are packed at their source, while they are transferred.
 //!
-//! Their first bytes tell how they are packed. Their length is not known before their end, and they
-//! cannot be entered in their middle.
+//! The first bytes show how an image is packed. Its unpacked length is unknown before its end, and reading
+//! cannot start in its middle.
 
 mod ova;
 pub(crate) mod vmdk;
@@ -27,15 +27,15 @@ use crate::sparse::SparseForm;
 use ova::UnfitOva;
 use vmdk::UnfitVmdk;
 
-/// Bytes unpacked at a time.
+/// How many bytes are unpacked at a time.
 const PIECE: usize = 192 * 1024;
-/// Pieces that wait on either side of the unpacking.
+/// How many pieces wait on either side of the unpacking.
 pub(crate) const WAITING: usize = 4;
-/// What unpacking may keep of what it unpacked: an archive that wants more is refused.
+/// How much memory unpacking may use, in bytes. An archive that needs more is refused.
 pub(crate) const MEMORY: u64 = 34 * 1024 * 1024;
 
-/// What a packed image may become: so much in any case, which a disk of zeros may be, and beyond
-/// that so many times what it is packed.
+/// Limits the unpacked size of an image. `free` bytes are always permitted, because a disk may be all zeros;
+/// beyond that, `times` times the packed size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnpackLimit {
     pub(crate) free: u64,
@@ -43,27 +43,27 @@ pub(crate) struct UnpackLimit {
 }
 
 impl UnpackLimit {
-    /// The most that something of so many bytes may become.
+    /// How many bytes `packed` bytes may unpack to.
     pub(crate) fn of(self, packed: u64) -> u64 {
         packed.saturating_mul(self.times).max(self.free)
     }
 }
 
-/// gzip packs to no less than a thousandth.
+/// gzip packs to at least a thousandth of the size.
 pub(crate) const MOST: UnpackLimit = UnpackLimit {
     free: 128 << 30,
     times: 1_024,
 };
 
-/// Whether it becomes too much was asked while it was unpacked.
+/// The error when an image exceeds its limit while it is unpacked.
 #[derive(Debug, thiserror::Error)]
 #[error("it unpacks to more than {0} bytes and to more than {1} times its packed size")]
 pub(crate) struct UnpackedTooLarge(pub(crate) u64, pub(crate) u64);
 
-/// The first bytes of a qcow2, which is not packed whatever its name ends in: servers unpack
-/// unasked.
+/// The first bytes of a qcow2. Such an image is not packed, whatever its name ends in, because servers may
+/// unpack without being asked.
 const QCOW2: &[u8] = b"QFI\xfb";
-/// As many bytes as it takes to tell.
+/// How many first bytes are needed to recognise the packing.
 const HEAD: usize = 512;
 
 /// How an image is packed.
@@ -76,8 +76,8 @@ pub(crate) enum Packing {
     Vmdk,
 }
 
-/// Whether the image is inside of a file that begins so, which 512 bytes tell: it is unpacked, or
-/// put together, on its way to hosts, and has another checksum than the file.
+/// Whether a file that begins with these 512 bytes only contains the image. Such a file is unpacked, or
+/// assembled, while it is sent to hosts, and has another checksum than the image.
 ///
 /// ```
 /// assert!(vsiflow_image::is_packed(b"\x28\xb5\x2f\xfd and so on"));
@@ -87,7 +87,7 @@ pub fn is_packed(head: &[u8]) -> bool {
     Packing::by_head(head).is_some() || SparseForm::of(head).is_some()
 }
 
-/// A stream whose first pieces were looked at.
+/// A stream whose first bytes were examined.
 pub(crate) struct PackingTrial {
     head: Vec<u8>,
     first: VecDeque<Bytes>,
@@ -95,10 +95,10 @@ pub(crate) struct PackingTrial {
 }
 
 impl PackingTrial {
-    /// The stream, which begins at its start.
+    /// Examines a stream that starts at its first byte.
     ///
     /// # Errors
-    /// Those of the stream, before its first bytes.
+    /// Errors of the stream that occur before the first 512 bytes are read.
     pub(crate) async fn new(mut stream: Box<dyn ImageStream>) -> Result<Self, SourceError> {
         let (mut head, mut first) = (Vec::new(), VecDeque::new());
         while head.len() < HEAD
@@ -114,12 +114,12 @@ impl PackingTrial {
         })
     }
 
-    /// The form of a file that cannot be read from its start to its end, if it is one.
+    /// The sparse format, if the file is one that cannot be read from start to end.
     pub(crate) fn sparse(&self) -> Option<SparseForm> {
         SparseForm::of(&self.head)
     }
 
-    /// The image that it gives, unpacked where it is packed.
+    /// The image, unpacked if it is packed.
     pub(crate) fn unpacked(self, url: &Url) -> Box<dyn ImageStream> {
         self.unpacked_within(url, MOST)
     }
@@ -147,8 +147,8 @@ impl ImageStream for PackingTrial {
 }
 
 impl Packing {
-    /// Told by the first bytes. One whose name says that it is packed and that does not look so is
-    /// taken to be damaged, unless it is a qcow2.
+    /// Recognises the packing by the first bytes. A file whose name says that it is packed, but whose bytes
+    /// do not, is treated as damaged, unless it is a qcow2.
     fn of(head: &[u8], url: &Url) -> Option<Self> {
         match Self::by_head(head) {
             None if !head.starts_with(QCOW2) => Self::named(url),
@@ -178,7 +178,7 @@ impl Packing {
         }
     }
 
-    /// The validator of the packed image, where one is that of an image inside.
+    /// The validator of the packed file, if `validator` is that of an image inside one.
     pub(crate) fn around(validator: &str) -> Option<&str> {
         [Self::Gzip, Self::Xz, Self::Zstd, Self::Ova, Self::Vmdk]
             .iter()
@@ -189,7 +189,7 @@ impl Packing {
         format!("{self:?} of ")
     }
 
-    /// What is known of the image inside.
+    /// The properties of the image inside.
     fn info(self, packed: SourceInfo) -> SourceInfo {
         let validator = packed.validator.map(|packed| self.prefix() + &packed);
         SourceInfo {
@@ -198,7 +198,7 @@ impl Packing {
         }
     }
 
-    /// The image inside.
+    /// Opens the image inside.
     fn open(self, packed: Box<dyn ImageStream>, url: &Url, most: UnpackLimit) -> Unpacked {
         let info = self.info(packed.info().clone());
         let failed = Arc::<Mutex<Option<SourceError>>>::default();
@@ -232,7 +232,7 @@ impl Packing {
                 Ok(())
             }
             Self::Ova => ova::unpack(packed, to),
-            // What follows is read past: a source that knows its digest compares all.
+            // Read to the end: a source with a digest compares all bytes.
             Self::Vmdk => {
                 if vmdk::unpack(&mut packed, to)? {
                     io::copy(&mut packed, &mut io::sink()).map(drop)
@@ -246,7 +246,7 @@ impl Packing {
 
 type PackingSender = mpsc::Sender<io::Result<Bytes>>;
 
-/// Where unpacked pieces go.
+/// The receiver of unpacked pieces.
 pub(crate) struct Outlet {
     give: PackingSender,
     received: u64,
@@ -264,17 +264,17 @@ impl Outlet {
         }
     }
 
-    /// Counts the packed bytes that were read.
+    /// The counter of packed bytes that were read.
     pub(crate) fn taken(&self) -> Arc<AtomicU64> {
         self.taken.clone()
     }
 
-    /// Says why nothing follows.
+    /// Reports the error that ends the stream.
     pub(crate) fn fail(&self, error: io::Error) {
         let _ = self.give.blocking_send(Err(error));
     }
 
-    /// Whether somebody takes more.
+    /// Sends a piece. Returns whether the receiver wants more.
     fn put(&mut self, piece: Vec<u8>) -> io::Result<bool> {
         self.received = self.received.saturating_add(piece.len() as u64);
         let taken = self.taken.load(Ordering::Relaxed);
@@ -287,7 +287,7 @@ impl Outlet {
     }
 }
 
-/// Ends early, and without an error, once nobody takes the pieces; whether somebody took all.
+/// Copies until the end. Stops early without an error if the receiver is closed, and returns false then.
 pub(crate) fn copy(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
     loop {
         let mut piece = Vec::with_capacity(PIECE);
@@ -313,12 +313,12 @@ pub(crate) async fn feed(
     }
 }
 
-/// The packed bytes, for a thread that may wait.
+/// The packed bytes, as a blocking reader.
 pub(crate) struct Feed {
     pieces: mpsc::Receiver<Result<Bytes, SourceError>>,
     current: Bytes,
     failed: Arc<Mutex<Option<SourceError>>>,
-    /// Packed bytes that were read.
+    /// How many packed bytes were read.
     taken: Arc<AtomicU64>,
 }
 
@@ -359,7 +359,7 @@ impl Read for Feed {
     }
 }
 
-/// An image being unpacked.
+/// The stream of an image that is being unpacked.
 pub(crate) struct Unpacked {
     info: SourceInfo,
     shown: ShownError,
@@ -418,10 +418,10 @@ pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     }
 }
 
-/// Why unpacking failed, as people understand it.
+/// The reason why unpacking failed, in words for the user.
 fn why(error: &io::Error) -> String {
     let words = chain(error);
-    // Both libraries say so in words alone.
+    // Both libraries report this only in the text of the error.
     if words.contains("mem_limit") || words.contains("window_size") {
         let most = MEMORY / 1024 / 1024;
         return format!(

@@ -1,25 +1,25 @@
-//! Files that somebody sends while they are read: `upload://NAMESPACE/FILE`.
+//! Relays files that a user sends while hosts read them: `upload://NAMESPACE/FILE`.
 //!
-//! Whoever has the file begins an upload of it ([`UploadRelay::begin`]): from then on it can be opened, at any
-//! byte and by several hosts. Each of these readers says which byte it needs next
-//! ([`UploadRelay::readers`]), and is given bytes from there ([`UploadRelay::feed`]). So nothing of a file is stored
-//! here, and a reader that begins anew in the middle is simply given the file from there. Who sends and
-//! who reads may both be cut off at any time.
+//! The sender begins an upload of a file with [`UploadRelay::begin`]. The file can then be opened, at any
+//! byte and by several hosts. Each reader reports which byte it needs next ([`UploadRelay::readers`]) and
+//! receives bytes from there ([`UploadRelay::feed`]). So no part of a file is stored here, and a reader that
+//! starts again in the middle is sent the file from there. Senders and readers may be disconnected at any
+//! time.
 //!
 //! # Guarantees
-//! - A reader gets the bytes in order, each once: bytes for another place are refused, also where two
-//!   send at the same time.
-//! - At most 4 pieces of 128 KiB wait for each reader; who sends waits longer. Uploads and
-//!   readers are bounded, in all and for each namespace, so that one of them leaves room for others.
-//! - A file is the one of its length and SHA-256. Another one is refused under its name while it is sent.
-//! - A reader never waits long in vain, since it holds a host's place for work: one that receives less
-//!   than 4 KiB/s while it waits, or nothing for 15 s, ends. The file is then not read for a while, which
-//!   doubles from 10 s to 10 min each time that happens again before 1 MiB came.
-//! - Who sends never waits longer than 15 s for a reader that takes nothing.
-//! - An upload that nobody sends to for 60 s is over.
+//! - A reader receives the bytes in order, each once. Bytes for another position are refused, also if two
+//!   senders send at the same time.
+//! - At most 4 pieces of 128 KiB wait for each reader; after that the sender waits. The number of uploads and
+//!   readers is limited, in total and for each namespace, so that one of them leaves room for others.
+//! - A file is identified by its length and SHA-256. Another file is refused under its name while it is sent.
+//! - A reader occupies a slot of a host, so it ends if it receives less than 4 KiB/s while it waits, or
+//!   nothing for 15 s. The file is then not read for a while: 10 s at first, doubled up to 10 min each time
+//!   this happens again before 1 MiB was received.
+//! - A sender waits at most 15 s for a reader that accepts nothing.
+//! - An upload ends if its sender is silent for 60 s, or for 15 s while no host reads it.
 //!
-//! What it never does: judge who may send (that is asked where requests come in), or believe the SHA-256.
-//! It is compared with what was sent when the image is verified.
+//! Out of scope: this module does not check who may send (the request's handler does), and does not trust the
+//! SHA-256. The image is compared with it when it is verified.
 
 mod pauses;
 mod sent;
@@ -40,52 +40,52 @@ use pauses::Pauses;
 pub use sent::{RelayReader, RelayRefusal, SentFile, SentPiece};
 use stream::{PATIENCE, RelayStream};
 
-/// The scheme of such files.
+/// The URL scheme of uploads.
 pub const SCHEME: &str = "upload";
-/// The most bytes of a piece.
+/// The length limit of a piece in bytes.
 const PIECE: usize = 128 * 1024;
-/// Pieces that wait for a reader.
+/// How many pieces wait for a reader.
 const WAITING: usize = 4;
-/// An upload to which nobody sends is over; earlier, if nobody reads it.
-const QUIET: Duration = Duration::from_secs(60);
-const UNREAD: Duration = Duration::from_secs(15);
-/// So many bytes show that the file is really sent.
-const PROOF: u64 = 1 << 20;
-/// How long a reader may take nothing.
-const FULL: Duration = Duration::from_secs(15);
-/// Uploads at a time, in all and of a namespace.
+/// After how long without a sender an upload ends, if hosts read it, and if none does.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const UNREAD_LIMIT: Duration = Duration::from_secs(15);
+/// How many bytes show that the file is really being sent, which ends its pause.
+const PROOF_BYTES: u64 = 1 << 20;
+/// How long a reader may accept nothing.
+const STALL_LIMIT: Duration = Duration::from_secs(15);
+/// How many uploads there may be, in total and in one namespace.
 const MOST_UPLOADS: Bound = Bound { all: 64, own: 8 };
-/// Readers at a time, in all and of an upload.
+/// How many readers there may be, in total and of one upload.
 const MOST_READERS: Bound = Bound { all: 64, own: 16 };
 
-/// How many there may be.
+/// An upper bound, in total and for one owner.
 struct Bound {
     all: usize,
     own: usize,
 }
 
-/// Files that are sent at present; clones share them.
+/// The uploads in progress; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct UploadRelay(Arc<RelayState>);
 
 #[derive(Debug, Default)]
 struct RelayState {
-    /// By their URLs.
+    /// The uploads by URL.
     uploads: Mutex<BTreeMap<String, RelayedUpload>>,
     pauses: Mutex<Pauses>,
-    /// Somebody reads, or reads no more.
+    /// Notifies that a reader began.
     moved: Notify,
 }
 
 #[derive(Debug)]
 struct RelayedUpload {
     file: SentFile,
-    /// When somebody sent last, or asked who reads.
+    /// When a sender last sent, or asked for the readers.
     seen: Instant,
     readers: Vec<ReaderQueue>,
     numbered: u64,
-    /// The bytes that came since it began, or since a reader waited in vain.
-    came: u64,
+    /// The bytes that were received since the upload began, or since a reader timed out.
+    received: u64,
 }
 
 #[derive(Debug)]
@@ -98,10 +98,10 @@ struct ReaderQueue {
 impl RelayedUpload {
     fn is_over(&self) -> bool {
         let is_read = self.readers.iter().any(|reader| !reader.give.is_closed());
-        self.seen.elapsed() > if is_read { QUIET } else { UNREAD }
+        self.seen.elapsed() > if is_read { IDLE_LIMIT } else { UNREAD_LIMIT }
     }
 
-    fn gone(&mut self) {
+    fn remove_closed(&mut self) {
         self.readers.retain(|reader| !reader.give.is_closed());
     }
 }
@@ -117,20 +117,20 @@ impl UploadRelay {
         pauses.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long the file is not read yet, since its readers waited in vain.
+    /// How long the file is not read yet, because its readers timed out.
     pub fn pause(&self, url: &str) -> Option<Duration> {
         self.pauses().left(url)
     }
 
-    /// A reader waited in vain.
+    /// Records that a reader timed out.
     fn starved(&self, url: &str) {
         if let Some(upload) = self.uploads().get_mut(url) {
-            upload.came = 0;
+            upload.received = 0;
         }
         self.pauses().begin(url);
     }
 
-    /// From now on the file is sent under this URL, or still is.
+    /// Begins an upload of the file under this URL, or renews it.
     ///
     /// # Errors
     /// [`RelayRefusal::Another`] and [`RelayRefusal::Busy`].
@@ -153,28 +153,28 @@ impl UploadRelay {
             seen: Instant::now(),
             readers: Vec::new(),
             numbered: 0,
-            came: 0,
+            received: 0,
         };
         uploads.insert(url.to_owned(), upload);
         Ok(())
     }
 
-    /// All that is needed of the file has arrived: the name is free for another one, unless somebody reads it.
+    /// Ends the upload, so that its name is free for another file. Does nothing while the file is being read.
     pub fn end(&self, url: &str, file: &SentFile) {
         let mut uploads = self.uploads();
         if let Some(upload) = uploads.get_mut(url) {
-            upload.gone();
+            upload.remove_closed();
             if upload.file == *file && upload.readers.is_empty() {
                 uploads.remove(url);
             }
         }
     }
 
-    /// Who reads the file; none where no such upload was begun, or it is over.
+    /// The readers of the file; `None` if no such upload was begun, or it has ended.
     pub fn readers(&self, url: &str) -> Option<Vec<RelayReader>> {
         let mut uploads = self.uploads();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over())?;
-        upload.gone();
+        upload.remove_closed();
         let shown = |reader: &ReaderQueue| RelayReader {
             id: reader.id,
             from: reader.from,
@@ -182,16 +182,16 @@ impl UploadRelay {
         Some(upload.readers.iter().map(shown).collect())
     }
 
-    /// Ends once somebody begins to read something after this was called. Cancel safe.
+    /// Completes when a reader begins after this call. Cancel safe.
     pub fn moved(&self) -> Notified<'_> {
         self.0.moved.notified()
     }
 
-    /// Gives a reader what it needs from that byte on, and waits until it took so much that the rest
-    /// has room. What is given before this is dropped stays given; the byte that is needed next tells.
+    /// Sends a reader bytes from `from` on, and waits until all of them are in its queue. If this is dropped,
+    /// pieces already sent stay sent; the reader's next byte shows how far it got.
     ///
     /// # Errors
-    /// When it was not taken, or not all of it.
+    /// If the bytes were not accepted, or not all of them.
     pub async fn feed(
         &self,
         (url, file): (&str, &SentFile),
@@ -202,17 +202,17 @@ impl UploadRelay {
         let mut at = from;
         while sent.len() > 0 {
             let give = self.reader((url, file), id, at, sent.len())?;
-            let room = timeout(FULL, give.reserve_owned()).await;
+            let room = timeout(STALL_LIMIT, give.reserve_owned()).await;
             let room = room.map_err(|_| RelayRefusal::Slow(at))?;
             let room = room.map_err(|_| RelayRefusal::NoReader)?;
-            // Somebody else may have been faster.
+            // Another sender may have been faster.
             let mut uploads = self.uploads();
             let (upload, index) = found(&mut uploads, (url, file), id, at, sent.len())?;
             upload.seen = Instant::now();
             let piece = sent.first();
             at = at.saturating_add(piece.len());
-            upload.came = upload.came.saturating_add(piece.len());
-            let is_proved = upload.came >= PROOF || at >= file.length;
+            upload.received = upload.received.saturating_add(piece.len());
+            let is_proved = upload.received >= PROOF_BYTES || at >= file.length;
             if let Some(reader) = upload.readers.get_mut(index) {
                 reader.from = at;
             }
@@ -252,10 +252,10 @@ impl UploadRelay {
             return Err(awaited(url, &why));
         }
         let mut uploads = self.uploads();
-        uploads.values_mut().for_each(RelayedUpload::gone);
+        uploads.values_mut().for_each(RelayedUpload::remove_closed);
         let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
-        let upload = upload.ok_or_else(|| awaited(url, NOBODY))?;
+        let upload = upload.ok_or_else(|| awaited(url, NO_SENDER))?;
         if all >= MOST_READERS.all || upload.readers.len() >= MOST_READERS.own {
             let message = "too many hosts read this upload at a time";
             return Err(error(SourceErrorKind::Transient, &parse(url)?, message));
@@ -289,7 +289,7 @@ impl UploadRelay {
     }
 }
 
-/// The upload, and the number of its reader, if that one needs so many bytes from there on.
+/// The upload, and the index of its reader, if the reader needs `length` bytes at `from`.
 fn found<'a>(
     uploads: &'a mut BTreeMap<String, RelayedUpload>,
     (url, file): (&str, &SentFile),
@@ -302,7 +302,7 @@ fn found<'a>(
     if upload.file != *file {
         return Err(RelayRefusal::Another);
     }
-    upload.gone();
+    upload.remove_closed();
     let index = upload.readers.iter().position(|reader| reader.id == id);
     let index = index.ok_or(RelayRefusal::NoReader)?;
     match upload.readers.get(index) {
@@ -317,13 +317,13 @@ fn found<'a>(
     }
 }
 
-/// The namespace that a URL is of.
+/// The namespace of a URL.
 fn place(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or_default()
 }
 
-const NOBODY: &str = "nobody sends the file at present";
+const NO_SENDER: &str = "nobody sends the file at present";
 const STARVED: &str = "a host waited for bytes, and whoever sends the file sent none, or too few";
 
 fn awaited(url: &str, why: &str) -> SourceError {
@@ -339,7 +339,7 @@ impl ImageSource for UploadRelay {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         let uploads = self.uploads();
         let upload = uploads.get(url).filter(|upload| !upload.is_over());
-        let upload = upload.ok_or_else(|| awaited(url, NOBODY))?;
+        let upload = upload.ok_or_else(|| awaited(url, NO_SENDER))?;
         Ok(upload.file.info())
     }
 

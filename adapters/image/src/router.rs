@@ -1,4 +1,4 @@
-//! Chooses the source by the URL.
+//! Chooses an image's source by its URL.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::s3::{S3Options, S3Source};
 use crate::shared::SharedSource;
 use crate::sparse::{SparseForm, SparseSource};
 
-/// Whether a source is the one for a URL.
+/// Whether a source is responsible for a URL.
 type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
 
-/// All sources of this crate as one, and room for others.
+/// All sources of this crate as one; further sources can be added.
 pub struct Router {
     special: Vec<(Predicate, SourceRoute)>,
     http: SourceRoute,
@@ -29,10 +29,10 @@ pub struct Router {
     upload: SourceRoute,
 }
 
-/// A source of files, and of the disks that are in them.
+/// A source of files, and of the sparse disks in them.
 struct SourceRoute {
     files: Arc<dyn ImageSource>,
-    /// Disks whose files are read in another order than they have; none of a source that compares
+    /// Reads sparse disks, whose parts are not in the order of the file. `None` for a source that compares
     /// digests from start to end.
     sparse: Option<Arc<dyn ImageSource>>,
 }
@@ -57,7 +57,7 @@ impl SourceRoute {
         }
     }
 
-    /// The image in a stream that begins at its start, from a byte on if that can be.
+    /// The image in a stream that begins at its start; from `offset` on, if that is possible.
     async fn image(
         &self,
         stream: Box<dyn ImageStream>,
@@ -85,16 +85,16 @@ impl SourceRoute {
 }
 
 impl Router {
-    /// HTTP(S) with usual deadlines, and files.
+    /// HTTP(S) with default deadlines, and files.
     ///
     /// # Errors
-    /// When the system's TLS or proxy settings cannot be used.
+    /// If the system's TLS or proxy settings cannot be used.
     pub fn new() -> Result<Self, SourceError> {
         let http = HttpSource::new(&HttpOptions::default())?;
         Ok(Self::with(http, FileSource::new()))
     }
 
-    /// HTTP(S) and files as given.
+    /// HTTP(S) and files through these sources.
     pub fn with(http: HttpSource, file: FileSource) -> Self {
         Self {
             special: Vec::new(),
@@ -106,30 +106,30 @@ impl Router {
         }
     }
 
-    /// Permits registries to send who reads to this server for a token, with the credentials that
-    /// are for the registry: a name, and perhaps a port.
+    /// Permits registries to name this token server (a name with an optional port). It receives the
+    /// credentials of the registry.
     #[must_use]
     pub fn token_server(mut self, http: HttpSource, server: String) -> Self {
         self.oci = SourceRoute::from_start_to_end(OciSource::new(http, Some(server)));
         self
     }
 
-    /// Asks object storage so.
+    /// Reads `s3:` URLs through this source.
     #[must_use]
     pub fn object_storage(mut self, source: S3Source) -> Self {
         self.s3 = SourceRoute::shared(source);
         self
     }
 
-    /// Reads what users send from there.
+    /// Reads `upload:` URLs from this relay.
     #[must_use]
     pub fn relay(mut self, relay: UploadRelay) -> Self {
         self.upload = SourceRoute::shared(relay);
         self
     }
 
-    /// Gives URLs that `choose` accepts to `source`. Whoever was given first is asked first, and
-    /// before the scheme is looked at.
+    /// Routes URLs that `choose` accepts to `source`. The routes are tried in the order of their addition,
+    /// before the URL's scheme decides.
     #[must_use]
     pub fn route(
         mut self,
@@ -165,7 +165,7 @@ impl Router {
 #[async_trait]
 impl ImageSource for Router {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
-        // How it is packed is known once its first bytes are there.
+        // The packing is known only after the first bytes.
         Ok(self.open(url).await?.info().clone())
     }
 
@@ -194,7 +194,7 @@ impl ImageSource for Router {
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         let way = self.choose(url)?;
-        // The file itself is entered at its start then; which one it is may still be said.
+        // A packed file must be read from its start; its validator still identifies it.
         let around = |known| Packing::around(known).or_else(|| SparseForm::around(known));
         let stream = match validator.and_then(around) {
             Some(file) => way.files.open_at(url, 0, Some(file)).await?,
@@ -207,8 +207,8 @@ impl ImageSource for Router {
     }
 }
 
-/// Whether the URL's host is in the reserved domain `.test`, which exists nowhere: for
-/// [`Router::route`] with a simulated source.
+/// Whether the URL's host is in the reserved domain `.test`, which does not exist: for [`Router::route`] with
+/// a simulated source.
 pub fn is_test_host(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     host == "test" || host.ends_with(".test")
@@ -220,7 +220,7 @@ mod tests {
     use bytes::Bytes;
     use vsiflow_steps::ports::SourceErrorKind;
 
-    /// Says its own name as the validator.
+    /// A source whose validator is its own name.
     struct NamedScheme(&'static str);
 
     /// An empty image.
@@ -289,7 +289,7 @@ mod tests {
                 .map(|piece| piece.as_ptr() as usize)
                 .collect::<Vec<_>>()
         };
-        // The first one is looked at before it is given on.
+        // The first piece is examined before it is returned.
         assert_eq!(places(&early)[1..], places(&late)[1..]);
     }
 

@@ -1,7 +1,7 @@
 //! Images in object storage: `s3://bucket/key`.
 //!
-//! Each request is signed by itself (Signature Version 4, in its query), so that it is an ordinary
-//! one for what asks, resumes and judges addresses.
+//! Each request is presigned separately (Signature Version 4 in the query). So it is an ordinary HTTP
+//! request, and reading, resuming and checking addresses work as in [`HttpSource`].
 
 use std::time::Duration;
 
@@ -20,21 +20,22 @@ use crate::http::{
     decode, within,
 };
 
-/// A signature counts so long.
+/// How long a signature is valid.
 const VALID: Duration = Duration::from_secs(15 * 60);
-/// Services refuse what is signed by a clock that is off by more; what is told is less than that.
+/// From which clock difference in seconds an error mentions it. Services refuse signatures only at larger
+/// differences.
 const OFF: i64 = 5 * 60;
-/// The beginning of an answer in which its code is looked for.
+/// How many bytes of an error response are searched for its code.
 const LOOKED_AT: usize = 16 << 10;
 
-/// Where object storage is, and who asks it.
+/// The address of object storage, and the key for it.
 #[derive(Clone, Debug, Default)]
 pub struct S3Options {
-    /// The URL of the service; that of AWS in the region where absent.
+    /// The URL of the service; if absent, that of AWS in the region.
     pub endpoint: Option<String>,
-    /// The region; `us-east-1` where absent.
+    /// The region; if absent, `us-east-1`.
     pub region: Option<String>,
-    /// The key that signs: its name and its secret. Without one nothing is signed.
+    /// The access key: its name and its secret. Requests without a key are not signed.
     pub key: Option<(String, Secret)>,
 }
 
@@ -45,7 +46,7 @@ pub struct S3Source {
     options: S3Options,
 }
 
-/// What a URL names.
+/// The object that a URL names.
 struct Object {
     bucket: String,
     key: String,
@@ -53,12 +54,12 @@ struct Object {
 }
 
 impl S3Source {
-    /// A source that asks by this one.
+    /// Creates a source that sends requests through `http`.
     pub fn new(http: HttpSource, options: S3Options) -> Self {
         Self { http, options }
     }
 
-    /// The URL of an object, signed at that time.
+    /// The URL of an object, signed at this time.
     fn signed(&self, object: &Object, at: Timestamp) -> Result<Url, SourceError> {
         let shown = &object.shown;
         let region = self.options.region.as_deref().unwrap_or("us-east-1");
@@ -68,9 +69,10 @@ impl S3Source {
             Url::parse(endpoint).map_err(|_| invalid(shown, "IMAGE_S3_ENDPOINT is not a URL"))?;
         let key = self.options.key.as_ref();
         if key.is_some() && endpoint.scheme() != "https" && !self.http.insecure() {
-            return Err(error(SourceErrorKind::Refused, shown, IN_THE_OPEN));
+            return Err(error(SourceErrorKind::Refused, shown, PLAIN_HTTP));
         }
-        // A certificate is for one name below the service's.
+        // The service's wildcard certificate covers one label only, so a bucket with a dot goes into the
+        // path.
         let own = self.options.endpoint.is_none() && !object.bucket.contains('.');
         let style = if own {
             UrlStyle::VirtualHost
@@ -106,7 +108,7 @@ impl S3Source {
         }
     }
 
-    /// What an answer that gives nothing means.
+    /// Turns an error response into an error, with a hint if this machine's clock is wrong.
     async fn refusal(&self, shown: &ShownError, mut response: Response) -> SourceError {
         let status = response.status();
         let date = response
@@ -136,7 +138,7 @@ impl S3Source {
             _ => String::new(),
         };
         let kind = match status.as_u16() {
-            // A signature that is refused is answered so by some.
+            // Some services answer a refused signature with 400.
             400 if !clock.is_empty() => SourceErrorKind::Forbidden,
             _ => kind_of(status),
         };
@@ -153,16 +155,16 @@ impl S3Source {
     }
 }
 
-const IN_THE_OPEN: &str = "a signed request would go over plain HTTP, for anybody on the way to \
+const PLAIN_HTTP: &str = "a signed request would go over plain HTTP, for anybody on the way to \
      repeat; give an endpoint with https:, or set IMAGE_ALLOW_INSECURE: \"true\" beside it";
 
-/// Seconds by which `now` is ahead of a server's date.
+/// By how many seconds `now` is ahead of a server's date.
 fn ahead(date: &str, now: Timestamp) -> Option<i64> {
     let date = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
     now.as_second().checked_sub(date.as_second())
 }
 
-/// The code in an answer's XML, as far as it is a word.
+/// The error code in a response's XML, if it is a word.
 fn code(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let (_, rest) = text.split_once("<Code>")?;
@@ -193,7 +195,7 @@ fn object(url: &str) -> Result<Object, SourceError> {
         .ok_or_else(form)?
         .to_owned();
     let key = decode(url.path().trim_start_matches('/'));
-    // What an address would make another key of.
+    // A URL would turn such parts into another key.
     let odd = |part: &str| matches!(part, "" | "." | "..");
     if key.len() > 1_024 || key.split('/').any(odd) {
         return Err(form());

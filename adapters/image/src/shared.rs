@@ -1,9 +1,9 @@
-//! One read of a source for all hosts that start together.
+//! Shares one read of a source among all hosts that start together.
 //!
-//! Who opens an image while another has just begun to read it joins that read: each piece comes
-//! from the source once. Who will open the image soon says so, and a read waits for those a moment at its
-//! start. What it keeps for slower members is bounded; it waits for them, too, for a small
-//! part of its time. One that falls further behind leaves the group and reads on by itself.
+//! A reader that opens an image shortly after another one joins that read, so each piece is read from the
+//! source once. Hosts announce that they will open an image soon, and a read waits a moment at its start for
+//! them. The buffer for slower readers is bounded; the read also waits for them for a small part of its time.
+//! A reader that falls further behind leaves the group and continues with a read of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -27,14 +27,14 @@ use self::read_delay::ReadDelay;
 mod expected;
 mod read_delay;
 
-/// Pieces of [`PIECE`] bytes that are kept for those behind the fastest, as long as there are any: as much as hosts take while
-/// one of them syncs its disk.
+/// How many pieces of [`PIECE`] bytes are buffered for slower readers. It covers what the others read while
+/// one host syncs its disk.
 const RING: usize = 64;
-/// So many pieces are read ahead of the fastest.
+/// How many pieces are read ahead of the fastest reader.
 const AHEAD: u64 = 4;
-/// Who comes before so many pieces were read joins.
+/// Readers can join until this many pieces were read.
 const JOIN: usize = 12;
-/// The longest that a read waits after these pieces for those who are expected.
+/// How long a read waits at most after these pieces for announced readers.
 const GATHER: Duration = Duration::from_secs(2);
 
 type SharedPiece = Result<Bytes, SourceError>;
@@ -46,17 +46,17 @@ pub(crate) struct SharedSource<S> {
     expected: Arc<ExpectedReaders>,
 }
 
-/// One read of an image.
+/// One read of an image, shared by its members.
 struct PendingRead {
     info: SourceInfo,
     state: Mutex<ReadState>,
-    /// The pieces that each member has taken.
+    /// How many pieces each member has taken.
     taken: Mutex<Vec<Weak<AtomicU64>>>,
-    went_on: Arc<Notify>,
+    progress: Arc<Notify>,
 }
 
 impl PendingRead {
-    /// The pieces that the slowest and the fastest member have taken.
+    /// How many pieces the slowest and the fastest member have taken.
     fn taken(&self) -> (u64, u64) {
         let mut members = locked(&self.taken);
         members.retain(|member| member.strong_count() > 0);
@@ -67,7 +67,7 @@ impl PendingRead {
             .unwrap_or_default()
     }
 
-    /// Gives a piece to all members, and keeps it for others while these may join; whether anybody is left.
+    /// Sends a piece to all members, and stores it while others may join. Returns whether any member is left.
     fn publish(&self, piece: SharedPiece) -> bool {
         let mut state = locked(&self.state);
         match (&mut state.first, &piece) {
@@ -80,7 +80,7 @@ impl PendingRead {
 }
 
 struct ReadState {
-    /// The first pieces, as long as others may join.
+    /// The first pieces; `None` when nobody may join any more.
     first: Option<Vec<Bytes>>,
     pieces: Option<broadcast::Sender<SharedPiece>>,
 }
@@ -98,7 +98,7 @@ impl<S: ImageSource> SharedSource<S> {
         }
     }
 
-    /// A place in a read that has just begun, by what was asked for.
+    /// Joins a read that has just begun; `key` identifies it.
     fn join(&self, key: &str, url: &str) -> Option<SharedReader<S>> {
         let read = locked(&self.reads).get(key)?.upgrade()?;
         let state = locked(&read.state);
@@ -117,7 +117,7 @@ impl<S: ImageSource> SharedSource<S> {
     ) -> SharedReader<S> {
         let taken = Arc::new(AtomicU64::new(0));
         locked(&read.taken).push(Arc::downgrade(&taken));
-        read.went_on.notify_one();
+        read.progress.notify_one();
         SharedReader {
             source: self.source.clone(),
             url: url.to_owned(),
@@ -165,7 +165,7 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
 }
 
 impl<S: ImageSource> SharedSource<S> {
-    /// The image from its start: that of a validator, if there is one and the source has it still.
+    /// The image from its start; with a validator that version of it, if the source still has it.
     async fn share(
         &self,
         url: &str,
@@ -182,7 +182,7 @@ impl<S: ImageSource> SharedSource<S> {
             Some(_) => self.source.open_at(url, 0, validator).await?,
             None => self.source.open(url).await?,
         };
-        // Somebody else may have been faster meanwhile.
+        // Another reader may have been faster.
         if let Some(member) = self.join(&key, url) {
             return Ok(Box::new(member));
         }
@@ -195,7 +195,7 @@ impl<S: ImageSource> SharedSource<S> {
             info: stream.info().clone(),
             state: Mutex::new(state),
             taken: Mutex::default(),
-            went_on: Arc::default(),
+            progress: Arc::default(),
         });
         let mut reads = locked(&self.reads);
         reads.retain(|_, other| other.strong_count() > 0);
@@ -213,10 +213,10 @@ impl<S: ImageSource> SharedSource<S> {
     }
 }
 
-/// Reads for the group until the image ends or nobody is left.
+/// Reads for the group until the image ends or no member is left.
 struct Feeder {
     read: Weak<PendingRead>,
-    /// The pieces that were handed out.
+    /// How many pieces were sent to the members.
     sent: u64,
     read_delay: ReadDelay,
     expected: Arc<ExpectedReaders>,
@@ -225,7 +225,7 @@ struct Feeder {
 
 impl Feeder {
     async fn feed(mut self, stream: Box<dyn ImageStream>) {
-        // What is kept is counted in pieces, so that they have one size.
+        // The buffer is counted in pieces, so all pieces have one size.
         let mut pieces = ContentPieces::new(stream, PIECE);
         while let Some(next) = read_for(&self.read, &mut pieces).await {
             let Some(piece) = next.transpose() else {
@@ -243,27 +243,27 @@ impl Feeder {
         end(&self.read);
     }
 
-    /// Waits for those who are expected to join, as long as anybody is there.
+    /// Waits for announced readers to join, as long as there are members.
     async fn gather(&self) {
         let waited = async {
             while let Some(read) = self.read.upgrade() {
-                let (came, went_on) = (self.expected.change(), read.went_on.clone());
-                // Not held while it waits: the read ends with its last member.
+                let (arrived, progress) = (self.expected.change(), read.progress.clone());
+                // Not held during the wait, because the read ends with its last member.
                 drop(read);
                 if !self.expected.any(&self.url) {
                     return;
                 }
                 tokio::select! {
-                    () = came => {}
-                    () = went_on.notified() => {}
+                    () = arrived => {}
+                    () = progress.notified() => {}
                 }
             }
         };
         let _ = tokio::time::timeout(GATHER, waited).await;
     }
 
-    /// Gives a piece to all once the fastest is near, and the slowest as far as there is time for it; whether
-    /// anybody is left.
+    /// Sends a piece when the fastest member needs it soon. Waits for the slowest member while the read delay
+    /// permits. Returns whether any member is left.
     async fn hand_out(&mut self, piece: SharedPiece) -> bool {
         loop {
             let Some(read) = self.read.upgrade() else {
@@ -276,32 +276,32 @@ impl Feeder {
             if is_near && (!would_lose || left.is_zero()) {
                 return read.publish(piece);
             }
-            // Not held while it waits: the read ends with its last member.
-            let went_on = read.went_on.clone();
+            // Not held during the wait, because the read ends with its last member.
+            let progress = read.progress.clone();
             drop(read);
             if is_near {
                 let since = Instant::now();
-                let _ = tokio::time::timeout(left, went_on.notified()).await;
+                let _ = tokio::time::timeout(left, progress.notified()).await;
                 self.read_delay.waited(since);
             } else {
-                went_on.notified().await;
+                progress.notified().await;
             }
         }
     }
 }
 
-/// What the source gives next; none once nobody is left to read it. A source may hold something for its
-/// readers while these wait.
+/// The next piece of the source; `None` when no member is left. Checks this while the source waits, because
+/// the source may hold resources for its readers.
 async fn read_for(
     read: &Weak<PendingRead>,
     pieces: &mut ContentPieces,
 ) -> Option<Result<Option<Bytes>, SourceError>> {
-    let went_on = read.upgrade()?.went_on.clone();
+    let progress = read.upgrade()?.progress.clone();
     let mut next = pin!(pieces.next());
     loop {
         tokio::select! {
             piece = &mut next => return Some(piece),
-            () = went_on.notified() => {
+            () = progress.notified() => {
                 if read.strong_count() == 0 {
                     return None;
                 }
@@ -310,7 +310,7 @@ async fn read_for(
     }
 }
 
-/// Nobody joins any more, and whoever took everything is at the end.
+/// Ends the read: no reader can join, and a member that has all pieces reaches the end.
 fn end(read: &Weak<PendingRead>) {
     if let Some(read) = read.upgrade() {
         let mut state = locked(&read.state);
@@ -318,7 +318,7 @@ fn end(read: &Weak<PendingRead>) {
     }
 }
 
-/// One that reads an image together with others.
+/// A reader of a shared read.
 struct SharedReader<S> {
     source: Arc<S>,
     url: String,
@@ -339,8 +339,8 @@ enum PieceSource {
 
 impl Drop for PendingRead {
     fn drop(&mut self) {
-        // Whoever feeds it waits for nobody now.
-        self.went_on.notify_one();
+        // The feeder must not wait for members any more.
+        self.progress.notify_one();
     }
 }
 
@@ -364,7 +364,7 @@ impl<S: ImageSource> ImageStream for SharedReader<S> {
                     None => pieces.recv().await,
                 };
                 taken.fetch_add(1, Ordering::AcqRel);
-                read.went_on.notify_one();
+                read.progress.notify_one();
                 piece
             }
         };
@@ -381,7 +381,7 @@ impl<S: ImageSource> ImageStream for SharedReader<S> {
 }
 
 impl<S: ImageSource> SharedReader<S> {
-    /// Continues by itself where it is.
+    /// Leaves the group and continues at the same position with a read of its own.
     async fn leave(&mut self) -> Result<Option<Bytes>, SourceError> {
         let validator = self.info.validator.as_deref();
         let opening = self.source.open_at(&self.url, self.position, validator);
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(relay.pause(url), None);
     }
 
-    /// Counts how often it is opened.
+    /// Counts how often the source is opened.
     struct CountedSource(AtomicUsize);
 
     struct Numbers(SourceInfo, u8);
@@ -503,7 +503,7 @@ mod tests {
             }
         };
         let began = Instant::now();
-        // The third one never comes.
+        // The third reader never opens the image.
         let (first, second) = tokio::join!(late(0), late(700));
         assert!(first.len() == 200 && first == second);
         assert_eq!(source.source.0.load(Ordering::Relaxed), 1);

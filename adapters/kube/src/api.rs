@@ -1,4 +1,4 @@
-//! What is asked of the API server beside watching: finalizers, status, and objects of pools' members.
+//! Calls to the API server other than watches: finalizers, status, and the objects of pool members.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,22 +13,22 @@ use crate::{
     resource::{Resource, ResourceKey},
 };
 
-/// No call takes longer.
+/// Deadline of each call.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why a call failed.
+/// Error: a call to the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// The object is not there any more.
+    /// The object does not exist any more.
     #[error("it is gone")]
     Gone,
-    /// Somebody else changed it meanwhile.
+    /// The object was changed since it was read.
     #[error("it was changed meanwhile")]
     Conflict,
-    /// The API server is well, and says no.
+    /// The API server works, and refuses the request.
     #[error("{0}")]
     Refused(String),
-    /// Anything else; asking again may help.
+    /// Any other failure; a retry may help.
     #[error("{0}")]
     Other(String),
 }
@@ -66,8 +66,8 @@ fn api(client: &Client, key: &ResourceKey) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), &key.namespace, &key.kind.api_resource())
 }
 
-/// Sets or removes our finalizer. It fails where the resource was changed meanwhile, so that the
-/// finalizers of others are never overwritten, and where its UID is another by now.
+/// Sets or removes our finalizer. It fails if the resource was changed since it was read, so that the
+/// finalizers of other controllers are never overwritten, and if its UID is a different one.
 pub(crate) async fn set_finalizer(
     client: &Client,
     resource: &Resource,
@@ -86,7 +86,7 @@ pub(crate) async fn set_finalizer(
     patch_resource(client, resource, patch).await
 }
 
-/// Whether the very object is there and not to be deleted, as the API server has it now.
+/// Asks the API server whether this object, by its UID, exists and is not being deleted.
 pub(crate) async fn is_there(client: &Client, resource: &Resource) -> Result<bool, CallError> {
     let api = api(client, &resource.key);
     let metadata = within(api.get_metadata(&resource.key.name)).await?.metadata;
@@ -94,7 +94,7 @@ pub(crate) async fn is_there(client: &Client, resource: &Resource) -> Result<boo
     Ok(is_it && metadata.deletion_timestamp.is_none())
 }
 
-/// Writes a status; what it does not say any more is removed where it was ours.
+/// Writes a status. Fields of ours that it does not contain any more are removed.
 pub(crate) async fn set_status(
     client: &Client,
     resource: &Resource,
@@ -114,12 +114,12 @@ pub(crate) async fn set_status(
     Ok(Resource::of(resource.key.kind, patched))
 }
 
-/// What the object of a pool's member says.
+/// The desired content of a pool member's object.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberObject {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    /// None where it stays as it is.
+    /// None if the spec is not changed.
     pub(crate) spec: Option<Value>,
 }
 
@@ -130,7 +130,7 @@ fn params() -> PatchParams {
     }
 }
 
-/// Creates a member's object, with our finalizer: nothing of it is ever without.
+/// Creates a member's object together with our finalizer, so it never exists without it.
 pub(crate) async fn create_member(
     client: &Client,
     key: &ResourceKey,
@@ -157,7 +157,7 @@ pub(crate) async fn create_member(
     Ok(Resource::of(key.kind, created))
 }
 
-/// Puts a member's object right. It fails where the object was changed meanwhile.
+/// Corrects a member's object. It fails if the object was changed since it was read.
 pub(crate) async fn correct_member(
     client: &Client,
     resource: &Resource,
@@ -180,7 +180,7 @@ pub(crate) async fn correct_member(
     patch_resource(client, resource, patch).await
 }
 
-/// Writes how many members a pool is to have, where its resource does not say so.
+/// Writes the number of replicas of a pool into its resource, if the resource does not have one.
 pub(crate) async fn set_replicas(
     client: &Client,
     resource: &Resource,
@@ -204,7 +204,7 @@ async fn patch_resource(
     Ok(Resource::of(key.kind, patched))
 }
 
-/// Deletes a member's object: that very one. Its finalizer keeps it until its member is gone.
+/// Deletes a member's object, by its UID. Its finalizer retains it until the member is deleted.
 pub(crate) async fn delete_member(client: &Client, resource: &Resource) -> Result<(), CallError> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
@@ -219,7 +219,7 @@ pub(crate) async fn delete_member(client: &Client, resource: &Resource) -> Resul
         .map(drop)
 }
 
-/// The merge patch that makes one value of another; what is only in the first is taken away.
+/// The merge patch that turns `before` into `after`; fields that only `before` has are removed.
 fn difference(before: &Value, after: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (before, after) else {
         return after.clone();

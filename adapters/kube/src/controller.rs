@@ -1,9 +1,10 @@
-//! Gives the fleet what the world asks for, and lets go of what is gone.
+//! Controller: passes what the cluster's resources ask for to the fleet, and finalizes deleted
+//! resources.
 //!
-//! One pass at a time: a snapshot is translated, compared with what was given before, and only
-//! the difference continues. A pass that is cut short at any point is repeated by the next one with
-//! the same result: finalizers are set before the fleet hears of a resource, applying the same
-//! twice changes nothing, and a deletion is asked for again until the fleet says that it is done.
+//! Passes run one at a time: a snapshot is translated and compared with what was applied before, and
+//! only the difference is applied. A pass that is interrupted at any point is repeated by the next one
+//! with the same result: finalizers are set before a resource is passed to the fleet, applying the same
+//! twice changes nothing, and a deletion is requested until the fleet reports that it is done.
 
 mod admission;
 mod adopt;
@@ -58,18 +59,18 @@ use crate::{
     translate::{Translation, TranslationRules, translate},
 };
 
-/// Changes come in bursts (`kubectl apply -f DIR`): a pass waits that long for more.
+/// Changes come in bursts (`kubectl apply -f DIR`): a pass waits this long for more of them.
 const SETTLE: Duration = Duration::from_millis(40);
-/// What the fleet or the API server refused is tried again after that.
-const AGAIN: Duration = Duration::from_secs(15);
-/// What other journals are asked for is looked at again after that.
-const CHOSEN: Duration = Duration::from_secs(1);
-/// Calls to the API server at one time.
-const AT_ONCE: usize = 8;
+/// When to retry what the fleet or the API server refused.
+const RETRY_DELAY: Duration = Duration::from_secs(15);
+/// How often to look for the answers of other journals to requests.
+const DECISION_POLL: Duration = Duration::from_secs(1);
+/// Concurrent calls to the API server.
+const MAX_CALLS: usize = 8;
 
 type KnownHosts = Box<dyn Fn(&str) -> Option<HostSettings> + Send + Sync>;
 
-/// Everything a pass works with.
+/// The state of the controller, which all passes share.
 pub(crate) struct Controller {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
@@ -78,35 +79,36 @@ pub(crate) struct Controller {
     pub(crate) host: Option<HostSettings>,
     permits: Arc<dyn Permits>,
     health: Arc<Health>,
-    /// What the fleet knows of a host.
+    /// Returns the settings that the fleet knows of a host.
     known: KnownHosts,
-    /// What was given to the fleet, by UID.
+    /// Hash of what was applied to the fleet, by UID of the resource.
     applied: BTreeMap<Uuid, Hash>,
-    /// Deletions that were asked for: whether only to let go.
+    /// Deletions that the fleet was asked for, by UID of the resource; true if the object is only
+    /// orphaned.
     removals: BTreeMap<Uuid, bool>,
-    /// VSIs that a quota refused, and in which pass that was.
+    /// VSIs that a quota refused, with the number of the pass that was refused.
     over_quota: BTreeMap<Uuid, u64>,
     passes: u64,
-    /// Why the fleet did not take what was given.
+    /// Why the fleet refused a resource.
     refused: BTreeMap<Uuid, Failure>,
-    /// Resources that had our finalizer and were not to be deleted.
-    kept: BTreeMap<Uuid, ResourceKey>,
-    /// What was written of members' objects, by their UIDs, and the generation that it became.
+    /// VSI resources that had our finalizer and were not being deleted, as of the last pass.
+    with_finalizer: BTreeMap<Uuid, ResourceKey>,
+    /// What was written to members' objects, by their UIDs, and the resulting generation.
     shown: BTreeMap<Uuid, (Hash, i64)>,
-    /// What is done for what an empty journal does not know.
+    /// What to do for resources that an empty journal does not know.
     lost: LostJournal,
-    /// The other journals, where the cluster is shared with them.
+    /// The other journals, if the cluster is shared with them.
     share: Option<Arc<dyn JournalShare>>,
-    /// What is decided over all of them.
+    /// Decisions of journal 0 that this journal asked for.
     decisions: Decisions,
-    /// What quotas leave to journal 0 in this pass.
+    /// Which resources need admission by journal 0 in this pass.
     admission: AdmissionPass,
-    /// What other journals said of networks, as it was told of last.
+    /// The newest reports of other journals about networks.
     network_summaries: NetworkSummaries,
-    /// Whether the fleet was given every secret that was listed.
+    /// Whether every listed secret was passed to the fleet.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
-    /// Something is to be tried again.
+    /// Something must be retried.
     unfinished: bool,
 }
 
@@ -135,7 +137,7 @@ impl Controller {
             over_quota: BTreeMap::new(),
             passes: 0,
             refused: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            with_finalizer: BTreeMap::new(),
             shown: BTreeMap::new(),
             lost,
             share: None,
@@ -148,36 +150,36 @@ impl Controller {
         }
     }
 
-    /// With that to be named by resources.
+    /// Sets which files of this machine resources may name.
     pub(crate) fn with_permits(self, permits: Arc<dyn Permits>) -> Self {
         Self { permits, ..self }
     }
 
-    /// With the cluster shared with these.
+    /// Sets the other journals that the cluster is shared with.
     pub(crate) fn with_share(self, share: Option<Arc<dyn JournalShare>>) -> Self {
         Self { share, ..self }
     }
 
-    /// With that told of its progress.
+    /// Sets where progress is reported.
     pub(crate) fn with_health(self, health: Arc<Health>) -> Self {
         Self { health, ..self }
     }
 
-    /// That it gets on.
+    /// Reports progress to the health check.
     fn heartbeat(&self) {
         self.health.heartbeat("controller");
     }
 
-    /// Passes as long as it is polled. Cancel safe: see the module's text.
+    /// Runs passes as long as it is polled. Cancel safe: see the module documentation.
     pub(crate) async fn run(mut self) {
         let mut changes = self.cache.changes();
         // Everything may have been listed already.
         changes.mark_changed();
         loop {
             let again = if self.decisions.is_waiting() {
-                CHOSEN
+                DECISION_POLL
             } else if self.unfinished {
-                AGAIN
+                RETRY_DELAY
             } else {
                 Duration::MAX
             };
@@ -292,7 +294,7 @@ impl Controller {
             }
         }
         let share = self.share.clone();
-        // Before what they limit.
+        // Quotas come before the objects that they limit.
         self.apply_quotas(&snapshot, &translation).await;
         self.apply_hosts(&candidates, &translation).await;
         self.permit(desired_pools);
@@ -323,7 +325,7 @@ impl Controller {
         }
         self.settle(decided, &translation);
         self.forget(&all);
-        // The operator of their host's journal tells of them from now on.
+        // From here on the operator of their host's journal reports their status.
         let resources = all
             .resources
             .iter()
@@ -340,7 +342,7 @@ impl Controller {
         self.set_finalizers(finalizers).await;
     }
 
-    /// The pools of the journal; none where they cannot be read, which is tried again.
+    /// The pools of the journal; none if they cannot be read, which is retried.
     async fn shown_pools(&mut self) -> Vec<ShownPool> {
         match self.fleet.pools().shown().await {
             Ok(pools) => pools,
@@ -352,7 +354,7 @@ impl Controller {
         }
     }
 
-    /// Gives the fleet what is asked of pools, and has the cluster show their members.
+    /// Applies pools and groups to the fleet, and creates the objects of their members in the cluster.
     async fn work_on_pools(
         &mut self,
         all: &Snapshot,
@@ -363,7 +365,7 @@ impl Controller {
         self.apply_pools(all, claims, pools, translation).await;
         self.apply_groups(all, claims, pools, translation).await;
         self.approve_templates(all).await;
-        // What was given just now is part of it.
+        // The list includes what was applied just now.
         let shown_pools = self.shown_pools().await;
         let owners = self.owners(all, &shown_pools).await;
         let mut of_members = BTreeMap::new();
@@ -379,7 +381,8 @@ impl Controller {
         self.show_members(&shown_pools, &owners, all, claims).await;
     }
 
-    /// What the world asks for, once hosts are free that only somebody has who is gone.
+    /// Translates the snapshot, after releasing hosts that belong to namespaces that do not exist any
+    /// more.
     async fn translate(&mut self, snapshot: &Snapshot) -> Translation {
         let translation = translate(snapshot, &self.rules());
         let mut freed = false;
@@ -407,11 +410,11 @@ impl Controller {
         }
     }
 
-    /// A resource that went away although it had our finalizer: somebody took that. Nothing is
-    /// deleted for it; it is said.
+    /// Warns of a VSI resource that disappeared although it had our finalizer: another process removed
+    /// the finalizer. Nothing is deleted because of it.
     fn notice_vanished(&mut self, snapshot: &Snapshot) {
         let there: BTreeSet<_> = snapshot.resources.iter().map(|one| one.uid).collect();
-        for (uid, key) in &self.kept {
+        for (uid, key) in &self.with_finalizer {
             let alive = vsi_entity(*uid)
                 .is_ok_and(|entity| self.fleet.knowledge(&entity) == EntityPresence::Alive);
             if !there.contains(uid) && alive {
@@ -422,14 +425,14 @@ impl Controller {
                 );
             }
         }
-        let kept = snapshot
+        let vsis = snapshot
             .resources
             .iter()
             .filter(|one| one.key.kind.is_vsi() && one.has_finalizer() && !one.is_deleting());
-        self.kept = kept.map(|one| (one.uid, one.key.clone())).collect();
+        self.with_finalizer = vsis.map(|one| (one.uid, one.key.clone())).collect();
     }
 
-    /// What is to be done for a VSI that is to be there.
+    /// Decides what to do for a VSI resource that is not being deleted.
     fn reference_state(
         &self,
         resource: &Resource,
@@ -480,14 +483,14 @@ impl Controller {
             let done = api::set_finalizer(client, &resource, present).await;
             (resource, present, done)
         });
-        let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
+        let mut calls = stream::iter(calls).buffer_unordered(MAX_CALLS);
         while let Some((resource, has_finalizer, done)) = calls.next().await {
             self.health.heartbeat("controller");
             match done {
                 Ok(Some(patched)) if has_finalizer => self.cache.update(patched),
-                // Gone, or going: the watch tells.
+                // Deleted, or being deleted: the watch reports it.
                 Ok(_) | Err(CallError::Gone) => {}
-                // Perhaps by its status alone, of which the watch tells without a word to this.
+                // Perhaps only its status was changed; the watch does not wake this controller for that.
                 Err(CallError::Conflict) => self.cache.poke(),
                 Err(error) => {
                     self.unfinished = true;
@@ -497,7 +500,7 @@ impl Controller {
         }
     }
 
-    /// Forgets what was given for resources that are not there any more.
+    /// Forgets the state of resources that do not exist any more.
     fn forget(&mut self, snapshot: &Snapshot) {
         let there: BTreeSet<_> = snapshot.resources.iter().map(|one| one.uid).collect();
         self.applied.retain(|uid, _| there.contains(uid));
@@ -515,12 +518,12 @@ async fn sleep_until(until: Option<Instant>) {
     }
 }
 
-/// What is to be done for a VSI.
+/// What to do for a VSI resource.
 enum ReferenceState {
     Nothing,
     Finalizer,
     Desired(ApplyRequest),
-    /// What stands is taken over first.
+    /// The existing domain is adopted first.
     Adopted(ApplyRequest),
 }
 

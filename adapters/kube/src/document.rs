@@ -1,4 +1,4 @@
-//! From resources to documents: the same ones that files hold.
+//! Converts custom resources to documents, the same ones that files contain.
 
 mod substitute;
 
@@ -14,7 +14,7 @@ use crate::{
     resource::{Resource, Settings},
 };
 
-/// Fields whose values are never repeated, and what is said instead.
+/// Fields whose values are secret, and the error message that replaces them.
 const SECRETS: [(&str, &str); 3] = [
     ("contract", "the contract is not text, or empty"),
     ("userData", "the user-data is not text, or empty"),
@@ -24,13 +24,13 @@ const SECRETS: [(&str, &str); 3] = [
 /// The selectors of a spec.
 const SELECTORS: [&str; 3] = ["targetSelector", "diskSelector", "networkSelector"];
 
-/// A document, and what is odd about its resource although it is let in.
+/// A document, and warnings about what its resource contains although it should not.
 pub(crate) type Read<T> = (Document<T>, Vec<String>);
 
-/// The document that a resource holds.
+/// Reads the document of a resource.
 ///
 /// # Errors
-/// With what is wrong with the resource.
+/// What is wrong with the resource.
 pub(crate) fn read<T: DeserializeOwned>(
     resource: &Resource,
     at: DocumentRef,
@@ -66,10 +66,10 @@ pub(crate) fn read<T: DeserializeOwned>(
     }
 }
 
-/// The document of a machine, of either kind.
+/// Reads the document of a VSI, of either kind.
 ///
 /// # Errors
-/// With what is wrong with the resource.
+/// What is wrong with the resource.
 pub(crate) fn vsi(resource: &Resource, place: DocumentRef) -> Result<Read<VsiSpec>, Box<Problem>> {
     if resource.key.kind != ResourceKind::VirtualServer {
         return read(resource, place);
@@ -93,7 +93,7 @@ pub(crate) fn vsi(resource: &Resource, place: DocumentRef) -> Result<Read<VsiSpe
     ))
 }
 
-/// What stands for a VSI whose spec cannot be read: it may still use the disks it names.
+/// A replacement for a VSI whose spec cannot be read: the VSI may still use the disks that it selects.
 pub(crate) fn stand_in(resource: &Resource, at: DocumentRef) -> Option<Document<VsiSpec>> {
     let disks = without_nulls(resource.spec.get("diskSelector")?.clone());
     let mut spec = json!({
@@ -138,7 +138,7 @@ fn meta(resource: &Resource) -> ObjectMeta {
     }
 }
 
-/// A null says nothing, as in Kubernetes.
+/// Removes nulls: as in Kubernetes, a null means that the field is absent.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -154,7 +154,7 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// Takes out what the operator before this one let in and ignored, and says so.
+/// Removes fields that the previous operator accepted and ignored. Returns warnings about them.
 fn strip(spec: &mut Value) -> Vec<String> {
     let mut warnings = Vec::new();
     let Value::Object(fields) = spec else {
@@ -181,7 +181,7 @@ fn strip(spec: &mut Value) -> Vec<String> {
     warnings
 }
 
-/// What is said of a resource on which reading panicked. Its content is not repeated.
+/// The problem of a resource whose reading panicked. It does not repeat the content.
 pub(crate) fn panicked(resource: &Resource, at: DocumentRef) -> Problem {
     Problem {
         code: ProblemCode::WrongValue,
@@ -218,7 +218,7 @@ fn problem(
     for (key, words) in SECRETS {
         let secret = PathSegment::Key(key.to_owned());
         if path.0.contains(&secret) {
-            // Whatever stands there may be the secret.
+            // The value may be the secret.
             words.clone_into(&mut message);
         }
     }

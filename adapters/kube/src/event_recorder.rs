@@ -1,5 +1,5 @@
-//! Has what happened told as Events, in order, and each namespace by itself: one whose Events are
-//! refused, or whose VSIs change all the time, holds up no other.
+//! Queues Events for writing, in order and separately for each namespace: a namespace whose Events are
+//! refused, or whose VSIs change all the time, delays no other.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,19 +16,19 @@ use crate::{
     resource_cache::ResourceCache,
 };
 
-/// Happenings of one namespace that wait to be told; what comes on top is not told.
+/// How many Events of one namespace may wait to be written; further ones are dropped.
 const WAITING_EACH: usize = 256;
-/// A namespace where nothing happened for so long needs nobody who waits for it.
+/// The task of a namespace ends after this long without an Event.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// An Event that waits, and its resource as it was then.
+/// A waiting Event, and its resource as it was when the Event occurred.
 type WaitingNotes = (Arc<Resource>, EventNote);
 
-/// Hands out what happened to the namespaces.
+/// Distributes Events to the queues of their namespaces.
 pub(crate) struct EventRecorder {
     pub(crate) client: Client,
     pub(crate) cache: Arc<ResourceCache>,
-    pub(crate) happenings: mpsc::Receiver<EventNote>,
+    pub(crate) event_notes: mpsc::Receiver<EventNote>,
     queues: BTreeMap<String, mpsc::Sender<WaitingNotes>>,
     tasks: JoinSet<()>,
 }
@@ -37,22 +37,22 @@ impl EventRecorder {
     pub(crate) fn new(
         client: Client,
         cache: Arc<ResourceCache>,
-        happenings: mpsc::Receiver<EventNote>,
+        event_notes: mpsc::Receiver<EventNote>,
     ) -> Self {
         Self {
             client,
             cache,
-            happenings,
+            event_notes,
             queues: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
 
-    /// Ends when nobody tells it anything any more, or when one of its tasks panics.
+    /// Ends when all senders are gone, or when one of its tasks panics.
     pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
-                note = self.happenings.recv() => match note {
+                note = self.event_notes.recv() => match note {
                     Some(note) => self.pass_on(note),
                     None => return,
                 },
@@ -88,7 +88,7 @@ impl EventRecorder {
 
     fn begin(&mut self, namespace: String, first: WaitingNotes) {
         let (queue, waiting) = mpsc::channel(WAITING_EACH);
-        // There is room for one.
+        // The queue is empty.
         let _ = queue.try_send(first);
         let writer = EventWriter {
             client: self.client.clone(),
@@ -102,9 +102,9 @@ impl EventRecorder {
 async fn write_notes(mut writer: EventWriter, mut waiting: mpsc::Receiver<WaitingNotes>) {
     loop {
         match timeout(IDLE, waiting.recv()).await {
-            Ok(Some((resource, note))) => writer.happened(&resource, &note).await,
+            Ok(Some((resource, note))) => writer.write_note(&resource, &note).await,
             Ok(None) => return,
-            // What was sent until now is still told; what comes is another's.
+            // What is already queued is still written; later Events get a new queue.
             Err(_) => waiting.close(),
         }
     }

@@ -1,7 +1,7 @@
-//! Tells transitions as Events of the resource.
+//! Reports state transitions as Kubernetes Events of the resource.
 //!
-//! An Event's name follows from the event of the journal it tells, so that telling it again after
-//! a crash makes no second one. Equal failures in a row are one Event with a count.
+//! The name of an Event is derived from its event of the journal, so reporting it again after a crash
+//! creates no second one. Equal failures in a row are one Event with a count.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -32,34 +32,34 @@ use crate::{
     resource::{Resource, ResourceKey},
 };
 
-/// Happenings that wait to be told.
+/// How many Events may wait to be written.
 pub(crate) const WAITING: usize = 4096;
-/// A message is cut there, as the API server would refuse more.
+/// The maximum length of a message, in characters; the API server refuses longer ones.
 const LONGEST: usize = 1000;
-/// Of equal failures one count a while is written.
+/// The count of equal failures is written at most once in this time.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
-/// How often one Event is tried; less often where it is refused, which seldom passes by itself.
+/// How often one Event is tried; less often if it is refused, because a refusal rarely disappears.
 const TRIES: u32 = 8;
 const REFUSALS: u32 = 3;
-/// Failures whose count is remembered.
+/// The number of failures whose count is remembered.
 const REMEMBERED: usize = 1024;
 
-/// Something that happened to a VSI.
+/// One Event of a VSI, a pool or a group, before it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EventNote {
     pub(crate) uid: Uuid,
-    /// Which one: the journal's offset, or what makes it the same again.
+    /// Identifies the Event: the journal's offset, or a hash of what makes two Events the same.
     mark: String,
     warning: bool,
     reason: String,
     message: String,
     at: Timestamp,
-    /// It happened before, and is counted.
+    /// The same failure occurred before; only its count is updated.
     again: bool,
 }
 
 impl EventNote {
-    /// What became of a pool or a group; `mark` makes it another one.
+    /// The Event of a pool or a group. A different `mark` makes it a different Event.
     pub(crate) fn became(
         uid: Uuid,
         mark: &str,
@@ -79,7 +79,7 @@ impl EventNote {
         }
     }
 
-    /// An attempt failed like the one before it.
+    /// The Event of an attempt that failed like the previous one.
     pub(crate) fn repeated(uid: Uuid, step: &str, failure: &Failure) -> Self {
         Self {
             uid,
@@ -93,8 +93,8 @@ impl EventNote {
     }
 }
 
-/// What an event of the journal is to people; none for most.
-pub(crate) fn happening(uid: Uuid, record: &Record) -> Option<EventNote> {
+/// The Event for an event of the journal; none for most kinds.
+pub(crate) fn event_note(uid: Uuid, record: &Record) -> Option<EventNote> {
     let millis = i64::try_from(record.event.at.0).ok()?;
     let at = Timestamp::from_millisecond(millis).ok()?;
     let make = |mark: String, warning: bool, reason: &str, message: String| EventNote {
@@ -152,7 +152,7 @@ fn failed(step: &str, failure: &Failure) -> String {
     }
 }
 
-/// A phase in words.
+/// The message of a phase.
 fn says(phase: Phase) -> &'static str {
     match phase {
         Phase::Pending => "it is recorded, and nothing was done yet",
@@ -171,7 +171,7 @@ fn says(phase: Phase) -> &'static str {
     }
 }
 
-/// How often what is told again happened.
+/// Counts repeated Events.
 #[derive(Default)]
 pub(crate) struct EventCounts {
     counts: BTreeMap<String, EventCount>,
@@ -184,7 +184,7 @@ struct EventCount {
 }
 
 impl EventCounts {
-    /// How often it happened by now; none where that was written just now.
+    /// Counts one occurrence and returns the total; none if the count was written recently.
     fn count(&mut self, name: &str, again: bool) -> Option<i32> {
         if !self.counts.contains_key(name) {
             self.order.push_back(name.to_owned());
@@ -215,15 +215,15 @@ pub(crate) struct EventWriter {
 }
 
 impl EventWriter {
-    /// Tells one; cancel safe, but that it may not be told then.
-    pub(crate) async fn happened(&mut self, resource: &Resource, note: &EventNote) {
+    /// Writes one Event. Cancel safe; a cancelled Event may not be written.
+    pub(crate) async fn write_note(&mut self, resource: &Resource, note: &EventNote) {
         let name = name(&resource.key, note);
         if let Some(count) = self.counts.count(&name, note.again) {
             self.write_with_retries(resource, note, &name, count).await;
         }
     }
 
-    /// Tries for a while; an Event that cannot be written is given up.
+    /// Retries for a while, then drops the Event.
     async fn write_with_retries(
         &self,
         resource: &Resource,
@@ -236,7 +236,7 @@ impl EventWriter {
         for _ in 0..TRIES {
             match self.write(resource, note, name, count).await {
                 Ok(()) | Err(CallError::Gone) => return,
-                // A namespace that goes takes no Events.
+                // A namespace that is being deleted accepts no Events.
                 Err(_) if resource.is_deleting() => return,
                 Err(CallError::Refused(_)) if refusals >= REFUSALS => break,
                 Err(CallError::Refused(_)) => refusals = refusals.saturating_add(1),
@@ -272,7 +272,7 @@ impl EventWriter {
     }
 }
 
-/// As Kubernetes itself names Events: the object, a dot, and what makes it another one.
+/// As Kubernetes names its Events: the object, a dot, and what distinguishes the Event.
 fn name(key: &ResourceKey, note: &EventNote) -> String {
     let short: String = key.name.chars().take(180).collect();
     let uid: String = note.uid.simple().to_string().chars().take(8).collect();

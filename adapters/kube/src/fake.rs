@@ -1,5 +1,5 @@
-//! An API server in this process, which fails on demand. For faults alone: what a real one does
-//! is tested on a real one.
+//! A fake API server in this process, which fails on demand. It is only for fault tests: normal
+//! behaviour is tested against a real API server.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,18 +18,18 @@ use tokio::sync::watch;
 type ResourcePath = (String, String, String);
 type FakeAnswer = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// So many changes are kept for watches; who is further behind has to list anew.
+/// How many changes are retained for watches; a watch that is further behind must list again.
 const CHANGES_MAX: usize = 65_536;
 
-/// What is answered instead.
+/// A failure that is returned instead of the answer.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeFault {
-    /// Words of the request line: method, path and query.
+    /// All of these must be in the request line: method, path and query.
     pub(crate) of: &'static [&'static str],
     pub(crate) code: u16,
-    /// How often; then it is over.
+    /// How many requests fail.
     pub(crate) times: usize,
-    /// The request is carried out, and only its answer lost.
+    /// The request is carried out, and only its answer is lost.
     pub(crate) done: bool,
 }
 
@@ -37,13 +37,13 @@ pub(crate) struct FakeFault {
 struct FakeState {
     objects: BTreeMap<ResourcePath, Value>,
     version: u64,
-    /// The newest changes: version, place and watch event of each.
+    /// The newest changes: version, path and watch event of each.
     log: VecDeque<(u64, ResourcePath, Value)>,
     faults: Vec<FakeFault>,
     requests: Vec<String>,
-    /// Lists that come back empty although there are objects.
+    /// Resources whose lists are empty although there are objects.
     empty: BTreeSet<&'static str>,
-    /// Versions below are too old for a watch.
+    /// Older versions are too old for a watch.
     oldest: u64,
 }
 
@@ -51,7 +51,7 @@ struct FakeState {
 #[derive(Clone)]
 pub(crate) struct FakeServer {
     state: Arc<Mutex<FakeState>>,
-    /// Counts changes, and watches that are cut.
+    /// Counts changes, and cuts of watches.
     changed: Arc<watch::Sender<(u64, u64)>>,
 }
 
@@ -86,12 +86,12 @@ impl FakeServer {
         state.empty.clear();
     }
 
-    /// Lists of it come back empty.
+    /// Makes lists of this resource empty.
     pub(crate) fn list_nothing_of(&self, resource: &'static str) {
         self.lock().empty.insert(resource);
     }
 
-    /// Cuts every watch; they have to list anew.
+    /// Cuts every watch, so that they must list again.
     pub(crate) fn cut(&self) {
         {
             let mut state = self.lock();
@@ -128,7 +128,7 @@ impl FakeServer {
         self.store(&mut state, place, object);
     }
 
-    /// Takes an object in as it was there before. Benchmarks alone need it.
+    /// Adds an object as if it had existed before. Only benchmarks need it.
     #[allow(dead_code)]
     pub(crate) fn load(&self, resource: &str, object: Value) {
         let meta = &object["metadata"];
@@ -140,7 +140,7 @@ impl FakeServer {
         state.objects.insert(place, object);
     }
 
-    /// Deletes an object: marks it where it has finalizers.
+    /// Deletes an object; if it has finalizers, it is only marked.
     pub(crate) fn delete(&self, resource: &str, name: &str) {
         let place = place(resource, name);
         let mut state = self.lock();
@@ -149,7 +149,7 @@ impl FakeServer {
         self.store(&mut state, place, object);
     }
 
-    /// Takes an object away, finalizers or not.
+    /// Removes an object, with or without finalizers.
     pub(crate) fn lose(&self, resource: &str, name: &str) {
         let place = place(resource, name);
         let mut state = self.lock();
@@ -375,7 +375,7 @@ impl FakeServer {
         Response::new(body.boxed_unsync())
     }
 
-    /// What changed since; none if that is not known any more.
+    /// The changes since a version; none if they are not retained any more.
     fn since(&self, seen: u64, place: &(String, String)) -> Option<(String, u64)> {
         let state = self.lock();
         if seen < state.oldest {

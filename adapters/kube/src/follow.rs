@@ -1,4 +1,5 @@
-//! Follows the fleet: what changed there makes a status dirty, a pass due, or an Event.
+//! Follows changes in the fleet: each one marks a status as dirty, wakes the controller, or becomes an
+//! Event.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,24 +13,24 @@ use vsiflow_engine::{
 use vsiflow_workflows::{fleet::Fleet, phase::Phase, record::kind};
 
 use crate::{
-    events::{EventNote, happening},
+    events::{EventNote, event_note},
     kind::ResourceKind,
     resource_cache::ResourceCache,
     status_queue::StatusQueue,
 };
 
-/// How far something is, is looked at that often while something is under way.
+/// How often the progress of running work is read.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// Events read at a time where notices were missed.
+/// Events that are read at a time if notices were missed.
 const PAGE: usize = 500;
 
-/// What follows the fleet.
+/// Follows the notices of the fleet.
 pub(crate) struct Follower {
     pub(crate) fleet: Fleet,
     pub(crate) cache: Arc<ResourceCache>,
     pub(crate) status_queue: Arc<StatusQueue>,
-    pub(crate) happenings: mpsc::Sender<EventNote>,
-    /// The first offset that was not seen yet; none before the first notice.
+    pub(crate) event_notes: mpsc::Sender<EventNote>,
+    /// The first offset that was not processed yet; none before the first notice.
     pub(crate) next: Option<Offset>,
 }
 
@@ -46,7 +47,7 @@ impl Follower {
                 notice = notices.recv() => notice,
                 _ = tick.tick() => {
                     self.dirty_working();
-                    // Nothing is recorded when a host answers again.
+                    // No event is recorded when a host answers again.
                     self.status_queue.dirty_pools();
                     continue;
                 }
@@ -56,7 +57,7 @@ impl Follower {
                 }
                 Ok(()) = reports.changed() => {
                     self.status_queue.dirty_pools();
-                    // Nothing is recorded here when another journal makes a member.
+                    // No event is recorded here when another journal makes a member.
                     self.cache.poke();
                     continue;
                 }
@@ -89,7 +90,7 @@ impl Follower {
         }
     }
 
-    /// What was missed is read from the journal.
+    /// Reads missed notices from the journal.
     async fn catch_up(&mut self) {
         self.status_queue.dirty_vsis();
         self.status_queue.dirty_kind(ResourceKind::Quota);
@@ -124,20 +125,20 @@ impl Follower {
         if is_gone(&record.event.kind) || is_of_pools(&entity, &record.event) {
             self.cache.poke();
         }
-        if let Some(note) = uid_of(&entity).and_then(|uid| happening(uid, record)) {
+        if let Some(note) = uid_of(&entity).and_then(|uid| event_note(uid, record)) {
             self.send_note(note);
         }
     }
 
     fn dirty(&self, entity: &EntityId) {
         match entity.kind().as_str() {
-            // Of a schedule it is the UID of its VSI.
+            // A schedule has the UID of its VSI.
             kind::VSI | kind::DISK | kind::SNAPSHOT | kind::SCHEDULE => {
                 if let Ok(uid) = entity.id().parse() {
                     self.status_queue.dirty_uid(&uid);
                 }
             }
-            // VSIs wait for it.
+            // VSIs may be waiting for the image.
             kind::IMAGE => self.dirty_working(),
             kind::NETWORK => {
                 self.status_queue.dirty_kind(ResourceKind::Network);
@@ -147,7 +148,7 @@ impl Follower {
         }
     }
 
-    /// Has what is worked on looked at again: of all others nothing can be new.
+    /// Marks everything with running work as dirty; nothing else has progress to report.
     fn dirty_working(&self) {
         let working = self.fleet.working();
         for uid in working.iter().filter_map(uid_of) {
@@ -156,13 +157,13 @@ impl Follower {
     }
 
     fn send_note(&self, note: EventNote) {
-        if self.happenings.try_send(note).is_err() {
+        if self.event_notes.try_send(note).is_err() {
             tracing::warn!("Events are not sent: the API server takes too long");
         }
     }
 }
 
-/// The UID of a VSI.
+/// The UID of a VSI; none for other entities.
 pub(crate) fn uid_of(entity: &EntityId) -> Option<Uuid> {
     match entity.kind().as_str() {
         kind::VSI => entity.id().parse().ok(),
@@ -170,14 +171,14 @@ pub(crate) fn uid_of(entity: &EntityId) -> Option<Uuid> {
     }
 }
 
-/// Whether a pool may have got another member, or goes.
+/// Whether a pool may have a new member, or is being deleted.
 fn is_of_pools(entity: &EntityId, event: &Event) -> bool {
     let is_pool = [kind::POOL, kind::GROUP].contains(&entity.kind().as_str());
     let by_pool = entity.kind().as_str() == kind::VSI && event.actor == Actor::Engine;
     matches!(event.kind, EventKind::Desired { .. }) && (is_pool || by_pool)
 }
 
-/// Whether a namespace may take more or less than before.
+/// Whether the usage of a namespace may have changed.
 fn changes_usage(entity: &EntityId, event: &EventKind) -> bool {
     let counted = [kind::VSI, kind::DISK, kind::POOL, kind::GROUP, kind::QUOTA];
     let changes = match event {

@@ -1,4 +1,4 @@
-//! Whether the API server answers, and whether what is done gets on.
+//! Health: whether the API server answers, and whether the parts of the operator make progress.
 
 use std::{
     collections::BTreeMap,
@@ -8,17 +8,17 @@ use std::{
 
 use tokio::time::Instant;
 
-/// So long without an answer, with errors, counts as not connected.
+/// After this long with errors and without an answer, the API server counts as not connected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is at work and did not get on for so long is stuck: no call takes as long.
+/// A working part without progress for this long is stuck; no single call takes as long.
 const STUCK: Duration = Duration::from_secs(300);
 
-/// When the API server last answered, and when it last did not; and what is at work.
+/// When the API server last answered and last failed, and which parts are working.
 #[derive(Debug, Default)]
 pub struct Health {
     times: Arc<Mutex<HealthTimes>>,
-    /// Whose parts are at work, where several tell of theirs.
+    /// The owner of the parts, if several share this state.
     of: String,
 }
 
@@ -27,12 +27,12 @@ struct HealthTimes {
     answered: Option<Instant>,
     failing_since: Option<Instant>,
     failed_last: Option<Instant>,
-    /// When each part that is at work got on last.
+    /// When each working part last made progress.
     at_work: BTreeMap<String, Instant>,
 }
 
 impl Health {
-    /// The same, for one of several whose parts are at work: they are forgotten with it.
+    /// The same state for one of several owners of parts. Its parts are removed when it is dropped.
     pub(crate) fn of(&self, whose: &str) -> Self {
         Self {
             times: self.times.clone(),
@@ -53,25 +53,25 @@ impl Health {
     pub(crate) fn failed(&self) {
         let mut times = self.lock();
         let last = times.failed_last.replace(Instant::now());
-        // A watch that goes on where it was says nothing until something changes.
+        // A watch that resumes where it was sends nothing until something changes.
         if last.is_none_or(|last| last.elapsed() >= PATIENCE) {
             times.failing_since = None;
         }
         times.failing_since.get_or_insert_with(Instant::now);
     }
 
-    /// A part begins, or gets on with, what it has to do.
+    /// Records that a part started or continues to work.
     pub(crate) fn heartbeat(&self, part: &'static str) {
         let name = format!("{}{part}", self.of);
         self.lock().at_work.insert(name, Instant::now());
     }
 
-    /// It has nothing to do.
+    /// Records that a part has nothing to do.
     pub(crate) fn idle(&self, part: &'static str) {
         self.lock().at_work.remove(&format!("{}{part}", self.of));
     }
 
-    /// A part that has something to do and does not get on.
+    /// A working part that makes no progress, if there is one.
     pub fn stuck(&self) -> Option<String> {
         let times = self.lock();
         let mut all = times.at_work.iter();
@@ -79,7 +79,8 @@ impl Health {
             .map(|(part, _)| part.clone())
     }
 
-    /// Whether the API server answered since it last failed for a while.
+    /// Whether the API server has answered before, and is not failing now. Errors that last for less than a
+    /// minute, or that stopped a minute ago, do not count.
     pub fn is_connected(&self) -> bool {
         let times = self.lock();
         let is_long = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() >= PATIENCE);

@@ -1,7 +1,8 @@
-//! The key that makes the ids of secrets, in a Secret of the operator's own.
+//! The key for the IDs of secrets, stored in the operator's own Secret.
 //!
-//! It is there from the start, empty, with the rights to read and to fill that one: whoever may make
-//! Secrets can have a service account's token made. Nothing else is ever read or written there.
+//! The installation creates the Secret empty and grants the rights to read and update only that one: a
+//! user who may create Secrets can obtain a service account's token. Nothing else is ever read or
+//! written in it.
 
 use k8s_openapi::{ByteString, api::core::v1::Secret as SecretObject};
 use kube::{Api, Client, api::PostParams};
@@ -12,27 +13,27 @@ use crate::{
     resource::ID_KEY_TYPE,
 };
 
-/// Where in it the key is.
+/// The field of the Secret that holds the key.
 const FIELD: &str = "key";
-/// Whoever fills it at the same time is let go first that often.
+/// How often to try again if another process changes the Secret at the same time.
 const TRIES: usize = 3;
 
-/// Why the key is not kept in the cluster.
+/// Error: the key cannot be stored in the cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum IdKeyError {
-    /// There is no such Secret, or not for this process.
+    /// The Secret does not exist or has the wrong type, or this process may not use it.
     #[error("{0}")]
     NotThere(String),
-    /// It cannot be told.
+    /// The API server gave no clear answer.
     #[error("{0}")]
     Unknown(String),
 }
 
-/// The key in the Secret `NAMESPACE/NAME`; where that is empty yet, `own`, which it holds from then
-/// on.
+/// Returns the key in the Secret `NAMESPACE/NAME`. If the Secret is empty, stores `own` there and
+/// returns it.
 ///
 /// # Errors
-/// See [`IdKeyError`]. Without an answer nobody knows which key counts.
+/// See [`IdKeyError`]. Without an answer it is unknown which key is valid.
 pub async fn agree(
     client: &Client,
     (namespace, name): (&str, &str),
@@ -53,7 +54,7 @@ pub async fn agree(
         found.data = Some(data);
         match within(api.replace(name, &PostParams::default(), &found)).await {
             Ok(_) => return Ok(own.clone()),
-            // Somebody filled it meanwhile, or it is not known whether this did.
+            // Another process filled it, or it is unknown whether this one did.
             Err(CallError::Conflict | CallError::Other(_)) => {}
             Err(error) => return Err(why(name, error)),
         }

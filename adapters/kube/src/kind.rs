@@ -8,7 +8,7 @@ use crate::crd::{
     VirtualServerPool, VirtualServerQuota, VirtualServerSnapshot, Vsi,
 };
 
-/// What there is of an object beside the resource itself, in the API of subresources.
+/// A subresource of an object in the API of subresources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subresource {
     History,
@@ -19,7 +19,7 @@ pub(crate) enum Subresource {
 }
 
 impl Subresource {
-    /// As it stands in a path.
+    /// Its name in a path.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::History => "history",
@@ -30,7 +30,7 @@ impl Subresource {
         }
     }
 
-    /// The verbs that rights are asked for: what is read, what is done, and what is typed to a guest.
+    /// The verbs whose rights are checked: reading, acting, and typing to a guest.
     pub(crate) fn verbs(self) -> &'static [&'static str] {
         match self {
             Self::History | Self::Logs => &["get"],
@@ -85,12 +85,12 @@ impl ResourceKind {
         }
     }
 
-    /// Whether it is a machine, of either kind.
+    /// Whether it is a VSI, of either kind.
     pub(crate) fn is_vsi(self) -> bool {
         matches!(self, Self::Vsi | Self::VirtualServer)
     }
 
-    /// Whether a server may be without it: definitions of an earlier vsiflow do not have it.
+    /// Whether an API server may lack this kind: the definitions of an earlier vsiflow do not have it.
     pub(crate) fn is_optional(self) -> bool {
         matches!(
             self,
@@ -103,22 +103,22 @@ impl ResourceKind {
         )
     }
 
-    /// Whether what it makes are objects of their own.
+    /// Whether the VSIs that it makes have objects of their own.
     pub(crate) fn has_members(self) -> bool {
         matches!(self, Self::Pool | Self::Group)
     }
 
-    /// The kind of that plural.
+    /// The kind with that plural.
     pub(crate) fn with_plural(plural: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.plural() == plural)
     }
 
-    /// As paths and rights name it.
+    /// The name of the kind in paths and access rules.
     pub(crate) fn plural(self) -> String {
         self.api_resource().plural
     }
 
-    /// What there is of such an object beside the resource itself.
+    /// The subresources of the kind.
     pub(crate) fn subresources(self) -> &'static [Subresource] {
         use Subresource::{Cancel, Console, History, Logs, Retry};
         match self {
@@ -134,7 +134,7 @@ impl ResourceKind {
         }
     }
 
-    /// Where the API server has it.
+    /// Its group, version and plural on the API server.
     pub(crate) fn api_resource(self) -> ApiResource {
         fn of<K: Resource<DynamicType = ()>>() -> ApiResource {
             ApiResource::erase::<K>(&())

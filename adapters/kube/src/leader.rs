@@ -1,16 +1,16 @@
-//! The Lease by which one of several processes is the one that acts.
+//! Leader election: the Lease that decides which one of several processes acts.
 //!
-//! A candidate takes the Lease when it is nobody's, or when its holder has not renewed it for as
-//! long as it lasts, *as seen by the candidate's own clock* since it first saw that renewal: the
-//! clocks of machines need not agree. Every write carries the version that was read, so that of
-//! two candidates one is refused.
+//! A candidate acquires the Lease if it has no holder, or if its holder has not renewed it for its
+//! duration, *as measured by the candidate's own clock* since it first saw that renewal: the clocks of
+//! machines need not agree. Every write carries the version that was read, so that one of two candidates
+//! is refused.
 //!
-//! The engine's own lease is renewed only after the API server accepted a renewal, and counted
-//! from before it was asked for. It is therefore past before any candidate takes the Lease over,
-//! whatever happens to the holder: it dies, is stopped, or cannot reach the API server. What it sent
-//! just before may still be on its way then: a candidate waits for the longest control call as well.
+//! The engine's own lease is renewed only after the API server accepted a renewal, and counts from
+//! before the request. It has therefore expired before any candidate acquires the Lease, whatever
+//! happens to the holder: it dies, is stopped, or cannot reach the API server. Requests that it sent
+//! just before may still be in flight: a candidate also waits for the longest control call.
 //!
-//! What this module never does: decide anything of the engine, or act when it is not sure.
+//! What this module never does: decide anything for the engine, or act when it is not sure.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ use vsiflow_engine::lease::{BootInstant, Lease as Right};
 
 use crate::api::{CallError, within};
 
-/// How often a candidate looks.
+/// How often a candidate checks the Lease.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A renewal is tried again that soon after a failure.
-const AGAIN: Duration = Duration::from_millis(500);
-/// It is renewed that many times while it lasts.
+/// When a failed renewal is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// How often the Lease is renewed during its duration.
 const RENEWALS: u32 = 3;
 
 /// A candidate for the Lease, or its holder.
@@ -41,7 +41,7 @@ pub struct Election {
     calls: Duration,
 }
 
-/// What a candidate saw of the Lease.
+/// The state of the Lease that a candidate saw.
 #[derive(Clone, Debug, PartialEq)]
 struct ObservedLease {
     holder: Option<String>,
@@ -49,20 +49,19 @@ struct ObservedLease {
     version: Option<String>,
 }
 
-/// Why a renewal was not accepted.
+/// Error: a renewal was not accepted.
 #[derive(Debug)]
 enum NotRenewed {
-    /// Somebody else holds it.
+    /// Another process holds the Lease.
     Lost,
-    /// Not known: the API server did not answer, or refused.
+    /// Unknown: the API server did not answer, or refused.
     Unknown(CallError),
 }
 
 impl Election {
-    /// A candidate for the Lease `NAMESPACE/NAME`. `identity` is its own: no other process has it.
-    /// A Lease lasts whole seconds, as that is how it is written: what is left over of `lasts` does
-    /// not count for the holder either. `calls` is the longest that a call may take that the holder
-    /// sent while it had the right to.
+    /// A candidate for the Lease `NAMESPACE/NAME`. `identity` is unique to this process. The Lease
+    /// stores its duration in whole seconds, so `lasts` is rounded down for the holder too. `calls` is
+    /// the longest time that a call may take which the holder sent while it held the Lease.
     pub fn new(
         client: Client,
         (namespace, name): (&str, &str),
@@ -79,8 +78,8 @@ impl Election {
         }
     }
 
-    /// Waits until the Lease is this process's, and tells the right that comes with it. Cancel
-    /// safe, but that it may have been taken just then: it is free again when it is past.
+    /// Waits until this process holds the Lease, and returns the right that comes with it. Cancel safe;
+    /// but the Lease may have been acquired just then, and is free again when it expires.
     pub async fn win(&self) -> std::sync::Arc<Right> {
         let mut seen: Option<(ObservedLease, Instant)> = None;
         let mut complained = false;
@@ -123,8 +122,8 @@ impl Election {
         }
     }
 
-    /// Whether nobody holds the Lease, or its holder did not renew it in time, and nothing that it
-    /// sent is still on its way.
+    /// Whether the Lease has no holder, or its holder did not renew it in time and none of its requests
+    /// is still in flight.
     fn is_free(&self, lease: &Lease, seen: &mut Option<(ObservedLease, Instant)>) -> bool {
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
@@ -151,7 +150,7 @@ impl Election {
         }
     }
 
-    /// The Lease as this process holds it.
+    /// The Lease with this process as the holder.
     fn lease(&self, before: Option<Lease>) -> Lease {
         let now = MicroTime(Timestamp::now());
         let (metadata, spec) = match before {
@@ -180,7 +179,7 @@ impl Election {
         }
     }
 
-    /// Renews the Lease, and with it the engine's right, until that is lost.
+    /// Renews the Lease, and with it the engine's right, until the Lease is lost.
     pub async fn keep(&self, right: &Right) {
         let mut wait = self.lasts / RENEWALS;
         loop {
@@ -192,7 +191,7 @@ impl Election {
                 Ok(Ok(())) if right.renew(requested, self.lasts).is_ok() => self.lasts / RENEWALS,
                 Ok(Err(NotRenewed::Unknown(error))) => {
                     tracing::warn!("the Lease {} was not renewed: {error}", self.name);
-                    AGAIN
+                    RETRY_DELAY
                 }
                 Ok(Ok(()) | Err(NotRenewed::Lost)) | Err(_) => {
                     right.give_up();
@@ -225,8 +224,8 @@ impl Election {
         .map_err(NotRenewed::Unknown)
     }
 
-    /// Lets the Lease go, so that a standby need not wait until it is past. The engine must have
-    /// ended before.
+    /// Releases the Lease, so that a standby need not wait until it expires. The engine must have ended
+    /// before.
     pub async fn release(&self) {
         let Ok(mut lease) = within(self.api.get(&self.name)).await else {
             return;

@@ -1,4 +1,4 @@
-//! Desired state from custom resources, status back.
+//! Kubernetes operator: reads the desired state from custom resources and writes their status.
 //!
 //! The resources of a cluster (the kinds of `hpse.ibm.com/v1` and `vsiflow.io/v1`, ConfigMaps and Secrets) become
 //! the same documents that files contain, are resolved by the same rules, and go to the
@@ -13,21 +13,20 @@
 //! # Ok::<(), String>(())
 //! ```
 //!
-//! The path of the data, a file each: `watch` caches what the API server says; `document` makes
-//! documents of it; `translate` resolves them and finds mistakes; `controller` submits the
-//! difference to the fleet and releases finalizers; `follow` follows the fleet; `report` and
-//! `reporter` write status; `events` reports transitions; [`leader`] holds the Lease.
+//! The data path, one file each: `watch` caches what the API server sends; `document` converts it to
+//! documents; `translate` resolves them and finds mistakes; `controller` submits the difference to the
+//! fleet and removes finalizers; `follow` follows the fleet; `report` and `reporter` write status;
+//! `events` reports transitions; [`leader`] holds the Lease.
 //!
-//! **Guarantees.** A resource's VSI has the resource's UID. Its finalizer is set before the fleet
-//! hears of it, and removed only when the fleet says `Deleted` (the host confirmed it) or when the
-//! annotation `vsiflow.io/orphan: "true"` asks for that. Only a resource with a deletion timestamp
-//! is ever deleted: a list that comes back empty or forbidden, a lost watch, or a resource that
-//! vanished although it had our finalizer deletes nothing. Everything written is derived anew
-//! from fleet and cluster, so that a crash at any point loses nothing: the next start lists,
-//! translates and compares.
+//! **Guarantees.** A resource's VSI has the resource's UID. The finalizer is set before the resource is
+//! submitted to the fleet, and removed only when the fleet reports `Deleted` (the host confirmed it) or
+//! when the annotation `vsiflow.io/orphan: "true"` requests it. Only a resource with a deletion
+//! timestamp is ever deleted: a list that is empty or forbidden, a lost watch, or a resource that
+//! vanished although it had our finalizer deletes nothing. Everything written is derived from fleet and
+//! cluster, so a crash at any point loses nothing: the next start lists, translates and compares.
 //!
-//! What this crate never does: decide what happens to a VSI, speak to a host, write a journal,
-//! store a secret, or panic on whatever a cluster holds.
+//! What this crate never does: decide what happens to a VSI, speak to a host, write a journal, store a
+//! secret, or panic on any content of a cluster.
 //!
 //! [`Fleet`]: vsiflow_workflows::fleet::Fleet
 
@@ -66,15 +65,15 @@ pub use kube::Client;
 pub use operator::{ApiConnectError, Namespaces, Operator, OperatorEnd, WatchedCluster, connect};
 pub use view::View;
 
-/// The name by which the API server knows what is written here.
+/// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "vsiflow";
-/// Keeps a resource until its host confirmed that nothing is left.
+/// The finalizer. It retains a resource until its host confirmed that nothing is left.
 pub const FINALIZER: &str = "vsiflow.io/finalizer";
-/// The annotation that lets a deleted resource go although its host keeps everything.
+/// The annotation that permits a deleted resource to go away although everything remains on its host.
 pub const ORPHAN: &str = "vsiflow.io/orphan";
-/// The annotation that approves a change that waits: the id of the proposal, as the status tells it.
+/// The annotation that approves a waiting change. Its value is the ID of the proposal in the status.
 pub const APPROVE: &str = "vsiflow.io/approve";
-/// How the finalizers of the operator before this one begin.
+/// Prefix of the previous operator's finalizers.
 pub const OLD_FINALIZER: &str = "metacontroller.io/";
-/// The annotation that has what stands on the host adopted and observed, instead of made.
+/// The annotation that has the existing domain adopted and observed, instead of a new one made.
 pub const ADOPT: &str = "vsiflow.io/adopt";

@@ -1,17 +1,16 @@
-//! Takes resources over from the operator that served the same kinds before.
+//! Migrates resources from the operator that served the same kinds before.
 //!
-//! That operator is a set of webhooks behind Metacontroller: a `CompositeController` for each kind
-//! has them called, and keeps its finalizer, `metacontroller.io/compositecontroller-NAME`, on
-//! every resource whose end it wants to hear of. While such a controller is there, it may act on
-//! every resource at any moment, so that nothing is taken over; whether it is there has to be
-//! known, not assumed.
+//! That operator is a set of webhooks behind Metacontroller. A `CompositeController` for each kind calls
+//! them, and puts its finalizer, `metacontroller.io/compositecontroller-NAME`, on every resource whose
+//! deletion it handles. While such a controller exists it may act on every resource at any moment, so
+//! nothing is migrated. Whether it exists must be known, not assumed.
 //!
-//! To take a resource over is one write: its old finalizer goes, ours comes, and the annotation
-//! [`ADOPT`](crate::ADOPT) says that what stands on the host is to be adopted and observed, never updated. It
-//! fails where the resource was changed meanwhile. A crash between two resources leaves some taken
-//! over and some not; the next call continues with those.
+//! Each resource is migrated in one write: its old finalizer is replaced by ours, and the annotation
+//! [`ADOPT`](crate::ADOPT) has the existing domain adopted and observed, never updated. The write fails
+//! if the resource was changed since it was read. A crash between two resources leaves some migrated and
+//! some not; the next call continues with the rest.
 //!
-//! What this module never does: look at a host, decide anything of a VSI, or delete a resource.
+//! What this module never does: look at a host, decide anything about a VSI, or delete a resource.
 
 mod candidate;
 
@@ -32,32 +31,32 @@ use crate::{
 pub use candidate::{Candidate, CandidateState};
 use candidate::{candidate, patch};
 
-/// Resources in one answer.
+/// Resources per page of a list.
 const PAGE: u32 = 200;
 
-/// Why nothing can be taken over.
+/// Error: nothing can be migrated, or a resource was not.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// The old operator is there.
+    /// The old operator is active.
     #[error("k8s-operator-hpcr is active: CompositeController {}", .0.join(", "))]
     Active(Vec<String>),
-    /// Nobody knows whether it is.
+    /// It is unknown whether the old operator is active.
     #[error("it is unknown whether k8s-operator-hpcr is active: {0}")]
     Unknown(String),
-    /// There is no such namespace.
+    /// The namespace does not exist.
     #[error("there is no namespace {0:?}")]
     NoNamespace(String),
-    /// The resources cannot be read.
+    /// The resources cannot be listed.
     #[error("{what} in {place} cannot be listed: {why}")]
     Unlisted {
         /// The plural of the kind.
         what: String,
         /// The namespace, or all of them.
         place: String,
-        /// What the API server said.
+        /// The API server's error.
         why: String,
     },
-    /// A resource was not taken over; those before it were.
+    /// A resource was not migrated; those before it were.
     #[error("{kind} {namespace}/{name} was not migrated: {why}")]
     TakeOverFailed {
         /// The kind.
@@ -66,7 +65,7 @@ pub enum MigrateError {
         namespace: String,
         /// Its name.
         name: String,
-        /// What the API server said.
+        /// The API server's error.
         why: String,
     },
 }
@@ -78,17 +77,17 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// Nothing is asked yet.
+    /// A migration of these namespaces. It sends no request yet.
     pub fn new(client: Client, namespaces: Namespaces) -> Self {
         Self { client, namespaces }
     }
 
-    /// Every resource there is, in the order in which they are taken over: references and disks
-    /// come before the VSIs that use them. Only reads.
+    /// Lists every resource in the order of the migration: references and disks come before the VSIs
+    /// that use them. Read only.
     ///
     /// # Errors
-    /// When the old operator is active, when that is not known, when a namespace is not there, or
-    /// when resources cannot be listed.
+    /// If the old operator is active, if that is unknown, if a namespace does not exist, or if resources
+    /// cannot be listed.
     pub async fn candidates(&self) -> Result<Vec<Candidate>, MigrateError> {
         self.refuse_active().await?;
         self.refuse_absent_namespaces().await?;
@@ -111,10 +110,10 @@ impl Migration {
         Ok(found)
     }
 
-    /// Takes one resource over. Looks again whether the old operator is there.
+    /// Migrates one resource. Checks again whether the old operator is active.
     ///
     /// # Errors
-    /// When it is, or when the resource was changed since it was looked at.
+    /// If it is, or if the resource was changed since it was read.
     pub async fn take_over(&self, one: &Candidate) -> Result<(), MigrateError> {
         if one.standing != CandidateState::ToTakeOver {
             return Ok(());
@@ -139,8 +138,8 @@ impl Migration {
             })
     }
 
-    /// An API server that does not know the kind has none of them; every other refusal says
-    /// nothing.
+    /// Fails if the old operator is active. An API server that does not know the kind has none of its
+    /// controllers; after any other refusal it is unknown.
     async fn refuse_active(&self) -> Result<(), MigrateError> {
         let described = composite_controllers();
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &described);
@@ -162,8 +161,8 @@ impl Migration {
         }
     }
 
-    /// A list of a namespace that is not there is empty, as if nothing were left to do. Who may not
-    /// look at namespaces is not told.
+    /// Fails if a namespace does not exist: its lists would be empty, as if nothing were left to do.
+    /// Users who may not read namespaces get no such error.
     async fn refuse_absent_namespaces(&self) -> Result<(), MigrateError> {
         let Namespaces::These(these) = &self.namespaces else {
             return Ok(());

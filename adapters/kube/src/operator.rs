@@ -1,4 +1,4 @@
-//! Everything together, for whoever serves a cluster.
+//! Operator: runs everything that serves a cluster.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     Health, View,
     controller::{Controller, LostJournal},
     event_recorder::EventRecorder,
-    events::{EventNote, WAITING, happening},
+    events::{EventNote, WAITING, event_note},
     follow::Follower,
     reporter::Reporter,
     resource_cache::{ObjectSource, ResourceCache, WatchedKind},
@@ -32,40 +32,40 @@ use crate::{
     watch::follow,
 };
 
-/// How long connecting to the API server may take.
+/// Timeout for connecting to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
-/// What happened before a start is told once everything was listed, or after that.
+/// Earlier transitions are reported once everything was listed, or after this time.
 const LISTING: Duration = Duration::from_secs(60);
-/// What happened that long before a start may not have been told.
-const UNTOLD: Duration = Duration::from_secs(600);
+/// Transitions from this long before a start may not have been reported.
+const UNREPORTED: Duration = Duration::from_secs(600);
 
-/// Which namespaces are served.
+/// The namespaces that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// Those, each with rights of its own.
+    /// These, each with its own access rules.
     These(Vec<String>),
-    /// All there are and will be.
+    /// All existing and future namespaces.
     All,
 }
 
-/// A cluster that cannot be served.
+/// Error: the cluster cannot be connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiConnectError {
-    /// The kubeconfig, or what a pod is told of its cluster, cannot be used.
+    /// The kubeconfig, or the pod's in-cluster configuration, cannot be used.
     #[error("the cluster's address and credentials cannot be read: {0}")]
     Config(String),
-    /// No client can be made of it.
+    /// The client cannot be created from the configuration.
     #[error("no client of the cluster can be made: {0}")]
     Client(String),
 }
 
-/// A client for the cluster that a kubeconfig names; without one, for the cluster this process
-/// runs in, or that `$KUBECONFIG` names. The cluster is not asked yet. Also gives the namespace
-/// that is meant where none is named. With `retries`, a request that the API server was too busy to
-/// answer is sent again unseen: for whoever repeats everything until it is as it should be.
+/// A client for the cluster of a kubeconfig; without one, for the cluster of `$KUBECONFIG`, or for the
+/// one that this process runs in. No request is sent yet. Also returns the default namespace. With
+/// `retries`, a request that the API server was too busy to answer is repeated silently: this is for
+/// callers that repeat everything until it succeeds.
 ///
 /// # Errors
-/// When address or credentials cannot be read.
+/// If the address or credentials cannot be read.
 pub async fn connect(
     kubeconfig: Option<PathBuf>,
     retries: bool,
@@ -85,23 +85,23 @@ pub async fn connect(
     Ok((client_of(config)?, namespace))
 }
 
-/// A client with these settings, which does not wait for ever to be connected.
+/// A client with these settings and a timeout for connecting.
 pub(crate) fn client_of(mut config: Config) -> Result<Client, ApiConnectError> {
     config.connect_timeout = Some(CONNECT);
     let client = Client::try_from(config);
     client.map_err(|error| ApiConnectError::Client(error.to_string()))
 }
 
-/// Why a cluster is not served any more.
+/// Why the operator stopped serving a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperatorEnd {
     /// The engine ended.
     Engine,
-    /// A part of what serves it ended or panicked; the process has to end as well.
+    /// A part of the operator ended or panicked; the process must end too.
     Defect(String),
 }
 
-/// What runs as long as a cluster is served, and what is over after the start.
+/// The tasks that run while a cluster is served, and one that ends after the start.
 #[derive(Clone, Copy, Debug)]
 enum OperatorTask {
     Watch,
@@ -109,10 +109,10 @@ enum OperatorTask {
     Reporter,
     Controller,
     Follower,
-    Untold,
+    Unreported,
 }
 
-/// What a process sees of a cluster, for all the journals that it serves it with.
+/// The watched state of a cluster, shared by all journals that this process serves it with.
 #[derive(Clone)]
 pub struct WatchedCluster {
     client: Client,
@@ -122,7 +122,7 @@ pub struct WatchedCluster {
 }
 
 impl WatchedCluster {
-    /// These namespaces. Nothing is asked yet.
+    /// The cluster, limited to these namespaces. No request is sent yet.
     pub fn new(client: Client, namespaces: &Namespaces) -> Self {
         let sources = sources(namespaces);
         Self {
@@ -138,12 +138,13 @@ impl WatchedCluster {
         self.health.clone()
     }
 
-    /// Has every operator look at everything again.
+    /// Wakes every operator to check everything again.
     pub fn wake(&self) {
         self.cache.poke();
     }
 
-    /// Watches until a watch ends, which none does. Cancel safe: the next one lists.
+    /// Watches the cluster. A watch never ends normally, so this returns only after a defect. Cancel
+    /// safe: the next call lists.
     pub async fn watch(&self) -> OperatorEnd {
         let mut watches = JoinSet::new();
         self.begin(&mut watches);
@@ -162,10 +163,10 @@ impl WatchedCluster {
     }
 }
 
-/// A cluster that is served with a fleet.
+/// The operator of a cluster and a fleet.
 pub struct Operator {
     cluster: WatchedCluster,
-    /// Whether somebody else has the cluster watched.
+    /// Whether another task runs the watches.
     is_watched: bool,
     fleet: Fleet,
     host: Option<HostSettings>,
@@ -178,8 +179,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Serves these namespaces; with `host`, every VSI lives there, whatever resources say.
-    /// Nothing is asked yet.
+    /// Serves these namespaces. With `host`, every VSI lives on that host, whatever resources say. No
+    /// request is sent yet.
     pub fn new(
         client: Client,
         fleet: Fleet,
@@ -189,8 +190,8 @@ impl Operator {
         Self::on(WatchedCluster::new(client, namespaces), fleet, host)
     }
 
-    /// Serves the share that a journal has of a cluster, which somebody else has watched
-    /// ([`WatchedCluster::watch`]).
+    /// Serves the share that a journal has of a cluster. Another task must run
+    /// [`WatchedCluster::watch`].
     pub fn sharing(
         cluster: &WatchedCluster,
         fleet: Fleet,
@@ -221,20 +222,20 @@ impl Operator {
         }
     }
 
-    /// With that done for what an empty journal does not know.
+    /// Sets what to do for resources that an empty journal does not know.
     #[must_use]
     pub fn with_lost_journal(self, lost: LostJournal) -> Self {
         Self { lost, ..self }
     }
 
-    /// With that to be named by resources; without it no file of this machine may be.
+    /// Sets which files of this machine resources may name; the default permits none.
     #[must_use]
     pub fn with_permits(self, permits: Arc<dyn Permits>) -> Self {
         Self { permits, ..self }
     }
 
-    /// With the Lease by which it acts, `NAMESPACE/NAME`: each status names it, so that whoever
-    /// looks for this process finds it.
+    /// Sets the Lease under which it acts, `NAMESPACE/NAME`: each status names it, so that users can
+    /// find this process.
     #[must_use]
     pub fn with_lease(self, lease: Option<String>) -> Self {
         Self {
@@ -243,13 +244,13 @@ impl Operator {
         }
     }
 
-    /// Becomes true once the fleet was given the secrets of everything that was listed. A namespace
-    /// that cannot be listed is waited for only a while.
+    /// Becomes true once every listed secret was passed to the fleet. A namespace that cannot be listed
+    /// is waited for only for a while.
     pub fn delivered(&self) -> watch::Receiver<bool> {
         self.delivered.subscribe()
     }
 
-    /// What it sees of the cluster.
+    /// A view of the cached state of the cluster.
     pub fn view(&self) -> View {
         View {
             cache: self.cluster.cache.clone(),
@@ -257,7 +258,7 @@ impl Operator {
         }
     }
 
-    /// What answers for objects of the cluster in the API of subresources.
+    /// The server of the API of subresources for objects of the cluster.
     pub fn subresources(&self) -> Subresources {
         let (client, fleet) = (self.cluster.client.clone(), self.fleet.clone());
         Subresources::new(client, fleet, self.cluster.cache.clone())
@@ -268,19 +269,19 @@ impl Operator {
         self.health.clone()
     }
 
-    /// Serves until the engine ends, or until any part of what serves does: a process that goes on
-    /// without it would look well and do nothing. Cancel safe: what was not written is found again.
+    /// Serves until the engine ends, or until any part of the operator does: a process that continued
+    /// without it would look healthy and do nothing. Cancel safe: what was not written is found again.
     pub async fn run(self) -> OperatorEnd {
-        let (sender, happenings) = mpsc::channel(WAITING);
-        let mut parts = self.parts(&sender, happenings);
-        let untold = self.untold(sender.clone());
+        let (sender, event_notes) = mpsc::channel(WAITING);
+        let mut parts = self.parts(&sender, event_notes);
+        let unreported = self.unreported(sender.clone());
         parts.spawn(async move {
-            untold.await;
-            OperatorTask::Untold
+            unreported.await;
+            OperatorTask::Unreported
         });
         loop {
             match parts.join_next().await {
-                Some(Ok(OperatorTask::Untold)) => {}
+                Some(Ok(OperatorTask::Unreported)) => {}
                 Some(Ok(OperatorTask::Follower)) | None => return OperatorEnd::Engine,
                 Some(Ok(part)) => return OperatorEnd::Defect(format!("{part:?} ended")),
                 Some(Err(error)) => return OperatorEnd::Defect(error.to_string()),
@@ -288,11 +289,11 @@ impl Operator {
         }
     }
 
-    /// Everything that runs as long as the cluster is served.
+    /// Starts everything that runs while the cluster is served.
     fn parts(
         &self,
         sender: &mpsc::Sender<EventNote>,
-        happenings: mpsc::Receiver<EventNote>,
+        event_notes: mpsc::Receiver<EventNote>,
     ) -> JoinSet<OperatorTask> {
         let status_queue = Arc::new(StatusQueue::default());
         let (client, cache) = (&self.cluster.client, &self.cluster.cache);
@@ -301,10 +302,10 @@ impl Operator {
             fleet: fleet.clone(),
             cache: cache.clone(),
             status_queue: status_queue.clone(),
-            happenings: sender.clone(),
+            event_notes: sender.clone(),
             next: None,
         };
-        let recorder = EventRecorder::new(client.clone(), cache.clone(), happenings);
+        let recorder = EventRecorder::new(client.clone(), cache.clone(), event_notes);
         let reporter = Reporter {
             client: client.clone(),
             fleet: fleet.clone(),
@@ -312,7 +313,7 @@ impl Operator {
             status_queue: status_queue.clone(),
             health: self.health.clone(),
             written: BTreeMap::new(),
-            happenings: sender.clone(),
+            event_notes: sender.clone(),
             served_by: self.served_by.clone(),
             share: self.share.clone(),
             quotas: BTreeMap::new(),
@@ -343,19 +344,19 @@ impl Operator {
         parts
     }
 
-    /// Tells what may not have been told before a crash.
-    fn untold(&self, sender: mpsc::Sender<EventNote>) -> impl Future<Output = ()> + use<> {
+    /// Reports transitions that may not have been reported before a crash.
+    fn unreported(&self, sender: mpsc::Sender<EventNote>) -> impl Future<Output = ()> + use<> {
         let (cache, fleet) = (self.cluster.cache.clone(), self.fleet.clone());
         async move {
             let mut changes = cache.changes();
-            // A namespace that cannot be listed must not keep the others from being told.
+            // A namespace that cannot be listed must not delay the Events of the others.
             let listed = changes.wait_for(|_| cache.is_complete());
             if let Ok(Err(_)) = tokio::time::timeout(LISTING, listed).await {
                 return;
             }
             let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-            let untold = u64::try_from(UNTOLD.as_millis()).unwrap_or_default();
-            let since = model::Timestamp(now.saturating_sub(untold));
+            let unreported = u64::try_from(UNREPORTED.as_millis()).unwrap_or_default();
+            let since = model::Timestamp(now.saturating_sub(unreported));
             for resource in cache.snapshot().resources {
                 let Ok(entity) = vsi_entity(resource.uid) else {
                     continue;
@@ -370,7 +371,7 @@ impl Operator {
                     .unwrap_or_default();
                 for note in records
                     .iter()
-                    .filter_map(|one| happening(resource.uid, one))
+                    .filter_map(|one| event_note(resource.uid, one))
                 {
                     if sender.send(note).await.is_err() {
                         return;
@@ -386,7 +387,7 @@ async fn as_part(work: impl Future<Output = ()>, part: OperatorTask) -> Operator
     part
 }
 
-/// Every watch there is.
+/// All watches.
 fn sources(namespaces: &Namespaces) -> Vec<ObjectSource> {
     let places = match namespaces {
         Namespaces::All => vec![None],

@@ -1,12 +1,12 @@
-//! What `kubectl vsi` asks of a cluster, with the rights of whoever calls it.
+//! Client side of `kubectl vsi`: requests to a cluster with the caller's own rights.
 //!
 //! A power command is one field of a resource, `spec.powerState`, applied server-side and never by
-//! force: where another field manager owns the field, that one's word counts, and the caller is
-//! told whose it is. A restart and an approval are annotations. Everything else is told by the
-//! resource's status, or asked of the API of subresources; for those who rather run `vsiflow` in the pod
-//! of the process that serves a resource, its Lease names that.
+//! force: if another field manager owns the field, its value remains, and the error names that manager.
+//! A restart and an approval are annotations. Everything else is read from the resource's status, or
+//! requested from the API of subresources. Users who prefer to run `vsiflow` in the pod that serves a
+//! resource find that pod through its Lease.
 //!
-//! What this module never does: decide anything of a VSI, or reach into a pod.
+//! What this module never does: decide anything about a VSI, or reach into a pod.
 
 mod access;
 mod error;
@@ -42,17 +42,17 @@ use crate::{
     resource::Resource,
 };
 
-/// The field manager of whoever uses the plugin.
+/// The field manager of the plugin's users.
 pub const PLUGIN: &str = "kubectl-vsi";
 
-/// A cluster, and the namespace that is meant.
+/// A cluster, and the selected namespace.
 pub struct Cluster {
     client: Client,
     namespace: String,
 }
 
 impl Cluster {
-    /// The namespace that is meant.
+    /// The selected namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -66,10 +66,10 @@ impl Cluster {
         format!("vsi/{name} in the namespace {}", self.namespace)
     }
 
-    /// A VSI's resource, of either kind.
+    /// Reads a VSI's resource, of either kind.
     ///
     /// # Errors
-    /// When it is not there, or this user may not read it.
+    /// If it does not exist, or this user may not read it.
     pub async fn vsi(&self, name: &str) -> Result<VsiResource, PluginError> {
         let mut kind = ResourceKind::Vsi;
         let mut got = within(self.vsis(kind).get(name)).await;
@@ -106,10 +106,10 @@ impl Cluster {
         }
     }
 
-    /// The names of the VSIs, at most this many.
+    /// The names of the VSIs, at most `most` of each kind.
     ///
     /// # Errors
-    /// When this user may not list them.
+    /// If this user may not list them.
     pub async fn names(&self, most: u32) -> Result<Vec<String>, PluginError> {
         let params = ListParams::default().limit(most);
         let list = |kind| {
@@ -118,7 +118,7 @@ impl Cluster {
         };
         let listed = list(ResourceKind::Vsi).await;
         let listed = listed.map_err(|error| self.unlistable(&error))?;
-        // A server may be without the newer kind, and this user without the right to it.
+        // The API server may lack the newer kind, and this user the right to it.
         let newer = list(ResourceKind::VirtualServer).await.ok();
         let newer = newer.iter().flat_map(|cluster| cluster.iter());
         let all = listed.iter().chain(newer);
@@ -135,10 +135,10 @@ impl Cluster {
         }
     }
 
-    /// Applies `spec.powerState`, and nothing beside it. Where it says so already, nothing changes.
+    /// Applies `spec.powerState`, and no other field. Nothing changes if it has this value already.
     ///
     /// # Errors
-    /// [`PluginError::Owned`] where another manager owns the field and says otherwise.
+    /// [`PluginError::Owned`] if another manager owns the field with a different value.
     pub async fn power(
         &self,
         vsi: &VsiResource,
@@ -147,7 +147,7 @@ impl Cluster {
         let patch = json!({
             "apiVersion": vsi.kind().api_resource().api_version,
             "kind": vsi.kind().name(),
-            // With the UID a resource that was deleted meanwhile is not made anew.
+            // With the UID, a resource that was deleted since it was read is not created again.
             "metadata": {"uid": vsi.uid},
             "spec": {"powerState": state},
         });
@@ -163,10 +163,10 @@ impl Cluster {
         }
     }
 
-    /// Asks for a restart: one for each moment that is named.
+    /// Requests a restart: one for each different time.
     ///
     /// # Errors
-    /// When this user may not change the resource.
+    /// If this user may not change the resource.
     pub async fn restart(
         &self,
         vsi: &VsiResource,
@@ -175,10 +175,10 @@ impl Cluster {
         self.annotate(vsi, RESTARTED_AT, &at.to_string()).await
     }
 
-    /// Approves the change of that id.
+    /// Approves the change with this ID.
     ///
     /// # Errors
-    /// When this user may not change the resource.
+    /// If this user may not change the resource.
     pub async fn approve(&self, vsi: &VsiResource, id: &str) -> Result<VsiResource, PluginError> {
         self.annotate(vsi, APPROVE, id).await
     }

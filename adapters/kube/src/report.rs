@@ -1,7 +1,7 @@
-//! What is written into a resource's status.
+//! Computes the status of resources.
 //!
-//! Pure: from what the fleet tells, what a translation found and what the status said before, to
-//! what it is to say. Moments of conditions are kept as long as their status is the same.
+//! Pure functions: from what the fleet reports, what a translation found and the previous status, to the
+//! new status. The transition time of a condition is retained while its status is the same.
 
 mod group;
 mod members;
@@ -25,12 +25,12 @@ use crate::{
     status_queue::{Hold, StatusFindings},
 };
 
-/// The longest text of a description or log, in bytes.
+/// The maximum length of a description or log, in bytes.
 const LONGEST: usize = 16 * 1024;
-/// The longest definition, in bytes; a part of one would be of no use.
+/// The maximum length of a definition, in bytes; a truncated definition would be useless.
 pub(super) const LONGEST_XML: usize = 64 * 1024;
 
-/// What a VSI's status is to say.
+/// The status of a VSI.
 pub(crate) fn vsi(
     findings: &StatusFindings,
     object: Option<&VsiObject>,
@@ -39,7 +39,8 @@ pub(crate) fn vsi(
 ) -> VsiResourceStatus {
     let mut status = match object {
         Some(object) => known(object),
-        // What was told stays: by it, the journal is known to be lost; or it is another's word.
+        // The previous status remains: either it shows that the journal is lost, or another process
+        // reported it.
         None if is_reported_by_another(findings) => VsiResourceStatus {
             conditions: unknown(findings).conditions,
             warnings: Vec::new(),
@@ -119,7 +120,7 @@ fn known(object: &VsiObject) -> VsiResourceStatus {
     }
 }
 
-/// In a cluster changes are approved by an annotation.
+/// In a cluster, an annotation approves changes.
 fn approvable(condition: ResourceCondition, object: &VsiObject) -> ResourceCondition {
     let Some(waiting) = &object.status.proposal else {
         return condition;
@@ -147,7 +148,7 @@ fn approved_by(id: &str) -> String {
     format!("{APPROVE}={id}")
 }
 
-/// Adds a definition as its host printed it; the one told before where none is at hand.
+/// Adds a definition as its host printed it, or the previously reported one if there is none now.
 pub(crate) fn add_definition(
     status: &mut VsiResourceStatus,
     xml: Option<String>,
@@ -164,7 +165,7 @@ pub(crate) fn add_definition(
     }
 }
 
-/// Nothing was asked of the fleet yet.
+/// The status of a VSI that was not passed to the fleet yet.
 fn unknown(findings: &StatusFindings) -> VsiResourceStatus {
     let blocked = !findings.problems.is_empty() || findings.refusal.is_some();
     let phase = if blocked {
@@ -206,7 +207,7 @@ fn condition(one: &vsiflow_workflows::fleet::Condition) -> ResourceCondition {
     }
 }
 
-/// Kubernetes knows no parts of a second.
+/// Kubernetes times have no fractions of a second.
 fn whole_seconds(time: &str) -> String {
     match time.parse::<Timestamp>() {
         Ok(time) => seconds(time),
@@ -214,7 +215,7 @@ fn whole_seconds(time: &str) -> String {
     }
 }
 
-/// Reasons begin with a letter and are never empty.
+/// Reasons of conditions begin with a letter and are never empty.
 fn reason(reason: &str) -> String {
     if reason.is_empty() {
         "Unknown".to_owned()
@@ -233,7 +234,7 @@ fn made(name: &str, holds: bool, reason: &str, message: &str) -> ResourceConditi
     }
 }
 
-/// Whether the resource, as it is now, was taken over.
+/// The condition that says whether the current resource was accepted.
 fn accepted(findings: &StatusFindings) -> Vec<ResourceCondition> {
     let condition = match (findings.problems.as_slice(), &findings.refusal) {
         ([], None) => made("Accepted", true, "Accepted", ""),
@@ -256,7 +257,7 @@ pub(crate) fn refusal(failure: &Failure) -> String {
     }
 }
 
-/// Problems as a person reads them.
+/// Problems as text for people.
 pub(crate) fn problems_text(problems: &[Problem]) -> String {
     let one = |problem: &Problem| {
         let place = if problem.path.is_empty() {
@@ -278,7 +279,7 @@ fn hold_back(status: &mut VsiResourceStatus, hold: &Hold) {
             status.phase = Some(Phase::Blocked.to_string());
             status.description = message;
         }
-        // Number and description stay those of whoever still serves it.
+        // Number and description remain those of the process that still serves it.
         Hold::NotMigrated(_) if status.run_id.is_none() => {
             status.phase = Some(Phase::Blocked.to_string());
             let mut all = status.conditions.iter_mut();
@@ -328,7 +329,7 @@ fn hold_condition(hold: &Hold) -> (&'static str, &'static str, String) {
     }
 }
 
-/// A condition keeps its moment as long as its status stays.
+/// Completes conditions. A condition retains its transition time while its status is the same.
 fn finish(
     conditions: &mut [ResourceCondition],
     before: &[ResourceCondition],
@@ -352,13 +353,13 @@ fn finish(
     }
 }
 
-/// A moment as Kubernetes writes it.
+/// A time in the format of Kubernetes.
 fn seconds(time: Timestamp) -> String {
     let whole = Timestamp::from_second(time.as_second()).unwrap_or(time);
     format!("{whole:.0}")
 }
 
-/// The end of a text.
+/// The end of a text, at most [`LONGEST`] bytes.
 fn tail(text: &str) -> String {
     let from = text.len().saturating_sub(LONGEST);
     let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
@@ -367,7 +368,7 @@ fn tail(text: &str) -> String {
         .to_owned()
 }
 
-/// Whether the difference is one that can wait a moment: how far something is.
+/// Whether the difference can wait a moment, because only the progress changed.
 pub(crate) fn is_only_progress(old: &VsiResourceStatus, new: &VsiResourceStatus) -> bool {
     let plain = |status: &VsiResourceStatus| VsiResourceStatus {
         progress: None,

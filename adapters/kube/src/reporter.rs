@@ -1,7 +1,7 @@
-//! Writes status where it differs from what is there.
+//! Writes the status of resources, if it differs from the one on the API server.
 //!
-//! What is there is what the API server told last, so that nothing has to be remembered over a
-//! restart, and somebody who overwrites a status finds it put right.
+//! It is compared with the status that the API server sent last. So nothing must be remembered across a
+//! restart, and a status that another process overwrites is corrected.
 
 mod quotas;
 
@@ -33,22 +33,23 @@ use crate::{
     status_queue::{Hold, StatusFindings, StatusQueue},
 };
 
-/// Changes are gathered that long.
+/// How long changes are collected.
 const GATHER: Duration = Duration::from_millis(100);
-/// How far something is, is told at most that often.
+/// Progress is written at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-/// What could not be written is tried again after that.
-const AGAIN: Duration = Duration::from_secs(5);
-/// The hosts' networks, and volumes that are referred to, are looked at that often.
+/// When a failed write is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// How often the networks and volumes that resources refer to are read from their hosts.
 const NETWORKS_EVERY: Duration = Duration::from_secs(60);
-/// A host gets that long to show a definition: a status does not wait for it.
-const SHOWING: Duration = Duration::from_secs(5);
-/// Members of other journals are waited for that long until it is looked again whether they were heard of.
-const UNHEARD: Duration = Duration::from_secs(1);
-/// What another operator still serves is told at most that often: it overwrites what is told.
+/// How long a host may take to return a definition: a status does not wait longer.
+const HOST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before checking again whether members of other journals were reported.
+const REPORT_POLL: Duration = Duration::from_secs(1);
+/// A status that another operator still serves is written at most this often: that operator overwrites
+/// it.
 const ANOTHERS_EVERY: Duration = Duration::from_secs(60);
-/// Calls to the API server at one time.
-const AT_ONCE: usize = 8;
+/// Concurrent calls to the API server.
+const MAX_CALLS: usize = 8;
 
 /// Writes status as long as it is polled.
 pub(crate) struct Reporter {
@@ -57,28 +58,28 @@ pub(crate) struct Reporter {
     pub(crate) cache: Arc<ResourceCache>,
     pub(crate) status_queue: Arc<StatusQueue>,
     pub(crate) health: Arc<Health>,
-    /// When each status was written last.
+    /// When each status was last written.
     pub(crate) written: BTreeMap<ResourceKey, Instant>,
-    /// Where Events of pools go.
-    pub(crate) happenings: mpsc::Sender<EventNote>,
-    /// The Lease of this process, where it has one.
+    /// The queue for Events of pools.
+    pub(crate) event_notes: mpsc::Sender<EventNote>,
+    /// The Lease of this process, if it has one.
     pub(crate) served_by: Option<String>,
-    /// The other journals, where the cluster is shared with them.
+    /// The other journals, if the cluster is shared with them.
     pub(crate) share: Option<Arc<dyn JournalShare>>,
-    /// The quotas as they were counted last, by namespace and name, and when that was.
+    /// The quotas with their last usage, by namespace and name; `counted_at` is when they were counted.
     pub(crate) quotas: BTreeMap<(String, String), QuotaObject>,
     pub(crate) counted_at: Option<Instant>,
-    /// What is being counted over several journals.
+    /// Counts of usage across journals that are running.
     pub(crate) counting: quotas::Counting,
 }
 
-/// What came of looking at one resource.
+/// The result of checking one resource.
 enum ReportDone {
-    /// Nothing more is to do.
+    /// Nothing more to do.
     Settled,
-    /// It was written.
+    /// The status was written.
     Written,
-    /// It is to be looked at again.
+    /// The resource must be checked again after this time.
     Later(Duration),
 }
 
@@ -110,7 +111,7 @@ impl Reporter {
                 (key, done)
             });
             let done: Vec<_> = stream::iter(looks)
-                .buffer_unordered(AT_ONCE)
+                .buffer_unordered(MAX_CALLS)
                 .collect()
                 .await;
             for (key, outcome) in done {
@@ -158,7 +159,7 @@ impl Reporter {
             Ok(object) => object,
             Err(error) => {
                 tracing::warn!("the status of {} is not known: {error}", resource.key);
-                return ReportDone::Later(AGAIN);
+                return ReportDone::Later(RETRY_DELAY);
             }
         };
         let before = resource.status_as();
@@ -195,7 +196,7 @@ impl Reporter {
         let object = match self.fleet.knowledge(&entity) {
             EntityPresence::None => None,
             EntityPresence::Alive if !self.fleet.pools().is_reported(&entity) => {
-                return ReportDone::Later(UNHEARD);
+                return ReportDone::Later(REPORT_POLL);
             }
             _ => match self
                 .fleet
@@ -206,7 +207,7 @@ impl Reporter {
                 Ok(object) => Some(object),
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
-                    return ReportDone::Later(AGAIN);
+                    return ReportDone::Later(RETRY_DELAY);
                 }
             },
         };
@@ -231,10 +232,10 @@ impl Reporter {
         let namespace = &resource.key.namespace;
         match self.fleet.groups().is_reported(uid).await {
             Ok(true) => {}
-            Ok(false) => return ReportDone::Later(UNHEARD),
+            Ok(false) => return ReportDone::Later(REPORT_POLL),
             Err(error) => {
                 tracing::warn!("the status of {} is not known: {error}", resource.key);
-                return ReportDone::Later(AGAIN);
+                return ReportDone::Later(RETRY_DELAY);
             }
         }
         let object = match self.fleet.knowledge(&entity) {
@@ -243,7 +244,7 @@ impl Reporter {
                 Ok(object) => Some(object),
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
-                    return ReportDone::Later(AGAIN);
+                    return ReportDone::Later(RETRY_DELAY);
                 }
             },
         };
@@ -257,7 +258,7 @@ impl Reporter {
         self.write_with(resource, &status, note).await
     }
 
-    /// Writes a status, and tells its Event once it is written.
+    /// Writes a status, and then its Event.
     async fn write_with(
         &self,
         resource: &Resource,
@@ -266,14 +267,14 @@ impl Reporter {
     ) -> ReportDone {
         let done = self.write(resource, status).await;
         if let (ReportDone::Written, Some(note)) = (&done, note)
-            && self.happenings.try_send(note).is_err()
+            && self.event_notes.try_send(note).is_err()
         {
             tracing::warn!("Events are not sent: the API server takes too long");
         }
         done
     }
 
-    /// How long to wait where another operator may write the same status.
+    /// How long to wait if another operator may write the same status.
     fn is_anothers(&self, key: &ResourceKey, findings: &StatusFindings) -> Option<Duration> {
         let Some(Hold::NotMigrated(_)) = findings.hold else {
             return None;
@@ -282,8 +283,8 @@ impl Reporter {
         ANOTHERS_EVERY.checked_sub(since)
     }
 
-    /// The definition of a VSI's domain, asked for once a run has ended; none where nothing
-    /// happened since it was told.
+    /// The definition of a VSI's domain, requested after a run ended; none if nothing happened since it
+    /// was last reported.
     async fn definition(
         &self,
         entity: &EntityId,
@@ -298,12 +299,12 @@ impl Reporter {
         if !stands.contains(&phase) || metadata && same {
             return None;
         }
-        let read = tokio::time::timeout(SHOWING, self.fleet.vsis().domain_xml(entity));
+        let read = tokio::time::timeout(HOST_TIMEOUT, self.fleet.vsis().domain_xml(entity));
         read.await.ok()?.ok()?
     }
 
-    /// What its host shows of what is referred to; none where nobody knows the host, or it is no
-    /// reference.
+    /// The host's report about the object that a resource refers to; none if the host is unknown, or the
+    /// resource is not a reference.
     async fn shown(
         &self,
         resource: &Resource,
@@ -338,7 +339,7 @@ impl Reporter {
             Ok(disk) => disk,
             Err(error) => {
                 tracing::warn!("the status of {} is not known: {error}", resource.key);
-                return ReportDone::Later(AGAIN);
+                return ReportDone::Later(RETRY_DELAY);
             }
         };
         let now = Timestamp::now();
@@ -347,17 +348,17 @@ impl Reporter {
                 Ok(object) => report::snapshot(&findings, object.as_ref(), &before, now),
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
-                    return ReportDone::Later(AGAIN);
+                    return ReportDone::Later(RETRY_DELAY);
                 }
             }
         } else if resource.key.kind == ResourceKind::Network {
             match self.network(resource).await {
                 Ok(Some(states)) => report::network(&findings, &states, &before, now),
-                // It is told of once something is heard.
+                // It is reported once other journals have answered.
                 Ok(None) => return ReportDone::Settled,
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
-                    return ReportDone::Later(AGAIN);
+                    return ReportDone::Later(RETRY_DELAY);
                 }
             }
         } else {
@@ -382,7 +383,7 @@ impl Reporter {
         }
     }
 
-    /// The data disk of a resource, where the fleet knows it.
+    /// The data disk of a resource, if the fleet knows it.
     async fn disk(&self, resource: &Resource) -> Result<Option<DiskObject>, FleetError> {
         let known = resource.key.kind == ResourceKind::DataDisk
             && disk_entity(resource.uid)
@@ -394,7 +395,7 @@ impl Reporter {
         self.fleet.disks().get(namespace, &uid).await.map(Some)
     }
 
-    /// Where a network is on each of its hosts; none where other journals did not say it yet.
+    /// The state of a network on each of its hosts; none if other journals did not report it yet.
     async fn network(&self, resource: &Resource) -> Result<Option<Vec<NetworkState>>, FleetError> {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         match &self.share {
@@ -409,7 +410,7 @@ impl Reporter {
         }
     }
 
-    /// The snapshot of a resource, where the fleet knows it.
+    /// The snapshot of a resource, if the fleet knows it.
     async fn snapshot(&self, resource: &Resource) -> Result<Option<SnapshotObject>, FleetError> {
         let known = snapshot_entity(resource.uid)
             .is_ok_and(|one| self.fleet.knowledge(&one) != EntityPresence::None);
@@ -436,20 +437,20 @@ impl Reporter {
             Err(CallError::Conflict) => ReportDone::Later(Duration::from_secs(1)),
             Err(error) => {
                 match error {
-                    // What one namespace refuses says nothing of the others.
+                    // A refusal in one namespace says nothing about the others.
                     CallError::Refused(_) => self.health.answered(),
                     _ => self.health.failed(),
                 }
                 tracing::warn!("the status of {} cannot be written: {error}", resource.key);
-                ReportDone::Later(AGAIN)
+                ReportDone::Later(RETRY_DELAY)
             }
         }
     }
 }
 
-/// What a host says while a status waits for it; else why it is not known, in words.
+/// The host's answer within [`HOST_TIMEOUT`]; otherwise the reason why there is none, as text.
 async fn in_time<T>(query: impl Future<Output = Result<T, FleetError>>) -> Result<T, String> {
-    match tokio::time::timeout(SHOWING, query).await {
+    match tokio::time::timeout(HOST_TIMEOUT, query).await {
         Ok(found) => found.map_err(|error| error.to_string()),
         Err(_) => Err("the host does not answer".to_owned()),
     }

@@ -1,4 +1,4 @@
-//! What is kept of an object that is watched.
+//! The parts of a watched object that are held in memory.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -23,10 +23,11 @@ use vsiflow_workflows::spec::{
 
 use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::ResourceKind};
 
-/// The type of the Secret with the key of the IDs of secrets: none of such is read for anything else.
+/// The type of the Secret with the key for the IDs of secrets. Secrets of this type are used for nothing
+/// else.
 pub(crate) const ID_KEY_TYPE: &str = "vsiflow.io/id-key";
 
-/// Which object: kind, namespace and name.
+/// Identifies an object: kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ResourceKey {
     pub(crate) kind: ResourceKind,
@@ -40,7 +41,7 @@ impl fmt::Display for ResourceKey {
     }
 }
 
-/// An object of one of the four kinds. Prints no spec: it may hold a contract.
+/// A custom resource. `Debug` does not print the spec, which may contain a contract.
 #[derive(Clone)]
 pub(crate) struct Resource {
     pub(crate) key: ResourceKey,
@@ -48,18 +49,18 @@ pub(crate) struct Resource {
     pub(crate) generation: i64,
     pub(crate) version: String,
     pub(crate) created: Option<Timestamp>,
-    /// Since when it is to be deleted.
+    /// When its deletion was requested.
     pub(crate) deleted: Option<Timestamp>,
     pub(crate) finalizers: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Who changed it last, as far as the API server tells.
+    /// The field manager that changed it last, as far as the API server knows.
     pub(crate) manager: String,
     pub(crate) spec: Value,
     pub(crate) status: Value,
 }
 
-/// Whether a resource was worked on, as its status tells.
+/// The parts of a status that show whether a resource was worked on.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ResourceProgress {
@@ -68,17 +69,17 @@ pub(crate) struct ResourceProgress {
 }
 
 impl Resource {
-    /// What its status says; nothing where it is of another form.
+    /// Its status; the default if it cannot be parsed.
     pub(crate) fn status_as<T: DeserializeOwned + Default>(&self) -> T {
         T::deserialize(&self.status).unwrap_or_default()
     }
 
-    /// What of its status is looked at in each pass, without reading all of it.
+    /// The parts of its status that each pass needs, without parsing all of it.
     pub(crate) fn progress(&self) -> ResourceProgress {
         self.status_as()
     }
 
-    /// What is kept of the object; none where it lacks what every stored object has.
+    /// Converts an object; none if it lacks a field that every stored object has.
     pub(crate) fn of(kind: ResourceKind, mut object: DynamicObject) -> Option<Self> {
         let meta = object.metadata;
         let mut part = |name: &str| {
@@ -117,30 +118,31 @@ impl Resource {
         self.finalizers.iter().any(|one| one == FINALIZER)
     }
 
-    /// The finalizer of the operator before this one, where it still has it.
+    /// The previous operator's finalizer, if the resource still has it.
     pub(crate) fn old_finalizer(&self) -> Option<&str> {
         let mut all = self.finalizers.iter().map(String::as_str);
         all.find(|one| one.starts_with(OLD_FINALIZER))
     }
 
-    /// The proposal that is approved.
+    /// The ID of the proposal that is approved.
     pub(crate) fn approves(&self) -> Option<&str> {
         self.annotations.get(APPROVE).map(String::as_str)
     }
 
-    /// Whether it is to be let go without anything being removed.
+    /// Whether it may be deleted without removing anything from its host.
     pub(crate) fn is_orphaned(&self) -> bool {
         self.annotations
             .get(ORPHAN)
             .is_some_and(|yes| yes == "true")
     }
 
-    /// Whether what stands on its host is to be adopted.
+    /// Whether the existing domain is to be adopted.
     pub(crate) fn is_to_be_adopted(&self) -> bool {
         self.annotations.get(ADOPT).is_some_and(|yes| yes == "true")
     }
 
-    /// Whether it asks for the same as the other: all but its status, and who wrote it when.
+    /// Whether both ask for the same: everything except the status, the field manager and the version is
+    /// equal.
     pub(crate) fn has_same_spec(&self, other: &Self) -> bool {
         let what = |one: &Self| {
             let Self {
@@ -174,7 +176,7 @@ impl fmt::Debug for Resource {
     }
 }
 
-/// The field manager of the newest change that was not a status and not our own.
+/// The field manager of the newest change that was not to the status and not our own.
 fn last_manager(meta: &ObjectMeta) -> String {
     let fields = meta.managed_fields.iter().flatten();
     let others = fields.filter(|entry| {
@@ -185,22 +187,22 @@ fn last_manager(meta: &ObjectMeta) -> String {
     name.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// A ConfigMap or a Secret: host settings, perhaps.
+/// A ConfigMap or a Secret that may hold host settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) values: KeyValues,
-    /// What else a Secret holds: a guest's user-data, perhaps. Of a ConfigMap, and of a Secret with
-    /// settings, nothing.
+    /// The other values of a Secret, such as a guest's user-data. Empty for a ConfigMap, and for a
+    /// Secret with host settings.
     pub(crate) others: KeyValues,
 }
 
-/// The longest other value of a Secret that is kept in memory, in bytes.
+/// The maximum length of another value of a Secret that is held in memory, in bytes.
 const OTHER_MAX: usize = 1 << 20;
 
-/// The keys that say something of a host.
+/// The keys of host settings.
 const KEYS: [&str; 29] = [
     "HOSTNAME",
     "PORT",
@@ -249,7 +251,7 @@ impl Settings {
     }
 
     pub(crate) fn of_secret(object: SecretObject) -> Option<Self> {
-        // The operator's own is nobody's settings and no guest's user-data.
+        // The operator's own Secret holds neither host settings nor user-data.
         if object.type_.as_deref() == Some(ID_KEY_TYPE) {
             return None;
         }
@@ -269,10 +271,10 @@ impl Settings {
         let data = data.map(|(key, value)| (key, Secret::new(value)));
         let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             data.partition(|(key, _)| names_host(key));
-        let is_kept = |value: &Secret| value.expose().len() <= OTHER_MAX;
+        let fits = |value: &Secret| value.expose().len() <= OTHER_MAX;
         let others = others
             .into_iter()
-            .filter(|(_, value)| known.is_empty() && is_kept(value));
+            .filter(|(_, value)| known.is_empty() && fits(value));
         Some(Self {
             others: KeyValues(others.collect()),
             namespace: meta.namespace?,
@@ -282,7 +284,7 @@ impl Settings {
         })
     }
 
-    /// Whether both say the same of a host.
+    /// Whether both have the same labels and values.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         let values = |one: &Self| -> Vec<(String, Vec<u8>)> {
             let values = one.values.0.iter();

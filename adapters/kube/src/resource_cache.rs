@@ -1,11 +1,11 @@
-//! What the API server says there is.
+//! Cache of the watched objects.
 //!
-//! Each watch (one kind in one namespace, or in all) lists once and then follows changes. Until
-//! every one of a namespace has listed, nothing of it is looked at but what is to be deleted: that
-//! asks for nothing else, and a namespace that is deleted itself may have lost the right to its
-//! Secrets. What one namespace lacks keeps no other waiting. A watch that is
-//! begun anew lists into a buffer, which takes the place of what was there only once it is whole:
-//! a list that fails half-way, or is forbidden, changes nothing.
+//! Each watch (one kind in one namespace, or in all) lists once and then follows changes. Until every
+//! watch of a namespace has listed, only its resources with a deletion timestamp are used: a deletion
+//! needs nothing else, and a namespace that is itself being deleted may have lost access to its Secrets.
+//! A namespace that lacks something does not hold back the others. A watch that is restarted lists into
+//! a buffer, which replaces the old content only when it is complete: a list that fails half-way, or is
+//! forbidden, changes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,7 +20,7 @@ use crate::{
     resource::{Resource, ResourceKey, Settings},
 };
 
-/// What is watched.
+/// What a watch watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum WatchedKind {
     Kind(ResourceKind),
@@ -35,10 +35,10 @@ impl WatchedKind {
     }
 }
 
-/// One watch: what, and in which namespace; none is all of them.
+/// One watch: what, and in which namespace; none means all namespaces.
 pub(crate) type ObjectSource = (WatchedKind, Option<String>);
 
-/// An object as a watch tells it.
+/// An object from a watch.
 #[derive(Clone, Debug)]
 pub(crate) enum CacheUpdate {
     Resource(Arc<Resource>),
@@ -59,23 +59,23 @@ type Objects = BTreeMap<(String, String), CacheUpdate>;
 #[derive(Default)]
 struct CacheInner {
     objects: BTreeMap<WatchedKind, Objects>,
-    /// Where VSIs of a UID are or were: thousands of events are told of them by it.
+    /// Index of VSIs by UID, possibly outdated; thousands of events refer to them by UID.
     vsis: BTreeMap<Uuid, (ResourceKind, (String, String))>,
-    /// The objects of pools' members, by the UIDs of their VSIs; and the other way round.
+    /// The objects of pool members with their own UIDs, by the UIDs of their VSIs.
     members: BTreeMap<Uuid, (ResourceKey, Uuid)>,
     listed: BTreeSet<ObjectSource>,
-    /// The UIDs of what was removed last, the newest first.
+    /// The UIDs of the last removed resources, the newest first.
     removed: VecDeque<Uuid>,
 }
 
-/// How many of those are remembered: more than go while an answer to a call is on its way.
+/// The length of `removed`: more than are removed while an answer to a call is in flight.
 const REMEMBERED: usize = 256;
 
 fn place_of(resource: &Resource) -> (String, String) {
     (resource.key.namespace.clone(), resource.key.name.clone())
 }
 
-/// Other kinds that Events are told of.
+/// Kinds other than VSIs, pools and groups that have Events.
 const OF_EVENTS: [ResourceKind; 3] = [
     ResourceKind::Network,
     ResourceKind::Quota,
@@ -91,7 +91,7 @@ impl CacheInner {
         }
     }
 
-    /// The VSI of that UID, where the index says it is.
+    /// The resource with that UID, if the index is up to date.
     fn vsi(&self, uid: Uuid) -> Option<&Arc<Resource>> {
         let (kind, place) = self.vsis.get(&uid)?;
         match self.objects.get(&WatchedKind::Kind(*kind))?.get(place)? {
@@ -100,7 +100,7 @@ impl CacheInner {
         }
     }
 
-    /// Forgets where VSIs were that are not there any more.
+    /// Removes outdated entries of the index.
     fn forget_vsis(&mut self) {
         let here: BTreeSet<_> = self.vsis.keys().copied().collect();
         let gone = here.into_iter().filter(|uid| self.vsi(*uid).is_none());
@@ -110,15 +110,15 @@ impl CacheInner {
     }
 }
 
-/// Everything that is watched, as it was told last.
+/// Everything that is watched, as of the last update.
 pub(crate) struct ResourceCache {
     inner: Mutex<CacheInner>,
     sources: Vec<ObjectSource>,
     changed: watch::Sender<u64>,
 }
 
-/// The world at one moment, sorted: older resources first, so that of two that exclude one
-/// another the older one counts.
+/// The cluster at one moment, sorted: older resources come first, so that of two conflicting resources
+/// the older one wins.
 #[derive(Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) resources: Vec<Arc<Resource>>,
@@ -127,7 +127,7 @@ pub(crate) struct Snapshot {
 }
 
 impl ResourceCache {
-    /// An empty world that is to be told by these watches.
+    /// An empty cache that these watches will fill.
     pub(crate) fn new(sources: Vec<ObjectSource>) -> Self {
         Self {
             inner: Mutex::default(),
@@ -140,12 +140,12 @@ impl ResourceCache {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes whenever something that matters did.
+    /// Changes whenever something relevant changed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Has everything looked at again.
+    /// Wakes all receivers of [`ResourceCache::changes`].
     pub(crate) fn poke(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
@@ -159,7 +159,7 @@ impl ResourceCache {
             .all(|source| inner.listed.contains(source))
     }
 
-    /// Whether everything of a namespace was listed, by its own watches or by those of all.
+    /// Whether everything in a namespace was listed, by its own watches or by those of all namespaces.
     fn is_whole(&self, inner: &CacheInner, namespace: &str) -> bool {
         let mut its = self.sources.iter().filter(|(_, place)| {
             let place = place.as_deref();
@@ -168,18 +168,19 @@ impl ResourceCache {
         its.all(|source| inner.listed.contains(source))
     }
 
-    /// Whether everything of a namespace was listed; of one that is not watched there is nothing.
+    /// Whether everything in a namespace was listed; true for a namespace without watches, which has
+    /// nothing.
     pub(crate) fn has_listed(&self, namespace: &str) -> bool {
         self.is_whole(&self.lock(), namespace)
     }
 
-    /// An object is there.
+    /// Adds or replaces an object.
     pub(crate) fn put(&self, what: WatchedKind, update: CacheUpdate) {
         self.put_if(what, update, |_| true);
     }
 
-    /// What the server answered to a change of ours. The watch may have told meanwhile that the object is
-    /// gone, and tells nothing of it again: the answer is taken only while the object is there.
+    /// Stores the server's answer to a change of ours. The watch may have reported the object's deletion
+    /// before, and will not report it again: the answer is stored only while the object is in the cache.
     pub(crate) fn update(&self, resource: Resource) {
         self.answer(resource, |inner, resource| {
             let (what, place) = (WatchedKind::Kind(resource.key.kind), place_of(resource));
@@ -188,7 +189,7 @@ impl ResourceCache {
         });
     }
 
-    /// The same of an object that was created: it may even be gone again.
+    /// The same for an object that was created: it may have been deleted already.
     pub(crate) fn created(&self, resource: Resource) {
         self.answer(resource, |inner, resource| {
             !inner.removed.contains(&resource.uid)
@@ -221,7 +222,7 @@ impl ResourceCache {
         }
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub(crate) fn remove(&self, what: WatchedKind, update: &CacheUpdate) {
         let removed = {
             let mut inner = self.lock();
@@ -238,7 +239,7 @@ impl ResourceCache {
         }
     }
 
-    /// A list is whole: it takes the place of what its watch told before.
+    /// Replaces the content of a watch with a complete list.
     pub(crate) fn replace(&self, source: &ObjectSource, listed: Vec<CacheUpdate>) {
         let (what, namespace) = source;
         {
@@ -261,8 +262,8 @@ impl ResourceCache {
         self.poke();
     }
 
-    /// A server that has no such kind, or not for us, has none of it as far as anybody knows: what
-    /// else is there does not wait for it. What was listed before stays.
+    /// Marks a source as listed without content, because the server does not have the kind or forbids
+    /// it: the rest of the namespace does not wait for it. Earlier content remains.
     pub(crate) fn put_off(&self, source: &ObjectSource) {
         let first = self.lock().listed.insert(source.clone());
         if first {
@@ -270,7 +271,7 @@ impl ResourceCache {
         }
     }
 
-    /// The resource of that key, as it was told last.
+    /// The resource with this key, as of the last update.
     pub(crate) fn resource(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
         let inner = self.lock();
         let objects = inner.objects.get(&WatchedKind::Kind(key.kind))?;
@@ -280,19 +281,19 @@ impl ResourceCache {
         }
     }
 
-    /// The resource of the VSI, or of the pool, of that UID.
+    /// The resource with that UID: a VSI, one with members or Events, or the object of a pool member.
     pub(crate) fn vsi(&self, uid: Uuid) -> Option<Arc<Resource>> {
         let inner = self.lock();
         let of_member = inner.members.get(&uid).and_then(|(_, own)| inner.vsi(*own));
         inner.vsi(uid).or(of_member).cloned()
     }
 
-    /// Which objects are those of pools' members: by the UID of the VSI, the object and its own UID.
+    /// Sets the objects of pool members: by the UID of the VSI, the object and its own UID.
     pub(crate) fn set_members(&self, members: BTreeMap<Uuid, (ResourceKey, Uuid)>) {
         self.lock().members = members;
     }
 
-    /// The UID of the VSI that a resource is about.
+    /// The UID of the VSI that a resource describes.
     pub(crate) fn uid_of_vsi(&self, resource: &Resource) -> Uuid {
         let inner = self.lock();
         let mut members = inner.members.iter();
@@ -309,8 +310,8 @@ impl ResourceCache {
                 let whole = whole
                     .entry(namespace)
                     .or_insert_with(|| self.is_whole(&inner, namespace));
-                let going = matches!(update, CacheUpdate::Resource(one) if one.is_deleting());
-                if !*whole && !going {
+                let deleting = matches!(update, CacheUpdate::Resource(one) if one.is_deleting());
+                if !*whole && !deleting {
                     continue;
                 }
                 match (what, update) {
@@ -329,9 +330,9 @@ impl ResourceCache {
     }
 }
 
-/// Whether it asks for something else than before; an older copy of what is known is not taken. A
-/// status asks for nothing: to look at everything for each one that is written would take as long as
-/// there are resources, for each of them.
+/// Stores an object unless it is an older copy. Returns whether the object asks for something different
+/// than before. A status asks for nothing: to check everything after each written status would take
+/// quadratic time.
 fn insert(objects: &mut Objects, update: CacheUpdate) -> bool {
     let place = update.place();
     let (taken, news) = match (objects.get(&place), &update) {

@@ -14,12 +14,12 @@ use crate::{
     translate::TranslationRules,
 };
 
-/// A UID that is easily read.
+/// A UID that is easy to read.
 pub(crate) fn uid(number: u8) -> Uuid {
     Uuid::from_bytes([number; 16])
 }
 
-/// A resource in namespace `default`; `number` makes its UID, and its age: smaller is older.
+/// A resource in namespace `default`; `number` determines its UID and its age: smaller is older.
 pub(crate) fn resource(kind: ResourceKind, name: &str, number: u8, rest: Value) -> Arc<Resource> {
     let mut object = json!({
         "metadata": {
@@ -63,7 +63,7 @@ pub(crate) fn disk(name: &str, number: u8) -> Arc<Resource> {
     resource(ResourceKind::DataDisk, name, number, rest)
 }
 
-/// The ConfigMap that all of them select.
+/// The ConfigMap that all of these select.
 pub(crate) fn config_map(data: Value) -> Arc<Settings> {
     let mut object = json!({
         "metadata": {"name": "lpar1", "namespace": "default", "labels": {"config": "lpar1"}},
@@ -82,7 +82,7 @@ pub(crate) fn world(resources: Vec<Arc<Resource>>) -> Snapshot {
     }
 }
 
-/// Rules of a cluster where nobody has a host yet.
+/// Rules of a cluster where no namespace has a host yet.
 pub(crate) fn rules(host: Option<&HostSettings>) -> TranslationRules<'_> {
     TranslationRules {
         host,

@@ -1,28 +1,32 @@
-//! Which resources are this operator's, where the journals of a set serve one cluster
+//! Share: decides which resources an operator serves, if the journals of a set serve one cluster
 //! (docs/adr/0017-custom-resources-over-journals.md).
 //!
-//! Each journal of a set has an operator of its own, and all of them see the same cluster. A resource is served by one of
-//! them: by the one that knows it, and before anybody does by the one that its host belongs to. Whatever has no host
-//! is the affair of journal 0, which has one chosen over all journals, or says what is missing.
+//! Each journal of a set has its own operator, and all of them see the same cluster. A resource is
+//! served by one of them: by the one that knows it, or, before any of them does, by the journal of its
+//! host. Journal 0 is responsible for what has no host: it has one chosen across all journals, or
+//! reports what is missing.
 //!
 //! Guarantees:
-//! - **What a journal knows by its UID is its own**, whatever the resource says by now: nobody else deletes it, lets it go
-//!   or says that it is lost.
-//! - **Nobody lets go of what may be recorded elsewhere.** A resource that is deleted before its journal has told of it is
-//!   kept until it is certain that no journal has it.
-//! - **What is deleted is not recorded afterwards.** Once its names are claimed, and before it is recorded, the API server
-//!   is asked whether it is still there ([`StillRequested`]). Whoever lets go of it looks at the claims after it saw the
-//!   deletion: one of the two sees the other.
-//! - **A host that was chosen is taken by the operator of its journal**, which translates the resource itself: what its
-//!   namespace may name there, and with which settings, is judged where the host is known.
-//! - **Pools and groups are journal 0's**, and their members the journals' of their hosts: each of those permits members on its
-//!   hosts by its own look at the cluster ([`PoolPermits`]), tells of them, and lets their objects go. Journal 0 makes the objects.
-//! - **Networks are on the hosts of many journals.** Journal 0 tells of the resource, and has all of them end it; each journal
-//!   changes what it has by its own look at the cluster. What would make a network anew is recorded only while its resource stays.
-//! - **What takes more of a namespace with a quota is admitted by journal 0** before it is recorded, whichever journal
-//!   records it, and no more is recorded than was admitted.
+//! - **A journal owns what it knows by UID**, whatever the resource says now: no other operator deletes
+//!   it, removes its finalizer or reports it as lost.
+//! - **No finalizer is removed while the entity may be recorded in another journal.** A resource that is
+//!   deleted before its journal reported it retains its finalizer until it is certain that no journal
+//!   has it.
+//! - **What is deleted is not recorded afterwards.** After its names are claimed, and before it is
+//!   recorded, the API server is asked whether it still exists ([`StillRequested`]). The operator that
+//!   removes the finalizer reads the claims after it saw the deletion: one of the two sees the other.
+//! - **The operator of the chosen host's journal records the VSI**, and translates the resource itself:
+//!   what its namespace may use there, and with which settings, is decided where the host is known.
+//! - **Pools and groups belong to journal 0**, and their members to the journals of their hosts. Each of
+//!   those permits members on its hosts from its own view of the cluster ([`PoolPermits`]), reports
+//!   them, and finalizes their objects. Journal 0 creates the objects.
+//! - **Networks are on the hosts of many journals.** Journal 0 reports the resource's status, and has
+//!   all of them end it; each journal changes its own networks from its own view of the cluster. What
+//!   would make a network anew is recorded only while its resource exists.
+//! - **Journal 0 admits additional usage in a namespace with a quota** before it is recorded, whichever
+//!   journal records it, and no more is recorded than was admitted.
 //!
-//! What this room never does: it asks no database ([`JournalShare`] does), and records nothing.
+//! What this module never does: ask a database ([`JournalShare`] does), or record anything.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,18 +49,18 @@ use vsiflow_workflows::{
 
 use crate::{kind::ResourceKind, resource::ResourceKey};
 
-/// The journal that has quotas, and speaks for what has no host: it has one chosen.
+/// The number of the journal that has the quotas, and that has hosts chosen for what has none.
 pub(crate) const DECIDES: u16 = 0;
-/// The code of what a set of journals does not serve.
+/// Error code of resources that a set of journals does not serve.
 pub(crate) const NOT_SERVED: &str = "VSI0763";
 
 /// The other journals, as the operator of one of them needs them.
 #[async_trait]
 pub trait JournalShare: Debug + Send + Sync {
-    /// The journal's number.
+    /// The number of this journal.
     fn number(&self) -> u16;
 
-    /// The journals of hosts, by the hosts' ids. One that is new is assigned to a journal for good.
+    /// The journals of hosts, by the hosts' IDs. A new host is assigned to a journal for good.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -65,7 +69,8 @@ pub trait JournalShare: Debug + Send + Sync {
         hosts: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, u16>, FleetError>;
 
-    /// The journals that had something of these names last (`vsi/NAMESPACE/NAME`), by the names.
+    /// The journals that last had an object with one of these names (`vsi/NAMESPACE/NAME`), by the
+    /// names.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -74,19 +79,20 @@ pub trait JournalShare: Debug + Send + Sync {
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, u16>, FleetError>;
 
-    /// Whether another journal knows the entity, which would have that name, or is recording something of the name.
+    /// Whether another journal knows the entity, which would have that name, or is recording something
+    /// under the name.
     ///
     /// # Errors
     /// When the database does not answer.
     async fn may_be_elsewhere(&self, name: &str, entity: &EntityId) -> Result<bool, FleetError>;
 
-    /// Records in this journal what resources ask for, once their names are claimed and `still` found nothing against it.
-    /// Of the namespaces `admitted` it was seen to that quotas permit it. Cancel safe: what was begun is found by asking
-    /// again.
+    /// Records the desired state of resources in this journal, after their names are claimed and `still`
+    /// succeeded. The caller has already ensured that quotas permit it in the namespaces `admitted`.
+    /// Cancel safe: a second call continues what was started.
     ///
     /// # Errors
-    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillRequested::check`]; where another journal has
-    /// a name; and where another namespace has a quota by now.
+    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillRequested::check`]; if
+    /// another journal has a name; and if a namespace that is not in `admitted` has a quota by now.
     async fn apply(
         &self,
         resolved: Resolved,
@@ -95,12 +101,12 @@ pub trait JournalShare: Debug + Send + Sync {
         admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError>;
 
-    /// Takes what stands on a host of this journal into it, once its name is claimed and `still` found nothing against it. Cancel
-    /// safe: what was begun is found by asking again.
+    /// Adopts an existing domain on a host of this journal, after its name is claimed and `still`
+    /// succeeded. Cancel safe: a second call continues what was started.
     ///
     /// # Errors
-    /// As [`VsiHandle::adopt`](vsiflow_workflows::fleet::VsiHandle::adopt) and [`StillRequested::check`]; where another journal has
-    /// the name.
+    /// As [`VsiHandle::adopt`](vsiflow_workflows::fleet::VsiHandle::adopt) and
+    /// [`StillRequested::check`]; and if another journal has the name.
     async fn adopt(
         &self,
         what: Adopting,
@@ -108,87 +114,90 @@ pub trait JournalShare: Debug + Send + Sync {
         still: &dyn StillRequested,
     ) -> Result<(), FleetError>;
 
-    /// Has journal 0 decide over all journals about the one VSI or data disk of `resolved`, which has that UID: choose a
-    /// host where it has none, and admit what it takes where its namespace has a quota. The operator of the host's journal
-    /// then records it ([`decided`](Self::decided)).
+    /// Has journal 0 decide across all journals about the one VSI or data disk of `resolved`, which has
+    /// that UID: choose a host if it has none, and admit what it takes if its namespace has a quota. The
+    /// operator of the host's journal then records it ([`decided`](Self::decided)).
     ///
     /// # Errors
     /// When the database does not answer.
     async fn decide(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError>;
 
-    /// What became of that, whichever process asked it. An answer is told once.
+    /// The state of that request, whichever process sent it. An answer is returned once.
     ///
     /// # Errors
     /// When the database does not answer.
     async fn deciding(&self, uid: Uuid) -> Result<RequestStatus, FleetError>;
 
-    /// What was decided for resources on hosts of this journal, by UID. Each of them is held until
-    /// [`settle`](Self::settle) says what became of it in the pass that begins with this.
+    /// The decisions for resources on hosts of this journal, by UID. Each of them is held until
+    /// [`settle`](Self::settle) reports its outcome in the pass that begins with this call.
     fn decided(&self) -> BTreeMap<Uuid, ResourceDecision>;
 
-    /// What became of one of them: it is recorded, or why not; none where it is not known yet.
+    /// Reports the outcome of a decision: it is recorded, or why not; none if that is not known yet.
     fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>);
 
-    /// On which hosts of this journal members of the cluster's pools may be, as of a pass.
+    /// Publishes on which hosts of this journal members of the cluster's pools may be, as of one pass.
     fn permit(&self, pools: PoolPermits);
 
-    /// Those of these namespaces of which journal 0 has to admit what is to take more: they have quotas, or are about to.
+    /// Those of these namespaces in which journal 0 must admit additional usage: they have quotas, or
+    /// are about to.
     ///
     /// # Errors
     /// When the database does not answer.
     async fn limited(&self, namespaces: &BTreeSet<String>) -> Result<BTreeSet<String>, FleetError>;
 
-    /// Journal 0: records quotas. From before that on it is asked what their namespaces may take.
+    /// Journal 0: records quotas. Before that, it makes admission mandatory in their namespaces.
     ///
     /// # Errors
     /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply), and when the database does not answer.
     async fn limit(&self, resolved: Resolved, by: By) -> Result<(), FleetError>;
 
-    /// Journal 0: its quotas, with what is taken in all journals.
+    /// Journal 0: its quotas, with the usage in all journals.
     ///
     /// # Errors
-    /// When a journal does not say what is taken there.
+    /// When a journal does not report its usage.
     async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError>;
 
-    /// Journal 0: from now on all journals are asked about these networks, and to end those that are to end. The cluster's
-    /// operators pass once something else is heard.
+    /// Journal 0: sets the networks that all journals are asked about from now on, and those that they
+    /// must end. The cluster's operators run a pass when a report changes.
     fn watch_networks(&self, networks: BTreeMap<NetworkName, NetworkInquiry>);
 
-    /// What was heard of a network last; none before the first time.
+    /// The newest report about a network; none before the first one.
     fn network_report(&self, network: &NetworkName) -> Option<NetworkSummary>;
 }
 
 /// The namespace and the name of a network.
 pub type NetworkName = (String, String);
 
-/// What is asked about a network.
+/// What the journals are asked about a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkInquiry {
-    /// The UID of its resource: what was heard of one says nothing of the next one of its name.
+    /// The UID of its resource: a report about one resource says nothing about the next one with the
+    /// same name.
     pub uid: Uuid,
-    /// Whether it is to end, and how.
+    /// Whether the network must end, and how.
     pub end: Option<NetworkEnd>,
 }
 
-/// What all journals said of a network.
+/// The combined reports of all journals about a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkSummary {
-    /// What was to be asked when they were. Nothing that is recorded later is missing in what they said of one that ends: what is on a
-    /// network that goes is not recorded.
+    /// The inquiry that the journals answered. For a network that ends the report is complete, even
+    /// though more may be recorded later: nothing is recorded on a network that is being deleted.
     pub inquiry: NetworkInquiry,
-    /// Where it is on each host.
+    /// The state on each host.
     pub states: Vec<NetworkState>,
     /// Why it does not end.
     pub refused: Option<Failure>,
-    /// Why the newest time a journal said nothing: all else is older then.
+    /// Why a journal did not answer the last time; the other fields are older then.
     pub silent: Option<Failure>,
 }
 
-/// Which hosts of a journal the pools of the cluster may have members on, as its operator found it: it knows whose settings of a
-/// host count, and has its journal know them before it permits anything.
+/// On which hosts of a journal the cluster's pools may have members, as its operator found. The operator
+/// knows which namespace's settings of a host are valid, and records them in its journal before it
+/// permits anything.
 #[derive(Clone, Debug, Default)]
 pub struct PoolPermits {
-    /// By namespace, name of the pool, and host.
+    /// Namespace, name of the pool, and host.
     permitted: BTreeSet<(String, String, String)>,
     /// What is wrong with pools and groups, by namespace and name.
     refused: BTreeMap<(String, String), Failure>,
@@ -205,17 +214,17 @@ impl PoolPermits {
         self.refused.insert(pool, why);
     }
 
-    /// Whether a pool may have members on a host.
+    /// Checks whether a pool may have members on a host.
     ///
     /// # Errors
-    /// With what is wrong with the pool there; VSI0769 where the operator has not seen it as it is.
+    /// What is wrong with the pool there; VSI0769 if the operator has not seen the pool's current state.
     pub fn judge(&self, (namespace, pool): (&str, &str), host: &str) -> Result<(), Failure> {
         let place = (namespace.to_owned(), pool.to_owned(), host.to_owned());
         if self.permitted.contains(&place) {
             return Ok(());
         }
         let mut refused = self.refused.iter();
-        // A pool of a group is called by that first.
+        // The name of a pool of a group begins with the group's name.
         let refused = refused.find(|((of, name), _)| {
             let is_its = |rest: &str| rest.is_empty() || rest.starts_with('-');
             of == namespace && pool.strip_prefix(name.as_str()).is_some_and(is_its)
@@ -230,37 +239,38 @@ impl PoolPermits {
     }
 }
 
-/// What journal 0 decided for a resource.
+/// A decision of journal 0 about a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceDecision {
-    /// Where it is to be.
+    /// The chosen host.
     pub host: ChosenHost,
-    /// What it may take.
+    /// The usage that was admitted.
     pub admitted: Vec<ObjectUsage>,
 }
 
-/// Whether what is about to be recorded is still asked for.
+/// Checks whether what is about to be recorded is still requested.
 #[async_trait]
 pub trait StillRequested: Send + Sync {
-    /// Asks once more.
+    /// Checks once more.
     ///
     /// # Errors
-    /// When something of it is not, or nobody can say.
+    /// If part of it is not requested any more, or that is unknown.
     async fn check(&self) -> Result<(), FleetError>;
 }
 
-/// Whose a resource is, as far as names and hosts tell.
+/// Which journal owns a resource, by names and hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResourceOwner {
-    /// This journal's.
+    /// This journal.
     Own,
-    /// Another one's.
+    /// Another journal.
     Other,
-    /// This journal's, unless another one has its name by now.
+    /// This journal, unless another one has claimed its name.
     Unclaimed,
 }
 
-/// The journal of a host, which is empty where there is none; none for a host that nobody assigned.
+/// The journal of a host; journal 0 if `host` is empty; none for a host that is not assigned to a
+/// journal.
 pub(crate) fn home_of(host: &str, hosts: &BTreeMap<String, u16>) -> Option<u16> {
     match host {
         "" => Some(DECIDES),
@@ -268,7 +278,7 @@ pub(crate) fn home_of(host: &str, hosts: &BTreeMap<String, u16>) -> Option<u16> 
     }
 }
 
-/// Whose a resource is: whether this journal knows it by its UID, and the journal that it belongs to by what it asks for.
+/// The owner of a resource, by whether this journal knows its UID and by the journal of its host.
 pub(crate) fn owner(own: u16, is_known: bool, home: Option<u16>) -> ResourceOwner {
     if is_known {
         ResourceOwner::Own
@@ -279,13 +289,14 @@ pub(crate) fn owner(own: u16, is_known: bool, home: Option<u16>) -> ResourceOwne
     }
 }
 
-/// Whether a resource that this journal does not know is another one's that has its name.
+/// Whether a resource that this journal does not know belongs to another journal, which has its name.
 pub(crate) fn is_anothers(own: u16, is_worked_on: bool, claimed_by: Option<u16>) -> bool {
-    // A name stays claimed after what had it is gone: it says nothing of what nobody has worked on.
+    // A name remains claimed after its object is deleted, so it says nothing about a resource that no
+    // journal worked on.
     is_worked_on && claimed_by.is_some_and(|journal| journal != own)
 }
 
-/// How an object is named in a set; none of what no journal has as an entity of its own.
+/// The name of an object in a set; none for kinds that no journal has as an entity of its own.
 pub(crate) fn name_of(key: &ResourceKey) -> Option<String> {
     let kind = match key.kind {
         ResourceKind::Vsi | ResourceKind::VirtualServer => "vsi",
@@ -296,12 +307,12 @@ pub(crate) fn name_of(key: &ResourceKey) -> Option<String> {
     Some(format!("{kind}/{}/{}", key.namespace, key.name))
 }
 
-/// How a VSI is named in a set.
+/// The name of a VSI in a set.
 pub(crate) fn name_of_vsi(namespace: &str, name: &str) -> String {
     format!("vsi/{namespace}/{name}")
 }
 
-/// What a set of journals does not serve.
+/// The failure of a resource that a set of journals does not serve.
 pub(crate) fn not_served(key: &ResourceKey, why: &str) -> Failure {
     let message = format!("{why}, which a set of journals does not serve from a cluster");
     Failure::new(FailureClass::Blocked, "VSI0763", message)

@@ -1,4 +1,4 @@
-//! What is known of resources beside cluster and fleet, and which of them are to be looked at.
+//! Findings about resources from translations, and the queue of resources whose status must be checked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,36 +12,36 @@ use vsiflow_workflows::spec::Problem;
 
 use crate::{kind::ResourceKind, resource::ResourceKey};
 
-/// Why a resource that is to be deleted is still there, or why nothing is done for it.
+/// Why a resource that is being deleted still exists, or why nothing is done for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// The journal does not know what the resource says was made for it.
+    /// The journal does not know what was made for the resource, by its status.
     JournalLost,
-    /// The operator before this one may still act on it: it has this finalizer.
+    /// The previous operator may still act on it: it has this finalizer.
     NotMigrated(String),
     /// VSIs use the disk.
     InUse(Vec<String>),
-    /// Somebody deleted it by a command; its resource stayed.
+    /// A command deleted its object; the resource remained.
     Removed,
 }
 
-/// What the last translation found of a resource.
+/// What the last translation found about a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StatusFindings {
-    /// The generation it was about.
+    /// The generation that was translated.
     pub(crate) generation: i64,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<String>,
-    /// Why the fleet did not take it.
+    /// Why the fleet refused it.
     pub(crate) refusal: Option<Failure>,
     pub(crate) hold: Option<Hold>,
-    /// It is a disk that is to be made.
+    /// Whether it is a disk, a network or a snapshot that vsiflow makes.
     pub(crate) is_made: bool,
-    /// The host, of disks and references.
+    /// The host of a disk or reference.
     pub(crate) host: Option<String>,
-    /// The VSIs that use it, of disks and references.
+    /// The VSIs that use a disk or reference.
     pub(crate) used_by: Vec<String>,
-    /// The UID by which the fleet knows it, where that is not the resource's own.
+    /// The UID by which the fleet knows it, if that is not the resource's own.
     pub(crate) vsi: Option<Uuid>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct StatusFindings {
 #[derive(Default)]
 pub(crate) struct StatusQueue {
     inner: Mutex<QueueInner>,
-    /// Told when something becomes dirty.
+    /// Notified when something becomes dirty.
     pub(crate) dirtied: Notify,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct StatusQueue {
 struct QueueInner {
     findings: BTreeMap<ResourceKey, StatusFindings>,
     keys: BTreeMap<Uuid, ResourceKey>,
-    /// The resources of pools, by the UIDs of their members' VSIs.
+    /// The resources of pools and groups, by the UIDs of their members' VSIs.
     owners: BTreeMap<Uuid, ResourceKey>,
     dirty: BTreeSet<ResourceKey>,
 }
@@ -67,7 +67,7 @@ impl StatusQueue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what a translation found; what it says nothing of is forgotten.
+    /// Replaces the findings by those of a new translation, and marks what changed as dirty.
     pub(crate) fn publish(
         &self,
         found: BTreeMap<ResourceKey, StatusFindings>,
@@ -86,7 +86,7 @@ impl StatusQueue {
         self.dirtied.notify_one();
     }
 
-    /// Whose members these VSIs are.
+    /// Sets which pool resources own these VSIs.
     pub(crate) fn set_owners(&self, owners: BTreeMap<Uuid, ResourceKey>) {
         self.lock().owners = owners;
     }
@@ -95,18 +95,18 @@ impl StatusQueue {
         self.lock().findings.get(key).cloned()
     }
 
-    /// The resource of that UID.
+    /// The resource with that UID.
     pub(crate) fn key(&self, uid: &Uuid) -> Option<ResourceKey> {
         self.lock().keys.get(uid).cloned()
     }
 
-    /// Has a resource looked at again.
+    /// Marks a resource as dirty, so that its status is checked.
     pub(crate) fn dirty(&self, key: ResourceKey) {
         self.lock().dirty.insert(key);
         self.dirtied.notify_one();
     }
 
-    /// Has the resource of that UID looked at again.
+    /// Marks the resource with that UID, and the one that owns it, as dirty.
     pub(crate) fn dirty_uid(&self, uid: &Uuid) {
         if let Some(key) = self.key(uid) {
             self.dirty(key);
@@ -117,7 +117,7 @@ impl StatusQueue {
         }
     }
 
-    /// Has every pool looked at again.
+    /// Marks every pool and group as dirty.
     pub(crate) fn dirty_pools(&self) {
         let kinds = ResourceKind::ALL.into_iter();
         kinds
@@ -125,13 +125,13 @@ impl StatusQueue {
             .for_each(|kind| self.dirty_kind(kind));
     }
 
-    /// Has every VSI looked at again.
+    /// Marks every VSI as dirty.
     pub(crate) fn dirty_vsis(&self) {
         self.dirty_kind(ResourceKind::Vsi);
         self.dirty_kind(ResourceKind::VirtualServer);
     }
 
-    /// Has every resource of a kind looked at again.
+    /// Marks every resource of a kind as dirty.
     pub(crate) fn dirty_kind(&self, kind: ResourceKind) {
         let mut inner = self.lock();
         let all: Vec<_> = inner
@@ -145,7 +145,7 @@ impl StatusQueue {
         self.dirtied.notify_one();
     }
 
-    /// Takes what is dirty.
+    /// Takes the dirty resources out of the queue.
     pub(crate) fn take(&self) -> BTreeSet<ResourceKey> {
         std::mem::take(&mut self.lock().dirty)
     }

@@ -1,5 +1,5 @@
-//! The aggregated API `subresources.vsiflow.io/v1`: what only the journal or a host can tell of an
-//! object, and what is asked of the engine for it, for whoever has a right on that very object.
+//! The aggregated API `subresources.vsiflow.io/v1`: data about an object that only the journal or a host
+//! has, and actions on it, for users with a right on that object.
 //!
 //! ```text
 //! GET       /apis/subresources.vsiflow.io/v1/namespaces/NS/PLURAL/NAME/history  [?follow&from=OFFSET]
@@ -9,31 +9,32 @@
 //! POST, PUT …/namespaces/NS/images/NAME/upload            (`upload`)
 //! ```
 //!
-//! **Who asks.** Nobody but the cluster's API server, which has authenticated a user and names them in
-//! headers. It proves itself by the client certificate of its front proxy: the listener verifies that
-//! it is good now and of the authority that the ConfigMap `extension-apiserver-authentication` (in
-//! `kube-system`) names, before a byte of HTTP is read; here its common name has to be one of those
-//! allowed there (`trust`), and only then the headers are believed, by the names that are said there
-//! (`caller`). The ConfigMap is read anew every minute; one that cannot be read changes nothing, one
-//! that names no authority lets nobody in.
+//! **Authentication.** Only the cluster's API server may send requests; it has authenticated a user and
+//! names that user in headers. It authenticates itself with the client certificate of its front proxy.
+//! Before any byte of HTTP is read, the listener verifies that the certificate is valid now and issued
+//! by the authority in the ConfigMap `extension-apiserver-authentication` (in `kube-system`). Here its
+//! common name must be one of those that the ConfigMap allows (`trust`). Only then the headers are
+//! trusted, under the names in the ConfigMap (`caller`). The ConfigMap is read again every minute; if it
+//! cannot be read nothing changes, and if it names no authority all requests are refused.
 //!
-//! **Who may.** A SubjectAccessReview is asked for each request (`review`): that user, the group of
-//! this API, the object's namespace, plural and name, the subresource, and `get` for what is read,
-//! `create` (POST) or `update` (PUT) for what is done. The API server has asked itself the same before;
-//! it is asked again since it is this process that acts. No answer is no right, and said to be no answer.
+//! **Authorization.** A `SubjectAccessReview` is created for each request (`review`): with that user,
+//! the group of this API, the object's namespace, plural and name, the subresource, and the verb `get`
+//! for reads, `create` (POST) or `update` (PUT) for actions. The API server has checked the same before;
+//! it is checked again because this process acts. Without an answer the request is refused, with an
+//! error that says so.
 //!
-//! **What is answered.** An object is a resource that is there now in a namespace that is served; it is
-//! looked up by its UID, so that whoever got a name tells nobody what its former holder did. History is
-//! one JSON object a line, a log the bytes the guest wrote, an action what came of it. What fails is a
-//! Kubernetes `Status` whose cause is the VSI code, its message the remedy (`refusal`).
+//! **Answers.** An object is a resource that exists now in a served namespace. It is looked up by its
+//! UID, so that the new owner of a name cannot read what its former owner did. History is one JSON
+//! object per line, a log is the bytes that the guest wrote, an action returns its result. Errors are a
+//! Kubernetes `Status` whose cause is the VSI code with the remedy as its message (`refusal`).
 //!
-//! **How long.** The API server cuts off what takes longer than a minute. So no answer lasts longer than
-//! 50 s: one that follows simply ends then, and whoever follows asks again from where it ended, which
-//! has their rights looked at anew. Bodies are bounded in size and time, and so is what is worked on at
-//! a time. A console is the exception: its connection changes over, and lasts.
+//! **Time limits.** The API server cuts off answers after a minute, so no answer lasts longer than 50 s.
+//! An answer that follows ends then, and the client asks again from where it ended, which checks the
+//! user's rights again. Bodies are limited in size and time, and so is the number of concurrent
+//! requests. A console is the exception: its connection is upgraded and stays open.
 //!
-//! What this module never does: listen (that is composed elsewhere), believe a header of anybody else,
-//! or decide anything of a VSI.
+//! What this module never does: listen (that is composed elsewhere), trust a header from any other
+//! client, or decide anything about a VSI.
 
 mod action;
 mod caller;
@@ -91,24 +92,25 @@ use crate::{
     resource_cache::ResourceCache,
 };
 
-/// The group of this API.
+/// The API group.
 pub const GROUP: &str = "subresources.vsiflow.io";
-/// Its version.
+/// The version of the API.
 pub const VERSION: &str = "v1";
-/// Where the body of an answer begins: a byte of the log.
+/// The header with the position of an answer's first byte in the log.
 pub const OFFSET: &str = "vsiflow-offset";
 
-/// No answer takes longer.
+/// The maximum duration of an answer.
 const ANSWER: Duration = Duration::from_secs(50);
-/// What is worked on at a time; what follows is not, while it waits.
-const AT_A_TIME: usize = 32;
+/// The number of requests that are processed at the same time; answers that follow do not count while
+/// they wait.
+const MAX_CONCURRENT: usize = 32;
 /// How long a request waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
+const TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// The body of an answer.
 pub type HttpAnswer = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// What answers, as long as the cluster is served.
+/// Answers requests while the cluster is served.
 #[derive(Clone)]
 pub struct Subresources {
     inner: Arc<SubresourceState>,
@@ -130,7 +132,7 @@ impl Subresources {
             fleet,
             cache,
             trust: watch::Sender::new(None),
-            turns: Semaphore::new(AT_A_TIME),
+            turns: Semaphore::new(MAX_CONCURRENT),
             pieces: PieceTurns::default(),
         };
         Self {
@@ -138,8 +140,8 @@ impl Subresources {
         }
     }
 
-    /// Answers a request of whoever showed that certificate (DER), which was verified by
-    /// [`Subresources::authorities`]. Cancel safe but for actions, of which a part may be done.
+    /// Answers a request from the client with that certificate (DER), which the listener verified with
+    /// [`Subresources::authorities`]. Cancel safe except for actions, which may be partly carried out.
     pub async fn answer<B>(
         &self,
         certificate: Option<&[u8]>,
@@ -152,7 +154,7 @@ impl Subresources {
     {
         let path = request.uri().path().to_owned();
         let (parts, mut body) = request.into_parts();
-        // Such a client has sent nothing yet, and reading would have it send.
+        // A client that expects `100 Continue` has sent no body yet, and reading would make it send.
         let awaits_continue = parts.headers.contains_key(EXPECT);
         let lent = Request::from_parts(parts, &mut body);
         let answered = timeout(ANSWER, self.inner.answered(certificate, lent, ports)).await;
@@ -226,7 +228,7 @@ impl SubresourceState {
         trust.caller(certificate, headers)
     }
 
-    /// The entity of an object that is there, and that the engine knows by that very UID.
+    /// The entity of an object that exists and that the engine knows by the same UID.
     fn entity(&self, target: &RouteTarget) -> Result<EntityId, Refusal> {
         let key = ResourceKey {
             kind: target.kind,
@@ -251,14 +253,14 @@ impl SubresourceState {
         }
     }
 
-    /// Waits for a turn to work.
+    /// Waits for a turn.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
         turn(&self.turns).await
     }
 }
 
 async fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
-    match timeout(TURN, of.acquire()).await {
+    match timeout(TURN_WAIT, of.acquire()).await {
         Ok(Ok(turn)) => Ok(turn),
         _ => Err(Refusal::busy()),
     }

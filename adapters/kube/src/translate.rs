@@ -1,9 +1,9 @@
-//! From the world to desired state, and to what is wrong with which resource.
+//! Translates a snapshot of the cluster to the desired state, and to the problems of each resource.
 //!
-//! Everything is resolved at once, so that two VSIs never get one disk and two namespaces never
-//! disagree about one host unnoticed. What is wrong concerns only the resources it is said of:
-//! they are left out, and the rest is resolved again. Of two that exclude one another the older
-//! one stays.
+//! Everything is resolved together, so that two VSIs never get the same disk, and two namespaces cannot
+//! have different settings for one host unnoticed. A problem affects only the resources that it
+//! concerns: they are left out, and the rest is resolved again. Of two conflicting resources the older
+//! one remains.
 
 mod claims;
 mod permitted;
@@ -29,41 +29,42 @@ use crate::{
     resource_cache::Snapshot,
 };
 
-/// How a resource of one kind becomes a document.
+/// Converts a resource of one kind to a document.
 type DocumentReader<T> = fn(&Resource, DocumentRef) -> Result<document::Read<T>, Box<Problem>>;
 
-/// What the world asks for.
+/// The desired state of the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Translation {
-    /// VSIs that can be asked for, by UID.
+    /// Valid VSIs, by UID.
     pub(crate) vsis: BTreeMap<Uuid, ResolvedVsi>,
-    /// Pools that can be asked for, by the UID of their resource.
+    /// Valid pools, by the UID of their resource.
     pub(crate) pools: BTreeMap<Uuid, ResolvedPool>,
-    /// Groups that can be asked for, by the UID of their resource.
+    /// Valid groups, by the UID of their resource.
     pub(crate) groups: BTreeMap<Uuid, ResolvedGroup>,
-    /// Everything beside the VSIs.
+    /// Everything except VSIs, pools and groups.
     pub(crate) rest: Resolved,
-    /// What is wrong, by resource.
+    /// Problems, by resource.
     pub(crate) problems: BTreeMap<ResourceKey, Vec<Problem>>,
-    /// What is odd, by resource.
+    /// Warnings, by resource.
     pub(crate) warnings: BTreeMap<ResourceKey, Vec<String>>,
-    /// The hosts of data disks and references, where they are known.
+    /// The hosts of data disks and references, as far as they are known.
     pub(crate) hosts: BTreeMap<ResourceKey, String>,
-    /// The VSIs that use a data disk or a reference.
+    /// The VSIs that use a disk, a network or a reference, by its resource.
     pub(crate) used_by: BTreeMap<ResourceKey, Vec<String>>,
-    /// Hosts of namespaces that select them no more, and that others ask for: host and namespace.
+    /// Hosts whose namespaces do not select them any more, and that other namespaces ask for: host and
+    /// namespace.
     pub(crate) stale: Vec<(String, String)>,
 }
 
-/// What a translation goes by beside the world.
+/// The input of a translation besides the snapshot.
 pub(crate) struct TranslationRules<'a> {
-    /// The host on which everything lives, whatever resources say.
+    /// The host that every VSI lives on, whatever resources say.
     pub(crate) host: Option<&'a HostSettings>,
-    /// What resources may name.
+    /// The files, images and bridges that resources may name.
     pub(crate) permits: &'a dyn Permits,
-    /// The namespaces that have hosts.
+    /// The namespaces that own hosts, by host.
     pub(crate) owners: BTreeMap<String, String>,
-    /// What is known of a host.
+    /// Returns the known settings of a host.
     pub(crate) known: &'a dyn Fn(&str) -> Option<HostSettings>,
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn translate(snapshot: &Snapshot, rules: &TranslationRules<'_>) -> Tr
     reading.resolve(rules.host)
 }
 
-/// What a document's number belongs to.
+/// The source of a document.
 #[derive(Clone)]
 enum SettingsOwner {
     Resource(Arc<Resource>),
@@ -92,9 +93,9 @@ enum SettingsOwner {
 struct TranslationPass {
     documents: Documents,
     owners: Vec<SettingsOwner>,
-    /// VSIs and pools that count for what they use, and are not asked for.
+    /// VSIs, pools and groups whose usage counts, but which are not part of the desired state.
     silent: BTreeSet<usize>,
-    /// The namespaces that have hosts.
+    /// The namespaces that own hosts, by host.
     owned: BTreeMap<String, String>,
     translation: Translation,
 }
@@ -156,7 +157,7 @@ impl TranslationPass {
                 let found = self.read(resource, at);
                 self.documents.snapshots.extend(found);
             }
-            // One that goes limits nothing any more.
+            // A quota that is being deleted limits nothing any more.
             ResourceKind::Quota if resource.is_deleting() => {}
             ResourceKind::Quota => {
                 let found = self.read(resource, at);
@@ -165,14 +166,14 @@ impl TranslationPass {
         }
     }
 
-    /// What is being deleted still counts for what it uses.
+    /// What is being deleted still counts as using disks and networks.
     fn silence(&mut self, resource: &Resource, at: &DocumentRef) {
         if resource.is_deleting() {
             self.silent.insert(at.index);
         }
     }
 
-    /// What pools and groups ask for, as documents of a member and of its data disks.
+    /// The documents of a member and of its data disks, for each pool and for each pool of a group.
     fn within_pools(&self) -> Vec<(Document<VsiSpec>, Vec<Document<DataDiskSpec>>)> {
         let of_groups = self.documents.groups.iter().flat_map(group::pools);
         let of_groups = of_groups.map(|one| pool::parts(&one));
@@ -205,7 +206,7 @@ impl TranslationPass {
         read: DocumentReader<T>,
     ) -> Option<Document<T>> {
         let key = resource.key.clone();
-        // What is wrong with reading one resource concerns that resource alone.
+        // A panic while reading one resource affects only that resource.
         let read = || read(resource, at.clone());
         let read = catch_unwind(AssertUnwindSafe(read));
         match read.unwrap_or_else(|_| Err(Box::new(document::panicked(resource, at)))) {
@@ -226,7 +227,7 @@ impl TranslationPass {
         }
     }
 
-    /// Tells problems to those they concern, and leaves these out.
+    /// Adds problems to the resources that they concern, and leaves these out.
     fn refuse(&mut self, problems: Vec<Problem>) {
         let mut wrong = BTreeSet::new();
         for problem in problems {
@@ -255,21 +256,21 @@ impl TranslationPass {
         self.owned = claims.owners;
     }
 
-    /// Leaves out what does not fit until the rest does.
+    /// Resolves, leaving out resources with problems until the rest has none.
     fn resolve(mut self, host: Option<&HostSettings>) -> Translation {
         loop {
             let problems = match resolve(&self.documents, host) {
                 Ok(resolved) if resolved.unresolved_refs.is_empty() => {
                     return self.finish(resolved, host);
                 }
-                // A resource is told what it lacks, and left as it is.
+                // What a resource lacks is reported at the resource, which is left as it is.
                 Ok(resolved) => resolved.unresolved_refs,
                 Err(problems) => problems,
             };
             let before = self.documents.len();
             self.refuse(problems);
             if self.documents.len() == before {
-                // A problem that concerns nothing that can be left out: nothing is asked for.
+                // The problem concerns nothing that can be left out: nothing is requested.
                 return self.translation;
             }
         }
@@ -289,8 +290,8 @@ impl TranslationPass {
         }
     }
 
-    /// The documents that a problem concerns: its own, or, of host settings, those that select
-    /// them.
+    /// The documents that a problem concerns: its own document, or, for host settings, the documents
+    /// that select them.
     fn concerned(&self, problem: &Problem) -> Vec<usize> {
         let own = problem.document.index;
         match self.owners.get(own) {
@@ -383,7 +384,7 @@ impl TranslationPass {
         }
     }
 
-    /// Which disk or network is used by which VSI.
+    /// Finds which VSIs use each disk and network.
     fn users(&mut self, vsis: &[ResolvedVsi]) {
         let all = &self.documents;
         let disks = all
@@ -427,7 +428,7 @@ impl TranslationPass {
         self.translation.used_by = used_by;
     }
 
-    /// The hosts of data disks and references.
+    /// Finds the hosts of data disks and references.
     fn hosts(&mut self, fixed: Option<&HostSettings>) {
         let all = &self.documents;
         let mut hosts = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What a cluster holds beside documents that are only thought about.
+//! A view of the cluster for plans: adds its objects to the documents of a plan.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,29 +12,29 @@ use crate::{
     resource_cache::ResourceCache,
 };
 
-/// Where the numbers of documents begin that stand in no file.
+/// The first index of documents that come from the cluster, not from a file.
 const FIRST: usize = usize::MAX / 2;
 
-/// What is watched, for whoever plans what files would change in the cluster.
+/// The cached cluster, for planning what files would change in it.
 pub struct View {
     pub(crate) cache: Arc<ResourceCache>,
     pub(crate) host: Option<HostSettings>,
 }
 
 impl View {
-    /// The host on which everything lives, whatever documents say.
+    /// The host that every VSI lives on, whatever documents say.
     pub fn host(&self) -> Option<&HostSettings> {
         self.host.as_ref()
     }
 
-    /// Whether a document stands in no file.
+    /// Whether a document comes from the cluster, not from a file.
     pub fn is_of_cluster(document: &DocumentRef) -> bool {
         document.index > FIRST
     }
 
-    /// Adds host settings, disks and networks of the cluster to the documents, but where these
-    /// have one of the same name: as if they were applied to what is there. Namespaces that no
-    /// document is in have nothing to do with them.
+    /// Adds host settings, disks and networks of the cluster to the documents, except those whose name
+    /// is in the documents: as if the documents were applied to the cluster. Only namespaces with
+    /// documents are considered.
     pub fn complete(&self, all: &mut Documents) {
         let mut snapshot = self.cache.snapshot();
         let concerned = namespaces(all);
@@ -74,7 +74,7 @@ impl View {
                 | ResourceKind::VirtualServer
                 | ResourceKind::Pool
                 | ResourceKind::Group
-                // The fleet has them.
+                // The fleet has the quotas and snapshots.
                 | ResourceKind::Quota
                 | ResourceKind::Snapshot => {}
                 ResourceKind::DataDisk => add(&mut all.data_disks, one, &mut at),
@@ -110,7 +110,7 @@ fn add_settings(
     }
 }
 
-/// What cannot be read is no part of the world either.
+/// Adds a document, unless its resource cannot be read.
 fn add<T: DeserializeOwned>(
     to: &mut Vec<Document<T>>,
     resource: &Resource,

@@ -1,4 +1,4 @@
-//! Keeps the [`ResourceCache`] up to date.
+//! Watches: maintain the content of the [`ResourceCache`].
 
 mod list_errors;
 
@@ -22,16 +22,16 @@ use crate::{
     resource_cache::{CacheUpdate, ObjectSource, ResourceCache, WatchedKind},
 };
 
-/// Kinds of Secrets that are no host settings, and large or many.
+/// Types of Secrets that are not host settings, and are large or many.
 const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
 
-/// A watch is asked for anew that often, and a dead connection noticed soon after.
+/// How often a watch is renewed, in seconds; a dead connection is noticed soon after.
 const WATCH_FOR: u32 = 240;
 
-/// The same trouble of one watch is reported that often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// The same problem of one watch is reported at most this often.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Follows one source for ever. Errors are reported and waited out; what is known stays.
+/// Follows one source forever. Errors are reported and retried; the cached content remains.
 pub(crate) async fn follow(
     client: Client,
     source: ObjectSource,
@@ -105,15 +105,15 @@ impl Watching {
         let config = config.timeout(WATCH_FOR);
         let mut events = watcher::watcher(api, config).default_backoff().boxed();
         let mut listed = Vec::new();
-        let mut last_told: Option<Instant> = None;
-        // It never ends by itself.
+        let mut last_warning: Option<Instant> = None;
+        // The stream never ends normally.
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => {
-                    // A list begins before the server was asked for it.
+                    // `Init` is sent before the server is asked for the list.
                     if !matches!(event, watcher::Event::Init) {
                         self.health.answered();
-                        last_told = None;
+                        last_warning = None;
                     }
                     self.on_event(event, &mut listed, &update);
                 }
@@ -128,8 +128,8 @@ impl Watching {
                         self.cache.put_off(&self.source);
                     }
                     let now = Instant::now();
-                    if last_told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) {
-                        last_told = Some(now);
+                    if last_warning.is_none_or(|at| now.duration_since(at) >= WARN_INTERVAL) {
+                        last_warning = Some(now);
                         tracing::warn!("{}", list_errors::describe(&self.source, &error));
                     }
                 }
@@ -137,7 +137,7 @@ impl Watching {
         }
     }
 
-    /// Whether the server says that it has no such kind, and may be without it.
+    /// Whether the server does not have the kind, which is optional.
     fn is_lacking(&self, error: &watcher::Error) -> bool {
         let optional = matches!(self.source.0, WatchedKind::Kind(kind) if kind.is_optional());
         optional && list_errors::is_missing(error)
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::fake::{FakeFault, FakeServer};
 
-    /// Whether the server counts as connected after a while of such answers to every list.
+    /// Whether the server counts as connected after answering every list like this for a while.
     async fn is_connected_with(code: u16) -> bool {
         let (server, health) = (FakeServer::new(), Arc::new(Health::default()));
         server.fail(FakeFault {

@@ -1,85 +1,85 @@
-//! Why a host could not be reached, told apart by who has to do something about it.
+//! Why a host could not be reached. The variants differ in who has to act.
 
 use std::time::Duration;
 
 /// Why there is no connection to a host.
 ///
-/// Cheap to clone, so that everybody who waited for one connection learns the same.
+/// Cheap to clone, so that all callers that waited for one connection get the same error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The host's name has no address.
     #[error("{host} has no address: {message}")]
     UnknownHost {
-        /// The name looked up.
+        /// The name that was looked up.
         host: String,
-        /// What the resolver says.
+        /// The resolver's message.
         message: String,
     },
-    /// Nothing listens there, or the way to it is blocked.
+    /// No process listens at the address, or a firewall blocks it.
     #[error("{address} cannot be reached: {message}")]
     Unreachable {
         /// `host:port`.
         address: String,
-        /// What the system says.
+        /// The system's message.
         message: String,
     },
-    /// No answer within the time allowed.
+    /// No response within the permitted time.
     #[error("no answer from {address} within {after:?} while {waiting_for}")]
     TimedOut {
-        /// `host:port` or a socket's path.
+        /// `host:port`, or the path of a socket.
         address: String,
-        /// What was waited for.
+        /// The event that did not occur.
         waiting_for: &'static str,
-        /// How long.
+        /// The permitted time.
         after: Duration,
     },
-    /// The SSH server's key is in no known-hosts entry.
+    /// The SSH server's key has no entry in the known hosts.
     #[error("the host key of {host} is not known: it shows {algorithm} {fingerprint}")]
     HostKeyUnknown {
-        /// As a known-hosts entry would name it.
+        /// The host's name as a known-hosts entry spells it.
         host: String,
         /// The key's algorithm.
         algorithm: String,
-        /// `SHA256:…` of the key shown.
+        /// `SHA256:…` of the key that the server presented.
         fingerprint: String,
     },
-    /// The known-hosts entries of the host name other keys.
+    /// The known-hosts entries for the host have other keys.
     #[error(
         "the host key of {host} has changed: it shows {algorithm} {fingerprint}, known are {known:?}"
     )]
     HostKeyChanged {
-        /// As a known-hosts entry would name it.
+        /// The host's name as a known-hosts entry spells it.
         host: String,
-        /// The algorithm of the key shown.
+        /// The algorithm of the key that the server presented.
         algorithm: String,
-        /// `SHA256:…` of the key shown.
+        /// `SHA256:…` of the key that the server presented.
         fingerprint: String,
-        /// `ALGORITHM SHA256:…` of each key that is known.
+        /// `ALGORITHM SHA256:…` of each known key.
         known: Vec<String>,
     },
     /// The host's key is marked `@revoked`.
     #[error("the host key of {host} is revoked: {algorithm} {fingerprint}")]
     HostKeyRevoked {
-        /// As a known-hosts entry would name it.
+        /// The host's name as a known-hosts entry spells it.
         host: String,
         /// The key's algorithm.
         algorithm: String,
-        /// `SHA256:…` of the key shown.
+        /// `SHA256:…` of the key that the server presented.
         fingerprint: String,
     },
     /// The host's certificate is not valid, and its key is not known.
     #[error("the certificate of {host} is refused: {message}")]
     HostCertificate {
-        /// As a known-hosts entry would name it.
+        /// The host's name as a known-hosts entry spells it.
         host: String,
-        /// What is wrong with it.
+        /// What is wrong with the certificate.
         message: String,
     },
-    /// The known hosts, as given, cannot be used.
+    /// The given known hosts cannot be used.
     #[error("the known hosts are unusable: {0}")]
     KnownHosts(String),
-    /// The SSH key, as given, cannot be used; never shows the key.
+    /// The given SSH key cannot be used. The error never shows the key.
     #[error("the SSH key is unusable: {0}")]
     Key(KeyProblem),
     /// The SSH server accepts none of the keys for this user.
@@ -89,10 +89,10 @@ pub enum ConnectError {
         host: String,
         /// The user.
         user: String,
-        /// `ALGORITHM SHA256:…` of each key offered.
+        /// `ALGORITHM SHA256:…` of each offered key.
         tried: Vec<String>,
     },
-    /// The SSH session failed otherwise, e.g. no common algorithm.
+    /// The SSH session failed for another reason, for example without a common algorithm.
     #[error("SSH to {host} failed: {message}")]
     Ssh {
         /// The server.
@@ -100,14 +100,14 @@ pub enum ConnectError {
         /// What went wrong.
         message: String,
     },
-    /// The SSH server opened no (further) channel.
+    /// The SSH server opens no channel, or no further one.
     #[error("{host} opens no channel to {path}: {message}")]
     ChannelRefused {
         /// The server.
         host: String,
-        /// The socket asked for, or the command.
+        /// The requested socket, or the command.
         path: String,
-        /// What the server says.
+        /// The server's message.
         message: String,
     },
     /// Forwarding to sockets is switched off in the SSH server.
@@ -117,23 +117,23 @@ pub enum ConnectError {
     ForwardingProhibited {
         /// The server.
         host: String,
-        /// The socket asked for.
+        /// The requested socket.
         path: String,
     },
-    /// The host has no such socket: libvirtd is not installed, or never ran since the last boot.
+    /// The host has no such socket: libvirtd is not installed, or has not run since the last boot.
     #[error("{path} does not exist on {host}: libvirtd is not running or not installed")]
     SocketAbsent {
         /// The host.
         host: String,
-        /// The socket asked for.
+        /// The requested socket.
         path: String,
     },
-    /// The socket is there, but nobody listens: libvirtd has ended.
+    /// The socket exists, but no process listens: libvirtd has ended.
     #[error("no process listens on {path} on {host}: libvirtd is not running")]
     SocketDead {
         /// The host.
         host: String,
-        /// The socket asked for.
+        /// The requested socket.
         path: String,
     },
     /// The user may not use libvirt's socket.
@@ -141,10 +141,10 @@ pub enum ConnectError {
     SocketForbidden {
         /// The host.
         host: String,
-        /// The socket asked for.
+        /// The requested socket.
         path: String,
     },
-    /// libvirt wants its client to authenticate, which this client does not do.
+    /// libvirt requires authentication, which this client does not support.
     #[error(
         "libvirt on {host} wants {method} authentication: connect as root, or set \
          `auth_unix_rw = \"none\"` in its libvirtd.conf for the group that owns the socket"
@@ -152,40 +152,40 @@ pub enum ConnectError {
     AuthWanted {
         /// The host.
         host: String,
-        /// `polkit`, `SASL` or a number this client does not know.
+        /// `polkit`, `SASL`, or the number of an unknown method.
         method: String,
     },
-    /// libvirt refused to open, or failed to.
+    /// libvirt refused or failed to open the connection.
     #[error("libvirt on {host} does not open: {message}")]
     LibvirtRefused {
         /// The host.
         host: String,
-        /// What it says.
+        /// libvirt's message.
         message: String,
     },
-    /// Another machine answers under the host's name and key than the one that is meant.
+    /// Another machine than the recorded one answers under the host's name and key.
     #[error("{host} is not the recorded machine: {found}, not {pinned}")]
     OtherMachine {
         /// The host.
         host: String,
-        /// The machine that is meant.
+        /// The recorded machine.
         pinned: String,
-        /// The one that answers.
+        /// The machine that answers.
         found: String,
     },
-    /// A jump host on the way to the host fails.
+    /// A jump host on the way to the host failed.
     #[error("jump host {position} of {count}, {jump}: {error}")]
     JumpHost {
         /// The jump host, `USER@HOST:PORT`.
         jump: String,
-        /// Which on the way, from 1.
+        /// Its position on the way, from 1.
         position: usize,
-        /// How many there are.
+        /// How many jump hosts there are.
         count: usize,
-        /// What is wrong with it.
+        /// Why it failed.
         error: Box<ConnectError>,
     },
-    /// A jump host does not let one through.
+    /// A jump host forbids forwarding to the next host.
     #[error(
         "the jump host {jump} forbids forwarding to {address}: permit it by AllowTcpForwarding and PermitOpen in its \
          sshd_config"
@@ -193,10 +193,10 @@ pub enum ConnectError {
     JumpProhibited {
         /// The jump host.
         jump: String,
-        /// `host:port` behind it.
+        /// `host:port` of the next host.
         address: String,
     },
-    /// The session was closed by this side.
+    /// This side closed the session.
     #[error("the session with {host} is closed")]
     Closed {
         /// The host.
@@ -211,21 +211,21 @@ pub enum KeyProblem {
     /// The file could not be read.
     #[error("{path} cannot be read: {message}")]
     Unreadable {
-        /// Where it was looked for.
+        /// The path of the file.
         path: String,
-        /// What the system says.
+        /// The system's message.
         message: String,
     },
-    /// It is encrypted, and there is no passphrase.
+    /// It is encrypted, and no passphrase was given.
     #[error("it is encrypted; give its passphrase as KEY_PASSPHRASE, or use an agent")]
     Encrypted,
-    /// The passphrase does not open it.
+    /// The passphrase is wrong.
     #[error("the passphrase (KEY_PASSPHRASE) does not open it")]
     WrongPassphrase,
-    /// Opening it would take more time or memory than any key should.
+    /// Decrypting it would need more time or memory than any reasonable key.
     #[error("it takes too much work to open; encrypt it anew with `ssh-keygen -p -a 16`")]
     TooCostly,
-    /// It is none of the formats understood.
+    /// It has an unsupported format.
     #[error("it is not an OpenSSH, PKCS#1, PKCS#8 or SEC1 private key ({0})")]
     Malformed(String),
     /// No key was given and no agent has one.

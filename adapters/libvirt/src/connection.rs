@@ -1,19 +1,20 @@
-//! A connection to libvirt: one socket, one task that owns it.
+//! A connection to libvirt: one socket, owned by one task.
 //!
-//! - **Who waits for what.** A call is handed to the task over a bounded queue. Once the task has
-//!   begun to write it, the task keeps its place until libvirt replies or the connection ends,
-//!   whether or not the caller is still there; a caller that goes away earlier is never sent.
-//! - **Five calls.** libvirtd serves five outstanding calls of a client and leaves the rest unread
-//!   (`max_client_requests` in its `libvirtd.conf`), pings among them. A connection therefore has
-//!   four places for calls; who finds none waits here, within its own time, and learns in the end
-//!   that it was [not sent](Error::NotSent). A place is free again when libvirt has replied, not
-//!   when the caller has lost patience.
-//! - **Death.** However the connection ends, every pending call ends with a typed error, and
-//!   [`Connection::closed`] says why.
-//! - **The end in order.** Calls that were written are awaited, streams that are still open aborted
-//!   until libvirt confirms it, and only then is libvirt told, and its answer awaited. A libvirtd
-//!   that is told while it has a stream open may die of it.
-//! - **Keep-alive.** Announced to libvirt when it opens; both sides ping when the other is silent.
+//! - **Calls.** A call is sent to the task over a bounded queue. Once the task has begun to write it, the
+//!   call occupies a slot until libvirt replies or the connection ends, even if the caller is dropped. A call
+//!   whose caller is dropped earlier is never sent.
+//! - **Four slots.** libvirtd serves five outstanding calls of a client (`max_client_requests` in its
+//!   `libvirtd.conf`) and leaves all further packets unread, including pings. A connection therefore has four
+//!   slots for calls. A caller without a free slot waits within its timeout, and its error says that the call
+//!   was [not sent](Error::NotSent). A slot is free again when libvirt has replied, not when the caller gives
+//!   up.
+//! - **Errors.** However the connection ends, every pending call ends with a typed error, and
+//!   [`Connection::closed`] reports the reason.
+//! - **Graceful close.** Calls that were written are awaited, and open streams are aborted until libvirt
+//!   confirms it. Only then is libvirt asked to close, and its reply awaited. A libvirtd that is asked while
+//!   it has an open stream may crash.
+//! - **Keep-alive.** Announced to libvirt when the connection opens; each side pings when the other is
+//!   silent.
 
 mod claim;
 mod shared;
@@ -37,35 +38,35 @@ use crate::xdr::{self, XdrError};
 use claim::ConnectionClaim;
 pub(crate) use shared::{CallAnswer, ConnectionCommand, ConnectionShared, Outgoing, StreamEvent};
 
-/// Calls of one connection that libvirt may be busy with at a time.
+/// How many calls of one connection libvirt may process at the same time.
 pub const PLACES: usize = 4;
-/// Packets that may wait to be written; a stream's are up to 256 KiB each.
+/// How many commands may wait to be written; a stream's packets have up to 256 KiB each.
 const QUEUE: usize = 8;
 
-/// How a connection is watched over.
+/// When a silent peer is pinged, and when the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// After so long a silence, and again after each further one, libvirt is pinged.
+    /// After this much silence libvirt is pinged, and again after each further interval.
     pub interval: Duration,
-    /// After so many pings without a sign of life the connection is closed.
+    /// After this many pings without a packet from libvirt the connection is closed.
     pub pings: u32,
 }
 
 impl KeepAlive {
-    /// For calls: half a minute of silence is death, as with libvirt's own client (5 s, 5 pings).
+    /// For calls: closed after half a minute of silence, like libvirt's own client (5 s, 5 pings).
     pub const CONTROL: Self = Self {
         interval: Duration::from_secs(5),
         pings: 5,
     };
-    /// For streams: a host that is busy writing to its disk reads no ping meanwhile.
+    /// For streams: a host that is busy writing to its disk does not read pings.
     pub const BULK: Self = Self {
         interval: Duration::from_secs(15),
         pings: 8,
     };
 }
 
-/// A connection; clones share it. It closes, in order, when the last clone is gone, the calls
-/// already written have been answered or have run out of time, and streams have ended.
+/// A connection; clones share it. It closes gracefully after the last clone is dropped, once written calls
+/// were answered or timed out, and streams have ended.
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: Arc<ConnectionInner>,
@@ -79,8 +80,8 @@ struct ConnectionInner {
 }
 
 impl Connection {
-    /// Starts a connection on a byte stream, without a word to the other side yet. `guard` is
-    /// dropped when the stream is: a place among a bounded number of them, say.
+    /// Starts a connection on a byte stream, without sending anything yet. `guard` is dropped with the
+    /// stream; it may be a permit that limits how many streams there are.
     ///
     /// Must be called within a Tokio runtime.
     pub fn start<S, G>(stream: S, guard: G) -> Self
@@ -105,8 +106,8 @@ impl Connection {
         }
     }
 
-    /// The same connection, for calls that may take so long each. The time counts from the call to
-    /// its reply, waiting for a free place included; the error tells whether it was sent.
+    /// The same connection, for calls with this timeout each. It includes waiting for a free slot; the error
+    /// says whether the call was sent.
     #[must_use]
     pub fn within(&self, timeout: Duration) -> Calls {
         Calls {
@@ -115,50 +116,51 @@ impl Connection {
         }
     }
 
-    /// From now on libvirt is pinged when silent, and the connection closed when it stays so.
+    /// Starts the keep-alive: libvirt is pinged when it is silent, and the connection closed if it stays
+    /// silent.
     pub(crate) fn keep_alive(&self, keep_alive: KeepAlive) {
         self.inner.shared.start_keep_alive(keep_alive);
     }
 
-    /// Waits for the connection's end and says why it ended. Cancel safe.
+    /// Waits until the connection has ended, and returns the reason. Cancel safe.
     pub async fn closed(&self) -> CloseReason {
         self.inner.shared.closed().await
     }
 
-    /// Why the connection ended, if it did.
+    /// Why the connection ended, if it has.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.inner.shared.close_reason()
     }
 
-    /// Whether calls may be made: it has not ended, and is not on its way to.
+    /// Whether calls are accepted: the connection has neither ended nor begun to close.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.inner.shared.is_open()
     }
 
-    /// Whether every place is taken by a call whose time is up. Nothing more can be asked over such
-    /// a connection; another one may fare better.
+    /// Whether every slot is occupied by a call that has timed out. No call can be sent over such a
+    /// connection; another connection may still work.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.inner.places.available_permits() == 0 && self.inner.shared.all_expired(PLACES)
     }
 
-    /// How many further calls would be sent without waiting for a place.
+    /// How many further calls would be sent without waiting for a slot.
     #[must_use]
     pub fn free_places(&self) -> usize {
         self.inner.places.available_permits()
     }
 
-    /// Closes in order: calls already written are awaited up to their deadlines, new ones are not
-    /// sent. Returns when the connection has ended. Cancel safe; the closing continues.
+    /// Closes gracefully: written calls are awaited up to their deadlines, and no new ones are sent. Returns
+    /// when the connection has ended. Cancel safe; the closing continues.
     pub async fn close(&self) {
         self.inner.places.close();
         self.inner.shared.start_closing();
         self.inner.shared.closed().await;
     }
 
-    /// The lifecycle events of all domains, from now on.
+    /// The lifecycle events of all domains, after this call.
     pub(crate) fn receive_events(&self) -> DomainEvents {
         DomainEvents::new(self.clone(), self.inner.shared.subscribe())
     }
@@ -189,7 +191,7 @@ impl Connection {
             Err(_) => return Err(not_sent(timed_out)),
         };
         let (answer, reply) = oneshot::channel();
-        // Dropped with this future, by a time-out or by the caller, it takes the call back, unless
+        // When this future is dropped, by a timeout or by the caller, `waiting` withdraws the call, unless
         // the task has begun to write it.
         let (claim, waiting) = ConnectionClaim::new();
         let call = Outgoing {
@@ -222,17 +224,17 @@ impl Connection {
         }
     }
 
-    /// Why nothing can be sent any more.
+    /// Why no call can be sent any more.
     fn ended(&self) -> Cause {
         Cause::Closed(self.close_reason().unwrap_or(CloseReason::ByUs))
     }
 }
 
-/// A connection together with the time each of its calls may take.
+/// A connection together with the timeout of each of its calls.
 ///
-/// The calls themselves are in [`protocol`](crate::protocol). None of them is cancel safe in the
-/// sense that it could be taken up again: dropped before it was written a call is never sent,
-/// afterwards libvirt carries it out, and nobody hears of its outcome.
+/// The calls are in [`protocol`](crate::protocol). None of them is cancel safe. If a call's future is dropped
+/// before the call was written, the call is never sent. If it is dropped later, libvirt carries the call out,
+/// and its outcome is lost.
 #[derive(Debug, Clone)]
 pub struct Calls {
     connection: Connection,
@@ -246,7 +248,7 @@ impl Calls {
         &self.connection
     }
 
-    /// The time a call may take.
+    /// The timeout of a call.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -267,7 +269,7 @@ impl Calls {
     }
 }
 
-/// A call's arguments as its payload.
+/// Encodes a call's arguments as its payload.
 pub(crate) fn encode<A: Serialize + ?Sized>(procedure: Procedure, args: &A) -> Result<Vec<u8>> {
     let refused = |error| Error::BadArguments { procedure, error };
     let payload = xdr::to_bytes(args).map_err(refused)?;

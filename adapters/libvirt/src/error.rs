@@ -1,9 +1,8 @@
-//! What can go wrong with a call, told apart by what it says about the host.
+//! Errors of calls. They differ in what the caller knows about the host.
 //!
-//! Three questions decide what a caller may do next. Did libvirt itself answer
-//! ([`Error::Libvirt`])? If not, is it certain that nothing was asked of it ([`Error::NotSent`]), so
-//! that asking again is harmless? Or may it have acted without our hearing of it
-//! ([`Error::OutcomeUnknown`]), so that the next step is to look?
+//! Three cases decide what a caller may do next. libvirt itself replied with an error ([`Error::Libvirt`]).
+//! Or nothing was sent ([`Error::NotSent`]), so a retry is harmless. Or libvirt may have acted although no
+//! reply was received ([`Error::OutcomeUnknown`]), so the caller must check the host first.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,57 +13,57 @@ use crate::connect_error::ConnectError;
 use crate::protocol::{Procedure, Uuid};
 use crate::xdr::{self, XdrError};
 
-/// The result of everything that speaks to a host.
+/// The result of a request to a host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something asked of a host did not come back with a result.
+/// Why a request to a host returned no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// libvirt answered with an error of its own.
+    /// libvirt replied with an error.
     #[error(transparent)]
     Libvirt(#[from] Box<LibvirtError>),
-    /// Nothing reached libvirt: asking again is harmless.
+    /// Nothing was sent to libvirt: a retry is harmless.
     #[error("{procedure} was not sent: {cause}")]
     NotSent {
-        /// What was to be called.
+        /// The procedure to be called.
         procedure: Procedure,
-        /// Why it was not.
+        /// Why it was not sent.
         cause: Cause,
     },
-    /// The call was written, or part of it, but no reply was seen: libvirt may have acted on it, or
-    /// may still be doing so. Look before asking again.
+    /// The call, or a part of it, was written, but no reply was received. libvirt may have acted, or may
+    /// still be acting. Check the host before a retry.
     #[error("the outcome of {procedure} is unknown: {cause}")]
     OutcomeUnknown {
-        /// What was called.
+        /// The called procedure.
         procedure: Procedure,
-        /// Why no reply was seen.
+        /// Why no reply was received.
         cause: Cause,
     },
-    /// libvirt replied, thus acted, but the reply is not what the protocol says.
+    /// libvirt replied, so it has acted, but the reply does not match the protocol.
     #[error("the reply to {procedure} is malformed: {error}")]
     BadReply {
-        /// What was called.
+        /// The called procedure.
         procedure: Procedure,
         /// What is wrong with the reply.
         error: XdrError,
     },
-    /// The arguments have no form on the wire, e.g. XML of more than 4 MiB; nothing was sent.
+    /// The arguments cannot be encoded, for example XML of more than 4 MiB. Nothing was sent.
     #[error("{procedure} cannot be sent: {error}")]
     BadArguments {
-        /// What was to be called.
+        /// The procedure to be called.
         procedure: Procedure,
         /// What is wrong with the arguments.
         error: XdrError,
     },
-    /// There is no connection, and none could be made.
+    /// There is no connection, and none could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
 
-/// Why a call found no reply.
+/// Why a call has no reply.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Cause {
-    /// Its time was up.
+    /// Its timeout has expired.
     #[error("no reply within {0:?}")]
     TimedOut(Duration),
     /// The connection ended first.
@@ -78,22 +77,22 @@ pub enum CloseReason {
     /// This side closed it.
     #[error("the connection was closed")]
     ByUs,
-    /// The peer closed it, e.g. because libvirtd ended.
+    /// The peer closed it, for example because libvirtd ended.
     #[error("libvirt closed the connection")]
     ByPeer,
     /// Reading or writing failed.
     #[error("the connection broke: {0}")]
     Io(String),
-    /// The peer stopped answering.
+    /// The peer stopped sending.
     #[error("libvirt was silent for {0:?}")]
     Silent(Duration),
-    /// The peer sent what the protocol does not allow.
+    /// The peer violated the protocol.
     #[error("libvirt broke the protocol: {0}")]
     Protocol(String),
 }
 
 impl Error {
-    /// libvirt's own error, where it answered with one.
+    /// libvirt's error, if libvirt replied with one.
     #[must_use]
     pub fn libvirt(&self) -> Option<&LibvirtError> {
         match self {
@@ -102,20 +101,20 @@ impl Error {
         }
     }
 
-    /// libvirt's error code, where it answered with an error.
+    /// libvirt's error code, if libvirt replied with an error.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.libvirt().map(|error| error.code)
     }
 
-    /// Whether libvirt said that a thing does not exist. Every other failure, time-outs and broken
-    /// connections among them, says nothing about existence.
+    /// Whether libvirt reported that an object does not exist. Every other failure, including timeouts and
+    /// broken connections, says nothing about existence.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.libvirt().is_some_and(|error| error.absent().is_some())
     }
 
-    /// Whether the host may have acted although no reply was seen.
+    /// Whether the host may have acted although no reply was received.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::OutcomeUnknown { .. } | Self::BadReply { .. })
@@ -125,19 +124,19 @@ impl Error {
 /// An error as libvirt reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibvirtError {
-    /// What was called.
+    /// The called procedure.
     pub procedure: Procedure,
     /// `virErrorNumber`; see [`code`].
     pub code: i32,
-    /// `virErrorDomain`: the part of libvirt that reports it.
+    /// `virErrorDomain`: the part of libvirt that reported it.
     pub domain: i32,
     /// `virErrorLevel`: 1 is a warning, 2 an error.
     pub level: i32,
-    /// libvirt's message; may carry QEMU's standard error and paths on the host.
+    /// libvirt's message. It may contain QEMU's standard error and paths on the host.
     pub message: String,
 }
 
-/// Which kind of thing libvirt says does not exist.
+/// Which kind of object libvirt reports as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
     /// No such domain ([`code::NO_DOMAIN`]).
@@ -151,7 +150,7 @@ pub enum Absent {
 }
 
 impl LibvirtError {
-    /// What, if anything, this error says does not exist.
+    /// The kind of object that this error reports as absent, if any.
     #[must_use]
     pub fn absent(&self) -> Option<Absent> {
         match self.code {
@@ -163,7 +162,7 @@ impl LibvirtError {
         }
     }
 
-    /// Reads an error reply's payload.
+    /// Decodes the payload of an error reply.
     pub(crate) fn decode(procedure: Procedure, payload: &[u8]) -> Result<Self, XdrError> {
         let wire: WireError = xdr::from_bytes(payload)?;
         Ok(Self {
@@ -209,50 +208,50 @@ pub(crate) struct WireError {
 /// The error codes that callers act upon (`virErrorNumber` in libvirt's
 /// `include/libvirt/virterror.h`).
 pub mod code {
-    /// Anything without a code of its own, QEMU's failures to start among them.
+    /// Any error without a code of its own, for example when QEMU fails to start.
     pub const INTERNAL_ERROR: i32 = 1;
-    /// The daemon knows no such procedure, or no driver for it.
+    /// The daemon does not have this procedure, or has no driver for it.
     pub const NO_SUPPORT: i32 = 3;
-    /// An argument is not acceptable.
+    /// An argument is not valid.
     pub const INVALID_ARG: i32 = 8;
-    /// The operation failed, e.g. a definition that contradicts an existing one.
+    /// The operation failed, for example because a definition conflicts with an existing one.
     pub const OPERATION_FAILED: i32 = 9;
     /// The connection is read-only, or the operation is forbidden.
     pub const OPERATION_DENIED: i32 = 29;
-    /// XML that is well formed and not a definition.
+    /// Well-formed XML that is not a valid definition.
     pub const XML_ERROR: i32 = 27;
     /// Malformed XML.
     pub const XML_DETAIL: i32 = 35;
     /// A system call failed; the message ends with its text.
     pub const SYSTEM_ERROR: i32 = 38;
-    /// The daemon's own dispatching failed.
+    /// The daemon's RPC layer failed.
     pub const RPC: i32 = 39;
     /// No such domain.
     pub const NO_DOMAIN: i32 = 42;
     /// No such network.
     pub const NO_NETWORK: i32 = 43;
-    /// The client did not authenticate as it must.
+    /// The client is not authenticated.
     pub const AUTH_FAILED: i32 = 45;
     /// No such storage pool.
     pub const NO_STORAGE_POOL: i32 = 49;
     /// No such storage volume.
     pub const NO_STORAGE_VOL: i32 = 50;
-    /// Not in this state: already running, not active, in use.
+    /// The object is in the wrong state: already running, not active, in use.
     pub const OPERATION_INVALID: i32 = 55;
-    /// This QEMU or this driver cannot do it.
+    /// This QEMU or this driver does not support it.
     pub const CONFIG_UNSUPPORTED: i32 = 67;
-    /// A lock or a job was not to be had in time.
+    /// A lock or a job was not acquired in time.
     pub const OPERATION_TIMEOUT: i32 = 68;
-    /// No metadata of that kind.
+    /// There is no metadata of this kind.
     pub const NO_DOMAIN_METADATA: i32 = 80;
-    /// The guest has no channel to an agent.
+    /// The guest has no channel for an agent.
     pub const ARGUMENT_UNSUPPORTED: i32 = 74;
-    /// No agent answers in the guest.
+    /// No agent responds in the guest.
     pub const AGENT_UNRESPONSIVE: i32 = 86;
-    /// A volume of that name exists.
+    /// A volume with this name exists.
     pub const STORAGE_VOL_EXIST: i32 = 90;
-    /// XML against its schema.
+    /// The XML does not match its schema.
     pub const XML_INVALID_SCHEMA: i32 = 92;
-    /// Polkit has no agent to ask, or no session to ask for.
+    /// Polkit has no agent or no session for the authentication.
     pub const AUTH_UNAVAILABLE: i32 = 94;
 }

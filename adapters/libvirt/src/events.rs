@@ -1,4 +1,4 @@
-//! What libvirt tells by itself: domains that change their state.
+//! Lifecycle events of domains, which libvirt sends without a request.
 
 use serde::Deserialize;
 use tokio::sync::broadcast;
@@ -8,7 +8,7 @@ use crate::error::{CloseReason, Result};
 use crate::protocol::{Procedure, RemoteDomain};
 use crate::xdr::{self, XdrError};
 
-/// Events that may wait for a slow receiver; it then misses the oldest, and is told so.
+/// How many events may wait for a slow receiver. It then misses the oldest, and is informed.
 pub(crate) const EVENTS: usize = 256;
 
 /// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
@@ -23,7 +23,7 @@ pub struct LifecycleEvent {
     pub domain: RemoteDomain,
     /// One of [`lifecycle`].
     pub event: i32,
-    /// Why; meaning depends on the event (`virDomainEvent*DetailType`).
+    /// Why; the meaning depends on the event (`virDomainEvent*DetailType`).
     pub detail: i32,
 }
 
@@ -37,11 +37,11 @@ pub mod lifecycle {
     pub const STARTED: i32 = 2;
     /// Suspended.
     pub const SUSPENDED: i32 = 3;
-    /// Continues.
+    /// Resumed.
     pub const RESUMED: i32 = 4;
-    /// Stopped; details 0 shut down, 1 destroyed, 2 crashed, 5 failed.
+    /// Stopped. Detail 0 is a shutdown, 1 destroyed, 2 crashed, 5 failed.
     pub const STOPPED: i32 = 5;
-    /// On its way down; [`STOPPED`] follows.
+    /// Shutting down; [`STOPPED`] follows.
     pub const SHUTDOWN: i32 = 6;
     /// Suspended by the guest.
     pub const PMSUSPENDED: i32 = 7;
@@ -49,18 +49,18 @@ pub mod lifecycle {
     pub const CRASHED: i32 = 8;
 }
 
-/// What a receiver of events gets next.
+/// The next thing that a receiver of events gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventReceived {
     /// An event.
     Event(LifecycleEvent),
-    /// So many events were missed: look at everything anew.
+    /// This many events were missed: read the state of all domains again.
     Missed(u64),
-    /// The connection ended: subscribe on a new one, then look at everything anew.
+    /// The connection ended: subscribe on a new one, then read the state of all domains again.
     Ended(CloseReason),
 }
 
-/// A subscription; a part of its connection, which it keeps open.
+/// A subscription to events. It holds a handle of its connection, so that stays open.
 #[derive(Debug)]
 pub struct DomainEvents {
     connection: Connection,
@@ -77,7 +77,7 @@ impl DomainEvents {
         }
     }
 
-    /// The next event, as long as it takes. Cancel safe.
+    /// Waits for the next event, without a timeout. Cancel safe.
     pub async fn next(&mut self) -> EventReceived {
         loop {
             let received = tokio::select! {
@@ -102,14 +102,14 @@ impl DomainEvents {
 }
 
 impl Calls {
-    /// Subscribes to the lifecycle events of all domains. libvirt takes one registration of a
-    /// connection (`virObjectEventStateRegisterID` in its `src/conf/object_event.c` refuses a
-    /// second): all subscriptions share it, and it ends with the connection.
+    /// Subscribes to the lifecycle events of all domains. libvirt accepts one registration for each
+    /// connection (`virObjectEventStateRegisterID` in its `src/conf/object_event.c` refuses a second one). So
+    /// all subscriptions of a connection share it, and it ends with the connection.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn domain_events(&self) -> Result<DomainEvents> {
-        // Before the call, so that an event that overtakes its reply is not missed.
+        // Subscribed before the call, because an event may arrive before its reply.
         let mut events = self.connection().receive_events();
         let every_domain: Option<RemoteDomain> = None;
         let procedure = Procedure::ConnectDomainEventCallbackRegisterAny;
@@ -130,7 +130,7 @@ struct Message {
     detail: i32,
 }
 
-/// Reads an event's payload.
+/// Decodes the payload of an event.
 pub(crate) fn decode(payload: &[u8]) -> Result<LifecycleEvent, XdrError> {
     let Message {
         callback,

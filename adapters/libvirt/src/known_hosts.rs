@@ -1,7 +1,7 @@
-//! Known hosts: which keys an SSH server may show (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+//! Known hosts: the keys that an SSH server may present (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 //!
-//! Understood are hashed names (`|1|…`), lists, wildcards and negation, `[host]:port`, `@revoked`
-//! and `@cert-authority`. Lines that cannot be read are passed over, as OpenSSH does.
+//! Supports hashed names (`|1|…`), lists, wildcards and negation, `[host]:port`, `@revoked` and
+//! `@cert-authority`. Lines that cannot be parsed are skipped, as in OpenSSH.
 
 mod certificate;
 
@@ -13,18 +13,18 @@ use sha1::Sha1;
 
 use crate::connect_error::ConnectError;
 
-/// The lines that name one host.
+/// The known-hosts entries of one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownHost {
     host: String,
-    /// Its bare name, as certificates have it.
+    /// The host's name without a port, as certificates contain it.
     name: String,
     known: Vec<PublicKey>,
     revoked: Vec<PublicKey>,
     authorities: Vec<PublicKey>,
 }
 
-/// What a line says about its key.
+/// The marker of a known-hosts line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyMarker {
     None,
@@ -33,10 +33,10 @@ enum KeyMarker {
 }
 
 impl KnownHost {
-    /// Picks a host's lines from a known-hosts text.
+    /// Finds a host's lines in a known-hosts text.
     ///
-    /// A port other than 22 is looked for as `[host]:port`; where no line names it so, lines that
-    /// name the bare host count, as with OpenSSH.
+    /// With a port other than 22, lines for `[host]:port` are used; if there are none, those for the bare
+    /// host, as in OpenSSH.
     #[must_use]
     pub fn find(text: &str, host: &str, port: u16) -> Self {
         let name = host_name(host, port);
@@ -72,16 +72,16 @@ impl KnownHost {
         found
     }
 
-    /// The algorithms of the keys that are known, so that the server is asked for one of these.
+    /// The algorithms of the known keys, so that the server is asked for one of these.
     #[must_use]
     pub fn algorithms(&self) -> Vec<Algorithm> {
         self.known.iter().map(PublicKey::algorithm).collect()
     }
 
-    /// Whether a server that shows this key is the host.
+    /// Whether a server that presents this key is the host.
     ///
     /// # Errors
-    /// The key is unknown, another one is known, or it is revoked.
+    /// The key is unknown, another key is known, or the key is revoked.
     pub fn check(&self, key: &PublicKey) -> Result<(), ConnectError> {
         let is_shown = |known: &PublicKey| known.key_data() == key.key_data();
         let (host, algorithm, fingerprint) = (
@@ -140,7 +140,7 @@ fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// How a host is named in known hosts.
+/// The host's name as known hosts spell it.
 fn host_name(host: &str, port: u16) -> String {
     let host = host.to_lowercase();
     if port == 22 {
@@ -150,7 +150,7 @@ fn host_name(host: &str, port: u16) -> String {
     }
 }
 
-/// A line's marker and key, if it names the host. Keys of unknown kinds are `None`.
+/// The marker and key of a line, if it names the host. The key is `None` if its type is unknown.
 fn parse(line: &str, name: &str) -> Option<(KeyMarker, Option<PublicKey>)> {
     let mut fields = line.split_ascii_whitespace().peekable();
     let marker = match *fields.peek()? {
@@ -172,7 +172,7 @@ fn parse(line: &str, name: &str) -> Option<(KeyMarker, Option<PublicKey>)> {
     ))
 }
 
-/// Whether a comma list names the host: some pattern does, and no negated one.
+/// Whether a comma-separated list names the host: a pattern matches, and no negated one does.
 fn names_match(names: &str, name: &str) -> bool {
     let mut matched = false;
     for pattern in names.split(',') {
@@ -192,7 +192,7 @@ fn name_matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// `salt|hash`, both in base64; the hash is HMAC-SHA1 of the name under the salt.
+/// Parses `salt|hash`, both in base64; the hash is the HMAC-SHA1 of the name, keyed with the salt.
 fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
     let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
@@ -204,10 +204,10 @@ fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
     )
 }
 
-/// `*` is any text, `?` any one character. Time is bounded by the product of the lengths.
+/// `*` matches any text, `?` any one character. The time is bounded by the product of the lengths.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // Where to continue when the last `*` has to take one more character.
+    // Where to continue when the last `*` must match one more character.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {

@@ -1,8 +1,7 @@
 //! Tests against a real host: the lab of `deploy/lab`.
 //!
-//! They run with `VSIFLOW_LAB=1` inside a lab (`deploy/lab/exec cargo test -p vsiflow-libvirt lab_`)
-//! and fail outside of one. Keys and known hosts are those of the lab one is in.
-//! Tests that break libvirtd have it to themselves.
+//! They run with `VSIFLOW_LAB=1` inside a lab (`deploy/lab/exec cargo test -p vsiflow-libvirt lab_`) and fail
+//! outside. Keys and known hosts are those of the current lab. Tests that break libvirtd run alone.
 
 mod by_path;
 mod calls;
@@ -25,13 +24,13 @@ use crate::{Calls, Endpoint, HostSession, SessionOptions};
 const SHORT: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(120);
 
-/// The lab a test is in.
+/// The lab that a test runs in.
 struct Lab {
     /// `ID-NAME` below `/run/vsiflow-lab`.
     dir: PathBuf,
     /// Whether daemons may have been broken.
     alone: bool,
-    /// Held as long as the test runs.
+    /// Held while the test runs.
     _turn: File,
 }
 
@@ -39,7 +38,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if self.alone {
             for daemon in ["libvirtd", "sshd"] {
-                // One that is down cannot be thawed; that is no failure here.
+                // Thawing a daemon that is down fails, which does not matter here.
                 let _ = self.ask_daemon(daemon, "thaw");
                 let _ = self.ask_daemon(daemon, "start");
             }
@@ -48,12 +47,13 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    /// The lab, shared with other tests. Panics outside: what did nothing has not passed.
+    /// The lab, shared with other tests. Panics outside a lab, because a test that did nothing has not
+    /// passed.
     fn enter() -> Option<Self> {
         Self::take(File::lock_shared, false)
     }
 
-    /// The lab, for this test alone. Panics outside.
+    /// The lab for this test alone. Panics outside a lab.
     fn enter_alone() -> Option<Self> {
         Self::take(File::lock, true)
     }
@@ -72,7 +72,7 @@ impl Lab {
             .unwrap()
             .path();
         let turn_file = dir.join("ssh").join("tests.lock");
-        // Who waits for the lab alone would wait for ever with always somebody sharing it.
+        // Without this queue, shared users could keep an exclusive one waiting forever.
         let queue = File::create(turn_file.with_extension("queue")).unwrap();
         queue.lock().unwrap();
         let turn = File::create(turn_file).unwrap();
@@ -115,7 +115,7 @@ impl Lab {
         ssh_session(self.ssh_config("id_ed25519"))
     }
 
-    /// Both ways to the same host.
+    /// Sessions with the same host over the socket and over SSH.
     fn both(&self) -> [(&'static str, HostSession); 2] {
         [("socket", self.local()), ("ssh", self.ssh())]
     }
@@ -159,7 +159,7 @@ async fn pool(calls: &Calls) -> StoragePool {
     calls.storage_pool_lookup_by_name("images").await.unwrap()
 }
 
-/// An empty volume to upload into; one of that name left by an earlier run is deleted.
+/// An empty volume to upload into; a volume with this name from an earlier run is deleted.
 async fn volume(calls: &Calls, name: &str) -> StorageVol {
     let pool = pool(calls).await;
     if let Ok(old) = calls.storage_vol_lookup_by_name(&pool, name).await {

@@ -1,8 +1,8 @@
-//! A connection that is written to only while the engine's lease is held.
+//! A stream that is written to only while the engine holds its lease.
 //!
-//! Whatever a process had in its buffers when it was stopped would go out the moment it is woken,
-//! however long that is after its lease. So the lease is asked here, where bytes leave the
-//! process: each write is one look and one system call.
+//! When a stopped process resumes, its buffered bytes would be sent immediately, even long after its lease
+//! ended. So the lease is checked here, where bytes leave the process: each write is one check and one system
+//! call.
 
 use std::{
     io::{self, IoSlice},
@@ -14,7 +14,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use vsiflow_engine::lease::Lease;
 
-/// A stream and the lease it is written under.
+/// A stream and the lease that permits writing to it.
 #[derive(Debug)]
 pub(crate) struct Leased<S> {
     stream: S,
@@ -26,7 +26,7 @@ impl<S> Leased<S> {
         Self { stream, lease }
     }
 
-    fn held(&self) -> io::Result<()> {
+    fn check(&self) -> io::Result<()> {
         self.lease.check().map_err(io::Error::other)
     }
 }
@@ -47,7 +47,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Leased<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(Poll::Ready(self.held()))?;
+        ready!(Poll::Ready(self.check()))?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -56,7 +56,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Leased<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(Poll::Ready(self.held()))?;
+        ready!(Poll::Ready(self.check()))?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

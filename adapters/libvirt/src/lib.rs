@@ -1,15 +1,14 @@
-//! The native client for libvirt: its wire protocol, spoken over a local socket or an SSH channel,
+//! A native client for libvirt. It implements libvirt's wire protocol over a local socket or an SSH channel,
 //! without libvirt's own library.
 //!
-//! From the bottom up: [`xdr`] encodes values, `packet` frames them, [`Connection`] carries calls
-//! and their replies, [`protocol`] has the calls by object, [`stream`] moves bulk data and
-//! [`events`] reports changes on the host. [`ssh`], [`known_hosts`] and [`session`] make the
-//! connection.
+//! From the bottom up: [`xdr`] encodes values, `packet` frames them, [`Connection`] transports calls and
+//! their replies, [`protocol`] has the calls by object, [`stream`] transfers bulk data and [`events`] reports
+//! changes on the host. [`ssh`], [`known_hosts`] and [`session`] open the connection.
 //!
 //! ```
 //! use vsiflow_libvirt::xdr;
 //!
-//! // A string has its length before it and zeros up to four bytes behind it.
+//! A string is preceded by its length and padded with zeros to four bytes.
 //! let bytes = xdr::to_bytes("vsi")?;
 //! assert_eq!(bytes, [0, 0, 0, 3, b'v', b's', b'i', 0]);
 //! assert_eq!(xdr::from_bytes::<String>(&bytes)?, "vsi");

@@ -1,30 +1,30 @@
 //! Packets: a length, six numbers, a payload (libvirt `src/rpc/virnetprotocol.x`).
 //!
-//! The length counts itself. Whatever comes in is measured against libvirt's own limit before a
-//! byte of it is kept, and memory grows with what arrives, not with what the length announces.
+//! The length includes itself. It is checked against libvirt's own limit before any byte is stored, and
+//! memory grows with the received bytes, not with the announced length.
 
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes of the length word.
+/// The size of the length field in bytes.
 const LENGTH_SIZE: usize = 4;
-/// Bytes of the header after the length word (`VIR_NET_MESSAGE_HEADER_MAX`).
+/// The size of the header after the length field in bytes (`VIR_NET_MESSAGE_HEADER_MAX`).
 const HEADER_SIZE: usize = 24;
-/// Length word and header together.
+/// The size of length field and header together.
 pub(crate) const PREFIX_SIZE: usize = LENGTH_SIZE + HEADER_SIZE;
-/// Largest message without its length word (`VIR_NET_MESSAGE_MAX`, 32 MiB).
+/// The largest message without its length field (`VIR_NET_MESSAGE_MAX`, 32 MiB).
 const MESSAGE_MAX: usize = 33_554_432;
-/// Largest payload of a call (`VIR_NET_MESSAGE_PAYLOAD_MAX`).
+/// The largest payload of a call (`VIR_NET_MESSAGE_PAYLOAD_MAX`).
 pub(crate) const PAYLOAD_MAX: usize = MESSAGE_MAX - HEADER_SIZE;
-/// Largest payload of a stream packet that every server takes
-/// (`VIR_NET_MESSAGE_LEGACY_PAYLOAD_MAX`; servers before 1.0.6 refuse more).
+/// The largest payload of a stream packet that every server accepts (`VIR_NET_MESSAGE_LEGACY_PAYLOAD_MAX`;
+/// servers before 1.0.6 refuse more).
 pub const STREAM_PAYLOAD_MAX: usize = 262_120;
-/// How much room is made at a time while a packet arrives.
+/// By how much the buffer grows at a time while a packet arrives.
 const READ_STEP: usize = PREFIX_SIZE + STREAM_PAYLOAD_MAX;
 
-/// A packet's six numbers.
+/// The six numbers of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PacketHeader {
     pub(crate) program: u32,
@@ -51,7 +51,7 @@ pub(crate) mod status {
     pub(crate) const CONTINUE: i32 = 2;
 }
 
-/// A whole packet as it came in.
+/// A complete received packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) header: PacketHeader,
@@ -71,7 +71,7 @@ pub(crate) enum ReadError {
 
 /// Appends a packet to a buffer, so that it can be written in one piece.
 ///
-/// A payload beyond [`PAYLOAD_MAX`] is the caller's mistake; it is refused by answering `false`.
+/// Returns `false` if the payload is larger than [`PAYLOAD_MAX`], which is an error of the caller.
 #[must_use]
 pub(crate) fn encode(header: &PacketHeader, payload: &[u8], out: &mut BytesMut) -> bool {
     let Some(length) = PREFIX_SIZE
@@ -95,7 +95,7 @@ pub(crate) fn encode(header: &PacketHeader, payload: &[u8], out: &mut BytesMut) 
     true
 }
 
-/// Takes one packet from the front of a buffer, if it is all there.
+/// Takes one packet from the front of a buffer, if it is complete.
 fn decode(buffer: &mut BytesMut) -> Result<Option<Packet>, ReadError> {
     let Some(length) = announced(buffer)? else {
         return Ok(None);
@@ -119,7 +119,7 @@ fn decode(buffer: &mut BytesMut) -> Result<Option<Packet>, ReadError> {
     }))
 }
 
-/// The length at the front of a buffer, within its limits.
+/// The announced length at the front of a buffer, if it is within the limits.
 fn announced(buffer: &BytesMut) -> Result<Option<usize>, ReadError> {
     let Some(word) = buffer.first_chunk::<LENGTH_SIZE>() else {
         return Ok(None);
@@ -148,9 +148,9 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
         }
     }
 
-    /// The next packet. `on_read` is called whenever something arrives.
+    /// Reads the next packet. `on_read` is called whenever bytes arrive.
     ///
-    /// Cancel safe: what has arrived stays in the buffer.
+    /// Cancel safe: received bytes stay in the buffer.
     pub(crate) async fn next(&mut self, on_read: impl Fn()) -> Result<Packet, ReadError> {
         loop {
             if let Some(packet) = decode(&mut self.buffer)? {

@@ -1,10 +1,10 @@
 //! libvirt's remote protocol: procedures, their values and their flags.
 //!
-//! Source of everything here: libvirt's `src/remote/remote_protocol.x` and `include/libvirt/*.h`
-//! (9.0.0). Names are libvirt's; a handle is the plain value that stands for an object on the wire
-//! and holds nothing open.
+//! Source of everything here: libvirt's `src/remote/remote_protocol.x` and `include/libvirt/*.h` (9.0.0).
+//! Names are libvirt's. A handle is a plain value that identifies an object on the wire; it keeps nothing
+//! open.
 //!
-//! The procedures are methods of [`Calls`](crate::Calls), by object: see the files below this one.
+//! The procedures are methods of [`Calls`](crate::Calls), in one file for each kind of object.
 
 mod block;
 mod domain;
@@ -29,7 +29,7 @@ pub use storage::*;
 
 /// The program of hypervisor calls (`REMOTE_PROGRAM`).
 pub(crate) const REMOTE_PROGRAM: u32 = 0x2000_8086;
-/// The program of calls that QEMU's driver alone knows (`QEMU_PROGRAM` in libvirt's
+/// The program of calls that only QEMU's driver has (`QEMU_PROGRAM` in libvirt's
 /// `src/remote/qemu_protocol.x`).
 pub(crate) const QEMU_PROGRAM: u32 = 0x2000_8087;
 /// The program of keep-alive messages (`KEEPALIVE_PROGRAM` in libvirt's
@@ -42,7 +42,7 @@ pub(crate) const KEEPALIVE_PING: i32 = 1;
 /// `KEEPALIVE_PROC_PONG`.
 pub(crate) const KEEPALIVE_PONG: i32 = 2;
 
-/// A UUID on the wire: 16 bytes as they are.
+/// A UUID on the wire: its 16 bytes, without a length.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uuid(pub uuid::Uuid);
 
@@ -64,7 +64,7 @@ impl From<uuid::Uuid> for Uuid {
     }
 }
 
-// XDR's fixed opaque of 16 bytes has no count; four big-endian words are the same bytes.
+// XDR's fixed opaque of 16 bytes has no length; four big-endian words are the same bytes.
 impl Serialize for Uuid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value = self.0.as_u128();

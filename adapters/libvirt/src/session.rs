@@ -1,21 +1,22 @@
-//! The session with one host: how to get there, and which connection carries what.
+//! The session with one host: its SSH session and its libvirt connections, by purpose.
 //!
-//! Three lanes, so that nothing waits for the wrong thing:
-//! - **control**: one connection for calls that answer at once;
-//! - **long**: up to two connections for calls that take their time (clone, wipe), because libvirtd
-//!   serves no more than five calls of a connection at a time;
+//! Calls use separate connections, so that none waits for an unrelated one:
+//!
+//! - **control**: one connection for calls that libvirt answers immediately;
+//! - **long**: up to two connections for calls that take long (clone, wipe), because libvirtd serves at most
+//!   five calls of a connection at the same time;
 //! - **bulk**: a connection for each stream;
-//! - **console**: a connection for each open console, which may rest for days and must keep no upload
-//!   waiting.
+//! - **console**: a connection for each open console, which may be idle for days and must not delay an
+//!   upload.
 //!
-//! Over SSH all of them are channels of one session. sshd counts logins (`MaxStartups`) and channels
-//! (`MaxSessions`, 10), so channels are bounded to ten: one for control, two long, four bulk, two
-//! consoles, one for commands. Commands that run as long as an upload come on top (OpenSSH counts no channels
-//! to sockets), and end where one for commands is refused: first those that read along, then those that write.
+//! Over SSH all of them are channels of one session. sshd limits logins (`MaxStartups`) and channels
+//! (`MaxSessions`, 10), so there are at most ten: one for control, two long, four bulk, two consoles, one for
+//! commands. Commands that run as long as an upload are additional, because OpenSSH does not count channels
+//! to sockets. They end if a channel for a command is refused: first those that read along, then those that
+//! write.
 //!
-//! Everything opens when first needed, and again when found dead: one attempt with a deadline,
-//! shared by everybody who waits for it. Trying again, and how long to wait before, is for others to
-//! decide.
+//! Everything is opened when it is first needed, and again when it has ended. An attempt has a deadline and
+//! is shared by all callers that wait for it. Retries and their delays are left to the caller.
 
 mod endpoint;
 mod handshake;
@@ -46,22 +47,21 @@ use crate::time;
 use processes::Processes;
 use slot::SessionSlot;
 
-/// Connections for long calls.
+/// How many connections there are for long calls.
 const LONG: usize = 2;
-/// Streams at a time.
+/// How many streams may be open at the same time.
 const BULK: u32 = 4;
-/// Consoles at a time.
+/// How many consoles may be open at the same time.
 const CONSOLES: u32 = 2;
 
-/// What a session may take and where it ends.
+/// The options of a session.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// The driver to open.
     pub uri: String,
-    /// How long opening a channel and libvirt on it may take; connecting to the host before that
-    /// has a time of its own.
+    /// How long opening a channel, and libvirt on it, may take. Connecting to the host has its own timeout.
     pub open_timeout: Duration,
-    /// The right to write to the host.
+    /// The lease that permits writing to the host.
     pub lease: Arc<Lease>,
 }
 
@@ -98,7 +98,7 @@ struct SessionInner {
 }
 
 impl HostSession {
-    /// A session with a host, without a word to it yet.
+    /// Creates a session with a host without connecting to it.
     #[must_use]
     pub fn new(endpoint: Endpoint, options: SessionOptions) -> Self {
         let inner = SessionInner {
@@ -120,15 +120,15 @@ impl HostSession {
         }
     }
 
-    /// The host as people call it.
+    /// The host's name for messages.
     #[must_use]
     pub fn host(&self) -> String {
         self.inner.endpoint.host()
     }
 
-    /// The connection for calls that answer at once; opened anew where it has ended.
+    /// The connection for calls that libvirt answers immediately. Opened again if it has ended.
     ///
-    /// Cancel safe: the attempt continues, and serves whoever asks next.
+    /// Cancel safe: the attempt continues and serves the next caller.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -136,9 +136,9 @@ impl HostSession {
         self.connection(&self.inner.control).await
     }
 
-    /// A connection for calls that take their time, one with a free place if there is one.
+    /// A connection for calls that take long, preferably one with a free slot.
     ///
-    /// Cancel safe, as [`control`](Self::control).
+    /// Cancel safe, like [`control`](Self::control).
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -157,13 +157,13 @@ impl HostSession {
         }
     }
 
-    /// A connection of its own for one stream; it ends when the stream and this handle are dropped.
-    /// At most four exist; who comes later waits so long.
+    /// A separate connection for one stream. It ends when the stream and this handle are dropped. There are
+    /// at most four; further callers wait up to `wait`.
     ///
-    /// Dropped, the attempt is over.
+    /// When this is dropped, the attempt ends.
     ///
     /// # Errors
-    /// See [`ConnectError`]; [`ConnectError::TimedOut`] where others held all four.
+    /// See [`ConnectError`]; [`ConnectError::TimedOut`] if all four stay in use.
     pub async fn bulk(&self, wait: Duration) -> Result<Connection, ConnectError> {
         let permit = self
             .permit(&self.inner.bulk, "one of the streams to end", wait)
@@ -171,12 +171,12 @@ impl HostSession {
         SessionInner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
     }
 
-    /// A connection of its own for one console. At most two exist; who comes later waits so long.
+    /// A separate connection for one console. There are at most two; further callers wait up to `wait`.
     ///
-    /// Dropped, the attempt is over.
+    /// When this is dropped, the attempt ends.
     ///
     /// # Errors
-    /// See [`ConnectError`]; [`ConnectError::TimedOut`] where others held both.
+    /// See [`ConnectError`]; [`ConnectError::TimedOut`] if both stay in use.
     pub async fn console(&self, wait: Duration) -> Result<Connection, ConnectError> {
         let permit = self
             .permit(&self.inner.consoles, "one of the two consoles to end", wait)
@@ -184,8 +184,8 @@ impl HostSession {
         SessionInner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
     }
 
-    /// Runs a command on the host: over SSH, or where libvirt is local, here. See
-    /// [`SshSession::exec`]. One runs at a time; the others' waiting counts as their own time.
+    /// Runs a command on the host: over SSH, or on this machine if libvirt is local. See
+    /// [`SshSession::exec`]. One command runs at a time; waiting for another one counts towards `within`.
     ///
     /// # Errors
     /// See [`ExecError`].
@@ -218,9 +218,9 @@ impl HostSession {
         }
     }
 
-    /// Starts a command on the host that is spoken to while it runs, to read what an upload writes.
-    /// `None` where libvirt is local, where four run already, or where sshd permitted too few at a time
-    /// before: one that runs ends as soon as another command finds no place.
+    /// Starts a long-running command with standard input on the host, to read what an upload writes. `None`
+    /// if libvirt is local, if four already run, or if sshd has refused a channel before. Such a command ends
+    /// as soon as another command needs its channel.
     ///
     /// # Errors
     /// See [`ExecError`].
@@ -232,8 +232,8 @@ impl HostSession {
         self.start_in(&self.inner.readers, command, within).await
     }
 
-    /// The same, to write what an upload sends: it ends only where a command finds no place without
-    /// those that read, either.
+    /// Like [`start`](Self::start), to write what an upload sends. It ends only if another command gets no
+    /// channel although the reading commands have ended.
     ///
     /// # Errors
     /// See [`ExecError`].
@@ -267,7 +267,7 @@ impl HostSession {
     /// A TCP connection from the host to a port of a guest.
     ///
     /// # Errors
-    /// See [`ConnectError`]; [`ConnectError::ChannelRefused`] where nobody answers there.
+    /// See [`ConnectError`]; [`ConnectError::ChannelRefused`] if the connection is refused.
     pub async fn dial(
         &self,
         address: IpAddr,
@@ -286,7 +286,7 @@ impl HostSession {
         }
     }
 
-    /// Which machine the host is, as it said when it was connected to; `None` where it does not tell.
+    /// The host's machine ID as read when connecting; `None` if the host does not report one.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -300,23 +300,23 @@ impl HostSession {
         }
     }
 
-    /// The right to write to the host.
+    /// The lease that permits writing to the host.
     #[must_use]
     pub fn lease(&self) -> Arc<Lease> {
         self.inner.lease()
     }
 
-    /// From now on only that machine is spoken to, or any.
+    /// Permits only this machine after this call, or any.
     pub fn pin(&self, machine: Option<&str>) {
         self.inner.machine.set(machine);
     }
 
-    /// From now on only a host that libvirt calls so is spoken to, or any.
+    /// Permits only a host with this libvirt UUID after this call, or any.
     pub fn pin_uuid(&self, uuid: Option<Uuid>) {
         self.inner.machine.set_uuid(uuid);
     }
 
-    /// Closes everything in order; nothing can be asked afterwards.
+    /// Closes everything gracefully; the session cannot be used afterwards.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
         self.inner.commands.close();
@@ -325,8 +325,8 @@ impl HostSession {
         self.inner.consoles.close();
     }
 
-    /// Closes what is open, in order; whoever asks afterwards opens it anew. Streams have been given
-    /// up before: their connections' ends are awaited, too.
+    /// Closes everything that is open, gracefully; a later call opens it again. Streams must have been
+    /// dropped before, because the end of their connections is awaited too.
     pub async fn leave(&self) {
         let slots = std::iter::once(&self.inner.control).chain(&self.inner.long);
         let open = slots.filter_map(SessionSlot::take);
@@ -368,7 +368,7 @@ impl HostSession {
     }
 }
 
-/// Whether a connection is worth asking.
+/// Whether a connection can still be used for calls.
 fn is_alive(connection: &Connection) -> bool {
     connection.is_open() && !connection.is_stuck()
 }
@@ -413,7 +413,7 @@ impl SessionInner {
         Ok(connection)
     }
 
-    /// The machine that this process runs on; another one than is pinned is an error.
+    /// The ID of the machine that this process runs on; an error if another machine is pinned.
     async fn local_machine(&self) -> Result<Option<String>, ConnectError> {
         let within = self.options.open_timeout;
         let found = self
@@ -432,7 +432,7 @@ impl SessionInner {
         self.options.lease.clone()
     }
 
-    /// The SSH session; opened anew where it has ended.
+    /// The SSH session; opened again if it has ended.
     async fn ssh(self: &Arc<Self>) -> Result<Arc<SshSession>, ConnectError> {
         let Endpoint::Ssh { config, .. } = &self.endpoint else {
             return Err(ConnectError::Closed {

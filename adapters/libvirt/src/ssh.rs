@@ -1,8 +1,8 @@
-//! The SSH session with a host: whom to trust, who we are, channels to sockets and commands.
+//! The SSH session with a host: host keys, login, channels to sockets, and commands.
 //!
-//! One session a host carries several channels. GCM ciphers are offered first where this end has AES
-//! instructions, because they are the fastest where both ends do (measured: aes128-gcm 438 MiB/s,
-//! aes256-gcm 297, chacha20 242); elsewhere chacha20 is.
+//! One session for each host carries several channels. GCM ciphers are offered first if this machine has AES
+//! instructions, because they are the fastest if both ends have them (measured: aes128-gcm 438 MiB/s,
+//! aes256-gcm 297, chacha20 242); otherwise chacha20 is offered first.
 
 mod auth;
 mod client;
@@ -22,7 +22,7 @@ pub use process::{SshInput, SshProcess};
 
 pub(crate) use exec::run_locally;
 
-/// Where and how to log in.
+/// How to log in at a host.
 #[derive(Debug, Clone)]
 pub struct SshConfig {
     /// The host's name or address.
@@ -31,13 +31,13 @@ pub struct SshConfig {
     pub port: u16,
     /// The user to log in as.
     pub user: String,
-    /// What proves that it is us.
+    /// How to authenticate to the host.
     pub identity: Identity,
-    /// What proves that it is the host.
+    /// How to verify the host's key.
     pub host_keys: HostKeys,
-    /// How long connecting and logging in there may take; each jump host has a time of its own.
+    /// How long connecting and logging in may take; each jump host has its own timeout.
     pub connect_timeout: Duration,
-    /// The jump hosts in the order of the way; what they themselves say of jump hosts does not count.
+    /// The jump hosts in the order of the route; their own `jumps` are ignored.
     pub jumps: Vec<SshConfig>,
 }
 
@@ -54,39 +54,39 @@ impl fmt::Display for SshConfig {
     }
 }
 
-/// What proves that it is us. Keys are Ed25519, ECDSA or RSA (at least rsa-sha2-256), in OpenSSH's
-/// format or as PEM: PKCS#1, PKCS#8, SEC1.
+/// How to authenticate. Keys are Ed25519, ECDSA or RSA (at least rsa-sha2-256), in OpenSSH's format or as
+/// PEM: PKCS#1, PKCS#8, SEC1.
 #[derive(Debug, Clone)]
 pub enum Identity {
-    /// A private key's text.
+    /// A private key as text.
     Key {
-        /// The text.
+        /// The key.
         text: Secret,
-        /// What opens it, where it is encrypted.
+        /// Its passphrase, if it is encrypted.
         passphrase: Option<Secret>,
     },
-    /// A private key's file, read at each connect.
+    /// A private key in a file, read at each connect.
     KeyFile {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
-        /// What opens it, where it is encrypted.
+        /// Its passphrase, if it is encrypted.
         passphrase: Option<Secret>,
     },
-    /// The keys of an agent, behind this socket (usually `SSH_AUTH_SOCK`).
+    /// The keys of an agent at this socket (usually `SSH_AUTH_SOCK`).
     Agent {
-        /// Where it is.
+        /// The path of the socket.
         socket: PathBuf,
     },
 }
 
-/// What proves that it is the host.
+/// How to verify the host's key.
 #[derive(Debug, Clone)]
 pub enum HostKeys {
     /// A known-hosts text.
     Known(String),
     /// A known-hosts file, read at each connect.
     KnownFile(PathBuf),
-    /// Anything does: whoever is in between can read and change everything. Only where somebody has
-    /// explicitly asked for it.
+    /// Accept any key: a machine in between can then read and change everything. Only if the user explicitly
+    /// requests it.
     InsecureAcceptAny,
 }

@@ -1,11 +1,10 @@
-//! Bulk data into and out of a volume, and a guest's console both ways.
+//! Streams: bulk data into and out of a volume, and a guest's console in both directions.
 //!
-//! A stream belongs to the connection that opened it and is told apart by the serial of the call
-//! that did. Packets of a stream are not acknowledged one by one: what libvirt has against them
-//! comes as an error in the middle, and only the confirmed finish says that all of them arrived.
-//! Even then nothing is synced to the host's disk.
+//! A stream belongs to the connection that opened it, and has the serial of the call that opened it. Its
+//! packets are not acknowledged one by one: an error of libvirt arrives in the middle, and only the confirmed
+//! finish shows that all packets arrived. Even then nothing is synced to the host's disk.
 //!
-//! Dropping a stream that was not finished aborts it; libvirt keeps what arrived.
+//! Dropping a stream that was not finished aborts it; bytes that arrived stay in the volume.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::packet::{STREAM_PAYLOAD_MAX, kind, status};
 use crate::protocol::Procedure;
 use crate::time;
 
-/// Packets of a download that may wait for their taker, 256 KiB each.
+/// How many packets of a download wait for their reader, up to 256 KiB each.
 const DOWNLOAD_QUEUE: usize = 4;
 
 impl Calls {
@@ -88,7 +87,7 @@ impl Calls {
     }
 }
 
-/// A volume being written.
+/// A stream that writes a volume.
 #[derive(Debug)]
 pub struct UploadStream {
     link: StreamLink,
@@ -96,15 +95,15 @@ pub struct UploadStream {
 }
 
 impl UploadStream {
-    /// Sends data; returns when all of it is on its way, which is as fast as the host takes it.
+    /// Sends data. Returns when all of it was sent, so it is as fast as the host accepts it.
     ///
-    /// Not cancel safe: dropped in the middle, a part of the data may be on its way;
-    /// [`sent`](Self::sent) says how much.
+    /// Not cancel safe: when this is dropped, a part of the data may be sent; [`sent`](Self::sent) returns
+    /// how much.
     ///
     /// # Errors
-    /// libvirt's own error, if it has stopped the stream, e.g. for want of space;
-    /// [`Error::OutcomeUnknown`] when the connection ended or the host took nothing for the time
-    /// allowed. The volume then holds a prefix of what was sent; its physical size says how long.
+    /// libvirt's own error, if it has stopped the stream, for example because there is no space;
+    /// [`Error::OutcomeUnknown`] if the connection ended, or the host accepted nothing within the timeout.
+    /// The volume then contains a prefix of the data; its physical size shows the length.
     pub async fn send(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
             let packet = data.split_to(data.len().min(STREAM_PAYLOAD_MAX));
@@ -115,12 +114,11 @@ impl UploadStream {
         Ok(())
     }
 
-    /// Passes over so many bytes without sending them: the file gets longer by a hole, and ends
-    /// there. What was in the file at that place already stays. Only for a stream that was opened
-    /// as sparse.
+    /// Skips this many bytes without sending them: the file is extended by a hole. Existing content at that
+    /// position stays. Only for a stream that was opened as sparse.
     ///
     /// # Errors
-    /// As of [`send`](Self::send).
+    /// As for [`send`](Self::send).
     pub async fn send_hole(&mut self, length: u64) -> Result<()> {
         let mut hole = BytesMut::with_capacity(12);
         hole.put_u64(length);
@@ -131,25 +129,25 @@ impl UploadStream {
         Ok(())
     }
 
-    /// Bytes handed over so far; not all of them need have arrived.
+    /// How many bytes were sent so far; not all of them may have arrived.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Ends the stream and waits until libvirt confirms that it took everything.
+    /// Ends the stream and waits until libvirt confirms that it received everything.
     ///
     /// # Errors
-    /// As of [`send`](Self::send).
+    /// As for [`send`](Self::send).
     pub async fn finish(mut self) -> Result<()> {
         self.link.write(status::OK, Bytes::new()).await?;
         self.link.confirmed().await
     }
 
-    /// Gives the stream up and waits until libvirt confirms that it did too.
+    /// Aborts the stream and waits until libvirt confirms it.
     ///
     /// # Errors
-    /// As of [`send`](Self::send).
+    /// As for [`send`](Self::send).
     pub async fn abort(mut self) -> Result<()> {
         self.link.write(status::ERROR, Bytes::new()).await?;
         self.link.is_ended = true;
@@ -157,7 +155,7 @@ impl UploadStream {
     }
 }
 
-/// A volume being read.
+/// A stream that reads a volume.
 #[derive(Debug)]
 pub struct DownloadStream {
     link: StreamLink,
@@ -165,14 +163,14 @@ pub struct DownloadStream {
 }
 
 impl DownloadStream {
-    /// The next piece, at most 256 KiB; `None` at the end, once libvirt confirms that there was no
-    /// error. While nothing is taken libvirt waits.
+    /// Reads the next piece of at most 256 KiB; `None` at the end, after libvirt has confirmed that there was
+    /// no error. libvirt waits while nothing is read.
     ///
     /// Cancel safe.
     ///
     /// # Errors
-    /// libvirt's own error, if it has stopped the stream; [`Error::OutcomeUnknown`] when the
-    /// connection ended or nothing came for the time allowed.
+    /// libvirt's own error, if it has stopped the stream; [`Error::OutcomeUnknown`] if the connection ended,
+    /// or nothing arrived within the timeout.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         while !self.finishing {
             match self.link.next().await? {
@@ -192,22 +190,21 @@ impl DownloadStream {
     }
 }
 
-/// A stream that carries bytes both ways, such as a console.
+/// A stream in both directions, such as a console.
 #[derive(Debug)]
 pub struct ConsoleStream {
     link: StreamLink,
 }
 
 impl ConsoleStream {
-    /// Carries bytes both ways until libvirt ends the stream, or `keys` or `shown` is closed on the
-    /// other side. However long nothing comes, the stream stays open; the connection's keep-alive
-    /// tells whether libvirt lives.
+    /// Transfers bytes in both directions until libvirt ends the stream, or the other end of `keys` or
+    /// `shown` is closed. An idle stream stays open; the connection's keep-alive checks libvirt.
     ///
-    /// Cancel safe: the stream ends with it.
+    /// Cancel safe: the stream ends when this is dropped.
     ///
     /// # Errors
-    /// libvirt's own error, if it has stopped the stream; [`Error::OutcomeUnknown`] when the
-    /// connection ended, or libvirt took nothing for the time allowed.
+    /// libvirt's own error, if it has stopped the stream; [`Error::OutcomeUnknown`] if the connection ended,
+    /// or libvirt accepted nothing within the timeout.
     pub async fn carry(
         mut self,
         keys: mpsc::Receiver<Bytes>,
@@ -221,7 +218,7 @@ impl ConsoleStream {
     }
 }
 
-/// The way in of a stream whose other way is read meanwhile.
+/// The writing half of a stream whose other half is read at the same time.
 struct StreamWriter {
     connection: Connection,
     serial: u32,
@@ -262,7 +259,7 @@ impl StreamWriter {
     }
 }
 
-/// An open stream's place in its connection.
+/// An open stream and its connection.
 #[derive(Debug)]
 struct StreamLink {
     connection: Connection,
@@ -270,14 +267,14 @@ struct StreamLink {
     procedure: Procedure,
     events: mpsc::Receiver<StreamEvent>,
     stall: Duration,
-    /// Ended by libvirt, so that there is nothing to abort.
+    /// libvirt has ended the stream, so it must not be aborted.
     over: bool,
-    /// Told to end already, without a word from libvirt yet.
+    /// The abort was sent, but libvirt has not confirmed it yet.
     is_ended: bool,
 }
 
 impl StreamLink {
-    /// Queues a packet, unless the stream has failed meanwhile.
+    /// Queues a packet, unless the stream has failed.
     async fn write(&mut self, status: i32, payload: Bytes) -> Result<()> {
         self.write_as((kind::STREAM, status), payload).await
     }
@@ -308,7 +305,7 @@ impl StreamLink {
         }
     }
 
-    /// Something came while this side was not done.
+    /// The error for an event that arrived before this side has finished.
     fn interrupted(&mut self, event: Option<StreamEvent>) -> Error {
         match event {
             None => self.ended(),
@@ -329,7 +326,7 @@ impl StreamLink {
         }
     }
 
-    /// Hands on what comes, to its end or until nobody takes it any more.
+    /// Sends received data to `shown` until the stream ends or the receiver is closed.
     async fn show(&mut self, shown: &mpsc::Sender<Bytes>) -> Result<()> {
         loop {
             let event = tokio::select! {
@@ -356,7 +353,7 @@ impl StreamLink {
         }
     }
 
-    /// Waits for the confirmation of a finish or an abort.
+    /// Waits until libvirt confirms a finish or an abort.
     async fn confirmed(&mut self) -> Result<()> {
         loop {
             match self.next().await? {

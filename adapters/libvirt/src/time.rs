@@ -1,13 +1,13 @@
-//! Deadlines that cannot overflow.
+//! Deadlines without overflow.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// As good as never.
-const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Ten years, in practice never.
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The moment after so long.
+/// The time after this duration.
 pub(crate) fn deadline(after: Duration) -> Instant {
-    Instant::now() + after.min(FAR)
+    Instant::now() + after.min(TEN_YEARS)
 }

@@ -1,13 +1,12 @@
-//! XDR (RFC 4506) as a serde data format: what libvirt's messages are made of.
+//! XDR (RFC 4506), the encoding of libvirt's messages, as a serde data format.
 //!
-//! Structs and tuples are their fields one after another, so a procedure's arguments may be written
-//! as a plain tuple. Every integer up to 32 bits takes four bytes, hypers and doubles take eight, a
-//! `bool` and an `Option`'s presence are a 0 or a 1. Strings, byte strings and sequences carry a
-//! count; strings and byte strings are padded to a multiple of four. A unit enum is its variant's
-//! index.
+//! Structs and tuples are their fields one after another, so a procedure's arguments can be a plain tuple.
+//! Every integer up to 32 bits has four bytes, hypers and doubles have eight. A `bool`, and the presence of
+//! an `Option`, is 0 or 1. Strings, byte strings and sequences begin with a count; strings and byte strings
+//! are padded to a multiple of four. A unit enum is the index of its variant.
 //!
-//! Input is hostile until proven otherwise: no count is believed beyond the bytes that are really
-//! there, strings end at libvirt's own limit, and bytes left over after the value are an error.
+//! Input is untrusted: a count is limited by the bytes that are really present, strings by libvirt's own
+//! limit, and bytes left over after the value are an error.
 
 mod de;
 mod ser;
@@ -26,19 +25,19 @@ pub enum XdrError {
     /// The input ended in the middle of a value.
     #[error("the message ends in the middle of a value")]
     Truncated,
-    /// The value was complete, but this many bytes were left over.
+    /// The value is complete, but this many bytes follow.
     #[error("{0} bytes are left over after the value")]
     Trailing(usize),
-    /// A count that the limits, or the bytes really there, do not allow.
+    /// A count exceeds the limits, or the bytes that are present.
     #[error("a length of {0} exceeds its limit")]
     TooLong(u64),
-    /// A number that its type cannot hold, or a presence flag other than 0 and 1.
+    /// A number does not fit its type, or a presence flag is neither 0 nor 1.
     #[error("{0} is out of range")]
     OutOfRange(i64),
-    /// A Rust type that XDR, as libvirt uses it, has no form for.
+    /// XDR, as libvirt uses it, has no encoding for a Rust type.
     #[error("{0} has no XDR form")]
     Unsupported(&'static str),
-    /// Said by the type being encoded or decoded.
+    /// A message of the type that is encoded or decoded.
     #[error("{0}")]
     Custom(String),
 }
@@ -58,7 +57,7 @@ impl serde::de::Error for XdrError {
 /// Encodes a value.
 ///
 /// # Errors
-/// A string longer than [`STRING_MAX`], a sequence of unknown length, or a type without XDR form.
+/// A string longer than [`STRING_MAX`], a sequence of unknown length, or a type without an XDR encoding.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, XdrError> {
     let mut out = ser::Encoder::default();
     value.serialize(&mut out)?;
@@ -68,7 +67,7 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, XdrError> {
 /// Decodes a value that fills the whole input.
 ///
 /// # Errors
-/// Input that is too short, too long ([`XdrError::Trailing`]) or not what the type says.
+/// The input is too short, too long ([`XdrError::Trailing`]), or does not match the type.
 pub fn from_bytes<T: DeserializeOwned>(input: &[u8]) -> Result<T, XdrError> {
     let mut decoder = de::Decoder::new(input);
     let value = T::deserialize(&mut decoder)?;

@@ -1,17 +1,17 @@
-//! What a collector asks for beside spans: headers with credentials, and a certificate authority of its own.
+//! Access to a collector: headers with credentials, and additional certificate authorities.
 //!
-//! Both have the form of OpenTelemetry's exporters (opentelemetry.io/docs/specs/otel/protocol/exporter): headers are
-//! `name=value` pairs between commas, whose values may be percent-encoded. They come from the environment or a file, never
-//! from arguments, and are never printed.
+//! Both have the form of OpenTelemetry's exporters (opentelemetry.io/docs/specs/otel/protocol/exporter):
+//! headers are comma-separated `name=value` pairs, whose values may be percent-encoded. They come from
+//! the environment or a file, never from arguments, and are never printed.
 
 use reqwest::{
     Certificate,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
-/// The longest text of headers, in bytes.
+/// The maximum length of the headers' text, in bytes.
 const LONGEST: usize = 64 * 1024;
-/// Set by whoever sends.
+/// Headers that the exporter sets itself.
 const OWN: [&str; 4] = [
     "content-type",
     "content-length",
@@ -19,24 +19,24 @@ const OWN: [&str; 4] = [
     "transfer-encoding",
 ];
 
-/// Why what was given cannot be used; nothing of it is in the text.
+/// Error: headers or certificates cannot be used. The message contains nothing of their content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// Some header.
+    /// The header with this number is malformed.
     #[error("header {0} is no NAME=VALUE that HTTP permits")]
     Header(usize),
-    /// One that is not the caller's.
+    /// The header with this number is one that the exporter sets itself.
     #[error("header {0} is set by vsiflow")]
     Own(usize),
-    /// Too much.
+    /// The headers are too long.
     #[error("the headers are longer than 64 KiB")]
     Long,
-    /// No certificate.
+    /// There is no valid certificate.
     #[error("the certificates are no PEM")]
     Certificate,
 }
 
-/// What goes with each request, and who is believed. Never printed.
+/// The headers of each request, and the trusted authorities. Never printed.
 #[derive(Clone, Default)]
 pub struct CollectorAccess {
     pub(crate) headers: HeaderMap,
@@ -50,10 +50,10 @@ impl std::fmt::Debug for CollectorAccess {
 }
 
 impl CollectorAccess {
-    /// Sends these headers, too: pairs between commas or lines.
+    /// Adds headers: pairs separated by commas or lines.
     ///
     /// # Errors
-    /// When one of them is none; it says which, counted from 1.
+    /// If a pair is invalid, with its number counted from 1.
     pub fn with_headers(mut self, text: &str) -> Result<Self, AccessError> {
         if text.len() > LONGEST {
             return Err(AccessError::Long);
@@ -69,10 +69,10 @@ impl CollectorAccess {
         Ok(self)
     }
 
-    /// Believes those certificates (PEM), too.
+    /// Trusts these certificates (PEM) in addition.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is no valid one.
     pub fn with_authorities(mut self, pem: &[u8]) -> Result<Self, AccessError> {
         let all = Certificate::from_pem_bundle(pem).map_err(|_| AccessError::Certificate)?;
         if all.is_empty() {
@@ -91,7 +91,7 @@ fn header(pair: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name, value))
 }
 
-/// Without its percent-encoding; none where that is broken.
+/// Decodes percent-encoding; none if it is invalid.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut all = Vec::with_capacity(text.len());

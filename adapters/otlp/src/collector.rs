@@ -1,4 +1,4 @@
-//! A collector, as OTLP over HTTP has it: `POST /v1/traces` with protobuf.
+//! Client of an OTLP collector over HTTP: `POST /v1/traces` with protobuf.
 //!
 //! Source: opentelemetry.io/docs/specs/otlp, "OTLP/HTTP".
 
@@ -10,23 +10,24 @@ use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
 
 use crate::{access::CollectorAccess, encode, spans::Span};
 
-/// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer that is read, in bytes.
+/// Timeout of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum length of an answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// The longest wait that a collector may ask for.
+/// The maximum delay that a collector may request.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// Characters of a collector's words that are told.
-const TOLD: usize = 200;
+/// How many characters of a collector's answer are reported.
+const MAX_ANSWER_CHARS: usize = 200;
 
-/// Where a collector is.
+/// The address of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorAddress(Url);
 
 impl FromStr for CollectorAddress {
     type Err = String;
 
-    /// `http://HOST:PORT`, or with the whole path. As OTLP has it, an address without a path means `/v1/traces` there.
+    /// Parses `http://HOST:PORT`, with or without a path. As in OTLP, an address without a path means
+    /// `/v1/traces`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut url = Url::parse(text).map_err(|error| error.to_string())?;
         if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
@@ -48,25 +49,25 @@ impl fmt::Display for CollectorAddress {
     }
 }
 
-/// Why spans were not taken.
+/// Error: spans were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtlpError {
-    /// The collector is away or busy; it may be asked again, after so long where it said that.
+    /// The collector is unavailable or busy; it may be tried again, after the delay that it requested.
     #[error("the collector at {endpoint} does not take spans now: {why}")]
     Later {
-        /// Where.
+        /// The collector's address.
         endpoint: String,
-        /// What it said, or what was in the way.
+        /// Its answer, or the error of the connection.
         why: String,
-        /// What it asked for.
+        /// The delay that it requested.
         after: Option<Duration>,
     },
-    /// It will never take these.
+    /// The collector will never accept these spans.
     #[error("the collector at {endpoint} refuses spans: {why}")]
     Refused {
-        /// Where.
+        /// The collector's address.
         endpoint: String,
-        /// What it said.
+        /// Its answer.
         why: String,
     },
 }
@@ -80,8 +81,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// That one, with what it asks for; `instance` names the journal whose spans it gets. Redirects are not followed, so that
-    /// nobody else gets the headers.
+    /// A client of the collector at `endpoint`. `instance` names the journal that the spans are from.
+    /// Redirects are not followed, so that no other server receives the headers.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -91,7 +92,7 @@ impl Collector {
         access: CollectorAccess,
     ) -> Result<Self, OtlpError> {
         let client = Client::builder()
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .redirect(Policy::none())
             .default_headers(access.headers)
             .tls_certs_merge(access.authorities)
@@ -107,15 +108,16 @@ impl Collector {
         })
     }
 
-    /// Where it is.
+    /// The collector's address.
     pub fn endpoint(&self) -> &CollectorAddress {
         &self.endpoint
     }
 
-    /// Has it take spans, and gives how many of them it did not want. They are taken, or not, when this returns; when it is dropped, nobody knows.
+    /// Sends spans, and returns how many of them the collector rejected. If this is dropped, it is
+    /// unknown whether they were accepted.
     ///
     /// # Errors
-    /// When it takes none of them.
+    /// If it accepts none of them.
     pub async fn send(&self, spans: &[Span]) -> Result<u64, OtlpError> {
         let body = encode::request(spans, &self.instance);
         let request = self
@@ -128,7 +130,7 @@ impl Collector {
         let (status, after) = (answer.status(), after(&answer));
         let bytes = read(answer).await;
         if status.is_success() {
-            // One that says nothing took all.
+            // An empty answer means that all were accepted.
             let response = ExportTraceServiceResponse::decode(bytes.as_slice()).unwrap_or_default();
             let rejected = response
                 .partial_success
@@ -138,7 +140,7 @@ impl Collector {
         let words: String = String::from_utf8_lossy(&bytes)
             .chars()
             .filter(|c| !c.is_control())
-            .take(TOLD)
+            .take(MAX_ANSWER_CHARS)
             .collect();
         let why = format!("{status} {words}").trim_end().to_owned();
         Err(if may_be_repeated(status) {
@@ -160,7 +162,7 @@ impl Collector {
     }
 }
 
-/// As OTLP has it; all other answers are for good.
+/// The status codes that OTLP permits to retry; all others are final.
 fn may_be_repeated(status: StatusCode) -> bool {
     [429, 502, 503, 504].contains(&status.as_u16())
 }
@@ -171,7 +173,7 @@ fn after(answer: &reqwest::Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-/// The beginning of an answer; what does not come is not waited for beyond the request's time.
+/// The beginning of an answer. Missing data is not waited for beyond the request's timeout.
 async fn read(mut answer: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = answer.chunk().await {

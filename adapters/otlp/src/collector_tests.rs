@@ -28,7 +28,7 @@ fn access() -> CollectorAccess {
         .unwrap()
 }
 
-/// What one answer makes of a request, and the request.
+/// Sends a request to a fake collector with this answer. Returns the result and the request.
 async fn sent(answer: Vec<u8>) -> (Result<u64, OtlpError>, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Spans in OTLP's protobuf.
+//! Encodes spans in OTLP's protobuf.
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -10,10 +10,10 @@ use prost::Message as _;
 
 use crate::spans::{AttributeValue, Span, Status};
 
-/// Whose spans all of them are.
+/// The service name of all spans.
 const SERVICE: &str = "vsiflow";
 
-/// A request with these spans. `instance` names the journal that they are of.
+/// A request with these spans. `instance` names the journal that they are from.
 pub(crate) fn request(spans: &[Span], instance: &str) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let resource = [

@@ -1,4 +1,4 @@
-//! From the journal to a collector, page by page.
+//! Exports the spans of a journal to a collector, page by page.
 
 use std::{
     collections::BTreeMap,
@@ -16,41 +16,41 @@ use crate::{
     spans::{self, Span},
 };
 
-/// Events that are read, and so spans that are sent, at a time.
+/// The number of events read, and so the maximum number of spans sent, at a time.
 const PAGE: usize = 512;
-/// Waits between attempts at a collector that is away.
-const SOON: Duration = Duration::from_secs(1);
-const LATE: Duration = Duration::from_secs(60);
-/// A notice may have been missed.
-const LOOK: Duration = Duration::from_secs(5);
-/// Spans that end about the same time go together.
+/// The first and the longest delay between attempts at an unavailable collector.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(60);
+/// How often the journal is checked without a notice, because one may have been missed.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to wait for more spans after one ended, to send them together.
 const GATHER: Duration = Duration::from_millis(500);
-/// Names of entities that are remembered; of more, all are forgotten.
+/// The number of cached names of entities; when it is exceeded, the cache is cleared.
 const REMEMBERED: usize = 10_000;
 
-/// What an export came to.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportedSpans {
     /// Spans that were sent.
     pub spans: u64,
-    /// Of these, the ones that the collector did not want.
+    /// Sent spans that the collector rejected.
     pub rejected: u64,
-    /// The offset behind the last event that was read.
+    /// The offset after the last event that was read.
     pub end: Offset,
 }
 
-/// Why an export ended early.
+/// Error: an export ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The journal cannot be read.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// The collector does not take them.
+    /// The collector does not accept spans.
     #[error(transparent)]
     Collector(#[from] OtlpError),
 }
 
-/// The spans of events, in the journal's order.
+/// Reads the spans of events, in the journal's order.
 struct Spans {
     fleet: Fleet,
     events: EventReader,
@@ -66,7 +66,7 @@ impl Spans {
         })
     }
 
-    /// Those of the next page; none at the end.
+    /// The spans of the next page; none at the end.
     async fn page(&mut self) -> Result<Option<Vec<Span>>, FleetError> {
         let lines = self.events.page(PAGE).await?;
         if lines.is_empty() {
@@ -80,7 +80,7 @@ impl Spans {
         Ok(Some(all))
     }
 
-    /// The name of a VSI; everything else goes by its own ID.
+    /// The name of a VSI; other entities keep their IDs.
     async fn name(&mut self, line: &HistoryLine) -> String {
         if line.run.is_none() {
             return String::new();
@@ -111,10 +111,11 @@ fn span(line: &HistoryLine, object: &str) -> Option<Span> {
     spans::span(line, object, time)
 }
 
-/// Sends the spans of everything that is recorded from an offset on.
+/// Sends the spans of all recorded events, from an offset.
 ///
 /// # Errors
-/// When the journal cannot be read or the collector does not take them; those before are sent then.
+/// If the journal cannot be read, or the collector does not accept spans; the preceding spans are sent
+/// then.
 pub async fn past(
     fleet: &Fleet,
     collector: &Collector,
@@ -141,56 +142,57 @@ pub async fn past(
     Ok(exported)
 }
 
-/// What is worth telling a person of an export that goes on. Each is told once, however long it lasts.
+/// Notices of a running export for the user. Each condition is reported once, however long it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportNotice {
-    /// The collector takes nothing for now; what is recorded meanwhile is sent later.
+    /// The collector is unavailable; new spans are sent later.
     Away(String),
-    /// It takes spans again.
+    /// The collector accepts spans again.
     Back,
-    /// It refused some for good, with its words.
+    /// The collector rejected spans, with its answer.
     Refused(String),
-    /// The journal, or the note of what was sent, cannot be read or written.
+    /// The journal or the position file cannot be read or written.
     Trouble(String),
 }
 
-/// Sends the spans of what is recorded, for good. It begins where the export before ended, by the note in `position`; where there is
-/// none, at the offset `first`. Cancel safe: a batch that was on its way is sent again.
+/// Sends the spans of events as they are recorded, without end. It begins where the previous export
+/// ended, by the file `position`; without one, at the offset `first`. Cancel safe: an interrupted batch
+/// is sent again.
 pub async fn follow(
     fleet: &Fleet,
     collector: &Collector,
     (position, first): (&Path, Offset),
-    mut tell: impl FnMut(ExportNotice),
+    mut notify: impl FnMut(ExportNotice),
 ) {
     let mut notices = fleet.notices();
     let end = fleet.history().end();
     let mut note = Position::read(position, collector, (first, end)).await;
-    let mut told_trouble = false;
+    let mut trouble_reported = false;
     loop {
-        match batch(fleet, collector, &mut note, &mut notices, &mut tell).await {
+        match batch(fleet, collector, &mut note, &mut notices, &mut notify).await {
             Ok(()) => return,
             Err(error) => {
-                if !std::mem::replace(&mut told_trouble, true) {
-                    tell(ExportNotice::Trouble(error));
+                if !std::mem::replace(&mut trouble_reported, true) {
+                    notify(ExportNotice::Trouble(error));
                 }
-                tokio::time::sleep(LATE).await;
+                tokio::time::sleep(MAX_DELAY).await;
             }
         }
     }
 }
 
-/// Page after page, until the engine ends.
+/// Exports page after page until the engine ends.
 async fn batch(
     fleet: &Fleet,
     collector: &Collector,
     note: &mut Position,
     notices: &mut Receiver<Notice>,
-    tell: &mut impl FnMut(ExportNotice),
+    notify: &mut impl FnMut(ExportNotice),
 ) -> Result<(), String> {
     let text = |error: FleetError| error.to_string();
     let mut spans = Spans::from(fleet, note.next).map_err(text)?;
-    // Where it begins counts also if nothing is ever sent before the next start.
-    note.put_down().await?;
+    // Stored first, so that the next start begins here even if nothing is sent before.
+    note.store().await?;
     loop {
         let Some(page) = spans.page().await.map_err(text)? else {
             match woken(notices).await {
@@ -199,17 +201,17 @@ async fn batch(
             }
         };
         if !page.is_empty() {
-            sent(collector, &page, tell).await;
+            sent(collector, &page, notify).await;
         }
         note.next = spans.events.from();
-        note.put_down().await?;
+        note.store().await?;
     }
 }
 
-/// Waits until something may have been recorded, and a moment for what comes with it. None when the engine ended.
+/// Waits until an event may have been recorded, and a moment for more. None if the engine ended.
 async fn woken(notices: &mut Receiver<Notice>) -> Option<()> {
     loop {
-        match tokio::time::timeout(LOOK, notices.recv()).await {
+        match tokio::time::timeout(POLL_INTERVAL, notices.recv()).await {
             Ok(Ok(Notice::Recorded(_)) | Err(RecvError::Lagged(_))) => {
                 tokio::time::sleep(GATHER).await;
                 return Some(());
@@ -221,36 +223,36 @@ async fn woken(notices: &mut Receiver<Notice>) -> Option<()> {
     }
 }
 
-/// Sends until it is sent, or refused for good.
-async fn sent(collector: &Collector, page: &[Span], tell: &mut impl FnMut(ExportNotice)) {
-    let (mut wait, mut away) = (SOON, false);
+/// Retries until the page is sent, or rejected permanently.
+async fn sent(collector: &Collector, page: &[Span], notify: &mut impl FnMut(ExportNotice)) {
+    let (mut wait, mut away) = (FIRST_DELAY, false);
     loop {
         match collector.send(page).await {
             Ok(rejected) => {
                 if away {
-                    tell(ExportNotice::Back);
+                    notify(ExportNotice::Back);
                 }
                 if rejected > 0 {
                     let of = page.len();
-                    tell(ExportNotice::Refused(format!("{rejected} of {of} spans")));
+                    notify(ExportNotice::Refused(format!("{rejected} of {of} spans")));
                 }
                 return;
             }
             Err(why @ OtlpError::Refused { .. }) => {
-                return tell(ExportNotice::Refused(why.to_string()));
+                return notify(ExportNotice::Refused(why.to_string()));
             }
             Err(OtlpError::Later { after, why, .. }) => {
                 if !std::mem::replace(&mut away, true) {
-                    tell(ExportNotice::Away(why));
+                    notify(ExportNotice::Away(why));
                 }
-                tokio::time::sleep(after.unwrap_or(wait).max(SOON)).await;
-                wait = wait.saturating_mul(2).min(LATE);
+                tokio::time::sleep(after.unwrap_or(wait).max(FIRST_DELAY)).await;
+                wait = wait.saturating_mul(2).min(MAX_DELAY);
             }
         }
     }
 }
 
-/// Until where spans were sent to whom.
+/// The position of an export: collector and next offset.
 struct Position {
     file: PathBuf,
     endpoint: String,
@@ -264,7 +266,8 @@ struct Noted {
 }
 
 impl Position {
-    /// Another collector, another journal, or a note that cannot be read: from the first one on.
+    /// Reads the position. For another collector, another journal, or an unreadable file it is the first
+    /// offset.
     async fn read(file: &Path, collector: &Collector, (first, end): (Offset, Offset)) -> Self {
         let endpoint = collector.endpoint().to_string();
         let bytes = tokio::fs::read(file).await.unwrap_or_default();
@@ -277,14 +280,14 @@ impl Position {
         }
     }
 
-    async fn put_down(&self) -> Result<(), String> {
+    async fn store(&self) -> Result<(), String> {
         let written = self.write().await;
         let file = self.file.display();
         written.map_err(|error| format!("{file} cannot be written: {error}"))
     }
 
-    /// Written anew and put in its place: a crash leaves the old one or the new one. It is not synced: an old one means that some
-    /// spans are sent again.
+    /// Writes a new file and renames it: a crash leaves the old one or the new one. It is not synced:
+    /// with an old one, some spans are sent again.
     async fn write(&self) -> std::io::Result<()> {
         let noted = Noted {
             endpoint: self.endpoint.clone(),

@@ -1,42 +1,42 @@
-//! The span of an event: of the end of a run, or of an attempt of a step.
+//! Makes a span of an event: of the end of a run, or of an attempt of a step.
 
 use sha2::{Digest as _, Sha256};
 use vsiflow_workflows::fleet::HistoryLine;
 
-/// The longest text of a span, in characters.
+/// The maximum length of a text in a span, in characters.
 const LONGEST: usize = 512;
-/// Characters of a ULID, and the bits of each.
+/// The number of characters of a ULID.
 const ULID: usize = 26;
 
-/// A span, before it is encoded.
+/// A span before it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The run's ID, which is a ULID: 16 bytes.
+    /// The run's ID, which is a ULID of 16 bytes.
     pub trace: [u8; 16],
-    /// Made of the run's ID, the step's name and the attempt.
+    /// Hash of the run's ID, the step's name and the attempt.
     pub id: [u8; 8],
-    /// The run's span; none of the run itself.
+    /// The run's span; none for the run itself.
     pub parent: Option<[u8; 8]>,
-    /// The workflow, or the step.
+    /// The name of the workflow or the step.
     pub name: String,
     /// When it began, in milliseconds since 1970.
     pub began: u64,
-    /// When it ended.
+    /// When it ended, in milliseconds since 1970.
     pub ended: u64,
-    /// How it came out.
+    /// The outcome.
     pub status: Status,
-    /// What else is known, by names that are stable.
+    /// Further attributes, with stable names.
     pub attributes: Vec<(&'static str, AttributeValue)>,
 }
 
-/// How a span came out.
+/// The outcome of a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It did what it was for.
+    /// It succeeded.
     Ok,
-    /// It was given up, and nothing failed.
+    /// It was abandoned without a failure.
     Unset,
-    /// It failed at that.
+    /// It failed, with this error.
     Error(String),
 }
 
@@ -49,8 +49,8 @@ pub enum AttributeValue {
     Number(i64),
 }
 
-/// The span that ends with that event; none where none does. `object` names the entity for people, and `time` is
-/// the event's time in milliseconds since 1970.
+/// The span that ends with this event; none if no span does. `object` names the entity for people, and
+/// `time` is the event's time in milliseconds since 1970.
 pub fn span(line: &HistoryLine, object: &str, time: u64) -> Option<Span> {
     let run = line.run.as_deref()?;
     let trace = ulid(run)?;
@@ -66,7 +66,7 @@ pub fn span(line: &HistoryLine, object: &str, time: u64) -> Option<Span> {
     let attempt = line.attempt.unwrap_or_default();
     let step = line.step.as_deref().unwrap_or_default();
     let (id, parent, name, began) = if is_run {
-        // The first six bytes of a ULID are when it was made.
+        // The first six bytes of a ULID are its creation time.
         (root, None, line.workflow.as_deref(), began(&trace))
     } else {
         let began = line.duration_ms.map(|took| time.saturating_sub(took));
@@ -136,15 +136,15 @@ fn attributes(line: &HistoryLine, object: &str) -> Vec<(&'static str, AttributeV
     all
 }
 
-/// What is longer is cut: failures tell what hosts and guests said.
+/// Truncates a text: failures quote hosts and guests.
 fn cut(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
-/// Eight bytes that only this attempt has, and that are never all zero, which would be no ID.
+/// Eight bytes that identify this attempt. They are never all zero, which is not a valid ID.
 fn id(run: &str, step: &str, attempt: u32) -> [u8; 8] {
     let mut hash = Sha256::new();
-    // A length before each text, so that no two of them make one.
+    // Each text is preceded by its length, so that different texts cannot give the same input.
     for text in ["vsiflow", run, step] {
         hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(text.as_bytes());
@@ -157,7 +157,7 @@ fn id(run: &str, step: &str, attempt: u32) -> [u8; 8] {
     if id == [0; 8] { [1; 8] } else { id }
 }
 
-/// The bytes of a ULID; none of what is none, and of the one that is all zero.
+/// The bytes of a ULID; none for an invalid one, and for the one that is all zero.
 fn ulid(text: &str) -> Option<[u8; 16]> {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     if text.len() != ULID {
@@ -166,7 +166,7 @@ fn ulid(text: &str) -> Option<[u8; 16]> {
     let mut value = 0_u128;
     for byte in text.bytes() {
         let digit = DIGITS.iter().position(|digit| *digit == byte)?;
-        // The first of 26 digits has three bits.
+        // The first of the 26 digits has only three bits.
         value = value.checked_mul(32)?;
         value = value.checked_add(u128::try_from(digit).ok()?)?;
     }

@@ -1,13 +1,13 @@
-//! What `postgres://…` says.
+//! Parses the address of a journal, `postgres://…`.
 //!
 //! The address is libpq's: one or several hosts, `user`, `dbname`, `host=/folder` for a socket,
-//! `target_session_attrs`, `connect_timeout` and so on. Beside them are `sslmode`, `sslrootcert`,
-//! `passfile`, and `journal=NAME`. What it does not say comes from `PGUSER`, `PGDATABASE`, `PGHOST`,
-//! `PGPORT`, `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE` and `PGSSLROOTCERT`.
+//! `target_session_attrs`, `connect_timeout` and so on, plus `sslmode`, `sslrootcert`, `passfile`, and
+//! `journal=NAME`. What it omits comes from `PGUSER`, `PGDATABASE`, `PGHOST`, `PGPORT`, `PGPASSWORD`,
+//! `PGPASSFILE`, `PGSSLMODE` and `PGSSLROOTCERT`.
 //!
-//! A password in the address is refused: others see the arguments of a process. To a host that is
-//! not this machine only TLS with a verified certificate and name is spoken (`verify-full`), unless
-//! `sslmode=disable` is said.
+//! A password in the address is refused: other users see the arguments of a process. A connection to
+//! another machine uses TLS with a verified certificate and name (`verify-full`), unless
+//! `sslmode=disable` is given.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -18,12 +18,12 @@ use tokio_postgres::{
 
 use crate::PostgresError;
 
-/// Where the journal is when no name is said.
+/// The name of the journal if none is given.
 const DEFAULT: &str = "default";
-/// How long connecting to one host may take.
+/// Timeout for connecting to one host.
 const CONNECT: Duration = Duration::from_secs(4);
 
-/// Where a journal is.
+/// The address of a journal.
 #[derive(Clone)]
 pub struct JournalAddress {
     pub(crate) config: Config,
@@ -32,28 +32,28 @@ pub struct JournalAddress {
     shown: String,
 }
 
-/// Whose certificates are trusted.
+/// The trusted certificate authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Roots {
     System,
     File(PathBuf),
 }
 
-/// It holds a password.
+/// `Debug` does not print the password.
 impl fmt::Debug for JournalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JournalAddress({self})")
     }
 }
 
-/// Server and journal, without anything secret.
+/// Server and journal, without secrets.
 impl fmt::Display for JournalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-/// What the environment says; a function, so that tests say it.
+/// Reads an environment variable; a parameter for tests.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl FromStr for JournalAddress {
@@ -66,7 +66,7 @@ impl FromStr for JournalAddress {
     }
 }
 
-/// What the client library does not know of an address.
+/// The parameters that the client library does not know.
 #[derive(Default)]
 struct AddressParameters {
     sslmode: Option<String>,
@@ -76,7 +76,7 @@ struct AddressParameters {
 }
 
 impl AddressParameters {
-    /// Takes the parameter, if it is one of these.
+    /// Stores the parameter if it is one of these, and returns whether it is.
     fn take(&mut self, key: &str, value: &str) -> bool {
         let field = match key {
             "sslmode" => &mut self.sslmode,
@@ -96,7 +96,7 @@ impl JournalAddress {
         &self.name
     }
 
-    /// The same server with a journal of another name.
+    /// The same server with a different journal.
     pub fn with_journal(&self, name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -105,7 +105,7 @@ impl JournalAddress {
         }
     }
 
-    /// The same with one of its hosts alone each, whether that one can be written or not.
+    /// One address for each of its hosts, whether that host accepts writes or not.
     pub(crate) fn hosts(&self) -> Vec<Self> {
         let count = self
             .config
@@ -134,7 +134,7 @@ impl JournalAddress {
         if let Some(address) = all.get_hostaddrs().get(index) {
             config.hostaddr(*address);
         }
-        // One port may be said for all.
+        // One port may be given for all hosts.
         if let Some(port) = all.get_ports().get(index).or(all.get_ports().first()) {
             config.port(*port);
         }
@@ -159,7 +159,7 @@ impl JournalAddress {
         }
         let (text, mut own) = split(text)?;
         let parsed = text.parse::<Config>();
-        // Its text might repeat a password.
+        // The error's text might contain a password.
         let mut config = parsed.map_err(|_| invalid("it cannot be read as libpq's"))?;
         if config.get_password().is_some() {
             return Err(invalid("it holds a password, which others would see"));
@@ -193,7 +193,7 @@ impl JournalAddress {
     }
 }
 
-/// Takes out of the address what only this program knows.
+/// Separates the parameters that only this program knows from the address.
 fn split(text: &str) -> Result<(String, AddressParameters), PostgresError> {
     let mut own = AddressParameters::default();
     let Some((place, query)) = text.split_once('?') else {
@@ -216,7 +216,7 @@ fn split(text: &str) -> Result<(String, AddressParameters), PostgresError> {
     Ok((shown, own))
 }
 
-/// The text of percent-encoded text.
+/// Decodes percent-encoded text.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -233,7 +233,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What the address leaves out, and what no address decides.
+/// Fills in what the address omits, and the settings that an address cannot change.
 fn complete(config: &mut Config, env: Env<'_>) -> Result<(), PostgresError> {
     let invalid = |why: String| PostgresError::Address(why);
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
@@ -258,7 +258,7 @@ fn complete(config: &mut Config, env: Env<'_>) -> Result<(), PostgresError> {
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT);
     }
-    // Of several hosts the one that may be written: a standby is none before it is promoted.
+    // Of several hosts the one that accepts writes: a standby does not before it is promoted.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     config.keepalives_idle(Duration::from_secs(5));
     config.keepalives_interval(Duration::from_secs(2));
@@ -267,7 +267,7 @@ fn complete(config: &mut Config, env: Env<'_>) -> Result<(), PostgresError> {
     Ok(())
 }
 
-/// Whether what is said to the host stays on this machine.
+/// Whether traffic to the host stays on this machine.
 fn is_here(host: &Host) -> bool {
     match host {
         Host::Unix(_) => true,
@@ -280,7 +280,7 @@ fn is_here(host: &Host) -> bool {
     }
 }
 
-/// Which certificates are trusted; none where no TLS is spoken.
+/// The trusted authorities; none if TLS is not used.
 fn roots(own: &AddressParameters, local: bool) -> Result<Option<Roots>, PostgresError> {
     let roots = match own.sslrootcert.as_deref() {
         None | Some("system") => Roots::System,
@@ -289,7 +289,7 @@ fn roots(own: &AddressParameters, local: bool) -> Result<Option<Roots>, Postgres
     match own.sslmode.as_deref() {
         Some("disable") => Ok(None),
         None if local => Ok(None),
-        // Weaker modes would let whoever is between read everything: they are raised.
+        // Weaker modes would permit a man in the middle to read everything: they are raised.
         None | Some("allow" | "prefer" | "require" | "verify-ca" | "verify-full") => {
             Ok(Some(roots))
         }
@@ -299,8 +299,7 @@ fn roots(own: &AddressParameters, local: bool) -> Result<Option<Roots>, Postgres
     }
 }
 
-/// The password of `~/.pgpass`, or of the file that is named. One that others may read is not used,
-/// as with libpq.
+/// The password from `~/.pgpass`, or from the named file. A file that other users may read is refused.
 fn from_passfile(
     config: &Config,
     named: Option<&str>,
@@ -345,7 +344,7 @@ fn password_in(text: &str, config: &Config) -> Option<String> {
     })
 }
 
-/// The fields of a line; a backslash takes the meaning from what follows.
+/// The fields of a line; a backslash escapes the next character.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut chars = line.chars();

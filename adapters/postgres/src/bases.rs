@@ -1,5 +1,6 @@
-//! States as of an offset: where a start begins, and a look into the past. There is no other index:
-//! a base is due whenever the events since the last one outgrow it, so a start folds few.
+//! Bases: all states as of an offset, from which a start or a look into the past begins. There is no
+//! other index: a base is due whenever the events since the last one exceed its size, so a start
+//! processes few events.
 
 use std::sync::atomic::Ordering;
 
@@ -17,10 +18,10 @@ use crate::{
     writer::Growth,
 };
 
-/// States of one statement.
+/// States in one statement.
 const PART: usize = 500;
 
-/// How large the newest base is, and how much came after it.
+/// Reads the size of the newest base, and of the events after it.
 pub(crate) async fn measure(
     reader: &Reader,
     journal: i32,
@@ -42,7 +43,7 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// The newest base as of `at` or before; the empty states where there is none.
+/// Reads the newest base at or before `at`; empty states if there is none.
 pub(crate) async fn read(
     reader: &Reader,
     journal: i32,
@@ -70,7 +71,7 @@ pub(crate) async fn read(
     })
 }
 
-/// Writes a base in one transaction of its own, while the journal grows on.
+/// Writes a base in its own transaction, while the journal continues to grow.
 pub(crate) async fn write(
     held: &Held,
     states: States,
@@ -105,7 +106,8 @@ pub(crate) async fn write(
             .map_err(failed)?;
         begun = end;
     }
-    // Last, under the row's lock: a base of one that lost the right is not kept.
+    // Inserted last, with a lock on the journal's row: the base of a process that lost the lease is not
+    // stored.
     let size = signed(size as u64);
     let first = link.map(|link: BatchLink| signed(link.first));
     let last = link.map(|link| signed(link.last));

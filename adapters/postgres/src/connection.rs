@@ -1,4 +1,4 @@
-//! A connection, and the task that keeps it going.
+//! A connection to the database, and the task that drives it.
 
 use std::{
     future::poll_fn,
@@ -18,11 +18,12 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, error::Severity};
 
 use crate::{JournalAddress, PostgresError, tls::Verified};
 
-/// The longest that connecting may take, over all hosts.
+/// Timeout for connecting, over all hosts.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// What the writer stands on: no wait is cut short on the server, since a wait for a standby that is
-/// cancelled there is reported as done. The names in statements are ours alone.
+/// Settings that the writer depends on: no wait is interrupted on the server, because a cancelled wait
+/// for a standby is reported as success. `search_path` ensures that unqualified names cannot be
+/// redirected.
 const SESSION: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
     SET idle_in_transaction_session_timeout = 0; SET client_min_messages = warning; \
     SET search_path = pg_catalog";
@@ -67,10 +68,10 @@ impl Connection {
         })
     }
 
-    /// Whether what was done since the last look is where the server was told to keep it.
+    /// Checks that everything since the last check was acknowledged as the server is configured.
     ///
     /// # Errors
-    /// [`PostgresError::Unreachable`] after a warning: a wait for the standby was cut short.
+    /// [`PostgresError::Unreachable`] after a warning: a wait for the standby was interrupted.
     pub(crate) fn acknowledged(&self, address: &JournalAddress) -> Result<(), PostgresError> {
         if !self.was_warned() {
             return Ok(());
@@ -81,8 +82,8 @@ impl Connection {
         })
     }
 
-    /// Whether the server warned since the last look: what it then called done may not be on the
-    /// standby that it waited for.
+    /// Whether the server warned since the last check: what it then reported as done may be missing on
+    /// the standby that it waited for.
     pub(crate) fn was_warned(&self) -> bool {
         self.warned.swap(false, Ordering::AcqRel)
     }

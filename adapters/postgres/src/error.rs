@@ -1,4 +1,4 @@
-//! What can go wrong between here and the database, and what to do about it.
+//! Errors of the database, and their remedies.
 
 use std::{error::Error as _, time::Duration};
 
@@ -7,77 +7,77 @@ use vsiflow_engine::journal::JournalError;
 
 use crate::tls;
 
-/// Why a journal on PostgreSQL cannot be used.
+/// Error: a journal on PostgreSQL cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresError {
-    /// The address is no address of a journal, or says what must not be said there.
+    /// The address is invalid, or contains something that it must not.
     #[error("the address of the journal: {0}")]
     Address(String),
-    /// No connection could be made, or it broke.
+    /// The connection failed or broke.
     #[error("{server} does not answer: {why}")]
     Unreachable {
-        /// Which server.
+        /// The server.
         server: String,
         /// What happened.
         why: String,
     },
-    /// The server does not show that it is the one that is meant, or speaks no TLS.
+    /// The server's certificate cannot be verified, or it does not offer TLS.
     #[error("{server} is not trusted: {why}")]
     Untrusted {
-        /// Which server.
+        /// The server.
         server: String,
         /// What is wrong with its certificate.
         why: String,
     },
-    /// The server refused.
+    /// The server refused the request.
     #[error("{server} refuses: {why}")]
     Refused {
-        /// Which server.
+        /// The server.
         server: String,
-        /// What it said.
+        /// Its error message.
         why: String,
     },
-    /// Another process has the right to write.
+    /// Another process holds the lease.
     #[error("the journal is held by {holder}; its lease ends in {} s unless it is renewed", left.as_secs().saturating_add(1))]
     InUse {
-        /// Who.
+        /// The holder.
         holder: String,
-        /// How long its lease lasts by the database's clock.
+        /// The remaining time of its lease, by the database's clock.
         left: Duration,
     },
-    /// There is no such journal in the database, or only half of one.
+    /// The database does not have the journal, or only an incomplete one.
     #[error("{server} has no journal {name}{}", if *.half { " that is whole: its rebuild was interrupted" } else { "" })]
     Missing {
-        /// Which server.
+        /// The server.
         server: String,
         /// The journal's name.
         name: String,
-        /// A rebuild of it began and did not end.
+        /// Whether a rebuild of it started and did not complete.
         half: bool,
     },
-    /// More than one server of the address can be written: their histories part.
+    /// More than one server of the address accepts writes: their histories diverge.
     #[error("{} accept writes: only one of them has the journal's newest events", servers.join(" and "))]
     Parted {
-        /// Each, and what tells which was promoted last.
+        /// Each server with its timeline, which shows which one was promoted last.
         servers: Vec<String>,
     },
-    /// The tables were made by a newer version.
+    /// A newer version created the tables.
     #[error("{server} has tables of format {found}; this version reads up to {known}")]
     Newer {
-        /// Which server.
+        /// The server.
         server: String,
         /// The format found.
         found: i32,
-        /// The newest known here.
+        /// The newest format that this version knows.
         known: i32,
     },
     /// The key that secrets are sealed with cannot be used.
     #[error("the key of the journal's secrets: {0}")]
     Key(String),
-    /// The journal was there already.
+    /// The journal exists already.
     #[error("{server} has a journal {name} already: it is not overwritten")]
     Exists {
-        /// Which server.
+        /// The server.
         server: String,
         /// The journal's name.
         name: String,
@@ -100,7 +100,7 @@ impl PostgresError {
         }
     }
 
-    /// What the user can do.
+    /// The remedy for the user.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Address(_) => {
@@ -143,7 +143,7 @@ impl PostgresError {
         }
     }
 
-    /// Whether a later try may end in another way without a change of what was asked.
+    /// Whether a retry may succeed without a change to the request.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(
             self,
@@ -166,15 +166,15 @@ impl From<PostgresError> for JournalError {
     }
 }
 
-/// Whether the server says that it starts, ends, or has no room just now: classes 08 (connection), 53
-/// (resources) and 57 (operator intervention) of its error codes.
+/// Whether the server is starting, ending or out of resources: error classes 08 (connection), 53
+/// (resources) and 57 (operator intervention).
 fn is_passing(code: &SqlState) -> bool {
     ["08", "53", "57"]
         .iter()
         .any(|class| code.code().starts_with(class))
 }
 
-/// An error with its causes: the outermost of this client's says little.
+/// An error with its causes: the outermost error of the client library says little.
 pub(crate) fn error_text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} ({})", db.message(), db.code().code());

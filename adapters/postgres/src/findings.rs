@@ -1,17 +1,17 @@
-//! What the server promises of what it acknowledges, for `doctor`.
+//! Checks how durable the server's acknowledgements are, for `doctor`.
 
 use tokio_postgres::Row;
 
 use crate::{JournalAddress, PostgresError, connection::Connection};
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFinding {
-    /// What was found.
+    /// The finding.
     pub text: String,
-    /// What to do about it; none where all is well.
+    /// The remedy; none if all is well.
     pub remedy: Option<&'static str>,
-    /// Whether what was acknowledged can be lost by a power cut of one machine.
+    /// Whether a power failure of one machine can lose acknowledged events.
     pub grave: bool,
 }
 
@@ -40,10 +40,10 @@ impl ServerFinding {
     }
 }
 
-/// Asks the server.
+/// Checks the server.
 ///
 /// # Errors
-/// When it does not answer.
+/// If it does not answer.
 pub async fn of(address: &JournalAddress) -> Result<Vec<ServerFinding>, PostgresError> {
     let connection = Connection::to(address).await?;
     let select = "SELECT current_setting('server_version'), current_setting('fsync'), \
@@ -57,7 +57,7 @@ pub async fn of(address: &JournalAddress) -> Result<Vec<ServerFinding>, Postgres
     Ok(judge(&ServerFacts::of(&row)))
 }
 
-/// What the server says of itself.
+/// The settings and the replication state of the server.
 struct ServerFacts {
     version: String,
     fsync: String,

@@ -1,14 +1,14 @@
-//! The right to write a journal: who has it, until when, and how it passes on.
+//! The lease to write a journal: its holder, its end, and how it passes to another process.
 //!
-//! The journal's row names its holder, an epoch that grows whenever the right passes on or a
-//! connection of the writer is replaced, and the end of the lease in the database's clock. Whoever
-//! appends compares all of it under the row's lock. So the database decides alone: clocks of
-//! machines are compared with nothing but themselves.
+//! The journal's row names its holder, an epoch that increases whenever the lease passes to another
+//! process or a connection of the writer is replaced, and the end of the lease by the database's clock.
+//! Each append compares all of it under the row's lock. So the database alone decides: the clocks of
+//! different machines are never compared.
 //!
-//! The same lease bounds what the holder does to hosts, which no database can fence: it is counted
-//! on the holder's machine from before each renewal was asked for ([`vsiflow_engine::lease`]), so
-//! that it ends there first. A successor of one that died appends at once, but acts on hosts only
-//! after [`Held::quiet`], by when calls that the dead one had sent are over.
+//! The same lease limits what the holder does on hosts, which no database can fence: on the holder's
+//! machine it is measured from before each request for renewal ([`vsiflow_engine::lease`]), so that it
+//! expires there first. The successor of a process that died may append immediately, but acts on hosts
+//! only after [`Held::quiet`], when the calls of its predecessor have ended.
 
 use std::{
     pin::pin,
@@ -31,24 +31,24 @@ use crate::{
     schema,
 };
 
-/// How long the right lasts without being renewed.
+/// The duration of the lease without a renewal.
 pub const LASTS: Duration = Duration::from_secs(6);
-/// After the lease of one that died: its longest control call, and libvirtd's keep-alive, after
-/// which libvirtd has closed the connection of a client that does not answer.
+/// The quiet time after the lease of a process that died: its longest control call, plus libvirtd's
+/// keep-alive, after which libvirtd has closed the connection of a client that does not answer.
 pub const QUIET: Duration = Duration::from_secs(60);
-/// A process whose work had no turn for that many leases hangs.
+/// A process that makes no progress for this many leases counts as hung.
 const HUNG: u32 = 10;
-/// How often a connection that fails is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The delay before a failed connection is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// What a journal says of itself.
+/// The identity of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalIdentity {
-    /// The identity, drawn when it was made.
+    /// The ID, random, from the creation of the journal.
     pub journal_id: String,
-    /// 1, and one more for each restore of a backup.
+    /// 1, plus one for each restore from a backup.
     pub incarnation: u32,
-    /// Whether it was restored from a backup that nobody confirmed yet.
+    /// Whether it was restored from a backup and no person has confirmed that yet.
     pub observe_only: bool,
 }
 
@@ -62,27 +62,28 @@ impl JournalIdentity {
     }
 }
 
-/// The right to write a journal, held by this process.
+/// The lease to write a journal, held by this process.
 pub struct Held {
     pub(crate) address: JournalAddress,
     pub(crate) journal: i32,
-    /// Nobody else's: it names the process and has a random part.
+    /// Unique to this process: it names the process and has a random part.
     pub(crate) holder: String,
     pub(crate) epoch: AtomicI64,
     pub(crate) lease: Arc<Lease>,
     identity: JournalIdentity,
     lasts: Duration,
     quiet: Duration,
-    /// The connection by which it was taken, to renew it by: others may leave the server none to give.
+    /// The connection with which the lease was taken, and with which it is renewed: other clients may
+    /// use up the server's connections.
     taken_by: Mutex<Option<Connection>>,
 }
 
 impl Held {
-    /// Takes the right, if nobody else has it; makes the journal where there is none. Does not wait
-    /// for a holder.
+    /// Takes the lease if no other process holds it; creates the journal if it does not exist. Does not
+    /// wait for a holder.
     ///
     /// # Errors
-    /// [`PostgresError::InUse`] while another process has it; otherwise see [`PostgresError`].
+    /// [`PostgresError::InUse`] while another process holds it; otherwise see [`PostgresError`].
     pub async fn take(
         address: &JournalAddress,
         lasts: Duration,
@@ -98,11 +99,11 @@ impl Held {
         taking.await.map_err(|error| not_taken(&server, &error))?
     }
 
-    /// Makes a journal of that identity, to be filled by a rebuild, and takes the right to it. Nobody
-    /// else sees it as a journal before [`Held::finish`].
+    /// Creates a journal with that identity for a rebuild, and takes its lease. It is not visible as a
+    /// journal before [`Held::finish`].
     ///
     /// # Errors
-    /// [`PostgresError::Exists`] where there is one already; otherwise see [`PostgresError`].
+    /// [`PostgresError::Exists`] if it exists already; otherwise see [`PostgresError`].
     pub async fn take_new(address: &JournalAddress, id: &str) -> Result<Arc<Self>, PostgresError> {
         let (address, server, id) = (address.clone(), address.to_string(), id.to_owned());
         let taking = on_its_thread(async move {
@@ -150,8 +151,8 @@ impl Held {
                 left,
             });
         }
-        // A holder that ended in order left no name behind. After a promotion the row may be older
-        // than what the last holder was told.
+        // A holder that ended in order left its name empty. After a promotion the row may be older than
+        // the last holder's view.
         let take = "WITH server AS (SELECT \
                 ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline) \
             UPDATE vsiflow.journals j SET epoch = epoch + 1, holder = $2, \
@@ -184,12 +185,12 @@ impl Held {
         }))
     }
 
-    /// Takes the right once its holder ended or its lease passed. Calls `waits` when it has to wait.
-    /// Cancel safe.
+    /// Takes the lease once its holder ended or the lease expired. Calls `waits` for each error that it
+    /// waits for. Cancel safe.
     ///
     /// # Errors
-    /// As for [`Held::take`], but for what may pass: a holder, a server that is down or full, and
-    /// two of which somebody has to end one.
+    /// As for [`Held::take`], except for errors that may pass: a holder, a server that is down or
+    /// overloaded, and two writable servers of which a person must stop one.
     pub async fn win(
         address: &JournalAddress,
         lasts: Duration,
@@ -200,27 +201,27 @@ impl Held {
                 Err(error) if error.may_pass() => waits(&error),
                 other => return other,
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    /// Renews the lease until it is lost, on a thread that nothing else keeps busy, and
-    /// while the runtime of the caller is not hung. Cancel safe.
+    /// Renews the lease until it is lost, on a separate thread, and only while the caller's runtime is
+    /// not hung. Cancel safe.
     pub async fn keep(self: &Arc<Self>) -> LeaseLost {
         let (held, (beat, beats)) = (self.clone(), watch::channel(Instant::now()));
-        let mut kept = pin!(on_its_thread(
+        let mut renewing = pin!(on_its_thread(
             async move { held.renew_until_lost(&beats).await }
         ));
         loop {
-            match timeout(self.lasts, &mut kept).await {
-                Ok(kept) => return kept.unwrap_or(LeaseLost),
+            match timeout(self.lasts, &mut renewing).await {
+                Ok(ended) => return ended.unwrap_or(LeaseLost),
                 Err(_) => beat.send_replace(Instant::now()),
             };
         }
     }
 
-    /// `beats` says when the work of this process last had its turn: one that hangs for good must
-    /// not keep others from taking over.
+    /// `beats` is when this process last made progress: a process that hangs for good must not prevent
+    /// others from taking over.
     async fn renew_until_lost(&self, beats: &watch::Receiver<Instant>) -> LeaseLost {
         let every = self.lasts / 4;
         let taken_by = || self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,7 +251,7 @@ impl Held {
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the lease of the journal is not renewed");
                     connection = None;
-                    wait = AGAIN;
+                    wait = RETRY_DELAY;
                 }
                 Err(_) => return LeaseLost,
             }
@@ -273,7 +274,8 @@ impl Held {
         Ok(renewed == 1)
     }
 
-    /// Lets the right go, so that a successor need not wait. Everything that writes is closed before.
+    /// Releases the lease, so that a successor need not wait. Everything that writes must be closed
+    /// before.
     pub async fn release(&self) {
         self.lease.give_up();
         let released = async {
@@ -291,10 +293,10 @@ impl Held {
         }
     }
 
-    /// Says that a journal which was being rebuilt is whole.
+    /// Marks a rebuilt journal as complete.
     ///
     /// # Errors
-    /// When the right is lost, or the database does not answer.
+    /// If the lease is lost, or the database does not answer.
     pub async fn finish(&self) -> Result<(), PostgresError> {
         self.settle(
             "UPDATE vsiflow.journals SET whole = true \
@@ -303,7 +305,7 @@ impl Held {
         .await
     }
 
-    /// Lets a restored journal act from now on.
+    /// Permits a restored journal to act.
     ///
     /// # Errors
     /// As for [`Held::finish`].
@@ -333,10 +335,10 @@ impl Held {
         }
     }
 
-    /// Removes a journal that was being rebuilt and did not become whole.
+    /// Removes a journal whose rebuild did not complete.
     ///
     /// # Errors
-    /// When the database does not answer; a later rebuild then finds the half journal.
+    /// If the database does not answer; a later rebuild then finds the incomplete journal.
     pub async fn abandon(&self) -> Result<(), PostgresError> {
         let server = self.address.to_string();
         let failed = |error| PostgresError::of(&server, &error);
@@ -358,18 +360,18 @@ impl Held {
         transaction.commit().await.map_err(failed)
     }
 
-    /// The lease, to be asked before anything that others could see.
+    /// The lease, which must be checked before any action that is visible outside.
     pub fn lease(&self) -> Arc<Lease> {
         self.lease.clone()
     }
 
-    /// What the journal says of itself.
+    /// The identity of the journal.
     pub fn identity(&self) -> &JournalIdentity {
         &self.identity
     }
 
-    /// How long after this was taken nothing may be done to a host, since one that died may have
-    /// calls under way.
+    /// How long after taking the lease nothing may be done on a host, because calls of a holder that
+    /// died may still be running.
     pub fn quiet(&self) -> Duration {
         self.quiet
     }
@@ -386,7 +388,7 @@ fn not_taken(server: &str, error: &tokio::task::JoinError) -> PostgresError {
     }
 }
 
-/// What `get` of an interval of seconds means; infinity past is nothing.
+/// Converts an interval in seconds; a past time gives zero, infinity the maximum.
 fn lasting(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
@@ -398,7 +400,7 @@ pub(crate) fn unix_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
-/// Who this process is, for people, and unlike any other.
+/// The name of this process, for people; unique.
 fn name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let (host, pid) = (host.trim(), std::process::id());

@@ -1,4 +1,4 @@
-//! The journal's port.
+//! Implements the journal's port on PostgreSQL.
 
 use std::{
     collections::HashMap,
@@ -26,13 +26,13 @@ use crate::{
     writer::{Growth, WriteReply, WriteRequest, Writer},
 };
 
-/// So many bytes of events are there since the newest base before another is due, as on disk.
+/// The minimum size of the events after the newest base before another one is due, in bytes, as on disk.
 const BASE_LEAST: u64 = 4 << 20;
 
-/// A journal in a database. See the crate's text for its guarantees.
+/// A journal in a database. See the crate's documentation for its guarantees.
 ///
-/// After the first write that fails every call that writes answers the same error, and the lease is
-/// given up: the process has to end.
+/// After the first write that fails, every call that writes returns the same error, and the lease is
+/// given up: the process must end.
 pub struct PostgresJournal {
     reader: Arc<Reader>,
     journal: i32,
@@ -43,7 +43,7 @@ pub struct PostgresJournal {
 }
 
 impl PostgresJournal {
-    /// Opens a journal to be written, by its holder.
+    /// Opens a journal for writing, as its holder.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -79,10 +79,10 @@ impl PostgresJournal {
         })
     }
 
-    /// Opens a journal to be read: no right is needed, and nothing is written.
+    /// Opens a journal for reading: it needs no lease and writes nothing.
     ///
     /// # Errors
-    /// [`PostgresError::Missing`] where there is none; otherwise see [`PostgresError`].
+    /// [`PostgresError::Missing`] if it does not exist; otherwise see [`PostgresError`].
     pub async fn open_to_read(address: &JournalAddress) -> Result<Self, PostgresError> {
         let (connection, ()) =
             tokio::try_join!(Connection::to(address), primaries::at_most_one(address))?;
@@ -109,12 +109,12 @@ impl PostgresJournal {
         })
     }
 
-    /// What the journal says of itself.
+    /// The identity of the journal.
     pub fn identity(&self) -> &JournalIdentity {
         &self.identity
     }
 
-    /// The right that it is written by; none where it was opened to be read.
+    /// The lease with which it is written; none if it was opened for reading.
     pub fn held(&self) -> Option<&Arc<Held>> {
         self.held.as_ref()
     }
@@ -127,15 +127,15 @@ impl PostgresJournal {
         self.journal
     }
 
-    /// Finishes what waits to be written. Calls that come later answer [`JournalError::Closed`]. The
-    /// right stays: see [`Held::release`].
+    /// Completes pending writes. Later calls return [`JournalError::Closed`]. The lease is not released:
+    /// see [`Held::release`].
     pub async fn close(&self) {
         if let Some(writer) = &self.writer {
             writer.close().await;
         }
     }
 
-    /// Waits until nothing can be written any more; for ever where that does not come. Cancel safe.
+    /// Waits until writing has failed for good; forever if that does not happen. Cancel safe.
     pub async fn failed(&self) -> JournalError {
         match &self.writer {
             Some(writer) => writer.failed().await,
@@ -151,7 +151,7 @@ impl PostgresJournal {
         writer.write(request).await
     }
 
-    /// The link that the events before an offset end with, where a batch ends there.
+    /// The link at the end of the events before an offset, if a batch ends there.
     async fn link_before(&self, offset: Offset) -> Result<Option<Option<BatchLink>>, JournalError> {
         let Some(last) = offset.checked_sub(1) else {
             return Ok(Some(None));
@@ -178,7 +178,7 @@ impl PostgresJournal {
     }
 }
 
-/// A record where the table says that it is.
+/// Parses a record, and checks that it has the offset under which it is stored.
 fn stored(row: &Row) -> Result<Stored, JournalError> {
     let (offset, bytes) = (unsigned(row.get(0)), row.get::<_, Vec<u8>>(1));
     let stored = Stored::parse(bytes)?;
@@ -295,7 +295,7 @@ impl Journal for PostgresJournal {
         let Some(held) = &self.held else {
             return Ok(None);
         };
-        // Batches of others may have been written together with the one that ends there.
+        // Other batches may have been written in the same group as the one that ends there.
         let Some(link) = self.link_before(states.as_of).await? else {
             return Ok(None);
         };

@@ -1,8 +1,8 @@
-//! Whether one server alone of an address can be written.
+//! Checks that only one server of an address accepts writes.
 //!
-//! After a promotion the old primary must never return as one. Where it does, an address that names
-//! both leads to either of them, and what is acknowledged on one is not on the other. The link tells a
-//! process that knew the newer end; one that starts anew knows none.
+//! After a promotion the old primary must never return as one. If it does, an address that names both
+//! may lead to either, and what one acknowledges is missing on the other. A process that knew the newer
+//! end notices this by the link; a process that starts does not.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use crate::{JournalAddress, PostgresError, connection::Connection};
 
-/// The longest that a host may take: one that does not answer cannot be written by now.
+/// Timeout for a host: one that does not answer does not accept writes now either.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Asks each host of an address that names several. Cancel safe.
 ///
 /// # Errors
-/// [`PostgresError::Parted`] when more than one can be written.
+/// [`PostgresError::Parted`] if more than one accepts writes.
 pub(crate) async fn at_most_one(address: &JournalAddress) -> Result<(), PostgresError> {
     let hosts = address.hosts();
     if hosts.len() < 2 {
@@ -40,7 +40,7 @@ pub(crate) async fn at_most_one(address: &JournalAddress) -> Result<(), Postgres
     Err(PostgresError::Parted { servers })
 }
 
-/// The host and its timeline, if it can be written.
+/// The host and its timeline, if it accepts writes.
 async fn primary(host: &JournalAddress) -> Option<String> {
     let connection = Connection::to(host).await.ok()?;
     let query = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \

@@ -1,4 +1,4 @@
-//! The connection that reads, and that the stores beside the journal write with.
+//! The connection for reading, which the stores besides the events also write with.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use vsiflow_engine::journal::JournalError;
 
 use crate::{JournalAddress, PostgresError, connection::Connection, error::error_text};
 
-/// The longest that an answer may take.
+/// Timeout for an answer.
 const ANSWER: Duration = Duration::from_secs(120);
 
-/// One connection, made again when it broke. Statements are prepared once.
+/// One connection, replaced when it breaks. Statements are prepared once.
 pub(crate) struct Reader {
     address: JournalAddress,
     open: Mutex<Option<Arc<Prepared>>>,
@@ -56,8 +56,8 @@ impl Reader {
         &self.address
     }
 
-    /// The rows of a statement that may be sent twice: where the connection broke, it is sent again
-    /// on a new one.
+    /// The rows of a statement that may be sent twice: if the connection broke, it is sent again on a
+    /// new one.
     pub(crate) async fn query(
         &self,
         sql: &'static str,
@@ -86,7 +86,7 @@ impl Reader {
         }
     }
 
-    /// As [`Reader::query`], for a journal's calls.
+    /// As [`Reader::query`], with the journal's error type.
     pub(crate) async fn rows(
         &self,
         sql: &'static str,

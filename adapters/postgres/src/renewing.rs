@@ -1,9 +1,9 @@
-//! The thread that leases are taken and renewed on.
+//! The thread on which leases are taken and renewed.
 //!
-//! A runtime that is busy for longer than a lease would cost its process the right to write, though
-//! nothing is wrong with it: the renewal would not get its turn. So the connection of each lease is
-//! driven by a thread that does nothing else, one for all journals of the process. A process that
-//! hangs for good is another matter: [`crate::Held::keep`] ends its lease.
+//! On a runtime that is busy for longer than a lease, the renewal would not run in time, and a healthy
+//! process would lose the right to write. So a separate thread drives the connection of each lease, one
+//! thread for all journals of the process. [`crate::Held::keep`] still ends the lease of a process that
+//! hangs for good.
 
 use std::sync::LazyLock;
 
@@ -21,11 +21,11 @@ static RENEWING: LazyLock<Option<Runtime>> = LazyLock::new(|| {
         .ok()
 });
 
-/// Runs something there; dropping what waits for it ends it. Where no thread can be made it runs
+/// Runs `work` on that thread; dropping this future aborts it. If the thread cannot be created it runs
 /// on the caller's runtime.
 ///
 /// # Errors
-/// When it panicked.
+/// If it panicked.
 pub(crate) async fn on_its_thread<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, JoinError> {
@@ -37,7 +37,7 @@ pub(crate) async fn on_its_thread<T: Send + 'static>(
     task.await
 }
 
-/// Ends a task when it is dropped.
+/// Aborts a task when it is dropped.
 struct EndsWith(AbortHandle);
 
 impl Drop for EndsWith {

@@ -1,4 +1,4 @@
-//! The tables, and the journal's row among them.
+//! Creates and checks the tables, and reads the journal's row.
 
 use tokio_postgres::{Client, Row, Transaction};
 use vsiflow_engine::{
@@ -11,10 +11,10 @@ use crate::{JournalAddress, PostgresError};
 /// The newest format of the tables that this version knows.
 const KNOWN: i32 = 1;
 
-/// Of the transaction that makes the tables, so that two processes do not.
+/// The advisory lock of the transaction that creates the tables, so that only one process does.
 const LOCK: i64 = 0x7673_6966_6c6f_7731;
 
-/// Makes the tables where there are none, and the journal where it is missing. Whether it was made.
+/// Creates the tables and the journal if they do not exist. Returns whether the journal was created.
 pub(crate) async fn make(
     client: &mut Client,
     address: &JournalAddress,
@@ -51,7 +51,7 @@ pub(crate) async fn make(
     Ok(row.is_some())
 }
 
-/// Makes the tables where there are none, and those that an older version did not know.
+/// Creates missing tables, including those that an older version did not know.
 pub(crate) async fn make_tables(
     client: &mut Client,
     address: &JournalAddress,
@@ -70,7 +70,7 @@ async fn tables(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Err
     transaction.batch_execute(include_str!("schema.sql")).await
 }
 
-/// The journal's row, if it and the tables are there.
+/// The journal's row, if the tables and the row exist.
 pub(crate) async fn find_if_made(
     client: &Client,
     address: &JournalAddress,
@@ -82,7 +82,7 @@ pub(crate) async fn find_if_made(
     }
 }
 
-/// Whether the tables are there, in a format that is known.
+/// Whether the tables exist, in a known format.
 pub(crate) async fn check(
     client: &Client,
     address: &JournalAddress,
@@ -116,7 +116,7 @@ pub(crate) struct JournalRow {
     pub(crate) whole: bool,
 }
 
-/// The journal's row, if it is there.
+/// The journal's row, if it exists.
 pub(crate) async fn find(
     client: &Client,
     address: &JournalAddress,
@@ -134,7 +134,7 @@ pub(crate) async fn find(
     }))
 }
 
-/// How far the journal goes, of the columns from `at` on: `next_offset, tip_first, tip_last,
+/// The end of the journal, from the columns that start at `at`: `next_offset, tip_first, tip_last,
 /// tip_prev, tip_hash`.
 pub(crate) fn tip(row: &Row, at: usize) -> Tip {
     let link = row
@@ -154,18 +154,18 @@ pub(crate) fn tip(row: &Row, at: usize) -> Tip {
     }
 }
 
-/// A hash as it is stored; one of another length matches nothing.
+/// A stored hash; one with a wrong length gives a hash that matches nothing.
 pub(crate) fn hash(bytes: Option<&[u8]>) -> Hash {
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
     bytes.map(Hash).unwrap_or_default()
 }
 
-/// As PostgreSQL counts.
+/// Converts to PostgreSQL's signed numbers.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// As a journal counts.
+/// Converts to the journal's unsigned numbers.
 pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Secrets are sealed before they are sent: with age, by a key that the database never sees.
+//! Seals secrets with age before they are sent to the database, with a key that the database never sees.
 
 use std::str::FromStr as _;
 
@@ -16,11 +16,10 @@ use crate::PostgresError;
 pub struct Sealer(x25519::Identity);
 
 impl Sealer {
-    /// Takes the key of a file as `age-keygen` makes it: the first line that is neither empty nor a
-    /// remark.
+    /// Reads the key from a file of `age-keygen`: the first line that is neither empty nor a comment.
     ///
     /// # Errors
-    /// [`PostgresError::Key`] where there is none.
+    /// [`PostgresError::Key`] if there is no valid key.
     pub fn read(text: &str) -> Result<Self, PostgresError> {
         let mut lines = text.lines().map(str::trim);
         let key = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
@@ -31,7 +30,7 @@ impl Sealer {
             .map_err(|_| PostgresError::Key("it is no key that age-keygen makes".to_owned()))
     }
 
-    /// The ID is sealed with it, so that one cannot be put in the place of another.
+    /// Seals a secret together with its ID, so that one secret cannot replace another.
     pub(crate) fn seal(&self, id: &Name, secret: &Secret) -> Result<Vec<u8>, SecretError> {
         let mut plain =
             Zeroizing::new(Vec::with_capacity(secret.expose().len().saturating_add(64)));

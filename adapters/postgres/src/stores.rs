@@ -1,4 +1,4 @@
-//! What stands beside the events: blobs, checkpoints, secrets. Each write asks for the right to it.
+//! The stores besides the events: blobs, checkpoints, secrets. Each write requires a valid lease.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use vsiflow_engine::{
 
 use crate::{Held, PostgresError, PostgresJournal, reader::Reader, seal::Sealer};
 
-/// A store's place, and the right to write there.
+/// The journal of a store, and the lease to write to it.
 #[derive(Clone)]
 struct StorePlace {
     reader: Arc<Reader>,
@@ -31,7 +31,7 @@ impl StorePlace {
         }
     }
 
-    /// Runs a statement that begins with [`fenced`] and returns a row if the right is there.
+    /// Runs a statement that begins with [`fenced`], which returns a row if the lease is valid.
     async fn write(
         &self,
         sql: &'static str,
@@ -52,7 +52,7 @@ impl StorePlace {
     }
 }
 
-/// A statement that writes only with the right to.
+/// A statement that writes only with a valid lease.
 macro_rules! fenced {
     ($write:literal) => {
         concat!(
@@ -64,11 +64,11 @@ macro_rules! fenced {
     };
 }
 
-/// Payloads too long for an event.
+/// Payloads that are too long for an event.
 pub struct PostgresBlobs(StorePlace);
 
 impl PostgresBlobs {
-    /// Those of a journal.
+    /// The blobs of a journal.
     pub fn of(journal: &PostgresJournal) -> Self {
         Self(StorePlace::of(journal))
     }
@@ -115,7 +115,7 @@ impl Blobs for PostgresBlobs {
 pub struct PostgresCheckpoints(StorePlace);
 
 impl PostgresCheckpoints {
-    /// Those of a journal.
+    /// The checkpoints of a journal.
     pub fn of(journal: &PostgresJournal) -> Self {
         Self(StorePlace::of(journal))
     }
@@ -160,15 +160,15 @@ impl Checkpoints for PostgresCheckpoints {
     }
 }
 
-/// Secrets, sealed.
+/// Sealed secrets.
 pub struct PostgresSecrets {
     place: StorePlace,
-    /// None: nothing can be kept or read.
+    /// Without it, nothing can be stored or read.
     sealer: Option<Sealer>,
 }
 
 impl PostgresSecrets {
-    /// Those of a journal. Without a key none can be kept or read.
+    /// The secrets of a journal. Without a key none can be stored or read.
     pub fn of(journal: &PostgresJournal, sealer: Option<Sealer>) -> Self {
         Self {
             place: StorePlace::of(journal),
@@ -188,13 +188,13 @@ impl PostgresSecrets {
         let insert = fenced!(
             "INSERT INTO vsiflow.secrets (journal, id, sealed) SELECT journal, $3, $4 FROM fence"
         );
-        // Sent twice, it is refused the second time.
+        // If the statement was sent twice, the second one is refused.
         match self.place.write(insert, &[&id.as_str(), &sealed]).await {
             Err(_)
                 if self
                     .get(id)
                     .await
-                    .is_ok_and(|kept| kept.expose() == secret.expose()) =>
+                    .is_ok_and(|stored| stored.expose() == secret.expose()) =>
             {
                 Ok(())
             }

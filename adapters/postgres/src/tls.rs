@@ -1,4 +1,4 @@
-//! TLS whose certificate and name are verified, for a connection to the database.
+//! TLS with verified certificate and name for a connection to the database.
 
 use std::{error::Error, io, path::Path, pin::Pin, sync::Arc, task};
 
@@ -15,19 +15,19 @@ use tokio_rustls::{
 
 use crate::{PostgresError, address::Roots};
 
-/// Why a server was not trusted, if an error says so.
+/// Why a server is not trusted, if an error says so.
 pub(crate) fn distrusted(error: &tokio_postgres::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(layer) = cause {
         let inner = layer.downcast_ref::<io::Error>();
-        // An error of input and output passes over what it was made of.
+        // The source of an `io::Error` skips the error that it wraps.
         let inner = inner.and_then(|boxed| boxed.get_ref());
         let found = layer.downcast_ref::<rustls::Error>();
         let found = found.or_else(|| inner?.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidCertificate(why)) = found {
             return Some(words(why));
         }
-        // The client's own words: it has no other sign of this.
+        // The text of the client library, which has no error type for this.
         if layer.to_string() == "server does not support TLS" {
             return Some("it speaks no TLS".to_owned());
         }
@@ -56,7 +56,7 @@ fn words(why: &CertificateError) -> String {
 pub(crate) struct Verified(TlsConnector);
 
 impl Verified {
-    /// Trusts what those certificates sign. Blocks.
+    /// Trusts the certificates that these authorities sign. Blocks.
     pub(crate) fn new(roots: &Roots) -> Result<Self, PostgresError> {
         let mut store = RootCertStore::empty();
         let (added, _) = match roots {
@@ -101,7 +101,7 @@ where
     }
 }
 
-/// A connection to the server of that name.
+/// Connects to the server with that name.
 pub(crate) struct ToServer(TlsConnector, ServerName<'static>);
 
 impl<S> TlsConnect<S> for ToServer
@@ -122,7 +122,7 @@ pub(crate) struct EncryptedStream<S>(client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for EncryptedStream<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        // The certificate was verified, and so was the name.
+        // Not needed: certificate and name were verified.
         ChannelBinding::none()
     }
 }

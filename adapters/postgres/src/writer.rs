@@ -1,8 +1,8 @@
-//! The thread that appends: one statement for all that waits.
+//! The thread that appends: one statement for everything that waits.
 //!
-//! The statement takes the journal's row under its lock, compares epoch, lease and newest link, and
-//! writes records, link and heads only if they match: a transaction in one round trip. Its answer is
-//! read up to the point where the server says that the transaction is over.
+//! The statement locks the journal's row, compares epoch, lease and newest link, and writes records,
+//! link and heads only if they match: a transaction in one round trip. Its answer is read until the
+//! server reports the end of the transaction.
 
 use std::{
     collections::HashMap,
@@ -34,10 +34,10 @@ use crate::{
     schema::{self, signed},
 };
 
-/// The longest that a group may take before its connection is given up.
+/// How long a group may take before its connection is abandoned.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How soon a connection is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The delay before a connection is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 const FENCE: &str = "WITH fence AS (UPDATE vsiflow.journals SET next_offset = $5, \
     tip_first = $6, tip_last = $7, tip_prev = $8, tip_hash = $9 \
@@ -57,13 +57,13 @@ const GAP: &str = "gaps AS (INSERT INTO vsiflow.gaps (journal, first, last, prev
     SELECT f.journal, $6, $7, $8, $9, $13 FROM fence f) ";
 const COUNT: &str = "SELECT count(*) FROM fence";
 
-/// Takes the journal back after a connection broke: no statement of the old one can follow, since
-/// its epoch is gone.
+/// Takes the journal back after a connection broke: no statement of the old connection can follow,
+/// because its epoch has changed.
 const REGAIN: &str = "UPDATE vsiflow.journals SET epoch = epoch + 1 \
     WHERE journal = $1 AND holder = $2 AND lease_until > clock_timestamp() \
     RETURNING epoch, next_offset, tip_first, tip_last, tip_prev, tip_hash";
 
-/// Something to be written.
+/// A request to write.
 pub(crate) enum WriteRequest {
     Append(Vec<StagedDraft>),
     Restore(Vec<Stored>),
@@ -74,21 +74,21 @@ pub(crate) enum WriteRequest {
     },
 }
 
-/// What is told about it.
+/// The answer to a request.
 pub(crate) enum WriteReply {
     Appended(Vec<Record>),
     Restored(Option<BatchLink>),
     Done,
 }
 
-/// What the writer and the journal both know.
+/// Sizes that the writer and the journal share.
 #[derive(Default)]
 pub(crate) struct Growth {
     pub(crate) since_base: AtomicU64,
     pub(crate) base_size: AtomicU64,
 }
 
-/// The thread's state, and what its connection is driven by.
+/// The state of the thread, and the runtime that drives its connection.
 pub(crate) struct Writer {
     runtime: Runtime,
     end: End,
@@ -148,7 +148,7 @@ struct OpenConnection {
     gap: Statement,
 }
 
-/// Where the journal ends, and the way to it.
+/// The end of the journal, and the connection to it.
 struct End {
     held: Arc<Held>,
     open: Option<OpenConnection>,
@@ -157,7 +157,7 @@ struct End {
     growth: Arc<Growth>,
 }
 
-/// What one statement writes.
+/// The content of one statement.
 struct Write {
     tip: Tip,
     link: BatchLink,
@@ -170,10 +170,10 @@ enum WriteContent {
     Gap(MissingCause),
 }
 
-/// How a statement ended.
+/// The result of a statement.
 enum StatementEnd {
     Written,
-    /// It is unknown whether it was, or will be.
+    /// It is unknown whether it was or will be written.
     Unknown,
 }
 
@@ -190,7 +190,7 @@ impl End {
                 answers.push(admitted.map(WriteReply::Appended));
                 continue;
             }
-            // These become a batch each, so that the links come out as they were.
+            // Each of these becomes its own batch, so that the links are the same as before.
             self.write_batch(stage.seal()).await?;
             answers.push(self.alone(request).await?);
             stage = AppendStage::new(&self.tip);
@@ -252,7 +252,7 @@ impl End {
         Ok(())
     }
 
-    /// Continues after a range that is missing.
+    /// Continues after a missing range.
     async fn skip(
         &mut self,
         missing: &Missing,
@@ -297,7 +297,7 @@ impl End {
         Ok(Ok(WriteReply::Done))
     }
 
-    /// Writes it once, whatever becomes of connections and acknowledgements meanwhile.
+    /// Writes exactly once, even if connections break or acknowledgements are lost.
     async fn write(&mut self, write: Write) -> Result<(), JournalError> {
         if self.open.is_none() {
             let found = self.regain().await?;
@@ -308,10 +308,10 @@ impl End {
             if let StatementEnd::Written = self.send(&write).await? {
                 break;
             }
-            // A lost connection is replaced at once; what is refused, as by a full disk, is not
-            // asked for without a pause.
+            // A lost connection is replaced immediately; a refused statement, for example because the
+            // disk is full, is retried after a pause.
             sleep(wait).await;
-            wait = AGAIN;
+            wait = RETRY_DELAY;
             let found = self.regain().await?;
             if is_same(&found, &write.tip) {
                 break;
@@ -323,7 +323,7 @@ impl End {
         Ok(())
     }
 
-    /// Whether the journal ends where this process left it.
+    /// Checks that the journal ends where this process left it.
     fn same_as_known(&self, found: &Tip) -> Result<(), JournalError> {
         if is_same(found, &self.tip) {
             return Ok(());
@@ -347,7 +347,7 @@ impl End {
         let sending = Box::pin(execute(open, &self.held, &self.tip, write));
         match timeout(left.min(ANSWER), sending).await {
             Ok(Ok(1)) if !open.connection.was_warned() => Ok(StatementEnd::Written),
-            // Another epoch, another link, or no lease: taking it back tells which.
+            // Another epoch, another link, or no lease: `regain` finds out which.
             Ok(Ok(_)) => Ok(StatementEnd::Unknown),
             Ok(Err(error)) if is_final(&error) => Err(JournalError::Storage(error_text(&error))),
             Ok(Err(error)) => {
@@ -364,7 +364,7 @@ impl End {
         }
     }
 
-    /// Connects anew and raises the epoch, as long as the lease lasts. Where the journal ends then.
+    /// Reconnects and increases the epoch while the lease is valid. Returns the end of the journal.
     async fn regain(&mut self) -> Result<Tip, JournalError> {
         self.open = None;
         loop {
@@ -384,7 +384,7 @@ impl End {
                 Ok(Err(why)) => tracing::warn!(why, "the journal is not reached"),
                 Err(_) => return Err(JournalError::LeaseLost),
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
@@ -483,7 +483,7 @@ fn is_same(one: &Tip, other: &Tip) -> bool {
     one.next == other.next && hash(one) == hash(other)
 }
 
-/// What no other try would change: wrong data, a broken rule of the tables, no right to write.
+/// Whether a retry cannot succeed: wrong data, a violated constraint, or missing permissions.
 fn is_final(error: &tokio_postgres::Error) -> bool {
     let code = error.as_db_error().map(|error| error.code().code());
     code.is_some_and(|code| {

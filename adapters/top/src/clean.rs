@@ -1,12 +1,12 @@
-//! Text from outside, made harmless.
+//! Makes text from outside harmless for a terminal.
 
 use vsiflow_steps::hpl;
 
-/// The longest text that is shown of a field, in characters.
+/// The maximum length of a displayed field, in characters.
 const LONGEST: usize = 256;
 
-/// The text in one line: a dot stands for what a terminal would obey and for what changes how other
-/// characters are shown, and what is too long is cut.
+/// The text in one line: a dot replaces control characters and characters that change how others are
+/// shown, and a long text is truncated.
 pub fn clean(text: &str) -> String {
     let mut chars = text.chars();
     let shown: String = chars.by_ref().take(LONGEST).map(harmless).collect();
@@ -16,14 +16,14 @@ pub fn clean(text: &str) -> String {
     }
 }
 
-/// The lines of a text, each as it is but for what a terminal would obey.
+/// The lines of a text, with control characters replaced.
 pub(crate) fn lines(text: &str) -> Vec<String> {
     let one = |line: &str| line.replace('\t', "    ").chars().map(harmless).collect();
     text.lines().map(one).collect()
 }
 
 fn harmless(c: char) -> char {
-    // The isolates and overrides of U+061C and U+180E are as invisible as those beside them.
+    // U+061C and U+180E are as invisible as the characters that `is_invisible` knows.
     let obeyed = c.is_control() || hpl::is_invisible(c) || ['\u{61c}', '\u{180e}'].contains(&c);
     if obeyed { '·' } else { c }
 }

@@ -1,4 +1,4 @@
-//! What is shown, as cells.
+//! Draws the state into cells.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     units::bytes,
 };
 
-/// The widest a column but the last becomes.
+/// The maximum width of a column, except for the last one.
 const WIDEST: usize = 48;
 /// Cells between columns.
 const GAP: u16 = 2;
@@ -32,7 +32,7 @@ s         ssh                      c   serial console
 Tab 1-4   next kind                ?   this help
 ^L        paint again              q   quit, or close a text";
 
-/// Paints everything.
+/// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, top: &mut Top) {
     let [head, kinds, body, foot] = parts(frame.area());
     top.page = usize::from(body.height.saturating_sub(1));
@@ -51,7 +51,7 @@ pub fn draw(frame: &mut Frame<'_>, top: &mut Top) {
     }
 }
 
-/// Head, kinds, list and last line; on a small terminal the list goes last.
+/// Head, kinds, list and last line; on a small terminal they are dropped from the end.
 fn parts(area: Rect) -> [Rect; 4] {
     let mut left = area;
     let mut take = |height: u16| {
@@ -133,7 +133,7 @@ fn tabs(top: &Top) -> Line<'static> {
 fn list(frame: &mut Frame<'_>, area: Rect, top: &Top) {
     let rows = top.rows();
     let fits = top.page.max(1);
-    // The chosen row is always seen.
+    // The chosen row is always visible.
     let from = top.chosen.saturating_sub(fits.saturating_sub(1));
     let seen: Vec<_> = rows.iter().skip(from).take(fits).collect();
     let head = rows::head(top.kind);
@@ -171,7 +171,8 @@ fn painted(row: &Row, chosen: bool) -> TableRow<'static> {
     TableRow::new(row.cells.iter().map(|cell| Cell::from(cell.clone()))).style(style)
 }
 
-/// Columns as wide as what is seen in them; the last that has room takes the rest, and others have none.
+/// Columns are as wide as their visible cells; the last one that fits takes the remaining width, and the
+/// others are hidden.
 fn widths(head: &[&str], rows: &[&Row], room: usize) -> Vec<Constraint> {
     let width = |column: usize, word: &str| {
         let cells = rows.iter().filter_map(|row| row.cells.get(column));

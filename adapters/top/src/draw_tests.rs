@@ -74,7 +74,7 @@ fn fleet() -> FleetSnapshot {
 fn seen(top: &mut Top, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, top)).unwrap();
-    // The test's terminal cannot be shown without columns.
+    // The test terminal cannot be displayed without columns.
     match width {
         0 => String::new(),
         _ => terminal.backend().to_string(),
@@ -173,7 +173,7 @@ fn keys() -> impl Strategy<Value = KeyPress> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever the fleet says and whoever types, on a terminal of any size.
+    /// For any content of the fleet, any input, and any size of the terminal.
     #[test]
     fn no_text_breaks_the_screen(
         text in texts(),

@@ -1,6 +1,6 @@
-//! The kinds that are listed.
+//! The kinds of objects that are listed.
 
-/// What is listed.
+/// The kind of objects in the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// VSIs with their phases and steps.
@@ -15,10 +15,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them, in the order of their keys.
+    /// All kinds, in the order of their keys.
     pub const ALL: [Self; 4] = [Self::Vsis, Self::Steps, Self::Uploads, Self::Hosts];
 
-    /// Its word.
+    /// Its name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Vsis => "vsis",
@@ -28,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// The kind that a word means.
+    /// The kind that a word names.
     pub(crate) fn named(word: &str) -> Option<Self> {
         Some(match word {
             "vsi" | "vsis" | "vs" | "virtualserver" | "virtualservers" => Self::Vsis,
@@ -39,7 +39,7 @@ impl Kind {
         })
     }
 
-    /// The one that follows it.
+    /// The next kind in the order of [`Kind::ALL`].
     pub(crate) fn next(self) -> Self {
         match self {
             Self::Vsis => Self::Steps,

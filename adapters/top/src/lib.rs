@@ -1,16 +1,16 @@
 //! `top`: the fleet in a terminal, as it is now.
 //!
-//! [`Top`] is what is shown: a [`FleetSnapshot`] of the fleet, the kind that is listed, a filter, a selection, a
-//! text over it. A key or an answer changes it ([`Top::press`], [`Top::take`]), and [`draw`] paints it
-//! into cells; neither does any input or output, reads a clock, or knows where the fleet is. [`screen`]
-//! has the terminal: it reads keys, hands on what is asked, and paints again.
+//! [`Top`] is the state: a [`FleetSnapshot`], the listed kind, a filter, a selection, and a text over
+//! the list. A key or an answer changes it ([`Top::press`], [`Top::take`]), and [`draw`] draws it into
+//! cells; neither does any input or output, reads a clock, or knows where the fleet is. [`screen`]
+//! handles the terminal: it reads keys, passes requests on, and draws again.
 //!
-//! What it never does: change anything of the fleet, hold a state directory between two looks, or hand
-//! a terminal what somebody else wrote: all text from outside loses what a terminal would obey
-//! ([`clean`]) and is cut.
+//! What it never does: change anything in the fleet, hold a state directory between two refreshes, or
+//! send text from outside to the terminal unchanged: [`clean`] removes control characters and truncates
+//! it.
 //!
-//! It guarantees that the terminal is as it was before when it ends: by `q`, by a signal that can be
-//! caught, by an error, and by a panic.
+//! It guarantees that the terminal is restored when it ends: by `q`, by a signal that can be caught, by
+//! an error, and by a panic.
 
 mod clean;
 mod draw;

@@ -1,15 +1,15 @@
-//! What happens in a second, by two looks.
+//! Rates per second, from two snapshots.
 
 use std::time::Duration;
 
 use crate::FleetSnapshot;
 
-/// Rates between two looks, in tenths of a thing a second; none before the second look.
+/// Rates between two snapshots, in tenths per second; none before the second snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) events: Option<u64>,
     pub(crate) steps: Option<u64>,
-    /// Bytes a second that uploads send.
+    /// Bytes per second that uploads send.
     pub(crate) bytes: u64,
 }
 
@@ -21,7 +21,7 @@ impl Rates {
     ) -> Self {
         let sent = now.uploads.iter().filter_map(|upload| upload.rate);
         let bytes = sent.fold(0, u64::saturating_add);
-        // Another journal, or one that was restored, has other offsets.
+        // Another journal, or a restored one, has other offsets.
         let Some(before) = before.filter(|before| before.end <= now.end) else {
             return Self {
                 bytes,
@@ -39,7 +39,7 @@ impl Rates {
     }
 }
 
-/// `3.2/s`, or a dash.
+/// Formats a rate as `3.2/s`, or a dash.
 pub(crate) fn shown(tenths: Option<u64>) -> String {
     tenths.map_or_else(
         || "–".to_owned(),

@@ -1,14 +1,14 @@
-//! The lists: a row of cells for each object, and how it is asked for.
+//! The rows of the lists: the cells of each object, and its name for commands.
 
 use crate::{
     FleetSnapshot, HostRow, Kind, StepRow, UploadRow, VsiRow, clean,
     units::{age, bar, bytes},
 };
 
-/// Cells of an upload's bar.
+/// The width of an upload's bar, in cells.
 const BAR: u64 = 16;
 
-/// Whether what a row shows is healthy: its colour.
+/// The health of a row, which determines its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RowHealth {
     #[default]
@@ -17,12 +17,12 @@ pub(crate) enum RowHealth {
     Failing,
 }
 
-/// An object in a list.
+/// A row of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) cells: Vec<String>,
     pub(crate) health: RowHealth,
-    /// How a command line names it.
+    /// The arguments that name it on a command line.
     pub(crate) words: Vec<String>,
     /// Whether it is a VSI.
     pub(crate) is_vsi: bool,
@@ -51,7 +51,7 @@ pub(crate) fn head(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// The rows that contain a text, in the order of the look.
+/// The rows that contain `filter`, in the order of the snapshot.
 pub(crate) fn rows(snapshot: &FleetSnapshot, kind: Kind, filter: &str) -> Vec<Row> {
     let filter = filter.to_lowercase();
     let meant = |row: &Row| {
@@ -91,7 +91,7 @@ fn vsi(vsi: &VsiRow) -> Row {
     }
 }
 
-/// How a command line names an object: a VSI without its kind.
+/// The arguments that name an object on a command line: a VSI without its kind.
 fn words(kind: &str, namespace: &str, name: &str) -> Vec<String> {
     let name = match kind {
         "vsi" => name.to_owned(),

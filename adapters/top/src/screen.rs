@@ -1,7 +1,8 @@
-//! The terminal: keys in, cells out.
+//! The terminal: reads keys and draws.
 //!
-//! One thread has it ([`show`]) and never waits for the fleet: what is asked goes through [`Worker`], and
-//! answers come when they come. A slow or silent fleet leaves the last look on the screen, which says so.
+//! One thread owns it ([`show`]) and never waits for the fleet: requests go through [`Worker`], and
+//! answers arrive later. If the fleet is slow or does not answer, the last snapshot remains on the
+//! screen, with a notice.
 
 use std::{
     io::{self, IsTerminal as _, Stdout, Write as _},
@@ -27,37 +28,37 @@ use ratatui::{
 
 use crate::{FleetSnapshot, KeyEffect, KeyPress, Top, WorkerAnswer, draw};
 
-/// How long a key is waited for until answers and the end are looked at.
+/// How long to wait for a key before checking for answers and the end.
 const TICK: Duration = Duration::from_millis(50);
-/// How long after a look the next one begins.
-const LOOK: Duration = Duration::from_secs(1);
-/// A look is followed by a pause of that many times as long as it took, so that a large fleet is not
-/// kept busy by who looks at it.
+/// The minimum time between a refresh and the next one.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// After a refresh, the pause is this many times as long as the refresh took, so that a large fleet is
+/// not kept busy by `top`.
 const PAUSE: u32 = 4;
 
-/// Whether a terminal is in use by [`show`]: a panic gives it back.
+/// Whether [`show`] uses the terminal; a panic restores the terminal and clears it.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// What is asked of the fleet. Returns at once; what it comes to is sent as a [`WorkerOutcome`].
+/// Sends requests to the fleet. Returns immediately; the result is sent as a [`WorkerOutcome`].
 pub trait Worker {
-    /// Looks at the fleet; steps are counted from that offset on.
+    /// Reads a snapshot of the fleet; ended steps are counted from that offset.
     fn refresh(&mut self, from: Option<u64>);
-    /// Has a command that only looks print its text.
+    /// Runs a read-only command and returns its output.
     fn read(&mut self, words: Vec<String>);
-    /// Runs a command that has the terminal until it ends, and gives what there is to say of it.
+    /// Runs a command that uses the terminal until it ends, and returns a message if there is one.
     fn hand_over(&mut self, words: &[String]) -> Option<String>;
 }
 
-/// What came of what was asked.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerOutcome {
-    /// Of a look.
+    /// The result of a refresh.
     Look(Result<Box<FleetSnapshot>, String>),
-    /// Of a command.
+    /// The result of a command.
     Text(Vec<String>, Result<String, String>),
 }
 
-/// Whether standard input and output are one: there is nothing to show and no key elsewhere.
+/// Whether standard input and output are terminals: otherwise nothing can be shown and no keys read.
 pub fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
@@ -65,7 +66,7 @@ pub fn is_terminal() -> bool {
 /// Shows the fleet until a key or `stop` ends it. Blocks its thread.
 ///
 /// # Errors
-/// When the terminal cannot be set, read or written. It is as it was before then, too.
+/// If the terminal cannot be configured, read or written. It is restored in this case, too.
 pub fn show(
     worker: &mut impl Worker,
     came: &Receiver<WorkerOutcome>,
@@ -104,7 +105,8 @@ fn until_ended(
         if std::mem::take(&mut stale) {
             terminal.draw(|frame| draw(frame, &mut top))?;
         }
-        // A terminal that was closed is read without end here: whoever has the signal of that ends the process.
+        // Reading from a closed terminal would never end here; the handler of its signal ends the
+        // process.
         if !event::poll(TICK)? {
             continue;
         }
@@ -134,11 +136,11 @@ fn until_ended(
     Ok(())
 }
 
-/// When the next look is due.
+/// When the next refresh is due.
 #[derive(Default)]
 struct RefreshTimer {
     begun: Option<Instant>,
-    /// When the newest look that was answered began.
+    /// When the newest answered refresh started.
     before: Option<Instant>,
     due: Option<Instant>,
 }
@@ -156,7 +158,7 @@ impl RefreshTimer {
         let now = Instant::now();
         let begun = self.begun.take().unwrap_or(now);
         let took = now.saturating_duration_since(begun);
-        self.due = now.checked_add(LOOK.max(took.saturating_mul(PAUSE)));
+        self.due = now.checked_add(REFRESH_INTERVAL.max(took.saturating_mul(PAUSE)));
         match look {
             Ok(snapshot) => {
                 let before = self.before.replace(begun).unwrap_or(begun);
@@ -167,7 +169,7 @@ impl RefreshTimer {
     }
 }
 
-/// A key as it is meant; none where all is to be painted again.
+/// Translates a key; none if everything must be drawn again.
 fn key(pressed: KeyEvent) -> Option<KeyPress> {
     if pressed.kind == KeyEventKind::Release {
         return Some(KeyPress::Char('\0'));
@@ -194,14 +196,14 @@ fn key(pressed: KeyEvent) -> Option<KeyPress> {
     })
 }
 
-/// A terminal that shows nothing else and hands on each key, until this is dropped.
+/// The terminal in full-screen mode, which passes each key on, until this is dropped.
 pub struct FullScreen(());
 
 impl FullScreen {
-    /// Takes the terminal. A panic gives it back before it is told of.
+    /// Switches to full-screen mode. A panic restores the terminal before its message is printed.
     ///
     /// # Errors
-    /// When it cannot be set or written.
+    /// If the terminal cannot be configured or written.
     pub fn begin() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -222,10 +224,10 @@ impl FullScreen {
         execute!(io::stdout(), EnterAlternateScreen)
     }
 
-    /// Gives the terminal back, if it is taken; whoever shows something there ends.
+    /// Restores the terminal if it is in use; a running [`show`] then ends.
     pub fn end() {
         if IN_USE.swap(false, Ordering::SeqCst) {
-            // A terminal that went away needs nothing.
+            // A closed terminal needs no restoring, so errors are ignored.
             let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
             let _ = disable_raw_mode();
             let _ = io::stdout().flush();

@@ -2,8 +2,8 @@ use std::{env, process::Command};
 
 use super::*;
 
-/// What `script` (util-linux) shows of one of the tests below on a pseudo-terminal, and of the terminal
-/// behind it.
+/// The output of one of the tests below on a pseudo-terminal of `script` (util-linux), and the state of
+/// the terminal behind it.
 fn on_a_terminal(test: &str) -> String {
     let own = env::current_exe().unwrap();
     let line = format!(
@@ -25,7 +25,7 @@ fn a_panic_gives_the_terminal_back_before_it_is_told_of() {
         .unwrap_or_else(|| panic!("{seen:?}"));
     assert!(before.contains("\x1b[?1049h"), "{seen:?}");
     assert!(after.contains("the test asked for it"), "{seen:?}");
-    // Lines and echo are as shells want them.
+    // Line mode and echo are restored.
     assert!(after.contains(" icanon"), "{after}");
     assert!(after.contains(" echo "), "{after}");
     assert!(!after.contains("\x1b[?1049"), "once only: {after:?}");

@@ -1,5 +1,5 @@
-//! What the fleet is at one moment, as far as it is shown. It goes as JSON between processes of
-//! different versions: what one of them does not know is absent.
+//! A snapshot of the fleet for display. It is sent as JSON between processes of different versions:
+//! fields that one of them does not know are absent.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct FleetSnapshot {
     /// The offset that the next event will have.
     pub end: u64,
-    /// The offset from which ended steps were counted; none where nothing was asked.
+    /// The offset from which ended steps were counted; none if no count was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted_from: Option<u64>,
     /// Attempts of steps that ended since then.
@@ -21,9 +21,9 @@ pub struct FleetSnapshot {
     pub vsis: Vec<VsiRow>,
     /// The steps that run, wait for their next attempt, or are blocked.
     pub steps: Vec<StepRow>,
-    /// Steps beyond those.
+    /// The number of steps beyond those.
     pub more_steps: u64,
-    /// The images that are uploaded.
+    /// The images that are being uploaded.
     pub uploads: Vec<UploadRow>,
     /// The hosts.
     pub hosts: Vec<HostRow>,
@@ -41,13 +41,13 @@ pub struct VsiRow {
     pub phase: String,
     /// `True`, `False` or `Unknown`.
     pub ready: String,
-    /// The step that is under way or has failed.
+    /// The step that is running or has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// How many of the open run's steps are done, and how many there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<(u64, u64)>,
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The guest's first address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,12 +60,12 @@ pub struct VsiRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StepRow {
-    /// The kind of what it is done for, such as `vsi`.
+    /// The kind of the step's object, such as `vsi`.
     pub kind: String,
-    /// The namespace of that; empty where it has none.
+    /// The namespace of the object; empty if it has none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,
-    /// The name of that.
+    /// The name of the object.
     pub name: String,
     /// The run's workflow.
     pub workflow: String,
@@ -75,29 +75,29 @@ pub struct StepRow {
     pub state: String,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// What it failed at.
+    /// The error message of a failed attempt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// An image that is uploaded.
+/// An image that is being uploaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UploadRow {
     /// Its name.
     pub image: String,
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
-    /// The pool there.
+    /// The pool on the host.
     pub pool: String,
-    /// What is being done.
+    /// The current activity.
     pub activity: String,
-    /// Bytes that are there or on their way.
+    /// Bytes that are uploaded or on their way.
     pub bytes: u64,
-    /// Bytes in all, where the source says it.
+    /// Total bytes, if the source reports them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// Bytes a second.
+    /// Bytes per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
     /// Seconds until the end at that rate.
@@ -105,13 +105,13 @@ pub struct UploadRow {
     pub left: Option<u64>,
 }
 
-/// A host, with what it has and what is promised there. What it never said is absent.
+/// A host with its capacity and what is promised there. What it never reported is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostRow {
-    /// Its id.
+    /// Its ID.
     pub name: String,
-    /// `Ready`, `NotReady` or `Unknown`, with `,SchedulingDisabled` where it is cordoned.
+    /// `Ready`, `NotReady` or `Unknown`, with `,SchedulingDisabled` if it is cordoned.
     pub status: String,
     /// VSIs on it.
     pub vsis: u64,
@@ -130,7 +130,7 @@ pub struct HostRow {
     pub disk: Option<u64>,
     /// Sizes of the disks there, in bytes.
     pub disk_promised: u64,
-    /// What keeps it from answering.
+    /// Why it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What is shown, and what a key or an answer makes of it. Pure.
+//! The state of the display, and how keys and answers change it. Pure.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::{
     rows::{self, Row},
 };
 
-/// The longest text that is typed, in characters.
+/// The maximum length of typed text, in characters.
 const LONGEST_INPUT: usize = 200;
-/// The most lines of a text that are shown; of more, the newest.
+/// The maximum number of lines of a text; of a longer one the last lines are shown.
 const MOST_LINES: usize = 20_000;
 
 /// A key.
@@ -43,25 +43,25 @@ pub enum KeyPress {
     Interrupt,
 }
 
-/// What a key asks for beside what is shown.
+/// An effect of a key outside the display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyEffect {
-    /// End.
+    /// End the program.
     Quit,
-    /// Have a command that only looks print its text.
+    /// Run a read-only command and show its output.
     Read(Vec<String>),
     /// Give the terminal to a command until it ends.
     HandOver(Vec<String>),
 }
 
-/// What came of something that was asked.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerAnswer {
-    /// The fleet, so long after the look before.
+    /// A snapshot of the fleet, and the time since the previous one.
     Look(Box<FleetSnapshot>, Duration),
-    /// Nobody answered, or with an error.
+    /// The refresh failed, with its error.
     NoLook(String),
-    /// What the command printed of these words.
+    /// The output of the command with these arguments.
     Text(Vec<String>, Result<String, String>),
 }
 
@@ -74,14 +74,14 @@ pub(crate) struct Pager {
     pub(crate) waits: bool,
 }
 
-/// What is being typed.
+/// The text that is being typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PromptInput {
     Filter(String),
     Goto(String),
 }
 
-/// What is shown.
+/// The state of the display.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
     pub(crate) snapshot: Option<FleetSnapshot>,
@@ -90,20 +90,20 @@ pub struct Top {
     pub(crate) filter: String,
     pub(crate) input: Option<PromptInput>,
     pub(crate) chosen: usize,
-    /// The row that is chosen: it stays chosen where rows come and go.
+    /// Names the chosen row, so that it remains chosen when rows are added or removed.
     words: Vec<String>,
     is_vsi: bool,
     pub(crate) pager: Option<Pager>,
     pub(crate) help: bool,
     pub(crate) message: Option<String>,
-    /// Why the newest look failed.
+    /// Why the newest refresh failed.
     pub(crate) silent: Option<String>,
-    /// Lines that fit; painting sets it.
+    /// The number of lines that fit; set by drawing.
     pub(crate) page: usize,
 }
 
 impl Top {
-    /// The rows that are listed.
+    /// The rows of the current list.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let snapshot = self.snapshot.as_ref();
         snapshot.map_or_else(Vec::new, |snapshot| {
@@ -111,12 +111,12 @@ impl Top {
         })
     }
 
-    /// The offset from which the next look counts.
+    /// The offset from which the next refresh counts ended steps.
     pub fn counts_from(&self) -> Option<u64> {
         self.snapshot.as_ref().map(|snapshot| snapshot.end)
     }
 
-    /// Takes in an answer.
+    /// Handles an answer.
     pub fn take(&mut self, answer: WorkerAnswer) {
         match answer {
             WorkerAnswer::Look(snapshot, passed) => {
@@ -127,7 +127,7 @@ impl Top {
             }
             WorkerAnswer::NoLook(why) => self.silent = Some(clean(&why)),
             WorkerAnswer::Text(words, text) => {
-                // One that was closed meanwhile, or was asked for before another, comes too late.
+                // The text was closed, or another one was requested since: this answer is too late.
                 let open = self.pager.as_mut().filter(|pager| pager.words == words);
                 let Some(pager) = open else { return };
                 let text = text.unwrap_or_else(|why| why);
@@ -139,12 +139,12 @@ impl Top {
         }
     }
 
-    /// Says something in the last line.
+    /// Shows a message in the last line.
     pub fn show_message(&mut self, text: &str) {
         self.message = Some(clean(text));
     }
 
-    /// Keeps the chosen row chosen.
+    /// Keeps the chosen row selected after a change of the rows.
     fn settle(&mut self) {
         let rows = self.rows();
         let again = rows.iter().position(|row| row.words == self.words);
@@ -174,7 +174,7 @@ impl Top {
         self.settle();
     }
 
-    /// Takes in a key.
+    /// Handles a key.
     pub fn press(&mut self, key: KeyPress) -> Option<KeyEffect> {
         if key == KeyPress::Interrupt {
             return Some(KeyEffect::Quit);
@@ -230,7 +230,7 @@ impl Top {
         None
     }
 
-    /// Scrolls in the text, or closes it.
+    /// Scrolls the text, or closes it.
     fn turn(&mut self, key: KeyPress) {
         let page = self.page.max(1);
         let Some(pager) = &mut self.pager else { return };
@@ -293,10 +293,10 @@ impl Top {
         }
     }
 
-    /// The words of a command about the chosen object.
+    /// The arguments of a command about the chosen object.
     fn words(&self, command: &[&str]) -> Option<Vec<String>> {
         let (name, before) = self.words.split_last()?;
-        // What is named like an option would be one.
+        // A name that looks like an option would be parsed as one.
         let is_name = !name.is_empty() && !name.starts_with('-');
         let command = command.iter().map(|word| (*word).to_owned());
         let words = command.chain(before.iter().cloned()).chain([name.clone()]);

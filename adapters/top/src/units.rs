@@ -1,6 +1,6 @@
-//! Numbers as people read them, without a number too large to be written.
+//! Formats numbers for people, without overflowing.
 
-/// `999 B`, `1.5 KiB`, `40.0 MiB`.
+/// Formats bytes: `999 B`, `1.5 KiB`, `40.0 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let (mut unit, mut size) = ("B", 1_u64);
@@ -18,7 +18,7 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{whole}.{} {unit}", tenth.min(9))
 }
 
-/// `12s`, `5m`, `3h`, `9d`.
+/// Formats seconds: `12s`, `5m`, `3h`, `9d`.
 pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -28,7 +28,7 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
-/// A bar of `width` cells, and the part in percent.
+/// A bar of `width` cells, and the percentage.
 pub(crate) fn bar(done: u64, total: u64, width: u64) -> String {
     let total = total.max(1);
     let done = done.min(total);

@@ -1,4 +1,4 @@
-//! Durable events a second of the journal alone.
+//! Measures durable events per second of the journal alone.
 
 use std::{path::Path, sync::Arc, time::Instant};
 
@@ -9,10 +9,10 @@ use crate::{
     sample::{self, STEPS},
 };
 
-/// What a run's stream grows to.
+/// Events per stream, as many as the stream of a run typically has.
 const PER_STREAM: u64 = 30;
 
-/// Appends one event at a time to one stream after another until the time is over.
+/// Appends single events to one stream after another until `until`; returns how many.
 async fn appender(journal: Arc<DiskJournal>, mut number: u64, until: Instant) -> Answer<u32> {
     let mut count = 0;
     while Instant::now() < until {
@@ -30,7 +30,7 @@ async fn appender(journal: Arc<DiskJournal>, mut number: u64, until: Instant) ->
     Ok(count)
 }
 
-/// Appends a second of so many tasks, on a journal of their own.
+/// Appends per second when `tasks` tasks append at the same time to a new journal.
 pub(crate) async fn rate(dir: &Path, tasks: usize) -> Answer<f64> {
     let journal = Arc::new(DiskJournal::open(dir.join(format!("appends-{tasks}")), "bench").await?);
     let start = Instant::now();

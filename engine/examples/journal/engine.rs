@@ -1,4 +1,4 @@
-//! Whole runs of nine steps that do nothing, through the engine and its journal on disk.
+//! Measures whole runs of nine steps that do nothing, through the engine and its journal on disk.
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use crate::{
     sample::{self, STEPS},
 };
 
-/// What was measured of the engine.
+/// What was measured of the engine: steps per second, and how long a run takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rate {
     pub(crate) steps_per_s: f64,
@@ -34,10 +34,10 @@ pub(crate) struct Rate {
     pub(crate) p99_ms: f64,
 }
 
-/// Tells when a step runs.
+/// Called each time a step runs.
 pub(crate) type Ran = Arc<dyn Fn() + Send + Sync>;
 
-/// A step that finds work to do and does none.
+/// A step that always finds work to do and does nothing.
 struct Nothing<const N: usize>(Ran);
 
 #[async_trait]
@@ -104,11 +104,11 @@ pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<DiskJourna
     Ok((Engine::open(parts).await?, journal))
 }
 
-/// Who waits for the end of which entity's run.
+/// One sender per entity that a worker waits for; it fires when the entity's run ends.
 type Waiting = Arc<Mutex<HashMap<EntityId, oneshot::Sender<()>>>>;
 
-/// Tells each who waits that the run has ended.
-async fn tell(engine: Engine, waiting: Waiting) {
+/// Notifies the waiting workers when their entity's run has ended.
+async fn notify_waiters(engine: Engine, waiting: Waiting) {
     let mut notices = engine.notices();
     drop(engine);
     loop {
@@ -122,14 +122,15 @@ async fn tell(engine: Engine, waiting: Waiting) {
                 }
             }
             Ok(Notice::Ended) | Err(RecvError::Closed) => return,
-            // Only a machine that stands still makes it lag this far; the figure is void then.
+            // Only a machine that stops for a while lets it lag this far; the result is useless
+            // then.
             Err(RecvError::Lagged(_)) => return,
             Ok(_) => {}
         }
     }
 }
 
-/// Runs one after the other until the time is over; how long each took.
+/// Executes one run after the other until `until`; returns how long each took.
 async fn worker(
     engine: Engine,
     waiting: Waiting,
@@ -163,12 +164,12 @@ async fn worker(
     Ok(took)
 }
 
-/// Steps a second and the time of a run, when so many run at once.
+/// Steps per second and the duration of a run when `runs` runs execute at the same time.
 pub(crate) async fn rate(dir: &Path, runs: usize) -> Answer<Rate> {
     let dir = dir.join(format!("engine-{runs}"));
     let (engine, journal) = open(&dir, Arc::new(|| {})).await?;
     let waiting = Waiting::default();
-    let teller = tokio::spawn(tell(engine.clone(), waiting.clone()));
+    let notifier = tokio::spawn(notify_waiters(engine.clone(), waiting.clone()));
     let start = Instant::now();
     let workers: Vec<_> = (0..runs)
         .map(|name| tokio::spawn(worker(engine.clone(), waiting.clone(), name, start + TIME)))
@@ -179,7 +180,7 @@ pub(crate) async fn rate(dir: &Path, runs: usize) -> Answer<Rate> {
     }
     let seconds = start.elapsed().as_secs_f64();
     engine.close().await;
-    teller.await?;
+    notifier.await?;
     journal.close().await;
     took.sort_unstable();
     let share = |part: usize| {

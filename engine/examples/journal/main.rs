@@ -1,11 +1,11 @@
-//! The journal and the engine measured beside what the disk itself can do.
+//! Benchmark: measures the journal and the engine against what the disk itself can do.
 //!
 //! ```sh
 //! cargo run --release -p vsiflow-engine --example journal -- [DIR] [--json] [--restate FILE]
 //! ```
 //!
-//! All figures of a run belong together: compare them with the raw ones beside them, not with
-//! those of another run. `--restate` adds what was measured of a rival on the same machine.
+//! Compare the figures only with the raw disk figures of the same run, not with those of another
+//! run. `--restate` adds the figures of Restate, measured on the same machine.
 
 mod appends;
 mod engine;
@@ -23,15 +23,15 @@ use std::{
 
 use crate::report::Report;
 
-/// The product's.
+/// The same allocator as the product's.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Answer<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How long each figure is taken.
+/// How long each figure is measured.
 const TIME: Duration = Duration::from_secs(3);
-/// How many work at once.
+/// The levels of concurrency that are measured.
 const CONCURRENCY: [usize; 4] = [1, 16, 64, 256];
 
 #[derive(Default)]
@@ -42,9 +42,9 @@ struct Args {
     restart: bool,
     fill: bool,
     only_restart: bool,
-    /// Only the appends of so many at once, for a profiler.
+    /// Measure only appends, with this concurrency, for a profiler.
     appends: Option<usize>,
-    /// Only the engine's runs of so many at once, for a profiler.
+    /// Measure only runs of the engine, with this concurrency, for a profiler.
     engine: Option<usize>,
 }
 
@@ -55,7 +55,7 @@ fn args() -> Args {
             Some("--json") => args.json = true,
             Some("--restate") => args.restate = words.next().map(PathBuf::from),
             Some(restart::ARGUMENT) => args.restart = true,
-            // The journal of the restart alone, for a profiler.
+            // Only writes the journal of the restart, for a profiler.
             Some("--fill") => args.fill = true,
             Some("--only-restart") => args.only_restart = true,
             Some("--only-appends") => args.appends = number(words.next()),
@@ -77,7 +77,8 @@ async fn measure(dir: &Path, report: &mut Report, only_restart: bool) -> Answer<
         if count == 1 {
             report.raw_by_thread = raw::rate_by_thread(dir).await?;
         }
-        // The machine's other work changes by the second: the limit is taken on both sides.
+        // The machine's other load changes by the second, so the raw rate is measured before and
+        // after.
         let after = raw::rate(dir, count)?;
         report.raw.insert(count, f64::midpoint(before, after));
         report.journal.insert(count, journal);
@@ -85,7 +86,7 @@ async fn measure(dir: &Path, report: &mut Report, only_restart: bool) -> Answer<
     }
     let journal = dir.join("restart");
     report.bytes_per_event = restart::fill(&journal).await?;
-    // A restart ends the one run that is open.
+    // A restart ends the one open run, so the copy is made first.
     let without_index = dir.join("rebuild");
     restart::copy_without_index(&journal, &without_index)?;
     report.restart = restart::in_another_process(&journal)?;

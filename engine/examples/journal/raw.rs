@@ -1,4 +1,4 @@
-//! What the disk can do: appends to one file, each group followed by one `fdatasync`.
+//! Measures the raw disk: appends to one file, each group followed by one `fdatasync`.
 
 use std::{
     fs::File,
@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use crate::Answer;
 
 const TIME: Duration = Duration::from_secs(1);
-/// What is set aside, so that no sync has to write the file's new length.
+/// Bytes allocated beforehand, so that no sync has to write a new file length.
 const ROOM: u64 = 16 << 20;
-/// Bytes of an append, as many as an event takes.
+/// Bytes of an append, as many as one event has.
 const EVENT: usize = 300;
 
-/// A file with its room set aside.
+/// A preallocated file.
 struct RawFile {
     file: File,
     at: u64,
@@ -33,7 +33,7 @@ impl RawFile {
         Ok(Self { file, at: 0 })
     }
 
-    /// Appends the bytes, from the beginning again where the room ends, and syncs them.
+    /// Appends the bytes and syncs them; starts again at the beginning when the file is full.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.at + bytes.len() as u64 > ROOM {
             self.file.rewind()?;
@@ -46,7 +46,7 @@ impl RawFile {
     }
 }
 
-/// Appends a second when `group` of them share a sync.
+/// Appends per second when `group` appends share one sync.
 pub(crate) fn rate(dir: &Path, group: usize) -> Answer<f64> {
     let mut file = RawFile::make(dir)?;
     let bytes = vec![7; EVENT * group];
@@ -58,18 +58,18 @@ pub(crate) fn rate(dir: &Path, group: usize) -> Answer<f64> {
     Ok(count / start.elapsed().as_secs_f64())
 }
 
-/// Appends a second of one task that has a thread do each: as many as a program can have that never
-/// blocks its runtime, whatever else it does.
+/// Appends per second of one task that hands each append to a thread. A program that never blocks
+/// its runtime cannot be faster.
 pub(crate) async fn rate_by_thread(dir: &Path) -> Answer<f64> {
     let mut file = RawFile::make(dir)?;
     let (requests, waiting) = mpsc::sync_channel::<oneshot::Sender<io::Result<()>>>(1);
     let thread = std::thread::spawn(move || {
         for answer in waiting {
-            // The task waits for every one.
+            // The task waits for every answer, so sending cannot fail.
             let _ = answer.send(file.append(&[7; EVENT]));
         }
     });
-    // As all that appends to a journal, a task of the runtime's threads.
+    // A spawned task on the runtime's threads, like every task that appends to a journal.
     let task = tokio::spawn(async move {
         let (start, mut count) = (Instant::now(), 0.0);
         while start.elapsed() < TIME {

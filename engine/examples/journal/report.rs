@@ -1,4 +1,4 @@
-//! The figures, for people and for programs.
+//! Prints the figures as text and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ type ByCount<T> = BTreeMap<usize, T>;
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) raw: ByCount<f64>,
-    /// Of one task that has a thread do each.
+    /// Appends per second of one task that hands each append to a thread.
     pub(crate) raw_by_thread: f64,
     pub(crate) journal: ByCount<f64>,
     pub(crate) engine: ByCount<Rate>,
     pub(crate) bytes_per_event: f64,
     pub(crate) restart: Restart,
     pub(crate) rebuild: Restart,
-    /// The longest time to see one of several moments of the past.
+    /// The longest time to load the state as of one of several past moments.
     pub(crate) at_1m_ms: f64,
     rival: ByCount<Rate>,
 }

@@ -1,4 +1,5 @@
-//! A restart with a long past: until the first step runs, and what it costs to stay.
+//! Measures a restart with a long history: the time until the first step runs, memory, and idle
+//! CPU.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -19,12 +20,12 @@ use vsiflow_engine::{
 
 use crate::{Answer, engine, sample};
 
-/// The argument that makes a process restart and nothing else.
+/// The argument that makes this process only do a restart.
 pub(crate) const ARGUMENT: &str = "--restart";
 
 const ENTITIES: u64 = 1_000;
 const RUNS_EACH: u64 = 9;
-/// Failed attempts of each run, which make it as long as wanted.
+/// Failed attempts of each run; they give the run its length.
 const RETRIES: u32 = 28;
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -36,7 +37,8 @@ pub(crate) struct Restart {
     pub(crate) idle_cpu_percent: f64,
 }
 
-/// A run that met a host which was away for a while; `None` ends before its first step.
+/// The events of a run whose host was unreachable for a while. An unfinished run ends before its
+/// first step.
 fn run_events(entity: &EntityId, generation: u64, finished: bool) -> Vec<Event> {
     let mut kinds = vec![EventKind::RunStarted {
         entity: entity.clone(),
@@ -121,7 +123,7 @@ fn entity_events(run: u64, generation: u64, finished: bool) -> Vec<Event> {
     kinds.into_iter().map(sample::event).collect()
 }
 
-/// Makes a journal of 10,000 streams and 1,000,000 events; the bytes an event takes on disk.
+/// Writes a journal of 10,000 streams and 1,000,000 events; returns its bytes on disk per event.
 pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
     let journal = DiskJournal::open(dir, "bench").await?;
     let mut count = 0;
@@ -130,7 +132,7 @@ pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
         let mut seq = 0;
         for generation in 1..=RUNS_EACH {
             let run = number * RUNS_EACH + generation;
-            // The very last one is left open.
+            // The very last run remains open.
             let finished = run < ENTITIES * RUNS_EACH;
             let of_entity = entity_events(run, generation, finished);
             let of_run = run_events(&entity, generation, finished);
@@ -157,7 +159,7 @@ pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
         }
     }
     journal.close().await;
-    // As an engine leaves it: with an index.
+    // Opening and closing the engine writes the index, as in real use.
     let (engine, stored) = engine::open(dir, Arc::new(|| {})).await?;
     engine.close().await;
     stored.close().await;
@@ -166,7 +168,7 @@ pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
     Ok(sizes.iter().sum::<u64>() as f64 / count as f64)
 }
 
-/// How long it takes to see the journal as it was at some moments, in milliseconds; the longest.
+/// The longest time, in milliseconds, to load the journal's state as of several past moments.
 pub(crate) async fn at(dir: &Path) -> Answer<f64> {
     let journal = DiskJournal::open_to_read(dir, "bench").await?;
     let mut longest: f64 = 0.0;
@@ -180,7 +182,7 @@ pub(crate) async fn at(dir: &Path) -> Answer<f64> {
     Ok(longest)
 }
 
-/// The journal as it is where the index is lost, as after a power cut.
+/// Copies the journal without its index, as after a power cut.
 pub(crate) fn copy_without_index(dir: &Path, to: &Path) -> Answer<()> {
     let copied = Command::new("cp").arg("-a").arg(dir).arg(to).status()?;
     if !copied.success() {
@@ -189,7 +191,7 @@ pub(crate) fn copy_without_index(dir: &Path, to: &Path) -> Answer<()> {
     Ok(std::fs::remove_dir_all(to.join("index"))?)
 }
 
-/// What a folder's files take on the disk.
+/// The bytes that a folder's files occupy on the disk.
 fn size(dir: &Path) -> Answer<u64> {
     let mut bytes = 0;
     if !dir.exists() {
@@ -201,7 +203,7 @@ fn size(dir: &Path) -> Answer<u64> {
     Ok(bytes)
 }
 
-/// In a process of its own, so that its memory is its own.
+/// Measures the restart in another process, so that only its own memory is counted.
 pub(crate) fn in_another_process(dir: &Path) -> Answer<Restart> {
     let output = Command::new(std::env::current_exe()?)
         .arg(ARGUMENT)
@@ -226,23 +228,23 @@ pub(crate) fn in_another_process(dir: &Path) -> Answer<Restart> {
     }
 }
 
-/// Restarts on the journal in `dir` and prints three numbers.
+/// Restarts on the journal in `dir` and prints seconds, mebibytes and percent of a core.
 pub(crate) async fn measure(dir: &Path) -> Answer<()> {
     let start = Instant::now();
     let first = Arc::new(OnceLock::new());
     let (seen, (sender, ran)) = (first.clone(), tokio::sync::oneshot::channel());
     let sender = std::sync::Mutex::new(Some(sender));
-    let tell = move || {
+    let notify = move || {
         seen.get_or_init(|| start.elapsed());
         let sender = sender.lock().ok().and_then(|mut sender| sender.take());
         sender.map(|sender| sender.send(()));
     };
-    let (engine, journal) = engine::open(dir, Arc::new(tell)).await?;
+    let (engine, journal) = engine::open(dir, Arc::new(notify)).await?;
     engine.drive(Drive::All).await?;
     ran.await?;
     let resident = resident_mib()?;
     let seconds = first.get().copied().unwrap_or_default().as_secs_f64();
-    // The one run ends meanwhile.
+    // The one open run ends in this second.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = cpu_ticks()?;
     tokio::time::sleep(IDLE).await;

@@ -1,11 +1,11 @@
-//! Events as a run of nine steps makes them.
+//! Sample events, like those of a run of nine steps.
 
 use vsiflow_engine::model::{
     Actor, Event, EventKind, Graph, Name, Node, Outcome, Payload, RunId, StreamId, Text, Timestamp,
     Work,
 };
 
-/// The steps of a run, as many as a VSI's provisioning has.
+/// The steps of a run, as many as provisioning a VSI has.
 pub(crate) const STEPS: [&str; 9] = [
     "resolve_host",
     "ensure_base_image",
@@ -27,7 +27,7 @@ pub(crate) fn event(kind: EventKind) -> Event {
     }
 }
 
-/// The end of a step, about 300 bytes of a record.
+/// The success of a step; its record has about 300 bytes.
 pub(crate) fn succeeded(step: &str, attempt: u32) -> Event {
     event(EventKind::StepSucceeded {
         node: Name::of(step),
@@ -45,7 +45,7 @@ pub(crate) fn stream(number: u64) -> StreamId {
     StreamId::Run(run(number))
 }
 
-/// One step after the other.
+/// A graph in which each step follows the previous one.
 pub(crate) fn graph() -> Graph {
     let mut nodes = Vec::<Node>::new();
     for step in STEPS {

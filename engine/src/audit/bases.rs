@@ -1,21 +1,21 @@
-//! The bases that a journal has.
+//! Lists the bases that a journal has.
 
 use crate::{
     journal::{Journal, JournalError, Offset, base_hash},
     model::Hash,
 };
 
-/// The bases that are there.
+/// The bases that exist in a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Bases {
-    /// By the offset each is as of, with what its states hash to.
+    /// The readable bases: the offset that each is as of, and the hash of its states.
     pub(crate) found: Vec<(Offset, Hash)>,
-    /// Place and reason where one could not be read; those before it are not among the found.
+    /// Place and reason if a base could not be read; `found` then has none of the older bases.
     pub(crate) damaged: Option<(String, String)>,
 }
 
 impl Bases {
-    /// Reads every base, the newest first.
+    /// Reads every base, newest first; the result is in the order of offsets.
     pub(crate) async fn of(journal: &(impl Journal + ?Sized)) -> Result<Self, JournalError> {
         let (mut bases, mut at) = (Self::default(), Some(Offset::MAX));
         while let Some(before) = at {
@@ -36,7 +36,7 @@ impl Bases {
         Ok(bases)
     }
 
-    /// The first base that stands for everything before an offset.
+    /// The first base that covers everything before the offset `to`.
     pub(crate) fn after(&self, to: Offset) -> Option<Offset> {
         let mut found = self.found.iter();
         found

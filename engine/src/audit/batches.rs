@@ -1,4 +1,4 @@
-//! A journal, batch by batch, as long as nothing is wrong with it.
+//! Reads a journal batch by batch and stops at the first batch that is not sound.
 
 use std::collections::VecDeque;
 
@@ -8,36 +8,37 @@ use crate::{
     model::Hash,
 };
 
-/// What is read at once.
+/// The most records or links that are read at the same time.
 const PAGE: usize = 1_000;
 
 /// A part of a journal.
 pub(crate) enum BatchPiece {
     /// A durable batch.
     Batch(BatchLink, Vec<Stored>),
-    /// A range of offsets that is missing. The chain continues from the `prev` of the link after it.
+    /// A range of offsets that is missing. The chain continues with the `prev` of the link after
+    /// it.
     Missing(Missing),
 }
 
-/// Reads a journal in its durable batches and holds each against the chain; the first batch that
-/// does not fit is an error. Ranges that the journal says it misses are passed over.
+/// Reads a journal in its durable batches and checks each against the chain; the first batch that
+/// does not fit is an error. Ranges that the journal reports as missing are passed over.
 pub(crate) struct Batches<'a> {
     journal: &'a dyn ChainedJournal,
     missing: VecDeque<Missing>,
     links: VecDeque<BatchLink>,
     records: VecDeque<Stored>,
     next: Offset,
-    /// None where the link before is missing.
+    /// The hash that the next link has to continue; `None` if the previous link is missing.
     prev: Option<Hash>,
 }
 
 impl<'a> Batches<'a> {
-    /// From the journal's beginning on.
+    /// From the beginning of the journal.
     pub(crate) async fn of(journal: &'a dyn ChainedJournal) -> Result<Self, AuditError> {
         Self::from(journal, 0, Some(Hash::default())).await
     }
 
-    /// From the batch on that begins at `next` and is linked to `prev`, where that is known.
+    /// From the batch that begins at `next` and is linked to `prev`, if that is known.
     pub(crate) async fn from(
         journal: &'a dyn ChainedJournal,
         next: Offset,
@@ -55,7 +56,7 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// The next batch or missing range; none after the last.
+    /// The next batch or missing range; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<BatchPiece>, AuditError> {
         if let Some(missing) = pop_if(&mut self.missing, |missing| missing.from <= self.next) {
             (self.next, self.prev) = (missing.to.max(self.next), None);
@@ -80,8 +81,8 @@ impl<'a> Batches<'a> {
         Ok(Some(BatchPiece::Batch(link, records)))
     }
 
-    /// The next link; none where no record follows. Records and links are appended together, so it
-    /// is looked for again after a record was seen.
+    /// The next link; `None` if no record follows. Records and links are appended together, so the
+    /// link is looked for again after a record was seen.
     async fn covering_link(&mut self) -> Result<Option<BatchLink>, AuditError> {
         if let Some(link) = self.link().await? {
             return Ok(Some(link));
@@ -113,8 +114,8 @@ impl<'a> Batches<'a> {
     async fn records_of(&mut self, link: &BatchLink) -> Result<Vec<Stored>, AuditError> {
         let mut records = Vec::new();
         while self.next <= link.last {
-            let gone = Violation::of(Flaw::Missing, "it is missing").at(self.next);
-            let record = self.record().await?.ok_or(gone)?;
+            let violation = Violation::of(Flaw::Missing, "it is missing").at(self.next);
+            let record = self.record().await?.ok_or(violation)?;
             self.next = record.offset.saturating_add(1);
             records.push(record);
         }
@@ -141,7 +142,7 @@ fn uncovered(record: &Stored) -> AuditError {
     Violation::of_record(Flaw::Reordered, record, "no batch of the chain covers it").into()
 }
 
-/// Takes the first of a queue, if it is wanted.
+/// Takes the first item of a queue if it matches.
 pub(super) fn pop_if<T>(queue: &mut VecDeque<T>, matches: impl FnOnce(&T) -> bool) -> Option<T> {
     if queue.front().is_some_and(matches) {
         queue.pop_front()

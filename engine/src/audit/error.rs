@@ -1,42 +1,42 @@
-//! Why an audit ends before it is done.
+//! The errors that end an audit, an export or a rebuild early.
 
 use super::Violation;
 use crate::{journal::JournalError, state_dir::StateDirError};
 
-/// Why an audit could not continue.
+/// Why an audit, an export or a rebuild could not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The journal cannot be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The state directory cannot be made.
+    /// The state directory cannot be created.
     #[error(transparent)]
     State(#[from] StateDirError),
-    /// What is to be exported or rebuilt is not sound.
+    /// The journal to be exported, or the export to be rebuilt, is not sound.
     #[error("{0}")]
     Violation(Violation),
-    /// A line of an export is not what it should be.
+    /// A line of an export is invalid.
     #[error("line {line} of the export: {violation}")]
     Line {
-        /// The line, from 1.
+        /// The number of the line, from 1.
         line: u64,
         /// What is wrong with it.
         violation: Violation,
     },
-    /// An export of another, newer schema.
+    /// The export has a newer schema than this version reads.
     #[error("the export has schema {found}; this version reads up to {known}")]
     Newer {
         /// The schema found.
         found: u32,
-        /// The newest one known here.
+        /// The newest schema that this version reads.
         known: u32,
     },
     /// The export cannot be written or read.
     #[error("the export cannot be {doing}: {why}")]
     Io {
-        /// What was tried, such as `written`.
+        /// The attempted operation, such as `written`.
         doing: &'static str,
-        /// What the system said.
+        /// The operating system's error.
         why: String,
     },
 }

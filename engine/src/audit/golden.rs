@@ -1,6 +1,6 @@
-//! The golden journals: what earlier versions wrote stays readable.
+//! Golden journals: journals written by earlier versions must remain readable.
 //!
-//! `tests/journals/README.md` says what they are and how one is added.
+//! `tests/journals/README.md` explains them and how to add one.
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +16,7 @@ use crate::{
     state_dir::StateDir,
 };
 
-/// Every kind of event there is. A new kind needs a new golden journal that has it.
+/// Every existing kind of event. A new kind needs a new golden journal that contains it.
 const KINDS: [&str; 26] = [
     "base_written",
     "cancel_requested",
@@ -62,8 +62,8 @@ fn golden() -> Vec<PathBuf> {
     files
 }
 
-/// Rebuilds, verifies and replays it, exports it again, and tells which events it has.
-async fn hold(file: &Path) -> BTreeSet<&'static str> {
+/// Rebuilds, verifies, replays and exports a golden journal; returns the kinds of events in it.
+async fn check(file: &Path) -> BTreeSet<&'static str> {
     let text = std::fs::read(file).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let rebuilt = rebuild(&mut text.as_slice(), dir.path()).await.unwrap();
@@ -75,7 +75,7 @@ async fn hold(file: &Path) -> BTreeSet<&'static str> {
         journal_id: state.journal_id(),
     };
     let report = audit.verify(Some(&rebuilt.head), None).await.unwrap();
-    // One that was made by hand tells of a loss that was none.
+    // One journal was made by hand; it reports a loss of events that exist.
     let mut found = report.violations;
     found.retain(|found| !found.what.contains("were lost, but some exist"));
     assert!(found.is_empty(), "{}: {found:#?}", file.display());
@@ -103,12 +103,12 @@ async fn every_golden_journal_is_read_folded_replayed_and_rebuilt() {
     assert!(files.len() >= 2, "{files:?}");
     let mut kinds = BTreeSet::new();
     for file in &files {
-        kinds.extend(hold(file).await);
+        kinds.extend(check(file).await);
     }
     assert_eq!(kinds, KINDS.into(), "every kind of event is in one of them");
 }
 
-/// Writes the hand-made one for the format of today; never over one that is there.
+/// Writes the hand-made journal in the current format; never overwrites an existing one.
 #[tokio::test]
 #[ignore = "makes a golden journal; see tests/journals/README.md"]
 async fn make_a_golden_journal() {

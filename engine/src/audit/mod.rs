@@ -1,18 +1,18 @@
-//! Proves what a journal says: verify it, anchor it, export it, rebuild it.
+//! Audits a journal: verifies it, anchors it, exports it and rebuilds it.
 //!
-//! Two chains stand behind it (see [`crate::journal::chain`]): each stream's, and the one of the
-//! durable batches. [`Audit::verify`] recomputes both and names everything that was changed,
-//! removed, reordered or inserted relative to the newest link. What the newest link itself cannot
-//! tell, that the end was cut off or the whole put back to an older copy, is told by a [`AuditAnchor`]
-//! kept elsewhere. [`Audit::export`] writes the journal as JSON Lines with every stored record
-//! verbatim, and [`rebuild()`] makes a journal of them again, link for link. What a journal misses
-//! is named by all of them, each time.
+//! Two kinds of chains prove a journal (see [`crate::journal::chain`]): one per stream, and one
+//! over the durable batches. [`Audit::verify`] recomputes both and names everything that was
+//! changed, removed, reordered or inserted relative to the newest link. The newest link itself
+//! cannot show that the end was cut off or that the whole journal was replaced by an older copy. An
+//! [`AuditAnchor`] stored elsewhere shows that. [`Audit::export`] writes the journal as JSON Lines
+//! with every stored record verbatim, and [`rebuild()`] makes a journal from them again, link for
+//! link. All of them report what is missing in the journal, each time.
 //!
-//! Unsigned, all of this guards against accident and outsiders, not against the owner of the
-//! disk, who can compute every link anew.
+//! Without signatures, all of this protects against accidents and outsiders, but not against the
+//! owner of the disk, who can recompute every link.
 //!
-//! What this module never does: it never writes to a journal that it looks at, and no secret
-//! goes into an export, since none is in a journal.
+//! This module never writes to the journal that it audits. No export contains a secret, because no
+//! journal does.
 
 mod anchor;
 mod bases;
@@ -45,7 +45,7 @@ pub(crate) use payloads::{payloads, payloads_of};
 
 use crate::{blob::Blobs, journal::ChainedJournal};
 
-/// A journal to be proved, with what belongs to it.
+/// A journal to be audited, with its blobs and its identity.
 #[derive(Clone, Copy)]
 pub struct Audit<'a> {
     /// The journal.

@@ -15,7 +15,7 @@ pub(crate) fn payloads(kind: &EventKind) -> Vec<&Payload> {
     }
 }
 
-/// The payloads of what a stream's events come to.
+/// The payloads of a stream's state.
 pub(crate) fn payloads_of(state: &StreamState) -> Vec<&Payload> {
     match state {
         StreamState::Entity(_, folded) => of_entity(&folded.state).into_iter().collect(),
@@ -29,7 +29,7 @@ pub(crate) fn of_entity(state: &EntityState) -> Option<&Payload> {
     state.desired.as_ref().map(|desired| &desired.desired)
 }
 
-/// The parameters of a run's steps, and what those that are done left.
+/// The parameters of a run's steps, and the outputs of the steps that succeeded.
 pub(crate) fn of_run(state: &RunState) -> impl Iterator<Item = &Payload> {
     let outputs = state.nodes.values().filter_map(|node| match node {
         NodeState::Succeeded { output, .. } => Some(output),

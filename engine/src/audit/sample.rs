@@ -1,4 +1,4 @@
-//! A small history with every kind of event, as the engine might have written it.
+//! A small history with every kind of event, for tests.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A batch: events of streams, in the order in which they are written.
+/// A batch: events with their streams, in the order in which they are written.
 pub(crate) type Batch = Vec<(StreamId, EventKind)>;
 
 /// The first moment of the sample.
@@ -141,7 +141,7 @@ fn provisioning(long: &Payload) -> Graph {
     graph("provision_vsi", nodes)
 }
 
-/// The batches of the history. Payloads too long for an event go to `blobs`.
+/// The batches of the history. Payloads too long for an event are stored in `blobs`.
 pub(crate) async fn batches(blobs: &dyn Blobs) -> Vec<Batch> {
     let long = blobs.put(&[b'x'; 5_000]).await.unwrap();
     let other = blobs
@@ -371,7 +371,7 @@ fn actor(kind: &EventKind) -> Actor {
     }
 }
 
-/// Appends the batches, a second between two.
+/// Appends the batches, one second apart.
 pub(crate) async fn write(journal: &dyn ChainedJournal, batches: Vec<Batch>) {
     let mut seqs: HashMap<StreamId, u64> = HashMap::new();
     for (number, batch) in batches.into_iter().enumerate() {
@@ -395,7 +395,7 @@ pub(crate) async fn write(journal: &dyn ChainedJournal, batches: Vec<Batch>) {
     }
 }
 
-/// What a journal tells of itself, as one more batch.
+/// Appends one more batch: events of the journal's own stream.
 pub(crate) async fn write_own(journal: &dyn ChainedJournal) {
     let signature = Text::new("key=ed25519:AAAA signature=AAAA");
     let kinds = vec![
@@ -421,7 +421,7 @@ pub(crate) async fn write_own(journal: &dyn ChainedJournal) {
     journal.append(vec![append]).await.unwrap();
 }
 
-/// What was done with the VSI without a change of it, as one more batch.
+/// Appends one more batch: a note about the VSI that does not change it.
 pub(crate) async fn write_noted(journal: &dyn ChainedJournal) {
     let stream = StreamId::Entity(vsi());
     let records = journal.read(&stream, 0, usize::MAX).await.unwrap();

@@ -1,4 +1,4 @@
-//! What can be wrong with a journal, and where it is.
+//! Violations: what can be wrong with a journal, and where.
 
 use std::fmt;
 
@@ -7,24 +7,24 @@ use crate::{
     model::StreamId,
 };
 
-/// What kind of thing is wrong.
+/// The kind of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flaw {
-    /// Something is not what it was when it was written.
+    /// A record or link differs from what was written.
     Changed,
-    /// Something that was written is gone.
+    /// Something that was written is missing.
     Missing,
-    /// Something stands where it was not written.
+    /// Something is not where it was written.
     Reordered,
-    /// The journal does not hold what a head kept elsewhere says it held.
+    /// The journal lacks what an audit anchor stored elsewhere says it held.
     RolledBack,
-    /// A head or a base is not signed as it should be.
+    /// The signature of an audit anchor or a base is missing or invalid.
     Signature,
-    /// Events were lost, and a repair went on after them.
+    /// Events were lost, and a repair continued the journal after them.
     Lost,
-    /// The log is damaged, and nobody has repaired it.
+    /// The log is damaged and has not been repaired.
     Damaged,
-    /// Events were taken away, and no base stands for them.
+    /// Events were removed, and no base covers them.
     Uncovered,
 }
 
@@ -71,16 +71,16 @@ impl Flaw {
     }
 }
 
-/// One thing that is wrong, and where.
+/// One violation, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// What kind of thing.
+    /// The kind of violation.
     pub flaw: Flaw,
-    /// The stream, where it is known.
+    /// The stream, if it is known.
     pub stream: Option<StreamId>,
-    /// The place in the stream, where it is known.
+    /// The sequence in the stream, if it is known.
     pub seq: Option<u64>,
-    /// The place in the journal, where it is known.
+    /// The offset in the journal, if it is known.
     pub offset: Option<Offset>,
     /// What is wrong.
     pub what: String,
@@ -113,7 +113,7 @@ impl Violation {
         violation.in_stream(record.stream.clone(), record.seq)
     }
 
-    /// Stream, sequence and offset as far as they are known; empty where none is.
+    /// Stream, sequence and offset as far as they are known; empty if nothing is known.
     pub fn place(&self) -> String {
         let seq = self.seq.map(|seq| format!(" #{seq}")).unwrap_or_default();
         match (&self.stream, self.offset) {

@@ -1,4 +1,4 @@
-//! The lines that a backup has beside those of an export.
+//! The lines that a backup has in addition to those of an export.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use zeroize::Zeroize as _;
 
 use crate::{model::Name, secret::Secret};
 
-/// The schema this version writes, and the newest it reads.
+/// The schema that this version writes, and the newest that it reads.
 pub(super) const SCHEMA: u32 = 1;
 
 /// The first line.
@@ -15,7 +15,7 @@ pub(super) const SCHEMA: u32 = 1;
 pub(super) struct BackupLine {
     pub(super) kind: String,
     pub(super) schema: u32,
-    /// The incarnation it was taken from.
+    /// The incarnation of the journal that was backed up.
     #[serde(default)]
     pub(super) incarnation: u32,
     #[serde(default)]
@@ -50,7 +50,7 @@ impl SecretLine {
         }
     }
 
-    /// The secret; none where the content is not base64.
+    /// The secret; `None` if the content is not base64.
     pub(super) fn secret(&self) -> Option<Secret> {
         let bytes = BASE64_STANDARD.decode(self.content.as_bytes()).ok()?;
         Some(Secret::new(bytes))

@@ -1,5 +1,5 @@
-//! Makes a state directory of a backup. A backup comes from outside: nothing in it is believed
-//! before it was checked.
+//! Restores a state directory from a backup. Backups are untrusted input: everything is checked
+//! before it is used.
 
 use std::path::Path;
 
@@ -14,26 +14,26 @@ use crate::{
     state_dir::Rebuilding,
 };
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// The journal, as it was when the backup was taken.
     pub journal: Rebuilt,
     /// How many secrets.
     pub secrets: u64,
-    /// Which incarnation of the journal this is now.
+    /// The new incarnation of the journal.
     pub incarnation: u32,
 }
 
-/// Makes a state directory at `dir`, where nothing may be, of a backup. It observes only until it
-/// is confirmed. That it was restored, by whom and why, is the first thing its journal records.
+/// Restores a state directory from a backup, at `dir`, which must be empty or absent. It only
+/// observes until it is confirmed. The first event that it records is the restore, with actor and
+/// reason.
 ///
-/// Where it fails, nothing is left.
+/// On failure nothing remains at `dir`.
 ///
 /// # Errors
-/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
-/// for a backup of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
-/// written.
+/// [`AuditError::Line`] for the first invalid line, [`AuditError::Newer`] for a backup of a newer
+/// schema, [`AuditError::State`] when `dir` is not empty or cannot be written.
 pub async fn restore(
     input: LineInput<'_>,
     dir: &Path,
@@ -63,14 +63,15 @@ pub async fn restore(
             })
         }
         Err(error) => {
-            // The first error is the one that matters; what stays is no journal for anybody.
+            // The first error is the one that matters; what remains at `dir` is not a usable
+            // journal.
             let _ = off_runtime(move || place.abandon()).await;
             Err(error)
         }
     }
 }
 
-/// Records that a restored journal is the one that acts from now on, before it does.
+/// Records that the restored journal is confirmed and acts from now on; called before it acts.
 ///
 /// # Errors
 /// When the journal cannot be written.
@@ -97,7 +98,7 @@ fn state_event(state: &str, detail: &str, actor: Actor, reason: Text, now: Times
     }
 }
 
-/// Reads the first line; the incarnation it was taken from.
+/// Reads the first line; returns the incarnation of the journal that was backed up.
 async fn incarnation(lines: &mut ExportLines<'_>) -> Result<u32, AuditError> {
     let first: Option<BackupLine> = match lines.next().await {
         Ok(Some(line)) if line.kind == "backup" => parse(&line.text).ok(),
@@ -135,19 +136,19 @@ async fn fill(
     filled
 }
 
-/// The secrets up to the last line, which counts them.
+/// Stores the secrets up to the last line, which has their number.
 async fn secrets(lines: &mut ExportLines<'_>, store: &DirSecrets) -> Result<u64, AuditError> {
-    let mut kept = 0_u64;
+    let mut count = 0_u64;
     while let Some(line) = lines.next().await? {
         match line.kind.as_str() {
             "secret" => {
                 store_secret(lines, &parse(&line.text)?, store).await?;
-                kept = kept.saturating_add(1);
+                count = count.saturating_add(1);
             }
             "end" => {
                 let end: EndLine = parse(&line.text)?;
-                return if end.secrets == kept && lines.next().await?.is_none() {
-                    Ok(kept)
+                return if end.secrets == count && lines.next().await?.is_none() {
+                    Ok(count)
                 } else {
                     Err(lines.wrong(Flaw::Missing, "secrets before it are missing"))
                 };
@@ -171,7 +172,7 @@ async fn store_secret(
     })
 }
 
-/// The journal tells of itself in the stream of an entity of its own.
+/// Appends an event to the stream of the `journal` entity, which stands for the journal itself.
 async fn record(journal: &dyn Journal, id: &str, event: Event) -> Result<(), AuditError> {
     let entity = EntityId::new(Name::of("journal"), id).map_err(|e| AuditError::Io {
         doing: "rebuilt",

@@ -11,7 +11,7 @@ use crate::{
 const ID: &str = "01JXAMPLE0000000000000000";
 const NOW: Timestamp = Timestamp(1_760_000_000_000);
 
-/// A backup of the sample, and its secret's id.
+/// A backup of the sample, and the ID of its secret.
 async fn backup() -> (Vec<u8>, Name) {
     let (blobs, secrets) = (MemoryBlobs::new(), MemorySecrets::new());
     let id = secrets.put(Secret::new("hunter2")).await.unwrap();
@@ -48,7 +48,7 @@ async fn what_was_backed_up_is_restored_as_the_next_incarnation_and_observes_onl
     let secret = state.secrets().await.unwrap().get(&id).await.unwrap();
     assert_eq!(secret.expose(), b"hunter2");
     let journal = state.journal().await.unwrap();
-    // One event more: that it was restored.
+    // One more event: the restore.
     let events = restored.journal.events;
     assert_eq!(journal.head().await.unwrap().unwrap().last, events);
     let last = journal.read_stored(events, 1).await.unwrap();
@@ -95,7 +95,7 @@ async fn blobs_come_along() {
         blobs: &blobs,
         journal_id: ID,
     };
-    // An export reads each of them.
+    // The export reads each blob.
     assert!(audit.export(&mut Vec::new(), NOW).await.unwrap().blobs > 0);
     let _ = blobs.put(b"").await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Blobs as files of a folder.
+//! Stores blobs as files in a folder.
 
 use std::{
     collections::HashSet,
@@ -46,8 +46,8 @@ impl DirBlobs {
         .await
     }
 
-    /// Removes every blob but those `named`, and says how many. Nobody may be putting any
-    /// meanwhile.
+    /// Removes every blob except those `named`; returns how many. No blob may be written at the
+    /// same time.
     pub(crate) async fn retain(&self, named: HashSet<Hash>) -> Result<usize, JournalError> {
         let store = self.clone();
         blocking(move || {
@@ -89,7 +89,7 @@ impl DirBlobs {
 
     fn write(&self, hash: Hash, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(hash);
-        // Whoever put it there may have died before the folder was synced.
+        // The process that wrote it may have died before the folder was synced.
         if std::fs::read(&path).is_ok_and(|found| found == bytes) {
             return files::sync_dir(&self.dir);
         }

@@ -1,4 +1,4 @@
-//! Blobs that live as long as the process.
+//! Stores blobs in memory.
 
 use std::{
     collections::BTreeMap,

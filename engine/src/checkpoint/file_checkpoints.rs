@@ -1,4 +1,4 @@
-//! Checkpoints on a local disk.
+//! Stores checkpoints on a local disk.
 
 use std::{
     collections::BTreeMap,
@@ -26,31 +26,32 @@ use crate::{
 mod envelope;
 mod slots;
 
-/// What a file is called until it is whole.
+/// The extension of a file until it is complete.
 const TEMPORARY: &str = "tmp";
 
-/// Checkpoints in a folder of their own, a small file for each.
+/// Checkpoints in their own folder, one small file each.
 ///
-/// A crash leaves the old value or the new. One that cannot be believed counts as absent: checkpoints are hints.
+/// A crash leaves either the old value or the new. A damaged value counts as absent: checkpoints
+/// are hints.
 ///
-/// After the first write or sync that fails nothing is written any more, and every call answers
-/// [`JournalError::Storage`]; [`FileCheckpoints::failed`] tells the process to end. Dropping the
-/// store finishes what waits to be written, which may block for as long as a sync takes;
+/// After the first failed write or sync nothing more is written, and every call returns
+/// [`JournalError::Storage`]; the process should end when [`FileCheckpoints::failed`] returns.
+/// Dropping the store finishes the waiting writes, which may block for as long as a sync takes;
 /// [`FileCheckpoints::close`] does the same without blocking the runtime.
 pub struct FileCheckpoints {
     dir: Arc<Path>,
-    /// The files of each run: most have none, and to forget those costs nothing.
+    /// The files of each run. Most runs have none, so deleting their checkpoints costs nothing.
     runs: Arc<Mutex<CheckpointNames>>,
     closed: AtomicBool,
     permit: Permit,
     writer: GroupWriter<CheckpointWriter>,
 }
 
-/// And the sequence of what was written last, once something was.
+/// For each file the sequence of its newest value, once this process has written one.
 type CheckpointNames = BTreeMap<RunId, BTreeMap<String, Option<u64>>>;
 
 impl FileCheckpoints {
-    /// Opens the store in `dir`, or creates it. One process at a time has it open.
+    /// Opens the store in `dir`, or creates it. Only one process at a time may have it open.
     ///
     /// # Errors
     /// [`JournalError::Storage`] when the folder cannot be read or written.
@@ -58,7 +59,7 @@ impl FileCheckpoints {
         Self::open_permitted(dir, Permit::always()).await
     }
 
-    /// The same; before it writes it asks for the permit.
+    /// The same, but every write needs the permit.
     pub(crate) async fn open_permitted(
         dir: impl AsRef<Path>,
         permit: Permit,
@@ -85,20 +86,20 @@ impl FileCheckpoints {
         .await
     }
 
-    /// Waits until the disk fails; for ever where it does not. Cancel safe.
+    /// Waits until the disk fails; pending forever if it does not. Cancel safe.
     pub async fn failed(&self) -> JournalError {
         self.writer.failed().await
     }
 
-    /// From now on a write for which there is no room fails, where it would wait for it. For whoever
-    /// is about to close: what waits for such a write could never end.
+    /// Makes writes fail that would otherwise wait for disk space. Call it before closing, because
+    /// a write that waits might never end.
     pub fn wait_no_more(&self) {
         self.permit.close();
     }
 
-    /// Finishes what waits to be written. Calls that come later answer [`JournalError::Closed`].
+    /// Finishes the waiting writes. Later calls return [`JournalError::Closed`].
     ///
-    /// Cancel safety: dropping the future leaves the closing to the store's drop.
+    /// Cancel safety: dropping the future leaves the closing to the drop of the store.
     pub async fn close(&self) {
         self.permit.close();
         self.closed.store(true, Ordering::Release);
@@ -126,7 +127,7 @@ impl Checkpoints for FileCheckpoints {
     async fn put(&self, run: RunId, node: &Name, value: Vec<u8>) -> Result<(), JournalError> {
         check(run, &value)?;
         self.check()?;
-        // Before it is written: whoever forgets the run waits for it then.
+        // Noted before it is written, so that `forget` of the run waits for this write.
         lock(&self.runs).entry(run).or_default();
         let node = node.clone();
         self.writer
@@ -158,13 +159,13 @@ impl Checkpoints for FileCheckpoints {
     }
 }
 
-/// Run and node, of which the node's name is whatever a workflow calls it.
+/// The file name has the run and a hash of the node's name, because that name can be anything.
 fn file_name(run: RunId, node: &Name) -> String {
     let hash = crate::model::Hash::of(node.as_str().as_bytes());
     format!("{run}-{hash}")
 }
 
-/// What is there, without what a crash left half written.
+/// Lists the checkpoints in the folder and removes files that a crash left incomplete.
 fn find(dir: &Path) -> io::Result<CheckpointNames> {
     let mut runs = CheckpointNames::new();
     for entry in std::fs::read_dir(dir)? {
@@ -207,7 +208,7 @@ struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Whether the folder has to be synced.
+    /// Returns whether the folder has to be synced.
     fn put(&self, run: RunId, node: &Name, value: &[u8]) -> io::Result<bool> {
         let name = file_name(run, node);
         let known = lock(&self.runs)

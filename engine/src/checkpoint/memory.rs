@@ -1,4 +1,4 @@
-//! Checkpoints that live as long as the process.
+//! Stores checkpoints in memory.
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +45,7 @@ impl Checkpoints for MemoryCheckpoints {
     }
 
     async fn forget(&self, run: RunId) -> Result<(), JournalError> {
-        self.values().retain(|(kept, _), _| *kept != run);
+        self.values().retain(|(stored, _), _| *stored != run);
         Ok(())
     }
 }

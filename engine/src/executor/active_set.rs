@@ -1,16 +1,17 @@
-//! Whom the engine works for: the entities that somebody asked for, and what they wait for.
+//! The driven entities: those that the engine works for because a caller asked, and those they wait
+//! for.
 
 use std::collections::HashSet;
 
 use super::{config::Drive, control::Control};
 use crate::model::{CancelMode, EntityId};
 
-/// The entities that somebody asked for.
+/// The entities that the engine works for.
 #[derive(Default)]
 pub(super) struct Driven {
     all: bool,
     these: HashSet<EntityId>,
-    /// Whether the runs were looked for that an earlier process left, and nobody waits for.
+    /// Whether the unwanted runs that an earlier process left were looked up.
     unwanted: bool,
 }
 
@@ -42,8 +43,8 @@ impl Control {
         }
     }
 
-    /// Runs that nobody waits for any more: nobody would ask for their end after a crash either.
-    /// Those that come to it in this process are worked for already.
+    /// Drives the runs that no other run waits for any more: after a crash no caller would ask for
+    /// their end. Runs that become unwanted in this process are driven already.
     fn drive_unwanted(&mut self) {
         let projection = &self.recorder.projection;
         let unwanted = projection.entities.iter().filter(|(_, entry)| {

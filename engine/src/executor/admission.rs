@@ -1,18 +1,18 @@
-//! The one gate: whether something may begin just now, and who sees to it later where it may not.
+//! Admission: whether work may begin now, and what decides again later if it may not.
 //!
-//! | what stands in the way | a run of an entity | a node's first attempt | an attempt after a wait |
+//! | obstacle | a run of an entity | a node's first attempt | an attempt after a wait |
 //! |---|---|---|---|
-//! | the global pause is on | waits | waits | is kept until the pause ends |
+//! | the global pause is on | waits | waits | is held back until the pause ends |
 //! | room is [`Level::Low`] | waits | begins | begins |
 //! | room is [`Level::Full`] | waits | waits | asks again soon |
-//! | the node's lane is out of reach | begins | begins: the failure it meets is recorded | is kept until the lane answers |
-//! | the lane has no place | begins | waits | asks again soon |
+//! | the lane does not answer | begins | begins; its failure is recorded | is held back until it answers |
+//! | the lane has no free place | begins | waits | asks again soon |
 //!
-//! Of several the uppermost decides. What waits is decided again when a pause ends, room changes or
-//! a place is given back. An attempt that begins has its place in the lane: it is given back with
-//! [`AdmissionGate::give_back`].
+//! The first row that applies decides. Work that waits is decided again when a pause ends, room
+//! changes or a place in the lane is freed. An attempt that begins occupies a place in its lane;
+//! [`AdmissionGate::give_back`] frees it.
 //!
-//! What it never does: it records nothing, and ends nothing that is under way.
+//! Admission records nothing, and ends nothing that is in progress.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ use crate::{
     room::Level,
 };
 
-/// See the module's text.
+/// Decides whether work may begin; see the module documentation.
 pub(super) struct AdmissionGate {
     pub(super) pause: GlobalPause,
     pub(super) room: RoomWatch,
@@ -33,35 +33,35 @@ pub(super) struct AdmissionGate {
     pub(super) limits: LaneLimits,
 }
 
-/// What asks to begin.
+/// The work that asks to begin.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WorkRequest<'a> {
     /// A run of an entity.
     Run,
-    /// The first attempt of a node, which asks of its lane for a place.
+    /// The first attempt of a node, which needs a place in its lane.
     FirstAttempt { run: RunId, lane: &'a Text },
     /// An attempt after a wait.
     NextAttempt {
         waiter: &'a Waiter,
         lane: &'a Text,
-        /// The host that its recorded failure names: what is out of reach where it has no lane.
+        /// The host that its recorded failure names; used as the lane if the node has none.
         failed_at: Option<&'a Text>,
     },
 }
 
-/// What became of a candidate.
+/// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It begins.
+    /// The work begins.
     Granted,
-    /// It is decided again, by whatever ends the reason.
+    /// The work waits; it is decided again when the obstacle is removed.
     Waits,
-    /// Nobody calls it: it asks again after a while.
+    /// Nothing will trigger a new decision: the work asks again after a delay.
     AskAgain,
 }
 
 impl AdmissionGate {
-    /// Whether the candidate may begin now.
+    /// Decides whether the candidate may begin now.
     pub(super) fn admit(&mut self, candidate: WorkRequest<'_>) -> Admission {
         self.admit_at(self.room.level(), candidate)
     }
@@ -109,12 +109,12 @@ impl AdmissionGate {
         Admission::Granted
     }
 
-    /// An attempt in the lane ended.
+    /// Frees the place of an attempt that ended in the lane.
     pub(super) fn give_back(&mut self, lane: &Text) {
         self.limits.give_back(lane);
     }
 
-    /// The runs that are to be decided again since a lane has a place; see [`LaneLimits::wake`].
+    /// The runs to decide again because a lane has a free place; see [`LaneLimits::wake`].
     pub(super) fn wake(&mut self) -> BTreeSet<RunId> {
         self.limits.wake()
     }

@@ -1,4 +1,4 @@
-//! What a journal came to at a moment of its past.
+//! The state of a journal as of a past offset.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,12 +8,12 @@ use crate::{
     model::{EntityId, EntityState, RunId, RunState},
 };
 
-/// Every entity and run as of an offset. Nothing can be done to them.
+/// Every entity and run as of an offset, read-only.
 #[derive(Debug)]
 pub struct StateAsOf(Projection);
 
 impl StateAsOf {
-    /// Folds what the journal held before `offset`, from the nearest base on.
+    /// Folds the events before `offset`, starting from the nearest base.
     ///
     /// Cancel safety: nothing is changed.
     ///
@@ -23,7 +23,7 @@ impl StateAsOf {
         Projection::as_of(journal, offset).await.map(Self)
     }
 
-    /// Every entity there was.
+    /// Every entity that existed.
     pub fn entities(&self) -> BTreeMap<EntityId, Arc<EntityState>> {
         let entities = self.0.entities.iter();
         entities
@@ -31,7 +31,7 @@ impl StateAsOf {
             .collect()
     }
 
-    /// A run, where its state was kept.
+    /// A run, if its state was retained.
     pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
         self.0.run(id).cloned()
     }
@@ -45,7 +45,7 @@ impl StateAsOf {
         self.0
     }
 
-    /// All of it, as a base holds it.
+    /// All states, as a base holds them.
     pub fn states(&self) -> States {
         self.0.states()
     }

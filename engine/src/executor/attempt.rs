@@ -1,4 +1,4 @@
-//! One attempt of one step.
+//! Executes one attempt of one step.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     step::{ProgressSink, Recorded, StepContext},
 };
 
-/// What an attempt needs to know.
+/// The inputs of an attempt.
 pub(super) struct Job {
     pub(super) entity: EntityId,
     pub(super) generation: u64,
@@ -37,14 +37,14 @@ pub(super) struct Job {
     pub(super) engine: mpsc::Sender<EngineRequest>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 pub(super) struct AttemptEnd {
     pub(super) waiter: Waiter,
     pub(super) result: Result<(Outcome, Payload), Failure>,
 }
 
 impl Job {
-    /// Runs the step. What it needs that is kept in blobs is read first.
+    /// Runs the step. Its inputs that are stored in blobs are read first.
     pub(super) async fn run(self, parts: Arc<EngineConfig>) -> AttemptEnd {
         let waiter = (self.run, self.node.clone());
         AttemptEnd {
@@ -92,7 +92,7 @@ impl Job {
     }
 }
 
-/// Makes durable that the step is about to act for the entity, unless that is recorded already.
+/// Makes durable that the step is about to act for the entity, unless that was recorded before.
 async fn intend(
     engine: mpsc::Sender<EngineRequest>,
     entity: EntityId,

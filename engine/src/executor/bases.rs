@@ -1,7 +1,8 @@
-//! Bases: now and then the states of everything go into the journal itself, so that a look into
-//! the past and a start without an index fold few events.
+//! Writes bases: from time to time all states are written into the journal itself, so that a query
+//! of the past and a start without an index fold few events.
 //!
-//! A base is written beside the loop; the event that commits to it is recorded once it is durable.
+//! A base is written in a separate task; the event that commits to it is recorded once it is
+//! durable.
 
 use super::{control::Control, projection::Projection, recorder::EventCause};
 use crate::{
@@ -17,12 +18,12 @@ pub(super) struct BaseWritten {
 }
 
 impl Control {
-    /// Has a base of what is durable written where the journal has outgrown its newest one.
+    /// Starts writing a base of the durable states if one is due.
     pub(super) fn write_due_base(&mut self) {
         if !self.bases.is_empty() || !self.parts.journal.base_is_due() {
             return;
         }
-        // Whoever began from it would not learn of what cannot be understood.
+        // A base would hide the unreadable entities from a process that loads it.
         if !self.recorder.projection.unreadable.is_empty() {
             return;
         }
@@ -42,7 +43,8 @@ impl Control {
         });
     }
 
-    /// What an event commits to is believed; a base without one is of use for starting alone.
+    /// Records the event that commits to the base. Without such an event a base is used only for
+    /// starting.
     pub(super) fn base_written(&mut self, base: Option<BaseWritten>) {
         let Some(BaseWritten { as_of, hash }) = base else {
             return;

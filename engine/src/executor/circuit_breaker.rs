@@ -1,4 +1,5 @@
-//! Lanes out of reach: one probe each, and who waits for its good news. See [`crate::lane`].
+//! The circuit breaker: one probe for each lane that does not answer, and the nodes that wait for
+//! it. See [`crate::lane`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use crate::{
 
 const PANICKED: &str = "the look whether a host answers ended in a panic";
 
-/// The lanes that are out of reach.
+/// The lanes that do not answer.
 pub(super) struct CircuitBreaker {
     lanes: Arc<dyn Lanes>,
     clock: Arc<dyn Clock>,
@@ -31,10 +32,10 @@ pub(super) struct CircuitBreaker {
 struct Down {
     delays: Retry,
     probe: AbortHandle,
-    kept: BTreeSet<Waiter>,
+    waiters: BTreeSet<Waiter>,
 }
 
-/// What a probe came to.
+/// The result of a probe.
 pub(super) struct Probed {
     lane: Text,
     answer: Result<(), Failure>,
@@ -55,7 +56,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Takes the lane for down where the failure says so; its probe begins.
+    /// Marks the lane as down if the failure says so, and starts its probe.
     pub(super) fn note(&mut self, lane: &Text, failure: &Failure) {
         if lane.is_empty() || self.down.contains_key(lane) || !self.lanes.is_down(failure) {
             return;
@@ -65,32 +66,32 @@ impl CircuitBreaker {
         let mut delays = Retry::new(&self.tuning);
         let delay = delays.delay();
         let probe = self.spawn(lane.clone(), delay);
-        let kept = BTreeSet::new();
+        let waiters = BTreeSet::new();
         self.down.insert(
             lane.clone(),
             Down {
                 delays,
                 probe,
-                kept,
+                waiters,
             },
         );
     }
 
-    /// Keeps the node until its lane answers; false where it is in reach.
+    /// Holds the node back until its lane answers; false if the lane is not down.
     pub(super) fn hold_back(&mut self, lane: &Text, waiter: &Waiter) -> bool {
         let Some(down) = self.down.get_mut(lane) else {
             return false;
         };
-        down.kept.insert(waiter.clone());
+        down.waiters.insert(waiter.clone());
         true
     }
 
-    /// Looks at once: somebody says that the cause is gone.
+    /// Probes all down lanes immediately, because a user says that the cause is removed.
     pub(super) fn hurry(&mut self) {
         let lanes: Vec<Text> = self.down.keys().cloned().collect();
         for lane in lanes {
             let delays = Retry::new(&self.tuning);
-            self.again(&lane, delays, Duration::ZERO);
+            self.restart_probe(&lane, delays, Duration::ZERO);
         }
     }
 
@@ -101,10 +102,10 @@ impl CircuitBreaker {
         };
         let mut delays = std::mem::replace(&mut down.delays, Retry::new(&self.tuning));
         let delay = delays.delay();
-        self.again(lane, delays, delay);
+        self.restart_probe(lane, delays, delay);
     }
 
-    fn again(&mut self, lane: &Text, delays: Retry, after: Duration) {
+    fn restart_probe(&mut self, lane: &Text, delays: Retry, after: Duration) {
         let probe = self.spawn(lane.clone(), after);
         if let Some(down) = self.down.get_mut(lane) {
             down.probe.abort();
@@ -117,7 +118,7 @@ impl CircuitBreaker {
         tracing::info!(host = %lane, "in reach again");
         self.down
             .remove(lane)
-            .map_or_else(BTreeSet::new, |d| d.kept)
+            .map_or_else(BTreeSet::new, |d| d.waiters)
     }
 
     fn spawn(&mut self, lane: Text, after: Duration) -> AbortHandle {
@@ -130,7 +131,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// The next answer. Pending for ever while every lane is in reach. Cancel safe.
+    /// The next result of a probe. Pending forever while no lane is down. Cancel safe.
     pub(super) async fn probed(&mut self) -> Probed {
         loop {
             match self.probes.join_next().await {
@@ -147,7 +148,7 @@ impl CircuitBreaker {
 }
 
 impl Control {
-    /// An attempt failed: perhaps because nothing answers in its lane.
+    /// Checks whether an attempt failed because its lane does not answer.
     pub(super) fn lane_failed(&mut self, lane: &Text, failure: &Failure) {
         let lane = if lane.is_empty() { &failure.host } else { lane };
         self.gate.lanes.note(lane, failure);
@@ -159,7 +160,8 @@ impl Control {
             Err(failure) if self.parts.lanes.is_down(&failure) => {
                 self.gate.lanes.still_down(&lane, &failure);
             }
-            // Whatever else is wrong, attempts will tell it with what to do about it.
+            // If anything else is wrong, the next attempts will fail with that error and its
+            // remedy.
             Ok(()) | Err(_) => {
                 let mut waiting = self.gate.lanes.up(&lane);
                 waiting.extend(self.delayed_for(&lane));
@@ -171,7 +173,7 @@ impl Control {
         }
     }
 
-    /// Nodes of open runs whose wait for the lane is not over yet.
+    /// Nodes of open runs that are still delayed because of the lane.
     fn delayed_for(&self, lane: &Text) -> Vec<Waiter> {
         let projection = &self.recorder.projection;
         let runs = projection.entities.values().filter_map(|entry| {

@@ -1,4 +1,4 @@
-//! Ends of attempts, and what their failures lead to.
+//! Handles ended attempts: records results, retries and repeated failures.
 
 use super::{
     admission::{Admission, WorkRequest},
@@ -54,7 +54,7 @@ impl Control {
         }
     }
 
-    /// Records the start of an attempt that was not recorded; the attempt's number.
+    /// Records the start of an attempt if that was not recorded yet; returns the attempt's number.
     fn catch_up(&mut self, waiter: &Waiter, unrecorded: Option<u32>) -> u32 {
         let node = || waiter.1.clone();
         let Some(attempt) = unrecorded else {
@@ -141,7 +141,8 @@ impl Control {
         state.and_then(NodeState::failure) == Some(failure)
     }
 
-    /// A failure like the recorded one is counted; the journal does not grow by it.
+    /// Counts a failure equal to the recorded one, so that the journal does not grow with each
+    /// repetition.
     fn count_repeat(&mut self, waiter: &Waiter, attempt: u32, failure: Failure, next: Wait) {
         if let Some(retry) = self.retries.get_mut(waiter) {
             retry.repeats = retry.repeats.saturating_add(1);
@@ -160,7 +161,7 @@ impl Control {
         self.effects.push(Effect::Notice(notice));
     }
 
-    /// A wait is over: the node is looked at again, without a record yet.
+    /// A wait is over: attempts the node again; the start is not recorded yet.
     pub(super) fn due(&mut self, waiter: &Waiter) {
         if waiter.1 == Name::of(NEXT_TRY) {
             self.next_try_due(waiter.0);
@@ -169,9 +170,9 @@ impl Control {
         let Some(run) = self.recorder.projection.run(waiter.0).cloned() else {
             return;
         };
-        let standing = run.nodes.get(&waiter.1);
+        let node_state = run.nodes.get(&waiter.1);
         let waits = matches!(
-            standing,
+            node_state,
             Some(NodeState::Delayed { .. } | NodeState::Blocked { .. })
         );
         if run.result().is_some() || run.cancel.is_some() || !waits {
@@ -192,7 +193,7 @@ impl Control {
         if self.in_flight.contains_key(waiter) {
             return;
         }
-        let failure = standing.and_then(NodeState::failure);
+        let failure = node_state.and_then(NodeState::failure);
         let next = WorkRequest::NextAttempt {
             waiter,
             lane: &node.lane,
@@ -207,7 +208,7 @@ impl Control {
                 return;
             }
         }
-        let before = standing.map_or(0, NodeState::attempt);
+        let before = node_state.map_or(0, NodeState::attempt);
         let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);
         let attempt = before.max(counted).saturating_add(1);
         self.launch(waiter.clone(), &run, node, found, attempt, true);

@@ -1,4 +1,4 @@
-//! What an engine is made of, and what it is asked with.
+//! The configuration of an engine, and the types of its requests and results.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,29 +15,29 @@ use crate::{
     workflow::Workflows,
 };
 
-/// What an engine is made of.
+/// Everything that an engine needs.
 pub struct EngineConfig {
     /// The journal.
     pub journal: Arc<dyn Journal>,
-    /// Where larger payloads are.
+    /// Store of large payloads.
     pub blobs: Arc<dyn Blobs>,
-    /// Where steps keep their positions.
+    /// Store of the steps' checkpoints.
     pub checkpoints: Arc<dyn Checkpoints>,
-    /// The steps this binary knows.
+    /// The steps that this binary has.
     pub registry: Registry,
-    /// Who knows what an entity is.
+    /// The definitions of the workflows.
     pub workflows: Arc<dyn Workflows>,
-    /// Who knows whether a lane (a host) is in reach.
+    /// Probes lanes (hosts) and knows which failures mean that a lane does not answer.
     pub lanes: Arc<dyn Lanes>,
-    /// Time.
+    /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// The journal's identity.
     pub journal_id: Arc<str>,
-    /// Room for the journal.
+    /// The disk space that the journal may use.
     pub room: Arc<Room>,
     /// The right to act.
     pub lease: Arc<Lease>,
-    /// Numbers.
+    /// Delays and limits.
     pub tuning: Tuning,
 }
 
@@ -48,14 +48,14 @@ pub struct Tuning {
     pub first_retry: Duration,
     /// No delay is longer than this.
     pub longest_retry: Duration,
-    /// No delay between two looks whether a lane (a host) is in reach again is longer than this.
+    /// The longest delay between two probes of a lane (a host) that does not answer.
     pub longest_probe: Duration,
-    /// How often the engine looks again whether a cause was removed.
+    /// How often a step with a failure of class `recheck` is attempted again.
     pub recheck: Duration,
-    /// How far a growing delay may be off, as a share of it, so that hosts are not asked by all at
-    /// once. Simulations that are to repeat exactly take none.
+    /// How far a growing delay may deviate, as a share of it, so that not all steps ask a host at
+    /// the same time. Simulations that must repeat exactly use 0.
     pub jitter: f64,
-    /// Attempts under way in one lane (on one host).
+    /// The most attempts at the same time in one lane (on one host).
     pub attempts_per_lane: usize,
 }
 
@@ -72,28 +72,28 @@ impl Default for Tuning {
     }
 }
 
-/// Who asks, and why.
+/// The actor and reason of a request.
 #[derive(Clone, Debug)]
 pub struct By {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Why; may be empty.
+    /// The reason; may be empty.
     pub reason: Text,
 }
 
 /// Which entities the engine works for.
 #[derive(Clone, Debug)]
 pub enum Drive {
-    /// All there are and will be.
+    /// All existing and future entities.
     All,
-    /// Those, and what they wait for.
+    /// These entities, and those that they wait for.
     These(Vec<EntityId>),
 }
 
-/// What a retry did.
+/// The result of a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retried {
-    /// The open run tries its blocked and delayed nodes at once.
+    /// The open run attempts its blocked and delayed nodes immediately.
     Signalled,
     /// A new run is opened.
     Reopened,
@@ -101,7 +101,7 @@ pub enum Retried {
     NothingToDo,
 }
 
-/// What a cancel did.
+/// The result of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// The open run was asked to stop.

@@ -1,4 +1,4 @@
-//! The one loop that decides and appends.
+//! The control loop, which makes all decisions and appends all events.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -40,12 +40,12 @@ use crate::{
     room::DiskReading,
 };
 
-/// The loop's state. Everything in it belongs to one task.
+/// The loop's state. One task owns all of it.
 pub(super) struct Control {
     pub(super) parts: Arc<EngineConfig>,
     pub(super) recorder: Recorder,
     pub(super) shared: Arc<EngineShared>,
-    /// For attempts; weak, so that the loop ends when every handle is gone.
+    /// For attempts; weak, so that the loop ends when every handle is dropped.
     pub(super) requests: mpsc::WeakSender<EngineRequest>,
     inbox: mpsc::Receiver<EngineRequest>,
     pub(super) attempts: JoinSet<AttemptEnd>,
@@ -54,18 +54,18 @@ pub(super) struct Control {
     pub(super) timers: Timers,
     pub(super) gate: AdmissionGate,
     pub(super) retries: HashMap<Waiter, Retry>,
-    /// What is done once what is decided is durable.
+    /// Effects of the decisions, carried out once those are durable.
     pub(super) effects: Vec<Effect>,
     pub(super) writing: Option<WritingBatch>,
-    /// Checkpoints of finished runs on their way out.
+    /// Deletions of finished runs' checkpoints that are in progress.
     pub(super) forgetting: JoinSet<()>,
     /// The base that is being written, if one is.
     pub(super) bases: JoinSet<Option<BaseWritten>>,
     pub(super) dirty_runs: BTreeSet<RunId>,
     pub(super) dirty_entities: BTreeSet<EntityId>,
-    /// Runs whose interrupted attempts were looked after in this process.
+    /// Runs whose interrupted attempts were recovered in this process.
     pub(super) recovered: BTreeSet<RunId>,
-    /// Entities whose desired state could not be turned into a graph.
+    /// The entities that the engine works for.
     pub(super) driven: Driven,
 }
 
@@ -82,7 +82,7 @@ enum ControlInput {
 }
 
 const REQUESTS_A_BATCH: usize = 256;
-/// How long the end waits for checkpoints that nobody needs any more.
+/// How long the shutdown waits for the deletion of obsolete checkpoints.
 const FORGETTING: Duration = Duration::from_secs(2);
 
 impl Control {
@@ -122,7 +122,7 @@ impl Control {
         }
     }
 
-    /// Works until it is closed, every handle is gone, the journal fails or the lease is past.
+    /// Runs until it is closed, every handle is dropped, the journal fails or the lease expires.
     pub(super) async fn run(mut self) {
         while let Some(first) = self.next().await {
             if matches!(first, ControlInput::LeaseLost) {
@@ -140,8 +140,8 @@ impl Control {
         let _ = self.shared.notices.send(Notice::Ended);
     }
 
-    /// Takes in what is there, decides what follows and has it made durable. Returns whether the loop
-    /// continues.
+    /// Takes all available input, decides what follows and starts making it durable. Returns
+    /// whether the loop continues.
     async fn batch(&mut self, first: ControlInput) -> bool {
         self.decide(first).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the engine ends");
@@ -164,7 +164,7 @@ impl Control {
         Ok(open)
     }
 
-    /// What is not forgotten by then stays.
+    /// Checkpoints that are not deleted by then remain.
     async fn finish_forgetting(&mut self) {
         let all = async { while self.forgetting.join_next().await.is_some() {} };
         let _ = timeout(FORGETTING, all).await;
@@ -172,8 +172,8 @@ impl Control {
     }
 
     async fn next(&mut self) -> Option<ControlInput> {
-        // A fixed order, so that a simulation repeats exactly. Nobody is left out: whatever comes
-        // first, the requests and ends that are there go into the same batch.
+        // A fixed order, so that a simulation repeats exactly. No input starves: after the first
+        // one, all available requests and ended attempts go into the same batch.
         tokio::select! {
             biased;
             () = self.parts.lease.ended() => Some(ControlInput::LeaseLost),
@@ -204,7 +204,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Requests that are there already go into the same batch. Returns whether the loop continues.
+    /// Takes the available requests into the same batch. Returns whether the loop continues.
     async fn drain_requests(&mut self) -> bool {
         let mut open = true;
         for _ in 0..REQUESTS_A_BATCH {
@@ -219,15 +219,15 @@ impl Control {
         open
     }
 
-    /// Ends that are there already go into the same batch.
+    /// Takes the available ends of attempts into the same batch.
     fn drain_completions(&mut self) {
         while let Some(end) = self.attempts.try_join_next_with_id() {
             self.ended(end);
         }
     }
 
-    /// While attempts end all the time nobody else would look whether a base is written, and no
-    /// other would be begun.
+    /// Takes finished bases. While attempts end all the time, the `select!` would never take them,
+    /// and no other base would be started.
     fn check_base(&mut self) {
         while let Some(base) = self.bases.try_join_next() {
             self.base_written(base.ok().flatten());

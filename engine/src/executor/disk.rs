@@ -1,4 +1,4 @@
-//! What the engine does while the disk of its state directory fills, see [`crate::room`].
+//! Reacts to how full the disk of the state directory is, see [`crate::room`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,14 +7,14 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{control::Control, effects::Effect, notice::Notice};
 use crate::room::{DiskReading, Level, Room};
 
-/// How often the disk is looked at while nothing is written.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the disk is measured while nothing is written.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Follows how much room there is.
+/// Watches how much room the disk has.
 pub(super) struct RoomWatch {
     room: Arc<Room>,
     changes: watch::Receiver<DiskReading>,
-    looking: JoinSet<()>,
+    poller: JoinSet<()>,
 }
 
 impl RoomWatch {
@@ -22,7 +22,7 @@ impl RoomWatch {
         Self {
             changes: room.follow(),
             room,
-            looking: JoinSet::new(),
+            poller: JoinSet::new(),
         }
     }
 
@@ -30,27 +30,27 @@ impl RoomWatch {
         self.room.seen().level
     }
 
-    /// The next level that is another one. Pending for ever where room has no end. Cancel safe.
+    /// Waits for the next change of the level. Pending forever if room is unlimited. Cancel safe.
     pub(super) async fn changed(&mut self) -> DiskReading {
         if self.room.is_boundless() {
             return std::future::pending().await;
         }
         loop {
-            if self.looking.is_empty() {
-                self.looking.spawn(watch_hosts(self.room.clone()));
+            if self.poller.is_empty() {
+                self.poller.spawn(poll_room(self.room.clone()));
             }
             tokio::select! {
                 biased;
                 Ok(()) = self.changes.changed() => return *self.changes.borrow_and_update(),
-                Some(_ended) = self.looking.join_next() => {}
+                Some(_ended) = self.poller.join_next() => {}
             }
         }
     }
 }
 
-async fn watch_hosts(room: Arc<Room>) {
+async fn poll_room(room: Arc<Room>) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let room = room.clone();
         if tokio::task::spawn_blocking(move || room.measure())
             .await
@@ -62,13 +62,13 @@ async fn watch_hosts(room: Arc<Room>) {
 }
 
 impl Control {
-    /// What waited for room is decided again.
+    /// Decides again everything that waited for room.
     pub(super) fn room_changed(&mut self, seen: DiskReading) {
         self.effects.push(Effect::Notice(Notice::Room(seen)));
         self.decide_all_again();
     }
 
-    /// What kept everything from going on is gone.
+    /// Decides all entities and runs again, after an obstacle for all of them was removed.
     pub(super) fn decide_all_again(&mut self) {
         let projection = &self.recorder.projection;
         self.dirty_entities

@@ -1,4 +1,4 @@
-//! What was made durable is shown and carried out.
+//! Publishes durable events and carries out their effects.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     model::RunId,
 };
 
-/// What is done once the batch is durable.
+/// An action that is carried out once the batch is durable.
 pub(super) enum Effect {
     Attempt(Box<Job>),
     Forget(RunId),
@@ -20,7 +20,7 @@ pub(super) enum Effect {
 }
 
 impl Control {
-    /// Shows events, and the states that they led to.
+    /// Publishes events, and the states that they led to.
     pub(super) fn show(&self, states: Projection, records: Vec<Record>) {
         self.publish(states.whole_update());
         for record in &records {
@@ -32,15 +32,15 @@ impl Control {
         }
     }
 
-    /// Nothing goes into the index while an entity is unreadable: from states that go past such an
-    /// event nobody would learn of it.
+    /// Publishes states to the index, except while an entity is unreadable: a start from states
+    /// after the unreadable event would not notice it.
     pub(super) fn publish(&self, update: StatesUpdate) {
         if self.recorder.projection.unreadable.is_empty() {
             self.parts.journal.publish(update);
         }
     }
 
-    /// Tells whoever waits for an answer that there will be none.
+    /// Answers all waiting requests with the error.
     pub(super) fn refuse_replies(&mut self, error: &EngineError) {
         for effect in std::mem::take(&mut self.effects) {
             if let Effect::Reply(reply) = effect {
@@ -62,7 +62,8 @@ impl Control {
         }
     }
 
-    /// Beside the rest: on a full disk it waits for room, which nothing else may wait for.
+    /// Runs as a separate task: on a full disk it waits for room, and nothing else may wait for
+    /// that.
     fn forget(&mut self, run: RunId) {
         while self.forgetting.try_join_next().is_some() {}
         let checkpoints = self.parts.checkpoints.clone();
@@ -74,7 +75,7 @@ impl Control {
     }
 
     fn start(&mut self, mut job: Job) {
-        // Known only now that the run's first event is durable.
+        // Known only now, because the run's first event is durable.
         job.sequence = self
             .recorder
             .projection

@@ -1,4 +1,4 @@
-//! Entities: their desired states, the runs that those call for, and who waits for whom.
+//! Entities: their desired states, the runs that these need, and which run waits for which entity.
 
 use std::sync::Arc;
 
@@ -24,11 +24,12 @@ use crate::{
     workflow::{DesiredUpdate, Situation},
 };
 
-/// What the wait until an entity's next run is called among the waits of the failed run's nodes.
+/// The node name under which the wait for an entity's next run is stored, beside the waits of the
+/// failed run's nodes.
 pub(super) const NEXT_TRY: &str = "next_try";
 
 impl Control {
-    /// Why a desired state cannot be recorded, if so.
+    /// Why a desired state cannot be recorded; `None` if it can.
     pub(super) fn refusal(&self, update: &DesiredUpdate) -> Option<Failure> {
         if let Some(failure) = self.quarantined(&update.entity) {
             return Some(failure);
@@ -54,7 +55,7 @@ impl Control {
         }
         let graph = self.make_graph(&update.entity, &state, &update.workflow, &update.desired);
         match graph.map(|graph| graph.validate()) {
-            // Heavy parameters are moved into blobs when the run is opened.
+            // Parameters that are too heavy are moved into blobs when the run is opened.
             Ok(Ok(()) | Err(GraphError::TooHeavy(_))) => None,
             Ok(Err(error)) => Some(Failure::defect(error.to_string())),
             Err(failure) => Some(failure),
@@ -85,8 +86,8 @@ impl Control {
         self.recorder.entity_event(&update.entity, kind, cause);
         self.drive_entity(&update.entity);
         self.shared.set_unopened(&update.entity, None);
-        // At once: a step that ends in this very batch must not finish the run as if nothing else
-        // were wanted by now.
+        // Immediately, because a step that ends in this same batch must not let the run succeed
+        // although a newer desired state exists.
         let called_for = self.recorder.projection.entity(&update.entity);
         let called_for = called_for.and_then(|state| decide_entity(state));
         if let Some(EntityCommand::CancelRun { run, mode }) = called_for {
@@ -118,12 +119,12 @@ impl Control {
         self.record_state(id);
     }
 
-    /// Records when another run follows the one that failed just now, if one does.
+    /// Records when another run follows the one that has just failed, if the workflow wants one.
     pub(super) fn schedule_next_try(&mut self, id: &EntityId) {
         let Some(state) = self.recorder.projection.entity(id) else {
             return;
         };
-        let is_newest = |want: &Desired| want.generation == state.attempted;
+        let is_newest = |desired: &Desired| desired.generation == state.attempted;
         if !state.desired.as_ref().is_some_and(is_newest) {
             return;
         }
@@ -134,7 +135,7 @@ impl Control {
         }
     }
 
-    /// The wait after a failed run is over.
+    /// Requests a retry after the wait that follows a failed run.
     pub(super) fn next_try_due(&mut self, after: RunId) {
         let projection = &self.recorder.projection;
         let entity = projection.run(after).and_then(|run| run.entity.clone());
@@ -174,7 +175,7 @@ impl Control {
             return;
         };
         if view.run.is_none() && view.entity.last.is_some() {
-            // Its newest run is archived: what it came to was recorded, and stays.
+            // The newest run is archived: its final state was recorded and remains valid.
             return;
         }
         let now = self.parts.workflows.state(&view);
@@ -184,8 +185,8 @@ impl Control {
         }
     }
 
-    /// Records a state that somebody outside runs found an entity in. While a run is open, that
-    /// one tells.
+    /// Records the state in which an observation outside runs found an entity. Does nothing while a
+    /// run is open, because the run then determines the state.
     pub(super) fn note_state(
         &mut self,
         id: &EntityId,
@@ -295,8 +296,8 @@ impl Control {
         self.recovered.insert(run);
     }
 
-    /// Sees to it that a run of that workflow works for the other entity: one of another workflow ends
-    /// after its present step. What must be done before anything else is waited for instead.
+    /// Ensures that a run of that workflow works for the awaited entity. A run of another workflow
+    /// ends after its current step. A supreme desired state is waited for instead.
     pub(super) fn require(&mut self, entity: &EntityId, workflow: &Name, desired: &Payload) {
         self.drive_entity(entity);
         let state = self.recorder.projection.entity(entity);
@@ -354,8 +355,9 @@ impl Control {
         }
     }
 
-    /// Whether a node waits for what the run did, and not for another workflow of the same entity.
-    /// Nothing comes after a supreme desired state that anybody could wait for.
+    /// Whether a node waits for the result of this run, and not for another workflow of the same
+    /// entity. After a supreme desired state no other run will follow, so the wait ends with this
+    /// run.
     fn is_waited_for(&self, ended: RunId, waiting: RunId, node: &Name) -> bool {
         let projection = &self.recorder.projection;
         let ended = projection.run(ended);
@@ -376,10 +378,11 @@ impl Control {
     }
 }
 
-/// Whether the open run is one of the workflow, or ends for one, or must be done before any other.
+/// Whether a run of the workflow is open or comes next, or the newest desired state is supreme and
+/// unfinished.
 fn is_coming(state: &EntityState, workflow: &Name) -> bool {
     let is_open = |active: &ActiveRun| active.workflow == *workflow;
-    // What is queued behind a run that is blocked would not come by itself.
+    // Work queued behind a blocked run would never start, so only superseding work counts.
     let is_next = |newest: &Desired| {
         newest.workflow == *workflow && newest.precedence == Precedence::Supersede
     };
@@ -396,7 +399,7 @@ fn inline_of(work: &mut Work) -> Option<&mut Payload> {
     payload.inline().is_some().then_some(payload)
 }
 
-/// The desired state cannot be read.
+/// The failure if the desired state cannot be read.
 fn unread(entity: &EntityId, error: &JournalError) -> Failure {
     match error {
         JournalError::Damaged { .. } => UnreadableEntity::lost(entity, &error.to_string()),
@@ -404,7 +407,7 @@ fn unread(entity: &EntityId, error: &JournalError) -> Failure {
     }
 }
 
-/// Somebody else's desired state came between the look that this one was made by and its record.
+/// The failure if another desired state was recorded after the one that this request was based on.
 fn outdated(entity: &EntityId) -> Failure {
     let message = "something else was asked for at the same moment";
     Failure::new(FailureClass::Transient, "VSI0014", message)
@@ -412,7 +415,8 @@ fn outdated(entity: &EntityId) -> Failure {
         .with_remedy("check the desired state with `vsiflow get`, then run the command again")
 }
 
-/// A desired state that nothing may follow yet is under way: a deletion.
+/// The failure if a supreme desired state (a deletion) is in progress, which no other may follow
+/// yet.
 fn outranked(entity: &EntityId) -> Failure {
     let message = "it is being deleted, and no other request may follow";
     Failure::new(FailureClass::Blocked, "VSI0015", message)

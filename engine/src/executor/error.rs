@@ -1,4 +1,4 @@
-//! Why an engine could not do what it was asked.
+//! The errors of the engine.
 
 use super::projection::LoadError;
 use crate::{
@@ -6,18 +6,18 @@ use crate::{
     model::{Divergence, Failure},
 };
 
-/// Why the engine could not do what it was asked.
+/// Why the engine could not handle a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The journal failed. What it acknowledged is safe; start again to continue.
+    /// The journal failed. Everything that it acknowledged is safe; a restart continues.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The journal holds, or the engine made, an event that cannot follow what came before.
+    /// The journal holds, or the engine produced, an event that cannot follow the earlier ones.
     #[error("stream {stream}, event {seq}: {why}")]
     Divergence {
         /// The stream; empty for an event that was not recorded.
         stream: String,
-        /// The sequence.
+        /// The sequence in the stream.
         seq: u64,
         /// Why it cannot follow.
         why: Divergence,
@@ -25,7 +25,7 @@ pub enum EngineError {
     /// The desired state was refused before anything was recorded.
     #[error("{0}")]
     Refused(Failure),
-    /// The journal was restored from a backup that nobody confirmed yet.
+    /// The journal was restored from a backup and has not been confirmed yet.
     #[error("this state directory was restored from a backup and only observes")]
     ObservesOnly,
     /// The engine has ended.

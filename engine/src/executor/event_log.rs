@@ -1,4 +1,4 @@
-//! Events in the log of the process, for whoever collects logs and not journals.
+//! Writes events to the process log, for users who collect logs instead of journals.
 
 use super::projection::Projection;
 use crate::{
@@ -6,8 +6,8 @@ use crate::{
     model::{EntityId, EventKind, Failure, RunId, StreamId},
 };
 
-/// Says what was made durable, with the ids under which it is found again. Text in events holds no
-/// secret, and so does this.
+/// Logs a durable event, with the ids to find it in the journal. Texts in events hold no secrets,
+/// so this line holds none.
 pub(super) fn log_record(record: &Record, projection: &Projection) {
     let (entity, run) = place(&record.stream, projection);
     let (step, attempt) = record.event.kind.step();

@@ -1,26 +1,26 @@
-//! The global pause: while it is on no run is opened and no step started, over restarts as well.
+//! The global pause: while it is on, no run is opened and no step started. It survives restarts.
 //!
-//! It is the recorded state of an entity of its own, so that who pulled it, when and why is in the
-//! history like everything else. What is under way when it is set ends as it would have; desired states
-//! are recorded, and worked on once it is let go.
+//! It is recorded state of its own entity, so the history shows who set it, when and why. Steps in
+//! progress when it is set end normally. Desired states are recorded, and worked on after the pause
+//! ends.
 
 use std::collections::BTreeSet;
 
 use super::{control::Control, projection::Projection, recorder::EventCause, timers::Waiter};
 use crate::model::{EntityId, EventKind, Name, Text};
 
-/// What the global pause's entity is called; the name is stored.
+/// The kind and ID of the global pause's entity. These names are stored.
 const KIND: &str = "engine";
 const ID: &str = "brake";
 
-/// The global pause's recorded states.
+/// The recorded states of the global pause.
 const ON: &str = "Paused";
 const OFF: &str = "Working";
 
-/// Whether the global pause is on, and whose waits were over meanwhile.
+/// Whether the global pause is on, and the nodes whose waits ended during it.
 pub(super) struct GlobalPause {
     on: bool,
-    kept: BTreeSet<Waiter>,
+    waiters: BTreeSet<Waiter>,
 }
 
 impl GlobalPause {
@@ -31,7 +31,7 @@ impl GlobalPause {
     pub(super) fn new(on: bool) -> Self {
         Self {
             on,
-            kept: BTreeSet::new(),
+            waiters: BTreeSet::new(),
         }
     }
 
@@ -39,26 +39,26 @@ impl GlobalPause {
         self.on
     }
 
-    /// Keeps a node whose wait is over as long as the pause is on. Whether it is.
+    /// Holds back a node whose wait is over while the pause is on. Returns whether it is on.
     pub(super) fn hold_back(&mut self, waiter: &Waiter) -> bool {
         if self.on {
-            self.kept.insert(waiter.clone());
+            self.waiters.insert(waiter.clone());
         }
         self.on
     }
 
-    /// Begins or ends it; the nodes that continue where it ends.
+    /// Sets or ends the pause; returns the nodes that continue when it ends.
     pub(super) fn set(&mut self, on: bool) -> BTreeSet<Waiter> {
         self.on = on;
         if on {
             BTreeSet::new()
         } else {
-            std::mem::take(&mut self.kept)
+            std::mem::take(&mut self.waiters)
         }
     }
 }
 
-/// Why the global pause is on; `None` where it is off.
+/// The reason of the global pause; `None` if it is off.
 pub(super) fn why(projection: &Projection) -> Option<Text> {
     let (state, reason) = projection.entity(&entity()?)?.state.clone()?;
     (state.as_str() == ON).then_some(reason)
@@ -69,7 +69,7 @@ fn entity() -> Option<EntityId> {
 }
 
 impl Control {
-    /// Sets the global pause or lifts it; nothing is recorded where that changes nothing.
+    /// Sets the global pause or ends it; records nothing if that changes nothing.
     pub(super) fn set_global_pause(&mut self, on: bool, cause: &EventCause) {
         let Some(entity) = entity().filter(|_| self.gate.pause.is_on() != on) else {
             return;
@@ -78,11 +78,11 @@ impl Control {
         let detail = cause.reason.clone();
         let kind = EventKind::StateChanged { state, detail };
         self.recorder.entity_event(&entity, kind, cause);
-        let going_on = self.gate.pause.set(on);
+        let released = self.gate.pause.set(on);
         if !on {
             self.decide_all_again();
         }
-        for waiter in going_on {
+        for waiter in released {
             self.due(&waiter);
         }
     }

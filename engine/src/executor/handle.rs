@@ -1,4 +1,4 @@
-//! The engine as others hold it.
+//! The handle through which other code uses the engine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ use crate::{
 const REQUESTS: usize = 1_024;
 const NOTICES: usize = 8_192;
 
-/// A running engine. Cheap to clone; see the module's text for what it guarantees.
+/// A running engine. Cheap to clone; see the documentation of the module for its guarantees.
 #[derive(Clone)]
 pub struct Engine {
     requests: mpsc::Sender<EngineRequest>,
@@ -39,16 +39,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Folds the journal and starts the engine. It drives nothing yet.
+    /// Folds the journal and starts the engine. It does not drive any entity yet.
     ///
     /// # Errors
-    /// When the journal cannot be read or does not make sense.
+    /// When the journal cannot be read or is inconsistent.
     pub async fn open(parts: EngineConfig) -> Result<Self, EngineError> {
         Self::start(parts, false).await
     }
 
-    /// The same for a journal that was restored and not confirmed: it can be looked at; whatever
-    /// would record or do something is refused with [`EngineError::ObservesOnly`].
+    /// The same for a journal that was restored and not confirmed: it can be read. Every request
+    /// that would record or do something fails with [`EngineError::ObservesOnly`].
     ///
     /// # Errors
     /// As for [`Engine::open`].
@@ -56,8 +56,8 @@ impl Engine {
         Self::start(parts, true).await
     }
 
-    /// The same for a journal that this process only reads: it shows what the journal holds now, and
-    /// nothing that is recorded later.
+    /// The same for a journal that this process only reads: it shows what the journal holds now,
+    /// and nothing that is recorded later.
     ///
     /// # Errors
     /// As for [`Engine::open`].
@@ -66,14 +66,14 @@ impl Engine {
         Ok(Self::of_projection(projection, parts.room.clone()))
     }
 
-    /// A past, to be looked at as an engine is. Whatever would record or do something is refused as
-    /// by [`Engine::observe`].
+    /// An engine that shows a past state. Requests that would record or do something fail as with
+    /// [`Engine::observe`].
     pub fn of_past(past: StateAsOf, room: Arc<Room>) -> Self {
         Self::of_projection(past.into_projection(), room)
     }
 
     fn of_projection(projection: Projection, room: Arc<Room>) -> Self {
-        // Nobody takes requests.
+        // No loop receives requests.
         let (requests, _) = mpsc::channel(1);
         let (notices, _) = broadcast::channel(1);
         Self {
@@ -104,17 +104,19 @@ impl Engine {
         })
     }
 
-    /// From now on events that commit to bases are signed with that key; the first one given counts.
+    /// Signs the events that commit to bases with that key from now on. Only the first call has an
+    /// effect.
     pub fn sign_bases_with(&self, key: Arc<SigningKey>) {
-        // Another one would leave nobody any wiser.
+        // A second key would add nothing.
         let _ = self.shared.signer.set(key);
     }
 
-    /// Records the desired state, all of it or nothing, and drives those entities. Returns the
-    /// generation each desired state got.
+    /// Records the desired states, all of them or none, and drives their entities. Returns the
+    /// generation of each.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] when a desired state cannot be read, before anything is recorded.
+    /// [`EngineError::Refused`] when a desired state is not valid or cannot be admitted, before
+    /// anything is recorded.
     pub async fn submit(
         &self,
         updates: Vec<DesiredUpdate>,
@@ -124,7 +126,8 @@ impl Engine {
             .await
     }
 
-    /// Tries again at once what is blocked, delayed, failed or cancelled, and drives the entity.
+    /// Immediately tries again what is blocked, delayed, failed or cancelled, and drives the
+    /// entity.
     ///
     /// # Errors
     /// When the journal fails.
@@ -133,7 +136,7 @@ impl Engine {
             .await
     }
 
-    /// Asks the entity's open run to stop; what exists is kept.
+    /// Asks the entity's open run to stop; existing objects remain.
     ///
     /// # Errors
     /// When the journal fails.
@@ -148,7 +151,7 @@ impl Engine {
         .await
     }
 
-    /// The same for that run alone: one that was opened since is left alone.
+    /// The same for that run only: a run that was opened later is not affected.
     ///
     /// # Errors
     /// When the journal fails.
@@ -168,7 +171,7 @@ impl Engine {
         .await
     }
 
-    /// Continues with the open runs and unattempted desired states of entities.
+    /// Continues the open runs and unattempted desired states of these entities.
     ///
     /// # Errors
     /// When the journal fails.
@@ -177,8 +180,8 @@ impl Engine {
             .await
     }
 
-    /// Sets the global pause, which lasts over restarts, or lifts it: while it is on no run is opened and no step
-    /// started; what is under way ends.
+    /// Sets the global pause, which survives restarts, or ends it. While it is on no run is opened
+    /// and no step started; steps in progress end.
     ///
     /// # Errors
     /// When the journal fails.
@@ -187,13 +190,13 @@ impl Engine {
             .await
     }
 
-    /// Why the global pause is on; none where it is off.
+    /// The reason of the global pause; `None` if it is off.
     pub fn global_pause(&self) -> Option<Text> {
         self.projection(global_pause::why)
     }
 
-    /// Why the desired state of an entity cannot be turned into a run. A retry, a newer desired state and a
-    /// new start try it again.
+    /// Why the desired state of an entity cannot be turned into a run. A retry, a newer desired
+    /// state and a restart try again.
     pub fn unopened(&self, entity: &EntityId) -> Option<Failure> {
         self.shared.unopened(entity)
     }
@@ -212,8 +215,8 @@ impl Engine {
         .await
     }
 
-    /// Drops the states of runs that ended before that moment and that no living entity goes by;
-    /// how many there were. Their events stay, and with them their history.
+    /// Drops the states of runs that ended before that moment and that no existing entity refers
+    /// to; returns how many. Their events and history remain.
     ///
     /// # Errors
     /// When the engine has ended, or only observes.
@@ -231,17 +234,17 @@ impl Engine {
         .await
     }
 
-    /// How much room the state directory's disk had when it was last looked at.
+    /// The last measured room on the state directory's disk.
     pub fn room(&self) -> DiskReading {
         self.room.seen()
     }
 
-    /// The disk's room itself, for an engine beside this one.
+    /// The measured room itself, for another engine in this process.
     pub fn watched_room(&self) -> Arc<Room> {
         self.room.clone()
     }
 
-    /// Whether desired states are taken now.
+    /// Whether desired states are accepted now.
     ///
     /// # Errors
     /// [`EngineError::Refused`] while the state directory's disk is full.
@@ -251,8 +254,8 @@ impl Engine {
             .map_or(Ok(()), |why| Err(EngineError::Refused(why)))
     }
 
-    /// Records the state that a look outside runs found an entity in, unless a run is open for it
-    /// or that is its recorded state.
+    /// Records the state in which an observation outside runs found an entity. Does nothing while a
+    /// run is open for it, or if that state is recorded already.
     ///
     /// # Errors
     /// When the journal fails.
@@ -273,8 +276,8 @@ impl Engine {
         .await
     }
 
-    /// Records that something was done with an entity which changes neither its desired state
-    /// nor its state; durable when it returns.
+    /// Records an action on an entity that changes neither its desired state nor its state; durable
+    /// when it returns.
     ///
     /// # Errors
     /// When the journal fails.
@@ -295,7 +298,7 @@ impl Engine {
         .await
     }
 
-    /// Whether it was opened with [`Engine::observe`].
+    /// Whether the engine only observes; see [`Engine::observe`].
     pub fn observes_only(&self) -> bool {
         self.observes_only
     }
@@ -315,7 +318,7 @@ impl Engine {
         answer.await.map_err(|_| EngineError::Ended)?
     }
 
-    /// Ends the engine: attempts under way are dropped, their outcome counts as unknown, and the
+    /// Ends the engine. Attempts in progress are dropped, their outcome counts as unknown, and the
     /// next start continues. Returns when nothing runs any more.
     pub async fn close(&self) {
         let mut notices = self.notices();
@@ -333,12 +336,12 @@ impl Engine {
         }
     }
 
-    /// What the engine tells from now on.
+    /// Subscribes to the engine's notices from now on.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.shared.notices.subscribe()
     }
 
-    /// The entity as the journal tells it.
+    /// The recorded state of the entity.
     pub fn entity(&self, id: &EntityId) -> Option<Arc<EntityState>> {
         self.projection(|projection| projection.entity(id).cloned())
     }
@@ -354,7 +357,7 @@ impl Engine {
         })
     }
 
-    /// All entities of a kind. It costs what there is of that kind.
+    /// All entities of a kind. The cost is proportional to their number.
     pub fn entities_of(&self, kind: &Name) -> Vec<(EntityId, Arc<EntityState>)> {
         let first = EntityId::before(kind.clone());
         self.projection(|projection| {
@@ -365,23 +368,23 @@ impl Engine {
         })
     }
 
-    /// The entities whose recorded state changed since this was asked last, and all of them the first
-    /// time: for the one that keeps an index of them. At most as many as there are.
+    /// The entities whose recorded state changed since the last call; all of them on the first
+    /// call. For a single caller that maintains an index of them. At most as many as there are.
     pub fn drain_touched(&self) -> BTreeSet<EntityId> {
         self.shared.drain_touched()
     }
 
-    /// The run as the journal tells it.
+    /// The recorded state of the run.
     pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
         self.projection(|projection| projection.run(id).cloned())
     }
 
-    /// The offset after the newest event that is shown: that of the next one.
+    /// The offset after the newest event that is shown, which is that of the next event.
     pub fn end(&self) -> Offset {
         self.projection(|projection| projection.as_of)
     }
 
-    /// When the entity's first event was recorded, and when its state last changed.
+    /// When the entity's first event was recorded, and when the name of its state last changed.
     pub fn times(&self, id: &EntityId) -> Option<(Timestamp, Timestamp)> {
         self.projection(|projection| {
             let folded = projection.entities.get(id)?;
@@ -389,7 +392,7 @@ impl Engine {
         })
     }
 
-    /// Why the events of an entity cannot be understood; none where they can.
+    /// Why the events of an entity cannot be understood; `None` if they can.
     pub fn unreadable(&self, id: &EntityId) -> Option<UnreadableEntity> {
         self.projection(|projection| projection.unreadable.get(id).cloned())
     }
@@ -399,7 +402,7 @@ impl Engine {
         self.projection(|projection| projection.unreadable.clone())
     }
 
-    /// What lies in blobs of all that the states of an entity and of its runs name.
+    /// The blobs among all payloads in the states of an entity and of its runs.
     pub fn blobs_of(&self, id: &EntityId) -> Vec<Payload> {
         self.projection(|projection| {
             let Some(entity) = projection.entities.get(id) else {
@@ -420,7 +423,7 @@ impl Engine {
         })
     }
 
-    /// Every run that says of itself that it is this entity's, whatever that one says.
+    /// Every run whose own state names this entity, whatever the entity's state says.
     pub fn runs_of(&self, id: &EntityId) -> Vec<RunId> {
         self.projection(|projection| {
             let own = projection.runs.iter();
@@ -429,7 +432,7 @@ impl Engine {
         })
     }
 
-    /// Looks at an entity with its newest run and what stands in its way. `look` must be quick.
+    /// Passes the entity, with its newest run and its obstacle, to `look`, which must be quick.
     pub fn view<T>(&self, id: &EntityId, look: impl FnOnce(EntityView<'_>) -> T) -> Option<T> {
         self.projection(|projection| projection.view(id).map(look))
     }

@@ -1,4 +1,4 @@
-//! What an attempt is given before it is started, and what is kept of it while it is under way.
+//! Launches attempts: collects their inputs, and tracks them while they are in progress.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,13 +17,13 @@ use crate::{
     step::{ProgressSink, Recorded},
 };
 
-/// An attempt under way.
+/// An attempt in progress.
 pub(super) struct InFlight {
     pub(super) stop: CancellationToken,
     pub(super) lane: Text,
     pub(super) interruptible: bool,
-    /// Its start is not recorded: it repeats a recorded failure and is recorded only if it ends
-    /// otherwise.
+    /// The attempt's number if its start is not recorded: it repeats a recorded failure and is
+    /// recorded only if it ends differently.
     pub(super) unrecorded: Option<u32>,
 }
 
@@ -58,7 +58,7 @@ impl Control {
         else {
             return;
         };
-        let (Some(entity), Some(engine)) = (run.entity.clone(), self.asker()) else {
+        let (Some(entity), Some(engine)) = (run.entity.clone(), self.request_sender()) else {
             return;
         };
         self.timers.disarm(&waiter);
@@ -96,12 +96,13 @@ impl Control {
         last_output(self.recorder.projection.run(reached_by)?)
     }
 
-    /// A way for attempts to ask; none once every handle is gone and the loop is about to end.
-    fn asker(&self) -> Option<mpsc::Sender<EngineRequest>> {
+    /// A sender for requests of attempts; `None` once every handle is dropped and the loop is about
+    /// to end.
+    fn request_sender(&self) -> Option<mpsc::Sender<EngineRequest>> {
         self.requests.upgrade()
     }
 
-    /// What is durable, for steps that ask.
+    /// Access to the durable state for steps.
     fn recorded(&self) -> Arc<dyn Recorded> {
         self.shared.clone()
     }

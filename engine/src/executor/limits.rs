@@ -1,14 +1,14 @@
-//! How many attempts may be under way in one lane (on one host).
+//! Limits the number of attempts at the same time in one lane (on one host).
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::model::{RunId, Text};
 
-/// Counts attempts by lane and remembers who waits for a place.
+/// Counts attempts per lane and remembers which runs wait for a place.
 pub(super) struct LaneLimits {
     most: usize,
     lanes: HashMap<Text, LaneLimit>,
-    /// Lanes in which a place was given back, and nobody was woken for it yet.
+    /// Lanes in which a place was freed and not yet offered to a waiting run.
     freed: BTreeSet<Text>,
 }
 
@@ -43,7 +43,7 @@ impl LaneLimits {
         free
     }
 
-    /// Gives a place back.
+    /// Frees a place.
     pub(super) fn give_back(&mut self, lane: &Text) {
         let Some(entry) = self.lanes.get_mut(lane) else {
             return;
@@ -56,9 +56,9 @@ impl LaneLimits {
         }
     }
 
-    /// The runs that are to be decided again since places are free: the oldest of those that
-    /// wait, as many as there are places and not all that wait. A place that none of them took is
-    /// offered to the next ones at the next call, until nobody waits.
+    /// The runs to decide again because places are free: the oldest waiting runs, as many as there
+    /// are places, not all of them. A place that none of them takes is offered to the next runs at
+    /// the next call, until no run waits.
     pub(super) fn wake(&mut self) -> BTreeSet<RunId> {
         let mut woken = BTreeSet::new();
         let (most, lanes) = (self.most, &mut self.lanes);

@@ -1,16 +1,16 @@
-//! Executes: one loop that decides and appends, and the attempts of steps it starts.
+//! The executor: one loop that decides and appends, and the attempts of steps that it starts.
 //!
-//! The [`Engine`] is a handle. Behind it one task (`control`) owns all state: it takes requests,
-//! ends of attempts and due timers, turns them into events, asks [`crate::model::decide`] what
-//! follows, appends everything in one durable batch, and only then starts what was decided. While a
-//! batch is written it decides the next one (`writing`). What it has not appended nobody outside has
-//! seen.
+//! The [`Engine`] is a handle. Behind it one task (`control`) owns all state. It takes requests,
+//! ends of attempts and due timers, turns them into events and asks [`crate::model::decide`] what
+//! follows. It appends everything in one durable batch, and only then starts what was decided.
+//! While a batch is written it decides the next one (`writing`). State that is not durable is never
+//! visible outside.
 //!
-//! What it never does: it never starts a step before the start is durable; it never runs a step
-//! again whose success was recorded; it never ends a run while one of its attempts is under way.
+//! The executor never starts a step before the start is durable, never runs a step again whose
+//! success was recorded, and never ends a run while one of its attempts is in progress.
 //!
-//! An entity is *driven* only when somebody asked for it ([`Engine::submit`], [`Engine::drive`]),
-//! so that a command that only reads changes nothing.
+//! An entity is *driven* only after a caller asked for it ([`Engine::submit`], [`Engine::drive`]),
+//! so a command that only reads changes nothing.
 
 mod active_set;
 mod admission;

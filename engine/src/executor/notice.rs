@@ -1,4 +1,4 @@
-//! What the engine tells while it works.
+//! Notices that the engine sends while it works.
 
 use std::sync::Arc;
 
@@ -9,43 +9,43 @@ use crate::{
     step::Progress,
 };
 
-/// Something the engine tells whoever listens. Listeners that lag lose notices, never state.
+/// A message to all subscribers. Subscribers that lag lose notices, but the state is never lost.
 #[derive(Clone, Debug)]
 pub enum Notice {
     /// An event is durable.
     Recorded(Arc<Record>),
-    /// A step tells how far it is.
+    /// A step reports its progress.
     Progress {
-        /// For which entity.
+        /// The entity.
         entity: EntityId,
-        /// In which run.
+        /// The run.
         run: RunId,
-        /// At which node.
+        /// The node.
         node: Name,
-        /// How far.
+        /// The progress.
         progress: Progress,
     },
     /// An attempt failed like the one before it; it is counted, not recorded.
     Repeated {
-        /// In which run.
+        /// The run.
         run: RunId,
-        /// At which node.
+        /// The node.
         node: Name,
-        /// The attempt.
+        /// The number of the attempt.
         attempt: u32,
-        /// Why.
+        /// The failure.
         failure: Failure,
-        /// Milliseconds until the next.
+        /// Milliseconds until the next attempt.
         delay_ms: u64,
     },
     /// The desired state cannot be turned into a run.
     Unopened {
-        /// Of which entity.
+        /// The entity.
         entity: EntityId,
-        /// Why.
+        /// Why it cannot.
         failure: Failure,
     },
-    /// The state directory's disk has another level of room.
+    /// The room on the state directory's disk reached another level.
     Room(DiskReading),
     /// The engine has ended; nothing more follows.
     Ended,

@@ -1,4 +1,4 @@
-//! Every entity and run, folded from the journal.
+//! The projection: the states of every entity and run, folded from the journal.
 
 mod entity_states;
 mod load;
@@ -26,22 +26,23 @@ use crate::{
 pub(super) struct Projection {
     pub(super) entities: EntityStates,
     pub(super) runs: BTreeMap<RunId, Folded<RunState>>,
-    /// Entities that nothing is done for, since not all of their events can be understood.
+    /// Entities that the engine does not work for, because some of their events cannot be
+    /// understood.
     pub(super) unreadable: BTreeMap<EntityId, UnreadableEntity>,
-    /// Runs that are over and forgotten: no more is known of them.
+    /// Runs that ended and whose states were dropped: nothing more is known of them.
     forgotten: BTreeSet<RunId>,
-    /// The end of the journal's own stream.
+    /// The next sequence and the hash of the journal's own stream.
     own: (u64, Hash),
-    /// Every event before it is folded in.
+    /// Every event before this offset is folded.
     pub(super) as_of: Offset,
-    /// Streams that the states it began with did not hold as they are now.
+    /// Streams with events after the states from which the projection was loaded.
     lagging: BTreeSet<StreamId>,
-    /// The runs that wait for an entity now.
+    /// For each entity the runs that wait for it now.
     waiting: BTreeMap<EntityId, BTreeSet<RunId>>,
 }
 
 impl Projection {
-    /// Takes in where an event that was folded stands.
+    /// Takes the offset and hash of an event that was folded before it was durable.
     pub(super) fn note_recorded(&mut self, record: &Record) {
         match &record.stream {
             StreamId::Entity(id) => {
@@ -59,7 +60,7 @@ impl Projection {
         self.as_of = record.offset.saturating_add(1);
     }
 
-    /// The states of some streams.
+    /// A part of the projection with the states of these streams.
     pub(super) fn part<'a>(&self, streams: impl Iterator<Item = &'a StreamId>) -> Self {
         let mut part = Self {
             as_of: self.as_of,
@@ -83,7 +84,7 @@ impl Projection {
         part
     }
 
-    /// Takes in where the events of a part stand; the states may be further.
+    /// Takes the offsets and hashes of a written part; the states here may be newer.
     pub(super) fn note_written(&mut self, part: &Self) {
         for (id, written) in part.entities.iter() {
             if let Some(entity) = self.entities.get_mut(id) {
@@ -101,7 +102,7 @@ impl Projection {
         self.as_of = part.as_of;
     }
 
-    /// Takes over the states of a part.
+    /// Replaces states with those of a part.
     pub(super) fn take_over(&mut self, part: Self) {
         self.entities.take_over(part.entities);
         self.runs.extend(part.runs);
@@ -111,7 +112,7 @@ impl Projection {
         self.as_of = part.as_of;
     }
 
-    /// Folds one event. `offset` counts for the first event of a stream.
+    /// Folds one event. `offset` is used only for the first event of a stream.
     pub(super) fn apply(
         &mut self,
         stream: &StreamId,
@@ -126,7 +127,7 @@ impl Projection {
         Ok(())
     }
 
-    /// The same, but for which runs wait: see [`Self::note_all_waiting`].
+    /// The same, without updating which runs wait: see [`Self::note_all_waiting`].
     fn apply_alone(
         &mut self,
         stream: &StreamId,
@@ -176,7 +177,7 @@ fn gets_another_name(entity: &EntityState, event: &Event) -> bool {
 }
 
 impl<T> Folded<T> {
-    /// Goes on behind an event.
+    /// Advances the position of the stream by one event.
     fn follow(&mut self, event: &Event, offset: Offset, moved: bool) {
         if self.next_seq == 0 {
             (self.first, self.created, self.changed) = (offset, event.at, event.at);
@@ -191,7 +192,7 @@ impl<T> Folded<T> {
         (self.hash, self.first) = (written.hash, written.first);
     }
 
-    /// Takes in where its newest event stands.
+    /// Takes the hash of the newest event, and the offset if it is the first.
     fn note(&mut self, record: &Record) {
         self.hash = record.hash;
         if record.seq == 0 {

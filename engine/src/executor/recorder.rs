@@ -1,4 +1,4 @@
-//! Collects the events of one batch and keeps the states folded with them.
+//! Collects the events of one batch and folds them into the states.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +13,7 @@ use crate::{
     model::{Actor, Divergence, EntityId, Event, EventKind, RunId, StreamId, Text, Timestamp},
 };
 
-/// A wall clock that is off by more than this after some monotonic time was set.
+/// Milliseconds: if wall and monotonic clock differ by more, the wall clock was set.
 const JUMP_MS: u64 = 60_000;
 
 /// Both clocks at one moment.
@@ -31,7 +31,8 @@ impl RecordTime {
         }
     }
 
-    /// By how many milliseconds the wall clock was set meanwhile; negative: back.
+    /// By how many milliseconds the wall clock was set between the two moments; negative if it was
+    /// set back.
     fn jumped_since(self, before: Self) -> i64 {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let passed = self.monotonic.saturating_sub(before.monotonic).as_millis();
@@ -41,7 +42,7 @@ impl RecordTime {
     }
 }
 
-/// Who caused an event, and why.
+/// The actor and reason of an event.
 #[derive(Clone, Debug)]
 pub(super) struct EventCause {
     pub(super) actor: Actor,
@@ -57,7 +58,7 @@ impl EventCause {
     }
 }
 
-/// The states, the batch that changes them, and what that batch touched.
+/// The states, the batch that changes them, and the streams that it touched.
 pub(super) struct Recorder {
     pub(super) projection: Projection,
     clock: Arc<dyn Clock>,
@@ -65,7 +66,7 @@ pub(super) struct Recorder {
     index: HashMap<StreamId, usize>,
     touched: BTreeSet<StreamId>,
     time: RecordTime,
-    /// The first divergence met; the engine ends at it rather than writing what it cannot read.
+    /// The first divergence; the engine ends because of it instead of writing what it cannot read.
     divergence: Option<Divergence>,
 }
 
@@ -118,8 +119,8 @@ impl Recorder {
         self.record(StreamId::Run(id), kind, cause);
     }
 
-    /// Records a wall clock that was set since this was last called: times before and after it
-    /// are not to be compared.
+    /// Records that the wall clock was set since the last call: times before and after it cannot be
+    /// compared.
     pub(super) fn note_time(&mut self) {
         let now = RecordTime::of(self.clock.as_ref());
         let by_ms = now.jumped_since(std::mem::replace(&mut self.time, now));
@@ -129,12 +130,12 @@ impl Recorder {
         }
     }
 
-    /// The streams written to since this was last asked.
+    /// The streams written to since the last call.
     pub(super) fn drain_touched(&mut self) -> BTreeSet<StreamId> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Ends the batch: what is to be appended, and the states of what it touches.
+    /// Ends the batch: returns the appends, and the states of the streams that they touch.
     pub(super) fn seal(&mut self) -> Result<(Vec<Append>, Projection), Divergence> {
         if let Some(divergence) = self.divergence.take() {
             return Err(divergence);

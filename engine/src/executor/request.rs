@@ -1,4 +1,4 @@
-//! What the control loop is asked.
+//! The requests to the control loop.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
-/// What the control loop is asked.
+/// A request to the control loop.
 pub(super) enum EngineRequest {
     Submit {
         updates: Vec<DesiredUpdate>,
@@ -29,7 +29,7 @@ pub(super) enum EngineRequest {
     },
     Cancel {
         entity: EntityId,
-        /// The only run that is meant; the open one without.
+        /// The only run to cancel; if `None`, the open run.
         run: Option<RunId>,
         by: By,
         reply: Reply<Cancelled>,
@@ -61,7 +61,7 @@ pub(super) enum EngineRequest {
         by: By,
         reply: Reply<()>,
     },
-    /// Something that changes neither the desired state nor the state.
+    /// Records an action that changes neither the desired state nor the state.
     Note {
         entity: EntityId,
         what: Name,
@@ -69,7 +69,8 @@ pub(super) enum EngineRequest {
         by: By,
         reply: Reply<()>,
     },
-    /// States of runs that ended before that moment and that nobody goes by are dropped.
+    /// Drops the states of runs that ended before that moment and that no existing entity refers
+    /// to.
     Forget {
         before: Timestamp,
         is_gone: Arc<GoneTest>,
@@ -78,11 +79,11 @@ pub(super) enum EngineRequest {
     Close,
 }
 
-/// Which entities are gone for good.
+/// Decides which entities are deleted for good.
 pub(super) type GoneTest = dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync;
 
 impl EngineRequest {
-    /// The one entity that it is about.
+    /// The single entity that the request is about, if there is one.
     pub(super) fn entity(&self) -> Option<&EntityId> {
         match self {
             Self::Retry { entity, .. }
@@ -99,7 +100,7 @@ impl EngineRequest {
         }
     }
 
-    /// Answers that it is not done. Nobody may wait for the answer any more.
+    /// Answers with an error. The caller may have stopped waiting.
     pub(super) fn refuse(self, why: EngineError) {
         match self {
             Self::Submit { reply, .. } => drop(reply.send(Err(why))),

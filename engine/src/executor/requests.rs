@@ -1,4 +1,4 @@
-//! What the loop is asked by those who hold the engine, and what it answers.
+//! Answers the requests that handles of the engine send to the loop.
 
 use super::{
     config::{By, Cancelled, Retried},
@@ -97,13 +97,13 @@ impl Control {
         }
     }
 
-    /// Why nothing is done for an entity whose events cannot all be understood.
+    /// Why the engine does not work for an entity: its events cannot all be understood.
     pub(super) fn quarantined(&self, id: &EntityId) -> Option<Failure> {
         let why = self.recorder.projection.unreadable.get(id)?;
         Some(why.failure(id))
     }
 
-    /// How many there were.
+    /// Returns how many were dropped.
     fn forget_ended(&mut self, before: Timestamp, is_gone: &GoneTest) -> usize {
         let streams = self.shared.projection(Projection::states).streams;
         let mut forgotten = forgettable(&streams, before, &is_gone);
@@ -128,32 +128,32 @@ impl Control {
             let _ = reply.send(Err(EngineError::Refused(failure)));
             return;
         }
-        let kept = match self.store_payloads(updates).await {
-            Ok(kept) => kept,
+        let stored = match self.store_payloads(updates).await {
+            Ok(stored) => stored,
             Err(error) => {
                 let _ = reply.send(Err(error.into()));
                 return;
             }
         };
         let cause = cause(by);
-        let kept = kept.into_iter();
-        let generations = kept
+        let stored = stored.into_iter();
+        let generations = stored
             .map(|(update, desired)| self.record_update(update, desired, &cause))
             .collect();
         self.reply_later(reply, generations);
     }
 
-    /// Makes the desired state durable where it is too long for an event, before any event.
+    /// Stores desired states that are too long for an event as blobs, before any event is recorded.
     async fn store_payloads(
         &self,
         updates: Vec<DesiredUpdate>,
     ) -> Result<Vec<(DesiredUpdate, Payload)>, JournalError> {
-        let mut kept = Vec::with_capacity(updates.len());
+        let mut stored = Vec::with_capacity(updates.len());
         for update in updates {
             let desired = self.parts.blobs.put(&update.desired).await?;
-            kept.push((update, desired));
+            stored.push((update, desired));
         }
-        Ok(kept)
+        Ok(stored)
     }
 
     fn retry(&mut self, entity: &EntityId, cause: &EventCause) -> Retried {

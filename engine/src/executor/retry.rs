@@ -7,13 +7,13 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
 use super::config::Tuning;
 use crate::model::{Timestamp, Wait};
 
-/// The growing delays of one node, with jitter and without an end.
+/// The growing delays of one node, with jitter and without a limit on attempts.
 pub(super) struct Retry {
     backoff: ExponentialBackoff,
     longest: Duration,
     /// Attempts that ended like the recorded one and were only counted.
     pub(super) repeats: u64,
-    /// The newest attempt, counted ones included.
+    /// The number of the newest attempt, including counted ones.
     pub(super) attempt: u32,
 }
 
@@ -34,7 +34,7 @@ impl Retry {
         }
     }
 
-    /// The next wait, from `now` on.
+    /// The next wait, starting at `now`.
     pub(super) fn next(&mut self, now: Timestamp) -> Wait {
         wait(self.delay(), now)
     }
@@ -46,7 +46,7 @@ impl Retry {
     }
 }
 
-/// A recorded wait of `delay` from `now` on.
+/// A recorded wait of `delay`, starting at `now`.
 pub(super) fn wait(delay: Duration, now: Timestamp) -> Wait {
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     Wait {

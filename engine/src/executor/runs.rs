@@ -1,4 +1,4 @@
-//! Runs: deciding what follows, starting nodes, and ending.
+//! Runs: decides what follows, starts nodes, and ends runs.
 
 use super::{
     admission::{Admission, WorkRequest},
@@ -12,9 +12,9 @@ use crate::model::{
 };
 
 impl Control {
-    /// Decides until nothing follows any more.
+    /// Decides until nothing more follows.
     pub(super) async fn settle(&mut self) {
-        // Beside the runs whose attempts ended, so that the oldest gets the place.
+        // Together with the runs whose attempts ended, so that the oldest run gets the free place.
         self.wake_waiting();
         loop {
             for stream in self.recorder.drain_touched() {
@@ -30,7 +30,8 @@ impl Control {
         }
     }
 
-    /// Decides those again that waited for a place that is free now. Returns whether there are any.
+    /// Marks the runs for decision that waited for a place that is free now. Returns whether there
+    /// are any.
     fn wake_waiting(&mut self) -> bool {
         let woken = self.gate.wake();
         let any = !woken.is_empty();
@@ -85,7 +86,7 @@ impl Control {
         }
     }
 
-    /// Looks after the attempts that an earlier process did not see the end of.
+    /// Handles the attempts that an earlier process left unfinished.
     fn recover(&mut self, id: RunId, run: &RunState) {
         let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
         for node in nodes {
@@ -106,8 +107,8 @@ impl Control {
         }
     }
 
-    /// Sees to it that a run works for the entity that a node waits for. One that cannot be read is not worked for: the
-    /// node waits for somebody to mend that.
+    /// Ensures that a run works for the entity that a node waits for. If that entity is unreadable,
+    /// the node is blocked until a user repairs it.
     fn wait_for_entity(&mut self, id: RunId, node: &Node, attempt: u32) {
         let Work::Entity {
             entity,
@@ -123,7 +124,7 @@ impl Control {
         }
     }
 
-    /// Until somebody asks for another try.
+    /// Blocks the node until a user requests a retry.
     fn block(&mut self, id: RunId, node: &Name, attempt: u32, failure: Failure) {
         let kind = EventKind::StepBlocked {
             node: node.clone(),
@@ -173,7 +174,7 @@ impl Control {
         self.recorder.run_event(run, kind, &EventCause::engine());
     }
 
-    /// Whether no attempt of the run is under way. Asks the interruptible ones to stop.
+    /// Whether no attempt of the run is in progress. Asks the interruptible ones to stop.
     fn is_idle(&self, run: RunId) -> bool {
         let mut idle = true;
         for (_, attempt) in self.in_flight.iter().filter(|((of, _), _)| *of == run) {
@@ -191,7 +192,7 @@ impl Control {
             Work::Step { step, version, .. } => Some(self.parts.registry.find(step, *version)),
             Work::Entity { .. } => None,
         };
-        // Only an attempt takes a place.
+        // Only an attempt of a step occupies a place in the lane.
         let lane = match &step {
             Some(Ok(_)) => node.lane.clone(),
             _ => Text::default(),
@@ -269,7 +270,7 @@ impl Control {
     }
 }
 
-/// The output of the run's last node, where that succeeded.
+/// The output of the run's last node, if that succeeded.
 pub(super) fn last_output(run: &RunState) -> Option<Payload> {
     let last = run.graph.as_ref()?.nodes.last()?;
     match run.nodes.get(&last.name)? {

@@ -1,4 +1,4 @@
-//! What the control loop shows to those who hold the engine.
+//! The data that the control loop shares with the handles of the engine.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -14,14 +14,14 @@ use crate::{
     step::{ReconcileStatus, Recorded},
 };
 
-/// What the control loop shows others; of states only durable ones.
+/// Data shared by the control loop; it contains only durable states.
 pub(super) struct EngineShared {
     projection: RwLock<Projection>,
     unopened: Mutex<BTreeMap<EntityId, Failure>>,
-    /// Entities that changed since somebody took them; all of them at first.
+    /// Entities that changed since the last `drain_touched`; all of them at first.
     touched: Mutex<HashSet<EntityId>>,
     pub(super) notices: broadcast::Sender<Notice>,
-    /// What bases are signed with.
+    /// The key that signs bases.
     pub(super) signer: OnceLock<Arc<SigningKey>>,
 }
 
@@ -36,7 +36,7 @@ impl EngineShared {
         }
     }
 
-    /// Looks at what is recorded. `look` must be quick.
+    /// Passes the durable states to `look`, which must be quick.
     pub(super) fn projection<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
         look(
             &self
@@ -53,7 +53,7 @@ impl EngineShared {
         unopened.get(entity).cloned()
     }
 
-    /// Keeps why no run was opened, or forgets it: it is to be tried again.
+    /// Stores why no run was opened. `None` removes the reason, so that it is tried again.
     pub(super) fn set_unopened(&self, entity: &EntityId, why: Option<Failure>) {
         let unopened = self.unopened.lock();
         let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl EngineShared {
         };
     }
 
-    /// Takes the entities that changed since they were taken last.
+    /// Takes the entities that changed since the last call.
     pub(super) fn drain_touched(&self) -> BTreeSet<EntityId> {
         let touched = self.touched.lock();
         let touched = std::mem::take(&mut *touched.unwrap_or_else(PoisonError::into_inner));
@@ -79,7 +79,7 @@ impl EngineShared {
         projection.forget(runs);
     }
 
-    /// Takes over what changed, after it became durable.
+    /// Takes over changed states, after they became durable.
     pub(super) fn publish(&self, changed: Projection) {
         let mut projection = self
             .projection

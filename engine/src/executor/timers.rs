@@ -1,4 +1,4 @@
-//! Waits of nodes, by the monotonic clock.
+//! The waits of nodes, measured with the monotonic clock.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 /// A node that waits.
 pub(super) type Waiter = (RunId, Name);
 
-/// The waits under way.
+/// The waits in progress.
 pub(super) struct Timers {
     clock: Arc<dyn Clock>,
     sleeping: JoinSet<Waiter>,
@@ -28,9 +28,9 @@ impl Timers {
         }
     }
 
-    /// Starts the wait unless that very wait is under way. Of a wait recorded by an earlier
-    /// process `min(due − now, delay)` remains, so that a clock that jumped neither silences it
-    /// nor makes it fire at once more than once.
+    /// Starts the wait, unless this same wait is in progress. Of a wait recorded by an earlier
+    /// process `min(due − now, delay)` remains. So a clock that jumped back does not prolong the
+    /// wait, and one that jumped forward ends it early only once.
     pub(super) fn arm(&mut self, waiter: Waiter, wait: Wait) {
         if self
             .armed
@@ -55,7 +55,7 @@ impl Timers {
         }
     }
 
-    /// The next node whose wait is over. Pending for ever while nobody waits. Cancel safe.
+    /// The next node whose wait is over. Pending forever while no node waits. Cancel safe.
     pub(super) async fn due(&mut self) -> Waiter {
         loop {
             match self.sleeping.join_next().await {

@@ -1,16 +1,15 @@
-//! The batch that is being made durable, while the next one is decided.
+//! Writes one batch while the loop decides the next one.
 //!
-//! The journal takes a good part of the time that the loop takes to decide, and is another thread: so
-//! the loop continues deciding while a batch is written, and hands over what came together meanwhile once
-//! that is durable.
+//! The journal needs a large part of the time that the loop needs to decide, and runs on another
+//! thread. So the loop continues to decide while a batch is written, and hands over the next batch
+//! once that one is durable.
 //!
 //! # Guarantees
-//! - One batch is written at a time, in the order in which they were decided.
-//! - Nothing of a batch is shown or carried out before it is durable, nor anything of a later one.
-//! - What is shown are the states as that batch left them ([`WritingBatch::states`]), without what was
-//!   decided since.
-//! - A batch that cannot be written is the end of the loop. Whoever waits for that batch or for
-//!   the next one is told so.
+//! - Only one batch is written at a time, in the order in which the batches were decided.
+//! - Nothing of a batch is shown or carried out before it and all earlier batches are durable.
+//! - The states shown are those after that batch (`WritingBatch::states`), without later decisions.
+//! - A batch that cannot be written ends the loop. Callers that wait for that batch or for the next
+//!   one receive the error.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,19 +21,19 @@ use crate::{
     model::RunId,
 };
 
-/// A batch in the hands of the journal.
+/// A batch that the journal is writing.
 pub(super) struct WritingBatch {
-    /// Never locked: only so that the loop, which is lent while it waits, is `Sync`.
+    /// Never locked: it only makes the loop `Sync`, which borrows the future while it waits.
     append: Mutex<BoxFuture<'static, Result<Vec<Record>, JournalError>>>,
-    /// The states of what it touches.
+    /// The states of the streams that the batch touches.
     states: Projection,
-    /// What is done once it is durable.
+    /// The effects to carry out once the batch is durable.
     effects: Vec<Effect>,
 }
 
 impl WritingBatch {
-    /// Waits until the batch is durable; for ever where none is written. Cancel safe. To be called no
-    /// more for a batch that is.
+    /// Waits until the batch is durable; pending forever if none is being written. Cancel safe.
+    /// Must not be called again for a batch that is durable.
     pub(super) async fn written(batch: &mut Option<Self>) -> Result<Vec<Record>, JournalError> {
         match batch {
             Some(batch) => {
@@ -47,7 +46,7 @@ impl WritingBatch {
 }
 
 impl Control {
-    /// Hands what was decided to the journal, unless another batch is being written.
+    /// Hands the decided events to the journal, unless another batch is being written.
     pub(super) fn write(&mut self) -> Result<(), EngineError> {
         if self.writing.is_some() {
             return Ok(());
@@ -71,7 +70,7 @@ impl Control {
         Ok(())
     }
 
-    /// Shows and carries out the batch that was written.
+    /// Publishes and carries out the batch that was written.
     pub(super) fn written(
         &mut self,
         written: Result<Vec<Record>, JournalError>,
@@ -82,7 +81,7 @@ impl Control {
         let records = match written {
             Ok(records) => records,
             Err(error) => {
-                // They are refused with those of the next one.
+                // They are refused together with those of the next batch.
                 self.effects.splice(0..0, batch.effects);
                 return Err(error.into());
             }
@@ -108,7 +107,7 @@ impl Control {
         Ok(())
     }
 
-    /// Whether something of a run was decided and is not durable yet.
+    /// Whether events of a run were decided and are not durable yet.
     pub(super) fn is_unwritten(&self, run: RunId) -> bool {
         let writing = self.writing.as_ref();
         let is_written = writing.is_some_and(|batch| batch.states.runs.contains_key(&run));

@@ -1,13 +1,14 @@
-//! One thread that writes for everybody: what arrives while it syncs goes into its next write.
+//! Group commit: one thread writes for all callers. Requests that arrive during its sync go into
+//! its next write.
 //!
-//! Who calls takes his own request into the group that is written next ([`GroupStage`]). So where many
-//! write, a group is made by all their threads while the one before it is synced, on top of what is
-//! not durable yet. Nothing has to be taken back where a write fails: that ends all writing.
+//! A caller adds its request to the open group, which is written next ([`GroupStage`]). With many
+//! callers, their threads build a group while the previous group is synced. The new group follows
+//! data that is not durable yet. A failed write needs no undo, because it ends all writing.
 //!
-//! Guarantees: requests are written in the order in which they were taken in; a group is begun
-//! after the one before it is durable; nobody is answered before that.
+//! Guarantees: requests are written in the order in which they were admitted. A group is written
+//! after the previous group is durable. A request is answered only when its group is durable.
 //!
-//! What it never does: hold the lock of the group in the making over a write or an await.
+//! The lock of the open group is never held during a write or across an await.
 
 mod open_group;
 mod pace;
@@ -22,38 +23,39 @@ use self::{
 use super::sync::{Builder, JoinHandle, Mutex, MutexGuard, PoisonError, join, oneshot, watch};
 use crate::journal::JournalError;
 
-/// The most bytes of one write, roughly: nobody waits for more than so many of others.
+/// The most bytes of one write, roughly. It limits how many bytes of others a caller waits for.
 pub(crate) const GROUP_BYTES: usize = 128 * 1024;
 
-/// The most requests of one write; beyond, callers wait for the next.
+/// The most requests of one write; further callers wait for the next one.
 const GROUP_REQUESTS: usize = 1024;
 
-/// Something to be written.
+/// A request to write something.
 pub trait CommitRequest: Send + 'static {
     /// About how many bytes it will take.
     fn weight(&self) -> usize;
 
-    /// Whether nothing is taken in until it is written, as it changes what follows.
+    /// Whether no other request is admitted until this one is written, because it changes what
+    /// later requests follow.
     fn is_alone(&self) -> bool {
         false
     }
 }
 
-/// The group in the making.
+/// The open group: admits requests until it is sealed.
 pub trait GroupStage: Send + 'static {
-    /// What is taken in.
+    /// One request.
     type Request: CommitRequest;
-    /// What is written at once.
+    /// The requests of one write.
     type Group: Send + 'static;
 
-    /// Takes a request in. Everybody else waits for it meanwhile, on threads that must not block.
+    /// Admits a request. All other callers wait for this call, on threads that must not block.
     fn admit(&mut self, request: Self::Request);
 
     /// Ends the group and begins the next.
     fn seal(&mut self) -> Self::Group;
 }
 
-/// A group of requests as they came.
+/// A group that holds its requests in the order of arrival.
 pub struct Requests<R>(Vec<R>);
 
 impl<R> Default for Requests<R> {
@@ -75,18 +77,18 @@ impl<R: CommitRequest> GroupStage for Requests<R> {
     }
 }
 
-/// What the thread does with a group.
+/// How the thread writes a group.
 pub trait Commit: Send + 'static {
-    /// Where the next one is made.
+    /// Builds the groups.
     type Stage: GroupStage;
-    /// What is told about a request once it is durable.
+    /// The answer to a request that is durable.
     type Reply: Send + 'static;
 
     /// Writes the group and returns, once it is durable, an answer for each of its requests in
-    /// order. A refused request is an answer; an error is the end of all writing.
+    /// order. A refusal is an answer; an error ends all writing.
     ///
     /// # Errors
-    /// What makes it unknown whether the group is durable, or forbids writing.
+    /// A failure after which it is unknown whether the group is durable, or that forbids writing.
     fn commit(
         &mut self,
         group: <Self::Stage as GroupStage>::Group,
@@ -98,15 +100,15 @@ type Group<C> = <<C as Commit>::Stage as GroupStage>::Group;
 type Reply<C> = Result<<C as Commit>::Reply, JournalError>;
 type CommitAnswer<C> = oneshot::Sender<Reply<C>>;
 
-/// The thread and what it writes next. Dropping it lets the thread finish what was taken in, and
-/// waits for it.
+/// The writing thread and the open group. Dropping it waits until the thread has written all
+/// admitted requests.
 pub struct GroupWriter<C: Commit> {
     open: Arc<OpenGroup<C>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     failure: CommitFailure,
 }
 
-/// The first error after which nothing is written any more.
+/// The first error that ended all writing, if any.
 #[derive(Clone)]
 struct CommitFailure(watch::Sender<Option<JournalError>>);
 
@@ -115,7 +117,7 @@ impl CommitFailure {
         self.0.borrow().clone()
     }
 
-    /// Takes the error in, unless there is one already.
+    /// Stores the error, unless there is one already.
     fn set(&self, error: &JournalError) {
         self.0.send_if_modified(|first| {
             let fresh = first.is_none();
@@ -133,7 +135,7 @@ impl<C: Commit> GroupWriter<C> {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`JournalError::Storage`] where no thread can be had.
+    /// [`JournalError::Storage`] if the thread cannot be started.
     pub fn start(name: &str, stage: C::Stage, commit: C) -> Result<Self, JournalError> {
         let open = Arc::new(OpenGroup::new(stage));
         let failure = CommitFailure(watch::Sender::new(None));
@@ -150,13 +152,13 @@ impl<C: Commit> GroupWriter<C> {
         })
     }
 
-    /// Takes a request into the next group and waits until it is durable or refused.
+    /// Adds a request to the next group and waits until it is durable or refused.
     ///
-    /// Cancel safety: once the request was taken in it is written whether or not anybody waits for
-    /// the answer.
+    /// Cancel safety: an admitted request is written even if its caller stops waiting for the
+    /// answer.
     ///
     /// # Errors
-    /// What the request was refused for, or the error that ended all writing.
+    /// The reason for the refusal, or the error that ended all writing.
     pub async fn write(&self, request: Request<C>) -> Result<C::Reply, JournalError> {
         self.check()?;
         let answered = self.open.put(request).await;
@@ -166,7 +168,7 @@ impl<C: Commit> GroupWriter<C> {
             .unwrap_or_else(|_| Err(self.failure.get().unwrap_or_else(ended)))
     }
 
-    /// Whether all writing ended.
+    /// Checks that writing has not ended.
     ///
     /// # Errors
     /// The error that ended it.
@@ -174,12 +176,12 @@ impl<C: Commit> GroupWriter<C> {
         self.failure.get().map_or(Ok(()), Err)
     }
 
-    /// Ends all writing, for a reader that met a failing disk.
+    /// Ends all writing; called when a read shows that the disk fails.
     pub fn fail(&self, error: &JournalError) {
         self.failure.set(error);
     }
 
-    /// Waits for the error that ends all writing; for ever where none comes. Cancel safe.
+    /// Waits for the error that ends all writing; forever if there is none. Cancel safe.
     pub async fn failed(&self) -> JournalError {
         let mut failure = self.failure.0.subscribe();
         match failure.wait_for(Option::is_some).await {
@@ -188,11 +190,11 @@ impl<C: Commit> GroupWriter<C> {
         }
     }
 
-    /// Takes no more requests, writes those that were taken in, and ends the thread.
+    /// Refuses further requests, writes the admitted ones, and ends the thread.
     pub async fn close(&self) {
         self.open.close();
         let thread = lock(&self.thread).take();
-        // The thread's panic, if any, is known through `failure` already.
+        // A panic of the thread, if any, is already in `failure`.
         if let Some(thread) = thread {
             join(thread).await;
         }

@@ -1,4 +1,4 @@
-//! The group that is written next, and the room in it.
+//! The open group, which is written next, and the room in it.
 
 use super::{
     super::sync::{AtomicUsize, Condvar, Mutex, Ordering, Semaphore, oneshot},
@@ -6,36 +6,38 @@ use super::{
     Reply, Request, lock,
 };
 
-/// No request is taken in any more.
-pub(super) struct NoMore;
+/// Error: the group admits no more requests.
+pub(super) struct Closed;
 
-/// A thread that takes a request in and panics leaves the lock poisoned: which answer belongs to
-/// which request is unknown then, and nothing is written any more.
+/// The open group, shared by the callers and the writing thread.
+///
+/// A caller that panics while it admits a request poisons the lock. It is then unknown which answer
+/// belongs to which request, so nothing more is written.
 pub(super) struct OpenGroup<C: Commit> {
     making: Mutex<Making<C>>,
-    /// The thread is to look.
+    /// Wakes the thread.
     arrived: Condvar,
-    /// How many requests were taken in, to be looked at without the lock.
+    /// How many requests were admitted, readable without the lock.
     count: AtomicUsize,
-    /// The bytes that may still be taken in.
+    /// The bytes that may still be admitted.
     room: Semaphore,
 }
 
 struct Making<C: Commit> {
-    /// None once nobody is left to write.
+    /// None once the writing thread has ended.
     stage: Option<C::Stage>,
-    /// Who waits for its requests, in order.
+    /// Where the answers to its requests go, in order.
     answers: Vec<CommitAnswer<C>>,
-    /// The room they take.
+    /// The room its requests take, in bytes.
     weight: usize,
-    /// Whether that is given back only when they are written.
+    /// Whether that room is released only when the group is written.
     is_alone: bool,
     is_closed: bool,
-    /// Whether the thread has to be woken.
+    /// Whether the thread sleeps and has to be woken.
     is_awaited: bool,
 }
 
-/// The thread is to see that it ends.
+/// Wakes the writing thread after a panic, so that it notices the poisoned lock.
 struct WakeAfterPanic<'a>(&'a Condvar);
 
 impl Drop for WakeAfterPanic<'_> {
@@ -46,11 +48,11 @@ impl Drop for WakeAfterPanic<'_> {
     }
 }
 
-/// A group to be written.
+/// A group that is ready to be written.
 pub(super) struct SealedGroup<C: Commit> {
     pub(super) group: Group<C>,
     pub(super) answers: Vec<CommitAnswer<C>>,
-    /// The room that is given back when it is written.
+    /// The room to release when it is written, in bytes.
     pub(super) holds: usize,
 }
 
@@ -71,12 +73,12 @@ impl<C: Commit> OpenGroup<C> {
         }
     }
 
-    /// Takes a request in once there is room for it. Cancel safe: it is taken in when this returns,
-    /// and not before.
+    /// Admits a request once there is room for it. Cancel safe: the request is admitted when this
+    /// returns, not before.
     pub(super) async fn put(
         &self,
         request: Request<C>,
-    ) -> Result<oneshot::Receiver<Reply<C>>, NoMore> {
+    ) -> Result<oneshot::Receiver<Reply<C>>, Closed> {
         let is_alone = request.is_alone();
         let weight = if is_alone {
             GROUP_BYTES
@@ -85,14 +87,14 @@ impl<C: Commit> OpenGroup<C> {
             request.weight().clamp(least, GROUP_BYTES)
         };
         let permits = u32::try_from(weight).unwrap_or(u32::MAX);
-        let room = self.room.acquire_many(permits).await.map_err(|_| NoMore)?;
+        let room = self.room.acquire_many(permits).await.map_err(|_| Closed)?;
         let (answer, answered) = oneshot::channel();
-        // Dropped after the lock.
+        // Declared before the lock, so that it is dropped after it.
         let _wake = WakeAfterPanic(&self.arrived);
-        let mut making = self.making.lock().map_err(|_| NoMore)?;
+        let mut making = self.making.lock().map_err(|_| Closed)?;
         let is_closed = making.is_closed;
         let stage = making.stage.as_mut().filter(|_| !is_closed);
-        stage.ok_or(NoMore)?.admit(request);
+        stage.ok_or(Closed)?.admit(request);
         making.answers.push(answer);
         making.weight = making.weight.saturating_add(weight);
         making.is_alone |= is_alone;
@@ -106,12 +108,12 @@ impl<C: Commit> OpenGroup<C> {
         Ok(answered)
     }
 
-    /// How many requests were taken in.
+    /// How many requests were admitted.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until a request was taken in; false once none comes any more.
+    /// Waits until a request was admitted; false once the group is closed and empty.
     pub(super) fn wait(&self) -> bool {
         let mut locked = self.making.lock();
         loop {
@@ -124,7 +126,7 @@ impl<C: Commit> OpenGroup<C> {
         }
     }
 
-    /// Ends the group and makes room for the next; none where somebody panicked.
+    /// Ends the group and makes room for the next one; none if a caller panicked.
     pub(super) fn seal(&self) -> Option<SealedGroup<C>> {
         let mut making = self.making.lock().ok()?;
         let group = making.stage.as_mut()?.seal();
@@ -143,20 +145,20 @@ impl<C: Commit> OpenGroup<C> {
         })
     }
 
-    /// Gives room back that a group held until it was written.
+    /// Releases room that a group held until it was written.
     pub(super) fn release(&self, room: usize) {
         self.room.add_permits(room);
     }
 
-    /// Takes no more requests.
+    /// Refuses further requests.
     pub(super) fn close(&self) {
         lock(&self.making).is_closed = true;
-        // Whoever waits for room is told; nobody comes in any more.
+        // Callers that wait for room get an error.
         self.room.close();
         self.arrived.notify_one();
     }
 
-    /// The same, and nobody is left to write what was taken in: who waits for it is told.
+    /// Closes the group when no thread is left to write it: its callers get an error.
     pub(super) fn abandon(&self) {
         self.close();
         let mut making = lock(&self.making);

@@ -1,20 +1,21 @@
-//! When the thread looks for requests again and when it sleeps.
+//! When the writing thread polls for requests and when it sleeps.
 //!
-//! Who was just answered often comes back at once. So the thread looks for a moment before it
-//! sleeps, as waking it may take half as long as a sync; and where many were answered together and
-//! few are back, it waits a part of a sync for the others, who would have to wait for a whole one.
+//! A caller that was just answered often sends its next request immediately. So the thread polls
+//! for a moment before it sleeps, because waking it may take half as long as a sync. If many callers
+//! were answered together and few have returned, it waits a part of a sync for the others. They
+//! would otherwise wait for a whole one.
 
 use std::time::{Duration, Instant};
 
 use super::{super::sync::Patience, Commit, open_group::OpenGroup};
 
-/// The longest that the thread looks for a request before it sleeps.
-const WATCH: Duration = Duration::from_micros(150);
+/// The longest that the thread polls for requests.
+const POLL_MAX: Duration = Duration::from_micros(150);
 
-/// A request that comes so soon after a commit belongs to a sequence of them.
+/// A request that arrives within this time after a commit belongs to a sequence of requests.
 const SEQUENCE: Duration = Duration::from_millis(1);
 
-/// How requests came lately.
+/// How requests arrived recently.
 #[derive(Default)]
 pub(super) struct Pace {
     /// The requests of the last commit, and how long it took.
@@ -30,10 +31,10 @@ impl Pace {
         self.ended = Some(Instant::now());
     }
 
-    /// Waits for a group that is worth a commit; false where none comes any more.
+    /// Waits for a group that is worth a commit; false once no more requests can come.
     pub(super) fn wait<C: Commit>(&mut self, open: &OpenGroup<C>) -> bool {
         let mut patience = Patience::of(if self.in_sequence {
-            (self.took / 2).min(WATCH)
+            (self.took / 2).min(POLL_MAX)
         } else {
             Duration::ZERO
         });
@@ -46,9 +47,10 @@ impl Pace {
         true
     }
 
-    /// Until the group is about as large as the one before it, or for a part of a sync.
+    /// Waits until the group has half as many requests as the last one, for at most a quarter of
+    /// the time the last commit took.
     fn wait_for_others<C: Commit>(&self, open: &OpenGroup<C>) {
-        let mut patience = Patience::of((self.took / 4).min(WATCH));
+        let mut patience = Patience::of((self.took / 4).min(POLL_MAX));
         while open.count() < self.count / 2 && !patience.is_over() {}
     }
 }

@@ -1,4 +1,4 @@
-//! The thread.
+//! The writing thread: commits one group after another and answers its callers.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::journal::JournalError;
 
-/// Tells that the thread ended, so that nobody takes silence for health.
+/// Reports the end of the thread: on drop it closes the group, so that no caller waits forever.
 pub(super) struct Alarm<C: Commit> {
     open: Arc<OpenGroup<C>>,
     failure: CommitFailure,
@@ -31,14 +31,14 @@ impl<C: Commit> Drop for Alarm<C> {
     }
 }
 
-/// Answers that are given as this is dropped: to wake many tasks costs the writing thread, in whose
-/// time all others wait, more than a thread of the runtime.
+/// Answers that are sent when this is dropped, so that another thread can send them. Waking many
+/// tasks costs the writing thread more than a thread of the runtime, and all callers wait for it.
 struct GroupAnswers<C: Commit>(Vec<(CommitAnswer<C>, Reply<C>)>);
 
 impl<C: Commit> Drop for GroupAnswers<C> {
     fn drop(&mut self) {
         for (answer, result) in self.0.drain(..) {
-            // Nobody waits any more: the request was written all the same.
+            // An error means that the caller no longer waits. Its request was written anyway.
             let _ = answer.send(result);
         }
     }
@@ -59,7 +59,7 @@ impl<C: Commit> WriterThread<C> {
         }
     }
 
-    /// Until the group in the making is closed and empty.
+    /// Writes until the open group is closed and empty.
     pub(super) fn run(mut self) {
         let mut pace = Pace::default();
         while pace.wait(&self.alarm.open) {

@@ -1,4 +1,4 @@
-//! A disk that remembers what was written, in which order, and fails when it is told to.
+//! A model disk that records what was written, in which order, and fails at a chosen group.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::journal::JournalError;
 
-/// From this one on requests are alone.
+/// Requests from this number on are written alone.
 pub(super) const ALONE: u32 = 100;
 
-/// From this one on requests are light.
+/// Requests from this number on are light.
 pub(super) const LIGHT: u32 = 50;
 
-/// Two make a group, or eight light ones.
+/// Two requests fill a group, or eight light ones.
 impl CommitRequest for u32 {
     fn weight(&self) -> usize {
         GROUP_BYTES / if *self < LIGHT { 2 } else { 8 }
@@ -27,13 +27,13 @@ impl CommitRequest for u32 {
     }
 }
 
-/// A request, and how many were written alone when it was taken in.
+/// A request, and how many requests were written alone when it was admitted.
 struct Admitted {
     request: u32,
     alone: usize,
 }
 
-/// The group in the making.
+/// The open group.
 pub(super) struct ModelStage {
     disk: ModelDisk,
     group: Vec<Admitted>,
@@ -48,7 +48,7 @@ impl ModelStage {
     }
 }
 
-/// What is written at once.
+/// The requests of one write.
 pub(super) struct ModelGroup(Vec<Admitted>);
 
 impl GroupStage for ModelStage {
@@ -69,16 +69,16 @@ impl GroupStage for ModelStage {
     }
 }
 
-/// What was written and what was tried, for all to see.
+/// A shared record of what was written and how many writes were begun.
 #[derive(Clone, Default)]
 pub(super) struct ModelDisk(Arc<Mutex<ModelLog>>);
 
 #[derive(Default)]
 struct ModelLog {
     written: Vec<u32>,
-    /// Groups that were begun.
+    /// How many groups were begun.
     begun: usize,
-    /// Groups that were begun after one had failed.
+    /// How many groups were begun after one had failed.
     begun_after_failure: usize,
     failed: bool,
 }
@@ -125,7 +125,7 @@ pub(super) struct Writing {
     disk: ModelDisk,
     /// Which group fails, from 1.
     fails_at: Option<usize>,
-    /// What was answered and not written yet; only where that is broken on purpose.
+    /// Requests that were answered before they were written ([`Sabotage::AnswerEarly`]).
     late: Vec<u32>,
 }
 

@@ -1,5 +1,5 @@
-//! What becomes of a writer where something panics. Shuttle takes every panic for a failure, so
-//! this is tried with threads of the system.
+//! How a writer behaves after a panic. Shuttle reports every panic as a failure, so these tests use
+//! system threads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,7 +62,7 @@ fn writer() -> Arc<GroupWriter<FaultyCommit>> {
     Arc::new(GroupWriter::start("faulty", FaultyStage::default(), FaultyCommit).unwrap())
 }
 
-/// All writing ends with an error that says so, and nobody waits for ever.
+/// All writing ends with an error that says so, and no caller waits forever.
 async fn all_writing_ends(writer: &GroupWriter<FaultyCommit>) {
     assert!(matches!(writer.failed().await, JournalError::Storage(_)));
     let later = writer.write(Faulty(None)).await;
@@ -85,7 +85,7 @@ async fn a_panic_of_the_thread_ends_all_writing() {
 #[tokio::test]
 async fn a_panic_while_a_request_is_taken_in_ends_all_writing() {
     let writer = writer();
-    // Time enough for the thread to sleep: it has to be woken then.
+    // Long enough that the thread sleeps and has to be woken.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let caller = Arc::clone(&writer);
     let panicked = tokio::spawn(async move { caller.write(Faulty(Some(PanicPlace::Admit))).await });

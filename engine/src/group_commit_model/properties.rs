@@ -1,4 +1,4 @@
-//! What holds in whatever order threads run.
+//! Properties of the group commit that hold for any order of its threads.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ fn writer(disk: &ModelDisk, fails_at: Option<usize>) -> ModelWriter {
     Arc::new(GroupWriter::start("model", stage, commit).unwrap())
 }
 
-/// Somebody who writes these, one after the other, until an error comes. Whatever is acknowledged
-/// is on the disk by then, and the answer is that of the request.
+/// A caller that writes these requests one after another until one fails. Checks that each
+/// acknowledged request is on the disk, and that its answer belongs to it.
 fn caller(
     writer: &ModelWriter,
     disk: &ModelDisk,
@@ -36,8 +36,8 @@ fn caller(
     })
 }
 
-/// Three callers at once: all is acknowledged, all is written once, and what a caller wrote first
-/// lies first.
+/// Three concurrent callers: all requests are acknowledged and written once, and those of one caller
+/// are in order.
 pub(super) fn what_is_acknowledged_was_written() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
@@ -57,9 +57,9 @@ pub(super) fn what_is_acknowledged_was_written() {
     assert_eq!(written, [1, 2, 3, 4, 5, 6]);
 }
 
-/// Requests for which there is room are written in the order in which they came.
+/// Requests for which there is room are written in the order of arrival.
 pub(super) fn the_order_of_requests_is_kept() {
-    // Of those that wait for room nobody is first.
+    // The order of requests that wait for room is not defined, so all of these fit.
     let requests = LIGHT..LIGHT + 5;
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
@@ -72,7 +72,7 @@ pub(super) fn the_order_of_requests_is_kept() {
     assert_eq!(disk.written(), requests.collect::<Vec<_>>());
 }
 
-/// What changes what follows is written alone: whoever comes later is taken in after it.
+/// A request that is alone is written alone: later requests are admitted after it was written.
 pub(super) fn nothing_is_taken_in_before_what_is_alone_is_written() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
@@ -86,7 +86,7 @@ pub(super) fn nothing_is_taken_in_before_what_is_alone_is_written() {
     });
 }
 
-/// A disk that fails: everybody gets an answer, nobody a wrong one, and nothing is begun later.
+/// A disk that fails: every caller gets a correct answer, and no later write is begun.
 pub(super) fn a_failure_answers_everybody_and_ends_all_writing() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, Some(2));
@@ -108,7 +108,7 @@ pub(super) fn a_failure_answers_everybody_and_ends_all_writing() {
     assert!(!disk.has(7));
 }
 
-/// A reader that met a failing disk ends all writing; nobody waits for ever.
+/// A reader that finds a failing disk ends all writing; no caller waits forever.
 pub(super) fn a_failure_met_elsewhere_ends_all_writing() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
@@ -127,7 +127,7 @@ pub(super) fn a_failure_met_elsewhere_ends_all_writing() {
     assert!(!disk.has(7));
 }
 
-/// Closing among callers: each is served or told that it is closed, and nothing is written after.
+/// Closing with active callers: each is served or refused, and nothing is written afterwards.
 pub(super) fn closing_finishes_what_waits() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
@@ -148,12 +148,12 @@ pub(super) fn closing_finishes_what_waits() {
     });
 }
 
-/// A request that was taken in is written although its caller went.
+/// An admitted request is written even if its caller stopped waiting.
 pub(super) fn nobody_has_to_wait_for_the_answer() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     block_on(async {
-        // Its first poll takes it in, where there is room.
+        // The first poll admits the request, because there is room.
         let answered = writer.write(1).now_or_never();
         assert!(answered.is_none_or(|answer| answer == Ok(1)));
         writer.close().await;

@@ -1,4 +1,4 @@
-//! The model finds what is broken on purpose.
+//! The properties detect each defect that is introduced on purpose.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,7 +1,7 @@
-//! What the group commit waits and wakes with, under shuttle's scheduler.
+//! The synchronization primitives of the group commit, under shuttle's scheduler.
 //!
-//! Tokio's channels are tried by their authors under loom; here each of their operations counts
-//! as one step, and the scheduler may go elsewhere before each.
+//! Tokio's channels are tested by their authors under loom. Here each of their operations counts
+//! as one step, and the scheduler may switch threads before each.
 
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ pub(crate) use shuttle::{
 };
 pub(crate) use std::sync::PoisonError;
 
-/// What is broken on purpose.
+/// A defect that a test introduces on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sabotage {
     /// Nothing.
@@ -23,38 +23,38 @@ pub(crate) enum Sabotage {
     AnswerEarly,
     /// A request overtakes the one before it in its group.
     Overtake,
-    /// What is to be written alone is not: others are taken in before it is written.
+    /// A request that should be alone is not: others are admitted before it is written.
     NotAlone,
     /// A failure is not remembered.
     ForgetFailure,
-    /// A failure is told to one, and the others wait for ever.
+    /// Callers whose request failed get no answer and wait forever.
     Silence,
     /// Closing does not wait for the thread.
     LeaveThread,
 }
 
 thread_local! {
-    /// The scheduler runs everything on the thread of the test.
+    /// A thread-local is enough: the scheduler runs everything on the thread of the test.
     static SABOTAGE: Cell<Sabotage> = const { Cell::new(Sabotage::None) };
 }
 
-/// Breaks something in all that follows on this thread.
+/// Introduces a defect into everything that runs later on this thread.
 pub(crate) fn break_on_purpose(what: Sabotage) {
     SABOTAGE.set(what);
 }
 
-/// Whether that is broken.
+/// Whether this defect was introduced.
 pub(crate) fn is_broken(what: Sabotage) -> bool {
     SABOTAGE.get() == what
 }
 
-/// Here another thread may continue.
+/// A point where the scheduler may switch to another thread.
 pub(crate) fn step() {
     use shuttle::sync::atomic::{AtomicBool, Ordering};
     AtomicBool::new(false).load(Ordering::SeqCst);
 }
 
-/// How often a thread looks again: whatever the time, once.
+/// How often a thread polls: once, for any time.
 pub(crate) struct Patience {
     is_over: bool,
 }
@@ -77,10 +77,11 @@ pub(crate) async fn join(thread: JoinHandle<()>) {
     }
 }
 
-/// Two are told elsewhere, as many as a group has.
+/// The most answers that the writing thread sends itself. Two are a full group, so that the other
+/// way is tested too.
 pub(crate) const FEW: usize = 1;
 
-/// A task of the scheduler, for what is told elsewhere.
+/// Drops values, and so sends answers, in a task of the scheduler.
 pub(crate) struct Elsewhere;
 
 impl Elsewhere {
@@ -94,7 +95,8 @@ impl Elsewhere {
     }
 }
 
-/// The room in a group. Tokio's futures wake through wakers, which shuttle's executor has.
+/// The room in a group. Tokio's semaphore works here: it wakes through wakers, which shuttle's
+/// executor supports.
 pub(crate) struct Semaphore(tokio::sync::Semaphore);
 
 impl Semaphore {
@@ -123,7 +125,7 @@ impl Semaphore {
     }
 }
 
-/// The way back of an answer.
+/// The channel for the answer to a request.
 pub(crate) mod oneshot {
     use tokio::sync::oneshot;
     pub(crate) use tokio::sync::oneshot::Receiver;
@@ -149,7 +151,7 @@ pub(crate) mod oneshot {
     }
 }
 
-/// The failure that everybody may ask for.
+/// The channel for the failure that ended all writing.
 pub(crate) mod watch {
     use tokio::sync::watch;
     pub(crate) use tokio::sync::watch::{Receiver, Ref};

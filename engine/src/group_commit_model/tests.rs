@@ -1,4 +1,4 @@
-//! The properties, in as many orders as time allows.
+//! Runs each property in as many thread orders as time allows.
 
 use shuttle::{
     Config, Runner,
@@ -17,7 +17,7 @@ fn run(scheduler: impl Scheduler + 'static, property: fn()) {
     Runner::new(scheduler, config).run(property);
 }
 
-/// Random orders, orders with few and adverse changes, and the first of all orders in turn.
+/// Random orders, orders with few but adverse switches, and the first of an enumeration of all.
 fn in_any_order(property: fn()) {
     run(RandomScheduler::new(ORDERS), property);
     run(PctScheduler::new(3, ORDERS), property);

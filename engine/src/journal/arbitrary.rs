@@ -1,4 +1,4 @@
-//! Events and states of every kind, up to the limits of what they are made of.
+//! Proptest strategies for events and states of every kind, up to the limits of their fields.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Any number, and often the one that takes the most bytes.
+/// Any number, and often the largest, which has the longest encoding.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![any::<u64>(), Just(u64::MAX), 0..9u64]
 }
@@ -24,7 +24,7 @@ fn small() -> impl Strategy<Value = u32> {
     prop_oneof![any::<u32>(), Just(u32::MAX), 0..9u32]
 }
 
-/// A length up to `max`, and often `max` itself.
+/// A length from `min` to `max`, and often one of the two.
 fn length(min: usize, max: usize) -> impl Strategy<Value = usize> {
     prop_oneof![min..=max, Just(max), Just(min)]
 }
@@ -181,7 +181,7 @@ fn node() -> BoxedStrategy<Node> {
         .boxed()
 }
 
-/// A graph that weighs as much as a graph may, or less; what its edges mean is no matter here.
+/// A graph of any permitted weight, up to the maximum. Its edges need not make sense.
 pub(crate) fn graph() -> BoxedStrategy<Graph> {
     let parts = (
         name(),
@@ -453,7 +453,7 @@ fn folded<T: std::fmt::Debug>(
     })
 }
 
-/// A stream with any state, whether events can come to it or not.
+/// A stream with any state, including states that no sequence of events leads to.
 pub(crate) fn stream_state() -> BoxedStrategy<StreamState> {
     prop_oneof![
         (entity(), folded(entity_state())).prop_map(|(id, state)| StreamState::Entity(id, state)),

@@ -1,4 +1,4 @@
-//! A journal as it was at a moment of its past.
+//! A read-only view of a journal as it was at an earlier offset.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StreamHead};
 use crate::model::StreamId;
 
-/// Shows the events before an offset, and takes none.
+/// Shows only the events before an offset, and refuses appends.
 pub struct JournalAsOf {
     inner: Arc<dyn Journal>,
     end: Offset,
@@ -44,7 +44,7 @@ impl Journal for JournalAsOf {
         Ok(self.cut(self.inner.read_all(from, limit).await?))
     }
 
-    /// The streams of the whole journal: how far each goes is what it is today.
+    /// The streams of the whole journal with their current heads, not those at the offset.
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.inner.streams().await
     }

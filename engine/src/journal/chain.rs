@@ -1,9 +1,9 @@
-//! The two chains that make a change of the past visible.
+//! The two hash chains that reveal a changed history.
 //!
-//! Each stream is a chain: a record's link covers its bytes, its stream, its place there and the
-//! link before it. The journal is a chain of its durable batches: a batch's link covers the links
-//! of its records, its range of offsets and the link before it, and is stored in the same write.
-//! Who keeps the newest batch link elsewhere can later tell whether anything before it was
+//! Each stream is a chain: a record's link covers its bytes, its stream, its position there and the
+//! previous link. The journal is a chain of its durable batches: a batch's link covers the links
+//! of its records, its range of offsets and the previous link, and is stored in the same write.
+//! A copy of the newest batch link, stored elsewhere, later shows whether anything before it was
 //! changed, removed, reordered or inserted.
 
 use async_trait::async_trait;
@@ -12,9 +12,10 @@ use sha2::{Digest as _, Sha256};
 use super::{Journal, JournalError, Missing, Offset, Stored, StreamHead};
 use crate::model::{Hash, StreamId};
 
-/// The link of a record: SHA-256 over the link before it, its stream, its place and its bytes.
+/// The link of a record: SHA-256 over the previous link, its stream, its sequence and its bytes.
 ///
-/// Lengths go before what varies in length, so that no two different records are hashed alike.
+/// Parts of variable length are preceded by their length, so that different records never have the
+/// same hash input.
 pub fn link(prev: Hash, stream: &StreamId, seq: u64, bytes: &[u8]) -> Hash {
     let mut hash = Sha256::new();
     hash.update(prev.0);
@@ -36,7 +37,7 @@ pub struct BatchLink {
     pub first: Offset,
     /// The offset of its last record.
     pub last: Offset,
-    /// The link before it; all zero at the journal's first batch.
+    /// The previous link; all zero at the journal's first batch.
     pub prev: Hash,
     /// SHA-256 over `prev`, `first`, `last` and the records' links.
     pub hash: Hash,
@@ -64,11 +65,11 @@ impl BatchLink {
     }
 }
 
-/// A journal whose stored bytes can be read and written verbatim: what audit, export and rebuild
-/// stand on.
+/// A journal whose stored bytes can be read and written verbatim. Audit, export and rebuild need
+/// this.
 #[async_trait]
 pub trait ChainedJournal: Journal {
-    /// At most `limit` records from `from` on by offset, byte for byte, their envelopes checked.
+    /// At most `limit` records from `from` on by offset, byte for byte, with checked envelopes.
     ///
     /// # Errors
     /// As for [`Journal::read_all`].
@@ -87,24 +88,24 @@ pub trait ChainedJournal: Journal {
     /// When the store cannot be read.
     async fn head(&self) -> Result<Option<BatchLink>, JournalError>;
 
-    /// Writes records of another journal back as one durable batch, byte for byte, so that the
-    /// links come out as they were. Atomic and durable like [`Journal::append`]. Returns the link
-    /// of the batch; none for an empty one.
+    /// Writes records of another journal back as one durable batch, byte for byte, so that their
+    /// links are the same. Atomic and durable like [`Journal::append`]. Returns the link of the
+    /// batch; none for an empty one.
     ///
     /// # Errors
-    /// [`JournalError::Conflict`] when a record does not follow what its stream holds, and
-    /// [`JournalError::Damaged`] when its bytes, place or link do not fit; nothing is written.
+    /// [`JournalError::Conflict`] when a record does not follow the last one of its stream, and
+    /// [`JournalError::Damaged`] when its bytes, position or link do not match; nothing is written.
     async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError>;
 
-    /// Continues after a range of offsets that the journal which is being written back misses, too:
-    /// the range begins where this journal ends, the next batch is linked to `link`, and `heads`
-    /// say how far each stream goes after the range. Durable when it returns;
-    /// [`Journal::missing`] names the range from then on.
+    /// Continues after a range of offsets that is missing in the original journal too. The range
+    /// begins where this journal ends, the next batch is linked to `link`, and `heads` are the
+    /// heads of the streams after the range. Durable when it returns; [`Journal::missing`] then
+    /// includes the range.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] when the range does not begin where the journal ends, or a stream
-    /// would go back; [`JournalError::Storage`] from a journal that cannot do this; nothing is
-    /// written.
+    /// [`JournalError::Damaged`] when the range does not begin where the journal ends, or a stream's
+    /// next sequence would decrease; [`JournalError::Storage`] from a journal that does not support
+    /// this. Nothing is written in either case.
     async fn restore_missing(
         &self,
         _missing: Missing,

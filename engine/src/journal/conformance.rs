@@ -1,6 +1,6 @@
-//! The suite that any journal has to pass before the engine may stand on it.
+//! The conformance suite that every journal implementation has to pass before the engine may use it.
 //!
-//! An implementation gives the suite a [`Subject`] and asks for an empty list of complaints:
+//! An implementation gives the suite a [`Subject`] and expects an empty list of complaints:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! What the suite cannot see is durability: that what was acknowledged outlives a kill and a
-//! power cut has to be shown by each implementation in its own way.
+//! The suite cannot check durability. Each implementation needs its own tests that acknowledged
+//! events survive a kill and a power cut.
 
 mod chains;
 mod missing;
@@ -43,16 +43,16 @@ use futures::future::BoxFuture;
 
 use super::ChainedJournal;
 
-/// Where the suite gets its journals from.
+/// Creates the journals that the suite tests.
 #[async_trait]
 pub trait Subject: Send + Sync {
-    /// An empty journal that shares nothing with those made before.
+    /// Creates an empty journal that shares nothing with earlier ones.
     ///
     /// # Errors
-    /// When none can be made.
+    /// When it cannot be created.
     async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String>;
 
-    /// Closes a journal and opens what it left, as another process would.
+    /// Closes a journal and opens it again, as another process would.
     ///
     /// # Errors
     /// When it cannot be opened again.
@@ -64,7 +64,7 @@ pub trait Subject: Send + Sync {
 
 type Run = for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, Result<(), String>>;
 
-/// One thing that every journal must do.
+/// One property that every journal must have.
 #[derive(Clone, Copy)]
 pub struct Check {
     name: &'static str,
@@ -72,21 +72,21 @@ pub struct Check {
 }
 
 impl Check {
-    /// What is checked, such as `a_conflict_writes_nothing`.
+    /// The name of the property, such as `a_conflict_writes_nothing`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Checks it on a journal made for it.
+    /// Checks the property on new journals.
     ///
     /// # Errors
-    /// What the journal did wrong.
+    /// A description of the violation.
     pub async fn run(&self, subject: &dyn Subject) -> Result<(), String> {
         (self.run)(subject).await
     }
 }
 
-/// Every check, from the simple to the composed.
+/// Every check, from simple to complex.
 pub fn checks() -> Vec<Check> {
     [
         writing::CHECKS,

@@ -1,4 +1,4 @@
-//! The journal on a local disk: the log, its archive, and the index made of them.
+//! The journal on a local disk: the log, its archive, and the index built from them.
 
 use std::{
     path::Path,
@@ -21,60 +21,60 @@ mod calls;
 
 /// The index's folder, below the state directory.
 pub(crate) const INDEX: &str = "index";
-/// The log since the newest base has at least so many bytes before another is due.
+/// The least bytes of log after the newest base before another base is due.
 const BASE_LEAST: u64 = 4 << 20;
 
-/// A journal in a state directory. One thread writes for all callers and syncs once for everything
-/// that waits; readers see only what is durable.
+/// A journal in a state directory. One thread writes for all callers, with one sync for all waiting
+/// requests; readers see only durable events.
 ///
-/// A state directory is opened by one process at a time: [`crate::state_dir`] sees to that.
+/// [`crate::state_dir`] ensures that only one process at a time opens a state directory.
 ///
-/// After the first write or sync that fails every call answers [`JournalError::Storage`]: what was
-/// being written is then unknown until the journal is opened again. [`DiskJournal::failed`] tells
-/// the process to end.
+/// After the first write or sync that fails, every call returns [`JournalError::Storage`]: it is
+/// then unknown what was written, until the journal is opened again. The process should wait for
+/// [`DiskJournal::failed`] and then end.
 ///
-/// Dropping it finishes what waits to be written and closes the files, which may block for as long
-/// as a sync takes; [`DiskJournal::close`] does the same without blocking the runtime.
+/// Dropping it finishes the waiting writes and closes the files, which may block for as long as a
+/// sync takes; [`DiskJournal::close`] does the same without blocking the runtime.
 pub struct DiskJournal {
     reader: RwLock<Option<SegmentReader>>,
     writer: Option<GroupWriter<LogWriter>>,
     index: Option<Index>,
-    /// What the index held when it was opened, until somebody asks for it.
+    /// The states in the index when it was opened, until the first `states` call takes them.
     found: Mutex<Option<States>>,
     index_was_found: bool,
     permit: Permit,
 }
 
-/// What a compaction did.
+/// The result of [`DiskJournal::archive`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Archived {
-    /// How many segments went from the log into the archive.
+    /// How many segments were moved from the log into the archive.
     pub segments: u64,
     /// How many events are in them.
     pub events: u64,
 }
 
 impl DiskJournal {
-    /// Opens the journal in the folder `dir`, to be appended to, or makes it. `journal` is its
+    /// Opens the journal in the folder `dir` for appending, or creates it. `journal` is its
     /// identity.
     ///
     /// # Errors
     /// [`JournalError::Storage`] when the folder cannot be read or written,
-    /// [`JournalError::Newer`] for a later format, [`JournalError::Damaged`] when something that
-    /// was acknowledged is not there; nothing was changed then.
+    /// [`JournalError::Newer`] for a later format, [`JournalError::Damaged`] when an acknowledged
+    /// event is missing or damaged; nothing was changed then.
     pub async fn open(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
         Self::open_permitted(dir.as_ref(), journal, OpenMode::Make, Permit::always()).await
     }
 
-    /// Opens it to be read: nothing is written, and what is damaged is named when it is met.
+    /// Opens it for reading: nothing is written, and damage is reported by the call that reads it.
     ///
     /// # Errors
-    /// As for [`DiskJournal::open`], but for damage.
+    /// As for [`DiskJournal::open`], except for damage.
     pub async fn open_to_read(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
         Self::open_permitted(dir.as_ref(), journal, OpenMode::Read, Permit::always()).await
     }
 
-    /// Makes the log of a new journal. Blocks.
+    /// Creates the log of a new journal. Blocks.
     pub(crate) fn make(dir: &Path, journal: &str) -> Result<(), JournalError> {
         Self::start(
             LocalDisk::new(dir),
@@ -85,7 +85,7 @@ impl DiskJournal {
         .map(drop)
     }
 
-    /// Opens it; before it writes it asks for the permit.
+    /// Opens it in any mode. The journal asks the permit before each write.
     pub(crate) async fn open_permitted(
         dir: &Path,
         journal: &str,
@@ -116,7 +116,7 @@ impl DiskJournal {
         .await
     }
 
-    /// The log alone, without an index.
+    /// Opens the log only, without an index.
     pub(crate) fn start(
         disk: Arc<dyn LogDisk>,
         journal: &str,
@@ -138,7 +138,8 @@ impl DiskJournal {
         })
     }
 
-    /// Without an index the states are folded: it never keeps a journal from being opened.
+    /// Opens the index. A failure never prevents the journal from opening: without an index the
+    /// states are folded from the log.
     fn open_index(&mut self, dir: &Path, boot_id: String, permit: Permit) {
         let Some(link_before) = self.link_before() else {
             return;
@@ -152,7 +153,7 @@ impl DiskJournal {
         self.note_index(opened.states, opened.rebuilt);
     }
 
-    /// The same for an index that is only read.
+    /// Takes the states of an index that is only read.
     fn take_index(&mut self, reading: IndexReading) {
         let Some(link_before) = self.link_before() else {
             return;
@@ -176,7 +177,7 @@ impl DiskJournal {
         Some(Box::new(move |offset| reader.link_before(offset)))
     }
 
-    /// Waits until the disk fails; for ever where it does not. Cancel safe.
+    /// Waits until the disk fails; forever if it does not. Cancel safe.
     pub async fn failed(&self) -> JournalError {
         match &self.writer {
             Some(writer) => writer.failed().await,
@@ -184,16 +185,16 @@ impl DiskJournal {
         }
     }
 
-    /// From now on a write for which there is no room fails, where it would wait for it. For whoever
-    /// is about to close: what waits for such a write could never end.
+    /// Makes writes fail, instead of waiting, if there is no room on the disk. To be called before
+    /// closing: work that waits for such a write might never end.
     pub fn wait_no_more(&self) {
         self.permit.close();
     }
 
-    /// Finishes what waits to be written and closes the files. Calls that come later answer
+    /// Finishes the waiting writes and closes the files. Later calls return
     /// [`JournalError::Closed`].
     ///
-    /// Cancel safety: dropping the future leaves the closing to the journal's drop.
+    /// Cancel safety: if the future is dropped, dropping the journal closes it.
     pub async fn close(&self) {
         self.permit.close();
         if let Some(writer) = &self.writer {
@@ -205,18 +206,18 @@ impl DiskJournal {
         drop(self.reader.write().await.take());
     }
 
-    /// What is damaged and not repaired, in order.
+    /// The damage that is not repaired, in the order of offsets.
     ///
     /// # Errors
-    /// [`JournalError::Closed`].
+    /// [`JournalError::Closed`], or [`JournalError::Storage`] after a failed write.
     pub async fn damage(&self) -> Result<Vec<Damage>, JournalError> {
         self.with_reader(|reader| Ok(reader.damage())).await
     }
 
-    /// Compresses every segment whose newest event is older than `before` into the archive; one
-    /// that is appended to is made full before. Appending and reading continue meanwhile.
+    /// Compresses every segment whose newest event is older than `before` into the archive. If that
+    /// applies to the newest segment, a new one is started first. Appending and reading continue.
     ///
-    /// Cancel safety: as a kill; each segment is in the log or in the archive.
+    /// Cancel safety: like a crash; each segment is in the log, in the archive, or in both.
     ///
     /// # Errors
     /// When the archive cannot be written.
@@ -239,7 +240,7 @@ impl DiskJournal {
         .await
     }
 
-    /// What [`DiskJournal::archive`] would do.
+    /// What [`DiskJournal::archive`] would move, without moving it.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -260,7 +261,7 @@ impl DiskJournal {
         .await
     }
 
-    /// Reads off the runtime.
+    /// Reads on a thread outside the runtime. A storage error ends all writing.
     async fn with_reader<T: Send + 'static>(
         &self,
         read: impl FnOnce(&SegmentReader) -> Result<T, JournalError> + Send + 'static,
@@ -275,14 +276,14 @@ impl DiskJournal {
             .clone()
             .ok_or(JournalError::Closed)?;
         let answer = blocking(move || read(&reader)).await;
-        // A disk that fails for a reader has failed for the writer, too.
+        // A disk that fails for a reader has also failed for the writer.
         if let (Some(writer), Err(error @ JournalError::Storage(_))) = (&self.writer, &answer) {
             writer.fail(error);
         }
         answer
     }
 
-    /// The same for work beside reading and writing, whose failure concerns nobody else.
+    /// Like `with_reader`, for work whose failure does not end writing, such as archiving.
     async fn beside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&SegmentReader) -> Result<T, JournalError> + Send + 'static,
@@ -315,7 +316,7 @@ impl Drop for DiskJournal {
     }
 }
 
-/// Says which start of the machine this is.
+/// The kernel's ID of the current boot of this machine.
 fn boot_id() -> Option<String> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(boot_id.trim().to_owned())

@@ -1,4 +1,4 @@
-//! A journal in front of another one.
+//! A wrapper around a journal that overrides some of its calls.
 
 use async_trait::async_trait;
 
@@ -7,11 +7,11 @@ use super::{
 };
 use crate::model::{Hash, StreamId};
 
-/// A journal that does some things differently from the one behind it. Whatever it does not define
-/// goes there, and so do all other calls of [`Journal`].
+/// A journal that overrides some calls of an inner journal. Methods that it does not define, and all
+/// other calls of [`Journal`], go to the inner journal.
 #[async_trait]
 pub trait JournalLayer: Send + Sync + 'static {
-    /// The journal behind it.
+    /// The inner journal.
     fn inner(&self) -> &dyn Journal;
 
     /// See [`Journal::append`].

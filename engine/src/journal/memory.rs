@@ -1,4 +1,4 @@
-//! A journal in memory, for tests and for what need not outlive the process.
+//! A journal in memory, for tests and for data that need not outlive the process.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use crate::model::{Hash, StreamId};
 mod planted;
 
 /// A journal that lives as long as the process: the same checks, limits, bytes and links as on
-/// disk, and no durability. It keeps no index: states are those of its bases.
+/// disk, without durability. It has no index; its states come from its bases.
 #[derive(Debug, Default)]
 pub struct MemoryJournal {
     state: Mutex<MemoryState>,
@@ -41,7 +41,8 @@ impl MemoryJournal {
         Self::default()
     }
 
-    /// A panic while the lock was held changed nothing: batches are kept as the last act.
+    /// Ignores poisoning: a panic while the lock was held changed nothing, because a batch is stored
+    /// as the last action.
     fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,7 +88,8 @@ impl MemoryState {
         base.map_or_else(States::default, |(_, states)| states.clone())
     }
 
-    /// Whether a range may begin here, after which streams continue from `heads`.
+    /// Checks that a missing range may begin at the end of the journal, with streams continuing from
+    /// `heads`.
     fn check_missing(&self, missing: &Missing, heads: &[StreamHead]) -> Result<(), JournalError> {
         let fits = missing.from == self.next() && missing.from < missing.to;
         let back = |head: &&StreamHead| head.next_seq < self.head(&head.stream).next_seq;
@@ -210,7 +212,7 @@ impl ChainedJournal for MemoryJournal {
         let mut state = self.state();
         state.check_missing(&missing, &heads)?;
         let last = missing.to.saturating_sub(1);
-        // Of the last batch in the range no more is known than its end and its link.
+        // Only the end and the link of the last batch in the range are known.
         state.newest = Some(BatchLink {
             first: last,
             last,

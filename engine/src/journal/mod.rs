@@ -1,14 +1,14 @@
-//! The journal: everything that ever happened, in one total order, durable once acknowledged.
+//! The journal: all events of a state directory, in one total order, durable once acknowledged.
 //!
 //! A journal is a set of streams. An [`Append`] names the sequence it expects to write at, so
-//! that two writers can never interleave unseen, and a batch of them is **atomic over all its
-//! streams**. Each event gets an [`Offset`], the journal-wide total order that history, export
-//! and time travel go by.
+//! that two writers can never interleave undetected, and a batch of them is **atomic over all its
+//! streams**. Each event gets an [`Offset`], its position in the total order of the whole journal.
+//! History, export and views of the past use that order.
 //!
-//! What a journal never does: it never acknowledges what is not durable, never drops or reorders
-//! an event, and never passes over a damaged record in silence.
+//! A journal never acknowledges an event that is not durable, never drops or reorders an event,
+//! and never skips a damaged record silently.
 //!
-//! [`conformance`] holds the suite that any implementation has to pass.
+//! [`conformance`] is the test suite that every implementation has to pass.
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
@@ -45,7 +45,7 @@ use async_trait::async_trait;
 
 use crate::model::{Event, Hash, StreamId};
 
-/// The journal-wide place of an event, from 0. Without gaps, but for ranges that are
+/// The position of an event in the whole journal, from 0. Without gaps, except for ranges that are
 /// [`Missing`].
 pub type Offset = u64;
 
@@ -57,20 +57,20 @@ pub const RECORD_MAX: usize = 4096;
 pub struct Append {
     /// The stream.
     pub stream: StreamId,
-    /// The sequence the first of the events must get: the number of events there so far.
+    /// The sequence that the first of the events must get: the number of events in the stream so far.
     pub expected_seq: u64,
     /// The events, in order.
     pub events: Vec<Event>,
 }
 
-/// An event as it stands in the journal.
+/// An event as it is recorded in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the whole journal.
+    /// Its position in the whole journal.
     pub offset: Offset,
     /// Its stream.
     pub stream: StreamId,
-    /// Its place in the stream, from 0.
+    /// Its position in the stream, from 0.
     pub seq: u64,
     /// The event.
     pub event: Event,
@@ -78,7 +78,7 @@ pub struct Record {
     pub hash: Hash,
 }
 
-/// What stands at an offset.
+/// The content of one offset: an event, or a record that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
@@ -87,15 +87,15 @@ pub struct Record {
 pub enum Entry {
     /// An event.
     Event(Record),
-    /// A record that is whole by its checksum and cannot be decoded.
+    /// A record whose checksum is correct but that cannot be decoded.
     Undecodable {
-        /// Its place in the whole journal.
+        /// Its position in the whole journal.
         offset: Offset,
         /// Its stream.
         stream: StreamId,
-        /// Its place in the stream.
+        /// Its position in the stream.
         seq: u64,
-        /// Its link.
+        /// The link of the stream's chain.
         hash: Hash,
         /// What is wrong with it.
         why: String,
@@ -103,7 +103,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Its place in the whole journal.
+    /// Its position in the whole journal.
     pub fn offset(&self) -> Offset {
         match self {
             Self::Event(record) => record.offset,
@@ -119,10 +119,10 @@ impl Entry {
         }
     }
 
-    /// What a stored record says.
+    /// Decodes a stored record; one that cannot be decoded becomes [`Entry::Undecodable`].
     ///
     /// # Errors
-    /// [`JournalError::Newer`] for one of a later version: that is no damage.
+    /// [`JournalError::Newer`] for a record of a later version, which is not damage.
     pub fn of(stored: &Stored) -> Result<Self, JournalError> {
         match stored.record() {
             Ok(record) => Ok(Self::Event(record)),
@@ -138,7 +138,7 @@ impl Entry {
     }
 }
 
-/// A stream and how far it goes.
+/// The head of a stream: its next sequence and its newest link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamHead {
     /// The stream.
@@ -149,17 +149,18 @@ pub struct StreamHead {
     pub hash: Hash,
 }
 
-/// Why a journal could not do what it was asked.
+/// Why a call of a journal failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// The stream has moved on: somebody else wrote, or the caller's state is stale.
+    /// The stream has more or fewer events than expected: another writer appended to it, or the
+    /// caller's state is stale.
     #[error("stream {stream} is at {actual}, not at {expected}: nothing was written")]
     Conflict {
         /// The stream.
         stream: StreamId,
-        /// What the caller expected.
+        /// The sequence that the caller expected.
         expected: u64,
-        /// Where the stream is.
+        /// The next sequence of the stream.
         actual: u64,
     },
     /// An encoded record would be longer than [`RECORD_MAX`]; nothing was written.
@@ -175,9 +176,9 @@ pub enum JournalError {
     /// A record does not match its checksum or cannot be read.
     #[error("the record at {place} is damaged: {why}")]
     Damaged {
-        /// Stream and sequence where they can be read, otherwise the offset.
+        /// Stream and sequence if they can be read, otherwise the offset.
         place: String,
-        /// What does not match.
+        /// The mismatch.
         why: String,
     },
     /// Written by a newer version of this program.
@@ -190,11 +191,11 @@ pub enum JournalError {
         /// The newest format known here.
         known: u32,
     },
-    /// The disk or the store failed. What was acknowledged before stays; nothing more is written
-    /// by this process.
+    /// The disk or the store failed. Events acknowledged before remain; this process writes
+    /// nothing more.
     #[error("the journal cannot be written or read: {0}")]
     Storage(String),
-    /// Another engine may write by now: nothing was written.
+    /// The lease has expired, so another process may be writing. Nothing was written.
     #[error("the lease has expired: another process may be acting for this state directory")]
     LeaseLost,
     /// The journal was closed.
@@ -202,27 +203,28 @@ pub enum JournalError {
     Closed,
 }
 
-/// A store of events. See the module's text for its guarantees.
+/// A store of events. The module documentation states its guarantees.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Writes the batch: all of it or nothing, durable when this returns `Ok`.
     ///
-    /// The records come back as written, in the order of the batch.
+    /// Returns the written records in the order of the batch.
     ///
     /// Cancel safety: dropping the future does not stop the write; the batch is then either
     /// written whole or not at all.
     ///
     /// # Errors
     /// [`JournalError::Conflict`] and [`JournalError::TooLong`] before anything is written. After
-    /// [`JournalError::Storage`] the batch's fate is unknown until the journal is opened again.
+    /// [`JournalError::Storage`] it is unknown whether the batch was written, until the journal is
+    /// opened again.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError>;
 
-    /// At most `limit` events of one stream from `from_seq` on; where those are missing, from the
-    /// first on that is there. An unknown stream is empty.
+    /// At most `limit` events of one stream, starting at `from_seq` or, if that event is missing, at
+    /// the next one that exists. An unknown stream is empty.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] at the first record that cannot be believed: ask for fewer to
-    /// read the good ones before it.
+    /// [`JournalError::Damaged`] if any of these records is damaged. To read the good records before
+    /// it, use a smaller limit.
     async fn read(
         &self,
         stream: &StreamId,
@@ -230,54 +232,54 @@ pub trait Journal: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Record>, JournalError>;
 
-    /// At most `limit` events of the whole journal from `from` on, by offset; ranges that are
-    /// [`Missing`] for good are passed over.
+    /// At most `limit` events of the whole journal from `from` on, by offset. Ranges that are
+    /// permanently [`Missing`] are skipped.
     ///
     /// # Errors
     /// As for [`Journal::read`].
     async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError>;
 
-    /// Every stream and how far it goes, sorted by id; also those whose events are missing.
+    /// The head of every stream, sorted by ID. Includes streams whose events are missing.
     ///
     /// # Errors
     /// When the store cannot be read.
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError>;
 
-    /// At most `limit` events of the whole journal from `from` on, by offset, past what cannot be
-    /// decoded: a record that is whole by its checksum and yet cannot be understood concerns its
-    /// own stream alone.
+    /// At most `limit` events of the whole journal from `from` on, by offset. A record with a
+    /// correct checksum that cannot be decoded is returned as [`Entry::Undecodable`], because it
+    /// affects only its own stream.
     ///
     /// # Errors
-    /// As for [`Journal::read_all`], but for such records.
+    /// As for [`Journal::read_all`], except for undecodable records.
     async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let records = self.read_all(from, limit).await?;
         Ok(records.into_iter().map(Entry::Event).collect())
     }
 
-    /// The newest states that are at hand, of those as of `at` or before; the newest of all where
-    /// `at` is none. Where there are none, the empty states of offset 0: fold from there.
+    /// The newest stored states as of `at` or earlier; without `at`, the newest of all. If none are
+    /// stored, the empty states of offset 0. The caller folds later events into them.
     ///
     /// # Errors
     /// When the store cannot be read, or events that would have to be folded are missing.
     async fn states(&self, at: Option<Offset>) -> Result<States, JournalError>;
 
-    /// Takes changed states into the index, if there is one, some time later. Never waits.
+    /// Passes changed states to the index, if there is one, which writes them later. Never waits.
     fn publish(&self, _update: StatesUpdate) {}
 
-    /// Whether the index holds nothing yet: the next update has to hold every stream.
+    /// Whether the index is still empty, so that the next update has to contain every stream.
     fn wants_all_states(&self) -> bool {
         false
     }
 
-    /// Whether the journal has outgrown its newest base.
+    /// Whether enough was written since the newest base that another one should be written.
     fn base_is_due(&self) -> bool {
         false
     }
 
-    /// Writes a base; durable when it returns. The hash is what an event then commits to. None
-    /// where the journal keeps no bases.
+    /// Writes a base; durable when it returns. Returns the hash that the `BaseWritten` event records;
+    /// none if no base was written, as in a journal without bases.
     ///
-    /// Cancel safety: a base that was not written to its end is believed by nobody.
+    /// Cancel safety: an incomplete base is ignored.
     ///
     /// # Errors
     /// As for [`Journal::append`].
@@ -285,7 +287,7 @@ pub trait Journal: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// The ranges of offsets that cannot be read any more, in order.
+    /// The ranges of offsets that can no longer be read, in order.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -8,8 +8,8 @@
 //! event                                     (codec)
 //! ```
 //!
-//! Checksum, version and codec stand at the same place in every version, so that damage is told
-//! from novelty: a record is judged newer only once its checksum is right.
+//! Checksum, version and codec are at the same position in every version. So damage can be
+//! distinguished from a newer format: a record counts as newer only if its checksum is correct.
 
 use bincode::{Decode, Encode};
 
@@ -26,18 +26,18 @@ const CODEC: u8 = 1;
 /// The bytes of the checksum.
 const CRC_LEN: usize = 4;
 
-/// A record as it lies in the journal, byte for byte.
+/// A record as it is stored in the journal, byte for byte.
 ///
-/// This is what the chains are made of, what an export carries and what a rebuild writes back.
+/// The chains cover these bytes, an export contains them, and a rebuild writes them back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its place in the whole journal.
+    /// Its position in the whole journal.
     pub offset: Offset,
     /// Its stream.
     pub stream: StreamId,
-    /// Its place in the stream, from 0.
+    /// Its position in the stream, from 0.
     pub seq: u64,
-    /// The link of its stream's chain before it; all zero at the stream's first record.
+    /// The previous link of its stream's chain; all zero at the stream's first record.
     pub prev: Hash,
     /// Its own link: SHA-256 over `prev`, stream, seq and `bytes`.
     pub hash: Hash,
@@ -45,14 +45,14 @@ pub struct Stored {
     pub bytes: Vec<u8>,
 }
 
-/// Where a record belongs.
+/// The stream, sequence and previous link of a record.
 pub(super) struct Peeked {
     pub(super) stream: StreamId,
     pub(super) seq: u64,
     pub(super) prev: Hash,
 }
 
-/// What precedes the event in a record of format 1.
+/// The fields before the event in a record of format 1.
 #[derive(Encode, Decode)]
 struct RecordHeader {
     offset: u64,
@@ -72,7 +72,7 @@ impl Stored {
         Self::unseal(bytes).map_err(|(bytes, e)| named(e, guess(&bytes).map(|(_, place)| place)))
     }
 
-    /// As [`Stored::parse`], for bytes that were found at `offset`.
+    /// Like [`Stored::parse`], for bytes that were found at `offset`.
     pub(super) fn parse_at(offset: Offset, bytes: Vec<u8>) -> Result<Self, JournalError> {
         let stored = Self::unseal(bytes).map_err(|(bytes, e)| {
             let guess = guess(&bytes).filter(|(claimed, _)| *claimed == offset);
@@ -143,8 +143,8 @@ impl Stored {
         }
     }
 
-    /// Stream, sequence and previous link of a record whose bytes are known to be whole; none
-    /// where no version wrote them.
+    /// Stream, sequence and previous link of a record whose bytes are known to be undamaged; none
+    /// if this version cannot decode them.
     pub(super) fn peek(bytes: &[u8]) -> Option<Peeked> {
         let (header, _) = open(bytes).ok()?;
         Some(Peeked {
@@ -154,7 +154,7 @@ impl Stored {
         })
     }
 
-    /// Stream, sequence and offset, as errors name them.
+    /// Stream, sequence and offset, as text for errors.
     pub(super) fn place(&self) -> String {
         place(&self.stream, self.seq, self.offset)
     }
@@ -249,7 +249,7 @@ fn check(bytes: &[u8]) -> Result<(), Unreadable> {
     }
 }
 
-/// The header and the bytes of the event, without a look at the checksum.
+/// The header and the bytes of the event, without checking the checksum.
 fn open(bytes: &[u8]) -> Result<(RecordHeader, &[u8]), Unreadable> {
     match bytes.get(CRC_LEN..) {
         Some([FORMAT, CODEC, rest @ ..]) => stored::decode::<RecordHeader>(rest),
@@ -270,7 +270,7 @@ fn damaged(why: &str) -> Unreadable {
     Unreadable::Damaged(why.to_owned())
 }
 
-/// Where a record that cannot be believed says that it stands.
+/// The offset and place that a damaged record claims to have.
 fn guess(bytes: &[u8]) -> Option<(Offset, String)> {
     let (header, _) = open(bytes).ok()?;
     let stream = header.stream.restore().ok()?;

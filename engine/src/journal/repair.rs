@@ -1,5 +1,5 @@
-//! Mending a journal in a state directory: the log (see [`super::log::repair`]), and the events that
-//! tell of what is lost.
+//! Repairs the journal of a state directory: its log (see [`super::log::repair`]), and the events
+//! that record lost ranges.
 
 use std::{collections::HashSet, path::Path};
 
@@ -18,17 +18,17 @@ use crate::{
     permit::Permit,
 };
 
-/// What a journal lacks, and what can be had of it.
+/// The damage of a journal, and how much of it can be recovered.
 pub struct Survey {
     surveyed: Surveyed,
-    /// Of an index, where they fit the log.
+    /// The states of the index, if they match the log.
     states: Option<States>,
-    /// Lost ranges of an earlier repair that no event tells of yet.
+    /// Lost ranges of an earlier repair that no event records yet.
     untold: Vec<Lost>,
 }
 
 impl Survey {
-    /// Looks what is damaged. Nothing is changed, but for what sled writes when it opens the index.
+    /// Searches for damage. Changes nothing, except for what sled writes when it opens the index.
     /// Blocks.
     pub(crate) fn of(
         dir: &Path,
@@ -49,7 +49,7 @@ impl Survey {
         })
     }
 
-    /// Looks which lost ranges an interrupted repair did not tell of.
+    /// Searches for lost ranges that an interrupted repair did not record.
     pub(crate) async fn note_untold(
         &mut self,
         dir: &Path,
@@ -68,22 +68,22 @@ impl Survey {
         &self.surveyed.findings
     }
 
-    /// Lost ranges of an earlier repair that was interrupted before any event told of them.
+    /// Lost ranges of an earlier repair that was interrupted before it recorded them.
     pub fn untold(&self) -> &[Lost] {
         &self.untold
     }
 
-    /// Whether nothing is to be done.
+    /// Whether there is nothing to repair.
     pub fn is_whole(&self) -> bool {
         self.surveyed.is_whole() && self.untold.is_empty()
     }
 
-    /// Whether the index tells what the lost events came to.
+    /// Whether the index has the states after the lost events.
     pub fn knows_states(&self) -> bool {
         self.states.is_some()
     }
 
-    /// The ranges to look for elsewhere, each by its first offset and the one after its last.
+    /// The ranges to look for in other sources: the first offset, and the offset after the last.
     pub(crate) fn missing_ranges(&self) -> Vec<(Offset, Offset)> {
         let range = |finding: &DamagedRange| {
             if finding.open_ended {
@@ -103,8 +103,9 @@ impl Survey {
                 .any(|finding| !finding.lost.is_empty())
     }
 
-    /// Mends the log, then records what is lost and, where that is known, what it came to. Durable
-    /// when it returns. The files that were set aside, relative to the state directory.
+    /// Mends the log, then records the lost ranges and, if the index has them, the states after
+    /// these ranges. Durable when it returns. Returns the files that were set aside, relative to the
+    /// state directory, and the lost ranges that were recorded.
     pub(crate) async fn mend(
         self,
         dir: &Path,
@@ -117,28 +118,28 @@ impl Survey {
         let loses = self.loses();
         let (surveyed, states) = (self.surveyed, self.states);
         let forget = loses && states.is_none();
-        let (kept, opened) = crate::blocking::blocking(move || {
+        let (set_aside, opened) = crate::blocking::blocking(move || {
             if forget {
-                // It knows of events that the log does not have.
+                // The index includes events that the log does not have.
                 let put = Index::discard(&root.join(INDEX));
                 put.map_err(|e| JournalError::Storage(format!("{INDEX}: {e}")))?;
             }
             let disk = LocalDisk::new(&root);
-            let kept = mend(&*disk, &id, &surveyed)?;
+            let set_aside = mend(&*disk, &id, &surveyed)?;
             Ok((
-                kept,
+                set_aside,
                 DiskJournal::start(disk, &id, OpenMode::Append, permit)?,
             ))
         })
         .await?;
         let noted = record_losses(&opened, journal, states, how, key).await;
         opened.close().await;
-        Ok((kept, noted?))
+        Ok((set_aside, noted?))
     }
 }
 
-/// Records the lost ranges that no event tells of. A base comes first, so that the event that
-/// commits to it is durable together with them.
+/// Records the lost ranges that no event records yet. The base is written first, so that its
+/// `BaseWritten` event is durable together with theirs.
 async fn record_losses(
     journal: &DiskJournal,
     id: &str,

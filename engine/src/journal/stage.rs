@@ -1,15 +1,16 @@
-//! What every journal does before it writes: it checks the requests of a durable batch against
+//! Staging of a durable batch, which every journal does before it writes: checks requests against
 //! the heads of their streams and turns their events into records.
 //!
-//! A request that is refused leaves nothing behind, while the others of the batch continue. A store
-//! outside this crate stages its batches here, too, so that links and records are the same in all.
+//! A refused request leaves nothing behind, and the other requests of the batch are still written.
+//! Stores outside this crate stage their batches here too, so that links and records are the same
+//! everywhere.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{Append, BatchLink, JournalError, Offset, Record, Stored, record::RecordDraft};
 use crate::model::{Hash, StreamId};
 
-/// How far a stream goes.
+/// The head of a stream, before or within a staged batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StagedHead {
     /// The sequence its next event gets.
@@ -18,7 +19,7 @@ pub struct StagedHead {
     pub hash: Hash,
 }
 
-/// How far a journal goes.
+/// The end of a journal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tip {
     /// The offset its next event gets.
@@ -27,7 +28,7 @@ pub struct Tip {
     pub link: Option<BatchLink>,
 }
 
-/// An [`Append`] whose events are encoded already.
+/// An [`Append`] whose events are already encoded.
 pub struct StagedDraft {
     stream: StreamId,
     expected_seq: u64,
@@ -62,7 +63,7 @@ impl StagedDraft {
     }
 }
 
-/// A durable batch in the making.
+/// A durable batch that is being built.
 pub struct AppendStage {
     prev: Hash,
     next: Offset,
@@ -71,7 +72,7 @@ pub struct AppendStage {
 }
 
 impl AppendStage {
-    /// A batch to follow `tip`.
+    /// An empty batch that follows `tip`.
     pub fn new(tip: &Tip) -> Self {
         let prev = tip.link.map(|link| link.hash).unwrap_or_default();
         Self {
@@ -82,12 +83,12 @@ impl AppendStage {
         }
     }
 
-    /// Takes a request into the batch, whole or not at all. `known` gives the head of a stream
+    /// Adds a request to the batch, whole or not at all. `known` returns the head of a stream
     /// before the batch.
     ///
     /// # Errors
-    /// [`JournalError::Conflict`] and [`JournalError::TooLong`], and what `known` says; the batch
-    /// is then as it was.
+    /// [`JournalError::Conflict`], [`JournalError::TooLong`] and the errors of `known`; the batch
+    /// is then unchanged.
     pub fn admit(
         &mut self,
         request: Vec<StagedDraft>,
@@ -101,11 +102,11 @@ impl AppendStage {
         Ok(records)
     }
 
-    /// Takes records that were written before into the batch, byte for byte.
+    /// Adds records of another journal to the batch, byte for byte.
     ///
     /// # Errors
-    /// [`JournalError::Conflict`] and [`JournalError::Damaged`] for what does not follow, and what
-    /// `known` says; the batch is then as it was.
+    /// [`JournalError::Conflict`] and [`JournalError::Damaged`] for a record that does not follow
+    /// the previous one, and the errors of `known`; the batch is then unchanged.
     pub fn admit_stored(
         &mut self,
         request: Vec<Stored>,
@@ -116,7 +117,7 @@ impl AppendStage {
         })
     }
 
-    /// Takes all parts of a request in, or none of them.
+    /// Adds all parts of a request, or none of them.
     fn whole<T>(
         &mut self,
         request: Vec<T>,
@@ -237,16 +238,16 @@ impl AppendStage {
     }
 }
 
-/// What the heads were that a request has changed, in the order of the changes.
+/// The previous heads of the streams that a request has changed, in the order of the changes.
 type UndoHeads = Vec<(StreamId, Option<StagedHead>)>;
 
-/// A batch to be written, and what is true once it is durable.
+/// A batch to be written, and the ends of the journal and its streams once it is durable.
 pub struct StagedBatch {
     /// Its link.
     pub link: BatchLink,
-    /// How far the journal goes then.
+    /// The end of the journal after it.
     pub tip: Tip,
-    /// How far each stream that it appends to goes then.
+    /// The head of each stream that it appends to, after it.
     pub heads: Arc<HashMap<StreamId, StagedHead>>,
     /// Its records, by offset.
     pub records: Vec<Stored>,

@@ -1,10 +1,10 @@
-//! What the events of a journal come to, stream by stream, as of an offset.
+//! The states of a journal's streams: their events folded, as of an offset.
 //!
-//! States are derived: whoever has none folds the events instead. They are kept so that a start
-//! reads states and not history, in two places: the index, which is thrown away without a thought,
-//! and base frames in the log itself, from which a rebuild and a look into the past begin.
+//! States are derived: without them, the events can be folded again. They are stored so that a
+//! start reads states instead of history, in two places: the index, which is safe to delete, and
+//! base frames in the log itself, from which a rebuild and a view of the past begin.
 //!
-//! What this module never does: it folds nothing (see [`crate::model`]) and writes nothing.
+//! This module folds nothing (see [`crate::model`]) and writes nothing.
 
 use std::{fmt, sync::Arc};
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::model::{EntityId, EntityState, Hash, RunId, RunState, StreamId, Timestamp};
 
-/// A stream's events, folded.
+/// The state of a stream after its events, with the stream's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded<T> {
-    /// What they come to; shared with whoever else holds it.
+    /// The resulting state, shared with other holders.
     pub state: Arc<T>,
     /// The sequence the stream's next event gets.
     pub next_seq: u64,
@@ -29,12 +29,12 @@ pub struct Folded<T> {
     pub first: Offset,
     /// When its first event was recorded.
     pub created: Timestamp,
-    /// When the state of an entity last got another name, or the newest event of a run was
+    /// For an entity, when its state last got another name; for a run, when its newest event was
     /// recorded.
     pub changed: Timestamp,
 }
 
-/// Before the first event.
+/// The state before the first event.
 impl<T: Default> Default for Folded<T> {
     fn default() -> Self {
         Self {
@@ -48,14 +48,14 @@ impl<T: Default> Default for Folded<T> {
     }
 }
 
-/// One stream with what its events come to.
+/// One stream with its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamState {
     /// An entity.
     Entity(EntityId, Folded<EntityState>),
     /// A run.
     Run(RunId, Folded<RunState>),
-    /// The journal's own stream, of which no state but its end is kept.
+    /// The journal's own stream, of which only the head is stored.
     Journal {
         /// The sequence its next event gets.
         next_seq: u64,
@@ -78,35 +78,35 @@ impl StreamState {
 /// The states of a journal as of an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct States {
-    /// Every event before it is folded in, and none from it on.
+    /// All events before this offset are folded in, and no others.
     pub as_of: Offset,
-    /// The newest link of the journal's chain then; none before the first batch.
+    /// The newest link of the journal's chain at that offset; none before the first batch.
     pub link: Option<BatchLink>,
-    /// Every entity, and every run that is not forgotten, in no order.
+    /// Every entity, and every run that is not forgotten, in any order.
     pub streams: Vec<StreamState>,
 }
 
-/// States that changed, to be taken into an index.
+/// Changed states, to be written to an index.
 #[derive(Clone, Debug, Default)]
 pub struct StatesUpdate {
-    /// Every event before it is folded in.
+    /// All events before this offset are folded in.
     pub as_of: Offset,
-    /// The newest link of the journal's chain then.
+    /// The newest link of the journal's chain at that offset.
     pub link: Option<BatchLink>,
-    /// What changed since the update before.
+    /// The states that changed since the previous update.
     pub changed: Vec<StreamState>,
-    /// Streams whose state is not kept any more.
+    /// Streams whose state is no longer stored.
     pub forgotten: Vec<StreamId>,
 }
 
-/// A range of offsets that nobody can read any more.
+/// A range of offsets that can no longer be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The first of them.
     pub from: Offset,
     /// The offset after the last of them.
     pub to: Offset,
-    /// How they went.
+    /// Why they are missing.
     pub cause: MissingCause,
 }
 
@@ -119,22 +119,22 @@ impl fmt::Display for Missing {
     }
 }
 
-/// How a range of events went.
+/// Why a range of events is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingCause {
-    /// They were taken away on purpose; a later base covers them.
+    /// They were removed on purpose; a later base covers them.
     Removed,
     /// They were lost, and a repair closed the range.
     Lost,
-    /// They are damaged or gone, and nobody has repaired the log yet.
+    /// They are damaged or absent, and the log is not repaired yet.
     Damaged,
 }
 
-/// What an event commits to: SHA-256 over the offset that the states are as of, the link they
-/// stand at, and every encoded state, sorted by their bytes.
+/// The hash of a base, which its `BaseWritten` event records: SHA-256 over the offset of the states,
+/// their link, and every encoded state, sorted by their bytes.
 ///
 /// In order: `as_of` (8 bytes, big-endian); of the link `first` and `last` (8 bytes each), `prev`
-/// and `hash` (32 bytes each), all zero where there is none; then of each state its length (8
+/// and `hash` (32 bytes each), all zero if there is no link; then for each state its length (8
 /// bytes) and its bytes.
 ///
 /// # Errors
@@ -194,11 +194,11 @@ pub fn encode_state(state: &StreamState) -> Result<Vec<u8>, JournalError> {
     stored::states::encode_state(state)
 }
 
-/// The state that [`encode_state`] made the bytes of.
+/// Decodes the bytes that [`encode_state`] returned.
 ///
 /// # Errors
-/// [`JournalError::Damaged`] for bytes that no version wrote, [`JournalError::Newer`] for those of
-/// a later one.
+/// [`JournalError::Damaged`] for bytes that no version wrote, [`JournalError::Newer`] for bytes of a
+/// later version.
 pub fn decode_state(bytes: &[u8]) -> Result<StreamState, JournalError> {
     stored::states::decode_state(bytes).map_err(|e| match e {
         Unreadable::Newer { found, known } => JournalError::Newer {

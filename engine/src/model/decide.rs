@@ -1,4 +1,4 @@
-//! What a run's state calls for.
+//! Decides what follows from a run's state.
 
 use super::{
     event::{CancelMode, RunResult, Wait},
@@ -8,8 +8,7 @@ use super::{
     text::Name,
 };
 
-/// Something the executor has to do, or has done already: carrying a command out twice is
-/// harmless.
+/// A command to the executor. Carrying out a command twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Record the start of an attempt, then attempt the node.
@@ -19,7 +18,7 @@ pub enum Command {
         /// The attempt, from 1.
         attempt: u32,
     },
-    /// See to it that the node is looked at when the wait is over.
+    /// Attempt the node again when the wait is over.
     ArmTimer {
         /// The node.
         node: Name,
@@ -43,10 +42,10 @@ pub enum Command {
     },
 }
 
-/// Says what a run's state calls for, by the graph it was started with.
+/// Decides what follows from a run's state, by the graph with which it started.
 ///
-/// A run that is to end (cancelled, superseded, or with a node that failed for good) starts
-/// nothing more, stops the interruptible nodes, lets the others end, and finishes.
+/// A run that is to end (cancelled, superseded, or with a node that failed for good) starts nothing
+/// more, stops the interruptible nodes, lets the others end, and finishes.
 pub fn decide(graph: &Graph, state: &RunState) -> Vec<Command> {
     match state.phase {
         RunPhase::New | RunPhase::Finished(_) => Vec::new(),
@@ -56,7 +55,7 @@ pub fn decide(graph: &Graph, state: &RunState) -> Vec<Command> {
             None => graph
                 .nodes
                 .iter()
-                .filter_map(|node| go_on(node, state))
+                .filter_map(|node| advance(node, state))
                 .collect(),
         },
     }
@@ -87,8 +86,8 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
             CancelMode::Superseded | CancelMode::Unwanted => RunResult::Superseded,
         })
     };
-    // A newer desired state was recorded before the run ended: it is that one's turn, even where the last
-    // step still came to its end.
+    // A newer desired state was recorded before the run ended: the run counts as superseded, even
+    // if its last step still succeeded.
     let superseded =
         || (state.cancel == Some(CancelMode::Superseded)).then_some(RunResult::Superseded);
     failed.or_else(superseded).or_else(done).or_else(cancelled)
@@ -130,7 +129,7 @@ fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command>
     commands
 }
 
-fn go_on(node: &Node, state: &RunState) -> Option<Command> {
+fn advance(node: &Node, state: &RunState) -> Option<Command> {
     let name = || node.name.clone();
     match state.nodes.get(&node.name)? {
         NodeState::Waiting if is_free(node, state) => Some(Command::Start {

@@ -1,4 +1,4 @@
-//! Events that make no sense where they stand.
+//! The error for events that cannot follow the earlier ones.
 
 use super::event::EventKind;
 

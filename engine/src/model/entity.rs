@@ -1,4 +1,4 @@
-//! The desired state of an entity, and which run it calls for: one at a time.
+//! The desired state of an entity, and the run that it needs. At most one run is open at a time.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use super::{
 /// The desired state of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// Counts what was wanted of this entity, from 1.
+    /// The number of this desired state, from 1.
     pub generation: u64,
-    /// The workflow that brings the entity there.
+    /// The workflow that brings the entity to it.
     pub workflow: Name,
-    /// Its rank against what runs.
+    /// Its rank relative to the open run.
     pub precedence: Precedence,
     /// The desired state.
     pub desired: Payload,
@@ -47,10 +47,10 @@ pub struct LastRun {
     pub result: RunResult,
 }
 
-/// An entity as its stream tells it.
+/// The state of an entity, folded from its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntityState {
-    /// The newest desired state; none before the first.
+    /// The newest desired state; `None` before the first.
     pub desired: Option<Desired>,
     /// The open run.
     pub active: Option<ActiveRun>,
@@ -64,13 +64,14 @@ pub struct EntityState {
     pub reached_by: Option<RunId>,
     /// Steps that have acted, or may have acted, for this entity.
     pub intents: BTreeSet<Name>,
-    /// The entity's state, such as `Running`, and what led to it.
+    /// The entity's state, such as `Running`, and a detail.
     pub state: Option<(Name, Text)>,
     /// Every run, in the order they were opened.
     pub runs: Vec<RunId>,
-    /// Runs for the newest desired state that failed, since it was submitted or somebody asked to try again.
+    /// Failed runs for the newest desired state since it was submitted or a user last requested a
+    /// retry.
     pub failures: u32,
-    /// The wait until another run follows the failed one by itself.
+    /// The wait until another run automatically follows the failed one.
     pub next_try: Option<Wait>,
 }
 
@@ -170,14 +171,14 @@ impl EntityState {
         Ok(())
     }
 
-    /// Whether the newest run failed, and none was opened since.
+    /// Whether the newest run failed, and no other was opened since.
     fn has_failed(&self) -> bool {
         let failed = |last: &LastRun| matches!(last.result, RunResult::Failed(_));
         self.active.is_none() && self.last.as_ref().is_some_and(failed)
     }
 
-    /// Whether a desired state of that rank may follow the newest: as long as a supreme one is not reached,
-    /// only another of its kind may.
+    /// Whether a desired state of that rank may follow the newest. Until a supreme one is reached,
+    /// only another supreme one may.
     pub fn admits(&self, precedence: Precedence) -> bool {
         let newest = self.desired.as_ref().map(|desired| desired.precedence);
         newest != Some(Precedence::Supreme)
@@ -194,7 +195,7 @@ impl EntityState {
     }
 }
 
-/// What an entity's state calls for.
+/// A command that follows from an entity's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntityCommand {
     /// Open a run for the newest desired state.
@@ -211,7 +212,7 @@ pub enum EntityCommand {
         /// Why.
         mode: CancelMode,
     },
-    /// See to it that another run follows the failed one when the wait is over.
+    /// Open another run after the failed one when the wait is over.
     ArmTimer {
         /// The run that failed.
         after: RunId,
@@ -220,10 +221,11 @@ pub enum EntityCommand {
     },
 }
 
-/// Says what an entity's state calls for: nothing, a run, or the end of the one that is open.
+/// Decides what follows from an entity's state: nothing, a run, or the end of the open run.
 ///
-/// A desired state is attempted once; after a run that failed or was cancelled only a retry, a newer desired state
-/// or the end of a scheduled wait opens another. Asking a run to stop twice is harmless.
+/// A desired state is attempted once. After a run that failed or was cancelled, only a retry, a
+/// newer desired state or the end of a scheduled wait opens another. Asking a run to stop twice is
+/// harmless.
 pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
     let desired = state
         .desired

@@ -1,4 +1,4 @@
-//! What happened: the events of a journal.
+//! Events: the facts that a journal records.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,29 +10,30 @@ use super::{
     text::{Name, Text, Who},
 };
 
-/// One thing that happened, when, by whom and why.
+/// One fact, with its time, actor and reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The wall clock when it was recorded. Order comes from the journal's offset, not from here.
+    /// The wall clock when it was recorded. The order of events comes from the journal's offset,
+    /// not from here.
     pub at: Timestamp,
-    /// Who caused it.
+    /// The actor that caused it.
     pub actor: Actor,
-    /// Why; empty where nobody said.
+    /// The reason; empty if none was given.
     pub reason: Text,
-    /// What happened.
+    /// The fact itself.
     pub kind: EventKind,
 }
 
-/// Who caused an event.
+/// The actor that caused an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Actor {
     /// The engine itself.
     Engine,
-    /// A Unix user on the machine the command ran on.
+    /// A Unix user on the machine on which the command ran.
     Unix {
         /// Numeric user id.
         uid: u32,
-        /// User name, where one is known.
+        /// User name, if it is known.
         name: Who,
     },
     /// A Kubernetes user or field manager.
@@ -53,39 +54,40 @@ impl std::fmt::Display for Actor {
     }
 }
 
-/// What a newer desired state does to the run of an older one.
+/// How a newer desired state affects the run of an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Precedence {
-    /// Waits until the open run is over; of several the last one counts (power commands).
+    /// Waits until the open run ends; of several queued desired states only the newest is used
+    /// (power commands).
     Queue,
-    /// Lets the current step end, then takes the run's place (a new generation).
+    /// Lets the current step end, then replaces the run (a new generation).
     Supersede,
-    /// Takes the run's place and ends waits at once; nothing but another of its kind follows
-    /// until it is done (delete).
+    /// Replaces the run and ends its waits immediately. Until it is reached, only another supreme
+    /// desired state may follow (delete).
     Supreme,
-    /// Is only kept: no run follows (a host's settings).
+    /// Is only recorded: no run follows (a host's settings).
     Record,
 }
 
-/// How a step left the world.
+/// What a step changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It was already as wanted.
+    /// Nothing: the desired state already existed.
     AlreadyPresent,
-    /// It was made.
+    /// The object was created.
     Created,
-    /// It was changed.
+    /// The object was changed.
     Updated,
 }
 
 /// Why a run is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CancelMode {
-    /// The user said `cancel`: what exists is kept.
+    /// The user ran `cancel`: existing objects remain.
     User,
-    /// A newer generation is wanted.
+    /// A newer generation exists.
     Superseded,
-    /// Nobody waits for the entity any more.
+    /// No run waits for the entity any more.
     Unwanted,
 }
 
@@ -98,7 +100,7 @@ pub enum RunResult {
     Failed(Failure),
     /// The user cancelled it.
     Cancelled,
-    /// A newer generation took its place, or nobody needed it any more.
+    /// A newer generation replaced it, or no run needed it any more.
     Superseded,
 }
 
@@ -111,19 +113,19 @@ pub struct Wait {
     pub due: Timestamp,
 }
 
-/// The kinds of events. New kinds are only ever appended.
+/// The kinds of events. New kinds are only ever added at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     // --- of an entity's stream ---
-    /// Something new is wanted of the entity.
+    /// The entity has a new desired state.
     Desired {
-        /// Counts what was wanted of this entity, from 1.
+        /// The number of this desired state, from 1.
         generation: u64,
-        /// The workflow that brings the entity there.
+        /// The workflow that brings the entity to it.
         workflow: Name,
-        /// Whether it takes the place of what runs, or waits for its end.
+        /// Whether it replaces the open run or waits for its end.
         precedence: Precedence,
-        /// The desired state; the workflow reads it.
+        /// The desired state, in the workflow's format.
         desired: Payload,
     },
     /// A run for the entity was opened; its stream starts in the same batch.
@@ -135,41 +137,41 @@ pub enum EventKind {
         /// The generation it works for.
         generation: u64,
     },
-    /// The entity's run ended; `run_finished` stands in the run's stream in the same batch.
+    /// The entity's run ended; the same batch has a `run_finished` in the run's stream.
     RunClosed {
         /// The run.
         run: RunId,
         /// How it ended.
         result: RunResult,
     },
-    /// A step is about to act for this entity for the first time: whatever bears the names that
-    /// this step makes may from now on be this journal's.
+    /// A step is about to act for this entity for the first time. From now on, objects with the
+    /// names that this step uses may belong to this journal.
     Intent {
         /// The step's name.
         step: Name,
     },
-    /// The entity is now in another state.
+    /// The entity reached another state.
     StateChanged {
         /// The state's name, such as `Running`.
         state: Name,
-        /// What led to it.
+        /// The detail, such as the reason.
         detail: Text,
     },
-    /// Another run for the same desired state is to follow at once: the user asked for it, or (by the
-    /// engine) a scheduled wait is over.
+    /// Another run for the same desired state is to follow immediately, because the user requested
+    /// it or (with the engine as actor) because a scheduled wait is over.
     RetryRequested,
     /// A secret of this entity was erased from the secret store.
     SecretErased {
-        /// Its random id.
+        /// The secret's ID.
         secret: Name,
     },
 
     // --- of a run's stream ---
-    /// The run began, with the graph that decides it.
+    /// The run began, with the graph that it follows.
     RunStarted {
-        /// For which entity.
+        /// The entity.
         entity: EntityId,
-        /// For which generation.
+        /// The generation.
         generation: u64,
         /// The whole graph.
         graph: Graph,
@@ -178,43 +180,43 @@ pub enum EventKind {
     StepStarted {
         /// The node.
         node: Name,
-        /// Counts from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
     /// The node is done.
     StepSucceeded {
         /// The node.
         node: Name,
-        /// The attempt that did it.
+        /// The attempt that succeeded.
         attempt: u32,
-        /// How it left the world.
+        /// What it changed.
         outcome: Outcome,
-        /// What later nodes may read.
+        /// The output, for later nodes.
         output: Payload,
     },
-    /// The attempt failed; with `retry` it is tried again, without the node has failed for good.
+    /// The attempt failed. With `retry` it is tried again; without it the node has failed for good.
     StepFailed {
         /// The node.
         node: Name,
         /// The attempt that failed.
         attempt: u32,
-        /// Why.
+        /// The failure.
         failure: Failure,
         /// When it is tried again.
         retry: Option<Wait>,
     },
-    /// The node waits for somebody to remove the cause; with `recheck` the engine looks again.
+    /// The node waits until a user removes the cause; with `recheck` the engine also tries again.
     StepBlocked {
         /// The node.
         node: Name,
-        /// The attempt that met the cause.
+        /// The attempt that failed.
         attempt: u32,
-        /// Why.
+        /// The cause.
         failure: Failure,
-        /// When it is looked at again.
+        /// When the engine tries again.
         recheck: Option<Wait>,
     },
-    /// The attempt's end was not seen (the process died, the attempt was stopped): its effect is
+    /// The attempt's end was not seen (the process died, or the attempt was stopped). Its effect is
     /// unknown, and the next attempt observes.
     StepInterrupted {
         /// The node.
@@ -232,9 +234,9 @@ pub enum EventKind {
         /// The node that waited.
         node: Name,
     },
-    /// Blocked and delayed nodes are to be tried again at once.
+    /// Blocked and delayed nodes are to be attempted again immediately.
     Signal {
-        /// What is signalled: `retry`.
+        /// The signal: `retry`.
         signal: Name,
     },
     /// The run is to stop.
@@ -246,66 +248,67 @@ pub enum EventKind {
     Paused,
     /// The run continues.
     Resumed,
-    /// The run is over.
+    /// The run ended.
     RunFinished {
-        /// How.
+        /// How it ended.
         result: RunResult,
     },
 
     // --- of an entity's stream again ---
-    /// The entity's run failed, and another one for the same desired state follows when the wait is over.
+    /// The entity's run failed; another run for the same desired state follows when the wait is
+    /// over.
     RetryScheduled {
         /// The wait.
         wait: Wait,
     },
 
     // --- of the journal's own stream ---
-    /// Reserved: no version writes it any more. What was before an offset was moved into an
-    /// archive beside the journal.
+    /// Reserved: no version writes it any more. Events before an offset were moved into an archive
+    /// beside the journal.
     Compacted {
         /// That offset.
         horizon: u64,
-        /// SHA-256 over what stood in the place of the events.
+        /// SHA-256 over the records that replaced the events.
         sealed: Hash,
         /// The SHA-256 of the newest archive.
         archive: Hash,
     },
     /// The wall clock was set, or the machine slept: times before and after are not comparable.
     ClockJumped {
-        /// By how many milliseconds; negative: back.
+        /// By how many milliseconds; negative if it was set back.
         by_ms: i64,
     },
     /// A base was written into the log: every state as of an offset; see
     /// [`Journal::write_base`](crate::journal::Journal::write_base).
     BaseWritten {
-        /// Every event before it is folded into the base, and none from it on.
+        /// Every event before this offset is folded into the base, and no later one.
         as_of: u64,
-        /// What [`base_hash`](crate::journal::base_hash) makes of its states.
+        /// The hash of its states, by [`base_hash`](crate::journal::base_hash).
         hash: Hash,
-        /// Who signed it, and how; empty where no key was given. See
+        /// The signature and its key; empty if no key was configured. See
         /// [`sign_base`](crate::audit::sign_base).
         signature: Text,
     },
-    /// A repair closed a range of offsets whose events nobody has any more.
+    /// A repair closed a range of offsets whose events are lost.
     RangeLost {
-        /// The first of them.
+        /// The first offset of the range.
         from: u64,
-        /// The offset after the last of them.
+        /// The offset after the last of the range.
         to: u64,
     },
 
     // --- of an entity's stream once more ---
-    /// Something was done with the entity that changes neither its desired state nor its state.
+    /// An action on the entity that changes neither its desired state nor its state.
     Noted {
-        /// What, such as `console_opened`.
+        /// The name of the action, such as `console_opened`.
         what: Name,
-        /// What else is to be known of it.
+        /// More about the action.
         detail: Text,
     },
 }
 
 impl EventKind {
-    /// The step that it tells of, and which attempt at it.
+    /// The step or node that the event is about, and the number of the attempt.
     pub fn step(&self) -> (Option<&Name>, Option<u32>) {
         match self {
             Self::StepStarted { node, attempt }
@@ -319,7 +322,7 @@ impl EventKind {
         }
     }
 
-    /// The kind as history prints it, such as `step_succeeded`.
+    /// The name of the kind in the history, such as `step_succeeded`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Desired { .. } => "desired",

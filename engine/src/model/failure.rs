@@ -1,41 +1,42 @@
-//! What can go wrong in a step, and what then happens.
+//! Failures of steps, and how the engine reacts to each class of them.
 
 use serde::{Deserialize, Serialize};
 
 use super::text::{Name, Text};
 
-/// What the engine does about a failure.
+/// How the engine reacts to a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureClass {
-    /// Passes by itself (unreachable, time-out, 5xx): tried again with a growing delay, no end.
+    /// Disappears without action (unreachable, time-out, 5xx): tried again with a growing delay,
+    /// without limit.
     Transient,
-    /// Somebody else may remove the cause (pool full, network missing): looked at every 5 minutes.
+    /// Others may remove the cause (pool full, network missing): tried again every 5 minutes.
     Recheck,
-    /// Stays until the input changes or somebody says `retry` (authentication, contract).
+    /// Remains until the input changes or a user runs `retry` (authentication, contract).
     Blocked,
-    /// The thing itself failed (a guest's boot): the run ends.
+    /// The object itself failed (a guest's boot): the run ends.
     Failed,
 }
 
-/// A failure as history keeps it and people read it.
+/// A failure as the history stores it and users read it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
-    /// What the engine does about it.
+    /// How the engine reacts to it.
     pub class: FailureClass,
     /// The documented code, `VSI0001` and so on.
     pub code: Name,
     /// What happened.
     pub message: Text,
-    /// The host it happened on; empty where none is involved.
+    /// The host on which it happened; empty if none is involved.
     pub host: Text,
-    /// The object it happened to; empty where none is involved.
+    /// The object that it concerns; empty if none is involved.
     pub object: Text,
     /// What the user can do.
     pub remedy: Text,
 }
 
 impl Failure {
-    /// A failure without host, object and remedy yet.
+    /// A failure without host, object and remedy.
     pub fn new(class: FailureClass, code: &str, message: impl AsRef<str>) -> Self {
         Self {
             class,
@@ -47,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// What should never happen: a defect of vsiflow itself.
+    /// A failure that should never happen: a defect of vsiflow itself.
     pub fn defect(message: impl AsRef<str>) -> Self {
         Self::new(FailureClass::Blocked, "VSI0001", message)
             .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
@@ -65,7 +66,7 @@ impl Failure {
         self
     }
 
-    /// The same failure, saying what the user can do.
+    /// The same failure, with a remedy for the user.
     pub fn with_remedy(mut self, remedy: impl AsRef<str>) -> Self {
         self.remedy = Text::new(remedy);
         self

@@ -1,4 +1,4 @@
-//! The step graph of a run, as `run_started` carries it.
+//! The step graph of a run, as stored in `run_started`.
 
 use std::collections::BTreeSet;
 
@@ -10,36 +10,36 @@ use super::{
     text::{Name, Text},
 };
 
-/// A directed graph of nodes, listed so that each comes after those it waits for.
+/// A directed graph of nodes; each node comes after its predecessors in the list.
 ///
-/// A run is decided by the graph it was started with, never by the one today's code would make.
+/// A run follows the graph with which it started, never the one that today's code would build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graph {
     /// The workflow's name, such as `provision_vsi`.
     pub workflow: Name,
     /// The workflow's version.
     pub version: u16,
-    /// The nodes; a node's predecessors stand before it.
+    /// The nodes; a node's predecessors come before it.
     pub nodes: Vec<Node>,
 }
 
-/// A place in a graph: what is to be done, and after what.
+/// A node of a graph: its work, and its predecessors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Unique in the graph.
     pub name: Name,
     /// The nodes that must have succeeded before.
     pub after: Vec<Name>,
-    /// What is to be done.
+    /// The work of the node.
     pub work: Work,
-    /// Attempts in one lane are bounded (a host's name); an empty lane is not.
+    /// The lane (a host's name) in which attempts are limited; an empty lane has no limit.
     pub lane: Text,
-    /// It may be stopped at once when the run is to end: it only watches, or what it leaves half
-    /// done is harmless.
+    /// Whether it may be stopped immediately when the run is to end: it only watches, or its
+    /// partial results are harmless.
     pub interruptible: bool,
 }
 
-/// What a node does.
+/// The work of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// Runs a registered step.
@@ -51,10 +51,10 @@ pub enum Work {
         /// Its parameters.
         params: Payload,
     },
-    /// Waits until another entity has been brought to a state, and starts that where nobody has.
-    /// Its output is the last node's output of that entity's run.
+    /// Waits until another entity has reached a desired state, and starts a run for it if there is
+    /// none. Its output is that of the last node of that run.
     Entity {
-        /// The entity waited for.
+        /// The awaited entity.
         entity: EntityId,
         /// The workflow that brings it there.
         workflow: Name,
@@ -66,47 +66,47 @@ pub enum Work {
 /// Why a graph cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// No node at all, or more than [`Graph::MAX_NODES`].
+    /// No nodes, or more than [`Graph::MAX_NODES`].
     #[error("a graph has 1 to {max} nodes, not {0}", max = Graph::MAX_NODES)]
     Size(usize),
-    /// Two nodes of one name.
+    /// Two nodes have the same name.
     #[error("two nodes are named {0}")]
     Twice(Name),
-    /// A node waits for one that does not stand before it.
+    /// A node waits for one that does not come before it.
     #[error("node {node} waits for {missing}, which is not before it")]
     Order {
         /// The waiting node.
         node: Name,
-        /// What it waits for.
+        /// The node that it waits for.
         missing: Name,
     },
-    /// It weighs more than [`Graph::MAX_WEIGHT`]: larger parameters belong into blobs.
+    /// Its weight is more than [`Graph::MAX_WEIGHT`]: larger parameters belong in blobs.
     #[error("the graph takes {0} bytes, more than {max}", max = Graph::MAX_WEIGHT)]
     TooHeavy(usize),
 }
 
 impl Graph {
-    /// The most nodes a graph has.
+    /// The most nodes of a graph.
     pub const MAX_NODES: usize = 32;
-    /// The most a graph weighs, so that its event fits a record.
+    /// The most bytes of a graph's weight, so that its event fits a record.
     pub const MAX_WEIGHT: usize = 2816;
 
-    /// The node of that name.
+    /// The node with that name.
     pub fn node(&self, name: &Name) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == *name)
     }
 
-    /// The most bytes the graph takes in a record: what it holds, and some for lengths and tags.
+    /// The most bytes that the graph needs in a record: its content, and some for lengths and tags.
     pub fn weight(&self) -> usize {
         let nodes = self.nodes.iter().map(Node::weight);
         weigh(self.workflow.as_str()) + 8 + nodes.sum::<usize>()
     }
 
-    /// Checks the rules of a graph: 1 to [`Graph::MAX_NODES`] nodes, unique names, and each
-    /// node after those it waits for, which makes a circle impossible.
+    /// Checks the rules of a graph: 1 to [`Graph::MAX_NODES`] nodes, unique names, and each node
+    /// after its predecessors, which makes cycles impossible.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first rule that is violated.
     pub fn validate(&self) -> Result<(), GraphError> {
         if self.nodes.is_empty() || self.nodes.len() > Self::MAX_NODES {
             return Err(GraphError::Size(self.nodes.len()));
@@ -123,7 +123,8 @@ impl Graph {
                 return Err(GraphError::Twice(node.name.clone()));
             }
         }
-        // Last: the executor makes a graph lighter before it opens a run, and nothing else of it.
+        // Checked last: before the executor opens a run it reduces only the weight of a graph,
+        // nothing else.
         match self.weight() {
             weight if weight > Self::MAX_WEIGHT => Err(GraphError::TooHeavy(weight)),
             _ => Ok(()),
@@ -149,7 +150,7 @@ impl Node {
     }
 }
 
-/// What a text takes: itself, and its length before it.
+/// The bytes that a text needs in a record: its length prefix and its content.
 fn weigh(text: &str) -> usize {
     text.len() + if text.len() < 251 { 1 } else { 3 }
 }

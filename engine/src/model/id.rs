@@ -1,4 +1,4 @@
-//! Identifiers of entities, runs, streams and moments.
+//! Identifiers of entities, runs and streams, and timestamps.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -7,7 +7,7 @@ use ulid::Ulid;
 
 use super::text::Name;
 
-/// A text that is no valid identifier.
+/// Error: the text is not a valid identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a valid {what}")]
 pub struct InvalidId {
@@ -24,25 +24,25 @@ impl InvalidId {
     }
 }
 
-/// Milliseconds since the Unix epoch, UTC. Shown to people, never sorted by.
+/// Milliseconds since the Unix epoch, UTC. Shown to users, never used for order.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The milliseconds from `self` until `later`; zero when `later` is past.
+    /// The milliseconds from `self` until `later`; 0 if `later` is before `self`.
     pub fn millis_until(self, later: Timestamp) -> u64 {
         later.0.saturating_sub(self.0)
     }
 
-    /// This moment and `millis` more.
+    /// This moment plus `millis`.
     pub fn plus_millis(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 }
 
-/// What is provisioned: a kind (`vsi`, `image`, `disk`, `host`) and an identity within it.
+/// The ID of an entity: a kind (`vsi`, `image`, `disk`, `host`) and an identity within it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntityId {
     kind: Name,
@@ -62,10 +62,10 @@ impl EntityId {
     /// The longest identity, in bytes.
     pub const MAX: usize = 160;
 
-    /// Checks and makes an entity id; `id` is 1 to [`EntityId::MAX`] bytes of visible ASCII.
+    /// Checks and creates an entity ID; `id` is 1 to [`EntityId::MAX`] bytes of visible ASCII.
     ///
     /// # Errors
-    /// When `id` is empty, too long or has another character.
+    /// When `id` is empty, too long or has any other character.
     pub fn new(kind: Name, id: impl Into<String>) -> Result<Self, InvalidId> {
         let id: Arc<str> = id.into().into();
         let fits = (1..=Self::MAX).contains(&id.len());
@@ -76,7 +76,7 @@ impl EntityId {
         }
     }
 
-    /// What stands before all of a kind, and is none of them.
+    /// A lower bound that sorts before all entities of a kind and is not an entity itself.
     pub(crate) fn before(kind: Name) -> Self {
         let id = Arc::default();
         Self { kind, id }
@@ -135,13 +135,13 @@ pub enum StreamId {
     Entity(EntityId),
     /// The steps of a run.
     Run(RunId),
-    /// What became of the journal itself.
+    /// Events about the journal itself.
     Journal,
 }
 
 impl StreamId {
-    /// Looks at its name, which is these parts one after another: where it is hashed for each
-    /// record, a text of it would cost as much as the hash.
+    /// Passes the parts of its name to `look`. The name is hashed for each record, and allocating
+    /// it as a string would cost as much as the hash.
     pub(crate) fn with_name<T>(&self, look: impl FnOnce(&[&str]) -> T) -> T {
         match self {
             Self::Entity(id) => look(&["entity/", id.kind.as_str(), "/", &id.id]),

@@ -1,8 +1,9 @@
-//! The pure core: identifiers, graphs, events, and the two functions everything rests on.
+//! The pure core: identifiers, graphs, events, and the functions that fold events and decide what
+//! follows.
 //!
-//! [`RunState::apply`] folds an event into a run's state and [`decide`] says what that state
-//! calls for; [`EntityState::apply`] and [`decide_entity`] do the same for an entity. None of
-//! them does input or output, sees a clock or draws a random number: replaying twice gives equal
+//! [`RunState::apply`] folds an event into a run's state, and [`decide`] decides what follows from
+//! that state; [`EntityState::apply`] and [`decide_entity`] do the same for an entity. None of them
+//! does input or output, reads a clock or draws a random number: replaying twice gives equal
 //! states, deciding twice gives equal commands.
 
 mod decide;

@@ -1,10 +1,10 @@
-//! What an event carries beside its fixed fields.
+//! Payloads of events: parameters, outputs and desired states, inline or as a blob.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest payload kept inside an event, in bytes. A longer one is a blob.
+/// The longest payload stored inside an event, in bytes. A longer one is a blob.
 pub const INLINE_MAX: usize = 3072;
 
 /// A SHA-256.
@@ -38,9 +38,9 @@ impl fmt::Debug for Hash {
 /// A blob is durable before the event that names it (see [`crate::blob`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
-    /// At most [`INLINE_MAX`] bytes, kept in the event.
+    /// At most [`INLINE_MAX`] bytes, stored in the event.
     Inline(Vec<u8>),
-    /// Kept beside the journal, named by its content.
+    /// Stored beside the journal, named by its content.
     Blob {
         /// The content's SHA-256.
         hash: Hash,
@@ -56,7 +56,7 @@ impl Default for Payload {
 }
 
 impl Payload {
-    /// The bytes when they are kept in the event.
+    /// The bytes if they are stored in the event.
     pub fn inline(&self) -> Option<&[u8]> {
         match self {
             Self::Inline(bytes) => Some(bytes),
@@ -64,7 +64,7 @@ impl Payload {
         }
     }
 
-    /// The most bytes it takes in a record.
+    /// The most bytes that it needs in a record.
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len() + 6,

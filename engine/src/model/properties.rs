@@ -1,4 +1,4 @@
-//! What holds for any sequence of events: a random executor drives the pure core.
+//! Properties of the pure core for any sequence of events, tested with a random executor.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -85,14 +85,14 @@ fn failure(class: FailureClass) -> Failure {
     Failure::new(class, "VSI0001", "x")
 }
 
-/// One move of the executor or of somebody outside.
+/// One move of the executor or of its environment.
 #[derive(Clone, Debug)]
 enum Move {
     /// Carry out one of the decided commands.
     Obey(Index),
-    /// End one of the attempts under way, in one of the ways there are.
+    /// End one of the attempts in progress, in one of several ways.
     End(Index, u8),
-    /// Something from outside, or a wait that is over.
+    /// An event from outside, or the end of a wait.
     Outside(u8, Index),
 }
 
@@ -105,7 +105,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     vec(one, 0..80)
 }
 
-/// What carrying out a command records; nothing where it only arms or stops.
+/// The event that carrying out a command records; `None` if it only arms a timer or stops an
+/// attempt.
 fn recorded(command: &Command) -> Option<EventKind> {
     match command.clone() {
         Command::Start { node, attempt } => Some(EventKind::StepStarted { node, attempt }),
@@ -175,12 +176,12 @@ fn from_outside(what: u8, at: &Index, graph: &Graph) -> EventKind {
     }
 }
 
-/// The event of a move; none where it means nothing now.
+/// The event of a move; `None` if the move is not possible now.
 fn event_of(one: &Move, graph: &Graph, state: &RunState) -> Option<EventKind> {
     match one {
         Move::Obey(at) => {
             let mut commands = decide(graph, state);
-            // The end is recorded last of what was decided together.
+            // Of the events decided together, the end is recorded last.
             if commands.len() > 1 {
                 commands.retain(|command| !matches!(command, Command::Finish { .. }));
             }
@@ -195,7 +196,7 @@ fn event_of(one: &Move, graph: &Graph, state: &RunState) -> Option<EventKind> {
     }
 }
 
-/// What must be true of every start.
+/// Checks the rules that hold for every start.
 fn check_start(graph: &Graph, state: &RunState, kind: &EventKind) {
     let EventKind::StepStarted { node, .. } = kind else {
         return;
@@ -210,7 +211,7 @@ fn check_start(graph: &Graph, state: &RunState, kind: &EventKind) {
     assert_eq!(state.cancel, None);
 }
 
-/// Drives a run by the moves; the events that were recorded and where they led.
+/// Drives a run by the moves; returns the recorded events and the final state.
 fn drive(graph: &Graph, moves: &[Move]) -> (Vec<Event>, RunState) {
     let mut state = RunState::default();
     let mut events = vec![event(begun(graph))];
@@ -238,7 +239,7 @@ fn replayed(events: &[Event]) -> RunState {
     state
 }
 
-/// Continues until nothing is decided and nothing runs; every attempt ends in that way.
+/// Continues until nothing is decided and nothing runs; every attempt ends as `how` says.
 fn run_out(graph: &Graph, state: &mut RunState, how: u8) {
     for _ in 0..200 {
         if let Some(attempt) = running(state).pop() {
@@ -327,7 +328,7 @@ proptest! {
     }
 }
 
-/// A move in the life of an entity.
+/// A move of an entity.
 #[derive(Clone, Debug)]
 enum Requested {
     Desire(Precedence),

@@ -1,4 +1,4 @@
-//! A run as its stream tells it.
+//! The state of a run, folded from its stream.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,47 +12,47 @@ use super::{
     text::Name,
 };
 
-/// Where a node stands. Failures are on the heap: a state keeps room for the largest of these, many
-/// times in each run.
+/// The state of a node. Failures are on the heap, because every node of every run needs memory for
+/// the largest variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// Its predecessors are not done, or it was not started yet.
+    /// Its predecessors are not done, or it has not started yet.
     Waiting,
-    /// An attempt is under way, or was when the process died.
+    /// An attempt is in progress, or was when the process died.
     Running {
         /// The attempt.
         attempt: u32,
     },
-    /// To be attempted again now.
+    /// Is to be attempted again now.
     Ready {
         /// The newest attempt so far.
         attempt: u32,
     },
-    /// To be attempted again when the wait is over.
+    /// Is to be attempted again when the wait is over.
     Delayed {
         /// The newest attempt so far.
         attempt: u32,
-        /// Why it failed.
+        /// The failure.
         failure: Box<Failure>,
         /// The wait.
         retry: Wait,
     },
-    /// Waits for somebody to remove the cause.
+    /// Waits until a user removes the cause.
     Blocked {
         /// The newest attempt so far.
         attempt: u32,
         /// The cause.
         failure: Box<Failure>,
-        /// When the engine looks again; none where only new input or `retry` helps.
+        /// When the engine tries again; `None` if only new input or `retry` helps.
         recheck: Option<Wait>,
     },
     /// Done.
     Succeeded {
-        /// The attempt that did it.
+        /// The attempt that succeeded.
         attempt: u32,
-        /// How it left the world.
+        /// What it changed.
         outcome: Outcome,
-        /// What later nodes may read.
+        /// The output, for later nodes.
         output: Payload,
         /// When that was recorded.
         at: Timestamp,
@@ -61,12 +61,12 @@ pub enum NodeState {
     Failed {
         /// The attempt that failed.
         attempt: u32,
-        /// Why.
+        /// The failure.
         failure: Box<Failure>,
     },
-    /// Not reached, or given up.
+    /// Not reached, or abandoned.
     Skipped {
-        /// The newest attempt, which may have left something; 0 where there was none.
+        /// The newest attempt, which may have changed something; 0 if there was none.
         attempt: u32,
     },
 }
@@ -86,7 +86,7 @@ impl NodeState {
         }
     }
 
-    /// The failure the node stands at, if it does.
+    /// The failure that the node currently has, if any.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Delayed { failure, .. }
@@ -97,34 +97,34 @@ impl NodeState {
     }
 }
 
-/// Where a run stands.
+/// The phase of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RunPhase {
     /// No event yet.
     #[default]
     New,
-    /// Under way.
+    /// In progress.
     Active,
     /// Starts nothing more until it is resumed.
     Paused,
-    /// Over.
+    /// Ended.
     Finished(RunResult),
 }
 
 /// A run, folded from its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunState {
-    /// Where the run stands.
+    /// The phase of the run.
     pub phase: RunPhase,
-    /// For which entity it runs.
+    /// The entity.
     pub entity: Option<EntityId>,
-    /// For which generation.
+    /// The generation.
     pub generation: u64,
-    /// The graph it was started with.
+    /// The graph with which it started.
     pub graph: Option<Arc<Graph>>,
     /// Every node of the graph.
     pub nodes: BTreeMap<Name, NodeState>,
-    /// Whether, and why, it is to stop.
+    /// Why the run is to stop, if it is.
     pub cancel: Option<CancelMode>,
 }
 
@@ -313,7 +313,7 @@ impl RunState {
         }
     }
 
-    /// How the run ended, once it has.
+    /// How the run ended; `None` until then.
     pub fn result(&self) -> Option<&RunResult> {
         match &self.phase {
             RunPhase::Finished(result) => Some(result),
@@ -321,8 +321,8 @@ impl RunState {
         }
     }
 
-    /// The failure that keeps the run from going on by itself soon: a blocked node's before a
-    /// delayed one's.
+    /// The node and failure that keep the run from continuing soon: a failed node before a blocked
+    /// one, and a blocked one before a delayed one.
     pub fn obstacle(&self) -> Option<(&Name, &NodeState)> {
         let first = |matches: fn(&NodeState) -> bool| self.nodes.iter().find(|(_, s)| matches(s));
         first(|s| matches!(s, NodeState::Failed { .. }))

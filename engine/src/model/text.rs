@@ -1,4 +1,4 @@
-//! Bounded strings, so that no event can outgrow a record.
+//! Bounded strings, so that no event is too long for a record.
 
 use std::fmt;
 
@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
 
-/// Free text in an event: at most 512 bytes of UTF-8, longer text is cut at a character with `…`.
+/// Free text in an event: at most 512 bytes of UTF-8; longer text is cut between characters and
+/// ends with `…`.
 ///
-/// Control characters are replaced by spaces (a line feed is kept), so that a hostile message
-/// cannot reach a terminal through the history.
+/// Control characters except line feeds are replaced by spaces, so that a hostile message cannot
+/// reach a terminal through the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Text(String);
@@ -19,7 +20,7 @@ impl Text {
     /// The longest text an event holds, in bytes.
     pub const MAX: usize = 512;
 
-    /// Makes text fit for an event: cut to [`Text::MAX`] bytes and freed of control characters.
+    /// Prepares text for an event: cuts it to [`Text::MAX`] bytes and replaces control characters.
     pub fn new(text: impl AsRef<str>) -> Self {
         let clean: String = text.as_ref().chars().map(harmless).collect();
         Self(cut(clean, Self::MAX))
@@ -36,7 +37,8 @@ impl Text {
     }
 }
 
-/// Whether it stays as it is for certain, as does whatever is read again.
+/// Fast check that cutting and cleaning would not change the text; true for almost all stored
+/// texts.
 fn is_plain(text: &str, max: usize) -> bool {
     text.len() <= max && text.bytes().all(|b| matches!(b, b' '..=b'~' | b'\n'))
 }
@@ -82,18 +84,19 @@ impl fmt::Display for Text {
     }
 }
 
-/// Who somebody is, as an event keeps it: at most 128 bytes, cut and cleaned like [`Text`].
+/// The name of an actor in an event: at most 128 bytes, cut and cleaned like [`Text`].
 ///
-/// Shorter than free text, so that the longest desired state, its reason and who made it fit one record.
+/// It is shorter than free text, so that the longest desired state, its reason and its actor fit
+/// one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Who(String);
 
 impl Who {
-    /// The longest name of somebody, in bytes.
+    /// The longest name, in bytes.
     pub const MAX: usize = 128;
 
-    /// Makes a name fit for an event.
+    /// Prepares a name for an event.
     pub fn new(name: impl AsRef<str>) -> Self {
         let clean: String = name.as_ref().chars().map(harmless).collect();
         Self(cut(clean, Self::MAX))
@@ -132,7 +135,7 @@ impl fmt::Display for Who {
     }
 }
 
-/// A name of a node, step, workflow, state or code: 1 to 64 bytes of `[A-Za-z0-9_.-]`.
+/// The name of a node, step, workflow, state or code: 1 to 64 bytes of `[A-Za-z0-9_.-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(CompactString);
@@ -141,10 +144,10 @@ impl Name {
     /// The longest name, in bytes.
     pub const MAX: usize = 64;
 
-    /// Checks and makes a name.
+    /// Checks and creates a name.
     ///
     /// # Errors
-    /// When the text is empty, too long, or has another character.
+    /// When the text is empty, too long, or has any other character.
     pub fn new(name: impl Into<CompactString>) -> Result<Self, InvalidId> {
         let name = name.into();
         let fits = (1..=Self::MAX).contains(&name.len());
@@ -158,7 +161,7 @@ impl Name {
         }
     }
 
-    /// A name written in the program itself; what is not allowed in a name becomes `_`.
+    /// A name from the program itself; characters that are not allowed become `_`.
     pub fn of(name: &str) -> Self {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || "_.-".contains(c) {

@@ -1,4 +1,4 @@
-//! What may be recorded where.
+//! The rules for which event may be recorded where.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,14 @@ use crate::{
     },
 };
 
-/// What one batch tells across its streams. Within a batch the streams stand one after another,
-/// so what belongs together in two of them is held together at the batch's end.
+/// What one batch says across its streams. Within a batch the streams come one after another, so
+/// events in two streams that belong together are compared at the end of the batch.
 #[derive(Default)]
 pub(super) struct Round {
-    /// Runs that an entity, at some prefix within the batch, asked to make room.
+    /// Runs whose entity, at some point within the batch, required them to make way for a newer
+    /// desired state.
     unwanted: BTreeSet<RunId>,
-    /// Entities that a run stopped waiting for.
+    /// Entities for which a run stopped waiting.
     left: BTreeSet<EntityId>,
     opened: BTreeMap<RunId, (EntityId, u64)>,
     closed: BTreeMap<RunId, (EntityId, RunResult)>,
@@ -28,7 +29,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// What stands before the batch.
+    /// The round at the beginning of a batch.
     pub(super) fn before(replay: &Replay, records: &[Record]) -> Self {
         let mut round = Self::default();
         for record in records {
@@ -50,7 +51,7 @@ impl Round {
         }
     }
 
-    /// Holds an event against its stream, and notes what the other streams have to bear out.
+    /// Checks an event against its stream, and notes what other streams have to confirm.
     pub(super) fn check(
         &mut self,
         replay: &Replay,
@@ -66,7 +67,7 @@ impl Round {
                     self.note_run(*id, run, record);
                     Ok(())
                 }
-                // Folding it says what is wrong.
+                // Folding the event reports the error.
                 (_, None) => Ok(()),
             },
             StreamId::Journal => Ok(()),
@@ -154,14 +155,14 @@ impl Round {
         }
     }
 
-    /// What an event has led to.
+    /// Notes the consequences of an event after it was folded.
     pub(super) fn after(&mut self, replay: &Replay, record: &Record) {
         if let StreamId::Entity(id) = &record.stream {
             self.note_unwanted(replay, id);
         }
     }
 
-    /// Holds the streams of the batch against one another; of several deviations the first.
+    /// Compares the streams of the batch with each other; returns the first of several deviations.
     pub(super) fn close(mut self) -> Result<(), Deviation> {
         let mut deviations = self.unfounded_cancels();
         deviations.extend(self.unpaired_starts());
@@ -217,7 +218,7 @@ impl Round {
     }
 }
 
-/// Holds an event of a run's stream against what the run's state calls for.
+/// Checks an event of a run's stream against the decisions for the run's state.
 fn check_run(run: &RunState, record: &Record, rest: &[Record]) -> Result<(), Deviation> {
     let Some(graph) = run.graph.as_deref() else {
         return Ok(());
@@ -226,7 +227,8 @@ fn check_run(run: &RunState, record: &Record, rest: &[Record]) -> Result<(), Dev
     let allowed = match kind {
         EventKind::StepStarted { node, attempt } => {
             let decided = |command: &Command| match command {
-                // Attempts that ended like the recorded one were counted, not recorded.
+                // Attempts that ended like the recorded one were counted, not recorded, so the
+                // number may be higher.
                 Command::Start {
                     node: decided,
                     attempt: least,
@@ -258,8 +260,8 @@ fn calls_for(graph: &Graph, run: &RunState, matches: impl Fn(&Command) -> bool) 
     decide(graph, run).iter().any(matches)
 }
 
-/// Whether this start is recorded late: an attempt that repeated a recorded failure is recorded
-/// together with its end, once it ended otherwise. By then the run may be about to end.
+/// Whether this start is recorded late. An attempt that repeats a recorded failure is recorded only
+/// if it ends differently, together with its end. The run may be about to end by then.
 fn is_caught_up(
     run: &RunState,
     node: &Name,
@@ -295,7 +297,7 @@ fn is_caught_up(
     waited && ended == Some((node, attempt))
 }
 
-/// An event in a few words.
+/// A short description of an event.
 pub(super) fn event_text(kind: &EventKind) -> String {
     let name = kind.type_name();
     match kind {

@@ -1,4 +1,4 @@
-//! Where a replay can begin: at the journal's beginning or, where events are missing, at the first
+//! The starting point of a replay: the journal's beginning or, if events are missing, the first
 //! base after them.
 
 use super::ReplayError;
@@ -7,7 +7,7 @@ use crate::{
     journal::{ChainedJournal, States},
 };
 
-/// The states that a replay continues from, and the bases that there are.
+/// The states that a replay continues from, and all existing bases.
 pub(super) struct Start {
     pub(super) states: States,
     pub(super) bases: Bases,

@@ -1,4 +1,4 @@
-//! Holds the states that a journal has against what its events come to.
+//! Compares the states stored in a journal with the states of its events.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use crate::{
     model::StreamId,
 };
 
-/// The fold, and the states that are still to be held against it.
+/// The fold, and the stored states that have not been compared with it yet.
 pub(super) struct CheckedStates<'a> {
     journal: &'a dyn ChainedJournal,
     fold: Fold,
     next: Offset,
     index: Option<States>,
-    /// The offsets that bases are as of.
+    /// The offsets of the bases that have not been compared yet.
     bases: BTreeSet<Offset>,
 }
 
@@ -35,11 +35,11 @@ impl<'a> CheckedStates<'a> {
             index: Some(index),
             bases: bases.collect(),
         };
-        held.hold(start.states.link.as_ref()).await?;
+        held.check(start.states.link.as_ref()).await?;
         Ok(held)
     }
 
-    /// Takes in the next batch.
+    /// Folds the next batch.
     pub(super) async fn batch(
         &mut self,
         link: &BatchLink,
@@ -48,11 +48,11 @@ impl<'a> CheckedStates<'a> {
         let taken = records.iter().try_for_each(|stored| self.fold.take(stored));
         taken.map_err(AuditError::from)?;
         self.next = link.last.saturating_add(1);
-        self.hold(Some(link)).await
+        self.check(Some(link)).await
     }
 
-    /// Holds what is as of the offset that comes next.
-    async fn hold(&mut self, link: Option<&BatchLink>) -> Result<(), ReplayError> {
+    /// Compares the stored states as of the next offset.
+    async fn check(&mut self, link: Option<&BatchLink>) -> Result<(), ReplayError> {
         if let Some(index) = self.index.take_if(|index| index.as_of == self.next) {
             self.compare(&index, link, false)?;
         }
@@ -87,7 +87,7 @@ impl<'a> CheckedStates<'a> {
         })
     }
 
-    /// Everything has to have been as of an offset where a batch ends.
+    /// An error if any stored states are as of an offset at which no batch ends.
     pub(super) fn end(self) -> Result<(), ReplayError> {
         let index = self.index.map(|index| index.as_of);
         let left = index.into_iter().chain(self.bases).next();

@@ -20,7 +20,7 @@ async fn replayed(batches: Vec<Batch>, verify: bool) -> Result<Summary, Deviatio
     }
 }
 
-/// The only event of its kind that satisfies `matches`: its batch and its place there.
+/// The batch and position of the only event whose kind satisfies `matches`.
 fn find(batches: &[Batch], matches: impl Fn(&EventKind) -> bool) -> (usize, usize) {
     let all = batches.iter().enumerate().flat_map(|(b, batch)| {
         batch
@@ -104,7 +104,7 @@ async fn a_late_recorded_attempt_may_start_in_a_run_that_is_to_end() {
     let mode = CancelMode::User;
     batches.insert(batch, vec![(run, EventKind::CancelRequested { mode })]);
     replayed(batches.clone(), true).await.unwrap();
-    // Without its end beside it, it is a start that nobody decided.
+    // If the end is not in the same batch, the start was never decided.
     let late = batches[batch + 1].split_off(event + 2);
     batches.insert(batch + 2, late);
     let found = replayed(batches, true).await.unwrap_err();

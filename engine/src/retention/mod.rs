@@ -1,8 +1,7 @@
-//! What a journal need not keep at hand any more: the states of runs that nobody goes by, and
-//! blobs that nothing names.
+//! Retention: decides which states of runs may be dropped, and removes blobs that nothing names.
 //!
-//! Nothing here touches an event. A run that is forgotten is left out of the index and of later
-//! bases; its events stay where they are, and its history can be read.
+//! Events are never removed here. A run that is forgotten is omitted from the index and from later
+//! bases; its events remain, and its history can be read.
 
 mod sweep;
 
@@ -15,15 +14,15 @@ use crate::{
     model::{EntityId, EntityState, Name, RunId, RunResult, RunState, Timestamp},
 };
 
-/// Which entities are gone for good, as far as anybody can tell from their state.
+/// Decides from an entity's state whether it is deleted for good.
 pub type IsDeleted<'a> = &'a (dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync);
 
 type RunStates<'a> = BTreeMap<RunId, &'a Folded<RunState>>;
 
-/// The runs whose states may be forgotten: those that are over since before `before` and that no
-/// living entity goes by. An entity goes by its open run, its newest, the one that reached what is
-/// wanted, and the newest of each workflow that succeeded, since what that found out may still be
-/// asked for. One that is gone goes by none. A run whose entity is not among the states stays.
+/// The runs whose states may be dropped: those that ended before `before` and that no existing
+/// entity needs. An entity needs its open run, its newest run, the run that reached the desired
+/// state, and the newest successful run of each workflow, because its outputs may still be read. A
+/// deleted entity needs none. A run whose entity is not among the states is retained.
 pub fn forgettable(
     streams: &[StreamState],
     before: Timestamp,
@@ -60,7 +59,7 @@ fn entity(stream: &StreamState) -> Option<(&EntityId, &EntityState)> {
     }
 }
 
-/// The runs that a living entity goes by.
+/// The runs that an existing entity needs.
 fn needed(state: &EntityState, runs: &RunStates<'_>) -> Vec<RunId> {
     let mut needed: Vec<_> = newest_of_each_workflow(state, runs).collect();
     needed.extend(state.active.as_ref().map(|run| run.run));

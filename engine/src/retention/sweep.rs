@@ -9,25 +9,25 @@ use crate::{
     model::{Hash, Payload},
 };
 
-/// What is read at once.
+/// How many entries are read at the same time.
 const PAGE: usize = 1_000;
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Blobs that something names.
+    /// The number of blobs that something names.
     pub named: usize,
-    /// Blobs that were removed.
+    /// The number of blobs that were removed.
     pub removed: usize,
 }
 
-/// Why nothing was removed.
+/// Why no blob was removed.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The journal or the blobs cannot be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Something cannot be read, so that nobody knows which blobs it names.
+    /// Something cannot be read, so it is unknown which blobs it names.
     #[error("no blob is removed while a part of the journal cannot be read: {0}")]
     Unreadable(String),
 }
@@ -59,15 +59,14 @@ impl SweepError {
     }
 }
 
-/// Removes every blob that nothing names: no event that can be read, be it archived or not, no
-/// base and no state of today. What only removed events named goes, since a base says what they
-/// came to. Nobody may append to the journal or put blobs meanwhile.
+/// Removes every blob that nothing names: no readable event, archived or not, no base and no
+/// current state. Blobs named only by removed events are removed, because a base has the resulting
+/// states. Nothing may append to the journal or put blobs at the same time.
 ///
-/// Refuses while something cannot be read: a range that is damaged, one that is missing without a
-/// base that stands for it, an event that cannot be decoded or cannot follow, a blob that a state
-/// names and that is lost.
+/// Refuses while something cannot be read: a damaged range, a missing range without a base that
+/// covers it, an event that cannot be decoded, or a lost blob that a state names.
 ///
-/// Cancel safety: as a kill; what was not removed yet is removed by the next sweep.
+/// Cancel safety: like a kill; the next sweep removes the rest.
 ///
 /// # Errors
 /// [`SweepError::Unreadable`], and when the journal or the blobs cannot be read or written.
@@ -104,7 +103,7 @@ async fn check_missing(journal: &dyn ChainedJournal, bases: &Bases) -> Result<()
     Ok(())
 }
 
-/// What the events name; they have to come to something, too, or their entity is unreadable.
+/// The blobs that events name. An event that cannot be decoded is an error.
 async fn of_events(journal: &dyn ChainedJournal) -> Result<HashSet<Hash>, SweepError> {
     let (mut named, mut from) = (HashSet::new(), 0);
     loop {
@@ -150,7 +149,7 @@ fn blob(payload: &Payload) -> Option<Hash> {
     }
 }
 
-/// What states name, which has to be there.
+/// Adds the blobs that states name; each of them must exist.
 async fn of_states(
     journal: &dyn ChainedJournal,
     at: Option<Offset>,

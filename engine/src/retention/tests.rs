@@ -29,7 +29,7 @@ fn folded<T>(state: T, changed: u64) -> Folded<T> {
     }
 }
 
-/// A run of the entity that last changed at `number`.
+/// A run of the entity; its last change was at `number`.
 fn run_of(number: u64, workflow: &str, result: Option<RunResult>) -> StreamState {
     let state = RunState {
         phase: result.map_or(RunPhase::Active, RunPhase::Finished),
@@ -48,8 +48,8 @@ fn failed() -> RunResult {
     RunResult::Failed(Failure::new(FailureClass::Failed, "VSI0501", "x"))
 }
 
-/// Seven runs: 1 and 3 provisioned, 2 and 4 failed, 5 updated and reached it, 6 failed last, 7 is
-/// open.
+/// Seven runs: 1 and 3 provisioned, 2 and 4 failed, 5 updated and reached the desired state, 6
+/// failed last, 7 is open.
 fn states() -> Vec<StreamState> {
     let state = EntityState {
         active: Some(ActiveRun {
@@ -106,7 +106,7 @@ fn a_run_whose_entity_is_not_known_stays() {
     assert_eq!(forgotten(&states()[1..], 100, true), []);
 }
 
-/// A journal whose events name two blobs, those, and one that nothing names.
+/// A journal whose events name two blobs, and a folder with these blobs and one more.
 async fn swept() -> (tempfile::TempDir, DirBlobs, MemoryJournal) {
     let dir = tempfile::tempdir().unwrap();
     let blobs = DirBlobs::open(dir.path()).await.unwrap();
@@ -146,7 +146,7 @@ async fn what_a_base_names_stays_though_its_events_were_removed() {
     let (_dir, blobs, journal) = swept().await;
     base(&journal).await;
     all(&journal, MissingCause::Removed, 53);
-    // The graph of the first run and what two of its steps put out.
+    // Still named: parameters in the first run's graph, and the output of a step.
     let done = sweep(&journal, &blobs).await.unwrap();
     assert_eq!(
         done,

@@ -8,11 +8,11 @@ use crate::{
     permit::Permit,
 };
 
-/// A disk whose free bytes are those the test leaves, and what the ballast does not take.
+/// A disk with the free bytes that the test sets, minus the ballast.
 fn disk(dir: &Path, free: Arc<AtomicU64>) -> Arc<Room> {
     let look = move |looked_at: &Path| {
         let size = |name| std::fs::metadata(looked_at.join(name)).map_or(0, |file| file.len());
-        let ballast = size(BALLAST) + size(LAST);
+        let ballast = size(BALLAST) + size(OPENING_BALLAST);
         let free = free.load(Ordering::SeqCst).saturating_sub(ballast);
         Ok(Space::of(1024 * MIB, free))
     };
@@ -66,7 +66,7 @@ fn what_is_kept_for_opening_is_given_up_only_by_an_opening_on_a_full_disk() {
         Arc::new(AtomicU64::new(1024 * MIB)),
     );
     let room = disk(dir.path(), free.clone());
-    let last = dir.path().join(LAST);
+    let last = dir.path().join(OPENING_BALLAST);
     assert_eq!(levels(&room, &free, &[5]), [Level::Full]);
     assert!(last.exists(), "a process that runs leaves it");
     let again = disk(dir.path(), free);
@@ -80,7 +80,7 @@ fn a_write_waits_for_room_and_goes_on_by_itself() {
     let room = disk(dir.path(), free.clone());
     let waits = room.clone();
     let waiter = std::thread::spawn(move || waits.wait(&AtomicBool::new(false)));
-    std::thread::sleep(AGAIN * 2);
+    std::thread::sleep(RETRY_DELAY * 2);
     assert!(!waiter.is_finished());
     free.store(5 * MIB, Ordering::SeqCst);
     assert_eq!(waiter.join().unwrap(), Ok(()));
@@ -103,7 +103,7 @@ async fn a_write_that_waits_for_room_fails_once_its_store_is_about_to_close() {
     let (run, node) = (RunId(ulid::Ulid::nil()), Name::of("upload_chunks"));
     let waiting = store.clone();
     let put = tokio::spawn(async move { waiting.put(run, &node, vec![1]).await });
-    tokio::time::sleep(AGAIN * 2).await;
+    tokio::time::sleep(RETRY_DELAY * 2).await;
     assert!(!put.is_finished());
     store.wait_no_more();
     let ended = put.await.unwrap();

@@ -1,4 +1,4 @@
-//! Secrets as files that only their owner may read.
+//! Stores secrets as files that only their owner may read.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use super::{Secret, SecretError, Secrets, is_id, random_id};
 use crate::{files, model::Name};
 
-/// Between the id of a secret that was replaced and the one that took its place, as a file's name.
+/// In the name of a mark file: separates the ID of a replaced secret from the ID of its
+/// replacement.
 const REPLACED: &str = "-is-";
 
-/// Secrets in a folder of mode 0700, each a file of mode 0600 named by its random id.
+/// Secrets in a folder of mode 0700, each a file of mode 0600 named by its random ID.
 ///
 /// Erasing overwrites the file before it is removed. On copy-on-write file systems and flash the
-/// old blocks may outlive that; encryption of the disk is the remedy there.
+/// old blocks may remain; use disk encryption there.
 #[derive(Clone, Debug)]
 pub struct DirSecrets {
     dir: Arc<Path>,
@@ -40,10 +41,10 @@ impl DirSecrets {
         Ok(store)
     }
 
-    /// Keeps a secret under the id that it had elsewhere; durable when it returns.
+    /// Stores a secret under the ID that it had elsewhere; durable when it returns.
     ///
     /// # Errors
-    /// [`SecretError::Storage`], also when there is one of that id or the id is none.
+    /// [`SecretError::Storage`], also when a secret with that ID exists or the ID is not valid.
     pub async fn keep(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
         if !is_id(id) {
             return Err(SecretError::Storage(format!(
@@ -55,8 +56,8 @@ impl DirSecrets {
             .await
     }
 
-    /// Erases a secret that is kept elsewhere from now on, under another id; which one stays known.
-    /// A crash in between leaves both.
+    /// Erases a secret that is now available elsewhere under another ID, and records that ID. A
+    /// crash in between leaves both.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
@@ -70,7 +71,7 @@ impl DirSecrets {
         mark_there.await
     }
 
-    /// The ids of secrets that were replaced, and by which.
+    /// The IDs of replaced secrets, each with the ID of its replacement.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
@@ -89,7 +90,7 @@ impl DirSecrets {
         .await
     }
 
-    /// Does `work` off the runtime; an error names the folder, never a content.
+    /// Runs `work` outside the runtime's threads; an error names the folder, never a content.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
@@ -111,7 +112,7 @@ impl DirSecrets {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        // Of the right length from the start: a buffer that grows leaves copies behind.
+        // Allocated with its final length: a growing buffer would leave copies in memory.
         let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         let mut secret = Secret::new(vec![0; len]);
         file.read_exact(&mut secret.0)?;
@@ -121,7 +122,7 @@ impl DirSecrets {
     fn list(&self) -> io::Result<Vec<Name>> {
         let mut ids = Vec::new();
         for file in std::fs::read_dir(&self.dir)? {
-            // What has another name is not ours: a file half written, or somebody's.
+            // Files with other names are not secrets: incomplete files, or files of other programs.
             let name = file?.file_name();
             ids.extend(
                 name.to_str()
@@ -140,7 +141,8 @@ impl DirSecrets {
                 std::fs::remove_file(self.path(id))?;
             }
         }
-        // Also where it was gone already: whoever removed it may have died before this.
+        // Also if the file was already removed: the process that removed it may have died before
+        // the sync.
         files::sync_dir(&self.dir)
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets that live as long as the process.
+//! Stores secrets in memory.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Secrets that somebody else keeps: held in memory, never written.
+//! Secrets that are delivered from elsewhere at each start: held in memory, never written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,57 +13,60 @@ use zeroize::Zeroizing;
 use super::{DirSecrets, Secret, SecretError, Secrets};
 use crate::model::{Hash, Name};
 
-/// Rounds of PBKDF2 in the ids of versions before the key.
+/// Rounds of PBKDF2 in IDs of versions that had no key.
 const ROUNDS: u32 = 10_000;
-/// What the key begins with where secrets are stored: no secret of a user's does.
+/// The first bytes of the stored key; no secret of a user begins with them.
 const KEY_MAGIC: &[u8] = b"vsiflow key of ids 1\0";
-/// Bytes of the key.
+/// Bytes of a key.
 const KEY: usize = 32;
-/// Digits that tell whose id it is; the rest are the secret's.
+/// Hexadecimal digits at the start of an ID that identify the journal and key; the rest identify
+/// the secret.
 const MARK: usize = 8;
-/// Bytes of the rest.
+/// Bytes of the hash in the rest of an ID.
 const REST: usize = 12;
 
-/// Secrets of a process that finds them elsewhere at each start, such as in a cluster: on disk is
-/// none of them.
+/// Secrets of a process that receives them from elsewhere at each start, such as from a cluster.
+/// None of them is on disk.
 ///
-/// An id follows from the secret by a hash with a key, which lies where secrets are stored and in no
-/// journal, export or backup without secrets: whoever has only those can try no guess. So after a
-/// restart it can be told whether a secret is still the one that the journal names, although nobody
-/// has that one any more; and what is delivered anew is found under the id that the journal knows.
-/// Two equal secrets have one id. What is not delivered yet is [`SecretError::Missing`].
+/// An ID is a hash of the secret with a key. The key is stored where secrets are stored, and in no
+/// journal, export or backup without secrets, so nobody can test guesses with those alone. After a
+/// restart the process can check whether a secret is still the one that the journal names, even if
+/// that one is no longer available. A secret that is delivered again is found under the ID that the
+/// journal knows. Two equal secrets have one ID. A secret that has not been delivered yet is
+/// [`SecretError::Missing`].
 ///
-/// The key may be kept elsewhere, too, such as in a cluster beside the secrets themselves: then what
-/// was stored of it goes, and a process without the storage of the one before still recognises ids.
+/// The key may be stored elsewhere as well, such as in a cluster beside the secrets themselves.
+/// Then the stored copy is erased, and a process without the storage of its predecessor still
+/// recognises IDs.
 ///
-/// An id that was not made with this key says nothing of its secret: such a one is not recognised
-/// and not told apart either, so that nothing is taken for a change. Those that versions before the
-/// key made, of the journal's identity by a slow hash, are still recognised.
+/// An ID made with another key says nothing about its secret: it is neither recognised nor reported
+/// as different, so it is never taken for a change. IDs of versions that had no key, made from the
+/// journal's identity by a slow hash, are still recognised.
 #[derive(Debug)]
 pub struct HeldSecrets {
     key: VolatileKey,
     mark: String,
-    /// A key that was stored before another one took its place, and its mark.
+    /// A key that was stored before another one replaced it, and its mark.
     former: Option<(VolatileKey, String)>,
-    /// The journal's identity and the mark that it made, for ids of versions before the key.
+    /// The journal's identity and the mark made from it, for IDs of versions that had no key.
     salt: Arc<str>,
     old_mark: String,
-    /// Ids under which an earlier process stored secrets, and what these are now.
+    /// IDs under which an earlier process stored secrets, and their current IDs.
     earlier: BTreeMap<Name, Name>,
     inner: Mutex<VolatileInner>,
 }
 
 #[derive(Debug, Default)]
 struct VolatileInner {
-    /// What was put and is not erased.
+    /// Secrets that were put and not erased.
     held: BTreeMap<Name, Secret>,
-    /// What is elsewhere now.
+    /// The secrets of the latest delivery.
     delivered: BTreeMap<Name, Secret>,
-    /// The ids that versions before the key made of secrets, by their plain hashes.
+    /// The IDs that versions without a key gave secrets, by the plain hash of the secret.
     old_ids: BTreeMap<[u8; 32], Name>,
 }
 
-/// What makes ids.
+/// The key that IDs are made with.
 #[derive(Clone)]
 struct VolatileKey(Arc<Zeroizing<[u8; KEY]>>);
 
@@ -82,20 +85,20 @@ impl VolatileKey {
         Secret::new([KEY_MAGIC, &self.0[..]].concat())
     }
 
-    /// The key, where that is what was stored.
+    /// The key, if the stored secret is one.
     fn read(secret: &Secret) -> Option<Self> {
         let key = secret.expose().strip_prefix(KEY_MAGIC)?.first_chunk()?;
         Some(Self(Arc::new(Zeroizing::new(*key))))
     }
 
     fn digest(&self, of: &[u8]) -> [u8; 32] {
-        // It fails for a key of a length that HMAC does not take; it takes any.
+        // HMAC accepts keys of any length, so this cannot fail.
         let mac = Hmac::<Sha256>::new_from_slice(&self.0[..]);
         mac.map(|mac| mac.chain_update(of).finalize().into_bytes().into())
             .unwrap_or_default()
     }
 
-    /// What the ids of a journal begin with that this key makes.
+    /// The start of all IDs that this key makes for a journal.
     fn mark(&self, journal_id: &str) -> String {
         hex(&self.digest(journal_id.as_bytes()), MARK / 2)
     }
@@ -112,8 +115,8 @@ fn hex(bytes: &[u8], most: usize) -> String {
 }
 
 impl HeldSecrets {
-    /// An empty one for what keeps nothing on disk, such as a test: its key follows from the
-    /// journal's identity, so that whoever has the journal can try guesses.
+    /// An empty store for users without a disk, such as tests. Its key follows from the journal's
+    /// identity, so anyone who has the journal can test guesses.
     pub fn new(journal_id: &str) -> Self {
         let key: [u8; KEY] = Sha256::digest(journal_id.as_bytes()).into();
         Self::keyed(journal_id, VolatileKey(Arc::new(Zeroizing::new(key))))
@@ -132,9 +135,9 @@ impl HeldSecrets {
         }
     }
 
-    /// The same for a state directory, which keeps the key. Of secrets that were stored there before
-    /// only their ids stay, each with the one that it has from now on. A crash in between leaves the
-    /// secret where it is; the next start continues.
+    /// An empty store for a state directory, which holds the key. Secrets stored there before are
+    /// erased; only their IDs remain, each with its current ID. A crash in between leaves the
+    /// secret stored; the next start continues.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
@@ -151,11 +154,12 @@ impl HeldSecrets {
         Self::keyed(journal_id, key).replacing(stored, before).await
     }
 
-    /// The same where the key is kept elsewhere, as [`HeldSecrets::key_of`] gave it at first. What
-    /// was stored of it is erased. Ids of another key that is still stored are recognised.
+    /// The same with a key that is stored elsewhere and first came from [`HeldSecrets::key_of`].
+    /// The stored copy of the key is erased. IDs of another key that is still stored are
+    /// recognised.
     ///
     /// # Errors
-    /// [`SecretError::Storage`], also where that is no key.
+    /// [`SecretError::Storage`], also if `key` is not a key.
     pub async fn with_key(
         stored: &DirSecrets,
         journal_id: &str,
@@ -176,7 +180,8 @@ impl HeldSecrets {
         held.replacing(stored, before).await
     }
 
-    /// The key for whoever keeps it elsewhere from now on: the one that is stored, else a new one.
+    /// The key for a caller that stores it elsewhere from now on: the stored key, or else a new
+    /// one.
     ///
     /// # Errors
     /// [`SecretError::Storage`].
@@ -186,7 +191,7 @@ impl HeldSecrets {
         Ok(key.stored())
     }
 
-    /// The key that is stored and its id, and the secrets beside it.
+    /// The stored key and its ID, and the other stored secrets.
     async fn found(
         stored: &DirSecrets,
     ) -> Result<(Option<(Name, VolatileKey)>, Vec<(Name, Secret)>), SecretError> {
@@ -201,7 +206,7 @@ impl HeldSecrets {
         Ok((key, before))
     }
 
-    /// With these not stored any more.
+    /// Replaces these stored secrets by their IDs.
     async fn replacing(
         self,
         stored: &DirSecrets,
@@ -218,12 +223,12 @@ impl HeldSecrets {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The id that a secret has.
+    /// The ID of a secret.
     fn id_of(&self, secret: &Secret) -> Name {
         self.key.id(secret, &self.mark)
     }
 
-    /// The id that versions before the key gave a secret.
+    /// The ID that versions without a key gave a secret.
     async fn old_id_of(&self, secret: &Secret) -> Result<Name, SecretError> {
         let plain: [u8; 32] = Sha256::digest(secret.expose()).into();
         if let Some(id) = self.lock().old_ids.get(&plain) {
@@ -236,8 +241,8 @@ impl HeldSecrets {
         Ok(id)
     }
 
-    /// The id as it is now, of one that is this journal's; none where nobody knows what it stood
-    /// for, or where what it stood for is not here.
+    /// The current ID for an ID of this journal; `None` if its secret is unknown or not available
+    /// here.
     async fn own(&self, id: &Name) -> Result<Option<Name>, SecretError> {
         let id = self.earlier.get(id).unwrap_or(id);
         if id.as_str().starts_with(&self.mark) {
@@ -259,7 +264,7 @@ impl HeldSecrets {
         Ok(None)
     }
 
-    /// The id that a secret had when ids were made as that one was.
+    /// The ID of a secret, made in the way in which `like` was made.
     async fn earlier_id_of(&self, secret: &Secret, like: &Name) -> Result<Name, SecretError> {
         match &self.former {
             Some((key, mark)) if like.as_str().starts_with(mark) => Ok(key.id(secret, mark)),
@@ -279,7 +284,7 @@ impl HeldSecrets {
 
 fn derive(secret: &Secret, salt: &str, mark: &str) -> Name {
     let mut bytes = [0; REST];
-    // It fails for a key of a length that HMAC does not take; it takes any.
+    // HMAC accepts keys of any length, so this cannot fail.
     let _ = pbkdf2::pbkdf2::<Hmac<Sha256>>(secret.expose(), salt.as_bytes(), ROUNDS, &mut bytes);
     Name::of(&format!("{mark}{}", hex(&bytes, REST)))
 }
@@ -382,7 +387,7 @@ mod tests {
         assert!(after.get(&id).await.is_err());
         after.deliver(vec![Secret::new("key")]).await.unwrap();
         assert_eq!(after.get(&id).await.unwrap().expose(), b"key");
-        // Erased, it is there as long as it is elsewhere.
+        // An erased secret remains available as long as it is delivered.
         after.erase(&id).await.unwrap();
         assert!(after.get(&id).await.is_ok());
         after.deliver(Vec::new()).await.unwrap();
@@ -435,7 +440,7 @@ mod tests {
             held.put(Secret::new("1234")).await.unwrap(),
             Secret::new("1234"),
         );
-        // All that a journal, an export or a backup without secrets gives away is its identity.
+        // A journal, an export or a backup without secrets reveals only the journal's identity.
         let guesser = HeldSecrets::new("journal");
         assert_ne!(guesser.put(secret.clone()).await.unwrap(), id);
         assert_ne!(derive(&secret, "journal", &guesser.old_mark), id);

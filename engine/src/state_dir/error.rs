@@ -1,4 +1,4 @@
-//! What can be wrong with a state directory, and what to do about it.
+//! The errors of state directories, and their remedies.
 
 use std::{
     error::Error,
@@ -12,27 +12,27 @@ use crate::journal::JournalError;
 /// Why a state directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateDirError {
-    /// Another process uses it.
+    /// Another process uses the state directory.
     #[error("state directory {} is in use by {}", path.display(), named(holder.as_ref()))]
     InUse {
         /// The state directory.
         path: PathBuf,
-        /// Who, where that could be read.
+        /// The other process, if it could be read.
         holder: Option<Holder>,
     },
-    /// It was made by a newer version of this program.
+    /// A newer version of this program created it.
     #[error("{} has {what} {found}; this version reads up to {known}", path.display())]
     Newer {
         /// The state directory, or a part of it.
         path: PathBuf,
-        /// What is newer, and who wrote it where that is known.
+        /// What is newer, and the version that wrote it, if known.
         what: String,
         /// The format found.
         found: u32,
-        /// The newest format known here.
+        /// The newest format that this version reads.
         known: u32,
     },
-    /// It was made by an earlier version, whose journal this one does not read. Nothing was
+    /// An earlier version created it, whose journal this version does not read. Nothing was
     /// changed.
     #[error("{} has the state directory format {found}; this version reads {known}", path.display())]
     Older {
@@ -40,10 +40,10 @@ pub enum StateDirError {
         path: PathBuf,
         /// The format found.
         found: u32,
-        /// The one known here.
+        /// The format that this version reads.
         known: u32,
     },
-    /// Something in it is missing or is not what it was. Nothing was overwritten.
+    /// Something in it is missing or changed. Nothing was overwritten.
     #[error("{} is damaged: {why}", path.display())]
     Damaged {
         /// The state directory, or a part of it.
@@ -51,7 +51,7 @@ pub enum StateDirError {
         /// What is wrong.
         why: String,
     },
-    /// It is on a file system that lies on another machine, or may.
+    /// It is on a file system that is, or may be, on another machine.
     #[error("{} is on {kind}, whose locks and syncs depend on another machine", path.display())]
     Elsewhere {
         /// The state directory.
@@ -59,14 +59,14 @@ pub enum StateDirError {
         /// The file system.
         kind: &'static str,
     },
-    /// It was to stand beside a journal that is kept elsewhere, and holds a journal of its own, or
-    /// stands beside another one.
+    /// It should belong to a journal that is stored elsewhere, but it holds its own journal or
+    /// belongs to another one.
     #[error("{} belongs to another journal than the one that is named", path.display())]
     OwnJournal {
         /// The folder.
         path: PathBuf,
     },
-    /// There is a file in its place, or in that of a folder above it.
+    /// Its path, or a folder above it, is a file.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
         /// The state directory, or a part of it.
@@ -77,9 +77,9 @@ pub enum StateDirError {
     Io {
         /// The state directory, or a part of it.
         path: PathBuf,
-        /// What was tried, such as `written`.
+        /// The attempted operation, such as `written`.
         doing: &'static str,
-        /// What the system said.
+        /// The operating system's error.
         why: String,
     },
 }
@@ -130,7 +130,7 @@ impl StateDirError {
         }
     }
 
-    /// The state directory, or the part of it that the error is about.
+    /// The state directory, or the part of it, that the error is about.
     pub fn path(&self) -> &Path {
         match self {
             Self::InUse { path, .. }

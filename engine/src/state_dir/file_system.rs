@@ -1,12 +1,12 @@
-//! Which file systems a state directory may be on.
+//! Detects file systems that are not suitable for a state directory.
 //!
-//! The lock that keeps a second process away, and the promise that what was synced stays, hold
-//! on the machine that runs this process. Over a network they hold by the server's leave: a lock
-//! may be lost unseen, and two processes then write one journal.
+//! The lock that excludes a second process, and the durability of synced data, are reliable on the
+//! machine that runs this process. Over a network they depend on the server: a lock may be lost
+//! unnoticed, and two processes then write one journal.
 
 use std::{io, path::Path};
 
-/// Magic numbers of file systems that lie on another machine, or may: `statfs(2)` and Linux's
+/// Magic numbers of file systems that are, or may be, on another machine: `statfs(2)` and Linux's
 /// `include/uapi/linux/magic.h`.
 const ELSEWHERE: [(u64, &str); 12] = [
     (0x6969, "NFS"),
@@ -23,12 +23,12 @@ const ELSEWHERE: [(u64, &str); 12] = [
     (0x6573_5546, "FUSE"),
 ];
 
-/// The name of the file system that `path` is on, where that may lie on another machine.
+/// The name of the file system of `path`, if it may be on another machine.
 ///
 /// # Errors
-/// When nothing is there, or the system does not say.
+/// When `path` does not exist, or the system call fails.
 pub(super) fn elsewhere(path: &Path) -> io::Result<Option<&'static str>> {
-    // The kernel's type is signed on some architectures; the number is of 32 bits.
+    // The kernel's type is signed on some architectures; the number has 32 bits.
     let kind = rustix::fs::statfs(path)?.f_type;
     let kind = u64::from(u32::try_from(kind & 0xFFFF_FFFF).unwrap_or_default());
     Ok(named(kind))

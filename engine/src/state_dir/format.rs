@@ -1,4 +1,4 @@
-//! The file that says what a state directory is.
+//! The `FORMAT` file, which identifies a state directory.
 
 use std::{
     io,
@@ -12,23 +12,23 @@ use ulid::Ulid;
 use super::{FORMAT, StateDirError};
 use crate::files;
 
-/// The format of a state directory that this version reads and makes. In format 1, of which no
-/// release was ever made, the journal was a database.
+/// The format of a state directory that this version reads and creates. In format 1, which was
+/// never released, the journal was a database.
 const KNOWN: u32 = 2;
 
-/// What `FORMAT` holds. Fields are only ever added.
+/// The content of `FORMAT`. Fields are only ever added.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Format {
     /// The format's number.
     format: u32,
     /// The journal's identity.
     pub(super) journal: String,
-    /// The version that made the directory.
+    /// The version that created the directory.
     pub(super) written_by: String,
-    /// Grows with each restore of a backup.
+    /// 1, and one more for each restore of a backup.
     #[serde(default = "first")]
     pub(super) incarnation: u32,
-    /// It was restored, and nobody confirmed it yet.
+    /// Whether it was restored and has not been confirmed yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) observe_only: bool,
 }
@@ -54,7 +54,7 @@ impl Format {
         Self::of(Ulid::from_parts(millis, rand::random()).to_string())
     }
 
-    /// The format this version makes, for a journal of that identity.
+    /// The format that this version creates, for a journal with that identity.
     pub(super) fn of(journal: String) -> Self {
         Self {
             format: KNOWN,
@@ -66,7 +66,7 @@ impl Format {
     }
 }
 
-/// Reads `FORMAT`; none when there is no such file.
+/// Reads `FORMAT`; `None` if there is no such file.
 pub(super) fn read(dir: &Path) -> Result<Option<Format>, StateDirError> {
     let path = dir.join(FORMAT);
     match std::fs::read(&path) {
@@ -109,13 +109,13 @@ fn part(dir: &Path) -> PathBuf {
     dir.join(format!("{FORMAT}.part"))
 }
 
-/// Whether a making of the directory was begun and not ended.
+/// Whether the creation of the directory began and did not end.
 pub(super) fn is_drafted(dir: &Path) -> bool {
     part(dir).is_file()
 }
 
-/// Draws the journal's identity and writes it beside the place of `FORMAT`. A draft that is there
-/// is overwritten in its place, so that at no moment there is none.
+/// Draws the journal's identity and writes it to the draft of `FORMAT`. An existing draft is
+/// overwritten in place, so that there is always one.
 pub(super) fn draft(dir: &Path) -> io::Result<Format> {
     let format = Format::new();
     let mut text = serde_json::to_string_pretty(&format)?;
@@ -124,8 +124,8 @@ pub(super) fn draft(dir: &Path) -> io::Result<Format> {
     Ok(format)
 }
 
-/// Writes `FORMAT` as the last act of a rebuild or in the place of an older one; it is there whole
-/// or not at all.
+/// Writes `FORMAT` as the last step of a rebuild, or replaces an older one; the file is always
+/// complete.
 pub(super) fn write(dir: &Path, format: &Format) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(format)?;
     text.push('\n');
@@ -133,7 +133,7 @@ pub(super) fn write(dir: &Path, format: &Format) -> io::Result<()> {
     files::replace(&dir.join(FORMAT), &draft, text.as_bytes())
 }
 
-/// Gives the draft its name.
+/// Renames the draft to `FORMAT`.
 pub(super) fn settle(dir: &Path) -> io::Result<()> {
     std::fs::rename(part(dir), dir.join(FORMAT))?;
     files::sync_dir(dir)

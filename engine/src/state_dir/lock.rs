@@ -1,4 +1,4 @@
-//! One process at a time: a lock of the kernel's, which ends with the process however it ends.
+//! Excludes other processes with a lock of the kernel, which ends with the process in any case.
 
 use std::{
     fmt,
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{LOCK, StateDirError};
 
-/// The most of a command line that is shown.
+/// The most characters of a command line that are shown.
 const COMMAND_MAX: usize = 200;
 
-/// Who uses a state directory.
+/// The process that uses a state directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its process id.
     pub pid: u32,
     /// Its command line.
     pub command: String,
-    /// When it began to use the directory, in UTC as RFC 3339 writes it.
+    /// When it opened the directory, in UTC as RFC 3339.
     pub since: String,
-    /// What it does that others have to wait for, such as `makes the index again`.
+    /// What it is doing that others have to wait for, such as `makes the index again`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doing: Option<String>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a state directory and writes down who has it.
+    /// Takes the lock of a state directory and writes the holder into it.
     pub(super) fn take(dir: &Path) -> Result<Self, StateDirError> {
         let io = |e: io::Error| StateDirError::io(&dir.join(LOCK), "locked", &e);
         let lock = Self::try_lock(dir, open(&dir.join(LOCK)).map_err(io)?)?;
@@ -75,8 +75,8 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The same for whoever only reads: where nothing can be written nobody is told who has it, and
-    /// where there is no lock none is made.
+    /// The same for a process that only reads. If nothing can be written, the holder is not
+    /// recorded; if there is no lock file, none is created.
     pub(super) fn shared(dir: &Path) -> Result<Option<Self>, StateDirError> {
         let io = |e: io::Error| StateDirError::io(&dir.join(LOCK), "locked", &e);
         if let taken @ (Ok(_) | Err(StateDirError::InUse { .. })) = Self::take(dir) {
@@ -100,7 +100,7 @@ impl Lock {
         }
     }
 
-    /// Writes down who has it, and what others have to wait for.
+    /// Writes the holder, and what others have to wait for.
     pub(super) fn write(&self, doing: Option<&str>) -> io::Result<()> {
         let holder = Holder {
             doing: doing.map(str::to_owned),

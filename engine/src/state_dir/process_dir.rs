@@ -1,33 +1,33 @@
-//! A folder for what one process needs beside a journal that is kept elsewhere: its lock, its
-//! socket, simulated hosts. Nothing in it is missed if it goes.
+//! The folder of a process whose journal is stored elsewhere: its lock, its socket, simulated
+//! hosts. It may be lost without harm.
 
 use std::path::Path;
 
 use super::{FORMAT, SECRETS, StateDir, StateDirError, find_data, format::Format, lock::Lock};
 use crate::{files, lease::Lease, room::Room};
 
-/// Names the journal that the folder stands beside.
+/// The file with the identity of the journal that the folder belongs to.
 const JOURNAL: &str = "JOURNAL";
-/// The folder of those that stand beside the journals of a set, by their numbers.
+/// The folder that holds one such folder for each journal of a set, named by its number.
 pub const BESIDE_SEVERAL: &str = "journals";
 
-/// What a journal that is kept elsewhere says of itself.
+/// What is known of a journal that is stored elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalElsewhere {
     /// Its identity.
     pub journal_id: String,
     /// 1, and one more for each restore of a backup.
     pub incarnation: u32,
-    /// Whether it was restored from a backup that nobody confirmed yet.
+    /// Whether it was restored from a backup and has not been confirmed yet.
     pub observe_only: bool,
 }
 
 impl StateDir {
-    /// Opens the folder beside a journal that is kept elsewhere, or makes it. Its calls for a journal,
-    /// blobs and checkpoints have nothing to open. Blocks.
+    /// Opens or creates the folder for a journal that is stored elsewhere. Its methods for a
+    /// journal, blobs and checkpoints cannot be used. Blocks.
     ///
     /// # Errors
-    /// [`StateDirError::OwnJournal`] where the folder holds a journal or stands beside another one,
+    /// [`StateDirError::OwnJournal`] if the folder holds a journal or belongs to another one,
     /// [`StateDirError::InUse`] while another process has it.
     pub fn beside(
         path: impl AsRef<Path>,
@@ -50,7 +50,7 @@ impl StateDir {
         Ok(Self::state_beside(path, journal, Some(lock)))
     }
 
-    /// The same to look: nothing is written, and the folder need not be there.
+    /// The same to read: nothing is written, and the folder need not exist.
     ///
     /// # Errors
     /// [`StateDirError::OwnJournal`] as for [`StateDir::beside`].
@@ -80,7 +80,7 @@ impl StateDir {
     }
 }
 
-/// Whether a folder stands beside a journal that is kept elsewhere, or beside several.
+/// Whether a folder belongs to a journal that is stored elsewhere, or to several.
 pub(super) fn is_beside(path: &Path) -> bool {
     let is_one = |folder: &Path| folder.join(JOURNAL).is_file();
     let several = std::fs::read_dir(path.join(BESIDE_SEVERAL));

@@ -1,4 +1,4 @@
-//! A state directory in the making.
+//! A state directory that is being created from an export or a backup.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use crate::{
     blob::DirBlobs, files, journal::DiskJournal, lease::Lease, room::Room, secret::DirSecrets,
 };
 
-/// A state directory that is being filled from an export.
+/// A state directory that is being filled.
 ///
-/// Until [`Rebuilding::finish`] it has no `FORMAT`, so that a process that died in the middle
-/// leaves a folder nobody takes for a journal.
+/// Until [`Rebuilding::finish`] it has no `FORMAT`, so a process that dies in the middle leaves a
+/// folder that is not mistaken for a journal.
 #[derive(Debug)]
 pub struct Rebuilding {
     path: PathBuf,
@@ -25,14 +25,14 @@ pub struct Rebuilding {
 }
 
 impl Rebuilding {
-    /// Begins in a folder that is missing or empty, for a journal of that identity. Blocks.
+    /// Begins in a folder that is missing or empty, for a journal with that identity. Blocks.
     ///
     /// # Errors
-    /// [`StateDirError::Damaged`] when something is there; otherwise see [`StateDirError`].
+    /// [`StateDirError::Damaged`] when the folder is not empty; otherwise see [`StateDirError`].
     pub fn begin(path: impl AsRef<Path>, journal_id: &str) -> Result<Self, StateDirError> {
         let path = path.as_ref();
         let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
-        // Before the lock, which would leave its file in somebody else's folder.
+        // Checked before taking the lock, which would create its file in a folder of someone else.
         check_empty(path)?;
         files::create_dir(path).map_err(io("created"))?;
         let lock = Lock::take(path)?;
@@ -50,13 +50,13 @@ impl Rebuilding {
     /// The journal to be filled.
     ///
     /// # Errors
-    /// What [`DiskJournal::open`] says.
+    /// The errors of [`DiskJournal::open`].
     pub async fn journal(&self) -> Result<DiskJournal, StateDirError> {
         let opened = DiskJournal::open(&self.path, &self.format.journal).await;
         opened.map_err(|e| StateDirError::journal(&self.path.join(LOG), e))
     }
 
-    /// What is made is another incarnation of the journal, and observes only.
+    /// Makes it another incarnation of the journal, which only observes.
     pub fn observe_only(&mut self, incarnation: u32) {
         self.format.incarnation = incarnation;
         self.format.observe_only = true;
@@ -65,7 +65,7 @@ impl Rebuilding {
     /// The secrets to be filled.
     ///
     /// # Errors
-    /// When their folder cannot be made.
+    /// When their folder cannot be created.
     pub async fn secrets(&self) -> Result<DirSecrets, StateDirError> {
         let path = self.path.join(SECRETS);
         let opened = DirSecrets::open(&path).await;
@@ -75,14 +75,14 @@ impl Rebuilding {
     /// The blobs to be filled.
     ///
     /// # Errors
-    /// When their folder cannot be made.
+    /// When their folder cannot be created.
     pub async fn blobs(&self) -> Result<DirBlobs, StateDirError> {
         let path = self.path.join(BLOBS);
         let opened = DirBlobs::open(&path).await;
         opened.map_err(|e| StateDirError::journal(&path, e))
     }
 
-    /// Makes it a state directory; everything in it was closed before. Blocks.
+    /// Makes it a state directory. Everything opened in it must be closed before. Blocks.
     ///
     /// # Errors
     /// When `FORMAT` cannot be written.
@@ -98,8 +98,8 @@ impl Rebuilding {
         })
     }
 
-    /// Removes what was made, everything closed before, so that another try finds the folder
-    /// empty. Blocks.
+    /// Removes everything that was created, so that the next try finds the folder empty. Everything
+    /// opened in it must be closed before. Blocks.
     ///
     /// # Errors
     /// When something cannot be removed.

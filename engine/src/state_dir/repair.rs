@@ -1,4 +1,4 @@
-//! Mending the journal of a state directory.
+//! Repairs the journal of a state directory.
 
 use std::path::PathBuf;
 
@@ -9,33 +9,33 @@ use crate::{
     model::{Actor, Event, EventKind, Text, Timestamp},
 };
 
-/// Who repairs, and when.
+/// The actor, reason and time of a repair.
 #[derive(Clone, Debug)]
 pub struct Repairer {
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// Why.
+    /// The reason.
     pub reason: Text,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
-    /// Where the damaged files are kept.
+    /// The files to which damaged files were moved.
     pub kept: Vec<PathBuf>,
-    /// The ranges that nobody has, of which an event tells now.
+    /// The ranges that are lost for good; an event now reports each.
     pub lost: Vec<Lost>,
 }
 
 impl StateDir {
-    /// Looks what of the journal is damaged, and what can be had of it: from the files themselves,
-    /// from the archive, and from a backup or an export where one is given. Nothing is changed.
+    /// Finds out what in the journal is damaged, and what can be recovered: from the files
+    /// themselves, from the archive, and from a backup or an export if one is given. Nothing is
+    /// changed.
     ///
     /// # Errors
-    /// When the log cannot be read at all, and for the first line of the backup that is not what it
-    /// should be.
+    /// When the log cannot be read at all, and for the first invalid line of the backup.
     pub async fn survey(&self, from: Option<LineInput<'_>>) -> Result<Survey, AuditError> {
         let mut survey = self.survey_with(Vec::new()).await?;
         if let Some(input) = from.filter(|_| !survey.findings().is_empty()) {
@@ -58,10 +58,10 @@ impl StateDir {
         .await
     }
 
-    /// Does what a survey found possible; durable when it returns. Damaged files stay under names
-    /// of their own, and an event tells of each range that nobody has. A crash at any instant leaves
-    /// a journal that the next repair brings to the same. With `key` the base is signed that says
-    /// what lost events came to.
+    /// Carries out what a survey found possible; durable when it returns. Damaged files are
+    /// retained under other names, and an event reports each lost range. A crash at any instant
+    /// leaves a journal that the next repair brings to the same result. With `key`, the base that
+    /// replaces lost events is signed.
     ///
     /// # Errors
     /// When the state directory cannot be written.

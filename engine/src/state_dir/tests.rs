@@ -105,7 +105,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), newer);
 }
 
-/// Of format 1 no release was made; an export carries what it held.
+/// Format 1 was never released; its data can be moved with an export.
 #[test]
 fn an_older_format_is_refused_with_the_way_out_and_left_alone() {
     let (_parent, path) = dir();
@@ -159,7 +159,7 @@ fn an_interrupted_making_is_ended() {
     StateDir::open(&path).unwrap();
 }
 
-/// What a power cut leaves of a file that was written and not synced: its length.
+/// Simulates a power cut before the file was synced: only its length remains.
 fn lose_content(file: &Path) {
     let length = fs::metadata(file).unwrap().len();
     fs::write(file, vec![0; usize::try_from(length).unwrap()]).unwrap();

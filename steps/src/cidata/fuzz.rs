@@ -1,13 +1,13 @@
-//! Volumes that a host calls cidata.
+//! Fuzzes reading a cidata volume of a hostile host.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_cidata() {
-    Target {
-        // What is read, and a volume that is made of it.
+    FuzzTarget {
+        // The files that are read, and a volume that is built from them.
         memory: 4 * 1024 * 1024,
         memory_per_byte: 8,
         words: &[
@@ -20,12 +20,12 @@ fn fuzz_cidata() {
             "USER_DATA.;1",
             "\0u\0s\0e\0r\0-\0d\0a\0t\0a",
         ],
-        ..Target::new("cidata", target)
+        ..FuzzTarget::new("cidata", target)
     }
     .check();
 }
 
-/// Reads a volume; what was read can be made into one that reads the same.
+/// Reads a volume; a volume built from the result reads the same.
 pub(crate) fn target(bytes: &[u8]) {
     if let Some(found) = read(bytes) {
         let again = found.build().unwrap();

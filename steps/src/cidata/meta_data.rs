@@ -1,25 +1,25 @@
-//! `meta-data`, whoever wrote it: YAML or JSON, with its keys in any order, of which each may be missing.
+//! Reads `meta-data` of any origin: YAML or JSON, with keys in any order, each of them optional.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The deepest nesting that is read.
+/// Maximum nesting depth.
 const DEEPEST: usize = 32;
-/// The most nodes that are read.
+/// Maximum number of nodes.
 const MOST_NODES: usize = 10_000;
-/// The longest name that a guest can have.
+/// Maximum length of a guest's hostname.
 const LONGEST: usize = 253;
 
-/// What vsiflow makes of it.
+/// The fields of `meta-data` that vsiflow uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct MetaData {
-    /// Empty where it gives none.
+    /// Empty if there is none.
     pub(super) hostname: String,
     pub(super) instance_id: Option<String>,
     pub(super) ssh_keys: Vec<String>,
 }
 
-/// Words are read as they are written, those that look like numbers as well.
+/// Scalars are read as strings, even if they look like numbers.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct Raw {
@@ -30,7 +30,7 @@ struct Raw {
 }
 
 impl MetaData {
-    /// What cannot be read says nothing, as for cloud-init.
+    /// Text that cannot be parsed counts as empty, as in cloud-init.
     pub(super) fn read(text: &str) -> Self {
         let raw = raw(text);
         let hostname = raw.local_hostname.or(raw.hostname);
@@ -56,7 +56,7 @@ fn raw(text: &str) -> Raw {
     read.ok().flatten().unwrap_or_default()
 }
 
-/// A name that is written back as it was read.
+/// Whether the name survives writing and reading unchanged.
 fn is_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -68,7 +68,7 @@ fn is_line(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
 }
 
-/// A list, a text with a key a line, or keys by name as some clouds give them.
+/// Accepts a list, a text with one key per line, or a map from names to keys as some clouds write it.
 fn keys(value: &Value) -> Vec<String> {
     let trimmed = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect();
     match value {

@@ -1,34 +1,34 @@
-//! The files at the top of an ISO 9660 volume, which may come from a host that means harm.
+//! Reads the files in the root folder of an ISO 9660 volume, which may come from a hostile host.
 //!
-//! Bounded by its form: one look at the descriptors, one at the records of the top folder. No
-//! folder below, no continuation area and no chain of extents is followed, since a volume of a few
-//! megabytes can hold enough of those to keep a general reader busy for days.
+//! The work is bounded: one look at the descriptors, one at the records of the root folder. It follows no
+//! subfolder, continuation area or chain of extents: a volume of a few megabytes can hold enough of those
+//! to keep a general reader busy for days.
 
 use std::str;
 
 const SECTOR: usize = 2048;
-/// Where the descriptors begin, in sectors.
+/// The first sector with descriptors.
 const DESCRIPTORS: usize = 16;
-/// The most descriptors that are looked at.
+/// Maximum number of descriptors that are read.
 const DESCRIPTORS_MAX: usize = 16;
-/// The longest folder that is read, in bytes: a cidata volume has a few files.
+/// Maximum size of the folder that is read, in bytes: a cidata volume has a few files.
 const FOLDER_MAX: usize = 64 * 1024;
 
 const PRIMARY: u8 = 1;
 const SUPPLEMENTARY: u8 = 2;
 const TERMINATOR: u8 = 255;
 
-/// A folder, a file of several extents.
-const NO_PLAIN_FILE: u8 = 0x02 | 0x80;
-/// What an alternate name of Rock Ridge may not be: continued, or that of a folder itself.
-const NAME_ODD: u8 = 0x01 | 0x02 | 0x04;
+/// Flags of records that are not plain files: a folder, or a file with several extents.
+const NOT_PLAIN_FILE: u8 = 0x02 | 0x80;
+/// Flags of Rock Ridge names that are ignored: continued, or the name of the folder itself or its parent.
+const NAME_FLAGS_IGNORED: u8 = 0x01 | 0x02 | 0x04;
 
-/// Files by their names.
+/// Files, each with its name.
 pub(super) struct IsoFiles<'a>(Vec<(String, &'a [u8])>);
 
 impl<'a> IsoFiles<'a> {
-    /// Reads the top folder, with the names that Linux would show: Rock Ridge's, else Joliet's,
-    /// else the plain ones. `None` where it is no volume, or one that is damaged.
+    /// Reads the root folder, with the names that Linux would show: Rock Ridge's, else Joliet's, else the
+    /// plain ones. `None` if this is not a volume or is damaged.
     pub(super) fn read(iso: &'a [u8]) -> Option<Self> {
         let primary = descriptor(iso, |sector| sector.first() == Some(&PRIMARY))?;
         let plain = records(iso, primary)?;
@@ -47,7 +47,7 @@ impl<'a> IsoFiles<'a> {
         }
     }
 
-    /// A file's content. Of two with one name there is none: tools differ in which they take.
+    /// A file's content. `None` if two files have this name, because tools differ in which one they read.
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
         let mut found = self.0.iter().filter(|(known, _)| known == name);
         let (_, content) = found.next()?;
@@ -55,7 +55,7 @@ impl<'a> IsoFiles<'a> {
     }
 }
 
-/// The first descriptor of that kind.
+/// The first descriptor that matches.
 fn descriptor(iso: &[u8], matches: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let all = iso.chunks_exact(SECTOR).skip(DESCRIPTORS);
     let all = all.take(DESCRIPTORS_MAX).take_while(|sector| {
@@ -72,7 +72,7 @@ fn is_joliet(sector: &[u8]) -> bool {
             .is_some_and(|escape| escapes.contains(&escape))
 }
 
-/// The records of a descriptor's top folder.
+/// The records of the descriptor's root folder.
 fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<IsoRecord<'a>>> {
     let sector_size = u16::from_le_bytes(*descriptor.get(128..)?.first_chunk()?);
     if usize::from(sector_size) != SECTOR {
@@ -81,9 +81,9 @@ fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<IsoRecord<'a>>
     let folder = IsoRecord(descriptor.get(156..190)?);
     let folder = folder.content(iso)?;
     let folder = folder.get(..FOLDER_MAX).unwrap_or(folder);
-    // No record crosses the end of a sector; zeros fill it up.
+    // No record crosses the end of a sector; zeros fill the rest of the sector.
     let records = folder.chunks(SECTOR).flat_map(IsoRecords);
-    // The folder itself, and the one above it.
+    // Skips the folder itself and its parent.
     Some(records.skip(2).collect())
 }
 
@@ -101,11 +101,11 @@ impl<'a> Iterator for IsoRecords<'a> {
     }
 }
 
-/// What a folder says of a file.
+/// A folder's record of one file.
 struct IsoRecord<'a>(&'a [u8]);
 
 impl<'a> IsoRecord<'a> {
-    /// Bytes before the name.
+    /// Number of bytes before the name.
     const HEAD: usize = 33;
 
     fn number(&self, at: usize) -> Option<usize> {
@@ -122,7 +122,7 @@ impl<'a> IsoRecord<'a> {
     fn is_file(&self) -> bool {
         self.0
             .get(25)
-            .is_some_and(|flags| flags & NO_PLAIN_FILE == 0)
+            .is_some_and(|flags| flags & NOT_PLAIN_FILE == 0)
     }
 
     fn name(&self) -> Option<&'a [u8]> {
@@ -130,7 +130,7 @@ impl<'a> IsoRecord<'a> {
         self.0.get(Self::HEAD..Self::HEAD.checked_add(length)?)
     }
 
-    /// The name without its version; small letters, as Linux shows it.
+    /// The name without its version, in lower case, as Linux shows it.
     fn plain(&self) -> Option<String> {
         let name = str::from_utf8(self.name()?).ok()?;
         Some(unversioned(name).trim_end_matches('.').to_ascii_lowercase())
@@ -143,7 +143,7 @@ impl<'a> IsoRecord<'a> {
         name.ok().map(|name| unversioned(&name).to_owned())
     }
 
-    /// The alternate name, where one stands in the record itself.
+    /// The alternate name, if the record itself holds it.
     fn rock_ridge(&self) -> Option<String> {
         let padded = self.name()?.len() | 1;
         let mut rest = self.0.get(Self::HEAD.checked_add(padded)?..)?;
@@ -151,10 +151,10 @@ impl<'a> IsoRecord<'a> {
             let length = usize::from(*rest.get(2)?);
             let (entry, after) = rest.split_at_checked(length)?;
             match entry {
-                [b'N', b'M', _, _, flags, name @ ..] if flags & NAME_ODD == 0 => {
+                [b'N', b'M', _, _, flags, name @ ..] if flags & NAME_FLAGS_IGNORED == 0 => {
                     return str::from_utf8(name).ok().map(str::to_owned);
                 }
-                // Shorter than its own head, it would be met again and again.
+                // An entry shorter than its own head would make this loop endless.
                 [_, _, _, _, ..] => rest = after,
                 _ => return None,
             }

@@ -1,4 +1,4 @@
-//! The archive that describes the workload's containers: a gzipped tar file in base64.
+//! Checks the archive that describes the workload's containers: a gzipped tar file in base64.
 
 use std::io::Read as _;
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::{document, token};
 
-/// The most that is unpacked, in bytes: a compose file has a few kilobytes.
+/// Maximum unpacked size in bytes: a compose file has a few kilobytes.
 const UNPACKED_MAX: u64 = 16 * 1024 * 1024;
 const BLOCK: usize = 512;
 
-/// Which file must be in it.
+/// Which file the archive must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
     /// A compose file.
@@ -20,7 +20,7 @@ pub(super) enum EntryKind {
     Play,
 }
 
-/// What is wrong with an archive: the guest refuses it, or may.
+/// A defect of an archive. If `fatal`, the guest refuses the archive; else it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ArchiveFault {
     pub(super) fatal: bool,
@@ -35,7 +35,7 @@ const fn doubt(what: &'static str) -> ArchiveFault {
     ArchiveFault { fatal: false, what }
 }
 
-/// Everything wrong with the archive.
+/// Returns every defect of the archive.
 pub(super) fn check(text: &str, kind: EntryKind) -> Vec<ArchiveFault> {
     match unpack(text) {
         Ok(entries) => contents(&entries, kind),
@@ -113,11 +113,11 @@ struct ArchiveEntry {
     /// Its path, without a leading `./`.
     name: String,
     data: Vec<u8>,
-    /// Whether it is of a kind that guests take.
+    /// Whether guests accept entries of this type.
     allowed: bool,
 }
 
-/// The entries of a tar file, as far as they are whole; none when it is not one.
+/// The entries of a tar file; `None` if it is not one, has no entries, or an entry is cut off.
 fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry>> {
     let mut all = Vec::new();
     let mut rest = tar;
@@ -132,9 +132,9 @@ fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry>> {
         let padded = size.checked_next_multiple_of(BLOCK)?;
         rest = after.get(padded..).unwrap_or_default();
         match header.get(156)? {
-            // The next entry's name, as GNU tar writes a long one.
+            // GNU tar writes a long name as an entry before the one that it names.
             b'L' => long_name = Some(text(data)),
-            // Attributes that do not matter here.
+            // Attributes that do not matter for this check.
             b'x' | b'g' | b'K' => {}
             kind => all.push(ArchiveEntry {
                 name: clean(long_name.take().unwrap_or_else(|| path(header))),
@@ -146,7 +146,7 @@ fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry>> {
     (!all.is_empty()).then_some(all)
 }
 
-/// A header's sum, with its own field as spaces, is in that field.
+/// Checks the header's checksum, which is computed with its own field as spaces.
 fn checked(header: &[u8]) -> Option<()> {
     let stored = octal(header.get(148..156)?)?;
     let sum: u64 = header

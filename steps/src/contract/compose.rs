@@ -1,5 +1,5 @@
-//! Makes a contract of a folder with a compose file: the same folder and variables give the same bytes, but for what is
-//! encrypted.
+//! Makes a contract from a folder with a compose file. The same folder and variables give the same bytes,
+//! except for what is encrypted.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, GzBuilder};
@@ -14,32 +14,32 @@ use super::{
 };
 use crate::error;
 
-/// A file of the folder.
+/// A file in the folder.
 #[derive(Clone, Debug)]
 pub struct PackedFile {
     /// Its path below the folder, with `/` between names.
     pub path: String,
-    /// What is in it.
+    /// The file's content.
     pub data: Vec<u8>,
-    /// Whether it can be run.
+    /// Whether it is executable.
     pub executable: bool,
 }
 
-/// A contract, and what is doubtful in it. It is a secret unless it is encrypted.
+/// A contract and the warnings about it. It is a secret unless it is encrypted.
 #[derive(Debug)]
 pub struct Made {
     /// The contract.
     pub contract: Zeroizing<String>,
-    /// Warnings alone.
+    /// Findings; only warnings.
     pub doubts: Vec<Finding>,
 }
 
-/// The contract of a folder's files. `env` is what describes the environment: lines `NAME=VALUE`, or the section's own
-/// YAML. With a key the sections are encrypted, with a signer signed.
+/// Makes a contract from the files of a folder. `env` describes the environment: lines `NAME=VALUE`, or
+/// the section's own YAML. With a key the sections are encrypted; with a signer they are signed.
 ///
 /// # Errors
-/// What would keep the guest from taking it, such as a folder without a compose file; an `env` that is neither; a key
-/// that cannot be used.
+/// Findings for which the guest would refuse the contract, such as a folder without a compose file; an
+/// `env` that is in neither form; a key that cannot be used.
 pub fn compose(
     files: &[PackedFile],
     env: Option<&str>,
@@ -57,7 +57,7 @@ pub fn compose(
         super::inspect(plain.as_bytes(), &super::CheckInputs::default())
             .findings
             .into_iter()
-            // The signature is about to be made.
+            // This function adds the signature below.
             .filter(|finding| signer.is_none() || finding.code != error::CONTRACT_SIGNATURE.code)
             .partition(|finding| finding.severity == Severity::Error);
     if !errors.is_empty() {
@@ -73,7 +73,7 @@ pub fn compose(
     Ok(Made { contract, doubts })
 }
 
-/// The files as a gzipped tar file in base64, without anything of when and by whom they were made.
+/// Packs the files as a gzipped tar file in base64, without timestamps and owners.
 fn archive(files: &[PackedFile]) -> Result<String, Finding> {
     let fault = |_| Finding::error(error::CONTRACT_ARCHIVE, "the folder cannot be packed");
     let mut sorted: Vec<_> = files.iter().collect();
@@ -100,7 +100,7 @@ fn archive(files: &[PackedFile]) -> Result<String, Finding> {
     Ok(BASE64.encode(packed))
 }
 
-/// The section `env` as text.
+/// The text of the section `env`.
 fn env_section(text: &str) -> Result<String, Finding> {
     let mut section = match variables(text) {
         Ok(variables) => {
@@ -128,8 +128,8 @@ fn not_env(line: u64) -> Finding {
     finding.of("env").at(Some(line))
 }
 
-/// Lines `NAME=VALUE`, comments and blank lines; else the first line that is another. Values stand as they are, as Docker
-/// reads such a file.
+/// Parses lines `NAME=VALUE`, comments and blank lines; the error is the number of the first other line.
+/// Values are taken literally, as Docker reads such a file.
 fn variables(text: &str) -> Result<Map<String, Value>, u64> {
     let mut all = Map::new();
     for (line, number) in text.lines().zip(1_u64..) {

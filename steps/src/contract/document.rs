@@ -1,4 +1,4 @@
-//! A contract as text: its sections, and the lines of their keys.
+//! Parses a contract into its sections and finds the lines of their keys.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use super::{finding::Finding, token};
 use crate::error;
 
-/// The deepest nesting that is read.
+/// Maximum nesting depth.
 const DEEPEST: usize = 64;
-/// The most nodes that are read.
+/// Maximum number of nodes.
 const MOST_NODES: usize = 100_000;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ impl<'a> ContractDocument<'a> {
         self.sections.get(section)
     }
 
-    /// A section's text, where it is text.
+    /// A section's text; `None` if it is not text.
     pub(super) fn text(&self, section: &str) -> Option<&str> {
         self.get(section)?.as_str()
     }
@@ -57,7 +57,7 @@ impl<'a> ContractDocument<'a> {
         self.text(section).is_some_and(token::looks_encrypted)
     }
 
-    /// What a plain section holds: the mapping itself, or the one its text describes.
+    /// The content of a plain section: the mapping itself, or the one that its text describes.
     pub(super) fn plain(&self, section: &str) -> Plain {
         match self.get(section) {
             Some(Value::Object(map)) => Plain::Mapping(map.clone()),
@@ -71,7 +71,7 @@ impl<'a> ContractDocument<'a> {
         }
     }
 
-    /// The contract's line of a line within a section that is a block of text.
+    /// Converts a line within a section that is a block of text to a line of the contract.
     fn within(&self, section: &str, inner: Option<u64>) -> Option<u64> {
         let line = self.line(&[section])?;
         let at = usize::try_from(line).ok()?.checked_sub(1)?;
@@ -82,7 +82,8 @@ impl<'a> ContractDocument<'a> {
         }
     }
 
-    /// The line of a key, by the keys that lead to it; that of the deepest one that is found.
+    /// The line of a key, by the keys that lead to it; if the key is not found, the line of its nearest
+    /// parent.
     pub(super) fn line(&self, path: &[&str]) -> Option<u64> {
         let mut lines = self.lines.iter().zip(1_u64..);
         let (section, rest) = path.split_first()?;
@@ -101,15 +102,15 @@ impl<'a> ContractDocument<'a> {
     }
 }
 
-/// What a section holds, as far as anybody but the guest can tell.
+/// The content of a section, as far as it is visible outside the guest.
 pub(super) enum Plain {
     /// Keys and values.
     Mapping(Map<String, Value>),
-    /// Text that is no mapping.
+    /// Text that is not a mapping.
     Other,
-    /// Text that is no YAML, and the line that says so.
+    /// Text that is not YAML, and the line of the syntax error.
     Broken(Option<u64>),
-    /// It is encrypted, or not there.
+    /// The section is encrypted or missing.
     Hidden,
 }
 
@@ -128,7 +129,7 @@ fn begins_with(line: &str, key: &str) -> bool {
         .is_some_and(|rest| rest.starts_with([':', '"', '\'', ' ']))
 }
 
-/// A mapping of YAML; else the line where reading it ended. An empty text is an empty mapping.
+/// Parses a YAML mapping; the error is the line where parsing failed. An empty text is an empty mapping.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Value>, Option<u64>> {
     read::<Option<Sections>>(text).map(|sections| sections.map(|s| s.0).unwrap_or_default())
 }

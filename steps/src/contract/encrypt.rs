@@ -1,4 +1,4 @@
-//! Encrypts plain sections in the form that guests, and OpenSSL, decrypt.
+//! Encrypts plain sections in the format that guests and OpenSSL decrypt.
 
 use aes::{
     Aes256,
@@ -20,14 +20,14 @@ use super::{
 };
 use crate::error;
 
-/// The password's length in bytes, as IBM's own scripts have it.
+/// The password's length in bytes, the same as in IBM's own scripts.
 const PASSWORD: usize = 32;
-/// What `openssl enc -pbkdf2` does when it is not told otherwise.
+/// The default of `openssl enc -pbkdf2`.
 const ITERATIONS: u32 = 10_000;
 const KEY: usize = 32;
 const IV: usize = 16;
 
-/// The system's random numbers. Asked once first: a system without any is an error here.
+/// The system's random numbers. The first read is a test: a system without any is an error here.
 pub(super) fn system_rng() -> Result<UnwrapErr<getrandom::SysRng>, Finding> {
     getrandom::fill(&mut [0; 1]).map_err(|_| no_random())?;
     Ok(UnwrapErr(getrandom::SysRng))
@@ -59,7 +59,7 @@ fn token(text: &str, key: &RsaPublicKey) -> Result<String, Finding> {
     ))
 }
 
-/// What `openssl enc -aes-256-cbc -pbkdf2` writes.
+/// Encrypts in the format of `openssl enc -aes-256-cbc -pbkdf2`.
 fn salted(text: &[u8], password: &[u8]) -> Result<Vec<u8>, Finding> {
     let mut salt = [0_u8; SALT];
     getrandom::fill(&mut salt).map_err(|_| no_random())?;
@@ -76,12 +76,12 @@ fn salted(text: &[u8], password: &[u8]) -> Result<Vec<u8>, Finding> {
     Ok(out)
 }
 
-/// The contract with `workload` and `env` encrypted where they are plain, and signed where there
-/// is a key to sign with. Everything else stays as it is.
+/// Encrypts `workload` and `env` if they are plain, and signs them if there is a key to sign with.
+/// Everything else stays as it is.
 ///
 /// # Errors
-/// What keeps it from being done: the contract's own errors, a signature that would no longer
-/// match, a `signingKey` that belongs to another key.
+/// The contract's own errors, a signature that would no longer match, or a `signingKey` that belongs to
+/// another key.
 pub fn encrypt(
     contract: &[u8],
     key: &Key,
@@ -99,7 +99,7 @@ pub fn encrypt(
     sections(&document, Some(key), signer).map_err(|finding| vec![finding])
 }
 
-/// The contract signed, its sections as they are.
+/// Signs the contract and leaves its sections as they are.
 ///
 /// # Errors
 /// A `signingKey` that belongs to another key, or a key that cannot sign.
@@ -130,7 +130,7 @@ fn sections(
         None => None,
     };
     let mut out = match key {
-        // Tokens and base64 are plain words of YAML: each is a line, as IBM's own tools write it.
+        // Tokens and base64 are plain scalars of YAML: each is one line, as IBM's own tools write it.
         Some(_) => format!("workload: {workload}\nenv: {env}\n"),
         None => plain_sections(workload, env)?,
     };
@@ -164,7 +164,7 @@ fn sign(signer: &ContractSigningKey, workload: &str, env: &str) -> Result<String
     Ok(BASE64.encode(signed))
 }
 
-/// A section's value in the contract to be: a token, or what it already was where there is no key.
+/// A section's new value: a token, or its old text if there is no key.
 fn section(
     document: &ContractDocument<'_>,
     name: &str,
@@ -172,7 +172,7 @@ fn section(
     signer: Option<&ContractSigningKey>,
 ) -> Result<String, Finding> {
     if document.is_encrypted(name) {
-        // Spaces and line ends around a token are no part of it.
+        // Whitespace around and within a token is not part of it.
         let text = document.text(name).unwrap_or_default();
         return Ok(text.split_ascii_whitespace().collect());
     }
@@ -190,7 +190,7 @@ fn section(
     }
 }
 
-/// Puts the signer's public key into a plain `env` that has none.
+/// Adds the signer's public key to a plain `env` that has none.
 fn with_signing_key(
     document: &ContractDocument<'_>,
     signer: &ContractSigningKey,

@@ -1,4 +1,4 @@
-//! What a check of a contract says.
+//! The findings of a check of a contract, and the report that holds them.
 
 use serde::Serialize;
 use vsiflow_engine::model::Failure;
@@ -6,7 +6,7 @@ use vsiflow_engine::model::Failure;
 use super::keys::Lifetime;
 use crate::error::{self, Code};
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -17,7 +17,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word for it.
+    /// The word for this severity.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -26,27 +26,27 @@ impl Severity {
     }
 }
 
-/// One thing found in a contract. It repeats nothing of the contract but names of keys.
+/// A problem in a contract. The only text of the contract that it repeats is names of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How much it weighs.
+    /// Its severity.
     pub severity: Severity,
     /// The documented code.
     pub code: &'static str,
-    /// The line of the contract, where it is known.
+    /// The line of the contract, if it is known.
     pub line: Option<u64>,
     /// The top-level section it is about; empty for the contract as a whole.
     pub section: String,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
+    /// The user's next step.
     pub remedy: String,
     #[serde(skip)]
     pub(super) kind: Code,
 }
 
 impl Finding {
-    /// A finding of that code, about the contract as a whole.
+    /// A finding with this code, about the contract as a whole.
     pub(super) fn new(severity: Severity, code: Code, message: impl Into<String>) -> Self {
         Self {
             severity,
@@ -72,19 +72,19 @@ impl Finding {
         format!("{}{}", self.message, line.unwrap_or_default())
     }
 
-    /// The same, about this section.
+    /// Sets the section.
     pub(super) fn of(mut self, section: &str) -> Self {
         self.section = section.to_owned();
         self
     }
 
-    /// The same, at this line.
+    /// Sets the line.
     pub(super) fn at(mut self, line: Option<u64>) -> Self {
         self.line = line;
         self
     }
 
-    /// The same, with something more fitting to do about it.
+    /// Replaces the code's remedy with a more specific one.
     pub(super) fn with_remedy(mut self, remedy: &str) -> Self {
         self.remedy = remedy.to_owned();
         self
@@ -97,59 +97,59 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// A section, and whether it is encrypted.
+/// A section that was found, and whether it is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SectionSeen {
     /// Its name.
     pub name: String,
-    /// The line it begins at.
+    /// Its first line.
     pub line: Option<u64>,
     /// Whether its value is an encrypted token.
     pub encrypted: bool,
 }
 
-/// What became of the signature.
+/// The result of checking the signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureState {
-    /// There is none.
+    /// The contract has no signature.
     #[default]
     None,
     /// It belongs to this workload, this env and the key.
     Valid,
-    /// It does not.
+    /// It does not match.
     Invalid,
     /// There was no key to check it with.
     Unchecked,
 }
 
-/// Everything a check found out.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// What is wrong or doubtful, errors first, by line.
     pub findings: Vec<Finding>,
     /// The sections, in the order of their names.
     pub sections: Vec<SectionSeen>,
-    /// What became of the signature.
+    /// The result of checking the signature.
     pub signature: SignatureState,
-    /// How long the signer's certificate lasts, where it has one that can be read.
+    /// The lifetime of the signer's certificate, if there is one that can be read.
     pub certificate: Option<Lifetime>,
 }
 
 impl Report {
-    /// Whether the guest would not take the contract.
+    /// Whether the guest would refuse the contract.
     pub fn has_errors(&self) -> bool {
         self.errors().next().is_some()
     }
 
-    /// The errors alone.
+    /// The errors, without warnings.
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.findings
             .iter()
             .filter(|finding| finding.severity == Severity::Error)
     }
 
-    /// Whether the guest would take the contract.
+    /// Ok if the guest would accept the contract.
     ///
     /// # Errors
     /// The first error, with its line, and how many others there are.
@@ -168,8 +168,8 @@ impl Report {
         Err(first.kind.failure(words).with_remedy(&first.remedy))
     }
 
-    /// What the guest may refuse. That nobody had a key to check the signature with is none: of an
-    /// encrypted contract that is always so.
+    /// The warnings. A signature that could not be checked because no key was available is not one: for
+    /// an encrypted contract that is always so.
     pub fn doubts(&self) -> impl Iterator<Item = &Finding> {
         let unchecked = self.signature == SignatureState::Unchecked;
         let signature = error::CONTRACT_SIGNATURE.code;

@@ -1,4 +1,4 @@
-//! Keys and certificates as users have them: PEM, PEM in base64, or DER.
+//! Reads keys and certificates in the forms that users have: PEM, PEM in base64, or DER.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ use x509_cert::{
 
 use super::token;
 
-/// The smallest and largest key in bits.
+/// Minimum and maximum key size in bits.
 const BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -25,27 +25,27 @@ const DAY: u64 = 24 * 60 * 60;
 /// Why a key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    /// It is neither a PEM key or certificate nor one in DER.
+    /// It is neither a key or certificate in PEM nor one in DER.
     #[error("is neither an RSA key nor a certificate that can be read")]
     Unreadable,
-    /// It is a certificate or key of another kind than RSA.
+    /// It is a certificate or key of another type than RSA.
     #[error("does not hold an RSA key")]
     NotRsa,
-    /// It is shorter or longer than the guest takes.
+    /// It is shorter or longer than the guest accepts.
     #[error("has {0} bits; keys have 2048 to 8192")]
     Size(usize),
     /// Its private key is protected by a passphrase.
     #[error("is protected by a passphrase")]
     Passphrase,
-    /// It is the public half where the private one is needed.
+    /// It is a public key, and a private key is needed.
     #[error("is not a private key")]
     NotPrivate,
-    /// It is no certificate, where one is needed.
+    /// It is not a certificate, and one is needed.
     #[error("is not a certificate")]
     NotCertificate,
 }
 
-/// From when to when a certificate holds.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lifetime {
@@ -62,7 +62,7 @@ fn date<S: Serializer>(seconds: &u64, serializer: S) -> Result<S::Ok, S::Error> 
 }
 
 impl Lifetime {
-    /// Whole days left at `now`; none once it is over.
+    /// Whole days left at `now`; `None` after its end.
     pub fn days_left(&self, now: SystemTime) -> Option<u64> {
         let now = seconds(now);
         self.not_after.checked_sub(now).map(|left| left / DAY)
@@ -73,7 +73,7 @@ impl Lifetime {
         seconds(now) >= self.not_before
     }
 
-    /// The day of its end, such as `2027-03-01`.
+    /// The date of its end, such as `2027-03-01`.
     pub fn last_day(&self) -> String {
         day_of(self.not_after)
     }
@@ -85,7 +85,7 @@ fn seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// The UTC date of a moment.
+/// The UTC date of a time.
 fn day_of(seconds: u64) -> String {
     use x509_cert::der::DateTime;
     DateTime::from_unix_duration(Duration::from_secs(seconds)).map_or_else(
@@ -94,11 +94,11 @@ fn day_of(seconds: u64) -> String {
     )
 }
 
-/// A public key, and the certificate's time where it came in one.
+/// A public key, with the validity period if it came in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub(super) public: RsaPublicKey,
-    /// How long the certificate lasts; none for a bare key.
+    /// The certificate's validity period; `None` for a bare key.
     pub lifetime: Option<Lifetime>,
 }
 
@@ -106,7 +106,7 @@ impl Key {
     /// Reads a public key, a private key's public half, or a certificate.
     ///
     /// # Errors
-    /// When it is none of these, or not of a size that guests take.
+    /// When it is none of these, or its size is not accepted by guests.
     pub fn read(bytes: &[u8]) -> Result<Self, KeyFault> {
         let key = match unwrap(bytes) {
             Some((label, der)) => Self::labelled(&label, &der)?,
@@ -116,7 +116,7 @@ impl Key {
         Ok(key)
     }
 
-    /// Reads a certificate alone.
+    /// Reads a certificate; a bare key is an error.
     ///
     /// # Errors
     /// As for [`Key::read`], and when it is a bare key.
@@ -176,7 +176,7 @@ impl ContractSigningKey {
     /// Reads a private key in PEM.
     ///
     /// # Errors
-    /// When it is none, is protected by a passphrase, or has a size that guests do not take.
+    /// When it is not a private key, is protected by a passphrase, or its size is not accepted by guests.
     pub fn read(bytes: &[u8]) -> Result<Self, KeyFault> {
         let (label, der) = unwrap(bytes).ok_or(KeyFault::Unreadable)?;
         let key = private(&label, &der)?;
@@ -188,7 +188,7 @@ impl ContractSigningKey {
         self.0.to_public_key()
     }
 
-    /// The public half in PEM, as `signingKey` has it.
+    /// The public half in PEM, the form of `signingKey`.
     pub(super) fn public_pem(&self) -> Option<String> {
         self.public().to_public_key_pem(LineEnding::LF).ok()
     }
@@ -212,7 +212,7 @@ fn sized(bits: usize) -> Result<(), KeyFault> {
     }
 }
 
-/// The first PEM block of a text, or of a text in base64; its lines may have any length, and be
+/// The first PEM block of a text, or of a text in base64. Its lines may have any length, and may be
 /// separated by the two characters `\n`, as some scripts write them.
 fn unwrap(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     let text = std::str::from_utf8(bytes).ok()?;
@@ -228,7 +228,7 @@ fn pem(text: &str) -> Option<(String, Vec<u8>)> {
     let (label, after) = after.split_once("-----")?;
     let (body, _) = after.split_once("-----END ")?;
     let body = body.replace("\\n", "\n").replace("\\r", "");
-    // Headers such as `Proc-Type` stand in keys that are protected in the old way.
+    // Headers such as `Proc-Type` occur in keys that are encrypted in the old PEM format.
     if body.contains(':') && label.ends_with("PRIVATE KEY") {
         return Some(("ENCRYPTED PRIVATE KEY".to_owned(), Vec::new()));
     }

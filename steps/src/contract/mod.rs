@@ -1,6 +1,6 @@
-//! What is checked of a contract before a boot is spent on it, and how it is encrypted.
+//! Checks a contract before a VSI is started with it, and encrypts and signs contracts.
 //!
-//! A contract is a secret: no message here repeats anything of it but names of its keys.
+//! A contract is a secret: the only text of it that messages here repeat is names of its keys.
 
 mod archive;
 mod compose;
@@ -36,25 +36,25 @@ pub const SECTIONS: [&str; 4] = [
     "envWorkloadSignature",
 ];
 
-/// What a check is given beside the contract.
+/// Optional input of a check.
 #[derive(Clone, Debug, Default)]
 pub struct CheckInputs {
     /// The signer's public key or certificate.
     pub key: Option<Key>,
-    /// The present time, for certificates; without it their time is not looked at.
+    /// The current time, to check certificates; without it their validity period is not checked.
     pub now: Option<SystemTime>,
 }
 
-/// Checks a contract before a boot is spent on it. It reads no clock.
+/// Checks a contract before a VSI is started with it. It reads no clock.
 ///
 /// # Errors
-/// The first thing that would keep the guest from taking it, blocked, with the line where that
-/// is known.
+/// A blocked failure with the first error for which the guest would refuse the contract, and its line if
+/// that is known.
 pub fn check(contract: &[u8]) -> Result<(), Failure> {
     inspect(contract, &CheckInputs::default()).verdict()
 }
 
-/// Everything that can be told of a contract without decrypting it.
+/// Reports everything that can be checked in a contract without decrypting it.
 pub fn inspect(contract: &[u8], inputs: &CheckInputs) -> Report {
     let mut report = Report::default();
     match ContractDocument::read(contract) {
@@ -102,7 +102,7 @@ fn required(
     }
 }
 
-/// Whether the section is text with content, a mapping with content, or a whole token.
+/// Checks that the section is non-empty text, a non-empty mapping or a whole token.
 fn form(document: &ContractDocument<'_>, name: &str, findings: &mut Vec<Finding>) {
     let (code, what) = match document.get(name) {
         None | Some(Value::Null) => return,

@@ -1,4 +1,4 @@
-//! What can be told of sections that are not encrypted.
+//! Checks the sections that are not encrypted.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::error;
 
-/// Checks `workload` and `env`, as far as they are plain.
+/// Checks `workload` and `env`, as far as they are not encrypted.
 pub(super) fn check(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     for section in ["workload", "env"] {
         form(document, section, findings);
@@ -24,7 +24,7 @@ pub(super) fn check(document: &ContractDocument<'_>, findings: &mut Vec<Finding>
     variables(document, findings);
 }
 
-/// A section is text that describes a mapping whose `type` is the section's name.
+/// Checks that a section is text that describes a mapping whose `type` is the section's name.
 fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Finding>) {
     if let Plain::Broken(line) = document.plain(section) {
         let words = format!("the contract's section `{section}` is plain text that is not YAML");
@@ -56,7 +56,7 @@ fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Findi
     }
 }
 
-/// The workload names its containers in exactly one way.
+/// Checks that the workload describes its containers in exactly one way.
 fn containers(
     document: &ContractDocument<'_>,
     workload: &Map<String, Value>,
@@ -124,7 +124,7 @@ fn archive(
     }
 }
 
-/// A data disk is encrypted by a seed from each side: both must name it.
+/// Checks the volumes. A data disk is encrypted by a seed from each section: both must name it.
 fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     let (workload, env) = (document.plain("workload"), document.plain("env"));
     let sides = [("workload", &workload), ("env", &env)];
@@ -202,7 +202,7 @@ fn volume_faults(section: &str, name: &str, volume: &Value) -> Vec<(Severity, &'
     faults
 }
 
-/// Variables have names that a shell takes, and text for values.
+/// Checks that variables have names that a shell accepts, and text for values.
 fn variables(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     for section in ["workload", "env"] {
         let plain = document.plain(section);
@@ -232,7 +232,7 @@ fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.bytes().all(plain)
 }
 
-/// A key's name as messages may show it.
+/// A key's name as messages may show it; `?` for an unusual one.
 pub(super) fn shown(name: &str) -> &str {
     if is_plain_name(name) { name } else { "?" }
 }

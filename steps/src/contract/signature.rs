@@ -1,4 +1,4 @@
-//! The signature over workload and env, and the key it is checked with.
+//! Checks and makes the signature over workload and env.
 
 use std::time::SystemTime;
 
@@ -19,10 +19,10 @@ pub(super) const SECTION: &str = "envWorkloadSignature";
 /// The key of `env` that holds the signer's public key.
 pub(super) const SIGNING_KEY: &str = "signingKey";
 
-/// From when on an end is said to be near.
+/// A certificate that ends within this many days gives a warning.
 const SOON_DAYS: u64 = 30;
 
-/// Checks the signature with the key that was given, or with the one in a plain `env`.
+/// Checks the signature with the supplied key, or with the one in a plain `env`.
 pub(super) fn check(
     document: &ContractDocument<'_>,
     supplied: Option<&Key>,
@@ -31,14 +31,14 @@ pub(super) fn check(
 ) {
     let own = own_key(document, &mut report.findings);
     let key = supplied.or(own.as_ref());
-    for (signer, from_contract) in [(own.as_ref(), false), (supplied, true)] {
+    for (signer, is_supplied) in [(own.as_ref(), false), (supplied, true)] {
         let Some(lifetime) = signer.and_then(|signer| signer.lifetime) else {
             continue;
         };
         report.certificate = Some(lifetime);
         let finding = now.and_then(|now| expiry(lifetime, now));
         report.findings.extend(finding.map(|finding| {
-            if from_contract {
+            if is_supplied {
                 finding
             } else {
                 finding.of("env").at(document.line(&["env", SIGNING_KEY]))
@@ -137,7 +137,7 @@ fn own_key(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) -> Opti
     }
 }
 
-/// What is to be said of a certificate's time.
+/// The finding about a certificate's validity period, if any.
 pub(super) fn expiry(lifetime: Lifetime, now: SystemTime) -> Option<Finding> {
     let last = lifetime.last_day();
     match lifetime.days_left(now) {
@@ -157,7 +157,7 @@ pub(super) fn expiry(lifetime: Lifetime, now: SystemTime) -> Option<Finding> {
     }
 }
 
-/// The key that reads the attestation record.
+/// Checks the key that encrypts the attestation record.
 pub(super) fn attestation_key(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     const NAME: &str = "attestationPublicKey";
     let Some(Value::String(text)) = document.get(NAME) else {
@@ -178,7 +178,7 @@ fn verifies(key: &RsaPublicKey, parts: &[&str], signature: &[u8]) -> bool {
     key.verify(scheme, &digest(parts), signature).is_ok()
 }
 
-/// The signature over these parts.
+/// Signs these parts.
 pub(super) fn sign(key: &ContractSigningKey, parts: &[&str]) -> Option<Vec<u8>> {
     let mut rng = super::encrypt::system_rng().ok()?;
     let scheme = Pkcs1v15Sign::new::<Sha256>();

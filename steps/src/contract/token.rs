@@ -1,21 +1,21 @@
-//! The form of an encrypted section: a prefix, a password that only the guest can read, and the
-//! data encrypted under it, as `openssl enc` writes it.
+//! Checks the form of an encrypted section: a prefix, a password that only the guest can read, and the
+//! data encrypted under it, in the format of `openssl enc`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// The prefixes of an encrypted section: the product's first name, and its newer one.
+/// The prefixes of an encrypted section: the product's old name and its new one.
 pub const TOKEN_PREFIXES: [&str; 2] = ["hyper-protect-basic.", "contract-basic."];
 
-/// What `openssl enc` puts before the salt.
+/// The magic bytes that `openssl enc` writes before the salt.
 pub(super) const MAGIC: &[u8] = b"Salted__";
 /// The salt's length in bytes.
 pub(super) const SALT: usize = 8;
-/// A block of the cipher, in bytes.
+/// The block size of the cipher in bytes.
 const BLOCK: usize = 16;
-/// The smallest and largest RSA block in bytes: keys of 2,048 to 8,192 bits.
+/// Minimum and maximum size of the RSA block in bytes: keys of 2,048 to 8,192 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
-/// What is wrong with an encrypted section.
+/// A defect of an encrypted section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenFault {
     Prefix,
@@ -52,8 +52,8 @@ impl TokenFault {
     }
 }
 
-/// Whether the text means to be an encrypted section: it begins with a token's name, or has a
-/// token's form. Else one with a mistyped name would pass for text that the guest reads as it is.
+/// Whether the text is meant to be an encrypted section: it begins with a token's name, or has a token's
+/// form. Without the second test a token with a mistyped name would pass as plain text.
 pub(super) fn looks_encrypted(value: &str) -> bool {
     has_name(value) || has_form(value)
 }
@@ -65,7 +65,7 @@ fn has_name(value: &str) -> bool {
         .any(|prefix| value.starts_with(prefix.trim_end_matches('.')))
 }
 
-/// A word, a dot, base64, a dot, base64.
+/// Checks for a word, a dot, base64, a dot, base64.
 fn has_form(value: &str) -> bool {
     let word = |text: &str| {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
@@ -108,7 +108,7 @@ pub(super) fn check(value: &str) -> Result<(), TokenFault> {
     }
 }
 
-/// Base64 as people wrap it: line ends and spaces within it do not matter.
+/// Decodes base64 that may be wrapped: line ends and spaces within it are ignored.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let dense: String = text.split_ascii_whitespace().collect();
     BASE64.decode(dense).ok()

@@ -1,4 +1,4 @@
-//! Looks at the image that a data disk is to be filled with.
+//! Checks the image that a data disk will be filled with.
 
 use std::sync::Arc;
 
@@ -16,37 +16,37 @@ use crate::{
     ports::{ImageSource, ImageStream, VolumeFormat, source_for},
 };
 
-/// Holds that the image fits into the disk, before any of it is sent. What only unpacking it would
-/// tell is seen once it is on the host.
+/// Checks that the image fits into the disk, before any of it is sent. A size that is only known after
+/// unpacking is checked once the image is on the host.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt asks again.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt checks again.
 pub struct CheckSource {
     source: Arc<dyn ImageSource>,
 }
 
-/// What [`CheckSource`] is told.
+/// Parameters of [`CheckSource`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id: its settings give access to the image.
+    /// The host's ID: its settings give access to the image.
     pub host: String,
-    /// Where the image comes from.
+    /// The URL of the image.
     pub url: String,
     /// `sha256:` and 64 hexadecimal digits.
     #[serde(default)]
     pub checksum: Option<String>,
-    /// The size that the guest is to see, in bytes.
+    /// The size that the guest will see, in bytes.
     pub size: u64,
 }
 
 /// What [`CheckSource`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The size that a guest would see of the image, in bytes, where that can be told.
+    /// The size of the image as a guest would see it, in bytes, if it is known.
     pub virtual_size: Option<u64>,
 }
 
 impl CheckSource {
-    /// The step, with images of that source.
+    /// The step, with images from this source.
     pub fn new(source: Arc<dyn ImageSource>) -> Self {
         Self { source }
     }
@@ -85,7 +85,7 @@ impl Step for CheckSource {
     }
 }
 
-/// The first bytes of an image, as many as tell what it is.
+/// The first bytes of an image, enough to detect its format.
 async fn head(stream: &mut dyn ImageStream) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
     while (head.len() as u64) < format::HEADER_MAX {

@@ -1,4 +1,4 @@
-//! Makes the volume of a data disk.
+//! Creates the volume of a data disk.
 
 use std::sync::Arc;
 
@@ -14,29 +14,29 @@ use crate::{
     ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
 
-/// Makes the volume once; its content is the user's from then on, and it is never made again.
+/// Creates the volume once. After that its content belongs to the user, and it is never created again.
 ///
-/// A crash in its middle leaves no volume or the whole one; the next attempt knows by its recorded
-/// intent that what it finds is its own.
+/// A crash during the step leaves no volume or the whole one. The recorded intent shows the next attempt
+/// that the volume it finds is its own.
 pub struct CreateVolume {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`CreateVolume`] is told.
+/// Parameters of [`CreateVolume`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The volume.
     pub volume: VolumeKey,
     /// The size the guest sees, in bytes.
     pub size: u64,
-    /// The format.
+    /// The volume's format.
     pub format: VolumeFormat,
-    /// Whether this journal recorded the intent to make it elsewhere: in a run of a VSI.
+    /// Whether this journal recorded the intent to make it in another run: one of a VSI.
     #[serde(default)]
     pub recorded: bool,
-    /// Whether it was made before: one that is gone is then missing, not to be made.
+    /// Whether it was made before: if it no longer exists, the step fails and does not make it again.
     #[serde(default)]
     pub made: bool,
 }
@@ -72,7 +72,7 @@ impl Step for CreateVolume {
         match ports.storage.volume(&params.volume).await? {
             Some(volume) if params.recorded || cx.intended_before => {
                 if cx.attempt > 1 {
-                    // An attempt may have ended between making it and the sync.
+                    // An earlier attempt may have ended between the creation and the sync.
                     ports.storage.sync(&params.volume).await?;
                 }
                 Ok(Observed::Present(output(volume)))

@@ -15,27 +15,28 @@ use crate::{
     ports::{HostPorts, Hosts, Removed, VolumeKey},
 };
 
-/// Deletes the volume once the guards give it free: as long as any domain, ours or not, running or
-/// off, names it, or a volume lies over it, the step is blocked and looks again by itself.
+/// Deletes the volume if the guards permit it. The step is blocked, and checks again automatically, as
+/// long as any domain names the volume (ours or not, running or off) or another volume is a layer over
+/// it.
 ///
-/// What says that the disk was filled goes after it: a disk is never there without it.
+/// The sidecar that says that the disk was filled is deleted after it: a disk never exists without it.
 ///
-/// A crash in its middle leaves the volume, what is beside it, or nothing; the next attempt goes by what
-/// it finds.
+/// A crash during the step leaves the volume, its sidecar, or nothing; the next attempt acts on what it
+/// finds.
 pub struct DeleteVolume {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`DeleteVolume`] is told.
+/// Parameters of [`DeleteVolume`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The volume.
     pub volume: VolumeKey,
     /// Whether this journal recorded the intent to make it.
     pub recorded: bool,
-    /// Whether it was filled when it was made: then the host says so beside it.
+    /// Whether it was filled when it was made: then a sidecar on the host says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub filled: bool,
 }
@@ -43,7 +44,7 @@ pub struct Params {
 /// What [`DeleteVolume`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Whether it was deleted now.
+    /// Whether this step deleted it.
     pub removed: bool,
 }
 
@@ -67,7 +68,7 @@ impl Step for DeleteVolume {
     ) -> Result<Observed<Output>, Failure> {
         let absent = Observed::Present(Output { removed: false });
         if !params.recorded {
-            // Nothing was ever made: what bears the name is another's, and stays.
+            // Nothing was ever made: a volume of this name is foreign and is not touched.
             return Ok(absent);
         }
         let ports = self.hosts.host(&params.host).await?;

@@ -1,4 +1,4 @@
-//! Makes the volume of a data disk as a copy of an image that was verified on the host.
+//! Creates the volume of a data disk as a copy of an image that was verified on the host.
 
 use std::sync::Arc;
 
@@ -19,24 +19,24 @@ use crate::{
     vsi::clone_boot_disk::{BASE_IMAGE_NODE, still_verified},
 };
 
-/// Copies the verified image on the host, once: from then on the content is the user's.
+/// Copies the verified image on the host, once. After that the content belongs to the user.
 ///
-/// A crash in its middle leaves what one of [`FillVolume`](super::FillVolume) leaves, and the next
-/// attempt recovers in the same way.
+/// A crash during the step leaves the same states as one of [`FillVolume`](super::FillVolume), and the
+/// next attempt recovers in the same way.
 pub struct FillFromImage {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`FillFromImage`] is told.
+/// Parameters of [`FillFromImage`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The volume.
     pub volume: VolumeKey,
-    /// The size that the guest is to see, in bytes.
+    /// The size that the guest will see, in bytes.
     pub size: u64,
-    /// Whether it was made before: one that is gone is then missing, not to be made.
+    /// Whether it was made before: if it no longer exists, the step fails and does not make it again.
     #[serde(default)]
     pub made: bool,
 }

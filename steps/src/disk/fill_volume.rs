@@ -1,4 +1,4 @@
-//! Makes the volume of a data disk as a copy of another volume.
+//! Creates the volume of a data disk as a copy of another volume.
 
 use std::sync::Arc;
 
@@ -19,31 +19,32 @@ use crate::{
     snapshot,
 };
 
-/// Copies the volume on the host, once: from then on its content is the user's.
+/// Copies the volume on the host, once. After that its content belongs to the user.
 ///
-/// A crash in its middle leaves no volume, half a copy or a whole one, and these cannot be told apart
-/// as long as the host does not say that it is whole. So the next attempt deletes it and copies again
-/// until then, and looks at it afterwards; nobody attaches the disk before its run came to its end.
+/// A crash during the step leaves no volume, half a copy or a whole one. They cannot be distinguished
+/// until the sidecar on the host says that the copy is whole. Until then the next attempt deletes the
+/// copy and copies again; afterwards it checks the disk. The disk is not attached before its run has
+/// ended.
 ///
-/// What another disk is copied from nobody may write to meanwhile: a guest that has it makes the step
-/// wait, and a copy that is not of one moment is deleted.
+/// Nothing may write to another data disk while it is copied: the step waits for a guest that uses it,
+/// and deletes a copy if the source changed.
 pub struct FillVolume {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`FillVolume`] is told.
+/// Parameters of [`FillVolume`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The volume.
     pub volume: VolumeKey,
-    /// What it is a copy of.
+    /// The volume that is copied.
     pub source: VolumeKey,
-    /// Whether it was made before: one that is gone is then missing, not to be made.
+    /// Whether it was made before: if it no longer exists, the step fails and does not make it again.
     #[serde(default)]
     pub made: bool,
-    /// The size that the guest is to see, in bytes; 0 where nobody said.
+    /// The size that the guest will see, in bytes; 0 if none is set.
     #[serde(default)]
     pub size: u64,
     /// Whether others may write to the source, as to another data disk.
@@ -101,7 +102,7 @@ impl Step for FillVolume {
     }
 }
 
-/// The source, which no guest that is on has.
+/// The source; an error if a running or saved guest uses it.
 async fn idle(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
     let gone = "what the disk is to be a copy of is not there";
     let source = snapshot::found(ports, &params.source, gone).await?;

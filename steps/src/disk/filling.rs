@@ -1,8 +1,8 @@
-//! What a volume has to go through so that it is filled exactly once, whatever it is filled from.
+//! Fills a volume exactly once, from any source.
 //!
-//! Beside the volume stands a small one, as beside a base image ([`sidecar`]): it is made before, and
-//! says last that the disk is whole. A disk that it calls whole may have a user's data in it, whatever
-//! this journal remembers, and is never made again.
+//! Each filled disk has a small sidecar volume, like a base image ([`sidecar`]). It is made before the
+//! disk, and the last step marks the disk in it as whole. A disk that is marked whole may hold a user's
+//! data, whatever this journal has recorded, and is never made again.
 
 use vsiflow_engine::{
     model::{Failure, Name},
@@ -18,19 +18,19 @@ use crate::{
     snapshot,
 };
 
-/// A disk that is to be filled.
+/// A disk to fill.
 pub(super) struct Filling<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) volume: &'a VolumeKey,
-    /// Whether it was made before: one that is gone is then missing, not to be made.
+    /// Whether it was made before: if it no longer exists, the step fails and does not make it again.
     pub(super) made: bool,
-    /// The size that the guest is to see, in bytes; 0 where nobody said.
+    /// The size that the guest will see, in bytes; 0 if none is set.
     pub(super) size: u64,
 }
 
 impl Filling<'_> {
-    /// What is there: a disk that is whole, or something to be done.
+    /// Checks whether the disk is whole or has to be filled.
     pub(super) async fn observe(&self) -> Result<Observed<Output>, Failure> {
         let ours = self.cx.intended_before || self.was_intended();
         if self.made || ours && self.is_marked().await? {
@@ -46,8 +46,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Whether this journal recorded the intent to fill it in any way: from something else, before its
-    /// document was corrected.
+    /// Whether this journal recorded the intent to fill it, also from another source, before its document
+    /// was corrected.
     fn was_intended(&self) -> bool {
         let mut steps = [FillVolume::NAME, FillFromImage::NAME].into_iter();
         steps.any(|step| {
@@ -61,7 +61,7 @@ impl Filling<'_> {
         Ok(found.is_some_and(|found| found.ours && found.whole.is_some()))
     }
 
-    /// Refuses what does not fit, before anything is made.
+    /// Refuses a source that does not fit, before anything is made.
     pub(super) fn fits(&self, needed: u64) -> Result<(), Failure> {
         if self.size == 0 || needed <= self.size {
             Ok(())
@@ -72,7 +72,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Copies it from there on the host; what an earlier attempt left goes first. It is not whole yet.
+    /// Deletes what an earlier attempt left and copies the source on the host. The disk is not marked
+    /// whole yet.
     pub(super) async fn copy(&self, from: &VolumeInfo) -> Result<VolumeInfo, Failure> {
         sidecar::hold(self.cx, self.ports, self.volume).await?;
         let doomed = self.doomed();
@@ -80,13 +81,13 @@ impl Filling<'_> {
         copied.map_err(in_use)
     }
 
-    /// Deletes what was copied.
+    /// Deletes the copy.
     pub(super) async fn discard(&self) -> Result<(), Failure> {
         let removed = guards::remove(self.cx, self.ports, self.doomed()).await;
         removed.map(drop).map_err(in_use)
     }
 
-    /// Has the host say that the disk is whole. From then on its content is the user's.
+    /// Marks the disk as whole on the host. After that its content belongs to the user.
     pub(super) async fn mark(&self, made: &VolumeInfo, identity: &str) -> Result<(), Failure> {
         let claim = sidecar::claim_of(self.cx, identity);
         let mark = Mark {
@@ -108,7 +109,7 @@ impl Filling<'_> {
     }
 }
 
-/// A VSI takes a disk that only waits for its users for one that is there: this one is not.
+/// Replaces the code `IN_USE`: a VSI treats a disk that failed with it as existing, and this one is not.
 fn in_use(failure: Failure) -> Failure {
     if failure.code.as_str() == error::IN_USE.code {
         error::DISK_SOURCE_IN_USE

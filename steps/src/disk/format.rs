@@ -1,5 +1,5 @@
-//! The format of a disk that is attached: what it was when it was attached first, never what a
-//! guest has written into it since.
+//! The format of an attached disk: the one it had when it was first attached, never what a guest has
+//! written into it since.
 
 use vsiflow_engine::model::Failure;
 
@@ -9,20 +9,19 @@ use crate::{
     ports::{DomainInfo, HostPorts, VolumeFormat, VolumeInfo},
 };
 
-/// What libvirt calls bytes that QEMU would not take for an image of a format of its own. `luks`
-/// is what a guest that encrypts its raw disk leaves there.
+/// libvirt's words for content that QEMU would not take for an image of a format of its own. `luks`
+/// results from a guest that encrypts its raw disk.
 const PLAIN: [&str; 7] = ["raw", "iso", "luks", "fat", "none", "dos", "gpt"];
 
-/// Holds that the disk is what it was, and reads through to no other file.
+/// Checks that the disk still has its format, and reads through to no other file.
 ///
-/// A guest writes what it likes into a raw disk, a header too that names a file of somebody else:
-/// whoever took the format from the disk itself would give that file to the guest. So it is
-/// `pinned` by what this journal recorded, or by the definition that stands; only a disk that is
-/// seen for the first time says it itself.
+/// A guest can write anything into a raw disk, including a header that names a foreign file. If the
+/// format were detected from the disk itself, the guest would get access to that file. So the format is
+/// `pinned` by what this journal recorded, or by the current definition. It is detected only if the disk
+/// is seen for the first time.
 ///
 /// # Errors
-/// `VSI0218` where the disk says otherwise, or is no disk that stands alone; port errors by their
-/// kind.
+/// `VSI0218` if the disk has another format or needs another file; port errors by their kind.
 pub(crate) async fn pinned(
     ports: &HostPorts,
     volume: &VolumeInfo,
@@ -40,7 +39,7 @@ pub(crate) async fn pinned(
     }
 }
 
-/// The format that a definition gives a disk; none where it does not name the disk.
+/// A disk's format in a definition; `None` if the definition does not name the disk.
 pub(crate) fn defined(domain: &DomainInfo, path: &str) -> Option<VolumeFormat> {
     let mut disks = domain.stored.disks.iter();
     let disk = disks.find(|disk| disk.source == path)?;
@@ -51,7 +50,7 @@ pub(crate) fn defined(domain: &DomainInfo, path: &str) -> Option<VolumeFormat> {
     }
 }
 
-/// The failure for a disk that is not what it was, or is no disk that stands alone.
+/// The failure for a disk that has another format, or needs another file.
 pub(crate) fn changed(ports: &HostPorts, volume: &VolumeInfo, message: &str) -> Failure {
     error::DISK_FORMAT
         .failure(message)
@@ -59,7 +58,7 @@ pub(crate) fn changed(ports: &HostPorts, volume: &VolumeInfo, message: &str) -> 
         .of_object(format!("volume {}", volume.key))
 }
 
-/// What the disk says of itself, in libvirt's word; it stands alone.
+/// Detects the disk's format, in libvirt's word; an error if it needs another file.
 async fn alone(ports: &HostPorts, volume: &VolumeInfo) -> Result<String, Failure> {
     let head = ports.storage.read(&volume.key, 0, HEADER_MAX).await?;
     let unfit = |unfit: Unfit| changed(ports, volume, &format!("the disk cannot be used: {unfit}"));
@@ -74,7 +73,7 @@ async fn alone(ports: &HostPorts, volume: &VolumeInfo) -> Result<String, Failure
     }
 }
 
-/// The host's word for what is no qcow2. It may have looked before somebody wrote to it.
+/// The host's word for a disk that is not qcow2. The host may have detected it before a later write.
 fn of_host(volume: &VolumeInfo) -> String {
     let word = volume.format.as_str();
     let stale = word == VolumeFormat::Qcow2.as_str();

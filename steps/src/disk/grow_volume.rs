@@ -14,18 +14,18 @@ use crate::{
     ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 
-/// Grows the disk to its size, through the guest that has it open where one runs. A disk is never
-/// made smaller, and one that somebody else's guest has open is left alone until that is off.
+/// Grows the disk to its size, through the guest that has it open if one is running. A disk is never made
+/// smaller. If a foreign guest has it open, it is not changed until that guest is off.
 ///
-/// A crash in its middle leaves the old size or the new one; the next attempt sees which.
+/// A crash during the step leaves the old size or the new one; the next attempt checks which.
 pub struct GrowVolume {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`GrowVolume`] is told.
+/// Parameters of [`GrowVolume`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The volume.
     pub volume: VolumeKey,
@@ -38,7 +38,7 @@ pub struct Params {
 pub struct Output {
     /// The size the guest sees, in bytes.
     pub capacity: u64,
-    /// The format the host found in the volume.
+    /// The format that the host detected in the volume.
     pub format: String,
 }
 
@@ -85,7 +85,7 @@ async fn find(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure>
     found.ok_or_else(|| super::vanished(ports, &params.volume))
 }
 
-/// The guest of ours that has the volume open.
+/// Our guest that has the volume open.
 async fn user(
     cx: &StepContext,
     ports: &HostPorts,

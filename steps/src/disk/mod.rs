@@ -1,5 +1,5 @@
-//! The steps of a data disk, a file each. A data disk is an entity of its own: it is made, grows and
-//! goes by runs of its own, whether a VSI uses it or not.
+//! The steps of a data disk, one file each. A data disk is an entity: runs of its own create, grow and
+//! delete it, whether a VSI uses it or not.
 
 pub mod check_source;
 pub mod create_volume;
@@ -24,7 +24,7 @@ use crate::{
     ports::{HostPorts, VolumeKey},
 };
 
-/// A disk that was made and is not there: nobody puts an empty one in its place.
+/// The failure for a disk that was made and no longer exists: an empty one must not replace it.
 fn vanished(ports: &HostPorts, key: &VolumeKey) -> Failure {
     error::MISSING
         .failure("the data disk no longer exists")

@@ -1,11 +1,11 @@
-//! Ignition's configuration, as far as a guest would refuse it at its first boot.
+//! Checks Ignition's configuration for what a guest would refuse at its first boot.
 
 use serde::Deserialize;
 
-/// The longest configuration that is taken, in bytes.
+/// Maximum size of a configuration in bytes.
 pub const CONFIG_MAX: usize = 8 << 20;
 
-/// Disks have sectors of that many bytes.
+/// Sector size of disks in bytes.
 const SECTOR: usize = 512;
 
 #[derive(Deserialize)]
@@ -18,10 +18,10 @@ struct Ignition {
     version: Option<String>,
 }
 
-/// Looks whether it is a configuration of a version that guests of today read.
+/// Checks that it is a configuration of a version that current guests read.
 ///
 /// # Errors
-/// With what is wrong with it, in words that repeat nothing of it but its version.
+/// What is wrong with it, in words that repeat only its version.
 pub fn check(config: &[u8]) -> Result<(), String> {
     if config.len() > CONFIG_MAX {
         return Err(format!("it is longer than {CONFIG_MAX} bytes"));
@@ -46,7 +46,7 @@ pub fn check(config: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Versions of specification 3, experimental ones included.
+/// Accepts versions of specification 3, including experimental ones.
 fn is_known(version: &str) -> bool {
     let plain = version.strip_suffix("-experimental").unwrap_or(version);
     let parts: Vec<&str> = plain.split('.').collect();
@@ -54,8 +54,7 @@ fn is_known(version: &str) -> bool {
     parts.len() == 3 && parts.first() == Some(&"3") && parts.iter().all(number)
 }
 
-/// The configuration as a disk holds it: filled up to a whole sector with zeros, which Ignition
-/// drops.
+/// The configuration as stored on a disk: padded with zeros to a whole sector. Ignition drops the zeros.
 pub fn on_disk(config: &[u8]) -> Vec<u8> {
     let mut bytes = config.to_vec();
     bytes.resize(config.len().next_multiple_of(SECTOR), 0);

@@ -1,4 +1,4 @@
-//! Guests of any kind: how each gets its configuration, and what shows that it is ready.
+//! Types of guests: how each gets its configuration, and what shows that it is ready.
 
 pub mod ignition;
 pub mod no_cloud;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use probe::Probe;
 
-/// What runs in a machine, as far as it matters how it is configured and when it is ready.
+/// The type of guest; it determines how it is configured and when it is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GuestType {
@@ -40,7 +40,7 @@ impl GuestType {
         }
     }
 
-    /// By which volume it gets its configuration on a machine of that architecture.
+    /// The volume by which it gets its configuration on a machine of that architecture.
     pub fn seed(self, arch: &str) -> Seed {
         match self {
             Self::HyperProtect | Self::CloudInit => Seed::Cidata,
@@ -51,7 +51,7 @@ impl GuestType {
     }
 }
 
-/// The volume by which a guest gets its configuration.
+/// The type of volume by which a guest gets its configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Seed {
@@ -60,9 +60,9 @@ pub enum Seed {
     Cidata,
     /// A disk with the serial `ignition`, whose content is the configuration.
     IgnitionDisk,
-    /// A file that the firmware's configuration device shows.
+    /// A file that the guest reads through the firmware's configuration device.
     IgnitionFwCfg,
-    /// There is none.
+    /// The guest gets no configuration.
     None,
 }
 

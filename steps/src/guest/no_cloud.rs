@@ -1,36 +1,36 @@
-//! NoCloud, the data source by which cloud-init gets its configuration from a volume:
+//! `NoCloud`, the data source by which cloud-init gets its configuration from a volume:
 //! <https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html>.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// The most user-data that cloud-init is documented to take, in bytes.
+/// The documented maximum of user-data for cloud-init, in bytes.
 pub const USER_DATA_MAX: usize = 16_384;
 
-/// What a NoCloud volume says beside user-data and network configuration. It holds no secret.
+/// The parts of a `NoCloud` volume beside user-data and network configuration. They hold no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
-    /// The guest's name for itself.
+    /// The guest's hostname.
     pub hostname: String,
-    /// Public keys for the image's default user, a line each.
+    /// Public keys for the image's default user, one per string.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ssh_keys: Vec<String>,
-    /// What the provider of the image adds; the user's own data wins over it.
+    /// Data that the image's provider adds; the user's own data takes precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_data: Option<String>,
 }
 
-/// Hexadecimal digits of an instance's id.
+/// Number of hexadecimal digits of an instance ID.
 const DIGITS: usize = 20;
 
 impl Instance {
-    /// The id by which cloud-init tells one instance from another: it runs everything again where
-    /// the id is new. So it follows from the machine and from all that is to be run.
+    /// The ID by which cloud-init distinguishes instances: if the ID is new, it runs everything again. So
+    /// it is derived from the machine and from all that cloud-init will run.
     pub fn id(&self, uid: Uuid, user_data: &[u8], network_config: Option<&str>) -> String {
         let mut hash = Sha256::new();
         let mut add = |part: &[u8]| {
-            // Each part with its length: no two lists of parts are the same bytes.
+            // Hash the length before each part, so that no two lists of parts give the same bytes.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         };
@@ -48,7 +48,7 @@ impl Instance {
         format!("i-{}", digits.get(..DIGITS).unwrap_or_default())
     }
 
-    /// The volume's `meta-data`. Values are written as JSON strings, which YAML reads as they are.
+    /// The volume's `meta-data`. Values are written as JSON strings, which are valid YAML.
     pub fn meta_data(&self, id: &str) -> String {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let mut text = format!(

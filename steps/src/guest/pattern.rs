@@ -1,13 +1,12 @@
-//! Regular expressions that users write to be matched against the lines of a console.
+//! Compiles the regular expressions that users write to match the lines of a console.
 //!
-//! The crate matches in time linear in the line; what is left to be bounded is the size of what an
-//! expression compiles to.
+//! The `regex` crate matches in time linear in the line, so only the compiled size needs a limit.
 
 use regex::{Regex, RegexBuilder};
 
-/// The longest expression, in bytes.
+/// Maximum length of an expression, in bytes.
 pub const PATTERN_MAX: usize = 1024;
-/// What an expression may compile to, in bytes.
+/// Maximum compiled size of an expression, in bytes.
 const COMPILED_MAX: usize = 256 * 1024;
 const CACHE_MAX: usize = 1024 * 1024;
 const NESTED_MAX: u32 = 50;
@@ -15,7 +14,7 @@ const NESTED_MAX: u32 = 50;
 /// Compiles an expression.
 ///
 /// # Errors
-/// With what is wrong with it, in one line.
+/// # Errors
 pub fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.is_empty() {
         return Err("the expression is empty, and would match any line".to_owned());
@@ -33,7 +32,7 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
             "the expression repeats so much that it compiles to too large a program".to_owned()
         }
         error => {
-            // The crate draws the place over several lines; its last one says what is wrong.
+            // The crate's error shows the position over several lines; the last line says what is wrong.
             let words = error.to_string();
             let last = words.lines().last().unwrap_or_default();
             let last = last.trim_start_matches("error: ");

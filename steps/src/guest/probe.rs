@@ -1,11 +1,10 @@
-//! What shows that a guest is ready.
+//! The probes that show that a guest is ready.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that shows that a guest is ready. It is persisted in graphs: variants are only
-/// appended.
+/// A probe that shows that a guest is ready. It is stored in step graphs: new variants are only appended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Probe {

@@ -1,10 +1,10 @@
-//! The catalogue: `codes.toml`, which is part of the program.
+//! The catalogue of console codes: `codes.toml`, which is compiled into the program.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-/// What a line means for the boot.
+/// The meaning of a line for the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageKind {
@@ -14,7 +14,7 @@ pub enum MessageKind {
     Fatal,
     /// Shown to people; the boot continues.
     Warning,
-    /// Neither here nor there.
+    /// Has no meaning for the boot.
     Note,
 }
 
@@ -24,30 +24,30 @@ pub enum MessageKind {
 pub struct CatalogueEntry {
     /// `HPL10001I` and so on.
     pub id: String,
-    /// What it means for the boot.
+    /// Its meaning for the boot.
     pub kind: MessageKind,
-    /// What it means in words.
+    /// Its meaning in words.
     pub meaning: String,
     /// What the user can do about it.
     #[serde(default)]
     pub remedy: String,
 }
 
-/// Words that mean something without a code.
+/// Words that have a meaning without a code.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
-    /// A line with these words …
+    /// Text that the line contains.
     pub has: String,
-    /// … and without these.
+    /// Text that the line must not contain.
     #[serde(default)]
     pub unless: String,
-    /// What they mean for the boot.
+    /// Their meaning for the boot.
     pub kind: MessageKind,
-    /// The part of the boot they belong to.
+    /// The part of the boot that they belong to.
     #[serde(default)]
     pub phase: String,
-    /// What they mean.
+    /// Their meaning in words.
     #[serde(default)]
     pub meaning: String,
     /// What the user can do about it.
@@ -78,7 +78,7 @@ pub(super) struct File {
 
 pub(super) const TEXT: &str = include_str!("codes.toml");
 
-/// Codes by their names, phases by the first two digits, words in their order.
+/// The codes by name, the phases by the codes' first two digits, and the words in their order.
 #[derive(Default)]
 pub struct Catalogue {
     phases: BTreeMap<String, String>,
@@ -87,8 +87,8 @@ pub struct Catalogue {
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    // The file is part of the program and a test reads it, so an error cannot come up here; were
-    // it to, every code would be unknown and shown, never a panic.
+    // A test parses the file, so an error cannot happen here. If it did, every code would be unknown and
+    // shown; the program would not panic.
     let file: File = toml::from_str(TEXT).unwrap_or_default();
     let phases = file.family.into_iter().map(|f| (f.prefix, f.phase));
     let codes = file.code.into_iter().map(|entry| (entry.id.clone(), entry));
@@ -100,7 +100,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 });
 
 impl Catalogue {
-    /// The catalogue that comes with the program.
+    /// The catalogue in this program.
     pub fn get() -> &'static Self {
         &CATALOGUE
     }
@@ -110,7 +110,7 @@ impl Catalogue {
         self.codes.get(code)
     }
 
-    /// The first words that a line has.
+    /// The first entry of words that matches the line.
     pub fn words(&self, line: &str) -> Option<&Words> {
         self.words.iter().find(|words| words.are_in(line))
     }
@@ -120,7 +120,7 @@ impl Catalogue {
         self.phases.get(code.get(3..5)?).map(String::as_str)
     }
 
-    /// What a code means for the boot; of one that is not listed, its last letter hints at it.
+    /// The meaning of a code for the boot; for an unlisted code the last letter decides.
     pub(super) fn kind(&self, code: &str) -> MessageKind {
         match self.entry(code) {
             Some(entry) => entry.kind,

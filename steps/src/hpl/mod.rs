@@ -1,8 +1,7 @@
-//! What the guest's console means: a catalogue of its codes and words, and a scanner for the
-//! stream.
+//! Interprets a guest's console: a catalogue of its codes and words, and a scanner for the stream.
 //!
-//! The console is whatever a guest chooses to write. The scanner therefore takes any bytes in any
-//! pieces, keeps at most one bounded line, and never hands out what a terminal would obey.
+//! The guest may write anything to its console. So the scanner accepts any bytes in pieces of any size,
+//! buffers at most one bounded line, and never returns control characters that a terminal would obey.
 
 mod catalogue;
 mod scan;

@@ -1,31 +1,31 @@
-//! From bytes to lines, and from lines to what they mean.
+//! Splits console bytes into lines and finds codes and words in the lines.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Catalogue, MessageKind};
 
-/// The longest line that is looked at, in bytes; the rest of a longer one is passed over.
+/// Maximum length of a line in bytes; the rest of a longer line is ignored.
 pub const LINE_MAX: usize = 1024;
 
 const CODE_LEN: usize = 9;
-/// The part of the boot that every guest has.
+/// The phase of the boot that every guest has.
 const KERNEL: &str = "kernel";
-/// The most codes of one line that count.
+/// Maximum number of codes per line.
 const CODES_MAX: usize = 8;
 
-/// A code, or words that mean something, in a line of the console.
+/// A code, or words with a meaning, in a line of the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HplFinding {
-    /// What it means for the boot.
+    /// Its meaning for the boot.
     pub kind: MessageKind,
-    /// The code; empty where the words alone say it.
+    /// The code; empty if only words matched.
     pub code: String,
-    /// The line, freed of control characters.
+    /// The line, without control characters.
     pub line: String,
 }
 
 impl HplFinding {
-    /// The part of the boot it belongs to.
+    /// The part of the boot that it belongs to.
     pub fn phase(&self) -> Option<&'static str> {
         let catalogue = Catalogue::get();
         let phase = match self.code.as_str() {
@@ -37,12 +37,12 @@ impl HplFinding {
         phase.filter(|phase| !phase.is_empty())
     }
 
-    /// What it means; empty where that is not known.
+    /// Its meaning; empty if unknown.
     pub fn meaning(&self) -> &'static str {
         self.explained().0
     }
 
-    /// What the user can do about it; empty where that is not known.
+    /// What the user can do about it; empty if unknown.
     pub fn remedy(&self) -> &'static str {
         self.explained().1
     }
@@ -62,23 +62,23 @@ impl HplFinding {
         known.unwrap_or_default()
     }
 
-    /// What a line that was kept means.
+    /// The first finding in a stored line.
     pub fn of_line(line: &str) -> Option<Self> {
         findings(line).next()
     }
 
-    /// All that a line means.
+    /// All findings in a line.
     pub fn all_of_line(line: &str) -> Vec<Self> {
         findings(line).collect()
     }
 
-    /// The end of any guest's kernel.
+    /// Whether it is a kernel panic, of any type of guest.
     pub fn is_panic(&self) -> bool {
         self.code.is_empty() && self.kind == MessageKind::Fatal && self.phase() == Some(KERNEL)
     }
 }
 
-/// Reads a console, piece by piece.
+/// Reads a console in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {
     line: Vec<u8>,
@@ -86,7 +86,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Continues where [`Scanner::pending`] was taken.
+    /// Continues from an earlier [`Scanner::pending`].
     pub fn resume(mut pending: Vec<u8>) -> Self {
         pending.truncate(LINE_MAX);
         Self {
@@ -100,12 +100,12 @@ impl Scanner {
         &self.line
     }
 
-    /// What the line that has not ended yet means so far.
+    /// The findings so far in the line that has not ended yet.
     pub fn pending_findings(&self) -> Vec<HplFinding> {
         findings(&plain(&self.line)).collect()
     }
 
-    /// The newest line with anything in it, whether it has ended or not.
+    /// The newest line that is not blank, whether it has ended or not.
     pub fn last_line(&self) -> String {
         match plain(&self.line).trim() {
             "" => self.last.clone(),
@@ -113,12 +113,12 @@ impl Scanner {
         }
     }
 
-    /// Takes the next bytes and calls `found` for each finding in the lines that end in them.
+    /// Reads the next bytes and calls `found` for each finding in the lines that end in them.
     pub fn push(&mut self, bytes: &[u8], mut found: impl FnMut(HplFinding)) {
         self.push_lines(bytes, |line| findings(line).for_each(&mut found));
     }
 
-    /// Takes the next bytes and calls `ended` for each line that ends in them, as plain text.
+    /// Reads the next bytes and calls `ended` for each line that ends in them, as plain text.
     pub fn push_lines(&mut self, bytes: &[u8], mut ended: impl FnMut(&str)) {
         let mut pieces = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).peekable();
         while let Some(piece) = pieces.next() {
@@ -131,12 +131,12 @@ impl Scanner {
         }
     }
 
-    /// The console has ended: what is pending is a line too.
+    /// Ends the console: the pending text counts as a line.
     pub fn finish(&mut self, mut found: impl FnMut(HplFinding)) {
         self.finish_line(|line| findings(line).for_each(&mut found));
     }
 
-    /// The same, for whoever reads lines.
+    /// Like [`Scanner::finish`], for callers that read lines.
     pub fn finish_line(&mut self, mut ended: impl FnMut(&str)) {
         if self.line.is_empty() {
             return;
@@ -151,7 +151,8 @@ impl Scanner {
     }
 }
 
-/// The line as text, without escape sequences, control characters and what turns text around.
+/// The line as text, without escape sequences, control characters and characters that change its
+/// direction.
 pub fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut out = String::with_capacity(text.len());
@@ -175,12 +176,12 @@ pub fn plain(line: &[u8]) -> String {
     out
 }
 
-/// Characters that show nothing and change how others are shown.
+/// Whether the character is invisible and changes how others are shown.
 pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The text, cut to at most `max` bytes at a character.
+/// Cuts the text to at most `max` bytes, at a character boundary.
 pub fn cut(text: &str, max: usize) -> &str {
     let mut end = max.min(text.len());
     while !text.is_char_boundary(end) {

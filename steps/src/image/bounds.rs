@@ -1,4 +1,4 @@
-//! How much is read and sent of an image whose length nobody knows before its end.
+//! Limits how much is read and sent of an image whose length is unknown before its end.
 
 use bytes::Bytes;
 use vsiflow_engine::model::Failure;
@@ -6,11 +6,11 @@ use vsiflow_engine::model::Failure;
 use super::pieces::{PiecePart, parts};
 use crate::{error, ports::HostPorts};
 
-/// So much of a pool stays free, and no more than a twentieth of it: guests write there, too.
+/// Bytes of a pool that stay free for guests' writes; at most a twentieth of the pool.
 const RESERVE: u64 = 10 << 30;
 
-/// What may still come. Zeros cost nothing where holes are passed over, and do not count; how
-/// many there may be of them is bounded where they are unpacked.
+/// The number of bytes that may still come. Long runs of zeros do not count: holes take no space. The
+/// code that unpacks images limits their number.
 pub(super) struct Bounds {
     left: Option<u64>,
     allowed: u64,
@@ -18,11 +18,11 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What the pool has room for; without a bound where the source says how long the image is, since
-    /// that was compared with the pool before.
+    /// The room in the pool. There is no limit if the source reports the image's length, since that was
+    /// compared with the pool before.
     ///
     /// # Errors
-    /// Those of the host.
+    /// Port errors of the host.
     pub(super) async fn of_room(
         ports: &HostPorts,
         pool: &str,
@@ -33,10 +33,10 @@ impl Bounds {
         Self::of(ports, pool, length, room).await
     }
 
-    /// What the pool could hold were it empty: more than that is no image of its own.
+    /// The whole capacity of the pool: a larger image cannot be meant.
     ///
     /// # Errors
-    /// Those of the host.
+    /// Port errors of the host.
     pub(super) async fn of_pool(ports: &HostPorts, pool: &str) -> Result<Self, Failure> {
         Self::of(ports, pool, None, |_, capacity| capacity).await
     }
@@ -59,10 +59,10 @@ impl Bounds {
         })
     }
 
-    /// Takes in what comes next.
+    /// Counts the next piece.
     ///
     /// # Errors
-    /// Blocked, once it is too much.
+    /// Blocked, once the limit is exceeded.
     pub(super) fn take(&mut self, piece: &Bytes) -> Result<(), Failure> {
         let Some(left) = &mut self.left else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Where an upload can be taken up again.
+//! The checkpoint from which an upload can resume.
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{model::Failure, step::StepContext};
@@ -6,24 +6,24 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 use super::hash::RunningHash;
 use crate::ports::{SourceInfo, VolumeInfo, VolumeKey};
 
-/// So many places are kept: a host that restarts may lose the newest.
-const KEPT: usize = 6;
+/// Number of positions that are stored: a host that restarts may lose the newest bytes.
+const POSITIONS_MAX: usize = 6;
 
-/// A place in an image: the bytes before it, and nothing of those after it, are its hash.
+/// A position in an image, with the hash of exactly the bytes before it.
 #[derive(Clone)]
 pub(super) struct UploadPosition {
     pub(super) position: u64,
     pub(super) hash: RunningHash,
 }
 
-/// Places that the host confirmed to have.
+/// Positions up to which the host confirmed the bytes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     /// The volume that is being filled.
     volume: VolumeKey,
-    /// What is being sent.
+    /// The identity of the image that is being sent.
     pub(super) identity: String,
-    /// What the source said of it.
+    /// The source's information about it.
     pub(super) source: SourceInfo,
     places: Vec<StoredCheckpoint>,
 }
@@ -45,7 +45,7 @@ impl Checkpoint {
         }
     }
 
-    /// What this node saved for the volume.
+    /// The checkpoint that this node saved for the volume.
     pub(super) async fn saved(
         cx: &StepContext,
         volume: &VolumeKey,
@@ -54,33 +54,33 @@ impl Checkpoint {
         Ok(saved.filter(|saved| saved.volume == *volume))
     }
 
-    /// Adds a place that the host has confirmed.
+    /// Adds a position that the host has confirmed.
     pub(super) fn add(&mut self, place: &UploadPosition) {
         self.places.push(StoredCheckpoint {
             position: place.position,
             hash: place.hash.state(),
         });
-        let surplus = self.places.len().saturating_sub(KEPT);
+        let surplus = self.places.len().saturating_sub(POSITIONS_MAX);
         self.places.drain(..surplus);
     }
 
-    /// The newest place that the volume still reaches.
+    /// The newest position that is within the volume.
     pub(super) fn place(&self, volume: &VolumeInfo) -> Option<UploadPosition> {
         // A source is not opened at its very end.
         let end = self.source.length.unwrap_or(u64::MAX);
-        let within = |kept: &&StoredCheckpoint| {
-            (1..end).contains(&kept.position) && kept.position <= volume.physical
+        let within = |stored: &&StoredCheckpoint| {
+            (1..end).contains(&stored.position) && stored.position <= volume.physical
         };
-        let kept = self.places.iter().rev().find(within)?;
+        let stored = self.places.iter().rev().find(within)?;
         Some(UploadPosition {
-            position: kept.position,
-            hash: RunningHash::at(&kept.hash)?,
+            position: stored.position,
+            hash: RunningHash::at(&stored.hash)?,
         })
     }
 
-    /// Forgets all places after this one.
+    /// Removes all positions after this one.
     pub(super) fn back_to(&mut self, position: u64) {
-        self.places.retain(|kept| kept.position <= position);
+        self.places.retain(|stored| stored.position <= position);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Decides which volume the image is, and whether it is whole already.
+//! Chooses the image's volume, and finds out whether it is whole already.
 
 use std::{
     collections::BTreeMap,
@@ -24,16 +24,16 @@ use crate::{
     ports::{HostPorts, Hosts, ImageSource, VolumeKey},
 };
 
-/// Claims a name in the pool for the image, by a small volume beside it ([`sidecar`]).
+/// Claims a name in the pool for the image, by a sidecar volume ([`sidecar`]).
 ///
-/// A volume found beside a claim of this journal is a part of an upload of ours, or the whole
-/// image where the claim bears that mark. One without a claim is somebody's: it is used if it is
-/// the same image by its hash, and otherwise left alone and another name is taken. What another
-/// vsiflow brings is waited for.
+/// A volume with a claim of this journal is part of an upload of ours, or the whole image if the claim
+/// has the mark. A volume without a claim is foreign: it is used if its hash shows that it is the same
+/// image; otherwise it is not touched and another name is chosen. If another vsiflow uploads the image,
+/// the step waits.
 ///
-/// A crash in its middle leaves the claim, perhaps without a word in it; the next attempt knows
-/// it by its length and writes it anew. Where the source has changed since an earlier upload that
-/// did not end, that upload's part is deleted, and the attempt says so as its failure.
+/// A crash during the step leaves the claim, perhaps without content; the next attempt recognises it by
+/// its length and writes it again. If the source has changed since an earlier upload that did not end,
+/// the attempt deletes the part that was uploaded, and fails with that reason.
 pub struct Claim {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
@@ -43,26 +43,26 @@ pub struct Claim {
 /// What [`Claim`] decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The volume that the image is or becomes.
+    /// The volume that the image is in, or will be.
     pub volume: VolumeKey,
-    /// The image, where it is whole already: the later steps have nothing to do then.
+    /// The image, if it is whole already: then the later steps have nothing to do.
     pub whole: Option<BaseImage>,
-    /// What tells the image from others.
+    /// The image's identity, which distinguishes it from others.
     #[serde(default)]
     pub identity: String,
-    /// What its source named it by when it was asked: what is sent is that, whatever a name means
-    /// by then.
+    /// The source's validator when it was asked: exactly that image is sent, even if the URL has another
+    /// one by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<String>,
 }
 
-/// One claim at a time is put on a host: between a claim's making and its first word another image
-/// of this journal would take it for its own.
+/// Serialises the writing of claims on a host: between creating a claim and writing it, another image of
+/// this journal would take it for its own.
 #[derive(Default)]
 struct ClaimTurns(std::sync::Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl ClaimTurns {
-    /// Held over a few calls, each with a deadline of its own. Cancel safe.
+    /// Waits for the host's lock. It is held over a few calls, each with its own deadline. Cancel safe.
     async fn take(&self, host: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ impl ClaimTurns {
     }
 }
 
-/// What an attempt found out before it acted.
+/// What an attempt observed before it acts.
 #[derive(Serialize, Deserialize)]
 struct ClaimInputs {
     attempt: u32,
@@ -81,7 +81,7 @@ struct ClaimInputs {
 }
 
 impl Claim {
-    /// The step, acting through these hosts, with images of that source.
+    /// The step, acting through these hosts, with images from this source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
         let turns = ClaimTurns::default();
         Self {
@@ -91,8 +91,8 @@ impl Claim {
         }
     }
 
-    /// Puts the claim there, unless another image of this journal was quicker: then the next
-    /// attempt finds its claim, and takes another name.
+    /// Writes the claim, unless another image of this journal was faster: then the next attempt finds
+    /// that claim and chooses another name.
     async fn put(
         &self,
         cx: &StepContext,
@@ -156,7 +156,7 @@ impl Step for Claim {
         match place.settled(&request) {
             Some(output) => Ok(Observed::Present(output)),
             None => {
-                // Asking may mean to read the image in full: not twice.
+                // Asking may read the image in full: do not do it twice.
                 let attempt = cx.attempt;
                 cx.save(&ClaimInputs { attempt, request }).await?;
                 source.expect(&params.url).await;
@@ -178,7 +178,8 @@ impl Step for Claim {
             ImagePlace::Outdated { volume, size } => {
                 let doomed = DeletionCandidate {
                     key: &volume,
-                    // A claim beside it alone is no proof: somebody may have written it there.
+                    // A claim beside the volume is no proof of ownership: another program may have
+                    // written it.
                     recorded: cx.intended_before,
                     owner: None,
                 };
@@ -203,7 +204,7 @@ impl Step for Claim {
     }
 }
 
-/// The failure for a source that changed before all of it was sent.
+/// The failure if a source changed before all of it was sent.
 pub(super) fn changed(params: &Params, size: u64) -> Failure {
     let message = format!(
         "the image at its source changed: {size} bytes of the old one were sent, and are discarded"

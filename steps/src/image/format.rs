@@ -1,15 +1,15 @@
-//! What kind of disk image a file is, by its first bytes.
+//! Detects the format of a disk image from its first bytes.
 
 use super::qcow2::{self, Unfit};
 use crate::ports::VolumeFormat;
 
-/// How much of a file is needed to judge it.
+/// Number of bytes that are needed to detect the format.
 pub use super::qcow2::HEADER_MAX;
 
 /// A raw disk consists of whole sectors.
 const SECTOR: u64 = 512;
 
-/// First bytes of files that are not what a guest boots from, and what they are.
+/// First bytes of files that guests cannot boot from, and the names of their formats.
 const OTHERS: &[(&[u8], &str)] = &[
     (b"KDMV", "a VMDK image"),
     (b"# Disk DescriptorFile", "a VMDK description"),
@@ -27,10 +27,10 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "a pointer of Git LFS"),
 ];
 
-/// The format of a file that begins so, if a guest can boot from it.
+/// The format of a file with these first bytes, if a guest can boot from it.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason why it is refused.
 pub fn of(head: &[u8]) -> Result<VolumeFormat, Unfit> {
     match qcow2::virtual_size(head) {
         Ok(_) => Ok(VolumeFormat::Qcow2),
@@ -43,11 +43,11 @@ pub fn of(head: &[u8]) -> Result<VolumeFormat, Unfit> {
     }
 }
 
-/// As [`of`], of a file whose length is known before it is read: nothing of what could only be
-/// refused once it is whole is to be sent anywhere.
+/// Like [`of`], for a file whose length is known before it is read, so that no bytes are sent of a file
+/// that would be refused once it is whole.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason why it is refused.
 pub fn of_announced(head: &[u8], length: Option<u64>) -> Result<VolumeFormat, Unfit> {
     match length {
         Some(length) => of_whole(head, length).map(|(format, _)| format),
@@ -55,7 +55,7 @@ pub fn of_announced(head: &[u8], length: Option<u64>) -> Result<VolumeFormat, Un
     }
 }
 
-/// Whether all of it is text, as keys, tokens and settings are: no disk begins so.
+/// Whether all of it is text, such as keys, tokens and settings: no disk begins with text.
 fn is_text(head: &[u8]) -> bool {
     let cut_short = |error: std::str::Utf8Error| error.error_len().is_none();
     let utf8 = std::str::from_utf8(head).map_or_else(cut_short, |_| true);
@@ -63,10 +63,10 @@ fn is_text(head: &[u8]) -> bool {
     !head.is_empty() && utf8 && !head.iter().any(odd)
 }
 
-/// Format and the size a guest sees, of a whole file of that length.
+/// The format and the size a guest sees, of a whole file of that length.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason why it is refused.
 pub fn of_whole(head: &[u8], length: u64) -> Result<(VolumeFormat, u64), Unfit> {
     match of(head)? {
         VolumeFormat::Qcow2 => Ok((VolumeFormat::Qcow2, qcow2::virtual_size(head)?)),

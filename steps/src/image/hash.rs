@@ -1,4 +1,4 @@
-//! A SHA-256 under way, which can be put down and taken up again.
+//! A SHA-256 in progress that can be stored and resumed.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -10,20 +10,20 @@ use vsiflow_engine::model::{Failure, Hash};
 
 use crate::error;
 
-/// Up to this length a piece is hashed where it is: handing it over would cost more.
-const SMALL: usize = 4 * 1024;
+/// Shorter pieces are hashed on the current thread: handing them over would cost more.
+const INLINE_MAX: usize = 4 * 1024;
 
-/// Where a hash stands. Equal for equal bytes.
+/// The state of a hash. Equal for equal bytes.
 pub(super) type HashState = SerializedState<Sha256>;
 
-/// Hashes on a blocking thread, so that other tasks continue; holds one piece at a time.
+/// Hashes on a blocking thread, so that other tasks can run; holds one piece at a time.
 #[derive(Clone, Default)]
 pub(super) struct RunningHash(Sha256);
 
 impl RunningHash {
     pub(super) async fn add(self, bytes: Bytes) -> Result<Self, Failure> {
         let Self(mut hasher) = self;
-        if bytes.len() <= SMALL {
+        if bytes.len() <= INLINE_MAX {
             hasher.update(&bytes);
             return Ok(Self(hasher));
         }
@@ -37,17 +37,17 @@ impl RunningHash {
             .map_err(|_| error::VERIFICATION.failure("hashing was interrupted"))
     }
 
-    /// Where it stands.
+    /// The current state.
     pub(super) fn serialized(&self) -> HashState {
         self.0.serialize()
     }
 
-    /// Where it stands, as text.
+    /// The current state as text.
     pub(super) fn state(&self) -> String {
         BASE64.encode(self.serialized())
     }
 
-    /// Takes it up again; `None` for a text that is no state.
+    /// Resumes from a state; `None` if the text is not a state.
     pub(super) fn at(state: &str) -> Option<Self> {
         let bytes = BASE64.decode(state).ok()?;
         let serialized = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;

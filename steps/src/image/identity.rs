@@ -1,8 +1,8 @@
-//! What tells a base image from another on the same pool.
+//! The identity of a base image, which distinguishes the images of one pool.
 //!
-//! It is the URL without credentials together with `imageChecksum`, or else with the strong ETag,
-//! or else with time and length, or else with the hash of what was read. Two engines come to the
-//! same identity for the same image.
+//! It is derived from the URL without credentials, together with `imageChecksum`, or else the strong
+//! ETag, or else time and length, or else the hash of the content. Two engines derive the same identity
+//! for the same image.
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
@@ -16,20 +16,20 @@ use crate::{
     ports::{HostPorts, ImageSource, SourceInfo, VolumeKey},
 };
 
-/// The image that is wanted.
+/// The requested image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RequestedImage {
     /// 64 hexadecimal digits.
     pub(super) identity: String,
-    /// The SHA-256 it must have, where that is known before it is brought.
+    /// The SHA-256 it must have, if it is known before the upload.
     pub(super) sha256: Option<String>,
-    /// What its source named it by when it was asked.
+    /// The source's validator when it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) validator: Option<String>,
 }
 
-/// Finds out which image is wanted. A server that gives neither ETag nor time makes it read the
-/// image in full, unless a checksum is given.
+/// Finds out which image is requested. If the server reports neither ETag nor time, this reads the image
+/// in full, unless a checksum is given.
 pub(super) async fn desired_image(
     cx: &StepContext,
     (source, ports): (&dyn ImageSource, &HostPorts),
@@ -56,7 +56,7 @@ pub(super) async fn desired_image(
 
 const UNKNOWN: &str = "reading the image in full: its server gives neither ETag nor Last-Modified (set imageChecksum)";
 
-/// The identity of what the source gives now; `None` where only its content would tell.
+/// The identity of the source's current content; `None` if only the content itself would show it.
 pub(super) fn of_source(params: &Params, info: &SourceInfo) -> Result<Option<String>, Failure> {
     Ok(match params.expected()? {
         Some(sha256) => Some(by_hash(params, sha256).identity),
@@ -82,13 +82,13 @@ fn digits(params: &Params, basis: &str) -> String {
     Hash::of(format!("{}\n{basis}", params.url).as_bytes()).to_string()
 }
 
-/// A name for an image whose desired name is taken by another: the file's name and twelve digits
-/// of the identity, before the extension.
+/// A name for an image whose desired name is taken: the file's name and twelve digits of the identity,
+/// before the extension.
 pub(super) fn other_name(params: &Params, identity: &str) -> VolumeKey {
     let digits: String = identity.chars().take(12).collect();
     let desired = &params.volume.name;
     let name = match desired.rsplit_once('.') {
-        // Nobody takes this one for what vsiflow keeps for itself.
+        // This name cannot be mistaken for one of vsiflow's own volumes.
         _ if names::is_reserved(desired) => format!("image-{digits}"),
         Some((stem, extension)) if !stem.is_empty() => format!("{stem}-{digits}.{extension}"),
         _ => format!("{desired}-{digits}"),

@@ -1,4 +1,4 @@
-//! Puts on record that the image is whole.
+//! Marks the image as whole.
 
 use std::sync::Arc;
 
@@ -15,12 +15,11 @@ use super::{
 };
 use crate::{error, ports::Hosts};
 
-/// Looks a last time that the volume is what was verified, and says so beside it. Its output is
-/// the image.
+/// Checks once more that the volume is the one that was verified, and writes the mark to its sidecar. The
+/// output is the image.
 ///
-/// Without the mark nobody copies the image. A crash in its middle leaves it without one, or with
-/// one that this journal did not see the end of; the next attempt writes it again, or makes the
-/// host write what is there to its disk.
+/// Without the mark the image is never copied. A crash during the step leaves no mark, or one whose sync
+/// this journal has not recorded; the next attempt writes it again or has the host sync it to disk.
 pub struct MarkWhole {
     hosts: Arc<dyn Hosts>,
 }
@@ -62,10 +61,10 @@ impl Step for MarkWhole {
         let own = sidecar.as_ref().is_some_and(|sidecar| sidecar.ours);
         let marked = sidecar.and_then(|sidecar| sidecar.whole) == Some(Mark::of(&image));
         if own && marked {
-            // An earlier attempt may have ended between writing it and the sync.
+            // An earlier attempt may have ended between the write and the sync.
             ports.storage.sync(&sidecar::key(&image.key)).await?;
         }
-        // What somebody else brought bears their mark, or none.
+        // An image that another program brought has that program's mark, or none.
         let found = claimed(cx)?.whole.is_some();
         Ok(if marked || found && !own {
             Observed::Present(image)

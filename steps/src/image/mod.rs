@@ -1,9 +1,9 @@
-//! The steps that bring a base image onto a pool, a file each.
+//! The steps that bring a base image onto a pool, one file each.
 //!
-//! claim → probe_source → upload_chunks → verify_image → mark_whole. A base image is whole when
-//! every byte was verified on the host after a sync there and the volume beside it says so; until
-//! then nothing copies it. Its bytes are sent once: `transfer` continues where `track` recorded
-//! that the host has them.
+//! `claim` → `probe_source` → `upload_chunks` → `verify_image` → `mark_whole`. A base image is whole when
+//! every byte was verified on the host after a sync there, and its sidecar says so; until then it is not
+//! copied. Its bytes are sent once: `transfer` resumes at the position that `track` recorded as stored on
+//! the host.
 
 mod bounds;
 mod checkpoint;
@@ -44,14 +44,14 @@ use crate::{
     ports::{HostPorts, ImageSource, SourceError, VolumeFormat, VolumeInfo, VolumeKey, source_for},
 };
 
-/// What every step of an image is told.
+/// Parameters of every step of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
-    /// The volume that is desired; [`claim::Output`] says which one it became.
+    /// The desired volume; [`claim::Output`] has the one that was chosen.
     pub volume: VolumeKey,
-    /// Where the image comes from.
+    /// The URL of the image.
     pub url: String,
     /// `sha256:` and 64 hexadecimal digits.
     #[serde(default)]
@@ -59,7 +59,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// The source as the host's settings, and the checksum, give access to it.
+    /// The source, with the access that the host's settings and the checksum give.
     async fn source(
         &self,
         source: &Arc<dyn ImageSource>,
@@ -67,10 +67,10 @@ impl Params {
         source_for(source, &self.host, self.checksum.as_deref()).await
     }
 
-    /// The checksum the user gave, as bare lower-case digits.
+    /// The checksum from the user, as lower-case digits without prefix.
     ///
     /// # Errors
-    /// Blocked when it is of another form.
+    /// Blocked if it has another form.
     pub fn expected(&self) -> Result<Option<String>, Failure> {
         let Some(checksum) = &self.checksum else {
             return Ok(None);
@@ -91,7 +91,7 @@ impl Params {
 /// A base image that is whole and verified on its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseImage {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The volume.
     pub key: VolumeKey,
@@ -105,10 +105,10 @@ pub struct BaseImage {
     pub virtual_size: u64,
     /// The SHA-256 of the file, as the host read it.
     pub sha256: String,
-    /// When the file last changed, as the host writes it.
+    /// The file's last change, as the host reports it.
     pub modified: Option<String>,
-    /// What tells it from others of its pool: 64 digits made of the URL and its checksum,
-    /// validator or content.
+    /// Its identity, which distinguishes the images of one pool: 64 digits derived from the URL and its
+    /// checksum, validator or content.
     #[serde(default)]
     pub origin: String,
 }
@@ -118,7 +118,7 @@ pub fn unchanged(image: &BaseImage, volume: &VolumeInfo) -> bool {
     volume.key == image.key && volume.physical == image.size && volume.modified == image.modified
 }
 
-/// What [`Claim`] decided, as the later steps read it.
+/// The output of [`Claim`], for the later steps.
 fn claimed(cx: &StepContext) -> Result<claim::Output, Failure> {
     cx.output(<Claim as vsiflow_engine::step::Step>::NAME)
 }

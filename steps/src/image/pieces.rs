@@ -1,10 +1,10 @@
-//! The zeros in the pieces of an image.
+//! Finds runs of zeros in the pieces of an image.
 
 use bytes::Bytes;
 
 use crate::ports::pieces::are_zeros;
 
-/// So many zeros together are a hole.
+/// Minimum length of a hole, in bytes.
 const HOLE: usize = 16 * 4_096;
 
 /// A part of a piece.
@@ -12,11 +12,11 @@ const HOLE: usize = 16 * 4_096;
 pub(super) enum PiecePart {
     /// Bytes to send.
     Data(Bytes),
-    /// So many zeros.
+    /// A number of zeros.
     Hole(u64),
 }
 
-/// Tells long runs of zeros from the rest.
+/// Splits a piece into long runs of zeros and other bytes.
 pub(super) fn parts(piece: &Bytes) -> Vec<PiecePart> {
     let mut parts = Vec::new();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Looks where on a pool an image is, or may be.
+//! Finds the volume of a pool where an image is, or can be uploaded.
 
 use vsiflow_engine::{model::Failure, step::StepContext};
 
@@ -15,13 +15,13 @@ use crate::{
     ports::{HostPorts, ImageSource, VolumeInfo, VolumeKey},
 };
 
-/// Where an image is, or may be.
+/// The volume of an image, and its state.
 pub(super) enum ImagePlace {
-    /// Nothing of that name is there.
+    /// No volume has this name.
     Free(VolumeKey),
-    /// A claim of this journal that does not say yet for what.
+    /// A claim of this journal whose content is not written yet.
     Unwritten(VolumeKey),
-    /// A claim of this journal for an older content of the same URL, and so much of it.
+    /// A claim of this journal for an older content of the same URL, and the number of bytes uploaded.
     Outdated { volume: VolumeKey, size: u64 },
     /// A claim of this journal for this image, and perhaps a part of it.
     Ours(VolumeKey),
@@ -30,7 +30,7 @@ pub(super) enum ImagePlace {
 }
 
 impl ImagePlace {
-    /// What the claim comes to, where nothing is left to do for it.
+    /// The step's output, if nothing is left to do.
     pub(super) fn settled(self, request: &RequestedImage) -> Option<Output> {
         let (volume, whole) = match self {
             Self::Ours(volume) => (volume, None),
@@ -46,7 +46,7 @@ impl ImagePlace {
     }
 }
 
-/// A look for an image.
+/// The search for an image's place.
 pub(super) struct ImageSearch<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
@@ -56,10 +56,10 @@ pub(super) struct ImageSearch<'a> {
 }
 
 impl ImageSearch<'_> {
-    /// The image's place: the desired name, or where that is another's, one of its own.
+    /// The image's place: the desired name, or the alternative name if that is taken.
     pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
         let own = other_name(self.params, &self.request.identity);
-        // A name that vsiflow keeps for something else is never an image's, whatever its URL says.
+        // A reserved name is never an image's, whatever its URL says.
         let free = |name: &&VolumeKey| !names::is_reserved(&name.name);
         for name in [&self.params.volume, &own].into_iter().filter(free) {
             if let Some(place) = self.judge(name).await? {
@@ -69,7 +69,7 @@ impl ImageSearch<'_> {
         Err(guards::not_ours(self.ports, &own))
     }
 
-    /// What a name is good for; `None` where it is another's.
+    /// Judges one name; `None` if it is taken by another image.
     async fn judge(&self, name: &VolumeKey) -> Result<Option<ImagePlace>, Failure> {
         let sidecar = sidecar::read(self.ports, &self.cx.journal_id, name).await?;
         let volume = self.ports.storage.volume(name).await?;
@@ -81,7 +81,7 @@ impl ImageSearch<'_> {
         }
     }
 
-    /// A file that no vsiflow brought, or whose claim was taken away.
+    /// Judges a file that no vsiflow uploaded, or whose claim was deleted.
     async fn unclaimed(&self, volume: &VolumeInfo) -> Result<Option<ImagePlace>, Failure> {
         let known = self.recorded().filter(|image| unchanged(image, volume));
         match known {
@@ -90,8 +90,8 @@ impl ImageSearch<'_> {
         }
     }
 
-    /// The image as this journal recorded it when it was verified. What a volume says of itself, or
-    /// another beside it, somebody may have written there who wants others to boot from it.
+    /// The image as this journal recorded it when it was verified. The content of a volume or a sidecar
+    /// is no proof: an attacker may have written it so that others boot from it.
     fn recorded(&self) -> Option<BaseImage> {
         let image = self.cx.previous_output::<BaseImage>();
         image.filter(|image| image.origin == self.request.identity)
@@ -112,7 +112,7 @@ impl ImageSearch<'_> {
         let name = || name.clone();
         match (sidecar.whole, volume) {
             (None, _) if same && own => Ok(Some(ImagePlace::Ours(name()))),
-            // One machine by two names.
+            // One machine known by two names.
             (None, _) if same => Err(sidecar::claimed(self.ports, &name())),
             (None, _) if own => Ok(Some(ImagePlace::Outdated {
                 volume: name(),
@@ -122,7 +122,7 @@ impl ImageSearch<'_> {
                 Some(image) if mark == Mark::of(&image) && unchanged(&image, &volume) => {
                     Ok(Some(ImagePlace::Whole(Box::new(image))))
                 }
-                // Somebody changed it, or put another file or mark there: ours only by its bytes.
+                // The file or its mark changed or was replaced: it is ours only if its bytes match.
                 _ => self.by_hash(&volume).await,
             },
             (Some(_), None) if same => Ok(Some(ImagePlace::Ours(name()))),
@@ -142,13 +142,13 @@ impl ImageSearch<'_> {
         }
         match (sidecar.whole, volume) {
             (Some(_), Some(volume)) => self.by_hash(&volume).await,
-            // It was whole once and somebody took it away; its maker may bring it again.
+            // It was whole and then deleted; its owner may upload it again.
             (Some(_), None) => Ok(None),
             (None, _) => Err(sidecar::claimed(self.ports, name)),
         }
     }
 
-    /// The image, if the volume has its bytes, as the host reads them from its disk.
+    /// The image, if the volume has its bytes as the host reads them from its disk.
     async fn by_hash(&self, volume: &VolumeInfo) -> Result<Option<ImagePlace>, Failure> {
         let Some(expected) = self.expected(volume).await? else {
             return Ok(None);
@@ -163,7 +163,7 @@ impl ImageSearch<'_> {
         Ok(Some(ImagePlace::Whole(Box::new(image))))
     }
 
-    /// The SHA-256 the volume must have; `None` where its length rules it out.
+    /// The SHA-256 the volume must have; `None` if its length rules it out.
     async fn expected(&self, volume: &VolumeInfo) -> Result<Option<String>, Failure> {
         if let Some(sha256) = &self.request.sha256 {
             return Ok(Some(sha256.clone()));

@@ -1,4 +1,4 @@
-//! Asks the source about the image before anything is sent.
+//! Checks the source of the image before anything is sent.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::{
     ports::{HostPorts, Hosts, ImageSource, SourceInfo},
 };
 
-/// Holds that the source has the image and the pool has room for it.
+/// Checks that the source has the image and that the pool has room for it.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt asks again.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt checks again.
 pub struct ProbeSource {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
@@ -26,14 +26,14 @@ pub struct ProbeSource {
 /// What [`ProbeSource`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The length in bytes, where the source says it.
+    /// The length in bytes, if the source reports it.
     pub length: Option<u64>,
-    /// Equal for equal content, where the source says it.
+    /// Equal for equal content; `None` if the source does not report it.
     pub validator: Option<String>,
 }
 
 impl ProbeSource {
-    /// The step, acting through these hosts, with images of that source.
+    /// The step, acting through these hosts, with images from this source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
         Self { hosts, source }
     }
@@ -62,7 +62,7 @@ impl Step for ProbeSource {
         }
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
-        // What an earlier attempt sent will be deleted before the next one.
+        // The next attempt deletes what an earlier one sent, so its space counts as free.
         let old = ports
             .storage
             .volume(&key)

@@ -1,4 +1,4 @@
-//! What a source promises of an image before it gives it, and whether it is so.
+//! Compares an uploaded image with the SHA-256 that its source announced.
 
 use vsiflow_engine::model::Failure;
 
@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{error, ports::SourceInfo};
 
-/// The SHA-256 that the image must have, where the source names it by that.
+/// The SHA-256 that the image must have, if the source's validator is one.
 pub(super) fn promised(info: &SourceInfo) -> Option<String> {
     let digits = info.validator.as_deref()?.strip_prefix("sha256:")?;
     let hex = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     hex.then(|| digits.to_owned())
 }
 
-/// Whether what was sent so far is of no use to anybody.
+/// Whether the uploaded part cannot be used and has to be deleted.
 pub(super) fn is_worthless(failure: &Failure) -> bool {
     let code = failure.code.as_str();
     [
@@ -26,9 +26,9 @@ pub(super) fn is_worthless(failure: &Failure) -> bool {
     .contains(&code)
 }
 
-/// Which image the claim is for, as its source named it: a name may mean another one by now.
+/// The validator of the image that the claim is for: the URL may lead to another image by now.
 pub(super) fn claimed(params: &Params, claim: &claim::Output) -> Option<String> {
-    // A checksum decides by itself, and whoever gave it may have mended the source since.
+    // A checksum is enough, and the user may have corrected the source since.
     claim
         .validator
         .clone()
@@ -36,7 +36,7 @@ pub(super) fn claimed(params: &Params, claim: &claim::Output) -> Option<String> 
 }
 
 impl Upload<'_> {
-    /// What was sent, if it is what was promised; else it is deleted.
+    /// Returns the result if it has the announced hash; else deletes what was sent.
     pub(super) async fn keep_promise(
         &self,
         promised: Option<String>,

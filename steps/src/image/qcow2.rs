@@ -1,6 +1,6 @@
-//! What a qcow2 file says of itself in its first bytes.
+//! Reads the header of a qcow2 file.
 
-/// How much of a file is needed to judge it.
+/// Number of bytes that are needed to detect the format.
 pub const HEADER_MAX: u64 = 64 * 1024;
 
 const MAGIC: &[u8] = b"QFI\xfb";
@@ -11,16 +11,16 @@ const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
 const EXTENSION_END: u32 = 0;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 
-/// Why a file is not taken for a base image.
+/// Error: the file cannot be a base image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// Another kind of file.
+    /// A file of an unknown format.
     #[error("it is neither a qcow2 file nor a raw disk of whole sectors")]
     NotQcow2,
-    /// One that is known.
+    /// A file of a known format that guests cannot boot from.
     #[error("it is {0}")]
     Other(&'static str),
-    /// A version nobody knows here.
+    /// An unknown version of qcow2.
     #[error("its qcow2 version is not 2 or 3, or its header is damaged")]
     Version,
     /// It reads through to another file.
@@ -29,17 +29,17 @@ pub enum Unfit {
     /// Its content is in another file.
     #[error("it has an external data file")]
     DataFile,
-    /// QEMU marked it.
+    /// QEMU marked it as corrupt.
     #[error("it is marked as corrupt")]
     Corrupt,
 }
 
-/// The size a guest sees, if the file is a qcow2 that stands alone.
+/// The size a guest sees, if the file is a qcow2 that needs no other file.
 ///
-/// A base image that named another file could make the host read any of its files into a guest.
+/// A base image that names another file could make the host read any of its files into a guest.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason why it is refused.
 pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
     if !head.starts_with(MAGIC) {
         return Err(Unfit::NotQcow2);
@@ -60,11 +60,10 @@ pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
     be64(head, 24)
 }
 
-/// The file that this one reads through to, as its header names it; none of a file that is no
-/// qcow2, or stands alone.
+/// The backing file that the header names; `None` if the file is not a qcow2 or has no backing file.
 ///
 /// # Errors
-/// Where the header is damaged, or the name is not within these bytes.
+/// If the header is damaged, or the name is not within these bytes.
 pub fn backing(head: &[u8]) -> Result<Option<String>, Unfit> {
     if !head.starts_with(MAGIC) {
         return Ok(None);
@@ -90,7 +89,7 @@ fn features(incompatible: u64) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Walks the header's extensions; what ends within the first bytes counts.
+/// Checks the header's extensions, as far as they are within `head`.
 fn no_data_file(head: &[u8], start: usize) -> Result<(), Unfit> {
     let mut at = start;
     while let (Ok(kind), Ok(length)) = (be32(head, at), be32(head, at.saturating_add(4))) {

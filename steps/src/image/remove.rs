@@ -1,4 +1,4 @@
-//! Removes a base image that nothing uses any more.
+//! Deletes a base image that is no longer used.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use crate::{
     ports::{HostPorts, Hosts, VolumeKey},
 };
 
-/// Deletes an image that this journal brought, and the claim beside it.
+/// Deletes an image that this journal uploaded, and its sidecar.
 ///
-/// The guards are asked first: all domains' definitions and all volumes' backing chains on the
-/// host, and this journal for whoever is about to use the image. A run that begins later waits for
-/// the end of this one, and brings the image again. The image goes before its claim, so that a crash in the middle leaves a claim of ours,
-/// and the next attempt, or the next upload, knows whose it is.
+/// The guards are checked first: all domains' definitions and all volumes' backing chains on the host.
+/// This journal is asked whether a run is about to use the image. A run that begins later waits for the
+/// end of this one, and uploads the image again. The image is deleted before its sidecar, so a crash in
+/// between leaves a claim of ours, and the next attempt or upload knows that the volume is ours.
 pub struct RemoveImage {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`RemoveImage`] is told.
+/// Parameters of [`RemoveImage`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The image's volume.
     pub volume: VolumeKey,
@@ -38,7 +38,7 @@ pub struct Params {
 /// What [`RemoveImage`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The volume that is gone; none where it was gone before, or is not this journal's.
+    /// The deleted volume; `None` if it did not exist, or is not this journal's.
     pub removed: Option<VolumeKey>,
 }
 
@@ -49,13 +49,13 @@ impl RemoveImage {
     }
 }
 
-/// Whether the image bears a claim of this journal.
+/// Whether the image has a claim of this journal.
 async fn is_ours(cx: &StepContext, ports: &HostPorts, key: &VolumeKey) -> Result<bool, Failure> {
     let sidecar = sidecar::read(ports, &cx.journal_id, key).await?;
     Ok(sidecar.is_some_and(|sidecar| sidecar.ours))
 }
 
-/// Of a run that found the image whole nobody knows here whether it has copied it by now.
+/// The failure if a run found the image whole: this step cannot know whether it has copied the image yet.
 fn about_to_be_used(ports: &HostPorts, key: &VolumeKey) -> Failure {
     error::IN_USE
         .failure("a VSI or a data disk is being made from it")

@@ -1,8 +1,9 @@
-//! One hash for all uploads that send the same bytes at the same time.
+//! Shares one hash between all uploads that send the same bytes at the same time.
 //!
-//! A source that is read once for several hosts gives all of them the same piece of memory. Who has hashed the same bytes before
-//! it has the same hash behind it, so the first one to come computes it, and the others wait for that. A piece counts as the
-//! same by its place in memory, which is held as long as it is compared with: what a source calls itself is not asked.
+//! A source that is read once for several hosts hands all of them the same piece of memory. Uploads that
+//! hashed equal bytes before the piece get the same hash after it, so the first one computes it and the
+//! others wait for it. Pieces are the same if they have the same address in memory, which stays allocated
+//! while it is compared. The source's URL is not compared.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +16,10 @@ use vsiflow_engine::model::Failure;
 
 use super::hash::{HashState, RunningHash};
 
-/// Pieces that are remembered: more than hosts of one read may be apart.
+/// Number of pieces that are remembered: the hosts of one read may be fewer pieces apart.
 const REMEMBERED: usize = 128;
 
-/// The newest pieces, and their hashes.
+/// The newest pieces, with their hashes.
 #[derive(Default)]
 pub(super) struct SharedHashes(Mutex<VecDeque<HashedPiece>>);
 
@@ -35,15 +36,15 @@ impl HashedPiece {
 }
 
 impl SharedHashes {
-    /// The hash with this piece behind it.
+    /// Adds a piece to the hash.
     ///
-    /// Cancel safe: whoever else waits for the piece computes it then.
+    /// Cancel safe: another upload that waits for the piece then computes it.
     pub(super) async fn add(
         &self,
         hash: RunningHash,
         piece: &Bytes,
     ) -> Result<RunningHash, Failure> {
-        // Nobody else can have it.
+        // No other upload shares it.
         if piece.is_unique() {
             self.forget_unshared();
             return hash.add(piece.clone()).await;
@@ -72,7 +73,7 @@ impl SharedHashes {
         after
     }
 
-    /// Holds no memory any more; who still sends it hashes it again.
+    /// Releases all pieces; an upload that still sends one hashes it again.
     pub(super) fn forget(&self) {
         self.pieces().clear();
     }
@@ -86,7 +87,7 @@ impl SharedHashes {
     }
 }
 
-/// What nobody else holds can come from nobody.
+/// Drops pieces that no upload holds any more: they cannot come again.
 fn forget_unshared(pieces: &mut VecDeque<HashedPiece>) {
     pieces.retain(|known| !known.piece.is_unique());
 }
@@ -110,7 +111,7 @@ mod tests {
         let two = hashes.add(RunningHash::default(), &of_two);
         let (one, two) = tokio::try_join!(one, two).unwrap();
         assert_eq!(hashes.pieces().len(), 1);
-        // The same piece behind other bytes.
+        // The same piece after other bytes.
         let again = hashes.add(one.clone(), &first.clone()).await.unwrap();
         let other = hashes.add(two.clone(), &second.clone()).await.unwrap();
         assert_eq!(hashes.pieces().len(), 3);
@@ -151,7 +152,7 @@ mod tests {
         drop(others);
         hash = hashes.add(hash, &piece(100)).await.unwrap();
         assert!(hashes.pieces().is_empty());
-        // Zeros take no memory, however many.
+        // Any number of zeros needs no memory.
         for _ in 0..2 * REMEMBERED {
             hash = hashes.add(hash, &zeros(100_000)).await.unwrap();
         }

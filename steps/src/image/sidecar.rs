@@ -1,9 +1,9 @@
-//! The small volume beside an image, or a data disk that is filled, that says whose it is, and whether
-//! it is whole.
+//! Reads and writes sidecars: the small volume beside an image or a filled data disk that says which
+//! journal owns it, and whether it is whole.
 //!
-//! It is made before the image, since creating is atomic on a host: of two engines one gets it.
-//! Its length alone says whose it is, before anything is written into it. The mark that the image
-//! is whole is written last; without it nobody copies the image.
+//! It is created before the image: creation is atomic on a host, so only one of two engines succeeds. Its
+//! length alone identifies the owner, before anything is written into it. The mark that the image is
+//! whole is written last; without it the image is never copied.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use vsiflow_engine::{
@@ -17,24 +17,24 @@ use crate::{
     ports::{HostPorts, PortErrorKind, PortResult, VolumeFormat, VolumeKey, VolumeSpec},
 };
 
-/// Claim and mark take half of this each, filled up with blanks.
+/// Length in bytes. Claim and mark take half of it each, padded with blanks.
 const LENGTH: usize = 2_048;
 const HALF: usize = LENGTH / 2;
-/// The longest name of a file.
+/// Maximum length of a file name.
 const NAME_MAX: usize = 255;
 
-/// Who brings which image.
+/// Which journal and entity own the volume, and which image it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SidecarClaim {
     /// The journal that made it.
     pub journal: String,
     /// The entity of that journal.
     pub entity: String,
-    /// What tells the image from others, see `identity` in this folder.
+    /// The image's identity, see `identity` in this folder.
     pub identity: String,
 }
 
-/// An image as it was when it was verified.
+/// An image as it was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The SHA-256 of the file, as the host read it.
@@ -45,7 +45,7 @@ pub struct Mark {
     pub virtual_size: u64,
     /// The format.
     pub format: VolumeFormat,
-    /// When the file last changed, as the host writes it.
+    /// The file's last change, as the host reports it.
     pub modified: Option<String>,
 }
 
@@ -62,26 +62,26 @@ impl Mark {
     }
 }
 
-/// A sidecar as it was found.
+/// A sidecar that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
     /// Whether this journal made it.
     pub ours: bool,
-    /// What it says; `None` where its maker was interrupted before it wrote that.
+    /// The claim in it; `None` if the writer was interrupted before it wrote one.
     pub claim: Option<SidecarClaim>,
-    /// The image, once it is whole.
+    /// The mark, if the image is whole.
     pub whole: Option<Mark>,
 }
 
 impl Sidecar {
-    /// Whether it says that a data disk is whole, and not an image: that one bears its entity's name.
+    /// Whether it marks a data disk as whole, not an image: its entity has the name of the volume.
     pub fn is_of_disk(&self, volume: &VolumeKey) -> bool {
         let claim = self.claim.as_ref().filter(|_| self.whole.is_some());
         claim.is_some_and(|claim| claim.entity.strip_prefix("disk/") == Some(&volume.name))
     }
 }
 
-/// The sidecar of an image's volume. Hidden, so that nobody takes it for an image.
+/// The sidecar of a volume. Its name is hidden, so that users do not take it for an image.
 pub fn key(image: &VolumeKey) -> VolumeKey {
     let plain = format!("{PREFIX}{}{SUFFIX}", image.name);
     let name = if plain.len() > NAME_MAX {
@@ -103,7 +103,7 @@ pub fn is_sidecar(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
-/// The claim of this attempt's entity.
+/// The claim of this step's entity.
 pub(crate) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
     SidecarClaim {
         journal: cx.journal_id.to_string(),
@@ -112,7 +112,8 @@ pub(crate) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
     }
 }
 
-/// The length in bytes of this journal's sidecars: a few KiB and something of the journal's own.
+/// The length in bytes of this journal's sidecars: 4 KiB and up to 1 MiB more, derived from the journal's
+/// ID.
 fn length(journal: &str) -> u64 {
     let own = Hash::of(journal.as_bytes()).0;
     let [a, b, c, ..] = own;
@@ -134,7 +135,7 @@ pub async fn read(
         return Ok(None);
     };
     let bytes = match ports.storage.read(&key, 0, LENGTH as u64).await {
-        // Somebody may have taken the claim away since; only a look that finds nothing says so.
+        // The sidecar may have been deleted since; only a new lookup proves that.
         Err(error) if error.kind == PortErrorKind::Missing => {
             return match ports.storage.volume(&key).await? {
                 None => Ok(None),
@@ -160,7 +161,7 @@ fn part<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes.trim_ascii()).ok()
 }
 
-/// Makes the sidecar, and says nothing in it yet. `Exists` where somebody was faster.
+/// Creates an empty sidecar. `Exists` if another engine was faster.
 async fn create(ports: &HostPorts, journal: &str, image: &VolumeKey) -> PortResult<()> {
     let spec = VolumeSpec {
         key: key(image),
@@ -171,10 +172,10 @@ async fn create(ports: &HostPorts, journal: &str, image: &VolumeKey) -> PortResu
     ports.storage.create(&spec).await.map(drop)
 }
 
-/// Writes claim and mark, and makes the host write them to its disk.
+/// Writes claim and mark, and syncs them to the host's disk.
 ///
-/// A crash in its middle leaves the old or the new text, or one that cannot be read; then the
-/// length still says whose it is, and the image is not whole.
+/// A crash during the write leaves the old or the new text, or one that cannot be read. In the last case
+/// the length still identifies the owner, and the image is not whole.
 pub(crate) async fn write(
     ports: &HostPorts,
     image: &VolumeKey,
@@ -198,10 +199,10 @@ pub(crate) async fn write(
     Ok(ports.storage.sync(&key).await?)
 }
 
-/// Holds the claim on a name: makes it, or finds it this journal's own.
+/// Acquires the claim on a name: creates the sidecar, or finds this journal's own.
 ///
 /// # Errors
-/// Transient, `VSI0308`, where another journal has it.
+/// Transient, `VSI0308`, if another journal has it.
 pub(crate) async fn hold(
     cx: &StepContext,
     ports: &HostPorts,
@@ -218,7 +219,7 @@ pub(crate) async fn hold(
     }
 }
 
-/// The failure for an image that another journal is bringing.
+/// The failure if another journal is uploading the image.
 pub(super) fn claimed(ports: &HostPorts, image: &VolumeKey) -> Failure {
     error::IMAGE_CLAIMED
         .failure("another vsiflow, or another image of this name, is being brought there")

@@ -1,4 +1,4 @@
-//! How far an upload is: what was sent, what the host has, and where it can be taken up again.
+//! Tracks an upload: what was sent, what the host has, and where the upload can resume.
 
 use std::{
     collections::VecDeque,
@@ -18,19 +18,19 @@ use crate::{
     ports::{HostPorts, VolumeKey},
 };
 
-/// After this part of the interval a new place is put on record: each costs a sync of the disk here, and what the host has
-/// beyond it is sent again after a kill.
+/// A new position is recorded after `interval / DUE` bytes. Each record costs a disk sync on this
+/// machine; bytes beyond the last record are sent again after a crash.
 const DUE: u64 = 2;
-/// How often the host is asked while it takes its time.
-const FIRST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_millis(500);
-/// A file that does not grow for so long, although more was sent, is not the one that is written.
+/// The first and the longest pause between two questions to the host.
+const POLL_MIN: Duration = Duration::from_millis(10);
+const POLL_MAX: Duration = Duration::from_millis(500);
+/// If the file does not grow for this long although more was sent, the host is not writing to it.
 const STUCK: Duration = Duration::from_secs(3_600);
 
-/// Shared by the side that sends and the side that asks the host.
+/// The progress, shared by the task that sends and the task that asks the host.
 pub(super) struct Track {
     interval: u64,
-    /// Up to here the volume holds bytes of an earlier attempt, so its length says nothing.
+    /// Up to this position the volume holds bytes of an earlier attempt, so its length says nothing.
     dense_until: u64,
     state: Mutex<TrackState>,
     sent: Notify,
@@ -40,12 +40,12 @@ pub(super) struct Track {
 
 struct TrackState {
     sent: u64,
-    /// What is on record.
+    /// The recorded position.
     saved: u64,
-    /// What was sent since, oldest first.
+    /// Positions that were sent since, oldest first.
     places: VecDeque<UploadPosition>,
     ended: bool,
-    /// The volume's length, once the host has confirmed the end.
+    /// The volume's length; set once the host has confirmed the end.
     whole: Option<u64>,
 }
 
@@ -72,8 +72,7 @@ impl Track {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until so many bytes more may be sent: never more than the interval is on its way
-    /// without being on record.
+    /// Waits until `bytes` more may be sent: at most one interval may be sent without being recorded.
     pub(super) async fn room(&self, bytes: u64) {
         loop {
             let free = {
@@ -89,7 +88,7 @@ impl Track {
         }
     }
 
-    /// Notes that everything up to the place was sent.
+    /// Notes that everything up to this position was sent.
     pub(super) fn note(&self, place: UploadPosition) {
         let mut state = self.state();
         state.sent = place.position;
@@ -101,7 +100,7 @@ impl Track {
         self.sent.notify_one();
     }
 
-    /// The newest place that a volume of this length has for sure.
+    /// The newest position that a volume of this length certainly includes.
     fn reached(&self, physical: u64) -> Option<UploadPosition> {
         if physical <= self.dense_until {
             return None;
@@ -120,19 +119,19 @@ impl Track {
         self.recorded.notify_one();
     }
 
-    /// Nothing more is sent.
+    /// Notes that nothing more is sent.
     pub(super) fn end(&self) {
         self.state().ended = true;
         self.recorded.notify_one();
     }
 
-    /// The host has confirmed the end of the upload; the volume has so many bytes.
+    /// Notes that the host has confirmed the end of the upload, and the volume's length.
     pub(super) fn complete(&self, length: u64) {
         self.state().whole = Some(length);
         self.recorded.notify_one();
     }
 
-    /// Waits until the host has confirmed the end of the upload; the volume's length.
+    /// Waits until the host has confirmed the end of the upload; returns the volume's length.
     pub(super) async fn completed(&self) -> u64 {
         loop {
             if let Some(length) = self.state().whole {
@@ -142,17 +141,18 @@ impl Track {
         }
     }
 
-    /// How many bytes may be sent twice.
+    /// Maximum number of bytes that may be sent twice.
     pub(super) fn interval(&self) -> u64 {
         self.interval
     }
 
-    /// Up to where the host's bytes are on record.
+    /// The recorded position up to which the host has the bytes.
     pub(super) fn saved(&self) -> u64 {
         self.state().saved
     }
 
-    /// Waits until `more` than `from` is on record; where that is, or `None` at the end.
+    /// Waits until `more` bytes beyond `from` are recorded; returns the recorded position, `None` at the
+    /// end.
     pub(super) async fn recorded_beyond(&self, from: u64, more: u64) -> Option<u64> {
         loop {
             let (ended, saved) = {
@@ -176,21 +176,21 @@ impl Track {
     }
 }
 
-/// Where an upload's places go.
+/// Records the positions of an upload.
 pub(super) struct TrackRecorder<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) key: &'a VolumeKey,
     pub(super) track: &'a Track,
     pub(super) checkpoint: Checkpoint,
-    /// The longest that the volume was.
+    /// The greatest length of the volume so far.
     pub(super) longest: u64,
-    /// Up to where the host says that it has written, where it does.
+    /// The position up to which the host has written, if the host reports it.
     pub(super) written: Option<watch::Receiver<u64>>,
 }
 
 impl TrackRecorder<'_> {
-    /// Puts on record what the host has, as it says so, or as its volume's length says. Ends only by a
+    /// Records the position that the host reports, or that its volume's length shows. Returns only on a
     /// failure.
     pub(super) async fn run(&mut self) -> Failure {
         match self.written.clone() {
@@ -208,15 +208,15 @@ impl TrackRecorder<'_> {
                 return failure;
             }
             if written.changed().await.is_err() {
-                // The upload itself tells why it ended.
+                // The upload itself reports why it ended.
                 return std::future::pending().await;
             }
         }
     }
 
-    /// Asks the host again and again how long the volume is.
+    /// Polls the volume's length.
     async fn ask(&mut self) -> Failure {
-        let (mut pause, mut since) = (FIRST, Instant::now());
+        let (mut pause, mut since) = (POLL_MIN, Instant::now());
         loop {
             while !self.track.is_due() {
                 self.track.sent.notified().await;
@@ -224,13 +224,13 @@ impl TrackRecorder<'_> {
             }
             let longest = self.longest;
             match self.inspect().await {
-                Ok(true) => pause = FIRST,
+                Ok(true) => pause = POLL_MIN,
                 Ok(false) if since.elapsed() > STUCK => {
                     return self.lost("the volume does not grow any more");
                 }
                 Ok(false) => {
                     tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(LONGEST);
+                    pause = pause.saturating_mul(2).min(POLL_MAX);
                 }
                 Err(failure) => return failure,
             }
@@ -240,11 +240,11 @@ impl TrackRecorder<'_> {
         }
     }
 
-    /// Puts on record what the host has; whether it was more than before.
+    /// Reads the volume's length and records the position; returns whether there was progress.
     pub(super) async fn inspect(&mut self) -> Result<bool, Failure> {
         let found = self.ports.storage.volume(self.key).await?;
         let Some(found) = found else {
-            // An upload into a deleted volume would continue for ever without a word from the host.
+            // An upload into a deleted volume would continue forever without an error from the host.
             return Err(self.lost("the volume vanished"));
         };
         if found.physical < self.longest {
@@ -254,7 +254,7 @@ impl TrackRecorder<'_> {
         self.record(found.physical).await
     }
 
-    /// Puts on record the newest place up to there; whether there was one.
+    /// Records the newest position up to `until`; returns whether there was one.
     async fn record(&mut self, until: u64) -> Result<bool, Failure> {
         let Some(place) = self.track.reached(until) else {
             return Ok(false);

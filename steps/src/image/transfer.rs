@@ -1,4 +1,4 @@
-//! Moving an image from its source to a volume, hashing on the way.
+//! Uploads an image from its source to a volume, and hashes it on the way.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -31,24 +31,24 @@ use crate::{
     },
 };
 
-/// At most so many bytes are sent to the host a second time.
+/// Maximum number of bytes that are sent to the host twice.
 pub const INTERVAL: u64 = 16 * 1024 * 1024;
 
-/// Pieces that are read and hashed before they can be sent.
+/// Maximum number of hashed pieces that wait to be sent.
 const HASHED: usize = 4;
 
-/// What went through.
+/// The result of an upload.
 pub(super) struct Sent {
     pub(super) size: u64,
     pub(super) sha256: Hash,
     pub(super) identity: String,
-    /// What the host read of it meanwhile.
+    /// The host's hash of the volume, computed during the upload.
     pub(super) along: Option<RunningDigest>,
-    /// Which way it went, for people.
+    /// The way the data was transferred, for people.
     pub(super) note: Option<String>,
 }
 
-/// Reads the source in full for its hash, and no more than the image's pool could hold.
+/// Reads the whole source to hash it, but no more than the image's pool could hold.
 pub(super) async fn hash_source(
     cx: &StepContext,
     (source, ports): (&dyn ImageSource, &HostPorts),
@@ -77,7 +77,7 @@ pub(super) async fn hash_source(
     })
 }
 
-/// An upload of an image into a volume whose claim is held.
+/// An upload of an image into a volume whose claim this journal holds.
 pub(super) struct Upload<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
@@ -88,18 +88,18 @@ pub(super) struct Upload<'a> {
     pub(super) hashes: &'a SharedHashes,
 }
 
-/// What is being sent from where on.
+/// An upload that has an open source.
 struct TransferBegun {
     pieces: ContentPieces,
-    /// What was read of it already and goes first.
+    /// Pieces that were read already and are sent first.
     first: Vec<Bytes>,
     from: UploadPosition,
-    /// Up to here the volume holds bytes of an earlier attempt.
+    /// Up to this position the volume holds bytes of an earlier attempt.
     dense_until: u64,
     checkpoint: Checkpoint,
 }
 
-/// Why sending ended early.
+/// The reason why sending ended early.
 enum Broken {
     Source(Failure),
     Host(Failure),
@@ -107,10 +107,11 @@ enum Broken {
 }
 
 impl Upload<'_> {
-    /// Fills the volume: from where an earlier attempt got, or anew.
+    /// Fills the volume: resumes an earlier attempt, or starts over.
     ///
-    /// A crash in its middle leaves a part, and on record where the host had it for sure. A volume
-    /// shorter than that, or of an image that has changed since, is deleted under the guards.
+    /// A crash during the upload leaves a part, and a record of the position up to which the host
+    /// certainly has it. A volume shorter than that, or of an image that has changed since, is deleted if
+    /// the guards permit it.
     pub(super) async fn bring(&self) -> Result<Sent, Failure> {
         let saved = Checkpoint::saved(self.cx, self.key).await?;
         let volume = self.ports.storage.volume(self.key).await?;
@@ -126,7 +127,7 @@ impl Upload<'_> {
         self.keep_promise(promised, sent).await
     }
 
-    /// Opens the source where the earlier attempt got.
+    /// Opens the source at the recorded position.
     async fn resume(
         &self,
         mut checkpoint: Checkpoint,
@@ -156,7 +157,7 @@ impl Upload<'_> {
         })
     }
 
-    /// The stream, once others are told that nobody has to wait for this host.
+    /// Reports to the source that this host no longer has to be waited for; returns the stream.
     async fn opened(
         &self,
         stream: Result<Box<dyn ImageStream>, SourceError>,
@@ -165,7 +166,7 @@ impl Upload<'_> {
         stream
     }
 
-    /// The stream, if it gives the image that the earlier attempt began to send.
+    /// Returns the stream if it has the image that the earlier attempt began to send.
     async fn checked(
         &self,
         stream: Box<dyn ImageStream>,
@@ -180,7 +181,7 @@ impl Upload<'_> {
         Ok(stream)
     }
 
-    /// Reads up to the place; whether the bytes before it are those that were sent.
+    /// Reads up to the position; returns whether the bytes before it are the ones that were sent.
     async fn skip(
         &self,
         pieces: &mut ContentPieces,
@@ -200,7 +201,7 @@ impl Upload<'_> {
         Ok(hash.state() == place.hash.state())
     }
 
-    /// Deletes the part of an image that is no more; the failure that says so.
+    /// Deletes the part of an image that no longer exists; returns the failure that reports it.
     async fn discard(&self, size: u64) -> Result<Failure, Failure> {
         self.cx.save(&()).await?;
         self.remove().await?;
@@ -208,7 +209,7 @@ impl Upload<'_> {
     }
 
     pub(super) async fn remove(&self) -> Result<(), Failure> {
-        // The claim that is held says that the volume is this journal's.
+        // The held claim proves that the volume is this journal's.
         let doomed = DeletionCandidate {
             key: self.key,
             recorded: true,
@@ -217,9 +218,9 @@ impl Upload<'_> {
         guards::remove(self.cx, self.ports, doomed).await.map(drop)
     }
 
-    /// Opens the source, makes the volume anew under the guards.
+    /// Opens the source and creates the volume again under the guards.
     async fn anew(&self) -> Result<TransferBegun, Failure> {
-        // The source is opened first: one that does not answer must not cost what is there.
+        // Open the source first: if it does not answer, the existing volume must not be lost.
         let claim = super::claimed(self.cx)?;
         let which = promise::claimed(self.params, &claim);
         let opening = self.source.open_at(&self.params.url, 0, which.as_deref());
@@ -255,7 +256,7 @@ impl Upload<'_> {
         })
     }
 
-    /// The first bytes, if they are those of an image that may be brought.
+    /// Reads the first bytes; an error if they are not of an image that can be used.
     async fn head(
         &self,
         pieces: &mut ContentPieces,
@@ -346,7 +347,7 @@ impl Upload<'_> {
             }
             Err(broken) => broken,
         };
-        // Nobody polls it any more, and it may have what the host gives to one at a time.
+        // It is no longer polled, and may hold a resource that the host grants to one caller at a time.
         drop(behind);
         let failure = match broken {
             Broken::Host(failure) => {
@@ -362,16 +363,17 @@ impl Upload<'_> {
             self.remove().await?;
             return Err(failure);
         }
-        // All that was sent is there once the host confirms the end: nothing of it goes again.
+        // Once the host confirms the end it has all that was sent: record that, so that nothing is sent
+        // again.
         if sink.finish().await.is_ok() {
             let _ = recorder.inspect().await;
         }
         Err(failure)
     }
 
-    /// Sends until the source ends; meanwhile the next pieces are read and hashed.
+    /// Sends until the source ends, and reads and hashes the next pieces at the same time.
     ///
-    /// What was read before a source failed is sent still.
+    /// If the source fails, the pieces that were read before are still sent.
     async fn pump(
         &self,
         begun: &mut TransferBegun,
@@ -403,7 +405,7 @@ impl Upload<'_> {
         read_to_its_end.map(|()| sent)
     }
 
-    /// Reads until the source ends, or nobody takes what it gives.
+    /// Reads until the source ends or the receiver is dropped.
     async fn read_all(
         &self,
         begun: &mut TransferBegun,
@@ -427,7 +429,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Hashes what comes, and gives each piece on with the place behind it.
+    /// Hashes each piece and passes it on with the position after it.
     async fn hash_all(
         &self,
         from: UploadPosition,
@@ -452,7 +454,7 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// Sends a piece. In its first `dense` bytes the volume may hold something else than zeros.
+    /// Sends a piece. In its first `dense` bytes the volume may hold other bytes than zeros.
     async fn send_parts(
         &self,
         sink: &mut dyn UploadSink,

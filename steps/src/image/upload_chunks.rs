@@ -14,44 +14,44 @@ use super::{
 };
 use crate::ports::{Hosts, ImageSource};
 
-/// Makes the volume and uploads the image into it.
+/// Creates the volume and uploads the image into it.
 ///
-/// A crash in its middle leaves a part of the image, or all of it unrecorded. On record are the
-/// places up to which the host had it, with the hash of what was before them; the next attempt
-/// opens the source there and continues, so that at most [`transfer::INTERVAL`] is sent twice. Where
-/// the host lost what it had, or the source has another image now, it asks the guards, deletes the
-/// part and sends everything anew; the claim beside the volume says that it is ours.
+/// A crash during the step leaves a part of the image, or all of it without a record. Recorded are the
+/// positions up to which the host had the image, with the hash of the bytes before them. The next attempt
+/// opens the source there and continues, so at most [`transfer::INTERVAL`] bytes are sent twice. If the
+/// host lost bytes, or the source has another image now, it deletes the part if the guards permit it and
+/// sends everything again. The claim in the sidecar proves that the volume is ours.
 pub struct UploadChunks {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
     interval: u64,
-    /// For all hosts that get the same image at the same time.
+    /// Shared by all hosts that get the same image at the same time.
     hashes: SharedHashes,
 }
 
 /// What [`UploadChunks`] sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The SHA-256 of what was sent; none where the image was whole already.
+    /// The SHA-256 of what was sent; `None` if the image was whole already.
     pub sha256: Option<String>,
-    /// The bytes of the image.
+    /// The image's size in bytes.
     pub size: u64,
-    /// What tells the image from others, as its source was when it was sent.
+    /// The image's identity, from the source at the time of the upload.
     #[serde(default)]
     pub identity: String,
-    /// Whether one attempt sent all of it, so that no sync on the host can have failed unseen.
+    /// Whether one attempt sent all of it, so that no failed sync on the host can have been missed.
     #[serde(default)]
     pub undisturbed: bool,
-    /// What the host read of the volume while it was filled, where it did.
+    /// The host's hash of the volume, if it was computed during the upload.
     #[serde(default)]
     pub along: Option<RunningDigest>,
-    /// Which way the last part of it went, for people.
+    /// The way the last part was transferred, for people.
     #[serde(default)]
     pub note: Option<String>,
 }
 
 impl UploadChunks {
-    /// The step, acting through these hosts, with images of that source.
+    /// The step, acting through these hosts, with images from this source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
         Self {
             hosts,
@@ -61,7 +61,7 @@ impl UploadChunks {
         }
     }
 
-    /// At most so many bytes are sent twice.
+    /// Sets the maximum number of bytes that are sent twice.
     #[must_use]
     pub fn with_interval(mut self, bytes: u64) -> Self {
         self.interval = bytes;

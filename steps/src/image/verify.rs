@@ -18,18 +18,18 @@ use crate::{
     ports::{HostPorts, Hosts, ImageSource, VolumeInfo, VolumeKey},
 };
 
-/// Compares the hash of what was sent with that of what the host has: what it read along with the
-/// upload, if nothing has changed since; otherwise it is made to write the image to its disk, and to
-/// read it once more.
+/// Compares the hash of what was sent with the hash of what the host has. The host's hash is the one that
+/// it computed during the upload, if nothing has changed since. Otherwise the host syncs the image to its
+/// disk and reads it once more.
 ///
-/// A host tells of bytes that it could not write to its disk once, to whoever syncs first, and goes
-/// on showing them out of its memory. Where an earlier attempt may have got that answer and not
-/// lived to say so, the host has to forget what it holds in memory before it hashes.
+/// A host reports bytes that it could not write to its disk only once, to the first sync, and still
+/// serves them from its memory. If an earlier attempt may have received that error and crashed, the host
+/// has to drop its cached pages before it hashes.
 ///
-/// It changes nothing unless the host lost bytes since the upload (a power cut before the sync):
-/// then it sends the image again, since the upload's node is done and does not come back. So it
-/// does where the image was none or another, and somebody asked to try again. A crash
-/// in its middle leaves the volume as it was, or a part of it; the next attempt hashes it again.
+/// The step changes nothing unless the host lost bytes since the upload (a power cut before the sync):
+/// then it sends the image again, because the upload's node is done and does not run again. It also sends
+/// it again if the image was unusable or the wrong one and the user asked for a retry. A crash during the
+/// step leaves the volume as it was, or a part of it; the next attempt hashes it again.
 pub struct VerifyImage {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
@@ -38,20 +38,20 @@ pub struct VerifyImage {
 /// What [`VerifyImage`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The image as it was verified.
+    /// The verified image.
     pub image: BaseImage,
-    /// In which way, for people.
+    /// How it was verified, for people.
     #[serde(default)]
     pub note: Option<String>,
 }
 
 impl VerifyImage {
-    /// The step, acting through these hosts, with images of that source.
+    /// The step, acting through these hosts, with images from this source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
         Self { hosts, source }
     }
 
-    /// Holds that the host has what was sent, and sends it once more where it has not.
+    /// Checks that the host has what was sent, and sends it once more if not.
     async fn settle(
         &self,
         cx: &StepContext,
@@ -60,15 +60,15 @@ impl VerifyImage {
         key: &VolumeKey,
     ) -> Result<(Hashed, String), Failure> {
         let sent: upload_chunks::Output = cx.output("upload_chunks")?;
-        // Where an earlier attempt began to send it again, that is continued.
-        if cx.saved::<Again>().await?.is_none() {
+        // If an earlier attempt began to send it again, continue that.
+        if cx.saved::<AnyCheckpoint>().await?.is_none() {
             let equal = |found: &Hashed| sent.sha256.as_ref() == Some(&found.sha256);
             let along = sent.along.as_ref().filter(|_| cx.attempt == 1);
             let along = read_along(ports, key, along).await?;
             if let Some(on_host) = along.filter(equal) {
                 return Ok((on_host, sent.identity));
             }
-            // What differs from what was read along is in doubt.
+            // A hash that differs from the one computed during the upload is in doubt.
             let from = if sent.undisturbed && sent.along.is_none() && cx.attempt == 1 {
                 Bytes::AsSynced
             } else {
@@ -91,7 +91,7 @@ impl VerifyImage {
     ) -> Result<(Hashed, String), Failure> {
         sidecar::hold(cx, ports, key).await?;
         let source = params.source(&self.source).await?;
-        // Packing shall not spoil it twice.
+        // Send it uncompressed: compression must not corrupt it twice.
         let unpacked = HostPorts {
             transfer: ports.transfer.unpacked(),
             ..ports.clone()
@@ -125,9 +125,9 @@ impl VerifyImage {
     }
 }
 
-/// Any checkpoint of an upload.
+/// Matches any checkpoint of an upload.
 #[derive(Deserialize)]
-struct Again {
+struct AnyCheckpoint {
     #[serde(rename = "places")]
     _places: Vec<serde::de::IgnoredAny>,
 }
@@ -151,7 +151,7 @@ impl Step for VerifyImage {
         let (found, identity) = self.settle(cx, &ports, params, &key).await?;
         let mut note = found.note();
         let image = match judge(&ports, params, found, identity).await {
-            // Somebody said `retry`: the source may have the right image by now.
+            // The user ran `retry`: the source may have the right image by now.
             Err(unfit) if unfit.class == FailureClass::Blocked && cx.attempt > 1 => {
                 let (found_again, identity_again) =
                     self.send_again(cx, &ports, params, &key).await?;
@@ -165,21 +165,21 @@ impl Step for VerifyImage {
     }
 }
 
-/// Which bytes are hashed.
+/// The bytes that are hashed.
 pub(super) enum Bytes {
-    /// Those that a sync says are on the disk. It was the first one after they were sent.
+    /// The bytes that a sync reports as written. It must be the first sync after they were sent.
     AsSynced,
-    /// Those on the disk, whatever a sync says.
+    /// The bytes on the disk, whatever a sync reports.
     OfDisk,
 }
 
-/// What a host read of a volume.
+/// The host's hash of a volume.
 pub(super) struct Hashed {
     /// The SHA-256 of its bytes.
     pub(super) sha256: String,
-    /// The volume as it was before they were read, or the last of them.
+    /// The volume as it was before its bytes, or the last of them, were read.
     volume: VolumeInfo,
-    /// Whether they were read along with the upload.
+    /// Whether they were read during the upload.
     along: bool,
 }
 
@@ -193,7 +193,7 @@ impl Hashed {
     }
 }
 
-/// What was read along, if it is what the volume is now.
+/// The hash computed during the upload, if the volume has not changed since.
 async fn read_along(
     ports: &HostPorts,
     key: &VolumeKey,
@@ -211,7 +211,7 @@ async fn read_along(
     }))
 }
 
-/// The hash as the host reads the volume after a sync; `None` where it is gone.
+/// The hash of the volume as the host reads it after a sync; `None` if it does not exist.
 pub(super) async fn hash(
     cx: &StepContext,
     ports: &HostPorts,
@@ -234,7 +234,7 @@ pub(super) async fn hash(
     }))
 }
 
-/// The image that a volume of this hash is, if it is the one that was asked for.
+/// The image in a volume with this hash, if it is the requested one.
 async fn judge(
     ports: &HostPorts,
     params: &Params,
@@ -249,7 +249,7 @@ async fn judge(
     base_image(ports, params, found, identity).await
 }
 
-/// The image that a volume of this hash is, if it is one that may be copied.
+/// The image in a volume with this hash, if it may be copied.
 pub(super) async fn base_image(
     ports: &HostPorts,
     params: &Params,

@@ -1,10 +1,10 @@
-//! What the host does behind the sending: it writes what arrived to its disk, and reads that into
-//! one SHA-256 of the whole volume.
+//! Syncs and hashes a volume on the host while it is uploaded: the host writes the bytes to its disk, and
+//! computes one SHA-256 of the whole volume.
 //!
-//! A byte is read only after a sync that covers it, so that it is one that the disk took. A sync that
-//! fails fails the attempt, since the next one would not hear of it any more. Each attempt reads from
-//! the beginning, and what earlier ones sent it reads from the disk: the sync that failed on those
-//! bytes may have been theirs.
+//! A byte is read only after a sync that covers it, so it is known to be on the disk. A failed sync fails
+//! the attempt, because the next sync would not report the error again. Each attempt reads from the
+//! beginning, and reads the bytes of earlier attempts from the disk: a sync that failed on those bytes
+//! may have been theirs.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -16,17 +16,17 @@ use vsiflow_engine::{
 use super::track::Track;
 use crate::ports::{HostPorts, Synced, VolumeInfo, VolumeKey};
 
-/// After so many intervals more the host is made to write them to its disk.
+/// Number of intervals between two syncs on the host.
 const SYNC: u64 = 8;
 
-/// What the host read of a volume while that was filled.
+/// The host's hash of a volume, computed while it was filled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningDigest {
     /// The SHA-256 of all its bytes.
     pub sha256: String,
     /// The file's length in bytes, after the last of them was sent.
     pub length: u64,
-    /// When the file had changed last by then, as the host writes it.
+    /// The file's last change by then, as the host reports it.
     #[serde(default)]
     pub modified: Option<String>,
 }
@@ -38,7 +38,7 @@ impl RunningDigest {
     }
 }
 
-/// The host's work behind an upload.
+/// Syncs and hashes during one upload.
 pub(super) struct WriteBehind<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
@@ -47,8 +47,8 @@ pub(super) struct WriteBehind<'a> {
 }
 
 impl WriteBehind<'_> {
-    /// Works until all was sent, synced and read, or until all was sent where the host does not read
-    /// along. Dropped in the middle of a sync, nobody hears how that came out.
+    /// Runs until everything was sent, synced and read; if the host cannot hash during the upload, until
+    /// everything was sent. If it is dropped during a sync, the result of that sync is lost.
     pub(super) async fn run(&self) -> Result<Option<RunningDigest>, Failure> {
         let (tell, synced) = watch::channel(Synced::Prefix(0));
         let along = (!self.ports.full_verification).then_some(synced);
@@ -61,7 +61,7 @@ impl WriteBehind<'_> {
         }))
     }
 
-    /// Without an answer the image is verified after the upload, as where the host cannot read along.
+    /// Returns the host's hash. Without one the image is verified after the upload.
     async fn read(&self, synced: Option<watch::Receiver<Synced>>) -> Option<Hash> {
         let reading = self.ports.storage.sha256_along(self.key, synced?);
         reading.await.unwrap_or_else(|error| {
@@ -70,7 +70,7 @@ impl WriteBehind<'_> {
         })
     }
 
-    /// The volume after the last sync, where somebody reads it.
+    /// Syncs as the upload proceeds; returns the volume after the last sync if the host hashes it.
     async fn sync(&self, tell: watch::Sender<Synced>) -> Result<Option<VolumeInfo>, Failure> {
         let storage = &self.ports.storage;
         let mut synced = self.track.saved();

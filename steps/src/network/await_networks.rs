@@ -19,21 +19,21 @@ const NETWORKS: AwaitedKind = AwaitedKind {
     not_made: error::NETWORK_NOT_MADE,
 };
 
-/// Waits for the runs of networks, which are entities of their own.
+/// Waits for the runs of networks, which are entities.
 ///
-/// It only reads the journal: a crash in its middle leaves nothing, and the next attempt waits on.
-/// A network whose run is blocked blocks this step with the same words; one that waits to be deleted
-/// is still there, and whether it can be used is seen on the host.
+/// The step only reads the journal, so a crash during it leaves nothing; the next attempt waits again. A
+/// network whose run is blocked blocks this step with the same message. A network whose deletion waits
+/// still exists; whether it can be used is checked on the host.
 pub struct AwaitNetworks;
 
-/// What [`AwaitNetworks`] is told.
+/// Parameters of [`AwaitNetworks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// The networks.
     pub networks: Vec<Awaited>,
 }
 
-/// Nothing.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 

@@ -1,4 +1,4 @@
-//! Looks whether a host has room for a network.
+//! Checks whether a host has room for a network.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::{
     ports::{HostPorts, Hosts, NetworkMode},
 };
 
-/// The first release of libvirt that gives guests on a Linux bridge a VLAN.
+/// The first major version of libvirt that supports a VLAN for guests on a Linux bridge.
 const VLAN_SINCE: u64 = 11;
 
-/// Holds that nothing on the host has the network's name, nor any of its addresses, and that the host
-/// has what the network needs.
+/// Checks that no other network on the host has the network's name or any of its addresses, and that the
+/// host has what the network needs.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt checks again.
 pub struct CheckNetwork {
     hosts: Arc<dyn Hosts>,
 }
 
-/// Nothing.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 
@@ -53,11 +53,11 @@ async fn check(ports: &HostPorts, params: &Params, uuid: Uuid) -> Result<(), Fai
     Ok(())
 }
 
-/// What keeps a host from having a network of this UUID; none where it has room for one, or has it already. It
-/// only looks.
+/// The reason why a host cannot have a network of this UUID; `None` if it has room for one, or has it
+/// already. It only reads.
 ///
 /// # Errors
-/// When the host does not say so: nobody knows whether anything is in the way.
+/// When the host's state cannot be read: then it is unknown whether there is an obstacle.
 pub async fn obstacle(
     ports: &HostPorts,
     params: &Params,
@@ -108,8 +108,7 @@ async fn supported(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Nothing that the host reaches, or its networks serve, lies within the network's addresses or around
-/// them.
+/// Checks that no route of the host and no other network overlaps the network's addresses.
 async fn free(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     let Some(subnet) = &params.subnet else {
         return Ok(());
@@ -130,7 +129,7 @@ async fn free(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
             return taken(by);
         }
     }
-    // Where the host does not tell, libvirt itself looks at its routes before it starts the network.
+    // If the host does not report its routes, libvirt checks them itself before it starts the network.
     let routes = ports.networks.routes().await?.unwrap_or_default();
     if let Some(route) = routes.iter().find(|route| overlap(&own, &route.to)) {
         return taken(match route.device.as_str() {

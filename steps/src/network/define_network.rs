@@ -16,11 +16,11 @@ use crate::{
     ports::{Hosts, PortErrorKind},
 };
 
-/// Defines the network once; what is reserved in it later stays.
+/// Defines the network once; a later attempt does not remove reservations that were added to it.
 ///
-/// A crash in its middle leaves no network or the whole definition. The next attempt knows it by its
-/// UUID and the recorded intent; one with that UUID and without the intent was made by a newer copy of
-/// this journal, and is refused.
+/// A crash during the step leaves no network or the whole definition. The next attempt recognises it by
+/// its UUID and the recorded intent. If a network has that UUID but no intent is recorded, a newer copy
+/// of this journal made it, and the step refuses it.
 pub struct DefineNetwork {
     hosts: Arc<dyn Hosts>,
 }

@@ -1,4 +1,4 @@
-//! Takes a network from its host.
+//! Deletes a network on its host.
 
 use std::sync::Arc;
 
@@ -16,19 +16,20 @@ use crate::{
     ports::{DomainInfo, HostPorts, Hosts, NetworkInfo, Removed},
 };
 
-/// Stops the network and removes its definition once nothing on the host uses it: as long as any
-/// domain, ours or not, running or off, has a card on it or on its bridge, or another network is on its
-/// bridge, the step is blocked and looks again by itself.
+/// Stops the network and removes its definition once nothing on the host uses it. The step is blocked,
+/// and checks again automatically, as long as any domain (ours or not, running or off) has a card on it
+/// or on its bridge, or another network is on its bridge.
 ///
-/// A crash in its middle leaves the network on, off, or gone; the next attempt goes by what it finds.
+/// A crash during the step leaves the network on, off, or deleted; the next attempt acts on what it
+/// finds.
 pub struct DeleteNetwork {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`DeleteNetwork`] is told.
+/// Parameters of [`DeleteNetwork`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The network's name on the host.
     pub name: String,
@@ -39,7 +40,7 @@ pub struct Params {
 /// What [`DeleteNetwork`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Whether it was deleted now.
+    /// Whether this step deleted it.
     pub removed: bool,
 }
 
@@ -50,7 +51,7 @@ impl DeleteNetwork {
     }
 }
 
-/// The network, if it is ours; what else has its name stays.
+/// The network, if it is ours; another network of this name is not touched.
 async fn own(
     cx: &StepContext,
     ports: &HostPorts,
@@ -62,7 +63,7 @@ async fn own(
     Ok(found.map(|network| (network, uuid)))
 }
 
-/// Holds that nothing on the host uses the network, read immediately before it goes.
+/// Checks that nothing on the host uses the network, immediately before it is deleted.
 async fn unused(cx: &StepContext, ports: &HostPorts, network: &NetworkInfo) -> Result<(), Failure> {
     let in_use = |by: String| {
         error::NETWORK_IN_USE
@@ -88,7 +89,7 @@ async fn unused(cx: &StepContext, ports: &HostPorts, network: &NetworkInfo) -> R
             && bridge.is_some()
             && other.shape.bridge.as_deref() == bridge
     };
-    // A bridge of the host's own serves others beside this network.
+    // A bridge that belongs to the host may serve other networks too.
     let makes_bridge = !network.shape.subnets.is_empty();
     match networks.iter().find(on_bridge).filter(|_| makes_bridge) {
         Some(other) => Err(in_use(object(&other.name))),
@@ -109,7 +110,7 @@ impl Step for DeleteNetwork {
     ) -> Result<Observed<Output>, Failure> {
         let absent = Observed::Present(Output { removed: false });
         if !params.recorded {
-            // Nothing was ever made: what bears the name is another's, and stays.
+            // Nothing was ever made: a network of this name is foreign and is not touched.
             return Ok(absent);
         }
         let ports = self.hosts.host(&params.host).await?;

@@ -1,7 +1,7 @@
 //! The steps of a network that vsiflow makes on a host, and of the addresses that VSIs have there.
 //!
-//! libvirt keeps no notes with a network before its version 9.7. So a network is known by its UUID, which
-//! follows from the journal and the network's entity: nobody else makes one of that UUID.
+//! libvirt stores no metadata with a network before version 9.7. So a network is identified by its UUID,
+//! which is derived from the journal and the network's entity: no other program makes one with that UUID.
 
 pub mod await_networks;
 pub mod check_network;
@@ -32,31 +32,31 @@ use crate::{
     ports::{HostPorts, NetworkInfo, NetworkMode, NetworkSpec, NetworkSubnet},
 };
 
-/// What the steps of a network are told.
+/// Parameters of the steps of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// Its name on the host.
     pub name: String,
     /// How guests reach other machines.
     pub mode: NetworkMode,
-    /// The bridge of the host that guests are on; none where libvirt makes one.
+    /// The bridge of the host that guests are on; `None` if libvirt makes one.
     pub bridge: Option<String>,
-    /// Its addresses; none in mode bridge.
+    /// Its addresses; `None` in mode bridge.
     pub subnet: Option<NetworkSubnet>,
     /// Whether the host answers DNS queries there.
     pub dns: bool,
     /// The domain of its guests' names.
     pub domain: Option<String>,
-    /// The largest packet in bytes; the host's default where absent.
+    /// The largest packet in bytes; `None` for the host's default.
     pub mtu: Option<u32>,
     /// The VLAN of its guests.
     pub vlan: Option<u16>,
 }
 
 impl Params {
-    /// The network as the host is asked for it.
+    /// The specification that is sent to the host.
     fn spec(&self, uuid: Uuid) -> NetworkSpec {
         NetworkSpec {
             name: self.name.clone(),
@@ -72,7 +72,7 @@ impl Params {
     }
 }
 
-/// The UUID of the network that a journal makes for this entity, written as `KIND/ID`.
+/// The UUID of the network that a journal makes for this entity (`KIND/ID`).
 pub fn uuid_of(journal_id: &str, entity: &str) -> Uuid {
     let hash = Hash::of(format!("{journal_id}\0{entity}").as_bytes());
     let mut bytes = [0; 16];
@@ -81,7 +81,7 @@ pub fn uuid_of(journal_id: &str, entity: &str) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// The UUID of the network that this run is about.
+/// The UUID of this run's network.
 fn own_uuid(cx: &StepContext) -> Uuid {
     uuid_of(&cx.journal_id, &cx.entity.to_string())
 }
@@ -92,15 +92,15 @@ fn device(uuid: Uuid) -> String {
     format!("vsn{}", digits.get(..10).unwrap_or_default())
 }
 
-/// What a network is called in failures.
+/// A network's name in failures.
 fn object(name: &str) -> String {
     format!("network {name}")
 }
 
-/// The network of that name if it is the one of that UUID; `None` where the host says that there is none.
+/// The network of that name if it has that UUID; `None` if the host reports that there is none.
 ///
 /// # Errors
-/// Blocked, `VSI0225`, where the name is another network's; port errors by their kind.
+/// Blocked, `VSI0225`, if another network has the name; port errors by their kind.
 async fn own_network(
     ports: &HostPorts,
     name: &str,

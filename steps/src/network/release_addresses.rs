@@ -1,4 +1,4 @@
-//! Takes the addresses of a VSI that goes from its networks.
+//! Releases the addresses of a deleted VSI in its networks.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use vsiflow_engine::{
 use super::{reserve_addresses::Reservation, uuid_of};
 use crate::ports::{HostPorts, Hosts, NetworkChange};
 
-/// Ends the reservations of a VSI's cards. What others reserved stays.
+/// Deletes the reservations of a VSI's cards. The reservations of others are not touched.
 ///
-/// A crash in its middle leaves some of them; the next attempt ends the rest.
+/// A crash during the step leaves some of them; the next attempt deletes the rest.
 pub struct ReleaseAddresses {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`ReleaseAddresses`] is told.
+/// Parameters of [`ReleaseAddresses`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The cards with their addresses.
     pub cards: Vec<Reservation>,
@@ -33,7 +33,7 @@ pub struct Params {
 /// What [`ReleaseAddresses`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Reservations and names that are gone.
+    /// Number of deleted reservations and names.
     pub removed: u64,
 }
 
@@ -44,7 +44,7 @@ impl ReleaseAddresses {
     }
 }
 
-/// What a card has in its network; nothing where that is gone, or is another's.
+/// A card's entries in its network; none if that does not exist, or is foreign.
 async fn entries(
     cx: &StepContext,
     ports: &HostPorts,

@@ -15,18 +15,18 @@ use crate::{
     ports::{DhcpHost, DnsHost, HostPorts, Hosts, NetworkChange, NetworkInfo},
 };
 
-/// Has each network give its card the address that is the card's, and answer for the VSI's name.
+/// Reserves the card's address in each network's DHCP, and the VSI's name in its DNS.
 ///
-/// What another card or name has is refused, and stays. A crash in its middle leaves some of them
-/// reserved; the next attempt adds what is missing.
+/// An address or name that another card has is refused, and not changed. A crash during the step leaves
+/// some of them reserved; the next attempt adds what is missing.
 pub struct ReserveAddresses {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`ReserveAddresses`] is told.
+/// Parameters of [`ReserveAddresses`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The cards with their addresses.
     pub cards: Vec<Reservation>,
@@ -45,13 +45,13 @@ pub struct Reservation {
     pub ip: String,
     /// The name.
     pub name: String,
-    /// Whether the network's DHCP gives the address.
+    /// Whether the network's DHCP assigns the address.
     pub dhcp: bool,
-    /// Whether the network's DNS answers for the name.
+    /// Whether the network's DNS resolves the name.
     pub dns: bool,
 }
 
-/// What [`ReserveAddresses`] holds.
+/// What [`ReserveAddresses`] reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The cards with their addresses.
@@ -81,7 +81,7 @@ impl Reservation {
         }
     }
 
-    /// What the network has of this card's.
+    /// The changes that remove this card's entries from the network.
     pub(super) fn entries(&self, network: &NetworkInfo) -> Vec<NetworkChange> {
         let shape = &network.shape;
         let mine = |host: &&DhcpHost| {
@@ -95,10 +95,10 @@ impl Reservation {
         hosts.chain(names).collect()
     }
 
-    /// What the network lacks, after what is to go first.
+    /// The changes that add the missing entries, after removals of stale ones.
     ///
     /// # Errors
-    /// `VSI0316` where another card or name has what this one needs.
+    /// `VSI0316` if another card or name has what this one needs.
     fn changes(
         &self,
         ports: &HostPorts,
@@ -142,7 +142,7 @@ impl Reservation {
     }
 }
 
-/// What a card's network lacks.
+/// The changes that a card's network still needs.
 async fn missing_changes(
     cx: &StepContext,
     ports: &HostPorts,

@@ -15,15 +15,15 @@ use crate::{
     ports::{HostPorts, Hosts, NetworkInfo, PortErrorKind},
 };
 
-/// Starts the network, and has it start with its host.
+/// Starts the network, and sets it to start with its host.
 ///
-/// A crash in its middle leaves it off, or on and perhaps without a start with its host; the next attempt
-/// asks for both again.
+/// A crash during the step leaves it off, or on and perhaps without autostart; the next attempt requests
+/// both again.
 pub struct StartNetwork {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`StartNetwork`] leaves.
+/// The network after [`StartNetwork`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The bridge that its guests are on.
@@ -70,7 +70,7 @@ impl Step for StartNetwork {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let network = defined(cx, &ports, params).await?;
-        // An attempt may have ended between the start and what makes it last.
+        // An earlier attempt may have ended between the start and setting autostart.
         Ok(if network.active && cx.attempt == 1 {
             Observed::Present(output(network))
         } else {
@@ -83,7 +83,7 @@ impl Step for StartNetwork {
         let network = defined(cx, &ports, params).await?;
         let started = ports.networks.start_network(&params.name).await;
         started.map_err(|error| match error.kind {
-            // libvirt found a route that vsiflow was not shown.
+            // libvirt found a route that the host did not report to vsiflow.
             PortErrorKind::Exists => error::NETWORK_OVERLAP
                 .failure(&error.message)
                 .on_host(ports.host.name())

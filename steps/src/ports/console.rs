@@ -1,4 +1,4 @@
-//! Console logs.
+//! The port to console logs.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{PortResult, VolumeKey};
 
-/// A place in a console log. Offsets count from the start of the current log file.
+/// A position in a console log. Offsets count from the start of the current log file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsolePosition {
     /// Bytes of the current log file that were read.
     pub offset: u64,
 }
 
-/// What was read.
+/// Bytes that were read from a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleChunk {
-    /// The bytes, anything a guest may write.
+    /// The bytes; a guest may write anything.
     pub bytes: Bytes,
     /// Where to continue.
     pub next: ConsolePosition,
@@ -25,10 +25,10 @@ pub struct ConsoleChunk {
 /// Console logs of a host.
 #[async_trait]
 pub trait ConsolePort: Send + Sync {
-    /// At most `max` bytes from `position` on; no bytes when there are none yet.
+    /// Reads at most `max` bytes from `position`; no bytes if there are none yet.
     ///
-    /// A log shorter than the position was rotated (virtlogd renames it to `….0` at 2 MiB): the
-    /// rest of the old file comes first, then the new one from its start.
+    /// A log shorter than the position was rotated (virtlogd renames it to `….0` at 2 MiB): the rest of
+    /// the old file is returned first, then the new one from its start.
     async fn read(
         &self,
         log: &VolumeKey,
@@ -36,6 +36,6 @@ pub trait ConsolePort: Send + Sync {
         max: u64,
     ) -> PortResult<ConsoleChunk>;
 
-    /// The log's present end, as noted before a start.
+    /// The log's current end, as noted before a start.
     async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition>;
 }

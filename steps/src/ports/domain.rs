@@ -1,4 +1,4 @@
-//! Domains: guests as libvirt knows them.
+//! The port to domains: guests as libvirt knows them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use vsiflow_engine::model::RunId;
 
 use super::{DhcpLease, PortResult, Removed, VolumeFormat};
 
-/// Who made a domain; kept in the domain's own metadata.
+/// Who owns a domain; stored in the domain's own metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerMark {
     /// The identity of the journal that owns it.
@@ -22,7 +22,7 @@ pub struct OwnerMark {
     pub generation: u64,
     /// The sequence of the run that last touched it.
     pub sequence: u64,
-    /// That run; none where an older version wrote the mark.
+    /// That run; `None` if an older version wrote the mark.
     #[serde(default)]
     pub run: Option<RunId>,
 }
@@ -34,26 +34,26 @@ pub enum DomainState {
     Running,
     /// It was suspended.
     Paused,
-    /// It is on its way down.
+    /// It is shutting down.
     ShuttingDown,
-    /// It is off, after an orderly end or never started.
+    /// It is off, after an orderly end, or was never started.
     ShutOff,
     /// It is off because it crashed.
     Crashed,
-    /// It is being started and holds its disks: a moment later it runs, or is off after all.
+    /// It is being started and holds its disks: a moment later it runs, or is off if the start failed.
     Starting,
-    /// The host holds it for work of its own, a snapshot or a move, and lets it go afterwards.
+    /// The host holds it for its own work, a snapshot or a migration, and releases it afterwards.
     Held,
 }
 
 impl DomainState {
-    /// Whether the guest holds its disks (runs, is paused, is on its way up or down).
+    /// Whether the guest holds its disks (it runs, is paused, starting or shutting down).
     pub fn is_active(self) -> bool {
         !matches!(self, Self::ShutOff | Self::Crashed)
     }
 }
 
-/// Where a disk's bytes are.
+/// The location of a disk's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DiskSource {
     /// A path on the host.
@@ -76,36 +76,36 @@ pub struct DomainInfo {
     pub uuid: Uuid,
     /// Its name.
     pub name: String,
-    /// What its definition calls it for people, if anything.
+    /// The title in its definition, for people.
     pub title: Option<String>,
-    /// The architecture, as the host names it; empty where the definition does not say.
+    /// The architecture, in the host's word; empty if the definition does not say.
     pub arch: String,
     /// Its state.
     pub state: DomainState,
-    /// Why it is in that state, in the host's words, where they say more than the state.
+    /// Why it is in that state, in the host's words, if they say more than the state.
     pub reason: Option<String>,
     /// Whether it is off here because it was moved to another host.
     pub moved: bool,
-    /// Whether its memory was saved when it went off: its next start takes that up and boots
-    /// nothing.
+    /// Whether its memory was saved when it was stopped: its next start resumes that memory and does not
+    /// boot.
     pub saved: bool,
-    /// Whether a definition stays when it stops.
+    /// Whether its definition remains when it stops.
     pub persistent: bool,
     /// Whether libvirt starts it with the host.
     pub autostart: bool,
     /// Every file it names in its live and its stored definition: disks, backing chains, logs.
     pub files: Vec<DiskSource>,
-    /// Who made it, where its metadata says so.
+    /// Its mark, if its metadata has one.
     pub mark: Option<OwnerMark>,
     /// The machine that its stored definition describes.
     pub stored: DomainShape,
-    /// The machine that runs now; none while it is off.
+    /// The machine that runs now; `None` while it is off.
     pub live: Option<DomainShape>,
     /// Its definition, as the host prints it.
     pub xml: String,
 }
 
-/// What of a definition people may change by hand: a machine with its disks and cards, in order.
+/// The part of a definition that people may change by hand: a machine with its disks and cards, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainShape {
     /// Virtual CPUs.
@@ -116,7 +116,7 @@ pub struct DomainShape {
     pub disks: Vec<DiskShape>,
     /// Its network cards.
     pub nics: Vec<NicSpec>,
-    /// Its screens; none where an older version looked, which saw none of them.
+    /// Its screens; `None` if an older version, which did not read them, stored this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screens: Option<Vec<ScreenShape>>,
 }
@@ -126,17 +126,17 @@ pub struct DomainShape {
 pub struct ScreenShape {
     /// The protocol, `vnc` and so on.
     pub protocol: String,
-    /// The address that it listens on; empty where the definition names none.
+    /// The address that it listens on; empty if the definition has none.
     pub listen: String,
 }
 
 impl ScreenShape {
-    /// The protocol that [`Graphics::Vnc`] asks for.
+    /// The protocol for [`Graphics::Vnc`].
     pub const VNC: &str = "vnc";
     /// The only address that a screen of ours listens on.
     pub const LOOPBACK: &str = "127.0.0.1";
 
-    /// A screen of our own.
+    /// The screen that vsiflow defines.
     #[must_use]
     pub fn ours() -> Self {
         Self {
@@ -155,7 +155,7 @@ pub struct DiskShape {
     pub source: String,
     /// The format, in the host's word.
     pub format: String,
-    /// Read-only for the guest.
+    /// Whether it is read-only for the guest.
     pub readonly: bool,
     /// The serial by which the guest can find it.
     pub serial: String,
@@ -174,20 +174,20 @@ pub struct MachineSpec {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Ask for secure execution.
+    /// Whether to request secure execution.
     pub secure_execution: bool,
-    /// What a machine of today has; none for Hyper Protect guests of their own kind, whose
-    /// definitions stay as they were.
+    /// The devices of a modern machine; `None` for guests of type Hyper Protect, so that their
+    /// definitions do not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }
 
-/// What a machine has that fits its architecture: features, a processor, firmware, random
-/// numbers, a serial console.
+/// Devices that fit the machine's architecture: features, a processor, firmware, a random number
+/// generator, a serial console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// The processor: `host-model`, `host-passthrough`, `maximum`, or the name of a model; what
-    /// fits the host where absent.
+    /// The processor: `host-model`, `host-passthrough`, `maximum`, or the name of a model; `None` for the
+    /// best fit for the host.
     #[serde(default)]
     pub cpu: Option<String>,
     /// The firmware.
@@ -196,7 +196,7 @@ pub struct Platform {
     /// Whether there is a channel to the guest's agent.
     #[serde(default)]
     pub agent: bool,
-    /// The path on the host of the configuration that Ignition finds by the firmware.
+    /// The path on the host of the configuration that Ignition reads through the firmware.
     #[serde(default)]
     pub ignition: Option<String>,
     /// Whether it has a screen.
@@ -208,25 +208,25 @@ pub struct Platform {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Graphics {
-    /// There is none.
+    /// The machine has no screen.
     #[default]
     None,
-    /// One that VNC shows, on the loopback of its host alone.
+    /// A VNC screen that listens only on the loopback address of the host.
     Vnc,
 }
 
 impl Graphics {
-    /// Whether there is none.
+    /// Whether the machine has no screen.
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
 }
 
-/// What a machine boots by.
+/// The firmware of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Firmware {
-    /// What its architecture has by itself.
+    /// The default of its architecture.
     #[default]
     Default,
     /// A PC's BIOS.
@@ -246,8 +246,8 @@ pub struct DiskSpec {
     pub path: String,
     /// The format.
     pub format: VolumeFormat,
-    /// Whether it was made as a layer that reads through to another file. Of any other nobody is to
-    /// look for one.
+    /// Whether it was made as a layer over another file. No backing file may be probed for any other
+    /// disk.
     #[serde(default)]
     pub overlay: bool,
     /// Read-only for the guest.
@@ -265,7 +265,7 @@ pub struct NicSpec {
     pub mac: String,
 }
 
-/// A domain to be defined. How it looks in XML is the adapter's business.
+/// A domain to define. The adapter writes its XML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainSpec {
     /// Its UUID.
@@ -284,20 +284,20 @@ pub struct DomainSpec {
     pub console_log: String,
     /// Whether libvirt starts it with the host.
     pub autostart: bool,
-    /// Who makes it.
+    /// The mark of its owner.
     pub mark: OwnerMark,
 }
 
-/// A layer that is to be laid over a disk.
+/// A layer to add over a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerSpec {
     /// The disk's name in the definition, `vda` and so on.
     pub target: String,
-    /// The path of the layer on the host; nothing is there yet.
+    /// The path of the layer on the host; no file exists there yet.
     pub path: String,
 }
 
-/// A machine whose memory was saved into a file, as the file itself describes it.
+/// A machine whose memory was saved into a file, as described in that file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedMachine {
     /// Its UUID.
@@ -306,24 +306,24 @@ pub struct SavedMachine {
     pub shape: DomainShape,
 }
 
-/// How far a merge is, in units of the host's own.
+/// The progress of a merge, in units of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MergeProgress {
     /// Done so far.
     pub done: u64,
-    /// In all. It grows while the guest writes.
+    /// The total. It grows while the guest writes.
     pub total: u64,
 }
 
-/// An open serial console of a guest. Dropped, it is closed.
+/// An open serial console of a guest. Dropping it closes it.
 #[async_trait]
 pub trait GuestConsole: Send {
-    /// Carries bytes both ways until one side ends: the guest's, by its end or because somebody
-    /// took the console over, or the caller's, by dropping `keys` or `shown`. Whoever takes
-    /// nothing out of `shown` holds the guest's output up, and nothing else.
+    /// Carries bytes both ways until one side ends. The guest's side ends when the guest ends or another
+    /// client takes the console over; the caller's side ends by dropping `keys` or `shown`. A caller that
+    /// does not read from `shown` stops the guest's output, and nothing else.
     ///
     /// # Errors
-    /// What the host has against it; the console is closed then, too.
+    /// The host's error; the console is then closed, too.
     async fn carry(
         self: Box<Self>,
         keys: mpsc::Receiver<Bytes>,
@@ -334,41 +334,41 @@ pub trait GuestConsole: Send {
 /// Domains of a host.
 #[async_trait]
 pub trait DomainPort: Send + Sync {
-    /// The domain of that UUID; `None` where the host says that there is none.
+    /// The domain of that UUID; `None` if the host reports that there is none.
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>>;
 
-    /// All domains, running or not, anybody's.
+    /// All domains, running or not, ours and foreign.
     async fn domains(&self) -> PortResult<Vec<DomainInfo>>;
 
     /// Defines the domain, or changes the definition of the one with its UUID and name.
     async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo>;
 
-    /// Starts a domain that is off. `WrongState` where it runs.
+    /// Starts a domain that is off. `WrongState` if it runs.
     async fn start(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Asks the guest to shut down. Returns when it was asked.
+    /// Asks the guest to shut down. Returns when it has been asked.
     async fn shutdown(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Suspends the guest; its memory stays. `WrongState` where it is off.
+    /// Suspends the guest; its memory is preserved. `WrongState` if it is off.
     async fn suspend(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Lets a suspended guest continue. `WrongState` where it is off.
+    /// Resumes a suspended guest. `WrongState` if it is off.
     async fn resume(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Makes a disk of a running guest larger, with the file behind it; `path` names it as the
-    /// definition does. `WrongState` where it is off.
+    /// Makes a disk of a running guest larger, with the file behind it; `path` is the disk's path in the
+    /// definition. `WrongState` if it is off.
     async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()>;
 
-    /// Lays an empty layer over each of these disks of a running guest, over all of them or none:
-    /// from one moment on the guest writes into the layers, and the files below stay as they are.
-    /// With `quiesce` the guest's agent holds its file systems still for that moment; `Rejected`
-    /// where none does. The stored definition names the layers as well. `WrongState` where it is off.
+    /// Adds an empty layer over each of these disks of a running guest, over all of them or none. From
+    /// one moment the guest writes into the layers, and the files below do not change. With `quiesce` the
+    /// guest's agent freezes its file systems for that moment; `Rejected` if no agent does. The stored
+    /// definition also names the layers. `WrongState` if the guest is off.
     async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()>;
 
-    /// Lays layers as [`Self::add_layers`] does, and saves the guest's memory of the same moment into the
-    /// file at `memory`, in place of whatever is there. The guest stands still until all of it is
-    /// written. Nothing is synced by that. `WrongState` where it is off or suspended: the disks of a
-    /// suspended guest could not be merged before it continues (QEMU leaves them inactive).
+    /// Adds layers like [`Self::add_layers`], and saves the guest's memory of the same moment into the
+    /// file at `memory`, replacing any content. The guest is stopped until all of it is written. Nothing
+    /// is synced. `WrongState` if it is off or suspended: the disks of a suspended guest could not be
+    /// merged before it resumes (QEMU leaves them inactive).
     async fn save_with_layers(
         &self,
         uuid: Uuid,
@@ -376,59 +376,59 @@ pub trait DomainPort: Send + Sync {
         memory: &str,
     ) -> PortResult<()>;
 
-    /// The machine whose memory is in the file. An error where it was not saved to its end, as far as
-    /// the host sees that: a file that lost its tail may pass.
+    /// The machine whose memory is in the file. An error if the save did not complete, as far as the host
+    /// can detect that: a truncated file may pass.
     async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine>;
 
-    /// Starts a domain that is off with the memory in the file in place of a boot: its guest continues
-    /// where it was. Its disks are taken as files that read through to no other. The file stays as it
-    /// is. `WrongState` where the domain runs.
+    /// Starts a domain that is off from the memory in the file instead of a boot: its guest continues
+    /// where it was. Its disks are opened as files without backing files. The memory file is not changed.
+    /// `WrongState` if the domain runs.
     async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()>;
 
-    /// Begins to merge the layer that a disk's guest writes into down into the file right below it,
-    /// while the guest runs on. `WrongState` where it is off.
+    /// Begins to merge a disk's active layer into the file directly below it, while the guest runs.
+    /// `WrongState` if it is off.
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()>;
 
-    /// How far the merge of a disk's layer is; `None` where none is under way.
+    /// The progress of the merge of a disk's layer; `None` if there is no merge.
     async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>>;
 
-    /// Ends a merge that is done: the guest continues with the file that was below. The layer's file
-    /// stays, and nobody needs it. `Busy` where it is not done.
+    /// Ends a merge that is done: the guest continues with the file below. The layer's file remains, and
+    /// is no longer used. `Busy` if the merge is not done.
     async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()>;
 
-    /// Starts a domain that is off, suspended: its guest carries out nothing. `WrongState` where it
+    /// Starts a domain that is off in the suspended state: its guest executes nothing. `WrongState` if it
     /// runs.
     async fn start_paused(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Says whether libvirt starts the domain with the host.
+    /// Sets whether libvirt starts the domain with the host.
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()>;
 
-    /// The addresses of a running guest's cards, from what the host has beside DHCP leases: the
-    /// guest's own agent, or the host's ARP table. Empty where none of them tells.
+    /// The addresses of a running guest's cards, from the host's sources other than DHCP leases: the
+    /// guest's agent or the host's ARP table. Empty if none of them has any.
     async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>>;
 
-    /// Has the guest's agent carry out a command, both in the agent's own JSON, and waits no
-    /// longer than `within` for its answer. `WrongState` where the guest is off or no agent
-    /// answers; `Rejected` where there is no channel to one or it refuses.
+    /// Sends a command to the guest's agent, in the agent's own JSON, and waits at most `within` for its
+    /// answer. `WrongState` if the guest is off or no agent answers; `Rejected` if there is no channel to
+    /// one or it refuses.
     async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String>;
 
-    /// Opens the serial console of a running guest. `Busy` where somebody has it open, unless
-    /// `force` closes theirs; `WrongState` where the guest is off.
+    /// Opens the serial console of a running guest. `Busy` if another client has it open, unless `force`
+    /// disconnects that one; `WrongState` if the guest is off.
     async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>>;
 
-    /// Connects to the VNC screen of a running guest, on the loopback of its host and nowhere else.
-    /// `WrongState` where the guest is off; `Missing` where it has no such screen; `Rejected` where
-    /// the host reports one that is none of ours: another address, or a port below those of
-    /// screens; `Denied` where the host makes no connections for us.
+    /// Connects to the VNC screen of a running guest, only on the loopback address of its host.
+    /// `WrongState` if the guest is off; `Missing` if it has no such screen; `Rejected` if the host
+    /// reports one that is not ours: another address, or a port below the range of screens; `Denied` if
+    /// the host makes no connections for us.
     async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>>;
 
-    /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
-    /// notices nothing.
+    /// Writes the owner's mark into the domain's metadata; nothing else changes, and a running guest is
+    /// not affected.
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()>;
 
-    /// Ends the guest at once. `WrongState` where it is off.
+    /// Ends the guest immediately. `WrongState` if it is off.
     async fn destroy(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Removes the definition of a domain that is off. `WrongState` where it runs.
+    /// Removes the definition of a domain that is off. `WrongState` if it runs.
     async fn undefine(&self, uuid: Uuid) -> PortResult<Removed>;
 }

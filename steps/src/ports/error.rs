@@ -1,4 +1,4 @@
-//! What a port call can end in, told apart by what has to be done about it.
+//! The errors of port calls, by what has to be done about them.
 
 use std::fmt;
 
@@ -10,43 +10,43 @@ pub enum PortErrorKind {
     Unreachable,
     /// The call's deadline passed before it was sent.
     Timeout,
-    /// The call was sent and its answer was not seen: it may have had its effect.
+    /// The call was sent and its reply was not received: it may have taken effect.
     OutcomeUnknown,
-    /// The host is at work on the object just now ("asynchronous jobs", "still in use").
+    /// The host is currently working on the object ("asynchronous jobs", "still in use").
     Busy,
     /// The host's key is not among the known hosts.
     HostKeyUnknown,
-    /// The host's key is another than the known one.
+    /// The host's key differs from the known one.
     HostKeyChanged,
     /// The host refused the credentials.
     AuthRefused,
-    /// The host was reached, but libvirt does not answer there.
+    /// The host was reached, but libvirt on it does not answer.
     LibvirtAbsent,
     /// The host forbids what the connection needs (socket forwarding, access control).
     Denied,
     /// There is no pool of that name.
     PoolMissing,
-    /// The pool is there and inactive.
+    /// The pool exists and is inactive.
     PoolInactive,
     /// There is no room left.
     NoSpace,
     /// There is no network of that name.
     NetworkMissing,
-    /// The network is there and inactive.
+    /// The network exists and is inactive.
     NetworkInactive,
-    /// The object the call works on is gone (domain, volume).
+    /// The object of the call does not exist (domain, volume).
     Missing,
-    /// An object of that name is there already.
+    /// An object of that name exists already.
     Exists,
-    /// The host does not take the description or cannot do that.
+    /// The host refuses the description or cannot do that.
     Rejected,
-    /// The host runs the object and the call needs it stopped, or the other way round.
+    /// The object runs and the call needs it stopped, or the other way round.
     WrongState,
-    /// Another machine answers than the one that was recorded.
+    /// A machine answers that is not the one that was recorded.
     OtherMachine,
     /// Another file, or a link, is in the place of a volume's file.
     Replaced,
-    /// Anything else; tried again.
+    /// Any other error; it is retried.
     Other,
 }
 
@@ -57,9 +57,9 @@ pub struct PortError {
     pub kind: PortErrorKind,
     /// The host, as its settings name it.
     pub host: String,
-    /// The object, such as `volume images/boot-….qcow2`; empty where none is involved.
+    /// The object, such as `volume images/boot-….qcow2`; empty if no object is involved.
     pub object: String,
-    /// The host's own words, or what was seen.
+    /// The host's own words, or what was observed.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where base images come from.
+//! The port to the sources of base images.
 
 use std::sync::Arc;
 
@@ -6,39 +6,39 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// What a source says of an image before it is read.
+/// What a source reports about an image before it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceInfo {
-    /// The length in bytes, where the source says it.
+    /// The length in bytes, if the source reports it.
     pub length: Option<u64>,
-    /// A strong ETag, or the time of the last change: equal for equal content. `sha256:` and 64
-    /// digits is the SHA-256 of the image itself, which it must have then.
+    /// A strong ETag, or the time of the last change: equal for equal content. `sha256:` and 64 digits is
+    /// the SHA-256 of the image itself, which the image must then have.
     pub validator: Option<String>,
 }
 
 /// The kinds of errors of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceErrorKind {
-    /// Not reached, timed out, 5xx, 429, or cut in the middle: passes by itself.
+    /// Not reached, timed out, 5xx, 429, or cut off: passes without action.
     Transient,
     /// 404 or 410, or no such file.
     NotFound,
     /// 401 or 403, or no permission.
     Forbidden,
-    /// The URL or what comes from it makes no sense (bad scheme, a web page, an empty body).
+    /// The URL or its content is invalid (bad scheme, a web page, an empty body).
     Invalid,
-    /// This process must not read there: a file, an address or a way without TLS that nobody
-    /// permitted.
+    /// This process must not read it: a file, an address or a connection without TLS that the operator
+    /// has not permitted.
     Refused,
-    /// It unpacks to so much more than it is that it is taken for a trap.
+    /// It unpacks to so many bytes that it is taken for a decompression bomb.
     TooLarge,
-    /// A registry's content is not what it is said to be: other bytes than its digest names, or
-    /// a layer that is not one disk.
+    /// A registry's content does not match: other bytes than its digest names, or a layer that is not one
+    /// disk.
     Mismatch,
-    /// An OVA, VMDK or VHDX that is not one disk that stands alone, is damaged, or not what its manifest
-    /// says; or one that its source cannot give in the order that it takes.
+    /// An OVA, VMDK or VHDX that is not a single disk without parent, is damaged, or does not match its
+    /// manifest; or one whose source cannot serve it in the order that conversion needs.
     Appliance,
-    /// Somebody is to send it, and nobody does at present.
+    /// A user has to send it, and is not sending it at present.
     Awaited,
 }
 
@@ -57,11 +57,10 @@ pub struct SourceError {
 /// An image being read.
 #[async_trait]
 pub trait ImageStream: Send {
-    /// What the source said when it was opened.
+    /// The source's information when the image was opened.
     fn info(&self) -> &SourceInfo;
 
-    /// The byte it begins at: where it was asked to, or 0 where the source cannot be entered in
-    /// its middle.
+    /// The offset it begins at: the requested one, or 0 if the source supports no ranges.
     fn starts_at(&self) -> u64 {
         0
     }
@@ -85,9 +84,9 @@ pub trait ImageSource: Send + Sync + 'static {
     /// By kind, with the URL and what happened.
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError>;
 
-    /// Opens the image at a byte, if it is still the one of that validator and the source can be
-    /// entered there; otherwise as it is now, at its start. [`ImageStream::starts_at`] and
-    /// [`ImageStream::info`] say which.
+    /// Opens the image at an offset, if it still has that validator and the source supports ranges;
+    /// otherwise its current content, at its start. [`ImageStream::starts_at`] and [`ImageStream::info`]
+    /// say which.
     ///
     /// # Errors
     /// By kind, with the URL and what happened.
@@ -101,22 +100,23 @@ pub trait ImageSource: Send + Sync + 'static {
         self.open(url).await
     }
 
-    /// Says that the image will be opened soon: who reads it may wait a moment, so that it is read once for all.
+    /// Announces that the image will be opened soon: a reader may wait a moment, so that the image is
+    /// read once for all.
     async fn expect(&self, url: &str) {
         let _ = url;
     }
 
-    /// Whoever was expected has opened it.
+    /// Reports that an announced open has happened.
     async fn opened(&self, url: &str) {
         let _ = url;
     }
 
-    /// The same source with the access that a host's settings give: credentials for a server of
-    /// images, authorities to trust. With `checksum`, `sha256:` and 64 digits, what is read is
-    /// compared with that, whatever way it came. `None` where neither makes a difference.
+    /// The same source with the access that a host's settings give: credentials for an image server,
+    /// authorities to trust. With `checksum`, `sha256:` and 64 digits, the content is compared with it,
+    /// whatever its transport. `None` if neither makes a difference.
     ///
     /// # Errors
-    /// `Invalid` where those settings cannot be used.
+    /// `Invalid` if those settings cannot be used.
     async fn for_host(
         &self,
         host: &str,
@@ -127,7 +127,7 @@ pub trait ImageSource: Send + Sync + 'static {
     }
 }
 
-/// The source as a host's settings give access to it.
+/// The source with the access that a host's settings give.
 ///
 /// # Errors
 /// As for [`ImageSource::for_host`].

@@ -1,9 +1,9 @@
-//! What steps need of the world, as traits.
+//! The ports: traits through which steps reach hosts and image sources.
 //!
-//! Rules that every implementation keeps:
-//! - *Unknown is not absent.* `Ok(None)` means that the host said "no such object" itself, for a
-//!   volume in an active pool after a refresh that succeeded. Everything else is an error.
-//! - A call that was sent and whose answer was not seen is [`PortErrorKind::OutcomeUnknown`].
+//! Rules for every implementation:
+//! - *Unknown is not absent.* `Ok(None)` means that the host itself said "no such object", for a volume
+//!   in an active pool after a refresh that succeeded. Everything else is an error.
+//! - A call that was sent and whose reply was not received is [`PortErrorKind::OutcomeUnknown`].
 //! - Every call has a deadline. Dropping a future never leaves a call half sent.
 
 pub mod conformance;

@@ -1,4 +1,4 @@
-//! Networks.
+//! The port to networks.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -22,38 +22,38 @@ pub struct NetworkInfo {
     pub active: bool,
     /// Its definition, as the host prints it.
     pub xml: String,
-    /// What of the definition vsiflow looks at.
+    /// The parts of the definition that vsiflow reads.
     #[serde(default)]
     pub shape: NetworkShape,
 }
 
-/// What of a network's definition vsiflow looks at.
+/// The parts of a network's definition that vsiflow reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkShape {
-    /// Its UUID; none where the definition could not be read.
+    /// Its UUID; `None` if the definition could not be read.
     pub uuid: Option<Uuid>,
     /// The bridge that its guests are on.
     pub bridge: Option<String>,
     /// Its IPv4 addresses with their prefixes, as `10.0.0.1/24`.
     pub subnets: Vec<String>,
-    /// The addresses that its DHCP gives to one card only.
+    /// The addresses that its DHCP reserves for one card each.
     pub hosts: Vec<DhcpHost>,
-    /// The names that its DNS answers for.
+    /// The names that its DNS resolves.
     pub names: Vec<DnsHost>,
 }
 
-/// An address that DHCP gives to one card only.
+/// An address that DHCP reserves for one card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpHost {
     /// The card's MAC address, lower case.
     pub mac: String,
     /// The address.
     pub ip: String,
-    /// The name that the guest is given.
+    /// The name that DHCP sends to the guest.
     pub name: Option<String>,
 }
 
-/// Names that the DNS of a network answers for with one address.
+/// Names that a network's DNS resolves to one address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsHost {
     /// The address.
@@ -71,26 +71,27 @@ pub enum NetworkMode {
     Nat,
     /// Through the host, with their own addresses.
     Routed,
-    /// They reach one another and the host.
+    /// They reach only one another and the host.
     Isolated,
     /// They are on a bridge of the host, beside other machines.
     Bridge,
 }
 
-/// The IPv4 side of a network that the host serves.
+/// The IPv4 subnet of a network that the host serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSubnet {
     /// The host's own address there.
     pub gateway: Ipv4Addr,
     /// The length of the prefix, in bits.
     pub prefix: u8,
-    /// Whether the host gives addresses away.
+    /// Whether the host assigns addresses by DHCP.
     pub dhcp: bool,
-    /// The first and the last address that it gives to any card; none where only reserved ones are given.
+    /// The first and the last address that it assigns to any card; `None` if it assigns only reserved
+    /// ones.
     pub range: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
-/// A network to be defined.
+/// A network to define.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {
     /// Its name on the host.
@@ -101,42 +102,43 @@ pub struct NetworkSpec {
     pub bridge: String,
     /// How guests reach other machines.
     pub mode: NetworkMode,
-    /// Its addresses; none in mode bridge.
+    /// Its addresses; `None` in mode bridge.
     pub subnet: Option<NetworkSubnet>,
     /// Whether the host answers DNS queries there.
     pub dns: bool,
     /// The domain of its guests' names.
     pub domain: Option<String>,
-    /// The largest packet in bytes; the host's default where absent.
+    /// The largest packet in bytes; `None` for the host's default.
     pub mtu: Option<u32>,
     /// The VLAN of its guests, in mode bridge.
     pub vlan: Option<u16>,
 }
 
-/// One change of a network, in its stored definition and, while it is active, at once.
+/// A change of a network. It applies to its stored definition and, if it is active, immediately to the
+/// running network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkChange {
-    /// An address is reserved.
+    /// Adds a reservation of an address.
     AddHost(DhcpHost),
-    /// A reservation ends. What differs in MAC address or address stays.
+    /// Removes a reservation. One with another MAC address or address is not changed.
     RemoveHost(DhcpHost),
-    /// Names are answered for.
+    /// Adds names to its DNS.
     AddName(DnsHost),
-    /// The names of this address are not answered for any more.
+    /// Removes the names of this address from its DNS.
     RemoveName(DnsHost),
 }
 
-/// Addresses that a host reaches, or has, beside its networks.
+/// Addresses that a host reaches, or has, outside of its networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRoute {
     /// The addresses.
     #[serde(with = "as_text")]
     pub to: Ipv4Net,
-    /// The device that leads there; empty for an address of the host's own.
+    /// The device of the route; empty for an address of the host itself.
     pub device: String,
 }
 
-/// Addresses with their prefix, as people write them.
+/// Serialises addresses with their prefix as text.
 mod as_text {
     use ipnet::Ipv4Net;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -150,14 +152,14 @@ mod as_text {
     }
 }
 
-/// An address that a network gave away.
+/// An address that a network has leased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpLease {
     /// The card's MAC address, lower case.
     pub mac: String,
     /// The address.
     pub ip: String,
-    /// The name the guest gave itself.
+    /// The hostname that the guest sent.
     pub hostname: Option<String>,
 }
 
@@ -169,32 +171,34 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> GuestStream for T {}
 /// Networks of a host.
 #[async_trait]
 pub trait NetworkPort: Send + Sync {
-    /// The network of that name; `None` where the host says that there is none.
+    /// The network of that name; `None` if the host reports that there is none.
     async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>>;
 
-    /// The addresses the network gave away. Empty for a network without DHCP of libvirt's.
+    /// The leases of the network. Empty if the network has no DHCP of libvirt.
     async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>>;
 
-    /// All networks, active or not, anybody's.
+    /// All networks, active or not, ours and foreign.
     async fn networks(&self) -> PortResult<Vec<NetworkInfo>>;
 
-    /// Where the host's IPv4 routes lead, default routes left out, and the addresses that it has;
-    /// `None` where it does not tell.
+    /// The host's IPv4 routes without default routes, and its own addresses; `None` if it does not report
+    /// them.
     async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>>;
 
-    /// The bridges of the host; `None` where it does not tell.
+    /// The bridges of the host; `None` if it does not report them.
     async fn bridges(&self) -> PortResult<Option<Vec<String>>>;
 
-    /// Defines a network. `Exists` where another UUID has its name, or another network its bridge.
+    /// Defines a network. `Exists` if another UUID has its name, or another network its bridge.
     async fn define_network(&self, spec: &NetworkSpec) -> PortResult<()>;
 
-    /// Starts a network that is inactive, and has it start with its host. One that is active stays so.
+    /// Starts a network that is inactive, and sets it to start with its host. An active one is not
+    /// restarted.
     async fn start_network(&self, name: &str) -> PortResult<()>;
 
     /// Stops the network of that name and UUID, and removes its definition.
     async fn remove_network(&self, name: &str, uuid: Uuid) -> PortResult<Removed>;
 
-    /// Changes the network of that name and UUID. What is there already, or gone already, is no error.
+    /// Changes the network of that name and UUID. An entry that already exists, or is already absent, is
+    /// not an error.
     async fn change_network(
         &self,
         name: &str,
@@ -202,9 +206,9 @@ pub trait NetworkPort: Send + Sync {
         change: &NetworkChange,
     ) -> PortResult<()>;
 
-    /// A TCP connection to a guest, made by the host, so that networks are reached which nobody
-    /// else can reach. `WrongState` where nothing answers there within that time; `Denied` where
-    /// the host makes no connections for us.
+    /// Opens a TCP connection to a guest from the host, so that networks can be reached that only the
+    /// host reaches. `WrongState` if nothing answers within that time; `Denied` if the host makes no
+    /// connections for us.
     async fn dial(
         &self,
         address: IpAddr,

@@ -1,30 +1,30 @@
-//! An image in pieces of one size, and the zeros in them.
+//! Splits an image into pieces of one size, and recognises zeros in them.
 //!
-//! Every hand-over between tasks and threads costs about as much as hashing tens of KiB, and every piece
-//! that is on its way costs memory: the size is a compromise between both.
+//! Each transfer of a piece between tasks and threads costs about as much as hashing tens of KiB, and
+//! each piece in transit costs memory: the size is a compromise between both.
 
 use bytes::{Bytes, BytesMut};
 
 use super::{ImageStream, SourceError};
 
-/// Bytes of a piece: whole pages, and two packets of libvirt's streams.
+/// The size of a piece in bytes: whole pages, and two packets of libvirt's streams.
 pub const PIECE: usize = 2 * 48 * 4_096;
 
-/// What a hole reads as.
+/// The content of a hole.
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
-/// So many zeros, at most [`PIECE`], that take no memory.
+/// Returns `length` zeros, at most [`PIECE`], that allocate no memory.
 pub fn zeros(length: u64) -> Bytes {
     let length = usize::try_from(length).map_or(PIECE, |length| length.min(PIECE));
     Bytes::from_static(&ZEROS).slice(..length)
 }
 
-/// Whether a piece is zeros. Of those from [`zeros`] nothing is read.
+/// Whether a piece is all zeros. Bytes from [`zeros`] are recognised without reading them.
 pub fn are_zeros(piece: &[u8]) -> bool {
     ZEROS.as_ptr_range().contains(&piece.as_ptr()) || ZEROS.get(..piece.len()) == Some(piece)
 }
 
-/// Makes pieces of one size out of whatever comes from a source.
+/// Regroups the bytes of a source into pieces of one size.
 pub struct ContentPieces {
     stream: Box<dyn ImageStream>,
     size: usize,
@@ -33,7 +33,7 @@ pub struct ContentPieces {
 }
 
 impl ContentPieces {
-    /// Pieces of so many bytes, at most [`PIECE`].
+    /// Pieces of `size` bytes, at most [`PIECE`].
     pub fn new(stream: Box<dyn ImageStream>, size: usize) -> Self {
         Self {
             stream,
@@ -46,11 +46,11 @@ impl ContentPieces {
     /// The next piece; shorter only at the end. Not cancel safe.
     ///
     /// # Errors
-    /// What the source says. What it gave before that and is no whole piece is lost.
+    /// The source's error. Bytes before it that did not fill a piece are lost.
     pub async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         while self.left.len() < self.size && !self.ended {
             match self.stream.next().await? {
-                // Nothing is copied where the source gives pieces of this size.
+                // Nothing is copied if the source returns pieces of this size.
                 Some(piece) if self.left.is_empty() && piece.len() == self.size => {
                     return Ok(Some(piece));
                 }
@@ -65,7 +65,7 @@ impl ContentPieces {
         Ok((!next.is_empty()).then(|| next.freeze()))
     }
 
-    /// The next piece, and of that at most so many bytes. Not cancel safe.
+    /// The next piece, cut to at most `most` bytes. Not cancel safe.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -75,9 +75,9 @@ impl ContentPieces {
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if most < piece.len() {
-            let mut kept = BytesMut::from(piece.split_off(most));
-            kept.extend_from_slice(&self.left);
-            self.left = kept;
+            let mut rest = BytesMut::from(piece.split_off(most));
+            rest.extend_from_slice(&self.left);
+            self.left = rest;
         }
         Ok(Some(piece))
     }
@@ -97,7 +97,7 @@ mod tests {
         assert!(are_zeros(&bytes) && are_zeros(&bytes[..1]) && are_zeros(&[]));
         bytes[PIECE - 1] = 1;
         assert!(!are_zeros(&bytes) && are_zeros(&bytes[..PIECE - 1]));
-        // What is longer than any hole is looked at in parts.
+        // A piece longer than a hole is checked in parts.
         assert!(!are_zeros(&vec![0; PIECE + 1]));
     }
 }

@@ -1,4 +1,4 @@
-//! A guest's screen: the bytes of a connection, both ways.
+//! Connects to a guest's screen and carries its bytes both ways.
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -9,16 +9,16 @@ use tokio::{
 
 use super::{GuestConsole, GuestStream, PortResult};
 
-/// The longest piece that is read at once, in bytes.
+/// Maximum number of bytes in one read.
 const PIECE: usize = 16 * 1024;
 
-/// A connection to a guest's screen. Dropped, it is closed.
+/// A connection to a guest's screen. Dropping it closes it.
 pub struct ScreenStream {
     stream: Box<dyn GuestStream>,
 }
 
 impl ScreenStream {
-    /// The screen at the other end of this connection.
+    /// The screen at the other end of this stream.
     pub fn new(stream: Box<dyn GuestStream>) -> Self {
         Self { stream }
     }
@@ -34,7 +34,7 @@ impl GuestConsole for ScreenStream {
         let (mut read, mut write) = tokio::io::split(self.stream);
         let showing = async {
             let mut piece = BytesMut::with_capacity(PIECE);
-            // Its end and its failure mean the same: nothing more is shown.
+            // Its end and an error mean the same: nothing more is shown.
             while let Ok(1..) = read.read_buf(&mut piece).await {
                 if shown.send(piece.split().freeze()).await.is_err() {
                     return;

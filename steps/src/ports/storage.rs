@@ -1,4 +1,4 @@
-//! Pools and volumes.
+//! The port to pools and volumes.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use vsiflow_engine::model::Hash;
 
 use super::PortResult;
 
-/// A volume by pool and name.
+/// The key of a volume: pool and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VolumeKey {
     /// The pool's name.
@@ -63,96 +63,96 @@ pub struct VolumeInfo {
     pub key: VolumeKey,
     /// The path on the host, as domains name it.
     pub path: String,
-    /// The format libvirt found, in its own word (`raw`, `qcow2`, `iso`, …).
+    /// The format that libvirt detected, in its own word (`raw`, `qcow2`, `iso`, …).
     pub format: String,
     /// The size a guest sees, in bytes.
     pub capacity: u64,
-    /// Bytes taken on the host.
+    /// Bytes used on the host.
     pub allocation: u64,
     /// The file's length in bytes.
     pub physical: u64,
-    /// The path of the backing file, where there is one.
+    /// The path of the backing file, if there is one.
     pub backing: Option<String>,
-    /// When the content last changed, as the host writes it; compared, never computed with.
+    /// The content's last change, as the host reports it; only compared for equality.
     pub modified: Option<String>,
 }
 
-/// A volume to be made.
+/// A volume to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeSpec {
     /// Pool and name.
     pub key: VolumeKey,
     /// The format.
     pub format: VolumeFormat,
-    /// The size a guest sees, in bytes. Ignored by a clone, which has its source's.
+    /// The size a guest sees, in bytes. Ignored by a clone, which has its source's size.
     pub capacity: u64,
     /// The path and format of a backing file.
     pub backing: Option<(String, VolumeFormat)>,
 }
 
-/// What a removal found.
+/// The result of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
-    /// It was there and is gone.
+    /// It existed and was deleted.
     Removed,
-    /// It was gone already.
+    /// It did not exist.
     Absent,
 }
 
-/// Which file a path leads to.
+/// The file that a path resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileAt {
-    /// This one: all paths that lead to it give the same word.
+    /// The file's identity: equal for all paths that lead to it.
     Is(String),
-    /// The host says that there is none.
+    /// The host reports that there is no file.
     Nothing,
-    /// It cannot be told, and why.
+    /// It is unknown, with the reason.
     Unknown(String),
 }
 
 /// The files of a pool that is inactive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolFiles {
-    /// These, by their paths.
+    /// The paths of its files.
     Are(Vec<String>),
-    /// It does not keep its volumes in files of a folder.
+    /// Its volumes are not files in a folder.
     None,
-    /// It cannot be told, and why.
+    /// They are unknown, with the reason.
     Unknown(String),
 }
 
 /// How much of a volume that is being filled is on the host's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synced {
-    /// So many bytes from its beginning on; more are sent.
+    /// This many bytes from its start; more will follow.
     Prefix(u64),
-    /// All of its bytes, so many.
+    /// All bytes of the volume; its length.
     Whole(u64),
 }
 
-/// How the bytes of an image go to a host.
+/// How the bytes of an image are transferred to a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Transfer {
-    /// By commands of the host's into the volume's file where it permits that, packed where the way
-    /// there is slow; elsewhere by libvirt.
+    /// By commands on the host that write the volume's file, if the host permits commands, compressed if
+    /// the connection is slow; else by libvirt.
     #[default]
     Auto,
-    /// The same, never packed.
+    /// Like `Auto`, never compressed.
     Plain,
-    /// The same, packed wherever the host can unpack and it makes fewer bytes.
+    /// Like `Auto`, compressed whenever the host can unpack and it saves bytes.
     Packed,
-    /// By libvirt alone.
+    /// Only by libvirt.
     Libvirt,
 }
 
 impl Transfer {
-    /// Whether nobody chose.
+    /// Whether it is the default.
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
 
-    /// The same way, without packing.
+    /// The same transfer without compression.
     #[must_use]
     pub fn unpacked(self) -> Self {
         match self {
@@ -162,36 +162,36 @@ impl Transfer {
     }
 }
 
-/// Bytes on their way into a volume.
+/// An open upload into a volume.
 #[async_trait]
 pub trait UploadSink: Send {
-    /// Sends bytes. Returns when they are on their way; waits while too many are.
+    /// Sends bytes. Returns when they are in transit; waits while too many are.
     async fn send(&mut self, bytes: Bytes) -> PortResult<()>;
 
-    /// Passes over so many bytes. Where the volume ended before them they read as zeros; where it
-    /// did not, what was there may stay.
+    /// Skips `length` bytes. Beyond the volume's old end they read as zeros; within it the old content
+    /// may remain.
     async fn send_hole(&mut self, length: u64) -> PortResult<()> {
         send_zeros(self, length).await
     }
 
-    /// Up to where the bytes are in the volume, where the host tells that while it writes them. Elsewhere the
-    /// volume's length does.
+    /// The position up to which the bytes are in the volume, if the host reports that while it writes.
+    /// Otherwise the volume's length shows it.
     fn written(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 
-    /// Ends the upload and waits for the host's word. Nothing is synced by that. Which way the bytes went,
-    /// for people; none where there is only one.
+    /// Ends the upload and waits for the host's confirmation; does not sync. Returns how the bytes were
+    /// transferred, for people; `None` if there is only one way.
     async fn finish(self: Box<Self>) -> PortResult<Option<String>>;
 
-    /// Gives the upload up. What arrived stays.
+    /// Aborts the upload. Bytes that arrived remain.
     async fn abort(self: Box<Self>);
 }
 
-/// Sends zeros, for hosts that take no holes.
+/// Sends zeros, for hosts that support no holes.
 ///
 /// # Errors
-/// Those of [`UploadSink::send`].
+/// The errors of [`UploadSink::send`].
 pub async fn send_zeros<S: UploadSink + ?Sized>(sink: &mut S, length: u64) -> PortResult<()> {
     let mut left = length;
     while left > 0 {
@@ -212,31 +212,31 @@ pub trait StoragePort: Send + Sync {
     /// All pools.
     async fn pools(&self) -> PortResult<Vec<PoolInfo>>;
 
-    /// The pool of that name; `None` where the host says that there is none.
+    /// The pool of that name; `None` if the host reports that there is none.
     async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>>;
 
-    /// A volume. `None` only in an active pool after a refresh that succeeded; a missing pool is
-    /// `PoolMissing`, an inactive one `PoolInactive`.
+    /// A volume. `None` only in an active pool after a refresh that succeeded; a missing pool is the
+    /// error `PoolMissing`, an inactive one `PoolInactive`.
     async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>>;
 
     /// All volumes of an active pool, after a refresh.
     async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>>;
 
-    /// Makes a volume. `Exists` where one of that name is there.
+    /// Creates a volume. `Exists` if one of that name exists.
     async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo>;
 
-    /// Makes a full copy of `source` on the host and syncs it there. `Exists` where one of that
-    /// name is there. After `OutcomeUnknown` a volume of that name may be half a copy.
+    /// Makes a full copy of `source` on the host and syncs it there. `Exists` if a volume of that name
+    /// exists. After `OutcomeUnknown` a volume of that name may be half a copy.
     async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo>;
 
-    /// Sets the size a guest sees, in bytes; only ever larger.
+    /// Sets the size a guest sees, in bytes; it can only grow.
     async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()>;
 
-    /// Removes a volume. The caller has asked the guards first ([`crate::guards`]).
+    /// Deletes a volume. The caller must have checked the guards ([`crate::guards`]).
     async fn delete(&self, key: &VolumeKey) -> PortResult<Removed>;
 
-    /// Opens an upload of at most `length` bytes from `offset` on; of any length where the source
-    /// did not say it. Does not truncate.
+    /// Opens an upload of at most `length` bytes from `offset`; of any length if `length` is `None`. Does
+    /// not truncate.
     async fn upload(
         &self,
         key: &VolumeKey,
@@ -244,10 +244,10 @@ pub trait StoragePort: Send + Sync {
         length: Option<u64>,
     ) -> PortResult<Box<dyn UploadSink>>;
 
-    /// The same for the bytes of an image, into a volume that was made for it, by the fastest way that
-    /// the host and `transfer` permit. Some MiB may be on their way before the first of them is in the
-    /// volume. `Replaced` where the volume's path leads to another file than libvirt made, also at the
-    /// end; nothing is ever written into that one.
+    /// Like [`upload`](Self::upload), for an image into a volume that was made for it, by the fastest way
+    /// that the host and `transfer` permit. Some MiB may be in transit before the first bytes are in the
+    /// volume. `Replaced` if the volume's path leads to another file than libvirt created, also at the
+    /// end; that file is never written to.
     async fn fill(
         &self,
         key: &VolumeKey,
@@ -258,29 +258,29 @@ pub trait StoragePort: Send + Sync {
         self.upload(key, offset, length).await
     }
 
-    /// At most `max` bytes of the volume from `offset` on; fewer at its end.
+    /// Reads at most `max` bytes of the volume from `offset`; fewer at its end.
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes>;
 
-    /// Makes the host write the volume to its disk, where the host permits that.
+    /// Syncs the volume to the host's disk, if the host permits commands.
     async fn sync(&self, key: &VolumeKey) -> PortResult<()>;
 
-    /// Makes the host forget what it holds of the volume in memory, where the host permits that:
-    /// then the next read is of its disk. Only what was synced before is forgotten.
+    /// Makes the host drop its cached pages of the volume, if the host permits commands: the next read is
+    /// from its disk. Only pages that were synced before are dropped.
     async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()>;
 
-    /// Which files these paths lead to, in their order, as the host itself resolves links, mounts
-    /// and dots; `None` where it runs no commands for us.
+    /// The files that these paths resolve to, in the same order, as the host itself resolves links,
+    /// mounts and dots; `None` if it runs no commands for us.
     async fn files(&self, _paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
         Ok(None)
     }
 
-    /// At most `max` bytes of the beginning of any file on the host; `None` where there is none, or
+    /// Reads at most `max` bytes from the start of any file on the host; `None` if it does not exist, or
     /// the host runs no commands for us.
     async fn head(&self, _path: &str, _max: u64) -> PortResult<Option<Bytes>> {
         Ok(None)
     }
 
-    /// The files in the folder of an inactive pool, none of which libvirt lists.
+    /// The files in the folder of an inactive pool; libvirt lists none of them.
     async fn files_of_inactive(&self, _pool: &str) -> PortResult<PoolFiles> {
         Ok(PoolFiles::Unknown("the host does not tell".to_owned()))
     }
@@ -288,11 +288,11 @@ pub trait StoragePort: Send + Sync {
     /// The SHA-256 of the volume's bytes as the host reads them.
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash>;
 
-    /// The SHA-256 of a volume's bytes as the host reads them while the volume is being filled: once,
-    /// in order, and nothing that is not on its disk yet. `None` where the host has no way to do
-    /// that, or the sender of `synced` is gone before all is there.
+    /// The SHA-256 of a volume's bytes, computed by the host while the volume is being filled. It reads
+    /// each byte once, in order, and only bytes that are on its disk. `None` if the host cannot do that,
+    /// or the sender of `synced` is dropped before the whole volume is there.
     ///
-    /// Dropped, the host ends the reading soon.
+    /// If the future is dropped, the host stops reading soon.
     async fn sha256_along(
         &self,
         _key: &VolumeKey,

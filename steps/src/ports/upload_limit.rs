@@ -1,4 +1,4 @@
-//! How many bytes of images a second go to a host.
+//! Limits the rate at which images are sent to a host.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,16 +7,16 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-/// Shared by all uploads of images to a host.
+/// The rate limit that all uploads of images to a host share.
 #[derive(Debug)]
 pub struct UploadLimit {
     per_second: u64,
-    /// When what was let through so far is paid for.
+    /// The time at which the bytes so far have been sent at the permitted rate.
     paid: Mutex<Instant>,
 }
 
 impl UploadLimit {
-    /// So many bytes a second, at least one.
+    /// A limit in bytes per second, at least 1.
     pub fn new(per_second: u64) -> Self {
         Self {
             per_second: per_second.max(1),
@@ -24,15 +24,15 @@ impl UploadLimit {
         }
     }
 
-    /// Waits until so many bytes more may go. Who comes together goes one after the other.
+    /// Waits until `bytes` more may be sent. Concurrent callers are served one after the other.
     ///
-    /// Dropped, the bytes count as sent.
+    /// If the future is dropped, the bytes count as sent.
     pub async fn pass(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let micros = bytes.saturating_mul(1_000_000) / self.per_second;
         let until = {
             let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-            // What was not used before is not made up for.
+            // Unused capacity of the past is not saved up.
             let from = (*paid).max(Instant::now());
             *paid = from
                 .checked_add(Duration::from_micros(micros))

@@ -58,7 +58,7 @@ fn content<'a>(state: &'a SimHostState, log: &VolumeKey, suffix: &str) -> Option
         .map(|volume| &volume.content)
 }
 
-/// Which file continues at this offset: a log shorter than that was rotated.
+/// The file that continues at this offset: if the log is shorter, it was rotated.
 fn place<'a>(state: &'a SimHostState, log: &VolumeKey, offset: u64) -> Option<(&'a Content, u64)> {
     let current = content(state, log, "")?;
     if current.len() >= offset {

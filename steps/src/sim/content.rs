@@ -1,4 +1,4 @@
-//! What is in the volumes of a simulated host.
+//! The content of the volumes of a simulated host.
 
 use std::{
     collections::BTreeMap,
@@ -16,8 +16,8 @@ use super::sparse::SparseFile;
 
 const PIECE: u64 = 1024 * 1024;
 
-/// A volume's bytes: small ones that a guest or a format writes beside the state, what was
-/// uploaded in a store of its own. Copies share what they hold.
+/// A volume's bytes. Small content that a guest or a format writes is in the state; uploaded content is
+/// in a separate store. Copies share their content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
     /// In the state itself, in base64.
@@ -28,7 +28,7 @@ pub enum Content {
         id: u64,
         /// Its length in bytes.
         len: u64,
-        /// From here on the host lost what was written: it reads as zeros.
+        /// The offset from which the host lost what was written: it reads as zeros.
         zero_from: Option<u64>,
     },
 }
@@ -42,12 +42,12 @@ impl Content {
         }
     }
 
-    /// Whether there is nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The host lost the second half before it was on its disk.
+    /// Simulates that the host lost the second half before it was on its disk.
     pub(super) fn lose_tail(&mut self) {
         if let Self::Stored { len, zero_from, .. } = self {
             let half = *len / 2;
@@ -71,7 +71,7 @@ mod base64_text {
     }
 }
 
-/// Where uploaded bytes are kept. Cheap to clone.
+/// The store of uploaded bytes. Cheap to clone.
 #[derive(Clone)]
 pub(super) enum Store {
     Memory(Arc<Mutex<BTreeMap<u64, SparseFile>>>),
@@ -79,7 +79,7 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Works on the store without holding up other tasks.
+    /// Runs `work` on the store without blocking other tasks.
     pub(super) async fn on<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
@@ -102,7 +102,7 @@ impl Store {
         folder.join(format!("volume-{id}"))
     }
 
-    /// How long a content in a folder is.
+    /// The length of a content in a folder.
     pub(super) fn length(folder: &std::path::Path, id: u64) -> io::Result<u64> {
         Ok(fs::metadata(Self::file(folder, id))?.len())
     }
@@ -144,7 +144,7 @@ impl Store {
         }
     }
 
-    /// At most `max` bytes from `offset` on.
+    /// Reads at most `max` bytes from `offset`.
     pub(super) fn read(&self, content: &Content, offset: u64, max: u64) -> io::Result<Vec<u8>> {
         let max = max.min(content.len().saturating_sub(offset));
         match content {
@@ -169,7 +169,7 @@ impl Store {
         }
     }
 
-    /// The hash of the bytes, and of zeros up to `len`.
+    /// The hash of the bytes, padded with zeros to `len`.
     pub(super) fn sha256(&self, content: &Content, len: u64) -> io::Result<Hash> {
         let mut hasher = Sha256::new();
         let mut at = 0;

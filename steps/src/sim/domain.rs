@@ -88,7 +88,7 @@ impl SimHost {
         Ok(())
     }
 
-    /// What the guest would find when it starts.
+    /// What the guest finds when it starts.
     async fn found(&self, uuid: Uuid) -> PortResult<SimFound> {
         let (mut found, contents, ignition) = {
             let world = self.world.lock().await;
@@ -517,7 +517,7 @@ impl DomainPort for SimHost {
     }
 }
 
-/// The host's log daemon makes the console's log where it is missing.
+/// Creates the console log if it is missing, as the host's log daemon does.
 fn make_log(state: &mut SimHostState, path: &str) {
     let Some((folder, name)) = path.rsplit_once('/') else {
         return;

@@ -1,4 +1,4 @@
-//! What goes wrong on a simulated host, and when.
+//! The faults of a simulated host, and when they happen.
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -10,33 +10,34 @@ pub enum Fault {
     Unreachable,
     /// The deadline passes before the call is sent; nothing happens.
     Timeout,
-    /// The call has its effect, and its answer is lost.
+    /// The call takes effect, and its reply is lost.
     LostReply,
-    /// The host is at work on the object; nothing happens.
+    /// The host is working on the object; nothing happens.
     Busy,
-    /// There is no room.
+    /// There is no space.
     NoSpace,
-    /// A stream breaks in its middle; what arrived stays.
+    /// A stream breaks before its end; what arrived remains.
     CutStream,
-    /// Somebody deletes the volume just before the call.
+    /// Another program deletes the volume just before the call.
     VanishVolume,
-    /// Somebody puts another file in the place of the volume's just before the call.
+    /// Another program replaces the volume's file just before the call.
     Replaced,
-    /// The disk does not take what a sync writes. That sync alone hears of it: the host continues
-    /// showing the bytes out of its memory, and the next sync finds nothing to write.
+    /// The disk fails while a sync writes. Only that sync reports the error: the host still serves the
+    /// bytes from its memory, and the next sync finds nothing to write.
     DiskError,
-    /// Somebody writes into the volume just after the call.
+    /// Another program writes into the volume just after the call.
     Overwritten,
-    /// The host loses its power just before the call and is up again for the next.
+    /// The host loses power just before the call and is up again for the next one.
     HostRestart,
-    /// The host's daemon dies in the middle of the call and is back for the next. The call has its
-    /// effect, and its answer is lost; but what was being started is ended a moment later.
+    /// The host's daemon dies during the call and is up again for the next one. The call takes effect,
+    /// and its reply is lost; but a domain that was being started ends a moment later.
     DaemonDies,
-    /// Somebody starts or stops each other pool just before the call, which names one.
+    /// Another program starts or stops every pool except the one that the call names, just before the
+    /// call.
     OtherPoolsToggle,
 }
 
-/// The faults that random ones are drawn from: those that every run survives by itself.
+/// The faults from which random ones are drawn: those that every run survives without help.
 const PASSING: [Fault; 7] = [
     Fault::Unreachable,
     Fault::Timeout,
@@ -53,7 +54,7 @@ struct Scripted {
     fault: Fault,
 }
 
-/// When which fault comes.
+/// A plan of faults.
 #[derive(Default)]
 pub struct Faults {
     scripted: Vec<Scripted>,
@@ -63,7 +64,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// No fault ever.
+    /// No faults.
     pub fn none() -> Self {
         Self::default()
     }
@@ -79,7 +80,7 @@ impl Faults {
         }
     }
 
-    /// And this fault at the `nth` call of that name from now on, counted from 1.
+    /// Adds this fault at the `nth` next call of that name, counted from 1.
     pub fn at(mut self, call: &str, nth: u32, fault: Fault) -> Self {
         let skip = nth.saturating_sub(1);
         self.scripted.push(Scripted {

@@ -1,25 +1,25 @@
-//! A simulated guest: what it prints, and how it ends, as a function of time.
+//! A simulated guest: its console lines and its end, as a function of time.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 
 use crate::{cidata::Cidata, contract, guest::GuestType};
 
-/// Below this a real guest would refuse at 4 GiB; small hosts for tests have less.
+/// Below this a guest fails with too little memory. A real one needs 4 GiB; small test hosts have less.
 const MEMORY_MIN_MIB: u64 = 400;
 const SHUTDOWN_MS: u64 = 400;
 const READY_MS: u64 = 1400;
 const NETWORK_MS: u64 = 1000;
-/// What cloud-init says of itself.
+/// How cloud-init names itself on the console.
 const CLOUD_INIT: &str = "cloud-init[512]: Cloud-init v. 22.4.2";
-/// The ports at which an ordinary guest serves.
+/// The ports on which an ordinary guest accepts connections.
 const PORTS: [u16; 2] = [22, 80];
 
-/// The process that asks for cloud-init's status.
+/// The ID of the process that prints cloud-init's status.
 const CLOUD_INIT_PID: i64 = 7;
-/// Any other that ends with 0; one more is one that ends with 1.
+/// The ID of any other process that ends with 0; the next ID is one that ends with 1.
 const PID: i64 = 8;
-/// The files of an ordinary guest; `NAME` is its name for itself.
+/// The files of an ordinary guest; `NAME` is replaced by its hostname.
 const FILES: [(&str, &str); 3] = [
     ("/etc/hostname", "NAME\n"),
     ("/etc/token", "token-of-NAME\n"),
@@ -29,12 +29,12 @@ const FILES: [(&str, &str); 3] = [
     ),
 ];
 
-/// An argument of a command to the agent.
+/// An argument of an agent command.
 fn argument<'a>(command: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
     command.get("arguments")?.get(name)
 }
 
-/// The process that a program becomes.
+/// The process ID of a program.
 fn pid(path: &str) -> i64 {
     match path {
         "cloud-init" => CLOUD_INIT_PID,
@@ -52,24 +52,24 @@ pub(super) enum GuestEnded {
     Crashed,
 }
 
-/// A guest that was started. What it will do is settled then, but for a shutdown.
+/// A guest that was started. Its behaviour is fixed at the start, except for a shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     /// When it was started, by the host's clock in milliseconds.
     pub started: u64,
-    /// Its name for itself, which its lease carries.
+    /// Its hostname, which its lease includes.
     pub hostname: Option<String>,
     lines: Vec<(u64, String)>,
     printed: usize,
     end: Option<(u64, GuestEnded)>,
     deaf: bool,
-    /// Since when it is suspended.
+    /// The time at which it was suspended.
     #[serde(default)]
     paused: Option<u64>,
-    /// Its agent, where it has one.
+    /// Its agent, if it has one.
     #[serde(default)]
     agent: Option<Agent>,
-    /// The ports at which it serves.
+    /// The ports on which it accepts connections.
     #[serde(default)]
     ports: Vec<u16>,
     /// Whether its HTTP server answers with an error.
@@ -80,25 +80,25 @@ pub struct Live {
 /// The agent of an ordinary guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Agent {
-    /// Whether what user-data asked for failed; none where there is no cloud-init.
+    /// Whether the setup from user-data failed; `None` if there is no cloud-init.
     set_up: Option<bool>,
     /// Whether cloud-init never ends.
     #[serde(default)]
     hangs: bool,
 }
 
-/// What a guest starts with.
+/// The configuration that a guest starts with.
 #[derive(Clone, Default)]
 pub(super) struct SimFound {
     pub(super) guest: GuestType,
     pub(super) memory_mib: u64,
     pub(super) cidata: Option<Cidata>,
-    /// What Ignition reads.
+    /// The Ignition configuration.
     pub(super) ignition: Option<Vec<u8>>,
 }
 
 impl Live {
-    /// A guest that starts now with what it finds.
+    /// Starts a guest now with what it finds.
     pub(super) fn start(now: u64, found: SimFound) -> Self {
         let SimFound {
             guest,
@@ -132,7 +132,7 @@ impl Live {
         live
     }
 
-    /// A guest with an ordinary Linux, and what its image has of cloud-init or Ignition.
+    /// Boots an ordinary Linux guest, with cloud-init or Ignition if its image has one.
     fn boot_ordinary(&mut self, guest: GuestType, cidata: Option<&Cidata>, words: &str) {
         self.print_after(50, "[    0.000000] Linux version 6.1.0 (simulated)");
         let fails = words.contains("lab-fail");
@@ -180,7 +180,7 @@ impl Live {
         self.print_after(READY_MS, &end);
     }
 
-    /// What its agent answers to a command; none where nobody answers.
+    /// The agent's answer to a command; `None` if the agent does not answer.
     pub(super) fn agent(&self, command: &str, now: u64) -> Option<String> {
         let agent = self.agent.as_ref().filter(|_| self.has_network(now))?;
         if self.paused.is_some() {
@@ -229,7 +229,8 @@ impl Live {
         )
     }
 
-    /// What serves at a port, once its network is up: the status of its answers, if it speaks HTTP.
+    /// Whether a port accepts connections once the network is up, and the status of its HTTP server, if
+    /// any.
     pub(super) fn serves(&self, port: u16, now: u64) -> Option<Option<u16>> {
         let up = self.paused.is_none() && self.has_network(now) && self.ports.contains(&port);
         let status = if self.unhealthy { 503 } else { 200 };
@@ -279,7 +280,7 @@ impl Live {
         self.knobs(words);
     }
 
-    /// What it does after it is ready, where it is asked to.
+    /// Behaviour after it is ready, requested by words in its configuration.
     fn knobs(&mut self, words: &str) {
         let later = READY_MS.saturating_add(2000);
         if words.contains("lab-panic") {
@@ -310,8 +311,8 @@ impl Live {
         self.end = Some((self.started.saturating_add(after_ms), ended));
     }
 
-    /// Asks the guest to power off. One whose system is not up yet does not hear it, nor does one
-    /// that is going down.
+    /// Asks the guest to power off. It is ignored before the system is up, and while the guest shuts
+    /// down.
     pub(super) fn shut_down(&mut self, now: u64) {
         if self.deaf || self.paused.is_some() || !self.has_network(now) {
             return;
@@ -328,12 +329,12 @@ impl Live {
         }
     }
 
-    /// From now on its time stands still.
+    /// Stops the guest's clock.
     pub(super) fn pause(&mut self, now: u64) {
         self.paused.get_or_insert(now);
     }
 
-    /// What it has not done yet it does later by as long as it stood still.
+    /// Resumes the guest: everything still to come is delayed by the length of the pause.
     pub(super) fn unpause(&mut self, now: u64) {
         let Some(since) = self.paused.take() else {
             return;
@@ -352,7 +353,7 @@ impl Live {
         now >= self.started.saturating_add(NETWORK_MS)
     }
 
-    /// When it prints or ends next, if it ever does.
+    /// The time at which it next prints or ends, if ever.
     pub(super) fn next(&self) -> Option<u64> {
         let line = self.lines.get(self.printed).map(|(at, _)| *at);
         let end = self.end.map(|(at, _)| at);
@@ -362,7 +363,7 @@ impl Live {
             .then_some(next)
     }
 
-    /// What it printed since it was last looked at, and whether it ended.
+    /// Returns what it printed since the last call, and how it ended, if it did.
     pub(super) fn advance(&mut self, now: u64) -> (Vec<u8>, Option<GuestEnded>) {
         let now = self.paused.map_or(now, |since| now.min(since));
         let end = self.end.filter(|(at, _)| *at <= now);

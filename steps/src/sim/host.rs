@@ -1,4 +1,4 @@
-//! The simulated host as a machine, and the way every call on it goes.
+//! The simulated host as a machine, and the common path of every call to it.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use crate::ports::{
 
 const LATENCY: Duration = Duration::from_millis(1);
 
-/// The bytes of a file that takes a volume's place.
+/// The content of a file that replaces a volume's.
 const REPLACEMENT: &[u8] = b"somebody else's";
 
 /// A call that a simulated host received.
@@ -35,7 +35,7 @@ const REPLACEMENT: &[u8] = b"somebody else's";
 pub struct Call {
     /// The call's name, such as `start`.
     pub name: &'static str,
-    /// The object, such as `volume images/a.qcow2`; empty where none is involved.
+    /// The object, such as `volume images/a.qcow2`; empty if no object is involved.
     pub object: String,
     /// Whether it may change something.
     pub effect: bool,
@@ -61,9 +61,9 @@ impl Call {
 
 #[derive(Clone, Copy)]
 enum HostTime {
-    /// Milliseconds since then; virtual under a paused clock.
+    /// Milliseconds since this instant; virtual under a paused clock.
     Since(Instant),
-    /// The wall clock, which goes on between two processes.
+    /// The wall clock, which continues while no process runs.
     Wall,
 }
 
@@ -84,15 +84,15 @@ pub struct SimHost {
     changes: broadcast::Sender<Option<Uuid>>,
     pub(super) consoles: OpenConsoles,
     pinned: Arc<std::sync::Mutex<Option<String>>>,
-    /// What libvirt calls the one host that is spoken to.
+    /// The only libvirt UUID of a host that is accepted, if any.
     pinned_uuid: Arc<std::sync::Mutex<Option<Uuid>>>,
 }
 
-/// Changes that may wait for a slow receiver.
+/// Capacity of the channel of changes for a slow receiver.
 const CHANGES: usize = 256;
 
-/// What a simulated host tells: of domains that calls acted on, and of what was changed behind
-/// vsiflow's back.
+/// The notifications of a simulated host: about domains that calls acted on, and about changes made
+/// behind vsiflow's back.
 struct LifecycleEvents {
     host: SimHost,
     changes: broadcast::Receiver<Option<Uuid>>,
@@ -169,7 +169,7 @@ impl SimHost {
         }
     }
 
-    /// Looks at the host, or changes it behind vsiflow's back.
+    /// Reads the host's state, or changes it behind vsiflow's back.
     pub async fn with<T>(&self, change: impl FnOnce(&mut SimHostState) -> T) -> T {
         let mut world = self.world.lock().await;
         world.state.advance(self.now());
@@ -179,7 +179,7 @@ impl SimHost {
         result
     }
 
-    /// Whether a guest runs, without a call that counts.
+    /// Whether a guest runs; not counted as a call.
     pub(super) async fn runs(&self, uuid: Uuid) -> bool {
         let mut world = self.world.lock().await;
         world.state.advance(self.now());
@@ -187,7 +187,7 @@ impl SimHost {
         domain.is_some_and(|domain| domain.live.is_some())
     }
 
-    /// From now on these faults come.
+    /// Sets the faults of the calls to come.
     pub async fn set_faults(&self, faults: Faults) {
         self.world.lock().await.faults = faults;
     }
@@ -221,8 +221,8 @@ impl SimHost {
         PortError::new(kind, &*self.name, object, words)
     }
 
-    /// The way of every call: it is noted, meets its fault, and what it changed is written down
-    /// before its answer goes out.
+    /// The common path of every call: records it, applies its fault, and persists its changes before it
+    /// returns.
     pub(super) async fn call<T>(
         &self,
         call: Call,
@@ -246,7 +246,7 @@ impl SimHost {
         if let Some(uuid) = domain_of(&call.object) {
             world.state.changed(Some(uuid));
         }
-        // The length of an upload under way is worth no sync for each of its pieces.
+        // Persisting the length of an upload in progress after each piece would cost too many syncs.
         if call.effect && result.is_ok() && call.name != "send" {
             self.persist(&world.state).await?;
         }
@@ -371,8 +371,8 @@ fn load(folder: &std::path::Path) -> io::Result<SimHostState> {
     }
 }
 
-/// An upload under way is persisted in the store alone, and a file is as long as its file system says,
-/// whoever wrote it and was killed.
+/// Updates the lengths of volumes. The length of an upload in progress is not persisted, so after a crash
+/// the file's length in the store counts.
 fn with_lengths(mut state: SimHostState, folder: &std::path::Path) -> SimHostState {
     let pools = state.pools.values_mut();
     let volumes = pools.flat_map(|pool| pool.volumes.values_mut());
@@ -384,7 +384,7 @@ fn with_lengths(mut state: SimHostState, folder: &std::path::Path) -> SimHostSta
     state
 }
 
-/// How a volume is called in errors and in the log of calls.
+/// A volume's name in errors and in the log of calls.
 pub(super) fn object(key: &VolumeKey) -> String {
     format!("volume {key}")
 }
@@ -490,7 +490,7 @@ fn overwrite(state: &mut SimHostState, call: &Call) {
     }
 }
 
-/// The pool and the name of the volume that a call is about.
+/// The pool and the name of the volume that a call names.
 fn pool_of<'a, 'b>(state: &'a mut SimHostState, call: &'b Call) -> Option<(&'a mut Pool, &'b str)> {
     let (pool, name) = call.object.strip_prefix("volume ")?.split_once('/')?;
     Some((state.pools.get_mut(pool)?, name))

@@ -1,21 +1,21 @@
 //! Layers over the disks of a simulated guest.
 //!
-//! A layer begins as what the guest sees in its disk, and what is written later is in it alone. Merged,
-//! the disk has what the layer had.
+//! A layer starts as a copy of its disk's content, and later writes go only into the layer. A merge
+//! copies the layer's content into the disk.
 
 use uuid::Uuid;
 
 use super::SimHostState;
 use crate::ports::{DiskSpec, LayerSpec};
 
-/// How long a merge takes, in milliseconds.
+/// The duration of a merge in milliseconds.
 pub(super) const MERGE_MS: u64 = 400;
 
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
-/// Lays all layers, or none.
+/// Adds all layers, or none.
 pub(super) fn add(
     state: &mut SimHostState,
     uuid: Uuid,
@@ -49,7 +49,7 @@ pub(super) fn add(
     Ok(())
 }
 
-/// What the layer has is in the file below it, which the guest writes into again.
+/// Moves the layer's content into the file below it, which the guest then writes into again.
 pub(super) fn pivot(
     state: &mut SimHostState,
     uuid: Uuid,
@@ -72,7 +72,7 @@ pub(super) fn pivot(
     Ok(())
 }
 
-/// The live and the stored definition name another file.
+/// Changes a file's path in the live and the stored definition.
 fn rename(state: &mut SimHostState, uuid: Uuid, from: &str, to: &str) {
     let Some(domain) = state.domains.get_mut(&uuid) else {
         return;

@@ -1,26 +1,26 @@
 //! The memory of simulated guests, saved into files.
 //!
-//! A file is a line that says all, and bytes that nobody reads: as on a real host, one that lost its tail
-//! is taken up all the same.
+//! A file has one line with all data, and bytes that are never read: as on a real host, a truncated file
+//! can still be restored.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Content, Live, SimHostState, Volume};
 use crate::ports::DomainSpec;
 
-/// The bytes behind what is read.
+/// Number of bytes after the line that is read.
 const REST: usize = 4096;
 
-/// A guest in a file.
+/// A guest saved in a file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SavedGuest {
-    /// The machine, before any layer was laid.
+    /// The machine, before any layer was added.
     pub(super) spec: DomainSpec,
     /// The guest, suspended.
     pub(super) live: Live,
 }
 
-/// Writes the guest into the file at that path, in place of whatever is there.
+/// Writes the guest into the file at that path, replacing any content.
 pub(super) fn write(
     state: &mut SimHostState,
     path: &str,
@@ -49,7 +49,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The guest in the file at that path.
+/// Reads the guest from the file at that path.
 pub(super) fn read(state: &SimHostState, path: &str) -> Result<SavedGuest, &'static str> {
     let file = state.by_path(path).ok_or("no such file")?;
     let Content::Inline(bytes) = &file.content else {
@@ -59,7 +59,7 @@ pub(super) fn read(state: &SimHostState, path: &str) -> Result<SavedGuest, &'sta
     serde_json::from_slice(line.unwrap_or_default()).map_err(|_| "image magic is incorrect")
 }
 
-/// A guest runs on its disks: QEMU writes to each that it may write to.
+/// Marks a started guest's disks as changed: QEMU writes to each disk that is not read-only.
 pub(super) fn touch_disks(state: &mut SimHostState, spec: &DomainSpec) {
     for disk in spec.disks.iter().filter(|disk| !disk.readonly) {
         let change = state.change();

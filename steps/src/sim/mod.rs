@@ -1,11 +1,11 @@
 //! The simulated host: every port, without a hypervisor.
 //!
-//! In tests it lives in memory and under a paused clock its time is virtual. For somebody without
-//! a host it lives in a folder, written after each effect, in real time; what a guest has done
-//! since is worked out from when it was started, so it continues while no process runs.
+//! In tests its state is in memory, and under a paused clock its time is virtual. For users without a
+//! host its state is in a folder, written after each effect, and its time is real. What a guest has done
+//! is computed from its start time, so it continues while no process runs.
 //!
-//! Its behaviour follows what was measured on a real one. [`Faults`] make calls fail the way real
-//! ones do; without them every call succeeds.
+//! Its behaviour follows what was measured on a real host. [`Faults`] make calls fail as real ones do;
+//! without them every call succeeds.
 
 mod console;
 mod content;
@@ -40,14 +40,14 @@ use tokio::sync::Mutex;
 
 use crate::ports::{HostPorts, Hosts, PortResult, Transfer};
 
-/// Simulated hosts by id; one is made when it is first asked for.
+/// Simulated hosts by ID; a host is created when it is first requested.
 pub struct SimHosts {
     folder: Option<PathBuf>,
     hosts: Mutex<BTreeMap<String, Arc<SimHost>>>,
 }
 
 impl SimHosts {
-    /// Hosts that are gone with the process.
+    /// Hosts whose state is lost with the process.
     pub fn in_memory() -> Self {
         Self {
             folder: None,
@@ -55,7 +55,7 @@ impl SimHosts {
         }
     }
 
-    /// Hosts that live in this folder, which is made when it is missing.
+    /// Hosts whose state is in this folder, which is created if it is missing.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: Some(folder.into()),
@@ -81,7 +81,7 @@ impl SimHosts {
     }
 }
 
-/// A host's id as the name of a folder: no separators, nothing hidden, and no two alike.
+/// A host's ID encoded as the name of a folder: no separators, not hidden, and unique.
 fn file_name(id: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let encode = |byte: u8| {

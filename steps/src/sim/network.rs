@@ -155,7 +155,7 @@ impl NetworkPort for SimHost {
     }
 }
 
-/// A network that was just defined.
+/// A network that has just been defined.
 fn made(spec: &NetworkSpec) -> Network {
     let gateway = spec.subnet.as_ref().map(|subnet| subnet.gateway.octets());
     let [a, b, c, _] = gateway.unwrap_or([10, 0, 0, 1]);
@@ -170,7 +170,8 @@ fn made(spec: &NetworkSpec) -> Network {
     }
 }
 
-/// As libvirt does it: what is there already, or gone already, is refused where it differs.
+/// Applies a change as libvirt does: an entry that already exists, or is already absent, is no error if
+/// it is equal.
 fn apply(network: &mut Network, change: &NetworkChange) -> Result<(), &'static str> {
     match change {
         NetworkChange::AddHost(host) if network.hosts.contains(host) => {}
@@ -222,7 +223,7 @@ fn shape(network: &Network) -> NetworkShape {
     }
 }
 
-/// What serves at a port of the guest with that address.
+/// The server on a port of the guest with that address, if any.
 fn served(state: &mut SimHostState, address: IpAddr, port: u16, now: u64) -> Option<Option<u16>> {
     let networks: Vec<String> = state.networks.keys().cloned().collect();
     let mut macs = Vec::new();
@@ -236,7 +237,7 @@ fn served(state: &mut SimHostState, address: IpAddr, port: u16, now: u64) -> Opt
     domain.live.as_ref()?.serves(port, now)
 }
 
-/// A server in a guest: of SSH, or of HTTP with this status. It ends with its connection.
+/// Serves one connection: SSH, or HTTP with this status.
 async fn serve(mut stream: DuplexStream, status: Option<u16>) -> std::io::Result<()> {
     let Some(status) = status else {
         return stream.write_all(b"SSH-2.0-simulated\r\n").await;
@@ -257,8 +258,8 @@ impl Network {
 }
 
 impl SimHostState {
-    /// Gives each card on a network an address of its own; one that has one keeps it for as long as
-    /// its domain is defined.
+    /// Assigns an address to each card on a network; a card's address does not change while its domain is
+    /// defined.
     pub(super) fn lend(&mut self) {
         for (name, network) in &mut self.networks {
             let domains = self.domains.values();
@@ -285,12 +286,12 @@ impl SimHostState {
     }
 }
 
-/// So many guests have addresses that begin alike.
-const ALIKE: u32 = 253;
+/// Number of guests whose addresses differ only in the last octet.
+const BLOCK_SIZE: u32 = 253;
 
 /// An address of a network, by its number.
 fn address(prefix: &str, number: u32) -> String {
-    let (block, last) = (number / ALIKE, number % ALIKE);
+    let (block, last) = (number / BLOCK_SIZE, number % BLOCK_SIZE);
     let (net, third) = prefix.rsplit_once('.').unwrap_or(("10.0", prefix));
     let third = third.parse::<u32>().unwrap_or_default();
     let third = third.saturating_add(block) % 256;
@@ -299,7 +300,7 @@ fn address(prefix: &str, number: u32) -> String {
 
 /// The addresses of the guests on a network.
 pub(super) fn addresses(state: &mut SimHostState, network: &str, now: u64) -> Vec<DhcpLease> {
-    // A guest may run since before its address was written down.
+    // A guest may have been started before addresses were stored in the state.
     if !state.has_lent(network) {
         state.lend();
     }
@@ -316,7 +317,7 @@ pub(super) fn addresses(state: &mut SimHostState, network: &str, now: u64) -> Ve
             let reserved = own.hosts.iter().find(|host| host.mac == nic.mac);
             let ip = match reserved {
                 Some(host) => host.ip.clone(),
-                // Without a range only what is reserved is given away.
+                // Without a range DHCP assigns only reserved addresses.
                 None if own.gives_reserved_only() => continue,
                 None => address(&own.prefix, number),
             };

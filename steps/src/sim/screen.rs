@@ -1,15 +1,15 @@
-//! The screen of a simulated guest: it greets as a VNC server does, and asks for no password.
+//! The screen of a simulated guest: it completes the VNC handshake and asks for no password.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use crate::ports::{GuestConsole, ScreenStream};
 
-/// The protocol's version, by which a server begins.
+/// The protocol version that a server sends first.
 const VERSION: &[u8] = b"RFB 003.008\n";
-/// One kind of security: none.
+/// One security type: none.
 const SECURITY: &[u8] = &[1, 1];
 
-/// A connection to a screen. Its server ends with it.
+/// Opens a connection to a screen. Its server ends with it.
 pub(super) fn open() -> Box<dyn GuestConsole> {
     let (ours, theirs) = tokio::io::duplex(4096);
     tokio::spawn(serve(theirs));
@@ -21,7 +21,7 @@ async fn serve(mut stream: DuplexStream) -> std::io::Result<()> {
     let mut version = [0; VERSION.len()];
     stream.read_exact(&mut version).await?;
     stream.write_all(SECURITY).await?;
-    // Nothing is drawn; whatever is asked is read, to the end of the connection.
+    // Nothing is drawn; requests are read until the connection ends.
     tokio::io::copy(&mut stream, &mut tokio::io::sink())
         .await
         .map(drop)

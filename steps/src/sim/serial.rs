@@ -1,5 +1,5 @@
-//! The serial console of a simulated guest: it echoes what is typed, asks for a login, and then
-//! answers each line with that line.
+//! The serial console of a simulated guest: it echoes what is typed, asks for a login, and then answers
+//! each line with the same line.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use uuid::Uuid;
 use super::SimHost;
 use crate::ports::{GuestConsole, PortError, PortErrorKind, PortResult};
 
-/// How often is looked whether the guest still runs.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether the guest still runs.
+const POLL: Duration = Duration::from_millis(100);
 
-/// The open consoles of a host, each with what closes it.
+/// The open consoles of a host, each with the token that closes it.
 pub(super) type OpenConsoles = Arc<Mutex<HashMap<Uuid, CancellationToken>>>;
 
 /// An open console of a guest.
@@ -32,7 +32,7 @@ pub(super) struct SerialConsole {
 }
 
 impl SerialConsole {
-    /// Opens it; with `force` whoever has it open loses it. None where somebody keeps it.
+    /// Opens the console; `force` disconnects another client. `None` if another client has it open.
     pub(super) fn open(host: &SimHost, uuid: Uuid, name: &str, force: bool) -> Option<Self> {
         let open = host.consoles.clone();
         let taken_over = CancellationToken::new();
@@ -55,9 +55,9 @@ impl SerialConsole {
         })
     }
 
-    /// Waits until the guest runs no more.
+    /// Waits until the guest no longer runs.
     async fn ended(host: SimHost, uuid: Uuid) {
-        let mut look = interval(LOOK);
+        let mut look = interval(POLL);
         loop {
             look.tick().await;
             if !host.runs(uuid).await {
@@ -69,7 +69,7 @@ impl SerialConsole {
 
 impl Drop for SerialConsole {
     fn drop(&mut self) {
-        // Whoever took it over has a place of their own there.
+        // A client that took the console over has its own entry.
         if !self.taken_over.is_cancelled() {
             let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             all.remove(&self.uuid);
@@ -109,14 +109,14 @@ impl GuestConsole for SerialConsole {
     }
 }
 
-/// A guest that lets everybody in.
+/// A guest that accepts any login.
 struct LoginGuest {
     hostname: String,
     user: Option<String>,
     line: Vec<u8>,
 }
 
-/// The longest line that it holds, in bytes.
+/// Maximum length of a line in bytes.
 const LINE_MAX: usize = 4_096;
 
 impl LoginGuest {
@@ -128,7 +128,7 @@ impl LoginGuest {
         }
     }
 
-    /// What it says to what is typed.
+    /// The guest's output for typed bytes.
     fn answer_typed(&mut self, typed: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
         for byte in typed {

@@ -1,4 +1,4 @@
-//! Domains as the simulated host shows them.
+//! Domains as the simulated host reports them.
 
 use super::{Domain, SimHostState};
 use crate::ports::{
@@ -6,13 +6,13 @@ use crate::ports::{
 };
 
 impl SimHostState {
-    /// A domain as the ports tell it.
+    /// A domain as the ports report it.
     pub(super) fn info(&self, domain: &Domain) -> DomainInfo {
         let spec = &domain.spec;
         let mut files = vec![DiskSource::Path(spec.console_log.clone())];
         for disk in &spec.disks {
             let mut next = Some(disk.path.clone());
-            // A chain that bites its own tail ends somewhere too.
+            // The limit also ends a chain that contains itself.
             for _ in 0..16 {
                 let Some(path) = next else { break };
                 next = self

@@ -7,17 +7,17 @@ use crate::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, Sourc
 
 const DEFAULT_SIZE: u64 = 3 * 1024 * 1024;
 const VIRTUAL_SIZE: u64 = 100 << 30;
-/// That of an image with `debian` in its URL, as a small cloud image has it.
+/// The virtual size of an image with `debian` in its URL, like a small cloud image.
 const SMALL_VIRTUAL_SIZE: u64 = 2 << 30;
 const PIECE: u64 = 64 * 1024;
-/// In the URL of an image that is read from its start only.
-const UNENTERED: &str = "from-start";
-/// In the URL of an image whose length nobody says before its end.
-const UNMEASURED: &str = "unmeasured";
+/// Part of the URL of an image that can be read only from its start.
+const NO_RANGES: &str = "from-start";
+/// Part of the URL of an image whose length is unknown before its end.
+const NO_LENGTH: &str = "unmeasured";
 
-/// Gives an image that looks like a qcow2 of 100 GiB for any URL, of 2 GiB for one with `debian`; one
-/// whose path contains `missing` or `forbidden` is just that, `page` gives a web page, `from-start` cannot be
-/// entered in its middle, and `unmeasured` does not say how long it is.
+/// Returns an image that looks like a qcow2 of 100 GiB for any URL, of 2 GiB for one with `debian`. Parts
+/// of the URL select other behaviour: `missing` and `forbidden` fail so, `page` returns a web page,
+/// `from-start` supports no ranges, and `unmeasured` reports no length.
 #[derive(Clone, Copy, Debug)]
 pub struct SimSource {
     size: u64,
@@ -53,7 +53,7 @@ impl SimSource {
             VIRTUAL_SIZE
         };
         let mut bytes = qcow2_header(size);
-        // FNV-1a over the URL seeds an xorshift: two images never look alike.
+        // FNV-1a over the URL seeds an xorshift generator, so that images differ.
         let seed = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let mut word = url.bytes().fold(0xcbf2_9ce4_8422_2325, seed) | 1;
         while (bytes.len() as u64) < self.size {
@@ -86,13 +86,13 @@ impl SimSource {
     fn info(&self, url: &str) -> SourceInfo {
         let length = self.image(url).len() as u64;
         SourceInfo {
-            length: (!url.contains(UNMEASURED)).then_some(length),
+            length: (!url.contains(NO_LENGTH)).then_some(length),
             validator: Some(format!("\"{length}-{url}\"")),
         }
     }
 }
 
-/// The head of a qcow2 file of version 3 with that virtual size and nothing else in it.
+/// The header of a qcow2 file of version 3 with that virtual size and no data.
 pub fn qcow2_header(virtual_size: u64) -> Vec<u8> {
     let mut header = Vec::with_capacity(112);
     header.extend_from_slice(b"QFI\xfb");
@@ -158,7 +158,7 @@ impl ImageSource for SimSource {
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         Self::check(url)?;
         let (info, mut rest) = (self.info(url), Bytes::from(self.image(url)));
-        let same = info.validator.as_deref() == validator && !url.contains(UNENTERED);
+        let same = info.validator.as_deref() == validator && !url.contains(NO_RANGES);
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         let starts_at = if same && at <= rest.len() {
             rest = rest.split_off(at);

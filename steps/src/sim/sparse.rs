@@ -1,14 +1,14 @@
-//! A file in memory that holds no blocks of zeros, as a file system's sparse one: most of a small disk is empty.
+//! A file in memory that stores no blocks of zeros, like a sparse file: most of a small disk is empty.
 
 use std::{collections::BTreeMap, io};
 
 const BLOCK: usize = 4_096;
 
-/// A file that grows by what is written to it.
+/// A file that grows as it is written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SparseFile {
     len: usize,
-    /// By number; never only zeros, and each of them whole.
+    /// Blocks by number; each has the full length and is not all zeros.
     blocks: BTreeMap<usize, Box<[u8]>>,
 }
 
@@ -19,7 +19,7 @@ struct BlockPart {
     len: usize,
 }
 
-/// The blocks of a range.
+/// The parts of a range, one for each block.
 fn parts(start: usize, end: usize) -> impl Iterator<Item = BlockPart> {
     let mut at = start;
     std::iter::from_fn(move || {
@@ -33,10 +33,10 @@ fn parts(start: usize, end: usize) -> impl Iterator<Item = BlockPart> {
 }
 
 impl SparseFile {
-    /// Overwrites from `offset` on; what is skipped reads as zeros.
+    /// Writes at `offset`; skipped bytes read as zeros.
     ///
     /// # Errors
-    /// Where the file would be longer than memory can be.
+    /// If the file would exceed the address space.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let end = start.checked_add(bytes.len());
@@ -67,7 +67,7 @@ impl SparseFile {
         }
     }
 
-    /// At most `max` bytes from `offset` on.
+    /// Reads at most `max` bytes from `offset`.
     pub(super) fn read(&self, offset: u64, max: u64) -> Vec<u8> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len);
         let max = usize::try_from(max).unwrap_or(usize::MAX);

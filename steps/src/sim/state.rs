@@ -1,4 +1,4 @@
-//! What a simulated host consists of. Tests change it at will.
+//! The state of a simulated host. Tests change it directly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,23 +12,23 @@ use crate::ports::{
 };
 
 const GIB: u64 = 1 << 30;
-/// At this length the host's log daemon renames a console's log and begins anew.
+/// At this length the host's log daemon renames a console log and starts a new one.
 pub(super) const LOG_MAX: u64 = 2_097_152;
 
 /// A simulated host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SimHostState {
-    /// Grows with each restart; the boot id is made of it.
+    /// Grows with each restart; the boot ID is derived from it.
     pub boots: u64,
-    /// Whether commands may be run there.
+    /// Whether vsiflow may run commands on it.
     pub shell: bool,
-    /// Whether it can read a volume while that is being filled.
+    /// Whether it can hash a volume while that is being filled.
     #[serde(default)]
     pub reads_along: bool,
-    /// Whether images go into files by its commands.
+    /// Whether images are written into files by commands on the host.
     #[serde(default)]
     pub by_path: bool,
-    /// What guests get, by architecture.
+    /// The support for guests, by architecture.
     pub guests: Vec<GuestSupport>,
     /// Pools by name.
     pub pools: BTreeMap<String, Pool>,
@@ -38,46 +38,46 @@ pub struct SimHostState {
     pub domains: BTreeMap<Uuid, Domain>,
     /// Grows with each change of a volume's content.
     pub changes: u64,
-    /// Where the host's routes lead, beside its networks.
+    /// The host's routes, in addition to its networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<HostRoute>,
-    /// Bridges that the host has beside those of its networks.
+    /// The host's bridges, in addition to those of its networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bridges: Vec<String>,
-    /// Links and second mounts, by their paths: where they lead to.
+    /// Links and second mounts, by their paths, with their targets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
-    /// Files outside of pools, by their paths; none of one that may not be looked at.
+    /// Files outside of pools, by their paths; `None` for a file that may not be read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outside: BTreeMap<String, Option<Vec<u8>>>,
-    /// Which machine it says that it is, where it does.
+    /// The identity that the machine reports, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// What libvirt calls the host, where it tells.
+    /// libvirt's UUID of the host, if it reports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<Uuid>,
-    /// Its processors; none where it does not tell.
+    /// Its processors; `None` if it does not report them.
     #[serde(default = "some_cpus")]
     pub cpus: Option<u32>,
-    /// Its memory in bytes; none where it does not tell.
+    /// Its memory in bytes; `None` if it does not report it.
     #[serde(default = "some_memory")]
     pub memory: Option<u64>,
     /// How often its daemon was started.
     #[serde(default)]
     pub daemon_starts: u64,
-    /// Calls that go wrong so, each time, until somebody repairs the host.
+    /// Calls that fail with this fault every time, until the entry is removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub broken: BTreeMap<String, Fault>,
-    /// Files that the host made in a pool's folder without its pools: no volumes, as `POOL/NAME`, before
-    /// somebody looks.
+    /// Files (`POOL/NAME`) that the host created in a pool's folder without libvirt: not volumes until
+    /// the pool is refreshed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) unlisted: BTreeSet<String>,
-    /// When something happens next.
+    /// The times of the next events.
     #[serde(skip)]
     pub(super) due: DueDomains,
 }
 
-/// The header of a qcow2 file that lies over another one.
+/// The header of a qcow2 file with a backing file.
 fn layer_header(backing: &str) -> Vec<u8> {
     let mut header = qcow2_header(1 << 30);
     let at = (header.len() as u64).to_be_bytes();
@@ -119,34 +119,34 @@ impl Pool {
 /// A volume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Volume {
-    /// The format found in it.
+    /// The format detected in it.
     pub format: String,
     /// The size a guest sees.
     pub capacity: u64,
     /// Its bytes.
     pub content: Content,
-    /// The path of the file it reads through to.
+    /// The path of its backing file.
     pub backing: Option<String>,
     /// When the content last changed.
     pub modified: u64,
     /// Whether the content outlives a restart of the host.
     pub synced: bool,
-    /// Whether the disk did not take some of the content, which the host shows out of its memory.
+    /// Whether the disk failed to store some of the content, which the host still serves from memory.
     #[serde(default)]
     pub unwritten: bool,
-    /// Until then the host copies from or to it, by the host's clock.
+    /// The host copies from or to it until this time, by the host's clock.
     pub busy_until: u64,
 }
 
 impl Volume {
-    /// What the disk did not take is gone.
+    /// Drops cached bytes: what the disk failed to store is lost.
     pub(super) fn drop_cached(&mut self) {
         if std::mem::take(&mut self.unwritten) {
             self.content.lose_tail();
         }
     }
 
-    /// The file's length: a raw volume is as long as its guest sees it.
+    /// The file's length: a raw volume is at least as long as its capacity.
     pub fn physical(&self) -> u64 {
         let sparse = if self.format == "raw" {
             self.capacity
@@ -164,19 +164,19 @@ pub struct Network {
     pub active: bool,
     /// The first three parts of its addresses.
     pub prefix: String,
-    /// Whether the host gives them away itself.
+    /// Whether the host assigns addresses by DHCP.
     #[serde(default = "yes")]
     pub dhcp: bool,
-    /// The number of the address that each card got, by its MAC address.
+    /// The number of each card's address, by its MAC address.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lent: BTreeMap<String, u32>,
-    /// How it was defined through libvirt; none of one that the host came with.
+    /// Its definition through libvirt; `None` for a network that the host had before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<NetworkSpec>,
     /// The addresses that are reserved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<DhcpHost>,
-    /// The names that are answered for.
+    /// The names that its DNS resolves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<DnsHost>,
 }
@@ -196,49 +196,49 @@ fn yes() -> bool {
 /// A domain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Domain {
-    /// How it is defined.
+    /// Its stored definition.
     pub spec: DomainSpec,
-    /// Who made it; none for a stranger's.
+    /// Its owner's mark; `None` for a foreign domain.
     pub mark: Option<OwnerMark>,
     /// Its state.
     pub state: DomainState,
     /// The guest in it, while it runs.
     pub live: Option<Live>,
-    /// How it was defined when it was started.
+    /// Its definition when it was started.
     #[serde(default)]
     pub running: Option<DomainSpec>,
-    /// When a start that was interrupted ends it, by the host's clock in milliseconds.
+    /// The time at which an interrupted start ends it, by the host's clock in milliseconds.
     #[serde(default)]
     pub ends_at: Option<u64>,
     /// Whether it was moved to another host.
     #[serde(default)]
     pub moved: bool,
-    /// The guest that was saved with its memory when it went off.
+    /// The guest that was saved with its memory when it was stopped.
     #[serde(default)]
     pub saved: Option<Live>,
-    /// Layers that are being merged, by the names of their disks: until when, by the host's clock.
+    /// Layers that are being merged, by disk: the time at which the merge is done, by the host's clock.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub merges: BTreeMap<String, u64>,
 }
 
-/// How long a domain whose start was interrupted is shown as starting, in milliseconds.
-const UNDECIDED_MS: u64 = 1000;
+/// How long a domain whose start was interrupted is reported as starting, in milliseconds.
+const STARTING_MS: u64 = 1000;
 
-/// The domain that the object of a call names, if it is one.
+/// The UUID in a call's object, if that is a domain.
 pub(super) fn domain_of(object: &str) -> Option<Uuid> {
     let uuid = object.strip_prefix("domain ")?;
     Uuid::parse_str(uuid).ok()
 }
 
 impl Domain {
-    /// It is off now.
+    /// Turns the domain off.
     pub fn end(&mut self, state: DomainState) {
         (self.live, self.running, self.state) = (None, None, state);
         self.ends_at = None;
         self.merges.clear();
     }
 
-    /// Somebody suspends it.
+    /// Suspends the domain.
     pub fn pause(&mut self, now: u64) {
         if let Some(live) = self.live.as_mut() {
             live.pause(now);
@@ -246,15 +246,14 @@ impl Domain {
         }
     }
 
-    /// Somebody saves it with its memory, suspended as it is: it is off, and its next start takes
-    /// it up.
+    /// Saves the domain with its memory, suspended, and turns it off: its next start resumes that memory.
     pub fn save(&mut self) {
         let saved = self.live.take();
         self.end(DomainState::ShutOff);
         self.saved = saved;
     }
 
-    /// It continues.
+    /// Resumes the domain.
     pub fn unpause(&mut self, now: u64) {
         if let Some(live) = self.live.as_mut() {
             live.unpause(now);
@@ -264,14 +263,14 @@ impl Domain {
 }
 
 impl SimHostState {
-    /// What it tells of what it has.
+    /// The resources that it reports.
     pub(super) fn capacity(&self) -> Option<HostCapacity> {
         let (cpus, memory) = (self.cpus?, self.memory?);
         Some(HostCapacity { cpus, memory })
     }
 
-    /// What its guests have used: each second a tenth of a second of a processor, 4 KiB of its disks in a request, and 1 KiB of
-    /// its network.
+    /// The resources that its guests have used: each second 0.1 s of processor time, 4 KiB of disk in one
+    /// request, and 1 KiB of network, in each direction.
     pub(super) fn guest_stats(&self, now: u64) -> Vec<GuestStats> {
         let running = self.domains.iter();
         let running =
@@ -347,13 +346,13 @@ impl SimHostState {
         }
     }
 
-    /// The number of the next change of some content.
+    /// The number of the next change of a volume's content.
     pub(super) fn change(&mut self) -> u64 {
         self.changes = self.changes.saturating_add(1);
         self.changes
     }
 
-    /// The path without links and second mounts.
+    /// Resolves links and second mounts in the path.
     pub(super) fn resolved(&self, path: &str) -> String {
         let path = crate::files::plain(path);
         let led = self.links.iter().find_map(|(link, to)| {
@@ -370,7 +369,7 @@ impl SimHostState {
         pool.volumes.get(name)
     }
 
-    /// How a volume begins, for whoever reads it by its path.
+    /// The first bytes of a volume, when it is read by its path.
     pub(super) fn header_at(&self, path: &str) -> Option<Vec<u8>> {
         let (folder, name) = path.rsplit_once('/')?;
         let pool = self.pools.values().find(|pool| pool.path == folder)?;
@@ -385,14 +384,14 @@ impl SimHostState {
         pool.volumes.get_mut(name)
     }
 
-    /// Whether some volume still holds this stored content.
+    /// Whether any volume still uses this stored content.
     pub(super) fn holds(&self, sought: u64) -> bool {
         let mut volumes = self.pools.values().flat_map(|pool| pool.volumes.values());
         volumes.any(|v| matches!(v.content, Content::Stored { id, .. } if id == sought))
     }
 
-    /// The host loses its power and comes back: guests are off, what was not synced lost its
-    /// tail, copies under way stay half.
+    /// Simulates a power loss and restart: guests are off, content that was not synced loses its tail,
+    /// and copies in progress remain incomplete.
     pub fn restart(&mut self) {
         self.boots = self.boots.saturating_add(1);
         for domain in self.domains.values_mut() {
@@ -412,16 +411,16 @@ impl SimHostState {
         }
     }
 
-    /// The daemon died while it started that domain: no guest has run in it yet.
+    /// Simulates that the daemon died while it started that domain: its guest has not run.
     pub(super) fn interrupt_start(&mut self, object: &str, now: u64) {
         let uuid = domain_of(object);
         if let Some(domain) = uuid.and_then(|uuid| self.domains.get_mut(&uuid)) {
             (domain.live, domain.state) = (None, DomainState::Starting);
-            domain.ends_at = Some(now.saturating_add(UNDECIDED_MS));
+            domain.ends_at = Some(now.saturating_add(STARTING_MS));
         }
     }
 
-    /// Lets every guest do what it would have done until `now`.
+    /// Advances every guest to `now`.
     pub(super) fn advance(&mut self, now: u64) {
         if self.due.begin() {
             let all: Vec<Uuid> = self.domains.keys().copied().collect();
@@ -432,7 +431,7 @@ impl SimHostState {
         }
     }
 
-    /// Somebody changed that domain; all of them where none is named.
+    /// Notes that the domain was changed; `None` stands for all domains.
     pub(super) fn changed(&mut self, uuid: Option<Uuid>) {
         match uuid {
             Some(uuid) => self.due.at(0, uuid),
@@ -464,7 +463,7 @@ impl SimHostState {
         let next = domain.live.as_ref().and_then(Live::next);
         let next = next.into_iter().chain(domain.ends_at).min();
         if let Some(at) = next {
-            // What is due and did not happen waits for a change of its domain.
+            // An event that is due but did not happen waits for a change of its domain.
             self.due.at(at.max(now.saturating_add(1)), uuid);
         }
         self.append_log(&log, &bytes);

@@ -19,10 +19,10 @@ use crate::ports::{
     Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
-/// Bytes read at a time.
+/// Number of bytes in one read.
 const PIECE: u64 = 1 << 20;
 
-/// How long the host copies.
+/// The duration of a copy on the host.
 const CLONE: Duration = Duration::from_millis(300);
 
 impl SimHost {
@@ -54,7 +54,7 @@ impl SimHost {
             .ok_or_else(missing)
     }
 
-    /// A volume that the host does not copy from or to just now.
+    /// A volume that is not being copied from or to.
     fn idle<'a>(
         &self,
         state: &'a mut SimHostState,
@@ -99,7 +99,7 @@ impl SimHost {
         )
     }
 
-    /// Waits while the pool copies: it cannot be refreshed until then.
+    /// Waits while the pool copies: it cannot be refreshed during a copy.
     async fn settled(&self, pool: &str) {
         loop {
             let now = self.now();
@@ -116,13 +116,13 @@ impl SimHost {
         }
     }
 
-    /// Whether the host can read a volume while that is being filled.
+    /// Whether the host can hash a volume while that is being filled.
     async fn reads_along(&self) -> bool {
         let world = self.world.lock().await;
         world.state.shell && world.state.reads_along
     }
 
-    /// Whether images go into files by its commands.
+    /// Whether images are written into files by commands on the host.
     async fn has_paths(&self) -> bool {
         let world = self.world.lock().await;
         world.state.shell && world.state.by_path

@@ -13,21 +13,21 @@ use crate::{
     ports::{PortErrorKind, PortResult, UploadSink, VolumeKey},
 };
 
-/// Bytes on their way into the content of that id.
+/// An upload into the content with that ID.
 pub(super) struct SimSink {
     pub(super) host: SimHost,
     pub(super) key: VolumeKey,
     pub(super) id: u64,
     pub(super) at: u64,
     pub(super) left: Option<u64>,
-    /// Whether it holds on to the file that it opened, whatever has its name later.
+    /// Whether it writes into the file that it opened, even if the name leads to another file later.
     pub(super) by_path: bool,
 }
 
-/// An upload that keeps the newest part until it knows what follows.
+/// An upload that holds the newest part back until the next one is known.
 pub(super) struct SimPathSink {
     sink: SimSink,
-    kept: Option<SimPart>,
+    held_back: Option<SimPart>,
     written: watch::Sender<u64>,
 }
 
@@ -41,13 +41,13 @@ impl SimPathSink {
         let (written, _) = watch::channel(sink.at);
         Self {
             sink,
-            kept: None,
+            held_back: None,
             written,
         }
     }
 
     async fn pass(&mut self, next: Option<SimPart>) -> PortResult<()> {
-        match std::mem::replace(&mut self.kept, next) {
+        match std::mem::replace(&mut self.held_back, next) {
             Some(SimPart::Data(bytes)) => self.sink.send(bytes).await?,
             Some(SimPart::Hole(length)) => self.sink.send_hole(length).await?,
             None => {}
@@ -140,7 +140,7 @@ impl UploadSink for SimSink {
                     let object = object(&self.key);
                     return Err(self.host.error(PortErrorKind::Replaced, &object, words));
                 }
-                // An upload into a volume that was deleted meanwhile ends without an error.
+                // An upload into a volume that was deleted during it ends without an error.
                 if let Ok(volume) = self.host.volume_of(state, &self.key) {
                     let format = if found.is_some() { "qcow2" } else { "raw" };
                     volume.format = format.to_owned();
@@ -163,7 +163,7 @@ impl SimSink {
         self.host.grow(state, &self.key, self.id, end)
     }
 
-    /// Whether the file that was opened has the volume's name.
+    /// Whether the volume's name still leads to the file that was opened.
     fn has_its_file(&self, state: &mut SimHostState) -> PortResult<bool> {
         let pool = self.host.pool_of(state, &self.key.pool)?;
         let content = pool
@@ -175,7 +175,7 @@ impl SimSink {
 }
 
 impl SimHost {
-    /// The file grows before its bytes are there: until they are it reads as zeros.
+    /// Extends the file before its bytes are stored: until then they read as zeros.
     fn grow(&self, state: &mut SimHostState, key: &VolumeKey, id: u64, end: u64) -> PortResult<()> {
         let change = state.change();
         let pool = self.pool_of(state, &key.pool)?;

@@ -1,4 +1,4 @@
-//! Waits until nobody works on a snapshot any more.
+//! Waits until no run works on a snapshot any more.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use vsiflow_engine::{
 
 use crate::error;
 
-/// How often is looked; what is looked at lies in memory.
+/// Poll interval; the polled state is in memory.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Waits for the end of a snapshot's run, however it ends: until then a step of it may copy the VSI's
-/// disks. Another change of the VSI gave the snapshot up, so that the run ends after its present step.
+/// Waits for the end of a snapshot's run, whatever its result: until then one of its steps may copy the
+/// VSI's disks. Another change of the VSI cancelled the snapshot, so its run ends after the current step.
 ///
-/// It only reads the journal: a crash in its middle leaves nothing, and the next attempt waits on.
+/// The step only reads the journal, so a crash during it leaves nothing; the next attempt waits again.
 pub struct AwaitSnapshot;
 
-/// What [`AwaitSnapshot`] is told.
+/// Parameters of [`AwaitSnapshot`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// The snapshot's entity, as `KIND/ID`.
     pub entity: String,
-    /// What people call it.
+    /// The snapshot's name for people.
     pub name: String,
 }
 
-/// Nothing.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 

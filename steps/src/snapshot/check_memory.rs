@@ -1,4 +1,4 @@
-//! Checks that the memory of a snapshot can be taken up, before anything is lost for it.
+//! Checks that the memory of a snapshot can be restored, before anything is deleted for it.
 
 use std::sync::Arc;
 
@@ -19,25 +19,25 @@ use crate::{
     ports::{HostPorts, Hosts, VolumeKey},
 };
 
-/// Reads all of the file with a guest's memory, compares its length and hash with what was recorded
-/// when it was saved, and the machine that it describes with the one that is defined now.
+/// Reads the whole file with a guest's memory and compares its length and hash with those recorded when
+/// it was saved, and its machine with the current definition.
 ///
-/// It comes before the guest is shut down: where the memory is damaged, or of another machine, nothing
-/// is lost. It only reads: a crash in its middle leaves nothing, and the next attempt reads again.
+/// It runs before the guest is shut down, so damaged memory or memory of another machine costs nothing.
+/// The step only reads, so a crash during it leaves nothing; the next attempt reads again.
 pub struct CheckMemory {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`CheckMemory`] is told.
+/// Parameters of [`CheckMemory`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
     /// The memory.
     pub memory: SavedMemory,
-    /// The disks that are put back with it: the guest may write to no other.
+    /// The disks that are restored with it: the guest may write to no other.
     pub disks: Vec<VolumeKey>,
 }
 
@@ -86,7 +86,8 @@ impl Step for CheckMemory {
     }
 }
 
-/// The defined machine is the one whose memory it is, and writes to the snapshot's disks alone.
+/// Checks that the defined machine is the one in the memory, and that it writes only to the snapshot's
+/// disks.
 async fn fits(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     let uuid = params.uuid;
     let domain = ownership::own_domain(cx, ports, uuid).await?;
@@ -108,7 +109,7 @@ async fn fits(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<()
     let mut paths = Vec::new();
     for disk in &params.disks {
         let folder = ports.storage.volume(disk).await?;
-        // One that is missing is made anew from its copy; that it was beside the others is enough.
+        // A missing disk is made again from its copy, at the path beside the memory.
         paths.push(folder.map_or_else(|| layers::beside(&file.path, disk), |volume| volume.path));
     }
     let mut written = saved.shape.disks.iter().filter(|disk| !disk.readonly);

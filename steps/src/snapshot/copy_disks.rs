@@ -24,40 +24,41 @@ use crate::{
     },
 };
 
-/// Copies each disk of a guest on the host: all copies are of one moment.
+/// Copies each disk of a guest on the host: all copies are of the same moment.
 ///
-/// Of a guest that is off it holds that no disk changed meanwhile. A guest that runs gets a layer over
-/// each disk, all at one moment, and writes into these from then on; the disks below stay as they are
-/// and are copied. The layers stay until [`MergeLayers`](super::MergeLayers), which begins only once
-/// that all copies are whole is recorded.
+/// If the guest is off, the step checks that no disk changed during the copy. A running guest gets a
+/// layer over each disk, all at one moment, and then writes only into the layers; the disks below do not
+/// change and are copied. The layers remain until [`MergeLayers`](super::MergeLayers), which begins only
+/// once it is recorded that all copies are whole.
 ///
-/// A crash in its middle leaves layers or none, and some copies, whole or half. That this run laid
-/// the layers, and which copies are whole, is saved after each. Where it is not, nobody can tell
-/// whether the disks below are still of one moment: the next attempt merges what layers there are,
-/// and begins anew. Where the step is refused it leaves no copy and no layer.
+/// A crash during the step leaves layers or none, and some copies, whole or half. After each of them the
+/// step saves that this run added the layers, and which copies are whole. Without that record it is
+/// unknown whether the disks below are still of one moment: the next attempt merges existing layers and
+/// starts over. If the step is refused, it leaves no copy and no layer.
 ///
-/// Memory that is to be saved is saved with the layers, in one call, while the guest stands still. It is
-/// whole once it is synced and hashed and that is saved; before that the next attempt begins anew.
+/// Memory is saved with the layers, in one call, while the guest is stopped. It counts as whole once it
+/// is synced and hashed and that is saved; before that the next attempt starts over.
 pub struct CopyDisks {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`CopyDisks`] is told.
+/// Parameters of [`CopyDisks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// Its disks, and their copies.
+    /// Its disks with their copies.
     pub disks: Vec<DiskCopy>,
-    /// Whether the guest's agent holds its file systems still for the moment of the snapshot.
+    /// Whether the guest's agent freezes its file systems for the moment of the snapshot.
     #[serde(default)]
     pub quiesce: bool,
-    /// Why the guest must be off; none where it may run.
+    /// Why the guest must be off; `None` if it may run.
     #[serde(default)]
     pub off_because: Option<String>,
-    /// Where the guest's memory is saved, beside its boot disk, which is the first; none where it is not.
+    /// The volume for the guest's memory, beside the first disk, its boot disk; `None` if it is not
+    /// saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<VolumeKey>,
 }
@@ -70,7 +71,7 @@ pub struct Output {
     /// Whether the guest ran at that moment.
     #[serde(default)]
     pub running: bool,
-    /// The guest's memory of that moment, where it was saved.
+    /// The guest's memory of that moment, if it was saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<SavedMemory>,
 }
@@ -78,13 +79,13 @@ pub struct Output {
 /// A copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copied {
-    /// What people call the disk.
+    /// The disk's name for people.
     pub disk: String,
     /// The path of the copy on the host.
     pub path: String,
     /// The size the guest sees, in bytes.
     pub capacity: u64,
-    /// Bytes taken on the host.
+    /// Bytes used on the host.
     pub allocation: u64,
 }
 
@@ -137,7 +138,7 @@ impl Step for CopyDisks {
     }
 }
 
-/// One attempt.
+/// One attempt of the step.
 pub(super) struct CopyWork<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
@@ -177,7 +178,7 @@ impl CopyWork<'_> {
         })
     }
 
-    /// Whether the guest runs, and may.
+    /// Whether the guest runs; an error if it must not.
     async fn runs(&self) -> Result<bool, Failure> {
         let domain = ownership::own_domain(self.cx, self.ports, self.params.uuid).await?;
         without_memory(self.ports, domain.as_ref())?;
@@ -196,8 +197,8 @@ impl CopyWork<'_> {
         }
     }
 
-    /// What an earlier attempt left of layers is merged: the disks continue from there. Memory that it saved
-    /// fits none of what they become.
+    /// Merges the layers that an earlier attempt left. Memory that it saved does not fit the merged disks
+    /// and is deleted.
     async fn thaw(&self, saved: &mut Saved) -> Result<(), Failure> {
         let all = Disks {
             cx: self.cx,
@@ -209,7 +210,7 @@ impl CopyWork<'_> {
         self.remove_memory().await
     }
 
-    /// Copies while the guest is off.
+    /// Copies the disks while the guest is off.
     async fn copy_still(&self) -> Result<Vec<Copied>, Failure> {
         let (ports, params) = (self.ports, self.params);
         if params.memory.is_some() {
@@ -238,7 +239,7 @@ impl CopyWork<'_> {
         }
     }
 
-    /// From this moment on the guest writes into layers.
+    /// Adds the layers: after this moment the guest writes into them.
     async fn freeze(&self, saved: &mut Saved) -> Result<(), Failure> {
         let (ports, params) = (self.ports, self.params);
         let volumes = disks(ports, params).await?;
@@ -291,7 +292,7 @@ impl CopyWork<'_> {
         })
     }
 
-    /// Where it is refused nothing stays on the host.
+    /// Deletes everything that a refused snapshot has on the host.
     async fn discard(&self) -> Result<(), Failure> {
         let mut saved: Saved = self.cx.saved().await?.unwrap_or_default();
         (saved.copied, saved.memory) = (None, None);
@@ -319,7 +320,7 @@ async fn disks(ports: &HostPorts, params: &Params) -> Result<Vec<VolumeInfo>, Fa
     Ok(volumes)
 }
 
-/// Nobody else writes to these disks, and no layer that is not ours lies over one.
+/// Checks that no other domain uses these disks, and that no foreign layer is over one.
 async fn unshared(
     cx: &StepContext,
     ports: &HostPorts,
@@ -341,8 +342,8 @@ async fn unshared(
     guards::nothing_over(cx, ports, &volumes.iter().collect::<Vec<_>>()).await
 }
 
-/// A copy takes at most what its disk takes, unless that reads through to another file; the memory, what
-/// it may come to.
+/// Checks that each pool has room. A copy needs at most its disk's allocation, unless the disk has a
+/// backing file; the memory needs at most `memory` bytes.
 async fn enough_room(
     ports: &HostPorts,
     params: &Params,
@@ -371,8 +372,8 @@ async fn enough_room(
     Ok(())
 }
 
-/// A copy bears the UID of a snapshot of this journal, which had recorded that it is about to make it
-/// or found nothing of its name.
+/// A copy that may be deleted. Its name has the UID of a snapshot of this journal, which recorded the
+/// intent to make it or found no volume of this name.
 fn own(disk: &DiskCopy) -> DeletionCandidate<'_> {
     DeletionCandidate {
         key: &disk.copy,

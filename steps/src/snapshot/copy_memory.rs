@@ -1,4 +1,4 @@
-//! What the copying of disks does beyond that where the guest's memory is saved, too.
+//! The parts of [`CopyDisks`](super::copy_disks::CopyDisks) that save the guest's memory.
 
 use vsiflow_engine::model::Failure;
 
@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl CopyWork<'_> {
-    /// Memory fits only where every disk that the guest writes to is of the same moment.
+    /// Checks that the snapshot includes every disk that the guest writes to: without that the memory
+    /// does not match.
     pub(super) fn whole_machine(
         &self,
         domain: Option<&DomainInfo>,
@@ -36,7 +37,7 @@ impl CopyWork<'_> {
         }
     }
 
-    /// Lays all layers, and saves the memory of the same moment where that is asked for.
+    /// Adds all layers, and saves the memory of the same moment if requested.
     pub(super) async fn lay(&self, layers: &[LayerSpec], volumes: &[VolumeInfo]) -> PortResult<()> {
         let (params, domains) = (self.params, &self.ports.domains);
         let Some((memory, boot)) = params.memory.as_ref().zip(volumes.first()) else {
@@ -49,7 +50,7 @@ impl CopyWork<'_> {
         domains.save_with_layers(params.uuid, layers, &path).await
     }
 
-    /// What was saved of the memory counts once its bytes are on the host's disk, and known.
+    /// Syncs and hashes the saved memory; only then it counts as saved.
     pub(super) async fn measure(&self, saved: &mut Saved) -> Result<(), Failure> {
         let Some(memory) = self.params.memory.as_ref() else {
             return Ok(());

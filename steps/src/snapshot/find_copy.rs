@@ -1,4 +1,4 @@
-//! Finds the copy in a snapshot that a new boot disk is copied from.
+//! Finds the copy in a snapshot from which a new boot disk is copied.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::{
     ports::{Hosts, VolumeFormat, VolumeKey},
 };
 
-/// Looks the copy up; it stands in for a base image. It only reads: a crash in its middle leaves
+/// Looks up the copy, which replaces a base image. The step only reads, so a crash during it leaves
 /// nothing.
 pub struct FindCopy {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`FindCopy`] is told.
+/// Parameters of [`FindCopy`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The copy.
     pub volume: VolumeKey,

@@ -1,4 +1,4 @@
-//! Layers that the guest writes into while its disks below them are copied, and how they are merged.
+//! Layers that the guest writes into while its disks are copied, and how they are merged.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::{
     ports::{DomainInfo, DomainState, HostPorts, PortErrorKind, VolumeKey},
 };
 
-/// How often is looked how far a merge is.
+/// How often to poll the progress of a merge.
 const POLL: Duration = Duration::from_millis(250);
-/// A merge that does not move for so long is given up for this attempt.
+/// An attempt gives a merge up after this long without progress.
 const STALL: Duration = Duration::from_secs(300);
 
-/// What outlives an attempt, beside the journal.
+/// The state of the step that is saved between attempts, outside the journal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Saved {
-    /// The copies that are whole, since this run laid the layers; none where it did not.
+    /// The copies that are whole since this run added the layers; `None` if it has not added any.
     #[serde(default)]
     pub(super) copied: Option<Vec<Copied>>,
     /// The guest's memory of the moment of the layers, once it is whole.
@@ -43,8 +43,7 @@ pub(super) struct Disks<'a> {
     pub(super) disks: &'a [DiskCopy],
 }
 
-/// The name in the definition of the disk that is in this file: in what runs, else in what is
-/// stored.
+/// The target name of the disk with this file: in the live definition, else in the stored one.
 pub(super) fn target<'d>(domain: &'d DomainInfo, path: &str) -> Option<&'d str> {
     let shape = domain.live.as_ref().unwrap_or(&domain.stored);
     let mut disks = shape.disks.iter();
@@ -52,14 +51,14 @@ pub(super) fn target<'d>(domain: &'d DomainInfo, path: &str) -> Option<&'d str> 
     Some(&disk.target)
 }
 
-/// The path of a layer: beside its disk.
+/// The path of a layer: in the folder of its disk.
 pub(super) fn beside(disk: &str, layer: &VolumeKey) -> String {
     let folder = disk.rsplit_once('/').map_or("", |(folder, _)| folder);
     format!("{folder}/{}", layer.name)
 }
 
 impl Disks<'_> {
-    /// Whether a layer of this snapshot is there, or the guest's definition names one.
+    /// Whether a layer of this snapshot exists, or the guest's definition names one.
     pub(super) async fn has_layers(&self) -> Result<bool, Failure> {
         let domain = self.released_domain().await?;
         for disk in self.disks {
@@ -78,8 +77,8 @@ impl Disks<'_> {
         Ok(false)
     }
 
-    /// Merges every layer of this snapshot into its disk, and deletes its file. A guest that is off
-    /// with a layer is started suspended for that, and is off again at the end.
+    /// Merges every layer of this snapshot into its disk, and deletes its file. If the guest is off, it
+    /// is started suspended for the merge, and turned off again at the end.
     pub(super) async fn merge(&self, saved: &mut Saved) -> Result<Vec<String>, Failure> {
         let mut merged = Vec::new();
         self.released_domain().await?;
@@ -96,8 +95,9 @@ impl Disks<'_> {
         Ok(merged)
     }
 
-    /// The domain, unless the host holds it: a call to lay layers whose caller is gone may be under way
-    /// still, and they come to be at its end, minutes later where memory is saved first.
+    /// The domain, unless the host holds it: an earlier call to add layers may still be in progress after
+    /// its caller ended. The layers then appear at its end, which can be minutes later if memory is saved
+    /// first.
     async fn released_domain(&self) -> Result<Option<DomainInfo>, Failure> {
         let domain = self.domain().await?;
         let held = |of: &DomainInfo| of.state == DomainState::Held;
@@ -114,13 +114,13 @@ impl Disks<'_> {
         ownership::own_domain(self.cx, self.ports, self.uuid).await
     }
 
-    /// None where the disk itself is gone, such as with its VSI.
+    /// The path of the layer; `None` if the disk itself was deleted, for example with its VSI.
     async fn path_of(&self, disk: &DiskCopy, layer: &VolumeKey) -> Result<Option<String>, Failure> {
         let volume = self.ports.storage.volume(&disk.volume).await?;
         Ok(volume.map(|volume| beside(&volume.path, layer)))
     }
 
-    /// Whether there was something to merge.
+    /// Merges one layer; returns whether there was one to merge.
     async fn merge_one(
         &self,
         disk: &DiskCopy,
@@ -161,7 +161,7 @@ impl Disks<'_> {
         Ok(merged)
     }
 
-    /// The guest whose definition names the layer, and the disk's name there.
+    /// The guest whose definition names the layer, and the disk's target name.
     async fn written_into(&self, path: &str) -> Result<Option<(DomainInfo, String)>, Failure> {
         let domain = self.domain().await?;
         Ok(domain.and_then(|domain| {
@@ -170,10 +170,10 @@ impl Disks<'_> {
         }))
     }
 
-    /// Begins the merge, or ends it where it has come to its end; how far it is.
+    /// Begins the merge, or ends it if it is done; returns its progress.
     async fn work_on(&self, target: &str, what: &str) -> Result<u64, Failure> {
         let domains = &self.ports.domains;
-        // The guest may go down between our look and our call.
+        // The guest may stop between our observation and our call.
         let soft = |kind| {
             let kinds = [
                 PortErrorKind::Busy,
@@ -203,7 +203,7 @@ impl Disks<'_> {
         }
     }
 
-    /// Starts the guest suspended: it carries out nothing, and its disks can be merged.
+    /// Starts the guest suspended: it executes nothing, and its disks can be merged.
     async fn wake(&self, saved: &mut Saved) -> Result<(), Failure> {
         saved.woken = true;
         self.cx.save(saved).await?;
@@ -213,7 +213,7 @@ impl Disks<'_> {
         }
     }
 
-    /// A guest that was started only to merge goes off again, unless somebody had it run since.
+    /// Turns off a guest that was started only to merge, unless it has been resumed since.
     async fn end_if_woken(&self, saved: &mut Saved) -> Result<(), Failure> {
         if !saved.woken {
             return Ok(());
@@ -229,8 +229,8 @@ impl Disks<'_> {
         self.cx.save(saved).await
     }
 
-    /// Deletes the file of a layer that nobody writes into any more. Where the guest's definition is
-    /// gone nobody can tell what is in it: it stays.
+    /// Deletes the file of a layer that is no longer in use. If the guest's definition no longer exists,
+    /// it is unknown what the layer holds, and the file is not deleted.
     async fn remove(&self, disk: &DiskCopy, layer: &VolumeKey) -> Result<(), Failure> {
         if self.ports.storage.volume(layer).await?.is_none() {
             return Ok(());

@@ -1,9 +1,9 @@
-//! The memory of a guest that a snapshot has beside its disks.
+//! The memory of a guest in a snapshot, in addition to its disks.
 //!
-//! It is a file of the host's own making in the pool of the boot disk. It counts as whole only once the
-//! host has synced and hashed it: one that lost its tail would still be taken up, by a guest that then
-//! works with what is not there. It has the guest's secrets in it, and belongs to the host alone: no
-//! document can name it, and nothing of vsiflow's reads it but its hash.
+//! It is a file that the host writes into the pool of the boot disk. It counts as whole only once the
+//! host has synced and hashed it: a truncated file would still be restored, and the guest would work with
+//! missing data. It holds the guest's secrets and belongs to the host alone: no document can name it, and
+//! vsiflow reads only its hash.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{
     ports::{DomainInfo, DomainShape, HostPorts, VolumeInfo, VolumeKey},
 };
 
-/// What a host may write beside the memory itself: devices, and the definition.
+/// Maximum of what a host writes in addition to the memory itself: devices, and the definition.
 const OVERHEAD: u64 = 64 << 20;
 
 /// A file with the memory of a guest, as it was when it was whole.
@@ -29,12 +29,12 @@ pub struct SavedMemory {
     pub sha256: String,
 }
 
-/// Where a guest's memory is saved: beside its boot disk.
+/// The path at which a guest's memory is saved: beside its boot disk.
 pub(super) fn path(boot: &VolumeInfo, memory: &VolumeKey) -> String {
     layers::beside(&boot.path, memory)
 }
 
-/// The most that the memory of a guest takes on its host, in bytes.
+/// The maximum size of a guest's saved memory on its host, in bytes.
 pub(super) fn at_most(domain: &DomainInfo) -> u64 {
     let shape = domain.live.as_ref().unwrap_or(&domain.stored);
     shape
@@ -43,10 +43,10 @@ pub(super) fn at_most(domain: &DomainInfo) -> u64 {
         .saturating_add(OVERHEAD)
 }
 
-/// Has the host write the file to its disk, and measures what is there.
+/// Syncs the file to the host's disk, and measures its length and hash.
 pub(super) async fn measure(ports: &HostPorts, volume: &VolumeKey) -> Result<SavedMemory, Failure> {
     let gone = "the memory is gone since it was saved";
-    // The host knows no volume that it did not make as one before its pool was looked at again.
+    // Refreshes the pool: the host does not list a file that it did not create as a volume before that.
     found(ports, volume, gone).await?;
     ports.storage.sync(volume).await?;
     ports.storage.drop_cached(volume).await?;
@@ -59,7 +59,7 @@ pub(super) async fn measure(ports: &HostPorts, volume: &VolumeKey) -> Result<Sav
     })
 }
 
-/// The file, if it has every byte that was saved.
+/// The file, if its bytes are the ones that were saved.
 pub(super) async fn intact(ports: &HostPorts, memory: &SavedMemory) -> Result<VolumeInfo, Failure> {
     let file = of_length(ports, memory).await?;
     ports.storage.drop_cached(&memory.volume).await?;
@@ -73,7 +73,7 @@ pub(super) async fn intact(ports: &HostPorts, memory: &SavedMemory) -> Result<Vo
     Ok(file)
 }
 
-/// The file, if it is as long as it was.
+/// The file, if it has the recorded length.
 pub(crate) async fn of_length(
     ports: &HostPorts,
     memory: &SavedMemory,
@@ -95,7 +95,7 @@ pub(crate) async fn of_length(
     Err(damaged(ports, memory, &why))
 }
 
-/// The failure of memory that must not be taken up.
+/// The failure for memory that must not be restored.
 pub(crate) fn damaged(ports: &HostPorts, memory: &SavedMemory, why: &str) -> Failure {
     error::MEMORY_DAMAGED
         .failure(why)
@@ -103,7 +103,7 @@ pub(crate) fn damaged(ports: &HostPorts, memory: &SavedMemory, why: &str) -> Fai
         .of_object(format!("volume {}", memory.volume))
 }
 
-/// The failure of memory of another machine.
+/// The failure for memory of another machine.
 pub(crate) fn unfit(ports: &HostPorts, uuid: Uuid, why: &str) -> Failure {
     error::MEMORY_UNFIT
         .failure(why)
@@ -111,7 +111,7 @@ pub(crate) fn unfit(ports: &HostPorts, uuid: Uuid, why: &str) -> Failure {
         .of_object(format!("domain {uuid}"))
 }
 
-/// In what a machine differs from the one whose memory was saved; none where it is the same.
+/// The first difference between a machine and the one whose memory was saved; `None` if they are equal.
 pub(super) fn difference(saved: &DomainShape, now: &DomainShape) -> Option<&'static str> {
     let differs = [
         (saved.cpus != now.cpus, "virtual CPUs"),
@@ -124,19 +124,19 @@ pub(super) fn difference(saved: &DomainShape, now: &DomainShape) -> Option<&'sta
     differs.find_map(|(differs, what)| differs.then_some(what))
 }
 
-/// A volume whose content may only be what a step of the same run left in it.
+/// A volume's state after a step, to check later that only that step has written to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeTrace {
     /// The volume.
     pub volume: VolumeKey,
     /// The file's length in bytes.
     pub length: u64,
-    /// When its content last changed, in the host's words; none where the host does not say.
+    /// The content's last change, in the host's words; `None` if the host does not report it.
     pub modified: Option<String>,
 }
 
 impl VolumeTrace {
-    /// What shows later whether somebody wrote to the volume.
+    /// The state of the volume now.
     pub(crate) fn of(volume: &VolumeInfo) -> Self {
         Self {
             volume: volume.key.clone(),
@@ -146,7 +146,7 @@ impl VolumeTrace {
     }
 }
 
-/// A volume that somebody may have written to since it was traced.
+/// The first volume that may have been written to since it was traced.
 pub(crate) async fn written_since<'t>(
     ports: &HostPorts,
     traces: &'t [VolumeTrace],

@@ -16,22 +16,22 @@ use super::{
 };
 use crate::ports::Hosts;
 
-/// Merges each layer of a snapshot into its disk while the guest runs on, has the guest write into the
-/// disk again, and deletes the layer. A guest that is off with a layer is started suspended for that,
-/// carries out nothing, and is off again afterwards.
+/// Merges each layer of a snapshot into its disk while the guest runs, switches the guest back to the
+/// disk, and deletes the layer. If the guest is off with a layer, it is started suspended for that,
+/// executes nothing, and is turned off afterwards.
 ///
-/// A crash in its middle leaves a layer that the guest still writes into, with its merge under way or
-/// not, or one that nobody needs: the guest's definition tells which, and the next attempt continues. That
-/// the guest was started only for this is saved before. As long as a layer is named, no content is lost
-/// by merging again.
+/// A crash during the step leaves a layer that the guest still writes into, with or without a merge in
+/// progress, or one that is no longer used. The guest's definition shows which, and the next attempt
+/// continues. That the guest was started only for this is saved before the start. As long as the
+/// definition names a layer, merging again loses no content.
 pub struct MergeLayers {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`MergeLayers`] is told.
+/// Parameters of [`MergeLayers`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
@@ -42,7 +42,7 @@ pub struct Params {
 /// What [`MergeLayers`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The disks whose layers were merged now.
+    /// The disks whose layers this step merged.
     pub merged: Vec<String>,
 }
 

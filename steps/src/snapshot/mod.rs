@@ -1,9 +1,8 @@
-//! The steps of snapshots, a file each.
+//! The steps of snapshots, one file each.
 //!
-//! A snapshot is a whole copy of each disk of a VSI, beside the disk in its pool: it needs no other
-//! file, and no disk needs it. While a guest runs it writes into a layer over each disk until the disks
-//! are copied; then the layers are merged. Where its memory is saved, too, that is of the same moment
-//! (`memory`).
+//! A snapshot is a whole copy of each disk of a VSI, beside the disk in its pool: it needs no other file,
+//! and no disk needs it. A running guest writes into a layer over each disk until the disks are copied;
+//! then the layers are merged. If its memory is saved, too, that is of the same moment (`memory`).
 
 pub mod await_snapshot;
 pub mod check_memory;
@@ -38,18 +37,18 @@ use crate::{
 /// A disk of a VSI, and its copy in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskCopy {
-    /// What people call the disk: `boot`, or the name of a data disk.
+    /// The disk's name for people: `boot`, or the name of a data disk.
     pub disk: String,
     /// The disk.
     pub volume: VolumeKey,
     /// Its copy.
     pub copy: VolumeKey,
-    /// The layer over the disk while it is copied, where its guest runs.
+    /// The layer over the disk while it is copied, if its guest runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<VolumeKey>,
 }
 
-/// Deletes what an earlier attempt may have left of a copy, and copies anew.
+/// Deletes what an earlier attempt left of a copy, and copies again.
 pub(crate) async fn copy(
     cx: &StepContext,
     ports: &HostPorts,
@@ -68,11 +67,11 @@ pub(crate) async fn copy(
         PortErrorKind::Exists => guards::not_ours(ports, to.key),
         _ => error.into(),
     })?;
-    // Its reply is from before the host looked into what it copied.
+    // The reply was made before the host inspected the copy, so read the volume again.
     found(ports, to.key, "the copy is gone since it was made").await
 }
 
-/// A volume that is there.
+/// A volume that must exist; `gone` is the message of the failure.
 pub(crate) async fn found(
     ports: &HostPorts,
     key: &VolumeKey,
@@ -86,8 +85,8 @@ pub(crate) async fn found(
     })
 }
 
-/// Refuses a guest that was saved with its memory: what it had not written to its disks yet is in
-/// that memory alone.
+/// Refuses a guest that was saved with its memory: data that it had not written to its disks is only in
+/// that memory.
 fn without_memory(ports: &HostPorts, domain: Option<&DomainInfo>) -> Result<(), Failure> {
     match domain.filter(|domain| domain.saved) {
         None => Ok(()),
@@ -98,7 +97,7 @@ fn without_memory(ports: &HostPorts, domain: Option<&DomainInfo>) -> Result<(), 
     }
 }
 
-/// The failure for a guest that runs where it must be off.
+/// The failure for a guest that is not in the required state.
 fn runs(ports: &HostPorts, uuid: Uuid, why: &str) -> Failure {
     error::WRONG_STATE
         .failure(why)

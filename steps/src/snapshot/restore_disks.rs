@@ -1,4 +1,4 @@
-//! Puts the disks of a VSI back as a snapshot has them.
+//! Restores the disks of a VSI from a snapshot.
 
 use std::sync::Arc;
 
@@ -18,40 +18,40 @@ use crate::{
     ports::{HostPorts, Hosts, PoolInfo, VolumeInfo},
 };
 
-/// Deletes each disk of a guest that is off, as far as the guards permit, and copies it anew from the
-/// snapshot. Before the first is deleted all copies are there, all disks are free to go, and there is
-/// room.
+/// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
+/// snapshot. Before the first deletion the step checks that all copies exist, all disks may be deleted,
+/// and there is room.
 ///
-/// A crash in its middle leaves some disks as the snapshot has them, one missing or half, and the
-/// rest as they were. Which are done is saved after each; the next attempt goes on behind them. The
-/// run is the VSI's own: it is not started before all are done, and the snapshot stays as it is.
+/// A crash during the step leaves some disks restored, one missing or half, and the rest as they were.
+/// Each restored disk is saved; the next attempt continues after them. The run belongs to the VSI, so the
+/// VSI is not started before all disks are restored. The snapshot is not changed.
 pub struct RestoreDisks {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`RestoreDisks`] is told.
+/// Parameters of [`RestoreDisks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// What people call the snapshot.
+    /// The snapshot's name for people.
     pub snapshot: String,
     /// The disks, and their copies.
     pub disks: Vec<DiskToRestore>,
-    /// Whether memory is taken up with them: then it is told how they were left.
+    /// Whether memory is restored with them: then the output has the state of the disks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_memory: bool,
 }
 
-/// A disk that is put back.
+/// A disk to restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskToRestore {
     /// The disk and its copy.
     #[serde(flatten)]
     pub of: DiskCopy,
-    /// The size the guest is to see at least, in bytes.
+    /// The minimum size that the guest will see, in bytes.
     #[serde(default)]
     pub size: Option<u64>,
     /// Whether this journal recorded the intent to make the disk.
@@ -63,9 +63,9 @@ pub struct DiskToRestore {
 pub struct Output {
     /// The snapshot.
     pub snapshot: String,
-    /// The disks that are as it has them.
+    /// The disks that were restored.
     pub disks: Vec<String>,
-    /// How they were left, where memory is taken up with them.
+    /// The state of the restored disks, if memory is restored with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<VolumeTrace>,
 }
@@ -84,7 +84,7 @@ impl Step for RestoreDisks {
     type Output = Output;
 
     async fn observe(&self, _: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
-        // What a disk has in it does not tell whether all of the copy is.
+        // A disk's content does not show whether all of the copy is in it.
         Ok(Observed::Needed)
     }
 
@@ -112,7 +112,7 @@ impl Step for RestoreDisks {
     }
 }
 
-/// How the disks are once all of them are put back.
+/// The state of the disks once all of them are restored.
 async fn traces(ports: &HostPorts, params: &Params) -> Result<Vec<VolumeTrace>, Failure> {
     let mut traces = Vec::new();
     for disk in params.disks.iter().filter(|_| params.for_memory) {
@@ -135,7 +135,7 @@ async fn off(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(),
     }
 }
 
-/// All copies, once nothing is known that would stop the work in its middle.
+/// Finds all copies, and checks everything that could stop the work later.
 async fn ready(
     cx: &StepContext,
     ports: &HostPorts,

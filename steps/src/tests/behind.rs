@@ -1,4 +1,4 @@
-//! What happened to a domain behind vsiflow's back, by an administrator or by libvirt itself.
+//! Changes of a domain behind vsiflow's back, by an administrator or by libvirt itself.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{ports::DomainState, sim::Fault, vsi::stop_domain::StopMode};
 async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
     let world = World::new().await;
     let (sim, start) = start_met(&world, Fault::DaemonDies).await;
-    // The host still shows it as starting, and ends it a moment later.
+    // The host still reports it as starting, and ends it a moment later.
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 2);
     let monitor = vsi::AwaitReady::new(world.hosts.clone());
@@ -41,7 +41,7 @@ async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
     assert_eq!(stopped.output.how, StopMode::Destroyed);
 }
 
-/// A VSI that was ready, and that somebody saved with its memory.
+/// A VSI that was ready and then saved with its memory by an administrator.
 async fn saved() -> World {
     let world = World::new().await;
     world.provision().await.unwrap();
@@ -93,7 +93,7 @@ async fn a_guest_that_was_moved_to_another_host_is_not_started_twice() {
     let refused = world.attempt(&start, &world.start_domain()).await;
     assert_eq!(code(refused), "VSI0217");
     assert_eq!(sim.count("start").await, 0);
-    // Nor is it taken for one that is off, whose disks may be taken away.
+    // Nor does it count as off, which would permit to delete its disks.
     let stop = vsi::StopDomain::new(world.hosts.clone());
     let stop_refused = world.attempt(&stop, &stop_params(&world)).await;
     assert_eq!(code(stop_refused.map(|done| done.output)), "VSI0217");

@@ -1,4 +1,4 @@
-//! Consoles as no guest should write them, and what is told of a boot that fails or stands still.
+//! Hostile consoles, and the failures of boots that fail or stop making progress.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -13,13 +13,13 @@ use crate::{
     vsi::{await_ready, keep_evidence},
 };
 
-/// The simulated host, with a console that says what a test wants.
+/// The simulated host, with a console that the test defines.
 struct ScriptedConsole {
     sim: Arc<SimHosts>,
     text: Arc<ConsoleText>,
 }
 
-/// A console of this head, then `filler` over and over, then this tail.
+/// A console with this head, then `filler` repeated, then this tail.
 struct ConsoleText {
     head: Vec<u8>,
     filler: Vec<u8>,
@@ -80,7 +80,7 @@ impl Hosts for ScriptedConsole {
     }
 }
 
-/// A guest that hangs, whose console says this.
+/// Watches a guest that hangs and has this console.
 async fn watch(text: ConsoleText) -> (World, Result<await_ready::Output, Failure>) {
     let world = World::with_contract("workload: w\nenv: lab-hang\n").await;
     world.define().await.unwrap();
@@ -273,7 +273,7 @@ async fn a_log_that_was_rotated_during_the_boot_is_read_on() {
     let start = vsi::StartDomain::new(world.hosts.clone());
     world.attempt(&start, &world.start_domain()).await.unwrap();
     let log = world.console();
-    // Shortly before its last lines the guest has filled the log almost to where it is renamed.
+    // Shortly before its last lines the guest has filled the log almost up to the rotation.
     let fill = async {
         tokio::time::sleep(Duration::from_millis(1300)).await;
         let flood = move |state: &mut crate::sim::SimHostState| {

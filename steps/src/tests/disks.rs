@@ -1,4 +1,4 @@
-//! Data disks: made once, grown, never deleted under somebody's feet.
+//! Data disks: made once, grown, and never deleted while in use.
 
 use uuid::Uuid;
 use vsiflow_engine::{model::Outcome, step::Step};
@@ -55,7 +55,7 @@ async fn made() -> (World, VolumeKey) {
     (world, key)
 }
 
-/// A guest with the disk, of somebody else or of this journal, in that state.
+/// A guest with the disk, foreign or of this journal, in that state.
 async fn guest(world: &World, ours: bool, state: DomainState) -> Uuid {
     world.define().await.unwrap();
     let (uuid, sim) = (world.uuid, world.sim().await);
@@ -192,7 +192,7 @@ async fn a_reference_that_another_vsi_has_is_not_attached_even_while_that_one_is
     (params.uuid, params.disks[0].create) = (other.uuid, None);
     params.disks[0].volume = key;
     assert_eq!(refusal(&other, &attach, &params).await, "VSI0210");
-    // A foreign domain that is off writes nothing; QEMU's lock holds it off later.
+    // A foreign domain that is off writes nothing; QEMU's lock protects the disk later.
     let sim = world.sim().await;
     let uuid = world.uuid;
     sim.with(|all| all.domains.get_mut(&uuid).unwrap().mark = None)

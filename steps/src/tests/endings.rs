@@ -6,7 +6,7 @@ use crate::{
     vsi::{await_ready, delete_volumes, stop_domain::StopMode},
 };
 
-/// Defines the domain, and starts it in vain: the call meets this fault.
+/// Defines the domain, and starts it with this fault in the call.
 pub(super) async fn start_met(world: &World, fault: Fault) -> (Arc<SimHost>, vsi::StartDomain) {
     world.define().await.unwrap();
     let sim = world.sim().await;
@@ -129,7 +129,7 @@ async fn a_watch_that_is_stopped_goes_on_with_the_time_it_had_left() {
         stop.cancel();
     });
     assert_eq!(first.unwrap_err().class, FailureClass::Transient);
-    // Nothing watched for an hour: that hour is not the guest's.
+    // Nothing watches for an hour: that hour does not count for the guest.
     tokio::time::sleep(Duration::from_secs(3600)).await;
     world.stopped = CancellationToken::new();
     let again = tokio::time::Instant::now();

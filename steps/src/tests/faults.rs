@@ -1,4 +1,4 @@
-//! Every fault at every call of a provisioning: the end is the same as without.
+//! Injects every fault at every call of a provisioning: the result is the same as without.
 
 use super::*;
 use crate::sim::{Fault, Faults};
@@ -12,7 +12,7 @@ const FAULTS: [Fault; 6] = [
     Fault::DaemonDies,
 ];
 
-/// What is on the host in the end: volumes with their lengths, and domains with their states.
+/// The final state of the host: volumes with their lengths, and domains with their states.
 async fn outcome(world: &World) -> String {
     let describe = |state: &mut crate::sim::SimHostState| {
         let volumes = state.pools[POOL].volumes.iter();
@@ -39,7 +39,7 @@ async fn a_fault_at_any_call_changes_nothing_in_the_end() {
     for call in calls {
         let nth = seen.entry(call.name).or_default();
         *nth += 1;
-        // The first of many pieces and polls stand for the others.
+        // The first of many pieces and polls represent the others.
         if *nth > 6 {
             continue;
         }
@@ -117,7 +117,7 @@ async fn many_random_faults_end_in_a_decision() {
             .await;
         match world.provision().await {
             Ok(_) => {}
-            // A host that restarts under a booting guest ends that boot.
+            // A host that restarts while a guest boots ends that boot.
             Err(failure) => assert_eq!(failure.code.as_str(), "VSI0503", "seed {seed}: {failure}"),
         }
         let starts = world.sim().await.with(|state| state.domains.len()).await;
@@ -125,8 +125,8 @@ async fn many_random_faults_end_in_a_decision() {
     }
 }
 
-/// What must be on the host's disk once the domain is defined: hashes of the files, and that the
-/// image is marked.
+/// What must be on the host's disk once the domain is defined: the hashes of the files, and the mark of
+/// the image.
 async fn on_disk(world: &World) -> Vec<String> {
     let ports = world.ports().await;
     let mut words = Vec::new();

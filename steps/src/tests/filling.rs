@@ -1,4 +1,4 @@
-//! Data disks that are filled: once, and never again once somebody may have written to them.
+//! Data disks that are filled: once, and never again after they may have been written to.
 
 use vsiflow_engine::model::Outcome;
 
@@ -64,14 +64,14 @@ async fn a_disk_that_its_host_calls_whole_is_never_filled_again() {
     let filled = content(&world, &key).await;
     assert_eq!(content(&world, &world.key("hpcr.qcow2")).await, filled);
 
-    // Whatever this journal remembers of runs: somebody may have written to it.
+    // Whatever runs this journal has recorded: the disk may have been written to.
     write(&world, &key, "a user's").await;
     world.next_run(None).await;
     let again = world.attempt(&step, &params).await.unwrap();
     assert_eq!(again.outcome, Outcome::AlreadyPresent);
     assert_eq!(content(&world, &key).await, "a user's");
 
-    // One that is not called whole is half a copy as far as anybody can tell.
+    // A disk that is not marked as whole may be half a copy.
     let image = world.ensure_image(&world.image_params()).await.unwrap();
     world.record("ensure_base_image", &image);
     let beside = sidecar::key(&key);

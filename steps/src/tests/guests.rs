@@ -119,7 +119,7 @@ async fn each_probe_is_met_by_what_it_names() {
     }
 }
 
-/// Each question is a program that the guest has to run while it boots.
+/// Each question starts a program in the guest while it boots.
 #[tokio::test(start_paused = true)]
 async fn a_guest_is_seldom_asked_for_the_status_of_cloud_init() {
     let world = started(

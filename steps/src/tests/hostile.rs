@@ -1,4 +1,4 @@
-//! Guests, documents and paths that reach for what is not theirs.
+//! Guests, documents and paths that try to access foreign files.
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::{
     vsi::{self, attach_data_disks::Disk},
 };
 
-/// A qcow2 header that names a file of somebody else.
+/// A qcow2 header that names a foreign file.
 fn reaching(path: &str) -> Vec<u8> {
     let mut header = qcow2_header(1 << 30);
     let at = u64::try_from(header.len()).unwrap().to_be_bytes();
@@ -46,7 +46,7 @@ async fn attach(world: &World, disk: Disk) -> Result<VolumeFormat, String> {
         .map_err(|failure| failure.code.to_string())
 }
 
-/// The guest writes this to its disk, and libvirt looks at it.
+/// Simulates that the guest writes this to its disk, and that libvirt detects its format.
 async fn writes(world: &World, key: &VolumeKey, bytes: Vec<u8>) {
     let sim = world.sim().await;
     sim.with(|state| {
@@ -76,10 +76,10 @@ async fn a_raw_disk_stays_raw_whatever_its_guest_writes_into_it() {
             Err("VSI0218".into())
         );
     }
-    // Without a file of somebody else it still is not what it was.
+    // Even without a foreign file it does not have its recorded format.
     writes(&world, &key, qcow2_header(1 << 30)).await;
     assert_eq!(attach(&world, pinned.clone()).await, Err("VSI0218".into()));
-    // What libvirt remembers of bytes that are gone by now does not count.
+    // The format that libvirt detected in bytes that were since overwritten does not count.
     writes(&world, &key, vec![0; 1024]).await;
     assert_eq!(attach(&world, pinned).await, Ok(VolumeFormat::Raw));
 }
@@ -136,7 +136,7 @@ async fn what_stands_beside_an_image_is_believed_only_as_far_as_it_was_recorded(
     let world = World::new().await;
     let params = world.image_params();
     let image = world.ensure_image(&params).await.unwrap();
-    // Somebody who may write there puts another image in, and the mark that fits it.
+    // An attacker with write access replaces the image, and the mark to match.
     let (sim, key) = (world.sim().await, image.key.clone());
     let forged = crate::sim::SimSource::with_size(image.size).image("http://evil.test/x.qcow2");
     sim.with(|state| {
@@ -311,12 +311,12 @@ async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
         };
         assert_eq!(found, expected, "{backing:?}");
     }
-    // Nobody can look into it there.
+    // Then the pool's folder cannot be read.
     sim.with(|state| state.shell = false).await;
     assert_eq!(removable(&world, &key).await, Err("VSI0210".into()));
 }
 
-/// Pools are listed first and asked for their volumes one by one.
+/// Pools are listed first, and then their volumes are listed one pool at a time.
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_starts_or_stops_while_it_is_asked_hides_no_layer_and_holds_nothing_up() {
     for active in [true, false] {
@@ -341,7 +341,7 @@ async fn a_pool_that_starts_or_stops_while_it_is_asked_hides_no_layer_and_holds_
     }
 }
 
-/// libvirt tells of a volume's backing file, and not of what that one lies over.
+/// libvirt reports a volume's backing file, but not the backing file of that one.
 #[tokio::test(start_paused = true)]
 async fn a_file_between_two_volumes_does_not_hide_the_upper_one() {
     let world = World::new().await;

@@ -4,7 +4,7 @@ use crate::{
     sim::{Fault, Faults},
 };
 
-/// Puts a file of this content there that vsiflow knows nothing of.
+/// Creates a file with this content that vsiflow did not make.
 pub(super) async fn foreign(world: &World, key: &VolumeKey, bytes: &[u8]) {
     let storage = world.ports().await.storage;
     let spec = VolumeSpec {
@@ -222,10 +222,10 @@ async fn a_full_pool_is_looked_at_again_later() {
     assert!(world.ensure_image(&world.image_params()).await.is_ok());
 }
 
-/// Brings the image where a sync on the host, the n-th, hears of a disk that does not write.
+/// Uploads the image; the n-th sync on the host reports a disk error.
 async fn with_disk_error(nth: u32) -> (World, u64) {
     let mut world = World::new().await;
-    // Large enough to be synced on its way.
+    // Large enough to be synced during the upload.
     world.source = Arc::new(SimSource::with_size(20 * INTERVAL));
     let params = world.image_params();
     let faults = Faults::none().at("sync", nth, Fault::DiskError);
@@ -251,7 +251,7 @@ async fn with_disk_error(nth: u32) -> (World, u64) {
             verified_again.unwrap().output.image
         }
     };
-    // Nothing of it is in the host's memory alone.
+    // All of it is on the host's disk, not only in its memory.
     world.sim().await.with(|state| state.restart()).await;
     assert_eq!(image.sha256, hash(&world, &image.key).await);
     assert_eq!(
@@ -263,7 +263,7 @@ async fn with_disk_error(nth: u32) -> (World, u64) {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_the_disk_did_not_take_are_not_verified_out_of_the_hosts_memory() {
-    // Two syncs on the way, and the one before the hash.
+    // Two syncs during the upload, and the one before the hash.
     for nth in 0..3 {
         let (_, failed) = with_disk_error(nth).await;
         assert_eq!(failed, 1, "{nth}");
@@ -292,7 +292,7 @@ async fn an_image_that_somebody_wrote_into_while_it_was_hashed_is_not_whole() {
     assert_eq!(sha256, checksum(&world.source.image(URL)));
 }
 
-/// Brings the image; how often its host read it after the upload, and what is said of that.
+/// Uploads the image; returns how often its host read it after the upload, and the note about that.
 async fn hashed_with(faults: Faults, reads_along: bool) -> (usize, Option<String>) {
     let world = World::new().await;
     let (sim, params) = (world.sim().await, world.image_params());
@@ -351,7 +351,7 @@ async fn an_image_that_is_to_be_verified_in_full_is_read_after_the_upload() {
     assert_eq!(world.sim().await.count("sha256_along").await, 0);
 }
 
-/// Hosts whose settings ask for a second pass.
+/// Hosts whose settings require a second read of images.
 struct InFull(Arc<SimHosts>);
 
 #[async_trait::async_trait]

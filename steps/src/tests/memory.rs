@@ -1,4 +1,4 @@
-//! Snapshots with a guest's memory: when it counts as whole, and when it is taken up.
+//! Snapshots with a guest's memory: when it counts as whole, and when it is restored.
 
 use super::*;
 use crate::{
@@ -49,7 +49,7 @@ async fn merge(world: &World) -> Result<Done<merge_layers::Output>, Failure> {
     world.attempt(&step, &params).await
 }
 
-/// A guest that runs, and its snapshot.
+/// A running guest and its snapshot.
 async fn remembered() -> (World, SavedMemory) {
     let world = World::new().await;
     world.provision().await.unwrap();
@@ -59,7 +59,7 @@ async fn remembered() -> (World, SavedMemory) {
     (world, taken.memory.unwrap())
 }
 
-/// The guest writes: into what its definition names.
+/// Simulates a write of the guest into the files that its definition names.
 async fn writes(world: &World, text: &str) {
     let (sim, uuid) = (world.sim().await, world.uuid);
     let write = |state: &mut SimHostState| {
@@ -114,7 +114,7 @@ fn to_restore(of: DiskCopy) -> restore_disks::DiskToRestore {
     }
 }
 
-/// The guest is brought down, and its disks are as the snapshot has them.
+/// The guest is stopped, and its disks are restored from the snapshot.
 async fn put_back(world: &World, memory: &SavedMemory) {
     check(world, memory).await.unwrap();
     domains(world).await.destroy(world.uuid).await.unwrap();
@@ -129,7 +129,7 @@ async fn put_back(world: &World, memory: &SavedMemory) {
     world.drive(&step, &params).await.unwrap();
 }
 
-/// In a run of its own: the one that made the VSI started it.
+/// In its own run: the one that made the VSI started it.
 async fn start(world: &World, memory: &SavedMemory) -> Result<vsi::start_domain::Output, Failure> {
     let step = vsi::StartDomain::new(world.hosts.clone());
     let params = vsi::start_domain::Params {
@@ -155,7 +155,7 @@ async fn leftovers(world: &World) -> Vec<String> {
     names.filter(|name| name.starts_with("snapshot-")).collect()
 }
 
-/// When the guest that runs was booted; none where none does.
+/// When the running guest was booted; `None` if none runs.
 async fn booted(world: &World) -> Option<u64> {
     let (sim, uuid) = (world.sim().await, world.uuid);
     sim.with(|state| state.domains[&uuid].live.as_ref().map(|live| live.started))
@@ -219,7 +219,7 @@ async fn memory_that_the_pool_has_no_room_for_is_not_begun() {
     let sim = world.sim().await;
     sim.with(|state| {
         let pool = state.pools.get_mut(POOL).unwrap();
-        // All of its memory, and the disk, but not what a host writes beside that.
+        // Room for its memory and the disk, but not for the overhead of the memory's file.
         pool.capacity = pool.capacity - pool.available() + (4096 << 20) + (1 << 20);
     })
     .await;
@@ -228,7 +228,7 @@ async fn memory_that_the_pool_has_no_room_for_is_not_begun() {
     assert!(leftovers(&world).await.is_empty());
 }
 
-/// A lost answer: nobody can tell of which moment the disks are.
+/// The reply is lost: it is unknown of which moment the disks are.
 #[tokio::test(start_paused = true)]
 async fn memory_that_nobody_vouches_for_is_saved_anew() {
     let world = World::new().await;
@@ -242,7 +242,7 @@ async fn memory_that_nobody_vouches_for_is_saved_anew() {
     check(&world, &memory).await.unwrap();
 }
 
-/// The host shows that a call is under way whose caller is gone: its layers come at its end.
+/// The host reports that a call is in progress whose caller has ended: its layers appear at its end.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_merged_while_the_host_still_saves_the_memory() {
     let world = World::new().await;
@@ -299,7 +299,7 @@ async fn memory_of_another_machine_stops_the_restoration_before_it_begins() {
     );
 }
 
-/// The guest ran and is off: its memory does not fit what it wrote.
+/// The guest ran and is off: its memory does not match the disks that it wrote to.
 #[tokio::test(start_paused = true)]
 async fn memory_is_not_taken_up_again_once_its_guest_ran() {
     let (world, memory) = remembered().await;
@@ -318,7 +318,7 @@ async fn memory_is_not_taken_up_again_once_its_guest_ran() {
     assert_eq!(sim.count("start_saved").await, 1);
 }
 
-/// The call never came to the host, which restarted: the disks are as they were put back.
+/// The call never reached the host, which restarted: the disks are still as they were restored.
 #[tokio::test(start_paused = true)]
 async fn memory_is_taken_up_once_more_where_its_guest_never_ran() {
     let (world, memory) = remembered().await;
@@ -345,7 +345,7 @@ async fn disks_or_memory_that_changed_before_the_start_are_noticed() {
     assert!(!start(&world, &memory).await.unwrap().taken_up);
 }
 
-/// Such as libvirt itself does when its host comes up.
+/// libvirt itself does this when its host starts.
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_something_else_started_is_said_to_have_booted() {
     let (world, memory) = remembered().await;

@@ -1,4 +1,4 @@
-//! Steps on the simulated host: a harness that does with a step what the engine does.
+//! Tests of steps on the simulated host, with a harness that runs a step as the engine does.
 
 mod behind;
 mod console;
@@ -47,7 +47,7 @@ pub(crate) const URL: &str = "http://images.test/hpcr.qcow2";
 pub(crate) const INTERVAL: u64 = 64 * 1024;
 pub(crate) const CONTRACT: &str = "workload: w\nenv: e\n";
 
-/// A journal's memory of one VSI and its image, on one simulated host.
+/// A journal's records of one VSI and its image, on one simulated host.
 pub(crate) struct World {
     pub(crate) hosts: Arc<SimHosts>,
     pub(crate) source: Arc<SimSource>,
@@ -61,9 +61,9 @@ pub(crate) struct World {
     pub(crate) contract: Name,
     pub(crate) sequence: u64,
     runs: Mutex<u32>,
-    /// Which attempt the next one is.
+    /// The number of the next attempt.
     pub(crate) number: AtomicU32,
-    /// In which runs which steps were attempted.
+    /// The steps that were attempted, by run.
     attempted: Arc<Mutex<Attempted>>,
     pub(crate) stopped: CancellationToken,
 }
@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    /// Whether an open run waits for the entity, as the journal says.
+    /// Sets whether an open run waits for the entity, in the journal's records.
     pub(crate) fn is_awaited(&self, awaited: bool) {
         self.attempted.lock().unwrap().1 = awaited;
     }
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    /// One attempt, as the engine makes it: the intent is recorded once `observe` saw work.
+    /// Makes one attempt as the engine does: the intent is recorded once `observe` found work to do.
     pub(crate) async fn attempt<S: Step>(
         &self,
         step: &S,
@@ -183,7 +183,7 @@ impl World {
         Ok(done)
     }
 
-    /// Attempts until it is done; what does not pass by itself ends it.
+    /// Makes attempts until the step is done; a failure that is not transient ends it.
     pub(crate) async fn drive<S: Step>(
         &self,
         step: &S,
@@ -203,7 +203,7 @@ impl World {
         self.outputs.lock().unwrap().insert(Name::of(node), bytes);
     }
 
-    /// An older copy of this journal takes its place: what was attempted is not in it.
+    /// Replaces the journal by an older copy, without the attempts so far.
     pub(crate) fn roll_back(&self) {
         self.attempted.lock().unwrap().0.clear();
     }
@@ -212,7 +212,7 @@ impl World {
         self.intents.lock().unwrap().insert(step);
     }
 
-    /// A new run of the same entity, after one that succeeded with this output.
+    /// Begins a new run of the same entity, after one that succeeded with this output.
     pub(crate) async fn next_run(&self, previous: Option<&BaseImage>) {
         self.checkpoints.forget(self.run()).await.unwrap();
         *self.runs.lock().unwrap() += 1;
@@ -248,7 +248,7 @@ impl World {
         }
     }
 
-    /// The image's graph, to its end.
+    /// Runs the image's step graph to its end.
     pub(crate) async fn ensure_image(&self, params: &image::Params) -> Result<BaseImage, Failure> {
         let (hosts, source) = (self.hosts.clone(), self.source.clone());
         self.drive(&image::Claim::new(hosts.clone(), source.clone()), params)
@@ -267,18 +267,18 @@ impl World {
             .output)
     }
 
-    /// The first step of an image.
+    /// Runs the first step of an image.
     pub(crate) async fn claim(&self, params: &image::Params) -> image::claim::Output {
         let claim = image::Claim::new(self.hosts.clone(), self.source.clone());
         self.attempt(&claim, params).await.unwrap().output
     }
 
-    /// The upload, which sends little images in many pieces.
+    /// The upload step, which sends small images in many pieces.
     pub(crate) fn upload_chunks(&self) -> image::UploadChunks {
         image::UploadChunks::new(self.hosts.clone(), self.source.clone()).with_interval(INTERVAL)
     }
 
-    /// The VSI's graph up to its definition.
+    /// Runs the VSI's step graph up to its definition.
     pub(crate) async fn define(&self) -> Result<(), Failure> {
         let hosts = self.hosts.clone();
         self.drive(&vsi::ResolveHost::new(hosts.clone()), &self.resolve_host())
@@ -303,7 +303,7 @@ impl World {
         Ok(())
     }
 
-    /// The VSI's whole graph.
+    /// Runs the VSI's whole step graph.
     pub(crate) async fn provision(&self) -> Result<vsi::await_ready::Output, Failure> {
         self.define().await?;
         let hosts = self.hosts.clone();

@@ -88,7 +88,7 @@ async fn every_step_repeated_changes_nothing() {
         before
     );
     assert_eq!(sim.count("start").await, 1);
-    // The boot disk cannot be told from half a copy, so it is asked for again; a guest has it.
+    // The boot disk may be half a copy, so the step would copy it again; but a guest uses it.
     let clone = vsi::CloneBootDisk::new(hosts);
     assert_eq!(
         code(world.attempt(&clone, &world.clone_boot_disk()).await),
@@ -199,7 +199,7 @@ async fn what_others_made_is_neither_taken_nor_touched() {
     let image = world.ensure_image(&world.image_params()).await.unwrap();
     world.record("ensure_base_image", &image);
     let hosts = world.hosts.clone();
-    // Twice: a user who says `retry` must not change whose it is.
+    // Twice: a user's `retry` must not change the owner.
     for _ in 0..2 {
         let clone = vsi::CloneBootDisk::new(hosts.clone());
         assert_eq!(
@@ -312,7 +312,7 @@ async fn data_disks_must_be_there_and_unused_and_keep_their_format() {
 }
 
 impl World {
-    /// A guest that has this disk, running.
+    /// A running guest that has this disk.
     async fn provision_with_disk(&self, params: &vsi::attach_data_disks::Params) {
         let params = vsi::attach_data_disks::Params {
             uuid: self.uuid,

@@ -78,7 +78,7 @@ async fn what_lies_under_another_volume_stays() {
     assert_eq!(remove(&world, &base, true, None).await, "removed");
 }
 
-/// Somebody makes a snapshot of a volume.
+/// Simulates a snapshot of a volume by another program.
 async fn snapshot(world: &World, key: &VolumeKey) -> VolumeKey {
     let storage = world.ports().await.storage;
     let path = storage.volume(key).await.unwrap().unwrap().path;

@@ -1,4 +1,4 @@
-//! Uploads that are taken up again, and the volume beside an image.
+//! Uploads that are resumed, and the sidecar of an image.
 
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ async fn a_cut_upload_goes_on_where_the_host_had_it() {
     }
 }
 
-/// What waited for the host behind the sending is not polled any more then, and would keep its turn for ever.
+/// After the stop the future that syncs on the host is no longer polled; it must not hold its turn
+/// forever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_upload_that_is_stopped_while_its_host_is_busy_comes_to_an_end() {
     for round in 0..120 {
@@ -188,7 +189,7 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     assert_eq!(done.output.removed, Some(image.key));
     let left = sim.with(|state| state.pools[POOL].volumes.len()).await;
     assert_eq!(left, 0, "its claim went with it");
-    // What somebody else put there stays.
+    // A foreign file of this name is not deleted.
     foreign(&world, &params.volume, b"somebody's").await;
     let again = world.attempt(&remove, &unwanted).await.unwrap();
     assert_eq!(again.output.removed, None);
@@ -219,7 +220,7 @@ async fn a_source_that_changed_costs_the_part_and_history_says_so() {
     world.attempt(&verify, &params).await.unwrap();
     let mark = image::MarkWhole::new(hosts.clone());
     let image = world.attempt(&mark, &params).await.unwrap().output;
-    // The next run asks the source again, and knows the image.
+    // The next run asks the source again, and recognises the image.
     world.next_run(Some(&image)).await;
     let claim = image::Claim::new(hosts, longer);
     let claimed = world.attempt(&claim, &params).await.unwrap().output;
@@ -260,7 +261,7 @@ async fn an_image_is_whole_only_with_its_mark() {
     assert_eq!(read().await.whole, None);
     let image = world.ensure_image(&params).await.unwrap();
     assert_eq!(read().await.whole, Some(sidecar::Mark::of(&image)));
-    // A journal that knows nothing of it any more compares it with its source.
+    // A journal without a record of it compares it with its source.
     world.next_run(None).await;
     let sent = world.sends().await;
     assert_eq!(world.ensure_image(&params).await, Ok(image));
@@ -294,7 +295,7 @@ async fn what_another_journal_brings_is_waited_for_and_then_verified() {
     let found = other.attempt(&claim, &params).await.unwrap().output.whole;
     assert_eq!(found, Some(image.clone()));
     assert_eq!(world.sim().await.count("sha256").await, hashed + 1);
-    // Its mark is left alone.
+    // Its mark is not changed.
     let uploads = world.sim().await.count("upload").await;
     assert_eq!(other.ensure_image(&params).await, Ok(image));
     assert_eq!(world.sim().await.count("upload").await, uploads);

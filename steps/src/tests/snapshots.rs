@@ -53,7 +53,7 @@ async fn running() -> World {
     world
 }
 
-/// The guest writes: into what its definition names.
+/// Simulates a write of the guest into the files that its definition names.
 async fn writes(world: &World, text: &str) {
     let (sim, uuid) = (world.sim().await, world.uuid);
     let write = |state: &mut SimHostState| {
@@ -101,7 +101,7 @@ async fn a_guest_writes_on_while_its_disks_are_copied_and_nothing_of_it_is_lost(
     assert_eq!(state(&world).await, DomainState::Running);
 }
 
-/// Layers of which nobody saved that this run laid them: the disks below may be of any moment.
+/// Layers without a record that this run added them: the disks below may be of any moment.
 #[tokio::test(start_paused = true)]
 async fn layers_that_nobody_vouches_for_are_merged_and_the_copy_is_begun_anew() {
     let world = running().await;
@@ -248,7 +248,7 @@ async fn a_snapshot_whose_copy_is_gone_destroys_nothing() {
     assert_eq!(content(&world, &world.boot()).await, "after");
 }
 
-/// A snapshot that was given up for the deletion of its VSI can still be deleted.
+/// A snapshot that was cancelled for the deletion of its VSI can still be deleted.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_to_be_merged_once_the_disks_are_gone() {
     let world = running().await;

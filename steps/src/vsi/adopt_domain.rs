@@ -1,4 +1,4 @@
-//! Takes a domain that is there into management.
+//! Adopts a domain that already exists.
 
 use std::sync::Arc;
 
@@ -15,22 +15,22 @@ use crate::{
     ports::{DomainInfo, DomainShape, DomainState, HostPorts, Hosts, OwnerMark},
 };
 
-/// Writes our mark into the domain's metadata; nothing else of it changes, and it continues as it is.
+/// Writes our mark into the domain's metadata; nothing else of it changes, and its guest is not affected.
 ///
-/// What stands is what later looks are held against. A crash in its middle leaves the old mark or
-/// the new one, which names this very run.
+/// Later drift scans compare with its current definition. A crash during the step leaves the old mark or
+/// the new one, which names this run.
 pub struct AdoptDomain {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`AdoptDomain`] is told.
+/// Parameters of [`AdoptDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The domain.
     pub uuid: Uuid,
-    /// The mark it bore when somebody asked to adopt it: whoever touched it since comes first.
+    /// The mark it had when the adoption was requested: the step refuses a domain that was changed since.
     #[serde(default)]
     pub previous_owner: Option<OwnerMark>,
 }
@@ -44,7 +44,7 @@ pub struct Output {
     pub state: DomainState,
     /// The stored definition.
     pub written: Option<DomainShape>,
-    /// The host's boot, where it may be read.
+    /// The host's boot ID, if it may be read.
     #[serde(default)]
     pub boot_id: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! Questions to a guest that is ready, each asked once: for the gate of a wave, and for what is read of
-//! a member. They change nothing on the host.
+//! Single questions to a guest that is ready: for the gate of a wave, and for the outputs of a member.
+//! They change nothing on the host.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::{
     ports::{ConsolePosition, HostPorts, PortErrorKind, PortResult, VolumeKey},
 };
 
-/// How much of a console's end is searched, in bytes.
+/// Number of bytes at the end of a console that are searched.
 const SEARCHED: u64 = 1024 * 1024;
-/// How long a guest's program may take.
+/// How long a program in the guest may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_millis(200);
-/// What is shown of what a program prints, in bytes.
+const POLL: Duration = Duration::from_millis(200);
+/// Maximum number of bytes of a program's output that a message repeats.
 const SHOWN: usize = 160;
 
 impl ReadyGuest {
-    /// Why the guest does not show now what the probe asks for; none where it does.
+    /// Asks a probe once; returns why it is not met now, `None` if it is.
     ///
     /// # Errors
-    /// When nothing at all can be asked on the host.
+    /// When no call on the host can succeed.
     pub async fn unmet(&self, ports: &HostPorts, probe: &Probe) -> PortResult<Option<String>> {
         if let Probe::Console(text) = probe {
             let Ok(pattern) = pattern::compile(text) else {
@@ -43,16 +43,16 @@ impl ReadyGuest {
         probe_again(ports, self.uuid, &addresses, probe).await
     }
 
-    /// Its addresses now, in the order of its cards.
+    /// Its current addresses, in the order of its cards.
     pub async fn addresses(&self, ports: &HostPorts) -> Vec<String> {
         Addresses::on(ports).of(self.uuid, &self.cards).await
     }
 
-    /// Has its agent run a program: why it did not end with 0, if it did not. A program that takes longer
-    /// is left alone.
+    /// Runs a program through its agent; returns why it did not end with 0, `None` if it did. A program
+    /// that takes longer than 10 s is not stopped.
     ///
     /// # Errors
-    /// When nothing at all can be asked on the host.
+    /// When no call on the host can succeed.
     pub async fn run(
         &self,
         ports: &HostPorts,
@@ -76,16 +76,17 @@ impl ReadyGuest {
                 Ok(answer) if answer.get("exited") == Some(&Value::Bool(true)) => {
                     return Ok(ended_badly(&answer));
                 }
-                Ok(_) if until.is_some_and(|until| Instant::now() < until) => sleep(AGAIN).await,
+                Ok(_) if until.is_some_and(|until| Instant::now() < until) => sleep(POLL).await,
                 Ok(_) => return Ok(Some("it is still running".to_owned())),
             }
         }
     }
 
-    /// Reads a file by its agent, `most` bytes and one more at most; or says why it cannot be read.
+    /// Reads at most `most` + 1 bytes of a file through its agent; the inner error says why it cannot be
+    /// read.
     ///
     /// # Errors
-    /// When nothing at all can be asked on the host.
+    /// When no call on the host can succeed.
     pub async fn read_file(
         &self,
         ports: &HostPorts,
@@ -118,7 +119,8 @@ impl ReadyGuest {
         Ok(bytes.ok_or_else(|| "the agent's answer holds no bytes".to_owned()))
     }
 
-    /// The first group of an expression, or all that it matches, in the newest line that matches.
+    /// The first group of an expression, or its whole match, in the newest line of the console that
+    /// matches.
     ///
     /// # Errors
     /// When the console cannot be read.
@@ -136,7 +138,7 @@ impl ReadyGuest {
         }
     }
 
-    /// What its agent answers; or why it does not.
+    /// The agent's answer; the inner error says why there is none.
     async fn agent(&self, ports: &HostPorts, command: &Value) -> PortResult<Result<Value, String>> {
         let command = command.to_string();
         match ports.domains.agent(self.uuid, &command, ASK_WITHIN).await {
@@ -174,7 +176,7 @@ fn ended_badly(answer: &Value) -> Option<String> {
     })
 }
 
-/// What an expression finds in the newest line that it matches, of the console's end.
+/// The match of an expression in the newest line that it matches, near the end of the console.
 async fn find_line(
     ports: &HostPorts,
     log: &VolumeKey,

@@ -1,4 +1,4 @@
-//! Gathers the data disks of the VSI, and makes those that are to be made.
+//! Finds the data disks of the VSI, and creates missing ones.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,23 +21,23 @@ use crate::{
     },
 };
 
-/// The longest serial a virtio disk shows.
+/// Maximum length of a serial that a virtio disk can show.
 pub const SERIAL_MAX: usize = 20;
 
-/// Finds every disk, and refuses one that another VSI has, running or not, that any other guest
-/// writes to, that a snapshot lies over, or that is not of the format it was attached with first.
-/// Missing ones are made where an older version left that to this step.
+/// Finds every disk. It refuses a disk that another VSI has, running or not, that any other guest writes
+/// to, that has a snapshot's layer over it, or that is not of the format it was first attached with.
+/// Missing disks are created if an older version left that to this step.
 ///
-/// A disk that is there is never made again: its content is the user's. A crash in its middle
-/// leaves some disks made; the next attempt finds and keeps them.
+/// An existing disk is never made again: its content belongs to the user. A crash during the step leaves
+/// some disks created; the next attempt finds and uses them.
 pub struct AttachDataDisks {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`AttachDataDisks`] is told.
+/// Parameters of [`AttachDataDisks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID: its own domain may use the disks.
     pub uuid: Uuid,
@@ -48,29 +48,29 @@ pub struct Params {
 /// A data disk of the VSI.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Disk {
-    /// The name people gave it.
+    /// The disk's name for people.
     pub name: String,
     /// The volume.
     pub volume: VolumeKey,
-    /// How it is made where it is missing; a reference has none and must exist.
+    /// How to create it if it is missing; `None` for a reference, which must exist.
     #[serde(default)]
     pub create: Option<Create>,
-    /// The serial by which the guest finds it; from its name where none is given.
+    /// The serial by which the guest finds it; derived from its name if `None`.
     #[serde(default)]
     pub serial: Option<String>,
-    /// The format that this journal recorded when the disk was attached first.
+    /// The format that this journal recorded when the disk was first attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<VolumeFormat>,
 }
 
-/// How a data disk is made.
+/// How to create a data disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Create {
     /// The size the guest sees, in bytes.
     pub size: u64,
     /// The format.
     pub format: VolumeFormat,
-    /// Whether this journal made the volume before (for another VSI, say).
+    /// Whether this journal made the volume before (for another VSI, for example).
     #[serde(default)]
     pub recorded: bool,
 }
@@ -82,16 +82,16 @@ pub struct Output {
     pub disks: Vec<Attached>,
 }
 
-/// A data disk as the domain gets it.
+/// A data disk as the domain uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// The path on the host.
     pub path: String,
-    /// The format it was attached with first.
+    /// The format it was first attached with.
     pub format: VolumeFormat,
     /// The serial by which the guest finds it.
     pub serial: String,
-    /// The volume; none where an older version wrote this.
+    /// The volume; `None` if an older version wrote this.
     #[serde(default)]
     pub volume: Option<VolumeKey>,
 }
@@ -138,7 +138,7 @@ impl Step for AttachDataDisks {
     }
 }
 
-/// The volume; `None` where it is missing and ours to make.
+/// The volume; `None` if it is missing and this step has to create it.
 async fn inspect(
     cx: &StepContext,
     ports: &HostPorts,
@@ -204,8 +204,8 @@ async fn gather(
     Ok(Output { disks })
 }
 
-/// No document gives a guest what vsiflow keeps for itself: whoever writes to a base image, or to
-/// what is said beside it, decides what others boot.
+/// Refuses volumes that vsiflow reserves: a guest that writes to a base image or its sidecar controls
+/// what others boot.
 async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
     let key = &volume.key;
     let what = if names::is_reserved(&key.name) {
@@ -223,7 +223,7 @@ async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Fail
         .of_object(format!("volume {key}")))
 }
 
-/// The format that the definition of a VSI, this one's or another's, gives the disk.
+/// The disk's format in the definition of this or another VSI.
 fn defined(domains: &[DomainInfo], volume: &VolumeInfo) -> Option<VolumeFormat> {
     let ours = domains.iter().filter(|domain| domain.mark.is_some());
     ours.filter_map(|domain| format::defined(domain, &volume.path))
@@ -238,7 +238,7 @@ async fn unused(
     volume: &VolumeInfo,
 ) -> Result<(), Failure> {
     let mut others: Vec<&DomainInfo> = domains.iter().collect();
-    // Of any vsiflow, too, that is off: it would write to it as soon as it is started.
+    // Includes VSIs of any vsiflow that are off: they would write to the disk once they are started.
     others
         .retain(|domain| domain.uuid != own && (domain.state.is_active() || domain.mark.is_some()));
     if let Some(domain) = guards::users(ports, &others, volume, &[]).await?.first() {
@@ -253,7 +253,7 @@ async fn unused(
     Ok(())
 }
 
-/// One serial for each disk, unique among them.
+/// One unique serial for each disk.
 fn serials(disks: &[Disk]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let serial = |(index, disk): (usize, &Disk)| {

@@ -19,21 +19,21 @@ const DATA_DISKS: AwaitedKind = AwaitedKind {
     not_made: error::DISK_NOT_MADE,
 };
 
-/// Waits for the runs of data disks, which are entities of their own.
+/// Waits for the runs of data disks, which are entities.
 ///
-/// It only reads the journal: a crash in its middle leaves nothing, and the next attempt waits on.
-/// A disk whose run is blocked blocks this step with the same words; one that waits to be deleted
-/// is still there, and whether it can be attached is seen on the host.
+/// The step only reads the journal, so a crash during it leaves nothing; the next attempt waits again. A
+/// disk whose run is blocked blocks this step with the same message. A disk whose deletion waits still
+/// exists; whether it can be attached is checked on the host.
 pub struct AwaitDataDisks;
 
-/// What [`AwaitDataDisks`] is told.
+/// Parameters of [`AwaitDataDisks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// The disks.
     pub disks: Vec<Awaited>,
 }
 
-/// Nothing.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 

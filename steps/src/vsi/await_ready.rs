@@ -1,5 +1,5 @@
-//! Waits until the guest is ready: its console is read and its probes are asked until the boot is
-//! decided.
+//! Waits until the guest is ready: reads its console and asks its probes until the result of the boot is
+//! known.
 
 pub mod probes;
 mod verdict;
@@ -23,56 +23,56 @@ use crate::{
     ports::{ConsolePosition, Hosts, VolumeKey},
 };
 
-/// Reads the console from where the boot began, asks what its probes name, and ends when the guest
-/// is ready, has failed, has stopped, or has used up its time.
+/// Reads the console from the start of the boot, asks the probes, and ends when the guest is ready, has
+/// failed, has stopped, or has exceeded its deadline.
 ///
-/// A probe that was met once stays met. A Hyper Protect guest says on its console that it is ready;
-/// its probes come on top of that.
+/// A probe that was met once counts as met. A Hyper Protect guest reports on its console that it is
+/// ready; its probes are required in addition.
 ///
-/// A guest that took up its saved memory was ready before: of that one only its state is read.
+/// A guest that resumed its saved memory was ready before: only its state is read.
 ///
-/// It changes nothing on the host. Its checkpoint holds the position, the unfinished line and the
-/// time that is left; after a crash the next attempt continues there. Time counts while it watches,
-/// by the monotonic clock: neither a restart nor a jump of the wall clock ends a boot early.
+/// The step changes nothing on the host. Its checkpoint holds the position, the unfinished line and the
+/// time that is left; after a crash the next attempt continues from it. Time counts only while it
+/// watches, by the monotonic clock: neither a restart nor a jump of the wall clock ends a boot early.
 pub struct AwaitReady {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`AwaitReady`] is told.
+/// Parameters of [`AwaitReady`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// The console's log.
+    /// The console log.
     pub console: VolumeKey,
-    /// Seconds until a boot that is not decided counts as failed.
+    /// Seconds after which a boot without a result counts as failed.
     pub deadline_s: u64,
-    /// The guest's network cards, to learn its addresses.
+    /// The guest's network cards, to find its addresses.
     #[serde(default)]
     pub cards: Vec<Card>,
-    /// What runs in it.
+    /// The type of guest.
     #[serde(default, skip_serializing_if = "GuestType::is_hyper_protect")]
     pub guest: GuestType,
-    /// What shows that it is ready, all of it.
+    /// The probes; all of them must be met.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
 }
 
-/// What [`AwaitReady`] saw of a guest that became ready.
+/// What [`AwaitReady`] found when the guest became ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The line by which the guest said so.
+    /// The line by which the guest reported that it is ready.
     pub ready_line: String,
-    /// Lines with codes that people should see; the last few of them.
+    /// The last lines with codes that people should see.
     pub warnings: Vec<String>,
-    /// Where the console was read to.
+    /// The position up to which the console was read.
     pub console: ConsolePosition,
     /// The end of the console, at most 16 KiB of text without control characters.
     #[serde(default)]
     pub console_tail: String,
-    /// The addresses that the networks gave to the guest.
+    /// The addresses of the guest.
     #[serde(default)]
     pub addresses: Vec<String>,
 }
@@ -90,10 +90,10 @@ struct WatchPlace {
     /// The newest line that has ended.
     #[serde(default)]
     last: String,
-    /// The line by which a guest said that it is ready, while its probes are not met yet.
+    /// The line by which the guest reported that it is ready, while its probes are not met yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     said_ready: Option<String>,
-    /// What was found of the probes.
+    /// The results of the probes so far.
     #[serde(default, skip_serializing_if = "ProbeFound::is_empty")]
     found: ProbeFound,
 }
@@ -107,7 +107,7 @@ impl AwaitReady {
 
 #[async_trait]
 impl Step for AwaitReady {
-    // Journals know it by the name that it had when consoles were all that it looked at.
+    // The stored name is from the time when the step only read consoles.
     const NAME: &'static str = "monitor_console";
     type Params = Params;
     type Output = Output;
@@ -127,8 +127,8 @@ impl Step for AwaitReady {
                 Err(error::OUTCOME_UNKNOWN.failure("the watch was stopped before the boot was decided"))
             }
         };
-        // What decided a boot is read again until its decision is recorded: only an attempt that
-        // ended without one saves how far it came.
+        // The lines that decided a boot are read again until the result is recorded: only an attempt
+        // without a result saves its position.
         if decided
             .as_ref()
             .is_err_and(|failure| failure.class != FailureClass::Failed)

@@ -1,4 +1,4 @@
-//! Waits for the VSI's turn where one change concerns many.
+//! Waits for the VSI's turn in a rollout.
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use vsiflow_engine::{
 
 use crate::error;
 
-/// How often is looked; what is looked at lies in memory.
+/// Poll interval; the polled state is in memory.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Waits until the entity before this one has come to its desired state.
+/// Waits until the rollout predecessor has reached its desired state.
 ///
-/// It asks no host and changes nothing, so a crash in its middle leaves nothing; the next attempt
-/// looks again. Where the one before failed, the roll-out stops here.
+/// The step asks no host and changes nothing, so a crash during it leaves nothing; the next attempt
+/// checks again. If the predecessor failed, the rollout stops here.
 pub struct AwaitTurn;
 
-/// What [`AwaitTurn`] is told.
+/// Parameters of [`AwaitTurn`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The entity whose turn comes before, as `KIND/ID`.
+    /// The rollout predecessor, as `KIND/ID`.
     pub after: String,
-    /// What people call it.
+    /// The predecessor's name for people.
     pub name: String,
-    /// Whether this one continues where that one failed.
+    /// Whether this VSI continues if the predecessor failed.
     #[serde(default)]
     pub continue_on_failure: bool,
 }
 
-/// What [`AwaitTurn`] waited for: nothing that others need to know.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 
@@ -69,7 +69,7 @@ impl Step for AwaitTurn {
     }
 }
 
-/// Whether the one before has come to its end; an error where that stops this one.
+/// Whether the predecessor has ended; an error if its end stops this VSI.
 fn is_over(cx: &StepContext, params: &Params) -> Result<bool, Failure> {
     let id: Option<EntityId> = params.after.parse().ok();
     match id.and_then(|id| cx.recorded.status_of(&id)) {

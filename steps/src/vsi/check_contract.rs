@@ -1,4 +1,4 @@
-//! Looks at the contract before anything is done for the VSI.
+//! Checks the contract before anything is done for the VSI.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -16,39 +16,39 @@ use crate::{
     hpl::cut,
 };
 
-/// How many doubts are kept.
+/// Maximum number of doubts that are stored.
 const DOUBTS_MAX: usize = 8;
-/// What is kept of each, in bytes.
+/// Maximum number of bytes of each.
 const DOUBT_KEPT: usize = 240;
 
-/// Checks the contract, the time of its certificate included: what the guest will refuse blocks,
-/// what it may refuse is kept as a doubt.
+/// Checks the contract, including the validity period of its certificate. Errors that the guest would
+/// refuse block the step; what it may refuse is stored as a doubt.
 ///
-/// It changes nothing and asks no host, so a crash in its middle leaves nothing; the next attempt
-/// looks again.
+/// The step changes nothing and asks no host, so a crash during it leaves nothing; the next attempt
+/// checks again.
 pub struct CheckContract {
     secrets: Arc<dyn Secrets>,
 }
 
-/// What [`CheckContract`] is told.
+/// Parameters of [`CheckContract`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// The secret that holds the contract.
     pub contract: Name,
 }
 
-/// What [`CheckContract`] found. It repeats nothing of the contract but names of its keys.
+/// What [`CheckContract`] found. The only text of the contract that it repeats is names of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// What the guest may refuse, with lines and remedies; at most 8.
     pub doubts: Vec<String>,
-    /// The last day of the signer's certificate, where that can be read.
+    /// The last day of the signer's certificate, if it can be read.
     #[serde(default)]
     pub certificate_ends: Option<String>,
 }
 
 impl CheckContract {
-    /// The step, with the contracts of that store.
+    /// The step, with contracts from this store.
     pub fn new(secrets: Arc<dyn Secrets>) -> Self {
         Self { secrets }
     }

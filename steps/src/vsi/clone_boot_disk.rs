@@ -1,4 +1,4 @@
-//! Gives the VSI a boot disk of its own.
+//! Creates the VSI's boot disk.
 
 use std::sync::Arc;
 
@@ -21,46 +21,46 @@ use crate::{
 /// The node whose output is the [`BaseImage`] to copy.
 pub const BASE_IMAGE_NODE: &str = "ensure_base_image";
 
-/// Copies the verified base image on the host, or lays an overlay over it.
+/// Copies the verified base image on the host, or creates an overlay over it.
 ///
-/// A crash in its middle may leave no volume, half a copy, or a whole one whose success was not
-/// recorded, and these cannot be told apart. So the next attempt asks the guards, deletes what it
-/// finds and copies again; while the host is still at the old copy it answers busy and the
-/// attempt is repeated.
+/// A crash during the step may leave no volume, half a copy, or a whole one whose success was not
+/// recorded, and these cannot be distinguished. So the next attempt checks the guards, deletes what it
+/// finds and copies again. While the host still works on the old copy, it answers busy and the attempt is
+/// repeated.
 ///
-/// A boot disk that lasts for one start is made anew before each of them. A guest that runs, or
-/// whose memory was saved, keeps the one that it has: its start is still the same.
+/// A boot disk that lasts for one start is made again before each start. If the guest runs, or its memory
+/// was saved, the disk is not replaced: the same start continues.
 pub struct CloneBootDisk {
     hosts: Arc<dyn Hosts>,
 }
 
-/// How the boot disk comes from its base image.
+/// How the boot disk is made from its base image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// A full copy.
     #[default]
     Copy,
-    /// A thin layer that reads through to the base image.
+    /// A thin layer over the base image.
     Overlay,
 }
 
-/// What [`CloneBootDisk`] is told.
+/// Parameters of [`CloneBootDisk`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
-    /// The VSI's UID: its own domain, while off, does not keep an old boot disk.
+    /// The VSI's UID: its own domain, while off, does not protect an old boot disk.
     pub uuid: Uuid,
-    /// The boot disk to be made.
+    /// The boot disk to create.
     pub volume: VolumeKey,
-    /// The size the guest sees, in bytes; the base image's where none is given.
+    /// The size the guest sees, in bytes; `None` for the base image's size.
     #[serde(default)]
     pub size: Option<u64>,
-    /// How it comes from the base image.
+    /// How it is made from the base image.
     #[serde(default)]
     pub mode: Mode,
-    /// Whether it is made for the start that follows, unless the guest has begun it already.
+    /// Whether it is made for the next start only, unless that start has already begun.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_start: bool,
 }
@@ -74,7 +74,7 @@ pub struct Output {
     pub format: VolumeFormat,
     /// The size the guest sees, in bytes.
     pub capacity: u64,
-    /// Whether it reads through to the base image; it may where an older version wrote this.
+    /// Whether the base image is its backing file; assumed if an older version wrote this.
     #[serde(default = "perhaps")]
     pub overlay: bool,
 }
@@ -126,13 +126,13 @@ impl Step for CloneBootDisk {
     }
 }
 
-/// Whether the start that the disk is for continues: the guest runs, or would take up its memory.
+/// Whether the start that the disk is for has begun: the guest runs, or would resume its memory.
 async fn is_begun(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<bool, Failure> {
     let domain = starting::decided(cx, ports, uid).await?;
     Ok(domain.is_some_and(|domain| domain.state.is_active() || domain.saved))
 }
 
-/// The boot disk as it is on the host now.
+/// The boot disk as it now is on the host.
 async fn inspect(ports: &HostPorts, params: &Params) -> Result<Output, Failure> {
     let volume = find(ports, params).await?;
     Ok(Output {
@@ -143,7 +143,7 @@ async fn inspect(ports: &HostPorts, params: &Params) -> Result<Output, Failure> 
     })
 }
 
-/// Only what was verified is copied: the image must not have changed since.
+/// The base image's volume; an error if it has changed since it was verified.
 pub(crate) async fn still_verified(
     ports: &HostPorts,
     base: &BaseImage,
@@ -167,8 +167,8 @@ pub(crate) async fn still_verified(
     }
 }
 
-/// libvirt looks into what was uploaded on a thread of its own, a moment later, and until then
-/// would copy a qcow2 image as the bytes of a raw one.
+/// libvirt detects the format of an upload on a separate thread, a moment later. Until then it would copy
+/// a qcow2 image as the bytes of a raw one.
 fn known_to_the_host(
     ports: &HostPorts,
     base: &BaseImage,

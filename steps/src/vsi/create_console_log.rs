@@ -1,4 +1,4 @@
-//! Makes the console's log file, so that it can be read from the first byte on.
+//! Creates the console log, so that it can be read from its first byte.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::{
     ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
 
-/// Makes an empty raw volume that the host's log daemon will write to.
+/// Creates an empty raw volume to which the host's log daemon will write.
 ///
-/// A crash in its middle leaves no volume or the empty one. The next attempt takes what it finds
-/// for its own only when the intent to make it had been recorded before.
+/// A crash during the step leaves no volume or the empty one. The next attempt treats what it finds as
+/// its own only if the intent to make it was recorded before.
 pub struct CreateConsoleLog {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`CreateConsoleLog`] is told.
+/// Parameters of [`CreateConsoleLog`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
-    /// The log to be made.
+    /// The log to create.
     pub volume: VolumeKey,
 }
 

@@ -1,4 +1,4 @@
-//! Tells the host of the VSI's domain.
+//! Defines the VSI's domain on the host.
 
 use std::sync::Arc;
 
@@ -24,12 +24,11 @@ use crate::{
     },
 };
 
-/// Defines the domain from what the nodes before it made and found.
+/// Defines the domain from the outputs of the nodes before it.
 ///
-/// Its mark carries journal, UID, generation and run: by that the next attempt recognises a
-/// definition whose success was not recorded. A crash in its middle leaves no definition or the
-/// whole one; libvirt knows nothing between. A domain that runs is redefined only where that is
-/// asked for.
+/// Its mark holds journal, UID, generation and run, so the next attempt recognises a definition whose
+/// success was not recorded. A crash during the step leaves no definition or the whole one, because
+/// libvirt defines atomically. A running domain is redefined only if that is requested.
 pub struct DefineDomain {
     hosts: Arc<dyn Hosts>,
 }
@@ -38,7 +37,7 @@ pub struct DefineDomain {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Secure {
-    /// Where the host offers it.
+    /// If the host supports it.
     #[default]
     Auto,
     /// Always; a host without it is refused.
@@ -48,16 +47,16 @@ pub enum Secure {
 }
 
 impl Secure {
-    /// Whether it is what the host offers.
+    /// Whether it is the default.
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
 }
 
-/// What [`DefineDomain`] is told.
+/// Parameters of [`DefineDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID: the domain's UUID and name.
     pub uuid: Uuid,
@@ -70,31 +69,30 @@ pub struct Params {
     /// Whether the guest's memory is protected from the host.
     #[serde(default)]
     pub secure: Secure,
-    /// MAC addresses in the order of the networks; derived from the UID where there is none.
+    /// MAC addresses in the order of the networks; derived from the UID if there is none.
     #[serde(default)]
     pub macs: Vec<String>,
     /// Whether libvirt starts the domain with the host.
     #[serde(default = "yes")]
     pub autostart: bool,
-    /// Whether the stored definition is written although the domain runs: it counts from the next
-    /// start on.
+    /// Whether the stored definition is written even if the domain runs: it applies from the next start.
     #[serde(default)]
     pub while_running: bool,
-    /// What a machine of today has; none for Hyper Protect guests of their own kind.
+    /// The devices of a modern machine; `None` for guests of type Hyper Protect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<MachinePlatform>,
 }
 
-/// A machine of today.
+/// The devices of a modern machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachinePlatform {
-    /// The processor; what fits the host where absent.
+    /// The processor; `None` for the best fit for the host.
     #[serde(default)]
     pub cpu: Option<String>,
     /// The firmware.
     #[serde(default)]
     pub firmware: Firmware,
-    /// What runs in it.
+    /// The type of guest.
     #[serde(default)]
     pub guest: GuestType,
     /// Whether it has a screen.
@@ -113,7 +111,7 @@ pub struct Output {
     pub uuid: Uuid,
     /// The domain's name.
     pub name: String,
-    /// What was written, as the host tells it; none where an older version wrote it.
+    /// The definition as the host reports it; `None` if an older version wrote this.
     #[serde(default)]
     pub written: Option<DomainShape>,
 }
@@ -140,7 +138,7 @@ impl Step for DefineDomain {
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
         let mark = Some(ownership::mark(cx, params.uuid));
         let defined = domain.filter(|domain| domain.mark == mark && domain.persistent);
-        // The mark is this very run's: so is all of the definition.
+        // The mark names this run, so the whole definition is from it.
         Ok(defined.map_or(Observed::Needed, |own| Observed::Present(output(own))))
     }
 
@@ -199,7 +197,7 @@ fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
     })
 }
 
-/// What was made by an earlier run, where this one makes none of it.
+/// The parts that an earlier run made, if this run makes none of them.
 fn found(cx: &StepContext) -> Result<Option<find_parts::Output>, Failure> {
     if cx.outputs.contains_key(&Name::of("find_parts")) {
         cx.output("find_parts").map(Some)
@@ -250,7 +248,7 @@ fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Plat
         } else {
             None
         },
-        // A Hyper Protect guest shows its host nothing.
+        // A Hyper Protect guest has no screen that its host could see.
         graphics: if machine.guest.is_hyper_protect() {
             Graphics::None
         } else {
@@ -261,7 +259,7 @@ fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Plat
 
 /// The boot disk, and the path of the volume that holds the guest's configuration.
 fn parts(cx: &StepContext, seed: Seed) -> Result<(find_parts::Part, Option<String>), Failure> {
-    // A volume that was written in this very run is the one that counts.
+    // A volume that this run wrote takes precedence.
     let written = cx.outputs.contains_key(&Name::of("write_cidata"));
     let found = found(cx)?;
     let path = match &found {

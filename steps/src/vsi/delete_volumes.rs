@@ -16,17 +16,18 @@ use crate::{
     ports::{HostPorts, Hosts, Removed, VolumeKey},
 };
 
-/// Deletes each volume that the guards give free, and keeps what this journal did not make.
+/// Deletes each volume that the guards permit to delete, and does not touch what this journal did not
+/// make.
 ///
-/// A crash in its middle leaves some volumes deleted; the next attempt continues with the rest.
+/// A crash during the step leaves some volumes deleted; the next attempt continues with the rest.
 pub struct DeleteVolumes {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`DeleteVolumes`] is told.
+/// Parameters of [`DeleteVolumes`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
@@ -34,7 +35,7 @@ pub struct Params {
     pub volumes: Vec<VolumeToDelete>,
 }
 
-/// A volume that is to go.
+/// A volume to delete.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VolumeToDelete {
     /// Pool and name.
@@ -46,9 +47,9 @@ pub struct VolumeToDelete {
 /// What [`DeleteVolumes`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Deleted now.
+    /// Volumes that this step deleted.
     pub removed: Vec<VolumeKey>,
-    /// Of the name of one of ours, but never made by this journal: left alone.
+    /// Volumes with the name of one of ours that this journal never made: not touched.
     pub kept: Vec<VolumeKey>,
 }
 
@@ -85,7 +86,7 @@ impl Step for DeleteVolumes {
     }
 }
 
-/// The volumes, and beside the console's log the part of it that was rotated away.
+/// The volumes, and the rotated file of the console log.
 fn all(params: &Params) -> impl Iterator<Item = VolumeToDelete> + '_ {
     params.volumes.iter().flat_map(|doomed| {
         let key = &doomed.volume;

@@ -1,4 +1,4 @@
-//! Finds what was made for the VSI before, and stays.
+//! Finds the volumes that an earlier run made for the VSI and that are not replaced.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ use crate::{
     ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey},
 };
 
-/// Holds that boot disk, cidata and console log are there, that nothing lies over the boot disk,
-/// and that it is of the format that its definition says, before anything is touched: a guest that
-/// has a snapshot would not be given the disk below it.
+/// Checks, before anything is changed, that boot disk, cidata and console log exist, that no layer is
+/// over the boot disk, and that it has the format of its definition. A guest with a snapshot's layer must
+/// not get the disk below it.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt checks again.
 pub struct FindParts {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`FindParts`] is told.
+/// Parameters of [`FindParts`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
@@ -39,7 +39,7 @@ pub struct Params {
     /// Whether the boot disk was made as a layer over its base image.
     #[serde(default)]
     pub overlay: bool,
-    /// The form of the volume by which the guest gets its configuration.
+    /// The type of the volume by which the guest gets its configuration.
     #[serde(default, skip_serializing_if = "Seed::is_cidata")]
     pub seed: Seed,
 }
@@ -49,9 +49,9 @@ pub struct Params {
 pub struct Output {
     /// The boot disk.
     pub boot: Part,
-    /// The volume by which the guest gets its configuration, where it gets any.
+    /// The volume by which the guest gets its configuration, if it gets any.
     pub cidata: Option<Part>,
-    /// The console's log.
+    /// The console log.
     pub console: Part,
 }
 
@@ -62,7 +62,7 @@ pub struct Part {
     pub path: String,
     /// The format.
     pub format: VolumeFormat,
-    /// Whether it reads through to another file; it may where an older version wrote this.
+    /// Whether it has a backing file; assumed if an older version wrote this.
     #[serde(default = "perhaps")]
     pub overlay: bool,
 }
@@ -94,8 +94,8 @@ impl FindParts {
     }
 }
 
-/// The boot disk, in the format that its definition gives it. Its backing file is believed where
-/// no guest can have written it: in the header of a disk that is a qcow2 for its guest as well.
+/// The boot disk, in the format of its definition. Its backing file is trusted only if no guest can have
+/// written it: in the header of a disk that is a qcow2 for its guest as well.
 async fn boot_disk(
     ports: &HostPorts,
     params: &Params,
@@ -112,7 +112,7 @@ async fn boot_disk(
     Ok(part(volume, format))
 }
 
-/// Bytes that are the host's own; no guest writes to them.
+/// A raw volume that only the host writes to, never a guest.
 fn plain(volume: VolumeInfo) -> Part {
     part(volume, VolumeFormat::Raw)
 }

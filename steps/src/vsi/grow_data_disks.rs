@@ -15,17 +15,17 @@ use crate::{
     ports::{HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 
-/// Grows each disk to its size, by the guest's own QEMU where it runs. A disk is never made smaller.
+/// Grows each disk to its size, through the guest's QEMU if it runs. A disk is never made smaller.
 ///
-/// A crash in its middle leaves some disks grown; the next attempt sees their size and continues.
+/// A crash during the step leaves some disks grown; the next attempt checks their sizes and continues.
 pub struct GrowDataDisks {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`GrowDataDisks`] is told.
+/// Parameters of [`GrowDataDisks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
@@ -33,7 +33,7 @@ pub struct Params {
     pub disks: Vec<Growing>,
 }
 
-/// A disk and the size it is to have.
+/// A disk and its desired size.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Growing {
     /// The volume.
@@ -45,7 +45,7 @@ pub struct Growing {
 /// What [`GrowDataDisks`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The disks that grew now.
+    /// The disks that this step grew.
     pub grown: Vec<VolumeKey>,
 }
 

@@ -1,4 +1,4 @@
-//! Looks at guests after they became ready: what their consoles say since, and whether they still
+//! Checks guests after they became ready: what their consoles report since, and whether they still
 //! answer.
 
 use std::time::Duration;
@@ -14,29 +14,29 @@ use crate::{
 };
 
 const READ_MAX: u64 = 64 * 1024;
-/// What is read of one console in one look; the next one reads on.
-const LOOK_MAX: usize = 16;
-/// What is kept of a line, in bytes.
+/// Maximum number of reads of one console in one check; the next check continues.
+const READS_MAX: usize = 16;
+/// Maximum number of bytes of a stored line.
 const LINE_KEPT: usize = 160;
-/// One answer that is lost is no trouble yet: the question is put again after that long.
-const AGAIN: Duration = Duration::from_secs(1);
+/// One lost answer is no trouble: the probe is asked again after this pause.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A guest that became ready.
 #[derive(Clone, Debug)]
 pub struct ReadyGuest {
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// The console's log.
+    /// The console log.
     pub console: VolumeKey,
     /// Its network cards.
     pub cards: Vec<Card>,
-    /// What runs in it.
+    /// The type of guest.
     pub guest: GuestType,
-    /// What showed that it was ready.
+    /// The probes that showed that it was ready.
     pub probes: Vec<Probe>,
 }
 
-/// What is remembered of a guest's console from one look to the next.
+/// The state of a guest's console between two checks.
 #[derive(Clone, Debug, Default)]
 pub struct ConsoleMemory {
     position: ConsolePosition,
@@ -51,7 +51,7 @@ struct HealthFailure {
 }
 
 impl ConsoleMemory {
-    /// Of a console that was read up to there.
+    /// The state of a console that was read up to `position`.
     pub fn from(position: ConsolePosition) -> Self {
         Self {
             position,
@@ -60,29 +60,28 @@ impl ConsoleMemory {
     }
 }
 
-/// Something that is wrong with a guest.
+/// A problem of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestTrouble {
-    /// What was looked at: `console`, or the probe.
+    /// The source: `console`, or the probe.
     pub what: String,
     /// The line, or why there was no answer.
     pub found: String,
 }
 
 impl ReadyGuest {
-    /// Whether that probe shows something that can stop: a port or an agent that answered.
+    /// Whether the probe can stop being met: an agent or a port that answered.
     fn is_lasting(probe: &&Probe) -> bool {
         matches!(probe, Probe::Agent {} | Probe::Tcp(_) | Probe::Http { .. })
     }
 
-    /// Looks at the guest: what is wrong with it now. It changes nothing on the host.
+    /// Checks the guest and returns its current problems. It changes nothing on the host.
     ///
-    /// A failure on the console lasts until the guest says that it is ready again, or, where its
-    /// kernel panicked, until a later look finds that all of its ports and its agent answer.
+    /// A failure on the console lasts until the guest reports that it is ready again. A kernel panic also
+    /// ends if a later check finds that all of its ports and its agent answer.
     ///
     /// # Errors
-    /// When nothing at all can be asked on the host, or the console cannot be read: then nothing
-    /// is known.
+    /// When no call on the host can succeed, or the console cannot be read: then nothing is known.
     pub async fn inspect(
         &self,
         ports: &HostPorts,
@@ -102,10 +101,10 @@ impl ReadyGuest {
         Ok(trouble)
     }
 
-    /// Reads the console on; whether a kernel panicked meanwhile.
+    /// Reads the new part of the console; returns whether a kernel panicked in it.
     async fn read_on(&self, ports: &HostPorts, memory: &mut ConsoleMemory) -> PortResult<bool> {
         let mut panicked = false;
-        for _ in 0..LOOK_MAX {
+        for _ in 0..READS_MAX {
             let read = ports.console.read(&self.console, memory.position, READ_MAX);
             let chunk = read.await?;
             memory.position = chunk.next;
@@ -148,7 +147,7 @@ impl ReadyGuest {
             let ask = || probe_again(ports, self.uuid, &addresses, probe);
             let mut why = ask().await?;
             if why.is_some() {
-                sleep(AGAIN).await;
+                sleep(RETRY_DELAY).await;
                 why = ask().await?;
             }
             let what = probe.to_string();

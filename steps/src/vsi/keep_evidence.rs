@@ -1,4 +1,4 @@
-//! Keeps what a failed boot left behind, before anything is torn down.
+//! Stores evidence of a failed boot before anything is deleted.
 
 use std::sync::Arc;
 
@@ -15,36 +15,36 @@ use crate::{
     ports::{HostPorts, Hosts, PortErrorKind, VolumeKey},
 };
 
-/// The most of a console that is looked at, in bytes from its end.
-const LOOK_MAX: u64 = 1024 * 1024;
-/// The most of it that is kept, in bytes from its end.
+/// Maximum number of bytes at the end of a console that are read.
+const READ_MAX: u64 = 1024 * 1024;
+/// Maximum number of bytes at the end of a console that are stored.
 const KEEP_MAX: usize = 64 * 1024;
 
 /// Reads the end of the console and the domain's definition into its output.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt reads again.
-/// What is not there any more is simply not kept.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt reads again. What no
+/// longer exists is left out.
 pub struct KeepEvidence {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`KeepEvidence`] is told.
+/// Parameters of [`KeepEvidence`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// The console's log.
+    /// The console log.
     pub console: VolumeKey,
 }
 
-/// What [`KeepEvidence`] kept.
+/// What [`KeepEvidence`] stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The end of the console, at most 64 KiB of text without control characters.
     pub console_tail: String,
-    /// The domain's definition; empty where there is none.
+    /// The domain's definition; empty if there is none.
     pub domain_xml: String,
 }
 
@@ -77,10 +77,10 @@ impl Step for KeepEvidence {
     }
 }
 
-/// The end of the console, what was rotated away included.
+/// The end of the console, including the rotated file.
 async fn tail(ports: &HostPorts, log: &VolumeKey) -> Result<Vec<u8>, Failure> {
-    let newest = end_of(ports, log, LOOK_MAX).await?;
-    let room = LOOK_MAX.saturating_sub(newest.len() as u64);
+    let newest = end_of(ports, log, READ_MAX).await?;
+    let room = READ_MAX.saturating_sub(newest.len() as u64);
     if room == 0 {
         return Ok(newest);
     }
@@ -93,7 +93,7 @@ async fn tail(ports: &HostPorts, log: &VolumeKey) -> Result<Vec<u8>, Failure> {
     Ok(all)
 }
 
-/// At most the last `most` bytes of a volume; nothing where it, or its pool, is gone.
+/// At most the last `most` bytes of a volume; empty if it, or its pool, does not exist.
 async fn end_of(ports: &HostPorts, key: &VolumeKey, most: u64) -> Result<Vec<u8>, Failure> {
     let volume = match ports.storage.volume(key).await {
         Ok(Some(volume)) => volume,

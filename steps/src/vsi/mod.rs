@@ -1,7 +1,7 @@
-//! The steps of a virtual server instance, a file each.
+//! The steps of a virtual server instance, one file each.
 //!
-//! Nodes are named after their steps: a step that needs what another found out reads the output
-//! of the node of that step's name.
+//! Nodes are named after their steps: a step that needs the result of another reads the output of the
+//! node with that step's name.
 
 pub mod adopt_domain;
 mod ask_guest;

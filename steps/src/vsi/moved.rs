@@ -1,4 +1,4 @@
-//! Domains that were moved to another host.
+//! Detects domains that were moved to another host.
 
 use vsiflow_engine::model::Failure;
 
@@ -7,8 +7,8 @@ use crate::{
     ports::{DomainInfo, HostPorts},
 };
 
-/// Refuses a domain that is off here because its guest was moved: it may run on the other host, on
-/// the same disks, and is neither to be started here nor to lose what it stands on.
+/// Refuses a domain that is off here because its guest was moved. The guest may run on the other host, on
+/// the same disks: it must not be started here, and its disks must not be deleted.
 ///
 /// # Errors
 /// Blocked, `VSI0217`.

@@ -1,5 +1,5 @@
-//! What is told of a guest that became ready: the end of its console, and its addresses. Both are
-//! for people; what cannot be had is left out and never holds a boot up.
+//! The report about a guest that became ready: the end of its console, and its addresses. Both are for
+//! people; what cannot be read is left out and never delays a boot.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -11,11 +11,11 @@ use crate::{
     ports::{ConsolePosition, DhcpLease, HostPorts, VolumeKey},
 };
 
-/// How much of the console's end is kept, in bytes.
-const TAIL: u64 = 16 * 1024;
+/// Maximum number of bytes of the console's end that are stored.
+const TAIL_MAX: u64 = 16 * 1024;
 
-/// Addresses of a guest that are told and asked. Its agent tells as many as it likes.
-const MOST: usize = 8;
+/// Maximum number of addresses of a guest that are reported and probed. Its agent may report any number.
+const ADDRESS_MAX: usize = 8;
 
 /// A network card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,7 @@ pub struct Card {
     pub mac: String,
 }
 
-/// The end of the console up to `end`, as text without control characters; it begins with a whole
-/// line.
+/// The end of the console up to `end`, as text without control characters; it begins with a whole line.
 pub(super) async fn console_tail(
     ports: &HostPorts,
     log: &VolumeKey,
@@ -36,7 +35,7 @@ pub(super) async fn console_tail(
 ) -> String {
     let from = end
         .offset
-        .saturating_sub(TAIL)
+        .saturating_sub(TAIL_MAX)
         .max(begin.offset.min(end.offset));
     let room = end.offset.saturating_sub(from);
     let read = ports
@@ -62,7 +61,7 @@ pub struct Addresses<'a> {
 }
 
 impl<'a> Addresses<'a> {
-    /// Of guests on this host.
+    /// Addresses of guests on this host.
     pub fn on(ports: &'a HostPorts) -> Self {
         Self {
             ports,
@@ -70,8 +69,8 @@ impl<'a> Addresses<'a> {
         }
     }
 
-    /// The addresses of a running guest, in the order of its cards: those that the networks gave
-    /// away, else what its agent or the host's ARP table tells. What cannot be had is left out.
+    /// The addresses of a running guest, in the order of its cards: its leases, else what its agent or
+    /// the host's ARP table reports. What cannot be read is left out.
     pub async fn of(&mut self, uuid: Uuid, cards: &[Card]) -> Vec<String> {
         let mut leases = Vec::new();
         for card in cards {
@@ -112,7 +111,7 @@ fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {
             .iter()
             .filter(|l| l.mac.eq_ignore_ascii_case(&card.mac));
         for lease in own.filter(|lease| address(&lease.ip).is_some()) {
-            if found.len() < MOST && !found.contains(&lease.ip) {
+            if found.len() < ADDRESS_MAX && !found.contains(&lease.ip) {
                 found.push(lease.ip.clone());
             }
         }
@@ -120,8 +119,9 @@ fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {
     found
 }
 
-/// An address as hosts and agents write it, where it may be a guest's. The guest says it: one that
-/// leads to whoever asks, or to many, would have the host speak to itself.
+/// Parses an address in the form of hosts and agents, if it may be a guest's. The guest reports it: with
+/// a loopback, link-local or multicast address the guest would make the host connect to itself or to
+/// many.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
     let bare = text.split(['/', '%']).next()?;
     let ip = bare.parse::<IpAddr>().ok()?.to_canonical();
@@ -147,7 +147,7 @@ mod tests {
         });
         let leases: Vec<_> = leases.collect();
         let found = in_order(&leases, &[Card { network, mac }]);
-        assert_eq!((found.len(), found[0].as_str()), (MOST, "10.0.0.1"));
+        assert_eq!((found.len(), found[0].as_str()), (ADDRESS_MAX, "10.0.0.1"));
     }
 
     #[test]

@@ -12,29 +12,29 @@ use vsiflow_engine::{
 
 use super::stored_contract::store_failure;
 
-/// Erases secrets whose last user is gone.
+/// Erases secrets whose last user was deleted.
 ///
-/// A crash in its middle leaves some erased and some not; erasing again is harmless.
+/// A crash during the step leaves some erased and some not; erasing again is harmless.
 pub struct ReleaseSecrets {
     secrets: Arc<dyn Secrets>,
 }
 
-/// What [`ReleaseSecrets`] is told.
+/// Parameters of [`ReleaseSecrets`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The secrets, by their random ids.
+    /// The secrets, by their random IDs.
     pub secrets: Vec<Name>,
 }
 
 /// What [`ReleaseSecrets`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The secrets that are erased now, by their random ids.
+    /// The secrets that this step erased, by their random IDs.
     pub erased: Vec<Name>,
 }
 
 impl ReleaseSecrets {
-    /// The step, erasing from this store.
+    /// The step, erasing secrets of this store.
     pub fn new(secrets: Arc<dyn Secrets>) -> Self {
         Self { secrets }
     }

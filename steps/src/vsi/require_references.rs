@@ -1,4 +1,4 @@
-//! Holds back what other documents are missing for.
+//! Blocks a VSI whose documents have unresolved references.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,23 @@ use vsiflow_engine::{
 
 use crate::error;
 
-/// Blocks until documents say all that is needed: what they lack is known before anything is begun,
-/// and a later desired state takes this one's place.
+/// Blocks until the documents are complete: missing ones are known before anything is begun, and a later
+/// desired state supersedes this one.
 ///
-/// It asks no host and changes nothing, so a crash in its middle leaves nothing.
+/// The step asks no host and changes nothing, so a crash during it leaves nothing.
 pub struct RequireReferences;
 
-/// What [`RequireReferences`] is told.
+/// Parameters of [`RequireReferences`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// What is lacking.
+    /// The unresolved references.
     pub unresolved_refs: Vec<UnresolvedRef>,
 }
 
-/// Something that documents lack.
+/// A reference in a document that leads to no document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnresolvedRef {
-    /// The field that refers to it, such as `diskSelector`.
+    /// The field with the reference, such as `diskSelector`.
     pub field: String,
     /// What is wrong.
     pub message: String,
@@ -33,7 +33,7 @@ pub struct UnresolvedRef {
     pub remedy: String,
 }
 
-/// What [`RequireReferences`] found: nothing that others need to know.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 

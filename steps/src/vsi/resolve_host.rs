@@ -1,4 +1,4 @@
-//! Looks whether the host can take the VSI.
+//! Checks whether the host can run the VSI.
 
 use std::sync::Arc;
 
@@ -15,26 +15,26 @@ use crate::{
     ports::{GuestSupport, HostPorts, Hosts, PortError, PortErrorKind},
 };
 
-/// Reads what the host is and whether it runs such guests and has the pool.
+/// Reads the host's facts, and checks that it supports such guests and has the pool.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt checks again.
 pub struct ResolveHost {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`ResolveHost`] is told.
+/// Parameters of [`ResolveHost`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The guest's architecture, such as `s390x`.
     pub arch: String,
-    /// The storage pool the VSI's volumes go to.
+    /// The storage pool for the VSI's volumes.
     pub pool: String,
     /// Whether the VSI has nothing on the host yet.
     #[serde(default)]
     pub new: bool,
-    /// Whether the guest's memory is to be protected from the host.
+    /// Whether the guest's memory is protected from the host.
     #[serde(default, skip_serializing_if = "Secure::is_auto")]
     pub secure: Secure,
 }
@@ -44,11 +44,11 @@ pub struct Params {
 pub struct Output {
     /// The host's own name.
     pub hostname: String,
-    /// The host's boot, where it may be read.
+    /// The host's boot ID, if it may be read.
     pub boot_id: Option<String>,
-    /// Whether commands may be run there.
+    /// Whether vsiflow may run commands on it.
     pub shell: bool,
-    /// What such a guest gets.
+    /// The host's support for such guests.
     pub guest: GuestSupport,
 }
 
@@ -85,7 +85,7 @@ impl ResolveHost {
     }
 }
 
-/// The failure for a host that takes nothing new, and why; that may be empty.
+/// The failure for a cordoned host, with the reason, which may be empty.
 pub fn cordoned(host: &str, why: &str) -> Failure {
     let why = match why {
         "" => String::new(),

@@ -1,4 +1,4 @@
-//! Looks whether the networks of the VSI are there.
+//! Checks that the networks of the VSI are available.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use vsiflow_engine::{
 
 use crate::ports::{HostPorts, Hosts, PortError, PortErrorKind};
 
-/// Holds that every network exists and is active.
+/// Checks that every network exists and is active.
 ///
-/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+/// The step changes nothing, so a crash during it leaves nothing; the next attempt checks again.
 pub struct ResolveNetworks {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`ResolveNetworks`] is told.
+/// Parameters of [`ResolveNetworks`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The networks, in the order of the guest's cards.
     pub networks: Vec<String>,

@@ -1,4 +1,4 @@
-//! Lets a suspended VSI continue.
+//! Resumes a suspended VSI.
 
 use std::sync::Arc;
 
@@ -13,23 +13,23 @@ use vsiflow_engine::{
 use super::starting;
 use crate::ports::{DomainState, Hosts};
 
-/// Lets a suspended domain continue; one that is not suspended is as wanted.
+/// Resumes a suspended domain; nothing is done if it is not suspended.
 ///
-/// A crash in its middle leaves it suspended or running; the next attempt looks.
+/// A crash during the step leaves it suspended or running; the next attempt checks which.
 pub struct ResumeDomain {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`ResumeDomain`] is told.
+/// Parameters of [`ResumeDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
 }
 
-/// What [`ResumeDomain`] did: nothing that others need to know.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 

@@ -1,4 +1,4 @@
-//! Says whether the VSI comes up with its host.
+//! Sets whether the VSI starts with its host.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::{ownership, ports::Hosts};
 
 /// Sets or clears libvirt's autostart of the domain.
 ///
-/// A crash in its middle leaves it set or not; the next attempt looks and sets it again. A domain
-/// that is not there has none to be cleared.
+/// A crash during the step leaves it set or not; the next attempt checks and sets it again. If the domain
+/// does not exist, there is nothing to clear.
 pub struct SetAutostart {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`SetAutostart`] is told.
+/// Parameters of [`SetAutostart`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,

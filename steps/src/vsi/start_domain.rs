@@ -1,4 +1,4 @@
-//! Starts the VSI.
+//! Starts the VSI's domain.
 
 use std::sync::Arc;
 
@@ -19,38 +19,38 @@ use crate::{
     },
 };
 
-/// Notes where the console ends, then starts the domain.
+/// Notes the end of the console, then starts the domain.
 ///
-/// The note is a checkpoint that is durable before the start. A crash between the start and its
-/// record leaves a guest that runs, or one that ran and is off again. The next attempt sees the
-/// first by its state, and the second by a console that grew past the note in the same boot of
-/// the host; starting that one again would boot it twice and lose what it said. Only then does
-/// the monitor decide.
+/// The note is a checkpoint that is durable before the start. A crash between the start and its record
+/// leaves a guest that runs, or one that ran and is off again. The next attempt recognises the first by
+/// its state. It recognises the second by a console that grew past the note in the same boot of the host:
+/// starting that guest again would boot it twice and lose its output. After this step the console decides
+/// about the boot.
 ///
-/// A domain whose memory was saved continues where it was; its note says so, for it boots nothing.
+/// A domain whose memory was saved continues where it was; its note says so, because nothing boots.
 ///
-/// Memory of a snapshot is taken up only over disks that nobody wrote to since this run put them back,
-/// by their lengths and times on the host. That holds for each attempt: where an earlier one took it up
-/// and the guest is off again, the guest wrote to them or it did not. If it did, the memory fits no
-/// longer, and the guest boots from its disks, as after a power cut.
+/// Memory of a snapshot is restored only if the disks were not written to since this run restored them,
+/// by their lengths and times on the host. Each attempt checks that: if an earlier one restored the
+/// memory and the guest is off again, the guest may have written to the disks. If it did, the memory no
+/// longer fits, and the guest boots from its disks, as after a power loss.
 pub struct StartDomain {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`StartDomain`] is told.
+/// Parameters of [`StartDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// The console's log.
+    /// The console log.
     pub console: VolumeKey,
-    /// Where the console of the last boot that is on record begins: that of a guest that is found
-    /// running begins there or later.
+    /// The start of the last recorded boot in the console: the boot of a guest that is found running
+    /// begins there or later.
     #[serde(default)]
     pub last_boot: ConsolePosition,
-    /// The memory of a snapshot whose disks were put back by this run.
+    /// The memory of a snapshot whose disks this run restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<SavedMemory>,
 }
@@ -58,27 +58,27 @@ pub struct Params {
 /// What [`StartDomain`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Where the console of this boot begins.
+    /// The start of this boot in the console.
     pub console: ConsolePosition,
-    /// The host's boot that the guest runs in, where it may be read.
+    /// The boot ID of the host in which the guest runs, if it may be read.
     #[serde(default)]
     pub boot_id: Option<String>,
-    /// Whether memory that was saved was taken up, so that nothing booted.
+    /// Whether saved memory was resumed, so that nothing booted.
     #[serde(default)]
     pub taken_up: bool,
-    /// Why it booted instead of going on with the memory of a snapshot.
+    /// Why it booted instead of resuming the memory of a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub booted_because: Option<String>,
 }
 
-/// What is noted before the start.
+/// The note that is saved before the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct StartNote {
     position: ConsolePosition,
     boot_id: Option<String>,
     #[serde(default)]
     saved: bool,
-    /// Whether the memory of a snapshot is taken up.
+    /// Whether the memory of a snapshot is restored.
     #[serde(default)]
     of_snapshot: bool,
     #[serde(default)]
@@ -86,7 +86,7 @@ struct StartNote {
 }
 
 impl StartNote {
-    /// Of a boot whose console begins there.
+    /// The note of a boot whose console begins at `position`.
     fn at(position: ConsolePosition) -> Self {
         Self {
             position,
@@ -135,14 +135,14 @@ impl Step for StartDomain {
         }
         let boot_id = ports.host.facts().await?.boot_id;
         let ran = match &note {
-            // Its disks say whether it ran.
+            // Its disks show whether it ran.
             Some(note) if !is_active && note.of_snapshot => false,
             Some(note) if !is_active => ran_since(&ports, params, note, &boot_id).await?,
             _ => is_active,
         };
-        // A guest that somebody else started has its boot somewhere after the last on record.
+        // The boot of a guest that something else started begins somewhere after the last recorded one.
         let note = note.unwrap_or(StartNote {
-            booted_because: params.memory.as_ref().map(|_| RAN.to_owned()),
+            booted_because: params.memory.as_ref().map(|_| STARTED_OUTSIDE.to_owned()),
             ..StartNote::at(params.last_boot)
         });
         let output = Output {
@@ -180,7 +180,7 @@ impl Step for StartDomain {
                 came_up(cx, &ports, params.uuid).await?;
                 Ok(Done::present(output))
             }
-            // The host's QEMU may be of another kind than the one that saved it.
+            // The host's QEMU may differ from the one that saved it.
             Err(error)
                 if matches!(memory, MemoryNeed::At(_))
                     && matches!(error.kind, PortErrorKind::Rejected | PortErrorKind::Other) =>
@@ -193,16 +193,16 @@ impl Step for StartDomain {
     }
 }
 
-/// Why a guest that somebody else started has no memory of a snapshot.
-const RAN: &str = "it was started by something else, such as its host";
+/// Why a guest that something else started does not have the memory of a snapshot.
+const STARTED_OUTSIDE: &str = "it was started by something else, such as its host";
 
-/// What the guest is started with beside its disks.
+/// The memory that the guest is started with.
 enum MemoryNeed {
-    /// Nothing: it boots, or takes up what libvirt saved.
+    /// None: it boots, or resumes what libvirt saved.
     None,
     /// The memory in this file.
     At(String),
-    /// Nothing, since what was asked for does not fit any more, and why.
+    /// None: the requested memory no longer fits, for this reason.
     Stale(String),
 }
 
@@ -215,7 +215,7 @@ impl MemoryNeed {
     }
 }
 
-/// The memory of a snapshot, if nobody wrote to the disks since they were put back.
+/// The memory of a snapshot, if the disks were not written to since they were restored.
 async fn memory(
     cx: &StepContext,
     ports: &HostPorts,
@@ -243,7 +243,7 @@ async fn memory(
     Err(memory::damaged(ports, volume, why))
 }
 
-/// That a domain was active when it was to be started does not say that it stayed so.
+/// Checks that a domain that was already active when it was to be started is still active.
 async fn came_up(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<(), Failure> {
     let domain = defined(cx, ports, uid).await?;
     if domain.state.is_active() {
@@ -265,15 +265,15 @@ async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<Domai
     })
 }
 
-/// No guest is started on a disk that another one writes to. QEMU's own lock holds that from here
-/// until both run.
+/// Refuses to start a guest on a disk that another running guest has. QEMU's own lock covers the time
+/// from this check until both run.
 async fn alone_on_its_disks(
     cx: &StepContext,
     ports: &HostPorts,
     domain: &DomainInfo,
 ) -> Result<(), Failure> {
     let disks = &domain.stored.disks;
-    // The boot disk and what is read-only are its own; only data disks can be somebody else's, too.
+    // The boot disk and read-only disks belong to one VSI; only data disks can be shared.
     if disks.iter().skip(1).all(|disk| disk.readonly) {
         return Ok(());
     }
@@ -303,7 +303,7 @@ async fn ran_since(
     boot_id: &Option<String>,
 ) -> Result<bool, Failure> {
     let same_boot = *boot_id == note.boot_id;
-    // A log that is shorter than noted was rotated or begun anew: it has grown as well.
+    // A log shorter than noted was rotated or started again: that counts as grown.
     let grown = ports.console.end(&params.console).await? != note.position;
     Ok(same_boot && grown)
 }

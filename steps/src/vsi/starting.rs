@@ -1,4 +1,4 @@
-//! Domains that libvirt is still starting.
+//! Waits for domains that libvirt is still starting.
 
 use std::time::Duration;
 
@@ -12,18 +12,17 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(100);
-/// How long it is waited within one attempt; the next one waits again.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one attempt waits; the next one waits again.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Our domain, once libvirt has decided whether it runs.
+/// Our domain, once it is known whether it runs.
 ///
-/// A libvirtd that died in the middle of a start finds the domain's process when it is back, shows
-/// the domain as starting, and ends it a moment later (`qemuProcessReconnect` in libvirt's
-/// `src/qemu/qemu_process.c`): to take such a domain for one that runs would be wrong. Changes
-/// nothing.
+/// A libvirtd that died during a start finds the domain's process when it is back, reports the domain as
+/// starting, and ends it a moment later (`qemuProcessReconnect` in libvirt's `src/qemu/qemu_process.c`).
+/// Such a domain must not count as running. Changes nothing.
 ///
 /// # Errors
-/// `VSI0104` where it is still starting after a minute, and whatever a look at it can meet.
+/// `VSI0104` if it is still starting after a minute, and the errors of reading the domain.
 pub(super) async fn decided(
     cx: &StepContext,
     ports: &HostPorts,
@@ -36,7 +35,7 @@ pub(super) async fn decided(
         if !domain.as_ref().is_some_and(is_starting) {
             return Ok(domain);
         }
-        if begin.elapsed() >= PATIENCE {
+        if begin.elapsed() >= WAIT_MAX {
             return Err(undecided(ports, uid));
         }
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Brings the guest down.
+//! Stops the guest.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,39 +18,39 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(500);
-/// The first look; each next one comes later. Small guests are down in a blink.
-const FIRST: Duration = Duration::from_millis(50);
+/// The first pause between two polls; it doubles up to `POLL`. Small guests stop quickly.
+const FIRST_POLL: Duration = Duration::from_millis(50);
 
-/// A guest that is still going through its grace is asked again after this long, then after twice as long.
+/// A guest that is still active during its grace period is asked again after this pause, which then
+/// doubles.
 const FIRST_REMINDER: Duration = Duration::from_secs(2);
-/// And at least this often, as OpenStack's `shutdown_retry_interval` does.
+/// Maximum pause between two requests, as OpenStack's `shutdown_retry_interval`.
 const LONGEST_REMINDER: Duration = Duration::from_secs(10);
 
-/// Asks the guest to shut down, waits for its grace, then ends it. It asks more than once: a guest whose
-/// system is not up yet does not hear it, and one that is going down does nothing new.
+/// Asks the guest to shut down, waits for its grace period, then ends it. It asks more than once: a guest
+/// whose system is not up yet ignores the request, and one that is shutting down ignores a second one.
 ///
-/// A crash in its middle leaves a guest that runs, goes down, or is off. The next attempt looks
-/// and asks again; the grace then starts anew, which only gives the guest more time.
+/// A crash during the step leaves a guest that runs, shuts down, or is off. The next attempt checks and
+/// asks again; the grace period then starts again, which only gives the guest more time.
 pub struct StopDomain {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`StopDomain`] is told.
+/// Parameters of [`StopDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// Seconds the guest gets for an orderly end; with 0 it is not asked.
+    /// Seconds that the guest has for an orderly shutdown; with 0 it is not asked.
     pub grace_s: u64,
-    /// Whether the guest boots anew afterwards, with other parts: memory that was saved does not
-    /// fit those.
+    /// Whether the guest boots with other parts afterwards: saved memory does not fit those.
     #[serde(default)]
     pub boots_anew: bool,
 }
 
-/// How the guest came down.
+/// How the guest was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StopMode {
@@ -58,14 +58,14 @@ pub enum StopMode {
     Already,
     /// It shut down when asked.
     Shutdown,
-    /// It was ended after its grace.
+    /// It was ended after its grace period.
     Destroyed,
 }
 
 /// What [`StopDomain`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// How the guest came down.
+    /// How the guest was stopped.
     pub how: StopMode,
 }
 
@@ -109,14 +109,14 @@ impl Step for StopDomain {
                     how: StopMode::Already,
                 }));
             }
-            // A guest that is suspended, or not up yet, hears nothing.
+            // A guest that is suspended, or not up yet, ignores the request.
             Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => StopMode::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,
         };
         if params.boots_anew {
-            // Somebody may have saved it instead, meanwhile.
+            // Another program may have saved it with its memory instead.
             let again = inspect(cx, &ports, params.uuid).await?;
             without_memory(&ports, params, again.as_ref())?;
         }
@@ -135,14 +135,14 @@ async fn inspect(
     Ok(domain)
 }
 
-/// The state of a domain where it holds its disks.
+/// The state of a domain that holds its disks; `None` if it does not.
 fn active(domain: Option<&DomainInfo>) -> Option<DomainState> {
     let state = domain.map(|domain| domain.state);
     state.filter(|state| state.is_active())
 }
 
-/// Refuses what was saved with its memory where that would not fit what comes: what the guest had
-/// not written to its disks yet is in that memory alone.
+/// Refuses a domain that was saved with its memory if the next boot has other parts: data that the guest
+/// had not written to its disks is only in that memory.
 fn without_memory(
     ports: &HostPorts,
     params: &Params,
@@ -157,12 +157,12 @@ fn without_memory(
         .of_object(format!("domain {}", params.uuid)))
 }
 
-/// Whether the guest was down within its grace.
+/// Whether the guest stopped within its grace period.
 async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<bool, Failure> {
     off_is_fine(ports.domains.shutdown(params.uuid).await)?;
     let start = Instant::now();
     let grace = Duration::from_secs(params.grace_s);
-    let (mut wait, mut reminder) = (FIRST, FIRST_REMINDER);
+    let (mut wait, mut reminder) = (FIRST_POLL, FIRST_REMINDER);
     let mut remind_at = start + reminder;
     while active(inspect(cx, ports, params.uuid).await?.as_ref()).is_some() {
         if start.elapsed() >= grace {
@@ -195,7 +195,7 @@ async fn end(ports: &HostPorts, uid: Uuid) -> Result<StopMode, Failure> {
     Ok(StopMode::Destroyed)
 }
 
-/// The guest may go down between our look and our call.
+/// The guest may stop between our observation and our call.
 fn off_is_fine(result: PortResult<()>) -> Result<(), Failure> {
     match result {
         Err(error)

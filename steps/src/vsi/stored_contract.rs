@@ -1,4 +1,4 @@
-//! The contract of a VSI, as the secret store has it: steps know it by its random ID alone.
+//! Reads a VSI's contract from the secret store: steps have only its random ID.
 
 use vsiflow_engine::{
     model::{Failure, FailureClass, Name},
@@ -17,7 +17,7 @@ pub(super) async fn read(secrets: &dyn Secrets, name: &Name) -> Result<Secret, F
     })
 }
 
-/// What is wrong with the secret store.
+/// The failure for an error of the secret store.
 pub(super) fn store_failure(error: SecretError) -> Failure {
     if let SecretError::Key(_) = error {
         return Failure::new(FailureClass::Blocked, "VSI0835", error.to_string()).with_remedy(

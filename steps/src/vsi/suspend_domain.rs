@@ -16,23 +16,23 @@ use crate::{
     ports::{DomainState, HostPorts, Hosts},
 };
 
-/// Suspends the domain where it runs; its memory stays.
+/// Suspends the domain if it runs; its memory is preserved.
 ///
-/// A crash in its middle leaves it running or suspended; the next attempt looks.
+/// A crash during the step leaves it running or suspended; the next attempt checks which.
 pub struct SuspendDomain {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`SuspendDomain`] is told.
+/// Parameters of [`SuspendDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
 }
 
-/// What [`SuspendDomain`] did: nothing that others need to know.
+/// No output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {}
 

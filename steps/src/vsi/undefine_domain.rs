@@ -1,4 +1,4 @@
-//! Takes the VSI's domain from the host.
+//! Removes the VSI's domain from the host.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use crate::{
 
 /// Removes the definition of a domain that is off.
 ///
-/// A crash in its middle leaves the whole definition or none. A domain that runs is refused:
-/// libvirt would take its definition away and let it run on.
+/// A crash during the step leaves the whole definition or none. A running domain is refused: libvirt
+/// would remove its definition while it continues to run.
 pub struct UndefineDomain {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`UndefineDomain`] is told.
+/// Parameters of [`UndefineDomain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,

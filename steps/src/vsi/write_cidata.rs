@@ -1,5 +1,5 @@
-//! Writes the volume by which the guest gets its configuration: a contract, user-data, or what
-//! Ignition reads.
+//! Writes the volume by which the guest gets its configuration: a contract, user-data, or an Ignition
+//! configuration.
 
 use std::sync::Arc;
 
@@ -24,34 +24,34 @@ use crate::{
 
 /// Builds the volume from the contract or the user-data and uploads it.
 ///
-/// The same content gives the same bytes, so the step recognises its own work by size and hash.
-/// A crash in its middle leaves no volume or a part of one; the next attempt sees that the hash
-/// differs, asks the guards, deletes it and writes it anew.
+/// The same content gives the same bytes, so the step recognises its own volume by size and hash. A crash
+/// during the step leaves no volume or a part of one; the next attempt finds that the hash differs,
+/// checks the guards, deletes the volume and writes it again.
 pub struct WriteCidata {
     hosts: Arc<dyn Hosts>,
     secrets: Arc<dyn Secrets>,
 }
 
-/// What [`WriteCidata`] is told.
+/// Parameters of [`WriteCidata`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// The host's id.
+    /// The host's ID.
     pub host: String,
-    /// The VSI's UID: its own domain, while off, does not keep an old volume.
+    /// The VSI's UID: its own domain, while off, does not protect an old volume.
     pub uuid: Uuid,
-    /// The volume to be made.
+    /// The volume to create.
     pub volume: VolumeKey,
-    /// The guest's name for itself.
+    /// The guest's hostname.
     pub hostname: String,
     /// The secret that holds the contract.
     pub contract: Name,
     /// Netplan v2 text.
     #[serde(default)]
     pub network_config: Option<String>,
-    /// What a cloud-init guest gets beside its user-data; none for any other.
+    /// Data for a cloud-init guest in addition to its user-data; `None` for other guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
-    /// The form of the volume.
+    /// The type of the volume.
     #[serde(default, skip_serializing_if = "Seed::is_cidata")]
     pub seed: Seed,
 }
@@ -61,14 +61,14 @@ pub struct Params {
 pub struct Output {
     /// The path on the host.
     pub path: String,
-    /// The SHA-256 of the whole volume, as the guest's attestation record has it.
+    /// The SHA-256 of the whole volume, the same as in the guest's attestation record.
     pub sha256: String,
     /// The length in bytes.
     pub size: u64,
 }
 
 impl WriteCidata {
-    /// The step, acting through these hosts, with the contracts of that store.
+    /// The step, acting through these hosts, with contracts from this store.
     pub fn new(hosts: Arc<dyn Hosts>, secrets: Arc<dyn Secrets>) -> Self {
         Self { hosts, secrets }
     }
@@ -114,7 +114,7 @@ impl Iso {
         self.bytes.len() as u64
     }
 
-    /// The volume, if it holds exactly these bytes, which are on the host's disk then.
+    /// The volume, if it holds exactly these bytes and they are on the host's disk.
     async fn found(
         &self,
         ports: &HostPorts,
@@ -122,7 +122,7 @@ impl Iso {
     ) -> Result<Option<VolumeInfo>, Failure> {
         match ports.storage.volume(key).await? {
             Some(volume) if volume.physical == self.len() => {
-                // An attempt may have ended between sending them and the sync.
+                // An earlier attempt may have ended between the upload and the sync.
                 ports.storage.sync(key).await?;
                 let same = ports.storage.sha256(key).await? == self.hash;
                 Ok(same.then_some(volume))

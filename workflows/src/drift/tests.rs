@@ -1,4 +1,4 @@
-//! Drift.
+//! Tests of drift findings.
 
 use vsiflow_steps::ports::{DomainInfo, NicSpec};
 
@@ -115,7 +115,7 @@ fn a_screen_that_listens_elsewhere_is_drift_and_one_that_nobody_looked_for_is_no
     let removed = found(|domain| domain.live.as_mut().unwrap().screens = Some(Vec::new()));
     let absent = "running screen: expected vnc on 127.0.0.1, found none";
     assert_eq!(removed, [absent]);
-    // An older version recorded none, whatever there was.
+    // An older version recorded no screens, so they are not compared.
     let mut before = shape();
     before.screens = None;
     let expected = Expected {

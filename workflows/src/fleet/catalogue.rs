@@ -1,7 +1,7 @@
-//! Which VSIs and data disks a document may concern: by name, host and volume.
+//! Lookup of the VSIs and data disks that a document may concern: by name, host and volume.
 //!
-//! An apply of one document must not read the desired state of all others, or ten thousand documents read
-//! it a hundred million times. What is found here is a hint: it is read and compared as before.
+//! An apply of one document must not read the desired state of all others: ten thousand documents would
+//! need a hundred million reads. A lookup result is only a hint; its record is then read and compared.
 
 mod lookup_index;
 
@@ -28,13 +28,13 @@ use crate::{
     spec::{DesiredVsi, Resolved},
 };
 
-/// Everything by its lookup keys, kept in step with the engine. It holds no more than names.
+/// All VSIs and data disks by their lookup keys, kept in step with the engine. It holds names only.
 #[derive(Debug, Default)]
 pub(super) struct ObjectCatalogue(Mutex<LookupIndex>);
 
 impl Fleet {
-    /// The VSIs that these documents may be about, or that may have a disk of theirs; deleted ones
-    /// included, by namespace and name.
+    /// The VSIs that these documents may concern, or that may have one of their disks. Deleted ones are
+    /// included; sorted by namespace and name.
     pub(super) async fn concerned(&self, resolved: &Resolved) -> Result<Vec<Known>, FleetError> {
         let mut keys = Vec::new();
         for vsi in &resolved.vsis {
@@ -47,7 +47,7 @@ impl Fleet {
         }
         let own = resolved.vsis.iter().filter_map(|vsi| vsi.desired.uid);
         let own: BTreeSet<_> = own.filter_map(|uid| vsi_entity(uid).ok()).collect();
-        // A VSI keeps disks whose documents are away.
+        // A VSI retains disks that have no document now.
         let mut before = self.entities_with(kind::VSI, keys.clone()).await;
         before.extend(own.clone());
         for known in self.all_known(before).await? {
@@ -66,8 +66,8 @@ impl Fleet {
         self.all_known(found).await
     }
 
-    /// The VSIs that a pool made and that are not deleted. A pool is looked at often: of a member only what is
-    /// news is read.
+    /// The VSIs that a pool made and that are not deleted. Pools are reconciled often, so only members that
+    /// changed are read again.
     pub(super) async fn known_of_pool(&self, pool: Uuid) -> Result<Vec<Arc<Known>>, FleetError> {
         let found = self.made_by_pool(pool).await;
         let mut read = self.pools.take_read(pool);
@@ -80,7 +80,7 @@ impl Fleet {
             if phase::is_gone(&entity, &state) && !poison {
                 continue;
             }
-            // States are never changed in place, nor are blobs that were found whole.
+            // States are never changed in place, and blobs that were found intact never change.
             match read.remove(&entity) {
                 Some(known) if self.is_as_it_was(&known, &state) => {
                     all.push(known);
@@ -94,7 +94,7 @@ impl Fleet {
                         let record = Arc::new(record);
                         all.push(Arc::new(self.known_as(entity, state, record).await?));
                     }
-                    // What cannot be read is judged by its name, see `refuse_lost`.
+                    // Unreadable VSIs are checked by their name, see `refuse_lost`.
                     DesiredReading::Nothing | DesiredReading::Lost(_) => {}
                 },
             }
@@ -107,7 +107,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// Whether a pool has members, or had some.
+    /// Whether a pool has or had members.
     pub(super) async fn has_had_members(&self, pool: Uuid) -> bool {
         !self.made_by_pool(pool).await.is_empty()
     }
@@ -157,7 +157,8 @@ impl Fleet {
         self.known_on_since(host, &HashMap::new()).await
     }
 
-    /// The same, of which only what is news since `before` is read.
+    /// The VSIs on a host, as [`Self::known_on`] returns them. Only those that changed since `before` are
+    /// read.
     pub(super) async fn known_on_since(
         &self,
         host: &str,
@@ -167,8 +168,8 @@ impl Fleet {
         self.all_known_since(found.await, before).await
     }
 
-    /// Whether what was read of a VSI is what there is to be read: states are never changed in place, nor are blobs that
-    /// were found whole.
+    /// Whether an earlier reading of a VSI is still current. States are never changed in place, and blobs
+    /// that were found intact never change.
     fn is_as_it_was(&self, known: &Known, state: &Arc<EntityState>) -> bool {
         Arc::ptr_eq(&known.state, state)
             && known.unreadable.is_none()
@@ -194,7 +195,7 @@ impl Fleet {
                 all.push(known.clone());
                 continue;
             }
-            // What cannot be read is judged by its name, see `refuse_lost`.
+            // Unreadable VSIs are checked by their name, see `refuse_lost`.
             if let DesiredReading::Record(record) = self.read_desired(&entity, &state).await? {
                 all.push(self.known_as(entity, state, Arc::new(record)).await?);
             }
@@ -207,8 +208,8 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The data disks that these documents may be about or name, deleted ones included, by namespace
-    /// and name.
+    /// The data disks that these documents may concern or name. Deleted ones are included; sorted by
+    /// namespace and name.
     pub(super) async fn concerned_disks(
         &self,
         resolved: &Resolved,
@@ -219,7 +220,7 @@ impl Fleet {
         for vsi in &resolved.vsis {
             let disks = vsi.desired.disks.iter();
             keys.extend(disks.map(|disk| named(&vsi.desired.namespace, &disk.name)));
-            // A VSI keeps disks whose documents are away.
+            // A VSI retains disks that have no document now.
             keys.extend(self.own_disks_of(&vsi.desired).await?);
         }
         let desired = resolved.data_disks.iter();
@@ -238,7 +239,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The names of the disks that the VSI has, where it is there.
+    /// The names of the disks that the VSI has, if it exists.
     async fn own_disks_of(&self, vsi: &DesiredVsi) -> Result<Vec<LookupKey>, FleetError> {
         let namespace = &vsi.namespace;
         let key = LookupKey::Named(namespace.clone(), vsi.name.clone());
@@ -270,15 +271,16 @@ impl Fleet {
         }))
     }
 
-    /// The entities with any of these keys, and those of which nobody can read what they are.
+    /// The entities with any of these keys, and those whose record cannot be read.
     async fn entities_with(
         &self,
         kind: &'static str,
         any_of: impl IntoIterator<Item = LookupKey>,
     ) -> BTreeSet<EntityId> {
-        // Held while it is brought in step: what another one took and has not read yet is missing.
+        // Held until the index is up to date: entities that another caller drained and has not read yet
+        // would be missing.
         let mut index = self.catalogue.0.lock().await;
-        // What was taken is kept until it is read, though nobody may wait for that any more.
+        // Drained entities stay in `unread` until they are read, even if the caller is cancelled.
         index.unread.append(&mut self.engine.drain_touched());
         for entity in index.unread.clone() {
             if self.catalogue_one(&mut index, &entity).await {
@@ -288,7 +290,7 @@ impl Fleet {
         index.find(kind, any_of)
     }
 
-    /// Whether it is in the catalogue now, or does not belong there.
+    /// Reads one entity into the index. Returns whether it is in the index now, or does not belong there.
     async fn catalogue_one(&self, index: &mut LookupIndex, entity: &EntityId) -> bool {
         let state = self.engine.entity(entity);
         let desired = state.as_ref().and_then(|state| state.desired.as_ref());
@@ -333,7 +335,7 @@ impl Fleet {
             .collect())
     }
 
-    /// The desired state of an entity; none where nothing ever was.
+    /// The desired state of an entity; `None` if it never had one.
     async fn readable_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
@@ -348,8 +350,8 @@ impl Fleet {
         }
     }
 
-    /// The VSIs and data disks of one of these names, or of one that nobody can tell, of which
-    /// the desired state cannot be read; those that are gone left out.
+    /// The VSIs or data disks with unreadable desired state whose name is one of these, or unknown. Deleted
+    /// ones are left out.
     pub(super) async fn lost_among(
         &self,
         kind: &'static str,
@@ -387,7 +389,7 @@ impl Fleet {
         }
     }
 
-    /// The VSIs that may be meant by a name or a UID, deleted ones included.
+    /// The VSIs that a name or a UID may refer to, deleted ones included.
     pub(super) async fn known_named(
         &self,
         namespace: &str,
@@ -399,7 +401,7 @@ impl Fleet {
         self.all_known(found).await
     }
 
-    /// The data disks that may be meant by a name or a UID, deleted ones included.
+    /// The data disks that a name or a UID may refer to, deleted ones included.
     pub(super) async fn disks_named(
         &self,
         namespace: &str,
@@ -423,7 +425,7 @@ impl Fleet {
     }
 }
 
-/// The VSI or data disk that a UID means.
+/// The entity of the VSI or data disk with this UID.
 fn entity(kind: &str, uid: &str) -> Option<EntityId> {
     let uid: Uuid = uid.parse().ok()?;
     match kind {
@@ -432,7 +434,7 @@ fn entity(kind: &str, uid: &str) -> Option<EntityId> {
     }
 }
 
-/// Whether the desired state is the same generation.
+/// Whether both states have the same generation of desired state.
 fn has_equal_desired(before: &EntityState, now: &EntityState) -> bool {
     let generation = |state: &EntityState| state.desired.as_ref().map(|desired| desired.generation);
     generation(before).is_some() && generation(before) == generation(now)

@@ -1,5 +1,5 @@
-//! What is done with each of many: by several tasks where there are many, so that whoever asks waits
-//! for a part of it, and nobody else for the whole.
+//! Work on long lists, split over several tasks. The caller waits for a part of the work, and nothing else
+//! waits for all of it.
 
 use std::{future::Future, num::NonZero, thread::available_parallelism};
 
@@ -7,16 +7,16 @@ use tokio::task::JoinSet;
 
 use super::{Fleet, FleetError};
 
-/// So many go to one task. As many or fewer are done by the one that asks.
-const PIECE: usize = 256;
+/// The number of items in one task. The caller itself does a list of this length or shorter.
+const PIECE_LEN: usize = 256;
 
 impl Fleet {
-    /// What `work` makes of pieces of what there is, in the order in which it was given.
+    /// Applies `work` to pieces of a list and returns the results in the order of the list.
     ///
-    /// Cancel safety: what was not begun is not begun any more.
+    /// Cancel safety: pieces that were not begun are not begun any more.
     ///
     /// # Errors
-    /// The first that `work` says.
+    /// The first error that `work` returns.
     pub(super) async fn in_pieces<T, U, F>(
         &self,
         all: Vec<T>,
@@ -27,14 +27,14 @@ impl Fleet {
         U: Send + 'static,
         F: Future<Output = Result<Vec<U>, FleetError>> + Send + 'static,
     {
-        if all.len() <= PIECE {
+        if all.len() <= PIECE_LEN {
             return work(self.clone(), all).await;
         }
         let at_a_time = available_parallelism().map_or(1, NonZero::get);
         let (mut tasks, mut done) = (JoinSet::new(), Vec::new());
         let (mut all, mut number) = (all.into_iter(), 0_usize);
         loop {
-            let piece: Vec<_> = all.by_ref().take(PIECE).collect();
+            let piece: Vec<_> = all.by_ref().take(PIECE_LEN).collect();
             let is_over = piece.is_empty();
             if !is_over {
                 let (task, place) = (work(self.clone(), piece), number);

@@ -1,4 +1,4 @@
-//! What a fleet could not do.
+//! The errors of the fleet's methods.
 
 use vsiflow_engine::{
     EngineError,
@@ -7,14 +7,14 @@ use vsiflow_engine::{
     secret::SecretError,
 };
 
-/// How an error ends a command.
+/// The way in which an error ends a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FleetErrorKind {
-    /// It failed.
+    /// The command failed.
     Failed,
-    /// What was named is not there.
+    /// The named object does not exist.
     NotFound,
-    /// Something has to be decided or removed first.
+    /// A person must first decide or remove something.
     Blocked,
 }
 
@@ -22,7 +22,7 @@ pub enum FleetErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}")]
 pub struct FleetError {
-    /// How it ends a command.
+    /// The way in which this error ends a command.
     pub kind: FleetErrorKind,
     /// What happened.
     pub failure: Box<Failure>,

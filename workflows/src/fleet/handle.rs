@@ -1,7 +1,7 @@
-//! What a fleet does with one kind of object: a handle for each, which borrows the fleet.
+//! Handles: the fleet's methods for one kind of object. Each handle borrows the fleet.
 //!
-//! A handle holds nothing of its own, so it costs nothing to ask for one each time. Its methods are in the room of
-//! its kind.
+//! A handle has no state of its own, so it is cheap to ask for one each time. Its methods are in the module
+//! of its kind.
 
 use super::Fleet;
 
@@ -37,7 +37,7 @@ handles! {
     hosts -> HostHandle;
     /// The fleet's networks.
     networks -> NetworkHandle;
-    /// What happened in the fleet: events, runs, logs.
+    /// The fleet's history: events, runs, logs.
     history -> HistoryHandle;
     /// The fleet's snapshots.
     snapshots -> SnapshotHandle;
@@ -45,11 +45,11 @@ handles! {
     groups -> GroupHandle;
     /// The fleet's pools.
     pools -> PoolHandle;
-    /// The choice of hosts over several journals.
+    /// The choice of hosts across the journals of a set.
     placements -> PlacementHandle;
     /// The fleet's quotas.
     quotas -> QuotaHandle;
-    /// The fleet's tokens of the API.
+    /// The fleet's API tokens.
     tokens -> TokenHandle;
     /// The fleet's server types.
     server_types -> ServerTypeHandle;

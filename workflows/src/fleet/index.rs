@@ -1,4 +1,4 @@
-//! Finds entities by the names people gave them.
+//! Finds VSIs by the names that users gave them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,9 +27,9 @@ use crate::{
 pub(crate) struct Known {
     pub(crate) entity: EntityId,
     pub(crate) state: Arc<EntityState>,
-    /// On the heap: lists of them are sorted.
+    /// On the heap, because lists of known VSIs are sorted.
     pub(crate) record: Arc<VsiRecord>,
-    /// Why not all of it can be read: what is known may be older than what is.
+    /// Why a part of the VSI cannot be read: what is known may be older than the current state.
     pub(crate) unreadable: Option<Box<Failure>>,
 }
 
@@ -54,7 +54,7 @@ impl Known {
         self.phase() == Phase::Deleted
     }
 
-    /// Refuses to do anything for one that cannot be read.
+    /// Returns the VSI, or an error if it cannot be read.
     pub(super) fn readable(self) -> Result<Self, FleetError> {
         match &self.unreadable {
             None => Ok(self),
@@ -62,14 +62,14 @@ impl Known {
         }
     }
 
-    /// Where it stands in a list that people read.
+    /// The sort key in lists: namespace and name.
     fn place(&self) -> (&str, &str) {
         let vsi = &self.record.vsi;
         (&vsi.namespace, &vsi.name)
     }
 }
 
-/// VSIs that were read once and are not asked for yet.
+/// VSIs that were read when the fleet was opened and that no caller has asked for yet.
 #[derive(Default)]
 pub(super) struct AlreadyRead(Mutex<HashMap<EntityId, Known>>);
 
@@ -80,7 +80,7 @@ impl AlreadyRead {
         *self.lock() = known.collect();
     }
 
-    /// One of which all can be read and nothing has changed; it is read again the next time.
+    /// Takes out a VSI that is readable and has not changed. The next caller reads it again.
     pub(super) fn take(&self, entity: &EntityId, state: &Arc<EntityState>) -> Option<Known> {
         let known = self.lock().remove(entity)?;
         (Arc::ptr_eq(&known.state, state) && known.unreadable.is_none()).then_some(known)
@@ -91,7 +91,7 @@ impl AlreadyRead {
     }
 }
 
-/// Namespace and name of what may be given as `NAMESPACE/NAME`, as messages have it.
+/// Namespace and name of an object that a message may write as `NAMESPACE/NAME`.
 pub(super) fn qualified<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a str) {
     name.split_once('/').unwrap_or((namespace, name))
 }
@@ -114,7 +114,7 @@ impl Fleet {
         Ok(self.known_and_lost().await?.0)
     }
 
-    /// The same, and those whose desired state cannot be read.
+    /// All VSIs, and those whose desired state cannot be read.
     pub(super) async fn known_and_lost(&self) -> Result<(Vec<Known>, Vec<LostState>), FleetError> {
         let all = self.entities_of(kind::VSI);
         let all = self.in_pieces(all, |fleet, some| async move {
@@ -158,14 +158,14 @@ impl Fleet {
         })
     }
 
-    /// A VSI of which that is wanted.
+    /// A VSI with this record as its desired state.
     pub(super) async fn known_as(
         &self,
         entity: EntityId,
         state: Arc<EntityState>,
         record: Arc<VsiRecord>,
     ) -> Result<Known, FleetError> {
-        // Of one that is gone no blob is needed any more.
+        // A deleted VSI needs no blob any more.
         let poison = if phase::is_gone(&entity, &state) {
             self.engine.unreadable(&entity).map(|w| w.failure(&entity))
         } else {
@@ -179,7 +179,7 @@ impl Fleet {
         })
     }
 
-    /// Namespace and name of a VSI; none of anything else, or where that cannot be read.
+    /// Namespace and name of a VSI; `None` for any other entity, or if they cannot be read.
     ///
     /// # Errors
     /// When its blob cannot be read.
@@ -201,10 +201,11 @@ impl Fleet {
         self.engine.entities_of(&Name::of(kind))
     }
 
-    /// The VSI of that name, or `NAMESPACE/NAME`, that is not deleted; else, with `deleted`, the newest that was.
+    /// The VSI with this name (or `NAMESPACE/NAME`) that is not deleted. With `deleted`, the newest deleted
+    /// one if there is no other.
     ///
     /// # Errors
-    /// When there is none, or the one that is meant cannot be read.
+    /// When there is no such VSI, or it cannot be read.
     pub(crate) async fn find(
         &self,
         namespace: &str,
@@ -214,7 +215,7 @@ impl Fleet {
         self.find_any(namespace, name, deleted).await?.readable()
     }
 
-    /// The same, though not all of it can be read.
+    /// Finds a VSI as [`Self::find`] does, even if a part of it cannot be read.
     pub(super) async fn find_any(
         &self,
         namespace: &str,
@@ -247,7 +248,7 @@ impl Fleet {
         })
     }
 
-    /// Remembers which secret belongs to which image URL.
+    /// Registers the secrets that hold image credentials, by host and image URL.
     pub(super) fn register_credentials(&self, known: &[Known]) {
         for vsi in known.iter().filter(|known| !known.is_deleted()) {
             if let Some(secret) = &vsi.record.image_credentials {
@@ -258,10 +259,10 @@ impl Fleet {
         }
     }
 
-    /// Tells the directory every host that the journal knows, and whose secrets are at hand: without
-    /// them nobody is to try to get there.
+    /// Puts every host that the journal knows and whose secrets are available into the directory. Without
+    /// its secrets, no connection to a host is to be tried.
     pub(super) async fn register_hosts(&self, known: &[Known]) -> Result<(), FleetError> {
-        let first = first_there(known);
+        let first = first_namespaces(known);
         for (_, state, host) in self.all_desired::<HostRecord>(kind::HOST).await? {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
             let id = host.record.id();
@@ -301,7 +302,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The secrets of jump hosts; `None` where one of them is not at hand.
+    /// The secrets of jump hosts; `None` if one of them is not available.
     async fn jump_secrets(&self, names: &[JumpSecretNames]) -> Option<Vec<JumpSecrets>> {
         let mut all = Vec::with_capacity(names.len());
         for host_names in names {
@@ -327,9 +328,8 @@ impl Fleet {
     }
 }
 
-/// The namespace of the first VSI on each host: versions before this one did not record whose
-/// settings they took.
-fn first_there(known: &[Known]) -> BTreeMap<String, String> {
+/// The namespace of the oldest VSI on each host. Earlier versions did not record whose settings they used.
+fn first_namespaces(known: &[Known]) -> BTreeMap<String, String> {
     let alive = known.iter().filter(|known| !known.is_deleted());
     let mut alive: Vec<_> = alive.collect();
     alive.sort_by_key(|vsi| vsi.state.runs.first().copied());

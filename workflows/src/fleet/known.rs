@@ -1,4 +1,4 @@
-//! Pools and groups of the journal: read, listed, and found by the names that people gave them.
+//! Pools and groups of the journal: reading, listing, and lookup by the names that users gave them.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::{
     record::kind,
 };
 
-/// What is recorded of something that makes VSIs under names of its own.
+/// The record of an entity that makes VSIs under its own names: a pool or a group.
 pub(in crate::fleet) trait NamedRecord: DeserializeOwned {
     /// The kind of its entity.
     const KIND: &'static str;
-    /// The workflow that it has from the start.
+    /// The workflow of a new entity.
     const WORKFLOW: &'static str;
-    /// The workflows that end it.
+    /// The workflows that delete or forget the entity.
     const ENDINGS: [&'static str; 2];
 
     fn namespace(&self) -> &str;
@@ -105,7 +105,7 @@ impl<R: NamedRecord> KnownRecord<R> {
 }
 
 impl Fleet {
-    /// All of a kind, deleted ones included, by namespace and name; and those that cannot be read.
+    /// All entities of a kind, deleted ones included, by namespace and name; and those that cannot be read.
     pub(in crate::fleet) async fn known_records<R: NamedRecord>(
         &self,
     ) -> Result<(Vec<KnownRecord<R>>, Vec<LostState>), FleetError> {
@@ -129,7 +129,7 @@ impl Fleet {
         Ok((known, lost.collect()))
     }
 
-    /// All of a kind that are not deleted.
+    /// All entities of a kind that are not deleted.
     pub(in crate::fleet) async fn living<R: NamedRecord>(
         &self,
     ) -> Result<Vec<KnownRecord<R>>, FleetError> {
@@ -138,7 +138,7 @@ impl Fleet {
         Ok(known)
     }
 
-    /// What is known of an entity; none where nothing was recorded of it.
+    /// One entity and its record; `None` if nothing was recorded of it.
     pub(in crate::fleet) async fn known_record<R: NamedRecord>(
         &self,
         entity: &EntityId,
@@ -157,8 +157,8 @@ impl Fleet {
         }
     }
 
-    /// The one of that name, or `NAMESPACE/NAME`, that is not deleted; else, with `deleted`, the
-    /// newest that was.
+    /// The entity with this name (or `NAMESPACE/NAME`) that is not deleted. With `deleted`, the newest
+    /// deleted one if there is no other.
     pub(in crate::fleet) async fn find_record<R: NamedRecord>(
         &self,
         namespace: &str,
@@ -177,7 +177,7 @@ impl Fleet {
         });
         match (named.pop(), lost.into_iter().next()) {
             (Some(found), _) => Ok(found),
-            // Nobody can tell whether that is the one.
+            // The unreadable entity may be the one with this name.
             (None, Some((_, _, failure))) => Err(FleetError::new(ErrorKind::Blocked, failure)),
             (None, None) => Err(FleetError::not_found(R::KIND, name)),
         }

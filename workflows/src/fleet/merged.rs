@@ -1,7 +1,8 @@
-//! The journals of a set, looked at as one. An object is one journal's alone, so that a list is the lists of all, one after
-//! the other, and whoever wants one object finds the fleet that has it. A journal by itself is a set of one.
+//! The journals of a set, read as one fleet. Each object is in one journal only: a list is the
+//! concatenation of all lists, and a query for one object finds the fleet that has it. A single journal is
+//! a set of one.
 //!
-//! It looks. What is recorded goes through the fleet of one journal.
+//! [`Fleets`] only reads. Writes go through the fleet of one journal.
 
 use std::{any::Any, collections::BTreeSet, sync::Arc};
 
@@ -17,16 +18,17 @@ use super::{
 };
 use crate::phase::{self, Phase};
 
-/// The fleets of the journals that are looked at, by their numbers. Every method fails where a journal cannot be read.
+/// The fleets of the journals that are read, by journal number. Every method fails if a journal cannot be
+/// read.
 #[derive(Clone)]
 pub struct Fleets {
-    /// That of journal 0, which has pools, groups, quotas, types and tokens.
+    /// The fleet of journal 0, which has pools, groups, quotas, types and tokens.
     decides: Fleet,
-    /// Those of the others, from journal 1 on.
+    /// The fleets of the other journals, from journal 1 on.
     rest: Vec<Fleet>,
-    /// The numbers of those that no process works on.
+    /// The numbers of the journals that no process works on.
     unheld: BTreeSet<usize>,
-    /// What they are read from, as long as somebody looks.
+    /// The source that the fleets are read from. It lives as long as this value and its clones.
     source: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -36,7 +38,7 @@ impl From<Fleet> for Fleets {
     }
 }
 
-/// What all fleets list of a kind.
+/// The objects of one kind that all fleets list.
 macro_rules! all {
     ($self:ident, $kind:ident $list:ident $(, $argument:expr)?) => {{
         let mut all = Vec::new();
@@ -48,7 +50,7 @@ macro_rules! all {
 }
 
 impl Fleets {
-    /// That of journal 0, and those of the others by their numbers.
+    /// The fleet of journal 0, and those of the others in order of their numbers.
     pub fn of(decides: Fleet, others: impl IntoIterator<Item = Fleet>) -> Self {
         Self {
             decides,
@@ -58,37 +60,38 @@ impl Fleets {
         }
     }
 
-    /// These, and as long as anybody has them, or what they were, what they are read from.
+    /// Holds `source`, which the fleets are read from, as long as this value, a clone or a past state of it
+    /// lives.
     #[must_use]
     pub fn read_from(self, source: Arc<dyn Any + Send + Sync>) -> Self {
         let source = Some(source);
         Self { source, ..self }
     }
 
-    /// These, of which no process works on those with these numbers.
+    /// Marks the journals with these numbers as ones that no process works on.
     #[must_use]
     pub fn with_unheld(self, unheld: impl IntoIterator<Item = usize>) -> Self {
         let unheld = unheld.into_iter().collect();
         Self { unheld, ..self }
     }
 
-    /// That of journal 0, which has pools, groups, quotas, types and tokens.
+    /// The fleet of journal 0, which has pools, groups, quotas, types and tokens.
     pub fn decides(&self) -> &Fleet {
         &self.decides
     }
 
-    /// All of them, by their numbers.
+    /// All fleets, by journal number.
     pub fn all(&self) -> impl Iterator<Item = &Fleet> {
         std::iter::once(&self.decides).chain(&self.rest)
     }
 
-    /// Whether they are the journals of a set, and not one by itself.
+    /// Whether this is a set of journals and not a single one.
     pub fn are_several(&self) -> bool {
         !self.rest.is_empty()
     }
 
-    /// The one of them that has an object, as [`HistoryHandle::lines`](super::HistoryHandle::lines) names it: one that is
-    /// there before one that was. Of a journal by itself it is not asked whether it has it.
+    /// The fleet that has an object, named as in [`HistoryHandle::lines`](super::HistoryHandle::lines). An
+    /// existing object comes before a deleted one. A single journal is returned without a check.
     pub async fn that_has(&self, namespace: &str, name: &str) -> Result<&Fleet, FleetError> {
         if !self.are_several() {
             return Ok(&self.decides);
@@ -109,8 +112,8 @@ impl Fleets {
         found
     }
 
-    /// The history of an object, as [`HistoryHandle::lines`](super::HistoryHandle::lines) names it; of a set with the number of
-    /// the journal that it is in.
+    /// The history of an object, named as in [`HistoryHandle::lines`](super::HistoryHandle::lines). In a
+    /// set, each line has the number of its journal.
     pub async fn history(
         &self,
         namespace: &str,
@@ -122,14 +125,15 @@ impl Fleets {
         Ok(lines)
     }
 
-    /// Says of which journal of a set the events of one of them are.
+    /// Sets the journal number of the lines of one fleet of a set.
     pub fn number(&self, lines: &mut [HistoryLine], of: &Fleet) {
         let number = self.number_of(of);
         lines.iter_mut().for_each(|line| line.journal = number);
     }
 
-    /// The newest events of all journals before these offsets (one a journal; the newest of all where there is none), at most
-    /// so many, the oldest first: by their times, and those of one journal in its order.
+    /// The newest events of all journals before these offsets: one offset per journal, no bound for a
+    /// journal without one. At most `most` events, oldest first, sorted by time; events of one journal stay
+    /// in journal order.
     pub async fn events_before(
         &self,
         before: &[Offset],
@@ -152,7 +156,7 @@ impl Fleets {
         Ok(newest_of(all, usize::try_from(most).unwrap_or(usize::MAX)))
     }
 
-    /// Which time the first event of all was recorded at; none where they have none.
+    /// The time of the first event of all journals; `None` if there is no event.
     pub async fn first_event(&self) -> Result<Option<Timestamp>, FleetError> {
         let mut first = None;
         for fleet in self.all() {
@@ -162,18 +166,18 @@ impl Fleets {
         Ok(first)
     }
 
-    /// The one of them that has events of an entity.
+    /// The fleet that has events of an entity.
     pub fn that_knows(&self, entity: &EntityId) -> Option<&Fleet> {
         let mut all = self.all();
         all.find(|fleet| fleet.history().knows(entity))
     }
 
-    /// How they were at a moment. A journal of a set that began later held nothing then.
+    /// The fleets as of a moment. A journal of a set that began later is empty then.
     pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
         self.before(&self.ends_of(moment).await?).await
     }
 
-    /// How they were before these offsets, one a journal.
+    /// The fleets as of these offsets, one per journal.
     pub async fn before(&self, ends: &[Offset]) -> Result<Self, FleetError> {
         let mut ends = ends.iter().copied();
         let decides = ends.next().unwrap_or_default();
@@ -190,7 +194,8 @@ impl Fleets {
         })
     }
 
-    /// The offsets behind the newest events that a moment includes, journal by journal; 0 where one began later.
+    /// The offset after the newest event that a moment includes, for each journal; 0 for a journal that
+    /// began later.
     pub async fn ends_of(&self, moment: Moment) -> Result<Vec<Offset>, FleetError> {
         if !self.are_several() {
             return Ok(vec![self.decides.history().end_of(moment).await?]);
@@ -216,13 +221,13 @@ impl Fleets {
             });
         }
         if ends.iter().all(|end| *end == 0) {
-            // Says when the first of them begins.
+            // This error names the time at which the first journal begins.
             self.decides.history().end_of(time).await?;
         }
         Ok(ends)
     }
 
-    /// That of a journal.
+    /// The fleet of one journal.
     pub fn numbered(&self, journal: u16) -> Result<&Fleet, FleetError> {
         let found = self.all().nth(usize::from(journal));
         found.ok_or_else(|| {
@@ -231,14 +236,14 @@ impl Fleets {
         })
     }
 
-    /// The number of one of them in a set; none of one by itself.
+    /// The journal number of a fleet of the set; `None` for a single journal.
     pub fn number_of(&self, fleet: &Fleet) -> Option<u16> {
         let number = self.all().position(|own| std::ptr::eq(own, fleet));
         let number = number.and_then(|number| u16::try_from(number).ok());
         number.filter(|_| self.are_several())
     }
 
-    /// Offset and time (RFC 3339) of the newest event of all; none where they have none.
+    /// Offset and time (RFC 3339) of the newest event of all journals; `None` if there is no event.
     pub async fn newest_event(&self) -> Result<Option<(Offset, String)>, FleetError> {
         let mut newest: Option<(Offset, String)> = None;
         for fleet in self.all() {
@@ -252,7 +257,7 @@ impl Fleets {
         Ok(newest)
     }
 
-    /// All but that of journal 0, as it looks at them.
+    /// The journals other than journal 0, as journal 0 sees them.
     pub fn others(&self) -> Vec<OtherJournal<'_>> {
         let others = (1..).zip(&self.rest);
         others
@@ -263,12 +268,12 @@ impl Fleets {
             .collect()
     }
 
-    /// Why no step is started in one of them.
+    /// The global pause of one of the journals, if any: no step is started there.
     pub fn global_pause(&self) -> Option<Failure> {
         self.all().find_map(Fleet::global_pause)
     }
 
-    /// What is said of each VSI in a list.
+    /// All VSIs as lists show them.
     pub async fn vsi_summaries(&self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
         let all = all!(self, vsis summaries, deleted);
         Ok(self.sorted(all, |one: &Arc<VsiSummary>| &one.metadata))
@@ -280,7 +285,7 @@ impl Fleets {
         Ok(self.sorted(all, |one: &VsiObject| &one.metadata))
     }
 
-    /// By namespace and name, as each journal lists them.
+    /// Sorts a list by namespace and name, as each journal lists its objects.
     fn sorted<T>(&self, mut all: Vec<T>, metadata: impl Fn(&T) -> &Metadata) -> Vec<T> {
         if self.are_several() {
             all.sort_by(|one, other| {
@@ -297,7 +302,7 @@ impl Fleets {
         fleet.vsis().get(namespace, name).await
     }
 
-    /// All pools, with their members wherever they are.
+    /// All pools, with their members in all journals.
     pub async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
         let others = self.others();
         Box::pin(self.decides.pools().list_over(deleted, &others)).await
@@ -309,7 +314,7 @@ impl Fleets {
         Box::pin(pools.get_over(namespace, name, &others)).await
     }
 
-    /// All groups, with their members wherever they are.
+    /// All groups, with their members in all journals.
     pub async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
         let others = self.others();
         Box::pin(self.decides.groups().list_over(deleted, &others)).await
@@ -326,7 +331,7 @@ impl Fleets {
         Ok(all!(self, disks list, deleted))
     }
 
-    /// One data disk: one that a journal has made or knows of a VSI.
+    /// One data disk: one that a journal made, or that a VSI refers to.
     pub async fn disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
         let mut found = Err(FleetError::not_found("disk", name));
         for fleet in self.all() {
@@ -359,7 +364,7 @@ impl Fleets {
         fleet.snapshots().get(namespace, name).await
     }
 
-    /// All quotas, with what is used of them wherever it is.
+    /// All quotas, with the usage in all journals.
     pub async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
         let others: Vec<_> = self.rest.iter().collect();
         self.decides.quotas().list_over(&others).await
@@ -375,7 +380,7 @@ impl Fleets {
         Ok(all!(self, hosts list))
     }
 
-    /// All types, which journal 0 has.
+    /// All server types. Journal 0 has them.
     pub async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
         self.decides.server_types().list().await
     }
@@ -392,15 +397,15 @@ impl Fleets {
     }
 }
 
-/// What is for a journal by itself, and not for several that are looked at as one.
+/// The error `VSI0764`: the request is for a single journal and not for a set of journals.
 pub fn of_one_journal(why: &str, remedy: &str) -> FleetError {
     let message = format!("this is not for a set of journals: {why}");
     let failure = Failure::new(FailureClass::Blocked, "VSI0764", message).with_remedy(remedy);
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-/// The newest events of several journals, each in its order; at most so many, the oldest first. They are sorted by their times,
-/// and a clock that was set back changes no journal's order.
+/// The newest events of several journals, at most `most`, oldest first. They are sorted by time, but each
+/// journal's own order is unchanged even if its clock was set back.
 pub fn newest_of(journals: Vec<Vec<HistoryLine>>, most: usize) -> Vec<HistoryLine> {
     let mut all: Vec<(String, HistoryLine)> = Vec::new();
     for lines in journals {

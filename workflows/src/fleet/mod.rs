@@ -1,11 +1,12 @@
-//! The one façade over desired state, runs and what became of them.
+//! The fleet: the single API over desired state, runs and their results.
 //!
-//! The command line, Kubernetes and the daemon call nothing else: the desired state goes in by
-//! [`Fleet::apply`], [`Fleet::retry`] and [`Fleet::cancel`]; what is comes out by [`Fleet::history`] and
-//! [`Fleet::decided`]. What concerns one kind of object has the kind's handle: `fleet.disks().delete(..)`.
+//! The command line, the Kubernetes operator and the daemon call nothing else. Desired state goes in by
+//! [`Fleet::apply`], [`Fleet::retry`] and [`Fleet::cancel`]. Results come out by [`Fleet::history`] and
+//! [`Fleet::decided`]. Methods for one kind of object are on the handle of that kind:
+//! `fleet.disks().delete(..)`.
 //!
-//! What it never does: it acts on a host itself (but for reading a console), or writes a journal
-//! but through the engine.
+//! The fleet never acts on a host itself, except to read a console. It writes the journal only through the
+//! engine.
 
 mod apply;
 mod catalogue;
@@ -133,23 +134,23 @@ use crate::{
     workflow::VsiWorkflows,
 };
 
-/// What a fleet is made of.
+/// The parts that a fleet is built from.
 pub struct FleetConfig {
     /// The journal.
     pub journal: Arc<dyn Journal>,
-    /// Where larger payloads are.
+    /// The store of larger payloads.
     pub blobs: Arc<dyn Blobs>,
-    /// Where steps keep their positions.
+    /// The store of the steps' checkpoints.
     pub checkpoints: Arc<dyn Checkpoints>,
-    /// Where secrets are.
+    /// The store of secrets.
     pub secrets: Arc<dyn Secrets>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The journal's identity.
     pub journal_id: Arc<str>,
     /// Delays and limits.
     pub tuning: Tuning,
-    /// Room for the journal.
+    /// The free space for the journal.
     pub room: Arc<Room>,
     /// The right to act on hosts.
     pub lease: Arc<Lease>,
@@ -157,11 +158,11 @@ pub struct FleetConfig {
     pub hosts: Arc<dyn Hosts>,
     /// Where base images come from.
     pub images: Arc<dyn ImageSource>,
-    /// The hosts' settings, shared with whoever makes the ports.
+    /// The hosts' settings, shared with the code that makes the ports.
     pub directory: Arc<HostDirectory>,
 }
 
-/// What a fleet was opened for.
+/// The mode that a fleet is opened in.
 enum Opening {
     Working,
     Observing,
@@ -187,32 +188,32 @@ pub struct Fleet {
     catalogue: Arc<catalogue::ObjectCatalogue>,
     seen_blobs: Arc<unreadable::SeenBlobs>,
     summaries: Arc<vsi::summary::Summaries>,
-    /// What one that looks has read of VSIs when it was opened.
+    /// The VSIs that [`Fleet::open_to_read`] read. Each is taken out when it is first asked for.
     read: Arc<index::AlreadyRead>,
     pools: Arc<pool::Board>,
     capacities: Arc<placement::Capacities>,
     footprints: Arc<placement::Footprints>,
-    /// Held from the choice of addresses to their record.
+    /// Held from the choice of addresses until they are recorded.
     drawing: Arc<tokio::sync::Mutex<()>>,
     quotas: Arc<quota::QuotaState>,
-    /// What works beside the fleet ends when the last one with this is dropped.
+    /// Background tasks end when the last fleet that holds this sender is dropped.
     owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }
 
 impl Fleet {
-    /// Opens the engine on the journal, takes in the hosts it knows, and erases secrets that a
-    /// crash left without a name. Nothing is driven yet.
+    /// Opens the engine on the journal, registers the hosts that the journal knows, and erases secrets that
+    /// a crash left without a reference. No run is driven yet.
     ///
     /// # Errors
-    /// When the journal cannot be read or does not make sense.
+    /// When the journal cannot be read or is inconsistent.
     pub async fn open(parts: FleetConfig) -> Result<Self, FleetError> {
         let (fleet, known, is_whole) = Self::start(parts, Opening::Working).await?;
         fleet.sweep_secrets(&known, is_whole).await?;
         Ok(fleet)
     }
 
-    /// The same for a state directory that was restored and not confirmed: everything can be
-    /// looked at, and nothing is done.
+    /// Opens a state directory that was restored and not confirmed: everything can be read, and nothing is
+    /// done.
     ///
     /// # Errors
     /// As for [`Fleet::open`].
@@ -220,8 +221,8 @@ impl Fleet {
         Ok(Self::start(parts, Opening::Observing).await?.0)
     }
 
-    /// The same for a journal that this process only reads: the fleet as it is now, and as it stays for
-    /// whoever looks.
+    /// Opens a journal that this process only reads. The fleet shows the state as of now and does not
+    /// change.
     ///
     /// # Errors
     /// As for [`Fleet::open`].
@@ -231,12 +232,12 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// From now on what commits to bases of the journal is signed with that key.
+    /// Signs every commit to bases of the journal with this key from now on.
     pub fn sign_bases_with(&self, key: Arc<SigningKey>) {
         self.engine.sign_bases_with(key);
     }
 
-    /// For what acts without asking the engine.
+    /// Checks that this fleet may act. For code that acts without going through the engine.
     ///
     /// # Errors
     /// When this fleet only observes.
@@ -248,7 +249,7 @@ impl Fleet {
         }
     }
 
-    /// Also what it knows then, and whether that is all.
+    /// Opens the fleet. Also returns the VSIs that it knows, and whether all of them could be read.
     async fn start(
         parts: FleetConfig,
         opening: Opening,
@@ -316,18 +317,18 @@ impl Fleet {
         Ok((fleet, known, lost.is_empty()))
     }
 
-    /// The engine's notices from now on: events, progress, counted failures.
+    /// Subscribes to the engine's notices: events, progress, counted failures.
     pub fn notices(&self) -> tokio::sync::broadcast::Receiver<vsiflow_engine::Notice> {
         self.engine.notices()
     }
 
-    /// What stands in the way of new work, where the state directory's disk is short of room.
+    /// The newest reading of the state directory's disk if it is short of space. New work is refused then.
     pub fn short_of_room(&self) -> Option<DiskReading> {
         let seen = self.engine.room();
         (seen.level != Level::Plenty).then_some(seen)
     }
 
-    /// Ends the engine and takes leave of the hosts; what is under way continues at the next start.
+    /// Ends the engine and disconnects from the hosts. Unfinished work continues at the next start.
     pub async fn close(&self) {
         if let Err(error) = self.record_machines().await {
             tracing::warn!(%error, "which machines hosts are was not recorded");

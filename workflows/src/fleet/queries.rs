@@ -1,4 +1,4 @@
-//! What front ends follow: one VSI at a time, and the journal as it grows.
+//! Queries of the front ends: one VSI at a time, and the journal as it grows.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,19 +20,19 @@ use crate::{
     vsi_graph,
 };
 
-/// What is known of an entity.
+/// Whether an entity exists, as far as the journal knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntityPresence {
-    /// Nothing: this journal never heard of it, or everything of it is archived.
+    /// Unknown: this journal never recorded it, or all its events are archived.
     None,
-    /// It is there, or being made or removed.
+    /// The entity exists, or is being made or deleted.
     Alive,
-    /// It was removed, and its host confirmed that, or it was let go.
+    /// The entity was deleted and its host confirmed that, or it was orphaned.
     Gone,
 }
 
 impl VsiHandle<'_> {
-    /// One VSI; none where it is not known.
+    /// One VSI; `None` if it is not known.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -43,7 +43,7 @@ impl VsiHandle<'_> {
         }
     }
 
-    /// The definition of a VSI's domain, as its host prints it now; none where it has none.
+    /// The definition of a VSI's domain, as its host prints it now; `None` if the VSI has no domain.
     ///
     /// # Errors
     /// When the journal cannot be read, or the host cannot be asked.
@@ -57,8 +57,8 @@ impl VsiHandle<'_> {
         Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
     }
 
-    /// Namespace and name of each VSI whose contract is signed by a certificate, and the moment
-    /// of its end, in seconds since the epoch.
+    /// Namespace and name of each VSI whose contract is signed by a certificate, and the end of the
+    /// certificate's lifetime in seconds since the epoch.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -85,7 +85,7 @@ impl VsiHandle<'_> {
 }
 
 impl DiskHandle<'_> {
-    /// The VSIs that are not gone and have that very data disk, whatever bears its name by now.
+    /// The VSIs that are not deleted and have the data disk with this UID, whichever disk has its name now.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -93,7 +93,7 @@ impl DiskHandle<'_> {
         let known = self.fleet.known_with(uid).await?;
         let volume = uid.to_string();
         let has = |vsi: &Known, disk: &DesiredDisk| {
-            // What came with a VSI that was adopted is known by its volume alone.
+            // A disk that came with an adopted VSI is known by its volume only.
             vsi_graph::volume(&vsi.record, disk).name == volume
                 || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
         };
@@ -109,8 +109,8 @@ impl DiskHandle<'_> {
 }
 
 impl HistoryHandle<'_> {
-    /// At most `limit` events of the whole journal from `from` on, in its order, past those that
-    /// cannot be decoded.
+    /// At most `limit` events of the whole journal from `from` on, in journal order. Events that cannot be
+    /// decoded are skipped.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -129,7 +129,7 @@ impl HistoryHandle<'_> {
         }
     }
 
-    /// The events of a VSI and of its newest run since a moment, in the journal's order.
+    /// The events of a VSI and of its newest run since a moment, in journal order.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -155,11 +155,11 @@ impl HistoryHandle<'_> {
 }
 
 impl Fleet {
-    /// What is known of a VSI.
+    /// Whether a VSI exists, as far as the journal knows.
     pub fn knowledge(&self, entity: &EntityId) -> EntityPresence {
         match self.engine.entity(entity) {
             None => EntityPresence::None,
-            // What cannot be read is not nothing.
+            // An unreadable VSI still exists.
             Some(_) if self.engine.unreadable(entity).is_some() => EntityPresence::Alive,
             Some(state) if state.desired.is_none() => EntityPresence::None,
             Some(_) if self.phase(entity) == Phase::Deleted => EntityPresence::Gone,
@@ -186,7 +186,7 @@ impl Fleet {
         }
     }
 
-    /// How many VSIs there are in each phase, those that are gone left out.
+    /// The number of VSIs in each phase, without deleted ones.
     pub fn phases(&self) -> BTreeMap<&'static str, i64> {
         let mut phases = BTreeMap::new();
         for (entity, _) in self.entities_of(kind::VSI) {

@@ -1,5 +1,5 @@
-//! What cannot be read. It is shown as that and concerns its own entity alone; but what might take
-//! something away that it names is refused meanwhile.
+//! Entities whose events or blobs cannot be read. Such an entity is shown as unreadable, and other entities
+//! are not affected. Only deletions of what it may refer to are refused in the meantime.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ use crate::{
     record::{self, DiskRecord, VsiRecord, kind},
 };
 
-/// Blobs that were found whole by this process: they never change.
+/// Blobs that this process found intact. Blobs never change.
 #[derive(Default)]
 pub(super) struct SeenBlobs(Mutex<HashSet<Hash>>);
 
@@ -41,18 +41,18 @@ impl SeenBlobs {
     }
 }
 
-/// The desired state of an entity, or why that cannot be told.
+/// The result of reading an entity's desired state.
 pub(super) enum DesiredReading<T> {
-    /// That is wanted.
+    /// The desired state.
     Record(T),
-    /// Nothing was ever wanted.
+    /// The entity never had a desired state.
     Nothing,
-    /// Something was, and nobody can read it any more.
+    /// There is a desired state, but it cannot be read any more.
     Lost(Failure),
 }
 
 impl<T> DesiredReading<T> {
-    /// Made into something else, where it can be read.
+    /// Converts the record, if there is one.
     pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> DesiredReading<U> {
         match self {
             Self::Record(record) => DesiredReading::Record(to(record)),
@@ -76,20 +76,20 @@ pub(super) struct ReadAll<T> {
 pub(super) struct LostEntity {
     pub(super) entity: EntityId,
     pub(super) state: Arc<EntityState>,
-    /// Namespace and name, where something else tells them.
+    /// Namespace and name, if they are known from something else.
     pub(super) name: Option<(String, String)>,
     pub(super) failure: Failure,
 }
 
 impl LostEntity {
-    /// Whether it is the one of that name, or that UID.
+    /// Whether it has this name or UID.
     fn is(&self, namespace: &str, name: &str) -> bool {
         let own = self.name.as_ref();
         self.entity.id() == name
             || own.is_some_and(|(own_space, own)| own_space == namespace && own == name)
     }
 
-    /// When it was made, RFC 3339; empty where the event that says so is lost.
+    /// The creation time, RFC 3339; empty if the event with it is lost.
     pub(super) fn created(created: Timestamp) -> String {
         match created {
             Timestamp(0) => String::new(),
@@ -97,7 +97,7 @@ impl LostEntity {
         }
     }
 
-    /// Whether it is, or may be, the one of that name.
+    /// Whether it has, or may have, this name.
     fn may_be(&self, namespace: &str, name: &str) -> bool {
         let own = self.name.as_ref();
         self.entity.id() == name
@@ -106,7 +106,7 @@ impl LostEntity {
 }
 
 impl HostHandle<'_> {
-    /// What may be on a host and cannot be read, as people are told of it.
+    /// The failures of the entities that cannot be read and are, or may be, on a host.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -126,7 +126,7 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// The desired state of an entity, as far as that can be read.
+    /// The desired state of an entity, if it can be read.
     pub(super) async fn read_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
@@ -149,7 +149,7 @@ impl Fleet {
         }
     }
 
-    /// The desired state of every entity of a kind, as far as that can be read.
+    /// The desired state of every entity of a kind, and the entities whose desired state cannot be read.
     pub(super) async fn read_all<T: DeserializeOwned>(
         &self,
         kind: &str,
@@ -165,7 +165,7 @@ impl Fleet {
         Ok(ReadAll { read, lost })
     }
 
-    /// The same of those of which that can be read.
+    /// The desired state of every entity of a kind for which it can be read.
     pub(super) async fn all_desired<T: DeserializeOwned>(
         &self,
         kind: &str,
@@ -173,7 +173,7 @@ impl Fleet {
         Ok(self.read_all(kind).await?.read)
     }
 
-    /// Why not all of an entity can be read; none where it can.
+    /// Why a part of an entity cannot be read; `None` if all of it can.
     pub(super) async fn poison(&self, entity: &EntityId) -> Result<Option<Failure>, FleetError> {
         if let Some(why) = self.engine.unreadable(entity) {
             return Ok(Some(why.failure(entity)));
@@ -196,8 +196,7 @@ impl Fleet {
         Ok(None)
     }
 
-    /// The VSIs, or the data disks, whose desired state cannot be read, but for those that are
-    /// gone.
+    /// The VSIs or data disks whose desired state cannot be read, without deleted ones.
     pub(super) async fn lost(&self, kind: &str) -> Result<Vec<LostEntity>, FleetError> {
         let lost = match kind {
             kind::DISK => self.read_all::<DiskRecord>(kind).await?.lost,
@@ -206,7 +205,7 @@ impl Fleet {
         Ok(self.named(lost).await)
     }
 
-    /// The one of that name, or that UID, whose desired state cannot be read.
+    /// The VSI or data disk with this name or UID, if its desired state cannot be read.
     pub(super) async fn lost_one(
         &self,
         kind: &'static str,
@@ -219,10 +218,10 @@ impl Fleet {
         Ok(all.find(|lost| lost.is(namespace, name)))
     }
 
-    /// Lets go of the VSI or the data disk of that UID, whose desired state cannot be read:
-    /// nothing is refused because of it any more, and what it has on its host stays there. None
-    /// where there is none such. By its UID alone, so that nobody does it by the way; should it
-    /// be readable again, from a blob that was put back, it is there again.
+    /// Forgets the VSI or data disk with this UID, whose desired state cannot be read. Nothing is refused
+    /// because of it any more, and its objects stay on its host. Returns `None` if there is no such entity.
+    /// Only the UID is accepted, so that it does not happen by accident. If it becomes readable again, from
+    /// a blob that was put back, it exists again.
     ///
     /// # Errors
     /// When the journal fails.
@@ -247,7 +246,7 @@ impl Fleet {
         Ok(Some(lost.entity))
     }
 
-    /// Whether somebody let go of it.
+    /// Whether the entity was orphaned.
     fn is_orphan(&self, entity: &EntityId) -> bool {
         let marker = orphan_marker(entity);
         marker.is_some_and(|marker| self.engine.entity(&marker).is_some())
@@ -268,10 +267,10 @@ impl Fleet {
         all
     }
 
-    /// Refuses what might take something away that an unreadable entity names.
+    /// Refuses an action that might delete something that an unreadable entity refers to.
     ///
     /// # Errors
-    /// `VSI0019`, naming the first of them.
+    /// `VSI0019`, which names the first unreadable entity.
     pub(super) async fn refuse_while_unreadable(&self, what: &str) -> Result<(), FleetError> {
         let (mut count, mut first) = (0_usize, None);
         for (entity, state) in self.engine.entities() {
@@ -306,8 +305,8 @@ impl Fleet {
         Err(FleetError::new(ErrorKind::Blocked, failure))
     }
 
-    /// Namespace and name of a VSI or a disk, of what was wanted of it before, or of what its
-    /// domain was called.
+    /// Namespace and name of an unreadable VSI or disk, from an earlier desired state or from the title of
+    /// its domain.
     async fn name_of_lost(
         &self,
         entity: &EntityId,
@@ -330,7 +329,7 @@ impl Fleet {
         None
     }
 
-    /// What was wanted of an entity at last, of what can be read.
+    /// The newest desired state of an entity that can be read.
     pub(super) async fn previous_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
@@ -399,7 +398,7 @@ impl Fleet {
             Err(JournalError::Damaged { .. }) => {}
             other => return other,
         }
-        // One by one: past what cannot be decoded others may follow.
+        // One by one: readable events may follow one that cannot be decoded.
         let head = self.journal.streams().await?;
         let end = head.iter().find(|head| head.stream == *stream);
         let mut all = Vec::new();
@@ -412,12 +411,12 @@ impl Fleet {
     }
 }
 
-/// The entity that says of another that it was let go.
+/// The entity that marks another one as orphaned.
 fn orphan_marker(entity: &EntityId) -> Option<EntityId> {
     EntityId::new(Name::of(kind::ORPHAN), entity.id()).ok()
 }
 
-/// What stands at these entries that can be decoded.
+/// The events of these entries that can be decoded.
 pub(super) fn decodable(entries: Vec<Entry>) -> Vec<Record> {
     let decoded = entries.into_iter().filter_map(|entry| match entry {
         Entry::Event(record) => Some(record),
@@ -426,7 +425,7 @@ pub(super) fn decodable(entries: Vec<Entry>) -> Vec<Record> {
     decoded.collect()
 }
 
-/// Refuses a name that one which cannot be read bears, or may bear.
+/// Refuses a name that an unreadable entity has, or may have.
 pub(super) fn refuse_lost(
     all: &[LostEntity],
     kind: &str,

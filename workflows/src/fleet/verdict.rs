@@ -1,4 +1,4 @@
-//! Whether the outcome of a desired state is decided, and how.
+//! The outcome of a desired state: whether it is decided, and how.
 
 use vsiflow_engine::{
     Notice,
@@ -11,21 +11,21 @@ use vsiflow_engine::{
 use super::{Fleet, FleetError, pool::is_worked_on};
 use crate::phase::Phase;
 
-/// How a desired state came out.
+/// The outcome of a desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is as wanted.
+    /// The desired state is reached.
     Reached,
-    /// It failed.
+    /// The run failed.
     Failed(Failure),
-    /// Something has to be removed or decided first.
+    /// A person must first remove or decide something.
     Blocked(Failure),
-    /// The user cancelled it.
+    /// The user cancelled the run.
     Cancelled,
 }
 
 impl Fleet {
-    /// How the newest desired state of an entity came out, if that is decided.
+    /// The outcome of an entity's newest desired state, if it is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
         if is_worked_on(entity) {
             return self.pools.verdict(entity, self.generation(entity));
@@ -36,14 +36,14 @@ impl Fleet {
         own.or_else(unopened).or_else(paused)
     }
 
-    /// The generation of an entity's newest desired state; 0 where it has none.
+    /// The generation of an entity's newest desired state; 0 if it has none.
     pub(super) fn generation(&self, entity: &EntityId) -> u64 {
         let state = self.engine.entity(entity);
         let desired = state.as_ref().and_then(|state| state.desired.as_ref());
         desired.map_or(0, |desired| desired.generation)
     }
 
-    /// The same, whatever the global pause.
+    /// The outcome regardless of the global pause.
     pub(super) fn own_verdict(&self, entity: &EntityId) -> Option<Verdict> {
         if let Some(why) = self.engine.unreadable(entity) {
             return Some(Verdict::Blocked(why.failure(entity)));
@@ -61,13 +61,13 @@ impl Fleet {
         phase.unwrap_or(Phase::Pending)
     }
 
-    /// When a boot that failed is tried again by itself; none where it is not.
+    /// When a failed boot is retried automatically; `None` if it is not.
     pub fn next_try(&self, entity: &EntityId) -> Option<Timestamp> {
         let state = self.engine.entity(entity)?;
         state.next_try.map(|wait| wait.due)
     }
 
-    /// The failure that the entity's work stands at now: it is tried again, or waits.
+    /// The failure that the entity's work is waiting on: it is retried, or it waits for a person.
     pub fn obstacle(&self, entity: &EntityId) -> Option<Failure> {
         self.engine
             .view(entity, |view| view.obstacle.map(|o| o.failure.clone()))
@@ -75,7 +75,7 @@ impl Fleet {
             .or_else(|| self.engine.unopened(entity))
     }
 
-    /// The step that the entity's open run stands at.
+    /// The current step of the entity's open run.
     pub fn step(&self, entity: &EntityId) -> Option<String> {
         let run = self.engine.entity(entity)?.active.as_ref()?.run;
         super::vsi::object::current_step(&*self.engine.run(run)?)
@@ -86,7 +86,7 @@ impl Fleet {
         self.engine.run(run)?.entity.clone()
     }
 
-    /// Waits until the outcome for an entity is decided. Cancel safe.
+    /// Waits until an entity's outcome is decided. Cancel safe.
     ///
     /// # Errors
     /// When the engine ends before that.
@@ -105,7 +105,7 @@ impl Fleet {
             };
             match notice {
                 Ok(Notice::Ended) | Err(RecvError::Closed) => {
-                    // Asking for anything tells why it ended.
+                    // Any call of the engine returns why it ended.
                     self.engine.drive(Drive::These(Vec::new())).await?;
                     return Err(FleetError::defect(
                         "the engine ended before the outcome was decided",

@@ -1,11 +1,11 @@
-//! What a group calls for. Pure: no input or output, no clock.
+//! Decides what to do for a group. Pure: no input or output, no clock.
 
-/// How a member or a pool of a wave is.
+/// The state of a member or a pool of a wave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemState {
-    /// Its pool is not there.
+    /// Its pool does not exist.
     Missing,
-    /// Work on its pool is in progress, or nobody can tell how it is.
+    /// Work on its pool is in progress, or its state is unknown.
     Busy,
     /// Every member of its pool is ready.
     Available,
@@ -21,9 +21,9 @@ pub enum ItemState {
 /// A member or a pool of a wave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemView {
-    /// How it is.
+    /// Its state.
     pub state: ItemState,
-    /// Whether its pool is as the group's document has it now.
+    /// Whether its pool matches the group's current document.
     pub current: bool,
     /// Whether it was removed for good.
     pub removed: bool,
@@ -34,17 +34,17 @@ pub struct ItemView {
 /// A wave.
 #[derive(Clone, Debug, Default)]
 pub struct WaveView {
-    /// Whether its gate opened for what the wave is now.
+    /// Whether its gate opened for the wave's current revision.
     pub open: bool,
     /// Whether its gate ever opened.
     pub passed: bool,
-    /// Whether one member that is ready is enough to ask its gate.
+    /// Whether one ready member is enough to check its gate.
     pub any: bool,
     /// Its members and pools.
     pub items: Vec<ItemView>,
 }
 
-/// A group and what is known of its pools.
+/// A group and the state of its pools.
 #[derive(Clone, Debug, Default)]
 pub struct GroupView {
     /// Whether the group is being deleted.
@@ -58,17 +58,17 @@ pub struct GroupView {
 pub enum GroupAction {
     /// Make its pool.
     Make(usize, usize),
-    /// Bring its pool to what the document has now.
+    /// Bring its pool to the current document.
     Update(usize, usize),
     /// Record that it is removed for good.
     Remove(usize, usize),
     /// Delete its pool.
     Delete(usize, usize),
-    /// Ask the gate of a wave.
+    /// Check the gate of a wave.
     Ask(usize),
 }
 
-/// Where a group is.
+/// The result for a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupOutcome {
     /// Every gate is open, and everything that stays is available.
@@ -83,16 +83,16 @@ pub enum GroupOutcome {
     Gone,
 }
 
-/// What follows.
+/// What to do for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDecision {
     /// What to do, in this order.
     pub actions: Vec<GroupAction>,
-    /// Where the group is.
+    /// The state of the group.
     pub outcome: GroupOutcome,
 }
 
-/// Says what a group calls for.
+/// Decides what to do for a group.
 pub fn decide(view: &GroupView) -> GroupDecision {
     if view.deleting {
         return view.deletion();
@@ -114,7 +114,7 @@ pub fn decide(view: &GroupView) -> GroupDecision {
 }
 
 impl GroupView {
-    /// The newest wave that has anything left, all of it at the same time.
+    /// Deletes the newest wave that has anything left, all of it at the same time.
     fn deletion(&self) -> GroupDecision {
         let there = |item: &ItemView| item.state != ItemState::Missing;
         let newest = self.waves.iter().enumerate().rev();
@@ -136,7 +136,7 @@ impl GroupView {
         GroupDecision { actions, outcome }
     }
 
-    /// What a wave that has passed lets go.
+    /// The items to remove or delete because the gate of their `remove_after` wave opened.
     fn removals(&self) -> Vec<GroupAction> {
         let mut actions = Vec::new();
         for (number, wave) in self.waves.iter().enumerate() {
@@ -153,7 +153,8 @@ impl GroupView {
         actions
     }
 
-    /// What was removed and is not gone yet, or is not settled although its gate is open.
+    /// The outcome of items that are removed but still exist, or are not settled although their gate is
+    /// open.
     fn leftovers(&self) -> GroupOutcome {
         for (number, wave) in self.waves.iter().enumerate() {
             let mut items = wave.items.iter().enumerate();
@@ -190,14 +191,14 @@ impl ItemView {
         self.state == ItemState::Deleting { stuck: true }
     }
 
-    /// Whether it is what the document has now, and ready.
+    /// Whether it matches the current document, and is ready.
     fn is_settled(&self) -> bool {
         self.current && self.state == ItemState::Available
     }
 }
 
 impl WaveView {
-    /// What the wave calls for, and where it is.
+    /// What to do for the wave, and its state.
     fn decide_wave(&self, number: usize) -> (Vec<GroupAction>, GroupOutcome) {
         let stays = || {
             let items = self.items.iter().enumerate();
@@ -207,7 +208,7 @@ impl WaveView {
         let mut actions: Vec<_> = missing
             .map(|(place, _)| GroupAction::Make(number, place))
             .collect();
-        // One after another: whatever comes before it is settled.
+        // One update at a time, after everything before it is settled.
         let first = stays().find(|(_, item)| item.is_there() && !item.is_settled());
         if let Some((place, item)) = first
             && !item.current
@@ -231,7 +232,7 @@ impl WaveView {
                 open.unwrap_or(GroupOutcome::Gate(number)),
             );
         }
-        // Where one member is enough, those after it do not wait for the others.
+        // If one member is enough, the following waves do not wait for the others.
         let waits = open.filter(|_| !self.any);
         (Vec::new(), waits.unwrap_or(GroupOutcome::Available))
     }

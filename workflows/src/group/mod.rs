@@ -1,19 +1,20 @@
 //! Groups: virtual servers that come up in waves, behind gates.
 //!
-//! A group is an entity with a stream of its own, as a [pool](crate::pool) is, and what it makes are pools:
-//! each member and each pool of a wave is a pool `GROUP-NAME` with a stream of its own. There is no graph
-//! over all of them. The group counts them, opens the gates between the waves, and records what it has
-//! opened, read and removed as part of its desired state ([`GroupRecord`]), before anything follows from it.
+//! A group is an entity with a stream of its own, as a [pool](crate::pool) is, and it makes pools: each
+//! member and each pool of a wave is a pool `GROUP-NAME` with a stream of its own. There is no graph
+//! over all of them. The group counts them and opens the gates between the waves. It records what it
+//! has opened, read and removed as part of its desired state ([`GroupRecord`]), before anything follows
+//! from it.
 //!
-//! The controller (`fleet/group`) compares: it reads the group's newest record and its pools, asks
-//! [`decide()`] what follows, and records that on the path of `apply`. A crash between any two pools needs
-//! no recovery: the next comparison continues.
+//! The controller (`fleet/group`) reconciles: it reads the group's newest record and its pools, calls
+//! [`decide()`], and records the result in the same way as `apply`. A crash between any two pools needs
+//! no recovery: the next reconciliation continues.
 //!
-//! [`decide()`] is pure. What it guarantees, whatever the states are:
-//! - nothing of a wave is made or changed before the gate of the wave before it is open;
+//! [`decide()`] is pure. Its guarantees, in any state:
+//! - nothing of a wave is made or changed before the gate of the previous wave is open;
 //! - of the pools that a change concerns, one is changed at a time, in the order of the document;
-//! - what was removed after its wave is never made again;
-//! - a deletion takes the newest wave first, and a wave only once those after it are gone.
+//! - an item that was removed after its wave is never made again;
+//! - a deletion starts with the newest wave, and deletes a wave only after those that follow it.
 
 pub mod decide;
 mod record;
@@ -25,13 +26,13 @@ pub use record::{GroupRecord, ItemRecord, OutputValue, WaveRecord};
 
 pub use crate::spec::group::OfGroup;
 
-/// What is recorded as the workflow of a group that stays; no run follows.
+/// The workflow name recorded for a group that is not being deleted; no run follows.
 pub const NAME: &str = "group";
 
-/// The same of a group that is being deleted with everything that was made for it.
+/// The workflow name recorded for a group that is being deleted with everything that was made for it.
 pub const DELETE: &str = "delete_group";
 
-/// The same of a group that is being forgotten with everything that was made for it.
+/// The workflow name recorded for a group that is being forgotten with everything that was made for it.
 pub const FORGET: &str = "forget_group";
 
 /// The label that names a member's group.

@@ -1,4 +1,4 @@
-//! What is recorded of a group. Fields are only ever added, with a default.
+//! The stored record of a group. Fields are only ever added, with a default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use crate::{
     },
 };
 
-/// Digits of a revision.
+/// The length of a revision, in digits.
 const DIGITS: usize = 10;
 
-/// A group as wanted, and what it has reached.
+/// The desired state of a group, and what it has reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupRecord {
-    /// Its UID, drawn before anything is done for it.
+    /// Its UID, chosen before anything is done for it.
     pub uid: Uuid,
     /// The namespace.
     pub namespace: String,
@@ -34,22 +34,23 @@ pub struct GroupRecord {
     pub release: BTreeMap<String, Release>,
     /// The waves, in their order.
     pub waves: Vec<WaveRecord>,
-    /// What is read of members.
+    /// The outputs to read from members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputSource>,
-    /// The waves whose gates opened, and what each wave was then.
+    /// The waves whose gates opened, with the revision that each had then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub opened: BTreeMap<String, String>,
     /// The members and pools that were removed for good.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub removed: BTreeSet<String>,
-    /// The addresses that templates got, by member or pool and by reference: resolved once, they stay.
+    /// The addresses that templates refer to, by member or pool and by reference. Once resolved, they
+    /// never change.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resolved: BTreeMap<String, BTreeMap<String, String>>,
-    /// What was read of members, by output. It is read once.
+    /// The outputs that were read, by name. Each is read once.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub found: BTreeMap<String, OutputValue>,
-    /// Whether a cluster that the journals of a set share asks for it
+    /// Whether the group belongs to a cluster that the journals of a set share
     /// ([`PoolRecord::of_shared_cluster`](crate::pool::PoolRecord::of_shared_cluster)).
     #[serde(default, skip_serializing_if = "is_false")]
     pub of_shared_cluster: bool,
@@ -64,21 +65,22 @@ fn is_false(value: &bool) -> bool {
 pub struct WaveRecord {
     /// Its name.
     pub name: String,
-    /// What opens the way to the next one.
+    /// The gate to the next wave.
     pub gate: Gate,
     /// Its members and pools, in the order of the document.
     pub items: Vec<ItemRecord>,
 }
 
-/// A member or a pool of a wave: a pool that the group makes. Values are not put into its template yet.
+/// A member or a pool of a wave: a pool that the group makes. Its template contains unfilled
+/// references.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemRecord {
     /// Its name within the group.
     pub name: String,
-    /// Whether it is written as a single member.
+    /// Whether the document declares it as a single member.
     #[serde(default)]
     pub single: bool,
-    /// How many members it has; as many as before where absent, and 1 at first.
+    /// How many members it has; if absent, as many as before, and 1 at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// How members are replaced.
@@ -87,22 +89,22 @@ pub struct ItemRecord {
     /// The wave after whose gate it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remove_after: Option<String>,
-    /// What its members are made from.
+    /// The template of its members.
     pub template: TemplateRecord,
 }
 
-/// What was read of a member.
+/// The value of an output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OutputValue {
-    /// What anybody may see.
+    /// A value that may be shown.
     Shown(String),
-    /// The secret that holds it.
+    /// The name of the secret that holds the value.
     Secret(Name),
 }
 
 impl ItemRecord {
-    /// Names what is asked of its pool; an equal demand has an equal revision.
+    /// The revision of its pool; equal demands have equal revisions.
     pub fn revision(&self) -> String {
         let parts = (
             &self.template.revision,
@@ -118,7 +120,7 @@ impl ItemRecord {
 }
 
 impl WaveRecord {
-    /// Names what the wave is, those of it that were removed left out.
+    /// The revision of the wave, without removed items.
     pub fn revision(&self, removed: &BTreeSet<String>) -> String {
         let items = self.items.iter();
         let items = items.filter(|item| !removed.contains(&item.name));
@@ -144,12 +146,12 @@ impl GroupRecord {
         self.waves.iter().flat_map(|wave| &wave.items)
     }
 
-    /// A member or a pool of it.
+    /// A member or a pool of the group, by name.
     pub fn item(&self, name: &str) -> Option<&ItemRecord> {
         self.items().find(|item| item.name == name)
     }
 
-    /// Every secret that is the group's own.
+    /// Every secret that belongs to the group.
     pub fn secrets(&self) -> BTreeSet<Name> {
         let templates = self.items().flat_map(|item| item.template.secrets());
         let found = self.found.values().filter_map(|value| match value {

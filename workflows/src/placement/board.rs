@@ -1,4 +1,4 @@
-//! The hosts, and one choice after another.
+//! The placement board: chooses hosts one after another, counting each choice for the next.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,29 +12,29 @@ use crate::spec::{
     placement::{PlacementSpec, Spread, SpreadOver},
 };
 
-/// What a VSI asks for.
+/// What a VSI needs of a host.
 #[derive(Clone, Debug, Default)]
 pub struct PlacementRequest {
     /// The VSI.
     pub vsi: PlacedVsi,
-    /// How a host is chosen.
+    /// The rules of the placement.
     pub placement: PlacementSpec,
-    /// The ids of the hosts to choose from.
+    /// The IDs of the candidate hosts.
     pub candidates: Vec<String>,
-    /// Why others that were matched cannot be chosen, by host.
+    /// Why other matched hosts cannot be chosen, by host.
     pub excluded: Vec<(String, String)>,
-    /// The only host that can be chosen, and why.
+    /// The only host that can be chosen, and the reason.
     pub pinned: Option<(String, String)>,
     /// The guest's architecture.
     pub arch: String,
     /// The pool of its volumes.
     pub pool: String,
-    /// What it takes.
+    /// The resources that it needs.
     pub needs: Needs,
 }
 
 impl PlacementRequest {
-    /// What a host must have free: what it takes, or what it requires where that is more.
+    /// What a host must have free: the larger of the VSI's needs and the placement's requirements.
     fn needs(&self) -> Needs {
         let requires = &self.placement.requires;
         let mut needs = self.needs.clone();
@@ -49,10 +49,10 @@ impl PlacementRequest {
     }
 }
 
-/// No host fits.
+/// Error: no host fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unplaced {
-    /// What speaks against each.
+    /// The obstacle of each host.
     pub against: Vec<Rejected>,
 }
 
@@ -66,10 +66,10 @@ impl std::fmt::Display for Unplaced {
     }
 }
 
-/// VSIs that are counted together.
+/// A class of VSIs that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Class {
-    /// Those of a namespace with such labels; all of them where there is no selector.
+    /// The VSIs of a namespace that the selector matches; all of them if there is none.
     Labelled(String, Option<LabelSelector>),
     /// The members of a pool: namespace and name.
     Pool(String, String),
@@ -89,29 +89,30 @@ impl Class {
     }
 }
 
-/// How many of a class each host has, and one of them.
+/// How many VSIs of a class each host has, with the name of the first.
 struct ClassCounts {
     class: Class,
     hosts: Vec<u64>,
     first: BTreeMap<usize, String>,
 }
 
-/// Hosts, what is promised on them, and what was chosen since.
+/// Hosts, their promises, and the choices made so far.
 pub struct PlacementBoard {
     hosts: Vec<PlacementHost>,
     at: HashMap<String, usize>,
     counted: Vec<ClassCounts>,
-    /// What VSIs on hosts do not stand beside them: namespace and selector, and one on each host that says so.
+    /// The anti-affinity rules of VSIs on hosts: namespace, selector, and one VSI with that rule for
+    /// each host.
     averse: Vec<(String, LabelSelector, BTreeMap<usize, String>)>,
-    /// The candidates of the request before, which is as a rule that of the next.
+    /// The candidates of the previous request, cached because the next often has the same.
     before: (Vec<String>, Vec<usize>),
 }
 
-/// How well a host fits: less is better.
+/// How well a host fits; a lower score is better.
 type Score = (u64, u64, Fullness);
 
 impl PlacementBoard {
-    /// These hosts, in the order of their ids.
+    /// A board of these hosts, ordered by ID.
     pub fn new(mut hosts: Vec<PlacementHost>) -> Self {
         hosts.sort_by(|a, b| a.id.cmp(&b.id));
         let at = hosts.iter().enumerate();
@@ -132,10 +133,10 @@ impl PlacementBoard {
         board
     }
 
-    /// Chooses a host, and counts the VSI there from then on.
+    /// Chooses a host, and counts the VSI there for the next choices.
     ///
     /// # Errors
-    /// With what speaks against each host, where none fits.
+    /// With the obstacle of each host, if none fits.
     pub fn choose(&mut self, request: &PlacementRequest) -> Result<Decision, Unplaced> {
         let candidates = self.candidates(&request.candidates);
         let spread = request.placement.spread.as_ref();
@@ -187,7 +188,7 @@ impl PlacementBoard {
         self.before.1.clone()
     }
 
-    /// What speaks against a host, or how well it fits.
+    /// The obstacle of a host, or its score.
     fn judge(
         &self,
         index: usize,
@@ -220,7 +221,8 @@ impl PlacementBoard {
         Ok((among, here, fullness))
     }
 
-    /// How many of those that are spread share the host's label, and how many its host.
+    /// How many VSIs of the spread class are on hosts with this host's label value, and how many on
+    /// this host.
     fn spread_of(
         &self,
         index: usize,
@@ -243,7 +245,8 @@ impl PlacementBoard {
         Ok((among.unwrap_or_default(), here))
     }
 
-    /// How many of those that are spread there are by the value of the label, where they are spread over one.
+    /// How many VSIs of the spread class there are for each label value, if they are spread over a
+    /// label.
     fn domains(
         &self,
         request: &PlacementRequest,
@@ -268,7 +271,7 @@ impl PlacementBoard {
         domains
     }
 
-    /// Where a class is counted.
+    /// The index of a class's counts; counts the class if it is new.
     fn count(&mut self, class: Class) -> usize {
         let found = self.counted.iter().position(|one| one.class == class);
         found.unwrap_or_else(|| {
@@ -350,7 +353,7 @@ impl ClassCounts {
     }
 }
 
-/// What speaks against a host whatever else is on it.
+/// The obstacles that do not depend on other VSIs.
 fn allowed(host: &PlacementHost, request: &PlacementRequest) -> Result<(), PlacementObstacle> {
     if let Some((only, why)) = &request.pinned
         && *only != host.id
@@ -390,7 +393,7 @@ fn spread_class(spread: &Spread, vsi: &PlacedVsi) -> Class {
     }
 }
 
-/// Why one that fits was not chosen.
+/// Why a fitting host was not chosen.
 fn lost(score: Score, best: Score, pack: bool) -> PlacementObstacle {
     let (among, here, full) = score;
     match () {
@@ -408,7 +411,7 @@ fn lost(score: Score, best: Score, pack: bool) -> PlacementObstacle {
     }
 }
 
-/// What spoke for the one that was chosen.
+/// Why the chosen host was chosen.
 fn why((among, here, _): Score, request: &PlacementRequest) -> String {
     if let Some((_, why)) = &request.pinned {
         return why.clone();

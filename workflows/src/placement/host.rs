@@ -1,4 +1,4 @@
-//! A host and what is promised on it.
+//! A host, its capacity and its promises.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,29 @@ use super::{
 };
 use crate::spec::{LabelSelector, host::HostLimits};
 
-/// What a VSI takes of its host.
+/// The resources that a VSI needs of its host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Processors.
     pub cpus: u64,
     /// Memory in bytes.
     pub memory: u64,
-    /// The sizes of its disks in bytes, by pool; those that are not known are not counted.
+    /// The sizes of its disks in bytes, by pool; unknown sizes are not counted.
     pub pools: BTreeMap<String, u64>,
 }
 
-/// What is promised on a host.
+/// The resources promised on a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promised {
-    /// All of it.
+    /// The sum of all promises.
     pub all: Needs,
-    /// The part of its pools that is not made yet, and so not missing from what the host says is free.
+    /// The part of the pools that is not made yet, so the free space that the host reports still
+    /// includes it.
     pub unmade: BTreeMap<String, u64>,
 }
 
 impl Needs {
-    /// The more of each.
+    /// The larger of each value.
     #[must_use]
     pub fn max(mut self, other: &Self) -> Self {
         self.cpus = self.cpus.max(other.cpus);
@@ -45,7 +46,7 @@ impl Needs {
 }
 
 impl Promised {
-    /// And that. `made` tells whether its disks are there.
+    /// Adds a VSI's needs. `made` says whether its disks exist.
     pub fn add(&mut self, needs: &Needs, made: bool) {
         self.all.cpus = self.all.cpus.saturating_add(needs.cpus);
         self.all.memory = self.all.memory.saturating_add(needs.memory);
@@ -54,7 +55,7 @@ impl Promised {
         }
     }
 
-    /// And a disk.
+    /// Adds a disk.
     pub fn add_disk(&mut self, pool: &str, size: u64, made: bool) {
         let mut to = vec![&mut self.all.pools];
         if !made {
@@ -67,7 +68,7 @@ impl Promised {
     }
 }
 
-/// A VSI that is on a host, or on its way there.
+/// A VSI that is on a host, or will be made there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedVsi {
     /// The namespace.
@@ -76,9 +77,9 @@ pub struct PlacedVsi {
     pub name: String,
     /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The pool that made it, where one did.
+    /// The pool that made it, if one did.
     pub pool: Option<String>,
-    /// What it does not stand beside it.
+    /// The VSIs that must not be on the same host.
     pub anti_affinity: Option<LabelSelector>,
 }
 
@@ -89,13 +90,13 @@ pub struct PlacementHost {
     pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Why it takes nothing new; none where it does.
+    /// Why it is cordoned; `None` if it is not.
     pub cordoned: Option<String>,
-    /// Why it does not answer; none where it does.
+    /// Why it does not answer; `None` if it does.
     pub unreachable: Option<String>,
-    /// What it has.
+    /// Its capacity.
     pub capacity: CapacityRecord,
-    /// What its settings say.
+    /// The limits in its settings.
     pub limits: HostLimits,
     /// What is promised on it.
     pub promised: Promised,
@@ -108,10 +109,10 @@ pub(super) type Fullness = u64;
 const WHOLE: u128 = 1_000_000;
 
 impl PlacementHost {
-    /// How full it would be with that, by what it would have the least of.
+    /// How full the host would be with these needs, by its scarcest resource.
     ///
     /// # Errors
-    /// What it lacks.
+    /// The resource that it lacks.
     pub(super) fn fullness(&self, needs: &Needs) -> Result<Fullness, PlacementObstacle> {
         let (all, over) = (&self.promised.all, &self.limits.overcommit);
         let cpus = self.capacity.cpus.map(u64::from);
@@ -151,7 +152,7 @@ impl PlacementHost {
     }
 }
 
-/// The share of `limit` that is promised then.
+/// The share of `limit` that would be promised, in millionths.
 fn share(
     of: HostResource,
     limit: Option<u64>,

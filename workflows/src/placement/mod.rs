@@ -1,8 +1,8 @@
-//! On which host a VSI is made. Pure: no input or output, no clock, no random number; the same hosts,
-//! the same VSIs on them and the same requests in the same order give the same choices.
+//! Chooses the host of a VSI. Pure: no input or output, no clock, no random number. The same hosts, the
+//! same VSIs on them and the same requests in the same order give the same choices.
 //!
-//! A choice is made once and recorded with its VSI, before anything is made on any host. From then on the
-//! record decides: this room is not asked again for a VSI that has a host.
+//! A choice is made once and recorded with its VSI, before anything is made on any host. Afterwards the
+//! record decides: a VSI that has a host is not placed again.
 
 mod board;
 mod host;

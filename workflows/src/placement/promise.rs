@@ -1,33 +1,34 @@
-//! A host that is promised to a VSI, before the journal that has the host is told. Pure, and recorded in journal 0 of a
-//! set of journals: docs/adr/0014-choices-over-journals.md. Fields are only ever added, with a default.
+//! Promises of hosts to VSIs. A promise is recorded in journal 0 of a set of journals before it is
+//! handed over to the host's journal: docs/adr/0014-choices-over-journals.md. Pure. Fields are only
+//! ever added, with a default.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Decision, Needs, PlacedVsi, PlacementHost};
 
-/// How a promise stands.
+/// The state of a promise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromiseState {
-    /// It counts beside what the host's journal says.
+    /// It counts in addition to what the host's journal reports.
     #[default]
     Open,
-    /// The VSI was there after the last request was answered.
+    /// The VSI existed after the last request had ended.
     Kept,
-    /// It was not: it was refused, or is gone again.
+    /// The VSI did not exist then: it was refused, or is deleted again.
     Dropped,
 }
 
 /// A request that may make the VSI where it is promised, and the decision that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRequest {
-    /// What was decided, or is being decided again after a crash: it may still ask for the other.
+    /// The request of the decision. After a crash it may be repeated, and send the other one again.
     pub decision: String,
-    /// What hands it over.
+    /// The request that hands it over.
     pub hand_over: String,
 }
 
-/// A promise.
+/// A promise of a host to a VSI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PromiseRecord {
@@ -35,27 +36,27 @@ pub struct PromiseRecord {
     pub host: String,
     /// The VSI.
     pub vsi: PlacedVsi,
-    /// What it takes.
+    /// The resources that it needs.
     pub needs: Needs,
-    /// Why that host; none of a VSI that was there already.
+    /// Why that host; `None` for a VSI that existed already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// The requests by which it may be made.
+    /// The requests that may make it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<OpenRequest>,
-    /// How it stands.
+    /// Its state.
     #[serde(default)]
     pub state: PromiseState,
 }
 
 impl PromiseRecord {
-    /// Whether it is that VSI's.
+    /// Whether the promise is for that VSI.
     pub fn is_of(&self, vsi: &PlacedVsi) -> bool {
         self.vsi.namespace == vsi.namespace && self.vsi.name == vsi.name
     }
 }
 
-/// Counts open promises on their hosts, but those whose VSIs are counted there.
+/// Adds open promises to their hosts, except those whose VSIs count there already.
 pub fn count<'a>(hosts: &mut [PlacementHost], promises: impl Iterator<Item = &'a PromiseRecord>) {
     for promise in promises {
         let mut hosts = hosts.iter_mut();
@@ -102,7 +103,7 @@ mod tests {
         count(&mut hosts, promises.iter());
         assert_eq!(hosts[0].promised.all.memory, 4);
         assert_eq!(hosts[0].vsis.len(), 2);
-        // Who counts again counts nothing twice.
+        // Counting again adds nothing twice.
         count(&mut hosts, promises.iter());
         assert_eq!(hosts[0].promised.all.memory, 4);
     }

@@ -1,8 +1,8 @@
-//! What speaks against a host, in words.
+//! Why a host was not chosen, as text.
 
 use crate::spec::Quantity;
 
-/// What of a host is counted.
+/// A resource of a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostResource {
     /// Processors.
@@ -31,7 +31,7 @@ impl HostResource {
     }
 }
 
-/// In whole units for people: the next lower MiB, where there is one.
+/// A size in whole units for people: rounded down to MiB, if it is at least one.
 fn short(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {
@@ -40,14 +40,14 @@ fn short(bytes: u64) -> String {
     }
 }
 
-/// What speaks against a host. Equal ones are told together.
+/// Why a host was not chosen. Equal obstacles are reported together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PlacementObstacle {
-    /// It is cordoned; why, in words.
+    /// It is cordoned, with the reason.
     Cordoned(String),
-    /// It does not answer; why, in words.
+    /// It does not answer, with the reason.
     Unreachable(String),
-    /// It cannot be chosen whatever it has, such as for a disk that is elsewhere.
+    /// It cannot be chosen whatever its capacity, for example because of a disk on another host.
     Excluded(String),
     /// Its settings name no such device.
     NoDevice(String),
@@ -55,33 +55,33 @@ pub enum PlacementObstacle {
     NoArch(String),
     /// It does not have the label that VSIs are spread over.
     NoLabel(String),
-    /// It has a VSI that must not be beside this one; its name.
+    /// It has a VSI that must not be on the same host as this one, with that VSI's name.
     Affinity(String),
-    /// Nobody knows how much of that it has.
+    /// The host did not report how much of this resource it has.
     Unknown(HostResource),
     /// It has no such pool.
     NoPool(String),
-    /// It has not enough free.
+    /// It has too little free.
     Insufficient {
-        /// Of what.
+        /// The resource.
         of: HostResource,
-        /// What is needed.
+        /// How much is needed.
         needs: u64,
-        /// What is free.
+        /// How much is free.
         free: u64,
     },
-    /// It fits, and has more of those that are spread than the one that was chosen.
+    /// It fits, but has more VSIs of the spread class than the chosen host.
     MoreOfThem {
-        /// So many.
+        /// How many it has.
         here: u64,
-        /// So many has the one that was chosen.
+        /// How many the chosen host has.
         there: u64,
     },
-    /// It fits, and is fuller than the one that was chosen.
+    /// It fits, but is fuller than the chosen host.
     Fuller,
-    /// It fits, and is emptier than the one that was chosen, which is packed.
+    /// It fits, but is emptier than the chosen host, and the placement packs.
     Emptier,
-    /// It fits as well as the one that was chosen, whose name comes first.
+    /// It fits as well as the chosen host, whose name comes first.
     Equal,
 }
 

@@ -1,11 +1,12 @@
-//! What is recorded of hosts' capacity and of choices. Fields are only ever added, with a default.
+//! The stored records of hosts' capacity and of placement choices. Fields are only ever added, with a
+//! default.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a host has, as it said last. What it did not say is absent: that is neither nothing nor enough.
+/// The capacity of a host, as it last reported it. An absent value is unknown: neither zero nor enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityRecord {
@@ -20,12 +21,12 @@ pub struct CapacityRecord {
     /// Its active pools by name.
     #[serde(default)]
     pub pools: BTreeMap<String, PoolCapacity>,
-    /// Whether it can run guests of an architecture, as far as that was asked.
+    /// Whether it can run guests of an architecture, for those that were asked about.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub archs: BTreeMap<String, bool>,
 }
 
-/// How much a pool holds.
+/// The capacity of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolCapacity {
     /// Its size in bytes.
@@ -34,12 +35,12 @@ pub struct PoolCapacity {
     pub available: u64,
 }
 
-/// A change of a pool's free room up to this part of its size is not recorded anew.
+/// Changes of a pool's free space up to 1/100 of its size are not recorded.
 const NOTICEABLE: u64 = 100;
 
 impl CapacityRecord {
-    /// Whether `newer` says nothing that is worth an event. An architecture that was asked before counts
-    /// although it was not asked now.
+    /// Whether `newer` has no change that is worth an event. An architecture from an earlier answer
+    /// counts although it is not in the newer one.
     pub fn is_much_like(&self, newer: &Self) -> bool {
         let fixed = |one: &Self| {
             (
@@ -94,7 +95,7 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// So many hosts are named for each reason; the rest is counted.
+/// How many hosts are named for each reason; the others are only counted.
 const MOST_NAMED: usize = 32;
 
 impl Rejected {

@@ -158,7 +158,7 @@ fn anti_affinity_holds_for_both_whoever_comes_first() {
             .contains("antiAffinity: v1 is there"),
         "{meek_refused}"
     );
-    // In another namespace nobody minds.
+    // Other namespaces are not affected.
     let mut other = request("other", &all, averse);
     other.vsi.namespace = "other".to_owned();
     board.choose(&other).unwrap();
@@ -237,7 +237,7 @@ fn devices_and_a_pinned_host_leave_no_choice() {
     assert_eq!(board.choose(&pinned).unwrap().why, "its disk is there");
 }
 
-/// So many requests on so many hosts: what was chosen, and how long it took.
+/// Places this many requests on this many hosts; returns the choices and the time that it took.
 fn many(vsis: usize, hosts: usize) -> (Vec<Decision>, Duration) {
     let zones = ["a", "b", "c"];
     let all = (0..hosts).map(|number| {
@@ -273,7 +273,7 @@ fn many(vsis: usize, hosts: usize) -> (Vec<Decision>, Duration) {
     (decisions, processor_time().saturating_sub(begun))
 }
 
-/// Of this thread: what others do on the machine does not count.
+/// The CPU time of this thread, so that other processes do not count.
 fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }
@@ -287,8 +287,8 @@ fn the_same_hosts_and_requests_give_the_same_choices() {
     assert!(hosts.len() > 20, "{hosts:?}");
 }
 
-/// The aim is 10,000 on 200 hosts in less than a second of an optimised build, which
-/// `tests/bench/run placement` measures. Here only the growth is held.
+/// The aim is 10,000 requests on 200 hosts in less than a second of an optimised build, which
+/// `tests/bench/run placement` measures. This test checks only the growth.
 #[test]
 fn ten_times_the_vsis_take_about_ten_times_as_long() {
     let fastest = |vsis: usize| (0..3).map(|_| many(vsis, 50).1).min().unwrap();

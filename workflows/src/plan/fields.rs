@@ -1,4 +1,4 @@
-//! How each field of a VSI is changed, and why so.
+//! How each field of a VSI is changed, and why.
 
 use serde_json::Value;
 
@@ -10,11 +10,11 @@ use crate::{
     spec::FieldChange,
 };
 
-/// The fields in which `record` differs.
+/// The fields that differ in `record`.
 pub(super) fn changes(before: &PreviousInputs, record: &VsiRecord) -> Vec<PlannedChange> {
     let mut newer = record.vsi.clone();
     newer.uid = before.vsi.uid;
-    // Whether it runs is decided by power commands as well.
+    // The power state is compared separately, because power commands change it as well.
     newer.power_state = before.vsi.power_state;
     let mut changes: Vec<_> = before
         .vsi
@@ -64,7 +64,7 @@ pub(super) fn changes(before: &PreviousInputs, record: &VsiRecord) -> Vec<Planne
     changes
 }
 
-/// The path of what is done once with the disks.
+/// The path of a snapshot order.
 pub(crate) const SNAPSHOT: &str = "snapshot";
 
 fn of_order(order: &SnapshotOrder) -> PlannedChange {
@@ -88,7 +88,7 @@ fn of_order(order: &SnapshotOrder) -> PlannedChange {
     }
 }
 
-/// The fields by which cloud-init or Ignition is configured.
+/// The fields that configure cloud-init or Ignition.
 const CONFIGURATION: [&str; 5] = [
     USER_DATA,
     "guest.hostname",
@@ -98,12 +98,12 @@ const CONFIGURATION: [&str; 5] = [
 ];
 const USER_DATA: &str = "guest.userData";
 
-/// Whether a field is one by which cloud-init or Ignition is configured.
+/// Whether a field configures cloud-init or Ignition.
 pub(super) fn configures(path: &str) -> bool {
     CONFIGURATION.contains(&path)
 }
 
-/// How a guest takes in another configuration, and why so.
+/// How a guest takes a changed configuration, and why.
 fn configured(guest: GuestType) -> (How, String) {
     match guest {
         GuestType::CloudInit => (How::Restart, NEW_INSTANCE.to_owned()),
@@ -115,8 +115,8 @@ fn configured(guest: GuestType) -> (How, String) {
     }
 }
 
-/// What an earlier run, which was not finished, may have written of it; none of guests that are
-/// rebuilt for that.
+/// The change for a configuration that an earlier, unfinished run may have written; `None` for guests
+/// that are rebuilt for that.
 pub(super) fn configured_before(guest: GuestType) -> Option<PlannedChange> {
     let why = "an earlier change of it was begun and not finished";
     (guest == GuestType::CloudInit).then(|| secret(USER_DATA, How::Restart, why))
@@ -131,7 +131,7 @@ const NEXT_START: &str = "a guest sees it from its next start on";
 const TREATMENT: &str = "it says how vsiflow treats the VSI, not what the VSI is";
 const COPY: &str = "the boot disk is a copy of the image";
 
-/// A change of a secret; neither side is shown.
+/// A change of a secret; neither value is shown.
 pub(super) fn secret(path: &str, how: How, why: &str) -> PlannedChange {
     PlannedChange {
         path: path.to_owned(),
@@ -142,7 +142,7 @@ pub(super) fn secret(path: &str, how: How, why: &str) -> PlannedChange {
     }
 }
 
-/// What somebody changed on the host is to be as it was written.
+/// The change that writes the definition again after drift.
 pub(super) fn restored() -> PlannedChange {
     let why = "it was changed on the host, and onDrift is Restore";
     secret(DEFINITION, How::InPlace, why)
@@ -151,12 +151,12 @@ pub(super) fn restored() -> PlannedChange {
 /// The path of [`restored`].
 pub(crate) const DEFINITION: &str = "definition";
 
-/// Whether it can be told that a field differs: of what was adopted not all can.
+/// Whether a field's earlier value is known; for an adopted VSI some are not.
 fn is_known(before: &PreviousInputs, record: &VsiRecord, path: &str) -> bool {
     let head = path.split(['.', '[']).next().unwrap_or_default();
     match head {
         _ if !before.unknown.contains(head) => true,
-        // Nobody can tell in which order they were meant to be.
+        // The intended order is unknown, so only the set of volumes is compared.
         "disks" => sorted(before.volumes()) != sorted(record.volumes()),
         _ => false,
     }
@@ -167,7 +167,7 @@ fn sorted(mut volumes: Vec<VolumeKey>) -> Vec<VolumeKey> {
     volumes
 }
 
-/// What follows from another field.
+/// Whether a field follows from another one.
 fn is_derived(path: &str) -> bool {
     path == "image.fileName" || path.starts_with("bootDisk.copyOf")
 }
@@ -193,7 +193,7 @@ fn how(field: &FieldChange) -> (How, &'static str) {
             _,
         ) => (How::Recorded, TREATMENT),
         ("restartedAt", _) => (How::Recorded, "a guest that runs is restarted once for it"),
-        // Where it is chosen, it is chosen for what is made from then on.
+        // With several candidates, the host is chosen only for VSIs that are made from now on.
         ("host", _) if field.after.as_ref().is_some_and(|to| to == "") => {
             (How::Recorded, "what is there stays on its host")
         }
@@ -235,7 +235,7 @@ fn disk(field: &FieldChange) -> (How, &'static str) {
     }
 }
 
-/// A virtual server's network configuration is its guest's.
+/// Names the network configuration of a virtual server as a field of its guest.
 fn of_guest(mut change: PlannedChange, record: &VsiRecord) -> PlannedChange {
     if change.path == "networkConfig" && record.vsi.guest.is_some() {
         change.path = "guest.networkConfig".to_owned();
@@ -243,7 +243,7 @@ fn of_guest(mut change: PlannedChange, record: &VsiRecord) -> PlannedChange {
     change
 }
 
-/// A path of the desired state as documents write it.
+/// The path of a desired-state field, as documents write it.
 fn as_documented(path: &str) -> String {
     match path {
         "image.url" => "imageURL".to_owned(),

@@ -1,7 +1,7 @@
-//! The plan of a change: what an update of a VSI does, why, and what it costs. Pure.
+//! The plan of a change: what an update does to a VSI, why, and what would be lost. Pure.
 //!
-//! It compares the user's inputs with those recorded for what the VSI is now, never with what
-//! this version would generate, so that a newer vsiflow is no reason to touch anything.
+//! It compares the user's inputs with those recorded for the VSI's current state, never with what this
+//! version would generate. So a newer vsiflow alone changes nothing.
 
 mod fields;
 mod touched;
@@ -91,7 +91,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The most that any change costs; none where nothing changes.
+    /// The most disruptive change; `None` if nothing changes.
     pub fn how(&self) -> Option<How> {
         self.changes.iter().map(|change| change.how).max()
     }
@@ -101,17 +101,17 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// Whether the guest is interrupted by it.
+    /// Whether it interrupts the guest.
     pub fn is_disruptive(&self) -> bool {
         matches!(self.how(), Some(How::Restart | How::Rebuild))
     }
 
-    /// Whether the host is touched by it.
+    /// Whether it changes anything on the host.
     pub fn has_effect(&self) -> bool {
         self.how().is_some_and(|how| how > How::Recorded)
     }
 
-    /// Whether what the guest gets its configuration by is written anew.
+    /// Whether the guest's configuration is written again.
     pub fn configures(&self) -> bool {
         self.changes
             .iter()
@@ -125,8 +125,8 @@ impl Plan {
     }
 }
 
-/// What it takes to make `record` of what was made from `before`. What earlier, unfinished runs
-/// may have changed is brought to the desired state, too.
+/// The plan from `before`, the inputs that the VSI is made from now, to `record`. It also repairs what
+/// earlier, unfinished runs may have changed.
 pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Plan {
     let mut changes = fields::changes(before, record);
     let most = changes.iter().map(|change| change.how).max();
@@ -156,7 +156,7 @@ pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Pla
     plan
 }
 
-/// What is lost where disks are put back as a snapshot has them.
+/// What is lost when disks are restored from a snapshot.
 fn overwritten(record: &VsiRecord) -> Vec<Destroyed> {
     let Some(SnapshotAction::Restore {
         name,
@@ -178,7 +178,7 @@ fn overwritten(record: &VsiRecord) -> Vec<Destroyed> {
     disks.iter().map(lost).chain(memory).collect()
 }
 
-/// What was adopted with volumes of other names is not made again by vsiflow.
+/// Refuses a change that would rebuild or restart a VSI adopted with other volume names.
 fn refuse(change: &mut PlannedChange) {
     if matches!(change.how, How::Restart | How::Rebuild) {
         change.how = How::Refused;
@@ -186,7 +186,7 @@ fn refuse(change: &mut PlannedChange) {
     }
 }
 
-/// The generation's inputs that the VSI is now made from.
+/// The inputs that the VSI is now made from.
 pub fn base(record: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
     let made = |inputs: &&PreviousInputs| inputs.reached || inputs.generation <= reached;
     record.before.iter().rev().find(made)
@@ -211,7 +211,7 @@ fn keeps(record: &VsiRecord) -> Vec<String> {
     keeps
 }
 
-/// Whether a guest is up in this state, suspended or not.
+/// Whether a guest is up in this power state, suspended or not.
 pub(crate) fn is_up(power: PowerState) -> bool {
     power != PowerState::Stopped
 }

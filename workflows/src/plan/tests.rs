@@ -1,4 +1,4 @@
-//! Plans.
+//! Tests of plans.
 
 use serde_json::json;
 use vsiflow_engine::model::Name;
@@ -30,7 +30,7 @@ fn record() -> VsiRecord {
     .unwrap()
 }
 
-/// The plan of a change of what was asked for.
+/// The plan from an earlier desired state to a new one.
 fn plan(change: impl FnOnce(&mut VsiRecord)) -> Plan {
     let (before, mut after) = (record().inputs(1, true), record());
     change(&mut after);
@@ -151,7 +151,7 @@ fn a_power_command_counts_although_the_document_says_the_same() {
     assert_eq!(paths(&stopped), [("powerState", How::InPlace)]);
     let again = plan(|w| w.power = Some(power(PowerState::Running, Some(PowerAction::Restart))));
     assert_eq!(paths(&again), [("powerState", How::InPlace)]);
-    // Once it was done it is not done again.
+    // Once it is done, it is not done again.
     assert!(plan(|w| w.power = Some(power(PowerState::Running, None))).is_empty());
 }
 

@@ -18,16 +18,16 @@ use vsiflow_steps::{
 use super::{How, PlannedChange, fields::secret};
 use crate::{spec::DesiredVsi, vsi_graph};
 
-/// The steps that runs have begun since the last one that succeeded.
+/// The steps that runs have started since the last run that succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     begun: BTreeSet<Name>,
-    /// Nothing is known of a run any more: it may have begun any.
+    /// A run's state is no longer known, so it may have started any step.
     any: bool,
 }
 
 impl Touched {
-    /// What is known of an entity's runs.
+    /// Collects the started steps from an entity's runs.
     pub fn of(at: &Situation<'_>) -> Self {
         let mut touched = Self::default();
         let unfinished = at.entity.runs.iter().rev();
@@ -64,20 +64,20 @@ impl Touched {
         ])
     }
 
-    /// Whether what the guest gets its configuration by may have been written.
+    /// Whether the guest's configuration may have been written.
     pub(super) fn configured(&self) -> bool {
         self.began(&[WriteCidata::NAME])
     }
 
-    /// What has to be done for it beyond the most that the plan's own changes cost.
+    /// The extra change that repairs it, if the plan's own changes do not already cover it.
     pub(super) fn unfinished(&self, most: Option<How>, vsi: &DesiredVsi) -> Option<PlannedChange> {
         let why = "an earlier change of it was begun and not finished";
-        // cloud-init takes another configuration in on the disk that it has.
+        // cloud-init takes a changed configuration on its existing disk.
         let seeded = match vsi.guest_type() {
             GuestType::CloudInit => None,
             _ => Some(WriteCidata::NAME),
         };
-        // A disk that is made anew for every start is made anew in any case.
+        // An ephemeral disk is made again at every start anyway.
         let cloned = (!vsi_graph::is_ephemeral(vsi)).then_some(CloneBootDisk::NAME);
         let makes: Vec<&str> = cloned.into_iter().chain(seeded).collect();
         let (path, how) = if self.began(&makes) {

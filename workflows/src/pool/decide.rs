@@ -1,4 +1,4 @@
-//! What a pool calls for. Pure: no input or output, no clock.
+//! Decides what to do for a pool. Pure: no input or output, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::pool::Strategy;
 
-/// How a member is.
+/// The state of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemberState {
-    /// It is settled, its guest is ready, and its host was not found silent since.
+    /// It is settled, its guest is ready, and its host has not been found silent since.
     Ready,
     /// Work for it is in progress.
     Busy,
     /// Its work failed, or waits for a person.
     Stuck,
-    /// It is settled and off or suspended, as somebody asked.
+    /// It is settled and off or suspended, by a command.
     Off,
-    /// Nobody can tell: its host does not answer, or what is recorded cannot be read.
+    /// Its host does not answer, or its record cannot be read.
     Unknown,
     /// It is being deleted.
     Deleting {
@@ -36,35 +36,36 @@ impl MemberState {
     }
 }
 
-/// A member that is there.
+/// An existing member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberView {
-    /// How it is.
+    /// Its state.
     pub state: MemberState,
-    /// Whether its guest may be serving, for all that is known.
+    /// Whether its guest may be serving, as far as is known.
     pub may_serve: bool,
     /// Whether it is made from the current revision of the template.
     pub current: bool,
 }
 
-/// A pool and what is known of its members.
+/// A pool and the state of its members.
 #[derive(Clone, Debug, Default)]
 pub struct PoolView {
-    /// How many members it is to have.
+    /// How many members it should have.
     pub replicas: u32,
-    /// How they are replaced.
+    /// How members are replaced.
     pub strategy: Strategy,
     /// Whether the pool is being deleted.
     pub deleting: bool,
-    /// The members that are there, by number.
+    /// Existing members, by number.
     pub members: BTreeMap<u32, MemberView>,
     /// Numbers whose name another VSI has.
     pub foreign: BTreeSet<u32>,
-    /// Numbers that are left out: neither updated nor made again.
+    /// Numbers that are cordoned: neither updated nor made again.
     pub cordoned: BTreeSet<u32>,
     /// Members that are to leave their hosts, and may.
     pub evicting: BTreeSet<u32>,
-    /// Numbers of members that left, and whose data disks are not gone yet: they are not made before.
+    /// Numbers of evicted members whose data disks still exist: they are not made before these are
+    /// deleted.
     pub emptying: BTreeSet<u32>,
 }
 
@@ -77,37 +78,37 @@ pub enum PoolAction {
     Update(u32),
     /// Delete it.
     Delete(u32),
-    /// Delete it where it is, so that it is made on another host.
+    /// Delete it on its host, so that it is made on another one.
     Evict(u32),
 }
 
-/// Where a pool is.
+/// The result for a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolOutcome {
-    /// Every member is there, of the current template where that is due, and ready.
+    /// Every member exists, has the current template if due, and is ready.
     Available,
     /// Work is in progress, or a host does not answer.
     Progressing,
     /// This member is stuck; the rollout waits.
     Stuck(u32),
-    /// This member is off, as somebody asked.
+    /// This member is off, by a command.
     Off(u32),
-    /// This member's name is another VSI's.
+    /// Another VSI has this member's name.
     Foreign(u32),
     /// The pool is deleted, and no member is left.
     Gone,
 }
 
-/// What follows.
+/// What to do for a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolDecision {
     /// What to record, in this order.
     pub actions: Vec<PoolAction>,
-    /// Where the pool is.
+    /// The state of the pool.
     pub outcome: PoolOutcome,
 }
 
-/// Says what a pool calls for.
+/// Decides what to do for a pool.
 pub fn decide(view: &PoolView) -> PoolDecision {
     let desired = view.desired_members();
     let mut actions = view.deletions(desired);
@@ -120,7 +121,7 @@ pub fn decide(view: &PoolView) -> PoolDecision {
 }
 
 impl PoolView {
-    /// How many members there are to be now, those of a surge included.
+    /// How many members there should be now, including a surge.
     fn desired_members(&self) -> u32 {
         if self.deleting {
             return 0;
@@ -128,14 +129,14 @@ impl PoolView {
         let due = self.due(self.replicas).count();
         let due = u32::try_from(due).unwrap_or(u32::MAX);
         let surge = match due {
-            // The last that was replaced may not be ready yet.
+            // The last replaced member may not be ready yet.
             0 if self.ready(self.replicas) < self.replicas => self.surging(),
             due => self.strategy.max_surge.min(due),
         };
         self.replicas.saturating_add(surge)
     }
 
-    /// How many members of a surge are there.
+    /// How many surge members exist.
     fn surging(&self) -> u32 {
         let end = self.replicas.saturating_add(self.strategy.max_surge);
         let last = self.members.range(self.replicas..end).next_back();
@@ -144,7 +145,7 @@ impl PoolView {
         })
     }
 
-    /// The members below `end` that are to be replaced, by a rollout or elsewhere, highest first.
+    /// The members below `end` that are due for replacement by a rollout or an eviction, highest first.
     fn due(&self, end: u32) -> impl Iterator<Item = (u32, MemberView)> {
         let members = self.members.range(..end).rev();
         members
@@ -156,8 +157,8 @@ impl PoolView {
             .map(|(number, member)| (*number, *member))
     }
 
-    /// Whether a member is to leave its host, and is not off. While its host does not answer it cannot be
-    /// gone there, so it is not deleted.
+    /// Whether a member is to be evicted now. Not while its host does not answer, because the deletion
+    /// could not be confirmed there, and not while it is off.
     fn evicts(&self, number: u32, member: MemberView) -> bool {
         use MemberState::{Busy, Ready, Stuck};
         let leaves = matches!(member.state, Ready | Busy | Stuck);
@@ -170,8 +171,8 @@ impl PoolView {
         u32::try_from(ready.count()).unwrap_or(u32::MAX)
     }
 
-    /// The members that are too many, highest first, a few at a time: a lower one goes only when
-    /// those above are gone.
+    /// The superfluous members, highest first, a few at a time: a lower one is deleted only after those
+    /// above.
     fn deletions(&self, desired: u32) -> Vec<PoolAction> {
         let together = usize::try_from(self.strategy.max_unavailable.max(1)).unwrap_or(usize::MAX);
         let highest = self.members.range(desired..).rev().take(together);
@@ -181,7 +182,7 @@ impl PoolView {
             .collect()
     }
 
-    /// The members that are missing, all at once.
+    /// The missing members, all at the same time.
     fn makes(&self, desired: u32) -> impl Iterator<Item = PoolAction> {
         let missing = (0..desired).filter(|number| {
             let taken = self.members.contains_key(number) || self.foreign.contains(number);
@@ -191,8 +192,8 @@ impl PoolView {
         missing.map(PoolAction::Make)
     }
 
-    /// A member of the current template that is stuck: nothing else is replaced meanwhile. One that is to leave
-    /// its host may be stuck because of it.
+    /// Whether a member of the current template is stuck, so that no other is replaced. A member that
+    /// is to be evicted does not count, because it may be stuck on account of its host.
     fn halted(&self, desired: u32) -> bool {
         let mut members = self.members.range(..desired);
         members.any(|(number, member)| {
@@ -206,10 +207,10 @@ impl PoolView {
             return Vec::new();
         }
         let most = i64::from(self.strategy.max_unavailable);
-        // Below 0 while a surge is ready.
+        // Negative while surge members are ready.
         let ready = i64::from(self.ready(desired));
         let mut away = i64::from(self.replicas).saturating_sub(ready);
-        // What serves nobody goes first: that takes nothing away.
+        // Members that do not serve are replaced first, because that reduces no capacity.
         let (serving, idle): (Vec<_>, Vec<_>) = self
             .due(self.replicas)
             .partition(|(_, member)| member.may_serve);
@@ -217,7 +218,7 @@ impl PoolView {
         for (number, member) in serving {
             let after = match member.state {
                 MemberState::Ready => away.saturating_add(1),
-                // It is counted as away already, although it may serve.
+                // It already counts as unavailable, although it may serve.
                 _ => away,
             };
             if after <= most {
@@ -275,7 +276,7 @@ impl PoolView {
         }
     }
 
-    /// The highest member that is stuck.
+    /// The highest stuck member.
     fn stuck(&self) -> Option<PoolOutcome> {
         let mut members = self.members.iter().rev();
         let stuck = members.find(|(_, member)| member.state.is_stuck());

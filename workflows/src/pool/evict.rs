@@ -1,45 +1,45 @@
-//! Which members may leave their host. Pure.
+//! Decides which members may leave their host. Pure.
 
 use crate::spec::{DeletionPolicy, vsi::BootDiskMode};
 
 use super::MemberState;
 
-/// What is known of a VSI on a host that is drained.
+/// The state of a VSI on a host that is drained.
 #[derive(Clone, Debug)]
 pub struct EvictionView {
-    /// The pool whose member it is; none of a VSI of its own.
+    /// Its membership in a pool; `None` for a VSI without a pool.
     pub member: Option<EvictedMember>,
     /// How its boot disk is made.
     pub boot_disk: BootDiskMode,
-    /// Its data disks that are there.
+    /// Its existing data disks.
     pub disks: Vec<(String, DeletionPolicy)>,
 }
 
-/// What its pool says of a member.
+/// The state of a pool member for an eviction.
 #[derive(Clone, Copy, Debug)]
 pub struct EvictedMember {
-    /// How it is.
+    /// Its state.
     pub state: MemberState,
-    /// Whether the template permits that the content of its disks is lost.
+    /// Whether the template permits losing the content of its disks.
     pub evictable: bool,
-    /// Whether the template leaves several hosts to choose from.
+    /// Whether the template permits several hosts.
     pub placed: bool,
-    /// Whether the member is left out.
+    /// Whether the member is cordoned.
     pub cordoned: bool,
-    /// Whether the pool is to have it, and stays.
+    /// Whether its number is within the pool's replicas, and the pool is not being deleted.
     pub stays: bool,
 }
 
 /// Why a VSI stays on its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeepReason {
-    /// It is nobody's member: no one would make it elsewhere.
+    /// It is not a pool member, so it would not be made on another host.
     NoMember,
-    /// It goes for another reason.
+    /// It is being deleted, or is about to be, for another reason.
     Leaves,
-    /// The member is left out of everything.
+    /// The member is cordoned.
     Cordoned,
-    /// It is off, as somebody asked.
+    /// It is off or suspended, by a command.
     Off,
     /// Its host does not answer, or its record cannot be read.
     Unknown,
@@ -80,7 +80,7 @@ impl std::fmt::Display for KeepReason {
 }
 
 impl EvictionView {
-    /// Why it stays; none where it may leave.
+    /// Why it stays; `None` if it may leave.
     pub fn keeps(&self) -> Option<KeepReason> {
         let Some(member) = self.member else {
             return Some(KeepReason::NoMember);
@@ -103,8 +103,8 @@ impl EvictionView {
         self.local_data(member.evictable)
     }
 
-    /// What it would lose although nobody permitted that. A disk that is never deleted is not for any
-    /// permission.
+    /// The local data that it would lose without permission. A retained disk is never lost, whatever
+    /// the template permits.
     fn local_data(&self, evictable: bool) -> Option<KeepReason> {
         let retained = |(_, policy): &&(String, DeletionPolicy)| *policy != DeletionPolicy::Delete;
         if let Some((name, _)) = self.disks.iter().find(retained) {

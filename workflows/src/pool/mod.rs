@@ -2,25 +2,26 @@
 //!
 //! A pool is an entity with a stream of its own. Its desired state, a [`PoolRecord`], is recorded like
 //! that of a host: no run follows from it. Its members are VSIs like any other, with streams, runs and
-//! steps of their own; each says in its desired state whose member it is ([`MemberOf`]) and of which
-//! revision of the template. There is no graph over all of them.
+//! steps of their own. Each records in its desired state its pool ([`MemberOf`]) and the revision of
+//! the template. There is no graph over all of them.
 //!
-//! The controller (`fleet/pool`) compares: it reads the pool's newest desired state and the members that
-//! the journal knows, asks [`decide()`] what follows, and records that as desired states of members,
-//! on the path of `apply`, admission included. It keeps nothing that the journal does not have, so a
-//! crash between any two members needs no recovery: the next comparison continues.
+//! The controller (`fleet/pool`) reconciles: it reads the pool's newest desired state and the members
+//! in the journal, calls [`decide()`], and records the result as desired states of members in the same
+//! way as `apply`, including admission. It has no state that the journal does not have, so a crash
+//! between any two members needs no recovery: the next reconciliation continues.
 //!
-//! [`decide()`] is pure. What it guarantees, whatever the states are:
-//! - by our own doing, never more than `maxUnavailable` members are away. A member counts as available
-//!   only when its journal says that it is settled and ready, and its host was not found silent since:
-//!   unknown is not ready;
-//! - the highest number goes first, in updates and when the pool shrinks;
-//! - a member of the current revision that failed stops the rollout;
-//! - a VSI of a member's name that the pool did not make is never touched.
+//! [`decide()`] is pure. Its guarantees, in any state:
+//! - vsiflow never makes more than `maxUnavailable` members unavailable. A member counts as available
+//!   only if its journal says that it is settled and ready, and its host has not been found
+//!   silent since: unknown is not ready;
+//! - the highest number comes first, in updates and when the pool shrinks;
+//! - a failed member of the current revision stops the rollout;
+//! - a VSI with a member's name that the pool did not make is never touched.
 //!
-//! A member leaves a host that is drained by an [`Eviction`]: the pool records where it is to be made again,
-//! then it is deleted as one that is replaced, and made under its name once nothing of it is left on the host
-//! before. What holds data leaves only with the owner's permission ([`EvictionView`]).
+//! A member leaves a drained host by an [`Eviction`]: the pool records where it will be made again,
+//! then deletes it like a replaced member, and makes it under its name once nothing of it is left on
+//! the previous host. A member that holds data leaves only with the owner's permission
+//! ([`EvictionView`]).
 
 pub mod decide;
 mod evict;
@@ -36,13 +37,13 @@ pub use record::{
 
 pub use crate::spec::pool::MemberOf;
 
-/// What is recorded as the workflow of a pool that stays; no run follows.
+/// The workflow name recorded for a pool that is not being deleted; no run follows.
 pub const NAME: &str = "pool";
 
-/// The same of a pool that is being deleted with its members.
+/// The workflow name recorded for a pool that is being deleted with its members.
 pub const DELETE: &str = "delete_pool";
 
-/// The same of a pool that is being forgotten with its members.
+/// The workflow name recorded for a pool that is being forgotten with its members.
 pub const FORGET: &str = "forget_pool";
 
 /// The label that names a member's pool.

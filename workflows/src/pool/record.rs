@@ -1,4 +1,4 @@
-//! What is recorded of a pool. Fields are only ever added, with a default.
+//! The stored record of a pool. Fields are only ever added, with a default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use vsiflow_engine::model::{Hash, Name};
 use crate::placement::Decision;
 use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, group::OfGroup, pool::Strategy};
 
-/// A pool as wanted.
+/// The desired state of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRecord {
-    /// Its UID, drawn before anything is done for it.
+    /// Its UID, chosen before anything is done for it.
     pub uid: Uuid,
     /// The namespace.
     pub namespace: String,
@@ -21,7 +21,7 @@ pub struct PoolRecord {
     /// The labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// How many members it is to have.
+    /// How many members it should have.
     pub replicas: u32,
     /// How members are replaced.
     #[serde(default)]
@@ -29,58 +29,60 @@ pub struct PoolRecord {
     /// Whether a change of the template waits for approval.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// What members are made from.
+    /// The template of its members.
     pub template: TemplateRecord,
-    /// What they were made from before.
+    /// The previous template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<TemplateRecord>,
-    /// What they are to be made from once somebody approves.
+    /// The template that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed: Option<TemplateRecord>,
-    /// The numbers of members that are left out.
+    /// The numbers of cordoned members.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub cordoned: BTreeSet<u32>,
     /// The members that are to leave their hosts, by the UIDs of their VSIs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evicting: BTreeMap<Uuid, Eviction>,
-    /// The group that makes it, where one does.
+    /// The group that makes it, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_group: Option<OfGroup>,
-    /// Whether a cluster that the journals of a set share asks for it: the journal of a member's host then judges whether
-    /// its namespace may use that host.
+    /// Whether the pool belongs to a cluster that the journals of a set share. The journal of a
+    /// member's host then checks whether the pool's namespace may use that host.
     #[serde(default, skip_serializing_if = "is_false")]
     pub of_shared_cluster: bool,
 }
 
-/// A template of members. Its contract or user-data is a secret, and stands elsewhere.
+/// A template of members. Its contract or user-data is a secret, and is stored separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TemplateRecord {
-    /// Names what it says; an equal template has an equal revision.
+    /// The revision of its content; equal templates have equal revisions.
     pub revision: String,
     /// A member without its number.
     pub vsi: Box<DesiredVsi>,
     /// The secret that holds the contract or user-data.
     pub contract: Name,
-    /// The secret that holds the image's URL with its credentials, where it has any.
+    /// The secret that holds the image's URL with its credentials, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_credentials: Option<Name>,
     /// The data disks of a member, without its number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DesiredDataDisk>,
-    /// Whether a guest's name for itself is that of the member.
+    /// Whether a guest's hostname is the member's name.
     #[serde(default)]
     pub names_guests: bool,
-    /// Whether members may be made elsewhere although that loses what their disks hold.
+    /// Whether members may be made on another host although that loses the content of their disks.
     #[serde(default, skip_serializing_if = "is_false")]
     pub evictable: bool,
 }
 
-/// A member that is to leave its host: it is deleted there, and made on another one under the same name.
+/// An eviction: a member is deleted on its host, and made on another one under the same name.
 ///
-/// What an attempt finds after a crash: nothing of `to` and the member there: a host is chosen (again, as
-/// nothing followed from the choice). `to` and the member there: it is deleted, if `to` still fits. The member
-/// being deleted: that is waited for, then for its `disks`. Neither the member nor its disks there: it is made
-/// on `to`. Another member of its number there: the eviction is over.
+/// How it resumes after a crash, by what exists:
+/// - no `to`, and the member: a host is chosen, because nothing followed from an earlier choice;
+/// - `to` and the member: the member is deleted, if `to` still fits;
+/// - the member is being deleted: that is awaited, then the deletion of its `disks`;
+/// - neither the member nor its disks: it is made on `to`;
+/// - another member of its number: the eviction has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Eviction {
@@ -88,10 +90,10 @@ pub struct Eviction {
     pub number: u32,
     /// The host that it leaves.
     pub from: String,
-    /// The host where it is made again, once that is chosen. Nothing is deleted before.
+    /// The host where it is made again, once it is chosen. Nothing is deleted before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Decision>,
-    /// The UIDs of the data disks that go with it. Those of the new member have others.
+    /// The UIDs of the data disks that are deleted with it. Those of the new member have other UIDs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub disks: BTreeSet<Uuid>,
 }
@@ -102,7 +104,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl TemplateRecord {
-    /// Every secret of it.
+    /// Every secret of the template.
     pub fn secrets(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.contract).chain(&self.image_credentials)
     }
@@ -114,7 +116,7 @@ impl PoolRecord {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Every secret that is the pool's own.
+    /// Every secret that belongs to the pool.
     pub fn secrets(&self) -> BTreeSet<Name> {
         let templates = [
             Some(&self.template),
@@ -128,7 +130,7 @@ impl PoolRecord {
             .collect()
     }
 
-    /// What a member that is missing is made from: below the partition, the earlier template.
+    /// The template for a missing member: below the partition, the previous one.
     pub fn template_of(&self, number: u32) -> &TemplateRecord {
         match &self.previous {
             Some(previous) if number < self.strategy.partition => previous,
@@ -137,8 +139,9 @@ impl PoolRecord {
     }
 }
 
-/// The UID of a member, or of one of its data disks, by its name: so many of that name were there before. It
-/// follows from the pool's, so that what is recorded again after a lost answer is the same entity.
+/// The UID of a member, or of one of its data disks, by its name and how many of that name existed
+/// before. It is derived from the pool's UID, so that a repeated request after a lost answer makes the
+/// same entity.
 pub fn member_uid(pool: Uuid, name: &str, before: usize) -> Uuid {
     let text = format!("{pool}/{name}/{before}");
     let hash = Hash::of(text.as_bytes());
@@ -160,7 +163,7 @@ pub fn member_disk_name(disk: &str, pool: &str, number: u32) -> String {
     format!("{disk}-{pool}-{number}")
 }
 
-/// The number of a member of that name; none of anything else.
+/// The number of the member of that name; `None` if it is not a member's name.
 pub fn number_of(pool: &str, name: &str) -> Option<u32> {
     let digits = name.strip_prefix(pool)?.strip_prefix('-')?;
     let number: u32 = digits.parse().ok()?;

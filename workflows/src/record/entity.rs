@@ -1,4 +1,4 @@
-//! The names of entities in the journal: their kinds, and an id for each.
+//! The names of entities in the journal: their kinds, and their IDs.
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Hash, InvalidId, Name};
@@ -17,31 +17,31 @@ pub mod kind {
     pub const DISK: &str = "disk";
     /// Which machine a host is; its id is the host's.
     pub const MACHINE: &str = "machine";
-    /// What a host has; its id is the host's.
+    /// The capacity of a host; its id is the host's.
     pub const CAPACITY: &str = "capacity";
-    /// What an object of a set of journals may take of quotas; its id is the object's name.
+    /// The quota admission of an object of a set of journals; its id is the object's name.
     pub const ADMISSION: &str = "admission";
-    /// A host that is promised to a VSI of a set of journals; its id is namespace and name of the VSI.
+    /// A promise of a host to a VSI of a set of journals; its id is namespace and name of the VSI.
     pub const PROMISE: &str = "promise";
     /// A pool of virtual servers; its id is its UID.
     pub const POOL: &str = "pool";
     /// A group of members and pools in waves; its id is its UID.
     pub const GROUP: &str = "group";
-    /// A directory of documents; its id is made of its place.
+    /// A directory of documents; its id is derived from its path.
     pub const DIRECTORY: &str = "directory";
-    /// Who may ask a daemon from another machine; its id is the token's name.
+    /// A token for clients of a daemon on other machines; its id is the token's name.
     pub const TOKEN: &str = "token";
     /// A snapshot of a VSI's disks; its id is its UID.
     pub const SNAPSHOT: &str = "snapshot";
-    /// When snapshots of a VSI are due; its id is the VSI's UID.
+    /// The snapshot schedule of a VSI; its id is the VSI's UID.
     pub const SCHEDULE: &str = "schedule";
     /// A size of virtual servers; its id is its name.
     pub const TYPE: &str = "type";
     /// Limits of a namespace.
     pub const QUOTA: &str = "quota";
-    /// A network that is made on a host; its id is made of both.
+    /// A network that vsiflow makes on a host; its id is derived from both.
     pub const NETWORK: &str = "network";
-    /// A VSI or a data disk that nobody can read and that somebody let go; its id is that one's.
+    /// An unreadable VSI or data disk that was orphaned; its id is the id of that object.
     pub const ORPHAN: &str = "orphan";
 }
 
@@ -65,8 +65,8 @@ pub fn schedule_entity(vsi: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::SCHEDULE), vsi.to_string())
 }
 
-/// The UID of the snapshot of a VSI for a due time: there is one of them at most, however often it is asked
-/// for.
+/// The UID of a VSI's snapshot for a due time. It is derived from both, so there is at most one,
+/// however often it is requested.
 pub fn scheduled_snapshot(vsi: Uuid, due_ms: u64) -> Uuid {
     let hash = Hash::of(format!("{vsi}/schedule/{due_ms}").as_bytes());
     let mut bytes = [0; 16];
@@ -97,24 +97,24 @@ pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::DIRECTORY), id)
 }
 
-/// The entity of a host. Ids that are no plain text are known by their hash.
+/// The entity of a host. An id that is not a valid entity ID is replaced by its hash.
 pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::HOST);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
 }
 
-/// The entity of what a host has.
+/// The entity of a host's capacity.
 pub fn capacity_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::CAPACITY);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
 }
 
-/// The entity of what is promised to a VSI of a set of journals.
+/// The entity of a promise to a VSI of a set of journals.
 pub fn promise_entity(namespace: &str, name: &str) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::PROMISE), format!("{namespace}/{name}"))
 }
 
-/// The entity of the machine that a host is.
+/// The entity of a host's machine identity.
 pub fn machine_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::MACHINE);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))

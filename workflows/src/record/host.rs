@@ -1,4 +1,4 @@
-//! Hosts as the journal has them, and which machines they are.
+//! The stored records of hosts, and of their machine identities.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,42 @@ use vsiflow_steps::ports::HostUuid;
 
 use crate::spec::{HostConnection, host::HostLimits};
 
-/// A host as known.
+/// A host, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRecord {
     /// Its settings without secrets.
     pub record: HostConnection,
-    /// The secret that holds the private key, where the settings carry one.
+    /// The secret that holds the private key, if the settings contain one.
     #[serde(default)]
     pub key: Option<Name>,
-    /// The secret of the key before this one.
+    /// The secret of the previous key.
     #[serde(default)]
     pub retired: Option<Name>,
-    /// The secret that opens the private key, where the settings carry one.
+    /// The secret that holds the passphrase of the private key, if the settings contain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_passphrase: Option<Name>,
-    /// The one before this one.
+    /// The previous passphrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_key_passphrase: Option<Name>,
-    /// The secret that holds the password or token for images, where the settings carry one.
+    /// The secret that holds the password or token for images, if the settings contain one.
     #[serde(default)]
     pub image_secret: Option<Name>,
-    /// The one before this one.
+    /// The previous image secret.
     #[serde(default)]
     pub retired_image_secret: Option<Name>,
     /// The secrets of its jump hosts, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jump_secrets: Vec<JumpSecretNames>,
-    /// Those before these that nothing names any more.
+    /// Earlier jump host secrets that nothing refers to any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired_jump_secrets: Vec<Name>,
-    /// The namespace whose settings these are, where namespaces do not trust one another.
+    /// The namespace of these settings, if namespaces do not trust one another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The labels of the document that it was described by.
+    /// The labels of its document.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// What its document says of how much may be promised on it.
+    /// The limits of its document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<HostLimits>,
 }
@@ -52,53 +52,53 @@ pub struct HostRecord {
 /// The secrets of a jump host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JumpSecretNames {
-    /// The secret that holds its private key, where the settings carry one.
+    /// The secret that holds its private key, if the settings contain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Name>,
-    /// The secret that opens it, where the settings carry one.
+    /// The secret that holds the key's passphrase, if the settings contain one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_passphrase: Option<Name>,
 }
 
 impl JumpSecretNames {
-    /// Those that are there.
+    /// The secrets that exist.
     pub fn iter(&self) -> impl Iterator<Item = &Name> {
         [&self.key, &self.key_passphrase].into_iter().flatten()
     }
 }
 
-/// Which machine a host is, as it was seen first or accepted last.
+/// The machine identity of a host, as it was first seen or last accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRecord {
     /// The host's id.
     pub host: String,
-    /// What it says of itself; empty where it says nothing.
+    /// The machine ID that it reports; empty if it reports none.
     #[serde(default)]
     pub machine: String,
-    /// What libvirt calls it.
+    /// The UUID that libvirt reports for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<LibvirtRecord>,
 }
 
-/// What libvirt calls a host. Where it finds no UUID in the hardware it draws one anew at each start:
-/// only one that stayed equal over a restart of its daemon tells machines apart.
+/// The host UUID of libvirt. If libvirt finds no UUID in the hardware, it generates one at each start.
+/// So only a UUID that was the same after a restart of the daemon identifies the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibvirtRecord {
     /// The UUID that was seen last.
     pub uuid: Uuid,
-    /// Which start of the daemon said so first; none where that could not be told.
+    /// The first start of the daemon that reported it; `None` if unknown.
     #[serde(default)]
     pub daemon: Option<String>,
-    /// Whether a later start said so, too.
+    /// Whether a later start reported it too.
     #[serde(default)]
     pub stays: bool,
-    /// What it was before, where it changed and nobody can tell why.
+    /// The UUID before it changed for an unknown reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Uuid>,
 }
 
 impl LibvirtRecord {
-    /// One that was seen for the first time.
+    /// The record for a UUID that is seen for the first time.
     pub(crate) fn first(seen: &HostUuid) -> Self {
         Self {
             uuid: seen.uuid,
@@ -108,7 +108,7 @@ impl LibvirtRecord {
         }
     }
 
-    /// What is known once that was seen, too; none where that is nothing new.
+    /// The record after another observation; `None` if nothing changed.
     pub(crate) fn after(&self, seen: &HostUuid) -> Option<Self> {
         if self.stays {
             return None;
@@ -134,7 +134,7 @@ impl LibvirtRecord {
         }
     }
 
-    /// What people are told of a change that stops nothing.
+    /// The warning about a changed UUID. It stops no work.
     pub(crate) fn warning(&self) -> Option<String> {
         let before = self.before?;
         Some(format!(
@@ -146,7 +146,7 @@ impl LibvirtRecord {
 }
 
 impl HostRecord {
-    /// Every secret of the host, and those that are to be erased.
+    /// Every secret of the host, including those to erase.
     pub fn secrets(&self) -> Vec<Name> {
         let all = [
             &self.key,

@@ -1,5 +1,5 @@
-//! The desired state of entities, as it stands in the journal: JSON without any secret. Fields are
-//! only ever added, with a default.
+//! The desired state of entities as stored in the journal: JSON without any secret. Fields are only
+//! ever added, with a default.
 
 mod entity;
 mod host;
@@ -33,75 +33,75 @@ use crate::{
     vsi_graph,
 };
 
-/// A VSI as wanted.
+/// The desired state of a VSI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VsiRecord {
-    /// Its UID, drawn before anything is done for it.
+    /// Its UID, chosen before anything is done for it.
     pub uid: Uuid,
     /// The secret that holds its contract.
     pub contract: Name,
-    /// The secret that holds the image's URL with its credentials, where it has any.
+    /// The secret that holds the image's URL with its credentials, if it has any.
     #[serde(default)]
     pub image_credentials: Option<Name>,
-    /// Secrets of earlier generations; erased when a newer one took their place, and again with
-    /// the VSI, should a crash have come in between.
+    /// Secrets of earlier generations. They are erased when newer ones replace them, and again with the
+    /// VSI, in case of a crash in between.
     #[serde(default)]
     pub retired: Vec<Name>,
-    /// The UIDs of the data disks that are made, by the names of their documents.
+    /// The UIDs of the data disks that vsiflow makes, by the names of their documents.
     #[serde(default)]
     pub disks: BTreeMap<String, Uuid>,
-    /// Everything else.
+    /// All other fields.
     pub vsi: DesiredVsi,
-    /// What a power command asked for since its document last said something new of it.
+    /// The newest power command since its document last changed.
     #[serde(default)]
     pub power: Option<Power>,
-    /// What it was asked to be before this: what it is now was made from one of these.
+    /// Earlier desired states: the VSI is now made from one of these.
     #[serde(default)]
     pub before: Vec<PreviousInputs>,
-    /// What it is to be once somebody approves.
+    /// The desired state that waits for approval.
     #[serde(default)]
     pub proposed: Option<Box<VsiRecord>>,
-    /// Whose turn comes before, where one change concerns many.
+    /// The rollout predecessor, if one change concerns several VSIs.
     #[serde(default)]
     pub turn: Option<RolloutPredecessor>,
-    /// References whose documents were away: what they gave stays as it was.
+    /// References without a document: the VSI keeps what they resolved to before.
     #[serde(default)]
     pub retained_refs: Vec<String>,
-    /// What documents lack: nothing is begun before they say it.
+    /// Unresolved references: nothing is started before they are resolved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved_refs: Vec<UnresolvedRef>,
-    /// What was written to the host is to be written again: somebody changed it there.
+    /// Whether to write the definition to the host again, because it was changed there.
     #[serde(default)]
     pub restore: bool,
-    /// Names the newest command that asked for its boot disk to be made anew; none where nobody did.
+    /// The ID of the newest rebuild command; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Uuid>,
-    /// The MAC addresses of its cards, in the order of its networks, where they do not follow from
-    /// its UID and their places: a card keeps its address when one before it goes.
+    /// The MAC addresses of its cards, in the order of its networks, if they do not follow from its UID
+    /// and the cards' positions: a card keeps its address when one before it is removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macs: Vec<String>,
-    /// How it was when it was adopted, where it was.
+    /// What was found when it was adopted, if it was.
     #[serde(default)]
     pub adopted: Option<Adopted>,
-    /// The mark on its domain when somebody asked to adopt it.
+    /// The ownership mark on its domain when it was adopted.
     #[serde(default)]
     pub previous_owner: Option<OwnerMark>,
-    /// The fields of which nobody can tell how it was made; see [`crate::adopt_vsi::UNKNOWN`].
+    /// The fields whose values are unknown; see [`crate::adopt_vsi::UNKNOWN`].
     #[serde(default)]
     pub unknown: BTreeSet<String>,
-    /// The formats that data disks had when they were attached first: they are attached in no other.
+    /// The formats of data disks at their first attachment; later attachments use the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<DiskFormat>,
-    /// What is to be done with its disks once, or was done last.
+    /// The snapshot order that is open, or was last carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotOrder>,
-    /// Which host was chosen for it and why, where one was.
+    /// The host that was chosen for it and why, if one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Decision>,
 }
 
 impl VsiRecord {
-    /// One of which nothing is known but what it is to be.
+    /// A record with only the desired state.
     pub(crate) fn new(uid: Uuid, contract: Name, vsi: DesiredVsi) -> Self {
         Self {
             uid,
@@ -129,7 +129,7 @@ impl VsiRecord {
     }
 }
 
-/// The format that a data disk had when it was attached first.
+/// The format of a data disk at its first attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFormat {
     /// The volume.
@@ -138,38 +138,38 @@ pub struct DiskFormat {
     pub format: VolumeFormat,
 }
 
-/// What a power command asked for.
+/// A power command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Power {
-    /// How it is to stay.
+    /// The desired power state.
     pub state: PowerState,
-    /// What is to be done for it even where it is that way already; none once it was done.
+    /// The action to carry out even if the power state is already reached; `None` once it is done.
     #[serde(default)]
     pub action: Option<PowerAction>,
-    /// Seconds the guest gets for an orderly end.
+    /// How many seconds the guest gets to shut down.
     pub grace_s: u64,
-    /// How it was to stay before its host was drained; none where nobody drained it.
+    /// The power state before its host was drained; `None` if it was not drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<PowerState>,
 }
 
-/// A power command.
+/// The action of a power command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PowerAction {
-    /// It is to run.
+    /// Start it.
     Start,
-    /// It is to be off.
+    /// Shut it down.
     Stop,
-    /// It is to go off and come up again.
+    /// Shut it down and start it again.
     Restart,
-    /// It is to be suspended.
+    /// Suspend it.
     Pause,
-    /// It is to continue.
+    /// Resume it.
     Unpause,
 }
 
 impl PowerAction {
-    /// What brings a VSI there, whatever it does now.
+    /// The action that brings a VSI to this power state.
     pub fn to(state: PowerState) -> Self {
         match state {
             PowerState::Running => Self::Start,
@@ -178,7 +178,7 @@ impl PowerAction {
         }
     }
 
-    /// How it leaves a VSI.
+    /// The power state after this action.
     pub fn state(self) -> PowerState {
         match self {
             Self::Start | Self::Restart | Self::Unpause => PowerState::Running,
@@ -188,63 +188,63 @@ impl PowerAction {
     }
 }
 
-/// An earlier generation's inputs.
+/// The inputs of an earlier generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreviousInputs {
     /// The generation.
     pub generation: u64,
-    /// Whether it had been reached when the newer one was asked for.
+    /// Whether it had been reached when the newer one was recorded.
     pub reached: bool,
     /// The secret that held the contract.
     pub contract: Name,
-    /// Whether it was to run.
+    /// Its power state.
     pub power: PowerState,
-    /// Everything else.
+    /// All other fields.
     pub vsi: DesiredVsi,
-    /// The fields of which nobody can tell.
+    /// The fields whose values are unknown.
     #[serde(default)]
     pub unknown: BTreeSet<String>,
-    /// The command by which its boot disk was made anew last.
+    /// The ID of the last rebuild command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Uuid>,
-    /// The command by which something was done with its disks last.
+    /// The ID of the last snapshot order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Uuid>,
 }
 
-/// Whose turn comes before.
+/// The rollout predecessor: what must finish first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutPredecessor {
     /// The entity, as `KIND/ID`.
     pub after: String,
-    /// What people call it.
+    /// Its label.
     pub name: String,
-    /// Whether this one continues where that one failed.
+    /// Whether to continue if it fails.
     #[serde(default)]
     pub continue_on_failure: bool,
 }
 
-/// A data disk as wanted. Versions before this one recorded the disk alone.
+/// The desired state of a data disk. Earlier versions recorded the disk alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskRecord {
     /// The disk.
     #[serde(flatten)]
     pub disk: DesiredDataDisk,
-    /// Whether a run of a VSI may have made its volume: versions before this one left it to that.
+    /// Whether a run of a VSI may have made its volume, as in earlier versions.
     #[serde(default)]
     pub recorded: bool,
-    /// Whether it was made before: a volume that is gone is not made again.
+    /// Whether it was made before: a volume that has disappeared is not made again.
     #[serde(default)]
     pub made: bool,
-    /// Whose end comes before its own: that of the VSI that uses it.
+    /// The VSI that uses it, which must be deleted first.
     #[serde(default)]
     pub turn: Option<RolloutPredecessor>,
-    /// What documents lack: nothing is begun before they say it.
+    /// Unresolved references: nothing is started before they are resolved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved_refs: Vec<UnresolvedRef>,
 }
 
-/// A directory of documents, as known.
+/// A directory of documents, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryRecord {
     /// The directory.
@@ -253,7 +253,7 @@ pub struct DirectoryRecord {
     pub members: BTreeSet<String>,
 }
 
-/// A base image as wanted.
+/// The desired state of a base image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
     /// The host's id.
@@ -270,7 +270,7 @@ pub struct ImageRecord {
 }
 
 impl PreviousInputs {
-    /// The volumes of data disks that were there already, in order.
+    /// The volumes of data disks that vsiflow did not make, in order; made ones have an empty name.
     pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
         let disks = self.vsi.disks.iter();
         disks
@@ -292,7 +292,7 @@ impl VsiRecord {
         disks.map(|disk| vsi_graph::volume(self, disk)).collect()
     }
 
-    /// Every secret that is the VSI's own.
+    /// Every secret that belongs to the VSI.
     pub fn secrets(&self) -> Vec<Name> {
         let own = std::iter::once(self.contract.clone()).chain(self.image_credentials.clone());
         let proposed = self.proposed.iter().flat_map(|proposed| proposed.secrets());
@@ -301,12 +301,12 @@ impl VsiRecord {
             .collect()
     }
 
-    /// Whether it is to run: by the newest of its document and power commands.
+    /// The desired power state, by the newer of its document and a power command.
     pub fn power_state(&self) -> PowerState {
         self.power.map_or(self.vsi.power_state, |power| power.state)
     }
 
-    /// Its inputs, as what comes after keeps them.
+    /// Its inputs, for the history of the next generation.
     pub fn inputs(&self, generation: u64, reached: bool) -> PreviousInputs {
         PreviousInputs {
             generation,

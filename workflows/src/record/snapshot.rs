@@ -1,4 +1,4 @@
-//! Snapshots of VSIs as the journal has them, what is done for them once, and how far a schedule is.
+//! The stored records of snapshots, snapshot orders of VSIs, and snapshot schedules.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -9,41 +9,41 @@ use vsiflow_steps::{
 
 use crate::spec::DesiredVsi;
 
-/// What is done once with the disks of a VSI.
+/// A one-time action on the disks of a VSI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotOrder {
-    /// Names the command that asked for it.
+    /// The ID of the command.
     pub id: Uuid,
-    /// What.
+    /// The action.
     pub action: SnapshotAction,
 }
 
-/// What is done with the disks of a VSI and a snapshot.
+/// An action on the disks of a VSI and a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SnapshotAction {
-    /// The snapshot is taken.
+    /// Take the snapshot.
     Take {
         /// The snapshot's UID.
         snapshot: Uuid,
         /// The snapshot.
         record: Box<SnapshotRecord>,
     },
-    /// The snapshot, which was being taken, is given up: what it left on the disks goes.
+    /// Abandon the snapshot that was being taken: remove its layers from the disks.
     Drop {
         /// The snapshot's UID.
         snapshot: Uuid,
         /// The snapshot.
         record: Box<SnapshotRecord>,
     },
-    /// The disks are put back as the snapshot has them.
+    /// Restore the disks from the snapshot.
     Restore {
         /// The snapshot's UID.
         snapshot: Uuid,
-        /// What people call it.
+        /// The snapshot's name.
         name: String,
         /// The disks.
         disks: Vec<DiskToRestore>,
-        /// The memory that its guest continues with; it boots where there is none.
+        /// The memory that its guest resumes with; without it, the guest boots.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memory: Option<SavedMemory>,
     },
@@ -59,7 +59,7 @@ impl SnapshotOrder {
         }
     }
 
-    /// What people call the snapshot.
+    /// The snapshot's name.
     pub fn name(&self) -> &str {
         match &self.action {
             SnapshotAction::Take { record, .. } | SnapshotAction::Drop { record, .. } => {
@@ -70,53 +70,53 @@ impl SnapshotOrder {
     }
 }
 
-/// A snapshot as wanted.
+/// The desired state of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
-    /// The namespace, that of its VSI.
+    /// The namespace, the same as its VSI's.
     pub namespace: String,
     /// The name.
     pub name: String,
     /// The UID of the VSI.
     pub vsi: Uuid,
-    /// What people call the VSI.
+    /// The name of the VSI.
     pub vsi_name: String,
     /// The host's id.
     pub host: String,
     /// The disks, and their copies.
     pub disks: Vec<DiskCopy>,
-    /// Whether the guest's agent holds its file systems still for the moment of the snapshot.
+    /// Whether the guest agent freezes the file systems for the moment of the snapshot.
     #[serde(default)]
     pub quiesce: bool,
-    /// Where the guest's memory is saved; none where it is not.
+    /// Where the guest's memory is saved; `None` if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<VolumeKey>,
-    /// Why the guest must be off; none where it may run.
+    /// Why the guest must be off; `None` if it may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_because: Option<String>,
-    /// What was asked of the VSI then, but for its secrets.
+    /// The desired state of the VSI then, without secrets.
     pub inputs: DesiredVsi,
-    /// When it was due, in milliseconds since the epoch; none of one that somebody asked for.
+    /// When it was due, in milliseconds since the epoch; `None` if a command asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
 }
 
-/// How far a VSI's schedule of snapshots is. No run follows from it.
+/// The progress of a VSI's snapshot schedule. No run follows from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRecord {
     /// The UID of the VSI.
     pub vsi: Uuid,
     /// The namespace of the VSI.
     pub namespace: String,
-    /// What people call the VSI.
+    /// The name of the VSI.
     pub name: String,
-    /// The schedule; none where the VSI has none any more.
+    /// The schedule; `None` if the VSI has none any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// When the schedule was first seen: what was due before is nobody's concern. Milliseconds since the
-    /// epoch, as all times here.
+    /// When the schedule was first seen: earlier due times do not count. Milliseconds since the epoch,
+    /// as all times here.
     pub since_ms: u64,
-    /// The newest due time for which a snapshot was begun.
+    /// The newest due time for which a snapshot was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
     /// The UID of that snapshot.
@@ -125,7 +125,7 @@ pub struct ScheduleRecord {
     /// How many due times passed without a snapshot since the schedule was first seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,
-    /// The newest due time for which none could be taken, and why.
+    /// The newest due time for which no snapshot could be taken, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedDueTime>,
 }
@@ -135,9 +135,9 @@ pub struct ScheduleRecord {
 pub struct FailedDueTime {
     /// When it was due.
     pub due_ms: u64,
-    /// The code of what stood in its way.
+    /// The error code.
     pub code: String,
-    /// The same in words, with the remedy.
+    /// The error text, with the remedy.
     pub why: String,
 }
 

@@ -1,4 +1,5 @@
-//! What is attached to a VSI: the disks and networks that its selectors choose.
+//! Resolves what is attached to a VSI: the disks and networks that its selectors match or its
+//! interfaces name.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -14,19 +15,20 @@ use super::vsi::VsiSpec;
 /// The network of VSIs that select none.
 const DEFAULT_NETWORK: &str = "default";
 
-/// Something a VSI can select.
+/// An object that a VSI can select.
 struct AttachCandidate<T> {
     namespace: String,
     name: String,
     labels: Labels,
-    /// Its host; `None` where that is a problem, which was said already.
+    /// Its host; `None` if its target is a problem that was reported already, or if it has no fixed
+    /// host.
     host: Option<String>,
-    /// Its kind, name and labels, for people.
+    /// Its kind, name and labels, for messages.
     words: String,
     item: T,
 }
 
-/// Everything that VSIs can select, in the order in which it is attached: by name.
+/// Everything that VSIs can select, in the order of attachment: by name.
 pub(super) struct AttachedRefs {
     disks: Vec<AttachCandidate<DesiredDisk>>,
     networks: Vec<AttachCandidate<AttachedNetwork>>,
@@ -35,13 +37,13 @@ pub(super) struct AttachedRefs {
 /// A network that a VSI is on.
 #[derive(Clone, Debug)]
 pub(super) struct AttachedNetwork {
-    /// The document that gives it; none of the network of VSIs that select none.
+    /// The document that defines it; `None` for the default network.
     pub(super) document: Option<String>,
     /// Its name on the host.
     pub(super) name: String,
-    /// How it is made; none of one that is there.
+    /// How to make it; `None` for a network that exists.
     pub(super) made: Option<DesiredNetwork>,
-    /// The address that the VSI's card is to have.
+    /// The requested address of the VSI's card.
     pub(super) address: Option<Ipv4Addr>,
 }
 
@@ -53,7 +55,7 @@ impl AttachedRefs {
     ) -> Self {
         let mut disks = Vec::new();
         for document in &documents.data_disks {
-            // Its target was looked at, and complained about, with the disk itself.
+            // Problems of its target were reported with the disk itself.
             let selector = document.spec.target_selector.as_ref();
             let host = targets.of(document, selector, &mut Vec::new());
             disks.push(candidate(document, host, made(document)));
@@ -83,7 +85,7 @@ impl AttachedRefs {
                 made: Some(made),
                 address: None,
             };
-            // It is made wherever a VSI refers to it.
+            // It is made on every host where a VSI refers to it.
             networks.push(candidate(document, None, item));
         }
         disks.sort_by(|a, b| (&a.name, &a.words).cmp(&(&b.name, &b.words)));
@@ -137,8 +139,8 @@ impl AttachedRefs {
         request.select(selector, &self.networks, problems)
     }
 
-    /// Of these hosts those that have every data disk and every network that the VSI selects, and why the others
-    /// are none.
+    /// The hosts that have every data disk and network that the VSI selects, and why the others are
+    /// excluded.
     pub(super) fn candidates(
         &self,
         vsi: &Document<VsiSpec>,
@@ -158,7 +160,7 @@ impl AttachedRefs {
         }
     }
 
-    /// What the VSI selects and the host does not have.
+    /// The first object that the VSI selects and the host lacks.
     fn unmatched(&self, vsi: &Document<VsiSpec>, host: &str) -> Option<String> {
         let disks = vsi.spec.disk_selector.as_ref();
         let disks = disks.map(|selector| chosen(&self.disks, vsi, selector));
@@ -167,7 +169,7 @@ impl AttachedRefs {
             return Some(format!("{} is not there", disk.words));
         }
         let networks = self.desired_networks(vsi);
-        // What is made wherever a VSI refers to it is lacking nowhere.
+        // A network that vsiflow makes is available on every host.
         let is_here = |one: &AttachCandidate<AttachedNetwork>| {
             one.item.made.is_some() || one.host.as_deref() == Some(host)
         };
@@ -180,7 +182,7 @@ impl AttachedRefs {
         Some(format!("no network reference is there for network {away}"))
     }
 
-    /// What describes the networks that the VSI names or selects.
+    /// The networks that the VSI names or selects.
     fn desired_networks(&self, vsi: &Document<VsiSpec>) -> Vec<&AttachCandidate<AttachedNetwork>> {
         if !vsi.spec.interfaces.is_empty() {
             let named = |one: &&AttachCandidate<AttachedNetwork>| {
@@ -194,7 +196,7 @@ impl AttachedRefs {
         networks.unwrap_or_default()
     }
 
-    /// The networks that a VSI's cards name.
+    /// The networks that a VSI's interfaces name.
     fn interfaces(
         &self,
         vsi: &Document<VsiSpec>,
@@ -263,7 +265,7 @@ impl AttachedRefs {
         vsi.problem(ProblemCode::MatchesNothing, path, message, remedy)
     }
 
-    /// Two guests on one disk would ruin its file system.
+    /// Reports disks that several VSIs select: two guests on one disk would destroy its file system.
     pub(super) fn check_shared(&self, documents: &Documents, problems: &mut Vec<Problem>) {
         let mut users: BTreeMap<usize, &Document<VsiSpec>> = BTreeMap::new();
         for vsi in &documents.vsis {
@@ -321,7 +323,7 @@ fn chosen<'a, T>(
     all.iter().filter(fits).collect()
 }
 
-/// Why a card cannot have these addresses; none where it can.
+/// Why a card cannot have these addresses; `None` if it can.
 fn refused_address(network: &AttachedNetwork, addresses: &[Ipv4Addr]) -> Option<String> {
     let address = *addresses.first()?;
     if addresses.len() > 1 {
@@ -355,7 +357,7 @@ fn existing(document: &Document<super::data_disk::DataDiskRefSpec>) -> DesiredDi
     }
 }
 
-/// What a VSI asks for with one of its selectors.
+/// A request of a VSI's selector or interfaces, for messages.
 struct RequestedAttachment<'a> {
     vsi: &'a Document<VsiSpec>,
     host: Option<&'a str>,
@@ -381,7 +383,7 @@ impl RequestedAttachment<'_> {
         found.into_iter().map(|found| found.item.clone()).collect()
     }
 
-    /// The problem of something on another host than the VSI.
+    /// The problem of an object on another host than the VSI.
     fn elsewhere<T>(&self, found: &AttachCandidate<T>) -> Option<Problem> {
         let (there, here) = (found.host.as_deref()?, self.host?);
         (there != here).then(|| {

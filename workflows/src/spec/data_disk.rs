@@ -1,4 +1,4 @@
-//! Data disks: those that are made, and those that are there already.
+//! Kinds of data disks: those that vsiflow makes, and references to existing volumes.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::selector::LabelSelector;
 use super::text;
 use super::vsi::default_pool;
 
-/// The spec of kind `HyperProtectContainerRuntimeOnPremDataDisk`: a disk that is made.
+/// The spec of kind `HyperProtectContainerRuntimeOnPremDataDisk`: a disk that vsiflow makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DataDiskSpec {
@@ -22,15 +22,15 @@ pub struct DataDiskSpec {
     /// Chooses the host settings.
     #[serde(default)]
     pub target_selector: Option<LabelSelector>,
-    /// What becomes of it when it is deleted.
+    /// What happens to its volume when it is deleted.
     #[serde(default = "DeletionPolicy::of_disks")]
     pub deletion_policy: DeletionPolicy,
-    /// What it is filled with when it is made; nothing where absent.
+    /// What it is filled with when it is made; empty if absent.
     #[serde(default, deserialize_with = "disk_source::written")]
     pub source: Option<DataDiskSource>,
 }
 
-/// The spec of kind `HyperProtectContainerRuntimeOnPremDataDiskRef`: a volume that is there.
+/// The spec of kind `HyperProtectContainerRuntimeOnPremDataDiskRef`: an existing volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DataDiskRefSpec {

@@ -1,4 +1,4 @@
-//! What the kinds are that only files have: a cluster has no definition of them to ask.
+//! Definitions of the kinds that only files can have; a cluster has no CRDs for them.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::documents::SERVER_TYPE;
 use super::server_type::ServerTypeSpec;
 
-/// The definitions of the kinds that only files have, each in the shape of a
-/// CustomResourceDefinition.
+/// The definitions of the kinds that only files can have, each in the shape of a
+/// `CustomResourceDefinition`.
 pub fn file_kinds() -> [Value; 1] {
     [definition::<ServerTypeSpec>(
         SERVER_TYPE,

@@ -22,8 +22,8 @@ use super::pool::MemberOf;
 use super::snapshot_policy::DesiredSnapshotPolicy;
 use super::vsi::BootDiskMode;
 
-/// Everything a VSI is to be, as the user asked for it. It is recorded, compared and shown, so it
-/// holds no secret: the contract and the image's credentials travel beside it.
+/// The desired state of a VSI, as the user requested it. It is recorded, compared and shown, so it
+/// holds no secret: the contract and the image's credentials are passed separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredVsi {
@@ -31,13 +31,13 @@ pub struct DesiredVsi {
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The identity, where the document gives one.
+    /// The UID, if the document has one.
     #[serde(default)]
     pub uid: Option<Uuid>,
     /// The labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// The id of the host it lives on.
+    /// The ID of its host.
     pub host: String,
     /// The pool of its volumes.
     pub pool: String,
@@ -49,15 +49,14 @@ pub struct DesiredVsi {
     pub machine: DesiredMachine,
     /// Its networks, one card each, in order. Never empty.
     pub networks: Vec<String>,
-    /// The documents that gave these networks, and which. They are not compared: what a VSI is on
-    /// is its networks.
+    /// The networks by the names of their documents. Not compared: only the networks themselves count.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub network_refs: BTreeMap<String, String>,
-    /// Those of its networks that vsiflow makes, by their names on the host. They are entities of their
-    /// own, and not compared either.
+    /// The networks that vsiflow makes, by their names on the host. They are entities of their own, and
+    /// not compared either.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub made_networks: BTreeMap<String, DesiredNetwork>,
-    /// The addresses of its cards that stay, by the names of their networks on the host.
+    /// The fixed addresses of its cards, by the names of their networks on the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addresses: BTreeMap<String, Ipv4Addr>,
     /// Its data disks, in order.
@@ -66,34 +65,34 @@ pub struct DesiredVsi {
     /// The guest's network configuration.
     #[serde(default)]
     pub network_config: Option<String>,
-    /// What runs in it; none for a VSI of the kind that is always a Hyper Protect guest.
+    /// The guest; `None` for the kind that is always a Hyper Protect guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<DesiredGuest>,
-    /// When it counts as ready; as ever where absent.
+    /// When it counts as ready; the default of its kind if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<DesiredReady>,
-    /// Whether it is to run.
+    /// Whether it should run.
     #[serde(default)]
     pub power_state: PowerState,
-    /// Who asks for a restart says something new here: a moment, as a rule. Another text is one
-    /// restart of a guest that runs; none, or the same, is nothing.
+    /// A restart request: usually a time. A new text restarts a running guest once; none, or the same
+    /// text, does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<String>,
-    /// What is done about drift.
+    /// What happens on drift.
     #[serde(default)]
     pub on_drift: OnDrift,
     /// Whether changes wait for approval.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// What becomes of it when it is deleted.
+    /// What happens to it on its host when it is deleted.
     pub deletion_policy: DeletionPolicy,
-    /// When snapshots of it are due, and how many stay; none where it has no schedule.
+    /// When snapshots of it are due, and how many are retained; `None` if it has no schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_policy: Option<DesiredSnapshotPolicy>,
-    /// The pool that made it, where one did.
+    /// The pool that made it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_of: Option<MemberOf>,
-    /// How its host was chosen, where it was.
+    /// How its host was chosen, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<DesiredPlacement>,
 }
@@ -102,7 +101,7 @@ pub struct DesiredVsi {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredImage {
-    /// Where it comes from, without credentials.
+    /// Its source, without credentials.
     #[serde(deserialize_with = "super::image::stored")]
     pub url: String,
     /// The last segment of the URL's path.
@@ -118,10 +117,10 @@ pub struct DesiredImage {
 pub struct DesiredBootDisk {
     /// Copy, overlay or ephemeral.
     pub mode: BootDiskMode,
-    /// The size the guest sees, in bytes; the image's own where absent.
+    /// The size that the guest sees, in bytes; the image's own if absent.
     #[serde(default)]
     pub size: Option<u64>,
-    /// The copy in a snapshot that it is first made from, in place of the image.
+    /// The copy in a snapshot that it is first made from, instead of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<VolumeKey>,
 }
@@ -136,10 +135,10 @@ pub struct DesiredMachine {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// The processor; what fits the host where absent.
+    /// The CPU model; one that fits the host if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
-    /// The firmware; what the architecture has by itself where absent.
+    /// The firmware; the default of the architecture if absent.
     #[serde(default, skip_serializing_if = "is_default")]
     pub firmware: Firmware,
     /// Whether the guest's memory is protected from the host.
@@ -154,20 +153,20 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What runs in a virtual server. Its contract or user-data is a secret, and stands elsewhere.
+/// The guest of a virtual server. Its contract or user-data is a secret, and is stored separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredGuest {
-    /// What it is.
+    /// Its type.
     #[serde(rename = "type")]
     pub guest_type: GuestType,
-    /// Its name for itself; empty where it is not told one.
+    /// Its hostname; empty if it gets none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hostname: String,
     /// Public keys for its image's default user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ssh_keys: Vec<String>,
-    /// What the provider of the image adds.
+    /// The vendor-data of the image's provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_data: Option<String>,
 }
@@ -179,7 +178,7 @@ pub struct DesiredReady {
     /// Seconds that a boot may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_s: Option<u64>,
-    /// What shows that it is ready, all of it.
+    /// The probes that must all pass.
     #[serde(default, rename = "all", skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
 }
@@ -196,22 +195,22 @@ pub struct DesiredDisk {
     pub source: DiskOrigin,
 }
 
-/// Where a data disk comes from.
+/// The origin of a data disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum DiskOrigin {
-    /// It is made, and belongs to its own document.
+    /// vsiflow makes it, and it has its own document.
     #[serde(rename_all = "camelCase")]
     Made {
-        /// The identity, where the document gives one.
+        /// The UID, if the document has one.
         #[serde(default)]
         uid: Option<Uuid>,
         /// The size in bytes.
         size: u64,
-        /// What becomes of it when its document is deleted.
+        /// What happens to its volume when its document is deleted.
         deletion_policy: DeletionPolicy,
     },
-    /// It is there already, and never removed.
+    /// It exists already, and is never deleted.
     #[serde(rename_all = "camelCase")]
     Existing {
         /// The volume's name.
@@ -219,7 +218,7 @@ pub enum DiskOrigin {
     },
 }
 
-/// A data disk that is made, whether a VSI uses it or not.
+/// A data disk that vsiflow makes, whether a VSI uses it or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredDataDisk {
@@ -227,28 +226,28 @@ pub struct DesiredDataDisk {
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The identity, where the document gives one.
+    /// The UID, if the document has one.
     #[serde(default)]
     pub uid: Option<Uuid>,
     /// The labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// The id of the host it lives on.
+    /// The ID of its host.
     pub host: String,
     /// The pool it is made in.
     pub pool: String,
     /// The size in bytes.
     pub size: u64,
-    /// What becomes of it when it is deleted.
+    /// What happens to its volume when it is deleted.
     pub deletion_policy: DeletionPolicy,
-    /// The pool whose member it was made for, where it was.
+    /// The pool member that it was made for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_of: Option<MemberOf>,
-    /// The volume that it is made from: the copy in a snapshot, or another data disk; empty where there
-    /// is none.
+    /// The volume that it is copied from: a copy in a snapshot, or another data disk; `None` if it is
+    /// not a copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<VolumeKey>,
-    /// What its document fills it with.
+    /// The source in its document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<DataDiskSource>,
 }
@@ -259,14 +258,14 @@ pub struct DesiredDataDisk {
 pub struct FieldChange {
     /// The field: `machine.cpus`, `disks[data1].source.size`, `networks`.
     pub path: String,
-    /// What it was; absent where it was not there.
+    /// The earlier value; absent if there was none.
     pub before: Option<Value>,
-    /// What it is to be; absent where it is not there any more.
+    /// The new value; absent if there is none any more.
     pub after: Option<Value>,
 }
 
 impl DesiredVsi {
-    /// What runs in it.
+    /// The type of its guest.
     pub fn guest_type(&self) -> GuestType {
         self.guest
             .as_ref()
@@ -274,12 +273,12 @@ impl DesiredVsi {
             .unwrap_or_default()
     }
 
-    /// By which volume its guest gets its configuration.
+    /// The kind of volume that gives its guest the configuration.
     pub fn seed(&self) -> Seed {
         self.guest_type().seed(&self.machine.arch)
     }
 
-    /// The ids of all hosts that it may be made on: its own, or those to choose from.
+    /// The IDs of all hosts that it may be made on: its own, or the candidates.
     pub fn possible_hosts(&self) -> impl Iterator<Item = &str> {
         let candidates = self.placement.iter().flat_map(|one| &one.candidates);
         std::iter::once(&self.host)
@@ -292,8 +291,8 @@ impl DesiredVsi {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// The fields in which `newer` differs, by path. Lists of named objects are compared by name,
-    /// and their order as a field of its own (`disks`); other lists as a whole.
+    /// The fields that differ in `newer`, by path. Lists of named objects are compared by name, with
+    /// their order as a separate field (`disks`); other lists as a whole.
     pub fn changes(&self, newer: &Self) -> Vec<FieldChange> {
         let value = |vsi: &Self| {
             let mut compared = vsi.clone();
@@ -352,7 +351,7 @@ fn compare_members(
     }
 }
 
-/// Elements by name; a change of order alone is a change of the list.
+/// Compares elements by name; a change of order alone is a change of the list.
 fn compare_lists(
     path: &str,
     before: &Value,
@@ -367,7 +366,7 @@ fn compare_lists(
     }
 }
 
-/// The elements of a list of objects by their names; `None` where they have none of their own.
+/// The elements of a list of objects by their names; `None` if one has no name, or two have the same.
 fn by_name(list: &Value) -> Option<NamedValues> {
     let list = list.as_array()?;
     let named =
@@ -376,7 +375,7 @@ fn by_name(list: &Value) -> Option<NamedValues> {
     (members.len() == list.len()).then_some(members)
 }
 
-/// Null and absent are the same to people.
+/// Makes a change; null counts as absent.
 fn change(path: &str, before: Option<&Value>, after: Option<&Value>) -> FieldChange {
     let side = |value: Option<&Value>| value.filter(|value| !value.is_null()).cloned();
     FieldChange {

@@ -1,15 +1,15 @@
-//! Where documents stood that were applied together.
+//! The directory that documents were applied from.
 
 use serde::{Deserialize, Serialize};
 
-/// A directory of documents. What was applied from it before and is in it no more may be pruned;
-/// of another directory nothing is known.
+/// A directory of documents. Objects that were applied from it and have no document there any more may
+/// be pruned; objects of other directories are not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
     /// Its absolute path, without links.
     pub path: String,
-    /// Where the file system is mounted that it is on: another one says nothing of this one's files.
+    /// The mount point of its file system: another file system says nothing about these files.
     pub mount: String,
-    /// Whether the folders in it were read, too.
+    /// Whether the folders in it were read as well.
     pub recursive: bool,
 }

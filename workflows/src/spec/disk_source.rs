@@ -7,7 +7,7 @@ use super::desired::DesiredImage;
 use super::image::{Checksum, ImageUrl};
 use super::text;
 
-/// What a data disk is filled with, once.
+/// What a data disk is filled with, once, when it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum DataDiskSource {
@@ -20,10 +20,10 @@ pub enum DataDiskSource {
     Snapshot {
         /// The snapshot's name.
         name: String,
-        /// What the snapshot calls the disk: `boot`, or the name of a data disk.
+        /// The disk's name in the snapshot: `boot`, or the name of a data disk.
         disk: String,
     },
-    /// Another data disk of the same namespace, as it is then.
+    /// Another data disk of the same namespace, copied at that time.
     Disk {
         /// Its name.
         name: String,
@@ -31,7 +31,7 @@ pub enum DataDiskSource {
 }
 
 impl DataDiskSource {
-    /// As documents write it.
+    /// The source, as documents write it.
     pub fn shown(&self) -> Value {
         match self {
             Self::Image { image } => match &image.checksum {
@@ -44,7 +44,7 @@ impl DataDiskSource {
     }
 }
 
-/// The form that documents have. Exactly one of its fields but the checksum and the format.
+/// The form in documents. Exactly one field is given, except the checksum and the format.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {

@@ -1,4 +1,4 @@
-//! Everything that one apply is about.
+//! All documents of one apply, by kind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,11 +17,11 @@ use super::server_type::ServerTypeSpec;
 use super::snapshot::SnapshotSpec;
 use super::vsi::VsiSpec;
 
-/// The group and version of vsiflow's own kinds.
+/// The group and version of the kinds that the earlier operator had.
 pub const API_VERSION: &str = "hpse.ibm.com/v1";
 /// The kind of a VSI.
 pub const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
-/// The group and version of kinds that no operator before this one had.
+/// The group and version of the kinds that only vsiflow has.
 pub const VSIFLOW_API_VERSION: &str = "vsiflow.io/v1";
 /// The kind of a virtual server with a guest of any type.
 pub const VIRTUAL_SERVER: &str = "VirtualServer";
@@ -29,19 +29,19 @@ pub const VIRTUAL_SERVER: &str = "VirtualServer";
 pub const POOL: &str = "VirtualServerPool";
 /// The kind of a group of members and pools in waves.
 pub const GROUP: &str = "VirtualServerGroup";
-/// A snapshot of a virtual server's disks.
+/// The kind of a snapshot of a virtual server's disks.
 pub const SNAPSHOT: &str = "VirtualServerSnapshot";
 /// The kind of a size of virtual servers.
 pub const SERVER_TYPE: &str = "VirtualServerType";
 /// The kind of a namespace's limits.
 pub const QUOTA: &str = "VirtualServerQuota";
-/// The kind of a network that is made.
+/// The kind of a network that vsiflow makes.
 pub const NETWORK: &str = "VirtualServerNetwork";
-/// The kind of a data disk that is made.
+/// The kind of a data disk that vsiflow makes.
 pub const DATA_DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
-/// The kind of a data disk that is there.
+/// The kind of a reference to an existing data disk.
 pub const DATA_DISK_REF: &str = "HyperProtectContainerRuntimeOnPremDataDiskRef";
-/// The kind of a network that is there.
+/// The kind of a reference to an existing network.
 pub const NETWORK_REF: &str = "HyperProtectContainerRuntimeOnPremNetworkRef";
 /// The kind of plain host settings.
 pub const CONFIG_MAP: &str = "ConfigMap";
@@ -57,12 +57,12 @@ pub struct Document<T> {
     pub kind: &'static str,
     /// Its name, labels and identity.
     pub meta: ObjectMeta,
-    /// What it says.
+    /// Its spec.
     pub spec: T,
 }
 
 impl<T> Document<T> {
-    /// A problem of this document.
+    /// Makes a problem of this document.
     pub fn problem(
         &self,
         code: ProblemCode,
@@ -82,8 +82,8 @@ impl<T> Document<T> {
     }
 }
 
-/// The keys and values of a ConfigMap or a Secret, decoded. Prints only the keys: a ConfigMap may
-/// hold a private key, too.
+/// The keys and values of a `ConfigMap` or a Secret, decoded. `Debug` prints only the keys, because a
+/// `ConfigMap` may hold a private key as well.
 #[derive(Clone, Default)]
 pub struct KeyValues(pub BTreeMap<String, Secret>);
 
@@ -93,7 +93,7 @@ impl fmt::Debug for KeyValues {
     }
 }
 
-/// Everything that one apply is about, by kind, in the order in which it was read.
+/// All documents of one apply, by kind, in the order in which they were read.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     /// Virtual server instances, of either kind.
@@ -108,13 +108,13 @@ pub struct Documents {
     pub types: Vec<Document<ServerTypeSpec>>,
     /// Limits of namespaces.
     pub quotas: Vec<Document<QuotaSpec>>,
-    /// Data disks that are made.
+    /// Data disks that vsiflow makes.
     pub data_disks: Vec<Document<DataDiskSpec>>,
-    /// Data disks that are there.
+    /// References to existing data disks.
     pub data_disk_refs: Vec<Document<DataDiskRefSpec>>,
-    /// Networks that are there.
+    /// References to existing networks.
     pub network_refs: Vec<Document<NetworkRefSpec>>,
-    /// Networks that are made.
+    /// Networks that vsiflow makes.
     pub networks: Vec<Document<ServerNetworkSpec>>,
     /// Plain host settings.
     pub config_maps: Vec<Document<KeyValues>>,
@@ -123,7 +123,7 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// How many there are.
+    /// How many documents there are.
     pub fn len(&self) -> usize {
         self.vsis.len()
             + self.pools.len()
@@ -139,7 +139,7 @@ impl Documents {
             + self.secrets.len()
     }
 
-    /// Namespace and name of each that something is made of.
+    /// Namespace and name of each document that makes an object of its own.
     pub fn names(&self) -> Vec<(String, String)> {
         let vsis = self.vsis.iter().map(|one| &one.meta);
         let pools = self.pools.iter().map(|one| &one.meta);
@@ -152,7 +152,7 @@ impl Documents {
             .collect()
     }
 
-    /// Kind, and namespace and name, of each.
+    /// Kind, and namespace and name, of each document.
     pub fn objects(&self) -> Vec<(&'static str, String)> {
         fn of<T>(all: &[Document<T>]) -> impl Iterator<Item = (&'static str, String)> {
             all.iter().map(|one| (one.kind, one.meta.full_name()))
@@ -167,7 +167,7 @@ impl Documents {
         made.chain(disks).chain(networks).chain(hosts).collect()
     }
 
-    /// Whether there are none.
+    /// Whether there are no documents.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

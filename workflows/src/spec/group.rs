@@ -23,7 +23,7 @@ pub struct GroupSpec {
     pub release: BTreeMap<String, ReleaseSpec>,
     /// The waves, in the order in which they come up.
     pub waves: Vec<WaveSpec>,
-    /// What is read of members once their wave has come up.
+    /// The outputs to read from members once their wave is up.
     #[serde(default)]
     pub outputs: Vec<OutputSpec>,
 }
@@ -32,7 +32,7 @@ pub struct GroupSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReleaseSpec {
-    /// Where it comes from.
+    /// The URL of the image.
     pub image: ImageUrl,
     /// The SHA-256 it must have.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct WaveSpec {
     /// Pools of members.
     #[serde(default)]
     pub pools: Vec<GroupPoolSpec>,
-    /// What opens the way to the next wave.
+    /// The gate to the next wave.
     #[serde(default)]
     pub gate: GateSpec,
 }
@@ -64,9 +64,9 @@ pub struct MemberSpec {
     /// Its name: the virtual server is `GROUP-NAME-0`.
     #[serde(deserialize_with = "label")]
     pub name: String,
-    /// What it is.
+    /// The template of the member.
     pub template: PoolTemplate,
-    /// Data disks of its own.
+    /// Its own data disks.
     #[serde(default)]
     pub disk_templates: Vec<DiskTemplate>,
     /// The wave after whose gate it is removed for good.
@@ -81,10 +81,10 @@ pub struct GroupPoolSpec {
     /// Its name: the pool is `GROUP-NAME`, its members `GROUP-NAME-0` and so on.
     #[serde(deserialize_with = "label")]
     pub name: String,
-    /// How many members there are; where absent, as many as before, and 1 at first.
+    /// How many members there are; if absent, as many as before, and 1 at first.
     #[serde(default, deserialize_with = "some_replicas")]
     pub replicas: Option<u32>,
-    /// What each member is.
+    /// The template of each member.
     pub template: PoolTemplate,
     /// Data disks that each member has of its own.
     #[serde(default)]
@@ -97,19 +97,19 @@ pub struct GroupPoolSpec {
     pub remove_after: Option<String>,
 }
 
-/// What opens the way to the next wave.
+/// The gate to the next wave.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GateSpec {
-    /// Whether all members have to show it, or any one.
+    /// Whether all members must pass, or any one.
     #[serde(default)]
     pub members: Quorum,
-    /// What a member has to show beside that it is ready, all of it.
+    /// Probes that a member must pass besides being ready; all of them.
     #[serde(default)]
     pub probes: Vec<GateProbeSpec>,
 }
 
-/// Who has to show what a gate asks.
+/// Which members must pass a gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Quorum {
@@ -120,31 +120,31 @@ pub enum Quorum {
     Any,
 }
 
-/// One probe of a gate: one field of it is given.
+/// One probe of a gate; exactly one field is given.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GateProbeSpec {
-    /// The member is ready, as its own document has it.
+    /// The member is ready, by its own document.
     #[serde(default)]
     pub ready: Option<Nothing>,
-    /// A regular expression that a line of the console matches.
+    /// A regular expression that a line of the console must match.
     #[serde(default)]
     pub console: Option<String>,
-    /// The guest's agent answers.
+    /// The guest agent must answer.
     #[serde(default)]
     pub agent: Option<Nothing>,
-    /// A TCP port that accepts connections.
+    /// A TCP port that must accept connections.
     #[serde(default)]
     pub tcp: Option<u16>,
-    /// An HTTP server that answers.
+    /// An HTTP server that must answer.
     #[serde(default)]
     pub http: Option<HttpSpec>,
-    /// A program that the guest's agent runs, and that ends with 0.
+    /// A program that the guest agent runs, and that must end with 0.
     #[serde(default)]
     pub agent_command: Option<AgentCommand>,
 }
 
-/// A program that a guest's agent runs.
+/// A program that a guest agent runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentCommand {
@@ -155,7 +155,7 @@ pub struct AgentCommand {
     pub args: Vec<String>,
 }
 
-/// Something that is read of a member: one of `file` and `console` is given.
+/// An output of a member; exactly one of `file` and `console` is given.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OutputSpec {
@@ -167,10 +167,10 @@ pub struct OutputSpec {
     /// A file of the guest, read by its agent.
     #[serde(default)]
     pub file: Option<String>,
-    /// A regular expression that a line of the console matches; its first group is what is read.
+    /// A regular expression that a line of the console must match; the value is its first group.
     #[serde(default)]
     pub console: Option<String>,
-    /// Whether it is kept as a secret.
+    /// Whether it is stored as a secret.
     #[serde(default = "yes")]
     pub secret: bool,
 }
@@ -189,40 +189,40 @@ fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
     }
 }
 
-/// An image of a release, as it is recorded.
+/// An image of a release, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
-    /// Where it comes from.
+    /// The URL of the image.
     pub image: String,
     /// The SHA-256 it must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
 }
 
-/// What opens the way to the next wave, as it is recorded. Enum variants are only appended.
+/// The gate to the next wave, as recorded. Enum variants are only appended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
-    /// Who has to show it.
+    /// Which members must pass.
     #[serde(default)]
     pub members: Quorum,
-    /// What, beside that it is ready.
+    /// The probes, besides being ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<GateProbe>,
 }
 
-/// What a gate asks of a member.
+/// A probe of a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GateProbe {
-    /// What may show that a guest is ready.
+    /// A probe that can also show that a guest is ready.
     Guest(Probe),
-    /// A program of the guest ends with 0.
+    /// A program of the guest must end with 0.
     Command(AgentCommand),
 }
 
-/// Something that is read of a member, as it is recorded.
+/// An output of a member, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputSource {
@@ -232,23 +232,23 @@ pub struct OutputSource {
     pub item: String,
     /// The member's number.
     pub number: u32,
-    /// Where it is read.
+    /// Where it is read from.
     pub from: OutputPlace,
-    /// Whether it is kept as a secret.
+    /// Whether it is stored as a secret.
     pub secret: bool,
 }
 
-/// Where an output is read. Variants are only appended.
+/// Where an output is read from. Variants are only appended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OutputPlace {
-    /// A file, by the guest's agent.
+    /// A file, by the guest agent.
     File(String),
-    /// A line of the console.
+    /// The first group of a pattern that a line of the console matches.
     Console(String),
 }
 
-/// Whose pool a pool is.
+/// The group that a pool belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OfGroup {
@@ -258,18 +258,18 @@ pub struct OfGroup {
     pub group: String,
     /// The pool's name within the group.
     pub item: String,
-    /// What the group's document asks of it.
+    /// The revision of the group's demand for it.
     pub revision: String,
 }
 
-/// A group with everything it takes.
+/// A group, resolved from its document.
 #[derive(Clone, Debug)]
 pub struct ResolvedGroup {
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The identity, where the document gives one.
+    /// The UID, if the document has one.
     pub uid: Option<Uuid>,
     /// The labels.
     pub labels: BTreeMap<String, String>,
@@ -277,9 +277,9 @@ pub struct ResolvedGroup {
     pub release: BTreeMap<String, Release>,
     /// The waves, in their order.
     pub waves: Vec<ResolvedWave>,
-    /// What is read of members.
+    /// The outputs to read from members.
     pub outputs: Vec<OutputSource>,
-    /// Whether a cluster that the journals of a set share asks for it.
+    /// Whether it belongs to a cluster that the journals of a set share.
     pub of_shared_cluster: bool,
     /// The document it comes from.
     pub at: DocumentRef,
@@ -292,36 +292,36 @@ impl ResolvedGroup {
     }
 }
 
-/// A wave with everything it takes.
+/// A wave, resolved.
 #[derive(Clone, Debug)]
 pub struct ResolvedWave {
     /// Its name.
     pub name: String,
-    /// What opens the way to the next one.
+    /// The gate to the next wave.
     pub gate: Gate,
     /// Its members and pools.
     pub items: Vec<ResolvedItem>,
 }
 
-/// A member or a pool of a wave, with everything it takes.
+/// A member or a pool of a wave, resolved.
 #[derive(Clone, Debug)]
 pub struct ResolvedItem {
     /// Its name within the group.
     pub name: String,
-    /// Whether it is written as a single member.
+    /// Whether the document declares it as a single member.
     pub single: bool,
     /// The wave after whose gate it is removed.
     pub remove_after: Option<String>,
-    /// Its pool, before values are put in.
+    /// Its pool, before values are filled in.
     pub pool: ResolvedPool,
 }
 
-/// A member or a pool as a pool's document of its own, so that it is resolved as any other.
+/// A member or a pool as a pool document of its own, so that it is resolved like any other.
 pub(super) struct Item {
     pub(super) name: String,
     pub(super) single: bool,
     pub(super) remove_after: Option<String>,
-    /// Where the group's document has it.
+    /// Its path in the group's document.
     pub(super) path: FieldPath,
     pub(super) pool: Document<PoolSpec>,
 }
@@ -393,7 +393,7 @@ fn pool(document: &Document<GroupSpec>, name: &str, spec: PoolSpec) -> Document<
     }
 }
 
-/// A problem of a pool, where the group's document has it.
+/// Moves a problem of a pool to its path in the group's document.
 pub(super) fn in_item(
     problem: Problem,
     document: &Document<GroupSpec>,

@@ -1,5 +1,5 @@
-//! What a group cannot be: names that occur twice, waves that wait for one another, and templates that
-//! name what is not there.
+//! Validates groups: names that occur twice, waves that wait for one another, and references to missing
+//! objects.
 
 use std::collections::BTreeSet;
 
@@ -16,14 +16,14 @@ use super::resolve::ResolvedVsi;
 use super::substitute;
 use crate::pool::number_of;
 
-/// More probes than this are a slip of the pen.
+/// The most probes of a gate; more are probably a mistake.
 const MOST_PROBES: usize = 16;
 /// The longest path and the longest argument of a guest's program, in bytes.
 const LONGEST_TEXT: usize = 1024;
 /// The most arguments of a guest's program.
 const MOST_ARGS: usize = 64;
 
-/// Collects what is wrong with a group.
+/// Collects the problems of a group.
 pub(super) struct GroupCheck<'a> {
     pub(super) document: &'a Document<GroupSpec>,
     pub(super) problems: &'a mut Vec<Problem>,
@@ -36,7 +36,7 @@ impl GroupCheck<'_> {
         self.problems.push(problem);
     }
 
-    /// What the document says by itself.
+    /// Checks the document itself, without its resolved templates.
     pub(super) fn form(&mut self) {
         let spec = &self.document.spec;
         let waves = FieldPath::of(["spec", "waves"]);
@@ -108,7 +108,7 @@ impl GroupCheck<'_> {
         }
     }
 
-    /// The gate of a wave, asked of guests of these types.
+    /// Checks the gate of a wave, for guests of these types.
     pub(super) fn gate(&mut self, wave: usize, guests: &[GuestType]) -> Gate {
         let Some(spec) = self.document.spec.waves.get(wave) else {
             return Gate::default();
@@ -138,7 +138,7 @@ impl GroupCheck<'_> {
         Gate { members, probes }
     }
 
-    /// What is read of members.
+    /// Checks the outputs.
     pub(super) fn outputs(&mut self, items: &[(usize, &ResolvedItem)]) -> Vec<OutputSource> {
         let mut names = BTreeSet::new();
         let mut sources = Vec::new();
@@ -183,7 +183,7 @@ impl GroupCheck<'_> {
         sources
     }
 
-    /// The references in the texts of a template.
+    /// Checks the references in the texts of a template.
     pub(super) fn references(
         &mut self,
         group: &ResolvedGroup,
@@ -217,23 +217,23 @@ impl GroupCheck<'_> {
     }
 }
 
-/// A text of a template that values are put into.
+/// A text of a template that values are filled into.
 pub(crate) struct TemplateText<'a> {
     /// The field of the guest.
     pub(crate) field: &'static str,
-    /// Whether what it says is kept as a secret.
+    /// Whether it is stored as a secret.
     pub(crate) is_secret: bool,
     bytes: &'a [u8],
 }
 
 impl TemplateText<'_> {
-    /// Its words, where it is text.
+    /// Its content, if it is UTF-8.
     pub(crate) fn words(&self) -> Option<String> {
         String::from_utf8(self.bytes.to_vec()).ok()
     }
 }
 
-/// The texts of a template that values are put into.
+/// The texts of a template that values are filled into.
 pub(crate) fn texts(template: &ResolvedVsi) -> Vec<TemplateText<'_>> {
     let mut all = Vec::new();
     let desired = &template.desired;
@@ -280,7 +280,7 @@ fn placed(group: &ResolvedGroup) -> Vec<(usize, &ResolvedItem)> {
         .collect()
 }
 
-/// Whether what a reference leads to is a secret.
+/// Resolves a reference; returns whether its value is a secret.
 fn resolve(
     group: &ResolvedGroup,
     items: &[(usize, &ResolvedItem)],
@@ -325,7 +325,7 @@ fn resolve(
     }
 }
 
-/// An image or a checksum of a release.
+/// The image or the checksum of a release.
 pub(crate) fn of_release(
     release: &std::collections::BTreeMap<String, Release>,
     name: &str,
@@ -412,10 +412,10 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// The field to blame, what is wrong with it, and what to do.
+/// The field with the problem (empty for the whole), the message, and the remedy.
 type WrongMember = (&'static str, String, &'static str);
 
-/// A probe of a gate; none where being ready is all that it asks.
+/// A probe of a gate; `None` if it only asks for being ready.
 fn gate_probe(
     spec: &GateProbeSpec,
     guests: &[GuestType],

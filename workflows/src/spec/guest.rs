@@ -1,4 +1,4 @@
-//! What runs in a virtual server, as its document describes it.
+//! The guest of a virtual server, as its document describes it.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -15,33 +15,33 @@ use super::vsi::VsiSpec;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestSpec {
-    /// What runs in it; `none` where nothing is said at all.
+    /// Its type; `none` if the whole section is empty.
     #[serde(default, rename = "type")]
     pub guest_type: Option<GuestType>,
     /// The contract of a Hyper Protect guest, verbatim.
     #[serde(default)]
     pub contract: Option<Contract>,
-    /// What cloud-init or Ignition reads, verbatim.
+    /// The input of cloud-init or Ignition, verbatim.
     #[serde(default)]
     pub user_data: Option<UserData>,
-    /// The key of a Secret that has the user-data, instead of the text itself.
+    /// The key of a Secret with the user-data, instead of the text itself.
     #[serde(default)]
     pub user_data_from: Option<UserDataFrom>,
     /// The guest's network configuration, as cloud-init reads it.
     #[serde(default)]
     pub network_config: Option<String>,
-    /// The guest's name for itself; the object's name where absent.
+    /// The guest's hostname; the object's name if absent.
     #[serde(default, deserialize_with = "hostname")]
     pub hostname: Option<String>,
     /// Public keys for the image's default user.
     #[serde(default, deserialize_with = "ssh_keys")]
     pub ssh_keys: Vec<String>,
-    /// What the provider of the image adds.
+    /// The vendor-data of the image's provider.
     #[serde(default)]
     pub vendor_data: Option<String>,
 }
 
-/// User-data, verbatim. Prints nothing, and cannot be serialised.
+/// User-data, verbatim. `Debug` hides it, and it cannot be serialised.
 #[derive(Clone)]
 pub struct UserData(Secret);
 
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for UserData {
     }
 }
 
-/// Where user-data stands.
+/// A reference to user-data.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserDataFrom {
@@ -79,9 +79,9 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// The longest name that a guest can have for itself, in bytes.
+/// The longest hostname of a guest, in bytes.
 const HOSTNAME_MAX: usize = 253;
-/// The longest public key that is taken, in bytes.
+/// The longest public key that is accepted, in bytes.
 const KEY_MAX: usize = 16 * 1024;
 
 fn hostname<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -120,17 +120,17 @@ pub(super) fn ssh_keys<'de, D: Deserializer<'de>>(
     }
 }
 
-/// What a document says of its guest, resolved.
+/// The guest of a document, resolved.
 pub(super) struct GuestFields {
-    /// What is recorded of it.
+    /// The part that is recorded.
     pub(super) desired: DesiredGuest,
-    /// The contract or the user-data; empty where there is none.
+    /// The contract or the user-data; empty if there is none.
     pub(super) user_data: Secret,
     /// The network configuration.
     pub(super) network_config: Option<String>,
 }
 
-/// What the document says of its guest; none of the kind that is always a Hyper Protect one.
+/// Resolves a document's guest; `None` for the kind that is always a Hyper Protect guest.
 pub(super) fn of(
     document: &Document<VsiSpec>,
     documents: &Documents,
@@ -172,7 +172,7 @@ fn path(field: &'static str) -> FieldPath {
     FieldPath::of(["spec", "guest", field])
 }
 
-/// Fields that the guest's type does not have, or lacks.
+/// The problems of fields that the guest's type does not have.
 fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType) -> Vec<Problem> {
     use GuestType as Type;
     let fields: [(&'static str, bool, &[GuestType]); 7] = [
@@ -225,7 +225,7 @@ fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
     wrong.collect()
 }
 
-/// Where the guest's configuration stands.
+/// The contract or user-data of the guest; `None` if its type has none.
 fn source(
     document: &Document<VsiSpec>,
     spec: &GuestSpec,
@@ -265,12 +265,13 @@ fn source(
             "userData",
             "add Ignition's JSON, for example: userData: '{\"ignition\": {\"version\": \"3.4.0\"}}'",
         ),
-        // Keys and a name are enough for an image's default user.
+        // An image's default user needs only keys and a hostname.
         (_, None, None) => Ok(Some(Secret::new(b"#cloud-config\n{}\n".to_vec()))),
     }
 }
 
-/// The value that a reference names. One whose Secret is away is waited for.
+/// The value that a reference names. A missing Secret is an unresolved reference, so the VSI waits for
+/// it.
 fn referred(
     document: &Document<VsiSpec>,
     from: &UserDataFrom,
@@ -301,7 +302,7 @@ fn referred(
     })
 }
 
-/// What is wrong with the configuration itself. Nothing of it is repeated.
+/// The problem of the configuration itself, without repeating any of it.
 fn content(
     document: &Document<VsiSpec>,
     spec: &GuestSpec,

@@ -1,4 +1,4 @@
-//! How a host is reached.
+//! Settings of a host: how it is reached.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,38 +16,38 @@ use super::image_policy::ImagePolicy;
 pub use super::jump::{JumpHost, JumpSecrets, MAX_JUMPS};
 pub use super::jump_keys::jump_keys;
 
-/// The socket of a libvirt daemon that says nothing else.
+/// The default socket of a libvirt daemon.
 pub const DEFAULT_SOCKET: &str = "/var/run/libvirt/libvirt-sock";
 
-/// The port of an SSH daemon.
+/// The default port of an SSH daemon.
 pub const DEFAULT_PORT: u16 = 22;
 
-/// The user of documents that name none.
+/// The default user.
 pub const DEFAULT_USER: &str = "root";
 
-/// How a host is reached, with the secret it takes.
+/// How a host is reached, with the secrets for it.
 #[derive(Clone, Debug)]
 pub struct HostSettings {
-    /// Everything that is no secret.
+    /// Everything that is not secret.
     pub record: HostConnection,
-    /// The private SSH key, where it was given as text.
+    /// The private SSH key, if it was given as text.
     pub key: Option<Secret>,
-    /// What opens the private key, where it is encrypted; for a key in a file as well.
+    /// The passphrase of the private key, if it is encrypted; also for a key in a file.
     pub key_passphrase: Option<Secret>,
-    /// The password or token for the server of images, where there is one.
+    /// The password or token for the image server, if there is one.
     pub image_secret: Option<Secret>,
-    /// The secrets of the jump hosts, in their order; one that is missing has none.
+    /// The secrets of the jump hosts, in their order; a missing entry has none.
     pub jump_secrets: Vec<JumpSecrets>,
-    /// The namespace they are from, where namespaces do not trust one another. Of one host only the
+    /// The namespace that they are from, if namespaces do not trust one another. For each host only the
     /// settings of one namespace count.
     pub namespace: Option<String>,
-    /// What documents that choose it by labels go by; empty where no document describes it.
+    /// The labels that selectors match; empty if no document describes the host.
     pub labels: BTreeMap<String, String>,
-    /// How much may be promised on it, and its devices; none where no document describes it.
+    /// Its overcommit limits and devices; `None` if no document describes it.
     pub limits: Option<HostLimits>,
 }
 
-/// No secret, and nothing that a document would say.
+/// Settings without secrets, and without what only documents give.
 impl From<HostConnection> for HostSettings {
     fn from(record: HostConnection) -> Self {
         Self {
@@ -69,7 +69,8 @@ impl HostSettings {
         self.record.id()
     }
 
-    /// Whether both say the same, secrets included, wherever they are from and whatever they are labelled.
+    /// Whether both connections are equal, secrets included. Namespace, labels and limits are not
+    /// compared.
     pub fn same_as(&self, other: &Self) -> bool {
         let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
         self.record == other.record
@@ -85,7 +86,7 @@ impl HostSettings {
         (0..count).all(|at| of(self, at).same_as(&of(other, at)))
     }
 
-    /// Every secret among them.
+    /// Every secret in the settings.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let all = [&self.key, &self.key_passphrase, &self.image_secret];
         let jumps = self.jump_secrets.iter().flat_map(JumpSecrets::iter);
@@ -104,23 +105,23 @@ pub enum HostConnection {
     Unix {
         /// The socket's path.
         socket: String,
-        /// How many bytes may be uploaded there in a second.
+        /// The upload limit, in bytes a second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upload_limit: Option<u64>,
-        /// Which unused images go automatically.
+        /// The policy for deleting unused images.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image_policy: Option<ImagePolicy>,
     },
     /// The simulated host.
     #[serde(rename_all = "camelCase")]
     Sim {
-        /// Its name, where there are several.
+        /// Its name, if there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
-        /// How many bytes may be uploaded there in a second.
+        /// The upload limit, in bytes a second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upload_limit: Option<u64>,
-        /// Which unused images go automatically.
+        /// The policy for deleting unused images.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image_policy: Option<ImagePolicy>,
     },
@@ -145,28 +146,28 @@ pub struct SshHost {
     /// A file with known hosts, on the machine vsiflow runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_hosts_file: Option<String>,
-    /// Any host key will do. Warned about wherever the host is shown.
+    /// Whether any host key is accepted. A warning is shown with the host.
     #[serde(default)]
     pub insecure_skip_host_key: bool,
-    /// The socket of libvirt on the host, where it is not the usual one.
+    /// The libvirt socket on the host, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
-    /// How many bytes may be uploaded there in a second.
+    /// The upload limit, in bytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_limit: Option<u64>,
-    /// Which unused images go automatically.
+    /// The policy for deleting unused images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_policy: Option<ImagePolicy>,
-    /// How images are verified there.
+    /// How images are verified on the host.
     #[serde(default, skip_serializing_if = "Verification::is_along")]
     pub verify: Verification,
-    /// How images go there.
+    /// How images are transferred to the host.
     #[serde(default, skip_serializing_if = "Transfer::is_auto")]
     pub transfer: Transfer,
-    /// What it takes to read images for it, where they are not there for everybody.
+    /// Access to images for the host, if they are not public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Box<ImageAccess>>,
-    /// The jump hosts in the order of the way; the first is reached directly.
+    /// The jump hosts, in order; the first is reached directly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jumps: Vec<JumpHost>,
 }
@@ -175,10 +176,10 @@ pub struct SshHost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verification {
-    /// It reads an image while that is being sent, where it can.
+    /// It reads an image while it is being uploaded, if possible.
     #[default]
     Along,
-    /// It reads an image once all of it was sent.
+    /// It reads an image after the whole upload.
     Full,
 }
 
@@ -190,13 +191,13 @@ impl Verification {
 }
 
 impl HostConnection {
-    /// The host's id, the same as long as it is the same host: `root@127.0.0.1:2222`,
-    /// `unix:/path`, `sim` or `sim:NAME`.
+    /// The host's ID, stable as long as it is the same host: `root@127.0.0.1:2222`, `unix:/path`, `sim`
+    /// or `sim:NAME`.
     pub fn id(&self) -> String {
         self.to_string()
     }
 
-    /// The word people know the host by.
+    /// The short name of the host.
     pub fn name(&self) -> &str {
         match self {
             Self::Ssh(ssh) => &ssh.host,
@@ -210,7 +211,7 @@ impl HostConnection {
         matches!(self, Self::Sim { .. })
     }
 
-    /// How many bytes may be uploaded there in a second.
+    /// The upload limit, in bytes a second.
     pub fn upload_limit(&self) -> Option<u64> {
         match self {
             Self::Ssh(ssh) => ssh.upload_limit,
@@ -218,7 +219,7 @@ impl HostConnection {
         }
     }
 
-    /// Which unused images go automatically; none where nobody said so.
+    /// The policy for deleting unused images; `None` if there is none.
     pub fn image_policy(&self) -> Option<ImagePolicy> {
         match self {
             Self::Ssh(ssh) => ssh.image_policy,
@@ -226,12 +227,12 @@ impl HostConnection {
         }
     }
 
-    /// Whether an image is read there only once all of it was sent.
+    /// Whether an image is read on the host only after the whole upload.
     pub fn full_verification(&self) -> bool {
         matches!(self, Self::Ssh(ssh) if ssh.verify == Verification::Full)
     }
 
-    /// How images go there.
+    /// How images are transferred to the host.
     pub fn transfer(&self) -> Transfer {
         match self {
             Self::Ssh(ssh) => ssh.transfer,
@@ -239,7 +240,7 @@ impl HostConnection {
         }
     }
 
-    /// Sets how many bytes may be uploaded there in a second; 0 stands for no limit.
+    /// Sets the upload limit, in bytes a second; 0 means no limit.
     pub fn limit_uploads(&mut self, bytes: u64) {
         let limit = match self {
             Self::Ssh(ssh) => &mut ssh.upload_limit,
@@ -248,7 +249,7 @@ impl HostConnection {
         *limit = (bytes > 0).then_some(bytes);
     }
 
-    /// What it takes to read images for it, where they are not there for everybody.
+    /// Access to images for the host, if they are not public.
     pub fn image_access(&self) -> Option<&ImageAccess> {
         match self {
             Self::Ssh(ssh) => ssh.images.as_deref(),
@@ -256,7 +257,7 @@ impl HostConnection {
         }
     }
 
-    /// The lines of known hosts, where they stand among the settings.
+    /// The known hosts lines, if the settings contain them.
     pub fn known_hosts(&self) -> Option<&str> {
         match self {
             Self::Ssh(ssh) => ssh.known_hosts.as_deref(),
@@ -264,7 +265,7 @@ impl HostConnection {
         }
     }
 
-    /// The jump hosts in the order of the way.
+    /// The jump hosts, in order.
     pub fn jumps(&self) -> &[JumpHost] {
         match self {
             Self::Ssh(ssh) => &ssh.jumps,
@@ -272,7 +273,7 @@ impl HostConnection {
         }
     }
 
-    /// The path of libvirt's socket on the host, where it is not the usual one.
+    /// The path of the libvirt socket on the host, if it is not the default.
     pub fn socket(&self) -> Option<&str> {
         match self {
             Self::Ssh(ssh) => ssh.socket.as_deref(),
@@ -308,10 +309,10 @@ impl fmt::Display for HostConnection {
 }
 
 impl SshHost {
-    /// Checks what all ways of giving host settings have in common.
+    /// Checks the rules that all forms of host settings have in common.
     ///
     /// # Errors
-    /// With what is wrong; the key that is to blame first.
+    /// The key with the problem, and the problem.
     pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if !is_host(&self.host) {
             return Err(("HOSTNAME", "this is not a host name or address"));

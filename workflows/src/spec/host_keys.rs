@@ -1,4 +1,4 @@
-//! Host settings from the keys of ConfigMaps and Secrets.
+//! Reads host settings from the keys of `ConfigMap`s and Secrets.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::image_policy::{FORM, ImagePolicy};
 use super::jump_keys::{PROXY_JUMP, jumps, logins};
 use vsiflow_engine::secret::Secret;
 
-/// Where a key was found, or should have been.
+/// Where a key was found, or should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// In the Secret.
@@ -23,13 +23,13 @@ pub enum Layer {
     ConfigMap,
 }
 
-/// Keys from which no host settings can be made.
+/// Error: no host settings can be made from these keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message} ({remedy})")]
 pub struct HostKeyError {
-    /// The key to blame.
+    /// The key with the problem.
     pub key: &'static str,
-    /// Where it stands; `None` where it stands nowhere.
+    /// Where the key is; `None` if it is missing.
     pub layer: Option<Layer>,
     /// What is wrong.
     pub message: String,
@@ -37,7 +37,7 @@ pub struct HostKeyError {
     pub remedy: &'static str,
 }
 
-/// The merged keys: a Secret's win over a ConfigMap's.
+/// The merged keys: the keys of a Secret override those of a `ConfigMap`.
 pub(super) struct HostSettingKeys<'a> {
     layers: [(Layer, Option<&'a KeyValues>); 2],
 }
@@ -52,7 +52,7 @@ impl<'a> HostSettingKeys<'a> {
         })
     }
 
-    /// Where the key stands, with a value or without.
+    /// Where the key is, with or without a value.
     fn layer_of(&self, key: &str) -> Option<Layer> {
         let holds = |values: &Option<&KeyValues>| values.is_some_and(|v| v.0.contains_key(key));
         self.layers
@@ -84,7 +84,7 @@ impl<'a> HostSettingKeys<'a> {
         }
     }
 
-    /// The line end of the file that it was in is no part of it; spaces are.
+    /// Reads a passphrase. A line end at the end of the file is removed; spaces are not.
     pub(super) fn passphrase(
         &self,
         name: &'static str,
@@ -164,7 +164,7 @@ impl HostSettings {
     /// `IMAGE_S3_ENDPOINT`, `IMAGE_S3_REGION`, `IMAGE_S3_ACCESS_KEY`, `IMAGE_S3_SECRET_KEY`; and `.dockerconfigjson`.
     ///
     /// # Errors
-    /// With the key that is to blame.
+    /// With the key that has the problem.
     pub fn from_keys(
         config_map: Option<&KeyValues>,
         secret: Option<&KeyValues>,
@@ -246,7 +246,7 @@ impl HostSettings {
     }
 }
 
-/// The simulated host that `HOSTNAME` names as `sim:NAME`, which is no name of a machine.
+/// The simulated host, if `HOSTNAME` is `sim:NAME`, which is not a valid machine name.
 fn simulated(
     keys: &HostSettingKeys<'_>,
     host: &str,
@@ -261,10 +261,10 @@ fn simulated(
     }
 }
 
-/// What simulated hosts begin with.
+/// The prefix of simulated hosts.
 const SIMULATED: &str = "sim:";
 
-/// Whether settings name a simulated host, whose files are on the machine vsiflow runs on.
+/// Whether settings name a simulated host, whose files are on the machine that vsiflow runs on.
 pub fn is_simulated(settings: &KeyValues) -> bool {
     let host = settings.0.get("HOSTNAME").map(Secret::expose);
     host.is_some_and(|host| host.trim_ascii().starts_with(SIMULATED.as_bytes()))
@@ -292,7 +292,7 @@ fn s3_access(keys: &HostSettingKeys<'_>) -> Result<Option<S3Access>, HostKeyErro
     Ok((access != S3Access::default()).then_some(access))
 }
 
-/// A password goes with a user, a token without.
+/// The password of a user, or a token without a user.
 fn image_secret(
     keys: &HostSettingKeys<'_>,
     images: &ImageAccess,
@@ -311,7 +311,7 @@ fn image_secret(
     }
 }
 
-/// Bytes a second.
+/// The upload limit, in bytes a second.
 fn upload_limit(keys: &HostSettingKeys<'_>) -> Result<Option<u64>, HostKeyError> {
     let Some(text) = keys.text("UPLOAD_LIMIT")? else {
         return Ok(None);
@@ -356,7 +356,7 @@ fn port(keys: &HostSettingKeys<'_>) -> Result<u16, HostKeyError> {
         .map_err(|_| keys.wrong("PORT", format!("{text:?} is not a port")))
 }
 
-/// Only the word `true` opens a door; anything but `false` beside it is asked about.
+/// Parses a flag. Only `true` enables it; any other text except `false` is an error.
 fn yes(keys: &HostSettingKeys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
     match keys.text(key)?.as_deref() {
         Some("true") => Ok(true),
@@ -377,10 +377,10 @@ const SECRET_KEYS: [&str; 7] = [
 ];
 /// The keys that name files of the machine vsiflow runs on.
 const FILE_KEYS: [&str; 3] = ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"];
-/// Says of a ConfigMap that its secrets are meant to be there for everybody to read.
+/// The key that permits secrets in a `ConfigMap`, where everyone can read them.
 const INSISTS: &str = "INSECURE_SECRETS_IN_CONFIGMAP";
 
-/// The secrets in a ConfigMap, unless it insists on them.
+/// The secret keys in a `ConfigMap`, unless it permits them.
 pub fn exposed(config_map: &KeyValues) -> Vec<&'static str> {
     let filled = |key: &str| config_map.0.get(key).filter(|value| !is_blank(value));
     if filled(INSISTS).is_some_and(|yes| yes.expose().trim_ascii() == b"true") {
@@ -389,7 +389,7 @@ pub fn exposed(config_map: &KeyValues) -> Vec<&'static str> {
     secrets_in(config_map)
 }
 
-/// The keys of a ConfigMap that hold secrets, whether or not it insists on them.
+/// The secret keys in a `ConfigMap`, whether or not it permits them.
 pub fn secrets_in(config_map: &KeyValues) -> Vec<&'static str> {
     let filled = |key: &str| config_map.0.get(key).filter(|value| !is_blank(value));
     let of_jumps = logins().flat_map(|login| [login.key, login.key_passphrase]);
@@ -397,7 +397,7 @@ pub fn secrets_in(config_map: &KeyValues) -> Vec<&'static str> {
     secrets.filter(|key| filled(key).is_some()).collect()
 }
 
-/// The files that settings name, by key.
+/// The files that the settings name, by key.
 pub fn files(settings: &KeyValues) -> Vec<(&'static str, String)> {
     let of_jumps = logins().flat_map(|login| [login.key_file, login.known_hosts_file]);
     let named = FILE_KEYS.into_iter().chain(of_jumps).filter_map(|key| {

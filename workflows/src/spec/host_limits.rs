@@ -1,4 +1,4 @@
-//! What a host's settings say of how much may be promised on it, and of its devices.
+//! Limits in a host's settings: how much may be promised on it, and its devices.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +10,10 @@ use super::placement::is_device;
 pub struct Ratio(pub u32);
 
 impl Ratio {
-    /// Exactly what there is.
+    /// Exactly the capacity.
     pub const ONE: Self = Self(1000);
 
-    /// So much of it; at most `u64::MAX`.
+    /// This multiple of an amount; at most `u64::MAX`.
     pub fn of(self, amount: u64) -> u64 {
         let scaled = u128::from(amount).saturating_mul(u128::from(self.0));
         u64::try_from(scaled / 1000).unwrap_or(u64::MAX)
@@ -30,7 +30,7 @@ impl std::fmt::Display for Ratio {
     }
 }
 
-/// How much may be promised on a host, as factors of what it has.
+/// How much may be promised on a host, as factors of its capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Overcommit {
@@ -38,13 +38,13 @@ pub struct Overcommit {
     pub cpus: Ratio,
     /// Memory.
     pub memory: Ratio,
-    /// The sizes of disks in a pool.
+    /// Disk space in a pool.
     pub pool: Ratio,
 }
 
 impl Default for Overcommit {
-    /// Guests rarely use all of their processors at once; memory and disks that are promised twice
-    /// end guests.
+    /// Guests rarely use all their processors at the same time, but memory and disk space that are
+    /// promised twice kill guests.
     fn default() -> Self {
         Self {
             cpus: Ratio(4000),
@@ -54,7 +54,7 @@ impl Default for Overcommit {
     }
 }
 
-/// What settings say of a host beside how it is reached.
+/// The settings of a host other than its connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostLimits {
@@ -67,16 +67,16 @@ pub struct HostLimits {
 }
 
 impl HostLimits {
-    /// Whether nothing was said.
+    /// Whether everything has its default.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The limits that settings name.
+/// The limits in the settings.
 ///
 /// # Errors
-/// With the key that is to blame.
+/// With the key that has the problem.
 pub(super) fn limits(keys: &HostSettingKeys<'_>) -> Result<HostLimits, HostKeyError> {
     let usual = Overcommit::default();
     let ratio = |key: &'static str, otherwise: Ratio| match keys.text(key)? {
@@ -104,7 +104,7 @@ pub(super) fn limits(keys: &HostSettingKeys<'_>) -> Result<HostLimits, HostKeyEr
     })
 }
 
-/// More than that is a slip of the pen.
+/// The largest factor; more is probably a mistake.
 const MOST: u32 = 1000;
 
 fn parse(text: &str) -> Option<Ratio> {

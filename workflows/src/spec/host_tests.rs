@@ -298,7 +298,7 @@ fn jump_hosts_are_named_in_the_order_of_the_way_and_leave_the_hosts_id_alone() {
     let text = serde_json::to_string(&settings.record).unwrap();
     let read: HostConnection = serde_json::from_str(&text).unwrap();
     assert_eq!(read, settings.record);
-    // What was recorded before there were any is read, and written, as it was.
+    // Records from before jump hosts existed are read and written unchanged.
     let direct = from_uri("ssh://h?insecure=1").unwrap();
     let direct_text = serde_json::to_string(&direct.record).unwrap();
     assert!(!direct_text.contains("jumps"), "{direct_text}");
@@ -325,7 +325,7 @@ fn a_jump_hosts_own_login_counts_before_that_of_all() {
     };
     assert_eq!(bytes(&first.key).unwrap(), b"of-all");
     assert_eq!(bytes(&first.key_passphrase).unwrap(), b"opens-all");
-    // The passphrase is of the other key.
+    // The passphrase belongs to the other key.
     assert_eq!(
         (bytes(&second.key), bytes(&second.key_passphrase)),
         (None, None)

@@ -1,4 +1,4 @@
-//! Host settings from a URI on a command line.
+//! Parses host settings from a URI on a command line.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use super::host::{
 };
 use super::image_policy::ImagePolicy;
 
-/// A text that names no host. Never repeats a password.
+/// Error: the text does not name a host. The message never repeats a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({remedy})")]
 pub struct HostUriError {
@@ -20,7 +20,7 @@ pub struct HostUriError {
     pub remedy: &'static str,
 }
 
-/// The forms a host URI has, for remedies.
+/// The forms of a host URI, for remedies.
 const FORMS: &str = "write ssh://user@host:port?keyfile=PATH&known_hosts=PATH, jump=user@host:port through another host, unix:/path/of/socket, \
                      unix: for this machine, or sim: for the simulated host";
 
@@ -68,7 +68,7 @@ fn sim(rest: &str) -> Result<HostConnection, HostUriError> {
     })
 }
 
-/// What is behind the path of a URI that has no other options.
+/// Splits off the image policy, the only option of a URI without a server.
 fn with_policy(rest: &str) -> Result<(&str, Option<ImagePolicy>), HostUriError> {
     match rest.split_once("?image_policy=") {
         Some((rest, policy)) => Ok((rest, Some(image_policy(policy)?))),
@@ -176,7 +176,7 @@ fn set(ssh: &mut SshHost, key: &str, value: String) -> Result<(), HostUriError> 
     Ok(())
 }
 
-/// The jump host that was named last: what follows is of it.
+/// The jump host that was named last, to which the following options apply.
 fn last_jump<'s>(ssh: &'s mut SshHost, key: &str) -> Result<&'s mut JumpHost, HostUriError> {
     let none = || HostUriError::new(format!("?{key}= follows the jump= that it is for"));
     ssh.jumps.last_mut().ok_or_else(none)

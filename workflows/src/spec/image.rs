@@ -1,4 +1,4 @@
-//! Which image a VSI boots from.
+//! URLs and checksums of images.
 
 mod oci;
 mod upload;
@@ -13,8 +13,8 @@ use vsiflow_engine::{model::Hash, secret::Secret};
 
 pub use upload::upload_url;
 
-/// Where an image comes from. Credentials in the URL are split off: what is stored, compared and
-/// shown never holds them.
+/// The URL of an image. Credentials are split off: the stored, compared and shown form never holds
+/// them.
 #[derive(Clone)]
 pub struct ImageUrl {
     stored: String,
@@ -23,36 +23,36 @@ pub struct ImageUrl {
 }
 
 impl ImageUrl {
-    /// The URL without credentials; the user's own text where it had none.
+    /// The URL without credentials; the user's own text if it had none.
     pub fn stored(&self) -> &str {
         &self.stored
     }
 
-    /// The last segment of the path, by which the image is known on a host.
+    /// The last segment of the path; the image has this name on a host.
     pub fn file_name(&self) -> &str {
         &self.file_name
     }
 
-    /// The same for an architecture, as libvirt names it, where an image has several: in what is
-    /// stored it is part of the URL.
+    /// The stored URL for an architecture, as libvirt names it. If an image has several, the
+    /// architecture is part of the URL.
     pub fn for_arch(&self, arch: &str) -> String {
         oci::for_arch(&self.stored, arch)
     }
 
-    /// The file it names on the machine vsiflow runs on, where it names one.
+    /// The file that it names on the machine that vsiflow runs on, if it is a `file:` URL.
     pub fn file_path(&self) -> Option<PathBuf> {
         let url = Url::parse(&self.stored).ok()?;
         let is_file = url.scheme() == "file";
-        // A path that cannot be one is still no address.
+        // A `file:` URL whose path is not valid is still not an address of a server.
         is_file.then(|| url.to_file_path().unwrap_or_default())
     }
 
-    /// Namespace and name of what users send, where it is that.
+    /// Namespace and name, if it is an `upload:` URL.
     pub fn uploaded(&self) -> Option<(&str, &str)> {
         upload::parts(&self.stored)
     }
 
-    /// The URL with its credentials, where it has any: what to open it by.
+    /// The URL with its credentials, if it has any; the image is opened with it.
     pub fn with_credentials(&self) -> Option<&Secret> {
         self.full.as_ref()
     }
@@ -61,7 +61,7 @@ impl ImageUrl {
 impl FromStr for ImageUrl {
     type Err = String;
 
-    /// Never repeats the text: it may hold a password.
+    /// The error never repeats the text, because it may hold a password.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url = Url::parse(text.trim()).map_err(|error| format!("this is not a URL: {error}"))?;
         let known = match url.scheme() {
@@ -104,8 +104,8 @@ fn file_name(url: &Url) -> Option<String> {
     (!last.is_empty() && !slash).then(|| last.to_owned())
 }
 
-/// Whether a parameter of this name lets whoever knows it in, as in presigned URLs: another value of
-/// it is no other image.
+/// Whether a parameter of this name grants access, as in presigned URLs. Another value of it is not
+/// another image.
 fn opens(name: &str) -> bool {
     const OPENING: [&str; 18] = [
         "access_key",
@@ -130,7 +130,8 @@ fn opens(name: &str) -> bool {
     OPENING.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// What may be stored, and what must be kept secret. Any query may let somebody in.
+/// Splits a URL into the part that may be stored and the secret. Any query may grant access, so every
+/// query is secret.
 fn split(text: &str, url: Url) -> (String, Option<Secret>) {
     let plain = url.username().is_empty() && url.password().is_none();
     if plain && oci::is_oci(&url) {
@@ -143,8 +144,8 @@ fn split(text: &str, url: Url) -> (String, Option<Secret>) {
     (without_secrets(url), Some(full))
 }
 
-/// The URL without credentials; for a query that opens nothing, as far as its names tell, there stand
-/// a few digits, so that another query is another image.
+/// The URL without credentials. A query without a known credential is replaced by a few digits of its
+/// hash, so that another query is another image.
 fn without_secrets(mut url: Url) -> String {
     let opening = url.query_pairs().any(|(name, _)| opens(&name));
     let digits = url.query().filter(|_| !opening).map(stand_in);
@@ -157,8 +158,7 @@ fn without_secrets(mut url: Url) -> String {
 
 const STAND_IN: &str = "hidden-";
 
-/// Thirty-two bits of a hash: too few to be sure of a guess that was made, and of nothing that has no
-/// other way to be guessed.
+/// Replaces a query by 32 bits of its hash. That is too few to confirm a guessed query with certainty.
 fn stand_in(query: &str) -> String {
     if is_stand_in(query) {
         return query.to_owned();
@@ -172,7 +172,7 @@ fn is_stand_in(query: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// A URL as it may be shown that may have been recorded before its query was a secret.
+/// The form of a recorded URL that may be shown; it may be from a version that stored queries.
 pub(crate) fn shown(recorded: &str) -> String {
     match Url::parse(recorded) {
         Ok(url) => split(recorded, url).0,
@@ -180,7 +180,7 @@ pub(crate) fn shown(recorded: &str) -> String {
     }
 }
 
-/// A URL as it is stored; one that was recorded before its query was a secret reads the same.
+/// Deserializes a stored URL; one from a version that stored queries reads the same.
 pub(super) fn stored<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(shown(&String::deserialize(deserializer)?))
 }
@@ -199,7 +199,7 @@ impl<'de> Deserialize<'de> for ImageUrl {
     }
 }
 
-/// The SHA-256 that an image's bytes must have: `sha256:` and 64 hexadecimal digits.
+/// The SHA-256 checksum of an image: `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Checksum(String);
 
@@ -296,7 +296,7 @@ mod tests {
         };
         assert_ne!(stored("version=1"), stored("version=2"));
         assert_eq!(stored("k3y=5ecret"), stored("k3y=5ecret"));
-        // One that opens is renewed, and the image stays the same.
+        // A renewed credential does not change the image.
         assert_eq!(stored("api_key=one5ecret"), stored("api_key=two5ecret"));
         assert_eq!(
             stored("private_token=5ecret"),

@@ -1,70 +1,71 @@
-//! What it takes to read images for a host, where they are not there for everybody.
+//! Access to images for a host, if they are not public.
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::secret::Secret;
 
 use super::documents::KeyValues;
 
-/// Access to images, without the secret that goes with it.
+/// Access to images, without the secrets for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageAccess {
-    /// The one server that the password or token is sent to: a name, with a port where it is not
-    /// the usual one. Somebody else chooses an image's URL, and it must not lead a secret elsewhere.
+    /// The only server that gets the password or token: a name, with a port if it is not the default.
+    /// Documents of others choose an image's URL, and it must not send the secret to another server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// The user of a password; without one the secret is a bearer token.
+    /// The user of a password; without a user, the secret is a bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Certificates of authorities that are trusted beside the system's, as PEM.
+    /// Certificates of authorities that are trusted besides the system's, as PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<String>,
-    /// A file with such, on the machine vsiflow runs on.
+    /// A file with such certificates, on the machine that vsiflow runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities_file: Option<String>,
-    /// Whether the password or token may go over plain HTTP, and a redirect lead from HTTPS to it.
+    /// Whether the password or token may be sent over plain HTTP, and whether a redirect may lead from
+    /// HTTPS to HTTP.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
-    /// The one further server that sees a registry's password, in exchange for a token.
+    /// The only further server that gets a registry's password, in exchange for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_server: Option<String>,
-    /// Where object storage is, and who asks it.
+    /// Access to object storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3Access>,
-    /// Whether the stored secret holds several, each by its name.
+    /// Whether the stored secret holds several secrets, by name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub several: bool,
 }
 
-/// Access to object storage, without the secret that goes with it.
+/// Access to object storage, without the secret for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Access {
-    /// The URL of the service; that of AWS in the region where absent.
+    /// The URL of the service; by default that of AWS in the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// The region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The name of the key that signs.
+    /// The ID of the signing key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key: Option<String>,
 }
 
-/// The secrets that open images. Together they are one in the store.
+/// The secrets for image access. The secret store holds them as one.
 #[derive(Clone, Debug, Default)]
 pub struct ImageSecrets {
-    /// The password or token of the one server.
+    /// The password or token of the server.
     pub server: Option<Secret>,
-    /// The logins of registries, as Docker's configuration holds them.
+    /// The logins of registries, in the form of Docker's configuration.
     pub registries: Option<Secret>,
-    /// The key that signs for object storage.
+    /// The secret of the signing key for object storage.
     pub s3: Option<Secret>,
 }
 
 impl ImageSecrets {
-    /// As they are stored, and whether that is several by their names. A password or token alone is
-    /// stored as it is.
+    /// The secret to store, and whether it holds several by name. A password or token alone is stored
+    /// as it is.
     pub(super) fn joined(self) -> (Option<Secret>, bool) {
         if self.registries.is_none() && self.s3.is_none() {
             return (self.server, false);
@@ -79,11 +80,11 @@ impl ImageSecrets {
             .into_iter()
             .filter_map(|(name, secret)| Some((name, text(secret)?)));
         let all: std::collections::BTreeMap<_, _> = all.collect();
-        // Texts by their names can always be written.
+        // Serializing a map of texts cannot fail.
         (serde_json::to_vec(&all).ok().map(Secret::new), true)
     }
 
-    /// The secrets as they were stored.
+    /// Reads the stored secret.
     pub fn of(stored: Option<&Secret>, several: bool) -> Self {
         if !several {
             let server = stored.cloned();
@@ -104,7 +105,7 @@ impl ImageSecrets {
         }
     }
 
-    /// Checks that they go with what is no secret, and are what they should be.
+    /// Checks that they fit the settings that are not secret, and are well-formed.
     pub(super) fn check(&self, images: &ImageAccess) -> Result<(), (&'static str, &'static str)> {
         let s3 = images.s3.as_ref();
         if s3.is_some_and(|s3| s3.access_key.is_some()) != self.s3.is_some() {
@@ -130,13 +131,13 @@ impl ImageSecrets {
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 pub(super) const PULL: &str = ".dockerconfigjson";
 
-/// Whether a Secret says nothing of a host but what opens images: it stands beside the host's own.
+/// Whether a Secret holds only image access, so that it is used in addition to the host's own Secret.
 pub fn opens_images_only(values: &KeyValues) -> bool {
     let opens = |key: &String| key == PULL || key.starts_with("IMAGE_");
     !values.0.is_empty() && values.0.keys().all(opens)
 }
 
-/// The keys of a Secret of type `kubernetes.io/basic-auth` by the names that settings have.
+/// Maps the keys of a Secret of type `kubernetes.io/basic-auth` to the keys of host settings.
 pub fn of_basic_auth(key: &str) -> Option<&'static str> {
     match key {
         "username" => Some("IMAGE_USER"),
@@ -146,10 +147,10 @@ pub fn of_basic_auth(key: &str) -> Option<&'static str> {
 }
 
 impl ImageAccess {
-    /// Checks that it makes sense together with whether there is a secret.
+    /// Checks that the settings are complete; `has_secret` says whether there is a password or token.
     ///
     /// # Errors
-    /// With the key that is to blame, and what is wrong.
+    /// The key with the problem, and the problem.
     pub(super) fn check(&self, has_secret: bool) -> Result<(), (&'static str, &'static str)> {
         if let Some(s3) = &self.s3 {
             let url = |text: &String| {
@@ -194,7 +195,7 @@ impl ImageAccess {
     }
 }
 
-/// A name or address, and perhaps a port.
+/// Whether it is a name or address, optionally with a port.
 fn is_server(server: &str) -> bool {
     let url = url::Url::parse(&format!("https://{server}/"));
     url.is_ok_and(|url| {

@@ -1,34 +1,34 @@
-//! Which unused images of a host go automatically.
+//! Policy for deleting unused images of a host automatically.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Which unused images go automatically: those beyond the newest `keep` of each pool, where an age is
-/// given only older ones, and where a watermark is given the oldest ones as long as the pool is fuller.
+/// Which unused images are deleted automatically: those beyond the newest `keep` of each pool. With an
+/// age, only older ones; with a watermark, the oldest ones while the pool is fuller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImagePolicy {
-    /// So many unused images of each pool always stay, the newest.
+    /// How many of the newest unused images of each pool are always retained.
     pub keep: usize,
-    /// The time since an image was last found whole, in seconds, after which it goes.
+    /// After how many seconds since its last verification an image is deleted.
     pub age_s: Option<u64>,
-    /// The part of the pool that is in use, in percent, above which the oldest go.
+    /// Above which percentage of the pool in use the oldest images are deleted.
     pub watermark: Option<u8>,
 }
 
 /// An unused image of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnusedImage {
-    /// When it was last found whole: uploaded, or looked at for a VSI that needs it. Milliseconds
-    /// since the epoch.
+    /// When it was last verified: uploaded, or checked for a VSI that needs it. Milliseconds since the
+    /// epoch.
     pub verified_ms: u64,
 }
 
-/// Why an image goes.
+/// Why an image is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Newer ones are more than are kept.
+    /// There are more newer ones than `keep`.
     Count,
     /// It was not needed for too long.
     Age,
@@ -37,8 +37,8 @@ pub enum Due {
 }
 
 impl ImagePolicy {
-    /// Which of the unused images of a pool goes next, and why: the oldest that may. `used` is the part
-    /// of the pool that is in use, in percent; unknown is not full.
+    /// Which of the unused images of a pool to delete next, and why: the oldest one that may be
+    /// deleted. `used` is the percentage of the pool in use; unknown is not full.
     pub fn next(
         &self,
         unused: &[UnusedImage],

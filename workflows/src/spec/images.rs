@@ -1,4 +1,4 @@
-//! Every image that documents name.
+//! Visits every image that documents name.
 
 use super::desired::DesiredImage;
 use super::disk_source::DataDiskSource;
@@ -13,20 +13,20 @@ pub struct NamedImage<'a> {
     pub kind: &'static str,
     /// Where the document was read from.
     pub source: &'a str,
-    /// `namespace/name` of it.
+    /// Its `namespace/name`.
     pub object: &'a str,
-    /// The member or pool of a group that names it; empty where the document does by itself.
+    /// The member or pool of a group that names it; empty if the document names it directly.
     pub item: &'a str,
-    /// Where it comes from, without credentials, for its architecture: as it is recorded.
+    /// The URL without credentials, for its architecture, as it is recorded.
     pub url: String,
-    /// The URL with its credentials, where it has any.
+    /// The URL with its credentials, if it has any.
     pub full: Option<&'a str>,
-    /// The SHA-256 that it must have. It can be set.
+    /// The SHA-256 that it must have. The caller may set it.
     pub checksum: &'a mut Option<Checksum>,
 }
 
 impl Documents {
-    /// Shows `each` every image: of VSIs, pools, groups and data disks, in their order.
+    /// Calls `each` for every image: of VSIs, pools, groups and data disks, in their order.
     pub fn each_image(&mut self, each: &mut dyn FnMut(NamedImage<'_>)) {
         for document in &mut self.vsis {
             let object = document.meta.full_name();
@@ -69,7 +69,7 @@ impl Documents {
     }
 }
 
-/// Kind of a document, where it was read from, its namespace and name, and its item.
+/// The kind of a document, its source, its namespace and name, and its item.
 type NamedItem<'a> = (&'static str, &'a str, &'a str, &'a str);
 
 fn of_template(
@@ -78,7 +78,7 @@ fn of_template(
     each: &mut dyn FnMut(NamedImage<'_>),
 ) {
     let spec = &mut template.spec;
-    // The architecture follows from the guest where none is named.
+    // If no architecture is named, it follows from the guest.
     let VsiSpec {
         machine: Machine { arch, .. },
         ..

@@ -1,4 +1,4 @@
-//! Jump hosts: the SSH servers through which alone a host is reached.
+//! Jump hosts: SSH servers that a host is reached through.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use vsiflow_engine::secret::Secret;
 
 use super::host::{DEFAULT_PORT, DEFAULT_USER, is_host, is_word};
 
-/// The most jump hosts in a row.
+/// The most jump hosts of one host.
 pub const MAX_JUMPS: usize = 4;
 
-/// How a jump host is reached, without secrets; may be stored and shown. What it leaves out is that of the host
-/// behind it.
+/// How a jump host is reached, without secrets; may be stored and shown. Missing login settings are
+/// those of the host behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JumpHost {
-    /// Name or address, as the one before it on the way finds it.
+    /// Name or address, as the previous jump host resolves it.
     pub host: String,
     /// The SSH daemon's port.
     pub port: u16,
@@ -32,22 +32,22 @@ pub struct JumpHost {
     pub known_hosts_file: Option<String>,
 }
 
-/// The secrets of a jump host; without any, those of the host behind it count.
+/// The secrets of a jump host; without any, those of the host behind it are used.
 #[derive(Clone, Debug, Default)]
 pub struct JumpSecrets {
-    /// The private SSH key, where it was given as text.
+    /// The private SSH key, if it was given as text.
     pub key: Option<Secret>,
-    /// What opens its private key, where that is encrypted; for a key in a file as well.
+    /// The passphrase of its private key, if that is encrypted; also for a key in a file.
     pub key_passphrase: Option<Secret>,
 }
 
 impl JumpSecrets {
-    /// Those that are there.
+    /// The secrets that exist.
     pub fn iter(&self) -> impl Iterator<Item = &Secret> {
         [&self.key, &self.key_passphrase].into_iter().flatten()
     }
 
-    /// Whether both are the same.
+    /// Whether both have equal secrets.
     pub(super) fn same_as(&self, other: &Self) -> bool {
         let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
         bytes(&self.key) == bytes(&other.key)
@@ -56,7 +56,7 @@ impl JumpSecrets {
 }
 
 impl JumpHost {
-    /// Reads `[USER@]HOST[:PORT]`.
+    /// Parses `[USER@]HOST[:PORT]`.
     ///
     /// # Errors
     /// With what is wrong.
@@ -79,7 +79,7 @@ impl JumpHost {
         })
     }
 
-    /// Reads jump hosts with commas between them, in the order of the way.
+    /// Parses jump hosts separated by commas, in order.
     ///
     /// # Errors
     /// With what is wrong.
@@ -93,7 +93,7 @@ impl JumpHost {
         Ok(all)
     }
 
-    /// Refuses a way that is too long.
+    /// Refuses too many jump hosts.
     pub(super) fn check_count(count: usize) -> Result<(), String> {
         if count > MAX_JUMPS {
             Err(format!("at most {MAX_JUMPS} jump hosts are possible"))
@@ -116,7 +116,7 @@ impl fmt::Display for JumpHost {
     }
 }
 
-/// An address of version 6 is in brackets, or its end would look like a port.
+/// Splits host and port. An IPv6 address is in brackets, else its end would look like a port.
 fn host_and_port(text: &str) -> Result<(&str, u16), &'static str> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -1,5 +1,5 @@
-//! Jump hosts from the keys of ConfigMaps and Secrets: `PROXY_JUMP` names them, `PROXY_JUMP_…` says how to log in
-//! at all of them, `PROXY_JUMP_2_…` at the second.
+//! Reads jump hosts from the keys of `ConfigMap`s and Secrets: `PROXY_JUMP` names them, `PROXY_JUMP_…`
+//! is the login for all of them, `PROXY_JUMP_2_…` for the second.
 
 use vsiflow_engine::secret::Secret;
 
@@ -8,10 +8,10 @@ use super::{
     jump::{JumpHost, JumpSecrets, MAX_JUMPS},
 };
 
-/// Names the jump hosts.
+/// The key that names the jump hosts.
 pub(super) const PROXY_JUMP: &str = "PROXY_JUMP";
 
-/// The keys that say how to log in.
+/// The keys of a login.
 #[derive(Clone, Copy)]
 pub(super) struct LoginKeys {
     pub(super) key: &'static str,
@@ -45,9 +45,9 @@ macro_rules! login_keys {
     };
 }
 
-/// Those for all jump hosts.
+/// The keys for all jump hosts.
 const EVERY: LoginKeys = login_keys!("PROXY_JUMP");
-/// Those for one jump host each, in their order.
+/// The keys for one jump host each, in their order.
 const EACH: [LoginKeys; MAX_JUMPS] = [
     login_keys!("PROXY_JUMP_1"),
     login_keys!("PROXY_JUMP_2"),
@@ -60,15 +60,15 @@ pub(super) fn logins() -> impl Iterator<Item = LoginKeys> {
     std::iter::once(EVERY).chain(EACH)
 }
 
-/// Every key that says something of jump hosts.
+/// Every key for jump hosts.
 pub fn jump_keys() -> impl Iterator<Item = &'static str> {
     std::iter::once(PROXY_JUMP).chain(logins().flat_map(LoginKeys::all))
 }
 
-/// The jump hosts with their secrets, in the order of the way.
+/// The jump hosts with their secrets, in order.
 ///
 /// # Errors
-/// With the key that is to blame.
+/// With the key that has the problem.
 pub(super) fn jumps(
     keys: &HostSettingKeys<'_>,
 ) -> Result<Vec<(JumpHost, JumpSecrets)>, HostKeyError> {
@@ -81,7 +81,7 @@ pub(super) fn jumps(
     named.into_iter().zip(EACH).map(with_login).collect()
 }
 
-/// A key for a jump host that is not there was meant for another.
+/// Refuses keys for a jump host that is not named: they were probably meant for another.
 fn refuse_logins_of_none(keys: &HostSettingKeys<'_>, count: usize) -> Result<(), HostKeyError> {
     let every = Some(EVERY).filter(|_| count == 0);
     let none = every.into_iter().chain(EACH.into_iter().skip(count));
@@ -94,7 +94,7 @@ fn refuse_logins_of_none(keys: &HostSettingKeys<'_>, count: usize) -> Result<(),
     }
 }
 
-/// Its own keys count before those of all.
+/// Adds the login of a jump host: its own keys take precedence over those for all.
 fn login(
     keys: &HostSettingKeys<'_>,
     mut jump: JumpHost,

@@ -1,25 +1,24 @@
-//! Names, labels and identity of an object.
+//! Metadata of objects: names, labels and annotations.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-/// The annotation in which `kubectl apply` keeps a copy of the whole object, contract and keys
-/// included. It is dropped on sight, so that no secret travels in it.
+/// The annotation in which `kubectl apply` stores a copy of the whole object, including contract and
+/// keys. It is dropped when read, so that no secret is passed on in it.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The annotation that asks for a restart, as `kubectl rollout restart` does: any text that was not
-/// there before.
+/// The annotation that requests a restart, as `kubectl rollout restart` does: any new text restarts.
 pub const RESTARTED_AT: &str = "vsiflow.io/restartedAt";
 
-/// What is kept of [`RESTARTED_AT`], in characters.
+/// How many characters of [`RESTARTED_AT`] are used.
 const LONGEST_MOMENT: usize = 64;
 
 /// The namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-/// What every object says of itself.
+/// The metadata of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectMeta {
@@ -29,22 +28,22 @@ pub struct ObjectMeta {
     /// The namespace: a DNS-1123 label.
     #[serde(default = "default_namespace", deserialize_with = "namespace")]
     pub namespace: String,
-    /// The identity, where the document gives one.
+    /// The UID, if the document has one.
     #[serde(default)]
     pub uid: Option<Uuid>,
-    /// What selectors look at.
+    /// The labels that selectors match.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Notes of people and tools. Without [`LAST_APPLIED`].
+    /// Annotations of people and tools. Without [`LAST_APPLIED`].
     #[serde(default, deserialize_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
-    /// Accepted, and not looked at: the journal counts generations itself.
+    /// Accepted and ignored: the journal counts generations itself.
     #[serde(default, skip_serializing)]
     pub generation: Option<i64>,
 }
 
 impl ObjectMeta {
-    /// An object of that name, with nothing else said.
+    /// Metadata with only a namespace and a name.
     pub fn named(namespace: &str, name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -56,7 +55,7 @@ impl ObjectMeta {
         }
     }
 
-    /// What [`RESTARTED_AT`] says.
+    /// The value of [`RESTARTED_AT`], cut to 64 characters.
     pub fn restarted_at(&self) -> Option<String> {
         let moment = self.annotations.get(RESTARTED_AT)?;
         let moment: String = moment.chars().take(LONGEST_MOMENT).collect();
@@ -96,7 +95,7 @@ fn annotations<'de, D: Deserializer<'de>>(
 /// Checks a DNS-1123 subdomain: labels joined by dots, 253 characters at most.
 ///
 /// # Errors
-/// With what is wrong, in words.
+/// With the problem, as text.
 pub fn check_subdomain(name: &str) -> Result<(), String> {
     if name.len() > 253 {
         return Err(format!(
@@ -116,7 +115,7 @@ pub fn check_subdomain(name: &str) -> Result<(), String> {
 /// Checks a DNS-1123 label: 63 characters at most, no dots.
 ///
 /// # Errors
-/// With what is wrong, in words.
+/// With the problem, as text.
 pub fn check_label(label: &str) -> Result<(), String> {
     if label.len() > 63 {
         return Err(format!(
@@ -133,8 +132,8 @@ pub fn check_label(label: &str) -> Result<(), String> {
     ))
 }
 
-/// Letters, digits and dashes, with a letter or digit at both ends. The length of one part of a
-/// subdomain is not limited on its own, as in Kubernetes.
+/// Whether it has only lower-case letters, digits and dashes, with a letter or digit at both ends. The
+/// length of one part of a subdomain is not limited separately, as in Kubernetes.
 fn is_label(label: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !label.is_empty()

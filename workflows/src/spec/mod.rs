@@ -1,10 +1,10 @@
-//! Desired state: what documents may say, and what follows from it.
+//! Desired state: what documents may contain, and how they are resolved.
 //!
-//! The types read from any serde format and know neither files nor Kubernetes. Front ends turn
-//! their input into [`Documents`]; [`resolve()`] follows the selectors and gives one [`DesiredVsi`]
-//! for each VSI, or every [`Problem`] at once.
+//! The types can be read from any serde format, and know neither files nor Kubernetes. Front ends turn
+//! their input into [`Documents`]; [`resolve()`] follows the selectors and returns one [`DesiredVsi`]
+//! for each VSI, or all [`Problem`]s together.
 //!
-//! What this module never does: input or output, and printing a secret.
+//! This module does no input or output, and never prints a secret.
 
 mod attach;
 pub mod data_disk;

@@ -1,4 +1,4 @@
-//! Kind `VirtualServerNetwork`: a network that is made on each host where a VSI refers to it.
+//! Kind `VirtualServerNetwork`: a network that vsiflow makes on each host where a VSI refers to it.
 
 use std::net::Ipv4Addr;
 
@@ -25,34 +25,34 @@ pub struct ServerNetworkSpec {
     /// How guests reach other machines.
     #[serde(default)]
     pub mode: NetworkMode,
-    /// The bridge of the host that guests are on, in mode bridge.
+    /// The host's bridge that guests are connected to, in mode bridge.
     #[serde(default, deserialize_with = "device")]
     pub bridge: Option<String>,
-    /// The addresses that its host gives to guests.
+    /// The DHCP service of its host.
     #[serde(default)]
     pub dhcp: DhcpSpec,
-    /// The names that its host answers for.
+    /// The DNS service of its host.
     #[serde(default)]
     pub dns: DnsSpec,
-    /// The largest packet in bytes.
+    /// The MTU, in bytes.
     #[serde(default, deserialize_with = "mtu")]
     pub mtu: Option<u32>,
     /// The VLAN of its guests, in mode bridge.
     #[serde(default, deserialize_with = "vlan")]
     pub vlan: Option<u16>,
-    /// What becomes of it on its hosts when it is deleted.
+    /// What happens to it on its hosts when it is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
 }
 
-/// The addresses that a network's host gives to guests.
+/// The DHCP service of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DhcpSpec {
-    /// Whether it does; as far as the mode permits where absent.
+    /// Whether there is one; by default if the mode permits it.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// Addresses for cards that have none of their own.
+    /// The range for cards without an address of their own.
     #[serde(default)]
     pub range: Option<RangeSpec>,
 }
@@ -61,17 +61,17 @@ pub struct DhcpSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RangeSpec {
-    /// The first.
+    /// The first address.
     pub start: Ipv4Addr,
-    /// The last.
+    /// The last address.
     pub end: Ipv4Addr,
 }
 
-/// The names that a network's host answers for.
+/// The DNS service of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DnsSpec {
-    /// Whether it does; as far as the mode permits where absent.
+    /// Whether there is one; by default if the mode permits it.
     #[serde(default)]
     pub enabled: Option<bool>,
     /// The domain of its guests' names.
@@ -79,8 +79,8 @@ pub struct DnsSpec {
     pub domain: Option<String>,
 }
 
-/// A network that is made, as its document says it. It has no host: it is made on that of each VSI that
-/// refers to it.
+/// The desired state of a network that vsiflow makes. It has no host: it is made on the host of each
+/// VSI that refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredNetwork {
@@ -88,35 +88,35 @@ pub struct DesiredNetwork {
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Its IPv4 addresses; none where others serve them.
+    /// Its IPv4 addresses; `None` if other machines serve them.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "net_text")]
     pub cidr: Option<Ipv4Net>,
     /// How guests reach other machines.
     pub mode: NetworkMode,
-    /// The bridge of the host that guests are on.
+    /// The host's bridge that guests are connected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
-    /// Whether the host gives addresses to guests.
+    /// Whether the host assigns addresses by DHCP.
     pub dhcp: bool,
-    /// Addresses for cards that have none of their own.
+    /// The range for cards without an address of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<RangeSpec>,
-    /// Whether the host answers for names.
+    /// Whether the host serves DNS.
     pub dns: bool,
     /// The domain of its guests' names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// The largest packet in bytes.
+    /// The MTU, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
     /// The VLAN of its guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
-    /// What becomes of it on its hosts when it is deleted.
+    /// What happens to it on its hosts when it is deleted.
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Addresses with their prefix, as people write them.
+/// Serialization of an IPv4 network with its prefix, as people write it.
 mod net_text {
     use ipnet::Ipv4Net;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -140,13 +140,13 @@ mod net_text {
     }
 }
 
-/// The name on hosts of a network whose document has this.
+/// The name on hosts of the network with this metadata.
 pub fn name_on_host(meta: &ObjectMeta) -> String {
     format!("{}.{}", meta.namespace, meta.name)
 }
 
 impl DesiredNetwork {
-    /// What a document asks for.
+    /// The desired state of a document.
     pub(super) fn of(document: &Document<ServerNetworkSpec>) -> Self {
         let (meta, spec) = (&document.meta, &document.spec);
         let served = spec.mode != NetworkMode::Bridge;
@@ -166,7 +166,7 @@ impl DesiredNetwork {
         }
     }
 
-    /// Its name on hosts: two namespaces may have networks of one name, and no namespace has a dot.
+    /// Its name on hosts. It is unique, because a namespace has no dot.
     pub fn on_host(&self) -> String {
         format!("{}.{}", self.namespace, self.name)
     }
@@ -176,12 +176,12 @@ impl DesiredNetwork {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// The host's own address in the network, or in mode bridge that of the router: the first.
+    /// The first address: the host's own, or in mode bridge the router's.
     pub fn gateway(&self) -> Option<Ipv4Addr> {
         self.cidr?.hosts().next()
     }
 
-    /// The addresses that cards can have: all but those of network, broadcast, gateway and range.
+    /// The addresses that cards can have: all except network, broadcast, gateway and range.
     pub fn pool(&self) -> impl Iterator<Item = Ipv4Addr> {
         let (gateway, range) = (self.gateway(), self.range);
         let hosts = self.cidr.map(|cidr| cidr.hosts());
@@ -189,7 +189,7 @@ impl DesiredNetwork {
         hosts.filter(move |address| Some(*address) != gateway && !is_within(range, *address))
     }
 
-    /// Why a card cannot have this address; none where it can.
+    /// Why a card cannot have this address; `None` if it can.
     pub fn refuses(&self, address: Ipv4Addr) -> Option<String> {
         let Some(cidr) = self.cidr else {
             return Some(format!("network {} has no cidr", self.name));
@@ -208,7 +208,7 @@ impl DesiredNetwork {
         Some(format!("{address} {why}"))
     }
 
-    /// The network without what can be changed once it is made.
+    /// The network without the fields that may change after it is made.
     pub fn lasting(&self) -> Self {
         Self {
             deletion_policy: DeletionPolicy::Delete,
@@ -216,7 +216,7 @@ impl DesiredNetwork {
         }
     }
 
-    /// What the steps on a host are told.
+    /// The parameters of the steps on a host.
     pub fn params(&self, host: &str) -> Params {
         let served = self.mode != NetworkMode::Bridge;
         let subnet = |cidr: Ipv4Net| {
@@ -245,19 +245,19 @@ fn is_within(range: Option<RangeSpec>, address: Ipv4Addr) -> bool {
     range.is_some_and(|range| (range.start..=range.end).contains(&address))
 }
 
-/// The longest name of a network; with its namespace it is the name of a file on hosts.
+/// The longest name of a network; with its namespace it is a file name on hosts.
 const LONGEST_NAME: usize = 63;
-/// Addresses that nobody else has: RFC 1918 and RFC 6598.
+/// Private addresses: RFC 1918 and RFC 6598.
 const PRIVATE: [&str; 4] = [
     "10.0.0.0/8",
     "172.16.0.0/12",
     "192.168.0.0/16",
     "100.64.0.0/10",
 ];
-/// Networks of 8 to 65,536 addresses.
+/// Permitted prefix lengths: networks of 8 to 65,536 addresses.
 const PREFIXES: std::ops::RangeInclusive<u8> = 16..=29;
 
-/// What is wrong with a document by itself.
+/// Checks a document without the others.
 pub(super) fn check(document: &Document<ServerNetworkSpec>, problems: &mut Vec<Problem>) {
     let spec = &document.spec;
     let mut add = |path: &[&str], message: String, remedy: &str| {
@@ -330,7 +330,7 @@ pub(super) fn check(document: &Document<ServerNetworkSpec>, problems: &mut Vec<P
     }
 }
 
-/// Why no network can have these addresses; none where one can.
+/// Why a network cannot have these addresses; `None` if it can.
 fn unusable(cidr: Ipv4Net) -> Option<String> {
     let special = [
         ("0.0.0.0/8", "no machine's address"),
@@ -382,7 +382,7 @@ fn cidr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Net>, D
     }
 }
 
-/// Linux's own bound for names of devices.
+/// Linux's limit for the length of device names.
 const DEVICE_MAX: usize = 15;
 
 fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -1,4 +1,4 @@
-//! Networks that are there already.
+//! Kind of references to existing networks.
 
 use serde::{Deserialize, Serialize};
 

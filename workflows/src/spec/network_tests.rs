@@ -20,7 +20,7 @@ fn document(spec: ServerNetworkSpec) -> Document<ServerNetworkSpec> {
     }
 }
 
-/// The fields that are refused.
+/// The paths of the refused fields.
 fn refused(value: Value) -> Vec<String> {
     let spec = match read(value) {
         Ok(spec) => spec,

@@ -1,11 +1,11 @@
-//! Parts of what documents ask for, so that what is refused of one does not hold up the others.
+//! Splits resolved documents into parts, so that a problem of one part does not block the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{host::HostSettings, network::DesiredNetwork, resolve::Resolved};
 
 impl Resolved {
-    /// What belongs to every part: one that is given alone does not carry all others along.
+    /// A part without objects, with what every part needs.
     pub fn alone(&self) -> Self {
         Self {
             references: self.references.clone(),
@@ -15,7 +15,8 @@ impl Resolved {
         }
     }
 
-    /// What is said of these hosts: what is wrong with one must not keep from others.
+    /// The settings of these hosts only, because a problem with one host must not block parts on
+    /// others.
     pub fn hosts_of<'a>(
         &self,
         hosts: impl IntoIterator<Item = &'a str>,
@@ -26,7 +27,7 @@ impl Resolved {
         found.map(|(id, host)| (id.clone(), host.clone())).collect()
     }
 
-    /// The networks of documents that no VSI and no template of these documents is on.
+    /// The networks that no VSI and no template of these documents uses.
     pub fn unused_networks(&self) -> impl Iterator<Item = &DesiredNetwork> {
         let vsis = self.vsis.iter().map(|vsi| &vsi.desired);
         let items = self.groups.iter().flat_map(|group| group.items());
@@ -37,8 +38,8 @@ impl Resolved {
         networks.filter(move |network| !used.contains(&network.on_host()))
     }
 
-    /// Each thing that is made, alone: data disks first, since VSIs have them, and snapshots of
-    /// VSIs last.
+    /// One part for each object: data disks before the VSIs that use them, and snapshots after their
+    /// VSIs.
     pub fn parts(&self) -> Vec<Self> {
         let disks = self.data_disks.iter().map(|disk| Self {
             data_disks: vec![disk.clone()],

@@ -1,22 +1,22 @@
-//! What documents may name of the machine vsiflow runs on.
+//! What documents may refer to on the machine that vsiflow runs on.
 //!
-//! Whoever runs a command names their own files. In a cluster documents are written by others, and
-//! what only this machine can read is not theirs to have read.
+//! A user who runs a command may name their own files. In a cluster documents are written by others,
+//! who must not read what only this machine can read.
 
 use std::path::Path;
 
-/// What may be named.
+/// The permissions for documents.
 pub trait Permits: Send + Sync {
-    /// Whether a file of this machine may be.
+    /// Whether a document may name this file of the machine.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why not, as text.
     fn file(&self, path: &Path) -> Result<(), String>;
 
-    /// Whether simulated hosts may be, whose files are on this machine.
+    /// Whether documents may name simulated hosts, whose files are on this machine.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why not, as text.
     fn simulated_hosts(&self) -> Result<(), String> {
         Err(
             "simulated hosts keep their disks on this machine, and are not for documents of others"
@@ -24,22 +24,22 @@ pub trait Permits: Send + Sync {
         )
     }
 
-    /// Whether an image may be read from where its URL leads, as far as its text tells.
+    /// Whether an image may be read from this URL, judging by its text.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why not, as text.
     fn image(&self, url: &str) -> Result<(), String>;
 
-    /// Whether guests may be put on that bridge of a host.
+    /// Whether guests may be connected to that bridge of a host.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why not, as text.
     fn bridge(&self, name: &str) -> Result<(), String> {
         Err(format!("guests are not put on the bridge {name} of a host"))
     }
 }
 
-/// No file of this machine, and images from anywhere.
+/// Permits no file of this machine, and images from anywhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoFiles;
 

@@ -1,4 +1,4 @@
-//! How a virtual server chooses among the hosts that its target selector matches.
+//! Placement: how a host is chosen among those that the target selector matches.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -8,35 +8,36 @@ use super::quantity::Quantity;
 use super::selector::LabelSelector;
 use super::vsi::{self, VsiSpec};
 
-/// How a host is chosen. Everything may be left out: then the host with the most free room is.
+/// How a host is chosen. All fields are optional; by default the host with the most free room is
+/// chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlacementSpec {
-    /// Over what those that belong together are spread.
+    /// How related VSIs are spread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
     /// Whether the fullest host that fits is chosen.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pack: bool,
-    /// No host is chosen that has a VSI of this namespace with such labels.
+    /// Excludes hosts that have a VSI of this namespace with such labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anti_affinity: Option<LabelSelector>,
-    /// What a host must have free, or at all.
+    /// What a host must have.
     #[serde(default, skip_serializing_if = "is_default")]
     pub requires: Requires,
 }
 
-/// Over what VSIs are spread.
+/// How VSIs are spread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spread {
     /// Over hosts, or over the values of a label of hosts.
     pub over: SpreadOver,
-    /// The label of hosts, where it is over a label.
+    /// The label of hosts, if the spread is over a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The VSIs of the namespace that count; where absent, the members of the same pool, and for a VSI
-    /// of no pool all of the namespace.
+    /// The VSIs of the namespace that count. By default the members of the same pool; for a VSI without
+    /// a pool, the whole namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub among: Option<LabelSelector>,
 }
@@ -55,20 +56,20 @@ pub enum SpreadOver {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requires {
-    /// Free memory in bytes, where that is more than the machine's.
+    /// Free memory in bytes, if more than the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
-    /// Free processors, where that is more than the machine's.
+    /// Free processors, if more than the machine's.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "some_cpus"
     )]
     pub cpus: Option<u32>,
-    /// Free room in the storage pool in bytes, where that is more than the sizes of its disks.
+    /// Free space in the storage pool in bytes, if more than the sizes of the disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_room: Option<Quantity>,
-    /// A device that the host's settings name.
+    /// A device that the host's settings must name.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -77,23 +78,23 @@ pub struct Requires {
     pub device: Option<String>,
 }
 
-/// What is recorded of a placement: what was asked for, and among which hosts.
+/// The recorded placement: the request, and the candidate hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredPlacement {
     /// How a host is chosen.
     pub request: PlacementSpec,
-    /// The ids of the hosts that were matched when it was recorded. They are not compared: what is
-    /// placed stays.
+    /// The IDs of the hosts that matched when it was recorded. Not compared, because a placed VSI
+    /// stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<String>,
-    /// Why hosts that were matched are no candidates, by host.
+    /// Why matched hosts are not candidates, by host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<(String, String)>,
 }
 
 impl DesiredPlacement {
-    /// The same without what is not compared.
+    /// The part that is compared.
     pub fn compared(&self) -> Self {
         Self {
             request: self.request.clone(),
@@ -115,10 +116,10 @@ fn some_cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, 
     vsi::cpus(deserializer).map(Some)
 }
 
-/// The longest name of a device.
+/// The longest name of a device, in bytes.
 const DEVICE_MAX: usize = 63;
 
-/// Whether a text can name a device.
+/// Whether a text is a valid device name.
 pub(super) fn is_device(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
     !name.is_empty() && name.len() <= DEVICE_MAX && name.bytes().all(plain)
@@ -135,7 +136,7 @@ fn some_device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
     }
 }
 
-/// What a placement cannot say, whatever hosts there are.
+/// Checks a placement, whatever hosts there are.
 pub(super) fn check(document: &Document<VsiSpec>) -> Vec<super::Problem> {
     let Some(placement) = &document.spec.placement else {
         return Vec::new();

@@ -1,55 +1,55 @@
-//! Choices that a document can make.
+//! Policies that a document can choose.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether the VSI is to run.
+/// Whether the VSI should run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PowerState {
     /// It runs.
     #[default]
     Running,
-    /// It is shut down; its disks stay.
+    /// It is shut down; its disks remain.
     Stopped,
     /// It is suspended.
     Paused,
 }
 
-/// What is done when the host's objects differ from what was written.
+/// What happens when the host's objects differ from what vsiflow wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnDrift {
-    /// It is said, and nothing is changed.
+    /// It is reported, and nothing is changed.
     #[default]
     Report,
-    /// What was written is restored.
+    /// The written state is restored.
     Restore,
 }
 
-/// Whether a change is carried out by itself.
+/// Whether a change is carried out automatically.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UpdatePolicy {
-    /// At once.
+    /// Immediately.
     #[default]
     Automatic,
-    /// After its plan was approved.
+    /// After its plan is approved.
     Manual,
 }
 
-/// What becomes of an object on its host when its document is deleted.
+/// What happens to an object on its host when its document is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeletionPolicy {
-    /// It is removed.
+    /// It is deleted.
     Delete,
-    /// It stays.
+    /// It remains.
     Retain,
 }
 
 impl DeletionPolicy {
-    /// A VSI can be made again from its document.
+    /// The default for VSIs, which can be made again from their documents.
     pub(crate) fn of_vsis() -> Self {
         Self::Delete
     }
 
-    /// A data disk's content cannot.
+    /// The default for data disks, whose content cannot be made again.
     pub(crate) fn of_disks() -> Self {
         Self::Retain
     }

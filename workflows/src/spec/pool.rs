@@ -19,17 +19,17 @@ use super::vsi::VsiSpec;
 /// The most members that a pool can have.
 pub const MOST_REPLICAS: u32 = 1000;
 
-/// The longest name of a pool, in bytes: a member's is a host name.
+/// The longest name of a pool, in bytes: a member's name is a host name.
 const LONGEST_NAME: usize = 57;
 
 /// The spec of kind `VirtualServerPool`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolSpec {
-    /// How many members there are; where absent, as many as before, and 1 at first.
+    /// How many members there are; if absent, as many as before, and 1 at first.
     #[serde(default, deserialize_with = "some_replicas")]
     pub replicas: Option<u32>,
-    /// What each member is.
+    /// The template of each member.
     pub template: PoolTemplate,
     /// Data disks that each member has of its own.
     #[serde(default)]
@@ -42,15 +42,15 @@ pub struct PoolSpec {
     pub update_policy: UpdatePolicy,
 }
 
-/// What each member is.
+/// The template of each member.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolTemplate {
     /// Labels and annotations of members.
     #[serde(default)]
     pub metadata: TemplateMeta,
-    /// Whether a drained host may lose what members have on their disks there: the owner's permission to
-    /// make a member elsewhere although its boot disk or data disks go with it.
+    /// Whether a drained host may lose the content of its members' disks: the owner's permission to
+    /// make a member on another host although its boot disk or data disks are deleted.
     #[serde(default)]
     pub evictable: bool,
     /// The spec of a virtual server.
@@ -95,13 +95,13 @@ pub struct DiskTemplateMeta {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Strategy {
-    /// How many members may be away at the same time.
+    /// How many members may be unavailable at the same time.
     #[serde(default = "one", deserialize_with = "members")]
     pub max_unavailable: u32,
     /// How many members more than `replicas` there may be during a rollout.
     #[serde(default, deserialize_with = "members")]
     pub max_surge: u32,
-    /// Members with a lower number stay as they are.
+    /// Members with a lower number are not updated.
     #[serde(default, deserialize_with = "members")]
     pub partition: u32,
 }
@@ -120,7 +120,7 @@ fn one() -> u32 {
     1
 }
 
-/// Whose member a VSI or a data disk is.
+/// The membership of a VSI or data disk in a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberOf {
@@ -130,23 +130,23 @@ pub struct MemberOf {
     pub pool: String,
     /// The member's number.
     pub number: u32,
-    /// The revision of the template; empty of a data disk.
+    /// The revision of the template; empty for a data disk.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
 }
 
-/// What a pool is to be.
+/// The desired state of a pool.
 #[derive(Clone, Debug)]
 pub struct DesiredPool {
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The identity, where the document gives one.
+    /// The UID, if the document has one.
     pub uid: Option<Uuid>,
     /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// How many members there are; as many as before where absent.
+    /// How many members there are; as many as before if absent.
     pub replicas: Option<u32>,
     /// How members are replaced.
     pub strategy: Strategy,
@@ -154,20 +154,20 @@ pub struct DesiredPool {
     pub update_policy: UpdatePolicy,
     /// The data disks of a member, by the names of their templates.
     pub disks: Vec<DesiredDataDisk>,
-    /// Whether a guest's name for itself is that of the member.
+    /// Whether a guest's hostname is the member's name.
     pub names_guests: bool,
-    /// Whether members may be made elsewhere although that loses what their disks hold.
+    /// Whether members may be made on another host although that loses the content of their disks.
     pub evictable: bool,
-    /// The group that makes it, where one does.
+    /// The group that makes it, if one does.
     pub of_group: Option<OfGroup>,
-    /// Whether a cluster that the journals of a set share asks for it.
+    /// Whether it belongs to a cluster that the journals of a set share.
     pub of_shared_cluster: bool,
 }
 
-/// A pool with everything it takes.
+/// A pool, resolved from its document.
 #[derive(Clone, Debug)]
 pub struct ResolvedPool {
-    /// What it is to be.
+    /// Its desired state.
     pub desired: DesiredPool,
     /// A member without its number.
     pub template: ResolvedVsi,
@@ -175,10 +175,10 @@ pub struct ResolvedPool {
     pub at: DocumentRef,
 }
 
-/// Checks how many members a pool is to have.
+/// Checks the number of members of a pool.
 ///
 /// # Errors
-/// With what is wrong, in words.
+/// With the problem, as text.
 pub fn check_replicas(replicas: i128) -> Result<u32, String> {
     let fits = u32::try_from(replicas).ok();
     fits.filter(|count| *count <= MOST_REPLICAS)
@@ -206,19 +206,19 @@ fn disk_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     Ok(name)
 }
 
-/// What a pool's document asks for, as documents of their own: a member, and its data disks. They name what
-/// the pool names, so that whoever judges documents of these kinds judges the pool's, too.
+/// The parts of a pool's document as documents of their own: a member, and its data disks. They refer
+/// to the same objects, so a check of these kinds also covers the pool.
 pub fn parts(document: &Document<PoolSpec>) -> (Document<VsiSpec>, Vec<Document<DataDiskSpec>>) {
     let disks = document.spec.disk_templates.iter();
     let disks = disks.map(|template| disk(document, template)).collect();
     (template(document), disks)
 }
 
-/// The template as a document of its own, so that it is resolved as any other.
+/// The template as a document of its own, so that it is resolved like any other.
 pub(super) fn template(document: &Document<PoolSpec>) -> Document<VsiSpec> {
     let (meta, spec) = (&document.meta, &document.spec.template);
     let mut vsi = VsiSpec::from(spec.spec.clone());
-    // What is wrong with it is said by `check`.
+    // Problems of these fields are reported by `check`.
     vsi.disk_selector = None;
     vsi.update_policy = UpdatePolicy::Automatic;
     Document {
@@ -234,7 +234,7 @@ pub(super) fn template(document: &Document<PoolSpec>) -> Document<VsiSpec> {
     }
 }
 
-/// A disk template as a document of its own; its host is that of the member.
+/// A disk template as a document of its own; its host is the member's.
 pub(super) fn disk(document: &Document<PoolSpec>, disk: &DiskTemplate) -> Document<DataDiskSpec> {
     let mut spec = disk.spec.clone();
     if spec.target_selector.is_none() {
@@ -253,7 +253,7 @@ pub(super) fn disk(document: &Document<PoolSpec>, disk: &DiskTemplate) -> Docume
     }
 }
 
-/// A problem of the template, where the pool's document has it.
+/// Moves a problem of the template to its path in the pool's document.
 pub(super) fn in_template(problem: Problem, before: &FieldPath) -> Problem {
     let is_spec = problem.path.0.first() == Some(&PathSegment::Key("spec".to_owned()));
     let path = if is_spec {
@@ -264,7 +264,7 @@ pub(super) fn in_template(problem: Problem, before: &FieldPath) -> Problem {
     Problem { path, ..problem }
 }
 
-/// What a pool cannot be, whatever other documents say.
+/// Checks a pool, whatever other documents there are.
 pub(super) fn check(document: &Document<PoolSpec>, problems: &mut Vec<Problem>) {
     let mut wrong = |path: FieldPath, message: String, remedy: &str| {
         problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));

@@ -1,18 +1,18 @@
-//! What is wrong with documents, in a form that any front end can print.
+//! Problems of documents, in a form that any front end can print.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Which document something is about. The front end that read the document makes these and finds
-/// the place again by `index`.
+/// Identifies a document. The front end that read the document makes it, and finds the place again by
+/// `index`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct DocumentRef {
     /// The document's number among all documents of one apply, from 0.
     pub index: usize,
-    /// Where it came from: a file's name, or `namespace/name` in a cluster.
+    /// Its source: a file name, or `namespace/name` in a cluster.
     pub source: String,
-    /// The line it begins at, from 1, where it came from a text.
+    /// The line that it begins at, from 1, if it came from a text.
     pub line: Option<usize>,
 }
 
@@ -34,12 +34,12 @@ pub enum PathSegment {
     Index(usize),
 }
 
-/// The way to a field: `spec.targetSelector.matchLabels["app.kubernetes.io/name"]`.
+/// The path to a field: `spec.targetSelector.matchLabels["app.kubernetes.io/name"]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldPath(pub Vec<PathSegment>);
 
 impl FieldPath {
-    /// The path through fields only: `spec.imageURL`.
+    /// A path of object fields: `spec.imageURL`.
     pub fn of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
         Self(
             keys.into_iter()
@@ -48,21 +48,21 @@ impl FieldPath {
         )
     }
 
-    /// This path and one field further.
+    /// Appends a field.
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
         self.0.push(PathSegment::Key(key.to_owned()));
         self
     }
 
-    /// This path and one list element further.
+    /// Appends a list index.
     #[must_use]
     pub fn index(mut self, index: usize) -> Self {
         self.0.push(PathSegment::Index(index));
         self
     }
 
-    /// Whether nothing is named.
+    /// Whether the path is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -82,7 +82,7 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// Whether a key can stand in a path without quotes.
+/// Whether a key needs no quotes in a path.
 fn is_plain(key: &str) -> bool {
     !key.is_empty()
         && key
@@ -96,7 +96,7 @@ impl Serialize for FieldPath {
     }
 }
 
-/// What kind of problem, with a code that stays the same over releases.
+/// The kind of a problem, with a code that never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProblemCode {
     /// A file, a directory or standard input cannot be read.
@@ -109,7 +109,7 @@ pub enum ProblemCode {
     WrongValue,
     /// A selector that matches nothing.
     MatchesNothing,
-    /// The same object, or the same field, stands there twice.
+    /// The same object, or the same field, occurs twice.
     Twice,
     /// Host settings that cannot be used.
     HostSettings,
@@ -119,11 +119,12 @@ pub enum ProblemCode {
     UnknownKind,
     /// There is nothing to apply.
     NothingToApply,
-    /// It names what is not its writer's: a file or an address of the machine vsiflow runs on.
+    /// The document refers to something that its author may not use: a file or an address of the
+    /// machine that vsiflow runs on.
     NotPermitted,
-    /// A host that another namespace has other settings of.
+    /// A host for which another namespace has other settings.
     OthersHost,
-    /// A secret where everybody reads it.
+    /// A secret in a place where everyone can read it.
     Exposed,
 }
 
@@ -160,10 +161,10 @@ impl Serialize for ProblemCode {
     }
 }
 
-/// One thing that is wrong with a document. Never holds a secret.
+/// One problem of a document. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// What kind of problem.
+    /// The kind of the problem.
     pub code: ProblemCode,
     /// The document.
     pub document: DocumentRef,

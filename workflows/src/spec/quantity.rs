@@ -20,10 +20,10 @@ impl Quantity {
     }
 }
 
-/// A text that is not a size.
+/// Error: the text is not a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// It cannot be read.
+    /// The text cannot be parsed.
     #[error("{0:?} is not a size; write bytes or a unit, such as 107374182400, 100Gi or 20G")]
     Unreadable(String),
     /// It is larger than any disk.
@@ -37,7 +37,7 @@ pub enum QuantityError {
 /// The largest size; libvirt and file systems count in 63 bits.
 const LARGEST: u128 = 1 << 63;
 
-/// Longer texts are no sizes, and could overflow on the way.
+/// The longest text. Longer texts are not sizes, and could overflow during parsing.
 const LONGEST: usize = 40;
 
 impl FromStr for Quantity {
@@ -61,7 +61,7 @@ impl FromStr for Quantity {
     }
 }
 
-/// `whole.fraction × factor` in whole numbers; a float would round sizes beyond 8 PiB.
+/// Computes `whole.fraction × factor` in integers; a float would round sizes beyond 8 PiB.
 fn multiply(
     text: &str,
     whole: &str,
@@ -148,7 +148,7 @@ impl Memory {
     /// Memory of that many MiB.
     ///
     /// # Errors
-    /// When it is none, or more than any host has.
+    /// When it is zero, or more than [`Self::MAX_MIB`].
     pub fn from_mib(mib: u64) -> Result<Self, String> {
         if (1..=Self::MAX_MIB).contains(&mib) {
             return Ok(Self(mib));
@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for Memory {
     }
 }
 
-/// Reads a size in bytes; `unit` is what a plain number counts.
+/// Reads a size in bytes; `unit` is the number of bytes that a plain number counts.
 struct SizeVisitor {
     unit: u64,
 }

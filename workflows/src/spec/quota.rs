@@ -1,4 +1,4 @@
-//! Kind `VirtualServerQuota`: how much the VSIs of a namespace may take together.
+//! Kind `VirtualServerQuota`: limits of what the VSIs of a namespace may use together.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct QuotaLimits {
     pub disk: Option<Quantity>,
 }
 
-/// A quota that a document describes.
+/// A quota, resolved from its document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredQuota {
     /// The namespace.
@@ -48,7 +48,7 @@ pub struct DesiredQuota {
     pub hard: QuotaLimits,
 }
 
-/// The quotas among the documents.
+/// The quotas of the documents.
 pub(super) fn of(documents: &Documents, problems: &mut Vec<Problem>) -> Vec<DesiredQuota> {
     let desired = documents.quotas.iter().map(|document| {
         problems.extend(wrong(document));

@@ -1,4 +1,4 @@
-//! When a VSI counts as ready, as its document says it.
+//! When a VSI counts as ready, as its document describes it.
 
 use std::time::Duration;
 
@@ -18,34 +18,34 @@ pub struct ReadySpec {
     /// How long a boot may take: `90s`, `15m`.
     #[serde(default, deserialize_with = "within")]
     pub within: Option<Duration>,
-    /// What shows that it is ready, all of it.
+    /// The probes that must all pass.
     #[serde(default)]
     pub all: Vec<ProbeSpec>,
 }
 
-/// One probe: one field of it is given.
+/// One probe; exactly one field is given.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProbeSpec {
-    /// A regular expression that a line of the console matches.
+    /// A regular expression that a line of the console must match.
     #[serde(default)]
     pub console: Option<String>,
-    /// The guest's agent answers.
+    /// The guest agent must answer.
     #[serde(default)]
     pub agent: Option<Nothing>,
-    /// cloud-init has ended without an error.
+    /// cloud-init must have ended without an error.
     #[serde(default)]
     pub cloud_init: Option<Nothing>,
-    /// A TCP port that accepts connections.
+    /// A TCP port that must accept connections.
     #[serde(default)]
     pub tcp: Option<u16>,
-    /// An HTTP server that answers.
+    /// An HTTP server that must answer.
     #[serde(default)]
     pub http: Option<HttpSpec>,
-    /// The guest has an address.
+    /// The guest must have an address.
     #[serde(default)]
     pub address: Option<Nothing>,
-    /// The guest runs.
+    /// The guest must run.
     #[serde(default)]
     pub started: Option<Nothing>,
 }
@@ -80,7 +80,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest path of a probe, in bytes.
 const PATH_MAX: usize = 1024;
-/// More probes than this are a slip of the pen.
+/// The most probes; more are probably a mistake.
 const MOST_PROBES: usize = 16;
 
 fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -96,7 +96,7 @@ fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>
     }
 }
 
-/// When the VSI counts as ready; none where the document leaves it to its kind.
+/// When the VSI counts as ready; `None` if the document leaves it to its kind.
 pub(super) fn of(
     document: &Document<VsiSpec>,
     guest: Option<GuestType>,
@@ -146,8 +146,8 @@ pub(super) fn of(
     })
 }
 
-/// What shows that a guest is ready where its document does not say. A Hyper Protect guest says it
-/// on its console by itself.
+/// The default probes of a guest. A Hyper Protect guest needs none: it prints on its console when it is
+/// ready.
 fn defaults(guest: GuestType) -> Vec<Probe> {
     match guest {
         GuestType::HyperProtect => Vec::new(),
@@ -156,7 +156,7 @@ fn defaults(guest: GuestType) -> Vec<Probe> {
     }
 }
 
-/// The field to blame, what is wrong with it, and what to do.
+/// The field with the problem (empty for the whole), the message, and the remedy.
 pub(super) type WrongProbe = (&'static str, String, &'static str);
 
 pub(super) fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, WrongProbe> {

@@ -1,5 +1,4 @@
-//! From documents to desired state: selectors are followed, and what does not fit is said, all of
-//! it at once.
+//! Resolves documents to desired state: follows selectors, and collects all problems.
 
 mod addresses;
 mod group;
@@ -23,11 +22,11 @@ use super::{
     unique,
 };
 
-/// Follows every selector. With `host`, everything lives there, and what documents say of hosts
-/// is not looked at.
+/// Follows every selector. With `host`, everything is on that host, and host settings of documents are
+/// ignored.
 ///
 /// # Errors
-/// With all problems at once, unless selectors that match nothing are all there is.
+/// With all problems together, unless the only ones are selectors that match nothing.
 pub fn resolve(
     documents: &Documents,
     host: Option<&HostSettings>,
@@ -58,7 +57,7 @@ pub fn resolve(
         attached: resolved_refs,
         ..
     } = resolver;
-    // Nothing of a pool or a group is made while its documents lack something.
+    // A pool or group is not made while a reference of its documents is unresolved.
     let pools_are_whole = of_pools.is_empty();
     problems.append(&mut of_pools);
     resolved_refs.check_shared(documents, &mut problems);
@@ -97,7 +96,7 @@ pub fn resolve(
     Err(problems)
 }
 
-/// What resolves one document after another.
+/// Resolves one document after another.
 struct Resolver<'a> {
     documents: &'a Documents,
     targets: TargetHosts<'a>,

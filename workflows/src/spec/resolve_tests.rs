@@ -95,7 +95,7 @@ impl TestDocuments {
         resolve(&self.documents, None).unwrap()
     }
 
-    /// What is only lacking.
+    /// The unresolved references, which must be the only problems.
     fn unresolved_refs(&self) -> Vec<String> {
         let unresolved_refs = self.only().unresolved_refs;
         let lacks = |p: &Problem| p.code == ProblemCode::MatchesNothing;

@@ -1,21 +1,21 @@
-//! When something is due again and again: cron's five fields, in UTC.
+//! Schedules of recurring due times: cron's five fields, in UTC.
 //!
-//! Pure: a schedule and moments make moments. What a tenant writes is bounded in length, in its letters, and in
-//! how often it is due, before anything is computed from it.
+//! Pure: schedules and times give times. A tenant's text is limited in length, characters and
+//! frequency, before anything is computed from it.
 
 use std::{fmt, time::Duration};
 
 use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
 use vsiflow_engine::model::Timestamp;
 
-/// The longest text.
+/// The longest text, in bytes.
 const LONGEST: usize = 100;
-/// Two due times are at least that far apart: each may copy whole disks.
+/// The least time between two due times, because each may copy whole disks.
 pub const CLOSEST: Duration = Duration::from_secs(15 * 60);
-/// So many due times that were missed are counted.
+/// How many missed due times are counted at most.
 pub const MOST_COUNTED: u64 = 1000;
-/// Back from now, how far the newest due time is looked for: the first of these in which there is one
-/// holds few.
+/// How far back the newest due time is searched, in ms. The first window with a due time holds few of
+/// them.
 const WINDOWS: [u64; 5] = [
     HOUR_MS,
     24 * HOUR_MS,
@@ -24,7 +24,7 @@ const WINDOWS: [u64; 5] = [
     4 * 366 * 24 * HOUR_MS,
 ];
 const HOUR_MS: u64 = 3_600_000;
-/// The words that stand for five fields.
+/// Short names for five fields.
 const WORDS: [(&str, &str); 6] = [
     ("@hourly", "0 * * * *"),
     ("@daily", "0 0 * * *"),
@@ -37,11 +37,11 @@ const WORDS: [(&str, &str); 6] = [
 const FORM: &str = "a schedule is cron's five fields in UTC, such as \"30 2 * * *\" for each day at \
                     02:30, or @hourly, @daily, @weekly or @monthly";
 
-/// When something is due again and again.
+/// A recurring schedule.
 #[derive(Clone, Debug)]
 pub struct Schedule(Crontab);
 
-/// Why a text is no schedule.
+/// Error: the text is not a valid schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidSchedule(String);
 
@@ -54,7 +54,7 @@ impl fmt::Display for InvalidSchedule {
 impl std::error::Error for InvalidSchedule {}
 
 impl Schedule {
-    /// Reads cron's five fields, or one of the words for them.
+    /// Parses cron's five fields, or a short name for them.
     ///
     /// # Errors
     /// When the text is neither, is never due, or is due more often than every quarter of an hour.
@@ -67,7 +67,8 @@ impl Schedule {
         let [minute, hour, ..] = fields.as_slice() else {
             return Err(invalid(FORM));
         };
-        // Days do not matter: whatever two days follow one another, no two times are closer than here.
+        // Days are ignored: two times on any consecutive days are at least as far apart as on every
+        // day.
         if read(&format!("{minute} {hour} * * *"))?.is_too_close() {
             return Err(invalid(
                 "the schedule is due more often than every 15 minutes, and each time copies whole disks",
@@ -76,10 +77,10 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// One that was read before, whatever documents may say now.
+    /// Reads a recorded schedule, even if documents may not contain it any more.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not a schedule.
     pub fn recorded(text: &str) -> Result<Self, InvalidSchedule> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"*,-/ \t@".contains(&b);
         if text.len() > LONGEST || !text.bytes().all(plain) {
@@ -88,7 +89,7 @@ impl Schedule {
         read(&five(text)?.join(" "))
     }
 
-    /// The first due time after that moment; none where there is none within years.
+    /// The first due time after that time; `None` if there is none within years.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let after = MakeTimestamp::from_millisecond(i64::try_from(after.0).ok()?).ok()?;
         let next = self.0.find_next(after).ok()?;
@@ -108,7 +109,7 @@ impl Schedule {
         None
     }
 
-    /// How many due times lie after `after` and before `before`; [`MOST_COUNTED`] where there are more.
+    /// How many due times are after `after` and before `before`; at most [`MOST_COUNTED`].
     pub fn count(&self, after: Timestamp, before: Timestamp) -> u64 {
         let Some(last) = before.0.checked_sub(1) else {
             return 0;
@@ -123,7 +124,7 @@ impl Schedule {
         std::iter::successors(next(&after), next)
     }
 
-    /// Whether two times of one or two days are closer than is allowed.
+    /// Whether two due times within two days are closer than permitted.
     fn is_too_close(&self) -> bool {
         let closest = u64::try_from(CLOSEST.as_millis()).unwrap_or(u64::MAX);
         let two_days = Timestamp(48 * HOUR_MS);
@@ -141,7 +142,7 @@ fn invalid(why: &str) -> InvalidSchedule {
     InvalidSchedule(why.to_owned())
 }
 
-/// The five fields. A sixth one would be a time zone, of which machines know different ones.
+/// Splits the five fields. A sixth would be a time zone, and machines know different ones.
 fn five(text: &str) -> Result<Vec<&str>, InvalidSchedule> {
     let text = text.trim();
     let word = WORDS.iter().find(|(word, _)| *word == text);

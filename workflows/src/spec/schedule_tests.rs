@@ -51,7 +51,7 @@ fn the_newest_due_time_is_found_however_long_ago_and_those_before_it_are_counted
         Some(at("2026-11-23T02:45:00Z"))
     );
     assert_eq!(often.count(Timestamp(0), now), MOST_COUNTED);
-    // A clock that was set back: nothing is due until it is there again.
+    // If the clock is set back, nothing is due until it reaches that time again.
     assert_eq!(daily.latest(at("2027-01-01T00:00:00Z"), now), None);
 }
 
@@ -91,7 +91,7 @@ fn what_is_due_too_often_is_refused_over_midnight_as_well() {
     }
 }
 
-/// One of cron's fields, as somebody may write it.
+/// A field of cron, in any form that a user may write.
 fn field(most: u8) -> impl Strategy<Value = String> {
     prop_oneof![
         Just("*".to_owned()),

@@ -12,7 +12,7 @@ pub type Labels = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
-    /// Labels that must be there with exactly these values.
+    /// Labels that must exist with exactly these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: Labels,
     /// Further conditions.
@@ -25,23 +25,23 @@ pub struct LabelSelector {
 pub struct Expression {
     /// The label.
     pub key: String,
-    /// How it is looked at.
+    /// The operator.
     pub operator: SelectorOperator,
     /// The values of `In` and `NotIn`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
 }
 
-/// How an [`Expression`] looks at a label.
+/// How an [`Expression`] tests a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SelectorOperator {
-    /// It is there, with one of the values.
+    /// The label exists, with one of the values.
     In,
-    /// It is not there, or with none of the values.
+    /// The label does not exist, or has none of the values.
     NotIn,
-    /// It is there.
+    /// The label exists.
     Exists,
-    /// It is not there.
+    /// The label does not exist.
     DoesNotExist,
 }
 
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Expression {
     }
 }
 
-/// What an API server checks, too: a condition that can never hold is a mistake.
+/// Checks the number of values, as an API server does: a condition that can never hold is a mistake.
 fn check(operator: SelectorOperator, values: &[String]) -> Result<(), String> {
     let wants_values = matches!(operator, SelectorOperator::In | SelectorOperator::NotIn);
     match (wants_values, values.is_empty()) {

@@ -1,7 +1,7 @@
-//! A selector as `kubectl -l` reads it: `app=web,tier!=test,zone in (a,b),!old`.
+//! Parses a selector as `kubectl -l` does: `app=web,tier!=test,zone in (a,b),!old`.
 //!
-//! Source: "Labels and Selectors" of Kubernetes' documentation. `key!=value` and `notin` also hold where the label
-//! is not there.
+//! Source: "Labels and Selectors" of Kubernetes' documentation. `key!=value` and `notin` also hold if
+//! the label does not exist.
 
 use std::str::FromStr;
 
@@ -19,7 +19,7 @@ impl FromStr for LabelSelector {
         if text.trim().is_empty() {
             return Ok(selector);
         }
-        // An empty condition is refused: a variable of a script may have been empty.
+        // An empty condition is refused, because a variable of a script may have been empty.
         for condition in split(text) {
             if condition.is_empty() {
                 return Err(format!("{text:?} has an empty condition"));
@@ -30,7 +30,7 @@ impl FromStr for LabelSelector {
     }
 }
 
-/// The conditions: a comma between parentheses parts values.
+/// Splits the conditions; a comma in parentheses separates values.
 fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_u32;
     let parts = text.split(move |c| {

@@ -1,5 +1,4 @@
-//! Kind `VirtualServerType`: a size that machines are made in where only its name is given, with what their
-//! guests are like.
+//! Kind `VirtualServerType`: a named size of machines, with defaults for their guests.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use super::problem::{FieldPath, Problem, ProblemCode};
 use super::quantity::{Memory, Quantity};
 use super::vsi;
 
-/// A size that is built in.
+/// A built-in size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerType {
     /// Its name.
@@ -21,11 +20,11 @@ pub struct ServerType {
     pub cpus: u32,
     /// Memory, as documents write it.
     pub memory: &'static str,
-    /// The least size of the boot disk, as documents write it.
+    /// The default size of the boot disk, as documents write it.
     pub boot_disk: &'static str,
 }
 
-/// The sizes that are built in, the smallest first.
+/// The built-in sizes, the smallest first.
 pub const SERVER_TYPES: [ServerType; 3] = [
     ServerType {
         name: "small",
@@ -48,7 +47,7 @@ pub const SERVER_TYPES: [ServerType; 3] = [
 ];
 
 impl ServerType {
-    /// The size of that name.
+    /// The built-in size of that name.
     pub fn named(name: &str) -> Option<Self> {
         SERVER_TYPES.into_iter().find(|size| size.name == name)
     }
@@ -99,16 +98,16 @@ impl TypeGuest {
     }
 }
 
-/// A type that documents describe.
+/// A type, resolved from its document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredServerType {
     /// Its name; types belong to no namespace.
     pub name: String,
-    /// What it says.
+    /// Its spec.
     pub spec: ServerTypeSpec,
 }
 
-/// The types among the documents.
+/// The types of the documents.
 pub(super) fn of(documents: &Documents, problems: &mut Vec<Problem>) -> Vec<DesiredServerType> {
     let desired = documents.types.iter().map(|document| {
         problems.extend(wrong(document));

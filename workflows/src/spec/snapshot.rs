@@ -1,4 +1,4 @@
-//! Snapshots that documents ask for.
+//! Kind `VirtualServerSnapshot`: snapshots that documents request.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,16 +23,16 @@ pub struct SnapshotSpec {
     pub memory: bool,
 }
 
-/// A snapshot that a document asks for.
+/// A snapshot that a document requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredSnapshot {
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The identity, where the document gives one.
+    /// The UID, if the document has one.
     pub uid: Option<Uuid>,
-    /// What the document says.
+    /// The spec of the document.
     pub spec: SnapshotSpec,
 }
 

@@ -1,37 +1,37 @@
-//! Snapshots that are taken of a VSI again and again.
+//! Scheduled snapshots of a VSI: schedule and retention.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::schedule::Schedule;
 
-/// So many snapshots of one VSI are kept at most: each is a whole copy of its disks.
+/// How many snapshots of one VSI can be retained at most: each is a whole copy of its disks.
 const MOST_KEPT: u32 = 100;
 
-/// What a document says of them. What is stored of it is [`DesiredSnapshotPolicy`], which is read whatever a
-/// later version permits.
+/// The policy in a document. The stored form is [`DesiredSnapshotPolicy`], which can be read even if a
+/// later version permits other values.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SnapshotPolicySpec {
-    /// When one is due, in UTC.
+    /// When a snapshot is due, in UTC.
     #[serde(deserialize_with = "schedule")]
     pub schedule: String,
-    /// How many stay, the newest.
+    /// How many of the newest are retained.
     #[serde(deserialize_with = "deserialize_keep")]
     pub keep: u32,
-    /// Whether the guest's agent holds its file systems still, where the guest runs.
+    /// Whether the guest agent freezes the file systems, if the guest runs.
     #[serde(default)]
     pub quiesce: bool,
 }
 
-/// When snapshots of a VSI are due, and how many stay.
+/// When snapshots of a VSI are due, and how many are retained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredSnapshotPolicy {
-    /// When one is due, in UTC.
+    /// When a snapshot is due, in UTC.
     pub schedule: String,
-    /// How many stay, the newest.
+    /// How many of the newest are retained.
     pub keep: u32,
-    /// Whether the guest's agent holds its file systems still, where the guest runs.
+    /// Whether the guest agent freezes the file systems, if the guest runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiesce: bool,
 }

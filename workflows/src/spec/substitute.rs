@@ -1,18 +1,18 @@
-//! `$(group.…)` and `$(pool.…)` in the texts of templates. Nothing else is substituted: `$(hostname)` in
-//! a script stays as it is written, and `$$(` stands for `$(`.
+//! Substitutes `$(group.…)` and `$(pool.…)` in the texts of templates, and nothing else: `$(hostname)`
+//! in a script is unchanged, and `$$(` gives `$(`.
 //!
-//! A group's values come first, when a pool of it is made, and those of the pool when a member is. What a
-//! value says is never substituted again.
+//! A group's values are filled in first, when a pool of it is made, and a pool's values when a member
+//! is made. References inside values are never substituted.
 
-/// What begins a reference to a group.
+/// The first segment of a reference to a group.
 pub const GROUP: &str = "group";
-/// What begins a reference to a pool.
+/// The first segment of a reference to a pool.
 pub const POOL: &str = "pool";
 
 /// A piece of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TemplatePiece<'a> {
-    /// What stays as it is.
+    /// Text without references.
     Plain(&'a str),
     /// `$$(`.
     Escape,
@@ -28,7 +28,7 @@ pub fn references(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The reference that is the whole of a text, where one is.
+/// The reference, if the whole text is one.
 pub fn whole(text: &str) -> Option<&str> {
     let mut pieces = TemplatePieces(text.trim_end_matches('\n'));
     match (pieces.next(), pieces.next()) {
@@ -37,11 +37,11 @@ pub fn whole(text: &str) -> Option<&str> {
     }
 }
 
-/// Puts a group's values in. What is escaped stays so, because a pool's values come later; so does a
-/// reference that `value` leaves.
+/// Fills in a group's values. Escapes remain, because a pool's values are filled in later; so do
+/// references for which `value` returns `None`.
 ///
 /// # Errors
-/// What `value` says of a reference.
+/// The error of `value`.
 pub fn of_group<E>(
     text: &str,
     mut value: impl FnMut(&str) -> Result<Option<String>, E>,
@@ -64,7 +64,8 @@ pub fn of_group<E>(
     Ok(filled)
 }
 
-/// Puts a pool's values in, and drops what escapes. A reference that `value` does not know stays as it is.
+/// Fills in a pool's values, and resolves escapes. A reference for which `value` returns `None`
+/// remains.
 pub fn of_pool(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut filled = String::with_capacity(text.len());
     for piece in TemplatePieces(text) {
@@ -84,22 +85,22 @@ pub fn of_pool(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
     filled
 }
 
-/// Fields of a guest whose texts take values.
+/// The fields of a guest whose texts may contain references.
 pub const FILLED: [&str; 4] = ["userData", "networkConfig", "vendorData", "sshKeys"];
 
-/// The release of a group's document: the names of its images, and image or checksum of one.
+/// The release in a group's document: the names of its images, and access to their fields.
 pub struct DocumentRelease<'a> {
     /// The names.
     pub names: Vec<String>,
-    /// The text of a field of an image, by both their names.
+    /// The text of an image's field, by the names of both.
     pub value: &'a dyn Fn(&str, &str) -> Option<String>,
 }
 
-/// Puts the release of a group's document into a text of a template; a pool's own document has none. Where the
-/// field takes no values, other references are refused.
+/// Fills the release of a group's document into a text of a template; a pool's own document has none.
+/// If the field takes no values, other references are refused.
 ///
 /// # Errors
-/// With what is wrong, and what to do.
+/// With message and remedy.
 pub fn in_template(
     text: &str,
     release: Option<&DocumentRelease<'_>>,
@@ -156,7 +157,7 @@ fn of_release(text: &str, release: &DocumentRelease<'_>) -> Result<String, (Stri
     })
 }
 
-/// Whether a reference is one of a group, or of a pool.
+/// Whether a reference belongs to this root: a group, or a pool.
 pub fn is_below(path: &str, root: &str) -> bool {
     let rest = path.strip_prefix(root);
     rest.is_some_and(|rest| rest.starts_with('.'))
@@ -175,7 +176,7 @@ impl<'a> Iterator for TemplatePieces<'a> {
         let (piece, rest) = match special(text) {
             Some(found) => found,
             None => {
-                // At least one character, up to the next `$` that begins something.
+                // At least one character, up to the next `$` that begins a piece.
                 let mut starts = text.char_indices().skip(1);
                 let next = starts.find(|(at, c)| {
                     *c == '$' && text.get(*at..).is_some_and(|rest| special(rest).is_some())
@@ -189,7 +190,7 @@ impl<'a> Iterator for TemplatePieces<'a> {
     }
 }
 
-/// What begins here, and what follows it.
+/// The piece that begins here, and the text that follows it.
 fn special(text: &str) -> Option<(TemplatePiece<'_>, &str)> {
     if let Some(rest) = text.strip_prefix("$$(") {
         return Some((TemplatePiece::Escape, rest));

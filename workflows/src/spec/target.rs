@@ -1,4 +1,4 @@
-//! Which host a document is about.
+//! Finds the host of a document by its target selector.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct TargetHosts<'a> {
 }
 
 impl<'a> TargetHosts<'a> {
-    /// With `fixed`, every document is about that host.
+    /// With `fixed`, every document is for that host.
     pub(super) fn new(documents: &'a Documents, fixed: Option<&'a HostSettings>) -> Self {
         Self {
             documents,
@@ -33,7 +33,7 @@ impl<'a> TargetHosts<'a> {
         self.hosts
     }
 
-    /// The id of the host the document is about; `None` where that is a problem.
+    /// The ID of the document's host; `None` if there is a problem.
     pub(super) fn of<T>(
         &mut self,
         document: &Document<T>,
@@ -53,7 +53,7 @@ impl<'a> TargetHosts<'a> {
         }
     }
 
-    /// The ids of all hosts that the selector matches. A host whose settings cannot be used is a problem.
+    /// The IDs of all hosts that the selector matches. A host with invalid settings is a problem.
     pub(super) fn all_of<T>(
         &mut self,
         document: &Document<T>,
@@ -85,7 +85,7 @@ impl<'a> TargetHosts<'a> {
         ids
     }
 
-    /// Whether every document is about one host.
+    /// Whether every document is for one fixed host.
     pub(super) fn is_fixed(&self) -> bool {
         self.fixed.is_some()
     }
@@ -102,7 +102,7 @@ impl<'a> TargetHosts<'a> {
             return Err(Box::new(self.nothing(document, selector)));
         }
         if maps.is_empty() || maps.len() == 1 && secrets.len() <= 1 {
-            // One host as ever.
+            // A single host, as without placement.
             return self.select(document, Some(selector)).map(|host| vec![host]);
         }
         let hosts = maps.into_iter().map(|map| {
@@ -135,7 +135,8 @@ impl<'a> TargetHosts<'a> {
         settings(document, config_map, secret, pull)
     }
 
-    /// One host has one set of settings: the engine knows it by its id.
+    /// Adds a host. All documents must have the same settings for it, because the engine knows it by
+    /// its ID.
     fn add<T>(
         &mut self,
         document: &Document<T>,
@@ -210,14 +211,14 @@ fn settings<'a, T>(
         ..host
     });
     labelled.map_err(|error| {
-        // Of two Secrets the one is to blame that has the key.
+        // Of two Secrets, report the one that has the key.
         let holds = |holder: &&Document<KeyValues>| holder.spec.0.contains_key(error.key);
         let secret = [secret, pull].into_iter().flatten().find(holds).or(secret);
         Box::new(unusable(error, config_map, secret, selecting))
     })
 }
 
-/// The documents of its namespace that the selector matches.
+/// The documents of the same namespace that the selector matches.
 fn matching<'a, T>(
     document: &Document<T>,
     selector: &LabelSelector,
@@ -230,8 +231,8 @@ fn matching<'a, T>(
     candidates.iter().filter(fits).collect()
 }
 
-/// Those Secrets that are about the host of a ConfigMap: those of its name, else those that have no label
-/// which it has not.
+/// The Secrets for the host of a `ConfigMap`: those with the same name, else those whose labels are all
+/// labels of the `ConfigMap`.
 fn secrets_of<'a>(
     map: &Document<KeyValues>,
     secrets: &[&'a Document<KeyValues>],
@@ -246,7 +247,7 @@ fn secrets_of<'a>(
     secrets.iter().filter(about).copied().collect()
 }
 
-/// The settings of all hosts that the target selector of a document matches; none where some cannot be used.
+/// The settings of all hosts that a document's target selector matches; empty if some are invalid.
 pub fn hosts_of(documents: &Documents, document: &Document<VsiSpec>) -> Vec<HostSettings> {
     let targets = TargetHosts::new(documents, None);
     let found = targets.select_all(document, document.spec.target_selector.as_ref());
@@ -267,7 +268,7 @@ fn no_selector<T>(document: &Document<T>) -> Problem {
     )
 }
 
-/// A host's Secret together with one of what opens images, as far as it says nothing of that.
+/// A host's Secret merged with a Secret for image access; the host's own keys take precedence.
 fn joined(pull: &Document<KeyValues>, secret: &Document<KeyValues>) -> KeyValues {
     let mut all = pull.spec.0.clone();
     let own = secret.spec.0.iter();
@@ -275,7 +276,8 @@ fn joined(pull: &Document<KeyValues>, secret: &Document<KeyValues>) -> KeyValues
     KeyValues(all)
 }
 
-/// The one document of its kind that matches; several would be merged in no particular order.
+/// The only document of its kind that matches; several are refused, because the order of merging would
+/// be arbitrary.
 fn one<'a, T>(
     document: &Document<T>,
     selector: &LabelSelector,
@@ -305,7 +307,7 @@ fn one<'a, T>(
     Ok(found.first().copied())
 }
 
-/// Points at the key itself where it stands, else at the data that lacks it.
+/// The problem of invalid settings, at the key if it exists, else at the data that lacks it.
 fn unusable<T>(
     error: HostKeyError,
     config_map: Option<&Document<KeyValues>>,

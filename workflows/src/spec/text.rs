@@ -1,9 +1,9 @@
-//! Texts with rules of their own.
+//! Texts with rules of their own: contracts and names on hosts.
 
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::secret::Secret;
 
-/// The contract of a VSI, verbatim. Prints nothing, and cannot be serialised.
+/// The contract of a VSI, verbatim. `Debug` hides it, and it cannot be serialised.
 #[derive(Clone)]
 pub struct Contract(Secret);
 
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Contract {
 /// Reads the name of something on a host: a pool, a volume, a network.
 ///
 /// # Errors
-/// When it is empty, or holds what no such name may hold.
+/// When it is empty, or has characters that such a name cannot have.
 pub(crate) fn host_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     let problem = if name.trim().is_empty() {

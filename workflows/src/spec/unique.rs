@@ -1,4 +1,4 @@
-//! No object stands twice.
+//! Checks that no object occurs twice.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use super::documents::{Document, Documents};
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
 
-/// The problems of objects that stand twice: by kind, namespace and name, or by UID.
+/// The problems of objects that occur twice: by kind, namespace and name, or by UID.
 pub(super) fn check(documents: &Documents) -> Vec<Problem> {
     let mut problems = Vec::new();
     names(&documents.vsis, &mut problems);
@@ -41,7 +41,7 @@ fn names<T>(documents: &[Document<T>], problems: &mut Vec<Problem>) {
     }
 }
 
-/// A card names its network by one name, whatever its kind.
+/// A card refers to its network by name only, so both kinds of networks share their names.
 fn networks(documents: &Documents, problems: &mut Vec<Problem>) {
     for document in &documents.networks {
         let mut refs = documents.network_refs.iter();

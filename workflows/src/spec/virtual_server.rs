@@ -19,15 +19,14 @@ use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 use super::vsi::{self, BootDisk, Interface, Machine, VsiSpec};
 
-/// The spec of kind `VirtualServer`. What it has in common with a Hyper Protect VSI means the
-/// same.
+/// The spec of kind `VirtualServer`. Fields that a Hyper Protect VSI also has have the same meaning.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VirtualServerSpec {
-    /// What runs in it.
+    /// The guest.
     #[serde(default)]
     pub guest: GuestSpec,
-    /// Where the boot image comes from.
+    /// The URL of the boot image.
     #[serde(rename = "imageURL")]
     pub image_url: ImageUrl,
     /// The SHA-256 the image must have.
@@ -39,7 +38,7 @@ pub struct VirtualServerSpec {
     /// Chooses the host settings.
     #[serde(default)]
     pub target_selector: Option<LabelSelector>,
-    /// How a host is chosen where the target selector matches several.
+    /// How a host is chosen if the target selector matches several.
     #[serde(default)]
     pub placement: Option<PlacementSpec>,
     /// Chooses data disks.
@@ -48,7 +47,7 @@ pub struct VirtualServerSpec {
     /// Chooses networks.
     #[serde(default)]
     pub network_selector: Option<LabelSelector>,
-    /// Its network cards, in order, in place of a selector.
+    /// Its network cards, in order, instead of a selector.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
     /// How the boot disk is made.
@@ -60,19 +59,19 @@ pub struct VirtualServerSpec {
     /// When it counts as ready.
     #[serde(default)]
     pub ready: Option<ReadySpec>,
-    /// Whether it is to run.
+    /// Whether it should run.
     #[serde(default)]
     pub power_state: PowerState,
-    /// What is done about drift.
+    /// What happens on drift.
     #[serde(default)]
     pub on_drift: OnDrift,
     /// Whether changes wait for approval.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// What becomes of it when it is deleted.
+    /// What happens to it on its host when it is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
-    /// When snapshots of it are due, and how many stay.
+    /// When snapshots of it are due, and how many are retained.
     #[serde(default)]
     pub snapshot_policy: Option<SnapshotPolicySpec>,
 }
@@ -81,31 +80,31 @@ pub struct VirtualServerSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerMachine {
-    /// The architecture, as libvirt names it; `s390x` for a Hyper Protect guest and `x86_64` for
-    /// others where absent.
+    /// The architecture, as libvirt names it; by default `s390x` for a Hyper Protect guest and `x86_64`
+    /// for others.
     #[serde(default, deserialize_with = "some_arch")]
     pub arch: Option<String>,
-    /// Virtual CPUs; 2 where absent.
+    /// Virtual CPUs; 2 by default.
     #[serde(default, deserialize_with = "some_cpus")]
     pub cpus: Option<u32>,
     /// Memory.
     #[serde(default)]
     pub memory: Memory,
-    /// The processor: `host-model`, `host-passthrough`, `maximum`, or the name of a model.
+    /// The CPU model: `host-model`, `host-passthrough`, `maximum`, or the name of a model.
     #[serde(default, deserialize_with = "cpu")]
     pub cpu: Option<String>,
-    /// The firmware, where it is not what the architecture has by itself.
+    /// The firmware, if it is not the default of the architecture.
     #[serde(default)]
     pub firmware: Option<FirmwareChoice>,
     /// Whether the guest's memory is protected from the host.
     #[serde(default)]
     pub secure_execution: Secure,
-    /// The screen, which VNC shows on the loopback of its host; there is none where absent.
+    /// The screen, served by VNC on the loopback of its host; none if absent.
     #[serde(default)]
     pub graphics: Graphics,
 }
 
-/// The firmware that a document can ask for.
+/// The firmware that a document can choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FirmwareChoice {
@@ -132,7 +131,7 @@ fn some_cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, 
     vsi::cpus(deserializer).map(Some)
 }
 
-/// The longest name of a processor.
+/// The longest name of a CPU model, in bytes.
 const CPU_MAX: usize = 64;
 
 fn cpu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -152,7 +151,7 @@ impl From<VirtualServerSpec> for VsiSpec {
         let arch = if hyper_protect { "s390x" } else { "x86_64" };
         let (machine, contract) = (spec.machine, spec.guest.contract.clone());
         Self {
-            // What the guest takes is read from `guest`, which may name another place.
+            // The guest's input is read from `guest`, which may refer to another source.
             contract: contract.unwrap_or_else(|| Contract::new(String::new())),
             image_url: spec.image_url,
             image_checksum: spec.image_checksum,

@@ -1,4 +1,4 @@
-//! The virtual server instance as its document describes it.
+//! The VSI, as its document describes it.
 
 use std::net::Ipv4Addr;
 
@@ -26,7 +26,7 @@ use super::text::{self, Contract};
 pub struct VsiSpec {
     /// The contract, verbatim.
     pub contract: Contract,
-    /// Where the boot image comes from.
+    /// The URL of the boot image.
     #[serde(rename = "imageURL")]
     pub image_url: ImageUrl,
     /// The SHA-256 the image must have.
@@ -35,7 +35,7 @@ pub struct VsiSpec {
     /// The pool of the VSI's volumes.
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
-    /// Chooses the host settings. May be absent only where a host is given otherwise.
+    /// Chooses the host settings. Optional only if a host is given in another way.
     #[serde(default)]
     pub target_selector: Option<LabelSelector>,
     /// Chooses data disks.
@@ -44,7 +44,7 @@ pub struct VsiSpec {
     /// Chooses networks; without it the VSI is on the network `default`.
     #[serde(default)]
     pub network_selector: Option<LabelSelector>,
-    /// Its network cards, in order, in place of a selector.
+    /// Its network cards, in order, instead of a selector.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
     /// How the boot disk is made.
@@ -53,19 +53,19 @@ pub struct VsiSpec {
     /// The machine.
     #[serde(default)]
     pub machine: Machine,
-    /// Whether it is to run.
+    /// Whether it should run.
     #[serde(default)]
     pub power_state: PowerState,
-    /// What is done about drift.
+    /// What happens on drift.
     #[serde(default)]
     pub on_drift: OnDrift,
     /// Whether changes wait for approval.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// What becomes of it when it is deleted.
+    /// What happens to it on its host when it is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
-    /// When snapshots of it are due, and how many stay.
+    /// When snapshots of it are due, and how many are retained.
     #[serde(default)]
     pub snapshot_policy: Option<SnapshotPolicySpec>,
     /// The guest's network configuration: netplan version 2, as text.
@@ -74,13 +74,13 @@ pub struct VsiSpec {
     /// When it counts as ready.
     #[serde(default)]
     pub ready: Option<ReadySpec>,
-    /// What runs in it, where its kind leaves that open.
+    /// The guest, if its kind permits a choice.
     #[serde(skip)]
     pub guest: Option<GuestSpec>,
-    /// What its machine has beyond that of a Hyper Protect VSI.
+    /// The properties of its machine that a Hyper Protect VSI does not have.
     #[serde(skip)]
     pub platform: GuestPlatform,
-    /// How a host is chosen among several, where its kind lets it.
+    /// How a host is chosen among several, if its kind permits it.
     #[serde(skip)]
     pub placement: Option<PlacementSpec>,
 }
@@ -91,15 +91,15 @@ pub struct VsiSpec {
 pub struct Interface {
     /// The name of the network's document in the VSI's namespace.
     pub network: String,
-    /// The addresses that the card has; one of the network's own where there is none.
+    /// The addresses of the card; without any, it gets one of the network's.
     #[serde(default)]
     pub addresses: Vec<Ipv4Addr>,
 }
 
-/// What a machine has where its kind leaves that open.
+/// The properties of a machine that its kind leaves open.
 #[derive(Clone, Debug, Default)]
 pub struct GuestPlatform {
-    /// The processor; what fits the host where absent.
+    /// The CPU model; one that fits the host if absent.
     pub cpu: Option<String>,
     /// The firmware.
     pub firmware: Firmware,
@@ -116,7 +116,7 @@ pub struct BootDisk {
     /// Copy, overlay or ephemeral.
     #[serde(default)]
     pub mode: BootDiskMode,
-    /// The size the guest sees; the image's own where absent.
+    /// The size that the guest sees; the image's own if absent.
     #[serde(default)]
     pub size: Option<Quantity>,
 }
@@ -128,9 +128,9 @@ pub enum BootDiskMode {
     /// A full copy, independent of the image.
     #[default]
     Copy,
-    /// A thin layer over the image: made at once, and needs the image as long as it lives.
+    /// A thin layer over the image: made immediately, but needs the image as long as it exists.
     Overlay,
-    /// A thin layer that is made anew for every start.
+    /// A thin layer that is made again for every start.
     Ephemeral,
 }
 
@@ -159,7 +159,7 @@ impl Default for Machine {
     }
 }
 
-/// The pool of documents that name none.
+/// The default pool.
 pub(crate) fn default_pool() -> String {
     "images".to_owned()
 }
@@ -183,7 +183,7 @@ pub(super) fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(arch)
 }
 
-/// More CPUs than any machine type of any architecture offers are a slip of the pen.
+/// The most CPUs: more than any machine type of any architecture offers.
 const MOST_CPUS: u32 = 4096;
 
 pub(super) fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

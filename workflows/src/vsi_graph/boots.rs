@@ -1,4 +1,4 @@
-//! Boots: how long they may take, and what the runs on record say of the last ones.
+//! Boots: their time limits, and the results of the last ones.
 
 use vsiflow_engine::{
     model::{EntityState, FailureClass, Name, NodeState, RunResult},
@@ -10,16 +10,16 @@ use vsiflow_steps::{
     vsi::{StartDomain, start_domain},
 };
 
-/// Seconds until a boot that is not decided counts as failed. A real guest takes half a minute;
-/// an emulated one on a busy host several.
+/// After how many seconds an undecided boot counts as failed. A real guest takes half a minute; an
+/// emulated one on a busy host several minutes.
 pub const BOOT_DEADLINE_S: u64 = 600;
 
-/// Seconds a guest whose boot failed gets to come down by itself.
+/// How many seconds a guest whose boot failed gets to shut down.
 pub(crate) const FAILED_GRACE_S: u64 = 5;
 
 const DEADLINE_CODE: &str = "VSI0502";
 
-/// Where the console of the last boot begins that a run is known of.
+/// Where the console output of the last recorded boot begins.
 pub(crate) fn last_boot(at: &Situation<'_>) -> ConsolePosition {
     let runs = at.entity.runs.iter().rev();
     let started = runs.filter_map(|run| {
@@ -34,7 +34,7 @@ pub(crate) fn last_boot(at: &Situation<'_>) -> ConsolePosition {
     started.take(1).next().unwrap_or_default()
 }
 
-/// Whether the newest run, for this very desired state, ended at the boot's deadline.
+/// Whether the newest run, for this desired state, ended at the boot's deadline.
 pub(crate) fn was_too_slow(state: &EntityState, workflow: &str) -> bool {
     let newest = state.desired.as_ref().map(|desired| desired.generation);
     state.last.as_ref().is_some_and(|last| {

@@ -1,4 +1,4 @@
-//! The guest's network cards, and the MAC addresses that they have and keep.
+//! The network cards of a guest, and their stable MAC addresses.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use vsiflow_steps::{names, vsi::Card};
 
 use crate::record::VsiRecord;
 
-/// The MAC addresses of the guest's cards; none where they follow from its UID and their places.
+/// The MAC addresses of the guest's cards; empty if they follow from its UID and their positions.
 pub(super) fn macs(record: &VsiRecord) -> Vec<String> {
     if record.vsi.addresses.is_empty() {
         recorded(record)
@@ -24,14 +24,14 @@ fn recorded(record: &VsiRecord) -> Vec<String> {
     }
 }
 
-/// The MAC address of a card whose address stays. It belongs to the address: whoever gets that next is
-/// the same client to the network's DHCP, which keeps a lease for its time.
+/// The MAC address of a card with a fixed address. It is derived from the address: the next VSI with
+/// that address is the same client to the network's DHCP, which holds a lease for its time.
 fn of_address(record: &VsiRecord, network: &str) -> Option<String> {
     let address = record.vsi.addresses.get(network)?;
     let of = format!("{}\0{network}\0{address}", record.vsi.host);
     let hash = Hash::of(of.as_bytes()).0;
     let bytes = hash.iter().take(6).enumerate();
-    // Of local make, and of one card.
+    // Locally administered, and unicast.
     let bytes = bytes.map(|(place, byte)| match place {
         0 => (byte | 2) & !1,
         _ => *byte,
@@ -40,7 +40,7 @@ fn of_address(record: &VsiRecord, network: &str) -> Option<String> {
     Some(digits.join(":"))
 }
 
-/// The guest's cards, by the same MAC addresses that its definition gets.
+/// The guest's cards, with the MAC addresses in its definition.
 pub(crate) fn cards(record: &VsiRecord) -> Vec<Card> {
     let macs = recorded(record);
     let networks = record.vsi.networks.iter().enumerate();
@@ -53,8 +53,8 @@ pub(crate) fn cards(record: &VsiRecord) -> Vec<Card> {
     networks.map(card).collect()
 }
 
-/// The MAC addresses of its cards once the VSI is on these networks: a card that stays keeps its
-/// own, a new one gets the first that none has. None where they follow from UID and places.
+/// The MAC addresses of its cards once the VSI is on these networks: a remaining card keeps its own, a
+/// new one gets the first free one. Empty if they follow from UID and positions.
 pub(crate) fn macs_of(record: &VsiRecord, networks: &[String]) -> Vec<String> {
     let mut had = cards(record);
     let mut kept = |network: &String| {

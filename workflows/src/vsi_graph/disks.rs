@@ -1,4 +1,4 @@
-//! The data disks of a VSI: the volumes they are, and the nodes that wait for and attach them.
+//! The data disks of a VSI: their volumes, and the nodes that wait for and attach them.
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl VsiGraphBuilder<'_> {
-    /// await_data_disks → attach_data_disks.
+    /// Adds `await_data_disks` → `attach_data_disks`.
     pub(crate) fn data_disks(&mut self, after: &[&str]) -> Result<(), Failure> {
         let mut after = after.to_vec();
         if self.await_disks(&after)? {
@@ -45,8 +45,8 @@ impl VsiGraphBuilder<'_> {
         }
     }
 
-    /// Disks are made and grown by runs of their own. Whether there is any to wait for; they are
-    /// waited for once.
+    /// Adds the node that waits for the runs that make and grow the disks, once for each graph. Returns
+    /// whether there are any.
     pub(crate) fn await_disks(&mut self, after: &[&str]) -> Result<bool, Failure> {
         if self.nodes.has::<AwaitDataDisks>() {
             return Ok(true);
@@ -65,7 +65,7 @@ impl VsiGraphBuilder<'_> {
         if params.disks.is_empty() {
             return Ok(false);
         }
-        // It asks no host, and must not keep the disks from theirs.
+        // It contacts no host, and must not block the disks in the host's lane.
         let node = self.nodes.step::<AwaitDataDisks>(after, &params)?;
         (node.interruptible, node.lane) = (true, Text::default());
         Ok(true)
@@ -82,7 +82,7 @@ pub(crate) fn volume(record: &VsiRecord, disk: &DesiredDisk) -> VolumeKey {
     VolumeKey { pool, name }
 }
 
-/// The UID of a disk that is made.
+/// The UID of a disk that vsiflow makes.
 pub(crate) fn disk_uid(record: &VsiRecord, disk: &DesiredDisk) -> Option<Uuid> {
     match &disk.source {
         DiskOrigin::Existing { .. } => None,

@@ -1,11 +1,11 @@
-//! The base image that a VSI boots from, or a data disk is filled with, and where it really comes from.
+//! The base image that a VSI boots from, or a data disk is filled with, and its actual source.
 
 use crate::{
     record::{ImageRecord, VsiRecord},
     spec::DesiredImage,
 };
 
-/// What stands before the URL of a simulated image.
+/// The URL prefix of a simulated image.
 pub const SIMULATED: &str = "sim+";
 
 /// The base image that the VSI boots from.
@@ -25,8 +25,8 @@ pub(crate) fn image_on(host: &str, pool: &str, image: &DesiredImage) -> ImageRec
     }
 }
 
-/// Where the image really comes from. On a simulated host the reserved names under `.test`, which
-/// lead nowhere, stand for a simulated image, so that an example works without any network.
+/// The actual source of the image. On a simulated host, the reserved names under `.test` mean a
+/// simulated image, so that an example works without any network.
 fn source_url(on: &str, url: &str) -> String {
     let host = url::Url::parse(url)
         .ok()

@@ -1,4 +1,4 @@
-//! The networks of a VSI: the nodes that wait for them, look at them, and reserve its addresses.
+//! The networks of a VSI: the nodes that wait for them, resolve them, and reserve its addresses.
 
 use vsiflow_engine::{
     model::{Failure, Text},
@@ -17,8 +17,8 @@ use super::VsiGraphBuilder;
 use crate::{network, record::network_entity, spec::DesiredVsi};
 
 impl VsiGraphBuilder<'_> {
-    /// Networks are made by runs of their own. Gives back what comes next: nothing of a VSI is made
-    /// before its networks are.
+    /// Adds the node that waits for the runs that make the networks. Returns the node that the next
+    /// ones follow: nothing of a VSI is made before its networks.
     pub(crate) fn await_networks(&mut self, after: &'static str) -> Result<&'static str, Failure> {
         let vsi = &self.record.vsi;
         let networks = vsi.made_networks.iter().filter_map(|(name, made)| {
@@ -34,13 +34,13 @@ impl VsiGraphBuilder<'_> {
         if !self.nodes.has::<AwaitNetworks>() {
             let params = await_networks::Params { networks };
             let node = self.nodes.step::<AwaitNetworks>(&[after], &params)?;
-            // It asks no host, and must not keep the networks from theirs.
+            // It contacts no host, and must not block the networks in the host's lane.
             (node.interruptible, node.lane) = (true, Text::default());
         }
         Ok(AwaitNetworks::NAME)
     }
 
-    /// await_networks → resolve_networks → reserve_addresses. Gives back the last of them.
+    /// Adds `await_networks` → `resolve_networks` → `reserve_addresses`. Returns the last of them.
     pub(crate) fn networks(&mut self, after: &'static str) -> Result<&'static str, Failure> {
         let after = self.await_networks(after)?;
         let params = resolve_networks::Params {
@@ -58,7 +58,8 @@ impl VsiGraphBuilder<'_> {
         Ok(ReserveAddresses::NAME)
     }
 
-    /// Ends the reservations in networks that the VSI has left. Gives back what comes next.
+    /// Ends the reservations in networks that the VSI has left. Returns the node that the next ones
+    /// follow.
     pub(crate) fn give_up_addresses(
         &mut self,
         after: &'static str,

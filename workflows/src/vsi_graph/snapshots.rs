@@ -1,4 +1,4 @@
-//! The nodes that take a snapshot of a VSI's disks, and put them back.
+//! The nodes that take a snapshot of a VSI's disks, and restore them.
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl VsiGraphBuilder<'_> {
-    /// The run of the snapshot: the VSI's own run waits for it, so that nothing else is done to the
-    /// VSI meanwhile.
+    /// Adds the run of the snapshot. The VSI's own run waits for it, so that nothing else changes the
+    /// VSI at the same time.
     pub(crate) fn take_snapshot(
         &mut self,
         after: &[&str],
@@ -34,8 +34,8 @@ impl VsiGraphBuilder<'_> {
         Ok(vec![name])
     }
 
-    /// await_snapshot → merge_layers: until nobody works on a snapshot that was given up, and nothing
-    /// of it is left on the disks.
+    /// Adds `await_snapshot` → `merge_layers`: waits until nothing works on an abandoned snapshot, and
+    /// removes its layers from the disks.
     pub(crate) fn drop_snapshot(
         &mut self,
         after: &[&str],
@@ -45,7 +45,7 @@ impl VsiGraphBuilder<'_> {
         drop_snapshot(&mut self.nodes, after, uid, record)
     }
 
-    /// What the first boot disk is made from: the copy in a snapshot where it is one, else the image.
+    /// Adds the source of the first boot disk: the copy in a snapshot if there is one, else the image.
     pub(crate) fn first_image(&mut self, after: &[&str]) -> Result<(), Failure> {
         let Some(volume) = self.record.vsi.boot_disk.copy_of.clone() else {
             return self.base_image(after);
@@ -57,7 +57,8 @@ impl VsiGraphBuilder<'_> {
         Ok(())
     }
 
-    /// Before the guest is shut down for it: where its memory cannot be taken up nothing is lost.
+    /// Checks saved memory before the guest is shut down, so that nothing is lost if the memory does
+    /// not fit.
     pub(crate) fn check_memory(
         &mut self,
         after: &[&'static str],
@@ -95,7 +96,7 @@ impl VsiGraphBuilder<'_> {
     }
 }
 
-/// The same for any graph of a VSI.
+/// [`VsiGraphBuilder::drop_snapshot`] for any graph of a VSI.
 pub(crate) fn drop_snapshot(
     nodes: &mut Nodes,
     after: &[&str],
@@ -106,7 +107,7 @@ pub(crate) fn drop_snapshot(
         entity: entity(uid)?.to_string(),
         name: record.name.clone(),
     };
-    // It asks no host.
+    // It contacts no host.
     let node = nodes.step::<AwaitSnapshot>(after, &params)?;
     (node.interruptible, node.lane) = (true, Text::default());
     nodes.step::<MergeLayers>(&[AwaitSnapshot::NAME], &snapshot::layers(record))?;

@@ -1,4 +1,4 @@
-//! How many consoles are open, and their common end.
+//! Registry of open consoles: limits their number and ends them together.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use vsiflow_workflows::fleet::{ConsoleWay, FleetError};
 
 use crate::{Problem, wire};
 
-/// Consoles at a time.
-const AT_A_TIME: u32 = 64;
+/// The number of consoles that may be open at the same time.
+const MAX_CONSOLES: u32 = 64;
 
-/// The consoles that are open.
+/// The open consoles.
 pub(crate) struct ConsoleRegistry {
     places: Arc<Semaphore>,
     end: CancellationToken,
@@ -20,7 +20,7 @@ pub(crate) struct ConsoleRegistry {
 
 impl Default for ConsoleRegistry {
     fn default() -> Self {
-        let places = Semaphore::new(AT_A_TIME as usize);
+        let places = Semaphore::new(MAX_CONSOLES as usize);
         Self {
             places: Arc::new(places),
             end: CancellationToken::new(),
@@ -29,42 +29,42 @@ impl Default for ConsoleRegistry {
 }
 
 impl ConsoleRegistry {
-    /// A place for one more, as long as it is held.
+    /// A permit for one more console, as long as it is held.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, NoConsole> {
         let place = self.places.clone().try_acquire_owned();
         place.map_err(|_| NoConsole::Busy)
     }
 
-    /// Cancelled once all of them are to close.
+    /// A token that is cancelled once all consoles must close.
     pub(crate) fn ends(&self) -> CancellationToken {
         self.end.clone()
     }
 
-    /// Closes all of them, and waits until each end is recorded.
+    /// Closes all consoles, and waits until the end of each is recorded.
     pub(crate) async fn end(&self) {
         self.end.cancel();
-        let _ = self.places.acquire_many(AT_A_TIME).await;
+        let _ = self.places.acquire_many(MAX_CONSOLES).await;
         self.places.close();
     }
 }
 
-/// Why there is no console.
+/// Error: the console was not opened.
 #[derive(Debug)]
 pub enum NoConsole {
-    /// Too many are open.
+    /// Too many consoles are open.
     Busy,
-    /// This process ends.
+    /// This process is ending.
     Ends,
-    /// The connection cannot change over.
+    /// The connection cannot be upgraded.
     Connection,
-    /// A journal cannot be looked at.
+    /// A journal cannot be read.
     Unread(Problem),
-    /// The host, or the journal, says so.
+    /// The error of the host or the journal.
     Failed(FleetError),
 }
 
 impl NoConsole {
-    /// As whoever asked over HTTP is told.
+    /// The problem for HTTP clients.
     pub(crate) fn into_problem(self, way: ConsoleWay) -> Problem {
         match self {
             Self::Busy => Problem::busy("too many consoles are open"),
@@ -76,7 +76,7 @@ impl NoConsole {
     }
 }
 
-/// The request does not ask for what its connection has to change to.
+/// The problem of a request without the required `Upgrade` header.
 pub(crate) fn not_changing(protocol: &str) -> Problem {
     let detail = format!("the request has to ask for `Upgrade: {protocol}`");
     Problem::wrong(StatusCode::UPGRADE_REQUIRED, detail)

@@ -1,4 +1,4 @@
-//! The fleet at moments of its past, for several requests of one moment.
+//! Caches the fleet at moments of its past, for several requests about one moment.
 
 use std::{
     collections::VecDeque,
@@ -12,24 +12,24 @@ use vsiflow_workflows::fleet::{Fleets, Moment};
 
 use crate::Problem;
 
-/// Moments that are remembered: a page asks for the same one several times. Each holds every state
-/// of its time.
+/// Moments that are cached: a page requests the same one several times. Each holds the complete state of
+/// its time.
 const REMEMBERED: usize = 2;
-/// Moments that are computed at a time.
-const AT_A_TIME: usize = 1;
-/// How long a moment waits for its turn.
-const TURN: Duration = Duration::from_secs(60);
+/// Moments that are computed at the same time.
+const MAX_CONCURRENT: usize = 1;
+/// How long a request waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Moments {
     turns: Semaphore,
-    /// By the offsets behind their newest events, journal by journal; the newest first.
+    /// Keyed by the offset after the newest event of each journal; the newest entry first.
     known: Mutex<VecDeque<(Vec<Offset>, Arc<Fleets>)>>,
 }
 
 impl Default for Moments {
     fn default() -> Self {
         Self {
-            turns: Semaphore::new(AT_A_TIME),
+            turns: Semaphore::new(MAX_CONCURRENT),
             known: Mutex::default(),
         }
     }
@@ -42,7 +42,7 @@ impl Moments {
         if let Some(known) = self.known(&ends) {
             return Ok(known);
         }
-        let turn = timeout(TURN, self.turns.acquire()).await;
+        let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| Problem::busy("too many moments are asked for at a time"))?;
         if let Some(known) = self.known(&ends) {
             return Ok(known);
@@ -55,7 +55,7 @@ impl Moments {
             known.split_off(remembered)
         };
         if !forgotten.is_empty() {
-            // To free so much takes a good part of what making it took.
+            // Freeing it takes a considerable part of the time that computing it took.
             tokio::task::spawn_blocking(|| drop(forgotten));
         }
         Ok(past)

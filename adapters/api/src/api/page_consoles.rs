@@ -1,4 +1,4 @@
-//! The consoles that pages have open: each belongs to whoever opened it.
+//! The consoles that pages have open: each belongs to the user who opened it.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +11,11 @@ use vsiflow_engine::model::Actor;
 
 use crate::Problem;
 
-/// The consoles that pages have open, by their names.
+/// The consoles that pages have open, by their IDs.
 #[derive(Clone, Default)]
 pub(crate) struct PageConsoles(Arc<Mutex<BTreeMap<String, PageConsole>>>);
 
-/// Who has one open, and where what they type goes.
+/// The user who opened a console, and the queue for typed bytes.
 #[derive(Clone)]
 pub(crate) struct PageConsole {
     pub(crate) actor: Actor,
@@ -27,17 +27,17 @@ impl PageConsoles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps it as long as what is returned lives.
-    pub(crate) fn register(&self, console: PageConsole) -> Result<KeptConsole, Problem> {
+    /// Registers a console until the returned value is dropped.
+    pub(crate) fn register(&self, console: PageConsole) -> Result<RegisteredConsole, Problem> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| Problem::busy(&error.to_string()))?;
         let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         self.lock().insert(name.clone(), console);
         let all = self.clone();
-        Ok(KeptConsole { all, name })
+        Ok(RegisteredConsole { all, name })
     }
 
-    /// Where what is typed at that one goes, if it is that actor's.
+    /// The queue for typed bytes of a console, if it belongs to that actor.
     pub(crate) fn of(&self, name: &str, actor: &Actor) -> Option<mpsc::Sender<Bytes>> {
         let all = self.lock();
         let found = all.get(name).filter(|console| console.actor == *actor);
@@ -45,13 +45,13 @@ impl PageConsoles {
     }
 }
 
-/// A console that a page has open, as long as it is held.
-pub(crate) struct KeptConsole {
+/// A registered console; dropping it removes the console from the registry.
+pub(crate) struct RegisteredConsole {
     all: PageConsoles,
     pub(crate) name: String,
 }
 
-impl Drop for KeptConsole {
+impl Drop for RegisteredConsole {
     fn drop(&mut self) {
         self.all.lock().remove(&self.name);
     }

@@ -1,4 +1,4 @@
-//! How many read events, and what they all follow.
+//! Limits the number of event readers, and shares the tail of the journal among them.
 
 mod tail;
 
@@ -11,10 +11,10 @@ use self::tail::Tails;
 pub(crate) use self::tail::{Tail, TailPage, written};
 use crate::Problem;
 
-/// Readers at a time.
-const AT_A_TIME: usize = 256;
+/// Readers at the same time.
+const MAX_READERS: usize = 256;
 
-/// Places for readers, and what they all follow.
+/// Permits for readers, and the shared tail.
 pub(crate) struct Watchers {
     places: Arc<Semaphore>,
     tails: Tails,
@@ -23,19 +23,19 @@ pub(crate) struct Watchers {
 impl Default for Watchers {
     fn default() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(AT_A_TIME)),
+            places: Arc::new(Semaphore::new(MAX_READERS)),
             tails: Tails::default(),
         }
     }
 }
 
 impl Watchers {
-    /// What comes from now on, read once for all who follow it.
+    /// The events from now on, read once for all readers that follow them.
     pub(crate) fn join(&self, fleet: &Fleet) -> Result<Arc<Tail>, FleetError> {
         self.tails.join(fleet)
     }
 
-    /// A place for one more reader, as long as it is held.
+    /// A permit for one more reader, as long as it is held.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = self.places.clone().try_acquire_owned();
         place.map_err(|_| Problem::busy("too many readers of events at a time"))

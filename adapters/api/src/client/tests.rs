@@ -5,7 +5,7 @@ use tokio::{
 
 use super::*;
 
-/// Asks somebody who answers just that; the lines, and how it came out.
+/// Sends a command to a fake server with this answer. Returns the lines and the result.
 async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<ClientAnswer>) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("sock");

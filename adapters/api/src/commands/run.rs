@@ -1,8 +1,8 @@
-//! Does a command through the port, with its output as lines, or gathered for an answer of another form.
+//! Runs a command through the port, with its output as lines, or collected for an answer of another
+//! form.
 //!
-//! A command that changes something and whose caller went away continues until it would print; one that
-//! only shows something ends with its caller. Output that is not read waits in the sink of the command,
-//! not here.
+//! If the caller disconnects, a command that changes something continues until it would print; one that
+//! only reads is ended. Unread output waits in the command's channel, not here.
 
 use axum::body::Bytes;
 use http::StatusCode;
@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 use super::{CallerCommand, CommandEnd, CommandLine, CommandNeeds, CommandRequest};
 use crate::{Caller, Problem, Rights, api::Api};
 
-/// The longest piece of output in one line, in bytes.
+/// The maximum length of a piece of output in one line, in bytes.
 const PIECE: usize = 64 * 1024;
-/// Lines that wait for their reader.
+/// Lines that may wait for their reader.
 const LINES: usize = 4;
 
-/// Begins with a command; its lines come out here.
+/// Starts a command; its output lines are received from the returned channel.
 pub(crate) fn begin(
     api: &Api,
     command: CallerCommand,
@@ -42,7 +42,7 @@ pub(crate) fn begin(
     lines
 }
 
-/// Hands on what is printed. Once nobody reads it, whoever prints is told.
+/// Forwards output. Once it is not read any more, the channel closes and the command finds out.
 async fn forward_output(
     mut printed: mpsc::Receiver<(bool, Vec<u8>)>,
     to_lines: &mpsc::Sender<Bytes>,
@@ -57,7 +57,7 @@ async fn forward_output(
     }
 }
 
-/// What a command printed.
+/// The collected output of a command.
 pub(crate) struct Printed {
     pub(crate) out: Vec<u8>,
     pub(crate) err: Vec<u8>,
@@ -65,7 +65,7 @@ pub(crate) struct Printed {
 }
 
 impl Printed {
-    /// What went wrong, where something did.
+    /// The problem, if the command failed.
     pub(crate) fn failure(self) -> Option<Problem> {
         if self.end.exit == 0 {
             return None;
@@ -75,7 +75,7 @@ impl Printed {
     }
 }
 
-/// Does a command to its end, for an answer of its own form.
+/// Runs a command to its end and collects its output.
 pub(crate) async fn collect(
     api: &Api,
     caller: &Caller,
@@ -102,14 +102,14 @@ pub(crate) async fn collect(
     Ok(Printed { out, err, end })
 }
 
-/// What another process of a set said, which tells no more than its words.
+/// The problem of a command that another process of a set ran, which only reports its text.
 fn refused(message: &str) -> Problem {
     let code = code(message).unwrap_or(Problem::WRONG);
     let remedy = "see what was said, and `vsiflow history` of the object";
     Problem::new(StatusCode::CONFLICT, code, message, remedy)
 }
 
-/// The first code that is named.
+/// The first error code in a message.
 pub(crate) fn code(message: &str) -> Option<&str> {
     let mut places = message.match_indices("VSI").map(|(at, _)| at);
     places.find_map(|at| {

@@ -20,7 +20,7 @@ async fn begin(security: Security, limits: Limits) -> SocketAddr {
     address
 }
 
-/// What comes until the other side closes.
+/// Everything that arrives until the other side closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
@@ -59,7 +59,7 @@ async fn nobody_holds_more_than_their_share_and_it_is_free_again_afterwards() {
         rest(&mut stream).await
     };
     let refused = async {
-        // The first two may not have been taken yet.
+        // The first two may not have been accepted yet.
         while !ask().await.is_empty() {}
     };
     timeout(Duration::from_secs(20), refused).await.unwrap();
@@ -89,7 +89,7 @@ fn secured(clients: Clients<'_>) -> Security {
     Security::Tls(Arc::new(move || Some(acceptor.clone())))
 }
 
-/// What OpenSSL's own client gets.
+/// The output of OpenSSL's own client.
 async fn openssl(address: SocketAddr, more: &[&str]) -> String {
     let mut client = tokio::process::Command::new("openssl");
     client.args(["s_client", "-quiet", "-connect", &address.to_string()]);
@@ -117,7 +117,7 @@ async fn strangers_that_hold_connections_open_keep_nobody_out() {
         strangers.push(TcpStream::connect(address).await.unwrap());
     }
     assert!(openssl(address, &[]).await.ends_with("ok"));
-    // The oldest made room.
+    // The oldest connection was closed to make room.
     let first = timeout(Duration::from_secs(20), rest(&mut strangers[0])).await;
     assert_eq!(first.expect("still open"), "");
 }

@@ -1,4 +1,4 @@
-//! Where the pages of objects are, at the moment that a page shows.
+//! The addresses of objects' pages, at the moment that the current page shows.
 
 use super::{context::PageContext, layout::link, text};
 

@@ -1,7 +1,7 @@
-//! What waits for approval: each change with its plan, and a button that approves it.
+//! The page of changes that wait for approval, each with its plan and a button that approves it.
 //!
-//! What is approved is the plan that was shown, and no other: the button names it, and where something
-//! else waits by then, nothing is approved (VSI0840).
+//! Only the plan that was shown is approved: the button names it, and if another change waits by then,
+//! nothing is approved (VSI0840).
 
 use axum::{
     Extension,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
 
-/// The most changes that one page shows.
+/// The maximum number of changes on one page.
 const MOST: usize = 100;
 
 pub(super) async fn list(context: PageContext) -> PageResult {
@@ -68,14 +68,14 @@ pub(super) async fn list(context: PageContext) -> PageResult {
     Ok(context.page("Approvals", "/approvals", &main))
 }
 
-/// A change of a VSI that waits.
+/// A waiting change of a VSI.
 pub(super) fn of_vsi_shown(vsi: &VsiObject, proposal: &Proposal, context: &PageContext) -> Markup {
     let ObjectPath { namespace, name } = named(&vsi.metadata.namespace, &vsi.metadata.name);
     let action = format!("/vsi/{namespace}/{name}/approve?proposal={}", proposal.id);
     shown(&proposal.plan, &action, &vsi.metadata.name, context)
 }
 
-/// A change of a pool's template that waits.
+/// A waiting change of a pool's template.
 pub(super) fn of_pool_shown(pool: &PoolObject, context: &PageContext) -> Markup {
     let (Some(plan), Some(id)) = (&pool.status.proposal, pool.proposal_id()) else {
         return html! {};
@@ -127,7 +127,7 @@ fn by(how: &str) -> String {
     }
 }
 
-/// What a change does, field by field, and what is lost.
+/// The changes of a plan, field by field, and what is lost.
 fn plan_shown(plan: &Plan, whose: &str) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label={ "Plan of " (whose) } { table {
@@ -168,7 +168,7 @@ fn value(path: &str, value: Option<&Value>) -> String {
     }
 }
 
-/// Which change is approved.
+/// The change to approve.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Approved {
     proposal: String,
@@ -192,10 +192,10 @@ pub(super) async fn of_pool(
     approve(&api, caller.as_deref(), "pool", &target, &approved).await
 }
 
-/// As the history says it.
+/// The reason in the history.
 const REASON: &str = "approved on the page";
 
-/// Has a change approved by the command that does it, in whichever journal of a set it is.
+/// Approves a change by running the command, which finds the journal of a set.
 async fn approve(
     api: &Api,
     caller: Option<&Caller>,

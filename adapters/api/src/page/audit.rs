@@ -1,4 +1,4 @@
-//! The audit: the anchor to keep elsewhere, and whether the journal is what was written.
+//! The audit page: the anchor to store elsewhere, and the verification of the journal.
 
 use axum::{Extension, extract::State};
 use maud::{Markup, html};
@@ -23,8 +23,8 @@ pub(super) async fn page(
     Ok(shown(&context, &anchor, None))
 }
 
-/// Reads the whole journal. It changes nothing; a page is asked for by GET, and this is not to be done
-/// by following a link.
+/// Verifies the whole journal. It changes nothing, but it reads everything, so it is a POST: following a
+/// link must not start it.
 pub(super) async fn verify(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
@@ -35,7 +35,7 @@ pub(super) async fn verify(
     Ok(shown(&context, &anchor, Some(&verified)))
 }
 
-/// `vsiflow audit WORD`, for whoever asks.
+/// Runs `vsiflow audit WORD` for the caller.
 async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Printed, Problem> {
     let caller = caller.ok_or_else(Problem::view_only)?;
     let args = ["vsiflow", "audit", word].map(str::to_owned).to_vec();

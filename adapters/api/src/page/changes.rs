@@ -1,4 +1,4 @@
-//! What was asked of a VSI, generation by generation, and what differs between two of them.
+//! The page of a VSI's generations, and of the differences between two of them.
 
 use axum::extract::{Path, Query};
 use maud::{Markup, html};
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::v1::ObjectPath;
 
-/// Generations that are shown.
+/// The maximum number of generations shown.
 const MOST: usize = 200;
 
-/// Which two are compared.
+/// The generations to compare.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Compared {

@@ -1,4 +1,4 @@
-//! A VSI's console on the page: read by whoever may look, typed at by whoever may operate.
+//! A VSI's console page: callers who may look can read it, callers who may operate can type.
 //!
 //! ```text
 //! GET  /vsi/NS/NAME/console             the page, with the end of the log
@@ -8,9 +8,9 @@
 //! POST /consoles/ID                     the body is typed
 //! ```
 //!
-//! An open console belongs to whoever opened it, and lives as long as its answer is read: dropped, it is
-//! closed, which is recorded. A reader that is slow holds up the guest's console, and one that reads
-//! nothing loses it; nothing is gathered here.
+//! An open console belongs to the user who opened it, and lives as long as its answer is read: when that
+//! is dropped it is closed, which is recorded. A slow reader slows down the guest's console, and a
+//! reader that reads nothing loses it; nothing is buffered here.
 
 use std::time::Duration;
 
@@ -45,11 +45,11 @@ use crate::{
 
 /// How much of the log is shown at first, in bytes.
 const SHOWN: u64 = 16 * 1024;
-/// How long what is typed may wait for the guest.
+/// How long typed bytes may wait for the guest.
 const TYPING: Duration = Duration::from_secs(10);
-/// Names an open console.
+/// The header with the ID of an open console.
 const NAME: HeaderName = HeaderName::from_static("vsiflow-console");
-/// A console is not open, or is somebody else's.
+/// Error code: the console is not open, or another user opened it.
 const NOT_OPEN: &str = "VSI0842";
 
 pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> PageResult {
@@ -100,7 +100,7 @@ async fn live(ObjectPath { namespace, name }: &ObjectPath, context: &PageContext
     }
 }
 
-/// The end of the log, and where it begins there.
+/// The end of the log, and its position.
 async fn end(
     context: &PageContext,
     namespace: &str,
@@ -116,14 +116,14 @@ async fn end(
     Ok((from, output))
 }
 
-/// How it is opened.
+/// The query of a request to open a console.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConsolePageQuery {
     force: bool,
 }
 
-/// Who asks, where they may operate; for a script, which reads problems.
+/// The caller, if the caller may operate; otherwise a problem, because a script reads the answer.
 fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
     let caller = caller.ok_or_else(Problem::view_only)?;
     if caller.rights >= Rights::Operate {
@@ -145,12 +145,12 @@ pub(super) async fn open(
         open_queued(&api, target, opening.force, caller.by("")).await?
     };
     let actor = caller.actor.clone();
-    let kept = api.page_consoles().register(PageConsole { actor, typed })?;
-    let name = HeaderValue::from_str(&kept.name);
+    let entry = api.page_consoles().register(PageConsole { actor, typed })?;
+    let name = HeaderValue::from_str(&entry.name);
     let name = name.map_err(|error| Problem::busy(&error.to_string()))?;
-    let pieces = stream::unfold((shown, kept), |(mut shown, kept)| async move {
+    let pieces = stream::unfold((shown, entry), |(mut shown, entry)| async move {
         let piece = shown.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(piece), (shown, kept)))
+        Some((Ok::<_, std::convert::Infallible>(piece), (shown, entry)))
     });
     let head = [
         (NAME, name),
@@ -164,7 +164,7 @@ pub(super) async fn open(
     Ok((head, Body::from_stream(pieces)).into_response())
 }
 
-/// An open console.
+/// The ID of an open console.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ConsoleName {
     console: String,

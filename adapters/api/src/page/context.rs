@@ -1,5 +1,5 @@
-//! What a page is about, and what it answers with: a request becomes the fleet at its moment, and the fleet a
-//! page with the head that keeps it from being more than a page.
+//! The context of a page, and its answer: a request is resolved to the fleet at its moment, and the
+//! answer has headers that restrict what the page may do.
 
 use std::sync::Arc;
 
@@ -25,17 +25,17 @@ use super::{
 };
 use crate::{Caller, Problem, Rights, api::Api};
 
-/// The type of a page.
+/// The media type of a page.
 pub(crate) const MEDIA_TYPE: &str = "text/html; charset=utf-8";
 
-/// Nothing from elsewhere, no script in a page, and nobody puts it into a frame.
+/// Nothing is loaded from elsewhere, no inline scripts, and no framing by other pages.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// What a page answers with.
+/// The result of a page's handler.
 pub(super) type PageResult = Result<Page, Page>;
 
-/// A page, with the head that keeps it from being more than a page.
+/// A page, with headers that restrict what it may do.
 pub(super) struct Page(StatusCode, Markup);
 
 impl IntoResponse for Page {
@@ -45,7 +45,7 @@ impl IntoResponse for Page {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (CACHE_CONTROL, "no-store"),
-            // Without any, a browser does not say where a form comes from.
+            // Without a policy that permits it, a browser does not send the origin of a form.
             (REFERRER_POLICY, "same-origin"),
         ];
         let head = head.map(|(name, value)| (name, HeaderValue::from_static(value)));
@@ -55,28 +55,28 @@ impl IntoResponse for Page {
 
 const REFERRER_POLICY: HeaderName = http::header::REFERRER_POLICY;
 
-/// What a page is about.
+/// The fleets, the moment and the rights that a page is rendered with.
 pub(super) struct PageContext {
     pub(super) fleets: Arc<Fleets>,
     pub(super) at: At,
     pub(super) rights: Rights,
 }
 
-/// What an address says that belongs to one list or moment alone.
+/// Query parameters that belong to one list or moment only.
 const OWN: [&str; 4] = ["at", "time", "page", "before"];
-/// What is kept of an address.
+/// How many other parameters are preserved.
 const OTHERS: usize = 8;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct PageQuery {
     at: Option<String>,
-    /// The second that a slider over times was put to, since 1970.
+    /// The position of a time slider, in seconds since 1970.
     time: Option<String>,
 }
 
 impl PageQuery {
-    /// The moment that is asked for. A form sends what nobody filled in, too.
+    /// The requested moment. A form also sends empty fields.
     fn moment(self) -> Result<Option<Moment>, String> {
         let text_of = |text: Option<String>| text.filter(|text| !text.is_empty());
         if let Some(second) = text_of(self.time) {
@@ -122,12 +122,12 @@ impl PageContext {
         Ok(Self { fleets, at, rights })
     }
 
-    /// Whether who asks may change something of what is shown: the past is as it is.
+    /// Whether the caller may change something shown here: the past cannot be changed.
     pub(super) fn may_operate(&self) -> bool {
         self.at.requested.is_none() && self.rights >= Rights::Operate
     }
 
-    /// A whole page of it.
+    /// Renders a whole page.
     pub(super) fn page(&self, title: &str, path: &str, main: &Markup) -> Page {
         Page(
             StatusCode::OK,
@@ -136,7 +136,7 @@ impl PageContext {
     }
 }
 
-/// Why there is no page.
+/// The page of a problem.
 pub(super) fn refused(problem: &Problem) -> Page {
     let status = StatusCode::from_u16(problem.status);
     let main = html! {
@@ -149,7 +149,7 @@ pub(super) fn refused(problem: &Problem) -> Page {
     Page(status, layout::whole(&problem.title, "", None, &main))
 }
 
-/// Who asks, where they may operate.
+/// The caller, if the caller may operate.
 pub(super) fn operator(caller: Option<&Caller>) -> Result<&Caller, Page> {
     match caller {
         Some(caller) if caller.rights >= Rights::Operate => Ok(caller),
@@ -158,7 +158,7 @@ pub(super) fn operator(caller: Option<&Caller>) -> Result<&Caller, Page> {
     }
 }
 
-/// On to another page, after something was done.
+/// Redirects to another page after an action.
 pub(super) fn on_to(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response()
 }

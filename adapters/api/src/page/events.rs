@@ -1,4 +1,4 @@
-//! The journal's events, the newest first.
+//! The page of the journal's events, the newest first.
 
 use axum::extract::Query;
 use maud::html;
@@ -13,11 +13,12 @@ use super::{
 /// Events on one page.
 const EVENTS: u64 = 200;
 
-/// Which events.
+/// Which events to show.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct EventsPageQuery {
-    /// Those before this offset, in a set before one of each journal (`12.40.3`); the newest where it is none.
+    /// Events before this offset, in a set before one offset per journal (`12.40.3`); the newest events
+    /// if it is empty or invalid.
     before: String,
 }
 
@@ -39,7 +40,7 @@ pub(super) async fn page(context: PageContext, query: Query<EventsPageQuery>) ->
 
 fn before(text: &str) -> Vec<u64> {
     let offsets = text.split('.').map(str::parse);
-    // What is no offset is as if nothing had been asked.
+    // An invalid offset is ignored.
     offsets.collect::<Result<_, _>>().unwrap_or_default()
 }
 
@@ -48,7 +49,7 @@ fn text(offsets: &[u64]) -> String {
     offsets.join(".")
 }
 
-/// What the older events are before: journal by journal, the first that is shown.
+/// The offset of the first shown event in each journal, before which the older events are.
 fn older(context: &PageContext, before: &[u64], lines: &[HistoryLine]) -> Vec<u64> {
     let journals = context.fleets.all().enumerate();
     let first = journals.map(|(number, fleet)| {

@@ -1,4 +1,4 @@
-//! The fleet: its VSIs by host or pool, filtered.
+//! The fleet page: its VSIs, filtered, and grouped by host or pool.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,17 +17,17 @@ use super::{
 /// VSIs on one page.
 const ROWS: usize = 250;
 
-/// Which VSIs, and how.
+/// The filter, grouping and page of the list.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Filter {
-    /// A part of a name, namespace, host, image or label.
+    /// A substring of a name, namespace, host, image or label.
     q: String,
     /// A phase.
     phase: String,
-    /// `host` or `pool` to group by it.
+    /// Groups by `host` or `pool`.
     group: String,
-    /// Which page, from 0.
+    /// The number of the page, from 0.
     page: usize,
 }
 
@@ -88,7 +88,7 @@ impl Filter {
                 .any(|label| has(&label))
     }
 
-    /// What a VSI is grouped by.
+    /// The value that a VSI is grouped by.
     fn of<'a>(&self, vsi: &'a VsiSummary) -> &'a str {
         match self.group.as_str() {
             "host" => &vsi.host,

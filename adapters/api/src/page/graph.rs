@@ -1,4 +1,4 @@
-//! A step graph, drawn.
+//! Draws a step graph as SVG.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::text;
 const WIDTH: f64 = 190.0;
 const HEIGHT: f64 = 46.0;
 const GAP: f64 = 24.0;
-/// Of a larger graph the table alone is shown.
+/// For a larger graph only the table is shown.
 const MOST: usize = 100;
 
-/// The graph of a run, from the top down. `took` says how many milliseconds steps took.
+/// The graph of a run, from the top down. `took` has the durations of steps in milliseconds.
 pub(super) fn draw(run: &RunGraph, took: &BTreeMap<String, u64>) -> Markup {
     if run.steps.is_empty() || run.steps.len() > MOST {
         return html! {};
@@ -25,7 +25,7 @@ pub(super) fn draw(run: &RunGraph, took: &BTreeMap<String, u64>) -> Markup {
         let to = &step.name;
         step.after.iter().map(move |from| (from, to))
     });
-    // Room for the lines of what is at the edges.
+    // Room for the outlines of the outermost steps.
     let (width, height) = (width + 4.0, height + 4.0);
     let view = format!("-2 -2 {width:.0} {height:.0}");
     html! {
@@ -62,7 +62,7 @@ fn edge((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
     format!("M{x1:.1} {y1:.1} C{x1:.1} {middle:.1} {x2:.1} {middle:.1} {x2:.1} {y2:.1}")
 }
 
-/// Where the upper left corner of each step is, and how large the whole is.
+/// The upper left corner of each step, and the width and height of the whole.
 fn places(steps: &[GraphStep]) -> (BTreeMap<String, (f64, f64)>, f64, f64) {
     let number = |name: &str| {
         let at = steps.iter().position(|step| step.name == name)?;
@@ -104,7 +104,7 @@ fn places(steps: &[GraphStep]) -> (BTreeMap<String, (f64, f64)>, f64, f64) {
     (found, (left - GAP).max(WIDTH), height.max(HEIGHT))
 }
 
-/// The same places counted from the upper left corner, with the first steps at the top.
+/// The same positions relative to the upper left corner, with the first steps at the top.
 fn upright(part: Vec<(String, (f64, f64))>, steps: &[GraphStep]) -> Vec<(String, (f64, f64))> {
     let of = |name: &str| part.iter().find(|(one, _)| one == name).map(|(_, at)| at.1);
     let pairs = steps

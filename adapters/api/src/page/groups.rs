@@ -1,4 +1,4 @@
-//! Groups: their waves with the gates between them, and what is in each.
+//! The pages of groups: their waves with the gates between them, and the members of each wave.
 
 use axum::extract::Path;
 use maud::{Markup, html};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::v1::ObjectPath;
 
-/// Events that are shown.
+/// The maximum number of events shown.
 const EVENTS: usize = 50;
 
 pub(super) async fn list(context: PageContext) -> PageResult {

@@ -1,4 +1,4 @@
-//! Hosts: what each has, what is promised there, and what is on it.
+//! The pages of hosts: capacity, promised resources, and VSIs.
 
 use axum::extract::Path;
 use maud::{Markup, html};
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::Problem;
 
-/// VSIs that are shown of one host.
+/// The maximum number of VSIs shown for one host.
 const VSIS: usize = 250;
-/// Events that are shown.
+/// The maximum number of events shown.
 const EVENTS: usize = 50;
 
 pub(super) async fn list(context: PageContext) -> PageResult {
@@ -75,7 +75,7 @@ fn memory(host: &HostObject) -> Markup {
     )
 }
 
-/// How much of something is promised.
+/// How much of a resource is promised.
 fn share(what: &str, promised: u64, has: Option<u64>, words: fn(u64) -> String) -> Markup {
     html! {
         @match has {
@@ -88,7 +88,7 @@ fn share(what: &str, promised: u64, has: Option<u64>, words: fn(u64) -> String) 
     }
 }
 
-/// A host.
+/// The path of a host's page.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct HostPath {
     host: String,
@@ -137,7 +137,7 @@ pub(super) async fn page(
     Ok(context.page(&name, "", &main))
 }
 
-/// No host has that ID.
+/// Error code: no host has this ID.
 const NO_HOST: &str = "VSI0841";
 
 fn storage(host: &HostObject) -> Markup {

@@ -1,4 +1,4 @@
-//! The base images of all hosts.
+//! The page of the base images of all hosts.
 
 use maud::html;
 

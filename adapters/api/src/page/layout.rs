@@ -1,4 +1,4 @@
-//! What every page has: its head, the ways to the others, and the moment that it shows.
+//! The layout of every page: its head, the navigation, and the moment that it shows.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -18,7 +18,7 @@ const PAGES: [(&str, &str); 8] = [
     ("/audit", "Audit"),
 ];
 
-/// A whole page; `path` is that of the page.
+/// Renders a whole page; `path` is the page's own path.
 pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> Markup {
     let live = at.is_some_and(|at| at.requested.is_none());
     html! {
@@ -49,7 +49,7 @@ pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> 
     }
 }
 
-/// The address of another page of the same moment.
+/// The address of another page at the same moment.
 pub(super) fn link(path: &str, at: Option<&At>) -> String {
     match at.and_then(|at| at.requested) {
         Some(moment) => format!("{path}?at={moment}"),
@@ -57,7 +57,8 @@ pub(super) fn link(path: &str, at: Option<&At>) -> String {
     }
 }
 
-/// The slider over the journal, or over the time of a set of them, and what the page is of.
+/// The slider over the journal, or over the time of a set of journals, and the moment that the page
+/// shows.
 fn moment(at: &At) -> Markup {
     let now: Vec<_> = at
         .others

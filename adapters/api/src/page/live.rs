@@ -1,8 +1,9 @@
-//! `GET /live`: how far the journal goes, as server-sent events, for a page of now.
+//! `GET /live`: the position of the newest event, as server-sent events, for a page that shows the
+//! present.
 //!
-//! A page has no use for the events themselves: it asks for itself again when there are some. So it
-//! is told the offset of the newest one alone, at most [`OFTEN`], whatever happens meanwhile: reading
-//! and writing each event for it would cost the engine more than the page.
+//! A page does not use the events themselves: it reloads itself when there are new ones. So it receives
+//! only the offset of the newest event, at most once per [`MIN_INTERVAL`]: reading and writing each event for
+//! it would cost the engine more than the page itself.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -28,18 +29,18 @@ use crate::{
     streamed::{Events, Streamed},
 };
 
-/// No page is told twice within this time.
-const OFTEN: Duration = Duration::from_millis(50);
-/// How often it is checked how far the journals of a set go.
-const LOOK: Duration = Duration::from_millis(500);
-/// How often something is said where nothing happens.
+/// The minimum time between two events to one page.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the ends of a set's journals are read.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a comment is sent if nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
 
-/// What a page knows.
+/// The query of the page.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LiveQuery {
-    /// The offset behind the newest event that it shows [default: that of the next one].
+    /// The offset after the newest event that it shows [default: that of the next one].
     from: Option<Offset>,
 }
 
@@ -59,7 +60,7 @@ pub(super) async fn follow(
         api,
         _place: place,
     };
-    // Something at once: whoever asks knows that it is answered.
+    // Sent immediately, so that the client knows that the connection works.
     let begin = stream::iter([Ok(Bytes::from_static(b": live\n\n"))]);
     let newest = stream::unfold(live, |mut live| async move {
         let event = live.newest().await?;
@@ -68,24 +69,24 @@ pub(super) async fn follow(
     Ok(Streamed::of(Body::from_stream(begin.chain(newest))))
 }
 
-/// A page that follows.
+/// A page that follows the journal.
 struct LivePage {
     api: Api,
-    /// What tells of something new; nothing does of the journals of a set, which are checked instead.
+    /// Notices of new events; none in a set, whose journals are polled instead.
     notices: Option<Receiver<Notice>>,
-    /// The offset behind the event that it was told of last.
+    /// The offset after the last event that was reported to the page.
     position: Offset,
-    /// Whether it was told just now.
+    /// Whether an event was just sent.
     rests: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl LivePage {
-    /// What is to be said next; none when the engine ended.
+    /// The next message to send; none if the engine ended.
     async fn newest(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.rests) {
-            sleep(OFTEN).await;
-            // What was missed is in the end that is read now.
+            sleep(MIN_INTERVAL).await;
+            // Skipped notices are covered by the position that is read next.
             self.notices = self.notices.as_ref().map(Receiver::resubscribe);
         }
         let quiet = Instant::now();
@@ -100,7 +101,7 @@ impl LivePage {
                 if quiet.elapsed() >= COMMENT {
                     return Some(Bytes::from_static(b": \n\n"));
                 }
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
                 continue;
             };
             match timeout(COMMENT, notices.recv()).await {

@@ -5,25 +5,25 @@ use vsiflow_workflows::fleet::{Fleets, Moment};
 
 use crate::{Problem, api::Api};
 
-/// What a page shows is of: now, or a moment.
+/// The moment of a page: now, or one of the past.
 #[derive(Clone, Debug, Default)]
 pub(super) struct At {
-    /// What the address says; none for now.
+    /// The moment in the address; none for now.
     pub(super) requested: Option<Moment>,
-    /// How many events there are now: it grows with each.
+    /// The current number of events: it grows with each event.
     pub(super) end: u64,
-    /// What the slider goes over.
+    /// The range of the slider.
     pub(super) slider: Slider,
-    /// When the newest event that is shown was recorded.
+    /// When the newest shown event was recorded.
     pub(super) time: String,
-    /// What else the address says, which the slider keeps.
+    /// The other parameters of the address, which the slider preserves.
     pub(super) others: Vec<(String, String)>,
 }
 
-/// What the slider goes over, and where it is.
+/// The range and the position of the slider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slider {
-    /// The offsets of a journal; the newest one, and the newest that is shown.
+    /// The offsets of a journal: the newest one, and the newest shown one.
     Offsets { newest: u64, shown: u64 },
     /// The seconds since 1970 in which the journals of a set have events.
     Seconds { first: u64, newest: u64, shown: u64 },
@@ -39,7 +39,7 @@ impl Default for Slider {
 }
 
 impl At {
-    /// What is shown of `fleets`, that were asked for at that moment.
+    /// The moment of `fleets`, which were requested for `requested`.
     pub(super) async fn of(
         api: &Api,
         fleets: &Fleets,
@@ -64,7 +64,7 @@ impl At {
         })
     }
 
-    /// The moment for the end of an address that has a query already.
+    /// The moment as a suffix for an address that already has a query.
     pub(super) fn more(&self) -> String {
         self.requested
             .map(|at| format!("&at={at}"))
@@ -96,13 +96,13 @@ fn second_of(time: &str) -> u64 {
     }
 }
 
-/// The end of a second, as far as it has come.
+/// The end of a second, but not later than `now`.
 pub(super) fn end_of_second(second: u64, now: Timestamp) -> Moment {
     let millis = second.saturating_mul(1000).saturating_add(999);
     Moment::Time(Timestamp(millis.min(now.0)))
 }
 
-/// The moment of an event: in a set it is one of a journal.
+/// The moment of an event; in a set it includes the journal.
 pub(super) fn of_event(journal: Option<u16>, offset: u64) -> Moment {
     match journal {
         Some(journal) => Moment::Event { journal, offset },

@@ -1,4 +1,4 @@
-//! Pools and their members.
+//! The pages of pools and their members.
 
 use axum::extract::Path;
 use maud::{Markup, html};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::v1::ObjectPath;
 
-/// Events that are shown.
+/// The maximum number of events shown.
 const EVENTS: usize = 50;
 
 pub(super) async fn list(context: PageContext) -> PageResult {

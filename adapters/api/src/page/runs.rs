@@ -1,19 +1,19 @@
-//! The runs of a VSI: the step graph of one, and when each was worked on.
+//! The runs of a VSI: the step graph of one, and a timeline of all.
 
 use maud::{Markup, html};
 use vsiflow_workflows::fleet::{HistoryLine, Moment, RunGraph};
 
 use super::{context::PageContext, graph, state::state, text};
 
-/// Runs that are shown.
+/// The maximum number of runs shown.
 const RUNS: usize = 50;
-/// Attempts that are drawn of one run.
+/// The maximum number of attempts drawn for one run.
 const ATTEMPTS: usize = 60;
-/// How wide a run is drawn, and how high an attempt.
+/// The width of a run's drawing, and the height of an attempt.
 const WIDTH: u64 = 600;
 const HEIGHT: usize = 6;
 
-/// The graph of a run, drawn and as a table.
+/// The graph of a run, as a drawing and as a table.
 pub(super) fn drawn(run: Option<&RunGraph>, history: &[HistoryLine]) -> Markup {
     let Some(run) = run else {
         return html! {};
@@ -47,7 +47,7 @@ pub(super) fn drawn(run: Option<&RunGraph>, history: &[HistoryLine]) -> Markup {
     }
 }
 
-/// All runs, the newest first, each with when its steps were worked on.
+/// All runs, the newest first, each with a timeline of its steps.
 pub(super) fn timeline(
     runs: &[RunGraph],
     drawn: Option<&RunGraph>,
@@ -90,7 +90,7 @@ struct RunSpan {
     end: String,
     from: u64,
     to: u64,
-    /// Name, outcome, beginning and end of each attempt that ended.
+    /// Step, kind of event, begin and end of each attempt that ended.
     attempts: Vec<(String, String, u64, u64)>,
 }
 
@@ -119,7 +119,7 @@ impl RunSpan {
         span
     }
 
-    /// Drawn: a line for each attempt, from the beginning of the run to its end.
+    /// The drawing: a bar for each attempt, from the beginning of the run to its end.
     fn bar(&self) -> Markup {
         let whole = self.to.saturating_sub(self.from).max(1);
         let place = |at: u64| {
@@ -144,7 +144,7 @@ impl RunSpan {
     }
 }
 
-/// A time of the journal, since the epoch.
+/// A time of the journal, in milliseconds since the epoch.
 fn milliseconds(time: &str) -> Option<u64> {
     match time.parse() {
         Ok(Moment::Time(time)) => Some(time.0),

@@ -1,8 +1,8 @@
-//! A state as pages show it.
+//! Renders a state.
 
 use maud::{Markup, html};
 
-/// A state in its colour, with a sign of its own for whoever sees none.
+/// A state in its colour, with a symbol for users who do not see colours.
 pub(super) fn state(state: &str) -> Markup {
     let (class, sign) = match state {
         "Running" | "Succeeded" | "Ready" | "Available" | "Open" => ("good", "✓"),

@@ -1,4 +1,4 @@
-//! What several pages show of the same objects: tables of VSIs, images, events and conditions, and members.
+//! Tables that several pages share: VSIs, images, events, conditions and members.
 
 use maud::{Markup, html};
 use vsiflow_workflows::fleet::{
@@ -7,9 +7,9 @@ use vsiflow_workflows::fleet::{
 
 use super::{address, context::PageContext, moment::of_event, state::state, text};
 
-/// Members that are shown of one pool.
+/// The maximum number of members shown for one pool.
 const MEMBERS: usize = 250;
-/// VSIs, one a line.
+/// A table of VSIs.
 pub(super) fn vsis(rows: &[&VsiSummary], context: &PageContext) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="VSIs" {
@@ -55,7 +55,7 @@ fn vsi_row(vsi: &VsiSummary, context: &PageContext) -> Markup {
     }
 }
 
-/// Base images, with how far each upload is.
+/// A table of base images, with the progress of uploads.
 pub(super) fn images<'a>(
     images: impl Iterator<Item = &'a ImageObject>,
     context: &PageContext,
@@ -80,7 +80,7 @@ pub(super) fn images<'a>(
     }
 }
 
-/// How far an upload is.
+/// The progress of an upload.
 pub(super) fn upload(upload: &UploadProgress) -> Markup {
     html! {
         @if let Some(total) = upload.total_bytes {
@@ -91,7 +91,7 @@ pub(super) fn upload(upload: &UploadProgress) -> Markup {
     }
 }
 
-/// Events, each with what it says.
+/// A table of events.
 pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Events" { table {
@@ -129,7 +129,7 @@ fn event_row(line: &HistoryLine) -> Markup {
     }
 }
 
-/// Conditions, one a line.
+/// A table of conditions.
 pub(super) fn conditions(conditions: &[Condition]) -> Markup {
     html! {
         h2 { "Conditions" }

@@ -1,7 +1,7 @@
-//! Text of others, made fit to be read.
+//! Makes untrusted text readable.
 
-/// What a guest or a tenant wrote, with its control characters made visible: they are no part of a
-/// page, and some turn around what comes after them.
+/// Makes the control characters in a guest's or tenant's text visible: they do not belong in a page, and
+/// some reverse the direction of the text after them.
 pub(super) fn visible(text: &str) -> String {
     text.chars().map(shown).collect()
 }
@@ -22,7 +22,7 @@ fn shown(c: char) -> char {
     }
 }
 
-/// A part of an address.
+/// Encodes one segment of an address.
 pub(super) fn segment(text: &str) -> String {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     let encoded = text.bytes().map(|byte| {
@@ -35,7 +35,7 @@ pub(super) fn segment(text: &str) -> String {
     encoded.collect()
 }
 
-/// Bytes as people read them.
+/// A number of bytes for people.
 pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut tenths, mut unit) = (bytes.saturating_mul(10), "B");
@@ -51,7 +51,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Milliseconds as people read them.
+/// Milliseconds for people.
 pub(super) fn took(milliseconds: u64) -> String {
     match milliseconds {
         ..1_000 => format!("{milliseconds} ms"),

@@ -1,4 +1,4 @@
-//! A VSI: what it is, its step graph, its runs, and its newest events.
+//! The page of a VSI: its status, step graph, runs and newest events.
 
 use axum::extract::{Path, Query};
 use maud::{Markup, html};
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::v1::ObjectPath;
 
-/// Events that are shown.
+/// The maximum number of events shown.
 const EVENTS: usize = 50;
 
-/// Which run is drawn.
+/// The run to draw.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct DrawnRun {
-    /// Its ID; the newest where it is none.
+    /// The ID of the run; the newest run if it is unknown.
     run: String,
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn page(
     Ok(context.page(&vsi.metadata.name, "", &main))
 }
 
-/// The address of a further page of a VSI.
+/// The address of another page about a VSI.
 fn own(vsi: &VsiObject, page: &str, context: &PageContext) -> String {
     let (namespace, name) = (&vsi.metadata.namespace, &vsi.metadata.name);
     let path = format!(
@@ -92,7 +92,7 @@ fn facts(vsi: &VsiObject, context: &PageContext) -> Markup {
     }
 }
 
-/// What was said last: the end of the console, or the error.
+/// Warnings, and the description: the end of the console, or the error.
 fn words(vsi: &VsiObject) -> Markup {
     html! {
         @if !vsi.status.warnings.is_empty() {

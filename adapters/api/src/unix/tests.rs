@@ -45,7 +45,7 @@ impl SocketRig {
     async fn connect(&self) -> UnixStream {
         loop {
             match UnixStream::connect(self.folder.path().join("sock")).await {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(AGAIN / 10).await,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(RETRY_WAIT / 10).await,
                 stream => return stream.unwrap(),
             }
         }
@@ -58,7 +58,7 @@ impl SocketRig {
     }
 }
 
-/// What comes until the other side closes.
+/// Everything that arrives until the other side closes.
 async fn rest(stream: &mut UnixStream) -> String {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
@@ -92,7 +92,7 @@ async fn of_many_that_ask_nothing_the_oldest_make_room() {
     }
     let answer = timeout(Duration::from_secs(20), rig.ask()).await;
     assert!(answer.expect("no place").ends_with("ok"));
-    // Those that came last are still there.
+    // The newest connections are still open.
     let last = held.last_mut().unwrap();
     last.write_all(ASK).await.unwrap();
     assert!(rest(last).await.ends_with("ok"));
@@ -112,7 +112,7 @@ async fn where_everybody_reads_an_answer_one_more_is_told_that_there_is_no_place
             .write_all(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
             .await
             .unwrap();
-        // It is answered, and reads no further.
+        // It gets an answer, and reads no further.
         stream.read_u8().await.unwrap();
         held.push(stream);
     }

@@ -1,4 +1,4 @@
-//! What is asked of the engine for a VSI or a data disk.
+//! Actions on a VSI or a data disk.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use vsiflow_workflows::{
 use super::resource::{Answer, ObjectPath, about};
 use crate::{Caller, Problem, api::Api};
 
-/// How long an outcome is waited for, at most.
+/// The maximum time to wait for an outcome.
 const WAIT: Duration = Duration::from_secs(60);
 
 /// How something is to be done.
@@ -137,13 +137,13 @@ enum VsiAction {
 }
 
 impl VsiAction {
-    /// Whether something of a VSI is lost by it.
+    /// Whether data of the VSI is lost by it.
     fn destroys(self) -> bool {
         matches!(self, Self::Rebuild)
     }
 }
 
-/// The actions by their words.
+/// The actions: word, operation ID, summary, action.
 const ACTIONS: &[(&str, &str, &str, VsiAction)] = &[
     (
         "start",
@@ -227,7 +227,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
     rebuilds.fold(deletes, added)
 }
 
-/// What destroys nothing.
+/// Routes of the actions that destroy nothing.
 pub(super) fn operates() -> ApiRouter<Api> {
     let each = ACTIONS.iter().filter(|(.., action)| !action.destroys());
     each.fold(ApiRouter::new(), added)

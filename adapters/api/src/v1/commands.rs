@@ -1,7 +1,7 @@
-//! `POST /v1/commands`: a command line, done here, with its output as it comes.
+//! `POST /v1/commands`: runs a command line here, and streams its output.
 //!
-//! **Bounds.** `Content-Length` is required, and bodies of all callers together have a limit: whoever
-//! sends long files waits for others that do.
+//! **Limits.** `Content-Length` is required, and the bodies of all callers together are limited: callers
+//! that send large files wait for one another.
 
 use aide::{
     axum::{ApiRouter, routing::post_with},
@@ -27,9 +27,9 @@ use crate::{
     streamed::{Lines, Streamed},
 };
 
-/// The longest body, in bytes: files of 64 MiB, encoded.
+/// The maximum length of a body, in bytes: files of 64 MiB, encoded.
 const LONGEST: u64 = 96 * 1024 * 1024;
-/// The longest of somebody who may only look, who has no files to send.
+/// The same for a caller who may only look, and has no files to send.
 const LONGEST_LOOK: u64 = 64 * 1024;
 
 pub(super) fn runs() -> ApiRouter<Api> {
@@ -40,7 +40,7 @@ pub(super) fn runs() -> ApiRouter<Api> {
     )
 }
 
-/// The body of a request for a command; it is not read before there is a place for it.
+/// The body of a request for a command; it is not read before there is room for it.
 struct CommandBody(Request);
 
 impl<S: Sync> axum::extract::FromRequest<S> for CommandBody {
@@ -70,7 +70,7 @@ impl OperationInput for CommandBody {
     }
 }
 
-/// Does a command and answers with what it prints.
+/// Runs a command and answers with its output.
 async fn run(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -80,7 +80,7 @@ async fn run(
     let about = api.commands().about(&request.args);
     let about = match caller.rights {
         Rights::Everything => about?,
-        // What is nothing that is done here is nothing to look at, either.
+        // For these callers a command that cannot be run here is refused like any other.
         rights => about
             .ok()
             .filter(|about| about.needs <= rights)
@@ -99,7 +99,7 @@ async fn run(
     Ok(Streamed::of(Body::from_stream(streamed)))
 }
 
-/// What is asked, and the room that it takes.
+/// Reads the request, and takes a permit for its memory.
 async fn read(
     api: &Api,
     rights: Rights,

@@ -1,4 +1,4 @@
-//! A VSI's serial console or screen, both ways, over a connection that changes from HTTP to its bytes.
+//! A VSI's serial console or screen, over a connection that is upgraded from HTTP to its bytes.
 //!
 //! ```text
 //! → POST /v1/namespaces/NS/virtualservers/NAME/console?force=true
@@ -10,9 +10,9 @@
 //!
 //! A screen is opened by `…/vnc` with `Upgrade: vsiflow-vnc`, and its bytes are those of VNC.
 //!
-//! The answer comes once the console is open: whoever may not have it, or finds it taken, gets a
-//! problem. Either side ends it by closing the connection. What follows is
-//! a session of its own ([`crate::console_session`]).
+//! The answer is sent once the console is open: a caller without the right, or one who finds it taken,
+//! gets a problem. Either side ends it by closing the connection. After the upgrade a separate session
+//! runs ([`crate::console_session`]).
 
 use std::marker::PhantomData;
 
@@ -114,7 +114,7 @@ async fn answer_when_open(
     opened.await.map_err(|why| why.into_problem(way))
 }
 
-/// The way to the bytes of a connection that is to change over.
+/// The upgrade of a request that has the right `Upgrade` header.
 struct Changing<P>(OnUpgrade, PhantomData<P>);
 
 impl<S: Sync, P: ChangedTo> FromRequestParts<S> for Changing<P> {

@@ -1,7 +1,7 @@
 //! `POST /v1/apply` and `/v1/plan`: documents in YAML, as `-f` takes them.
 //!
-//! They are read, checked and resolved by the same code as the commands' documents: the body is one
-//! file of a command line, and the answer what that prints with `-o json`.
+//! The same code as for commands reads, checks and resolves them: the body becomes one file of a command
+//! line, and the answer is what that prints with `-o json`.
 
 use aide::{
     axum::{ApiRouter, routing::post_with},
@@ -27,9 +27,9 @@ use crate::{
     commands::run::{self, Printed},
 };
 
-/// The longest documents, in bytes.
+/// The maximum length of documents, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
-/// How documents are called that have no name.
+/// The file name of the documents.
 const NAME: &str = "documents.yaml";
 
 /// How documents are applied.
@@ -142,8 +142,8 @@ async fn done(
     run::collect(api, caller, request).await
 }
 
-/// What was printed as the answer, also where it waits for approval or would change something. What
-/// ended without it is what is said of it.
+/// The printed JSON is the answer, even if the change waits for approval or the plan has changes. If the
+/// command failed, its error is the answer.
 fn answer(printed: Printed) -> Answer<Value> {
     let value = serde_json::from_slice(&printed.out);
     match (value, printed.end.problem) {
@@ -153,7 +153,7 @@ fn answer(printed: Printed) -> Answer<Value> {
     }
 }
 
-/// Documents that are wrong; all that is said of it.
+/// The problem of invalid documents, with the complete message.
 fn wrong(message: &str) -> Problem {
     let remedy = "correct the documents; each line names one mistake and its remedy";
     let status = StatusCode::UNPROCESSABLE_ENTITY;

@@ -1,4 +1,4 @@
-//! `GET /v1/events`: the journal's events from an offset on, as server-sent events.
+//! `GET /v1/events`: the journal's events from an offset, as server-sent events.
 //!
 //! ```text
 //! id: 41
@@ -6,12 +6,12 @@
 //! data: {"offset":41,"time":"…","entity":"vsi/…",…}
 //! ```
 //!
-//! `id` is the offset, so that a reader that was cut off continues where it was: `Last-Event-ID` means
-//! one behind it, and comes before `?from=`. Without either, it begins with the next event. A comment
-//! comes where nothing happens, so that a lost connection is noticed. Each reader pulls: a page is read
-//! from the journal when the page before it was taken, so that one that is slow holds up nobody and has
-//! no queue here. Those who have everything share what comes then ([`crate::api::watchers`]). An offset that no event has yet but the next one is refused.
-//! In a set `?journal=` says of which journal they are.
+//! `id` is the offset, so that a reader that was cut off can resume: `Last-Event-ID` means the offset
+//! after it, and takes precedence over `?from=`. Without either, the stream begins with the next event.
+//! A comment is sent if nothing happens, so that a lost connection is noticed. Each reader pulls: a page
+//! is read from the journal when the previous one was sent, so a slow reader does not delay the others
+//! and has no queue here. Readers that have caught up share the new pages ([`crate::api::watchers`]). An
+//! offset beyond the next event's is refused. In a set, `?journal=` selects the journal.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -44,13 +44,13 @@ use crate::{
     streamed::{Events, Streamed},
 };
 
-/// Events in one page.
+/// Maximum number of events in a page.
 const PAGE: usize = 256;
-/// How often something is said where nothing happens.
+/// How often a comment is sent if nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
-/// How often a journal of a set is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// An offset is of the future.
+/// How often a journal of a set is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Error code: the offset is in the future.
 const FUTURE: &str = "VSI0024";
 
 /// From where.
@@ -80,7 +80,7 @@ async fn events(
     if let Some(journal) = query.journal {
         return of_set(api, journal, &query, &headers, place).await;
     }
-    // First of all: what is recorded from now on is among these pages.
+    // Joined first, so that everything that is recorded from now on is in these pages.
     let fleet = api.fleet().map_err(|_| {
         let why = "events are in the order of one journal";
         of_one_journal(why, "name it, such as ?journal=2")
@@ -100,7 +100,7 @@ async fn events(
         _tail: tail,
         _place: place,
     };
-    // Something at once: whoever asks knows that it is answered.
+    // Sent immediately, so that the client knows that the connection works.
     let begin = stream::iter([Ok(Bytes::from_static(b": events\n\n"))]);
     let following = stream::unfold(watch, |mut watch| async move {
         let page = watch.page().await?;
@@ -109,7 +109,7 @@ async fn events(
     Ok(Streamed::of(Body::from_stream(begin.chain(following))))
 }
 
-/// Those of a journal of a set, whichever process works on it: it is looked at again and again.
+/// The events of one journal of a set, whichever process has it: the journal is polled.
 async fn of_set(
     api: Api,
     journal: u16,
@@ -138,7 +138,7 @@ async fn of_set(
     Ok(Streamed::of(Body::from_stream(begin.chain(following))))
 }
 
-/// The next page, and the offset behind it; none where the journal cannot be read any more.
+/// The next page, and the offset after it; none if the journal cannot be read any more.
 async fn next_of_set(api: &Api, journal: u16, from: Offset) -> Option<(Bytes, Offset)> {
     let quiet = Instant::now();
     loop {
@@ -159,11 +159,11 @@ async fn next_of_set(api: &Api, journal: u16, from: Offset) -> Option<(Bytes, Of
         if quiet.elapsed() >= COMMENT {
             return Some((Bytes::from_static(b": \n\n"), from));
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// The offset after the one that a reader had last.
+/// The offset after the last one that a reader received.
 fn last_seen(headers: &HeaderMap) -> Result<Option<Offset>, Problem> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
@@ -185,12 +185,12 @@ fn of_the_future(from: Offset, end: Offset) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, FUTURE, detail, remedy)
 }
 
-/// A reader.
+/// A reader of events.
 struct Watch {
     api: Api,
-    /// The offset behind the last event that it got.
+    /// The offset after the last event that was sent.
     next: Offset,
-    /// The journal, while it has not got everything that was there when it looked last.
+    /// Reads the journal until this reader has caught up with its end.
     behind: Option<EventReader>,
     pages: Receiver<TailPage>,
     _tail: Arc<Tail>,
@@ -198,7 +198,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// What is to be said next; none where the journal cannot be read any more.
+    /// The next message to send; none if the journal cannot be read any more.
     async fn page(&mut self) -> Option<Bytes> {
         loop {
             if let Some(page) = self.catch_up().await? {
@@ -214,15 +214,16 @@ impl Watch {
                         return Some(following);
                     }
                 }
-                // Some are missing between.
+                // Events between are missing.
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => self.recheck()?,
                 Ok(Err(RecvError::Closed)) => return None,
             }
         }
     }
 
-    /// The next page that the journal has already, if it was not read to its end. What is recorded while one reads comes
-    /// with what everybody is told: or a reader would read for itself as long as events come.
+    /// The next page from the journal, until its end was reached once. Events that are recorded during
+    /// that read arrive with the shared pages; otherwise a reader would read the journal itself as long
+    /// as there are new events.
     async fn catch_up(&mut self) -> Option<Option<Bytes>> {
         let Some(events) = &mut self.behind else {
             return Some(None);

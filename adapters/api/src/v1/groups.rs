@@ -1,4 +1,4 @@
-//! Groups: what they are, and what is asked of them.
+//! The routes of groups.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
         )
 }
 
-/// What takes no member away that was to stay.
+/// Routes of actions that delete no member.
 pub(super) fn operates() -> ApiRouter<Api> {
     let retries = "Try again what is stuck of the members of a group";
     ApiRouter::new().api_route(

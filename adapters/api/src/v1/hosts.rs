@@ -1,4 +1,4 @@
-//! Hosts, and the global pause.
+//! The routes of hosts, and of the global pause.
 
 use aide::axum::{
     ApiRouter,

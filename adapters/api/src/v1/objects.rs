@@ -1,4 +1,4 @@
-//! What there is: VSIs, data disks, images, hosts' networks, runs.
+//! Read routes of VSIs, data disks, images, hosts' networks and runs.
 
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ pub(crate) struct ListQuery {
 }
 
 impl ListQuery {
-    /// One whose namespace nobody can read is in each.
+    /// Whether an object is in the namespace. An object whose namespace cannot be read is in all of
+    /// them.
     pub(super) fn has(&self, meta: &Metadata) -> bool {
         let is_it = |namespace: &String| *namespace == meta.namespace;
         meta.namespace.is_empty() || self.namespace.as_ref().is_none_or(is_it)
@@ -90,7 +91,7 @@ pub(super) fn view_routes() -> ApiRouter<Api> {
         )
 }
 
-/// These go to hosts.
+/// Routes that ask hosts.
 pub(super) fn host_routes() -> ApiRouter<Api> {
     let summary = "List the networks that VSIs are on, as their hosts show them now";
     ApiRouter::new().api_route(
@@ -161,7 +162,7 @@ async fn vsi_diff(
     Ok(Json(Differences { differences }))
 }
 
-/// The first moment that there is.
+/// The first moment of the journals.
 async fn first(api: &Api) -> Result<Moment, Problem> {
     let fleets = api.fleets().await?;
     match fleets.first_event().await? {

@@ -1,4 +1,4 @@
-//! Pools: what they are, and what is asked of them.
+//! The routes of pools.
 
 use std::time::Duration;
 
@@ -58,13 +58,13 @@ enum PoolOperation {
 }
 
 impl PoolOperation {
-    /// Whether members may be made anew by it.
+    /// Whether it may replace members.
     fn destroys(self) -> bool {
         matches!(self, Self::Rollback)
     }
 }
 
-/// The actions by their words.
+/// The actions: word, operation ID, summary, action.
 const ACTIONS: &[(&str, &str, &str, PoolOperation)] = &[
     (
         "rollback",
@@ -112,7 +112,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
         )
 }
 
-/// What takes no member away that was to stay.
+/// Routes of actions that delete no member.
 pub(super) fn operates() -> ApiRouter<Api> {
     acts(|action| !action.destroys())
 }

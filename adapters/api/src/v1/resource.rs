@@ -1,4 +1,4 @@
-//! What every resource of `/v1` has: its answer, its list, how it is named, and its description.
+//! What all resources of `/v1` share: the answer, the list, the path of an object, and the description.
 
 use aide::transform::TransformOperation;
 use axum::Json;
@@ -8,7 +8,7 @@ use vsiflow_workflows::fleet::Moment;
 
 use crate::Problem;
 
-/// What a handler answers with.
+/// The result of a handler.
 pub(crate) type Answer<T> = Result<Json<T>, Problem>;
 
 /// Describes an operation.

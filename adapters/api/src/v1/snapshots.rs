@@ -1,4 +1,4 @@
-//! Snapshots: what they are, and what is asked of them.
+//! The routes of snapshots.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A VSI's history and console, once or as they come.
+//! Streams a VSI's history and console log, once or following new entries.
 
 use std::{io, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     streamed::{Console, Lines, Streamed},
 };
 
-/// How often what is followed is looked at.
+/// How often a followed history or log is read.
 const POLL: Duration = Duration::from_millis(500);
 
 /// From where, and for how long.
@@ -73,7 +73,7 @@ async fn history(
     Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
-    // Once more by its entity: a name may be another's later.
+    // Followed by its entity, because another object may get the name later.
     let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
     let fleet = fleets.that_has(namespace, name).await?;
     let first = fleet.history().lines(namespace, name).await?;
@@ -102,7 +102,7 @@ async fn disk_history(
     Ok(line_stream(api, first, entity, query))
 }
 
-/// The lines that are had, and then those that come for an entity that is followed.
+/// The lines that exist, and then new ones if an entity is followed.
 fn line_stream(
     api: Api,
     first: Vec<HistoryLine>,
@@ -123,7 +123,7 @@ fn line_stream(
     Streamed::of(Body::from_stream(pieces(stream::iter([first]).chain(more))))
 }
 
-/// The lines that are new.
+/// The new lines.
 fn since(mut lines: Vec<HistoryLine>, from: &mut Offset) -> Vec<HistoryLine> {
     lines.retain(|line| line.offset >= *from);
     if let Some(last) = lines.last() {
@@ -157,7 +157,7 @@ async fn logs(
         match next(&open_log, at, query.follow).await {
             Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk.bytes)), Some((open_log, chunk.next)))),
             Ok(None) => None,
-            // There may be more: whoever reads it must not take this for the end.
+            // There may be more: the client must not take this for the end.
             Err(error) => Some((Err(error), None)),
         }
     });
@@ -165,7 +165,7 @@ async fn logs(
     Ok(Streamed::of(Body::from_stream(first.chain(more))))
 }
 
-/// The next piece; none at the end of one that is not followed.
+/// The next piece; none at the end if it is not followed.
 async fn next(log: &ConsoleLog, at: ConsolePosition, follow: bool) -> io::Result<Option<LogChunk>> {
     loop {
         let chunk = log.read(at).await.map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! Documents to apply and to delete, and how long a command waits for what they ask for.
+//! Arguments for documents to apply and to delete, and for waiting.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// These files, and nothing said beside them.
+    /// These files, without further options.
     pub(crate) fn of(files: &[PathBuf]) -> Self {
         Self {
             files: files.to_vec(),
@@ -43,7 +43,7 @@ impl Sources {
         }
     }
 
-    /// Where KubeVirt's manifests run.
+    /// The target for VMs in KubeVirt manifests.
     pub(crate) fn kubevirt(&self) -> vsiflow_file::KubevirtTarget {
         vsiflow_file::KubevirtTarget {
             target: self.target.clone().unwrap_or_default().0,
@@ -82,11 +82,11 @@ pub(crate) struct WaitArgs {
     pub(crate) timeout: Option<std::time::Duration>,
 }
 
-/// What bounds the wait of every command that waits, also where `--timeout` is something else.
+/// The option that bounds the wait of every command that waits, also if `--timeout` means something else.
 pub(crate) const WAIT_TIMEOUT: &str = "wait-timeout";
 
 impl WaitArgs {
-    /// Waits whether or not that was asked for.
+    /// Waits, whether requested or not.
     pub(crate) fn always(timeout: Option<std::time::Duration>) -> Self {
         Self {
             wait: true,

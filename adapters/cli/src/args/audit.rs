@@ -1,4 +1,4 @@
-//! `audit`, `compact` and `replay`: the journal itself.
+//! Arguments of `audit`, `compact` and `replay`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `backup` and `restore`, as clap reads them.
+//! Arguments of `backup` and `restore`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `bundle`: documents and their images in one file.
+//! Arguments of `bundle`.
 
 use std::path::PathBuf;
 
@@ -81,7 +81,7 @@ pub(crate) struct BundleApplyArgs {
 }
 
 impl BundleApplyArgs {
-    /// Where KubeVirt's manifests run.
+    /// The target for VMs in KubeVirt manifests.
     pub(crate) fn kubevirt(&self) -> vsiflow_file::KubevirtTarget {
         vsiflow_file::KubevirtTarget {
             target: self.target.clone().unwrap_or_default().0,

@@ -1,4 +1,4 @@
-//! Changes and power.
+//! Arguments of commands that change VSIs and their power state.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Leaves these names of what is named or selected.
+    /// Replaces all names and selections with these names.
     pub(crate) fn leave(&mut self, names: Vec<String>) {
         *self = Self {
             names,
@@ -126,7 +126,7 @@ pub(crate) struct StopArgs {
 }
 
 impl StopArgs {
-    /// How long it stays.
+    /// How long the command waits.
     pub(crate) fn wait(&self) -> WaitArgs {
         WaitArgs {
             wait: self.wait,
@@ -148,7 +148,7 @@ pub(crate) struct GraceArgs {
 }
 
 impl GraceArgs {
-    /// As the fleet takes it.
+    /// The policy in the fleet's terms.
     pub(crate) fn gracefully(&self) -> ShutdownPolicy {
         ShutdownPolicy {
             timeout_s: self.grace_period.map(|grace| grace.as_secs().max(1)),

@@ -142,7 +142,7 @@ pub(crate) struct Common {
     pub(crate) quiet: bool,
 }
 
-/// Where the journal is, or what is wrong with what was said: clap would repeat it, and it may hold a
+/// The address of the journal, or its error: clap would print the text in its own errors, and it may hold a
 /// password.
 #[derive(Clone, Debug)]
 pub(crate) struct JournalOption(Result<JournalAddress, PostgresError>);
@@ -162,10 +162,10 @@ impl From<JournalAddress> for JournalOption {
 }
 
 impl Common {
-    /// The database that the journal is in; none where it is in the state directory.
+    /// The database that holds the journal; `None` if the journal is in the state directory.
     ///
     /// # Errors
-    /// When its address cannot be read.
+    /// When the address is invalid.
     pub(crate) fn journal(&self) -> Result<Option<&JournalAddress>, ExitProblem> {
         match &self.journal {
             None => Ok(None),
@@ -175,12 +175,12 @@ impl Common {
     }
 }
 
-/// Who does a command.
+/// The address of the process that runs a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
-    /// Whoever listens at that socket.
+    /// The process that listens on that socket.
     Unix(PathBuf),
-    /// Whoever listens at that `HOST:PORT` with TLS.
+    /// The process that listens on that `HOST:PORT` with TLS.
     Https(String),
 }
 

@@ -1,4 +1,4 @@
-//! `contract …`, as clap reads it.
+//! Arguments of `contract`.
 
 use std::path::PathBuf;
 

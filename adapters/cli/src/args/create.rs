@@ -1,4 +1,4 @@
-//! `create`.
+//! Arguments of `create`.
 
 use std::path::PathBuf;
 

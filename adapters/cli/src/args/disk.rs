@@ -1,4 +1,4 @@
-//! `disk`: what data disks hold, taken elsewhere and brought in.
+//! Arguments of `disk`, which exports and imports data disks.
 
 use std::path::PathBuf;
 

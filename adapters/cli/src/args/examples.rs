@@ -1,9 +1,9 @@
-//! The examples at the end of each command's help.
+//! The examples at the end of each command's help, for tests.
 
-/// The examples of all commands, cut into words.
+/// The examples of all commands, split into words.
 ///
 /// # Panics
-/// When a command has none.
+/// When a command has no examples.
 pub(crate) fn examples(command: &clap::Command) -> Vec<Vec<String>> {
     let below: Vec<_> = command.get_subcommands().collect();
     if !below.is_empty() {

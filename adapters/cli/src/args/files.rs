@@ -1,4 +1,4 @@
-//! Which files a command line names, and whether its command has an end.
+//! The files that a command line names, and whether its command runs until it is stopped.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::{
 };
 
 impl CliCommand {
-    /// Whether it continues until somebody ends it.
+    /// Whether the command runs until it is stopped.
     pub(crate) fn follows(&self) -> bool {
         match self {
             Self::History(args) => args.follow,
@@ -35,13 +35,13 @@ impl CliCommand {
             Self::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
             Self::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
             Self::Disk(DiskCommand::Import(args)) => Some((&args.at.files, false)),
-            // Those of the site; what is in the bundle is read where it is applied.
+            // The site's documents; the bundle's documents are read where it is applied.
             Self::Bundle(BundleCommand::Apply(args)) => Some((&args.files, false)),
             _ => None,
         }
     }
 
-    /// The files that the holder is to read or write in the caller's place.
+    /// The files that the process with the state directory has to read or write for the caller.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         match self {
             Self::Backup(args) => vec![args.file.clone()],

@@ -1,4 +1,4 @@
-//! Hosts, and what is on them.
+//! Arguments of `host`, and of commands on a host.
 
 use std::path::PathBuf;
 
@@ -115,7 +115,7 @@ pub(crate) struct DrainArgs {
 }
 
 impl DrainArgs {
-    /// Whether a person is asked.
+    /// Whether the command asks for confirmation.
     pub(crate) fn asks(&self) -> bool {
         self.moves && !self.yes && !self.dry_run
     }

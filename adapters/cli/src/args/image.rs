@@ -1,4 +1,4 @@
-//! `image`: base images ahead of time and afterwards.
+//! Arguments of `image`.
 
 use std::path::PathBuf;
 

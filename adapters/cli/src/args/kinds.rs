@@ -1,6 +1,6 @@
 //! Kinds of objects as words on the command line: `KIND NAME…`, `KIND/NAME`.
 
-/// What `get` lists.
+/// A kind of objects that `get` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ObjectKind {
     /// Virtual server instances.
@@ -28,7 +28,7 @@ pub(crate) enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// As it stands before a name.
+    /// The kind before a name.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Vsi => "vsi",
@@ -45,7 +45,7 @@ impl ObjectKind {
         }
     }
 
-    /// The kind that a word means.
+    /// The kind that a word denotes.
     pub(crate) fn named(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
@@ -96,7 +96,7 @@ pub(crate) fn kind_and_names(words: &[String]) -> (ObjectKind, Vec<String>) {
     (kind, words.iter().map(bare).collect())
 }
 
-/// A VSI's name; anything else's with its kind, as `disk/NAME`.
+/// A VSI's name; the name of another object with its kind, as `disk/NAME`.
 pub(super) fn name_of(words: &[String]) -> String {
     match words {
         [kind, name] => named(kind, name.strip_prefix(&format!("{kind}/")).unwrap_or(name)),
@@ -104,7 +104,7 @@ pub(super) fn name_of(words: &[String]) -> String {
     }
 }
 
-/// The same of several.
+/// The names of several objects, as [`name_of`] returns them.
 pub(crate) fn names_of(words: &[String]) -> Vec<String> {
     match words.split_first() {
         Some((kind, names)) if !names.is_empty() && ObjectKind::named(kind).is_some() => {

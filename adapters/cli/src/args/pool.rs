@@ -1,4 +1,4 @@
-//! Pools and their members.
+//! Arguments of commands on pools and their members.
 
 use clap::{Args, Subcommand};
 
@@ -16,7 +16,7 @@ pub(crate) struct PoolArg {
 }
 
 impl PoolArg {
-    /// Its name.
+    /// The pool's name.
     pub(crate) fn name(&self) -> String {
         let (_, names) = kind_and_names(&self.words);
         names.into_iter().next().unwrap_or_default()

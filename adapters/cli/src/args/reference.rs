@@ -1,4 +1,5 @@
-//! The page of all commands and options, as clap has them: `docs/reference/options.md` is drawn by a test.
+//! The page of all commands and options, made from clap's definitions: a test writes it to
+//! `docs/reference/options.md`.
 
 use std::fmt::Write as _;
 
@@ -46,7 +47,7 @@ fn commands(page: &mut String, of: &Command) {
     }
 }
 
-/// A table of those arguments that people may see.
+/// A table of those arguments that are not hidden.
 fn options<'a>(
     page: &mut String,
     all: impl Iterator<Item = &'a Arg>,
@@ -114,7 +115,7 @@ fn meaning(option: &Arg) -> String {
     text.trim().to_owned()
 }
 
-/// On one line, with nothing that a table or a page would read as its own.
+/// A text on one line, with the characters escaped that have a meaning in a table or a page.
 fn in_cell(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut safe = String::new();

@@ -1,4 +1,4 @@
-//! Objects that are chosen by what they are like, where none is named.
+//! Arguments that select objects by their properties.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 use vsiflow_workflows::spec::selector::LabelSelector;
 
-/// Labels, of which there is at least one: what an empty variable of a script leaves selects nothing, and not
+/// Parses labels, and requires at least one: an empty variable in a script must select nothing, and not
 /// everything.
 pub(super) fn some_labels(text: &str) -> Result<LabelSelector, String> {
     let is_nothing = |c: char| c == ',' || c.is_whitespace();
@@ -31,12 +31,12 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Whether nothing is asked for.
+    /// Whether nothing is selected.
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_none() && self.field_selector.is_none()
     }
 
-    /// As words of a command line.
+    /// The selection as words of a command line.
     pub(crate) fn words(&self) -> Vec<String> {
         let labels = self
             .labels
@@ -63,7 +63,7 @@ pub(crate) struct DestroyArgs {
     pub(crate) agreed: Option<String>,
 }
 
-/// Conditions on an object's fields, as its JSON has them.
+/// Conditions on the fields of an object's JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldSelector {
     text: String,
@@ -72,13 +72,13 @@ pub(crate) struct FieldSelector {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FieldCondition {
-    /// The names that lead to the field.
+    /// The field names from the root to the field.
     path: Vec<String>,
     value: String,
     equals: bool,
 }
 
-/// Where a path may begin.
+/// The first field name of a path must be one of these.
 const ROOTS: [&str; 3] = ["metadata", "spec", "status"];
 
 impl FromStr for FieldSelector {
@@ -125,7 +125,7 @@ fn condition(text: &str) -> Result<FieldCondition, String> {
 }
 
 impl FieldSelector {
-    /// Whether every condition holds. A field that is not there counts as empty.
+    /// Whether every condition holds. A missing field counts as empty.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.conditions.iter().all(|condition| {
             let mut steps = condition.path.iter();
@@ -165,7 +165,7 @@ mod tests {
             assert!(empty.parse::<FieldSelector>().is_err(), "{empty:?}");
         }
         assert!(some_labels("a=b").is_ok());
-        // As kubectl: the other condition may have been an empty variable.
+        // As in kubectl: the other condition may have been an empty variable.
         assert!(some_labels("a=b,").is_err());
     }
 

@@ -1,4 +1,4 @@
-//! `serve`, `crd` and `migrate`, as clap reads them.
+//! Arguments of `serve`, `crd` and `migrate`.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,4 @@
-//! `snapshot`: what the disks of a VSI were at one moment.
+//! Arguments of `snapshot`.
 
 use clap::{Args, Subcommand};
 

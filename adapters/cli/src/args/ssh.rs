@@ -1,4 +1,4 @@
-//! The ways into guests.
+//! Arguments of commands that log in to guests.
 
 use std::path::PathBuf;
 

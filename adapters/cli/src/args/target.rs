@@ -1,4 +1,4 @@
-//! Labels of a host's settings, as a command names them.
+//! Labels of a host's settings, as commands accept them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostLabels(pub(crate) BTreeMap<String, String>);
 
-/// The label that is meant where only its value is given.
+/// The key of a label if only its value is given.
 const CONFIG: &str = "config";
 
 /// `KEY=VALUE,…`, or a value alone.

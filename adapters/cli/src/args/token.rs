@@ -1,4 +1,4 @@
-//! `token`, as clap reads it.
+//! Arguments of `token`.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The fleet in a terminal.
+//! Arguments of `top`.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! Traces for collectors of OpenTelemetry.
+//! Arguments of `traces`.
 
 use clap::{Args, Subcommand};
 use vsiflow_otlp::CollectorAddress;

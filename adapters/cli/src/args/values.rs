@@ -1,4 +1,4 @@
-//! Values of options that several commands have.
+//! Values of options that several commands share.
 
 use clap::ValueEnum;
 
@@ -16,7 +16,7 @@ pub(crate) enum OutputFormat {
 }
 
 impl OutputFormat {
-    /// As it is given on the command line.
+    /// The word on the command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Wide => "wide",
@@ -27,7 +27,7 @@ impl OutputFormat {
     }
 }
 
-/// How long finished work stays in the journal; none: for ever.
+/// How long finished work stays in the journal; `None` means for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention(pub(crate) Option<std::time::Duration>);
 

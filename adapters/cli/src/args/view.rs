@@ -1,4 +1,4 @@
-//! Commands that only look: `get`, `describe`, `history`, `logs`.
+//! Arguments of commands that only read: `get`, `describe`, `history`, `logs` and others.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -56,14 +56,14 @@ pub(crate) struct GetArgs {
     pub(crate) output: Option<ListFormat>,
 }
 
-/// How a list is printed.
+/// The output format of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ListFormat {
-    /// One that every command knows.
+    /// A format that every command supports.
     Plain(OutputFormat),
-    /// A template, filled in once.
+    /// A `JSONPath` template, evaluated once.
     JsonPath(Template),
-    /// A table with columns of the caller's.
+    /// A table with the user's own columns.
     Columns(Columns),
 }
 
@@ -85,7 +85,7 @@ impl FromStr for ListFormat {
 }
 
 impl ListFormat {
-    /// As it is given on the command line.
+    /// The word on the command line.
     pub(crate) fn word(&self) -> String {
         match self {
             Self::Plain(format) => format.word().to_owned(),
@@ -94,7 +94,7 @@ impl ListFormat {
         }
     }
 
-    /// Whether each object has a line of its own.
+    /// Whether each object is printed on its own line.
     pub(crate) fn is_lines(&self) -> bool {
         matches!(
             self,
@@ -134,12 +134,12 @@ pub(crate) struct DescribeArgs {
 }
 
 impl DescribeArgs {
-    /// Leaves these names of those that are named.
+    /// Replaces the names with these.
     pub(crate) fn leave(&mut self, names: Vec<String>) {
         self.words = names;
     }
 
-    /// VSIs' names; those of others with their kinds, as `disk/NAME`.
+    /// The names of VSIs; names of other objects with their kind, as `disk/NAME`.
     pub(crate) fn names(&self) -> Vec<String> {
         names_of(&self.words)
     }
@@ -180,7 +180,7 @@ pub(crate) struct DiffArgs {
 }
 
 impl DiffArgs {
-    /// A VSI's name; anything else's with its kind, as `disk/NAME`.
+    /// A VSI's name; the name of another object with its kind, as `disk/NAME`.
     pub(crate) fn name(&self) -> String {
         name_of(&self.words)
     }
@@ -198,7 +198,7 @@ pub(crate) struct TargetArg {
 }
 
 impl TargetArg {
-    /// A VSI's name; anything else's with its kind, as `disk/NAME`.
+    /// A VSI's name; the name of another object with its kind, as `disk/NAME`.
     pub(crate) fn name(&self) -> String {
         name_of(&self.words)
     }
@@ -253,12 +253,12 @@ pub(crate) struct EventFilter {
     pub(crate) failed: bool,
 }
 
-/// An offset, in a set of journals that of one of them.
+/// An offset in the journal, or in one journal of a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventOffset {
-    /// The journal's number, where it is one of a set.
+    /// The number of the journal in a set.
     pub(crate) journal: Option<u16>,
-    /// The offset there.
+    /// The offset in that journal.
     pub(crate) offset: u64,
 }
 
@@ -310,18 +310,18 @@ pub(crate) struct EventsArgs {
 }
 
 impl HistoryArgs {
-    /// Leaves these names of those that are named.
+    /// Replaces the names with these.
     pub(crate) fn leave(&mut self, names: Vec<String>) {
         self.words = names;
     }
 
-    /// VSIs' names; those of others with their kinds, as `disk/NAME`.
+    /// The names of VSIs; names of other objects with their kind, as `disk/NAME`.
     pub(crate) fn names(&self) -> Vec<String> {
         names_of(&self.words)
     }
 
-    /// Whether every event is shown by itself. New ones are, since a line that was printed cannot
-    /// be changed.
+    /// Whether every event is printed, without folding. Followed events are, since a printed line
+    /// cannot be changed.
     pub(crate) fn is_events(&self) -> bool {
         self.events || self.follow || self.output.is_some()
     }
@@ -377,7 +377,7 @@ pub(crate) struct LogsArgs {
 }
 
 impl LogsArgs {
-    /// Whether lines are looked at one by one; otherwise the bytes are printed as they are.
+    /// Whether lines are processed one by one; otherwise the bytes are printed unchanged.
     pub(crate) fn is_by_line(&self) -> bool {
         self.prefix || self.since.is_some() || self.grep.is_some()
     }
@@ -413,7 +413,7 @@ pub(crate) struct VncArgs {
 }
 
 impl GetArgs {
-    /// The kinds, and the names of those to show; all where there is none.
+    /// The kinds, and the names of the objects to show; without names all are shown.
     pub(crate) fn kinds_and_names(&self) -> (Vec<ObjectKind>, Vec<String>) {
         let (first, rest) = self.words.split_first().unzip();
         let parts = first.map_or("", String::as_str).split(',');
@@ -435,7 +435,7 @@ impl GetArgs {
         }
     }
 
-    /// Whether any of a kind are shown.
+    /// Whether objects of a kind are shown.
     pub(crate) fn shows(&self, kind: ObjectKind) -> bool {
         self.kinds_and_names().0.contains(&kind)
     }

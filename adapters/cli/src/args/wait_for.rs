@@ -1,4 +1,4 @@
-//! `wait`.
+//! Arguments of `wait`.
 
 use std::{str::FromStr, time::Duration};
 
@@ -32,16 +32,16 @@ pub(crate) struct WaitForArgs {
     pub(crate) timeout: Duration,
 }
 
-/// What an object has to come to.
+/// The state that an object has to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WaitGoal {
-    /// A condition has a status; both regardless of case, as kubectl has it.
+    /// A condition has a status; both are compared without case, as in kubectl.
     Condition { kind: String, status: String },
     /// It is in a phase.
     Phase(String),
-    /// It is gone.
+    /// It is deleted.
     Delete,
-    /// Something is found at a path: a value, or any.
+    /// There is a value at a path: this one, or any.
     Path { path: String, value: Option<String> },
 }
 
@@ -68,7 +68,7 @@ impl FromStr for WaitGoal {
     }
 }
 
-/// The path ends with its brace: an `=` within belongs to it.
+/// A path ends with its brace, so an `=` inside belongs to the path.
 fn path(text: &str) -> Result<WaitGoal, String> {
     let (path, value) = match text.rsplit_once('}') {
         Some((path, rest)) => (path.trim_start_matches('{'), rest.strip_prefix('=')),
@@ -84,7 +84,7 @@ fn path(text: &str) -> Result<WaitGoal, String> {
 }
 
 impl WaitGoal {
-    /// Whether an object that is there has come to it.
+    /// Whether an existing object has reached the state.
     pub(crate) fn is_met(&self, object: &Value) -> bool {
         match self {
             Self::Delete => false,

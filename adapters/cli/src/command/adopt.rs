@@ -1,4 +1,4 @@
-//! `adopt`: takes domains that are there into management, as they stand.
+//! `adopt`: brings existing domains under management without touching their guests.
 
 use vsiflow_workflows::fleet::{Adopting, Adoption};
 

@@ -1,4 +1,4 @@
-//! `apply`: brings VSIs to what documents describe.
+//! `apply`: brings VSIs and other objects to the state that documents describe.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
     bring_and_print(app, common, &args.wait, args.output, (resolved, left_out)).await
 }
 
-/// Has what documents describe applied, and waits for what comes of it.
+/// Applies documents, and waits for the results.
 pub(super) async fn bring_documents(
     app: App,
     common: &Common,
@@ -71,7 +71,7 @@ async fn bring_and_print(
     Ok(exit)
 }
 
-/// Has it all applied and pruned, and waits for what comes of it.
+/// Applies and prunes everything, and waits for the results.
 async fn bring(
     app: &App,
     common: &Common,
@@ -99,8 +99,8 @@ async fn bring(
     Ok((exit, applied))
 }
 
-/// Namespaces and names of networks that nothing in the documents is on. A journal of a set has a part of the documents, and tells
-/// of none.
+/// Namespaces and names of the networks that nothing in the documents uses. A journal of a set has only a
+/// part of the documents, so it reports none.
 fn unused_networks(app: &App, resolved: &Resolved) -> Vec<(String, String)> {
     if app.shard().is_some() {
         return Vec::new();
@@ -111,7 +111,7 @@ fn unused_networks(app: &App, resolved: &Resolved) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Says of networks that they are not made yet: else their documents would seem to do something.
+/// Reports the networks that are not made yet: otherwise their documents would seem to have an effect.
 fn report_unused(unused: &[(String, String)], applied: &[Applied]) {
     let is_there = |(namespace, name): &(String, String)| {
         let mut networks = applied.iter().filter(|one| one.kind == kind::NETWORK);
@@ -121,7 +121,7 @@ fn report_unused(unused: &[(String, String)], applied: &[Applied]) {
     all.for_each(|(namespace, name)| report_not_made(namespace, name));
 }
 
-/// Says of a network that it is not made yet.
+/// Reports that a network is not made yet.
 pub(crate) fn report_not_made(namespace: &str, name: &str) {
     let label = work::label(namespace, name);
     output::note(&format!(
@@ -142,7 +142,7 @@ fn report_waiting(one: &Applied) {
     ));
 }
 
-/// What is doubtful about the contracts, and what the guests warned of.
+/// Prints the warnings about contracts, and the warnings of guests.
 async fn report_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
     for target in targets.iter().filter(|target| target.is_vsi()) {
         for warning in app.fleet.history().warnings(&target.entity).await? {
@@ -152,7 +152,7 @@ async fn report_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProble
     Ok(())
 }
 
-/// Says what documents would change.
+/// Prints what documents would change.
 pub(super) async fn dry_run(
     app: &App,
     resolved: &Resolved,

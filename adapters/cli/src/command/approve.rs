@@ -1,4 +1,4 @@
-//! `approve`: lets changes continue that wait for somebody's word.
+//! `approve`: approves changes that wait for a person's consent.
 
 use vsiflow_engine::executor::By;
 

@@ -1,4 +1,4 @@
-//! `audit`: proves that the journal is what was written, anchors, exports and rebuilds it.
+//! `audit`: verifies the journal, prints its audit anchor, exports it and rebuilds it.
 
 use std::{path::Path, sync::Arc};
 
@@ -36,25 +36,25 @@ pub(super) async fn run(common: &Common, command: AuditCommand) -> CommandOutcom
     }
 }
 
-/// A state directory that is only looked at.
+/// A journal that is opened for inspection only.
 pub(super) enum Inspection {
-    /// Nobody else has it.
+    /// This process opened it; no other process has it.
     OwnJournal(Box<OwnJournal>),
-    /// Its holder looks, for a caller.
+    /// The process that has it inspects it, for a caller.
     Held(Box<App>),
 }
 
-/// The journal as it lies there, damaged or not, and what belongs to it.
+/// The journal as it is stored, damaged or not, and its blobs.
 pub(super) struct OwnJournal {
     journal_id: String,
     journal: Arc<dyn ChainedJournal>,
     blobs: Arc<dyn Blobs>,
-    /// What it has in a state directory.
+    /// Its files, if it is in a state directory.
     files: Option<(StateDir, Arc<DiskJournal>)>,
 }
 
 impl Inspection {
-    /// Opens the state directory; one that is not there is not made.
+    /// Opens the journal; never makes a state directory.
     pub(super) async fn at(common: &Common) -> Result<Self, ExitProblem> {
         if let Some(app) = App::held() {
             return Ok(Self::Held(Box::new(app)));
@@ -105,7 +105,7 @@ impl Inspection {
 // ---- verify ----
 
 async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
-    let kept = match &args.head {
+    let anchor = match &args.head {
         Some(text) => Some(stored_head(text).await?),
         None => None,
     };
@@ -113,12 +113,16 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
         Some(path) => Some(public_key(path).await?),
         None => None,
     };
-    if let (Some(kept), Some(key)) = (&kept, &key) {
-        kept.check(key)
+    if let (Some(anchor), Some(key)) = (&anchor, &key) {
+        anchor
+            .check(key)
             .map_err(|violation| of_violation(&violation))?;
     }
     let inspection = Inspection::at(common).await?;
-    let report = inspection.audit().verify(kept.as_ref(), key.as_ref()).await;
+    let report = inspection
+        .audit()
+        .verify(anchor.as_ref(), key.as_ref())
+        .await;
     let id = inspection.audit().journal_id.to_owned();
     inspection.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;
@@ -129,7 +133,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
         common,
         &id,
         &report,
-        kept.as_ref(),
+        anchor.as_ref(),
         args.public_key.is_some(),
     );
     Ok(Exit::Done)
@@ -150,7 +154,7 @@ fn print_sound(
     common: &Common,
     id: &str,
     report: &VerifyReport,
-    kept: Option<&AuditAnchor>,
+    anchor: Option<&AuditAnchor>,
     signed: bool,
 ) {
     let VerifyReport {
@@ -175,7 +179,7 @@ fn print_sound(
             segment.range, segment.base
         ));
     }
-    match (kept, signed) {
+    match (anchor, signed) {
         (Some(_), true) => output::line("the head stored elsewhere is signed and part of it"),
         (Some(_), false) => output::line("the head stored elsewhere is part of it"),
         (None, true) => output::line("the bases that stand for missing events are signed"),
@@ -216,7 +220,7 @@ async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Reads a private key, where one is named.
+/// Reads a private key, if one is named.
 pub(super) async fn signing_key(path: Option<&Path>) -> Result<Option<SigningKey>, ExitProblem> {
     let Some(path) = path else { return Ok(None) };
     let key = SigningKey::read(&small(path).await?);
@@ -233,7 +237,7 @@ async fn export(common: &Common, args: AuditExportArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// To a caller it goes over the socket.
+/// Over the socket, if a daemon runs this for a caller.
 async fn print_export(inspection: &Inspection) -> Result<(), ExitProblem> {
     let (mut made, mut printed) = tokio::io::duplex(64 << 10);
     let export = async {
@@ -304,7 +308,7 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> CommandOutcome
     Ok(Exit::Done)
 }
 
-/// Makes a journal in a database of an export; where it fails, nothing is left.
+/// Makes a journal in a database from an export. If that fails, nothing is left there.
 async fn rebuild_in_database(
     input: &mut JournalInput,
     address: &JournalAddress,

@@ -51,7 +51,7 @@ fn recipients(keys: &[String]) -> Result<Vec<age::x25519::Recipient>, ExitProble
     keys.iter().map(parse).collect()
 }
 
-/// The file gets its name when it is whole and on the disk.
+/// The file gets its name once it is complete and synced to disk.
 async fn write(
     backup: Backup<'_>,
     path: &Path,
@@ -64,7 +64,7 @@ async fn write(
         let _ = tokio::fs::remove_file(&part).await;
     }
     let written = written?;
-    // Unlike a rename this never takes the place of a file that came meanwhile.
+    // Unlike a rename, a hard link never replaces a file that was created in the meantime.
     let named = tokio::fs::hard_link(&part, path).await;
     let _ = tokio::fs::remove_file(&part).await;
     named.map_err(|e| unwritable(path, &e))?;
@@ -114,7 +114,7 @@ async fn write_part(
         let sealed = encryptor.wrap_async_output(file.compat_write()).await;
         let mut sealed = sealed.map_err(failed)?.compat_write();
         let written = backup.write(&mut sealed, now).await.map_err(of_backup)?;
-        // Seals the last piece; without it the file counts as cut off.
+        // Seals the last chunk; without it the file counts as truncated.
         sealed.shutdown().await.map_err(failed)?;
         let opened = OpenOptions::new().write(true).open(part).await;
         (written, BufWriter::new(opened.map_err(failed)?))

@@ -1,7 +1,7 @@
-//! `bundle`: documents and the images that they name in one file, for places without a network.
+//! `bundle`: packs documents and the images that they name into one file, for places without a network.
 //!
-//! What a bundle holds is never believed before its form, its checksums and, unless somebody insists,
-//! its signature fit. Secrets are not packed unless that is asked for.
+//! A bundle is used only if its format, its checksums and its signature are correct; the user may skip the
+//! signature. Secrets are packed only on request.
 
 mod apply;
 mod create;

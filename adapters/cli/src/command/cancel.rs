@@ -1,4 +1,4 @@
-//! `cancel`: stops the runs of VSIs; what exists is kept.
+//! `cancel`: stops the runs of VSIs; existing objects remain.
 
 use vsiflow_engine::executor::Cancelled;
 
@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
-    // Names are looked up first: a slip of the pen touches nothing.
+    // All names are looked up first, so that a typing error changes nothing.
     let targets = vsis(&app, args.targets).await?;
     let mut requested = Vec::new();
     for target in targets {
@@ -26,7 +26,7 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
         match cancelled {
             Cancelled::NothingToDo => output::line(&format!("{shown}: no run is open")),
             Cancelled::Requested => {
-                // The step that acts just now ends first.
+                // The step in progress ends first.
                 app.fleet.decided(&target.entity).await?;
                 output::line(&format!(
                     "{shown} cancelled; run `vsiflow retry {label}` to continue"
@@ -38,7 +38,7 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// `vsi NAME` is `vsi/NAME`; nothing but VSIs has a run of its own to cancel.
+/// Accepts `vsi NAME` for `vsi/NAME`: only VSIs have runs that can be cancelled.
 async fn vsis(app: &App, mut targets: Targets) -> Result<Vec<Target>, ExitProblem> {
     if targets.names.len() > 1 && targets.names.first().is_some_and(|word| word == "vsi") {
         targets.names.remove(0);

@@ -1,4 +1,4 @@
-//! The cluster that `serve --kube` works for.
+//! The Kubernetes cluster that `serve --kube` serves.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,15 +28,15 @@ pub(crate) struct ServedCluster {
     host: Option<HostSettings>,
     lost: LostJournal,
     bounds: ReadBounds,
-    /// Namespace and name of its Lease, where one was asked for.
+    /// Namespace and name of its Lease, if one was requested.
     lease: Option<(String, String)>,
 }
 
-/// How long a Lease lasts where nothing else is said: with it a standby takes over within 40 s.
+/// The default duration of a Lease: with it a standby takes over within 40 s.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 
 impl ServedCluster {
-    /// The cluster that the command line names, if any. It is not asked yet.
+    /// The cluster that the command line names, if any. Does not connect to it yet.
     pub(crate) async fn of(
         common: &Common,
         args: &ClusterArgs,
@@ -76,7 +76,7 @@ impl ServedCluster {
         }))
     }
 
-    /// The election for its Lease, where one was asked for.
+    /// The leader election for its Lease, if one was requested.
     pub(super) fn election(&self, args: &ServeArgs) -> Option<Election> {
         let (namespace, name) = self.lease.as_ref()?;
         let lasts = args.lease.unwrap_or(LEASE);
@@ -88,12 +88,12 @@ impl ServedCluster {
         Some(Election::new(client, place, identity, lasts, CONTROL_CALL))
     }
 
-    /// What its resources may name.
+    /// What its resources may refer to.
     pub(crate) fn bounds(&self) -> ReadBounds {
         self.bounds.clone()
     }
 
-    /// What serves it with what this process has open.
+    /// The operator that serves the cluster with this process's journal.
     pub(super) fn operator(&self, app: &App, metrics: &Metrics) -> Operator {
         let (client, fleet) = (self.client.clone(), app.fleet.clone());
         let lease = self.lease.as_ref();
@@ -106,12 +106,12 @@ impl ServedCluster {
         operator
     }
 
-    /// What a process sees of it for several journals. Nothing is watched yet.
+    /// One watch on the cluster, for several journals. Nothing is watched yet.
     pub(crate) fn watched(&self) -> WatchedCluster {
         WatchedCluster::new(self.client.clone(), &self.namespaces)
     }
 
-    /// What serves the share of one journal.
+    /// The operator that serves the share of one journal.
     pub(crate) fn sharing(
         &self,
         watched: &WatchedCluster,
@@ -122,7 +122,7 @@ impl ServedCluster {
             .with_permits(Arc::new(self.bounds.clone()))
     }
 
-    /// Says what is served.
+    /// Prints which namespaces are served.
     pub(crate) fn report(&self) {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
@@ -132,18 +132,18 @@ impl ServedCluster {
         }
     }
 
-    /// Serves it until it is not polled any more, or until a part of what serves it ends: then the
-    /// process has to, as well.
+    /// Serves the cluster until this future is dropped or a part of the operator ends; then the
+    /// process has to end too.
     pub(super) async fn serve(&self, operator: Operator) -> ExitProblem {
         self.report();
         ended(operator.run().await).await
     }
 }
 
-/// What it means for the process that an operator ended.
+/// The problem to report when an operator ended.
 pub(crate) async fn ended(end: OperatorEnd) -> ExitProblem {
     match end {
-        // Which is told where it is known why.
+        // The engine's own end reports the reason.
         OperatorEnd::Engine => std::future::pending().await,
         OperatorEnd::Defect(what) => {
             crate::ending::defect(&format!("a part of the operator: {what}"))
@@ -151,8 +151,8 @@ pub(crate) async fn ended(end: OperatorEnd) -> ExitProblem {
     }
 }
 
-/// A client for the cluster that a kubeconfig or this process's pod names, and the namespace that
-/// is meant where none is named. The cluster is not asked yet.
+/// A client for the cluster of a kubeconfig or of this process's pod, and the default namespace.
+/// Does not connect to it yet.
 pub(super) async fn connect(
     kubeconfig: Option<PathBuf>,
     retries: bool,

@@ -1,5 +1,5 @@
-//! `compact`: compresses old segments of the log into the archive, and removes blobs that nothing
-//! names.
+//! `compact`: compresses old segments of the event log into the archive, and removes blobs that
+//! nothing refers to.
 
 use vsiflow_engine::{
     journal::{Archived, JournalError},

@@ -13,7 +13,7 @@ use crate::{
     terminal::{self, RawTerminal},
 };
 
-/// By a daemon, which answers there; none where nobody does.
+/// Through a daemon; `None` if none answers at that address.
 pub(super) async fn through(place: &DaemonAddress, args: &ConsoleArgs) -> Option<CommandOutcome> {
     let name = args.target.name();
     let target = (args.target.namespace.as_str(), name.as_str());
@@ -26,18 +26,18 @@ pub(super) async fn through(place: &DaemonAddress, args: &ConsoleArgs) -> Option
         wire::both_ways(stream, output, keys).await;
         Ok(())
     };
-    Some(converse(&name, carry).await)
+    Some(attach_terminal(&name, carry).await)
 }
 
-/// By the host.
+/// Directly through the host.
 pub(super) async fn here(access: &ConsoleAccess, args: &ConsoleArgs) -> CommandOutcome {
     let console = access.open(args.force).await?;
     let carry = async |keys, output| console.carry(keys, output).await.map_err(ExitProblem::from);
-    converse(&args.target.name(), carry).await
+    attach_terminal(&args.target.name(), carry).await
 }
 
-/// Lends the terminal to a guest, until one of them ends it.
-pub(crate) async fn converse(
+/// Connects the terminal to a guest until either side ends it.
+pub(crate) async fn attach_terminal(
     name: &str,
     carry: impl AsyncFnOnce(mpsc::Receiver<Bytes>, mpsc::Sender<Bytes>) -> Result<(), ExitProblem>,
 ) -> CommandOutcome {
@@ -65,7 +65,7 @@ pub(crate) async fn converse(
     done
 }
 
-/// Nobody at that place opens it.
+/// The error when no daemon at an address opens consoles.
 pub(super) fn silent(place: &DaemonAddress, way: ConsoleWay) -> ExitProblem {
     let what = match way {
         ConsoleWay::Serial => "console",

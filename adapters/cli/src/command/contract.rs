@@ -1,4 +1,5 @@
-//! `contract check`, `contract encrypt` and `contract new`: at the user's desk, without state or host.
+//! `contract check`, `contract encrypt` and `contract new`: work on local files, without a state directory or
+//! a host.
 
 mod folder;
 mod source;
@@ -31,7 +32,7 @@ pub(super) fn run(command: ContractCommand) -> CommandOutcome {
     }
 }
 
-/// A report as JSON has it. The names of its keys are stable.
+/// A report in its JSON form. The names of its keys are stable.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Checked {
@@ -104,7 +105,7 @@ fn print_report(file: &str, report: &Report, days_left: Option<u64>) {
         let last = lifetime.last_day();
         facts.push(format!("certificate until {last} ({days} days left)"));
     }
-    // Of what cannot be read there is nothing else to tell.
+    // There are no facts about a contract that cannot be read.
     if !report.sections.is_empty() {
         output::line(&format!("{file}: {}", facts.join(", ")));
     }
@@ -201,7 +202,7 @@ fn signer(path: Option<&Path>) -> Result<Option<ContractSigningKey>, ExitProblem
         .transpose()
 }
 
-/// The certificate of a guest image; that it ends soon, or has ended, is warned of.
+/// The certificate of a guest image. Warns if it has expired or expires soon.
 fn certificate(path: &Path) -> Result<Key, ExitProblem> {
     let cert = key(path, Key::read_certificate)?;
     if let Some(lifetime) = cert.lifetime {

@@ -1,7 +1,7 @@
-//! `create`: makes documents of a command line, and applies them.
+//! `create`: makes documents from a command line, and applies them.
 //!
-//! The documents are made where the command was called, since it names files there. Whoever holds the state directory
-//! looks up the host and the image.
+//! The process that the user started makes the documents, because the command line names local files. The
+//! process that has the state directory looks up the host and the image.
 
 use std::path::Path;
 
@@ -19,16 +19,16 @@ use crate::{
     work::{self, CommandDocuments},
 };
 
-/// What the documents are called where something is wrong with them.
+/// The name of the documents in error messages.
 const SOURCE: &str = "the command line";
-/// The longest file that a document is made of, in bytes.
+/// The largest file that a document is made from, in bytes.
 const FILE_MAX: u64 = 8 << 20;
-/// What stands before the name of an image that a host has.
+/// The prefix of the name of an image that a host has.
 const IMAGE: &str = "image/";
-/// The label that a VSI chooses its network by.
+/// The label by which a VSI selects its network.
 const NETWORK: &str = "vsiflow.io/network";
 
-/// Makes the documents, and reads those of the hosts. Whoever does it for a caller takes the documents that were made there.
+/// Makes the documents, and reads those of the hosts. A daemon uses the documents that its caller made.
 pub(crate) async fn documents(
     common: &Common,
     args: &CreateArgs,
@@ -60,7 +60,7 @@ pub(crate) async fn documents(
     Ok(documents)
 }
 
-/// Here the files that a caller names may be other ones.
+/// A daemon refuses files: the caller's paths may be other files here.
 fn refuse_files(args: &CreateArgs) -> Result<(), ExitProblem> {
     let named = args.contract.iter().chain(&args.user_data);
     let Some(file) = named.chain(&args.ssh_keys).next() else {
@@ -74,7 +74,7 @@ fn refuse_files(args: &CreateArgs) -> Result<(), ExitProblem> {
     Err(ExitProblem::new(Exit::Usage, "VSI0022", message, remedy))
 }
 
-/// JSON is YAML.
+/// A document as input text. JSON is valid YAML.
 fn input(document: &Value) -> Result<InputText, ExitProblem> {
     Ok(InputText {
         name: SOURCE.to_owned(),
@@ -82,7 +82,7 @@ fn input(document: &Value) -> Result<InputText, ExitProblem> {
     })
 }
 
-/// What a type says.
+/// The values of a server type.
 struct Size {
     cpus: u64,
     memory: String,
@@ -90,7 +90,7 @@ struct Size {
     guest: Map<String, Value>,
 }
 
-/// What is built in is known here. Whoever holds the state directory knows the others.
+/// Looks up a type. Built-in types are known here; the process that has the state directory knows the others.
 async fn size(common: &Common, name: &str) -> Result<Size, ExitProblem> {
     if let Some(size) = ServerType::named(name) {
         return Ok(Size {
@@ -123,8 +123,8 @@ fn unknown_type(name: &str) -> ExitProblem {
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
-/// The guest is what the files are for: a contract, keys or user-data, or nothing. What they leave open is as the
-/// type has it.
+/// The guest follows from the files: a contract, or keys or user-data, or nothing. The type supplies the
+/// rest.
 async fn guest(args: &CreateArgs, of_type: &Map<String, Value>) -> Result<Value, ExitProblem> {
     let mut guest = Map::new();
     if let Some(file) = &args.contract {
@@ -162,7 +162,7 @@ async fn guest(args: &CreateArgs, of_type: &Map<String, Value>) -> Result<Value,
     Ok(Value::Object(all))
 }
 
-/// A text file, whole.
+/// Reads a whole text file.
 async fn text(path: &Path) -> Result<String, ExitProblem> {
     let text = beginning(path, FILE_MAX.saturating_add(1)).await?;
     if text.len() as u64 > FILE_MAX {
@@ -191,7 +191,7 @@ fn meta(args: &CreateArgs, name: &str, labels: Map<String, Value>) -> Value {
     Value::Object(meta)
 }
 
-/// Where nothing else chooses a host, the one that is looked up later counts.
+/// The selector of the host. If it is empty, the host is looked up later.
 fn target(args: &CreateArgs) -> Value {
     match &args.target {
         Some((key, value)) => json!({"matchLabels": {key: value}}),
@@ -235,7 +235,7 @@ fn document(args: &CreateArgs, name: &str, (size, guest): (&Size, &Value)) -> Va
     })
 }
 
-/// A Hyper Protect guest's boot disk is as large as its image.
+/// The boot disk. For a Hyper Protect guest it has the size of its image.
 fn boot_disk(args: &CreateArgs, size: &Size) -> Option<Value> {
     let mut disk = Map::new();
     if args.ephemeral {
@@ -248,7 +248,7 @@ fn boot_disk(args: &CreateArgs, size: &Size) -> Option<Value> {
     (!disk.is_empty()).then_some(Value::Object(disk))
 }
 
-/// The name of the reference, and its label.
+/// The name of the network reference and of its label.
 fn network_name(args: &CreateArgs) -> String {
     args.names.first().cloned().unwrap_or_default()
 }
@@ -282,7 +282,7 @@ pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
     apply::bring_documents(app, common, &args.wait, args.output, resolved).await
 }
 
-/// Prints the documents, without those of hosts: they may hold secrets.
+/// Prints the documents, except those of hosts: they may hold secrets.
 fn print(documents: &CommandDocuments, format: Option<OutputFormat>) -> CommandOutcome {
     let own = documents.files.iter().filter(|file| file.name == SOURCE);
     let own: Result<Vec<Value>, _> = own
@@ -310,7 +310,7 @@ fn print(documents: &CommandDocuments, format: Option<OutputFormat>) -> CommandO
     Ok(Exit::Done)
 }
 
-/// One that is there is changed by `apply`, which says what that costs.
+/// Refuses a VSI that exists: `apply` changes it, and shows what that costs.
 async fn refuse_present(app: &App, namespace: &str, name: &str) -> Result<(), ExitProblem> {
     match app.fleet.vsis().find(namespace, name).await {
         Ok(_) => {
@@ -328,7 +328,7 @@ async fn refuse_present(app: &App, namespace: &str, name: &str) -> Result<(), Ex
     }
 }
 
-/// The host that takes the place of the documents'; none where labels choose one.
+/// The host that replaces the one in the documents; `None` if labels select one.
 async fn chosen_host(
     app: &App,
     common: &Common,
@@ -347,7 +347,7 @@ async fn chosen_host(
     host::one(app, common, &at).await.map(Some)
 }
 
-/// The one host that is known with that label.
+/// The only known host with that label.
 fn labelled_host(app: &App, key: &str, value: &str) -> Result<HostSettings, ExitProblem> {
     let mut hosts = app.fleet.hosts().labelled(key, value);
     match (hosts.pop(), hosts.as_slice()) {
@@ -368,7 +368,7 @@ fn labelled_host(app: &App, key: &str, value: &str) -> Result<HostSettings, Exit
     }
 }
 
-/// The documents with the addresses of images that hosts have, in the place of their names.
+/// The documents, with the names of images on hosts replaced by their URLs.
 async fn with_images(
     app: &App,
     inputs: Vec<Input>,
@@ -391,7 +391,7 @@ async fn with_image(
     file: InputText,
     host: Option<&str>,
 ) -> Result<InputText, ExitProblem> {
-    // A caller's own may be YAML, and names no image that a host has.
+    // A caller's own document may be YAML; it names no image on a host.
     let Ok(mut document) = serde_json::from_slice::<Value>(&file.bytes) else {
         return Ok(file);
     };
@@ -406,7 +406,7 @@ async fn with_image(
     input(&document)
 }
 
-/// Where an image comes from that a host has: the chosen host's, else the only one of that name.
+/// The source of an image on a host: on the chosen host, or else the only one with that name.
 async fn url_of(app: &App, name: &str, host: Option<&str>) -> Result<String, ExitProblem> {
     let mut images = app.fleet.images().list().await?;
     images.retain(|image| image.name == name);

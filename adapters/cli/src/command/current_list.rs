@@ -1,4 +1,4 @@
-//! A list as `get` prints it, looked at again and again: here, or by the holder of the state directory.
+//! A list as `get` prints it, for repeated use: made here, or by the process that has the state directory.
 
 use super::get;
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     work::ask::{answer, is_silence},
 };
 
-/// The list as it is now; nothing where the holder of the state directory does not answer just now,
-/// so that what was shown last stays true.
+/// The current list; empty if the process that has the state directory does not answer at the
+/// moment, so that the caller continues to show the last list.
 pub(super) async fn current_list(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
     let here = Box::pin(get::run(common, args.clone()));
     match answer(common, here, words(args)).await {
@@ -18,7 +18,7 @@ pub(super) async fn current_list(common: &Common, args: &GetArgs) -> Result<Stri
     }
 }
 
-/// The same command for the holder of the state directory.
+/// The command line for the process that has the state directory.
 fn words(args: &GetArgs) -> Vec<String> {
     let mut words = vec!["vsiflow".to_owned(), "get".to_owned()];
     words.extend(args.words.iter().cloned());

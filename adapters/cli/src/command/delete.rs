@@ -1,4 +1,5 @@
-//! `delete`: removes VSIs and what was made for them, pools and groups with their members, data disks, networks and snapshots.
+//! `delete`: deletes VSIs with everything made for them, pools and groups with their members, data disks,
+//! networks and snapshots.
 
 use vsiflow_workflows::{
     record::kind,
@@ -18,11 +19,11 @@ use crate::{
     work::{self, Target},
 };
 
-/// What VSIs are called before a name.
+/// Words for VSIs before a name.
 const VSI_WORDS: &[&str] = &["vsi", "vsis", "vs", "virtualserver", "virtualservers"];
-/// What data disks are.
+/// Words for data disks.
 const DISK_WORDS: &[&str] = &["disk", "disks"];
-/// What pools are.
+/// Words for pools.
 const POOL_WORDS: &[&str] = &[
     "pool",
     "pools",
@@ -31,7 +32,7 @@ const POOL_WORDS: &[&str] = &[
     "virtualserverpools",
 ];
 
-/// What groups are.
+/// Words for groups.
 const GROUP_WORDS: &[&str] = &[
     "group",
     "groups",
@@ -40,7 +41,7 @@ const GROUP_WORDS: &[&str] = &[
     "virtualservergroups",
 ];
 
-/// What networks that vsiflow makes are.
+/// Words for networks that vsiflow makes.
 const NETWORK_WORDS: &[&str] = &[
     "network",
     "networks",
@@ -49,7 +50,7 @@ const NETWORK_WORDS: &[&str] = &[
     "virtualservernetworks",
 ];
 
-/// What snapshots are.
+/// Words for snapshots.
 const SNAPSHOT_WORDS: &[&str] = &[
     "snapshot",
     "snapshots",
@@ -58,10 +59,10 @@ const SNAPSHOT_WORDS: &[&str] = &[
     "virtualserversnapshots",
 ];
 
-/// What types are.
+/// Words for types.
 const TYPE_WORDS: &[&str] = &["type", "types", "virtualservertype", "virtualservertypes"];
 
-/// What quotas are.
+/// Words for quotas.
 const QUOTA_WORDS: &[&str] = &[
     "quota",
     "quotas",
@@ -86,7 +87,7 @@ fn kind_named(word: &str) -> Option<&'static str> {
     found.map(|(_, kind)| kind)
 }
 
-/// Something that is to go.
+/// An object to delete.
 pub(super) struct DeletionTarget {
     /// `vsi`, `disk`, `network`, `snapshot`, `pool`, `group`, `quota` or `type`.
     pub(super) kind: &'static str,
@@ -96,7 +97,7 @@ pub(super) struct DeletionTarget {
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let mut named = named(common, &args).await?;
-    // A disk goes with the VSI that has it, or after it; so does a network.
+    // A disk is deleted with its VSI or after it; so is a network.
     named.sort_by_key(|doomed| match doomed.kind {
         kind::NETWORK => 2,
         kind::DISK => 1,
@@ -109,7 +110,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     if args.orphan {
         named = without_unreadable(&app, common, named).await?;
     }
-    // Names are looked up first, so that a slip of the pen deletes nothing.
+    // All names are looked up first, so that a typing error deletes nothing.
     for doomed in &named {
         if let Err(problem) = check_exists(&app, doomed).await {
             let ignored = args.ignore_not_found && problem.exit == Exit::NotFound;
@@ -158,7 +159,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     Ok(exit)
 }
 
-/// What is selected, once somebody agreed that it goes. `delete disk -l …` selects data disks.
+/// The selected objects, after the user confirmed. `delete disk -l …` selects data disks.
 async fn selected(
     app: &App,
     args: &DeleteArgs,
@@ -218,7 +219,7 @@ fn doomed(kind: &'static str, target: Target) -> DeletionTarget {
     }
 }
 
-/// Lets go of those that nobody can read; the others.
+/// Orphans the objects whose records cannot be read; returns the others.
 async fn without_unreadable(
     app: &App,
     common: &Common,
@@ -272,7 +273,7 @@ async fn check_exists(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProb
     Ok(())
 }
 
-/// One that is built in stays.
+/// The error for a type that cannot be deleted; built-in types never can.
 fn no_type(name: &str) -> ExitProblem {
     match ServerType::named(name) {
         Some(_) => {
@@ -288,7 +289,7 @@ fn no_type(name: &str) -> ExitProblem {
     }
 }
 
-/// A network, on each of its hosts.
+/// Deletes a network on each of its hosts.
 async fn delete_network(
     app: &App,
     common: &Common,
@@ -425,7 +426,7 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
 
 fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     let mut names = args.names.iter().map(String::as_str).peekable();
-    // `delete vsi NAME` as kubectl has it.
+    // Accepts `delete vsi NAME`, as kubectl does.
     let word = names.peek().copied().filter(|_| args.names.len() > 1);
     let kind = word.and_then(kind_named);
     if kind.is_some() {

@@ -1,4 +1,5 @@
-//! `describe`: everything known of a VSI, a pool, a group, a data disk, a snapshot, a network or a host.
+//! `describe`: shows everything known about a VSI, a pool, a group, a data disk, a snapshot, a network or a
+//! host.
 
 use serde::Serialize;
 use vsiflow_workflows::fleet::{
@@ -25,8 +26,8 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     described.map(|()| Exit::Done)
 }
 
-/// Pools and groups, whose members are in all journals of a set, quotas, of which all journals use some, and networks, which
-/// are on hosts of any of them.
+/// Describes objects that span the journals of a set: pools and groups, whose members are in all journals;
+/// quotas, which all journals use; and networks, which are on hosts of any journal.
 async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
     let unheld = super::get::unheld(common).await?;
     let apps = place.open_all_to_read(common).await?;
@@ -54,7 +55,7 @@ async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> Comma
     described.map(|()| Exit::Done)
 }
 
-/// What stands between two objects.
+/// Prints a separator between two objects.
 fn separate(args: &DescribeArgs, number: usize) {
     match args.output {
         _ if number == 0 => {}
@@ -98,7 +99,7 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
     }
 }
 
-/// What stands before the name of a host.
+/// The prefix of a host's name.
 const HOST: &str = "host/";
 
 async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
@@ -123,10 +124,10 @@ async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
     Ok(())
 }
 
-/// What stands before the name of a type.
+/// The prefix of a type's name.
 const TYPE: &str = "type/";
 
-/// A type is what it says, and no more.
+/// A type has no status: only its fields are shown.
 async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let types = fleet.server_types().list().await?;
     let Some(found) = types.iter().find(|found| found.name == name) else {
@@ -165,11 +166,11 @@ fn describe_quota(
     Ok(())
 }
 
-/// A network by the name of its document, or by that on its hosts.
+/// A network, found by the name of its document or by its name on hosts.
 #[derive(Serialize)]
 struct NetworkDescription<'a> {
     name: &'a str,
-    /// It on each of its hosts.
+    /// Its state on each of its hosts.
     hosts: Vec<NetworkObject>,
 }
 
@@ -185,7 +186,7 @@ async fn describe_network(
         made.is_some_and(|made| (made.namespace.as_str(), made.name.as_str()) == (namespace, name))
     };
     let is_made = hosts.iter().any(has_document);
-    // Names on hosts are those of documents with something before them, or an administrator's own.
+    // Names on hosts are a prefix with the document's name, or an administrator's own.
     hosts.retain(|found| has_document(found) || !is_made && found.name == name);
     let history = network_history(fleets, (namespace, name), is_made).await?;
     if hosts.is_empty() {
@@ -206,7 +207,7 @@ async fn describe_network(
     Ok(())
 }
 
-/// What was done to a network that is made; nothing is recorded of those that hosts have by themselves.
+/// The history of a network that vsiflow made; nothing is recorded for other networks of hosts.
 async fn network_history(
     fleets: &Fleets,
     (namespace, name): (&str, &str),
@@ -311,7 +312,7 @@ async fn describe_disk(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
         None | Some(OutputFormat::Wide) => {
-            // What VSIs refer to has a history in theirs alone.
+            // A disk that VSIs only refer to has its history in theirs.
             let history = match object.metadata.uid.as_str() {
                 "" => Vec::new(),
                 _ => {

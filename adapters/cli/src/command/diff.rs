@@ -1,4 +1,4 @@
-//! `diff`: what differs in an object between two moments.
+//! `diff`: shows what differs in an object between two moments.
 
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::{Difference, Fleet, FleetError, Moment, differences_of};

@@ -1,4 +1,4 @@
-//! `disk`: writes data disks into files, and makes data disks of files.
+//! `disk`: exports data disks to files, and imports files as data disks.
 
 use std::{io::Read as _, path::Path};
 
@@ -22,7 +22,7 @@ use crate::{
     work::{self, off_runtime},
 };
 
-/// As many bytes are read from a host at a time.
+/// How many bytes are read from a host at a time.
 const PIECE: u64 = 16 << 20;
 
 pub(super) async fn run(common: &Common, command: DiskCommand) -> CommandOutcome {
@@ -57,11 +57,11 @@ async fn export(common: &Common, args: DiskExportArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// The file gets its name once all of the disk is in it, and nobody wrote to the disk meanwhile.
+/// The file gets its name once it holds the whole disk, if nothing wrote to the disk in the meantime.
 async fn write(disk: &DiskToExport, path: &Path) -> Result<(u64, String), ExitProblem> {
     let (path, state) = (path.to_owned(), disk.state());
     let mut file = off_runtime(move || ExportFile::open(&path, &state)).await??;
-    // A part of another disk was dropped; one of this disk is not longer than it.
+    // Data of another disk was dropped; data of this disk is never longer than the disk.
     while file.length() < disk.length() {
         let bytes = disk.read(file.length(), PIECE).await?;
         if bytes.is_empty() {

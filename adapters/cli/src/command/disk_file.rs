@@ -1,4 +1,5 @@
-//! The file that a disk is written into. Until it is whole it is `FILE.part`; `FILE.part.of` says of which disk.
+//! The file that a disk is exported to. While it is incomplete, it is `FILE.part`, and `FILE.part.of`
+//! identifies the disk.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,10 +13,10 @@ use vsiflow_engine::model::Hash;
 
 use crate::exit::{Exit, ExitProblem};
 
-/// What is read at a time of a part that is there.
+/// How many bytes of an existing part are read at a time.
 const BUFFER: usize = 1 << 20;
 
-/// A file that is being written: one process at a time.
+/// A file that is being written, by one process at a time.
 pub(super) struct ExportFile {
     path: PathBuf,
     file: File,
@@ -24,8 +25,8 @@ pub(super) struct ExportFile {
 }
 
 impl ExportFile {
-    /// Begins, or goes on behind what is there of the same disk in the same state. What is there of
-    /// another one is dropped.
+    /// Begins the file, or resumes a part of the same disk in the same state. A part of another
+    /// disk is dropped.
     pub(super) fn open(path: &Path, state: &str) -> Result<Self, ExitProblem> {
         let failed = |error: std::io::Error| wrong(path, &error);
         if path.symlink_metadata().is_ok() {
@@ -40,7 +41,7 @@ impl ExportFile {
         }
         let of = beside(path, ".part.of");
         if std::fs::read_to_string(&of).ok().as_deref() != Some(state) {
-            // Nothing of it may count as the new one's, whatever comes in between.
+            // Before the new state is written: a crash in between must not leave old data under it.
             file.set_len(0)
                 .and_then(|()| file.sync_all())
                 .map_err(failed)?;
@@ -58,7 +59,7 @@ impl ExportFile {
         Ok(export)
     }
 
-    /// What is there already counts into the hash.
+    /// Adds the existing part to the hash.
     fn take_up(&mut self) -> std::io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -71,7 +72,7 @@ impl ExportFile {
         }
     }
 
-    /// How many bytes are in it.
+    /// How many bytes the file has.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
@@ -85,7 +86,7 @@ impl ExportFile {
         Ok(self)
     }
 
-    /// Gives it its name, if it is what the host has; else what was written goes.
+    /// Gives the file its name if its hash equals the host's; otherwise removes it.
     pub(super) fn finish(self, there: &str) -> Result<(u64, String), ExitProblem> {
         let here = Hash(self.hash.clone().finalize().into()).to_string();
         let (part, of) = (beside(&self.path, ".part"), beside(&self.path, ".part.of"));
@@ -99,7 +100,7 @@ impl ExportFile {
         let failed = |error: std::io::Error| wrong(&self.path, &error);
         self.file.sync_all().map_err(failed)?;
         self.checksum(&here).map_err(failed)?;
-        // Unlike a rename this never takes the place of a file that came meanwhile.
+        // Unlike a rename, a hard link never replaces a file that was created in the meantime.
         std::fs::hard_link(&part, &self.path).map_err(failed)?;
         std::fs::remove_file(&part).map_err(failed)?;
         std::fs::remove_file(&of).map_err(failed)?;
@@ -110,7 +111,7 @@ impl ExportFile {
         Ok((self.length, here))
     }
 
-    /// The checksum beside it, as `sha256sum -c` reads it.
+    /// Writes the checksum beside the file, in the format of `sha256sum -c`.
     fn checksum(&self, digits: &str) -> std::io::Result<()> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let mut file = File::create(beside(&self.path, ".sha256"))?;
@@ -125,7 +126,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Why the file cannot be used.
+/// The error for a file that cannot be used.
 pub(super) fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ExitProblem {
     let remedy = "name another file, or remove what is in the way; the same command resumes";
     let message = format!("{}: {why}", path.display());

@@ -1,4 +1,4 @@
-//! Which command a command line is, and that one that only reads continues past what is damaged.
+//! Runs the command that a command line names. Reading commands continue past a damaged journal.
 
 use std::pin::Pin;
 
@@ -20,7 +20,7 @@ use crate::{
 /// The code of a journal that is damaged.
 const DAMAGED: &str = "VSI0004";
 
-/// Runs the command here. One that only reads continues past what is damaged.
+/// Runs the command here. A reading command continues past damage in the journal.
 pub(super) async fn dispatch(cli: Cli) -> CommandOutcome {
     if !only_reads(&cli.command) || App::held().is_some() {
         return Box::pin(carry_out(cli)).await;
@@ -45,7 +45,7 @@ fn only_reads(command: &CliCommand) -> bool {
     }
 }
 
-/// Does it here.
+/// Runs the command here.
 pub(super) fn carry_out(cli: Cli) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send>> {
     Box::pin(carried_out(cli))
 }
@@ -122,8 +122,8 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
     }
 }
 
-/// Makes a future where it is not part of its caller's: the frame of one that had all commands' would not
-/// fit the stack of a thread.
+/// Boxes the future of one command: a caller that held the futures of all commands would overflow a thread's
+/// stack.
 fn later<'a, F: Future<Output = CommandOutcome> + Send + 'a>(
     make: impl FnOnce() -> F,
 ) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send + 'a>> {

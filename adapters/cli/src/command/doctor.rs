@@ -1,6 +1,7 @@
-//! `doctor`: what is in order and what is not, on one page, with what to do.
+//! `doctor`: checks what works and what does not, on one page, with remedies.
 //!
-//! It changes nothing and asks no host: it looks at the state directory, at whoever holds it, and at what is recorded.
+//! It changes nothing and does not contact hosts. It looks at the state directory, at the process that has
+//! it, and at the records.
 
 use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -17,14 +18,14 @@ use crate::{
     work::ask,
 };
 
-/// Less room than this is too little, in bytes: vsiflow holds back new work before.
+/// Less free space than this is a problem, in bytes. vsiflow stops taking new work before that.
 const ROOM: u64 = 1 << 30;
-/// What is recorded may be so much later than now before the clock is doubted.
+/// How far in the future a record may be before the clock is reported.
 const CLOCK: SignedDuration = SignedDuration::from_secs(5);
-/// So many objects are named where something is wrong with them.
+/// How many of the affected objects are named.
 const NAMED: usize = 5;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Grade {
@@ -75,7 +76,7 @@ pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
     })
 }
 
-/// Everything that is looked at.
+/// Runs all checks.
 pub(super) async fn checks(common: &Common) -> Result<Vec<DoctorCheck>, ExitProblem> {
     let state = compose::state_path(common)?;
     let mut all = vec![DoctorCheck::ok("version", env!("CARGO_PKG_VERSION"))];
@@ -107,7 +108,7 @@ fn print(all: &[DoctorCheck], format: Option<OutputFormat>) -> Result<(), ExitPr
     }
 }
 
-/// The page, as people read it.
+/// The page as text.
 pub(super) fn page(all: &[DoctorCheck]) -> String {
     let mut page = String::new();
     for DoctorCheck {
@@ -130,7 +131,7 @@ pub(super) fn page(all: &[DoctorCheck]) -> String {
     page
 }
 
-/// The folder, its room and its rights. Blocks.
+/// Checks the state directory, its free space and its permissions. Blocks.
 fn of_folder(state: &Path) -> Vec<DoctorCheck> {
     const WHAT: &str = "state directory";
     let shown = state.display();
@@ -187,7 +188,7 @@ fn of_room(state: &Path) -> DoctorCheck {
     }
 }
 
-/// What the server of the journal promises of what it acknowledges.
+/// Checks the durability settings of the journal's database server.
 async fn of_database(address: &JournalAddress) -> Vec<DoctorCheck> {
     const WHAT: &str = "database";
     let found = match findings::of(address).await {
@@ -226,7 +227,7 @@ fn of_holder(state: &Path) -> DoctorCheck {
     }
 }
 
-/// What is recorded, as far as it can be read.
+/// Checks the records, as far as they can be read.
 async fn of_records(common: &Common) -> Vec<DoctorCheck> {
     let vsis = match objects(common, &["get", "vsi", "-A", "-o", "json"]).await {
         Ok(vsis) => vsis,
@@ -274,7 +275,7 @@ fn of_journal(vsis: &[Value]) -> DoctorCheck {
     }
 }
 
-/// Something recorded later than now tells of a clock that was set back.
+/// A record from the future indicates that the clock was set back.
 fn of_clock(vsis: &[Value]) -> DoctorCheck {
     const WHAT: &str = "clock";
     let times = vsis.iter().flat_map(|vsi| {

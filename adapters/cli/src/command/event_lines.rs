@@ -1,4 +1,4 @@
-//! Events, one line each: those of one history or of everything, filtered, printed and followed.
+//! Events, one line each: reads, filters, prints and follows those of some objects or of everything.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,26 +17,25 @@ use crate::{
     shards::SetPlace,
 };
 
-/// How often followed events are looked at.
+/// How often new events are read.
 const POLL: Duration = Duration::from_millis(500);
-/// How often those of a set are: each of its journals is opened for it.
+/// How often new events of a set are read: that opens each of its journals.
 const POLL_OF_SET: Duration = Duration::from_secs(1);
-/// Events that are read at a time.
+/// How many events are read at a time.
 const PAGE: usize = 1_000;
-/// By how much more of a journal's end is read where too little of it is meant.
+/// By which factor more of a journal's end is read if too few events match.
 const WIDER: u64 = 8;
 
-/// Whose events are meant.
+/// Which events are meant.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
-    /// Those of these objects of a namespace.
+    /// The events of these objects in a namespace.
     Of(&'a str, &'a [String]),
-    /// Those of everything: the newest, at most so many; 0 means all.
+    /// The newest events of everything, at most this many; 0 means all.
     All(usize),
 }
 
-/// The events from an offset on that the filter lets through, out of a state directory that is
-/// free.
+/// The events from an offset on that match the filter, read from a state directory that no other process has.
 pub(super) async fn own(
     common: &Common,
     source: Source<'_>,
@@ -47,7 +46,7 @@ pub(super) async fn own(
     Ok(lines)
 }
 
-/// The same, and the offset from which on nothing was looked at.
+/// The same, and the offset at which to continue.
 async fn read_lines(
     common: &Common,
     source: Source<'_>,
@@ -72,13 +71,13 @@ async fn read_lines(
     Ok((lines, next))
 }
 
-/// The offset behind the last of these.
+/// The offset after the last of these.
 fn behind(lines: &[HistoryLine]) -> u64 {
     let last = lines.last();
     last.map_or(0, |line| line.offset.saturating_add(1))
 }
 
-/// With the number of the journal, where it is one of a set: an offset alone says nothing there.
+/// Adds the number of the journal in a set, where an offset alone is ambiguous.
 fn numbered(common: &Common, mut lines: Vec<HistoryLine>) -> Vec<HistoryLine> {
     let number = common.shard.as_ref().map(|shard| shard.number);
     for line in &mut lines {
@@ -87,7 +86,7 @@ fn numbered(common: &Common, mut lines: Vec<HistoryLine>) -> Vec<HistoryLine> {
     lines
 }
 
-/// The newest events of all journals of a set, by their time; those of one journal in its order.
+/// The newest events of all journals of a set, sorted by time; those of one journal in its order.
 pub(super) async fn of_set(
     common: &Common,
     place: &SetPlace,
@@ -97,7 +96,7 @@ pub(super) async fn of_set(
     of_members(&members, filter, (&mut looked_to, most)).await
 }
 
-/// The journals whose events are shown, and from where on: all, or the one that an offset names.
+/// The journals whose events are shown, and the offset to begin at: all, or the one that an offset names.
 fn members_from(
     mut members: Vec<Common>,
     from: EventOffset,
@@ -116,8 +115,8 @@ fn members_from(
     Ok((vec![own], vec![from.offset]))
 }
 
-/// The newest of the journals of a set, each from an offset of its own on, which is set to where it was looked to; at most so
-/// many, 0 means all.
+/// The newest events of the journals of a set, at most `most`; 0 means all. Each journal begins at its offset
+/// in `looked_to`, which is advanced.
 async fn of_members(
     members: &[Common],
     filter: &EventFilter,
@@ -134,7 +133,7 @@ async fn of_members(
     Ok(newest_of(lines, if most == 0 { usize::MAX } else { most }))
 }
 
-/// With the names of VSIs; everything else goes by its own ID.
+/// Adds the names of VSIs; everything else is shown by its ID.
 async fn named(app: &App, mut lines: Vec<HistoryLine>) -> Result<Vec<HistoryLine>, ExitProblem> {
     let mut names: HashMap<String, String> = HashMap::new();
     for line in &mut lines {
@@ -160,7 +159,7 @@ async fn name_of(app: &App, entity: &str) -> Result<String, ExitProblem> {
     })
 }
 
-/// All events of each of these objects, out of a state directory that is free.
+/// All events of each of these objects, read from a state directory that no other process has.
 pub(super) async fn each(
     common: &Common,
     namespace: &str,
@@ -184,7 +183,7 @@ async fn histories(
     Ok(all)
 }
 
-/// In the journal's order; what belongs to several of them comes once.
+/// In the journal's order; an event of several objects is listed once.
 async fn of_these(
     app: &App,
     (namespace, names): (&str, &[String]),
@@ -221,8 +220,7 @@ async fn of_all(
     }
 }
 
-/// The newest that are meant. A journal may be long: its end is read first, and more of it where
-/// that holds too few.
+/// The newest events that match. A journal may be long, so its end is read first, and more if too few match.
 async fn newest(
     app: &App,
     filter: &EventFilter,
@@ -243,14 +241,14 @@ async fn newest(
     }
 }
 
-/// The moment that `--since` means; none where everything counts.
+/// The moment that `--since` means; `None` without a limit.
 pub(super) fn earliest(filter: &EventFilter) -> Option<Timestamp> {
     let since = SignedDuration::try_from(filter.since?).ok()?;
     Timestamp::now().checked_sub(since).ok()
 }
 
-/// Whether the filters let a line through. What is missing has neither time nor actor, and is
-/// never left out.
+/// Whether a line matches the filter. A line for missing events has neither time nor actor, and
+/// always matches.
 fn is_meant(filter: &EventFilter, after: Option<Timestamp>, line: &HistoryLine) -> bool {
     let Ok(time) = line.time.parse::<Timestamp>() else {
         return true;
@@ -263,8 +261,8 @@ fn is_meant(filter: &EventFilter, after: Option<Timestamp>, line: &HistoryLine) 
     by && failed && after.is_none_or(|after| time >= after)
 }
 
-/// Prints what is there and what comes. Between two looks the state directory is left to others;
-/// while another is at work there, that one is asked.
+/// Prints existing events, then new ones. Between two polls other processes may use the state
+/// directory; while one has it, that process is asked.
 pub(super) async fn follow(
     common: &Common,
     source: Source<'_>,
@@ -285,14 +283,14 @@ pub(super) async fn follow(
         first &= lines.is_empty();
         from = next.max(from);
         if let Source::All(most) = &mut source {
-            // What is new is shown to the last line.
+            // All new events are shown.
             *most = 0;
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// The same of all journals of a set. Their events come as they are found, by their times as far as one look goes.
+/// Follows all journals of a set. Events are printed as they are found, sorted by time within one poll.
 pub(super) async fn follow_set(
     common: &Common,
     place: &SetPlace,
@@ -305,13 +303,13 @@ pub(super) async fn follow_set(
         let lines = of_members(&members, filter, (&mut looked_to, most)).await?;
         print(output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();
-        // What is new is shown to the last line.
+        // All new events are shown.
         most = 0;
         tokio::time::sleep(POLL_OF_SET).await;
     }
 }
 
-/// The command line that asks the holder of the state directory for the same.
+/// The command line that asks the process with the state directory for the same events.
 fn words(source: Source<'_>, filter: &EventFilter, from: u64) -> Vec<String> {
     let of: Vec<String> = match source {
         Source::Of(namespace, names) => {
@@ -339,8 +337,7 @@ fn words(source: Source<'_>, filter: &EventFilter, from: u64) -> Vec<String> {
     words
 }
 
-/// The events as the holder of the state directory tells them; none where it does not answer just
-/// now.
+/// The events as the process with the state directory reports them; none if it does not answer at the moment.
 async fn others(common: &Common, words: Vec<String>) -> Result<Vec<HistoryLine>, ExitProblem> {
     let state = compose::state_path(common)?;
     let answered = daemon::ask(&state, words).await?.unwrap_or_default();
@@ -352,7 +349,7 @@ async fn others(common: &Common, words: Vec<String>) -> Result<Vec<HistoryLine>,
         .collect())
 }
 
-/// Prints events, with the head of the table or as more of it.
+/// Prints events, with a table head or as a continuation.
 pub(crate) fn print(
     output: Option<HistoryFormat>,
     lines: &[HistoryLine],

@@ -1,4 +1,4 @@
-//! `events`: what happened last, to everything.
+//! `events`: shows the newest events of all objects.
 
 use super::event_lines::{self, Source};
 use crate::{
@@ -40,7 +40,7 @@ pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// An offset where there is one journal.
+/// The offset for a single journal.
 fn own_offset(from: EventOffset) -> Result<u64, ExitProblem> {
     let Some(journal) = from.journal else {
         return Ok(from.offset);

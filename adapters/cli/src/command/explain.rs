@@ -1,4 +1,5 @@
-//! `explain`: what a field means, from the definitions that `crd` prints, and those of kinds that files have alone.
+//! `explain`: describes a field, from the definitions that `crd` prints and those of the kinds that exist
+//! only in files.
 
 use serde_json::Value;
 use vsiflow_kube::crd;
@@ -10,7 +11,7 @@ use crate::{
     output,
 };
 
-/// How far a text goes to the right.
+/// The line width, in characters.
 const WIDTH: usize = 80;
 
 pub(super) fn run(args: &ExplainArgs) -> CommandOutcome {
@@ -49,7 +50,7 @@ fn all() -> serde_json::Result<Vec<Value>> {
     resources.chain(files).collect()
 }
 
-/// The name of a kind's definition, for the words that other commands have for it.
+/// The name of a kind's definition, from the words that other commands accept.
 fn defined(word: &str) -> &str {
     match word.to_ascii_lowercase().as_str() {
         "pool" | "pools" => "virtualserverpool",
@@ -81,7 +82,7 @@ fn is_called(definition: &Value, word: &str) -> bool {
     all.any(|name| name.eq_ignore_ascii_case(word))
 }
 
-/// The fields of an object, or of a list's objects.
+/// The fields of an object, or of a list's items.
 fn below(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
     let object = schema.get("items").unwrap_or(schema);
     object.get("properties").and_then(Value::as_object)
@@ -105,7 +106,7 @@ fn unknown(name: &str, known: &[&str]) -> ExitProblem {
     ExitProblem::new(Exit::NotFound, "VSI0815", message, &remedy)
 }
 
-/// As kubectl lays it out.
+/// The page, in kubectl's layout.
 fn page(definition: &Value, path: &[&str], schema: &Value) -> String {
     let mut page = format!(
         "KIND:     {}\nVERSION:  {}/v1\n\n",
@@ -161,7 +162,7 @@ fn needed(schema: &Value, name: &str) -> &'static str {
     if is_needed { " -required-" } else { "" }
 }
 
-/// A text in lines that fit.
+/// Indents and wraps a text.
 fn indented(text: &str, by: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

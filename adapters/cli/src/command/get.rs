@@ -1,4 +1,4 @@
-//! `get`: lists and shows.
+//! `get`: lists objects and shows them.
 
 mod print;
 mod rows;
@@ -58,7 +58,7 @@ pub(super) async fn unheld(common: &Common) -> Result<Vec<usize>, ExitProblem> {
     Ok(free.into_iter().map(usize::from).collect())
 }
 
-/// The journal that is looked at; of a set all of them.
+/// Opens the journal to read; in a set, all of them.
 async fn opened(common: &Common, args: &GetArgs) -> Result<Vec<App>, ExitProblem> {
     if let Some(place) = &common.set {
         return place.open_all_to_read(common).await;
@@ -97,7 +97,7 @@ async fn of_kind(fleet: &Fleets, query: &mut Query<'_>, kind: ObjectKind) -> Com
     }
 }
 
-/// Whether a few fields of each are enough.
+/// Whether the output needs only a few fields of each object.
 fn is_summary(query: &Query<'_>) -> bool {
     let args = query.args;
     let printed = match &args.output {
@@ -224,7 +224,7 @@ fn form(args: &GetArgs) -> table::TableForm {
     }
 }
 
-/// What has no namespace and no labels.
+/// Lists the kinds that have no namespace and no labels.
 async fn others(fleet: &Fleets, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     if args.selection.labels.is_some() {
@@ -282,18 +282,18 @@ fn name_of(value: &Value) -> &str {
     value.get("name").and_then(Value::as_str).unwrap_or("")
 }
 
-/// One that bears its metadata is printed as it is.
+/// An object that has its own metadata is printed unchanged.
 fn named(value: Value) -> Value {
     value
 }
 
-/// One whose namespace nobody can read is shown in each.
+/// Whether an object is in the namespace. If its namespace cannot be read, it is shown in every one.
 fn is_here(args: &GetArgs, meta: &Metadata) -> bool {
     let anywhere = args.scope.all_namespaces || meta.namespace.is_empty();
     anywhere || meta.namespace == args.scope.namespace
 }
 
-/// Keeps what is asked for, and gives the names that nothing here bears.
+/// Retains the requested objects, and returns the names that none of them has.
 fn choose<'n, T>(
     args: &GetArgs,
     names: &'n [String],
@@ -316,7 +316,7 @@ fn choose<'n, T>(
     names.iter().filter(missing).collect()
 }
 
-/// Whether it is the one of that name, or `NAMESPACE/NAME`.
+/// Whether the object has that name, or `NAMESPACE/NAME`.
 fn is_meant(args: &GetArgs, meta: &Metadata, name: &str) -> bool {
     match name.split_once('/') {
         Some((namespace, name)) => {

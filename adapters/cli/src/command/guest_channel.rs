@@ -1,8 +1,9 @@
-//! `console` and `vnc`: a guest's console or screen, opened here or by whoever holds the state directory.
+//! `console` and `vnc`: opens a guest's console or screen, here or through the process that has the state
+//! directory.
 //!
-//! Without a daemon the state directory is held only to record the opening and the closing, so that an open
-//! console keeps nobody out. Where a daemon holds it, the console goes through its socket, and the daemon
-//! records both. In a set of journals whoever has the journal of the VSI records both.
+//! Without a daemon the state directory is locked only to record the opening and the closing, so that an open
+//! console does not block other commands. If a daemon has the state directory, the console goes through its
+//! socket, and the daemon records both. In a set of journals the holder of the VSI's journal records both.
 
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use crate::{
     actor,
     args::{Common, ConsoleArgs, TargetArg, VncArgs},
     compose::{self, App, console_marks::OpenMark},
-    daemon::{self, AGAIN, PATIENCE},
+    daemon::{self, PATIENCE, RETRY_DELAY},
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
     shards::{SetPlace, consoles},
     terminal, work,
 };
 
-/// How long others may hold the state directory before the closing stays unrecorded.
+/// How long to wait for the state directory before the closing remains unrecorded.
 const RECORDING: Duration = Duration::from_secs(20);
 
-/// A VSI's serial console on the caller's terminal.
+/// Opens a VSI's serial console on the user's terminal.
 pub(super) async fn console(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
     if App::held().is_none() {
         terminal::check(args.stdin)?;
@@ -33,12 +34,12 @@ pub(super) async fn console(common: &Common, args: &ConsoleArgs) -> CommandOutco
     open(common, GuestChannel::Console(args)).await
 }
 
-/// A VSI's screen at a port of this machine.
+/// Opens a VSI's screen at a port of this machine.
 pub(super) async fn screen(common: &Common, args: &VncArgs) -> CommandOutcome {
     open(common, GuestChannel::Screen(args)).await
 }
 
-/// What is opened of a guest.
+/// The kind of connection to a guest.
 #[derive(Clone, Copy)]
 enum GuestChannel<'a> {
     Console(&'a ConsoleArgs),
@@ -64,7 +65,7 @@ impl<'a> GuestChannel<'a> {
         matches!(self, Self::Console(args) if args.force)
     }
 
-    /// Uses what is recorded as opened, to its end.
+    /// Uses the recorded connection until it ends.
     async fn with(self, access: &ConsoleAccess) -> CommandOutcome {
         match self {
             Self::Console(args) => console::here(access, args).await,
@@ -72,7 +73,7 @@ impl<'a> GuestChannel<'a> {
         }
     }
 
-    /// By a daemon, which answers there; none where nobody does.
+    /// Opens it through a daemon; `None` if none answers at that address.
     async fn through(self, place: &DaemonAddress) -> Option<CommandOutcome> {
         match self {
             Self::Console(args) => console::through(place, args).await,
@@ -81,7 +82,7 @@ impl<'a> GuestChannel<'a> {
     }
 }
 
-/// Opens something of a guest here, or by whoever holds the state directory.
+/// Opens a connection to a guest, here or through the process that has the state directory.
 async fn open(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
     if App::held().is_some() {
         let (message, word) = ("it needs a connection of its own", channel.way().as_str());
@@ -107,7 +108,7 @@ async fn open(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
         let place = DaemonAddress::Socket(daemon::socket(&compose::state_path(common)?));
         match channel.through(&place).await {
             Some(done) => return done,
-            None if Instant::now() < until => sleep(AGAIN).await,
+            None if Instant::now() < until => sleep(RETRY_DELAY).await,
             None => return Err(problem),
         }
     }
@@ -116,7 +117,7 @@ async fn open(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
 async fn here(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     let noted = note_opened(&app, channel).await;
-    // Whoever has a console open keeps nobody from the state directory.
+    // Released here, so that an open console does not block other commands.
     app.close().await;
     let (access, mark) = noted?;
     let done = channel.with(&access).await;
@@ -125,7 +126,7 @@ async fn here(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
     done
 }
 
-/// In a set the journal of the VSI records it, and the host is asked from here.
+/// Opens it in a set: the journal of the VSI records it, and this process contacts the host.
 async fn of_set(common: &Common, place: &SetPlace, channel: GuestChannel<'_>) -> CommandOutcome {
     let target = channel.target();
     let (namespace, name) = (&target.namespace, target.name());
@@ -174,7 +175,7 @@ async fn note_opened(
     }
 }
 
-/// Records the end, as soon as others let go of the state directory.
+/// Records the end, as soon as no other process has the state directory.
 async fn note_closed(
     common: &Common,
     (access, mark): (&ConsoleAccess, OpenMark),
@@ -199,7 +200,9 @@ async fn note_closed(
                     }
                 }
             }
-            Err(problem) if problem.code == IN_USE && Instant::now() < until => sleep(AGAIN).await,
+            Err(problem) if problem.code == IN_USE && Instant::now() < until => {
+                sleep(RETRY_DELAY).await;
+            }
             Err(problem) => break problem,
         }
     };

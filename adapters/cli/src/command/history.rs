@@ -1,4 +1,4 @@
-//! `history`: every step ever taken for VSIs and other objects.
+//! `history`: shows every step ever executed for VSIs and other objects.
 
 use vsiflow_workflows::fleet::HistoryLine;
 
@@ -42,7 +42,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Draws the newest run of each; of pools and groups, which have none, their members.
+/// Draws the newest run of each object; for pools and groups, which have no runs, their members.
 async fn graphs(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
     let app = App::open(common).await?;
     let drawn = drawn(&app, args, names).await;
@@ -92,7 +92,7 @@ async fn drawn(
     Ok(drawn)
 }
 
-/// Whose history comes next.
+/// Prints the name of the object whose history follows.
 fn head(number: usize, name: &str) {
     if number > 0 {
         output::line("");

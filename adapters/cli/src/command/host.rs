@@ -1,4 +1,4 @@
-//! `host`: hosts, and what is on them.
+//! `host`: manages hosts, and shows what is on them.
 
 use serde_json::json;
 use vsiflow_workflows::{
@@ -49,7 +49,7 @@ async fn inventory(common: &Common, args: InventoryArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// The exit is that of a failure where VSIs would not run there.
+/// Exits with a failure if VSIs would not run on the host.
 async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     let host = one(&app, common, &args.at).await?;
@@ -123,11 +123,11 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
     if args.asks() {
         confirm_moves(&app, &args).await?;
     }
-    let (mut targets, mut kept) = (Vec::new(), false);
+    let (mut targets, mut some_remain) = (Vec::new(), false);
     if args.moves {
         let by = actor::by(&common.reason);
         let (vsis, pools) = Box::pin(app.fleet.hosts().drain_moving(host, by)).await?;
-        kept = !args.stop && vsis.iter().any(|vsi| !vsi.moves);
+        some_remain = !args.stop && vsis.iter().any(|vsi| !vsi.moves);
         show_drain(&vsis, args.output)?;
         for pool in pools {
             targets.push(work::pool_of(&app, &pool).await?);
@@ -155,7 +155,11 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
         work::report_recorded(&app, &wait, &targets, "makes members on other hosts");
     }
     let exit = Box::pin(work::see_through(app, common, &wait, &targets)).await?;
-    Ok(if kept { exit.max(Exit::Blocked) } else { exit })
+    Ok(if some_remain {
+        exit.max(Exit::Blocked)
+    } else {
+        exit
+    })
 }
 
 async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
@@ -166,7 +170,7 @@ async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Asks before members are deleted on this host and made on others.
+/// Asks for confirmation before members are deleted on this host and made on others.
 async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
     let host = &args.host.name;
     let vsis = Box::pin(app.fleet.hosts().plan_drain(host)).await?;
@@ -201,7 +205,7 @@ fn show_drain(vsis: &[DrainedVsi], format: Option<OutputFormat>) -> Result<(), E
     Ok(())
 }
 
-/// The host that is meant: by its name, its documents, `--host`, or the only one that is known.
+/// The host that the command means: by its name, its documents, `--host`, or the only known one.
 pub(super) async fn one(
     app: &App,
     common: &Common,

@@ -1,4 +1,4 @@
-//! `image`: base images ahead of time, and after it.
+//! `image`: uploads base images ahead of time, and removes them.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -97,7 +97,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
     Ok(exit)
 }
 
-/// What an upload is called; where there are several hosts, by its own.
+/// The name of an upload in messages; with several hosts, also the host.
 fn label(image: &ImageRecord, hosts: usize) -> String {
     let ImageRecord {
         file_name, host, ..
@@ -108,7 +108,7 @@ fn label(image: &ImageRecord, hosts: usize) -> String {
     }
 }
 
-/// The one that is named, or those that are selected.
+/// The named host, or the selected ones.
 async fn hosts(
     app: &App,
     args: &ImageUploadArgs,
@@ -172,7 +172,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
         let one = ends.into_iter().max().unwrap_or(Exit::Done);
         match one {
             Exit::Done => output::line(&format!("{place} removed")),
-            // What stands in the way may stay for long: nobody waits for that.
+            // What is in the way may remain for long, so the removal is cancelled instead of awaited.
             _ => app.fleet.cancel(entity, by).await.map(drop)?,
         }
         exit = exit.max(one);
@@ -196,7 +196,8 @@ async fn unlock(common: &Common, args: ImageUnlockArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Follows the runs of images, which people call by these names, until their outcomes are decided; what each comes to.
+/// Follows the runs of images, shown by these names, until their outcomes are decided; returns the exit of
+/// each.
 async fn decided(
     app: &App,
     common: &Common,
@@ -222,7 +223,7 @@ async fn decided(
     Ok(ends.collect())
 }
 
-/// Says what became of an image, and what it comes to: `early` where that was not decided.
+/// Prints the outcome of an image and returns its exit; `early` if it was not decided.
 fn print_outcome(app: &App, (entity, name): &(EntityId, String), early: Exit) -> Exit {
     let Some(verdict) = app.fleet.verdict(entity) else {
         let why = match early {

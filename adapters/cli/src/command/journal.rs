@@ -1,4 +1,4 @@
-//! `journal repair`: says what of a damaged journal can be had, and mends it.
+//! `journal repair`: reports what can be recovered from a damaged journal, and repairs it.
 
 use serde_json::{Value, json};
 use vsiflow_engine::{
@@ -20,7 +20,7 @@ use crate::{
     output, work,
 };
 
-/// What is asked before a damaged log is changed.
+/// The question before a damaged log is changed.
 const MEND: &str = "Mend it? What is lost is recorded as lost; damaged files stay.";
 /// The most streams of one range that are named.
 const NAMED: usize = 10;
@@ -73,7 +73,7 @@ fn unconfirmed() -> ExitProblem {
     ExitProblem::new(Exit::Blocked, "VSI0914", message, remedy)
 }
 
-/// Tells what was found: in words, or as the object that is printed in the end.
+/// Reports what was found: prints it as text, or returns the object that is printed at the end.
 fn printed_survey(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
     if args.output.is_none() {
         survey.findings().iter().for_each(print_finding);

@@ -1,4 +1,4 @@
-//! Files that a journal is written to or made of, and what goes wrong with them.
+//! Files that a journal is exported to or built from, and their errors.
 
 use std::{os::fd::AsFd, path::Path};
 
@@ -17,15 +17,15 @@ use crate::{
     output,
 };
 
-/// How many of a kind a warning names.
+/// How many ranges or blobs a warning names.
 const NAMED: usize = 3;
 
-/// What is read of a key or a head, in bytes.
+/// The most bytes that are read of a key or an audit anchor.
 const SMALL: u64 = 64 << 10;
-/// What is read of a long file at once, in bytes.
+/// How many bytes of a long file are read at a time.
 const PIECE: usize = 64 << 10;
 
-/// A long file, or standard input, from its beginning.
+/// A long file, or standard input, read from its beginning.
 pub(super) type JournalInput = Box<dyn AsyncBufRead + Unpin + Send>;
 
 /// Opens a long file; `-` is standard input.
@@ -39,7 +39,7 @@ pub(super) async fn input(path: &Path) -> Result<JournalInput, ExitProblem> {
     Ok(Box::new(BufReader::with_capacity(PIECE, file)))
 }
 
-/// Holds that there is a state directory.
+/// Checks that there is a state directory.
 pub(super) fn there(path: &Path) -> Result<(), ExitProblem> {
     if path.join("FORMAT").is_file() {
         return Ok(());
@@ -61,7 +61,7 @@ pub(super) async fn small(path: &Path) -> Result<String, ExitProblem> {
     beginning(path, SMALL).await
 }
 
-/// The text of a file, as far as so many bytes go.
+/// The first bytes of a file, as text.
 pub(super) async fn beginning(path: &Path, bytes: u64) -> Result<String, ExitProblem> {
     let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
     let mut text = String::new();
@@ -70,7 +70,7 @@ pub(super) async fn beginning(path: &Path, bytes: u64) -> Result<String, ExitPro
     Ok(text)
 }
 
-/// A file of the user's that cannot be read.
+/// The error for a user's file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> ExitProblem {
     let message = format!("{} cannot be read: {error}", path.display());
     ExitProblem::new(
@@ -81,15 +81,15 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> ExitProblem {
     )
 }
 
-/// A file of the user's that cannot be written.
+/// The error for a user's file that cannot be written.
 pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> ExitProblem {
     let message = format!("{} cannot be written: {error}", path.display());
     let remedy = "name a file that is not there yet, in a folder that this user may write";
     ExitProblem::new(Exit::Failed, "VSI0908", message, remedy)
 }
 
-/// Says what a copy of the journal lacks, since the journal does. What was removed on purpose with its archive is no
-/// news.
+/// Warns about events that a copy lacks because the journal lacks them. Events that were removed on purpose
+/// with their archive are not reported.
 pub(super) fn warn_of(lacks: &Omissions) {
     let lost = lacks.missing.iter();
     let lost = lost.filter(|range| range.cause != MissingCause::Removed);
@@ -115,7 +115,7 @@ pub(super) fn warn_of(lacks: &Omissions) {
     ));
 }
 
-/// A violation, as an error.
+/// A violation as an error.
 pub(super) fn of_violation(violation: &Violation) -> ExitProblem {
     let flaw = violation.flaw;
     let mut problem = ExitProblem::new(Exit::Failed, flaw.code(), &violation.what, flaw.remedy());
@@ -123,7 +123,7 @@ pub(super) fn of_violation(violation: &Violation) -> ExitProblem {
     problem
 }
 
-/// What went wrong with an audit.
+/// The error of a failed audit.
 pub(super) fn of_error(error: &AuditError) -> ExitProblem {
     match error {
         AuditError::Violation(violation) => of_violation(violation),
@@ -142,7 +142,7 @@ pub(super) fn of_error(error: &AuditError) -> ExitProblem {
     }
 }
 
-/// The same, where a new state directory was to be made.
+/// The same error, for a new state directory.
 pub(super) fn of_new_folder(error: &AuditError) -> ExitProblem {
     let mut problem = of_error(error);
     if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {

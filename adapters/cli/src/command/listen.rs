@@ -1,4 +1,4 @@
-//! `serve --listen`: the daemon's API over TCP with TLS, for the bearers of tokens.
+//! `serve --listen`: the daemon's API over TCP with TLS, for clients with a token.
 
 use std::{
     io,
@@ -17,12 +17,12 @@ use crate::{
     output, work,
 };
 
-/// Where the certificate is that is made here, in the state directory.
+/// The path of the generated certificate in the state directory.
 const CERTIFICATE: &str = "tls/daemon.pem";
-/// Its name. Clients know it by its fingerprint, wherever it is shown.
+/// The name in the certificate. Clients identify the daemon by the fingerprint, not by this name.
 const NAME: &str = "vsiflow";
 
-/// Serves where that was asked for; returns only when it cannot. The certificate that is made is in `state`.
+/// Serves the API if requested; returns only on failure. The certificate is generated in `state`.
 pub(crate) async fn serve(api: &Api, state: &Path, args: &ListenArgs) -> ExitProblem {
     let Some(address) = args.listen else {
         return std::future::pending().await;
@@ -33,7 +33,7 @@ pub(crate) async fn serve(api: &Api, state: &Path, args: &ListenArgs) -> ExitPro
     }
 }
 
-/// An address that cannot be listened at.
+/// The error for an address that cannot be listened on.
 pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) -> ExitProblem {
     let why = why.map(|error| error.to_string()).unwrap_or_default();
     let message = format!("nothing can be answered at {address}: {why}");
@@ -63,7 +63,7 @@ async fn serve_at(
     Ok(vsiflow_api::serve(listener, security, service, REMOTE).await)
 }
 
-/// The certificate (DER) that a daemon of this directory shows: the given one, or its own.
+/// The certificate (DER) of a daemon of this directory: the given one, or its own.
 pub(super) async fn certificate_shown(
     state: &Path,
     path: Option<&Path>,
@@ -80,8 +80,8 @@ pub(super) async fn certificate_shown(
 
 async fn made(state: &Path) -> Result<Certificate, ExitProblem> {
     let path = state.join(CERTIFICATE);
-    let kept = work::off_runtime(move || Certificate::stored(&path, &[NAME.to_owned()])).await?;
-    kept.map_err(|error| {
+    let stored = work::off_runtime(move || Certificate::stored(&path, &[NAME.to_owned()])).await?;
+    stored.map_err(|error| {
         let remedy = "see that the state directory has room and can be written and read";
         ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
     })

@@ -1,4 +1,4 @@
-//! The step graphs of what a daemon works on for a command that waits beside it, where that is a terminal.
+//! Draws the step graphs of the VSIs that a daemon works on, while a command waits for it on a terminal.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{
     work::CommandDocuments,
 };
 
-/// How often they are drawn again.
+/// How often the graphs are redrawn.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Has a command done there, and draws meanwhile what it waits for.
+/// Has the daemon run a command, and draws what it waits for.
 pub(super) async fn forward(
     place: &DaemonAddress,
     cli: &Cli,
@@ -46,7 +46,7 @@ pub(super) async fn forward(
     done
 }
 
-/// Whether a command returns when it is known what became of VSIs.
+/// Whether a command waits for the results of VSIs.
 fn waits(command: &CliCommand) -> bool {
     let wait = match command {
         CliCommand::Apply(args) => args.wait.clone(),
@@ -60,7 +60,7 @@ fn waits(command: &CliCommand) -> bool {
     wait.wait || wait.timeout.is_some()
 }
 
-/// What a command and its documents name: any word that may be a name. What else is worked on is not drawn.
+/// All words of a command and its documents that may be names. Other VSIs are not drawn.
 struct NamedObjects(BTreeSet<String>);
 
 impl NamedObjects {
@@ -76,7 +76,7 @@ impl NamedObjects {
         Self(all.map(ToOwned::to_owned).collect())
     }
 
-    /// Members of pools and groups have a number, or the name of theirs, behind its name.
+    /// Members of pools and groups have the name of their pool or group, then a number or their own name.
     fn has(&self, vsi: &VsiRow) -> bool {
         let ends = vsi.name.match_indices('-').map(|(end, _)| end);
         let mut beginnings = ends.filter_map(|end| vsi.name.get(..end));

@@ -1,4 +1,4 @@
-//! `logs`: the consoles of VSIs.
+//! `logs`: prints the consoles of VSIs.
 
 mod lines;
 mod times;
@@ -14,13 +14,13 @@ use crate::{
     output, work,
 };
 
-/// Of a log without line ends, or with many, no more than about this many bytes are held.
+/// About how many bytes are held of a log without line ends, or with many.
 pub(crate) const TAIL_MAX: usize = 8 * 1024 * 1024;
 
 pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let opened = open(&app, &args).await;
-    // Whoever follows a console keeps nobody from the state directory.
+    // Released here, so that following a console does not block other commands.
     app.close().await;
     tokio::select! {
         printed = show(opened?, &args) => printed,
@@ -42,8 +42,8 @@ async fn open(app: &App, args: &LogsArgs) -> Result<LogContent, ExitProblem> {
     let names = names(app, args).await?;
     match names.as_slice() {
         [name] if args.failed => {
-            let kept = app.fleet.history().evidence(&args.namespace, name).await?;
-            Ok(LogContent::Failed(kept))
+            let evidence = app.fleet.history().evidence(&args.namespace, name).await?;
+            Ok(LogContent::Failed(evidence))
         }
         _ if args.failed => {
             let message = "--failed prints the boot of one VSI";
@@ -85,25 +85,25 @@ async fn names(app: &App, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
 
 async fn show(opened: LogContent, args: &LogsArgs) -> CommandOutcome {
     match opened {
-        LogContent::Failed(kept) => failed(kept, args),
+        LogContent::Failed(evidence) => failed(evidence, args),
         LogContent::Plain(log) => print(&log, args).await,
         LogContent::Lines(readers) => lines::print(readers, args.follow).await,
     }
 }
 
-/// What is kept is clean text already.
-fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOutcome {
-    let Some(kept) = kept else {
+/// The stored evidence is sanitised already.
+fn failed(evidence: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOutcome {
+    let Some(evidence) = evidence else {
         let words = "the journal has no failed boot of it";
         let remedy = "`describe` names the evidence of a failed boot";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0806", words, remedy));
     };
-    let kept = if args.definition {
-        kept.domain_xml
+    let evidence = if args.definition {
+        evidence.domain_xml
     } else {
-        kept.console_tail
+        evidence.console_tail
     };
-    let mut text = kept.into_bytes();
+    let mut text = evidence.into_bytes();
     text.push(b'\n');
     output::raw(
         args.tail
@@ -139,7 +139,7 @@ async fn print(log: &ConsoleLog, args: &LogsArgs) -> CommandOutcome {
     }
 }
 
-/// Forgets the beginning of what has grown far beyond `most` bytes.
+/// Drops the beginning of a text that has grown far beyond `most` bytes.
 pub(crate) fn keep_end(text: &mut Vec<u8>, most: usize) {
     let excess = text.len().saturating_sub(most);
     if excess > most {

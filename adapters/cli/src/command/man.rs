@@ -1,4 +1,4 @@
-//! `man`: manual pages, out of what `--help` says. What it never does: look at a state directory.
+//! `man`: manual pages, made from the `--help` texts. Does not read a state directory.
 
 use std::path::{Path, PathBuf};
 

@@ -71,7 +71,7 @@ fn object(one: &Candidate) -> serde_json::Value {
     })
 }
 
-/// As for a plan: nothing to do, something to do, something that cannot be done now.
+/// The exit, as for `plan`: nothing to do, something to do, or something that cannot be done now.
 fn exit(found: &[Candidate]) -> Exit {
     let any = |standing| found.iter().any(|one| one.standing == standing);
     if any(CandidateState::Going) {

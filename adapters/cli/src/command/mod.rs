@@ -1,4 +1,4 @@
-//! The commands, a file each, and the ways to have one done: here, or by whoever holds the state directory.
+//! The commands, one file each, and where they run: here, or in the process that has the state directory.
 
 mod adopt;
 pub(crate) mod apply;
@@ -74,7 +74,7 @@ use crate::{
     args::{Cli, CliCommand},
     compose,
     daemon::{
-        self, AGAIN, ApiAccess, Forwarded, PATIENCE, forward_to, may_forward, refused, words,
+        self, ApiAccess, Forwarded, PATIENCE, RETRY_DELAY, forward_to, may_forward, refused, words,
     },
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
@@ -83,7 +83,7 @@ use crate::{
     work::{self, CommandDocuments},
 };
 
-/// How commands are done, for the rooms below them.
+/// Runs commands for lower modules.
 pub(crate) fn runner() -> CommandRunner {
     CommandRunner {
         to_end: |cli| Box::pin(run_to_end(cli)),
@@ -91,12 +91,12 @@ pub(crate) fn runner() -> CommandRunner {
     }
 }
 
-/// Runs the command to its end, and says what went wrong.
+/// Runs the command to its end, and prints its problem.
 pub(crate) async fn run(cli: Cli) -> Exit {
     run_to_end(cli).await.unwrap_or_else(|problem| problem.exit)
 }
 
-/// The same; what went wrong is said, and handed on.
+/// The same, but also returns the problem, which is already printed.
 async fn run_to_end(cli: Cli) -> CommandOutcome {
     let done = if !(cli.common.remote_caller && cli.command.follows()) {
         run_on(cli).await
@@ -121,7 +121,7 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     } else {
         cli
     };
-    // It needs a connection of its own wherever it is.
+    // It always needs its own connection.
     if let CliCommand::Console(args) = &cli.command {
         return Box::pin(guest_channel::console(&cli.common, args)).await;
     }
@@ -138,25 +138,25 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     }
 }
 
-/// The same command with one journal of a set after the other, to the end of all; the worst of what they come to.
+/// Runs the command on one journal of a set after the other; returns the worst exit.
 async fn one_after_the_other(all: Vec<(Option<String>, Cli)>) -> CommandOutcome {
     let mut worst = Exit::Done;
     for (above, cli) in all {
         above.iter().for_each(|line| output::line(line));
         let ended = Box::pin(dispatch(cli)).await;
-        // Each says what is wrong with it before the next one begins.
+        // Each problem is printed before the next journal begins.
         worst = worst.max(output::worst([ended]));
     }
     Ok(worst)
 }
 
-/// Whether it is asked of a socket for people who may look. What works where it is called does.
+/// Whether the command is sent to a read-only socket. Commands that work locally are not.
 fn has_view_socket(cli: &Cli) -> bool {
     let watches = matches!(&cli.command, CliCommand::Get(args) if args.watch);
     cli.common.read_only.is_some() && (may_forward(cli) || watches)
 }
 
-/// Asks there; what may not be asked is not sent.
+/// Sends the command to the read-only socket; a command that changes something is refused.
 async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
     let Some(socket) = &cli.common.read_only else {
         return Err(ExitProblem::defect("no socket to look through"));
@@ -181,8 +181,8 @@ async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
     }
 }
 
-/// Runs the command here, or where another process holds the state directory, there. A holder
-/// that neither answers nor goes away within a few seconds is reported.
+/// Runs the command here, or in the process that has the state directory. A process that neither
+/// answers nor ends within a few seconds is reported.
 async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
     if let CliCommand::Create(args) = &cli.command
         && !args.dry_run
@@ -193,7 +193,7 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
     let Some((files, recursive)) = cli.command.documents() else {
         return try_both(cli, state, &CommandDocuments::default()).await;
     };
-    // Standard input can be read once only, and who will need it is not known yet.
+    // Read now: standard input can be read only once, and it is not known yet which process needs it.
     let documents = work::gather(files, recursive).await?;
     work::with_files(documents.clone(), try_both(cli, state, &documents)).await
 }
@@ -208,7 +208,7 @@ async fn try_both(cli: &Cli, state: &Path, documents: &CommandDocuments) -> Comm
                 match Box::pin(live_graph::forward(&holder, cli, words(cli), documents)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
                     Forwarded::NoDaemon if Instant::now() < until => {
-                        tokio::time::sleep(AGAIN).await
+                        tokio::time::sleep(RETRY_DELAY).await
                     }
                     Forwarded::NoDaemon => return Err(problem),
                 }

@@ -1,4 +1,4 @@
-//! `openapi`: what can be asked of the daemon by HTTP.
+//! `openapi`: prints the description of the daemon's HTTP API.
 
 use crate::{
     args::OutputFormat,

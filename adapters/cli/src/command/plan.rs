@@ -1,4 +1,4 @@
-//! `plan`: what documents would change, how, and what that would cost.
+//! `plan`: shows what documents would change, how, and what that would cost.
 
 use vsiflow_workflows::{
     fleet::{Applied, Change},
@@ -14,10 +14,11 @@ use crate::{
     work,
 };
 
-/// Exits as `kubectl diff` does: 0 where nothing would change, 1 where something would; 4 where
+/// Exits as `kubectl diff` does: 0 if nothing would change, 1 if something would. Exits with 4 if
 /// something cannot be changed.
 pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
-    // First of all: whoever holds the state directory may see a cluster that completes documents.
+    // Before the documents are read: the process that has the state directory may see a cluster
+    // that completes them.
     let app = App::open(common).await?;
     let resolved = match app.view() {
         Some(view) => work::in_cluster(view, common, &args.sources).await,

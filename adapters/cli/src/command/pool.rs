@@ -45,7 +45,7 @@ async fn scale_group(app: App, common: &Common, args: &ScaleArgs, by: By) -> Com
     work::see_through(app, common, &args.wait, &targets).await
 }
 
-/// What was read of a group's members.
+/// Prints the outputs of a group.
 pub(super) async fn output(common: &Common, args: OutputArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let (namespace, name) = (&args.namespace, args.name());

@@ -1,4 +1,4 @@
-//! `start`, `stop`, `restart`, `pause`, `unpause`.
+//! `start`, `stop`, `restart`, `pause`, `unpause`: change the power state of VSIs.
 
 use vsiflow_workflows::{fleet::ShutdownPolicy, record::PowerAction};
 
@@ -29,7 +29,7 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
     run(common, action, &targets, how, &args.wait).await
 }
 
-/// Everything begins nothing more, or continues.
+/// Sets or ends the global pause.
 async fn set_global_pause(common: &Common, on: bool) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     app.fleet
@@ -57,7 +57,7 @@ async fn run(
     wait: &WaitArgs,
 ) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
-    // Names are looked up first: a slip of the pen touches nothing.
+    // All names are looked up first, so that a typing error changes nothing.
     let targets = work::chosen(&app, targets).await?;
     let (mut recorded, mut refused) = (Vec::new(), Vec::new());
     for target in targets {
@@ -70,12 +70,12 @@ async fn run(
             .await;
         match done.map_err(ExitProblem::from) {
             Ok(_) => recorded.push(target),
-            // What one VSI cannot do keeps no other from it.
+            // A VSI that cannot do it does not stop the others.
             Err(problem) if problem.exit == Exit::Blocked => refused.push(problem),
             Err(problem) => return Err(problem),
         }
     }
-    // The last one is told by whoever called this.
+    // The caller prints the last problem.
     let last = refused.pop();
     refused.iter().for_each(output::problem);
     let seen = if recorded.is_empty() && last.is_some() {
@@ -91,7 +91,7 @@ async fn run(
     }
 }
 
-/// What is recorded, where nobody waits for what comes of it.
+/// The recorded action, for messages when the command does not wait.
 pub(crate) fn past_tense(action: PowerAction) -> &'static str {
     match action {
         PowerAction::Start | PowerAction::Unpause => "is to run",

@@ -1,4 +1,4 @@
-//! `apply --prune`: what was applied from a directory and has no document in it any more goes.
+//! `apply --prune`: deletes what was applied from a directory and has no document there any more.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::{
     work::{self, Target},
 };
 
-/// What is to go; nothing without `--prune`.
+/// The objects to delete; none without `--prune`.
 ///
 /// # Errors
-/// When the documents are not of one directory, or more would go than is permitted.
+/// When the documents are not from one directory, or more objects would be deleted than is permitted.
 pub(super) async fn left_out(
     app: &App,
     args: &PruneArgs,
@@ -50,7 +50,7 @@ fn too_many(left: &[LeftOut], limit: usize) -> ExitProblem {
     ExitProblem::new(Exit::Blocked, "VSI0709", message, &remedy)
 }
 
-/// What is to go, as it is told.
+/// An object to delete, as it is printed.
 pub(crate) fn shown(left: &LeftOut) -> String {
     let label = work::label(&left.namespace, &left.name);
     match left.kind {
@@ -59,7 +59,7 @@ pub(crate) fn shown(left: &LeftOut) -> String {
     }
 }
 
-/// Says what would go.
+/// Prints what would be deleted.
 pub(super) fn report_candidates(left: &[LeftOut]) {
     for one in left {
         let stays = if one.keeps_volume {
@@ -71,7 +71,7 @@ pub(super) fn report_candidates(left: &[LeftOut]) {
     }
 }
 
-/// Records that all of it is to go.
+/// Records the deletion of all these objects.
 pub(crate) async fn prune(
     app: &App,
     common: &Common,
@@ -93,7 +93,7 @@ pub(crate) async fn prune(
     Ok(targets)
 }
 
-/// What is left of a wait that began then.
+/// The rest of a wait that began at `begun`.
 pub(super) fn remaining_wait(wait: &WaitArgs, begun: Instant) -> WaitArgs {
     let left = |timeout: Duration| timeout.saturating_sub(begun.elapsed());
     WaitArgs {

@@ -1,4 +1,4 @@
-//! `rebuild`: makes boot disks anew.
+//! `rebuild`: replaces the boot disks of VSIs with new ones.
 
 use crate::{
     actor,
@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
-    // Names are looked up first: a slip of the pen touches nothing.
+    // All names are looked up first, so that a typing error changes nothing.
     let targets = work::chosen(&app, &args.targets).await?;
     if args.targets.names.is_empty() {
         work::confirm_destruction(&args.destroy, "rebuild", &targets)?;

@@ -1,4 +1,4 @@
-//! `--server`: another process does the command, wherever its state directory is.
+//! `--server`: another process runs the command, on its state directory.
 
 use vsiflow_api::DaemonAddress;
 
@@ -10,11 +10,11 @@ use crate::{
     work::{self, CommandDocuments},
 };
 
-/// Has it done there. What works on no state directory is done here.
+/// Sends the command to the server. Commands that need no state directory run here.
 pub(super) async fn run(cli: &Cli) -> CommandOutcome {
     match &cli.command {
         _ if may_forward(cli) => ask(cli).await,
-        // It asks there at each look.
+        // These poll the server themselves.
         CliCommand::Get(_) | CliCommand::Wait(_) | CliCommand::Top(_) => {
             Box::pin(dispatch(cli.clone())).await
         }
@@ -36,7 +36,7 @@ pub(super) async fn run(cli: &Cli) -> CommandOutcome {
 async fn ask(cli: &Cli) -> CommandOutcome {
     let place = daemon::place(&cli.common)?;
     let place = place.ok_or_else(|| ExitProblem::defect("no server"))?;
-    // It would be a file of another machine.
+    // The file would be on another machine.
     if matches!(place, DaemonAddress::Remote { .. }) && !cli.command.files().is_empty() {
         return Err(not_there());
     }

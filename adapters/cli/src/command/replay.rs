@@ -1,4 +1,4 @@
-//! `replay`: folds the whole journal, and checks it against what the engine decides.
+//! `replay`: computes all projections again from the journal, and checks them against the engine's decisions.
 
 use vsiflow_engine::replay::{Deviation, ReplayError, StateMismatch, Summary, replay};
 

@@ -1,4 +1,4 @@
-//! `restore`: a state directory out of a backup, and letting it act.
+//! `restore`: restores a state directory from a backup, and permits it to act.
 
 use std::path::Path;
 

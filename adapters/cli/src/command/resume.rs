@@ -1,4 +1,4 @@
-//! `resume`: continues with what a kill or an interrupt left.
+//! `resume`: resumes unfinished work after a crash or an interrupt.
 
 use crate::{
     actor,
@@ -9,10 +9,11 @@ use crate::{
     work::{self, Target},
 };
 
-/// How an image is told from a VSI.
+/// The prefix of an image's name.
 const IMAGE: &str = "image/";
 
-/// What was named, or all that is open: data disks, pools, groups, VSIs, and images that are brought or removed.
+/// The named objects, or everything unfinished: data disks, pools, groups, VSIs, and images that are uploaded
+/// or removed.
 async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProblem> {
     let (mut vsis, mut images) = (Vec::new(), Vec::new());
     if args.names.is_empty() {

@@ -1,4 +1,4 @@
-//! `retry`: tries again at once what is blocked, delayed or failed.
+//! `retry`: immediately retries what is blocked, delayed or failed.
 
 use vsiflow_engine::executor::Retried;
 

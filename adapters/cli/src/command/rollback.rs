@@ -1,4 +1,4 @@
-//! `rollback`: a VSI goes back to what was asked of it before, a pool to the template before.
+//! `rollback`: returns a VSI to its previous desired state, or a pool to its previous template.
 
 use super::apply;
 use crate::{

@@ -1,4 +1,4 @@
-//! Looking at hosts: `get --refresh`, `resume --watch` and `serve`.
+//! Scans of hosts: `get --refresh`, `resume --watch` and `serve`.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::{
     work::{self, report_unreachable, tell, watch_hosts},
 };
 
-/// Looks once and records what differs; nothing is acted on.
+/// Scans once and records the differences; nothing is acted on.
 pub(super) async fn refresh(app: &App) -> Result<(), ExitProblem> {
     let report = app.fleet.hosts().scan(false).await?;
     report_unreachable(&report);
     Ok(())
 }
 
-/// Continues with what lies open and watches the hosts, until interrupted.
+/// Resumes unfinished work and watches the hosts, until interrupted.
 pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> CommandOutcome {
     let answers = DaemonServer::start(app);
     let ended = tokio::select! {
@@ -37,7 +37,7 @@ async fn resume_and_scan(app: &App, common: &Common, every: Duration) -> Command
     let open = app.fleet.interrupted().await?;
     app.fleet.resume(open, actor::by(&common.reason)).await?;
     if app.is_borrowed() && app.stays() {
-        // The daemon watches already: what it finds is told all the same.
+        // The daemon watches already; its findings are printed all the same.
         return std::future::pending().await;
     }
     app.fleet.drive_all().await?;

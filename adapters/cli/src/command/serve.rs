@@ -1,4 +1,4 @@
-//! `serve`: works on everything there is, and answers other commands, until it is stopped.
+//! `serve`: works on all objects and answers other commands, until it is stopped.
 
 use std::{
     convert::Infallible,
@@ -37,7 +37,7 @@ use crate::{
     work::{self, keep_current, tell},
 };
 
-/// A lease is renewed that many times while it lasts.
+/// How often a lease is renewed during its duration.
 const RENEWALS: u32 = 3;
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
@@ -45,7 +45,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
     let Some(address) = args.metrics_address else {
         return Box::pin(serve_as_leader(common, &args, &metrics)).await;
     };
-    // It answers from the start on: a standby is alive, and not ready.
+    // The endpoint answers from the start: a standby is alive, but not ready.
     tokio::select! {
         outcome = serve_as_leader(common, &args, &metrics) => outcome,
         served = metrics::serve(metrics.clone(), address) => {
@@ -54,7 +54,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
     }
 }
 
-/// Works as long as it has the right to.
+/// Works as long as this process has the lease.
 async fn serve_as_leader(
     common: &Common,
     args: &ServeArgs,
@@ -97,7 +97,7 @@ async fn serve_as_leader(
         () = renew(&right, args.lease, election.as_ref()) => return Ok(exit_at_once()),
         exit = not_panicking(open_and_serve(common, args, cluster.as_ref(), &right, metrics)) => exit,
     };
-    // The engine may have noticed first, and its end is not what matters then.
+    // The engine may have noticed first; then its exit does not matter.
     if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
         return Ok(exit_at_once());
     }
@@ -111,8 +111,8 @@ async fn serve_as_leader(
     exit
 }
 
-/// Waits for the right to a journal in a database. None when told to stop meanwhile; none inside
-/// where the journal is in a state directory.
+/// Waits for the lease of a journal in a database. The outer `None` means interrupted; the inner
+/// one that the journal is in a state directory.
 async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held>>>, ExitProblem> {
     let Some(address) = common.journal()? else {
         return Ok(Some(None));
@@ -152,9 +152,9 @@ async fn open_and_serve(
     Box::pin(serve(app, common, args, cluster, metrics)).await
 }
 
-/// Opens a state directory that somebody may hold. A command that is about to end is waited for. A
-/// leader waits as long as it leads: whoever led before may not have ended yet, although it cannot
-/// act any more. None when told to stop meanwhile.
+/// Opens a state directory that another process may have. Waits for a command that ends within
+/// [`SOON`]. A leader waits as long as it leads: the previous leader may not have ended yet,
+/// although it cannot act any more. `None` means interrupted.
 async fn once_free<Opening>(
     open: impl Fn() -> Opening,
     leads: bool,
@@ -172,7 +172,7 @@ where
                 }
                 tokio::select! {
                     () = work::interrupted() => return Ok(None),
-                    () = tokio::time::sleep(AGAIN) => {}
+                    () = tokio::time::sleep(RETRY_DELAY) => {}
                 }
             }
             opened => return opened.map(Some),
@@ -180,12 +180,12 @@ where
     }
 }
 
-/// A command that ends within so long is about to.
+/// How long to wait for a command to end.
 const SOON: Duration = Duration::from_secs(3);
-/// A state directory that somebody holds is tried again that soon.
-const AGAIN: Duration = Duration::from_millis(250);
+/// The delay before a state directory in use is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// Works and answers until it is over.
+/// Works and answers until stopped.
 async fn serve(
     app: App,
     common: &Common,
@@ -236,8 +236,8 @@ async fn serve(
     outcome
 }
 
-/// Continues with everything, looks at the hosts, and takes the snapshots that are due. What a cluster keeps has to be read first:
-/// without its secrets nothing gets anywhere.
+/// Resumes all work, scans the hosts, and takes the snapshots that are due. Waits for the cluster's objects
+/// first: without its secrets no work can proceed.
 async fn work_on(
     app: &App,
     args: &ServeArgs,
@@ -252,7 +252,7 @@ async fn work_on(
     keep_current(app, args.look_every).await
 }
 
-/// Serves the cluster's resources, where there is a cluster.
+/// Serves the cluster's resources, if there is a cluster.
 async fn resources(cluster: Option<&ServedCluster>, operator: Option<Operator>) -> ExitProblem {
     match (cluster, operator) {
         (Some(cluster), Some(operator)) => cluster.serve(operator).await,
@@ -260,7 +260,7 @@ async fn resources(cluster: Option<&ServedCluster>, operator: Option<Operator>) 
     }
 }
 
-/// Counts what happens, and measures the rest where somebody may scrape it.
+/// Counts engine notices, and measures everything else if there is a metrics endpoint.
 async fn measure(
     app: &App,
     args: &ServeArgs,
@@ -277,7 +277,7 @@ async fn measure(
     std::future::pending().await
 }
 
-/// Asks hosts what guests use, where somebody may scrape it.
+/// Polls hosts for the usage of guests, if there is a metrics endpoint.
 async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> Infallible {
     if args.metrics_address.is_some() {
         metrics.poll_guests(&app.fleet).await;
@@ -285,7 +285,7 @@ async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> 
     std::future::pending().await
 }
 
-/// Archives what is old, while everything continues.
+/// Archives old segments, while all other work continues.
 pub(crate) async fn archive_now_and_then(
     app: &App,
     common: &Common,
@@ -304,8 +304,8 @@ async fn lost(lease: Option<&Lease>) {
     }
 }
 
-/// Renews the lease until that is not possible any more. Where nobody else grants it, it ends
-/// when this process did not run for so long.
+/// Renews the lease until that fails. Without a database or a cluster to grant it, it expires if
+/// this process did not run for the lease's duration.
 async fn renew(right: &Right, lasts: Option<Duration>, election: Option<&Election>) {
     if let Some(held) = &right.held {
         held.keep().await;

@@ -1,4 +1,4 @@
-//! `snapshot`: takes snapshots of VSIs, puts VSIs back to them, and deletes them.
+//! `snapshot`: takes snapshots of VSIs, restores VSIs to them, and deletes them.
 
 use std::collections::BTreeSet;
 
@@ -90,7 +90,7 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
 async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let namespace = &args.namespace;
-    // Names are looked up first: a slip of the pen deletes nothing.
+    // All names are looked up first, so that a typing error deletes nothing.
     let there = there(&app, &args).await?;
     let mut targets = Vec::new();
     for name in there {
@@ -120,7 +120,7 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
     Ok(exit)
 }
 
-/// The names that are to be deleted; those that are gone are refused, or left out.
+/// The names to delete; those without a snapshot are refused or ignored.
 async fn there<'a>(app: &App, args: &'a SnapshotDeleteArgs) -> Result<Vec<&'a str>, ExitProblem> {
     let mut there = Vec::new();
     for name in args.names.iter().map(|name| bare(name)) {
@@ -133,7 +133,7 @@ async fn there<'a>(app: &App, args: &'a SnapshotDeleteArgs) -> Result<Vec<&'a st
     Ok(there)
 }
 
-/// `create --from`: new VSIs with the disks of a snapshot.
+/// `create --from`: makes new VSIs with the disks of a snapshot.
 pub(super) async fn create_from(
     common: &Common,
     args: &CreateArgs,
@@ -154,8 +154,8 @@ pub(super) async fn create_from(
     apply::bring_documents(app, common, &args.wait, args.output, all).await
 }
 
-/// `clone`: each part is durable by itself; a kill leaves the snapshot, and `create --from` continues from
-/// there.
+/// `clone`: each part is durable on its own. After a crash the snapshot remains, and `create --from`
+/// continues from it.
 pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (namespace, vsi) = (&args.namespace, without_kind(&args.vsi));

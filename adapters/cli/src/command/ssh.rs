@@ -1,4 +1,4 @@
-//! `ssh` and `ssh-config`: into guests, by the caller's own `ssh`.
+//! `ssh` and `ssh-config`: log in to guests with the user's own `ssh`.
 
 use std::{
     io::IsTerminal as _,
@@ -31,18 +31,18 @@ pub(super) async fn run(common: &Common, args: SshArgs) -> CommandOutcome {
     let pinned = pin(common, &args.namespace, &name, &target).await;
     let mut ssh = Command::new("ssh");
     ssh.args(words_of(&args, &target, pinned.as_deref()));
-    // From here on this process is ssh.
+    // On success this process becomes ssh, and `exec` does not return.
     let error = ssh.exec();
     let message = format!("ssh cannot be started: {error}");
     let remedy = "install OpenSSH's client";
     Err(ExitProblem::new(Exit::Failed, "VSI0813", message, remedy))
 }
 
-/// Options first, the guest's name, then what the caller wants of it.
+/// Options first, the guest's name, then the command for the guest.
 fn words_of(args: &SshArgs, target: &SshTarget, pinned: Option<&Path>) -> Vec<String> {
     let mut words = Vec::new();
     let mut option = |text: String| words.extend(["-o".to_owned(), text]);
-    // The first of several counts: the caller's.
+    // ssh uses the first of several values: the user's.
     args.options.iter().cloned().for_each(&mut option);
     for (name, value) in target.options() {
         option(format!("{name}={value}"));
@@ -65,7 +65,8 @@ fn words_of(args: &SshArgs, target: &SshTarget, pinned: Option<&Path>) -> Vec<St
     words
 }
 
-/// Stores the keys that the guest's console shows; where there are none, or they cannot be stored, nothing is pinned.
+/// Stores the host keys that the guest's console shows. If there are none or they cannot be stored, nothing
+/// is pinned.
 async fn pin(common: &Common, namespace: &str, name: &str, target: &SshTarget) -> Option<PathBuf> {
     let console = ask::ask(common, &["logs", name, "-n", namespace])
         .await

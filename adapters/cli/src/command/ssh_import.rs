@@ -1,6 +1,6 @@
-//! `ssh-config import`: the host settings of a host that `ssh` knows, as documents.
+//! `ssh-config import`: writes the settings of a host that `ssh` knows as documents.
 //!
-//! OpenSSH itself is asked what its configuration comes to (`ssh -G`) and which keys it knows (`ssh-keygen -F`).
+//! OpenSSH itself supplies its effective configuration (`ssh -G`) and its known keys (`ssh-keygen -F`).
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub(super) async fn run(args: &SshImportArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// How `ssh` logs in at a host.
+/// How `ssh` logs in to a host.
 struct Login {
     host: String,
     port: String,
@@ -52,7 +52,7 @@ struct Login {
 }
 
 impl Login {
-    /// That of these settings, which are those of a host that the user calls so.
+    /// The login from these settings of a host, which the user names `called`.
     async fn of(settings: &str, called: &str) -> Result<Self, ExitProblem> {
         let one = |name: &str| {
             let value = values(settings, name).next();
@@ -80,7 +80,7 @@ impl Login {
     }
 }
 
-/// The jump hosts, each with what `ssh` knows of it.
+/// The jump hosts, each with what `ssh` knows about it.
 async fn way(
     settings: &str,
     data: &mut Map<String, Value>,
@@ -131,7 +131,7 @@ fn document(args: &SshImportArgs, kind: &str, field: &str, data: &Map<String, Va
     })
 }
 
-/// The values of a setting, in the order that `ssh` takes them in.
+/// The values of a setting, in the order in which `ssh` uses them.
 fn values<'t>(settings: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
     let lines = settings.lines().filter_map(|line| line.split_once(' '));
     lines
@@ -139,7 +139,7 @@ fn values<'t>(settings: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
         .map(|(_, value)| value)
 }
 
-/// The first key that is there.
+/// The first key file that exists.
 async fn identity(settings: &str) -> Result<(PathBuf, String), ExitProblem> {
     for file in values(settings, "identityfile") {
         let file = at_home(file);
@@ -153,7 +153,7 @@ async fn identity(settings: &str) -> Result<(PathBuf, String), ExitProblem> {
     Err(ExitProblem::new(Exit::NotFound, "VSI0814", message, remedy))
 }
 
-/// The lines of known hosts that are of this host. They may be hashed: vsiflow reads these, too.
+/// The lines in known hosts files for this host. They may be hashed: vsiflow reads these, too.
 async fn known_hosts(settings: &str, host: &str, port: &str) -> Result<String, ExitProblem> {
     let name = match port {
         "22" => host.to_owned(),
@@ -169,7 +169,7 @@ async fn known_hosts(settings: &str, host: &str, port: &str) -> Result<String, E
     {
         let mut asks = Command::new("ssh-keygen");
         asks.args(["-F", &name, "-f"]).arg(&file);
-        // Without a line it ends with 1.
+        // `ssh-keygen` exits with 1 if it finds no line.
         let found = asks
             .output()
             .await

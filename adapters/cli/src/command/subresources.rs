@@ -1,4 +1,4 @@
-//! Listens for the cluster's API server, which asks for subresources in its users' names.
+//! Serves subresources to the cluster's API server, which requests them on behalf of its users.
 
 use std::{
     convert::Infallible,
@@ -34,10 +34,10 @@ use crate::{
     output, work,
 };
 
-/// Where the certificate is, in the state directory.
+/// The path of the certificate in the state directory.
 const CERTIFICATE: &str = "tls/subresources.pem";
 
-/// Serves where that was asked for; returns only when it cannot.
+/// Serves subresources if requested; returns only on failure.
 pub(super) async fn serve(
     app: &App,
     args: &ClusterArgs,
@@ -63,8 +63,8 @@ async fn serve_at(
     (consoles, relay): (&Api, UploadRelay),
 ) -> Result<Infallible, ExitProblem> {
     let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
-    let kept = work::off_runtime(move || Certificate::stored(&path, &[name])).await?;
-    let certificate = kept.map_err(|error| {
+    let stored = work::off_runtime(move || Certificate::stored(&path, &[name])).await?;
+    let certificate = stored.map_err(|error| {
         let remedy = "see that the state directory has room and can be written and read";
         ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
     })?;
@@ -126,7 +126,7 @@ impl Consoles for DaemonConsoles {
     }
 }
 
-/// What is sent for hosts, handed to those who read it.
+/// Passes files that are sent for hosts to the uploads that read them.
 struct RelayUploads(UploadRelay);
 
 fn sent(file: &UploadedFile) -> SentFile {

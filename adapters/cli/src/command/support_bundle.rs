@@ -1,8 +1,8 @@
-//! `support-bundle`: what somebody who helps needs to see, in one file and without a secret.
+//! `support-bundle`: packs what a supporter needs to see into one file, without secrets.
 //!
-//! It changes nothing and asks no host. Whoever holds the state directory answers what is asked of it. Secrets are never
-//! gathered, and what was gathered is still searched for every secret that the state directory has
-//! ([`masking`]).
+//! It changes nothing and does not contact hosts. The process that has the state directory answers its
+//! queries. Secrets are never gathered, and everything gathered is still searched for every secret in the
+//! state directory ([`masking`]).
 
 mod masking;
 mod pack;
@@ -27,20 +27,20 @@ use crate::{
     work::ask,
 };
 
-/// The kinds that are listed in it.
+/// The kinds of objects that are listed in the bundle.
 const KINDS: [&str; 6] = ["vsi", "pool", "disk", "image", "host", "run"];
-/// So much of the end of a daemon's log, in bytes.
+/// How many bytes of the end of a daemon's log are packed.
 const LOG: usize = 4 << 20;
-/// A longer journal is left out, in bytes as it is stored.
+/// A journal with more stored bytes than this is left out.
 const JOURNAL: u64 = 512 << 20;
-/// The journal's name in it.
+/// The journal's file name in the bundle.
 const EXPORT: &str = "journal.jsonl";
 
 /// What is packed.
 #[derive(Default)]
 struct BundleContents {
     files: Vec<(String, Vec<u8>)>,
-    /// What could not be had, and why.
+    /// What could not be read, and why.
     missing: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn run(common: &Common, args: SupportBundleArgs) -> CommandOutc
         *bytes = masking.masked(bytes);
     }
     match journal(common, &state).await {
-        // A line of it that is changed would not verify.
+        // Not masked: a changed line would not verify.
         Ok(export) if masking.is_clean(&export) => contents.add(EXPORT, export),
         Ok(_) => contents.note_missing(
             EXPORT,
@@ -120,7 +120,7 @@ fn pretty(value: &Value) -> Result<Vec<u8>, ExitProblem> {
     serde_json::to_vec_pretty(value).map_err(ExitProblem::defect)
 }
 
-/// The versions of vsiflow, of its journal and of what it runs on.
+/// The versions of vsiflow, of its journal and of the operating system.
 async fn versions(state: &Path) -> String {
     let format = tokio::fs::read_to_string(state.join("FORMAT")).await;
     let release = tokio::fs::read_to_string("/etc/os-release").await;
@@ -141,8 +141,8 @@ async fn versions(state: &Path) -> String {
     )
 }
 
-/// The settings that are in force here. Of an address only what leads to the machine, of a setting that is
-/// secret only that it is there.
+/// The effective settings. An address is reduced to what leads to the machine; of a secret setting only its
+/// presence is packed.
 fn config(common: &Common, state: &Path) -> Value {
     let host = common
         .host
@@ -188,7 +188,7 @@ async fn end_of(path: &Path) -> Result<Vec<u8>, ExitProblem> {
         }
         end.extend(piece.iter().take(length));
         let more = end.len().saturating_sub(LOG);
-        // Seldom enough that moving the rest costs little.
+        // Rare enough that moving the rest costs little.
         if more > LOG {
             end.drain(..more);
         }
@@ -228,7 +228,7 @@ async fn export(common: &Common) -> Result<Vec<u8>, ExitProblem> {
     Ok(export)
 }
 
-/// How many bytes the journal takes. Blocks.
+/// How many bytes the journal uses on disk. Blocks.
 fn stored(state: &Path) -> u64 {
     let folders: [PathBuf; 2] = ["log", "archive"].map(|folder| state.join(folder));
     let entries = folders

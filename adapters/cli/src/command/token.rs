@@ -1,4 +1,4 @@
-//! `token`: who may ask the daemon from another machine.
+//! `token`: manages the tokens with which other machines may use the daemon.
 
 use vsiflow_api::Token;
 use vsiflow_workflows::fleet::TokenObject;

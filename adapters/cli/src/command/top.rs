@@ -1,5 +1,6 @@
-//! `top`: the fleet in a terminal. Each look is `top --once`, asked like any other command: here, of the holder of the state
-//! directory, or of a daemon elsewhere. Between two looks the state directory is left to others.
+//! `top`: shows the fleet in a terminal. Each refresh runs `top --once` like any other command: here, in the
+//! process that has the state directory, or in a remote daemon. Between two refreshes other processes may use
+//! the state directory.
 
 mod snapshot;
 
@@ -26,7 +27,7 @@ use crate::{
     work::ask,
 };
 
-/// How long the terminal may take to be given back after a signal.
+/// How long restoring the terminal may take after a signal.
 const SOON: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(common: &Common, args: TopArgs) -> CommandOutcome {
@@ -47,7 +48,7 @@ fn no_terminal() -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0780", message, remedy)
 }
 
-/// Shows it until a key or a signal ends it; the terminal is as it was before then.
+/// Shows the fleet until a key or a signal ends it, then restores the terminal.
 async fn show(common: &Common) -> CommandOutcome {
     let (came, comes) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
@@ -64,7 +65,7 @@ async fn show(common: &Common) -> CommandOutcome {
         () = terminal::ended() => {
             stop.store(true, Ordering::Relaxed);
             let Ok(ended) = tokio::time::timeout(SOON, shown).await else {
-                // A read of a terminal that is gone may never end; this process does.
+                // A read from a closed terminal may never return; the process ends anyway.
                 FullScreen::end();
                 return Ok(Exit::Interrupted);
             };
@@ -81,7 +82,7 @@ fn unusable(error: std::io::Error) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI0780", message, remedy)
 }
 
-/// What looks print beside their results would be in the way. A socket to look is asked like a daemon.
+/// Without messages, which would disturb the screen. A read-only socket is addressed like a daemon.
 fn quiet(common: &Common) -> Common {
     let mut common = Common {
         quiet: true,
@@ -94,7 +95,7 @@ fn quiet(common: &Common) -> Common {
     common
 }
 
-/// Asks the fleet, in tasks of its own.
+/// Queries the fleet in background tasks.
 struct FleetClient {
     common: Common,
     came: mpsc::Sender<WorkerOutcome>,
@@ -105,7 +106,7 @@ impl Worker for FleetClient {
     fn refresh(&mut self, from: Option<u64>) {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
-            // Whoever it was for may be gone.
+            // The receiver may be closed.
             let _ = came.send(WorkerOutcome::Look(snapshot_now(&common, from).await));
         });
     }

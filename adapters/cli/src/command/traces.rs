@@ -1,4 +1,4 @@
-//! Runs as traces of OpenTelemetry: those of the past, and, with `serve --otlp-endpoint`, what is recorded from now on.
+//! Runs as OpenTelemetry traces: those of the past, and, with `serve --otlp-endpoint`, those being recorded.
 
 use std::{convert::Infallible, path::Path, time::Duration};
 
@@ -17,9 +17,9 @@ use crate::{
     output,
 };
 
-/// In the state directory: until where the daemon sent to whom.
+/// The file in the state directory that records up to which offset the daemon sent to which collector.
 const POSITION: &str = "traces.json";
-/// What is sent again by whoever takes a journal of a set: more than a take-over lasts.
+/// How far back a process that takes a journal of a set sends again: longer than a take-over lasts.
 const TAKEN_OVER: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(common: &Common, command: TracesCommand) -> CommandOutcome {
@@ -56,7 +56,7 @@ async fn export(app: &App, args: &TracesExportArgs) -> Result<ExportedSpans, Exi
     })
 }
 
-/// The offset of the first event within that time; of all of them where the journal is younger.
+/// The offset of the first event within that time; the first of all if the journal is younger.
 async fn before(fleet: &Fleet, since: Duration) -> Result<Offset, ExitProblem> {
     let since = SignedDuration::try_from(since).ok();
     let after = since.and_then(|since| Timestamp::now().checked_sub(since).ok());
@@ -79,12 +79,12 @@ fn collector(app: &App, endpoint: &CollectorAddress) -> Result<Collector, ExitPr
     Collector::new(endpoint.clone(), &instance, access()?).map_err(|why| untaken(&why))
 }
 
-/// Headers, of which those for traces come before those for everything, as OpenTelemetry has it.
+/// Headers; those for traces take precedence over those for everything, as in OpenTelemetry.
 const HEADERS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "OTEL_EXPORTER_OTLP_HEADERS",
 ];
-/// A file with the same, which other processes of this user do not see in the environment.
+/// A file with headers, because other processes of this user can read the environment.
 const HEADERS_FILE: &str = "VSIFLOW_OTLP_HEADERS_FILE";
 /// A file with the certificate authority of the collector.
 const CERTIFICATE: [&str; 2] = [
@@ -92,7 +92,7 @@ const CERTIFICATE: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_CERTIFICATE",
 ];
 
-/// What the collector asks for, out of the environment of this process.
+/// The headers and the certificate for the collector, from the environment.
 fn access() -> Result<CollectorAccess, ExitProblem> {
     let mut access = CollectorAccess::default();
     if let Some((name, path)) = variable(&[HEADERS_FILE]) {
@@ -114,7 +114,7 @@ fn access() -> Result<CollectorAccess, ExitProblem> {
     Ok(access)
 }
 
-/// The first of these that is set, and not empty.
+/// The first of these variables that is set and not empty.
 fn variable(names: &[&'static str]) -> Option<(&'static str, String)> {
     let set = names
         .iter()
@@ -133,7 +133,7 @@ fn untaken(why: &OtlpError) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI0781", why.to_string(), remedy)
 }
 
-/// Sends what is recorded for good, where a collector is named.
+/// Sends recorded events as long as the process runs, if a collector is named.
 pub(crate) async fn keep(app: &App, endpoint: Option<&CollectorAddress>) -> ExitProblem {
     let Some(endpoint) = endpoint else {
         return std::future::pending().await;
@@ -150,7 +150,8 @@ pub(crate) async fn keep(app: &App, endpoint: Option<&CollectorAddress>) -> Exit
     match sent(&app.fleet, &collector, (&position, first)).await {}
 }
 
-/// Where it begins without a note. In a set the process before may have sent until a moment ago, and its note is not here.
+/// The offset to begin at without a stored position. In a set the previous process may have sent until a
+/// moment ago, and its position is not stored here.
 async fn first(app: &App) -> Result<Offset, ExitProblem> {
     if app.shard().is_some() {
         before(&app.fleet, TAKEN_OVER).await
@@ -173,6 +174,6 @@ async fn sent(fleet: &Fleet, collector: &Collector, position: (&Path, Offset)) -
         ExportNotice::Trouble(why) => output::warning(&format!("traces wait: {why}")),
     })
     .await;
-    // The engine ended; so does whoever waits here, by itself.
+    // The engine ended, which ends the caller too.
     std::future::pending().await
 }

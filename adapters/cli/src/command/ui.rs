@@ -1,4 +1,4 @@
-//! `ui`: the page of a running daemon, for a browser on this machine.
+//! `ui`: opens the page of a running daemon in a browser on this machine.
 
 use std::io;
 

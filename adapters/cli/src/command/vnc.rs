@@ -1,8 +1,8 @@
 //! `vnc`: a VSI's screen at a port of this machine.
 //!
-//! The port is one of 127.0.0.1. Each viewer that connects there has a connection of its own to the screen, by
-//! way of the host or of the daemon that holds the state directory. The first is made before the port is
-//! announced, so that what is in the way is said at once; the first viewer takes it.
+//! The port is on 127.0.0.1. Each viewer that connects has its own connection to the screen, through the host
+//! or through the daemon that has the state directory. The first connection is made before the port is
+//! announced, so that problems are reported immediately; the first viewer uses it.
 
 mod viewer;
 
@@ -25,12 +25,12 @@ use crate::{
     output, terminal,
 };
 
-/// Viewers at a time; more wait.
+/// How many viewers are served at the same time; more wait.
 const VIEWERS: usize = 8;
-/// How long is waited where no connection can be accepted.
+/// The delay after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// By the host.
+/// Directly through the host.
 pub(super) async fn here(access: &ConsoleAccess, args: &VncArgs) -> CommandOutcome {
     let listener = listen(args.port).await?;
     let way = ScreenRoute::Here(access);
@@ -38,11 +38,11 @@ pub(super) async fn here(access: &ConsoleAccess, args: &VncArgs) -> CommandOutco
     show(listener, args, &way, first).await
 }
 
-/// By a daemon, which answers there; none where nobody does.
+/// Through a daemon; `None` if none answers at that address.
 pub(super) async fn through(place: &DaemonAddress, args: &VncArgs) -> Option<CommandOutcome> {
     let way = ScreenRoute::There(place, args);
     match way.open().await {
-        // It may not stay: then somebody else holds the directory next.
+        // The daemon may end; then another process has the state directory next.
         Err(problem) if problem.code == SILENT => None,
         Err(problem) => Some(Err(problem)),
         Ok(first) => Some(match listen(args.port).await {
@@ -52,14 +52,14 @@ pub(super) async fn through(place: &DaemonAddress, args: &VncArgs) -> Option<Com
     }
 }
 
-/// The code of a daemon that does not answer.
+/// The code for a daemon that does not answer.
 const SILENT: &str = "VSI0025";
 
-/// By which a screen is reached.
+/// How a screen is reached.
 enum ScreenRoute<'a> {
-    /// The host.
+    /// Through the host.
     Here(&'a ConsoleAccess),
-    /// A daemon.
+    /// Through a daemon.
     There(&'a DaemonAddress, &'a VncArgs),
 }
 
@@ -101,7 +101,7 @@ impl OpenScreen {
                 Ok(carried?)
             }
             Self::There(mut screen) => {
-                // Its end and its failure mean the same: there is nothing more to see.
+                // An error means the same as the end: there is nothing more to show.
                 let _ = tokio::io::copy_bidirectional(&mut viewer, &mut screen).await;
                 Ok(())
             }
@@ -114,7 +114,7 @@ async fn listen(port: u16) -> Result<TcpListener, ExitProblem> {
     listener.map_err(|error| deaf(port, &error))
 }
 
-/// Announces the port and serves viewers, until somebody interrupts or the viewer that was started ends.
+/// Announces the port and serves viewers, until interrupted or until the started viewer ends.
 async fn show(
     listener: TcpListener,
     args: &VncArgs,

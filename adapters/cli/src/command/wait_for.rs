@@ -1,7 +1,7 @@
-//! `wait`: until objects are in a state, whoever brings them there.
+//! `wait`: waits until objects are in a state, whichever process brings them there.
 //!
-//! The objects are found once, at the beginning, and then looked at again and again, as by `get`. Between two looks the
-//! state directory is left to others.
+//! The objects are found once, at the beginning, and then polled as by `get`. Between two polls other
+//! processes may use the state directory.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(500);
-/// What the last look may take beyond the time that was given.
+/// How long the last poll may exceed the given time.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(common: &Common, args: WaitForArgs) -> CommandOutcome {
-    // Also where a holder of the state directory never answers.
+    // Also if the process that has the state directory never answers.
     let longest = args.timeout.saturating_add(GRACE);
     tokio::select! {
         waited = wait(common, &args) => waited,
@@ -34,12 +34,12 @@ pub(super) async fn run(common: &Common, args: WaitForArgs) -> CommandOutcome {
     }
 }
 
-/// An object that is waited for.
+/// An object to wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct WaitTarget {
     namespace: String,
     name: String,
-    /// Empty where it is not known: by its name alone.
+    /// Empty if unknown: then the name alone identifies it.
     uid: String,
 }
 
@@ -93,7 +93,7 @@ fn printed(graphs: Option<&LiveGraphs>, kind: &str, awaited: &WaitTarget) {
     }
 }
 
-/// The objects are listed without names: one that is not there is no error while its end is waited for.
+/// Lists the objects without names: a missing object is not an error while its deletion is awaited.
 fn list_args(args: &WaitForArgs) -> GetArgs {
     let (kind, _) = kind_and_names(&args.words);
     GetArgs {
@@ -105,7 +105,7 @@ fn list_args(args: &WaitForArgs) -> GetArgs {
     }
 }
 
-/// What is waited for, of what is there.
+/// The objects to wait for, out of the existing ones.
 fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<WaitTarget>, ExitProblem> {
     let (kind, names) = kind_and_names(&args.words);
     let selects = args.all || !args.selection.is_empty();
@@ -158,7 +158,7 @@ fn awaited(object: &Value) -> WaitTarget {
     }
 }
 
-/// Whether it is that very object: another of its name, made later, is not. Some kinds have no namespace.
+/// Whether it is the same object, and not a later one with that name. Some kinds have no namespace.
 fn is_it(object: &Value, awaited: &WaitTarget) -> bool {
     let namespace = field(object, "namespace");
     let named = field(object, "name") == awaited.name
@@ -166,14 +166,14 @@ fn is_it(object: &Value, awaited: &WaitTarget) -> bool {
     named && (awaited.uid.is_empty() || field(object, "uid") == awaited.uid)
 }
 
-/// The list as it is now; the newest holder's where another process has the state directory.
+/// The current list, from the process that has the state directory at the moment.
 async fn list_now(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
     loop {
         let text = current_list::current_list(common, args).await?;
         if let Some(objects) = ask::items(&text) {
             return Ok(objects);
         }
-        // A holder that does not answer just now: nothing is known, which is not that nothing is there.
+        // The process does not answer at the moment: unknown is not absent.
         tokio::time::sleep(POLL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `get --watch`: the list, and then each line that changed, until interrupted.
+//! `get --watch`: prints the list, then each line that changed, until interrupted.
 
 pub(super) mod graphs;
 
@@ -11,9 +11,9 @@ use crate::{
     output,
 };
 
-/// How often is looked. Between two looks the state directory is left to others.
+/// How often the list is read. Between two polls other processes may use the state directory.
 const POLL: Duration = Duration::from_millis(500);
-/// The same of a set of journals, all of which are read for a look.
+/// How often the list of a set is read: that reads all its journals.
 const POLL_OF_SET: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
@@ -60,7 +60,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     }
 }
 
-/// What was shown last.
+/// What was last shown.
 #[derive(Default)]
 struct ShownRow {
     rows: HashSet<String>,
@@ -68,7 +68,7 @@ struct ShownRow {
 }
 
 impl ShownRow {
-    /// The lines that were not shown last, whatever their age. A silent holder changes nothing.
+    /// The lines that are new or changed, apart from their age. An empty answer changes nothing.
     fn lines(&mut self, text: &str) -> String {
         let head = text.lines().next().unwrap_or_default();
         if text.is_empty() {
@@ -97,15 +97,15 @@ impl ShownRow {
     }
 }
 
-/// A row's cells but for its age, which always changes; however wide the columns are just now.
+/// A row without its age, which always changes, and independent of the current column widths.
 fn without_age(head: &str, line: &str) -> String {
     let age = head.find("AGE").filter(|_| line != head);
-    let kept = age.and_then(|age| {
+    let without = age.and_then(|age| {
         let rest = line.get(age..)?;
         let rest = rest.split_once(' ').map_or("", |(_, rest)| rest);
         Some(format!("{} {rest}", line.get(..age)?))
     });
-    let cells = kept.unwrap_or_else(|| line.to_owned());
+    let cells = without.unwrap_or_else(|| line.to_owned());
     cells.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -1,4 +1,4 @@
-//! What a caller's command works with: what the holder of the state directory has open.
+//! Lends the open journal of this process to the commands of callers.
 
 use std::future::Future;
 
@@ -9,17 +9,17 @@ tokio::task_local! {
 }
 
 impl App {
-    /// Runs a caller's command with what this process holds open.
+    /// Runs a caller's command with everything that this process has open.
     pub(crate) async fn lend<T>(self, work: impl Future<Output = T>) -> T {
         HELD.scope(self, work).await
     }
 
-    /// What the holder of the state directory has open, for a caller's command.
+    /// What this process has open, for a caller's command.
     pub(crate) fn held() -> Option<Self> {
         HELD.try_with(Self::clone).ok()
     }
 
-    /// The same for a caller's command, which must not close it.
+    /// A handle for a caller's command, which must not close it.
     pub(crate) fn for_others(&self) -> Self {
         Self {
             borrowed: true,

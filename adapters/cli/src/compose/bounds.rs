@@ -1,4 +1,4 @@
-//! What documents may make this process read, where others write them.
+//! Limits what documents may make this process read, if other users write them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits, host::JumpS
 
 use crate::off_runtime::off_runtime;
 
-/// A Secret of a cluster that holds the key of secrets' ids.
+/// The place of the key of secrets' IDs: a Secret in a cluster.
 #[derive(Clone)]
 pub(crate) struct IdKeyPlace {
     pub(crate) client: vsiflow_kube::Client,
@@ -23,25 +23,25 @@ impl std::fmt::Debug for IdKeyPlace {
     }
 }
 
-/// Whose documents are worked on, and what these may name.
+/// What documents may name, depending on their authors.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadBounds {
-    /// Whether secrets are kept elsewhere.
+    /// Whether secrets are stored outside the state directory.
     pub(crate) elsewhere: bool,
-    /// Where the key of their ids is then; none where it is stored.
+    /// The place of the key of their IDs in that case; `None` if the key is in the state directory.
     pub(crate) id_key: Option<IdKeyPlace>,
     pub(crate) files: Folders,
     pub(crate) addresses: AddressPolicy,
-    /// The bridges of hosts that guests may be put on.
+    /// The bridges of hosts to which guests may be attached.
     pub(crate) bridges: Vec<String>,
-    /// What users send.
+    /// Files that users upload.
     pub(crate) relay: UploadRelay,
-    /// The host that the command line names: what it says is said by whoever runs this.
+    /// The host that the command line names: its settings come from the operator of this process.
     pub(crate) own: Option<HostSettings>,
 }
 
 impl ReadBounds {
-    /// Those of a cluster.
+    /// The bounds for documents in a cluster.
     pub(crate) fn of_cluster(
         folders: &[PathBuf],
         networks: &[Cidr],
@@ -59,13 +59,13 @@ impl ReadBounds {
         }
     }
 
-    /// Whether settings are those of whoever runs this.
+    /// Whether the settings come from the operator of this process.
     pub(super) fn trusts(&self, host: &HostSettings) -> bool {
         let own = self.own.as_ref().is_some_and(|own| own.same_as(host));
         own || self.files == Folders::Any
     }
 
-    /// The settings with what their files hold in place of the files' names, where they are others'.
+    /// Settings from other users, with the contents of their files instead of the files' names.
     pub(super) async fn with_files_read(&self, host: HostSettings) -> PortResult<HostSettings> {
         let HostConnection::Ssh(ssh) = &host.record else {
             return Ok(host);
@@ -127,10 +127,10 @@ impl ReadBounds {
         })
     }
 
-    /// A short file that settings name.
+    /// Reads a short file that settings name.
     ///
     /// # Errors
-    /// Why it is not read, in words.
+    /// The reason as text.
     pub(super) async fn read(&self, path: PathBuf) -> Result<Vec<u8>, String> {
         let folders = self.files.clone();
         let shown = path.display().to_string();
@@ -215,7 +215,7 @@ mod tests {
         );
         let refused = bounds.with_files_read(jump(outside.path())).await;
         assert!(refused.is_err_and(|problem| problem.message.contains("--allow-files")));
-        // What the command line names is whoever's who runs this.
+        // Settings on the command line come from the operator of this process.
         let own = with(outside.path());
         let with_own = ReadBounds::of_cluster(&folders, &[], &[], Some(own.clone()));
         assert!(

@@ -1,8 +1,8 @@
-//! The bundles that were applied. Their images are read from them as long as they are there.
+//! The bundles that were applied. Images are read from them as long as the files exist.
 //!
-//! `bundles/` in the state directory has a file for each, named by the SHA-256 of its manifest. Its
-//! images are found by URL and SHA-256 together, so that what a bundle holds is never taken for what a
-//! URL gives elsewhere. Nothing here is more than a hint: an upload compares all that it reads.
+//! `bundles/` in the state directory has a file for each bundle, named by the SHA-256 of its manifest. An
+//! image is found by its URL and SHA-256 together, so that a bundle's image never replaces different content
+//! of a URL. All of this is only a hint: an upload compares everything it reads.
 
 use std::{
     fs, io,
@@ -16,12 +16,12 @@ use vsiflow_image::bundle::BundledImage;
 
 use crate::off_runtime::off_runtime;
 
-/// So many bundles are known at once.
+/// How many bundles are remembered at the same time.
 const MOST: usize = 64;
-/// No file of a bundle is longer, in bytes.
+/// The largest file about a bundle, in bytes.
 const LONGEST: u64 = 32 << 20;
 
-/// What is known of one bundle.
+/// What is recorded of one bundle.
 #[derive(Serialize, Deserialize)]
 struct AppliedBundle {
     images: Vec<BundledImage>,
@@ -32,12 +32,12 @@ struct AppliedBundle {
 pub(crate) struct AppliedBundles(PathBuf);
 
 impl AppliedBundles {
-    /// Those of the state directory there.
+    /// The bundles of the state directory at that path.
     pub(crate) fn of(state: &Path) -> Self {
         Self(state.join("bundles"))
     }
 
-    /// The images with that SHA-256, `sha256:` and 64 digits. What cannot be read is none.
+    /// The images with that SHA-256 (`sha256:` and 64 digits). Unreadable files are skipped.
     pub(super) async fn with(&self, checksum: &str) -> Vec<BundledImage> {
         let folder = self.clone();
         let digits = checksum.trim().trim_start_matches("sha256:");
@@ -53,8 +53,8 @@ impl AppliedBundles {
         found.await.unwrap_or_default()
     }
 
-    /// Takes in a bundle by the SHA-256 of its manifest; the one that it was known by before is
-    /// replaced. Those that are there no more are forgotten. Blocks.
+    /// Adds a bundle by the SHA-256 of its manifest, replacing an entry with the same one. Bundles
+    /// that no longer exist are removed. Blocks.
     ///
     /// # Errors
     /// When the state directory cannot be written.
@@ -75,7 +75,7 @@ impl AppliedBundles {
         fs::File::open(&self.0)?.sync_all()
     }
 
-    /// Their files, the newest first.
+    /// The files about bundles, the newest first.
     fn files(&self) -> Vec<(SystemTime, PathBuf)> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let files = entries.filter_map(|entry| {

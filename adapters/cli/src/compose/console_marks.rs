@@ -1,8 +1,9 @@
-//! What tells of a console or a screen that is open without a daemon, so that its end is recorded even if its process is
-//! killed.
+//! Marks of consoles and screens that are open without a daemon, so that their end is recorded even if their
+//! process is killed.
 //!
-//! It is a file in the state directory, locked as long as the process lives. It is made and removed by whoever holds
-//! the state directory. Whoever opens that next and finds one that nobody locks records the end.
+//! A mark is a file in the state directory that is locked as long as its process lives. It is made and
+//! removed by a process that has the state directory. The next process that opens the directory and finds an
+//! unlocked mark records the end.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -19,21 +20,21 @@ use vsiflow_workflows::fleet::ConsoleWay;
 use super::App;
 use crate::{actor, off_runtime::off_runtime};
 
-/// Where they are in the state directory.
+/// The folder of the marks in the state directory.
 const FOLDER: &str = "consoles";
-/// The word of a screen's.
+/// The word in the mark of a screen.
 const VNC: &str = "vnc";
-/// A longer file is none of these, in bytes.
+/// A mark is never longer than this, in bytes.
 const LONGEST: u64 = 128;
 
-/// An open console's file.
+/// The mark of an open console.
 pub(crate) struct OpenMark {
     path: PathBuf,
     _locked: File,
 }
 
 impl OpenMark {
-    /// Makes one, for a VSI's console of this user's. The state directory is held. Blocks.
+    /// Makes a mark for a VSI's console that this user opens. The state directory must be held. Blocks.
     pub(crate) fn make(state: &Path, vsi: Uuid, way: ConsoleWay) -> io::Result<Self> {
         let folder = state.join(FOLDER);
         DirBuilder::new()
@@ -50,7 +51,7 @@ impl OpenMark {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let user = rustix::process::getuid().as_raw();
         match way {
-            // As versions before screens wrote it.
+            // The format of versions that had no screens.
             ConsoleWay::Serial => write!(file, "{vsi} {user}")?,
             ConsoleWay::Vnc => write!(file, "{vsi} {user} {VNC}")?,
         }
@@ -60,13 +61,13 @@ impl OpenMark {
         })
     }
 
-    /// The end is recorded.
+    /// Removes the mark, once the end is recorded.
     pub(crate) fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// One whose process is gone.
+/// A mark whose process has ended.
 struct Orphan {
     path: PathBuf,
     vsi: Uuid,
@@ -74,7 +75,7 @@ struct Orphan {
     way: ConsoleWay,
 }
 
-/// Records the ends of consoles whose processes were killed. The state directory is held.
+/// Records the ends of consoles whose processes were killed. The state directory must be held.
 pub(crate) async fn record_lost(app: &App) {
     let state = app.state_path().to_owned();
     let orphans = off_runtime(move || orphans(&state)).await;
@@ -98,14 +99,14 @@ pub(crate) async fn record_lost(app: &App) {
     }
 }
 
-/// Blocks.
+/// All marks whose processes have ended. Blocks.
 fn orphans(state: &Path) -> Vec<Orphan> {
     let entries = std::fs::read_dir(state.join(FOLDER));
     let entries = entries.into_iter().flatten().flatten();
     entries.filter_map(|entry| orphan(entry.path())).collect()
 }
 
-/// None where its process lives, or it is none of these.
+/// `None` if its process lives, or if the file is not a mark.
 fn orphan(path: PathBuf) -> Option<Orphan> {
     let mut file = File::open(&path).ok()?;
     flock(&file, FlockOperation::NonBlockingLockShared).ok()?;

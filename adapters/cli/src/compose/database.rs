@@ -1,4 +1,4 @@
-//! Opens a journal that is kept in a database: takes the right to it, its stores, and the folder beside it.
+//! Opens a journal in a database: takes its lease, and opens its stores and its state directory.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,12 +27,12 @@ use crate::{
     output,
 };
 
-/// A command waits for so long: the holder may have died, and its lease passes.
+/// How long a command waits: the holder may have died, and its lease then expires.
 const PATIENCE: Duration = hold::LASTS.saturating_add(Duration::from_secs(2));
-/// A right that is held is asked for again that soon.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The delay before a lease that is held is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Opens the journal and the folder beside it. `held` is the right of a daemon, which renews it.
+/// Opens the journal and its state directory. `held` is the lease of a daemon, which renews it.
 pub(super) async fn open(
     address: &JournalAddress,
     path: &Path,
@@ -71,7 +71,7 @@ pub(super) async fn open(
     Ok((state, stores))
 }
 
-/// Opens a journal to look; one that is not there yet is made, as a state directory is.
+/// Opens a journal for reading; a missing one is made, like a state directory.
 async fn open_to_read(address: &JournalAddress) -> Result<PostgresJournal, PostgresError> {
     match PostgresJournal::open_to_read(address).await {
         Err(PostgresError::Missing { half: false, .. }) => {
@@ -82,8 +82,8 @@ async fn open_to_read(address: &JournalAddress) -> Result<PostgresJournal, Postg
     }
 }
 
-/// Takes the right; one whose holder may have died is waited for. A daemon in the folder is the
-/// holder, or waits to be: the command is for it.
+/// Takes the lease; waits for one whose holder may have died. If a daemon answers in the state
+/// directory, it has the lease or waits for it, so the command is sent to it.
 async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitProblem> {
     let until = Instant::now() + PATIENCE;
     let mut reported = false;
@@ -100,7 +100,7 @@ async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitPr
             }
             taken => return taken.map_err(problem),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
@@ -125,7 +125,7 @@ async fn beside(
     Ok(opened.await.map_err(ExitProblem::defect)??)
 }
 
-/// Refuses what concerns the files of a state directory.
+/// Refuses a command that works on the files of a state directory.
 pub(crate) fn of_files(common: &Common, what: &str) -> Result<(), ExitProblem> {
     let Some(address) = common.journal()? else {
         return Ok(());

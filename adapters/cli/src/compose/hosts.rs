@@ -1,4 +1,4 @@
-//! The ports of every host: simulated or real, by its settings.
+//! The ports of every host: simulated or real, depending on its settings.
 
 use std::{collections::BTreeMap, iter::repeat, path::PathBuf, sync::Arc, time::Duration};
 
@@ -27,24 +27,24 @@ use vsiflow_workflows::{
 
 /// How long connecting and logging in may take.
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long taking leave may take, in all. Whoever interrupts a command waits for it.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long closing all connections may take in total. A user who interrupts a command waits for it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Hosts by their settings. Ports are made once a host, and anew when its settings change.
+/// Hosts by their settings. Ports are made once for each host, and again if its settings change.
 pub(super) struct AllHosts {
     directory: Arc<HostDirectory>,
     sims: SimHosts,
     known: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
     lease: Arc<Lease>,
-    /// Calls of an engine that died may be under way until then.
+    /// Before this moment, calls of an engine that died may still be in progress.
     acts_from: Option<Instant>,
     bounds: ReadBounds,
-    /// What keeps the hosts of other journals of a set out of reach.
+    /// Refuses access to hosts that belong to other journals of a set.
     fence: Option<HostFence>,
 }
 
 impl AllHosts {
-    /// Hosts of that directory; simulated ones keep their state below `sim`.
+    /// The hosts in that directory; simulated hosts store their state below `sim`.
     pub(super) fn new(
         directory: Arc<HostDirectory>,
         sim: PathBuf,
@@ -120,11 +120,11 @@ impl Hosts for AllHosts {
         let all = std::mem::take(&mut *self.known.lock().await);
         let leaving = all.into_values();
         let leaving = leaving.map(|(_, ports)| async move { ports.host.leave().await });
-        let _ = timeout(FAREWELL, join_all(leaving)).await;
+        let _ = timeout(CLOSE_TIMEOUT, join_all(leaving)).await;
     }
 }
 
-/// The host behind its jump hosts. What a jump host leaves out is that of the host.
+/// The endpoint of a host behind its jump hosts. A jump host inherits the settings that it leaves out.
 fn over_ssh(
     id: &str,
     ssh: &SshHost,
@@ -175,7 +175,7 @@ fn host_keys(id: &str, ssh: &SshHost) -> PortResult<HostKeys> {
     })
 }
 
-/// The lines among the settings, else their file.
+/// Known host keys as text in the settings, or else from the file.
 fn known(text: &Option<String>, file: &Option<String>) -> Option<HostKeys> {
     match (text, file) {
         (Some(text), _) => Some(HostKeys::Known(text.clone())),
@@ -184,7 +184,7 @@ fn known(text: &Option<String>, file: &Option<String>) -> Option<HostKeys> {
     }
 }
 
-/// The key as text, else its file.
+/// The key as text, or else from the file.
 fn given_identity(
     text: Option<&Secret>,
     file: Option<&str>,
@@ -204,8 +204,8 @@ fn given_identity(
     }
 }
 
-/// The key as text, else its file, else the user's agent: that one is for whoever runs this, and not
-/// for who names a host of their own.
+/// The key as text, or else from the file, or else the user's agent. The agent is for the operator of this
+/// process only, not for other users' hosts.
 fn identity(
     id: &str,
     ssh: &SshHost,
@@ -275,7 +275,7 @@ mod tests {
         ];
         assert_eq!(way, expected);
         assert_eq!((file(&config), known(&config)), (Some("/k"), Some("/kh")));
-        // What a jump host is known by counts, whatever the host is.
+        // A jump host's own known keys count, whatever the host's are.
         let second_uri = "ssh://h?keyfile=/k&insecure=1&jump=a&jump_known_hosts=/kha&jump=b";
         let second_config = endpoint(second_uri, true).unwrap();
         let hosts: Vec<_> = second_config.jumps.iter().map(known).collect();

@@ -1,4 +1,4 @@
-//! Where base images come from.
+//! The sources of base images.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -21,13 +21,13 @@ use vsiflow_workflows::{
 use super::{bounds::ReadBounds, bundles::AppliedBundles};
 use crate::exit::{Exit, ExitProblem};
 
-/// Simulated images by their prefix, everything else by its scheme; with what a host's settings
-/// say of access.
+/// The image sources: simulated images by their prefix, everything else by its scheme, with the
+/// access that a host's settings give.
 struct ImageSources {
     public: Arc<Scheme>,
     directory: Arc<HostDirectory>,
     bounds: ReadBounds,
-    /// Those that were applied; none where documents only are read.
+    /// The applied bundles; `None` if only documents are read.
     bundles: Option<AppliedBundles>,
     /// Hosts with the same access share a source, so that they share reads.
     special: Mutex<Vec<(ImageAccessRules, Arc<Scheme>)>>,
@@ -39,17 +39,17 @@ struct Scheme {
     simulated: SimSource,
 }
 
-/// What makes a source of its own.
+/// The settings that require a separate source.
 #[derive(Clone, PartialEq)]
 struct ImageAccessRules {
     settings: ImageAccess,
     secret: Option<Vec<u8>>,
     authorities: Option<String>,
-    /// What is read is compared with a checksum.
+    /// Whether everything that is read is compared with a checksum.
     checked: bool,
 }
 
-/// Where base images come from.
+/// The sources of base images.
 pub(super) fn sources(
     directory: Arc<HostDirectory>,
     bounds: ReadBounds,
@@ -78,8 +78,8 @@ pub(super) fn sources(
     }))
 }
 
-/// Where images come from that are read for no state directory, with the access that the settings of
-/// these hosts give.
+/// The image sources for commands without a state directory, with the access that the settings of these hosts
+/// give.
 pub(crate) fn sources_for(
     hosts: impl IntoIterator<Item = HostSettings>,
 ) -> Result<Arc<dyn ImageSource>, ExitProblem> {
@@ -88,8 +88,7 @@ pub(crate) fn sources_for(
     sources(directory, ReadBounds::default(), None)
 }
 
-/// The URL as documents are recorded with it: without credentials, and without the mark of simulated
-/// images.
+/// The URL as it is recorded: without credentials, and without the prefix of simulated images.
 fn named(url: &str) -> String {
     let url = url.strip_prefix(SIMULATED).unwrap_or(url);
     let read = url.parse::<ImageUrl>();
@@ -118,7 +117,7 @@ impl Scheme {
 }
 
 impl ImageAccessRules {
-    /// Reads the authorities' file anew each time: certificates are renewed.
+    /// Reads the file of authorities each time, because certificates are renewed.
     async fn of(
         host: &HostSettings,
         settings: &ImageAccess,
@@ -165,7 +164,7 @@ impl ImageAccessRules {
         }))
     }
 
-    /// What is shown to each server.
+    /// The credentials for each server.
     fn access(&self, secrets: &ImageSecrets) -> Result<Vec<ServerAccess>, SourceError> {
         let mut access = match &secrets.registries {
             Some(config) => ServerAccess::of_docker_config(config)
@@ -256,7 +255,7 @@ impl ImageSources {
             return Ok(Some(source.clone()));
         }
         let source = Arc::new(access.source(&host, &self.bounds)?);
-        // What was replaced is forgotten; uploads under way keep theirs.
+        // The oldest source is dropped; uploads in progress retain theirs.
         if special.len() >= MOST {
             special.remove(0);
         }
@@ -265,7 +264,7 @@ impl ImageSources {
     }
 }
 
-/// So many kinds of access are kept.
+/// How many sources with separate access are cached.
 const MOST: usize = 16;
 
 #[async_trait]

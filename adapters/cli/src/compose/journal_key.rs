@@ -1,15 +1,16 @@
-//! The key that secrets and requests are sealed with: of a file, or of a program that prints it.
+//! The key that seals secrets and requests: from a file, or from a program that prints it.
 //!
-//! What it is for: one source of the key for each process. A program is for a key that is in no file, such as one that a
-//! key management service unwraps. It is run once, at the first need, which is the start of whatever needs a journal.
+//! Each process has one source of the key. A program supplies a key that is not in a file, such as one that a
+//! key management service unwraps. It is run once, when the key is first needed, which is at the start of
+//! anything that needs a journal.
 //!
-//! What it never does: it reads no file and runs no program that anybody but the start of this process names. Callers'
-//! command lines are read by the same parser and have the same options, so nobody who asks for the key says where it is
-//! ([`sealer`] has no arguments). No shell reads the command.
+//! This module reads only the file and runs only the program that this process was started with. Callers'
+//! command lines are parsed with the same options, so [`sealer`] has no arguments: its callers cannot choose
+//! the source. No shell interprets the command.
 //!
 //! Guarantees:
-//! - Nothing that the program prints is shown, and what was read of it is wiped.
-//! - It ends in time, with what it started, and no more than a bound is read of it.
+//! - Nothing that the program prints is shown, and everything read from it is wiped.
+//! - The program and its children are killed at a deadline, and a key over [`LONGEST`] bytes is refused.
 
 use std::{path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
 
@@ -29,27 +30,27 @@ use crate::{
     exit::{Exit, ExitProblem},
 };
 
-/// The longest key with its remarks, in bytes.
+/// The longest key with its comments, in bytes.
 const LONGEST: usize = 64 << 10;
-/// A buffer with so much more is never made larger, which would leave a copy.
+/// Additional capacity, so that the buffer never grows: growing would leave a copy of the key.
 const SPARE: usize = 64;
 /// How long the program may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Where this process has its key from.
+/// The source of this process's key.
 #[derive(Clone, Debug)]
 enum KeySource {
     None,
     File(PathBuf),
     Command(String),
-    /// Both were named.
+    /// Both options were given, which is an error.
     Both,
 }
 
 static SOURCE: OnceLock<KeySource> = OnceLock::new();
 static KEY: OnceCell<Option<Sealer>> = OnceCell::const_new();
 
-/// From now on the key is that of this command line and environment, which are the process's own.
+/// Sets the source of the key, from this process's own command line and environment.
 pub(crate) fn comes_from(own: &Common) {
     let source = match (&own.journal_key, &own.journal_key_command) {
         (None, None) => KeySource::None,
@@ -57,14 +58,14 @@ pub(crate) fn comes_from(own: &Common) {
         (None, Some(command)) => KeySource::Command(command.clone()),
         (Some(_), Some(_)) => KeySource::Both,
     };
-    // Only the first one counts.
+    // Only the first call counts.
     let _ = SOURCE.set(source);
 }
 
-/// The key, where this process has one.
+/// The key, if this process has one.
 ///
 /// # Errors
-/// VSI0835 where it cannot be read, and VSI0843 where its program does not print it.
+/// VSI0835 if it cannot be read, and VSI0843 if its program does not print it.
 pub(crate) async fn sealer() -> Result<Option<Sealer>, ExitProblem> {
     let source = SOURCE.get().unwrap_or(&KeySource::None);
     let read = KEY.get_or_try_init(|| read(source)).await?;
@@ -95,7 +96,7 @@ async fn of_file(path: &PathBuf) -> std::io::Result<Secret> {
     bounded(tokio::fs::File::open(path).await?).await
 }
 
-/// What is read, up to a byte more than may be.
+/// Reads up to one byte more than the limit, to detect longer input.
 async fn bounded(from: impl AsyncRead + Unpin) -> std::io::Result<Secret> {
     let most = LONGEST.saturating_add(1);
     let room = most.saturating_add(SPARE);
@@ -105,7 +106,7 @@ async fn bounded(from: impl AsyncRead + Unpin) -> std::io::Result<Secret> {
     Ok(Secret::new(std::mem::take(&mut *text)))
 }
 
-/// The key that a program prints.
+/// Runs a program that prints the key.
 async fn of_command(command: &str, deadline: Duration) -> Result<Sealer, ExitProblem> {
     let words = words(command).map_err(|why| {
         let message = format!("the command of the journal's key cannot be read: {why}");
@@ -114,7 +115,7 @@ async fn of_command(command: &str, deadline: Duration) -> Result<Sealer, ExitPro
     })?;
     let (program, arguments) = words;
     let failed = |why: String| {
-        // Its arguments may be nobody else's business.
+        // Without its arguments, which may be confidential.
         let message = format!("`{program}` does not give the journal's key: {why}");
         let remedy = "run it as this user: it has to print one key, as `age-keygen` makes it, and end with 0";
         ExitProblem::new(Exit::Failed, "VSI0843", message, remedy)
@@ -128,7 +129,7 @@ async fn of_command(command: &str, deadline: Duration) -> Result<Sealer, ExitPro
     Sealer::read(text).map_err(|_| failed("it printed no key that `age-keygen` makes".to_owned()))
 }
 
-/// What a program prints, if it ends well. Cancel safe: it is killed.
+/// Runs a program and returns its output if it succeeds. Cancel safe: the program is killed.
 async fn printed(program: &str, arguments: &[String]) -> Result<Secret, String> {
     let child = Command::new(program)
         .args(arguments)
@@ -153,13 +154,13 @@ async fn printed(program: &str, arguments: &[String]) -> Result<Secret, String> 
     }
 }
 
-/// A program that runs; one that is given up is killed with everything that it started.
+/// A running program. Dropping it kills it and everything that it started.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
         use rustix::process::{Pid, Signal, kill_process_group};
-        // It has no number any more once its end was seen: the number may be another one's then.
+        // After its end was observed there is no process ID: another process may have it by then.
         let number = self.0.id().and_then(|id| i32::try_from(id).ok());
         if let Some(group) = number.and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
@@ -167,11 +168,11 @@ impl Drop for Running {
     }
 }
 
-/// The words of a command: separated by spaces, with `'…'` and `"…"` holding one together. Everything else is what it is:
-/// there are no escapes, variables or patterns.
+/// Splits a command into words at spaces; `'…'` and `"…"` hold one word together. There are no escapes,
+/// variables or patterns.
 fn words(command: &str) -> Result<(String, Vec<String>), &'static str> {
     let mut words = Vec::new();
-    // A word that was begun may be empty, as '' is.
+    // `Some` within a word, which may be empty, as `''` is.
     let mut word: Option<String> = None;
     let mut held_by = None;
     for letter in command.chars() {
@@ -203,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Keys do not print themselves.
+    /// Runs a command that must fail; keys cannot be printed for debugging.
     async fn run_command(command: &str, deadline: Duration) -> String {
         let key = of_command(command, deadline).await;
         let problem = key.map(drop).unwrap_err();

@@ -1,4 +1,4 @@
-//! How the state directory, and the engine on it, are opened for a command.
+//! Opens the state directory, and the engine on it, for a command.
 
 use std::sync::{
     Arc, Mutex, OnceLock,
@@ -37,36 +37,36 @@ use crate::{
     shards::{HostFence, Membership},
 };
 
-/// The right to write that a daemon has won before it opens anything.
+/// The leases that a daemon has won before it opens anything.
 #[derive(Clone, Default)]
 pub(crate) struct Right {
-    /// To act at all; of a cluster's Lease, or of this process's own clock.
+    /// The lease to act: that of a cluster, or of this process's own clock.
     pub(crate) lease: Option<Arc<Lease>>,
-    /// To a journal in a database.
+    /// The lease of a journal in a database.
     pub(crate) held: Option<Arc<Held>>,
 }
 
-/// Events that have to be old before a command that works archives them by itself.
+/// How many events must be older than the retention before a working command archives them.
 const MANY: u64 = 10_000;
 
 impl App {
-    /// Opens the state directory and the engine on it to be looked at: nothing is written. A
-    /// caller's command works with what the holder of the directory has open.
+    /// Opens the state directory and the engine for reading: nothing is written. A caller's command
+    /// uses what this process has open.
     pub(crate) async fn open(common: &Common) -> Result<Self, ExitProblem> {
         Self::held_or_own(common, OpenFor::Look).await
     }
 
-    /// The same to record something; nothing is worked on yet.
+    /// Opens them to record something, without executing work.
     pub(crate) async fn open_to_record(common: &Common) -> Result<Self, ExitProblem> {
         Self::held_or_own(common, OpenFor::Record).await
     }
 
-    /// As [`App::open`], for a command that may stay a while: what is old is archived first.
+    /// As [`App::open`], for a command that may run for a while: old events are archived first.
     pub(crate) async fn open_to_work(common: &Common) -> Result<Self, ExitProblem> {
         Self::held_or_own(common, OpenFor::Work).await
     }
 
-    /// The same of another journal than the one that this process may hold.
+    /// As [`App::open`], for a journal other than the one that this process may have open.
     pub(crate) async fn open_to_read_at(common: &Common) -> Result<Self, ExitProblem> {
         let (right, bounds) = (Right::default(), ReadBounds::default());
         let looking = Self::open_own(common, OpenFor::Look, right, Metrics::new(), bounds);
@@ -89,8 +89,8 @@ impl App {
         }
     }
 
-    /// As [`App::open_to_work`], for a daemon; with a lease, in lease mode. Where secrets are kept
-    /// elsewhere, none is stored, and what was stored is erased.
+    /// As [`App::open_to_work`], for a daemon; in lease mode if it has a lease. If secrets are
+    /// stored elsewhere, none is stored here, and stored ones are erased.
     pub(crate) async fn open_to_serve(
         common: &Common,
         right: Right,
@@ -183,15 +183,15 @@ impl App {
     }
 }
 
-/// Names what a command that only reads does not show.
+/// Warns about damaged ranges, which a reading command does not show.
 async fn report_damage(journal: &DiskJournal) -> Result<(), ExitProblem> {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+    static REPORTED: AtomicBool = AtomicBool::new(false);
     let damage = journal.damage().await.map_err(|error| {
         let remedy = "see that the disk can be read";
         ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
     })?;
-    // A command that follows something opens again and again.
-    if damage.is_empty() || TOLD.swap(true, Ordering::Relaxed) {
+    // Warned once: a command that follows something opens the journal repeatedly.
+    if damage.is_empty() || REPORTED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
     for Damage {
@@ -220,7 +220,7 @@ async fn parts(
     shard: Option<Membership>,
 ) -> Result<FleetConfig, ExitProblem> {
     let directory = Arc::new(HostDirectory::default());
-    // Hosts are those of the whole set.
+    // Simulated hosts are shared by the whole set.
     let sim = match &shard {
         Some(shard) => shard.place().join("sim"),
         None => state.path().join("sim"),
@@ -258,7 +258,7 @@ async fn parts(
             None => Arc::new(MemoryCheckpoints::new()),
         },
         secrets: if bounds.elsewhere {
-            // The key of their IDs alone is a file; replicas agree on one in the cluster.
+            // Only the key of their IDs is a file here; replicas agree on one in the cluster.
             let key = state.secrets().await?;
             Arc::new(held_instead_of(&key, state.journal_id(), bounds).await?)
         } else {

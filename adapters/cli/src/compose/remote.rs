@@ -1,4 +1,4 @@
-//! A journal in a database, as this process holds it: the right to it, who renews that, and its end.
+//! The lease of a journal in a database, its renewal, and its release.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,16 +7,17 @@ use vsiflow_postgres::{Held, PostgresJournal};
 
 use crate::ending::exit_at_once;
 
-/// A journal in a database, as it is held.
+/// A journal in a database, with its lease if this process has it.
 pub(super) struct Remote {
     pub(super) journal: Arc<PostgresJournal>,
     pub(super) held: Option<Arc<Held>>,
 }
 
-/// The right that this process took for one command, and who renews it. That of a daemon is not here.
+/// The leases that this process took for one command, and the tasks that renew them. A daemon's lease is not
+/// here.
 static TAKEN: Mutex<Vec<(Arc<Held>, JoinHandle<()>)>> = Mutex::new(Vec::new());
 
-/// Renews the right as long as this process lives, or lets it go.
+/// Renews the lease until this process ends or releases it.
 pub(super) fn keep(held: Arc<Held>) {
     let renewed = held.clone();
     let keeper = tokio::spawn(async move {
@@ -27,7 +28,7 @@ pub(super) fn keep(held: Arc<Held>) {
     taken.push((held, keeper));
 }
 
-/// Lets the right go, however the command ended: who comes next need not take it for one that died.
+/// Releases the leases, however the command ended, so that the next process does not have to assume a crash.
 pub(crate) async fn release_leases() {
     let taken = std::mem::take(&mut *TAKEN.lock().unwrap_or_else(PoisonError::into_inner));
     for (held, keeper) in taken {
@@ -37,13 +38,13 @@ pub(crate) async fn release_leases() {
 }
 
 impl Remote {
-    /// Finishes what waits to be written.
+    /// Writes everything pending, and closes the journal.
     pub(super) async fn close(&self) {
         self.journal.close().await;
         release_leases().await;
     }
 
-    /// When something may be done to a host: not before calls of a holder that died are over.
+    /// The time from which hosts may be acted on: not before the calls of a holder that died are over.
     pub(super) fn acts_from(&self) -> Option<Instant> {
         let quiet = self.held.as_ref().map(|held| held.quiet())?;
         (!quiet.is_zero()).then(|| Instant::now() + quiet)

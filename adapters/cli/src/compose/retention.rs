@@ -1,5 +1,5 @@
-//! What is older than the retention: full segments of the log go into the archive, states of runs
-//! that nobody goes by are dropped, and blobs that nothing names.
+//! Applies the retention: archives full segments of the event log, drops states of ended runs that
+//! are no longer needed, and removes blobs that nothing refers to.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use vsiflow_engine::{
 use super::App;
 use crate::{args::Common, output};
 
-/// What was recorded before that moment is so old.
+/// The time before which events are older than `age`.
 pub(crate) fn older_than(age: Duration) -> Timestamp {
     let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     Timestamp(SystemClock.now().0.saturating_sub(age))
 }
 
-/// Archives what is older than the retention, if that is at least so many events. Everything goes
-/// on meanwhile. What goes wrong is told and keeps nobody from working.
+/// Archives events older than the retention, if there are at least `least`. All other work
+/// continues. Errors are reported and do not stop it.
 pub(crate) async fn archive_if_due(app: &App, common: &Common, least: u64) {
     let Some(age) = common.retention.0 else {
         return;

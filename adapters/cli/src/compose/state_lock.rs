@@ -1,4 +1,4 @@
-//! Which folder the state is in, and having it to oneself.
+//! Finds the state directory and locks it.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,10 +17,10 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-const AGAIN: Duration = Duration::from_millis(25);
+const RETRY_DELAY: Duration = Duration::from_millis(25);
 
-/// Opens the state directory. One that is held by a command that only reads is free again in a
-/// moment; a holder that stays says so by its socket.
+/// Opens the state directory. A reading command releases it within moments; a daemon that holds it
+/// shows that by its socket.
 pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
     let open: OpenLock = if common.allow_network_file_system {
         StateDir::open_anywhere
@@ -30,8 +30,7 @@ pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir,
     once_free(path, open).await
 }
 
-/// The same to look at it: nothing needs to be written. One that is not there yet is made, where
-/// that can be.
+/// Opens the state directory for reading: nothing is written. A missing one is made if possible.
 pub(crate) async fn lock_to_read(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
     if !path.join("FORMAT").is_file() {
         return open_state(common, path).await;
@@ -56,7 +55,7 @@ async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem>
             Err(StateDirError::InUse { holder, .. }) => holder,
             opened => return Ok(opened?),
         };
-        // What has an end is waited for.
+        // Work that ends is waited for.
         let doing = holder.as_ref().and_then(|holder| holder.doing.clone());
         if doing.is_none() && (Instant::now() >= until || is_answering(path)) {
             let path = path.to_owned();
@@ -66,11 +65,11 @@ async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem>
             output::note(&format!("waiting: process {} {doing}", holder.pid));
             reported = true;
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// Where the state is: as said, else by XDG, or `/var/lib/vsiflow` for root.
+/// The path of the state directory: the given one, else by XDG, or `/var/lib/vsiflow` for root.
 pub(crate) fn state_path(common: &Common) -> Result<PathBuf, ExitProblem> {
     if let Some(shard) = &common.shard {
         return Ok(shard.folder());

@@ -1,4 +1,4 @@
-//! What a command works with of a state directory: its journal, checkpoints, blobs and secrets, and where they are.
+//! The stores of a command: its journal, checkpoints, blobs and secrets, in a state directory or a database.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use vsiflow_engine::{
 use super::remote::Remote;
 use crate::exit::ExitProblem;
 
-/// What a command opens the state directory for.
+/// The purpose for which a command opens the state directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum OpenFor {
-    /// It looks, and is gone: nothing is written.
+    /// Reads once: nothing is written.
     Look,
-    /// It records something, and is gone.
+    /// Records something once.
     Record,
-    /// Until its own work is done.
+    /// Works until its own work is done.
     Work,
-    /// Until it is told to end.
+    /// Works until it is stopped.
     Serve,
 }
 
-/// What a state directory says of itself.
+/// The identity of a state directory.
 pub(super) struct Origin {
     pub(super) journal_id: String,
     pub(super) incarnation: u32,
@@ -41,18 +41,18 @@ impl Origin {
     }
 }
 
-/// What is kept, in a state directory or elsewhere.
+/// The stores, in a state directory or elsewhere.
 pub(super) struct Stores {
     pub(super) journal: Arc<dyn ChainedJournal>,
-    /// None where nothing is worked on.
+    /// `None` if no work is executed.
     pub(super) checkpoints: Option<Arc<dyn Checkpoints>>,
     pub(super) blobs: Arc<dyn Blobs>,
-    /// Those that are stored; others may be held elsewhere.
+    /// The stored secrets; others may be held elsewhere.
     pub(super) secrets: Arc<dyn Secrets>,
     pub(super) backend: JournalBackend,
 }
 
-/// Where the journal is, and how it is closed.
+/// Where the journal is stored, and how it is closed.
 pub(super) enum JournalBackend {
     Files {
         journal: Arc<DiskJournal>,
@@ -70,7 +70,7 @@ impl JournalBackend {
         }
     }
 
-    /// What waits for room from now on fails.
+    /// Makes everything fail that waits for disk space, now and later.
     pub(super) fn wait_no_more(&self) {
         if let Self::Files {
             journal,
@@ -84,7 +84,7 @@ impl JournalBackend {
         }
     }
 
-    /// Finishes what waits to be written, and lets go.
+    /// Writes everything pending, and closes the journal.
     pub(super) async fn close(&self) {
         match self {
             Self::Files {
@@ -102,7 +102,7 @@ impl JournalBackend {
 }
 
 impl Stores {
-    /// The files of a state directory.
+    /// Opens the files of a state directory.
     pub(super) async fn of(state: &StateDir, open_for: OpenFor) -> Result<Self, ExitProblem> {
         let looks = open_for == OpenFor::Look;
         let journal = match (looks, tolerates_damage()) {
@@ -136,7 +136,7 @@ tokio::task_local! {
     static PAST_DAMAGE: ();
 }
 
-/// Runs a command that only reads past everything that is damaged in the journal.
+/// Runs a reading command that continues past damage in the journal.
 pub(crate) async fn past_damage<T>(work: impl Future<Output = T>) -> T {
     PAST_DAMAGE.scope((), work).await
 }

@@ -1,8 +1,8 @@
-//! What each command may do where it is asked through a socket.
+//! The access that each command needs through a socket.
 //!
-//! The owner's socket takes whatever the owner may do. The one for people who may look takes nothing that
-//! records, acts, reads or writes a file of this machine, or connects to an address of the caller's.
-//! `docs/reference/daemon.md` lists the commands; a test holds it against this.
+//! The owner's socket accepts everything that the owner may do. The read-only socket accepts nothing that
+//! records, acts, reads or writes a file of this machine, or connects to an address that the caller chooses.
+//! `docs/reference/daemon.md` lists the commands; a test compares it with this module.
 
 use vsiflow_api::Problem;
 
@@ -15,24 +15,24 @@ use crate::{
     exit::ExitProblem,
 };
 
-/// What asking for a command comes to.
+/// The access that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiAccess {
-    /// It shows what is known; whoever may look may ask for it.
+    /// It only reads; users of the read-only socket may send it.
     Looks,
-    /// It changes something, or uses files and addresses that the caller names: the owner's alone.
+    /// It changes something, or uses files and addresses that the caller names: for the owner only.
     Changes,
-    /// The same, for a holder that stays: what is begun continues longer than a passing command lives.
+    /// As `Changes`, but only a daemon accepts it: the work continues longer than a passing command runs.
     Stays,
-    /// No holder answers for it: it works where it was called.
+    /// It is never sent to a daemon: it runs in the caller's process.
     Here,
 }
 
 impl ApiAccess {
-    /// That of a command line.
+    /// The access that a command line needs.
     pub(crate) fn of(cli: &Cli) -> Self {
         match Self::of_command(&cli.command) {
-            // The holder would go there with its own keys and files.
+            // The daemon would connect to that host with its own keys and files.
             Self::Looks if cli.common.host.is_some() => Self::Changes,
             access => access,
         }
@@ -41,7 +41,7 @@ impl ApiAccess {
     fn of_command(command: &CliCommand) -> Self {
         let looks_if = |only| if only { Self::Looks } else { Self::Changes };
         match command {
-            // They ask anew at each look.
+            // These send a new request at each poll.
             CliCommand::Get(args) if args.watch => Self::Here,
             CliCommand::Top(args) if !args.once => Self::Here,
             CliCommand::Top(_) => Self::Looks,
@@ -79,7 +79,7 @@ impl ApiAccess {
             CliCommand::Disk(DiskCommand::Export(_)) => Self::Changes,
             CliCommand::Disk(DiskCommand::Import(_)) => Self::Stays,
             CliCommand::Scale(_) | CliCommand::Rollback(_) => Self::Changes,
-            // It may be a secret.
+            // The output may be a secret.
             CliCommand::Output(_) => Self::Changes,
             CliCommand::Cordon(_) | CliCommand::Uncordon(_) => Self::Changes,
             CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Changes,
@@ -99,16 +99,16 @@ impl ApiAccess {
             | CliCommand::Openapi
             | CliCommand::Man { .. } => Self::Here,
             CliCommand::Doctor(_) | CliCommand::SupportBundle(_) | CliCommand::Ui(_) => Self::Here,
-            // It connects to an address of the caller's.
+            // It connects to an address that the caller chooses.
             CliCommand::Traces(_) => Self::Changes,
-            // Whoever may give rights away has all of them.
+            // A user who may issue tokens could issue one for everything.
             CliCommand::Token(_) => Self::Changes,
         }
     }
 }
 
-/// Whether an operator may ask for a command that changes something: it destroys nothing, and names no
-/// document, file or address.
+/// Whether an operator may send a command that changes something: it destroys nothing, and names no document,
+/// file or address.
 pub(super) fn operates(cli: &Cli) -> bool {
     let does = match &cli.command {
         CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => true,
@@ -123,7 +123,7 @@ pub(super) fn operates(cli: &Cli) -> bool {
     does && cli.common.host.is_none()
 }
 
-/// Why somebody who may look is not answered.
+/// The error for a user of the read-only socket.
 pub(crate) fn refused() -> ExitProblem {
     to_exit_problem(Problem::view_only())
 }
@@ -136,7 +136,7 @@ mod tests {
 
     const DOCS: &str = include_str!("../../../../docs/reference/daemon.md");
 
-    /// What each command line comes to: each command at least once.
+    /// The access of command lines; each command occurs at least once.
     const ROWS: &[(&str, ApiAccess)] = &[
         ("apply -f a.yaml", ApiAccess::Stays),
         ("apply -f a.yaml --dry-run", ApiAccess::Stays),
@@ -261,7 +261,7 @@ mod tests {
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
-    /// Every command, as it is called.
+    /// The names of all commands.
     fn commands(of: &clap::Command, before: &str) -> Vec<String> {
         let own = of.get_subcommands().filter(|one| one.get_name() != "help");
         own.flat_map(|one| {

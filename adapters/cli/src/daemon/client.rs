@@ -1,4 +1,4 @@
-//! Lets the holder of a state directory answer.
+//! Sends a command to the process that has the state directory.
 
 use std::{io, path::Path};
 
@@ -19,21 +19,21 @@ use crate::{
     work::CommandDocuments,
 };
 
-/// Whether a holder may answer for this command: it must read none of the caller's files, but
+/// Whether another process may run this command: it must not read the caller's files, except
 /// documents, which are sent along.
 pub(crate) fn may_forward(cli: &Cli) -> bool {
     ApiAccess::of(cli) != ApiAccess::Here
 }
 
-/// What asking the holder came to.
+/// The result of sending a command.
 pub(crate) enum Forwarded {
-    /// It answered; the command is done.
+    /// The process answered; the command is done.
     Answered(Exit),
-    /// Nobody listens: the directory may be free by now, or its holder does not answer others.
+    /// Nothing listens: the directory may be free by now, or its holder does not answer.
     NoDaemon,
 }
 
-/// Asks whoever listens there, and prints what it says.
+/// Sends a command to a daemon, and prints its output.
 pub(crate) async fn forward_to(
     place: &DaemonAddress,
     args: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) async fn forward_to(
     forward_printing(place, args, documents, show).await
 }
 
-/// Shows what the holder says, which does not know this terminal, and may send on what a guest wrote.
+/// Prints output of another process, which does not know this terminal and may pass on what a guest wrote.
 pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
     if !to_err {
         output::console(bytes).map_err(|_| io::Error::other("stdout"))
@@ -52,16 +52,16 @@ pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Asks whoever listens there, and hands on what it says.
+/// Sends a command to a daemon, and passes its output on.
 pub(super) async fn forward_printing(
     place: &DaemonAddress,
     args: Vec<String>,
     documents: &CommandDocuments,
     print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> Forwarded {
-    match converse(place, args, documents, print).await {
+    match exchange(place, args, documents, print).await {
         Ok(ClientAnswer::Done(code)) => Forwarded::Answered(Exit::of(code)),
-        // One that does not stay takes nothing that would outlive its own work.
+        // A process that is not a daemon refuses work that would outlive its own.
         Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::NoDaemon,
         Ok(ClientAnswer::Refused(problem)) => {
             let problem = to_exit_problem(*problem);
@@ -75,8 +75,7 @@ pub(super) async fn forward_printing(
     }
 }
 
-/// What a command printed that the holder of the state directory carried out; `None` where nobody
-/// answers.
+/// The output of a command that the process with the state directory runs; `None` if nothing answers.
 ///
 /// # Errors
 /// As the command ended there.
@@ -84,7 +83,7 @@ pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Result<Option<Vec<u8
     ask_at(&DaemonAddress::Socket(socket(state)), args).await
 }
 
-/// The same of whoever listens there.
+/// As [`ask`], for a daemon at an address.
 ///
 /// # Errors
 /// As for [`ask`].
@@ -94,11 +93,11 @@ pub(crate) async fn ask_at(
 ) -> Result<Option<Vec<u8>>, ExitProblem> {
     let (mut printed, mut notes) = (Vec::new(), Vec::new());
     let keep = |to_err: bool, bytes: &[u8]| {
-        let kept = if to_err { &mut notes } else { &mut printed };
-        kept.extend_from_slice(bytes);
+        let target = if to_err { &mut notes } else { &mut printed };
+        target.extend_from_slice(bytes);
         Ok(())
     };
-    match converse(place, args, &CommandDocuments::default(), keep).await {
+    match exchange(place, args, &CommandDocuments::default(), keep).await {
         Ok(ClientAnswer::Done(code)) => match Exit::of(code) {
             Exit::Done => Ok(Some(printed)),
             exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
@@ -112,8 +111,8 @@ pub(crate) async fn ask_at(
     }
 }
 
-/// Opens a VSI's console or screen through that socket; none where nobody listens there, or the holder of the
-/// directory does not stay.
+/// Opens a VSI's console or screen through a daemon; `None` if nothing listens at the address, or the holder
+/// of the directory is not a daemon.
 pub(crate) async fn console(
     place: &DaemonAddress,
     target: (&str, &str),
@@ -129,7 +128,7 @@ pub(crate) async fn console(
     }
 }
 
-async fn converse(
+async fn exchange(
     place: &DaemonAddress,
     args: Vec<String>,
     documents: &CommandDocuments,
@@ -151,7 +150,7 @@ async fn converse(
     client::run(place, &request, take).await
 }
 
-/// A document as a request carries it.
+/// A document in the form of a request.
 pub(crate) fn file(file: &InputText) -> CommandFile {
     CommandFile {
         name: file.name.clone(),
@@ -159,7 +158,7 @@ pub(crate) fn file(file: &InputText) -> CommandFile {
     }
 }
 
-/// A problem as one of this command.
+/// A problem from an answer as this command's problem.
 pub(super) fn to_exit_problem(problem: Problem) -> ExitProblem {
     let exit = match problem.status {
         401 | 403 | 409 => Exit::Blocked,

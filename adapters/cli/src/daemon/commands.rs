@@ -1,4 +1,4 @@
-//! Does a caller's command with what this process has open.
+//! Runs the commands of callers with what this process has open.
 
 use std::sync::Arc;
 
@@ -26,11 +26,11 @@ use crate::{
     work::{self, CommandDocuments},
 };
 
-/// Does callers' commands.
+/// Runs callers' commands.
 pub(super) enum CallersCommands {
-    /// With what this process has open.
+    /// On the journal that this process has open.
     OnJournal(Box<App>),
-    /// On the set that these options name: each finds out itself whom it asks.
+    /// On the set that these options name: each command finds the journals itself.
     OnSet(Box<Common>),
 }
 
@@ -49,7 +49,7 @@ impl CallersCommands {
                 Box::pin(app.lend(runner::run_to_end(cli))).await
             }
             Self::OnSet(own) => {
-                // Whatever a caller names.
+                // Overrides what the caller names.
                 cli.common.journal.clone_from(&own.journal);
                 cli.common.state.clone_from(&own.state);
                 let work = runner::run_to_end(cli);
@@ -107,7 +107,7 @@ impl Commands for CallersCommands {
     }
 }
 
-/// What is asked, as the holder does it: it asks nobody else, whatever its environment says.
+/// Parses a command line for this process: it is never sent on, whatever the environment says.
 pub(crate) fn command_line(args: &[String]) -> Option<Cli> {
     let mut cli = Cli::try_parse_from(args).ok()?;
     cli.common.read_only = None;
@@ -128,7 +128,7 @@ pub(crate) fn documents_of(request: CommandRequest) -> CommandDocuments {
     }
 }
 
-/// Whoever reads it is gone where this fails.
+/// Fails if the caller no longer reads the output.
 async fn send(output: &CommandOutput, sink: &OutputSink) -> Result<(), ()> {
     for piece in sink.take() {
         output.send(piece).await.map_err(drop)?;
@@ -139,7 +139,7 @@ async fn send(output: &CommandOutput, sink: &OutputSink) -> Result<(), ()> {
 fn ended(exit: Exit, problem: Option<&ExitProblem>) -> CommandEnd {
     CommandEnd {
         exit: exit as u8,
-        // What is wrong with documents is said where it is found.
+        // Problems of documents are already printed.
         problem: problem
             .filter(|problem| !problem.message.is_empty())
             .map(api_problem),

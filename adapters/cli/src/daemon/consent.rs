@@ -1,8 +1,9 @@
-//! Asks the person at the terminal before the holder of a state directory destroys what they selected.
+//! Asks the user at the terminal before another process destroys selected objects.
 //!
-//! The holder knows the objects, the caller has the terminal. So the caller says that it can ask
-//! (`--agreed ''`), the holder answers with its question, and the command is sent again with the question
-//! that was agreed to. The holder asks anew where the selection has become another.
+//! The process with the state directory knows the objects; the caller has the terminal. So the caller
+//! announces that it can ask (`--agreed ''`), the process answers with its question, and the caller sends the
+//! command again with the question that the user agreed to. If the selection has changed by then, the process
+//! asks again.
 
 use std::io;
 
@@ -19,10 +20,10 @@ use crate::{
     work::{self, CommandDocuments, QUESTION},
 };
 
-/// Prints what the holder says.
+/// Prints output of the other process.
 pub(crate) type Show<'a> = dyn Fn(bool, &[u8]) -> io::Result<()> + Send + Sync + 'a;
 
-/// Has a command done there, and asks before it destroys what was selected. What comes goes to `show`.
+/// Sends a command to a daemon, and asks the user before it destroys selected objects. Output goes to `show`.
 pub(crate) async fn forward_asking(
     place: &DaemonAddress,
     cli: &Cli,
@@ -64,7 +65,7 @@ fn refused(problem: &crate::exit::ExitProblem) -> Forwarded {
     Forwarded::Answered(Exit::Blocked)
 }
 
-/// The bounds of a command that destroys what it selects; none of any other.
+/// The confirmation options of a command that destroys a selection; `None` for other commands.
 fn destroys_selected(command: &CliCommand) -> Option<&DestroyArgs> {
     match command {
         CliCommand::Delete(args) if args.all || !args.selection.is_empty() => Some(&args.destroy),
@@ -73,7 +74,7 @@ fn destroys_selected(command: &CliCommand) -> Option<&DestroyArgs> {
     }
 }
 
-/// The words with what was agreed to, before those that are no options.
+/// The words with the question that was agreed to, inserted before the operands.
 fn agreeing(words: &[String], agreed: &str) -> Vec<String> {
     let mut words = words.to_vec();
     add_option(&mut words, format!("--agreed={agreed}"));

@@ -1,4 +1,4 @@
-//! Which daemon a command line names, and how long one may be silent.
+//! Finds the daemon that a command line names, and sets time limits for its answer.
 
 use std::{path::Path, time::Duration};
 
@@ -9,15 +9,15 @@ use crate::{
     exit::{Exit, ExitProblem},
 };
 
-/// How long a holder may take to answer, or to go away.
+/// How long the process with the state directory may take to answer, or to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
-/// It is asked again that soon.
-pub(crate) const AGAIN: Duration = Duration::from_millis(50);
+/// The delay before the next request.
+pub(crate) const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// Where the daemon is that a command line names; none where it names none.
+/// The address of the daemon that a command line names; `None` if it names none.
 ///
 /// # Errors
-/// When there is no token for one on another machine.
+/// When the daemon is remote and there is no token.
 pub(crate) fn place(common: &Common) -> Result<Option<DaemonAddress>, ExitProblem> {
     match (&common.read_only, &common.server) {
         (Some(socket), _) | (None, Some(Server::Unix(socket))) => {
@@ -34,7 +34,7 @@ pub(crate) fn place(common: &Common) -> Result<Option<DaemonAddress>, ExitProble
     }
 }
 
-/// The token of whoever asks another machine: of a file, or of the environment, never of an argument.
+/// The token for a remote daemon: from a file or the environment, never from an argument.
 fn token_of_caller(file: Option<&Path>) -> Result<Token, ExitProblem> {
     let text = match file {
         Some(file) => std::fs::read_to_string(file)
@@ -50,7 +50,7 @@ fn unusable(why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0028", message, remedy)
 }
 
-/// Nobody answers at `--server`.
+/// The code if nothing answers at `--server`.
 pub(crate) const SILENT: &str = "VSI0025";
 
 pub(crate) fn silent(place: &DaemonAddress) -> ExitProblem {

@@ -1,4 +1,4 @@
-//! Answers for commands that find the state directory in use.
+//! Answers commands that find the state directory in use.
 
 use std::{
     fs::Permissions,
@@ -25,21 +25,21 @@ use crate::{
     supervisor,
 };
 
-/// How long answers under way may take once the holder is done. A caller that is cut off then
-/// does its work itself.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long answers in progress may take once this process is done. A caller that is disconnected
+/// then does its work itself.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Listens until it is finished or dropped.
+/// A server that listens until it is finished or dropped.
 pub(crate) struct DaemonServer {
-    /// Its socket, where it made that itself, and which it is.
+    /// The path of the socket and its inode, if this process made it.
     made: Option<(PathBuf, Option<u64>)>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl DaemonServer {
-    /// Begins to listen, unless this is a caller's command itself. Without a socket the command
-    /// works all the same; others are told that the directory is in use.
+    /// Starts listening, unless this is a caller's command itself. The command also works without a
+    /// socket; other commands then report that the directory is in use.
     pub(crate) fn start(app: &App) -> Option<Self> {
         if app.is_borrowed() {
             return None;
@@ -56,8 +56,8 @@ impl DaemonServer {
         Self::at(path, api(app))
     }
 
-    /// Begins to listen for the owner of a folder that other processes of a set may have, too: any of them answers for all.
-    /// None where one does.
+    /// Starts listening for the owner of a state directory that several processes of a set may share: any of
+    /// them can answer. `None` if another one already does.
     pub(crate) async fn start_for_set(api: &Api, state: &Path) -> Option<Self> {
         let path = socket(state);
         if let Some(listener) = activated(&path) {
@@ -68,7 +68,7 @@ impl DaemonServer {
                 Rights::Everything,
             ));
         }
-        // What lies there may be of one that was killed.
+        // The socket may be left from a killed process.
         if UnixStream::connect(&path).await.is_ok() {
             return None;
         }
@@ -90,10 +90,10 @@ impl DaemonServer {
         }
     }
 
-    /// Begins to listen there for people who may look: those of the group of its folder.
+    /// Starts listening for users who may read: the group of the socket's folder.
     ///
     /// # Errors
-    /// When nobody could get there: it was asked for.
+    /// When the socket cannot be made, because it was requested.
     pub(crate) fn start_view_socket(app: &App, path: &Path) -> Result<Self, ExitProblem> {
         if let Some(listener) = activated(path) {
             return Ok(Self::listening(None, listener, api(app), Rights::Look));
@@ -118,7 +118,7 @@ impl DaemonServer {
             Rights::Operate | Rights::Everything => OWNER,
         };
         let stopped = stop.clone();
-        // Callers wait for their answers meanwhile, and nobody else does.
+        // In a task of its own, so that only callers wait for the answers.
         let task = tokio::spawn(async move {
             let service = TowerToHyperService::new(api.service(rights));
             serve_unix(listener, service, limits, stopped).await;
@@ -127,15 +127,15 @@ impl DaemonServer {
         Self { made, stop, task }
     }
 
-    /// Takes no more callers, and lets answers under way end.
+    /// Accepts no more callers, and lets answers in progress finish.
     pub(crate) async fn finish(mut self) {
         self.remove();
         self.stop.cancel();
-        let _ = tokio::time::timeout(LAST_WORDS, &mut self.task).await;
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.task).await;
     }
 
     fn remove(&self) {
-        // Another one of a set may have put its own in its place.
+        // Another process of a set may have replaced the socket with its own.
         if let Some((path, _)) = self.made.as_ref().filter(|(path, own)| inode(path) == *own) {
             let _ = std::fs::remove_file(path);
         }
@@ -149,20 +149,20 @@ impl Drop for DaemonServer {
     }
 }
 
-/// What answers others out of what this process has open.
+/// The API for the journal that this process has open.
 pub(crate) fn api(app: &App) -> Api {
     let app = app.for_others();
     let fleet = app.fleet.clone();
     Api::new(fleet, Arc::new(CallersCommands::OnJournal(Box::new(app))))
 }
 
-/// What answers others for a whole set, which `common` names.
+/// The API for the whole set that `common` names.
 pub(crate) fn api_of_set(set: Arc<dyn JournalSet>, common: &Common) -> Api {
     let commands = CallersCommands::OnSet(Box::new(common.clone()));
     Api::of_set(set, Arc::new(commands))
 }
 
-/// The socket that a service manager opened there.
+/// The socket at that path that a service manager opened.
 fn activated(path: &Path) -> Option<UnixListener> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let listener = supervisor::socket_at(&path)?;
@@ -173,9 +173,9 @@ fn activated(path: &Path) -> Option<UnixListener> {
         .ok()
 }
 
-/// Listens there, for the owner of the directory alone. Only the directory's holder comes here:
-/// what lies there is of one that was killed. A socket is open to everybody until it is told
-/// otherwise, so it gets its name only then.
+/// Listens at a path, for the owner of the directory only. The caller holds the directory, so an
+/// existing socket is left from a killed process. A new socket is open to all users until its mode
+/// is set, so it gets its name only afterwards.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);
@@ -190,7 +190,7 @@ fn inode(path: &Path) -> Option<u64> {
     Some(found.ino())
 }
 
-/// What is no socket is somebody's file.
+/// Checks that the path is free or a socket; any other file is not replaced.
 fn free(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
@@ -199,7 +199,7 @@ fn free(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets those of the group of its folder get there.
+/// Gives the group of the socket's folder access.
 fn share(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     let group = std::fs::metadata(folder)?.gid();

@@ -1,13 +1,13 @@
-//! The socket of a state directory, by which its holder answers others.
+//! The socket in a state directory, on which the process that has it answers.
 
 use std::path::{Path, PathBuf};
 
-/// Where it is.
+/// The path of the socket.
 pub(crate) fn socket(state: &Path) -> PathBuf {
     state.join("vsiflow.sock")
 }
 
-/// Whether the holder of the state directory answers for others.
+/// Whether the process that has the state directory answers other commands.
 pub(crate) fn is_answering(state: &Path) -> bool {
     socket(state).exists()
 }

@@ -1,4 +1,4 @@
-//! A command line in words, for a holder of the state directory whose folder is another.
+//! The command line as words, to be sent to a process with another working directory.
 
 use crate::args::Cli;
 
@@ -6,18 +6,18 @@ tokio::task_local! {
     static CALLER: Vec<String>;
 }
 
-/// Does some work for a caller whose command line is this one, in place of this process's.
+/// Runs `work` with a caller's command line in place of this process's.
 pub(super) async fn for_caller<T>(words: Vec<String>, work: impl Future<Output = T>) -> T {
     CALLER.scope(words, work).await
 }
 
-/// Adds an option to words, before those that are no options.
+/// Adds an option to words, before the operands.
 pub(crate) fn add_option(words: &mut Vec<String>, option: String) {
     let end = words.iter().position(|word| word == "--");
     words.insert(end.unwrap_or(words.len()), option);
 }
 
-/// The words of this process, with the paths of files made absolute; those of a caller as the caller sent them.
+/// The words of this process, with the paths of files made absolute; a caller's words are unchanged.
 pub(crate) fn words(cli: &Cli) -> Vec<String> {
     if let Ok(words) = CALLER.try_with(Vec::clone) {
         return words;

@@ -1,4 +1,4 @@
-//! The loop: reads, applies, and tells what it cannot do.
+//! The loop of `serve --dir`: reads the folder, applies its documents, and reports problems.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +25,12 @@ use crate::{
     work::{self, off_runtime},
 };
 
-/// The folder is looked at that often.
-const LOOK: Duration = Duration::from_secs(1);
-/// What was refused, or cannot be read, is tried again after that.
-const AGAIN: Duration = Duration::from_secs(15);
+/// How often the folder is read.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The delay before refused changes are tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(15);
 
-/// Keeps to the folder as long as it is polled; for ever where none is named.
+/// Follows the folder as long as it is polled; waits forever if none is named.
 pub(crate) async fn follow(app: &App, common: &Common, args: &FolderArgs) -> ExitProblem {
     let Some(path) = &args.dir else {
         return std::future::pending().await;
@@ -46,7 +46,7 @@ pub(crate) async fn follow(app: &App, common: &Common, args: &FolderArgs) -> Exi
     output::note(&format!("applying the documents in {}", path.display()));
     loop {
         keeper.check_folder().await;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -56,22 +56,22 @@ struct FolderKeeper<'a> {
     folder: Folder,
     prune: Option<usize>,
     host: Option<vsiflow_workflows::spec::HostSettings>,
-    /// How it was at the last look.
+    /// The version at the last look.
     seen: Option<FolderVersion>,
-    /// What was taken in last.
+    /// The version that was last applied.
     taken: Option<FolderVersion>,
-    /// What is tried again even if nothing changes, and when.
+    /// When to try again even if nothing changes.
     again: Option<Instant>,
     removal: Removal,
-    /// What has no document any more by what was taken in, and is not gone yet.
+    /// The documents that were last applied, until the objects without a document are deleted.
     left_out: Option<LeftOutDocuments>,
-    /// What each file described when it could be read.
+    /// The documents in each file, when it could last be read.
     names: BTreeMap<String, BTreeSet<DocumentName>>,
-    /// What was told already.
+    /// The problems that were already reported.
     reported: BTreeSet<String>,
 }
 
-/// Documents whose removal waits until it counts.
+/// Documents and held-back files, to delete everything else once the removal counts.
 struct LeftOutDocuments {
     resolved: Resolved,
     held: BTreeSet<String>,
@@ -100,14 +100,14 @@ impl<'a> FolderKeeper<'a> {
         })
     }
 
-    /// Takes in what is new. Whatever is wrong is told, and looked at again.
+    /// Applies a new version. Problems are reported, and the folder is read again.
     async fn check_folder(&mut self) {
         let version = match self.folder.version().await {
             Ok(version) => version,
             Err(wrong) => return self.unreadable(wrong.to_string()),
         };
         let is_commit = matches!(version, FolderVersion::Commit(_));
-        // A file may be half written: files have to be the same twice.
+        // A file may be half written, so files have to be the same twice.
         let settled = is_commit || self.seen.as_ref() == Some(&version);
         self.seen = Some(version.clone());
         if !settled {
@@ -125,7 +125,7 @@ impl<'a> FolderKeeper<'a> {
     fn unreadable(&mut self, why: String) {
         self.removal.begin_anew();
         (self.seen, self.left_out) = (None, None);
-        // What is there when it can be read again is looked at anew.
+        // Once it can be read again, everything is applied again.
         self.taken = None;
         self.report_once([why]);
     }
@@ -159,11 +159,11 @@ impl<'a> FolderKeeper<'a> {
         } = made;
         self.names.retain(|file, _| held.contains(file));
         self.names.extend(names);
-        // An empty folder says nothing of what was in it.
+        // An empty folder is no evidence that objects are to be deleted.
         self.left_out = resolved.map(|resolved| LeftOutDocuments { resolved, held });
     }
 
-    /// Applies it all; where that is refused, each document alone. What was refused.
+    /// Applies everything; if that is refused, each document separately. Returns the refusals.
     async fn apply(&mut self, version: &FolderVersion, made: &SoundDocuments) -> Vec<FleetError> {
         let Some(resolved) = &made.resolved else {
             return Vec::new();
@@ -206,10 +206,10 @@ impl<'a> FolderKeeper<'a> {
         }
     }
 
-    /// Tells what is new of what is wrong, and has what was refused tried again.
+    /// Reports new problems, and schedules refused changes to be tried again.
     fn report_new_problems(&mut self, mut problems: Vec<String>, refused: Vec<FleetError>) {
         if !refused.is_empty() {
-            self.again = Instant::now().checked_add(AGAIN);
+            self.again = Instant::now().checked_add(RETRY_DELAY);
         }
         let words = refused.into_iter().map(|error| words(&error.into()));
         problems.extend(words);
@@ -233,7 +233,7 @@ impl<'a> FolderKeeper<'a> {
         }
     }
 
-    /// Deletes what has no document any more, where that is wanted and as little as is permitted.
+    /// Deletes objects without a document, if requested and within the permitted number.
     async fn remove(&mut self, version: &FolderVersion) {
         let Some(LeftOutDocuments { resolved, held }) = self.left_out.take() else {
             return;
@@ -270,7 +270,7 @@ impl<'a> FolderKeeper<'a> {
         }
     }
 
-    /// Whether a file that is held back described it when it was read last.
+    /// Whether a file that is held back contained the object's document when it was last read.
     fn is_held(&self, one: &LeftOut, held: &BTreeSet<String>) -> bool {
         let name = (one.namespace.clone(), one.name.clone());
         let files = held.iter().filter_map(|file| self.names.get(file));
@@ -284,12 +284,12 @@ impl<'a> FolderKeeper<'a> {
         };
         if let Err(problem) = prune::prune(self.app, &common, left).await {
             self.report_once([words(&problem)]);
-            self.again = Instant::now().checked_add(AGAIN);
+            self.again = Instant::now().checked_add(RETRY_DELAY);
         }
     }
 }
 
-/// A problem in one line.
+/// A problem on one line.
 fn words(problem: &ExitProblem) -> String {
     let ExitProblem {
         code,

@@ -1,7 +1,7 @@
-//! Reads documents from a commit, by the user's own `git`.
+//! Reads documents from a commit, with the user's own `git`.
 //!
-//! Only objects are read, by their ids: no hook, no filter and no configured program of the
-//! repository runs, nothing is fetched, and no file of the work tree is looked at.
+//! Only objects are read, by their IDs: no hook, filter or configured program of the repository
+//! runs, nothing is fetched, and files of the work tree are not read.
 
 use std::{
     fs, io,
@@ -13,14 +13,14 @@ use std::{
 use tokio::{io::AsyncWriteExt as _, process::Command};
 use vsiflow_file::{InputText, LARGEST_FILE, is_manifest};
 
-/// So long `git` may take.
+/// How long `git` may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The most bytes of all documents of a commit.
 const DOCUMENTS_MAX: u64 = 256 << 20;
-/// Of what `git` says of a mistake that much is told.
+/// How many characters of an error of `git` are reported.
 const WORDS: usize = 300;
 
-/// A document that was read, or its name and why it could not be.
+/// A document, or its name and why it could not be read.
 pub(super) type ReadDocument = Result<InputText, (String, String)>;
 
 /// A file in a commit.
@@ -34,7 +34,7 @@ struct CommittedFile {
 /// Whether the folder is in a work tree. Blocks.
 ///
 /// # Errors
-/// When the folder cannot be looked at.
+/// When the folder cannot be read.
 pub(super) fn is_work_tree(folder: &Path) -> io::Result<bool> {
     let folder = fs::canonicalize(folder)?;
     Ok(folder.ancestors().any(|one| one.join(".git").exists()))
@@ -43,7 +43,7 @@ pub(super) fn is_work_tree(folder: &Path) -> io::Result<bool> {
 /// The commit in HEAD.
 ///
 /// # Errors
-/// In words, where there is none or it cannot be asked for.
+/// The reason as text, if there is no commit or it cannot be read.
 pub(super) async fn head(folder: &Path) -> Result<String, String> {
     let args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
     let out = git(folder, &args, Vec::new()).await;
@@ -58,10 +58,10 @@ pub(super) async fn head(folder: &Path) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// The documents of that commit in the folder, and what could not be read of them: its name and why.
+/// The documents of that commit in the folder, or the names and errors of unreadable ones.
 ///
 /// # Errors
-/// In words, where the commit cannot be read at all.
+/// The reason as text, if the commit cannot be read at all.
 pub(super) async fn documents(
     folder: &Path,
     commit: &str,
@@ -96,7 +96,7 @@ pub(super) async fn documents(
     Ok(all)
 }
 
-/// A line of `git ls-tree -l -z`: mode, type, id, size, path.
+/// Parses a line of `git ls-tree -l -z`: mode, type, ID, size, path.
 fn file(line: &[u8]) -> Option<CommittedFile> {
     let line = std::str::from_utf8(line).ok()?;
     let (fields, path) = line.split_once('\t')?;
@@ -116,7 +116,7 @@ fn file(line: &[u8]) -> Option<CommittedFile> {
     })
 }
 
-/// What `git cat-file --batch` answered, in the order of the files.
+/// Parses the output of `git cat-file --batch`, in the order of the files.
 fn contents(
     mut bytes: &[u8],
     files: &[CommittedFile],
@@ -154,14 +154,14 @@ fn contents(
     Ok(all)
 }
 
-/// What `git` prints. Cancel safe: it is ended.
+/// Runs `git` and returns its output. Cancel safe: `git` is killed.
 async fn git(folder: &Path, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut command = Command::new("git");
     command
         .arg("-C")
         .arg(folder)
         .args(["-c", "core.fsmonitor=false", "-c", "core.quotePath=false"])
-        // Its owner may be another one: the folder was named, and nothing that is in it runs.
+        // The repository may have another owner: the user named the folder, and nothing in it is executed.
         .args(["-c", "safe.directory=*"])
         .args(args)
         .env("GIT_OPTIONAL_LOCKS", "0")
@@ -186,7 +186,7 @@ async fn git(folder: &Path, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, St
     let stdin = child.stdin.take();
     let feed = async move {
         if let Some(mut stdin) = stdin {
-            // One that ended early says why itself.
+            // If `git` ended early, its output states the reason.
             let _ = stdin.write_all(&input).await;
         }
     };
@@ -201,7 +201,7 @@ async fn git(folder: &Path, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, St
     }
 }
 
-/// The first line that `git` said of a mistake.
+/// The first line of an error of `git`.
 fn words(output: &[u8]) -> String {
     let output = String::from_utf8_lossy(output);
     let line = output.lines().next().unwrap_or_default();

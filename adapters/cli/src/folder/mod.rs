@@ -1,16 +1,16 @@
-//! Keeps to a folder of documents: what `serve --dir` does.
+//! Follows a folder of documents, for `serve --dir`.
 //!
-//! The folder says what there is to be, as a checked-out Git repository does. It is read again and
-//! again; what is new or changed is applied, as `apply -f DIR` would, by the same directory's record.
+//! The folder contains the desired state, like a checked-out Git repository. It is read repeatedly. New and
+//! changed documents are applied as by `apply -f DIR`, under the same record of the directory.
 //!
-//! - A file that cannot be read, or documents that do not fit, hold back themselves alone.
-//! - In a Git work tree the commit in HEAD is read, never the tree in motion. Elsewhere a reading
-//!   counts when the next one, a second later, is the same.
-//! - What has no document any more is deleted only with `--prune=N`, and never on the word of a
-//!   folder that is empty, that is another file system, or of which anything could not be read.
-//!   Outside of Git it has to be missing for ten seconds.
+//! - Unreadable files and inconsistent documents hold back only themselves.
+//! - In a Git work tree the commit in HEAD is read, never the changing work tree. Elsewhere a reading counts
+//!   if the next one, a second later, is the same.
+//! - Objects whose document was removed are deleted only with `--prune=N`. They are never deleted because of
+//!   a folder that is empty, is on another file system, or could not be read completely. Outside of Git the
+//!   document has to be missing for 10 seconds.
 //!
-//! It never writes to the folder, and runs nothing that is in it.
+//! This module never writes to the folder, and executes nothing in it.
 
 mod follow;
 mod git;

@@ -1,4 +1,4 @@
-//! What a folder says at one moment.
+//! Reads a folder of documents at one moment.
 
 use std::{
     fmt::{self, Write as _},
@@ -14,10 +14,10 @@ use vsiflow_workflows::spec::{Directory, ProblemCode};
 use super::git;
 use crate::{exit::ExitProblem, work::off_runtime};
 
-/// Which state of a folder was read.
+/// The version of a folder that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FolderVersion {
-    /// A commit, by its id.
+    /// A commit, by its ID.
     Commit(String),
     /// Files, by a hash of their names, lengths and times.
     Files(Hash),
@@ -32,14 +32,14 @@ impl fmt::Display for FolderVersion {
     }
 }
 
-/// The documents that were read, file by file.
+/// The documents of one reading, file by file.
 #[derive(Debug)]
 pub(super) struct FolderReading {
     pub(super) directory: Directory,
     pub(super) files: Vec<Result<InputText, Diagnostic>>,
 }
 
-/// A folder that is read again and again.
+/// A folder that is read repeatedly.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
@@ -47,10 +47,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Which state it is in now.
+    /// The current version.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When it cannot be determined.
     pub(super) async fn version(&self) -> Result<FolderVersion, Diagnostic> {
         let (path, recursive) = (self.path.clone(), self.recursive);
         let seen = self.blocking(move || {
@@ -68,10 +68,10 @@ impl Folder {
         }
     }
 
-    /// Its documents in that state.
+    /// The documents of that version.
     ///
     /// # Errors
-    /// When nothing of it can be read.
+    /// When the folder cannot be read at all.
     pub(super) async fn read(&self, version: &FolderVersion) -> Result<FolderReading, Diagnostic> {
         let (path, recursive) = (self.path.clone(), self.recursive);
         let files = match version {
@@ -110,13 +110,13 @@ impl Folder {
     }
 }
 
-/// Of names, lengths and times, which a change of a file changes.
+/// A hash of names, lengths and times, which changes when a file changes.
 fn hash_of(path: &Path, recursive: bool) -> Result<Hash, Diagnostic> {
     let files = vsiflow_file::manifests(path, recursive)?;
     let mut all = String::new();
     let mut add = |entry: &Path| -> Result<(), Diagnostic> {
         let name = entry.display().to_string();
-        // A file that is gone or cannot be looked at is told when it is read.
+        // A deleted or inaccessible file is reported when it is read.
         let Ok(meta) = fs::metadata(entry) else {
             return Ok(());
         };

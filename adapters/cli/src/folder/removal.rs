@@ -1,21 +1,21 @@
-//! Since when a folder says that something is gone.
+//! Decides when a document that is missing from a folder counts as removed.
 
 use std::time::{Duration, Instant};
 
 use super::reading::FolderVersion;
 
-/// So long a reading has to stay the same before what it leaves out is gone.
+/// How long a reading has to stay the same before its missing documents count as removed.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// When the folder was read last as it is now, for the first time.
+/// The version of the folder, and since when it has been the same.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
     since: Option<(FolderVersion, Instant)>,
 }
 
 impl Removal {
-    /// Whether what this reading leaves out is gone. A commit is whole by itself; files have to be
-    /// the same for a while, since nobody says when all of them are written.
+    /// Whether documents missing from this reading count as removed. A commit is always complete.
+    /// Files have to be the same for a while, because it is unknown when all of them are written.
     pub(super) fn counts(&mut self, version: &FolderVersion, now: Instant) -> bool {
         if matches!(version, FolderVersion::Commit(_)) {
             return true;
@@ -29,7 +29,7 @@ impl Removal {
         }
     }
 
-    /// The folder could not be read: what it says begins anew.
+    /// Restarts the waiting time, because the folder could not be read.
     pub(super) fn begin_anew(&mut self) {
         self.since = None;
     }

@@ -1,4 +1,4 @@
-//! Which documents of a folder can be applied: all but those of files that are wrong.
+//! Finds the documents of a folder that can be applied: all except those in files with errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,26 +7,26 @@ use vsiflow_workflows::spec::{HostSettings, Resolved};
 
 use super::reading::FolderReading;
 
-/// Documents of one folder, at most.
+/// The most documents in one folder.
 const DOCUMENTS_MAX: usize = 20_000;
 
 /// Namespace and name of a document.
 pub(super) type DocumentName = (String, String);
 
-/// What is made of a reading.
+/// The result of checking a reading.
 #[derive(Debug, Default)]
 pub(super) struct SoundDocuments {
-    /// What can be applied; none where there is nothing.
+    /// The documents that can be applied, if there are any.
     pub(super) resolved: Option<Resolved>,
-    /// What each file describes that is among it.
+    /// The documents in each of their files.
     pub(super) names: BTreeMap<String, BTreeSet<DocumentName>>,
     /// The files that are held back.
     pub(super) held: BTreeSet<String>,
-    /// What is wrong, and what is doubtful.
+    /// Errors and warnings.
     pub(super) problems: Vec<Diagnostic>,
 }
 
-/// Holds back each file that is wrong by itself or does not fit the others.
+/// Holds back each file that has errors or does not fit the others.
 pub(super) fn sound(reading: FolderReading, host: Option<&HostSettings>) -> SoundDocuments {
     let mut made = SoundDocuments::default();
     let mut good = Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn sound(reading: FolderReading, host: Option<&HostSettings>) -> Soun
 }
 
 impl SoundDocuments {
-    /// A file as it is alone; none where it holds nothing to apply.
+    /// Checks a file on its own; `None` if it has nothing to apply.
     fn by_itself(&mut self, text: InputText) -> Result<Option<InputText>, Diagnostic> {
         match load(vec![text.clone()]) {
             Ok(loaded) => {
@@ -66,7 +66,7 @@ impl SoundDocuments {
         }
     }
 
-    /// Whatever fits together of files that are right by themselves.
+    /// Resolves the remaining files together, holding back those that do not fit.
     fn together(
         &mut self,
         mut good: Vec<InputText>,
@@ -91,7 +91,7 @@ impl SoundDocuments {
             let before = good.len();
             good.retain(|text| !self.held.contains(&text.name));
             if good.len() == before {
-                // It names no file of these: none of them can be told to be right.
+                // The error names none of these files, so any of them may be wrong.
                 self.held.extend(good.drain(..).map(|text| text.name));
             }
         }

@@ -1,4 +1,4 @@
-//! Counts what the engine tells.
+//! Counts the engine's notices for the metrics.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,10 +11,10 @@ use vsiflow_engine::{
 
 use super::{Metrics, RunLabels, StepLabel, StepLabels, WorkflowLabel};
 
-/// Runs and attempts whose beginning is remembered; one whose end was missed is forgotten.
+/// How many open runs and attempts are remembered; one whose end was missed is dropped.
 const REMEMBERED: usize = 10_000;
 
-/// What lasts until its end is told.
+/// Runs and attempts that have not ended.
 #[derive(Default)]
 struct OpenCount {
     runs: BTreeMap<RunId, (String, Timestamp)>,
@@ -54,7 +54,7 @@ fn count_notice(metrics: &Metrics, open: &mut OpenCount, notice: Notice) {
             progress,
             ..
         } if node.as_str() == UPLOAD => {
-            // What was there before the first report of this process was not sent by it.
+            // Bytes before this process's first report were not sent by it.
             let before = open.sent.insert(run, progress.done);
             let sent = before.map_or(0, |before| progress.done.saturating_sub(before));
             metrics.uploaded.inc_by(sent);

@@ -1,8 +1,8 @@
-//! In which text format a scraper gets the metrics: OpenMetrics where it accepts that, else the one
-//! of Prometheus, which every scraper and every person reads.
+//! The text formats of metrics: OpenMetrics if the scraper accepts it, otherwise that of
+//! Prometheus, which every scraper and every person can read.
 //!
-//! The library writes OpenMetrics. Of counters, gauges and histograms Prometheus' format differs in
-//! two points: no end is marked, and a counter is declared by the name that its samples have.
+//! The library writes OpenMetrics. For counters, gauges and histograms the Prometheus format
+//! differs in two points: it has no end mark, and a counter is declared by the name of its samples.
 //! Source: prometheus.io/docs, "Exposition formats" and "Scrape protocol content negotiation".
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub(super) enum MetricsFormat {
 }
 
 impl MetricsFormat {
-    /// What an `Accept` header prefers; Prometheus' own for one that says nothing of either.
+    /// The format that an `Accept` header prefers; Prometheus if it names neither.
     pub(super) fn accepted(accept: &str) -> Self {
         let open_metrics = weight(accept, "application/openmetrics-text");
         if open_metrics > 0.0 && open_metrics >= weight(accept, "text/plain") {
@@ -38,7 +38,7 @@ impl MetricsFormat {
     }
 
     /// # Errors
-    /// When a metric refuses to be written.
+    /// When a metric cannot be written.
     pub(super) fn encode(self, registry: &Registry) -> Result<String, fmt::Error> {
         let mut text = String::new();
         match self {
@@ -52,7 +52,7 @@ impl MetricsFormat {
     }
 }
 
-/// The greatest weight that an `Accept` header gives a media type; zero where it does not name it.
+/// The greatest weight of a media type in an `Accept` header; zero if the header does not name it.
 fn weight(accept: &str, media: &str) -> f32 {
     let ranges = accept.split(',').map(|range| range.split(';'));
     let weights = ranges.filter_map(|mut range| {

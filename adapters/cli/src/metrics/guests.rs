@@ -1,7 +1,8 @@
-//! What guests use on their hosts, as their hosts count it.
+//! Metrics of the resource usage of guests, from the counters of their hosts.
 //!
-//! Hosts are asked again and again, one call to each, whether or not anybody scrapes; a scrape gets what was said last and waits for no
-//! host. A VSI whose host does not tell has no samples. Labels are namespaces, names and hosts of this journal, never what a host says.
+//! Hosts are polled with one call each, independently of scrapes; a scrape returns the last values and never
+//! waits for a host. A VSI whose host does not report has no samples. Labels are namespaces, names and hosts
+//! from this journal, never text from a host.
 
 use std::{
     fmt,
@@ -18,12 +19,12 @@ use prometheus_client::{
 use vsiflow_steps::ports::GuestStats;
 use vsiflow_workflows::fleet::{Fleet, GuestUsage};
 
-/// How often hosts are asked.
+/// How often hosts are polled.
 const EVERY: Duration = Duration::from_secs(15);
-/// VSIs that are told of.
+/// The most VSIs with metrics.
 const MOST: usize = 20_000;
 
-/// What was said last.
+/// The last values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Guests(Arc<Mutex<Vec<GuestUsage>>>);
 
@@ -33,7 +34,7 @@ impl Guests {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// Asks hosts for good.
+    /// Polls hosts forever.
     pub(super) async fn keep(&self, fleet: &Fleet) {
         loop {
             match fleet.hosts().guest_usage().await {
@@ -45,7 +46,7 @@ impl Guests {
     }
 }
 
-/// A VSI and its host.
+/// The labels of a guest: its VSI and its host.
 struct GuestLabels<'a>(&'a GuestUsage);
 
 impl EncodeLabelSet for GuestLabels<'_> {
@@ -60,7 +61,7 @@ impl EncodeLabelSet for GuestLabels<'_> {
     }
 }
 
-/// What is counted, with its help.
+/// A counter: its name, its help and its value.
 type GuestCounter = (&'static str, &'static str, fn(&GuestStats) -> Option<u64>);
 
 const COUNTERS: &[GuestCounter] = &[

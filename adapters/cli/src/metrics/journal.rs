@@ -1,4 +1,4 @@
-//! A journal whose appends are timed.
+//! A journal that measures the duration of its appends.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,11 +8,11 @@ use vsiflow_engine::journal::{Append, Entry, Journal, JournalError, JournalLayer
 
 use crate::output::folding::Folding;
 
-/// The journal it was made of, timed.
+/// A journal that measures the duration of the appends to `inner`.
 pub(crate) struct Timed {
     pub(crate) inner: Arc<dyn Journal>,
     pub(crate) seconds: Histogram,
-    /// Where the index is made again: who is shown how far that is.
+    /// Shows the progress while the index is rebuilt.
     pub(crate) folding: Option<Arc<Folding>>,
 }
 

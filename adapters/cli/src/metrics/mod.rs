@@ -1,8 +1,8 @@
-//! What is counted and measured of a daemon, for Prometheus, and whether it is alive and ready.
+//! Prometheus metrics of a daemon, and whether it is alive and ready.
 //!
-//! Counters follow the engine's notices from the start of the process on; a burst that is missed
-//! is missed. Hosts are asked for what guests use (`guests`), and for nothing else. What it never does: have a scrape wait for a host, or hold
-//! up the engine.
+//! Counters follow the engine's notices from the start of the process; notices missed in a burst are not
+//! counted. Hosts are polled only for the usage of guests (`guests`). A scrape never waits for a host, and
+//! never delays the engine.
 
 mod count;
 mod format;
@@ -27,62 +27,62 @@ pub(crate) use count::follow;
 pub(crate) use journal::Timed;
 pub(crate) use page::{measure, serve};
 
-/// A workflow's run, and how it ended.
+/// Labels: a workflow, and the result of a run.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct RunLabels {
     workflow: String,
     result: String,
 }
 
-/// A step, and how an attempt of it ended.
+/// Labels: a step, and the outcome of an attempt.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct StepLabels {
     step: String,
     outcome: String,
 }
 
-/// A step.
+/// Label: a step.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct StepLabel {
     step: String,
 }
 
-/// A workflow.
+/// Label: a workflow.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct WorkflowLabel {
     workflow: String,
 }
 
-/// A phase of VSIs.
+/// Label: a phase of VSIs.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct PhaseLabel {
     phase: String,
 }
 
-/// A host.
+/// Label: a host.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct HostLabel {
     host: String,
 }
 
-/// A VSI.
+/// Labels: a VSI.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct VsiLabels {
     namespace: String,
     name: String,
 }
 
-/// Seconds from milliseconds to hours.
+/// Buckets from milliseconds to hours.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 4.0, 11))
 }
 
-/// A write that is durable takes from a fraction of a millisecond to seconds.
+/// Buckets for durable writes, which take from a fraction of a millisecond to seconds.
 fn fine_seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 2.0, 16))
 }
 
-/// Everything that is counted and measured.
+/// All metrics of a daemon.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     pub(crate) runs: Family<RunLabels, Counter>,
@@ -98,7 +98,7 @@ pub(crate) struct Metrics {
     guests: guests::Guests,
     /// Whether the engine is open.
     pub(crate) ready: AtomicBool,
-    /// Whether the API server answers; none where there is no cluster.
+    /// The health of the cluster connection; `None` if no cluster is served.
     connected: Mutex<Option<Arc<vsiflow_kube::Health>>>,
 }
 
@@ -151,12 +151,12 @@ impl Metrics {
         all.register_collector(Box::new(self.guests.clone()));
     }
 
-    /// Asks hosts what their guests use, for good.
+    /// Polls the usage of guests on hosts, forever.
     pub(crate) async fn poll_guests(&self, fleet: &vsiflow_workflows::fleet::Fleet) {
         self.guests.keep(fleet).await;
     }
 
-    /// Serves a cluster from now on.
+    /// Sets the health of the connection to the served cluster.
     pub(crate) fn connect(&self, health: Arc<vsiflow_kube::Health>) {
         *self
             .connected
@@ -173,7 +173,7 @@ impl Metrics {
         self.health().is_none_or(|health| health.is_connected())
     }
 
-    /// What has work to do for a cluster and does not get on.
+    /// The part that has work to do for a cluster and makes no progress, if any.
     fn stuck(&self) -> Option<String> {
         self.health()?.stuck()
     }

@@ -21,18 +21,18 @@ use vsiflow_workflows::fleet::Fleet;
 
 use super::{HostLabel, Metrics, PhaseLabel, VsiLabels, format::MetricsFormat};
 
-/// How often what is not counted is looked at.
+/// How often values that are not counted are measured.
 const EVERY: Duration = Duration::from_secs(15);
-/// Contracts end in days, and to read all of them takes long: they are looked at in each of so many
-/// rounds, and whenever the VSIs of a phase are more or fewer.
+/// Contracts expire in days, and reading all of them takes long. So they are measured once in this
+/// many rounds, and whenever the number of VSIs in a phase changes.
 const CONTRACTS_EVERY: u64 = 20;
 /// A day.
 const DAY: u64 = 86_400;
 
-/// Listens there, and answers as long as it is polled.
+/// Listens at an address, and answers as long as it is polled.
 ///
 /// # Errors
-/// When the address is taken, or is none of this machine's.
+/// When the address is in use, or does not belong to this machine.
 pub(crate) async fn serve(metrics: Arc<Metrics>, address: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let pages = Router::new()
@@ -74,7 +74,7 @@ async fn measured(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> im
     }
 }
 
-/// Measures again and again what is not counted: VSIs, hosts, contracts.
+/// Repeatedly measures what is not counted: VSIs, hosts, contracts.
 pub(crate) async fn measure(metrics: Arc<Metrics>, fleet: Fleet) {
     let mut before = None;
     for round in 0_u64.. {

@@ -1,4 +1,4 @@
-//! `-o custom-columns=NAME:.metadata.name,PHASE:.status.phase`, as kubectl has it.
+//! `-o custom-columns=NAME:.metadata.name,PHASE:.status.phase`, as in kubectl.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{jsonpath, table::rendered};
 
-/// Heads, and where their cells come from.
+/// Column heads, and the paths of their cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
     text: String,
@@ -32,7 +32,7 @@ impl FromStr for Columns {
 }
 
 impl Columns {
-    /// As it was written.
+    /// The specification as the user wrote it.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

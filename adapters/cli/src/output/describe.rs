@@ -1,4 +1,4 @@
-//! `describe`, for people.
+//! The text output of `describe`.
 
 use std::collections::BTreeSet;
 
@@ -20,11 +20,11 @@ use super::{
     wrap,
 };
 
-/// What stands before the lines of a section.
+/// The indentation of the lines of a section.
 const INDENT: &str = "  ";
 /// How many of the newest events outside of runs are shown.
 const EVENTS: usize = 10;
-/// How many characters of an output of a group are shown.
+/// How many characters of a group's output are shown.
 const LONGEST_OUTPUT: usize = 80;
 
 fn failed_boots(status: &VsiStatus) -> String {
@@ -150,7 +150,7 @@ pub(crate) fn network(objects: &[NetworkObject], history: &[HistoryLine], times:
         network_on_host(object);
     }
     let all = Timeline::of(history);
-    // On each host it is one of its own.
+    // On each host the network is a separate entity.
     let entities: BTreeSet<_> = history.iter().map(|line| &line.entity).collect();
     for entity in entities {
         section("Runs", &all.clone().last_runs(entity), view(times));
@@ -287,7 +287,7 @@ pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times)
     happened(history, times);
 }
 
-/// What a person reads of an output: `vsiflow output` prints all of it.
+/// An output, shortened: `vsiflow output` prints all of it.
 fn shortened(value: &str) -> String {
     let start: String = value.chars().take(LONGEST_OUTPUT).collect();
     if start.len() == value.len() {
@@ -297,7 +297,7 @@ fn shortened(value: &str) -> String {
     }
 }
 
-/// A quota: of each limit what is taken, and what may be.
+/// A quota: the usage and the limit of each resource.
 pub(crate) fn quota(object: &QuotaObject) {
     field("Name", &object.metadata.name);
     field("Namespace", &object.metadata.namespace);
@@ -334,7 +334,7 @@ fn branch(item: &GroupItem, last: bool) {
     }
 }
 
-/// Why it is on its host and on none of the others.
+/// Why the VSI was placed on its host, and not on the others.
 fn placement(status: &VsiStatus) {
     let Some(decision) = &status.placement else {
         return;
@@ -387,7 +387,7 @@ fn description(text: &str) {
     }
 }
 
-/// The run under way and the one before with their steps, then what happened outside of runs.
+/// The run in progress and the one before, with their steps; then the events outside of runs.
 fn happened(history: &[HistoryLine], times: Times) {
     let all = Timeline::of(history);
     let own = history.first().map(|line| line.entity.clone());
@@ -432,7 +432,7 @@ fn progress(status: &VsiStatus) -> String {
     }
 }
 
-/// As documents write it, without what is empty.
+/// A specification in the form of documents, without empty fields.
 fn spec(spec: &Value) {
     line("Spec:");
     let shown = sizes::as_documents(&pruned(spec));
@@ -442,8 +442,8 @@ fn spec(spec: &Value) {
         .for_each(|text| line(&format!("{INDENT}{text}")));
 }
 
-/// The same without fields that are null or hold nothing. What is in a list stays as it is: there
-/// an object without fields may mean something, as `started: {}` does.
+/// The value without fields that are null or empty. Items of lists are unchanged: there an object
+/// without fields may have a meaning, such as `started: {}`.
 fn pruned(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -464,7 +464,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Left out where there is nothing to say.
+/// Prints a field, unless it is empty.
 fn field(name: &str, value: &str) {
     if value.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! What is shown while the index is made again from the log: a bar on a terminal, a line elsewhere.
+//! Shows progress while the index is rebuilt from the event log: a bar on a terminal, a line elsewhere.
 
 use std::{
     io::IsTerminal as _,
@@ -14,12 +14,12 @@ use vsiflow_engine::{journal::ChainedJournal, state_dir::StateDir};
 
 use crate::exit::{Exit, ExitProblem};
 
-/// What takes less is not worth a word.
+/// Rebuilds that take less time are not shown.
 const SOON: Duration = Duration::from_millis(500);
-/// The events of a journal from which on others are told to wait.
+/// From this number of events on, other processes are told to wait.
 const MANY: u64 = 10_000;
 
-/// Events that are folded because no index tells what they come to.
+/// The rebuild of an index, by replaying events.
 pub(crate) struct Folding {
     events: u64,
     begun: Instant,
@@ -29,8 +29,8 @@ pub(crate) struct Folding {
 }
 
 impl Folding {
-    /// Where the index of a journal is made again and that takes a while: others who find the state
-    /// directory in use are told so.
+    /// `Some` if the index of a journal is rebuilt and that takes a while. Other processes that
+    /// find the state directory in use are then told so.
     pub(crate) async fn of(
         state: &StateDir,
         journal: &dyn ChainedJournal,
@@ -55,7 +55,7 @@ impl Folding {
         })))
     }
 
-    /// Everything before that offset is folded, or about to be.
+    /// Reports that all events before that offset are replayed, or are about to be.
     pub(crate) fn reach(&self, offset: u64) {
         let waits = self.quiet || self.begun.elapsed() < SOON;
         if !waits && !self.over.load(Ordering::Relaxed) {
@@ -65,7 +65,7 @@ impl Folding {
         }
     }
 
-    /// All of it is.
+    /// Reports that all events are replayed.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
         if let Some(bar) = self.bar.get() {

@@ -1,5 +1,5 @@
-//! A run's step graph as text: each step stands above those that wait for it. So do waves of a group above their members, and
-//! these above the next wave.
+//! Draws a run's step graph as text, each step above the steps that wait for it. Waves of a group are drawn
+//! above their members, and these above the next wave.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::{
     wrap::{terminal_width, wrapped},
 };
 
-/// Columns that the lines of the graph may take beside a message.
+/// How many columns the lines of the graph may use beside a message.
 const LANES: usize = 12;
 
-/// The graph of a run, below a line that says what it is. `history` tells how long steps took.
+/// The graph of a run, below a heading. `history` supplies the durations of steps.
 pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> String {
     let began = times.shown_at(&run.started, Timestamp::now());
     let head = [
@@ -32,7 +32,7 @@ pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> S
     )
 }
 
-/// The same while it continues: below who it is for, and how far it is.
+/// The graph of a run in progress, below the name of its entity and its progress.
 pub(crate) fn render_live(
     label: &str,
     run: &RunGraph,
@@ -66,7 +66,7 @@ pub(crate) fn render_pool(pool: &PoolObject) -> String {
     lanes(&nodes, &BTreeMap::new(), terminal_width(), glyph_of_phase)
 }
 
-/// A name that the root does not have, too.
+/// A name that differs from the root's, because node names must be unique.
 fn member_name(root: &str, name: &str) -> String {
     if name == root {
         format!("{name} ")
@@ -75,7 +75,7 @@ fn member_name(root: &str, name: &str) -> String {
     }
 }
 
-/// The waves of a group, each above what is in it, and that above the next wave.
+/// The waves of a group, each above its members, and these above the next wave.
 pub(crate) fn render_group(group: &GroupObject) -> String {
     let (mut nodes, mut before) = (Vec::new(), Vec::new());
     for wave in &group.status.waves {
@@ -141,7 +141,7 @@ fn lanes(
         .collect()
 }
 
-/// Whether `step` comes right after `before`: another way between them says as much.
+/// Whether `step` comes directly after `before`: an edge is left out if a longer path implies it.
 fn waits_for(steps: &[GraphStep], step: &GraphStep, before: &GraphStep) -> bool {
     let named = |name: &String| steps.iter().find(|one| one.name == *name);
     let others = || step.after.iter().filter(|name| **name != before.name);
@@ -151,7 +151,7 @@ fn waits_for(steps: &[GraphStep], step: &GraphStep, before: &GraphStep) -> bool 
             .any(|other| reaches(steps, other, before))
 }
 
-/// Whether `step` comes after `before`, over others too. Steps stand behind those they come after.
+/// Whether `step` comes after `before`, also indirectly. Steps are listed after those they wait for.
 fn reaches(steps: &[GraphStep], step: &GraphStep, before: &GraphStep) -> bool {
     let mut reached = vec![step.name.as_str()];
     for one in steps.iter().rev() {

@@ -1,16 +1,17 @@
-//! `-o jsonpath=…`, as kubectl has it: text, `{.path}`, `{"text"}`, and `{range .items[*]}…{end}`.
+//! `-o jsonpath=…`, as in kubectl: text, `{.path}`, `{"text"}`, and `{range .items[*]}…{end}`.
 //!
-//! Paths are evaluated as RFC 9535 says. Source of the template's form: "JSONPath Support" of kubectl's reference.
+//! Paths are evaluated as in RFC 9535. Source of the template's form: "JSONPath Support" of kubectl's
+//! reference.
 
 use std::str::FromStr;
 
 use jsonpath_rust::{JsonPath as _, parser::parse_json_path};
 use serde_json::Value;
 
-/// How deep ranges may lie in one another.
+/// How deep ranges may be nested.
 const DEPTH: usize = 8;
 
-/// A template that was understood.
+/// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template {
     text: String,
@@ -20,7 +21,7 @@ pub(crate) struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TemplatePart {
     Text(String),
-    /// A path, as RFC 9535 has it.
+    /// A path, as in RFC 9535.
     Path(String),
     Range(String, Vec<TemplatePart>),
 }
@@ -42,7 +43,7 @@ impl FromStr for Template {
     }
 }
 
-/// Up to the end of the text, or the `{end}` of the range that these are in.
+/// The parts up to the end of the text, or to the `{end}` of the enclosing range.
 fn parts(rest: &mut &str, depth: usize) -> Result<Vec<TemplatePart>, String> {
     if depth > DEPTH {
         return Err(format!("ranges lie more than {DEPTH} deep in one another"));
@@ -86,7 +87,7 @@ fn push_text(parts: &mut Vec<TemplatePart>, text: &str) {
     }
 }
 
-/// What stands before the closing brace, and what behind it. A brace within quotes closes nothing.
+/// The text before the closing brace, and the text after it. A brace within quotes does not count.
 fn braced(text: &str) -> Option<(&str, &str)> {
     let mut quote = None;
     let end = text.char_indices().find_map(|(at, c)| {
@@ -109,7 +110,7 @@ fn unescaped(text: &str) -> String {
     text.replace("\\n", "\n").replace("\\t", "\t")
 }
 
-/// A path in its full form: `$` may be left out before it, and `@` stands for it in a range.
+/// A path in its full form: `$` may be omitted, and in a range `@` may replace it.
 pub(crate) fn path_of(word: &str) -> Result<String, String> {
     let word = word.trim();
     let word = word.strip_prefix('@').unwrap_or(word);
@@ -124,12 +125,12 @@ pub(crate) fn path_of(word: &str) -> Result<String, String> {
     }
 }
 
-/// What a path leads to.
+/// The values at a path.
 pub(crate) fn found<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
     value.query(path).unwrap_or_default()
 }
 
-/// As text: strings without quotes, anything else as JSON.
+/// A value as text: strings without quotes, anything else as JSON.
 pub(crate) fn text_of(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -139,7 +140,7 @@ pub(crate) fn text_of(value: &Value) -> String {
 }
 
 impl Template {
-    /// As it was written.
+    /// The template as the user wrote it.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

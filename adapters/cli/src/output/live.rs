@@ -1,4 +1,4 @@
-//! What is going on while a command works: step graphs and bars on a terminal, plain lines elsewhere.
+//! Shows the progress of a command: step graphs and bars on a terminal, plain lines elsewhere.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,10 +18,10 @@ use vsiflow_workflows::fleet::{Meter, RunGraph, UploadProgress, took};
 
 use super::{graph, pane::Pane};
 
-/// How often a step's progress is told where there are no bars.
+/// How often a step's progress is printed without bars.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows notices. Does nothing when quiet.
+/// Shows notices of the engine. Does nothing when quiet.
 pub(crate) struct LiveOutput {
     shown: ShownLine,
     began: HashMap<(RunId, Name), u64>,
@@ -40,28 +40,28 @@ enum ShownLine {
     },
 }
 
-/// The step graphs of what is waited for.
+/// The step graphs of the entities that the command waits for.
 struct Graphs {
     pane: Pane,
-    /// Whose graphs are drawn now.
+    /// The entities whose graphs are drawn now.
     of: HashSet<EntityId>,
-    /// Runs that were drawn: their steps that succeed need no lines.
+    /// Runs that were drawn: for their successful steps no lines are printed.
     runs: HashSet<String>,
 }
 
-/// A step graph, and whose it is.
+/// A step graph, and its entity.
 pub(crate) struct Drawn {
     pub(crate) entity: EntityId,
     pub(crate) label: String,
     pub(crate) run: RunGraph,
-    /// Whether it is still waited for.
+    /// Whether the command still waits for it.
     pub(crate) open: bool,
 }
 
 impl LiveOutput {
-    /// Bars where standard error is a terminal, plain lines elsewhere.
+    /// Bars if standard error is a terminal, otherwise plain lines.
     pub(crate) fn new(quiet: bool) -> Self {
-        // The engine says the same with more ids.
+        // The engine's log contains the same, with more IDs.
         let shown = if quiet || super::log::is_asked() {
             ShownLine::Nothing
         } else if std::io::stderr().is_terminal() && !super::sink::is_for_caller() {
@@ -87,7 +87,7 @@ impl LiveOutput {
         }
     }
 
-    /// Whether step graphs are drawn, and may be drawn again now.
+    /// Whether step graphs are drawn, and enough time has passed to draw them again.
     pub(crate) fn draws(&self) -> bool {
         matches!(&self.shown, ShownLine::Bars { graphs, .. } if graphs.pane.is_due())
     }
@@ -97,12 +97,13 @@ impl LiveOutput {
         matches!(self.shown, ShownLine::Bars { .. })
     }
 
-    /// Whether that one's graph is drawn.
+    /// Whether the graph of this entity is drawn.
     pub(crate) fn is_drawn(&self, entity: &EntityId) -> bool {
         matches!(&self.shown, ShownLine::Bars { graphs, .. } if graphs.of.contains(entity))
     }
 
-    /// Draws step graphs in place of those before. One that is no longer waited for is printed a last time.
+    /// Replaces the drawn step graphs. The graph of an entity that is no longer waited for is printed a last
+    /// time.
     pub(crate) fn draw(&mut self, drawn: &[Drawn]) {
         let ShownLine::Bars { all, graphs, .. } = &mut self.shown else {
             return;
@@ -118,7 +119,7 @@ impl LiveOutput {
                 graphs.runs.insert(one.run.name.clone());
                 text.push_str(&graph);
             } else {
-                // A terminal that went away is no error.
+                // A closed terminal is not an error.
                 let _ = all.println(graph.trim_end());
             }
         }
@@ -158,7 +159,7 @@ impl LiveOutput {
         }
     }
 
-    /// Says what something still waits for.
+    /// Prints what something still waits for.
     pub(crate) fn still_waits(&self, label: &str, what: &str) {
         self.say(label, "still waits:", what);
     }
@@ -180,7 +181,7 @@ impl LiveOutput {
                     Outcome::Created => "done",
                     Outcome::Updated => "updated",
                 };
-                // The beginnings of attempts that are like the one before are not on record.
+                // The start of an attempt is not recorded if the attempt is like the one before.
                 let text = match began {
                     Some(began) => {
                         let millis = at.saturating_sub(*began);
@@ -231,7 +232,7 @@ impl LiveOutput {
             ShownLine::Nothing => {}
             ShownLine::Plain => super::note(&line),
             ShownLine::Bars { all, .. } => {
-                // A terminal that went away is no error.
+                // A closed terminal is not an error.
                 let _ = all.println(line);
             }
         }
@@ -281,7 +282,7 @@ impl LiveOutput {
     }
 }
 
-/// What was there before is not counted into the rate.
+/// A progress bar. Bytes before `position` do not count for the rate.
 fn bar(all: &MultiProgress, position: u64) -> ProgressBar {
     let bar = all.add(ProgressBar::no_length().with_position(position));
     bar.reset_eta();

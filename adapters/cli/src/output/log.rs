@@ -1,9 +1,8 @@
-//! What the program says of its inner life, and where: text, or one JSON object a line for whoever
-//! collects logs.
+//! The program's own log on standard error: text, or one JSON object a line for log collectors.
 //!
-//! `VSIFLOW_LOG` says how much (`info`, or filters such as `vsiflow_libvirt=debug`),
-//! `VSIFLOW_LOG_FORMAT=json` in which form. In JSON everything on standard error is an object,
-//! also what is said to a person otherwise.
+//! `VSIFLOW_LOG` sets the level (`info`, or filters such as `vsiflow_libvirt=debug`), and
+//! `VSIFLOW_LOG_FORMAT=json` the format. In JSON everything on standard error is an object,
+//! including messages that are otherwise for the user.
 
 use std::{env, io, io::IsTerminal as _, sync::OnceLock};
 
@@ -16,13 +15,13 @@ use crate::exit::ExitProblem;
 
 static JSON: OnceLock<bool> = OnceLock::new();
 
-/// Whether standard error is for programs.
+/// Whether standard error is in JSON.
 pub(crate) fn is_json() -> bool {
     *JSON.get_or_init(|| env::var("VSIFLOW_LOG_FORMAT").is_ok_and(|form| form == "json"))
 }
 
-/// Sets it up: nothing is said unless it was asked for, but in JSON. For somebody who is attended
-/// to, what the environment says of logs does not count: it was said of the process beside.
+/// Sets up the log: off unless requested, except in JSON. For a remote caller the environment's
+/// settings are ignored: they are meant for the daemon beside this process.
 pub(crate) fn set_up(verbose: u8, remote_caller: bool) {
     if remote_caller {
         let _ = JSON.set(false);
@@ -47,29 +46,29 @@ pub(crate) fn set_up(verbose: u8, remote_caller: bool) {
 fn by_default(verbose: u8) -> EnvFilter {
     EnvFilter::new(match verbose {
         0 if is_json() => "info",
-        // What keeps resources from being served is told without being asked for.
+        // Reasons why resources are not served are always shown.
         0 => "off,vsiflow_kube=warn",
         1 => "vsiflow=info,vsiflow_engine=info,vsiflow_steps=info,vsiflow_libvirt=info",
         _ => "debug",
     })
 }
 
-/// Whether what is said now goes to the log, not to a caller.
+/// Whether messages go to the log, and not to a caller.
 pub(super) fn is_asked() -> bool {
     is_json() && !sink::is_for_caller()
 }
 
-/// What a person would be told.
+/// Logs a message that would otherwise be shown to the user.
 pub(super) fn log_line(text: &str) {
     tracing::info!(target: "vsiflow", "{}", plain(text));
 }
 
-/// What a person would be warned of.
+/// Logs a warning that would otherwise be shown to the user.
 pub(super) fn warned(text: &str) {
     tracing::warn!(target: "vsiflow", "{}", plain(text));
 }
 
-/// Why a command failed.
+/// Logs why a command failed.
 pub(super) fn failed(problem: &ExitProblem) {
     tracing::error!(
         target: "vsiflow",

@@ -1,5 +1,5 @@
-//! How results look: results on standard output, everything else on standard error; colours and
-//! bars only on terminals.
+//! All output of the program: results on standard output, everything else on standard error;
+//! colours and bars only on terminals.
 
 pub(crate) mod columns;
 pub(crate) mod describe;
@@ -36,21 +36,21 @@ tokio::task_local! {
     static ASIDE: ();
 }
 
-/// Does some work whose lines of results go where notes go, since objects are printed after it.
+/// Runs `work` with its result lines printed as notes, because objects are printed after it.
 pub(crate) async fn aside<T>(work: impl Future<Output = T>) -> T {
     ASIDE.scope((), work).await
 }
 
-/// A line of results.
+/// Prints a line of results.
 pub(crate) fn line(text: &str) {
     if ASIDE.try_with(|()| ()).is_ok() {
         return note(text);
     }
-    // A reader that went away (`| head`) is no error.
+    // A closed pipe (`| head`) is not an error.
     let _ = sink::out(format!("{text}\n").as_bytes());
 }
 
-/// A line about what is going on.
+/// Prints a line about progress.
 pub(crate) fn note(text: &str) {
     if log::is_asked() {
         return log::log_line(text);
@@ -58,12 +58,12 @@ pub(crate) fn note(text: &str) {
     sink::err(format!("{text}\n").as_bytes());
 }
 
-/// Bytes about what is going on.
+/// Prints bytes about progress.
 pub(crate) fn raw_note(bytes: &[u8]) {
     sink::err(bytes);
 }
 
-/// How much room the state directory's disk has now.
+/// Reports how much space the state directory's disk has now.
 pub(crate) fn room(seen: DiskReading) {
     match seen.level {
         Level::Plenty => note("the state directory has space again: all work continues"),
@@ -76,7 +76,7 @@ pub(crate) fn room(seen: DiskReading) {
     }
 }
 
-/// Something the user should know.
+/// Prints a warning.
 pub(crate) fn warning(text: &str) {
     if log::is_asked() {
         return log::warned(text);
@@ -84,7 +84,7 @@ pub(crate) fn warning(text: &str) {
     note(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
 }
 
-/// An error: code, what happened, where, and what to do.
+/// Prints an error: code, what happened, where, and the remedy.
 pub(crate) fn problem(problem: &ExitProblem) {
     if problem.message.is_empty() {
         return;
@@ -108,7 +108,7 @@ pub(crate) fn problem(problem: &ExitProblem) {
     }
 }
 
-/// The worst of what several came to; what is wrong with one is said.
+/// The worst of several outcomes; prints each problem.
 pub(crate) fn worst(all: impl IntoIterator<Item = Result<Exit, ExitProblem>>) -> Exit {
     let exits = all.into_iter().map(|ended| {
         ended.unwrap_or_else(|failed| {
@@ -119,14 +119,14 @@ pub(crate) fn worst(all: impl IntoIterator<Item = Result<Exit, ExitProblem>>) ->
     exits.max().unwrap_or(Exit::Done)
 }
 
-/// Everything wrong with documents.
+/// Prints all findings about documents.
 pub(crate) fn diagnostics(all: &[Diagnostic]) {
     for diagnostic in all {
         note(&diagnostic.to_string());
     }
 }
 
-/// Bytes as they are.
+/// Prints bytes unchanged.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), ExitProblem> {
     match sink::out_raw(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
@@ -134,7 +134,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), ExitProblem> {
     }
 }
 
-/// What a guest wrote. On a terminal, control sequences are made harmless.
+/// Prints what a guest wrote. On a terminal, control sequences are made harmless.
 pub(crate) fn console(bytes: &[u8]) -> Result<(), ExitProblem> {
     use std::io::IsTerminal as _;
     if sink::is_for_caller() || !std::io::stdout().is_terminal() {
@@ -143,7 +143,7 @@ pub(crate) fn console(bytes: &[u8]) -> Result<(), ExitProblem> {
     raw(harmless(bytes).as_bytes())
 }
 
-/// A dot stands for everything that a terminal would obey instead of showing it.
+/// Replaces each character that a terminal would interpret with a dot.
 fn harmless(bytes: &[u8]) -> String {
     let shown = |c: char| {
         let obeyed = c.is_control() && !['\n', '\t'].contains(&c);
@@ -157,7 +157,7 @@ fn harmless(bytes: &[u8]) -> String {
     text.chars().map(shown).collect()
 }
 
-/// An object as JSON or YAML.
+/// Prints an object as JSON or YAML.
 pub(crate) fn print(value: &impl Serialize, format: OutputFormat) -> Result<(), ExitProblem> {
     let text = match format {
         OutputFormat::Yaml => serde_saphyr::to_string(value).map_err(ExitProblem::defect)?,
@@ -175,24 +175,24 @@ pub(crate) fn list<T: Serialize>(items: &[T]) -> serde_json::Value {
     serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
 }
 
-/// An object as one line of JSON.
+/// Prints an object as one line of JSON.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), ExitProblem> {
     let mut text = serde_json::to_vec(value).map_err(ExitProblem::defect)?;
     text.push(b'\n');
     raw(&text)
 }
 
-/// A table, or a word that there is nothing.
+/// Prints a table, or that it is empty.
 pub(crate) fn table(table: &table::Table, what: &str) {
     rendered(table, what, table::Table::render);
 }
 
-/// The same without the columns that are empty in every row.
+/// Prints a table without the columns that are empty in every row.
 pub(crate) fn table_of_what_is_known(table: &table::Table, what: &str) {
     rendered(table, what, table::Table::render_what_is_known);
 }
 
-/// The same without its head.
+/// Prints a table without its head.
 pub(crate) fn table_rows(table: &table::Table, what: &str) {
     rendered(table, what, table::Table::render_without_head);
 }
@@ -205,7 +205,7 @@ fn rendered(table: &table::Table, what: &str, render: fn(&table::Table) -> Strin
     }
 }
 
-/// A timeline as wide as the terminal, or a word that there is nothing.
+/// Prints a timeline as wide as the terminal, or that it is empty.
 pub(crate) fn timeline(all: &timeline::Timeline, times: times::Times) {
     if all.is_empty() {
         return note("No events found.");

@@ -1,15 +1,15 @@
-//! Lines of a terminal that are drawn again in place, above the bars and below what is printed.
+//! Lines at the end of a terminal that are redrawn in place, above the bars and below printed output.
 
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-/// How often it is drawn again at most.
+/// The minimum time between two redraws.
 pub(crate) const EVERY: Duration = Duration::from_millis(100);
-/// Lines that are left to what is printed and to bars.
+/// Lines that are left for printed output and bars.
 const LEFT: usize = 4;
-/// Lines of a terminal that does not say how many it has.
+/// The assumed height of a terminal that does not report it, in lines.
 const USUAL: usize = 24;
 
 /// A text that stays at the end of a terminal.
@@ -21,13 +21,13 @@ pub(crate) struct Pane {
 }
 
 impl Pane {
-    /// Below what is printed on standard error.
+    /// A pane below what is printed on standard error.
     pub(crate) fn new() -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(10);
         Self::above(MultiProgress::with_draw_target(target))
     }
 
-    /// Above those bars.
+    /// A pane above these bars.
     pub(crate) fn above(all: MultiProgress) -> Self {
         Self {
             all,
@@ -42,7 +42,7 @@ impl Pane {
         self.drawn.is_none_or(|drawn| drawn.elapsed() >= EVERY)
     }
 
-    /// Draws a text in place of the one before; an empty one is none.
+    /// Replaces the drawn text; an empty text removes it.
     pub(crate) fn draw(&mut self, text: &str) {
         self.drawn = Some(Instant::now());
         let text = fit(text, rows().saturating_sub(LEFT));
@@ -62,7 +62,7 @@ impl Pane {
         bar.set_message(self.text.clone());
     }
 
-    /// Takes it away.
+    /// Removes the text.
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         if let Some(bar) = self.bar.take() {
@@ -71,22 +71,22 @@ impl Pane {
         }
     }
 
-    /// What prints above it while somebody else draws it.
+    /// A printer that prints above the pane while another task draws it.
     pub(crate) fn over(&self) -> PanePrinter {
         PanePrinter(self.all.clone())
     }
 
-    /// Prints above it what goes to standard output.
+    /// Prints to standard output, above the pane.
     pub(crate) fn print(&self, print: impl FnOnce()) {
         self.all.suspend(print);
     }
 }
 
-/// Prints above what is drawn.
+/// Prints above the pane.
 pub(crate) struct PanePrinter(MultiProgress);
 
 impl PanePrinter {
-    /// Prints, and draws again.
+    /// Prints, then redraws the pane.
     pub(crate) fn print<T>(&self, print: impl FnOnce() -> T) -> T {
         self.0.suspend(print)
     }
@@ -98,14 +98,14 @@ impl Drop for Pane {
     }
 }
 
-/// The lines of the terminal that standard error is.
+/// The number of lines of the terminal at standard error.
 fn rows() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
     let rows = size.map(|size| usize::from(size.ws_row)).unwrap_or(0);
     if rows == 0 { USUAL } else { rows }
 }
 
-/// As many lines as there is room for; of more, how many are left out.
+/// As many lines as fit; if there are more, the last line says how many are left out.
 fn fit(text: &str, rows: usize) -> String {
     let lines: Vec<_> = text.trim_end().lines().collect();
     if lines.len() <= rows {

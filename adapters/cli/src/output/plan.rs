@@ -1,4 +1,4 @@
-//! Plans of changes, for people and programs.
+//! The plans of changes, as text and as JSON.
 
 use serde_json::{Value, json};
 use vsiflow_workflows::{
@@ -9,7 +9,7 @@ use vsiflow_workflows::{
 use super::{line, list, sizes::shown, warning};
 use crate::work;
 
-/// The plans, as the text that people read.
+/// Prints the plans as text.
 pub(crate) fn text(planned: &[Applied]) {
     for one in planned {
         let label = work::label(&one.namespace, &one.name);
@@ -39,7 +39,7 @@ fn headline(one: &Applied) -> String {
     }
 }
 
-/// A line for each field, and for what is lost and kept.
+/// Prints a line for each field, and for what is destroyed and retained.
 pub(crate) fn changes(plan: &Plan) {
     for change in &plan.changes {
         line(&format!("  {}", field(change)));

@@ -1,10 +1,10 @@
-//! What `serve` says of what it does without being asked: snapshots that were due, images that nobody uses.
+//! Reports what `serve` does on its own: scheduled snapshots, and the removal of unused images.
 
 use vsiflow_workflows::fleet::{FleetError, ImageObject, ScheduleNote, Verdict};
 
 use crate::output;
 
-/// Says what was done by schedules of snapshots, and what could not be done.
+/// Reports what the schedules of snapshots did, and what failed.
 pub(crate) fn report_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
     let notes = match notes {
         Ok(notes) => notes,
@@ -38,7 +38,7 @@ pub(crate) fn report_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
     }
 }
 
-/// Says which unused images were removed, and which could not be.
+/// Reports which unused images were removed, and which could not be.
 pub(crate) fn report_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
     let removed = match removed {
         Ok(removed) => removed,

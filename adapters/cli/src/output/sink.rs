@@ -1,4 +1,4 @@
-//! Where output goes: to this process's own streams, or to a caller whose command runs here.
+//! Directs output: to this process's own streams, or to a caller whose command runs here.
 
 use std::{
     future::Future,
@@ -15,7 +15,7 @@ tokio::task_local! {
     static CALLER: Arc<OutputSink>;
 }
 
-/// Output on its way to a caller.
+/// Output that waits to be sent to a caller.
 #[derive(Default)]
 pub(crate) struct OutputSink {
     waiting: Mutex<Vec<(bool, Vec<u8>)>>,
@@ -23,10 +23,10 @@ pub(crate) struct OutputSink {
     taken: Notify,
 }
 
-/// What may wait while long results are printed piece by piece.
+/// How many bytes may wait while long results are printed piece by piece.
 const PIECES: usize = 1024 * 1024;
 
-/// More than this is not kept for a caller that does not read; what follows is dropped.
+/// The most bytes that are held for a caller that does not read; further output is dropped.
 const MOST: usize = 32 * 1024 * 1024;
 
 impl OutputSink {
@@ -54,7 +54,7 @@ impl OutputSink {
         }
     }
 
-    /// What has come since this was last asked: whether it is for standard error, and the bytes.
+    /// The output since the last call: whether it is for standard error, and the bytes.
     pub(crate) fn take(&self) -> Vec<(bool, Vec<u8>)> {
         self.taken.notify_one();
         std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
@@ -66,7 +66,7 @@ impl OutputSink {
     }
 }
 
-/// Runs a caller's command: its output goes to `sink`.
+/// Runs a caller's command with its output sent to `sink`.
 pub(crate) async fn with<T>(sink: Arc<OutputSink>, work: impl Future<Output = T>) -> T {
     CALLER.scope(sink, work).await
 }
@@ -76,7 +76,7 @@ pub(crate) fn is_for_caller() -> bool {
     CALLER.try_with(|_| ()).is_ok()
 }
 
-/// Writes results.
+/// Writes results without colours for a caller.
 pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, &plain(bytes))) {
         Ok(()) => Ok(()),
@@ -84,7 +84,7 @@ pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// Writes results as they are, escape sequences and all.
+/// Writes results unchanged, including escape sequences.
 pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, bytes)) {
         Ok(()) => Ok(()),
@@ -92,7 +92,7 @@ pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// Prints long results to their end, however slowly a caller takes them.
+/// Prints long results completely, however slowly a caller reads them.
 pub(crate) async fn out_all(from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
     let mut piece = vec![0; 64 * 1024];
     loop {
@@ -107,7 +107,7 @@ pub(crate) async fn out_all(from: &mut (impl AsyncRead + Unpin)) -> std::io::Res
     }
 }
 
-/// Writes about what is going on. A terminal that went away is no error.
+/// Writes progress to standard error. A closed terminal is not an error.
 pub(super) fn err(bytes: &[u8]) {
     if CALLER
         .try_with(|sink| sink.put(true, &plain(bytes)))
@@ -117,7 +117,7 @@ pub(super) fn err(bytes: &[u8]) {
     }
 }
 
-/// Without colours: this process does not know the caller's terminal.
+/// Removes colours: this process does not know the caller's terminal.
 fn plain(bytes: &[u8]) -> Vec<u8> {
     anstream::adapter::strip_bytes(bytes).into_vec()
 }

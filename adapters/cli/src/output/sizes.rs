@@ -1,9 +1,9 @@
-//! Sizes as people read them: as documents write them, and not in bytes.
+//! Sizes for people: in the form that documents use, and not in bytes.
 
 use serde_json::{Value, json};
 use vsiflow_workflows::spec::{Quantity, quantity};
 
-/// A value with its sizes as documents write them.
+/// A value, with its sizes in the form of documents.
 pub(super) fn shown(path: &str, value: Option<&Value>) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
     match (value, path) {
@@ -19,12 +19,12 @@ pub(super) fn shown(path: &str, value: Option<&Value>) -> String {
     }
 }
 
-/// A specification with its sizes as documents write them.
+/// A specification, with its sizes in the form of documents.
 pub(super) fn as_documents(spec: &Value) -> Value {
     sized("", spec)
 }
 
-/// The value of a key; every size in it, in bytes so far, as documents write it.
+/// The value of a key; all sizes in bytes are converted to the form of documents.
 fn sized(key: &str, value: &Value) -> Value {
     match value {
         Value::Number(bytes) if key == "size" => match bytes.as_u64() {

@@ -14,7 +14,7 @@ pub(crate) use self::{
     },
 };
 
-/// Rows under a head.
+/// A table: a head and rows.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -28,12 +28,12 @@ impl Table {
         }
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The rows alone, for what follows a table that was printed before.
+    /// The rows without the head, to continue a table that was printed before.
     pub(crate) fn rows(&self) -> String {
         let text = self.render();
         text.split_once('\n')
@@ -48,7 +48,7 @@ impl Table {
         rendered(rows.into_iter())
     }
 
-    /// The same without the columns that are empty in every row.
+    /// The table without the columns that are empty in every row.
     pub(crate) fn render_what_is_known(&self) -> String {
         let is_known = |at: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(at));
@@ -57,19 +57,19 @@ impl Table {
                 .any(|cell| !["", "<none>"].contains(&cell.as_str()))
         };
         let known: Vec<bool> = (0..self.head.len()).map(is_known).collect();
-        let kept = |row: &[String]| {
+        let known_cells = |row: &[String]| {
             let cells = row.iter().zip(&known).filter(|(_, known)| **known);
             cells.map(|(cell, _)| cell.clone()).collect::<Vec<_>>()
         };
         let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
         let rows: Vec<_> = std::iter::once(&head)
             .chain(&self.rows)
-            .map(|row| kept(row))
+            .map(|row| known_cells(row))
             .collect();
         rendered(rows.iter())
     }
 
-    /// The same without the head.
+    /// The table without the head.
     pub(crate) fn render_without_head(&self) -> String {
         rendered(self.rows.iter())
     }

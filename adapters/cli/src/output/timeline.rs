@@ -1,8 +1,7 @@
-//! A history for people: one line a run and one a step, and below it what waits or failed, with
-//! what to do about it.
+//! A history for people: one line for each run and step, and below it what waits or failed, with the remedy.
 //!
-//! It is folded from the same lines that `--events` and `-o json` print, and leaves out what only
-//! tells how the engine works: intents, timers, and each attempt by itself.
+//! It is folded from the same lines that `--events` and `-o json` print. It leaves out internals of
+//! the engine: intents, timers, and single attempts.
 
 mod fold;
 mod render;
@@ -12,13 +11,13 @@ use vsiflow_workflows::fleet::{HistoryError, HistoryLine};
 
 pub(crate) use self::render::TimelineView;
 
-/// A history, folded.
+/// A folded history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Timeline {
     groups: Vec<Group>,
 }
 
-/// A run with its steps; anything else stands alone.
+/// A run with its steps, or a single event outside of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Group {
     head: TimelineEntry,
@@ -27,48 +26,48 @@ struct Group {
     is_run: bool,
 }
 
-/// A run, a step, or something that happened outside of runs.
+/// A run, a step, or an event outside of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct TimelineEntry {
     /// The entity, as the journal names it.
     entity: String,
     what: String,
-    /// When it began and when it was last heard of, RFC 3339.
+    /// When it began, and the time of its last event, in RFC 3339.
     began: String,
     last: String,
-    /// The newest of its events.
+    /// The offset of its newest event.
     offset: u64,
-    /// Attempts; 0 for what is not attempted.
+    /// The number of attempts; 0 for entries without attempts.
     tries: u32,
-    /// How long, in milliseconds, where it is over.
+    /// The duration in milliseconds, if it is over.
     took_ms: Option<u64>,
     outcome: String,
-    /// Who caused it, and why.
+    /// The actor and the reason.
     actor: String,
     why: String,
-    /// What stands in its way now.
+    /// The current obstacle.
     trouble: Option<HistoryError>,
-    /// What is done about that, such as another try at some time.
+    /// What is done about the obstacle, such as a retry at some time.
     next: String,
-    /// Whether anything failed on the way.
+    /// Whether any attempt failed.
     failed: bool,
 }
 
 /// What is left out of a timeline.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TimelineFilter {
-    /// Everything before it.
+    /// Entries before this time.
     pub(crate) since: Option<Timestamp>,
-    /// Everything whose newest event has a lower offset.
+    /// Entries whose newest event has a lower offset.
     pub(crate) from_offset: u64,
-    /// What others caused. What is done in a run counts as caused by whoever asked for the run.
+    /// Entries of other actors. The steps of a run belong to the actor who requested the run.
     pub(crate) actor: Option<String>,
-    /// What never failed.
+    /// Entries that never failed.
     pub(crate) failed: bool,
 }
 
 impl Timeline {
-    /// Of the events of a history, in their order.
+    /// Folds the events of a history, in their order.
     pub(crate) fn of(lines: &[HistoryLine]) -> Self {
         fold::fold(lines)
     }
@@ -78,18 +77,18 @@ impl Timeline {
         self.groups.is_empty()
     }
 
-    /// With what the filter lets through. A run stays as the head of a step that stays.
+    /// Retains the entries that match the filter. A run remains as the head of its matching steps.
     pub(crate) fn filtered(mut self, filter: &TimelineFilter) -> Self {
         self.groups.retain_mut(|group| {
             let caused = group.head.is_by(filter.actor.as_deref());
-            let kept = |entry: &TimelineEntry| caused && entry.is_meant(filter);
-            group.steps.retain(|step| kept(step));
-            !group.steps.is_empty() || kept(&group.head)
+            let is_shown = |entry: &TimelineEntry| caused && entry.is_meant(filter);
+            group.steps.retain(|step| is_shown(step));
+            !group.steps.is_empty() || is_shown(&group.head)
         });
         self
     }
 
-    /// The run of an entity that is under way, or else its last one, and the one before.
+    /// The run in progress of an entity, or else its last one, and the one before.
     pub(crate) fn last_runs(mut self, entity: &str) -> Self {
         let own = |group: &Group| group.is_run && group.head.entity == entity;
         self.groups.retain(own);
@@ -98,7 +97,7 @@ impl Timeline {
         self
     }
 
-    /// The newest things that happened outside of runs.
+    /// The newest events outside of runs.
     pub(crate) fn last_events(mut self, most: usize) -> Self {
         self.groups.retain(|group| !group.is_run);
         let extra = self.groups.len().saturating_sub(most);
@@ -112,7 +111,7 @@ impl TimelineEntry {
         actor.is_none_or(|actor| self.actor.contains(actor))
     }
 
-    /// What has no time is missing, and never left out.
+    /// Whether the entry matches. An entry for missing events has no time, and always matches.
     fn is_meant(&self, filter: &TimelineFilter) -> bool {
         let Ok(last) = self.last.parse::<Timestamp>() else {
             return true;

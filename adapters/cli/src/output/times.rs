@@ -13,12 +13,12 @@ pub(crate) enum Times {
 }
 
 impl Times {
-    /// A moment in RFC 3339, as it is shown; what is none is shown as it is.
+    /// The shown form of a moment in RFC 3339; other text is returned unchanged.
     pub(crate) fn shown(self, moment: &str) -> String {
         self.shown_at(moment, jiff::Timestamp::now())
     }
 
-    /// The same in a sentence: `5m ago`.
+    /// The shown form in a sentence: `5m ago`.
     pub(crate) fn ago(self, moment: &str) -> String {
         match self {
             Self::Absolute => moment.to_owned(),
@@ -26,7 +26,7 @@ impl Times {
         }
     }
 
-    /// The same, where `now` is known.
+    /// The shown form relative to `now`.
     pub(crate) fn shown_at(self, moment: &str, now: jiff::Timestamp) -> String {
         match self {
             Self::Absolute => moment.to_owned(),
@@ -35,7 +35,7 @@ impl Times {
     }
 }
 
-/// How long before `now`, as kubectl says it.
+/// The time from a moment to `now`, in kubectl's form.
 fn ago(moment: &str, now: jiff::Timestamp) -> String {
     let Ok(moment) = moment.parse::<jiff::Timestamp>() else {
         return "<unknown>".to_owned();

@@ -1,8 +1,8 @@
-//! Text in lines that a terminal has room for.
+//! Wraps text to the width of a terminal.
 
-/// The text in lines of at most `width` columns, broken between words. `first` stands before the
-/// first line and `rest` before the others. A word that is longer than a line is left whole, so
-/// that it can be copied. Without a width it is one line.
+/// Wraps the text to lines of at most `width` columns, between words. `first` is the prefix of the
+/// first line and `rest` of the others. A word longer than a line remains whole, so that it can be
+/// copied. Without a width the text is one line.
 pub(crate) fn wrapped(text: &str, width: Option<usize>, first: &str, rest: &str) -> Vec<String> {
     let Some(width) = width else {
         return vec![format!("{first}{}", text.replace('\n', " "))];
@@ -26,8 +26,8 @@ pub(crate) fn wrapped(text: &str, width: Option<usize>, first: &str, rest: &str)
     lines
 }
 
-/// The columns of the terminal that standard output is; none where it is none. `COLUMNS` counts
-/// first, as for other tools.
+/// The columns of the terminal at standard output; `None` if it is not a terminal. `COLUMNS` takes
+/// precedence, as in other tools.
 pub(crate) fn terminal_width() -> Option<usize> {
     use std::io::IsTerminal as _;
     if super::sink::is_for_caller() || !std::io::stdout().is_terminal() {

@@ -1,17 +1,17 @@
-//! The cluster that the plugin asks, and what its errors are.
+//! The plugin's access to the cluster, and the cluster's errors.
 
 use vsiflow_kube::plugin::{Cluster, PluginError};
 
 use super::args::AccessArgs;
 use crate::exit::{Exit, ExitProblem};
 
-/// The cluster, and how kubectl reaches it.
+/// The cluster, and the options for kubectl to reach it.
 pub(super) struct ClusterAccess<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) access: &'a AccessArgs,
 }
 
-/// What the cluster did not do, as people read it.
+/// A cluster error as a problem for the user.
 pub(super) fn problem(error: PluginError) -> ExitProblem {
     let (exit, code, remedy) = match &error {
         PluginError::ServerError {
@@ -68,7 +68,7 @@ pub(super) fn problem(error: PluginError) -> ExitProblem {
     ExitProblem::new(exit, code, error.to_string(), &remedy)
 }
 
-/// Where what a field manager says is changed.
+/// A hint where to change a field, derived from its field managers.
 fn owner_hint(owners: &[String]) -> String {
     let any = |words: &[&str]| {
         let has = |owner: &String| words.iter().any(|word| owner.to_lowercase().contains(word));

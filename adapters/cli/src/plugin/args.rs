@@ -1,4 +1,4 @@
-//! `kubectl vsi`, as clap reads it.
+//! The command line of `kubectl vsi`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -70,7 +70,7 @@ impl AccessArgs {
         }
     }
 
-    /// The same for kubectl itself.
+    /// The same options for kubectl itself.
     pub(super) fn words(&self) -> Vec<String> {
         let path = self
             .kubeconfig
@@ -186,7 +186,7 @@ pub(super) struct PluginHistoryArgs {
 }
 
 impl PluginHistoryArgs {
-    /// Whether every event is shown by itself, as `vsiflow history` does.
+    /// Whether each event is shown, as `vsiflow history` does.
     pub(super) fn is_events(&self) -> bool {
         self.events || self.follow || self.output.is_some()
     }
@@ -307,7 +307,7 @@ pub(super) struct PluginRetryArgs {
     pub(super) reason: String,
 }
 
-/// A name, as `NAME` or `vsi/NAME`. One that kubectl would take for an option is none.
+/// A name, as `NAME` or `vsi/NAME`. Refuses names that kubectl would take for an option.
 fn name(text: &str) -> Result<String, String> {
     let name = without_kind(text);
     vsiflow_workflows::spec::meta::check_subdomain(name)?;

@@ -1,4 +1,4 @@
-//! Runs `kubectl` itself, and by it `vsiflow` in the pod that holds the Lease.
+//! Runs `kubectl`, and through it `vsiflow` in the pod that holds the Lease.
 
 use std::{io, process::Stdio};
 
@@ -19,19 +19,19 @@ use crate::{
     work,
 };
 
-/// The container, and the binary in it.
+/// The name of the container, and of the binary in it.
 const CONTAINER: &str = "vsiflow";
 const BINARY: &str = "vsiflow";
-/// What kubectl adds where a command in a container failed; the exit code says it as well.
+/// The line that kubectl adds when a command in a container failed; the exit code contains the same.
 const ADDED: &str = "command terminated with exit code ";
-/// How kubectl begins where the API server did not allow it.
+/// The prefix of kubectl's message when the API server denied access.
 const FORBIDDEN: &str = "Error from server (Forbidden)";
-/// How it begins where there is no such object.
+/// The prefix of kubectl's message when the object does not exist.
 const NOT_FOUND: &str = "Error from server (NotFound)";
-/// Documents of one plan, in bytes.
+/// The most bytes of documents in one plan.
 const MOST: u64 = 64 * 1024 * 1024;
 
-/// What kubectl itself said went wrong.
+/// The failure that kubectl itself reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KubectlFailure {
     Nothing,
@@ -39,13 +39,13 @@ enum KubectlFailure {
     NotFound,
 }
 
-/// What a command in the pod is given to read.
+/// The standard input of a command in the pod.
 enum PodInput {
     /// Nothing.
     Nothing,
-    /// That, and then the end.
+    /// These bytes, then the end.
     Bytes(Vec<u8>),
-    /// Nothing, and no end as long as somebody is there: it ends with its caller.
+    /// No bytes, but no end while the caller runs: the command ends with its caller.
     Open,
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> 
     ask(there, name, words, PodInput::Nothing).await
 }
 
-/// The actor is the process's user in the pod: that it was asked by way of kubectl is said here.
+/// The actor is the process's user in the pod, so the reason records that the request came through kubectl.
 fn reason(why: &str) -> String {
     match why {
         "" => "--reason=kubectl vsi".to_owned(),
@@ -124,8 +124,8 @@ fn reason(why: &str) -> String {
     }
 }
 
-/// What applying files would change: the API server says what the resources would be, with what
-/// its admission makes of them, and the process that serves them what that takes.
+/// What applying files would change: the API server computes the resources, including its
+/// admission, and the process that serves them computes the plan.
 pub(super) async fn plan(there: &ClusterAccess<'_>, args: PluginPlanArgs) -> CommandOutcome {
     let documents = dry_run(there, &args).await?;
     let mut words = vec!["plan".to_owned(), "--filename=-".to_owned()];
@@ -154,12 +154,12 @@ async fn dry_run(there: &ClusterAccess<'_>, args: &PluginPlanArgs) -> Result<Vec
     if status.success() {
         Ok(documents)
     } else {
-        // It said what is wrong.
+        // The problem is already printed.
         Err(ExitProblem::new(Exit::Usage, "", "", ""))
     }
 }
 
-/// Has `vsiflow` answer in the pod that serves the VSI.
+/// Runs `vsiflow` in the pod that serves the VSI, and prints its answer.
 async fn ask(
     there: &ClusterAccess<'_>,
     name: &str,
@@ -202,8 +202,8 @@ fn in_pod(
     all
 }
 
-/// The pod that is named; else the one that holds the Lease that is named; else the one that holds
-/// the Lease that the VSI's status names.
+/// The pod that `--pod` names; else the holder of the Lease that is named; else the holder of the
+/// Lease in the VSI's status.
 async fn pod_of(there: &ClusterAccess<'_>, name: Option<&str>) -> Result<PodPlace, ExitProblem> {
     if let Some(pod) = &there.access.pod {
         let (namespace, pod_name) = place(pod, "--pod NAMESPACE/POD")?;
@@ -258,7 +258,7 @@ fn unserved() -> ExitProblem {
     )
 }
 
-/// Runs kubectl, prints what it prints, and ends as it does.
+/// Runs kubectl, prints its output, and returns its exit.
 async fn run(words: Vec<String>, input: PodInput) -> CommandOutcome {
     let mut command = Command::new("kubectl");
     command.args(words).kill_on_drop(true);
@@ -269,7 +269,7 @@ async fn run(words: Vec<String>, input: PodInput) -> CommandOutcome {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(unrunnable)?;
     let (exit, failure) = tokio::select! {
-        ended = converse(&mut child, input) => ended?,
+        ended = run_to_end(&mut child, input) => ended?,
         () = work::interrupted() => (Exit::Interrupted, KubectlFailure::Nothing),
     };
     match failure {
@@ -285,18 +285,18 @@ async fn run(words: Vec<String>, input: PodInput) -> CommandOutcome {
     }
 }
 
-async fn converse(
+async fn run_to_end(
     child: &mut Child,
     input: PodInput,
 ) -> Result<(Exit, KubectlFailure), ExitProblem> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    // As long as it is held, whatever is run in the pod has somebody to run for.
+    // While standard input is open, the command in the pod continues to run.
     let held = async {
         let mut stdin = stdin?;
         let PodInput::Bytes(bytes) = input else {
             return Some(stdin);
         };
-        // Whoever does not read it says why on standard error.
+        // A command that does not read its input reports the reason on standard error.
         let _ = stdin.write_all(&bytes).await;
         None
     };
@@ -309,7 +309,7 @@ async fn converse(
     Ok((exit, failure))
 }
 
-/// What a guest wrote may be in it: nothing of that is obeyed by a terminal.
+/// Prints the output. It may contain text of a guest, so control sequences are made harmless.
 async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), ExitProblem> {
     let Some(mut from) = from else { return Ok(()) };
     let mut piece = vec![0; 64 * 1024];
@@ -322,7 +322,7 @@ async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), ExitProblem> 
     }
 }
 
-/// Passes on what is said, and tells what kubectl said of itself.
+/// Passes on standard error, and detects failures of kubectl itself.
 async fn forward_errors(from: Option<impl AsyncRead + Unpin>) -> KubectlFailure {
     let Some(from) = from else {
         return KubectlFailure::Nothing;

@@ -1,9 +1,9 @@
-//! Completion of `kubectl vsi`, in the shells that kubectl completes in.
+//! Shell completion for `kubectl vsi`.
 //!
 //! kubectl (1.26 and newer) runs `kubectl_complete-vsi` with the words so far, the unfinished one
-//! last, and reads proposals, a line each with what it is told of them after a tab; the last line
-//! says what else the shell may propose (kubectl's `plugin_completion.go`). Whatever fails here
-//! proposes nothing: nobody wants an error in the line that is being typed.
+//! last. It reads one proposal a line, with a description after a tab; the last line says what else
+//! the shell may propose (kubectl's `plugin_completion.go`). Errors propose nothing, because a
+//! message would disturb the line being typed.
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
@@ -14,27 +14,26 @@ use vsiflow_kube::plugin::{Cluster, KubeconfigFlags};
 use super::args::{AccessArgs, PluginArgs};
 use crate::{exit::Exit, output};
 
-/// The name under which kubectl finds it.
+/// The name under which kubectl finds the completion.
 pub(super) const NAME: &str = "kubectl_complete-vsi";
 
-/// What is typed waits that long for a cluster.
+/// How long completion may wait for a cluster.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// More names than these nobody reads.
+/// The most names that are proposed.
 const MOST: u32 = 500;
 /// The arguments that name VSIs.
 const NAMES: [&str; 2] = ["name", "names"];
 /// The arguments that name files.
 const FILES: [&str; 3] = ["-f", "--filename", "--kubeconfig"];
 
-/// What else the shell proposes, in the numbers of kubectl's completion (cobra's
-/// `ShellCompDirective`).
+/// What else the shell proposes, by the numbers of kubectl's completion (cobra's `ShellCompDirective`).
 #[derive(Clone, Copy)]
 enum CompletionContext {
     Files = 0,
     Nothing = 4,
 }
 
-/// Prints what may come in the place of the last word.
+/// Prints the proposals for the last word.
 pub(crate) fn run() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let mut lines: Vec<_> = proposals(words.clone()).iter().map(line).collect();
@@ -53,7 +52,7 @@ fn proposals(words: Vec<OsString>) -> Vec<CompletionCandidate> {
     complete(&mut command, words, last, None).unwrap_or_default()
 }
 
-/// Which cluster is meant by what was typed so far.
+/// The cluster that the words so far select.
 fn access(words: &[OsString]) -> KubeconfigFlags {
     let command = PluginArgs::command().ignore_errors(true);
     let read = |found: ArgMatches| AccessArgs::from_arg_matches(&found);
@@ -61,7 +60,7 @@ fn access(words: &[OsString]) -> KubeconfigFlags {
     found.map(|found| found.access()).unwrap_or_default()
 }
 
-/// The command line with the names of what is in the cluster.
+/// The command line with the names of VSIs in the cluster as possible values.
 fn with_names(command: Command, access: &KubeconfigFlags) -> Command {
     let of_vsis = |subcommand: Command| {
         let named = subcommand

@@ -1,4 +1,4 @@
-//! `console`: a guest's serial console, by the API of subresources.
+//! `console`: opens a guest's serial console through the subresource API.
 
 use hyper_util::rt::TokioIo;
 use vsiflow_api::wire;
@@ -26,5 +26,5 @@ pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginConsoleArgs) -> C
         wire::both_ways(TokioIo::new(stream), output, keys).await;
         Ok(())
     };
-    console::converse(&args.name, carry).await
+    console::attach_terminal(&args.name, carry).await
 }

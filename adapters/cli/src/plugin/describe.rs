@@ -1,4 +1,4 @@
-//! `describe`: what the resource says of a VSI.
+//! `describe`: shows the resource's information about a VSI.
 
 use vsiflow_kube::plugin::{ClusterEvent, VsiResource};
 
@@ -110,7 +110,7 @@ fn field(name: &str, value: &str) {
     line(&format!("{:<12} {value}", format!("{name}:")));
 }
 
-/// What a guest wrote may stand in a status: nothing of it is obeyed by a terminal.
+/// Prints an indented text. A status may contain text of a guest, so control sequences are made harmless.
 fn indented(text: &str) {
     let _ = output::console(format!("  {text}\n").as_bytes());
 }

@@ -1,7 +1,7 @@
-//! The file on this machine that is sent into a cluster.
+//! The local file that is sent to a cluster.
 //!
-//! It is read in blocks, of which the newest are kept: hosts that need the same bytes at about the same time are
-//! sent what was read once.
+//! It is read in blocks, and the newest blocks are cached: hosts that need the same bytes at about the same
+//! time get them from one read.
 
 use std::{
     collections::VecDeque,
@@ -26,30 +26,30 @@ use crate::{
     work::off_runtime,
 };
 
-/// So much is read at a time.
+/// How many bytes are read at a time.
 const BLOCK: usize = 1 << 20;
-/// So many blocks are kept.
-const KEPT: usize = 16;
-/// So many zeros are sent as one piece.
+/// How many blocks are cached.
+const CACHED_BLOCKS: usize = 16;
+/// How many zeros are sent as one piece.
 const ZEROS: u64 = 256 << 20;
 
-/// A file that is open, and was read once.
+/// An open file that was read once for its checksum.
 pub(super) struct OpenFile {
-    /// What the cluster knows it by.
+    /// The cluster's identification of the file.
     pub(super) known: LocalFile,
-    /// Whether the image is inside of it, so that its checksum is another one.
+    /// Whether the image is compressed in it, so that the image has another checksum.
     is_packed: bool,
     file: Arc<File>,
     shown: String,
     changed: Option<SystemTime>,
-    /// By their numbers, the newest last.
+    /// The cached blocks by number, the newest last.
     blocks: VecDeque<(u64, Bytes)>,
-    /// A place of which is known that zeros are there.
+    /// A range that is known to contain only zeros.
     zeros: Range<u64>,
 }
 
 impl OpenFile {
-    /// Opens a file and reads it for its SHA-256; `seen` hears how far that is.
+    /// Opens a file and reads it for its SHA-256; `seen` receives the progress.
     pub(super) async fn read(
         path: &Path,
         name: &str,
@@ -94,7 +94,7 @@ impl OpenFile {
         Ok(open)
     }
 
-    /// The same with the checksum of the image in it, where that is known.
+    /// The file with the checksum of the image in it, if that is known.
     pub(super) fn with_checksum(mut self, checksum: Option<&Checksum>) -> Self {
         if let Some(checksum) = checksum {
             self.known.checksum = Some(checksum.to_string());
@@ -102,7 +102,7 @@ impl OpenFile {
         self
     }
 
-    /// What is at that byte: at most so many bytes, or zeros.
+    /// At most `most` bytes from `from` on, or zeros.
     pub(super) async fn piece(
         &mut self,
         from: u64,
@@ -143,19 +143,19 @@ impl OpenFile {
         Ok(end)
     }
 
-    /// From there to the end of the block; nothing at the end of the file.
+    /// The bytes from `from` to the end of the block; none at the end of the file.
     async fn rest_of_block(&mut self, from: u64) -> Result<Bytes, ExitProblem> {
         if from >= self.known.length {
             return Ok(Bytes::new());
         }
         let number = from / BLOCK as u64;
         let start = number.saturating_mul(BLOCK as u64);
-        let kept = self.blocks.iter().find(|(known, _)| *known == number);
-        let block = match kept {
+        let cached = self.blocks.iter().find(|(known, _)| *known == number);
+        let block = match cached {
             Some((_, block)) => block.clone(),
             None => {
                 let block = self.block(start, BLOCK).await?;
-                if self.blocks.len() == KEPT {
+                if self.blocks.len() == CACHED_BLOCKS {
                     self.blocks.pop_front();
                 }
                 self.blocks.push_back((number, block.clone()));
@@ -166,7 +166,7 @@ impl OpenFile {
         Ok(block.slice(within.min(block.len())..))
     }
 
-    /// At most so many bytes from there on, of the file as it was opened.
+    /// At most `most` bytes from `from` on, of the file as it was opened.
     async fn block(&self, from: u64, most: usize) -> Result<Bytes, ExitProblem> {
         let left = self.known.length.saturating_sub(from);
         let length = usize::try_from(left).map_or(most, |left| left.min(most));
@@ -174,7 +174,7 @@ impl OpenFile {
         let read = off_runtime(move || {
             let mut bytes = vec![0; length];
             file.read_exact_at(&mut bytes, from)?;
-            // After what was read: a change meanwhile is seen.
+            // After the read, so that a change during the read is detected.
             Ok::<_, io::Error>((bytes, file.metadata()?))
         });
         let (bytes, now) = match read.await? {
@@ -188,7 +188,7 @@ impl OpenFile {
         Ok(bytes.into())
     }
 
-    /// Also what was read before is of the file as it is.
+    /// Checks that the file has not changed, so that the cached blocks are still valid.
     async fn unchanged(&self) -> Result<(), ExitProblem> {
         let file = self.file.clone();
         let now = off_runtime(move || file.metadata()).await?;
@@ -213,7 +213,7 @@ fn unsent(shown: &str, why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI1036", message, remedy)
 }
 
-/// A pipe would be waited for, and has no length.
+/// Opens a file. Refuses a pipe: opening it would block, and it has no length.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device() {
@@ -258,8 +258,8 @@ mod tests {
             at = read.len() as u64;
         }
         assert!(read == bytes);
-        // What was read once is not read again, and a piece goes over the end of a block.
-        let kept = file.blocks.len();
+        // Cached blocks are not read again, and a piece may continue past the end of a block.
+        let cached = file.blocks.len();
         let (middle, most) = (BLOCK as u64 / 2, BLOCK);
         let UploadPiece::Data(piece) = file.piece(middle, most).await.unwrap() else {
             panic!("zeros");
@@ -269,7 +269,7 @@ mod tests {
             panic!("data");
         };
         assert_eq!(zeros, 2 * BLOCK as u64);
-        assert_eq!(file.blocks.len(), kept);
+        assert_eq!(file.blocks.len(), cached);
         let mut writes = File::options().append(true).open(&path).unwrap();
         writes.write_all(b"more").unwrap();
         let problem = file.piece(0, 10).await.err().unwrap();

@@ -1,14 +1,13 @@
-//! `kubectl vsi …`: the binary under the name `kubectl-vsi`.
+//! The kubectl plugin `kubectl vsi …`: this binary under the name `kubectl-vsi`.
 //!
-//! What the resource tells is read from it; power is a field of it, a restart and an approval are
-//! annotations (`power`, `plan`). The rest is in the journal, and so is asked of the process that
-//! serves the resource, by the API of subresources (`subresources`): who has a right on that object's
-//! subresource, and no other one, may ask.
+//! What the resource contains is read from it. Power is a field of the resource; a restart and an approval
+//! are annotations (`power`, `plan`). Everything else is in the journal, so the plugin asks the process that
+//! serves the resource, through the subresource API (`subresources`). A user needs only the right to that
+//! object's subresource.
 //!
-//! Where a pod or a Lease is named, and for `plan -f`, `vsiflow` itself is run in that pod instead
-//! (`ask`), by the `kubectl` that this is a plugin of: that one brings the user's credentials in all
-//! their forms, proxies, and a way to run a command on servers old and new. Whoever may do that has all
-//! of the operator's power.
+//! If a pod or a Lease is named, and for `plan -f`, the plugin runs `vsiflow` in that pod instead (`ask`),
+//! through the user's `kubectl`. kubectl brings all forms of credentials, proxies, and a way to run a command
+//! on old and new servers. A user who may do that has all permissions of the operator.
 
 mod access;
 mod args;
@@ -40,18 +39,18 @@ use crate::{
     output,
 };
 
-/// The name under which kubectl finds it.
+/// The name under which kubectl finds the plugin.
 const NAME: &str = "kubectl-vsi";
 
-/// What this process was called for.
+/// Why kubectl started this process.
 pub(crate) enum Called {
     /// As the plugin.
     Plugin,
-    /// For what may be typed for the plugin.
+    /// To complete the plugin's command line.
     Completion,
 }
 
-/// What kubectl called this process for; none where it was not called as a plugin.
+/// Why kubectl started this process; `None` if it did not.
 pub(crate) fn called() -> Option<Called> {
     let called = std::env::args_os().next();
     let name = called.as_deref().map(Path::new).and_then(Path::file_name)?;
@@ -65,12 +64,12 @@ pub(crate) fn called() -> Option<Called> {
 /// Reads the command line.
 ///
 /// # Errors
-/// With the exit code where it only had to be told something.
+/// With the exit code for a usage error, or after printing help or the version.
 pub(crate) fn read() -> Result<PluginArgs, ExitCode> {
     PluginArgs::try_parse().map_err(exit::usage_error)
 }
 
-/// Runs the command to its end, and says what went wrong.
+/// Runs the command to its end, and prints its problem.
 pub(crate) async fn run(plugin: PluginArgs) -> Exit {
     let done = dispatch(plugin).await;
     done.unwrap_or_else(|problem| {

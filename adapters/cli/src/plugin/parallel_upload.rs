@@ -1,15 +1,15 @@
-//! A file that is sent to several hosts side by side.
+//! Sends one file to several readers (hosts) in parallel.
 //!
-//! Each reader has at most one piece under way, and the next one follows its answer. So a reader that is slow, or
-//! dead, holds up no other.
+//! Each reader has at most one piece in flight, and the next piece follows its answer. So a slow or dead
+//! reader does not delay the others.
 //!
 //! # Guarantees
-//! - At most [`UNDER_WAY`] bytes are under way, and the least piece for each reader, however many there are.
-//! - A piece is as long as its reader takes in a few seconds: one that takes nothing costs the way
-//!   little.
+//! - At most [`UNDER_WAY`] bytes are in flight, plus the shortest piece for each reader.
+//! - The length of a piece is what its reader takes in a few seconds, so a reader that takes nothing wastes
+//!   little bandwidth.
 //!
-//! What it never does: believe that something arrived. Where a reader does not answer with the next byte that it
-//! needs, it is forgotten until the cluster names it again.
+//! Sent bytes never count as arrived. If a reader does not answer with the next byte that it needs, it is
+//! forgotten until the cluster names it again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,20 +20,21 @@ use vsiflow_kube::plugin::{PluginError, UploadPiece, UploadReader};
 use super::local_file::OpenFile;
 use crate::exit::ExitProblem;
 
-/// A piece has so many bytes at first, at least and at most; more as the way is faster.
+/// The first, the least and the greatest length of a piece in bytes; it grows with the speed of the
+/// connection.
 const FIRST: usize = 1 << 20;
 const SHORTEST: usize = 64 << 10;
 const LONGEST: usize = 8 << 20;
-/// So many bytes are under way, for all readers together.
+/// How many bytes may be in flight for all readers together.
 const UNDER_WAY: usize = 32 << 20;
-/// The API server cuts off what takes a minute.
+/// The API server ends requests after one minute.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// So many readers are remembered.
+/// How many readers are remembered.
 const MOST_READERS: usize = 256;
 
-/// What became of a piece: the byte behind it, or none where the cluster has to be asked.
+/// The result of a piece: the next byte the reader needs, or `None` if the cluster has to be asked.
 type PieceResult = Result<Option<u64>, PluginError>;
-/// How a reader is sent a piece.
+/// A function that sends a piece to a reader.
 type Send<'a> = Box<dyn Fn(UploadReader, UploadPiece) -> BoxFuture<'a, PieceResult> + 'a>;
 
 /// The readers of a file.
@@ -45,7 +46,7 @@ pub(super) struct SideBySide<'a> {
 
 struct ReaderState {
     from: u64,
-    /// The length of its next piece.
+    /// The length of its next piece, in bytes.
     piece: usize,
     place: ReaderPlace,
 }
@@ -54,28 +55,28 @@ struct ReaderState {
 enum ReaderPlace {
     /// It waits for a piece.
     Waits,
-    /// A piece of so many bytes is under way to it.
+    /// A piece of this many bytes is in flight to it.
     UnderWay(usize),
-    /// The cluster did not name it lately.
+    /// The cluster's last answer did not name it, or it has to name it again.
     Unknown,
 }
 
-/// What came of a piece.
+/// The answer for a piece.
 pub(super) struct PieceAnswer {
     id: u64,
     took: Duration,
-    /// None after too long a time.
+    /// `None` after a timeout.
     sent: Option<PieceResult>,
 }
 
-/// What follows from an answer.
+/// What to do after an answer.
 #[derive(Debug)]
 pub(super) enum PieceOutcome {
-    /// The reader took it.
+    /// The reader took the piece.
     Taken,
-    /// The cluster has to be asked what it needs.
+    /// Ask the cluster what the reader needs.
     Ask,
-    /// It was not sent.
+    /// The piece was not sent.
     Failed(PluginError),
 }
 
@@ -90,7 +91,7 @@ impl<'a> SideBySide<'a> {
         }
     }
 
-    /// These read the file now, as the cluster says.
+    /// Updates the readers to those that the cluster names.
     pub(super) fn know(&mut self, readers: &[UploadReader]) {
         for reader in self.readers.values_mut() {
             if reader.place == ReaderPlace::Waits {
@@ -123,7 +124,7 @@ impl<'a> SideBySide<'a> {
             |reader: &ReaderState| reader.place == ReaderPlace::Waits && reader.from < length;
         let waiting = self.readers.iter().filter(|(_, reader)| waits(reader));
         let mut waiting: Vec<_> = waiting.map(|(id, reader)| (reader.from, *id)).collect();
-        // Those who are at the same place one after the other, so that it is read once.
+        // Readers at the same position one after the other, so that it is read once.
         waiting.sort_unstable();
         for (from, id) in waiting {
             let most = self.most(id, from);
@@ -146,9 +147,9 @@ impl<'a> SideBySide<'a> {
         Ok(())
     }
 
-    /// How long the next piece of a reader may be.
+    /// The greatest length of a reader's next piece.
     fn most(&self, id: u64, from: u64) -> usize {
-        // Whoever begins may only look what the file is like.
+        // A new reader may only inspect the file's header.
         if from == 0 {
             return SHORTEST;
         }
@@ -165,12 +166,12 @@ impl<'a> SideBySide<'a> {
             .max(SHORTEST)
     }
 
-    /// Whether something is under way.
+    /// Whether a piece is in flight.
     pub(super) fn is_sending(&self) -> bool {
         !self.under_way.is_empty()
     }
 
-    /// The next answer; pending for ever where nothing is under way. Cancel safe.
+    /// The next answer; never ready if nothing is in flight. Cancel safe.
     pub(super) async fn next(&mut self) -> PieceAnswer {
         match self.under_way.next().await {
             Some(answer) => answer,
@@ -178,7 +179,7 @@ impl<'a> SideBySide<'a> {
         }
     }
 
-    /// What follows from it.
+    /// Applies an answer, and returns what to do.
     pub(super) fn on_answer(&mut self, answer: PieceAnswer) -> PieceOutcome {
         let Some(reader) = self.readers.get_mut(&answer.id) else {
             return PieceOutcome::Ask;
@@ -209,7 +210,7 @@ impl<'a> SideBySide<'a> {
         }
     }
 
-    /// The byte that the last of them needs.
+    /// The lowest byte that a known reader needs.
     pub(super) fn least(&self) -> Option<u64> {
         let known = |reader: &&ReaderState| reader.place != ReaderPlace::Unknown;
         let readers = self.readers.values().filter(known);

@@ -1,5 +1,5 @@
-//! Plans: of a change that waits for approval, as the status tells it; of files, as the process
-//! tells it that would make the change.
+//! Plans: of a change that waits for approval, from the status; of files, from the process that
+//! would apply them.
 
 use serde_json::{Value, json};
 use vsiflow_kube::{crd::ProposedChange, plugin::VsiResource};
@@ -14,8 +14,8 @@ use crate::{
     output,
 };
 
-/// Exits as `vsiflow plan` does: 0 where nothing would change, 1 where something would, 4 where
-/// something cannot be changed.
+/// Exits as `vsiflow plan` does: 0 if nothing would change, 1 if something would, 4 if something
+/// cannot be changed.
 pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginPlanArgs) -> CommandOutcome {
     if !args.files.is_empty() {
         return ask::plan(there, args).await;
@@ -34,7 +34,7 @@ pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginPlanArgs) -> Comm
     Ok(vsis.iter().map(exit).max().unwrap_or(Exit::Done))
 }
 
-/// Shows each change, then lets it go on: that very one, not what may take its place meanwhile.
+/// Shows each change, then approves exactly that one, not a later one that replaces it.
 pub(super) async fn approve(there: &ClusterAccess<'_>, args: PluginPowerArgs) -> CommandOutcome {
     let mut waiting = Vec::new();
     for name in &args.names {

@@ -1,4 +1,4 @@
-//! Power: one field of the resource, or for a restart an annotation.
+//! Changes the power state: one field of the resource, or an annotation for a restart.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     output, work,
 };
 
-/// How often a resource is looked at while it is waited for.
+/// How often the resource is polled during a wait.
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
@@ -26,7 +26,7 @@ pub(super) async fn run(
     action: PowerAction,
     args: PluginPowerArgs,
 ) -> CommandOutcome {
-    // Names are looked up first: a slip of the pen touches nothing.
+    // All names are looked up first, so that a typing error changes nothing.
     let mut before = Vec::new();
     for name in &args.names {
         let vsi = there.cluster.vsi(name).await.map_err(problem)?;
@@ -48,7 +48,7 @@ pub(super) async fn run(
     finish(there, changed, &args, (past_tense(action), by)).await
 }
 
-/// Says what was asked, and waits where that was asked for.
+/// Prints the outcome, and waits if requested.
 pub(super) async fn finish(
     there: &ClusterAccess<'_>,
     changed: Vec<(VsiResource, VsiResource)>,
@@ -116,7 +116,7 @@ fn print_result(vsi: &VsiResource, waited: bool, came: Exit, outcome: &str) {
     }
 }
 
-/// What makes no sense for the resource as it is.
+/// Refuses an action that makes no sense in the resource's current state.
 fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), ExitProblem> {
     let blocked = |code: &str, message: &str, remedy: &str| {
         let message = format!("{} {message}", vsi.label());
@@ -147,16 +147,16 @@ fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), ExitProblem> {
     }
 }
 
-/// How a change of a resource is asked for.
+/// How a change of a resource is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PowerField {
-    /// By its spec, of which each generation is counted.
+    /// In its spec, where each change increases the generation.
     Spec,
-    /// By an annotation: that it was seen is told by a new run.
+    /// In an annotation: a new run shows that it was seen.
     Annotation,
 }
 
-/// Waits until it is known what came of a change of the resource.
+/// Waits until the result of a change of the resource is known.
 async fn decided(
     there: &ClusterAccess<'_>,
     before: &VsiResource,
@@ -191,7 +191,7 @@ async fn decided(
     }
 }
 
-/// Waits until the resource tells what came of something that was begun before.
+/// Waits until the resource shows the result of an action that was begun before.
 pub(super) async fn settled(
     there: &ClusterAccess<'_>,
     name: &str,
@@ -203,7 +203,7 @@ pub(super) async fn settled(
     Ok(came)
 }
 
-/// Whether a change waits for approval that did not wait before.
+/// Whether a change waits for approval now that did not before.
 fn waits_anew(before: &VsiResource, now: &VsiResource) -> bool {
     let id = |vsi: &VsiResource| {
         vsi.status
@@ -214,22 +214,22 @@ fn waits_anew(before: &VsiResource, now: &VsiResource) -> bool {
     id(now).is_some() && id(now) != id(before)
 }
 
-/// What it came to; none where that is not known yet.
+/// The exit for the result; `None` if it is not known yet.
 fn exit(vsi: &VsiResource) -> Option<Exit> {
     let phase = vsi.status.phase.as_deref().and_then(Phase::named)?;
     if vsi.condition("Accepted") == "False" {
         return Some(Exit::Blocked);
     }
-    let stands = |state: PowerState| {
+    let done_if_in = |state: PowerState| {
         (vsi.power_state() == state && vsi.condition("Progressing") == "False")
             .then_some(Exit::Done)
     };
     match phase {
         Phase::Failed => Some(Exit::Failed),
         Phase::Blocked => Some(Exit::Blocked),
-        Phase::Running | Phase::Degraded => stands(PowerState::Running),
-        Phase::Stopped => stands(PowerState::Stopped),
-        Phase::Paused => stands(PowerState::Paused),
+        Phase::Running | Phase::Degraded => done_if_in(PowerState::Running),
+        Phase::Stopped => done_if_in(PowerState::Stopped),
+        Phase::Paused => done_if_in(PowerState::Paused),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
-//! `history`, `logs`, `retry` and `cancel`, asked of the API of subresources.
+//! `history`, `logs`, `retry` and `cancel`, through the subresource API.
 //!
-//! What follows ends there every minute, and is asked for again from where it ended.
+//! The API server ends following requests every minute; the plugin then continues where they ended.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::{
     work,
 };
 
-/// How long an outcome is waited for before it is looked for in the resource, in seconds.
+/// How long to wait for an outcome before looking for it in the resource, in seconds.
 const WAIT: u64 = 25;
-/// What was cut off is asked for again after that long, so many times in a row.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The delay before an interrupted request is repeated, and how often in a row it is.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
 
 pub(super) async fn history(there: &ClusterAccess<'_>, args: PluginHistoryArgs) -> CommandOutcome {
@@ -59,13 +59,14 @@ async fn follow_history(there: &ClusterAccess<'_>, args: &PluginHistoryArgs) -> 
 /// How far a history was printed.
 struct PrintedLine {
     from: u64,
-    /// Whether the head of the table is still to be printed.
+    /// Whether the head of the table has yet to be printed.
     head: bool,
-    /// What is printed together at the end.
+    /// Lines that are printed together at the end.
     gathered: Vec<HistoryLine>,
 }
 
-/// Whether it came to its end. A table is as wide as its lines: without a follower it is printed whole.
+/// Reads a history; returns whether it is complete. A table is as wide as its lines, so without `--follow` it
+/// is printed as a whole.
 async fn read_history(
     there: &ClusterAccess<'_>,
     args: &PluginHistoryArgs,
@@ -107,7 +108,7 @@ fn print(
     history::print(args.output, &std::mem::take(lines), head)
 }
 
-/// Takes the lines that are whole.
+/// Takes the complete lines.
 fn whole_lines(text: &mut Vec<u8>) -> Vec<HistoryLine> {
     let end = text.iter().rposition(|byte| *byte == b'\n');
     let rest = text.split_off(end.map_or(0, |end| end.saturating_add(1)));
@@ -139,7 +140,7 @@ async fn follow_logs(there: &ClusterAccess<'_>, args: &PluginLogsArgs) -> Comman
                 definition: args.definition,
             }
         } else {
-            // The end is known only once it was read.
+            // The end is known only after it was read.
             Reading::Logs {
                 from,
                 follow: args.follow && log.tail.is_none(),
@@ -159,13 +160,13 @@ async fn follow_logs(there: &ClusterAccess<'_>, args: &PluginLogsArgs) -> Comman
 /// How far a log was read.
 struct LogArgs {
     from: u64,
-    /// Only so many of the last lines are to be printed of what is there.
+    /// How many of the last existing lines are printed; `None` means all.
     tail: Option<usize>,
     held: Vec<u8>,
 }
 
 impl LogArgs {
-    /// Whether it came to its end.
+    /// Reads the log; returns whether it is complete.
     async fn read(
         &mut self,
         there: &ClusterAccess<'_>,
@@ -202,7 +203,7 @@ impl LogArgs {
     }
 }
 
-/// Waits before it is asked again. What was cut off again and again without getting on is an error.
+/// Waits before the next request. Repeated interruptions without progress are an error.
 async fn again(got_on: bool, tries: &mut u32) -> Result<(), ExitProblem> {
     *tries = if got_on { 0 } else { tries.saturating_add(1) };
     if *tries >= TRIES {
@@ -213,7 +214,7 @@ async fn again(got_on: bool, tries: &mut u32) -> Result<(), ExitProblem> {
             "see the log of the process that serves the resource, and give the command again",
         ));
     }
-    tokio::time::sleep(AGAIN).await;
+    tokio::time::sleep(RETRY_DELAY).await;
     Ok(())
 }
 
@@ -238,7 +239,7 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
     Ok(exit)
 }
 
-/// How it came out; where that is not decided yet, the resource tells.
+/// The outcome; if it is not decided yet, it is read from the resource.
 async fn outcome(there: &ClusterAccess<'_>, name: &str, answer: ActionAnswer) -> CommandOutcome {
     let failure = |failure: Option<ActionFailure>, exit: Exit| {
         let failure = failure.unwrap_or_default();
@@ -264,7 +265,7 @@ async fn outcome(there: &ClusterAccess<'_>, name: &str, answer: ActionAnswer) ->
 }
 
 pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> CommandOutcome {
-    // The step that acts just now ends first.
+    // The step in progress ends first.
     let answer = act(there, name, Action::Cancel, why, WAIT).await?;
     output::line(&match (answer.done, answer.verdict) {
         (ActionDone::NothingToDo, _) => format!("vsi/{name}: no run is open"),

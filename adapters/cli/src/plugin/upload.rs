@@ -1,8 +1,8 @@
-//! `image upload`: a local file into the cluster, by the API of subresources.
+//! `image upload`: sends a local file to the cluster, through the subresource API.
 //!
 //! The file is read twice: first for its SHA-256, by which the hosts know it, then piece by piece as hosts
-//! need it, which are sent it side by side. Nothing is kept of how far it came: each host says itself which byte it needs next, so that
-//! the same command resumes after this process, the operator or the way between them is gone.
+//! need it, in parallel. No progress is stored: each host reports which byte it needs next. So the same
+//! command resumes after this process, the operator or the connection failed.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -24,17 +24,17 @@ use crate::{
 
 /// How long the cluster waits for a reader before it answers, in seconds.
 const WAIT: u64 = 2;
-/// After so long it is asked again what became of the file.
+/// How often the cluster is asked about the file.
 const ASK: Duration = Duration::from_secs(5);
-/// After so long where a reader says that it needs something else, or none needs more.
+/// The delay before the next question if a reader needs something else, or if none needs more.
 const SOON: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(1);
-/// Nobody answers for so long: before the first answer, and later, as an operator that starts again takes
-/// its time.
-const NEVER: Duration = Duration::from_secs(20);
-const LATER: Duration = Duration::from_secs(300);
-/// How long another file under the name is waited for.
-const BROKEN_OFF: Duration = Duration::from_secs(75);
+/// How long to wait without an answer: before the first one, and later, because an operator may take a while
+/// to restart.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long to wait for another file with the same name.
+const OTHER_FILE_TIMEOUT: Duration = Duration::from_secs(75);
 
 const STARVED: &str = "the hosts waited for bytes of this file in vain; they are asked again, after 10 minutes at the latest";
 
@@ -74,23 +74,23 @@ fn late(exit: Exit, message: &str) -> ExitProblem {
 
 struct FileUpload<'a> {
     url: String,
-    /// What the cluster knows the file by.
+    /// The cluster's identification of the file.
     known: LocalFile,
     bar: &'a Bar,
-    /// When the cluster answered last.
+    /// The time of the cluster's last answer.
     answered: Option<Instant>,
     begun: Instant,
     noted: Option<String>,
 }
 
-/// What became of the file.
+/// The state of the file in the cluster.
 enum FileState {
     Done(Vec<UploadedImage>),
     Waits(String),
 }
 
 impl FileUpload<'_> {
-    /// Asks what became of the file and who reads it, again and again, and sends meanwhile.
+    /// Asks the cluster repeatedly about the file and its readers, and sends pieces at the same time.
     async fn run(&mut self, cluster: &Cluster, mut file: OpenFile) -> CommandOutcome {
         let known = file.known.clone();
         let mut side = SideBySide::new(|to, piece| cluster.send(&known, to, piece).boxed());
@@ -117,9 +117,9 @@ impl FileUpload<'_> {
                     side.start(&mut file).await?;
                     ask_at = after(match (side.is_sending(), status.readers.is_empty()) {
                         (true, _) => ASK,
-                        // What they have is verified now.
+                        // The hosts now verify what they have.
                         (false, false) => LATE,
-                        // The cluster has waited for a reader.
+                        // The cluster has already waited for a reader.
                         (false, true) => Duration::ZERO,
                     });
                 }
@@ -141,7 +141,7 @@ impl FileUpload<'_> {
         }
     }
 
-    /// The exit code once nothing is left to do.
+    /// The exit once nothing is left to do.
     fn judge(&mut self, status: &UploadStatus) -> Result<Option<Exit>, ExitProblem> {
         match self.file_state(status)? {
             FileState::Done(images) => {
@@ -204,9 +204,9 @@ impl FileUpload<'_> {
         })
     }
 
-    /// When to ask again after this, where that may help.
+    /// When to ask again after an error, if that may help.
     fn again(&mut self, error: PluginError) -> Result<Instant, ExitProblem> {
-        // One that was broken off is over after a minute.
+        // An interrupted upload is over after one minute.
         let is_another =
             matches!(&error, PluginError::ServerError { code, .. } if code == "VSI1035");
         let passes = match &error {
@@ -216,9 +216,9 @@ impl FileUpload<'_> {
             _ => false,
         };
         let over = match self.answered {
-            Some(answered) => answered.elapsed() > LATER,
-            None if is_another => self.begun.elapsed() > BROKEN_OFF,
-            None => self.begun.elapsed() > NEVER,
+            Some(answered) => answered.elapsed() > ANSWER_TIMEOUT,
+            None if is_another => self.begun.elapsed() > OTHER_FILE_TIMEOUT,
+            None => self.begun.elapsed() > FIRST_ANSWER_TIMEOUT,
         };
         if !passes || over {
             return Err(problem(error));
@@ -227,7 +227,7 @@ impl FileUpload<'_> {
         Ok(after(LATE))
     }
 
-    /// Says it, once.
+    /// Prints a text, unless it was just printed.
     fn note(&mut self, text: String) {
         if self.noted.as_ref() != Some(&text) {
             self.bar.aside(|| output::note(&text));
@@ -241,7 +241,7 @@ fn after(time: Duration) -> Instant {
     now.checked_add(time).unwrap_or(now)
 }
 
-/// How far it is, on terminals.
+/// A progress bar on a terminal.
 struct Bar(ProgressBar);
 
 impl Bar {

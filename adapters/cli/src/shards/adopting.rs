@@ -1,4 +1,5 @@
-//! Adoption in a set: a domain is adopted by the journal of its host, under a name that no other journal has.
+//! Adoption in a set of journals: the journal of the domain's host adopts it, under a name that no other
+//! journal has.
 
 use std::future::Future;
 
@@ -8,7 +9,7 @@ use vsiflow_workflows::fleet::{Adopting, Adoption};
 use super::claims::{Claimed, VSI};
 use crate::{args::Common, compose::App, exit::ExitProblem};
 
-/// Takes a domain into management, under a claim of its name where the journal is one of a set.
+/// Adopts a domain; in a set, claims its name first.
 ///
 /// # Errors
 /// As for [`adopt`](vsiflow_workflows::fleet::VsiHandle::adopt), and VSI0765.
@@ -24,7 +25,7 @@ pub(crate) async fn adopt(
     adopt_if(app, common, what, by, async { Ok(()) }).await
 }
 
-/// The same in a journal of a set, unless `check` finds something against it once the name is claimed.
+/// Adopts a domain in a journal of a set, unless `check` fails once the name is claimed.
 ///
 /// # Errors
 /// As [`adopt`], and those of `check`.
@@ -38,7 +39,7 @@ pub(super) async fn adopt_if(
     let Some(shard) = app.shard() else {
         return Err(ExitProblem::defect("the journal is none of a set"));
     };
-    // A host that does not answer holds up nobody else.
+    // Before the turn is taken: a host that does not answer must not delay other requests.
     let named = app.fleet.vsis().adoption_name(&what, by.clone());
     let (namespace, name) = Box::pin(named).await?;
     let what = Adopting {

@@ -1,7 +1,7 @@
-//! Does what is asked of a journal, by commands and by other journals.
+//! Carries out the requests that commands and other journals send to a journal of a set.
 //!
-//! What is begun and not answered when its process ends is begun anew by the next one, where it may be repeated; otherwise it is
-//! answered as begun.
+//! A request that was begun but not answered when its process ended is begun again by the next holder if it
+//! is repeatable. Otherwise the next holder answers that the outcome is unknown.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,13 +29,13 @@ use crate::{
     runner, work,
 };
 
-/// How often it is looked for requests.
+/// How often the database is polled for requests.
 const POLL: Duration = Duration::from_millis(200);
-/// Requests of one lane that are carried out at the same time.
-const AT_ONCE: usize = 32;
+/// How many requests of one lane are carried out at the same time.
+const MAX_CONCURRENT: usize = 32;
 
-/// Carries out what is asked of this journal, several of each lane at a time. What is under way when this ends is
-/// begun anew by the next holder, or answered as begun.
+/// Carries out the requests to this journal, several of each lane at the same time. The next holder begins
+/// the unfinished ones again, or answers that their outcome is unknown.
 pub(super) async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
     let mut under_way = JoinSet::new();
     let mut lanes = HashMap::new();
@@ -45,7 +45,7 @@ pub(super) async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
         }
         let has_room = |lane: &Lane| {
             let busy = lanes.values().filter(|busy| *busy == lane);
-            busy.count() < AT_ONCE
+            busy.count() < MAX_CONCURRENT
         };
         let open: Vec<_> = Lane::ALL.into_iter().filter(has_room).collect();
         if open.is_empty() {
@@ -84,12 +84,12 @@ fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
     }
 }
 
-/// Does what is asked, and stores the answer.
+/// Carries out one request and stores its answer.
 async fn carry_out(holder: Arc<JournalHolder>, incoming: JournalRequest) {
     let (id, lane) = (incoming.id.clone(), incoming.lane);
     let text = Box::pin(answer_to(&holder, incoming)).await;
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
-    // Until it is stored: who asked waits for it, and the lease bounds it.
+    // Retries until the answer is stored: the caller waits for it, and the lease bounds the loop.
     while let Err(error) = set.answer(sealer, &holder.held, &id, &text).await {
         tracing::warn!(%error, "an answer is not stored yet");
         sleep(POLL).await;
@@ -99,7 +99,7 @@ async fn carry_out(holder: Arc<JournalHolder>, incoming: JournalRequest) {
     }
 }
 
-/// What is said to it: by what is asked, as who asked reads it.
+/// Carries out one request and returns its answer, encoded as its caller expects.
 async fn answer_to(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Secret {
     let read = serde_json::from_slice::<ForwardedCommand>(incoming.request.expose());
     let Ok(read) = read.inspect_err(|error| tracing::warn!(%error, "a request cannot be read"))
@@ -141,7 +141,8 @@ fn text(answer: &impl Serialize) -> Secret {
     Secret::new(serde_json::to_vec(answer).unwrap_or_default())
 }
 
-/// Does a command with what this process has open, as the socket's callers have it done.
+/// Runs a command with the journal that this process has open, as the daemon does for callers of
+/// its socket.
 async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> CommandAnswer {
     let JournalRequest {
         id,
@@ -214,7 +215,7 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
     CommandAnswer::new(exit, sink.take())
 }
 
-/// What was begun before may be done.
+/// Lets a deletion that is begun again succeed if the object is deleted already.
 fn ignore_absent(command: &mut CliCommand) {
     match command {
         CliCommand::Delete(args) => args.ignore_not_found = true,

@@ -1,4 +1,4 @@
-//! Requests to the API that the process answers that has the journal.
+//! Requests to the API that the process holding the journal has to answer.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use super::{
 };
 use crate::{daemon, exit::ExitProblem};
 
-/// How long a holder may take to begin with it: the caller waits for an answer over HTTP.
+/// How long a holder may take to begin: the caller waits for an answer over HTTP.
 const BEGIN: Duration = Duration::from_secs(20);
 
-/// What was answered, or why not.
+/// The answer to an API request, or why there is none.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ApiAnswer {
     #[serde(rename = "said")]
     outcome: Result<ForwardedAnswer, RemoteProblem>,
 }
 
-/// Has the holder of a journal answer. Nobody does it again: what was begun by one that died is told as not known.
+/// Has the holder of a journal answer a request to the API. The request is never repeated: if a process died
+/// after beginning it, the outcome is reported as unknown.
 ///
 /// # Errors
 /// VSI0766 and VSI0767.
@@ -44,7 +45,7 @@ pub(super) async fn ask(
     answer.outcome.map_err(RemoteProblem::problem)
 }
 
-/// Answers what concerns this journal.
+/// Answers a request to the API that concerns this journal.
 pub(super) async fn answer(
     holder: &JournalHolder,
     request: ForwardedRequest,

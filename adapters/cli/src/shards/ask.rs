@@ -1,4 +1,4 @@
-//! A command for the holder of a journal, and its answer, as they go through the database.
+//! Commands that are sent to the holder of a journal through the database, and their answers.
 
 use std::time::Duration;
 
@@ -27,16 +27,16 @@ use crate::{
     output, work,
 };
 
-/// How often it is looked for the answer.
+/// How often the database is polled for the answer.
 const POLL: Duration = Duration::from_millis(150);
-/// A holder that died is succeeded sooner.
+/// How long to wait for a holder. A holder that died is replaced sooner.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// From then on the user is told what is waited for.
-const SAID: Duration = Duration::from_secs(3);
-/// How often it is looked whether somebody holds the journal that is asked.
-const LOOK: Duration = Duration::from_secs(1);
+/// After this time the user is told what the command waits for.
+const REPORT_AFTER: Duration = Duration::from_secs(3);
+/// How often to check whether a process holds the journal.
+const LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is asked.
+/// A command that is sent to the holder of a journal.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ForwardedCommand {
     pub(super) request: CommandRequest,
@@ -46,7 +46,7 @@ pub(super) struct ForwardedCommand {
 }
 
 impl ForwardedCommand {
-    /// What no command line says.
+    /// A request that does not come from a command line.
     pub(super) fn of_engine(part: CommandPart) -> Self {
         Self {
             request: CommandRequest::default(),
@@ -59,36 +59,37 @@ impl ForwardedCommand {
 /// The part of a command that a journal is to do.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) enum CommandPart {
-    /// What concerns its own objects.
+    /// All that concerns the journal's own objects.
     #[default]
     Own,
-    /// Journal 0: what has to be decided over all journals, and then to have each of them do its part.
+    /// Journal 0: decides what spans all journals, then has each of them do its part.
     Decide,
-    /// What concerns its own objects, of which journal 0 chose some hosts.
+    /// What concerns the journal's own objects, with the hosts that journal 0 chose for some of
+    /// them.
     HandedOver(Vec<ChosenHost>),
-    /// What concerns these of its own objects, of all that is named or selected.
+    /// What concerns these of its own objects, out of all that the command names or selects.
     Named(Vec<String>),
-    /// To say what has to be known of its hosts and objects, and to do nothing.
+    /// Reports on its hosts and objects, and changes nothing.
     Report(ReportQuestions),
-    /// To say what it has of a pool, and to do nothing.
+    /// Reports its members of a pool, and changes nothing.
     ReportMembers(MemberQuestions),
-    /// Journal 0: what a pool asks for, decided over all journals as documents are.
+    /// Journal 0: decides over all journals what a pool asks for, as it does for documents.
     DecideMembers(StoredRequest),
-    /// What of that concerns its own objects.
+    /// The journal's part of what journal 0 decided for a pool.
     MembersHandedOver(StoredRequest),
-    /// Journal 0: a host, and the quotas' permission, for the custom resource with that UID, decided over all journals.
+    /// Journal 0: chooses a host and checks quotas for the custom resource with this UID, over all journals.
     DecideResource(uuid::Uuid, StoredRequest),
-    /// To have the operator record that resource, on a host of its own.
+    /// Has the operator record that resource, on a host of this journal.
     ResourceDecided(DecidedResource),
-    /// To ask guests of members, and to record nothing.
+    /// Asks guests of members, and records nothing.
     AskGuests(GuestQuestions),
-    /// To say how networks are, once those of them that are to end were asked to.
+    /// Reports the state of networks, after asking those to end that should.
     ReportNetworks(Vec<NetworkQuestion>),
-    /// To end what only members of a group were on.
+    /// Ends the networks that only members of a group were on.
     EndNetworks(EndedGroup),
-    /// To record that a console is opened or closed.
+    /// Records that a console is opened or closed.
     NoteConsole(ConsoleNote),
-    /// To answer a request to the API.
+    /// Answers a request to the API.
     Answer(ForwardedRequest),
 }
 
@@ -112,17 +113,17 @@ impl CommandPart {
     }
 }
 
-/// What a journal says of itself.
+/// A journal's answer to a report request.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReportAnswer {
-    /// What it says, or why it does not.
+    /// The report, or why there is none.
     #[serde(rename = "said")]
     pub(super) outcome: Result<JournalReport, RemoteProblem>,
-    /// Whether it leaves its hosts alone for now.
+    /// Whether the journal does not act on its hosts yet.
     pub(super) is_quiet: bool,
 }
 
-/// A problem as it goes from one process to another.
+/// An [`ExitProblem`], as it is sent from one process to another.
 #[derive(Serialize, Deserialize)]
 pub(super) struct RemoteProblem {
     exit: u8,
@@ -146,11 +147,11 @@ impl RemoteProblem {
     }
 }
 
-/// What it came to.
+/// The result of a command.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CommandAnswer {
     pub(super) exit: u8,
-    /// What was printed, in base64: for standard error, where that is true.
+    /// The printed pieces, in base64. `true` means standard error.
     output: Vec<(bool, String)>,
 }
 
@@ -172,7 +173,7 @@ impl CommandAnswer {
     }
 }
 
-/// Has the holder of a journal do a command, and prints what it says.
+/// Has the holder of a journal run a command, and prints its output.
 pub(super) async fn ask(
     set: &ShardSet,
     sealer: &Sealer,
@@ -184,7 +185,7 @@ pub(super) async fn ask(
     outcome.map_or(Ok(Exit::Interrupted), |answer| answer.print())
 }
 
-/// Has the holders of all journals do a command, and prints what they say: what several say alike, once.
+/// Has the holders of all journals run a command, and prints their output. Equal answers are printed once.
 pub(super) async fn ask_all(
     set: &ShardSet,
     sealer: &Sealer,
@@ -206,7 +207,7 @@ pub(super) async fn ask_all(
     }))
 }
 
-/// What the holder of a journal says; nothing where the user waits no longer.
+/// The answer of a journal's holder; `None` if the user interrupted the wait.
 async fn answer_of(
     set: &ShardSet,
     sealer: &Sealer,
@@ -235,7 +236,7 @@ async fn answer_of(
     }
 }
 
-/// Puts a request where the holder of a journal finds it.
+/// Stores a request in the database for the holder of a journal.
 pub(super) async fn send(
     set: &ShardSet,
     sealer: &Sealer,
@@ -257,13 +258,13 @@ pub(super) async fn send(
     sent.map_err(|error: ShardError| problem(&error))
 }
 
-/// Unlike any other.
+/// A new unique request ID.
 pub(super) fn id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Waits for an answer: as long as a holder of the journal is there that has begun, and `patience` for one to begin,
-/// or to be there again.
+/// Waits for an answer as long as a process holds the journal and has begun. Waits at most `patience` for a
+/// holder to begin, or for a new holder.
 pub(super) async fn answer<T: DeserializeOwned>(
     set: &ShardSet,
     sealer: &Sealer,
@@ -275,7 +276,7 @@ pub(super) async fn answer<T: DeserializeOwned>(
         .await
 }
 
-/// The same, where nobody looks.
+/// Waits as [`answer`] does, without reporting the wait to a user.
 pub(super) async fn answer_quietly<T: DeserializeOwned>(
     set: &ShardSet,
     sealer: &Sealer,
@@ -293,12 +294,12 @@ struct AwaitedAnswer<'a> {
     id: &'a str,
     journal: u16,
     patience: Duration,
-    /// Whether somebody is still to be told what is waited for.
-    tells: bool,
+    /// Whether the user has yet to be told what the command waits for.
+    reports_wait: bool,
     since: Instant,
-    /// When it was looked last whether somebody holds the journal.
+    /// When the journal's lease was last checked.
     checked: Instant,
-    /// Since when nobody does.
+    /// Since when no process holds the journal.
     unheld: Option<Instant>,
 }
 
@@ -307,7 +308,7 @@ impl<'a> AwaitedAnswer<'a> {
         set: &'a ShardSet,
         (id, journal): (&'a str, u16),
         patience: Duration,
-        tells: bool,
+        reports_wait: bool,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -315,7 +316,7 @@ impl<'a> AwaitedAnswer<'a> {
             id,
             journal,
             patience,
-            tells,
+            reports_wait,
             since: now,
             checked: now,
             unheld: None,
@@ -337,7 +338,7 @@ impl<'a> AwaitedAnswer<'a> {
         }
     }
 
-    /// Nobody has begun: it is taken back in time, and then nothing was done.
+    /// The request has not been begun: withdraws it after `patience`, and then nothing was done.
     async fn waits(&mut self) -> Result<(), ExitProblem> {
         self.check_holder().await?;
         self.report_waiting(self.since);
@@ -357,7 +358,7 @@ impl<'a> AwaitedAnswer<'a> {
         })
     }
 
-    /// Somebody has begun: it is finished by whoever has the journal next, but that may never come.
+    /// The request was begun: the next holder finishes it, but there may never be one.
     async fn was_begun(&mut self) -> Result<(), ExitProblem> {
         self.check_holder().await?;
         let Some(since) = self.unheld else {
@@ -371,9 +372,9 @@ impl<'a> AwaitedAnswer<'a> {
         }
     }
 
-    /// Looks now and then whether somebody holds the journal.
+    /// Checks from time to time whether a process holds the journal.
     async fn check_holder(&mut self) -> Result<(), ExitProblem> {
-        if self.checked.elapsed() < LOOK {
+        if self.checked.elapsed() < LEASE_CHECK_INTERVAL {
             return Ok(());
         }
         self.checked = Instant::now();
@@ -388,8 +389,8 @@ impl<'a> AwaitedAnswer<'a> {
     }
 
     fn report_waiting(&mut self, since: Instant) {
-        if self.tells && since.elapsed() > SAID {
-            self.tells = false;
+        if self.reports_wait && since.elapsed() > REPORT_AFTER {
+            self.reports_wait = false;
             output::note(&format!(
                 "waiting for a process that holds journal {}",
                 self.journal
@@ -405,7 +406,8 @@ fn unanswered(journal: u16, why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }
 
-/// It was begun, and whoever comes next carries it out, or says that it is not known whether it was done.
+/// The request was begun and its process ended. The next holder repeats it, or answers that its outcome is
+/// unknown.
 fn unfinished(journal: u16) -> ExitProblem {
     let message = format!(
         "journal {journal} of the set does not answer: the process that had begun what was asked is gone, and no other one \
@@ -416,7 +418,7 @@ fn unfinished(journal: u16) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }
 
-/// It was asked, and did not say anything in time.
+/// The journal was asked and did not answer in time.
 pub(super) fn silent(journal: u16, after: Duration) -> ExitProblem {
     let message = format!(
         "journal {journal} did not answer within {} s",
@@ -426,7 +428,7 @@ pub(super) fn silent(journal: u16, after: Duration) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }
 
-/// What was asked comes from another release.
+/// The request was sent by another release.
 pub(super) fn unreadable() -> ExitProblem {
     let message = "what was asked cannot be read by the process that holds the journal";
     let remedy = "use one release of vsiflow everywhere";

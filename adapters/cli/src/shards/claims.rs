@@ -1,7 +1,8 @@
-//! Claims on names: what is recorded under a name is one journal's, and nobody records anything under a name that another one has.
+//! Claims on names: a name belongs to one journal, and no other journal records anything under it.
 //!
-//! A name is claimed before something is recorded under it, and is busy until that is done. It stays claimed afterwards; another
-//! journal takes it over once that one says that what had it is gone.
+//! A journal claims a name before it records something under it; the name is busy until that is recorded. It
+//! stays claimed afterwards. Another journal takes it over once the first one reports that the object is
+//! deleted.
 
 use vsiflow_postgres::{
     Held,
@@ -19,23 +20,23 @@ use crate::{
     exit::ExitProblem,
 };
 
-/// A VSI, as the database names kinds.
+/// The kind of VSIs in the database.
 pub(super) const VSI: &str = "vsi";
-/// A data disk.
+/// The kind of data disks.
 pub(super) const DISK: &str = "disk";
-/// A snapshot.
+/// The kind of snapshots.
 pub(super) const SNAPSHOT: &str = "snapshot";
 
 /// Names that are claimed while something is recorded under them.
 pub(super) struct Claimed<'a> {
     pub(super) shard: &'a Membership,
     held: &'a Held,
-    /// Tells this claim from every other.
+    /// Distinguishes this claim from all others.
     by: String,
 }
 
 impl<'a> Claimed<'a> {
-    /// None yet, of a journal that this process has.
+    /// Starts with no names, for a journal that this process holds.
     pub(super) fn none(shard: &'a Membership) -> Result<Self, ExitProblem> {
         let Some(held) = &shard.held else {
             return Err(ExitProblem::defect(
@@ -46,11 +47,11 @@ impl<'a> Claimed<'a> {
         Ok(Self { shard, held, by })
     }
 
-    /// Claims the names in documents for this journal, but those of snapshots, which schedules may have given
-    /// ([`super::snapshots`]).
+    /// Claims the names in documents for this journal, except those of snapshots: schedules may have used
+    /// them ([`super::snapshots`]).
     ///
     /// # Errors
-    /// VSI0765 where another journal has one.
+    /// VSI0765 if another journal has one of the names.
     pub(super) async fn all_of(
         &self,
         common: &Common,
@@ -88,7 +89,8 @@ impl<'a> Claimed<'a> {
         else {
             return Ok(());
         };
-        // What is there may be deleted later; what is recorded at this moment may be seen too late.
+        // A recorded object may be deleted later; one that is being recorded right now may be seen
+        // too late.
         if !busy
             && self
                 .is_gone_in(common, journal, kind, (namespace, name))
@@ -106,7 +108,7 @@ impl<'a> Claimed<'a> {
         }))
     }
 
-    /// Whether another journal says that what had the name is gone.
+    /// Whether another journal reports that the object with this name is deleted.
     async fn is_gone_in(
         &self,
         common: &Common,
@@ -121,8 +123,8 @@ impl<'a> Claimed<'a> {
         Ok(!there?)
     }
 
-    /// The names are free for others once what has them is gone. Where this fails, the next claim of them, or the
-    /// next holder of the journal, does it.
+    /// Marks the names as no longer busy, so that other journals may take them over once their objects are
+    /// deleted. If this fails, the next claim of these names does it, or the next holder of the journal.
     pub(super) async fn settle(&self) {
         let shard = self.shard;
         let settled = shard.set().settle_names(shard.number, &self.by).await;
@@ -132,12 +134,12 @@ impl<'a> Claimed<'a> {
     }
 }
 
-/// As the database names an object.
+/// The key of an object in the database.
 pub(super) fn object(kind: &str, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}")
 }
 
-/// Whether a journal has something of that name that is not gone.
+/// Whether a journal has an object with this name that is not deleted.
 pub(super) async fn is_there(
     fleet: &Fleet,
     kind: &str,

@@ -1,11 +1,12 @@
-//! A cluster that the journals of a set serve: what the operator in one of them needs of the others.
+//! A Kubernetes cluster that the journals of a set serve: the share of each journal's operator, and its
+//! access to the other journals.
 //!
-//! Each process watches the cluster once ([`SharedCluster`]); each journal that it holds has an operator on that, which
-//! serves the journal's share (`vsiflow_kube::share` says which that is). What belongs to whom is asked of the
-//! database; whether another journal knows something, of that journal's records.
+//! Each process watches the cluster once ([`SharedCluster`]). Each journal that it holds has its own operator
+//! on that watch, which serves the journal's share (see `vsiflow_kube::share`). The database says which
+//! journal an object belongs to; a journal's records say what it knows.
 //!
-//! What this room never does: it records nothing past the claims on names, and nothing that takes more of a namespace's
-//! quota without journal 0.
+//! This module records nothing except claims on names, and nothing that uses more of a namespace's quota
+//! unless journal 0 admitted it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,7 +51,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// What a process of a set sees of a cluster, and how it serves it.
+/// The cluster as a process of a set watches and serves it.
 #[derive(Clone)]
 pub(super) struct SharedCluster {
     served: Arc<ServedCluster>,
@@ -58,7 +59,7 @@ pub(super) struct SharedCluster {
 }
 
 impl SharedCluster {
-    /// The cluster that the command line names, if any. It is not asked yet.
+    /// The cluster that the command line names, if any. Does not connect to it yet.
     ///
     /// # Errors
     /// VSI0762, and when no client of the cluster can be made.
@@ -75,7 +76,8 @@ impl SharedCluster {
         Ok(Some(Self { served, watched }))
     }
 
-    /// What its resources may name. Secrets are stored, sealed: another process of the set continues with them.
+    /// What the cluster's resources may refer to. Secrets are stored, sealed, because another process of the
+    /// set may continue.
     pub(super) fn bounds(&self) -> ReadBounds {
         ReadBounds {
             elsewhere: false,
@@ -84,14 +86,14 @@ impl SharedCluster {
         }
     }
 
-    /// Watches it, for the operators of all journals here.
+    /// Watches the cluster for the operators of all journals in this process.
     pub(super) async fn watch(&self, metrics: &Metrics) -> ExitProblem {
         metrics.connect(self.watched.health());
         self.served.report();
         ended(self.watched.watch().await).await
     }
 
-    /// Where it is put what was decided of its resources, for the operator of one journal.
+    /// The queue of decisions on custom resources for the operator of one journal.
     pub(super) fn decided(&self) -> Arc<DecidedResources> {
         let watched = self.watched.clone();
         Arc::new(DecidedResources::new(move || watched.wake()))
@@ -115,7 +117,7 @@ impl SharedCluster {
         }
     }
 
-    /// Asks all journals about the networks of the cluster, in journal 0.
+    /// In journal 0: polls all journals about the networks of the cluster.
     async fn poll_networks(&self, holder: &JournalHolder, share: &ClusterShare) -> Infallible {
         if holder.shard.number != DECIDES {
             return std::future::pending().await;
@@ -133,7 +135,8 @@ async fn ended(end: OperatorEnd) -> ExitProblem {
     crate::command::cluster::ended(end).await
 }
 
-/// Refuses what is one process's, or has no meaning where secrets are in the database.
+/// Refuses options for a single process, and those that have no meaning when secrets are in the
+/// database.
 fn refuse_options(args: &ClusterArgs) -> Result<(), ExitProblem> {
     let options = [
         (
@@ -165,12 +168,12 @@ fn refuse_options(args: &ClusterArgs) -> Result<(), ExitProblem> {
     Err(ExitProblem::new(Exit::Usage, "VSI0762", message, &remedy))
 }
 
-/// The other journals of a set, for the operator of one of them.
+/// Access to the other journals of a set for the operator of one of them.
 struct ClusterShare {
     holder: Arc<JournalHolder>,
-    /// The journals of the hosts that were asked for last: that never changes.
+    /// Cache of the journals that hosts belong to; an assignment never changes.
     hosts: Mutex<BTreeMap<String, u16>>,
-    /// What other journals know: that never changes either.
+    /// Cache of the entities that other journals have recorded; that never changes either.
     elsewhere: Mutex<BTreeSet<EntityId>>,
     asks: ObjectRequests,
     networks: ClusterNetworks,
@@ -188,7 +191,7 @@ impl ClusterShare {
         hosts.clone()
     }
 
-    /// Whether another journal has it recorded, deleted or not.
+    /// Whether another journal has recorded the entity, deleted or not.
     async fn knows(&self, journal: u16, entity: &EntityId) -> Result<bool, ExitProblem> {
         let other = self
             .holder
@@ -270,7 +273,7 @@ impl JournalShare for ClusterShare {
         let owners = owners.map_err(unanswered)?;
         match owners.get(name) {
             Some(owner) if owner.journal != self.holder.shard.number => {
-                // It is seen only once it is recorded, or nothing is being recorded any more.
+                // Visible only once it is recorded, or once nothing is being recorded any more.
                 let knows = self.knows(owner.journal, entity).await;
                 Ok(owner.is_busy || knows.map_err(|problem| failed(&problem))?)
             }

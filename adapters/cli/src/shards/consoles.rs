@@ -1,6 +1,7 @@
-//! Consoles and screens in a set: who opens one asks the host, and the journal of the VSI records it.
+//! Consoles and screens in a set: the process that opens one asks the host, and the journal of the VSI
+//! records it.
 //!
-//! What this room never does: it opens nothing.
+//! This module opens no console itself.
 
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use super::{
 };
 use crate::{args::Common, exit::ExitProblem};
 
-/// How long a holder may take to begin with it: a process that ends waits for no longer than that.
+/// How long a holder may take to begin. A process that ends waits no longer than this.
 const BEGIN: Duration = Duration::from_secs(10);
 
-/// What came of recording something of a console.
+/// The result of recording that a console was opened or closed.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NotedAnswer {
     #[serde(rename = "said")]
@@ -45,10 +46,10 @@ pub(crate) async fn journal(
     found.ok_or_else(|| front::unknown(&name))
 }
 
-/// Has the holder of a journal record something of a console.
+/// Has the holder of a journal record that a console is opened or closed.
 ///
 /// # Errors
-/// When it does not; the console is not to be opened then.
+/// When it is not recorded; the console must not be opened then.
 pub(crate) async fn note(
     set: &ShardSet,
     journal: u16,
@@ -59,7 +60,7 @@ pub(crate) async fn note(
     note_by(set, &sealer, journal, note, by).await
 }
 
-/// The same with a key that is known.
+/// As [`note`], with a key that the caller has.
 pub(super) async fn note_by(
     set: &ShardSet,
     sealer: &Sealer,
@@ -73,13 +74,13 @@ pub(super) async fn note_by(
     };
     let id = ask::id();
     let request = (id.as_str(), journal);
-    // Noted twice, it would be open twice.
+    // Not repeatable: noted twice, the console would count as open twice.
     ask::send(set, sealer, request, &command, false, None).await?;
     let answer: NotedAnswer = ask::answer(set, sealer, request, BEGIN).await?;
     answer.outcome.map_err(RemoteProblem::problem)
 }
 
-/// Records it.
+/// Records that a console is opened or closed.
 pub(super) async fn record(
     holder: &JournalHolder,
     note: &ConsoleNote,

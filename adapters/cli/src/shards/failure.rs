@@ -1,4 +1,4 @@
-//! Problems of this side, as fleets and operators are told of them.
+//! Converts this crate's problems into the errors that fleets and operators report.
 
 use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_postgres::PostgresError;
@@ -6,17 +6,17 @@ use vsiflow_workflows::fleet::FleetError;
 
 use crate::{compose::database, exit::ExitProblem};
 
-/// The database does not answer.
+/// The error when the database does not answer.
 pub(super) fn unanswered(error: PostgresError) -> FleetError {
     failed(&database::problem(error))
 }
 
-/// A problem as whoever asked for something is told of it.
+/// A problem as a fleet reports it.
 pub(super) fn failed(problem: &ExitProblem) -> FleetError {
     FleetError::from(failure_of(problem))
 }
 
-/// A problem as a pool or a resource is told of it.
+/// A problem as a pool or a custom resource reports it.
 pub(super) fn failure_of(problem: &ExitProblem) -> Failure {
     Failure::new(FailureClass::Blocked, &problem.code, &problem.message)
         .of_object(&problem.object)

@@ -1,4 +1,5 @@
-//! One journal of a set, while this process has its lease: the engine on it, and all that goes on beside it.
+//! Works on one journal of a set while this process has its lease: runs the engine and all services beside
+//! it.
 
 use std::sync::Arc;
 
@@ -32,8 +33,8 @@ pub(super) struct Service {
     pub(super) cluster: Option<SharedCluster>,
 }
 
-/// Works on a journal until it is told to stop; then lets it go, so that another process has it at
-/// once. A lease that is lost ends the process.
+/// Works on a journal until it is stopped, then releases the lease so that another process can take
+/// it immediately. A lost lease ends the process.
 pub(super) async fn keep(
     service: Service,
     common: Common,
@@ -82,15 +83,15 @@ async fn open_and_serve(
         held,
         common: common.clone(),
         decided: service.cluster.as_ref().map(SharedCluster::decided),
-        // As the ports of hosts have it, or a little later.
+        // The same moment as in the ports of hosts, or a little later.
         acts_from: Instant::now() + quiet.unwrap_or_default(),
     });
     let settled = shard.set().settle_all_names(shard.number).await;
     settled.map_err(database::problem)?;
     if shard.number == DECIDES {
         let limited = app.fleet.quotas().namespaces().await?;
-        let kept = shard.set().retain_limits(&holder.held, &limited).await;
-        kept.map_err(database::problem)?;
+        let retained = shard.set().retain_limits(&holder.held, &limited).await;
+        retained.map_err(database::problem)?;
         let (set, set_held) = (shard.set().clone(), holder.held.clone());
         let journals = members::Journals::new(set, service.sealer.clone(), set_held);
         app.fleet.pools().reach_over(Arc::new(journals));

@@ -1,4 +1,4 @@
-//! A journal that this process has, as those need it who do what is asked of it.
+//! A journal that this process holds, for the code that carries out requests to it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,23 +8,23 @@ use vsiflow_postgres::{Held, seal::Sealer};
 use super::{Membership, decided::waiting::DecidedResources};
 use crate::{args::Common, compose::App};
 
-/// A journal that is held, as those need it who do what is asked of it.
+/// A held journal, for the code that carries out requests to it.
 pub(super) struct JournalHolder {
-    /// What requests are sealed with.
+    /// The key that seals requests.
     pub(super) sealer: Sealer,
     pub(super) app: App,
     pub(super) shard: Membership,
     pub(super) held: Arc<Held>,
-    /// What its commands are opened with.
+    /// The options that its commands are opened with.
     pub(super) common: Common,
-    /// What the operator is to record on hosts that were chosen, where a cluster is served.
+    /// Decisions that the operator has to record, if a cluster is served.
     pub(super) decided: Option<Arc<DecidedResources>>,
-    /// Until then hosts are left alone.
+    /// Before this moment the journal does not act on its hosts.
     pub(super) acts_from: Instant,
 }
 
 impl JournalHolder {
-    /// How long hosts are still left alone; none where they are not.
+    /// How long hosts must not be acted on yet; `None` if they may be.
     pub(super) fn is_quiet_for(&self) -> Option<Duration> {
         let left = self.acts_from.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)

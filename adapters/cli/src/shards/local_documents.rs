@@ -1,4 +1,4 @@
-//! What of documents belongs to a journal, and is applied there.
+//! Reduces documents to the part that belongs to one journal, and applies it there.
 
 use std::{collections::BTreeSet, future::Future};
 
@@ -19,22 +19,22 @@ tokio::task_local! {
     static HANDED_OVER: Vec<ChosenHost>;
 }
 
-/// Does some work with hosts that journal 0 chose.
+/// Runs `work` with the hosts that journal 0 chose.
 pub(super) async fn with_chosen<T>(chosen: Vec<ChosenHost>, work: impl Future<Output = T>) -> T {
     HANDED_OVER.scope(chosen, work).await
 }
 
-/// Refuses what a set of journals does not have. Hosts may be chosen later.
+/// Refuses what a set of journals does not support. Hosts may be chosen later.
 ///
 /// # Errors
 /// VSI0763.
 pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     let open = || resolved.vsis.iter().filter(|vsi| is_open(vsi));
-    let nowhere = resolved.vsis.iter();
-    let nowhere = nowhere
+    let without_host = resolved.vsis.iter();
+    let without_host = without_host
         .filter(|vsi| vsi.desired.host.is_empty() && !is_open(vsi))
         .map(|vsi| format!("the host of vsi/{} is not known", vsi.desired.name));
-    let goes_along = |disk: &DesiredDataDisk| {
+    let follows_vsi = |disk: &DesiredDataDisk| {
         let mut vsis = open().map(|vsi| &vsi.desired);
         vsis.any(|vsi| {
             let mut disks = vsi.disks.iter();
@@ -43,7 +43,7 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     };
     let lost = resolved.data_disks.iter();
     let lost = lost
-        .filter(|disk| disk.host.is_empty() && !goes_along(disk))
+        .filter(|disk| disk.host.is_empty() && !follows_vsi(disk))
         .map(|disk| format!("the host of disk/{} is not known", disk.name));
     let homeless = pools(resolved).find(|pool| {
         let template = &pool.template.desired;
@@ -55,7 +55,7 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
             pool.desired.name
         )
     });
-    match homeless.into_iter().chain(nowhere).chain(lost).next() {
+    match homeless.into_iter().chain(without_host).chain(lost).next() {
         Some(why) => Err(not_in_a_set(&why)),
         None => Ok(()),
     }
@@ -67,18 +67,18 @@ fn not_in_a_set(why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0763", message, remedy)
 }
 
-/// The pools, those that groups make included.
+/// All pools, including those that groups make.
 fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
     let items = resolved.groups.iter().flat_map(ResolvedGroup::items);
     resolved.pools.iter().chain(items.map(|item| &item.pool))
 }
 
-/// Whether something of them is recorded in journal 0, which then makes members everywhere.
+/// Whether documents record something in journal 0 that makes members in any journal.
 pub(super) fn makes_members(resolved: &Resolved) -> bool {
     pools(resolved).next().is_some()
 }
 
-/// The hosts that documents put something on, and those that members of pools may be on.
+/// The hosts that documents name, and the candidates for members of pools.
 pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter().map(|vsi| vsi.desired.host.clone());
     let disks = resolved.data_disks.iter().map(|disk| disk.host.clone());
@@ -99,7 +99,7 @@ pub(super) fn networks(resolved: &Resolved) -> Vec<NetworkName> {
         .collect()
 }
 
-/// The namespaces of what documents put somewhere.
+/// The namespaces of the VSIs and data disks in documents.
 pub(crate) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter();
     let vsis = vsis.map(|vsi| vsi.desired.namespace.clone());
@@ -108,7 +108,7 @@ pub(crate) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
         .collect()
 }
 
-/// Leaves of documents what is of this journal's hosts.
+/// Removes from documents everything that is not on this journal's hosts.
 ///
 /// # Errors
 /// VSI0763 as above, and when the database does not answer.
@@ -141,15 +141,15 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
         resolved.pools.clear();
         resolved.groups.clear();
     }
-    // What is not in the documents of a directory is not looked for in a set.
+    // Pruning is not supported in a set.
     resolved.directory = None;
     Ok(())
 }
 
-/// Refuses what would take something of a quota past journal 0, which admits it for documents and resources alone.
+/// Refuses a change that would use a quota without journal 0, which admits documents and resources only.
 ///
 /// # Errors
-/// VSI0764 where a namespace has a quota.
+/// VSI0764 if a namespace has a quota.
 pub(crate) async fn refuse_limited(
     app: &App,
     namespaces: &BTreeSet<String>,
@@ -165,7 +165,7 @@ pub(crate) async fn refuse_limited(
     Err(limited_to_documents(namespace))
 }
 
-/// That only journal 0 admits what is made in a namespace.
+/// The error: only journal 0 admits new objects in a namespace with a quota.
 pub(super) fn limited_to_documents(namespace: &str) -> ExitProblem {
     let message = format!(
         "namespace {namespace} has a quota, which journal 0 holds to for documents and resources alone; nothing was done"
@@ -174,7 +174,8 @@ pub(super) fn limited_to_documents(namespace: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0764", message, remedy)
 }
 
-/// Refuses what journal 0 has to decide before: that somebody asked here says that nothing had to be decided then.
+/// Refuses what journal 0 has to decide first: that the request came here means that no namespace had a quota
+/// then.
 async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(), ExitProblem> {
     let limited = shard.set().limited_among(&namespaces(resolved)).await;
     let limited = limited.map_err(database::problem)?;
@@ -184,13 +185,13 @@ async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(),
     Err(limited_by_now(namespace))
 }
 
-/// That journal 0 has to be asked before something is recorded in a namespace.
+/// The error: a namespace got a quota, and journal 0 has to be asked.
 pub(super) fn limited_by_now(namespace: &str) -> ExitProblem {
     let message = format!("namespace {namespace} has had a quota for a moment; nothing was done");
     ExitProblem::new(Exit::Failed, "VSI0766", message, "apply again")
 }
 
-/// Applies what documents ask for, under claims where the journal is one of a set.
+/// Applies documents; in a set, claims their names first.
 ///
 /// # Errors
 /// As for [`apply`](vsiflow_workflows::fleet::Fleet::apply), and VSI0763 and VSI0765.
@@ -206,7 +207,7 @@ pub(crate) async fn apply(
     apply_if(app, common, resolved, by, async { Ok(()) }).await
 }
 
-/// The same in a journal of a set, unless `check` finds something against it once the names are claimed.
+/// Applies documents in a journal of a set, unless `check` fails once the names are claimed.
 ///
 /// # Errors
 /// As [`apply`], and those of `check`.
@@ -221,7 +222,7 @@ pub(super) async fn apply_if(
         return Err(ExitProblem::defect("the journal is none of a set"));
     };
     let claimed = Claimed::none(shard)?;
-    // One at a time: two that want the same name are one after the other.
+    // One at a time, so that two requests for one name run one after the other.
     let _turn = shard.turn.lock().await;
     let applied = async {
         Box::pin(claimed.all_of(common, &resolved)).await?;

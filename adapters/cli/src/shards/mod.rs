@@ -1,39 +1,44 @@
-//! Several processes that share the work: `serve --shards auto`.
+//! Several processes that share the journals of one database: `serve --shards auto`.
 //!
-//! A database holds a set of journals ([`vsiflow_postgres::shards`]). A host belongs to one of them
-//! for good; a VSI and its disks belong to the journal of their host. Each journal has an engine and a
-//! fleet of its own, in whichever process has its lease. So nothing ever moves between journals: what
-//! moves is the lease of a whole journal.
+//! A database holds a set of journals ([`vsiflow_postgres::shards`]). A host belongs to one of them for good;
+//! a VSI and its disks belong to the journal of their host. Each journal has its own engine and fleet, in the
+//! process that has its lease. So objects never move between journals: only the lease of a whole journal
+//! moves.
 //!
 //! - [`share`] (pure): how many journals are a process's share.
-//! - [`rebalance`]: takes journals and lets them go; [`journal`]: works on one; [`answering`]: does what is asked of it ([`journal_holder`]).
-//! - [`front`]: what a command on a set comes to: it looks at all journals, or asks the holders of those
-//!   that it concerns; [`ask`] is such a question and its answer.
-//! - [`local_documents`]: what of documents belongs to a journal; [`claims`]: names that are one journal's.
+//! - [`rebalance`]: takes and releases journals; [`journal`]: works on one; [`answering`]: carries out the
+//!   requests to it ([`journal_holder`]).
+//! - [`front`]: routes a command on a set: it reads all journals, or sends requests to the holders of those
+//!   that it concerns; [`ask`]: such a request and its answer.
+//! - [`local_documents`]: the part of documents that belongs to a journal; [`claims`]: names that belong to
+//!   one journal.
 //! - [`consoles`]: consoles and screens, which the journals of VSIs record.
-//! - [`adopting`]: what stands on hosts, taken into the journals of these.
-//! - [`snapshots`]: under which names snapshots are taken, and where they are.
-//! - [`networks`]: in which journals networks are, and how they end in all of them.
-//! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
-//!   for that.
-//! - [`members`]: what the pools and groups of journal 0 ask of all journals; [`object_requests`]: how that is found again.
-//! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
-//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own; [`decided`]: those that
-//!   journal 0 decides about.
-//! - [`api`]: requests to the API that change something, each for one journal.
+//! - [`adopting`]: adopts domains into the journals of their hosts.
+//! - [`snapshots`]: the names of snapshots, and the journals that have them.
+//! - [`networks`]: the journals that have a network, and how it ends in all of them.
+//! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal
+//!   reports for that.
+//! - [`members`]: requests of the pools and groups of journal 0 to all journals; [`object_requests`]: how
+//!   these are found again.
+//! - [`retry`]: retries pools and groups, whose stuck members may be in any journal.
+//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own;
+//!   [`decided`]: those that journal 0 decides about.
+//! - [`api`]: requests to the API that change something in one journal.
 //! - [`view`]: all journals, for the page and the API of a process.
-//! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
+//! - [`HostFence`]: the only access of a journal to hosts. It permits the journal's own hosts only.
 //!
-//! Guarantees, beside those of the database's side:
-//! - **No host is acted on by two journals.** Before a journal's first call to a host, the database says
-//!   that the host, and the machine that answers there, are this journal's. And a journal has one
-//!   writer, whose lease bounds what it does to hosts.
-//! - **A process that loses one lease ends whole.** It was stopped, or cut off; its other leases say no more.
-//! - **What one command asks of several journals is done in each or not, and said for each.** In one
-//!   journal it is all or nothing, as ever; over several it is not.
+//! Guarantees, in addition to those of [`vsiflow_postgres::shards`]:
+//! - **No host is acted on by two journals.** Before a journal's first call to a host, the database confirms
+//!   that the host, and the machine that answers there, belong to this journal. And a journal has one writer,
+//!   whose lease bounds what it does to hosts.
+//! - **A process that loses one lease ends completely.** It was stopped or disconnected, so its other leases
+//!   prove nothing.
+//! - **A command on several journals succeeds or fails in each of them separately, and each result is
+//!   reported.** It is atomic within one journal, but not over several.
 //!
-//! What this room never does: it decides nothing about a VSI; it records nothing but through a fleet; it
-//! never half does what needs several journals at once. Documents that
+//! This module decides nothing about a VSI, records only through a fleet, and never half does what needs
+//! several journals at the same time. Documents that name no host are refused (VSI0763), as are commands that
+//! would show or change only a part (VSI0764).
 //! name no host are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
 pub(crate) mod adopting;
@@ -83,10 +88,10 @@ use crate::{
 
 pub(crate) use rebalance::serve;
 
-/// The journal that decides over all of them.
+/// The number of the journal that decides over all of them.
 const DECIDES: u16 = 0;
 
-/// A set, and the folder beside it.
+/// A set of journals, and its state directory.
 #[derive(Clone)]
 pub(crate) struct SetPlace {
     pub(crate) set: Arc<ShardSet>,
@@ -100,18 +105,18 @@ impl fmt::Debug for SetPlace {
 }
 
 impl SetPlace {
-    /// The set, with a folder beside it.
+    /// The set, with its state directory.
     pub(crate) fn new(set: ShardSet, place: PathBuf) -> Self {
         let set = Arc::new(set);
         Self { set, place }
     }
 
-    /// The folder beside it.
+    /// The state directory.
     fn folder(&self) -> &Path {
         &self.place
     }
 
-    /// What a command works with that concerns one of the journals.
+    /// The options of a command, for one of the journals.
     pub(crate) fn member(&self, common: &Common, number: u16, held: Option<Arc<Held>>) -> Common {
         Common {
             journal: Some(self.set.member(number).into()),
@@ -126,13 +131,13 @@ impl SetPlace {
         }
     }
 
-    /// All of them, opened to be looked at.
+    /// Opens all journals for reading.
     pub(crate) async fn open_all_to_read(&self, common: &Common) -> Result<Vec<App>, ExitProblem> {
         let members = self.members(common);
         futures::future::try_join_all(members.iter().map(App::open_to_read_at)).await
     }
 
-    /// The same for each of them.
+    /// The options of a command, for each of the journals.
     pub(crate) fn members(&self, common: &Common) -> Vec<Common> {
         let numbers = 0..self.set.journals();
         numbers
@@ -146,9 +151,9 @@ impl SetPlace {
 pub(crate) struct Membership {
     pub(crate) number: u16,
     place: SetPlace,
-    /// The right of this process, where it acts for it.
+    /// The lease of this process, if it acts for the journal.
     held: Option<Arc<Held>>,
-    /// Held from the claim of names until what is recorded under them is.
+    /// Locked from the claim of names until something is recorded under them.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -159,12 +164,12 @@ impl fmt::Debug for Membership {
 }
 
 impl Membership {
-    /// The folder beside the set.
+    /// The state directory of the set.
     pub(crate) fn place(&self) -> &Path {
         &self.place.place
     }
 
-    /// The folder beside this journal.
+    /// The state directory of this journal.
     pub(crate) fn folder(&self) -> PathBuf {
         let journals = self.place.place.join(BESIDE_SEVERAL);
         journals.join(self.number.to_string())
@@ -176,16 +181,16 @@ impl Membership {
     }
 }
 
-/// Lets a journal to its own hosts alone.
+/// Permits a journal to reach only its own hosts.
 pub(crate) struct HostFence {
     set: Arc<ShardSet>,
     number: u16,
-    /// What was found to be its own: that never changes.
+    /// Cache of the hosts that belong to this journal; that never changes.
     own: Mutex<BTreeSet<String>>,
 }
 
 impl HostFence {
-    /// That of a journal; none where nothing is acted on.
+    /// The fence of a journal; `None` if this process only reads it.
     pub(crate) fn of(shard: &Membership) -> Option<Self> {
         shard.held.is_some().then(|| Self {
             set: shard.set().clone(),
@@ -204,7 +209,7 @@ impl HostFence {
         own.insert(what);
     }
 
-    /// Whether a host is this journal's.
+    /// Checks that a host belongs to this journal.
     pub(crate) async fn check(&self, id: &str) -> PortResult<()> {
         let what = format!("host {id}");
         if self.knows(&what) {
@@ -227,7 +232,8 @@ impl HostFence {
         }
     }
 
-    /// Whether the machine that answers as a host is this journal's; a new one is from now on.
+    /// Checks that the machine that answers as a host belongs to this journal, and claims a new
+    /// machine for it.
     pub(crate) async fn claim(&self, id: &str, machine: Option<&str>) -> PortResult<()> {
         let refused = |kind, why: String| PortError::new(kind, id, "", why);
         let Some(machine) = machine else {
@@ -254,7 +260,7 @@ impl HostFence {
     }
 }
 
-/// What is wrong with a set.
+/// The problem to report for an error of a set.
 pub(crate) fn problem(error: &ShardError) -> ExitProblem {
     let exit = match error {
         ShardError::Many { .. }

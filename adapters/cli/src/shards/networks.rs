@@ -1,9 +1,10 @@
-//! Networks in a set: a network is in each journal that has a host where it was made.
+//! Networks in a set: a network is recorded in each journal that has a host where it was made.
 //!
-//! What is asked about a network is answered in turn with what is recorded under claims: who then hears that a journal has nothing of a
-//! network knows that nothing is on its way there either, unless somebody asked for it afterwards.
+//! A question about a network takes turns with what is recorded under claims. So the answer that a journal
+//! has nothing of a network means that nothing is being recorded there either, unless it was requested
+//! afterwards.
 //!
-//! What this room never does: it has a network end anywhere while something is on it somewhere, but where the user lets go of it.
+//! This module never ends a network while something in any journal uses it, unless the user orphans it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,26 +31,26 @@ use super::{
 };
 use crate::{args::Common, exit::ExitProblem};
 
-/// How often all journals are asked how the networks of a cluster are.
+/// How often all journals are asked about the networks of a cluster.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often while one is to end.
+/// How often while one of them is to end.
 const SOON: Duration = Duration::from_secs(1);
 
-/// How networks are in a journal, or why it does not say so.
+/// The state of networks in a journal, or why there is no answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NetworksAnswer {
     #[serde(rename = "said")]
     pub(super) outcome: Result<Vec<NetworkReport>, RemoteProblem>,
 }
 
-/// Whether networks of a group are on their way, or why it is not known.
+/// Whether networks of a group are still being made, or why that is not known.
 #[derive(Serialize, Deserialize)]
 pub(super) struct EndedAnswer {
     #[serde(rename = "said")]
     pub(super) outcome: Result<bool, RemoteProblem>,
 }
 
-/// Says how networks are here, once those that are to end were asked to.
+/// Reports the state of networks in this journal, after asking those to end that should.
 pub(super) async fn report(
     holder: &JournalHolder,
     questions: &[NetworkQuestion],
@@ -69,7 +70,7 @@ fn by() -> By {
     }
 }
 
-/// Ends here what only members of a group were on.
+/// Ends the networks in this journal that only members of a group were on.
 pub(super) async fn end_of_group(holder: &JournalHolder, group: &EndedGroup) -> EndedAnswer {
     let _turn = holder.shard.turn.lock().await;
     let networks = holder.app.fleet.networks();
@@ -79,7 +80,7 @@ pub(super) async fn end_of_group(holder: &JournalHolder, group: &EndedGroup) -> 
     }
 }
 
-/// The journals that have networks of these namespaces and names; with `gone`, those that had them, too.
+/// The journals that have networks with these namespaces and names; with `gone`, deleted networks count too.
 pub(super) async fn journals_of(
     place: &SetPlace,
     common: &Common,
@@ -132,7 +133,7 @@ async fn is_there(
     }
 }
 
-/// Refuses to have networks end that something in any journal is on.
+/// Refuses to end networks that something in any journal uses.
 ///
 /// # Errors
 /// VSI0746.
@@ -165,17 +166,17 @@ pub(super) async fn refuse_in_use(
     found
 }
 
-/// The networks of a cluster, as journal 0 asks about them and hears of them.
+/// The networks of a cluster: what journal 0 asks about them, and the last answers.
 #[derive(Default)]
 pub(super) struct ClusterNetworks {
     inquiries: Mutex<BTreeMap<NetworkName, NetworkInquiry>>,
     summaries: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
-    /// That something else is asked.
+    /// Notified when the questions change.
     news: Notify,
 }
 
 impl ClusterNetworks {
-    /// From now on these are asked about.
+    /// Replaces the set of networks to ask about.
     pub(super) fn ask(&self, networks: BTreeMap<NetworkName, NetworkInquiry>) {
         let mut inquiries = self
             .inquiries
@@ -191,7 +192,7 @@ impl ClusterNetworks {
         }
     }
 
-    /// What was heard of one last.
+    /// The last answer about a network.
     pub(super) fn last_report(&self, network: &NetworkName) -> Option<NetworkSummary> {
         self.reports().get(network).cloned()
     }
@@ -210,7 +211,7 @@ impl ClusterNetworks {
         inquiries.clone()
     }
 
-    /// Asks all journals as long as it is polled, and calls `wake` when it hears something else than before.
+    /// Polls all journals as long as this future is polled, and calls `wake` when the answers change.
     pub(super) async fn keep_polling(&self, journals: &Journals, wake: impl Fn()) -> Infallible {
         loop {
             let inquiries = self.inquiries();
@@ -230,7 +231,7 @@ impl ClusterNetworks {
         }
     }
 
-    /// Asks once; whether something else was heard.
+    /// Asks once; returns whether the answers changed.
     async fn poll_once(
         &self,
         journals: &Journals,
@@ -257,7 +258,7 @@ impl ClusterNetworks {
     }
 }
 
-/// What all journals say of these networks, once those that nothing is on were asked to end.
+/// The answers of all journals, after asking the unused networks to end.
 async fn collect_reports(
     journals: &Journals,
     inquiries: &BTreeMap<NetworkName, NetworkInquiry>,

@@ -1,9 +1,10 @@
-//! What journal 0 is asked about an object whose UID is known: by itself for a pool, by any journal for a custom resource.
+//! Requests to journal 0 about an object with a known UID: from journal 0 itself for a pool, from any journal
+//! for a custom resource.
 //!
 //! Guarantees:
-//! - **What is asked is found again by the UID** in the request's id, whichever process asked it. So nothing is asked anew
-//!   while something of it may still be carried out.
-//! - **Who lost the lease of its journal asks nothing.** Its statement to do so is fenced.
+//! - **A request is found again by the UID** in its ID, whichever process sent it. So nothing is requested
+//!   again while an earlier request may still be carried out.
+//! - **A process that lost the lease of its journal sends nothing.** The statement that sends is fenced.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::exit::ExitProblem;
 
-/// A journal, as it asks.
+/// The journal that sends a request.
 #[derive(Clone, Copy)]
 pub(super) struct RequestingJournal<'a> {
     pub(super) set: &'a ShardSet,
@@ -35,10 +36,10 @@ pub(super) struct RequestingJournal<'a> {
     pub(super) held: &'a Held,
 }
 
-/// What this process asked for objects of one kind.
+/// The requests that this process sent for objects of one kind.
 pub(super) struct ObjectRequests {
     kind: &'static str,
-    /// What was asked last for each, and whose answer was not told.
+    /// The last request for each object, until its answer was returned.
     open: Mutex<BTreeMap<Uuid, String>>,
 }
 
@@ -50,7 +51,7 @@ impl ObjectRequests {
         }
     }
 
-    /// What became of what was asked for an object. An answer is told once.
+    /// The state of the last request for an object. An answer is returned once.
     pub(super) async fn status_of(
         &self,
         by: RequestingJournal<'_>,
@@ -72,7 +73,7 @@ impl ObjectRequests {
                 Progress::Gone => self.remember(of, None),
             }
         }
-        // What another process asked, that had journal 0 before.
+        // A request of another process that held journal 0 before.
         let open = by.set.has_open(&self.beginning(of)).await;
         Ok(if open.map_err(unanswered)? {
             RequestStatus::Open
@@ -81,7 +82,7 @@ impl ObjectRequests {
         })
     }
 
-    /// Asks journal 0, as a decision.
+    /// Sends a request to journal 0, as a decision.
     pub(super) async fn ask(
         &self,
         by: RequestingJournal<'_>,
@@ -89,14 +90,15 @@ impl ObjectRequests {
         part: CommandPart,
     ) -> Result<(), FleetError> {
         let id = format!("{}{}", self.beginning(of), ask::id());
-        // Before: what is sent and not remembered would be found by its beginning, but not its answer.
+        // Before sending: a request that is sent but not remembered could be found by its prefix, but its
+        // answer could not.
         self.remember(of, Some(id.clone()));
         let (request, command) = ((id.as_str(), DECIDES), ForwardedCommand::of_engine(part));
         let sent = ask::send(by.set, by.sealer, request, &command, true, Some(by.held)).await;
         sent.map_err(|problem| failed(&problem))
     }
 
-    /// How the ids of what is asked for an object begin.
+    /// The prefix of the IDs of all requests for an object.
     fn beginning(&self, of: Uuid) -> String {
         format!("{}-{}-", self.kind, of.simple())
     }

@@ -1,4 +1,4 @@
-//! Journals of a set that are opened to be looked at, each once it is needed.
+//! Journals of a set that are opened for reading, each when it is first needed.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use super::SetPlace;
 use crate::{args::Common, compose::App, exit::ExitProblem};
 
-/// Journals that are open to be looked at.
+/// Journals that are open for reading.
 pub(super) struct ReadJournals<'a> {
     pub(super) place: &'a SetPlace,
     common: &'a Common,

@@ -1,7 +1,9 @@
-//! A process of a set: takes journals up to its share, and lets those go that are more.
+//! Balances the journals of a set over its processes: takes journals up to the process's share, and releases
+//! the rest.
 //!
-//! Shares follow from who says that it lives; leases alone decide who has a journal. So processes that
-//! count differently for a moment leave a journal without a holder for a moment, and never with two.
+//! Shares follow from the processes that report that they are alive; only leases decide which process has a
+//! journal. So processes that count differently may leave a journal without a holder for a moment, but never
+//! with two.
 
 use std::{
     collections::BTreeMap,
@@ -38,11 +40,11 @@ use crate::{
     output, supervisor, work,
 };
 
-/// How often a process says that it lives, and looks what its share is.
+/// How often a process reports that it is alive, and computes its share.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked whether somebody else still answers the owner of the folder.
+/// How often to check whether another process still answers the owner of the state directory.
 const ANSWERED: Duration = Duration::from_secs(5);
-/// How often old answers are forgotten.
+/// How often old answers are deleted.
 const TIDY: Duration = Duration::from_secs(600);
 
 /// A journal that this process works on.
@@ -62,10 +64,10 @@ struct Process {
     tasks: JoinSet<(u16, CommandOutcome)>,
 }
 
-/// Works on a share of the journals until it is told to stop.
+/// Works on a share of the journals until it is stopped.
 ///
 /// # Errors
-/// VSI0760 and VSI0761 where there is no such set, and when a journal cannot be worked on.
+/// VSI0760 and VSI0761 if there is no such set, and when a journal cannot be worked on.
 pub(crate) async fn serve(
     common: &Common,
     args: &ServeArgs,
@@ -114,7 +116,7 @@ pub(crate) async fn serve(
     };
     metrics.ready.store(false, Ordering::Relaxed);
     supervisor::stopping();
-    // While the holders of their journals record it.
+    // Before the journals are released, so that their holders record it.
     api.end_consoles().await;
     process.end().await;
     outcome
@@ -128,10 +130,10 @@ async fn watch(cluster: Option<&SharedCluster>, metrics: &Metrics) -> ExitProble
     }
 }
 
-/// Answers the owner of the folder, where no other process that has it does.
+/// Answers the owner of the state directory, unless another process that has it does.
 async fn answer_owner(api: &Api, state: &Path) -> Infallible {
     loop {
-        // At the first start there is none yet.
+        // At the first start the directory does not exist yet.
         if let Err(error) = tokio::fs::create_dir_all(state).await {
             tracing::warn!(%error, "no folder for a socket can be made");
         }
@@ -143,7 +145,7 @@ async fn answer_owner(api: &Api, state: &Path) -> Infallible {
     }
 }
 
-/// A set that is there, or is made; a server that does not answer is waited for.
+/// Opens or makes a set; waits for a database server that does not answer.
 async fn open(
     address: &vsiflow_postgres::JournalAddress,
     journals: Option<u16>,
@@ -172,7 +174,7 @@ async fn open(
     }
 }
 
-/// Refuses what is a whole daemon's and not a part's.
+/// Refuses options that only apply to a single daemon.
 fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> {
     let options = [
         (common.read_only.is_some(), "--read-only"),
@@ -218,7 +220,7 @@ impl Process {
                 () = sleep(lives.saturating_duration_since(Instant::now())) => {
                     lives = Instant::now() + EVERY;
                     if let Err(error) = self.update_share().await {
-                        // Leases end by themselves, and this process with the first of them.
+                        // Leases expire on their own, and this process ends with the first of them.
                         tracing::warn!(%error, "the set is not looked at");
                     }
                     self.view.tidy();
@@ -231,14 +233,14 @@ impl Process {
         }
     }
 
-    /// Looks what is this process's share, and takes or lets go what is missing or too much.
+    /// Computes this process's share, and takes or releases journals to reach it.
     async fn update_share(&mut self) -> Result<(), PostgresError> {
         let set = self.place.set.clone();
-        let standing = set.live(&self.name).await?;
-        let share = share::of(set.journals(), standing.rank, standing.living);
-        let kept = |running: &&Running| !running.stop.is_cancelled();
-        let own = self.running.values().filter(kept).count();
-        // The highest ones: whoever comes late finds them.
+        let ranking = set.live(&self.name).await?;
+        let share = share::of(set.journals(), ranking.rank, ranking.living);
+        let is_retained = |running: &&Running| !running.stop.is_cancelled();
+        let own = self.running.values().filter(is_retained).count();
+        // Releases the highest numbers, where a process that joined later finds them.
         for (number, running) in self.running.iter().rev().take(own.saturating_sub(share)) {
             output::note(&format!("handing over journal {number}"));
             running.stop.cancel();
@@ -261,7 +263,7 @@ impl Process {
     async fn take(&mut self, number: u16) -> Result<(), PostgresError> {
         let held = match Held::take(&self.place.set.member(number), self.lasts).await {
             Ok(held) => held,
-            // Another one was faster.
+            // Another process took it first.
             Err(PostgresError::InUse { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -290,7 +292,7 @@ impl Process {
         Ok(())
     }
 
-    /// Lets everything go.
+    /// Releases all journals.
     async fn end(&mut self) {
         for running in self.running.values() {
             running.stop.cancel();

@@ -1,5 +1,5 @@
-//! What a journal says of its hosts and objects, for journal 0 to choose by. It records nothing but what is news of its
-//! own hosts, and an answer is never older than its question.
+//! What a journal reports of its hosts and objects, for journal 0 to choose from. It records only news about
+//! its own hosts, and an answer is never older than its question.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use crate::{
     work,
 };
 
-/// Answers the question of journal 0.
+/// Answers a report request of journal 0.
 pub(super) async fn report(holder: &JournalHolder, command: ForwardedCommand) -> ReportAnswer {
     let quiet = holder.is_quiet_for();
     let saying = async {
         let ForwardedCommand { request, part, .. } = command;
-        // What is asked for pools has no documents with hosts.
+        // A request for pools has no documents with hosts.
         let arguments = (!request.args.is_empty()).then_some(&request.args);
         let cli = arguments.map(|args| daemon::command_line(args).ok_or_else(unreadable));
         let cli = cli.transpose()?;
@@ -43,7 +43,7 @@ pub(super) async fn report(holder: &JournalHolder, command: ForwardedCommand) ->
         );
         Box::pin(holder.app.for_others().lend(saying)).await
     };
-    // What documents may be warned of is said where they are applied.
+    // Warnings about documents are reported by the journal that applies them.
     let outcome = Box::pin(sink::with(Arc::default(), saying)).await;
     ReportAnswer {
         outcome: outcome.map_err(|problem| RemoteProblem::of(&problem)),
@@ -64,7 +64,8 @@ async fn report_of(
         None => Resolved::default(),
     };
     let placements = holder.app.fleet.placements();
-    // While a host is looked at by other settings than are recorded, nothing is recorded of it.
+    // If a host is looked at with settings that differ from the recorded ones, nothing else may be
+    // recorded of it.
     let _turn = if placements.replaces_settings(&resolved, &questions.hosts) {
         Some(holder.shard.turn.lock().await)
     } else {
@@ -73,7 +74,7 @@ async fn report_of(
     Ok(Box::pin(placements.report(&resolved, questions)).await?)
 }
 
-/// The documents of a command that has some.
+/// The documents of a command, if it has any.
 pub(super) fn sources(command: &CliCommand) -> Option<Sources> {
     match command {
         CliCommand::Apply(args) => Some(args.sources.clone()),

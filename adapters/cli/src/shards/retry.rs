@@ -1,7 +1,7 @@
-//! `retry` of pools and groups: they are in journal 0, and what is stuck of them may be in any journal.
+//! `retry` of pools and groups: these are in journal 0, and their stuck members may be in any journal.
 //!
-//! Their members are looked up in all journals, and each journal that has some is asked to try them again, as it is by their
-//! names. Nothing is decided here, and to ask again changes nothing more.
+//! The members are looked up in all journals, and each journal that has some is asked to retry them by name.
+//! Nothing is decided here, and repeating the request changes nothing more.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{
     output,
 };
 
-/// Has what is stuck of pools and groups, and what else is named, tried again.
+/// Retries the stuck members of pools and groups, and whatever else is named.
 pub(super) async fn retry(
     cli: &Cli,
     args: &RetryArgs,
@@ -46,7 +46,7 @@ pub(super) async fn retry(
     Ok(output::worst(futures::future::join_all(asking).await))
 }
 
-/// What is named, with members in the place of pools and groups.
+/// The named objects, with pools and groups replaced by their members.
 async fn members(
     cli: &Cli,
     args: &RetryArgs,

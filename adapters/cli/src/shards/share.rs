@@ -1,8 +1,8 @@
-//! How many journals are a process's share.
+//! Computes how many journals are a process's share.
 
-/// The share of the process that `rank` others came before, of `living` processes. All shares together
-/// are all journals, and no two differ by more than one; who came first has the larger one, so that
-/// who comes later moves as little as can be.
+/// The share of a process that `rank` others joined before, of `living` processes. All shares together are
+/// all journals, and no two differ by more than one. Earlier processes have the larger shares, so that a
+/// process that joins later moves as few journals as possible.
 pub(super) fn of(journals: u16, rank: usize, living: usize) -> usize {
     let (journals, living) = (usize::from(journals), living.max(1));
     let least = journals.checked_div(living).unwrap_or_default();

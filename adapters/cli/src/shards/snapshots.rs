@@ -1,9 +1,9 @@
-//! Snapshots in a set: under which names they are taken, and in which journals they are.
+//! Snapshots in a set: their names, and the journals that have them.
 //!
-//! A snapshot is in the journal of its VSI. Names that commands give are claimed, as those of VSIs are ([`super::claims`]). Those
-//! that schedules give are not: they have the name of a VSI and a time, or a UID, in them, and a VSI is one journal's. So
-//! a snapshot is in the journal that its name is claimed for, or else in any one. A name such as schedules give is looked for in
-//! all journals before it is claimed.
+//! A snapshot is in the journal of its VSI. Names given by commands are claimed like those of VSIs
+//! ([`super::claims`]). Names given by schedules are not: they contain the name of a VSI and a time, or a
+//! UID, and a VSI belongs to one journal. So a snapshot is in the journal that its name is claimed for, or
+//! else in any one. A name of the form that schedules use is looked for in all journals before it is claimed.
 
 use std::collections::BTreeSet;
 
@@ -27,12 +27,12 @@ use crate::{
     exit::ExitProblem,
 };
 
-/// So many names that other journals have are passed over where nobody chose one.
+/// How many names of other journals are skipped if the user chose no name.
 const PASSED_OVER: usize = 16;
-/// The code of a name that another journal has.
+/// The error code for a name that another journal has.
 const ELSEWHERE: &str = "VSI0765";
 
-/// Takes a snapshot of a VSI, under a claim of its name where the journal is one of a set.
+/// Takes a snapshot of a VSI; in a set, claims its name first.
 ///
 /// # Errors
 /// As for [`take`](vsiflow_workflows::fleet::SnapshotHandle::take), and VSI0765.
@@ -48,7 +48,7 @@ pub(crate) async fn take(
         return Ok(snapshots.take(namespace, vsi, request, by).await?);
     };
     let claimed = Claimed::none(shard)?;
-    // One at a time: two that want the same name are one after the other.
+    // One at a time, so that two requests for one name run one after the other.
     let _turn = shard.turn.lock().await;
     let taken = async {
         let name = claim(&claimed, app, common, (namespace, vsi), &request).await?;
@@ -63,7 +63,7 @@ pub(crate) async fn take(
     taken
 }
 
-/// Claims the name that was chosen, or the first one that no other journal has.
+/// Claims the chosen name, or the first one that no other journal has.
 async fn claim(
     claimed: &Claimed<'_>,
     app: &App,
@@ -92,7 +92,7 @@ async fn claim(
 /// Claims the names of the snapshots in documents.
 ///
 /// # Errors
-/// VSI0765 where another journal has one.
+/// VSI0765 if another journal has one of the names.
 pub(super) async fn claim_all(
     claimed: &Claimed<'_>,
     common: &Common,
@@ -105,11 +105,11 @@ pub(super) async fn claim_all(
     Ok(())
 }
 
-/// The journal that is to take each snapshot of documents: that of its VSI, by the host in the documents, or else by the VSI's
-/// name. Those are left out whose VSI is yet to get a host.
+/// The journal of the VSI of each snapshot in documents, found by the VSI's host in the documents, or else by
+/// its name. Snapshots of VSIs that have no host yet are left out.
 ///
 /// # Errors
-/// VSI0703 where no journal has the VSI.
+/// VSI0703 if no journal has the VSI.
 pub(super) async fn homes(
     set: &ShardSet,
     resolved: &Resolved,
@@ -150,7 +150,7 @@ async fn claim_one(
     Ok(())
 }
 
-/// Refuses a name that a schedule gave to a snapshot of another journal.
+/// Refuses a name that a schedule gave to a snapshot in another journal.
 async fn refuse_scheduled(
     claimed: &Claimed<'_>,
     common: &Common,
@@ -177,8 +177,8 @@ async fn refuse_scheduled(
     found
 }
 
-/// The journals of snapshots, for each of these namespaces and names; none where no journal has it. With `gone`, one
-/// that was deleted counts where none of that name is there.
+/// The journals of snapshots with these namespaces and names; `None` if no journal has one. With `gone`, a
+/// deleted snapshot counts if no existing one has that name.
 pub(super) async fn journals_of(
     place: &SetPlace,
     common: &Common,
@@ -199,7 +199,8 @@ pub(super) async fn journals_of(
 }
 
 impl ReadJournals<'_> {
-    /// The journal that the name is claimed for, if it has the snapshot; else any that has it.
+    /// The journal that the name is claimed for, if it has the snapshot; otherwise any journal that
+    /// has it.
     async fn journal_of(
         &mut self,
         (namespace, name): (&str, &str),

@@ -1,9 +1,10 @@
-//! All journals of a set, for whoever looks at them through this process: its own as they are, those of other processes as
-//! they were a moment ago.
+//! A view of all journals of a set through this process: its own journals are current, those of other
+//! processes may be slightly older.
 //!
-//! A journal of another process is read anew once it goes further, at most every two seconds, and no more than a tenth of the
-//! time; sooner by who changed something through the API. One process at a time reads for all who ask. What nobody asked for in a minute is forgotten. What somebody still
-//! looks at stays open until they are done.
+//! A journal of another process is read again once it has new events, at most every 2 seconds and for no more
+//! than a tenth of the time; sooner after a change through this process's API. One reading serves all callers
+//! at the same time. A view that was not requested for a minute is dropped. Journals that a caller still uses
+//! stay open until the caller is done.
 
 use std::{
     collections::BTreeMap,
@@ -26,27 +27,27 @@ use crate::{
     exit::ExitProblem,
 };
 
-/// What was looked at is as good as new for so long.
+/// How long a view counts as current.
 const SOON: Duration = Duration::from_millis(400);
-/// Journals of other processes are read again no sooner.
-const AGAIN: Duration = Duration::from_secs(2);
-/// Nor sooner than so many times what reading them took.
-const REST: u32 = 10;
-/// What nobody asked for in so long is forgotten.
+/// The minimum time between two readings of other processes' journals.
+const REREAD_DELAY: Duration = Duration::from_secs(2);
+/// The minimum pause between readings, as a multiple of the last one's duration.
+const REST_FACTOR: u32 = 10;
+/// A view that was not requested for this long is dropped.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The journals that this process works on.
 #[derive(Clone, Default)]
 pub(super) struct HeldJournals(Arc<Mutex<BTreeMap<u16, App>>>);
 
-/// One of them, as long as this process works on it.
+/// Marks a journal as worked on until it is dropped.
 pub(super) struct HeldJournalGuard {
     all: HeldJournals,
     number: u16,
 }
 
 impl HeldJournals {
-    /// From now on this process works on a journal, until what is returned is dropped.
+    /// Records that this process works on a journal, until the returned guard is dropped.
     pub(super) fn works_on(&self, number: u16, app: &App) -> HeldJournalGuard {
         self.lock().insert(number, app.clone());
         let all = self.clone();
@@ -68,7 +69,7 @@ impl Drop for HeldJournalGuard {
     }
 }
 
-/// A journal of another process, as it was.
+/// A journal of another process, as it was last read.
 struct ViewedJournal {
     app: App,
     end: u64,
@@ -77,31 +78,31 @@ struct ViewedJournal {
 impl Drop for ViewedJournal {
     fn drop(&mut self) {
         let app = self.app.clone();
-        // Outside of a runtime the process ends anyway.
+        // Without a runtime the process is ending anyway.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { app.close().await });
         }
     }
 }
 
-/// What was looked at last.
+/// The last view of all journals.
 struct ShownFleets {
     fleets: Arc<Fleets>,
     others: BTreeMap<u16, Arc<ViewedJournal>>,
-    /// Which journals were this process's.
+    /// The numbers of the journals that this process worked on.
     own: Vec<u16>,
     extents: Vec<JournalExtent>,
-    /// When it was found to be as new as it may be.
+    /// When the view was last found to be current.
     checked: Instant,
-    /// When journals of others were read, and how long that took.
+    /// When journals of other processes were last read, and how long that took.
     read: Instant,
     took: Duration,
     used: Instant,
-    /// Whether something was changed through this process since: who did sees it next.
+    /// Whether something was changed through this process since; the next view must show it.
     is_stale: bool,
 }
 
-/// All journals of a set, looked at through this process.
+/// The view of all journals of a set through this process.
 pub(super) struct SetView {
     place: SetPlace,
     common: Common,
@@ -112,7 +113,7 @@ pub(super) struct SetView {
 
 impl SetView {
     pub(super) fn new(place: SetPlace, common: &Common, own: HeldJournals, sealer: Sealer) -> Self {
-        // What opening a journal tells is for who opens it.
+        // Messages about opening a journal are not for the callers of the view.
         let common = Common {
             quiet: true,
             ..common.clone()
@@ -126,15 +127,15 @@ impl SetView {
         }
     }
 
-    /// Forgets what nobody asked for in a while.
+    /// Drops the view if it was not requested for a while.
     pub(super) fn tidy(&self) {
-        // Somebody looks just now otherwise.
+        // If it is locked, a caller is using it.
         if let Ok(mut seen) = self.seen.try_lock() {
             seen.take_if(|seen| seen.used.elapsed() > IDLE);
         }
     }
 
-    /// What there is to be seen. A look that is given up leaves what was seen before.
+    /// The current view. Cancel safe: the previous view is retained.
     async fn refresh(&self) -> Result<Arc<Fleets>, ExitProblem> {
         let mut seen = self.seen.lock().await;
         let now = Instant::now();
@@ -149,7 +150,8 @@ impl SetView {
         let extents = self.place.set.extents().await;
         let extents = extents.map_err(database::problem)?;
         if let Some(seen) = &mut *seen {
-            let rests = seen.read.elapsed() < AGAIN.max(seen.took.saturating_mul(REST));
+            let rests =
+                seen.read.elapsed() < REREAD_DELAY.max(seen.took.saturating_mul(REST_FACTOR));
             let rests = rests && !seen.is_stale;
             if seen.own == own && (rests || seen.is_as_new_as(&extents)) {
                 (seen.checked, seen.is_stale) = (now, false);
@@ -167,7 +169,7 @@ impl SetView {
         self.own.lock().keys().copied().collect()
     }
 
-    /// Reads what goes further than it did.
+    /// Reads the journals that have new events.
     async fn read(
         &self,
         own: Vec<u16>,
@@ -218,7 +220,7 @@ impl SetView {
 }
 
 impl ShownFleets {
-    /// Whether nothing has come since: this process's own journals are always as they are.
+    /// Whether no events were added since. This process's own journals are always current.
     fn is_as_new_as(&self, extents: &[JournalExtent]) -> bool {
         let all = (0..).zip(self.extents.iter().zip(extents));
         all.into_iter().all(|(number, (before, now))| {

@@ -1,4 +1,4 @@
-//! A file for `Include` in `~/.ssh/config`: an entry for each VSI that has an address.
+//! Writes a file for `Include` in `~/.ssh/config`, with an entry for each VSI that has an address.
 
 use std::{
     io,
@@ -10,15 +10,15 @@ use tokio::{fs::OpenOptions, io::AsyncWriteExt as _};
 
 use super::SshTarget;
 
-/// The file's name, in the state directory.
+/// The file's name in the state directory.
 const FILE: &str = "ssh_config";
-/// Keys that `ssh` has seen, beside it.
+/// The file beside it, with the host keys that `ssh` has accepted.
 const KNOWN_HOSTS: &str = "ssh_known_hosts";
-/// What the file begins with.
+/// The first line of the file.
 pub(super) const HEAD: &str =
     "# Written by vsiflow; changes are lost. `vsiflow ssh-config --write` explains it.\n";
 
-/// Where the file of a state directory is.
+/// The path of the file of a state directory.
 pub(crate) fn path(state: &Path) -> PathBuf {
     state.join(FILE)
 }
@@ -29,7 +29,7 @@ pub(crate) fn render(objects: &[Value], state: &Path) -> String {
     std::iter::once(HEAD.to_owned()).chain(entries).collect()
 }
 
-/// The entry of a VSI; nothing where it cannot be reached.
+/// The entry of a VSI; empty if it cannot be reached.
 pub(super) fn entry_of(object: &Value, state: &Path) -> String {
     let mut text = String::new();
     if let Ok(target) = SshTarget::of(object) {
@@ -56,7 +56,7 @@ fn entry(text: &mut String, target: &SshTarget, state: &Path) {
     text.push_str("  StrictHostKeyChecking accept-new\n");
 }
 
-/// Writes the file, whole or not at all, where it says something else by now. Cancel safe.
+/// Writes the file atomically if its content has changed. Cancel safe.
 pub(crate) async fn write(path: &Path, text: &str) -> io::Result<()> {
     if tokio::fs::read_to_string(path)
         .await

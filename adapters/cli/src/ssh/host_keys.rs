@@ -1,19 +1,19 @@
-//! The keys that a guest's SSH server says it has, read from its console.
+//! Reads the host keys of a guest's SSH server from its console.
 //!
-//! cloud-init prints them there at the end of the first boot, between two lines. Source: "Keys to Console" of cloud-init's
-//! documentation. The console comes over the host's own connection, so that a machine between the host and the guest
-//! cannot put its key in the place of the guest's.
+//! cloud-init prints them there at the end of the first boot, between two lines. Source: "Keys to Console" of
+//! cloud-init's documentation. The console comes over the connection to the host, so that a machine between
+//! the host and the guest cannot replace the guest's key with its own.
 
-/// What stands before them.
+/// The line before the keys.
 const BEGIN: &str = "-----BEGIN SSH HOST KEY KEYS-----";
-/// What stands behind them.
+/// The line after the keys.
 const END: &str = "-----END SSH HOST KEY KEYS-----";
-/// More than a server has.
+/// The most keys that are read; servers have fewer.
 const MAX: usize = 16;
 /// The longest key, in characters.
 const KEY_MAX: usize = 4096;
 
-/// The newest keys on a console, as lines of known hosts for a name.
+/// The newest keys on a console, as lines of a known hosts file for a name.
 pub(crate) fn known_hosts(console: &str, alias: &str) -> Option<String> {
     let (before, _) = console.rsplit_once(END)?;
     let (_, block) = before.rsplit_once(BEGIN)?;
@@ -24,10 +24,10 @@ pub(crate) fn known_hosts(console: &str, alias: &str) -> Option<String> {
     (!lines.is_empty()).then(|| lines.concat())
 }
 
-/// The type and the key of a line; none where it is something else.
+/// The type and the key in a line, if it has them.
 fn key(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_ascii_whitespace();
-    // The kernel's time may stand before it.
+    // The kernel's time may precede it.
     let kind = words.find(|word| is_kind(word))?;
     let key = words.next()?;
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || ['+', '/', '='].contains(&c);

@@ -1,4 +1,4 @@
-//! Keeps the file for `Include` up to date, once somebody had it written.
+//! Updates the file for `Include` in `~/.ssh/config`, if the user had it written.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,14 +13,15 @@ use vsiflow_workflows::fleet::VsiSummary;
 use super::config;
 use crate::{compose::App, output};
 
-/// What happens within so long is written at once.
-const TOGETHER: Duration = Duration::from_millis(20);
-/// At the latest after so long every entry is made anew: the way to a host may be another by then.
-const AT_LEAST: Duration = Duration::from_secs(15);
-/// After a writing at least so many times its length passes: a fleet that changes all the time costs little.
-const REST: u32 = 4;
+/// Changes within this time are written together.
+const BATCH_DELAY: Duration = Duration::from_millis(20);
+/// How often all entries are made again at the latest: the way to a host may have changed.
+const MAX_AGE: Duration = Duration::from_secs(15);
+/// The pause after writing, as a multiple of its duration, so that a fleet with constant changes costs
+/// little.
+const REST_FACTOR: u32 = 4;
 
-/// Continues until it is dropped. Cancel safe: the file is replaced whole.
+/// Updates the file until dropped. Cancel safe: the file is replaced atomically.
 pub(crate) async fn keep(app: &App) -> Infallible {
     let mut notices = app.fleet.notices();
     let mut addresses = app.fleet.networks().seen_addresses();
@@ -28,19 +29,19 @@ pub(crate) async fn keep(app: &App) -> Infallible {
     loop {
         let begun = Instant::now();
         written(app, &mut entries).await;
-        sleep(begun.elapsed().saturating_mul(REST)).await;
+        sleep(begun.elapsed().saturating_mul(REST_FACTOR)).await;
         let changed = async {
             tokio::select! {
                 () = recorded(&mut notices) => {}
                 Ok(()) = addresses.changed() => {}
             }
         };
-        let _ = timeout(AT_LEAST, changed).await;
-        sleep(TOGETHER).await;
+        let _ = timeout(MAX_AGE, changed).await;
+        sleep(BATCH_DELAY).await;
     }
 }
 
-/// Returns when something is recorded that may change an entry.
+/// Returns when an event is recorded that may change an entry.
 async fn recorded(notices: &mut Receiver<Notice>) {
     loop {
         match notices.recv().await {
@@ -55,12 +56,12 @@ async fn recorded(notices: &mut Receiver<Notice>) {
     }
 }
 
-/// Writes the file anew, where there is one. Whatever goes wrong is said, and keeps nothing else from being done.
+/// Updates the file if it exists. Errors are reported, and stop nothing else.
 pub(crate) async fn refresh(app: &App) {
     written(app, &mut Entries::default()).await;
 }
 
-/// The entries that were made before. An object that has not changed is the very same one.
+/// The entries made before. An unchanged VSI has the same `Arc`.
 #[derive(Default)]
 struct Entries {
     known: HashMap<String, (Arc<VsiSummary>, String)>,
@@ -69,7 +70,7 @@ struct Entries {
 
 impl Entries {
     fn render(&mut self, app: &App, all: &[Arc<VsiSummary>]) -> String {
-        if self.since.is_none_or(|since| since.elapsed() >= AT_LEAST) {
+        if self.since.is_none_or(|since| since.elapsed() >= MAX_AGE) {
             (self.known, self.since) = (HashMap::new(), Some(Instant::now()));
         }
         let mut before = std::mem::take(&mut self.known);
@@ -104,7 +105,7 @@ async fn written(app: &App, entries: &mut Entries) {
     }
 }
 
-/// What an entry is made of, as `get -o json` has it.
+/// The fields that an entry is made from, in the form of `get -o json`.
 fn object(app: &App, vsi: &VsiSummary) -> Value {
     let metadata = &vsi.metadata;
     json!({

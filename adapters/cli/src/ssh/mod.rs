@@ -1,7 +1,7 @@
-//! The way into a guest by the caller's own `ssh`: through its host, with the guest's key pinned where it is known.
+//! Access to a guest with the user's own `ssh`: through its host, with the guest's key pinned if it is known.
 //!
-//! Names, addresses and keys come from tenants, hosts and guests. Nothing of theirs reaches a command line or a
-//! configuration of `ssh` that is not of the form it should have.
+//! Names, addresses and keys come from tenants, hosts and guests. They reach a command line or a
+//! configuration of `ssh` only if they have the expected form.
 
 pub(crate) mod config;
 pub(crate) mod host_keys;
@@ -20,16 +20,16 @@ pub(crate) struct SshTarget {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) address: IpAddr,
-    /// `USER@HOST:PORT` of each host in between, with commas between them, as `ProxyJump` has it; none where the
+    /// `USER@HOST:PORT` of each intermediate host, separated by commas, as in `ProxyJump`; `None` if the
     /// guest's host is this machine.
     pub(crate) jump: Option<String>,
 }
 
 impl SshTarget {
-    /// That of a VSI as `get -o json` prints it.
+    /// The target for a VSI, from the output of `get -o json`.
     ///
     /// # Errors
-    /// `VSI0813` where it has no address, or its host is a simulated one.
+    /// `VSI0813` if it has no address, or its host is simulated.
     pub(crate) fn of(object: &Value) -> Result<Self, ExitProblem> {
         let text = |pointer: &str| {
             object
@@ -69,12 +69,12 @@ impl SshTarget {
         })
     }
 
-    /// What its key is stored under: a name that no other machine has, whatever its address.
+    /// The name under which its key is stored: unique to this VSI, whatever its address.
     pub(crate) fn key_alias(&self) -> String {
         format!("vsiflow-{}", self.uid)
     }
 
-    /// What `ssh` is told, whether on a command line or in a file.
+    /// The options for `ssh`, on a command line or in a file.
     pub(crate) fn options(&self) -> Vec<(&'static str, String)> {
         let mut options = vec![
             ("HostName", self.address.to_string()),
@@ -87,7 +87,7 @@ impl SshTarget {
     }
 }
 
-/// The hosts in between; none where one cannot be told, and an empty one where there is none.
+/// The intermediate hosts: `None` if one has an invalid form, and `Some(None)` if there are none.
 #[expect(
     clippy::option_option,
     reason = "no way, no jump, and a jump are three"
@@ -100,7 +100,7 @@ fn way<'v>(jumps: impl Iterator<Item = &'v str>, host: &'v str) -> Option<Option
     Some(Some(all.join(",")))
 }
 
-/// A host in between, if it is of the form that it should have.
+/// An intermediate host, if it has the expected form.
 fn jump(host: &str) -> Option<&str> {
     let (user, at) = host.split_once('@')?;
     let is_plain =
@@ -110,7 +110,8 @@ fn jump(host: &str) -> Option<&str> {
     (plain(user) && plain(at)).then_some(host)
 }
 
-/// The first address of version 4, else the first: guests often have one of version 6 that only their link knows.
+/// The first IPv4 address, or else the first address: guests often have an IPv6 address that is valid on
+/// their link only.
 fn best<'v>(addresses: impl Iterator<Item = &'v Value>) -> Option<IpAddr> {
     let all: Vec<IpAddr> = addresses
         .filter_map(Value::as_str)

@@ -1,4 +1,5 @@
-//! What a command that only looks prints, had by another one: here, or by the holder of the state directory.
+//! Runs a reading command for another command, here or in the process that has the state directory, and
+//! returns its output.
 
 use std::sync::Arc;
 
@@ -9,14 +10,14 @@ use tokio::time::Instant;
 use crate::{
     args::{Cli, Common},
     compose,
-    daemon::{self, AGAIN, PATIENCE, SILENT, silent},
+    daemon::{self, PATIENCE, RETRY_DELAY, SILENT, silent},
     exit::{CommandOutcome, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
     runner,
 };
 
-/// What a command that only looks prints, here or by the holder of the state directory, which may
-/// take a few seconds to answer. `words` are those behind `vsiflow`.
+/// The output of a reading command, run here or in the process that has the state directory, which
+/// may take a few seconds to answer. `words` are those after `vsiflow`.
 ///
 /// # Errors
 /// As the command ends.
@@ -36,20 +37,20 @@ pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitP
         }));
         match answer(common, here, words.clone()).await {
             Err(problem) if is_silence(&problem) && Instant::now() < until => {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
             answered => return answered,
         }
     }
 }
 
-/// Whether nobody answered, which may change.
+/// Whether no process answered, which may be temporary.
 pub(crate) fn is_silence(problem: &ExitProblem) -> bool {
     [IN_USE, SILENT].contains(&problem.code.as_str())
 }
 
-/// The objects of a list that `get -o json` printed; none where that is no list, as where a holder
-/// does not answer just now.
+/// The objects of a list that `get -o json` printed; `None` if the text is not JSON, as when the
+/// process that has the state directory does not answer.
 pub(crate) fn items(text: &str) -> Option<Vec<Value>> {
     let mut list: Value = serde_json::from_str(text).ok()?;
     match list.get_mut("items").map(Value::take) {
@@ -58,7 +59,7 @@ pub(crate) fn items(text: &str) -> Option<Vec<Value>> {
     }
 }
 
-/// What `here` prints, or where the state directory is held, what its holder prints for those words.
+/// The output of `here`, or, if another process has the state directory, its output for these words.
 pub(crate) async fn answer(
     common: &Common,
     here: impl Future<Output = CommandOutcome>,

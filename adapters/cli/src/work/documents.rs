@@ -1,4 +1,4 @@
-//! The documents that a command is given: files, directories, standard input, or what a caller read.
+//! Reads the documents of a command: files, directories, standard input, or what a caller sent.
 
 use std::{
     future::Future,
@@ -16,11 +16,11 @@ use crate::{
     output,
 };
 
-/// What a command's documents are read from.
+/// The documents of a command.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommandDocuments {
     pub(crate) files: Vec<InputText>,
-    /// The directory they are all in, where only one is named.
+    /// The directory that contains them all, if only one is named.
     pub(crate) directory: Option<Directory>,
 }
 
@@ -28,24 +28,24 @@ tokio::task_local! {
     static SENT_DOCUMENTS: CommandDocuments;
 }
 
-/// Does some work with documents that were read already.
+/// Runs `work` with documents that were already read.
 pub(crate) async fn with_files<T>(documents: CommandDocuments, work: impl Future<Output = T>) -> T {
     SENT_DOCUMENTS.scope(documents, work).await
 }
 
-/// Reads the files that a command names, so that it can be done here or elsewhere.
+/// Reads the files that a command names, so that it can run here or elsewhere.
 pub(crate) async fn gather(
     files: &[PathBuf],
     recursive: bool,
 ) -> Result<CommandDocuments, ExitProblem> {
-    // A caller's were read by the caller: here the same names may be other files.
+    // A caller sends its files' contents: the same paths may be other files here.
     if let Ok(documents) = SENT_DOCUMENTS.try_with(CommandDocuments::clone) {
         return Ok(documents);
     }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
     let read = move || {
         let gathered = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
-        // One that cannot be looked at is none: nothing is ever pruned by it.
+        // On an error there is no directory, so nothing is pruned.
         let directory = vsiflow_file::directory(&inputs, recursive).unwrap_or_default();
         Ok(CommandDocuments {
             files: gathered,
@@ -55,7 +55,7 @@ pub(crate) async fn gather(
     off_runtime(read).await?.map_err(diagnostics_problem)
 }
 
-/// The directory that the documents were read from already.
+/// The directory that the documents were read from.
 pub(crate) fn directory() -> Option<Directory> {
     SENT_DOCUMENTS
         .try_with(|documents| documents.directory.clone())
@@ -63,7 +63,7 @@ pub(crate) fn directory() -> Option<Directory> {
         .flatten()
 }
 
-/// The inputs of a command: what was read already, else the files.
+/// The inputs of a command: the documents already read, or else the files.
 pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
     let documents = SENT_DOCUMENTS
         .try_with(|documents| documents.files.iter().cloned().map(Input::Text).collect());
@@ -78,7 +78,7 @@ fn input(path: &Path) -> Input {
     }
 }
 
-/// Says what is wrong with documents; nothing is left to be said then.
+/// Prints all findings; the returned problem has no text of its own.
 pub(crate) fn diagnostics_problem(
     vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics,
 ) -> ExitProblem {
@@ -86,8 +86,8 @@ pub(crate) fn diagnostics_problem(
     ExitProblem::new(Exit::Usage, "", "", "")
 }
 
-/// Reads the documents and follows their selectors; `--host` takes the place of their hosts.
-/// What is wrong with them is printed, all of it, and nothing is done.
+/// Reads the documents and resolves their selectors; `--host` replaces their hosts. If there are
+/// errors, all of them are printed and nothing is done.
 pub(crate) async fn documents(common: &Common, sources: &Sources) -> Result<Resolved, ExitProblem> {
     let host = host(common)?;
     let (inputs, recursive) = (inputs(&sources.files), sources.recursive);
@@ -106,8 +106,8 @@ pub(crate) async fn documents(common: &Common, sources: &Sources) -> Result<Reso
     Ok(resolved)
 }
 
-/// What documents would be if they were applied to the cluster that is served: with the host
-/// settings, disks and networks that are there.
+/// Resolves documents as if they were applied to the cluster that is served, with its host
+/// settings, disks and networks.
 pub(crate) async fn in_cluster(
     view: &vsiflow_kube::View,
     common: &Common,
@@ -126,7 +126,7 @@ pub(crate) async fn in_cluster(
         let name = format!("{}/{}", disk.namespace, disk.name);
         own.contains(&name)
     });
-    // What the cluster's own resources lack is told in their status.
+    // The status of the cluster's own resources reports these.
     let mut unresolved_refs = resolved.unresolved_refs.clone();
     unresolved_refs.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
     output::diagnostics(&loaded.warn_of(&unresolved_refs));

@@ -1,4 +1,4 @@
-//! Telling what the engine does while something continues for good: `serve` and `resume --watch`.
+//! Prints the engine's notices during commands that run until stopped: `serve` and `resume --watch`.
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{Notice, model::StreamId};
@@ -11,7 +11,7 @@ use crate::{
     output::live::LiveOutput,
 };
 
-/// Tells what happens until the engine ends.
+/// Prints notices until the engine ends.
 pub(crate) async fn tell(app: &App, common: &Common) -> CommandOutcome {
     let mut live = LiveOutput::new(common.quiet);
     let mut notices = app.notices();
@@ -24,7 +24,7 @@ pub(crate) async fn tell(app: &App, common: &Common) -> CommandOutcome {
     Err(ExitProblem::new(Exit::Failed, "VSI0007", message, remedy))
 }
 
-/// What a notice is about.
+/// The name of the notice's object.
 async fn label(app: &App, notice: &Notice) -> Result<String, ExitProblem> {
     let entity = match notice {
         Notice::Progress { entity, .. } | Notice::Unopened { entity, .. } => Some(entity.clone()),

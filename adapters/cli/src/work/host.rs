@@ -1,4 +1,4 @@
-//! The host that `--host` names, and what the command line says of one.
+//! The host that `--host` names, and options for uploads to a host.
 
 use vsiflow_workflows::spec::HostSettings;
 
@@ -18,7 +18,7 @@ pub(crate) fn host(common: &Common) -> Result<Option<HostSettings>, ExitProblem>
         .map_err(|error| ExitProblem::new(Exit::Usage, "VSI0607", error.message, error.remedy))
 }
 
-/// What the command line says of uploads takes the place of what the host's settings say.
+/// Options for uploads on the command line override the host's settings.
 pub(crate) fn limit_uploads(args: &UploadArgs, host: &mut HostSettings) {
     if let Some(limit) = args.upload_limit {
         host.record.limit_uploads(limit);

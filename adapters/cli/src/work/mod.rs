@@ -1,4 +1,4 @@
-//! What commands that work have in common: reading documents, waiting, and saying how it came out.
+//! Shared code of commands that start work: reading documents, waiting, and reporting outcomes.
 
 pub(crate) mod ask;
 mod documents;

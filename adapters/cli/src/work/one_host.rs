@@ -1,4 +1,4 @@
-//! The one host that a command is about: named on the command line, or described by its files.
+//! Finds the single host of a command: named on the command line, or described by its files.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{
     off_runtime::off_runtime,
 };
 
-/// The host: by `--host`, or by the one ConfigMap and Secret of the files.
+/// The host, from `--host` or from the single ConfigMap and Secret in the files.
 pub(crate) async fn one_host(
     common: &Common,
     files: &[PathBuf],

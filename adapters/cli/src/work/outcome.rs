@@ -1,4 +1,4 @@
-//! Saying how it came out, and what goes on from there.
+//! Reports the outcome of a command, and what continues afterwards.
 
 use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
@@ -14,8 +14,8 @@ use crate::{
     output,
 };
 
-/// Says how a target came out, and with which code the command ends for it. Without a verdict the
-/// wait ended `early`; `done` is what is said of what was reached, else its phase is.
+/// Prints the outcome of a target, and returns the command's exit for it. Without a verdict the
+/// wait ended `early`. On success it prints `done`, or else the phase.
 pub(super) fn say(
     app: &App,
     target: &Target,
@@ -80,7 +80,7 @@ fn cancelled(target: &Target) {
     ));
 }
 
-/// The engine tries again by itself only as long as some vsiflow works.
+/// The message about a retry: the engine retries only while a vsiflow process works.
 fn next_try(target: &Target, due: Timestamp) -> String {
     let (seconds, shown, word) = (seconds_until(due), target.shown(), target.word());
     format!(

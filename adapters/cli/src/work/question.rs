@@ -1,4 +1,4 @@
-//! Questions before something is done that cannot be undone.
+//! Questions to the user before something that cannot be undone.
 
 use std::io::{BufRead as _, IsTerminal as _};
 
@@ -7,13 +7,13 @@ use crate::{
     output::{self, sink},
 };
 
-/// Whether somebody at a terminal can be asked.
+/// Whether there is a user at a terminal to ask.
 pub(crate) fn is_somebody_there() -> bool {
     let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     there && !sink::is_for_caller()
 }
 
-/// Asks where somebody is there to answer; where nobody is, nobody agreed.
+/// Asks the user; without a terminal the answer is no.
 pub(crate) fn is_agreed(question: &str) -> Result<bool, ExitProblem> {
     if !is_somebody_there() {
         return Ok(false);

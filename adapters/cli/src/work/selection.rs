@@ -1,4 +1,4 @@
-//! What a command works on where objects are selected, and what is asked before some of them go.
+//! Finds the objects of a command that selects them, and confirms destructive commands.
 
 use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Name};
@@ -25,7 +25,7 @@ pub(crate) async fn chosen(app: &App, targets: &Targets) -> Result<Vec<Target>, 
     }
 }
 
-/// The VSIs of a namespace that a selection means.
+/// The VSIs in a namespace that match a selection.
 pub(crate) async fn selected(
     app: &App,
     namespace: &str,
@@ -34,7 +34,8 @@ pub(crate) async fn selected(
     vsis_among(&app.fleet.vsis().list(false).await?, namespace, selection)
 }
 
-/// Those of these VSIs. One that cannot be read is left out, with a warning: it concerns itself alone.
+/// The VSIs that match, out of these. One that cannot be read is skipped with a warning and does not affect
+/// the others.
 pub(crate) fn vsis_among(
     objects: &[VsiObject],
     namespace: &str,
@@ -57,7 +58,7 @@ pub(crate) fn vsis_among(
     Ok(noting_none(targets, "VSIs", namespace))
 }
 
-/// The data disks that a selection means; those that VSIs only refer to are nobody's to work on.
+/// The data disks that match a selection. Disks that VSIs only refer to are not managed, and are left out.
 pub(crate) fn disks_among(
     objects: &[DiskObject],
     namespace: &str,
@@ -73,7 +74,7 @@ pub(crate) fn disks_among(
     Ok(noting_none(targets, "data disks", namespace))
 }
 
-/// The pools that a selection means.
+/// The pools that match a selection.
 pub(crate) fn pools_among(
     objects: &[PoolObject],
     namespace: &str,
@@ -88,7 +89,7 @@ pub(crate) fn pools_among(
     Ok(noting_none(targets, "pools", namespace))
 }
 
-/// The groups that a selection means.
+/// The groups that match a selection.
 pub(crate) fn groups_among(
     objects: &[GroupObject],
     namespace: &str,
@@ -103,7 +104,7 @@ pub(crate) fn groups_among(
     Ok(noting_none(targets, "groups", namespace))
 }
 
-/// Asks before selected pools are destroyed; the limit counts their members.
+/// Asks for confirmation before selected pools are destroyed; the limit counts their members.
 pub(crate) async fn confirm_pools(
     app: &App,
     args: &DestroyArgs,
@@ -114,7 +115,7 @@ pub(crate) async fn confirm_pools(
     confirm_several(args, "delete", targets, count)
 }
 
-/// The same of groups.
+/// Asks for confirmation before selected groups are destroyed; the limit counts their members.
 pub(crate) async fn confirm_groups(
     app: &App,
     args: &DestroyArgs,
@@ -125,7 +126,7 @@ pub(crate) async fn confirm_groups(
     confirm_several(args, "delete", targets, count)
 }
 
-/// Asks before these are destroyed, which are so many machines or disks.
+/// Asks for confirmation before these are destroyed; `count` is the number of machines or disks.
 ///
 /// # Errors
 /// As for [`confirm_destruction`].
@@ -185,23 +186,24 @@ fn noting_none(targets: Vec<Target>, what: &str, namespace: &str) -> Vec<Target>
     targets
 }
 
-/// Names and a selection do not go together.
+/// The message for names together with a selection.
 pub(crate) const NAMES_AND_SELECTOR: &str =
     "names cannot be given together with a selector or --all";
 
-/// Refuses them together.
+/// The error for names together with a selection.
 pub(crate) fn names_and_selector() -> ExitProblem {
     let remedy = "name the objects, or select them";
     ExitProblem::new(Exit::Usage, "VSI0810", NAMES_AND_SELECTOR, remedy)
 }
 
-/// What a question to a caller's user begins with, on standard output: a byte that no result begins with.
+/// The first byte of a question to a caller's user on standard output; no result begins with it.
 pub(crate) const QUESTION: u8 = 5;
 
-/// Asks before what was selected is destroyed; a caller's user, where the caller can ask them.
+/// Asks for confirmation before selected objects are destroyed: the user, or the caller's user if
+/// the caller can ask.
 ///
 /// # Errors
-/// `VSI0811` where there are more than the limit, or nobody agreed; without words where a caller asks
+/// `VSI0811` if there are more than the limit or the user did not agree; without a message if the caller asks
 /// first. Nothing was done then.
 pub(crate) fn confirm_destruction(
     args: &DestroyArgs,
@@ -217,7 +219,8 @@ pub(crate) fn confirm_destruction(
     confirm(&question, args.agreed.as_deref())
 }
 
-/// Asks before that is done; a caller's user, where the caller can ask them, and `agreed` is what they agreed to.
+/// Asks for confirmation: the user, or the caller's user if the caller can ask. `agreed` is what that user
+/// agreed to.
 ///
 /// # Errors
 /// As for [`confirm_destruction`].
@@ -238,7 +241,7 @@ pub(crate) fn confirm(question: &str, agreed: Option<&str>) -> Result<(), ExitPr
     }
 }
 
-/// Nobody agreed that this is done.
+/// The error when the user did not agree.
 pub(crate) fn nobody_agreed(question: &str) -> ExitProblem {
     let message = format!("nothing was done; this would {question}");
     ExitProblem::new(Exit::Blocked, "VSI0811", message, "say --yes")

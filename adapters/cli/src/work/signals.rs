@@ -1,6 +1,6 @@
-//! What ends a command from outside.
+//! Signals and events that end a command from outside.
 
-/// Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM.
 pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
@@ -13,14 +13,14 @@ pub(crate) async fn interrupted() {
     }
 }
 
-/// Standard input ended: whoever this was run for is gone.
+/// Waits for the end of standard input, which means that the caller is gone.
 pub(crate) async fn left_alone() {
-    // A caller's command has none of its own.
+    // A caller's command has no standard input of its own.
     if crate::compose::App::held().is_some() {
         return std::future::pending().await;
     }
     let (ended, end) = tokio::sync::oneshot::channel();
-    // A thread of its own: a read that nothing ends must not hold up the end of this process.
+    // In a separate thread: a read that never ends must not delay the end of this process.
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = ended.send(());

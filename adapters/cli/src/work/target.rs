@@ -1,4 +1,4 @@
-//! What a command works on, by the names that people gave it.
+//! The targets of a command, found by the names that users gave them.
 
 use serde::Serialize;
 use vsiflow_engine::model::EntityId;
@@ -14,7 +14,7 @@ use crate::{
     output::{self, table},
 };
 
-/// A VSI, a data disk or an image a command works on.
+/// An entity that a command works on, such as a VSI, a data disk or an image.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) entity: EntityId,
@@ -23,7 +23,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// An image; those have no namespace.
+    /// An image; images have no namespace.
     pub(crate) fn image(entity: EntityId, name: String) -> Self {
         let namespace = "default".to_owned();
         Self {
@@ -37,12 +37,12 @@ impl Target {
         label(&self.namespace, &self.name)
     }
 
-    /// With its kind, as `vsi/NAME`.
+    /// The name with its kind, as `vsi/NAME`.
     pub(crate) fn shown(&self) -> String {
         format!("{}/{}", self.entity.kind(), self.label())
     }
 
-    /// As commands take it: a VSI without its kind.
+    /// The name as commands accept it: a VSI without its kind.
     pub(super) fn word(&self) -> String {
         if self.is_vsi() {
             self.label()
@@ -63,7 +63,7 @@ impl Target {
         self.entity.kind().as_str() == kind::GROUP
     }
 
-    /// Whether it is a data disk or a network, of which a list tells more than a word.
+    /// Whether it is a data disk or a network, of which a list shows more than a word.
     pub(super) fn is_disk(&self) -> bool {
         [kind::DISK, kind::NETWORK].contains(&self.entity.kind().as_str())
     }
@@ -78,32 +78,32 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
     }
 }
 
-/// How a data disk is told from a VSI.
+/// The prefix of a data disk's name.
 pub(crate) const DISK: &str = "disk/";
 
-/// How a snapshot is.
+/// The prefix of a snapshot's name.
 pub(crate) const SNAPSHOT: &str = "snapshot/";
 
-/// How a pool is.
+/// The prefix of a pool's name.
 pub(crate) const POOL: &str = "pool/";
 
-/// How a group is.
+/// The prefix of a group's name.
 pub(crate) const GROUP: &str = "group/";
 
-/// How a network is.
+/// The prefix of a network's name.
 pub(crate) const NETWORK: &str = "network/";
 
-/// How a quota is.
+/// The prefix of a quota's name.
 pub(crate) const QUOTA: &str = "quota/";
 
-/// There is no quota of that name.
+/// The error for an unknown quota.
 pub(crate) fn no_quota(name: &str) -> ExitProblem {
     let message = format!("{QUOTA}{name} is not known here");
     let remedy = "`vsiflow get quotas` lists the quotas";
     ExitProblem::new(crate::exit::Exit::NotFound, "VSI0703", message, remedy)
 }
 
-/// The group of that name.
+/// The group with that name.
 pub(crate) async fn group_named(
     app: &App,
     namespace: &str,
@@ -118,25 +118,25 @@ pub(crate) async fn group_named(
     })
 }
 
-/// The name of a group in `group/NAME`; none of anything else.
+/// The name of a group in `group/NAME`; `None` for other kinds.
 fn group_name(name: &str) -> Option<&str> {
     let (kind, name) = name.split_once('/')?;
     (ObjectKind::named(kind) == Some(ObjectKind::Group)).then_some(name)
 }
 
-/// The name of a pool in `pool/NAME`; none of anything else.
+/// The name of a pool in `pool/NAME`; `None` for other kinds.
 pub(crate) fn pool_name(name: &str) -> Option<&str> {
     let (kind, name) = name.split_once('/')?;
     (ObjectKind::named(kind) == Some(ObjectKind::Pool)).then_some(name)
 }
 
-/// The name of a network in `network/NAME`; none of anything else.
+/// The name of a network in `network/NAME`; `None` for other kinds.
 fn network_name(name: &str) -> Option<&str> {
     let (kind, name) = name.split_once('/')?;
     (ObjectKind::named(kind) == Some(ObjectKind::Network)).then_some(name)
 }
 
-/// The network of that name, on each of its hosts.
+/// The network with that name, on each of its hosts.
 async fn networks_named(app: &App, namespace: &str, name: &str) -> Result<Vec<Target>, FleetError> {
     let entities = app.fleet.networks().find(namespace, name).await?;
     let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
@@ -148,7 +148,7 @@ async fn networks_named(app: &App, namespace: &str, name: &str) -> Result<Vec<Ta
     Ok(targets.collect())
 }
 
-/// The pool of that name.
+/// The pool with that name.
 pub(crate) async fn pool_named(
     app: &App,
     namespace: &str,
@@ -168,7 +168,7 @@ pub(crate) async fn pool_of(app: &App, entity: &EntityId) -> Result<Target, Flee
     })
 }
 
-/// The VSIs, pools, groups and data disks of these names.
+/// The VSIs, pools, groups and data disks with these names.
 pub(crate) async fn targets_named(
     app: &App,
     namespace: &str,
@@ -220,7 +220,7 @@ pub(crate) async fn targets_named(
     Ok(targets)
 }
 
-/// Entities with the names people gave them.
+/// Targets for entities, with their names.
 pub(crate) async fn targets_of(
     app: &App,
     entities: &[EntityId],
@@ -239,7 +239,7 @@ pub(crate) async fn targets_of(
     Ok(named.collect())
 }
 
-/// A VSI or a data disk as it is printed.
+/// An object as it is printed.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum TargetObject {
@@ -286,7 +286,7 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, Exi
             kind::DISK => {
                 TargetObject::Disk(Box::new(app.fleet.disks().get(namespace, name).await?))
             }
-            // `get network` asks its host.
+            // `get network` contacts the host for it.
             kind::NETWORK => continue,
             _ => TargetObject::Vsi(Box::new(app.fleet.vsis().get(namespace, name).await?)),
         });

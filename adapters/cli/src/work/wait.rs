@@ -1,4 +1,4 @@
-//! Waiting for what was begun, and telling meanwhile what is going on.
+//! Waits for the outcomes of started work, and shows the progress.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::{
     ssh::keeper,
 };
 
-/// For how long a command waits.
+/// How far a command waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// Until it is known how the newest boot, or whatever is wanted, came out.
+    /// Until the outcome of the newest boot or other change is known.
     Decided,
-    /// Beyond boots that failed and are tried again by themselves.
+    /// Also through failed boots that are retried automatically.
     Over,
 }
 
@@ -40,7 +40,7 @@ impl Until {
     }
 }
 
-/// Stays until it is known what became of these, then lets go of the state directory.
+/// Waits until the outcomes of these targets are known, then releases the state directory.
 pub(crate) async fn see_through(
     app: App,
     common: &Common,
@@ -52,12 +52,12 @@ pub(crate) async fn see_through(
     Ok(exit)
 }
 
-/// Whether a command returns once the desired state is recorded: a daemon does it.
+/// Whether a command returns once the desired state is recorded, because a daemon does the work.
 fn returns_at_once(app: &App, wait: &WaitArgs) -> bool {
     app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none()
 }
 
-/// Says what is recorded, where nobody waits for what comes of it.
+/// Prints what is recorded, if the command does not wait for the outcome.
 pub(crate) fn report_recorded(app: &App, wait: &WaitArgs, targets: &[Target], what: &str) {
     if returns_at_once(app, wait) {
         let lines = targets
@@ -67,8 +67,8 @@ pub(crate) fn report_recorded(app: &App, wait: &WaitArgs, targets: &[Target], wh
     }
 }
 
-/// Waits until every target's outcome is decided, tells what is going on meanwhile, and says how
-/// each came out. The worst outcome decides the exit code.
+/// Waits until every target's outcome is decided, shows the progress, and prints each outcome. The
+/// worst outcome decides the exit code.
 pub(crate) async fn until_decided(
     app: &App,
     common: &Common,
@@ -103,7 +103,7 @@ pub(crate) async fn until_decided(
     Ok(exit)
 }
 
-/// Waits for pools that make deleted members again, where no daemon does that.
+/// Waits for pools that make deleted members again, if no daemon does that.
 pub(crate) async fn await_pools_of(
     app: &App,
     common: &Common,
@@ -134,7 +134,7 @@ pub(crate) async fn await_pools_of(
     until_decided(app, common, wait, &pools, Until::Decided, "").await
 }
 
-/// The time is up; never, where there is none.
+/// Waits for the timeout; forever if there is none.
 pub(crate) async fn elapsed(timeout: Option<Duration>) {
     match timeout {
         Some(timeout) => tokio::time::sleep(timeout).await,
@@ -174,7 +174,7 @@ pub(crate) async fn watch(
         };
         match notice {
             Ok(Notice::Ended) | Err(RecvError::Closed) => {
-                // Says why the engine ended.
+                // Reports why the engine ended.
                 for target in targets {
                     app.fleet.decided(&target.entity).await?;
                 }
@@ -186,10 +186,10 @@ pub(crate) async fn watch(
     }
 }
 
-/// Step graphs that are drawn at a time: a terminal has room for few.
+/// How many step graphs are drawn: a terminal has room for few.
 const GRAPHS: usize = 4;
 
-/// Draws the step graphs of what is waited for, and a last time those of what no longer is.
+/// Draws the step graphs of the open targets, and those of ended targets a last time.
 fn draw(app: &App, targets: &[Target], open: &[&Target], live: &mut LiveOutput) {
     if !live.has_graphs() {
         return;
@@ -216,8 +216,8 @@ fn show(app: &App, targets: &[Target], until: Until, live: &mut LiveOutput, noti
     report_next_try(app, targets, notice, until);
 }
 
-/// Says again what those stand at that are still waited for: while a host does not answer, nothing
-/// is attempted there, and a step may take long; nothing would be told.
+/// Repeats what the open targets wait for. Otherwise nothing would be printed while a host does not
+/// answer or a step takes long.
 fn remind(app: &App, live: &LiveOutput, open: &[&Target]) {
     for target in open {
         let failure = app.fleet.obstacle(&target.entity);
@@ -234,7 +234,7 @@ fn remind(app: &App, live: &LiveOutput, open: &[&Target]) {
     }
 }
 
-/// When whoever waits is reminded of what they wait for: ever more rarely.
+/// When to remind the user of what the command waits for: at growing intervals.
 struct Reminder {
     at: Instant,
     after: Duration,
@@ -251,7 +251,7 @@ impl Reminder {
         }
     }
 
-    /// The next one is due. Cancel safe.
+    /// Waits until the next reminder is due. Cancel safe.
     async fn due(&mut self) {
         tokio::time::sleep_until(self.at + self.after).await;
         self.at = Instant::now();
@@ -259,7 +259,7 @@ impl Reminder {
     }
 }
 
-/// Whoever waits beyond a failed boot learns for what.
+/// After a failed boot, reports the next retry that the command waits for.
 fn report_next_try(app: &App, targets: &[Target], notice: &Notice, until: Until) {
     let Notice::Recorded(record) = notice else {
         return;

@@ -1,4 +1,4 @@
-//! Looking at hosts and at what is due again and again, and telling what is news.
+//! Scans hosts and runs due work repeatedly, and reports changes.
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
@@ -11,8 +11,9 @@ use crate::{
     output::{self, serving::report_snapshots},
 };
 
-/// Looks at the hosts and takes the snapshots that are due, for good; ends only with an error. It is for who works on everything
-/// there is, and begins once that goes on: in a cluster what VSIs are to be is read first.
+/// Scans the hosts and takes the snapshots that are due, until there is an error. It is for processes that
+/// work on all objects, and starts once that work has resumed: in a cluster the desired state of VSIs is read
+/// first.
 pub(crate) async fn keep_current(app: &App, every: Duration) -> CommandOutcome {
     let schedules = app.fleet.snapshots().run_schedules(report_snapshots);
     tokio::select! {
@@ -21,7 +22,7 @@ pub(crate) async fn keep_current(app: &App, every: Duration) -> CommandOutcome {
     }
 }
 
-/// Looks at the hosts for good, and tells what is news; ends only with an error.
+/// Scans the hosts and reports changes, until there is an error.
 pub(crate) async fn watch_hosts(app: &App, every: Duration) -> CommandOutcome {
     let (sender, mut looks) = mpsc::channel(SCAN_QUEUE);
     let mut reported = BTreeMap::new();
@@ -63,7 +64,7 @@ fn report_news(report: &DriftReport) {
     report_unreachable(report);
 }
 
-/// Says which hosts do not answer.
+/// Reports which hosts do not answer.
 pub(crate) fn report_unreachable(report: &DriftReport) {
     for (host, failure) in &report.unreachable {
         output::warning(&format!("host {host}: {failure}"));

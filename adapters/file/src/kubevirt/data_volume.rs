@@ -1,4 +1,4 @@
-//! CDI's `DataVolume`: an image to boot from, or an empty data disk.
+//! Translates CDI's `DataVolume`: an image to boot from, or an empty data disk.
 
 use vsiflow_workflows::spec::documents::{API_VERSION, DATA_DISK};
 
@@ -9,30 +9,30 @@ use super::{
 };
 use crate::node::{Value, YamlEntry, YamlNode};
 
-/// What a DataVolume is made from.
+/// What a `DataVolume` is created from.
 #[derive(Clone, Debug)]
 pub(super) enum VolumeSource {
-    /// An image at this URL, in a registry or on a server.
+    /// An image at this URL, in a registry or on a web server.
     Http(YamlNode),
-    /// Nothing.
+    /// No source: the disk is empty.
     Blank,
 }
 
-/// A DataVolume.
+/// A `DataVolume` that was read.
 #[derive(Clone, Debug)]
 pub(super) struct DataVolume {
     pub(super) source: VolumeSource,
     pub(super) size: Option<YamlNode>,
-    /// Its storage class, which names a pool.
+    /// Its storage class, used as the name of the pool.
     pub(super) pool: Option<YamlNode>,
-    /// Whether what is written to it is gone at the machine's next start.
+    /// Whether its content is lost at the machine's next start.
     pub(super) ephemeral: bool,
 }
 
 const SOURCES: [&str; 3] = ["blank", "http", "registry"];
-const LATER: &str = "serve the image by HTTP and write `http: {url: …}`";
+const UPLOAD_REMEDY: &str = "serve the image by HTTP and write `http: {url: …}`";
 
-/// Reads the `spec` of a DataVolume, or a template of one.
+/// Reads the `spec` of a `DataVolume`, or of a template of one.
 pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<DataVolume> {
     let source = source(&mut spec, refusals);
     let claimed = ["pvc", "storage"];
@@ -67,7 +67,7 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
 
 fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
     let mut source = spec.object("source", refusals);
-    source.refuse("upload", LATER, refusals);
+    source.refuse("upload", UPLOAD_REMEDY, refusals);
     let present: Vec<_> = SOURCES.into_iter().filter(|key| source.has(key)).collect();
     let found = match present.as_slice() {
         [_, second, ..] => {
@@ -104,7 +104,7 @@ fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource
     found
 }
 
-/// A field that may say this one word.
+/// Checks a field that may only have the value `only`.
 pub(super) fn word(fields: &mut Fields<'_>, key: &str, only: &str, refusals: &mut Refusals) {
     if let Some(node) = fields.take(key)
         && node.text() != Some(only)
@@ -134,10 +134,10 @@ fn words(fields: &mut Fields<'_>, key: &str, only: &[&str], refusals: &mut Refus
     }
 }
 
-/// The label by which a server finds the disks that its manifest names.
+/// The label that selects the disks of a server.
 pub(super) const DISK_OF: &str = "vsiflow.io/disk-of";
 
-/// A document of a data disk of that name, for the server that uses it.
+/// A data disk document with this name, for the server that uses it.
 pub(super) fn disk(
     name: &str,
     namespace: Option<&YamlNode>,
@@ -165,12 +165,12 @@ pub(super) fn disk(
     ])
 }
 
-/// The selector of the disks of that server.
+/// The selector of the disks of a server.
 pub(super) fn selector(server: &str) -> YamlNode {
     object([("matchLabels", Some(object([(DISK_OF, Some(text(server)))])))])
 }
 
-/// An object of these fields; none where there are none.
+/// An object with these fields; `None` if there are no fields.
 pub(super) fn map(entries: Vec<YamlEntry>) -> Option<YamlNode> {
     (!entries.is_empty()).then(|| YamlNode::nowhere(Value::Map(entries)))
 }

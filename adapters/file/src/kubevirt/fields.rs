@@ -1,10 +1,11 @@
-//! Reads objects field by field, and refuses what nobody asked for: nothing is dropped.
+//! Reads objects field by field. Refuses every field that the translation did not read, so nothing is
+//! dropped.
 
 use vsiflow_workflows::spec::{FieldPath, ProblemCode};
 
 use crate::node::{Value, YamlEntry, YamlNode};
 
-/// Something that is refused, and where.
+/// A refused field or value, with its path.
 #[derive(Debug)]
 pub(super) struct FieldRefusal {
     pub(super) code: ProblemCode,
@@ -14,12 +15,12 @@ pub(super) struct FieldRefusal {
     pub(super) remedy: String,
 }
 
-/// Everything that is refused of one document.
+/// All refusals of one document.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(pub(super) Vec<FieldRefusal>);
 
 impl Refusals {
-    /// A field that becomes nothing here.
+    /// Refuses a field that has no counterpart in vsiflow.
     pub(super) fn unsupported(&mut self, path: FieldPath, remedy: &str) {
         self.0.push(FieldRefusal {
             code: ProblemCode::UnknownField,
@@ -30,12 +31,12 @@ impl Refusals {
         });
     }
 
-    /// A value that becomes nothing here.
+    /// Refuses a value that has no counterpart in vsiflow.
     pub(super) fn wrong(&mut self, path: FieldPath, message: &str, remedy: &str) {
         self.push(ProblemCode::WrongValue, path, message, remedy);
     }
 
-    /// A field that is needed here.
+    /// Refuses an object without a required field.
     pub(super) fn missing(&mut self, path: FieldPath, remedy: &str) {
         let message = format!("{path} is missing");
         self.push(ProblemCode::MissingField, path, &message, remedy);
@@ -52,7 +53,7 @@ impl Refusals {
     }
 }
 
-/// The fields of an object that nobody has asked for yet.
+/// The fields of an object that were not read yet.
 #[derive(Debug)]
 pub(super) struct Fields<'n> {
     path: FieldPath,
@@ -60,7 +61,7 @@ pub(super) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// Of this node; what is no object is refused.
+    /// The fields of this node; a node that is not an object is refused.
     pub(super) fn of(node: &'n YamlNode, path: FieldPath, refusals: &mut Refusals) -> Self {
         let left = match &node.value {
             Value::Map(entries) => {
@@ -77,23 +78,23 @@ impl<'n> Fields<'n> {
         Self { path, left }
     }
 
-    /// The path of one of them.
+    /// The path of a field.
     pub(super) fn path(&self, key: &str) -> FieldPath {
         self.path.clone().key(key)
     }
 
-    /// The object's own path.
+    /// The path of the object itself.
     pub(super) fn own_path(&self) -> FieldPath {
         self.path.clone()
     }
 
-    /// A field, where it is given.
+    /// Takes a field, if it is present.
     pub(super) fn take(&mut self, key: &str) -> Option<&'n YamlNode> {
         let at = self.left.iter().position(|entry| entry.key == key)?;
         Some(&self.left.remove(at).node)
     }
 
-    /// A field that is text.
+    /// Takes a field that must be text.
     pub(super) fn text(&mut self, key: &str, refusals: &mut Refusals) -> Option<&'n YamlNode> {
         let node = self.take(key)?;
         if node.text().is_none() {
@@ -105,7 +106,7 @@ impl<'n> Fields<'n> {
         Some(node)
     }
 
-    /// A field that is an object; an empty one where it is not given.
+    /// Takes a field that must be an object; an empty one if the field is absent.
     pub(super) fn object(&mut self, key: &str, refusals: &mut Refusals) -> Self {
         let path = self.path(key);
         match self.take(key) {
@@ -117,7 +118,7 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// The elements of a list of objects; none where it is not given.
+    /// Takes a list of objects; an empty one if the field is absent.
     pub(super) fn list(&mut self, key: &str, refusals: &mut Refusals) -> Vec<Self> {
         let path = self.path(key);
         let nodes = match self.take(key).map(|node| &node.value) {
@@ -135,19 +136,19 @@ impl<'n> Fields<'n> {
             .collect()
     }
 
-    /// Whether a field is given.
+    /// Whether a field is present and was not taken yet.
     pub(super) fn has(&self, key: &str) -> bool {
         self.left.iter().any(|entry| entry.key == key)
     }
 
-    /// Refuses a field with a remedy of its own.
+    /// Refuses a field with a specific remedy.
     pub(super) fn refuse(&mut self, key: &str, remedy: &str, refusals: &mut Refusals) {
         if self.take(key).is_some() {
             refusals.unsupported(self.path(key), remedy);
         }
     }
 
-    /// Refuses all that nobody asked for.
+    /// Refuses all fields that were not taken.
     pub(super) fn end(self, refusals: &mut Refusals) {
         for entry in self.left {
             refusals.unsupported(
@@ -158,14 +159,14 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// An object of these fields; those without a value are left out.
+/// An object with these fields, without those that have no value.
 pub(super) fn object<const N: usize>(fields: [(&str, Option<YamlNode>); N]) -> YamlNode {
     let present = fields.into_iter();
     let present = present.filter_map(|(key, node)| Some(entry(key, node?)));
     YamlNode::nowhere(Value::Map(present.collect()))
 }
 
-/// A field, which stands where its value does.
+/// A field with the position of its value.
 pub(super) fn entry(key: &str, node: YamlNode) -> YamlEntry {
     YamlEntry {
         key: key.to_owned(),
@@ -174,12 +175,12 @@ pub(super) fn entry(key: &str, node: YamlNode) -> YamlEntry {
     }
 }
 
-/// Text that stands nowhere.
+/// Text without a position in a file.
 pub(super) fn text(text: &str) -> YamlNode {
     YamlNode::nowhere(Value::Text(text.to_owned()))
 }
 
-/// Another value at the place of this one.
+/// Another value at the position of `node`.
 pub(super) fn instead(node: &YamlNode, value: Value) -> YamlNode {
     YamlNode {
         value,
@@ -187,7 +188,7 @@ pub(super) fn instead(node: &YamlNode, value: Value) -> YamlNode {
     }
 }
 
-/// An empty list is none.
+/// A list node; `None` for an empty list.
 pub(super) fn list(nodes: Vec<YamlNode>) -> Option<YamlNode> {
     (!nodes.is_empty()).then(|| YamlNode::nowhere(Value::List(nodes)))
 }

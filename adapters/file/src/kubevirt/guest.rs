@@ -1,11 +1,11 @@
-//! What a machine's guest is given, and what shows that it is ready.
+//! Translates a machine's cloud-init or Ignition configuration and its readiness probes.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::fields::{Fields, Refusals, instead, list, object, text};
 use crate::node::{Value, YamlNode};
 
-/// What stands in a volume of cloud-init.
+/// The guest configuration that a cloud-init volume holds.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     pub(super) ignition: bool,
@@ -14,7 +14,7 @@ pub(super) struct Configuration {
     pub(super) network_config: Option<YamlNode>,
 }
 
-/// The key under which KubeVirt looks for user-data in a Secret.
+/// The key of KubeVirt's user-data in a Secret.
 const SECRET_KEY: &str = "userdata";
 
 /// Reads `cloudInitNoCloud`.
@@ -40,7 +40,7 @@ pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Confi
     }
 }
 
-/// Reads `cloudInitConfigDrive`, by which KubeVirt hands Ignition its configuration.
+/// Reads `cloudInitConfigDrive`, through which KubeVirt passes a configuration to Ignition.
 pub(super) fn config_drive(mut volume: Fields<'_>, refusals: &mut Refusals) -> Configuration {
     let path = volume.own_path();
     let user_data = plain_or_encoded(&mut volume, "userData", "userDataBase64", refusals);

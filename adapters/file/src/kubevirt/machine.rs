@@ -1,4 +1,4 @@
-//! `VirtualMachine` and `VirtualMachineInstance`: a virtual server, and the data disks it names.
+//! Translates `VirtualMachine` and `VirtualMachineInstance` into a virtual server and its data disks.
 
 mod network;
 mod volumes;
@@ -23,7 +23,7 @@ use crate::node::{Value, YamlNode};
 
 type Volumes<'n> = BTreeMap<(String, String), KnownVolumes<'n>>;
 
-/// Parts of a server, as they are found.
+/// The parts of a server that were read so far.
 #[derive(Default)]
 struct KubevirtServer {
     power: Option<YamlNode>,
@@ -41,7 +41,7 @@ struct KubevirtServer {
     disks: Vec<(String, DataVolume)>,
 }
 
-/// The documents that a manifest becomes; none of them counts where something is refused.
+/// Translates a manifest into documents; into none if anything is refused.
 pub(super) fn documents(
     foreign: &Foreign,
     place: &Placement,
@@ -119,7 +119,7 @@ fn labels(template: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
     metadata.take("creationTimestamp");
     let path = metadata.path("labels");
     if let Some(node) = metadata.take("labels") {
-        // What is no object is refused there.
+        // A node that is not an object is refused here.
         Fields::of(node, path, refusals);
         let labels = node.entries().iter();
         let labels = labels.map(|label| (label.key.clone(), label.node.clone()));
@@ -128,7 +128,7 @@ fn labels(template: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
     metadata.end(refusals);
 }
 
-/// A template of a DataVolume, and its name.
+/// A template of a `DataVolume`, and its name.
 fn template_of_volume(
     mut template: Fields<'_>,
     refusals: &mut Refusals,
@@ -295,7 +295,7 @@ fn whole(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<Ya
     Some(instead(node, Value::Int(count)))
 }
 
-/// Where it is absent, there is none: a screen needs to be asked for.
+/// Absent means no screen, unlike in KubeVirt: vsiflow adds one only on request.
 fn graphics(devices: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     let node = devices.take("autoattachGraphicsDevice")?;
     match node.value {
@@ -321,7 +321,7 @@ fn firmware(domain: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
     if efi {
         let mut efi_settings = loader.object("efi", refusals);
         let path = efi_settings.path("secureBoot");
-        // Where it is absent, KubeVirt would verify what boots.
+        // KubeVirt turns secure boot on if this is absent.
         if !matches!(
             efi_settings.take("secureBoot").map(|node| &node.value),
             Some(Value::Bool(false))
@@ -346,7 +346,7 @@ fn firmware(domain: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
     firmware.end(refusals);
 }
 
-/// The server and its disks.
+/// The documents of the server and its disks.
 fn made(
     metadata: &KubevirtMetadata<'_>,
     server: KubevirtServer,
@@ -420,7 +420,7 @@ fn made(
     all
 }
 
-/// The machine's metadata, and the labels of its template where it has none of that name.
+/// The machine's metadata, with those labels of its template whose keys it does not have.
 fn with_labels(metadata: &KubevirtMetadata<'_>, labels: Vec<(String, YamlNode)>) -> YamlNode {
     let mut node = metadata.node.cloned().unwrap_or_else(|| object([]));
     let Value::Map(fields) = &mut node.value else {

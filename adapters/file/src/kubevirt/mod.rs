@@ -1,7 +1,7 @@
-//! Manifests of KubeVirt and CDI as input: each becomes documents of vsiflow's own kinds, which are
-//! then read as any other. Where it runs is said by a label or by the command line.
+//! Translates manifests of KubeVirt and CDI into documents of vsiflow's own kinds, which are then read as
+//! usual. A label or the command line says which host and pool they are for.
 //!
-//! What has no counterpart is refused by its name; nothing is dropped, and nothing is guessed.
+//! A field without a counterpart is refused by its name; nothing is dropped or guessed.
 
 mod data_volume;
 mod fields;
@@ -31,16 +31,16 @@ const TARGET: &str = "vsiflow.io/target";
 /// A label that names the pool.
 const POOL: &str = "vsiflow.io/pool";
 
-/// Where what KubeVirt's manifests describe is to run, as the command line says it.
+/// The host and pool for objects from KubeVirt manifests, as given on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubevirtTarget {
-    /// The labels of the host's settings; one without a key is the label `config`.
+    /// The labels of the host's settings; a value without a key is for the label `config`.
     pub target: BTreeMap<String, String>,
     /// The pool.
     pub pool: Option<String>,
 }
 
-/// The kinds that are read.
+/// The supported kinds of KubeVirt and CDI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ForeignKind {
     VirtualMachine,
@@ -48,10 +48,10 @@ pub(crate) enum ForeignKind {
     DataVolume,
 }
 
-/// The kind, where it is one of theirs; `None` where it is of another group.
+/// The kind if it is a supported one of KubeVirt or CDI; `None` if the API group is another one.
 ///
 /// # Errors
-/// With the field to blame, a message and a remedy.
+/// The wrong field, a message and a remedy.
 pub(crate) fn known(
     api_version: &str,
     kind: &str,
@@ -85,7 +85,7 @@ pub(crate) fn known(
     }
 }
 
-/// A manifest of theirs, until all are read.
+/// A KubeVirt or CDI manifest, held until all inputs are read.
 #[derive(Debug)]
 pub(crate) struct Foreign {
     pub(crate) kind: ForeignKind,
@@ -93,17 +93,17 @@ pub(crate) struct Foreign {
     pub(crate) place: SourcePosition,
 }
 
-/// What is said of where one object runs.
+/// The host and pool for one object, from its labels or the command line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Placement {
     target: Option<YamlNode>,
     pool: Option<YamlNode>,
 }
 
-/// A document that came of a manifest, and where that stands.
+/// A document that was translated from a manifest, and its position.
 type MadeDocuments = (YamlNode, SourcePosition);
 
-/// A DataVolume by its name, and who uses it.
+/// A `DataVolume` and the machine that uses it.
 struct KnownVolumes<'n> {
     volume: DataVolume,
     metadata: KubevirtMetadata<'n>,
@@ -111,7 +111,7 @@ struct KnownVolumes<'n> {
     used_by: Option<String>,
 }
 
-/// What every object has.
+/// The metadata of a KubeVirt or CDI object.
 #[derive(Clone, Debug)]
 pub(super) struct KubevirtMetadata<'n> {
     name: String,
@@ -170,7 +170,7 @@ impl<'n> KubevirtMetadata<'n> {
     }
 }
 
-/// Turns manifests into documents, and has the collector read those.
+/// Translates manifests into documents and adds those to the collector.
 pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarget) {
     let mut foreign = std::mem::take(&mut collector.foreign);
     for one in &mut foreign {
@@ -204,15 +204,15 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
         refuse(collector, &one.place, refusals);
     }
     for known in volumes.values() {
-        lone(collector, known, target, &mut made);
+        unused_volume(collector, known, target, &mut made);
     }
     for (node, place) in made {
         collector.made(&node, place);
     }
 }
 
-/// A DataVolume that no machine of these documents names.
-fn lone(
+/// Handles a `DataVolume` that no machine in these documents uses.
+fn unused_volume(
     collector: &mut DocumentCollector,
     known: &KnownVolumes<'_>,
     target: &KubevirtTarget,
@@ -256,11 +256,11 @@ fn read_volume(node: &YamlNode, refusals: &mut Refusals) -> Option<DataVolume> {
     data_volume::read(spec, refusals)
 }
 
-/// The document where its manifest stands: what is wrong with it is shown there.
+/// The document with the positions of its manifest, so that diagnostics point there.
 fn placed(node: YamlNode, place: &SourcePosition) -> MadeDocuments {
     let mut outline = node.outline();
     let start = place.mark(&FieldPath::default(), true);
-    settle(&mut outline, start);
+    fill_marks(&mut outline, start);
     let place = SourcePosition {
         outline: Arc::new(outline),
         prefix: Vec::new(),
@@ -269,8 +269,8 @@ fn placed(node: YamlNode, place: &SourcePosition) -> MadeDocuments {
     (node, place)
 }
 
-/// What stands nowhere is shown where its manifest begins.
-fn settle(node: &mut YamlNode, start: YamlMark) {
+/// Gives nodes without a position the position where their manifest begins.
+fn fill_marks(node: &mut YamlNode, start: YamlMark) {
     let here = |mark: &mut YamlMark| {
         if mark.line == 0 {
             *mark = YamlMark { length: 1, ..start };
@@ -281,15 +281,15 @@ fn settle(node: &mut YamlNode, start: YamlMark) {
         Value::Map(entries) => {
             for entry in entries {
                 here(&mut entry.key_at);
-                settle(&mut entry.node, start);
+                fill_marks(&mut entry.node, start);
             }
         }
-        Value::List(nodes) => nodes.iter_mut().for_each(|item| settle(item, start)),
+        Value::List(nodes) => nodes.iter_mut().for_each(|item| fill_marks(item, start)),
         _ => {}
     }
 }
 
-/// The remedy of a problem of a document that a manifest became, where it is another one.
+/// The remedy for a problem in a translated document, if it differs from the usual one.
 pub(crate) fn remedy(problem: &Problem, object: &str) -> Option<&'static str> {
     let of_theirs = ["VirtualMachine ", "VirtualMachineInstance ", "DataVolume "];
     let is_theirs = of_theirs.iter().any(|kind| object.starts_with(kind));
@@ -306,7 +306,7 @@ fn refuse(collector: &mut DocumentCollector, place: &SourcePosition, refusals: R
     }
 }
 
-/// A size in bytes that is written as memory, where a plain number is MiB.
+/// A memory size in bytes, converted to vsiflow's notation, in which a plain number is MiB.
 fn memory(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<YamlNode> {
     let bytes = match &node.value {
         Value::Int(bytes) => *bytes,

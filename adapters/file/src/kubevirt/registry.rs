@@ -1,4 +1,4 @@
-//! Images in registries: `containerDisk`, and the source `registry` of a DataVolume.
+//! Translates images in registries: `containerDisk`, and the source `registry` of a `DataVolume`.
 
 use super::fields::{self, Fields, Refusals};
 use crate::node::{Value, YamlNode};
@@ -6,14 +6,14 @@ use crate::node::{Value, YamlNode};
 const LOGIN: &str = "put the Secret's keys among the host's settings: give it the labels that targetSelector \
      selects";
 
-/// Where the image of the source `registry` of a DataVolume is.
+/// The image of the source `registry` of a `DataVolume`, as a URL.
 pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     for key in ["secretRef", "certConfigMap"] {
         registry.refuse(key, LOGIN, refusals);
     }
     let path = registry.path("url");
     let url = registry.text("url", refusals).cloned();
-    // Who pulls it makes no difference to what is pulled.
+    // `pullMethod` does not change which image is pulled.
     registry.take("pullMethod");
     registry.refuse(
         "imageStream",
@@ -39,7 +39,7 @@ pub(super) fn container(mut disk: Fields<'_>, refusals: &mut Refusals) -> Option
     disk.refuse("imagePullSecret", LOGIN, refusals);
     let remedy = "remove it: the one file below /disk/ of the image is taken";
     disk.refuse("path", remedy, refusals);
-    // vsiflow asks the registry before each use, and sends only what the host lacks.
+    // vsiflow asks the registry before each use and transfers only what the host lacks.
     disk.take("imagePullPolicy");
     let path = disk.path("image");
     let image = disk.text("image", refusals).cloned();
@@ -52,7 +52,7 @@ pub(super) fn container(mut disk: Fields<'_>, refusals: &mut Refusals) -> Option
     Some(at(&image, text))
 }
 
-/// The URL of an image by the name that containers know it by.
+/// The `oci://` URL of an image; without a registry it is on `docker.io`.
 fn at(node: &YamlNode, image: &str) -> YamlNode {
     let first = image.split('/').next().unwrap_or_default();
     let is_server = image.contains('/') && (first.contains(['.', ':']) || first == "localhost");

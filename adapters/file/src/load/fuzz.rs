@@ -1,13 +1,13 @@
-//! Manifests that are none.
+//! Fuzzes the loader with malformed manifests.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_document() {
-    Target {
-        // A node of two bytes, `- `, is some hundreds in memory, and is outlined and read again.
+    FuzzTarget {
+        // A node of two bytes, `- `, needs some hundred bytes in memory, and is outlined and read again.
         memory: 4 * 1024 * 1024,
         memory_per_byte: 4096,
         time: std::time::Duration::from_secs(10),
@@ -42,13 +42,13 @@ fn fuzz_document() {
             "~",
             "kind: List\nitems:\n",
         ],
-        ..Target::new("document", target)
+        ..FuzzTarget::new("document", target)
     }
     .check();
 }
 
-/// Reads manifests and follows their selectors, or says what is wrong with them. What is secret in
-/// them is for other tests: a mutation may put a secret where none belongs.
+/// Loads documents and resolves their selectors, or reports errors. Other tests check that secrets are
+/// hidden, because a mutation may put a secret where none belongs.
 pub(crate) fn target(bytes: &[u8]) {
     let problems = match load_text("any", bytes) {
         Ok(loaded) => loaded.resolve(None).err(),

@@ -1,15 +1,15 @@
-//! One entry: its header, its bytes, and zeros up to a whole block.
+//! One tar entry of a bundle: its header, its bytes, and zeros up to a whole block.
 
 use tar::{EntryType, Header};
 
 use super::BundleError;
 
-/// The length of a header, and what every entry is filled up to.
+/// The length of a header in bytes. Every entry is padded to a multiple of it.
 pub(super) const BLOCK: u64 = 512;
-/// What ends an archive: two blocks of zeros.
+/// The length of the archive's end: two blocks of zeros.
 pub(super) const END: u64 = 2 * BLOCK;
 
-/// The header of an entry; none where it has no such name.
+/// The header of an entry; `None` if the name does not fit.
 pub(super) fn header(name: &str, length: u64) -> Option<Header> {
     let mut header = Header::new_gnu();
     header.set_path(name).ok()?;
@@ -22,23 +22,23 @@ pub(super) fn header(name: &str, length: u64) -> Option<Header> {
     Some(header)
 }
 
-/// Name and length that a header tells, if it is what would be written for them.
+/// Name and length from a header, if it is byte for byte what vsiflow writes for them.
 pub(super) fn read(bytes: &[u8; BLOCK as usize]) -> Option<(String, u64)> {
     let found = Header::from_byte_slice(bytes);
     let length = found.entry_size().ok()?;
     let name = found.path_bytes();
     let name = std::str::from_utf8(&name).ok()?.to_owned();
-    // Any other header that a reader of tar might take for this one is none.
+    // Refuses every other header, even one that a tar reader would treat as equal.
     let same = header(&name, length)?.as_bytes() == bytes;
     same.then_some((name, length))
 }
 
-/// How many zeros follow the bytes of an entry.
+/// How many zeros follow an entry of this length.
 pub(super) fn padding(length: u64) -> u64 {
     (BLOCK - length % BLOCK) % BLOCK
 }
 
-/// Where the next entry begins, after one of that length whose bytes begin there.
+/// The offset of the next entry, after an entry of this length whose bytes begin at `start`.
 pub(super) fn after(start: u64, length: u64) -> Result<u64, BundleError> {
     let end = start.checked_add(length);
     let end = end.and_then(|end| end.checked_add(padding(length)));

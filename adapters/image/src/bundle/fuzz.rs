@@ -1,13 +1,13 @@
-//! Whole bundles.
+//! Fuzzes the reader of bundles.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::Bundle;
 use super::tests::remade;
 
 #[test]
 fn fuzz_bundle() {
-    Target {
+    FuzzTarget {
         memory: 1 << 20,
         memory_per_byte: 64,
         words: &[
@@ -25,12 +25,12 @@ fn fuzz_bundle() {
             " key=ed25519:",
             " signature=",
         ],
-        ..Target::new("bundle", target)
+        ..FuzzTarget::new("bundle", target)
     }
     .check();
 }
 
-/// What is taken is, byte for byte, what would be written.
+/// An accepted bundle must be byte for byte what the writer would write.
 fn target(bytes: &[u8]) {
     let Ok(bundle) = Bundle::open(bytes) else {
         return;

@@ -1,4 +1,4 @@
-//! What a bundle says of itself.
+//! The manifest of a bundle: its documents and images, with lengths and hashes.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{BundleError, LONGEST_DOCUMENT, LONGEST_DOCUMENTS, MOST};
 
-/// The longest URL of an image, in bytes.
+/// The length limit of an image's URL, in bytes.
 const LONGEST_URL: usize = 4096;
-/// The longest name of what was left out, in bytes.
+/// The length limit of a name in `left_out`, in bytes.
 const LONGEST_OBJECT: usize = 1024;
-/// The most URLs of all images.
+/// How many URLs all images may have together.
 const MOST_URLS: usize = 10_000;
 
-/// Everything that is in a bundle, in its order.
+/// The content of a bundle, in the order of its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleManifest {
@@ -30,11 +30,11 @@ pub struct BundleManifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PackedDocument {
-    /// Its entry: `documents/`, four digits, `-` and the name that its file had.
+    /// Its entry: `documents/`, four digits, `-` and the original file name.
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
-    /// 64 hexadecimal digits.
+    /// Its SHA-256: 64 hexadecimal digits.
     pub sha256: String,
 }
 
@@ -42,17 +42,16 @@ pub struct PackedDocument {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PackedImage {
-    /// 64 hexadecimal digits. The entry is `images/` and these.
+    /// Its SHA-256: 64 hexadecimal digits. The entry's name is `images/` and these.
     pub sha256: String,
     /// Its length in bytes.
     pub length: u64,
-    /// The URLs by which documents name it, without credentials, for their architectures.
+    /// The URLs by which documents name it, without credentials, with the architecture filled in.
     pub urls: Vec<String>,
 }
 
 impl PackedDocument {
-    /// The name of the entry of the document with that number, from 1, that was read from a file of
-    /// that name.
+    /// The entry's name of a document, from its number (from 1) and the name of its file.
     pub fn entry(number: usize, file: &str) -> String {
         let plain = |c: char| if is_plain(c) { c } else { '_' };
         let file: String = file.chars().take(LONGEST_NAME).map(plain).collect();
@@ -62,14 +61,14 @@ impl PackedDocument {
 }
 
 impl PackedImage {
-    /// The name of its entry.
+    /// The entry's name of the image.
     pub fn entry(&self) -> String {
         format!("images/{}", self.sha256)
     }
 }
 
 const DOCUMENTS: &str = "documents/";
-/// So that a name fits a header.
+/// The length limit of a file name, so that the entry's name fits a tar header.
 const LONGEST_NAME: usize = 64;
 
 fn is_plain(c: char) -> bool {
@@ -77,10 +76,10 @@ fn is_plain(c: char) -> bool {
 }
 
 impl BundleManifest {
-    /// The one form that it has.
+    /// The manifest in its only valid form.
     ///
     /// # Errors
-    /// When it says what no bundle may.
+    /// If it has content that a bundle may not have.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
         self.check()?;
         let bytes = serde_json::to_vec_pretty(self);
@@ -89,10 +88,10 @@ impl BundleManifest {
         Ok(bytes)
     }
 
-    /// Reads it.
+    /// Parses a manifest.
     ///
     /// # Errors
-    /// When it is of another form, or says what no bundle may.
+    /// If it is not in the only valid form, or has content that a bundle may not have.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let read: Result<Self, _> = serde_json::from_slice(bytes);
         let manifest = read.map_err(|error| wrong(&error.to_string()))?;
@@ -103,7 +102,7 @@ impl BundleManifest {
         }
     }
 
-    /// The names and lengths of its entries, in their order.
+    /// The names and lengths of the entries, in their order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (String, u64)> {
         let documents = self.documents.iter();
         let documents = documents.map(|document| (document.name.clone(), document.length));
@@ -174,12 +173,12 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(digit)
 }
 
-/// Whether it can be shown on a terminal as it is.
+/// Whether it can be printed on a terminal unchanged.
 fn is_line(text: &str, longest: usize) -> bool {
     !text.is_empty() && text.len() <= longest && !text.chars().any(is_odd)
 }
 
-/// Control characters, and those that turn the order of others round.
+/// Control characters, and characters that change the direction of text.
 fn is_odd(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

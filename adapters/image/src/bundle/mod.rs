@@ -10,15 +10,14 @@
 //! | `manifest.json` | every entry's name, length and SHA-256, and the URLs of each image |
 //! | `seal` | the SHA-256 of the manifest, and perhaps a signature |
 //!
-//! Nothing tells of the time, the user or the machine: the same input makes the same bytes. A bundle is
-//! written and read in pieces, so that an image may be larger than the memory.
+//! A bundle holds no time, user or machine: the same input produces the same bytes. It is written and read in
+//! pieces, so an image may be larger than the memory.
 //!
-//! Whoever made a bundle is hostile until its signature fits, and the medium may have changed any byte.
-//! So a reader takes exactly what [`BundleWriter`] makes: each header must be the very bytes that would
-//! be written for its name and length, padding is zero, the manifest has one form, and nothing follows
-//! the end. Names are never used as paths: nothing is unpacked. [`Bundle::open`] checks all but the
-//! images' bytes, which [`Bundle::check_image`] reads; an upload compares them with the same SHA-256
-//! once more.
+//! A bundle is untrusted until its signature is verified, and the medium may have changed any byte. So a
+//! reader accepts exactly what [`BundleWriter`] writes: each header must be byte for byte what is written for
+//! its name and length, padding is zero, the manifest has one form, and nothing follows the end. Names are
+//! never used as paths, because nothing is unpacked. [`Bundle::open`] checks everything except the images'
+//! bytes, which [`Bundle::check_image`] reads; an upload compares them with the same SHA-256 again.
 
 mod entry;
 mod manifest;
@@ -38,42 +37,42 @@ pub use read::{Bundle, ReadAt};
 pub use source::{BundledImage, WithBundles};
 pub use write::{BundleWriter, WrittenImage};
 
-/// What the seal says that it is of; the number is the version of the format.
+/// The context of the seal's hash; the number is the version of the format.
 const MARK: &str = "vsiflow-bundle v1";
-/// What the first entry holds.
+/// The content of the first entry.
 const VERSION: &str = "version 1\n";
 
-/// The most documents of a bundle, and the most images.
+/// How many documents a bundle may have, and how many images.
 pub const MOST: usize = 1000;
-/// The most bytes of a document.
+/// The size limit of one document: 4 MiB.
 pub const LONGEST_DOCUMENT: u64 = 4 << 20;
-/// The most bytes of all documents.
+/// The size limit of all documents together: 64 MiB.
 pub const LONGEST_DOCUMENTS: u64 = 64 << 20;
-/// The most bytes of a manifest.
+/// The size limit of a manifest: 16 MiB.
 const LONGEST_MANIFEST: u64 = 16 << 20;
-/// The most bytes of what is only a line.
+/// The size limit of an entry with a single line, in bytes.
 const LONGEST_LINE: u64 = 1024;
 
-/// Why a file is no bundle that may be used.
+/// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// It is none, it is cut off, or its parts do not fit one another.
+    /// It is not a bundle, it is truncated, or its parts do not match.
     #[error("{0}")]
     Malformed(String),
-    /// It has a format that this version does not know.
+    /// It has a format version that this vsiflow does not know.
     #[error("it has the format {0:?}, and this vsiflow reads version 1")]
     Version(String),
-    /// A part is not what it was when the bundle was made.
+    /// A part changed after the bundle was written.
     #[error("{entry} has the SHA-256 {found}, and {expected} was written")]
     Changed {
-        /// The part.
+        /// The entry's name.
         entry: String,
-        /// The SHA-256 that it had.
+        /// The SHA-256 that was recorded.
         expected: String,
-        /// The SHA-256 that it has.
+        /// The SHA-256 that was found.
         found: String,
     },
-    /// The system says so.
+    /// The operating system reported an error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

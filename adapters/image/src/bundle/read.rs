@@ -1,4 +1,4 @@
-//! Reads bundles.
+//! Reads and verifies bundles.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,21 +12,21 @@ use super::entry::{self, BLOCK, END};
 use super::manifest::BundleManifest;
 use super::{BundleError, LONGEST_LINE, LONGEST_MANIFEST, MARK, MOST, VERSION};
 
-/// What is read of an image at a time.
+/// How many bytes of an image are read at a time.
 const PIECE: usize = 1 << 20;
 
-/// Something that can be read at any place.
+/// A source of bytes that can be read at any offset.
 pub trait ReadAt {
-    /// How many bytes it has.
+    /// The length in bytes.
     ///
     /// # Errors
-    /// When the system cannot say.
+    /// If the system cannot report it.
     fn length(&self) -> io::Result<u64>;
 
-    /// Fills `into` with the bytes from `at` on.
+    /// Fills `into` with the bytes from offset `at`.
     ///
     /// # Errors
-    /// When it ends before, or cannot be read.
+    /// If the source ends before `into` is full, or cannot be read.
     fn fill(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
 }
 
@@ -53,17 +53,17 @@ impl ReadAt for &[u8] {
     }
 }
 
-/// A bundle whose form, manifest and documents fit. Who made it is not known before its seal was
-/// checked, and what its images are not before [`Bundle::check_image`].
+/// An open bundle whose form, manifest and documents are valid. The caller still has to check the seal, which
+/// shows who made it, and the images with [`Bundle::check_image`].
 pub struct Bundle<F> {
     file: F,
     manifest: BundleManifest,
     seal: Seal,
-    /// Where the bytes of each entry of the manifest begin.
+    /// The offset of each entry's bytes, in the order of the manifest.
     starts: Vec<u64>,
 }
 
-/// An entry, and where its bytes begin.
+/// An entry and the offset of its bytes.
 struct BundleEntry {
     name: String,
     length: u64,
@@ -71,10 +71,10 @@ struct BundleEntry {
 }
 
 impl<F: ReadAt> Bundle<F> {
-    /// Opens a bundle, and compares everything but its images with their SHA-256. Blocks.
+    /// Opens a bundle and compares everything except its images with the recorded SHA-256. Blocks.
     ///
     /// # Errors
-    /// Why it is no bundle that may be used.
+    /// Why the bundle cannot be used.
     pub fn open(file: F) -> Result<Self, BundleError> {
         let walk = Walk {
             length: file.length()?,
@@ -108,20 +108,20 @@ impl<F: ReadAt> Bundle<F> {
         Ok(bundle)
     }
 
-    /// What is in it.
+    /// The manifest.
     pub fn manifest(&self) -> &BundleManifest {
         &self.manifest
     }
 
-    /// What vouches for it.
+    /// The seal: the manifest's hash, perhaps signed.
     pub fn seal(&self) -> &Seal {
         &self.seal
     }
 
-    /// The bytes of the document of that number, from 0. Blocks.
+    /// Reads the document with this index. Blocks.
     ///
     /// # Errors
-    /// When it cannot be read, or has changed.
+    /// If it cannot be read, or has changed.
     pub fn document(&self, number: usize) -> Result<Vec<u8>, BundleError> {
         let document = self
             .manifest
@@ -137,17 +137,17 @@ impl<F: ReadAt> Bundle<F> {
         Ok(bytes)
     }
 
-    /// Where the bytes of the image of that number, from 0, begin in the file.
+    /// The offset in the file of the image with this index.
     pub fn image_start(&self, number: usize) -> Option<u64> {
         let place = self.manifest.documents.len().checked_add(number)?;
         self.starts.get(place).copied()
     }
 
-    /// Compares the image of that number, from 0, with its SHA-256, reading it once; `read` hears of
+    /// Reads the image with this index once and compares it with its SHA-256. Calls `read` with the length of
     /// each piece. Blocks.
     ///
     /// # Errors
-    /// When it cannot be read, or has changed.
+    /// If it cannot be read, or has changed.
     pub fn check_image(&self, number: usize, mut read: impl FnMut(u64)) -> Result<(), BundleError> {
         let image = self
             .manifest
@@ -187,7 +187,7 @@ fn same(entry: &str, expected: &str, found: Hash) -> Result<(), BundleError> {
     }
 }
 
-/// A file that ends too early is a bundle that was cut off.
+/// Reports a file that ends too early as a truncated bundle.
 fn cut(error: io::Error) -> BundleError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -197,14 +197,14 @@ fn cut(error: io::Error) -> BundleError {
     }
 }
 
-/// Goes from header to header.
+/// Walks through the entries from header to header.
 struct Walk<'a, F> {
     file: &'a F,
     length: u64,
 }
 
 impl<F: ReadAt> Walk<'_, F> {
-    /// Where the entry after the first begins.
+    /// Checks the first entry, which holds the version, and returns the offset of the next one.
     fn version(&self) -> Result<u64, BundleError> {
         let none = || BundleError::malformed("it is not a bundle");
         if self.length < BLOCK {
@@ -227,7 +227,7 @@ impl<F: ReadAt> Walk<'_, F> {
         entry::after(entry.start, entry.length)
     }
 
-    /// All entries before the manifest, and the manifest's.
+    /// All entries before the manifest, and the entry of the manifest.
     fn entries(&self, mut at: u64) -> Result<(Vec<BundleEntry>, BundleEntry), BundleError> {
         let (mut entries, mut names) = (Vec::new(), BTreeSet::new());
         loop {
@@ -320,7 +320,7 @@ impl<F: ReadAt> Walk<'_, F> {
     }
 }
 
-/// Holds that what is there is what the manifest names, in its order.
+/// Checks that the entries are those that the manifest names, in its order.
 fn compare(manifest: &BundleManifest, entries: &[BundleEntry]) -> Result<(), BundleError> {
     let wrong = |what: String| Err(BundleError::malformed(what));
     let mut found = entries.iter();

@@ -1,4 +1,4 @@
-//! Images in bundles as image sources.
+//! An image source that reads images from bundles.
 
 use std::fs::File;
 use std::io;
@@ -15,19 +15,19 @@ use super::manifest::PackedImage;
 use crate::file::FileInPieces;
 use crate::folders::Folders;
 
-/// An image in a bundle, and where it is there.
+/// An image and its position in a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundledImage {
-    /// The bundle.
+    /// The path of the bundle.
     pub path: PathBuf,
-    /// Where the image's bytes begin in it.
+    /// The offset of the image's bytes in the bundle.
     pub start: u64,
     /// The image.
     pub image: PackedImage,
 }
 
 impl BundledImage {
-    /// Opens the bundle, if that is there and still has the image's entry at its place. Blocks.
+    /// Opens the bundle if it exists and has the image's entry at that offset. Blocks.
     fn open(&self) -> Option<File> {
         let file = Folders::Any.open(&self.path).ok()?;
         let mut found = [0; BLOCK as usize];
@@ -38,19 +38,19 @@ impl BundledImage {
     }
 }
 
-/// A source that reads what bundles hold from them, and all else, and what is in a bundle that is not
-/// there, from another source.
+/// Reads images from bundles. An image that no bundle holds, or whose bundle is missing, is read from another
+/// source.
 pub struct WithBundles {
-    /// Images of bundles with the SHA-256 that is wanted.
+    /// The images that bundles hold.
     images: Vec<BundledImage>,
     rest: Arc<dyn ImageSource>,
-    /// The form in which bundles name a URL.
+    /// Converts a URL to the form that manifests of bundles use.
     named: fn(&str) -> String,
 }
 
 impl WithBundles {
-    /// Before `rest` these images are looked at. They are found by a URL in the form that `named`
-    /// gives it.
+    /// Looks for an image in `images` first, then in `rest`. `named` converts a URL to the form that
+    /// manifests of bundles use.
     pub fn new(
         images: Vec<BundledImage>,
         rest: Arc<dyn ImageSource>,
@@ -82,7 +82,7 @@ impl WithBundles {
     }
 }
 
-/// Who reads on without the bundle learns where it was.
+/// Adds the missing bundle's path to an error of the other source.
 fn without(missing: Option<&PathBuf>, mut error: SourceError) -> SourceError {
     if let Some(path) = missing {
         let path = path.display();
@@ -148,12 +148,12 @@ fn failed(shown: &str, cause: &io::Error) -> SourceError {
     }
 }
 
-/// An image of a bundle being read.
+/// The stream of an image in a bundle.
 struct BundleStream {
     file: Arc<FileInPieces>,
     shown: String,
     info: SourceInfo,
-    /// Where the image begins in the file.
+    /// The offset of the image in the file.
     start: u64,
     starts_at: u64,
     read: u64,

@@ -62,7 +62,7 @@ fn sample() -> Vec<u8> {
     )
 }
 
-/// A bundle written again from what was read of it, with its own seal.
+/// A bundle with the content of another one, but with its own seal.
 pub(super) fn remade(bytes: &[u8], bundle: &Bundle<&[u8]>) -> Vec<u8> {
     let made = file();
     let mut writer = BundleWriter::begin(made.try_clone().unwrap()).unwrap();
@@ -86,7 +86,7 @@ pub(super) fn remade(bytes: &[u8], bundle: &Bundle<&[u8]>) -> Vec<u8> {
     }
     writer.finish(manifest.left_out.clone(), None).unwrap();
     let mut made = bytes_of(&made);
-    // The seal is the last entry but the end, and its signature cannot be made again.
+    // The seal is the last entry before the end, and its signature cannot be forged.
     let seal = format!("{}\n", bundle.seal());
     let at = made.len() - 1024 - 1024;
     let header = entry::header("seal", seal.len() as u64).unwrap();
@@ -190,7 +190,7 @@ fn equal_images_are_held_once_and_a_begun_one_leaves_nothing() {
         None
     );
     let length = both.len() as u64;
-    // Only the list of what was left out differs.
+    // Only the list `left_out` differs.
     assert!(file.metadata().unwrap().len().abs_diff(length) <= 512);
 }
 
@@ -201,7 +201,7 @@ fn every_changed_byte_is_found() {
         let mut changed = bytes.clone();
         changed[at] ^= 1 << (at % 8);
         let refused = refusal(&changed);
-        // Of a signature only its key can tell.
+        // A changed signature shows only when it is checked with the key.
         let seal = Bundle::open(&changed[..]).map(|bundle| {
             let checked = bundle.seal().check("the bundle", &key().public());
             checked.is_err()
@@ -231,7 +231,7 @@ fn an_unknown_version_is_named() {
     }
 }
 
-/// Entries as they are given, with a manifest and a seal that fit the manifest.
+/// Entries with this content, with a matching manifest and seal.
 fn forged(entries: &[(&str, &[u8])], manifest: &str) -> Vec<u8> {
     let seal = vsiflow_engine::audit::Seal::new(
         MARK,
@@ -338,7 +338,7 @@ fn entries_and_manifest_have_to_be_of_one_another() {
 #[test]
 fn what_another_kind_of_header_says_is_not_believed() {
     let bytes = sample();
-    // The first document: a link, a longer one, and one with a sum that fits none.
+    // The first document: a link, a longer one, and one with a checksum that cannot match.
     let at = 1024;
     let change = |what: &dyn Fn(&mut tar::Header)| {
         let mut changed = bytes.clone();
@@ -377,7 +377,7 @@ fn what_another_kind_of_header_says_is_not_believed() {
     }
 }
 
-/// A source that has nothing.
+/// A source without any image.
 struct Nothing;
 
 #[async_trait]
@@ -445,7 +445,7 @@ async fn an_image_of_a_bundle_is_read_from_any_byte_and_no_other_is() {
     }
     let error = source.open("https://a/3").await.err().unwrap();
     assert_eq!(error.message, "no network");
-    // Another file of that name is not the bundle.
+    // Another file with this name is not the bundle.
     std::fs::write(&path, vec![7; 800_000]).unwrap();
     let changed_error = source.open(URL).await.err().unwrap();
     assert!(

@@ -14,26 +14,25 @@ use super::entry::{self, BLOCK, END};
 use super::manifest::{BundleManifest, PackedDocument, PackedImage};
 use super::{BundleError, MARK, VERSION};
 
-/// A bundle that is being written. Documents come first, then images, then [`BundleWriter::finish`].
-/// All of it blocks.
+/// Writes a bundle. Documents come first, then images, then [`BundleWriter::finish`]. All methods block.
 pub struct BundleWriter {
     file: File,
     manifest: BundleManifest,
     image: Option<OpenImage>,
 }
 
-/// An image that is being written.
+/// The image that is being written.
 struct OpenImage {
-    /// Where its header begins.
+    /// The offset of its header.
     at: u64,
     length: u64,
     hash: Sha256,
 }
 
-/// An image that was written.
+/// An image that is complete in the bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenImage {
-    /// 64 hexadecimal digits.
+    /// Its SHA-256: 64 hexadecimal digits.
     pub sha256: String,
     /// Its length in bytes.
     pub length: u64,
@@ -43,7 +42,7 @@ impl BundleWriter {
     /// Begins a bundle in an empty file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn begin(file: File) -> Result<Self, BundleError> {
         let mut writer = Self {
             file,
@@ -54,10 +53,10 @@ impl BundleWriter {
         Ok(writer)
     }
 
-    /// Adds a document that was read from a file of that name.
+    /// Adds a document that was read from a file with this name.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn document(&mut self, file_name: &str, bytes: &[u8]) -> Result<(), BundleError> {
         let number = self.manifest.documents.len().saturating_add(1);
         let name = PackedDocument::entry(number, file_name);
@@ -70,14 +69,14 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// Begins an image, or begins the one that is being written again.
+    /// Begins an image. Discards an unfinished one.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn begin_image(&mut self) -> Result<(), BundleError> {
         self.drop_image()?;
         let at = self.file.stream_position()?;
-        // Its header is known at its end.
+        // The header is written when the image ends: it needs the SHA-256 and the length.
         self.file.write_all(&[0; BLOCK as usize])?;
         self.image = Some(OpenImage {
             at,
@@ -87,10 +86,10 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// Adds bytes to the image that was begun. Zeros become holes of the file.
+    /// Adds bytes to the current image. Zeros become holes of the file.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), BundleError> {
         let Some(image) = &mut self.image else {
             return Err(BundleError::malformed("no image was begun"));
@@ -105,16 +104,16 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// How many bytes of the image were added.
+    /// How many bytes of the current image were added.
     pub fn added(&self) -> u64 {
         self.image.as_ref().map_or(0, |image| image.length)
     }
 
-    /// Ends the image. It is in the bundle by [`BundleWriter::name`]; one that is there already is
-    /// not added twice.
+    /// Ends the current image. An image that the bundle already holds is not stored twice. The manifest has
+    /// no URL for it before [`BundleWriter::name`].
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn end_image(&mut self) -> Result<WrittenImage, BundleError> {
         let Some(image) = &self.image else {
             return Err(BundleError::malformed("no image was begun"));
@@ -147,7 +146,7 @@ impl BundleWriter {
         Ok(written)
     }
 
-    /// Says that the image of that SHA-256 is the one of this URL.
+    /// Records that this URL names the image with this SHA-256.
     pub fn name(&mut self, sha256: &str, url: &str) {
         let mut images = self.manifest.images.iter_mut();
         if let Some(image) = images.find(|image| image.sha256 == sha256) {
@@ -156,11 +155,11 @@ impl BundleWriter {
         }
     }
 
-    /// Ends the bundle: with what was left out of it, signed if there is a key. It is on the disk
-    /// then.
+    /// Ends the bundle: records `left_out`, and signs the seal if there is a key. The bundle is durable when
+    /// this returns.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn finish(
         mut self,
         left_out: Vec<String>,
@@ -180,7 +179,7 @@ impl BundleWriter {
         Ok((self.manifest, seal))
     }
 
-    /// What was written of an image is no part of the bundle.
+    /// Removes an unfinished image from the file.
     fn drop_image(&mut self) -> io::Result<()> {
         if let Some(image) = self.image.take() {
             self.file.set_len(image.at)?;

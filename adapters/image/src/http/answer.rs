@@ -1,4 +1,4 @@
-//! What a server's answer says of an image, before its body is read.
+//! Checks the status and headers of an image's response, before the body is read.
 
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
@@ -8,7 +8,7 @@ use vsiflow_steps::ports::{SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{ShownError, error, invalid};
 
-/// Looks at an answer before its body is read.
+/// Checks a response that must hold the whole image.
 pub(super) fn examine(response: &Response, shown: &ShownError) -> Result<SourceInfo, SourceError> {
     let status = response.status();
     if status != StatusCode::OK {
@@ -37,7 +37,7 @@ pub(super) fn examine(response: &Response, shown: &ShownError) -> Result<SourceI
     })
 }
 
-/// Looks at an answer that is to be the rest of the image.
+/// Checks a response that should hold the rest of the image.
 pub(super) fn examine_rest(
     response: &Response,
     shown: &ShownError,
@@ -61,7 +61,7 @@ pub(super) fn examine_rest(
     })
 }
 
-/// The first byte and the whole length of `bytes FIRST-LAST/LENGTH`.
+/// The first byte and the total length from `bytes FIRST-LAST/LENGTH`.
 pub(crate) fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = range.split_once('-')?;
@@ -87,8 +87,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// A strong ETag, or else the time of the last change with the length. A weak ETag promises only
-/// that two contents are about the same.
+/// A strong ETag, otherwise the modification time with the length. A weak ETag only says that two contents
+/// are equivalent, not equal.
 fn validator(headers: &HeaderMap, length: Option<u64>) -> Option<String> {
     let strong = text(headers, &ETAG).filter(|tag| !tag.starts_with("W/"));
     if let Some(tag) = strong {
@@ -102,7 +102,7 @@ const BY_TAG: &str = "etag ";
 const BY_TIME: &str = "modified ";
 const AND_LENGTH: &str = "; ";
 
-/// What of a validator is sent back, for `If-Range`.
+/// The part of a validator that `If-Range` sends.
 pub(crate) fn condition(validator: &str) -> Option<&str> {
     let by_time = || Some(validator.strip_prefix(BY_TIME)?.split_once(AND_LENGTH)?.0);
     validator.strip_prefix(BY_TAG).or_else(by_time)

@@ -1,4 +1,4 @@
-//! The bytes of an image, as a server sends them.
+//! The body of an HTTP response as an image stream.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo
 use super::{answer::EMPTY, within};
 use crate::error::{ShownError, error, invalid};
 
-/// An image being received.
+/// An image that is being received.
 pub(crate) struct HttpStream {
     pub(super) response: Response,
     pub(super) shown: ShownError,
@@ -38,7 +38,7 @@ impl ImageStream for HttpStream {
             };
             let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
             self.read = self.read.saturating_add(length);
-            // An empty piece is no end.
+            // An empty piece does not mean the end.
             if length > 0 {
                 return Ok(Some(piece));
             }
@@ -47,7 +47,7 @@ impl ImageStream for HttpStream {
 }
 
 impl HttpStream {
-    /// The end, if it is where it was announced.
+    /// The end of the image, if the length is the announced one.
     fn end(&self) -> Result<Option<Bytes>, SourceError> {
         match self.info.length {
             _ if self.read == 0 => Err(invalid(&self.shown, EMPTY)),

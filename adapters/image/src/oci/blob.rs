@@ -1,4 +1,4 @@
-//! The bytes of a blob, whose digest is compared at their end.
+//! Reads a blob and compares its digest at the end.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::{
 use crate::error::{ShownError, error};
 use crate::http::within;
 
-/// A connection that breaks is made anew so often before its next byte, and after so long.
+/// How often a broken connection is renewed before its next byte, and the first delay before that.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A blob being read. Where its connection breaks it continues at the next byte of the same content.
+/// The stream of a blob. After a broken connection it continues at the next byte of the same content.
 pub(super) struct BlobStream {
     pub(super) source: OciSource,
     pub(super) reference: Reference,
@@ -30,13 +30,13 @@ pub(super) struct BlobStream {
     pub(super) response: Response,
     pub(super) starts_at: u64,
     read: u64,
-    /// None where it was entered in its middle.
+    /// `None` if reading started in the middle.
     hash: Option<Sha256>,
     tries: u32,
 }
 
 impl BlobStream {
-    /// A blob whose bytes from `starts_at` on are in this answer.
+    /// A blob whose bytes from `starts_at` are in this response.
     pub(super) fn new(
         source: OciSource,
         (reference, shown): (Reference, ShownError),
@@ -71,8 +71,8 @@ impl BlobStream {
         Ok(piece)
     }
 
-    /// Asks for the rest, after a pause that grows.
-    async fn again(&mut self, cause: SourceError) -> Result<(), SourceError> {
+    /// Requests the rest, after a growing delay.
+    async fn reconnect(&mut self, cause: SourceError) -> Result<(), SourceError> {
         if cause.kind != SourceErrorKind::Transient || self.tries >= TRIES || self.read == 0 {
             return Err(cause);
         }
@@ -80,7 +80,7 @@ impl BlobStream {
         self.tries = self.tries.saturating_add(1);
         let part = (&self.reference, &self.shown, &self.blob.digest, self.read);
         let (response, starts_at, _) = self.source.part(part).await.map_err(|_| cause.clone())?;
-        // A registry without ranges: whoever reads begins anew, and compares.
+        // The registry has no ranges: the reader has to start again, and compares the digest.
         if starts_at != self.read {
             return Err(cause);
         }
@@ -88,18 +88,18 @@ impl BlobStream {
         Ok(())
     }
 
-    /// The end, where its content is what the manifest names.
+    /// The end of the blob, if its digest is the expected one.
     fn end(&mut self) -> Result<Option<Bytes>, SourceError> {
         let digest = self.hash.take().map(Digest::ended);
         match digest.filter(|digest| *digest != self.blob.digest) {
-            Some(other) => Err(lied(&self.shown, &self.blob.digest, &other)),
+            Some(other) => Err(digest_mismatch(&self.shown, &self.blob.digest, &other)),
             None => Ok(None),
         }
     }
 }
 
-/// The registry gave something else than it was asked for.
-pub(super) fn lied(shown: &ShownError, named: &Digest, found: &Digest) -> SourceError {
+/// The error for content whose digest is not the requested one.
+pub(super) fn digest_mismatch(shown: &ShownError, named: &Digest, found: &Digest) -> SourceError {
     let message = format!(
         "the registry was asked for {}, and what it gave is {}",
         named.text(),
@@ -125,7 +125,7 @@ impl ImageStream for BlobStream {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return self.end(),
                 Err(cause) => {
-                    self.again(cause).await?;
+                    self.reconnect(cause).await?;
                     continue;
                 }
             };

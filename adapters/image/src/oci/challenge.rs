@@ -1,18 +1,18 @@
-//! What a registry asks for before it answers: `WWW-Authenticate`.
+//! Parses a registry's `WWW-Authenticate` challenges.
 
-/// A challenge.
+/// What a registry requires before it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// A token of this server is shown.
+    /// A token of this server.
     Bearer {
         realm: String,
         service: Option<String>,
     },
-    /// A user's password is shown.
+    /// A user's password.
     Basic,
 }
 
-/// The challenge of these headers that is met best: a token.
+/// The preferred challenge in these headers: `Bearer` before `Basic`.
 pub(super) fn read<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge> {
     let all: Vec<_> = headers.flat_map(challenges).collect();
     let of = |scheme: &str| {
@@ -32,7 +32,7 @@ pub(super) fn read<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challen
 
 type Parameters = Vec<(String, String)>;
 
-/// All challenges of a header: words followed by `name=value`, each word without `=` a new one.
+/// All challenges of a header: a scheme followed by `name=value`. Each word without `=` begins a new one.
 fn challenges(header: &str) -> Vec<(String, Parameters)> {
     let mut found: Vec<(String, Parameters)> = Vec::new();
     let mut rest = header;
@@ -59,7 +59,7 @@ fn challenges(header: &str) -> Vec<(String, Parameters)> {
     found
 }
 
-/// A value, quoted or not, and what follows it.
+/// A value, quoted or not, and the text after it.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(|c: char| c.is_whitespace() || c == ',');

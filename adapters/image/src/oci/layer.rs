@@ -1,7 +1,7 @@
-//! The disk in a layer of a container image: the one regular file below `/disk/`.
+//! Reads the disk in a layer of a container image: the one regular file below `/disk/`.
 //!
-//! A layer is an archive of files, packed or not. Nothing of it is written anywhere: it is read
-//! past until the disk comes, and to its end, so that its digest is compared.
+//! A layer is a tar archive, compressed or not. Nothing is written to files: the archive is read up to the
+//! disk, and then to its end, so that the layer's digest is compared.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};
@@ -20,12 +20,12 @@ use crate::packing::{
     Feed, MEMORY, MOST, Outlet, UnpackLimit, Unpacked, UnpackedTooLarge, WAITING, copy, feed, unfit,
 };
 
-/// The headers of one file are no longer, in bytes; and a layer has no more files.
+/// The length limit of one file's headers in bytes, and how many files a layer may have.
 const LONGEST_HEADERS: u64 = 1 << 20;
 const MOST_FILES: usize = 100_000;
 const BLOCK: u64 = 512;
 
-/// What is wrong with a layer.
+/// Why a layer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnfitLayer {
     #[error("a layer names a file outside of its folder")]
@@ -42,7 +42,7 @@ pub(crate) enum UnfitLayer {
     Headers,
 }
 
-/// The disk in the layer; `None` where it has none. The layer's errors come from the stream then.
+/// The disk in the layer; `None` if it has none. Later errors of the layer are reported by the stream.
 pub(super) async fn disk(
     layer: Box<dyn ImageStream>,
     shown: &ShownError,
@@ -89,7 +89,7 @@ pub(super) async fn disk(
 
 type LengthSender = Option<oneshot::Sender<io::Result<Option<u64>>>>;
 
-/// Gives the disk, once its length was told; to the end of the layer.
+/// Reports the length of the disk, sends the disk, and reads to the end of the layer.
 fn search(
     layer: Feed,
     to: &mut Outlet,
@@ -111,7 +111,7 @@ fn search(
     for _ in 0..MOST_FILES {
         let Some(entry) = entries.next() else {
             headers.set(u64::MAX);
-            // Whatever follows is read past: the digest is that of all.
+            // Read to the end, because the digest covers all bytes.
             io::copy(&mut archive.into_inner(), &mut io::sink())?;
             if let Some(tell) = tell.take() {
                 let _ = tell.send(Ok(None));
@@ -119,7 +119,7 @@ fn search(
             return Ok(());
         };
         let mut entry = entry?;
-        // What an archive says of a length need not fit into any.
+        // A size in an archive may be too large to add to.
         let left = entry.size().checked_add(LONGEST_HEADERS + BLOCK);
         headers.set(
             left.ok_or(())
@@ -144,7 +144,7 @@ fn search(
     Err(io::Error::other(UnfitLayer::Files))
 }
 
-/// Whether a file is the disk.
+/// Whether this file is the disk.
 fn is_disk<R: Read>(entry: &Entry<'_, R>) -> io::Result<bool> {
     let path = entry.path_bytes();
     let parts: Vec<&[u8]> = path
@@ -172,7 +172,7 @@ fn is_disk<R: Read>(entry: &Entry<'_, R>) -> io::Result<bool> {
     }
 }
 
-/// The archive, by how its first bytes say that it is packed.
+/// Opens the archive; its first bytes show how it is compressed.
 fn open(layer: Feed) -> io::Result<Box<dyn Read>> {
     let mut layer = Pushback::new(layer);
     let head = layer.peek(4)?;
@@ -186,7 +186,7 @@ fn open(layer: Feed) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// Counts what is unpacked, and what of it are headers.
+/// Limits the unpacked bytes, and those of headers.
 struct Gauge {
     packed: Box<dyn Read>,
     headers: Rc<Cell<u64>>,
@@ -213,7 +213,7 @@ impl Read for Gauge {
     }
 }
 
-/// A reader whose first bytes can be looked at.
+/// A reader whose first bytes can be peeked at.
 struct Pushback<R> {
     head: Vec<u8>,
     reader: R,
@@ -225,7 +225,7 @@ impl<R: Read> Pushback<R> {
         Self { head, reader }
     }
 
-    /// As many of the next bytes as there are, at most.
+    /// Up to `most` of the next bytes, without consuming them.
     fn peek(&mut self, most: usize) -> io::Result<&[u8]> {
         let missing = most.saturating_sub(self.head.len());
         let more = self.reader.by_ref().take(missing as u64);
@@ -248,7 +248,7 @@ impl<R: Read> Read for Pushback<R> {
 
 type PackedLayer = Pushback<Feed>;
 
-/// Frames of zstd one after the other, and what stands between them that is to be skipped.
+/// Reads zstd frames one after the other, and skips the skippable frames between them.
 struct ZstdFrames(Option<FrameState>);
 
 enum FrameState {

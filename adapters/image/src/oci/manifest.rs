@@ -1,4 +1,4 @@
-//! Manifests and indexes: which blob is the disk.
+//! Parses manifests and indexes, and finds the blob with the disk.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use super::reference::Digest;
 
-/// A manifest is no longer, in bytes.
+/// The length limit of a manifest, in bytes.
 pub(crate) const LONGEST: usize = 4 << 20;
-/// Layers of an image, and images of an index.
+/// How many layers an image may have, and how many images an index.
 const MOST_LAYERS: usize = 128;
 const MOST_IMAGES: usize = 512;
 
-/// The kinds of manifests that are understood, as a registry is asked for them.
+/// The supported manifest types, as an `Accept` header.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
@@ -21,7 +21,7 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
 const TITLE: &str = "org.opencontainers.image.title";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// A blob, as a manifest describes it.
+/// A blob as a manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Blob {
     pub(crate) digest: Digest,
@@ -29,14 +29,14 @@ pub(crate) struct Blob {
     pub(crate) size: u64,
 }
 
-/// What a manifest says.
+/// What a manifest refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OciManifest {
-    /// The manifest of the image for one architecture.
+    /// An index: this is the manifest of the image for the architecture.
     See(Blob),
-    /// The disk is this blob, as an artifact.
+    /// An artifact: this blob is the disk.
     Disk(Blob),
-    /// The disk is a file in one of these layers; the topmost first.
+    /// A container image: the disk is a file in one of these layers, topmost first.
     Layers(Vec<Blob>),
 }
 
@@ -69,7 +69,7 @@ struct OciPlatform {
 }
 
 impl OciManifest {
-    /// Reads a manifest or index, for an architecture as images name it.
+    /// Parses a manifest or index. `platform` is the architecture as images name it.
     ///
     /// # Errors
     /// What is wrong with it, in words.
@@ -101,8 +101,8 @@ impl Descriptor {
         Some(title.as_str())
     }
 
-    /// Whether it is a file by itself, and not a layer of files. Tools that push files say their
-    /// names, whatever type they give them.
+    /// Whether it is a single file and not a layer of files. Tools that push files set a title, whatever the
+    /// media type is.
     fn is_file(&self) -> bool {
         let layer = self.media_type.contains(".tar") || self.media_type.contains("+tar");
         self.title().is_some() || !layer
@@ -151,7 +151,7 @@ fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManife
         let offered = image.platform.as_ref();
         offered.map_or(String::new(), |offered| offered.architecture.clone())
     };
-    // What attests an image is of no architecture.
+    // Attestations have the architecture `unknown`.
     let real = |image: &&Descriptor| name(image) != "unknown";
     let images: Vec<_> = images.iter().filter(real).collect();
     let fits = |image: &&&Descriptor| match platform {
@@ -180,7 +180,7 @@ fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManife
     }
 }
 
-/// Somebody else's text, as far as it may be shown.
+/// Untrusted text, with only the characters that are safe to show.
 fn words(text: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || "_-./".contains(*c);
     text.chars().filter(plain).take(32).collect()

@@ -1,8 +1,8 @@
-//! Images in registries: container disks and artifacts.
+//! Images in OCI registries: container disks and artifacts.
 //!
-//! A tag is asked for once: what it means is a digest, which is in the validator of what is read,
-//! and by which an upload resumes. Manifests and blobs are compared with their digests. Registry,
-//! token server and wherever they redirect to are reached by [`HttpSource`], which judges addresses.
+//! A tag is resolved once, to a digest. The digest is in the stream's validator, with which an upload
+//! resumes. Manifests and blobs are compared with their digests. All requests, to registries, token servers
+//! and the targets of their redirects, go through [`HttpSource`], which checks addresses.
 
 mod blob;
 mod challenge;
@@ -24,7 +24,7 @@ use url::Url;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use self::{
-    blob::{BlobStream, lied},
+    blob::{BlobStream, digest_mismatch},
     manifest::{ACCEPT, Blob, LONGEST, OciManifest},
     reference::{Digest, Reference},
     token::{Passes, RegistryCall},
@@ -33,13 +33,13 @@ pub(crate) use self::{layer::UnfitLayer, reference::is_oci};
 use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{HttpSource, answer::kind_of, answer::range_of, within};
 
-/// A short answer is there by then, however slowly it comes.
+/// The deadline for a short response such as a manifest.
 const SHORT_DEADLINE: Duration = Duration::from_secs(60);
-/// An index may lead to another.
+/// How many manifests are followed: an index may refer to another index.
 const DEEPEST: usize = 3;
 
-/// Reads `oci:` URLs: `oci://registry/repository:tag@digest?arch=s390x`, and with `oci+http:` those
-/// of a registry without TLS.
+/// Reads `oci:` URLs, such as `oci://registry/repository:tag@digest?arch=s390x`. The scheme `oci+http:` is
+/// for a registry without TLS.
 #[derive(Clone)]
 pub struct OciSource(Arc<OciState>);
 
@@ -49,11 +49,12 @@ struct OciState {
     token_server: Option<String>,
 }
 
-/// A blob at its registry, or its bytes from one on.
+/// A blob at its registry, and the first byte to read.
 type BlobPart<'a> = (&'a Reference, &'a ShownError, &'a Digest, u64);
 
 impl OciSource {
-    /// A source that asks by this one, and shows a registry's credentials to this further server.
+    /// Creates a source that sends requests through `http`. A registry's credentials are also sent to
+    /// `token_server`.
     pub fn new(http: HttpSource, token_server: Option<String>) -> Self {
         Self(Arc::new(OciState {
             http,
@@ -72,7 +73,7 @@ impl OciSource {
         }
     }
 
-    /// What the reference means now.
+    /// Resolves the reference to its current content.
     async fn resolve(
         &self,
         reference: &Reference,
@@ -105,13 +106,13 @@ impl OciSource {
         let digest = digest.or(reference.digest.as_ref());
         let found = Digest::of(&bytes);
         match digest.filter(|digest| **digest != found) {
-            Some(digest) => Err(lied(shown, digest, &found)),
+            Some(digest) => Err(digest_mismatch(shown, digest, &found)),
             None => Ok(bytes),
         }
     }
 
-    /// A blob from a byte on, or from its start where the registry has no ranges; where it begins,
-    /// and the length of the whole.
+    /// Requests a blob from a byte on, or from its start if the registry has no ranges. Returns the response,
+    /// the first byte and the total length.
     async fn part(
         &self,
         (reference, shown, digest, offset): BlobPart<'_>,
@@ -135,7 +136,7 @@ impl OciSource {
         Ok((response, 0, length))
     }
 
-    /// A blob, from a byte on where that can be.
+    /// A blob from a byte on, if the registry has ranges.
     async fn blob(
         &self,
         reference: &Reference,
@@ -161,7 +162,7 @@ impl OciSource {
         ))
     }
 
-    /// A blob of which only the digest is known.
+    /// A blob of which only the digest is known, from a validator.
     async fn recorded(
         &self,
         reference: &Reference,
@@ -183,7 +184,7 @@ impl OciSource {
         ))
     }
 
-    /// The disk of an image; the topmost layer that has one has it.
+    /// The disk of an image: the file in the topmost layer that has one.
     async fn disk(
         &self,
         reference: &Reference,
@@ -203,8 +204,8 @@ impl OciSource {
         ))
     }
 
-    /// What an earlier read named, from a byte on; `None` where it is gone.
-    async fn again(
+    /// The content of an earlier validator, from a byte on; `None` if the registry does not have it any more.
+    async fn reopen(
         &self,
         reference: &Reference,
         shown: &ShownError,
@@ -237,7 +238,7 @@ impl OciSource {
     }
 }
 
-/// Before the digest of a layer: the image is the disk in it.
+/// In a validator it precedes the digest of the layer that holds the disk.
 const WITHIN: &str = "disk of ";
 
 fn read(url: &str) -> Result<(Reference, ShownError), SourceError> {
@@ -247,7 +248,7 @@ fn read(url: &str) -> Result<(Reference, ShownError), SourceError> {
     Ok((reference, shown))
 }
 
-/// The query of such a URL is no secret, and in its way in an error.
+/// The query of an `oci:` URL holds no secret; an error is clearer without it.
 fn without_query(url: &Url) -> Url {
     let mut url = url.clone();
     url.set_query(None);
@@ -258,7 +259,7 @@ fn no_url(shown: &ShownError) -> SourceError {
     invalid(shown, "the reference makes no address")
 }
 
-/// Whether the registry gives what it was asked for.
+/// Checks that the response holds what was requested.
 fn answered(shown: &ShownError, response: &Response, what: &str) -> Result<(), SourceError> {
     let status = response.status();
     if status != StatusCode::OK {
@@ -274,7 +275,7 @@ fn answered(shown: &ShownError, response: &Response, what: &str) -> Result<(), S
     }
 }
 
-/// A short answer, whole.
+/// Reads a short response completely.
 async fn body(
     http: &HttpSource,
     shown: &ShownError,
@@ -327,7 +328,7 @@ impl ImageSource for OciSource {
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         let (reference, shown) = read(url)?;
         if let Some(validator) = validator
-            && let Some(stream) = self.again(&reference, &shown, offset, validator).await?
+            && let Some(stream) = self.reopen(&reference, &shown, offset, validator).await?
         {
             return Ok(stream);
         }

@@ -1,20 +1,20 @@
-//! What an `oci:` URL names.
+//! Parses `oci:` URLs into references.
 
 use url::Url;
 
-/// The schemes: the second is for a registry without TLS.
+/// The URL schemes and the schemes of their requests. `oci+http` is for a registry without TLS.
 const SCHEMES: [(&str, &str); 2] = [("oci", "https"), ("oci+http", "http")];
 
-/// Docker's own registry is called by another name than it answers to.
+/// The name of Docker's registry in references, and the server that answers for it.
 const DOCKER: &str = "docker.io";
 const DOCKER_REGISTRY: &str = "registry-1.docker.io";
 
-/// The SHA-256 by which content is addressed.
+/// A SHA-256 digest as registries write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest(String);
 
 impl Digest {
-    /// Reads `sha256:` and 64 hexadecimal digits.
+    /// Parses `sha256:` and 64 hexadecimal digits.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("sha256:")?;
         let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -27,7 +27,7 @@ impl Digest {
         Self::ended(Sha256::new_with_prefix(bytes))
     }
 
-    /// The digest of what was hashed.
+    /// The digest of a finished hash.
     pub(crate) fn ended(hash: sha2::Sha256) -> Self {
         use sha2::Digest as _;
         use std::fmt::Write as _;
@@ -39,7 +39,7 @@ impl Digest {
         Self(text)
     }
 
-    /// `sha256:` and the digits.
+    /// The text: `sha256:` and the digits.
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
@@ -51,19 +51,19 @@ pub(crate) struct Reference {
     /// `https://registry:5000/`.
     pub(crate) registry: Url,
     pub(crate) repository: String,
-    /// The tag; what is meant where neither tag nor digest is given.
+    /// The tag; `latest` if the URL has none.
     pub(crate) tag: String,
-    /// Decides where it is given, whatever the tag means.
+    /// The digest. If it is present, the tag is ignored.
     pub(crate) digest: Option<Digest>,
-    /// The architecture, as libvirt names it.
+    /// The architecture, in libvirt's notation.
     pub(crate) arch: Option<String>,
 }
 
 impl Reference {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// What is wrong with it. Nothing of the URL is repeated.
+    /// What is wrong with it, without repeating any part of the URL.
     pub(crate) fn read(url: &Url) -> Result<Self, &'static str> {
         let (_, scheme) = SCHEMES
             .into_iter()
@@ -111,7 +111,7 @@ impl Reference {
         })
     }
 
-    /// The URL of a manifest, by a digest or by what the reference says.
+    /// The URL of a manifest: of `digest`, otherwise of the reference itself.
     pub(crate) fn manifest(&self, digest: Option<&Digest>) -> Option<Url> {
         let own = self.digest.as_ref().map_or(self.tag.as_str(), Digest::text);
         let which = digest.map_or(own, Digest::text);
@@ -128,7 +128,7 @@ impl Reference {
         self.registry.join(&path).ok()
     }
 
-    /// The architecture by the name that images use.
+    /// The architecture in the notation of images.
     pub(crate) fn platform(&self) -> Option<&str> {
         Some(match self.arch.as_deref()? {
             "x86_64" => "amd64",
@@ -140,7 +140,7 @@ impl Reference {
     }
 }
 
-/// Whether a URL is of a registry.
+/// Whether a URL names an image in a registry.
 pub(crate) fn is_oci(url: &Url) -> bool {
     SCHEMES.iter().any(|(own, _)| *own == url.scheme())
 }

@@ -1,4 +1,4 @@
-//! What a registry wants to see, and the tokens that token servers give.
+//! Authenticates at registries, with tokens from token servers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,29 +19,29 @@ use crate::access::ServerAccess;
 use crate::error::{ShownError, error, invalid};
 use crate::http::{Credentials, HttpSource, RequestHeaders};
 
-/// A token server's answer is no longer, in bytes; and so many tokens are kept.
+/// The length limit of a token server's response in bytes, and how many tokens are stored.
 const LONGEST: usize = 256 << 10;
 const MOST: usize = 64;
-/// A token is not used at the very end of its life, and not longer than that.
+/// How long before its end a token is no longer used, and how long it is used at most.
 const MARGIN: Duration = Duration::from_secs(10);
 const LONGEST_LIFE: Duration = Duration::from_secs(600);
 
-/// Docker's registry has its tokens from another server.
+/// Docker's registry gets its tokens from another server.
 const KNOWN: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");
 
-/// What is shown to a registry for a repository.
+/// How to authenticate at a registry for one repository.
 #[derive(Clone, Debug)]
 enum Pass {
     Token {
         token: Secret,
-        /// Whether it was given for somebody's password.
+        /// Whether it was issued for credentials.
         own: bool,
         until: Instant,
     },
     Password,
 }
 
-/// The passes that were got so far.
+/// The authentications that succeeded so far.
 #[derive(Debug, Default)]
 pub(super) struct Passes(Mutex<HashMap<String, Pass>>);
 
@@ -78,18 +78,18 @@ impl Passes {
     }
 }
 
-/// Asks a registry, and shows it what it wants to see.
+/// Sends requests to a registry and authenticates if it requires that.
 pub(super) struct RegistryCall<'a> {
     pub(super) http: &'a HttpSource,
     pub(super) passes: &'a Passes,
-    /// The further server that may give tokens for credentials.
+    /// A further server that may receive the registry's credentials for a token.
     pub(super) token_server: Option<&'a str>,
     pub(super) reference: &'a Reference,
     pub(super) shown: &'a ShownError,
 }
 
 impl RegistryCall<'_> {
-    /// The registry's answer, once it was shown what it asked for.
+    /// The registry's response, after authentication if that is required.
     pub(super) async fn get(
         &self,
         url: &Url,
@@ -118,7 +118,7 @@ impl RegistryCall<'_> {
                 rest,
             };
             let response = self.http.request(self.shown, url.clone(), ask).await?;
-            // A server that it was sent on to asks for nothing that is shown here.
+            // The target of a redirect does not receive credentials.
             let own = same_server(response.url(), url);
             if response.status() != StatusCode::UNAUTHORIZED || !own || renewed {
                 return Ok(response);
@@ -149,8 +149,8 @@ impl RegistryCall<'_> {
         }
     }
 
-    /// Asks the server that the registry names. It sees the registry's credentials only where that
-    /// is the registry itself or one that is permitted.
+    /// Requests a token from the server that the registry names. That server receives the registry's
+    /// credentials only if it is the registry itself or is permitted.
     async fn token(&self, realm: &str, service: Option<String>) -> Result<Pass, SourceError> {
         let mut url = Url::parse(realm)
             .ok()
@@ -195,7 +195,7 @@ impl RegistryCall<'_> {
         let text = [answer.token, answer.access_token]
             .into_iter()
             .find(|text| !text.is_empty());
-        // It becomes a header.
+        // The token is sent in a header.
         let text = text.filter(|text| text.bytes().all(|b| b.is_ascii_graphic()));
         let text = text.ok_or_else(|| {
             invalid(
@@ -212,7 +212,7 @@ impl RegistryCall<'_> {
         })
     }
 
-    /// Only what is needed, whatever the registry would like to have.
+    /// Requests only the right to pull, whatever scope the registry proposes.
     fn minimal_scope(&self, url: &mut Url, service: Option<&str>) {
         let scope = format!("repository:{}:pull", self.reference.repository);
         let mut query = url.query_pairs_mut();
@@ -222,7 +222,7 @@ impl RegistryCall<'_> {
         query.append_pair("scope", &scope);
     }
 
-    /// Whether a token server may see the registry's credentials.
+    /// Whether a token server may receive the registry's credentials.
     fn may_see(&self, url: &Url) -> bool {
         let registry = &self.reference.registry;
         let named = |server: &str| {

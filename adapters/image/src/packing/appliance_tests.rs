@@ -1,4 +1,4 @@
-//! OVA and VMDK: what is taken, and what is refused.
+//! OVA and VMDK: what is accepted and what is refused.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use vsiflow_steps::ports::ImageSource as _;
 
 const GRAIN: usize = 64 * 1024;
 
-/// A disk with data at its start, in its middle and at its end.
+/// A disk with data at its start, middle and end.
 fn disk() -> Vec<u8> {
     let mut disk = vec![0_u8; GRAIN * 20 + 512];
     for at in [0, GRAIN * 7 + 100, GRAIN * 20] {
@@ -27,7 +27,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// As VMware and VirtualBox write it: tables behind the grains, and a marker at the end.
+/// A VMDK as VMware and VirtualBox write it: tables after the grains, and an end marker.
 struct Stream {
     description: String,
     flags: u32,
@@ -234,7 +234,7 @@ async fn a_grain_that_unpacks_for_ever_is_refused() {
     refused("disk.vmdk", &vmdk, "more than a grain").await;
 }
 
-/// An archive, and what is in it.
+/// An archive and its content.
 struct Ova {
     files: Vec<(String, Vec<u8>)>,
 }
@@ -280,7 +280,7 @@ impl Ova {
         let mut archive = tar::Builder::new(Vec::new());
         for (name, bytes) in &self.files {
             let mut header = tar::Header::new_ustar();
-            // Names that lead elsewhere are not written by the library.
+            // The library refuses to write names of other directories.
             header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_size(bytes.len() as u64);
             header.set_mode(0o644);
@@ -333,7 +333,7 @@ async fn an_ova_becomes_its_disk_and_its_manifest_is_compared() {
         .with_manifest(|manifest| manifest.lines().take(1).map(str::to_owned).collect());
     refused("box.ova", &unlisted.write(), "does not list").await;
     let mut damaged = ova.write();
-    // A byte of a grain's padding, which no grain would show.
+    // A byte of a grain's padding, which does not change the grain's content.
     let end = 512 * 2 + ENVELOPE.len().next_multiple_of(512) + 4 * 512 - 512 + 1_000;
     let at = damaged
         .iter()

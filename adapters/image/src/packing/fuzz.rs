@@ -1,13 +1,13 @@
-//! OVAs and VMDKs.
+//! Fuzzes the readers of OVAs and VMDKs.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_appliance() {
-    Target {
-        // Tables before the grains, and the pieces on the way.
+    FuzzTarget {
+        // The tables before the grains, and the buffered pieces.
         memory: 48 * 1024 * 1024,
         memory_per_byte: 2_048,
         words: &[
@@ -20,19 +20,19 @@ fn fuzz_appliance() {
             "parentCID=ffffffff\n",
             "RW 1 SPARSE \"a\"\n",
         ],
-        ..Target::new("appliance", target)
+        ..FuzzTarget::new("appliance", target)
     }
     .check();
 }
 
-/// Unpacks it; what it gives is within the bounds.
+/// Unpacks the input; the output must be within the limits.
 fn target(bytes: &[u8]) {
     let most = UnpackLimit {
         free: 4 << 20,
         times: 1,
     };
     for packing in [Packing::Ova, Packing::Vmdk] {
-        // Nobody takes more than so many pieces.
+        // The channel has room for all pieces, because nothing reads them until the end.
         let (give, mut unpacked) = mpsc::channel(64);
         let taken = Arc::new(AtomicU64::new(bytes.len() as u64));
         let mut to = Outlet::new(give, taken, most);

@@ -1,8 +1,9 @@
-//! OVA: an archive with a description (OVF), perhaps a manifest with checksums, and one disk. The disk
-//! is given on the way; what the manifest says is compared at the end, before anything counts as whole.
+//! Reads OVA files: an archive with a description (OVF), an optional manifest with checksums, and one disk.
+//! The disk is sent on while the archive is read; the checksums are compared at the end, before the image
+//! counts as complete.
 //!
-//! Nothing of it is written to files here. The description is read under limits, and nothing that it
-//! names outside of the archive is followed.
+//! Nothing is written to files. The description is parsed with limits, and no reference to anything outside
+//! the archive is followed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -14,14 +15,14 @@ use tar::{Archive, Entry, EntryType};
 
 use super::{Outlet, QCOW2, copy, vmdk};
 
-/// Description and manifest are no longer, in bytes.
+/// The length limit of the description and of the manifest, in bytes.
 const LONGEST_TEXT: u64 = 1 << 20;
-/// An archive has no more files.
+/// How many files an archive may have.
 const MOST_FILES: usize = 1_000;
-/// A description has no more elements and attributes.
+/// How many elements and attributes a description may have.
 const MOST_EVENTS: usize = 100_000;
 
-/// Why an OVA is not taken.
+/// Why an OVA cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnfitOva {
     #[error("the OVA names a file outside of its folder")]
@@ -54,14 +55,14 @@ fn unfit(why: UnfitOva) -> io::Error {
     io::Error::other(why)
 }
 
-/// Whether an archive begins so whose first file is a description.
+/// Whether the first file of this archive is a description.
 pub(super) fn is_ova(head: &[u8]) -> bool {
     let name = head.get(..100).unwrap_or_default();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     head.get(257..262) == Some(b"ustar") && name.to_ascii_lowercase().ends_with(b".ovf")
 }
 
-/// Gives the disk; then reads to the end, and compares.
+/// Sends the disk, reads to the end of the archive, and compares the checksums.
 pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
     let mut archive = Archive::new(from);
     let mut read = Contents::default();
@@ -73,24 +74,24 @@ pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
             return Ok(());
         }
     }
-    // What follows the archive's end is read past: a source that knows its digest compares all.
+    // Read to the end: a source with a digest compares all bytes.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     read.check()
 }
 
-/// What was read of the archive.
+/// What was read from the archive so far.
 #[derive(Default)]
 struct Contents {
-    /// The name of the description.
+    /// The file name of the description.
     description: Option<String>,
-    /// The name of the disk, as the description says it.
+    /// The file name of the disk, from the description.
     disk: String,
     manifest: Option<String>,
     sums: BTreeMap<String, ManifestSums>,
 }
 
 impl Contents {
-    /// Takes in a file; whether somebody takes more of the disk.
+    /// Reads a file. Returns whether the receiver wants more of the disk.
     fn file<R: Read>(&mut self, mut entry: Entry<'_, R>, to: &mut Outlet) -> io::Result<bool> {
         let name = plain_name(&entry)?;
         if self.sums.contains_key(&name) {
@@ -100,7 +101,7 @@ impl Contents {
         let ending = name
             .rsplit_once('.')
             .map(|(_, end)| end.to_ascii_lowercase());
-        let mut goes_on = true;
+        let mut wants_more = true;
         if self.description.is_none() {
             if ending.as_deref() != Some("ovf") {
                 return Err(unfit(UnfitOva::NoDescription));
@@ -108,18 +109,18 @@ impl Contents {
             self.disk = disk_of(&text(&mut tee)?)?;
             self.description = Some(name.clone());
         } else if name == self.disk {
-            goes_on = disk(&mut tee, to)?;
+            wants_more = disk(&mut tee, to)?;
         } else if ending.as_deref() == Some("mf") && self.manifest.is_none() {
             self.manifest = Some(text(&mut tee)?);
         }
-        if goes_on {
+        if wants_more {
             io::copy(&mut tee, &mut io::sink())?;
         }
         self.sums.insert(name, tee.sums);
-        Ok(goes_on)
+        Ok(wants_more)
     }
 
-    /// Whether the disk was there, and everything is what the manifest says, where there is one.
+    /// Checks that the disk was found, and that all checksums of the manifest match if there is one.
     fn check(mut self) -> io::Result<()> {
         let description = self
             .description
@@ -154,7 +155,7 @@ impl Contents {
     }
 }
 
-/// `SHA256(name)= digits`.
+/// Parses `SHA256(name)= digits`.
 fn entry_of(line: &str) -> Option<(&str, &str, &str)> {
     let (kind, rest) = line.split_once('(')?;
     let (name, digits) = rest.rsplit_once(')')?;
@@ -162,7 +163,7 @@ fn entry_of(line: &str) -> Option<(&str, &str, &str)> {
     Some((kind.trim(), name, digits))
 }
 
-/// The file's name, which leads nowhere else.
+/// The file's name, if it contains no path.
 fn plain_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<String> {
     match entry.header().entry_type() {
         EntryType::Regular | EntryType::Continuous => {}
@@ -201,7 +202,7 @@ fn text(from: &mut impl Read) -> io::Result<String> {
     }
 }
 
-/// The disk, by its first bytes.
+/// Sends the disk; its first bytes show the format.
 fn disk(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
     let mut head = Vec::new();
     from.by_ref().take(4).read_to_end(&mut head)?;
@@ -212,7 +213,7 @@ fn disk(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
     }
 }
 
-/// The name of the file with the one disk.
+/// The file name of the only disk in the description.
 fn disk_of(description: &str) -> io::Result<String> {
     let unread = |why: &dyn std::fmt::Display| unfit(UnfitOva::Description(why.to_string()));
     let mut reader = Reader::from_str(description);
@@ -263,7 +264,7 @@ fn disk_of(description: &str) -> io::Result<String> {
     }
 }
 
-/// What a manifest may compare: which of them is known only where it comes first.
+/// All hashes that a manifest may use. Which one is needed is known only if the manifest comes first.
 #[derive(Clone, Default)]
 struct ManifestSums {
     sha1: Sha1,
@@ -283,7 +284,7 @@ impl ManifestSums {
     }
 }
 
-/// Sums up what is read.
+/// A reader that hashes what it reads.
 struct Tee<R> {
     from: R,
     sums: ManifestSums,

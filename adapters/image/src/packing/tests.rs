@@ -28,7 +28,7 @@ async fn packed_images_are_unpacked_and_damaged_ones_refused() {
         let url = Url::from_file_path(&file).unwrap().to_string();
         assert!(all(&url).await.unwrap() == content, "{tool}");
         let mut bytes = std::fs::read(&file).unwrap();
-        // Two in a row are one.
+        // Two packed streams one after the other count as one.
         let twice = [bytes.clone(), bytes.clone()].concat();
         std::fs::write(&file, twice).unwrap();
         assert_eq!(all(&url).await.unwrap().len(), content.len() * 2, "{tool}");
@@ -74,7 +74,7 @@ async fn first_bytes_tell_how_an_image_is_packed_and_its_name_does_not() {
     let probed = source.probe(&url).await.unwrap();
     assert_eq!(&probed, source.open(&url).await.unwrap().info());
     assert_eq!(probed.length, None);
-    // It cannot be entered in its middle, whatever is asked.
+    // Reading cannot start in the middle of a packed image.
     let validator = probed.validator.as_deref();
     let again = source.open_at(&url, 50, validator).await.unwrap();
     assert_eq!((again.starts_at(), again.info()), (0, &probed));

@@ -1,8 +1,8 @@
-//! VMDK in its form for transport, stream-optimised: packed grains one after the other, each after a
-//! marker that says where it belongs. It becomes a raw disk on its way.
+//! Reads stream-optimised VMDK files, the form for transport: compressed grains one after the other, each
+//! after a marker with its position. They are converted to a raw disk while they are read.
 //!
-//! Nothing is taken but one extent that stands alone. Grains must come in the order of their places, as
-//! all known programs write them, since what was sent cannot be entered again.
+//! Only a single extent without a parent is accepted. Grains must be in the order of their positions, as all
+//! known programs write them, because bytes that were sent cannot be changed.
 
 use std::io::{self, Read};
 
@@ -10,22 +10,22 @@ use flate2::read::ZlibDecoder;
 
 use super::{Outlet, PIECE};
 
-/// The first bytes.
+/// The first bytes of a VMDK.
 pub(crate) const MAGIC: &[u8] = b"KDMV";
 pub(crate) const SECTOR: u64 = 512;
-/// Header, description and tables before the first grain are no longer, in bytes.
+/// The length limit of header, description and tables before the first grain, in bytes.
 const LONGEST_OVERHEAD: u64 = 32 << 20;
-/// A grain is no longer, in bytes.
+/// The length limit of a grain, in bytes.
 const LONGEST_GRAIN: u64 = 1 << 20;
-/// The largest disk, in bytes.
+/// The size limit of a disk: 64 TiB.
 const LARGEST: u64 = 64 << 40;
-/// Tables follow the grains.
+/// The position of the grain directory if the tables follow the grains.
 const AT_END: u64 = u64::MAX;
-/// Grains are packed, and markers stand before them.
+/// Flags: grains are compressed, and have markers.
 pub(crate) const STREAM: u32 = 3 << 16;
 const DEFLATE: u16 = 1;
 
-/// Why a VMDK is not taken.
+/// Why a VMDK cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnfitVmdk {
     #[error("the VMDK is not stream-optimised")]
@@ -46,7 +46,7 @@ fn wrong(why: &'static str) -> io::Error {
     unfit(UnfitVmdk::Wrong(why))
 }
 
-/// Gives the disk inside; to the end of the extent, which is read no further.
+/// Sends the disk inside. Reads to the end of the extent and no further.
 pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
     let extent = ExtentHeader::read(from)?;
     let mut disk = RawDisk { to, at: 0 };
@@ -78,7 +78,7 @@ pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> 
             }
         }
     }
-    // Some programs write no end, and tables before the grains: these say how many there are.
+    // Some programs write no end marker. Their tables precede the grains and show how many there are.
     if extent.grains == Some(grains) {
         disk.zeros(extent.capacity)
     } else {
@@ -86,14 +86,14 @@ pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> 
     }
 }
 
-/// Where the disk goes.
+/// The raw disk that is being sent.
 struct RawDisk<'a> {
     to: &'a mut Outlet,
     at: u64,
 }
 
 impl RawDisk<'_> {
-    /// Zeros up to there; whether somebody takes more.
+    /// Sends zeros up to the offset `end`. Returns whether the receiver wants more.
     fn zeros(&mut self, end: u64) -> io::Result<bool> {
         while self.at < end {
             let rest = usize::try_from(end.saturating_sub(self.at)).unwrap_or(PIECE);
@@ -110,14 +110,14 @@ impl RawDisk<'_> {
     }
 }
 
-/// What the header says.
+/// The header of an extent.
 #[derive(Debug)]
 struct ExtentHeader {
     /// The size that a guest sees, in bytes.
     capacity: u64,
     /// The length of a whole grain, in bytes.
     grain: u64,
-    /// How many grains there are, where tables before them say so.
+    /// How many grains there are, if tables before them show it.
     grains: Option<u64>,
 }
 
@@ -158,9 +158,9 @@ impl ExtentHeader {
         })
     }
 
-    /// The next grain, unpacked.
+    /// Reads and unpacks the next grain.
     fn grain(&self, from: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
-        // What does not become smaller is packed to a little more.
+        // Data that cannot be compressed becomes slightly longer.
         if size > self.grain.saturating_mul(2).saturating_add(SECTOR) {
             return Err(wrong("a packed grain is too long"));
         }
@@ -176,7 +176,7 @@ impl ExtentHeader {
         if grain.len() as u64 > self.grain {
             return Err(wrong("a grain unpacks to more than a grain"));
         }
-        // The marker's first bytes and what is packed fill whole sectors.
+        // The marker's first bytes and the compressed data are padded to whole sectors.
         let used = size.saturating_add(MARKER) % SECTOR;
         skip(from, SECTOR.saturating_sub(used) % SECTOR)?;
         grain.resize(usize::try_from(self.grain).unwrap_or(grain.len()), 0);
@@ -184,7 +184,7 @@ impl ExtentHeader {
     }
 }
 
-/// The bytes of a marker before the packed grain.
+/// The length of a marker before a compressed grain, in bytes.
 const MARKER: u64 = 12;
 
 enum Marker {
@@ -194,7 +194,7 @@ enum Marker {
 }
 
 impl Marker {
-    /// The next marker; `None` at the end of everything.
+    /// Reads the next marker; `None` at the end of the file.
     fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         from.by_ref().take(MARKER).read_to_end(&mut head)?;
@@ -213,7 +213,7 @@ impl Marker {
         exactly(from, &mut rest)?;
         match number::<4>(&rest, 0) {
             0 => Ok(Some(Self::End)),
-            // Tables of grains, the table of these, and a copy of the header.
+            // Grain tables, the grain directory, and a copy of the header.
             1..=3 if value <= LONGEST_OVERHEAD / SECTOR => Ok(Some(Self::Table { sectors: value })),
             _ => Err(wrong("a marker")),
         }
@@ -239,7 +239,7 @@ fn count(before: &[u8], tables: u64, entries: u64, grains: u64) -> io::Result<u6
     Ok(found)
 }
 
-/// So many bytes from that sector on.
+/// `length` bytes from the start of a sector.
 fn section(before: &[u8], sector: u64, length: u64) -> io::Result<&[u8]> {
     let start = sector.checked_mul(SECTOR);
     let end = start.and_then(|start| start.checked_add(length));
@@ -250,7 +250,7 @@ fn section(before: &[u8], sector: u64, length: u64) -> io::Result<&[u8]> {
     found.ok_or_else(|| wrong("a table is outside of the file"))
 }
 
-/// What a description calls its form.
+/// The `createType` of a description.
 #[derive(Clone, Copy)]
 pub(crate) enum CreateType {
     StreamOptimized,
@@ -266,7 +266,7 @@ impl CreateType {
     }
 }
 
-/// Whether the description names one extent of this form and no parent.
+/// Checks that the description names one extent of this type and no parent.
 pub(crate) fn is_standalone(description: &[u8], form: CreateType) -> Result<(), UnfitVmdk> {
     let text = description.split(|byte| *byte == 0).next();
     let text = std::str::from_utf8(text.unwrap_or_default());
@@ -300,7 +300,7 @@ pub(crate) fn is_standalone(description: &[u8], form: CreateType) -> Result<(), 
     }
 }
 
-/// A number, the least significant byte first; 0 beyond the end.
+/// A little-endian number; bytes beyond the end count as 0.
 pub(crate) fn number<const N: usize>(bytes: &[u8], at: usize) -> u64 {
     let bytes = bytes.iter().skip(at).take(N);
     bytes.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))

@@ -1,19 +1,19 @@
-//! Which files are not read for a while.
+//! Pauses for files whose senders were too slow.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a file is not read after its readers waited in vain: at first, at most, and when that is
-/// forgotten.
+/// How long a file is not read after its readers timed out: at first and at most. The last value is how long
+/// until a pause is forgotten.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(3_600);
-/// So many such files are known.
+/// How many files may have a pause.
 const MOST_PAUSES: usize = 256;
 
-/// Files that are not read for a while, since they were announced and not sent.
+/// Files that are not read for a while, because they were announced but not sent.
 #[derive(Debug, Default)]
 pub(super) struct Pauses(BTreeMap<String, Pause>);
 
@@ -30,7 +30,7 @@ impl Pauses {
         (!left.is_zero()).then_some(left)
     }
 
-    /// Readers that wait in vain together count once.
+    /// Begins a pause. Readers that time out during a pause do not extend it.
     pub(super) fn begin(&mut self, url: &str) {
         if self.left(url).is_some() {
             return;

@@ -1,11 +1,11 @@
-//! What is sent of a file, and why it is not taken.
+//! The files and pieces that senders send, and why they are refused.
 
 use bytes::Bytes;
 use vsiflow_steps::ports::SourceInfo;
 
 use super::PIECE;
 
-/// A file that is sent.
+/// A file that is being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentFile {
     /// Its length in bytes.
@@ -23,47 +23,47 @@ impl SentFile {
     }
 }
 
-/// Somebody who reads a file, and the byte that they need next.
+/// A reader of a file, and the byte that it needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayReader {
-    /// Its number.
+    /// The reader's number.
     pub id: u64,
-    /// The byte.
+    /// The offset of the next byte.
     pub from: u64,
 }
 
-/// Why nothing was taken.
+/// Why bytes were not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RelayRefusal {
-    /// Nobody began that upload here, or it is over.
+    /// No such upload was begun here, or it has ended.
     #[error("no such upload was begun, or it is over")]
     Unknown,
-    /// Nobody reads there any more.
+    /// The reader has ended.
     #[error("the receiving side has stopped reading")]
     NoReader,
     /// The reader needs another byte next.
     #[error("byte {0} is needed next")]
     Elsewhere(u64),
-    /// The reader took nothing for a while.
+    /// The reader accepted nothing for a while.
     #[error("the reader takes nothing at present; byte {0} is needed next")]
     Slow(u64),
-    /// There is more than the file has.
+    /// The bytes extend beyond the end of the file.
     #[error("the file has fewer bytes")]
     TooLong,
     /// There are too many uploads.
     #[error("too many uploads at a time")]
     Busy,
-    /// Another file is sent under the name.
+    /// Another file is being sent under this name.
     #[error("another file is sent under this name")]
     Another,
 }
 
-/// What is sent.
+/// A part of a file.
 #[derive(Clone, Debug)]
 pub enum SentPiece {
     /// These bytes.
     Data(Bytes),
-    /// So many zeros.
+    /// This many zeros.
     Zeros(u64),
 }
 
@@ -75,7 +75,7 @@ impl SentPiece {
         }
     }
 
-    /// Cuts off what goes first.
+    /// Splits off the first piece.
     pub(super) fn first(&mut self) -> Self {
         match self {
             Self::Data(bytes) => Self::Data(bytes.split_to(bytes.len().min(PIECE))),

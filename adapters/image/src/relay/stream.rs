@@ -1,4 +1,4 @@
-//! A file as a host reads it.
+//! The stream of a relayed file that a host reads.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo, pieces::zeros};
 
 use super::{STARVED, SentPiece, UploadRelay, awaited};
 
-/// What a reader may wait for bytes, and the bytes that are worth a second of it.
+/// How long a reader waits for bytes, and how many bytes extend that by a second.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 const SLOWEST: u64 = 4 * 1024;
 const STOPPED: &str = "whoever sent the file has stopped";
 
-/// A file being sent to a reader.
+/// A file that is sent to a reader.
 pub(super) struct RelayStream {
     pub(super) relay: UploadRelay,
     pub(super) url: String,
@@ -23,9 +23,9 @@ pub(super) struct RelayStream {
     pub(super) starts_at: u64,
     pub(super) read: u64,
     pub(super) pieces: mpsc::Receiver<SentPiece>,
-    /// So many zeros come first.
+    /// How many zeros come next.
     pub(super) zeros: u64,
-    /// How long it still waits: less with each wait, more with each byte.
+    /// How long it still waits: each wait shortens it, each byte extends it.
     pub(super) patience: Duration,
 }
 

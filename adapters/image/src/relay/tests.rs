@@ -102,7 +102,7 @@ async fn what_waits_for_a_reader_is_bounded() {
     assert!(waits.is_err());
     let from = relay.readers(URL).unwrap()[0].from;
     assert_eq!(from, (WAITING * PIECE) as u64);
-    // What was given stays given, and it goes on behind that.
+    // Pieces that were already sent stay sent, and the upload continues after them.
     stream.next().await.unwrap();
     let more = relay.feed((URL, &whole), id, from, data(&[2; 10])).await;
     assert_eq!(more, Ok(from + 10));
@@ -116,7 +116,7 @@ async fn an_upload_that_nobody_sends_to_is_over_for_those_who_read() {
     let error = rest(stream).await.unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
     assert!(error.message.contains("0 of 1000 bytes"), "{error}");
-    tokio::time::advance(QUIET).await;
+    tokio::time::advance(IDLE_LIMIT).await;
     assert_eq!(relay.readers(URL), None);
     assert!(relay.open(URL).await.is_err());
 }
@@ -135,8 +135,8 @@ async fn another_file_under_the_name_is_never_mixed_with_the_former() {
     assert_eq!(relay.begin(URL, &second), Err(RelayRefusal::Another));
     let mixed = feed(&second, 10, data(&[1; 10])).await;
     assert_eq!(mixed, Err(RelayRefusal::Another));
-    // Once nobody sends the first, it is over, also for who reads it.
-    tokio::time::advance(QUIET * 2).await;
+    // An upload without a sender ends, also for its readers.
+    tokio::time::advance(IDLE_LIMIT * 2).await;
     relay.begin(URL, &second).unwrap();
     let error = rest(stream).await.unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
@@ -167,7 +167,7 @@ async fn uploads_and_readers_at_a_time_are_bounded() {
     assert!(relay.open(&url(0, 0)).await.is_ok());
 }
 
-/// A reader that waits in vain; how long it did.
+/// Lets a reader time out and returns how long it waited.
 async fn in_vain(relay: &UploadRelay) -> Duration {
     relay.begin(URL, &file(1 << 30)).unwrap();
     let begun = Instant::now();
@@ -186,7 +186,7 @@ async fn who_announces_and_sends_nothing_holds_readers_ever_more_rarely() {
         relay.begin(URL, &file(1 << 30)).unwrap();
         let error = relay.open(URL).await.err().unwrap();
         assert!(error.message.contains("read again in"), "{error}");
-        // Another name is another matter.
+        // A pause does not affect another file.
         let other = "upload://shop/other";
         relay.begin(other, &file(1)).unwrap();
         assert!(relay.open(other).await.is_ok());
@@ -249,7 +249,7 @@ async fn a_slow_way_and_a_slow_host_are_no_reason_to_end_and_what_comes_ends_a_p
         }
     };
     tokio::join!(sends, reads);
-    tokio::time::sleep(QUIET * 2).await;
+    tokio::time::sleep(IDLE_LIMIT * 2).await;
     in_vain(&relay).await;
     assert!(relay.pause(URL).unwrap() <= FIRST_PAUSE, "it begins anew");
 }
@@ -303,7 +303,7 @@ async fn a_file_that_arrived_leaves_its_name_to_another() {
     relay.end(URL, &second);
     assert_eq!(relay.begin(URL, &second), Err(RelayRefusal::Another));
     relay.end(URL, &first);
-    // Whoever wants another file under the name waits for that one, and not for bytes of the former.
+    // A reader of another file under this name waits for that file and gets no bytes of the former one.
     let error = relay.open(URL).await.err().unwrap();
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
     assert_eq!(relay.begin(URL, &second), Ok(()));

@@ -1,4 +1,4 @@
-//! Who will open an image soon, as far as that can be told.
+//! Which readers announced that they will open an image soon.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,21 +7,21 @@ use std::time::Duration;
 use tokio::sync::{Notify, futures::OwnedNotified};
 use tokio::time::Instant;
 
-/// Who has not come by then has the image already, or is held up.
+/// After this time an announced reader has the image already, or is delayed, and is no longer expected.
 const SOON: Duration = Duration::from_secs(5);
 
-/// So many are remembered of an image; more make no difference.
+/// How many announcements are stored for an image; more make no difference.
 const MOST: usize = 64;
 
-/// When each of those said so who have not come yet, by the image's URL.
+/// The times of announcements whose readers have not opened the image yet, by its URL.
 #[derive(Default)]
 pub(super) struct ExpectedReaders {
     times: Mutex<HashMap<String, VecDeque<Instant>>>,
-    came: Arc<Notify>,
+    arrived: Arc<Notify>,
 }
 
 impl ExpectedReaders {
-    /// Somebody says so.
+    /// Announces a reader.
     pub(super) fn expect(&self, url: &str) {
         self.with_expected(|all| {
             let times = all.entry(url.to_owned()).or_default();
@@ -32,23 +32,23 @@ impl ExpectedReaders {
         });
     }
 
-    /// One of them has opened it.
+    /// Records that one announced reader has opened the image.
     pub(super) fn opened(&self, url: &str) {
         self.with_expected(|all| all.get_mut(url).and_then(VecDeque::pop_front));
-        self.came.notify_waiters();
+        self.arrived.notify_waiters();
     }
 
-    /// Ends when somebody comes from now on.
+    /// Completes when an announced reader opens an image after this call.
     pub(super) fn change(&self) -> OwnedNotified {
-        Arc::clone(&self.came).notified_owned()
+        Arc::clone(&self.arrived).notified_owned()
     }
 
-    /// Whether anybody is still expected.
+    /// Whether a reader of this image is still expected.
     pub(super) fn any(&self, url: &str) -> bool {
         self.with_expected(|all| all.contains_key(url))
     }
 
-    /// Looks at those who are expected, before and after without those who are not any more.
+    /// Accesses the announcements, without expired ones.
     fn with_expected<T>(
         &self,
         look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T,

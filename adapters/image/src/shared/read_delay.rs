@@ -1,15 +1,16 @@
-//! How long a read may wait for slower members: what the fast ones lose by sharing is bounded.
+//! Limits how long a read waits for slower members, so that sharing does not slow the fast ones down much.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// One part in so many of a read's time may be waited.
+/// The read may wait for this fraction of its time: one eighth.
 const PART: u32 = 8;
-/// So long may be waited in any case: hosts that are equally fast take turns, and a disk that syncs takes nothing for a second.
+/// The read may always wait this long: equally fast hosts take turns, and a disk that syncs accepts nothing
+/// for a second.
 const LEAST: Duration = Duration::from_secs(2);
 
-/// What a read has waited since it began.
+/// How long a read has waited since it began.
 pub(super) struct ReadDelay {
     begun: Instant,
     waited: Duration,
@@ -29,7 +30,7 @@ impl ReadDelay {
         allowed.saturating_sub(self.waited)
     }
 
-    /// It waited since then.
+    /// Records that the read waited from `since` until now.
     pub(super) fn waited(&mut self, since: Instant) {
         self.waited = self.waited.saturating_add(since.elapsed());
     }

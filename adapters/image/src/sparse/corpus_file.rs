@@ -1,4 +1,4 @@
-//! Files of the corpus: the sectors of a file that are not zeros, each after its number.
+//! Sparse files of the test corpus: only sectors that are not all zeros, each after its number.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ const RECORD: usize = 4 + SECTOR;
 
 /// A file that is mostly zeros.
 #[derive(Clone)]
-pub(super) struct KeptFile {
+pub(super) struct CorpusFile {
     length: u64,
     sectors: BTreeMap<u64, [u8; SECTOR]>,
-    /// Checksums are right, whatever is in the file.
+    /// Whether checksums are corrected when the file is read.
     pub(super) mended: bool,
 }
 
-impl KeptFile {
-    /// The file's length comes first.
+impl CorpusFile {
+    /// Parses a corpus file, which begins with the length of the whole file.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let number = |field: &[u8]| {
             let mut whole = [0; 8];
@@ -39,7 +39,7 @@ impl KeptFile {
         }
     }
 
-    /// A file of the corpus.
+    /// Reads a file of the corpus.
     pub(super) fn of_corpus(name: &str) -> Self {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/corpus/sparse");
         let packed = std::fs::File::open(format!("{corpus}/{name}.gz")).unwrap();
@@ -49,7 +49,7 @@ impl KeptFile {
         Self::read(&bytes)
     }
 
-    /// All of it, which has to be short.
+    /// The whole file, which must be short.
     pub(super) fn write(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.length).unwrap()];
         self.fill(0, &mut bytes);
@@ -77,7 +77,7 @@ impl KeptFile {
     }
 }
 
-impl Ranges for KeptFile {
+impl Ranges for CorpusFile {
     fn length(&self) -> u64 {
         self.length
     }

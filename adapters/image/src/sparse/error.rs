@@ -1,11 +1,11 @@
-//! Why a sparse file is not read.
+//! Errors of sparse files.
 
 use vsiflow_steps::ports::{SourceError, SourceErrorKind};
 
 use super::{SparseForm, map::MOST_BLOCKS};
 use crate::error::{ShownError, error};
 
-/// Why a file is not taken.
+/// Why a sparse file cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SparseFault {
     #[error("is damaged: {0}")]
@@ -25,7 +25,7 @@ pub(super) enum SparseFault {
     Blocks,
 }
 
-/// Why something was not read.
+/// Why a part of the file was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
     Fault(SparseFault),

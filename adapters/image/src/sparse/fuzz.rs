@@ -1,18 +1,18 @@
-//! Sparse VMDKs and VHDXs.
+//! Fuzzes the readers of sparse VMDKs and VHDXs.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
-use super::corpus_file::KeptFile;
+use super::corpus_file::CorpusFile;
 use super::map::SparseExtent;
 use super::*;
 
 #[test]
 fn fuzz_sparse() {
-    Target {
-        // As many blocks as there may be, twice, and the file.
+    FuzzTarget {
+        // Twice the maximum number of blocks, and the file.
         memory: 40 * 1024 * 1024,
         memory_per_byte: 32,
         words: &[
@@ -26,16 +26,16 @@ fn fuzz_sparse() {
             "RW 1 SPARSE \"a\"\n",
             "createType=\"monolithicSparse\"\n",
         ],
-        ..Target::new("sparse", target)
+        ..FuzzTarget::new("sparse", target)
     }
     .check();
 }
 
-/// Reads the tables; what they say is within the file, and is a whole disk.
+/// Reads the tables; the map must be within the file and cover the whole disk.
 fn target(bytes: &[u8]) {
     for mended in [false, true] {
         for form in FORMS {
-            let mut file = KeptFile::read(bytes);
+            let mut file = CorpusFile::read(bytes);
             file.mended = mended;
             let map = {
                 let reading = pin!(form.map(&mut file));

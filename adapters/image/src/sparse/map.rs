@@ -1,39 +1,39 @@
-//! Where each block of a disk is in its file.
+//! Maps the blocks of a disk to their positions in the file.
 
 use std::ops::Range;
 
 use super::error::SparseFault;
 
-/// A disk has no more blocks: they are held in memory, in four bytes each.
+/// How many blocks a disk may have. They are held in memory, in four bytes each.
 pub(super) const MOST_BLOCKS: u64 = 4 << 20;
-/// The largest disk, in bytes.
+/// The size limit of a disk: 64 TiB.
 pub(super) const LARGEST: u64 = 64 << 40;
-/// The block is a hole.
+/// The position of a block that is a hole.
 pub(super) const HOLE: u32 = 0;
 
-/// The blocks of a disk.
+/// The positions of a disk's blocks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BlockMap {
     /// The disk's length in bytes.
     capacity: u64,
     /// A block's length in bytes.
     block: u64,
-    /// What places are counted in, in bytes.
+    /// The unit of positions in bytes.
     unit: u64,
-    /// The place of each block, or [`HOLE`].
+    /// The position of each block, or [`HOLE`].
     places: Vec<u32>,
 }
 
-/// What a part of the disk is.
+/// A part of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SparseExtent {
-    /// So many zeros.
+    /// This many zeros.
     Hole(u64),
-    /// So many bytes of the file.
+    /// This many bytes of the file.
     Data { at: u64, length: u64 },
 }
 
-/// How many blocks a disk has, if these are not too many.
+/// How many blocks a disk has, if they are within the limits.
 pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, SparseFault> {
     if capacity == 0 || capacity > LARGEST || block == 0 {
         return Err(SparseFault::Wrong("a size is out of bounds"));
@@ -46,8 +46,9 @@ pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, SparseFault> {
 }
 
 impl BlockMap {
-    /// The map of a disk of `capacity` bytes, whose blocks of `block` bytes are at these places, counted
-    /// in `unit` bytes, of a file of `file` bytes. In `tables` the file has other things.
+    /// The map of a disk of `capacity` bytes. Its blocks have `block` bytes and are at `places`, counted in
+    /// `unit` bytes, in a file of `file` bytes. The ranges in `tables` hold other data, so no block may
+    /// overlap them.
     pub(super) fn new(
         (capacity, block, unit): (u64, u64, u64),
         places: Vec<u32>,
@@ -82,7 +83,7 @@ impl BlockMap {
         Ok(map)
     }
 
-    /// Whether a block is within the file, and nowhere that something else is.
+    /// Checks that a block is within the file and overlaps no table.
     fn check(
         &self,
         number: u64,
@@ -110,7 +111,7 @@ impl BlockMap {
         self.capacity
     }
 
-    /// What begins at a byte of the disk, and at most so much of it; `None` at its end.
+    /// The extent at a byte of the disk, with at most `most` bytes; `None` at the end of the disk.
     pub(super) fn extent(&self, position: u64, most: u64) -> Option<SparseExtent> {
         let first = self.run(position, most)?;
         let mut length = first.1;
@@ -127,7 +128,7 @@ impl BlockMap {
         })
     }
 
-    /// The byte of the file, or none of a hole, and how much of one block follows from there.
+    /// The offset in the file (`None` for a hole), and how many bytes of one block follow it.
     fn run(&self, position: u64, most: u64) -> Option<(Option<u64>, u64)> {
         let left = self
             .capacity
@@ -143,7 +144,7 @@ impl BlockMap {
     }
 }
 
-/// Whether what is at `next` follows what began at `first` after so many bytes.
+/// Whether `next` directly follows an extent of `length` bytes at `first`.
 fn continues(first: Option<u64>, length: u64, next: Option<u64>) -> bool {
     match (first, next) {
         (Some(first), Some(next)) => first.checked_add(length) == Some(next),

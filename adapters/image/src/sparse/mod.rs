@@ -1,24 +1,23 @@
-//! Disks in files that say by tables where each block of the disk is: sparse VMDKs and VHDXs.
+//! Reads disks from sparse files, whose tables map each block of the disk: sparse VMDKs and VHDXs.
 //!
-//! Such a file cannot be read from its start to its end, but its source can be entered anywhere. So
-//! its tables are read first, and judged as a whole; then the disk is given from its first byte to its
-//! last, as holes and as blocks that are read where the tables say. It becomes a raw disk on its way,
-//! and an upload that was cut continues at any byte of it.
+//! Such a file cannot be read from start to end, but its source can be read at any offset. So its tables are
+//! read first and checked completely. Then the disk is read from its first byte to its last, as holes and as
+//! blocks from the mapped positions. The result is a raw disk, and an interrupted upload continues at any
+//! byte of it.
 //!
-//! `qemu-img convert` on the host would do the same. It would need room for both forms of the disk there
-//! and a second pass over it, begin anew after each cut, and have a program of many formats read a
-//! hostile file next to guests, as the account that owns them. Here nothing of the file reaches the host
-//! but the disk's bytes, and hosts need no program for it.
+//! `qemu-img convert` on the host would have the same result. But it would need space for both forms of the
+//! disk, a second pass over it, and a new start after each interruption. It would also have a program for
+//! many formats read an untrusted file next to guests, as the account that owns them. Here only the disk's
+//! bytes reach the host, and hosts need no extra program.
 //!
 //! # Guarantees
-//! - One file that stands alone: no parent, no further extents, no log with writes that are not in their
-//!   place yet.
-//! - Each block is within the file, outside of its tables, and belongs to one place of the disk alone. So
-//!   no more data comes out than the file has, however it lies.
+//! - The file is standalone: no parent, no further extents, no log with pending writes.
+//! - Each block is within the file, outside its tables, and belongs to only one position of the disk. So the
+//!   disk has no more data than the file, whatever the tables say.
 //! - Tables of at most [`map::MOST_BLOCKS`] blocks are held in memory, each in four bytes.
-//! - All that is read is of one version of the file, by the source's validator. A source without one, or
-//!   one that cannot be entered in its middle, is refused, and so are registries, whose digests are
-//!   compared by reading from start to end.
+//! - All bytes come from one version of the file, identified by the source's validator. A source without a
+//!   validator, or without ranges, is refused. So are registries, whose digests are compared by reading from
+//!   start to end.
 
 mod error;
 mod map;
@@ -39,7 +38,7 @@ use map::BlockMap;
 use ranges::{RangeReader, Ranges};
 use stream::SparseStream;
 
-/// The forms of such files.
+/// The supported formats of sparse files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SparseForm {
     Vmdk,
@@ -49,7 +48,7 @@ pub(crate) enum SparseForm {
 const FORMS: [SparseForm; 2] = [SparseForm::Vmdk, SparseForm::Vhdx];
 
 impl SparseForm {
-    /// Told by a file's first bytes.
+    /// Recognises the format by a file's first bytes.
     pub(crate) fn of(head: &[u8]) -> Option<Self> {
         if head.starts_with(vhdx::MAGIC) {
             Some(Self::Vhdx)
@@ -58,7 +57,7 @@ impl SparseForm {
         }
     }
 
-    /// The validator of the file, where one is that of a disk inside.
+    /// The validator of the file, if `validator` is that of a disk inside one.
     pub(crate) fn around(validator: &str) -> Option<&str> {
         let mut within = FORMS.iter();
         within.find_map(|form| validator.strip_prefix(&form.prefix()))
@@ -75,7 +74,7 @@ impl SparseForm {
         }
     }
 
-    /// Where the disk's blocks are.
+    /// Reads the block map of the disk.
     async fn map(self, file: &mut impl Ranges) -> Result<BlockMap, Unread> {
         match self {
             Self::Vmdk => vmdk::map(file).await,
@@ -83,7 +82,7 @@ impl SparseForm {
         }
     }
 
-    /// Why such a file is not taken from a source.
+    /// The error for a source that cannot be used for this format.
     pub(crate) fn refused(self, shown: &ShownError, why: &str) -> SourceError {
         let message = format!(
             "{why}, which a {} needs; convert it where it is: `qemu-img convert -f {} -O qcow2 IN OUT`",
@@ -94,7 +93,7 @@ impl SparseForm {
     }
 }
 
-/// The disks in such files, which are read from another source.
+/// A source of the disks in sparse files, which are read from another source.
 pub(crate) struct SparseSource(Arc<dyn ImageSource>);
 
 impl SparseSource {

@@ -1,4 +1,4 @@
-//! A file, read at any place.
+//! Reads a file at any offset.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use super::error::{SparseFault, Unread};
 
-/// So many bytes are read past rather than asked for anew, which takes a server longer.
+/// Up to this distance, bytes are read and discarded instead of sending a new request, which takes longer.
 const NEAR: u64 = 1 << 20;
-/// The form of a file is told by so many of its first bytes.
+/// How many first bytes show the format of a file.
 const HEAD: usize = 512;
 
-/// A file whose bytes can be had in any order.
+/// A file whose bytes can be read in any order.
 pub(super) trait Ranges: Send {
     /// The file's length in bytes.
     fn length(&self) -> u64;
 
-    /// Some of the bytes that begin there; none at the file's end.
+    /// Some of the bytes at offset `at`; empty at the end of the file.
     fn some(
         &mut self,
         at: u64,
         most: u64,
     ) -> impl Future<Output = Result<Bytes, SourceError>> + Send;
 
-    /// Exactly these bytes.
+    /// Exactly `length` bytes at offset `at`.
     fn exactly(
         &mut self,
         at: u64,
@@ -48,20 +48,20 @@ pub(super) trait Ranges: Send {
     }
 }
 
-/// A file of a source that can be entered in its middle.
+/// A file of a source that can be read at any offset.
 pub(super) struct RangeReader {
     source: Arc<dyn ImageSource>,
     url: String,
     shown: String,
     validator: Option<String>,
     length: u64,
-    /// Whether the source was entered in its middle.
+    /// Whether a read at an offset has succeeded.
     entered: bool,
-    /// What is being read, as long as nothing else is asked for.
+    /// The current stream, until another offset is needed.
     open: Option<OpenRange>,
 }
 
-/// A stream, and what it gives next.
+/// A stream, its position, and its bytes that were not used yet.
 struct OpenRange {
     stream: Box<dyn ImageStream>,
     at: u64,
@@ -69,7 +69,7 @@ struct OpenRange {
 }
 
 impl RangeReader {
-    /// The file that `stream` gives from its start.
+    /// The file that `stream` reads from its start.
     pub(super) fn new(
         source: Arc<dyn ImageSource>,
         url: &str,
@@ -91,7 +91,7 @@ impl RangeReader {
         }
     }
 
-    /// The file's first bytes, or fewer where it has no more. They are read again by who asks next.
+    /// The file's first 512 bytes, or fewer if it is shorter. The next read returns them again.
     pub(super) async fn head(&mut self) -> Result<Bytes, SourceError> {
         let Some(open) = self.open.as_mut().filter(|open| open.at == 0) else {
             return Ok(Bytes::new());
@@ -106,7 +106,7 @@ impl RangeReader {
         Ok(open.rest.clone())
     }
 
-    /// Whether the source can be entered in its middle, which some say only when they are asked.
+    /// Checks that the source can be read at an offset. Some sources only show that when it is tried.
     pub(super) async fn is_enterable(&mut self) -> Result<(), SourceError> {
         if !self.entered {
             self.open = Some(self.enter(self.length / 2).await?);
@@ -114,12 +114,12 @@ impl RangeReader {
         Ok(())
     }
 
-    /// Ends what is being read: nothing of it is needed for a while, which a server need not wait for.
+    /// Closes the current stream, so that a server does not wait while nothing is read.
     pub(super) fn leave(&mut self) {
         self.open = None;
     }
 
-    /// Whether the file is still the one that was opened first.
+    /// Checks that the file is still the version that was opened first.
     pub(super) async fn unchanged(&mut self) -> Result<(), SourceError> {
         self.leave();
         let now = self.source.probe(&self.url).await?;

@@ -1,4 +1,4 @@
-//! The disk in a sparse file, from its first byte to its last.
+//! The disk in a sparse file as a stream, from its first byte to its last.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,17 +10,17 @@ use vsiflow_steps::ports::{
 use super::map::{BlockMap, SparseExtent};
 use super::ranges::{RangeReader, Ranges as _};
 
-/// No server waits while so many zeros go.
+/// After this many zeros the file's stream is closed, so that the server does not wait.
 const LONG_HOLE: u64 = 1 << 30;
 
-/// A disk being read.
+/// The stream of a disk.
 pub(super) struct SparseStream {
     map: BlockMap,
     file: RangeReader,
     info: SourceInfo,
     starts_at: u64,
     position: u64,
-    /// The zeros that went since there was data.
+    /// How many zeros were sent since the last data.
     zeros: u64,
 }
 
@@ -36,7 +36,7 @@ impl SparseStream {
         }
     }
 
-    /// From a byte on, if the disk has it.
+    /// Starts at a byte of the disk, if the disk has it.
     pub(super) fn at(mut self, offset: u64) -> Self {
         if offset <= self.map.capacity() {
             (self.starts_at, self.position) = (offset, offset);

@@ -1,4 +1,4 @@
-//! Sparse VMDKs and VHDXs: what is taken, and what is refused.
+//! Sparse VMDKs and VHDXs: what is accepted and what is refused.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use url::Url;
 
-use super::corpus_file::KeptFile;
+use super::corpus_file::CorpusFile;
 use super::*;
 use crate::Router;
 
@@ -31,15 +31,15 @@ async fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
     all(Router::new().unwrap().open(&url_of(path)).await?).await
 }
 
-/// A file in a folder, and the folder, which goes with it.
-fn written(file: &KeptFile) -> (tempfile::TempDir, std::path::PathBuf) {
+/// A file in a temporary directory, which is deleted when it is dropped.
+fn written(file: &CorpusFile) -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("any-name");
     std::fs::write(&path, file.write()).unwrap();
     (dir, path)
 }
 
-/// What was written into the disks of the corpus.
+/// The content that was written into the corpus disks.
 fn disk(length: u64) -> Vec<u8> {
     let mut disk = vec![0; length as usize];
     for (byte, at, part) in [
@@ -56,7 +56,7 @@ fn disk(length: u64) -> Vec<u8> {
     disk
 }
 
-/// The files of the corpus, and how long their disks are.
+/// The corpus files and the lengths of their disks.
 const CORPUS: [(&str, u64); 4] = [
     ("vmdk", MIB + 512),
     ("vmdk-zeroed", MIB + 512),
@@ -67,7 +67,7 @@ const CORPUS: [(&str, u64); 4] = [
 #[tokio::test]
 async fn a_sparse_file_becomes_its_disk_and_is_entered_at_any_byte() {
     for (name, length) in CORPUS {
-        let (_dir, path) = written(&KeptFile::of_corpus(name));
+        let (_dir, path) = written(&CorpusFile::of_corpus(name));
         let (source, url, disk) = (Router::new().unwrap(), url_of(&path), disk(length));
         let probed = source.probe(&url).await.unwrap();
         assert_eq!(probed.length, None, "as of all that is unpacked");
@@ -89,7 +89,7 @@ async fn a_sparse_file_becomes_its_disk_and_is_entered_at_any_byte() {
     }
 }
 
-/// Runs a tool of QEMU; whether it is here.
+/// Runs a tool of QEMU. Returns false if it is not installed.
 fn qemu(tool: &str, arguments: &[&str], path: &Path) -> bool {
     let run = Command::new(tool).args(arguments).arg(path).output();
     run.is_ok_and(|output| {
@@ -178,9 +178,9 @@ async fn what_a_real_program_lays_over_a_parent_is_refused() {
     assert!(error.message.contains("needs another file"), "{error}");
 }
 
-/// A file of the corpus with other bytes in one place, and right checksums.
+/// A corpus file with other bytes at one position and correct checksums.
 async fn changed(name: &str, at: u64, bytes: &[u8]) -> Result<BlockMap, Unread> {
-    let mut file = KeptFile::of_corpus(name);
+    let mut file = CorpusFile::of_corpus(name);
     let before = file.write()[at as usize..][..bytes.len()].to_vec();
     assert_ne!(before, bytes, "byte {at} of {name} is so already");
     file.put(at, bytes);
@@ -198,7 +198,7 @@ async fn refused(name: &str, at: u64, bytes: &[u8], why: &str) {
 
 #[tokio::test]
 async fn a_sparse_vmdk_that_lies_is_refused() {
-    let whole = KeptFile::of_corpus("vmdk").write();
+    let whole = CorpusFile::of_corpus("vmdk").write();
     let find = |text: &str| {
         let found = whole.windows(text.len()).position(|w| w == text.as_bytes());
         found.unwrap() as u64
@@ -254,7 +254,7 @@ async fn a_sparse_vmdk_that_lies_is_refused() {
     ] {
         refused("vmdk", at, bytes, why).await;
     }
-    // The flag says that it means zeros there.
+    // With this flag the entry means zeros.
     let zeroed = changed("vmdk-zeroed", table, &[1, 0, 0, 0]).await;
     assert!(zeroed.is_ok(), "{zeroed:?}");
 }
@@ -290,7 +290,7 @@ async fn a_vhdx_that_lies_is_refused() {
     ] {
         refused("vhdx", at, bytes, why).await;
     }
-    let whole = KeptFile::of_corpus("vhdx").write();
+    let whole = CorpusFile::of_corpus("vhdx").write();
     let two = whole[bat as usize..][..8].to_vec();
     refused("vhdx", bat + 16, &two, "share a place").await;
 }
@@ -298,7 +298,7 @@ async fn a_vhdx_that_lies_is_refused() {
 #[tokio::test]
 async fn properties_of_a_vhdx_are_judged() {
     let metadata = 3 * MIB;
-    let whole = KeptFile::of_corpus("vhdx").write();
+    let whole = CorpusFile::of_corpus("vhdx").write();
     let table = &whole[metadata as usize..][..64 * 1024];
     let entry = |first: u8| {
         let entries = table[32..].chunks_exact(32);
@@ -364,14 +364,14 @@ async fn properties_of_a_vhdx_are_judged() {
 #[tokio::test]
 async fn a_vhdx_with_a_log_that_has_writes_is_refused_and_an_old_one_is_not() {
     let name = [7; 16];
-    let mut file = KeptFile::of_corpus("vhdx");
+    let mut file = CorpusFile::of_corpus("vhdx");
     file.mended = true;
     for header in [64 * KIB, 128 * KIB] {
         file.put(header + 48, &name);
     }
     let mut empty = file.clone();
     assert!(SparseForm::Vhdx.map(&mut empty).await.is_ok());
-    // Of another log, which was there before.
+    // An entry of an older log does not count.
     file.put(MIB + 8 * KIB, b"loge");
     file.put(MIB + 8 * KIB + 32, &[8; 16]);
     assert!(SparseForm::Vhdx.map(&mut file.clone()).await.is_ok());
@@ -391,10 +391,10 @@ async fn a_vhdx_with_a_log_that_has_writes_is_refused_and_an_old_one_is_not() {
 async fn of_two_headers_and_tables_the_one_that_is_whole_counts() {
     let (one, other) = (64 * KIB, 128 * KIB);
     let log_version = 64;
-    let mut file = KeptFile::of_corpus("vhdx");
+    let mut file = CorpusFile::of_corpus("vhdx");
     let newest = file.write()[one as usize + 8..][..8].to_vec();
     let newest = u64::from_le_bytes(newest.try_into().unwrap());
-    // Without a right checksum a header says nothing.
+    // A header with a wrong checksum is ignored.
     file.put(one + log_version, &[9]);
     assert!(SparseForm::Vhdx.map(&mut file.clone()).await.is_ok());
     let mut neither = file.clone();
@@ -405,7 +405,7 @@ async fn of_two_headers_and_tables_the_one_that_is_whole_counts() {
     mended.mended = true;
     let mended_fault = SparseForm::Vhdx.map(&mut mended).await.unwrap_err();
     assert!(format!("{mended_fault:?}").contains("version is unknown"));
-    let mut equal = KeptFile::of_corpus("vhdx");
+    let mut equal = CorpusFile::of_corpus("vhdx");
     equal.mended = true;
     equal.put(other + 8, &newest.to_le_bytes());
     equal.put(one + 8, &newest.to_le_bytes());
@@ -414,7 +414,7 @@ async fn of_two_headers_and_tables_the_one_that_is_whole_counts() {
         format!("{equal_fault:?}").contains("two headers"),
         "{equal_fault:?}"
     );
-    let mut tables = KeptFile::of_corpus("vhdx");
+    let mut tables = CorpusFile::of_corpus("vhdx");
     tables.put(192 * KIB + 8, &[9]);
     assert!(SparseForm::Vhdx.map(&mut tables.clone()).await.is_ok());
     tables.put(256 * KIB + 8, &[9]);
@@ -427,8 +427,8 @@ async fn of_two_headers_and_tables_the_one_that_is_whole_counts() {
 
 #[tokio::test]
 async fn a_disk_that_is_much_longer_than_its_file_is_refused_before_anything_is_read_of_it() {
-    let mut file = KeptFile::of_corpus("vmdk");
-    // 200 GiB, all of them holes.
+    let mut file = CorpusFile::of_corpus("vmdk");
+    // 200 GiB that are one hole.
     file.put(12, &((200_u64 << 30) / 512).to_le_bytes());
     file.put(64, &[0, 0x10, 0]);
     file.put(56, &[0, 2, 0]);
@@ -442,18 +442,18 @@ async fn a_disk_that_is_much_longer_than_its_file_is_refused_before_anything_is_
     assert_eq!(error.kind, SourceErrorKind::TooLarge, "{error}");
 }
 
-/// A source that misbehaves.
+/// A source with errors.
 struct Odd {
     file: Vec<u8>,
     has_ranges: bool,
     has_length: bool,
-    /// From the so-many-th opening on there is another file.
+    /// After this many openings the source has another file.
     changes: Option<usize>,
     opened: Mutex<Vec<u64>>,
 }
 
 impl Odd {
-    fn new(file: &KeptFile) -> Self {
+    fn new(file: &CorpusFile) -> Self {
         Self {
             file: file.write(),
             has_ranges: true,
@@ -525,7 +525,7 @@ async fn open_odd(odd: Odd) -> Result<Vec<u8>, SourceError> {
 #[tokio::test]
 async fn a_source_without_ranges_or_length_is_refused_before_the_first_byte() {
     for (name, length) in CORPUS {
-        let file = KeptFile::of_corpus(name);
+        let file = CorpusFile::of_corpus(name);
         assert!(open_odd(Odd::new(&file)).await.unwrap() == disk(length));
         let odd = Odd {
             has_ranges: false,
@@ -553,7 +553,7 @@ async fn a_source_without_ranges_or_length_is_refused_before_the_first_byte() {
 
 #[tokio::test]
 async fn a_file_that_changes_while_it_is_read_is_not_taken_for_one() {
-    let file = KeptFile::of_corpus("vhdx");
+    let file = CorpusFile::of_corpus("vhdx");
     let odd = Arc::new(Odd::new(&file));
     let source = SparseSource::new(odd.clone());
     let stream = source.open("http://a.example/disk").await.unwrap();

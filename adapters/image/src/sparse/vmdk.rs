@@ -1,7 +1,7 @@
-//! VMDK in its form for use, sparse in one file (`monolithicSparse`): a directory of tables, and tables
-//! of grains. All of them, and the description, are before the first grain.
+//! Reads sparse VMDKs in one file (`monolithicSparse`), the form for use: a directory of tables, and tables
+//! of grains. All of them, and the description, precede the first grain.
 //!
-//! After VMware's "Virtual Disk Format 5.0", which calls such a file a hosted sparse extent.
+//! Follows VMware's "Virtual Disk Format 5.0", which calls such a file a hosted sparse extent.
 
 use super::error::{SparseFault, Unread};
 use super::map::{BlockMap, HOLE, blocks};
@@ -11,23 +11,23 @@ use crate::packing::vmdk::{CreateType, MAGIC, SECTOR, STREAM, is_standalone, num
 const NEW_LINES_ARE_TESTED: u64 = 1;
 const ZERO_GRAINS: u64 = 1 << 2;
 const NEW_LINES: &[u8] = b"\n \r\n";
-/// A table's entry for a grain of zeros.
+/// The table entry of a grain of zeros.
 const ZERO_GRAIN: u64 = 1;
-/// Descriptions are no longer, in bytes.
+/// The length limit of a description, in bytes.
 const LONGEST_DESCRIPTION: u64 = 1 << 20;
-/// The lengths of grains, in bytes.
+/// The permitted lengths of grains, in bytes.
 const GRAINS: std::ops::RangeInclusive<u64> = 4_096..=1 << 20;
 /// How many entries a table may have; all known programs write 512. Each table may be anywhere before the
-/// grains, so with fewer entries the tables of a large disk would be millions of requests.
+/// grains, so smaller tables of a large disk would need millions of requests.
 const ENTRIES: std::ops::RangeInclusive<u64> = 512..=4_096;
 
-/// Whether a file that begins so is one whose grains have no order of their own.
+/// Whether a file that begins with these bytes is a VMDK that is not stream-optimised.
 pub(super) fn is_sparse(head: &[u8]) -> bool {
     let flags = number::<4>(head, 8);
     head.starts_with(MAGIC) && flags & u64::from(STREAM) != u64::from(STREAM)
 }
 
-/// Where the disk's grains are.
+/// Reads the block map of the disk.
 pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
     let header = file.exactly(0, SECTOR).await?;
     let extent = VmdkHeader::read(&header, file.length())?;
@@ -57,16 +57,16 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
     Ok(BlockMap::new(sizes, places, file.length(), overhead)?)
 }
 
-/// What the header says, in bytes unless it names a sector.
+/// The header of an extent. Lengths are in bytes, positions in sectors.
 struct VmdkHeader {
     /// The size that a guest sees.
     capacity: u64,
     grain: u64,
-    /// Up to here there is no grain.
+    /// The length before the first grain.
     overhead: u64,
-    /// The sector of the directory.
+    /// The sector of the grain directory.
     directory: u64,
-    /// The entries of each table.
+    /// How many entries each table has.
     entries: u64,
     description: (u64, u64),
     has_zero_grains: bool,
@@ -114,7 +114,7 @@ impl VmdkHeader {
 
     async fn description(&self, file: &mut impl Ranges) -> Result<Vec<u8>, Unread> {
         let (sector, length) = self.description;
-        // One of several extents has none: another file has it.
+        // One of several extents has no description; another file holds it.
         if sector == 0 || length == 0 {
             return Err(SparseFault::NotAlone.into());
         }
@@ -124,7 +124,7 @@ impl VmdkHeader {
         self.before(file, sector, length).await
     }
 
-    /// So many bytes from a sector on, which is between header and grains.
+    /// `length` bytes from a sector on, which must be between header and grains.
     async fn before(
         &self,
         file: &mut impl Ranges,
@@ -139,7 +139,7 @@ impl VmdkHeader {
         }
     }
 
-    /// The place that a table's entry names.
+    /// The position that a table's entry names.
     fn place(&self, entry: u64) -> Result<u32, SparseFault> {
         if entry == 0 || entry == ZERO_GRAIN && self.has_zero_grains {
             return Ok(HOLE);

@@ -1,5 +1,6 @@
-//! Namespaces with quotas, where the journals of a set share the cluster: what takes more than is recorded of it is admitted by
-//! journal 0 before this journal records it. What takes no more is recorded without asking.
+//! Admission: in namespaces with quotas, if the journals of a set share the cluster, journal 0 must
+//! admit what takes more than is recorded, before this journal records it. What takes no more is
+//! recorded without asking.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,29 +13,29 @@ use crate::{
     translate::Translation,
 };
 
-/// What a pass knows of it.
+/// The admission state of one pass.
 #[derive(Default)]
 pub(super) struct AdmissionPass {
     /// The namespaces with quotas.
     limited: BTreeSet<String>,
     recorded: RecordedUsage,
     admitted: BTreeMap<Uuid, Vec<ObjectUsage>>,
-    /// What is not recorded in this pass.
+    /// Resources that are not recorded in this pass.
     unadmitted: BTreeSet<Uuid>,
 }
 
 impl AdmissionPass {
-    /// Namespaces whose quotas were seen to.
+    /// Namespaces with quotas; admission took care of these.
     pub(super) fn limited(&self) -> &BTreeSet<String> {
         &self.limited
     }
 
-    /// Whether a resource is not recorded before journal 0 admits what it takes.
+    /// Whether journal 0 must admit what a resource takes before it is recorded.
     pub(super) fn is_lacking(&self, uid: Uuid) -> bool {
         self.unadmitted.contains(&uid)
     }
 
-    /// What is to be asked first for a resource; none where it takes no more than it may.
+    /// The request for admission of a resource; none if it takes no more than is recorded or admitted.
     pub(super) fn admission_request(
         &mut self,
         namespace: &str,
@@ -55,7 +56,7 @@ impl AdmissionPass {
 }
 
 impl Controller {
-    /// Looks what quotas leave to journal 0 in this pass.
+    /// Reads which namespaces have quotas, and what is recorded and admitted in them.
     pub(super) async fn refresh_limits(
         &self,
         share: &dyn JournalShare,

@@ -1,4 +1,4 @@
-//! Has the fleet adopt what stands on hosts, for resources that are older than its journal.
+//! Adoption of existing domains and disks, for resources that are older than the fleet's journal.
 
 use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_workflows::{
@@ -14,36 +14,34 @@ use super::{
 };
 use crate::{resource::Resource, translate::Translation};
 
-/// What is done for resources that were worked on and that the journal knows nothing of.
+/// What to do for resources that were worked on before and that the journal does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LostJournal {
-    /// Nothing: it is said, and waits for somebody.
+    /// Nothing: the status says so, and a person must decide.
     #[default]
     Wait,
-    /// What stands on the hosts is adopted as it is.
+    /// The existing domains and disks are adopted as they are.
     Adopt,
 }
 
 impl Controller {
-    /// Whether what stands on its host is to be adopted for a resource that the journal does not
-    /// know: the resource says so, or whoever started this process does for all that were worked
-    /// on.
+    /// Whether the existing domain is adopted for a resource that the journal does not know: either the
+    /// resource asks for it, or this process was started so, for all resources that were worked on.
     pub(super) fn is_to_be_adopted(&self, resource: &Resource, worked_on: bool) -> bool {
         resource.is_to_be_adopted() || worked_on && self.lost == LostJournal::Adopt
     }
 
-    /// Whether a disk was worked on by a journal that is not there any more.
+    /// Whether a journal that does not exist any more worked on this disk.
     pub(super) fn is_unknown_disk(&self, resource: &Resource) -> bool {
         !self.is_known(resource) && is_worked_on(resource)
     }
 
-    /// Whether nothing is done for such a disk until somebody decides.
+    /// Whether nothing is done for an unknown disk until a person decides.
     pub(super) fn is_lost(&self, resource: &Resource) -> bool {
         self.is_unknown_disk(resource) && self.lost == LostJournal::Wait
     }
 
-    /// Has the fleet take such a disk over, where whoever started this process said so. Tells
-    /// whether it did.
+    /// Adopts an unknown disk. Returns whether that succeeded.
     pub(super) async fn adopt_disk(
         &mut self,
         resource: &Resource,
@@ -51,7 +49,7 @@ impl Controller {
     ) -> bool {
         let mut disks = translation.rest.data_disks.iter();
         let disk = disks.find(|disk| disk.uid == Some(resource.uid));
-        // Nobody can look for it while no document says on which host.
+        // Without a host in any document nothing can look for the disk.
         let Some(disk) = disk.filter(|disk| !disk.host.is_empty()) else {
             self.unfinished = true;
             return false;
@@ -68,7 +66,7 @@ impl Controller {
         }
     }
 
-    /// Has them adopted. What they are made from is given to the fleet by the next pass, and
+    /// Adopts the domains of these requests. The next pass applies what they are made from, which
     /// changes nothing then.
     pub(super) async fn adopt(&mut self, requests: Vec<ApplyRequest>, rest: &Resolved) {
         for request in requests {
@@ -92,7 +90,7 @@ impl Controller {
             domain: request.uid.to_string(),
             namespace: Some(desired.namespace.clone()),
             name: Some(desired.name.clone()),
-            // A journal that was lost left its mark, and nobody works with it any more.
+            // The lost journal left its ownership mark, and no process works with that journal any more.
             force: self.lost == LostJournal::Adopt,
         };
         let by = by(&request.manager, &generation(request.generation));

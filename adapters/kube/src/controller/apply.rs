@@ -1,4 +1,4 @@
-//! Gives the fleet what differs from what it was given last.
+//! Applies VSIs and data disks to the fleet that differ from what was applied last.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use vsiflow_workflows::{
 use super::{Controller, by, decisions::DecisionRequest, quotas::QuotaRefusals};
 use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
 
-/// New VSIs that are given to the fleet in one go.
+/// New VSIs that are applied to the fleet in one call.
 const BATCH: usize = 50;
 
-/// What the fleet is to be given for a resource.
+/// What to apply to the fleet for a resource.
 #[derive(Clone)]
 pub(super) struct ApplyRequest {
     pub(super) uid: Uuid,
@@ -27,8 +27,8 @@ pub(super) struct ApplyRequest {
 }
 
 impl Controller {
-    /// Gives the fleet each data disk that differs from what it was given last. What is wrong with
-    /// one must not keep VSIs from being made that do not select it. Those are returned that are to be admitted first.
+    /// Applies each data disk that differs from what was applied last. A problem with one disk must not
+    /// hold back VSIs that do not select it. Returns the requests for disks that must be admitted first.
     pub(super) async fn apply_disks(
         &mut self,
         snapshot: &Snapshot,
@@ -73,7 +73,7 @@ impl Controller {
         unadmitted
     }
 
-    /// What came of giving the fleet something.
+    /// Records the result of applying a resource to the fleet.
     pub(super) fn record_result(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
         match error {
             None => {
@@ -88,7 +88,7 @@ impl Controller {
         self.status_queue.dirty_uid(&uid);
     }
 
-    /// Whether the fleet knows every data disk of the VSI, so that it is not taken for another.
+    /// Whether the fleet knows every data disk of the VSI, so that no other disk is taken for it.
     fn has_its_disks(&self, vsi: &ResolvedVsi) -> bool {
         let mut uids = vsi
             .desired
@@ -103,7 +103,8 @@ impl Controller {
         })
     }
 
-    /// Gives the fleet what differs from what it was given last, but what is to be admitted first, which is returned.
+    /// Applies VSIs that differ from what was applied last. Returns the requests for those that must be
+    /// admitted first, which are not applied.
     pub(super) async fn apply_requests(
         &mut self,
         requests: Vec<ApplyRequest>,
@@ -155,7 +156,7 @@ impl Controller {
         unadmitted
     }
 
-    /// All of them in one go; where one is refused, each on its own.
+    /// Applies all of them in one call; if one is refused, each in its own call.
     async fn apply_together(
         &mut self,
         requests: Vec<(ApplyRequest, Hash)>,
@@ -169,7 +170,7 @@ impl Controller {
         }
     }
 
-    /// One, unless its namespace was refused often enough in this pass.
+    /// Applies one, unless a quota refused its namespace often enough in this pass.
     async fn apply_alone(
         &mut self,
         request: (ApplyRequest, Hash),
@@ -228,7 +229,8 @@ pub(super) fn generation(number: i64) -> String {
     format!("generation {number} of the resource")
 }
 
-/// The references there are, by namespace, as a hash: what a VSI keeps depends on which are away.
+/// The references that exist, by namespace, as a hash: the retained references of a VSI depend on which
+/// are missing.
 fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     for one in snapshot
@@ -246,7 +248,7 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
     hashes.collect()
 }
 
-/// Everything that matters for one VSI, secrets included, as a hash that is never stored.
+/// Everything that matters for one VSI, including secrets, as a hash that is never stored.
 fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String, Hash>) -> Hash {
     let mut bytes = serde_json::to_vec(&vsi.desired).unwrap_or_default();
     put_part(&mut bytes, vsi.contract.expose());
@@ -264,7 +266,7 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
     Hash::of(&bytes)
 }
 
-/// Everything that is said of a host.
+/// Appends all settings of a host.
 pub(super) fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
     let Some(host) = rest.hosts.get(host) else {
         return;

@@ -1,4 +1,4 @@
-//! Tells the fleet which changes somebody approved in the cluster.
+//! Passes approvals of changes from the cluster to the fleet.
 
 use vsiflow_workflows::{fleet::EntityPresence, record::vsi_entity};
 
@@ -6,8 +6,8 @@ use super::{Controller, by};
 use crate::{resource::Resource, resource_cache::Snapshot};
 
 impl Controller {
-    /// Passes on what annotations approve. An approval names the change that it is about, so that
-    /// one that was given before, or for what took its place since, says nothing.
+    /// Passes on what annotations approve. An approval names its change, so one that was passed on
+    /// before, or whose change was replaced since, has no effect.
     pub(super) async fn approve(&mut self, snapshot: &Snapshot) {
         let vsis = snapshot
             .resources

@@ -1,8 +1,10 @@
-//! Which VirtualServers are the objects of pools' members. An object is a member's only if the journal says so of the UID that its
-//! annotation names: nobody gets at a VSI by writing an annotation.
+//! Finds out which VirtualServers are the objects of pool members. An object is a member's only if the
+//! journal has the UID that its annotation names as that member: writing an annotation does not give
+//! access to a VSI.
 //!
-//! Where the journals of a set share the cluster, the journal of a member's host has the member and knows its object. What an
-//! annotation names is another journal's member as far as journal 0 heard of it, and nobody's once no journal knows it.
+//! If the journals of a set share the cluster, the journal of a member's host has the member and knows
+//! its object. What an annotation names is another journal's member if journal 0 heard of it, and it is
+//! refused once no journal knows it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,29 +27,29 @@ use crate::{
     share::{DECIDES, JournalShare, name_of},
 };
 
-/// What an object is that says that it is a member's.
+/// What was found about an object whose annotations claim that it is a member's.
 #[derive(Clone, Debug)]
 pub(super) enum MemberClaim {
-    /// It is.
+    /// The claim is true.
     Member {
         /// The UID of the member's VSI.
         vsi: Uuid,
         /// The UID of its pool.
         pool: Uuid,
-        /// What is recorded of it; none where another journal has it.
+        /// What is recorded of the member; none if another journal has it.
         here: Option<Box<PoolMembership>>,
     },
-    /// It is not, or nobody can tell: nothing is done for it.
+    /// The claim is false, or cannot be checked: nothing is done for the object.
     Refused(Failure),
-    /// Another journal tells what it is.
+    /// Another journal reports what the object is.
     Elsewhere,
 }
 
-/// The objects that say that they are members', by their own UIDs.
+/// The objects that claim to be members', by their own UIDs.
 #[derive(Default)]
 pub(super) struct MemberClaims {
     all: BTreeMap<Uuid, MemberClaim>,
-    /// Namespace and group of each member that is there.
+    /// Namespace and group of each member whose object exists.
     groups: BTreeSet<(String, String)>,
 }
 
@@ -76,7 +78,7 @@ impl MemberClaims {
         self.all.get(&resource.uid)
     }
 
-    /// The VSI of an object.
+    /// The UID of the VSI of a member's object.
     pub(super) fn vsi(&self, resource: &Resource) -> Option<Uuid> {
         match self.of(resource)? {
             MemberClaim::Member { vsi, .. } => Some(*vsi),
@@ -84,7 +86,7 @@ impl MemberClaims {
         }
     }
 
-    /// Whether another journal tells what an object is.
+    /// Whether another journal reports what an object is.
     pub(super) fn is_elsewhere(&self, resource: &Resource) -> bool {
         matches!(
             self.of(resource),
@@ -92,19 +94,19 @@ impl MemberClaims {
         )
     }
 
-    /// Whether objects of members of that pool are there.
+    /// Whether objects of members of that pool exist.
     pub(super) fn has_members_of(&self, uid: Uuid) -> bool {
         let mut all = self.all.values();
         all.any(|claim| matches!(claim, MemberClaim::Member { pool, .. } if *pool == uid))
     }
 
-    /// Whether objects of members of that group are there.
+    /// Whether objects of members of that group exist.
     pub(super) fn has_members_of_group(&self, namespace: &str, name: &str) -> bool {
         let group = (namespace.to_owned(), name.to_owned());
         self.groups.contains(&group)
     }
 
-    /// The world without these objects: no document is theirs.
+    /// The snapshot without these objects: they are not documents.
     pub(super) fn without(&self, snapshot: &Snapshot) -> Snapshot {
         let mut rest = snapshot.clone();
         rest.resources.retain(|one| self.of(one).is_none());
@@ -116,7 +118,7 @@ impl MemberClaims {
 type NamedMember = Option<(Uuid, Uuid)>;
 
 impl Controller {
-    /// Looks which objects are those of members.
+    /// Finds out which objects are members'.
     pub(super) async fn claims(&mut self, cluster: &Snapshot, pools: &[ShownPool]) -> MemberClaims {
         let mut claims = MemberClaims::default();
         let mut open = Vec::new();
@@ -133,14 +135,14 @@ impl Controller {
         claims
     }
 
-    /// What an object names that says of itself that it is a member's.
+    /// The member that an object claims to be; none if it does not claim to be one.
     fn named_member(&self, resource: &Resource) -> Option<NamedMember> {
         let word = |key: &str| resource.annotations.get(key);
         let of = word(pool::UID_ANNOTATION)?;
         let is_known = |uid| {
             vsi_entity(uid).is_ok_and(|vsi| self.fleet.knowledge(&vsi) != EntityPresence::None)
         };
-        // A VSI of its own stays that, whatever it says of itself.
+        // An independent VSI remains one, whatever its annotations say.
         if resource.key.kind != ResourceKind::VirtualServer || is_known(resource.uid) {
             return None;
         }
@@ -148,7 +150,7 @@ impl Controller {
         Some(of.parse::<Uuid>().ok().zip(vsi))
     }
 
-    /// What an object is; none where other journals have to be asked.
+    /// What an object is; none if other journals must be asked.
     async fn claim(
         &self,
         resource: &Resource,
@@ -179,7 +181,8 @@ impl Controller {
         }
     }
 
-    /// What these are that journal 0 knows nothing of: another journal's, if that has their names.
+    /// Decides about objects that journal 0 does not know: they are another journal's if that one has
+    /// their names.
     async fn claims_elsewhere(
         &mut self,
         open: Vec<(&Arc<Resource>, NamedMember)>,
@@ -210,7 +213,7 @@ impl Controller {
         }
     }
 
-    /// Nobody can tell what these are: they are left alone for now.
+    /// These objects cannot be checked now: they are left alone.
     fn claim_nothing(
         &mut self,
         open: Vec<(&Arc<Resource>, NamedMember)>,
@@ -224,7 +227,8 @@ impl Controller {
         }
     }
 
-    /// Whether journal 0 heard that a pool has that member; or has not heard of its members at all yet.
+    /// Whether journal 0 heard that a pool has that member, or has not heard of the pool's members at
+    /// all yet.
     fn is_known_member(
         &self,
         key: &ResourceKey,
@@ -241,7 +245,8 @@ impl Controller {
     }
 }
 
-/// What an object is whose name another journal has; none where that knows neither the object nor what it names.
+/// What an object is whose name another journal has; none if that journal knows neither the object nor
+/// what it names.
 async fn elsewhere(
     share: &dyn JournalShare,
     name: &str,

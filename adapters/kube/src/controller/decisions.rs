@@ -1,8 +1,9 @@
-//! What journal 0 of a set decides about resources, and the journal of the host records: on which host a VSI is, where it
-//! has none yet, and whether quotas permit what a VSI or a data disk takes.
+//! Decisions: what journal 0 of a set decides about resources, and the journal of the host records: the
+//! host of a VSI that has none yet, and whether quotas permit what a VSI or a data disk takes.
 //!
-//! What a crash leaves: what was asked is found again by the UID; a decision that was not taken is handed over again to the
-//! next holder of the host's journal; what is recorded is known by its UID, and no host is chosen for it again.
+//! After a crash, a request is found again by the UID of its resource. A decision that was not taken is
+//! handed over again to the next holder of the host's journal. What is recorded is known by its UID, and
+//! no host is chosen for it again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,45 +34,45 @@ use crate::{
     translate::Translation,
 };
 
-/// Resources that are decided about at the same time: documents of people wait beside them.
-const AT_ONCE: usize = 16;
-/// The same of one namespace: it keeps no other one waiting.
-const AT_ONCE_IN_ONE: usize = 8;
-/// What was refused is asked again after that, or at once when something of it changed.
-const AGAIN: Duration = Duration::from_secs(30);
+/// Resources that may be in decision at the same time: people's documents wait in the same queue.
+const MAX_OPEN: usize = 16;
+/// The same for one namespace, so that it does not hold back the others.
+const MAX_OPEN_PER_NAMESPACE: usize = 8;
+/// When a refused request is sent again; it is sent immediately if its resource changed.
+const RETRY_WAIT: Duration = Duration::from_secs(30);
 
-/// What this journal asked for.
+/// The requests of this journal to journal 0.
 #[derive(Default)]
 pub(super) struct Decisions {
-    /// What a decision is wanted for in this pass.
+    /// Resources that need a decision in this pass.
     awaiting: BTreeSet<Uuid>,
-    /// Of which nothing is under way but what is open.
+    /// Resources without a request under way, except those in `open`.
     idle: BTreeSet<Uuid>,
-    /// What was asked and is not answered, with its namespace.
+    /// Requests without an answer, with their namespaces.
     open: BTreeMap<Uuid, String>,
-    /// What was refused, and when.
+    /// Refused requests, and when they were refused.
     refused: BTreeMap<Uuid, (Hash, Instant)>,
-    /// What was recorded of hosts that one may be chosen of.
+    /// Hash of the recorded settings of each host that may be chosen.
     hosts: BTreeMap<String, Hash>,
 }
 
 impl Decisions {
-    /// Whether something was asked and is not answered.
+    /// Whether a request has no answer yet.
     pub(super) fn is_waiting(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Whether this journal has the settings of a host that one may be chosen of.
+    /// Whether this journal has the settings of a host that may be chosen.
     pub(super) fn has_host(&self, host: &str) -> bool {
         self.hosts.contains_key(host)
     }
 
-    /// That a decision is wanted for these.
+    /// Records that these resources need a decision.
     pub(super) fn want(&mut self, uids: impl IntoIterator<Item = Uuid>) {
         self.awaiting.extend(uids);
     }
 
-    /// Forgets what no decision was wanted for since the last time.
+    /// Forgets resources for which no decision was needed since the last call.
     pub(super) fn end_pass(&mut self) {
         let awaiting = std::mem::take(&mut self.awaiting);
         self.idle.retain(|uid| awaiting.contains(uid));
@@ -81,23 +82,23 @@ impl Decisions {
 
     fn may_request(&self, (namespace, uid): (&str, Uuid), print: Hash) -> bool {
         let refused = self.refused.get(&uid);
-        let is_new = |(before, at): &(Hash, Instant)| *before != print || at.elapsed() > AGAIN;
+        let is_new = |(before, at): &(Hash, Instant)| *before != print || at.elapsed() > RETRY_WAIT;
         let its = self.open.values().filter(|of| *of == namespace).count();
-        self.open.len() < AT_ONCE && its < AT_ONCE_IN_ONE && refused.is_none_or(is_new)
+        self.open.len() < MAX_OPEN && its < MAX_OPEN_PER_NAMESPACE && refused.is_none_or(is_new)
     }
 
-    /// When it was refused last: those are asked first that never were, then those whose refusal is the oldest.
+    /// When the resource was refused last: those that never were come first, then the oldest refusals.
     fn refused_at(&self, uid: Uuid) -> Option<Instant> {
         self.refused.get(&uid).map(|(_, at)| *at)
     }
 }
 
-/// What is asked of journal 0 for one resource: nothing in it is secret.
+/// A request to journal 0 about one resource. It holds no secrets.
 pub(super) struct DecisionRequest {
     pub(super) uid: Uuid,
     namespace: String,
     pub(super) resolved: Resolved,
-    /// What the decision depends on, as far as the resource says it.
+    /// Hash of the fields of the resource that the decision depends on.
     print: Hash,
 }
 
@@ -133,13 +134,13 @@ impl DecisionRequest {
 }
 
 impl Controller {
-    /// What was decided of resources that this pass records.
+    /// Decisions about resources that this pass records.
     pub(super) fn decided(&self) -> BTreeMap<Uuid, ResourceDecision> {
         let share = self.share.as_ref();
         share.map(|share| share.decided()).unwrap_or_default()
     }
 
-    /// Puts the hosts that were chosen into what the cluster asks for.
+    /// Inserts the chosen hosts into the translation.
     pub(super) fn insert_chosen_hosts(
         &mut self,
         all: &BTreeMap<Uuid, ResourceDecision>,
@@ -161,7 +162,7 @@ impl Controller {
         }
     }
 
-    /// Says what became of them.
+    /// Reports to the share what became of the decisions.
     pub(super) fn settle(&self, all: BTreeMap<Uuid, ResourceDecision>, translation: &Translation) {
         let Some(share) = self.share.as_ref().filter(|_| !all.is_empty()) else {
             return;
@@ -184,7 +185,7 @@ impl Controller {
         }
     }
 
-    /// Whether this journal knows a VSI or a data disk by that UID.
+    /// Whether this journal knows a VSI or a data disk with that UID.
     fn is_recorded(&self, uid: Uuid) -> bool {
         let entities = [vsi_entity(uid), disk_entity(uid)].into_iter().flatten();
         let mut known = entities.map(|entity| self.fleet.knowledge(&entity));
@@ -224,7 +225,7 @@ impl Controller {
         self.refused.insert(uid, failure);
     }
 
-    /// New VSIs that a host is chosen for over several journals, and all others.
+    /// Splits requests into new VSIs whose host is chosen across several journals, and all others.
     pub(super) fn open_apart(
         &self,
         requests: Vec<ApplyRequest>,
@@ -235,14 +236,14 @@ impl Controller {
         })
     }
 
-    /// Has hosts chosen for VSIs without one; those that are asked for now.
+    /// Requests hosts for VSIs without one. Returns the UIDs of those that were requested now.
     pub(super) async fn request_placement(&mut self, open: Vec<ApplyRequest>) -> BTreeSet<Uuid> {
         let requests = open.iter();
         let requests = requests.map(|request| DecisionRequest::of_vsi(request.uid, &request.vsi));
         self.request_decisions(requests.collect()).await
     }
 
-    /// Asks journal 0 about these, as far as it may be asked by now; those that it is.
+    /// Asks journal 0 about as many of these as limits permit now. Returns the UIDs of those.
     pub(super) async fn request_decisions(
         &mut self,
         requests: Vec<DecisionRequest>,
@@ -267,7 +268,7 @@ impl Controller {
                     requested.insert(uid);
                 }
                 Err(error) => {
-                    // It may have been asked all the same.
+                    // The request may have been recorded all the same.
                     self.decisions.idle.remove(&uid);
                     self.note_refusal(uid, request.print, *error.failure);
                 }
@@ -277,7 +278,7 @@ impl Controller {
         requested
     }
 
-    /// Has journal 0 admit what these take, unless it is about to.
+    /// Has journal 0 admit what these take, unless it is already deciding.
     pub(super) async fn request_admission(&mut self, unadmitted: Vec<DecisionRequest>) {
         let Some(share) = self.share.clone() else {
             return;
@@ -299,21 +300,22 @@ impl Controller {
         self.request_decisions(requests).await;
     }
 
-    /// The hosts that one may be chosen of, for whatever resource.
+    /// The hosts that may be chosen for any resource.
     pub(super) fn candidates(&self, translation: &Translation) -> BTreeSet<String> {
         if self.share.is_none() {
             return BTreeSet::new();
         }
         let vsis = translation.vsis.values().filter(|vsi| is_open(vsi));
         let hosts = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
-        // Members are made by journal 0, which does not have their settings.
+        // Journal 0 makes the members, and it does not have these hosts' settings.
         let of_pools = all_pools(translation);
         let of_pools = of_pools.flat_map(|pool| pool.template.desired.possible_hosts());
         let hosts = hosts.chain(of_pools).filter(|host| !host.is_empty());
         hosts.map(str::to_owned).collect()
     }
 
-    /// Has the journal know those of its hosts that one may be chosen of: it says what they have when it is asked.
+    /// Records the settings of those of the journal's hosts that may be chosen: the journal reports
+    /// their capacity when it is asked.
     pub(super) async fn apply_hosts(
         &mut self,
         candidates: &BTreeSet<String>,
@@ -349,7 +351,7 @@ impl Controller {
     }
 }
 
-/// What a choice depends on, as far as the resource says it.
+/// Hash of the fields of the resource that the choice of a host depends on.
 pub(super) fn asked_print(vsi: &ResolvedVsi) -> Hash {
     Hash::of(&serde_json::to_vec(&vsi.desired).unwrap_or_default())
 }
@@ -365,7 +367,7 @@ fn put_host(vsi: &mut ResolvedVsi, chosen: &ChosenHost) {
     }
 }
 
-/// What the journal of the host finds wrong with the resource, as whoever chose the host is told of it.
+/// The failure that the host's journal found with a resource, as the chooser of the host receives it.
 fn is_wrong(chosen: &ChosenHost, problem: &Problem) -> Failure {
     Failure {
         code: Name::of(problem.code.as_str()),
@@ -412,7 +414,7 @@ mod tests {
             decisions.refused_at(uid(2)) < decisions.refused_at(uid(1)),
             "new ones are first"
         );
-        tokio::time::sleep(AGAIN * 2).await;
+        tokio::time::sleep(RETRY_WAIT * 2).await;
         assert!(decisions.may_request(("a", uid(1)), print));
     }
 }

@@ -1,4 +1,4 @@
-//! Lets go of finalizers, once the fleet says that nothing is left.
+//! Removes finalizers once the fleet reports that nothing is left.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Controller {
-    /// Whether our finalizer can go.
+    /// Whether our finalizer can be removed.
     pub(super) async fn may_finalize(
         &mut self,
         resource: &Arc<Resource>,
@@ -92,7 +92,7 @@ impl Controller {
             .await
     }
 
-    /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
+    /// Asks the fleet to remove the object of a resource, once. Returns whether it is removed.
     pub(super) async fn request_removal(
         &mut self,
         resource: &Resource,
@@ -114,11 +114,11 @@ impl Controller {
             let deleted = self.delete(resource, orphan).await;
             self.removal_requested(uid, orphan, deleted.err());
         }
-        // It may have been decided at once.
+        // The removal may have been completed immediately.
         self.fleet.knowledge(entity) == EntityPresence::Gone
     }
 
-    /// That the fleet was asked to remove what a resource is about, or why it did not take that.
+    /// Records that the fleet was asked to remove the object of a resource, or why it refused.
     pub(super) fn removal_requested(
         &mut self,
         uid: Uuid,

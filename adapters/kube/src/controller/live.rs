@@ -1,4 +1,4 @@
-//! Whether resources are still there that are about to be recorded for the first time.
+//! Checks with the API server that resources still exist before they are recorded for the first time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
     share::StillRequested,
 };
 
-/// Calls to the API server at one time.
-const AT_ONCE: usize = 8;
-/// So long the API server may take to say that resources are still there.
+/// Concurrent calls to the API server.
+const MAX_CALLS: usize = 8;
+/// How long the API server may take to confirm that resources still exist.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Resources that are about to be recorded for the first time, as the API server has them by then.
+/// Resources that are about to be recorded for the first time; they are checked just before.
 pub(super) struct LiveResources {
     pub(super) client: Client,
     pub(super) resources: Vec<Arc<Resource>>,
@@ -44,10 +44,10 @@ impl LiveResources {
 impl StillRequested for LiveResources {
     async fn check(&self) -> Result<(), FleetError> {
         let all = stream::iter(self.resources.iter().map(Ok));
-        let checks = all.try_for_each_concurrent(AT_ONCE, |resource| self.is_there(resource));
+        let checks = all.try_for_each_concurrent(MAX_CALLS, |resource| self.is_there(resource));
         match tokio::time::timeout(PATIENCE, checks).await {
             Ok(found) => found,
-            // Others wait for their names meanwhile.
+            // Other journals wait for the names during this check.
             Err(_) => match self.resources.first() {
                 Some(resource) => Err(not_recorded(
                     resource,

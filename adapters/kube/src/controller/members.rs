@@ -1,10 +1,10 @@
-//! Objects of the members of pools: what the journal has as a member, the cluster has as a VirtualServer.
+//! Objects of pool members: each member of the journal has a VirtualServer in the cluster.
 //!
-//! The journal comes first: a member is recorded, then its object is created; an object goes once its member
-//! is gone. Deleting an object deletes the member; whatever else is changed of it is put right.
+//! The journal comes first: a member is recorded, then its object is created. The object is deleted
+//! after its member. Deleting an object deletes the member; any other change to it is corrected.
 //!
-//! Where the journals of a set share the cluster, journal 0 has the pools and makes the objects; the journal of a member's host
-//! has the member, tells of it and lets its object go.
+//! If the journals of a set share the cluster, journal 0 has the pools and creates the objects. The
+//! journal of a member's host has the member, reports its status and finalizes its object.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,16 +34,16 @@ use crate::{
     status_queue::{Hold, StatusFindings},
 };
 
-/// Calls to the API server at one time.
-const AT_ONCE: usize = 8;
+/// Concurrent calls to the API server.
+const MAX_CALLS: usize = 8;
 
-/// The resource that says what a pool is.
+/// The resource that describes a pool.
 #[derive(Clone)]
 pub(super) struct PoolOwner {
     pub(super) resource: Arc<Resource>,
-    /// The UID by which the fleet knows it.
+    /// The UID by which the fleet knows the pool or group.
     pub(super) uid: Uuid,
-    /// What its members are made from, as the resource has it.
+    /// The template of its members, as in the resource.
     pub(super) template: Option<Value>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct PoolOwner {
 pub(super) type Owners = BTreeMap<Uuid, PoolOwner>;
 
 impl Controller {
-    /// What is found of an object that says that it is a member's; whether its finalizer can go.
+    /// Checks an object that claims to be a member's. Returns whether its finalizer can be removed.
     pub(super) async fn check_claim(
         &mut self,
         resource: &Resource,
@@ -68,7 +68,7 @@ impl Controller {
             } => {
                 findings.vsi = Some(*vsi);
                 let of_pool = pools.iter().find(|one| one.uid == *pool);
-                // Of a set, the pool may be in another journal: its resource tells.
+                // In a set, another journal may have the pool; then its resource decides.
                 let is_living = match of_pool {
                     Some(living) => !living.deleting,
                     None => self
@@ -76,7 +76,7 @@ impl Controller {
                         .as_ref()
                         .is_some_and(|share| share.number() != DECIDES),
                 };
-                // One that goes deletes its members in its own order.
+                // A pool that is being deleted deletes its members in its own order.
                 let stays = is_living && !leaves(of, cluster);
                 resource.is_deleting()
                     && self.member_may_finalize(resource, *vsi, (of, stays)).await
@@ -94,7 +94,7 @@ impl Controller {
         }
     }
 
-    /// Deletes a member whose object somebody deletes, and tells whether it is gone.
+    /// Deletes a member whose object is being deleted. Returns whether the member is deleted.
     async fn member_may_finalize(
         &mut self,
         resource: &Resource,
@@ -125,7 +125,7 @@ impl Controller {
         resource.has_finalizer() && self.fleet.knowledge(&entity) == EntityPresence::Gone
     }
 
-    /// A VirtualServer of a member's name that is not that member's object.
+    /// Finds a VirtualServer that has the name of a member and is not that member's object.
     pub(super) fn foreign_object(
         &self,
         (namespace, pool, replicas): (&str, &str, u32),
@@ -147,7 +147,7 @@ impl Controller {
         Some(refused(namespace, name, message, remedy))
     }
 
-    /// Makes the objects of members be what the journal says.
+    /// Makes the objects of members match the journal.
     pub(super) async fn show_members(
         &mut self,
         pools: &[ShownPool],
@@ -174,7 +174,7 @@ impl Controller {
                     self.correct(resource, member, owner).await;
                 }
                 Some(_) => self.remove_object(resource).await,
-                // A pool that cannot be read shows no members: only what is gone is gone.
+                // A pool that cannot be read lists no members: only what was really deleted is removed.
                 None if self.is_gone(vsi) => self.remove_object(resource).await,
                 None => {}
             }
@@ -190,7 +190,8 @@ impl Controller {
                     namespace: pool.namespace.clone(),
                     name: member.name.clone(),
                 };
-                // That of an earlier member goes first; of another one the pool is told.
+                // An earlier member's object must be deleted first; any other object is reported at the
+                // pool.
                 if !shown.contains(&key) && self.cache.resource(&key).is_none() {
                     missing.push((key, object_of(member, Some(owner))));
                 }
@@ -199,7 +200,7 @@ impl Controller {
         self.create_objects(missing).await;
     }
 
-    /// Removes the objects of members that are gone from this journal, where another one has the pools.
+    /// Removes the objects of deleted members of this journal, if another journal has the pools.
     pub(super) async fn remove_absent(&mut self, own: &Snapshot, claims: &MemberClaims) {
         for resource in &own.resources {
             let gone = claims.vsi(resource).is_some_and(|vsi| self.is_gone(vsi));
@@ -213,7 +214,7 @@ impl Controller {
         vsi_entity(vsi).is_ok_and(|vsi| self.fleet.knowledge(&vsi) == EntityPresence::Gone)
     }
 
-    /// Several at a time: a pool may get a thousand members at once.
+    /// Creates objects concurrently: a pool may get a thousand members in one step.
     async fn create_objects(&mut self, missing: Vec<(ResourceKey, MemberObject)>) {
         let client = self.client.clone();
         let calls = missing.into_iter().map(|(key, object)| {
@@ -223,13 +224,13 @@ impl Controller {
                 (key, created)
             }
         });
-        let mut answers = stream::iter(calls).buffer_unordered(AT_ONCE);
+        let mut answers = stream::iter(calls).buffer_unordered(MAX_CALLS);
         while let Some((key, created)) = answers.next().await {
             self.heartbeat();
             match created {
                 Ok(Some(created)) => self.cache.created(created),
                 Ok(None) => {}
-                // Somebody has made one of that name: the watch tells whose it is.
+                // An object with this name exists: the watch shows whose it is.
                 Err(CallError::Conflict) => self.unfinished = true,
                 Err(error) => {
                     self.unfinished = true;
@@ -239,7 +240,7 @@ impl Controller {
         }
     }
 
-    /// Puts an object right that somebody changed.
+    /// Corrects an object that was changed.
     async fn correct(
         &mut self,
         resource: &Resource,
@@ -255,7 +256,7 @@ impl Controller {
         self.heartbeat();
         match api::correct_member(&self.client, resource, &object).await {
             Ok(Some(patched)) => {
-                // What the server does not take of it is not asked for again.
+                // What the server did not accept is not written again.
                 self.shown.insert(patched.uid, (print, patched.generation));
                 self.cache.update(patched);
             }
@@ -272,7 +273,7 @@ impl Controller {
         self.heartbeat();
         match api::delete_member(&self.client, resource).await {
             Ok(()) | Err(CallError::Gone) => {}
-            // It is not what it was a moment ago, or the server is at odds with itself: nobody else asks again.
+            // The object changed, or the server is inconsistent: nothing else triggers a retry.
             Err(CallError::Conflict) => self.unfinished = true,
             Err(error) => {
                 self.unfinished = true;
@@ -300,13 +301,13 @@ pub(super) fn refused(namespace: &str, name: &str, message: String, remedy: &str
         .with_remedy(remedy)
 }
 
-/// What a member's object says. Where no resource says what the pool is, its spec stays as it is.
+/// The desired object of a member. Its spec is not changed if no resource describes the pool.
 fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
     let (labels, annotations) = member.marks();
     let template = owner.and_then(|owner| owner.template.clone());
     let spec = template.map(|mut spec| {
         if let Some(guest) = spec.get_mut("guest").and_then(Value::as_object_mut) {
-            // Whoever may read members may not read what the pool's template has.
+            // Users who may read members may not be permitted to read the pool's template.
             guest.remove("contract");
             guest.remove("userData");
         }
@@ -323,12 +324,12 @@ fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
 }
 
 impl MemberObject {
-    /// What it says, for comparisons.
+    /// Hash of the content, for comparisons.
     fn print(&self) -> Hash {
         Hash::of(format!("{self:?}").as_bytes())
     }
 
-    /// Whether the resource says all of it; its spec was written as it is.
+    /// Whether the resource has all of this content. `is_written`: the spec was written as it is.
     fn is_on(&self, resource: &Resource, is_written: bool) -> bool {
         let has = |there: &BTreeMap<String, String>, expected: &BTreeMap<String, String>| {
             expected

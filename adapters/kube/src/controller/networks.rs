@@ -1,7 +1,9 @@
-//! Networks that resources describe: they are made with what is on them, and go from all hosts with their resource.
+//! Networks that resources describe: they are made with the VSIs on them, and removed from all hosts
+//! with their resource.
 //!
-//! Over the journals of a set journal 0 asks all of them how the network is, and has them end it
-//! ([`JournalShare::watch_networks`]). What only pools are on is changed by each journal on its own hosts.
+//! If journals share the cluster, journal 0 asks all of them for the state of a network, and has them
+//! end it ([`JournalShare::watch_networks`]). If only pools use a network, each journal changes it on
+//! its own hosts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +22,8 @@ use crate::{
 };
 
 impl Controller {
-    /// A network goes from all its hosts; one that was made nowhere is gone.
+    /// Removes a network from all its hosts. Returns whether it is removed; one that was made nowhere
+    /// is.
     pub(super) async fn network_may_finalize(&mut self, resource: &Resource) -> bool {
         if let Some(share) = self.share.clone() {
             return self.network_may_finalize_over(&*share, resource);
@@ -45,12 +48,12 @@ impl Controller {
                 .await;
             self.removal_requested(uid, orphan, deleted.err());
         }
-        // It may have been decided at once.
+        // The removal may have been completed immediately.
         let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;
         found.iter().all(gone)
     }
 
-    /// The same over all journals, by what they said last.
+    /// The same across all journals, by their newest reports.
     fn network_may_finalize_over(&mut self, share: &dyn JournalShare, resource: &Resource) -> bool {
         let Some(summary) = share.network_report(&name_of(resource)) else {
             return false;
@@ -64,7 +67,8 @@ impl Controller {
         is_asked && summary.states.is_empty()
     }
 
-    /// Has all journals asked about the networks of the cluster, and tells of those that something else was heard of.
+    /// Has all journals asked about the networks of the cluster, and updates the status of those with a
+    /// new report.
     pub(super) fn watch_networks(&mut self, own: &Snapshot) {
         let Some(share) = self.share.clone().filter(|one| one.number() == DECIDES) else {
             return;
@@ -86,8 +90,8 @@ impl Controller {
         share.watch_networks(inquiries);
     }
 
-    /// Has this journal change the networks that are on its hosts, where the cluster is shared: what is on them may be a pool's,
-    /// which another journal has.
+    /// Changes the networks on the hosts of this journal, if the cluster is shared: a pool that another
+    /// journal has may use them.
     pub(super) async fn apply_networks(&mut self, cluster: &Snapshot, networks: &Resolved) {
         if self.share.is_none() || networks.networks.is_empty() {
             return;
@@ -141,5 +145,5 @@ fn asked_of(resource: &Resource) -> NetworkInquiry {
     }
 }
 
-/// What was heard of networks, by their names.
+/// Reports about networks, by their names.
 pub(super) type NetworkSummaries = BTreeMap<NetworkName, NetworkSummary>;

@@ -1,5 +1,5 @@
-//! On which hosts members of the cluster's pools may be, where its journals share it: journal 0 makes the members, and each journal
-//! judges by what it knows of its own hosts.
+//! Permits: on which hosts members of the cluster's pools may be, if journals share it. Journal 0 makes
+//! the members, and each journal judges by the settings of its own hosts.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use vsiflow_engine::model::{Failure, FailureClass};
 use super::{Controller, shard_scope::all_pools};
 use crate::{resource_cache::Snapshot, share::PoolPermits, translate::Translation};
 
-/// What the cluster asks for of pools.
+/// The pools that the cluster asks for.
 #[derive(Default)]
 pub(super) struct DesiredPools {
-    /// Namespace, name and hosts of each.
+    /// Namespace, name and possible hosts of each pool.
     pools: Vec<(String, String, BTreeSet<String>)>,
-    /// Namespace and name of those that cannot be, and why.
+    /// Namespace and name of invalid pools, and what is wrong.
     wrong: Vec<(String, String, Failure)>,
 }
 
@@ -53,7 +53,8 @@ impl Controller {
         desired
     }
 
-    /// Tells which of them may have members on which hosts of this journal, once it has their settings.
+    /// Reports which pools may have members on which hosts of this journal. A host counts once its
+    /// settings are recorded.
     pub(super) fn permit(&self, desired: DesiredPools) {
         let Some(share) = &self.share else { return };
         let mut permits = PoolPermits::default();

@@ -1,4 +1,4 @@
-//! Gives the fleet the pools and groups that the cluster asks for, and lets go of those that are gone.
+//! Applies the pools and groups of the cluster to the fleet, and finalizes those that are deleted.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -27,8 +27,8 @@ use crate::{
 };
 
 impl Controller {
-    /// The UID by which the fleet knows a resource's pool or group: its own, or, where the resource says so,
-    /// that of the one of its name.
+    /// The UID by which the fleet knows a resource's pool or group: the resource's own, or, if the
+    /// resource asks for adoption, the UID of the existing one with its name.
     pub(super) async fn pool_uid(&self, resource: &Resource) -> Uuid {
         let own = resource.uid;
         let entity = entity_of(resource.key.kind, own);
@@ -44,7 +44,7 @@ impl Controller {
         found.ok().flatten().unwrap_or(own)
     }
 
-    /// What keeps a pool that is to be there from being given to the fleet.
+    /// Why a pool must not be applied to the fleet, if there is a reason.
     pub(super) async fn pool_hold(&self, resource: &Resource) -> Option<Hold> {
         let entity = entity_of(resource.key.kind, self.pool_uid(resource).await)?;
         match self.fleet.knowledge(&entity) {
@@ -54,7 +54,8 @@ impl Controller {
         }
     }
 
-    /// Asks the fleet to delete a pool, once; whether it and the objects of its members are gone.
+    /// Asks the fleet to delete a pool, once. Returns whether it and the objects of its members are
+    /// deleted.
     pub(super) async fn pool_may_finalize(
         &mut self,
         resource: &Resource,
@@ -78,7 +79,7 @@ impl Controller {
                 false
             }
             EntityPresence::Gone => !has_members,
-            // Another one of its name may be there, which is not its own to wait for.
+            // Another pool of its name may exist, for which it does not wait.
             EntityPresence::None if resource.is_to_be_adopted() => !has_members,
             EntityPresence::None if was_served(resource) && !orphan => {
                 findings.hold = Some(Hold::JournalLost);
@@ -111,13 +112,13 @@ impl Controller {
         }
     }
 
-    /// Whether the fleet is given what the resource of a pool or a group says.
+    /// Whether the resource of a pool or a group is to be applied to the fleet.
     async fn is_applied(&self, resource: &Resource) -> bool {
         let stays = !resource.is_deleting() && resource.has_finalizer();
         stays && self.pool_hold(resource).await.is_none()
     }
 
-    /// Gives the fleet each pool that differs from what it was given last.
+    /// Applies each pool that differs from what was applied last.
     pub(super) async fn apply_pools(
         &mut self,
         snapshot: &Snapshot,
@@ -178,7 +179,7 @@ impl Controller {
         self.record_result(resource.uid, print, applied.err());
     }
 
-    /// Gives the fleet each group that differs from what it was given last.
+    /// Applies each group that differs from what was applied last.
     pub(super) async fn apply_groups(
         &mut self,
         snapshot: &Snapshot,
@@ -244,7 +245,7 @@ impl Controller {
         self.record_result(resource.uid, print, applied.err());
     }
 
-    /// Writes how many members a pool has where its resource does not say so: `kubectl scale` and
+    /// Writes the number of members of a pool into a resource without one: `kubectl scale` and
     /// autoscalers need the field.
     async fn write_replicas(&mut self, resource: &Resource, replicas: u32) {
         match api::set_replicas(&self.client, resource, replicas).await {
@@ -258,7 +259,7 @@ impl Controller {
         }
     }
 
-    /// The resources that say what pools are: a pool's own, or that of its group.
+    /// The resources that describe pools: a pool's own, or that of its group.
     pub(super) async fn owners(&self, snapshot: &Snapshot, pools: &[ShownPool]) -> Owners {
         let mut owners = Owners::new();
         for resource in &snapshot.resources {
@@ -289,7 +290,7 @@ impl Controller {
         owners
     }
 
-    /// Tells the fleet which templates somebody approved in the cluster.
+    /// Passes approvals of templates from the cluster to the fleet.
     pub(super) async fn approve_templates(&mut self, snapshot: &Snapshot) {
         for resource in &snapshot.resources {
             let is_pool = resource.key.kind == ResourceKind::Pool && !resource.is_deleting();
@@ -318,7 +319,7 @@ fn entity_of(kind: ResourceKind, uid: Uuid) -> Option<EntityId> {
     }
 }
 
-/// Whether some journal knew it, as its status tells.
+/// Whether a journal served this resource before, by its status.
 fn was_served(resource: &Resource) -> bool {
     match resource.key.kind {
         ResourceKind::Group => resource
@@ -332,7 +333,7 @@ fn was_served(resource: &Resource) -> bool {
     }
 }
 
-/// The template of a member or a pool of a group's resource.
+/// The template of one member or pool in a group's resource.
 fn template_of_item(spec: &Value, name: &str) -> Option<Value> {
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned();
     let waves = list(spec, "waves")?.into_iter();
@@ -357,7 +358,7 @@ fn print_of_group(group: &ResolvedGroup, uid: Uuid, rest: &Resolved) -> Hash {
     Hash::of(text.as_bytes())
 }
 
-/// Everything that matters for one pool, secrets included, as a hash that is never stored.
+/// Everything that matters for one pool, including secrets, as a hash that is never stored.
 fn print(pool: &ResolvedPool, uid: Uuid, rest: &Resolved) -> Hash {
     let mut bytes = format!("{uid} {:?} ", pool.desired).into_bytes();
     bytes.extend(serde_json::to_vec(&pool.template.desired).unwrap_or_default());

@@ -1,8 +1,8 @@
-//! Gives the fleet the quotas of namespaces, and ends them.
+//! Applies the quotas of namespaces to the fleet, and deletes them.
 //!
-//! They are given before all that they limit. What is refused because of one is asked for again with every pass, a
-//! bounded number of VSIs of a namespace in each: counting takes time, and a tenant may ask for more than is permitted
-//! as often as they like.
+//! Quotas are applied before everything that they limit. VSIs that a quota refused are requested again
+//! with every pass, a bounded number per namespace: counting takes time, and a tenant may ask for more
+//! than is permitted as often as they like.
 
 use std::collections::BTreeMap;
 
@@ -19,18 +19,19 @@ use crate::{
     kind::ResourceKind, resource::Resource, resource_cache::Snapshot, translate::Translation,
 };
 
-/// VSIs of one namespace that may be refused by a quota in one pass, before the others of it wait for the next one.
+/// VSIs of one namespace that a quota may refuse in one pass; the other VSIs of the namespace then wait
+/// for the next pass.
 const REFUSALS: usize = 64;
 
-/// The code of what a quota refuses.
+/// The error code of a refusal by a quota.
 const EXCEEDED: &str = "VSI0738";
 
-/// Refusals of a pass by namespace: how many, and the newest.
+/// Refusals of one pass by namespace: how many, and the newest.
 #[derive(Default)]
 pub(super) struct QuotaRefusals(BTreeMap<String, (usize, Failure)>);
 
 impl QuotaRefusals {
-    /// Whether it was a quota.
+    /// Counts a refusal. Returns whether a quota was the reason.
     pub(super) fn note(&mut self, namespace: &str, failure: &Failure) -> bool {
         if failure.code.as_str() != EXCEEDED {
             return false;
@@ -42,7 +43,7 @@ impl QuotaRefusals {
         true
     }
 
-    /// Why nothing more is asked for of that namespace in this pass.
+    /// The refusal because of which nothing more of that namespace is requested in this pass, if any.
     pub(super) fn why_not(&self, namespace: &str) -> Option<&Failure> {
         let (count, newest) = self.0.get(namespace)?;
         (*count >= REFUSALS).then_some(newest)
@@ -50,7 +51,7 @@ impl QuotaRefusals {
 }
 
 impl Controller {
-    /// Gives the fleet each quota that differs from what it was given last.
+    /// Applies each quota that differs from what was applied last.
     pub(super) async fn apply_quotas(&mut self, snapshot: &Snapshot, translation: &Translation) {
         let quotas = translation.rest.quotas.iter();
         let quotas: BTreeMap<_, _> = quotas
@@ -85,7 +86,7 @@ impl Controller {
         }
     }
 
-    /// Whether the fleet has it: a command may have deleted it.
+    /// Whether the fleet has the quota: a command may have deleted it.
     async fn has_quota(&self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         self.fleet
@@ -95,7 +96,7 @@ impl Controller {
             .unwrap_or(false)
     }
 
-    /// The limits end with the resource; what was made stays.
+    /// Ends the limits with the resource; existing VSIs remain.
     pub(super) async fn quota_may_finalize(&mut self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         let by = by(&resource.manager, "the resource was deleted");
@@ -110,8 +111,8 @@ impl Controller {
         }
     }
 
-    /// Those first that no quota refused yet, then those whose refusal is the oldest: none of them is kept waiting by
-    /// others that are refused again and again.
+    /// Sorts requests: those that no quota refused yet come first, then the oldest refusals, so that
+    /// none waits behind others that are refused again and again.
     pub(super) fn in_turn(&self, requests: Vec<ApplyRequest>) -> Vec<ApplyRequest> {
         let mut requests = requests;
         requests.sort_by_key(|request| self.asked_at(&request.uid));

@@ -1,16 +1,16 @@
-//! Gives the fleet the secrets that the cluster keeps.
+//! Passes the secrets of the cluster to the fleet.
 
 use std::time::Duration;
 
 use super::{Controller, by, shard_scope::all_pools};
 use crate::{FIELD_MANAGER, translate::Translation};
 
-/// So long after the start it is waited for namespaces that are not listed yet.
+/// How long after the start namespaces that are not listed yet are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Controller {
-    /// Passes on every secret that resources name now: contracts, image URLs with credentials, and
-    /// what gets one to hosts. The fleet holds them in memory, and no longer than they are here.
+    /// Passes on every secret that resources name now: contracts, image URLs with credentials, and the
+    /// credentials of hosts. The fleet holds them in memory, and no longer than the cluster has them.
     pub(super) async fn deliver(&mut self, translation: &Translation) {
         let vsis = translation.vsis.values();
         let own = vsis.flat_map(|vsi| [Some(&vsi.contract), vsi.image_url.as_ref()]);
@@ -28,7 +28,7 @@ impl Controller {
             self.delivered
                 .send_if_modified(|done| !std::mem::replace(done, true));
         } else {
-            // Some namespace may never be listed.
+            // A namespace may never be listed.
             self.unfinished = true;
         }
     }

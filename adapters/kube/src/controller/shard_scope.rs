@@ -1,4 +1,4 @@
-//! What of a cluster is this operator's, where the journals of a set share it.
+//! Decides which resources of a cluster this operator serves, if the journals of a set share it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Controller {
-    /// Leaves of the cluster, and of what it asks for, what is this operator's.
+    /// Reduces the snapshot and the translation to what this operator serves.
     pub(super) async fn retain_own(
         &mut self,
         cluster: &Snapshot,
@@ -88,7 +88,7 @@ impl Controller {
         Ok(all)
     }
 
-    /// Records what is asked for.
+    /// Records the desired state, in the fleet or through the share.
     pub(super) async fn record(&self, resolved: Resolved, by: By) -> Result<(), FleetError> {
         let Some(share) = &self.share else {
             return self.fleet.apply(resolved, by).await.map(drop);
@@ -98,7 +98,7 @@ impl Controller {
         share.apply(resolved, by, &live, admitted).await
     }
 
-    /// The resources of what is new in these, and those of the networks that are made for them.
+    /// The resources of new entities in `resolved`, and of the networks that are made for them.
     pub(super) async fn live(&self, resolved: &Resolved) -> Result<LiveResources, FleetError> {
         let vsis = resolved.vsis.iter().filter_map(|vsi| vsi.desired.uid);
         let vsis = vsis.map(|uid| (uid, vsi_entity(uid)));
@@ -149,8 +149,8 @@ impl Controller {
         Ok(new.map(|(_, network)| network).collect())
     }
 
-    /// The journals of snapshots that this journal does not know: those that have their VSIs. Of a VSI that no journal
-    /// has, no snapshot is taken, and none of them is in here.
+    /// The journals of snapshots that this journal does not know: those that have their VSIs. If no
+    /// journal has the VSI, no snapshot is taken and it is left out here.
     async fn homes_of_snapshots(
         &self,
         share: &dyn JournalShare,
@@ -181,7 +181,7 @@ impl Controller {
             .is_some_and(|entity| self.fleet.knowledge(&entity) != EntityPresence::None)
     }
 
-    /// Those of them that are no other journal's.
+    /// Those of the unclaimed resources that no other journal has.
     async fn own_of_unclaimed(
         &mut self,
         share: &dyn JournalShare,
@@ -202,7 +202,7 @@ impl Controller {
             if share::is_anothers(share.number(), one.is_worked_on, claimed_by) {
                 continue;
             }
-            // Whoever has it lets it go, or tells of it.
+            // The journal that has it finalizes it or reports its status.
             if self.is_elsewhere(share, one, name, elsewhere).await? {
                 self.unfinished = true;
                 continue;
@@ -214,7 +214,7 @@ impl Controller {
         Ok(own)
     }
 
-    /// Whether another journal may have it, or is to have it.
+    /// Whether another journal may have the resource, or is to get it.
     async fn is_elsewhere(
         &mut self,
         share: &dyn JournalShare,
@@ -239,7 +239,7 @@ impl Controller {
         }
     }
 
-    /// Takes out, and says of the resource, what only one journal by itself serves.
+    /// Removes, and marks as refused, what is not served in a shared cluster.
     fn refuse_shared(&mut self, all: &Snapshot, translation: &mut Translation) {
         for resource in &all.resources {
             if let Some(failure) = self.not_shared(resource, translation) {
@@ -268,11 +268,12 @@ impl Controller {
     }
 }
 
-/// A resource that this journal does not know and that is to be on one of its hosts, or on none yet.
+/// A resource that this journal does not know and that is meant for one of its hosts, or has no host
+/// yet.
 struct UnclaimedResource {
     resource: Arc<Resource>,
     is_worked_on: bool,
-    /// What the choice of a host depends on, where one is to be chosen.
+    /// Hash of what the choice of a host depends on, if a host must be chosen.
     choice: Option<Hash>,
 }
 
@@ -281,18 +282,18 @@ impl UnclaimedResource {
         share::name_of(&self.resource.key)
     }
 
-    /// Whether a journal may have its name already.
+    /// Whether a journal may have claimed its name already.
     fn may_be_claimed(&self) -> bool {
         self.is_worked_on || self.choice.is_some()
     }
 }
 
-/// Whether it is said of a resource because the cluster is shared.
+/// Whether a failure was reported because the cluster is shared.
 fn is_of_share(failure: &Failure) -> bool {
     failure.code.as_str() == share::NOT_SERVED
 }
 
-/// The hosts of everything that is to be somewhere.
+/// The hosts of everything in the translation.
 fn hosts(translation: &Translation) -> BTreeSet<String> {
     let vsis = translation.vsis.values();
     let of_vsis = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
@@ -307,7 +308,7 @@ fn hosts(translation: &Translation) -> BTreeSet<String> {
         .collect()
 }
 
-/// All pools, those of groups included.
+/// All pools, including those of groups.
 pub(super) fn all_pools(translation: &Translation) -> impl Iterator<Item = &ResolvedPool> {
     let items = translation.groups.values().flat_map(ResolvedGroup::items);
     translation
@@ -316,7 +317,7 @@ pub(super) fn all_pools(translation: &Translation) -> impl Iterator<Item = &Reso
         .chain(items.map(|item| &item.pool))
 }
 
-/// The host of a resource, as it asks for it; empty where it does not say, or cannot be read.
+/// The host that a resource asks for; empty if it does not name one or cannot be read.
 fn host_of(resource: &Resource, translation: &Translation) -> String {
     if let Some(vsi) = translation.vsis.get(&resource.uid) {
         return vsi.desired.host.clone();
@@ -337,7 +338,7 @@ fn entity_of(resource: &Resource) -> Option<EntityId> {
     }
 }
 
-/// Whether a status says that a journal worked on it.
+/// Whether its status shows that a journal worked on it.
 pub(super) fn is_worked_on(resource: &Resource) -> bool {
     if resource.key.kind.is_vsi() {
         return resource.progress().run_id.is_some();
@@ -346,7 +347,7 @@ pub(super) fn is_worked_on(resource: &Resource) -> bool {
     status.run_id.is_some()
 }
 
-/// Leaves what is of these resources, and of hosts of this journal.
+/// Retains only what belongs to these resources and to hosts of this journal.
 fn retain_own(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&str) -> bool) {
     translation.vsis.retain(|uid, _| own.contains(uid));
     let rest = &mut translation.rest;
@@ -357,7 +358,7 @@ fn retain_own(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl 
     rest.snapshots.retain(|snapshot| is_there(snapshot.uid));
 }
 
-/// The pools that a resource asks for, those of a group included.
+/// The pools that a resource asks for, including those of a group.
 fn pools_of(uid: Uuid, translation: &Translation) -> impl Iterator<Item = &ResolvedPool> {
     let items = translation.groups.get(&uid).into_iter();
     let items = items.flat_map(ResolvedGroup::items);
@@ -372,7 +373,7 @@ fn not_served_pool(key: &ResourceKey, pool: &ResolvedPool) -> Option<Failure> {
     is_nowhere.then(|| share::not_served(key, why))
 }
 
-/// Why what has no host is not recorded: no journal is the one to do that.
+/// Why a resource without a host is not recorded: no journal is responsible for it.
 fn without_host(resource: &Resource, translation: &Translation) -> Option<Failure> {
     let key = &resource.key;
     let not_served = || share::not_served(key, "nothing says on which host it is to be");

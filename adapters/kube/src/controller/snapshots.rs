@@ -1,7 +1,8 @@
-//! Gives the fleet the snapshots that the cluster asks for: each is taken once, by the UID of its resource.
+//! Applies the snapshots of the cluster to the fleet: each is taken once, by the UID of its resource.
 //!
-//! One that cannot be taken yet (its VSI is being made, say) says so and is asked for again. One that was taken and
-//! deleted by a command is never taken again for the same resource, nor one that an empty journal does not know.
+//! A snapshot that cannot be taken yet (because its VSI is being made, for example) reports that and is
+//! retried. One that was taken and then deleted by a command is never taken again for the same resource,
+//! nor one that an empty journal does not know.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 impl Controller {
-    /// What keeps a snapshot that is to be there from being given to the fleet.
+    /// Why a snapshot must not be applied to the fleet, if there is a reason.
     pub(super) fn snapshot_hold(&self, resource: &Resource) -> Option<Hold> {
         let entity = snapshot_entity(resource.uid).ok()?;
         match self.fleet.knowledge(&entity) {
@@ -28,7 +29,7 @@ impl Controller {
         }
     }
 
-    /// Gives the fleet each snapshot that it was not given yet.
+    /// Applies each snapshot that was not applied yet.
     pub(super) async fn apply_snapshots(&mut self, snapshot: &Snapshot, translation: &Translation) {
         let snapshots = translation.rest.snapshots.iter();
         let snapshots: BTreeMap<_, _> = snapshots.filter_map(|one| Some((one.uid?, one))).collect();
@@ -58,7 +59,7 @@ impl Controller {
         }
     }
 
-    /// Asks the fleet to delete the snapshot of a resource, once; whether it is gone.
+    /// Asks the fleet to delete the snapshot of a resource, once. Returns whether it is deleted.
     pub(super) async fn snapshot_may_finalize(
         &mut self,
         resource: &Resource,

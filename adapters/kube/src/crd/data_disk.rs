@@ -1,4 +1,4 @@
-//! The kinds of data disks: those that are made, and those that are there.
+//! The custom resources of data disks: made disks, and references to existing volumes.
 
 #![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
 

@@ -1,4 +1,4 @@
-//! The kind of a group of members and pools in waves.
+//! The custom resource of a group of members and pools in waves.
 
 #![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
 

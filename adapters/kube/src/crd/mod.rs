@@ -1,12 +1,12 @@
 //! The custom resource definitions, generated from Rust types.
 //!
-//! The types here say what a resource may look like, for the API server and for `kubectl explain`.
-//! What it *means* is read from the resource itself by `vsiflow_workflows::spec`, as from a file:
-//! an object that an older server or definition let in must never keep a watch from working.
+//! These types say what a resource may look like, for the API server and for `kubectl explain`. What it
+//! *means* is read from the resource by `vsiflow_workflows::spec`, in the same way as from a file: an
+//! object that an older server or definition accepted must never break a watch.
 //!
-//! What the definition of the operator before this one let in is let in: it required nothing of a
-//! spec, and bounds on its fields would keep a status or a finalizer of such a resource from being
-//! written. Bounds are put on new fields only.
+//! Everything that the previous operator's definition accepted is accepted: it required nothing of a
+//! spec, and bounds on its fields would make it impossible to write the status or a finalizer of such a
+//! resource. Only new fields have bounds.
 
 #![allow(
     clippy::duplicated_attributes,
@@ -48,7 +48,7 @@ pub use status::{
 pub use virtual_server::{VirtualServer, VirtualServerSpecSchema};
 pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
 
-/// The group of the kinds that the operator before this one had.
+/// The API group of the kinds that the previous operator had.
 pub const GROUP: &str = "hpse.ibm.com";
 
 /// The definitions of all kinds.
@@ -67,19 +67,20 @@ pub fn all() -> [CustomResourceDefinition; 10] {
     ]
 }
 
-/// What the definitions are for.
+/// Which servers the definitions are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// Any server from 1.20 on: `kubectl` refuses what an older one does not know.
+    /// Any server from 1.20 on, without rules in CEL: `kubectl` refuses fields that an older server does
+    /// not know.
     None,
     /// With rules in CEL, for servers from 1.25 on.
     Cel,
 }
 
-/// The key of rules in CEL.
+/// The schema key of rules in CEL.
 const VALIDATIONS: &str = "x-kubernetes-validations";
 
-/// The definitions as YAML, as `kubectl apply -f` takes them.
+/// The definitions as YAML for `kubectl apply -f`.
 ///
 /// # Errors
 /// When they cannot be written as YAML, which is a defect.

@@ -1,4 +1,4 @@
-//! The kind of a network that is made.
+//! The custom resource of a network that vsiflow makes.
 
 #![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
 

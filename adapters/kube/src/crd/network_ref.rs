@@ -1,4 +1,4 @@
-//! The kind of a network that is there.
+//! The custom resource of a reference to an existing network.
 
 use kube::CustomResource;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! How a virtual server chooses among several hosts.
+//! The schema of placement: how a host is chosen for a virtual server.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;

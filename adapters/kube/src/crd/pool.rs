@@ -1,4 +1,4 @@
-//! The kind of a pool of virtual servers.
+//! The custom resource of a pool of virtual servers.
 
 #![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
 

@@ -1,4 +1,4 @@
-//! The kind of a quota.
+//! The custom resource of a quota.
 
 #![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
 

@@ -1,4 +1,5 @@
-//! The page of all kinds and their fields, as the definitions have them: `docs/reference/fields.md` is drawn by a test.
+//! Generates `docs/reference/fields.md`, the page of all kinds and their fields, from the definitions; a
+//! test writes it.
 
 use std::fmt::Write as _;
 
@@ -135,7 +136,7 @@ fn text(field: &JSONSchemaProps) -> String {
     text.trim().to_owned()
 }
 
-/// On one line, with nothing that a table or a page would read as its own.
+/// Puts a text on one line and escapes what would be read as markup of the table or page.
 fn in_cell(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut safe = String::new();

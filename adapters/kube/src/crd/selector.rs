@@ -1,4 +1,4 @@
-//! Label selectors, with the slip of the old schema.
+//! The schema of label selectors, including the misspelt `value` field of the previous schema.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The kind of a snapshot.
+//! The custom resource of a snapshot.
 
 #![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
 

@@ -1,4 +1,4 @@
-//! What is, as it is written into resources.
+//! The schemas of the status that is written into resources.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Pieces of schemas that types alone do not say.
+//! Parts of schemas that cannot be derived from types.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -15,7 +15,7 @@ pub(super) fn bounded_quantity(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// What the operator before this one put there is kept as it is.
+/// Any object: the value that the previous operator wrote is preserved.
 pub(super) fn anything(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }

@@ -1,4 +1,4 @@
-//! The kind of a virtual server with a guest of any type.
+//! The custom resource of a virtual server with a guest of any type.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ pub struct VirtualServerSpecSchema {
     pub snapshot_policy: Option<SnapshotPolicySchema>,
 }
 
-/// Prints no user-data.
+/// Does not print the user-data.
 impl std::fmt::Debug for VirtualServerSpecSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VirtualServerSpec").finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! The kind of a VSI.
+//! The custom resource of a Hyper Protect VSI.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
@@ -123,7 +123,7 @@ pub struct VsiSpecSchema {
     pub ready: Option<Ready>,
 }
 
-/// Prints no contract.
+/// Does not print the contract.
 impl std::fmt::Debug for VsiSpecSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VsiSpec").finish_non_exhaustive()

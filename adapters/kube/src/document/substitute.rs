@@ -1,5 +1,5 @@
-//! `$(group.release.…)` in a group's templates, which is known from the resource itself, and references in
-//! fields that take none.
+//! Substitutes `$(group.release.…)` in a group's templates, whose values are in the resource itself, and
+//! refuses references in fields that permit none.
 
 use serde_json::Value;
 use vsiflow_workflows::spec::{
@@ -9,13 +9,13 @@ use vsiflow_workflows::spec::{
 
 use crate::kind::ResourceKind;
 
-/// A field, what is wrong with it, and what to do.
+/// A field, what is wrong with it, and the remedy.
 pub(super) type SubstituteRefusal = (FieldPath, String, String);
 
-/// Puts the release into the templates of a group's spec.
+/// Substitutes the release in the templates of a group's spec.
 ///
 /// # Errors
-/// With the first reference that cannot be.
+/// The first reference that cannot be substituted.
 pub(super) fn fill(kind: ResourceKind, spec: &mut Value) -> Result<(), SubstituteRefusal> {
     if !kind.has_members() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! One resource, as a migration sees it, and the write that takes it over.
+//! One resource of a migration, and the write that migrates it.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{ADOPT, FINALIZER, OLD_FINALIZER, kind::ResourceKind};
 
-/// What a resource is to a migration.
+/// What a migration does with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CandidateState {
-    /// Nothing is to be done: it is taken over, or needs nothing.
+    /// Nothing: it is migrated, or needs no migration.
     Ours,
-    /// It is to be taken over.
+    /// It must be migrated.
     ToTakeOver,
     /// It is being deleted, and waits for the old operator.
     Going,
@@ -28,7 +28,7 @@ impl fmt::Display for CandidateState {
     }
 }
 
-/// A resource, as a migration sees it.
+/// A resource of a migration.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Its kind.
@@ -39,21 +39,21 @@ pub struct Candidate {
     pub name: String,
     /// Its UID.
     pub uid: String,
-    /// What is to be done.
+    /// Whether it must be migrated.
     pub standing: CandidateState,
-    /// Finalizers of the old operator.
+    /// The finalizers of the old operator.
     pub old_finalizers: Vec<String>,
     pub(super) of: ResourceKind,
     version: String,
     finalizers: Vec<String>,
 }
 
-/// Whether something of the resource is on a host that is to be adopted.
+/// Whether the resource has an object on a host that must be adopted.
 fn is_made(kind: ResourceKind) -> bool {
     matches!(kind, ResourceKind::Vsi | ResourceKind::DataDisk)
 }
 
-/// The resource of an object; `None` where the API server left out what every object has.
+/// The resource of an object; `None` if the API server left out a field that every object has.
 pub(super) fn candidate(kind: ResourceKind, object: DynamicObject) -> Option<Candidate> {
     let meta = object.metadata;
     let finalizers = meta.finalizers.unwrap_or_default();
@@ -65,7 +65,7 @@ pub(super) fn candidate(kind: ResourceKind, object: DynamicObject) -> Option<Can
     let standing = match (old.is_empty(), meta.deletion_timestamp.is_some()) {
         (false, true) => CandidateState::Going,
         (false, false) => CandidateState::ToTakeOver,
-        // Without a finalizer of anybody's, only what the old operator worked on is there already.
+        // Without any finalizer, only what the old operator worked on exists already.
         (true, false) if is_made(kind) && was_served && !is_ours => CandidateState::ToTakeOver,
         (true, _) => CandidateState::Ours,
     };
@@ -82,7 +82,7 @@ pub(super) fn candidate(kind: ResourceKind, object: DynamicObject) -> Option<Can
     })
 }
 
-/// The write that takes a resource over.
+/// The patch that migrates a resource.
 pub(super) fn patch(one: &Candidate) -> Value {
     let mut finalizers = one.finalizers.clone();
     if is_made(one.of) && !finalizers.iter().any(|present| present == FINALIZER) {

@@ -1,4 +1,4 @@
-//! The whole of it against an API server that fails on demand, in virtual time.
+//! Tests of the whole operator against a fake API server that fails on demand, in virtual time.
 
 mod defects;
 mod draining;
@@ -49,7 +49,7 @@ async fn a_resource_becomes_a_vsi_and_says_so() {
     );
 }
 
-/// It ended the watch of all hosts, and the process with it.
+/// The panic ended the watch of all hosts, and the process with it.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_look_at_a_host_concerns_that_host() {
     let rig = Rig::new().await;
@@ -77,7 +77,7 @@ async fn nothing_is_written_without_a_change() {
     }
     rig.settle().await;
     let patches = rig.server.requests(&["PATCH", "/status"]);
-    // Pending, provisioning, booting, running, and how far it is in between.
+    // Pending, provisioning, booting, running, and the progress in between.
     assert!(
         patches <= 20 * 6,
         "{patches} status writes for 20 resources"
@@ -88,7 +88,7 @@ async fn nothing_is_written_without_a_change() {
     assert_eq!(rig.server.requests(&["PATCH", "/status"]), patches);
 }
 
-/// How many payloads of the journal are read where one of so many VSIs changes, and after a restart.
+/// How many payloads of the journal are read when one of this many VSIs changes, and after a restart.
 async fn read_with(others: u8) -> (usize, usize) {
     let mut rig = Rig::new().await;
     for number in 1..=others {
@@ -109,11 +109,11 @@ async fn read_with(others: u8) -> (usize, usize) {
     (changed, rig.read() - settled)
 }
 
-/// Each apply read what was wanted of all others, and every tick of a run what was to be said of all.
+/// Each apply read the desired state of all others, and every tick of a run the status of all.
 #[tokio::test(start_paused = true)]
 async fn what_is_read_for_one_vsi_does_not_grow_with_how_many_there_are() {
     let (few, many) = (read_with(8).await, read_with(64).await);
-    // A pass asks for the status of each once more.
+    // A pass requests the status of each once more.
     let more = 8 * (64 - 8);
     assert!(many.0 <= few.0 + more, "{few:?} {many:?}");
     assert!(many.1 <= few.1 * 64 / 8 * 3 / 2, "{few:?} {many:?}");
@@ -366,7 +366,7 @@ async fn a_lost_journal_is_overcome_by_adopting_what_stands() {
     assert_eq!(rig.domains().await.len(), 1);
 }
 
-/// What a migration leaves on a resource.
+/// The annotation and finalizer that a migration leaves on a resource.
 fn adopt_what_stands(rig: &Rig) {
     let annotated = json!({"metadata": {"annotations": {crate::ADOPT: "true"}}});
     rig.server.apply("onprem-hpcrs", "web", uid(1), annotated);
@@ -421,7 +421,7 @@ async fn kube_defect_01_a_disk_whose_resource_blinks_stays_attached() {
         rig.condition("web", "Accepted")["status"] == "True"
     })
     .await;
-    // Another resource of that name is another disk.
+    // Another resource with the same name is a different disk.
     rig.server.lose("onprem-datadisks", "data");
     rig.disk("data", 10);
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -513,10 +513,10 @@ async fn two_hundred_at_once_cost_requests_in_proportion() {
         rig.server.requests(&["PATCH"]),
         rig.server.requests(&["POST", "events"]),
     );
-    // A finalizer, and status for each phase and how far it is in between; an Event a phase.
+    // A finalizer, and a status for each phase and the progress in between; one Event per phase.
     assert!(patches <= many * 9, "{patches} patches");
     assert!(events <= many * 6, "{events} Events");
-    // A list and a watch of each kind, and of ConfigMaps and Secrets.
+    // A list and a watch for each kind, and for ConfigMaps and Secrets.
     let watched = crate::kind::ResourceKind::ALL.len() + 2;
     assert!(
         rig.server.requests(&["GET"]) <= 2 * watched,

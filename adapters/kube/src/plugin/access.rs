@@ -1,4 +1,4 @@
-//! How a cluster is reached, as kubectl takes it.
+//! Connects to a cluster with kubectl's flags.
 
 use std::path::PathBuf;
 
@@ -10,32 +10,32 @@ use kube::{
 use super::Cluster;
 use crate::{ApiConnectError, operator::client_of};
 
-/// Which cluster, as whom, and which namespace: as kubectl takes it.
+/// kubectl's flags: which cluster, which user, and which namespace.
 #[derive(Clone, Debug, Default)]
 pub struct KubeconfigFlags {
-    /// The kubeconfig; else `$KUBECONFIG` or the one in the home folder.
+    /// The kubeconfig; otherwise `$KUBECONFIG`, or the one in the home directory.
     pub kubeconfig: Option<PathBuf>,
-    /// A context of it.
+    /// A context of the kubeconfig.
     pub context: Option<String>,
-    /// A cluster of it.
+    /// A cluster of the kubeconfig.
     pub cluster: Option<String>,
-    /// A user of it.
+    /// A user of the kubeconfig.
     pub user: Option<String>,
-    /// Whom to act as.
+    /// The user to impersonate.
     pub act_as: Option<String>,
-    /// The namespace; else the context's.
+    /// The namespace; otherwise the context's.
     pub namespace: Option<String>,
 }
 
 impl Cluster {
-    /// A client with these settings. The cluster is not asked yet.
+    /// Creates a client with these settings. No request is sent yet.
     ///
     /// # Errors
-    /// When address or credentials cannot be read.
+    /// If the address or credentials cannot be read.
     pub async fn reach(access: &KubeconfigFlags) -> Result<Self, ApiConnectError> {
         let mut config = config(access).await?;
         config.auth_info.impersonate.clone_from(&access.act_as);
-        // A person waits, and what was asked may have been done: nothing is asked twice unseen.
+        // A person waits, and the request may have been carried out: no request is repeated silently.
         config.default_retry = false;
         let own = config.default_namespace.clone();
         Ok(Self {

@@ -1,14 +1,14 @@
-//! Why something that was asked of a cluster was not done, and what the API server says of it.
+//! Errors of requests to a cluster, and how they are read from the API server's answers.
 
 use kube::core::response::StatusCause;
 
-/// The reason of a conflict over a field.
+/// The API server's reason for a conflict over a field.
 const OWNED: &str = "FieldManagerConflict";
 
-/// Why something that was asked of the cluster was not done.
+/// Error: a request to the cluster was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
-    /// There is no such object.
+    /// The object does not exist.
     #[error("there is no {0}")]
     NotFound(String),
     /// Other field managers own the field.
@@ -18,24 +18,24 @@ pub enum PluginError {
         object: String,
         /// The field.
         field: String,
-        /// Who owns it.
+        /// The managers that own it.
         owners: Vec<String>,
     },
-    /// Somebody else changed it meanwhile.
+    /// The object was changed since it was read.
     #[error("{0} was changed in the meantime")]
     Changed(String),
     /// The API server refused, or did not answer.
     #[error("{what}: {why}")]
     Refused {
-        /// What was asked.
+        /// The request.
         what: String,
-        /// What came of it.
+        /// Why it failed.
         why: String,
     },
-    /// What serves the resource refused, and said why.
+    /// The vsiflow process that serves the resource refused.
     #[error("{message}")]
     ServerError {
-        /// The code.
+        /// The error code.
         code: String,
         /// What happened.
         message: String,
@@ -44,16 +44,16 @@ pub enum PluginError {
         /// The HTTP status.
         status: u16,
     },
-    /// The API server has no APIService for subresources.
+    /// The API server has no `APIService` for subresources.
     #[error("the cluster serves no `subresources.vsiflow.io`: {0}")]
     Unserved(String),
-    /// Nobody holds the Lease.
+    /// The Lease has no holder.
     #[error("no process holds the Lease {0} now")]
     NoLeaseHolder(String),
 }
 
 impl PluginError {
-    /// Whether it says that there is no such object.
+    /// Whether it means that the object does not exist.
     pub(super) fn is_of_nothing(&self) -> bool {
         matches!(
             self,
@@ -62,7 +62,7 @@ impl PluginError {
     }
 }
 
-/// The managers that own what was to be applied.
+/// The conflict error, if other managers own the field; none for other errors.
 pub(super) fn owned(object: &str, error: &kube::Error) -> Option<PluginError> {
     let kube::Error::Api(status) = error else {
         return None;
@@ -80,7 +80,7 @@ pub(super) fn owned(object: &str, error: &kube::Error) -> Option<PluginError> {
     })
 }
 
-/// The API server says `conflict with "MANAGER" using VERSION`.
+/// The manager's name in the API server's message `conflict with "MANAGER" using VERSION`.
 fn owner(cause: &StatusCause) -> String {
     let mut parts = cause.message.split('"');
     match (parts.next(), parts.next()) {

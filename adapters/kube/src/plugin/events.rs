@@ -1,4 +1,4 @@
-//! What the Events of a VSI tell.
+//! Reads the Events of a VSI.
 
 use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
 use kube::{Api, api::ListParams};
@@ -6,13 +6,13 @@ use kube::{Api, api::ListParams};
 use super::{Cluster, PluginError, VsiResource};
 use crate::api::within;
 
-/// Events in one answer.
+/// Maximum number of Events in one answer.
 const EVENTS: u32 = 100;
 
-/// What happened to an object.
+/// An Event of an object.
 #[derive(Clone, Debug)]
 pub struct ClusterEvent {
-    /// When it was told last.
+    /// When it last occurred.
     pub at: Option<Timestamp>,
     /// `Normal` or `Warning`.
     pub kind: String,
@@ -20,15 +20,15 @@ pub struct ClusterEvent {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
-    /// How often.
+    /// How often it occurred.
     pub count: i32,
 }
 
 impl Cluster {
-    /// The Events of a VSI, the oldest first.
+    /// Lists the Events of a VSI, the oldest first.
     ///
     /// # Errors
-    /// When this user may not list Events.
+    /// If this user may not list Events.
     pub async fn events(&self, vsi: &VsiResource) -> Result<Vec<ClusterEvent>, PluginError> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let of_it = format!("involvedObject.uid={}", vsi.uid);

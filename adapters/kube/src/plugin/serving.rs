@@ -1,4 +1,4 @@
-//! Which process serves the VSIs of a cluster, as Leases and status name it.
+//! Finds the process that serves the VSIs of a cluster, by Leases and status.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::ListParams};
@@ -21,10 +21,10 @@ pub struct PodPlace {
 }
 
 impl Cluster {
-    /// The pod that holds a Lease: a process names itself by its pod's name.
+    /// The pod that holds a Lease: a process uses its pod's name as its identity.
     ///
     /// # Errors
-    /// When there is no such Lease, this user may not read it, or nobody holds it.
+    /// If the Lease does not exist or has no holder, or this user may not read it.
     pub async fn acting(&self, namespace: &str, lease: &str) -> Result<PodPlace, PluginError> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
         let shown = format!("{namespace}/{lease}");
@@ -46,10 +46,10 @@ impl Cluster {
         }
     }
 
-    /// The Lease that some VSI's status names; none where none does.
+    /// The Lease in the status of any VSI; none if no status has one.
     ///
     /// # Errors
-    /// When this user may not list VSIs.
+    /// If this user may not list VSIs.
     pub async fn any_lease(&self) -> Result<Option<String>, PluginError> {
         let listed = within(self.vsis(ResourceKind::Vsi).list(&ListParams::default())).await;
         let listed = listed.map_err(|error| self.unlistable(&error))?;

@@ -1,4 +1,4 @@
-//! What is asked of the API of subresources, as whoever uses the plugin.
+//! Requests to the API of subresources, as the user of the plugin.
 
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -12,29 +12,29 @@ use crate::{
     subresources::{ActionDone, GROUP, OFFSET, PROTOCOL, VERSION, after},
 };
 
-/// The longest answer that is not read piece by piece, in bytes.
+/// The maximum length of an answer that is not streamed, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
-/// What is read of a VSI.
+/// A read request about a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Its history, one JSON object a line, from this offset of the journal on.
+    /// Its history, one JSON object per line, from this offset of the journal.
     History {
         /// The offset.
         from: u64,
-        /// To continue for a while with what comes.
+        /// Whether to wait for further entries for a while.
         follow: bool,
     },
-    /// Its console log, from this byte on.
+    /// Its console log, from this byte.
     Logs {
-        /// The byte.
+        /// The byte position.
         from: u64,
-        /// To continue for a while with what comes.
+        /// Whether to wait for further output for a while.
         follow: bool,
     },
-    /// What was kept of its newest failed boot: the console, or the domain's definition.
+    /// What was saved of its newest failed boot: the console, or the domain's definition.
     Failed {
-        /// The definition.
+        /// Whether to read the definition.
         definition: bool,
     },
 }
@@ -49,9 +49,9 @@ impl Reading {
     }
 }
 
-/// An answer that is read piece by piece.
+/// A streamed answer.
 pub struct Pieces {
-    /// Where it begins: a byte of the log.
+    /// The byte of the log at which it begins.
     pub begins: Option<u64>,
     body: Body,
 }
@@ -60,7 +60,7 @@ impl Pieces {
     /// The next piece; none at the end.
     ///
     /// # Errors
-    /// When it was cut off.
+    /// If the answer was cut off.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
             match self.body.frame().await {
@@ -76,28 +76,27 @@ impl Pieces {
     }
 }
 
-/// What is done for a VSI.
+/// An action on a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// What is blocked, delayed or failed is tried again at once.
+    /// Retries immediately what is blocked, delayed or failed.
     Retry,
-    /// Its run is to stop.
+    /// Cancels its run.
     Cancel,
 }
 
-/// What came of it.
+/// The result of an action.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ActionAnswer {
     /// What was done.
     pub done: ActionDone,
-    /// How it came out, where that was waited for and is decided: `Reached`, `Failed`, `Blocked` or
-    /// `Cancelled`.
+    /// The verdict, if the call waited and there is one: `Reached`, `Failed`, `Blocked` or `Cancelled`.
     pub verdict: Option<String>,
-    /// What went wrong, or is in the way.
+    /// The failure, or what blocks it.
     pub failure: Option<ActionFailure>,
 }
 
-/// What went wrong.
+/// The failure of an action.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ActionFailure {
@@ -117,7 +116,7 @@ impl Cluster {
     /// Reads something of a VSI.
     ///
     /// # Errors
-    /// When this user may not, there is none of that name, or nobody answers.
+    /// If this user may not, no VSI has this name, or no process answers.
     pub async fn read_of(&self, name: &str, what: Reading) -> Result<Pieces, PluginError> {
         let path = what.path();
         let ask = |kind| Request::get(self.subresource(kind, name, &path)).body(Body::empty());
@@ -130,10 +129,10 @@ impl Cluster {
         })
     }
 
-    /// Does something for a VSI, and waits so many seconds for what comes of it.
+    /// Performs an action on a VSI, and waits up to `wait_seconds` for its result.
     ///
     /// # Errors
-    /// When this user may not, there is none of that name, or nobody answers.
+    /// If this user may not, no VSI has this name, or no process answers.
     pub async fn act_on(
         &self,
         name: &str,
@@ -158,11 +157,11 @@ impl Cluster {
         answer.map_err(|error| self.odd(&self.label(name), &error.to_string()))
     }
 
-    /// Opens the console of a VSI: the connection of the answer is to change over to its bytes. With `force`
-    /// whoever has it open loses it.
+    /// Opens the console of a VSI: the connection of the answer is upgraded to its bytes. With `force`,
+    /// the user who has it open loses it.
     ///
     /// # Errors
-    /// When this user may not, somebody has it open, there is none of that name, or nobody answers.
+    /// If this user may not, another user has it open, no VSI has this name, or no process answers.
     pub async fn console(
         &self,
         name: &str,
@@ -187,7 +186,7 @@ impl Cluster {
         format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}/{name}/{rest}")
     }
 
-    /// Asks for the VSI of that name: of the kind that has it.
+    /// Sends a request for the VSI with this name, for the kind that has it.
     async fn ask_either(
         &self,
         name: &str,
@@ -199,7 +198,7 @@ impl Cluster {
                 let second = self
                     .ask(&self.label(name), ask(ResourceKind::VirtualServer))
                     .await;
-                // Where neither is there, the older kind's words are the ones that are expected.
+                // If neither exists, users expect the error about the older kind.
                 second.or(Err(error))
             }
             first => first,
@@ -231,7 +230,7 @@ impl Cluster {
         }
     }
 
-    /// Either vsiflow refused, which it says by a code, or the API server itself.
+    /// The error of a refusal: by vsiflow, which names a code, or by the API server.
     fn refused(&self, what: &str, code: StatusCode, body: &[u8]) -> PluginError {
         let status: Status = serde_json::from_slice(body).unwrap_or_default();
         let details = status.details.as_ref();

@@ -1,4 +1,4 @@
-//! A local file that is sent into the cluster, as whoever uses the plugin.
+//! Uploads a local file into the cluster, as the user of the plugin.
 
 use http::Request;
 use http_body_util::{BodyExt as _, Limited};
@@ -10,30 +10,30 @@ use vsiflow_workflows::spec::upload_url;
 use super::{ActionFailure, Cluster, PluginError, UploadPiece, UploadReader};
 use crate::subresources::{Announcement, GROUP, VERSION};
 
-/// The longest answer, in bytes.
+/// The maximum length of an answer, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
-/// A file that is sent.
+/// A local file to upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalFile {
-    /// The name it is sent under.
+    /// The name under which it is uploaded.
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
     /// Its SHA-256: 64 hexadecimal digits in lower case.
     pub sha256: String,
-    /// The `imageChecksum` of the image in it; none where any may be meant.
+    /// The `imageChecksum` of the image in it; none if the image may have any checksum.
     pub checksum: Option<String>,
 }
 
-/// Who reads a file, and what became of it.
+/// The hosts that read an uploaded file, and the state of its images.
 #[derive(Clone, Debug, Deserialize)]
 pub struct UploadStatus {
     /// The hosts that read it now.
     pub readers: Vec<UploadReader>,
-    /// The images that documents want of it.
+    /// The images that documents need from it.
     pub images: Vec<UploadedImage>,
-    /// So many seconds nobody reads it, since those who did were sent nothing.
+    /// For how many seconds no host reads it, because its readers were sent nothing.
     #[serde(default, rename = "pauseSeconds")]
     pub pause_seconds: u64,
 }
@@ -47,31 +47,31 @@ pub struct UploadedImage {
     pub pool: String,
     /// The checksum that documents name, `sha256:…`.
     pub checksum: Option<String>,
-    /// The SHA-256 of what the host has, where it has it.
+    /// The SHA-256 of the image on the host, if it has one.
     pub sha256: Option<String>,
-    /// Whether it is there, verified.
+    /// Whether it is on the host and verified.
     pub ready: bool,
     /// Why it is not.
     pub failure: Option<ActionFailure>,
 }
 
-/// What came of a piece.
+/// The answer to one piece.
 #[derive(Deserialize)]
 struct PieceReply {
     next: Option<u64>,
 }
 
 impl Cluster {
-    /// What documents of the namespace call a file that is sent under this name.
+    /// The URL by which documents of the namespace refer to a file that is uploaded under this name.
     pub fn upload_url(&self, name: &str) -> String {
         upload_url(&self.namespace, name)
     }
 
-    /// Says that the file is sent, and returns who reads it once somebody does, or after so many seconds. With
-    /// `retry` what failed with it before is tried again.
+    /// Announces the file. Returns its readers once a host reads it, or after `wait_seconds`. With
+    /// `retry`, what failed with this file before is retried.
     ///
     /// # Errors
-    /// When this user may not, another file is sent under the name, or nobody answers.
+    /// If this user may not, another file is uploaded under the name, or no process answers.
     pub async fn announce(
         &self,
         file: &LocalFile,
@@ -93,12 +93,12 @@ impl Cluster {
         self.answer_of(file, request).await
     }
 
-    /// Sends a reader what it needs next; returns the byte behind, or none where an announcement has to
-    /// tell what it needs.
+    /// Sends a reader the next piece. Returns the position after it, or none if an announcement must
+    /// find out what the reader needs.
     ///
     /// # Errors
-    /// When this user may not, another file is sent under the name, or nobody answers. A part may
-    /// have come then.
+    /// If this user may not, another file is uploaded under the name, or no process answers. A part of
+    /// the piece may have arrived then.
     pub async fn send(
         &self,
         file: &LocalFile,

@@ -1,4 +1,4 @@
-//! A VSI's resource as whoever uses the plugin sees it.
+//! A VSI's resource for users of the plugin; its secrets are hidden.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,15 @@ pub struct VsiResource {
     pub uid: String,
     /// Its generation.
     pub generation: i64,
-    /// Since when it is there.
+    /// When it was created.
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub is_deleting: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The desired state, its contract hidden.
+    /// The desired state, with its secrets hidden.
     pub spec: Value,
-    /// What is.
+    /// The status.
     pub status: VsiResourceStatus,
     version: String,
     kind: ResourceKind,
@@ -61,26 +61,26 @@ impl VsiResource {
         self.kind
     }
 
-    /// What people call it.
+    /// Its name for people.
     pub fn label(&self) -> String {
         format!("vsi/{}", self.name)
     }
 
-    /// Whether it is to run, as the resource says.
+    /// The desired power state in the resource.
     pub fn power_state(&self) -> PowerState {
         let state = self.spec.get("powerState").cloned();
         let state = state.and_then(|state| serde_json::from_value(state).ok());
         state.unwrap_or_default()
     }
 
-    /// A condition's status; `Unknown` where there is none.
+    /// A condition's status; `Unknown` if there is no such condition.
     pub fn condition(&self, name: &str) -> &str {
         let mut all = self.status.conditions.iter();
         let found = all.find(|condition| condition.name == name);
         found.map_or("Unknown", |condition| &condition.status)
     }
 
-    /// As an object, its contract hidden.
+    /// The whole object, with its secrets hidden.
     pub fn object(&self) -> Value {
         json!({
             "apiVersion": self.kind.api_resource().api_version,

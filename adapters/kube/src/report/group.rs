@@ -1,4 +1,4 @@
-//! Groups.
+//! The status and Events of groups.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::{
     status_queue::StatusFindings,
 };
 
-/// What a group's status is to say; `object` is what the fleet knows of it.
+/// The status of a group; `object` is the fleet's report.
 pub(crate) fn group(
     findings: &StatusFindings,
     object: Option<&GroupObject>,
@@ -78,7 +78,7 @@ fn release(spec: &Value) -> Option<String> {
     (!names.is_empty()).then(|| names.join(","))
 }
 
-/// The Event of a status that is another one than before; none where the state is the same.
+/// The Event of a changed status; none if the state is the same.
 pub(crate) fn group_event(
     uid: Uuid,
     before: &GroupResourceStatus,

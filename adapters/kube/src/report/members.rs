@@ -42,7 +42,7 @@ macro_rules! members_status {
 
 members_status!(PoolResourceStatus, GroupResourceStatus);
 
-/// What a status is to say; `known` is what the fleet knows.
+/// The new status; `known` is the fleet's report.
 pub(super) fn status<S: MembersStatus>(
     findings: &StatusFindings,
     known: Option<S>,
@@ -52,7 +52,7 @@ pub(super) fn status<S: MembersStatus>(
     let mut earlier = before.clone();
     let conditions_before = std::mem::take(earlier.common().conditions);
     let (is_known, is_lost) = (known.is_some(), findings.hold == Some(Hold::JournalLost));
-    // By what it says of its members the journal is known to be lost.
+    // The previous status of its members shows that the journal is lost.
     let mut status = known.unwrap_or_else(|| if is_lost { earlier } else { pending() });
     let (refused, conditions) = refusals(findings);
     let common = status.common();
@@ -84,12 +84,12 @@ fn pending<S: MembersStatus>() -> S {
     status
 }
 
-/// A pool has 1000 members at most.
+/// Converts a count; a pool has 1000 members at most.
 pub(super) fn number(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// What became of it, by its phase and its condition `Accepted`.
+/// The Event of a change in its phase or in its condition `Accepted`.
 pub(super) fn event(
     uid: Uuid,
     (was, before): (Option<&str>, &[ResourceCondition]),
@@ -114,7 +114,7 @@ pub(super) fn event(
     Some(EventNote::became(uid, &mark, warning, &reason, message))
 }
 
-/// What keeps a pool or a group from being served, in words; and its conditions.
+/// Why a pool or a group is not served, as text, and its conditions.
 fn refusals(findings: &StatusFindings) -> (Option<String>, Vec<ResourceCondition>) {
     let mut conditions = accepted(findings);
     let refused = conditions.iter().find(|one| one.status == "False");

@@ -1,4 +1,4 @@
-//! Pools.
+//! The status and Events of pools.
 
 use k8s_openapi::jiff::Timestamp;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::{
     status_queue::StatusFindings,
 };
 
-/// What a pool's status is to say; `object` is what the fleet knows of it.
+/// The status of a pool; `object` is the fleet's report.
 pub(crate) fn pool(
     findings: &StatusFindings,
     object: Option<&PoolObject>,
@@ -62,7 +62,7 @@ fn known(object: &PoolObject) -> PoolResourceStatus {
     }
 }
 
-/// The Event of a status that is another one than before; none where the state is the same.
+/// The Event of a changed status; none if the state is the same.
 pub(crate) fn pool_event(
     uid: Uuid,
     before: &PoolResourceStatus,

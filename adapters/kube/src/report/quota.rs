@@ -1,4 +1,4 @@
-//! Quotas.
+//! The status and Events of quotas.
 
 use k8s_openapi::jiff::Timestamp;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::{
     status_queue::StatusFindings,
 };
 
-/// What a quota's status is to say; `object` is what the fleet knows of it.
+/// The status of a quota; `object` is the fleet's report.
 pub(crate) fn quota(
     findings: &StatusFindings,
     object: Option<&QuotaObject>,
@@ -23,7 +23,7 @@ pub(crate) fn quota(
     let refused = accepted.iter().find(|one| one.status == "False");
     let message = refused.map(|one| one.message.clone()).unwrap_or_default();
     status.conditions.push(match (object, refused) {
-        // The limits before hold until what is written now can be read.
+        // The previous limits hold until the current resource can be read.
         (Some(_), _) => made("Ready", true, "Enforced", ""),
         (None, Some(_)) => made("Ready", false, "Blocked", &message),
         (None, None) => made("Ready", false, "Pending", ""),
@@ -75,8 +75,8 @@ fn exceeded(status: &QuotaResourceStatus) -> Option<&ResourceCondition> {
     all.find(|one| one.name == "WithinLimits" && one.status == "False")
 }
 
-/// The Event of a status that is another one than before: of a quota that cannot be taken, and of one that more is used
-/// than it allows.
+/// The Event of a changed status: if the quota was refused or took effect, or if more is used than it
+/// allows.
 pub(crate) fn quota_event(
     uid: Uuid,
     before: &QuotaResourceStatus,
@@ -109,7 +109,7 @@ pub(crate) fn quota_event(
     Some(EventNote::became(uid, &mark, warning, &reason, &message))
 }
 
-/// The Event of a VSI that the fleet did not take; none where that was told before.
+/// The Event of a VSI that the fleet refused; none if that was reported before.
 pub(crate) fn refusal_event(
     uid: Uuid,
     before: &[ResourceCondition],

@@ -1,4 +1,4 @@
-//! Data disks, and references to what is there already.
+//! The status of data disks, networks, and references to existing volumes and networks.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -18,16 +18,17 @@ use crate::{
     status_queue::StatusFindings,
 };
 
-/// What the host said of what is referred to, by its name there; or why it said nothing.
+/// What the host reports about the object that a resource refers to, by its name there; or why it did
+/// not answer.
 pub(crate) enum ReferenceShown {
     /// A network.
     Network(String, Result<Option<NetworkInfo>, String>),
-    /// A volume, and whether it is there.
+    /// A volume, and whether it exists.
     Volume(String, Result<bool, String>),
 }
 
-/// What the status of a data disk or a reference is to say; `disk` is what the fleet knows of a
-/// data disk that is made, `shown` what a host shows of what is referred to.
+/// The status of a data disk or a reference. `disk` is the fleet's report of a made data disk, `shown`
+/// the host's report of an existing object.
 pub(crate) fn reference(
     findings: &StatusFindings,
     disk: Option<&DiskObject>,
@@ -37,7 +38,7 @@ pub(crate) fn reference(
 ) -> ReferenceStatus {
     let mut status = match disk {
         Some(disk) => known_disk(disk),
-        // By it the journal is known to be lost, or it is another's word.
+        // The previous status shows that the journal is lost, or another process reported it.
         None if is_reported_by_another(findings) => ReferenceStatus {
             conditions: resolved(findings).conditions,
             ..before.clone()
@@ -62,7 +63,7 @@ pub(crate) fn reference(
     status
 }
 
-/// What the status of a network that is made is to say; `states` are those on its hosts.
+/// The status of a network that vsiflow makes; `states` are those on its hosts.
 pub(crate) fn network(
     findings: &StatusFindings,
     states: &[NetworkState],
@@ -89,7 +90,7 @@ pub(crate) fn network(
     status
 }
 
-/// What became of a network that is made.
+/// The Event of a network that vsiflow makes.
 pub(crate) fn network_event(
     uid: Uuid,
     before: &ReferenceStatus,
@@ -100,7 +101,7 @@ pub(crate) fn network_event(
     event(uid, was, is, &after.description)
 }
 
-/// A network is as well as it is on the host where it is worst.
+/// The worst state among the hosts of a network is its status.
 fn on_hosts(states: &[NetworkState]) -> ReferenceStatus {
     let unwell = states.iter().find(|state| state.phase != "Ready");
     let (number, phase, ready, message) = match unwell {
@@ -129,7 +130,7 @@ fn on_hosts(states: &[NetworkState]) -> ReferenceStatus {
     }
 }
 
-/// The size that a document gives, as documents write sizes.
+/// The size in a document's spec, in the format of documents.
 pub(crate) fn size(spec: &Value) -> Option<String> {
     match spec.get("size")? {
         Value::String(text) => text.parse::<Quantity>().ok().map(|_| text.clone()),
@@ -137,7 +138,7 @@ pub(crate) fn size(spec: &Value) -> Option<String> {
     }
 }
 
-/// Why a reference is not ready whose host was not asked.
+/// Reason of a reference that is not ready because its host was not asked.
 const NOT_ASKED: &str = "NotAsked";
 
 fn is_waiting(status: &ReferenceStatus) -> bool {
@@ -148,7 +149,7 @@ fn ready(status: &ReferenceStatus) -> Option<&ResourceCondition> {
     status.conditions.iter().find(|one| one.name == "Ready")
 }
 
-/// Adds what the host said. What was told before stays where it does not answer.
+/// Adds the host's report. If the host does not answer, the previous report remains.
 fn add(
     status: &mut ReferenceStatus,
     shown: ReferenceShown,
@@ -190,7 +191,7 @@ fn missing(status: &mut ReferenceStatus, what: &str, name: &str) -> (&'static st
     wrong
 }
 
-/// A host that does not answer takes nothing back of what it said of the same resource.
+/// A host that does not answer does not revoke its previous report about the same resource.
 fn unanswered(
     status: &mut ReferenceStatus,
     why: &str,
@@ -240,7 +241,8 @@ fn known_disk(disk: &DiskObject) -> ReferenceStatus {
     }
 }
 
-/// What is there already is ready once its host says so; a disk that is to be made waits.
+/// The status before a host reports: an existing object is ready once its host confirms it; a disk waits
+/// until it is made.
 pub(super) fn resolved(findings: &StatusFindings) -> ReferenceStatus {
     let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
     let message = match &findings.refusal {

@@ -1,4 +1,4 @@
-//! Snapshots.
+//! The status of snapshots.
 
 use k8s_openapi::jiff::Timestamp;
 use vsiflow_workflows::{fleet::SnapshotObject, spec::Quantity};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{crd::ReferenceStatus, status_queue::StatusFindings};
 
-/// What the status of a snapshot is to say; `object` is what the fleet knows of it.
+/// The status of a snapshot; `object` is the fleet's report.
 pub(crate) fn snapshot(
     findings: &StatusFindings,
     object: Option<&SnapshotObject>,

@@ -1,4 +1,4 @@
-//! The statuses of quotas.
+//! Counts and reports the usage of quotas.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
 };
 use vsiflow_workflows::fleet::{FleetError, QuotaObject};
 
-use super::{AGAIN, PROGRESS_EVERY, ReportDone, Reporter};
+use super::{PROGRESS_EVERY, RETRY_DELAY, ReportDone, Reporter};
 use crate::{
     crd::QuotaResourceStatus,
     kind::ResourceKind,
@@ -18,14 +18,15 @@ use crate::{
     share::{DECIDES, JournalShare},
 };
 
-/// What is used in other journals is asked for that often.
+/// How often the usage in other journals is requested.
 pub(super) const OVER_JOURNALS_EVERY: Duration = Duration::from_secs(30);
 
-/// What is asked of other journals, beside everything else: one that has no process is waited for.
+/// Running requests to other journals. They run separately, because a journal without a process must be
+/// waited for.
 pub(super) type Counting = JoinSet<Result<Vec<QuotaObject>, FleetError>>;
 
 impl Reporter {
-    /// Nobody tells of what is made in other journals: it is looked at from time to time.
+    /// Usage in other journals is not notified, so it is requested from time to time.
     pub(super) fn count_again(&self) {
         let share = self.share.as_ref();
         if share.is_some_and(|share| share.number() == DECIDES) {
@@ -33,8 +34,7 @@ impl Reporter {
         }
     }
 
-    /// Sees to it that what is used is counted, for all quotas at one time and not too often: each VSI that is made changes
-    /// it.
+    /// Has usage counted, for all quotas at the same time and not too often: each new VSI changes it.
     pub(super) async fn refresh_quota_usage(&mut self, keys: &mut BTreeSet<ResourceKey>) {
         let due: Vec<_> = keys.iter().filter(|key| is_quota(key)).cloned().collect();
         match self.share.clone() {
@@ -44,7 +44,7 @@ impl Reporter {
         }
     }
 
-    /// Counts what is used in this journal, which is the only one.
+    /// Counts the usage in this journal, which is the only one.
     async fn count(&mut self, due: Vec<ResourceKey>, keys: &mut BTreeSet<ResourceKey>) {
         let since = self.counted_at.map(|at| at.elapsed());
         if let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since)) {
@@ -60,12 +60,13 @@ impl Reporter {
             Err(error) => {
                 tracing::warn!("what quotas allow is not known: {error}");
                 keys.retain(|key| !is_quota(key));
-                due.into_iter().for_each(|key| self.later(key, AGAIN));
+                due.into_iter().for_each(|key| self.later(key, RETRY_DELAY));
             }
         }
     }
 
-    /// Has what is used counted over several journals, where that is due. What was not counted yet is told of later.
+    /// Has usage counted across journals, if that is due. Quotas that were not counted yet are reported
+    /// later.
     fn request_quota_usage(
         &mut self,
         share: Arc<dyn JournalShare>,
@@ -98,7 +99,7 @@ impl Reporter {
         }
     }
 
-    /// What was counted, or why not.
+    /// Stores the result of a count, or logs why it failed.
     pub(super) fn counted(
         &mut self,
         counted: Result<Result<Vec<QuotaObject>, FleetError>, JoinError>,

@@ -52,7 +52,7 @@ fn what_one_namespace_lacks_keeps_no_other_waiting() {
         vec![elsewhere("c", 3, json!({})), elsewhere("d", 4, going)],
     );
     world.replace(&source(), vec![update("a", 1, "1")]);
-    // Of a namespace without rights only what is to be deleted is looked at.
+    // In a namespace without rights only resources with a deletion timestamp are used.
     assert_eq!(names(&world), ["d"]);
     world.replace(&all("default")[1], Vec::new());
     assert_eq!(names(&world).len(), 2);
@@ -88,7 +88,7 @@ fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
     assert!(world.vsi(uid(1)).is_none() && world.vsi(uid(2)).is_some());
 }
 
-/// A pass over everything for each status that was written took the time of all resources for each.
+/// A pass after each written status took time proportional to all resources.
 #[test]
 fn a_status_is_taken_and_asks_for_nothing() {
     let world = ResourceCache::new(vec![source()]);
@@ -121,11 +121,11 @@ fn an_answer_that_comes_after_the_watch_told_of_the_end_brings_nothing_back() {
     assert_eq!(names(&world), ["a"]);
     world.update(one("2"));
     world.remove(what, &update("a", 1, "4"));
-    // Answers to calls of ours: the watch was faster.
+    // Answers to our calls that the watch overtook.
     world.update(one("3"));
     world.created(one("1"));
     assert!(names(&world).is_empty());
-    // Another one of the name.
+    // Another object with the same name.
     world.put(what, update("a", 2, "5"));
     world.update(one("3"));
     assert_eq!(world.snapshot().resources[0].uid, uid(2));

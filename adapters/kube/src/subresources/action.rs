@@ -1,4 +1,4 @@
-//! What is asked of the engine: `retry` and `cancel`.
+//! Actions on an entity: `retry` and `cancel`.
 
 use std::time::Duration;
 
@@ -17,37 +17,37 @@ use vsiflow_workflows::fleet::Verdict;
 use super::{GROUP, HttpAnswer, Refusal, RequestCaller, SubresourceState, VERSION, json};
 use crate::kind::Subresource;
 
-/// The longest body, in bytes.
+/// The maximum length of a body, in bytes.
 const LONGEST: usize = 16 * 1024;
-/// How long it may take to come.
-const COMING: Duration = Duration::from_secs(10);
-/// How long an outcome is waited for, at most.
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for an outcome, at most.
 const WAIT: Duration = Duration::from_secs(25);
-/// How long recording what is asked may take.
+/// How long recording the action may take.
 const RECORDING: Duration = Duration::from_secs(10);
 
-/// How something is to be done.
+/// The body of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct SpecPatch {
-    /// Why; kept in the history.
+    /// The reason, which is stored in the history.
     pub(crate) reason: String,
     /// How long to wait for the outcome, in seconds.
     pub(crate) wait_seconds: u64,
 }
 
-/// What came of it.
+/// The result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActionDone {
-    /// What was blocked, delayed or failed is tried again.
+    /// What was blocked, delayed or failed is retried.
     Retried,
-    /// The open run ends after the step that acts just now.
+    /// The open run ends after the current step.
     CancelRequested,
     /// There was nothing to do.
     NothingToDo,
 }
 
-/// Reads a body; one that is empty says nothing.
+/// Reads a body; an empty one gives the default.
 pub(super) async fn read<T, B>(body: B) -> Result<T, Refusal>
 where
     T: Default + DeserializeOwned,
@@ -57,9 +57,9 @@ where
     if body.size_hint().lower() > LONGEST as u64 {
         return Err(Refusal::too_large(LONGEST));
     }
-    // The limit hides the error behind a box, which needs one that is its own.
+    // `Limited` boxes the error, which requires an owned type.
     let body = body.map_err(|error| std::io::Error::other(error.to_string()));
-    let read = timeout(COMING, Limited::new(body, LONGEST).collect()).await;
+    let read = timeout(BODY_TIMEOUT, Limited::new(body, LONGEST).collect()).await;
     let read = read.map_err(|_| Refusal::slow())?;
     let bytes = read.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// Does it, and waits for what comes of it as long as that is asked for.
+/// Performs the action, and waits for its outcome if that is requested.
 pub(super) async fn act(
     inner: &SubresourceState,
     entity: EntityId,

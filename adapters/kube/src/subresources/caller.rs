@@ -1,4 +1,4 @@
-//! Whom the front proxy names in its headers.
+//! The user that the front proxy names in its headers.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Refusal, trust::Trust};
 
-/// Who asks.
+/// The user that sent a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequestCaller {
     pub(super) user: String,
@@ -16,7 +16,7 @@ pub(super) struct RequestCaller {
 }
 
 impl RequestCaller {
-    /// Whom the headers name that are said to do so.
+    /// The user in the headers that the ConfigMap names.
     pub(super) fn named(trust: &Trust, headers: &HeaderMap) -> Result<Self, Refusal> {
         let user = first(headers, &trust.users)?;
         let user = user.ok_or_else(|| Refusal::stranger("no user is named"))?;
@@ -39,7 +39,7 @@ impl RequestCaller {
     }
 }
 
-/// The first of these headers that says something.
+/// The first of these headers that is not empty.
 fn first(headers: &HeaderMap, names: &[String]) -> Result<Option<String>, Refusal> {
     let values = names.iter().filter_map(|name| headers.get(name.as_str()));
     for value in values {
@@ -51,14 +51,14 @@ fn first(headers: &HeaderMap, names: &[String]) -> Result<Option<String>, Refusa
     Ok(None)
 }
 
-/// A name that is no text is nobody's.
+/// Refuses a value that is not UTF-8.
 fn text(value: &HeaderValue) -> Result<String, Refusal> {
     let text = std::str::from_utf8(value.as_bytes());
     let text = text.map_err(|_| Refusal::stranger("a header is no text"))?;
     Ok(text.to_owned())
 }
 
-/// What a header tells more of a user: what follows the prefix, in lower case, its escapes decoded.
+/// The key of an extra header: what follows the prefix, in lower case, with its escapes decoded.
 fn extra_key(name: &HeaderName, prefixes: &[String]) -> Option<String> {
     let name = name.as_str();
     let key = prefixes.iter().find_map(|prefix| {
@@ -68,7 +68,7 @@ fn extra_key(name: &HeaderName, prefixes: &[String]) -> Option<String> {
     Some(unescaped(key).unwrap_or_else(|| key.to_owned()))
 }
 
-/// None where an escape is none.
+/// Decodes escapes; none if one is invalid.
 fn unescaped(key: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.bytes();

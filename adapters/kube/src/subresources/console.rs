@@ -1,7 +1,7 @@
-//! What is typed to a guest: `console`, a connection that changes over to its bytes.
+//! The `console` subresource: a connection that is upgraded to the bytes of a guest's console.
 //!
-//! The API server hands such a connection through as it is, and bounds it no more once it has changed over. Who
-//! carries the bytes is behind a port: that is composed elsewhere, as listening is.
+//! The API server passes such a connection through unchanged, without a time limit after the upgrade.
+//! The bytes are carried by a port: its implementation is composed elsewhere, like the listener.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,41 +21,41 @@ use super::{
     HttpAnswer, Refusal, RequestCaller, RouteTarget, SubresourceState, route::RouteOptions,
 };
 
-/// What the connection changes to.
+/// The protocol that the connection is upgraded to.
 pub const PROTOCOL: &str = "vsiflow-console";
 
-/// A console that is asked for.
+/// A request for a console.
 pub struct ConsoleRequest {
     /// The namespace of the VSI.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// To close the console of whoever has it open.
+    /// Whether to close a console that another user has open.
     pub force: bool,
-    /// Who asks, and why.
+    /// The user, and the reason.
     pub by: By,
-    /// What came with the request: the way to the bytes of its connection.
+    /// Extensions of the HTTP request, which give access to the bytes of its connection.
     pub connection: Extensions,
 }
 
-/// Why there is no console.
+/// Error: the console was not opened.
 #[derive(Debug)]
 pub enum ConsoleRefused {
-    /// Too many are open.
+    /// Too many consoles are open.
     Busy,
-    /// The connection cannot change over.
+    /// The connection cannot be upgraded.
     Connection,
-    /// The host, or the journal, says so.
+    /// The error of the host or the journal.
     Failed(FleetError),
 }
 
-/// Whoever carries the bytes of consoles.
+/// Carries the bytes of consoles.
 #[async_trait]
 pub trait Consoles: Send + Sync {
-    /// Opens a console, records that, and carries its bytes once the connection has changed over.
+    /// Opens a console, records that, and carries its bytes once the connection is upgraded.
     ///
     /// # Errors
-    /// When there is none; the connection does not change over then.
+    /// If it cannot be opened; the connection is not upgraded then.
     async fn open(&self, console: ConsoleRequest) -> Result<(), ConsoleRefused>;
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn open(
         return Err(Refusal::upgrade(PROTOCOL));
     }
     let (namespace, name) = (target.namespace.clone(), target.name.clone());
-    // A console is had by name: it must be that of this very object.
+    // Consoles are opened by name; the name must belong to this object.
     if inner.fleet.vsis().find(&namespace, &name).await? != entity {
         return Err(Refusal::no_such_object(target));
     }

@@ -1,4 +1,4 @@
-//! What is left of the body of a request that was refused.
+//! Reads the rest of a refused request's body.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-/// The most bytes that are read.
+/// The maximum number of bytes that are read.
 const MOST: usize = 1024 * 1024;
-/// How long they may take: whoever is sending has sent them by then.
-const COMING: Duration = Duration::from_secs(1);
+/// How long reading may take; a client that is sending has finished by then.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reads the rest of a body, unless it is very long or slow. A connection that is closed with bytes unread is reset, and
-/// the client may then lose the answer that it was sent (RFC 9112, section 9.6).
+/// Reads the rest of a body, unless it is very long or slow. A connection that is closed with unread
+/// bytes is reset, and the client may then lose the answer (RFC 9112, section 9.6).
 pub(super) async fn rest<B: Body + Unpin>(body: &mut B) {
     let mut left = MOST;
     let reading = async {
@@ -25,7 +25,7 @@ pub(super) async fn rest<B: Body + Unpin>(body: &mut B) {
             }
         }
     };
-    if timeout(COMING, reading).await.is_err() {
+    if timeout(DISCARD_TIMEOUT, reading).await.is_err() {
         tracing::debug!("the body of a refused request did not end in time");
     }
 }
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    /// How many of so many pieces of 1 KiB are read.
+    /// How many of `pieces` pieces of 1 KiB are read.
     async fn read_of(pieces: usize) -> usize {
         let count = AtomicUsize::new(0);
         let frames = (0..pieces).map(|_| {
@@ -66,6 +66,6 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let frames = stream::pending::<Result<Frame<Bytes>, Infallible>>().boxed();
         rest(&mut StreamBody::new(frames)).await;
-        assert_eq!(begun.elapsed(), COMING);
+        assert_eq!(begun.elapsed(), DISCARD_TIMEOUT);
     }
 }

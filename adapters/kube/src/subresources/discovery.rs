@@ -1,11 +1,11 @@
-//! What there is, as the API server and kubectl ask for it.
+//! API discovery for the API server and kubectl.
 
 use serde_json::{Value, json};
 
 use super::{GROUP, VERSION, route::UploadTarget};
 use crate::kind::ResourceKind;
 
-/// The group.
+/// The discovery document of the group.
 pub(super) fn group() -> Value {
     let version = json!({"groupVersion": format!("{GROUP}/{VERSION}"), "version": VERSION});
     json!({
@@ -17,7 +17,7 @@ pub(super) fn group() -> Value {
     })
 }
 
-/// What is in it. There are no resources, but subresources of them.
+/// The discovery document of the version. It has no resources, only subresources of resources.
 pub(super) fn resources() -> Value {
     let all = ResourceKind::ALL.into_iter().flat_map(|kind| {
         let its = kind.subresources().iter();

@@ -1,7 +1,7 @@
-//! What is read: `history` and `logs`, once or as it comes.
+//! Reads `history` and `logs`, once or following new entries.
 //!
-//! The first piece is had before the answer begins, so that what is wrong is said as an error. An
-//! answer that has begun and cannot be ended is cut off: whoever reads it asks again from there.
+//! The first piece is read before the answer begins, so that a failure is returned as an error. An
+//! answer that has begun and cannot be completed is cut off: the client asks again from there.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -19,9 +19,9 @@ use super::{
     ANSWER, HttpAnswer, OFFSET, Refusal, RouteTarget, SubresourceState, answer, route::RouteOptions,
 };
 
-/// How often what is followed is looked at.
+/// How often a followed history or log is read.
 const POLL: Duration = Duration::from_secs(1);
-/// How long a piece may take.
+/// How long reading a piece may take.
 const PIECE: Duration = Duration::from_secs(40);
 /// Lines of a history in one piece.
 const LINES: usize = 200;
@@ -48,7 +48,7 @@ pub(super) async fn history(
         if !follow || !pause(until).await {
             return None;
         }
-        // What cannot be read now is asked for again.
+        // A read that fails now ends the answer; the client asks again.
         let lines = following.lines().await.ok()?;
         Some((pieces(lines), (following, follow)))
     });
@@ -63,7 +63,7 @@ struct History {
 }
 
 impl History {
-    /// The lines that are new.
+    /// The new lines.
     async fn lines(&mut self) -> Result<Vec<HistoryLine>, Refusal> {
         let _turn = self.inner.turn().await?;
         let lines = timeout(PIECE, self.inner.fleet.history().lines_of(&self.entity)).await;
@@ -76,13 +76,13 @@ impl History {
     }
 }
 
-/// One JSON object a line, some lines at a time.
+/// One JSON object per line, up to [`LINES`] lines at a time.
 fn pieces(lines: Vec<HistoryLine>) -> stream::Iter<impl Iterator<Item = Bytes> + Send> {
     let mut lines = lines.into_iter();
     stream::iter(std::iter::from_fn(move || {
         let mut piece = Vec::new();
         for line in lines.by_ref().take(LINES) {
-            // It always can be said: it is made of texts and numbers.
+            // Serialization cannot fail: a line consists of texts and numbers.
             if serde_json::to_writer(&mut piece, &line).is_ok() {
                 piece.push(b'\n');
             }
@@ -91,7 +91,7 @@ fn pieces(lines: Vec<HistoryLine>) -> stream::Iter<impl Iterator<Item = Bytes> +
     }))
 }
 
-/// The console log of a VSI, or what was kept of its newest failed boot.
+/// The console log of a VSI, or the evidence of its newest failed boot.
 pub(super) async fn logs(
     inner: &Arc<SubresourceState>,
     entity: EntityId,
@@ -100,7 +100,7 @@ pub(super) async fn logs(
 ) -> Result<Response<HttpAnswer>, Refusal> {
     let options = RouteOptions::of(query, &["follow", "from", "failed", "definition"])?;
     let (namespace, name) = (&target.namespace, &target.name);
-    // A log is had by name: it must be that of this very object.
+    // Logs are read by name; the name must belong to this object.
     if inner.fleet.vsis().find(namespace, name).await? != entity {
         return Err(Refusal::no_such_object(target));
     }
@@ -124,7 +124,7 @@ pub(super) async fn logs(
             return None;
         }
         match timeout_at(until, open_log.read()).await {
-            // Another log has taken its place: it is begun anew.
+            // Another log has replaced it: the client starts again.
             Ok(Ok(chunk)) if begins(&chunk) != open_log.at => None,
             Ok(Ok(chunk)) => {
                 open_log.at = chunk.next.offset;
@@ -132,7 +132,7 @@ pub(super) async fn logs(
                 Some((Ok(Bytes::from(chunk.bytes)), Some((open_log, at_end))))
             }
             _ if was_at_end => None,
-            // There was more of it.
+            // The log had more content.
             _ => Some((Err(io::ErrorKind::TimedOut.into()), None)),
         }
     });
@@ -140,7 +140,7 @@ pub(super) async fn logs(
     Ok(streamed(first.chain(more), CONSOLE, Some(beginning)))
 }
 
-/// Where a piece begins.
+/// The position of a piece's first byte.
 fn begins(chunk: &LogChunk) -> u64 {
     let length = u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
     chunk.next.offset.saturating_sub(length)
@@ -166,31 +166,31 @@ async fn failed(
     target: &RouteTarget,
     definition: bool,
 ) -> Result<Response<HttpAnswer>, Refusal> {
-    let kept = {
+    let found = {
         let _turn = inner.turn().await?;
-        let kept = inner
+        let evidence = inner
             .fleet
             .history()
             .evidence(&target.namespace, &target.name);
-        let kept = timeout(PIECE, kept).await;
-        kept.map_err(|_| Refusal::late())??
+        let evidence = timeout(PIECE, evidence).await;
+        evidence.map_err(|_| Refusal::late())??
     };
-    let kept = kept.ok_or_else(|| Refusal::nothing_kept(target))?;
+    let found = found.ok_or_else(|| Refusal::no_evidence(target))?;
     let text = if definition {
-        kept.domain_xml
+        found.domain_xml
     } else {
-        kept.console_tail
+        found.console_tail
     };
     Ok(answer(StatusCode::OK, CONSOLE, text + "\n"))
 }
 
-/// When an answer has to end.
+/// When an answer must end.
 fn deadline() -> Instant {
     let now = Instant::now();
     now.checked_add(ANSWER).unwrap_or(now)
 }
 
-/// Waits until it is time to look again; false where the answer has to end.
+/// Waits until the next read; false if the answer must end.
 async fn pause(until: Instant) -> bool {
     sleep(POLL).await;
     Instant::now() < until

@@ -1,4 +1,4 @@
-//! Why a request was not answered, as a Kubernetes `Status`.
+//! Error answers of this API, as a Kubernetes `Status`.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use vsiflow_workflows::fleet::{ErrorKind, FleetError};
 
 use super::{GROUP, HttpAnswer, RouteTarget, answer, route::ReviewedObject};
 
-/// Who asks is not known.
+/// Error code: the user is unknown.
 const STRANGER: &str = "VSI1030";
-/// They have no right to it.
+/// Error code: the user has no right.
 const FORBIDDEN: &str = "VSI1031";
-/// Nobody can tell whether they have, or it is too busy.
+/// Error code: the user's rights are unknown, or the process is too busy.
 const UNKNOWN: &str = "VSI1032";
-/// What they ask is wrong.
+/// Error code: the request is invalid.
 const WRONG: &str = "VSI1033";
-/// Another file is sent under the name.
+/// Error code: another file is being uploaded under the name.
 const ANOTHER: &str = "VSI1035";
 
-/// Why a request was not answered.
+/// Error: a request was refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -72,7 +72,7 @@ impl Refusal {
         self
     }
 
-    /// Who asks is not known.
+    /// The user is unknown.
     pub(super) fn stranger(why: &str) -> Self {
         let how = (StatusCode::UNAUTHORIZED, "Unauthorized");
         let message = format!("who asks is not known: {why}");
@@ -80,7 +80,7 @@ impl Refusal {
         Self::new(how, STRANGER, message, remedy)
     }
 
-    /// They have no right to it.
+    /// The user has no right.
     pub(super) fn forbidden(
         target: &ReviewedObject<'_>,
         user: &str,
@@ -104,7 +104,7 @@ impl Refusal {
         refusal
     }
 
-    /// Nobody can tell whether they have a right to it.
+    /// The user's rights are unknown.
     pub(super) fn unknown_rights(why: &str) -> Self {
         let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
         let message = format!("the API server does not say whether this is allowed: {why}");
@@ -112,7 +112,7 @@ impl Refusal {
         Self::new(how, UNKNOWN, message, remedy)
     }
 
-    /// Nobody can tell yet what there is.
+    /// The resources of the namespace are not listed yet.
     pub(super) fn unlisted(namespace: &str) -> Self {
         let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
         let message = format!("what there is in the namespace \"{namespace}\" was not listed yet");
@@ -120,7 +120,7 @@ impl Refusal {
         Self::new(how, UNKNOWN, message, remedy)
     }
 
-    /// Another file is sent under the name.
+    /// Another file is being uploaded under the name.
     pub(super) fn another_file() -> Self {
         let how = (StatusCode::CONFLICT, "Conflict");
         let message = "another file is being sent under this name";
@@ -128,7 +128,7 @@ impl Refusal {
         Self::new(how, ANOTHER, message, remedy)
     }
 
-    /// What is said of a file, or sent of it, is wrong.
+    /// The announcement or a piece of a file is invalid.
     pub(super) fn upload(why: &str) -> Self {
         Self::bad(
             format!("the upload is wrong: {why}"),
@@ -136,7 +136,7 @@ impl Refusal {
         )
     }
 
-    /// There is too much to do.
+    /// Too many requests.
     pub(super) fn busy() -> Self {
         let how = (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests");
         Self::new(how, UNKNOWN, "too many requests at a time", "ask again")
@@ -206,7 +206,7 @@ impl Refusal {
         Self::new(how, UNKNOWN, "the answer took too long", "ask again")
     }
 
-    pub(super) fn nothing_kept(target: &RouteTarget) -> Self {
+    pub(super) fn no_evidence(target: &RouteTarget) -> Self {
         let how = (StatusCode::NOT_FOUND, "NotFound");
         let message = "no failed boot of it was kept in the journal";
         let remedy = "`kubectl vsi describe` says where the evidence of a failed boot is";
@@ -240,7 +240,7 @@ impl Refusal {
     }
 }
 
-/// What follows a message: `kubectl` prints nothing but the message.
+/// The text that is appended to a message, because `kubectl` prints only the message.
 pub(crate) fn after(code: &str, remedy: &str) -> String {
     format!(" ({code}); next: {remedy}")
 }

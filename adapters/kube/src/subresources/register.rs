@@ -1,4 +1,4 @@
-//! Tells the API server whose certificate is to be found behind this API.
+//! Registers the certificate of this API with the API server.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::{
     api::{CallError, within},
 };
 
-/// How often it is looked at.
-const EVERY: Duration = Duration::from_secs(300);
-/// How soon again after a failure, at first and at last.
-const AGAIN: Duration = Duration::from_secs(2);
-const LATER: Duration = Duration::from_secs(60);
+/// How often the registration is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(300);
+/// The delay after a failure; it grows from the first to the second value.
+const FIRST_DELAY: Duration = Duration::from_secs(2);
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// The Service behind which this process is found.
+/// The Service in front of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceName {
     /// Its namespace.
@@ -39,14 +39,14 @@ impl ServiceName {
 }
 
 impl Subresources {
-    /// Keeps the certificate (PEM) in the APIService that leads to this Service. Cancel safe.
+    /// Maintains the certificate (PEM) in the `APIService` that refers to this Service. Cancel safe.
     pub async fn register(&self, service: &ServiceName, pem: &str) -> std::convert::Infallible {
-        let (mut last, mut again) = (String::new(), AGAIN);
+        let (mut last, mut again) = (String::new(), FIRST_DELAY);
         loop {
             let pause = match self.registered(service, pem).await {
                 Ok(()) => {
-                    (last, again) = (String::new(), AGAIN);
-                    EVERY
+                    (last, again) = (String::new(), FIRST_DELAY);
+                    CHECK_INTERVAL
                 }
                 Err(why) => {
                     if why != last {
@@ -56,7 +56,7 @@ impl Subresources {
                         );
                     }
                     last = why;
-                    let next = again.saturating_mul(2).min(LATER);
+                    let next = again.saturating_mul(2).min(MAX_DELAY);
                     std::mem::replace(&mut again, next)
                 }
             };
@@ -97,7 +97,8 @@ impl Subresources {
     }
 }
 
-/// It fails where the APIService was changed meanwhile: it may lead elsewhere now.
+/// The patch fails if the `APIService` was changed since it was read: it may refer to another Service
+/// now.
 fn patch(version: Option<String>, bundle: Value) -> Value {
     json!({
         "metadata": {"resourceVersion": version},

@@ -1,4 +1,4 @@
-//! Whether somebody has a right on an object: the API server is asked each time.
+//! Checks a user's right on an object: asks the API server for each request.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::{GROUP, Refusal, RequestCaller, VERSION, route::ReviewedObject};
 
-/// How long the API server may take to say so.
+/// How long the API server may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Returns where the user has the right.
+/// Succeeds if the user has the right.
 pub(super) async fn ask(
     client: &Client,
     caller: &RequestCaller,

@@ -1,4 +1,4 @@
-//! What a request asks for, as its path and query say.
+//! Parses the path and query of a request.
 
 use http::Method;
 use url::form_urlencoded;
@@ -7,20 +7,20 @@ use vsiflow_workflows::spec::meta::{check_label, check_subdomain};
 use super::{GROUP, Refusal, VERSION};
 use crate::kind::{ResourceKind, Subresource};
 
-/// What is asked for.
+/// The parsed path of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// What there is of this group.
+    /// Discovery of the group.
     Group,
-    /// What there is of its version.
+    /// Discovery of the version.
     Version,
-    /// An object's.
+    /// A subresource of an object.
     Target(RouteTarget),
-    /// A file that is sent.
+    /// A file upload.
     Upload(UploadTarget),
 }
 
-/// A file that is sent into a namespace, under a name.
+/// A file that is uploaded into a namespace, under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UploadTarget {
     pub(super) namespace: String,
@@ -28,14 +28,14 @@ pub(super) struct UploadTarget {
 }
 
 impl UploadTarget {
-    /// As paths and rights name what such files are for.
+    /// The plural of uploaded files in paths and access rules.
     pub(super) const PLURAL: &str = "images";
-    /// As they name what is done with it.
+    /// The subresource in paths and access rules.
     pub(super) const WORD: &str = "upload";
-    /// The verbs that rights are asked for: to say that a file is sent, and to send it.
+    /// The verbs whose rights are checked: `create` to announce a file, `update` to send it.
     pub(super) const VERBS: [&str; 2] = ["create", "update"];
 
-    /// The verb that a right is needed for.
+    /// The verb whose right is required.
     pub(super) fn verb(method: &Method) -> Result<&'static str, Refusal> {
         match *method {
             Method::POST => Ok("create"),
@@ -45,7 +45,7 @@ impl UploadTarget {
     }
 }
 
-/// What rights are asked on.
+/// The object whose rights are checked.
 pub(super) struct ReviewedObject<'a> {
     pub(super) namespace: &'a str,
     pub(super) plural: String,
@@ -85,7 +85,7 @@ pub(super) struct RouteTarget {
 }
 
 impl RouteTarget {
-    /// The verb that a right is needed for.
+    /// The verb whose right is required.
     pub(super) fn verb(&self, method: &Method) -> Result<&'static str, Refusal> {
         let verb = match *method {
             Method::GET => "get",
@@ -101,7 +101,7 @@ impl RouteTarget {
     }
 }
 
-/// Nothing in it is decoded: no name of an object needs that.
+/// Parses a path. Nothing in it is percent-decoded: no name of an object needs that.
 pub(super) fn route(path: &str) -> Option<Route> {
     let mut parts = path.split('/');
     let prefix = [parts.next()?, parts.next()?, parts.next()?];
@@ -143,23 +143,23 @@ fn target(namespace: &str, plural: &str, name: &str, subresource: &str) -> Optio
     })
 }
 
-/// Options of what is read.
+/// Options of a read or a console.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RouteOptions {
-    /// To continue with what comes.
+    /// Whether to wait for new entries.
     pub(super) follow: bool,
-    /// From there on: an offset of the journal, or a byte of the log.
+    /// The start: an offset of the journal, or a byte of the log.
     pub(super) from: u64,
-    /// What was kept of the newest failed boot.
+    /// Whether to read the evidence of the newest failed boot.
     pub(super) failed: bool,
-    /// The definition of that one's domain.
+    /// Whether to read its domain's definition.
     pub(super) definition: bool,
-    /// To close the console of whoever has it open.
+    /// Whether to close a console that another user has open.
     pub(super) force: bool,
 }
 
 impl RouteOptions {
-    /// Those that a query says, of these.
+    /// Parses a query that may have the options `known`.
     pub(super) fn of(query: &str, known: &[&str]) -> Result<Self, Refusal> {
         let mut options = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {

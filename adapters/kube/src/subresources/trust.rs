@@ -1,4 +1,4 @@
-//! Whose word on who asks is believed: what the cluster says of its front proxy.
+//! Trust in the front proxy: which certificates and headers the cluster says to trust.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,34 +18,34 @@ use x509_cert::{
 use super::{Refusal, RequestCaller, Subresources};
 use crate::api::{CallError, within};
 
-/// The ConfigMap that says so.
+/// The ConfigMap with the settings of the front proxy.
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 
 /// How often it is read.
-const EVERY: Duration = Duration::from_secs(60);
-/// How soon again after a failure.
-const AGAIN: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(60);
+/// The delay after a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// What the cluster says of its front proxy.
+/// The cluster's settings of its front proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trust {
-    /// Authorities of its certificate, in PEM.
+    /// The authorities of its certificate, in PEM.
     authorities: String,
-    /// Common names that are allowed; any where there are none.
+    /// The allowed common names; any if there are none.
     names: Vec<String>,
-    /// The headers that name a user.
+    /// The headers with the user's name.
     pub(super) users: Vec<String>,
-    /// Those that name its groups.
+    /// The headers with the user's groups.
     pub(super) groups: Vec<String>,
-    /// Those that tell its UID.
+    /// The headers with the user's UID.
     pub(super) uids: Vec<String>,
-    /// How those begin that tell more of it.
+    /// The prefixes of headers with extra information about the user.
     pub(super) extras: Vec<String>,
 }
 
 impl Trust {
-    /// What a ConfigMap says.
+    /// Parses the ConfigMap.
     pub(super) fn of(map: &ConfigMap) -> Result<Self, String> {
         let data = map.data.as_ref();
         let text = |key: &str| data.and_then(|data| data.get(key)).map(String::as_str);
@@ -74,7 +74,7 @@ impl Trust {
         }
     }
 
-    /// Whom the front proxy names.
+    /// The user that the front proxy names.
     pub(super) fn caller(
         &self,
         certificate: Option<&[u8]>,
@@ -91,7 +91,7 @@ impl Trust {
     }
 }
 
-/// The one common name of a certificate.
+/// The common name of a certificate, if it has exactly one.
 fn common_name(der: &[u8]) -> Option<String> {
     let certificate = Certificate::from_der(der).ok()?;
     let subject = certificate.tbs_certificate().subject();
@@ -109,18 +109,18 @@ fn common_name(der: &[u8]) -> Option<String> {
 }
 
 impl Subresources {
-    /// The authorities (PEM) of the certificates to let in, as they change; nobody is to be let in
-    /// while there are none.
+    /// The authorities (PEM) whose certificates the listener must accept, and their changes; while there
+    /// are none, it must refuse all.
     pub fn authorities(&self) -> Authorities {
         Authorities(self.inner.trust.subscribe())
     }
 
-    /// Keeps up with what the cluster says of its front proxy. Cancel safe.
+    /// Reads the cluster's settings of its front proxy again and again. Cancel safe.
     pub async fn keep_current(&self) -> std::convert::Infallible {
         let mut last = String::new();
         loop {
             let written = self.read_trust().await;
-            let pause = if written.is_ok() { EVERY } else { AGAIN };
+            let pause = if written.is_ok() { PERIOD } else { RETRY_DELAY };
             let news = written.err().unwrap_or_default();
             if news != last && !news.is_empty() {
                 tracing::warn!(
@@ -133,7 +133,8 @@ impl Subresources {
         }
     }
 
-    /// One that cannot be read changes nothing; one that says nothing lets nobody in.
+    /// A ConfigMap that cannot be read changes nothing; one that is missing or invalid removes all
+    /// trust.
     async fn read_trust(&self) -> Result<(), String> {
         let api: Api<ConfigMap> = Api::namespaced(self.inner.client.clone(), NAMESPACE);
         let trust = match within(api.get(NAME)).await {
@@ -157,17 +158,17 @@ impl Subresources {
     }
 }
 
-/// The authorities of those to let in.
+/// The authorities whose certificates are accepted.
 pub struct Authorities(watch::Receiver<Option<Arc<Trust>>>);
 
 impl Authorities {
-    /// As they are now, in PEM.
+    /// The current authorities, in PEM.
     pub fn now(&mut self) -> Option<String> {
         let trust = self.0.borrow_and_update();
         trust.as_ref().map(|trust| trust.authorities.clone())
     }
 
-    /// Waits until they changed. Cancel safe.
+    /// Waits until they change. Cancel safe.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await

@@ -1,4 +1,4 @@
-//! Files that users send for hosts: `images/NAME/upload`.
+//! File uploads from users for hosts: `images/NAME/upload`.
 //!
 //! ```text
 //! POST …/namespaces/NS/images/NAME/upload  {"length": N, "sha256": HEX, "checksum": "sha256:HEX",
@@ -7,12 +7,12 @@
 //! PUT  …?length=N&sha256=HEX&reader=ID&from=BYTE&zeros=N    or so many zeros
 //! ```
 //!
-//! An image of that name is no object: it is what documents of the namespace call
-//! `upload://NS/NAME`. Whoever has the file says so (POST), again and again: the answer names the hosts
-//! that read it and the byte that each needs next, and what became of its images. What waits for the file
-//! is tried again then, unless its readers waited in vain a short time ago. Bytes are handed to a host as they come (PUT); nothing of them is stored here, and
-//! how many wait is bounded behind the port. Where somebody is cut off, what was answered last
-//! tells nothing: the next answer does.
+//! An image of that name is not an object: documents of the namespace refer to it as `upload://NS/NAME`.
+//! The client that has the file announces it (POST) repeatedly: the answer lists the hosts that read it,
+//! the byte that each needs next, and the state of its images. Images that wait for the file are retried
+//! then, unless its readers waited in vain a short time ago. Bytes are handed to a host as they arrive
+//! (PUT); none of them are stored here, and the port limits how many wait. After a connection is cut
+//! off, the last answer is outdated: the next one has the current positions.
 
 mod turns;
 
@@ -43,19 +43,19 @@ use super::{
     route::UploadTarget,
 };
 
-/// The longest piece of a file, in bytes.
+/// The maximum length of one piece of a file, in bytes.
 const LONGEST_PIECE: usize = 16 << 20;
-/// The largest file, in bytes.
+/// The maximum size of a file, in bytes.
 const LARGEST: u64 = 64 << 40;
-/// How long a reader is waited for, at most.
+/// How long to wait for a reader, at most.
 const WAIT: Duration = Duration::from_secs(20);
-/// How long the next bytes of a piece may take to come.
-const COMING: Duration = Duration::from_secs(20);
+/// How long the next bytes of a piece may take to arrive.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A file that is sent.
+/// A file that is being uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedFile {
-    /// The namespace it is sent into.
+    /// The namespace it is uploaded into.
     pub namespace: String,
     /// Its name there.
     pub name: String,
@@ -66,13 +66,13 @@ pub struct UploadedFile {
 }
 
 impl UploadedFile {
-    /// As documents name it.
+    /// The URL by which documents refer to it.
     pub fn url(&self) -> String {
         upload_url(&self.namespace, &self.name)
     }
 }
 
-/// Somebody who reads a file.
+/// A host that reads a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadReader {
     /// Its number.
@@ -81,59 +81,59 @@ pub struct UploadReader {
     pub from: u64,
 }
 
-/// What is sent of a file.
+/// A part of a file.
 #[derive(Clone, Debug)]
 pub enum UploadPiece {
     /// Bytes.
     Data(Bytes),
-    /// So many zeros.
+    /// This many zeros.
     Zeros(u64),
 }
 
-/// What an announcement finds.
+/// The answer to an announcement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnouncedUpload {
-    /// Who reads the file.
+    /// The readers of the file.
     pub readers: Vec<UploadReader>,
-    /// How long nobody reads it, since its last readers were sent nothing.
+    /// How long no host will read it, because its last readers received nothing.
     pub pause: Option<Duration>,
 }
 
-/// Why nothing was taken.
+/// Error: nothing was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotUploaded {
     /// There are too many uploads.
     Busy,
-    /// Another file is sent under the name.
+    /// Another file is being uploaded under the name.
     Another,
-    /// That reader needs something else now, or is gone: an announcement tells.
+    /// That reader needs a different position now, or has ended: an announcement shows it.
     Elsewhere,
-    /// There is more than the file has.
+    /// The piece extends beyond the end of the file.
     TooLong,
 }
 
-/// Whoever hands files to those who read them.
+/// Hands uploaded files to their readers.
 #[async_trait]
 pub trait Uploads: Send + Sync {
-    /// From now on that file is sent, or still is. Returns once there are readers, or after that time.
-    /// Cancel safe.
+    /// Announces that the file is being uploaded, or still is. Returns once there are readers, or after
+    /// `wait`. Cancel safe.
     ///
     /// # Errors
-    /// When it cannot be sent now.
+    /// If it cannot be uploaded now.
     async fn announce(
         &self,
         file: &UploadedFile,
         wait: Duration,
     ) -> Result<AnnouncedUpload, NotUploaded>;
 
-    /// All that is needed of the file has arrived.
+    /// Ends the upload: all needed bytes of the file have arrived.
     fn end(&self, file: &UploadedFile);
 
-    /// Hands that reader what it needs from that byte on, and returns the byte behind. If this is
-    /// dropped a part was handed over.
+    /// Hands that reader a piece from its position, and returns the position after it. If this is
+    /// dropped, a part may have been handed over.
     ///
     /// # Errors
-    /// When it was not taken, or not all of it.
+    /// If it was not accepted, or not all of it.
     async fn feed(
         &self,
         file: &UploadedFile,
@@ -152,7 +152,7 @@ impl From<NotUploaded> for Refusal {
     }
 }
 
-/// What is said of a file that is sent.
+/// The body of an announcement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct Announcement {
@@ -160,15 +160,15 @@ pub(crate) struct Announcement {
     pub(crate) length: u64,
     /// Its SHA-256.
     pub(crate) sha256: String,
-    /// The `imageChecksum` of the image in it; none where any may be meant.
+    /// The `imageChecksum` of the image in it; none if the image may have any checksum.
     pub(crate) checksum: Option<String>,
-    /// To try again what failed for another reason than that nobody sent it.
+    /// Whether to retry images that failed for a reason other than a missing upload.
     pub(crate) retry: bool,
     /// How long to wait for a reader, in seconds.
     pub(crate) wait_seconds: u64,
 }
 
-/// Answers.
+/// Answers a request to the upload path.
 pub(super) async fn answer<B>(
     inner: &SubresourceState,
     uploads: &dyn Uploads,
@@ -225,10 +225,10 @@ async fn announce(
     let turn = inner.turn().await?;
     let images = meant_or_named(inner, file, is_meant).await?;
     if !images.is_empty() && !images.iter().any(is_meant) {
-        // The file is not the one that documents mean: it keeps no other from being sent.
+        // No document needs this file: it must not block the upload of another one.
         return Ok(status(&AnnouncedUpload::default(), &images));
     }
-    // What is tried again finds that it is sent.
+    // Announced first, so that retried images find the upload.
     let announced = uploads.announce(file, Duration::ZERO).await?;
     let by = By {
         actor: Actor::Kubernetes(Who::new(caller.user.clone())),
@@ -240,7 +240,7 @@ async fn announce(
             inner.fleet.retry(image.entity, by.clone()).await?;
         }
     }
-    // Who waits keeps nobody from working.
+    // A request that waits must not occupy a turn.
     drop(turn);
     let wait = Duration::from_secs(announcement.wait_seconds).min(WAIT);
     let awaited = uploads.announce(file, wait).await?;
@@ -256,8 +256,8 @@ async fn announce(
     Ok(status(&awaited, &known_images))
 }
 
-/// The images of the file. What no document names any more is of no account, unless it is the one that
-/// is sent.
+/// The images of the file. Images that no document names any more are ignored, unless this file is the
+/// one that they need.
 async fn meant_or_named(
     inner: &SubresourceState,
     file: &UploadedFile,
@@ -283,7 +283,7 @@ fn status(announced: &AnnouncedUpload, images: &[SourcedImage]) -> Response<Http
     }))
 }
 
-/// Whether it has failed for want of the file.
+/// Whether the image failed because the file was not uploaded.
 fn waits(image: &SourcedImage) -> bool {
     failure(image).is_some_and(|failure| failure.code.as_str() == SOURCE_AWAITED.code)
 }
@@ -311,7 +311,7 @@ fn shown(image: &SourcedImage) -> serde_json::Value {
     })
 }
 
-/// A piece, as a query names it.
+/// A piece, as described by the query.
 struct PieceOfFile {
     file: UploadedFile,
     to: UploadReader,
@@ -343,7 +343,7 @@ impl PieceOfFile {
     }
 }
 
-/// The byte that is needed next; none where an announcement has to tell.
+/// Hands a piece to its reader. Returns the next position; none if an announcement must find it out.
 async fn take<B>(uploads: &dyn Uploads, piece: PieceOfFile, body: B) -> Result<Option<u64>, Refusal>
 where
     B: Body + Unpin,
@@ -360,9 +360,9 @@ where
     }
     let body = body.map_err(|error| std::io::Error::other(error.to_string()));
     let mut body = Limited::new(body, LONGEST_PIECE);
-    // What nobody takes is read all the same: a sender that is cut off would not read the answer.
+    // Bytes that no reader accepts are read anyway: a client that is cut off would not read the answer.
     loop {
-        let frame = timeout(COMING, body.frame()).await;
+        let frame = timeout(CHUNK_TIMEOUT, body.frame()).await;
         let Some(frame) = frame.map_err(|_| Refusal::slow())? else {
             break;
         };
@@ -377,7 +377,7 @@ where
     Ok((!over).then_some(to.from))
 }
 
-/// Whether it was taken.
+/// Hands over one part. Returns whether it was accepted.
 async fn handed(
     uploads: &dyn Uploads,
     file: &UploadedFile,

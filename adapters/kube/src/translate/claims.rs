@@ -1,8 +1,8 @@
-//! Of which namespace the settings of a host count.
+//! Decides which namespace's settings of a host are valid.
 //!
-//! A host has one set of settings. The namespace that had it first keeps it, over restarts as well,
-//! since the fleet remembers which that was; another's settings of it that differ are not taken, and
-//! both are told.
+//! A host has one set of settings. The first namespace that had it remains its owner, even after a
+//! restart, because the fleet remembers it. Different settings from another namespace are refused, and
+//! both namespaces are informed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +13,23 @@ use vsiflow_workflows::spec::{
 
 use super::{TranslationPass, TranslationRules};
 
-/// What a document selects for its host.
+/// The host settings that a document selects.
 struct HostClaim {
     index: usize,
     namespace: String,
     settings: HostSettings,
 }
 
-/// What came of looking at all claims.
+/// The result of comparing all claims.
 #[derive(Default)]
 pub(super) struct Claims {
-    /// What is wrong, by the number of its document.
+    /// Problems, by the index of their document.
     pub(super) wrong: Vec<(usize, Problem)>,
-    /// What those are told who keep their hosts.
+    /// Warnings to the owners of hosts, by the index of their document.
     pub(super) warnings: Vec<(usize, String)>,
-    /// The namespaces whose settings count, by host.
+    /// The namespaces whose settings are valid, by host.
     pub(super) owners: BTreeMap<String, String>,
-    /// Hosts of namespaces that select them no more, and that others ask for.
+    /// Hosts whose namespaces do not select them any more, and that other namespaces ask for.
     pub(super) stale: Vec<(String, String)>,
 }
 
@@ -37,7 +37,7 @@ const REMEDY: &str = "make the settings equal, or name the host otherwise; it is
      namespace has nothing left on it";
 
 impl TranslationPass {
-    /// Looks whose each host is.
+    /// Decides which namespace owns each host.
     pub(super) fn claims(&self, rules: &TranslationRules<'_>) -> Claims {
         let mut found = Claims::default();
         if rules.host.is_some() {
@@ -157,7 +157,7 @@ impl TranslationPass {
         claims
     }
 
-    /// The settings that a VSI finds: all of those that it may choose from.
+    /// The settings that a VSI selects: all candidates, if it has a placement.
     fn selected_by(&self, vsi: &Document<VsiSpec>) -> Vec<HostSettings> {
         if vsi.spec.placement.is_some() {
             return spec::hosts_of(&self.documents, vsi);
@@ -167,8 +167,8 @@ impl TranslationPass {
         found.into_iter().collect()
     }
 
-    /// The settings that a selector finds, where it finds one of each kind at most, and they can be
-    /// used.
+    /// The settings that a selector finds, if there is at most one ConfigMap and one Secret, and they
+    /// are valid.
     pub(super) fn selected(
         &self,
         namespace: &str,
@@ -192,7 +192,7 @@ impl TranslationPass {
     }
 }
 
-/// What of two settings of a host differs, without what it is.
+/// Which part of two settings differs, without its content.
 fn what_differs(one: Option<&HostSettings>, other: &HostSettings) -> &'static str {
     let Some(one) = one else {
         return "settings that are not available";

@@ -2,14 +2,14 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 use crate::sample::{config_map, rules, uid, vsi};
 
 #[test]
 fn fuzz_resource() {
-    Target {
+    FuzzTarget {
         memory: 4 * 1024 * 1024,
         memory_per_byte: 512,
         time: std::time::Duration::from_secs(5),
@@ -29,7 +29,7 @@ fn fuzz_resource() {
             "\"matchExpressions\":",
             "\"deletionTimestamp\":",
         ],
-        ..Target::new("resource", target)
+        ..FuzzTarget::new("resource", target)
     }
     .check();
 }

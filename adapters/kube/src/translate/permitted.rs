@@ -1,5 +1,5 @@
-//! What resources name that is not theirs to name: files and addresses of the machine this runs on,
-//! and secrets where everybody reads them.
+//! Refuses what tenants may not name in resources: files and addresses of this machine, bridges of
+//! hosts, and secrets in a ConfigMap.
 
 use vsiflow_workflows::spec::{
     DataDiskSource, DataDiskSpec, Document, FieldPath, ImageUrl, KeyValues, Problem, ProblemCode,
@@ -19,7 +19,7 @@ const SECRET: &str = "move it to a Secret with the same labels, and replace it: 
      have been read; INSECURE_SECRETS_IN_CONFIGMAP: \"true\" in the ConfigMap accepts it";
 
 impl TranslationPass {
-    /// What is refused, whoever else might permit it.
+    /// The problems of everything that is not permitted.
     pub(super) fn not_permitted(&self, rules: &TranslationRules<'_>) -> Vec<Problem> {
         let vsis = self.documents.vsis.iter();
         let is_asked = |vsi: &Document<VsiSpec>| !self.silent.contains(&vsi.at.index);
@@ -47,7 +47,7 @@ impl TranslationPass {
     }
 }
 
-/// What a template of a pool names. Of a group it is one of many, which the object's name tells.
+/// The problems of a pool's template. For a template of a group, the object's name says which one it is.
 fn templates(
     member: &Document<VsiSpec>,
     disks: &[Document<DataDiskSpec>],
@@ -66,7 +66,7 @@ fn templates(
     of_member.into_iter().chain(of_disks).collect()
 }
 
-/// A bridge of a host leads to machines that are not the tenant's.
+/// A bridge of a host leads to machines that do not belong to the tenant.
 fn bridge(network: &Document<ServerNetworkSpec>, rules: &TranslationRules<'_>) -> Option<Problem> {
     let name = network.spec.bridge.as_ref()?;
     let why = rules.permits.bridge(name).err()?;
@@ -97,8 +97,8 @@ fn source(disk: &Document<DataDiskSpec>, rules: &TranslationRules<'_>) -> Option
     Some(disk.problem(ProblemCode::NotPermitted, path, why, OTHER_IMAGE))
 }
 
-/// What is sent into a namespace is for that one alone, and named with its checksum: whoever sends is not
-/// there each time that it is needed.
+/// Whether an image may be used. An uploaded file is only for its own namespace, and needs a checksum
+/// because the uploader is not available each time that it is needed.
 fn judged(
     url: &ImageUrl,
     (namespace, has_checksum): (&str, bool),

@@ -260,7 +260,7 @@ fn namespaces_do_not_see_one_another() {
     assert!(problems[0].message.contains("namespace other"));
 }
 
-/// A spec on which reading is a defect.
+/// A spec whose reading panics.
 #[derive(Debug)]
 struct PanickingDocument;
 
@@ -283,7 +283,7 @@ fn a_panic_while_reading_concerns_its_own_resource() {
     assert!(problem_of(&translation, "odd").contains("a defect of vsiflow"));
 }
 
-/// Any JSON, with the words of specs among its keys.
+/// Any JSON, with the field names of specs among its keys.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -320,8 +320,8 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever a server lets in: nobody panics, the contract is never repeated, and the others
-    /// are served.
+    /// Whatever an API server accepts: nothing panics, the contract is never repeated, and the other
+    /// resources are served.
     #[test]
     fn whatever_a_spec_holds_harms_nobody(spec in anything(), kind in 0..4_usize) {
         let mut rest = json!({"spec": spec});

@@ -1,11 +1,11 @@
-//! What keeps a watch from listing, in words: what it is about, why, and what to do.
+//! Describes why a watch cannot list: what, why, and what to do.
 
 use kube::{core::Status, runtime::watcher};
 use vsiflow_engine::causes::chain;
 
 use crate::resource_cache::{ObjectSource, WatchedKind};
 
-/// One line for whoever runs the process.
+/// One line for the operator of the process.
 pub(super) fn describe((what, namespace): &ObjectSource, error: &watcher::Error) -> String {
     let what = plural(*what);
     let place = match namespace {
@@ -26,12 +26,12 @@ pub(super) fn describe((what, namespace): &ObjectSource, error: &watcher::Error)
     format!("{what} in {place} cannot be watched, the known ones remain: {why}; next: {next}")
 }
 
-/// Whether it is an answer of a server that is well: a refusal.
+/// Whether the error is an answer of a working server: a refusal.
 pub(super) fn is_answer(error: &watcher::Error) -> bool {
     status(error).is_some_and(|status| status.code < 500)
 }
 
-/// Whether the server says that there is no such kind, or not for us.
+/// Whether the server does not have the kind, or forbids access to it.
 pub(super) fn is_missing(error: &watcher::Error) -> bool {
     status(error).is_some_and(|status| matches!(status.code, 403 | 404))
 }
@@ -58,7 +58,7 @@ fn remedy(code: u16, what: &str) -> String {
     }
 }
 
-/// What the API server itself said.
+/// The API server's answer, if the error is one.
 fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

@@ -1,6 +1,6 @@
-//! Who has a queued call: the caller, who may still take it back, or the task, which writes it.
+//! Decides who owns a queued call: the caller, who may still withdraw it, or the task, which writes it.
 //!
-//! Exactly one of the two wins, so that "not sent" is never said of a call that was.
+//! Exactly one of the two wins, so a call that was sent is never reported as not sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,11 +9,11 @@ const QUEUED: u8 = 0;
 const WRITTEN: u8 = 1;
 const TAKEN_BACK: u8 = 2;
 
-/// The task's end.
+/// The task's side.
 #[derive(Debug)]
 pub(crate) struct ConnectionClaim(Arc<AtomicU8>);
 
-/// The caller's end; takes the call back when dropped.
+/// The caller's side; withdraws the call when dropped.
 #[derive(Debug)]
 pub(crate) struct ClaimWaiter(Arc<AtomicU8>);
 
@@ -23,14 +23,14 @@ impl ConnectionClaim {
         (Self(Arc::clone(&state)), ClaimWaiter(state))
     }
 
-    /// Whether the call may be written; from then on it counts as sent.
+    /// Whether the call may be written. After that it counts as sent.
     pub(crate) fn write(&self) -> bool {
         change(&self.0, WRITTEN)
     }
 }
 
 impl ClaimWaiter {
-    /// Whether the call was taken back before it was written.
+    /// Whether the call was withdrawn before it was written.
     pub(crate) fn take_back(&self) -> bool {
         change(&self.0, TAKEN_BACK)
     }

@@ -1,4 +1,4 @@
-//! The other side of a connection, for tests: it does as each test wants.
+//! A fake peer of a connection, controlled by each test.
 
 use bytes::BytesMut;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::error::WireError;
 use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, encode, kind, status};
 use crate::xdr;
 
-/// The other side of a connection.
+/// The peer of a connection.
 pub(crate) struct FakePeer {
     read: PacketReader<ReadHalf<DuplexStream>>,
     pub(crate) write: WriteHalf<DuplexStream>,
@@ -36,7 +36,7 @@ impl FakePeer {
         self.read.next(|| ()).await.unwrap()
     }
 
-    /// Whether the other side closes, and says nothing before.
+    /// Whether the connection's side closes without sending anything before.
     pub(crate) async fn ends(&mut self) -> bool {
         matches!(self.read.next(|| ()).await, Err(ReadError::Closed))
     }

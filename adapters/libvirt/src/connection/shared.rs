@@ -1,4 +1,4 @@
-//! What the handles of a connection and its task both know.
+//! The state that the handles of a connection share with its task.
 //!
 //! The lock is held for a few instructions at a time and never across an await.
 
@@ -16,7 +16,7 @@ use crate::events::{EVENTS, LifecycleEvent};
 use crate::protocol::Procedure;
 use crate::xdr::XdrError;
 
-/// What the task is asked to write.
+/// A command to the task to write something.
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {
     /// A call.
@@ -40,19 +40,19 @@ pub(crate) struct Outgoing {
     pub(crate) claim: ConnectionClaim,
     pub(crate) place: OwnedSemaphorePermit,
     pub(crate) answer: oneshot::Sender<Result<CallAnswer, CallFailure>>,
-    /// Where the packets of the stream go that this call opens.
+    /// The receiver of the packets of the stream that this call opens.
     pub(crate) stream: Option<mpsc::Sender<StreamEvent>>,
 }
 
-/// A call's good reply.
+/// A successful reply.
 #[derive(Debug)]
 pub(crate) struct CallAnswer {
-    /// The call's serial: the name of the stream it opened.
+    /// The serial of the call, which is also that of the stream it opened.
     pub(crate) serial: u32,
     pub(crate) payload: Bytes,
 }
 
-/// Why a call that was written has no good reply.
+/// Why a written call has no successful reply.
 #[derive(Debug)]
 pub(crate) enum CallFailure {
     Libvirt(Box<LibvirtError>),
@@ -73,12 +73,12 @@ impl CallFailure {
     }
 }
 
-/// What comes in on a stream.
+/// What is received on a stream.
 #[derive(Debug)]
 pub(crate) enum StreamEvent {
-    /// Data; none at all means its end.
+    /// Data; empty data means the end of the stream.
     Data(Bytes),
-    /// The finish, or the abort, is confirmed.
+    /// libvirt confirmed the finish, or the abort.
     Finished,
     /// The stream failed.
     Failed(CallFailure),
@@ -90,7 +90,7 @@ pub(super) struct PendingCall {
     pub(super) procedure: Procedure,
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Result<CallAnswer, CallFailure>>,
-    /// Free again when libvirt has replied.
+    /// Released when libvirt has replied.
     pub(super) place: OwnedSemaphorePermit,
 }
 
@@ -101,7 +101,7 @@ pub(super) struct OpenStream {
     pub(super) events: mpsc::Sender<StreamEvent>,
 }
 
-/// Everything behind the lock.
+/// The state behind the lock.
 #[derive(Debug, Default)]
 pub(super) struct CallTable {
     pub(super) pending: HashMap<u32, PendingCall>,
@@ -126,25 +126,25 @@ impl CallTable {
     }
 }
 
-/// How far a connection is on the way to its end.
+/// How far a connection has closed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallStage {
     #[default]
     Open,
-    /// Nothing new is asked.
+    /// No new calls are accepted.
     Closing,
-    /// libvirt is told, and closes from its side once it has answered.
+    /// libvirt was asked to close, and closes its side after its reply.
     Parting,
-    /// libvirt has answered.
+    /// libvirt has replied.
     Parted,
 }
 
-/// What is written before anything queued. Grows with nothing the peer does.
+/// Packets that precede the queue. The peer cannot make it grow.
 #[derive(Debug, Default)]
 pub(super) struct Urgent {
     pub(super) ping: bool,
     pub(super) pong: bool,
-    /// Streams whose owner left without finishing them.
+    /// Streams whose owner was dropped before they finished.
     pub(super) aborts: Vec<(u32, Procedure)>,
 }
 
@@ -152,16 +152,16 @@ pub(super) struct Urgent {
 #[derive(Debug)]
 pub(crate) struct ConnectionShared {
     table: Mutex<CallTable>,
-    /// Told when `urgent`, `keep_alive` or `closing` changed, and when closing waits for replies.
+    /// Notified when `urgent`, `keep_alive` or `stage` changed, and when closing waits for replies.
     pub(super) wake: Notify,
-    /// Told when keep-alive begins.
+    /// Notified when keep-alive begins.
     pub(super) watched: Notify,
-    /// Counts whatever was read.
+    /// Counts received data.
     pub(super) received: AtomicU64,
-    /// Set while a stream's owner takes nothing, so that nothing is read: that is not silence.
+    /// Set while a stream's owner accepts nothing, so nothing is read: that does not count as silence.
     pub(super) held_up: AtomicBool,
     pub(super) events: broadcast::Sender<LifecycleEvent>,
-    /// The connection's one registration for events: libvirt refuses a second.
+    /// The connection's only registration for events, because libvirt refuses a second one.
     pub(crate) registration: OnceCell<i32>,
     closed: watch::Sender<Option<CloseReason>>,
 }
@@ -196,7 +196,7 @@ impl ConnectionShared {
         self.wake.notify_one();
     }
 
-    /// Tells libvirt to forget a stream, unless it was `is_ended` already; what it still sends is
+    /// Aborts a stream unless it had already ended (`is_ended`). Packets that libvirt still sends for it are
     /// dropped.
     pub(crate) fn leave_stream(&self, serial: u32, procedure: Procedure, is_ended: bool) {
         let mut table = self.table();
@@ -217,7 +217,7 @@ impl ConnectionShared {
         self.closed.borrow().is_none() && !self.table().is_closing()
     }
 
-    /// Whether libvirt was told that this is the end.
+    /// Whether libvirt was asked to close.
     pub(super) fn is_parting(&self) -> bool {
         matches!(self.table().stage, CallStage::Parting | CallStage::Parted)
     }
@@ -245,7 +245,7 @@ impl ConnectionShared {
         }
     }
 
-    /// Ends everything that is pending, and says why to whoever asks.
+    /// Ends everything that is pending with this reason.
     pub(super) fn end(&self, reason: &CloseReason) {
         self.closed.send_replace(Some(reason.clone()));
         let (pending, streams) = {
@@ -258,7 +258,7 @@ impl ConnectionShared {
         for call in pending.into_values() {
             let _ = call.answer.send(Err(CallFailure::Closed(reason.clone())));
         }
-        // A stream's owner finds its channel closed and asks for the reason.
+        // A stream's owner sees that its channel is closed and reads the reason.
         drop(streams);
     }
 

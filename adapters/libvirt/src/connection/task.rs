@@ -1,5 +1,5 @@
-//! The task that owns a connection's socket: it reads, it writes, it keeps alive, all at once, and
-//! whichever of the three ends first ends the connection.
+//! The task that owns a connection's socket. It reads, writes and sends keep-alives concurrently; the first
+//! of the three that ends also ends the connection.
 
 mod keep_alive;
 mod reading;
@@ -26,7 +26,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
     let (read, write) = tokio::io::split(stream);
     let mut reading = IncomingPackets::new(read, &shared);
     let mut writing = OutgoingPackets::new(write, queue, &shared);
-    // Dropped before the queue is: who finds that closed asks for the reason.
+    // Dropped before the queue: a caller that finds the queue closed reads the reason.
     let mut end = TaskEnd {
         shared: &shared,
         places: &places,
@@ -37,7 +37,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
         reason = writing.run() => reason,
         reason = keep_alive(&shared) => reason,
     };
-    // Told of the end, libvirt may be the first to close.
+    // libvirt was asked to close, so it may close its side first.
     end.reason = if shared.is_parting() {
         CloseReason::ByUs
     } else {
@@ -46,8 +46,8 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
     tracing::debug!(reason = %end.reason, "libvirt connection ended");
 }
 
-/// Ends the connection when it is dropped, by a panic as well: nobody continues with a connection
-/// that nothing reads from.
+/// Ends the connection when it is dropped, also after a panic: a connection that nothing reads from must not
+/// be used.
 struct TaskEnd<'a> {
     shared: &'a ConnectionShared,
     places: &'a Semaphore,

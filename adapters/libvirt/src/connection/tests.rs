@@ -1,4 +1,4 @@
-//! A connection against a peer that does as each test wants.
+//! Tests of a connection against a fake peer.
 
 mod calls;
 mod closing;

@@ -1,6 +1,6 @@
-//! Host certificates, by `@cert-authority` lines.
+//! Checks host certificates against `@cert-authority` lines.
 //!
-//! Stricter than OpenSSH: a certificate that names no host is that of no host.
+//! Stricter than OpenSSH: a certificate without host names is valid for no host.
 
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
@@ -9,14 +9,14 @@ use super::{KnownHost, glob};
 use crate::connect_error::ConnectError;
 
 impl KnownHost {
-    /// Whether certificates are of use: some authority vouches for the host.
+    /// Whether a certificate can be checked: the host has at least one authority.
     #[must_use]
     pub fn has_authorities(&self) -> bool {
         !self.authorities.is_empty()
     }
 
-    /// Whether a server that shows this certificate is the host: an authority of the host signed it for the host's
-    /// name and the present time. Otherwise its key counts, as if it were shown alone.
+    /// Whether a server that presents this certificate is the host: an authority of the host signed it for
+    /// the host's name and the current time. Otherwise its key is checked like one without a certificate.
     ///
     /// # Errors
     /// The certificate is not valid and its key is not known, or one of the keys is revoked.
@@ -65,7 +65,7 @@ impl KnownHost {
         if !names.any(|name| glob(name.as_bytes(), self.name.as_bytes())) {
             return Err("it is for other host names");
         }
-        // Its signature, and its time.
+        // Checks the signature and the validity period.
         shown
             .validate(&authorities)
             .map_err(|_| "it is expired, not valid yet or forged")

@@ -1,13 +1,13 @@
-//! Known hosts that somebody else wrote.
+//! Fuzzes the parser of known hosts.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_known_hosts() {
-    Target {
-        // A pattern takes the product of its length and the name's.
+    FuzzTarget {
+        // Matching a pattern takes time proportional to the product of its length and the name's.
         time: std::time::Duration::from_secs(3),
         words: &[
             "*",
@@ -22,12 +22,12 @@ fn fuzz_known_hosts() {
             " ",
             "\n",
         ],
-        ..Target::new("known_hosts", target)
+        ..FuzzTarget::new("known_hosts", target)
     }
     .check();
 }
 
-/// Looks for hosts; a key that is found is the one a check takes.
+/// Looks for hosts; `check` must accept each key that is found.
 pub(crate) fn target(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let long = "a".repeat(255);

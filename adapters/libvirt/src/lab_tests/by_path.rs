@@ -1,4 +1,4 @@
-//! Images that go into the pool's folder by commands of a real host, and when they go through libvirt.
+//! Uploads by path on a real host, and when they go through libvirt instead.
 
 use std::os::unix::fs::symlink;
 
@@ -14,7 +14,7 @@ use super::{
 };
 
 const BY_PATH: &str = "sent into the pool's folder";
-/// An account that may do nothing, and still has libvirt's socket.
+/// An account without any rights except access to libvirt's socket.
 const NOBODY: &str =
     "ForceCommand exec setpriv --reuid=65534 --clear-groups /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"";
 
@@ -23,7 +23,7 @@ pub(super) fn ports_of(config: SshConfig) -> HostPorts {
     crate::host_ports("lab", Endpoint::Ssh { config, socket })
 }
 
-/// The host behind a further sshd with that line of configuration.
+/// The host behind another sshd with this line of configuration.
 async fn behind(lab: &Lab, port: u16, line: &str) -> (Running, HostPorts) {
     let running = sshd(lab, port, line).await;
     let config = SshConfig {
@@ -34,7 +34,7 @@ async fn behind(lab: &Lab, port: u16, line: &str) -> (Running, HostPorts) {
     (running, ports_of(config))
 }
 
-/// An empty volume; one of that name left by an earlier run is deleted.
+/// An empty volume; a volume with this name from an earlier run is deleted.
 pub(super) async fn made(ports: &HostPorts, pool: &str, name: &str) -> (VolumeKey, PathBuf) {
     let key = VolumeKey {
         pool: pool.to_owned(),
@@ -59,7 +59,7 @@ pub(super) async fn fill(
     ports.storage.fill(key, 0, None, transfer).await.unwrap()
 }
 
-/// Sends an image with a hole in its middle; which way it went.
+/// Sends an image with a hole in its middle and returns which way it went.
 async fn sent(ports: &HostPorts, key: &VolumeKey, transfer: Transfer) -> String {
     let image = noise(20 << 20);
     let mut sink = fill(ports, key, transfer).await;
@@ -76,7 +76,7 @@ async fn sent(ports: &HostPorts, key: &VolumeKey, transfer: Transfer) -> String 
     note
 }
 
-/// Processes that have the file open.
+/// The processes that have the file open.
 pub(super) fn users(file: &Path) -> usize {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let fds = all.filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok());
@@ -177,7 +177,7 @@ async fn lab_a_link_in_the_place_of_a_volumes_file_gets_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let victim = dir.path().join("victim");
     std::fs::write(&victim, "somebody's").unwrap();
-    // In the middle of an upload.
+    // During an upload.
     let (key, path) = made(&ports, "images", "t-linked.img").await;
     let mut sink = fill(&ports, &key, Transfer::Plain).await;
     sink.send(noise(8 << 20)).await.unwrap();
@@ -190,7 +190,7 @@ async fn lab_a_link_in_the_place_of_a_volumes_file_gets_nothing() {
     sink.send(noise(8 << 20)).await.unwrap();
     let refused = sink.finish().await.unwrap_err();
     assert_eq!(refused.kind, PortErrorKind::Replaced, "{refused}");
-    // Before the next one.
+    // Before the next upload.
     let fill_refused = ports.storage.fill(&key, 0, None, Transfer::Packed).await;
     let fill_refused = fill_refused.map(drop).unwrap_err();
     assert_eq!(fill_refused.kind, PortErrorKind::Replaced, "{fill_refused}");

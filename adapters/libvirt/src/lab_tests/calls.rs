@@ -118,7 +118,7 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
             .await
             .unwrap();
 
-        // Paused, because a guest without disks ends by itself.
+        // Paused, because a guest without disks stops on its own.
         let paused = domain_flags::START_PAUSED;
         let running = calls
             .domain_create_with_flags(&domain, paused)
@@ -188,7 +188,7 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
                 "{way}: {expected} is not in {seen:?}"
             );
         }
-        // Whoever subscribed may do so again.
+        // A second subscription is possible.
         drop(events);
         let mut renewed = calls.domain_events().await.unwrap();
         let redefined = calls
@@ -206,8 +206,8 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
     }
 }
 
-/// Starts it suspended and lets it go on. Right after another guest in it was ended, libvirt was
-/// seen to say once in a while that it does not run.
+/// Starts the domain suspended and resumes it. Directly after another guest was ended, libvirt sometimes
+/// reports that the domain does not run.
 async fn resumed(calls: &Calls, domain: &crate::protocol::RemoteDomain) {
     for attempt in 1.. {
         let paused = domain_flags::START_PAUSED;

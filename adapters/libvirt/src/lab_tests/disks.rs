@@ -1,4 +1,4 @@
-//! A disk whose guest writes a header into it that names somebody else's file.
+//! A disk into which its guest writes a header that names a foreign file.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,7 +22,7 @@ use super::*;
 const POOL: &str = "images";
 const VICTIM: &str = "/etc/hostname";
 
-/// The lab, by whatever id.
+/// Returns the lab for any host ID.
 struct OneHost(HostPorts);
 
 #[async_trait]
@@ -75,7 +75,7 @@ fn cx(uuid: uuid::Uuid) -> StepContext {
     }
 }
 
-/// The header of a qcow2 over that file.
+/// The header of a qcow2 whose backing file is this file.
 fn reaching(path: &str) -> Vec<u8> {
     let mut header = b"QFI\xfb\0\0\0\x03".to_vec();
     header.extend(112_u64.to_be_bytes());
@@ -125,7 +125,7 @@ async fn attach(
     }
 }
 
-/// A guest with this raw disk alone.
+/// A guest with only this raw disk.
 async fn guest(ports: &HostPorts, path: &str) -> DomainSpec {
     let machine = ports.host.guest_support("s390x").await.unwrap().unwrap();
     let uuid = uuid::Uuid::from_u128(0x0a0b_0c0d_0e0f_4a0b_8c0d_0e0f_0a0b_0ce2);
@@ -185,7 +185,7 @@ async fn lab_a_guest_that_writes_a_header_into_its_raw_disk_reaches_no_other_fil
     assert_eq!(attach(&ports, &key, None).await, Ok(VolumeFormat::Raw));
     write(&ports, &key, reaching(VICTIM)).await;
     let seen = ports.storage.volume(&key).await.unwrap().unwrap();
-    // Whoever took the format from libvirt would give the guest that file.
+    // A caller that trusts libvirt's format would give the guest that file.
     assert_eq!(seen.format, "qcow2");
     assert_eq!(seen.backing.as_deref(), Some(VICTIM));
     for pinned in [None, Some(VolumeFormat::Raw)] {

@@ -1,4 +1,4 @@
-//! What is seen when a real libvirtd dies or hangs.
+//! How the client behaves when a real libvirtd dies or hangs.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ async fn lab_a_killed_libvirtd_is_seen_at_once_and_found_again() {
             .await
             .unwrap();
         stream.send(Bytes::from_static(b"before")).await.unwrap();
-        // Held up while the daemon is frozen, then cut: its outcome is unknown.
+        // Stalled while the daemon is frozen, then disconnected: the outcome is unknown.
         lab.daemon("libvirtd", "freeze");
         let pending = tokio::spawn({
             let calls = calls.clone();

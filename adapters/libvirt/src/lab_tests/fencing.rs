@@ -1,5 +1,5 @@
-//! A process that is stopped between its look at the lease and its call, and bytes that arrive late: a real host does
-//! nothing of either.
+//! Fencing on a real host: neither the call of a process that was stopped after its check of the lease, nor
+//! bytes that arrive late, have an effect.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -26,14 +26,15 @@ use super::{
 };
 use crate::leased_host_ports;
 
-/// Long enough for a machine that is busy with other things.
+/// Long enough for a busy machine.
 const LASTS: Duration = Duration::from_secs(10);
-/// A successor leaves the hosts of one that died alone for so long after its lease (`QUIET` of the journal in a database).
+/// After a lease has ended, a successor leaves the hosts alone for this long (`QUIET` of the journal in a
+/// database).
 const QUIET: Duration = Duration::from_secs(60);
 const NAME: &str = "t-fenced.img";
 const UPLOADED: &str = "t-fenced-upload.img";
 
-/// A lease that is renewed until this is told to stop, and when it was asked for last.
+/// A lease that is renewed until the flag is set.
 fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
     let lease = Lease::new(BootInstant::now(), LASTS);
     let stop = Arc::new(AtomicBool::new(false));
@@ -50,7 +51,8 @@ fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
     (lease, stop)
 }
 
-/// What lies between a process and libvirtd. It holds the call that creates a volume, and all that comes after it.
+/// A proxy between a process and libvirtd. It holds back the call that creates a volume, and everything after
+/// it.
 struct Between {
     dir: tempfile::TempDir,
     seen: watch::Receiver<SeenCalls>,
@@ -60,9 +62,9 @@ struct Between {
 #[derive(Clone, Copy, Debug, Default)]
 struct SeenCalls {
     holds: bool,
-    /// libvirtd has closed the connection whose call is held.
+    /// libvirtd has closed the connection whose call is held back.
     closed: bool,
-    /// What was held was sent, or nobody takes it any more.
+    /// The held bytes were sent, or their receiver has gone.
     sent: bool,
 }
 
@@ -141,7 +143,7 @@ async fn carry(
 
 const AT: &str = "VSIFLOW_TEST_SOCKET";
 
-/// A process with a lease, which creates a volume when it is told to.
+/// A process with a lease that creates a volume on request.
 struct Fenced {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -149,7 +151,7 @@ struct Fenced {
 
 impl Fenced {
     fn start(socket: &Path) -> Self {
-        // Ends with the thread that starts it, however that ends.
+        // Killed when the thread that started it ends, for any reason.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(std::env::current_exe().unwrap())
@@ -168,7 +170,7 @@ impl Fenced {
         Self { child, output }
     }
 
-    /// The next thing it says; the harness prints beside it.
+    /// The next line of its output; the test harness prints lines too.
     fn says(&mut self) -> String {
         loop {
             let mut line = String::new();
@@ -208,7 +210,7 @@ fn say(text: &str) {
     let _ = out.flush();
 }
 
-/// The body of the process: no test by itself.
+/// The body of that process; not a test of its own.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the process that others start"]
 async fn creates_a_volume_when_it_is_told() {
@@ -239,7 +241,7 @@ fn key() -> VolumeKey {
     }
 }
 
-/// Whether libvirtd has the volume; it is deleted then.
+/// Whether libvirtd has the volume. Deletes it if so.
 async fn is_there(lab: &Lab, name: &str) -> bool {
     let session = lab.local();
     let calls = control(&session).await;
@@ -266,7 +268,7 @@ async fn lab_a_process_that_is_stopped_before_its_call_has_done_nothing_when_it_
         if stopped {
             process.signal("STOP");
             let since = Instant::now();
-            // Its keep-alive is not answered any more.
+            // Its keep-alive gets no more replies.
             between
                 .comes_to("libvirtd closes", |seen| seen.closed)
                 .await;
@@ -282,7 +284,7 @@ async fn lab_a_process_that_is_stopped_before_its_call_has_done_nothing_when_it_
     }
 }
 
-/// A way to the lab's sshd that can be held up.
+/// A proxy to the lab's sshd that can be stalled.
 async fn line() -> (u16, watch::Sender<bool>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -312,7 +314,8 @@ async fn line() -> (u16, watch::Sender<bool>) {
     (port, hold)
 }
 
-/// An upload by path whose last mebibyte is held up; how long the file is before it arrives, and afterwards.
+/// Uploads by path with the last mebibyte stalled. Returns the file's length before it arrives, and
+/// afterwards.
 async fn held_up(
     lab: &Lab,
     lease: Arc<Lease>,
@@ -335,7 +338,7 @@ async fn held_up(
     until("the first bytes arrive", || length() == FIRST).await;
     hold.send_replace(true);
     sink.send(noise(1 << 20)).await.unwrap();
-    // It is on the way.
+    // The bytes are now in transit.
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.store(true, Ordering::Release);
     tokio::time::sleep(wait).await;
@@ -354,11 +357,11 @@ async fn held_up(
 async fn lab_bytes_that_arrive_after_the_lease_are_not_written_by_the_host() {
     let Some(lab) = Lab::enter() else { return };
     let (lease, stop) = renewed();
-    // The lease, a control call, and what rounding takes.
+    // The lease, a control call, and rounding.
     let wait = LASTS + Duration::from_secs(17);
     let (before, after) = held_up(&lab, lease, stop, wait).await;
     assert_eq!((before, after), (4 << 20, 4 << 20));
-    // Without a lease they are.
+    // Without a lease they are written.
     let (plain_before, plain_after) = held_up(&lab, Lease::endless(), Arc::default(), SHORT).await;
     assert!(
         plain_before == 4 << 20 && plain_after > plain_before,

@@ -23,7 +23,7 @@ impl Drop for Running {
     }
 }
 
-/// A further sshd with the lab's keys and one more line of configuration.
+/// Another sshd with the lab's keys and one more line of configuration.
 pub(super) async fn sshd(lab: &Lab, port: u16, line: &str) -> Running {
     let config = std::fs::read_to_string(lab.ssh_file("sshd_config")).unwrap();
     let config: String = config
@@ -263,7 +263,7 @@ async fn lab_what_runs_beside_an_upload_gives_way_where_one_command_is_permitted
     let reading = "while read -r n; do echo \"read $n\"; done";
     let mut beside = None;
     for _ in 0..100 {
-        // The place of the command before it is not free at once.
+        // The channel of the previous command is not free immediately.
         match session.start(reading, SHORT).await {
             Ok(started) => {
                 beside = started;

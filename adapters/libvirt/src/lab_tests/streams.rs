@@ -10,7 +10,7 @@ use crate::protocol::storage_flags;
 
 const SIZE: u64 = 256 << 20;
 
-/// Bytes that no compression shortens, the same at each run.
+/// Incompressible bytes, the same in each run.
 pub(super) fn noise(length: u64) -> Bytes {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let words = (0..length / 8).flat_map(|_| {
@@ -180,7 +180,7 @@ async fn lab_more_than_announced_is_an_error_in_the_middle() {
             Some(crate::code::SYSTEM_ERROR),
             "{way}: {error}"
         );
-        // The connection has survived.
+        // The connection still works.
         bulk.connect_get_lib_version().await.unwrap();
         calls.storage_vol_delete(&volume).await.unwrap();
         session.close().await;
@@ -215,7 +215,7 @@ async fn lab_a_dropped_download_leaves_the_connection_usable() {
     session.close().await;
 }
 
-/// Begins an upload and leaves it, and its connection, as somebody does who is told to stop.
+/// Begins an upload, then drops it and its connection, like a process that is asked to stop.
 async fn give_up(session: &HostSession, volume: &StorageVol, data: &Bytes) {
     let bulk = session.bulk(SHORT).await.unwrap();
     let calls = bulk.within(SHORT);
@@ -223,8 +223,8 @@ async fn give_up(session: &HostSession, volume: &StorageVol, data: &Bytes) {
     opening.await.unwrap().send(data.clone()).await.unwrap();
 }
 
-/// libvirtd up to 9.0 at least dies of a connection that closes, and says so, before the end of its
-/// stream is confirmed: half of these were enough.
+/// libvirtd, at least up to 9.0, crashes if a connection asks to close before the end of its stream is
+/// confirmed. Half of these attempts were enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn lab_uploads_that_are_given_up_do_not_end_libvirtd() {
     let Some(lab) = Lab::enter() else { return };
@@ -246,7 +246,7 @@ async fn lab_uploads_that_are_given_up_do_not_end_libvirtd() {
         let volume = giver.await.unwrap();
         calls.storage_vol_delete(&volume).await.unwrap();
     }
-    // On the connection that was open from the beginning, which has not been cut.
+    // This connection has been open since the beginning, so libvirtd has not crashed.
     calls.connect_get_lib_version().await.unwrap();
     session.close().await;
 }

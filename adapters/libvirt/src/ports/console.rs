@@ -1,5 +1,5 @@
-//! Console logs, read as volumes: that needs neither the console itself, which only one may hold,
-//! nor a shell.
+//! Reads console logs as volumes. This needs neither the console itself, which only one client can open, nor
+//! a shell.
 
 use async_trait::async_trait;
 use vsiflow_steps::ports::{
@@ -19,7 +19,7 @@ impl ConsolePort for LibvirtHost {
     ) -> PortResult<ConsoleChunk> {
         let end = self.length(log).await?.unwrap_or(0);
         if end < position.offset {
-            // virtlogd renamed the file that was read; its rest comes first.
+            // virtlogd renamed the file that was being read; its rest is read first.
             let rotated = VolumeKey {
                 pool: log.pool.clone(),
                 name: format!("{}.0", log.name),
@@ -53,14 +53,15 @@ impl ConsolePort for LibvirtHost {
 }
 
 impl LibvirtHost {
-    /// How long a log is; `None` where there is none.
+    /// The length of a log; `None` if it does not exist.
     async fn length(&self, log: &VolumeKey) -> PortResult<Option<u64>> {
-        // A look at the volume refreshes the pool: the log is made behind libvirt's back.
+        // Reading the volume refreshes the pool, because QEMU creates the log without libvirt's storage
+        // driver.
         let found = self.volume(log).await?;
         Ok(found.map(|volume| volume.physical))
     }
 
-    /// What is left of a rotated file; `None` when it was read to its end, or is gone.
+    /// The rest of a rotated file; `None` if it was read to its end, or was deleted.
     async fn rest(
         &self,
         rotated: &VolumeKey,
@@ -75,7 +76,7 @@ impl LibvirtHost {
             .bytes(rotated, offset, max.min(end.saturating_sub(offset)))
             .await?;
         let next = offset.saturating_add(bytes.len() as u64);
-        // At the end of the old file the new one follows from its start.
+        // After the end of the old file, reading continues at the start of the new one.
         let next_offset = if next >= end { 0 } else { next };
         Ok(Some(ConsoleChunk {
             bytes,
@@ -90,7 +91,7 @@ impl LibvirtHost {
             return Ok(bytes::Bytes::new());
         }
         match vsiflow_steps::ports::StoragePort::read(self, log, offset, max).await {
-            // The log is made anew at each start: for a moment there may be none.
+            // Each start creates the log again, so it may be missing for a moment.
             Err(error) if error.kind == PortErrorKind::Missing => Ok(bytes::Bytes::new()),
             read => read,
         }

@@ -1,4 +1,4 @@
-//! Domains.
+//! Implements the domain port with libvirt's calls on domains.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl DomainPort for LibvirtHost {
         let listed = calls.connect_list_all_domains(0).await;
         let (mut domains, mut bytes) = (Vec::new(), 0_usize);
         for found in listed.map_err(|e| self.speaking("").of(&e))? {
-            // One that went away since it was listed is no error.
+            // A domain that was deleted since the list was made is not an error.
             if let Some(info) = self.domain_info(&calls, &found).await? {
                 bytes = bytes.saturating_add(info.xml.len());
                 domains.push(info);
@@ -98,7 +98,7 @@ impl DomainPort for LibvirtHost {
         let found = self.existing_domain(&calls, uuid).await?;
         let state = calls.domain_get_state(&found).await;
         let state = state.map_err(|e| self.of_domain(uuid, &e))?;
-        // libvirt refuses it of a guest that runs.
+        // libvirt refuses to resume a running guest.
         if state_of(state.state, state.reason) == DomainState::Running {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl DomainPort for LibvirtHost {
     }
 
     async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
-        self.take_up(uuid, memory).await
+        self.restore(uuid, memory).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
@@ -164,7 +164,7 @@ impl DomainPort for LibvirtHost {
             let answer = calls.domain_interface_addresses(&found, source).await;
             let cards = match answer {
                 Ok(cards) => cards,
-                // No agent answers, or the kernel's table cannot be read: the next may know.
+                // The agent does not respond, or the ARP table cannot be read: try the next source.
                 Err(error) if error.code().is_some() => continue,
                 Err(error) => return Err(self.of_domain(uuid, &error)),
             };
@@ -210,7 +210,7 @@ impl DomainPort for LibvirtHost {
         let found = self.existing_domain(&calls, uuid).await?;
         let state = calls.domain_get_state(&found).await;
         let state = state.map_err(|e| self.of_domain(uuid, &e))?;
-        // The live definition is what is read of a guest that runs.
+        // For a running guest, the live definition is the one that is read back.
         let live = if state_of(state.state, state.reason).is_active() {
             domain_flags::AFFECT_LIVE
         } else {
@@ -261,10 +261,10 @@ impl DomainPort for LibvirtHost {
     }
 }
 
-/// Bytes of the definitions of all domains of a host; thousands have room in that.
+/// The size limit of all domain definitions of a host, in bytes. Thousands of domains need less.
 const DEFINITIONS_MAX: usize = 128 << 20;
 
-/// Everything that would keep a definition from going.
+/// Removes everything that would otherwise prevent undefining a domain.
 const UNDEFINE: u32 = domain_flags::UNDEFINE_MANAGED_SAVE
     | domain_flags::UNDEFINE_SNAPSHOTS_METADATA
     | domain_flags::UNDEFINE_CHECKPOINTS_METADATA
@@ -292,7 +292,7 @@ impl LibvirtHost {
         self.lookup_domain(calls, uuid).await?.ok_or_else(gone)
     }
 
-    /// The domain; `None` when it went away meanwhile.
+    /// The domain; `None` if it was deleted in the meantime.
     async fn domain_info(
         &self,
         calls: &Calls,
@@ -327,7 +327,7 @@ impl LibvirtHost {
         files.dedup();
         let autostart = match calls.domain_get_autostart(found).await {
             Ok(autostart) => autostart,
-            // A transient domain has none.
+            // A transient domain has no autostart.
             Err(error) if error.code().is_some() => false,
             Err(error) => return Err(of(&error)),
         };
@@ -359,7 +359,7 @@ impl LibvirtHost {
         let saved = calls.domain_has_managed_save_image(found).await;
         match saved {
             Ok(saved) => Ok(saved),
-            // Not every driver of libvirt knows of it.
+            // Some of libvirt's drivers do not support this call.
             Err(error) if error.code() == Some(code::NO_SUPPORT) => Ok(false),
             Err(error) => Err(self.of_domain(found.uuid.0, &error)),
         }

@@ -1,10 +1,10 @@
-//! libvirt's states of domains and their reasons (`include/libvirt/libvirt-domain.h`).
+//! Converts libvirt's domain states and reasons (`include/libvirt/libvirt-domain.h`).
 
 use vsiflow_steps::ports::DomainState;
 
 use crate::protocol::{domain_state, paused_reason, shutoff_reason};
 
-/// The state that a domain is in.
+/// The domain's state.
 pub(super) fn state_of(state: i32, reason: i32) -> DomainState {
     match state {
         domain_state::PAUSED => paused(reason),
@@ -30,12 +30,12 @@ fn paused(reason: i32) -> DomainState {
     }
 }
 
-/// Whether it is off here because it runs, or ran, on another host since.
+/// Whether the domain is off on this host because it was migrated to another one.
 pub(super) fn was_moved(state: i32, reason: i32) -> bool {
     state == domain_state::SHUTOFF && reason == shutoff_reason::MIGRATED
 }
 
-/// Why it is in that state, as `virsh domstate --reason` says it; none where the state says it all.
+/// The reason for the state, in the words of `virsh domstate --reason`; `None` if the state suffices.
 pub(super) fn reason_of(state: i32, reason: i32) -> Option<&'static str> {
     match (state, reason) {
         (domain_state::PAUSED, paused_reason::MIGRATION) => Some("migrating"),

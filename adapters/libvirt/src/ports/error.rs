@@ -1,4 +1,4 @@
-//! libvirt's errors as a port's, by what has to be done about them.
+//! Converts the client's errors into port errors, by what has to be done about them.
 
 use vsiflow_steps::ports::{PortError, PortErrorKind as Kind};
 
@@ -10,7 +10,7 @@ use crate::{
     xml::XmlError,
 };
 
-/// Of which host and object an error is.
+/// The host and object that an error is about.
 #[derive(Clone, Copy)]
 pub(super) struct ErrorContext<'a> {
     pub(super) host: &'a str,
@@ -18,12 +18,12 @@ pub(super) struct ErrorContext<'a> {
 }
 
 impl ErrorContext<'_> {
-    /// An error with words of our own.
+    /// An error with a message of vsiflow.
     pub(super) fn error(&self, kind: Kind, message: impl Into<String>) -> PortError {
         PortError::new(kind, self.host, self.object, message)
     }
 
-    /// A client's error.
+    /// Converts an error of the client.
     pub(super) fn of(&self, error: &Error) -> PortError {
         let kind = match error {
             Error::Libvirt(error) => of_libvirt(error),
@@ -38,12 +38,12 @@ impl ErrorContext<'_> {
         self.error(kind, message)
     }
 
-    /// A document that cannot be read.
+    /// Converts an error in libvirt's XML.
     pub(super) fn unreadable(&self, error: &XmlError) -> PortError {
         self.error(Kind::Other, error.to_string())
     }
 
-    /// A command's error.
+    /// Converts an error of a command.
     pub(super) fn exec(&self, error: &ExecError) -> PortError {
         let kind = match error {
             ExecError::Connect(error) => of_connect(error),
@@ -84,7 +84,7 @@ fn of_connect(error: &ConnectError) -> Kind {
     }
 }
 
-/// `VIR_ERR_RPC` comes when the daemon goes away in the middle of a call.
+/// `VIR_ERR_RPC` is reported when the daemon ends during a call.
 fn of_libvirt(error: &LibvirtError) -> Kind {
     let says = |text: &str| error.message.contains(text);
     if says("No space left on device") {
@@ -113,7 +113,7 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
         | code::CONFIG_UNSUPPORTED
         | code::XML_INVALID_SCHEMA => Kind::Rejected,
         code::INTERNAL_ERROR if says("already exists") => Kind::Exists,
-        // What a clone onto an existing name gets.
+        // The error for a clone with an existing name.
         code::INTERNAL_ERROR if says("storage volume name") && says("already in use") => {
             Kind::Exists
         }

@@ -1,4 +1,4 @@
-//! The machine.
+//! Implements the host port: facts, capacity and commands of a host.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,16 +17,16 @@ use crate::{
 };
 
 const COMMAND: Duration = Duration::from_secs(15);
-/// How long a host may take to tell what its guests use.
+/// How long a host may take to report the resource usage of its guests.
 const STATS: Duration = Duration::from_secs(10);
-/// Settings of libvirt's that are in force. A file that cannot be read leaves its defaults.
+/// Reads libvirt's settings in force. A file that cannot be read leaves the defaults.
 const CARE: &str = "cat /etc/libvirt/virtlogd.conf /etc/libvirt/qemu.conf 2>/dev/null \
     | grep -E '^[[:space:]]*(max_size|stdio_handler)[[:space:]]*='; true";
-/// Which start of libvirt's daemon answers, whole or in parts.
+/// Identifies the current start of libvirt's daemon, monolithic or modular.
 const DAEMON: &str = "cat /proc/sys/kernel/random/boot_id; \
     for p in libvirtd virtqemud; do f=/var/run/$p.pid; \
     if [ -r $f ]; then echo \"$p pid $(cat $f) since $(stat -c %Y $f)\"; fi; done; true";
-/// By whichever tool is there; local routes lead to the host itself.
+/// Lists the host's addresses with any available tool; local routes lead to the host itself.
 const ADDRESSES: &str = "{ ip -o addr show || hostname -I || \
     awk '/32 host LOCAL/ {print p} {p=$2}' /proc/net/fib_trie; } 2>/dev/null; true";
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
@@ -141,7 +141,7 @@ impl HostPort for LibvirtHost {
     }
 }
 
-/// Lifecycle events, from any cause.
+/// Lifecycle events of any cause.
 struct Changes {
     events: DomainEvents,
     host: String,
@@ -178,7 +178,7 @@ fn stats(stats: &DomainStats) -> GuestStats {
     }
 }
 
-/// What libvirt tells of a host's hardware, memory in KiB. Nothing is no answer.
+/// The host's hardware as libvirt reports it, memory in KiB. Values that are not positive mean unknown.
 fn capacity(cpus: i32, memory_kib: u64) -> Option<HostCapacity> {
     let cpus = u32::try_from(cpus).ok().filter(|cpus| *cpus > 0)?;
     let memory = memory_kib.checked_mul(1024).filter(|bytes| *bytes > 0)?;
@@ -186,7 +186,7 @@ fn capacity(cpus: i32, memory_kib: u64) -> Option<HostCapacity> {
 }
 
 impl LibvirtHost {
-    /// The host's boot id; `None` where it runs no command for us.
+    /// The host's boot ID; `None` if the host does not permit commands.
     async fn boot_id(&self) -> PortResult<Option<String>> {
         match self.command(BOOT_ID, COMMAND).await {
             Ok(text) => Ok(Some(text.trim().to_owned()).filter(|id| !id.is_empty())),
@@ -195,8 +195,8 @@ impl LibvirtHost {
         }
     }
 
-    /// Runs a command; its standard output. `Denied` where the host runs none for us, or the
-    /// command is not there.
+    /// Runs a command and returns its standard output. `Denied` if the host does not permit commands, or the
+    /// command does not exist.
     pub(super) async fn command(&self, command: &str, within: Duration) -> PortResult<String> {
         const MOST: usize = 64 * 1024;
         let object = format!("command {command}");
@@ -210,7 +210,7 @@ impl LibvirtHost {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        // 126 and 127 are the shell's own: not permitted, not found.
+        // 126 and 127 are exit codes of the shell: not permitted, not found.
         let kind = match output.status {
             Some(126 | 127) => PortErrorKind::Denied,
             _ => PortErrorKind::Other,
@@ -225,7 +225,7 @@ impl LibvirtHost {
         ))
     }
 
-    /// The host's own addresses, as far as it runs commands for us.
+    /// The host's own addresses; empty if the host does not permit commands.
     pub(super) async fn own_addresses(&self) -> PortResult<Vec<IpAddr>> {
         if !self.has_shell().await? {
             return Ok(Vec::new());
@@ -234,7 +234,7 @@ impl LibvirtHost {
         Ok(addresses(&text))
     }
 
-    /// Whether the host runs commands for us; asked once.
+    /// Whether the host permits commands. Asked only once.
     pub(super) async fn has_shell(&self) -> PortResult<bool> {
         let has_shell = self
             .shell
@@ -250,12 +250,12 @@ fn addresses(text: &str) -> Vec<IpAddr> {
     bare.map(|ip| ip.to_canonical()).collect()
 }
 
-/// A text as one word for a shell.
+/// Quotes a text as one word for a shell.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Reads lines as `max_size = 2097152` and `stdio_handler = "logd"`.
+/// Parses lines such as `max_size = 2097152` and `stdio_handler = "logd"`.
 fn parse_logging(text: &str) -> HostCare {
     let mut care = HostCare::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {

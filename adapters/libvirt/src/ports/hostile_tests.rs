@@ -1,5 +1,5 @@
-//! A host that lies: lengths that are wrong, lists and streams without end, replies that nobody asked
-//! for or that come late or twice. It costs bounded memory and time, and no other host anything.
+//! A hostile host: wrong lengths, lists and streams without end, replies that are unexpected, late or sent
+//! twice. It costs bounded memory and time, and does not affect other hosts.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -21,24 +21,24 @@ use crate::{
     xdr,
 };
 
-/// How it lies.
+/// How the host misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lie {
-    /// Not at all.
+    /// It behaves correctly.
     None,
-    /// Packets announce more than they may have.
+    /// Packets announce more than the limit.
     Length,
-    /// A list announces more elements than there are.
+    /// A list announces more elements than it has.
     Count,
-    /// A document that never closes what it opens.
+    /// An XML document that never closes its elements.
     DeepXml,
-    /// A document as long as a string may be.
+    /// An XML document as long as a string may be.
     LongXml,
     /// A volume's bytes never end.
     EndlessStream,
-    /// Each reply comes twice, after one that nobody asked for.
+    /// Each reply is sent twice, after an unexpected one.
     Doubled,
-    /// No reply comes at all.
+    /// No reply is sent.
     Silence,
 }
 
@@ -141,7 +141,7 @@ impl Server {
     }
 }
 
-/// A host that lies so, and what ends it.
+/// A host that misbehaves like this, and the task that serves it.
 fn host(dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
     let path: PathBuf = dir.path().join(format!("{lie:?}"));
     let listener = UnixListener::bind(&path).unwrap();
@@ -153,7 +153,7 @@ fn host(dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
                 while let Ok(call) = read.next(|| ()).await {
                     let answered = match (call.header.kind, call.header.status) {
                         (kind::CALL, _) => server.answer(&call).await,
-                        // The end of a stream is confirmed.
+                        // Confirms the end of a stream.
                         (kind::STREAM, status::OK) => server.send(call.header, &[]).await,
                         _ => Ok(()),
                     };
@@ -174,7 +174,7 @@ fn key() -> VolumeKey {
     }
 }
 
-/// All that a look asks; an error where any of it is one.
+/// Reads domains and a volume.
 async fn look(ports: &HostPorts) -> PortResult<usize> {
     let domains = ports.domains.domains().await?;
     Ok(domains.len() + ports.storage.read(&key(), 0, 9).await?.len())

@@ -1,4 +1,4 @@
-//! Layers over the disks of a running guest.
+//! Creates and merges layers over the disks of a running guest.
 
 use uuid::Uuid;
 use vsiflow_steps::ports::{LayerSpec, MergeProgress, PortErrorKind, PortResult};
@@ -38,7 +38,7 @@ impl LibvirtHost {
         made.map(drop).map_err(|error| {
             let mut of = self.of_domain(uuid, &error);
             of.kind = match error.code() {
-                // No agent answers, or none holds the file systems still.
+                // No agent responds, or it cannot freeze the file systems.
                 Some(code::AGENT_UNRESPONSIVE | code::ARGUMENT_UNSUPPORTED) => {
                     PortErrorKind::Rejected
                 }

@@ -1,4 +1,4 @@
-//! Memory of guests in files: saved with layers over their disks, and taken up again.
+//! Saves the memory of guests to files, together with new layers over their disks, and restores it.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{
     xml::{domain_info, saved, snapshot},
 };
 
-/// The slowest disk that memory is written to or read from, in MiB a second.
+/// The slowest supported disk for saved memory, in MiB per second.
 const SLOWEST: u64 = 16;
 
-/// How long a call may take that writes or reads so much memory.
-fn moving(mib: u64) -> Duration {
+/// The timeout of a call that writes or reads this much memory.
+fn timeout_for(mib: u64) -> Duration {
     START.saturating_add(Duration::from_secs(mib / SLOWEST))
 }
 
@@ -41,7 +41,7 @@ impl LibvirtHost {
         let described = snapshot::describe(&xml, layers, Some(memory));
         let described = described.map_err(|e| at.unreadable(&e))?;
         let flags = block_flags::SNAPSHOT_NO_METADATA | block_flags::SNAPSHOT_ATOMIC;
-        let long = self.long(moving(definition.shape.memory_mib)).await?;
+        let long = self.long(timeout_for(definition.shape.memory_mib)).await?;
         let made = long.domain_snapshot_create_xml(&found, &described, flags);
         made.await.map(drop).map_err(|e| self.of_domain(uuid, &e))
     }
@@ -59,13 +59,13 @@ impl LibvirtHost {
         })
     }
 
-    pub(super) async fn take_up(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+    pub(super) async fn restore(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;
         let of = |error: &crate::Error| self.of_domain(uuid, error);
         let stored = calls.domain_get_xml_desc(&found, domain_flags::XML_INACTIVE);
         let stored = stored.await.map_err(|e| of(&e))?;
-        // What is not told without this flag would be lost with the definition that is given.
+        // Secrets are returned only with this flag. Without them, the given definition would lose them.
         let secure = domain_flags::XML_SECURE;
         let xml = calls.domain_save_image_get_xml_desc(memory, secure).await;
         let xml = xml.map_err(|e| of(&e))?;
@@ -73,7 +73,7 @@ impl LibvirtHost {
         let at = self.speaking(&object);
         let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
         let xml = saved::redefined(&xml, &stored).map_err(|e| at.unreadable(&e))?;
-        let long = self.long(moving(definition.shape.memory_mib)).await?;
+        let long = self.long(timeout_for(definition.shape.memory_mib)).await?;
         let started = long.domain_restore_flags(memory, &xml, domain_flags::SAVE_RUNNING);
         started.await.map_err(|e| of(&e))
     }

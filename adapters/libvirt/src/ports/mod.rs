@@ -1,4 +1,4 @@
-//! The ports over libvirt: what steps ask, in calls of the native protocol.
+//! Implements the ports of the steps with calls of libvirt's native protocol.
 
 mod console;
 mod domain;
@@ -32,31 +32,30 @@ use crate::{
 };
 use error::ErrorContext;
 
-/// How long a call that answers at once may take.
+/// The timeout of a call that libvirt answers immediately.
 pub const QUICK: Duration = Duration::from_secs(20);
-/// How long a start may take: QEMU's own start-up, and libvirt's look at a dying one.
+/// The timeout of a start: it includes the start of QEMU, or libvirt's analysis of a failed one.
 const START: Duration = Duration::from_secs(60);
-/// How long a copy on the host may take.
+/// The timeout of a copy on the host.
 const COPY: Duration = Duration::from_secs(3_600);
 
-/// A host reached through libvirt; clones are the same one.
+/// A host reached through libvirt; clones share it.
 #[derive(Clone)]
 pub(crate) struct LibvirtHost {
     name: String,
     session: HostSession,
     shell: Arc<OnceCell<bool>>,
     /// Whether the host failed to unpack something.
-    unpacks_badly: Arc<AtomicBool>,
+    unpack_failed: Arc<AtomicBool>,
 }
 
-/// The ports of the host behind `endpoint`, which `name` names in errors. Nothing is connected
-/// until the first call.
+/// The ports of the host behind `endpoint`; errors show `name`. The first call opens the connection.
 #[must_use]
 pub fn host_ports(name: &str, endpoint: Endpoint) -> HostPorts {
     leased_host_ports(name, endpoint, Lease::endless())
 }
 
-/// The same, where nothing is written to the host once the lease is past.
+/// Like [`host_ports`], but nothing is written to the host after the lease has ended.
 #[must_use]
 pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> HostPorts {
     let options = SessionOptions {
@@ -67,7 +66,7 @@ pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> H
         name: name.to_owned(),
         session: HostSession::new(endpoint, options),
         shell: Arc::default(),
-        unpacks_badly: Arc::default(),
+        unpack_failed: Arc::default(),
     });
     HostPorts {
         host: host.clone(),
@@ -82,7 +81,7 @@ pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> H
 }
 
 impl LibvirtHost {
-    /// Calls that answer at once.
+    /// Calls that libvirt answers immediately.
     async fn quick(&self) -> PortResult<Calls> {
         let connection = self
             .session
@@ -92,7 +91,7 @@ impl LibvirtHost {
         Ok(connection.within(QUICK))
     }
 
-    /// Calls that take their time, on connections of their own.
+    /// Calls that take long, on separate connections.
     async fn long(&self, within: Duration) -> PortResult<Calls> {
         let connection = self
             .session

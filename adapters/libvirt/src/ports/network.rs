@@ -1,4 +1,4 @@
-//! Networks.
+//! Implements the network port with libvirt's calls on networks.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     xml,
 };
 
-/// Whether the host said itself that there is no such network.
+/// Whether libvirt itself reported that there is no such network.
 pub(super) fn is_absent(error: &Error) -> bool {
     error.libvirt().and_then(|e| e.absent()) == Some(Absent::Network)
 }
@@ -106,7 +106,7 @@ impl NetworkPort for LibvirtHost {
         port: u16,
         within: Duration,
     ) -> PortResult<Box<dyn GuestStream>> {
-        // A guest says which address it has: none of the host's own is one.
+        // The guest reports its address, so it could name one of the host's own.
         if self
             .own_addresses()
             .await?
@@ -124,7 +124,7 @@ impl NetworkPort for LibvirtHost {
 }
 
 impl LibvirtHost {
-    /// A network that was found a moment ago; `None` where it is gone since.
+    /// The network; `None` if it was deleted since it was found.
     async fn info(
         &self,
         calls: &Calls,
@@ -150,7 +150,7 @@ impl LibvirtHost {
         }))
     }
 
-    /// A TCP connection that the host makes.
+    /// A TCP connection from the host to an address.
     pub(super) async fn connect_to(
         &self,
         address: IpAddr,
@@ -162,7 +162,7 @@ impl LibvirtHost {
             let object = format!("port {port} of {address}");
             let at = self.speaking(&object);
             match error {
-                // The host was there; the guest was not.
+                // The host was reached; the guest was not.
                 ConnectError::ChannelRefused { .. } => {
                     at.error(PortErrorKind::WrongState, "nobody accepts the connection")
                 }

@@ -1,4 +1,4 @@
-//! Networks that vsiflow makes, and what a host says of its own.
+//! Creates, changes and removes vsiflow's networks, and reads routes and bridges of the host.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -17,16 +17,16 @@ use crate::{
 };
 
 const COMMAND: Duration = Duration::from_secs(15);
-/// Beside its routes, whom the host must not lose although a default route leads there: its name servers,
-/// and whoever asks.
+/// The host's routes, and addresses that must stay reachable although a default route leads there: its name
+/// servers, and the client of this session.
 const ROUTES: &str = "cat /proc/net/route; grep -h '^nameserver' /etc/resolv.conf 2>/dev/null; \
     echo \"peer $SSH_CONNECTION\"";
 const BRIDGES: &str = "for b in /sys/class/net/*/bridge; do [ -e \"$b\" ] && basename \"$(dirname \"$b\")\"; done; true";
-/// A prefix that leads to half of all addresses or more is a default route.
+/// A prefix that covers half of all addresses or more is a default route.
 const DEFAULT_ROUTE: u8 = 1;
 
 impl LibvirtHost {
-    /// Where the host's routes lead, and its own addresses; `None` where it runs no commands for us.
+    /// The host's routes, and its own addresses; `None` if the host does not permit commands.
     pub(super) async fn host_routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
         if !self.has_shell().await? {
             return Ok(None);
@@ -56,7 +56,7 @@ impl LibvirtHost {
         let defined = calls.network_define_xml(&xml::network::network(spec)).await;
         defined
             .map(drop)
-            .map_err(|error| self.speaking(&object).taken(&error))
+            .map_err(|error| self.speaking(&object).creation_error(&error))
     }
 
     pub(super) async fn start(&self, name: &str) -> PortResult<()> {
@@ -67,7 +67,7 @@ impl LibvirtHost {
         let active = calls.network_is_active(&network).await;
         if !active.map_err(|e| at.of(&e))? {
             let started = calls.network_create(&network).await;
-            started.map_err(|e| at.taken(&e))?;
+            started.map_err(|e| at.creation_error(&e))?;
         }
         let set = calls.network_set_autostart(&network, true).await;
         set.map_err(|e| at.of(&e))
@@ -110,7 +110,7 @@ impl LibvirtHost {
         let Err(error) = changed.await else {
             return Ok(());
         };
-        // An attempt whose answer was lost may have done it.
+        // An earlier attempt whose reply was lost may have made the change.
         let now = calls.network_get_xml_desc(&network).await;
         let shape = now
             .ok()
@@ -129,7 +129,7 @@ impl LibvirtHost {
     }
 }
 
-/// The network of that name and UUID, and whether it is active.
+/// The network with this name and UUID, and whether it is active.
 async fn own(
     calls: &Calls,
     name: &str,
@@ -157,8 +157,8 @@ fn update(change: &NetworkChange) -> (UpdateCommand, UpdateSection, String) {
 }
 
 impl ErrorContext<'_> {
-    /// An error of a call that makes something which may be somebody else's already.
-    fn taken(&self, error: &Error) -> vsiflow_steps::ports::PortError {
+    /// The error of a call that creates something; another owner may already have it.
+    fn creation_error(&self, error: &Error) -> vsiflow_steps::ports::PortError {
         let mut error = self.of(error);
         let words = ["already exists with uuid", "already in use"];
         if words.iter().any(|words| error.message.contains(words)) {
@@ -168,8 +168,8 @@ impl ErrorContext<'_> {
     }
 }
 
-/// Reads `/proc/net/route`: device, destination, gateway, flags, …, mask; addresses in the machine's byte
-/// order.
+/// Parses `/proc/net/route`: device, destination, gateway, flags, …, mask; addresses are in the machine's
+/// byte order.
 fn routes(text: &str) -> Vec<HostRoute> {
     let address = |hex: &str| {
         let number = u32::from_str_radix(hex, 16).ok()?;

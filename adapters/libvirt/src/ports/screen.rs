@@ -1,4 +1,4 @@
-//! A guest's screen: VNC on the loopback of its host, over the connection to the host.
+//! A guest's screen: VNC on the loopback address of its host, through the connection to the host.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -11,9 +11,9 @@ use vsiflow_steps::ports::{GuestConsole, PortErrorKind, PortResult, ScreenStream
 use super::{LibvirtHost, domain_state::state_of};
 use crate::xml::screen::{self, Screen};
 
-/// The only address that is connected to, whatever the host says.
+/// The only address to connect to, whatever the host reports.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// How long a screen may take to accept.
+/// How long a screen may take to accept the connection.
 const WITHIN: Duration = Duration::from_secs(10);
 
 impl LibvirtHost {
@@ -21,7 +21,7 @@ impl LibvirtHost {
     pub(super) async fn screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
         let port = self.screen_port(uuid).await?;
         let stream = self.connect_to(LOOPBACK, port, WITHIN).await?;
-        // A guest that went off meanwhile gave its port free, and another may have it now.
+        // A guest that stopped in the meantime has released its port, and another guest may use it now.
         if self.screen_port(uuid).await? != port {
             let object = format!("domain {uuid}");
             let words = "the guest was restarted at this moment";
@@ -32,7 +32,7 @@ impl LibvirtHost {
         Ok(Box::new(ScreenStream::new(stream)))
     }
 
-    /// At which port of the host's loopback the screen is now.
+    /// The current port of the screen on the host's loopback address.
     async fn screen_port(&self, uuid: Uuid) -> PortResult<u16> {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;

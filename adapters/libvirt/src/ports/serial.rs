@@ -1,5 +1,5 @@
-//! A guest's serial console, both ways: a stream on a connection of its own, so that whoever reads
-//! slowly holds up nothing else of the host.
+//! A guest's serial console in both directions: a stream on a separate connection, so that a slow reader does
+//! not delay anything else on the host.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::{
     stream::ConsoleStream,
 };
 
-/// How long libvirt may take nothing of what is typed. A guest that reads nothing is no reason: QEMU
-/// and libvirt hold what is typed meanwhile.
+/// How long libvirt may accept no input. A guest that does not read its input does not cause this, because
+/// QEMU and libvirt buffer it.
 const STALL: Duration = Duration::from_secs(60);
-/// How long all places for consoles of a host may be taken.
+/// How long to wait for a free console connection of the host.
 const PLACE: Duration = Duration::from_secs(5);
 
 /// An open console.
@@ -28,12 +28,12 @@ struct LibvirtConsole {
     host: String,
     object: String,
     stream: ConsoleStream,
-    /// Held as long as the console is open: the connection closes with it.
+    /// Held while the console is open: the connection closes with it.
     _connection: Connection,
 }
 
 impl LibvirtHost {
-    /// Opens the console of a domain that was found.
+    /// Opens the console of this domain.
     pub(super) async fn serial_console(
         &self,
         uuid: Uuid,
@@ -60,7 +60,7 @@ impl LibvirtHost {
     }
 }
 
-/// Somebody else's console is told apart by libvirt's words alone.
+/// Only libvirt's message shows that another client has the console open.
 fn of_opening(at: &ErrorContext<'_>, error: &Error) -> PortError {
     let busy = error.libvirt().is_some_and(|error| {
         error.code == code::OPERATION_FAILED && error.message.contains("Active console session")

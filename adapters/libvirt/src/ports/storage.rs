@@ -1,4 +1,4 @@
-//! Pools and volumes: what steps ask, call by call.
+//! Implements the storage port with libvirt's calls on pools and volumes, and with commands on the host.
 
 mod by_path;
 mod digest;
@@ -35,7 +35,7 @@ impl StoragePort for LibvirtHost {
             .map_err(|e| at.of(&e))?
         {
             match self.pool_info(&calls, &pool).await {
-                // One that went away since it was listed is no error.
+                // A pool that was deleted since the list was made is not an error.
                 Err(error) if error.kind == PortErrorKind::PoolMissing => {}
                 info => pools.push(info?),
             }
@@ -68,7 +68,7 @@ impl StoragePort for LibvirtHost {
         let listed = calls.storage_pool_list_all_volumes(&found).await;
         let mut volumes = Vec::new();
         for volume in listed.map_err(|e| self.speaking(&object).of(&e))? {
-            // One that went away since it was listed is no error.
+            // A volume that was deleted since the list was made is not an error.
             volumes.extend(self.volume_info(&calls, &volume).await?);
         }
         Ok(volumes)
@@ -160,7 +160,7 @@ impl StoragePort for LibvirtHost {
             return Ok(());
         }
         let path = quoted(&self.path(key).await?);
-        // An account that may only speak to libvirt syncs everything, as it may not open the file.
+        // An account that may only use libvirt cannot open the file, so it syncs all file systems.
         let command = format!("if [ -r {path} ]; then sync {path}; else sync; fi");
         self.command(&command, COPY).await.map(drop)
     }

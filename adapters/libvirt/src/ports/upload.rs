@@ -1,4 +1,4 @@
-//! Bytes on their way into a volume.
+//! Uploads bytes into a volume through libvirt's stream.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -7,16 +7,16 @@ use vsiflow_steps::ports::{PortError, PortResult, UploadSink, VolumeKey, send_ze
 use super::error::ErrorContext;
 use crate::{connection::Connection, stream::UploadStream};
 
-/// An upload on a connection of its own.
+/// An upload on a separate connection.
 pub(super) struct VolumeUpload {
     host: String,
     object: String,
     stream: UploadStream,
-    /// Whether the host takes holes.
+    /// Whether the host accepts holes.
     sparse: bool,
-    /// Which way the bytes go, and why, where that was chosen.
+    /// Which way the bytes are sent, and why, if there was a choice.
     note: Option<String>,
-    /// Held until the upload is over: the connection closes with it.
+    /// Held until the upload ends: the connection closes with it.
     _connection: Connection,
 }
 
@@ -39,7 +39,7 @@ impl VolumeUpload {
         }
     }
 
-    /// Why the bytes go this way.
+    /// Records why the bytes are sent through libvirt.
     pub(super) fn because(self, why: &str) -> Self {
         let note = Some(format!("sent through libvirt: {why}"));
         Self { note, ..self }
@@ -80,7 +80,7 @@ impl UploadSink for VolumeUpload {
     }
 
     async fn abort(self: Box<Self>) {
-        // Whether libvirt confirms it makes no difference: what arrived stays either way.
+        // Whether libvirt confirms the abort does not matter: the bytes that arrived stay in either case.
         let _ = self.stream.abort().await;
     }
 }

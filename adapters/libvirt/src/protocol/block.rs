@@ -1,4 +1,4 @@
-//! Layers over the disks of running domains, and the jobs that merge them.
+//! Calls on layers over the disks of running domains, and on the jobs that merge them.
 
 use serde::Deserialize;
 
@@ -14,45 +14,46 @@ pub struct RemoteSnapshot {
     pub domain: RemoteDomain,
 }
 
-/// A job on a disk, and how far it is (`virDomainBlockJobInfo`).
+/// A job on a disk and its progress (`virDomainBlockJobInfo`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct BlockJob {
-    /// 1 where there is a job; the rest means nothing without one.
+    /// 1 if there is a job; otherwise the other fields are meaningless.
     pub found: i32,
-    /// Which (`virDomainBlockJobType`); 4 merges the layer that the guest writes into.
+    /// The type of job (`virDomainBlockJobType`); 4 merges the active layer.
     pub kind: i32,
-    /// Its limit, MiB per second; 0 is none.
+    /// Its bandwidth limit in MiB per second; 0 means no limit.
     pub bandwidth: u64,
-    /// How far it is, in units of its own.
+    /// Its current position, in units of the job.
     pub current: u64,
-    /// Where it ends, in the same.
+    /// Its end position, in the same units.
     pub end: u64,
 }
 
-/// Flags of calls on layers.
+/// Flags of block calls.
 pub mod block_flags {
-    /// `VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA`: libvirt itself keeps nothing of it.
+    /// `VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA`: libvirt stores no metadata of the snapshot.
     pub const SNAPSHOT_NO_METADATA: u32 = 4;
     /// `VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY`: without memory.
     pub const SNAPSHOT_DISK_ONLY: u32 = 16;
-    /// `VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE`: the guest's agent holds its file systems still.
+    /// `VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE`: the guest's agent freezes its file systems.
     pub const SNAPSHOT_QUIESCE: u32 = 64;
-    /// `VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC`: of all disks or of none.
+    /// `VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC`: all disks or none.
     pub const SNAPSHOT_ATOMIC: u32 = 128;
-    /// `VIR_DOMAIN_BLOCK_COMMIT_SHALLOW`: into the file right below.
+    /// `VIR_DOMAIN_BLOCK_COMMIT_SHALLOW`: merge into the file directly below.
     pub const COMMIT_SHALLOW: u32 = 1;
-    /// `VIR_DOMAIN_BLOCK_COMMIT_ACTIVE`: the layer that the guest writes into.
+    /// `VIR_DOMAIN_BLOCK_COMMIT_ACTIVE`: merge the active layer, into which the guest writes.
     pub const COMMIT_ACTIVE: u32 = 4;
     /// `VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT`: the guest continues with the file that was merged into.
     pub const ABORT_PIVOT: u32 = 2;
 }
 
 impl Calls {
-    /// Makes a snapshot as its XML says.
+    /// Creates a snapshot from its XML.
     ///
     /// # Errors
-    /// 55 where the domain is in the wrong state, 67 where the XML asks for what it cannot do, 38 where
-    /// a file cannot be made, 86 where no agent answers for `QUIESCE`.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the domain is in the wrong state, `VIR_ERR_CONFIG_UNSUPPORTED`
+    /// (67) if it does not support what the XML requests, `VIR_ERR_SYSTEM_ERROR` (38) if a file cannot be
+    /// created, `VIR_ERR_AGENT_UNRESPONSIVE` (86) if no agent responds to `QUIESCE`.
     pub async fn domain_snapshot_create_xml(
         &self,
         domain: &RemoteDomain,
@@ -66,7 +67,8 @@ impl Calls {
     /// Begins to merge a layer of a disk (by target name) into the file below it.
     ///
     /// # Errors
-    /// 55 where the domain does not run; 38, 67 and others where a job is there already.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the domain does not run; `VIR_ERR_SYSTEM_ERROR` (38),
+    /// `VIR_ERR_CONFIG_UNSUPPORTED` (67) and others if the disk already has a job.
     pub async fn domain_block_commit(
         &self,
         domain: &RemoteDomain,
@@ -82,7 +84,7 @@ impl Calls {
     /// The job on a disk.
     ///
     /// # Errors
-    /// 55 where the domain does not run.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the domain does not run.
     pub async fn domain_get_block_job_info(
         &self,
         domain: &RemoteDomain,
@@ -95,7 +97,8 @@ impl Calls {
     /// Ends the job on a disk.
     ///
     /// # Errors
-    /// 55 where the domain does not run; another where the job is not ready to be ended so.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the domain does not run; another code if the job cannot be ended
+    /// like this yet.
     pub async fn domain_block_job_abort(
         &self,
         domain: &RemoteDomain,

@@ -1,4 +1,4 @@
-//! Domains: the guests.
+//! Calls on domains.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::connection::Calls;
 use crate::error::Result;
 use crate::stream::ConsoleStream;
 
-/// Asks for the list itself, not only for its length.
+/// Requests the list itself, not only its length.
 const NEED_RESULTS: i32 = 1;
 
 impl Calls {
     /// Lists domains; `flags` of 0 means all of them.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_list_all_domains(&self, flags: u32) -> Result<Vec<RemoteDomain>> {
         let (domains, _count): (Vec<RemoteDomain>, u32) = self
             .call(Procedure::ConnectListAllDomains, &(NEED_RESULTS, flags))
@@ -28,7 +28,7 @@ impl Calls {
     /// Finds a domain by UUID.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_lookup_by_uuid(&self, uuid: Uuid) -> Result<RemoteDomain> {
         self.call(Procedure::DomainLookupByUuid, &uuid).await
     }
@@ -36,7 +36,7 @@ impl Calls {
     /// Finds a domain by name.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_lookup_by_name(&self, name: &str) -> Result<RemoteDomain> {
         self.call(Procedure::DomainLookupByName, name).await
     }
@@ -44,17 +44,19 @@ impl Calls {
     /// Defines a domain, or updates the one with the same name and UUID, running or not.
     ///
     /// # Errors
-    /// 9 where the name belongs to another UUID, 35 and 92 for XML that is wrong, 67 for what this
-    /// host's QEMU lacks.
+    /// `VIR_ERR_OPERATION_FAILED` (9) if the name belongs to another UUID, `VIR_ERR_XML_DETAIL` (35) and
+    /// `VIR_ERR_XML_INVALID_SCHEMA` (92) if the XML is wrong, `VIR_ERR_CONFIG_UNSUPPORTED` (67) if this
+    /// host's QEMU lacks a feature.
     pub async fn domain_define_xml_flags(&self, xml: &str, flags: u32) -> Result<RemoteDomain> {
         self.call(Procedure::DomainDefineXmlFlags, &(xml, flags))
             .await
     }
 
-    /// Has the guest's agent carry out a command, and waits so many seconds for its answer.
+    /// Sends a command to the guest's agent and waits at most `seconds` for its response.
     ///
     /// # Errors
-    /// 55 where the guest is off, 74 where it has no channel, 86 where no agent answers.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the guest is off, `VIR_ERR_ARGUMENT_UNSUPPORTED` (74) if it has no
+    /// channel, `VIR_ERR_AGENT_UNRESPONSIVE` (86) if no agent responds.
     pub async fn qemu_domain_agent_command(
         &self,
         domain: &RemoteDomain,
@@ -72,17 +74,17 @@ impl Calls {
     /// Removes a definition. A running domain becomes transient and vanishes when it stops.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_undefine_flags(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainUndefineFlags, &(domain, flags))
             .await
     }
 
-    /// Starts a defined domain; answers it with its new id.
+    /// Starts a defined domain and returns it with its new ID.
     ///
     /// # Errors
-    /// 55 where it runs already; 38 and 1 with QEMU's words where it does not come up, which takes
-    /// about 2 seconds.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it already runs; `VIR_ERR_SYSTEM_ERROR` (38) and
+    /// `VIR_ERR_INTERNAL_ERROR` (1) with QEMU's message if it does not start, which takes about 2 seconds.
     pub async fn domain_create_with_flags(
         &self,
         domain: &RemoteDomain,
@@ -92,28 +94,30 @@ impl Calls {
             .await
     }
 
-    /// Ends a domain at once, as pulling the plug does.
+    /// Ends a domain immediately, like a power failure.
     ///
     /// # Errors
-    /// 55 where it does not run; 42 where it was transient and is gone.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run; `VIR_ERR_NO_DOMAIN` (42) if it was transient and
+    /// has ended.
     pub async fn domain_destroy_flags(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainDestroyFlags, &(domain, flags))
             .await
     }
 
-    /// Asks the guest to shut down; returns before it has. 0 lets libvirt choose how.
+    /// Asks the guest to shut down and returns before it has. Flags of 0 let libvirt choose the method.
     ///
     /// # Errors
-    /// 55 where it does not run; 42 where it was transient and is gone.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run; `VIR_ERR_NO_DOMAIN` (42) if it was transient and
+    /// has ended.
     pub async fn domain_shutdown_flags(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainShutdownFlags, &(domain, flags))
             .await
     }
 
-    /// Resets a domain, as its button does.
+    /// Resets a domain, like its reset button.
     ///
     /// # Errors
-    /// 55 where it does not run.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run.
     pub async fn domain_reset(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainReset, &(domain, 0_u32)).await
     }
@@ -121,25 +125,26 @@ impl Calls {
     /// Asks the guest to reboot.
     ///
     /// # Errors
-    /// 55 where it does not run.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run.
     pub async fn domain_reboot(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainReboot, &(domain, flags)).await
     }
 
-    /// Suspends a domain; its memory stays.
+    /// Suspends a domain; its memory stays on the host.
     ///
     /// # Errors
-    /// 55 where it does not run.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run.
     pub async fn domain_suspend(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainSuspend, domain).await
     }
 
     /// Opens the domain's first serial console as a stream.
     ///
-    /// `stall` is how long any one packet may wait to be taken.
+    /// `stall` is how long a single packet may wait to be accepted.
     ///
     /// # Errors
-    /// 9 where somebody has it open, unless the flags take it over; 55 where the domain is off.
+    /// `VIR_ERR_OPERATION_FAILED` (9) if another client has it open, unless the flags force it;
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the domain is off.
     pub async fn domain_open_console(
         &self,
         domain: &RemoteDomain,
@@ -152,55 +157,55 @@ impl Calls {
             .await
     }
 
-    /// Lets a suspended domain continue.
+    /// Resumes a suspended domain.
     ///
     /// # Errors
-    /// 55 where it does not run.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run.
     pub async fn domain_resume(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainResume, domain).await
     }
 
-    /// A domain's state and why it is in it.
+    /// A domain's state and the reason for it.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_get_state(&self, domain: &RemoteDomain) -> Result<RemoteDomainState> {
         self.call(Procedure::DomainGetState, &(domain, 0_u32)).await
     }
 
-    /// What a domain uses.
+    /// A domain's resource usage.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_get_info(&self, domain: &RemoteDomain) -> Result<RemoteDomainInfo> {
         self.call(Procedure::DomainGetInfo, domain).await
     }
 
-    /// Whether a domain runs, or is suspended.
+    /// Whether a domain runs or is suspended.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_is_active(&self, domain: &RemoteDomain) -> Result<bool> {
         self.call::<_, i32>(Procedure::DomainIsActive, domain)
             .await
             .map(|active| active == 1)
     }
 
-    /// Whether a definition of the domain stays when it stops.
+    /// Whether the domain's definition remains when it stops.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_is_persistent(&self, domain: &RemoteDomain) -> Result<bool> {
         self.call::<_, i32>(Procedure::DomainIsPersistent, domain)
             .await
             .map(|persistent| persistent == 1)
     }
 
-    /// A domain's XML: of its present run, or with
-    /// [`XML_INACTIVE`](domain_flags::XML_INACTIVE) its stored definition.
+    /// A domain's XML: the live definition, or with [`XML_INACTIVE`](domain_flags::XML_INACTIVE) the stored
+    /// one.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_get_xml_desc(&self, domain: &RemoteDomain, flags: u32) -> Result<String> {
         self.call(Procedure::DomainGetXmlDesc, &(domain, flags))
             .await
@@ -209,7 +214,7 @@ impl Calls {
     /// Sets whether a domain starts with the host.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_set_autostart(&self, domain: &RemoteDomain, autostart: bool) -> Result<()> {
         self.call(
             Procedure::DomainSetAutostart,
@@ -221,19 +226,19 @@ impl Calls {
     /// Whether a domain starts with the host.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_get_autostart(&self, domain: &RemoteDomain) -> Result<bool> {
         self.call::<_, i32>(Procedure::DomainGetAutostart, domain)
             .await
             .map(|on| on == 1)
     }
 
-    /// Whether the memory of a domain that is off was saved (`virsh managedsave`): its next start
-    /// takes it up.
+    /// Whether the memory of a domain that is off was saved (`virsh managedsave`). Its next start restores
+    /// it.
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none,
-    /// [`NO_SUPPORT`](crate::code::NO_SUPPORT) of a driver that saves none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist, [`NO_SUPPORT`](crate::code::NO_SUPPORT) if
+    /// the driver cannot save memory.
     pub async fn domain_has_managed_save_image(&self, domain: &RemoteDomain) -> Result<bool> {
         let arguments = (domain, 0_u32);
         let procedure = Procedure::DomainHasManagedSaveImage;
@@ -244,28 +249,29 @@ impl Calls {
     /// The definition of the domain whose memory is saved in a file.
     ///
     /// # Errors
-    /// 38 where there is no such file, 9 (operation failed) where the memory was not saved to its end.
+    /// `VIR_ERR_SYSTEM_ERROR` (38) if there is no such file, `VIR_ERR_OPERATION_FAILED` (9) if the memory was
+    /// not saved completely.
     pub async fn domain_save_image_get_xml_desc(&self, file: &str, flags: u32) -> Result<String> {
         let procedure = Procedure::DomainSaveImageGetXmlDesc;
         self.call(procedure, &(file, flags)).await
     }
 
-    /// Starts a domain from the memory that is saved in a file, with another definition of the same
-    /// machine.
+    /// Starts a domain from memory that is saved in a file, with another definition of the same machine.
     ///
     /// # Errors
-    /// 55 where it runs already, 67 where the definition is that of another machine, 1 with QEMU's words.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it already runs, `VIR_ERR_CONFIG_UNSUPPORTED` (67) if the
+    /// definition is for another machine, `VIR_ERR_INTERNAL_ERROR` (1) with QEMU's message.
     pub async fn domain_restore_flags(&self, file: &str, xml: &str, flags: u32) -> Result<()> {
         let args = (file, Some(xml), flags);
         self.call(Procedure::DomainRestoreFlags, &args).await
     }
 
-    /// Sets a part of a domain's description; `None` removes it. An element needs the prefix (`key`)
-    /// and the namespace (`uri`) it is to have; libvirt writes both into it, so that it must not
-    /// declare them itself (code 1).
+    /// Sets a part of a domain's metadata; `None` removes it. An element needs a prefix (`key`) and a
+    /// namespace (`uri`). libvirt writes both into the element, so it must not declare them itself
+    /// (`VIR_ERR_INTERNAL_ERROR`, 1).
     ///
     /// # Errors
-    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) if it does not exist.
     pub async fn domain_set_metadata(
         &self,
         domain: &RemoteDomain,
@@ -279,10 +285,10 @@ impl Calls {
         self.call(Procedure::DomainSetMetadata, &args).await
     }
 
-    /// A part of a domain's description.
+    /// A part of a domain's metadata.
     ///
     /// # Errors
-    /// [`NO_DOMAIN_METADATA`](crate::code::NO_DOMAIN_METADATA) where it has none of that kind.
+    /// [`NO_DOMAIN_METADATA`](crate::code::NO_DOMAIN_METADATA) if it has none of this kind.
     pub async fn domain_get_metadata(
         &self,
         domain: &RemoteDomain,
@@ -294,10 +300,11 @@ impl Calls {
             .await
     }
 
-    /// A running domain's interfaces and addresses, as the source knows them.
+    /// A running domain's interfaces and addresses, as the source reports them.
     ///
     /// # Errors
-    /// 55 where it does not run; 86 where the guest's agent is silent.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run; `VIR_ERR_AGENT_UNRESPONSIVE` (86) if the guest's
+    /// agent does not respond.
     pub async fn domain_interface_addresses(
         &self,
         domain: &RemoteDomain,
@@ -310,10 +317,10 @@ impl Calls {
         .await
     }
 
-    /// Attaches a device; the flags say where.
+    /// Attaches a device; the flags choose the live or the stored definition.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn domain_attach_device_flags(
         &self,
         domain: &RemoteDomain,
@@ -324,10 +331,10 @@ impl Calls {
             .await
     }
 
-    /// Detaches a device; the flags say where.
+    /// Detaches a device; the flags choose the live or the stored definition.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn domain_detach_device_flags(
         &self,
         domain: &RemoteDomain,
@@ -338,11 +345,10 @@ impl Calls {
             .await
     }
 
-    /// Tells a running domain that one of its disks (by target name or path) has grown to so many
-    /// bytes, and grows its file.
+    /// Grows a disk of a running domain (by target name or path) to this size, and grows its file.
     ///
     /// # Errors
-    /// 55 where it does not run.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it does not run.
     pub async fn domain_block_resize(
         &self,
         domain: &RemoteDomain,

@@ -1,4 +1,4 @@
-//! What calls on domains take and give: values, states, flags.
+//! Arguments and results of calls on domains: values, states, flags.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,40 +9,40 @@ use super::Uuid;
 pub struct RemoteDomain {
     /// Its name, unique on the host.
     pub name: String,
-    /// Its UUID, unique on the host; libvirt finds it by this.
+    /// Its UUID, unique on the host; libvirt finds the domain by it.
     pub uuid: Uuid,
-    /// The number of its present run, or -1 while it does not run.
+    /// The ID of its current run, or -1 if it does not run.
     pub id: i32,
 }
 
-/// A domain's state and why it is in it (`virDomainState`, `virDomain*Reason`).
+/// A domain's state and the reason for it (`virDomainState`, `virDomain*Reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub struct RemoteDomainState {
     /// One of [`domain_state`].
     pub state: i32,
-    /// Meaning depends on the state; for [`domain_state::SHUTOFF`] see [`shutoff_reason`].
+    /// The meaning depends on the state; for [`domain_state::SHUTOFF`] see [`shutoff_reason`].
     pub reason: i32,
 }
 
-/// What a domain uses (`virDomainInfo`).
+/// A domain's resource usage (`virDomainInfo`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct RemoteDomainInfo {
     /// One of [`domain_state`].
     pub state: u8,
-    /// Memory it may have, KiB.
+    /// The maximum memory in KiB.
     pub max_memory: u64,
-    /// Memory it has, KiB.
+    /// The current memory in KiB.
     pub memory: u64,
-    /// Virtual processors.
+    /// The number of virtual processors.
     pub vcpus: u16,
-    /// Processor time used, nanoseconds.
+    /// The used processor time in nanoseconds.
     pub cpu_time: u64,
 }
 
-/// A network interface of a domain, and its addresses.
+/// A network interface of a domain and its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DomainInterface {
-    /// Its name: on the host, or in the guest when the guest's agent tells.
+    /// Its name on the host, or in the guest if the guest's agent reports it.
     pub name: String,
     /// Its MAC address.
     pub hwaddr: Option<String>,
@@ -50,18 +50,18 @@ pub struct DomainInterface {
     pub addresses: Vec<IpAddress>,
 }
 
-/// An address with its prefix.
+/// An address with its prefix length.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct IpAddress {
     /// 0 is IPv4, 1 is IPv6 (`virIPAddrType`).
     pub kind: i32,
-    /// The address in its usual form.
+    /// The address in its usual notation.
     pub address: String,
-    /// Its prefix length, bits.
+    /// Its prefix length in bits.
     pub prefix: u32,
 }
 
-/// Where a domain's addresses are looked up (`virDomainInterfaceAddressesSource`).
+/// The source of a domain's addresses (`virDomainInterfaceAddressesSource`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum AddressSource {
     /// The DHCP leases of libvirt's own networks.
@@ -72,82 +72,82 @@ pub enum AddressSource {
     Arp,
 }
 
-/// Which part of a domain's description is meant (`virDomainMetadataType`).
+/// The kind of a domain's metadata (`virDomainMetadataType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum MetadataKind {
     /// `<description>`.
     Description,
     /// `<title>`.
     Title,
-    /// An element of `<metadata>`, told apart by its namespace.
+    /// An element of `<metadata>`, identified by its namespace.
     Element,
 }
 
 /// `virDomainState`.
 pub mod domain_state {
-    /// Runs.
+    /// Running.
     pub const RUNNING: i32 = 1;
-    /// Waits for a resource.
+    /// Blocked on a resource.
     pub const BLOCKED: i32 = 2;
     /// Suspended.
     pub const PAUSED: i32 = 3;
-    /// On its way down.
+    /// Shutting down.
     pub const SHUTDOWN: i32 = 4;
-    /// Does not run.
+    /// Not running.
     pub const SHUTOFF: i32 = 5;
-    /// Crashed, and kept as it was.
+    /// Crashed, with its memory preserved.
     pub const CRASHED: i32 = 6;
     /// Suspended by the guest itself.
     pub const PMSUSPENDED: i32 = 7;
 }
 
-/// `virDomainPausedReason`; 0 is unknown, 1 somebody's request.
+/// `virDomainPausedReason`; 0 is unknown, 1 a user's request.
 pub mod paused_reason {
-    /// It is being moved to another host.
+    /// It is being migrated to another host.
     pub const MIGRATION: i32 = 2;
     /// It is being saved.
     pub const SAVE: i32 = 3;
     /// Its memory is being dumped.
     pub const DUMP: i32 = 4;
-    /// A disk did not take what the guest wrote, or did not give what it read.
+    /// A disk failed to write or read.
     pub const IOERROR: i32 = 5;
-    /// Its watchdog went off.
+    /// Its watchdog fired.
     pub const WATCHDOG: i32 = 6;
-    /// It went back to a snapshot.
+    /// It was restored from a snapshot.
     pub const FROM_SNAPSHOT: i32 = 7;
-    /// It is on its way down.
+    /// It is shutting down.
     pub const SHUTTING_DOWN: i32 = 8;
     /// A snapshot is being made.
     pub const SNAPSHOT: i32 = 9;
-    /// The guest crashed and is kept so.
+    /// The guest crashed and stays paused.
     pub const CRASHED: i32 = 10;
     /// libvirt is starting it, or was when its daemon ended.
     pub const STARTING_UP: i32 = 11;
-    /// It is being moved, and runs elsewhere already.
+    /// It is being migrated with post-copy, and already runs on the other host.
     pub const POSTCOPY: i32 = 12;
-    /// Moving it so has failed.
+    /// A post-copy migration has failed.
     pub const POSTCOPY_FAILED: i32 = 13;
-    /// libvirt suspended it for a call of its own and could not let it go on.
+    /// libvirt suspended it for one of its own calls and could not resume it.
     pub const API_ERROR: i32 = 14;
 }
 
 /// `virDomainShutoffReason`.
 pub mod shutoff_reason {
-    /// Not known, e.g. never started since the daemon did.
+    /// Unknown, for example not started since the daemon was.
     pub const UNKNOWN: i32 = 0;
-    /// An orderly shutdown, or the guest switched itself off.
+    /// An orderly shutdown, or the guest powered itself off.
     pub const SHUTDOWN: i32 = 1;
-    /// Destroyed by somebody.
+    /// Destroyed on request.
     pub const DESTROYED: i32 = 2;
     /// QEMU died, or the guest's kernel panicked.
     pub const CRASHED: i32 = 3;
-    /// Moved to another host.
+    /// Migrated to another host.
     pub const MIGRATED: i32 = 4;
     /// Saved to a file.
     pub const SAVED: i32 = 5;
     /// Failed to start.
     pub const FAILED: i32 = 6;
-    /// Went back to a snapshot that does not run.
+    /// Restored from a snapshot of a domain that was off.
     pub const FROM_SNAPSHOT: i32 = 7;
     /// The daemon ended it.
     pub const DAEMON: i32 = 8;
@@ -155,25 +155,25 @@ pub mod shutoff_reason {
 
 /// Flags of domain calls; combine with `|`.
 pub mod domain_flags {
-    /// `VIR_DOMAIN_CONSOLE_FORCE`: close the console of whoever has it open.
+    /// `VIR_DOMAIN_CONSOLE_FORCE`: disconnect a client that has the console open.
     pub const CONSOLE_FORCE: u32 = 1;
     /// `VIR_DOMAIN_AFFECT_LIVE`: change the running domain.
     pub const AFFECT_LIVE: u32 = 1;
     /// `VIR_DOMAIN_AFFECT_CONFIG`: change the stored definition.
     pub const AFFECT_CONFIG: u32 = 2;
-    /// `VIR_DOMAIN_DEFINE_VALIDATE`: refuse XML against the schema.
+    /// `VIR_DOMAIN_DEFINE_VALIDATE`: refuse XML that does not match the schema.
     pub const DEFINE_VALIDATE: u32 = 1;
-    /// `VIR_DOMAIN_UNDEFINE_MANAGED_SAVE`: drop saved memory too.
+    /// `VIR_DOMAIN_UNDEFINE_MANAGED_SAVE`: delete saved memory too.
     pub const UNDEFINE_MANAGED_SAVE: u32 = 1;
-    /// `VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA`: drop what is known of snapshots too.
+    /// `VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA`: delete the metadata of snapshots too.
     pub const UNDEFINE_SNAPSHOTS_METADATA: u32 = 2;
-    /// `VIR_DOMAIN_UNDEFINE_NVRAM`: drop the firmware's variables too.
+    /// `VIR_DOMAIN_UNDEFINE_NVRAM`: delete the firmware's variables too.
     pub const UNDEFINE_NVRAM: u32 = 4;
-    /// `VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA`: drop what is known of checkpoints too.
+    /// `VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA`: delete the metadata of checkpoints too.
     pub const UNDEFINE_CHECKPOINTS_METADATA: u32 = 16;
-    /// `VIR_DOMAIN_START_PAUSED`: start, but do not run.
+    /// `VIR_DOMAIN_START_PAUSED`: start with paused processors.
     pub const START_PAUSED: u32 = 1;
-    /// `VIR_DOMAIN_SAVE_RUNNING`: run after the memory is taken up.
+    /// `VIR_DOMAIN_SAVE_RUNNING`: run after the memory is restored.
     pub const SAVE_RUNNING: u32 = 2;
     /// `VIR_DOMAIN_DESTROY_GRACEFUL`: ask QEMU to end, but never kill it.
     pub const DESTROY_GRACEFUL: u32 = 1;
@@ -183,8 +183,8 @@ pub mod domain_flags {
     pub const XML_INACTIVE: u32 = 2;
     /// `VIR_DOMAIN_BLOCK_RESIZE_BYTES`: the size is in bytes, not KiB.
     pub const BLOCK_RESIZE_BYTES: u32 = 1;
-    /// `VIR_CONNECT_LIST_DOMAINS_ACTIVE`: list those that run.
+    /// `VIR_CONNECT_LIST_DOMAINS_ACTIVE`: list running domains.
     pub const LIST_ACTIVE: u32 = 1;
-    /// `VIR_CONNECT_LIST_DOMAINS_INACTIVE`: list those that do not.
+    /// `VIR_CONNECT_LIST_DOMAINS_INACTIVE`: list domains that do not run.
     pub const LIST_INACTIVE: u32 = 2;
 }

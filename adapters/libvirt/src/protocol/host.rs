@@ -1,4 +1,4 @@
-//! The host itself: versions, capabilities, opening and authentication.
+//! Calls on the host itself: versions, capabilities, opening and authentication.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use super::Procedure;
 use crate::connection::Calls;
 use crate::error::Result;
 
-/// How a daemon wants its client to authenticate (`remote_auth_type`).
+/// How a daemon requires its client to authenticate (`remote_auth_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthType {
     None,
@@ -43,28 +43,28 @@ impl std::fmt::Display for PackedVersion {
     }
 }
 
-/// What `virNodeGetInfo` tells of the host's hardware.
+/// The host's hardware (`virNodeGetInfo`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct NodeInfo {
     model: [i8; 32],
-    /// Memory, KiB.
+    /// Memory in KiB.
     pub memory: u64,
     /// Active processors.
     pub cpus: i32,
-    /// Clock rate, MHz; 0 where unknown.
+    /// Clock rate in MHz; 0 if unknown.
     pub mhz: i32,
     /// NUMA nodes.
     pub nodes: i32,
-    /// Sockets a node.
+    /// Sockets per node.
     pub sockets: i32,
-    /// Cores a socket.
+    /// Cores per socket.
     pub cores: i32,
-    /// Threads a core.
+    /// Threads per core.
     pub threads: i32,
 }
 
 impl NodeInfo {
-    /// The processor model, e.g. `s390x`.
+    /// The processor model, for example `s390x`.
     #[must_use]
     pub fn model(&self) -> String {
         let bytes = self.model.iter().map(|byte| byte.cast_unsigned());
@@ -77,7 +77,7 @@ impl NodeInfo {
 const FEATURE_KEEPALIVE: i32 = 10;
 
 impl Calls {
-    /// Asks how the daemon wants its client to authenticate; the first answer is what it wants.
+    /// Asks how the daemon requires its client to authenticate; the first entry of the reply counts.
     pub(crate) async fn auth_list(&self) -> Result<AuthType> {
         let types: Vec<i32> = self.call(Procedure::AuthList, &()).await?;
         Ok(types
@@ -85,13 +85,13 @@ impl Calls {
             .map_or(AuthType::None, |first| AuthType::from(*first)))
     }
 
-    /// Opens a driver, e.g. `qemu:///system`. Every other call but `auth_list` needs it.
+    /// Opens a driver, for example `qemu:///system`. Every other call except `auth_list` requires it.
     pub(crate) async fn connect_open(&self, uri: &str) -> Result<()> {
         self.call(Procedure::ConnectOpen, &(Some(uri), 0_u32)).await
     }
 
-    /// Announces keep-alive. From the answer "yes" on, libvirtd pings a client that is silent and
-    /// closes its connection when the pings stay without answer.
+    /// Announces keep-alive. After a positive reply, libvirtd pings a silent client and closes its connection
+    /// when the pings get no response.
     pub(crate) async fn announce_keepalive(&self) -> Result<bool> {
         let supported: i32 = self
             .call(Procedure::ConnectSupportsFeature, &FEATURE_KEEPALIVE)
@@ -99,10 +99,10 @@ impl Calls {
         Ok(supported == 1)
     }
 
-    /// The driver's name, e.g. `QEMU`.
+    /// The driver's name, for example `QEMU`.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_type(&self) -> Result<String> {
         self.call(Procedure::ConnectGetType, &()).await
     }
@@ -110,7 +110,7 @@ impl Calls {
     /// The hypervisor's version.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_version(&self) -> Result<PackedVersion> {
         self.call(Procedure::ConnectGetVersion, &()).await
     }
@@ -118,7 +118,7 @@ impl Calls {
     /// The daemon's version.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_lib_version(&self) -> Result<PackedVersion> {
         self.call(Procedure::ConnectGetLibVersion, &()).await
     }
@@ -126,24 +126,23 @@ impl Calls {
     /// The host's own name.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_hostname(&self) -> Result<String> {
         self.call(Procedure::ConnectGetHostname, &()).await
     }
 
-    /// What the host can run, as `<capabilities>` XML; its `<host><uuid>` names the machine.
+    /// The host's capabilities as `<capabilities>` XML; its `<host><uuid>` identifies the machine.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_capabilities(&self) -> Result<String> {
         self.call(Procedure::ConnectGetCapabilities, &()).await
     }
 
-    /// What domains of one kind may use, as `<domainCapabilities>` XML. `None` leaves the choice to
-    /// libvirt.
+    /// The capabilities of domains of one kind as `<domainCapabilities>` XML. libvirt chooses for `None`.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_domain_capabilities(
         &self,
         arch: Option<&str>,
@@ -156,10 +155,10 @@ impl Calls {
             .await
     }
 
-    /// Memory and processors of the host.
+    /// The host's memory and processors.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn node_get_info(&self) -> Result<NodeInfo> {
         self.call(Procedure::NodeGetInfo, &()).await
     }

@@ -1,4 +1,4 @@
-//! Virtual networks and their DHCP leases.
+//! Calls on virtual networks and their DHCP leases.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct RemoteNetwork {
 pub struct WireDhcpLease {
     /// The network's bridge on the host.
     pub iface: String,
-    /// When it ends, seconds since 1970.
+    /// When it ends, in seconds since 1970.
     pub expiry_time: i64,
     /// 0 is IPv4, 1 is IPv6 (`virIPAddrType`).
     pub kind: i32,
@@ -30,11 +30,11 @@ pub struct WireDhcpLease {
     pub iaid: Option<String>,
     /// The address.
     pub address: String,
-    /// Its prefix length, bits.
+    /// Its prefix length in bits.
     pub prefix: u32,
-    /// The name the holder gave itself.
+    /// The host name that the holder sent.
     pub hostname: Option<String>,
-    /// The holder's client id or DUID.
+    /// The holder's client ID or DUID.
     pub client_id: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Calls {
     /// Lists all networks, active or not.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_list_all_networks(&self) -> Result<Vec<RemoteNetwork>> {
         let (networks, _count): (Vec<RemoteNetwork>, u32) = self
             .call(Procedure::ConnectListAllNetworks, &(1_i32, 0_u32))
@@ -53,15 +53,15 @@ impl Calls {
     /// Finds a network by name.
     ///
     /// # Errors
-    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) if it does not exist.
     pub async fn network_lookup_by_name(&self, name: &str) -> Result<RemoteNetwork> {
         self.call(Procedure::NetworkLookupByName, name).await
     }
 
-    /// Whether a network is up.
+    /// Whether a network is active.
     ///
     /// # Errors
-    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) if it does not exist.
     pub async fn network_is_active(&self, network: &RemoteNetwork) -> Result<bool> {
         self.call::<_, i32>(Procedure::NetworkIsActive, network)
             .await
@@ -71,16 +71,16 @@ impl Calls {
     /// A network's XML.
     ///
     /// # Errors
-    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) if it does not exist.
     pub async fn network_get_xml_desc(&self, network: &RemoteNetwork) -> Result<String> {
         self.call(Procedure::NetworkGetXmlDesc, &(network, 0_u32))
             .await
     }
 
-    /// A network's DHCP leases, of one MAC address or of all.
+    /// A network's DHCP leases, for one MAC address or for all.
     ///
     /// # Errors
-    /// 55 where the network is not up.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if the network is not active.
     pub async fn network_get_dhcp_leases(
         &self,
         network: &RemoteNetwork,
@@ -95,23 +95,23 @@ impl Calls {
     /// Defines a network, or changes the stored definition of the one with its name and UUID.
     ///
     /// # Errors
-    /// 9 where the name is another UUID's.
+    /// `VIR_ERR_OPERATION_FAILED` (9) if the name belongs to another UUID.
     pub async fn network_define_xml(&self, xml: &str) -> Result<RemoteNetwork> {
         self.call(Procedure::NetworkDefineXml, xml).await
     }
 
-    /// Starts a network that is defined and off.
+    /// Starts a defined network.
     ///
     /// # Errors
-    /// 55 where it is active.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it is already active.
     pub async fn network_create(&self, network: &RemoteNetwork) -> Result<()> {
         self.call(Procedure::NetworkCreate, network).await
     }
 
-    /// Has libvirt start a network with the host, or not.
+    /// Sets whether libvirt starts a network with the host.
     ///
     /// # Errors
-    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) if it does not exist.
     pub async fn network_set_autostart(&self, network: &RemoteNetwork, on: bool) -> Result<()> {
         let args = (network, i32::from(on));
         self.call(Procedure::NetworkSetAutostart, &args).await
@@ -120,7 +120,7 @@ impl Calls {
     /// Stops a network.
     ///
     /// # Errors
-    /// 55 where it is off.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it is not active.
     pub async fn network_destroy(&self, network: &RemoteNetwork) -> Result<()> {
         self.call(Procedure::NetworkDestroy, network).await
     }
@@ -128,15 +128,16 @@ impl Calls {
     /// Removes the definition of a network.
     ///
     /// # Errors
-    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) if it does not exist.
     pub async fn network_undefine(&self, network: &RemoteNetwork) -> Result<()> {
         self.call(Procedure::NetworkUndefine, network).await
     }
 
-    /// Changes one part of a network, stored and, while it is active, at once.
+    /// Changes one part of a network: the stored definition, the active network, or both, as the flags
+    /// choose.
     ///
     /// # Errors
-    /// 55 where the part is there already, or is not there.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if a part to add exists already, or a part to remove does not exist.
     pub async fn network_update(
         &self,
         network: &RemoteNetwork,
@@ -146,7 +147,7 @@ impl Calls {
         flags: u32,
     ) -> Result<()> {
         let (command, section) = (command as u32, section as u32);
-        // Before libvirt 7.2 the two arguments were taken in the other order.
+        // Before libvirt 7.2 the daemon read the two arguments in the opposite order.
         let supported: i32 = self
             .call(Procedure::ConnectSupportsFeature, &FEATURE_UPDATE_ORDER)
             .await?;
@@ -162,23 +163,23 @@ impl Calls {
 /// `VIR_DRV_FEATURE_NETWORK_UPDATE_HAS_CORRECT_ORDER`.
 const FEATURE_UPDATE_ORDER: i32 = 16;
 
-/// What is done to a part of a network (`virNetworkUpdateCommand`).
+/// How a part of a network is changed (`virNetworkUpdateCommand`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum UpdateCommand {
-    /// It is removed.
+    /// Removes the part.
     Delete = 2,
-    /// It is added behind the others.
+    /// Adds the part after the others.
     AddLast = 3,
 }
 
-/// The part of a network (`virNetworkUpdateSection`).
+/// A part of a network (`virNetworkUpdateSection`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum UpdateSection {
-    /// A reserved address.
+    /// An address reserved for a host.
     IpDhcpHost = 4,
-    /// A name.
+    /// A DNS name.
     DnsHost = 10,
 }
 

@@ -1,4 +1,4 @@
-//! The numbers of the procedures this client calls.
+//! The procedures that this client calls, with their numbers.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{QEMU_PROGRAM, REMOTE_PROGRAM};
 
 /// A procedure of libvirt's programs, by its number on the wire.
 ///
-/// Numbers are never given anew: libvirt only appends (`REMOTE_PROC_*` in libvirt's
+/// Numbers never change: libvirt only appends new ones (`REMOTE_PROC_*` in libvirt's
 /// `src/remote/remote_protocol.x`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -57,9 +57,9 @@ pub enum Procedure {
     NetworkUndefine = 49,
     /// `virConnectGetHostname`.
     ConnectGetHostname = 59,
-    /// Asks for a feature of the protocol; asking for keep-alive announces it.
+    /// Asks whether the daemon has a protocol feature; asking for keep-alive announces it.
     ConnectSupportsFeature = 60,
-    /// Asks how the daemon wants its client to authenticate.
+    /// Asks how the daemon requires its client to authenticate.
     AuthList = 66,
     /// `virStoragePoolRefresh`.
     StoragePoolRefresh = 83,
@@ -173,7 +173,7 @@ pub enum Procedure {
     QemuDomainAgentCommand = QEMU | 3,
 }
 
-/// Marks the procedures of QEMU's program; their numbers are counted from 1 again.
+/// Marks the procedures of QEMU's program, whose numbers also start at 1.
 const QEMU: i32 = 1 << 16;
 
 impl Procedure {

@@ -1,8 +1,8 @@
-//! What domains use, of all of them in one call (`virConnectGetAllDomainStats`).
+//! Resource usage of all domains in one call (`virConnectGetAllDomainStats`).
 //!
-//! A reply is a list of domains, each with a list of typed parameters, whose names count devices:
-//! `block.0.rd.bytes`. A host may send hundreds of thousands of them; what is not asked for is passed over while it is
-//! read, so that a domain takes as much memory as a [`DomainStats`] has.
+//! A reply is a list of domains, each with a list of typed parameters, whose names contain device numbers,
+//! such as `block.0.rd.bytes`. A host may send hundreds of thousands of them. Parameters that are not needed
+//! are discarded while the reply is decoded, so a domain uses only the memory of a [`DomainStats`].
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use serde::{
 use super::{Procedure, RemoteDomain};
 use crate::{connection::Calls, error::Result};
 
-/// Domains of one reply that are taken; others are passed over.
+/// How many domains of one reply are stored; further ones are discarded.
 pub const DOMAINS_MAX: usize = 10_000;
 
-/// Which parameters are asked for, and of which domains.
+/// Which parameters are requested, and for which domains.
 pub mod stats_flags {
     /// `VIR_DOMAIN_STATS_CPU_TOTAL`.
     pub const CPU: u32 = 1 << 1;
@@ -27,41 +27,41 @@ pub mod stats_flags {
     pub const INTERFACE: u32 = 1 << 4;
     /// `VIR_DOMAIN_STATS_BLOCK`.
     pub const BLOCK: u32 = 1 << 5;
-    /// `VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE`: of those that run.
+    /// `VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE`: only for running domains.
     pub const ACTIVE: u32 = 1;
-    /// `VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT`: a domain that is busy tells what can be told at once.
+    /// `VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT`: a busy domain reports only what needs no waiting.
     pub const NOWAIT: u32 = 1 << 29;
 }
 
-/// What one domain used. Devices of a kind are added up; what was not told, or is no number of things, is absent.
+/// The resource usage of one domain, summed over devices of a kind. Missing or invalid values are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainStats {
     /// The domain.
     pub domain: RemoteDomain,
-    /// Its parameters.
+    /// Its resource usage.
     pub used: Used,
 }
 
-/// The parameters that are taken.
+/// The parameters that are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
-    /// `cpu.time`, nanoseconds.
+    /// `cpu.time`, in nanoseconds.
     pub cpu_time: Option<u64>,
-    /// `balloon.current`, KiB.
+    /// `balloon.current`, in KiB.
     pub balloon: Option<u64>,
-    /// `balloon.rss`, KiB.
+    /// `balloon.rss`, in KiB.
     pub rss: Option<u64>,
-    /// `block.N.rd.bytes` of all disks.
+    /// `block.N.rd.bytes`, summed over all disks.
     pub block_rd_bytes: Option<u64>,
-    /// `block.N.wr.bytes`.
+    /// `block.N.wr.bytes`, summed over all disks.
     pub block_wr_bytes: Option<u64>,
-    /// `block.N.rd.reqs`.
+    /// `block.N.rd.reqs`, summed over all disks.
     pub block_rd_reqs: Option<u64>,
-    /// `block.N.wr.reqs`.
+    /// `block.N.wr.reqs`, summed over all disks.
     pub block_wr_reqs: Option<u64>,
-    /// `net.N.rx.bytes` of all cards.
+    /// `net.N.rx.bytes`, summed over all cards.
     pub net_rx_bytes: Option<u64>,
-    /// `net.N.tx.bytes`.
+    /// `net.N.tx.bytes`, summed over all cards.
     pub net_tx_bytes: Option<u64>,
 }
 
@@ -127,14 +127,14 @@ pub enum TypedValue {
 }
 
 impl TypedValue {
-    /// How many of something it says; none where it is no such number: negative, broken, not one at all.
+    /// The value as a count; `None` if it is negative or not an integer.
     fn count(&self) -> Option<u64> {
         match self {
             Self::Int(value) => u64::try_from(*value).ok(),
             Self::Uint(value) => Some(u64::from(*value)),
             Self::Llong(value) => u64::try_from(*value).ok(),
             Self::Ullong(value) => Some(*value),
-            // libvirt tells none of these so.
+            // libvirt does not report any stored parameter as one of these types.
             Self::Double(_) | Self::Boolean(_) | Self::String(_) => None,
         }
     }
@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for TypedParam {
                     6 => TypedValue::Boolean(next(&mut seq)?),
                     7 => TypedValue::String(next(&mut seq)?),
                     other => {
-                        // How long it is, nobody knows: what follows cannot be read either.
+                        // The length of an unknown type is unknown, so the rest cannot be decoded either.
                         return Err(A::Error::custom(format!("no type has the number {other}")));
                     }
                 };
@@ -203,7 +203,7 @@ impl<'de> Deserialize<'de> for Used {
     }
 }
 
-/// A whole reply.
+/// A complete reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllStats(pub Vec<DomainStats>);
 
@@ -233,10 +233,10 @@ impl<'de> Deserialize<'de> for AllStats {
 }
 
 impl Calls {
-    /// What the domains that run have used, as far as each can tell without waiting.
+    /// The resource usage of running domains, as far as each can report it without waiting.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_get_all_domain_stats(&self) -> Result<Vec<DomainStats>> {
         use stats_flags::{ACTIVE, BALLOON, BLOCK, CPU, INTERFACE, NOWAIT};
         let no_domains: [RemoteDomain; 0] = [];

@@ -1,4 +1,4 @@
-//! Storage pools and volumes.
+//! Calls on storage pools and volumes.
 
 use std::time::Duration;
 
@@ -25,48 +25,48 @@ pub struct StorageVol {
     pub pool: String,
     /// Its name, unique in the pool.
     pub name: String,
-    /// Its key; for a file its path.
+    /// Its key; for a file this is its path.
     pub key: String,
 }
 
-/// What a pool holds (`virStoragePoolInfo`).
+/// A pool's state and space (`virStoragePoolInfo`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct StoragePoolInfo {
     /// 0 inactive, 1 building, 2 running, 3 degraded, 4 inaccessible (`virStoragePoolState`).
     pub state: u8,
-    /// Size, bytes.
+    /// The size in bytes.
     pub capacity: u64,
-    /// Used, bytes.
+    /// The used space in bytes.
     pub allocation: u64,
-    /// Free, bytes.
+    /// The free space in bytes.
     pub available: u64,
 }
 
-/// What a volume takes (`virStorageVolInfo`).
+/// A volume's type and size (`virStorageVolInfo`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct StorageVolInfo {
-    /// 0 file, 1 block device, 2 folder, 3 network (`virStorageVolType`).
+    /// 0 file, 1 block device, 2 directory, 3 network (`virStorageVolType`).
     pub kind: i8,
-    /// What a guest sees, bytes; of a qcow2 its virtual size.
+    /// The size that a guest sees, in bytes; for qcow2 the virtual size.
     pub capacity: u64,
-    /// What it takes of the pool, bytes, rounded to blocks; with
-    /// [`GET_PHYSICAL`](storage_flags::GET_PHYSICAL) the file's size.
+    /// The used space of the pool in bytes, rounded to blocks; with
+    /// [`GET_PHYSICAL`](storage_flags::GET_PHYSICAL) the size of the file.
     pub allocation: u64,
 }
 
 /// Flags of storage calls; combine with `|`.
 pub mod storage_flags {
-    /// `VIR_STORAGE_VOL_GET_PHYSICAL`: the file's size takes the place of the allocation.
+    /// `VIR_STORAGE_VOL_GET_PHYSICAL`: return the size of the file in place of the allocation.
     pub const GET_PHYSICAL: u32 = 1;
-    /// `VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM`: the stream may hold holes (libvirt 3.4).
+    /// `VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM`: the stream may contain holes (libvirt 3.4).
     pub const UPLOAD_SPARSE: u32 = 1;
-    /// `VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA`: lay out a qcow2's tables.
+    /// `VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA`: allocate the metadata of a qcow2.
     pub const CREATE_PREALLOC_METADATA: u32 = 1;
-    /// `VIR_STORAGE_VOL_CREATE_REFLINK`: share blocks where the file system can.
+    /// `VIR_STORAGE_VOL_CREATE_REFLINK`: share blocks if the file system supports it.
     pub const CREATE_REFLINK: u32 = 2;
     /// `VIR_STORAGE_VOL_RESIZE_ALLOCATE`: allocate the new space.
     pub const RESIZE_ALLOCATE: u32 = 1;
-    /// `VIR_STORAGE_VOL_RESIZE_DELTA`: the size is what to add.
+    /// `VIR_STORAGE_VOL_RESIZE_DELTA`: the size is the difference.
     pub const RESIZE_DELTA: u32 = 2;
     /// `VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE`.
     pub const LIST_INACTIVE: u32 = 1;
@@ -74,14 +74,14 @@ pub mod storage_flags {
     pub const LIST_ACTIVE: u32 = 2;
 }
 
-/// Asks for the list itself, not only for its length.
+/// Requests the list itself, not only its length.
 const NEED_RESULTS: i32 = 1;
 
 impl Calls {
     /// Lists pools; `flags` of 0 means all of them.
     ///
     /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
+    /// As for every call, see [`Error`](crate::Error).
     pub async fn connect_list_all_storage_pools(&self, flags: u32) -> Result<Vec<StoragePool>> {
         let (pools, _count): (Vec<StoragePool>, u32) = self
             .call(
@@ -95,7 +95,7 @@ impl Calls {
     /// Finds a pool by name.
     ///
     /// # Errors
-    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) where there is none.
+    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) if it does not exist.
     pub async fn storage_pool_lookup_by_name(&self, name: &str) -> Result<StoragePool> {
         self.call(Procedure::StoragePoolLookupByName, name).await
     }
@@ -103,7 +103,7 @@ impl Calls {
     /// Finds the pool of a volume.
     ///
     /// # Errors
-    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) where there is none.
+    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) if it does not exist.
     pub async fn storage_pool_lookup_by_volume(&self, volume: &StorageVol) -> Result<StoragePool> {
         self.call(Procedure::StoragePoolLookupByVolume, volume)
             .await
@@ -112,7 +112,7 @@ impl Calls {
     /// A pool's state and space.
     ///
     /// # Errors
-    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) where there is none.
+    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) if it does not exist.
     pub async fn storage_pool_get_info(&self, pool: &StoragePool) -> Result<StoragePoolInfo> {
         self.call(Procedure::StoragePoolGetInfo, pool).await
     }
@@ -120,27 +120,27 @@ impl Calls {
     /// A pool's XML.
     ///
     /// # Errors
-    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) where there is none.
+    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) if it does not exist.
     pub async fn storage_pool_get_xml_desc(&self, pool: &StoragePool) -> Result<String> {
         self.call(Procedure::StoragePoolGetXmlDesc, &(pool, 0_u32))
             .await
     }
 
-    /// Whether a pool is active; only then is a missing volume really missing.
+    /// Whether a pool is active. Only in an active pool does a missing volume really not exist.
     ///
     /// # Errors
-    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) where there is none.
+    /// [`NO_STORAGE_POOL`](crate::code::NO_STORAGE_POOL) if it does not exist.
     pub async fn storage_pool_is_active(&self, pool: &StoragePool) -> Result<bool> {
         self.call::<_, i32>(Procedure::StoragePoolIsActive, pool)
             .await
             .map(|active| active == 1)
     }
 
-    /// Reads a pool anew, so that what was made or removed behind libvirt's back is seen.
+    /// Reads a pool again, so that libvirt sees files that others created or deleted.
     ///
     /// # Errors
-    /// 55 where it is not active; 1 ("has asynchronous jobs running") during a clone in it, which
-    /// passes.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it is not active; `VIR_ERR_INTERNAL_ERROR` (1, "has asynchronous
+    /// jobs running") during a clone in it, which is temporary.
     pub async fn storage_pool_refresh(&self, pool: &StoragePool) -> Result<()> {
         self.call(Procedure::StoragePoolRefresh, &(pool, 0_u32))
             .await
@@ -149,7 +149,7 @@ impl Calls {
     /// Lists a pool's volumes.
     ///
     /// # Errors
-    /// 55 where it is not active.
+    /// `VIR_ERR_OPERATION_INVALID` (55) if it is not active.
     pub async fn storage_pool_list_all_volumes(
         &self,
         pool: &StoragePool,
@@ -164,8 +164,8 @@ impl Calls {
     /// Finds a volume by name in a pool.
     ///
     /// # Errors
-    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where there is none; it counts only in an
-    /// active pool after a refresh. 55 where the pool is not active.
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if it does not exist, which is reliable only in an
+    /// active pool after a refresh. `VIR_ERR_OPERATION_INVALID` (55) if the pool is not active.
     pub async fn storage_vol_lookup_by_name(
         &self,
         pool: &StoragePool,
@@ -178,7 +178,7 @@ impl Calls {
     /// Finds a volume by its path on the host, in any active pool.
     ///
     /// # Errors
-    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where there is none.
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if it does not exist.
     pub async fn storage_vol_lookup_by_path(&self, path: &str) -> Result<StorageVol> {
         self.call(Procedure::StorageVolLookupByPath, path).await
     }
@@ -186,16 +186,16 @@ impl Calls {
     /// A volume's capacity and allocation.
     ///
     /// # Errors
-    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where its file is gone.
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if its file was deleted.
     pub async fn storage_vol_get_info(&self, volume: &StorageVol) -> Result<StorageVolInfo> {
         self.call(Procedure::StorageVolGetInfo, volume).await
     }
 
-    /// As `storage_vol_get_info`; with [`GET_PHYSICAL`](storage_flags::GET_PHYSICAL) the file's
-    /// exact size.
+    /// Like `storage_vol_get_info`; with [`GET_PHYSICAL`](storage_flags::GET_PHYSICAL) it returns the exact
+    /// size of the file.
     ///
     /// # Errors
-    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where its file is gone.
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if its file was deleted.
     pub async fn storage_vol_get_info_flags(
         &self,
         volume: &StorageVol,
@@ -208,7 +208,7 @@ impl Calls {
     /// A volume's XML: format, backing chain, `<physical>` size.
     ///
     /// # Errors
-    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where there is none.
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if it does not exist.
     pub async fn storage_vol_get_xml_desc(&self, volume: &StorageVol) -> Result<String> {
         self.call(Procedure::StorageVolGetXmlDesc, &(volume, 0_u32))
             .await
@@ -217,7 +217,7 @@ impl Calls {
     /// A volume's path on the host.
     ///
     /// # Errors
-    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where there is none.
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if it does not exist.
     pub async fn storage_vol_get_path(&self, volume: &StorageVol) -> Result<String> {
         self.call(Procedure::StorageVolGetPath, volume).await
     }
@@ -225,8 +225,9 @@ impl Calls {
     /// Creates a volume.
     ///
     /// # Errors
-    /// [`STORAGE_VOL_EXIST`](crate::code::STORAGE_VOL_EXIST) where the name is taken; 55 where a
-    /// stray file has it; 38 where there is no space.
+    /// [`STORAGE_VOL_EXIST`](crate::code::STORAGE_VOL_EXIST) if a volume has the name,
+    /// `VIR_ERR_OPERATION_INVALID` (55) if an unknown file has it, `VIR_ERR_SYSTEM_ERROR` (38) if there is no
+    /// space.
     pub async fn storage_vol_create_xml(
         &self,
         pool: &StoragePool,
@@ -237,12 +238,12 @@ impl Calls {
             .await
     }
 
-    /// Creates a volume as a copy of another. Takes as long as the copying, continues when the caller
-    /// is gone, and its unfinished file looks like any other volume.
+    /// Creates a volume as a copy of another one. Takes as long as the copy, and continues if the caller is
+    /// dropped. Its unfinished file looks like any other volume.
     ///
     /// # Errors
-    /// 1 where the name is taken or there is no space (the file is then gone again); 55 where the
-    /// source is being written.
+    /// `VIR_ERR_INTERNAL_ERROR` (1) if the name is in use or there is no space (the file is then deleted
+    /// again); `VIR_ERR_OPERATION_INVALID` (55) while the source is being written.
     pub async fn storage_vol_create_xml_from(
         &self,
         pool: &StoragePool,
@@ -257,11 +258,11 @@ impl Calls {
         .await
     }
 
-    /// Deletes a volume. libvirt does so even while a running domain uses it.
+    /// Deletes a volume, even while a running domain uses it.
     ///
     /// # Errors
-    /// 55 while it is being cloned; [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) where there is
-    /// none.
+    /// `VIR_ERR_OPERATION_INVALID` (55) while it is being cloned;
+    /// [`NO_STORAGE_VOL`](crate::code::NO_STORAGE_VOL) if it does not exist.
     pub async fn storage_vol_delete(&self, volume: &StorageVol) -> Result<()> {
         self.call(Procedure::StorageVolDelete, &(volume, 0_u32))
             .await
@@ -270,15 +271,15 @@ impl Calls {
     /// Overwrites a volume with zeros.
     ///
     /// # Errors
-    /// 55 while it is being cloned.
+    /// `VIR_ERR_OPERATION_INVALID` (55) while it is being cloned.
     pub async fn storage_vol_wipe(&self, volume: &StorageVol) -> Result<()> {
         self.call(Procedure::StorageVolWipe, &(volume, 0_u32)).await
     }
 
-    /// Sets a volume's capacity, bytes.
+    /// Sets a volume's capacity in bytes.
     ///
     /// # Errors
-    /// 8 for less than it has.
+    /// `VIR_ERR_INVALID_ARG` (8) if it is smaller than the current capacity.
     pub async fn storage_vol_resize(
         &self,
         volume: &StorageVol,
@@ -289,13 +290,14 @@ impl Calls {
             .await
     }
 
-    /// Opens a stream into a volume from an offset on. More data than `length` is an error, less is
-    /// not; a length of 0 means no limit. Nothing is truncated, nothing is synced.
+    /// Opens a stream that writes into a volume from an offset on. More data than `length` is an error, less
+    /// is not; a length of 0 means no limit. Nothing is truncated and nothing is synced.
     ///
-    /// `stall` is how long any one packet may wait for the host.
+    /// `stall` is how long a single packet may wait for the host.
     ///
     /// # Errors
-    /// 55 while the volume is being cloned; 8 for flags that this libvirt does not know.
+    /// `VIR_ERR_OPERATION_INVALID` (55) while the volume is being cloned; `VIR_ERR_INVALID_ARG` (8) for flags
+    /// that this libvirt does not support.
     pub async fn storage_vol_upload(
         &self,
         volume: &StorageVol,
@@ -309,12 +311,13 @@ impl Calls {
             .await
     }
 
-    /// Opens a stream out of a volume from an offset on; a length of 0 means to its end.
+    /// Opens a stream that reads a volume from an offset on; a length of 0 means to its end.
     ///
-    /// `stall` is how long any one packet may take to come.
+    /// `stall` is how long to wait for a single packet.
     ///
     /// # Errors
-    /// 55 while the volume is being cloned; 38 where its file is gone.
+    /// `VIR_ERR_OPERATION_INVALID` (55) while the volume is being cloned; `VIR_ERR_SYSTEM_ERROR` (38) if its
+    /// file was deleted.
     pub async fn storage_vol_download(
         &self,
         volume: &StorageVol,

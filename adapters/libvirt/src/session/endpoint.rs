@@ -1,4 +1,4 @@
-//! Where libvirt is, and what a refusal there means.
+//! Connects to libvirt's socket, locally or over SSH, and finds the reason of a refusal.
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -13,25 +13,25 @@ use tokio::time::timeout;
 use crate::connect_error::ConnectError;
 use crate::ssh::{SshConfig, SshSession};
 
-/// libvirtd's socket; where the daemons are modular it is virtproxyd's.
+/// libvirtd's socket; with modular daemons it belongs to virtproxyd.
 pub const SOCKET: &str = "/var/run/libvirt/libvirt-sock";
 
-/// Where libvirt is.
+/// Where libvirt's socket is.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    /// On this machine, behind a socket.
+    /// On this machine, at this path.
     Unix(PathBuf),
-    /// On another, reached by SSH.
+    /// On another machine, reached over SSH.
     Ssh {
-        /// How to log in there.
+        /// How to log in.
         config: SshConfig,
-        /// The socket there, usually [`SOCKET`].
+        /// The path of the socket there, usually [`SOCKET`].
         socket: String,
     },
 }
 
 impl Endpoint {
-    /// The host as people call it.
+    /// The host's name for messages.
     pub(super) fn host(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".to_owned(),
@@ -87,7 +87,7 @@ pub(super) async fn dial_tcp(
     }
 }
 
-/// Opens a channel to a socket on the host, and finds out why where it is refused.
+/// Opens a channel to a socket on the host. If it is refused, finds out why.
 pub(super) async fn open_channel(
     ssh: &SshSession,
     socket: &str,
@@ -105,7 +105,7 @@ pub(super) async fn open_channel(
         Some(SeenServer::Absent) => ConnectError::SocketAbsent { host, path },
         Some(SeenServer::Forbidden) => ConnectError::SocketForbidden { host, path },
         Some(SeenServer::Dead) => ConnectError::SocketDead { host, path },
-        // A daemon may have come up since the refusal: only a second one is sshd's own.
+        // The daemon may have started since the refusal: only a second refusal is sshd's own.
         Some(SeenServer::Listening) => match ssh.open_streamlocal(socket, within).await {
             Err(ConnectError::ChannelRefused { .. }) => {
                 ConnectError::ForwardingProhibited { host, path }
@@ -120,7 +120,7 @@ pub(super) async fn open_channel(
     })
 }
 
-/// What there is at a socket's path.
+/// What exists at a socket's path.
 #[derive(Debug, PartialEq, Eq)]
 enum SeenServer {
     Absent,
@@ -129,8 +129,8 @@ enum SeenServer {
     Listening,
 }
 
-/// Looks for the socket with a shell: OpenSSH refuses a channel with the same words whatever the
-/// reason is. Where no command is permitted the reason stays unknown.
+/// Checks the socket with a shell, because OpenSSH refuses a channel with the same message for any reason. If
+/// no command is permitted, the reason stays unknown.
 async fn diagnose(ssh: &SshSession, socket: &str, within: Duration) -> Option<SeenServer> {
     let output = ssh.exec(&probe(socket), 1024, within).await.ok()?;
     match output.status {
@@ -142,12 +142,12 @@ async fn diagnose(ssh: &SshSession, socket: &str, within: Duration) -> Option<Se
     }
 }
 
-/// A listening socket has flag 0x10000 (`__SO_ACCEPTCON`) in `/proc/net/unix`. Only the last part
-/// of its path is compared, because `/var/run` and `/run` are usually one.
+/// A listening socket has flag 0x10000 (`__SO_ACCEPTCON`) in `/proc/net/unix`. Only the last component of its
+/// path is compared, because `/var/run` and `/run` are usually the same.
 ///
-/// The kernel continues in that file by counting the sockets before the next one, so that a reader
-/// misses one where another before it was closed meanwhile. A shell's `read` comes for each byte;
-/// `cat` comes once for a page, and what is not found is looked for again.
+/// The kernel continues in that file by counting the sockets before the next one, so a reader misses one if
+/// an earlier one was closed in the meantime. A shell's `read` makes a call for each byte, `cat` one for each
+/// page; a socket that is not found is looked up again.
 fn probe(socket: &str) -> String {
     let name = socket.rsplit('/').next().unwrap_or(socket);
     format!(
@@ -161,7 +161,7 @@ fn probe(socket: &str) -> String {
     )
 }
 
-/// A word that a shell takes as it is.
+/// Quotes a word for a shell.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -208,12 +208,12 @@ mod tests {
         assert_eq!(status(&path).await, Some(13));
     }
 
-    /// Where the kernel keeps a bound socket, of 256 places.
+    /// The bucket of a bound socket in the kernel's table, out of 256.
     fn place(path: &Path) -> u64 {
         std::fs::metadata(path).unwrap().ino() % 256
     }
 
-    /// Sockets that the kernel lists before those of that place that are older.
+    /// Sockets in the same bucket that the kernel lists before older ones.
     struct Beside {
         dir: PathBuf,
         place: u64,
@@ -229,7 +229,7 @@ mod tests {
                 if place(&path) == self.place {
                     return (listener, path);
                 }
-                // The file stays, so that the next one gets another number.
+                // The file stays, so that the next socket gets another inode number.
             }
         }
 

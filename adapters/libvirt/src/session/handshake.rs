@@ -1,4 +1,4 @@
-//! Opening libvirt on a fresh connection.
+//! Opens libvirt on a new connection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::error::{Cause, Error, code};
 use crate::protocol::AuthType;
 use crate::xml::capabilities;
 
-/// Asks how to authenticate, opens the driver, announces keep-alive.
+/// Checks the authentication method, opens the driver, and announces keep-alive.
 pub(super) async fn open(
     connection: &Connection,
     host: &str,
@@ -37,10 +37,10 @@ pub(super) async fn open(
     Ok(())
 }
 
-/// What libvirt calls its host.
+/// The UUID that libvirt reports for its host.
 ///
 /// # Errors
-/// [`ConnectError::LibvirtRefused`] where it does not say it in a form that is known.
+/// [`ConnectError::LibvirtRefused`] if the capabilities cannot be parsed.
 pub(super) async fn host_uuid(
     connection: &Connection,
     host: &str,

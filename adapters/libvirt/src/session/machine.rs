@@ -1,4 +1,4 @@
-//! Which machine a host is. Its SSH key does not tell: addresses move, and machines are copied.
+//! Identifies the machine behind a host. The SSH key is not enough: addresses move, and machines are copied.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,20 +8,20 @@ use uuid::Uuid;
 use crate::connect_error::ConnectError;
 use crate::ssh::{ExecError, ExecOutput};
 
-/// Tells the machine's id, else that of its hardware, which only root may read.
+/// Prints the machine ID, or else the hardware's UUID, which only root may read.
 pub(super) const WHICH: &str = "\
     if i=$(cat /etc/machine-id 2>/dev/null) && [ -n \"$i\" ] && [ \"$i\" != uninitialized ]; \
     then echo \"machine-id $i\"; \
     elif i=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null) && [ -n \"$i\" ]; \
     then echo \"product-uuid $i\"; fi";
-/// Bytes of the answer.
+/// The size limit of the output in bytes.
 pub(super) const LIMIT: usize = 256;
 
-/// The one machine that is spoken to, where there is one.
+/// The only permitted machine, if one is pinned.
 #[derive(Debug, Default)]
 pub(super) struct Pin {
     machine: Mutex<Option<String>>,
-    /// What libvirt calls it.
+    /// The UUID that libvirt must report.
     uuid: Mutex<Option<Uuid>>,
     /// The machine that this process runs on.
     pub(super) here: OnceCell<Option<String>>,
@@ -38,12 +38,12 @@ impl Pin {
         *pinned = uuid;
     }
 
-    /// What libvirt is to call the machine, where that is known.
+    /// The UUID that libvirt must report, if one is pinned.
     pub(super) fn uuid(&self) -> Option<Uuid> {
         *self.uuid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds that libvirt calls the machine so.
+    /// Checks the UUID that libvirt reports.
     ///
     /// # Errors
     /// [`ConnectError::OtherMachine`].
@@ -59,8 +59,8 @@ impl Pin {
         }
     }
 
-    /// Holds that this is the machine that is meant. One that does not tell any more is not: it may
-    /// have a reason.
+    /// Checks that this is the pinned machine. A machine that no longer reports an ID is refused, because it
+    /// may be another one.
     ///
     /// # Errors
     /// [`ConnectError::OtherMachine`].
@@ -77,10 +77,10 @@ impl Pin {
     }
 }
 
-/// Which machine answered; none where it runs no such command.
+/// Reads the machine's ID from the command's output; `None` if the host does not permit the command.
 ///
 /// # Errors
-/// Where it did not answer: that says nothing.
+/// If there was no output: then the machine is unknown.
 pub(super) fn ask(answer: Result<ExecOutput, ExecError>) -> Result<Option<String>, ConnectError> {
     let output = match answer {
         Ok(output) => output,

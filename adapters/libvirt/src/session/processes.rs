@@ -1,5 +1,5 @@
-//! Commands that run as long as uploads. They give way to other commands, for good, where sshd permits
-//! too few of them at a time.
+//! Commands that run as long as uploads. If sshd permits too few channels, they end for other commands, and
+//! no new ones are started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::connect_error::ConnectError;
 use crate::ssh::{ExecError, ExecOutput, SshInput, SshProcess};
 
-/// How often, and how long between, a command asks again for the place of one that gives way. That one
-/// ends what it is reading first.
-const ASKS: u32 = 40;
-const BETWEEN: Duration = Duration::from_millis(250);
+/// How often a command retries for the channel of one that ends, and the pause between. That one first
+/// finishes its current read.
+const RETRIES: u32 = 40;
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The places of such commands.
+/// Limits how many such commands run.
 #[derive(Debug)]
 pub(super) struct Processes {
     places: Arc<Semaphore>,
@@ -23,13 +23,13 @@ pub(super) struct Processes {
     gave_way: CancellationToken,
 }
 
-/// A place for one.
+/// The permit for one such command.
 pub(super) struct SocketPlace {
     permit: OwnedSemaphorePermit,
     gives_way: CancellationToken,
 }
 
-/// A command that runs as long as an upload. Dropped, it finds its standard input at the end.
+/// A command that runs as long as an upload. When this is dropped, the command reads the end of its input.
 pub struct HostProcess {
     process: SshProcess,
     place: SocketPlace,
@@ -44,7 +44,7 @@ impl Processes {
         }
     }
 
-    /// A place, where one is free and none had to give way before.
+    /// A permit, if one is free and none had to end before.
     pub(super) fn place(&self) -> Option<SocketPlace> {
         if self.gave_way.is_cancelled() {
             return None;
@@ -54,7 +54,7 @@ impl Processes {
         Some(SocketPlace { permit, gives_way })
     }
 
-    /// Runs a command; where it finds no place, those that run beside uploads end for it.
+    /// Runs a command. If it gets no channel, the commands beside uploads end for it.
     pub(super) async fn make_room_for<F>(
         &self,
         run: impl Fn() -> F,
@@ -67,8 +67,8 @@ impl Processes {
             return outcome;
         }
         self.gave_way.cancel();
-        for _ in 0..ASKS {
-            tokio::time::sleep(BETWEEN).await;
+        for _ in 0..RETRIES {
+            tokio::time::sleep(RETRY_DELAY).await;
             outcome = run().await;
             if !is_refused(&outcome) {
                 break;
@@ -93,20 +93,20 @@ impl SocketPlace {
 }
 
 impl HostProcess {
-    /// As [`SshProcess::input`].
+    /// Like [`SshProcess::input`].
     pub fn input(&self) -> SshInput {
         self.process.input()
     }
 
-    /// As [`SshProcess::write_line`].
+    /// Like [`SshProcess::write_line`].
     ///
     /// # Errors
-    /// As [`SshProcess::write_line`].
+    /// As for [`SshProcess::write_line`].
     pub async fn write_line(&self, line: &str) -> Result<(), ExecError> {
         self.process.write_line(line).await
     }
 
-    /// As [`SshProcess::read_line`]; `None` as well where it gives way.
+    /// Like [`SshProcess::read_line`]; also `None` if it has to end for another command.
     pub async fn read_line(&mut self) -> Option<String> {
         tokio::select! {
             line = self.process.read_line() => line,
@@ -114,12 +114,12 @@ impl HostProcess {
         }
     }
 
-    /// Whether it ended, or has to, because another command needs its place.
+    /// Whether it has to end because another command needs its channel.
     pub fn gives_way(&self) -> bool {
         self.place.gives_way.is_cancelled()
     }
 
-    /// Why it ended, as far as it said so.
+    /// Why it ended, from its standard error.
     #[must_use]
     pub fn last_words(&self) -> String {
         if self.place.gives_way.is_cancelled() {

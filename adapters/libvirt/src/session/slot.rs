@@ -1,4 +1,4 @@
-//! A place for something that is opened when first needed and again when it is found dead.
+//! A shared value that is opened when it is first needed, and again when it has ended.
 
 use std::fmt;
 use std::future::Future;
@@ -11,8 +11,8 @@ use crate::connect_error::ConnectError;
 
 type Attempt<T> = Shared<BoxFuture<'static, Result<T, ConnectError>>>;
 
-/// Holds the newest attempt, under way or over. Whoever asks while it is under way shares it, and
-/// its failure; whoever asks after a failure, or after a death, begins a new one.
+/// Holds the newest attempt, in progress or completed. Callers during an attempt share it and its error. A
+/// caller after an error, or after the value has ended, begins a new attempt.
 pub(super) struct SessionSlot<T> {
     attempt: Mutex<Option<Attempt<T>>>,
 }
@@ -42,7 +42,7 @@ impl<T> fmt::Debug for SessionSlot<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SessionSlot<T> {
-    /// What is there, if it lives.
+    /// The current value, if it is alive.
     pub(super) fn ready(&self, alive: impl Fn(&T) -> bool) -> Option<T> {
         self.attempt()
             .as_ref()
@@ -52,15 +52,15 @@ impl<T: Clone + Send + Sync + 'static> SessionSlot<T> {
             })
     }
 
-    /// Takes out what is there.
+    /// Takes out the current value.
     pub(super) fn take(&self) -> Option<T> {
         let attempt = self.attempt().take()?;
         attempt.peek().and_then(|outcome| outcome.clone().ok())
     }
 
-    /// What is there, or what the attempt under way or a new one brings.
+    /// The current value, or the result of the attempt in progress or of a new one.
     ///
-    /// Cancel safe: the attempt is a task of its own and continues.
+    /// Cancel safe: the attempt is a separate task and continues.
     pub(super) async fn get<F, Fut>(
         &self,
         alive: impl Fn(&T) -> bool,
@@ -81,7 +81,7 @@ impl<T: Clone + Send + Sync + 'static> SessionSlot<T> {
     }
 }
 
-/// Whether an attempt is under way, or brought something that lives.
+/// Whether an attempt is in progress, or its value is alive.
 fn is_usable<T: Clone>(attempt: &Attempt<T>, alive: impl Fn(&T) -> bool) -> bool {
     match attempt.peek() {
         None => true,
@@ -141,7 +141,7 @@ mod tests {
     async fn the_dead_are_replaced_and_the_living_kept() {
         let slot = SessionSlot::<u32>::default();
         assert_eq!(slot.get(|_| true, || async { Ok(1) }).await, Ok(1));
-        // `peek` sees a value once somebody has awaited it.
+        // `peek` returns a value only after the attempt was awaited.
         assert_eq!(slot.ready(|_| true), Some(1));
         assert_eq!(slot.get(|_| true, || async { Ok(2) }).await, Ok(1));
         assert_eq!(

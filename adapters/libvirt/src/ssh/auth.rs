@@ -1,4 +1,4 @@
-//! Logging in.
+//! Logs in to an SSH server.
 
 mod cost;
 
@@ -15,11 +15,11 @@ use super::{Identity, SshConfig};
 use crate::connect_error::{ConnectError, KeyProblem};
 use crate::known_hosts::describe;
 
-/// Keys of an agent that are tried: a server cuts the connection after six failures
-/// (`MaxAuthTries` in sshd_config).
+/// How many keys of an agent are tried: a server closes the connection after six failures (`MaxAuthTries` in
+/// `sshd_config`).
 const AGENT_KEYS: usize = 5;
 
-/// Logs in with whatever the configuration names.
+/// Logs in with the configured identity.
 pub(super) async fn log_in(
     handle: &mut Handle<HostKeyVerifier>,
     config: &SshConfig,
@@ -99,7 +99,7 @@ async fn with_agent(
         match result {
             Ok(AuthResult::Success) => return Ok(Tried::Accepted),
             Ok(AuthResult::Failure { .. }) => {}
-            // An agent that declines one key may yet sign with the next.
+            // An agent that refuses one key may still sign with the next.
             Err(error) => tracing::debug!(%error, "the agent does not sign"),
         }
     }
@@ -119,7 +119,7 @@ fn plain_key(identity: AgentIdentity) -> Option<PublicKey> {
     }
 }
 
-/// How an RSA key signs: as the server says it likes best, and never with SHA-1.
+/// The hash for signatures of an RSA key: the server's preferred one, but never SHA-1.
 async fn rsa_hash(
     handle: &Handle<HostKeyVerifier>,
     config: &SshConfig,
@@ -142,7 +142,7 @@ fn failed(config: &SshConfig, error: &russh::Error) -> ConnectError {
     }
 }
 
-/// Reads a private key's text on a thread of its own: opening an encrypted one takes a while.
+/// Decodes a private key in a separate thread, because decrypting takes a while.
 async fn opened(text: Secret, passphrase: Option<Secret>) -> Result<PrivateKey, ConnectError> {
     let decoded = tokio::task::spawn_blocking(move || decode(&text, passphrase.as_ref())).await;
     decoded.unwrap_or_else(|_| {
@@ -151,7 +151,7 @@ async fn opened(text: Secret, passphrase: Option<Secret>) -> Result<PrivateKey, 
     })
 }
 
-/// Reads a private key's text.
+/// Decodes a private key.
 fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, ConnectError> {
     let malformed = |reason: &str| ConnectError::Key(KeyProblem::Malformed(reason.to_owned()));
     let text = text
@@ -179,7 +179,7 @@ fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Conn
     })
 }
 
-/// A key pasted into YAML may have come with indentation or other line ends.
+/// A key pasted into YAML may have indentation or other line ends.
 fn tidy(text: &str) -> zeroize::Zeroizing<String> {
     let mut tidy = zeroize::Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
     for line in text.lines() {

@@ -19,25 +19,24 @@ use crate::connect_error::ConnectError;
 use crate::known_hosts::KnownHost;
 use crate::time;
 
-/// After so long a silence the server is asked for a sign of life.
+/// After this much silence the server is sent a keep-alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// After so many questions without answer the session is over.
+/// After this many keep-alives without a reply the session has ended.
 const KEEP_ALIVES: usize = 3;
-/// What the server may send ahead on a channel, bytes. A download is no faster than this in a round
-/// trip.
+/// How many bytes the server may send ahead on a channel. It limits a download to this much per round trip.
 const WINDOW: u32 = 8 << 20;
-/// The largest packet the server may send; russh takes no larger.
+/// The largest packet that the server may send; russh accepts no larger ones.
 const PACKET: u32 = 65_535;
-/// Packets of a channel that wait for their taker.
+/// How many packets of a channel wait for their reader.
 const CHANNEL_QUEUE: usize = 64;
-/// How long a farewell may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the disconnect message may take.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A session that is logged in. It ends when dropped, with all its channels.
+/// A session that is logged in. When it is dropped, it ends with all its channels.
 pub struct SshSession {
     pub(super) handle: Handle<HostKeyVerifier>,
     pub(super) host: String,
-    /// The session with the jump host before it, which carries this one.
+    /// The session with the previous jump host, which carries this one.
     way: Option<Box<SshSession>>,
     machine: OnceLock<Option<String>>,
 }
@@ -51,29 +50,28 @@ impl std::fmt::Debug for SshSession {
 }
 
 impl SshSession {
-    /// Connects, through jump hosts where there are some, checks the host's key and logs in: one attempt, within
-    /// the configured time.
-    /// Nothing is written once the lease is past.
+    /// Connects, through jump hosts if there are any, checks the host's key and logs in: one attempt, within
+    /// the configured timeout. Nothing is written after the lease has ended.
     ///
-    /// Not cancel safe; dropped, the attempt is over.
+    /// Not cancel safe; when this is dropped, the attempt ends.
     ///
     /// # Errors
-    /// See [`ConnectError`]; it tells the network, the host's key and our own login apart.
+    /// See [`ConnectError`]; its variants distinguish errors of the network, the host's key and the login.
     pub async fn connect(config: &SshConfig, lease: Arc<Lease>) -> Result<Self, ConnectError> {
         route::connect(config, lease).await
     }
 
-    /// Keeps in mind which machine it said that it is.
+    /// Stores the machine ID that the host reported.
     pub(crate) fn meet(&self, machine: Option<String>) {
         let _ = self.machine.set(machine);
     }
 
-    /// Which machine it said that it is.
+    /// The machine ID that the host reported.
     pub(crate) fn machine(&self) -> Option<&str> {
         self.machine.get()?.as_deref()
     }
 
-    /// Whether the session is over.
+    /// Whether the session has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
@@ -82,8 +80,8 @@ impl SshSession {
     /// Opens a channel to a stream socket on the host.
     ///
     /// # Errors
-    /// [`ConnectError::ChannelRefused`]: OpenSSH gives no reason of its own where the socket is
-    /// absent, where nobody listens and where forwarding is forbidden; the session finds out.
+    /// [`ConnectError::ChannelRefused`]: OpenSSH reports no specific reason if the socket is absent, if no
+    /// process listens, or if forwarding is forbidden. The session finds the reason.
     pub async fn open_streamlocal(
         &self,
         path: &str,
@@ -100,8 +98,8 @@ impl SshSession {
     /// Opens a channel to a TCP port that the host can reach.
     ///
     /// # Errors
-    /// [`ConnectError::ForwardingProhibited`] where sshd forbids it, [`ConnectError::ChannelRefused`]
-    /// where nobody answers there.
+    /// [`ConnectError::ForwardingProhibited`] if sshd forbids it, [`ConnectError::ChannelRefused`] if the
+    /// connection is refused.
     pub async fn open_tcp(
         &self,
         address: IpAddr,
@@ -157,18 +155,18 @@ impl SshSession {
         }
     }
 
-    /// Ends the session in order.
+    /// Ends the session gracefully.
     pub async fn close(&self) {
-        let farewell = self.handle.disconnect(Disconnect::ByApplication, "", "en");
-        let _ = timeout(FAREWELL, farewell).await;
-        // Each farewell passes through those that are still there.
+        let disconnecting = self.handle.disconnect(Disconnect::ByApplication, "", "en");
+        let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
+        // This disconnect passes through the sessions with jump hosts, so those are closed later.
         if let Some(way) = &self.way {
             Box::pin(way.close()).await;
         }
     }
 }
 
-/// Logs in at one host, over the session with the jump host before it, if there is one.
+/// Logs in at one host, through the session with the previous jump host if there is one.
 pub(super) async fn log_in(
     config: &SshConfig,
     way: Option<SshSession>,
@@ -195,7 +193,7 @@ pub(super) async fn log_in(
     })
 }
 
-/// Connects to the first address that answers.
+/// Connects to the first address that accepts the connection.
 pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let unknown = |message: String| ConnectError::UnknownHost {
         host: host.to_owned(),
@@ -209,7 +207,7 @@ pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectErro
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
-                // Small calls must not wait for more of their kind.
+                // Small packets must not wait for more data (Nagle's algorithm).
                 let _ = socket.set_nodelay(true);
                 return Ok(socket);
             }
@@ -237,7 +235,7 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
             cipher: Cow::Borrowed(ciphers(has_aes())),
             key: Cow::Owned(verifier.key_algorithms()),
             host_key_certificates: Cow::Borrowed(verifier.certificate_algorithms()),
-            // Compressing what is compressed already costs more than it saves.
+            // Compressing data that is already compressed costs more than it saves.
             compression: Cow::Borrowed(&[russh::compression::NONE]),
             ..Preferred::DEFAULT
         },
@@ -245,7 +243,7 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
     }
 }
 
-/// Ciphers, the fastest here first: the server takes the first one that it has, too.
+/// The ciphers, the fastest one here first: the server uses the first one that it supports too.
 fn ciphers(aes: bool) -> &'static [cipher::Name] {
     if aes {
         &[
@@ -266,7 +264,7 @@ fn ciphers(aes: bool) -> &'static [cipher::Name] {
     }
 }
 
-/// Whether this processor has instructions for AES with GCM that are made use of.
+/// Whether this processor has instructions for AES-GCM that the implementation uses.
 fn has_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
@@ -277,7 +275,7 @@ fn has_aes() -> bool {
     has
 }
 
-/// Host keys that are taken, best first; never a signature with SHA-1.
+/// The accepted host key algorithms, best first; never a signature with SHA-1.
 const HOST_KEYS: &[Algorithm] = &[
     Algorithm::Ed25519,
     Algorithm::Ecdsa {
@@ -297,9 +295,9 @@ const HOST_KEYS: &[Algorithm] = &[
     },
 ];
 
-/// Decides whether a server is the host.
+/// Decides whether a server is the expected host.
 pub(super) struct HostKeyVerifier {
-    /// `None` where anything does.
+    /// `None` if any key is accepted.
     known: Option<KnownHost>,
 }
 
@@ -319,7 +317,8 @@ impl HostKeyVerifier {
         })
     }
 
-    /// Certificates are asked for only where an authority vouches for the host: a server prefers to show one.
+    /// Certificates are requested only if the host has an authority, because a server prefers to present
+    /// them.
     fn certificate_algorithms(&self) -> &'static [Algorithm] {
         match &self.known {
             Some(known) if known.has_authorities() => HOST_KEYS,
@@ -327,8 +326,8 @@ impl HostKeyVerifier {
         }
     }
 
-    /// Those first of which a key is known: otherwise a server with several keys would show one
-    /// that is not, and look like an impostor.
+    /// The algorithms of known keys come first. Otherwise a server with several keys could present an unknown
+    /// one, and be taken for an impostor.
     fn key_algorithms(&self) -> Vec<Algorithm> {
         let known = self
             .known

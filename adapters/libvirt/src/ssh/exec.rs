@@ -1,4 +1,4 @@
-//! Commands on the host: `sync`, `sha256sum` and what else libvirt cannot do.
+//! Runs commands on the host, such as `sync` and `sha256sum`, for which libvirt has no call.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use super::SshSession;
 use crate::connect_error::ConnectError;
 use crate::time;
 
-/// What a command wrote and how it ended.
+/// The output and exit status of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExecOutput {
-    /// Its exit status; `None` where a signal ended it.
+    /// The exit status; `None` if a signal ended the command.
     pub status: Option<u32>,
-    /// The head of its standard output, up to the limit.
+    /// The beginning of its standard output, up to the limit.
     pub stdout: Vec<u8>,
-    /// The head of its standard error, up to the limit.
+    /// The beginning of its standard error, up to the limit.
     pub stderr: Vec<u8>,
-    /// Whether it wrote more than the limit of either.
+    /// Whether either output exceeded the limit.
     pub truncated: bool,
 }
 
@@ -34,20 +34,20 @@ impl ExecOutput {
     }
 }
 
-/// Why a command's outcome is not known.
+/// Why a command's result is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecError {
-    /// It was not started.
+    /// The command was not started.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The host starts no command for this user.
+    /// The host permits no command for this user.
     #[error("the host runs no command for this user: {0}")]
     Refused(String),
-    /// The session ended in the middle; the command may still run.
+    /// The session ended during the command, which may still run.
     #[error("the session ended before the command did")]
     Interrupted,
-    /// Its time was up; the command may still run.
+    /// The timeout has expired; the command may still run.
     #[error("the command did not end within {0:?}")]
     TimedOut(Duration),
 }
@@ -67,9 +67,9 @@ impl Capture {
         }
     }
 
-    fn take(kept: &mut Vec<u8>, data: &[u8], limit: usize) -> bool {
-        let room = limit.saturating_sub(kept.len());
-        kept.extend_from_slice(data.get(..room).unwrap_or(data));
+    fn take(head: &mut Vec<u8>, data: &[u8], limit: usize) -> bool {
+        let room = limit.saturating_sub(head.len());
+        head.extend_from_slice(data.get(..room).unwrap_or(data));
         data.len() > room
     }
 
@@ -83,13 +83,13 @@ impl Capture {
 }
 
 impl SshSession {
-    /// Runs a command in the user's shell, with nothing on its standard input, and waits for its
-    /// end. Of each output at most `limit` bytes are kept; the rest is read and dropped.
+    /// Runs a command in the user's shell with empty standard input, and waits for its end. At most `limit`
+    /// bytes of each output are stored; the rest is read and discarded.
     ///
-    /// Dropped or timed out, the channel is closed, but the command may continue.
+    /// When this is dropped or times out, the channel is closed, but the command may continue.
     ///
     /// # Errors
-    /// See [`ExecError`]; a status other than 0 is none.
+    /// See [`ExecError`]; a status other than 0 is not an error.
     pub async fn exec(
         &self,
         command: &str,
@@ -105,7 +105,7 @@ impl SshSession {
     }
 }
 
-/// Closes a command's channel however its wait ends: sshd allows ten at a time.
+/// Closes a command's channel however the wait ends, because sshd permits only ten at the same time.
 struct Closing(Option<Channel<Msg>>);
 
 impl Drop for Closing {
@@ -116,7 +116,7 @@ impl Drop for Closing {
     }
 }
 
-/// Starts a command on its channel and reads it to its end.
+/// Starts a command on its channel and reads its output to the end.
 async fn follow(
     channel: Option<&mut Channel<Msg>>,
     command: &str,
@@ -151,8 +151,7 @@ async fn follow(
     }
 }
 
-/// Runs a command on this machine, as [`SshSession::exec`] does on another. When the time is up the
-/// shell is killed.
+/// Runs a command on this machine, like [`SshSession::exec`] on a host. At the timeout the shell is killed.
 pub(crate) async fn run_locally(
     command: &str,
     limit: usize,
@@ -188,17 +187,17 @@ pub(crate) async fn run_locally(
         .map_err(|_| ExecError::TimedOut(within))?
 }
 
-/// Reads to the end, keeps the head, and says whether there was more.
+/// Reads to the end, stores the beginning, and returns whether there was more.
 async fn read_head(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> (Vec<u8>, bool) {
-    let (mut kept, mut cut) = (Vec::new(), false);
+    let (mut head, mut cut) = (Vec::new(), false);
     let Some(mut pipe) = pipe else {
-        return (kept, cut);
+        return (head, cut);
     };
     let mut buffer = vec![0; 8192];
     while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-        cut |= Capture::take(&mut kept, buffer.get(..length).unwrap_or_default(), limit);
+        cut |= Capture::take(&mut head, buffer.get(..length).unwrap_or_default(), limit);
     }
-    (kept, cut)
+    (head, cut)
 }
 
 #[cfg(test)]

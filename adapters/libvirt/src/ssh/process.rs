@@ -1,4 +1,4 @@
-//! A command on the host that is spoken to while it runs.
+//! A running command on the host with standard input and output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use tokio::runtime::Handle;
 use super::SshSession;
 use super::exec::ExecError;
 
-/// Bytes of a line, and of what a command says on its standard error.
+/// The length limit of a line, and of the stored standard error, in bytes.
 const LINE_MAX: usize = 1024;
 
-/// A running command. Once this and all its inputs are dropped its channel is closed, so that it finds
-/// its standard input at the end and nobody at its standard output.
+/// A running command. When this and all its inputs are dropped, its channel is closed: it reads the end of
+/// its input, and its output is closed.
 pub struct SshProcess {
     output: ChannelReadHalf,
     input: SshInput,
-    /// What came of the next lines.
+    /// Output that was received after the last line.
     pending: Vec<u8>,
     errors: Vec<u8>,
 }
 
-/// The standard input of a running command, which is written to while its output is read.
+/// The standard input of a running command. It can be written while the output is read.
 #[derive(Clone)]
 pub struct SshInput(Arc<ClosingInput>);
 
-/// Closes the channel however the wait for its command ends: sshd allows ten at a time.
+/// Closes the channel however the wait for its command ends, because sshd permits only ten at the same time.
 struct ClosingInput(Option<ChannelWriteHalf<Msg>>);
 
 impl Drop for ClosingInput {
@@ -60,11 +60,11 @@ impl SshSession {
 }
 
 impl SshInput {
-    /// Writes bytes; returns when the last of them is on its way, which is as fast as the command
-    /// takes them. Not cancel safe: a part of them may be on its way.
+    /// Writes bytes. Returns when the last of them was sent, so it is as fast as the command reads them. Not
+    /// cancel safe: a part of them may be sent.
     ///
     /// # Errors
-    /// [`ExecError::Interrupted`] where the session is over.
+    /// [`ExecError::Interrupted`] if the session has ended.
     pub async fn write(&self, bytes: Bytes) -> Result<(), ExecError> {
         let channel = self.0.0.as_ref().ok_or(ExecError::Interrupted)?;
         let sent = channel.data_bytes(bytes).await;
@@ -81,13 +81,13 @@ impl SshProcess {
     /// Writes a line to its standard input.
     ///
     /// # Errors
-    /// [`ExecError::Interrupted`] where the session is over.
+    /// [`ExecError::Interrupted`] if the session has ended.
     pub async fn write_line(&self, line: &str) -> Result<(), ExecError> {
         self.input.write(format!("{line}\n").into()).await
     }
 
-    /// The next line of its standard output; `None` at its end, where the host runs no command for this
-    /// user, or where a line is too long.
+    /// Reads the next line of its standard output. `None` at its end, if the host permits no command for this
+    /// user, or if a line is too long.
     ///
     /// Cancel safe.
     pub async fn read_line(&mut self) -> Option<String> {
@@ -112,7 +112,7 @@ impl SshProcess {
         }
     }
 
-    /// What it said on its standard error.
+    /// Its standard error so far.
     #[must_use]
     pub fn errors(&self) -> String {
         String::from_utf8_lossy(&self.errors).trim().to_owned()

@@ -1,4 +1,4 @@
-//! The way to a host: directly, or through jump hosts in a row.
+//! The route to a host: direct, or through a chain of jump hosts.
 
 use std::io;
 use std::pin::Pin;
@@ -17,11 +17,11 @@ use super::{SshConfig, client};
 use crate::connect_error::ConnectError;
 use crate::leased::Leased;
 
-/// Logs in at each jump host and then at the host itself: one attempt, each within its own time. The session
-/// holds those on the way to it.
+/// Logs in at each jump host and then at the host: one attempt, each with its own timeout. The session holds
+/// the sessions with the jump hosts.
 ///
 /// # Errors
-/// That of the first that fails; [`ConnectError::JumpHost`] where that is a jump host.
+/// The error of the first host that fails; [`ConnectError::JumpHost`] if that is a jump host.
 pub(super) async fn connect(
     config: &SshConfig,
     lease: Arc<Lease>,
@@ -39,16 +39,16 @@ pub(super) async fn connect(
     client::log_in(config, way, lease).await
 }
 
-/// Bytes to a host and back.
+/// A byte stream to a host.
 pub(super) enum HostStream {
-    /// From here.
+    /// A TCP connection from this machine.
     Direct(Leased<TcpStream>),
-    /// From the jump host before it.
+    /// A channel through the previous jump host.
     Jump(Box<ChannelStream<Msg>>),
 }
 
 impl HostStream {
-    /// Opens one to the host, from here or from the jump host before it.
+    /// Opens a stream to the host, from this machine or from the previous jump host.
     pub(super) async fn open(
         config: &SshConfig,
         way: Option<&SshSession>,
@@ -63,7 +63,7 @@ impl HostStream {
 }
 
 impl SshSession {
-    /// Opens a channel to another SSH server, whose name is looked up by this one.
+    /// Opens a channel to another SSH server; the jump host resolves its name.
     async fn open_jump(&self, host: &str, port: u16) -> Result<ChannelStream<Msg>, ConnectError> {
         let address = format!("{host}:{port}");
         let opening = self
@@ -86,7 +86,7 @@ impl SshSession {
     }
 }
 
-/// What is left of an attempt's time, for each of its parts.
+/// The deadline of an attempt, shared by its steps.
 pub(super) struct AttemptTime<'a> {
     pub(super) config: &'a SshConfig,
     pub(super) deadline: Instant,

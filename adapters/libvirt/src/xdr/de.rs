@@ -1,4 +1,4 @@
-//! The decoding half.
+//! The XDR decoder.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde::de::{
 
 use super::{STRING_MAX, XdrError, padding};
 
-/// Walks over the input; never looks past its end.
+/// Reads the input; never beyond its end.
 #[derive(Debug)]
 pub(super) struct Decoder<'de> {
     input: &'de [u8],
@@ -58,7 +58,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// A count of bytes, which must be there.
+    /// A counted byte string.
     fn opaque(&mut self) -> Result<&'de [u8], XdrError> {
         let count = self.uint()?;
         let length = usize::try_from(count).map_err(|_| XdrError::TooLong(u64::from(count)))?;
@@ -70,14 +70,14 @@ impl<'de> Decoder<'de> {
         Ok(bytes)
     }
 
-    /// A string. libvirt passes file names on as they are, so that one stray name in a pool is
-    /// no reason to refuse the whole list: what is not UTF-8 becomes U+FFFD.
+    /// A string. Bytes that are not UTF-8 become U+FFFD: libvirt passes file names on unchanged, and one odd
+    /// name in a pool must not make the whole list fail.
     fn string(&mut self) -> Result<Cow<'de, str>, XdrError> {
         Ok(String::from_utf8_lossy(self.opaque()?))
     }
 
-    /// A count of elements. Nothing on the wire is shorter than four bytes, so a greater count
-    /// than that is a lie, found before anything is allocated for it.
+    /// A count of elements. An element has at least four bytes on the wire, so a larger count is refused
+    /// before anything is allocated.
     fn count(&mut self) -> Result<usize, XdrError> {
         let count = self.uint()?;
         let length = usize::try_from(count).map_err(|_| XdrError::TooLong(u64::from(count)))?;
@@ -286,7 +286,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-/// A unit enum's variant by its index.
+/// The variant of a unit enum, by its index.
 struct Variant(u32);
 
 impl<'de> EnumAccess<'de> for Variant {

@@ -1,10 +1,10 @@
-//! Replies that break the protocol.
+//! Fuzzes the decoder with malformed replies.
 
 use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 use crate::protocol::{
@@ -16,15 +16,15 @@ use crate::{LibvirtError, events};
 
 #[test]
 fn fuzz_xdr() {
-    Target {
-        // An empty string of four bytes is 24 in memory, and a list grows by doubling.
+    FuzzTarget {
+        // An empty string of four bytes needs 24 bytes in memory, and a list grows by doubling.
         memory_per_byte: 64,
-        ..Target::new("xdr", target)
+        ..FuzzTarget::new("xdr", target)
     }
     .check();
 }
 
-/// Reads the bytes as every reply there is; what is accepted and can be said again stays equal.
+/// Decodes the bytes as every kind of reply; decoded values must survive a round trip.
 pub(crate) fn target(bytes: &[u8]) {
     round_trips::<String>(bytes);
     round_trips::<Option<String>>(bytes);

@@ -1,4 +1,4 @@
-//! The encoding half.
+//! The XDR encoder.
 
 use serde::ser::{
     Impossible, Serialize, SerializeSeq, SerializeStruct, SerializeTuple, SerializeTupleStruct,
@@ -7,7 +7,7 @@ use serde::ser::{
 
 use super::{STRING_MAX, XdrError, padding};
 
-/// Collects a value's bytes.
+/// Collects the encoded bytes.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     out: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the codec promises, on fixed and on random input.
+//! Tests the codec on fixed and on random input.
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,11 @@
-//! What a host can run: <https://libvirt.org/formatcaps.html> and
+//! Parses capabilities of a host and of domains: <https://libvirt.org/formatcaps.html> and
 //! <https://libvirt.org/formatdomaincaps.html>.
 
 use vsiflow_steps::ports::GuestSupport;
 
 use super::{XmlDocument, XmlError};
 
-/// The machine type asked for by architecture; the host says its canonical name.
+/// The machine type to use for an architecture; the host has the canonical name.
 fn machine_of(arch: &str) -> Option<&'static str> {
     match arch {
         "s390x" => Some("s390-ccw-virtio"),
@@ -16,7 +16,7 @@ fn machine_of(arch: &str) -> Option<&'static str> {
     }
 }
 
-/// The host's UUID as libvirt has it: that of its hardware, or one that it drew itself.
+/// The host's UUID from libvirt: that of the hardware, or a generated one.
 pub(crate) fn host_uuid(xml: &str) -> Result<Option<uuid::Uuid>, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
@@ -24,8 +24,8 @@ pub(crate) fn host_uuid(xml: &str) -> Result<Option<uuid::Uuid>, XmlError> {
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// What a guest of `arch` gets by a host's capabilities, secure execution left open: KVM where
-/// the host has it for the architecture, else emulation.
+/// What the host offers a guest of `arch`, except for secure execution: KVM if the host has it for the
+/// architecture, otherwise emulation.
 pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport>, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
@@ -74,7 +74,7 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
     }))
 }
 
-/// Whether `<launchSecurity type='s390-pv'/>` may be asked for, by the domain capabilities.
+/// Whether the domain capabilities permit `<launchSecurity type='s390-pv'/>`.
 pub(crate) fn has_secure_execution(xml: &str) -> Result<bool, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();

@@ -1,5 +1,5 @@
-//! The definition of a domain: <https://libvirt.org/formatdomain.html>, with what IBM documents
-//! for secure guests.
+//! Writes the definition of a domain: <https://libvirt.org/formatdomain.html>, with what IBM documents for
+//! secure guests.
 
 mod platform;
 mod screen;
@@ -11,7 +11,7 @@ use super::write::Tag;
 /// The namespace of vsiflow's own metadata.
 pub(crate) const MARK_URI: &str = "https://vsiflow.io/domain/v1";
 
-/// The prefix that stands for it.
+/// The prefix of that namespace.
 pub(crate) const MARK_PREFIX: &str = "vsiflow";
 
 /// The definition of a domain.
@@ -48,7 +48,7 @@ pub(crate) fn describe(spec: &DomainSpec) -> String {
         .child(Tag::new("clock").with("offset", "utc"))
         .child(action("on_poweroff", "destroy"))
         .child(action("on_reboot", "restart"))
-        // A crashed guest stays down: its disks and its log are evidence.
+        // A crashed guest stays off, because its disks and its log are evidence.
         .child(action("on_crash", "destroy"))
         .child(devices(spec))
         .children(secure)
@@ -60,7 +60,7 @@ fn mark(mark: &OwnerMark) -> Tag {
     marked(tag, mark)
 }
 
-/// The mark where libvirt itself declares its namespace.
+/// The mark without its namespace, which libvirt declares itself.
 pub(crate) fn bare_mark(mark: &OwnerMark) -> String {
     marked(Tag::new("vsi"), mark).build()
 }
@@ -91,15 +91,15 @@ fn devices(spec: &DomainSpec) -> Tag {
         .children(panic(spec))
 }
 
-/// A secure guest needs it of every virtio device; Hyper Protect guests of their own kind have
-/// always had it.
+/// Whether virtio devices get an IOMMU. A secure guest needs it for each of them, and definitions of Hyper
+/// Protect guests without a platform have always had it.
 fn needs_iommu(machine: &MachineSpec) -> bool {
     machine.platform.is_none() || machine.secure_execution
 }
 
-/// `cache='none' io='native'` keeps the guest's own flushes honest; `iommu` is what a secure guest
-/// needs of every virtio device, and harmless for others. The format is always said, and that
-/// nothing lies below: else libvirt and QEMU would believe what the disk's own header names.
+/// `cache='none' io='native'` makes the guest's own flushes effective. `iommu` is required for each virtio
+/// device of a secure guest, and harmless for others. The format and the empty backing store are always
+/// explicit, because libvirt and QEMU would otherwise trust the disk's own header.
 fn disk(disk: &DiskSpec, iommu: bool) -> Tag {
     let driver = Tag::new("driver")
         .with("name", "qemu")
@@ -138,8 +138,8 @@ fn nic(nic: &NicSpec, iommu: bool) -> Tag {
         .children(iommu.then(|| Tag::new("driver").with("name", "vhost").with("iommu", "on")))
 }
 
-/// The log continues over starts: a boot is read from the place noted before its start, and what
-/// an earlier boot said stays as evidence.
+/// The log is appended across starts: a boot is read from the position recorded before its start, and the
+/// output of an earlier boot stays as evidence.
 fn console(spec: &DomainSpec) -> Tag {
     if platform::has_serial(&spec.machine) {
         return platform::console();

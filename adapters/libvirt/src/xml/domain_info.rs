@@ -1,11 +1,11 @@
-//! What a domain's definition tells: its mark, and every file it names.
+//! Parses a domain's definition: its mark, its shape, and every file it names.
 
 use uuid::Uuid;
 use vsiflow_steps::ports::{DiskShape, DiskSource, DomainShape, NicSpec, OwnerMark};
 
 use super::{Element, XmlDocument, XmlError, domain::MARK_URI};
 
-/// What matters of a definition.
+/// The relevant parts of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Definition {
     pub(crate) uuid: Uuid,
@@ -17,7 +17,7 @@ pub(crate) struct Definition {
     pub(crate) shape: DomainShape,
 }
 
-/// Reads a definition, live or stored.
+/// Parses a definition, live or stored.
 pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
@@ -43,7 +43,7 @@ fn arch<'a>(root: Element<'a>) -> Option<&'a str> {
     root.child("os")?.child("type")?.attribute("arch")
 }
 
-/// What a definition does not say counts as nothing: it is somebody else's, or edited by hand.
+/// Missing values count as empty or zero, because another tool may have written the definition.
 fn shape(root: Element<'_>) -> DomainShape {
     let devices = || {
         root.child("devices")
@@ -62,14 +62,14 @@ fn shape(root: Element<'_>) -> DomainShape {
     }
 }
 
-/// The processors that a guest gets: `current` of those that are possible, where it is less.
+/// The processors of a guest: the attribute `current` if present, otherwise all.
 fn cpus(element: Element<'_>) -> u32 {
     let text = element.text();
     let count = element.attribute("current").unwrap_or(text.trim());
     count.parse().unwrap_or_default()
 }
 
-/// An amount of memory; libvirt itself prints KiB.
+/// An amount of memory in MiB; libvirt itself prints KiB.
 fn mib(element: Element<'_>) -> u64 {
     let amount: u64 = element.text().trim().parse().unwrap_or_default();
     let shift = match element.attribute("unit").unwrap_or("KiB") {
@@ -134,8 +134,8 @@ fn mark(metadata: Element<'_>) -> Option<OwnerMark> {
 /// The attributes by which elements of a definition name a path on the host.
 const PATHS: [&str; 4] = ["file", "dev", "dir", "path"];
 
-/// Every file that the definition names below its devices, its boot and its firmware's configuration: sources of disks, whole
-/// backing chains and mirrors, logs, kernels, firmware.
+/// Every file that the definition names in its devices, boot and firmware configuration: sources of disks,
+/// complete backing chains and mirrors, logs, kernels, firmware.
 fn files(root: Element<'_>) -> Vec<DiskSource> {
     let parts = ["devices", "os", "sysinfo"]
         .into_iter()

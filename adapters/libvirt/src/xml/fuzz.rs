@@ -1,13 +1,13 @@
-//! Documents of a host that means harm.
+//! Fuzzes the XML parsers with hostile documents.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::{XmlDocument, capabilities, domain_info, pool, volume, write::Tag};
 
 #[test]
 fn fuzz_xml() {
-    Target {
-        // An element of four bytes, `<a/>`, is a hundred in memory, and lists grow by doubling.
+    FuzzTarget {
+        // An element of four bytes, `<a/>`, needs a hundred bytes in memory, and lists grow by doubling.
         memory_per_byte: 128,
         time: std::time::Duration::from_secs(3),
         words: &[
@@ -33,12 +33,12 @@ fn fuzz_xml() {
             "<backingStore>",
             " xmlns:v='https://vsiflow.io/domain/v1'",
         ],
-        ..Target::new("xml", target)
+        ..FuzzTarget::new("xml", target)
     }
     .check();
 }
 
-/// Reads the text as everything that hosts describe; what was read can be written again.
+/// Parses the text as everything that hosts describe; parsed values can be written again.
 pub(crate) fn target(bytes: &[u8]) {
     let xml = String::from_utf8_lossy(bytes);
     let _ = domain_info::read(&xml);

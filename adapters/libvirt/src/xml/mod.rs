@@ -1,4 +1,4 @@
-//! libvirt's XML: the definitions that are sent and the descriptions that are read. No other room knows it.
+//! Writes and parses libvirt's XML. No other module knows its format.
 
 pub(crate) mod capabilities;
 pub(crate) mod domain;

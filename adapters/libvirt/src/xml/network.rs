@@ -1,4 +1,4 @@
-//! Networks: <https://libvirt.org/formatnetwork.html>.
+//! Parses and writes networks: <https://libvirt.org/formatnetwork.html>.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use vsiflow_steps::ports::{
 
 use super::{Element, XmlDocument, XmlError, write::Tag};
 
-/// Reads what of a network vsiflow looks at.
+/// Parses the parts of a network that vsiflow uses.
 pub(crate) fn shape(xml: &str) -> Result<NetworkShape, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
@@ -28,7 +28,7 @@ pub(crate) fn shape(xml: &str) -> Result<NetworkShape, XmlError> {
     })
 }
 
-/// IPv4 only; without prefix or mask libvirt goes by the classes of addresses.
+/// IPv4 only. Without prefix or mask libvirt uses the classes of addresses.
 fn subnet(ip: Element<'_>) -> Option<String> {
     let address: Ipv4Addr = ip.attribute("address")?.parse().ok()?;
     let prefix = ip.attribute("prefix").and_then(|bits| bits.parse().ok());
@@ -59,7 +59,7 @@ fn names_of(host: Element<'_>) -> Option<DnsHost> {
     })
 }
 
-/// The definition of a network.
+/// Writes the definition of a network.
 pub(crate) fn network(spec: &NetworkSpec) -> String {
     let forward = match spec.mode {
         NetworkMode::Nat => Some("nat"),
@@ -105,7 +105,7 @@ fn ip(subnet: &NetworkSubnet) -> Tag {
     }
 }
 
-/// An address that is reserved.
+/// The element of an address reserved for a host.
 pub(crate) fn dhcp_host(host: &DhcpHost) -> String {
     let mut tag = Tag::new("host").with("mac", &host.mac);
     if let Some(name) = &host.name {
@@ -114,7 +114,7 @@ pub(crate) fn dhcp_host(host: &DhcpHost) -> String {
     tag.with("ip", &host.ip).build()
 }
 
-/// Names that are answered for.
+/// The element of a host's DNS names.
 pub(crate) fn dns_host(host: &DnsHost) -> String {
     let names = host.names.iter();
     let names = names.map(|name| Tag::new("hostname").text(name));

@@ -1,19 +1,19 @@
-//! Pools: <https://libvirt.org/formatstorage.html#storage-pool-xml>.
+//! Parses pools: <https://libvirt.org/formatstorage.html#storage-pool-xml>.
 
 use super::{XmlDocument, XmlError};
 
-/// Where a pool keeps its volumes.
+/// Where a pool stores its volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PoolPlace {
-    /// In files of this folder, whether it is active or not.
+    /// In files of this directory, whether the pool is active or not.
     Folder(String),
-    /// In files of a file system that is mounted while it is active.
+    /// In files of a file system that is mounted while the pool is active.
     Mount,
     /// Not in files.
     NoFiles,
 }
 
-/// Reads where a pool keeps its volumes.
+/// Parses where a pool stores its volumes.
 pub(crate) fn place(xml: &str) -> Result<PoolPlace, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
@@ -30,7 +30,7 @@ pub(crate) fn place(xml: &str) -> Result<PoolPlace, XmlError> {
     }
 }
 
-/// The folder of an active pool whose volumes are files in it.
+/// The directory of an active pool whose volumes are files in it.
 pub(crate) fn folder(xml: &str) -> Result<Option<String>, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();

@@ -1,13 +1,13 @@
-//! The definition in a file with saved memory, as its domain is started with: the machine stays as it
-//! was saved, and only what is beside the machine is of today.
+//! Prepares the definition in a file of saved memory for its restore: the machine stays as it was saved, and
+//! the metadata is the current one.
 
 use std::ops::Range;
 
 use super::{Element, XmlDocument, XmlError};
 
-/// The saved definition with the metadata of the stored one, and with nothing below any disk that the
-/// guest writes to: such a disk was put back as one whole file, and what it once read through to would
-/// shine through its holes.
+/// The saved definition with the metadata of the stored one, and without a backing file of any writable disk.
+/// Such a disk was restored as one complete file, so the content of an old backing file would appear in its
+/// holes.
 pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
     let (document, today) = (XmlDocument::parse(saved)?, XmlDocument::parse(stored)?);
     let root = document.root();
@@ -24,10 +24,10 @@ pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
     spliced(saved, &changes)
 }
 
-/// That nothing lies below a disk.
+/// The element of a disk without a backing file.
 const NOTHING: &str = "<backingStore/>";
 
-/// In place of what lies below a disk that is written to, or else behind its source.
+/// The range to replace in a writable disk: its backing store, or else the position behind its source.
 fn nothing_below(disk: Element<'_>) -> Option<Range<usize>> {
     if disk.child("readonly").is_some() {
         return None;

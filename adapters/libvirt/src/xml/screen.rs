@@ -1,22 +1,22 @@
-//! The screens of a domain's definition, as the host tells them.
+//! Parses the screens of a domain's definition.
 //!
-//! A host may say anything here. What it says of addresses is compared and shown, never dialled; of ports,
-//! only one at which libvirt puts screens counts.
+//! The host's output is untrusted. Its addresses are compared and shown, but never connected to. A port is
+//! used only if libvirt assigns such ports to screens.
 
 use vsiflow_steps::ports::ScreenShape;
 
 use super::{Element, XmlDocument, XmlError};
 
-/// The first port that libvirt gives a screen.
+/// The first port that libvirt assigns to screens.
 const FIRST_PORT: u16 = 5900;
-/// More screens than a guest has.
+/// How many screens are read; guests have fewer.
 const MOST: usize = 8;
-/// The longest protocol or address.
+/// The length limit of a protocol or address.
 const LONGEST: usize = 48;
-/// What a screen listens on that the loopback reaches.
+/// The listen addresses that are reachable through the loopback address.
 const REACHED: [&str; 4] = [ScreenShape::LOOPBACK, "localhost", "0.0.0.0", "::"];
 
-/// The screens below the devices.
+/// The screens among the devices.
 pub(super) fn shapes<'a>(devices: impl Iterator<Item = Element<'a>>) -> Vec<ScreenShape> {
     let screens = devices.filter(|device| device.name() == "graphics");
     let shape = |screen: Element<'_>| ScreenShape {
@@ -26,7 +26,7 @@ pub(super) fn shapes<'a>(devices: impl Iterator<Item = Element<'a>>) -> Vec<Scre
     screens.take(MOST).map(shape).collect()
 }
 
-/// The address, or the path of a socket, that a screen listens on.
+/// The address, or the path of the socket, that a screen listens on.
 fn listen<'a>(screen: Element<'a>) -> &'a str {
     let listens = screen.all("listen");
     let named = listens.filter_map(|one| {
@@ -38,28 +38,28 @@ fn listen<'a>(screen: Element<'a>) -> &'a str {
     named.chain(own).next().unwrap_or_default()
 }
 
-/// A word as it may be stored and shown.
+/// A word with only characters that are safe to store and show.
 fn plain(text: &str) -> String {
-    let kept = |c: char| match c {
+    let safe = |c: char| match c {
         c if c.is_ascii_alphanumeric() || "-_.:%/[]".contains(c) => c,
         _ => '?',
     };
-    text.chars().take(LONGEST).map(kept).collect()
+    text.chars().take(LONGEST).map(safe).collect()
 }
 
-/// Where the running guest's VNC screen is.
+/// The VNC screen of a running guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Screen {
-    /// There is none.
+    /// There is no VNC screen.
     Absent,
-    /// At this port of the loopback.
+    /// At this port of the loopback address.
     At(u16),
 }
 
-/// The VNC screen of a definition that runs.
+/// The VNC screen in a live definition.
 ///
 /// # Errors
-/// When it is at a place where no screen of ours is: another address, a port that libvirt gives to none.
+/// It has an address that vsiflow does not use, or a port that libvirt does not assign to screens.
 pub(crate) fn running(xml: &str) -> Result<Screen, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();

@@ -1,11 +1,11 @@
-//! What is said of layers to be laid: <https://libvirt.org/formatsnapshot.html>.
+//! Writes the description of a snapshot: <https://libvirt.org/formatsnapshot.html>.
 
 use vsiflow_steps::ports::LayerSpec;
 
 use super::{XmlDocument, XmlError, write::Tag};
 
-/// The description of a snapshot of the domain with this definition: a layer over each disk that
-/// `layers` names, and nothing over any other. With its memory in a file, where one is named.
+/// A snapshot of the domain with this definition: a layer over each disk that `layers` names, and none over
+/// other disks. With `memory`, the guest's memory is saved to that file.
 pub(crate) fn describe(
     domain: &str,
     layers: &[LayerSpec],

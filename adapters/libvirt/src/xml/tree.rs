@@ -1,21 +1,21 @@
-//! A document as a tree, for looking things up. Bounded: a host's answer is not trusted to be
-//! small, and one with a document type is refused.
+//! Parses XML into a tree. Bounded, because a host's output is not trusted to be small; a document with a
+//! document type is refused.
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-/// The most nodes that are read: elements and texts.
+/// How many nodes a document may have: elements and texts.
 const NODES: u32 = 400_000;
 
-/// A document that cannot be read.
+/// A document that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the host's XML cannot be read: {0}")]
 pub(crate) struct XmlError(pub(crate) String);
 
-/// A document that was read.
+/// A parsed document.
 pub(crate) struct XmlDocument<'a>(Document<'a>);
 
 impl<'a> XmlDocument<'a> {
-    /// Reads a document.
+    /// Parses a document.
     pub(crate) fn parse(xml: &'a str) -> Result<Self, XmlError> {
         let options = ParsingOptions {
             nodes_limit: NODES,
@@ -25,7 +25,7 @@ impl<'a> XmlDocument<'a> {
         document.map(Self).map_err(|e| XmlError(e.to_string()))
     }
 
-    /// Its outermost element.
+    /// The root element.
     pub(crate) fn root(&self) -> Element<'_> {
         Element(self.0.root_element())
     }
@@ -41,7 +41,7 @@ impl<'a> Element<'a> {
         self.0.tag_name().name()
     }
 
-    /// Whether it is of that namespace.
+    /// Whether it is in this namespace.
     pub(crate) fn is_of(self, namespace: &str) -> bool {
         self.0.tag_name().namespace() == Some(namespace)
     }
@@ -51,17 +51,17 @@ impl<'a> Element<'a> {
         self.0.attribute(name)
     }
 
-    /// The elements in it.
+    /// The child elements.
     pub(crate) fn children(self) -> impl Iterator<Item = Self> {
         self.0.children().filter(Node::is_element).map(Self)
     }
 
-    /// The first child of that name.
+    /// The first child with this name.
     pub(crate) fn child(self, name: &str) -> Option<Self> {
         self.children().find(|child| child.name() == name)
     }
 
-    /// The children of that name.
+    /// The children with this name.
     pub(crate) fn all(self, name: &str) -> impl Iterator<Item = Self> {
         self.children().filter(move |child| child.name() == name)
     }
@@ -72,12 +72,12 @@ impl<'a> Element<'a> {
             .try_fold(self, |element, name| element.child(name))
     }
 
-    /// Where it is in the text, from its first to behind its last character.
+    /// Its byte range in the text.
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.0.range()
     }
 
-    /// The text, without white space around it.
+    /// The text, trimmed.
     pub(crate) fn text(self) -> &'a str {
         self.0.text().unwrap_or_default().trim()
     }
@@ -87,7 +87,7 @@ impl<'a> Element<'a> {
         self.at(path).map(Self::text)
     }
 
-    /// This element and everything below it.
+    /// This element and all its descendants.
     pub(crate) fn descendants(self) -> impl Iterator<Item = Self> {
         self.0.descendants().filter(Node::is_element).map(Self)
     }

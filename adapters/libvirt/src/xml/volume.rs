@@ -1,11 +1,11 @@
-//! Volumes: <https://libvirt.org/formatstorage.html>.
+//! Parses and writes volumes: <https://libvirt.org/formatstorage.html>.
 
 use vsiflow_steps::ports::{VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec};
 
 use super::{XmlDocument, XmlError, write::Tag};
 
-/// The description of a volume to be made. qcow2 is asked for in its present version: libvirt's
-/// own default is that of 2010.
+/// The description of a volume to create. It requests the current version of qcow2, because libvirt's default
+/// is that of 2010.
 pub(crate) fn describe(spec: &VolumeSpec) -> String {
     let target = |format: VolumeFormat| {
         let target = Tag::new("target").child(Tag::new("format").with("type", format.as_str()));
@@ -32,7 +32,7 @@ pub(crate) fn describe(spec: &VolumeSpec) -> String {
         .build()
 }
 
-/// Reads a volume's description. Sizes are bytes there whatever was asked for.
+/// Parses a volume's description. Its sizes are in bytes, whatever unit was used to create it.
 pub(crate) fn read(pool: &str, xml: &str) -> Result<VolumeInfo, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
@@ -54,7 +54,7 @@ pub(crate) fn read(pool: &str, xml: &str) -> Result<VolumeInfo, XmlError> {
         format: format.unwrap_or("raw").to_owned(),
         capacity,
         allocation: size(&["allocation"]).unwrap_or(0),
-        // A raw file's length is its capacity where libvirt does not say it apart.
+        // If libvirt does not report the length of a raw file separately, it is the capacity.
         physical: size(&["physical"]).unwrap_or(capacity),
         backing: text(&["backingStore", "path"]).filter(|path| !path.is_empty()),
         modified: text(&["target", "timestamps", "mtime"]),

@@ -1,8 +1,8 @@
-//! Builds documents; everything from outside is escaped.
+//! Builds XML documents; all values are escaped.
 
 use quick_xml::escape::escape;
 
-/// An element being written.
+/// An element that is being built.
 pub(crate) struct Tag {
     name: &'static str,
     attributes: Vec<(&'static str, String)>,

@@ -1,37 +1,37 @@
-//! What can go wrong with a set of journals, and what to do about it.
+//! Errors of a set of journals, and their remedies.
 
 use crate::PostgresError;
 
-/// Why a set of journals does not do what was asked.
+/// Error: an operation on a set of journals failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// A number of journals that no set may have.
+    /// The number of journals is not permitted.
     #[error(
         "a set of {requested} journals was asked for; it has 1 to {}",
         super::MOST
     )]
     Many {
-        /// How many.
+        /// The requested number.
         requested: u16,
     },
-    /// The name of a set would be that of one of another's journals.
+    /// The set's name looks like the name of another set's journal.
     #[error("the name of a set does not end with a number; {set} may be the name of one")]
     Name {
-        /// What comes before the number.
+        /// The name without the number.
         set: String,
     },
-    /// The set has another size.
+    /// The set has a different size.
     #[error("the set has {found} journals, not {requested}: their number never changes")]
     Size {
-        /// How many were asked for.
+        /// The requested number of journals.
         requested: u16,
-        /// How many there are.
+        /// The existing number of journals.
         found: u16,
     },
-    /// There is a journal of that name.
+    /// The name is that of an independent journal.
     #[error("{name} is the name of a journal by itself")]
     IsJournal {
         /// The name.
@@ -40,21 +40,21 @@ pub enum ShardError {
     /// A machine or a name belongs to another journal.
     #[error("{what} belongs to journal {journal} of the set")]
     Elsewhere {
-        /// What.
+        /// The machine or name.
         what: String,
-        /// Which journal.
+        /// The number of that journal.
         journal: u16,
     },
     /// Too many requests wait, or one is too large.
     #[error("the request is not taken: {why}")]
     Full {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// What was sealed cannot be sealed or opened.
+    /// A request or answer cannot be sealed or opened.
     #[error("a request or its answer cannot be sealed or opened: {why}")]
     Seal {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -73,7 +73,7 @@ impl ShardError {
         }
     }
 
-    /// What the user can do.
+    /// The remedy for the user.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Postgres(error) => error.remedy(),

@@ -1,14 +1,15 @@
-//! Which namespaces of a set have quotas. What quotas say is in journal 0; here is only of whom it has to be asked. A
-//! namespace is noted before its first quota is recorded, and forgotten only by a new holder of journal 0: one that is
-//! noted without a quota costs a question.
+//! Which namespaces of a set have quotas. The quotas themselves are in journal 0; this table only says
+//! for which namespaces it must be asked. A namespace is noted before its first quota is recorded, and
+//! removed only by a new holder of journal 0: an entry without a quota only costs an unnecessary
+//! question.
 
 use std::collections::BTreeSet;
 
 use crate::{Held, PostgresError, shards::ShardSet};
 
 impl ShardSet {
-    /// Notes that namespaces are about to have quotas, as the holder of journal 0. Whether it was; not when the lease is
-    /// past.
+    /// Notes, as the holder of journal 0, that namespaces are about to have quotas. Returns whether they
+    /// were noted; false if the lease has expired.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -34,7 +35,7 @@ impl ShardSet {
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
-    /// Forgets all namespaces but these, as the new holder of journal 0, which decides nothing yet.
+    /// Removes all namespaces except these, as the new holder of journal 0, which decides nothing yet.
     ///
     /// # Errors
     /// See [`PostgresError`].

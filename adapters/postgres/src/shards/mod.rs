@@ -1,29 +1,29 @@
 //! A set of journals in one database, which several processes share.
 //!
-//! One process is the ceiling of one journal. A set has a fixed number of journals, said once, named
-//! `NAME.0`, `NAME.1`, …: each an ordinary journal of this crate, with its own epoch, lease and chain.
-//! A process takes whole journals and lets whole journals go, so that nothing ever moves between two
-//! of them. This room is what the journals of a set have in common:
+//! One journal is limited to one process. A set has a fixed number of journals, chosen once, named
+//! `NAME.0`, `NAME.1`, …: each is an ordinary journal of this crate, with its own epoch, lease and
+//! chain. A process takes and releases whole journals, so that nothing ever moves between two of them.
+//! This module has what the journals of a set share:
 //!
-//! - [`ShardSet`]: how many there are, and their addresses.
-//! - [`processes`]: who lives, so that each can tell how many journals are its share.
+//! - [`ShardSet`]: the number of journals, and their addresses.
+//! - [`processes`]: which processes are alive, so that each can compute its share of the journals.
 //! - [`owners`]: which journal a host, a machine and a name belong to.
 //! - `limits`: which namespaces have quotas.
-//! - [`requests`]: what one asks of the holder of a journal, wherever that runs.
+//! - [`requests`]: requests to the holder of a journal, wherever it runs.
 //!
 //! Guarantees:
-//! - **A host belongs to one journal for good.** It is assigned when it is first seen, under the
-//!   lock of the set's row, and no statement here changes an assignment. A machine (its
-//!   `machine-id`) belongs to the journal that met it first, whatever addresses lead to it.
-//! - **A name belongs to one journal.** It passes on only when its journal says that the object is
-//!   gone, and never while something is being recorded under it.
-//! - **A request is carried out at least once, or answered that nobody knows.** It stays until the
-//!   holder of its journal answered it. One whose holder died is carried out again by the next one if
-//!   that changes nothing more; else it is answered that it was begun. Only a holder whose lease
-//!   lasts takes one.
+//! - **A host belongs to one journal for good.** It is assigned when it is first seen, under the lock of
+//!   the set's row, and no statement here changes an assignment. A machine (its `machine-id`) belongs to
+//!   the journal that met it first, whatever addresses lead to it.
+//! - **A name belongs to one journal.** It passes to another one only after its journal reports that the
+//!   object is deleted, and never while something is being recorded under it.
+//! - **A request is carried out at least once, or answered as unknown.** It is stored until the holder
+//!   of its journal answered it. If a holder dies, the next one carries its request out again if that is
+//!   harmless; otherwise the answer says that it was started. Only a holder with a valid lease takes
+//!   requests.
 //!
-//! What this room never does: it appends to no journal, acts on no host, and lets the server see
-//! neither a document nor an answer: both are sealed with the key of the journal's secrets.
+//! What this module never does: append to a journal, act on a host, or let the server see a document or
+//! an answer: both are sealed with the key of the journal's secrets.
 
 mod error;
 mod limits;
@@ -37,7 +37,7 @@ pub use error::ShardError;
 
 use crate::{JournalAddress, PostgresError, connection::Connection, reader::Reader, schema};
 
-/// The most journals a set may have.
+/// The maximum number of journals in a set.
 pub const MOST: u16 = 256;
 
 /// A set of journals.
@@ -47,19 +47,19 @@ pub struct ShardSet {
     reader: Reader,
 }
 
-/// What the name of an address means in its database.
+/// What the name in an address refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// A journal by itself, or nothing yet.
+    /// An independent journal, or nothing yet.
     Journal,
-    /// A set of so many journals.
+    /// A set with this many journals.
     Set(u16),
-    /// The journal of that number in a set.
+    /// The journal with that number in a set.
     Member(u16),
 }
 
 impl ShardSet {
-    /// What an address names. A database without sets is asked one statement.
+    /// Finds out what an address refers to. In a database without sets this is one statement.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -80,7 +80,7 @@ impl ShardSet {
         Ok(Named::Journal)
     }
 
-    /// Opens the set of that name; none where there is none.
+    /// Opens the set with that name; none if it does not exist.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -97,10 +97,10 @@ impl ShardSet {
         }))
     }
 
-    /// Makes a set of so many journals, each of them empty; one that is there with as many is opened.
+    /// Creates a set of empty journals; an existing set with the same number is opened.
     ///
     /// # Errors
-    /// [`ShardError::Size`] where there is one of another size, [`ShardError::IsJournal`] where the
+    /// [`ShardError::Size`] if the existing set has a different size, [`ShardError::IsJournal`] if the
     /// name is that of a journal; otherwise see [`PostgresError`].
     pub async fn make(address: &JournalAddress, journals: u16) -> Result<Self, ShardError> {
         if journals == 0 || journals > MOST {
@@ -137,7 +137,7 @@ impl ShardSet {
                 found: found.unwrap_or_default(),
             });
         }
-        // One that was interrupted here left some unmade: they are made by whoever comes next.
+        // An interrupted creation left journals missing: the next call creates them.
         for number in 0..journals {
             let member = address.with_journal(&member(&address.name, number));
             let id = Ulid::from_parts(crate::hold::unix_millis(), rand::random()).to_string();
@@ -150,12 +150,12 @@ impl ShardSet {
         })
     }
 
-    /// How many journals it has.
+    /// The number of journals.
     pub fn journals(&self) -> u16 {
         self.journals
     }
 
-    /// The address of one of them.
+    /// The address of one journal of the set.
     pub fn member(&self, number: u16) -> JournalAddress {
         self.address
             .with_journal(&member(&self.address.name, number))
@@ -179,7 +179,7 @@ fn member(set: &str, number: u16) -> String {
     format!("{set}.{number}")
 }
 
-/// The set and the number in the name of a member.
+/// The set and the number in the name of a journal of a set.
 fn split(name: &str) -> Option<(&str, u16)> {
     let (set, number) = name.rsplit_once('.')?;
     let is_plain = number == "0" || !number.starts_with('0');

@@ -8,19 +8,20 @@ use crate::{
     shards::{ShardError, ShardSet},
 };
 
-/// Whose a name is.
+/// The owner of a claimed name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// The journal's that asked. It is busy until [`ShardSet::settle_names`].
+    /// The journal that asked. The name is busy until [`ShardSet::settle_names`].
     Own,
-    /// Another's.
+    /// Another journal.
     Other {
-        /// Which one.
+        /// The number of that journal.
         journal: u16,
-        /// Whether something is being recorded under it there.
+        /// Whether something is being recorded under the name there.
         busy: bool,
-        /// How often it was claimed by then. Who found afterwards that nothing has the name takes it only as long as this
-        /// is so ([`ShardSet::take_name`]): what was found says nothing of what a later claim records.
+        /// How often it had been claimed. A caller that finds out afterwards that nothing has the name
+        /// can take it only while this is unchanged ([`ShardSet::take_name`]), because a later claim may
+        /// record something.
         claims: i64,
     },
 }
@@ -28,15 +29,15 @@ pub enum Claim {
 /// The journal that claimed a name last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameOwner {
-    /// Which one.
+    /// The number of the journal.
     pub journal: u16,
     /// Whether something may be being recorded under the name there.
     pub is_busy: bool,
 }
 
 impl ShardSet {
-    /// The journal of a host, by its id. One that is new is assigned to the journal that has the
-    /// fewest, for good.
+    /// The journal of a host, by its ID. A new host is assigned for good to the journal with the fewest
+    /// hosts.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -73,7 +74,7 @@ impl ShardSet {
         Ok(journal)
     }
 
-    /// The journal of a host; none where it was never seen.
+    /// The journal of a host; none if it was never seen.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -83,10 +84,10 @@ impl ShardSet {
         Ok(rows.first().map(|row| number(row.get(0))))
     }
 
-    /// Takes a machine for a journal, whatever address it was reached by. The first one counts.
+    /// Assigns a machine to a journal, whatever its address. The first assignment is final.
     ///
     /// # Errors
-    /// [`ShardError::Elsewhere`] where another journal has it; otherwise see [`PostgresError`].
+    /// [`ShardError::Elsewhere`] if another journal has it; otherwise see [`PostgresError`].
     pub async fn take_machine(
         &self,
         machine: &str,
@@ -115,7 +116,7 @@ impl ShardSet {
     }
 
     /// Claims a name such as `vsi/default/web` for the journal of a holder, before something is recorded
-    /// under it. `by` tells this claim from every other. One whose lease is past claims nothing.
+    /// under it. `by` identifies this claim. A holder whose lease has expired claims nothing.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -162,7 +163,7 @@ impl ShardSet {
                 busy: row.get(1),
                 claims: row.get(2),
             },
-            // The lease is past.
+            // The lease has expired.
             None => Claim::Other {
                 journal,
                 busy: true,
@@ -171,8 +172,8 @@ impl ShardSet {
         })
     }
 
-    /// Takes over a name whose journal says that what had it is gone; `from` is that journal with the claims
-    /// that were counted before it was asked. Whether it did.
+    /// Takes over a name whose journal reports that its object is deleted. `from` is that journal, and
+    /// the claims counted before it was asked. Returns whether the name was taken.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -209,7 +210,7 @@ impl ShardSet {
         Ok(!rows.is_empty())
     }
 
-    /// Says that nothing is being recorded any more under the names of one claim.
+    /// Marks that nothing is being recorded any more under the names of one claim.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -223,8 +224,8 @@ impl ShardSet {
         Ok(())
     }
 
-    /// The same of every claim of a journal, by a holder that has just taken it: what its predecessor was
-    /// about to record is recorded or never will be.
+    /// The same for every claim of a journal, by a holder that has just taken it: what its predecessor
+    /// was about to record is recorded, or never will be.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -249,7 +250,7 @@ impl ShardSet {
         Ok(rows.first().map(|row| number(row.get(0))))
     }
 
-    /// What is known of these names; of those that nobody claimed, nothing.
+    /// The owners of these names; names that were never claimed are missing.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -271,13 +272,13 @@ impl ShardSet {
         Ok(named.collect())
     }
 
-    /// The address of the set itself.
+    /// The address of the set.
     pub fn place(&self) -> &JournalAddress {
         self.address()
     }
 }
 
-/// A number of a journal as it is stored; what is none matches none.
+/// A stored number of a journal; an invalid one gives a number that no journal has.
 fn number(stored: i32) -> u16 {
     u16::try_from(stored).unwrap_or(u16::MAX)
 }

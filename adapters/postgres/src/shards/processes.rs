@@ -1,34 +1,35 @@
-//! Who lives. A process says so again and again; one that is silent for as long as a lease lasts
-//! counts as dead. Nothing here gives a right: only a journal's own lease does. So two processes that
-//! count differently for a moment want the same journal, and one of them has it.
+//! Which processes are alive. A process reports itself repeatedly; one that is silent for as long as a
+//! lease lasts counts as dead. Nothing here grants a right: only a journal's lease does. So if two
+//! processes count differently for a moment they may want the same journal, and only one of them gets
+//! it.
 
 use std::time::Duration;
 
 use crate::{PostgresError, shards::ShardSet};
 
-/// A silent process counts as dead after so long.
+/// A process that is silent for this long counts as dead.
 pub const SILENT: Duration = crate::hold::LASTS;
 
-/// Where a process stands among those that live.
+/// The position of a process among the living ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessRank {
-    /// How many came before it.
+    /// How many living processes registered before it.
     pub rank: usize,
-    /// How many live, itself included.
+    /// How many processes are alive, including itself.
     pub living: usize,
 }
 
-/// How far a journal goes.
+/// The end of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalExtent {
-    /// The offset that its next event has.
+    /// The offset of its next event.
     pub end: u64,
-    /// Whether a process has it.
+    /// Whether a process holds it.
     pub is_held: bool,
 }
 
 impl ShardSet {
-    /// Says that a process lives, and counts those that do.
+    /// Reports that a process is alive, and counts the living ones.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -57,7 +58,7 @@ impl ShardSet {
         })
     }
 
-    /// The journals that nobody has, or whose holder's lease is past.
+    /// The journals without a holder, or whose holder's lease has expired.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -74,7 +75,8 @@ impl ShardSet {
             .collect())
     }
 
-    /// How far each journal goes, by its number, and whether a process has it. A journal that was never opened has no event.
+    /// The end of each journal, by its number, and whether a process holds it. A journal that was never
+    /// opened has no events.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -102,7 +104,7 @@ impl ShardSet {
         numbers.map(|number| self.member(number).name).collect()
     }
 
-    /// Says that a process ends, so that others need not wait until it counts as dead.
+    /// Reports that a process ends, so that others need not wait until it counts as dead.
     ///
     /// # Errors
     /// See [`PostgresError`].

@@ -1,4 +1,4 @@
-//! What is asked of the holder of a journal, wherever that runs.
+//! Requests to the holder of a journal, wherever it runs.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,27 +13,28 @@ use crate::{
     shards::{ShardError, ShardSet},
 };
 
-/// Requests of one journal that may wait.
+/// The number of requests to one journal that may wait.
 const MOST: i64 = 1000;
-/// The longest request and the longest answer, in bytes.
+/// The maximum length of a request and of an answer, in bytes.
 pub const LONGEST: usize = 32 << 20;
-/// An answer that nobody fetched stays for so long.
+/// How long an answer that is not fetched is stored.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// What kind of request it is. Those of one lane wait for one another, and for no others: a holder has room of its
-/// own for each.
+/// The kind of a request. Requests of one lane wait only for one another: a holder has separate capacity
+/// for each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// A command for the objects of one journal. It may wait for a guest.
     Command,
-    /// What journal 0 is to decide over several journals. It waits for what it hands over and asks.
+    /// A decision of journal 0 across several journals. It waits for the journals that it hands over to
+    /// and asks.
     Decision,
-    /// What a journal is to say of itself. It waits for nothing but hosts.
+    /// A report of a journal about itself. It waits only for hosts.
     Report,
 }
 
 impl Lane {
-    /// All of them.
+    /// All lanes.
     pub const ALL: [Self; 3] = [Self::Command, Self::Decision, Self::Report];
 
     fn stored(self) -> i32 {
@@ -54,52 +55,52 @@ impl Lane {
 /// A new request.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRequest<'a> {
-    /// Its id, unlike any other.
+    /// Its unique ID.
     pub id: &'a str,
     /// The journal that is asked.
     pub journal: u16,
     /// Its lane.
     pub lane: Lane,
-    /// What is asked.
+    /// The content of the request.
     pub text: &'a Secret,
-    /// Whether a holder may carry it out again that another one had begun.
+    /// Whether a holder may carry it out again after another one started it.
     pub repeatable: bool,
 }
 
 /// A request for the holder of a journal.
 #[derive(Debug)]
 pub struct JournalRequest {
-    /// Its id, unlike any other.
+    /// Its unique ID.
     pub id: String,
     /// Its lane.
     pub lane: Lane,
-    /// What is asked.
+    /// The content of the request.
     pub request: Secret,
-    /// Whether a holder that died had begun it, and to do it again would do more.
+    /// Whether a holder that died had started it, and it is not repeatable.
     pub begun: bool,
-    /// Whether a holder that died had begun it.
+    /// Whether a holder that died had started it.
     pub again: bool,
 }
 
-/// How far a request is.
+/// The progress of a request.
 #[derive(Debug)]
 pub enum Progress {
     /// No holder has taken it.
     Waiting,
-    /// A holder has begun it.
+    /// A holder has started it.
     Begun,
     /// The answer.
     Answered(Secret),
-    /// It is not there: it was withdrawn, or its answer was forgotten.
+    /// It does not exist: it was withdrawn, or its answer expired.
     Gone,
 }
 
 impl ShardSet {
-    /// Asks something of the holder of a journal. To ask again under the same id changes nothing. What is asked `by`
-    /// the holder of a journal is asked only as long as its lease lasts.
+    /// Sends a request to the holder of a journal. Sending it again with the same ID changes nothing. A
+    /// request `by` the holder of a journal is sent only while its lease is valid.
     ///
     /// # Errors
-    /// [`ShardError::Full`] where it is too long, too many wait, or the lease is past; otherwise see
+    /// [`ShardError::Full`] if it is too long, too many wait, or the lease has expired; otherwise see
     /// [`PostgresError`].
     pub async fn ask(
         &self,
@@ -155,8 +156,8 @@ impl ShardSet {
         Ok(())
     }
 
-    /// Which of these requests are there and not answered. Of every other one nothing is done any more, unless it is
-    /// asked anew.
+    /// Which of these requests exist and are not answered. Nothing more is done for the others, unless
+    /// they are sent again.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -170,7 +171,7 @@ impl ShardSet {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Whether a request whose id begins so is there and not answered.
+    /// Whether a request whose ID begins with `beginning` exists and is not answered.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -184,7 +185,7 @@ impl ShardSet {
         Ok(!rows.is_empty())
     }
 
-    /// How far a request is.
+    /// The progress of a request.
     ///
     /// # Errors
     /// See [`ShardError`].
@@ -205,7 +206,8 @@ impl ShardSet {
         }
     }
 
-    /// Takes back a request that no holder has begun, or whose answer was read. Whether it is gone.
+    /// Withdraws a request that no holder has started, or whose answer was read. Returns whether it was
+    /// removed.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -216,12 +218,12 @@ impl ShardSet {
         Ok(!rows.is_empty())
     }
 
-    /// The oldest request of these lanes that this holder has not begun, which it thereby begins. None where there
-    /// is none, or the lease is past.
+    /// Starts the oldest request of these lanes that this holder has not started. None if there is none,
+    /// or the lease has expired.
     ///
     /// # Errors
-    /// [`ShardError::Seal`] where it was sealed with another key; it is answered with nothing then, so
-    /// that it holds up no other. Otherwise see [`PostgresError`].
+    /// [`ShardError::Seal`] if it was sealed with another key; it gets an empty answer then, so that it
+    /// does not block others. Otherwise see [`PostgresError`].
     pub async fn begin(
         &self,
         sealer: &Sealer,
@@ -266,7 +268,7 @@ impl ShardSet {
         }))
     }
 
-    /// Answers a request that this holder began.
+    /// Answers a request that this holder started.
     ///
     /// # Errors
     /// See [`ShardError`].
@@ -283,7 +285,7 @@ impl ShardSet {
     }
 
     async fn store(&self, id: &str, held: &Held, sealed: &[u8]) -> Result<(), PostgresError> {
-        // What was asked is not needed any more.
+        // The content of the request is not needed any more.
         let update = "UPDATE vsiflow.shard_requests SET answer = $4, sealed = ''::bytea, \
             answered = clock_timestamp() WHERE set_name = $1 AND id = $2 AND begun_by = $3";
         self.reader()
@@ -292,7 +294,7 @@ impl ShardSet {
         Ok(())
     }
 
-    /// Forgets those of these requests that are answered.
+    /// Removes those of these requests that are answered.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -303,7 +305,7 @@ impl ShardSet {
         Ok(())
     }
 
-    /// Forgets answers that nobody fetched.
+    /// Removes answers that were not fetched in time.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -316,7 +318,7 @@ impl ShardSet {
     }
 }
 
-/// An answer is sealed under a name of its own, so that a request cannot be put in its place.
+/// An answer is sealed under its own name, so that a request cannot replace it.
 fn answer_name(id: &str) -> Name {
     Name::of(&format!("{id}-answer"))
 }

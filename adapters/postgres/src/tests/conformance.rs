@@ -1,4 +1,4 @@
-//! The suite that every journal passes, and exports from one kind of journal to the other.
+//! The conformance suite of journals, and exports from one kind of journal to the other.
 
 use std::sync::{
     Arc, Mutex,
@@ -18,7 +18,7 @@ use vsiflow_engine::{
 use super::server::Server;
 use crate::{Held, JournalAddress, PostgresBlobs, PostgresJournal, hold};
 
-/// Journals of one server, each of its own name.
+/// Journals of one server, each with a different name.
 struct OnPostgres {
     server: Server,
     made: AtomicUsize,

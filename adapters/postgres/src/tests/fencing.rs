@@ -1,4 +1,5 @@
-//! One writer: tried with processes that are stopped, killed and woken, and with a server that breaks.
+//! Tests that there is only one writer, with processes that are stopped, killed and resumed, and with a
+//! failing server.
 
 use std::{
     sync::Arc,
@@ -24,7 +25,7 @@ async fn opened(server: &Server) -> (Arc<Held>, PostgresJournal) {
     (held, journal)
 }
 
-/// Everything that was acknowledged is there, once, where it was said to be.
+/// Checks that everything that was acknowledged exists, once, at its reported place.
 pub(super) async fn holds_all(server: &Server, acknowledged: &[String]) {
     let journal = PostgresJournal::open_to_read(&server.journal("a"))
         .await
@@ -198,7 +199,7 @@ async fn a_lost_acknowledgement_is_found_by_its_link() {
     assert_eq!(journal.read_links(0, 9).await.unwrap().len(), 4);
 }
 
-/// A trigger that runs when the transaction is about to end cuts the connection there.
+/// A trigger that runs just before the end of the transaction cuts the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_cut_off_before_its_commit_is_sent_again() {
     let server = Server::start();
@@ -244,7 +245,7 @@ async fn another_link_after_a_reconnect_ends_the_process() {
             .await
             .unwrap();
     }
-    // As a standby that was promoted without the newest batch.
+    // Like a standby that was promoted without the newest batch.
     server.sql(
         "DELETE FROM vsiflow.events WHERE \"offset\" = 2; DELETE FROM vsiflow.links WHERE first = 2; \
          UPDATE vsiflow.journals j SET next_offset = 2, tip_first = l.first, tip_last = l.last, \

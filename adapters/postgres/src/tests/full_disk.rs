@@ -1,4 +1,4 @@
-//! A server whose disk is full.
+//! Tests with a server whose disk is full.
 
 use std::{
     fs::File,
@@ -30,7 +30,7 @@ impl DiskRoom {
         self.0.path()
     }
 
-    /// Takes all room that is left, and says where.
+    /// Uses up all remaining room, and returns the file.
     fn fill(&self) -> std::path::PathBuf {
         let path = self.path().join("ballast");
         let mut file = File::create(&path).unwrap();
@@ -53,11 +53,11 @@ async fn lab_a_full_disk_of_the_server_loses_nothing_and_the_writer_goes_on_when
     let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(600), "one");
     let mut acknowledged = writer.acknowledges(20);
     let pid = writer.pid();
-    // It would wait for whoever reads what it says.
+    // It would wait for a reader of its output.
     let reader = std::thread::spawn(move || writer.end());
     let ballast = room.fill();
     let until = Instant::now() + Duration::from_secs(120);
-    // What fits into pages that are there is still acknowledged.
+    // What fits into existing pages is still acknowledged.
     while !server.log().contains("No space left on device") {
         assert!(Instant::now() < until, "the disk does not fill up");
         tokio::time::sleep(Duration::from_millis(20)).await;

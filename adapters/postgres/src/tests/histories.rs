@@ -1,10 +1,12 @@
-//! Two processes that want to write, and servers and connections that break at random: the histories of
+//! Two processes that want to write, and servers and connections that fail at random: the histories of
 //! all of them are recorded and then checked.
 //!
-//! - Nothing that was acknowledged is missing, moved or there twice.
-//! - Whoever has the right has it alone: offsets of one holder lie after those of the one before.
-//! - In the end somebody has it.
-//! - Nobody could act on a host when a successor may: its time of rest is over only after that.
+//! - Nothing that was acknowledged is missing, moved or duplicated.
+//! - Only one process holds the lease at a time: the offsets of a holder come after those of the
+//!   previous one.
+//! - In the end a process holds the lease.
+//! - No process could act on a host while its successor may: the successor's quiet time ends only after
+//!   that.
 
 use std::{
     sync::{
@@ -21,17 +23,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{fencing::holds_all, server::Server, writer_process::WriterProcess};
 use crate::hold;
 
-/// How long faults are made in the long part.
+/// How long faults are injected in the long test.
 const SECONDS: &str = "VSIFLOW_HISTORIES_SECONDS";
-/// How long nobody may write once all servers are well.
+/// How long it may take until a process writes after all servers work again.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Which faults.
+/// The seed of the faults.
 const SEED: &str = "VSIFLOW_HISTORIES_SEED";
 
-/// What one process said, from its start to its end.
+/// The output of one process, from its start to its end.
 type Life = Vec<String>;
 
-/// A process that is started again whenever it ends.
+/// A process that is restarted whenever it ends.
 struct HistoryWriter {
     pid: Arc<AtomicI32>,
     ends: Arc<AtomicBool>,
@@ -58,7 +60,7 @@ impl HistoryWriter {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid.load(Ordering::SeqCst)) {
-            // It may have ended by itself just now.
+            // It may just have ended.
             let _ = kill_process(pid, signal);
         }
     }
@@ -156,7 +158,7 @@ impl HistorySite {
     }
 }
 
-/// A life that had the right to write.
+/// A process lifetime that held the lease.
 struct Reign {
     took: u128,
     quiet: u128,
@@ -200,8 +202,8 @@ fn one_at_a_time(lives: &[Life]) -> usize {
     reigns.len()
 }
 
-/// Starts processes until one writes. A server that was just put right may answer so late that the
-/// first of them loses its lease again.
+/// Starts processes until one writes. A server that was just repaired may answer so late that the first
+/// of them loses its lease again.
 fn until_one_writes(url: &str) -> Vec<Life> {
     let (mut lives, until) = (Vec::new(), Instant::now() + PATIENCE);
     loop {

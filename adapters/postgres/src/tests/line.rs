@@ -1,4 +1,4 @@
-//! A line to the server that loses what it is told to.
+//! A connection to the server that loses messages on request.
 
 use std::{
     io::{Read as _, Write as _},
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use super::server::Server;
 use crate::JournalAddress;
 
-/// PostgreSQL's name of the socket of the port that it has unless told otherwise.
+/// PostgreSQL's name for the socket of its default port.
 const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Clients connect to this one, and it to the server.
+/// A proxy: clients connect to it, and it to the server.
 pub(super) struct Line {
     dir: TempDir,
     loses: Arc<AtomicBool>,
@@ -34,7 +34,7 @@ impl Line {
             Arc::new(AtomicBool::new(false)),
         );
         let lost = loses.clone();
-        // Ends with the process of the test: nobody connects any more.
+        // It ends with the test's process: no more clients connect.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 connect(client, &to, &lost);
@@ -43,7 +43,7 @@ impl Line {
         Self { dir, loses }
     }
 
-    /// The next thing that the server says is lost, and so is the connection.
+    /// The next message of the server is lost, and so is the connection.
     pub(super) fn lose_next_answer(&self) {
         self.loses.store(true, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! Tries it on a PostgreSQL that each test starts for itself and ends.
+//! Tests with a PostgreSQL server that each test starts and ends.
 
 mod conformance;
 mod fencing;
@@ -20,7 +20,7 @@ use self::server::Server;
 use crate::JournalAddress;
 
 impl Server {
-    /// A journal of that name.
+    /// A journal with this name.
     fn journal(&self, name: &str) -> JournalAddress {
         self.url(name).parse().unwrap()
     }

@@ -1,22 +1,22 @@
-//! A small model of lease, epoch, link and take-over: every order in which statements and answers
-//! may arrive, be late or be lost, in which processes die, stop and wake, within small bounds.
+//! A small model of lease, epoch, link and take-over: every order in which statements and answers may
+//! arrive, be late or be lost, in which processes die, stop and resume, within small bounds.
 //!
-//! What it holds: only the holder's statements write; what was acknowledged stays, once, in order;
-//! no two processes have the right by their own clocks; and from everywhere somebody gets to write
-//! again. Each rule, left out, is missed.
+//! It checks: only the holder's statements write; what was acknowledged remains, once and in order; no
+//! two processes hold the lease by their own clocks; and from every state a process can write again.
+//! Without any one of the rules a check fails.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Epochs that there are.
+/// The number of epochs.
 const EPOCHS: u8 = 4;
 /// How long a lease lasts.
 const LASTS: u8 = 2;
-/// Things that may be written.
+/// The number of things that may be written.
 const VALUES: u8 = 2;
-/// Processes that may be started, one after another in two places.
+/// The number of processes that may be started, one after another in two places.
 const STARTS: u8 = 3;
 
-/// Which rules there are.
+/// The rules that are in force.
 #[derive(Clone, Copy)]
 struct ModelRules {
     epoch: bool,
@@ -66,11 +66,11 @@ enum ModelProcess {
 struct ModelWorld {
     epoch: u8,
     holder: u8,
-    /// How long the lease lasts from now on; so it is with all that is called so.
+    /// The remaining time of the lease; all fields with this name mean the same.
     left: u8,
     log: Vec<u8>,
     acknowledged: Vec<u8>,
-    /// The number of each process, which no other ever has, and what it does.
+    /// The unique number of each process, and its state.
     processes: [(u8, ModelProcess); 2],
     started: u8,
     values: u8,
@@ -105,7 +105,7 @@ impl ModelWorld {
         self.wire.sort();
     }
 
-    /// The same a moment later.
+    /// The state a moment later.
     fn later(&self) -> Self {
         let mut world = self.clone();
         world.left = world.left.saturating_sub(1);
@@ -139,7 +139,7 @@ impl ModelWorld {
     fn of_process(&self, place: usize, all: &mut Vec<Self>) {
         let (number, process) = &self.processes[place];
         let number = *number;
-        // It dies, and is started again as another one.
+        // It dies, and is started again as a new process.
         if *process != ModelProcess::Waits && self.started < STARTS {
             let mut world = self.clone();
             world.started += 1;
@@ -151,7 +151,7 @@ impl ModelWorld {
                 let mut world = self.clone();
                 (world.epoch, world.holder) = (self.epoch + 1, number);
                 world.left = LASTS;
-                // Its answer is lost, so that nobody has the right; or it was long under way.
+                // Its answer is lost, so that no process has the lease; or it was delayed.
                 all.push(ModelWorld {
                     holder: u8::MAX,
                     ..world.clone()
@@ -222,7 +222,7 @@ impl ModelWorld {
         }
     }
 
-    /// What the database does; whether it changed anything.
+    /// Executes a statement in the database. Returns whether it changed anything.
     fn execute(&mut self, statement: &Statement, rules: ModelRules) -> bool {
         match *statement {
             Statement::Append {
@@ -247,7 +247,7 @@ impl ModelWorld {
         }
     }
 
-    /// What the process makes of the answer, if it still waits for it.
+    /// The process handles the answer, if it still waits for it.
     fn deliver(&mut self, statement: &Statement, changed: bool) {
         let (Statement::Append { by, .. } | Statement::Regain { by }) = *statement;
         let Some(place) = (0..2).find(|place| self.processes[*place].0 == by) else {
@@ -319,7 +319,7 @@ impl ModelWorld {
         }
     }
 
-    /// What must never be.
+    /// The invariants; returns the one that is violated.
     fn wrong(&self, before: &Self) -> Option<&'static str> {
         let mut seen = self.log.clone();
         seen.sort_unstable();
@@ -346,7 +346,7 @@ impl ModelWorld {
         None
     }
 
-    /// Whether a statement that wrote just now was of a process that has no right.
+    /// Whether a statement that just wrote was from a process without the lease.
     fn of_another(&self, before: &Self) -> bool {
         if self.log.len() == before.log.len() {
             return false;
@@ -360,7 +360,7 @@ impl ModelWorld {
     }
 }
 
-/// Everything that can be reached; what is wrong first, or how many worlds there are.
+/// Explores all reachable states. Returns the first violation, or the number of states.
 fn explore(rules: ModelRules) -> Result<usize, &'static str> {
     let first = ModelWorld::new();
     let mut known = HashMap::from([(first.clone(), 0)]);
@@ -379,7 +379,7 @@ fn explore(rules: ModelRules) -> Result<usize, &'static str> {
             let place = *known.entry(next.clone()).or_insert(fresh);
             if place == fresh {
                 before.push(Vec::new());
-                // Somebody wrote, or the model's bounds are reached.
+                // A process wrote, or the model's bounds are reached.
                 let all = next.values == VALUES || next.started == STARTS || next.epoch == EPOCHS;
                 if all || next.acknowledged.len() > world.acknowledged.len() {
                     hopeful.push(fresh);
@@ -389,7 +389,7 @@ fn explore(rules: ModelRules) -> Result<usize, &'static str> {
             before[place].push(number);
         }
     }
-    // From everywhere there is a way to somebody who writes.
+    // From every state there is a path to a process that writes.
     let mut reached = vec![false; before.len()];
     while let Some(place) = hopeful.pop() {
         if !std::mem::replace(&mut reached[place], true) {

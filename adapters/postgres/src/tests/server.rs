@@ -1,5 +1,5 @@
-//! A PostgreSQL of one's own: in a folder that goes with it, reached by a socket alone. The scenarios in
-//! `tests/` use this file, too.
+//! A private PostgreSQL server, in a folder that is removed with it, with only a socket. The scenarios
+//! in `tests/` use this file, too.
 
 use std::{
     fs::Permissions,
@@ -11,16 +11,16 @@ use std::{
 
 use tempfile::{NamedTempFile, TempDir};
 
-/// Where Debian, Fedora and others put it.
+/// Where Debian, Fedora and other distributions install it.
 const PLACES: &[&str] = &["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew"];
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The server; ends with this value, and with the thread that started it.
+/// The server; it ends when this is dropped, and with the thread that started it.
 pub(super) struct Server {
     dir: TempDir,
-    /// Not in its folder: there may be no room for it.
+    /// Outside its folder, which may have no room.
     log: NamedTempFile,
     bin: PathBuf,
     user: Option<(u32, u32)>,
@@ -29,17 +29,17 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts a server.
     pub(super) fn start() -> Self {
         Self::with(&[])
     }
 
-    /// Starts one with settings such as `max_connections=20`.
+    /// Starts a server with settings such as `max_connections=20`.
     pub(super) fn with(settings: &[&'static str]) -> Self {
         Self::within(tempfile::tempdir().unwrap(), settings)
     }
 
-    /// Starts one in a folder that is there.
+    /// Starts a server in an existing folder.
     pub(super) fn within(dir: TempDir, settings: &[&'static str]) -> Self {
         let mut server = Self::new(dir, settings);
         let made = server
@@ -63,7 +63,7 @@ impl Server {
         server
     }
 
-    /// A folder for one.
+    /// A folder for a server.
     fn new(dir: TempDir, settings: &[&'static str]) -> Self {
         let server = Self {
             bin: programs(),
@@ -90,14 +90,15 @@ impl Server {
         }
     }
 
-    /// Starts a standby of this one; from then on this one waits for its acknowledgement.
+    /// Starts a standby of this server, whose acknowledgement this one then waits for.
     pub(super) fn synchronous_standby(&self) -> Self {
         let mut standby = Self::new(tempfile::tempdir().unwrap(), &self.settings);
         standby.copy(self);
         standby
     }
 
-    /// Makes this one, which ended, the synchronous standby of another, with nothing of its own.
+    /// Makes this server, which has ended, the synchronous standby of another one; its own data is
+    /// discarded.
     pub(super) fn become_synchronous_standby_of(&mut self, primary: &Self) {
         std::fs::remove_dir_all(self.data()).unwrap();
         self.make_data();
@@ -115,13 +116,13 @@ impl Server {
             .unwrap();
         assert!(copied.status.success(), "pg_basebackup: {copied:?}");
         self.go_on();
-        // Not before: the copy would wait for one of its own after a promotion.
+        // Set only now: the copy would wait for a standby of its own after a promotion.
         primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
         primary.sql("SELECT pg_reload_conf()");
         primary.waits_for_its_standby();
     }
 
-    /// Waits until a synchronous standby is there.
+    /// Waits until a synchronous standby is connected.
     pub(super) fn waits_for_its_standby(&self) {
         let until = Instant::now() + PATIENCE;
         while !self.has_synchronous_standby() {
@@ -136,7 +137,7 @@ impl Server {
         self.sql(count) != "0"
     }
 
-    /// Starts one that keeps what is needed to set it back.
+    /// Starts a server that archives what is needed for a point-in-time recovery.
     pub(super) fn that_archives() -> Self {
         Self::with(&[
             "archive_mode=on",
@@ -144,7 +145,7 @@ impl Server {
         ])
     }
 
-    /// Takes a backup; after it, a moment of that name.
+    /// Takes a backup, and then sets a restore point with this name.
     pub(super) fn back_up(&self, moment: &str) {
         let copied = self
             .command("pg_basebackup")
@@ -158,7 +159,7 @@ impl Server {
         self.sql(&format!("SELECT pg_create_restore_point('{moment}')"));
     }
 
-    /// Sets it back to a moment, as an administrator does it after a disaster.
+    /// Recovers to a restore point, as an administrator does after a disaster.
     pub(super) fn set_back(&mut self, moment: &str) {
         let newest = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
         let archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver";
@@ -186,7 +187,7 @@ impl Server {
 
     /// Makes a standby the primary.
     pub(super) fn promote(&self) {
-        // By no query: what it replays until then may cancel one.
+        // Not with a query, because replay may cancel it.
         let promoted = self
             .command("pg_ctl")
             .args(["promote", "-w", "-t", "120", "-D"])
@@ -196,7 +197,7 @@ impl Server {
         assert!(promoted.status.success(), "pg_ctl: {promoted:?}");
     }
 
-    /// Starts it again after [`Server::kill`].
+    /// Starts the server again after [`Server::kill`].
     pub(super) fn go_on(&mut self) {
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data());
@@ -236,22 +237,22 @@ impl Server {
         answer.unwrap().success()
     }
 
-    /// Where its socket is.
+    /// The path of its socket.
     pub(super) fn folder(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Its first process.
+    /// The ID of its first process.
     pub(super) fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// What it logged.
+    /// Its log.
     pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
-    /// Ends it as a crash does: nothing is written out.
+    /// Ends it as in a crash: nothing is flushed.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Some(pid) = rustix::process::Pid::from_raw(child.id().try_into().unwrap()) {
@@ -261,20 +262,20 @@ impl Server {
         }
     }
 
-    /// The address of a journal of that name on this one or another.
+    /// The address of a journal with this name, on this server or another one.
     pub(super) fn url_with(&self, other: &Self, name: &str) -> String {
         let socket = |server: &Self| server.dir.path().display().to_string().replace('/', "%2F");
         let (one, other) = (socket(self), socket(other));
         format!("postgres://tester@{one},{other}/postgres?journal={name}")
     }
 
-    /// The address of a journal of that name.
+    /// The address of a journal with this name.
     pub(super) fn url(&self, name: &str) -> String {
         let socket = self.dir.path().display().to_string().replace('/', "%2F");
         format!("postgres://tester@{socket}/postgres?journal={name}")
     }
 
-    /// Lets the server's own client run a statement.
+    /// Runs a statement with the server's own client.
     pub(super) fn sql(&self, statement: &str) -> String {
         let out = self
             .command("psql")
@@ -291,11 +292,11 @@ impl Server {
         self.dir.path().join("data")
     }
 
-    /// One of its programs, as a user that is not root, which ends with this thread.
+    /// One of its programs, run as a user other than root; it ends with this thread.
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
-        // Of a socket it is a part of the name.
+        // For a socket, the port is a part of its name.
         let port = |setting: &&'static str| setting.strip_prefix("port=");
         if let Some(port) = self.settings.iter().find_map(port) {
             command.env("PGPORT", port);
@@ -318,7 +319,7 @@ impl Drop for Server {
     }
 }
 
-/// Its programs; a test that has none fails and says what is missing.
+/// The folder of its programs; without them the test fails and says what is missing.
 fn programs() -> PathBuf {
     let mut found: Vec<_> = PLACES
         .iter()
@@ -340,7 +341,7 @@ fn programs() -> PathBuf {
     })
 }
 
-/// Whom it runs as, where this is root: it refuses to be root.
+/// The user that it runs as if this process is root: it refuses to run as root.
 pub(super) fn user() -> Option<(u32, u32)> {
     if !rustix::process::getuid().is_root() {
         return None;

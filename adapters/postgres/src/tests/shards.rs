@@ -1,4 +1,5 @@
-//! A set of journals: its size, who lives, whose a host, a machine and a name are, and requests.
+//! Tests of a set of journals: its size, living processes, owners of hosts, machines and names, and
+//! requests.
 
 use std::{
     collections::BTreeMap,
@@ -136,8 +137,8 @@ async fn a_machine_stays_with_the_journal_that_met_it_first() {
     );
 }
 
-/// Journals that record objects under names, delete them, and take over names of what is gone. What
-/// each of them holds is compared with what all others do, at every moment.
+/// Journals that record objects under names, delete them, and take over names of deleted objects. What
+/// each of them holds is compared with the actions of all others, at every moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_journals_have_an_object_of_the_same_name() {
     let server = Server::start();
@@ -162,7 +163,7 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
                         claims,
                         ..
                     } => {
-                        // As the other journal says; what it says may be old a moment later.
+                        // By the other journal's report, which may be outdated a moment later.
                         let is_there = living.lock().unwrap().get(&name) == Some(&from);
                         tokio::task::yield_now().await;
                         let (from, to) = ((from, claims), (journal, by.as_str()));
@@ -177,7 +178,7 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
                     if let Some(other) = living.get(&name) {
                         assert_eq!(*other, journal, "{name} is in two journals");
                     }
-                    // It is recorded, or that fails.
+                    // The recording succeeds or fails.
                     if random.random_bool(0.7) {
                         living.insert(name.clone(), journal);
                         recorded += 1;
@@ -191,7 +192,7 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
                     }
                 }
             }
-            // The others come to theirs.
+            // Deletes the remaining objects, so that the other journals can take their names.
             living.lock().unwrap().retain(|_, whose| *whose != journal);
         })
     });
@@ -279,7 +280,7 @@ async fn a_name_that_was_claimed_again_since_nothing_had_it_is_not_taken() {
     else {
         panic!("{found:?}");
     };
-    // Here nothing has the name, and something is recorded under it before it is taken.
+    // Here no object has the name, and one is recorded under it before it is taken.
     claim("3").await;
     let taken = set.take_name(&other, "vsi/a/b", (0, claims), (1, "2"));
     assert_eq!(taken.await, Ok(false));
@@ -339,7 +340,7 @@ async fn one_whose_lease_is_past_asks_nothing_of_others() {
     set.ask(&key, new("a", &text, true), Some(&second))
         .await
         .unwrap();
-    // One that is there is as if it had been asked.
+    // Sending it again has no effect.
     set.ask(&key, new("a", &text, true), Some(&first))
         .await
         .unwrap();
@@ -393,7 +394,7 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
             .is_none()
     );
 
-    // It dies; what it has begun is its successor's.
+    // The holder dies; its successor gets what it started.
     let second = Held::win(&set.member(1), hold::LASTS, |_| {})
         .await
         .unwrap();
@@ -426,7 +427,7 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
         ),
         ("b", true, true)
     );
-    // The dead one's answer comes too late.
+    // The dead holder's answer is too late.
     set.answer(&key, &first, "a", &Secret::new("old"))
         .await
         .unwrap();
@@ -439,7 +440,7 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     };
     assert_eq!(answer.expose(), b"new");
 
-    // One that was sealed with another key holds up no other.
+    // A request that was sealed with another key blocks no others.
     set.ask(&sealer(), new("e", &text, true), None)
         .await
         .unwrap();
@@ -472,7 +473,7 @@ async fn who_lives_is_counted_in_the_order_of_coming() {
     set.leave("a").await.unwrap();
     let standing = set.live("m").await.unwrap();
     assert_eq!((standing.rank, standing.living), (1, 2));
-    // One that is silent for as long as a lease lasts counts as dead.
+    // A process that is silent for as long as a lease lasts counts as dead.
     server.sql(
         "UPDATE vsiflow.shard_processes SET silent_at = now() - interval '1 s' WHERE process = 'z'",
     );

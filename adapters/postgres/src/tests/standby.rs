@@ -1,4 +1,4 @@
-//! A primary with a synchronous standby: killed, promoted, cut off, and come back.
+//! Tests with a primary and a synchronous standby: killed, promoted, cut off, and returning.
 
 use std::time::{Duration, Instant};
 
@@ -116,7 +116,7 @@ async fn an_old_primary_that_comes_back_is_not_written() {
     primary.kill();
     standby.promote();
     acknowledged.extend(writer.acknowledges(10));
-    // As an operator would who starts it without a thought, and finds that it waits for a standby.
+    // As if an operator starts it carelessly, and finds that it waits for a standby.
     primary.go_on();
     primary.sql("ALTER SYSTEM RESET synchronous_standby_names");
     primary.sql("SELECT pg_reload_conf()");
@@ -126,7 +126,7 @@ async fn an_old_primary_that_comes_back_is_not_written() {
     };
     assert!(servers[0].ends_with("(timeline 1)"), "{servers:?}");
     assert!(servers[1].ends_with("(timeline 2)"), "{servers:?}");
-    // The writer that knew the newer end is led to the old one, and ends.
+    // The writer that knew the newer end connects to the old server, and ends.
     standby.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vsiflow'",
     );
@@ -165,7 +165,7 @@ async fn a_storm_of_connections_takes_nothing_from_the_writer() {
         let address = address.clone();
         storm.spawn(async move {
             loop {
-                // Whoever gets in stays for a while.
+                // A process that connects stays for a while.
                 if let Ok(journal) = PostgresJournal::open_to_read(&address).await {
                     let _ = journal.read_all(0, 1).await;
                     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -82,7 +82,7 @@ async fn what_stands_beside_the_events_is_kept_until_the_right_is_gone() {
     secrets.put_back(&id, Secret::new("again")).await.unwrap();
     assert_eq!(secrets.get(&id).await.unwrap().expose(), b"again");
 
-    // Somebody else has the right; this process does not know yet.
+    // Another process has taken the lease; this one does not know yet.
     server.sql("UPDATE vsiflow.journals SET holder = 'another'");
     assert_eq!(blobs.put_blob(b"late").await, Err(JournalError::LeaseLost));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Connections over TLS to a real server, whose certificate is that of an own authority.
+//! Tests of TLS connections to a real server, whose certificate is from a private authority.
 
 use std::{
     fs::{self, Permissions},
@@ -48,7 +48,7 @@ fn authority(dir: &Path, name: &str) -> PathBuf {
     dir.join(certificate)
 }
 
-/// A server's certificate, `server.pem`, by the authority `ca`.
+/// Creates a server's certificate, `server.pem`, signed by the authority `ca`.
 fn certificate(dir: &Path, name: &str) {
     fs::write(
         dir.join("extensions"),
@@ -92,7 +92,7 @@ fn certificate(dir: &Path, name: &str) {
     );
 }
 
-/// A port of one's own, of those that nobody is given unasked.
+/// A free port, from a range that is not assigned automatically.
 fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() * 2 % 12_000).unwrap();
@@ -102,7 +102,7 @@ fn port() -> u16 {
     ports.find(is_free).unwrap()
 }
 
-/// A server with that certificate, on a port of its own.
+/// A server with this certificate, on its own port.
 struct Site {
     server: Server,
     port: u16,
@@ -151,12 +151,12 @@ impl Site {
     fn trusting(&self, host: &str, authority: &str) -> JournalAddress {
         let file = self.dir.path().join(authority).display().to_string();
         let file = file.replace('/', "%2F");
-        // The same machine needs no TLS unless that is said.
+        // A server on the same machine needs no TLS unless it is requested.
         self.address(host, &format!("sslmode=verify-full&sslrootcert={file}"))
     }
 
     async fn refused(&self, address: &JournalAddress) -> String {
-        // One that waits for what may pass would wait for ever.
+        // A call that waits for temporary errors would wait forever.
         let taken = Box::pin(Held::win(address, hold::LASTS, |_| {}));
         let taken = tokio::time::timeout(std::time::Duration::from_secs(60), taken).await;
         let error = taken.unwrap().map(drop).unwrap_err();
@@ -168,7 +168,7 @@ impl Site {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_a_trusted_authority_for_the_servers_name_is_taken_and_no_other() {
     let site = Site::start(Some("localhost"));
-    // Encrypted, as the server sees it.
+    // Encrypted, according to the server.
     let set = ShardSet::make(&site.trusting("localhost", "ca.pem"), 1)
         .await
         .unwrap();
@@ -186,7 +186,7 @@ async fn a_certificate_of_a_trusted_authority_for_the_servers_name_is_taken_and_
     let name = site.refused(&site.trusting("127.0.0.1", "ca.pem")).await;
     assert!(name.contains("another server's"), "{name}");
     assert!(name.contains("localhost"), "{name}");
-    // No mode is less than all of it.
+    // Every mode verifies fully.
     for mode in ["require", "verify-ca", "prefer", "allow"] {
         let address = site.address("localhost", &format!("sslmode={mode}"));
         site.refused(&address).await;

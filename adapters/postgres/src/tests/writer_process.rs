@@ -1,4 +1,4 @@
-//! A process that appends and says what was acknowledged, for tests that stop, kill and wake it.
+//! A process that appends and prints what was acknowledged, for tests that stop, kill and resume it.
 
 use std::{
     io::{BufRead as _, BufReader, Lines, Write as _},
@@ -23,9 +23,9 @@ pub(super) struct WriterProcess {
 }
 
 impl WriterProcess {
-    /// Starts one: it waits for the right, then appends until it may not.
+    /// Starts a process: it waits for the lease, then appends until it loses the lease.
     pub(super) fn start(url: &str, lasts: Duration, who: &str) -> Self {
-        // Ends with the thread that starts it, however that ends.
+        // It ends with the thread that started it, however that ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(std::env::current_exe().unwrap())
@@ -46,18 +46,18 @@ impl WriterProcess {
         Self { child, lines }
     }
 
-    /// The next thing it says; none once it ended.
+    /// The next line that it prints; none once it ended.
     pub(super) fn says(&mut self) -> Option<String> {
         loop {
             let line = self.lines.next()?.ok()?;
-            // The harness prints beside it.
+            // The test harness prints other lines, too.
             if let Some((_, acknowledged)) = line.split_once("SAYS ") {
                 return Some(acknowledged.to_owned());
             }
         }
     }
 
-    /// Waits until it acknowledged so many.
+    /// Waits until it has acknowledged this many.
     pub(super) fn acknowledges(&mut self, count: usize) -> Vec<String> {
         let mut acknowledged = Vec::new();
         while acknowledged
@@ -81,7 +81,7 @@ impl WriterProcess {
         Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
     }
 
-    /// Waits for its end; what it said till then.
+    /// Waits for its end. Returns what it printed until then.
     pub(super) fn end(mut self) -> Vec<String> {
         let acknowledged = std::iter::from_fn(|| self.says()).collect();
         self.child.wait().unwrap();
@@ -112,7 +112,7 @@ fn now() -> u128 {
     since.as_millis()
 }
 
-/// The body of the process: no test by itself.
+/// The body of the process; not a real test.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the process that others start"]
 async fn appends_until_it_may_not() {

@@ -1,4 +1,4 @@
-//! A journal's newest link as one line of text, to be kept elsewhere.
+//! The audit anchor: a journal's newest link as one line of text, to be stored outside the machine.
 
 use std::{
     fmt,
@@ -16,38 +16,38 @@ use crate::{
     model::{Hash, Name, Timestamp},
 };
 
-/// What the line begins with; the number is the version of its form.
+/// The start of the line; the number is the version of the format.
 const MARK: &str = "vsiflow-head v1";
 
-/// The last moment that RFC 3339 can say, in milliseconds.
+/// The last moment that RFC 3339 can express, in milliseconds.
 const LAST_MOMENT: u64 = 253_402_300_799_999;
 
-/// Where a journal's chain ended at some moment.
+/// An audit anchor: the end of a journal's chain at some moment. `vsiflow audit head` prints it.
 ///
-/// As text: `vsiflow-head v1 journal=ID offset=N link=HASH time=T`, and when it is signed
-/// ` key=ed25519:K signature=S` after it. The offset is that of the newest event, `none` in an
-/// empty journal. The signature covers everything before ` signature=`.
+/// As text: `vsiflow-head v1 journal=ID offset=N link=HASH time=T`; a signed anchor continues with
+/// ` key=ed25519:K signature=S`. `offset` is the offset of the newest event, `none` in an empty
+/// journal. The signature covers everything before ` signature=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditAnchor {
     /// The journal's identity.
     pub journal: String,
-    /// The offset of the newest event; none in an empty journal.
+    /// The offset of the newest event; `None` for an empty journal.
     pub offset: Option<Offset>,
-    /// The newest link of the journal's chain; all zero in an empty journal.
+    /// The newest link of the journal's chain; all zeros for an empty journal.
     pub link: Hash,
-    /// When the head was taken, by the wall clock.
+    /// When the anchor was taken, by the wall clock.
     pub time: Timestamp,
-    /// Who signed it, and how.
+    /// The signature and its key, if it is signed.
     signed: Option<Signed>,
 }
 
-/// A text that is no head.
+/// Error: the text is not an audit anchor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a head as `vsiflow audit head` prints it: {0}")]
 pub struct InvalidHead(&'static str);
 
 impl Audit<'_> {
-    /// The journal's newest link, taken `now`.
+    /// The anchor of the journal's newest link, taken at `now`.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -61,7 +61,7 @@ impl Audit<'_> {
 }
 
 impl AuditAnchor {
-    /// The head of an empty journal.
+    /// The anchor of an empty journal.
     pub(in crate::audit) fn of_nothing(journal: &str, now: Timestamp) -> Self {
         Self {
             journal: journal.to_owned(),
@@ -72,12 +72,12 @@ impl AuditAnchor {
         }
     }
 
-    /// Moves it to a later link, which ends at the offset `last`.
+    /// Moves the anchor to a later link, which ends at the offset `last`.
     pub(in crate::audit) fn reach(&mut self, last: Offset, link: Hash) {
         (self.offset, self.link) = (Some(last), link);
     }
 
-    /// Whether it says that the journal ended with that link.
+    /// Whether the anchor says that the journal ended with that link.
     pub(in crate::audit) fn is_at(&self, link: Option<&BatchLink>) -> bool {
         match link {
             None => self.offset.is_none() && self.link == Hash::default(),
@@ -85,20 +85,20 @@ impl AuditAnchor {
         }
     }
 
-    /// Signs it; an earlier signature is replaced.
+    /// Signs the anchor; replaces an earlier signature.
     pub fn sign(&mut self, key: &SigningKey) {
         self.signed = Some(Signed::by(key, &self.text()));
     }
 
-    /// Whether it bears a signature, be that right or wrong.
+    /// Whether the anchor has a signature, valid or not.
     pub fn is_signed(&self) -> bool {
         self.signed.is_some()
     }
 
-    /// Checks that it was signed with that key and not changed since.
+    /// Checks that the anchor was signed with that key and not changed since.
     ///
     /// # Errors
-    /// What is wrong with its signature.
+    /// A [`Violation`] that says what is wrong with the signature, also if it is missing.
     pub fn check(&self, key: &PublicKey) -> Result<(), Violation> {
         let Some(signed) = &self.signed else {
             return Err(Violation::of(Flaw::Signature, "the head is not signed"));
@@ -144,7 +144,7 @@ impl FromStr for AuditAnchor {
                 Err(_) => None,
             },
         };
-        // What was not understood, or is not said the one way there is, was not signed either.
+        // Anything that was not parsed, or is not in its canonical form, was not signed either.
         if Name::new(head.journal.as_str()).is_ok() && head.to_string() == text {
             Ok(head)
         } else {
@@ -180,7 +180,8 @@ fn signature(key: &str, signature: &str) -> Result<Signed, InvalidHead> {
     Signed::read(key, signature).ok_or(InvalidHead("its signature cannot be read"))
 }
 
-/// A moment as RFC 3339 in milliseconds; what lies beyond the year 9999 as a number.
+/// A moment as RFC 3339 with milliseconds; a moment after the year 9999 as a number of
+/// milliseconds.
 pub(in crate::audit) fn time(at: Timestamp) -> String {
     if at.0 > LAST_MOMENT {
         return format!("{} ms", at.0);
@@ -188,7 +189,7 @@ pub(in crate::audit) fn time(at: Timestamp) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
 }
 
-/// A SHA-256 in hexadecimal, as a hash prints itself.
+/// Parses a SHA-256 in lower-case hexadecimal, as [`Hash`] is displayed.
 pub(in crate::audit) fn hash(text: &str) -> Option<Hash> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != 32 || !rest.is_empty() {

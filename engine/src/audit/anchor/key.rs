@@ -1,4 +1,4 @@
-//! Ed25519 keys as files hold them.
+//! Ed25519 keys, read from key files.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use ed25519_dalek::{
     pkcs8::{DecodePrivateKey as _, DecodePublicKey as _},
 };
 
-/// A text that is no key for heads.
+/// Error: the text is not a usable Ed25519 key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidKey(&'static str);
 
-/// A private key that signs heads. Wiped when dropped, and never printed.
+/// A private key that signs audit anchors. Wiped when dropped, and never printed.
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
     /// Reads a private key: an OpenSSH file or PKCS#8 in PEM, without a passphrase.
     ///
     /// # Errors
-    /// When it is none, has a passphrase, or is no Ed25519 key.
+    /// When the text is not a private key, has a passphrase, or is not an Ed25519 key.
     pub fn read(text: &str) -> Result<Self, InvalidKey> {
         if text.contains("BEGIN OPENSSH PRIVATE KEY") {
             return Self::of_openssh(text);
@@ -64,7 +64,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A public key that checks heads.
+/// A public key that checks audit anchors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey(ed25519_dalek::VerifyingKey);
 
@@ -72,7 +72,7 @@ impl PublicKey {
     /// Reads a public key: a line as OpenSSH writes it, or PEM.
     ///
     /// # Errors
-    /// When it is none, or no Ed25519 key.
+    /// When the text is not a public key, or not an Ed25519 key.
     pub fn read(text: &str) -> Result<Self, InvalidKey> {
         if text.contains("PRIVATE KEY") {
             return Err(InvalidKey("it is a private key; name the public one"));

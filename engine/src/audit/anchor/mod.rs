@@ -1,4 +1,4 @@
-//! What binds a journal to something outside it: heads that are kept elsewhere, and signatures.
+//! Ties a journal to something outside it: audit anchors, seals and signatures.
 
 mod audit_anchor;
 mod key;

@@ -1,4 +1,4 @@
-//! What vouches for a file that is carried to another machine: its hash, and who signed that.
+//! Seals for files that are carried to another machine: the file's hash, perhaps signed.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::model::Hash;
 
-/// The hash of something that leaves this machine, and perhaps a signature.
+/// The hash of a file that leaves this machine, and perhaps a signature.
 ///
-/// As text: `MARK sha256=HASH`, and when it is signed ` key=ed25519:K signature=S` after it. The mark
-/// says what the hash is of and in which version; the signature covers it, so that one made for
-/// another purpose is none here.
+/// As text: `MARK sha256=HASH`, followed by ` key=ed25519:K signature=S` if it is signed. The mark
+/// names what is hashed and the version of the format. The signature covers the mark, so a
+/// signature made for another purpose is not valid here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
     mark: &'static str,
@@ -32,7 +32,7 @@ impl Seal {
         }
     }
 
-    /// Reads a seal of that mark; `None` where the text is not exactly one.
+    /// Reads a seal with that mark; `None` if the text is not exactly one.
     pub fn read(mark: &'static str, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(mark)?.strip_prefix(" sha256=")?;
         let (hash, signed) = match rest.split_once(" key=ed25519:") {
@@ -44,25 +44,26 @@ impl Seal {
         };
         let hash = audit_anchor::hash(hash)?;
         let seal = Self { mark, hash, signed };
-        // One text for one seal: nothing of it can be changed unseen.
+        // Each seal has exactly one text, so no change of it goes unnoticed.
         (seal.to_string() == text).then_some(seal)
     }
 
-    /// Signs it; an earlier signature is replaced.
+    /// Signs the seal; replaces an earlier signature.
     pub fn sign(&mut self, key: &SigningKey) {
         self.signed = Some(Signed::by(key, &self.text()));
     }
 
-    /// The key that it says it was signed with, as `ed25519:` and base64, be that right or wrong.
+    /// The key that the seal names as its signer, as `ed25519:` and base64. The signature is not
+    /// checked.
     pub fn signer(&self) -> Option<String> {
         self.signed.as_ref().map(Signed::key)
     }
 
-    /// Checks that it was signed with that key and not changed since; `whose` is what errors call
-    /// what is sealed.
+    /// Checks that the seal was signed with that key and not changed since. `whose` names the
+    /// sealed thing in errors.
     ///
     /// # Errors
-    /// What is wrong with its signature; also where there is none.
+    /// A [`Violation`] that says what is wrong with the signature, also if it is missing.
     pub fn check(&self, whose: &str, key: &PublicKey) -> Result<(), Violation> {
         match &self.signed {
             Some(signed) => signed.check(whose, &self.text(), key),

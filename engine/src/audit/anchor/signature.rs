@@ -1,4 +1,4 @@
-//! What it is to sign a text, and the texts that stand for bases.
+//! Signs a text and checks its signature; builds the text that is signed for a base.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::{
     model::{Hash, Text},
 };
 
-/// What the text of a base begins with; the number is the version of its form.
+/// The start of a base's text; the number is the version of the format.
 const BASE: &str = "vsiflow-base v1";
 
-/// A signature under a text, with the key that made it: ` key=ed25519:K signature=S` behind the
-/// text. It covers the text and its own key.
+/// A signature of a text, with the key that made it: ` key=ed25519:K signature=S` after the text.
+/// It covers the text and its own key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Signed {
     public: [u8; 32],
@@ -31,7 +31,7 @@ impl Signed {
         Self { public, signature }
     }
 
-    /// Reads the two parts in base64.
+    /// Reads the key and the signature from base64.
     pub(super) fn read(public: &str, signature: &str) -> Option<Self> {
         let (public, signature) = (bytes(public)?, bytes(signature)?);
         Some(Self { public, signature })
@@ -42,7 +42,7 @@ impl Signed {
         format!("ed25519:{}", BASE64_STANDARD.encode(self.public))
     }
 
-    /// Checks that the key made it under that text; `whose` is what errors call the text.
+    /// Checks that this key signed this text; `whose` names the text in errors.
     pub(super) fn check(&self, whose: &str, text: &str, key: &PublicKey) -> Result<(), Violation> {
         let wrong = |what: &str| Violation::of(Flaw::Signature, format!("{whose}{what}"));
         if self.public != key.bytes() {
@@ -74,17 +74,16 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     BASE64_STANDARD.decode(text).ok()?.try_into().ok()
 }
 
-/// Signs a base of a journal, for the event that commits to it:
-/// `key=ed25519:K signature=S`, which covers `vsiflow-base v1 journal=ID as_of=N hash=HASH` and the
-/// key.
+/// Signs a base of a journal, for the event that commits to it: `key=ed25519:K signature=S`. The
+/// signature covers `vsiflow-base v1 journal=ID as_of=N hash=HASH` and the key.
 pub fn sign_base(journal_id: &str, as_of: Offset, hash: Hash, key: &SigningKey) -> Text {
     Text::new(Signed::by(key, &base(journal_id, as_of, hash)).to_string())
 }
 
-/// Checks that what [`sign_base`] made was made with that key, for that base.
+/// Checks that [`sign_base`] made the signature with that key, for that base.
 ///
 /// # Errors
-/// What is wrong with the signature; also where there is none.
+/// A [`Violation`] that says what is wrong with the signature, also if it is missing.
 pub fn check_base(
     journal_id: &str,
     as_of: Offset,

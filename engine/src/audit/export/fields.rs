@@ -1,4 +1,4 @@
-//! An event as people and programs read it in an export.
+//! The readable JSON fields of an event in an export.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::anchor::time;
 use crate::model::{EventKind, Graph, Node, Payload, RunResult, Wait, Work};
 
-/// The fields of an event beside its type, actor and reason.
+/// The fields of an event except its type, actor and reason.
 pub(super) fn fields(kind: &EventKind) -> Value {
     match kind {
         EventKind::Desired {
@@ -137,8 +137,8 @@ fn node(node: &Node) -> Value {
     })
 }
 
-/// A payload: `json` where it is JSON that any reader reads alike, else `text`, else `base64`;
-/// one that is kept beside the journal as `blob` and `len`.
+/// A payload: as `json` if it is JSON that every reader reads alike, else as `text`, else as
+/// `base64`. A payload stored beside the journal has `blob` and `len`.
 fn payload(payload: &Payload) -> Value {
     match payload {
         Payload::Blob { hash, len } => json!({"blob": hash.to_string(), "len": len}),
@@ -152,7 +152,7 @@ fn payload(payload: &Payload) -> Value {
     }
 }
 
-/// Whether a value reads back as it was written, as deep in a line as it will stand there.
+/// Whether a value reads back as it was written, at the nesting depth that it has in a line.
 fn is_stable(value: &Value) -> bool {
     const DEPTH: usize = 12;
     let line = format!("{}{value}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));

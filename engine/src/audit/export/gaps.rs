@@ -1,4 +1,4 @@
-//! What an export has to know of the ranges that its journal misses before it begins.
+//! Collects what an export needs to know about the journal's missing ranges before it begins.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,26 +11,26 @@ use crate::{
 /// How the journal continues after a missing range.
 #[derive(Debug, Default)]
 pub(super) struct After {
-    /// The link that what follows is linked to.
+    /// The link that the next batch continues.
     pub(super) link: Hash,
-    /// How far each stream goes there.
+    /// The next sequence and the newest hash of each stream there.
     pub(super) heads: Vec<StreamHead>,
 }
 
-/// The missing ranges of a journal, and the bases that stand for them.
+/// The missing ranges of a journal, and the bases that cover them.
 #[derive(Default)]
 pub(super) struct Gaps {
     after: HashMap<Offset, After>,
     bases: HashSet<Offset>,
 }
 
-/// A range while what follows it is read.
+/// A missing range while the events after it are read.
 struct OpenGap {
     range: Missing,
-    /// Where the events continue that can be read: there may be another range next to it.
+    /// Where readable events continue: another missing range may follow this one directly.
     end: Offset,
     link: Option<Hash>,
-    /// How far the streams went before their first record after it.
+    /// The state of each stream before its first record after the range.
     heads: HashMap<StreamId, (u64, Hash)>,
 }
 
@@ -57,12 +57,12 @@ impl Gaps {
         Ok(Self { after, bases })
     }
 
-    /// How the journal continues after the range that begins there.
+    /// How the journal continues after the range that begins at `from`.
     pub(super) fn after(&mut self, from: Offset) -> After {
         self.after.remove(&from).unwrap_or_default()
     }
 
-    /// Whether the base as of that offset stands for a range.
+    /// Whether the base as of that offset covers a missing range.
     pub(super) fn has_base(&self, as_of: Offset) -> bool {
         self.bases.contains(&as_of)
     }
@@ -104,7 +104,7 @@ fn commitment(stored: &Stored) -> Option<(Offset, Hash)> {
     }
 }
 
-/// Of each range the first base after it that is there and that an event commits to.
+/// For each range the first existing base after it that an event commits to.
 async fn bases(
     journal: &dyn ChainedJournal,
     ranges: &[Missing],
@@ -116,7 +116,8 @@ async fn bases(
     Ok(covering.collect())
 }
 
-/// Streams that have no record after a range went as far there as they go at all.
+/// Computes the stream heads after each range. A stream without a record after a range has its
+/// newest head there.
 async fn close(
     journal: &dyn ChainedJournal,
     open: Vec<OpenGap>,

@@ -1,4 +1,4 @@
-//! The lines of an export.
+//! The lines of an export as JSON.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,8 @@ use crate::{
     model::Hash,
 };
 
-/// The schema this version writes, and the newest it reads. The first is read, too; it has no
-/// lines for what an export lacks. The second was never that of an export.
+/// The schema that this version writes, and the newest that it reads. It also reads schema 1, which
+/// has no lines for omissions. Schema 2 was never used for exports.
 pub(super) const SCHEMA: u32 = 3;
 
 /// The schema that no export has.
@@ -35,7 +35,7 @@ pub(super) const SHORT_MAX: usize = 256 << 10;
 /// The longest blob that fits a line.
 pub(super) const BLOB_MAX: u64 = (LINE_MAX as u64 - 4_096) / 4 * 3;
 
-/// The first line: what follows.
+/// The first line: it describes what follows.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct HeaderLine {
@@ -70,7 +70,7 @@ pub(super) struct HeaderOutline {
     pub(super) schema: u32,
 }
 
-/// A payload kept beside the journal; it comes before the event that names it.
+/// A payload stored beside the journal; it comes before the event that names it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlobLine {
@@ -94,7 +94,7 @@ impl BlobLine {
     }
 }
 
-/// An event: what people read, and the record that counts.
+/// An event: readable fields, and the stored record, which is authoritative.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventLine {
@@ -157,7 +157,7 @@ impl BatchLine {
         }
     }
 
-    /// The link; none where a hash is no hash.
+    /// The link; `None` if a hash is malformed.
     pub(super) fn link(&self) -> Option<BatchLink> {
         Some(BatchLink {
             first: self.first,
@@ -173,7 +173,7 @@ impl BatchLine {
 #[serde(deny_unknown_fields)]
 pub(super) struct HeadLine {
     kind: String,
-    /// The head, as `audit verify --head` takes it.
+    /// The audit anchor, as `audit verify --head` accepts it.
     pub(super) head: String,
 }
 

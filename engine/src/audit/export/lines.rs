@@ -1,4 +1,4 @@
-//! Reads an export line by line. It comes from outside: no line is longer than one can be.
+//! Reads an export line by line. Exports are untrusted input, so the length of a line is limited.
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{journal::JournalError, model::Name};
 
-/// Where an export is read from.
+/// The input that an export is read from.
 pub(crate) type LineInput<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
 
-/// The kinds of lines that bear something of any length.
+/// The kinds of lines that may be long.
 const LONG: [&str; 3] = ["blob", "secret", "state"];
 
-/// The lines of an export, none longer than a line can be.
+/// The lines of an export; each is at most [`LINE_MAX`] bytes long.
 pub(crate) struct ExportLines<'a> {
     input: LineInput<'a>,
     line: u64,
@@ -37,7 +37,7 @@ impl<'a> ExportLines<'a> {
         self.header_of(&text)
     }
 
-    /// The header of an export, or of the one in a backup, whose first line is passed over.
+    /// The header of an export, or of the export in a backup, whose first line is skipped.
     pub(super) async fn any_header(&mut self) -> Result<HeaderLine, AuditError> {
         let text = self.text().await?.unwrap_or_default();
         let outline: Option<HeaderOutline> = serde_json::from_slice(&text).ok();
@@ -82,7 +82,7 @@ impl<'a> ExportLines<'a> {
         Ok(Some(ExportLine { kind, text }))
     }
 
-    /// Holds that nothing follows the head.
+    /// Checks that nothing follows the head.
     pub(super) async fn end(&mut self) -> Result<(), AuditError> {
         match self.next().await? {
             None => Ok(()),
@@ -114,7 +114,7 @@ impl<'a> ExportLines<'a> {
         self.at(Violation::of(flaw, what).into())
     }
 
-    /// The same error, naming the line.
+    /// Adds the line number to an error.
     pub(crate) fn at(&self, error: AuditError) -> AuditError {
         let line = self.line;
         match error {

@@ -1,4 +1,4 @@
-//! Writes a journal as JSON Lines, and makes a journal of them again.
+//! Exports a journal as JSON Lines, and rebuilds a journal from an export.
 
 mod fields;
 mod gaps;
@@ -39,39 +39,39 @@ pub struct Exported {
     pub events: u64,
     /// How many payloads beside them.
     pub blobs: u64,
-    /// What it lacks of what the journal once held.
+    /// What the export lacks of what the journal once held.
     pub lacks: Omissions,
-    /// The head it ends with.
+    /// The audit anchor at its end.
     pub head: AuditAnchor,
 }
 
-/// What an export, and a journal made of it, lacks.
+/// What an export, or a journal rebuilt from it, lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Omissions {
     /// Ranges of events that the journal misses.
     pub missing: Vec<Missing>,
     /// Payloads that are lost, by their SHA-256.
     pub blobs: Vec<Hash>,
-    /// The offsets of events that could not be decoded. They are in it as they were stored.
+    /// The offsets of events that could not be decoded. The export has them as they were stored.
     pub undecodable: Vec<Offset>,
 }
 
 impl Omissions {
-    /// Whether it lacks nothing.
+    /// Whether nothing is missing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Audit<'_> {
-    /// Writes the whole journal, batch by batch, each held against the chain before it is
-    /// written. The head at the end is taken `now`. What the journal lacks has lines of its own,
-    /// and the first base after a missing range, where an event commits to one, comes along.
+    /// Writes the whole journal, batch by batch; each batch is checked against the chain before it
+    /// is written. The audit anchor at the end is taken at `now`. Omissions of the journal have
+    /// their own lines. The first base after a missing range is included if an event commits to it.
     ///
     /// # Errors
-    /// [`AuditError::Violation`] at the first thing that is wrong with the journal; otherwise when
-    /// it cannot be read or the export cannot be written. What was written then has no head, and
-    /// no rebuild takes it.
+    /// [`AuditError::Violation`] for the first thing that is wrong with the journal; other errors
+    /// when it cannot be read or the export cannot be written. The output then has no head, and no
+    /// rebuild accepts it.
     pub async fn export(
         &self,
         out: &mut (dyn AsyncWrite + Unpin + Send),

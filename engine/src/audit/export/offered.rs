@@ -1,4 +1,4 @@
-//! What an export or a backup has of some ranges of a journal, for a repair.
+//! Reads the batches of an export or a backup that a repair needs.
 
 use super::{
     super::{AuditError, Flaw},
@@ -7,12 +7,11 @@ use super::{
 };
 use crate::journal::{BatchLink, Offset};
 
-/// The batches of an export or a backup of that journal that hold events of the ranges, each given
-/// by its first offset and the one after its last. All of it is read and checked.
+/// The batches of an export or a backup of that journal that hold events of the ranges. Each range
+/// is its first offset and the offset after its last. The whole input is read and checked.
 ///
 /// # Errors
-/// [`AuditError::ExportLine`] for the first line that is not what it should be, also where it is another
-/// journal's.
+/// [`AuditError::Line`] for the first invalid line, also if the export is of another journal.
 pub(crate) async fn offered(
     input: LineInput<'_>,
     journal_id: &str,

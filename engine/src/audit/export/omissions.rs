@@ -1,4 +1,4 @@
-//! The lines that say what an export lacks, and those of the bases that stand for it.
+//! The lines of an export for omissions, and for the bases that cover them.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
@@ -12,19 +12,19 @@ use crate::{
     model::Hash,
 };
 
-/// A range of offsets that is missing. Lines of streams follow: how far each goes after it.
+/// A range of offsets that is missing. One line per stream follows, with its head after the range.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MissingLine {
     kind: String,
     from: Offset,
-    /// The offset after the last of them.
+    /// The offset after the last missing one.
     to: Offset,
     /// `removed`, `lost` or `damaged`.
     cause: String,
-    /// The link that what follows is linked to.
+    /// The link that the next batch continues.
     link: String,
-    /// How many lines of streams follow.
+    /// How many stream lines follow.
     pub(super) streams: u64,
 }
 
@@ -48,7 +48,7 @@ impl MissingLine {
         }
     }
 
-    /// The range and the link; none where they are none.
+    /// The range and the link; `None` if they are malformed.
     pub(super) fn read(&self) -> Option<(Missing, Hash)> {
         let (from, to) = (self.from, self.to);
         let (_, cause) = CAUSES.into_iter().find(|(name, _)| *name == self.cause)?;
@@ -57,7 +57,7 @@ impl MissingLine {
     }
 }
 
-/// How far a stream goes.
+/// The head of a stream: its next sequence and its newest hash.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct StreamLine {
@@ -77,7 +77,7 @@ impl StreamLine {
         }
     }
 
-    /// The head; none where the line says none.
+    /// The head; `None` if the line is malformed.
     pub(super) fn read(&self) -> Option<StreamHead> {
         Some(StreamHead {
             stream: self.stream.parse().ok()?,
@@ -87,20 +87,20 @@ impl StreamLine {
     }
 }
 
-/// A base that stands for events that are missing. Lines of states follow.
+/// A base that covers missing events. One line per state follows.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct BaseLine {
     kind: String,
     as_of: Offset,
-    /// The link it stands at.
+    /// The link that the base is as of.
     first: Offset,
     last: Offset,
     prev: String,
     link: String,
-    /// What an event of the journal commits to.
+    /// The base's hash, which an event of the journal commits to.
     hash: String,
-    /// How many lines of states follow.
+    /// How many state lines follow.
     pub(super) states: u64,
 }
 
@@ -118,7 +118,7 @@ impl BaseLine {
         }
     }
 
-    /// The base without its states, and its hash; none where a hash is no hash.
+    /// The base without its states, and its hash; `None` if a hash is malformed.
     pub(super) fn read(&self) -> Option<(States, Hash)> {
         let link = BatchLink {
             first: self.first,
@@ -135,7 +135,7 @@ impl BaseLine {
     }
 }
 
-/// What the events of a stream come to.
+/// The state of a stream, computed from its events.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StateLine {
@@ -154,7 +154,7 @@ impl StateLine {
         })
     }
 
-    /// The state; none where the bytes are not base64 or of another stream.
+    /// The state; `None` if the bytes are not base64 or of another stream.
     pub(super) fn read(&self) -> Result<Option<StreamState>, JournalError> {
         let Ok(bytes) = BASE64_STANDARD.decode(&self.state) else {
             return Ok(None);
@@ -164,7 +164,7 @@ impl StateLine {
     }
 }
 
-/// A payload that what follows names and that is lost.
+/// A payload that is lost, although later lines name it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LostBlobLine {
@@ -187,7 +187,7 @@ impl LostBlobLine {
     }
 }
 
-/// A record that is whole and could not be decoded.
+/// A record that is complete but could not be decoded.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UndecodableLine {

@@ -1,5 +1,5 @@
-//! Makes a journal of an export again. An export comes from outside: nothing in it is believed
-//! before it was checked.
+//! Rebuilds a journal from an export. Exports are untrusted input: everything is checked before it
+//! is used.
 
 use std::{path::Path, sync::Arc};
 
@@ -19,28 +19,28 @@ use crate::{
 /// What was rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// The journal's identity, the one it always had.
+    /// The journal's identity; it remains the same.
     pub journal_id: String,
     /// How many events.
     pub events: u64,
     /// How many payloads beside them.
     pub blobs: u64,
-    /// What the journal lacks of what the one it is made from once held.
+    /// What the journal lacks of what the original journal once held.
     pub lacks: Omissions,
-    /// The head that the export ended with.
+    /// The audit anchor that the export ended with.
     pub head: AuditAnchor,
 }
 
-/// Makes a state directory at `dir`, where nothing may be, of an export: link for link the
-/// journal it was made from, under the same identity. What that one misses this one misses, too;
-/// the bases that stand for it come along.
+/// Rebuilds a state directory from an export, at `dir`, which must be empty or absent. Link for
+/// link it is the journal that was exported, with the same identity. Ranges missing there are
+/// missing here, and the bases that cover them are included.
 ///
-/// Secrets are in no export: what needs them asks for them anew. Where it fails, nothing is left.
+/// No export contains secrets: whatever needs a secret asks for it again. On failure nothing
+/// remains at `dir`.
 ///
 /// # Errors
-/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
-/// for an export of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
-/// written.
+/// [`AuditError::Line`] for the first invalid line, [`AuditError::Newer`] for an export of a newer
+/// schema, [`AuditError::State`] when `dir` is not empty or cannot be written.
 pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditError> {
     let mut lines = ExportLines::of(input);
     let header = lines.header().await?;
@@ -52,15 +52,16 @@ pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditE
             Ok(rebuilt)
         }
         Err(error) => {
-            // The first error is the one that matters; what stays is no journal for anybody.
+            // The first error is the one that matters; what remains at `dir` is not a usable
+            // journal.
             let _ = off_runtime(move || place.abandon()).await;
             Err(error)
         }
     }
 }
 
-/// Writes what an export holds into an empty journal that `make` makes, of the identity that it is
-/// given. The caller closes it, and removes it where this fails.
+/// Writes the contents of an export into an empty journal, which `make` creates for the identity
+/// that it receives. The caller closes the journal, and removes it if this fails.
 ///
 /// # Errors
 /// As for [`rebuild`].
@@ -88,7 +89,7 @@ async fn fill(
     filled
 }
 
-/// Writes what the lines after the header say into an empty journal, up to the last one.
+/// Writes the lines after the header into an empty journal, up to the last line.
 pub(in crate::audit) async fn restore(
     lines: &mut ExportLines<'_>,
     journal: &dyn ChainedJournal,
@@ -100,7 +101,7 @@ pub(in crate::audit) async fn restore(
     Ok(rebuilt)
 }
 
-/// The same up to the head; what follows is the caller's.
+/// The same, but only up to the head; the caller reads the lines after it.
 pub(crate) async fn restore_journal(
     lines: &mut ExportLines<'_>,
     journal: &dyn ChainedJournal,
@@ -121,8 +122,8 @@ pub(crate) async fn restore_journal(
                 written.map_err(|e| lines.at(e.into()))?;
             }
             ExportPart::Missing(range, link, heads) => {
-                let gone = leave_out(journal, range, link, heads).await;
-                gone.map_err(|e| lines.at(e))?;
+                let written = leave_out(journal, range, link, heads).await;
+                written.map_err(|e| lines.at(e))?;
             }
             ExportPart::Base(states) => {
                 let written = write_base(journal, states).await;
@@ -142,7 +143,7 @@ pub(crate) async fn restore_journal(
     Err(lines.wrong(Flaw::RolledBack, "the export ends before its head"))
 }
 
-/// Continues after a range that is missing, where the journal can.
+/// Continues after a missing range, if the journal supports that.
 async fn leave_out(
     journal: &dyn ChainedJournal,
     range: Missing,
@@ -160,7 +161,8 @@ async fn leave_out(
     }
 }
 
-/// A journal that keeps no bases cannot take the place of one that needs them.
+/// Writes a base; an error if the journal stores no bases, because it cannot replace one that needs
+/// them.
 async fn write_base(journal: &dyn ChainedJournal, states: States) -> Result<(), AuditError> {
     let as_of = states.as_of;
     if journal.write_base(states).await?.is_some() {

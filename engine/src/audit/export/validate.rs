@@ -1,4 +1,4 @@
-//! What the lines of an export say, each held against those before it.
+//! Checks the lines of an export, each against the lines before it.
 
 mod omissions;
 
@@ -19,37 +19,36 @@ use crate::{
     model::{EventKind, Hash, Payload},
 };
 
-/// The most bytes of records that one batch may hold; more was never written in one.
+/// The most bytes of records in one batch; no batch was ever written larger.
 const BATCH_MAX: usize = 256 << 20;
 
-/// What a line brings.
+/// What a line adds to the journal.
 pub(super) enum ExportPart {
-    /// Something that belongs to what follows.
+    /// Nothing yet: the line belongs to a later one.
     Nothing,
     /// The content of a blob.
     Blob(Vec<u8>),
     /// A whole batch.
     Batch(Vec<Stored>),
-    /// A range that is missing, the link that what follows is linked to, and how far each stream
-    /// goes there.
+    /// A missing range, the link that the next batch continues, and the head of each stream there.
     Missing(Missing, Hash, Vec<StreamHead>),
     /// A base.
     Base(States),
-    /// The end.
+    /// The audit anchor at the end.
     Head(AuditAnchor),
 }
 
-/// The lines after the header, as far as they were read.
+/// State of the validation of the lines after the header.
 pub(super) struct ExportValidator {
     journal_id: String,
-    kept: HashSet<Hash>,
+    known_blobs: HashSet<Hash>,
     /// Blobs that no event has named yet.
     unclaimed: HashSet<Hash>,
     batch: Vec<Stored>,
     bytes: usize,
     events: u64,
     link: Option<BatchLink>,
-    /// What lines are still to come of a missing range or a base.
+    /// The lines that a missing range or a base announced and that have not been read yet.
     announced: Option<Announced>,
     /// Bases that no event has committed to yet.
     uncommitted: HashMap<Offset, Hash>,
@@ -57,11 +56,11 @@ pub(super) struct ExportValidator {
 }
 
 impl ExportValidator {
-    /// Before the first line after the header.
+    /// The state before the first line after the header.
     pub(super) fn new(journal_id: String) -> Self {
         Self {
             journal_id,
-            kept: HashSet::new(),
+            known_blobs: HashSet::new(),
             unclaimed: HashSet::new(),
             batch: Vec::new(),
             bytes: 0,
@@ -78,23 +77,23 @@ impl ExportValidator {
         self.link
     }
 
-    /// How many events there were.
+    /// How many events were read.
     pub(super) fn events(&self) -> u64 {
         self.events
     }
 
-    /// How many different blobs there were.
+    /// How many different blobs were read.
     pub(super) fn blobs(&self) -> u64 {
         let lost = self.lacks.blobs.len() as u64;
-        (self.kept.len() as u64).saturating_sub(lost)
+        (self.known_blobs.len() as u64).saturating_sub(lost)
     }
 
-    /// What the export says that it lacks.
+    /// What the export reports as missing.
     pub(super) fn omissions(&self) -> Omissions {
         self.lacks.clone()
     }
 
-    /// Takes a line; the head is the last one.
+    /// Checks one line; the head is the last.
     pub(super) fn take(&mut self, line: &ExportLine) -> Result<ExportPart, AuditError> {
         let kind = line.kind.as_str();
         if self.announced.is_some() && !["stream", "state", "blob", "lost_blob"].contains(&kind) {
@@ -123,7 +122,7 @@ impl ExportValidator {
         if hash.to_string() != line.hash || len != line.len || len > BLOB_MAX {
             return Err(changed("its content does not match its hash"));
         }
-        if self.kept.insert(hash) {
+        if self.known_blobs.insert(hash) {
             self.unclaimed.insert(hash);
         }
         Ok(ExportPart::Blob(content))
@@ -168,13 +167,14 @@ impl ExportValidator {
         Ok(Stored::parse(bytes)?)
     }
 
-    /// Every blob that payloads name has to be before them, and every blob before them named.
+    /// Every blob that the payloads name must come before them, and they must name every blob
+    /// before them.
     fn claim(&mut self, payloads: Vec<&Payload>) -> Result<(), (Flaw, String)> {
         for payload in payloads {
             let Payload::Blob { hash, .. } = payload else {
                 continue;
             };
-            if !self.kept.contains(hash) {
+            if !self.known_blobs.contains(hash) {
                 let what = format!("the blob {hash} that it names is missing");
                 return Err((Flaw::Missing, what));
             }

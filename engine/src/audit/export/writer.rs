@@ -17,7 +17,7 @@ use crate::{
     model::{Hash, Payload},
 };
 
-/// Writes lines, each blob before the first that names it.
+/// Writes lines; each blob comes before the first line that names it.
 pub(super) struct ExportWriter<'a> {
     audit: &'a Audit<'a>,
     out: &'a mut (dyn AsyncWrite + Unpin + Send),
@@ -89,7 +89,7 @@ impl<'a> ExportWriter<'a> {
         Ok(())
     }
 
-    /// Writes the blobs among payloads that no line brought yet.
+    /// Writes the blobs of these payloads that were not written yet.
     async fn named(&mut self, payloads: Vec<&Payload>) -> Result<(), AuditError> {
         for payload in payloads {
             if let Payload::Blob { hash, len } = payload

@@ -1,4 +1,4 @@
-//! Exports, and rebuilds of sound and of tampered ones.
+//! Exports, and rebuilds of sound and of manipulated exports.
 
 use super::{sabotage::SabotagedAudit, *};
 use crate::{
@@ -101,7 +101,7 @@ async fn a_line_removed_repeated_or_moved_is_refused() {
         refused(&removed).await;
         let mut repeated = lines.clone();
         repeated.insert(at, lines[at].clone());
-        // A payload said twice in one place says nothing new.
+        // A repeated payload in the same place adds nothing, so it is accepted.
         if !lines[at].starts_with("{\"kind\":\"blob\"") {
             refused(&repeated).await;
         }

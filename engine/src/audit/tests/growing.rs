@@ -1,4 +1,4 @@
-//! A journal that somebody appends to while it is audited.
+//! A journal that grows while it is audited.
 
 use std::{
     collections::BTreeMap,
@@ -10,16 +10,16 @@ use async_trait::async_trait;
 use super::*;
 use crate::journal::{Append, Journal, JournalError, Offset, Record, States, StreamHead};
 
-/// Another batch of the journal comes to be whenever the newest link so far was read, or once, right
-/// after a certain call.
+/// A journal that grows by one batch whenever its newest link was read, or once after a certain
+/// call.
 struct GrowingJournal {
     journal: MemoryJournal,
     links: Vec<BatchLink>,
-    /// How many batches there are so far.
+    /// The number of batches so far.
     batches: AtomicUsize,
-    /// How many calls there were so far.
+    /// The number of calls so far.
     calls: AtomicUsize,
-    /// After which call it grows.
+    /// The call after which it grows.
     at_call: Option<usize>,
 }
 
@@ -136,7 +136,8 @@ async fn what_is_appended_while_a_journal_is_audited_is_part_of_its_chain() {
     assert_eq!(report.batches, 18, "all that came meanwhile");
 }
 
-/// Does something with a journal that grows after each of its calls in turn.
+/// Runs `what` on a journal that grows after its first call, then on one that grows after its
+/// second, and so on.
 async fn at_each_call(what: impl AsyncFn(&GrowingJournal, &MemoryBlobs, &str)) {
     let blobs = MemoryBlobs::new();
     let links = sample::journal(&blobs).await;

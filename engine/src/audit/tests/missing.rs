@@ -1,4 +1,4 @@
-//! Journals that miss events, and the bases that stand for those.
+//! Journals with missing events, and the bases that cover these.
 
 use super::*;
 use crate::{
@@ -37,7 +37,7 @@ fn event(kind: EventKind) -> Event {
     }
 }
 
-/// Writes a base as the journal stands; the event that commits to it is the caller's.
+/// Writes a base of the journal's current states; the caller adds the event that commits to it.
 async fn write_base(journal: &MemoryJournal) -> (u64, Hash) {
     let link = journal.head().await.unwrap().unwrap();
     let mut fold = Fold::default();
@@ -62,7 +62,7 @@ async fn base(journal: &MemoryJournal, key: Option<&SigningKey>) -> u64 {
     as_of
 }
 
-/// The sample up to a base in its middle, its rest, another base, and a little more.
+/// The first part of the sample, a base, the rest of the sample, another base, and one more event.
 struct MissingSubject {
     journal: MemoryJournal,
     blobs: MemoryBlobs,
@@ -78,8 +78,8 @@ impl MissingSubject {
             stored(&whole).await,
             whole.read_links(0, usize::MAX).await.unwrap(),
         );
-        // The first base stands in the middle of a history; the records after it keep their place
-        // in their streams and get others in the journal.
+        // The first base is in the middle of the history. The records after it keep their
+        // sequences, but have other offsets.
         let mut first = 0;
         for (number, link) in links.iter().enumerate() {
             if number == 6 {
@@ -107,7 +107,7 @@ impl MissingSubject {
         }
     }
 
-    /// Takes the events of the batches from one to before another away.
+    /// Removes the events of the batches `from..to`.
     fn lose(&self, from: usize, to: usize, cause: MissingCause) -> Missing {
         let (from, to) = (self.links[from].first, self.links[to].first);
         let range = Missing { from, to, cause };

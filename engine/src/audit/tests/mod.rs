@@ -1,4 +1,4 @@
-//! Sabotage of every kind, each found and named.
+//! Every kind of sabotage is found and reported.
 
 mod exports;
 mod growing;
@@ -43,7 +43,7 @@ async fn stored(journal: &dyn ChainedJournal) -> Vec<Stored> {
     journal.read_stored(0, usize::MAX).await.unwrap()
 }
 
-/// The only violation there is.
+/// The only violation in a report.
 fn only(report: &VerifyReport) -> &Violation {
     assert_eq!(report.violations.len(), 1, "{:#?}", report.violations);
     &report.violations[0]
@@ -61,13 +61,13 @@ fn assert_names(report: &VerifyReport, flaw: Flaw, record: &Stored) {
     assert_eq!(named, expected, "{found}");
 }
 
-/// Makes the checksum right again.
+/// Corrects the checksum.
 fn reseal(bytes: &mut [u8]) {
     let crc = crc32c::crc32c(&bytes[4..]).to_be_bytes();
     bytes[..4].copy_from_slice(&crc);
 }
 
-/// The record with another byte in its event: another moment.
+/// The record with one byte of its event changed: a different time.
 fn altered(record: &Stored) -> Vec<u8> {
     for at in (0..record.bytes.len()).rev() {
         let mut bytes = record.bytes.clone();

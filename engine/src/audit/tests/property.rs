@@ -1,4 +1,4 @@
-//! What holds for any events and any damage.
+//! Properties that hold for any events and any damage.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -14,7 +14,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.enable_all().build().unwrap().block_on(work)
 }
 
-/// Rebuilds in memory.
+/// Rebuilds an export in memory.
 async fn rebuilt(text: &[u8]) -> Result<MemoryJournal, crate::audit::AuditError> {
     let (journal, blobs) = (MemoryJournal::new(), MemoryBlobs::new());
     let mut input = text;
@@ -41,7 +41,7 @@ async fn journal_of(batches: Vec<Vec<(StreamId, Event)>>) -> MemoryJournal {
     journal
 }
 
-/// One that claims no blob and no loss, of which there is none.
+/// Whether an event names no blob and reports no loss, because the test has neither.
 fn claims_nothing(event: &Event) -> bool {
     let mut payloads = crate::audit::payloads(&event.kind).into_iter();
     let is_inline = payloads.all(|payload| matches!(payload, Payload::Inline(_)));

@@ -1,4 +1,4 @@
-//! A journal whose bytes anybody may change, and what is found then.
+//! A journal whose bytes can be changed freely, and the violations that are then found.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::journal::{Append, Journal, JournalError, Offset, Record, States, StreamHead};
 
-/// What lies on a disk: records and links by offset, places of records by stream and sequence.
+/// The content of a disk: records and links by offset, offsets of records by stream and sequence.
 #[derive(Clone, Default)]
 struct CutDisk {
     records: BTreeMap<Offset, Vec<u8>>,
@@ -77,7 +77,7 @@ impl SabotagedAudit {
         }
     }
 
-    /// Changes what lies there, from what was written on.
+    /// Changes the sound content of the disk.
     fn sabotage(&self, act: impl FnOnce(&mut CutDisk)) {
         let mut disk = self.sound.clone();
         act(&mut disk);
@@ -92,12 +92,12 @@ impl SabotagedAudit {
         audit(self, &self.blobs, kept).await
     }
 
-    /// A place in the middle of a long stream and of a batch of several.
+    /// A record in the middle of a long stream and of a batch of several records.
     fn middle(&self) -> &Stored {
         self.records.iter().find(|r| r.seq == 2).unwrap()
     }
 
-    /// The link that a stream had come to when it was written.
+    /// The newest hash of a stream.
     fn newest_of(&self, stream: &StreamId) -> Option<Hash> {
         let mut newest = self.records.iter().rev();
         newest

@@ -1,4 +1,4 @@
-//! A journal against a head that was kept elsewhere.
+//! Checks a journal against an audit anchor that was stored elsewhere.
 
 use super::super::{AuditAnchor, Flaw, Violation};
 use crate::{
@@ -6,34 +6,34 @@ use crate::{
     model::Hash,
 };
 
-/// What the head says that the journal does not bear out: `met` is the link of the batch that
-/// ends at the head's offset, `end` is where the journal ends, `missing` the ranges that cannot be
+/// Reports where the anchor contradicts the journal. `met` is the link of the batch that ends at
+/// the anchor's offset, `end` is the end of the journal, `missing` are the ranges that cannot be
 /// read.
 pub(super) fn check(
-    kept: &AuditAnchor,
+    head: &AuditAnchor,
     journal_id: &str,
     met: Option<Hash>,
     end: Offset,
     missing: &[Missing],
 ) -> Vec<Violation> {
     let mut found = Vec::new();
-    if kept.journal != journal_id {
-        let theirs = &kept.journal;
+    if head.journal != journal_id {
+        let theirs = &head.journal;
         let what = format!("the head is of the journal {theirs}, this one is {journal_id}");
         found.push(Violation::of(Flaw::RolledBack, what));
     }
-    let within = kept.offset.filter(|_| met.is_none()).and_then(|offset| {
+    let within = head.offset.filter(|_| met.is_none()).and_then(|offset| {
         let mut ranges = missing.iter();
         ranges.find(|range| (range.from..range.to).contains(&offset))
     });
-    if let (Some(offset), Some(range)) = (kept.offset, within) {
+    if let (Some(offset), Some(range)) = (head.offset, within) {
         let what = format!(
             "the head stored elsewhere is in a missing range ({range}): nothing shows \
              whether it is part of this journal"
         );
         found.push(Violation::of(Flaw::Missing, what).at(offset));
-    } else if let Some(offset) = kept.offset
-        && let Some(what) = difference(kept, offset, met, end)
+    } else if let Some(offset) = head.offset
+        && let Some(what) = difference(head, offset, met, end)
     {
         found.push(Violation::of(Flaw::RolledBack, what).at(offset));
     }
@@ -41,16 +41,16 @@ pub(super) fn check(
 }
 
 fn difference(
-    kept: &AuditAnchor,
+    head: &AuditAnchor,
     offset: Offset,
     met: Option<Hash>,
     end: Offset,
 ) -> Option<String> {
     match met {
-        Some(link) if link == kept.link => None,
+        Some(link) if link == head.link => None,
         Some(link) => Some(format!(
             "the history is different: the link is {link}, the head stored elsewhere says {}",
-            kept.link
+            head.link
         )),
         None if end <= offset => Some(format!(
             "the journal ends before offset {end}, the head stored elsewhere is at {offset}"

@@ -1,5 +1,5 @@
-//! Bases: what they say is held against the event that commits to them, against the streams and,
-//! where every event below them can be read, against what those come to.
+//! Checks bases against the event that commits to them, against the streams and, if every event
+//! below a base can be read, against the state of those events.
 
 use super::{
     super::{Flaw, Violation, batches::pop_if, check_base, payloads_of},
@@ -17,16 +17,16 @@ pub(super) struct Commitment {
     pub(super) as_of: Offset,
     pub(super) hash: Hash,
     pub(super) signature: Text,
-    /// The event's offset and sequence.
+    /// The offset and the sequence of the event.
     pub(super) place: (Offset, u64),
 }
 
 impl Verifier<'_> {
-    /// Holds the bases as of the offset that comes next.
-    pub(super) async fn hold_bases(&mut self) -> Result<(), JournalError> {
+    /// Checks the bases as of the next offset.
+    pub(super) async fn check_bases(&mut self) -> Result<(), JournalError> {
         while let Some((as_of, _)) = pop_if(&mut self.bases, |(as_of, _)| *as_of <= self.next) {
             if as_of == self.next {
-                self.hold_base(as_of).await?;
+                self.verify_base(as_of).await?;
             } else if !self.is_missing(as_of) {
                 self.misplaced(as_of);
             }
@@ -34,7 +34,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Names the bases as of offsets that the journal has not reached.
+    /// Reports the bases as of offsets that the journal has not reached.
     pub(super) fn unreached_bases(&mut self) {
         for (as_of, _) in std::mem::take(&mut self.bases) {
             self.misplaced(as_of);
@@ -47,7 +47,7 @@ impl Verifier<'_> {
             .add_beside(Violation::of(Flaw::Reordered, what).at(as_of));
     }
 
-    async fn hold_base(&mut self, as_of: Offset) -> Result<(), JournalError> {
+    async fn verify_base(&mut self, as_of: Offset) -> Result<(), JournalError> {
         let states = match self.audit.journal.states(Some(as_of)).await {
             Err(JournalError::Damaged { place, why }) => {
                 self.findings.add_beside(violation(&place, &why));
@@ -55,9 +55,9 @@ impl Verifier<'_> {
             }
             states => states?,
         };
-        self.hold_link(&states);
-        self.streams.hold(&states, &mut self.findings);
-        self.hold_fold(&states);
+        self.check_link(&states);
+        self.streams.check(&states, &mut self.findings);
+        self.check_fold(&states);
         for state in &states.streams {
             for payload in payloads_of(state) {
                 self.named_blob(payload, (state.stream(), 0), as_of).await?;
@@ -66,8 +66,9 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// The base stands at the newest link; after a missing range the chain continues from it.
-    fn hold_link(&mut self, states: &States) {
+    /// Checks that the base is as of the newest link; after a missing range the chain continues
+    /// from it.
+    fn check_link(&mut self, states: &States) {
         let ends = |last: Offset| last.checked_add(1) == Some(states.as_of);
         let fits = match (self.newest, states.link) {
             (Some(newest), Some(link)) => newest == link,
@@ -85,8 +86,9 @@ impl Verifier<'_> {
         }
     }
 
-    /// What the events come to is what the base says; after a missing range they continue from it.
-    fn hold_fold(&mut self, states: &States) {
+    /// Checks that the states of the events equal those of the base; after a missing range the fold
+    /// continues from it.
+    fn check_fold(&mut self, states: &States) {
         let Some(fold) = &self.fold else {
             self.fold = Some(Fold::of(states));
             return;
@@ -107,13 +109,13 @@ impl Verifier<'_> {
         }
     }
 
-    /// Holds every base that is there against the events that commit to bases, and counts those
-    /// that one commits to.
+    /// Checks every existing base against the events that commit to bases, and counts the bases
+    /// that an event commits to.
     pub(super) fn check_commitments(&mut self) {
         for (as_of, hash) in self.present.clone() {
             let mut all = self.commitments.iter().filter(|made| made.as_of == as_of);
             let Some(first) = all.clone().next() else {
-                // Its process died before the event; the base is believed by nobody.
+                // The process died before it wrote the event, so nothing uses this base.
                 continue;
             };
             self.report.bases = self.report.bases.saturating_add(1);
@@ -140,8 +142,8 @@ impl Verifier<'_> {
             .map_err(|found| named(found.flaw, found.what, made))
     }
 
-    /// A base that stands for everything before an offset, as of which offset it is: one that is
-    /// there, that an event commits to and, where a key was given, that is signed with it.
+    /// The offset of a base that covers everything before `to`. The base exists, an event commits
+    /// to it and, if a key was given, it is signed with that key.
     pub(super) fn covering(&self, to: Offset) -> Option<Offset> {
         let later = self.present.iter().filter(|(as_of, _)| *as_of >= to);
         let mut sound = later.filter(|(as_of, hash)| {

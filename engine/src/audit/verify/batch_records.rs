@@ -1,4 +1,4 @@
-//! Reads the records that a batch is made of, and what each of them names.
+//! Reads and checks the records of a batch and the blobs that they name.
 
 use super::{
     super::{Flaw, Violation, payloads},
@@ -11,17 +11,17 @@ use crate::{
     model::{EventKind, Payload, StreamId},
 };
 
-/// The records of a range of offsets, as far as they are sound.
+/// The sound records of a range of offsets.
 pub(super) struct RecordRange {
     pub(super) records: Vec<Stored>,
-    /// Whether every record of the range is there.
+    /// Whether every record of the range was read.
     pub(super) whole: bool,
     /// Whether the journal ended within the range.
     pub(super) ended: bool,
 }
 
 impl Verifier<'_> {
-    /// The records up to an offset; what is not sound is named.
+    /// Reads the records up to the offset `last`; reports those that are not sound.
     pub(super) async fn take(&mut self, last: Offset) -> Result<RecordRange, JournalError> {
         let mut taken = RecordRange {
             records: Vec::new(),
@@ -43,7 +43,7 @@ impl Verifier<'_> {
                 }
                 VerifyEntry::End => {
                     (taken.whole, taken.ended) = (false, true);
-                    self.gone(last);
+                    self.report_end(last);
                     return Ok(taken);
                 }
             }
@@ -52,8 +52,8 @@ impl Verifier<'_> {
         Ok(taken)
     }
 
-    /// The journal ends before a batch of its chain does.
-    pub(super) fn gone(&mut self, last: Offset) {
+    /// Reports that the journal ends before a batch of its chain does.
+    pub(super) fn report_end(&mut self, last: Offset) {
         if self.report.head.is_some_and(|head| head.last >= self.next) {
             let what = format!("the journal ends here; its chain continues to offset {last}");
             self.findings
@@ -85,7 +85,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// What the journal tells of itself.
+    /// Notes events of the journal's own stream.
     fn note(&mut self, record: &Record) {
         let (offset, seq) = (record.offset, record.seq);
         match &record.event.kind {
@@ -105,7 +105,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// Holds a payload that lies beside the journal against what names it.
+    /// Checks a payload stored beside the journal against the hash that names it.
     pub(super) async fn named_blob(
         &mut self,
         payload: &Payload,

@@ -56,8 +56,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// A head kept elsewhere may end where this batch does, or where the missing range before it
-    /// does.
+    /// Notes the link at the expected anchor's offset: the anchor may end with this batch, or with
+    /// the missing range before it.
     fn meet(&mut self, link: &BatchLink) {
         let Some(offset) = self.expected.and_then(|head| head.offset) else {
             return;
@@ -69,7 +69,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// Records whose batch's link is gone.
+    /// Checks records whose link is missing.
     pub(super) async fn unlinked(&mut self, until: Offset) -> Result<(), JournalError> {
         let (first, last) = (self.next, until.saturating_sub(1));
         let batch = self.take(last).await?;
@@ -86,7 +86,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Records after the last link that can be read, where a damaged one follows.
+    /// Checks the records after the last readable link, if a damaged link follows.
     async fn unlinked_end(&mut self, damaged: Violation) -> Result<(), JournalError> {
         let first = self.next;
         let what = format!("the newest link: {}", damaged.what);
@@ -104,8 +104,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Whether the records may be what the link was made of. Where the link itself is wrong,
-    /// that is named, and the records are not suspected.
+    /// Whether the records match the link. If the link itself is wrong, that is reported, and the
+    /// records are not suspected.
     async fn fits(&mut self, link: &BatchLink, records: &[Stored]) -> Result<bool, JournalError> {
         let prev = self.prev.unwrap_or(link.prev);
         let made = |before| {
@@ -142,15 +142,16 @@ impl Verifier<'_> {
         Ok(true)
     }
 
-    /// Records past the last batch of the chain. What was appended since its link was read is none of
-    /// them: the link of the batch after it, if there is one by now.
+    /// Reports records after the last batch of the chain. A batch appended since the last link was
+    /// read is not such a case: returns its link.
     async fn uncovered(&mut self) -> Result<Option<BatchLink>, JournalError> {
         while !self.findings.is_full() {
             if !self.records.has_more().await? {
-                self.gone(self.next);
+                self.report_end(self.next);
                 break;
             }
-            // Records and links are appended together, so the link is looked for after the record.
+            // Records and links are appended together, so the link is read again after a record was
+            // seen.
             if let Some(link) = self.links.next().await? {
                 return Ok(Some(link));
             }

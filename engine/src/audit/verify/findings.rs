@@ -1,4 +1,4 @@
-//! What was found, each thing once.
+//! Collects violations without duplicates.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,10 +8,10 @@ use crate::{
     model::StreamId,
 };
 
-/// The most violations that are named; a journal with more is beyond naming.
+/// The most violations that are reported; the audit stops there.
 pub(super) const MOST: usize = 1_000;
 
-/// Collects violations, at most one an offset and at most one a place of a stream.
+/// Collects violations: at most one per offset, and at most one per position in a stream.
 #[derive(Default)]
 pub(super) struct VerifyFindings {
     by_offset: BTreeMap<Offset, Violation>,
@@ -20,13 +20,13 @@ pub(super) struct VerifyFindings {
 }
 
 impl VerifyFindings {
-    /// Whether there are so many that there is no use in going on.
+    /// Whether there are so many violations that the audit stops.
     pub(super) fn is_full(&self) -> bool {
         self.by_offset.len().saturating_add(self.others.len()) >= MOST
     }
 
-    /// Takes a violation, unless its record is accused already; a place that was nameless gets
-    /// its name.
+    /// Adds a violation, unless its record already has one. If that one has no stream, it receives
+    /// the stream and sequence of the new one.
     pub(super) fn add(&mut self, violation: Violation) {
         let name = violation.stream.clone().zip(violation.seq);
         match violation.offset {
@@ -45,7 +45,7 @@ impl VerifyFindings {
         self.named.extend(name);
     }
 
-    /// Takes a violation that stands beside whatever else is wrong at its offset.
+    /// Adds a violation in addition to others at the same offset.
     pub(super) fn add_beside(&mut self, violation: Violation) {
         self.others.push(violation);
     }
@@ -54,17 +54,17 @@ impl VerifyFindings {
         self.add(Violation::of_record(flaw, record, what));
     }
 
-    /// Whether something in the range of offsets is accused.
+    /// Whether a violation was added for an offset in the range.
     pub(super) fn is_accused(&self, first: Offset, last: Offset) -> bool {
         first <= last && self.by_offset.range(first..=last).next().is_some()
     }
 
-    /// Whether that place of a stream is accused.
+    /// Whether a violation was added for that position of a stream.
     pub(super) fn is_named(&self, stream: &StreamId, seq: u64) -> bool {
         self.named.contains(&(stream.clone(), seq))
     }
 
-    /// The one accused offset in the range that nobody could name, if there is just one.
+    /// The offset in the range whose violation has no stream, if there is exactly one.
     pub(super) fn nameless(&self, first: Offset, last: Offset) -> Option<Offset> {
         if first > last {
             return None;
@@ -75,7 +75,7 @@ impl VerifyFindings {
         nameless.next().is_none().then_some(*offset)
     }
 
-    /// Everything, by offset; what has none comes last.
+    /// All violations, by offset; those without an offset come last.
     pub(super) fn into_list(self) -> Vec<Violation> {
         let mut list: Vec<_> = self.by_offset.into_values().chain(self.others).collect();
         list.truncate(MOST);

@@ -1,4 +1,4 @@
-//! The streams as their readers see them: what leads to the records has to be whole as well.
+//! Checks the index of each stream: every record must be readable through its stream.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     model::StreamId,
 };
 
-/// Reads every stream the way the engine does, and names what it would stumble over.
+/// Reads every stream the way the engine does, and reports what cannot be read.
 pub(super) async fn check(
     journal: &dyn ChainedJournal,
     streams: &mut Streams,

@@ -1,4 +1,4 @@
-//! Ranges of offsets that cannot be read: the chains continue after them, and each is judged.
+//! Checks ranges of offsets that cannot be read; the chains continue after them.
 
 use super::{
     super::{Flaw, Violation, batches::pop_if},
@@ -9,7 +9,7 @@ use crate::{
     model::StreamId,
 };
 
-/// A missing range that is in order, since a base stands for it.
+/// A missing range that is in order because a base covers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemovedRange {
     /// The range.
@@ -19,9 +19,9 @@ pub struct RemovedRange {
 }
 
 impl Verifier<'_> {
-    /// Passes the missing ranges and the bases before a batch.
+    /// Skips the missing ranges before a batch and checks the bases there.
     pub(super) async fn pass(&mut self, first: Offset) -> Result<(), JournalError> {
-        self.hold_bases().await?;
+        self.check_bases().await?;
         while let Some(range) = pop_if(&mut self.missing, |range| range.from < first) {
             if range.from > self.next {
                 self.unlinked(range.from).await?;
@@ -30,7 +30,7 @@ impl Verifier<'_> {
             (self.prev, self.newest, self.fold) = (None, None, None);
             self.due = None;
             self.streams.pass_missing();
-            self.hold_bases().await?;
+            self.check_bases().await?;
         }
         Ok(())
     }
@@ -49,8 +49,8 @@ impl Verifier<'_> {
         ranges.any(|range| range.from < offset && offset < range.to)
     }
 
-    /// Says of every missing range whether it is in order, and holds the events that tell of lost
-    /// ranges against those that are missing.
+    /// Decides for every missing range whether it is in order, and checks the events that report
+    /// lost ranges against the missing ranges.
     pub(super) fn judge_missing(&mut self) {
         for range in self.ranges.clone() {
             let found = match range.cause {
@@ -84,7 +84,7 @@ impl Verifier<'_> {
 
     fn judge_lost(&self, range: &Missing) -> Violation {
         let is_recorded = |lost: &((Offset, Offset), _)| lost.0 == (range.from, range.to);
-        // The event that tells of it may be among those that were taken away later.
+        // The event that reports it may be in a range that was removed later.
         let later = |other: &Missing| other.from >= range.to;
         let untold = !self.lost.iter().any(is_recorded) && !self.ranges.iter().any(later);
         let rest = if untold {

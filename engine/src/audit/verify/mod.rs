@@ -1,4 +1,4 @@
-//! Recomputes both chains and names everything that does not fit.
+//! Verifies a journal: recomputes both chains and reports everything that does not fit.
 
 mod anchor_check;
 mod bases;
@@ -37,15 +37,15 @@ pub struct VerifyReport {
     pub records: u64,
     /// How many batches the journal's chain has.
     pub batches: u64,
-    /// How many streams there are.
+    /// How many streams the journal has.
     pub streams: u64,
     /// How many payloads beside the journal its events name.
     pub blobs: u64,
-    /// How many bases there are that an event commits to.
+    /// How many bases exist that an event commits to.
     pub bases: u64,
-    /// The ranges whose events were taken away, and for which a base stands.
+    /// The ranges whose events were removed and that a base covers.
     pub removed: Vec<RemovedRange>,
-    /// The newest link; none of an empty journal.
+    /// The newest link; `None` for an empty journal.
     pub head: Option<BatchLink>,
     /// Everything that is wrong, by offset.
     pub violations: Vec<Violation>,
@@ -61,20 +61,20 @@ impl VerifyReport {
 }
 
 impl Audit<'_> {
-    /// Proves that nothing was changed, removed, reordered or inserted relative to the newest
-    /// link, and, against a head that was kept elsewhere, that nothing was cut off or put back.
-    /// Every range that is missing is reported each time; it is in order only where it was removed
-    /// and a base stands for it. With `key` the signatures of bases are checked, and a base that
-    /// stands for removed events has to bear one.
+    /// Proves that nothing was changed, removed, reordered or inserted relative to the newest link.
+    /// With an audit anchor that was stored elsewhere it also proves that nothing was cut off or
+    /// replaced by an older copy. Every missing range is reported each time; it is in order only if
+    /// it was removed and a base covers it. With `key` the signatures of bases are checked, and a
+    /// base that covers removed events must be signed.
     ///
     /// # Errors
     /// When the store cannot be read at all, or holds records of a newer format.
     pub async fn verify(
         &self,
-        kept: Option<&AuditAnchor>,
+        anchor: Option<&AuditAnchor>,
         key: Option<&PublicKey>,
     ) -> Result<VerifyReport, JournalError> {
-        let mut verifier = Verifier::new(self, kept, key).await?;
+        let mut verifier = Verifier::new(self, anchor, key).await?;
         verifier.chain().await?;
         verifier.streams.name_gaps(&mut verifier.findings);
         indexes::check(self.journal, &mut verifier.streams, &mut verifier.findings).await?;
@@ -91,31 +91,31 @@ struct Verifier<'a> {
     links: Links<'a>,
     streams: Streams,
     findings: VerifyFindings,
-    /// Every missing range, and those that were not passed yet.
+    /// Every missing range, and those that were not reached yet.
     ranges: Vec<Missing>,
     missing: VecDeque<Missing>,
-    /// Every base, and those that were not held against anything yet.
+    /// Every base, and those that were not checked yet.
     present: Vec<(Offset, Hash)>,
     bases: VecDeque<(Offset, Hash)>,
-    /// What the events come to; none where no base is to be held against it, and after a missing
-    /// range.
+    /// The states of the events so far; `None` if no base is to be compared with them, and after a
+    /// missing range.
     fold: Option<Fold>,
     commitments: Vec<Commitment>,
-    /// The events that tell of lost ranges.
+    /// The events that report lost ranges.
     lost: Vec<((Offset, Offset), RecordPosition)>,
-    /// The offset that comes next.
+    /// The next offset to be read.
     next: Offset,
-    /// What the next batch is to be linked to; none where that is gone.
+    /// The hash that the next batch must be linked to; `None` if the link before it is missing.
     prev: Option<Hash>,
-    /// The link before the offset that comes next; none where that is gone.
+    /// The link before the next offset; `None` if it is missing.
     newest: Option<BatchLink>,
-    /// What the last batch's link should have been, where that was changed.
+    /// What the last batch's link should have been, if that link was changed.
     due: Option<Hash>,
     blobs: HashSet<Hash>,
-    /// The head that was kept elsewhere.
+    /// The audit anchor that was stored elsewhere.
     expected: Option<&'a AuditAnchor>,
     key: Option<&'a PublicKey>,
-    /// The link that ends where that head does.
+    /// The link of the batch that ends at the anchor's offset.
     met: Option<Hash>,
     report: VerifyReport,
 }

@@ -1,4 +1,4 @@
-//! A journal's records and links, past whatever is damaged or missing.
+//! Reads a journal's records and links and continues past damaged and missing ones.
 
 use std::collections::VecDeque;
 
@@ -8,16 +8,16 @@ use crate::{
     model::StreamId,
 };
 
-/// What is read at once.
+/// The most records or links that are read at the same time.
 pub(super) const PAGE: usize = 1_000;
 
-/// What stands at an offset.
+/// What was read at an offset.
 pub(super) enum VerifyEntry {
     /// A record whose envelope is sound.
     Sound(Stored),
-    /// Something that cannot be believed.
+    /// A violation: the record cannot be trusted.
     Unsound(Violation),
-    /// Nothing more: the journal ends before.
+    /// The journal ends before this offset.
     End,
 }
 
@@ -39,13 +39,13 @@ impl<'a> RecordReader<'a> {
         }
     }
 
-    /// What stands at the next offset that is not missing.
+    /// The entry at the next offset that is not missing.
     pub(super) async fn next(&mut self) -> Result<VerifyEntry, JournalError> {
         self.has_more().await?;
         Ok(self.ahead.pop_front().unwrap_or(VerifyEntry::End))
     }
 
-    /// Whether something stands at the next offset that is not missing.
+    /// Whether there is an entry at the next offset that is not missing.
     pub(super) async fn has_more(&mut self) -> Result<bool, JournalError> {
         if self.ahead.is_empty() {
             self.fill().await?;
@@ -53,7 +53,7 @@ impl<'a> RecordReader<'a> {
         Ok(!self.ahead.is_empty())
     }
 
-    /// How many offsets can be read before the next range that is missing.
+    /// How many offsets can be read before the next missing range.
     fn limit(&mut self) -> usize {
         while let Some(range) = pop_if(&mut self.missing, |range| range.from <= self.next) {
             self.next = self.next.max(range.to);
@@ -75,7 +75,7 @@ impl<'a> RecordReader<'a> {
         }
     }
 
-    /// A page in which something is damaged.
+    /// Reads a page that contains damage, record by record.
     async fn fill_one_by_one(&mut self, limit: usize) -> Result<(), JournalError> {
         for _ in 0..limit {
             let entry = match self.journal.read_stored(self.next, 1).await {
@@ -95,19 +95,19 @@ impl<'a> RecordReader<'a> {
     }
 }
 
-/// Reads link by link, with a look at the one that follows.
+/// Reads link by link, with one link of look-ahead.
 pub(super) struct Links<'a> {
     journal: &'a dyn ChainedJournal,
     missing: Vec<Missing>,
     ahead: VecDeque<BatchLink>,
     from: Offset,
     end: Offset,
-    /// What could not be read on the way.
+    /// The links that could not be read so far.
     pub(super) unsound: Vec<Violation>,
 }
 
 impl<'a> Links<'a> {
-    /// `end` is where the journal ends.
+    /// Reads the links of `journal`, whose end is `end`.
     pub(super) fn of(journal: &'a dyn ChainedJournal, missing: &[Missing], end: Offset) -> Self {
         let mut links = Self {
             journal,
@@ -121,7 +121,7 @@ impl<'a> Links<'a> {
         links
     }
 
-    /// Where links continue after a missing range that begins at `offset`.
+    /// The offset at which links continue after a missing range that begins at `offset`.
     fn past_missing(&self, offset: Offset) -> Option<Offset> {
         let mut at = None;
         for range in &self.missing {
@@ -155,7 +155,7 @@ impl<'a> Links<'a> {
         Ok(self.ahead.front().copied())
     }
 
-    /// The links up to a damaged one, and past it once it is the next.
+    /// The links up to a damaged one; skips it once it is the next.
     async fn past(&mut self, place: &str, why: &str) -> Result<Vec<BatchLink>, JournalError> {
         match self.journal.read_links(self.from, 1).await {
             Err(JournalError::Damaged { .. }) => {}
@@ -174,7 +174,8 @@ impl<'a> Links<'a> {
     }
 }
 
-/// What an error of the journal means, with stream and sequence where it names them.
+/// Converts a `Damaged` error of the journal to a violation, with stream and sequence if the error
+/// names them.
 pub(super) fn violation(place: &str, why: &str) -> Violation {
     let flaw = match why {
         "it is missing" => Flaw::Missing,
@@ -193,7 +194,7 @@ pub(super) fn violation(place: &str, why: &str) -> Violation {
     }
 }
 
-/// Stream, sequence and offset of a place as the journal writes it.
+/// Parses the stream, sequence and offset from a place in the journal's error.
 fn named(place: &str) -> Option<(StreamId, u64, Option<Offset>)> {
     let place = place.strip_prefix("the index of ").unwrap_or(place);
     let (place, offset) = match place.rsplit_once(" (offset ") {

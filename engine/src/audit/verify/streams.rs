@@ -1,4 +1,4 @@
-//! The chains of the streams, followed record by record.
+//! Checks the chains of the streams, record by record.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,21 +11,21 @@ use crate::{
     model::{Hash, StreamId},
 };
 
-/// How far a stream was followed.
+/// The state of a stream after the records checked so far.
 #[derive(Clone, Debug)]
 pub(super) struct Followed {
     pub(super) next_seq: u64,
     pub(super) hash: Hash,
-    /// The sequences, from and to, whose records are in ranges that are missing.
+    /// The ranges of sequences, from and to, whose records are in missing ranges.
     pub(super) gaps: Vec<(u64, u64)>,
-    /// How many missing ranges stood before its newest record.
+    /// How many missing ranges came before its newest record.
     era: usize,
     offset: Offset,
-    /// Its batch does not match its link: this record or another of the batch was changed.
+    /// The newest record's batch does not match its link: one of the batch's records was changed.
     suspect: bool,
 }
 
-/// Sequences that did not come when they should have.
+/// Sequences that were skipped: their records did not come in order.
 struct Gap {
     stream: StreamId,
     from: u64,
@@ -35,7 +35,7 @@ struct Gap {
     found: bool,
 }
 
-/// A batch that does not match its link, and those of its records nobody has cleared.
+/// A batch that does not match its link, and its records that are still suspected.
 struct Suspects {
     first: Offset,
     last: Offset,
@@ -48,20 +48,20 @@ pub(super) struct Streams {
     pub(super) heads: HashMap<StreamId, Followed>,
     gaps: Vec<Gap>,
     suspects: Vec<Suspects>,
-    /// How many missing ranges were passed.
+    /// How many missing ranges were passed so far.
     era: usize,
-    /// Streams may have begun within a missing range.
+    /// Whether streams may have begun within a missing range.
     hidden: bool,
 }
 
 impl Streams {
-    /// Passes a missing range: any stream may have continued in it, and any may have begun.
+    /// Passes a missing range: any stream may have continued in it, and new ones may have begun.
     pub(super) fn pass_missing(&mut self) {
         self.era = self.era.saturating_add(1);
         self.hidden = true;
     }
 
-    /// Whether records of a stream from that sequence on may lie in a missing range.
+    /// Whether records of a stream from that sequence may be in a missing range.
     pub(super) fn may_miss(&self, stream: &StreamId, seq: u64) -> bool {
         match self.heads.get(stream) {
             Some(head) => seq >= head.next_seq && head.era < self.era,
@@ -69,8 +69,9 @@ impl Streams {
         }
     }
 
-    /// Holds a base against the streams; those that went on out of sight continue from it.
-    pub(super) fn hold(&mut self, states: &States, findings: &mut VerifyFindings) {
+    /// Checks a base against the streams; streams that continued in a missing range resume from the
+    /// base.
+    pub(super) fn check(&mut self, states: &States, findings: &mut VerifyFindings) {
         let mut named = HashSet::new();
         for state in &states.streams {
             let (next_seq, hash) = end_of(state);
@@ -89,7 +90,7 @@ impl Streams {
         }
     }
 
-    /// Moves a stream to where a base says it was; false where it cannot have been there.
+    /// Moves a stream to its position in a base; false if that position is impossible.
     fn reach(&mut self, stream: &StreamId, next_seq: u64, hash: Hash, as_of: Offset) -> bool {
         let Some(head) = self.heads.get_mut(stream) else {
             let gaps = vec![(0, next_seq)];
@@ -120,7 +121,7 @@ impl Streams {
         true
     }
 
-    /// Notes a batch that does not match its link, before its records are followed.
+    /// Notes a batch that does not match its link, before its records are checked.
     pub(super) fn suspect(&mut self, first: Offset, last: Offset, records: &[Stored]) {
         let named = records
             .iter()
@@ -132,7 +133,7 @@ impl Streams {
         });
     }
 
-    /// Holds a record against what its stream held before.
+    /// Checks a record against the previous records of its stream.
     pub(super) fn follow(&mut self, record: &Stored, suspect: bool, findings: &mut VerifyFindings) {
         let head = self.heads.get(&record.stream).cloned();
         let (next, hash) = head
@@ -178,7 +179,8 @@ impl Streams {
         });
     }
 
-    /// A record says what the one before it was: that clears it, or names it.
+    /// Uses the hash of the previous record in `record`: it either clears that record or shows that
+    /// it was changed.
     fn judge(
         &mut self,
         record: &Stored,
@@ -197,8 +199,8 @@ impl Streams {
         }
     }
 
-    /// How far the journal says that a stream goes: a record that its stream ends with as it says
-    /// is not the one that was changed.
+    /// Compares a stream with its head in the journal. If they agree, the stream's newest record is
+    /// not the one that was changed.
     pub(super) fn meet(&mut self, head: &StreamHead) {
         let Some(followed) = self.heads.get(&head.stream) else {
             return;
@@ -206,7 +208,7 @@ impl Streams {
         if (followed.next_seq, followed.hash) == (head.next_seq, head.hash) {
             let offset = followed.offset;
             for batch in &mut self.suspects {
-                // The last one left is named, whatever the journal says of it.
+                // The last suspect stays suspected, whatever the journal's head is.
                 if batch.records.len() > 1 {
                     batch.records.remove(&offset);
                 }
@@ -228,7 +230,7 @@ impl Streams {
         findings.accuse(Flaw::Reordered, record, what);
     }
 
-    /// Names what never came, once all records are known.
+    /// Reports the sequences that never came, once all records are known.
     pub(super) fn name_gaps(&mut self, findings: &mut VerifyFindings) {
         for gap in std::mem::take(&mut self.gaps) {
             if !gap.found {
@@ -237,7 +239,7 @@ impl Streams {
         }
     }
 
-    /// Names the batches for which nobody else could be named.
+    /// Reports the suspected batches in which nothing else was reported.
     pub(super) fn name_batches(&mut self, findings: &mut VerifyFindings) {
         for batch in std::mem::take(&mut self.suspects) {
             if !findings.is_accused(batch.first, batch.last) {
@@ -284,7 +286,7 @@ fn name_batch(batch: Suspects, findings: &mut VerifyFindings) {
     findings.add(Violation::of(Flaw::Changed, what).at(first));
 }
 
-/// The sequence and the link that a stream's next record continues from.
+/// The sequence and the hash that the stream's next record continues from.
 fn end_of(state: &StreamState) -> (u64, Hash) {
     match state {
         StreamState::Entity(_, folded) => (folded.next_seq, folded.hash),

@@ -1,4 +1,4 @@
-//! A checkpoint as it lies in its file.
+//! The format of a checkpoint in its file.
 //!
 //! ```text
 //! CRC32C of all that follows   4 bytes, big-endian
@@ -11,14 +11,14 @@
 //! value
 //! ```
 //!
-//! Run and node are repeated so that a file under another's name is not believed. What follows the value
-//! is what was there before.
+//! Run and node are repeated so that a file under a wrong name is not used. Bytes after the value
+//! are left from an older value.
 
 use crate::model::{Name, RunId};
 
 const FORMAT: u8 = 2;
 
-/// The bytes of a value that is the node's so many-th.
+/// Encodes a value with its sequence.
 pub(super) fn seal(run: RunId, node: &Name, sequence: u64, value: &[u8]) -> Vec<u8> {
     let name = node.as_str().as_bytes();
     let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes();
@@ -36,7 +36,7 @@ pub(super) fn seal(run: RunId, node: &Name, sequence: u64, value: &[u8]) -> Vec<
     [&crc32c::crc32c(&body).to_be_bytes(), body.as_slice()].concat()
 }
 
-/// Sequence and value, where these bytes begin with something whole of this run and node.
+/// Sequence and value, if the bytes begin with a complete checkpoint of this run and node.
 pub(super) fn open(run: RunId, node: &Name, bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     let (crc, body) = bytes.split_first_chunk()?;
     let rest = body.strip_prefix(&[FORMAT])?;

@@ -1,7 +1,8 @@
-//! Two places for values in a file, written in turn.
+//! Two slots for values in each checkpoint file, written alternately.
 //!
-//! A value that is overwritten in its place may be lost with a crash in the middle: so the newest one is
-//! never overwritten, but the one before. The file keeps its length, so that a sync of it writes nothing else.
+//! A crash in the middle of overwriting a value may lose it. So only the older value is ever
+//! overwritten, never the newest. The length of the file does not change, so a sync of it writes
+//! nothing else.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,11 +17,12 @@ use crate::{
     model::{Name, RunId},
 };
 
-/// Bytes of a place: whole blocks of any file system, so that no write touches both, and more than the longest
-/// value ([`RECORD_MAX`](crate::journal::RECORD_MAX)) with its name takes.
+/// Bytes of a slot: whole blocks of any file system, so that no write touches both slots, and more
+/// than the longest value ([`RECORD_MAX`](crate::journal::RECORD_MAX)) needs together with its
+/// name.
 pub(super) const SLOT: usize = 8 * 1024;
 
-/// Whose value it is.
+/// The checkpoint file of one node of a run.
 pub(super) struct SlotsOf<'a> {
     pub(super) path: &'a Path,
     pub(super) run: RunId,
@@ -28,7 +30,7 @@ pub(super) struct SlotsOf<'a> {
 }
 
 impl SlotsOf<'_> {
-    /// The newest value that is whole, and its sequence.
+    /// The newest complete value, and its sequence.
     pub(super) fn newest(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         match std::fs::read(self.path) {
             Ok(bytes) => Ok(self.newest_of(&bytes)),
@@ -44,7 +46,8 @@ impl SlotsOf<'_> {
         newest.max_by_key(|(sequence, _)| *sequence)
     }
 
-    /// Makes the value the newest one, durable but for its name; whether it has a file that is new.
+    /// Writes the value as the newest one; durable, except for the file's name. Returns its
+    /// sequence and whether the file is new.
     pub(super) fn put(&self, known: Option<u64>, value: &[u8]) -> io::Result<(u64, bool)> {
         let last = match known {
             Some(last) => Some(last),
@@ -67,7 +70,7 @@ impl SlotsOf<'_> {
         Ok((next, true))
     }
 
-    /// The file, where it has both places.
+    /// The file, if it has both slots.
     fn slots(&self) -> io::Result<Option<File>> {
         let file = match OpenOptions::new().write(true).open(self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

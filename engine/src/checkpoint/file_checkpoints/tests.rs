@@ -1,4 +1,4 @@
-//! Files that are damaged, half written or not of this store.
+//! Checkpoint files that are damaged, incomplete or not from this store.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ async fn a_damaged_or_half_file_counts_as_absent() {
     assert_eq!(store.get(run(1), &node).await, Ok(Some(vec![8])));
 }
 
-/// The values that a file may come to hold when the power goes while it is written: any blocks of it old or new.
+/// A power cut during a write may leave any blocks of the file old or new.
 #[tokio::test]
 async fn a_write_that_is_torn_anywhere_leaves_the_value_before_it() {
     let (dir, store) = store().await;
@@ -64,7 +64,7 @@ async fn a_write_that_is_torn_anywhere_leaves_the_value_before_it() {
     store.close().await;
     let reopened = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
     assert_eq!(reopened.get(run(1), &node).await, Ok(Some(value(5))));
-    // Which is the newest is read from the file once.
+    // The newest sequence is read from the file only once.
     for n in 6..9 {
         reopened.put(run(1), &node, value(n)).await.unwrap();
         assert_eq!(reopened.get(run(1), &node).await, Ok(Some(value(n))));
@@ -80,7 +80,8 @@ async fn the_newest_of_two_values_is_never_overwritten() {
     for n in 0..5_u8 {
         store.put(run(1), &node, vec![n]).await.unwrap();
     }
-    // The newest is lost: the one before it stands, and is not what the next write takes.
+    // The newest value is lost: the one before it is used, and the next write does not overwrite
+    // it.
     let mut bytes = fs::read(&path).unwrap();
     bytes[..100].fill(0xff);
     fs::write(&path, &bytes).unwrap();
@@ -148,7 +149,7 @@ async fn a_write_that_nobody_waits_for_any_more_is_forgotten_as_well() {
     assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 0);
 }
 
-/// Polls once, so that the request is on its way.
+/// Polls once, so that the request is sent.
 async fn polled_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
     std::future::poll_fn(|context| {
         let done = std::pin::Pin::new(&mut *future).poll(context).is_ready();

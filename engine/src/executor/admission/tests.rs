@@ -1,4 +1,4 @@
-//! Every reason against every candidate.
+//! Every obstacle against every candidate.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
 
 const LANE: &str = "host";
 
-/// Lanes of which every failure says that they are out of reach, and none ever answers.
+/// Lanes for which every failure means that they are down, and that never answer.
 struct Dead;
 
 #[async_trait]
@@ -35,7 +35,7 @@ impl Lanes for Dead {
     fn note(&self, _: &Text, _: Option<&Failure>) {}
 }
 
-/// What stands in the way.
+/// The obstacle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GateObstacle {
     Nothing,
@@ -73,7 +73,7 @@ fn gate(obstacles: &[GateObstacle]) -> (AdmissionGate, Level) {
     (gate, level)
 }
 
-/// What becomes of a run, of a first attempt and of one after a wait.
+/// The decisions on a run, a first attempt and an attempt after a wait.
 fn admitted(obstacles: &[GateObstacle]) -> [Admission; 3] {
     let (lane, waiter) = (Text::new(LANE), (run(1), Name::of("node")));
     let candidates = [

@@ -1,7 +1,7 @@
-//! The states of entities, found by their ids in one step and listed in order.
+//! The states of entities, with lookup by hash and listing in the order of their ids.
 //!
-//! Ids are long texts that begin alike: among ten thousand entities a search by comparing them costs
-//! more than the rest of what is done with an event.
+//! Ids are long texts with equal beginnings. Among ten thousand entities, a lookup that compares
+//! them would cost more than all other work for an event.
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -19,7 +19,7 @@ type EntityFolded = Folded<EntityState>;
 #[derive(Clone, Debug, Default)]
 pub(in crate::executor) struct EntityStates {
     states: HashMap<EntityId, EntityFolded>,
-    /// The ids of all of them.
+    /// The ids of all states.
     order: BTreeSet<EntityId>,
 }
 
@@ -32,7 +32,7 @@ impl EntityStates {
         self.states.get_mut(id)
     }
 
-    /// The state of an entity, an empty one where there was none.
+    /// The state of an entity; inserts an empty one if there is none.
     pub(in crate::executor) fn of(&mut self, id: &EntityId) -> &mut EntityFolded {
         match self.states.entry(id.clone()) {
             Entry::Occupied(there) => there.into_mut(),
@@ -55,7 +55,7 @@ impl EntityStates {
         }
     }
 
-    /// Puts in what another one has.
+    /// Inserts all states of `other`.
     pub(in crate::executor) fn take_over(&mut self, other: Self) {
         for (id, state) in other.states {
             self.insert(id, state);
@@ -72,12 +72,12 @@ impl EntityStates {
         self.iter().map(|(_, state)| state)
     }
 
-    /// All in the order of their ids.
+    /// All ids and states, in order.
     pub(in crate::executor) fn iter(&self) -> impl Iterator<Item = (&EntityId, &EntityFolded)> {
         self.order.iter().filter_map(|id| self.with_state(id))
     }
 
-    /// All from an id on, in order.
+    /// All ids and states from an id on, in order.
     pub(in crate::executor) fn range(
         &self,
         ids: RangeFrom<EntityId>,

@@ -1,4 +1,5 @@
-//! Makes a projection of states and of the events after them. What cannot be understood is kept apart.
+//! Loads a projection from stored states and the events after them. Events that cannot be
+//! understood are quarantined.
 
 use futures::{StreamExt as _, stream};
 
@@ -10,24 +11,24 @@ use crate::{
 
 const PAGE: usize = 1_000;
 
-/// Pages that are read ahead of the one that is folded.
+/// Pages that are read ahead of the one that is being folded.
 const AHEAD: usize = 4;
 
-/// Why a journal's events do not make a world.
+/// Why a projection cannot be loaded from a journal.
 #[derive(Debug)]
 pub(in crate::executor) enum LoadError {
     Journal(JournalError),
 }
 
 impl Projection {
-    /// Takes over the states that are at hand, then folds what came after, page by page.
+    /// Starts from the stored states, then folds the later events page by page.
     pub(in crate::executor) async fn load(journal: &dyn Journal) -> Result<Self, LoadError> {
         Self::fold_from(journal, None, Offset::MAX)
             .await
             .map_err(LoadError::Journal)
     }
 
-    /// The same for what the journal held before an offset.
+    /// The same for the events before an offset.
     pub(in crate::executor) async fn as_of(
         journal: &dyn Journal,
         offset: Offset,
@@ -41,8 +42,8 @@ impl Projection {
         end: Offset,
     ) -> Result<Self, JournalError> {
         let mut projection = Self::of(journal.states(at).await?);
-        // No offset is missing but for known ranges, so that the pages are known beforehand: some
-        // are read and decoded on other threads while one is folded here.
+        // No offset is missing except in known ranges, so the pages are known beforehand: some are
+        // read and decoded on other threads while one is folded here.
         let pages = stream::iter((projection.as_of..end).step_by(PAGE));
         let mut pages = pages
             .map(|from| journal.read_entries(from, PAGE))
@@ -52,11 +53,11 @@ impl Projection {
             if page.is_empty() {
                 break;
             }
-            // Past a missing range a page goes further than the next one begins.
+            // After a missing range a page may extend past the beginning of the next page.
             for entry in page.iter().take_while(|entry| entry.offset() < end) {
                 if entry.offset() >= projection.as_of {
                     projection.take(entry);
-                    // No index is told of a past.
+                    // The index is never updated from a past state.
                     if at.is_none() {
                         projection.lagging.insert(entry.stream().clone());
                     }
@@ -79,7 +80,7 @@ impl Projection {
             }
         }
         Self {
-            // All at once: each by itself is looked for among those before it.
+            // Built in one step: inserting one by one would look up each id among the earlier ones.
             entities: entities.into_iter().collect(),
             runs: runs.into_iter().collect(),
             own,
@@ -88,7 +89,8 @@ impl Projection {
         }
     }
 
-    /// The runs that wait, once all is folded: after each event it would be a good part of the work.
+    /// Computes the waiting runs once everything is folded, because doing it after each event would
+    /// be slow.
     fn note_all_waiting(&mut self) {
         let open = self.runs.iter();
         let open = open.filter(|(_, run)| run.state.result().is_none());
@@ -98,7 +100,7 @@ impl Projection {
         }
     }
 
-    /// Runs that entities had, and of which no state is kept any more.
+    /// Notes the runs that entities had and whose states are no longer stored.
     fn note_forgotten(&mut self) {
         let all = self.entities.values().flat_map(|entity| &entity.state.runs);
         let forgotten = all.filter(|run| !self.runs.contains_key(run)).copied();
@@ -128,7 +130,7 @@ impl Projection {
         self.as_of = entry.offset().saturating_add(1);
     }
 
-    /// Folds a record. One that cannot follow concerns its own entity alone.
+    /// Folds a record. If it cannot follow, only its own entity is affected.
     fn fold(&mut self, record: &Record) {
         if record.seq != self.next_seq(&record.stream) {
             let why = format!(
@@ -146,7 +148,7 @@ impl Projection {
         self.note_recorded(record);
     }
 
-    /// Nothing more is done for the entity of a stream; the first reason is the one that is told.
+    /// Quarantines the entity of a stream; only the first reason is retained.
     fn quarantine(&mut self, why: UnreadableEntity) {
         let entity = match &why.stream {
             StreamId::Entity(id) => Some(id.clone()),
@@ -159,7 +161,7 @@ impl Projection {
         }
     }
 
-    /// A run's first event tells whose it is, and so does that of the entity that opened it.
+    /// The entity of a run: named by the run's first event, or by the entity that opened the run.
     fn entity_of(&self, run: RunId) -> Option<EntityId> {
         let own = self.run(run).and_then(|run| run.entity.clone());
         own.or_else(|| {
@@ -169,7 +171,7 @@ impl Projection {
         })
     }
 
-    /// The stream goes on behind a record that was not folded.
+    /// Advances a stream past a record that was not folded.
     fn pass(&mut self, stream: &StreamId, seq: u64, hash: Hash) {
         let next = seq.saturating_add(1);
         match stream {

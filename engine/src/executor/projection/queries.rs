@@ -1,4 +1,4 @@
-//! What is asked of a projection: one state, who waits for whom, and what stands in the way.
+//! Queries on a projection: single states, which runs wait for an entity, and obstacles.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Projection {
         nodes.collect()
     }
 
-    /// Whether an open run has a node that waits for the entity, now, later or before.
+    /// Whether an open run has a node that waits for the entity, has waited for it or will.
     pub(in crate::executor) fn is_awaited(&self, entity: &EntityId) -> bool {
         let open = self.runs.values().map(|entry| &entry.state);
         let mut open = open.filter(|run| run.result().is_none());
@@ -54,8 +54,8 @@ impl Projection {
         self.entity(id)?.active.as_ref().map(|active| active.run)
     }
 
-    /// Whether an attempt of a step was begun in a run. Of a forgotten run every attempt was
-    /// recorded, and which steps it had is not known any more: it counts as begun.
+    /// Whether an attempt of a step was begun in a run. True for a forgotten run: all its attempts
+    /// were recorded, but its steps are no longer known.
     pub(in crate::executor) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
         if self.forgotten.contains(&run) {
             return true;
@@ -71,7 +71,7 @@ impl Projection {
         })
     }
 
-    /// The entity with its newest run and what stands in its way.
+    /// The entity with its newest run and its obstacle.
     pub(in crate::executor) fn view<'a>(&'a self, id: &'a EntityId) -> Option<EntityView<'a>> {
         let entity = self.entity(id)?.as_ref();
         let newest = entity.active.as_ref().map(|run| run.run);
@@ -108,7 +108,7 @@ impl Projection {
     }
 }
 
-/// How far obstacles are looked for through entities that wait for one another.
+/// How many levels of waiting entities are searched for an obstacle.
 const DEPTH: u8 = 4;
 
 /// The nodes of a run that wait for another entity now, and those entities.

@@ -1,4 +1,4 @@
-//! The states of a projection, for the index and for bases.
+//! Exports the states of a projection for the index and for bases.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ impl Projection {
         }
     }
 
-    /// What an index has to be told before anything else: what it lagged behind, or all.
+    /// The first update for an index: the streams in which it lags behind, or all.
     pub(in crate::executor) fn first_update(&mut self, all: bool) -> StatesUpdate {
         let lagging = std::mem::take(&mut self.lagging);
         if all {
@@ -28,7 +28,7 @@ impl Projection {
         }
     }
 
-    /// Drops the states of runs that nobody goes by; that they were stays known.
+    /// Drops the states of runs; only their ids are remembered.
     pub(in crate::executor) fn forget(&mut self, runs: &BTreeSet<RunId>) -> StatesUpdate {
         for run in runs {
             self.runs.remove(run);
@@ -41,7 +41,7 @@ impl Projection {
         }
     }
 
-    /// All of it as what changed, for an index. The journal knows the link.
+    /// All states as an update for an index. The journal adds the link.
     pub(in crate::executor) fn whole_update(&self) -> StatesUpdate {
         StatesUpdate {
             as_of: self.as_of,
@@ -50,7 +50,7 @@ impl Projection {
         }
     }
 
-    /// Everything, for a base.
+    /// All states, for a base.
     pub(in crate::executor) fn states(&self) -> States {
         let entities = self.entities.iter();
         let entities = entities.map(|(id, folded)| StreamState::Entity(id.clone(), folded.clone()));

@@ -1,4 +1,4 @@
-//! Entities that cannot be understood, and how people are told.
+//! Entities whose events cannot be understood, and the errors that report them.
 
 use crate::{
     journal::{Offset, Record},
@@ -8,18 +8,18 @@ use crate::{
 /// Why an entity's events cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableEntity {
-    /// The stream, its own or that of one of its runs.
+    /// The stream: the entity's or that of one of its runs.
     pub stream: StreamId,
-    /// The place in the stream of what cannot be understood.
+    /// The sequence in the stream of the event that cannot be understood.
     pub seq: u64,
-    /// The place in the journal.
+    /// The offset of the event in the journal.
     pub offset: Offset,
     /// What is wrong with it.
     pub why: String,
 }
 
 impl UnreadableEntity {
-    /// As people are told.
+    /// The error that users see.
     pub fn failure(&self, entity: &EntityId) -> Failure {
         let Self {
             stream,
@@ -35,7 +35,7 @@ impl UnreadableEntity {
         )
     }
 
-    /// The same where a blob that it names is lost.
+    /// The error if a blob that the entity names is lost.
     pub fn lost(entity: &EntityId, what: &str) -> Failure {
         let message = format!("something that it names is lost: {what}");
         let failure = Failure::new(FailureClass::Blocked, "VSI0018", message);

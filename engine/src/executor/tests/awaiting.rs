@@ -1,4 +1,4 @@
-//! Entities that wait for the work of another.
+//! Entities that wait for another entity.
 
 use super::*;
 

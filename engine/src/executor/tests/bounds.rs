@@ -1,4 +1,4 @@
-//! What bounds the engine from outside: the disk's room, its lease, and a clock that is set.
+//! The engine's limits from outside: the disk's room, its lease, and a clock that is set.
 
 use std::{
     path::Path,
@@ -14,7 +14,7 @@ use crate::{
 
 const MIB: u64 = 1024 * 1024;
 
-/// A disk of 1 GiB whose free bytes the test sets: its ballast takes of them.
+/// A disk of 1 GiB. The test sets its free bytes, from which the ballast is subtracted.
 struct SlowDisk {
     dir: tempfile::TempDir,
     others: Arc<AtomicU64>,
@@ -192,7 +192,7 @@ impl Clock for Settable {
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Attempts within an hour of failures, where the clock is set by that much after each minute.
+/// The attempts within an hour of failures, if the clock is set by `by_ms` after each minute.
 async fn attempts_in_an_hour(by_ms: i64) -> (u32, usize) {
     let clock = Arc::new(Settable::default());
     let bench = Bench {

@@ -1,4 +1,4 @@
-//! What becomes of a desired state.
+//! Submitting desired states.
 
 use super::*;
 

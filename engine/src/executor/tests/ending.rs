@@ -1,11 +1,11 @@
-//! Runs that are ended before they are through: by a newer desired state, or because somebody asked.
+//! Runs that end early: superseded by a newer desired state, or cancelled.
 
 use async_trait::async_trait;
 
 use super::*;
 use crate::{journal::JournalError, model::RunId};
 
-/// Checkpoints on a full disk: what is done there waits.
+/// Checkpoints on a full disk: all writes wait.
 struct WaitingStep;
 
 #[async_trait]

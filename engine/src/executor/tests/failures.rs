@@ -1,4 +1,4 @@
-//! What a step's failure leads to: another attempt, a wait, or the run's end.
+//! The consequences of a step's failure: another attempt, a wait, or the run's end.
 
 use super::*;
 
@@ -60,7 +60,7 @@ async fn a_cause_that_others_remove_is_looked_at_every_five_minutes() {
     let began = tokio::time::Instant::now();
     submit_one(&engine, "x", "one").await;
     settled(&engine, "x").await;
-    // The wall clock, of which a wait's end is told, continues a little in virtual time.
+    // The wall clock, which the end of a wait depends on, advances a little during virtual time.
     let waited = began.elapsed();
     assert!((899..=900).contains(&waited.as_secs()), "{waited:?}");
     assert_eq!(bench.count("step_blocked").await, 1);

@@ -1,11 +1,11 @@
-//! Lanes out of reach.
+//! Lanes that do not answer.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::lane::Lanes;
 
-/// A lane that is out of reach as long as the test says so.
+/// A lane that is down as long as the test says so.
 #[derive(Default)]
 pub(super) struct LaneReach {
     down: AtomicBool,
@@ -33,7 +33,7 @@ impl Lanes for LaneReach {
     }
 }
 
-/// Workflows that act on a host are named after it.
+/// Workflows that act on a host are named after that host.
 pub(super) fn lane(workflow: &Name) -> Text {
     let host = workflow.as_str().strip_prefix("on-");
     host.map_or_else(Text::default, Text::new)

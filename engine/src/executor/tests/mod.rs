@@ -1,4 +1,4 @@
-//! The engine as its users see it, on a journal in memory, in virtual time.
+//! The engine through its public interface, on a journal in memory, in virtual time.
 
 use std::{
     collections::VecDeque,
@@ -37,7 +37,7 @@ mod next_try;
 mod quarantine;
 mod writing;
 
-/// What the test's step does, attempt by attempt; afterwards it succeeds.
+/// The results of the test's step, attempt by attempt; later attempts succeed.
 #[derive(Default)]
 struct Script {
     next: Mutex<VecDeque<Play>>,
@@ -49,9 +49,9 @@ struct Script {
 enum Play {
     Fail(Failure),
     Panic,
-    /// Ends when it is stopped, and not before.
+    /// Ends only when it is stopped.
     UntilStopped,
-    /// Ends when the test lets it.
+    /// Ends when the test releases it.
     UntilLet,
 }
 
@@ -129,7 +129,7 @@ impl Workflows for TestWorkflows {
                     params: Payload::Inline(serde_json::to_vec(&"x".repeat(9_000)).unwrap()),
                 },
             )],
-            // By the time the run is opened, and not before.
+            // Fails only when the run is opened, not when the desired state is submitted.
             "late" if at.entity.desired.is_some() => {
                 return Err(Failure::new(FailureClass::Blocked, "T6", "too late"));
             }
@@ -191,7 +191,7 @@ fn update_of(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate 
     }
 }
 
-/// An ordinary desired state, on record.
+/// Submits an ordinary desired state, which is recorded.
 async fn submit_one(engine: &Engine, id: &str, workflow: &str) {
     let update = update_of(id, workflow, Precedence::Supersede);
     engine.submit(vec![update], by()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Runs that follow failed ones by themselves.
+//! Runs that follow failed runs automatically.
 
 use super::*;
 
@@ -31,7 +31,7 @@ async fn a_failed_run_is_followed_by_others_after_growing_waits_up_to_a_limit() 
     let engine = begin(&bench).await;
     let began = tokio::time::Instant::now();
     until_failed(&engine, 3).await;
-    // The wall clock, of which a wait's end is told, continues a little in virtual time.
+    // The wall clock, which the end of a wait depends on, advances a little during virtual time.
     let waited = began.elapsed();
     assert!((29..=30).contains(&waited.as_secs()), "{waited:?}");
     assert_eq!(engine.entity(&entity("x")).unwrap().next_try, None);
@@ -40,7 +40,7 @@ async fn a_failed_run_is_followed_by_others_after_growing_waits_up_to_a_limit() 
     assert_eq!(bench.count("retry_scheduled").await, 2);
     replay_holds(&bench).await;
 
-    // Whoever asks begins a new series.
+    // A retry by a user begins a new series.
     assert_eq!(engine.retry(entity("x"), by()).await, Ok(Retried::Reopened));
     until_failed(&engine, 1).await;
     until_failed(&engine, 3).await;

@@ -1,4 +1,4 @@
-//! Events that cannot be understood, and states that are forgotten.
+//! Events that cannot be understood, and states that are dropped.
 
 use super::*;
 use crate::{executor::StateAsOf, model::EventKind};

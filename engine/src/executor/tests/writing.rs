@@ -1,4 +1,4 @@
-//! What the engine does while the journal writes a batch.
+//! The engine's behaviour while the journal writes a batch.
 
 use tokio::{
     sync::{Semaphore, watch},
@@ -8,16 +8,16 @@ use tokio::{
 use super::*;
 use crate::journal::{Append, JournalError, JournalLayer, StatesUpdate, StreamState};
 
-/// More appends than a test makes.
+/// More appends than any test makes.
 const MANY: usize = 1_000;
 
-/// A journal whose appends wait until the test lets them.
+/// A journal whose appends wait until the test releases them.
 struct Slow {
     inner: Arc<MemoryJournal>,
     gate: Semaphore,
-    /// How many appends there were.
+    /// The number of appends so far.
     appends: watch::Sender<usize>,
-    /// What an index was told.
+    /// The updates that the index received.
     published: Mutex<Vec<StatesUpdate>>,
     fails: std::sync::atomic::AtomicBool,
 }
@@ -41,7 +41,7 @@ impl Slow {
         self.gate.add_permits(appends);
     }
 
-    /// Waits until so many appends were asked for.
+    /// Waits until that many appends were requested.
     async fn wait_for_appends(&self, appends: usize) {
         let mut seen = self.appends.subscribe();
         let reached = seen.wait_for(|seen| *seen >= appends);
@@ -76,12 +76,12 @@ impl JournalLayer for Slow {
 
 type Answer = JoinHandle<Result<Vec<u64>, EngineError>>;
 
-/// Asks for something that the engine decides while a batch is written.
+/// Submits a desired state that the engine decides on while a batch is written.
 async fn decided_meanwhile(engine: &Engine, id: &str) -> Answer {
     let (other, update) = (engine.clone(), update_of(id, "one", Precedence::Supersede));
     let answer = tokio::spawn(async move { other.submit(vec![update], by()).await });
     tokio::task::yield_now().await;
-    // What was asked for before is decided when this is answered.
+    // When this request is answered, the earlier one has been decided.
     let refused = engine.submit(vec![update_of("r", "refused", Precedence::Supersede)], by());
     let refused = tokio::time::timeout(Duration::from_secs(60), refused).await;
     assert!(matches!(refused, Ok(Err(EngineError::Refused(_)))));

@@ -1,8 +1,8 @@
-//! One compressed segment.
+//! The file format of one compressed segment.
 //!
 //! ```text
-//! blocks of 128 KiB, each compressed by itself (zlib)
-//! for each block: its end in the file (8 bytes), CRC32C of its content (4)
+//! blocks of 128 KiB, each compressed separately (zlib)
+//! for each block: its end in the file (8 bytes), CRC32C of its uncompressed content (4)
 //! number of blocks (4), length of the segment (8), CRC32C of the index (4), magic (8)
 //! ```
 //!
@@ -20,16 +20,16 @@ use crate::journal::{
     log::{DiskFile, LogDisk, SegmentSource},
 };
 
-/// The bytes of a segment that go into one block.
+/// The uncompressed size of a block, in bytes.
 const BLOCK: usize = 128 << 10;
-/// No block is longer than this when it is compressed (zlib: five bytes for each stored 16 KiB at
-/// the worst, and six around them).
+/// The most bytes of a compressed block (worst case of zlib: five bytes for each stored 16 KiB, and
+/// six around them).
 const PACKED_MAX: u64 = (BLOCK as u64) + (4 << 10);
 const MAGIC: [u8; 8] = *b"VsLogArc";
 const FOOTER: usize = 24;
 const ENTRY: usize = 12;
 
-/// Where a block lies, and what it holds.
+/// The range of a block in the file, and the checksum of its uncompressed content.
 #[derive(Clone, Copy)]
 struct Block {
     begin: u64,
@@ -37,17 +37,17 @@ struct Block {
     crc: u32,
 }
 
-/// A compressed segment, read in any order.
+/// A compressed segment, open for random access.
 pub(in crate::journal) struct PackedSegment {
     name: String,
     file: Arc<dyn DiskFile>,
     blocks: Vec<Block>,
     len: u64,
-    /// The block that was read last.
+    /// The block that was read last, uncompressed, and its number.
     recent: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
 }
 
-/// Writes `bytes` compressed to the beginning of an empty file.
+/// Writes `bytes`, compressed, to an empty file.
 pub(super) fn write(file: &dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
     let (mut out, mut index) = (Vec::new(), Vec::new());
     for block in bytes.chunks(BLOCK) {
@@ -71,7 +71,7 @@ impl PackedSegment {
     /// Opens a compressed segment.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] where its index is not what was written.
+    /// [`JournalError::Damaged`] if its index is damaged.
     pub(in crate::journal) fn open(disk: &dyn LogDisk, name: &str) -> Result<Self, JournalError> {
         let file = disk.open(name, false);
         let storage = |e: io::Error| JournalError::Storage(format!("{name}: {e}"));
@@ -90,7 +90,7 @@ impl PackedSegment {
         })
     }
 
-    /// The length of the segment in it, in bytes.
+    /// The uncompressed length of the segment, in bytes.
     pub(in crate::journal) fn len(&self) -> u64 {
         self.len
     }
@@ -115,7 +115,7 @@ impl PackedSegment {
         let read = self.file.read_at(&mut packed, block.begin)?;
         packed.truncate(read);
         let mut bytes = Vec::with_capacity(BLOCK);
-        // A block never unpacks to more than it was made of.
+        // One byte more than a block can have, to detect one that unpacks to too much.
         let most = (BLOCK as u64).saturating_add(1);
         let unpacked = ZlibDecoder::new(packed.as_slice())
             .take(most)
@@ -128,7 +128,7 @@ impl PackedSegment {
     }
 }
 
-/// The blocks and the length of the segment; none where the file does not end as it should.
+/// The blocks and the uncompressed length of the segment; none if the index is damaged.
 fn index(file: &dyn DiskFile) -> io::Result<Option<(Vec<Block>, u64)>> {
     let size = file.size()?;
     let Some(at) = size.checked_sub(FOOTER as u64) else {
@@ -154,8 +154,8 @@ fn index(file: &dyn DiskFile) -> io::Result<Option<(Vec<Block>, u64)>> {
     Ok(fits(&blocks, begin, len).then_some((blocks, len)))
 }
 
-/// Whether an index can be of a file whose blocks end at `end` and unpack to `len` bytes: room is set
-/// aside on its word.
+/// Whether an index fits a file whose blocks end at `end` and unpack to `len` bytes. It is checked
+/// because memory is allocated according to it.
 fn fits(blocks: &[Block], end: u64, len: u64) -> bool {
     let packed = |block: &Block| block.end.checked_sub(block.begin);
     blocks

@@ -11,16 +11,16 @@ use crate::journal::{
     log::{self, DiskFile, LogShared, Segment, SegmentSource as _},
 };
 
-/// What is written before it has its name.
+/// The temporary name of a compressed segment.
 const PART: &str = "archive.part";
 
 /// Compresses a full segment into the archive and removes it from the log. Blocks.
 ///
-/// A kill leaves the segment in the log, in both places, or in the archive.
+/// After a crash the segment is in the log, in both places, or in the archive.
 ///
 /// # Errors
-/// When the archive cannot be written, or does not read back as what was written; the log is as
-/// it was then.
+/// When the archive cannot be written, or its content differs when it is read back. The log is
+/// unchanged, unless removing the segment from it failed.
 pub(in crate::journal) fn retire(
     shared: &LogShared,
     segment: &Segment,

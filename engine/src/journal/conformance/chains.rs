@@ -1,4 +1,5 @@
-//! Whether the chains link what is there, and survive being written back.
+//! Checks of the hash chains: their links cover all records, and writing a journal back reproduces
+//! them.
 
 use super::{
     super::{BatchLink, ChainedJournal, JournalError, Stored},
@@ -105,7 +106,7 @@ async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> JournalC
     )
 }
 
-/// Writes a journal back batch by batch, as a rebuild does.
+/// Writes a journal back into another one, batch by batch, as a rebuild does.
 async fn write_back(from: &dyn ChainedJournal, to: &dyn ChainedJournal) -> JournalCheckResult {
     let stored = stored(from).await?;
     for link in links(from).await? {

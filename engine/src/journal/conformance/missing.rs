@@ -1,4 +1,4 @@
-//! Whether a journal knows what it misses, and gives bases back.
+//! Checks of missing ranges and of bases.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn a_whole_journal_misses_nothing(subject: &dyn Subject) -> JournalCheckRe
     same("states before any base", &states, &States::default())
 }
 
-/// States of the journal as it stands, in which each stream has come to nothing yet.
+/// States as of the journal's end, in which every entity has the empty state.
 async fn states_of(journal: &dyn ChainedJournal) -> Result<States, String> {
     let link = journal.head().await.map_err(error_text)?;
     let heads = journal.streams().await.map_err(error_text)?;
@@ -83,7 +83,8 @@ async fn a_base_is_given_back_to_whom_it_serves(subject: &dyn Subject) -> Journa
     same("states before the first base", &none, &States::default())
 }
 
-/// A journal that lacks the first two of three events of a stream; none where it cannot be made.
+/// A journal that lacks the first two of three events of a stream; none if the implementation does
+/// not support missing ranges.
 async fn holed(subject: &dyn Subject) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
     let whole = subject.make().await?;
     let stream = entity("a")?;

@@ -1,4 +1,4 @@
-//! What a journal gives back.
+//! Checks of what a journal returns when it is read.
 
 use super::{
     super::{ChainedJournal, StreamHead},

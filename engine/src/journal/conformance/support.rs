@@ -1,4 +1,4 @@
-//! What the checks are written with.
+//! Helpers for the checks: streams, events and comparisons.
 
 use std::fmt::Debug;
 
@@ -9,10 +9,10 @@ use crate::model::{
     Actor, EntityId, Event, EventKind, Name, Payload, Precedence, RunId, StreamId, Text, Timestamp,
 };
 
-/// How a check ends.
+/// The result of a check; the error describes the violation.
 pub(super) type JournalCheckResult = Result<(), String>;
 
-/// Names a check and gives its future a place of its own.
+/// Makes a `Check` from a function: takes its name and boxes its future.
 macro_rules! check {
     ($name:ident) => {
         Check {
@@ -35,7 +35,7 @@ pub(super) fn run(number: u64) -> StreamId {
     StreamId::Run(RunId(Ulid::from_parts(number, 7)))
 }
 
-/// An event that is told from others by its number.
+/// An event that its number distinguishes from others.
 pub(super) fn event(number: u64) -> Event {
     event_of(
         number,
@@ -45,7 +45,7 @@ pub(super) fn event(number: u64) -> Event {
     )
 }
 
-/// An event that no record can hold.
+/// An event that is too long for a record.
 pub(super) fn huge() -> Event {
     event_of(
         0,
@@ -82,12 +82,12 @@ pub(super) async fn everything(journal: &(impl Journal + ?Sized)) -> Result<Vec<
     journal.read_all(0, usize::MAX).await.map_err(error_text)
 }
 
-/// An error that should not have been.
+/// The text of an unexpected error.
 pub(super) fn error_text(error: JournalError) -> String {
     format!("unexpected error: {error}")
 }
 
-/// Whether what was found is what should be.
+/// Checks that the found value is the expected one.
 pub(super) fn same<T: PartialEq + Debug>(
     what: &str,
     found: &T,
@@ -99,7 +99,7 @@ pub(super) fn same<T: PartialEq + Debug>(
     Err(format!("{what}: found {found:?}, should be {expected:?}"))
 }
 
-/// Whether something holds.
+/// Checks that a condition holds.
 pub(super) fn holds(what: &str, it: bool) -> JournalCheckResult {
     if it { Ok(()) } else { Err(what.to_owned()) }
 }

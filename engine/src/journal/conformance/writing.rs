@@ -1,4 +1,4 @@
-//! What a journal does with a batch.
+//! Checks of how a journal writes a batch.
 
 use futures::future::{join_all, try_join_all};
 
@@ -220,7 +220,7 @@ async fn an_append_nobody_waits_for_is_whole_or_absent(
         let _ = futures::poll!(&mut dropped);
         drop(dropped);
     }
-    // An append that is acknowledged comes after all that were taken before it.
+    // Once a later append is acknowledged, all earlier ones are written or absent for good.
     journal
         .append(vec![append(&entity("last")?, 0, 1)])
         .await

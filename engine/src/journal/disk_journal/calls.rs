@@ -1,4 +1,5 @@
-//! The calls of a journal, answered by the writer, the reader and the index.
+//! [`Journal`] and [`ChainedJournal`] for the journal on disk: passes each call to the writer, the
+//! reader or the index.
 
 use std::sync::PoisonError;
 
@@ -81,7 +82,7 @@ impl Journal for DiskJournal {
             return;
         };
         if let Some(index) = &self.index {
-            // Without it the index is not believed when it is opened again.
+            // Without the link, the index is not used when it is opened again.
             let link = reader.link_before(update.as_of).flatten();
             index.publish(StatesUpdate { link, ..update });
         }
@@ -106,7 +107,7 @@ impl Journal for DiskJournal {
         let link = self
             .with_reader(move |reader| Ok(reader.link_before(as_of)))
             .await?;
-        // Batches of others may have been written together with the one that ends there.
+        // No batch may end there, if batches of several callers were written together.
         let Some(link) = link else { return Ok(None) };
         states.link = link;
         let (hash, parts) = blocking(move || {

@@ -1,7 +1,7 @@
-//! What was acknowledged outlives SIGKILL.
+//! Acknowledged events survive SIGKILL.
 //!
-//! The test starts itself as a child, which appends and prints what was acknowledged, and kills
-//! it somewhere; then everything it printed must be there, and nothing may be half there.
+//! The test starts itself as a child process, which appends events and prints the acknowledged ones,
+//! and kills it at some moment. Then every printed event must exist, and every batch must be whole.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ const DIR: &str = "VSIFLOW_TEST_CRASH_DIR";
 const WRITERS: u64 = 8;
 const ROUNDS: usize = 8;
 
-/// A run's stream and the entity's that goes with it: they are always written together.
+/// The streams of a run and of its entity, which are always written together.
 fn pair(writer: u64) -> [StreamId; 2] {
     let entity = EntityId::new(Name::of("vsi"), writer.to_string()).unwrap();
     [
@@ -57,7 +57,7 @@ async fn write_for_ever(journal: Arc<DiskJournal>, writer: u64) {
     }
 }
 
-/// The child's half; alone it does nothing.
+/// The child process; without a parent it does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
@@ -77,13 +77,14 @@ fn spawn_child(dir: &Path) -> Child {
         .unwrap()
 }
 
-/// Runs a child until it acknowledged `count` events, kills it, and returns all it acknowledged.
+/// Runs a child until it has acknowledged `count` events, kills it, and returns all that it
+/// acknowledged.
 fn killed_after(dir: &Path, count: usize) -> Vec<(u64, String)> {
     let mut child = spawn_child(dir);
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let (mut acks, mut line) = (Vec::new(), String::new());
     while lines.read_line(&mut line).unwrap() > 0 {
-        // A line without its end was cut by the kill.
+        // A line without a newline was cut off by the kill.
         if let Some(ack) = line
             .strip_prefix("ack ")
             .and_then(|line| line.strip_suffix('\n'))

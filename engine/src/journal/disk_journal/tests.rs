@@ -1,4 +1,4 @@
-//! The journal on a disk as its users see it.
+//! Tests of the journal on disk through its public calls.
 
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ async fn a_log_that_is_only_read_tells_of_all_streams() {
 async fn a_segment_is_archived_while_its_table_is_written_down() {
     let disk = SimDisk::new();
     let journal = on(&disk);
-    // The keeper gives its table a name while that of the archive is written.
+    // The delays make the keeper rename its table while the archive writes its own.
     disk.on_sync(|_| {
         let is_keeper = std::thread::current().name() == Some("log-keeper");
         std::thread::sleep(Duration::from_millis(if is_keeper { 60 } else { 40 }));

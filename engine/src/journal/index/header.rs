@@ -1,4 +1,4 @@
-//! The entry that says what the states beside it are.
+//! The header entry of an index: it describes the states that are stored beside it.
 //!
 //! ```text
 //! fold version                  4 bytes, big-endian
@@ -6,8 +6,8 @@
 //! sum                           16 bytes, big-endian
 //! ```
 //!
-//! The version comes first and bare, so that any version reads it. The sum is that of all states
-//! and of what precedes it here.
+//! The fold version comes first and unencoded, so that every version can read it. The sum covers all
+//! states and the bytes before it in this entry.
 
 use bincode::{Decode, Encode};
 
@@ -20,19 +20,19 @@ use crate::{
     model::Hash,
 };
 
-/// How states are folded, written and summed. Counted up with every change of what the same
-/// events come to.
+/// The version of how states are folded, encoded and summed. It grows with every change after which
+/// the same events lead to other states.
 pub(super) const FOLD_VERSION: u32 = 2;
 
-/// Its key; it stands before all states.
+/// The key of the header; it sorts before the keys of all states.
 pub(super) const KEY: &[u8] = b"header";
 
-/// What states are used by.
+/// The facts that decide whether the states of an index are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IndexHeader {
-    /// Which start of the machine wrote them.
+    /// The boot of the machine in which they were written.
     pub(super) boot_id: String,
-    /// Every event before it is folded in.
+    /// All events before this offset are folded in.
     pub(super) as_of: Offset,
     /// The link of the batch that ends there.
     pub(super) link: Option<BatchLink>,
@@ -54,7 +54,7 @@ struct ChainLink {
     hash: [u8; 32],
 }
 
-/// A header as it was found, of which nothing is believed before its sum is known.
+/// A header that was read, but not yet verified by its sum.
 pub(super) struct FoundHeader {
     header: IndexHeader,
     count: u64,
@@ -63,7 +63,7 @@ pub(super) struct FoundHeader {
 }
 
 impl IndexHeader {
-    /// Its bytes, over states of those sums.
+    /// Its bytes, for states with these sums.
     pub(super) fn encode(&self, sums: &Sums) -> Result<Vec<u8>, Unusable> {
         let stored = StoredHeader {
             boot_id: self.boot_id.clone(),
@@ -79,7 +79,7 @@ impl IndexHeader {
     }
 }
 
-/// Which start of the machine wrote a header; none where it cannot be read.
+/// The boot ID in a header; none if it cannot be read.
 pub(super) fn written_in(bytes: &[u8]) -> Option<String> {
     let (_, rest) = bytes.split_first_chunk::<4>()?;
     let (stored, _) = stored::decode::<StoredHeader>(rest).ok()?;
@@ -87,7 +87,7 @@ pub(super) fn written_in(bytes: &[u8]) -> Option<String> {
 }
 
 impl FoundHeader {
-    /// Reads a header, and refuses those of other versions and of other starts of the machine.
+    /// Reads a header; refuses one of another version or of another boot of the machine.
     pub(super) fn parse(bytes: &[u8], boot_id: &str) -> Result<Self, Unusable> {
         let cut_off = || Unusable::Damaged("its header is cut off".to_owned());
         let (version, _) = bytes.split_first_chunk().ok_or_else(cut_off)?;
@@ -113,8 +113,8 @@ impl FoundHeader {
         })
     }
 
-    /// The header, if the states read have the sum it was written with.
-    pub(super) fn believe(self, sums: &Sums) -> Result<IndexHeader, Unusable> {
+    /// The header, if the states that were read match its count and its sum.
+    pub(super) fn verify(self, sums: &Sums) -> Result<IndexHeader, Unusable> {
         let damaged = |why: String| Err(Unusable::Damaged(why));
         if sums.len() as u64 != self.count {
             return damaged(format!("{} states where {} were", sums.len(), self.count));

@@ -1,7 +1,7 @@
-//! Opening an index's database, and reading the states in it.
+//! Opens the database of an index and reads its states.
 //!
-//! Sled may fail, panic and hang at files that are damaged: only [`super::open`] calls this, in a
-//! thread that it can do without.
+//! Sled may fail, panic or hang on damaged files. So only [`super::open`] calls this, in a thread
+//! that it can abandon.
 
 use std::{
     fs::File,
@@ -22,19 +22,20 @@ use crate::{
     parallel,
 };
 
-/// What the keys of states begin with.
+/// The first byte of the keys of states.
 const STATE: u8 = b's';
 
-/// What sled may keep in memory, in bytes; its default is a gibibyte. All is read once, in order.
+/// The cache of sled, in bytes; its default is 1 GiB. It can be small, because every entry is read
+/// once, in order.
 const CACHE: u64 = 4 << 20;
 
-/// How long a database that is locked is waited for.
+/// How long to wait for a locked database.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Entries that a reading thread takes at a time.
+/// How many entries a reading thread takes at a time.
 const PIECE: usize = 64;
 
-/// An open index: its database, and the share of each of its states in the sum over all.
+/// An open index: its database, and the share of each of its states in the total sum.
 pub(super) struct StateStore {
     pub(super) db: sled::Db,
     pub(super) sums: Sums,
@@ -47,14 +48,15 @@ pub(super) fn key(stream: &StreamId) -> Vec<u8> {
     key
 }
 
-/// Makes an empty index.
+/// Creates an empty index.
 pub(super) fn make(dir: &Path) -> Result<StateStore, Unusable> {
     let db = open(dir)?;
     let sums = Sums::default();
     Ok(StateStore { db, sums })
 }
 
-/// Opens an index and reads its states, if they are what this start of the machine wrote.
+/// Opens an index and reads its states, if they were written in this boot of the machine and match
+/// their sum.
 pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(StateStore, States), Unusable> {
     let db = open(dir)?;
     let found = match db.get(header::KEY)? {
@@ -63,7 +65,7 @@ pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(StateStore, States), Un
         None => return Err(Unusable::Unfinished),
     };
     let (sums, streams) = read(&db)?;
-    let IndexHeader { as_of, link, .. } = found.believe(&sums)?;
+    let IndexHeader { as_of, link, .. } = found.verify(&sums)?;
     let states = States {
         as_of,
         link,
@@ -72,8 +74,8 @@ pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(StateStore, States), Un
     Ok((StateStore { db, sums }, states))
 }
 
-/// The states of an index, whenever the machine was started since it wrote them: the sum over them
-/// tells whether they are what was written, and whoever asks holds them against the log.
+/// The states of an index, even if the machine has restarted since they were written. Their sum
+/// shows whether they are undamaged; the caller compares them with the log.
 pub(super) fn peek(dir: &Path) -> Result<States, Unusable> {
     let header = open(dir)?.get(header::KEY)?;
     let written_in = header.and_then(|bytes| header::written_in(&bytes));
@@ -81,8 +83,8 @@ pub(super) fn peek(dir: &Path) -> Result<States, Unusable> {
     load(dir, &boot_id).map(|(_, states)| states)
 }
 
-/// Syncs every file of an index through a descriptor of its own: an error that the kernel holds
-/// back since an earlier write is told there.
+/// Syncs every file of an index through a new descriptor. That reports an error of an earlier write
+/// which the kernel has not reported yet.
 pub(super) fn sync_all(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -104,7 +106,7 @@ fn open(dir: &Path) -> Result<sled::Db, Unusable> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
         match config.open() {
-            // A thread of sled's own may hold the lock for a little longer than its database lives.
+            // A thread of sled may hold the lock a little longer than its database exists.
             Err(sled::Error::Io(e)) if is_locked(&e) => {
                 if Instant::now() >= until {
                     return Err(Unusable::InUse);
@@ -120,8 +122,8 @@ fn is_locked(error: &io::Error) -> bool {
     error.to_string().starts_with("could not acquire lock")
 }
 
-/// A snapshot that was being written when the process was killed makes sled refuse to open
-/// (sled#1527); sled makes it anew.
+/// Removes snapshots that were being written when the process was killed: with them sled refuses to
+/// open (sled#1527). Sled writes new ones.
 fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -141,7 +143,7 @@ fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
 
 type StatePart = Result<(Sums, Vec<StreamState>), Unusable>;
 
-/// Every state, read by several threads: to decode takes longer than to read.
+/// Every state, read by several threads, because decoding takes longer than reading.
 fn read(db: &sled::Db) -> StatePart {
     let entries = Mutex::new(db.scan_prefix([STATE]));
     let (mut sums, mut states) = (Sums::default(), Vec::new());

@@ -1,9 +1,8 @@
-//! The file that is there while an index is being opened to be written, and at no other time.
+//! The marker: a file that exists only while an index is being opened for writing.
 //!
-//! One that is there while nobody opens it was left by a process that the opening killed, or by
-//! one that found the index hanging: nobody should try that again. Whoever opens holds a lock on
-//! it, so that the two are told apart. It is for the death of a process, not of the machine:
-//! nothing is synced.
+//! The opening process holds a lock on it. A marker without a lock was left by a process that died
+//! while it opened the index, or that found the index hanging. The index should not be opened again
+//! then. The marker is meant for the death of a process, not of the machine: nothing is synced.
 
 use std::{
     ffi::OsString,
@@ -21,18 +20,18 @@ use rustix::{
 
 use super::Unusable;
 
-/// How often one that waits for another opening looks again.
-const AGAIN: Duration = Duration::from_millis(10);
+/// How often a process that waits for another opening checks again.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// A marker that this process holds. Dropping it takes it away.
+/// A marker that this process has locked. Dropping it removes the file.
 pub(super) struct OpeningMarker {
     path: PathBuf,
     _locked: File,
 }
 
 impl OpeningMarker {
-    /// Sets the marker, and says whether one was left there. Waits for an opening of another
-    /// process, but not for ever.
+    /// Sets the marker, and returns whether a marker was left before. Waits for the opening by
+    /// another process, for at most `patience`.
     pub(super) fn set(dir: &Path, patience: Duration) -> Result<(Self, bool), Unusable> {
         let path = path(dir);
         let until = Instant::now().checked_add(patience);
@@ -47,19 +46,19 @@ impl OpeningMarker {
             if until.is_none_or(|until| Instant::now() >= until) {
                 return Err(Unusable::InUse);
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(RETRY_DELAY);
         }
     }
 }
 
 impl Drop for OpeningMarker {
     fn drop(&mut self) {
-        // One that stays costs a rebuild.
+        // A marker that cannot be removed costs a rebuild of the index.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// The file and whether it was there before; nothing while another process holds it.
+/// The locked file and whether it existed before; none while another process holds it.
 fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
@@ -71,7 +70,7 @@ fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
         },
         Err(e) => return Err(e),
     };
-    // A new one may be looked at by a reader, for a moment.
+    // A reader may hold a shared lock on a new file, for a moment.
     let how = if left {
         FlockOperation::NonBlockingLockExclusive
     } else {
@@ -84,21 +83,21 @@ fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
     }
 }
 
-/// Whether whoever held the lock before has not taken the file away.
+/// Whether the open file still has this path: the previous holder of the lock may have removed it.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let held = file.metadata()?;
     Ok(std::fs::metadata(path)
         .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
 }
 
-/// Leaves a marker for whoever comes next, where that can be done.
+/// Leaves a marker for the next process that opens the index; a failure is ignored.
 pub(super) fn leave(dir: &Path) {
     if let Err(error) = File::create(path(dir)) {
         tracing::debug!(%error, "no marker can be left beside the index");
     }
 }
 
-/// Refuses an index that was left while it was opened, or is being opened.
+/// Refuses an index that is being opened, or whose opening did not finish.
 pub(super) fn check(dir: &Path) -> Result<(), Unusable> {
     match File::open(path(dir)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -114,7 +113,7 @@ fn path(dir: &Path) -> PathBuf {
     beside(dir, ".opening")
 }
 
-/// What has the folder's name and an ending.
+/// The path of the folder with an ending appended to its name.
 pub(super) fn beside(dir: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(dir.as_os_str());
     name.push(ending);

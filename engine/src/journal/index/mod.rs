@@ -1,24 +1,24 @@
 //! The index: the states of a journal as of an offset, so that a start reads states, not history.
 //!
-//! It is a sled database that is written behind, and thrown away without a thought: everything in
-//! it is made of the log. Nothing here is synced for durability, and nobody waits for it. What it
-//! lags behind is folded from the log.
+//! It is a sled database that is written some time after the log and is safe to delete: everything
+//! in it is computed from the log. Nothing here is synced for durability, and no caller waits for
+//! it. Events after its offset are folded from the log.
 //!
-//! One tree holds a state a stream and one header. A header says as of which offset the states
-//! are, and stands in the batch of the states it speaks of. States are used as found only if
-//! - no opening that was killed or hung left its marker ([`marker`]),
-//! - the machine has not restarted since they were written, for nothing was synced,
-//! - this version folds as the one that wrote them ([`header::FOLD_VERSION`]),
-//! - the files sync without an error on fresh descriptors,
-//! - the sum over all states is the header's ([`sum`]),
-//! - the log has a batch that ends where the header says, with the same link.
+//! One tree contains one state for each stream, and one header. The header states the offset of the
+//! states, and is written in the same batch as they are. The states are used only if
+//! - there is no marker of an opening that was killed or hung ([`marker`]),
+//! - the machine has not restarted since they were written, because nothing was synced,
+//! - they were written with the same fold version ([`header::FOLD_VERSION`]),
+//! - the files sync without an error on new descriptors,
+//! - the sum over all states is the one in the header ([`sum`]),
+//! - the log has a batch that ends at the header's offset, with the same link.
 //!
-//! In every other case the folder is put aside, the newest one alone, and an empty one is made.
-//! Sled runs in threads of this module's own, where it may fail, panic and hang: an index is then
-//! out of use, and the journal continues without.
+//! Otherwise the folder is moved aside, where it replaces an older one, and an empty index is
+//! created. Sled runs in separate threads, because it may fail, panic or hang. The index is then
+//! disabled, and the journal continues without it.
 //!
-//! What an index never does: it holds up no append, ends no process, and knows nothing that the
-//! log does not.
+//! An index never delays an append, never ends the process, and contains nothing that the log does
+//! not.
 
 mod header;
 mod load;
@@ -40,28 +40,28 @@ use pending::Pending;
 pub(in crate::journal) use unusable::Unusable;
 use writer::Thread;
 
-/// What an index is held against.
+/// The facts that an index is compared with.
 pub(in crate::journal) struct Facts {
-    /// Says which start of the machine this is.
+    /// The ID of the machine's current boot.
     pub boot_id: String,
-    /// The link of the log's batch that ends right before an offset, which is none before the
-    /// first batch; nothing where no batch of the log ends there.
+    /// The link of the log's batch that ends right before an offset: `Some(None)` before the first
+    /// batch, `None` if no batch ends there.
     pub link_before: LinkBefore,
 }
 
 /// See [`Facts::link_before`].
 pub(in crate::journal) type LinkBefore = Box<dyn Fn(Offset) -> Option<Option<BatchLink>> + Send>;
 
-/// How long things take at the most.
+/// Time limits for the operations on an index.
 #[derive(Clone, Copy, Debug)]
 struct IndexDeadlines {
-    /// Updates are gathered for so long before they are written.
+    /// How long updates are gathered before they are written.
     gather: Duration,
-    /// Opening and loading to work.
+    /// For opening and loading it for writing.
     open: Duration,
-    /// Opening and loading to read.
+    /// For opening and loading it for reading.
     read: Duration,
-    /// Writing what is left when it is closed.
+    /// For writing the pending updates when it is closed.
     close: Duration,
 }
 
@@ -72,52 +72,51 @@ const PACE: IndexDeadlines = IndexDeadlines {
     close: Duration::from_secs(10),
 };
 
-/// An index that was opened to be written. Where it cannot be used it takes updates all the same
-/// and drops them.
+/// An index that was opened for writing. A disabled index accepts updates and drops them.
 ///
 /// Dropping it does what [`Index::close`] does, and blocks for as long.
 pub(in crate::journal) struct Index {
     pending: Arc<Pending>,
-    /// Not the journal's own: that one may go on to write.
+    /// A permit of its own, so that closing the index does not stop the journal.
     permit: Permit,
     thread: Arc<Thread>,
 }
 
-/// What an opened index had to say.
+/// The result of opening an index.
 pub(in crate::journal) struct OpenedIndex {
     /// The index.
     pub index: Index,
-    /// The states in it. Where there are none, the first update has to hold every stream.
+    /// The states in it. If there are none, the first update has to contain every stream.
     pub states: Option<States>,
-    /// Why what was found is not used; none where nothing was found.
+    /// Why an existing index is not used; none if there was none.
     pub rebuilt: Option<Unusable>,
 }
 
 impl Index {
-    /// Opens the index in the folder `dir`, to be written, or makes it. What cannot be used is put
-    /// aside as `dir.aside`. Never fails: at the worst it is an index that keeps nothing. Blocks,
-    /// for a minute at the most for each of opening what is there and making it anew.
+    /// Opens the index in the folder `dir` for writing, or creates it. An unusable one is moved aside
+    /// to `dir.aside`. Never fails: at worst the index is disabled. Blocks, for at most a minute for
+    /// each step: waiting for another opening, loading the index, closing it, and creating another.
     pub(in crate::journal) fn open(dir: &Path, facts: Facts, permit: Permit) -> OpenedIndex {
         open::to_write(dir, facts, permit, PACE)
     }
 
-    /// Begins to read the states in the index in `dir`, for a command that only reads: it syncs,
-    /// moves and makes nothing, but for what sled itself writes when it opens a database, and a
-    /// marker where sled panics or hangs. Others may open the log meanwhile.
+    /// Begins to read the states of the index in `dir`, for a command that only reads. It syncs and
+    /// moves nothing. It changes only what opening a sled database changes, and leaves a marker if
+    /// sled panics or hangs. The caller can open the log at the same time.
     pub(in crate::journal) fn begin_read(dir: &Path, boot_id: &str) -> IndexReading {
         IndexReading::of(dir, boot_id)
     }
 
-    /// The states in the index in `dir`, also those that another start of the machine wrote: for a
-    /// repair, which holds them against the log itself. Blocks, for a minute at the most.
+    /// The states of the index in `dir`, even if the machine has restarted since they were written:
+    /// for a repair, which compares them with the log. Blocks, for at most a minute.
     ///
     /// # Errors
-    /// Why there are none.
+    /// Why the states cannot be used.
     pub(in crate::journal) fn peek(dir: &Path) -> Result<States, Unusable> {
         open::to_repair(dir, PACE)
     }
 
-    /// Puts the index in `dir` aside, so that the next start makes another. Blocks.
+    /// Moves the index in `dir` aside, so that the next start creates another. Blocks.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -125,20 +124,20 @@ impl Index {
         open::discard(dir)
     }
 
-    /// Takes changed states in, to be written some time later; updates come in the order of their
-    /// offsets. Never waits: of a stream only the newest state is kept until it is written.
+    /// Accepts changed states, which are written some time later. Updates must come in the order of
+    /// their offsets. Never waits: only the newest state of each stream is held until it is written.
     pub(in crate::journal) fn publish(&self, update: StatesUpdate) {
         self.pending.add(update);
     }
 
-    /// Writes what is pending and closes the files, for ten seconds at the most. Updates that come
-    /// later are dropped.
+    /// Writes the pending updates and closes the files, within at most ten seconds. Later updates
+    /// are dropped.
     ///
-    /// Cancel safety: dropping the future leaves the closing to its thread.
+    /// Cancel safety: if the future is dropped, the writing thread still closes the index.
     pub(in crate::journal) async fn close(&self) {
         self.end();
         let thread = Arc::clone(&self.thread);
-        // Only a runtime that is ending refuses this, and then the drop waits.
+        // Only a runtime that is shutting down refuses this. Then `drop` waits.
         let _ = tokio::task::spawn_blocking(move || thread.wait()).await;
     }
 

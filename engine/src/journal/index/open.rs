@@ -1,4 +1,4 @@
-//! Deciding whether an index that was found is used, and putting it aside where it is not.
+//! Opens an index: decides whether an existing one is used, and moves it aside if not.
 
 use std::{
     any::Any,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{files, journal::States, permit::Permit};
 
-/// What stands behind the name of an index that was put aside.
+/// The ending of the name of an index that was moved aside.
 const ASIDE: &str = ".aside";
 
 /// See [`Index::open`].
@@ -33,7 +33,7 @@ pub(super) fn to_write(
         Err(why) => {
             tracing::warn!("the index cannot be used, so the next start takes longer: {why}");
             return OpenedIndex {
-                index: Index::of_nothing(),
+                index: Index::disabled(),
                 states: None,
                 rebuilt: Some(why),
             };
@@ -49,7 +49,7 @@ pub(super) fn to_write(
 
 type FoundIndex = ((StateStore, Option<States>), Option<Unusable>);
 
-/// What is there, or an empty one and why.
+/// The existing index, or an empty one and why the existing one is not used.
 fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<FoundIndex, Unusable> {
     let (_marker, was_left) = OpeningMarker::set(dir, pace.open)?;
     let found = if was_left {
@@ -62,12 +62,12 @@ fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<Found
         Err(why) if why.blames_the_disk() => Err(why),
         Err(why) => {
             let store = make(dir, &why, pace.open)?;
-            Ok(((store, None), Some(why).filter(Unusable::is_worth_a_line)))
+            Ok(((store, None), Some(why).filter(Unusable::is_worth_noting)))
         }
     }
 }
 
-/// An index that is being read, in threads of its own; see [`Index::begin_read`].
+/// An index that is being read in a separate thread; see [`Index::begin_read`].
 pub(in crate::journal) struct IndexReading {
     dir: PathBuf,
     begun: Result<OpeningThread<(StateStore, States)>, Unusable>,
@@ -75,17 +75,17 @@ pub(in crate::journal) struct IndexReading {
 
 impl IndexReading {
     pub(super) fn of(dir: &Path, boot_id: &str) -> Self {
-        let begun = marker::check(dir).and_then(|()| load_apart(dir, boot_id, false));
+        let begun = marker::check(dir).and_then(|()| load_in_thread(dir, boot_id, false));
         Self {
             dir: dir.to_owned(),
             begun,
         }
     }
 
-    /// The states. Blocks, for 20 s at the most.
+    /// The states. Blocks, for at most 20 s for loading them and 20 s for closing the database.
     ///
     /// # Errors
-    /// Why they cannot be used; fold them instead.
+    /// Why they cannot be used; the caller folds them instead.
     pub(in crate::journal) fn states(self, link_before: &LinkBefore) -> Result<States, Unusable> {
         let found = self.begun.and_then(|begun| {
             let (store, states) = fitting(begun.wait(PACE.read)?, link_before, PACE.read)?;
@@ -106,22 +106,22 @@ pub(super) fn to_repair(dir: &Path, pace: IndexDeadlines) -> Result<States, Unus
         return Err(Unusable::Absent);
     }
     let dir = dir.to_owned();
-    apart(pace.open, move || load::peek(&dir))
+    in_thread(pace.open, move || load::peek(&dir))
 }
 
-/// Puts an index aside, if there is one.
+/// Moves an index aside, if there is one.
 pub(super) fn discard(dir: &Path) -> io::Result<()> {
-    put_aside(dir)
+    move_aside(dir)
 }
 
-/// The states of the index in `dir`, if everything speaks for them.
+/// The index in `dir` and its states, if they pass all checks.
 fn find(dir: &Path, facts: &Facts, patience: Duration) -> Result<(StateStore, States), Unusable> {
-    let found = load_apart(dir, &facts.boot_id, true)?.wait(patience)?;
+    let found = load_in_thread(dir, &facts.boot_id, true)?.wait(patience)?;
     fitting(found, &facts.link_before, patience)
 }
 
-/// Begins to load the index in `dir`.
-fn load_apart(
+/// Begins to load the index in `dir`, in a separate thread.
+fn load_in_thread(
     dir: &Path,
     boot_id: &str,
     sync: bool,
@@ -138,7 +138,7 @@ fn load_apart(
     })
 }
 
-/// What was loaded, if the log has the batch that it stands at.
+/// The loaded states, if the log has a batch that ends at their offset, with the same link.
 fn fitting(
     (store, states): (StateStore, States),
     link_before: &LinkBefore,
@@ -151,28 +151,28 @@ fn fitting(
     Err(Unusable::Misfit(states.as_of))
 }
 
-/// Closes a database, at which sled may fail as well.
+/// Closes a database in a separate thread, because sled may fail there too.
 fn release(store: StateStore, patience: Duration) -> Result<(), Unusable> {
-    apart(patience, move || {
+    in_thread(patience, move || {
         drop(store);
         Ok(())
     })
 }
 
-/// Makes an empty index in the place of one that is not used.
+/// Creates an empty index in place of one that is not used.
 fn make(dir: &Path, why: &Unusable, patience: Duration) -> Result<StateStore, Unusable> {
     if *why == Unusable::Absent {
         remove(dir)?;
     } else {
-        put_aside(dir)?;
+        move_aside(dir)?;
     }
     files::create_dir(dir)?;
     let dir = dir.to_owned();
-    apart(patience, move || load::make(&dir))
+    in_thread(patience, move || load::make(&dir))
 }
 
-/// Keeps the newest one alone: for whoever wants to know what happened to it.
-fn put_aside(dir: &Path) -> io::Result<()> {
+/// Moves an index aside for later examination; it replaces the one that was moved aside before.
+fn move_aside(dir: &Path) -> io::Result<()> {
     let aside = marker::beside(dir, ASIDE);
     remove(&aside)?;
     match std::fs::rename(dir, &aside) {
@@ -193,15 +193,15 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Does `work` in a thread that is left to itself if it does not end in time.
-pub(super) fn apart<T: Send + 'static>(
+/// Does `work` in a thread, which is abandoned if it does not end in time.
+pub(super) fn in_thread<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
 ) -> Result<T, Unusable> {
     OpeningThread::begin(work)?.wait(patience)
 }
 
-/// Work in a thread of its own, to be waited for.
+/// Work in a separate thread whose result can be waited for.
 struct OpeningThread<T>(mpsc::Receiver<Result<T, Unusable>>);
 
 impl<T: Send + 'static> OpeningThread<T> {
@@ -212,7 +212,7 @@ impl<T: Send + 'static> OpeningThread<T> {
         let caught = move || {
             let worked = catch_unwind(AssertUnwindSafe(work));
             let worked = worked.unwrap_or_else(|panic| Err(Unusable::Panicked(text(&*panic))));
-            // Nobody waits any more.
+            // An error means that the caller has stopped waiting.
             let _ = done.send(worked);
         };
         thread::Builder::new()
@@ -222,7 +222,7 @@ impl<T: Send + 'static> OpeningThread<T> {
         Ok(Self(result))
     }
 
-    /// What it came to. Blocks, for so long at the most; the thread is left to itself then.
+    /// The result of the work. Blocks, for at most `patience`; then the thread is abandoned.
     fn wait(self, patience: Duration) -> Result<T, Unusable> {
         match self.0.recv_timeout(patience) {
             Ok(worked) => worked,
@@ -232,7 +232,7 @@ impl<T: Send + 'static> OpeningThread<T> {
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub(super) fn text(panic: &(dyn Any + Send)) -> String {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied());

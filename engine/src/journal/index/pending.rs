@@ -1,4 +1,4 @@
-//! What is published and not written yet.
+//! The updates of an index that are published and not written yet.
 
 use std::{
     collections::HashMap,
@@ -11,25 +11,25 @@ use crate::{
     model::StreamId,
 };
 
-/// Updates merged into one, as of the newest of them.
+/// Several updates merged into one, as of the newest.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub(super) as_of: Offset,
     pub(super) link: Option<BatchLink>,
-    /// The newest state of each stream that changed; none where it is not kept any more.
+    /// The newest state of each changed stream; none if the state is to be removed.
     pub(super) streams: HashMap<StreamId, Option<StreamState>>,
 }
 
 #[derive(Default)]
 struct PendingState {
     merged: Option<Merged>,
-    /// As of which offset the newest update was.
+    /// The offset of the newest update.
     newest: Offset,
     closing: bool,
     out_of_use: bool,
 }
 
-/// Where updates wait for the thread that writes; at most one state a stream.
+/// The updates that wait for the writing thread; at most one state for each stream.
 #[derive(Default)]
 pub(super) struct Pending {
     state: Mutex<PendingState>,
@@ -37,7 +37,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Takes an update in. An index that is out of use takes none.
+    /// Adds an update; a closing or disabled index drops it.
     pub(super) fn add(&self, update: StatesUpdate) {
         let mut state = self.state();
         if state.closing || state.out_of_use {
@@ -60,21 +60,21 @@ impl Pending {
         self.changed.notify_all();
     }
 
-    /// Nothing more comes.
+    /// Closes the index: pending updates are still written, further ones are dropped.
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.changed.notify_all();
     }
 
-    /// Nothing more is taken in.
+    /// Disables the index: drops the pending update and all further ones.
     pub(super) fn give_up(&self) {
         let mut state = self.state();
         state.merged = None;
         state.out_of_use = true;
     }
 
-    /// Waits until there is something to be written and it has gathered for a while, or is the
-    /// last. Says whether there is anything; if not, it is the end.
+    /// Waits for an update, and then gathers more for the time `gather`, unless the index is closing.
+    /// False once there is nothing more to write.
     pub(super) fn wait(&self, gather: Duration) -> bool {
         let idle = |state: &mut PendingState| state.merged.is_none() && !state.is_ending();
         let state = self.changed.wait_while(self.state(), idle);
@@ -87,12 +87,12 @@ impl Pending {
         state.merged.is_some()
     }
 
-    /// Takes what is to be written.
+    /// Takes the update that is to be written.
     pub(super) fn take(&self) -> Option<Merged> {
         self.state().merged.take()
     }
 
-    /// Whether anything waits to be written.
+    /// Whether an update waits to be written.
     #[cfg(test)]
     pub(super) fn has_any(&self) -> bool {
         self.state().merged.is_some()

@@ -1,14 +1,14 @@
-//! The sum over everything an index holds, which tells whether it is what was written.
+//! The checksum over all entries of an index, which shows whether they are what was written.
 //!
-//! It does not depend on an order, so that a changed state costs its own bytes alone: the old
-//! one's share is taken off and the new one's is added. It is there against accidents: who can
-//! write the index can write the log, too.
+//! It does not depend on their order. So a changed state costs only its own bytes: the share of the
+//! old state is subtracted and the share of the new one is added. It protects against accidents
+//! only: an attacker who can write the index can also write the log.
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-/// Sets these hashes apart from all others.
+/// Domain separation: makes these hashes differ from all others.
 const KEY: &[u8] = b"vsiflow index 1";
 
 /// The share of an entry, or the sum of many.
@@ -16,7 +16,7 @@ const KEY: &[u8] = b"vsiflow index 1";
 pub(super) struct Sum(u128);
 
 impl Sum {
-    /// The bytes of a sum.
+    /// The length of a sum, in bytes.
     pub(super) const LEN: usize = 16;
 
     /// The share of one entry.
@@ -52,12 +52,12 @@ impl Sum {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     total: Sum,
-    /// By the hash of their keys, which takes less than the keys.
+    /// By the hash of the entry's key, which needs less memory than the key.
     shares: HashMap<Sum, Sum>,
 }
 
 impl Sums {
-    /// Takes an entry's new value in, or its removal.
+    /// Updates the sum for an entry's new value, or for its removal.
     pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.put(Sum::of(key, &[]), value.map(|value| Sum::of(key, value)));
     }
@@ -71,14 +71,14 @@ impl Sums {
         self.total = less.plus(share.unwrap_or_default());
     }
 
-    /// Takes in what another part of the same index came to.
+    /// Adds the entries of another part of the same index.
     pub(super) fn join(&mut self, other: Self) {
         for (key, share) in other.shares {
             self.put(key, Some(share));
         }
     }
 
-    /// The sum of all.
+    /// The sum over all entries.
     pub(super) fn total(&self) -> Sum {
         self.total
     }

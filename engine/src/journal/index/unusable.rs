@@ -1,4 +1,4 @@
-//! Why states that were found are not used.
+//! Why an index is not used.
 
 use std::{fmt, io};
 
@@ -8,44 +8,44 @@ use crate::journal::stored::Unreadable;
 /// Why the states of an index are folded from the log instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal) enum Unusable {
-    /// There is none, or nothing was written to it yet.
+    /// There is no index, or nothing was written to it yet.
     Absent,
-    /// Another process works with it.
+    /// Another process uses it.
     InUse,
-    /// The marker of an opening is there, and nobody opens it.
+    /// There is a marker, and no process is opening the index: an earlier opening did not finish.
     LeftOpening,
     /// The machine has restarted since it was written.
     Restarted,
-    /// A version that folds in another way wrote it.
+    /// It was written with another fold version, or with a later format.
     OtherFold(u32),
-    /// The newest update was not written to its end.
+    /// The newest update was not written completely.
     Unfinished,
-    /// Its files cannot be read or synced, or sled does not open it.
+    /// Its files cannot be read or synced, or sled cannot open it.
     Failed(String),
     /// The disk is full or may not be written.
     Unwritable(String),
     /// Sled panicked.
     Panicked(String),
-    /// Sled did not come to an end.
+    /// Sled did not finish in time.
     Hung,
-    /// It does not hold what was written.
+    /// It does not contain what was written.
     Damaged(String),
-    /// The log has no such batch end.
+    /// The log has no batch that ends at its offset, with the same link.
     Misfit(Offset),
 }
 
 impl Unusable {
-    /// Whether anybody wants to know: not where there was none, or it serves somebody else.
-    pub(in crate::journal) fn is_worth_a_line(&self) -> bool {
+    /// Whether it should be logged: not if there was no index, or if another process uses it.
+    pub(in crate::journal) fn is_worth_noting(&self) -> bool {
         !matches!(self, Self::Absent | Self::InUse)
     }
 
-    /// Whether what is there may be good all the same.
+    /// Whether the existing index may still be good, so that it must not be replaced.
     pub(super) fn blames_the_disk(&self) -> bool {
         matches!(self, Self::Unwritable(_) | Self::InUse)
     }
 
-    /// Whether opening it once more could take this process's end as well.
+    /// Whether opening it again could also end or block another process.
     pub(super) fn is_dangerous(&self) -> bool {
         matches!(self, Self::Panicked(_) | Self::Hung)
     }
@@ -95,7 +95,7 @@ impl From<io::Error> for Unusable {
 impl From<sled::Error> for Unusable {
     fn from(error: sled::Error) -> Self {
         match error {
-            // A file that is missing inside of it is no missing index.
+            // A missing file inside an index does not mean that there is no index.
             sled::Error::Io(e) if e.kind() == io::ErrorKind::NotFound => {
                 Self::Failed(e.to_string())
             }

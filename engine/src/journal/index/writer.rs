@@ -1,4 +1,4 @@
-//! The thread that writes an index behind everybody's back.
+//! The background thread that writes an index.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,13 +24,13 @@ use crate::{
     permit::Permit,
 };
 
-/// The most states of one batch. More are written without a header first, so that a half of them
-/// is believed by nobody.
+/// The most states of one batch. For more, the header is removed first and written with the last
+/// batch, so that an incomplete update is never used.
 const BATCH: usize = 1024;
 
-/// The end of the thread, for whoever waits for it.
+/// The writing thread, to wait for its end.
 pub(super) struct Thread {
-    /// Closed by the thread's end; taken by the first who waited.
+    /// Disconnected when the thread ends; taken by the first caller that waits.
     ended: Mutex<Option<Receiver<()>>>,
     patience: Duration,
 }
@@ -43,7 +43,7 @@ impl Thread {
         }
     }
 
-    /// Waits for its end; leaves it to itself where that takes too long. Blocks.
+    /// Waits for the end of the thread; abandons it if that takes too long. Blocks.
     pub(super) fn wait(&self) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = ended.take().map(|ended| ended.recv_timeout(self.patience));
@@ -54,8 +54,8 @@ impl Thread {
 }
 
 impl Index {
-    /// One that takes updates and keeps nothing.
-    pub(super) fn of_nothing() -> Self {
+    /// A disabled index: it accepts updates and drops them.
+    pub(super) fn disabled() -> Self {
         let pending = Arc::new(Pending::default());
         pending.give_up();
         Self {
@@ -66,7 +66,7 @@ impl Index {
     }
 }
 
-/// Starts to write into an open index.
+/// Starts the thread that writes an open index.
 pub(super) fn start(
     store: StateStore,
     dir: &Path,
@@ -92,7 +92,7 @@ pub(super) fn start(
         });
     if let Err(error) = spawned {
         tracing::warn!(%error, "the index has no thread to write: it is out of use");
-        return Index::of_nothing();
+        return Index::disabled();
     }
     let thread = Thread {
         ended: Mutex::new(Some(ended)),
@@ -114,9 +114,9 @@ struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Writes until the index is closed. Whatever ends it earlier concerns the index alone.
+    /// Writes until the index is closed. A failure affects only the index.
     fn run(self, store: StateStore) {
-        // The store is dropped inside: sled may panic there, too.
+        // The store is dropped inside, because sled may panic there too.
         let written = catch_unwind(AssertUnwindSafe(|| self.write_all(store)));
         let written = written.unwrap_or_else(|panic| Err(Unusable::Panicked(open::text(&*panic))));
         self.pending.give_up();
@@ -128,7 +128,7 @@ impl IndexWriter {
 
     fn write_all(&self, mut store: StateStore) -> Result<(), Unusable> {
         while self.pending.wait(self.gather) {
-            // On a full disk the index stays behind; what comes meanwhile is merged.
+            // On a full disk the index lags behind; updates that arrive in the meantime are merged.
             if !self.has_room() {
                 return Ok(());
             }
@@ -139,7 +139,7 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Waits for room on the disk; none comes any more where the index is being closed.
+    /// Waits for room on the disk; false if the index is being closed.
     fn has_room(&self) -> bool {
         self.permit.to_grow().is_ok()
     }
@@ -165,7 +165,7 @@ impl IndexWriter {
                 batch.insert(header::KEY, header.encode(&store.sums)?);
             }
             store.db.apply_batch(batch)?;
-            // So that a mere kill leaves it; sled syncs nothing here.
+            // So that the batch survives a kill of the process; sled syncs nothing here.
             store.db.flush()?;
             if left == 0 || !self.has_room() {
                 return Ok(());

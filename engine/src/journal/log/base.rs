@@ -1,9 +1,9 @@
 //! Bases: the states of every entity and run as of an offset, in frames of the log.
 //!
-//! A base is the encoded states, sorted by their bytes, in blocks that are compressed each by
-//! itself, so that several threads read them; all of it in parts of at most [`PART`] bytes, each a
-//! frame. One is believed only when all of its parts are there and it hashes to what an event
-//! commits to; that is for the audit. Folding begins at the nearest one.
+//! A base contains the encoded states, sorted by their bytes, in blocks that are compressed
+//! separately, so that several threads can read them. It is written in parts of at most [`PART`]
+//! bytes, each in one frame. A base is used only if all its parts exist. The audit checks its hash
+//! against the one in its event. Folding begins at the nearest base.
 
 use std::{
     io::{Read as _, Write as _},
@@ -25,15 +25,15 @@ use crate::{
     parallel,
 };
 
-/// The most bytes of one part: no append waits longer than for so many.
+/// The most bytes of one part. It limits how long an append waits for a base.
 pub(super) const PART: usize = 256 << 10;
-/// The form of a base that is read and written. The one before it was never released, and began
-/// with another byte: it is passed over.
+/// The format of a base, its first byte. The previous format was never released and began with
+/// another byte; a base with it is skipped.
 const FORM: u8 = 2;
-/// A block is full with so many bytes of states.
+/// A block is full once it has this many bytes of states.
 const BLOCK: usize = 512 << 10;
-/// More is not unpacked of one: it ends with one state, which may be large.
-const MOST: u64 = 128 << 20;
+/// The most bytes that are unpacked from one block. Its last state may be large.
+const BLOCK_MAX: u64 = 128 << 20;
 
 /// The parts of a base, to be written one after another.
 pub(in crate::journal) fn parts(
@@ -49,7 +49,7 @@ pub(in crate::journal) fn parts(
     Ok((0..).zip(chunks).map(part).collect())
 }
 
-/// The header, then the blocks, each with its length before it.
+/// The bytes of a base: the header, then the blocks, each preceded by its length.
 fn pack(states: &EncodedStates) -> Result<Vec<u8>, JournalError> {
     let link = states.link.map(|link| frame::link_bytes(&link));
     let mut packed = vec![FORM, link.is_some().into()];
@@ -91,7 +91,7 @@ fn unpack(as_of: Offset, packed: &[u8]) -> Option<States> {
     })
 }
 
-/// The states of all blocks, in no order.
+/// The states of all blocks, in any order.
 fn unpack_all(blocks: &[&[u8]]) -> Option<Vec<StreamState>> {
     let next = AtomicUsize::new(0);
     let parts = parallel::share(blocks.len(), || {
@@ -105,7 +105,7 @@ fn unpack_all(blocks: &[&[u8]]) -> Option<Vec<StreamState>> {
     Some(parts?.into_iter().flatten().collect())
 }
 
-/// What stands in some bytes, each piece with its length before it; none where they end within one.
+/// Splits bytes into pieces that are each preceded by their length; none if the last is cut off.
 fn pieces(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -118,13 +118,13 @@ fn pieces(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
 
 fn states_of(block: &[u8]) -> Option<Vec<StreamState>> {
     let mut bytes = Vec::with_capacity(BLOCK);
-    let mut decoder = ZlibDecoder::new(block).take(MOST);
+    let mut decoder = ZlibDecoder::new(block).take(BLOCK_MAX);
     decoder.read_to_end(&mut bytes).ok()?;
     let states = pieces(&bytes)?.into_iter();
     states.map(|state| decode_state(state).ok()).collect()
 }
 
-/// The offsets that whole bases are as of, in order.
+/// The offsets of all whole bases, in order.
 pub(in crate::journal) fn all(shared: &LogShared) -> Vec<Offset> {
     let parts = read(&shared.bases);
     let mut offsets: Vec<_> = parts.iter().map(|place| place.part.as_of).collect();
@@ -134,14 +134,14 @@ pub(in crate::journal) fn all(shared: &LogShared) -> Vec<Offset> {
     offsets
 }
 
-/// The newest base as of `at` or before that can be read; none where there is none.
+/// The newest readable base as of `at` or earlier; none if there is none.
 pub(in crate::journal) fn nearest(shared: &LogShared, at: Offset) -> Option<States> {
     let offsets = all(shared);
     let before = offsets.into_iter().rev().filter(|as_of| *as_of <= at);
     before.into_iter().find_map(|as_of| load(shared, as_of))
 }
 
-/// The places of a base's parts, in order; none where one is missing.
+/// The places of a base's parts, in order; none if one is missing.
 fn places(parts: &[PartPlace], as_of: Offset) -> Option<Vec<PartPlace>> {
     let of_it: Vec<_> = parts
         .iter()
@@ -202,14 +202,14 @@ mod tests {
         fn what_was_packed_is_unpacked_and_nothing_else(
             some in vec(stream_state(), 0..9), place in any::<prop::sample::Index>(), bit in 0..8_u32,
         ) {
-            // More than a block of them, where there is any.
+            // More than one block of states, if there are any.
             let many = some.iter().cycle().take(some.len() * 60).cloned().collect();
             let states = states(many);
             let packed = pack(&states).unwrap();
             let found = EncodedStates::new(&unpack(7, &packed).unwrap()).unwrap();
             prop_assert_eq!(&found.streams, &states.streams);
             prop_assert_eq!((found.as_of, found.link), (7, None));
-            // The frames around it have checksums; what is within must at least end.
+            // The frames have checksums, so damage is found there. Unpacking must only terminate.
             let mut garbled = packed.clone();
             let at = place.index(garbled.len());
             garbled[at] ^= 1 << bit;

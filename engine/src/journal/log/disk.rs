@@ -1,6 +1,6 @@
-//! The few things the log asks of a file system, so that a simulated one can stand in its place.
+//! The file system operations that the log needs, as traits, so that tests can simulate them.
 //!
-//! Names are relative to the state directory and have at most one folder before them.
+//! Names are relative to the state directory and have at most one folder in them.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,46 +12,46 @@ use std::{
 
 use crate::files;
 
-/// A folder tree that files are made, renamed and removed in. All calls block.
+/// A folder tree in which files are created, renamed and removed. All calls block.
 pub(crate) trait LogDisk: Send + Sync + 'static {
-    /// The names of the files directly in a folder, with their lengths in bytes; none where the
-    /// folder is missing.
+    /// The names of the files directly in a folder, with their lengths in bytes; none if the folder
+    /// is missing.
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>>;
 
-    /// Makes a folder below the root, durably, where it is missing.
+    /// Creates a folder below the root, durably, if it is missing.
     fn make_folder(&self, folder: &str) -> io::Result<()>;
 
-    /// Opens a file to be read, and written where `write` says so.
+    /// Opens a file for reading, and for writing too if `write` is set.
     fn open(&self, name: &str, write: bool) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Makes a file that must not exist, readable by its owner only.
+    /// Creates a file that must not exist, accessible only to its owner.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Gives a file another name; what had that name is gone.
+    /// Renames a file; replaces a file that has the new name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Gives a file one more name, which must not be there yet.
+    /// Creates a hard link; its name must not exist.
     fn link(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file; no error where there is none.
+    /// Removes a file; no error if there is none.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes what a folder names durable; `""` is the root.
+    /// Makes the names in a folder durable; `""` is the root.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
 }
 
 /// An open file. All calls block.
 pub(crate) trait DiskFile: Send + Sync + 'static {
-    /// Reads until the buffer is full or the file ends; how many bytes that were.
+    /// Reads until the buffer is full or the file ends; returns how many bytes were read.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 
-    /// Writes all of it.
+    /// Writes all bytes.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
 
     /// Its length, in bytes.
     fn size(&self) -> io::Result<u64>;
 
-    /// Makes content durable whose length did not change: `fdatasync`.
+    /// Makes the content durable, if the length did not change: `fdatasync`.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Makes content and length durable: `fsync`.

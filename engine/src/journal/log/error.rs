@@ -1,15 +1,16 @@
-//! How failures of the log are told.
+//! Makes [`JournalError`]s for failures of the log.
 
 use std::io;
 
 use crate::journal::JournalError;
 
-/// A file that cannot be read or written.
+/// The error for a file that cannot be read or written.
 pub(super) fn storage(name: &str, error: &io::Error) -> JournalError {
     JournalError::Storage(format!("{name}: {error}"))
 }
 
-/// A segment that cannot be read: an archived one may be damaged in what packs it.
+/// The error for a segment that cannot be read: damage, if the compressed data of an archived segment
+/// is invalid.
 pub(super) fn unread(name: &str, error: &io::Error) -> JournalError {
     match error.kind() {
         io::ErrorKind::InvalidData => damaged(name, error.to_string()),
@@ -17,7 +18,7 @@ pub(super) fn unread(name: &str, error: &io::Error) -> JournalError {
     }
 }
 
-/// A file that is not what was written.
+/// The error for a file that is not what was written.
 pub(super) fn damaged(name: &str, why: impl Into<String>) -> JournalError {
     JournalError::Damaged {
         place: name.to_owned(),
@@ -25,7 +26,7 @@ pub(super) fn damaged(name: &str, why: impl Into<String>) -> JournalError {
     }
 }
 
-/// Why the writer ends: a disk that lies once is not asked again.
+/// The error that ends the writer after a failed write or sync: it does not try again.
 pub(super) fn ended(doing: &str, name: &str, error: &io::Error) -> JournalError {
     JournalError::Storage(format!(
         "{name} could not be {doing}: {error}; see to the disk, then start again: what was \

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::journal::{JournalError, Offset, archive};
 
-/// A segment's file.
+/// A segment's file whose header is valid.
 pub(super) struct FoundLog {
     pub(super) name: String,
     pub(super) size: u64,
@@ -20,11 +20,11 @@ pub(super) struct FoundLog {
     pub(super) archived: bool,
 }
 
-/// Segments by their first offsets, and those that cannot be read.
+/// The readable segments, and the errors of the unreadable ones, by their first offsets.
 pub(super) type All = (BTreeMap<Offset, FoundLog>, BTreeMap<Offset, JournalError>);
 
-/// Every segment. One that is in the log and in the archive was being archived: the log's own is
-/// read.
+/// Finds every segment. One that is both in the log and in the archive was being archived: the file
+/// in the log is used.
 pub(super) fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
     let (mut good, mut bad) = (BTreeMap::new(), BTreeMap::new());
     for folder in [archive::FOLDER, FOLDER] {
@@ -71,7 +71,7 @@ fn find_in(
         let file = disk.open(&name, false).map_err(|e| storage(&name, &e))?;
         (Arc::new(file), size)
     };
-    let header = headed(&name, first, &*source)?;
+    let header = checked_header(&name, first, &*source)?;
     Ok(FoundLog {
         name,
         size,
@@ -81,7 +81,7 @@ fn find_in(
     })
 }
 
-fn headed(
+fn checked_header(
     name: &str,
     first: Offset,
     source: &dyn SegmentSource,

@@ -1,4 +1,4 @@
-//! Frames: what is written to a segment in one piece.
+//! Frames: the units that are written to a segment.
 //!
 //! ```text
 //! magic                                                           4 bytes
@@ -8,10 +8,10 @@
 //! position up to which the log was synced when this was written   8
 //! a batch:  its link (first and last offset, previous hash, hash), then
 //!           for each record its length (4 bytes) and its bytes
-//! a base:   offset it is as of, number of this part, number of parts, then the part's bytes
-//! a mark:   nothing; what is before it was synced
-//! a gap:    the link that the missing batches came to, how they went (1 byte), then for each
-//!           stream how far it goes after them: next sequence (8), hash (32), length (4), name
+//! a base:   its offset, number of this part, number of parts, then the part's bytes
+//! a mark:   nothing; it states everything before it as synced
+//! a gap:    the link of the missing batches, why they are missing (1 byte), then the head of each
+//!           stream after them: next sequence (8), hash (32), length of the name (4), name
 //! ```
 //!
 //! Numbers are big-endian. Frames begin at multiples of [`ALIGN`].
@@ -21,18 +21,18 @@ use crate::{
     model::Hash,
 };
 
-/// Frames begin at multiples of it.
+/// Frames begin at multiples of this, in bytes.
 pub(super) const ALIGN: usize = 16;
-/// The bytes of a link.
+/// The length of a link, in bytes.
 pub(super) const LINK: usize = 80;
 const MAGIC: [u8; 4] = *b"VsFr";
-/// The bytes up to the end of the length.
+/// The bytes up to the end of the length field.
 const PREFIX: usize = 12;
-/// The bytes before what depends on the kind.
+/// The bytes before the body, which depends on the kind.
 pub(super) const HEADER: usize = 24;
-/// The bytes before a part of a base.
+/// The bytes of a base's body before its part.
 const BASE: usize = 16;
-/// The least bytes of a frame that says nothing.
+/// The least bytes of a frame with an empty body.
 pub(super) const FILLER: usize = HEADER.next_multiple_of(ALIGN);
 
 const BATCH_KIND: u8 = 1;
@@ -40,7 +40,7 @@ const BASE_KIND: u8 = 2;
 const GAP_KIND: u8 = 3;
 const MARK_KIND: u8 = 4;
 
-/// Where a frame is, and what that makes of its checksum.
+/// Where a frame is. Its checksum depends on this.
 #[derive(Clone, Copy)]
 pub(super) struct FramePosition<'a> {
     pub(super) salt: &'a [u8; 16],
@@ -59,28 +59,28 @@ impl FramePosition<'_> {
 /// A whole frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
-    /// The position up to which the log was synced when it was written.
+    /// The position up to which the log was synced when the frame was written.
     pub(super) synced: u64,
-    /// Its length up to the next frame, in bytes.
+    /// Its length with padding, up to the next frame, in bytes.
     pub(super) len: usize,
     pub(super) body: Body<'a>,
 }
 
-/// What a frame holds.
+/// The content of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body<'a> {
-    /// A durable batch; [`records`] takes the bytes apart.
+    /// A durable batch; [`records`] parses the bytes.
     Batch(BatchLink, &'a [u8]),
     /// A part of a base.
     Base(FramePart, &'a [u8]),
-    /// Batches that are missing, in one link; [`heads`] takes the bytes apart.
+    /// Missing batches, as one link; [`heads`] parses the bytes.
     Gap(BatchLink, MissingCause, &'a [u8]),
-    /// Nothing: it names what is before it as synced, when a log is closed in order.
+    /// Empty: it states everything before it as synced, when a log is closed properly.
     Mark,
 }
 
 impl Body<'_> {
-    /// The link of its batches; none of what has none.
+    /// The link of its batches; none for a base or a mark.
     pub(super) fn link(&self) -> Option<BatchLink> {
         match self {
             Self::Batch(link, _) | Self::Gap(link, ..) => Some(*link),
@@ -89,23 +89,24 @@ impl Body<'_> {
     }
 }
 
-/// Which part of which base.
+/// Identifies a part of a base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct FramePart {
-    /// The offset that the base is as of.
+    /// The offset of the base.
     pub(super) as_of: Offset,
-    /// From 0.
+    /// The number of the part, from 0.
     pub(super) number: u32,
+    /// How many parts the base has.
     pub(super) of: u32,
 }
 
-/// What the records of a batch take in a frame, from their lengths.
+/// The length of a frame for a batch whose records have these lengths, in bytes.
 pub(super) fn batch_len(records: impl Iterator<Item = usize>) -> usize {
     let records = records.map(|len| len.saturating_add(4)).sum::<usize>();
     aligned(records.saturating_add(HEADER + LINK))
 }
 
-/// What a part of a base takes in a frame.
+/// The length of a frame for a part of a base, in bytes.
 pub(super) fn part_len(bytes: usize) -> usize {
     aligned(bytes.saturating_add(HEADER + BASE))
 }
@@ -114,7 +115,7 @@ fn aligned(len: usize) -> usize {
     len.next_multiple_of(ALIGN)
 }
 
-/// Writes a batch as a frame to the end of `out`.
+/// Appends a frame with a batch to `out`.
 pub(super) fn encode_batch<'a>(
     out: &mut Vec<u8>,
     place: FramePosition<'_>,
@@ -132,7 +133,7 @@ pub(super) fn encode_batch<'a>(
     });
 }
 
-/// Writes a part of a base as a frame to the end of `out`.
+/// Appends a frame with a part of a base to `out`.
 pub(super) fn encode_part(
     out: &mut Vec<u8>,
     place: FramePosition<'_>,
@@ -148,14 +149,13 @@ pub(super) fn encode_part(
     });
 }
 
-/// Writes a mark as a frame to the end of `out`.
+/// Appends a mark to `out`.
 pub(super) fn encode_mark(out: &mut Vec<u8>, place: FramePosition<'_>, synced: u64) {
     encode(out, place, synced, MARK_KIND, |_| {});
 }
 
-/// Writes a frame that says no more than a mark to the end of `out`, in all `len` bytes: for a
-/// place where what was there is of no use any more. `len` is a multiple of [`ALIGN`], and at least
-/// [`FILLER`].
+/// Appends a mark of exactly `len` bytes to `out`, which fills a place whose old content is not
+/// needed. `len` is a multiple of [`ALIGN`], and at least [`FILLER`].
 pub(super) fn encode_filler(out: &mut Vec<u8>, place: FramePosition<'_>, synced: u64, len: usize) {
     encode(out, place, synced, MARK_KIND, |out| {
         let end = out.len().saturating_add(len.saturating_sub(HEADER));
@@ -163,7 +163,7 @@ pub(super) fn encode_filler(out: &mut Vec<u8>, place: FramePosition<'_>, synced:
     });
 }
 
-/// Writes a gap as a frame to the end of `out`.
+/// Appends a frame with a gap to `out`.
 pub(super) fn encode_gap(
     out: &mut Vec<u8>,
     place: FramePosition<'_>,
@@ -175,8 +175,8 @@ pub(super) fn encode_gap(
     encode_gap_of(out, place, synced, (link, cause), heads, 0);
 }
 
-/// The same with zeros behind the streams, so that it takes at least `len` bytes: a multiple of
-/// [`ALIGN`].
+/// Appends a frame with a gap of at least `len` bytes to `out`, filled up with zeros after the
+/// streams. `len` is a multiple of [`ALIGN`].
 pub(super) fn encode_gap_of(
     out: &mut Vec<u8>,
     place: FramePosition<'_>,
@@ -201,13 +201,13 @@ pub(super) fn encode_gap_of(
     });
 }
 
-/// What a gap takes in a frame.
+/// The length of a frame for a gap, in bytes.
 pub(super) fn gap_len(heads: &[StreamHead]) -> usize {
     let heads = heads.iter().map(head_len).sum::<usize>();
     aligned(heads.saturating_add(HEADER + LINK + 1))
 }
 
-/// What a stream takes in a gap.
+/// The length of a stream's head in a gap, in bytes.
 pub(super) fn head_len(head: &StreamHead) -> usize {
     head.stream.to_string().len().saturating_add(8 + 32 + 4)
 }
@@ -229,7 +229,7 @@ pub(super) fn cause_of(byte: u8) -> Option<MissingCause> {
     all.into_iter().find(|cause| cause_byte(*cause) == byte)
 }
 
-/// The streams of a gap.
+/// The stream heads in a gap.
 pub(super) fn heads(mut bytes: &[u8]) -> Vec<StreamHead> {
     let mut heads = Vec::new();
     while let Some((head, rest)) = head(bytes) {
@@ -279,8 +279,8 @@ fn encode(
     out.resize(end, 0);
 }
 
-/// How long the frame at the front of some bytes says that it is, up to the next one; its
-/// checksum is not looked at.
+/// The length, with padding, that the frame at the front of some bytes claims to have. Its checksum
+/// is not checked.
 pub(super) fn claimed_len(bytes: &[u8]) -> Option<usize> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (length, _) = rest.get(4..)?.split_first_chunk::<4>()?;
@@ -288,7 +288,7 @@ pub(super) fn claimed_len(bytes: &[u8]) -> Option<usize> {
     Some(aligned(length.checked_add(PREFIX)?))
 }
 
-/// The frame at the front of some bytes; none where it is not whole.
+/// The frame at the front of some bytes; none if it is not whole.
 pub(super) fn decode<'a>(bytes: &'a [u8], place: FramePosition<'_>) -> Option<Frame<'a>> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (crc, covered) = rest.split_first_chunk::<4>()?;
@@ -348,7 +348,7 @@ pub(super) fn link_bytes(link: &BatchLink) -> [u8; LINK] {
     bytes
 }
 
-/// A link in its bytes; none where it ends before it begins, or where no offset is left after it.
+/// Decodes a link; none if it ends before it begins, or if no offset is left after it.
 pub(super) fn link_of(bytes: &[u8; LINK]) -> Option<BatchLink> {
     let (first, rest) = bytes.split_first_chunk::<8>()?;
     let (last, rest) = rest.split_first_chunk::<8>()?;
@@ -362,13 +362,13 @@ pub(super) fn link_of(bytes: &[u8; LINK]) -> Option<BatchLink> {
     (link.first <= link.last && link.last < Offset::MAX).then_some(link)
 }
 
-/// The record at the front of some bytes, its length before it.
+/// The record at the front of some bytes, which begin with its length.
 pub(super) fn record_at(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-/// The records of a batch, each with its place from the beginning of the frame (that of its length).
+/// The records of a batch, each with the place of its length field, from the beginning of the frame.
 pub(super) fn records(bytes: &[u8]) -> FrameRecords<'_> {
     FrameRecords {
         rest: bytes,

@@ -1,4 +1,4 @@
-//! The first bytes of a segment.
+//! The header of a segment.
 //!
 //! ```text
 //! magic                                                     8 bytes
@@ -13,22 +13,22 @@
 //! zeros up to                                               256
 //! ```
 //!
-//! Numbers are big-endian. The position counts the bytes of all frames before, so that it grows
-//! from segment to segment; to that of one that a repair made in the place of what is lost it may
-//! jump. The salt is in no export: who writes what a record holds cannot make
-//! bytes that look like a frame.
+//! Numbers are big-endian. The position counts the bytes of all frames before, so it grows from
+//! segment to segment. It may jump at a segment that a repair made in place of a lost one. The salt
+//! is not part of an export, so a user who controls the content of a record cannot construct bytes
+//! that look like a frame.
 
 use super::frame::{LINK, link_bytes, link_of};
 use crate::journal::{BatchLink, JournalError, Offset};
 
-/// The bytes of a header.
+/// The length of a header, in bytes.
 pub(super) const LEN: usize = 256;
 const MAGIC: [u8; 8] = *b"VsLogSeg";
 const FORMAT: u32 = 1;
 /// The longest identity of a journal, in bytes.
 const ID_MAX: usize = 64;
 
-/// What a segment says of itself.
+/// The content of a segment's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub(super) salt: [u8; 16],
@@ -36,25 +36,25 @@ pub(super) struct SegmentHeader {
     pub(super) first: Offset,
     /// The position in the log of its first frame.
     pub(super) position: u64,
-    /// The newest batch before it.
+    /// The link of the newest batch before it.
     pub(super) before: Option<BatchLink>,
     /// The journal's identity.
     pub(super) journal: String,
-    /// A repair made it in the place of what was lost: its position may be later than the end of
-    /// the segment before it.
+    /// Whether a repair made it in place of a lost segment: its position may be later than the end of
+    /// the previous segment.
     pub(super) repaired: bool,
 }
 
-/// Why some bytes are no header.
+/// Error: some bytes are not a header.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoHeader {
-    /// Nothing but zeros: it was never written.
+pub(super) enum HeaderError {
+    /// Only zeros: it was never written.
     Blank,
     Damaged(&'static str),
     Newer(u32),
 }
 
-impl NoHeader {
+impl HeaderError {
     pub(super) fn of_file(self, name: &str) -> JournalError {
         match self {
             Self::Blank => super::error::damaged(name, "its beginning was never written"),
@@ -92,40 +92,40 @@ impl SegmentHeader {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, NoHeader> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         if bytes.iter().all(|byte| *byte == 0) {
-            return Err(NoHeader::Blank);
+            return Err(HeaderError::Blank);
         }
         let mut bytes = HeaderBytes(bytes.get(..LEN).ok_or(CUT)?);
         if bytes.take()? != MAGIC {
-            return Err(NoHeader::Damaged("it does not begin as a segment does"));
+            return Err(HeaderError::Damaged("it does not begin as a segment does"));
         }
         let crc = u32::from_be_bytes(bytes.take()?);
         if crc != crc32c::crc32c(bytes.0) {
-            return Err(NoHeader::Damaged(
+            return Err(HeaderError::Damaged(
                 "the checksum of its header does not match",
             ));
         }
         match u32::from_be_bytes(bytes.take()?) {
             FORMAT => bytes.header(),
-            newer if newer > FORMAT => Err(NoHeader::Newer(newer)),
-            _ => Err(NoHeader::Damaged("no version wrote its format")),
+            newer if newer > FORMAT => Err(HeaderError::Newer(newer)),
+            _ => Err(HeaderError::Damaged("no version wrote its format")),
         }
     }
 }
 
-const CUT: NoHeader = NoHeader::Damaged("it ends within its header");
+const CUT: HeaderError = HeaderError::Damaged("it ends within its header");
 
 struct HeaderBytes<'a>(&'a [u8]);
 
 impl HeaderBytes<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], NoHeader> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], HeaderError> {
         let (front, rest) = self.0.split_first_chunk::<N>().ok_or(CUT)?;
         self.0 = rest;
         Ok(*front)
     }
 
-    fn header(&mut self) -> Result<SegmentHeader, NoHeader> {
+    fn header(&mut self) -> Result<SegmentHeader, HeaderError> {
         let (salt, first, position) = (self.take()?, self.take()?, self.take()?);
         let [has_before] = self.take()?;
         let before = link_of(&self.take()?);
@@ -139,7 +139,7 @@ impl HeaderBytes<'_> {
             position: u64::from_be_bytes(position),
             before: before.filter(|_| has_before == 1),
             journal: journal
-                .map_err(|_| NoHeader::Damaged("its journal's identity is not text"))?
+                .map_err(|_| HeaderError::Damaged("its journal's identity is not text"))?
                 .to_owned(),
             repaired: repaired == Some(&1),
         })

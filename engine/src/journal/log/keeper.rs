@@ -1,5 +1,5 @@
-//! The thread beside the writer: it sets room aside for the next segment and writes down the
-//! tables of full ones, so that no append waits for either.
+//! The keeper thread: preallocates the file of the next segment and writes the tables of full
+//! segments, so that no append waits for either.
 
 use std::{
     io,
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::{journal::JournalError, permit::Permit};
 
-/// The name of the room for the next segment.
+/// The name of the preallocated file for the next segment.
 pub(super) const NEXT: &str = "segment.next";
-/// A table before it has its name.
+/// The temporary name of a table.
 const TABLE: &str = "table.part";
-/// How often room is tried to be had again.
-const AGAIN: Duration = Duration::from_millis(200);
-/// Zeros are written in pieces of so many bytes.
+/// The delay before another attempt, if the disk has no room.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// How many zeros are written at once.
 const PIECE: u64 = 1 << 20;
 
-/// Room for a segment: zeros, synced, under the name [`NEXT`].
+/// A preallocated file for a segment: zeros, synced, with the name [`NEXT`].
 pub(super) struct Spare {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) size: u64,
@@ -32,7 +32,7 @@ pub(super) struct Spare {
 
 #[derive(Default)]
 struct KeeperState {
-    /// The size of the room that is wanted and not there.
+    /// The size of the spare file that is requested and not made yet.
     requested: Option<u64>,
     spare: Option<Spare>,
     /// Full segments whose tables are not on the disk.
@@ -42,7 +42,7 @@ struct KeeperState {
 
 type SharedState = Arc<(Mutex<KeeperState>, Condvar)>;
 
-/// The thread. Dropping it ends it.
+/// The keeper thread. Dropping it ends the thread.
 pub(super) struct Keeper {
     shared: SharedState,
     permit: Permit,
@@ -67,7 +67,7 @@ impl Keeper {
         })
     }
 
-    /// Has room for a segment of at least that size set aside, if there is none.
+    /// Requests a spare file of at least that size, if there is none.
     pub(super) fn prepare(&self, size: u64) {
         let mut state = lock(&self.shared);
         let has = state
@@ -82,13 +82,16 @@ impl Keeper {
         }
     }
 
-    /// Takes the room; waits until there is some. Blocks.
+    /// Takes the spare file; waits until there is one. Blocks.
+    ///
+    /// # Errors
+    /// If the journal is being closed and there is none.
     pub(super) fn take(&self, size: u64) -> Result<Spare, JournalError> {
         loop {
             self.prepare(size);
             let state = lock(&self.shared);
             let waits = |keeper: &mut KeeperState| keeper.spare.is_none() && !keeper.closing;
-            let waited = self.shared.1.wait_timeout_while(state, AGAIN, waits);
+            let waited = self.shared.1.wait_timeout_while(state, RETRY_DELAY, waits);
             let (mut woken, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if let Some(spare) = woken.spare.take() {
                 return Ok(spare);
@@ -100,8 +103,7 @@ impl Keeper {
         }
     }
 
-    /// Writes zeros behind the end of a file; durable when it returns. Waits while the disk is
-    /// full. Blocks.
+    /// Extends a file with zeros; durable when it returns. Waits while the disk is full. Blocks.
     pub(super) fn widen(&self, file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
         loop {
             let widened = zeros(file, from, to).and_then(|()| file.sync_all());
@@ -110,11 +112,11 @@ impl Keeper {
             if !short || self.permit.is_closing() {
                 return widened;
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(RETRY_DELAY);
         }
     }
 
-    /// Has a full segment's table written down.
+    /// Requests that a full segment's table is written to the disk.
     pub(super) fn full(&self, segment: Arc<Segment>) {
         lock(&self.shared).full.push(segment);
         self.shared.1.notify_all();
@@ -125,7 +127,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         lock(&self.shared).closing = true;
         self.shared.1.notify_all();
-        // A panic there cost a table or room, which are made again.
+        // A panic of the thread loses only a table or the spare file, which are made again.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -141,7 +143,7 @@ fn run(disk: &dyn LogDisk, shared: &SharedState, permit: &Permit) {
     }
 }
 
-/// What is to be done next; none once it is over.
+/// Waits for work: the size of a requested spare file, and full segments. None at the end.
 fn next(shared: &SharedState) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
     let idle = |state: &mut KeeperState| {
         !state.closing && state.requested.is_none() && state.full.is_empty()
@@ -165,7 +167,7 @@ fn write_down(disk: &dyn LogDisk, segment: &Segment) {
     };
     match write_table(disk, (segment, TABLE), &table) {
         Ok(()) => segment.forget_table(),
-        // It is made again from the segment.
+        // A missing table is made again from the segment.
         Err(error) => tracing::warn!(%error, segment = segment.name, "its table was not written"),
     }
 }
@@ -183,17 +185,17 @@ fn set_aside(disk: &dyn LogDisk, shared: &SharedState, permit: &Permit, size: u6
         Err(error) => {
             tracing::warn!(%error, "no room could be set aside for the log");
             permit.log_is_short(true);
-            // What was begun takes room that others may need now.
+            // Frees the room of the incomplete file, which others may need now.
             let _ = disk.remove(NEXT);
             let state = lock(shared);
             let _ = shared
                 .1
-                .wait_timeout_while(state, AGAIN, |state| !state.closing);
+                .wait_timeout_while(state, RETRY_DELAY, |state| !state.closing);
         }
     }
 }
 
-/// Makes a file of zeros; durable when it returns.
+/// Creates the file [`NEXT`], filled with zeros; durable when it returns.
 pub(super) fn make(disk: &dyn LogDisk, size: u64) -> io::Result<Arc<dyn DiskFile>> {
     disk.remove(NEXT)?;
     let file = disk.create(NEXT)?;

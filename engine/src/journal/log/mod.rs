@@ -1,34 +1,35 @@
-//! The log: every batch of a journal in append-only segments, the only truth there is.
+//! The event log: every batch of a journal in append-only segments, the only source of truth.
 //!
 //! ```text
 //! log/00000000000000000000         a segment; its name is the offset of its first event
-//! log/00000000000000000000.table   where its streams' records lie, written once it is full
+//! log/00000000000000000000.table   the places of its streams' records, written once it is full
 //! log/00000000000000004711         the newest segment, which is appended to
-//! segment.next                     room for the one after it, zeros so far
+//! segment.next                     the preallocated file of the next segment, all zeros
 //! archive/…                        older segments, compressed; see [`super::archive`]
 //! ```
 //!
-//! A segment begins with a header ([`header`]) and holds frames ([`frame`]) one after another: a
-//! batch each, or a part of a base ([`base`]). What follows the last frame is zero. Callers take
-//! their events into the next batch ([`stage`]). One thread writes ([`writer`]): it turns all that
-//! waits into one frame, writes it, syncs once and then answers. The file's room was written with zeros before, so that a sync has no metadata to write.
+//! A segment begins with a header ([`header`]), followed by frames ([`frame`]). A frame is a batch or
+//! a part of a base ([`base`]). The bytes after the last frame are zero. Callers add their events to
+//! the next batch ([`stage`]). One thread writes ([`writer`]): it turns all waiting events into one
+//! frame, writes it, syncs once and then answers. The file is preallocated with zeros, so that a
+//! sync has no metadata to write.
 //!
 //! # Guarantees
-//! - What was acknowledged is in a frame that was synced. A frame is written only after the frame
-//!   before it was synced, and names the position up to which that had been done.
-//! - So the end of a log can be told from damage ([`recover`]): a bad frame at or after the highest
-//!   position that any whole frame names as synced is a write that nobody was told of; it is
-//!   zeroed before the next append. A bad frame below that position was acknowledged once: it is
-//!   never cut, and nothing is appended until it is repaired.
-//! - Whole frames that no later frame names as synced are written once more and synced before they
-//!   are believed: after a sync that failed the kernel may hold pages for clean that never reached
-//!   the disk.
+//! - An acknowledged event is in a frame that was synced. A frame is written only after the previous
+//!   frame was synced, and states the position up to which the log was synced.
+//! - So the end of a log can be distinguished from damage ([`recover`]). A bad frame at or after the
+//!   highest position that any whole frame states as synced was never acknowledged; it is zeroed
+//!   before the next append. A bad frame below that position was acknowledged: it is never cut off, and
+//!   nothing is appended until it is repaired.
+//! - Whole frames that no later frame states as synced are written and synced again before anything
+//!   is appended. After a failed sync, the kernel may treat pages as clean that never reached the
+//!   disk.
 //! - A write or a sync that fails ends all writing of this process.
-//! - Reading needs to write nothing, and opening reads the newest segment and the tables alone.
+//! - Reading writes nothing. Opening reads only the newest segment and the tables of the others.
 //!
 //! # What it never does
-//! It knows no state and no event, only records with their envelopes; it never changes a byte
-//! that a whole frame covers, and never deletes a segment that is not whole in the archive.
+//! It does not fold events. It never changes a byte that a whole frame covers, and never deletes a
+//! segment that is not whole in the archive.
 
 pub(super) mod base;
 mod disk;
@@ -70,7 +71,7 @@ pub(crate) const FOLDER: &str = "log";
 
 /// The size of the first segment, in bytes: a small journal stays small.
 const FIRST_SIZE: u64 = 1 << 20;
-/// The size of every other, in bytes.
+/// The size of every other segment, in bytes.
 const SIZE: u64 = 8 << 20;
 
 #[cfg(test)]

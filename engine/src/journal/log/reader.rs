@@ -1,7 +1,7 @@
-//! Reads a log: by offset, by stream, by batch. Blocks; nothing here writes.
+//! Reads a log: by offset, by stream or by batch. Blocks, and writes nothing.
 //!
-//! A page that would hold something damaged is an error, never a shorter page: ask for fewer to
-//! read what is good before it. What is missing for good is passed over.
+//! A page that would contain damaged records is an error, never a shorter page. To read the good
+//! records before the damage, use a smaller limit. Records that are permanently missing are skipped.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ mod row;
 pub(super) use marks::FrameMarks;
 use row::BatchRow;
 
-/// What is read at once where batches are read in a row, in bytes.
+/// How many bytes are read at once when consecutive batches are read.
 const CHUNK: usize = 256 << 10;
-/// The same where records of one stream are.
+/// How many bytes are read at once when the records of one stream are read.
 const NEAR: usize = 16 << 10;
-/// The longest record with the length before it.
+/// The longest record with its length field, in bytes.
 const RECORD: usize = RECORD_MAX + 4;
 
-/// See the module's text.
+/// Reads the records, batches and bases of a log.
 #[derive(Clone)]
 pub(in crate::journal) struct SegmentReader(Arc<LogShared>);
 
@@ -42,7 +42,8 @@ struct Window {
 }
 
 impl Window {
-    /// At least `len` bytes from `at` on, where the segment has them; `ahead` are read at once.
+    /// At least `len` bytes from `at` on, or as many as the segment has. A read gets at least `ahead`
+    /// bytes.
     fn get(
         &mut self,
         segment: &Segment,
@@ -73,7 +74,7 @@ impl SegmentReader {
         Self(shared)
     }
 
-    /// What it reads.
+    /// The shared state of the log that it reads.
     pub(in crate::journal) fn shared(&self) -> &LogShared {
         &self.0
     }
@@ -161,7 +162,7 @@ impl SegmentReader {
         segments
     }
 
-    /// The batches from `next` on that hold about so many events; none at the end.
+    /// The batches of one segment from `next` on that hold about `limit` events; none at the end.
     fn row(&self, next: Offset, limit: usize) -> Result<Option<BatchRow>, JournalError> {
         let until = next.saturating_add(limit as u64);
         for segment in self.0.segments_from(next) {
@@ -185,7 +186,7 @@ impl SegmentReader {
         Ok(None)
     }
 
-    /// Goes over offsets that no batch holds: those missing for good, and no others.
+    /// Skips offsets that no batch holds; an error if they are damaged and not repaired.
     fn pass(&self, from: Offset, to: Offset) -> Result<(), JournalError> {
         if from >= to {
             return Ok(());
@@ -195,7 +196,8 @@ impl SegmentReader {
             .map_or(Ok(()), |damage| Err(damage.error()))
     }
 
-    /// A record that is not where it should be, unless that is known and closed.
+    /// An error for a missing record, if the log has unrepaired damage. Otherwise a repair has closed
+    /// the gap, and the record is skipped.
     fn lost(&self, stream: &StreamId, seq: u64) -> Result<(), JournalError> {
         if !self.0.is_damaged() {
             return Ok(());
@@ -207,7 +209,7 @@ impl SegmentReader {
     }
 }
 
-/// The sequence of the first place, and the places.
+/// At most `limit` places of a stream's records from `from_seq` on, and the sequence of the first.
 fn places(table: &SegmentTable, stream: &StreamId, from_seq: u64, limit: usize) -> (u64, Vec<u32>) {
     let Some(places) = table.streams.get(stream) else {
         return (from_seq, Vec::new());
@@ -217,7 +219,7 @@ fn places(table: &SegmentTable, stream: &StreamId, from_seq: u64, limit: usize) 
     (from_seq.max(places.first_seq), some.to_vec())
 }
 
-/// A record of a stream.
+/// Reads the record of a stream at a place, and checks that it is that record.
 fn record(
     segment: &Segment,
     window: &mut Window,
@@ -237,7 +239,7 @@ fn record(
     })
 }
 
-/// Names what was looked for where the bytes do not say.
+/// Names the record that was looked for in an error of damaged bytes.
 fn placed(error: JournalError, stream: &StreamId, seq: u64) -> JournalError {
     match error {
         JournalError::Damaged { why, .. } => JournalError::Damaged {

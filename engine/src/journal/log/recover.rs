@@ -1,4 +1,4 @@
-//! Opens a log: follows its segments from one to the next, and tells its end from damage.
+//! Opens a log: follows its segments from one to the next, and distinguishes its end from damage.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,16 +21,16 @@ use crate::{
     permit::Permit,
 };
 
-/// What a log is opened for.
+/// How a log is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenMode {
-    /// To be made, where there is none.
+    /// For appending; the log is created if there is none.
     Make,
-    /// To be appended to.
+    /// For appending to an existing log.
     Append,
-    /// To be read: nothing is written, and who meets damage is told.
+    /// For reading: nothing is written, and reading damaged events is an error.
     Read,
-    /// The same, past everything that is damaged: every byte is read beforehand to know it.
+    /// For reading past damage: nothing is written, and every byte is read first to find all damage.
     Inspect,
 }
 
@@ -44,16 +44,16 @@ impl OpenMode {
 /// An open log.
 pub(in crate::journal) struct OpenedLog {
     pub(in crate::journal) shared: Arc<LogShared>,
-    /// None where it was opened to be read.
+    /// None if the log was opened for reading.
     pub(in crate::journal) writer: Option<LogWriter>,
 }
 
-/// Opens the log below a state directory. `journal` is the journal's identity, where it is known.
-/// Blocks.
+/// Opens the log below a state directory. `journal` is the journal's identity. Blocks.
 ///
 /// # Errors
-/// [`JournalError::Damaged`] where it is to be appended to and something that was acknowledged is
-/// not there; nothing was changed then. [`JournalError::Newer`] for a later format.
+/// [`JournalError::Damaged`] if it is opened for appending and an acknowledged event is missing or
+/// damaged, or if the segments do not belong together; nothing was changed then.
+/// [`JournalError::Newer`] for a later format.
 pub(in crate::journal) fn open(
     disk: Arc<dyn LogDisk>,
     journal: &str,
@@ -85,20 +85,20 @@ pub(in crate::journal) fn open(
     Err(damaged(FOLDER, "the log is gone: it has no segment"))
 }
 
-/// The log as far as it was followed.
+/// The log as far as its segments were followed.
 struct Chain {
     shared: LogShared,
-    /// Where the segment before ended.
+    /// The offset and the position where the previous segment ended.
     next: Offset,
     position: u64,
     /// Full segments whose tables are not on the disk.
     untabled: Vec<Arc<Segment>>,
     /// Segments that cannot be read, by their first offsets.
     unreadable: BTreeMap<Offset, JournalError>,
-    /// The offset of the first segment, where those before it are gone.
+    /// The offset of the first segment, if it is not 0 and the earlier ones do not exist.
     begins_late: Option<Offset>,
     begun: bool,
-    /// Reads as much of a table as is asked for.
+    /// Reads a table, with its streams or without.
     read_table: fn(&dyn LogDisk, &str) -> Option<SegmentTable>,
 }
 
@@ -120,7 +120,8 @@ impl Chain {
         }
     }
 
-    /// A segment continues where the one before it ended, and is of the same journal.
+    /// Checks that a segment belongs to the journal and continues where the previous one ended. Notes
+    /// the damage if events are missing in between.
     fn follow(&mut self, found: &FoundLog) -> Result<(), JournalError> {
         let header = &found.header;
         if header.journal != self.shared.journal {
@@ -158,8 +159,9 @@ impl Chain {
         Ok(())
     }
 
-    /// Segments may be taken away only where a base covers them.
-    fn judge_beginning(&self) {
+    /// Checks whether a base covers the segments that are missing at the beginning. If so, they count
+    /// as removed, otherwise as damaged.
+    fn check_beginning(&self) {
         let Some(to) = self.begins_late else { return };
         if base::all(&self.shared).last() >= Some(&to) {
             let (from, cause) = (0, MissingCause::Removed);
@@ -204,7 +206,8 @@ impl Chain {
         self.next = self.shared.tip().next.max(self.next);
     }
 
-    /// A segment that another one follows: its table says what is in it.
+    /// Adds a segment that another one follows. Its table is used; without a valid table, the segment
+    /// is scanned.
     fn full(&mut self, found: FoundLog, after: &SegmentHeader) -> Result<(), JournalError> {
         self.follow(&found)?;
         let table = (self.read_table)(&*self.shared.disk, &format!("{}.table", found.name));
@@ -234,7 +237,7 @@ impl Chain {
         self.next = self.next.max(lost_to);
         self.position = after.position;
         if !scanned.damage.is_empty() {
-            // What comes after continues from what it says was there.
+            // The next segment continues from the link in its own header.
             if let Some(before) = after.before {
                 self.shared.set_tip(before);
             }
@@ -249,7 +252,7 @@ impl Chain {
         Ok(())
     }
 
-    /// The newest segment: all of it is read.
+    /// Adds the newest segment, all of which is scanned, and finishes opening.
     fn last(
         mut self,
         found: FoundLog,
@@ -263,8 +266,8 @@ impl Chain {
         let scan = segment.scan(None)?;
         self.note_damage(&segment.name, &scan.table);
         self.add_table(segment.header.first, &scan.table);
-        self.judge_beginning();
-        // Those after it: how far they went nobody can tell.
+        self.check_beginning();
+        // It is unknown how many events were in segments after it that are missing or unreadable.
         if was_full
             && self
                 .unreadable
@@ -314,13 +317,14 @@ impl Chain {
     }
 }
 
-/// Whether two links end alike: that of a gap stands for several.
+/// Whether two links have the same end. The link of a gap covers several batches, so the beginnings
+/// may differ.
 fn ends_alike(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
     let end = |link: BatchLink| (link.last, link.hash);
     one.map(end) == other.map(end)
 }
 
-/// Makes the first segment.
+/// Creates the first segment of a new log.
 fn make(disk: Arc<dyn LogDisk>, journal: &str, permit: Permit) -> Result<OpenedLog, JournalError> {
     let shared = LogShared::new(disk, journal.to_owned());
     let file = keeper::make(&*shared.disk, FIRST_SIZE).map_err(|e| storage(keeper::NEXT, &e))?;

@@ -1,4 +1,4 @@
-//! What the archive needs of the log.
+//! The log's functions for the archive, which moves segments out of it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::journal::{JournalError, Offset};
 
-/// A table in the archive before it has its name. The log's keeper writes others at the same time.
+/// The temporary name of a table in the archive. It differs from the keeper's, which may write another
+/// table at the same time.
 const TABLE: &str = "archive.table.part";
 
 impl Segment {
@@ -47,7 +48,7 @@ impl LogShared {
     /// The bytes of a segment up to the end of its frames.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] where one of them is not whole.
+    /// [`JournalError::Damaged`] if one of its frames is damaged.
     pub(in crate::journal) fn content(&self, segment: &Segment) -> Result<Vec<u8>, JournalError> {
         let after = self.segments_from(segment.first().saturating_add(1));
         let after = after
@@ -63,7 +64,7 @@ impl LogShared {
     }
 }
 
-/// Shows a segment at its new place and removes it from the old one.
+/// Replaces a segment by its archived form, and removes it from the log.
 pub(in crate::journal) fn moved(
     shared: &LogShared,
     segment: &Segment,
@@ -76,7 +77,7 @@ pub(in crate::journal) fn moved(
     let failed = |e: std::io::Error| storage(&there.name, &e);
     write_table(&*shared.disk, (&there, TABLE), &table).map_err(failed)?;
     shared.replace_segment(Arc::new(there));
-    // The log's keeper may be writing its table just now.
+    // Waits for the log's keeper, which may be writing the segment's table.
     let mut is_moved = segment.is_moved();
     *is_moved = true;
     let gone = [segment.name.clone(), segment.table_name()];

@@ -1,5 +1,4 @@
-//! Reads a segment from its first byte to its last: what is whole in it, what is damaged, and
-//! where it ends.
+//! Scans a segment from its first byte to its last: finds its whole frames, its damage, and its end.
 
 use std::collections::HashMap;
 
@@ -13,32 +12,32 @@ use crate::{
     model::{Hash, StreamId},
 };
 
-/// What a segment holds.
+/// The result of a scan.
 pub(super) struct Scan {
     pub(super) table: SegmentTable,
-    /// Where the frames begin, in the file, that no later frame names as synced.
+    /// The place in the file of the first frame that no later frame states as synced.
     pub(super) unsure: usize,
-    /// Whether something follows the last frame that is not zero: the front of a write that nobody
-    /// was told of.
+    /// Whether bytes other than zero follow the last frame: a part of a write that was never
+    /// acknowledged.
     pub(super) torn: bool,
 }
 
-/// A whole frame and where it lies in the file.
+/// A whole frame and its place in the file.
 pub(super) struct ScannedFrame<'a> {
     pub(super) at: usize,
     pub(super) frame: Frame<'a>,
 }
 
-/// Reads all of a segment, its header included. `after` is the header of the segment after it:
-/// everything before that was synced.
+/// Scans the bytes of a whole segment, header included. `after` is the header of the next segment;
+/// everything before that segment was synced.
 pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentHeader>) -> Scan {
     let found = frames(bytes, header);
     let synced = synced(&found, header, after);
     let position = |at: usize| position_of(header, at);
-    // The frames that count: those up to the first bad one, and the later ones too where that one
-    // was acknowledged.
+    // The frames that count are those before the first bad one. If the bad one was acknowledged, the
+    // later ones count too.
     let mut end = header::LEN;
-    let mut table = Building::new(header.first);
+    let mut table = TableBuilder::new(header.first);
     for scanned in &found {
         if scanned.at > end {
             if position(end) >= synced {
@@ -49,7 +48,8 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
         table.add(scanned);
         end = scanned.at.saturating_add(scanned.frame.len);
     }
-    // What was acknowledged at the very end may be bad, too; a repair has taken care of that.
+    // Acknowledged frames at the very end may be bad too, unless a repair replaced them by the next
+    // segment.
     let after = after.filter(|after| !after.repaired && position(end) < after.position);
     if let Some(after) = after {
         table.lost(after.first);
@@ -62,7 +62,7 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
     }
 }
 
-/// The highest position that anything names as synced.
+/// The highest position that any whole frame, or the next segment, states as synced.
 pub(super) fn synced(
     found: &[ScannedFrame<'_>],
     header: &SegmentHeader,
@@ -73,14 +73,14 @@ pub(super) fn synced(
     named.unwrap_or_default().max(header.position)
 }
 
-/// Where a place in the file is in the log.
+/// The position in the log of a place in the file.
 pub(super) fn position_of(header: &SegmentHeader, at: usize) -> u64 {
     let within = at.saturating_sub(header::LEN) as u64;
     header.position.saturating_add(within)
 }
 
-/// Every whole frame whose offsets continue from those of the frames before it: the log never goes
-/// back, and leaves offsets out only where bytes are damaged.
+/// Every whole frame whose offsets continue from the previous frames. Offsets never go back, and
+/// offsets are left out only where bytes are damaged.
 pub(super) fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<ScannedFrame<'a>> {
     let (mut found, mut at) = (Vec::new(), header::LEN);
     let (mut next, mut end) = (header.first, header::LEN);
@@ -90,7 +90,7 @@ pub(super) fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<Scanned
             position: position_of(header, at),
         };
         let whole = frame::decode(rest, place);
-        let Some(frame) = whole.filter(|frame| goes_on(&frame.body, next, at == end)) else {
+        let Some(frame) = whole.filter(|frame| continues(&frame.body, next, at == end)) else {
             at = at.saturating_add(ALIGN);
             continue;
         };
@@ -105,18 +105,19 @@ pub(super) fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<Scanned
     found
 }
 
-/// Whether a frame's offsets fit behind the frames before it. `is_behind`: nothing lies between.
-fn goes_on(body: &Body<'_>, next: Offset, is_behind: bool) -> bool {
+/// Whether a frame's offsets continue from the previous frames. `is_behind`: the frame begins right
+/// where the previous one ends.
+fn continues(body: &Body<'_>, next: Offset, is_behind: bool) -> bool {
     let link = body.link();
     link.is_none_or(|link| link.first == next || (link.first > next && !is_behind))
 }
 
-/// A table in the making.
-struct Building<'a> {
+/// Builds the table of a segment from its frames.
+struct TableBuilder<'a> {
     table: SegmentTable,
-    /// The offset that comes next.
+    /// The next offset.
     next: Offset,
-    /// The newest record of each stream, whose link is computed once at the end.
+    /// The newest record of each stream. Only its link is computed, once at the end.
     newest: HashMap<StreamId, Newest<'a>>,
 }
 
@@ -126,7 +127,7 @@ struct Newest<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Building<'a> {
+impl<'a> TableBuilder<'a> {
     fn new(first: Offset) -> Self {
         Self {
             table: SegmentTable::default(),
@@ -138,7 +139,7 @@ impl<'a> Building<'a> {
     fn damage(&mut self, before: &ScannedFrame<'_>) {
         let to = match before.frame.body {
             Body::Batch(link, _) | Body::Gap(link, ..) => link.first,
-            // No event tells how many were lost; what follows does.
+            // The number of lost events is unknown here. The next frame with events shows it.
             Body::Base(part, _) => part.as_of.max(self.next),
             Body::Mark => self.next.saturating_add(1),
         };
@@ -172,8 +173,8 @@ impl<'a> Building<'a> {
     }
 
     fn record(&mut self, at: u32, bytes: &'a [u8]) {
-        // The frame is whole, so a record that cannot be read was never written by this version;
-        // whoever reads it by its offset is told.
+        // The frame is whole, so this version did not write a record that cannot be decoded. Reading
+        // it by its offset reports that.
         let Some(peeked) = Stored::peek(bytes) else {
             return;
         };
@@ -183,7 +184,7 @@ impl<'a> Building<'a> {
         self.newest.insert(stream, Newest { prev, seq, bytes });
     }
 
-    /// Computes the links that streams have come to.
+    /// Computes the newest link of each stream.
     fn link_streams(&mut self) {
         for (stream, newest) in std::mem::take(&mut self.newest) {
             let hash = chain::link(newest.prev, &stream, newest.seq, newest.bytes);

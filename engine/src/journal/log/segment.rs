@@ -1,4 +1,4 @@
-//! One segment: its file, what it says of itself, and its table as far as that is in memory.
+//! One segment: its file, its header, and its table if that is in memory.
 
 use std::{
     io,
@@ -20,29 +20,29 @@ use crate::journal::{JournalError, Offset};
 
 /// The digits of a segment's name.
 const DIGITS: usize = 20;
-/// What a table's name ends with.
+/// The ending of a table's name.
 const TABLE: &str = ".table";
 
-/// The name of the segment that begins with an offset, its folder before it.
+/// The name, with folder, of the segment that begins with an offset.
 pub(super) fn name_of(folder: &str, first: Offset) -> String {
     format!("{folder}/{first:020}")
 }
 
-/// The offset that a segment's name says, where it is one.
+/// The offset in a segment's name; none if it is not such a name.
 pub(super) fn first_of(name: &str) -> Option<Offset> {
     let digits = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
     name.parse().ok().filter(|_| digits)
 }
 
-/// Whether a name is that of a segment's table.
+/// Whether a file name is the name of a segment's table.
 pub(super) fn is_table(name: &str) -> bool {
     name.strip_suffix(TABLE)
         .is_some_and(|name| first_of(name).is_some())
 }
 
-/// What is read to see a segment: its own file, or the archive's that unpacks it.
+/// The content of a segment: its file in the log, or an archived file that is unpacked.
 pub(in crate::journal) trait SegmentSource: Send + Sync {
-    /// Reads until the buffer is full or the segment ends; how many bytes that were.
+    /// Reads until the buffer is full or the segment ends; returns how many bytes were read.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 }
 
@@ -52,29 +52,30 @@ impl SegmentSource for Arc<dyn DiskFile> {
     }
 }
 
-/// A table's whereabouts.
+/// Where a segment's table is.
 enum SegmentSlot {
     /// The segment is appended to.
     Growing(Box<SegmentTable>),
-    /// The segment is full; its table may be forgotten once it is on the disk.
+    /// The segment is full; its table may be dropped from memory once it is on the disk.
     Whole(Arc<SegmentTable>),
-    /// The same without its streams.
+    /// The table of a full segment, without its streams.
     Head(Arc<SegmentTable>),
-    /// It is read when it is wanted.
+    /// The table is not in memory; it is read when it is needed.
     Unread,
 }
 
 /// A segment of the log.
 pub(in crate::journal) struct Segment {
     pub(super) header: SegmentHeader,
-    /// Its name, its folder before it.
+    /// Its name, with folder.
     pub(super) name: String,
-    /// The bytes of its file as far as they are set aside for it.
+    /// The allocated size of its file, in bytes; for an archived one, its uncompressed length.
     size: AtomicU64,
     source: Arc<dyn SegmentSource>,
-    /// Where its events end; of the newest, where they ended when it was opened.
+    /// Its table, if that is in memory.
     slot: RwLock<SegmentSlot>,
-    /// Whether it is elsewhere by now. Held while its table is written into the log, or both are removed from there.
+    /// Whether it was moved to the archive. Locked while its table is written into the log, and while
+    /// both are removed from the log.
     is_moved: Mutex<bool>,
 }
 
@@ -118,12 +119,12 @@ impl Segment {
         }
     }
 
-    /// The bytes of its file as far as they are set aside for it.
+    /// The allocated size of its file, in bytes; for an archived one, its uncompressed length.
     pub(super) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
 
-    /// Its file has room up to that byte from now on.
+    /// Notes that its file was extended to `size` bytes.
     pub(super) fn widen(&self, size: u64) {
         self.size.fetch_max(size, Ordering::AcqRel);
     }
@@ -132,7 +133,7 @@ impl Segment {
         format!("{}{TABLE}", self.name)
     }
 
-    /// Looks at the table; `load` gets it where it is not in memory.
+    /// Looks at the table; `load` reads it if it is not in memory.
     pub(super) fn with_table<T>(
         &self,
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
@@ -146,7 +147,7 @@ impl Segment {
         })
     }
 
-    /// The same for whoever does not ask for its streams, which may be left out.
+    /// Like `with_table`, but the table may lack its streams.
     pub(super) fn with_head<T>(
         &self,
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
@@ -163,7 +164,7 @@ impl Segment {
         })
     }
 
-    /// Looks at the table once: one that is not in memory is not kept there.
+    /// Looks at the table once: if it has to be loaded, it is not stored in memory.
     pub(super) fn read_table_once<T>(
         &self,
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
@@ -173,8 +174,8 @@ impl Segment {
             .map_or_else(|look| load().map(|table| look(&table)), Ok)
     }
 
-    /// Looks at the table where it is in memory, with its streams if they are asked for; else gives
-    /// back who wants to look.
+    /// Looks at the table if it is in memory, with its streams if `streams` is set; otherwise returns
+    /// `look`.
     fn with_loaded_table<T, L: FnOnce(&SegmentTable) -> T>(
         &self,
         streams: bool,
@@ -199,7 +200,7 @@ impl Segment {
         }
     }
 
-    /// Nothing more is appended; the table, to be written down.
+    /// Marks the segment as full. Returns the table, to be written to the disk.
     pub(super) fn finish(&self) -> Option<Arc<SegmentTable>> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         if let SegmentSlot::Growing(table) = &mut *slot {
@@ -211,17 +212,17 @@ impl Segment {
         }
     }
 
-    /// Whether it is elsewhere by now; as long as this is held, it stays so.
+    /// Whether it was moved to the archive; that cannot change while the guard is held.
     pub(super) fn is_moved(&self) -> MutexGuard<'_, bool> {
         self.is_moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The table of a segment that nothing more is appended to.
+    /// Sets the table of a segment that is not appended to.
     pub(super) fn set_table(&mut self, table: SegmentTable) {
         self.slot = RwLock::new(SegmentSlot::Whole(Arc::new(table)));
     }
 
-    /// Forgets a table that can be read again.
+    /// Drops a table from memory that can be read again.
     pub(super) fn forget_table(&self) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*slot, SegmentSlot::Whole(_) | SegmentSlot::Head(_)) {
@@ -237,7 +238,7 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// Reads all of it. `after` is the header of the segment after it.
+    /// Scans the whole segment. `after` is the header of the next segment.
     pub(super) fn scan(&self, after: Option<&SegmentHeader>) -> Result<Scan, JournalError> {
         let size = usize::try_from(self.size()).unwrap_or(usize::MAX);
         Ok(scan(&self.read(0, size)?, &self.header, after))
@@ -260,20 +261,20 @@ pub(super) fn read_header(
     SegmentHeader::decode(&bytes).map_err(|e| e.of_file(name))
 }
 
-/// Reads a table; none where it is missing or not whole.
+/// Reads a table; none if it is missing or damaged.
 pub(super) fn read_table(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> {
     let file = disk.open(name, false).ok()?;
     SegmentTable::decode(&read_all(&*file).ok()?)
 }
 
-/// The same without its streams.
+/// Reads a table without its streams; none if it is missing or damaged.
 pub(super) fn read_head(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> {
     let file = disk.open(name, false).ok()?;
     SegmentTable::decode_head(&read_all(&*file).ok()?)
 }
 
-/// Writes a table; it is in its place whole or not at all. `part` is what it is called before, which nobody else calls
-/// anything meanwhile.
+/// Writes a table, whole or not at all. `part` is its temporary name, which no other thread may use
+/// at the same time.
 pub(super) fn write_table(
     disk: &dyn LogDisk,
     (segment, part): (&Segment, &str),

@@ -1,4 +1,4 @@
-//! The end of the newest segment, made certain before anything is appended behind it.
+//! Makes the end of the newest segment durable and clean, before anything is appended to it.
 
 use std::{io, sync::Arc};
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::journal::JournalError;
 
-/// Makes the end of the newest segment certain: what is whole and may not have reached the disk is
-/// written again, what is torn is zeroed, and both are synced.
+/// Settles the end of the newest segment: whole frames that may not have reached the disk are written
+/// again, a torn frame is zeroed, and both are synced.
 pub(super) fn settle(
     disk: &dyn LogDisk,
     segment: Segment,
@@ -44,7 +44,7 @@ pub(super) fn settle(
     })
 }
 
-/// Zeroes what follows the last frame.
+/// Zeroes all bytes after the last frame.
 fn zero(file: &dyn DiskFile, bytes: &[u8], end: usize) -> io::Result<()> {
     let rest = bytes.get(end..).unwrap_or_default();
     let used = rest

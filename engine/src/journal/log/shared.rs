@@ -1,5 +1,5 @@
-//! What the writer and the readers of a log share: its segments, how far each stream goes, and
-//! how far the log goes. Only what is durable is in it.
+//! The state that the writer and the readers of a log share: its segments, the heads of its streams,
+//! and its end. It contains only durable data.
 
 use std::{
     collections::HashMap,
@@ -22,18 +22,18 @@ use crate::{
     model::StreamId,
 };
 
-/// How far a stream goes, and which segments hold it.
+/// The head of a stream, and the segments that contain it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub(super) head: StagedHead,
-    /// The first offsets of the first and the last segment with records of it.
+    /// The first offsets of the oldest and the newest segment with records of it.
     pub(super) oldest: Offset,
     pub(super) newest: Offset,
 }
 
 type Extents = HashMap<StreamId, Extent>;
 
-/// Takes in how far a segment's table says that streams go, in the order of the segments.
+/// Updates the heads of streams from a segment's table; called in the order of the segments.
 fn extend(streams: &mut Extents, first: Offset, table: &SegmentTable) {
     for (stream, places) in &table.streams {
         let (head, newest) = (places.head(), first);
@@ -51,7 +51,7 @@ fn extend(streams: &mut Extents, first: Offset, table: &SegmentTable) {
     }
 }
 
-/// A part of a base and where it lies.
+/// A part of a base and its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartPlace {
     pub(super) part: FramePart,
@@ -60,21 +60,21 @@ pub(super) struct PartPlace {
     pub(super) at: u32,
 }
 
-/// Events that were acknowledged and are not there.
+/// Acknowledged events that are missing or damaged, and not repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The offset of the first of them.
     pub from: Offset,
     /// The offset after the last of them.
     pub to: Offset,
-    /// The file, its folder before it.
+    /// The name of the file, with folder.
     pub file: String,
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub why: String,
 }
 
 impl Damage {
-    /// As an error of whoever meets it.
+    /// The error for a reader that needs these events.
     pub(in crate::journal) fn error(&self) -> JournalError {
         let place = match self.to.saturating_sub(self.from) {
             0 | 1 => format!("offset {}", self.from),
@@ -85,22 +85,22 @@ impl Damage {
     }
 }
 
-/// See the module's text.
+/// The shared state of an open log.
 pub(in crate::journal) struct LogShared {
     pub(super) disk: Arc<dyn LogDisk>,
     /// The journal's identity.
     pub(super) journal: String,
     segments: RwLock<Vec<Arc<Segment>>>,
-    /// None where nobody has asked for any yet, in a log that is only read.
+    /// None until the first use, in a log that was opened for reading.
     streams: RwLock<Option<Extents>>,
     tip: RwLock<Tip>,
     pub(super) bases: RwLock<Vec<PartPlace>>,
-    /// Whatever cannot be read any more, but for damage.
+    /// The ranges that can no longer be read, except for damage.
     pub(super) missing: RwLock<Vec<Missing>>,
     pub(super) damage: RwLock<Vec<Damage>>,
-    /// Whether readers pass over what is damaged; all of it is known then.
+    /// Whether readers skip damage; all damage is known then ([`super::OpenMode::Inspect`]).
     pub(super) passes_damage: bool,
-    /// Where readers stopped.
+    /// Where readers stopped within long frames.
     pub(super) marks: FrameMarks,
 }
 
@@ -128,7 +128,7 @@ impl LogShared {
         }
     }
 
-    /// Nothing is written: its streams are read when somebody asks for one.
+    /// For a log that is only read: the streams are read from the tables at their first use.
     pub(super) fn read_streams_later(&mut self) {
         self.streams = RwLock::default();
     }
@@ -138,7 +138,7 @@ impl LogShared {
         read(&self.segments).clone()
     }
 
-    /// The segments from the one that holds an offset on.
+    /// The segments from the one that contains an offset on.
     pub(super) fn segments_from(&self, offset: Offset) -> Vec<Arc<Segment>> {
         let all = read(&self.segments);
         let after = all.partition_point(|segment| segment.header.first <= offset);
@@ -158,7 +158,7 @@ impl LogShared {
         write(&self.segments).push(segment);
     }
 
-    /// Puts another in the place of a segment, such as its archived form.
+    /// Replaces a segment by another form of it, such as its archived one.
     pub(super) fn replace_segment(&self, segment: Arc<Segment>) {
         let mut all = write(&self.segments);
         let first = segment.header.first;
@@ -169,7 +169,7 @@ impl LogShared {
         }
     }
 
-    /// Looks at a segment's table, which is read from the disk or made anew where that is needed.
+    /// Looks at a segment's table. It is read from the disk, or made again from the segment, if needed.
     pub(super) fn with_table<T>(
         &self,
         segment: &Segment,
@@ -178,7 +178,7 @@ impl LogShared {
         segment.with_table(|| self.load_table(segment), look)
     }
 
-    /// The same for whoever does not ask for its streams.
+    /// Like `with_table`, but the table may lack its streams.
     pub(super) fn with_head<T>(
         &self,
         segment: &Segment,
@@ -204,7 +204,7 @@ impl LogShared {
         Ok(segment.scan(after.map(|after| &after.header))?.table)
     }
 
-    /// How far a stream goes.
+    /// The head of a stream; that of an empty one if it is unknown.
     pub(super) fn head(&self, stream: &StreamId) -> Result<StagedHead, JournalError> {
         let extent = self.extent(stream)?;
         Ok(extent.map(|extent| extent.head).unwrap_or_default())
@@ -254,7 +254,7 @@ impl LogShared {
         self.tip().link
     }
 
-    /// The bytes of the log since the newest base, and those of that base at the most.
+    /// How many bytes the log has since the newest base began, and the most bytes that base can have.
     pub(super) fn since_base(&self) -> (u64, u64) {
         let position = |first, at: u32| {
             let segment = self.segment(first)?;
@@ -275,7 +275,7 @@ impl LogShared {
         (end.unwrap_or_default().saturating_sub(begun), size)
     }
 
-    /// Takes in what a segment's table tells, in the order of the segments.
+    /// Adds the content of a segment's table; called in the order of the segments.
     pub(super) fn add_table(&self, first: Offset, table: &SegmentTable) {
         if let Some(streams) = &mut *write(&self.streams) {
             extend(streams, first, table);
@@ -291,7 +291,7 @@ impl LogShared {
         }
     }
 
-    /// The first damage between two offsets, the second excluded.
+    /// The first damage between two offsets, the second excluded; none if readers skip damage.
     pub(super) fn damage_within(&self, from: Offset, to: Offset) -> Option<Damage> {
         if self.passes_damage {
             return None;
@@ -303,12 +303,12 @@ impl LogShared {
         found.cloned()
     }
 
-    /// Whether anything that was acknowledged is damaged, and who reads is to be told.
+    /// Whether there is damage that readers do not skip.
     pub(super) fn is_damaged(&self) -> bool {
         !self.passes_damage && !read(&self.damage).is_empty()
     }
 
-    /// The log goes up to the end of this batch.
+    /// Sets the end of the log to the end of a batch.
     pub(super) fn set_tip(&self, link: BatchLink) {
         *write(&self.tip) = Tip {
             next: link.last.saturating_add(1),
@@ -316,7 +316,7 @@ impl LogShared {
         };
     }
 
-    /// Shows a batch that is durable: its frame lies at `at` in `segment`.
+    /// Makes a durable batch visible to readers. Its frame is in `segment`, from `at` to `end`.
     pub(super) fn show(
         &self,
         segment: &Segment,
@@ -352,7 +352,7 @@ impl LogShared {
         *write(&self.tip) = batch.tip;
     }
 
-    /// Shows a range that is missing, and what comes after it.
+    /// Makes a missing range visible to readers, and the heads of streams after it.
     pub(super) fn show_gap(
         &self,
         segment: &Segment,

@@ -1,9 +1,9 @@
-//! A disk in memory that records what is asked of it, fails on demand, and can lose its power.
+//! A simulated disk in memory that records its operations, fails on demand, and can lose power.
 //!
-//! A sync covers what had been written to its file when it began. Of everything else any sector of
-//! 512 bytes may be there or not after a cut; of a folder's changes since its last sync any may
-//! have happened. After a sync that failed the file reads as it was written, and a later sync
-//! makes nothing of that durable: the kernel took the pages for clean.
+//! A sync covers everything written to its file before it began. After a power cut, any 512-byte
+//! sector that was not synced may be written or not, and any change of a folder since its last sync
+//! may have happened or not. After a failed sync the file still reads as it was written, but a later
+//! sync does not make that durable, because the kernel treats the pages as clean.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ const SECTOR: usize = 512;
 
 type Id = usize;
 
-/// What was asked of the disk, in order.
+/// An operation on the disk.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Create(String, Id),
@@ -34,7 +34,7 @@ pub(crate) enum Op {
     Link(String, String),
     Remove(String),
     SyncFolder(String),
-    /// Something that the test wants to remember the moment of.
+    /// A moment that the test notes by a number.
     Mark(u64),
 }
 
@@ -45,19 +45,19 @@ struct SimState {
     ops: Vec<Op>,
 }
 
-/// Called before each sync with the number of the file; an error is what the sync says.
+/// Called before each sync with the number of the file; its error becomes the error of the sync.
 type OnSync = Box<dyn Fn(usize) -> io::Result<()> + Send + Sync>;
 
-/// See the module's text.
+/// The simulated disk, as the log uses it.
 #[derive(Clone, Default)]
 pub(crate) struct SimDisk {
     state: Arc<Mutex<SimState>>,
     on_sync: Arc<Mutex<Option<Arc<OnSync>>>>,
-    /// Nothing can be made any more.
+    /// Whether the disk is full: no file can be created or extended.
     pub(crate) full: Arc<AtomicBool>,
     /// How many bytes were read.
     pub(crate) read: Arc<AtomicU64>,
-    /// What it began with.
+    /// The files that it began with.
     begun: Vec<Vec<u8>>,
     names: BTreeMap<String, Id>,
 }
@@ -75,7 +75,7 @@ impl SimDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the moment.
+    /// Records an [`Op::Mark`].
     pub(crate) fn mark(&self, number: u64) {
         self.state().ops.push(Op::Mark(number));
     }
@@ -253,36 +253,36 @@ fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Bytes, and where they went.
+/// Written bytes and their place in the file.
 type WrittenSectors = (u64, Arc<[u8]>);
 
-/// The device beneath, played back up to an instant.
+/// The device below the disk: the recorded operations, played back up to a moment.
 #[derive(Default)]
 pub(crate) struct Device {
     durable: Vec<Vec<u8>>,
     names: BTreeMap<String, Id>,
     /// Writes by file that no sync has covered.
     dirty: BTreeMap<Id, Vec<WrittenSectors>>,
-    /// Changes of names that no sync has covered, with the folders that have to be synced.
+    /// Changes of names that no sync has covered, with the folders that still have to be synced.
     renames: Vec<(Op, BTreeSet<String>)>,
     /// The newest mark.
     pub(crate) marked: u64,
     deaf: bool,
 }
 
-/// What becomes of what was not synced.
+/// What happens to writes that were not synced.
 #[derive(Clone, Copy)]
 enum Fate {
     Lost,
     Kept,
     Sectors(f64),
     Calls(f64),
-    /// Only the last part of each file's writes is there.
+    /// Only the newer half of each file's writes is stored.
     Newest,
 }
 
 impl Device {
-    /// One that forgets its syncs, to show that a test can fail.
+    /// A device that ignores syncs, to show that a test can fail.
     pub(crate) fn deaf() -> Self {
         Self {
             deaf: true,
@@ -308,7 +308,7 @@ impl Device {
                     put(&mut self.durable[*id], usize::try_from(at).unwrap(), &bytes);
                 }
             }
-            // The pages count as clean from now on and may never be written.
+            // The pages now count as clean and may never be written.
             Op::Sync(_) | Op::FailedSync => {}
             Op::Rename(from, to) => self.rename(op, [from, to]),
             Op::Link(_, to) => self.rename(op, [to]),
@@ -333,7 +333,7 @@ impl Device {
         let mut waiting = Vec::new();
         for (op, mut folders) in std::mem::take(&mut self.renames) {
             folders.remove(folder);
-            // A change of a name that waits for the other folder holds up nothing else.
+            // A change that still waits for another folder does not delay later changes.
             if folders.is_empty() {
                 apply(&mut self.names, &op);
             } else {
@@ -343,7 +343,7 @@ impl Device {
         self.renames = waiting;
     }
 
-    /// What is left when the power goes now.
+    /// The files that are left if the power fails now.
     pub(crate) fn cut(&self, rng: &mut StdRng) -> BTreeMap<String, Vec<u8>> {
         let mut names = self.names.clone();
         let keep = [0.0, 0.5, 1.0][rng.random_range(0..3)];
@@ -420,9 +420,9 @@ fn spoil(content: &mut Vec<u8>, dirty: &[WrittenSectors], fate: Fate, rng: &mut 
 }
 
 impl Device {
-    /// A device on which all that a disk began with is durable.
+    /// A device on which all files that a disk began with are durable.
     pub(crate) fn of(disk: &SimDisk) -> Self {
-        // What was asked of it since is played again by the caller.
+        // The caller plays back the later operations.
         Self {
             durable: disk.begun.clone(),
             names: disk.names.clone(),

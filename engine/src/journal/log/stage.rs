@@ -1,8 +1,8 @@
-//! What is to be written, and the frame in the making.
+//! Write requests of the log, and the open group in which a batch is built.
 //!
-//! Callers take their own events in, under the lock of the group: a batch is made, hashes included,
-//! while the one before it is written. It follows that one, durable or not: where it does not become
-//! so, nothing is written any more.
+//! Callers add their own events, under the lock of the open group. So a batch is built, including its
+//! hashes, while the previous one is being written. It follows the previous batch before that is
+//! durable: if that batch does not become durable, nothing more is written.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,27 +19,27 @@ use crate::{
     model::{Hash, StreamId},
 };
 
-/// Something to be written.
+/// A request to write to the log.
 pub(in crate::journal) enum LogWriteRequest {
     /// New events.
     Append(Vec<StagedDraft>),
-    /// What changes what follows.
+    /// A request that changes what later requests follow.
     Alone(AloneWrite),
 }
 
-/// What is written while nothing else is taken in.
+/// A request during which no other request is admitted.
 pub(in crate::journal) enum AloneWrite {
-    /// Records of another journal; a durable batch of their own.
+    /// Records of another journal, as one durable batch.
     Restore(Vec<Stored>),
-    /// A range that is missing, the link after it, and how far streams go then.
+    /// A missing range, the link after it, and the heads of the streams after it.
     Gap {
         missing: Missing,
         link: Hash,
         heads: Vec<StreamHead>,
     },
-    /// The newest segment is to be full, if it holds anything.
+    /// Starts a new segment, if the newest one has events.
     Roll,
-    /// A part of a base, and how many bytes of it come in all.
+    /// A part of a base, and the number of bytes of all its parts.
     Base {
         part: FramePart,
         bytes: Vec<u8>,
@@ -47,15 +47,15 @@ pub(in crate::journal) enum AloneWrite {
     },
 }
 
-/// What is told about a request.
+/// The answer to a request.
 pub(in crate::journal) enum LogWriteReply {
-    /// The new events as they stand in the journal.
+    /// The records of the new events.
     Appended(Vec<Record>),
     /// The link of the batch; none for an empty one.
     Restored(Option<BatchLink>),
-    /// It is done.
+    /// The request is done.
     Done,
-    /// Whether the part was written: it is not where there is no place for it just now.
+    /// Whether the part was written: not if the newest segment has no room for it and no events.
     Part(bool),
 }
 
@@ -74,24 +74,25 @@ impl CommitRequest for LogWriteRequest {
 
 pub(super) type LogAnswer = Result<LogWriteReply, JournalError>;
 
-/// The batches whose streams are looked at before those that readers see. The newest may not be durable
-/// yet; in the others whoever writes again and again finds his stream without waiting for a reader.
+/// How many of the newest batches are searched for a stream's head, before the shared heads that
+/// readers use. The newest batch may not be durable yet. In the others, a caller that writes often
+/// finds its stream without waiting for a reader.
 const REMEMBERED: usize = 3;
 
-/// A batch, and what is told about each of its requests; or another request alone.
+/// A batch with the answer to each of its requests, or a request that is written alone.
 pub(in crate::journal) struct LogGroup {
     pub(super) batch: Option<StagedBatch>,
     pub(super) answers: Vec<LogAnswer>,
     pub(super) alone: Option<AloneWrite>,
 }
 
-/// The group in the making.
+/// The open group.
 pub(in crate::journal) struct LogStage {
     shared: Arc<LogShared>,
     batch: Option<AppendStage>,
-    /// How far the journal goes before it; none where that is what readers see.
+    /// The end of the journal before this group; none if it is the end that readers see.
     tip: Option<Tip>,
-    /// How far streams go by the newest batches before it, the last one first.
+    /// The stream heads in the newest batches before this group, the newest first.
     before: VecDeque<Arc<HashMap<StreamId, StagedHead>>>,
     answers: Vec<LogAnswer>,
     alone: Option<AloneWrite>,
@@ -131,7 +132,7 @@ impl GroupStage for LogStage {
                 let answer = self.append(drafts);
                 self.answers.push(answer);
             }
-            // What follows continues from what is durable then.
+            // Later requests follow what is durable after this one.
             LogWriteRequest::Alone(alone) => {
                 self.before.clear();
                 (self.tip, self.alone) = (None, Some(alone));

@@ -1,7 +1,8 @@
-//! Where things lie in a segment: its batches by offset, its streams' records, its bases.
+//! The table of a segment: the places of its batches by offset, of its streams' records, and of its
+//! bases.
 //!
-//! The newest segment's table grows in memory. Once a segment is full, its table is written beside
-//! it; one that is missing or damaged is made again by reading the segment.
+//! The newest segment's table grows in memory. Once a segment is full, its table is written to a file
+//! beside it. A table that is missing or damaged is made again by scanning the segment.
 
 use std::collections::HashMap;
 
@@ -14,28 +15,28 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"VsLogTab";
-/// A table of another format is made again, as one that is missing.
+/// A table of another format is made again, like a missing one.
 const FORMAT: u32 = 2;
-/// Where a record would lie that is lost.
+/// The place of a lost record.
 pub(super) const NOWHERE: u32 = u32::MAX;
-/// More lost records in one segment are not believed: each has to have been in it.
+/// The most lost records that a table notes: a segment cannot have contained more.
 const LOST_MAX: u64 = 1 << 20;
-/// What a decoder may set aside on the word of a table, in bytes.
+/// The most bytes that a decoder may allocate for a table.
 const DECODE_LIMIT: usize = 256 << 20;
 
 /// The records of one stream in a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
-    /// The sequence of the first.
+    /// The sequence of the first record.
     pub(super) first_seq: u64,
-    /// Where each lies in the file, that of its length; [`NOWHERE`] for one that is lost.
+    /// Where each record's length field begins in the file; [`NOWHERE`] for a lost record.
     pub(super) at: Vec<u32>,
-    /// The link of the last.
+    /// The link of the last record.
     pub(super) last: Hash,
 }
 
 impl Places {
-    /// How far the stream goes with them.
+    /// The head of the stream after these records.
     pub(super) fn head(&self) -> StagedHead {
         StagedHead {
             next_seq: self.first_seq.saturating_add(self.at.len() as u64),
@@ -49,8 +50,8 @@ impl Places {
         self.at.get(skip..).unwrap_or_default()
     }
 
-    /// The stream continues at that sequence: what would be before is lost. How many places that
-    /// takes, of `most`.
+    /// Notes that the stream continues at `seq`; the records skipped are lost. Adds a place for each
+    /// of them, at most `most`, and returns how many.
     fn skip_to(&mut self, seq: u64, hash: Hash, most: u64) -> u64 {
         if self.at.is_empty() {
             self.first_seq = seq;
@@ -67,7 +68,7 @@ impl Places {
     }
 }
 
-/// A batch and where its frame lies in the file.
+/// A batch and the place of its frame in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BatchPlace {
     pub(super) first: Offset,
@@ -75,19 +76,19 @@ pub(super) struct BatchPlace {
     pub(super) at: u32,
 }
 
-/// See the module's text.
+/// The table of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SegmentTable {
     pub(super) batches: Vec<BatchPlace>,
     pub(super) streams: HashMap<StreamId, Places>,
     /// How many records of all streams are lost.
     pub(super) lost: u64,
-    /// Parts of bases and where their frames lie.
+    /// Parts of bases and the places of their frames.
     pub(super) bases: Vec<(FramePart, u32)>,
-    /// Batches that are missing, and how they went.
+    /// Missing batches, and why they are missing.
     pub(super) gaps: Vec<(BatchLink, MissingCause)>,
-    /// The offsets of what is damaged, unrepaired: the first, and the one after the last. Never
-    /// written down.
+    /// The ranges of unrepaired damage: the first offset, and the one after the last. Never written
+    /// to the disk.
     pub(super) damage: Vec<(Offset, Offset)>,
     /// Where the frames end in the file.
     pub(super) end: u32,
@@ -105,11 +106,11 @@ impl SegmentTable {
 
     /// Notes a record of the batch added last.
     pub(super) fn add_record(&mut self, stream: &StreamId, seq: u64, at: u32, hash: Hash) {
-        self.go_on(stream, seq, Some(at), hash);
+        self.continue_at(stream, seq, Some(at), hash);
     }
 
-    /// A stream continues at that sequence, with a record where one is there.
-    fn go_on(&mut self, stream: &StreamId, seq: u64, at: Option<u32>, hash: Hash) {
+    /// Notes that a stream continues at a sequence, with a record at `at` if there is one.
+    fn continue_at(&mut self, stream: &StreamId, seq: u64, at: Option<u32>, hash: Hash) {
         let places = match self.streams.get_mut(stream) {
             Some(places) => places,
             None => self.streams.entry(stream.clone()).or_default(),
@@ -119,16 +120,16 @@ impl SegmentTable {
         places.at.extend(at);
     }
 
-    /// Notes batches that are missing, and how far streams go after them.
+    /// Notes missing batches, and the heads of streams after them.
     pub(super) fn add_gap(&mut self, link: BatchLink, cause: MissingCause, heads: &[StreamHead]) {
         self.gaps.push((link, cause));
         self.link = Some(link);
         for head in heads {
-            self.go_on(&head.stream, head.next_seq, None, head.hash);
+            self.continue_at(&head.stream, head.next_seq, None, head.hash);
         }
     }
 
-    /// The number of the first batch that goes beyond an offset or holds it.
+    /// The number of the first batch that contains an offset or comes after it.
     pub(super) fn batch_at(&self, offset: Offset) -> usize {
         self.batches.partition_point(|batch| batch.last < offset)
     }
@@ -146,7 +147,7 @@ impl SegmentTable {
         bytes
     }
 
-    /// The table in some bytes; none where they are not what was written by this version.
+    /// Decodes a table; none if it is damaged or has another format.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored = decode_all::<StoredTable>(body_of(bytes)?)?;
         let streams = decode_all::<Vec<StoredPlaces>>(&stored.streams)?;
@@ -159,7 +160,7 @@ impl SegmentTable {
         })
     }
 
-    /// The same without the streams, which are most of it.
+    /// Decodes a table without its streams, which are most of its bytes.
     pub(super) fn decode_head(bytes: &[u8]) -> Option<Self> {
         decode_all::<StoredTable>(body_of(bytes)?)?.restore()
     }
@@ -185,13 +186,13 @@ impl SegmentTable {
 
 fn encoded(value: &impl Encode) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // A vector takes whatever is written to it.
+    // Writing to a vector does not fail.
     let written = bincode::encode_into_std_write(value, &mut bytes, codec());
     debug_assert!(written.is_ok());
     bytes
 }
 
-/// What follows the checksum and the format, where both are right.
+/// The bytes after the checksum and the format, if both are correct.
 fn body_of(bytes: &[u8]) -> Option<&[u8]> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (crc, covered) = rest.split_first_chunk::<4>()?;
@@ -210,7 +211,7 @@ const fn codec() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<DECODE_LIMIT>()
 }
 
-/// A table as it lies on the disk; numbers that grow are told by how much.
+/// The stored form of a table. Growing numbers are stored as differences.
 #[derive(Encode, Decode)]
 struct StoredTable {
     end: u32,
@@ -218,7 +219,7 @@ struct StoredTable {
     batches: Vec<(u64, u64, u32)>,
     bases: Vec<(u64, u32, u32, u32)>,
     gaps: Vec<([u8; LINK], u8)>,
-    /// A list of [`StoredPlaces`], apart: few who look at a table ask for it.
+    /// An encoded list of [`StoredPlaces`]. It is separate because few readers need it.
     streams: Vec<u8>,
 }
 
@@ -227,7 +228,7 @@ struct StoredPlaces {
     stream: String,
     first_seq: u64,
     last: [u8; 32],
-    /// Each place less the one before, and one; zero for one that is lost.
+    /// The difference of each place to the previous one, plus one; zero for a lost record.
     at: Vec<u32>,
 }
 
@@ -291,7 +292,7 @@ fn gap_of((link, cause): &([u8; LINK], u8)) -> Option<(BatchLink, MissingCause)>
     Some((link_of(link)?, frame::cause_of(*cause)?))
 }
 
-/// Whether each batch begins behind the one before it: who reads goes from one to the next.
+/// Whether each batch begins after the previous one, because readers go from one to the next.
 fn is_in_order(batches: &[BatchPlace]) -> bool {
     let in_order = |pair: &[BatchPlace]| match pair {
         [one, other] => one.last < other.first && one.at < other.at,

@@ -1,4 +1,4 @@
-//! The log against a disk that loses its power, fails, fills and rots.
+//! Tests of the log on a disk that loses power, fails, fills up or changes bytes.
 
 mod cuts;
 mod damage;
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) const ID: &str = "01JXAMPLE0000000000000000";
 
-/// What the log takes for its disk.
+/// Wraps the simulated disk into the disk that the log uses.
 pub(super) type Wrap = fn(&SimDisk) -> Arc<dyn LogDisk>;
 
 pub(super) fn plain(disk: &SimDisk) -> Arc<dyn LogDisk> {

@@ -1,4 +1,4 @@
-//! What the one writing thread does with a group: one frame, one write, one sync.
+//! The writer of the log, which runs on one thread: writes each group with one frame and one sync.
 
 use std::{io, sync::Arc};
 
@@ -27,22 +27,22 @@ use crate::{
     permit::Permit,
 };
 
-/// Where the next frame goes.
+/// The place of the next frame.
 pub(super) struct WriterEnd {
     pub(super) segment: Arc<Segment>,
     pub(super) file: Arc<dyn DiskFile>,
-    /// Where in the file.
+    /// The place in the file.
     pub(super) at: usize,
 }
 
-/// The writer's state. It alone writes.
+/// The writer of the log. Only the writer appends to segments.
 pub(in crate::journal) struct LogWriter {
     shared: Arc<LogShared>,
     end: WriterEnd,
     keeper: Keeper,
     permit: Permit,
     buffer: Vec<u8>,
-    /// Whether the newest frame is one that no later one names as synced.
+    /// Whether no later frame or mark states the newest frame as synced.
     unmarked: bool,
 }
 
@@ -59,7 +59,7 @@ impl LogWriter {
         })
     }
 
-    /// Has the table of a full segment written down that has none.
+    /// Requests that the table of a full segment is written to the disk.
     pub(super) fn save_table(&self, segment: Arc<Segment>) {
         self.keeper.full(segment);
     }
@@ -109,7 +109,7 @@ impl LogWriter {
             } => self.skip(&missing, link, &heads),
             AloneWrite::Roll => {
                 if self.shared.tip().next > self.end.segment.header.first {
-                    // What was asked for goes first; room for much comes when it is needed.
+                    // A small segment is ready sooner; larger ones are made when they are needed.
                     self.roll(0, FIRST_SIZE)?;
                 }
                 Ok(Ok(LogWriteReply::Done))
@@ -121,7 +121,7 @@ impl LogWriter {
         }
     }
 
-    /// Continues after a range that is missing.
+    /// Writes a gap, so that the log continues after a missing range.
     fn skip(
         &mut self,
         missing: &Missing,
@@ -167,8 +167,8 @@ impl LogWriter {
         Ok(Ok(LogWriteReply::Done))
     }
 
-    /// Writes a part of a base where there is place for it: the name of a segment is the offset of
-    /// its first event, so that one without events cannot be followed by another.
+    /// Writes a part of a base; false if there is no room for it. A segment without events cannot be
+    /// followed by another one, because segments are named by the offset of their first event.
     fn write_part(
         &mut self,
         part: FramePart,
@@ -202,12 +202,12 @@ impl LogWriter {
         Ok(true)
     }
 
-    /// Writes a frame; durable when it returns. Where it lies.
+    /// Writes a frame; durable when it returns. Returns its place in the file.
     fn put(&mut self, frame: &[u8]) -> Result<u32, JournalError> {
-        // As near to the write as can be.
+        // Checks the lease as close to the write as possible.
         self.permit.to_append()?;
         let (at, name) = (self.end.at, self.end.segment.name.clone());
-        // Where this fails nothing may say of it that it was synced.
+        // If this write fails, no mark may state it as synced.
         self.unmarked = false;
         let written = self.end.file.write_at(frame, at as u64);
         written.map_err(|e| ended("written", &name, &e))?;
@@ -250,8 +250,8 @@ impl LogWriter {
         self.roll(len, SIZE)
     }
 
-    /// Makes room for so many bytes in a segment without events. Another one after it would have
-    /// the same name, and would take its place and that of the bases in it.
+    /// Makes room for `len` bytes in a segment without events. A new segment would have the same
+    /// name, and would replace this one and the bases in it.
     fn widen(&mut self, len: usize) -> Result<(), JournalError> {
         let segment = &self.end.segment;
         let to = self.end.at.saturating_add(len) as u64;
@@ -261,15 +261,15 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Has the next segment made while there is a good deal of room in this one; where that cannot
-    /// be had, the room left is for what is under way.
+    /// Requests the next segment once this one is half full. If the disk has no room for it, running
+    /// work can still be written to this one.
     fn prepare_next_segment(&self) {
         if self.end.at > self.size() / 2 {
             self.keeper.prepare(SIZE);
         }
     }
 
-    /// Goes on to the next segment, with room for so many bytes.
+    /// Starts the next segment, with room for `len` bytes and a file of at least `least` bytes.
     fn roll(&mut self, len: usize, least: u64) -> Result<(), JournalError> {
         let size = (len.saturating_add(header::LEN) as u64).max(least);
         let spare = self.keeper.take(size)?;
@@ -290,7 +290,7 @@ impl LogWriter {
     }
 }
 
-/// Makes a segment of the room set aside; durable when it returns.
+/// Turns the spare file into a segment; durable when it returns.
 pub(super) fn begin(
     shared: &LogShared,
     header: SegmentHeader,
@@ -317,14 +317,14 @@ pub(super) fn begin(
     })
 }
 
-/// Nobody who writes records may know it.
+/// A random salt for a segment. Users who write records must not know it; see [`header`].
 pub(super) fn salt() -> [u8; 16] {
     let mut salt = [0; 16];
     StdRng::from_os_rng().fill_bytes(&mut salt);
     salt
 }
 
-/// Where each record lies in the file, that of its length.
+/// The place of each record in the file, where its length field begins.
 fn places(at: u32, batch: &StagedBatch) -> Vec<u32> {
     let mut next = at.saturating_add(
         u32::try_from(frame::HEADER.saturating_add(frame::LINK)).unwrap_or(u32::MAX),
@@ -338,14 +338,14 @@ fn places(at: u32, batch: &StagedBatch) -> Vec<u32> {
     places.collect()
 }
 
-/// Whatever is before the mark was acknowledged: from then on damage to it is told from a torn end.
-/// Without a mark, as after a kill, that holds for all but the newest group.
+/// Writes a mark, which states everything before it as synced. So later damage there differs from a
+/// torn end. Without a mark, as after a kill, this is true of all groups except the newest.
 impl Drop for LogWriter {
     fn drop(&mut self) {
         let mut frame = Vec::new();
         frame::encode_mark(&mut frame, self.place(), self.position());
         if self.unmarked && frame.len() <= self.left() {
-            // What it says is true without it.
+            // The mark is optional, so a failure is ignored.
             let _ = self.put(&frame);
         }
     }

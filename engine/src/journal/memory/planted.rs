@@ -1,4 +1,4 @@
-//! What does not happen to a journal in memory by itself, for tests.
+//! Plants damage in a journal in memory, for tests.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::{
     model::{Event, StreamId},
 };
 
-/// The record as another version might have written it: whole by its checksum, and with a byte
-/// more than this version understands.
+/// The record as another version might have written it: with a correct checksum, and one byte more
+/// than this version understands.
 fn undecodable(stored: &Stored) -> Stored {
     let mut bytes = stored.bytes.clone();
     bytes.push(0);
@@ -22,7 +22,7 @@ fn undecodable(stored: &Stored) -> Stored {
 }
 
 impl MemoryJournal {
-    /// Takes a range of events away; it has to begin and end where batches do.
+    /// Removes a range of events; it has to begin and end where batches do.
     pub(crate) fn plant_missing(&self, missing: Missing) {
         let mut state = self.state();
         let range = missing.from..missing.to;
@@ -40,7 +40,7 @@ impl MemoryJournal {
         state.missing.sort_by_key(|gap| gap.from);
     }
 
-    /// Appends an event to a stream that reads as one which cannot be decoded.
+    /// Appends an event that cannot be decoded to a stream.
     pub(crate) fn plant_undecodable(&self, stream: &StreamId, event: Event) -> Offset {
         let mut state = self.state();
         let append = Append {
@@ -72,7 +72,7 @@ impl MemoryJournal {
         change(&mut self.state().bases.get_mut(&as_of).unwrap().streams);
     }
 
-    /// Takes the base as of an offset away.
+    /// Removes the base as of an offset.
     pub(crate) fn remove_base(&self, as_of: Offset) {
         self.state().bases.remove(&as_of).unwrap();
     }

@@ -1,24 +1,24 @@
-//! Records that nobody wrote.
+//! Fuzzes the decoder of records.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_record() {
-    let bounds = Target::new("record", target);
-    Target {
-        // What a decoder may set aside on the word of a record.
+    let bounds = FuzzTarget::new("record", target);
+    FuzzTarget {
+        // The most memory that a decoder may allocate for a record.
         memory: 256 * 1024,
         ..bounds
     }
     .check();
 }
 
-/// Reads a stored record; what is accepted can be stored again.
+/// Reads a stored record; an accepted one can be stored again.
 pub(crate) fn target(bytes: &[u8]) {
     read(bytes.to_vec());
-    // A checksum is no secret: whoever changes a record can make the right one.
+    // A checksum is not a secret: anyone who changes a record can compute the correct one.
     let mut whole = bytes.to_vec();
     if let Some((crc, rest)) = whole.split_first_chunk_mut::<CRC_LEN>() {
         *crc = crc32c::crc32c(rest).to_be_bytes();

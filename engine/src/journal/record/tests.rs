@@ -81,7 +81,7 @@ fn the_property_meets_every_kind_of_event() {
     assert_eq!(kinds.len(), 26, "{kinds:?}");
 }
 
-/// The longest desired state by the longest name for the longest reason: it decides the limits of names.
+/// The longest desired state with the longest name and reason, which determines the limits of names.
 #[test]
 fn the_longest_event_fits() {
     let entity = EntityId::new(Name::of(&"k".repeat(Name::MAX)), "i".repeat(EntityId::MAX));
@@ -127,7 +127,7 @@ fn every_flipped_bit_and_every_cut_is_found() {
     }
 }
 
-/// Changes bytes and makes the checksum right again, as only another version would.
+/// Changes bytes and corrects the checksum, as only another version would.
 fn rewritten(change: impl FnOnce(&mut Vec<u8>)) -> Result<Record, JournalError> {
     let (stream, event) = sample();
     let mut bytes = sealed(&stream, &event).bytes;

@@ -1,15 +1,15 @@
-//! The types as they lie in a journal, separate from those the program works with.
+//! The stored form of the types in a journal, separate from the types of [`crate::model`].
 //!
-//! Each version is a module of its own that keeps reading what it once wrote, whatever becomes of
-//! [`crate::model`]. Today there is one.
+//! Each version of the format is a module of its own. It can always read what it once wrote, even
+//! when [`crate::model`] changes. Today there is one version.
 
 pub(in crate::journal) mod states;
 pub(super) mod v1;
 
 use bincode::error::{AllowedEnumVariants, DecodeError};
 
-/// Room for what a decoder may set aside on the word of a record: the types in memory are some
-/// times larger than their bytes, which are at most [`super::RECORD_MAX`].
+/// The most bytes that a decoder may allocate for a record. The types in memory are a few times
+/// larger than their stored bytes, which are at most [`super::RECORD_MAX`].
 const DECODE_LIMIT: usize = 64 * 1024;
 
 /// The codec's settings; they are part of the format.
@@ -17,19 +17,19 @@ const fn codec() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<DECODE_LIMIT>()
 }
 
-/// A stored type and the type of the program it stands for.
+/// A stored type that mirrors the type `M` of the program.
 pub(super) trait Mirror<M>: Sized {
     /// The stored form.
     fn store(model: &M) -> Self;
 
-    /// The program's form, unless the stored one breaks its rules.
+    /// The program's form; an error if the stored one breaks its rules.
     fn restore(self) -> Result<M, Unreadable>;
 }
 
 /// Why stored bytes could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// A variant that was appended after this version.
+    /// A later version wrote them: the number of a variant, codec or format is unknown.
     Newer { found: u32, known: u32 },
     /// Bytes that no version wrote.
     Damaged(String),
@@ -65,7 +65,7 @@ pub(super) fn encode(
     bincode::encode_into_std_write(value, bytes, codec()).map(drop)
 }
 
-/// Decodes a value from the front of `bytes` and returns what is left of them.
+/// Decodes a value from the front of `bytes`, and returns it with the rest.
 pub(super) fn decode<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<(T, &[u8]), Unreadable> {
     let (value, used) = bincode::decode_from_slice(bytes, codec())?;
     Ok((value, bytes.get(used..).unwrap_or_default()))

@@ -1,25 +1,25 @@
-//! States as they lie in an index and in a base: a version, then what that version wrote.
+//! The stored form of states, in an index and in a base: a format version, then the encoded state.
 
 use bincode::config::standard;
 
 use super::{Mirror as _, Unreadable, v1::state as v1};
 use crate::journal::{JournalError, StreamState};
 
-/// The form of a state this version reads and writes. The one before it was never released: a base
-/// of that form is passed over, and what it stood for is folded from the events.
+/// The format that this version reads and writes. The previous format was never released: a base
+/// with it is skipped, and its states are folded from the events.
 const FORMAT: u8 = 2;
 
-/// What a decoder may set aside for each byte it is given: what takes the least bytes beside its
-/// size in memory is the name and the state of a node that waits.
+/// The bytes of memory that a decoder may allocate for each stored byte. The worst case is the name
+/// and the state of a waiting node.
 const MEMORY_PER_BYTE: usize = 64;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The longest encoded state, in bytes: an entity with a million runs takes a quarter.
+/// The longest encoded state, in bytes. An entity with a million runs takes a quarter of it.
 const STATE_MAX: usize = 64 * MIB;
 
-/// One stream's state. Its length is bound by nothing but its content.
+/// Encodes the state of one stream.
 ///
 /// # Errors
 /// [`JournalError::Storage`] for a state of more than 64 MiB.
@@ -39,11 +39,12 @@ pub(in crate::journal) fn encode_state(state: &StreamState) -> Result<Vec<u8>, J
     Ok(bytes)
 }
 
-/// The state that [`encode_state`] made `bytes` of. What it sets aside grows with their number,
-/// whatever lengths they claim.
+/// Decodes a state that [`encode_state`] encoded. The allocated memory is limited by the number of
+/// bytes, whatever lengths they claim.
 ///
 /// # Errors
-/// [`Unreadable::Newer`] for a state that a later version wrote.
+/// [`Unreadable::Newer`] for a state that a later version wrote, [`Unreadable::Damaged`] for bytes
+/// that no version wrote.
 pub(in crate::journal) fn decode_state(bytes: &[u8]) -> Result<StreamState, Unreadable> {
     match bytes.split_first() {
         Some((&FORMAT, body)) => decode(body)?.restore(),
@@ -55,7 +56,8 @@ pub(in crate::journal) fn decode_state(bytes: &[u8]) -> Result<StreamState, Unre
     }
 }
 
-/// The codec takes its limit as a constant, so that there are a few.
+/// Decodes with the smallest sufficient limit of a few, because the codec takes its limit as a
+/// constant.
 fn decode(body: &[u8]) -> Result<v1::StreamState, Unreadable> {
     match body.len().saturating_mul(MEMORY_PER_BYTE) {
         need if need <= 256 * KIB => within::<{ 512 * KIB }>(body),

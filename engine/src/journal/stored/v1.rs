@@ -1,7 +1,7 @@
 //! Version 1 of the stored types.
 //!
-//! Nothing here is ever renamed into another meaning, reordered or removed: the place of a field
-//! and of a variant is the format. New variants are appended, and anything else is a version 2.
+//! Nothing here ever changes its meaning, is reordered or is removed: the order of fields and
+//! variants is the format. New variants are appended; any other change needs a version 2.
 
 use bincode::{Decode, Encode};
 
@@ -11,8 +11,8 @@ use crate::model;
 
 mod plain;
 
-/// Declares a stored struct or enum and how it goes from and to the type of the same name in the
-/// model.
+/// Declares a stored struct or enum, and its conversion from and to the model's type of the same
+/// name.
 macro_rules! mirror {
     ($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty,)* }) => {
         $(#[$meta])*
@@ -52,10 +52,10 @@ macro_rules! mirror {
 
 pub(super) mod state;
 
-/// An identity of a run: the 128 bits of its ULID, most significant byte first.
+/// The identity of a run: the 128 bits of its ULID, most significant byte first.
 type RunId = [u8; 16];
 
-/// A SHA-256.
+/// A SHA-256 hash.
 type Hash = [u8; 32];
 
 mirror!(
@@ -172,7 +172,7 @@ pub(crate) enum Payload {
     Blob { hash: Hash, len: u64 },
 }
 
-/// What is provisioned.
+/// The identity of an entity.
 #[derive(Encode, Decode)]
 pub(crate) struct EntityId {
     kind: StoredName,

@@ -1,17 +1,17 @@
-//! Archives of people who try what a checker takes.
+//! Fuzzes the check of an archive with hostile input.
 
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, write::GzEncoder};
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_archive() {
-    Target {
-        // What may be unpacked: while the buffer doubles, and once more as entries.
+    FuzzTarget {
+        // The unpacked archive, also while the buffer doubles, and once more as entries.
         memory: 4 * UNPACKED_MAX,
         time: std::time::Duration::from_secs(5),
         words: &[
@@ -22,12 +22,12 @@ fn fuzz_archive() {
             "pod.yml",
             "services: {a: {build: .}}",
         ],
-        ..Target::new("archive", target)
+        ..FuzzTarget::new("archive", target)
     }
     .check();
 }
 
-/// Reads a tar file: as it is, with sums that are right, and packed as a contract has it.
+/// Reads a tar file: as it is, with correct checksums, and packed as in a contract.
 pub(crate) fn target(bytes: &[u8]) {
     let mended = mended(bytes);
     for tar in [bytes, &mended] {
@@ -45,7 +45,7 @@ pub(crate) fn target(bytes: &[u8]) {
     check(&BASE64.encode(bytes), EntryKind::Compose);
 }
 
-/// The tar file with the right sum in every block that may be a header.
+/// The tar file with a correct checksum in every block that may be a header.
 fn mended(bytes: &[u8]) -> Vec<u8> {
     let mut tar = bytes.to_vec();
     for block in tar.chunks_exact_mut(BLOCK) {

@@ -1,4 +1,4 @@
-//! Contracts made of a folder.
+//! Tests of contracts made from a folder.
 
 use super::{openssl::Desk, *};
 

@@ -1,4 +1,4 @@
-//! Checks of contracts, by themselves and against the `openssl` command.
+//! Tests of contracts, on their own and against the `openssl` command.
 
 mod compose;
 mod form;
@@ -19,7 +19,7 @@ fn code(contract: &str) -> Option<String> {
         .map(|failure| failure.code.as_str().to_owned())
 }
 
-/// A token of the right form that nobody can read.
+/// A token of the right form that cannot be decrypted.
 fn token_of(prefix: &str, password: usize, data: &[u8]) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
     let password = BASE64.encode(vec![7; password]);

@@ -1,4 +1,4 @@
-//! Against the `openssl` command line, as users and IBM's own scripts call it.
+//! Tests against the `openssl` command line, called as users and IBM's own scripts do.
 
 use std::{
     io::Write as _,
@@ -14,7 +14,7 @@ use super::*;
 pub(super) struct Desk(tempfile::TempDir);
 
 impl Desk {
-    /// A folder with a private key, its public half and a certificate that holds for 10 days.
+    /// A folder with a private key, its public half and a certificate that is valid for 10 days.
     pub(super) fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
         desk.run("genrsa -out private.pem 2048", b"");
@@ -54,7 +54,7 @@ impl Desk {
         done.stdout
     }
 
-    /// A section, as IBM's scripts encrypt it.
+    /// Encrypts a section as IBM's scripts do.
     fn encrypt(&self, text: &str) -> String {
         self.write("section", text.as_bytes());
         let password = [b'p'; 32];
@@ -73,7 +73,7 @@ impl Desk {
         )
     }
 
-    /// A section's text, as a guest decrypts it.
+    /// Decrypts a section as a guest does.
     fn decrypt(&self, token: &str) -> String {
         let parts: Vec<Vec<u8>> = token
             .split('.')
@@ -196,7 +196,7 @@ fn a_signed_contract_is_verified_by_openssl_and_by_its_own_key() {
         "dgst -sha256 -verify public.pem -signature signature",
         signed.as_bytes(),
     );
-    // The env section within carries the key that guests check with.
+    // The encrypted `env` section contains the key with which guests check the signature.
     let env = desk.decrypt(&out.env);
     let inner = format!(
         "workload: w\nenv: |\n  {}",

@@ -5,7 +5,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::*;
 
-/// Gzipped, and in base64.
+/// Compressed by gzip and encoded in base64.
 pub(super) fn packed(bytes: &[u8]) -> String {
     let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
     gz.write_all(bytes).unwrap();

@@ -1,21 +1,21 @@
-//! Heads of files that pretend to be images.
+//! Fuzzes the check of an image's header.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_qcow2() {
-    Target {
+    FuzzTarget {
         memory: 1024,
         memory_per_byte: 0,
         words: &["QFI", "DATA", "\0\0\0\0"],
-        ..Target::new("qcow2", target)
+        ..FuzzTarget::new("qcow2", target)
     }
     .check();
 }
 
-/// Judges a head; one that is taken names no other file.
+/// Checks a header; one that is accepted names no other file.
 pub(crate) fn target(bytes: &[u8]) {
     let head = bytes.get(..HEADER_MAX as usize).unwrap_or(bytes);
     if let Ok(size) = virtual_size(head) {

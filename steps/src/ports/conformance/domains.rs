@@ -1,4 +1,4 @@
-//! Checks of domains.
+//! Checks of domains, for every implementation of the ports.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::ports::{
     MachineSpec, OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
 };
 
-/// The size of a domain's disk: not less than that of a small image.
+/// The size of a domain's disk: at least the size of a small image.
 const DISK: u64 = 256 << 20;
-/// How often is looked how far a merge is, and after how much time each.
-const MERGE_LOOKS: u32 = 200;
-const MERGE_LOOK: Duration = Duration::from_millis(100);
+/// How often the progress of a merge is polled, and the pause between two polls.
+const MERGE_POLLS: u32 = 200;
+const MERGE_POLL: Duration = Duration::from_millis(100);
 
-/// A domain goes through its states, and each call says when it is the wrong one.
+/// A domain goes through its states, and each call fails if it is in the wrong one.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn domain(place: &CheckPlace) -> CheckResult {
     let (disk, log) = (fresh(place, "disk"), fresh(place, "log"));
     let bootable = place.bootable.clone();
@@ -38,7 +38,7 @@ pub async fn domain(place: &CheckPlace) -> CheckResult {
         other => other,
     };
     if states.is_err() {
-        // What went wrong before is told, and not that it cannot be undefined.
+        // Report the first error, not that the domain cannot be undefined.
         let _ = place.ports.domains.destroy(spec.uuid).await;
     }
     let undefined = ok("undefine", place.ports.domains.undefine(spec.uuid).await);
@@ -116,7 +116,7 @@ async fn define(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     }
     shaped(&found.stored, spec)?;
     equal("live", found.live, None)?;
-    // What is off has none; a host may also say that it cannot tell.
+    // A domain that is off has no addresses; a host may also answer that it cannot report them.
     if let Ok(addresses) = domains.addresses(spec.uuid).await {
         equal("addresses", addresses, Vec::new())?;
     }
@@ -154,7 +154,7 @@ async fn define(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     )
 }
 
-/// The stored definition reads as it was written.
+/// The stored definition equals the one that was sent.
 fn shaped(found: &DomainShape, spec: &DomainSpec) -> CheckResult {
     equal("cpus", found.cpus, spec.machine.cpus)?;
     equal("memory", found.memory_mib, spec.machine.memory_mib)?;
@@ -212,7 +212,7 @@ async fn states(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     )
 }
 
-/// Its memory goes into a file with layers over its disks, and is started from again.
+/// The guest's memory is saved into a file with layers over its disks, and the guest is started from it.
 async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let (domains, uuid) = (place.ports.domains.as_ref(), spec.uuid);
     let (layer, memory) = (fresh(place, "layer"), fresh(place, "memory"));
@@ -236,7 +236,7 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let laid = domains.save_with_layers(uuid, &layers, &file).await;
     ok("save_with_layers", laid)?;
     is_in(place, uuid, DomainState::Running).await?;
-    // One that is suspended does not end while its disks are merged.
+    // A suspended guest does not end while its disks are merged.
     ok("suspend", domains.suspend(uuid).await)?;
     let seen = ok("volume", storage(place).volume(&memory).await)?;
     equal("memory", seen.is_some_and(|seen| seen.physical > 0), true)?;
@@ -259,7 +259,7 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     merged(place, uuid, &disk.target).await?;
     ok("destroy", domains.destroy(uuid).await)?;
     for _ in 0..2 {
-        // A file is not used up.
+        // A start does not use up the file.
         ok("start_saved", domains.start_saved(uuid, &file).await)?;
         is_in(place, uuid, DomainState::Running).await?;
         let marked = ok("domain", domains.domain(uuid).await)?;
@@ -274,11 +274,11 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     ok("start", domains.start(uuid).await)
 }
 
-/// The layer of a disk is merged into what is below it.
+/// Merges a disk's layer into the file below it.
 async fn merged(place: &CheckPlace, uuid: Uuid, target: &str) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     ok("begin_merge", domains.begin_merge(uuid, target).await)?;
-    for _ in 0..MERGE_LOOKS {
+    for _ in 0..MERGE_POLLS {
         let progress = ok("merging", domains.merging(uuid, target).await)?;
         let progress = progress.ok_or("a merge that nobody ended is gone")?;
         if progress.done >= progress.total {
@@ -287,12 +287,12 @@ async fn merged(place: &CheckPlace, uuid: Uuid, target: &str) -> CheckResult {
                 ended => return ok("end_merge", ended),
             }
         }
-        tokio::time::sleep(MERGE_LOOK).await;
+        tokio::time::sleep(MERGE_POLL).await;
     }
     Err("the merge does not end".to_owned())
 }
 
-/// What a domain that runs has used never shrinks. A host may not count it, but then of none.
+/// The counters of a running domain never shrink. A host may count nothing, but then for no domain.
 async fn used(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let counts = ok("guest_stats", place.ports.host.guest_stats().await)?.is_some();
     let first = stats(place, spec.uuid).await?;
@@ -316,13 +316,13 @@ async fn used(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     Ok(())
 }
 
-/// What the host counted of that domain; none where it does not run.
+/// The host's counters of that domain; `None` if it does not run.
 async fn stats(place: &CheckPlace, uuid: Uuid) -> Result<Option<GuestStats>, String> {
     let all = ok("guest_stats", place.ports.host.guest_stats().await)?;
     Ok(all.and_then(|all| all.into_iter().find(|one| one.uuid == uuid)))
 }
 
-/// Suspending and going on, each of them twice.
+/// Suspends and resumes, each of them twice.
 async fn paused(place: &CheckPlace, uuid: Uuid) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     for _ in 0..2 {

@@ -1,7 +1,7 @@
-//! What every host must do, as checks that run against the simulated host and the real one.
+//! The conformance suite: checks that run against the simulated host and the real one.
 //!
-//! The real host is the reference: where the two differ, the simulated one is wrong. Each check
-//! makes objects of names of its own and removes them, so that it can run beside others.
+//! The real host is the reference: if the two differ, the simulated one is wrong. Each check creates
+//! objects with unique names and removes them, so that checks can run at the same time.
 
 mod domains;
 mod volumes;
@@ -20,10 +20,10 @@ use super::{
     HostPorts, PortErrorKind, PortResult, Removed, StoragePort, VolumeFormat, VolumeKey, VolumeSpec,
 };
 
-/// What a check found wrong.
+/// The result of a check; the error describes what is wrong.
 pub type CheckResult = Result<(), String>;
 
-/// Where the checks work.
+/// The host and the objects on it that the checks use.
 #[derive(Clone)]
 pub struct CheckPlace {
     /// The host.
@@ -36,15 +36,15 @@ pub struct CheckPlace {
     pub arch: String,
     /// Whether domains may be started.
     pub start_domains: bool,
-    /// The path there of a qcow2 image that domains boot from; without one a real guest ends as
+    /// The path on the host of a qcow2 image that domains boot from. Without one a real guest ends as
     /// soon as its firmware finds nothing to boot.
     pub bootable: Option<String>,
 }
 
-/// Runs every check; the first that fails ends it, with its name.
+/// Runs every check; stops at the first that fails, with its name in the error.
 ///
 /// # Errors
-/// What the host did otherwise than it must.
+/// How the host's behaviour differs from what is required.
 pub async fn all(place: &CheckPlace) -> CheckResult {
     named("facts", facts(place)).await?;
     named("what is not there", absent(place)).await?;
@@ -121,10 +121,10 @@ async fn clean(place: &CheckPlace, keys: &[&VolumeKey]) -> CheckResult {
     Ok(())
 }
 
-/// The host names itself the same way twice, and knows what it cannot run.
+/// The host reports the same facts twice, and that it cannot run an unknown architecture.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn facts(place: &CheckPlace) -> CheckResult {
     let host = place.ports.host.as_ref();
     let (first, second) = (
@@ -145,10 +145,10 @@ pub async fn facts(place: &CheckPlace) -> CheckResult {
     )
 }
 
-/// Absent is what the host says is absent; a missing pool is no absent volume.
+/// Objects that do not exist are absent; a missing pool is an error, not an absent volume.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn absent(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "absent");
     equal(

@@ -1,4 +1,4 @@
-//! Checks of volumes, uploads and console logs.
+//! Checks of volumes, uploads and console logs, for every implementation of the ports.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// A volume is made once, and found and listed afterwards.
+/// A volume is created once, and found and listed afterwards.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn create(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "create");
     let made = ok("create", storage(place).create(&raw(&key)).await)?;
@@ -56,10 +56,10 @@ async fn fill(place: &CheckPlace, key: &VolumeKey, bytes: &[u8]) -> CheckResult 
     ok("finish", sink.finish().await).map(drop)
 }
 
-/// What was uploaded is what the host hashes and gives back; a rest continues where it was.
+/// The host hashes and returns what was uploaded; a later upload continues at an offset.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn upload(place: &CheckPlace) -> CheckResult {
     let bytes: Vec<u8> = (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     let (first, rest) = bytes.split_at(300_001);
@@ -91,10 +91,10 @@ pub async fn upload(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// An upload that ended before its first byte leaves a volume that reads as empty.
+/// An upload without any bytes leaves a volume that reads as empty.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn upload_of_nothing(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "nothing");
     ok("create", storage(place).create(&raw(&key)).await)?;
@@ -107,10 +107,11 @@ pub async fn upload_of_nothing(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// A host that reads a volume along reads it once and to its end, and ends where the upload is given up.
+/// A host that hashes a volume during its upload reads it once and to its end, and ends if the upload is
+/// aborted.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn read_along(place: &CheckPlace) -> CheckResult {
     let bytes: Vec<u8> = (0..300_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     let (key, length) = (fresh(place, "along"), bytes.len() as u64);
@@ -135,11 +136,11 @@ pub async fn read_along(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// A hole lengthens a volume by zeros, also where an upload continues, and at its end; and what is
-/// written into a longer volume leaves its length.
+/// A hole lengthens a volume by zeros, also when an upload continues, and at its end. A write into a
+/// longer volume does not change its length.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn holes(place: &CheckPlace) -> CheckResult {
     const HOLE: u64 = 1 << 20;
     let key = fresh(place, "holes");
@@ -182,10 +183,10 @@ pub async fn holes(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// An image arrives the way that the host has for it, also where it continues, and with its holes.
+/// An image arrives by each kind of transfer, also when it continues, and with its holes.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn image(place: &CheckPlace) -> CheckResult {
     const HOLE: usize = 3 << 20;
     let bytes: Vec<u8> = (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect();
@@ -228,28 +229,29 @@ pub async fn image(place: &CheckPlace) -> CheckResult {
     Ok(())
 }
 
-/// How often, and how long between, a host is asked whether it looked into a volume.
-const LOOKS: u32 = 50;
-const BETWEEN: Duration = Duration::from_millis(100);
+/// How often a host is asked whether it has detected a volume's format, and the pause between two
+/// questions.
+const POLLS_MAX: u32 = 50;
+const POLL: Duration = Duration::from_millis(100);
 
-/// The volume once the host has looked into it, which libvirt does on a thread of its own.
+/// The volume once the host has detected its format, which libvirt does on a separate thread.
 async fn inspected(place: &CheckPlace, key: &VolumeKey) -> Result<VolumeInfo, String> {
-    let mut looks = 0_u32;
+    let mut polls = 0_u32;
     loop {
         let found = ok("volume", storage(place).volume(key).await)?;
         let found = found.ok_or("the uploaded volume is not there")?;
-        if found.format != VolumeFormat::Raw.as_str() || looks == LOOKS {
+        if found.format != VolumeFormat::Raw.as_str() || polls == POLLS_MAX {
             return Ok(found);
         }
-        looks = looks.saturating_add(1);
-        tokio::time::sleep(BETWEEN).await;
+        polls = polls.saturating_add(1);
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// The host looks into what was uploaded, and the time of the change moves.
+/// The host detects the format of what was uploaded, and reports the time of the change.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn qcow2_is_recognised(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "qcow2");
     let spec = VolumeSpec {
@@ -286,10 +288,10 @@ pub async fn qcow2_is_recognised(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key, &copy, &image]).await
 }
 
-/// A copy stands alone, and is made once.
+/// A copy needs no other file, and is made once.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn clone(place: &CheckPlace) -> CheckResult {
     let (source, copy) = (fresh(place, "source"), fresh(place, "copy"));
     let spec = VolumeSpec {
@@ -313,10 +315,10 @@ pub async fn clone(place: &CheckPlace) -> CheckResult {
     clean(place, &[&copy]).await
 }
 
-/// An overlay names what it lies over.
+/// An overlay names its backing file.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn overlay(place: &CheckPlace) -> CheckResult {
     let (base, over) = (fresh(place, "base"), fresh(place, "over"));
     let spec = VolumeSpec {
@@ -341,10 +343,10 @@ pub async fn overlay(place: &CheckPlace) -> CheckResult {
     clean(place, &[&over, &base]).await
 }
 
-/// A volume grows.
+/// A volume can grow.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn resize(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "resize");
     let spec = VolumeSpec {
@@ -363,10 +365,10 @@ pub async fn resize(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// A console's log is read from a position on, and is empty at its end.
+/// A console log is read from a position, and is empty at its end.
 ///
 /// # Errors
-/// What the host did otherwise.
+/// How the host's behaviour differs.
 pub async fn console(place: &CheckPlace) -> CheckResult {
     let (key, console) = (fresh(place, "console"), place.ports.console.as_ref());
     fails("end", PortErrorKind::Missing, console.end(&key).await)?;

@@ -1,4 +1,4 @@
-//! What a boot came to, in words that say what to do.
+//! The result of a boot, with what the user can do about it.
 
 use vsiflow_engine::model::Failure;
 
@@ -15,24 +15,24 @@ use crate::{
     },
 };
 
-/// The code that follows after whatever failed.
+/// The code that follows any failure of a service.
 const SOMETHING_FAILED: &str = "HPL10000E";
-/// What is said where a guest that runs says nothing.
+/// The remedy if the console of a running guest is empty.
 const SILENT: &str =
     "Check on the host that virtlogd runs and that the image boots, then `vsiflow retry`.";
 
-/// What is kept of what showed that a guest is ready, in bytes.
+/// Maximum number of bytes of the line or answers that showed that a guest is ready.
 const READY_KEPT: usize = 512;
 
-/// What is said of a guest that took up its saved memory: it was ready before.
-const TAKEN_UP: &str = "resumed from its saved memory";
+/// The ready line of a guest that resumed its saved memory: it was ready before.
+const RESUMED: &str = "resumed from its saved memory";
 
 impl ReadyWatch<'_> {
     pub(super) async fn taken_up(&self) -> Result<Output, Failure> {
-        self.ready(TAKEN_UP.to_owned()).await
+        self.ready(RESUMED.to_owned()).await
     }
 
-    /// Its probes are met.
+    /// The result when the probes are met.
     pub(super) async fn probed(&self) -> Result<Output, Failure> {
         let ready = self.said_ready.iter().cloned();
         let by = ready.chain([self.probes.met_by()]).collect::<Vec<_>>();
@@ -62,7 +62,7 @@ impl ReadyWatch<'_> {
         }
         let line = cut(&finding.line, LINE_KEPT);
         let failure = self.fail(error::BOOT_FATAL, &format!("{} {line}", finding.meaning()));
-        // Of a code that only says "something failed", the last warning knows better what to do.
+        // If the code only says that something failed, the remedy of the last warning is more helpful.
         let warned = failure.remedy.as_str() != error::BOOT_FATAL.remedy;
         Err(match finding.remedy() {
             "" => failure,
@@ -71,7 +71,7 @@ impl ReadyWatch<'_> {
         })
     }
 
-    /// A failed boot: what happened, how far it was, and the last warning, which often says why.
+    /// A failed boot: what happened, how far it was, and the last warning, which often has the reason.
     pub(super) fn fail(&self, code: error::Code, what: &str) -> Failure {
         let mut words = what.to_owned();
         if code != error::BOOT_FATAL && code != error::GUEST_SETUP {
@@ -93,7 +93,7 @@ impl ReadyWatch<'_> {
             .of_object(format!("domain {}", self.params.uuid))
     }
 
-    /// How far the boot was when it ended or stood still.
+    /// How far the boot was when it ended or stopped making progress.
     fn boot_progress(&self) -> String {
         let last = self.last_line();
         match (self.phase.as_str(), last.as_str()) {

@@ -1,4 +1,4 @@
-//! The watch over a console.
+//! Watches a guest's console and probes during one attempt.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ const READ_MAX: u64 = 64 * 1024;
 const POLL_MIN: Duration = Duration::from_millis(250);
 const POLL_MAX: Duration = Duration::from_millis(750);
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// What is kept of a line, in bytes: it goes into the checkpoint and into a failure, both small.
+/// Maximum number of bytes of a stored line: it is part of the checkpoint and of a failure, both small.
 pub(super) const LINE_KEPT: usize = 160;
-/// What is kept of all warnings, in bytes.
+/// Maximum number of bytes of all stored warnings.
 const WARNINGS_MAX: usize = 800;
 
-/// One attempt's watch over one console.
+/// The state of one attempt.
 pub(super) struct ReadyWatch<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) params: &'a Params,
@@ -38,7 +38,7 @@ pub(super) struct ReadyWatch<'a> {
     /// The newest line of an earlier attempt.
     last: String,
     decision: Option<HplFinding>,
-    /// The line by which the guest said that it is ready, while its probes are not met yet.
+    /// The line by which the guest reported that it is ready, while its probes are not met yet.
     pub(super) said_ready: Option<String>,
     pub(super) probes: Probes,
     reported_missing: String,
@@ -106,7 +106,7 @@ impl<'a> ReadyWatch<'a> {
         let mut poll = POLL_MIN;
         let started = self.cx.output::<start_domain::Output>("start_domain")?;
         loop {
-            // The state is read before the log: of a guest found off, all it said is there.
+            // Read the state before the log: if the guest is off, the log then has everything it printed.
             let off = !self.is_active().await?;
             if started.taken_up && !off {
                 return self.taken_up().await;
@@ -153,7 +153,7 @@ impl<'a> ReadyWatch<'a> {
         Ok(domain.is_some_and(|domain| domain.state.is_active()))
     }
 
-    /// Reads what there is, up to the decision; says whether there was anything.
+    /// Reads all new bytes, up to the decision; returns whether there were any.
     async fn read_all(&mut self) -> Result<bool, Failure> {
         let mut any = false;
         while self.decision.is_none() && Instant::now() < self.deadline {
@@ -177,7 +177,7 @@ impl<'a> ReadyWatch<'a> {
         Ok(any)
     }
 
-    /// Saves, unless that was done a moment ago or the boot is decided.
+    /// Saves the checkpoint, unless it was saved recently or the boot is decided.
     async fn save_now_and_then(&mut self) -> Result<(), Failure> {
         if self.decision.is_none() && self.saved.elapsed() >= SAVE_EVERY {
             self.save().await
@@ -186,7 +186,7 @@ impl<'a> ReadyWatch<'a> {
         }
     }
 
-    /// The newest line with anything in it, of this attempt or an earlier one.
+    /// The newest line that is not blank, of this attempt or an earlier one.
     pub(super) fn last_line(&self) -> String {
         match self.scanner.last_line() {
             line if line.is_empty() => self.last.clone(),
@@ -194,7 +194,8 @@ impl<'a> ReadyWatch<'a> {
         }
     }
 
-    /// A guest that said something decisive without a line end, and then nothing more.
+    /// Checks the unfinished line: a guest may print the decisive line without a line end, and then
+    /// nothing more.
     fn check_pending(&mut self) {
         self.probes.piece(&plain(self.scanner.pending()));
         let decisive =
@@ -223,18 +224,18 @@ impl<'a> ReadyWatch<'a> {
         }
     }
 
-    /// Codes mean something in a Hyper Protect guest alone; the end of a kernel in any.
+    /// Codes have a meaning only in a Hyper Protect guest; a kernel panic in any.
     fn counts(&self, finding: &HplFinding) -> bool {
         self.params.guest.is_hyper_protect() || finding.is_panic()
     }
 
-    /// Whether everything was seen that shows that the guest is ready.
+    /// Whether the console and all probes show that the guest is ready.
     fn is_ready(&self) -> bool {
         let is_ready = !self.params.guest.is_hyper_protect() || self.said_ready.is_some();
         is_ready && !self.probes.is_none() && self.probes.is_met()
     }
 
-    /// What is missing yet, as the end of a sentence.
+    /// The probes that are not met yet, as the end of a sentence.
     fn missing(&self) -> String {
         match self.probes.missing() {
             missing if missing.is_empty() => String::new(),
@@ -242,7 +243,7 @@ impl<'a> ReadyWatch<'a> {
         }
     }
 
-    /// Says what it waits for whenever that changes.
+    /// Reports the probes it waits for whenever they change.
     fn report_missing(&mut self) {
         let missing = self.probes.missing();
         if !missing.is_empty() && missing != self.reported_missing {

@@ -1,4 +1,4 @@
-//! One apply: what each of its documents comes to, and the updates that it makes.
+//! One apply: works out the change of each VSI document and collects the updates to record.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
@@ -22,22 +22,22 @@ use crate::{
     update_vsi,
 };
 
-/// Secrets that are stored at the same time.
-const TOGETHER: usize = 16;
+/// How many VSIs have their secrets stored at the same time.
+const PARALLEL: usize = 16;
 
-/// What an apply is about.
+/// State of one apply.
 pub(in crate::fleet) struct ApplyBatch<'a> {
     known: Vec<Known>,
     disks: DiskIds,
     pub(in crate::fleet) updates: DesiredUpdates,
-    /// The last VSI whose guest is interrupted: the next one waits for its turn.
+    /// The last VSI so far whose guest is interrupted; the next one waits for it.
     before: Option<RolloutPredecessor>,
     dry: bool,
     fleet: &'a Fleet,
 }
 
 impl<'a> ApplyBatch<'a> {
-    /// One that nothing was taken into. A `dry` one records nothing.
+    /// An empty batch. A `dry` one records nothing.
     pub(in crate::fleet) fn new(
         fleet: &'a Fleet,
         known: Vec<Known>,
@@ -54,17 +54,17 @@ impl<'a> ApplyBatch<'a> {
         }
     }
 
-    /// What became of each VSI's document.
+    /// Works out the change of each VSI document.
     pub(in crate::fleet) async fn draft(
         &mut self,
         resolved: Resolved,
     ) -> Result<Vec<Applied>, FleetError> {
         let mut all = Vec::new();
-        let mut kept = self.new_records(&resolved.vsis).await?.into_iter();
+        let mut stored = self.new_records(&resolved.vsis).await?.into_iter();
         for vsi in resolved.vsis {
-            let kept = kept.next().flatten();
+            let stored = stored.next().flatten();
             all.push(match matching(&vsi, &self.known).cloned() {
-                None => self.create(vsi, kept).await?,
+                None => self.create(vsi, stored).await?,
                 Some(known) => {
                     let vsi = retained_refs::with_retained(&vsi, &known, &resolved.references);
                     let vsi = retained_refs::own_disks(vsi, &known, &self.disks);
@@ -75,34 +75,34 @@ impl<'a> ApplyBatch<'a> {
         Ok(all)
     }
 
-    /// The desired state of those that are new, with their secrets where secrets are kept: several at a time, because
-    /// each takes as long as a disk needs to have it. Nothing in a dry run.
+    /// The desired state of new VSIs, with their secrets stored. Several at a time, because each waits
+    /// for the disk to make it durable. Nothing in a dry run.
     async fn new_records(
         &self,
         vsis: &[ResolvedVsi],
     ) -> Result<Vec<Option<VsiRecord>>, FleetError> {
-        let kept = vsis.iter().map(|vsi| async move {
+        let stored = vsis.iter().map(|vsi| async move {
             if self.dry || matching(vsi, &self.known).is_some() {
                 return Ok(None);
             }
             let uid = vsi.desired.uid.unwrap_or_else(Uuid::new_v4);
-            let kept = self
+            let stored = self
                 .fleet
                 .store_secrets(vsi.clone(), uid, None, &self.disks)
                 .await?;
-            Ok(Some(kept))
+            Ok(Some(stored))
         });
-        let kept: Vec<_> = kept.collect();
-        stream::iter(kept).buffered(TOGETHER).try_collect().await
+        let stored: Vec<_> = stored.collect();
+        stream::iter(stored).buffered(PARALLEL).try_collect().await
     }
 
     async fn create(
         &mut self,
         vsi: ResolvedVsi,
-        kept: Option<VsiRecord>,
+        stored: Option<VsiRecord>,
     ) -> Result<Applied, FleetError> {
         let mut applied = Applied::of(&vsi, None, Change::Created);
-        let Some(mut record) = kept else {
+        let Some(mut record) = stored else {
             return Ok(applied);
         };
         let entity = vsi_entity(record.uid);
@@ -129,7 +129,7 @@ impl<'a> ApplyBatch<'a> {
         if draft.changes.is_empty() {
             applied.change = Change::Unchanged;
             applied.awaits_approval = waiting;
-            // Nothing new is asked for; an open proposal still says what it would take.
+            // Nothing changed; an open proposal still shows its plan.
             if !waiting {
                 applied.plan = Plan::default();
             }
@@ -181,7 +181,7 @@ impl<'a> ApplyBatch<'a> {
         )
     }
 
-    /// It stays what it is, and keeps in mind what it is to be.
+    /// Keeps the VSI as it is and records the new desired state as a proposal.
     async fn propose(
         &mut self,
         vsi: ResolvedVsi,
@@ -209,7 +209,7 @@ impl<'a> ApplyBatch<'a> {
             .add(entity, update_vsi::NAME, precedence, &record, made_from)
     }
 
-    /// The desired state, with its secrets where secrets are kept.
+    /// The new desired state, with its secrets stored.
     async fn merged(
         &self,
         vsi: ResolvedVsi,
@@ -219,20 +219,20 @@ impl<'a> ApplyBatch<'a> {
         let retained_refs = vsi.retained_refs.clone();
         let uid = known.record.uid;
         let contract = draft.contract.name().cloned();
-        let mut kept = self
+        let mut stored = self
             .fleet
             .store_secrets(vsi, uid, contract, &self.disks)
             .await?;
-        kept.adopted.clone_from(&known.record.adopted);
-        kept.vsi.uid = draft.record.vsi.uid;
-        // A disk whose document is away is known from before.
+        stored.adopted.clone_from(&known.record.adopted);
+        stored.vsi.uid = draft.record.vsi.uid;
+        // A disk without a document is copied from the previous record.
         let mut disks = known.record.disks.clone();
-        disks.extend(std::mem::take(&mut kept.disks));
+        disks.extend(std::mem::take(&mut stored.disks));
         disks.extend(known.own_disks());
-        disks.retain(|name, _| kept.vsi.disks.iter().any(|disk| disk.name == *name));
-        kept.disks = disks;
+        disks.retain(|name, _| stored.vsi.disks.iter().any(|disk| disk.name == *name));
+        stored.disks = disks;
         let mut formats = draft.record.formats.clone();
-        let others = self.fleet.formats_of_others(&kept, &self.known).await?;
+        let others = self.fleet.formats_of_others(&stored, &self.known).await?;
         formats::add(&mut formats, others);
         Ok(VsiRecord {
             formats,
@@ -243,12 +243,12 @@ impl<'a> ApplyBatch<'a> {
             before: draft.record.before.clone(),
             retained_refs,
             placed: draft.record.placed.clone(),
-            ..kept
+            ..stored
         })
     }
 
-    /// Secrets that nobody needs any more go at once; those of what the VSI is now made from go
-    /// when it is made from something else.
+    /// Immediately erases secrets that are no longer needed. Secrets that the VSI is now made from are
+    /// erased once it is made from something else.
     async fn retire(&mut self, known: &Known, record: &mut VsiRecord) -> Result<(), FleetError> {
         record.retired.clear();
         let needed = record.secrets();

@@ -1,4 +1,4 @@
-//! Takes in what documents ask for.
+//! Applies documents: compares them with the journal and records the changes as desired state.
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
@@ -29,7 +29,7 @@ use crate::{
 pub enum Change {
     /// It is new.
     Created,
-    /// Something else is wanted of it now.
+    /// Its desired state changed.
     Configured,
     /// Nothing changed.
     Unchanged,
@@ -38,42 +38,42 @@ pub enum Change {
 /// A VSI or a data disk that was applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
-    /// What it is: `vsi`, `pool`, `disk` or `type`.
+    /// Its kind: `vsi`, `pool`, `disk` or `type`.
     pub kind: &'static str,
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Its entity; none of a type, and after a dry run that would have created it.
+    /// Its entity; `None` for a type, and after a dry run that would have created it.
     pub entity: Option<EntityId>,
     /// What was done.
     pub change: Change,
     /// The fields that differ from what documents asked for before.
     pub fields: Vec<PlannedChange>,
-    /// What it takes to get there.
+    /// The plan that brings it to its desired state.
     pub plan: Plan,
-    /// Whether the plan waits until somebody approves it.
+    /// Whether the plan waits for approval.
     pub awaits_approval: bool,
-    /// References whose documents are away: what they gave stays as it is.
+    /// References without a document now; the VSI keeps what they resolved to before.
     pub retained_refs: Vec<String>,
-    /// The contract that it was made from was lost, and the document's is kept in its place.
+    /// The contract that the VSI was made from was lost; the document's contract was stored in its
+    /// place.
     pub contract_put_back: bool,
 }
 
 impl Fleet {
-    /// Records the desired state of VSIs and data disks, VSIs first in what it gives back, all of it in
-    /// one batch or nothing, and begins to work on it. Where
-    /// nothing changed and something stands in the way, that is looked at again.
+    /// Records the desired state of VSIs and data disks in one batch (all or nothing), and starts to
+    /// work on it. VSIs come first in the result. If nothing changed but an entity is blocked, it is
+    /// checked again.
     ///
-    /// A VSI that was made before is changed by a plan; one whose `updatePolicy` is `Manual` stays
-    /// as it is until somebody approves. Of several that are interrupted by one apply each waits
-    /// for the one before it.
+    /// An existing VSI is changed by a plan; if its `updatePolicy` is `Manual`, it stays as it is until
+    /// the plan is approved. If one apply interrupts several VSIs, each waits for the previous one.
     ///
     /// # Errors
-    /// Before anything is recorded: when a VSI of the name is being deleted, or when a field cannot
-    /// be changed, or of a data disk the same.
+    /// Before anything is recorded: when a VSI of the name is being deleted, or when a field of a VSI
+    /// or data disk cannot be changed.
     pub async fn apply(&self, mut resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
-        // Before secrets and blobs are written, which need room as well.
+        // Checked before secrets and blobs are written, because they need disk space as well.
         self.engine.takes_updates()?;
         self.record_machines().await?;
         let mut updates = DesiredUpdates::default();
@@ -87,7 +87,7 @@ impl Fleet {
             .vsis
             .iter()
             .any(|vsi| !vsi.desired.made_networks.is_empty());
-        // What is drawn here is not drawn again before it is recorded.
+        // Held until the addresses are recorded, so that none is assigned twice.
         let _drawing = if needs_addresses {
             Some(self.drawing.lock().await)
         } else {
@@ -133,7 +133,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// Says what [`Fleet::apply`] would do; records nothing.
+    /// Computes what [`Fleet::apply`] would do, without recording anything.
     ///
     /// # Errors
     /// As for [`Fleet::apply`].
@@ -145,8 +145,8 @@ impl Fleet {
         Box::pin(self.plan_placed(&resolved, known)).await
     }
 
-    /// What it would take to bring every VSI to what documents describe, refused changes
-    /// included; records nothing.
+    /// The plan that would bring every VSI to what the documents describe, refused changes included.
+    /// Records nothing.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -157,7 +157,7 @@ impl Fleet {
         Box::pin(self.plan_placed(&resolved, known)).await
     }
 
-    /// The same once hosts are chosen.
+    /// Plans everything after hosts are chosen.
     async fn plan_placed(
         &self,
         resolved: &Resolved,
@@ -188,7 +188,7 @@ impl Fleet {
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         Box::pin(self.refuse_over_quota(resolved)).await?;
-        // They are large, and most documents have nothing for them.
+        // Boxed because these futures are large, and most documents have no groups or pools.
         Box::pin(self.refuse_groups(resolved)).await?;
         Box::pin(self.refuse_pools(resolved, known)).await?;
         self.refuse_disks(resolved).await?;
@@ -218,7 +218,7 @@ impl Fleet {
     }
 }
 
-/// The turn of whoever comes after this one.
+/// The rollout predecessor for the VSI that is updated after this one.
 pub(super) fn predecessor(known: &Known, continue_on_failure: bool) -> RolloutPredecessor {
     RolloutPredecessor {
         after: known.entity.to_string(),
@@ -231,7 +231,7 @@ pub(super) fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a 
     known.iter().find(|known| {
         let same = &known.record.vsi;
         let named = same.namespace == vsi.desired.namespace && same.name == vsi.desired.name;
-        // One that was adopted gets its name with its first document.
+        // An adopted VSI gets its name from its first document.
         let adopted = known.record.unknown.contains("name") && vsi.desired.uid.is_some();
         (named || adopted)
             && vsi.desired.uid.is_none_or(|uid| uid == known.record.uid)
@@ -248,7 +248,7 @@ pub(super) fn is_deleting(state: &EntityState) -> bool {
 }
 
 impl Applied {
-    /// What people are told of the references whose documents are away.
+    /// One message for each reference without a document.
     pub fn missing_text(&self) -> impl Iterator<Item = String> {
         self.retained_refs
             .iter()
@@ -273,7 +273,7 @@ impl Applied {
         )
     }
 
-    /// With nothing else to say of it.
+    /// An entry without a plan or changed fields.
     pub(super) fn unplanned(
         kind: &'static str,
         namespace: &str,

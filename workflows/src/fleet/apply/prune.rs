@@ -1,4 +1,4 @@
-//! What was applied from a directory, and what that has no document of any more.
+//! Finds what was applied from a directory and has no document there any more.
 
 use std::collections::BTreeSet;
 
@@ -16,22 +16,22 @@ use crate::{
     spec::{DeletionPolicy, Directory, Resolved},
 };
 
-/// A VSI or a data disk whose document is gone from its directory.
+/// An object whose document no longer exists in its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// What it is: `vsi` or `disk`.
+    /// Its kind: `vsi`, `disk`, `pool` or `group`.
     pub kind: &'static str,
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Whether its volume stays on the host.
+    /// Whether its volume remains on the host.
     pub keeps_volume: bool,
-    /// How much goes with it, itself included; of a pool, its members.
+    /// How many objects are deleted with it, itself included; for a pool or group, its members.
     pub count: usize,
 }
 
-/// A directory that something was applied from.
+/// A directory that documents were applied from.
 struct KnownDirectory {
     entity: EntityId,
     generation: u64,
@@ -39,12 +39,12 @@ struct KnownDirectory {
 }
 
 impl Fleet {
-    /// What was applied from the directory of these documents before, is there still, and has no
-    /// document in it now: VSIs first. A data disk that a VSI with a document has is not among it.
+    /// What was applied from the directory of these documents before, still exists, and has no document
+    /// there now: VSIs first. A data disk used by a VSI that stays is not included.
     ///
     /// # Errors
-    /// When another file system is at the directory's place than the one it was applied from, or
-    /// the journal cannot be read.
+    /// When the directory is now on another file system than when it was applied, or the journal cannot
+    /// be read.
     pub async fn left_out(&self, resolved: &Resolved) -> Result<Vec<LeftOut>, FleetError> {
         let Some(here) = &resolved.directory else {
             return Ok(Vec::new());
@@ -158,7 +158,8 @@ impl Fleet {
         Ok(left)
     }
 
-    /// What is applied belongs to the directory that it was applied from last, if to any.
+    /// Updates the members of directories: an applied entity belongs to the directory it was last
+    /// applied from, if any.
     pub(in crate::fleet) async fn remember(
         &self,
         here: Option<&Directory>,
@@ -170,7 +171,7 @@ impl Fleet {
         if let Some(here) = here
             && !all.iter().any(|one| one.record.directory == *here)
         {
-            // One that is there and cannot be read begins anew: what it had is not pruned.
+            // A directory record that cannot be read starts empty: its earlier members are not pruned.
             let mut new = KnownDirectory::new(here)?;
             let lost = self.engine.entity(&new.entity);
             new.generation = lost.map_or(0, |state| generation(&state));
@@ -218,7 +219,7 @@ impl Fleet {
 }
 
 impl KnownDirectory {
-    /// One that nothing was applied from.
+    /// A directory that nothing was applied from yet.
     fn new(directory: &Directory) -> Result<Self, FleetError> {
         let entity = directory_entity(directory);
         Ok(Self {

@@ -1,4 +1,4 @@
-//! What VSIs and data disks are found by, in both directions. Pure.
+//! The index of lookup keys of VSIs and data disks, in both directions. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,14 +27,15 @@ pub(super) enum LookupKey {
 pub(super) struct LookupIndex {
     pub(super) of: BTreeMap<EntityId, BTreeSet<LookupKey>>,
     by: BTreeMap<(&'static str, LookupKey), BTreeSet<EntityId>>,
-    /// What cannot be read might be anything.
+    /// Entities that cannot be read: they may match any key.
     pub(super) unread: BTreeSet<EntityId>,
-    /// The generation of the record that was read of each: events that ask for nothing else change no key.
+    /// The generation of the record that was read of each entity. Events that do not change the desired
+    /// state change no key.
     pub(super) read: BTreeMap<EntityId, u64>,
 }
 
 impl LookupIndex {
-    /// An entity has these keys, and no others any more.
+    /// Sets the keys of an entity and removes its earlier ones.
     pub(super) fn put(&mut self, kind: &'static str, entity: EntityId, keys: BTreeSet<LookupKey>) {
         for gone in self.of.remove(&entity).unwrap_or_default() {
             let place = (kind, gone);
@@ -52,7 +53,7 @@ impl LookupIndex {
         self.of.insert(entity, keys);
     }
 
-    /// What has one of these keys, or cannot be read.
+    /// The entities that have one of these keys, or cannot be read.
     pub(super) fn find(
         &self,
         kind: &'static str,
@@ -66,7 +67,7 @@ impl LookupIndex {
     }
 }
 
-/// What a VSI is found by.
+/// The lookup keys of a VSI.
 pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     let vsi = &record.vsi;
     let mut keys = vec![
@@ -92,7 +93,7 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     keys.extend(made.map(|uid| LookupKey::Has(uid.to_string())));
     let recorded = record.formats.iter().map(|one| one.volume.name.clone());
     keys.extend(recorded.map(LookupKey::Has));
-    // A run may still be about what was asked for before.
+    // A run may still work on an earlier desired state.
     let earlier = record.before.iter().flat_map(|inputs| &inputs.vsi.disks);
     let volumes = earlier
         .clone()
@@ -102,7 +103,7 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     keys
 }
 
-/// What a document says of a disk; none of one that gets its UID later.
+/// The key of a disk in a document; `None` if the disk gets its UID later.
 pub(super) fn of_disk(disk: &DesiredDisk) -> Option<LookupKey> {
     match &disk.source {
         DiskOrigin::Existing { volume } => Some(LookupKey::Has(volume.clone())),

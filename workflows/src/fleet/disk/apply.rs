@@ -1,4 +1,4 @@
-//! Data disks: what documents ask of them, and their end.
+//! Data disks: applying documents, adoption and deletion.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     vsi_graph,
 };
 
-/// The UIDs of data disks that are not gone, by namespace and name.
+/// The UIDs of data disks that are not deleted, by namespace and name.
 pub(in crate::fleet) type DiskIds = BTreeMap<(String, String), Uuid>;
 
 /// A data disk of the journal.
@@ -47,8 +47,8 @@ impl KnownDisk {
         [data_disk::DELETE, data_disk::FORGET].contains(&self.workflow())
     }
 
-    /// Whether its desired state came about once: its content may be a user's since. One that was
-    /// deleted and is wanted again was not.
+    /// Whether its desired state was reached once: its content may be a user's since then. A disk that was
+    /// deleted and is requested again does not count as made.
     pub(in crate::fleet) fn is_made(&self) -> bool {
         let desired = self.state.desired.as_ref();
         let newest = desired.is_some_and(|desired| self.state.reached >= desired.generation);
@@ -60,7 +60,7 @@ impl KnownDisk {
         desired.map_or("", |desired| desired.workflow.as_str())
     }
 
-    /// An earlier version recorded it, and left its volume to the runs of VSIs.
+    /// Whether an earlier version recorded it and left its volume to the runs of VSIs.
     pub(in crate::fleet) fn is_legacy(&self) -> bool {
         self.workflow() == kind::DISK
     }
@@ -70,7 +70,7 @@ impl KnownDisk {
         disk.namespace == namespace && (disk.name == name || self.entity.id() == name)
     }
 
-    /// Where it stands in a list that people read.
+    /// The sort key in lists: namespace and name.
     fn place(&self) -> (&str, &str) {
         let disk = &self.record.disk;
         (&disk.namespace, &disk.name)
@@ -83,11 +83,11 @@ impl KnownDisk {
 }
 
 impl DiskHandle<'_> {
-    /// Takes a data disk over that an earlier journal made, as it stands: its volume bears the
-    /// disk's UID, is looked at and not made, and is this journal's from then on.
+    /// Adopts a data disk that an earlier journal made. Its volume has the disk's UID as its name, is
+    /// checked and not made, and belongs to this journal afterwards.
     ///
     /// # Errors
-    /// When it is known already, or has no UID.
+    /// When the disk is known already, or has no UID.
     pub async fn adopt(
         self,
         disk: DesiredDataDisk,
@@ -126,18 +126,17 @@ impl DiskHandle<'_> {
     /// The entity of a data disk that is not deleted.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no data disk of that name.
     pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
         Ok(self.fleet.find_disk(namespace, name, false).await?.entity)
     }
 
-    /// Records that a data disk is to go, by its `deletionPolicy`: its volume is deleted once
-    /// nothing on the host names it, or stays. With `orphan` it stays in any case, and the host is
-    /// not asked.
+    /// Records that a data disk is to be deleted by its `deletionPolicy`: its volume is deleted once
+    /// nothing on the host names it, or stays. With `orphan` it always stays, and the host is not asked.
     ///
     /// # Errors
-    /// When there is none of that name, or a VSI that stays has it and it would only be forgotten: a
-    /// new disk of its name would be another one.
+    /// When there is no data disk of that name; or when a VSI that stays has the disk and it would only be
+    /// forgotten, because a new disk with its name would be another one.
     pub async fn delete(
         self,
         namespace: &str,
@@ -169,7 +168,7 @@ impl DiskHandle<'_> {
         }
         let record = DiskRecord {
             recorded: known.record.recorded || known.is_legacy(),
-            // That of a VSI that has it and is on its way out, too.
+            // It waits for a VSI that has it and is being deleted, too.
             turn: leaving.first().map(|vsi| predecessor(vsi, true)),
             ..known.record.clone()
         };
@@ -222,10 +221,10 @@ impl Fleet {
         Ok(disks)
     }
 
-    /// What documents ask of data disks; what is new goes into `updates`.
+    /// Drafts the data disks of documents; new desired states go into `updates`.
     ///
     /// # Errors
-    /// When one is being deleted, or would have to shrink or move.
+    /// When a data disk is being deleted, or would have to shrink or move.
     pub(in crate::fleet) async fn draft_disks(
         &self,
         resolved: &Resolved,
@@ -260,7 +259,8 @@ impl Fleet {
         Ok((ids, all))
     }
 
-    /// The first change of a data disk that is never made, and disks that are on their way out.
+    /// Refuses documents with a change of a data disk that is never made, or with a disk that is being
+    /// deleted.
     pub(in crate::fleet) async fn refuse_disks(
         &self,
         resolved: &Resolved,
@@ -307,7 +307,7 @@ impl Fleet {
         Err(FleetError::not_found(kind::DISK, name))
     }
 
-    /// The disks that a VSI waits for or will wait for.
+    /// The data disks that a VSI waits for or will wait for.
     pub(in crate::fleet) async fn disks_of(
         &self,
         vsi: &EntityId,

@@ -1,4 +1,4 @@
-//! A disk as it is read to be taken elsewhere: a data disk that nobody writes to, or one of a snapshot.
+//! Exports disks: a data disk that nothing writes to, or a disk of a snapshot.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use vsiflow_steps::{
 use crate::fleet::{DiskHandle, ErrorKind, Fleet, FleetError};
 use crate::{data_disk, record::kind};
 
-/// A disk that is read. It needs the fleet no more once it is had.
+/// A disk that is being exported. It does not hold the fleet.
 pub struct DiskToExport {
     hosts: Arc<dyn Hosts>,
     host: String,
@@ -21,11 +21,11 @@ pub struct DiskToExport {
 }
 
 impl DiskHandle<'_> {
-    /// A data disk by its name, or a disk of a snapshot as `snapshot/SNAPSHOT/DISK`.
+    /// Opens a data disk by its name, or a disk of a snapshot as `snapshot/SNAPSHOT/DISK`.
     ///
     /// # Errors
-    /// `VSI0703` where there is none; `VSI0226` where it is not whole; `VSI0228` where somebody may write
-    /// to it; what its host says.
+    /// `VSI0703` if there is no such disk, `VSI0226` if it is not complete, `VSI0228` if something may
+    /// write to it; any other error of its host.
     pub async fn to_export(self, namespace: &str, name: &str) -> Result<DiskToExport, FleetError> {
         let snapshot = name.strip_prefix("snapshot/");
         let (host, key) = match snapshot.and_then(|rest| rest.split_once('/')) {
@@ -96,7 +96,7 @@ fn refused(message: &str) -> Failure {
 }
 
 impl DiskToExport {
-    /// The length of its file in bytes.
+    /// The length of its file, in bytes.
     pub fn length(&self) -> u64 {
         self.volume.physical
     }
@@ -106,36 +106,36 @@ impl DiskToExport {
         &self.volume.format
     }
 
-    /// Equal as long as nobody wrote to it.
+    /// A text that stays the same as long as nothing writes to the disk.
     pub fn state(&self) -> String {
         let modified = self.volume.modified.as_deref().unwrap_or_default();
         format!("{} {} {modified}", self.volume.path, self.volume.physical)
     }
 
-    /// At most so many bytes of its file from `offset` on.
+    /// At most `max` bytes of its file from `offset` on.
     ///
     /// # Errors
-    /// What the host says.
+    /// Any error of the host.
     pub async fn read(&self, offset: u64, max: u64) -> Result<Bytes, FleetError> {
         let ports = self.hosts.host(&self.host).await.map_err(Failure::from)?;
         let read = ports.storage.read(&self.volume.key, offset, max).await;
         Ok(read.map_err(Failure::from)?)
     }
 
-    /// The SHA-256 of its file, as the host reads it.
+    /// The SHA-256 of its file, which the host computes.
     ///
     /// # Errors
-    /// What the host says.
+    /// Any error of the host.
     pub async fn sha256(&self) -> Result<Hash, FleetError> {
         let ports = self.hosts.host(&self.host).await.map_err(Failure::from)?;
         let hash = ports.storage.sha256(&self.volume.key).await;
         Ok(hash.map_err(Failure::from)?)
     }
 
-    /// Holds that nobody wrote to it since it was opened, and that no guest that is on has it.
+    /// Checks that nothing wrote to the disk since it was opened, and that no active or saved guest has it.
     ///
     /// # Errors
-    /// `VSI0228` where it is otherwise; what the host says.
+    /// `VSI0228` if the check fails; any other error of the host.
     pub async fn unchanged(&self) -> Result<(), FleetError> {
         let ports = self.hosts.host(&self.host).await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;

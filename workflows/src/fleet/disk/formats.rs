@@ -1,4 +1,4 @@
-//! The recorded formats of data disks, as each desired state carries them along.
+//! The recorded formats of data disks, which each desired state of a VSI contains.
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
 };
 
 impl Fleet {
-    /// The formats of the data disks of a VSI: what its desired state carries along, and what its runs found
-    /// since. Runs are forgotten one day; what the next desired state carries is not.
+    /// The formats of a VSI's data disks: those in its desired state, and those that its runs found since.
+    /// Runs are dropped some day; the formats in the next desired state stay.
     ///
     /// # Errors
-    /// When what a run recorded cannot be read.
+    /// When the output of a run cannot be read.
     pub(in crate::fleet) async fn formats(
         &self,
         known: &Known,
@@ -30,7 +30,7 @@ impl Fleet {
         Ok(found)
     }
 
-    /// The formats that other VSIs of the same host, deleted ones too, had these disks attached with.
+    /// The formats that other VSIs of the same host, deleted ones too, attached these disks with.
     ///
     /// # Errors
     /// As for [`Fleet::formats`].
@@ -47,7 +47,7 @@ impl Fleet {
             same_host && theirs.any(|volume| volumes.contains(volume))
         });
         for other in others {
-            // What cannot be read may say that the disk has another format.
+            // An unreadable VSI may have recorded another format of the disk.
             let other = other.clone().readable()?;
             formats::add(&mut found, self.formats(&other).await?);
         }

@@ -1,4 +1,4 @@
-//! Data disks: what documents ask of them, what is recorded of them, and how they are shown.
+//! Data disks: applying their documents, their records, exports, and how they are shown.
 
 pub(super) mod apply;
 pub(super) mod export;

@@ -22,7 +22,7 @@ use crate::{
     spec::{DesiredDataDisk, desired::DiskOrigin, documents},
 };
 
-/// The phase of one that cannot be read.
+/// The phase of a data disk that cannot be read.
 const UNREADABLE: &str = "Unreadable";
 
 /// A data disk, made or referred to.
@@ -70,8 +70,8 @@ pub struct DiskStatus {
 }
 
 impl DiskHandle<'_> {
-    /// All data disks by namespace and name, those that VSIs refer to included; with `deleted`
-    /// those that are gone, too.
+    /// All data disks by namespace and name, including those that VSIs refer to; with `deleted`, also
+    /// deleted ones.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -94,10 +94,10 @@ impl DiskHandle<'_> {
         Ok(objects)
     }
 
-    /// One data disk: one that is made, one that VSIs refer to, or one that is gone.
+    /// One data disk: one that vsiflow makes, one that VSIs refer to, or a deleted one.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no data disk of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
         if let Some(lost) = self.fleet.lost_one(kind::DISK, namespace, name).await? {
             return Ok(self.fleet.lost_disk(lost));
@@ -121,7 +121,7 @@ impl DiskHandle<'_> {
 }
 
 impl Fleet {
-    /// One whose desired state cannot be read.
+    /// A data disk whose desired state cannot be read.
     fn lost_disk(&self, lost: LostEntity) -> DiskObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
         let (state, failure, uid) = (&lost.state, &lost.failure, lost.entity.id().to_owned());
@@ -238,7 +238,7 @@ fn spec(disk: &DesiredDataDisk) -> Value {
     spec
 }
 
-/// What VSIs refer to is known by them alone.
+/// The existing volumes that VSIs refer to. Only the VSIs' records name them.
 fn references(vsis: &[Known]) -> Vec<DiskObject> {
     let mut found = BTreeMap::new();
     for vsi in vsis {

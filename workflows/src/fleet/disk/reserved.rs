@@ -1,4 +1,4 @@
-//! Volumes that no document may take as its data disk.
+//! Reserved volumes: those that no document may name as its data disk.
 
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
@@ -11,8 +11,9 @@ use crate::{
 };
 
 impl Fleet {
-    /// Refuses a VSI whose data disk is a volume that vsiflow keeps for itself, or the data disk of
-    /// another namespace, deleted or not. What only the host can tell, a base image, is refused there.
+    /// Refuses a VSI whose data disk is a volume that vsiflow reserves for itself, or the data disk of
+    /// another namespace, deleted or not. Base images can only be recognised on the host, and are refused
+    /// there.
     ///
     /// # Errors
     /// Blocked, `VSI0219`; when the journal cannot be read.
@@ -36,7 +37,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// A data disk's volume bears its UID.
+    /// Whether the volume is the data disk of another namespace: the volume of a data disk is named by the
+    /// disk's UID.
     async fn is_of_another(&self, namespace: &str, volume: &str) -> Result<bool, FleetError> {
         let entity = volume.parse::<Uuid>().ok();
         let entity = entity.and_then(|uid| disk_entity(uid).ok());

@@ -1,4 +1,5 @@
-//! What data disks are copied from: snapshots and disks of their own namespace that this journal has.
+//! Sources of data disks: snapshots and disks of the same namespace in this journal that a new disk is
+//! copied from.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +18,11 @@ use crate::{
     spec::{DataDiskSource, DesiredDataDisk},
 };
 
-/// The disks of one apply that are new, by namespace and name, with the UIDs that they get.
+/// The new disks of one apply, by namespace and name, with their UIDs.
 pub(in crate::fleet) struct NewDisks<'a>(BTreeMap<(&'a str, &'a str), (Uuid, &'a DesiredDataDisk)>);
 
 impl<'a> NewDisks<'a> {
-    /// Draws a UID for each that its document gives none.
+    /// Draws a UID for each new disk whose document has none.
     pub(in crate::fleet) fn of(disks: &'a [DesiredDataDisk], known: &[KnownDisk]) -> Self {
         let new = disks.iter().filter(|disk| matching(disk, known).is_none());
         let new = new.map(|disk| {
@@ -37,7 +38,7 @@ impl<'a> NewDisks<'a> {
         found.map_or_else(Uuid::new_v4, |(uid, _)| *uid)
     }
 
-    /// Whether a disk would come to wait for itself.
+    /// Whether a disk would have to wait for itself, because its sources form a cycle.
     fn is_circle(&self, disk: &DesiredDataDisk) -> bool {
         let (mut at, mut left) = (disk, self.0.len());
         while let Some(DataDiskSource::Disk { name }) = &at.source {
@@ -55,18 +56,18 @@ impl<'a> NewDisks<'a> {
 }
 
 impl Fleet {
-    /// The volume that a disk is to be a copy of; none where it is none.
+    /// The volume that a disk is to be copied from; `None` if it is not a copy.
     ///
     /// # Errors
-    /// Blocked, `VSI0226`, where its namespace has no such snapshot or disk, it is not whole, or is on
-    /// another host.
+    /// Blocked, `VSI0226`, if its namespace has no such snapshot or disk, or if that is not complete or is
+    /// on another host.
     pub(in crate::fleet) async fn copied_volume(
         &self,
         disk: &DesiredDataDisk,
         new: &NewDisks<'_>,
     ) -> Result<Option<VolumeKey>, FleetError> {
         if disk.host.is_empty() {
-            // Nothing is made before its documents say where.
+            // A disk is not made before its documents name a host.
             return Ok(disk.copy_of.clone());
         }
         match &disk.source {

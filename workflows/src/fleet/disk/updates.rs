@@ -1,4 +1,4 @@
-//! What documents ask of a data disk, held against what is known of it.
+//! Compares documents with known data disks and makes their new desired states.
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence};
@@ -26,14 +26,14 @@ pub(in crate::fleet) fn matching<'a>(
     })
 }
 
-/// What a document asks of a data disk.
+/// The desired state of a data disk in a document.
 pub(in crate::fleet) struct DiskRequest {
     pub(in crate::fleet) disk: DesiredDataDisk,
     unresolved_refs: Vec<UnresolvedRef>,
 }
 
 impl DiskRequest {
-    /// A disk that is known stays on its host while no document says which that is.
+    /// Makes the request. A known disk stays on its host while no document names one.
     pub(in crate::fleet) fn of(
         disk: &DesiredDataDisk,
         known: Option<&KnownDisk>,
@@ -66,7 +66,7 @@ pub(in crate::fleet) fn create(
         pool: disk.pool.clone(),
         name: uid.to_string(),
     };
-    // What came with a VSI that was adopted is ours with it.
+    // A disk that came with an adopted VSI belongs to this journal with it.
     let came = |vsi: &Known| {
         let on_host = vsi.record.vsi.host == disk.host && !vsi.is_deleted();
         on_host && vsi.record.adopted.is_some() && vsi.record.volumes().contains(&volume)
@@ -125,7 +125,7 @@ pub(in crate::fleet) fn change(
         turn: None,
         unresolved_refs: request.unresolved_refs.clone(),
     };
-    // What is only recorded of an older version's disk stays what that recorded.
+    // If only the record of an older version's disk changes, it keeps the workflow of that version.
     let workflow = match (known.is_legacy(), precedence) {
         (true, Precedence::Record) => kind::DISK,
         _ => data_disk::NAME,
@@ -139,13 +139,13 @@ pub(in crate::fleet) fn change(
     Ok(applied)
 }
 
-/// Whether a disk that was never made is to be filled with something else, or at last on some host.
+/// Whether a disk that was never made is to be filled from another source, or gets its host only now.
 pub(in crate::fleet) fn refills(disk: &DesiredDataDisk, known: &KnownDisk) -> bool {
     let before = &known.record.disk;
     !known.is_made() && (before.source != disk.source || before.host != disk.host)
 }
 
-/// What it takes to make of a disk what its document asks for.
+/// The plan of the change from a known disk to its document.
 pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Plan {
     let before = &known.record.disk;
     let mut changes = Vec::new();

@@ -1,4 +1,4 @@
-//! What documents ask of groups.
+//! Applies the documents of groups.
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence};
@@ -22,7 +22,8 @@ use crate::{
 };
 
 impl Fleet {
-    /// What documents ask of groups; what is new goes into `updates`. A `dry` one keeps nothing.
+    /// Works out the change of each group document and adds updates to `updates`. A `dry` run stores
+    /// nothing.
     pub(in crate::fleet) async fn draft_groups(
         &self,
         resolved: &Resolved,
@@ -87,7 +88,7 @@ impl Fleet {
         Ok(applied)
     }
 
-    /// What is recorded of a group; what it has reached stays.
+    /// The record of a group; the progress that it has reached is copied from `before`.
     async fn group_record(
         &self,
         group: &ResolvedGroup,
@@ -142,7 +143,8 @@ impl Fleet {
         self.template_after(&item.pool, &earlier, dry).await
     }
 
-    /// Refuses, before anything is made, groups that cannot be, and documents of what a group has made.
+    /// Refuses, before anything is made, invalid changes of groups, and documents of pools or VSIs that
+    /// a group makes.
     pub(in crate::fleet) async fn refuse_groups(
         &self,
         resolved: &Resolved,
@@ -222,7 +224,7 @@ impl Fleet {
         self.refuse_removed(group, known, full_name)
     }
 
-    /// Refuses references to the addresses of what was removed: nobody can resolve them any more.
+    /// Refuses references to the addresses of removed members: they can no longer be resolved.
     fn refuse_removed(
         &self,
         group: &ResolvedGroup,
@@ -249,7 +251,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Refuses an item whose names others have.
+    /// Refuses an item whose pool, VSI or disk names are used by others.
     async fn refuse_item(
         &self,
         group: &ResolvedGroup,
@@ -298,7 +300,7 @@ fn applied(group: &ResolvedGroup, change: Change) -> Applied {
     Applied::unplanned(kind::GROUP, &group.namespace, &group.name, None, change)
 }
 
-/// A document of a pool that a group has made, or makes, is not taken.
+/// Refuses the document of a pool that a group makes.
 fn refuse_pools(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), FleetError> {
     for pool in resolved.pools.iter().map(|pool| &pool.desired) {
         if pool.of_group.is_some() {
@@ -324,7 +326,7 @@ fn refuse_pools(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), FleetE
     Ok(())
 }
 
-/// A document of a VSI that a group would make later is not taken.
+/// Refuses the document of a VSI that is, or would be, a member of a group.
 fn refuse_members(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), FleetError> {
     for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
         if vsi.member_of.is_some() {
@@ -353,7 +355,7 @@ fn refuse_members(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), Flee
     Ok(())
 }
 
-/// A pool that a group makes is changed by the group's document alone.
+/// The error for changing a pool that a group makes: only the group's document may change it.
 pub(in crate::fleet) fn groups_pool(group: &str, pool: &str) -> FleetError {
     let message = format!("group/{group} makes it, and it is no document's own");
     let failure = Failure::new(FailureClass::Blocked, "VSI0730", message)
@@ -379,7 +381,7 @@ fn refused(code: &str, full_name: &str, message: &str, remedy: &str) -> FleetErr
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-/// What a changed document asks of a group, and what that costs its members.
+/// The fields of a group that changed, and what that means for its members.
 fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<PlannedChange> {
     let value = |group: &GroupRecord| {
         serde_json::json!({

@@ -1,4 +1,4 @@
-//! What commands ask of groups.
+//! Commands for groups: delete, scale and retry.
 
 use vsiflow_engine::{
     executor::By,
@@ -10,12 +10,12 @@ use crate::group;
 use crate::group::GroupRecord;
 
 impl GroupHandle<'_> {
-    /// Records that a group is to go with everything that was made for it, the newest wave first, and
-    /// begins with it. Data disks go by their `deletionPolicy`. With `orphan` hosts are not asked, and
-    /// everything there stays.
+    /// Records that a group is to be deleted with everything that was made for it, the newest wave
+    /// first, and starts to delete it. Data disks follow their `deletionPolicy`. With `orphan`, hosts
+    /// are not contacted and everything remains there.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no group of that name.
     pub async fn delete(
         self,
         namespace: &str,
@@ -39,10 +39,10 @@ impl GroupHandle<'_> {
         Ok(known.entity)
     }
 
-    /// Records how many members a pool of a group is to have, and begins to work on it.
+    /// Records how many members a pool of a group should have, and starts to work on it.
     ///
     /// # Errors
-    /// When there is no such group or pool, it is being deleted, or the number cannot be.
+    /// When there is no such group or pool, it is being deleted, or the number is not valid.
     pub async fn scale(
         self,
         namespace: &str,
@@ -67,7 +67,7 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
-    /// Tries again at once what is stuck of a group's members.
+    /// Retries the stuck members of a group immediately.
     ///
     /// # Errors
     /// When the journal fails.

@@ -1,4 +1,4 @@
-//! Gates: whether the members of a wave show what the next one waits for.
+//! Checks gates: whether the members of a wave show what the next wave waits for.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,20 +14,20 @@ use crate::{
     vsi_graph,
 };
 
-/// Guests that are asked at the same time.
-const TOGETHER: usize = 16;
+/// How many guests are probed at the same time.
+const PARALLEL: usize = 16;
 
-/// What members show of a gate.
+/// What the probed members showed.
 #[derive(Default)]
 pub(super) struct ProbedGate {
-    /// Whether any of them shows everything.
+    /// Whether any member passed all probes.
     pub(super) any: bool,
-    /// What the first one lacks that does not.
+    /// What the first member that failed lacks.
     pub(super) lacking: Option<String>,
 }
 
 impl Fleet {
-    /// Why the gate of a wave stays closed; none where it opens.
+    /// Why the gate of a wave is closed; `None` if it is open.
     pub(super) async fn gate(
         &self,
         wave: &WaveRecord,
@@ -57,12 +57,12 @@ impl Fleet {
         })
     }
 
-    /// Asks members that are ready, until it is known whether the gate opens by them.
+    /// Probes ready members until their answers decide whether the gate opens.
     pub(super) async fn probe(&self, ready: Vec<Arc<Known>>, gate: &Gate) -> ProbedGate {
         let checks = stream::iter(ready);
         let probes = &gate.probes;
         let checks = checks.map(|known| async move { self.unmet(&known, probes).await });
-        let mut answers = std::pin::pin!(checks.buffered(TOGETHER));
+        let mut answers = std::pin::pin!(checks.buffered(PARALLEL));
         let mut probed = ProbedGate::default();
         while let Some(answer) = answers.next().await {
             probed.any |= answer.is_none();
@@ -78,7 +78,7 @@ impl Fleet {
         probed
     }
 
-    /// What a member does not show yet.
+    /// The first probe that a member fails, and why; `None` if it passes all.
     async fn unmet(&self, known: &Known, probes: &[GateProbe]) -> Option<String> {
         let name = &known.record.vsi.name;
         let ports = match self.hosts.host(&known.record.vsi.host).await {
@@ -104,7 +104,7 @@ impl Fleet {
     }
 }
 
-/// A member's guest, to be asked.
+/// The guest of a member, for probes and reads.
 pub(super) fn guest(known: &Known) -> ReadyGuest {
     let record = &known.record;
     ReadyGuest {

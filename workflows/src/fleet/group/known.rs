@@ -1,4 +1,4 @@
-//! Groups of the journal, their pools and their members.
+//! Looks up groups, their pools and their members in the journal.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl KnownGroup {
-    /// Whether a pool of that name is, or would be, one of its own.
+    /// Whether this group makes, or would make, a pool of that name.
     pub(in crate::fleet) fn has_pool_name(&self, namespace: &str, name: &str) -> bool {
         let mut items = self.record.items();
         self.record.namespace == namespace
@@ -25,7 +25,7 @@ impl KnownGroup {
     }
 }
 
-/// Records a group anew; what secrets nobody names any more are erased then.
+/// Records a new state of a group; secrets that it no longer refers to are then erased.
 pub(in crate::fleet) fn record_group(
     known: &KnownGroup,
     record: &GroupRecord,
@@ -39,10 +39,10 @@ pub(in crate::fleet) fn record_group(
 }
 
 impl GroupHandle<'_> {
-    /// Namespace and name of a group.
+    /// The namespace and name of a group.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read.
+    /// When the group does not exist, or cannot be read.
     pub async fn title(self, entity: &EntityId) -> Result<(String, String), FleetError> {
         match self.fleet.known_record::<GroupRecord>(entity).await? {
             Some(group) => Ok((group.record.namespace, group.record.name)),
@@ -53,7 +53,7 @@ impl GroupHandle<'_> {
     /// The entity of a group that is not deleted.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no group of that name.
     pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
         Ok(self
             .fleet
@@ -62,7 +62,7 @@ impl GroupHandle<'_> {
             .entity)
     }
 
-    /// How many members these groups have and are to have, together.
+    /// How many members these groups have or should have, in total.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -78,7 +78,7 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
-    /// The pools that a group made and that are not gone, by their names within the group.
+    /// The pools of a group that are not deleted, by their names within the group.
     pub(in crate::fleet) async fn pools_of_group(
         &self,
         group: Uuid,
@@ -92,7 +92,7 @@ impl Fleet {
         Ok(own.collect())
     }
 
-    /// How many members a group has and is to have; a group without any counts as one.
+    /// How many members a group has or should have; a group without members counts as one.
     pub(in crate::fleet) async fn count_group(
         &self,
         group: &KnownGroup,

@@ -1,5 +1,5 @@
-//! Groups: what is asked of them, and the look at one (see [`crate::group`]). The task that looks is that of
-//! pools: a group's look comes before those of its pools.
+//! Groups: their commands and their reconciliation (see [`crate::group`]). The task that reconciles
+//! pools also reconciles groups: a group comes before its pools.
 
 pub(in crate::fleet) mod apply;
 mod control;
@@ -20,7 +20,7 @@ use vsiflow_engine::{
     model::{Actor, Text},
 };
 
-/// Who acts for a group.
+/// The actor and reason of what vsiflow does for a group.
 pub(in crate::fleet) fn controller(group: &str, what: &str) -> By {
     By {
         actor: Actor::Engine,

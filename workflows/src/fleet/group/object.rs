@@ -105,7 +105,7 @@ pub struct GroupOutput {
 }
 
 impl GroupHandle<'_> {
-    /// All groups by namespace and name; with `deleted` those that are gone, too.
+    /// All groups by namespace and name; with `deleted`, deleted ones too.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -113,7 +113,7 @@ impl GroupHandle<'_> {
         Box::pin(self.list_over(deleted, &[])).await
     }
 
-    /// The same, with the members that are in other journals of a set.
+    /// All groups, with the members that are in other journals of a set.
     ///
     /// # Errors
     /// When a journal cannot be read.
@@ -133,18 +133,18 @@ impl GroupHandle<'_> {
         Ok(objects)
     }
 
-    /// One group; a deleted one where none of that name is there.
+    /// One group; a deleted one if no other has that name.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no group of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
         Box::pin(self.get_over(namespace, name, &[])).await
     }
 
-    /// The same, with the members that are in other journals of a set.
+    /// One group, with the members that are in other journals of a set.
     ///
     /// # Errors
-    /// When there is none of that name, or a journal cannot be read.
+    /// When there is no group of that name, or a journal cannot be read.
     pub async fn get_over(
         self,
         namespace: &str,

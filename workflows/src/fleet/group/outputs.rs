@@ -1,4 +1,4 @@
-//! What is read of members: the guest's word, checked before it is kept.
+//! Reads the outputs of group members. The guest's text is checked before it is stored.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,12 @@ use crate::{
 /// The longest output, in bytes.
 const LONGEST: usize = 4096;
 
-/// An output of a group. It prints nothing of what it holds.
+/// The value of a group's output. Its `Debug` form hides the value.
 #[derive(Clone)]
 pub struct FoundOutput(Secret);
 
 impl FoundOutput {
-    /// What was read.
+    /// The value that was read.
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
@@ -36,10 +36,10 @@ impl std::fmt::Debug for FoundOutput {
 }
 
 impl GroupHandle<'_> {
-    /// An output of a group that is not deleted.
+    /// Returns an output of a group that is not deleted.
     ///
     /// # Errors
-    /// When there is no group or no output of that name, or it was not read yet.
+    /// When there is no group or output of that name, or the output was not read yet.
     pub async fn output(
         self,
         namespace: &str,
@@ -84,7 +84,7 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
-    /// What was read, in words, by output.
+    /// The values of all outputs that were read, by name.
     pub(super) async fn output_texts(
         &self,
         group: &GroupRecord,
@@ -103,7 +103,7 @@ impl Fleet {
         Ok(texts)
     }
 
-    /// Reads an output of a member, and keeps it; or says why it cannot be read.
+    /// Reads an output of a member and stores it; or says why it cannot be read.
     pub(super) async fn read_output(
         &self,
         known: &Known,
@@ -115,7 +115,7 @@ impl Fleet {
         }
     }
 
-    /// Reads an output of a member.
+    /// Reads an output of a member, without storing it.
     pub(super) async fn read_text(
         &self,
         known: &Known,
@@ -139,13 +139,14 @@ impl Fleet {
         Ok(text.map_err(|why| format!("output {}: {why}", output.name)))
     }
 
-    /// Keeps what was read of a member. A crash before it is named leaves a secret that the next start erases.
+    /// Stores the output of a member. A crash before the record refers to the secret leaves one that
+    /// the next start erases.
     pub(super) async fn store_output(
         &self,
         output: &OutputSource,
         text: Secret,
     ) -> Result<Result<OutputValue, String>, FleetError> {
-        // It may have come from another process.
+        // Checked again, because the text may have come from another process.
         let text = match checked(text.expose()) {
             Ok(text) => text,
             Err(why) => return Ok(Err(format!("output {}: {why}", output.name))),
@@ -158,7 +159,7 @@ impl Fleet {
     }
 }
 
-/// What a guest said, without the end of its last line.
+/// The guest's text without its trailing newlines, if it is valid.
 fn checked(bytes: &[u8]) -> Result<String, String> {
     if bytes.len() > LONGEST {
         return Err(format!("it is longer than {LONGEST} bytes"));
@@ -173,7 +174,7 @@ fn checked(bytes: &[u8]) -> Result<String, String> {
 }
 
 impl KnownGroup {
-    /// The outputs of a wave's members that were not read yet. What was removed is not read any more.
+    /// The outputs of a wave's members that were not read yet. Removed members are skipped.
     pub(super) fn unread(&self, wave: usize) -> Vec<OutputSource> {
         let wave = self.record.waves.get(wave);
         let items = wave.map(|wave| wave.items.as_slice()).unwrap_or_default();

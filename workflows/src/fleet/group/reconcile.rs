@@ -1,4 +1,4 @@
-//! One look at a group: what its pools are like, what follows, and its record.
+//! Reconciles one group: reads the state of its pools, decides, acts, and records progress.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +24,15 @@ use crate::{
     },
 };
 
-/// What is known of a group's pools.
+/// The pools of a group, and the view that a decision is made from.
 pub(super) struct GroupPools {
     pub(super) pools: BTreeMap<String, KnownPool>,
     pub(super) view: GroupView,
 }
 
 impl GroupHandle<'_> {
-    /// The groups that this state directory has not brought to their end.
+    /// The groups of this state directory that are neither available nor stuck: entity, namespace and
+    /// name.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -53,7 +54,7 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
-    /// Looks at a group and records what follows for its pools.
+    /// Reconciles a group and records what follows for its pools.
     pub(in crate::fleet) async fn reconcile_group(
         &self,
         entity: &EntityId,
@@ -94,8 +95,9 @@ impl Fleet {
         Ok(NextObservation { asks, more, open })
     }
 
-    /// The pools of a group, where each is, and what that comes to. Somebody who only looks is given the other journals of
-    /// a set; the one that works on the group knows what its pools found there.
+    /// The pools of a group, with the state of each. A caller that only displays the group passes the
+    /// other journals of a set in `others`; the process that reconciles the group uses what its pools'
+    /// reconciliation found there.
     pub(super) async fn group_pools(
         &self,
         group: &KnownGroup,
@@ -130,7 +132,7 @@ impl Fleet {
         Ok(GroupPools { pools, view })
     }
 
-    /// What keeps an item from being available.
+    /// The verdict of the pool of a stuck item.
     fn stuck_item(
         &self,
         group: &KnownGroup,
@@ -151,14 +153,14 @@ impl Fleet {
         Some(match verdict {
             Verdict::Failed(failure) => Verdict::Failed(of_pool(failure)),
             Verdict::Blocked(failure) => Verdict::Blocked(of_pool(failure)),
-            // It is looked at again: the pool's own look comes later.
+            // The group is reconciled again: the pool's own reconciliation comes later.
             Verdict::Reached => return None,
             Verdict::Cancelled => Verdict::Cancelled,
         })
     }
 
-    /// Does what was decided, and whether something else follows from that at once. What is refused for one item
-    /// keeps no other from it.
+    /// Carries out a decision. Returns the failures, and whether to reconcile again immediately. A
+    /// failure of one item does not stop the others.
     async fn carry_out_group(
         &self,
         group: &KnownGroup,
@@ -179,9 +181,9 @@ impl Fleet {
                 GroupAction::Ask(wave) => Box::pin(self.check_gate(group, found, wave)).await,
             };
             match done {
-                // The pool is looked at next.
+                // The pool is reconciled next.
                 Ok(false) => more |= is_new,
-                // The group's record is another now: the rest is decided again.
+                // The group's record changed: the rest is decided again.
                 Ok(true) => {
                     more = true;
                     break;
@@ -192,8 +194,8 @@ impl Fleet {
         (trouble, more)
     }
 
-    /// Makes the pool of an item, or brings it to what the document has now. Whether the group was
-    /// recorded anew before.
+    /// Makes the pool of an item, or updates it to the current document. Returns whether the group was
+    /// recorded again first.
     async fn make_item(
         &self,
         group: &KnownGroup,
@@ -203,7 +205,7 @@ impl Fleet {
         let Some(item) = group.item_at(place.0, place.1) else {
             return Ok(false);
         };
-        // Addresses are recorded before anything is made of them.
+        // Addresses are recorded before anything is made from them.
         match self.new_addresses(group, item, &found.pools).await? {
             Ok(new) if new.is_empty() => {}
             Ok(new) => {
@@ -244,7 +246,7 @@ impl Fleet {
         failure.into()
     }
 
-    /// Records that an item is not to be made again; its pool is deleted by the next look.
+    /// Records that an item is not made again; the next reconciliation deletes its pool.
     async fn remove_item(
         &self,
         group: &KnownGroup,
@@ -255,7 +257,7 @@ impl Fleet {
         };
         let mut record = group.record.clone();
         record.removed.insert(item.name.clone());
-        // What the wave was when it passed, without what is removed now.
+        // A wave whose gate was open stays open: its recorded revision now excludes the removed item.
         for wave in &group.record.waves {
             let before = wave.revision(&group.record.removed);
             if record.opened.get(&wave.name) == Some(&before) {
@@ -284,13 +286,13 @@ impl Fleet {
             "a member that is not needed any more"
         };
         let by = controller(&group.label(), what);
-        // By its UID: nobody else can have got its name meanwhile.
+        // By UID, because another pool may have taken the name in between.
         let (namespace, uid) = (&group.record.namespace, pool.entity.id());
         self.pools().delete(namespace, uid, orphan, by).await?;
         Ok(false)
     }
 
-    /// Asks the gate of a wave, and reads what is to be read before it opens.
+    /// Checks the gate of a wave, and reads the wave's outputs before it opens.
     async fn check_gate(
         &self,
         group: &KnownGroup,
@@ -308,7 +310,7 @@ impl Fleet {
         if closed.is_some() {
             return Ok(false);
         }
-        // What was read is part of the newest record.
+        // The outputs that were read are in the newest record.
         let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
             return Ok(false);
         };
@@ -319,7 +321,7 @@ impl Fleet {
         self.record_progress(&newest, record, &what).await
     }
 
-    /// Reads the outputs of a wave's members; why one cannot be read yet.
+    /// Reads the outputs of a wave's members; returns why one cannot be read yet.
     async fn read_outputs(
         &self,
         group: &KnownGroup,
@@ -348,7 +350,8 @@ impl Fleet {
         Ok(None)
     }
 
-    /// Reads an output of a pool's member, wherever that is, and keeps it; or says why it cannot be read.
+    /// Reads an output of a pool's member in whichever journal, and stores it; or says why it cannot be
+    /// read.
     async fn read_of(
         &self,
         pool: &KnownPool,
@@ -382,8 +385,8 @@ impl Fleet {
         Ok(true)
     }
 
-    /// The last pool is gone: once the networks are, the group is, too, and nobody needs its secrets any more.
-    /// Whether it is gone.
+    /// Ends a deleted group after its last pool: deletes its networks first, then records it as deleted
+    /// and erases its secrets. Returns whether it is deleted.
     async fn end_group(&self, group: &KnownGroup) -> Result<bool, FleetError> {
         let by = controller(&group.label(), "the last member");
         if group.workflow() == group::DELETE {
@@ -410,7 +413,8 @@ impl Fleet {
 }
 
 impl Fleet {
-    /// The same in the other journals of a set.
+    /// Deletes the group's networks in the other journals of a set. Returns whether some are still
+    /// being deleted.
     async fn end_networks_elsewhere(
         &self,
         group: &KnownGroup,

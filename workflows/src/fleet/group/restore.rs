@@ -1,7 +1,8 @@
-//! Secrets of a group that were held in memory alone, made again after a restart.
+//! Restores secrets of a group that were held only in memory, after a restart.
 //!
-//! Where secrets are kept elsewhere, those of the group's document are delivered; what was made of them is
-//! not. What a guest said is read again, and counts only if it is what was recorded.
+//! If secrets are stored elsewhere, those of the group's document are delivered again, but secrets
+//! derived from them are not. Outputs of guests are read again, and count only if they equal what was
+//! recorded.
 
 use vsiflow_engine::{model::Name, secret::SecretError};
 
@@ -9,7 +10,7 @@ use crate::fleet::{Fleet, FleetError, group::reconcile::GroupPools, known::Known
 use crate::group::OutputValue;
 
 impl Fleet {
-    /// Makes missing secrets of a group's pools again, as far as that is possible now.
+    /// Restores missing secrets of a group's pools, as far as that is possible now.
     pub(super) async fn restore_secrets(
         &self,
         group: &KnownGroup,
@@ -35,7 +36,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Whether everything is here that goes into an item's template.
+    /// Whether all secrets that an item's template needs are available.
     async fn has_secrets(
         &self,
         group: &KnownGroup,
@@ -67,7 +68,7 @@ impl Fleet {
             };
             let member = self.members(pool).await?.members.remove(&output.number);
             let Some(member) = member else { continue };
-            // Its host or guest may not answer now; another value has another name.
+            // Its host or guest may not answer now. Another value would have another secret name.
             if let Err(error) = self.read_output(&member, output).await {
                 tracing::debug!(%error, output = output.name, "an output is not read again");
             }

@@ -1,4 +1,4 @@
-//! Values of templates: where each comes from, and the pool that a member or a pool of a wave becomes.
+//! Fills the values of a group into its templates, and builds the pool for each item of a wave.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// Why a value cannot be put into a field.
+/// Error: this reference's value cannot be put into a field.
 struct UnfitOutput(String);
 
 impl Fleet {
-    /// The addresses that an item's texts refer to and that are not resolved yet, by reference; none
-    /// where one cannot be told now, with why.
+    /// The addresses that an item's texts refer to and that are not resolved yet, by reference; or why
+    /// one cannot be resolved now.
     pub(super) async fn new_addresses(
         &self,
         group: &KnownGroup,
@@ -50,7 +50,7 @@ impl Fleet {
         Ok(Ok(found))
     }
 
-    /// The first address of a member now; or why there is none.
+    /// The first address of a member now; or why it has none.
     async fn address(
         &self,
         pools: &BTreeMap<String, KnownPool>,
@@ -74,7 +74,7 @@ impl Fleet {
         self.address_of(&known).await
     }
 
-    /// A template before values are put in.
+    /// The template of an item before values are filled in.
     async fn template_of(&self, item: &ItemRecord) -> Result<ResolvedVsi, FleetError> {
         let template = &item.template;
         let contract = self.secrets.get(&template.contract).await?;
@@ -87,7 +87,7 @@ impl Fleet {
         Ok(ResolvedVsi::of_record(desired, contract, image_url, source))
     }
 
-    /// The pool of an item, values put in. The addresses that it needs are resolved already.
+    /// The pool of an item, with values filled in. The addresses that it needs are already resolved.
     pub(super) async fn filled(
         &self,
         group: &KnownGroup,
@@ -165,8 +165,8 @@ impl Fleet {
         })
     }
 
-    /// The UID of a pool that is not there: it follows from the group's, so that what is recorded again
-    /// after a lost answer is the same entity.
+    /// The UID of a new pool. It is derived from the group's UID, so that a repeated request after a
+    /// lost answer makes the same entity.
     fn new_pool_uid(&self, group: &KnownGroup, name: &str) -> Option<uuid::Uuid> {
         let mut all = (0..1_000_000).map(|before| member_uid(group.record.uid, name, before));
         all.find(|uid| {
@@ -229,7 +229,7 @@ fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
     matches!(value, Some(OutputValue::Secret(_)))
 }
 
-/// Whether a value says nothing in a text but itself.
+/// Whether a value is safe inside a larger text: it has no quotes, backslashes or control characters.
 fn is_harmless(value: &str) -> bool {
     let odd = |c: char| c.is_control() || ['"', '\'', '`', '\\'].contains(&c);
     !value.contains(odd)

@@ -1,4 +1,4 @@
-//! Every event of a VSI, in the journal's order.
+//! The history of VSIs and other objects: their events, in journal order.
 
 mod durations;
 mod line;
@@ -24,28 +24,28 @@ use crate::pool::PoolRecord;
 use crate::record::{host_entity, kind};
 
 const PAGE: usize = 1_000;
-/// How an image is told from a VSI.
+/// The prefix of an image's name. VSIs have none.
 const IMAGE: &str = "image/";
-/// How a data disk is.
+/// The prefix of a data disk's name.
 const DISK: &str = "disk/";
-/// How a pool is.
+/// The prefix of a pool's name.
 const POOL: &str = "pool/";
-/// How a group is.
+/// The prefix of a group's name.
 const GROUP: &str = "group/";
-/// How a snapshot is.
+/// The prefix of a snapshot's name.
 const SNAPSHOT: &str = "snapshot/";
-/// How a network is that vsiflow makes.
+/// The prefix of the name of a network that vsiflow makes.
 const NETWORK: &str = "network/";
-/// How a host is.
+/// The prefix of a host's name.
 const HOST: &str = "host/";
-/// How a token is.
+/// The prefix of a token's name.
 const TOKEN: &str = "token/";
-/// What says who paused everything.
+/// The name of the entity that records the global pause.
 const GLOBAL_PAUSE: &str = "engine/brake";
 
-/// The kind of a line that stands for events that are missing.
+/// The kind of a line that replaces missing events.
 const MISSING: &str = "missing";
-/// The kind of a line that says why an entity cannot be read.
+/// The kind of a line with the reason why an entity cannot be read.
 const UNREADABLE: &str = "unreadable";
 
 fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
@@ -76,39 +76,47 @@ fn other_entity(name: &str) -> Option<EntityId> {
 }
 
 impl HistoryHandle<'_> {
-    /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
-    /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
-    /// of the journal that cannot be read any more and may have held some, and one of the kind
-    /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data
-    /// disk, `pool/NAME` that of a pool, `group/NAME` that of a group, `snapshot/NAME` that of a snapshot,
-    /// `network/NAME` that of a network that vsiflow makes, on all its hosts, `image/NAME` that of the images of this name, those that were removed included,
-    /// `host/ID` that of a host, `token/NAME` that of a token, and `engine/brake` tells who paused everything.
+    /// The history of a VSI, deleted ones included: its own events, those of its runs, and those of the
+    /// base image's runs that it waited for. A line of the kind `missing` replaces each range of the
+    /// journal that cannot be read any more and may have held some of them. A line of the kind `unreadable`
+    /// at the end gives the reason why the VSI is not worked on. Other objects have these names:
+    ///
+    /// - `disk/NAME`: a data disk
+    /// - `pool/NAME`: a pool
+    /// - `group/NAME`: a group
+    /// - `snapshot/NAME`: a snapshot
+    /// - `network/NAME`: a network that vsiflow makes, on all its hosts
+    /// - `image/NAME`: the images of this name, removed ones included
+    /// - `host/ID`: a host
+    /// - `token/NAME`: a token
+    /// - `engine/brake`: the global pause
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no such object, or the journal cannot be read.
     pub async fn lines(self, namespace: &str, name: &str) -> Result<Vec<HistoryLine>, FleetError> {
         let named = self.fleet.entities_named(namespace, name).await?;
         self.fleet.lines_together(&named).await
     }
 
-    /// The history of just that entity, whatever its name.
+    /// The history of this entity only, whatever its name.
     ///
     /// # Errors
-    /// When it is not known, or the journal cannot be read.
+    /// When the entity is not known, or the journal cannot be read.
     pub async fn lines_of(self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
         let state = self.fleet.engine.entity(entity);
         let state = state.ok_or_else(|| FleetError::not_found("entity", &entity.to_string()))?;
         self.fleet.lines(entity, &state).await
     }
 
-    /// Whether the journal has something of that entity.
+    /// Whether the journal has events of this entity.
     pub fn knows(self, entity: &EntityId) -> bool {
         self.fleet.engine.entity(entity).is_some()
     }
 }
 
 impl Fleet {
-    /// What bears that name, deleted ones included; several where each host or pool has one of its own.
+    /// The entities with this name, deleted ones included. There are several if each host or pool has its
+    /// own entity.
     ///
     /// # Errors
     /// As for [`HistoryHandle::lines`].
@@ -196,7 +204,7 @@ impl Fleet {
         Ok(lines)
     }
 
-    /// What the history of an entity that cannot be read ends with: why it cannot.
+    /// The last line of an unreadable entity's history: the reason why it cannot be read.
     async fn unreadable_line(
         &self,
         entity: &EntityId,
@@ -213,8 +221,8 @@ impl Fleet {
         }))
     }
 
-    /// A line for each missing range that may have held events of an entity or of its runs: those
-    /// whose end comes after the entity began.
+    /// A line for each missing range that may have held events of an entity or of its runs: the ranges that
+    /// end after the entity's first event.
     async fn missing_lines(&self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
         let missing = self.journal.missing().await?;
         let first = if missing.is_empty() {
@@ -226,7 +234,7 @@ impl Fleet {
         Ok(held.map(|range| missing_line(entity, range)).collect())
     }
 
-    /// The offset of an entity's first event; 0 where that is missing.
+    /// The offset of an entity's first event; 0 if that is missing.
     async fn first_offset(&self, entity: &EntityId) -> Result<Offset, FleetError> {
         let stream = StreamId::Entity(entity.clone());
         let first = self.journal.read(&stream, 0, 1).await?;
@@ -249,7 +257,7 @@ impl Fleet {
         }
     }
 
-    /// The runs of other entities that went on while this run waited for them.
+    /// The runs of other entities that were open while this run waited for them.
     fn awaited_runs(&self, run: RunId, records: &[Record]) -> BTreeSet<RunId> {
         let Some(state) = self.engine.run(run) else {
             return BTreeSet::new();

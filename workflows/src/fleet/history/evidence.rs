@@ -1,7 +1,7 @@
-//! What is known of boots that failed: their consoles and definitions.
+//! Evidence of failed boots: console logs and domain definitions.
 //!
-//! As long as nothing is torn down both are on the host; `keep_evidence` brings them into the
-//! journal before anything is.
+//! Until the remains of the boot are deleted, both are on the host. The step `keep_evidence` stores them in
+//! the journal before that.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -52,11 +52,11 @@ impl std::fmt::Display for EvidencePlace {
 }
 
 impl HistoryHandle<'_> {
-    /// What was kept of the newest failed boot whose remains were torn down; also of a VSI that
-    /// is deleted by now.
+    /// The stored evidence of the newest failed boot whose remains were deleted; also for a VSI that is
+    /// deleted now.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no such VSI, or the journal cannot be read.
     pub async fn evidence(
         self,
         namespace: &str,
@@ -72,7 +72,7 @@ impl HistoryHandle<'_> {
 }
 
 impl Fleet {
-    /// Where evidence of failed boots is, the newest first.
+    /// The places of evidence of failed boots, newest first.
     pub(in crate::fleet) fn evidence_places(&self, known: &Known) -> Vec<EvidencePlace> {
         let (uid, vsi) = (known.record.uid, &known.record.vsi);
         let on_host = boot_failed(known).then(|| EvidencePlace::Host {
@@ -80,12 +80,12 @@ impl Fleet {
             console: names::console_log(&vsi.pool, uid).to_string(),
             domain: uid.to_string(),
         });
-        let kept = self
+        let in_journal = self
             .evidence_step(known)
             .map(|(run, _)| EvidencePlace::Journal {
                 run_id: run.to_string(),
             });
-        on_host.into_iter().chain(kept).collect()
+        on_host.into_iter().chain(in_journal).collect()
     }
 
     fn evidence_step(&self, known: &Known) -> Option<(RunId, vsiflow_engine::model::Payload)> {
@@ -101,7 +101,7 @@ impl Fleet {
     }
 }
 
-/// Whether the newest run ended with a boot that failed, and nothing was begun since.
+/// Whether the newest run ended with a failed boot, and no run was begun since.
 fn boot_failed(known: &Known) -> bool {
     let failed = |result: &RunResult| matches!(result, RunResult::Failed(failure) if failure.class == FailureClass::Failed);
     let last = known.state.last.as_ref();

@@ -1,4 +1,4 @@
-//! Hosts and runs, for listings.
+//! Hosts and runs, as lists show them.
 
 use std::collections::BTreeMap;
 
@@ -211,7 +211,7 @@ impl HistoryHandle<'_> {
     }
 }
 
-/// A host of which nobody can read how it is reached.
+/// A host whose settings cannot be read.
 fn lost(entity: &EntityId, why: &Failure) -> HostObject {
     HostObject {
         name: entity.id().to_owned(),
@@ -228,7 +228,7 @@ fn lost(entity: &EntityId, why: &Failure) -> HostObject {
     }
 }
 
-/// As `kubectl get nodes` says it.
+/// The status of a host, in the form of `kubectl get nodes`.
 fn status(answers: Option<&Result<(), String>>, cordoned: bool) -> String {
     let ready = match answers {
         Some(Ok(())) => "Ready",

@@ -1,4 +1,4 @@
-//! Console logs, for people.
+//! Reads the console logs of VSIs.
 
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{
@@ -8,8 +8,8 @@ use vsiflow_steps::{
 
 use crate::fleet::{FleetError, HistoryHandle};
 
-/// A VSI's console log. It needs the fleet no more once it is had, so that following it keeps
-/// nobody from the state directory.
+/// A VSI's console log. It does not hold the fleet, so following it does not keep other processes from the
+/// state directory.
 pub struct ConsoleLog {
     ports: HostPorts,
     log: VolumeKey,
@@ -18,7 +18,7 @@ pub struct ConsoleLog {
 /// A piece of a console log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogChunk {
-    /// What the guest wrote: any bytes.
+    /// The guest's output; any bytes.
     pub bytes: Vec<u8>,
     /// Where to continue.
     pub next: ConsolePosition,
@@ -27,7 +27,7 @@ pub struct LogChunk {
 const CHUNK: u64 = 256 * 1024;
 
 impl HistoryHandle<'_> {
-    /// The console log of a VSI. Its host is not asked yet.
+    /// The console log of a VSI. The host is not contacted yet.
     ///
     /// # Errors
     /// When there is no such VSI, or its host's settings are not known.
@@ -52,7 +52,7 @@ impl ConsoleLog {
         &self.ports
     }
 
-    /// Where it ends now.
+    /// The current end of the log.
     ///
     /// # Errors
     /// When the host cannot be asked.
@@ -61,7 +61,7 @@ impl ConsoleLog {
         Ok(end.map_err(Failure::from)?)
     }
 
-    /// Reads from a position on; no bytes when there are none yet. Cancel safe.
+    /// Reads from a position on; returns no bytes if there are none yet. Cancel safe.
     ///
     /// # Errors
     /// When the host cannot be asked.

@@ -1,4 +1,4 @@
-//! What happened: events, runs, console logs, evidence, and the outputs of steps.
+//! History: events, runs, console logs, evidence of failed boots, and the outputs of steps.
 
 pub(super) mod events;
 pub(super) mod evidence;

@@ -1,4 +1,4 @@
-//! What steps left for people to read.
+//! The outputs of steps that people read.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,10 +11,10 @@ use vsiflow_steps::vsi::{AwaitReady, CheckContract};
 use crate::fleet::{Fleet, FleetError, HistoryHandle};
 
 impl HistoryHandle<'_> {
-    /// What is doubtful about a VSI's contract, and what its guest warned of as it booted.
+    /// The doubts about a VSI's contract, and the warnings of its guest during boot.
     ///
     /// # Errors
-    /// When what the steps left cannot be read.
+    /// When an output cannot be read.
     pub async fn warnings(self, entity: &EntityId) -> Result<Vec<String>, FleetError> {
         let Some(state) = self.fleet.engine.entity(entity) else {
             return Ok(Vec::new());
@@ -34,7 +34,7 @@ impl Fleet {
         Ok([texts(&contract, "doubts"), texts(ready, "warnings")].concat())
     }
 
-    /// What the newest success of that step left, as JSON.
+    /// The output of the newest success of this step, as JSON.
     pub(in crate::fleet) async fn output_of(
         &self,
         step: &str,
@@ -43,8 +43,8 @@ impl Fleet {
         self.output_of_newest(&[step], state).await
     }
 
-    /// What whichever of these steps succeeded last left, as far as `T` reads of it; its default
-    /// where none left anything that can be read so.
+    /// The output of the newest success of any of these steps, as a `T`. The default of `T` if there is no
+    /// such output, or it cannot be parsed.
     pub(in crate::fleet) async fn output_of_newest<T: DeserializeOwned + Default>(
         &self,
         steps: &[&str],

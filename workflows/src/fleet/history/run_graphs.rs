@@ -1,4 +1,4 @@
-//! The runs of an entity with their step graphs, as people look at them.
+//! The runs of an entity with their step graphs, for display.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub struct RunGraph {
 }
 
 impl RunGraph {
-    /// How many milliseconds the newest attempt of each step took, by what happened to its entity.
+    /// The duration of each step's newest attempt in milliseconds, from the history of its entity.
     pub fn durations(&self, history: &[HistoryLine]) -> BTreeMap<String, u64> {
         let own = history
             .iter()
@@ -59,11 +59,11 @@ pub struct GraphStep {
 }
 
 impl HistoryHandle<'_> {
-    /// The runs of a VSI, or of another object as [`HistoryHandle::lines`] names it, whose states are at hand, the newest
-    /// first.
+    /// The runs of a VSI, or of another object as [`HistoryHandle::lines`] names it, newest first. Only
+    /// runs whose states are in memory are included.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no such object, or the journal cannot be read.
     pub async fn run_graphs(
         self,
         namespace: &str,
@@ -78,7 +78,7 @@ impl HistoryHandle<'_> {
         Ok(graphs)
     }
 
-    /// The newest run of an entity, if its state is at hand.
+    /// The newest run of an entity, if its state is in memory.
     pub fn newest_run(self, entity: &EntityId) -> Option<RunGraph> {
         let newest = self.fleet.engine.entity(entity)?.runs.last().copied()?;
         Some(run_graph(newest, &*self.fleet.engine.run(newest)?))

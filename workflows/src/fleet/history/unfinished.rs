@@ -1,4 +1,4 @@
-//! The steps that are not done, of everything.
+//! The unfinished steps of all entities.
 
 use vsiflow_engine::model::{EntityId, NodeState, RunState};
 
@@ -7,7 +7,7 @@ use crate::fleet::HistoryHandle;
 /// A step that runs, waits for its next attempt, or is blocked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnfinishedStep {
-    /// What it is done for.
+    /// The entity of its run.
     pub entity: EntityId,
     /// The run's workflow.
     pub workflow: String,
@@ -17,13 +17,13 @@ pub struct UnfinishedStep {
     pub state: &'static str,
     /// The newest attempt, from 1.
     pub attempt: u32,
-    /// What it failed at; empty where nothing did.
+    /// The failure of the newest attempt; empty if there is none.
     pub message: String,
 }
 
 impl HistoryHandle<'_> {
-    /// The steps of all open runs that are not done, those of the oldest runs first: at most that many, and how many there are
-    /// beyond. Asks nobody and reads nothing.
+    /// The unfinished steps of all open runs, those of the oldest runs first. Returns at most `limit`
+    /// steps, and how many more there are. Contacts no host and reads nothing from the journal.
     pub fn unfinished_steps(self, limit: usize) -> (Vec<UnfinishedStep>, usize) {
         let entities = self.fleet.engine.entities();
         let open = entities.values().filter_map(|state| state.active.as_ref());

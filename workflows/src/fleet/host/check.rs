@@ -1,4 +1,4 @@
-//! Whether a host can do the job, and what is to be mended there.
+//! Host checks: whether a host can run VSIs, and what to repair there.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use vsiflow_steps::{
 use crate::fleet::{Fleet, FleetError, HostHandle};
 use crate::spec::HostSettings;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum CheckOutcome {
-    /// It is as it should be.
+    /// Everything is right.
     Ok,
-    /// It works, and something is worth a look.
+    /// It works, but a person should have a look.
     Warning,
-    /// VSIs will not run there before it is mended.
+    /// VSIs do not run there until it is repaired.
     Failed,
 }
 
@@ -30,39 +30,40 @@ pub struct HostCheck {
     /// What was checked, such as `connection` or `pool images`.
     #[serde(skip)]
     pub name: String,
-    /// How it came out.
+    /// The result.
     pub result: CheckOutcome,
     /// What was found.
     pub message: String,
-    /// What is to be done; empty where nothing is.
+    /// What to do; empty if there is nothing to do.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 
-/// What is checked beside what always is.
+/// The optional parts of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Checking {
-    /// The architectures of the guests, such as `s390x`; where none is named, those of the VSIs that
-    /// the journal knows there.
+    /// The architectures of the guests, such as `s390x`. If empty, those of the VSIs that the journal knows
+    /// on the host.
     pub archs: Vec<String>,
-    /// The networks that have to be there.
+    /// The networks that must exist.
     pub networks: Vec<String>,
 }
 
-/// libvirt knows `<launchSecurity type='s390-pv'/>` from there on (its release notes, 7.6.0).
+/// The first libvirt version with `<launchSecurity type='s390-pv'/>` (its release notes, 7.6.0).
 const SECURE_GUESTS: (u64, u64, u64) = (7, 6, 0);
-/// The architecture that has them.
+/// The architecture of secure guests.
 const SECURE_ARCH: &str = "s390x";
-/// A base image and a boot disk of IBM's have room in that.
-const ROOM: u64 = 12 << 30;
-/// A log that is turned over sooner may lose lines between two looks.
-const SMALL_LOG: u64 = 256 << 10;
+/// The minimum free space of a pool in bytes: enough for a base image and a boot disk of IBM's.
+const MIN_FREE: u64 = 12 << 30;
+/// The minimum size in bytes at which the console log is turned over. A smaller log may lose lines between
+/// two reads.
+const MIN_LOG_SIZE: u64 = 256 << 10;
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Default)]
-struct FoundHost(Vec<HostCheck>);
+struct CheckFindings(Vec<HostCheck>);
 
-impl FoundHost {
+impl CheckFindings {
     fn add(&mut self, name: &str, result: CheckOutcome, message: impl Into<String>, remedy: &str) {
         self.0.push(HostCheck {
             name: name.to_owned(),
@@ -87,11 +88,11 @@ impl FoundHost {
 }
 
 impl HostHandle<'_> {
-    /// Checks whether a host can run such guests. It is asked now, whatever was known of it;
-    /// nothing is changed there.
+    /// Checks whether a host can run such guests. The host is always asked now, even if an earlier failure
+    /// is known; nothing is changed there.
     ///
     /// # Errors
-    /// When the settings cannot be used. A host that does not answer is a finding.
+    /// When the journal cannot be read or written. A host that does not answer is a finding.
     pub async fn check(
         self,
         host: HostSettings,
@@ -114,7 +115,7 @@ impl HostHandle<'_> {
         } else {
             what.archs.iter().cloned().collect()
         };
-        let mut found = FoundHost::default();
+        let mut found = CheckFindings::default();
         if read_only {
             found.add(
                 "rights",
@@ -154,8 +155,7 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// The architectures of the VSIs on a host; where there are none yet, what a document that
-    /// names none gets.
+    /// The architectures of the VSIs on a host. If there are none, the default of documents.
     async fn archs_on(&self, host: &str) -> Result<BTreeSet<String>, FleetError> {
         let known = self.known().await?;
         let there = known
@@ -177,7 +177,7 @@ async fn check_host(
     facts: &HostFacts,
     archs: &BTreeSet<String>,
     what: &Checking,
-    found: &mut FoundHost,
+    found: &mut CheckFindings,
 ) {
     let boot = facts.boot_id.as_deref().unwrap_or("unknown");
     found.ok(
@@ -187,7 +187,7 @@ async fn check_host(
     shell(facts, found);
     version(&facts.libvirt_version, archs.contains(SECURE_ARCH), found);
     for arch in archs {
-        // With several kinds of guests each says which it is about.
+        // With several architectures, the name says which one is meant.
         let name = match archs.len() {
             1 => "guests".to_owned(),
             _ => format!("guests {arch}"),
@@ -214,15 +214,16 @@ async fn check_host(
     }
 }
 
-/// Whoever answers has been reached through all of them; of a failure its message says which is to blame.
-fn jump_hosts(jumps: &[String], found: &mut FoundHost) {
+/// A host that answers was reached through all its jump hosts. The message of a failure names the jump host
+/// that caused it.
+fn jump_hosts(jumps: &[String], found: &mut CheckFindings) {
     for (at, jump) in jumps.iter().enumerate() {
         let name = format!("jump host {}", at.saturating_add(1));
         found.ok(&name, format!("{jump} lets one through"));
     }
 }
 
-fn shell(facts: &HostFacts, found: &mut FoundHost) {
+fn shell(facts: &HostFacts, found: &mut CheckFindings) {
     if facts.shell {
         return found.ok("shell", "commands may be run");
     }
@@ -235,7 +236,7 @@ fn shell(facts: &HostFacts, found: &mut FoundHost) {
     );
 }
 
-fn version(text: &str, secure: bool, found: &mut FoundHost) {
+fn version(text: &str, secure: bool, found: &mut CheckFindings) {
     let numbers = text.split(['-', '+']).next().unwrap_or_default();
     let mut parts = numbers.split('.').map(str::parse);
     let mut next = || parts.next().and_then(Result::ok);
@@ -260,7 +261,7 @@ fn version(text: &str, secure: bool, found: &mut FoundHost) {
     }
 }
 
-fn guests(name: &str, support: Option<&GuestSupport>, arch: &str, found: &mut FoundHost) {
+fn guests(name: &str, support: Option<&GuestSupport>, arch: &str, found: &mut CheckFindings) {
     let Some(support) = support else {
         let message = format!("the host cannot run {arch} guests");
         return found.code(name, error::ARCHITECTURE, message);
@@ -291,7 +292,7 @@ fn guests(name: &str, support: Option<&GuestSupport>, arch: &str, found: &mut Fo
     }
 }
 
-fn storage(pools: &[PoolInfo], found: &mut FoundHost) {
+fn storage(pools: &[PoolInfo], found: &mut CheckFindings) {
     if !pools.iter().any(|pool| pool.active) {
         found.code(
             "pools",
@@ -307,7 +308,7 @@ fn storage(pools: &[PoolInfo], found: &mut FoundHost) {
             continue;
         }
         let free = format!("{} MiB free", pool.available >> 20);
-        if pool.available >= ROOM {
+        if pool.available >= MIN_FREE {
             found.ok(&name, free)
         } else {
             found.add(
@@ -320,7 +321,7 @@ fn storage(pools: &[PoolInfo], found: &mut FoundHost) {
     }
 }
 
-async fn networks(ports: &HostPorts, network: &str, found: &mut FoundHost) {
+async fn networks(ports: &HostPorts, network: &str, found: &mut CheckFindings) {
     let name = format!("network {network}");
     match ports.networks.network(network).await {
         Ok(Some(network)) if network.active => found.ok(&name, "active"),
@@ -330,7 +331,7 @@ async fn networks(ports: &HostPorts, network: &str, found: &mut FoundHost) {
     }
 }
 
-fn console(care: Option<&HostCare>, found: &mut FoundHost) {
+fn console(care: Option<&HostCare>, found: &mut CheckFindings) {
     let Some(care) = care else {
         return found.add(
             "console log",
@@ -348,7 +349,7 @@ fn console(care: Option<&HostCare>, found: &mut FoundHost) {
             "set stdio_handler = \"logd\" in qemu.conf and restart libvirtd",
         );
     }
-    if size >= SMALL_LOG {
+    if size >= MIN_LOG_SIZE {
         found.ok("console log", format!("turned over at {} KiB", size >> 10))
     } else {
         found.add(

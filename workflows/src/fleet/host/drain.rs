@@ -1,4 +1,4 @@
-//! Moving what may move off a host: members of pools are made elsewhere, everything else stays.
+//! Drains a host by moving what may move: members of pools are made on other hosts, everything else stays.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub struct DrainedVsi {
     pub code: Option<String>,
 }
 
-/// A VSI of the host, and the choice for it.
+/// A VSI of the host, and what the drain does about it.
 struct DrainChoice {
     known: Known,
     pool: Option<Uuid>,
@@ -54,26 +54,28 @@ struct DrainChoice {
 
 enum DrainOutcome {
     Moves(u32, Decision),
-    Kept(String, Option<String>),
+    Stays(String, Option<String>),
 }
 
 /// The pools that have members on the host.
 type Pools = BTreeMap<Uuid, (KnownPool, PoolMembers)>;
 
 impl HostHandle<'_> {
-    /// What [`HostHandle::drain_moving`] would do about each VSI of a host, by namespace and name; records nothing.
+    /// What [`HostHandle::drain_moving`] would do about each VSI of a host, by namespace and name. Records
+    /// nothing.
     ///
     /// # Errors
-    /// When the journal knows no such host, or cannot be read.
+    /// When the journal does not know the host, or cannot be read.
     pub async fn plan_drain(self, host: &str) -> Result<Vec<DrainedVsi>, FleetError> {
         let _chooses = self.fleet.capacities.choosing().await;
         let (looks, _) = Box::pin(self.fleet.check_drain(host)).await?;
         Ok(looks.iter().map(DrainedVsi::of).collect())
     }
 
-    /// Cordons a host and records that members of pools leave it, each with the host where it is made again.
-    /// Their pools replace them, never more at a time than `maxUnavailable`. What is done about each VSI
-    /// comes back, and the pools that work on it. [`HostHandle::uncordon`] stops what has not begun.
+    /// Cordons a host and records that members of pools leave it, each with the host where it is made
+    /// again. Their pools replace them, at most `maxUnavailable` at a time. Returns what is done about each
+    /// VSI, and the pools that work on it. [`HostHandle::uncordon`] stops the evictions that have not
+    /// begun.
     ///
     /// # Errors
     /// As for [`HostHandle::cordon`].
@@ -129,15 +131,15 @@ impl Fleet {
             let pool = Box::pin(self.pool_of_member(&known, &mut pools)).await?;
             let number = known.record.vsi.member_of.as_ref().map(|of| of.number);
             let found = pool.and_then(|uid| pools.get(&uid));
-            let mut outcome = DrainOutcome::kept(&KeepReason::NoMember);
+            let mut outcome = DrainOutcome::stays(&KeepReason::NoMember);
             if let (Some((own_pool, found)), Some(number)) = (found, number) {
                 let state = found.view.members.get(&number).map(|member| member.state);
                 let reason =
                     state.and_then(|state| evict::keeps(own_pool, &known, state, &found.disks));
                 let decided = self.decided_eviction(own_pool, &known, &found.disks);
                 match (reason, decided) {
-                    (Some(reason), _) => outcome = DrainOutcome::kept(&reason),
-                    // What was decided before stays so.
+                    (Some(reason), _) => outcome = DrainOutcome::stays(&reason),
+                    // An earlier decision stays.
                     (None, Some(to)) => outcome = DrainOutcome::Moves(number, to.clone()),
                     (None, None) => {
                         requests.push(
@@ -159,7 +161,7 @@ impl Fleet {
             if let Some(look) = looks.get_mut(index) {
                 look.outcome = match decision {
                     Ok(decision) => DrainOutcome::Moves(number, decision),
-                    Err(failure) => DrainOutcome::Kept(
+                    Err(failure) => DrainOutcome::Stays(
                         failure.message.to_string(),
                         Some(failure.code.to_string()),
                     ),
@@ -169,7 +171,7 @@ impl Fleet {
         Ok((looks, pools))
     }
 
-    /// The pool that a VSI is a member of, and that is there.
+    /// The pool that a VSI is a member of, if that pool exists.
     async fn pool_of_member(
         &self,
         known: &Known,
@@ -193,8 +195,8 @@ impl Fleet {
 }
 
 impl DrainOutcome {
-    fn kept(reason: &KeepReason) -> Self {
-        Self::Kept(reason.to_string(), None)
+    fn stays(reason: &KeepReason) -> Self {
+        Self::Stays(reason.to_string(), None)
     }
 }
 
@@ -203,7 +205,7 @@ impl DrainedVsi {
         let vsi = &look.known.record.vsi;
         let (to, reason, code) = match &look.outcome {
             DrainOutcome::Moves(_, to) => (Some(to.host.clone()), to.why.clone(), None),
-            DrainOutcome::Kept(reason, code) => (None, reason.clone(), code.clone()),
+            DrainOutcome::Stays(reason, code) => (None, reason.clone(), code.clone()),
         };
         Self {
             namespace: vsi.namespace.clone(),

@@ -1,5 +1,5 @@
-//! Watches guests that became ready: their consoles are read on, and their ports and agents are
-//! asked again, slowly.
+//! Watches guests that became ready: continues to read their consoles, and slowly repeats the checks of
+//! their ports and agents.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -29,11 +29,11 @@ use crate::{
     vsi_graph,
 };
 
-/// Guests of one host that are looked at at the same time.
-const TOGETHER: usize = 8;
+/// How many guests of one host are scanned at the same time.
+const CONCURRENT_GUESTS: usize = 8;
 
-/// What was found of guests since they became ready. In memory only: whoever starts anew reads
-/// their consoles again from where they became ready.
+/// What scans found about guests since they became ready. In memory only: a new process reads their
+/// consoles again from where they became ready.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct GuestHealth {
     all: Mutex<HashMap<Uuid, GuestRecord>>,
@@ -42,9 +42,9 @@ pub(in crate::fleet) struct GuestHealth {
 #[derive(Clone, Debug)]
 struct GuestRecord {
     host: String,
-    /// The newest run that was over: one since may have started another guest.
+    /// The newest run that had ended. A later run may have started another guest.
     run: Option<RunId>,
-    /// Where its console was read to when it became ready.
+    /// The console position when the guest became ready.
     ready: ConsolePosition,
     memory: ConsoleMemory,
     found: Vec<DriftFinding>,
@@ -55,7 +55,7 @@ impl GuestHealth {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a look found of the guest that runs now; none where nobody has looked at it.
+    /// What a scan found about the guest that runs now; `None` if it was not scanned.
     fn found(&self, uid: Uuid, state: &EntityState) -> Option<Vec<DriftFinding>> {
         let all = self.all();
         let record = all.get(&uid)?;
@@ -68,7 +68,7 @@ fn newest(state: &EntityState) -> Option<RunId> {
 }
 
 impl Fleet {
-    /// What is wrong within the guest: by the newest look, else what is recorded.
+    /// What is wrong inside the guest: from the newest scan, else from the recorded state.
     pub(in crate::fleet) fn of_guest(&self, known: &Known) -> Vec<DriftFinding> {
         let found = self.health.found(known.record.uid, &known.state);
         found.unwrap_or_else(|| {
@@ -77,8 +77,8 @@ impl Fleet {
         })
     }
 
-    /// Looks at the guests of one host again and again; where one changes, the host is looked at
-    /// for it and that is recorded.
+    /// Scans the guests of one host again and again. If a guest changed, the host is scanned for it and the
+    /// result is recorded.
     pub(in crate::fleet) async fn watch_guests(
         &self,
         host: &str,
@@ -91,7 +91,7 @@ impl Fleet {
             let known = self.watched_on(host, read).await?;
             let changed = self.scan_guests(host, known).await?;
             if !changed.is_empty() {
-                // Meanwhile a run may have begun on some of them.
+                // A run may have begun on some of them in the meantime.
                 let changed_vsis = self.watched_of(&changed).await?;
                 self.scan_and_publish(host, changed_vsis, false, scans)
                     .await?;
@@ -99,8 +99,8 @@ impl Fleet {
         }
     }
 
-    /// Looks at the guests that are ready; those of which it found something else than before. A panic concerns this
-    /// host, or one guest of it: those who look for drift tell of a host that cannot be read.
+    /// Scans the guests that are ready and returns those with other findings than before. A panic concerns
+    /// only this host, or one guest of it; the drift scan reports a host that cannot be read.
     pub(in crate::fleet) async fn scan_guests(
         &self,
         host: &str,
@@ -120,7 +120,7 @@ impl Fleet {
     ) -> Result<BTreeSet<Uuid>, FleetError> {
         known.retain(|known| matches!(known.phase(), Phase::Running | Phase::Degraded));
         self.forget_others(host, &known);
-        // A host that does not answer is told by those who look for drift.
+        // The drift scan reports a host that does not answer.
         let Ok(ports) = self.hosts.host(host).await else {
             return Ok(BTreeSet::new());
         };
@@ -132,7 +132,7 @@ impl Fleet {
                 Ok(None)
             })
         });
-        let mut looks = std::pin::pin!(looks.buffer_unordered(TOGETHER));
+        let mut looks = std::pin::pin!(looks.buffer_unordered(CONCURRENT_GUESTS));
         let mut changed = BTreeSet::new();
         while let Some(uid) = looks.next().await {
             changed.extend(uid?);
@@ -140,7 +140,7 @@ impl Fleet {
         Ok(changed)
     }
 
-    /// Its UID where it found something else than before.
+    /// Scans one guest and returns its UID if the findings differ from before.
     async fn scan_guest(
         &self,
         ports: &HostPorts,
@@ -155,7 +155,7 @@ impl Fleet {
             Some(record) => record.memory,
             None => ConsoleMemory::from(ready),
         };
-        // Of one that cannot be asked nothing new is known.
+        // Nothing new is known about a guest that cannot be asked.
         let Ok(trouble) = guest(known).inspect(ports, &mut memory).await else {
             return Ok(None);
         };
@@ -178,8 +178,8 @@ impl Fleet {
         Ok(is_news.then_some(uid))
     }
 
-    /// Where the console was read to when the guest became ready; where nobody watched its boot,
-    /// the end that it has now.
+    /// The console position when the guest became ready. If its boot was not watched, the current end of
+    /// the console.
     async fn ready_at(
         &self,
         ports: &HostPorts,
@@ -198,7 +198,7 @@ impl Fleet {
         })
     }
 
-    /// What is gone needs no memory.
+    /// Drops the findings of guests that are no longer on the host.
     fn forget_others(&self, host: &str, known: &[Known]) {
         let there: BTreeSet<_> = known.iter().map(|known| known.record.uid).collect();
         let mut all = self.health.all();

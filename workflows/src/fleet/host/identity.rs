@@ -1,4 +1,5 @@
-//! Which machines hosts are: recorded when they are seen first, and another one only by somebody's word.
+//! The machine identity of hosts. It is recorded when a host is first seen; another machine is accepted
+//! only when a person says so.
 
 use vsiflow_engine::{
     executor::By,
@@ -10,12 +11,12 @@ use crate::fleet::{ErrorKind, Fleet, FleetError, HostHandle, store::DesiredUpdat
 use crate::record::{LibvirtRecord, MachineRecord, kind, machine_entity};
 
 impl HostHandle<'_> {
-    /// Takes the machine that answers as a host by now for that host; what waited for that goes on.
-    /// Gives back what it says of itself, and what goes on.
+    /// Accepts the machine that answers now as the host's machine, and retries the VSIs that waited for
+    /// that. Returns what the machine reports about itself, and the retried VSIs.
     ///
     /// # Errors
-    /// When the journal knows no such host or cannot be written, when the host does not answer, or
-    /// does not say which machine it is.
+    /// When the journal does not know the host or cannot be written, when the host does not answer, or when
+    /// it does not report which machine it is.
     pub async fn accept(self, host: &str, by: By) -> Result<(String, Vec<EntityId>), FleetError> {
         self.fleet.may_act()?;
         self.settings(host)?;
@@ -34,7 +35,7 @@ impl HostHandle<'_> {
         let accepted = match (&machine, &seen) {
             (Some(machine), _) => machine.clone(),
             (None, Some(seen)) => format!("libvirt's host UUID {}", seen.uuid),
-            (None, None) => return Err(silent(host)),
+            (None, None) => return Err(no_identity(host)),
         };
         let record = MachineRecord {
             host: host.to_owned(),
@@ -43,7 +44,7 @@ impl HostHandle<'_> {
         };
         self.fleet.record_machine(record, by.clone()).await?;
         ports.host.pin(machine.as_deref());
-        let mut going_on = Vec::new();
+        let mut retried = Vec::new();
         let known = self.fleet.known().await?.into_iter();
         for vsi in known.filter(|known| known.record.vsi.host == host) {
             if self.fleet.waits_for(&vsi, error::OTHER_MACHINE) {
@@ -51,15 +52,15 @@ impl HostHandle<'_> {
                     .engine
                     .retry(vsi.entity.clone(), by.clone())
                     .await?;
-                going_on.push(vsi.entity);
+                retried.push(vsi.entity);
             }
         }
-        Ok((accepted, going_on))
+        Ok((accepted, retried))
     }
 }
 
 impl Fleet {
-    /// Tells which machines the journal knows.
+    /// Registers the machines of hosts that the journal knows.
     pub(in crate::fleet) async fn register_machines(&self) -> Result<(), FleetError> {
         for (_, _, known) in self.all_desired::<MachineRecord>(kind::MACHINE).await? {
             self.reach.is_machine(&known);
@@ -67,8 +68,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Records what hosts were seen first, or newly, to say of themselves. A process that is killed
-    /// before has not seen it.
+    /// Records the machine identities that hosts newly reported. If the process is killed before, they
+    /// count as not seen.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -77,8 +78,8 @@ impl Fleet {
             return Ok(());
         }
         for seen in self.reach.unrecorded() {
-            // Of one whose record cannot be read nobody can say that it is another; and nothing can
-            // be recorded of it.
+            // If the host's record cannot be read, it is unknown whether this is another machine; and
+            // nothing can be recorded of it.
             let entity = machine_entity(&seen.host).ok();
             if entity.is_some_and(|entity| self.engine.unreadable(&entity).is_some()) {
                 continue;
@@ -103,7 +104,7 @@ impl Fleet {
     }
 }
 
-fn silent(host: &str) -> FleetError {
+fn no_identity(host: &str) -> FleetError {
     let failure = error::OTHER_MACHINE
         .failure("it does not report which machine it is")
         .on_host(host)

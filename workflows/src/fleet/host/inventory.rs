@@ -1,4 +1,4 @@
-//! Everything there is on a host, and whose it is.
+//! The inventory of a host: every domain and volume on it, and who owns each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +15,16 @@ use crate::fleet::{
 };
 use crate::{record::kind, spec::HostSettings, vsi_graph};
 
-/// Whose something is.
+/// The owner of a domain or a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Owner {
-    /// This journal's.
+    /// This journal.
     Owned,
-    /// It was made by vsiflow, and this journal does not manage it: it was forgotten, or its VSI is
-    /// gone.
+    /// vsiflow made it, but this journal does not manage it: it was forgotten, or its VSI is deleted.
     Orphaned,
-    /// Another journal's.
+    /// Another journal.
     OtherJournal,
-    /// Somebody else's.
+    /// Anything other than vsiflow.
     Foreign,
 }
 
@@ -48,23 +47,23 @@ pub struct InventoryItem {
     pub kind: &'static str,
     /// The domain's name, or the volume as `POOL/NAME`.
     pub name: String,
-    /// What people call it: the VSI, data disk or image that it is or belongs to, or a title.
+    /// The display name of the VSI, data disk or image that it is or belongs to, or a title.
     pub belongs_to: String,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
     /// The domain's state, or the volume's format.
     pub state: String,
-    /// Bytes that a volume takes on the host.
+    /// The bytes that a volume occupies on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The domains that name a volume.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,
-    /// Whether `adopt` would take it.
+    /// Whether `adopt` would accept it.
     pub adoptable: bool,
 }
 
-/// The copies, layers and memory of snapshots beside the disks.
+/// Adds the copies, layers and memory volumes of snapshots to the labels of disks.
 fn with_snapshots(
     mut disks: BTreeMap<VolumeKey, String>,
     snapshots: &[KnownSnapshot],
@@ -80,7 +79,7 @@ fn with_snapshots(
 }
 
 /// What the journal knows of a host's objects.
-struct InventoryBook<'a> {
+struct KnownObjects<'a> {
     journal: &'a str,
     vsis: BTreeMap<Uuid, &'a Known>,
     /// VSIs whose desired state cannot be read.
@@ -93,19 +92,19 @@ impl HostHandle<'_> {
     /// The settings of a host that the journal knows.
     ///
     /// # Errors
-    /// When it knows none of that id.
+    /// When the journal does not know the host.
     pub fn settings(self, id: &str) -> Result<HostSettings, FleetError> {
         let known = self.fleet.directory.get(id);
         known.ok_or_else(|| FleetError::not_found("host", id))
     }
 
-    /// The settings of the hosts that the journal knows with that label.
+    /// The settings of the known hosts that have this label.
     pub fn labelled(self, key: &str, value: &str) -> Vec<HostSettings> {
         self.fleet.directory.labelled(key, value)
     }
 
-    /// Every domain and every volume on a host, and whose each is. Nothing is changed but what the
-    /// host itself does when its pools are listed: they are refreshed.
+    /// Every domain and every volume on a host, with its owner. Nothing is changed, except that the host
+    /// refreshes its pools when they are listed.
     ///
     /// # Errors
     /// When the host cannot be asked, or the journal cannot be read.
@@ -134,7 +133,7 @@ impl HostHandle<'_> {
             })
         });
         let here = |vsi: &&Known| vsi.record.vsi.host == id && !vsi.is_deleted();
-        let book = InventoryBook {
+        let book = KnownObjects {
             journal: &self.fleet.journal_id,
             vsis: vsis
                 .iter()
@@ -171,12 +170,12 @@ fn named(disks: &[KnownDisk], host: &str) -> BTreeMap<VolumeKey, String> {
             let key = crate::data_disk::volume(&disk.record.disk, &disk.entity);
             (key, format!("disk/{}", disk.record.disk.name))
         })
-        // What is said beside one that was filled.
+        // A filled disk has a sidecar volume beside it.
         .flat_map(|(key, label)| [(sidecar::key(&key), label.clone()), (key, label)])
         .collect()
 }
 
-impl InventoryBook<'_> {
+impl KnownObjects<'_> {
     fn owner(&self, domain: &DomainInfo) -> Owner {
         match &domain.mark {
             None => Owner::Foreign,
@@ -230,7 +229,7 @@ impl InventoryBook<'_> {
         if let Some(image) = image {
             return (Owner::Owned, format!("image/{}", image.name));
         }
-        let by_name = part_of(&key.name);
+        let by_name = uid_in_name(&key.name);
         let known = by_name.and_then(|uid| self.vsis.get(&uid));
         if let Some(vsi) = known.filter(|vsi| vsi.record.vsi.pool == key.pool) {
             return (Owner::Owned, format!("vsi/{}", vsi.label()));
@@ -238,7 +237,7 @@ impl InventoryBook<'_> {
         if self.vsis.values().any(|vsi| refers(vsi, key)) {
             return (Owner::Foreign, "a reference".to_owned());
         }
-        // A volume that a domain has is whose that is.
+        // A volume that a domain uses has the same owner as the domain.
         let of_user = users
             .iter()
             .map(|domain| (self.owner(domain), domain.name.clone()));
@@ -267,8 +266,8 @@ fn names(domain: &DomainInfo, volume: &VolumeInfo) -> bool {
     })
 }
 
-/// The UID in the name of a VSI's own volume, as this and the operator before it name them.
-fn part_of(name: &str) -> Option<Uuid> {
+/// The UID in the name of a VSI's own volume, as vsiflow and the operator before it name volumes.
+fn uid_in_name(name: &str) -> Option<Uuid> {
     let name = name.strip_suffix(".0").unwrap_or(name);
     let stems = [
         ("boot-", ".qcow2"),
@@ -306,11 +305,11 @@ mod tests {
             "console-UID.log",
             "console-UID.log.0",
         ] {
-            let found = part_of(&name.replace("UID", uid));
+            let found = uid_in_name(&name.replace("UID", uid));
             assert_eq!(found, uid.parse().ok(), "{name}");
         }
         for name in ["boot-UID.iso", "UID", "boot-x.qcow2", "disk-UID.qcow2"] {
-            assert_eq!(part_of(&name.replace("UID", uid)), None, "{name}");
+            assert_eq!(uid_in_name(&name.replace("UID", uid)), None, "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Hosts that take nothing new, hosts that are emptied for maintenance, and the global pause.
+//! Cordoning, draining and uncordoning of hosts, and the global pause.
 
 use std::collections::BTreeSet;
 
@@ -22,15 +22,16 @@ use crate::{
     spec::PowerState,
 };
 
-/// The recorded states of a host.
+/// The recorded state of a cordoned host.
 pub(in crate::fleet) const IS_CORDONED: &str = "Cordoned";
-const TAKES_NEW: &str = "Schedulable";
+const SCHEDULABLE: &str = "Schedulable";
 
 impl HostHandle<'_> {
-    /// Lets a host take no new VSI; what is there continues. Why is in `by`. It lasts over restarts.
+    /// Cordons a host: it takes no new VSI, and existing ones continue. The reason is in `by`. A cordon
+    /// survives restarts.
     ///
     /// # Errors
-    /// When the journal knows no such host, or cannot be written.
+    /// When the journal does not know the host, or cannot be written.
     pub async fn cordon(self, host: &str, by: By) -> Result<(), FleetError> {
         let why = by.reason.as_str().to_owned();
         self.fleet.note_host(host, IS_CORDONED, by).await?;
@@ -38,9 +39,9 @@ impl HostHandle<'_> {
         Ok(())
     }
 
-    /// Lets a host take new VSIs again; those that waited for that continue. Members that were to leave it and are
-    /// not being deleted yet stay. With `start`, those that
-    /// a drain brought down come to where they were before. Returns both.
+    /// Uncordons a host: it takes new VSIs again, and those that waited for that continue. Members that
+    /// were to leave it and are not being deleted yet stay. With `start`, VSIs that a drain shut down
+    /// return to their earlier power state. Returns all VSIs that continue.
     ///
     /// # Errors
     /// As for [`HostHandle::cordon`].
@@ -51,11 +52,12 @@ impl HostHandle<'_> {
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
         self.fleet.host_of(host)?;
-        // Before the host is said to take new ones: a crash in between leaves it cordoned, and nothing leaves it.
+        // Before the host is uncordoned: after a crash in between it is still cordoned, and nothing leaves
+        // it.
         self.fleet.stop_evictions(host, &by).await?;
-        self.fleet.note_host(host, TAKES_NEW, by.clone()).await?;
+        self.fleet.note_host(host, SCHEDULABLE, by.clone()).await?;
         self.fleet.reach.cordon(host, None);
-        let (mut updates, mut going_on) = (DesiredUpdates::default(), Vec::new());
+        let (mut updates, mut continuing) = (DesiredUpdates::default(), Vec::new());
         for known in self.fleet.on_host(host).await? {
             let power = undrained(&known).filter(|_| start);
             if self.fleet.waits_for(&known, CORDONED) {
@@ -68,14 +70,14 @@ impl HostHandle<'_> {
             } else {
                 continue;
             }
-            going_on.push(known.entity);
+            continuing.push(known.entity);
         }
         self.fleet.record(updates, by).await?;
-        Ok(going_on)
+        Ok(continuing)
     }
 
-    /// Cordons a host and shuts everything of this journal on it down, members that leave it excepted, to be brought back by
-    /// [`HostHandle::uncordon`]; returns what is to be off.
+    /// Cordons a host and shuts down everything of this journal on it, except members that leave it.
+    /// [`HostHandle::uncordon`] starts it again. Returns the VSIs that are to be off.
     ///
     /// # Errors
     /// As for [`HostHandle::cordon`].
@@ -121,8 +123,8 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// Pauses everything: no step is begun on any host, over restarts, until that is
-    /// lifted. What is under way ends; desired states are recorded.
+    /// Sets or ends the global pause: no step is started on any host, also after restarts, until it is
+    /// ended. Steps in progress end; desired states are recorded.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -130,7 +132,7 @@ impl Fleet {
         Ok(self.engine.set_global_pause(on, by).await?)
     }
 
-    /// What says that the global pause is on; none where it is off.
+    /// The failure that reports the global pause; `None` if it is off.
     pub fn global_pause(&self) -> Option<Failure> {
         let why = self.engine.global_pause()?;
         let message = match why.as_str() {
@@ -143,7 +145,7 @@ impl Fleet {
         )
     }
 
-    /// Refuses to bring a guest up on a host that is cordoned.
+    /// Refuses to start a guest on a host that is cordoned.
     pub(in crate::fleet) fn refuse_cordoned(
         &self,
         known: &Known,
@@ -174,7 +176,7 @@ impl Fleet {
         known.ok_or_else(|| FleetError::not_found("host", host))
     }
 
-    /// VSIs on the host that nobody is about to remove, by name.
+    /// The VSIs on the host that are not deleted or being deleted, by name.
     pub(in crate::fleet) async fn on_host(&self, host: &str) -> Result<Vec<Known>, FleetError> {
         let mut all = self.known().await?;
         all.retain(|known| {
@@ -184,7 +186,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The members of pools that are to be made elsewhere.
+    /// The members of pools that are to leave the host.
     async fn leaving(&self, host: &str) -> Result<BTreeSet<Uuid>, FleetError> {
         let pools = self.living::<PoolRecord>().await?;
         let all = pools.iter().flat_map(|pool| &pool.record.evicting);
@@ -192,7 +194,8 @@ impl Fleet {
         Ok(from.map(|(uid, _)| *uid).collect())
     }
 
-    /// Whether it has something on its host, or is past the look that a cordon stops it at.
+    /// Whether the VSI has something on its host, or its run has passed the step at which a cordon stops
+    /// it.
     fn has_begun(&self, known: &Known) -> bool {
         let (state, host) = (&known.state, Name::of(ResolveHost::NAME));
         let run = state.active.as_ref().and_then(|a| self.engine.run(a.run));
@@ -204,19 +207,19 @@ impl Fleet {
         state.reached > 0 || !state.intents.is_empty() || past
     }
 
-    /// Whether a failure of that code stands in its way.
+    /// Whether the VSI is blocked by a failure with this code.
     pub(in crate::fleet) fn waits_for(&self, known: &Known, code: Code) -> bool {
-        let stands = self.engine.view(&known.entity, |view| {
+        let is_blocked = self.engine.view(&known.entity, |view| {
             view.obstacle.is_some_and(|obstacle| {
                 let blocked = matches!(obstacle.state, NodeState::Blocked { .. });
                 blocked && obstacle.failure.code.as_str() == code.code
             })
         });
-        stands.unwrap_or(false)
+        is_blocked.unwrap_or(false)
     }
 }
 
-/// How a guest that a drain brought down stands again.
+/// The power that a guest had before a drain shut it down.
 fn undrained(known: &Known) -> Option<Power> {
     let power = known.record.power?;
     let state = power.drained?;
@@ -228,7 +231,7 @@ fn undrained(known: &Known) -> Option<Power> {
     })
 }
 
-/// Why the recorded state of a host is that it takes nothing new.
+/// The reason for a host's cordon, from its recorded state; `None` if it is not cordoned.
 pub(in crate::fleet) fn why_cordoned(state: Option<&(Name, Text)>) -> Option<&str> {
     let (name, why) = state?;
     (name.as_str() == IS_CORDONED).then_some(why.as_str())

@@ -1,4 +1,4 @@
-//! Hosts: checks, inventory, identity, maintenance, and looking for drift.
+//! Hosts: checks, inventory, identity, maintenance, and scans for drift.
 
 pub(super) mod check;
 pub(super) mod drain;

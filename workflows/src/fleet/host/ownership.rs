@@ -1,15 +1,15 @@
-//! Whose settings of a host count, where namespaces do not trust one another.
+//! Ownership of host settings: which namespace's settings apply if namespaces do not trust one another.
 //!
-//! An engine knows a host by its id, and reaches it with one set of settings. The namespace whose
-//! settings were taken first keeps the host as long as it has something on it; others may use it with
-//! the same settings, which they can only know from whoever may give them away.
+//! An engine identifies a host by its id, and connects to it with one set of settings. The namespace whose
+//! settings were accepted first has the host as long as it has something on it. Other namespaces may use
+//! the host with the same settings, which they can only get from someone who may share them.
 
 use vsiflow_engine::model::{Failure, FailureClass};
 
 use crate::fleet::{ErrorKind, FleetError, HostHandle};
 use crate::{hosts::HostDirectory, spec::HostSettings};
 
-/// The namespace that has the host, where that is another than the settings are from.
+/// The namespace that has the host, if the settings are from another one.
 pub(in crate::fleet) fn others(directory: &HostDirectory, host: &HostSettings) -> Option<String> {
     let claimant = host.namespace.as_ref()?;
     let owner = directory.owner(&host.id());
@@ -31,13 +31,13 @@ pub(in crate::fleet) fn refused(host: &HostSettings, owner: &str) -> FleetError 
 }
 
 impl HostHandle<'_> {
-    /// The namespaces whose settings count, by host.
+    /// The namespaces whose settings apply, by host.
     pub fn owners(self) -> std::collections::BTreeMap<String, String> {
         self.fleet.directory.owners()
     }
 
-    /// Lets a host go that a namespace has settings of but nothing on, so that another may have it;
-    /// whether it did.
+    /// Releases a host that a namespace has settings of but nothing on, so that another namespace may have
+    /// it. Returns whether it did.
     ///
     /// # Errors
     /// When the journal cannot be read.

@@ -1,5 +1,5 @@
-//! Looks at hosts: what somebody changed there behind vsiflow's back, and what comes up again
-//! after a restart of the host.
+//! Scans hosts for drift: changes that were made outside vsiflow, and guests to start again after a restart
+//! of the host.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,34 +35,35 @@ use crate::{
     vsi_graph,
 };
 
-/// Hosts that are looked at at the same time.
-const HOSTS: usize = 16;
-/// Guests of one host that come up at the same time after its restart.
-const TOGETHER: usize = 4;
-/// So many times within so long is what was changed restored; then it is only told.
-const RESTORES: (usize, Duration) = (5, Duration::from_secs(600));
+/// How many hosts are scanned at the same time.
+const CONCURRENT_HOSTS: usize = 16;
+/// How many guests of one host start at the same time after its restart.
+const CONCURRENT_STARTS: usize = 4;
+/// How many runs a VSI may have within which time for drift to be restored; beyond that it is only
+/// reported.
+const RESTORE_LIMIT: (usize, Duration) = (5, Duration::from_secs(600));
 
-/// What a look at all hosts came to.
+/// The result of a scan of all hosts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DriftReport {
-    /// VSIs that differ from what was written, and how.
+    /// VSIs that differ from what vsiflow wrote, and how.
     pub drifted: Vec<(String, Vec<DriftFinding>)>,
-    /// VSIs that come up again because their host was restarted.
+    /// VSIs that are started again because their host was restarted.
     pub restarted: Vec<String>,
     /// VSIs that are being restored.
     pub restored: Vec<String>,
-    /// Hosts that could not be looked at.
+    /// Hosts that could not be scanned.
     pub unreachable: Vec<(String, Failure)>,
 }
 
-/// What a look may lead to.
+/// The actions that a scan may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fleet) enum ScanMode {
-    /// It is only recorded.
+    /// Drift is only recorded.
     Nothing,
-    /// VSIs that ask for it are restored.
+    /// VSIs with `onDrift: Restore` are restored.
     Restore,
-    /// And those of a host that was restarted come up again.
+    /// Also, VSIs of a restarted host are started again.
     All,
 }
 
@@ -75,35 +76,35 @@ impl DriftReport {
     }
 }
 
-/// What a look reads of the output of the step that defined or adopted a domain.
+/// What a scan reads from the output of the step that defined or adopted a domain.
 #[derive(Default, Deserialize)]
 struct DefineOutput {
     #[serde(default)]
     written: Option<DomainShape>,
 }
 
-/// What it reads of the output of the step that started or adopted one.
+/// What a scan reads from the output of the step that started or adopted a domain.
 #[derive(Default, Deserialize)]
 struct StartOutput {
     #[serde(default)]
     boot_id: Option<String>,
 }
 
-/// A VSI and what was seen of it.
-struct SeenHost {
+/// A VSI and what a scan found.
+struct SeenVsi {
     known: Known,
-    /// Its host came up anew since it was started.
+    /// Its host was restarted since the guest was started.
     restarted: bool,
     findings: Vec<DriftFinding>,
 }
 
 impl HostHandle<'_> {
-    /// Looks at every settled VSI on its host, and records what differs where that is news. With
-    /// `act`, VSIs that ask for it are restored, and after a restart of a host those that are to
-    /// run are brought up again, in order and a few at a time.
+    /// Scans every settled VSI on its host, and records new differences. With `act`, VSIs with `onDrift:
+    /// Restore` are restored, and after a restart of a host the VSIs that are to run are started again, in
+    /// order and a few at a time.
     ///
     /// # Errors
-    /// When the journal cannot be read or written. A host that does not answer is told.
+    /// When the journal cannot be read or written. A host that does not answer is part of the report.
     pub async fn scan(self, act: bool) -> Result<DriftReport, FleetError> {
         let mut by_host = BTreeMap::<String, Vec<Known>>::new();
         for known in self.fleet.known().await?.into_iter().filter(is_watched) {
@@ -121,7 +122,7 @@ impl HostHandle<'_> {
             self.fleet.scan_host(host, known, act).await
         });
         let mut all = DriftReport::default();
-        let mut looks = stream::iter(looks).buffered(HOSTS);
+        let mut looks = stream::iter(looks).buffered(CONCURRENT_HOSTS);
         while let Some(report) = looks.next().await {
             all.add(report?);
         }
@@ -130,7 +131,7 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// Looks at these settled VSIs, all of one host.
+    /// Scans these settled VSIs, all of one host.
     pub(in crate::fleet) async fn scan_host(
         &self,
         host: String,
@@ -139,7 +140,7 @@ impl Fleet {
     ) -> Result<DriftReport, FleetError> {
         let act = self.global_pause().map_or(act, |_| ScanMode::Nothing);
         let (mut report, mut updates) = (DriftReport::default(), DesiredUpdates::default());
-        // What is wrong with reading one host concerns that host alone.
+        // An error while reading one host concerns only that host.
         let seen = AssertUnwindSafe(self.scan_vsis(&host, known)).catch_unwind();
         match seen.await.unwrap_or_else(|_| Err(panicked(&host))) {
             Ok(seen) => {
@@ -159,7 +160,7 @@ impl Fleet {
         Ok(report)
     }
 
-    async fn scan_vsis(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenHost>, FleetError> {
+    async fn scan_vsis(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenVsi>, FleetError> {
         let ports = self.hosts.host(host).await.map_err(Failure::from)?;
         let facts = ports.host.facts().await.map_err(Failure::from)?;
         if let Some(seen) = ports.host.uuid().await.map_err(Failure::from)? {
@@ -195,7 +196,7 @@ impl Fleet {
         facts: &HostFacts,
         domains: &HashMap<Uuid, &DomainInfo>,
         known: Known,
-    ) -> Result<SeenHost, FleetError> {
+    ) -> Result<SeenVsi, FleetError> {
         let (uid, power) = (known.record.uid, known.record.power_state());
         let written = self.written(&known.state).await?;
         let booted = [StartDomain::NAME, AdoptDomain::NAME];
@@ -223,14 +224,14 @@ impl Fleet {
         let restarted = rebooted
             && power != PowerState::Stopped
             && (findings.is_empty() || drift::is_power_alone(&findings));
-        Ok(SeenHost {
+        Ok(SeenVsi {
             known,
             restarted,
             findings,
         })
     }
 
-    /// What was written last, or stood when the VSI was adopted.
+    /// The shape of the domain that was written last, or found when the VSI was adopted.
     async fn written(&self, state: &EntityState) -> Result<Option<DomainShape>, FleetError> {
         let steps = [DefineDomain::NAME, AdoptDomain::NAME];
         let defined: DefineOutput = self.output_of_newest(&steps, state).await?;
@@ -246,17 +247,17 @@ impl Fleet {
 
     async fn record_scans(
         &self,
-        seen: Vec<SeenHost>,
+        seen: Vec<SeenVsi>,
         act: ScanMode,
         report: &mut DriftReport,
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
-        let mut rising: Vec<Known> = Vec::new();
+        let mut to_start: Vec<Known> = Vec::new();
         for seen_vsi in seen {
             let name = seen_vsi.known.label();
             if seen_vsi.restarted {
                 report.restarted.push(name);
-                rising.push(seen_vsi.known);
+                to_start.push(seen_vsi.known);
                 continue;
             }
             self.note(&seen_vsi).await?;
@@ -271,13 +272,13 @@ impl Fleet {
             report.drifted.push((name, seen_vsi.findings));
         }
         if act == ScanMode::All {
-            self.raise(&rising, updates).await?;
+            self.start_again(&to_start, updates).await?;
         }
         Ok(())
     }
 
-    /// Records what was found where it is news.
-    async fn note(&self, seen: &SeenHost) -> Result<(), FleetError> {
+    /// Records the findings if they are new.
+    async fn note(&self, seen: &SeenVsi) -> Result<(), FleetError> {
         let known = &seen.known;
         let recorded = known.state.state.as_ref();
         let was_recorded = recorded.is_some_and(|(_, detail)| drift::tells_drift(detail));
@@ -293,7 +294,7 @@ impl Fleet {
     }
 
     fn may_restore(&self, known: &Known) -> bool {
-        let (most, within) = RESTORES;
+        let (most, within) = RESTORE_LIMIT;
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let now = self.clock.now().0;
         let recent =
@@ -302,8 +303,8 @@ impl Fleet {
         known.record.vsi.on_drift == OnDrift::Restore && runs <= most
     }
 
-    /// What was written is written again, and the guest brought to where it should be; nothing is
-    /// made anew.
+    /// Writes the domain again as it was written last, and brings the guest to its desired power state.
+    /// Nothing is made again.
     async fn restore(&self, known: &Known, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
         let mut restored = known.clone();
         Arc::make_mut(&mut restored.record).restore = true;
@@ -311,14 +312,16 @@ impl Fleet {
             .await
     }
 
-    /// Brings guests up again, in the order of their names, a few at a time.
-    async fn raise(
+    /// Starts guests again, in the order of their names, a few at a time.
+    async fn start_again(
         &self,
-        rising: &[Known],
+        to_start: &[Known],
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
-        for (place, known) in rising.iter().enumerate() {
-            let before = place.checked_sub(TOGETHER).and_then(|at| rising.get(at));
+        for (place, known) in to_start.iter().enumerate() {
+            let before = place
+                .checked_sub(CONCURRENT_STARTS)
+                .and_then(|at| to_start.get(at));
             let before = before.map(|before| predecessor(before, true));
             self.power_update(known, power(known), false, before, updates)
                 .await?;
@@ -327,7 +330,7 @@ impl Fleet {
     }
 }
 
-/// One that was made, and that nobody works on.
+/// Whether a VSI is scanned: it was made, it is settled, and it is not being deleted.
 pub(in crate::fleet) fn is_watched(known: &Known) -> bool {
     let state = &known.state;
     let stays = !known.is_deleted() && !crate::fleet::apply::is_deleting(state);
@@ -342,7 +345,7 @@ fn settled(known: &Known) -> Phase {
     }
 }
 
-/// It is brought to where it should be, even if that is what is recorded of it.
+/// The command that brings a guest to its desired power state, even if that state is recorded as reached.
 fn power(known: &Known) -> Power {
     let state = known.record.power_state();
     Power {
@@ -353,8 +356,8 @@ fn power(known: &Known) -> Power {
     }
 }
 
-/// The volumes that its definition names, as people call them. A boot disk that lasts for one
-/// start may be gone while its guest is off.
+/// The volumes that a VSI's domain names, with their display names. A boot disk that lasts for one start
+/// may be gone while its guest is off.
 fn volumes(known: &Known, runs: bool) -> Vec<(String, VolumeKey)> {
     let (record, pool) = (&known.record, &known.record.vsi.pool);
     let seed = names::seed(pool, record.uid, record.vsi.seed());

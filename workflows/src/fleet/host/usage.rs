@@ -1,4 +1,4 @@
-//! What guests use on their hosts.
+//! Resource usage of guests on their hosts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,12 +11,12 @@ use vsiflow_steps::ports::GuestStats;
 
 use crate::fleet::{Fleet, FleetError, HostHandle};
 
-/// Hosts that are asked at the same time.
-const TOGETHER: usize = 16;
-/// How long a host may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How many hosts are asked at the same time.
+const CONCURRENT_HOSTS: usize = 16;
+/// How long a host may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a VSI uses on its host.
+/// The resource usage of a VSI on its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestUsage {
     /// Its namespace.
@@ -25,14 +25,15 @@ pub struct GuestUsage {
     pub name: String,
     /// The host's id.
     pub host: String,
-    /// What its host counts.
+    /// The statistics that its host reports.
     pub stats: GuestStats,
 }
 
 impl HostHandle<'_> {
-    /// What the VSIs that run use, by one call to each host that has any. A host that did not answer the newest scan is not asked, and one
-    /// that does not answer soon tells nothing. Only VSIs of this journal are told of, each by the host that it is recorded on: what else a
-    /// host says is passed over.
+    /// The resource usage of all running VSIs, with one call to each host that has any. A host that did not
+    /// answer the newest scan is not asked, and one that does not answer in time reports nothing. Only VSIs
+    /// of this journal are reported, each by the host that it is recorded on; anything else a host reports
+    /// is ignored.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -53,7 +54,7 @@ impl HostHandle<'_> {
             reported_guests(&host, vsis, stats)
         });
         let queries: Vec<_> = queries.collect();
-        let answers = stream::iter(queries).buffer_unordered(TOGETHER);
+        let answers = stream::iter(queries).buffer_unordered(CONCURRENT_HOSTS);
         let mut all: Vec<_> = answers.flat_map(stream::iter).collect().await;
         all.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         Ok(all)
@@ -63,7 +64,7 @@ impl HostHandle<'_> {
 impl Fleet {
     async fn ask_usage(&self, host: &str) -> Vec<GuestStats> {
         let queries = async { self.hosts.host(host).await?.host.guest_stats().await };
-        match timeout(PATIENCE, queries).await {
+        match timeout(ANSWER_TIMEOUT, queries).await {
             Ok(Ok(stats)) => stats.unwrap_or_default(),
             Ok(Err(error)) => {
                 tracing::debug!(host, %error, "what its guests use is not known");
@@ -77,7 +78,7 @@ impl Fleet {
     }
 }
 
-/// What a host said of its own VSIs, each once.
+/// The statistics that a host reported for its own VSIs, each once.
 fn reported_guests(
     host: &str,
     mut vsis: BTreeMap<String, (String, String)>,

@@ -1,7 +1,7 @@
-//! Watches the hosts: by what they tell of their domains, and by a slow look again and again. Beside
-//! that their guests are looked at.
+//! Watches the hosts: by their domain events, and by a slow periodic scan. Their guests are scanned as
+//! well.
 //!
-//! Each host has a watcher of its own, so that one that is slow or dead delays nobody else.
+//! Each host has its own watcher, so a slow or dead host does not delay the others.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -27,35 +27,35 @@ use crate::fleet::{
 };
 use crate::record::vsi_entity;
 
-/// Scans that may wait to be reported.
+/// How many scans may wait to be reported.
 pub const SCAN_QUEUE: usize = 64;
-/// How often hosts that came since are looked for.
-const NEW_HOSTS: Duration = Duration::from_secs(5);
-/// What happens together is looked at together.
-const TOGETHER: Duration = Duration::from_millis(300);
-/// A subscription that ended is made anew after that long.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often new hosts are looked for.
+const NEW_HOSTS_INTERVAL: Duration = Duration::from_secs(5);
+/// Events within this time are handled in one scan.
+const BATCH_WINDOW: Duration = Duration::from_millis(300);
+/// The delay before a subscription that ended is renewed.
+const RESUBSCRIBE_DELAY: Duration = Duration::from_secs(1);
 
-/// A look at one host.
+/// A scan of one host.
 #[derive(Clone, Debug)]
 pub struct HostScan {
     /// The host's id.
     pub host: String,
-    /// Whether all its VSIs were looked at, or only those it told of.
+    /// Whether all its VSIs were scanned, or only those it reported events of.
     pub whole: bool,
-    /// What it came to.
+    /// The result.
     pub report: DriftReport,
 }
 
-/// What ended a wait for changes.
+/// The reason why a wait for changes ended.
 enum HostChange {
-    /// These VSIs are to be looked at.
+    /// These VSIs are to be scanned.
     Of(BTreeSet<Uuid>),
-    /// It is time for, or something calls for, a look at everything.
+    /// A full scan is due, or something requires one.
     Everything,
 }
 
-/// What looks at a host read of its VSIs: the next one reads again only what changed since.
+/// The VSIs of a host as the last scan read them. The next scan reads only changed ones again.
 #[derive(Default)]
 pub(in crate::fleet) struct ReadOfHost(Mutex<HashMap<EntityId, Known>>);
 
@@ -75,9 +75,9 @@ impl ReadOfHost {
 }
 
 impl HostHandle<'_> {
-    /// Watches every host with VSIs until the journal fails: looks when it tells that a domain
-    /// changed, and at everything each `every`; acts as [`HostHandle::scan`] does. Each look is sent to
-    /// `scans`.
+    /// Watches every host with VSIs until the journal fails. Scans a VSI when its host reports that the
+    /// domain changed, and all VSIs at each interval `every`. Acts as [`HostHandle::scan`] does. Each scan
+    /// is sent to `scans`.
     ///
     /// # Errors
     /// When the journal cannot be read or written.
@@ -102,7 +102,7 @@ impl HostHandle<'_> {
                 }
             }
             tokio::select! {
-                () = sleep(NEW_HOSTS.min(every)) => {}
+                () = sleep(NEW_HOSTS_INTERVAL.min(every)) => {}
                 Some(ended) = watchers.join_next() => return ended.unwrap_or_else(panicked),
             }
         }
@@ -123,7 +123,7 @@ impl Fleet {
             let known = self.watched_on(host, read).await?;
             if known.is_empty() {
                 changes = None;
-                sleep(NEW_HOSTS.min(every)).await;
+                sleep(NEW_HOSTS_INTERVAL.min(every)).await;
                 continue;
             }
             if changes.is_none() {
@@ -143,7 +143,8 @@ impl Fleet {
         }
     }
 
-    /// Looks; whether the host was restarted, so that everything is to be looked at.
+    /// Scans these VSIs and reports the result. Returns whether the host was restarted, so that all its
+    /// VSIs are to be scanned.
     pub(in crate::fleet) async fn scan_and_publish(
         &self,
         host: &str,
@@ -164,18 +165,19 @@ impl Fleet {
             whole,
             report,
         };
-        // Nobody listens any more only when the process ends.
+        // The receiver is closed only when the process ends.
         let _ = scans.send(look).await;
         Ok(restarted)
     }
 
-    /// A host that does not answer, or tells nothing, is looked at all the same.
+    /// Subscribes to a host's domain events. A host that does not answer, or has no events, is scanned all
+    /// the same.
     async fn subscribe(&self, host: &str) -> Option<Box<dyn HostChanges>> {
         let ports = self.hosts.host(host).await.ok()?;
         ports.host.changes().await.ok().flatten()
     }
 
-    /// The VSIs on a host that are looked at.
+    /// The VSIs on a host that are scanned.
     pub(in crate::fleet) async fn watched_on(
         &self,
         host: &str,
@@ -209,7 +211,7 @@ impl Fleet {
     }
 }
 
-/// Waits for changes until then; what comes within a moment is taken together.
+/// Waits for changes until `until`; changes shortly after one another are returned together.
 async fn changed(changes: &mut Option<Box<dyn HostChanges>>, until: Instant) -> HostChange {
     let Some(subscription) = changes else {
         tokio::time::sleep_until(until).await;
@@ -220,14 +222,14 @@ async fn changed(changes: &mut Option<Box<dyn HostChanges>>, until: Instant) -> 
         match timeout_at(until, subscription.next()).await {
             Ok(Ok(Some(domain))) => {
                 if domains.is_empty() {
-                    until = until.min(Instant::now() + TOGETHER);
+                    until = until.min(Instant::now() + BATCH_WINDOW);
                 }
                 domains.insert(domain);
             }
             Ok(Ok(None)) => return HostChange::Everything,
             Ok(Err(_ended)) => {
                 *changes = None;
-                sleep(AGAIN).await;
+                sleep(RESUBSCRIBE_DELAY).await;
                 return HostChange::Everything;
             }
             Err(_elapsed) if domains.is_empty() => return HostChange::Everything,

@@ -1,21 +1,22 @@
-//! The rate of an upload, and the time that is left, from what its step reports.
+//! Measures the rate of an upload and the remaining time, from the reports of its step.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 use vsiflow_engine::step::Progress;
 
-/// The rate is measured over this time: over a shorter one it jumps, over a longer one it hides that the
-/// connection became slower or faster.
+/// The window over which the rate is measured. With a shorter one the rate jumps; a longer one hides that
+/// the connection became slower or faster.
 const WINDOW: Duration = Duration::from_secs(10);
-/// The least time between two samples; it bounds their number.
-const APART: Duration = Duration::from_millis(250);
-/// After less time than this the rate is not known.
-const ENOUGH: Duration = Duration::from_millis(200);
+/// The minimum time between two samples; it limits their number.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+/// The rate is unknown before this time has passed.
+const MIN_MEASURED: Duration = Duration::from_millis(200);
 
-/// Measures the rate of an upload and the time that is left.
+/// Measures the rate of an upload and the remaining time.
 ///
-/// Bytes before the first report do not count: an upload that resumes at its half is not faster for that.
+/// Bytes before the first report do not count: an upload that resumes halfway is not faster because of
+/// that.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     what: String,
@@ -35,10 +36,10 @@ impl Meter {
         self.total = progress.total;
         self.newest = Some((now, progress.done));
         let last = self.samples.back();
-        if last.is_none_or(|(at, _)| now.saturating_duration_since(*at) >= APART) {
+        if last.is_none_or(|(at, _)| now.saturating_duration_since(*at) >= SAMPLE_INTERVAL) {
             self.samples.push_back((now, progress.done));
         }
-        // The oldest is the one that is just outside.
+        // The oldest sample is the one just outside the window.
         let old = |sample: Option<&(Instant, u64)>| {
             sample.is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WINDOW)
         };
@@ -53,7 +54,7 @@ impl Meter {
         let took = now.saturating_duration_since(*first);
         let millis = u64::try_from(took.as_millis()).ok()?;
         let moved = done.saturating_sub(*before);
-        (took >= ENOUGH)
+        (took >= MIN_MEASURED)
             .then(|| moved.saturating_mul(1_000).checked_div(millis))
             .flatten()
     }

@@ -1,4 +1,4 @@
-//! Base images, for listings: a line for each volume, and one for an upload under way.
+//! Base images for lists: one object for each volume, and one for an upload in progress.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ pub struct ImageObject {
 }
 
 impl ImageObject {
-    /// Where it comes from, as documents write it: a simulated host's images are told from others.
+    /// The URL as documents write it, without the prefix that marks the images of a simulated host.
     pub fn document_url(&self) -> &str {
         self.url
             .strip_prefix(vsi_graph::SIMULATED)
@@ -88,17 +88,17 @@ impl ImageObject {
     }
 }
 
-/// An image that was found whole.
+/// An image that was found complete.
 pub(super) struct Whole {
     pub(super) image: BaseImage,
     first: RunId,
     last: RunId,
 }
 
-/// A VSI and the image that its boot disk was made from, where it has one.
+/// The user of an image: a VSI, or a data disk that is not made yet.
 pub(super) struct User {
-    /// What it is about to be made from; none where it is made.
-    pub(super) wants: Option<EntityId>,
+    /// The image that it is about to be made from; `None` if it is made.
+    pub(super) pending: Option<EntityId>,
     from: Option<BaseImage>,
     is_overlay: bool,
 }
@@ -107,12 +107,12 @@ impl User {
     /// Whether it was made from the image, or is about to be.
     fn uses(&self, entity: &EntityId, image: &BaseImage, newest: bool) -> bool {
         let is = |from: &BaseImage| from.host == image.host && from.key == image.key;
-        self.from.as_ref().is_some_and(is) || newest && self.wants.as_ref() == Some(entity)
+        self.from.as_ref().is_some_and(is) || newest && self.pending.as_ref() == Some(entity)
     }
 }
 
 impl ImageHandle<'_> {
-    /// All base images that are there or on their way.
+    /// All base images that exist or are being uploaded.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -134,14 +134,14 @@ impl ImageHandle<'_> {
                     .fleet
                     .under_way(&id, &state, &record, &whole, &users)
                     .await?;
-                let doomed = self.fleet.doomed(&state).await?;
+                let deleting_volume = self.fleet.deleting_volume(&state).await?;
                 images.extend(settled(
                     &id,
                     &state,
                     &record,
                     whole,
                     &users,
-                    doomed.as_ref(),
+                    deleting_volume.as_ref(),
                 ));
                 images.extend(under_way);
             }
@@ -156,22 +156,22 @@ impl Fleet {
     async fn user(&self, known: &Known) -> Result<User, FleetError> {
         let mut from = None;
         let runs = known.state.runs.iter().rev();
-        // Of one that cannot be read nobody knows it; nothing is pruned meanwhile.
+        // For an unreadable VSI the image is unknown; nothing is pruned in the meantime.
         for run in runs.filter(|_| known.unreadable.is_none()) {
             from = self.output(*run, BASE_IMAGE_NODE).await?;
             if from.is_some() {
                 break;
             }
         }
-        let wants = vsi_graph::image(&known.record).entity().ok();
+        let pending = vsi_graph::image(&known.record).entity().ok();
         Ok(User {
-            wants: wants.filter(|_| from.is_none() || !known.state.is_settled()),
+            pending: pending.filter(|_| from.is_none() || !known.state.is_settled()),
             from,
             is_overlay: known.record.vsi.boot_disk.mode != BootDiskMode::Copy,
         })
     }
 
-    /// What a node of a run came to, if it succeeded.
+    /// The output of a node of a run, if it succeeded.
     async fn output<T: DeserializeOwned>(
         &self,
         run: RunId,
@@ -187,7 +187,7 @@ impl Fleet {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// The volume that a run saw gone, whichever attempt of it removed that.
+    /// The volume that a run confirmed as deleted, whichever attempt deleted it.
     async fn removed_by(&self, run: RunId) -> Result<Option<String>, FleetError> {
         let gone: Option<remove::Output> = self.output(run, RemoveImage::NAME).await?;
         let Some(run) = gone.and_then(|_| self.engine.run(run)) else {
@@ -205,8 +205,8 @@ impl Fleet {
         Ok(params.ok().map(|params: remove::Params| params.volume.name))
     }
 
-    /// The volume whose removal was begun and did not come to its end.
-    async fn doomed(&self, state: &EntityState) -> Result<Option<String>, FleetError> {
+    /// The volume whose deletion was begun and is not finished.
+    async fn deleting_volume(&self, state: &EntityState) -> Result<Option<String>, FleetError> {
         if !is_leaving(state) || state.is_settled() {
             return Ok(None);
         }
@@ -214,7 +214,7 @@ impl Fleet {
         Ok(unwanted.map(|unwanted| unwanted.volume.name))
     }
 
-    /// The volumes that were found whole and not removed since, the newest content last.
+    /// The volumes that were found complete and not deleted since, the newest content last.
     pub(super) async fn whole(&self, state: &EntityState) -> Result<Vec<Whole>, FleetError> {
         let mut found = BTreeMap::<String, Whole>::new();
         for run in &state.runs {
@@ -234,7 +234,7 @@ impl Fleet {
         Ok(found)
     }
 
-    /// The upload that is under way or stands still, unless it turned out to be of what is there.
+    /// The upload that is in progress or waits, unless its content turned out to be on the host already.
     async fn under_way(
         &self,
         id: &EntityId,
@@ -252,16 +252,16 @@ impl Fleet {
             Some(run) => self.output(*run, Claim::NAME).await?,
             None => None,
         };
-        // As long as the source was not asked, what is there may be the desired state.
+        // Until the source was asked, an existing volume may be the desired one.
         let known = claimed.as_ref().is_none_or(|claim| claim.whole.is_some());
         if known && !whole.is_empty() && phase == "Uploading" {
             return Ok(None);
         }
-        let waits = |user: &&User| user.from.is_none() && user.wants.as_ref() == Some(id);
+        let waits = |user: &&User| user.from.is_none() && user.pending.as_ref() == Some(id);
         let users = users.iter().filter(waits).count();
         let volume = claimed.map(|claim| claim.volume.name);
         if phase == "Partial" && volume.is_none() {
-            // It was given up before anything of it was there.
+            // The upload was given up before it had a volume.
             return Ok(None);
         }
         let name = volume.clone().unwrap_or_else(|| record.file_name.clone());
@@ -278,25 +278,26 @@ impl Fleet {
     }
 }
 
-/// A data disk that is not made yet needs what it is filled with, and nothing of it afterwards.
+/// A data disk that is not made yet as a user of the image that it is filled with. It no longer needs the
+/// image once it is made.
 pub(super) fn waiting(disk: &KnownDisk) -> Option<User> {
     let goes = disk.is_deleted() || disk.is_deleting();
     let image = data_disk::image(&disk.record.disk).filter(|_| !goes && !disk.is_made())?;
     Some(User {
-        wants: image.entity().ok(),
+        pending: image.entity().ok(),
         from: None,
         is_overlay: false,
     })
 }
 
-/// The images that are there.
+/// The images that exist.
 fn settled(
     id: &EntityId,
     state: &EntityState,
     record: &ImageRecord,
     whole: Vec<Whole>,
     users: &[User],
-    doomed: Option<&String>,
+    deleting_volume: Option<&String>,
 ) -> Vec<ImageObject> {
     let newest = whole.len().saturating_sub(1);
     let objects = whole.into_iter().enumerate().map(|(at, whole)| {
@@ -306,7 +307,7 @@ fn settled(
             .iter()
             .filter(|user| user.uses(id, &image, is_newest))
             .collect();
-        let removal = doomed == Some(&image.key.name);
+        let removal = deleting_volume == Some(&image.key.name);
         let phase = match is_newest {
             _ if removal && state.active.is_some() => "Deleting",
             true => "Ready",
@@ -364,7 +365,7 @@ fn phase(state: &EntityState) -> (String, String) {
     }
 }
 
-/// Whether what was last wanted of the image is that something of it goes.
+/// Whether the newest desired state of the image is the deletion of a volume.
 pub(super) fn is_leaving(state: &EntityState) -> bool {
     let desired = state.desired.as_ref();
     desired.is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME)

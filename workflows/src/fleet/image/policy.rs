@@ -1,8 +1,8 @@
-//! Removes unused images by the policies of their hosts.
+//! Deletes unused images by the image policies of their hosts.
 //!
-//! Nothing is removed here that `image prune` would not: the journal says that no VSI needs the image,
-//! and the guards on the host decide. A removal is a recorded desired state, so that a restart continues
-//! with it. One that cannot be done is given up and not begun again for a day.
+//! Only images that `image prune` would also delete are deleted here: the journal says that no VSI needs
+//! the image, and the guards on the host decide. A deletion is a recorded desired state, so a restart
+//! continues with it. A deletion that cannot be done is given up, and not begun again for a day.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
@@ -21,22 +21,22 @@ use crate::{
     },
 };
 
-/// So many images of a pool are removed in a row at most; the rest waits for the next look.
-const IN_A_ROW: usize = 8;
-/// A removal that is not done by then is given up.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// What could not be removed is not tried again before.
-const AGAIN_MS: u64 = 24 * 3_600 * 1_000;
-/// The phases of images that are whole and that nobody works on.
-const WHOLE: [&str; 2] = ["Ready", "Superseded"];
+/// How many images of a pool are deleted in a row at most; the rest waits for the next round.
+const MAX_IN_A_ROW: usize = 8;
+/// A deletion that takes longer than this is given up.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long an image that could not be deleted is not tried again, in milliseconds.
+const RETRY_AFTER_MS: u64 = 24 * 3_600 * 1_000;
+/// The phases of images that are complete and not worked on.
+const COMPLETE_PHASES: [&str; 2] = ["Ready", "Superseded"];
 
-/// A pool of a host, and the policy for it.
+/// A host and one of its pools.
 type PoolKey = (String, String);
 
 impl ImageHandle<'_> {
-    /// Removes what the hosts' image policies say, each `every`, as long as it is polled, and tells what
-    /// each look came to. What fails is tried again at the next one. Dropped in the middle of a
-    /// removal, that goes on.
+    /// Applies the hosts' image policies at each interval `every`, for as long as it is polled, and passes
+    /// the result of each round to `report`. Failed deletions are tried again in a later round. If it is
+    /// dropped during a deletion, the deletion continues.
     pub async fn run_policies(
         self,
         every: Duration,
@@ -50,12 +50,12 @@ impl ImageHandle<'_> {
         }
     }
 
-    /// Removes what the hosts' image policies say now, one image after the other; what each removal
-    /// came to. Hosts that are known not to answer are left out, and everything while all is paused.
+    /// Applies the hosts' image policies now, one image after the other. Returns the outcome of each
+    /// deletion. Hosts that are known not to answer are left out; under the global pause nothing is done.
     ///
     /// # Errors
-    /// When the journal cannot be read or written; `VSI0019` while something cannot be read that may
-    /// name an image.
+    /// When the journal cannot be read or written; `VSI0019` while an entity that may name an image cannot
+    /// be read.
     pub async fn apply_policies(self) -> Result<Vec<(ImageObject, Verdict)>, FleetError> {
         let mut done = Vec::new();
         if self.fleet.policies().is_empty() || self.fleet.engine.observes_only() {
@@ -63,7 +63,7 @@ impl ImageHandle<'_> {
         }
         let pools = self.fleet.unused_by_pool().await?;
         for place in pools.into_keys() {
-            for _ in 0..IN_A_ROW {
+            for _ in 0..MAX_IN_A_ROW {
                 let Some((image, due)) = self.fleet.next_due(&place).await? else {
                     break;
                 };
@@ -85,7 +85,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Unused whole images of the pools whose host has a policy and may be worked with.
+    /// Unused complete images of the pools whose host has a policy and may be worked with.
     async fn unused_by_pool(&self) -> Result<BTreeMap<PoolKey, Vec<ImageObject>>, FleetError> {
         let policies = self.policies();
         let answers = |host: &str| !matches!(self.reach.answers(host), Some(Err(_)));
@@ -102,7 +102,8 @@ impl Fleet {
         Ok(pools)
     }
 
-    /// The image of the pool that goes next; whatever was looked at before may have changed.
+    /// The image of the pool that is to be deleted next. It is chosen anew each time, because anything may
+    /// have changed since the last check.
     async fn next_due(&self, place: &PoolKey) -> Result<Option<(ImageObject, String)>, FleetError> {
         let Some(policy) = self.policies().get(&place.0).copied() else {
             return Ok(None);
@@ -112,7 +113,7 @@ impl Fleet {
             .await?
             .remove(place)
             .unwrap_or_default();
-        // What cannot be removed is none of those that the policy keeps.
+        // An image that cannot be deleted does not count as one that the policy keeps.
         unused.retain(|image| !self.was_refused(image));
         let used = match policy.watermark {
             Some(_) if !unused.is_empty() => self.pool_in_use(place).await,
@@ -126,13 +127,13 @@ impl Fleet {
         }))
     }
 
-    /// Whether its removal was begun lately and did not come to its end.
+    /// Whether its deletion was begun recently and did not succeed.
     fn was_refused(&self, image: &ImageObject) -> bool {
         let state = self.image(image).map(|(_, state)| state);
         state.is_some_and(|state| is_refused(&state, self.clock.now().0))
     }
 
-    /// The part of the pool that is in use, in percent; none where that is not known.
+    /// The used part of the pool in percent; `None` if it is unknown.
     async fn pool_in_use(&self, (host, pool): &PoolKey) -> Option<u8> {
         let ports = self.hosts.host(host).await.ok()?;
         let pool = ports.storage.pool(pool).await.ok()??;
@@ -143,14 +144,14 @@ impl Fleet {
         u8::try_from(percent).ok().filter(|_| pool.active)
     }
 
-    /// Removes the image, or gives that up where something stands in the way.
+    /// Deletes the image, or gives up if something prevents it.
     async fn remove_due(&self, image: &ImageObject, due: String) -> Result<Verdict, FleetError> {
         let by = By {
             actor: Actor::Engine,
             reason: Text::new(due),
         };
         let entity = self.images().remove(image, by.clone()).await?;
-        match timeout(PATIENCE, self.decided(&entity)).await {
+        match timeout(DELETION_TIMEOUT, self.decided(&entity)).await {
             Ok(Ok(Verdict::Reached)) if self.was_removed(&entity) => Ok(Verdict::Reached),
             Ok(Err(error)) => Err(error),
             other => {
@@ -162,14 +163,14 @@ impl Fleet {
         }
     }
 
-    /// Whether a removal came last: a VSI may have asked for the image meanwhile.
+    /// Whether a deletion was the last run: a VSI may have requested the image in the meantime.
     fn was_removed(&self, entity: &EntityId) -> bool {
         let state = self.engine.entity(entity);
         let last = state.and_then(|state| state.last.clone());
         last.is_some_and(|last| last.workflow.as_str() == remove_base_image::NAME)
     }
 
-    /// Ends the removal of an image; an upload that took its place by now is left alone.
+    /// Cancels the deletion of an image. An upload that replaced it in the meantime is left alone.
     async fn give_up_removal(&self, entity: &EntityId, by: By) -> Result<(), FleetError> {
         let state = self.engine.entity(entity);
         let active = state.and_then(|state| state.active.clone());
@@ -181,7 +182,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// What the policy of each image's host says of it.
+    /// Adds to each image what its host's policy will do with it.
     pub(in crate::fleet) fn note_policies(&self, images: &mut [ImageObject]) {
         let (policies, now) = (self.policies(), self.clock.now().0);
         let mut places = BTreeMap::<PoolKey, Vec<&mut ImageObject>>::new();
@@ -204,7 +205,7 @@ impl Fleet {
                     image.policy = Some(refused.to_owned());
                     continue;
                 }
-                image.policy = Some(foretold(policy, newer, unused_image(image), now));
+                image.policy = Some(forecast(policy, newer, unused_image(image), now));
                 newer = newer.saturating_add(1);
             }
         }
@@ -212,21 +213,21 @@ impl Fleet {
 }
 
 fn is_whole(image: &ImageObject) -> bool {
-    WHOLE.contains(&image.phase.as_str()) && image.verified_by.is_some()
+    COMPLETE_PHASES.contains(&image.phase.as_str()) && image.verified_by.is_some()
 }
 
 fn is_refused(state: &EntityState, now_ms: u64) -> bool {
     state.last.as_ref().is_some_and(|last| {
         last.workflow.as_str() == remove_base_image::NAME
             && last.result != RunResult::Succeeded
-            && now_ms.saturating_sub(last.run.0.timestamp_ms()) < AGAIN_MS
+            && now_ms.saturating_sub(last.run.0.timestamp_ms()) < RETRY_AFTER_MS
     })
 }
 
 fn unused_image(image: &ImageObject) -> UnusedImage {
     let verified_ms = image.verified_by.map(|run| run.0.timestamp_ms());
     UnusedImage {
-        // Of an unknown time nobody knows that it is long ago.
+        // An unknown time does not count as long ago.
         verified_ms: verified_ms.unwrap_or(u64::MAX),
     }
 }
@@ -240,8 +241,8 @@ fn reason(policy: &ImagePolicy, due: Due, used: Option<u8>) -> String {
     format!("image policy of the host ({policy}): {why}")
 }
 
-/// What the policy says of an unused image that so many unused ones of its pool are newer than.
-fn foretold(policy: &ImagePolicy, newer: usize, image: UnusedImage, now_ms: u64) -> String {
+/// What the policy will do with an unused image, if `newer` unused images of its pool are newer.
+fn forecast(policy: &ImagePolicy, newer: usize, image: UnusedImage, now_ms: u64) -> String {
     if newer < policy.keep {
         return format!("stays: one of the newest {}", policy.keep);
     }

@@ -1,4 +1,4 @@
-//! How far the uploads of images are, for themselves and for the VSIs that wait for them.
+//! Progress of image uploads, for the images themselves and for the VSIs that wait for them.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ pub struct UploadProgress {
 }
 
 impl UploadProgress {
-    /// What a step told, with what is known of its rate.
+    /// A step's progress report with the measured rate.
     pub fn of(progress: &Progress, meter: &Meter) -> Self {
         Self {
             activity: progress.what.clone(),
@@ -51,7 +51,7 @@ impl UploadProgress {
     }
 }
 
-/// `uploading 120 MiB of 1024 MiB (11 %), 40.0 MiB/s, 22 s left`; what is small is only named.
+/// `uploading 120 MiB of 1024 MiB (11 %), 40.0 MiB/s, 22 s left`; sizes below 1 MiB are not shown.
 impl fmt::Display for UploadProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.activity)?;
@@ -80,14 +80,14 @@ impl fmt::Display for UploadProgress {
     }
 }
 
-/// The newest that steps told of images. Never persisted.
+/// The newest progress reports of images. Never persisted.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct ImageProgress {
     newest: Mutex<BTreeMap<EntityId, (UploadProgress, Meter)>>,
 }
 
 impl ImageProgress {
-    /// Takes in what steps tell until the engine ends.
+    /// Collects the progress reports of steps until the engine ends.
     pub(in crate::fleet) async fn listen(self: Arc<Self>, mut notices: Receiver<Notice>) {
         loop {
             match notices.recv().await {
@@ -117,13 +117,13 @@ impl ImageProgress {
 }
 
 impl Fleet {
-    /// How far the upload is that the VSI waits for, if this process sees to it.
+    /// The progress of the upload that the VSI waits for, if this process does it.
     pub(in crate::fleet) fn upload_of(&self, known: &Known) -> Option<UploadProgress> {
         let image = vsi_graph::image(&known.record).entity().ok()?;
         self.progress_of(&image)
     }
 
-    /// How far the upload of an image is, if this process sees to it.
+    /// The progress of an image's upload, if this process does it.
     pub(in crate::fleet) fn progress_of(&self, image: &EntityId) -> Option<UploadProgress> {
         let state = self.engine.entity(image)?;
         state.active.as_ref().and_then(|_| self.uploads.of(image))

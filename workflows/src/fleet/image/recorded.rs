@@ -1,8 +1,8 @@
-//! How far uploads were, on record: a look into the past shows it.
+//! Records the progress of image uploads, so that queries of the past can show it.
 //!
-//! Steps tell their progress to whoever listens and record none of it. A daemon records a little of what images tell: a
-//! long upload has about ten of these events, one that is over within moments has none. They are for people. No step and no
-//! decision reads them.
+//! Steps report their progress to listeners and record none of it. A daemon records some of the reports of
+//! images: about ten events for a long upload, none for one that takes only moments. They are for people.
+//! No step and no decision reads them.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
@@ -22,14 +22,14 @@ use crate::{
 
 /// The name of these events.
 const NOTED: &str = "upload_progress";
-/// The least time between two of one image.
-const PAUSE: Duration = Duration::from_secs(2);
-/// The least part of the whole between two of them.
+/// The minimum time between two events of one image.
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
+/// The minimum progress between two events is the total size divided by this.
 const PARTS: u64 = 10;
-/// The same where the source does not say how much there is.
-const BYTES: u64 = 256 << 20;
+/// The minimum progress between two events if the total size is unknown, in bytes.
+const MIN_BYTES: u64 = 256 << 20;
 
-/// What was recorded last of an upload, or seen first.
+/// The newest recorded report of an upload, or the first one seen.
 struct RecordedUpload {
     run: RunId,
     activity: String,
@@ -52,14 +52,14 @@ impl RecordedUpload {
     }
 
     fn is_due(&self, progress: &Progress, now: Instant) -> bool {
-        let step = progress.total.map_or(BYTES, |total| total / PARTS);
+        let step = progress.total.map_or(MIN_BYTES, |total| total / PARTS);
         let more = progress.done.saturating_sub(self.done);
-        more > 0 && more >= step && now.saturating_duration_since(self.at) >= PAUSE
+        more > 0 && more >= step && now.saturating_duration_since(self.at) >= MIN_INTERVAL
     }
 }
 
 impl ImageHandle<'_> {
-    /// Records how far uploads of images are, now and then, for as long as it is polled.
+    /// Records the progress of image uploads from time to time, for as long as it is polled.
     pub async fn record_upload_progress(self) -> Infallible {
         let mut notices = self.fleet.notices();
         let mut all = BTreeMap::<EntityId, RecordedUpload>::new();
@@ -100,7 +100,7 @@ impl Fleet {
             actor: Actor::Engine,
             reason: Text::default(),
         };
-        let detail = Text::new(written(progress));
+        let detail = Text::new(progress_text(progress));
         let noted = self
             .engine
             .note(image.clone(), Name::of(NOTED), detail, by)
@@ -110,7 +110,7 @@ impl Fleet {
         }
     }
 
-    /// How far the upload was that is under way, by the newest record of it.
+    /// The progress of an upload in progress, from the newest event that recorded it.
     pub(super) async fn recorded_progress(
         &self,
         image: &EntityId,
@@ -136,7 +136,7 @@ impl Fleet {
     }
 }
 
-fn written(progress: &Progress) -> String {
+fn progress_text(progress: &Progress) -> String {
     let Progress { what, done, total } = progress;
     match total {
         Some(total) => format!("{what}: {done} of {total} bytes"),
@@ -144,7 +144,7 @@ fn written(progress: &Progress) -> String {
     }
 }
 
-/// What an event says, without a rate; none where it says something else.
+/// The progress in an event's text, without a rate; `None` if the text is something else.
 fn read(text: &str) -> Option<UploadProgress> {
     let (activity, bytes) = text.rsplit_once(": ")?;
     let bytes = bytes.strip_suffix(" bytes")?;
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_recorded_is_read_again() {
         for total in [Some(300), None] {
-            let found = read(&written(&progress(100, total))).unwrap();
+            let found = read(&progress_text(&progress(100, total))).unwrap();
             assert_eq!((found.bytes, found.total_bytes), (100, total));
             assert_eq!(found.activity, "uploading");
         }
@@ -195,11 +195,11 @@ mod tests {
         let begun = Instant::now();
         let run = RunId(ulid::Ulid::nil());
         let noted = RecordedUpload::of(run, &progress(0, Some(1_000)), begun);
-        let later = begun + PAUSE;
+        let later = begun + MIN_INTERVAL;
         assert!(!noted.is_due(&progress(500, Some(1_000)), begun));
         assert!(!noted.is_due(&progress(99, Some(1_000)), later));
         assert!(noted.is_due(&progress(100, Some(1_000)), later));
         assert!(!noted.is_due(&progress(0, Some(0)), later));
-        assert!(noted.is_due(&progress(BYTES, None), later));
+        assert!(noted.is_due(&progress(MIN_BYTES, None), later));
     }
 }

@@ -1,4 +1,4 @@
-//! What became of a source's image on each pool that needs it.
+//! The images of one source on each pool, and the outcome of their uploads.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::{
 
 use super::object::{is_leaving, waiting};
 
-/// An image of a source on a pool.
+/// An image on a pool, from one source.
 #[derive(Clone, Debug)]
 pub struct SourcedImage {
     /// Its entity.
@@ -23,14 +23,14 @@ pub struct SourcedImage {
     pub pool: String,
     /// The checksum that documents name, `sha256:…`.
     pub checksum: Option<String>,
-    /// The SHA-256 of what the host has, where it has it.
+    /// The SHA-256 of the host's volume, if the host has it.
     pub sha256: Option<String>,
-    /// What came of it, where that is decided.
+    /// The outcome, if it is decided.
     pub verdict: Option<Verdict>,
 }
 
 impl ImageHandle<'_> {
-    /// The images of this URL, but those that are to go.
+    /// The images of this URL, except those that are to be deleted.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -54,8 +54,8 @@ impl ImageHandle<'_> {
         found.sort_by(|a, b| (&a.host, &a.pool, &a.checksum).cmp(&(&b.host, &b.pool, &b.checksum)));
         Ok(found)
     }
-    /// Those of them that a VSI or a data disk of today names. An image outlives its documents on its pool, and
-    /// so does one that never came.
+    /// Filters the images to those that a VSI or a data disk names now. An image stays on its pool after
+    /// its documents are deleted, and so does the record of one that was never uploaded.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -70,7 +70,7 @@ impl ImageHandle<'_> {
         }
         let disks = fleet.known_disks().await?;
         let waiting = disks.iter().filter_map(waiting);
-        named.extend(waiting.filter_map(|user| user.wants));
+        named.extend(waiting.filter_map(|user| user.pending));
         images.retain(|image| named.contains(&image.entity));
         Ok(images)
     }

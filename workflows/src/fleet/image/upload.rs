@@ -1,4 +1,4 @@
-//! Uploading images ahead of time, removing those that nothing uses, and taking claims away.
+//! Uploads images ahead of time, removes unused ones, and removes claims.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,13 +21,12 @@ use crate::{
     spec::HostSettings,
 };
 
-/// The phases of images that nobody works on, but to remove them. One that is blocked continues only
-/// once somebody mends what stands in its way, and a VSI that waits for it keeps it from being
-/// pruned.
+/// The phases of images that are not worked on, except to delete them. A blocked upload continues only
+/// after a person removes the obstacle, and a VSI that waits for it keeps it from being pruned.
 const PRUNABLE: [&str; 5] = ["Ready", "Superseded", "Partial", "Blocked", "Deleting"];
 
 impl ImageHandle<'_> {
-    /// Records that the image is wanted on its pool and begins to bring it there.
+    /// Records that the image is requested on its pool, and begins its upload.
     ///
     /// # Errors
     /// When the journal fails.
@@ -43,7 +42,7 @@ impl ImageHandle<'_> {
         let mut updates = DesiredUpdates::default();
         self.fleet.host_update(host, &mut updates).await?;
         let state = self.fleet.engine.entity(&entity);
-        // An upload under way is continued, not begun anew; a removal ends after its present step.
+        // An upload in progress continues and is not started again; a deletion ends after its current step.
         let workflow = ensure_base_image::NAME;
         let active = state.as_ref().and_then(|state| state.active.as_ref());
         let precedence = match active {
@@ -61,8 +60,7 @@ impl ImageHandle<'_> {
         Ok(entity)
     }
 
-    /// The images that something was to be done with and that a kill or an interrupt left, with
-    /// their names.
+    /// The images with work that a crash or an interrupt left unfinished, with their names.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -82,7 +80,7 @@ impl ImageHandle<'_> {
         Ok(open)
     }
 
-    /// Those of them that have this name.
+    /// The images with unfinished work that have this name.
     ///
     /// # Errors
     /// When no image of this name is known, or the journal cannot be read.
@@ -93,8 +91,7 @@ impl ImageHandle<'_> {
         Ok(open)
     }
 
-    /// Gives up an upload that is blocked before anything of it was on its host. It is listed no
-    /// more.
+    /// Gives up a blocked upload that has nothing on its host yet. It is no longer listed.
     ///
     /// # Errors
     /// When there is no such image, or the journal fails.
@@ -104,19 +101,18 @@ impl ImageHandle<'_> {
         self.fleet.cancel(entity, by).await.map(drop)
     }
 
-    /// The images that no VSI of this journal needs, parts of cancelled uploads among them, and
-    /// uploads that are blocked; but
-    /// for the newest `keep` whole ones of each pool. Those whose removal was begun and did not come
-    /// to its end are not kept. Whether somebody else uses one is asked of its host when it is
-    /// removed.
+    /// The images that no VSI of this journal needs, except the newest `keep` complete ones of each pool.
+    /// Partial volumes of cancelled uploads and blocked uploads are included, and so are images whose
+    /// deletion was begun and is not finished. Whether something else uses an image is checked on its host
+    /// when it is deleted.
     ///
     /// # Errors
-    /// When the journal cannot be read; `VSI0019` while something cannot that may name one.
+    /// When the journal cannot be read; `VSI0019` while an entity that may name an image cannot be read.
     pub async fn unneeded(self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
         self.fleet
             .refuse_while_unreadable("the removal of images")
             .await?;
-        let mut kept = BTreeMap::<(String, String), usize>::new();
+        let mut newer_per_pool = BTreeMap::<(String, String), usize>::new();
         let mut images = self.list().await?;
         let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
         images.retain(|image| !image.needed && is_idle(image));
@@ -125,7 +121,7 @@ impl ImageHandle<'_> {
             if image.verified.is_none() || image.removal {
                 return true;
             }
-            let newer = kept
+            let newer = newer_per_pool
                 .entry((image.host.clone(), image.pool.clone()))
                 .or_default();
             *newer = newer.saturating_add(1);
@@ -134,8 +130,7 @@ impl ImageHandle<'_> {
         Ok(images)
     }
 
-    /// Records that the image is to be gone and begins with it, or continues where its removal was
-    /// begun.
+    /// Records that the image is to be deleted and begins the deletion, or resumes one that was begun.
     ///
     /// # Errors
     /// When there is no such image, or the journal fails.
@@ -157,7 +152,7 @@ impl ImageHandle<'_> {
             .await?
             .ok_or_else(missing)?;
         if state.active.is_some() {
-            // An upload that is blocked would not end by itself.
+            // A blocked upload would not end automatically.
             self.fleet.cancel(entity.clone(), by.clone()).await?;
         }
         let mut updates = DesiredUpdates::default();
@@ -168,11 +163,11 @@ impl ImageHandle<'_> {
         Ok(entity)
     }
 
-    /// Takes the claim on an image away, whoever made it; the image itself is left alone. Whether
-    /// there was one.
+    /// Deletes the claim on an image that is not complete, whoever made it. The image itself is left alone.
+    /// Returns whether a claim was deleted.
     ///
     /// # Errors
-    /// When the host cannot be asked, or the image is whole: nobody waits for that.
+    /// When the host cannot be asked, or the journal fails.
     pub async fn unlock(
         self,
         host: HostSettings,
@@ -202,8 +197,8 @@ impl ImageHandle<'_> {
 }
 
 impl Fleet {
-    /// The images of this name, by that of their volume or of the file at their source; those that
-    /// were removed included.
+    /// The images with this name, which is that of their volume or of the file at their source; deleted
+    /// ones included.
     pub(in crate::fleet) async fn images_named(
         &self,
         name: &str,
@@ -232,7 +227,7 @@ impl Fleet {
         found.find(|(id, _)| id.id() == image.uid)
     }
 
-    /// What is to go.
+    /// The volume of an image as a deletion records it.
     async fn unwanted(
         &self,
         image: &ImageObject,

@@ -1,7 +1,7 @@
-//! The addresses that VSIs have in the networks that vsiflow makes, and keep.
+//! Assigns and retains the addresses of VSIs in the networks that vsiflow makes.
 //!
-//! An address belongs to a name: a VSI that is deleted and made again under its name gets it again, as
-//! long as no other VSI was given it.
+//! An address belongs to a name: a VSI that is deleted and made again under its name gets the same address,
+//! unless another VSI has it now.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,23 +13,23 @@ use vsiflow_engine::model::{Failure, FailureClass};
 use crate::fleet::{ErrorKind, Fleet, FleetError, index::Known};
 use crate::spec::{DesiredNetwork, DesiredVsi, Resolved};
 
-/// The addresses of one network on one host, by those who have or had them.
+/// The addresses of one network on one host, by the VSIs that have or had them.
 #[derive(Default)]
 struct Ledger {
-    /// Of VSIs that are there.
+    /// Addresses of existing VSIs, with the VSI's name.
     held: BTreeMap<Ipv4Addr, String>,
-    /// What those have or are to have, by their names.
+    /// The newest address of each existing VSI, by the VSI's name.
     current: BTreeMap<String, Ipv4Addr>,
-    /// Of VSIs that are gone, the newest last.
+    /// Addresses of deleted VSIs, by the VSI's name.
     remembered: BTreeMap<String, Ipv4Addr>,
 }
 
 impl Fleet {
-    /// Gives each card in a network that vsiflow makes its address: the one that its document names, the
-    /// one that it has or that a VSI of its name had before, or the first that is free.
+    /// Assigns an address to each card in a network that vsiflow makes: the one in its document, else the
+    /// one that it has or that a VSI of its name had before, else the first free one.
     ///
     /// # Errors
-    /// `VSI0318` where another VSI has the address; `VSI0319` where none is free.
+    /// `VSI0318` if another VSI has the address; `VSI0319` if none is free.
     pub(in crate::fleet) async fn assign_addresses(
         &self,
         resolved: &mut Resolved,
@@ -48,7 +48,7 @@ impl Fleet {
             }
             let vsis = resolved.vsis.iter_mut().map(|vsi| &mut vsi.desired);
             let mut vsis: Vec<_> = vsis.filter(|vsi| vsi.host == host).collect();
-            // What a document names comes before what is drawn.
+            // Addresses in documents come before drawn ones.
             vsis.sort_by_key(|vsi| vsi.addresses.is_empty());
             for vsi in vsis {
                 for (name, network) in vsi.made_networks.clone() {
@@ -68,7 +68,7 @@ impl Fleet {
 fn remember(ledgers: &mut BTreeMap<String, Ledger>, known: &Known) {
     let proposed = known.record.proposed.iter().map(|proposed| &proposed.vsi);
     let all = std::iter::once(&known.record.vsi).chain(proposed);
-    // What an earlier generation has on the host until a change is through.
+    // An earlier generation has its addresses on the host until the change is done.
     let before = known.record.before.iter().map(|before| &before.vsi);
     for vsi in before.chain(all) {
         for (network, address) in &vsi.addresses {
@@ -96,7 +96,7 @@ impl Ledger {
             Some(address) => *address,
             None => self
                 .drawn(&own, network)
-                .ok_or_else(|| full(vsi, network))?,
+                .ok_or_else(|| no_free_address(vsi, network))?,
         };
         match self.held.get(&address) {
             Some(other) if *other != own => return Err(taken(vsi, network, address, other)),
@@ -106,7 +106,8 @@ impl Ledger {
         Ok(address)
     }
 
-    /// The address that a VSI of this name has or had, or one that is free: best one that nobody had.
+    /// The address that a VSI of this name has or had, or a free one: preferably one that no VSI had
+    /// before.
     fn drawn(&self, own: &str, network: &DesiredNetwork) -> Option<Ipv4Addr> {
         let had = self.remembered.get(own);
         let had = had.filter(|address| !self.held.contains_key(address));
@@ -135,7 +136,7 @@ fn taken(vsi: &DesiredVsi, network: &DesiredNetwork, address: Ipv4Addr, by: &str
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-fn full(vsi: &DesiredVsi, network: &DesiredNetwork) -> FleetError {
+fn no_free_address(vsi: &DesiredVsi, network: &DesiredNetwork) -> FleetError {
     let message = format!("network {} has no free address", network.full_name());
     let failure = Failure::new(FailureClass::Blocked, "VSI0319", message)
         .of_object(format!("vsi/{}", vsi.full_name()))
@@ -169,12 +170,12 @@ mod tests {
         let drawn = |of: &Ledger, name: &str| of.drawn(name, &network());
         assert_eq!(drawn(&ledger, "default/a"), Some(address(2)));
         assert_eq!(drawn(&ledger, "default/b"), Some(address(4)));
-        // One that nobody had.
+        // An address that no VSI had before.
         assert_eq!(drawn(&ledger, "default/c"), Some(address(3)));
         for last in [3, 5, 6] {
             ledger.held.insert(address(last), format!("default/{last}"));
         }
-        // A name that is gone gives way before a new one stays without an address.
+        // A deleted VSI loses its address before a new one gets none.
         assert_eq!(drawn(&ledger, "default/c"), Some(address(4)));
         ledger.held.insert(address(4), "default/c".into());
         assert_eq!(drawn(&ledger, "default/b"), None);

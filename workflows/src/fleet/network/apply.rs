@@ -1,4 +1,4 @@
-//! Networks that vsiflow makes: what VSIs ask of them, and their end.
+//! Networks that vsiflow makes: applying the networks of documents, and deletion.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -59,7 +59,7 @@ impl KnownNetwork {
         vsi.host == self.record.host && vsi.networks.contains(&self.record.network.on_host())
     }
 
-    /// Whether what is made from a template is on it, or would be where it is placed on this host.
+    /// Whether a VSI from this template is on the network, or would be if it is placed on this host.
     fn may_be_used_by(&self, template: &DesiredVsi) -> bool {
         let mut hosts = template.possible_hosts();
         hosts.any(|host| host == self.record.host)
@@ -86,29 +86,29 @@ impl NetworkHandle<'_> {
         Ok(named.collect())
     }
 
-    /// The entities of the network of that name on all its hosts.
+    /// The entities of the network with this name on all its hosts.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no network of that name.
     pub async fn find(self, namespace: &str, name: &str) -> Result<Vec<EntityId>, FleetError> {
         let found = self.fleet.networks_named(namespace, name).await?;
         Ok(found.into_iter().map(|known| known.entity).collect())
     }
 
-    /// The entities of the networks of that name, deleted ones included.
+    /// The entities of the networks with this name, deleted ones included.
     ///
     /// # Errors
-    /// When there never was one of that name.
+    /// When there never was a network of that name.
     pub async fn find_ever(self, namespace: &str, name: &str) -> Result<Vec<EntityId>, FleetError> {
         let found = self.fleet.networks_ever(namespace, name).await?;
         Ok(found.into_iter().map(|(entity, _)| entity).collect())
     }
 
-    /// Records that a network is to go from all its hosts, by its `deletionPolicy`: it is removed once
-    /// nothing there uses it, or stays. With `orphan` it stays in any case, and no host is asked.
+    /// Records that a network is to be deleted on all its hosts, by its `deletionPolicy`: it is deleted
+    /// once nothing there uses it, or stays. With `orphan` it always stays, and no host is asked.
     ///
     /// # Errors
-    /// `VSI0703` when there is none of that name; `VSI0746` when a VSI that stays is on it.
+    /// `VSI0703` if there is no network of that name; `VSI0746` if a VSI that stays is on it.
     pub async fn delete(
         self,
         namespace: &str,
@@ -159,11 +159,11 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The networks that VSIs are on and that are to be made on their hosts, and what documents of pools and groups
-    /// change of those that are there; what is new goes into `updates`.
+    /// Drafts the networks that VSIs need on their hosts, and the changes of existing networks by documents
+    /// of pools, groups and networks. New desired states go into `updates`.
     ///
     /// # Errors
-    /// When one is being deleted, would have to change, or overlaps another one on its host.
+    /// When a network is being deleted, would have to change, or overlaps another one on its host.
     pub(in crate::fleet) async fn draft_networks(
         &self,
         resolved: &Resolved,
@@ -174,7 +174,7 @@ impl Fleet {
             return Ok(Vec::new());
         }
         let known = self.known_networks().await?;
-        // A document changes the network wherever it is, whoever is on it there.
+        // The document of a network changes it on all its hosts, whatever uses it there.
         for (entity, record) in on_their_hosts(&resolved.networks, &known) {
             let by = NetworkRequester::Template;
             requests
@@ -193,13 +193,14 @@ impl Fleet {
                 known_one.filter(|network| !network.is_deleted()),
                 request.by,
             ) {
-                // Its members wait until it is gone.
+                // The members of the template wait until it is deleted.
                 (Some(deleting), NetworkRequester::Template) if deleting.is_deleting() => continue,
                 (Some(deleting), _) if deleting.is_deleting() => {
                     let name = record.network.full_name();
                     return Err(FleetError::going_of(kind::NETWORK, &name));
                 }
-                // What a pool remembers may be older than the network; its members are on the one that is there.
+                // The network in a pool's record may be older than the existing one, which the pool's
+                // members are on.
                 (Some(present), NetworkRequester::Member) => {
                     refuse_other(present, &record.network)?;
                     continue;
@@ -244,7 +245,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The networks of that name, deleted ones included.
+    /// The networks with this name, deleted ones included.
     pub(in crate::fleet) async fn networks_ever(
         &self,
         namespace: &str,
@@ -276,9 +277,9 @@ impl Fleet {
         }
     }
 
-    /// Records that the networks that a group's members were on go by their own `deletionPolicy`, where
-    /// nothing else is on them, and begins to work on that: on every host that a member was, or may have been,
-    /// placed on. Whether some are on their way; one that something stands in the way of is not waited for.
+    /// Records that the networks that a group's members were on are deleted by their own `deletionPolicy`
+    /// if nothing else is on them, and begins the work. It covers every host that a member was, or may have
+    /// been, placed on. Returns whether deletions are in progress; a blocked one is not waited for.
     pub(in crate::fleet) async fn delete_networks_of(
         &self,
         templates: &[&DesiredVsi],
@@ -313,7 +314,7 @@ impl Fleet {
         Ok(are_open)
     }
 
-    /// What people call the VSIs that are on a network and stay, and the pools that make such.
+    /// The names of the VSIs that are on a network and stay, and of the pools that make such VSIs.
     pub(in crate::fleet) async fn users_of(
         &self,
         network: &KnownNetwork,
@@ -340,7 +341,7 @@ impl Fleet {
 }
 
 impl KnownNetwork {
-    /// Whether it has an open run, or no run was opened yet for what is asked of it.
+    /// Whether it has an open run, or a desired state that no run was opened for.
     fn is_open(&self) -> bool {
         let begun = self.generation() == Some(self.state.attempted);
         self.state.active.is_some() || !self.state.is_settled() && !begun
@@ -351,7 +352,8 @@ impl KnownNetwork {
         desired.map_or("", |desired| desired.workflow.as_str())
     }
 
-    /// The workflow that ends it, by its `deletionPolicy`, or leaves it where it is in any case.
+    /// The workflow that deletes or forgets it, by its `deletionPolicy`; with `orphan`, always the one that
+    /// forgets it.
     pub(super) fn ended_by(&self, orphan: bool) -> &'static str {
         if orphan || self.record.network.deletion_policy == DeletionPolicy::Retain {
             network::FORGET
@@ -361,20 +363,20 @@ impl KnownNetwork {
     }
 }
 
-/// What is asked of a network on a host.
+/// The request for a network on a host.
 struct NetworkRequest {
     record: NetworkRecord,
     by: NetworkRequester,
 }
 
-/// Who asks: what comes first says the most.
+/// The source of a request for a network. An earlier variant takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NetworkRequester {
-    /// The document of a VSI: the network is made, or changed.
+    /// The document of a VSI: the network is made or changed.
     Document,
-    /// The document of a pool or a group, or of the network itself: one that is there is changed.
+    /// The document of a pool, a group, or the network itself: an existing network is changed.
     Template,
-    /// A pool that remembers it: the network is made for a member.
+    /// A pool with the network in its record: the network is made for a member.
     Member,
 }
 
@@ -399,7 +401,7 @@ fn requests_of(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>
         )
     });
     for (vsi, hosts, by) in vsis.chain(templates) {
-        // Nothing is made before its documents say where.
+        // Nothing is made before its documents name a host.
         for host in hosts.into_iter().filter(|host| !host.is_empty()) {
             for network in vsi.made_networks.values() {
                 let record = NetworkRecord {
@@ -418,7 +420,7 @@ fn requests_of(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>
     Ok(all)
 }
 
-/// What documents of networks say of those that are there.
+/// The records of existing networks as documents of networks change them.
 fn on_their_hosts(
     documents: &[DesiredNetwork],
     known: &[KnownNetwork],
@@ -433,7 +435,7 @@ fn on_their_hosts(
     updates.collect()
 }
 
-/// What a document changes of a network that is there.
+/// Adds the change of an existing network by a document to `updates`.
 fn changed(
     known: &KnownNetwork,
     record: &NetworkRecord,
@@ -455,7 +457,7 @@ fn changed(
     Ok(Change::Configured)
 }
 
-/// Refuses what is not the network that was made.
+/// Refuses a change of a network that is already made, except of its `deletionPolicy`.
 fn refuse_other(known: &KnownNetwork, desired: &DesiredNetwork) -> Result<(), FleetError> {
     let is_same = known.record.network.lasting() == desired.lasting();
     if is_same || !network::is_recorded(&known.state) {
@@ -473,7 +475,7 @@ fn refuse_other(known: &KnownNetwork, desired: &DesiredNetwork) -> Result<(), Fl
     Err(FleetError::new(ErrorKind::Blocked, failure))
 }
 
-/// Holds that no other network that vsiflow makes on the host has any of the addresses.
+/// Checks that no other network that vsiflow makes on the host overlaps its addresses.
 pub(super) fn free_of<'a>(
     record: &NetworkRecord,
     there: impl Iterator<Item = &'a NetworkRecord>,

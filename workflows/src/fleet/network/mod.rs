@@ -1,5 +1,5 @@
-//! Networks: those that vsiflow makes, the addresses that VSIs have there, and all of them as their hosts
-//! show them.
+//! Networks: those that vsiflow makes, the addresses of VSIs in them, and all networks as their hosts show
+//! them.
 
 pub(super) mod addresses;
 pub(super) mod apply;

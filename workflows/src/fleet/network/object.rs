@@ -1,4 +1,5 @@
-//! The networks that VSIs are on, as their hosts show them now, and the addresses they gave away.
+//! The networks that VSIs are on, as their hosts show them now, and the addresses of guests that scans
+//! found.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,17 +19,17 @@ use crate::fleet::{
 };
 use crate::spec::DeletionPolicy;
 
-/// The addresses of guests, as the newest look at their hosts found them. In memory only: they come
-/// and go without anybody's doing.
+/// The addresses of guests, as the newest scan of their hosts found them. In memory only: they change
+/// without any action of a user.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct SeenAddresses {
     seen: RwLock<BTreeMap<Uuid, Vec<String>>>,
-    /// How often one changed.
+    /// How many times an address changed.
     changes: watch::Sender<u64>,
 }
 
 impl SeenAddresses {
-    /// One that has none keeps what was known of it: its lease may just be renewed.
+    /// Stores the addresses of a guest. An empty list is ignored: the guest's lease may just be renewed.
     pub(in crate::fleet) fn put(&self, uid: Uuid, addresses: Vec<String>) {
         if addresses.is_empty() {
             return;
@@ -74,14 +75,14 @@ pub struct NetworkObject {
     pub made: Option<MadeNetwork>,
 }
 
-/// Where a network that vsiflow makes is on one host.
+/// The state of a network that vsiflow makes on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkState {
     /// The host's id.
     pub host: String,
     /// `Pending`, `Creating`, `Ready`, `Blocked` or `Deleting`.
     pub phase: String,
-    /// What stands in its way.
+    /// The failure that it is waiting on, or the detail of its phase.
     pub message: String,
 }
 
@@ -105,7 +106,7 @@ pub struct MadeNetwork {
 }
 
 impl NetworkHandle<'_> {
-    /// Changes with every address that a look at a host finds and none found before: no event tells of it.
+    /// Changes with every address that a scan of a host finds newly. No event reports these.
     pub fn seen_addresses(self) -> watch::Receiver<u64> {
         self.fleet.addresses.changes()
     }
@@ -113,7 +114,7 @@ impl NetworkHandle<'_> {
     /// The networks that VSIs are on, as their hosts show them now.
     ///
     /// # Errors
-    /// When the journal cannot be read. A host that does not answer is told.
+    /// When the journal cannot be read. A host that does not answer is part of the list.
     pub async fn list(self) -> Result<Vec<NetworkObject>, FleetError> {
         let mut users = BTreeMap::<(String, String), Vec<String>>::new();
         let mut made = BTreeMap::new();
@@ -153,7 +154,7 @@ impl NetworkHandle<'_> {
         Ok(objects)
     }
 
-    /// Where the network of that name is on each of its hosts, as the journal knows it.
+    /// The state of the network with this name on each of its hosts, as the journal knows it.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -169,7 +170,7 @@ impl NetworkHandle<'_> {
         Ok(named.map(|known| self.fleet.network_state(known)).collect())
     }
 
-    /// A network as its host shows it now; `None` where the host says that there is none.
+    /// A network as its host shows it now; `None` if the host has no such network.
     ///
     /// # Errors
     /// When the host cannot be asked.
@@ -180,7 +181,7 @@ impl NetworkHandle<'_> {
 }
 
 impl HostHandle<'_> {
-    /// Whether a volume is on its host now.
+    /// Whether a volume exists on its host now.
     ///
     /// # Errors
     /// When the host cannot be asked, or the pool is not active.
@@ -193,7 +194,7 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// Where a network is on its host, as the journal knows it.
+    /// The state of a network on its host, as the journal knows it.
     pub(super) fn network_state(&self, known: &KnownNetwork) -> NetworkState {
         let recorded = known.state.state.as_ref();
         let failure = self.obstacle(&known.entity);
@@ -267,7 +268,7 @@ fn object(
     }
 }
 
-/// The networks of these VSIs of one host that guests cannot use now, by name.
+/// The networks of these VSIs of one host that guests cannot use now, with a finding for each, by name.
 pub(in crate::fleet) async fn broken(
     ports: &HostPorts,
     known: &[Known],

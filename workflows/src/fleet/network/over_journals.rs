@@ -1,8 +1,10 @@
-//! Networks over the journals of a set: each journal has those of its own hosts, and journal 0 speaks for the network as a whole.
+//! Networks across the journals of a set: each journal has the networks of its own hosts, and journal 0
+//! manages the network as a whole.
 //!
 //! Guarantees:
-//! - Nothing is deleted that something in the journal is on.
-//! - A report says what is there at one moment: who asks whether the network is gone for good has nothing recorded meanwhile.
+//! - A network is not deleted while something in the journal is on it.
+//! - A report shows one moment: a caller that checks whether the network is finally deleted must not have
+//!   anything recorded in the meantime.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,41 +21,41 @@ use crate::{
     spec::DesiredVsi,
 };
 
-/// How a network is to end.
+/// The way in which a network is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NetworkEnd {
     /// By its `deletionPolicy`, once nothing is on it.
     Delete,
-    /// It stays on its hosts, which are not asked.
+    /// It stays on its hosts, and they are not asked.
     Orphan,
 }
 
-/// A network that a journal is asked about.
+/// A question to a journal about a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetworkQuestion {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Whether what is on it is asked for, too.
+    /// Whether to report the VSIs and pools that are on it.
     pub users: bool,
-    /// Whether it is to end, and how.
+    /// The way in which the network is to end; `None` if it is not to end.
     pub end: Option<NetworkEnd>,
 }
 
-/// What a journal says of a network.
+/// A journal's report about a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkReport {
-    /// Where it is on each host of the journal.
+    /// The state of the network on each host of the journal.
     pub states: Vec<NetworkState>,
-    /// What people call the VSIs and pools that are on it, where that was asked for.
+    /// The names of the VSIs and pools that are on it, if the question asked for them.
     pub users: Vec<String>,
-    /// Why it does not end.
+    /// The reason why it does not end.
     pub refused: Option<Failure>,
 }
 
 impl NetworkReport {
-    /// Adds what another journal says.
+    /// Adds the report of another journal.
     pub fn add(&mut self, other: Self) {
         self.states.extend(other.states);
         self.users.extend(other.users);
@@ -63,16 +65,16 @@ impl NetworkReport {
     }
 }
 
-/// The templates of a group whose members are gone.
+/// The templates of a group whose members are deleted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EndedGroup {
-    /// The group, for people.
+    /// The display name of the group.
     pub group: String,
-    /// What its members were made from.
+    /// The templates that its members were made from.
     pub templates: Vec<DesiredVsi>,
 }
 
-/// That a network does not end while these are on it: `VSI0746`.
+/// The failure `VSI0746`: a network does not end while these VSIs and pools are on it.
 pub fn in_use(namespace: &str, name: &str, users: &[String]) -> Failure {
     let message = format!("the network is in use by {}", users.join(", "));
     Failure::new(FailureClass::Blocked, "VSI0746", message)
@@ -84,7 +86,7 @@ pub fn in_use(namespace: &str, name: &str, users: &[String]) -> Failure {
 }
 
 impl NetworkHandle<'_> {
-    /// What people call everything in this journal that is on the network of that name.
+    /// The names of everything in this journal that is on the network with this name.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -103,7 +105,7 @@ impl NetworkHandle<'_> {
         Ok(users)
     }
 
-    /// The hosts of all networks, by the networks' namespaces and names.
+    /// The hosts of all networks, by namespace and name of the network.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -115,16 +117,16 @@ impl NetworkHandle<'_> {
             .collect())
     }
 
-    /// How networks are here; those with an end are asked to before.
+    /// Reports the networks of this journal. First the end of those with an `end` is requested.
     ///
     /// # Errors
-    /// When the journal cannot be read. Why a network does not end is part of its report.
+    /// When the journal cannot be read. The reason why a network does not end is part of its report.
     pub async fn reports(
         self,
         questions: &[NetworkQuestion],
         by: By,
     ) -> Result<Vec<NetworkReport>, FleetError> {
-        // Looked at once for all of them: a tenant may have as many as they like.
+        // Read once for all questions: a tenant may have any number of networks.
         let (pools, places) = (self.fleet.pools_by_network().await?, self.places().await?);
         let mut reports = Vec::new();
         for question in questions {
@@ -151,7 +153,7 @@ impl NetworkHandle<'_> {
         Ok(reports)
     }
 
-    /// Where all networks are, by their namespaces and names.
+    /// The states of all networks, by namespace and name.
     async fn all_states(self) -> Result<BTreeMap<(String, String), Vec<NetworkState>>, FleetError> {
         let mut states = BTreeMap::<_, Vec<_>>::new();
         for known in self.fleet.known_networks().await? {
@@ -165,7 +167,8 @@ impl NetworkHandle<'_> {
         Ok(states)
     }
 
-    /// Has it end wherever that was not asked for yet; why it does not.
+    /// Requests the end of a network on every host where it was not requested yet. Returns why it does not
+    /// end.
     async fn ended(
         self,
         namespace: &str,
@@ -188,7 +191,8 @@ impl NetworkHandle<'_> {
         }
     }
 
-    /// Deletes what only the members of a group were on. Whether some are on their way.
+    /// Deletes the networks that only the members of a group were on. Returns whether deletions are in
+    /// progress.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -200,7 +204,8 @@ impl NetworkHandle<'_> {
 }
 
 impl Fleet {
-    /// Templates as other journals are told of them: without the networks that another pool's members may be on.
+    /// The templates that are sent to other journals: without the networks that another pool's members may
+    /// be on.
     pub(in crate::fleet) async fn ended_group(
         &self,
         group: &str,
@@ -226,7 +231,8 @@ impl Fleet {
         Ok(ended)
     }
 
-    /// The pools of this journal that make members on networks, on whichever hosts, by the networks' namespaces and names.
+    /// The pools of this journal that make members on networks, on any host, by namespace and name of the
+    /// network.
     async fn pools_by_network(
         &self,
     ) -> Result<BTreeMap<(String, String), Vec<String>>, FleetError> {

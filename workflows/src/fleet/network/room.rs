@@ -1,7 +1,8 @@
-//! Whether hosts have room for the networks that documents ask for, before anything is recorded.
+//! Checks whether hosts have room for the networks that documents ask for, before anything is recorded.
 //!
-//! Each host is asked within a bound, and only about networks that are not there yet. One that does not answer
-//! refuses nothing: the network's own run looks again, before it makes anything. Nothing is made or recorded here.
+//! Each host is asked with a time limit, and only about networks that do not exist yet. A host that does
+//! not answer causes no refusal: the network's own run checks again before it makes anything. Nothing is
+//! made or recorded here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,18 +24,18 @@ use crate::{
     spec::{DesiredVsi, Resolved},
 };
 
-/// Networks that hosts are asked about at the same time.
-const TOGETHER: usize = 32;
-/// A host that has not answered then does not answer.
-const LOOK: Duration = Duration::from_secs(10);
+/// How many networks are checked on hosts at the same time.
+const CONCURRENT_CHECKS: usize = 32;
+/// The time limit for the answer of a host.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Fleet {
-    /// Refuses documents that ask for a network for which a host has no room: for VSIs, and for members that pools
-    /// and groups are to make.
+    /// Refuses documents that ask for a network that a host has no room for: for VSIs, and for members that
+    /// pools and groups are to make.
     ///
     /// # Errors
-    /// `VSI0315`, `VSI0225` and `VSI0749` where a host says so, `VSI0747` where another network that vsiflow makes
-    /// is in the way.
+    /// `VSI0315`, `VSI0225` and `VSI0749` if a host reports an obstacle, `VSI0747` if another network that
+    /// vsiflow makes overlaps.
     pub(in crate::fleet) async fn refuse_networks(
         &self,
         resolved: &Resolved,
@@ -56,7 +57,7 @@ impl Fleet {
         refused
     }
 
-    /// The same for members of a pool that is recorded, on these hosts.
+    /// Makes the same check for members of a recorded pool, on these hosts.
     pub(in crate::fleet) async fn refuse_networks_of(
         &self,
         template: &DesiredVsi,
@@ -67,21 +68,21 @@ impl Fleet {
     }
 
     async fn refuse_crowded(&self, mut records: Vec<NetworkRecord>) -> Result<(), FleetError> {
-        // Who pauses everything has no host asked for anything.
+        // Under the global pause no host is asked.
         if records.is_empty() || self.global_pause().is_some() {
             return Ok(());
         }
         let known = self.known_networks().await?;
-        records.retain(|record| !is_there(record, &known));
+        records.retain(|record| !exists_or_begun(record, &known));
         let alive = known.iter().filter(|known| !known.is_deleted());
         let alive: Vec<_> = alive.map(|network| &network.record).collect();
         for record in &records {
             let others = alive.iter().copied().chain(&records);
             free_of(record, others.filter(|other| !is_same(other, record)))?;
         }
-        let looks = records.iter().map(|record| self.in_the_way(record));
+        let looks = records.iter().map(|record| self.refusal(record));
         let looks: Vec<_> = looks.collect();
-        let mut looks = stream::iter(looks).buffered(TOGETHER);
+        let mut looks = stream::iter(looks).buffered(CONCURRENT_CHECKS);
         while let Some(found) = looks.next().await {
             if let Some(failure) = found? {
                 let remedy = "correct the document, or remove from the host what the message names; then apply again";
@@ -92,15 +93,15 @@ impl Fleet {
         Ok(())
     }
 
-    /// What keeps a host from having the network, by the host's own word.
-    async fn in_the_way(&self, record: &NetworkRecord) -> Result<Option<Failure>, FleetError> {
+    /// What prevents the network on a host, as the host reports it.
+    async fn refusal(&self, record: &NetworkRecord) -> Result<Option<Failure>, FleetError> {
         let (host, params) = (&record.host, record.network.params(&record.host));
         let uuid = uuid_of(&self.journal_id, &entity(record)?.to_string());
         let look = async {
             let ports = self.hosts.host(host).await.map_err(Failure::from)?;
             check_network::obstacle(&ports, &params, uuid).await
         };
-        Ok(match timeout(LOOK, look).await {
+        Ok(match timeout(ANSWER_TIMEOUT, look).await {
             Ok(Ok(found)) => found,
             Ok(Err(failure)) => {
                 tracing::debug!(host, %failure, "the host does not say whether it has room");
@@ -117,7 +118,7 @@ impl Fleet {
 /// The networks that VSIs and members of pools are to be on, by host.
 fn records_of(resolved: &Resolved, members: &MemberHosts) -> Vec<NetworkRecord> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
-    // What a pool makes was looked at with the pool.
+    // Members of pools were checked with their pool.
     let vsis = vsis.filter(|vsi| vsi.member_of.is_none());
     let vsis = vsis.flat_map(|vsi| of_template(vsi, [vsi.host.as_str()]));
     let templates = pools(resolved).flat_map(|pool| {
@@ -136,7 +137,7 @@ fn of_template<'a>(
     vsi: &'a DesiredVsi,
     hosts: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = NetworkRecord> {
-    // Nothing is made before its documents say where.
+    // Nothing is made before its documents name a host.
     let hosts = hosts.into_iter().filter(|host| !host.is_empty());
     hosts.flat_map(|host| {
         vsi.made_networks.values().map(|network| NetworkRecord {
@@ -146,8 +147,8 @@ fn of_template<'a>(
     })
 }
 
-/// Whether the network is there, or on its way as it is wanted: its own run looks at the host.
-fn is_there(record: &NetworkRecord, known: &[KnownNetwork]) -> bool {
+/// Whether the network exists, or is being made as requested: its own run checks the host.
+fn exists_or_begun(record: &NetworkRecord, known: &[KnownNetwork]) -> bool {
     let mut alive = known.iter().filter(|known| !known.is_deleted());
     alive.any(|network| {
         is_same(&network.record, record)

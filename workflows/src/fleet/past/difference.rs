@@ -1,4 +1,4 @@
-//! What differs between two objects, field by field.
+//! The differences between two objects, field by field.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,8 @@ pub struct Difference {
     pub after: Value,
 }
 
-/// What differs between two objects, in the order of their fields' names. The elements of a list
-/// belong together that have one `type` or `name`; others go by their place.
+/// The differences between two objects, in the order of field names. Elements of two lists are matched by
+/// their `type` or `name`; others are matched by index.
 #[must_use]
 pub fn differences(before: &Value, after: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -28,21 +28,20 @@ pub fn differences(before: &Value, after: &Value) -> Vec<Difference> {
     found
 }
 
-/// What differs between an object at two moments. Where there was none at one of them, all of it
-/// differs.
+/// The differences of an object between two moments. If it did not exist at one of them, all of it differs.
 ///
 /// # Errors
-/// When there was none at either, or one of them could not be read.
+/// When the object did not exist at either moment, or could not be read at one of them.
 pub fn differences_of(
     before: Result<Value, FleetError>,
     after: Result<Value, FleetError>,
 ) -> Result<Vec<Difference>, FleetError> {
-    let nobody = |found: &Result<Value, FleetError>| {
+    let is_missing = |found: &Result<Value, FleetError>| {
         found
             .as_ref()
             .is_err_and(|error| error.kind == ErrorKind::NotFound)
     };
-    match (nobody(&before), nobody(&after)) {
+    match (is_missing(&before), is_missing(&after)) {
         (true, false) => Ok(differences(&json!({}), &after?)),
         (false, true) => Ok(differences(&before?, &json!({}))),
         _ => Ok(differences(&before?, &after?)),
@@ -93,7 +92,7 @@ impl DifferencePart {
     }
 }
 
-/// The parts of two values of one shape; none where they are compared as a whole.
+/// The parts of two values of the same shape; `None` if they are compared as a whole.
 fn parts_of(before: &Value, after: &Value) -> Option<BTreeSet<DifferencePart>> {
     let of = |value: &Value| -> Option<BTreeSet<DifferencePart>> {
         match value {

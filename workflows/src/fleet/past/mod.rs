@@ -1,7 +1,7 @@
-//! The fleet as it was at a moment of the journal.
+//! The fleet as of an earlier moment of the journal.
 //!
-//! It answers every question that the journal can answer, with the code that answers it for today.
-//! It reaches no host, knows no secret and records nothing.
+//! It answers every query that the journal alone can answer, with the same code as for the current state.
+//! It contacts no host, has no secrets and records nothing.
 
 pub(super) mod difference;
 pub(super) mod moment;
@@ -30,11 +30,11 @@ use crate::{
     spec::HostSettings,
 };
 
-/// The code of a moment before the journal.
+/// The error code for a moment before the journal begins.
 const BEFORE: &str = "VSI0026";
 
 impl HistoryHandle<'_> {
-    /// Offset and time (RFC 3339) of the newest event that this fleet shows; none where it shows none.
+    /// Offset and time (RFC 3339) of the newest event that this fleet shows; `None` if there is none.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -46,7 +46,7 @@ impl HistoryHandle<'_> {
         Ok(found.map(|(event_offset, at)| (event_offset, rfc3339(at))))
     }
 
-    /// The offset behind the newest event that a moment includes.
+    /// The offset after the newest event that a moment includes.
     ///
     /// # Errors
     /// As for [`Fleet::at`].
@@ -74,17 +74,17 @@ impl HistoryHandle<'_> {
         }
     }
 
-    /// When the event of an offset was recorded.
+    /// The time at which the event at an offset was recorded.
     pub(in crate::fleet) async fn time_of(self, offset: Offset) -> Result<Timestamp, FleetError> {
         let end = self.end_of(Moment::Offset(offset)).await?;
         let found = self.fleet.recorded_from(offset, Offset::MAX).await?;
-        // What can be decoded stands behind one that cannot.
+        // An undecodable event has the time of the next decodable one.
         let found = found.map(|(_, at)| at);
         found.ok_or_else(|| of_the_future(&format!("no event has the offset {offset}"), end))
     }
 
-    /// The same of one of several journals that are looked at as one: 0 for one that began after that time, and has all
-    /// that it ever had.
+    /// The end of a moment in one of several journals that are read as one: 0 for a journal that began
+    /// after that time and has all its events since then.
     pub(in crate::fleet) async fn end_among(self, moment: Moment) -> Result<Offset, FleetError> {
         match self.end_of(moment).await {
             Err(error) if error.failure.code.as_str() == BEFORE => {
@@ -97,7 +97,7 @@ impl HistoryHandle<'_> {
         }
     }
 
-    /// Offset and time of the first event that the journal has.
+    /// Offset and time of the first event in the journal.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -107,19 +107,18 @@ impl HistoryHandle<'_> {
 }
 
 impl Fleet {
-    /// The fleet as it was at a moment. It costs what the journal holds since the nearest base
-    /// before it.
+    /// The fleet as of a moment. It reads what the journal holds since the nearest base before the moment.
     ///
     /// # Errors
-    /// `VSI0024` for a moment of the future, `VSI0026` for one before the journal; and when the
-    /// journal cannot be read.
+    /// `VSI0024` for a moment in the future, `VSI0026` for one before the journal; and when the journal
+    /// cannot be read.
     pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
         let end = self.history().end_of(moment).await?;
         self.before(end).await
     }
 
-    /// The offset behind the newest event that was recorded by then. Where the clock was set back,
-    /// several offsets have one time; it is one of those.
+    /// The offset after the newest event that was recorded by then. If the clock was set back, several
+    /// offsets may have the same time; it is one of those.
     async fn end_at(&self, time: Timestamp, end: Offset) -> Result<Offset, FleetError> {
         let (mut from, mut to) = (0, end);
         while from < to {
@@ -195,7 +194,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// What is recorded of hosts, without their secrets.
+    /// Loads the recorded settings of hosts, without their secrets.
     async fn load_host_settings(&self) -> Result<(), FleetError> {
         for (_, state, host) in self.all_desired::<HostRecord>(kind::HOST).await? {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
@@ -219,7 +218,7 @@ fn of_the_future(what: &str, end: Offset) -> FleetError {
     FleetError::new(ErrorKind::NotFound, failure)
 }
 
-/// The past reaches no host.
+/// A past fleet contacts no host.
 struct NoHosts;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! A moment of a journal, or of a set of them, as people write it.
+//! A moment of a journal, or of a set of journals, as users write it.
 
 use std::{fmt, str::FromStr};
 
@@ -27,7 +27,7 @@ pub enum Moment {
     Time(Timestamp),
 }
 
-/// Something that is no moment.
+/// Error: the text is not a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "write an offset, such as 41 (in a set of journals 2:41), or a time with its zone, such as 2026-11-22T09:30:00Z"

@@ -1,5 +1,5 @@
-//! Chooses hosts for what has none yet (see [`crate::placement`]): asks the candidates what they have, counts
-//! what is promised on them, and puts the choice into what is about to be recorded.
+//! Chooses hosts for VSIs that have none yet (see [`crate::placement`]): asks the candidate hosts for
+//! their capacity, counts what is promised on them, and puts each choice into the documents to record.
 
 pub(in crate::fleet) mod over_journals;
 mod promised;
@@ -27,12 +27,12 @@ use crate::{
     spec::{HostSettings, Resolved},
 };
 
-/// What is to be placed by one apply.
+/// What one apply has to place.
 #[derive(Default)]
 struct OpenPlacements {
-    /// VSIs, by their places among the documents.
+    /// VSIs, with their indexes among the documents.
     vsis: Vec<(usize, PlacementRequest)>,
-    /// Members that pools will make, which must fit as well.
+    /// Members that pools will make; there must be room for them as well.
     members: Vec<PlacementRequest>,
 }
 
@@ -76,7 +76,7 @@ impl MemberHosts {
         Self(all)
     }
 
-    /// Those of one pool.
+    /// The hosts for one pool.
     pub(in crate::fleet) fn of(
         &self,
         namespace: &str,
@@ -87,12 +87,12 @@ impl MemberHosts {
     }
 }
 
-/// The settings that hosts had before some were offered.
+/// Host settings from before some were replaced by [`Fleet::offer`], by host.
 pub(in crate::fleet) type PreviousSettings = Vec<(String, Option<HostSettings>)>;
 
 impl Fleet {
-    /// The right to choose hosts, where these documents may call for it: of two that choose at the same time, one
-    /// would not see what the other promised. It is held until what was chosen is recorded.
+    /// The lock for choosing hosts, if these documents may need a choice. It is held until the choice
+    /// is recorded, because two concurrent choices would not see each other's promises.
     pub(in crate::fleet) async fn may_choose(
         &self,
         resolved: &Resolved,
@@ -106,9 +106,9 @@ impl Fleet {
         }
     }
 
-    /// Gives a host to each VSI that asks for one to be chosen: the one that it has, or one that is chosen now.
-    /// What was asked of hosts goes into `updates`; without any nothing is kept. The hosts that members of pools
-    /// would have come back.
+    /// Sets the host of each VSI that needs a placement: its recorded host, or one that is chosen now.
+    /// Measured capacities go into `updates`; without `updates` nothing is recorded. Returns the hosts
+    /// that members of pools would get.
     ///
     /// # Errors
     /// `VSI0737`, when no host fits for one of them or for a member of one of the pools.
@@ -142,17 +142,18 @@ impl Fleet {
         Ok(members)
     }
 
-    /// Refuses a number of members for which there is no room, and members whose networks a host has no room for.
+    /// Refuses a number of members that do not fit on any host, and members whose networks have no room
+    /// on a host.
     ///
     /// # Errors
-    /// `VSI0737`; of a network as when its document is applied.
+    /// `VSI0737`; for a network, the same errors as when its document is applied.
     pub(in crate::fleet) async fn refuse_unplaceable(
         &self,
         pool: &crate::pool::PoolRecord,
         numbers: std::ops::Range<u32>,
     ) -> Result<(), FleetError> {
         if self.pools.is_of_set() {
-            // Its hosts are those of other journals, too.
+            // Members may also be on hosts of other journals.
             return Ok(());
         }
         let members = Box::pin(self.members_of_record(pool, numbers)).await?;
@@ -183,7 +184,7 @@ impl Fleet {
         Ok(open)
     }
 
-    /// Tells the directory of the hosts that are about to be asked, where others do not have them.
+    /// Adds the hosts that are about to be asked to the directory, unless another namespace owns them.
     pub(in crate::fleet) fn offer(
         &self,
         resolved: &Resolved,
@@ -204,8 +205,7 @@ impl Fleet {
         before
     }
 
-    /// Chooses for all of them; with what was measured a moment ago, and where that does not do, with what is so
-    /// now.
+    /// Chooses a host for each request, by recent measurements; if that fails, by new ones.
     async fn choose(
         &self,
         open: &OpenPlacements,
@@ -225,8 +225,8 @@ impl Fleet {
         Ok((decisions, survey))
     }
 
-    /// Chooses for each of these, one after another; what speaks against every host of one keeps no other
-    /// from its own.
+    /// Chooses a host for each of these, one after another; if none fits one request, the others still
+    /// get theirs.
     pub(in crate::fleet) async fn choose_each(
         &self,
         requests: &[PlacementRequest],
@@ -277,7 +277,7 @@ impl Fleet {
         Ok(chosen.collect())
     }
 
-    /// The candidates, with what they have and what is promised on them.
+    /// The candidates, with their capacity and promises.
     async fn board(
         &self,
         candidates: &BTreeSet<String>,
@@ -287,7 +287,7 @@ impl Fleet {
         Ok(PlacementBoard::new(hosts))
     }
 
-    /// Hosts with what they have and what is promised on them.
+    /// Hosts with their capacity and promises.
     async fn placement_hosts(
         &self,
         candidates: &BTreeSet<String>,
@@ -312,7 +312,7 @@ impl Fleet {
     }
 }
 
-/// What was placed stays where it is, whatever documents match by now.
+/// Keeps placed VSIs on their hosts, whatever their selectors match by now.
 fn stay(resolved: &mut Resolved, known: &[Known]) {
     let mut stays = BTreeMap::new();
     for vsi in &mut resolved.vsis {
@@ -341,7 +341,7 @@ fn stay(resolved: &mut Resolved, known: &[Known]) {
     }
 }
 
-/// Puts a choice where it is recorded: into the VSI, and into the data disks that are made for it.
+/// Stores a choice in the VSI, and in the data disks that are made for it.
 fn settle(resolved: &mut Resolved, index: usize, decision: Decision) {
     let Some(vsi) = resolved.vsis.get_mut(index) else {
         return;
@@ -371,7 +371,7 @@ fn no_host(name: &str, unplaced: &Unplaced) -> FleetError {
 }
 
 impl HostSurvey {
-    /// What is news of the hosts, beside what is decided by it.
+    /// Records new capacities together with the choice that is based on them.
     fn record(self, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
         for news in self.news {
             let entity = capacity_entity(&news.host);

@@ -1,4 +1,5 @@
-//! What is promised on hosts: the VSIs and data disks there, and those that are on their way.
+//! Counts what is promised on hosts: to VSIs and data disks that are there, and to members that will
+//! move there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,18 +21,18 @@ use crate::{
     spec::DesiredVsi,
 };
 
-/// What is promised on a host.
+/// The promises on one host.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct HostPromises {
-    /// All of it.
+    /// The sum of the promises.
     pub(in crate::fleet) sum: Promised,
-    /// How many VSIs there are that are not deleted.
+    /// How many VSIs are not deleted.
     pub(in crate::fleet) living: usize,
     /// The VSIs.
     pub(super) vsis: Vec<PlacedVsi>,
 }
 
-/// What one VSI or data disk takes.
+/// The resources of one VSI or data disk.
 #[derive(Clone)]
 struct Footprint {
     host: String,
@@ -40,14 +41,14 @@ struct Footprint {
     made: bool,
 }
 
-/// What was read, and of which generation of the desired state.
+/// A footprint, with the generation of the desired state that it was read from.
 type ReadFootprint = (u64, Footprint);
 
-/// Footprints that were read before: a record is read again only once another one is wanted.
+/// Cache of footprints: a record is read again only when its generation changes.
 #[derive(Default)]
 pub(in crate::fleet) struct Footprints(Mutex<BTreeMap<EntityId, ReadFootprint>>);
 
-/// What is promised on all hosts.
+/// The promises on all hosts.
 pub(in crate::fleet) async fn host_promises(
     fleet: &Fleet,
 ) -> Result<BTreeMap<String, HostPromises>, FleetError> {
@@ -55,7 +56,7 @@ pub(in crate::fleet) async fn host_promises(
 }
 
 impl Fleet {
-    /// What is promised on these hosts.
+    /// The promises on these hosts.
     pub(super) async fn promises(
         &self,
         hosts: &BTreeSet<String>,
@@ -99,13 +100,13 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The host of a VSI that is deleted by what can be read of it, and of which not all can.
+    /// The host of a VSI that counts as deleted in the index, but whose unreadable parts say otherwise.
     async fn host_of_unreadable(
         &self,
         entity: EntityId,
         state: Arc<EntityState>,
     ) -> Result<Option<String>, FleetError> {
-        // Of one that is gone no blob is needed any more.
+        // A deleted VSI needs no blobs any more.
         if phase::is_gone(&entity, &state) && self.engine.unreadable(&entity).is_none() {
             return Ok(None);
         }
@@ -117,7 +118,7 @@ impl Fleet {
         })
     }
 
-    /// The members that leave another host and are not made anew yet, and where they are going to be.
+    /// Members that leave a host and are not made again yet, with their new hosts.
     async fn reserved(&self) -> Result<Vec<(String, DesiredVsi)>, FleetError> {
         let mut all = Vec::new();
         for pool in self.living::<PoolRecord>().await? {
@@ -141,7 +142,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// All of a kind, of which what can be read is read.
+    /// All entities of a kind; fills the cache with their footprints.
     async fn read_footprints(
         &self,
         kind: &str,
@@ -161,7 +162,8 @@ impl Fleet {
         Ok(all)
     }
 
-    /// None of what is gone, and of what cannot be read: nobody knows where that is.
+    /// The footprint of an entity; `None` if it is deleted, or cannot be read, so that its host is
+    /// unknown.
     async fn footprint(
         &self,
         entity: &EntityId,
@@ -256,7 +258,7 @@ fn of_disk(record: DiskRecord, made: bool) -> Footprint {
     }
 }
 
-/// The most of its desired state and what it waits to be.
+/// The larger of its desired state and its proposed one.
 fn of_vsi(record: &VsiRecord, made: bool) -> Footprint {
     let mut needs = needs(&record.vsi);
     if let Some(proposed) = &record.proposed {
@@ -272,8 +274,8 @@ fn of_vsi(record: &VsiRecord, made: bool) -> Footprint {
     }
 }
 
-/// What a VSI takes itself; its data disks are counted by themselves. Of a boot disk that is as large as its
-/// image nobody knows the size yet.
+/// What a VSI needs itself; its data disks are counted separately. The size of a boot disk without
+/// `size` is its image's, which is unknown here, and counts as 0.
 pub(super) fn needs(vsi: &DesiredVsi) -> Needs {
     Needs {
         cpus: u64::from(vsi.machine.cpus),
@@ -282,7 +284,7 @@ pub(super) fn needs(vsi: &DesiredVsi) -> Needs {
     }
 }
 
-/// A VSI as others that are placed see it.
+/// A VSI, as far as the placement of others depends on it.
 pub(super) fn placed(vsi: &DesiredVsi) -> PlacedVsi {
     let placement = vsi.placement.as_ref();
     PlacedVsi {

@@ -1,4 +1,4 @@
-//! What VSIs and members of pools ask of a host.
+//! Builds the placement requests of VSIs and of pool members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::{
     spec::{DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, Resolved, ResolvedPool},
 };
 
-/// A pool whose members are to be placed.
+/// A pool whose members need hosts.
 struct MembersToPlace<'a> {
     pool: &'a str,
     template: &'a DesiredVsi,
@@ -27,7 +27,7 @@ pub(in crate::fleet) fn templates(resolved: &Resolved) -> impl Iterator<Item = &
     pools(resolved).map(|pool| &pool.template.desired)
 }
 
-/// The pools, those of groups included.
+/// All pools, including those of groups.
 pub(in crate::fleet) fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
     let groups = resolved.groups.iter();
     let items = groups
@@ -37,7 +37,7 @@ pub(in crate::fleet) fn pools(resolved: &Resolved) -> impl Iterator<Item = &Reso
 }
 
 impl Fleet {
-    /// What a VSI asks for. A disk that is there already pins it to its host.
+    /// The placement request of a VSI. A disk that exists already pins it to the disk's host.
     pub(super) async fn request(
         &self,
         vsi: &DesiredVsi,
@@ -52,7 +52,7 @@ impl Fleet {
         Ok(request_with(vsi, &hosts))
     }
 
-    /// Where a data disk is already; none of one that is made with its VSI.
+    /// The host of a data disk that exists; `None` if it is made with its VSI.
     async fn host_of_disk(
         &self,
         vsi: &DesiredVsi,
@@ -69,13 +69,13 @@ impl Fleet {
         Ok(found.filter(|host| !host.is_empty()))
     }
 
-    /// What the members ask for that pools of documents are going to make.
+    /// The placement requests of members that the documents' pools will make.
     pub(super) async fn members_of_documents(
         &self,
         resolved: &Resolved,
     ) -> Result<Vec<PlacementRequest>, FleetError> {
         let mut all = Vec::new();
-        // Of a set, hosts are chosen for members when these are made.
+        // In a set of journals, hosts for members are chosen when the members are made.
         let none = templates(resolved).all(|template| template.placement.is_none());
         if none || self.pools.is_of_set() {
             return Ok(all);
@@ -99,7 +99,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// What those members of a pool ask for that are not there.
+    /// The placement requests of those members of a pool that do not exist yet.
     pub(super) async fn members_of_record(
         &self,
         pool: &PoolRecord,
@@ -114,8 +114,8 @@ impl Fleet {
         self.missing(&members).await
     }
 
-    /// What a member asks for that leaves a host: it takes everything along or loses it, so that nothing pins it
-    /// to a host, and the one that it leaves is none to choose.
+    /// The placement request of an evicted member. It takes its disks along or loses them, so no disk
+    /// pins it; the host that it leaves is excluded.
     pub(in crate::fleet) async fn eviction_request(
         &self,
         pool: &PoolRecord,
@@ -155,7 +155,7 @@ impl Fleet {
     }
 }
 
-/// The host that documents name for a data disk; empty where they leave it to its VSI.
+/// The host that documents give for a data disk; empty if its VSI determines it.
 pub(super) fn host_in_documents(
     vsi: &DesiredVsi,
     disk: &DesiredDisk,
@@ -166,7 +166,7 @@ pub(super) fn host_in_documents(
     its.map(|one| one.host.clone())
 }
 
-/// What a VSI asks for; `disks` are the hosts of those of its data disks that have one, by name.
+/// The placement request of a VSI; `disks` are the hosts of its data disks that have one, by name.
 pub(super) fn request_with(vsi: &DesiredVsi, disks: &BTreeMap<String, String>) -> PlacementRequest {
     let placement = vsi.placement.clone().unwrap_or_default();
     let mut request = PlacementRequest {
@@ -198,7 +198,7 @@ pub(super) fn request_with(vsi: &DesiredVsi, disks: &BTreeMap<String, String>) -
     request
 }
 
-/// A member that leaves its host, as far as the next one is concerned.
+/// An evicted member, as far as its next host depends on it.
 pub(super) fn evicted(pool: &PoolRecord, number: u32) -> DesiredVsi {
     let template = pool.template_of(number);
     let members = MembersToPlace {
@@ -217,7 +217,7 @@ fn bare(vsi: &DesiredVsi) -> DesiredVsi {
     }
 }
 
-/// What a VSI takes with data disks that are made with it.
+/// What a VSI needs, including data disks that are made with it.
 pub(super) fn needs_with_disks(vsi: &DesiredVsi) -> Needs {
     let mut all = needs(vsi);
     for disk in &vsi.disks {
@@ -229,7 +229,7 @@ pub(super) fn needs_with_disks(vsi: &DesiredVsi) -> Needs {
     all
 }
 
-/// A member as far as its host is concerned.
+/// A member, as far as its host depends on it.
 fn member(members: &MembersToPlace<'_>, number: u32) -> DesiredVsi {
     let pool = members.pool;
     let mut vsi = members.template.clone();

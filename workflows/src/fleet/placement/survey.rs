@@ -1,4 +1,4 @@
-//! What hosts have, by their own word.
+//! Asks hosts for their capacity, and caches and records the answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,24 +20,24 @@ use crate::{
     record::{capacity_entity, kind},
 };
 
-/// Hosts that are asked at the same time.
-const TOGETHER: usize = 32;
-/// One that has not answered then does not answer.
-const LOOK: Duration = Duration::from_secs(20);
-/// What a host said is believed so long: a pool makes its members in several batches.
-const FRESH: Duration = Duration::from_secs(30);
+/// How many hosts are asked at the same time.
+const PARALLEL: usize = 32;
+/// A host that has not answered after this time counts as unreachable.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an answer is reused: a pool makes its members in several batches.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// What hosts said in this process.
+/// Capacities measured by this process, and the locks for choosing.
 #[derive(Default)]
 pub(in crate::fleet) struct Capacities {
     measured: Mutex<BTreeMap<String, Measured>>,
-    /// Held by whoever chooses.
+    /// Held while choosing a host.
     choosing: tokio::sync::Mutex<()>,
-    /// Held by whoever chooses over several journals.
+    /// Held while choosing over several journals.
     turn: tokio::sync::Mutex<()>,
-    /// Held by whoever looks at hosts for another journal.
-    looking: tokio::sync::Mutex<()>,
-    /// Promises that ended, and the generations of their records that said so.
+    /// Held while surveying hosts for another journal.
+    surveying: tokio::sync::Mutex<()>,
+    /// Promises that ended, with the generations of the records that ended them.
     ended: Mutex<BTreeMap<EntityId, u64>>,
 }
 
@@ -47,21 +47,21 @@ struct Measured {
     answer: Result<CapacityRecord, String>,
 }
 
-/// What is known of some hosts.
+/// The result of asking some hosts.
 #[derive(Default)]
 pub(super) struct HostSurvey {
-    /// What they have, as it is recorded, or is about to be.
+    /// Their capacities, as recorded or about to be recorded.
     pub(super) found: BTreeMap<String, CapacityRecord>,
-    /// Those that do not answer, and why.
+    /// The hosts that do not answer, and why.
     pub(super) unreachable: BTreeMap<String, String>,
-    /// What is to be recorded.
+    /// Capacities to record.
     pub(super) news: Vec<CapacityRecord>,
-    /// Whether some were asked a while ago.
+    /// Whether some answers were reused.
     pub(super) is_stale: bool,
 }
 
 impl HostSurvey {
-    /// Of hosts that are left alone.
+    /// The survey of hosts that must not be contacted.
     pub(super) fn of_none(hosts: &BTreeSet<String>, why: &str) -> Self {
         let left = hosts.iter().map(|host| (host.clone(), why.to_owned()));
         Self {
@@ -72,7 +72,7 @@ impl HostSurvey {
 }
 
 impl Fleet {
-    /// What these hosts have; `now` asks all of them again.
+    /// The capacities of these hosts; with `now`, all are asked again.
     pub(super) async fn survey(
         &self,
         hosts: &BTreeSet<String>,
@@ -87,7 +87,7 @@ impl Fleet {
             }
         });
         let queries: Vec<_> = queries.collect();
-        let mut answers = stream::iter(queries).buffer_unordered(TOGETHER);
+        let mut answers = stream::iter(queries).buffer_unordered(PARALLEL);
         while let Some((id, answer, stale)) = answers.next().await {
             survey.is_stale |= stale;
             match answer {
@@ -106,7 +106,7 @@ impl Fleet {
         Ok(survey)
     }
 
-    /// What is recorded of a host; none where it never said so, or where that cannot be read.
+    /// The recorded capacity of a host; `None` if there is none, or it cannot be read.
     pub(in crate::fleet) async fn recorded_capacity(
         &self,
         host: &str,
@@ -123,8 +123,8 @@ impl Fleet {
         })
     }
 
-    /// Asks a host that somebody looks at anyway what it has, and records that where it is news. One that does
-    /// not answer is no error.
+    /// Measures a host that is checked anyway, and records the capacity if it changed. No error if the
+    /// host does not answer.
     pub(in crate::fleet) async fn note_capacity(&self, host: &str) -> Result<(), FleetError> {
         let recorded = crate::record::host_entity(host);
         let is_recorded = recorded.is_ok_and(|entity| self.engine.entity(&entity).is_some());
@@ -141,10 +141,10 @@ impl Fleet {
             let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
             updates.add(entity, kind::CAPACITY, Precedence::Record, &record, None)?;
         }
-        self.record(updates, own_word()).await
+        self.record(updates, by_survey()).await
     }
 
-    /// Records what was news of hosts that are recorded, where somebody looked at them for others.
+    /// Records changed capacities of recorded hosts that were surveyed for another journal.
     pub(super) async fn note_news(&self, news: Vec<CapacityRecord>) -> Result<(), FleetError> {
         if self.engine.observes_only() {
             return Ok(());
@@ -159,7 +159,7 @@ impl Fleet {
             let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
             updates.add(entity, kind::CAPACITY, Precedence::Record, &record, None)?;
         }
-        self.record(updates, own_word()).await
+        self.record(updates, by_survey()).await
     }
 
     async fn measure(&self, id: &str, archs: &BTreeSet<String>) -> Result<CapacityRecord, String> {
@@ -167,10 +167,10 @@ impl Fleet {
             let ports = self.hosts.host(id).await?;
             capacity(id, &ports, archs).await
         };
-        let answer = match timeout(LOOK, look).await {
+        let answer = match timeout(TIMEOUT, look).await {
             Ok(Ok(record)) => Ok(record),
             Ok(Err(error)) => Err(error.message.clone()),
-            Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
         };
         let measured = Measured {
             at: Instant::now(),
@@ -181,7 +181,7 @@ impl Fleet {
     }
 }
 
-fn own_word() -> By {
+fn by_survey() -> By {
     By {
         actor: Actor::Engine,
         reason: Text::new("the host says so of itself"),
@@ -189,28 +189,28 @@ fn own_word() -> By {
 }
 
 impl Capacities {
-    /// The right to choose hosts.
+    /// Takes the lock for choosing hosts.
     pub(in crate::fleet) async fn choosing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.choosing.lock().await
     }
 
-    /// The right to choose hosts over several journals.
+    /// Takes the lock for choosing hosts over several journals.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// The right to look at hosts for another journal.
-    pub(super) async fn looking(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.looking.lock().await
+    /// Takes the lock for surveying hosts for another journal.
+    pub(super) async fn surveying(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.surveying.lock().await
     }
 
-    /// Whether that generation of a promise is known to be its last one.
+    /// Whether this generation of a promise is known to be its last.
     pub(super) fn is_ended(&self, promise: &EntityId, generation: u64) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.get(promise) == Some(&generation)
     }
 
-    /// Keeps in mind that a promise ended.
+    /// Remembers that a promise ended.
     pub(super) fn note_end(&self, promise: EntityId, generation: u64) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.insert(promise, generation);
@@ -220,10 +220,10 @@ impl Capacities {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a host said a moment ago, where it was asked for these architectures, too.
+    /// A recent answer of a host, if it covers these architectures.
     fn recent(&self, id: &str, archs: &BTreeSet<String>) -> Option<Result<CapacityRecord, String>> {
         let found = self.lock().get(id).cloned()?;
-        let fresh = found.at.elapsed() < FRESH;
+        let fresh = found.at.elapsed() < MAX_AGE;
         let has_archs =
             |record: &CapacityRecord| archs.iter().all(|arch| record.archs.contains_key(arch));
         let whole = found.answer.as_ref().map_or(true, has_archs);
@@ -263,7 +263,8 @@ async fn capacity(
     })
 }
 
-/// What counts, and whether it is to be recorded: a choice goes by what is in the journal.
+/// The capacity to use, and whether to record it. Small changes are ignored: a choice uses the
+/// journal's values.
 fn newest(before: Option<CapacityRecord>, mut new: CapacityRecord) -> (CapacityRecord, bool) {
     let Some(before) = before else {
         return (new, true);

@@ -1,4 +1,4 @@
-//! What documents ask of pools.
+//! Applies the documents of pools.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::{
     update_vsi,
 };
 
-/// What a pool's document comes to.
+/// The change that a pool's document makes.
 struct PoolDraft {
     record: PoolRecord,
     fields: Vec<PlannedChange>,
@@ -32,7 +32,8 @@ struct PoolDraft {
 }
 
 impl Fleet {
-    /// What documents ask of pools; what is new goes into `updates`. A `dry` one keeps nothing.
+    /// Works out the change of each pool document and adds updates to `updates`. A `dry` run stores
+    /// nothing.
     pub(in crate::fleet) async fn draft_pools(
         &self,
         resolved: &Resolved,
@@ -153,7 +154,7 @@ impl Fleet {
         })
     }
 
-    /// Refuses, before anything is made, pools that cannot be, and documents of what a pool has made.
+    /// Refuses, before anything is made, invalid changes of pools, and documents of a pool's members.
     pub(in crate::fleet) async fn refuse_pools(
         &self,
         resolved: &Resolved,
@@ -162,7 +163,7 @@ impl Fleet {
         let is_member = |vsi: &DesiredVsi| vsi.member_of.is_some();
         let made = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let there = known.iter().map(|known| &known.record.vsi);
-        // Of a set, their pools may be in another journal.
+        // In a set of journals, their pools may be in another journal.
         let concerns_members = made.chain(there).any(is_member);
         if resolved.pools.is_empty() && !concerns_members && self.entities_of(kind::POOL).is_empty()
         {
@@ -265,8 +266,8 @@ impl Fleet {
         self.refuse_member_disks(&resolved, &pools).await
     }
 
-    /// Refuses data disks that belong to a pool's member, and members' disks whose names others have. A
-    /// disk that an earlier pool of this name left behind is attached again.
+    /// Refuses documents of data disks that belong to a pool's member, and members' disks whose names
+    /// are taken. A disk that an earlier pool of this name left behind is attached again.
     async fn refuse_member_disks(
         &self,
         resolved: &Resolved,
@@ -298,20 +299,20 @@ impl Fleet {
 }
 
 impl PoolRecord {
-    /// Members are made from that template from now on.
+    /// Makes this the template that members are made from.
     pub(in crate::fleet) fn replace_template(&mut self, template: TemplateRecord) {
         self.proposed = None;
         if template.revision != self.template.revision {
             let before = std::mem::replace(&mut self.template, template);
             self.previous = Some(before);
         } else {
-            // The hosts to choose from are no part of a revision.
+            // Candidate hosts are not part of a revision.
             self.template.vsi.placement = template.vsi.placement;
         }
     }
 }
 
-/// Records a pool anew; what secrets nobody names any more are erased then.
+/// Records a new state of a pool; secrets that it no longer refers to are then erased.
 pub(in crate::fleet) fn record_pool(
     known: &KnownPool,
     record: &PoolRecord,
@@ -365,7 +366,7 @@ fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<PlannedChange> {
     change.collect()
 }
 
-/// A document of what a pool has made, or makes, is not taken.
+/// Refuses the document of a VSI that is, or would be, a pool's member.
 fn refuse_member(vsi: &DesiredVsi, known: &[Known], pools: &[KnownPool]) -> Result<(), FleetError> {
     let same = |candidate: &&Known| {
         let its = &candidate.record.vsi;
@@ -419,7 +420,7 @@ fn another(full_name: &str) -> FleetError {
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-/// Refuses a template that no member could be brought to.
+/// Refuses a template change that members could not follow.
 pub(in crate::fleet) fn refuse_change(
     before: &TemplateRecord,
     after: &TemplateRecord,

@@ -1,4 +1,5 @@
-//! What this process works on, and where it found each pool. Nothing of it lasts.
+//! In-memory state of the pool controller: the pools it works on, and the last result for each. Not
+//! persistent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,21 +20,22 @@ use crate::fleet::{
     pool::over_journals::{MemberJournals, PoolReport},
 };
 
-/// A journal that is taken by another process is silent for less.
+/// When the silence of a journal is reported. A takeover of a journal by another process takes less.
 const LONG_SILENT: Duration = Duration::from_secs(30);
 
-/// The pools that are worked on.
+/// State shared by the pool controller and its callers.
 #[derive(Default)]
 pub(in crate::fleet) struct Board {
     state: Mutex<State>,
-    /// Held while a pool is looked at: two looks would both act on what both have seen.
+    /// Held while a pool or group is reconciled: two concurrent reconciliations would act twice on the
+    /// same view.
     pub(in crate::fleet) looking: tokio::sync::Mutex<()>,
     requests: watch::Sender<()>,
     moved: watch::Sender<()>,
     reports: watch::Sender<()>,
     /// Whether this is a journal of a set.
     is_of_set: AtomicBool,
-    /// Where members are, if not in this journal alone.
+    /// The journals that have members, if not this one alone.
     journals: OnceLock<Arc<dyn MemberJournals>>,
 }
 
@@ -43,23 +45,23 @@ struct State {
     runs: bool,
     all: bool,
     driven: BTreeSet<EntityId>,
-    /// Members that this process continued with.
+    /// Members that this process has resumed.
     resumed: BTreeSet<EntityId>,
-    /// What was found last, and for which generation of the pool.
+    /// The last verdict, with the generation of the pool that it is for.
     verdicts: BTreeMap<EntityId, (u64, Verdict)>,
-    /// Why the gate of a group was closed when it was asked last.
+    /// Why the gate of a group was closed at its last check.
     gates: BTreeMap<EntityId, String>,
-    /// Those whose objects elsewhere say what they are.
+    /// Entities whose desired state comes from objects elsewhere.
     owned_elsewhere: BTreeSet<EntityId>,
-    /// Since when a journal said nothing of a pool's members.
+    /// Since when a journal has not reported on a pool's members.
     silent_since: BTreeMap<EntityId, Instant>,
-    /// What was read of the members of each pool.
+    /// The members of each pool, as last read.
     read: BTreeMap<Uuid, ReadMembers>,
-    /// What was heard of members in several journals.
+    /// The last report on each pool whose members are in several journals.
     reports: BTreeMap<EntityId, PoolReport>,
 }
 
-/// Members of a pool as they were read.
+/// Members of a pool, as they were read.
 type ReadMembers = BTreeMap<EntityId, Arc<Known>>;
 
 impl Board {
@@ -76,7 +78,7 @@ impl Board {
         self.is_of_set.load(Ordering::Relaxed)
     }
 
-    /// Members are in these, too. Said once.
+    /// Sets the journals that have members. Works once.
     pub(super) fn set_journals(
         &self,
         journals: Arc<dyn MemberJournals>,
@@ -84,12 +86,12 @@ impl Board {
         self.journals.set(journals)
     }
 
-    /// Where members are, if not in this journal alone.
+    /// The journals that have members, if not this one alone.
     pub(in crate::fleet) fn journals(&self) -> Option<&Arc<dyn MemberJournals>> {
         self.journals.get()
     }
 
-    /// What to tell of journals that say nothing, once that lasts.
+    /// The failure to report for silent journals, once the silence has lasted [`LONG_SILENT`].
     pub(super) fn long_silent(
         &self,
         pool: &EntityId,
@@ -114,31 +116,32 @@ impl Board {
         }
     }
 
-    /// Changes when something else than before was heard of a pool.
+    /// Changes when a pool's report shows something new.
     pub(super) fn report_changed(&self) -> watch::Receiver<()> {
         self.reports.subscribe()
     }
 
-    /// Forgets what was heard of a pool that is gone.
+    /// Drops the report of a deleted pool.
     pub(super) fn forget(&self, pool: &EntityId) {
         let mut state = self.state();
         state.reports.remove(pool);
         state.silent_since.remove(pool);
     }
 
-    /// What was heard of a pool when it was looked at last.
+    /// The report from a pool's last reconciliation.
     pub(super) fn report(&self, pool: &EntityId) -> Option<PoolReport> {
         self.state().reports.get(pool).cloned()
     }
 
-    /// Work for a pool is in progress. What stood in its way before may do so still.
+    /// Drops a `Reached` verdict, because work for the pool is in progress. An obstacle may still
+    /// exist, so other verdicts stay.
     pub(super) fn not_reached(&self, pool: &EntityId, generation: u64) {
         if let Some(Verdict::Reached) = self.verdict(pool, generation) {
             self.found(pool, generation, None);
         }
     }
 
-    /// Works on these, too; whether the task is to be started.
+    /// Also works on these pools; returns whether to start the task.
     pub(super) fn drive(&self, pools: impl Iterator<Item = EntityId>) -> bool {
         let mut state = self.state();
         let before = state.driven.len();
@@ -156,7 +159,7 @@ impl Board {
         starts
     }
 
-    /// Works on all; whether the task is to be started.
+    /// Works on all pools; returns whether to start the task.
     pub(super) fn drive_all(&self) -> bool {
         let mut state = self.state();
         state.all = true;
@@ -166,7 +169,7 @@ impl Board {
         starts
     }
 
-    /// The pools to look at; none where that is all of them.
+    /// The pools to reconcile; `None` for all.
     pub(super) fn active_pools(&self) -> Option<Vec<EntityId>> {
         let state = self.state();
         (!state.all).then(|| state.driven.iter().cloned().collect())
@@ -178,17 +181,17 @@ impl Board {
         state.all || state.driven.contains(pool)
     }
 
-    /// Changes when somebody asks for more.
+    /// Changes when there is new work.
     pub(super) fn requests(&self) -> watch::Receiver<()> {
         self.requests.subscribe()
     }
 
-    /// Changes when a pool was found somewhere else than before.
+    /// Changes when the verdict of a pool changes.
     pub(in crate::fleet) fn moved(&self) -> watch::Receiver<()> {
         self.moved.subscribe()
     }
 
-    /// Those of these members that this process did not continue with yet.
+    /// Those of these members that this process did not resume yet. Marks them as resumed.
     pub(super) fn resume(&self, members: Vec<EntityId>) -> Vec<EntityId> {
         let mut state = self.state();
         let members = members.into_iter();
@@ -197,19 +200,19 @@ impl Board {
             .collect()
     }
 
-    /// Where a pool of that generation was found; none while work is in progress.
+    /// The verdict for this generation of a pool; `None` while work is in progress.
     pub(in crate::fleet) fn verdict(&self, pool: &EntityId, generation: u64) -> Option<Verdict> {
         let state = self.state();
         let found = state.verdicts.get(pool).filter(|(of, _)| *of == generation);
         found.map(|(_, verdict)| verdict.clone())
     }
 
-    /// What was read of a pool's members last.
+    /// Takes the members of a pool as last read.
     pub(in crate::fleet) fn take_read(&self, pool: Uuid) -> ReadMembers {
         self.state().read.remove(&pool).unwrap_or_default()
     }
 
-    /// Remembers what was read of a pool's members.
+    /// Stores the members of a pool as read.
     pub(in crate::fleet) fn put_read(&self, pool: Uuid, members: &[Arc<Known>]) {
         let members = members.iter();
         let members = members.map(|known| (known.entity.clone(), known.clone()));
@@ -222,17 +225,17 @@ impl Board {
         };
     }
 
-    /// Objects elsewhere say what these are, and of no others.
+    /// Sets all entities whose desired state comes from objects elsewhere.
     pub(super) fn set_owned_elsewhere(&self, all: BTreeSet<EntityId>) {
         self.state().owned_elsewhere = all;
     }
 
-    /// Whether an object elsewhere says what it is.
+    /// Whether the entity's desired state comes from an object elsewhere.
     pub(super) fn is_owned_elsewhere(&self, entity: &EntityId) -> bool {
         self.state().owned_elsewhere.contains(entity)
     }
 
-    /// What the gate of a group was found to lack.
+    /// Stores why the gate of a group is closed; `None` if it is open.
     pub(in crate::fleet) fn gate(&self, group: &EntityId, closed: Option<String>) {
         let mut state = self.state();
         match closed {
@@ -241,7 +244,7 @@ impl Board {
         };
     }
 
-    /// Why the gate of a group was closed when it was asked last.
+    /// Why the gate of a group was closed at its last check.
     pub(in crate::fleet) fn closed_gate(&self, group: &EntityId) -> Option<String> {
         self.state().gates.get(group).cloned()
     }

@@ -1,4 +1,4 @@
-//! What commands ask of pools.
+//! Commands for pools: scale, rollback, approve, cordon, delete and retry.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,11 @@ use crate::{
 };
 
 impl PoolHandle<'_> {
-    /// Records how many members a pool is to have, and begins to work on it.
+    /// Records how many members a pool should have, and starts to work on it.
     ///
     /// # Errors
-    /// When there is none of that name, it is being deleted, the number cannot be, or a VSI that the pool
-    /// did not make has the name of a new member.
+    /// When there is no pool of that name, it is being deleted, the number is not valid, or a VSI that
+    /// the pool did not make has the name of a new member.
     pub async fn scale(
         self,
         namespace: &str,
@@ -60,11 +60,11 @@ impl PoolHandle<'_> {
         self.fleet.record_with(known, &record, of_group, by).await
     }
 
-    /// Records that members are made from the template before this one again, and begins to work on it.
-    /// What it costs a member comes back.
+    /// Records that members are made from the previous template again, and starts to work on it.
+    /// Returns the plan for each member.
     ///
     /// # Errors
-    /// When there is none of that name, it is being deleted, or it had no other template.
+    /// When there is no pool of that name, it is being deleted, or it had no other template.
     pub async fn rollback(
         self,
         namespace: &str,
@@ -90,10 +90,10 @@ impl PoolHandle<'_> {
         Ok((entity, plan))
     }
 
-    /// Approves the template that a pool waits with, once for all of its members.
+    /// Approves the proposed template of a pool, for all of its members.
     ///
     /// # Errors
-    /// When there is none of that name, it is being deleted, or nothing waits.
+    /// When there is no pool of that name, it is being deleted, or no change waits for approval.
     pub async fn approve(
         self,
         namespace: &str,
@@ -113,10 +113,11 @@ impl PoolHandle<'_> {
         self.fleet.record_change(known, &record, by).await
     }
 
-    /// Leaves a member out of rollouts, and of being made again; or no longer. Its pool comes back.
+    /// Excludes a member from rollouts and from being made again, or includes it again. Returns its
+    /// pool.
     ///
     /// # Errors
-    /// When no pool has, or is to have, a member of that name.
+    /// When no pool has, or should have, a member of that name.
     pub async fn cordon_member(
         self,
         namespace: &str,
@@ -154,11 +155,12 @@ impl PoolHandle<'_> {
         self.fleet.record_change(known, &record, by).await
     }
 
-    /// Records that a pool is to go with its members, the highest first, and begins with it. Data disks go
-    /// by their `deletionPolicy`. With `orphan` hosts are not asked, and everything there stays.
+    /// Records that a pool is to be deleted with its members, the highest number first, and starts to
+    /// delete it. Data disks follow their `deletionPolicy`. With `orphan`, hosts are not contacted and
+    /// everything remains there.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no pool of that name.
     pub async fn delete(
         self,
         namespace: &str,
@@ -184,7 +186,7 @@ impl PoolHandle<'_> {
 }
 
 impl Fleet {
-    /// Tries again at once what is stuck of a pool's members.
+    /// Retries the stuck members of a pool immediately.
     ///
     /// # Errors
     /// When the journal fails.
@@ -219,7 +221,7 @@ impl Fleet {
         }
     }
 
-    /// The group of a pool says how many members the pool has, too: both are recorded or none.
+    /// Updates the number of members in the pool's group as well: both are recorded, or neither.
     async fn scaled_group(
         &self,
         known: &KnownPool,

@@ -1,5 +1,5 @@
-//! Members that leave their host: the choice of another one, their deletion, and that of the data disks that
-//! go with them. What an attempt finds after a crash says [`Eviction`].
+//! Evicts pool members from their hosts: chooses another host, deletes the member, and deletes the data
+//! disks that go with it. [`Eviction`] describes how this resumes after a crash.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,11 +26,12 @@ use crate::{
     spec::{DeletionPolicy, DesiredDataDisk, ResolvedVsi},
 };
 
-/// Attempts to record while others record something of the same pool.
+/// Attempts to record while others change the same pool.
 const ATTEMPTS: usize = 5;
 
 impl Fleet {
-    /// Says in the view which members leave, and which numbers wait for the disks of one that left.
+    /// Marks in the view which members leave, and which numbers wait until an evicted member's disks
+    /// are deleted.
     pub(super) fn view_evictions(
         &self,
         pool: &KnownPool,
@@ -57,7 +58,8 @@ impl Fleet {
         }
     }
 
-    /// Drops the evictions that are over. Whether there were any: the pool is to be looked at again then.
+    /// Drops the evictions that are over. Returns whether there were any; the pool is then reconciled
+    /// again.
     pub(super) async fn end_evictions(
         &self,
         pool: &KnownPool,
@@ -72,7 +74,7 @@ impl Fleet {
             let replaced = member.is_some_and(|member| member.record.uid != *uid);
             let begun = member.is_none_or(|member| is_deleting(&member.state));
             let holds = begun || self.reach.cordoned(&eviction.from).is_some();
-            // A number beyond those that are wanted is not made again.
+            // A number beyond the desired replicas is not made again.
             let empties = found.disks.iter().any(|disk| goes(eviction, disk));
             let comes_back = eviction.number < pool.record.replicas;
             !replaced && holds && (comes_back || member.is_some() || empties)
@@ -87,8 +89,8 @@ impl Fleet {
         Ok(true)
     }
 
-    /// Deletes members that are to be made elsewhere: those whose host was chosen and still takes them. For
-    /// the others one is chosen and recorded, and the next look deletes them.
+    /// Deletes members whose new host is chosen and still accepts them. For the others a host is chosen
+    /// and recorded, and the next reconciliation deletes them.
     pub(super) async fn evict_members(
         &self,
         pool: &KnownPool,
@@ -107,7 +109,7 @@ impl Fleet {
             let what = format!("the drain of {}", eviction.from);
             let by = controller(&pool.label(), &what);
             let namespace = &pool.record.namespace;
-            // By its UID: nobody else can have got its name meanwhile.
+            // By UID, because another VSI may have taken the name in between.
             let deleted =
                 Box::pin(self.vsis().delete(namespace, member.entity.id(), false, by)).await;
             trouble.extend(deleted.err().map(|error| *error.failure));
@@ -119,14 +121,14 @@ impl Fleet {
         trouble
     }
 
-    /// Chooses hosts for members that leave theirs, and records that. What keeps some of them comes back.
+    /// Chooses and records new hosts for evicted members. Returns the failures of those without one.
     async fn choose_again(
         &self,
         pool: &KnownPool,
         found: &PoolMembers,
         numbers: &[u32],
     ) -> Result<Vec<Failure>, FleetError> {
-        // Of two that choose at the same time, one would not see what the other promised.
+        // Two concurrent choices would not see each other's promises.
         let _chooses = self.capacities.choosing().await;
         let mut record = pool.record.clone();
         let (mut members, mut requests) = (Vec::new(), Vec::new());
@@ -159,7 +161,7 @@ impl Fleet {
         Ok(trouble)
     }
 
-    /// Where a member is made again that leaves its host, if that is decided and can be done so.
+    /// The new host of an evicted member, if the decision still applies.
     pub(in crate::fleet) fn decided_eviction<'a>(
         &self,
         pool: &'a KnownPool,
@@ -172,7 +174,7 @@ impl Fleet {
         self.chosen(eviction).filter(|_| same_disks && same_host)
     }
 
-    /// The host that was chosen for a member, if it takes it still.
+    /// The host that was chosen for a member, if it still accepts it.
     fn chosen<'a>(&self, eviction: &'a Eviction) -> Option<&'a Decision> {
         let takes = |host: &str| {
             let silent = matches!(self.reach.answers(host), Some(Err(_)));
@@ -181,8 +183,8 @@ impl Fleet {
         eviction.to.as_ref().filter(|to| takes(&to.host))
     }
 
-    /// Puts a member that left its host where that was decided. Where the host takes nothing any more, another
-    /// one is chosen as for a new member.
+    /// Sets the host of a new member to the one that its eviction decided. If that host no longer
+    /// accepts it, one is chosen as for any new member.
     pub(super) fn place_evicted(
         &self,
         pool: &PoolRecord,
@@ -205,8 +207,8 @@ impl Fleet {
         open.for_each(|disk| disk.host.clone_from(&to.host));
     }
 
-    /// Deletes the data disks of members that left; what keeps them goes into `trouble`. Whether some are
-    /// still there.
+    /// Deletes the data disks of evicted members; obstacles go into `trouble`. Returns whether some
+    /// disks still exist.
     pub(super) async fn delete_evicted_disks(
         &self,
         pool: &KnownPool,
@@ -216,7 +218,8 @@ impl Fleet {
         let mut open = false;
         for (uid, eviction) in &pool.record.evicting {
             let member = found.members.get(&eviction.number);
-            // Those of the member that is there now have other UIDs; that one's are left alone in any case.
+            // Only disks listed in the eviction match; the disks of a replacement member have other
+            // UIDs.
             let leaves =
                 member.is_none_or(|known| known.record.uid == *uid && is_deleting(&known.state));
             if !leaves {
@@ -240,7 +243,7 @@ impl Fleet {
         open
     }
 
-    /// Forgets the evictions from a host that have not begun.
+    /// Cancels the evictions from a host that have not started.
     pub(in crate::fleet) async fn stop_evictions(
         &self,
         host: &str,
@@ -264,7 +267,7 @@ impl Fleet {
         host: &str,
         by: &vsiflow_engine::executor::By,
     ) -> Result<(), FleetError> {
-        // Else a member could be deleted that was found here as one that is not.
+        // Otherwise a member that counts as not deleting here could be deleted at the same time.
         let _one_look = self.pools.looking.lock().await;
         let mut updates = DesiredUpdates::default();
         let mut pools = Vec::new();
@@ -292,7 +295,7 @@ impl Fleet {
     }
 }
 
-/// Why a member of a pool stays on its host; none where it may leave.
+/// Why a member stays on its host; `None` if it may leave.
 pub(in crate::fleet) fn keeps(
     pool: &KnownPool,
     known: &Known,
@@ -339,14 +342,15 @@ fn living(number: u32, disks: &[KnownDisk]) -> impl Iterator<Item = &KnownDisk> 
     })
 }
 
-/// Whether a disk is there that goes with a member. Its policy may have been changed since that was recorded.
+/// Whether an existing disk is deleted with an evicted member. Its policy may have changed since that
+/// was recorded.
 fn goes(eviction: &Eviction, disk: &KnownDisk) -> bool {
     let policy = disk.record.disk.deletion_policy;
     let permitted = disk.is_deleting() || policy == DeletionPolicy::Delete;
     !disk.is_deleted() && permitted && eviction.disks.contains(&disk.uid)
 }
 
-/// The member of that number, if it is one that leaves.
+/// The member of that number and its eviction, if it is being evicted.
 fn eviction_of<'a>(
     pool: &'a KnownPool,
     found: &'a PoolMembers,

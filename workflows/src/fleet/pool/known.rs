@@ -1,4 +1,4 @@
-//! Pools of the journal, and their members.
+//! Looks up pools and their members in the journal.
 
 use vsiflow_engine::model::EntityId;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl KnownPool {
-    /// Whether a VSI of that name is, or would be, one of its members.
+    /// Whether this pool has, or should have, a member of that name.
     pub(in crate::fleet) fn has_member_name(&self, namespace: &str, name: &str) -> bool {
         let number = pool::number_of(&self.record.name, name);
         self.record.namespace == namespace
@@ -18,10 +18,10 @@ impl KnownPool {
 }
 
 impl PoolHandle<'_> {
-    /// Namespace and name of a pool.
+    /// The namespace and name of a pool.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read.
+    /// When the pool does not exist, or cannot be read.
     pub async fn title(self, entity: &EntityId) -> Result<(String, String), FleetError> {
         match self.fleet.known_record::<PoolRecord>(entity).await? {
             Some(pool) => Ok((pool.record.namespace, pool.record.name)),
@@ -29,7 +29,8 @@ impl PoolHandle<'_> {
         }
     }
 
-    /// The pools that these VSIs were or are members of, and are to have them: entity, namespace, name.
+    /// The pools that should have these VSIs as members, and that will make them again: entity,
+    /// namespace, name.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -60,7 +61,7 @@ impl PoolHandle<'_> {
             .collect())
     }
 
-    /// How many members these pools have and are to have, together.
+    /// How many members these pools have or should have, in total.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -77,7 +78,7 @@ impl PoolHandle<'_> {
     /// The entity of a pool that is not deleted.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no pool of that name.
     pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
         Ok(self
             .fleet

@@ -1,4 +1,4 @@
-//! The members of a pool: what is known of them, and the documents they are made from.
+//! The members of a pool: their state, and the documents that they are made from.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,16 +23,16 @@ use crate::{
     },
 };
 
-/// What is known of a pool's members.
+/// The members of a pool, and the view that a decision is made from.
 pub(in crate::fleet) struct PoolMembers {
     pub(in crate::fleet) view: PoolView,
-    /// Those that are there, by number.
+    /// Existing members, by number.
     pub(in crate::fleet) members: BTreeMap<u32, Arc<Known>>,
-    /// Their data disks, those of members that are gone included.
+    /// Their data disks, including those of deleted members.
     pub(in crate::fleet) disks: Vec<KnownDisk>,
 }
 
-/// How members are to be.
+/// The state that members should have.
 #[derive(Clone, Copy)]
 pub(in crate::fleet) struct MemberTarget<'a> {
     /// The revision of their template.
@@ -49,7 +49,7 @@ impl<'a> MemberTarget<'a> {
     }
 }
 
-/// What is secret of a template.
+/// The secrets of a template.
 pub(super) struct TemplateSecrets {
     contract: Secret,
     image_url: Option<Secret>,
@@ -106,7 +106,7 @@ impl Fleet {
         })
     }
 
-    /// How many members a pool has, and is to have; a pool without any counts as one.
+    /// How many members a pool has or should have; a pool without members counts as one.
     pub(in crate::fleet) async fn count_members(
         &self,
         pool: &KnownPool,
@@ -162,7 +162,7 @@ impl Fleet {
     }
 
     fn member_state(&self, target: MemberTarget<'_>, known: &Known) -> MemberState {
-        // It is asked for where it matters alone: pools are looked at often, and have many members.
+        // Computed only if needed: pools are reconciled often and have many members.
         let failed = || {
             let verdict = self.verdict(&known.entity);
             !matches!(verdict, None | Some(Verdict::Reached))
@@ -197,7 +197,7 @@ impl Fleet {
         }
     }
 
-    /// What is secret of a template: it is read once for all members that are made from it together.
+    /// The secrets of a template, read once for all members that are made from it together.
     pub(super) async fn template_secrets(
         &self,
         template: &TemplateRecord,
@@ -232,7 +232,7 @@ impl Fleet {
         Ok((vsi, disks))
     }
 
-    /// The same of one that may be in another journal, where its UIDs are drawn.
+    /// The documents of a member that may be in another journal, which assigns its UIDs.
     pub(super) fn member_anywhere(
         record: &PoolRecord,
         template: &TemplateRecord,
@@ -249,7 +249,7 @@ impl Fleet {
 }
 
 impl Fleet {
-    /// The UID of a member that is not there.
+    /// The UID of a member that does not exist; `None` if one exists.
     async fn new_uid(&self, pool: Uuid, vsi: &DesiredVsi) -> Result<Option<Uuid>, FleetError> {
         let names = std::iter::once(vsi.name.clone());
         let known = self.known_of_names(&vsi.namespace, names).await?;
@@ -263,7 +263,7 @@ impl Fleet {
         Ok(first_free(pool, &vsi.name, taken))
     }
 
-    /// The same of a data disk: one that is retained is attached again.
+    /// The UID of a data disk that does not exist. A retained disk is attached again.
     async fn new_disk_uid(
         &self,
         pool: Uuid,
@@ -285,17 +285,17 @@ impl Fleet {
     }
 }
 
-/// More members of one name than this never were.
+/// The most members of one name that [`first_free`] expects to have existed.
 const MOST_BEFORE: usize = 1_000_000;
 
-/// The first UID of that name that no entity has; none where that cannot be found.
+/// The first UID of that name that no entity has; `None` if there is none within [`MOST_BEFORE`].
 fn first_free(pool: Uuid, name: &str, taken: impl Fn(&Uuid) -> bool) -> Option<Uuid> {
     let all = (0..MOST_BEFORE).map(|before| member_uid(pool, name, before));
     let mut free = all.filter(|uid| !taken(uid));
     free.next()
 }
 
-/// Whether what is wrong lies with its host's objects alone: its guest runs and is well.
+/// Whether only objects on the host have drifted: the guest itself runs and is well.
 fn is_well(known: &Known) -> bool {
     let recorded = known.state.state.as_ref();
     recorded.is_none_or(|(_, detail)| drift::of_guest_in(detail).is_empty())
@@ -329,7 +329,7 @@ fn desired(
     vsi
 }
 
-/// Puts the pool's values into the texts of a member.
+/// Fills the pool's values into the texts of a member.
 fn fill(record: &PoolRecord, number: u32, vsi: &mut DesiredVsi, contract: Secret) -> Secret {
     let member = vsi.name.clone();
     let fill = |text: &str| filled_text(record, number, &member, text);
@@ -348,7 +348,7 @@ fn fill(record: &PoolRecord, number: u32, vsi: &mut DesiredVsi, contract: Secret
     filled_contract(record, number, &member, contract)
 }
 
-/// The contract of a member. What is encrypted, or no text at all, stays byte for byte.
+/// The contract of a member. An encrypted contract, or one that is not text, is unchanged.
 pub(super) fn filled_contract(
     record: &PoolRecord,
     number: u32,
@@ -372,13 +372,13 @@ fn filled_text(record: &PoolRecord, number: u32, member: &str, text: &str) -> St
     })
 }
 
-/// A disk of a template, as a VSI has it.
+/// A disk of a template, as a VSI refers to it.
 pub(super) fn attached(disk: &DesiredDataDisk) -> DesiredDisk {
     DesiredDisk {
         name: disk.name.clone(),
         pool: disk.pool.clone(),
         source: DiskOrigin::Made {
-            // It is known by its name.
+            // It is found by its name.
             uid: None,
             size: disk.size,
             deletion_policy: disk.deletion_policy,

@@ -1,9 +1,9 @@
-//! Pools: what is asked of them, and the controller that works on them (see [`crate::pool`]).
+//! Pools: their commands, and the controller that reconciles them (see [`crate::pool`]).
 //!
-//! One task of each fleet looks at the pools that this process works on: those that a command asked for,
-//! or all of them after [`Fleet::drive_all`]. It looks again when something of a VSI, a data disk or a
-//! pool was recorded, and now and then, because a host that answers again records nothing. It ends with
-//! the fleet it belongs to; what it was about to record is found missing by the next one.
+//! One task of each fleet reconciles the pools and groups that this process works on: those that a
+//! command asked for, or all of them after [`Fleet::drive_all`]. It runs when something of a VSI, a
+//! data disk or a pool was recorded, and at intervals, because a host that answers again records
+//! nothing. It ends with its fleet; the next one finds what it did not record.
 
 pub(in crate::fleet) mod apply;
 mod board;
@@ -38,35 +38,35 @@ use self::quiet_period::{News, QuietPeriod, news};
 use super::{Fleet, PoolHandle, Verdict};
 use crate::record::kind;
 
-/// Pools are looked at that often although nothing was recorded.
-const AGAIN: Duration = Duration::from_secs(5);
-/// And that often while a gate is asked.
-const SOON: Duration = Duration::from_millis(500);
-/// What comes after a look at a pool or a group.
+/// How often pools are reconciled although nothing was recorded.
+const IDLE_POLL: Duration = Duration::from_secs(5);
+/// How often pools are reconciled while a gate is checked.
+const GATE_POLL: Duration = Duration::from_millis(500);
+/// When to reconcile next.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct NextObservation {
-    /// It asks a gate, of which nothing is recorded when it opens.
+    /// A gate is checked, and its opening records no event.
     pub(in crate::fleet) asks: bool,
-    /// It has more to record than one look does.
+    /// There is more to do than one reconciliation does.
     pub(in crate::fleet) more: bool,
     /// The members that have not reached their desired state.
     pub(in crate::fleet) open: Vec<EntityId>,
 }
 
 impl PoolHandle<'_> {
-    /// Changes when a pool was found somewhere else than before.
+    /// Changes when the verdict of a pool changes.
     pub fn moved(self) -> watch::Receiver<()> {
         self.fleet.pools.moved()
     }
 
-    /// Changes when something else than before was heard of members in several journals.
+    /// Changes when a report on members in several journals shows something new.
     pub fn report_changed(self) -> watch::Receiver<()> {
         self.fleet.pools.report_changed()
     }
 }
 
 impl Fleet {
-    /// Works on these pools from now on, as long as this fleet is there.
+    /// Works on these pools, as long as this fleet exists.
     pub(in crate::fleet) fn work_on_pools(&self, pools: impl IntoIterator<Item = EntityId>) {
         let pools = pools.into_iter();
         let pools = pools.filter(is_worked_on);
@@ -75,14 +75,14 @@ impl Fleet {
         }
     }
 
-    /// Works on all pools from now on, those that come later included.
+    /// Works on all pools, including those that are made later.
     pub(in crate::fleet) fn work_on_all_pools(&self) {
         if self.pools.drive_all() {
             self.spawn_controller();
         }
     }
 
-    /// Works on a pool that somebody waits for.
+    /// Works on a pool that a caller waits for.
     pub(in crate::fleet) fn continue_with_pool(&self, pool: &EntityId) {
         if !self.pools.drives(pool) {
             self.work_on_pools([pool.clone()]);
@@ -94,7 +94,7 @@ impl Fleet {
             return;
         };
         let fleet = Self {
-            // Else it would never see that nobody has the fleet any more.
+            // Without an owner: this task must not keep the fleet alive.
             owner: None,
             ..self.clone()
         };
@@ -107,7 +107,7 @@ impl Fleet {
         });
     }
 
-    /// Looks at the pools that are worked on until the engine ends.
+    /// Reconciles the active pools until the engine ends.
     async fn control_pools(&self) {
         let mut notices = self.notices();
         let mut requests = self.pools.requests();
@@ -124,15 +124,15 @@ impl Fleet {
             if next.more {
                 continue;
             }
-            // Nothing is recorded when a guest begins to show what a gate asks for.
-            let again = if next.asks { SOON } else { AGAIN };
+            // Nothing is recorded when a guest begins to pass a gate's probes.
+            let again = if next.asks { GATE_POLL } else { IDLE_POLL };
             let quiet = QuietPeriod::after(begun.elapsed(), next.open);
             tokio::select! {
                 news = news(&mut notices) => if matches!(news, News::Ended) { return },
                 _ = requests.changed() => {}
                 () = sleep(again) => {}
             }
-            // What comes within a moment is taken together.
+            // Changes within a short time are handled together.
             if quiet
                 .wait(&mut notices, |member| self.is_open(member))
                 .await
@@ -147,7 +147,7 @@ impl Fleet {
         state.is_some_and(|state| !state.is_settled())
     }
 
-    /// Looks at a pool or a group.
+    /// Reconciles a pool or a group.
     async fn reconcile(&self, entity: &EntityId) -> NextObservation {
         let outcome = match entity.kind().as_str() {
             kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
@@ -188,7 +188,7 @@ async fn closed(mut ended: watch::Receiver<()>) {
     while ended.changed().await.is_ok() {}
 }
 
-/// Who acts for a pool.
+/// The actor and reason of what vsiflow does for a pool.
 fn controller(pool: &str, what: &str) -> By {
     By {
         actor: Actor::Engine,

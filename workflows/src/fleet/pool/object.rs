@@ -93,7 +93,8 @@ pub struct PoolMember {
 }
 
 impl PoolObject {
-    /// Names the change of the template that waits for approval, by what it is a change of and what it leads to.
+    /// The ID of the template change that waits for approval: the pool's UID and the old and new
+    /// revisions.
     pub fn proposal_id(&self) -> Option<String> {
         let status = &self.status;
         let to = status.proposed_revision.as_ref()?;
@@ -102,7 +103,7 @@ impl PoolObject {
 }
 
 impl PoolHandle<'_> {
-    /// All pools by namespace and name; with `deleted` those that are gone, too.
+    /// All pools by namespace and name; with `deleted`, deleted ones too.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -118,10 +119,10 @@ impl PoolHandle<'_> {
         Ok(objects)
     }
 
-    /// One pool; a deleted one where none of that name is there.
+    /// One pool; a deleted one if no other has that name.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no pool of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
         let pool = self
             .fleet
@@ -144,7 +145,7 @@ impl Fleet {
         Ok(self.pool_object_of(pool, &found, &BTreeMap::new()))
     }
 
-    /// A pool with these members; and what keeps those of them, by number, that are not this journal's.
+    /// A pool with these members; `obstacles` are those of members of other journals, by number.
     pub(super) fn pool_object_of(
         &self,
         pool: &KnownPool,
@@ -175,7 +176,7 @@ impl Fleet {
         }
     }
 
-    /// The members of a pool: with other journals to look at those that are there, without as they were heard of.
+    /// The members of a pool: read from `others` if given, else from the last report.
     pub(in crate::fleet) async fn pool_members(
         &self,
         pool: &KnownPool,
@@ -216,14 +217,14 @@ impl Fleet {
     }
 }
 
-/// The members of a pool, and what keeps some of them.
+/// The members of a pool, and their obstacles.
 pub(in crate::fleet::pool) struct CountedMembers {
     pub(super) view: PoolView,
-    /// Those that are there.
+    /// Existing members.
     pub(super) members: Vec<PoolMember>,
-    /// Why some are not as they are to be, by number.
+    /// Why some do not reach their desired state, by number.
     pub(super) obstacles: BTreeMap<u32, String>,
-    /// Why nothing can be done for the pool.
+    /// Why the pool itself is blocked.
     pub(super) blocked: Option<String>,
 }
 
@@ -310,7 +311,7 @@ fn pool_message(
     }
 }
 
-/// What tells a pool's group.
+/// The annotation that identifies a pool's group.
 fn annotations(record: &PoolRecord) -> BTreeMap<String, String> {
     let of = record.of_group.iter();
     let uid = of.map(|of| (group::UID_ANNOTATION.to_owned(), of.uid.to_string()));
@@ -370,7 +371,7 @@ fn spec(record: &PoolRecord) -> Value {
     spec
 }
 
-/// A template, as a VSI's spec is shown.
+/// A template, shown like the spec of a VSI.
 fn template_json(template: &TemplateRecord) -> Value {
     let spec = crate::fleet::vsi::object::spec_of(&template::record(template));
     let mut shown = json!({"metadata": {"labels": template.vsi.labels}, "spec": spec});

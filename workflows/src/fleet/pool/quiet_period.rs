@@ -1,9 +1,9 @@
-//! How long the controller rests between two looks.
+//! How long the pool controller rests between two reconciliations.
 //!
-//! A look at many members costs as much as making some of them, and they report by the hundred. So a look
-//! is followed by a quiet period that is many times as long. It ends early when half of the members that were open
-//! are settled: then there is something to do or to tell, and with each such look half as many are left. It
-//! ends at once when none is left.
+//! Reconciling a pool with many members costs as much as making some of them, and they change by the
+//! hundred. So a reconciliation is followed by a quiet period that is many times as long. It ends early
+//! when half of the open members are settled: then there is something to do or to report, and each time
+//! half as many are left. It ends immediately when none is left.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,27 +18,28 @@ use vsiflow_engine::{
 
 use crate::record::kind;
 
-/// What happens together is looked at together.
-const TOGETHER: Duration = Duration::from_millis(50);
-/// Looks take a quarter of the time at most: members are being made meanwhile.
+/// Changes within this time are handled together.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// The least quiet time, in multiples of the reconciliation's duration. So reconciliations take a
+/// quarter of the time at most, because members are being made at the same time.
 const LEAST: u32 = 3;
-/// A look is followed by a quiet period of so many times as long, unless it ends early.
+/// The quiet time that is not ended early, in multiples of the reconciliation's duration.
 const MOST: u32 = 20;
-/// Nothing that was recorded is left unseen for longer than that, however long a look takes.
+/// The longest quiet time, however long a reconciliation takes: no recorded change waits longer.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// What was recorded.
+/// A recorded change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// Something of an entity that pools depend on.
+    /// A change of an entity that pools depend on.
     Of(EntityId),
-    /// It is not known of what.
+    /// A change of an unknown entity.
     Missed,
     /// The engine has ended.
     Ended,
 }
 
-/// Waits for something that a pool may wait for. Cancel safe.
+/// Waits for a change that may concern a pool. Cancel safe.
 pub(super) async fn news(notices: &mut Receiver<Notice>) -> News {
     loop {
         match notices.recv().await {
@@ -67,20 +68,20 @@ fn concerns_pools(entity: &EntityId) -> bool {
     kinds.contains(&entity.kind().as_str())
 }
 
-/// The time between two looks.
+/// The time between two reconciliations.
 #[derive(Debug)]
 pub(super) struct QuietPeriod {
     least: Duration,
     most: Duration,
     open: BTreeSet<EntityId>,
-    /// It ends early when so many are open.
+    /// Ends early when no more than this many are open.
     few: Option<usize>,
 }
 
 impl QuietPeriod {
-    /// After a look that took so long and found these members open.
+    /// The quiet period after a reconciliation of this duration that found these members open.
     pub(super) fn after(look: Duration, open: Vec<EntityId>) -> Self {
-        let times = |count| look.saturating_mul(count).clamp(TOGETHER, LONGEST);
+        let times = |count| look.saturating_mul(count).clamp(DEBOUNCE, LONGEST);
         let open: BTreeSet<_> = open.into_iter().collect();
         Self {
             least: times(LEAST),
@@ -90,14 +91,15 @@ impl QuietPeriod {
         }
     }
 
-    /// Waits for its end, which begins to count now. Whether the engine has ended. Cancel safe.
+    /// Waits until it ends; the time counts from now. Returns whether the engine has ended. Cancel
+    /// safe.
     pub(super) async fn wait(
         mut self,
         notices: &mut Receiver<Notice>,
         is_open: impl Fn(&EntityId) -> bool,
     ) -> bool {
         let begun = Instant::now();
-        // Some may have been settled before the first of it was told.
+        // Some may have settled before the first notice.
         self.open.retain(&is_open);
         while self.few.is_none_or(|few| self.open.len() > few) {
             match timeout_at(begun + self.most, news(notices)).await {
@@ -111,7 +113,7 @@ impl QuietPeriod {
                 }
             }
         }
-        // Where none is left there is nothing to be taken together any more.
+        // If no open member is left, there is nothing more to wait for.
         if !self.open.is_empty() || self.few.is_none() {
             sleep_until(begun + self.least).await;
         }

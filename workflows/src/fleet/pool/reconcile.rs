@@ -1,4 +1,4 @@
-//! One look at a pool: what its members are like, what follows, and its record.
+//! Reconciles one pool: reads the state of its members, decides, acts, and stores the verdict.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -27,19 +27,19 @@ use crate::{
     spec::{DeletionPolicy, Resolved},
 };
 
-/// So many members are made by one batch of the journal, and by one look at their pool: other pools have their
-/// turn, and what was asked of this one meanwhile is seen.
+/// How many members one batch of the journal, and one reconciliation, makes. The limit gives other
+/// pools their turn, and notices new commands for this one.
 ///
-/// As many as that because those that begin together keep step: a host refreshes its storage pool for each boot
-/// disk, and cannot while it copies another.
+/// Not fewer, because members that start together stay in step: a host refreshes its storage pool for
+/// each boot disk, and cannot while it copies another.
 const BATCH: usize = 1_000;
-/// After so many members that are refused one by one, batches are refused as a whole.
+/// After this many members were refused one by one, batches are refused as a whole.
 const REFUSED: usize = 4;
-/// Hosts that are looked at at the same time.
-const TOGETHER: usize = 8;
+/// How many hosts are checked at the same time.
+const PARALLEL: usize = 8;
 
 impl PoolHandle<'_> {
-    /// The pools that this state directory has not brought to their end.
+    /// The pools that have unfinished work: entity, namespace and name.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -62,7 +62,7 @@ impl PoolHandle<'_> {
 }
 
 impl Fleet {
-    /// Looks at a pool and records what follows for its members.
+    /// Reconciles a pool and records what follows for its members.
     pub(super) async fn reconcile_pool(
         &self,
         entity: &EntityId,
@@ -82,7 +82,7 @@ impl Fleet {
         }
         let mut decision = decide(&found.view);
         if replaces(&found.view, &decision) {
-            // What the journal says of those that run may be old.
+            // The recorded state of running members may be old.
             Box::pin(self.observe_members(found.members.values())).await?;
             found = Box::pin(self.members(&pool)).await?;
             decision = decide(&found.view);
@@ -92,7 +92,7 @@ impl Fleet {
         let unsettled = found.unsettled();
         let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
         let open = Box::pin(self.delete_evicted_disks(&pool, &found, &mut trouble)).await || open;
-        // What came in between is looked at again.
+        // A change that came in between is handled by the next reconciliation.
         trouble.retain(|failure| !is_passing(failure));
         let verdict = match trouble.into_iter().next() {
             Some(failure) => Some(Verdict::Blocked(failure)),
@@ -106,7 +106,7 @@ impl Fleet {
         })
     }
 
-    /// Where a pool is, as those that wait for it are told.
+    /// The verdict on a pool, for those that wait for it.
     async fn outcome(
         &self,
         pool: &KnownPool,
@@ -129,7 +129,7 @@ impl Fleet {
         })
     }
 
-    /// What keeps a member from being ready.
+    /// Why a member is not ready.
     fn stuck(&self, pool: &KnownPool, found: &PoolMembers, number: u32) -> Verdict {
         let name = member_name(&pool.record.name, number);
         let member = found.members.get(&number).map(AsRef::as_ref);
@@ -147,7 +147,7 @@ impl Fleet {
         }
     }
 
-    /// Continues with members whose work another process began.
+    /// Resumes members whose work another process started.
     async fn resume_members(&self, found: &PoolMembers) -> Result<(), FleetError> {
         let open = self.pools.resume(found.unsettled());
         if !open.is_empty() {
@@ -172,13 +172,13 @@ impl Fleet {
         });
         let looks: Vec<_> = looks.collect();
         stream::iter(looks)
-            .buffer_unordered(TOGETHER)
+            .buffer_unordered(PARALLEL)
             .try_collect()
             .await
     }
 
-    /// Records what was decided, and whether members are left to make. What is refused for one member keeps no
-    /// other from it.
+    /// Carries out a decision. Returns the failures, and whether members are left to make. A failure of
+    /// one member does not stop the others.
     async fn carry_out(
         &self,
         pool: &KnownPool,
@@ -227,7 +227,7 @@ impl Fleet {
 
     async fn make_members(&self, pool: &KnownPool, numbers: &[u32]) -> Result<(), FleetError> {
         let mut resolved = Resolved::default();
-        // A rollout has two templates at most.
+        // Cached, because a rollout has two templates at most.
         let mut secrets = BTreeMap::new();
         for number in numbers {
             let template = pool.record.template_of(*number);
@@ -277,15 +277,15 @@ impl Fleet {
         let orphan = pool.workflow() == pool::FORGET;
         let by = controller(&pool.label(), what);
         let namespace = &pool.record.namespace;
-        // By its UID: nobody else can have got its name meanwhile.
+        // By UID, because another VSI may have taken the name in between.
         let uid = member.entity.id();
         Box::pin(self.vsis().delete(namespace, uid, orphan, by))
             .await
             .map(drop)
     }
 
-    /// Deletes the data disks of members that are not to come back, where their policy says so; whether
-    /// some are still there.
+    /// Deletes the data disks of members that are not made again, if their policy says so. Returns
+    /// whether some still exist.
     async fn delete_disks(
         &self,
         pool: &KnownPool,
@@ -322,7 +322,7 @@ impl Fleet {
         Ok(open)
     }
 
-    /// The last member is gone: the pool is, too, and nobody needs its secrets any more.
+    /// Ends a deleted pool after its last member: records it as deleted and erases its secrets.
     pub(super) async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
         let by = controller(&pool.label(), "the last member");
         let (entity, phase) = (pool.entity.clone(), Name::of(Phase::Deleted.as_str()));
@@ -340,7 +340,7 @@ impl Fleet {
 }
 
 impl KnownPool {
-    /// Whether a member of that number is not to be there.
+    /// Whether no member should have this number.
     pub(super) fn is_too_many(&self, number: u32) -> bool {
         let strategy = &self.record.strategy;
         let end = self.record.replicas.saturating_add(strategy.max_surge);
@@ -348,7 +348,7 @@ impl KnownPool {
     }
 }
 
-/// Whether a member that may serve is to be replaced now.
+/// Whether a member that may serve is about to be replaced.
 pub(super) fn replaces(view: &PoolView, decision: &PoolDecision) -> bool {
     decision.actions.iter().any(|action| match action {
         PoolAction::Update(number) | PoolAction::Evict(number) => {
@@ -359,12 +359,13 @@ pub(super) fn replaces(view: &PoolView, decision: &PoolDecision) -> bool {
     })
 }
 
-/// Whether making fewer members at a time helps none of them.
+/// Whether making fewer members at a time would not help.
 fn concerns_all(failure: &Failure) -> bool {
     is_passing(failure) || failure.code.as_str() == "VSI0737"
 }
 
-/// Something else was asked for at the same moment, or a deletion is not over yet.
+/// Whether the failure is temporary: another change was made at the same time, or a deletion has not
+/// ended.
 pub(in crate::fleet) fn is_passing(failure: &Failure) -> bool {
     let passing = ["VSI0014", "VSI0015", "VSI0702"];
     passing.contains(&failure.code.as_str())
@@ -377,7 +378,7 @@ pub(super) fn off(name: &str) -> Failure {
         .with_remedy("start it with `vsiflow start` or `unpause`; the pool then continues")
 }
 
-/// A guest that was ready, and is not any more.
+/// A guest that is not ready any more.
 pub(super) fn unwell(name: &str, detail: &str) -> Failure {
     Failure::new(
         FailureClass::Failed,
@@ -392,7 +393,7 @@ pub(super) fn foreign(pool: &KnownPool, name: &str) -> Failure {
     taken(&pool.label(), name)
 }
 
-/// A VSI of a member's name that the pool did not make.
+/// A VSI has a member's name and was not made by the pool.
 pub(in crate::fleet) fn taken(pool: &str, name: &str) -> Failure {
     let message = format!("{name} is a VSI that {}/{pool} did not make", kind::POOL);
     Failure::new(FailureClass::Blocked, "VSI0721", message)

@@ -1,4 +1,4 @@
-//! Pools and their members for whoever keeps objects of both elsewhere, such as in a cluster.
+//! Pools and their members for callers that maintain objects of both elsewhere, such as in a cluster.
 
 use std::collections::BTreeMap;
 
@@ -33,13 +33,13 @@ pub struct ShownPool {
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The group that makes it, where one does.
+    /// The group that makes it, if one does.
     pub of_group: Option<OfGroup>,
-    /// How many members it is to have.
+    /// How many members it should have.
     pub replicas: u32,
     /// Whether it, or its group, is being deleted.
     pub deleting: bool,
-    /// The members that are there, by number.
+    /// Existing members, by number.
     pub members: Vec<ShownMember>,
 }
 
@@ -50,36 +50,36 @@ pub struct ShownMember {
     pub uid: Uuid,
     /// The name of its VSI.
     pub name: String,
-    /// Whose member it is.
+    /// Its pool and number.
     pub of: MemberOf,
-    /// The UID of the group of its pool, where one makes that.
+    /// The UID of its pool's group, if the pool has one.
     pub group: Option<Uuid>,
     /// The labels of its VSI.
     pub labels: BTreeMap<String, String>,
-    /// Where its image comes from, without credentials.
+    /// The source of its image, without credentials.
     pub image: String,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
 
-/// Whose member a VSI is, or was.
+/// The pool that a VSI is, or was, a member of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolMembership {
     /// The namespace of the VSI.
     pub namespace: String,
     /// The name of the VSI.
     pub name: String,
-    /// Its pool.
+    /// Its pool and number.
     pub of: MemberOf,
-    /// The group of its pool, where one makes that.
+    /// The group of its pool, if the pool has one.
     pub group: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
 
 impl PoolHandle<'_> {
-    /// The pools that are not deleted. Where members are in several journals, those that were heard of when the pool was
-    /// looked at last: none before the first look.
+    /// The pools that are not deleted. If members are in several journals, they come from the pool's
+    /// last report: none before its first reconciliation.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -107,8 +107,8 @@ impl PoolHandle<'_> {
         Ok(all)
     }
 
-    /// Whether what is shown of a pool's members is what was heard of them: not before the first look at a pool whose members
-    /// are in several journals.
+    /// Whether the shown members of a pool are known. If members are in several journals, they are not
+    /// before the pool's first reconciliation.
     pub fn is_reported(self, pool: &EntityId) -> bool {
         let board = &self.fleet.pools;
         board.journals().is_none() || board.report(pool).is_some()
@@ -131,10 +131,10 @@ impl PoolHandle<'_> {
         Ok(members)
     }
 
-    /// Whose member a VSI is, or was; none where it is not known, or nobody's.
+    /// The pool that a VSI is, or was, a member of; `None` if the VSI is unknown or was never a member.
     ///
     /// # Errors
-    /// When what is recorded of it cannot be read.
+    /// When its record cannot be read.
     pub async fn membership(self, vsi: Uuid) -> Result<Option<PoolMembership>, FleetError> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
         let known = self.fleet.known_of(&entity).await?;
@@ -161,7 +161,7 @@ impl PoolHandle<'_> {
         Ok(found.map(|pool| pool.record.uid))
     }
 
-    /// Approves the template that a pool waits with, if that is the one of this revision; whether it was.
+    /// Approves the proposed template of a pool if it has this revision; returns whether it had.
     ///
     /// # Errors
     /// As for [`PoolHandle::approve`].
@@ -185,7 +185,9 @@ impl PoolHandle<'_> {
             .map(|_| true)
     }
 
-    /// Approves the very change that an id names ([`PoolObject::proposal_id`](super::PoolObject::proposal_id)). Tells whether it was the one that waits.
+    /// Approves the change that an ID names
+    /// ([`PoolObject::proposal_id`](super::PoolObject::proposal_id)). Returns whether that change was
+    /// waiting.
     ///
     /// # Errors
     /// As for [`PoolHandle::approve`].
@@ -208,8 +210,8 @@ impl PoolHandle<'_> {
         }
     }
 
-    /// Refuses commands that change these pools and groups from now on: objects elsewhere say what they
-    /// are. Deleting them stays possible.
+    /// Refuses commands that change these pools and groups from now on, because objects elsewhere
+    /// define them. Deleting them stays possible. Replaces the earlier set.
     pub fn set_owned_elsewhere(self, pools_and_groups: impl IntoIterator<Item = Uuid>) {
         let of = |uid| [pool_entity(uid).ok(), group_entity(uid).ok()];
         let all = pools_and_groups.into_iter().flat_map(of).flatten();
@@ -218,7 +220,7 @@ impl PoolHandle<'_> {
 }
 
 impl GroupHandle<'_> {
-    /// Whether what is shown of the members of all its pools is what was heard of them ([`PoolHandle::is_reported`]).
+    /// Whether the shown members of all its pools are known ([`PoolHandle::is_reported`]).
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -241,7 +243,7 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
-    /// Refuses a command that changes a pool whose object is elsewhere.
+    /// Refuses a command that changes a pool which an object elsewhere defines.
     pub(in crate::fleet) fn refuse_owned_elsewhere(
         &self,
         known: &KnownPool,
@@ -260,7 +262,8 @@ impl Fleet {
         Err(FleetError::new(ErrorKind::Blocked, failure))
     }
 
-    /// Makes the contracts of members again that were held in memory alone, from those of their templates.
+    /// Restores the contracts of members that were held only in memory, from the contracts of their
+    /// templates.
     pub(in crate::fleet) async fn deliver_members(&self) -> Result<(), FleetError> {
         for pool in self.living::<PoolRecord>().await? {
             self.deliver_members_of(&pool).await?;
@@ -320,7 +323,7 @@ fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
 }
 
 impl ShownMember {
-    /// A member as its own record has it: that does not know its group.
+    /// A member from its own record, which does not say its group.
     pub(super) fn of(known: &Known) -> Option<Self> {
         let vsi = &known.record.vsi;
         Some(Self {
@@ -334,7 +337,7 @@ impl ShownMember {
         })
     }
 
-    /// The labels and annotations that an object of it carries.
+    /// The labels and annotations for an object of this member.
     pub fn marks(&self) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
         let mut labels = self.labels.clone();
         labels.insert(pool::LABEL.to_owned(), self.of.pool.clone());

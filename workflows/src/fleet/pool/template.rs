@@ -1,4 +1,4 @@
-//! Templates: as documents have them, and what a change of one costs.
+//! Templates of pools: makes their records, and plans their changes.
 
 use serde_json::to_vec;
 use uuid::Uuid;
@@ -15,14 +15,14 @@ use crate::{
     spec::ResolvedPool,
 };
 
-/// What stands for a secret that is not kept yet.
-const NEW: &str = "new";
-/// Digits of a revision.
+/// The placeholder name of a secret that is not stored yet.
+const PLACEHOLDER: &str = "new";
+/// The length of a revision, in digits.
 const DIGITS: usize = 10;
 
 impl Fleet {
     /// The template that a document describes. A secret that an earlier template has keeps its name, so
-    /// that an equal template has an equal revision; a `dry` one keeps nothing.
+    /// that equal templates have equal revisions. A `dry` run stores nothing.
     pub(super) async fn template(
         &self,
         pool: &ResolvedPool,
@@ -33,7 +33,7 @@ impl Fleet {
         self.template_after(pool, &earlier, dry).await
     }
 
-    /// The same, after these templates, the newest first.
+    /// The template that a document describes; `earlier` are the templates before it, the newest first.
     pub(in crate::fleet) async fn template_after(
         &self,
         pool: &ResolvedPool,
@@ -69,7 +69,7 @@ impl Fleet {
         Ok(template)
     }
 
-    /// Where this very secret is kept.
+    /// The name under which this secret is stored.
     async fn named_secret(
         &self,
         earlier: &[&Name],
@@ -80,8 +80,8 @@ impl Fleet {
             match self.secrets.recognise(name, &secret).await {
                 Ok(true) => return Ok((*name).clone()),
                 Ok(false) => {}
-                // Nobody can tell any more whether the newest was another: as with a VSI, this one takes
-                // its place, and nothing is replaced for it.
+                // The newest secret is lost, so it is unknown whether this one differs. As with a VSI,
+                // this one is stored in its place, and no member is replaced for it.
                 Err(SecretError::Missing(_)) if place == 0 => {
                     if !dry {
                         self.secrets.put_back(name, secret).await?;
@@ -93,7 +93,7 @@ impl Fleet {
             }
         }
         if dry {
-            Ok(Name::of(NEW))
+            Ok(Name::of(PLACEHOLDER))
         } else {
             Ok(self.secrets.put(secret).await?)
         }
@@ -106,13 +106,13 @@ fn templates(pool: &PoolRecord) -> impl Iterator<Item = &TemplateRecord> {
     std::iter::once(&pool.template).chain(others.into_iter().flatten())
 }
 
-/// What a member takes to get from one template to another.
+/// The plan of a member for a change from one template to another.
 pub(in crate::fleet) fn plan(before: &TemplateRecord, after: &TemplateRecord) -> Plan {
     let before = record(before).inputs(0, true);
     plan::of(&before, &record(after), &Touched::default())
 }
 
-/// A template as what is recorded of a VSI, for comparisons alone.
+/// A template in the form of a VSI's record, only for comparison.
 pub(in crate::fleet) fn record(template: &TemplateRecord) -> VsiRecord {
     let mut vsi = template.vsi.as_ref().clone();
     vsi.disks = template.disks.iter().map(attached).collect();

@@ -1,4 +1,4 @@
-//! What was counted before: a record is read again only once another one is wanted.
+//! Cache of counted usage: a record is read again only when its generation changes.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +14,18 @@ use crate::{
     record::{DiskRecord, VsiRecord},
 };
 
-/// What a VSI or a data disk takes, and where.
+/// The usage of a VSI or data disk, and its namespace.
 #[derive(Clone, Debug)]
 pub(super) struct CountedUsage {
     pub(super) namespace: String,
     pub(super) taker: Taker,
-    /// The pool whose member it is.
+    /// The pool that it is a member of.
     pub(super) member_of: Option<Uuid>,
     pub(super) usage: Usage,
 }
 
 impl CountedUsage {
-    /// The most of its desired state and what it waits to be.
+    /// The larger of its desired state and its proposed one.
     pub(super) fn of_vsi(record: &VsiRecord) -> Self {
         let (vsi, mut usage) = (&record.vsi, of_vsi(&record.vsi));
         if let Some(proposed) = &record.proposed {
@@ -50,7 +50,7 @@ impl CountedUsage {
     }
 }
 
-/// What was counted of each, with the generation of the record that said so.
+/// The usage of each entity, with the generation of the record that it was counted from.
 #[derive(Default)]
 pub(super) struct Counts(Mutex<BTreeMap<EntityId, (u64, CountedUsage)>>);
 

@@ -1,7 +1,7 @@
-//! What is taken in namespaces: by what is there, and by what pools and groups are to make.
+//! Counts the quota usage of namespaces: by existing objects, and by what pools and groups will make.
 //!
-//! What cannot be read counts as its last record that can. Of what has no such record nobody knows what it takes:
-//! it is told of as [`Uncounted`].
+//! An object that cannot be read counts by its last readable record. If it has none, its usage is
+//! unknown, and it is returned as [`Uncounted`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,17 +22,18 @@ use crate::{
     spec::{DesiredDataDisk, DesiredVsi, ResolvedPool, pool::Strategy},
 };
 
-/// What takes something in a namespace. The members of a pool, and their disks, are the pool's.
+/// Owner of quota usage in a namespace. The usage of a pool's members, and their disks, belongs to the
+/// pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Taker {
     Vsi(String),
     Disk(String),
     Pool(String),
-    /// The pool of that UID, of which nothing can be read but its members.
+    /// The pool of that UID; only its members can be read.
     Unread(Uuid),
 }
 
-/// What each of them takes.
+/// The usage of each owner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UsageByTaker(BTreeMap<(String, Taker), Usage>);
 
@@ -51,7 +52,7 @@ impl UsageByTaker {
         self.0.insert((namespace.to_owned(), taker), usage);
     }
 
-    /// What each of a namespace takes.
+    /// The usage of each owner in a namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&Taker, Usage)> {
         let all = self.0.iter().filter(move |((its, _), _)| its == namespace);
         all.map(|((_, taker), usage)| (taker, *usage))
@@ -63,27 +64,27 @@ impl UsageByTaker {
     }
 }
 
-/// Something of which nobody knows what it takes.
+/// An object whose usage is unknown.
 pub(super) struct Uncounted {
     pub(super) entity: EntityId,
-    /// Its namespace, where something else tells it.
+    /// Its namespace, if known from another source.
     pub(super) namespace: Option<String>,
     pub(super) failure: Failure,
 }
 
-/// What is there, beside what is promised to pools.
+/// The usage of existing objects, without what pools will make.
 #[derive(Default)]
 pub(super) struct CountedObjects {
     taken: UsageByTaker,
-    /// What members take that are there, and in which namespace, by the UIDs of their pools.
+    /// The usage of existing members, and its namespace, by the UIDs of their pools.
     members: BTreeMap<Uuid, (String, Usage)>,
-    /// Whether members count as VSIs of their own: those of one pool are in several journals.
+    /// Whether members count as VSIs of their own, because one pool's members are in several journals.
     alone: bool,
     uncounted: Vec<Uncounted>,
 }
 
 impl CountedObjects {
-    /// What the members of a pool take that are there.
+    /// The usage of a pool's existing members.
     pub(super) fn of_members(&self, pool: Uuid) -> Usage {
         let members = self.members.get(&pool);
         members.map_or_else(Usage::default, |(_, usage)| *usage)
@@ -103,14 +104,14 @@ impl CountedObjects {
     }
 }
 
-/// Everything that is taken, and what nobody can count.
+/// All usage, and the objects that cannot be counted.
 pub(super) struct Count {
     pub(super) there: CountedObjects,
     pub(super) taken: UsageByTaker,
 }
 
 impl Count {
-    /// What may take something in a namespace, nobody knows how much.
+    /// An object of unknown usage that is, or may be, in this namespace.
     pub(super) fn uncounted_in(&self, namespace: &str) -> Option<&Uncounted> {
         let mut all = self.there.uncounted.iter();
         all.find(|one| one.namespace.as_deref().is_none_or(|its| its == namespace))
@@ -118,7 +119,7 @@ impl Count {
 }
 
 impl Fleet {
-    /// What is taken in all namespaces.
+    /// Counts the usage in all namespaces.
     pub(super) async fn count(&self) -> Result<Count, FleetError> {
         let mut there = self.there().await?;
         let mut taken = there.taken.clone();
@@ -130,7 +131,7 @@ impl Fleet {
         Ok(Count { there, taken })
     }
 
-    /// The VSIs and data disks that are not gone.
+    /// The VSIs and data disks that are not deleted.
     async fn there(&self) -> Result<CountedObjects, FleetError> {
         let (mut there, mut lost) = (CountedObjects::default(), Vec::new());
         there.alone = self.pools.is_of_set();
@@ -160,7 +161,7 @@ impl Fleet {
         Ok(there)
     }
 
-    /// What one takes, as the journal has it now.
+    /// The usage of one entity, by its newest record.
     async fn counted(
         &self,
         entity: &EntityId,
@@ -198,7 +199,7 @@ impl Fleet {
         }
     }
 
-    /// Pools, for all that they are to make. Gives back which of them there are.
+    /// Adds pools, with all members that they will make. Returns the existing pools.
     async fn add_pools(
         &self,
         there: &mut CountedObjects,
@@ -239,7 +240,7 @@ impl Fleet {
         Ok(made)
     }
 
-    /// Groups, for the pools that are not made yet.
+    /// Adds groups, with their pools that are not made yet.
     async fn add_groups(
         &self,
         made: &BTreeSet<(String, String)>,
@@ -298,7 +299,7 @@ pub(super) fn of_disk(disk: &DesiredDataDisk) -> Usage {
     }
 }
 
-/// All members that a pool may have at one time, those of a surge included.
+/// The usage of all members that a pool may have at one time, including its surge.
 fn of_members(
     vsi: &DesiredVsi,
     disks: &[DesiredDataDisk],
@@ -325,7 +326,7 @@ pub(super) fn of_pool(pool: &ResolvedPool, replicas: u32) -> Usage {
     )
 }
 
-/// The most of the template, and of the one that waits for approval.
+/// The larger of the current template and the proposed one.
 pub(super) fn of_record(pool: &PoolRecord) -> Usage {
     let templates = std::iter::once(&pool.template).chain(&pool.proposed);
     let all = templates.map(|template| of_template(template, pool.strategy, pool.replicas));

@@ -1,4 +1,4 @@
-//! What a change asks for, and whether quotas permit it.
+//! The quota demand of a change, and whether quotas permit it.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ use crate::{
     spec::{Resolved, ResolvedPool, quota::DesiredQuota},
 };
 
-/// What a change asks for, beside what is taken.
+/// The quota usage after a change, for what it concerns.
 #[derive(Default)]
 pub(super) struct Demand {
     taken: Vec<(String, Taker, Usage)>,
-    /// New ones that do not say how large their boot disks are: namespace and name.
+    /// New VSIs and pools without a boot disk size: namespace and name.
     unsized_disks: Vec<(String, String)>,
 }
 
@@ -28,7 +28,7 @@ impl Demand {
         self.taken.push((namespace.to_owned(), taker, usage));
     }
 
-    /// What the record of a pool asks for.
+    /// The demand of a pool's record.
     pub(super) fn of_record(pool: &PoolRecord, count: &Count) -> Self {
         let mut demand = Self::default();
         let usage = of_record(pool).max(count.there.of_members(pool.uid));
@@ -42,14 +42,14 @@ impl Demand {
         demand
     }
 
-    /// What documents ask for that make no pools: members as well, each by itself.
+    /// The demand of documents that make no pools. Members count as single VSIs.
     pub(super) fn of_singles(resolved: &Resolved, count: &Count) -> Self {
         let mut demand = Self::default();
         demand.add_alone(resolved, count, true);
         demand
     }
 
-    /// What VSIs and data disks ask for; those of members only where they count by themselves.
+    /// Adds VSIs and data disks; members only if they count as single VSIs.
     fn add_alone(&mut self, resolved: &Resolved, count: &Count, members: bool) {
         for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
             if vsi.member_of.is_some() && !members {
@@ -57,7 +57,7 @@ impl Demand {
             }
             let taker = Taker::Vsi(vsi.name.clone());
             let before = count.taken.get(&vsi.namespace, &taker);
-            // Nor may one that said it become one that nobody can count.
+            // A VSI with a known disk size may not become one without.
             let has_to_say = before == Usage::default() || before.disk > 0;
             if has_to_say && vsi.boot_disk.size.is_none() {
                 let name = format!("vsi/{}", vsi.full_name());
@@ -72,10 +72,10 @@ impl Demand {
         }
     }
 
-    /// Whether quotas permit it, beside what is taken.
+    /// Checks whether quotas permit the demand on top of the current usage.
     ///
     /// # Errors
-    /// With the first limit that does not.
+    /// With the first limit that is exceeded.
     pub(super) fn judge(self, quotas: &Quotas, count: &Count) -> Result<(), FleetError> {
         let mut after = count.taken.clone();
         let taken = self.taken.iter();
@@ -116,7 +116,7 @@ impl Demand {
 }
 
 impl Fleet {
-    /// What documents ask for.
+    /// The demand of documents.
     pub(super) async fn demand(
         &self,
         resolved: &Resolved,
@@ -187,7 +187,7 @@ fn unsized_disk(quota: &DesiredQuota, name: &str) -> FleetError {
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-/// What may not grow while nobody knows what is used or allowed.
+/// Refuses growth while the usage or the quota is unknown.
 pub(super) fn unknown(object: &str, why: &Failure) -> FleetError {
     let message = format!(
         "the namespace has a quota, and nobody knows what {object} counts for: {}",

@@ -1,11 +1,11 @@
-//! Quotas of namespaces: their records, what is taken of them, and the one place where growth is refused
+//! Quotas of namespaces: their records, the count of their usage, and the one place that refuses growth
 //! (see [`crate::quota`]).
 //!
-//! Every command that may have a namespace take more comes by here before anything is recorded: documents,
-//! `create` and clones by [`Fleet::apply`], `scale`, `rollback` and `approve` of pools by their record. What a
-//! pool or a group makes was admitted with it. What is adopted stands already: it counts, and is not refused. Who was
-//! admitted holds the turn until that is recorded: of two at the same time, one would not see what the other was
-//! given.
+//! Every command that may increase a namespace's usage is checked here before anything is recorded:
+//! documents, `create` and clones by [`Fleet::apply`]; `scale`, `rollback` and `approve` of pools by
+//! their record. What a pool or group makes was admitted with it. An adopted VSI exists already: it
+//! counts, and is not refused. An admitted change holds the turn until it is recorded, because two
+//! concurrent changes would not see each other's usage.
 
 mod cache;
 mod count;
@@ -23,16 +23,16 @@ use self::{cache::Counts, demand::Demand};
 use super::{Fleet, FleetError};
 use crate::{pool::PoolRecord, record::kind, spec::Resolved};
 
-/// What is kept for quotas beside the journal.
+/// In-memory state of quotas.
 #[derive(Default)]
 pub(super) struct QuotaState {
-    /// Held from the look at quotas to the record of what they permit.
+    /// Held from reading the quotas until the permitted change is recorded.
     turn: Mutex<()>,
     counts: Counts,
 }
 
 impl Fleet {
-    /// The turn of a change that quotas may refuse; none where there are none.
+    /// The turn of a change that quotas may refuse; `None` if there are no quotas.
     pub(in crate::fleet) async fn quota_turn(
         &self,
         resolved: &Resolved,
@@ -45,7 +45,7 @@ impl Fleet {
         }
     }
 
-    /// The same for a change of a pool.
+    /// The turn of a change of a pool.
     pub(in crate::fleet) async fn quota_turn_of_pool(&self) -> Option<MutexGuard<'_, ()>> {
         if self.entities_of(kind::QUOTA).is_empty() {
             None
@@ -54,15 +54,16 @@ impl Fleet {
         }
     }
 
-    /// Refuses documents that would have a namespace take more than its quotas allow.
+    /// Refuses documents that would exceed the quotas of their namespaces.
     ///
     /// # Errors
-    /// `VSI0738` with what is used, asked for and allowed; `VSI0739` and `VSI0748` where that cannot be counted.
+    /// `VSI0738` with what is used, asked for and allowed; `VSI0739` and `VSI0748` if that cannot be
+    /// counted.
     pub(in crate::fleet) async fn refuse_over_quota(
         &self,
         resolved: &Resolved,
     ) -> Result<(), FleetError> {
-        // Of a set, what grows is admitted before it is handed over.
+        // In a set of journals, growth is admitted before it is handed over.
         if is_admitted(resolved) || self.pools.is_of_set() {
             return Ok(());
         }
@@ -76,10 +77,10 @@ impl Fleet {
         demand.judge(&quotas, &count)
     }
 
-    /// Refuses what is about to be recorded of a pool, for the same reasons.
+    /// Refuses a pool's new record if it would exceed a quota.
     ///
     /// # Errors
-    /// As for documents.
+    /// As for [`Self::refuse_over_quota`].
     pub(in crate::fleet) async fn refuse_pool_over_quota(
         &self,
         pool: &PoolRecord,
@@ -97,7 +98,7 @@ impl Fleet {
     }
 }
 
-/// Whether all of it was admitted with the pool or the group that makes it, or takes nothing.
+/// Whether everything here was admitted with the pool or group that makes it, or uses no quota.
 fn is_admitted(resolved: &Resolved) -> bool {
     let vsis = resolved.vsis.iter();
     let pools = resolved.pools.iter();
@@ -112,7 +113,7 @@ fn is_admitted(resolved: &Resolved) -> bool {
         && disks.map(|disk| &disk.member_of).all(Option::is_some)
 }
 
-/// The namespaces that may take more.
+/// The namespaces whose usage may grow.
 fn namespaces(resolved: &Resolved) -> BTreeSet<&str> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired.namespace);
     let pools = resolved.pools.iter().map(|pool| &pool.desired.namespace);

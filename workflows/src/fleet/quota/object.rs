@@ -1,4 +1,4 @@
-//! Quotas as people see them.
+//! Quotas as Kubernetes-shaped objects, with their usage.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub struct QuotaStatus {
 }
 
 impl QuotaHandle<'_> {
-    /// All quotas, with what is taken of them.
+    /// All quotas, with their usage.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -59,7 +59,7 @@ impl QuotaHandle<'_> {
         self.list_over(&[]).await
     }
 
-    /// The same, where others have VSIs of the namespaces as well.
+    /// All quotas, with their usage in this journal and in others.
     ///
     /// # Errors
     /// When a journal cannot be read.
@@ -75,7 +75,7 @@ impl QuotaHandle<'_> {
         self.shown(quotas, &taken)
     }
 
-    /// These, with what is taken.
+    /// Builds the objects of these quotas.
     pub(super) fn shown(
         self,
         quotas: Vec<DesiredQuota>,

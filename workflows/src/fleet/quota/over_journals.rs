@@ -1,6 +1,6 @@
-//! Quotas where VSIs of a namespace are in several journals (docs/adr/0014-choices-over-journals.md). Each journal says
-//! what is taken there; the one that has the quotas admits growth, and records what it admitted before another one takes
-//! it in. What is admitted counts until the object itself does.
+//! Quotas over several journals (docs/adr/0014-choices-over-journals.md). Each journal reports its
+//! usage. The journal that has the quotas admits growth, and records the admission before another
+//! journal takes the change. An admission counts until the object itself does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,29 +23,29 @@ use crate::{
     spec::Resolved,
 };
 
-/// What one object takes.
+/// The quota usage of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectUsage {
     /// Its namespace.
     pub namespace: String,
-    /// It, such as `vsi/default/web`.
+    /// The object's name, such as `vsi/default/web`.
     pub object: String,
-    /// How much.
+    /// Its usage.
     pub usage: Usage,
 }
 
-/// What was admitted, and may be taken at any moment. Fields are only ever added, with a default.
+/// Usage that was admitted, and may be taken at any moment. Fields are only ever added, with a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionRecord {
-    /// What may be taken.
+    /// The admitted usage.
     pub taken: ObjectUsage,
-    /// The host; empty of what has none of its own.
+    /// The host; empty for an object without a host of its own.
     #[serde(default)]
     pub host: String,
-    /// The requests by which it may be taken.
+    /// The requests under way that may take it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<OpenRequest>,
-    /// How it stands.
+    /// Its state.
     #[serde(default)]
     pub state: PromiseState,
 }
@@ -70,18 +70,18 @@ impl OpenRecord for AdmissionRecord {
     }
 }
 
-/// What is to be recorded of admissions.
+/// Admissions to record, by object.
 pub(in crate::fleet) type Admissions = BTreeMap<String, AdmissionRecord>;
 
-/// What the objects of a journal took when they were counted, by their names.
+/// The recorded usage of a journal's objects, by name.
 #[derive(Default)]
 pub struct RecordedUsage(BTreeMap<String, Usage>);
 
 impl RecordedUsage {
-    /// Whether all that documents ask for takes no more than is recorded of it, or was admitted for it.
+    /// Whether documents need no more than is recorded, or was admitted, for each object.
     pub fn covers(&self, resolved: &Resolved, admitted: &[ObjectUsage]) -> bool {
         let mut vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
-        // Nor may one that said it become one that nobody can count.
+        // A VSI with a known disk size may not become one without.
         let is_sized = vsis.all(|vsi| {
             let before = self.of(&object(kind::VSI, &vsi.namespace, &vsi.name));
             vsi.boot_disk.size.is_some() || before.disk == 0
@@ -99,7 +99,7 @@ impl RecordedUsage {
     }
 }
 
-/// What the VSIs and data disks of documents take.
+/// The usage of the documents' VSIs and data disks.
 pub fn usage_of(resolved: &Resolved) -> Vec<ObjectUsage> {
     usage_by_host(resolved).map(|(usage, _)| usage).collect()
 }
@@ -116,7 +116,7 @@ impl QuotaHandle<'_> {
         Ok(read.chain(lost).collect())
     }
 
-    /// What is recorded in these namespaces. What cannot be read counts for nothing here.
+    /// The recorded usage in these namespaces. Objects that cannot be read count as nothing here.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -131,10 +131,11 @@ impl QuotaHandle<'_> {
         ))
     }
 
-    /// All quotas, with what is taken of them here and by what other journals say.
+    /// All quotas, with their usage here and in other journals, as those reported it.
     ///
     /// # Errors
-    /// When the journal cannot be read, or a journal names what nobody can count.
+    /// When the journal cannot be read, or another journal reported an object whose kind or name is not
+    /// valid.
     pub async fn list_beside(self, others: &[ObjectUsage]) -> Result<Vec<QuotaObject>, FleetError> {
         let quotas = self.fleet.quotas_with(&[]).await?.read;
         let mut taken = self.fleet.count().await?.taken;
@@ -146,7 +147,7 @@ impl QuotaHandle<'_> {
 }
 
 impl Fleet {
-    /// The namespaces of documents that have quotas.
+    /// The documents' namespaces that have quotas.
     pub(in crate::fleet) async fn limited(
         &self,
         resolved: &Resolved,
@@ -157,10 +158,10 @@ impl Fleet {
         Ok(limited.map(str::to_owned).collect())
     }
 
-    /// What is taken in these namespaces, in this journal.
+    /// The usage in these namespaces, in this journal.
     ///
     /// # Errors
-    /// `VSI0748` where something cannot be counted.
+    /// `VSI0748` if something cannot be counted.
     pub(in crate::fleet) async fn taken_in(
         &self,
         namespaces: &BTreeSet<String>,
@@ -178,8 +179,8 @@ impl Fleet {
         Ok(taken_of(&count, namespaces).collect())
     }
 
-    /// Admits what documents ask for in namespaces with quotas, or refuses all of it. `open` is what was admitted and
-    /// counts.
+    /// Admits what documents ask for in namespaces with quotas, or refuses all of it. `open` are the
+    /// admissions that count.
     ///
     /// # Errors
     /// `VSI0738`, `VSI0739` and `VSI0748` as with one journal.
@@ -234,7 +235,7 @@ impl Fleet {
     }
 }
 
-/// What is taken in these namespaces, by its names.
+/// The usage in these namespaces, by object.
 fn taken_of<'a>(
     count: &'a Count,
     namespaces: &'a BTreeSet<String>,
@@ -254,7 +255,7 @@ fn taken_of<'a>(
     })
 }
 
-/// What documents ask for, and on which hosts.
+/// The usage of the documents' objects, with their hosts.
 fn usage_by_host(resolved: &Resolved) -> impl Iterator<Item = (ObjectUsage, String)> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired).map(|vsi| {
         let taken = ObjectUsage {
@@ -275,7 +276,7 @@ fn usage_by_host(resolved: &Resolved) -> impl Iterator<Item = (ObjectUsage, Stri
     vsis.chain(disks)
 }
 
-/// The more of what it takes and what it may take.
+/// Counts the larger of an object's usage and its admission.
 fn count_in(all: &mut UsageByTaker, one: &ObjectUsage) -> Result<(), FleetError> {
     let mut parts = one.object.splitn(3, '/');
     let (kind, name) = (parts.next(), parts.nth(1));
@@ -297,7 +298,7 @@ fn object(kind: &str, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}")
 }
 
-/// The entity of what is admitted for an object.
+/// The entity of an object's admission.
 pub(in crate::fleet) fn admission_entity(object: &str) -> Result<EntityId, FleetError> {
     EntityId::new(Name::of(kind::ADMISSION), object).map_err(|_| {
         let failure = Failure::new(

@@ -1,4 +1,4 @@
-//! The records of quotas.
+//! Stores and reads the records of quotas.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     spec::quota::{DesiredQuota, QuotaLimits},
 };
 
-/// A quota as the journal has it; without limits, one that was deleted.
+/// A quota as recorded; without limits, it is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct QuotaRecord {
     namespace: String,
@@ -27,21 +27,21 @@ struct QuotaRecord {
     hard: Option<QuotaLimits>,
 }
 
-/// A quota of which nobody can read what it limits.
+/// A quota whose limits cannot be read.
 pub(super) struct LostQuota {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) failure: Failure,
 }
 
-/// The quotas there are, by namespace and name.
+/// All quotas, by namespace and name.
 pub(super) struct Quotas {
     pub(super) read: Vec<DesiredQuota>,
     pub(super) lost: Vec<LostQuota>,
 }
 
 impl Quotas {
-    /// Whether one of them is about that namespace.
+    /// Whether one of them is for that namespace.
     pub(super) fn limit(&self, namespace: &str) -> bool {
         let mut read = self.read.iter().map(|one| &one.namespace);
         let mut lost = self.lost.iter().map(|one| &one.namespace);
@@ -49,7 +49,7 @@ impl Quotas {
     }
 }
 
-/// A quota of the journal.
+/// The recorded state of one quota.
 enum KnownQuota {
     None,
     Limits(QuotaLimits),
@@ -66,10 +66,10 @@ impl QuotaHandle<'_> {
         Ok(!matches!(quota, KnownQuota::None))
     }
 
-    /// Deletes a quota. What was made stays as it is.
+    /// Deletes a quota. Existing objects are unchanged.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be written.
+    /// When there is no quota of that name, or the journal cannot be written.
     pub async fn delete(self, namespace: &str, name: &str, by: By) -> Result<(), FleetError> {
         if !self.has(namespace, name).await? {
             return Err(FleetError::not_found(kind::QUOTA, name));
@@ -97,7 +97,7 @@ impl Fleet {
         })
     }
 
-    /// The quotas there are, those of documents in the place of those of the journal.
+    /// All quotas; those of documents replace those of the journal.
     pub(super) async fn quotas_with(
         &self,
         documents: &[DesiredQuota],
@@ -137,7 +137,7 @@ impl Fleet {
         })
     }
 
-    /// What becomes of each quota's document.
+    /// Works out the change of each quota document.
     pub(in crate::fleet) async fn draft_quotas(
         &self,
         quotas: &[DesiredQuota],
@@ -152,7 +152,7 @@ impl Fleet {
                 KnownQuota::Limits(before) if *before == quota.hard => Change::Unchanged,
                 KnownQuota::Limits(_) | KnownQuota::Lost => Change::Configured,
             };
-            // Nothing is worked on for it, so that nobody waits for it.
+            // No entity: there is no work that a caller could wait for.
             let mut applied = Applied::unplanned(kind::QUOTA, namespace, name, None, change);
             if change == Change::Configured {
                 let changed_hard = changed(&before, &quota.hard)?;

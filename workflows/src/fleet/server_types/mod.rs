@@ -1,6 +1,6 @@
-//! Types of virtual servers: those that are built in, and those of documents.
+//! Server types: the built-in ones, and those from documents.
 //!
-//! A virtual server keeps the values that its type had when it was made. So a type may be changed and
+//! A virtual server retains the values that its type had when it was made. So a type may be changed and
 //! deleted at any time.
 
 use serde::{Deserialize, Serialize};
@@ -20,14 +20,14 @@ use crate::{
     spec::server_type::{DesiredServerType, SERVER_TYPES, ServerTypeSpec, TypeGuest},
 };
 
-/// A type as the journal has it; without a spec, one that was deleted.
+/// A server type in the journal; without a spec, a deleted one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct TypeRecord {
     #[serde(default)]
     spec: Option<ServerTypeSpec>,
 }
 
-/// A type.
+/// A server type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerTypeObject {
@@ -37,10 +37,10 @@ pub struct ServerTypeObject {
     pub cpus: u32,
     /// Memory, as documents write it.
     pub memory: String,
-    /// The size of the boot disk, as documents write it; the image's own where absent.
+    /// The size of the boot disk, as documents write it; if absent, the size of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_disk: Option<String>,
-    /// What guests are like where nothing else is said.
+    /// The guest settings that apply if a document gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<TypeGuest>,
     /// Whether it is built in.
@@ -77,13 +77,13 @@ fn built_in() -> impl Iterator<Item = ServerTypeObject> {
 }
 
 impl ServerTypeHandle<'_> {
-    /// All types: those that are built in, then those of documents by their names.
+    /// All types: the built-in ones, then those from documents by name.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn list(self) -> Result<Vec<ServerTypeObject>, FleetError> {
         let mut types: Vec<_> = built_in().collect();
-        // In the order of their names, as entities are.
+        // Entities are listed in the order of their names.
         for (entity, _, record) in self.fleet.all_desired::<TypeRecord>(kind::TYPE).await? {
             if let Some(spec) = record.spec {
                 types.push(ServerTypeObject::of(entity.id(), spec)?);
@@ -92,10 +92,10 @@ impl ServerTypeHandle<'_> {
         Ok(types)
     }
 
-    /// Deletes a type. Virtual servers that were made of it stay as they are.
+    /// Deletes a type. Virtual servers that were made from it stay as they are.
     ///
     /// # Errors
-    /// When there is none of that name among those of documents, or the journal cannot be written.
+    /// When no document defines a type of that name, or the journal cannot be written.
     pub async fn delete(self, name: &str, by: By) -> Result<(), FleetError> {
         if self.fleet.server_type(name).await?.is_none() {
             return Err(FleetError::not_found("type", name));
@@ -105,7 +105,7 @@ impl ServerTypeHandle<'_> {
         self.fleet.record(updates, by).await
     }
 
-    /// Whether there is a type of that name among those of documents.
+    /// Whether a document defines a type of that name.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -126,7 +126,7 @@ impl Fleet {
         }
     }
 
-    /// What becomes of each type's document.
+    /// Drafts the change of each type's document.
     pub(super) async fn draft_types(
         &self,
         types: &[DesiredServerType],
@@ -140,7 +140,7 @@ impl Fleet {
                 Some(before) if before == spec => Change::Unchanged,
                 Some(_) => Change::Configured,
             };
-            // Nothing is worked on for it, so that nobody waits for it.
+            // No run works on a type, so callers do not wait for it.
             let mut applied = Applied::unplanned(kind::TYPE, "default", name, None, change);
             if change == Change::Configured {
                 applied.plan.changes.push(changed(before.as_ref(), spec)?);

@@ -1,4 +1,4 @@
-//! New VSIs from snapshots.
+//! Makes new VSIs from snapshots.
 
 use uuid::Uuid;
 use vsiflow_steps::ports::VolumeKey;
@@ -16,12 +16,12 @@ use crate::{
 };
 
 impl SnapshotHandle<'_> {
-    /// A new VSI with that name and the disks of a snapshot, as documents would say it, to be applied.
-    /// It is otherwise as the VSI of the snapshot was asked for then, with its contract or user-data of
-    /// today; its UUID, MAC addresses and data disks are its own, these named after it. Records nothing.
+    /// Builds the documents of a new VSI with that name and the disks of a snapshot. Otherwise it has
+    /// the desired state that the snapshot's VSI had then, with its current contract or user-data. Its
+    /// UUID, MAC addresses and data disks are new; the disks are named after it. Records nothing.
     ///
     /// # Errors
-    /// When there is no such snapshot or its copies are not whole; when its VSI is gone, and its
+    /// When there is no such snapshot or its copies are not whole; when its VSI is deleted, and its
     /// contract or user-data with it; when a VSI of the name exists.
     pub async fn new_vsi(
         self,
@@ -62,10 +62,10 @@ impl SnapshotHandle<'_> {
         })
     }
 
-    /// Refuses the name of a VSI that is there, before anything is copied for a new one.
+    /// Refuses the name of an existing VSI, before anything is copied for a new one.
     ///
     /// # Errors
-    /// VSI0740.
+    /// `VSI0740`.
     pub async fn is_free(self, namespace: &str, name: &str) -> Result<(), FleetError> {
         if self.fleet.find(namespace, name, false).await.is_err() {
             return Ok(());
@@ -79,7 +79,7 @@ impl SnapshotHandle<'_> {
     }
 }
 
-/// The new VSI, and the data disks that are its own. What it only refers to stays with the other.
+/// The new VSI, and its own data disks. Disks that the original only refers to are not copied.
 fn renamed(
     snapshot: &KnownSnapshot,
     original: &VsiRecord,
@@ -100,7 +100,7 @@ fn renamed(
     };
     vsi.boot_disk.copy_of = copy(BOOT);
     if vsi.boot_disk.mode == BootDiskMode::Overlay && vsi.boot_disk.copy_of.is_some() {
-        // A layer over the copy would hold the snapshot.
+        // An overlay on the copy would prevent deleting the snapshot.
         vsi.boot_disk.mode = BootDiskMode::Copy;
     }
     if let Some(guest) = vsi.guest.as_mut().filter(|g| g.hostname == inputs.name) {

@@ -1,4 +1,4 @@
-//! Finds snapshots by the names people gave them, and deletes them.
+//! Looks up snapshots by name, and deletes them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     snapshot,
 };
 
-/// A snapshot of the journal.
+/// A snapshot with its recorded state.
 #[derive(Clone, Debug)]
 pub(in crate::fleet) struct KnownSnapshot {
     pub(in crate::fleet) entity: EntityId,
@@ -48,7 +48,7 @@ impl KnownSnapshot {
         own.namespace == namespace && (own.name == name || self.entity.id() == name)
     }
 
-    /// Where it stands in a list that people read.
+    /// The sort key for lists.
     fn place(&self) -> (&str, &str) {
         (&self.record.namespace, &self.record.name)
     }
@@ -62,7 +62,7 @@ impl KnownSnapshot {
 /// The phase of a snapshot whose copies are whole.
 pub(in crate::fleet) const READY: &str = "Ready";
 
-/// The failure of what cannot be done with a snapshot as things are.
+/// The failure `VSI0740`: the request does not fit the current state.
 pub(in crate::fleet) fn refused(object: &str, message: &str, remedy: &str) -> FleetError {
     let failure = Failure::new(FailureClass::Blocked, "VSI0740", message)
         .of_object(object)
@@ -74,7 +74,7 @@ impl SnapshotHandle<'_> {
     /// The entity of a snapshot that is not deleted.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no snapshot of that name.
     pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
         Ok(self
             .fleet
@@ -93,11 +93,11 @@ impl SnapshotHandle<'_> {
         state.is_some_and(|(name, _)| name.as_str() == READY)
     }
 
-    /// Records that a snapshot is to go, and begins with it: its copies are deleted. One that is being
-    /// taken is given up. With `orphan` it is only forgotten, and the copies stay.
+    /// Records that a snapshot is to be deleted, and starts to delete its copies. A snapshot that is
+    /// being taken is abandoned. With `orphan`, it is only forgotten, and the copies remain.
     ///
     /// # Errors
-    /// When there is none of that name, or a VSI is being put back to it.
+    /// When there is no snapshot of that name, or a VSI is being restored to it.
     pub async fn delete(
         self,
         namespace: &str,
@@ -126,7 +126,7 @@ impl SnapshotHandle<'_> {
         Ok(known.entity)
     }
 
-    /// The snapshots with an open run.
+    /// The snapshots with unfinished work.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -178,7 +178,7 @@ impl Fleet {
         found.ok_or_else(|| FleetError::not_found(kind::SNAPSHOT, name))
     }
 
-    /// The VSIs that still have to do with a snapshot forget it, or need it.
+    /// Drops the orders of VSIs to take a snapshot. Refuses if a VSI is being restored to it.
     pub(super) async fn give_up(
         &self,
         snapshot: &KnownSnapshot,
@@ -207,7 +207,7 @@ impl Fleet {
     }
 }
 
-/// What is still to be done with the disks of a VSI.
+/// The snapshot order of a VSI that is not done yet.
 pub(in crate::fleet) fn pending(vsi: &Known) -> Option<&crate::record::SnapshotOrder> {
     let order = vsi.record.snapshot.as_ref()?;
     if vsi.state.is_settled() {

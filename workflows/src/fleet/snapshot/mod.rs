@@ -1,4 +1,4 @@
-//! Snapshots of VSIs: how they are found, taken, put back and deleted.
+//! Snapshots of VSIs: looks them up, takes, restores and deletes them.
 
 pub(super) mod clone;
 pub(super) mod known;

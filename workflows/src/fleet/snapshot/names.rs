@@ -1,7 +1,8 @@
-//! Names of snapshots: those that people choose, those that are given where nobody chose one, and those of schedules.
+//! Names of snapshots: chosen, default (`VSI-N`), and those of schedules.
 //!
-//! A name is one snapshot's in a namespace. A journal knows its own snapshots; what the other journals of a set have is
-//! its caller's to find out, who tells schedules' names by [`may_be_scheduled`].
+//! A name belongs to one snapshot in a namespace. A journal knows only its own snapshots; the caller
+//! must find those of the other journals of a set. It recognises names of schedules with
+//! [`may_be_scheduled`].
 
 use std::collections::BTreeSet;
 
@@ -12,11 +13,11 @@ use super::{known::refused, take::SnapshotRequest};
 use crate::fleet::{Fleet, FleetError, SnapshotHandle, index::Known};
 
 impl SnapshotHandle<'_> {
-    /// The namespace and the name of a snapshot that would be taken now. A name that nobody chose is none of `others`, which
-    /// somebody has whom this journal does not know.
+    /// The namespace and name of a snapshot that would be taken now. A default name is not one of
+    /// `others`, the names in other journals.
     ///
     /// # Errors
-    /// When there is no such VSI, or the name that was chosen is in use or none for a snapshot.
+    /// When there is no such VSI, or the chosen name is in use or not valid.
     pub async fn name_of(
         self,
         namespace: &str,
@@ -69,7 +70,7 @@ fn next<'n>(vsi: &str, taken: impl Iterator<Item = &'n str>) -> String {
     format!("{vsi}-{}", highest.unwrap_or(0).saturating_add(1))
 }
 
-/// The number in a name that nobody chose.
+/// The number in a default name.
 fn number(vsi: &str, name: &str) -> Option<u32> {
     name.strip_prefix(vsi)?.strip_prefix('-')?.parse().ok()
 }
@@ -84,7 +85,7 @@ fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.chars().all(fits) && ends
 }
 
-/// `VSI-DAY-TIME` in UTC, with what does not fit left out.
+/// `VSI-DAY-TIME` in UTC, or a name from the UID if that is not valid.
 pub(super) fn scheduled(vsi: &str, uid: Uuid, due: Timestamp) -> String {
     let millis = i64::try_from(due.0).unwrap_or_default();
     let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
@@ -92,12 +93,12 @@ pub(super) fn scheduled(vsi: &str, uid: Uuid, due: Timestamp) -> String {
     if is_name(&name) { name } else { of_uid(uid) }
 }
 
-/// One that tells nothing else.
+/// A name made from the UID only.
 pub(super) fn of_uid(uid: Uuid) -> String {
     format!("s-{}", uid.simple())
 }
 
-/// Whether a schedule may give this name to a snapshot, of whichever VSI.
+/// Whether a schedule may give a snapshot this name, for any VSI.
 pub fn may_be_scheduled(name: &str) -> bool {
     let are_digits =
         |text: &str, count: usize| text.len() == count && text.chars().all(|c| c.is_ascii_digit());

@@ -94,7 +94,7 @@ pub struct SnapshotMemory {
 }
 
 impl SnapshotHandle<'_> {
-    /// All snapshots by namespace and name; with `deleted` those that are gone, too.
+    /// All snapshots by namespace and name; with `deleted`, deleted ones too.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -108,10 +108,10 @@ impl SnapshotHandle<'_> {
         Ok(objects)
     }
 
-    /// One snapshot, or one that is gone.
+    /// One snapshot; a deleted one if no other has that name.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no snapshot of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<SnapshotObject, FleetError> {
         let known = self.fleet.find_snapshot(namespace, name, true).await?;
         self.fleet.snapshot_object(&known).await

@@ -1,4 +1,4 @@
-//! Puts VSIs back to snapshots.
+//! Restores VSIs to snapshots.
 
 use vsiflow_engine::{
     executor::By,
@@ -27,10 +27,10 @@ use crate::{
     update_vsi, vsi_graph,
 };
 
-/// What of a snapshot is put back.
+/// What to restore of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestoreScope {
-    /// The disks, and the memory where the snapshot has it.
+    /// The disks, and the memory if the snapshot has it.
     #[default]
     All,
     /// The disks alone: the guest boots.
@@ -38,7 +38,7 @@ pub enum RestoreScope {
 }
 
 impl SnapshotHandle<'_> {
-    /// What it takes to put a VSI back to a snapshot, and what is lost by that; nothing is changed.
+    /// The plan for restoring a VSI to a snapshot, and what would be lost. Changes nothing.
     ///
     /// # Errors
     /// As for [`SnapshotHandle::restore`].
@@ -52,13 +52,13 @@ impl SnapshotHandle<'_> {
         Ok((known.entity.clone(), self.fleet.plan_of(&record, &known)))
     }
 
-    /// Records that the disks of a VSI are to be put back as a snapshot has them, and begins with it:
-    /// the guest is shut down for that, and started again if it ran. Where its memory is put back, too, it
-    /// continues where it was, also if it is off now. Gives back what it takes.
+    /// Records that the disks of a VSI are to be restored from a snapshot, and starts to restore them.
+    /// The guest is shut down for that, and started again if it ran. If its memory is restored too, the
+    /// guest resumes from that moment, even if it is off now. Returns the plan.
     ///
     /// # Errors
-    /// When there is no such snapshot or its copies are not whole; when its VSI is gone, or is being
-    /// changed; when the memory of the snapshot does not fit the VSI as it is now.
+    /// When there is no such snapshot or its copies are not whole; when its VSI is deleted or being
+    /// changed; when the snapshot's memory does not fit the VSI as it is now.
     pub async fn restore(
         self,
         namespace: &str,
@@ -102,7 +102,7 @@ impl Fleet {
         if is_deleting(&known.state) {
             return Err(FleetError::going(&known.record.vsi.full_name()));
         }
-        // Memory that cannot be put back must not stand in the way of the disks.
+        // If memory cannot be restored, the disks still can.
         if scope == RestoreScope::All || !awaits_memory(&known) {
             settled(&known)?;
         }
@@ -130,7 +130,7 @@ impl Fleet {
         Ok((known, record))
     }
 
-    /// The memory of the snapshot, if it fits what the VSI is now.
+    /// The memory of the snapshot, if it fits the VSI as it is now.
     async fn memory_of(
         &self,
         known: &Known,
@@ -198,7 +198,7 @@ impl Fleet {
     }
 }
 
-/// What of a VSI is not as it was when its memory was saved.
+/// What differs between a VSI now and when its memory was saved.
 fn difference(snapshot: &KnownSnapshot, known: &Known) -> Option<&'static str> {
     let (then, now) = (&snapshot.record.inputs, &known.record.vsi);
     let differs = [
@@ -215,7 +215,7 @@ fn difference(snapshot: &KnownSnapshot, known: &Known) -> Option<&'static str> {
     differs.find_map(|(differs, what)| differs.then_some(what))
 }
 
-/// Whether a VSI is still to be put back with memory.
+/// Whether an order to restore memory is still open.
 fn awaits_memory(known: &Known) -> bool {
     let order = pending(known).map(|order| &order.action);
     matches!(
@@ -227,7 +227,7 @@ fn awaits_memory(known: &Known) -> bool {
     )
 }
 
-/// A guest whose memory is put back runs.
+/// A guest whose memory is restored runs.
 fn started() -> Power {
     Power {
         state: PowerState::Running,

@@ -21,26 +21,26 @@ use crate::{
     update_vsi, vsi_graph,
 };
 
-/// What people call the boot disk in a snapshot.
+/// The name of the boot disk in a snapshot.
 pub(in crate::fleet) const BOOT: &str = "boot";
 
-/// How a snapshot is taken.
+/// The options of a new snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotRequest {
-    /// Its name; `VSI-N` with the next number where there is none.
+    /// Its name; by default `VSI-N` with the next number.
     pub name: Option<String>,
-    /// Its identity, where somebody drew it.
+    /// Its UID, if the caller chose one.
     pub uid: Option<Uuid>,
-    /// With the guest's memory.
+    /// Whether to save the guest's memory.
     pub memory: bool,
-    /// The guest's agent holds its file systems still for that moment.
+    /// Whether the guest agent freezes the file systems for that moment.
     pub quiesce: bool,
 }
 
 /// A snapshot that is being taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenSnapshot {
-    /// The VSI, whose run takes it.
+    /// The VSI whose run takes it.
     pub vsi: EntityId,
     /// The snapshot.
     pub snapshot: EntityId,
@@ -49,12 +49,11 @@ pub struct TakenSnapshot {
 }
 
 impl SnapshotHandle<'_> {
-    /// Records that a snapshot of a VSI's disks is to be taken, and begins with it.
+    /// Records that a snapshot of a VSI's disks is to be taken, and starts to take it.
     ///
     /// # Errors
-    /// When there is no such VSI; when it is being changed or deleted, or was never made; when the
-    /// name is in use; when a snapshot cannot be taken of such a guest, or another VSI has one of
-    /// its disks.
+    /// When there is no such VSI; when it is being changed or deleted, or was never made; when the name
+    /// is in use; when this guest does not permit a snapshot, or another VSI has one of its disks.
     pub async fn take(
         self,
         namespace: &str,
@@ -71,11 +70,11 @@ impl SnapshotHandle<'_> {
 }
 
 impl Fleet {
-    /// What documents ask of snapshots: each is taken once.
+    /// Works out the change of each snapshot document: a snapshot is taken once.
     ///
     /// # Errors
-    /// As for [`SnapshotHandle::take`]; when a snapshot of the name is another VSI's, or its VSI is
-    /// changed by the same documents.
+    /// As for [`SnapshotHandle::take`]; also when the name belongs to another VSI's snapshot, or the
+    /// same documents change its VSI.
     pub(in crate::fleet) async fn draft_snapshots(
         &self,
         desired: &[DesiredSnapshot],
@@ -140,7 +139,7 @@ impl Fleet {
             quiesce: desired.spec.quiesce,
         };
         let taken = self.take(namespace, vsi, request, None, updates).await?;
-        // Its run takes the snapshot: whoever waits waits for that.
+        // The VSI's run takes the snapshot, so callers wait for the VSI.
         match changed {
             Some(one) => one.change = Change::Configured,
             None => {
@@ -152,7 +151,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// What is to be recorded for a snapshot to be taken; with a moment, one that was due then.
+    /// Adds the records for a new snapshot to `updates`; `due_ms` is its due time, if a schedule takes
+    /// it.
     pub(super) async fn take(
         &self,
         namespace: &str,
@@ -199,7 +199,7 @@ impl Fleet {
         })
     }
 
-    /// The same VSI, once that was done with its disks.
+    /// Adds a snapshot order to a VSI's desired state.
     pub(in crate::fleet) async fn order(
         &self,
         known: &Known,
@@ -233,7 +233,8 @@ impl Fleet {
         Ok(record)
     }
 
-    /// Refuses where another VSI of this journal has one of the disks: it may write to it at any time.
+    /// Refuses if another VSI of this journal has one of the disks, because it may write to it at any
+    /// time.
     async fn refuse_shared(&self, known: &Known) -> Result<(), FleetError> {
         let disks = known.record.vsi.disks.iter();
         let own = disks.filter_map(|disk| vsi_graph::disk_uid(&known.record, disk));
@@ -292,7 +293,7 @@ fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
     }
 }
 
-/// Why the memory that is asked for is not saved.
+/// Why the requested memory cannot be saved.
 fn no_memory(known: &Known, is_off: bool, request: &SnapshotRequest) -> Option<String> {
     if !request.memory {
         return None;
@@ -319,7 +320,7 @@ fn no_memory(known: &Known, is_off: bool, request: &SnapshotRequest) -> Option<S
         .map(|disk| format!("{disk} is in no snapshot: {why} what is on it then"))
 }
 
-/// A disk that the guest writes to and that no snapshot has.
+/// A disk that the guest writes to and that is in no snapshot.
 pub(in crate::fleet) fn left_out(record: &VsiRecord) -> Option<String> {
     if vsi_graph::is_ephemeral(&record.vsi) {
         return Some("the boot disk, which lasts for one start,".to_owned());
@@ -330,11 +331,11 @@ pub(in crate::fleet) fn left_out(record: &VsiRecord) -> Option<String> {
     Some(format!("disk {}, which vsiflow did not make,", other.name))
 }
 
-/// Why the disks of some guests are copied only while they are off.
+/// Why the disks of protected guests are copied only while they are off.
 const PROTECTED: &str = "its memory is protected from the host, and what it has not written to its \
                          disks yet is in there; its disks are copied while it is off";
 
-/// Refuses one whose last change is not done: what its disks are is about to change.
+/// Refuses a VSI with an unfinished change, because that may change its disks.
 pub(in crate::fleet) fn settled(known: &Known) -> Result<(), FleetError> {
     if known.state.reached > 0 && known.state.is_settled() {
         return Ok(());
@@ -350,7 +351,7 @@ pub(in crate::fleet) fn is_protected(known: &Known) -> bool {
     vsi.guest_type().is_hyper_protect() || vsi.machine.secure_execution == Secure::Required
 }
 
-/// The boot disk, unless it lasts for one start, and the data disks that vsiflow made.
+/// The boot disk, unless it is made anew for each start, and the data disks that vsiflow made.
 fn disks(record: &VsiRecord, snapshot: Uuid) -> Vec<DiskCopy> {
     let boot = (!vsi_graph::is_ephemeral(&record.vsi)).then(|| {
         (

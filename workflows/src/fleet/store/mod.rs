@@ -1,4 +1,4 @@
-//! Puts the desired state where it lasts: secrets into the secret store, the rest into desired states.
+//! Stores desired states durably: secrets in the secret store, the rest in the journal.
 
 mod sweep;
 
@@ -17,7 +17,7 @@ use crate::{
     spec::{HostSettings, ResolvedVsi, host::JumpSecrets},
 };
 
-/// Desired states of one apply, and the secrets that nobody needs once they are recorded.
+/// The desired states of one apply, and the secrets that are no longer needed once they are recorded.
 #[derive(Default)]
 pub(super) struct DesiredUpdates {
     updates: Vec<DesiredUpdate>,
@@ -59,8 +59,9 @@ impl DesiredUpdates {
 }
 
 impl Fleet {
-    /// Records the desired states, all of them or none; then erases the secrets they took the place of.
-    /// A crash in between leaves those named in the desired state: they go with their owner.
+    /// Records the desired states, all of them or none, then erases the secrets that they replaced. After a
+    /// crash in between, those secrets are still named in the desired state and are erased with their
+    /// owner.
     pub(super) async fn record(&self, updates: DesiredUpdates, by: By) -> Result<(), FleetError> {
         if updates.updates.is_empty() {
             return Ok(());
@@ -73,8 +74,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Puts what is secret where secrets are kept, but a contract that is kept already; the rest is
-    /// the desired state.
+    /// Stores the secrets of a VSI, except a contract that is already stored. The rest becomes its record.
     pub(super) async fn store_secrets(
         &self,
         vsi: ResolvedVsi,
@@ -109,8 +109,9 @@ impl Fleet {
         })
     }
 
-    /// Takes in what is kept elsewhere and was read there now: every secret that resources name,
-    /// and the hosts that a restart left without theirs. What needs one of them can continue.
+    /// Accepts secrets that are stored elsewhere and were just read there: every secret that resources
+    /// name, and the settings of hosts that have had no secrets since a restart. Work that needs one of
+    /// them can continue.
     ///
     /// # Errors
     /// When the journal or the secrets cannot be used.
@@ -148,7 +149,7 @@ impl Fleet {
             .unwrap_or_default();
         let same_limits = host.limits.is_none() || host.limits == limits_before;
         let same_labels = host.labels.is_empty() || host.labels == labels_before;
-        // One that was only looked at is not recorded yet.
+        // A host that was only offered is not recorded yet.
         let same_labels = same_labels && same_limits && !self.directory.is_offered(&host.id());
         if let Some(owner) = ownership::others(&self.directory, &host) {
             return if same {
@@ -170,7 +171,7 @@ impl Fleet {
         let earlier: Option<HostRecord> = match self.engine.entity(&entity) {
             Some(state) => match self.read_desired(&entity, &state).await? {
                 DesiredReading::Record(record) => Some(record),
-                // It is recorded anew.
+                // The host is recorded again.
                 DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             },
             None => None,
@@ -197,7 +198,7 @@ impl Fleet {
                 && earlier.jump_secrets == jump_secrets
         });
         if is_known {
-            // The journal knows it; only this process had to be told its secrets anew.
+            // The journal has this record; only this process needed the secrets again.
             return Ok(());
         }
         let (before, jumps_before, owner) = match earlier {
@@ -213,7 +214,7 @@ impl Fleet {
             .flatten()
             .chain(jump_secrets.iter().flat_map(JumpSecretNames::iter))
             .collect();
-        // The same secret may have changed its place, such as from the host to its jump host.
+        // The same secret may have moved, for example from the host to its jump host.
         let superseded = |old: Option<Name>| old.filter(|old| !now.contains(&old));
         let [retired, retired_key_passphrase, retired_image_secret] = before.map(superseded);
         let retired_jump_secrets: Vec<Name> = jumps_before

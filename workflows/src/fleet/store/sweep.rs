@@ -1,4 +1,4 @@
-//! Erases secrets that nobody can name.
+//! Erases secrets that no record refers to.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +13,18 @@ use crate::{
 };
 
 impl Fleet {
-    /// A secret is kept before the desired state names it: a crash in between leaves one that no
-    /// journal knows of. Nothing is under way yet when this is called, so none is about to be
-    /// named. What the journal does name stays, until its last user says that it is erased. While
-    /// something cannot be read nobody knows what it names, and everything stays.
+    /// Erases unreferenced secrets at the start. A secret is stored before the desired state names it, so a
+    /// crash in between leaves one that no journal knows of. Nothing is in progress yet when this is
+    /// called, so no secret is about to be named. A secret that the journal names stays until its last user
+    /// reports that it is erased. While an entity cannot be read, the secrets that it names are unknown,
+    /// and all secrets stay.
     pub(in crate::fleet) async fn sweep_secrets(
         &self,
         known: &[Known],
         is_whole: bool,
     ) -> Result<(), FleetError> {
-        let kept = self.secrets.ids().await?;
-        if kept.is_empty() {
+        let stored = self.secrets.ids().await?;
+        if stored.is_empty() {
             return Ok(());
         }
         let of_hosts = self.secrets_of_hosts().await?;
@@ -38,13 +39,13 @@ impl Fleet {
         let of_vsis = known.iter().flat_map(|known| known.record.secrets());
         let named = of_vsis.chain(host_secrets).chain(pool_secrets);
         let named: BTreeSet<_> = named.chain(group_secrets).collect();
-        for id in kept.iter().filter(|id| !named.contains(id)) {
+        for id in stored.iter().filter(|id| !named.contains(id)) {
             self.secrets.erase(id).await?;
         }
         Ok(())
     }
 
-    /// None where not all of them can be told.
+    /// `None` if not all of them can be read.
     async fn secrets_of_pools(&self) -> Result<Option<Vec<Name>>, FleetError> {
         let all = self.read_all::<PoolRecord>(kind::POOL).await?;
         let mut lost = all.lost.iter();
@@ -55,7 +56,7 @@ impl Fleet {
         Ok(is_whole.then(|| secrets.collect()))
     }
 
-    /// None where not all of them can be told.
+    /// `None` if not all of them can be read.
     async fn secrets_of_groups(&self) -> Result<Option<Vec<Name>>, FleetError> {
         let all = self.read_all::<GroupRecord>(kind::GROUP).await?;
         let mut lost = all.lost.iter();
@@ -66,7 +67,7 @@ impl Fleet {
         Ok(is_whole.then(|| secrets.collect()))
     }
 
-    /// None where not all of them can be told.
+    /// `None` if not all of them can be read.
     async fn secrets_of_hosts(&self) -> Result<Option<Vec<Name>>, FleetError> {
         let all = self.read_all::<HostRecord>(kind::HOST).await?;
         let secrets = all.read.iter().flat_map(|(_, _, host)| host.secrets());

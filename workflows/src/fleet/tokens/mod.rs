@@ -1,8 +1,8 @@
-//! Tokens of whoever asks a daemon from another machine: who they are, what they may do, how long.
+//! Tokens for clients of a daemon on other machines: their role, their lifetime, and their check.
 //!
-//! The journal keeps a token's SHA-256, never its text: whoever reads the journal cannot use it. A text
-//! has 244 random bits, so that its hash cannot be guessed either. Making and revoking one are events
-//! of its entity, with actor and reason.
+//! The journal stores a token's SHA-256, never its text, so a reader of the journal cannot use it. A
+//! text has 244 random bits, so that its hash cannot be guessed either. Creating and revoking a token
+//! are events of its entity, with actor and reason.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -57,7 +57,7 @@ impl fmt::Display for TokenRole {
     }
 }
 
-/// A token as the journal has it.
+/// A token as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct TokenRecord {
     role: TokenRole,
@@ -90,12 +90,12 @@ pub struct TokenObject {
 pub struct NewToken {
     /// Its name.
     pub name: String,
-    /// What proves it. Nothing keeps it.
+    /// The secret that proves it. It is not stored.
     pub secret: Secret,
 }
 
 impl TokenHandle<'_> {
-    /// Makes a token. Durable when it returns.
+    /// Creates a token. Durable when it returns.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -144,10 +144,10 @@ impl TokenHandle<'_> {
         Ok(tokens)
     }
 
-    /// Ends a token before its time. One that is revoked stays so.
+    /// Ends a token before its time. Revoking it again does nothing.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be written.
+    /// When there is no token of that name, or the journal cannot be written.
     pub async fn revoke(self, name: &str, by: By) -> Result<(), FleetError> {
         let record = self.fleet.token(name).await?;
         let record = record.ok_or_else(|| FleetError::not_found("token", name))?;
@@ -161,16 +161,16 @@ impl TokenHandle<'_> {
         self.fleet.record_token(name, &revoked, by).await
     }
 
-    /// What the bearer of this token may do.
+    /// Checks a token and returns the role of its bearer.
     ///
     /// # Errors
-    /// `VSI0028` where it is unknown, wrong, revoked or expired; and when the journal cannot be read.
+    /// `VSI0028` if it is unknown, wrong, revoked or expired; also when the journal cannot be read.
     pub async fn role(self, name: &str, secret: &str) -> Result<TokenRole, FleetError> {
         let refused = |why: &str| Err(refused(name, why));
         let Some(record) = self.fleet.token(name).await? else {
             return refused("it is none of this daemon's");
         };
-        // Hashes are compared: how long that takes tells nothing about the secret.
+        // Hashes are compared, so the timing reveals nothing about the secret.
         if record.hash != Hash::of(secret.as_bytes()).to_string() {
             return refused("it is none of this daemon's");
         }

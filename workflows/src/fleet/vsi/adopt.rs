@@ -1,4 +1,4 @@
-//! Takes domains that are there into management, without touching their guests.
+//! Adopts existing domains as VSIs, without touching their guests.
 
 mod naming;
 
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// The longest cidata volume that is read.
+/// The largest cidata volume that is read, in bytes.
 const CIDATA_MAX: u64 = 16 << 20;
 
 /// A domain that is to be adopted.
@@ -39,24 +39,24 @@ pub struct Adopting {
     pub host: HostSettings,
     /// Its UUID, name or title.
     pub domain: String,
-    /// The namespace it gets; that of its title, or `default`, where none is given.
+    /// The namespace of the VSI. Without one: the namespace in the domain's title, or `default`.
     pub namespace: Option<String>,
-    /// The name it gets; that of its title, or one made of its UUID, where none is given.
+    /// The name of the VSI. Without one: the name in the domain's title, or the domain's UUID.
     pub name: Option<String>,
-    /// Take it although another journal's mark is on it.
+    /// Adopt it even if it has another journal's mark.
     pub force: bool,
 }
 
-/// What became of a domain that was to be adopted.
+/// The result of a request to adopt a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Adoption {
-    /// Its adoption began, as this entity.
+    /// The adoption began; the VSI is this entity.
     Begun(EntityId),
-    /// It is managed already, as this entity: nothing was done.
+    /// The domain is already managed as this entity, and nothing was done.
     Managed(EntityId),
 }
 
-/// A domain as a look for adoption found it.
+/// A domain and its volumes, as found on the host before its adoption.
 struct FoundDomain {
     domain: DomainInfo,
     pool: String,
@@ -66,7 +66,8 @@ struct FoundDomain {
 }
 
 impl VsiHandle<'_> {
-    /// The namespace and the name that a domain is, or would be, adopted under. What is said of its host is recorded.
+    /// The namespace and name that a domain is, or would be, adopted under. The host's settings are
+    /// recorded.
     ///
     /// # Errors
     /// When the host cannot be asked or has no such domain, or the journal fails.
@@ -88,15 +89,14 @@ impl VsiHandle<'_> {
         })
     }
 
-    /// Takes a domain into management as it stands: only our mark is written into its metadata.
-    /// What it was made from and nobody can tell is taken over from the first document that is
-    /// applied to it, which therefore changes nothing. One that is managed already is left alone,
-    /// unless this journal is an older copy of the one that touched it last: then what stands is
-    /// what this journal continues from.
+    /// Adopts a domain as it is: only vsiflow's mark is written into its metadata. What the domain was made
+    /// from is unknown, so the first document that is applied to it supplies that without changing
+    /// anything. A domain that is already managed is left alone, unless this journal is an older copy of
+    /// the one that changed it last. Then this journal continues from the domain's current state.
     ///
     /// # Errors
-    /// When the host cannot be asked or has no such domain, when it is another journal's, when it is
-    /// to have a name that it cannot have, or the journal fails.
+    /// When the host cannot be asked or has no such domain, when the domain belongs to another journal,
+    /// when it cannot have the requested name, or the journal fails.
     pub async fn adopt(self, what: Adopting, by: By) -> Result<Adoption, FleetError> {
         self.fleet.may_act()?;
         let host = what.host.id();
@@ -113,11 +113,11 @@ impl VsiHandle<'_> {
             .is_some_and(|verdict| is_behind(&verdict));
         let ours = |mark: &OwnerMark| mark.journal == *self.fleet.journal_id;
         match &domain.mark {
-            Some(mark) if !ours(mark) && !what.force => return Err(anothers(&ports, uid, mark)),
+            Some(mark) if !ours(mark) && !what.force => return Err(not_ours(&ports, uid, mark)),
             _ => {}
         }
         match known {
-            Some(known) => naming::check_kept_name(&what, known)?,
+            Some(known) => naming::check_name_unchanged(&what, known)?,
             None => naming::is_free(&what, &domain, &all)?,
         }
         let is_marked = domain.mark.as_ref().is_some_and(ours);
@@ -136,7 +136,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// The host of what is to be adopted, which is known from then on.
+    /// The host of a domain that is to be adopted. Its settings are recorded.
     async fn host_to_adopt_on(&self, what: &Adopting, by: By) -> Result<HostPorts, FleetError> {
         let mut updates = DesiredUpdates::default();
         self.host_update(what.host.clone(), &mut updates).await?;
@@ -195,7 +195,7 @@ impl Fleet {
         })
     }
 
-    /// The desired state is what stands.
+    /// The record of an adopted VSI: the domain's current state becomes the desired state.
     async fn adopted(
         &self,
         what: &Adopting,
@@ -234,7 +234,7 @@ impl Fleet {
         };
         let previous_owner = found.domain.mark.clone();
         let vsi = match known {
-            Some(known) => stands(known.record.vsi.clone(), &found, known),
+            Some(known) => with_current_state(known.record.vsi.clone(), &found, known),
             None => desired(what, host, &found),
         };
         Ok(VsiRecord {
@@ -250,7 +250,7 @@ impl Fleet {
     }
 }
 
-/// Secrets that nothing of what stands needs.
+/// The secrets that the adopted VSI no longer needs.
 fn retired(known: &Known, contract: &Name) -> Vec<Name> {
     let mut retired = known.record.retired.clone();
     if known.record.contract != *contract {
@@ -284,7 +284,7 @@ async fn named(ports: &HostPorts, name: &str) -> Result<DomainInfo, FleetError> 
     }
 }
 
-fn anothers(ports: &HostPorts, uid: Uuid, mark: &OwnerMark) -> FleetError {
+fn not_ours(ports: &HostPorts, uid: Uuid, mark: &OwnerMark) -> FleetError {
     let message = format!("it belongs to journal {}", mark.journal);
     let failure = error::NOT_OURS
         .failure(message)
@@ -343,8 +343,8 @@ fn power(state: DomainState) -> PowerState {
     }
 }
 
-/// What this journal knew, as it stands now.
-fn stands(vsi: DesiredVsi, found: &FoundDomain, known: &Known) -> DesiredVsi {
+/// The desired state that this journal had, updated to the domain's current state.
+fn with_current_state(vsi: DesiredVsi, found: &FoundDomain, known: &Known) -> DesiredVsi {
     let volume = |disk: &DesiredDisk| crate::vsi_graph::volume(&known.record, disk);
     let before: Vec<_> = vsi.disks.iter().map(volume).collect();
     let now: Vec<_> = found.disks.iter().map(volume).collect();

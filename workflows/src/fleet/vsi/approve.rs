@@ -1,4 +1,4 @@
-//! Lets changes continue that wait for somebody's word.
+//! Approves changes of VSIs that wait for a person's approval.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,11 +36,11 @@ pub struct Proposal {
 }
 
 impl VsiHandle<'_> {
-    /// Approves the change that each of these VSIs waits with, all of them or none, and begins to
-    /// work on it. Of several that are interrupted each waits for the one before it.
+    /// Approves the waiting change of each of these VSIs, all of them or none, and begins to work on them.
+    /// If several changes interrupt their VSI, each VSI waits for the previous one.
     ///
     /// # Errors
-    /// When there is none of a name, or one waits for no approval.
+    /// When there is no VSI of one of the names, or no change of it waits for approval.
     pub async fn approve(
         self,
         namespace: &str,
@@ -54,8 +54,8 @@ impl VsiHandle<'_> {
         self.fleet.approve_all(all, by).await
     }
 
-    /// Approves the very change that this id names: one that took its place since waits for an
-    /// approval of its own. Tells whether it was the one that waits.
+    /// Approves exactly the change with this id: a later change that replaced it needs its own approval.
+    /// Returns whether the change with this id was the waiting one.
     ///
     /// # Errors
     /// As for [`VsiHandle::approve`].
@@ -115,7 +115,7 @@ impl Fleet {
         Ok(entities)
     }
 
-    /// What waits for approval, and what it takes; none where nothing does.
+    /// The change that waits for approval and its plan; `None` if there is none.
     pub(in crate::fleet) fn proposal(&self, known: &Known) -> Option<Proposal> {
         let record = approved(known).ok()?;
         let plan = self.plan_of(&record, known);
@@ -124,8 +124,8 @@ impl Fleet {
     }
 }
 
-/// Names a change together with what it was proposed of. Nobody learns a secret from it: of those
-/// only their random ids go in.
+/// The id of a change: a hash of the change and of the state that it was proposed for. It reveals no
+/// secret, because only the random ids of secrets are hashed.
 fn id(known: &Known, record: &VsiRecord, plan: &Plan) -> String {
     let generation = known.state.desired.as_ref().map(|made| made.generation);
     let secrets = (&record.contract, &record.image_credentials);
@@ -134,7 +134,7 @@ fn id(known: &Known, record: &VsiRecord, plan: &Plan) -> String {
     Hash::of(&bytes).to_string().chars().take(DIGITS).collect()
 }
 
-/// The desired state once the proposal is approved.
+/// The desired state after the approval of the proposal.
 fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
     let Some(proposed) = &known.record.proposed else {
         let message = "no change of it waits for approval";
@@ -152,11 +152,11 @@ fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
     let powered = proposed.vsi.power_state != known.record.vsi.power_state;
     let restart = proposed.power.filter(|power| power.action.is_some());
     let power = known.power().filter(|_| !powered);
-    let goes_on = |going_power: &Power| going_power.state == PowerState::Running;
+    let is_running = |requested: &Power| requested.state == PowerState::Running;
     Ok(VsiRecord {
         retired,
         power: match power {
-            Some(later) if !goes_on(&later) => Some(later),
+            Some(later) if !is_running(&later) => Some(later),
             earlier => restart.or(earlier),
         },
         before: known.history(),

@@ -1,4 +1,4 @@
-//! What documents change of a VSI that is known already.
+//! Compares documents with a known VSI: drafts the new record, the changes and the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,45 +17,45 @@ use crate::{
     vsi_graph,
 };
 
-/// What stands for a secret that is not kept yet.
-const NEW: &str = "new";
+/// A placeholder for a secret that is not stored yet.
+const PLACEHOLDER: &str = "new";
 
-/// So many earlier inputs a desired state carries along.
-const HISTORY: usize = 8;
+/// How many earlier inputs a desired state contains at most.
+const MAX_HISTORY: usize = 8;
 
-/// What opens the image's URL; the image is the same.
+/// The change of the image URL's credentials; the image is the same.
 const CREDENTIALS: &str = "imageCredentials";
-/// What it was made from is what the first document says.
+/// The first document after an adoption says what the VSI was made from.
 const ADOPTION: &str = "adoption";
-/// What its references gave stays, although their documents are away.
+/// The VSI retains what its references chose, although they have no document now.
 const REFERENCES: &str = "references";
 
-/// A known VSI, and what its documents now ask for.
+/// The change of a known VSI that its documents ask for.
 pub(in crate::fleet) struct ChangeDraft {
-    /// As it would be recorded; a secret that is not kept yet is only stood for.
+    /// The record to be stored. A secret that is not stored yet has a placeholder.
     pub(in crate::fleet) record: VsiRecord,
-    /// What differs from what documents asked for last.
+    /// The differences from what documents last requested.
     pub(in crate::fleet) changes: Vec<PlannedChange>,
-    /// What it takes.
+    /// The plan of the change.
     pub(in crate::fleet) plan: Plan,
-    /// Where its contract is kept.
+    /// Where its contract is stored.
     pub(in crate::fleet) contract: ContractChange,
 }
 
-/// Where the contract of a document is kept, if it is.
+/// Where the contract of a document is stored, if it is.
 #[derive(Clone, Debug)]
 pub(in crate::fleet) enum ContractChange {
     /// In this secret.
     Kept(Name),
-    /// The one that was asked for last is lost, and nobody can tell any more whether it was
-    /// another: this one takes its place.
+    /// The last requested contract is lost, so whether this one differs is unknown. This one takes over its
+    /// name.
     Lost(Name),
-    /// Nowhere yet.
+    /// It is not stored yet.
     New,
 }
 
 impl ContractChange {
-    /// The secret that is to hold it.
+    /// The secret that is to hold the contract.
     pub(in crate::fleet) fn name(&self) -> Option<&Name> {
         match self {
             Self::Kept(name) | Self::Lost(name) => Some(name),
@@ -65,7 +65,7 @@ impl ContractChange {
 }
 
 impl Fleet {
-    /// What documents now ask of a known VSI; nothing is recorded.
+    /// Drafts the change of a known VSI that its documents ask for. Records nothing.
     pub(in crate::fleet) async fn draft(
         &self,
         vsi: &ResolvedVsi,
@@ -85,7 +85,10 @@ impl Fleet {
         let macs = vsi_graph::macs_of(&known.record, &desired.networks);
         let record = VsiRecord {
             uid: known.record.uid,
-            contract: contract.name().cloned().unwrap_or_else(|| Name::of(NEW)),
+            contract: contract
+                .name()
+                .cloned()
+                .unwrap_or_else(|| Name::of(PLACEHOLDER)),
             image_credentials: last.image_credentials.clone(),
             retired: Vec::new(),
             disks: known.record.disks.clone(),
@@ -122,7 +125,7 @@ impl Fleet {
         })
     }
 
-    /// What it takes to bring a known VSI there.
+    /// The plan that brings a known VSI to this record.
     pub(in crate::fleet) fn plan_of(&self, record: &VsiRecord, known: &Known) -> Plan {
         let runs = |run: RunId| self.engine.run(run);
         let at = Situation {
@@ -135,7 +138,7 @@ impl Fleet {
             .unwrap_or_default()
     }
 
-    /// Where this very contract is kept. One that is lost must not look like a change.
+    /// Where exactly this contract is stored. A lost contract must not look like a change.
     async fn contract(
         &self,
         vsi: &ResolvedVsi,
@@ -152,7 +155,7 @@ impl Fleet {
             Err(error) => return Err(error.into()),
         }
         let earlier = known.record.before.iter().map(|inputs| &inputs.contract);
-        // A run that is open may erase what is retired at any moment, whoever names it anew.
+        // An open run may erase a retired secret at any moment, even if a record refers to it again.
         let stays = |name: &&Name| !known.record.retired.contains(name);
         for name in earlier.chain([&known.record.contract]).filter(stays) {
             let same = self.secrets.recognise(name, &vsi.contract).await;
@@ -175,8 +178,8 @@ impl Fleet {
     }
 }
 
-/// The restart that a document asks for; none where it asked for it before, where nobody knows
-/// whether it did, or where no guest is to run.
+/// The restart that a document newly requests. `None` if it requested the same one before, if that is
+/// unknown, or if the guest is not to run.
 fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<Power> {
     let last = known.last_requested();
     let new = desired.restarted_at.is_some() && desired.restarted_at != last.vsi.restarted_at;
@@ -191,7 +194,7 @@ fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<
 }
 
 impl Known {
-    /// What documents asked for last, approved or not.
+    /// What documents last requested, approved or not.
     pub(in crate::fleet) fn last_requested(&self) -> &VsiRecord {
         self.record.proposed.as_deref().unwrap_or(&self.record)
     }
@@ -201,13 +204,13 @@ impl Known {
         desired.map_or(0, |desired| desired.generation)
     }
 
-    /// What the next desired state is made from, as the engine holds it against what is newest then.
+    /// The generation that the next desired state is based on. The engine compares it with the newest one.
     pub(in crate::fleet) fn made_from(&self) -> Option<u64> {
         Some(self.generation())
     }
 
-    /// The inputs that it is now made from, and those of desired states after it that are not reached yet:
-    /// which of them are by the time the next desired state is worked on, only that time can tell.
+    /// The inputs that the VSI is made from now, and those of later desired states that are not reached
+    /// yet. Which of them apply is only known when the next desired state is worked on.
     pub(in crate::fleet) fn history(&self) -> Vec<PreviousInputs> {
         let settled = self.state.is_settled();
         let newest = self.record.inputs(self.generation(), settled);
@@ -218,15 +221,15 @@ impl Known {
         let open = |inputs: &&PreviousInputs| base.is_none_or(|base| inputs.generation >= base);
         let mut history: Vec<_> = self.record.before.iter().filter(open).cloned().collect();
         history.push(newest);
-        while history.len() > HISTORY {
-            // Not the first: that is what it is made from as far as anybody knows.
+        while history.len() > MAX_HISTORY {
+            // Not the first: as far as is known, the VSI is made from it.
             history.remove(1);
         }
         history
     }
 
-    /// The data disks of what it is now made from, by name: which ones these are never changes
-    /// under it.
+    /// The UIDs of the data disks that the VSI is made from now, by name. They never change while it has
+    /// them.
     pub(in crate::fleet) fn own_disks(&self) -> BTreeMap<String, Uuid> {
         let base = plan::base(&self.record, self.state.reached).map(|base| &base.vsi);
         let made = if self.state.is_settled() {
@@ -242,7 +245,7 @@ impl Known {
         own.collect()
     }
 
-    /// What its power commands asked for; what they did is not done again.
+    /// The power that commands requested, without an action that is already done.
     pub(in crate::fleet) fn power(&self) -> Option<Power> {
         let settled = self.state.is_settled();
         self.record.power.map(|power| Power {
@@ -254,7 +257,7 @@ impl Known {
 
 fn document_changes(last: &VsiRecord, record: &VsiRecord) -> Vec<PlannedChange> {
     let mut last_inputs = last.inputs(0, true);
-    // Here documents are compared with documents alone.
+    // Only documents are compared here.
     last_inputs.power = last.vsi.power_state;
     let document = VsiRecord {
         power: None,

@@ -1,4 +1,4 @@
-//! Conditions, as Kubernetes has them.
+//! The status conditions of a VSI, in the form of Kubernetes.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// All conditions of a VSI: `done` says when each of its nodes last succeeded, and `since` is when
-/// its state last changed.
+/// All conditions of a VSI. `done` has the time of each node's last success, and `since` is the time of the
+/// VSI's last state change.
 pub(in crate::fleet) fn of(
     known: &Known,
     run: Option<&RunState>,
@@ -98,7 +98,7 @@ pub(in crate::fleet) fn of(
     conditions
 }
 
-/// Whether it is ready.
+/// Whether the VSI is ready.
 pub(in crate::fleet) fn is_ready(known: &Known) -> bool {
     match known.phase() {
         Phase::Degraded => why_degraded(known).1.is_empty(),
@@ -106,8 +106,7 @@ pub(in crate::fleet) fn is_ready(known: &Known) -> bool {
     }
 }
 
-/// What the guest itself suffers from: a word for machines, and a sentence that is empty where it
-/// is well.
+/// Why the guest is degraded: a reason for machines, and a sentence that is empty if the guest is healthy.
 fn why_degraded(known: &Known) -> (&'static str, String) {
     let recorded = known.state.state.as_ref();
     let found = recorded.map(|(_, detail)| drift::of_guest_in(detail));
@@ -120,7 +119,7 @@ fn why_degraded(known: &Known) -> (&'static str, String) {
     }
 }
 
-/// Something that holds or does not.
+/// Makes a condition that is true or false.
 pub(in crate::fleet) fn condition(
     name: &'static str,
     holds: bool,
@@ -137,16 +136,16 @@ pub(in crate::fleet) fn condition(
     }
 }
 
-/// The code of a host that has seen a newer copy of this journal.
+/// The error code for a host that has seen a newer copy of this journal.
 const JOURNAL_BEHIND: &str = "VSI0211";
 
-/// The condition that Hyper Protect guests alone have.
+/// The condition that only Hyper Protect guests have.
 const CONTRACT_ACCEPTED: &str = "ContractAccepted";
 
-/// The conditions that a step's success brings about.
+/// The conditions that follow from the success of a step.
 const NODES: [(&str, &[&str]); 3] = [
     ("ImageReady", &["ensure_base_image"]),
-    // Runs of earlier versions looked at the contract as they wrote it.
+    // Runs of earlier versions checked the contract when they wrote it.
     (CONTRACT_ACCEPTED, &["check_contract", "write_cidata"]),
     ("Booted", &["monitor_console"]),
 ];

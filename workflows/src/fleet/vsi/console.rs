@@ -1,8 +1,8 @@
-//! A VSI's serial console or screen, both ways.
+//! A VSI's serial console or screen, input and output.
 //!
-//! Who opens one is recorded before the host is asked, and that it is closed afterwards: a crash in
-//! between leaves a console recorded as open that is not, never one that nobody knows of. What is
-//! typed there and what the guest answers is not recorded.
+//! The journal records who opens a console before the host is asked, and later that it is closed. After a
+//! crash in between, a closed console may still be recorded as open, but an open one is never unrecorded.
+//! Input and output are not recorded.
 
 mod screen;
 
@@ -22,20 +22,20 @@ use crate::{
     record::vsi_entity,
 };
 
-/// How much of what was said before is shown first, in bytes.
-const SAID: u64 = 16 * 1024;
+/// How much earlier console output is shown first, in bytes.
+const RECENT_OUTPUT: u64 = 16 * 1024;
 
-/// By what somebody sits before a guest.
+/// The kind of console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConsoleWay {
-    /// Its serial console.
+    /// The serial console.
     Serial,
-    /// Its screen, by VNC.
+    /// The screen, by VNC.
     Vnc,
 }
 
 impl ConsoleWay {
-    /// Its name in commands.
+    /// The name of the command that opens it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl ConsoleWay {
         }
     }
 
-    /// What is recorded of one that is about to be opened.
+    /// The name of the event before a console of this kind is opened.
     fn opened(self) -> &'static str {
         match self {
             Self::Serial => "console_opened",
@@ -52,7 +52,7 @@ impl ConsoleWay {
         }
     }
 
-    /// What is recorded of one that is closed, or could not be opened.
+    /// The name of the event after it is closed or could not be opened.
     fn closed(self) -> &'static str {
         match self {
             Self::Serial => "console_closed",
@@ -61,37 +61,37 @@ impl ConsoleWay {
     }
 }
 
-/// What is recorded of a console: that it is about to be opened, or that it is closed.
+/// A console event to record: it is about to be opened, or it is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleNote {
     vsi: Uuid,
     way: ConsoleWay,
     is_open: bool,
-    /// That it is opened by force, or why it is closed.
+    /// That it is opened by force, or the reason why it is closed.
     detail: String,
 }
 
-/// The way to a VSI's console. It needs the fleet no more once it is had, so that an open console
-/// keeps nobody from the state directory.
+/// Access to a VSI's console. It does not hold the fleet, so an open console does not keep other processes
+/// from the state directory.
 pub struct ConsoleAccess {
     way: ConsoleWay,
     log: ConsoleLog,
     uuid: Uuid,
     label: String,
-    /// Whether its document asks for a screen.
+    /// Whether the VSI's document asks for a screen.
     has_screen: bool,
-    /// Who has it open, as far as this journal knows.
+    /// The actor that has the console open, as far as this journal knows.
     holder: Option<Actor>,
 }
 
-/// An open console. Dropped, it is closed.
+/// An open console. Dropping it closes the console.
 pub struct OpenConsole {
     console: Box<dyn GuestConsole>,
     output: Bytes,
 }
 
 impl VsiHandle<'_> {
-    /// The way to a VSI's console. Its host is not asked yet.
+    /// Access to a VSI's console. The host is not contacted yet.
     ///
     /// # Errors
     /// When there is no such VSI, or its host's settings are not known.
@@ -115,7 +115,7 @@ impl VsiHandle<'_> {
         })
     }
 
-    /// Records something of a console. One that is about to be opened is not to be opened where that fails.
+    /// Records a console event. If recording an opening fails, the console must not be opened.
     ///
     /// # Errors
     /// When this journal has no such VSI, or fails.
@@ -133,8 +133,7 @@ impl VsiHandle<'_> {
         Ok(self.fleet.engine.note(entity, what, detail, by).await?)
     }
 
-    /// Records that the console of this VSI that somebody had open is closed, since what they had it open by was
-    /// killed.
+    /// Records that a VSI's console is closed because the client that had it open was killed.
     ///
     /// # Errors
     /// When the journal fails.
@@ -156,13 +155,13 @@ impl ConsoleAccess {
         self.uuid
     }
 
-    /// What is recorded before it is opened.
+    /// The event to record before the console is opened.
     pub fn opened(&self, force: bool) -> ConsoleNote {
         let detail = if force { "by force" } else { "" };
         self.note(true, detail)
     }
 
-    /// What is recorded once it is closed, and why where it was not they who left.
+    /// The event to record once it is closed; `why` says the reason if the user did not leave it.
     pub fn closed(&self, why: &str) -> ConsoleNote {
         self.note(false, why)
     }
@@ -176,11 +175,11 @@ impl ConsoleAccess {
         }
     }
 
-    /// Opens the console; with `force` whoever has it open loses it.
+    /// Opens the console; with `force`, another user who has it open loses it.
     ///
     /// # Errors
-    /// `VSI0711` where somebody has it open, `VSI0741` to `VSI0743` where there is no screen; what
-    /// the host says otherwise.
+    /// `VSI0711` if another user has it open, `VSI0741` to `VSI0744` if the screen cannot be opened; any
+    /// other error of the host.
     pub async fn open(&self, force: bool) -> Result<OpenConsole, FleetError> {
         match self.way {
             ConsoleWay::Serial => self.open_serial(force).await,
@@ -192,7 +191,7 @@ impl ConsoleAccess {
         let domains = &self.log.ports().domains;
         let console = domains.open_console(self.uuid, force).await;
         let console = console.map_err(|error| self.refused(error))?;
-        // Read once it is open, so that nothing is missed between the two.
+        // Read after opening, so that no output between the two is missed.
         let output = self.recent_output().await.unwrap_or_else(|error| {
             tracing::debug!(%error, "what the guest said before cannot be read");
             Bytes::new()
@@ -200,10 +199,10 @@ impl ConsoleAccess {
         Ok(OpenConsole { console, output })
     }
 
-    /// The end of what the guest said so far, from the beginning of a line.
+    /// The end of the guest's output so far, from the beginning of a line.
     async fn recent_output(&self) -> Result<Bytes, FleetError> {
         let end = self.log.end().await?;
-        let from = end.offset.saturating_sub(SAID);
+        let from = end.offset.saturating_sub(RECENT_OUTPUT);
         let chunk = self.log.read(ConsolePosition { offset: from }).await?;
         let output = Bytes::from(chunk.bytes);
         let cut = match from {
@@ -231,11 +230,11 @@ impl ConsoleAccess {
 }
 
 impl OpenConsole {
-    /// Shows what was said before, and then carries bytes both ways until one side ends: the
-    /// guest's, or the caller's by dropping `keys` or `shown`.
+    /// Sends the earlier output to `shown`, then carries bytes both ways until the guest ends the
+    /// connection, or the caller does so by dropping `keys` or `shown`.
     ///
     /// # Errors
-    /// What the host has against it; the console is closed then, too.
+    /// An error of the host; the console is closed then, too.
     pub async fn carry(
         self,
         keys: mpsc::Receiver<Bytes>,
@@ -249,7 +248,7 @@ impl OpenConsole {
     }
 }
 
-/// Who opened the console last and has not left it.
+/// The actor that opened the console last and has not closed it.
 fn holder(records: &[Record]) -> Option<Actor> {
     let mut open: Vec<&Actor> = Vec::new();
     for record in records {

@@ -1,4 +1,4 @@
-//! Delete, retry, cancel, resume.
+//! Deletes, retries, cancels and resumes the work on VSIs and other entities.
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
@@ -17,16 +17,16 @@ impl VsiHandle<'_> {
     /// The entity of a VSI that is not deleted.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no VSI of that name.
     pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
         Ok(self.fleet.find(namespace, name, false).await?.entity)
     }
 
-    /// Records that the VSI is to be removed and begins with it. With `orphan` it is only
-    /// forgotten: its host is not asked, and everything there stays.
+    /// Records that the VSI is to be deleted, and begins the work. With `orphan` it is only forgotten: its
+    /// host is not asked, and everything there stays.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no VSI of that name.
     pub async fn delete(
         self,
         namespace: &str,
@@ -40,12 +40,12 @@ impl VsiHandle<'_> {
         } else {
             delete_vsi::NAME
         };
-        let going = known
+        let current = known
             .state
             .desired
             .as_ref()
             .map(|desired| desired.workflow.as_str().to_owned());
-        if going.as_deref() == Some(workflow) {
+        if current.as_deref() == Some(workflow) {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
@@ -68,7 +68,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// Tries again at once what is blocked, delayed, failed or cancelled.
+    /// Retries an entity that is blocked, delayed, failed or cancelled, without further delay.
     ///
     /// # Errors
     /// When the journal fails.
@@ -95,7 +95,7 @@ impl Fleet {
         Ok(self.engine.retry(entity, by).await?)
     }
 
-    /// Asks the VSI's open run to stop; what exists is kept.
+    /// Requests the cancellation of the entity's open run. What it has made so far stays.
     ///
     /// # Errors
     /// When the journal fails.
@@ -103,7 +103,7 @@ impl Fleet {
         Ok(self.engine.cancel(entity, by).await?)
     }
 
-    /// Continues with these VSIs where a kill or an interrupt left them.
+    /// Resumes the work on these entities after a crash or an interrupt.
     ///
     /// # Errors
     /// When the journal fails.
@@ -114,7 +114,7 @@ impl Fleet {
         self.recheck(&entities, &by).await
     }
 
-    /// These entities, after the data disks and networks that they wait for.
+    /// These entities, preceded by the data disks and networks that they wait for.
     pub(in crate::fleet) async fn with_disks(
         &self,
         entities: Vec<EntityId>,
@@ -127,7 +127,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// Continues with everything there is, and takes up whatever comes.
+    /// Resumes the work on all entities, and works on new ones as they come.
     ///
     /// # Errors
     /// When the journal fails.
@@ -137,8 +137,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Drops the states of runs that ended before that moment and that nothing goes by; how many
-    /// there were.
+    /// Drops the states of runs that ended before that moment and are no longer needed. Returns how many it
+    /// dropped.
     ///
     /// # Errors
     /// When the engine has ended, or only observes.
@@ -146,7 +146,7 @@ impl Fleet {
         Ok(self.engine.forget_ended(before, is_gone).await?)
     }
 
-    /// Whether no run is open.
+    /// Whether no entity has an open run.
     pub fn is_quiet(&self) -> bool {
         let entities = self.engine.entities();
         entities.values().all(|state| state.active.is_none())
@@ -159,24 +159,23 @@ impl Fleet {
         open.map(|(entity, _)| entity.clone()).collect()
     }
 
-    /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
-    /// it still does.
+    /// Retries blocked entities now: a caller that asks now needs to know whether the obstacle still
+    /// exists.
     pub(in crate::fleet) async fn recheck(
         &self,
         entities: &[EntityId],
         by: &By,
     ) -> Result<(), FleetError> {
         for entity in entities {
-            let stands = matches!(self.verdict(entity), Some(Verdict::Blocked(_)));
-            if stands {
+            let is_blocked = matches!(self.verdict(entity), Some(Verdict::Blocked(_)));
+            if is_blocked {
                 self.engine.retry(entity.clone(), by.clone()).await?;
             }
         }
         Ok(())
     }
 
-    /// The VSIs that have not reached their desired state and can continue: all, or those on one
-    /// host.
+    /// The VSIs that have not reached their desired state and can be read: all, or those on one host.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -196,7 +195,7 @@ impl Fleet {
     }
 
     /// The VSIs with an open run, with a desired state that no run was opened for, or with a failed boot
-    /// that is to be tried again.
+    /// that is to be retried.
     ///
     /// # Errors
     /// When the journal cannot be read.

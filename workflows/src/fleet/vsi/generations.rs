@@ -1,4 +1,4 @@
-//! What was asked of a VSI, one generation after the other.
+//! The generations of a VSI's desired state.
 
 use serde_json::Value;
 use vsiflow_engine::{
@@ -19,14 +19,14 @@ pub struct VsiGeneration {
     pub generation: u64,
     /// The event that recorded it.
     pub offset: Offset,
-    /// When, RFC 3339.
+    /// The time of that event, RFC 3339.
     pub time: String,
-    /// Who asked for it.
+    /// The actor that requested it.
     pub actor: String,
     /// Why.
     pub reason: String,
-    /// What was wanted, without secrets, as `get -o json` shows it; null where nothing was (it was
-    /// to be deleted), or nobody can read it any more.
+    /// The desired state without secrets, as `get -o json` shows it. Null if there was none (the VSI was to
+    /// be deleted), or it cannot be read any more.
     pub spec: Value,
 }
 
@@ -34,7 +34,7 @@ impl VsiHandle<'_> {
     /// The newest generations of a VSI that the journal holds, the newest first.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no VSI of that name, or the journal cannot be read.
     pub async fn generations(
         self,
         namespace: &str,

@@ -137,7 +137,7 @@ pub struct VsiProgress {
 const DESCRIPTION_MAX: usize = 16 * 1024;
 
 impl VsiHandle<'_> {
-    /// All VSIs by namespace and name; with `deleted` those that are gone, too.
+    /// All VSIs by namespace and name; with `deleted`, also deleted ones.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -154,10 +154,10 @@ impl VsiHandle<'_> {
         Ok(objects)
     }
 
-    /// One VSI; a deleted one where none of that name lives.
+    /// One VSI that is not deleted.
     ///
     /// # Errors
-    /// When there is none of that name, or the journal cannot be read.
+    /// When there is no such VSI, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
         match self.fleet.lost_one(kind::VSI, namespace, name).await? {
             Some(lost) => Ok(self.fleet.lost_object(lost)),
@@ -177,7 +177,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// One whose desired state cannot be read.
+    /// A VSI whose desired state cannot be read.
     fn lost_object(&self, lost: LostEntity) -> VsiObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
         let (state, uid) = (&lost.state, lost.entity.id().to_owned());
@@ -200,7 +200,7 @@ impl Fleet {
         }
     }
 
-    /// One of which something cannot be read, as it was known last.
+    /// A VSI of which a part cannot be read, as it was last known.
     fn unreadable_object(&self, known: &Known, failure: &Failure) -> VsiObject {
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
         VsiObject {
@@ -275,9 +275,9 @@ impl Fleet {
                 .filter(|run| run.result().is_none())
                 .map(|run| progress(run, self.upload_of(known))),
             ip_addresses: match known.phase() {
-                // One that is off has none, whatever it had.
+                // A VSI that is off has no address, whatever it had before.
                 Phase::Stopped => Vec::new(),
-                // What a look of this process found is newer than what the boot did.
+                // An address that a scan by this process found is newer than the one from the boot.
                 _ => self
                     .addresses
                     .get(known.record.uid)
@@ -334,7 +334,7 @@ pub(super) fn metadata(known: &Known, created: Timestamp) -> Metadata {
     }
 }
 
-/// What tells a member's pool.
+/// The annotations that identify the pool of a member.
 pub(in crate::fleet) fn annotations(of: Option<&MemberOf>) -> BTreeMap<String, String> {
     let Some(of) = of else { return BTreeMap::new() };
     let uid = (pool::UID_ANNOTATION.to_owned(), of.uid.to_string());
@@ -391,7 +391,7 @@ pub(in crate::fleet) fn spec_of(record: &VsiRecord) -> Value {
     Value::Object(spec)
 }
 
-/// What both kinds have.
+/// The fields that both kinds of VSI documents have.
 fn common(record: &VsiRecord) -> serde_json::Map<String, Value> {
     let vsi = &record.vsi;
     let common = json!({
@@ -429,10 +429,10 @@ fn console_tail(ready: &Value) -> String {
     tail.get(from..).unwrap_or_default().to_owned()
 }
 
-/// The steps that ask no host.
+/// The steps that do not contact a host.
 const HOSTLESS: [&str; 3] = [CheckContract::NAME, ReleaseSecrets::NAME, AwaitTurn::NAME];
 
-/// When each node last succeeded, in whichever of these runs.
+/// When each node last succeeded in any of these runs.
 fn last_successes(runs: impl Iterator<Item = Arc<RunState>>) -> BTreeMap<Name, Timestamp> {
     let mut last = BTreeMap::<Name, Timestamp>::new();
     for run in runs {

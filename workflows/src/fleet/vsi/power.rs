@@ -1,4 +1,4 @@
-//! Power commands.
+//! Power commands of VSIs: start, stop, restart, pause, unpause.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use crate::{
     update_vsi, vsi_graph,
 };
 
-/// How a guest is brought down.
+/// How a guest is shut down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownPolicy {
-    /// Seconds it gets for an orderly end, before it is ended.
+    /// How many seconds the guest has for an orderly shutdown before it is turned off.
     pub timeout_s: Option<u64>,
-    /// It is ended at once, and what is under way is not waited for.
+    /// Turn the guest off immediately, without waiting for a run in progress.
     pub force: bool,
 }
 
@@ -38,13 +38,12 @@ impl ShutdownPolicy {
 }
 
 impl VsiHandle<'_> {
-    /// Records a power command and begins with it. It waits until what is under way is over; of
-    /// several the last one counts. One that is forced, and one that would wait behind what does
-    /// not continue by itself, takes the place of what is under way.
+    /// Records a power command and begins the work. It waits until a run in progress ends; of several
+    /// commands the last one counts. A forced command supersedes the run, and so does a command that would
+    /// wait for a run that does not continue automatically.
     ///
     /// # Errors
-    /// When there is none of that name, when it is being deleted, or when one that is off is to be
-    /// paused.
+    /// When there is no such VSI, when it is being deleted, or when it is off and is to be paused.
     pub async fn power(
         self,
         namespace: &str,
@@ -73,7 +72,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// The same VSI, running or not.
+    /// Adds the VSI with another power state to `updates`.
     pub(in crate::fleet) async fn power_update(
         &self,
         known: &Known,
@@ -91,11 +90,11 @@ impl Fleet {
             ..VsiRecord::clone(&known.record)
         };
         record.retired.retain(|secret| ids.contains(secret));
-        let stands = !matches!(
+        let is_stuck = !matches!(
             self.own_verdict(&known.entity),
             None | Some(Verdict::Reached)
         );
-        let precedence = if force || stands {
+        let precedence = if force || is_stuck {
             Precedence::Supersede
         } else {
             Precedence::Queue

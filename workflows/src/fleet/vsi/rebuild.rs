@@ -1,4 +1,4 @@
-//! Boot disks that are made anew because somebody asks for it.
+//! Rebuilds the boot disk of a VSI on request (`rebuild`).
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -10,12 +10,12 @@ use crate::fleet::{ErrorKind, FleetError, VsiHandle, apply::is_deleting, store::
 use crate::{plan::Plan, record::VsiRecord, update_vsi};
 
 impl VsiHandle<'_> {
-    /// Has the boot disk of a VSI made anew from its image, and begins with it. UUID, MAC addresses
-    /// and data disks stay. Gives back what it takes.
+    /// Makes the boot disk of a VSI again from its image, and begins the work. UUID, MAC addresses and data
+    /// disks stay. Returns the plan of the change.
     ///
     /// # Errors
-    /// When there is none of that name, when it is being deleted, or was never made, or when it was
-    /// adopted with volumes that are not vsiflow's to make.
+    /// When there is no such VSI, when it is being deleted or was never made, or when it was adopted with
+    /// volumes that vsiflow must not make.
     pub async fn rebuild(
         self,
         namespace: &str,

@@ -1,16 +1,17 @@
-//! References whose documents are away, or that come later: a VSI that was made keeps what it has, in
-//! the order in which it has it.
+//! Retained references: a VSI that was made retains the disks, networks, user-data and host that it has while
+//! their documents are missing. The order of its disks and cards stays the same when other documents come
+//! later.
 
 use crate::fleet::{disk::apply::DiskIds, index::Known};
 use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::DiskOrigin};
 
-/// What people are told of references whose documents are away.
+/// The message about references that have no document now.
 pub(in crate::fleet) fn words(of_what: &str) -> String {
     format!("there is no document of {of_what}; what it provided remains as it is")
 }
 
-/// The VSI with what it had from references that are away now. What a document that is there does
-/// not give any more, and what a VSI that selects nothing had, is given up.
+/// The VSI with everything it has from references that have no document now. What an existing document no
+/// longer provides is given up, and so is what a VSI without selectors had.
 pub(in crate::fleet) fn with_retained(
     vsi: &ResolvedVsi,
     known: &Known,
@@ -19,7 +20,7 @@ pub(in crate::fleet) fn with_retained(
     let mut vsi = vsi.clone();
     let (had, namespace) = (&known.last_requested().vsi, vsi.desired.namespace.clone());
     if vsi.desired.host.is_empty() && !had.host.is_empty() {
-        // A host is known once it was named.
+        // A host stays known once it was named.
         vsi.desired.host.clone_from(&had.host);
         retain(&mut vsi, HOSTS);
     }
@@ -34,7 +35,7 @@ pub(in crate::fleet) fn with_retained(
         vsi.desired.disks.clone_from(&had.disks);
         retain(&mut vsi, DISKS);
     } else if vsi.selects_disks {
-        // What was adopted bears the names of volumes, not those of documents.
+        // Adopted disks have the names of volumes, not of documents.
         let volumes: Vec<_> = vsi.desired.disks.iter().map(volume).collect();
         let away = |disk: &&DesiredDisk| {
             !there.has_disk(&namespace, &disk.name) && !volumes.contains(&volume(disk))
@@ -59,7 +60,7 @@ pub(in crate::fleet) fn with_retained(
     let same = |a: &DesiredDisk, b: &DesiredDisk| a.name == b.name || volume(a) == volume(b);
     vsi.desired.disks = in_order(&had.disks, vsi.desired.disks, same);
     let refs = vsi.desired.network_refs.clone();
-    // What came in its place by the same document takes its place among the cards.
+    // A network that replaces another one through the same document takes its place among the cards.
     let follows = |a: &String, b: &String| {
         a == b || sources_of(had, a).any(|document| refs.get(document) == Some(b))
     };
@@ -67,8 +68,8 @@ pub(in crate::fleet) fn with_retained(
     vsi
 }
 
-/// The VSI with the data disks that it has, where others bear their names by now: one that was
-/// forgotten and made anew under its name is another disk, and empty.
+/// The VSI with the data disks that it has, even if other disks have their names now. A disk that was
+/// forgotten and made again under its name is another disk, and empty.
 pub(in crate::fleet) fn own_disks(
     mut vsi: ResolvedVsi,
     known: &Known,
@@ -94,7 +95,7 @@ fn retain_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) 
     for (place, network) in had.networks.iter().enumerate() {
         let away = |document: &&String| !there.has_network_document(&namespace, document);
         let away: Vec<_> = sources_of(had, network).filter(away).cloned().collect();
-        // A document that is there and names another network by now gives this one up.
+        // A document that exists and now names another network gives this one up.
         let given_up = sources_of(had, network).next().is_some() && away.is_empty();
         let is_there = there.has_network(&namespace, network);
         if is_there || given_up || vsi.desired.networks.contains(network) {
@@ -108,7 +109,7 @@ fn retain_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) 
     }
 }
 
-/// What vsiflow made of the networks that it stays on, and the addresses that it has there.
+/// Retains the descriptions of the made networks that the VSI stays on, and its addresses there.
 fn retain_made(vsi: &mut ResolvedVsi, had: &DesiredVsi) {
     let desired = &mut vsi.desired;
     for network in &desired.networks {
@@ -125,15 +126,15 @@ fn retain_made(vsi: &mut ResolvedVsi, had: &DesiredVsi) {
     }
 }
 
-/// The documents that gave a network.
+/// The documents that a network came from.
 fn sources_of<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'a String> {
     let gave = had.network_refs.iter();
     gave.filter(move |(_, gave)| *gave == network)
         .map(|(document, _)| document)
 }
 
-/// The desired state, first of all what there was, in its order: a guest's disks and cards stay where
-/// they are, whatever the names of those that come later.
+/// Sorts disks or networks: those that the VSI had come first, in their old order. So a guest's disks and
+/// cards stay where they are, whatever the names of later ones.
 fn in_order<T>(had: &[T], mut desired: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
     let mut ordered = Vec::with_capacity(desired.len());
     for before in had {
@@ -150,7 +151,7 @@ const DISKS: &str = "diskSelector";
 const NETWORKS: &str = "networkSelector";
 const USER_DATA: &str = "guest.userDataFrom";
 
-/// Interfaces choose networks as a selector does.
+/// An unresolved `interfaces[..]` field counts as an unresolved network selector.
 fn is_of(lack: &str, field: &str) -> bool {
     lack == field || field == NETWORKS && lack.starts_with("interfaces[")
 }
@@ -161,14 +162,14 @@ fn has_unresolved(vsi: &ResolvedVsi, field: &str) -> bool {
         .any(|lack| is_of(&lack.field, field))
 }
 
-/// What the selector gave before stays, whatever documents say by now.
+/// Marks what the selector chose before as retained, and removes it from the unresolved references.
 fn retain(vsi: &mut ResolvedVsi, field: &str) {
     vsi.unresolved_refs
         .retain(|lack| !is_of(&lack.field, field));
     vsi.retained_refs.push(format!("what {field} chooses"));
 }
 
-/// The volume as far as documents tell it: one that is made may get its name only then.
+/// The volume of a disk as far as documents name it. A disk that is to be made may have no UID yet.
 fn volume(disk: &DesiredDisk) -> (String, String) {
     let name = match &disk.source {
         DiskOrigin::Existing { volume } => volume.clone(),

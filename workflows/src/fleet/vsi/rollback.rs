@@ -1,9 +1,9 @@
-//! Goes back to what was asked of a VSI before.
+//! Rolls a VSI back to an earlier generation.
 //!
-//! An earlier generation is read from the journal and applied like a document, so that the plan, its
-//! refusals and the approval are those of any change. Secrets of earlier generations are erased
-//! once a newer one took their place: a generation with other user-data or another contract than
-//! today's cannot be gone back to.
+//! The earlier generation is read from the journal and applied like a document, so the plan, its refusals
+//! and the approval are the same as for any change. Secrets of earlier generations are erased once a newer
+//! one replaced them. So a generation whose user-data or contract differs from the current one cannot be
+//! restored.
 
 use vsiflow_engine::{
     model::{EventKind, Failure, FailureClass, Name, StreamId},
@@ -16,22 +16,22 @@ use crate::{
     spec::{Resolved, ResolvedVsi},
 };
 
-/// What was asked of a VSI at an earlier time, to be applied.
+/// An earlier desired state of a VSI, to be applied again.
 #[derive(Clone, Debug)]
 pub struct EarlierVsi {
-    /// The generation it is of.
+    /// Its generation.
     pub generation: u64,
-    /// It, as documents would say it.
+    /// The desired state, in the form of resolved documents.
     pub resolved: Resolved,
 }
 
 impl VsiHandle<'_> {
-    /// What was asked of a VSI at that generation; without one, the newest time before now that
-    /// something else was asked for. Records nothing.
+    /// The desired state of a VSI at that generation. Without a generation: the newest one that differs
+    /// from the current desired state. Records nothing.
     ///
     /// # Errors
-    /// `VSI0728` where there is no such generation, its secrets were erased, or the VSI is a member
-    /// of a pool; when there is no such VSI, or the journal cannot be read.
+    /// `VSI0728` if there is no such generation, its secrets were erased, or the VSI is a member of a pool.
+    /// Also when there is no such VSI, or the journal cannot be read.
     pub async fn earlier(
         self,
         namespace: &str,
@@ -44,7 +44,7 @@ impl VsiHandle<'_> {
             let next = format!("go back with `vsiflow rollback pool/{}`", of.pool);
             return Err(refused(&known, &why, &next));
         }
-        let (generation, earlier) = self.fleet.asked_before(&known, generation).await?;
+        let (generation, earlier) = self.fleet.earlier_desired(&known, generation).await?;
         let contract = self
             .fleet
             .secret_of(&known, generation, &earlier.contract)
@@ -67,7 +67,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    async fn asked_before(
+    async fn earlier_desired(
         &self,
         known: &Known,
         generation: Option<u64>,
@@ -112,13 +112,13 @@ impl Fleet {
                 let why = format!("the secrets of generation {generation} were erased");
                 refused(known, &why, "apply a document with what it had then")
             }
-            // Whether it is there is not known.
+            // Whether the secret exists is unknown.
             error => error.into(),
         })
     }
 }
 
-/// Whether documents would say something else.
+/// Whether the documents of the two records would differ.
 fn is_other(earlier: &VsiRecord, now: &VsiRecord) -> bool {
     (&earlier.vsi, &earlier.contract, &earlier.image_credentials)
         != (&now.vsi, &now.contract, &now.image_credentials)

@@ -1,7 +1,7 @@
-//! VSIs as a list shows them: a few fields each, remembered as long as nothing of them changed.
+//! Summaries of VSIs for lists: a few fields each, cached as long as the VSI does not change.
 //!
-//! The states that a summary is made of are never changed in place: where the journal shows the very same ones, the
-//! summary still holds. So a list costs what changed since the last one, and not what there is.
+//! The states that a summary is computed from are never changed in place. While the engine returns the same
+//! state objects, the summary is still valid. So a list costs only what changed since the last one.
 
 use std::{
     collections::BTreeMap,
@@ -28,11 +28,11 @@ use crate::{
 /// A VSI as a list shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VsiSummary {
-    /// Who it is.
+    /// Name, namespace, UID and other metadata.
     pub metadata: Metadata,
-    /// The state's name.
+    /// The phase.
     pub phase: Phase,
-    /// `True`, `False` or `Unknown`.
+    /// The status of the `Ready` condition: `True`, `False` or `Unknown`.
     pub ready: &'static str,
     /// The host's id.
     pub host: String,
@@ -40,9 +40,9 @@ pub struct VsiSummary {
     pub ip_addresses: Vec<String>,
     /// The step that is running, or that failed.
     pub current_step: Option<String>,
-    /// How many of the open run's steps are done, and how many there are.
+    /// How many of the open run's steps are done, and how many there are in total.
     pub progress: Option<(usize, usize)>,
-    /// Where its image comes from.
+    /// The URL of its image.
     pub image: String,
     /// The pool that it is a member of.
     pub pool: Option<String>,
@@ -72,10 +72,10 @@ impl From<&VsiObject> for VsiSummary {
     }
 }
 
-/// What a summary was made of, and the summary.
+/// A summary and the states that it was computed from.
 struct CachedSummary {
     state: Arc<EntityState>,
-    /// The open run; one that has ended does not change any more.
+    /// The open run. A run that has ended does not change any more.
     run: Option<Arc<RunState>>,
     addresses: Option<Vec<String>>,
     summary: Arc<VsiSummary>,
@@ -91,11 +91,11 @@ impl CachedSummary {
     }
 }
 
-/// The summaries that were made before; at most one of each VSI.
+/// The cached summaries; at most one for each VSI.
 #[derive(Default)]
 pub(in crate::fleet) struct Summaries(Mutex<BTreeMap<EntityId, CachedSummary>>);
 
-/// A VSI of which no summary holds.
+/// A VSI without a valid summary.
 struct Changed {
     entity: EntityId,
     state: Arc<EntityState>,
@@ -103,7 +103,7 @@ struct Changed {
 }
 
 impl VsiHandle<'_> {
-    /// All VSIs by namespace and name; with `deleted` those that are gone, too.
+    /// All VSIs by namespace and name; with `deleted`, also deleted ones.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -120,7 +120,7 @@ impl VsiHandle<'_> {
             match summarised {
                 Summarised::As(summary) => all.push(summary),
                 Summarised::Nothing => {}
-                // What cannot be read is rare, and shown with all that is known of it.
+                // Unreadable VSIs are rare, and are shown with everything that is known of them.
                 Summarised::Unreadable => {
                     let objects = self.list(deleted).await?;
                     let summaries = objects.iter().map(|object| Arc::new(object.into()));
@@ -135,7 +135,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// The summaries that still hold, and what has none.
+    /// The summaries that are still valid, and the VSIs without one.
     fn remembered(&self) -> (Vec<Arc<VsiSummary>>, Vec<Changed>) {
         let unreadable = self.engine.all_unreadable();
         let (mut all, mut changed) = (Vec::new(), Vec::new());
@@ -194,7 +194,7 @@ impl Fleet {
         Ok(Summarised::As(summary))
     }
 
-    /// As [`Fleet::object`] has it.
+    /// The summary of a VSI, with the same values as [`Fleet::object`].
     async fn summary(
         &self,
         known: &Known,
@@ -237,12 +237,12 @@ impl Fleet {
     }
 }
 
-/// What became of a summary.
+/// The result of summarising a VSI.
 enum Summarised {
     As(Arc<VsiSummary>),
-    /// Nothing is wanted of it.
+    /// The VSI has no desired state.
     Nothing,
-    /// Something of it cannot be read.
+    /// A part of the VSI cannot be read.
     Unreadable,
 }
 

@@ -19,7 +19,7 @@ fn member(state: MemberState, may_serve: bool, current: bool) -> MemberView {
     }
 }
 
-/// A pool of so many members, all of them like that.
+/// A pool of this many members, all in the same state.
 fn pool(replicas: u32, like: MemberView) -> PoolView {
     PoolView {
         replicas,
@@ -219,7 +219,7 @@ fn a_member_that_came_up_nowhere_keeps_the_others_where_they_are() {
     let view = with(view, 3, member(MemberState::Stuck, false, true));
     assert_eq!(decide(&view).actions, []);
     assert_eq!(decide(&view).outcome, PoolOutcome::Stuck(3));
-    // One that is stuck where it is leaves.
+    // A member that is stuck on its host still leaves it.
     let mut evicting = pool(2, ready(true));
     evicting.evicting.insert(0);
     let evicting = with(evicting, 0, member(MemberState::Stuck, false, true));
@@ -288,8 +288,8 @@ fn deleted(decision: &PoolDecision) -> Vec<u32> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Those that are away, and those that a rollout takes away now, are never more than may be; if more
-    /// are away already, it takes none.
+    /// The members that are unavailable, and those that a rollout takes away now, never exceed the
+    /// permitted number. If more are unavailable already, the rollout takes none.
     #[test]
     fn never_more_are_away_by_our_own_doing(view in any_pool()) {
         let decision = decide(&view);
@@ -313,7 +313,7 @@ proptest! {
         );
     }
 
-    /// Nothing is done about a VSI of another, and nothing twice.
+    /// Nothing is done to a VSI that the pool did not make, and no action is repeated.
     #[test]
     fn a_foreign_member_is_never_touched(view in any_pool()) {
         let decision = decide(&view);
@@ -339,8 +339,8 @@ proptest! {
         }
     }
 
-    /// No lower member is deleted while a higher one is there that nobody deletes, and no lower one
-    /// that serves is replaced before a higher one that is like it.
+    /// No member is deleted while a higher one exists that is not being deleted, and no serving member
+    /// is replaced before a higher one in the same state.
     #[test]
     fn the_highest_goes_first(view in any_pool()) {
         let decision = decide(&view);
@@ -362,8 +362,8 @@ proptest! {
         }
     }
 
-    /// Whatever happens to members, a pool whose work always succeeds comes to its end, and is at no
-    /// moment further away from it than it may.
+    /// Whatever happens to members, a pool whose work always succeeds reaches its end, and never has
+    /// more members unavailable than permitted.
     #[test]
     fn a_pool_whose_work_succeeds_becomes_available(view in any_pool()) {
         let mut view = view;

@@ -4,12 +4,12 @@ use url::Url;
 
 use super::{Checksum, ImageUrl};
 
-/// Whether a URL is of a registry; `oci+http:` is one without TLS.
+/// Whether a URL is of a registry; `oci+http:` is a registry without TLS.
 pub(super) fn is_oci(url: &Url) -> bool {
     matches!(url.scheme(), "oci" | "oci+http")
 }
 
-/// The image that a URL names.
+/// Parses the URL of an image in a registry.
 pub(super) fn image(text: &str, url: &Url) -> Result<ImageUrl, String> {
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         let secret = "credentials of a registry are in the host's settings, not in the URL";
@@ -31,7 +31,7 @@ pub(super) fn image(text: &str, url: &Url) -> Result<ImageUrl, String> {
     })
 }
 
-/// The last name of the repository with the tag, or else with some digits of the digest.
+/// The last name of the repository, with the tag, else with 12 digits of the digest.
 fn file_name(path: &str) -> Result<String, String> {
     let (path, digest) = match path.split_once('@') {
         Some((path, digest)) => (path, Some(digest.parse::<Checksum>()?)),
@@ -51,7 +51,7 @@ fn file_name(path: &str) -> Result<String, String> {
     })
 }
 
-/// The URL of an image for an architecture, unless it names one, or is of no registry.
+/// Adds an architecture to the URL of a registry's image, unless it has one. Other URLs are unchanged.
 pub(super) fn for_arch(url: &str, arch: &str) -> String {
     let registry = url.starts_with("oci://") || url.starts_with("oci+http://");
     if registry && !url.contains('?') {

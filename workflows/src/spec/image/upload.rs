@@ -1,16 +1,16 @@
-//! Images that users send: `upload://NAMESPACE/NAME`.
+//! Images that users upload: `upload://NAMESPACE/NAME`.
 
 use super::ImageUrl;
 use crate::spec::meta::{check_label, check_subdomain};
 
 const SCHEME: &str = "upload://";
 
-/// What documents call a file that is sent into a namespace under a name.
+/// The URL of a file that is uploaded to a namespace under a name.
 pub fn upload_url(namespace: &str, name: &str) -> String {
     format!("{SCHEME}{namespace}/{name}")
 }
 
-/// Namespace and name of such a file.
+/// Namespace and name in such a URL.
 pub(super) fn parts(url: &str) -> Option<(&str, &str)> {
     let (namespace, name) = url.strip_prefix(SCHEME)?.split_once('/')?;
     let whole = check_label(namespace).is_ok() && check_subdomain(name).is_ok();

@@ -1,4 +1,4 @@
-//! Addresses of cards: each is one card's alone.
+//! Checks that each fixed address belongs to one card only.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::super::{
 };
 use super::resolved::ResolvedVsi;
 
-/// Members share a template, and no two cards share an address.
+/// Refuses a fixed address in the template of several members.
 pub(super) fn shared_addresses(
     document: &Document<PoolSpec>,
     template: &DesiredVsi,
@@ -27,7 +27,7 @@ pub(super) fn shared_addresses(
     ));
 }
 
-/// No two VSIs of one host have an address of one network.
+/// Refuses an address that two VSIs of one host have in the same network.
 pub(super) fn addresses_twice(
     documents: &Documents,
     vsis: &[ResolvedVsi],

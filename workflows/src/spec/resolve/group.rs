@@ -1,4 +1,4 @@
-//! A group's document: the members of each wave as pools, and what is read and awaited between waves.
+//! Resolves a group's document: the items of each wave as pools, the gates, and the outputs.
 
 use super::super::{
     documents::Document,

@@ -1,4 +1,4 @@
-//! A pool's document: its template as a VSI, and the disks that each member has.
+//! Resolves a pool's document: its template as a VSI, and the disks of each member.
 
 use super::super::{
     desired::{DesiredDataDisk, DesiredVsi},
@@ -55,11 +55,11 @@ impl Resolver<'_> {
             let disk = pool::disk(document, template);
             let within = FieldPath::of(["spec", "diskTemplates"]).index(index);
             if member.placement.is_some() && template.spec.target_selector.is_none() {
-                // They follow the member.
+                // They are placed with the member.
                 disks.push(desired_disk(&disk, member.host.clone()));
                 continue;
             }
-            // That of the template was complained about already.
+            // Problems of the template's selector were reported already.
             let mut found = Vec::new();
             let host = self
                 .targets

@@ -1,4 +1,4 @@
-//! What documents ask for, once their selectors are followed.
+//! The result of resolving documents.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,34 +23,35 @@ use super::super::{
 };
 use crate::placement::Decision;
 
-/// A VSI with everything it takes.
+/// A VSI, resolved from its document.
 #[derive(Clone, Debug)]
 pub struct ResolvedVsi {
-    /// What it is to be.
+    /// Its desired state.
     pub desired: DesiredVsi,
-    /// Its contract or user-data, verbatim; empty where its guest takes none.
+    /// Its contract or user-data, verbatim; empty if its guest has none.
     pub contract: Secret,
-    /// Whether its user-data cannot be found now, and the one it was made from stays.
+    /// Whether its user-data cannot be found now, so that the VSI keeps the user-data that it was made
+    /// from.
     pub retains_user_data: bool,
-    /// The image's URL with its credentials, where it has any: what to open it by.
+    /// The image's URL with its credentials, if it has any; the image is opened with it.
     pub image_url: Option<Secret>,
     /// The document it comes from.
     pub at: DocumentRef,
-    /// Whether it chooses data disks.
+    /// Whether it selects data disks.
     pub selects_disks: bool,
-    /// Whether it chooses networks.
+    /// Whether it selects networks.
     pub selects_networks: bool,
-    /// References whose documents are away, in words. Only who knows the VSI can tell.
+    /// Retained references, as text. Filled in only by comparison with an existing VSI.
     pub retained_refs: Vec<String>,
-    /// What its selectors find nothing for. Where that is its host, [`DesiredVsi::host`] is empty.
+    /// Its unresolved references. If the host is one, [`DesiredVsi::host`] is empty.
     pub unresolved_refs: Vec<UnresolvedRef>,
-    /// Which host was chosen for it; none before, and where its document names one.
+    /// The choice of its host; `None` before the choice, and if its document names the host.
     pub placed: Option<Decision>,
 }
 
 impl ResolvedVsi {
-    /// What a journal holds, to be applied as if a document said it. What selectors chose then is
-    /// what it has. `source` says where it comes from.
+    /// A recorded VSI, to be applied as if it came from a document. Its selectors are already resolved.
+    /// `source` says where it comes from.
     pub fn of_record(
         desired: DesiredVsi,
         contract: Secret,
@@ -76,7 +77,7 @@ impl ResolvedVsi {
     }
 }
 
-/// The references that there are, chosen by a VSI or not. Cheap to clone.
+/// All references in the documents, selected by a VSI or not. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct References {
     disks: Arc<BTreeSet<(String, String)>>,
@@ -108,26 +109,26 @@ impl References {
         }
     }
 
-    /// Whether there is a data disk's document of that name.
+    /// Whether there is a document of a data disk of that name.
     pub fn has_disk(&self, namespace: &str, name: &str) -> bool {
         self.disks
             .contains(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// Whether there is a network's document of that name.
+    /// Whether there is a document of a network of that name.
     pub fn has_network_document(&self, namespace: &str, name: &str) -> bool {
         self.network_documents
             .contains(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// Whether some document refers to that network of a host.
+    /// Whether a document refers to that network of a host.
     pub fn has_network(&self, namespace: &str, network: &str) -> bool {
         self.networks
             .contains(&(namespace.to_owned(), network.to_owned()))
     }
 }
 
-/// What documents ask for.
+/// Resolved documents.
 #[derive(Clone, Debug, Default)]
 pub struct Resolved {
     /// The VSIs, in the order of their documents.
@@ -142,23 +143,23 @@ pub struct Resolved {
     pub types: Vec<DesiredServerType>,
     /// The quotas, in the order of their documents.
     pub quotas: Vec<DesiredQuota>,
-    /// The data disks that are made, used or not, in the order of their documents.
+    /// The data disks to make, used or not, in the order of their documents.
     pub data_disks: Vec<DesiredDataDisk>,
-    /// The networks that are made where something is on them, in the order of their documents.
+    /// The networks to make where they are used, in the order of their documents.
     pub networks: Vec<DesiredNetwork>,
-    /// The hosts they name, by id.
+    /// The hosts that they name, by ID.
     pub hosts: BTreeMap<String, HostSettings>,
-    /// The references that there are.
+    /// All references in the documents.
     pub references: References,
-    /// Selectors that match nothing. What is there keeps what they gave it; what is new waits for
-    /// what they are to find.
+    /// Selectors that match nothing. An existing VSI keeps what they resolved to before; a new one
+    /// waits until they match.
     pub unresolved_refs: Vec<Problem>,
-    /// The directory they were read from, where that is one and the only one.
+    /// The directory that the documents were read from, if they are all from one.
     pub directory: Option<Directory>,
 }
 
 impl Resolved {
-    /// What a document's selectors find nothing for.
+    /// The unresolved references of a document.
     pub fn unmatched_selectors(
         &self,
         kind: &str,
@@ -175,7 +176,7 @@ impl Resolved {
     }
 }
 
-/// A selector that matches nothing, as the VSI or disk that has it says so.
+/// The unresolved reference of a selector that matches nothing.
 pub(super) fn unresolved(problem: &Problem) -> UnresolvedRef {
     let field = problem.path.to_string();
     UnresolvedRef {

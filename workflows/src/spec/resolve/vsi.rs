@@ -1,4 +1,4 @@
-//! A VSI's document with what its selectors find: host, disks, networks and guest.
+//! Resolves a VSI's document: host, disks, networks and guest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +47,7 @@ impl Resolver<'_> {
         let disks = self.attached.disks(document, host.as_deref(), problems);
         let mut networks = self.attached.networks(document, host.as_deref(), problems);
         if placement.is_some() {
-            // Each candidate has them all, whichever document says so there.
+            // Each candidate has all of them, from whichever document.
             networks = by_name(networks);
         }
         let placement = placement.or_else(|| {
@@ -81,7 +81,7 @@ impl Resolver<'_> {
     }
 }
 
-/// A guest that is protected from its host shows it nothing.
+/// Refuses a screen for a guest that is protected from its host.
 fn readable_screen(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
     let spec = &document.spec;
     let guest = spec.guest.as_ref().and_then(|guest| guest.guest_type);
@@ -97,7 +97,7 @@ fn readable_screen(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A guest that keeps its data on its boot disk must not lose it at its next start.
+/// Refuses an ephemeral boot disk for a guest that stores its data on it.
 fn lasting_boot_disk(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
     let spec = &document.spec;
     if spec.guest.is_none() && spec.boot_disk.mode == BootDiskMode::Ephemeral {
@@ -110,7 +110,7 @@ fn lasting_boot_disk(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) 
     }
 }
 
-/// Each network once, whichever documents give it.
+/// Removes duplicates of networks from several documents.
 fn by_name(mut networks: Vec<AttachedNetwork>) -> Vec<AttachedNetwork> {
     let mut seen = BTreeSet::new();
     networks.retain(|network| seen.insert(network.name.clone()));
@@ -132,7 +132,7 @@ fn made_network(network: AttachedNetwork) -> Option<(String, DesiredNetwork)> {
     Some((network.name, network.made?))
 }
 
-/// What the document says by itself; disks and networks come from other documents.
+/// The desired state of the document itself; disks and networks come from other documents.
 fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
     let (meta, spec) = (&document.meta, &document.spec);
     DesiredVsi {

@@ -1,9 +1,10 @@
-//! The newest events, read and written down once for all who follow them.
+//! The newest events, read and serialized once for all readers that follow them.
 //!
-//! One task reads the journal as events are recorded, as long as somebody follows. What it read goes to everybody as the same
-//! bytes. Only a bounded number of pages is held: whoever falls behind them reads the journal again, so that nothing is lost
-//! and one who is slow holds up nobody. A page follows at once on an event after a quiet time; where many come, they are gathered
-//! for a moment, as each page wakes every reader.
+//! One task reads the journal as events are recorded, as long as there are followers. All of them
+//! receive the same bytes. Only a bounded number of pages is held: a reader that falls behind reads the
+//! journal itself, so that nothing is lost and a slow reader does not delay the others. After a quiet
+//! time a page is sent immediately; under load, events are gathered for a moment first, because each
+//! page wakes every reader.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -16,24 +17,24 @@ use tokio::{
 use vsiflow_engine::{Notice, journal::Offset};
 use vsiflow_workflows::fleet::{EventReader, Fleet, FleetError, HistoryLine};
 
-/// Pages that are held for those who have not taken them yet.
+/// Pages that are held for readers that have not received them yet.
 const HELD: usize = 16;
-/// Events in one of them.
+/// Maximum number of events in a page.
 const PAGE: usize = 256;
 /// How long after a page events are gathered for the next one.
 const GATHER: Duration = Duration::from_millis(20);
-/// A notice may have been missed.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often the journal is checked without a notice, because one may have been missed.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Events that follow one another.
+/// Consecutive events.
 #[derive(Clone, Debug)]
 pub(crate) struct TailPage {
-    /// The offset of the first, and the one behind the last.
+    /// The offset of the first event, and the one after the last.
     pub(crate) from: Offset,
     pub(crate) next: Offset,
-    /// As readers get them.
+    /// The serialized events.
     bytes: Bytes,
-    /// Where each of them begins there.
+    /// The position of each event in `bytes`.
     begins: Arc<[(Offset, usize)]>,
 }
 
@@ -52,7 +53,8 @@ impl TailPage {
         }
     }
 
-    /// What follows on an offset: a reader that read the journal itself had some of these perhaps, and not all.
+    /// The events from an offset on: a reader that read the journal itself may have some of these
+    /// already.
     pub(crate) fn following(&self, next: Offset) -> Bytes {
         let at = self.begins.partition_point(|(offset, _)| *offset < next);
         let begin = self.begins.get(at).map(|(_, begin)| *begin);
@@ -60,9 +62,9 @@ impl TailPage {
     }
 }
 
-/// The task, as long as somebody holds this.
+/// The task that reads the journal; it runs until this is dropped.
 pub(crate) struct Tail {
-    /// Nobody receives by this one; it makes the others.
+    /// Never received from; only resubscribed.
     pages: Receiver<TailPage>,
     task: AbortHandle,
 }
@@ -70,14 +72,14 @@ pub(crate) struct Tail {
 impl Tail {
     fn of(fleet: &Fleet) -> Result<Arc<Self>, FleetError> {
         let (sender, pages) = broadcast::channel(HELD);
-        // First of all: what is recorded from now on wakes it.
+        // Subscribed before reading, so that everything that is recorded from now on wakes the task.
         let notices = fleet.notices();
         let events = fleet.history().events(fleet.history().end())?;
         let task = tokio::spawn(follow(events, notices, sender)).abort_handle();
         Ok(Arc::new(Self { pages, task }))
     }
 
-    /// Every page from now on. It ends with the engine, or when the journal cannot be read.
+    /// Every page from now on. It ends with the engine, or if the journal cannot be read.
     pub(crate) fn pages(&self) -> Receiver<TailPage> {
         self.pages.resubscribe()
     }
@@ -89,7 +91,7 @@ impl Drop for Tail {
     }
 }
 
-/// The one that is followed now, if any is.
+/// The current tail, if it has followers.
 #[derive(Default)]
 pub(super) struct Tails(Mutex<Weak<Tail>>);
 
@@ -118,7 +120,7 @@ async fn follow(mut events: EventReader, mut notices: Receiver<Notice>, pages: S
             }
             Ok(lines) => {
                 let page = TailPage::of(from, events.from(), &lines);
-                // The tail itself receives, so that this never fails.
+                // `pages` of the tail is itself a receiver, so this never fails.
                 let _ = pages.send(page);
                 gathered = Instant::now() + GATHER;
             }
@@ -127,7 +129,7 @@ async fn follow(mut events: EventReader, mut notices: Receiver<Notice>, pages: S
     }
 }
 
-/// Waits until an event from that offset on may have been recorded. None when the engine ended.
+/// Waits until an event from that offset on may have been recorded. None if the engine ended.
 async fn woken(notices: &mut Receiver<Notice>, from: Offset) -> Option<()> {
     let recorded = async {
         loop {
@@ -141,10 +143,10 @@ async fn woken(notices: &mut Receiver<Notice>, from: Offset) -> Option<()> {
             }
         }
     };
-    timeout(LOOK, recorded).await.unwrap_or(Some(()))
+    timeout(POLL_INTERVAL, recorded).await.unwrap_or(Some(()))
 }
 
-/// Events as readers get them.
+/// Serializes events for readers.
 pub(crate) fn written(lines: &[HistoryLine]) -> Bytes {
     let mut bytes = Vec::new();
     lines.iter().for_each(|line| write(line, &mut bytes));
@@ -169,7 +171,7 @@ mod tests {
             kind: "desired".to_owned(),
             ..HistoryLine::default()
         };
-        // One that is missing is told of in the place of the first that is.
+        // An offset without an event is reported at the first event after it.
         let lines: Vec<_> = [7, 8, 10].map(line).into();
         let page = TailPage::of(7, 11, &lines);
         for (next, expected) in [

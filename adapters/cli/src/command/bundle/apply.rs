@@ -1,4 +1,4 @@
-//! `bundle apply`.
+//! `bundle apply`: applies the documents of a bundle, with the images in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,7 @@ pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcom
     let mut resolved = read.resolve(common)?;
     let app = App::open_to_work(common).await?;
     let changed = app.fleet.apply_dry(&resolved).await?;
-    // What is there already without a checksum is not made anew to get one.
+    // An existing object without a checksum is not rebuilt only to get one.
     read.unpinned = changed.iter().flat_map(only_pinned).collect();
     if !read.unpinned.is_empty() {
         resolved = read.resolve(common)?;
@@ -68,7 +68,7 @@ pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcom
     .await
 }
 
-/// The bundle, if all of it is what was made, by whom it is said.
+/// Opens the bundle, and checks its checksums and its signature.
 async fn checked(args: &BundleApplyArgs, quiet: bool) -> Result<Arc<Bundle<File>>, ExitProblem> {
     if args.verify_key.is_none() && !args.insecure_skip_signature {
         let message = format!("who made {} is not checked", args.file.display());
@@ -123,7 +123,7 @@ async fn load(args: &BundleApplyArgs, bundle: &Arc<Bundle<File>>) -> Result<Load
     off_runtime(read).await?.map_err(work::diagnostics_problem)
 }
 
-/// What the names of a bundle's documents begin with.
+/// The prefix of the names of a bundle's documents.
 fn prefix(path: &Path) -> String {
     format!("{}:", path.display())
 }
@@ -139,7 +139,7 @@ fn checksums(bundle: &Bundle<File>) -> BTreeMap<String, Checksum> {
     named.collect()
 }
 
-/// An image that a bundle's document names is in it. Documents of the site may name others.
+/// Refuses a document of the bundle that names an image which is not in it. Documents of the site may do so.
 fn refuse_missing(
     loaded: &mut Loaded,
     path: &Path,
@@ -177,17 +177,17 @@ fn report_left_out(loaded: &Loaded, bundle: &Bundle<File>) {
     }
 }
 
-/// Documents, and the checksums of the images that the bundle holds.
+/// Documents, and the checksums of the bundle's images.
 struct BundleDocuments {
     loaded: Loaded,
     checksums: BTreeMap<String, Checksum>,
-    /// What gets no checksum that it does not ask for.
+    /// Objects that get a checksum only if their document has one.
     unpinned: BTreeSet<String>,
 }
 
 impl BundleDocuments {
-    /// What the documents describe, each image with its checksum: so it is read from the bundle, and
-    /// from nowhere else.
+    /// Resolves the documents, with the checksum of each image set: so the image can be read only from the
+    /// bundle.
     fn resolve(&mut self, common: &Common) -> Result<Resolved, ExitProblem> {
         let host = work::host(common)?;
         let (checksums, unpinned) = (&self.checksums, &self.unpinned);
@@ -212,8 +212,7 @@ impl BundleDocuments {
     }
 }
 
-/// What names images in what is there already, and would have its image's checksum changed and nothing
-/// else of the image.
+/// The existing objects in which the only change to the image would be its checksum.
 fn only_pinned(applied: &Applied) -> Vec<String> {
     let fields = || applied.fields.iter();
     let pinned = fields().filter_map(|field| {
@@ -237,7 +236,7 @@ fn only_pinned(applied: &Applied) -> Vec<String> {
     pinned.collect()
 }
 
-/// The same of a document.
+/// The same key for an image in a document.
 fn named(image: &NamedImage<'_>) -> String {
     let kind = match image.kind {
         POOL => kind::POOL,
@@ -248,7 +247,7 @@ fn named(image: &NamedImage<'_>) -> String {
     format!("{kind}/{}/{}", image.object, image.item)
 }
 
-/// From now on the images are read from where the bundle is, also after a restart.
+/// Records where the bundle is, so that images are read from it, also after a restart.
 async fn remember(app: &App, path: &Path, bundle: &Bundle<File>) -> Result<(), ExitProblem> {
     let absolute = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     let images = bundle.manifest().images.iter().enumerate();

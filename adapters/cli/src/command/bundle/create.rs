@@ -1,4 +1,4 @@
-//! `bundle create`.
+//! `bundle create`: packs documents and their images into one file.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ use crate::{
     work::{self, off_runtime},
 };
 
-/// What is to be packed.
+/// What goes into a bundle.
 struct BundleContent {
     documents: Vec<(String, Vec<u8>)>,
     images: BTreeMap<String, ImageToPack>,
@@ -48,7 +48,7 @@ pub(super) async fn run(common: &Common, args: BundleCreateArgs) -> CommandOutco
         Ok(Some(_)) => name(&part, &args.output).await,
         _ => Ok(()),
     };
-    // Whatever it came to, a part is of no use.
+    // Also after a failure: an incomplete file has no use.
     let _ = tokio::fs::remove_file(&part).await;
     let Some((manifest, seal)) = written? else {
         return Ok(Exit::Interrupted);
@@ -156,8 +156,8 @@ fn judge(part: &DocumentPart, all: bool) -> Result<(), ExitProblem> {
     Ok(())
 }
 
-/// Reads the documents, and follows their selectors as far as that can be done here: the hosts may be
-/// known at the site only.
+/// Reads the documents and resolves their selectors as far as possible: the hosts may be known only at the
+/// site.
 async fn resolved(
     common: &Common,
     args: &BundleCreateArgs,
@@ -220,7 +220,7 @@ fn images(
     }
 }
 
-/// Whose settings give access to each image.
+/// Finds for each image the host whose settings give access to it.
 fn find_hosts(images: &mut BTreeMap<String, ImageToPack>, resolved: &Resolved) {
     let mut on = |url: &str, host: &str| {
         let known = resolved.hosts.get(host);
@@ -294,7 +294,7 @@ fn begin(path: &Path, documents: &[(String, Vec<u8>)]) -> Result<BundleWriter, B
     Ok(writer)
 }
 
-/// The file gets its name when it is whole and on the disk; never that of one that is there.
+/// The file gets its name once it is complete and synced to disk. An existing file is never replaced.
 async fn name(part: &Path, path: &Path) -> Result<(), ExitProblem> {
     let (part, to) = (part.to_owned(), path.to_owned());
     let named = off_runtime(move || {

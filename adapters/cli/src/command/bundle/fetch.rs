@@ -1,4 +1,4 @@
-//! Brings an image into a bundle, with the checks that an upload makes.
+//! Reads an image into a bundle, with the same checks as an upload.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use crate::{
     work::off_runtime,
 };
 
-/// What is written at a time, in bytes.
+/// How many bytes are written at a time.
 const PIECE: usize = 1 << 20;
-/// How often a source that fails for a while is tried again in a row.
+/// How often in a row a transiently failing source is tried again.
 const TRIES: u32 = 5;
 
 /// An image that is to be packed.
@@ -27,22 +27,22 @@ pub(super) struct ImageToPack {
     pub(super) url: String,
     /// The URL as it may be shown.
     pub(super) shown: String,
-    /// The host whose settings give access to it; empty where none does.
+    /// The host whose settings give access to it; may be empty.
     pub(super) host: String,
     /// The SHA-256 that it must have.
     pub(super) checksum: Option<Checksum>,
 }
 
-/// What is under way of an image.
+/// The state of an image that is being read.
 struct Fetching {
     writer: BundleWriter,
     head: Vec<u8>,
-    /// What the source names the image by.
+    /// The source's identifier for this version of the image.
     validator: Option<String>,
 }
 
-/// Reads the image into the bundle. Where the source fails for a while it is continued, if the source
-/// has the same image still.
+/// Reads the image into the bundle. After a transient failure it resumes, if the source still has the same
+/// image.
 pub(super) async fn fetch(
     writer: BundleWriter,
     sources: &Arc<dyn ImageSource>,
@@ -81,7 +81,7 @@ pub(super) async fn fetch(
 }
 
 impl Fetching {
-    /// Reads from where it is to the end; what the source says of it where it fails.
+    /// Reads from the current position to the end; returns the source's error if it fails.
     async fn read(
         mut self,
         source: &dyn ImageSource,
@@ -122,7 +122,7 @@ impl Fetching {
             let lacks = most.saturating_sub(self.head.len());
             self.head.extend(piece.iter().take(lacks));
             if self.head.len() == most {
-                // Nothing of gigabytes is read that is refused at their end.
+                // Refuse early, instead of after reading gigabytes.
                 let judged = format::of_announced(&self.head, announced);
                 judged.map_err(|why| no_disk(image, &why))?;
             }
@@ -168,7 +168,7 @@ impl Fetching {
     }
 }
 
-/// The next bytes, about as many as are written at a time; and how it ended, if it did.
+/// The next bytes, about [`PIECE`] of them, and how the stream ended, if it did.
 async fn next(stream: &mut dyn ImageStream) -> (Vec<u8>, Option<Result<(), SourceError>>) {
     let mut piece = Vec::with_capacity(PIECE);
     while piece.len() < PIECE {

@@ -1,4 +1,4 @@
-//! A bundle that is opened: its form, checksums and signature are checked before anything of it is used.
+//! Opens a bundle: its format, checksums and signature are checked before it is used.
 
 use std::{fs::File, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     off_runtime::off_runtime,
 };
 
-/// Opens a bundle and checks all of it but the images and the signature.
+/// Opens a bundle and checks everything except the images and the signature.
 pub(super) async fn open(path: &Path) -> Result<Bundle<File>, ExitProblem> {
     let file = path.to_owned();
     let opened = off_runtime(move || {
@@ -27,7 +27,7 @@ pub(super) async fn open(path: &Path) -> Result<Bundle<File>, ExitProblem> {
     opened.map_err(|error| unfit(path, &error))
 }
 
-/// Checks who made a bundle.
+/// Checks the signature of a bundle.
 pub(super) async fn check_signature(
     path: &Path,
     bundle: &Bundle<File>,
@@ -46,7 +46,7 @@ pub(super) async fn check_signature(
     })
 }
 
-/// Why a bundle is not used.
+/// The error for a bundle that cannot be used.
 pub(super) fn unfit(path: &Path, error: &BundleError) -> ExitProblem {
     let (code, remedy) = match error {
         BundleError::Malformed(_) => (

@@ -1,4 +1,4 @@
-//! `bundle show`.
+//! `bundle show`: prints what a bundle contains.
 
 use std::{fs::File, sync::Arc};
 
@@ -29,7 +29,7 @@ pub(super) async fn run(args: BundleShowArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// The objects of each document, as far as it can be read alone.
+/// The objects of each document, as far as it can be read without the others.
 fn objects(bundle: &Bundle<File>) -> Result<Vec<Vec<String>>, vsiflow_image::bundle::BundleError> {
     let documents = bundle.manifest().documents.iter().enumerate();
     let objects = documents.map(|(number, document)| {

@@ -1,4 +1,4 @@
-//! The files of a folder that becomes the archive of a contract.
+//! Reads the files of a folder that becomes the archive of a contract.
 
 use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -7,16 +7,16 @@ use vsiflow_steps::contract::PackedFile;
 use super::source::unreadable;
 use crate::exit::{Exit, ExitProblem};
 
-/// What a contract is looked into for, in bytes: compose files have a few kilobytes.
+/// The most bytes that are read in total: compose files have a few kilobytes.
 const ALL_MAX: u64 = 16 * 1024 * 1024;
-/// A folder that somebody named by mistake is not read to its end.
+/// The most files that are read: the user may have named a wrong folder.
 const FILES_MAX: usize = 10_000;
 
 /// Every regular file below a folder.
 ///
 /// # Errors
-/// `VSI0805` when something in it cannot be read, `VSI0805` as well when it holds anything but files and folders, such as a
-/// link, or too much.
+/// `VSI0805` when something cannot be read, is neither a file nor a folder (such as a link), or exceeds the
+/// limits.
 pub(super) fn files(folder: &Path) -> Result<Vec<PackedFile>, ExitProblem> {
     let mut reading = ContractFolder::default();
     reading.folder(folder, "")?;

@@ -1,4 +1,4 @@
-//! The contracts that a file holds: it is one, or has them in the manifests of VSIs.
+//! Reads the contracts in a file, which is a contract itself or has VSI manifests with contracts.
 
 use std::{io::Read as _, path::Path};
 
@@ -10,10 +10,10 @@ use crate::{
     work,
 };
 
-/// The largest file that is read: a contract or a key has a few kilobytes.
+/// The largest file that is read, in bytes: a contract or a key has a few kilobytes.
 const FILE_MAX: u64 = 8 * 1024 * 1024;
 
-/// A contract, and what messages call it.
+/// A contract, and its name in messages.
 pub(super) struct ContractSource {
     pub(super) name: String,
     pub(super) contract: Zeroizing<Vec<u8>>,
@@ -22,7 +22,7 @@ pub(super) struct ContractSource {
 /// All contracts of a file.
 ///
 /// # Errors
-/// When it cannot be read, or holds manifests and none of a VSI.
+/// When the file cannot be read, or holds manifests but none of a VSI.
 pub(super) fn contracts(path: &Path) -> Result<Vec<ContractSource>, ExitProblem> {
     let contract = read(path)?;
     let name = shown(path);
@@ -51,7 +51,7 @@ pub(super) fn contract(path: &Path) -> Result<ContractSource, ExitProblem> {
     }
 }
 
-/// Whether these are Kubernetes objects: no contract has such keys.
+/// Whether these are Kubernetes objects: contracts do not have these keys.
 fn is_manifest(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
@@ -92,7 +92,7 @@ fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitPro
 /// Reads a small file.
 ///
 /// # Errors
-/// `VSI0805`, when it is not there, may not be read or is too large.
+/// `VSI0805` if it does not exist, may not be read or is too large.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ExitProblem> {
     let mut bytes = Zeroizing::new(Vec::new());
     let limit = FILE_MAX.saturating_add(1);
@@ -110,7 +110,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ExitProblem> {
 /// Reads a small file of text.
 ///
 /// # Errors
-/// As for [`read`], and when it is no UTF-8.
+/// As for [`read`], and when it is not UTF-8.
 pub(super) fn text(path: &Path) -> Result<Zeroizing<String>, ExitProblem> {
     let bytes = read(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| unreadable(path, "it is not UTF-8 text"))?;
@@ -127,7 +127,7 @@ pub(super) fn unreadable(path: &Path, why: &str) -> ExitProblem {
     )
 }
 
-/// What messages call a file.
+/// The name of a file in messages.
 pub(super) fn shown(path: &Path) -> String {
     match path.to_str() {
         Some("-") => "<stdin>".to_owned(),

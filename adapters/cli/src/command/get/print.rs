@@ -1,4 +1,4 @@
-//! How `get` prints what it found: as tables, names, or whole objects of one kind or of several.
+//! Prints what `get` found: as tables, names, or whole objects of one kind or of several.
 
 use std::borrow::Cow;
 
@@ -12,43 +12,43 @@ use crate::{
     output::{self, table},
 };
 
-/// What is asked for of one kind after another.
+/// A `get` command, while its kinds are printed one after another.
 pub(super) struct Query<'a> {
     pub(super) args: &'a GetArgs,
     pub(super) names: &'a [String],
-    /// What is printed as a whole in the end, where several kinds are asked for.
+    /// Collects the output if several kinds are requested.
     pub(super) several: Option<Several>,
 }
 
-/// What was found of several kinds.
+/// What was found so far of several kinds.
 #[derive(Default)]
 pub(super) struct Several {
     /// The objects of a list.
     gathered: Vec<Value>,
     /// How many tables were printed.
     tables: usize,
-    /// As the kind stands before a name.
+    /// The prefix that shows the kind before a name.
     pub(super) prefix: String,
 }
 
-/// How a list is spoken of.
+/// How a list names its objects.
 pub(super) struct Listed {
     what: &'static str,
-    /// What stands before a name.
+    /// The prefix of a name.
     prefix: &'static str,
-    /// Whether one object was named: it is printed by itself.
+    /// Whether one object was named: it is then printed without a list.
     single: bool,
 }
 
 impl Listed {
-    /// Objects of which several may have one name, each on a host of its own.
+    /// Objects that may share a name, each on its own host.
     pub(super) const OBJECTS: Self = Self {
         what: "objects",
         prefix: "",
         single: false,
     };
 
-    /// Objects of one kind, of which each has a name of its own.
+    /// Objects of one kind with unique names.
     pub(super) fn named(what: &'static str, prefix: &'static str, names: &[String]) -> Self {
         let single = names.len() == 1;
         Self {
@@ -58,7 +58,7 @@ impl Listed {
         }
     }
 
-    /// The one object that was named, or the list.
+    /// The named object, or the list.
     fn whole<'v>(&self, values: &'v [Value]) -> Cow<'v, Value> {
         match values {
             [one] if self.single => Cow::Borrowed(one),
@@ -67,7 +67,7 @@ impl Listed {
     }
 }
 
-/// Prints what was found of one kind, or gathers it where several are printed as a whole.
+/// Prints what was found of one kind, or collects it if several kinds are printed as one list.
 pub(super) fn print<T: Serialize>(
     query: &mut Query<'_>,
     listed: &Listed,
@@ -109,7 +109,7 @@ fn print_table(args: &GetArgs, listed: &Listed, table: &table::Table) {
     }
 }
 
-/// Prints what is no table and no list of names.
+/// Prints whole objects in a format other than a table or names.
 fn print_whole(
     args: &GetArgs,
     format: &ListFormat,
@@ -131,7 +131,7 @@ fn print_whole(
 }
 
 impl Several {
-    /// Whether a table of these is printed; an empty line parts it from the one before.
+    /// Whether a table of these objects is printed. Prints an empty line before it if it is not the first.
     fn begins<T>(&mut self, objects: &[T]) -> bool {
         if objects.is_empty() {
             return false;
@@ -143,7 +143,7 @@ impl Several {
         true
     }
 
-    /// Prints what is printed as a whole.
+    /// Prints the collected list, if the format needs one.
     pub(super) fn finish(&self, args: &GetArgs) -> CommandOutcome {
         match &args.output {
             None | Some(ListFormat::Plain(OutputFormat::Wide)) if self.tables == 0 => {

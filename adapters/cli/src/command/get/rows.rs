@@ -1,4 +1,4 @@
-//! The rows of a list: which are kept, and in which order.
+//! The rows of a list: filtering and sorting.
 
 use std::{cell::OnceCell, cmp::Ordering};
 
@@ -11,14 +11,14 @@ use crate::{
     output::jsonpath,
 };
 
-/// An object of a list. It is serialised once, and only if somebody asks for that.
+/// An object of a list. It is serialised at most once, and only on demand.
 pub(super) struct TableRow<T> {
     pub(super) object: T,
     shape: fn(Value) -> Value,
     json: OnceCell<Value>,
 }
 
-/// Rows of them; `shape` makes of their JSON what is printed.
+/// Makes rows; `shape` turns an object's JSON into what is printed.
 pub(super) fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<TableRow<T>> {
     let row = |object| TableRow {
         object,
@@ -29,7 +29,7 @@ pub(super) fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<TableRo
 }
 
 impl<T: Serialize> TableRow<T> {
-    /// As it is printed.
+    /// The JSON as it is printed.
     pub(super) fn json(&self) -> Result<&Value, ExitProblem> {
         if self.json.get().is_none() {
             let value = serde_json::to_value(&self.object).map_err(ExitProblem::defect)?;
@@ -45,10 +45,10 @@ impl<T: Serialize> TableRow<T> {
     }
 }
 
-/// Those of these names.
+/// The rows with these names.
 ///
 /// # Errors
-/// `VSI0703` where one of the names is nobody's.
+/// `VSI0703` if no object has one of the names.
 pub(super) fn of_names<T: Serialize>(
     rows: Vec<TableRow<T>>,
     names: &[String],
@@ -68,12 +68,12 @@ pub(super) fn of_names<T: Serialize>(
     Ok(meant.map(|(_, row)| row).collect())
 }
 
-/// Their JSON.
+/// The JSON of all rows.
 pub(super) fn values<T: Serialize>(rows: &[TableRow<T>]) -> Result<Vec<Value>, ExitProblem> {
     rows.iter().map(|row| row.json().cloned()).collect()
 }
 
-/// Keeps what the field selector matches, in the order that is asked for.
+/// Retains the rows that match the field selector, in the requested order.
 pub(super) fn arrange<T: Serialize>(
     args: &GetArgs,
     rows: Vec<TableRow<T>>,
@@ -82,25 +82,25 @@ pub(super) fn arrange<T: Serialize>(
     if fields.is_none() && args.sort_by.is_none() {
         return Ok(rows);
     }
-    let mut kept = Vec::new();
+    let mut matching = Vec::new();
     for row in rows {
         let value = row.json()?;
         if fields.as_ref().is_none_or(|fields| fields.matches(value)) {
             let key = args.sort_by.as_ref().and_then(|path| sort_key(path, value));
-            kept.push((key, row));
+            matching.push((key, row));
         }
     }
     if let Some(path) = &args.sort_by
-        && !kept.is_empty()
-        && kept.iter().all(|(key, _)| key.is_none())
+        && !matching.is_empty()
+        && matching.iter().all(|(key, _)| key.is_none())
     {
         return Err(nothing_to_sort_by(path));
     }
-    kept.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
-    Ok(kept.into_iter().map(|(_, row)| row).collect())
+    matching.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
+    Ok(matching.into_iter().map(|(_, row)| row).collect())
 }
 
-/// As kubectl refuses it: a slip of the pen would leave any order.
+/// The error for an unknown sort path, as in kubectl: a typing error would leave any order.
 fn nothing_to_sort_by(path: &str) -> ExitProblem {
     let path = path.trim_start_matches('$');
     let message = format!("--sort-by: none of the objects has a field at {path}");
@@ -108,14 +108,14 @@ fn nothing_to_sort_by(path: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
 }
 
-/// What stands at a path; none where nothing does.
+/// The value at a path, if there is one.
 fn sort_key(path: &str, value: &Value) -> Option<Value> {
     jsonpath::found(value, path)
         .first()
         .map(|found| (*found).clone())
 }
 
-/// Numbers by their size, all else by its text; what has nothing there comes first.
+/// Numbers by value, everything else as text; missing values come first.
 fn by_key(one: Option<&Value>, other: Option<&Value>) -> Ordering {
     match (one, other) {
         (Some(Value::Number(one)), Some(Value::Number(other))) => {

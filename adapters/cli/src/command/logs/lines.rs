@@ -1,4 +1,4 @@
-//! Consoles line by line: which lines are printed, and whose they are.
+//! Prints consoles line by line, with filters and the names of their VSIs.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,14 +15,14 @@ use crate::{
     output,
 };
 
-/// How often a followed log is looked at.
+/// How often a followed log is polled.
 pub(super) const POLL: Duration = Duration::from_millis(500);
-/// A longer line is printed as several, in bytes.
+/// A longer line is printed as several lines, in bytes.
 const LINE_MAX: usize = 64 * 1024;
 /// The step after which a guest runs.
 const STARTS: &str = "start_domain";
 
-/// A console, how far it was read, and which of its lines are printed.
+/// A console, the position up to which it was read, and the filter for its lines.
 pub(super) struct LogReader {
     name: String,
     log: ConsoleLog,
@@ -30,15 +30,15 @@ pub(super) struct LogReader {
     lines: LineSplitter,
     filter: LineFilter,
     prefix: bool,
-    /// Of what is there now, only so many of the last lines.
+    /// How many of the last existing lines are printed; `None` means all.
     tail: Option<usize>,
 }
 
 impl LogReader {
-    /// The console of a VSI. Its host is not asked yet.
+    /// Opens the console of a VSI. Its host is not contacted yet.
     ///
     /// # Errors
-    /// Where there is no such VSI, or the journal cannot be read.
+    /// When there is no such VSI, or the journal cannot be read.
     pub(super) async fn open(app: &App, args: &LogsArgs, name: &str) -> Result<Self, ExitProblem> {
         let log = app
             .fleet
@@ -68,8 +68,7 @@ impl LogReader {
         })
     }
 
-    /// Prints what is there by now; of what is written later, `last` says whether a line without
-    /// an end is printed too.
+    /// Prints what was written since the last call. `last` says whether a line without an end is printed too.
     async fn print(&mut self, last: bool) -> Result<(), ExitProblem> {
         let mut held = VecDeque::new();
         let tail = self.tail.take();
@@ -112,7 +111,7 @@ impl LogReader {
     }
 }
 
-/// When a VSI was started last.
+/// When a VSI was last started.
 async fn started(app: &App, namespace: &str, name: &str) -> Result<Option<Timestamp>, ExitProblem> {
     let history = app.fleet.history().lines(namespace, name).await?;
     let is_start =
@@ -122,8 +121,8 @@ async fn started(app: &App, namespace: &str, name: &str) -> Result<Option<Timest
     Ok(starts.next().and_then(|line| line.time.parse().ok()))
 }
 
-/// Prints the consoles one after another; followed ones as they are written. A host that cannot
-/// be asked keeps nobody from the others.
+/// Prints the consoles one after another, or follows them. A host that cannot be reached does not
+/// stop the others.
 pub(super) async fn print(mut readers: Vec<LogReader>, follow: bool) -> CommandOutcome {
     let mut exit = Exit::Done;
     loop {
@@ -145,7 +144,7 @@ pub(super) async fn print(mut readers: Vec<LogReader>, follow: bool) -> CommandO
     }
 }
 
-/// Whether a problem is of one console alone.
+/// Whether a problem concerns one console only.
 fn readers_fail_alone(problem: &ExitProblem) -> bool {
     !problem.host.is_empty()
 }
@@ -168,14 +167,14 @@ impl LineFilter {
     }
 }
 
-/// Makes lines of pieces.
+/// Splits pieces of text into lines.
 #[derive(Default)]
 struct LineSplitter {
     held: Vec<u8>,
 }
 
 impl LineSplitter {
-    /// The lines that are whole now, without their ends.
+    /// The lines that are complete now, without their ends.
     fn take(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
         let mut lines = Vec::new();
         for byte in piece {
@@ -196,7 +195,7 @@ impl LineSplitter {
         lines
     }
 
-    /// What has no end yet.
+    /// The last line, which has no end yet.
     fn rest(&mut self) -> Option<Vec<u8>> {
         Some(std::mem::take(&mut self.held)).filter(|rest| !rest.is_empty())
     }

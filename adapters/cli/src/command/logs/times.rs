@@ -1,16 +1,16 @@
-//! When a line of a console was written, as far as the line tells.
+//! Finds out when a line of a console was written, as far as the lines show it.
 //!
-//! A console has no clock of its own: lines begin with a date (RFC 3339, as many services write) or
-//! with the seconds since the kernel booted, which count from when the VSI was started. A line
-//! without either belongs to the one before it. A guest says what it wants: the time is for
-//! choosing lines, and nothing else goes by it.
+//! A console has no clock of its own. Lines begin with a date (RFC 3339, as many services write),
+//! or with the seconds since the kernel booted, which count from the start of the VSI. A line
+//! without either has the time of the line before. A guest can write anything, so these times only
+//! select lines and are used for nothing else.
 
 use jiff::{SignedDuration, Timestamp};
 
 /// The clock of one console, line after line.
 #[derive(Debug, Default)]
 pub(super) struct LineClock {
-    /// When the kernel booted that writes now; at the earliest.
+    /// When the current kernel booted, at the earliest.
     booted: Option<Timestamp>,
     /// The newest kernel time, in milliseconds.
     uptime: i64,
@@ -19,7 +19,7 @@ pub(super) struct LineClock {
 }
 
 impl LineClock {
-    /// Of a guest that was started then.
+    /// The clock for a guest that was started at that time.
     pub(super) fn of(started: Option<Timestamp>) -> Self {
         Self {
             booted: started,
@@ -27,15 +27,15 @@ impl LineClock {
         }
     }
 
-    /// When a line was written; none where no line so far told.
+    /// When a line was written; `None` if no line so far had a time.
     pub(super) fn time_of(&mut self, line: &str) -> Option<Timestamp> {
         let written = date(line).or_else(|| self.kernel(line));
         self.last = written.or(self.last);
         self.last
     }
 
-    /// `[   12.345678] …`. A kernel whose time is less than before has booted anew, no earlier than
-    /// the last line.
+    /// `[   12.345678] …`. If the kernel time decreases, the kernel has booted again, no earlier
+    /// than the last line.
     fn kernel(&mut self, line: &str) -> Option<Timestamp> {
         let uptime = uptime(line)?;
         if uptime < self.uptime {

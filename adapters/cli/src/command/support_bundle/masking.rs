@@ -1,7 +1,7 @@
-//! Takes secrets out of what is packed, should one be there against all rules.
+//! Removes secrets from what is packed, in case one is there against all rules.
 //!
-//! Searched for are the secrets of the state directory: each as a whole, each of its longer lines and
-//! words, and all of them as they are in JSON, in base64, in a URL and in hexadecimal.
+//! It searches for the secrets of the state directory: each as a whole, each of its longer lines and words,
+//! and all of them as they are written in JSON, in base64, in a URL and in hexadecimal.
 
 use std::{collections::BTreeSet, fmt::Write as _, io, path::Path};
 
@@ -9,28 +9,28 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
-/// Shorter secrets are not searched for: any text has them, in bytes.
+/// Secrets with fewer bytes are not searched for: any text contains them.
 const SHORTEST: usize = 6;
-/// So much of a secret is searched for as a whole, in bytes.
+/// How many bytes of a secret are searched for as a whole.
 const WHOLE: usize = 256;
-/// Shorter lines and words of a longer secret are not, in bytes.
+/// Lines and words with fewer bytes are not searched for.
 const SHORTEST_PART: usize = 16;
-/// What stands in the place of a secret.
+/// The replacement for a secret.
 const MASK: &[u8] = b"(secret)";
 
-/// What is searched for.
+/// The search patterns for secrets.
 pub(super) struct Masking {
-    /// Whole secrets, as far as [`WHOLE`] goes.
+    /// Whole secrets, up to [`WHOLE`] bytes.
     whole: AhoCorasick,
-    /// The same, and lines and words of them.
+    /// The same, and also their lines and words.
     all: AhoCorasick,
 }
 
 impl Masking {
-    /// Of the secrets of a state directory. Blocks.
+    /// Reads the secrets of a state directory. Blocks.
     ///
     /// # Errors
-    /// When they cannot be read: what is packed could not be searched then.
+    /// When they cannot be read: nothing could be searched for them then.
     pub(super) fn of_state(state: &Path) -> io::Result<Self> {
         let mut secrets = Vec::new();
         let entries = match std::fs::read_dir(state.join("secrets")) {
@@ -41,7 +41,7 @@ impl Masking {
             let entry = entry?;
             if entry.file_type()?.is_file() {
                 match std::fs::read(entry.path()) {
-                    // It was erased meanwhile.
+                    // It was erased in the meantime.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     bytes => secrets.push(Zeroizing::new(bytes?)),
                 }
@@ -73,12 +73,12 @@ impl Masking {
         })
     }
 
-    /// Whether no secret is in it.
+    /// Whether the bytes contain no secret.
     pub(super) fn is_clean(&self, bytes: &[u8]) -> bool {
         !self.whole.is_match(bytes)
     }
 
-    /// The same without secrets.
+    /// The bytes with all secrets replaced.
     pub(super) fn masked(&self, bytes: &[u8]) -> Vec<u8> {
         let mut masked = Vec::with_capacity(bytes.len());
         self.all
@@ -97,7 +97,7 @@ fn search(secrets: BTreeSet<Vec<u8>>) -> io::Result<AhoCorasick> {
         .map_err(io::Error::other)
 }
 
-/// How a secret may be written.
+/// The ways in which a secret may be written.
 fn forms(secret: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::from([secret.to_vec()]);
     forms.extend((0..3).map(|shift| in_base64(secret, shift)));
@@ -114,7 +114,7 @@ fn forms(secret: &[u8]) -> BTreeSet<Vec<u8>> {
     forms
 }
 
-/// Within the quotes of a text in JSON.
+/// As inside the quotes of a JSON string.
 fn in_json(secret: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(secret);
     let quoted = serde_json::to_vec(&text).unwrap_or_default();
@@ -122,7 +122,7 @@ fn in_json(secret: &[u8]) -> Vec<u8> {
     quoted.get(1..end).unwrap_or_default().to_vec()
 }
 
-/// What does not depend on the bytes around it, where so many stand before it.
+/// The base64 digits that do not depend on the bytes around the secret, if `shift` bytes precede it.
 fn in_base64(secret: &[u8], shift: usize) -> Vec<u8> {
     let shifted: Vec<_> = std::iter::repeat_n(&0, shift)
         .chain(secret)

@@ -1,5 +1,5 @@
-//! The archive: tar in gzip. Equal files make equal bytes: nothing in it tells of the user, the order of
-//! folders or the time.
+//! Packs the archive: tar in gzip. Equal files give equal bytes: the archive does not reveal the user, the
+//! order of folders or the time.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,13 +12,13 @@ use flate2::{Compression, GzBuilder};
 
 use crate::{command::journal_file::unwritable, exit::ExitProblem};
 
-/// The folder that it unpacks to.
+/// The folder in the archive.
 const FOLDER: &str = "vsiflow-support";
 
-/// Writes it as a new file that only its owner may read; it gets its name when it is whole. Blocks.
+/// Writes a new file that only its owner may read; it gets its name once it is complete. Blocks.
 ///
 /// # Errors
-/// `VSI0908`, also where something of that name is there.
+/// `VSI0908`, also if the file exists.
 pub(super) fn write(path: &Path, files: Vec<(String, Vec<u8>)>) -> Result<(), ExitProblem> {
     let part = part(path).map_err(|error| unwritable(path, &error))?;
     let written = write_part(&part, files).and_then(|()| std::fs::hard_link(&part, path));

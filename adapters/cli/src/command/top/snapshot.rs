@@ -1,4 +1,4 @@
-//! One look at the fleet for `top`.
+//! Collects the state of the fleet for one refresh of `top`.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use vsiflow_workflows::{
 
 use crate::{args::Common, compose::App, exit::ExitProblem};
 
-/// Steps that are listed.
+/// The most steps that are listed.
 const STEPS: usize = 1_000;
-/// Events of which the ended steps are counted; of more, the newest.
+/// In how many of the newest events ended steps are counted.
 const EVENTS: u64 = 10_000;
-/// Events in one page.
+/// How many events are read at a time.
 const PAGE: usize = 1_000;
 
 pub(super) async fn of(
@@ -58,7 +58,7 @@ async fn snapshot(fleet: &Fleet, from: Option<Offset>) -> Result<FleetSnapshot, 
     })
 }
 
-/// Attempts that ended in a stretch of the journal.
+/// How many attempts ended in a range of the journal.
 async fn steps_ended(fleet: &Fleet, from: Offset, end: Offset) -> Result<u64, FleetError> {
     let (mut from, mut ended) = (from.max(end.saturating_sub(EVENTS)), 0_u64);
     while from < end {
@@ -102,7 +102,7 @@ fn row(vsi: &VsiSummary, now: Timestamp) -> VsiRow {
     }
 }
 
-/// Namespaces and names of what steps are done for.
+/// Namespaces and names of the entities that steps are executed for.
 type Names = BTreeMap<EntityId, (String, String)>;
 
 async fn names(

@@ -1,4 +1,4 @@
-//! The viewer that is started where the caller has a desktop and one is installed.
+//! Starts a VNC viewer, if the user has a desktop and a viewer is installed.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -10,10 +10,10 @@ use tokio::process::{Child, Command};
 
 use crate::output;
 
-/// Variables of which one is set on a desktop.
+/// Environment variables; a desktop sets one of them.
 const DESKTOPS: [&str; 2] = ["DISPLAY", "WAYLAND_DISPLAY"];
 
-/// Starts one; none where that is not asked for, or none can be.
+/// Starts a viewer; `None` if that is not requested or no viewer can be started.
 pub(super) fn start(address: SocketAddr, listen_only: bool) -> Option<Child> {
     let has_desktop = DESKTOPS.iter().any(|name| std::env::var_os(name).is_some());
     if listen_only || !has_desktop || !io::stdout().is_terminal() {
@@ -36,7 +36,7 @@ pub(super) fn start(address: SocketAddr, listen_only: bool) -> Option<Child> {
     started
 }
 
-/// Waits until it ends; for good where none was started.
+/// Waits until the viewer ends; forever if none was started.
 pub(super) async fn ended(started: Option<Child>) {
     match started {
         Some(mut viewer) => drop(viewer.wait().await),

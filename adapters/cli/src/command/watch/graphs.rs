@@ -1,4 +1,4 @@
-//! The step graphs of VSIs that are worked on, below what `get --watch` and `wait` print, where that is a terminal.
+//! Draws the step graphs of VSIs in progress below the output of `get --watch` and `wait`, on a terminal.
 
 use std::{collections::BTreeSet, io::IsTerminal as _};
 
@@ -14,18 +14,18 @@ use crate::{
     work::ask::ask,
 };
 
-/// Graphs that are drawn at a time: a terminal has room for few.
+/// How many graphs are drawn: a terminal has room for few.
 const MOST: usize = 3;
 
-/// Graphs that are drawn again at each look.
+/// Graphs that are redrawn at each poll.
 pub(in crate::command) struct LiveGraphs {
     pane: Pane,
-    /// Namespace and name of those that were drawn.
+    /// Namespace and name of the VSIs that were drawn.
     drawn: BTreeSet<(String, String)>,
 }
 
 impl LiveGraphs {
-    /// Where lines are printed on a terminal, and a person looks.
+    /// `None` unless the output is lines on a terminal that a person reads.
     pub(in crate::command) fn where_drawn(common: &Common, lines: bool) -> Option<Self> {
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         let person = lines && terminal && !common.quiet && !output::sink::is_for_caller();
@@ -35,17 +35,17 @@ impl LiveGraphs {
         })
     }
 
-    /// Prints above them.
+    /// Prints above the graphs.
     pub(in crate::command) fn print(&self, print: impl FnOnce()) {
         self.pane.print(print);
     }
 
-    /// Prints above them while they are drawn.
+    /// A printer that prints above the graphs while they are drawn.
     pub(in crate::command) fn above(&self) -> PanePrinter {
         self.pane.over()
     }
 
-    /// Prints those that were drawn a last time, as they ended.
+    /// Prints the drawn graphs a last time, in their final state.
     pub(in crate::command) async fn finish(mut self, common: &Common) {
         let mut text = String::new();
         for (namespace, name) in std::mem::take(&mut self.drawn).iter().take(MOST) {
@@ -57,7 +57,7 @@ impl LiveGraphs {
         }
     }
 
-    /// Draws those of VSIs that are worked on and in that list.
+    /// Draws the VSIs in progress that are in the list.
     pub(super) async fn draw_those_in(&mut self, common: &Common, args: &GetArgs, list: &str) {
         if !args.shows(ObjectKind::Vsi) {
             return;
@@ -70,7 +70,7 @@ impl LiveGraphs {
         self.draw(common, is_listed).await;
     }
 
-    /// Draws those of VSIs that are worked on and meant. Nobody's answer leaves what is drawn.
+    /// Draws the VSIs in progress that match. If nothing answers, the drawn graphs remain.
     pub(in crate::command) async fn draw(
         &mut self,
         common: &Common,
@@ -93,7 +93,7 @@ impl LiveGraphs {
     }
 }
 
-/// The graph of a VSI with its name above; nothing where nobody answers.
+/// The graph of a VSI below its name; empty if nothing answers.
 async fn graph(common: &Common, namespace: &str, name: &str) -> String {
     let words = ["history", "--graph", "-n", namespace, name];
     let graph = Box::pin(ask(common, &words)).await.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Cells: what is written where nothing is known, and sizes.
+//! Table cells: the text for unknown values, and sizes.
 
 pub(super) fn or_none(text: String) -> String {
     if text.is_empty() {
@@ -8,7 +8,7 @@ pub(super) fn or_none(text: String) -> String {
     }
 }
 
-/// A size in MiB, rounded up: nothing that takes room is shown as none.
+/// A size in MiB, rounded up, so that only 0 bytes are shown as 0.
 pub(super) fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }

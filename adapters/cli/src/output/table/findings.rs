@@ -1,4 +1,4 @@
-//! What a look found: on a host, in checks of it, and in the cluster of another operator.
+//! Tables of findings: the inventory of a host, its checks, drains, and resources of another operator.
 
 use vsiflow_kube::migrate::Candidate;
 use vsiflow_workflows::fleet::{DrainedVsi, HostCheck, InventoryItem};
@@ -8,7 +8,7 @@ use super::{
     cells::{mib, or_none},
 };
 
-/// What is on a host.
+/// The table of what is on a host.
 pub(crate) fn inventory(items: &[InventoryItem]) -> Table {
     let mut table = Table::new(&[
         "KIND",
@@ -33,7 +33,7 @@ pub(crate) fn inventory(items: &[InventoryItem]) -> Table {
     table
 }
 
-/// What a check of a host found.
+/// The table of the checks of a host.
 pub(crate) fn checks(checks: &[HostCheck]) -> Table {
     let mut table = Table::new(&["RESULT", "CHECK", "FOUND"]);
     for check in checks {
@@ -44,7 +44,7 @@ pub(crate) fn checks(checks: &[HostCheck]) -> Table {
     table
 }
 
-/// What a drain does about each VSI.
+/// The table of what a drain does with each VSI.
 pub(crate) fn drained(vsis: &[DrainedVsi]) -> Table {
     let mut table = Table::new(&["VSI", "POOL", "DRAIN", "TO", "REASON"]);
     table.rows.extend(vsis.iter().map(|vsi| {
@@ -63,7 +63,7 @@ pub(crate) fn drained(vsis: &[DrainedVsi]) -> Table {
     table
 }
 
-/// Resources that are taken over from another operator.
+/// The table of resources that are taken over from another operator.
 pub(crate) fn candidates(found: &[Candidate]) -> Table {
     let mut table = Table::new(&["NAMESPACE", "KIND", "NAME", "STANDING", "FINALIZERS"]);
     table.rows.extend(found.iter().map(|one| {

@@ -1,10 +1,10 @@
-//! The events of a history.
+//! The table of the events of a history.
 
 use vsiflow_workflows::fleet::{HistoryLine, took};
 
 use super::{Table, cells::or_none};
 
-/// Events.
+/// The table of events.
 pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
     let mut head = vec![
         "TIME", "WORKFLOW", "STEP", "EVENT", "OUTCOME", "TOOK", "ACTOR", "DETAIL",

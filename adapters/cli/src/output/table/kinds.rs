@@ -1,4 +1,4 @@
-//! The kinds that `get` lists.
+//! The tables of the kinds that `get` lists.
 
 use std::borrow::Borrow;
 
@@ -17,16 +17,16 @@ use crate::output::times::Times;
 /// Which columns a table has, and how its times are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TableForm {
-    /// More columns.
+    /// Whether it has additional columns.
     pub(crate) wide: bool,
-    /// A column of namespaces.
+    /// Whether it has a column of namespaces.
     pub(crate) namespaces: bool,
     /// How times are written.
     pub(crate) times: Times,
 }
 
 impl TableForm {
-    /// One with more columns.
+    /// A form with or without the additional columns.
     pub(crate) fn wide(wide: bool) -> Self {
         Self {
             wide,
@@ -34,7 +34,7 @@ impl TableForm {
         }
     }
 
-    /// The head above the time when something was made.
+    /// The head of the column for the creation time.
     fn since(self) -> &'static str {
         match self.times {
             Times::Relative => "AGE",
@@ -47,7 +47,7 @@ impl TableForm {
     }
 }
 
-/// VSIs.
+/// The table of VSIs.
 pub(crate) fn vsis(objects: &[VsiObject], form: TableForm) -> Table {
     let summaries: Vec<VsiSummary> = objects.iter().map(VsiSummary::from).collect();
     let mut table = vsi_summaries(&summaries, form);
@@ -69,7 +69,7 @@ pub(crate) fn vsis(objects: &[VsiObject], form: TableForm) -> Table {
     table
 }
 
-/// VSIs, without the columns of a wide table.
+/// The table of VSIs, without the additional columns of a wide table.
 pub(crate) fn vsi_summaries<T: Borrow<VsiSummary>>(all: &[T], form: TableForm) -> Table {
     let mut head = vec![
         "NAME",
@@ -105,7 +105,7 @@ pub(crate) fn vsi_summaries<T: Borrow<VsiSummary>>(all: &[T], form: TableForm) -
     table
 }
 
-/// Pools.
+/// The table of pools.
 pub(crate) fn pools(objects: &[PoolObject], form: TableForm) -> Table {
     let mut head = vec!["NAME", "DESIRED", "READY", "UPDATED", "PHASE", form.since()];
     if form.namespaces {
@@ -138,7 +138,7 @@ pub(crate) fn pools(objects: &[PoolObject], form: TableForm) -> Table {
     table
 }
 
-/// Groups.
+/// The table of groups.
 pub(crate) fn groups(objects: &[GroupObject], form: TableForm) -> Table {
     let mut head = vec![
         "NAME",
@@ -188,7 +188,7 @@ fn release(spec: &serde_json::Value) -> String {
     images.collect::<Vec<_>>().join(",")
 }
 
-/// Base images.
+/// The table of base images.
 pub(crate) fn images(images: &[ImageObject], form: TableForm) -> Table {
     let mut head = vec![
         "NAME",
@@ -241,7 +241,7 @@ pub(crate) fn images(images: &[ImageObject], form: TableForm) -> Table {
     table
 }
 
-/// Data disks.
+/// The table of data disks.
 pub(crate) fn disks(disks: &[DiskObject], form: TableForm) -> Table {
     let mut head = vec![
         "NAME",
@@ -288,7 +288,7 @@ pub(crate) fn disks(disks: &[DiskObject], form: TableForm) -> Table {
     table
 }
 
-/// Snapshots.
+/// The table of snapshots.
 pub(crate) fn snapshots(objects: &[SnapshotObject], form: TableForm) -> Table {
     let mut head = vec!["NAME", "VSI", "PHASE", "DISKS", "SIZE", form.since()];
     if form.namespaces {
@@ -322,7 +322,7 @@ pub(crate) fn snapshots(objects: &[SnapshotObject], form: TableForm) -> Table {
     table
 }
 
-/// Networks.
+/// The table of networks.
 pub(crate) fn networks(networks: &[NetworkObject]) -> Table {
     let mut table = Table::new(&["NAME", "PHASE", "HOST", "USED BY"]);
     for network in networks {
@@ -336,7 +336,7 @@ pub(crate) fn networks(networks: &[NetworkObject]) -> Table {
     table
 }
 
-/// Hosts; wide with what they have and what is promised there.
+/// The table of hosts; a wide table shows what each host has and what is promised to VSIs.
 pub(crate) fn hosts(hosts: &[HostObject], form: TableForm) -> Table {
     let mut heads = vec!["NAME", "STATUS", "VSIS", "TRANSPORT", "HOST KEY", "LABELS"];
     if form.wide {
@@ -368,7 +368,7 @@ pub(crate) fn hosts(hosts: &[HostObject], form: TableForm) -> Table {
     table
 }
 
-/// What is promised, of what there is.
+/// What is promised to VSIs, and what the host has.
 fn room(room: &HostRoom) -> [String; 4] {
     let size = |bytes: u64| rough(bytes);
     let of = |there: Option<String>| there.unwrap_or_else(|| "unknown".to_owned());
@@ -397,7 +397,7 @@ fn room(room: &HostRoom) -> [String; 4] {
     ]
 }
 
-/// A size in the largest unit of which there are ten, without what remains.
+/// A size in the largest unit of which there are at least ten, rounded down.
 fn rough(bytes: u64) -> String {
     let units = [60_u32, 50, 40, 30, 20, 10];
     let unit = units.into_iter().find(|bits| bytes >> bits >= 10);
@@ -405,7 +405,7 @@ fn rough(bytes: u64) -> String {
     Quantity(whole).to_string()
 }
 
-/// Runs.
+/// The table of runs.
 pub(crate) fn runs(runs: &[RunObject], form: TableForm) -> Table {
     let mut table = Table::new(&["NAME", "WORKFLOW", "ENTITY", "PHASE", "STARTED"]);
     for run in runs {
@@ -416,7 +416,7 @@ pub(crate) fn runs(runs: &[RunObject], form: TableForm) -> Table {
     table
 }
 
-/// The sizes that machines are made in.
+/// The table of server types.
 pub(crate) fn types(types: &[ServerTypeObject]) -> Table {
     let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "BOOT DISK", "GUEST"]);
     table.rows.extend(types.iter().map(|size| {
@@ -434,7 +434,7 @@ pub(crate) fn types(types: &[ServerTypeObject]) -> Table {
     table
 }
 
-/// Quotas: of each limit what is taken, and what may be.
+/// The table of quotas: the usage and the limit of each resource.
 pub(crate) fn quotas(objects: &[QuotaObject], form: TableForm) -> Table {
     const LIMITS: [&str; 4] = ["vsis", "cpus", "memory", "disk"];
     let mut head = vec!["NAME", "VSIS", "CPUS", "MEMORY", "DISK", form.since()];
@@ -459,7 +459,7 @@ pub(crate) fn quotas(objects: &[QuotaObject], form: TableForm) -> Table {
     table
 }
 
-/// Tokens.
+/// The table of tokens.
 pub(crate) fn tokens(objects: &[TokenObject]) -> Table {
     let mut table = Table::new(&["NAME", "ROLE", "STATUS", "AGE", "EXPIRES"]);
     for object in objects {

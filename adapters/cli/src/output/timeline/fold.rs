@@ -1,4 +1,4 @@
-//! From events to entries.
+//! Folds events into the entries of a timeline.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +7,16 @@ use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{Group, Timeline, TimelineEntry};
 
-/// Where the runs and steps lie that are known so far.
+/// The state of the fold: where the known runs and steps are.
 #[derive(Default)]
 struct TimelineFold {
     groups: Vec<Group>,
     runs: BTreeMap<String, usize>,
-    /// The runs that are not over, and whose they are.
+    /// The unfinished runs, and their entities.
     open: BTreeMap<String, String>,
-    /// Who asked for the present desired state of an entity, and why.
+    /// The actor and the reason of an entity's current desired state.
     requests: BTreeMap<String, (String, String)>,
-    /// Runs whose entity recorded their end; the run's own record says the same.
+    /// Runs whose end their entity recorded; the run's own event repeats it.
     closed: BTreeSet<String>,
 }
 
@@ -44,7 +44,7 @@ impl TimelineFold {
         self.open.values().any(|of| of == entity)
     }
 
-    /// The run of a line, which begins where it was not heard of.
+    /// The run of a line; makes a new one if it is not known.
     fn run(&mut self, line: &HistoryLine) -> Option<&mut Group> {
         let run = line.run.clone()?;
         let at = match self.runs.get(&run) {
@@ -91,7 +91,7 @@ impl TimelineFold {
         head.outcome = line.outcome.clone().unwrap_or_default();
         head.took_ms = line.duration_ms.or_else(|| head.lasted());
         head.failed |= line.error.is_some();
-        // The step that failed says why, where there is one.
+        // The failed step states the reason, if there is one.
         head.trouble = None;
     }
 
@@ -162,14 +162,14 @@ impl TimelineEntry {
         self.offset = line.offset;
     }
 
-    /// Milliseconds from its begin to what was last heard of it.
+    /// Milliseconds from its begin to its last event.
     fn lasted(&self) -> Option<u64> {
         let began: Timestamp = self.began.parse().ok()?;
         let last: Timestamp = self.last.parse().ok()?;
         u64::try_from(last.duration_since(began).as_millis()).ok()
     }
 
-    /// Takes in what was recorded of an attempt; whether it failed.
+    /// Applies an event of an attempt; returns whether the attempt failed.
     fn attempted(&mut self, line: &HistoryLine) -> bool {
         self.observe(line);
         self.tries = self.tries.max(line.attempt.unwrap_or_default());
@@ -185,7 +185,7 @@ impl TimelineEntry {
         .to_owned();
         let runs = line.kind == "step_started";
         self.took_ms = (!runs).then(|| self.lasted()).flatten();
-        // While the next attempt runs, why the one before failed is still what there is to know.
+        // While the next attempt runs, the failure of the last one remains shown.
         if !runs || self.trouble.is_none() {
             self.trouble.clone_from(&line.error);
             self.next = line.detail.clone().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How a timeline looks.
+//! Renders a timeline as text.
 
 use jiff::Timestamp;
 use vsiflow_workflows::fleet::took;
@@ -6,14 +6,14 @@ use vsiflow_workflows::fleet::took;
 use super::{Group, Timeline, TimelineEntry};
 use crate::output::{table::rendered, times::Times, wrap::wrapped};
 
-/// How a timeline is shown.
+/// The display options of a timeline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimelineView {
     /// How times are written.
     pub(crate) times: Times,
-    /// The moment that ages are counted to.
+    /// The reference time for ages.
     pub(crate) now: Timestamp,
-    /// Columns of the terminal; none where lines may be as long as they are.
+    /// The columns of the terminal; `None` if lines are not limited.
     pub(crate) width: Option<usize>,
     /// Whether a bar shows the share of each step in its run.
     pub(crate) bars: bool,
@@ -21,10 +21,10 @@ pub(crate) struct TimelineView {
     pub(crate) heads: bool,
 }
 
-/// Cells of a bar.
+/// The width of a bar, in cells.
 const BAR: u64 = 10;
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-/// How far what is below a line stands in.
+/// The indentation of lines below an entry.
 const BELOW: &str = "      ";
 
 impl Timeline {
@@ -62,7 +62,7 @@ impl Timeline {
     }
 }
 
-/// The lines of a table, each with what is told below it.
+/// The lines of a table, each followed by the lines below it.
 fn woven(rows: &[Vec<String>], below: &[Vec<String>], view: TimelineView) -> String {
     let table = rendered(rows.iter());
     let mut text = String::new();
@@ -77,19 +77,19 @@ fn woven(rows: &[Vec<String>], below: &[Vec<String>], view: TimelineView) -> Str
     text
 }
 
-/// A line that is longer than the terminal ends with a mark.
+/// Truncates a line that is longer than the terminal, with a mark.
 fn cut(line: &str, width: Option<usize>) -> String {
     match width {
         Some(width) if line.chars().count() > width => {
-            let kept = line.chars().take(width.saturating_sub(1));
-            kept.chain(['…']).collect()
+            let start = line.chars().take(width.saturating_sub(1));
+            start.chain(['…']).collect()
         }
         _ => line.to_owned(),
     }
 }
 
 impl TimelineEntry {
-    /// Whether it is the request that a run follows, and names who asked.
+    /// Whether this is the request that led to the run, so that it already names the actor.
     fn asked_for(&self, run: &Group) -> bool {
         run.is_run && (&self.actor, &self.why) == (&run.head.actor, &run.head.why)
     }
@@ -111,7 +111,7 @@ impl TimelineEntry {
         ];
         row.extend(view.bars.then(|| bar.unwrap_or_default()));
         row.push(match (self.actor.as_str(), self.why.as_str()) {
-            // What is done without anybody asking at that moment.
+            // Actions that no user requested.
             ("engine", "") => String::new(),
             (actor, "") => actor.to_owned(),
             (actor, why) => format!("{actor}: {why}"),
@@ -119,7 +119,7 @@ impl TimelineEntry {
         row
     }
 
-    /// What stands in its way, and what to do.
+    /// The obstacle and the remedy.
     fn below(&self, view: TimelineView) -> Vec<String> {
         let Some(trouble) = &self.trouble else {
             return Vec::new();
@@ -153,7 +153,7 @@ impl Group {
     }
 }
 
-/// A part of a whole, in eighths of a cell; what took any time shows as something.
+/// A part of a whole, in eighths of a cell; any part above 0 has at least one eighth.
 fn bar_of(part: u64, whole: u64) -> String {
     let cells = BAR.saturating_mul(8);
     let eighths = part.saturating_mul(cells).checked_div(whole);

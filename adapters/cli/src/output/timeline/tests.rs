@@ -3,7 +3,7 @@ use crate::output::times::Times;
 
 const AT: &str = "2026-01-02T03:04:";
 
-/// Events as a history has them: offset, second, kind, step and attempt, outcome or detail.
+/// An event of a history: offset, second, kind, step and attempt, outcome or detail.
 fn line(offset: u64, seconds: &str, kind: &str) -> HistoryLine {
     HistoryLine {
         offset,

@@ -1,4 +1,5 @@
-//! One choice: asks the journals, and has the fleet of journal 0 decide by what they say.
+//! One choice of hosts: asks the journals for reports and lets the fleet of journal 0 decide from
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,41 +23,41 @@ use crate::{
     shards::{ask::ForwardedCommand, journal_holder::JournalHolder, local_documents},
 };
 
-/// So long a choice waits for journals without a holder, and for those that leave their hosts alone.
+/// How long a choice waits for journals that have no holder, or that do not act on their hosts yet.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// How often it is looked again.
-const AGAIN: Duration = Duration::from_secs(2);
-/// No host fits.
+/// The delay between two attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// The code for: no host fits.
 const NO_HOST: &str = "VSI0737";
 
 /// A choice that is being made.
 pub(in crate::shards) struct Choice<'a> {
     pub(in crate::shards) holder: &'a Arc<JournalHolder>,
     pub(in crate::shards) id: &'a str,
-    /// What it is about, as journals are asked to report for it.
+    /// The command, sent to the journals with the request for a report.
     pub(in crate::shards) command: &'a ForwardedCommand,
     pub(in crate::shards) by: By,
     pub(in crate::shards) resolved: &'a Resolved,
-    /// Whether it is recorded, or only shown.
+    /// Whether the choice is recorded, or only shown.
     pub(in crate::shards) records: bool,
 }
 
-/// What several journals said.
+/// The reports of several journals, combined.
 #[derive(Default)]
 struct JournalReports {
     report: JournalReport,
-    /// Those that said nothing, and why.
+    /// The journals that did not report, and why.
     silent: BTreeMap<u16, ExitProblem>,
-    /// Whether some leave their hosts alone for now.
+    /// Whether any of them does not act on its hosts yet.
     is_quiet: bool,
 }
 
 /// Why nothing was chosen.
 struct NotChosen {
     problem: ExitProblem,
-    /// Whether hosts were asked a while ago.
+    /// Whether the reports about hosts may be out of date.
     is_stale: bool,
-    /// Whether it may be otherwise in a while.
+    /// Whether a later attempt may succeed.
     may_pass: bool,
 }
 
@@ -71,7 +72,7 @@ impl From<ExitProblem> for NotChosen {
 }
 
 impl Choice<'_> {
-    /// Chooses, and waits for what may come.
+    /// Makes the choice, and retries while a later attempt may succeed.
     pub(in crate::shards) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
         let until = Instant::now() + PATIENCE;
         let mut now = false;
@@ -79,7 +80,9 @@ impl Choice<'_> {
             match Box::pin(self.attempt(now)).await {
                 Ok(chosen) => return Ok(chosen),
                 Err(failed) if failed.is_stale && !now => now = true,
-                Err(failed) if failed.may_pass && Instant::now() < until => sleep(AGAIN).await,
+                Err(failed) if failed.may_pass && Instant::now() < until => {
+                    sleep(RETRY_DELAY).await;
+                }
                 Err(failed) => return Err(failed.problem),
             }
         }
@@ -126,7 +129,7 @@ impl Choice<'_> {
         })
     }
 
-    /// The names of those for which nothing is under way any more.
+    /// The names of the objects that no open request concerns any more.
     async fn idle(&self, under_way: &[UnderWay]) -> Result<BTreeSet<String>, ExitProblem> {
         let requests = under_way.iter().flat_map(|one| &one.requests);
         let ids = requests.flat_map(|one| [one.decision.clone(), one.hand_over.clone()]);
@@ -159,7 +162,7 @@ impl Choice<'_> {
         Ok(journals)
     }
 
-    /// What each journal is asked, and which of them has which name.
+    /// The questions for each journal, and the journal that each name belongs to.
     async fn by_journal(
         &self,
         questions: &ReportQuestions,
@@ -181,7 +184,7 @@ impl Choice<'_> {
             }
         }
         if !questions.namespaces.is_empty() {
-            // Any of them may have something there.
+            // Any journal may have objects in these namespaces.
             for journal in 0..self.holder.shard.set().journals() {
                 let its = by_journal.entry(journal).or_default();
                 its.namespaces.clone_from(&questions.namespaces);
@@ -194,7 +197,7 @@ impl Choice<'_> {
         Ok((by_journal, whose))
     }
 
-    /// Asks all of them at the same time.
+    /// Asks all journals at the same time.
     async fn collect_reports(&self, by_journal: &BTreeMap<u16, ReportQuestions>) -> JournalReports {
         let asking = by_journal.iter().map(|(journal, questions)| async move {
             (
@@ -229,7 +232,7 @@ impl Choice<'_> {
         reports
     }
 
-    /// Refuses to decide about what a journal has that does not answer: unknown is not absent.
+    /// Refuses to decide about objects of a journal that does not answer: unknown is not absent.
     fn refuse_silent(
         &self,
         questions: &ReportQuestions,
@@ -270,7 +273,7 @@ impl Choice<'_> {
     }
 }
 
-/// Something that was promised or admitted, and that counts.
+/// A promise or an admission that counts.
 struct UnderWay {
     object: String,
     host: String,

@@ -1,14 +1,16 @@
-//! Journal 0 chooses hosts over all journals of a set, admits what their quotas permit, and hands over what it decided
-//! (docs/adr/0014-choices-over-journals.md).
+//! Journal 0 chooses hosts over all journals of a set, admits what their quotas permit, and hands over what
+//! it decided (docs/adr/0014-choices-over-journals.md).
 //!
 //! Guarantees:
-//! - **A choice is recorded before anything follows from it.** What is handed over names the request that it was decided
-//!   for, so that the next holder of journal 0 hands over the same again, and nothing new.
-//! - **What is promised is not promised again.** A promise counts until a report made after its last request was answered
-//!   says what became of it. Which requests are open is looked at before the reports are asked for.
-//! - **Who lost the lease of journal 0 hands nothing over.** Its statement to do so is fenced.
+//! - **A choice is recorded before anything follows from it.** A hand-over names the request that it was
+//!   decided for, so the next holder of journal 0 hands over the same decision, and no new one.
+//! - **What is promised is not promised again.** A promise counts until a report says what became of it; that
+//!   report must be newer than the answer to the promise's last request. So open requests are read before
+//!   reports are asked for.
+//! - **A process that lost the lease of journal 0 hands nothing over.** The statement that hands over is
+//!   fenced.
 //!
-//! What this room never does: it acts on no host, and records nothing but promises and admissions.
+//! This module acts on no host, and records only promises and admissions.
 
 mod attempt;
 mod reports;
@@ -37,7 +39,7 @@ use crate::{
 /// Chooses hosts for documents, and has every journal that they concern do its part.
 ///
 /// # Errors
-/// VSI0763; VSI0737 and the like, where nothing was handed over.
+/// VSI0763; VSI0737 and similar codes, in which case nothing was handed over.
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
@@ -85,7 +87,8 @@ pub(super) async fn decide(
     if !makes_members || handed != Exit::Done {
         return Ok(handed);
     }
-    // A pool or a group makes members as soon as it is recorded: their journals know the hosts by then.
+    // A pool or a group makes members as soon as it is recorded, so their journals must know the hosts
+    // before.
     let last = Box::pin(hand_over_to(
         holder,
         id,
@@ -96,7 +99,7 @@ pub(super) async fn decide(
     Ok(handed.max(last))
 }
 
-/// Has these journals do their parts, and prints what they say.
+/// Has these journals do their parts, and prints their output.
 async fn hand_over_to(
     holder: &JournalHolder,
     id: &str,
@@ -111,7 +114,8 @@ async fn hand_over_to(
     output::worst(all.map(|answered| answered.and_then(|answer| answer.print())))
 }
 
-/// From now on nobody has VSIs made in these namespaces without asking here.
+/// Records that nothing may use these namespaces any more without journal 0, because they get a
+/// quota.
 pub(super) async fn note_limits(
     holder: &JournalHolder,
     resolved: &Resolved,
@@ -125,12 +129,12 @@ pub(super) async fn note_limits(
     Err(ExitProblem::defect("the lease of journal 0 is past"))
 }
 
-/// The request by which a journal is told of a decision.
+/// The ID of the request that hands a decision over to a journal.
 fn hand_over_id(decision: &str, journal: u16) -> String {
     format!("{decision}-{journal}")
 }
 
-/// Forgets what was handed over for a decision that is answered.
+/// Deletes the answers to the hand-overs of an answered decision.
 pub(super) async fn forget(holder: &JournalHolder, decision: &str) {
     let set = holder.shard.set();
     let all = 0..set.journals();

@@ -1,4 +1,4 @@
-//! What journal 0 asks the others about what they have.
+//! The reports that journal 0 requests from the other journals.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// How long a holder may take to begin with a report.
+/// How long a holder may take to begin a report.
 const BEGIN: Duration = Duration::from_secs(10);
 /// How long a report may take.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// Asks a journal for a report about what a command asks for.
+/// Asks a journal for a report on the objects of a command.
 pub(super) async fn ask(
     holder: &JournalHolder,
     journal: u16,
@@ -41,10 +41,10 @@ pub(super) async fn ask(
     answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
 }
 
-/// What is taken in these namespaces, in all journals but journal 0.
+/// What objects use in these namespaces, in all journals except journal 0.
 ///
 /// # Errors
-/// When one of them does not say it.
+/// When a journal does not report.
 pub(in crate::shards) async fn used_elsewhere(
     holder: &JournalHolder,
     namespaces: &BTreeSet<String>,

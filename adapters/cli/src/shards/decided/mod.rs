@@ -1,9 +1,9 @@
-//! Custom resources that concern several journals (docs/adr/0017-custom-resources-over-journals.md), as their host is chosen
-//! over all of them, or their namespace has a quota: decided in journal 0, handed over to the journal of the host, and
-//! recorded there by its operator.
+//! Custom resources that journal 0 decides about, because their host is chosen over all journals or their
+//! namespace has a quota (docs/adr/0017-custom-resources-over-journals.md). Journal 0 decides, hands over to
+//! the journal of the host, and that journal's operator records the resource.
 //!
-//! What a crash leaves: a request that was begun is begun anew by the next holder. The operator knows by the UID what it
-//! recorded before, and records nothing twice.
+//! After a crash the next holder begins an unfinished request again. The operator recognises by the UID what
+//! it recorded before, and records nothing twice.
 
 pub(super) mod stored;
 pub(super) mod waiting;
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::exit::ExitProblem;
 
-/// What is asked of journal 0 for a resource.
+/// The request to journal 0 for a resource.
 pub(super) fn question(uid: Uuid, apply: Resolved) -> CommandPart {
     let ask = MembersRequest {
         apply,
@@ -39,7 +39,8 @@ pub(super) fn question(uid: Uuid, apply: Resolved) -> CommandPart {
     CommandPart::DecideResource(uid, StoredRequest::of(ask))
 }
 
-/// Chooses a host where there is none, admits what quotas permit, and has the operator of the host's journal record it.
+/// Chooses a host if the resource names none, admits what quotas permit, and has the operator of the host's
+/// journal record the resource.
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
@@ -103,7 +104,8 @@ fn host_of(resolved: &Resolved) -> Option<ChosenHost> {
 /// Whether members of a pool of the cluster may be on a host of this journal.
 ///
 /// # Errors
-/// As [`PoolPermits::judge`](vsiflow_kube::share::PoolPermits::judge), and where this process serves no cluster.
+/// As [`PoolPermits::judge`](vsiflow_kube::share::PoolPermits::judge), and when this process serves no
+/// cluster.
 pub(super) fn judge(holder: &JournalHolder, pool: (&str, &str), host: &str) -> Result<(), Failure> {
     match &holder.decided {
         Some(operator) => operator.judge(pool, host),
@@ -115,7 +117,7 @@ fn no_cluster() -> Failure {
     not_recorded("this process of the set serves no cluster: start all of them with --kube")
 }
 
-/// Has the operator of this journal record what was decided of something on one of its hosts.
+/// Has the operator of this journal record a decision about a resource on one of its hosts.
 pub(super) async fn take_over(holder: &JournalHolder, decided: &DecidedResource) -> MembersAnswer {
     let refused = match &holder.decided {
         Some(waiting) => waiting.recorded(decided.clone()).await,

@@ -1,15 +1,15 @@
-//! What was decided, as it goes through the database.
+//! Decisions on custom resources as they are sent through the database.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_workflows::fleet::{ChosenHost, ObjectUsage};
 
-/// What was decided of a resource.
+/// The decision on a custom resource.
 #[derive(Clone, Serialize, Deserialize)]
 pub(in crate::shards) struct DecidedResource {
     pub(super) uid: Uuid,
-    /// Where it is to be.
+    /// The chosen host.
     pub(super) host: ChosenHost,
-    /// What it may take.
+    /// The quota usage that was admitted.
     pub(super) admitted: Vec<ObjectUsage>,
 }

@@ -1,5 +1,5 @@
-//! Between the operator of a journal and who does what other journals ask of it: what was decided of resources, until a pass says
-//! what became of them; and what the last pass permits.
+//! The queue between a journal's operator and the requests of other journals. It holds decisions on resources
+//! until an operator pass reports the outcome, and what the last pass permits pools.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use vsiflow_kube::share::{PoolPermits, ResourceDecision};
 
 use super::stored::DecidedResource;
 
-/// So long an operator may take to record what it was handed over. Its API server may be away.
+/// How long an operator may take to record a decision. Its API server may be unreachable.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn not_recorded(why: &str) -> Failure {
@@ -26,12 +26,12 @@ type Outcome = Result<(), Failure>;
 /// A decision that waits for the operator of its host's journal.
 struct Waiting {
     decision: ResourceDecision,
-    /// Whether a pass of the operator has it.
+    /// Whether an operator pass has taken it.
     is_taken: bool,
     recorded_to: oneshot::Sender<Outcome>,
 }
 
-/// What was decided of resources and the operator of a journal is to take.
+/// Decisions on resources that the operator of a journal has to record.
 pub(in crate::shards) struct DecidedResources {
     waiting: Mutex<BTreeMap<Uuid, Waiting>>,
     permits: Mutex<PoolPermits>,
@@ -39,7 +39,7 @@ pub(in crate::shards) struct DecidedResources {
 }
 
 impl DecidedResources {
-    /// With what has the operator look.
+    /// `wake` makes the operator start a pass.
     pub(in crate::shards) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -48,7 +48,7 @@ impl DecidedResources {
         }
     }
 
-    /// What a pass permits of pools.
+    /// Sets what the last operator pass permits pools.
     pub(in crate::shards) fn permit(&self, pools: PoolPermits) {
         *self.permits.lock().unwrap_or_else(PoisonError::into_inner) = pools;
     }
@@ -62,8 +62,8 @@ impl DecidedResources {
         permits.judge(pool, host)
     }
 
-    /// What became of one, once the operator says it. Cancel safe: the operator may take it or not, and the request that
-    /// asks for it is asked again.
+    /// Waits for the outcome of one decision. Cancel safe: the operator may still take it, and the request
+    /// that asks for it is sent again.
     pub(super) async fn recorded(&self, decided: DecidedResource) -> Outcome {
         let (recorded_to, mut outcome) = oneshot::channel();
         let uid = decided.uid;
@@ -81,18 +81,18 @@ impl DecidedResources {
             match timeout(PATIENCE, &mut outcome).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(not_recorded("it was decided anew meanwhile")),
-                Err(_) if self.gives_up(uid) => {
+                Err(_) if self.withdraw(uid) => {
                     let why = "the operator of its host's journal did not record it in time";
                     return Err(not_recorded(why));
                 }
-                // A pass that has it says what became of it.
+                // An operator pass has taken it and will report the outcome.
                 Err(_) => {}
             }
         }
     }
 
-    /// Takes it back, unless a pass has it.
-    fn gives_up(&self, uid: Uuid) -> bool {
+    /// Withdraws a decision; `false` if an operator pass has taken it.
+    fn withdraw(&self, uid: Uuid) -> bool {
         self.with(|all| {
             let is_free = all.get(&uid).is_none_or(|one| !one.is_taken);
             if is_free {
@@ -102,7 +102,7 @@ impl DecidedResources {
         })
     }
 
-    /// What a pass of the operator is to record.
+    /// Takes the decisions that an operator pass is to record.
     pub(in crate::shards) fn take(&self) -> BTreeMap<Uuid, ResourceDecision> {
         let take = |(uid, one): (&Uuid, &mut Waiting)| {
             one.is_taken = true;
@@ -111,12 +111,12 @@ impl DecidedResources {
         self.with(|all| all.iter_mut().map(take).collect())
     }
 
-    /// What became of one in that pass; none where it is not known yet.
+    /// Reports the outcome of one decision in a pass; `None` if it is not known yet.
     pub(in crate::shards) fn settle(&self, uid: Uuid, outcome: Option<Outcome>) {
         self.with(|all| match outcome {
             Some(outcome) => {
                 if let Some(one) = all.remove(&uid) {
-                    // Who asked may be gone.
+                    // The caller may have stopped waiting.
                     let _ = one.recorded_to.send(outcome);
                 }
             }
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// One that is asked for.
+    /// A decision that a task waits for.
     async fn awaited_decision() -> (Arc<DecidedResources>, JoinHandle<Outcome>) {
         let decisions = Arc::new(DecidedResources::new(|| {}));
         let asking = decisions.clone();
@@ -183,7 +183,7 @@ mod tests {
         assert!(decisions.take().is_empty(), "nobody records it afterwards");
     }
 
-    /// Or a host's room would be given away that is being taken.
+    /// Otherwise the room on a host that is being used would be promised again.
     #[tokio::test(start_paused = true)]
     async fn what_a_pass_has_is_waited_for() {
         let (decisions, waiting) = awaited_decision().await;

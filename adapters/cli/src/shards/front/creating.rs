@@ -1,6 +1,7 @@
-//! `create` in a set: the journal of the host makes the VSI. Documents are made here, where the command line names files.
+//! `create` in a set: the journal of the host makes the VSI. If the command line names files, the documents
+//! are made here.
 //!
-//! Where there is one already of that name, in whichever journal, nothing is done.
+//! If any journal has a VSI of that name already, nothing is done.
 
 use super::{hosts, needed_key, objects::forwarded};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     },
 };
 
-/// Has the journal of a host that is known make VSIs on it.
+/// Has the journal of a known host make VSIs on it.
 pub(super) async fn create(
     cli: &Cli,
     args: &CreateArgs,

@@ -1,4 +1,4 @@
-//! Documents, of which each journal does its part.
+//! Commands on documents in a set: each journal does its part.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::{
     work::{self, DISK},
 };
 
-/// Has every journal that documents concern do its part.
+/// Has every journal that the documents concern do its part.
 pub(super) async fn documents(
     cli: &Cli,
     place: &SetPlace,
@@ -71,7 +71,8 @@ pub(super) async fn documents(
     Ok(output::worst(futures::future::join_all(asking).await))
 }
 
-/// Says of networks that they are not made yet: nothing in the documents is on them, and no journal has them.
+/// Reports the networks that are not made yet because nothing in the documents uses them and no journal has
+/// them.
 fn report_unused(resolved: &Resolved, described: &[NetworkName], journals: &[BTreeSet<u16>]) {
     for network in resolved.unused_networks() {
         let (namespace, name) = (&network.namespace, &network.name);
@@ -83,7 +84,8 @@ fn report_unused(resolved: &Resolved, described: &[NetworkName], journals: &[BTr
     }
 }
 
-/// What documents describe. Their warnings are said where they are applied.
+/// Reads and resolves documents. Warnings are suppressed here; the journals that apply the
+/// documents report them.
 pub(in crate::shards) async fn read(
     common: &Common,
     sources: &Sources,
@@ -91,12 +93,12 @@ pub(in crate::shards) async fn read(
     let silently = sink::with(std::sync::Arc::default(), work::documents(common, sources));
     match Box::pin(silently).await {
         Ok(resolved) => Ok(resolved),
-        // Now they are for the user.
+        // Repeated with output, so that the user sees the warnings with the error.
         Err(_) => work::documents(common, sources).await,
     }
 }
 
-/// What documents describe, by its names.
+/// The names of the objects in documents.
 pub(super) async fn named(common: &Common, sources: &Sources) -> Result<Vec<String>, ExitProblem> {
     let resolved = Box::pin(read(common, sources)).await?;
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);

@@ -1,4 +1,4 @@
-//! Commands on hosts, each of which the journal of its host does.
+//! Commands on hosts in a set: the journal of each host runs them.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ use crate::{
     work::{self, CommandDocuments},
 };
 
-/// Has the journal of a host do a command. A host that no journal has yet is assigned to one.
+/// Has the journal of a host run a command. A host that belongs to no journal yet is assigned to
+/// one.
 pub(super) async fn of_host(
     cli: &Cli,
     host: NamedHost<'_>,
@@ -39,7 +40,7 @@ pub(super) async fn of_host(
     ask::ask(&place.set, &sealer, journal, &command, repeatable).await
 }
 
-/// Has the journals do a command that have hosts with these labels.
+/// Has the journals that have hosts with these labels run a command.
 pub(super) async fn of_hosts(
     cli: &Cli,
     labels: &LabelSelector,
@@ -73,7 +74,7 @@ async fn labelled(apps: &[App], labels: &LabelSelector) -> Result<BTreeSet<u16>,
     Ok(found)
 }
 
-/// The journal of the one host that the set knows with that label, or by that name.
+/// The journal of a host that the set knows, by label or by name, or of its only host.
 pub(super) async fn known(
     common: &Common,
     place: &SetPlace,

@@ -1,14 +1,16 @@
-//! What a command on a set comes to: a look at its journals, or questions to those who hold them.
+//! Routes a command on a set of journals: it reads the journals, or sends requests to their
+//! holders.
 //!
-//! - [`routing`]: how each command meets a set.
-//! - [`objects`]: the objects that it concerns, by the journals that have them, and what is left of it for one of them.
-//! - [`documents`]: what documents describe.
+//! - [`routing`]: which journals each command concerns, and how.
+//! - [`objects`]: finds the journals of a command's objects, and reduces the command to one journal's part.
+//! - [`documents`]: commands on documents.
 //! - [`creating`]: VSIs that a command line describes.
-//! - [`hosts`]: what is done on one host, by its journal.
-//! - [`restoring`]: VSIs that are put back to snapshots.
+//! - [`hosts`]: commands on one host, which its journal runs.
+//! - [`restoring`]: restores VSIs to snapshots.
 //!
-//! What names or selects objects of several journals is done in each of them, or not, and said for each. Names are looked up
-//! in the whole set first, so that a slip of the pen touches nothing; who has to agree to something is asked once, here.
+//! A command on objects of several journals succeeds or fails in each of them separately, and each result is
+//! reported. All names are looked up in the whole set first, so that a typing error changes nothing. A
+//! confirmation is asked once, here.
 
 mod creating;
 mod documents;
@@ -39,30 +41,30 @@ pub(super) use objects::{ObjectCounts, by_journal, forwarded, leave};
 pub(super) use routing::is_asked;
 use routing::{CommandRoute, Objects};
 
-/// How a quota is named among other things.
+/// Prefix of a quota's name.
 const QUOTA: &str = "quota/";
-/// How a host is.
+/// Prefix of a host's name.
 const HOST: &str = "host/";
-/// How a type is.
+/// Prefix of a type's name.
 const TYPE: &str = "type/";
-/// How a pool is.
+/// Prefix of a pool's name.
 pub(super) const POOL: &str = "pool/";
-/// How a group is.
+/// Prefix of a group's name.
 pub(super) const GROUP: &str = "group/";
 
-/// Where a command continues.
+/// How a command continues after routing.
 pub(crate) enum Routed {
-    /// As ever: no set is concerned.
+    /// Here, without a set.
     Here(Box<Cli>),
-    /// Here, with one journal of a set, or with all of them.
+    /// Here, on one journal of a set or on all of them.
     Of(Box<Cli>),
-    /// Here, with one journal after the other; what is printed above each, if anything is.
+    /// Here, on one journal after the other, each with an optional heading.
     Each(Vec<(Option<String>, Cli)>),
-    /// It is done.
+    /// The command has run, with this exit.
     Answered(Exit),
 }
 
-/// Finds out whether a command concerns a set, and does it, as far as that is not done as ever.
+/// Checks whether a command concerns a set. If so, runs it in the set, unless it can run here.
 ///
 /// # Errors
 /// VSI0762 to VSI0766, and when the database does not answer.
@@ -84,12 +86,12 @@ pub(crate) async fn route(cli: Cli) -> Result<Routed, ExitProblem> {
     }
 }
 
-/// Whether a command has nothing to do with a journal, or finds out itself.
+/// Whether a command needs no journal, or checks for a set itself.
 fn is_standalone(cli: &Cli) -> bool {
     match &cli.command {
-        // Documents are printed.
+        // Only prints documents.
         CliCommand::Create(args) => args.dry_run && args.from.is_none(),
-        // What somebody else wrote is read.
+        // Only reads a file that another program wrote.
         CliCommand::SshConfig(args) => args.command.is_some(),
         command => matches!(
             command,
@@ -106,7 +108,7 @@ fn is_standalone(cli: &Cli) -> bool {
     }
 }
 
-/// The set of an address, and the folder beside it.
+/// The set at an address, with its state directory.
 async fn place(common: &Common, address: &JournalAddress) -> Result<SetPlace, ExitProblem> {
     let set = ShardSet::open(address).await;
     let missing = || ExitProblem::defect("the set was there a moment ago");
@@ -114,7 +116,7 @@ async fn place(common: &Common, address: &JournalAddress) -> Result<SetPlace, Ex
     Ok(SetPlace::new(set, state_path(common)?))
 }
 
-/// Refuses to serve a set, or one of its journals, as a journal by itself.
+/// Refuses to serve a set, or one of its journals, as a single journal.
 ///
 /// # Errors
 /// VSI0760 and VSI0762.
@@ -123,7 +125,7 @@ pub(crate) async fn is_no_set(common: &Common) -> Result<(), ExitProblem> {
         return Ok(());
     };
     match ShardSet::named(address).await {
-        // What a standby waits for: the database refuses to make a journal in the place of a set.
+        // A standby waits here: the database refuses to make a journal where a set is.
         Err(_) | Ok(Named::Journal) => Ok(()),
         Ok(Named::Member(number)) => Err(of_member(number)),
         Ok(Named::Set(journals)) => {
@@ -141,7 +143,7 @@ fn of_member(number: u16) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0762", message, remedy)
 }
 
-/// One journal of a set is looked at as any other.
+/// Routes a command on one journal of a set: it may be read as any other journal.
 async fn one(cli: Cli, address: &JournalAddress, number: u16) -> Result<Routed, ExitProblem> {
     let looks = match &cli.command {
         CliCommand::Get(args) => !args.refresh && !args.watch,
@@ -229,7 +231,7 @@ fn refused(place: &SetPlace, why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0764", message, &remedy)
 }
 
-/// With each journal by itself, under its name.
+/// Runs a command on each journal separately, under the journal's name.
 fn each(cli: &Cli, place: &SetPlace) -> Vec<(Option<String>, Cli)> {
     let members = place.members(&cli.common).into_iter().enumerate();
     members
@@ -240,7 +242,7 @@ fn each(cli: &Cli, place: &SetPlace) -> Vec<(Option<String>, Cli)> {
         .collect()
 }
 
-/// With the journals of what is looked at.
+/// Runs a reading command on the journals of its objects.
 async fn with_viewed(
     cli: &Cli,
     place: &SetPlace,
@@ -259,7 +261,7 @@ async fn with_viewed(
     Ok(Routed::Each(each.collect()))
 }
 
-/// Has each journal do what concerns its objects, of what is asked.
+/// Has each journal run the command's part for its own objects.
 async fn acts(
     (cli, command): (&Cli, ForwardedCommand),
     place: &SetPlace,
@@ -292,14 +294,14 @@ async fn acts(
     Ok(output::worst(futures::future::join_all(asking).await))
 }
 
-/// Nothing of that name is there.
+/// No object with this name exists.
 pub(super) fn unknown(name: &str) -> ExitProblem {
     let message = format!("{name} is not known here");
     let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
-/// The key that requests are sealed with.
+/// The key that seals requests.
 pub(super) async fn needed_key() -> Result<Sealer, ExitProblem> {
     journal_key::sealer().await?.ok_or_else(|| {
         let message = "what processes of a set ask of one another is sealed, and no key is named";

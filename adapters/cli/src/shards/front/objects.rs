@@ -1,6 +1,7 @@
-//! The objects that a command concerns, by the journals that have them; and the part of a command that is one journal's.
+//! Finds the journals of the objects that a command concerns, and reduces a command to one journal's part.
 //!
-//! VSIs and data disks are found by the claims on their names, whether they are there or gone. Snapshots are looked up.
+//! VSIs and data disks are found by the claims on their names, whether they exist or are deleted. Snapshots
+//! are looked up in the journals.
 
 use std::collections::BTreeMap;
 
@@ -31,15 +32,15 @@ use crate::{
 /// Which of the objects that a command names count.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::shards) enum ObjectCounts {
-    /// Those that are gone, too: it looks at them.
+    /// Existing and deleted ones: the command only reads them.
     GoneToo,
-    /// What is there; a name of which nothing is there is refused.
+    /// Existing ones; a name without an object is refused.
     There,
-    /// What is there; the other names are left out.
+    /// Existing ones; a name without an object is ignored.
     IfThere,
 }
 
-/// What a command concerns, by the journals.
+/// The objects that a command concerns, by journal.
 pub(super) async fn concerned(
     place: &SetPlace,
     common: &Common,
@@ -58,7 +59,7 @@ pub(super) async fn concerned(
     }
 }
 
-/// As commands take it, with its namespace.
+/// A target's name as commands accept it, with its namespace.
 fn in_namespace(target: &Target) -> String {
     let name = format!("{}/{}", target.namespace, target.name);
     if target.is_vsi() {
@@ -68,7 +69,7 @@ fn in_namespace(target: &Target) -> String {
     }
 }
 
-/// These objects, by their journals.
+/// The named objects, by journal.
 pub(in crate::shards) async fn by_journal<'n>(
     place: &SetPlace,
     common: &Common,
@@ -110,7 +111,7 @@ pub(in crate::shards) async fn by_journal<'n>(
     Ok(found)
 }
 
-/// The same of snapshots.
+/// The named snapshots, by journal.
 async fn snapshots_by_journal(
     place: &SetPlace,
     common: &Common,
@@ -136,7 +137,7 @@ async fn snapshots_by_journal(
     Ok(found)
 }
 
-/// The same of networks, each of which may be in several journals.
+/// The named networks, by journal. A network may be in several journals.
 async fn networks_by_journal(
     place: &SetPlace,
     common: &Common,
@@ -166,7 +167,7 @@ pub(super) fn network_named(namespace: &str, name: &str) -> NetworkName {
     (namespace.to_owned(), rest.to_owned())
 }
 
-/// Whether a name is that of a network.
+/// Whether the name has the prefix of a network.
 pub(super) fn is_network(name: &str) -> bool {
     let kind = name.split_once('/').map(|(kind, _)| kind);
     kind.and_then(ObjectKind::named) == Some(ObjectKind::Network)
@@ -184,7 +185,7 @@ fn unknown_snapshot(name: &str) -> ExitProblem {
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
-/// What a selection finds over all journals, once somebody agreed that it is destroyed.
+/// The objects that a selection finds in all journals, once the user confirmed their destruction.
 async fn selected(
     place: &SetPlace,
     common: &Common,
@@ -201,7 +202,7 @@ async fn selected(
     Ok(targets)
 }
 
-/// What a selection finds there, and how many machines or disks that is.
+/// The objects that a selection finds in these fleets, and how many machines or disks that is.
 async fn among(
     fleets: &Fleets,
     selected: &SelectedObjects<'_>,
@@ -237,7 +238,7 @@ async fn among(
     Ok((targets, count))
 }
 
-/// A command as it is asked of a journal.
+/// A command as it is sent to a journal.
 pub(in crate::shards) fn forwarded(
     cli: &Cli,
     files: &[InputText],
@@ -254,7 +255,7 @@ pub(in crate::shards) fn forwarded(
     }
 }
 
-/// Leaves of a command what concerns these objects: none of its selections, documents and other names.
+/// Reduces a command to these objects: removes its selections, documents and other names.
 pub(in crate::shards) fn leave(command: &mut CliCommand, names: Vec<String>) {
     let names: Vec<_> = names.into_iter().map(|name| word(&name)).collect();
     match command {
@@ -279,12 +280,12 @@ pub(in crate::shards) fn leave(command: &mut CliCommand, names: Vec<String>) {
         CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.names = names,
         CliCommand::Describe(args) => args.leave(names),
         CliCommand::History(args) => args.leave(names),
-        // The others name one object.
+        // The other commands name one object.
         _ => {}
     }
 }
 
-/// A name that is no kind, whatever stands behind it.
+/// A name that cannot be mistaken for the name of a kind.
 fn word(name: &str) -> String {
     match ObjectKind::named(name) {
         Some(_) => format!("vsi/{name}"),

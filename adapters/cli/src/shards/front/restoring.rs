@@ -1,6 +1,7 @@
-//! `snapshot restore` in a set: whoever holds the snapshot's journal says what is lost, and who sits at the terminal is asked here.
+//! `snapshot restore` in a set: the holder of the snapshot's journal reports what would be lost, and the user
+//! is asked here.
 //!
-//! What is asked for without an answer is refused by the holder, which sees no terminal (VSI0811).
+//! Without a confirmation the holder refuses, because it has no terminal (VSI0811).
 
 use super::{
     acts,
@@ -15,7 +16,7 @@ use crate::{
     work,
 };
 
-/// Has a VSI put back to a snapshot, once somebody agreed.
+/// Restores a VSI to a snapshot, after the user confirmed.
 pub(super) async fn restore(
     cli: &Cli,
     args: &SnapshotRestoreArgs,
@@ -38,7 +39,7 @@ pub(super) async fn restore(
     with_word(cli, place, &objects, Some("--yes")).await
 }
 
-/// Asks for it, with one word more.
+/// Sends the request, with one more option.
 async fn with_word(
     cli: &Cli,
     place: &SetPlace,

@@ -1,4 +1,4 @@
-//! Which journals of a set carry out each command, and how.
+//! Decides which journals of a set run each command, and how.
 
 use std::path::PathBuf;
 
@@ -15,63 +15,63 @@ use crate::{
     work::{self, SNAPSHOT},
 };
 
-/// Which journals of a set carry out a command, and how.
+/// Which journals of a set run a command, and how. A flag says whether the request may be repeated.
 pub(super) enum CommandRoute<'a> {
-    /// It looks at all journals.
+    /// Reads all journals.
     Looks,
-    /// It looks at the journals of these objects, one after the other.
+    /// Reads the journals of these objects, one after the other.
     LooksAt(Objects<'a>),
-    /// It looks at each journal by itself, one after the other.
+    /// Reads each journal separately, one after the other.
     LooksAtEach,
-    /// It has something recorded for these objects, in whichever journals they are; whether it may be repeated.
+    /// Changes these objects in their journals; whether it may be repeated.
     Acts(Objects<'a>, bool),
-    /// Every journal does it for all that it has; whether it may be repeated.
+    /// Runs in every journal, for all its objects; whether it may be repeated.
     ActsEverywhere(bool),
-    /// It has something recorded in journal 0; whether it may be repeated.
+    /// Runs in journal 0; whether it may be repeated.
     Decides(bool),
-    /// The same for what documents describe.
+    /// Journal 0 decides about these documents, and each journal does its part.
     Documents(Sources),
-    /// It deletes what documents describe.
+    /// Deletes what documents describe.
     Removes(&'a DeleteArgs),
-    /// It has members of pools and groups tried again, in whichever journals they are.
+    /// Retries members of pools and groups in their journals.
     Members(&'a RetryArgs),
-    /// It puts the VSI of a snapshot back, in whichever journal that is, once somebody agreed.
+    /// Restores the VSI of a snapshot in its journal, after the user confirmed.
     Restores(&'a SnapshotRestoreArgs),
-    /// It makes VSIs of what the command line says, in the journal of a host.
+    /// Makes VSIs that the command line describes, in the journal of a host.
     Creates(&'a CreateArgs),
-    /// The journal of a host does it; whether it may be repeated.
+    /// Runs in the journal of the host; whether it may be repeated.
     OfHost(NamedHost<'a>, bool),
-    /// The journals of the hosts with these labels do it, and may repeat it.
+    /// Runs in the journals of the hosts with these labels; may be repeated.
     OfHosts(&'a LabelSelector),
-    /// It looks at the server: any of the journals will do.
+    /// Reads the database server: any of the journals will do.
     Server,
-    /// It knows no set, or would show or change a part of it.
+    /// Not supported in a set: it would show or change only a part of it.
     Refused(&'static str),
 }
 
-/// What a command names, or selects among what all journals have.
+/// The objects that a command names, or selects in all journals.
 pub(super) enum Objects<'a> {
-    /// These, those of other kinds than VSIs with their kinds.
+    /// A namespace and names; names of kinds other than VSIs have their prefix.
     Named(&'a str, Vec<String>),
-    /// Those of a kind in a namespace that a selection means.
+    /// The objects of a kind in a namespace that match a selection.
     Selected(SelectedObjects<'a>),
 }
 
 /// How a command names a host.
 #[derive(Clone, Copy)]
 pub(super) struct NamedHost<'a> {
-    /// As the set knows it; the only host that it knows, where nothing else is said.
+    /// Its name in the set; `None` means the only host of the set.
     pub(super) name: Option<&'a str>,
-    /// Its documents.
+    /// The files with the host's documents.
     pub(super) files: &'a [PathBuf],
 }
 
-/// What a selection means.
+/// A selection of objects of one kind.
 pub(super) struct SelectedObjects<'a> {
     pub(super) kind: ObjectKind,
     pub(super) namespace: &'a str,
     pub(super) selection: &'a Selection,
-    /// What is asked before they are destroyed, and the verb for it.
+    /// The confirmation options and the verb, if the command destroys the objects.
     pub(super) destroys: Option<(&'a DestroyArgs, &'static str)>,
 }
 
@@ -126,7 +126,7 @@ pub(super) fn route_of(command: &CliCommand) -> CommandRoute<'_> {
     }
 }
 
-/// How a command that changes something does.
+/// The route of a command that changes something.
 fn change(command: &CliCommand) -> CommandRoute<'_> {
     match command {
         CliCommand::Apply(args) if args.prune.prune => {
@@ -210,7 +210,7 @@ fn image(command: &ImageCommand) -> CommandRoute<'_> {
     }
 }
 
-/// In the journal of the host, or of the snapshot.
+/// Runs in the journal of the host, or of the snapshot.
 fn create(args: &CreateArgs) -> CommandRoute<'_> {
     match &args.from {
         Some(snapshot) => CommandRoute::Acts(
@@ -224,7 +224,7 @@ fn create(args: &CreateArgs) -> CommandRoute<'_> {
     }
 }
 
-/// In the journal of the VSI, or of the snapshot.
+/// Runs in the journal of the VSI, or of the snapshot.
 fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
     match command {
         SnapshotCommand::Create(args) => CommandRoute::Acts(
@@ -239,7 +239,7 @@ fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
     }
 }
 
-/// A snapshot with its kind, where only its name is needed.
+/// The name of a snapshot with its prefix.
 pub(super) fn snapshot_named(name: &str) -> String {
     let bare = name.strip_prefix(SNAPSHOT).unwrap_or(name);
     format!("{SNAPSHOT}{bare}")
@@ -249,7 +249,7 @@ fn named(namespace: &str, names: Vec<String>) -> CommandRoute<'_> {
     CommandRoute::LooksAt(Objects::Named(namespace, names))
 }
 
-/// What is selected, and its route; refused where objects of that kind are not looked up in all journals.
+/// The route for a selection; refused if objects of that kind cannot be looked up in all journals.
 fn selected<'a>(
     (kind, namespace, selection): (ObjectKind, &'a str, &'a Selection),
     destroys: Option<(&'a DestroyArgs, &'static str)>,
@@ -272,7 +272,7 @@ fn selected<'a>(
     }))
 }
 
-/// It has something recorded for these VSIs, or for those selected where none is named.
+/// Changes the named VSIs, or the selected ones if none is named.
 fn acts_on_vsis<'a>(
     namespace: &'a str,
     names: Vec<String>,
@@ -333,7 +333,7 @@ fn retry(args: &RetryArgs) -> CommandRoute<'_> {
         return CommandRoute::Members(args);
     }
     if names.is_empty() && args.selection.is_empty() {
-        // With --all or --host; each journal says what is missing otherwise.
+        // With --all or --host; otherwise each journal reports what is missing.
         return CommandRoute::ActsEverywhere(true);
     }
     acts_on_vsis(&args.namespace, names, &args.selection, None, true)
@@ -343,12 +343,12 @@ const NAMES: &str = "here it needs names, or a selection of VSIs, data disks, po
 const ONE_DOCUMENT: &str = "what several journals print is not one document";
 const OFFSET: &str = "an offset is one of a journal; a time is one of the whole set";
 
-/// Whether a moment is one of a single journal.
+/// Whether the moment is an offset, which is valid in a single journal only.
 fn is_offset(at: Option<Moment>) -> bool {
     matches!(at, Some(Moment::Offset(_)))
 }
 
-/// Whether an offset does not say of which journal it is.
+/// Whether an offset lacks the number of its journal.
 fn is_of_no_journal(from: EventOffset) -> bool {
     from.journal.is_none() && from.offset > 0
 }
@@ -357,7 +357,7 @@ fn is_data(format: Option<OutputFormat>) -> bool {
     matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml))
 }
 
-/// Whether the holder of a journal does the command if it is asked.
+/// Whether the command is sent to the holder of a journal.
 pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
     matches!(
         route_of(command),
@@ -374,7 +374,7 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
     )
 }
 
-/// Why several journals cannot print for a command one after the other; nothing where they can.
+/// Why journals cannot print a command's output one after the other; `None` if they can.
 pub(super) fn in_turn(command: &CliCommand) -> Option<&'static str> {
     const FOLLOWS: &str = "it follows one journal";
     match command {
@@ -385,7 +385,8 @@ pub(super) fn in_turn(command: &CliCommand) -> Option<&'static str> {
     }
 }
 
-/// Whether it is a pool or a group: they are in journal 0, and what they make is anywhere.
+/// Whether the name is that of a pool or a group: these are in journal 0, and their members in any
+/// journal.
 pub(super) fn makes_members(name: &str) -> bool {
     name.starts_with(POOL) || name.starts_with(GROUP)
 }
@@ -394,7 +395,7 @@ fn is_quota(name: &str) -> bool {
     name.starts_with(QUOTA)
 }
 
-/// Whether all of them concern what all journals have: they are in journal 0, or on hosts of any.
+/// Whether all names are of objects in journal 0 or on hosts of any journal.
 fn concern_all(names: &[String]) -> bool {
     let concerns_all = |name: &String| makes_members(name) || is_quota(name) || is_network(name);
     !names.is_empty() && names.iter().all(concerns_all)

@@ -1,4 +1,5 @@
-//! What is asked for a pool: decided in journal 0, handed over, and done in each journal that it concerns.
+//! Carries out the requests of pools: journal 0 decides and hands over, and each journal concerned does its
+//! part.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,7 +25,7 @@ use crate::{
     },
 };
 
-/// Decides what has to be over all journals, and has each of them do its part.
+/// Decides over all journals, and has each of them do its part.
 pub(in crate::shards) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
@@ -47,7 +48,7 @@ pub(in crate::shards) async fn decide(
     answer
 }
 
-/// What each journal is to do.
+/// The part of each journal.
 async fn parts(
     holder: &Arc<JournalHolder>,
     id: &str,
@@ -119,7 +120,7 @@ fn by(pool: &str) -> By {
     }
 }
 
-/// Does what was handed over to this journal. What is refused for one member keeps no other from it.
+/// Does this journal's part. A refusal for one member does not stop the others.
 pub(in crate::shards) async fn take_over(
     holder: &JournalHolder,
     handed: &StoredRequest,
@@ -172,7 +173,7 @@ pub(in crate::shards) async fn take_over(
     answer
 }
 
-/// Those members whose hosts their namespace may use.
+/// The members whose hosts their namespace may use.
 fn permitted(holder: &JournalHolder, resolved: Resolved, answer: &mut MembersAnswer) -> Resolved {
     let mut all = Resolved::default();
     for one in each(resolved) {
@@ -191,7 +192,7 @@ fn permitted(holder: &JournalHolder, resolved: Resolved, answer: &mut MembersAns
     all
 }
 
-/// Each member by itself, with its data disks.
+/// Splits a request into single members, each with its data disks.
 fn each(resolved: Resolved) -> impl Iterator<Item = Resolved> {
     let disks = resolved.data_disks;
     resolved.vsis.into_iter().map(move |vsi| {
@@ -215,7 +216,7 @@ async fn delete(
     deletion: &MemberDeletion,
 ) -> Result<(), ExitProblem> {
     let (namespace, orphan) = (&deletion.namespace, deletion.orphan);
-    // By its UID: nobody else can have got its name meanwhile.
+    // By its UID: another object may have its name by now.
     let uid = deletion.uid.to_string();
     let fleet = &holder.app.fleet;
     let deleted = if deletion.is_disk {
@@ -233,7 +234,7 @@ async fn delete(
     }
 }
 
-/// What guests of this journal's members show and say.
+/// Asks the guests of this journal's members.
 pub(in crate::shards) async fn ask_guests(
     holder: &JournalHolder,
     command: ask::ForwardedCommand,
@@ -249,7 +250,7 @@ pub(in crate::shards) async fn ask_guests(
     GuestsAnswer::of(outcome)
 }
 
-/// What this journal has of a pool.
+/// Reports this journal's members of a pool.
 pub(in crate::shards) async fn report(
     holder: &JournalHolder,
     command: ask::ForwardedCommand,

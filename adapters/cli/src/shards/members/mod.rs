@@ -1,15 +1,15 @@
-//! Members of pools, in whichever journal they are (docs/adr/0015-pools-over-journals.md).
+//! Members of pools, in all journals of a set (docs/adr/0015-pools-over-journals.md).
 //!
-//! Journal 0 has the pools. Its controller asks for reports of members, and for what it decided, through the table of
-//! requests ([`Journals`]); [`carry_out`] is what is asked, in journal 0 as a decision and in a member's journal as
-//! what was handed over; [`stored`] is how it travels.
+//! Journal 0 has the pools. Its controller requests reports on members, and sends what it decided, through
+//! the table of requests ([`Journals`]). [`carry_out`] answers these requests: in journal 0 as a decision,
+//! and in a member's journal as a hand-over. [`stored`] defines their format.
 //!
 //! Guarantees:
-//! - **What a pool asks for is found again by the pool's UID** in the request's id, whichever process asked it. So
-//!   nobody decides about a pool while something of it may still be carried out.
-//! - **Who lost the lease of journal 0 asks nothing.** Its statement to do so is fenced.
+//! - **A request of a pool is found again by the pool's UID** in the request's ID, whichever process sent it.
+//!   So nothing new is decided for a pool while an earlier request may still be carried out.
+//! - **A process that lost the lease of journal 0 sends nothing.** The statement that sends is fenced.
 //!
-//! What this room never does: it decides nothing about a pool, and records nothing but through a fleet.
+//! This module decides nothing about a pool, and records only through a fleet.
 
 pub(super) mod carry_out;
 pub(super) mod stored;
@@ -44,9 +44,9 @@ use super::{
 };
 use crate::exit::ExitProblem;
 
-/// How long a holder may take to begin with a report.
+/// How long a holder may take to begin a report.
 const BEGIN: Duration = Duration::from_secs(10);
-/// How long a report may take: hosts may be looked at for it.
+/// How long a report may take: it may include a look at hosts.
 const REPORT: Duration = Duration::from_secs(60);
 
 /// The journals of a set, as the pools of journal 0 reach them.
@@ -58,7 +58,7 @@ pub(super) struct Journals {
 }
 
 impl Journals {
-    /// Those that the holder of journal 0 reaches.
+    /// The journals that the holder of journal 0 reaches.
     pub(super) fn new(set: Arc<ShardSet>, sealer: Sealer, held: Arc<Held>) -> Self {
         Self {
             set,
@@ -76,7 +76,7 @@ impl Journals {
         }
     }
 
-    /// What a journal says of itself, asked by `part`.
+    /// Sends `part` to a journal and returns its answer.
     async fn answer_of<A: DeserializeOwned>(
         &self,
         journal: u16,
@@ -120,10 +120,10 @@ impl Journals {
 }
 
 impl Journals {
-    /// How networks are in all journals together, by namespace and name.
+    /// The state of networks over all journals, by namespace and name.
     ///
     /// # Errors
-    /// When a journal does not say it.
+    /// When a journal does not report.
     pub(super) async fn networks(
         &self,
         questions: impl IntoIterator<Item = NetworkQuestion>,
@@ -144,7 +144,7 @@ impl Journals {
         Ok(all)
     }
 
-    /// The journals of these hosts, but journal 0.
+    /// The journals of these hosts, except journal 0.
     async fn other_journals_of(&self, hosts: BTreeSet<&str>) -> Result<BTreeSet<u16>, FleetError> {
         let mut journals = BTreeSet::new();
         for host in hosts {
@@ -246,7 +246,7 @@ impl MemberJournals for Journals {
     }
 }
 
-/// Why a journal says nothing.
+/// The failure when a journal does not report.
 fn silent(journal: u16, what: &str, problem: &ExitProblem) -> Failure {
     let message = format!("journal {journal} {what}: {}", problem.message);
     Failure::new(FailureClass::Blocked, &problem.code, message).with_remedy(&problem.remedy)

@@ -1,4 +1,5 @@
-//! What is asked for a pool, as it goes through the database: sealed, as every request is.
+//! Requests of pools and their answers, as they are sent through the database: sealed, as every
+//! request is.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +14,21 @@ use vsiflow_workflows::{
 
 use crate::{exit::ExitProblem, shards::ask::RemoteProblem};
 
-/// What a journal says of a pool's members, or why it does not.
+/// A journal's report on a pool's members, or why there is none.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct MembersReportAnswer {
     #[serde(rename = "said")]
     pub(in crate::shards) outcome: Result<MembersReport, RemoteProblem>,
 }
 
-/// What guests of a journal's members said, or why they were not asked.
+/// The answers of guests of a journal's members, or why they were not asked.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct GuestsAnswer {
     #[serde(rename = "said")]
     outcome: Result<StoredGuests, RemoteProblem>,
 }
 
-/// What was read of a guest is secret in a sealed answer alone.
+/// The answer of a guest. Only the seal of the whole answer keeps it secret.
 #[derive(Serialize, Deserialize)]
 enum StoredGuests {
     Gate(GuestGate),
@@ -73,17 +74,17 @@ fn decoded(text: String) -> Result<Secret, base64::DecodeError> {
     BASE64_STANDARD.decode(text).map(Secret::new)
 }
 
-/// What was refused of what was asked.
+/// The failures of a request.
 #[derive(Default, Serialize, Deserialize)]
 pub(in crate::shards) struct MembersAnswer {
     #[serde(default)]
     pub(in crate::shards) refused: Vec<Failure>,
 }
 
-/// What is to be done for a pool.
+/// A pool's request.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(in crate::shards) struct StoredRequest {
-    /// The pool, for people.
+    /// The pool's name, for reasons and messages.
     pub(super) pool: String,
     /// See [`MembersRequest`].
     #[serde(default)]
@@ -93,7 +94,7 @@ pub(in crate::shards) struct StoredRequest {
     pub(super) delete: BTreeMap<u16, Vec<MemberDeletion>>,
 }
 
-/// A member. Its secrets are secret in a sealed request alone.
+/// A member. Only the seal of the whole request keeps its secrets secret.
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredVsi {
     desired: DesiredVsi,
@@ -138,7 +139,7 @@ impl StoredRequest {
         }
     }
 
-    /// The same as documents.
+    /// The request as resolved documents.
     pub(in crate::shards) fn resolved(&self) -> Result<Resolved, base64::DecodeError> {
         let vsis = self.vsis.iter().cloned().map(StoredVsi::resolved);
         Ok(Resolved {

@@ -1,4 +1,4 @@
-//! The networks and cards of a machine: one, on its host's network `default`.
+//! Checks the networks and cards of a machine: only one is supported, on the host's network `default`.
 
 use super::super::{
     data_volume::word,

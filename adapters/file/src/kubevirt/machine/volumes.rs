@@ -1,4 +1,4 @@
-//! The volumes of a machine, and the disks that name them.
+//! Translates the volumes of a machine and the disks that name them.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::{
 /// What a volume of the machine holds.
 pub(super) enum KubevirtVolume {
     Data(String),
-    /// The URL of an image, of which the guest has a fresh copy at every start.
+    /// The URL of an image. The guest gets a fresh copy at every start.
     Container(YamlNode),
     Configuration,
 }
 
-/// The volumes by name.
+/// Reads the volumes, by name.
 pub(super) fn volumes(
     spec: &mut Fields<'_>,
     server: &mut KubevirtServer,
@@ -107,7 +107,7 @@ pub(super) fn disks(
         };
         if disk.has(kind) {
             let mut how = disk.object(kind, refusals);
-            // What configures a guest is always a small virtio disk.
+            // vsiflow always attaches guest configuration as a small virtio disk.
             if is_configuration {
                 let _ = how.take("bus");
             } else {

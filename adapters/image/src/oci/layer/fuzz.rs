@@ -1,14 +1,14 @@
-//! Layers of container images.
+//! Fuzzes the reader of layers of container images.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 use crate::packing::UnpackLimit;
 
 #[test]
 fn fuzz_layer() {
-    Target {
-        // Windows of zstd, and the pieces on the way.
+    FuzzTarget {
+        // The windows of zstd, and the buffered pieces.
         memory: 48 * 1024 * 1024,
         memory_per_byte: 2_048,
         words: &[
@@ -20,12 +20,12 @@ fn fuzz_layer() {
             "size=18446744073709551615\n",
             "77777777777",
         ],
-        ..Target::new("layer", target)
+        ..FuzzTarget::new("layer", target)
     }
     .check();
 }
 
-/// Reads a layer; what it gives is one disk, of the length that was told.
+/// Reads a layer; its disk must have the reported length.
 fn target(bytes: &[u8]) {
     let (tell, told) = tokio::sync::oneshot::channel();
     let (fill, pieces) = mpsc::channel(1);
@@ -33,7 +33,7 @@ fn target(bytes: &[u8]) {
         .unwrap();
     drop(fill);
     let taken = Arc::<AtomicU64>::default();
-    // More pieces than the bound below can make.
+    // More pieces than the limit below can produce.
     let (give, mut unpacked) = mpsc::channel(64);
     let most = UnpackLimit {
         free: 1 << 20,

@@ -5,7 +5,7 @@ use vsiflow_steps::ports::SourceErrorKind;
 
 use super::*;
 
-/// A layer in one piece.
+/// A stream with the whole layer in one piece.
 struct WholeLayer(SourceInfo, Option<Bytes>);
 
 #[async_trait]
@@ -23,7 +23,7 @@ fn shown() -> ShownError {
     ShownError::from(&url::Url::parse("oci://r.example/a").unwrap())
 }
 
-/// Reads the disk in a layer; the error where it is found before its end.
+/// Reads the disk in a layer, or returns the first error.
 async fn read(layer: Vec<u8>) -> Result<Option<(u64, Vec<u8>)>, SourceError> {
     let info = SourceInfo {
         length: None,
@@ -45,7 +45,7 @@ fn add(tar: &mut Builder<Vec<u8>>, path: &str, kind: EntryType, content: &[u8]) 
     header.set_entry_type(kind);
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
-    // Whoever packs it properly could not name `..`.
+    // The library refuses to write a name with `..`.
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
     header.set_cksum();
     tar.append(&header, content).unwrap();
@@ -75,7 +75,7 @@ async fn the_disk_is_found_however_the_layer_is_packed() {
     std::io::Write::write_all(&mut gzip, &tar).unwrap();
     let level = ruzstd::encoding::CompressionLevel::Fastest;
     let half = tar.len() / 2;
-    // Two frames, and between them one that is skipped.
+    // Two frames with a skippable frame between them.
     let mut zstd = ruzstd::encoding::compress_to_vec(&tar[..half], level);
     zstd.extend_from_slice(&[0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
     zstd.extend(ruzstd::encoding::compress_to_vec(&tar[half..], level));

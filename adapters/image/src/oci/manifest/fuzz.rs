@@ -1,12 +1,12 @@
-//! Manifests of registries.
+//! Fuzzes the parser of registries' manifests.
 
-use vsiflow_fuzz::Target;
+use vsiflow_fuzz::FuzzTarget;
 
 use super::*;
 
 #[test]
 fn fuzz_manifest() {
-    Target {
+    FuzzTarget {
         memory: 256 * 1024,
         memory_per_byte: 32,
         words: &[
@@ -17,12 +17,12 @@ fn fuzz_manifest() {
             "18446744073709551616",
             "sha256:",
         ],
-        ..Target::new("manifest", target)
+        ..FuzzTarget::new("manifest", target)
     }
     .check();
 }
 
-/// Reads a manifest; whatever it leads to is a digest that can stand in a path.
+/// Parses a manifest; each digest in the result must be safe in a path.
 fn target(bytes: &[u8]) {
     for platform in [None, Some("s390x")] {
         let blobs = match OciManifest::read(bytes, platform) {

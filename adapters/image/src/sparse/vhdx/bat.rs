@@ -1,4 +1,4 @@
-//! The table of the disk's blocks.
+//! Reads the block allocation table (BAT).
 
 use super::MIB;
 use super::metadata::{DiskMetadata, SECTOR};
@@ -9,11 +9,11 @@ use crate::sparse::map::{BlockMap, HOLE, blocks};
 use crate::sparse::ranges::Ranges;
 
 const ENTRY: u64 = 8;
-/// So much of the table is read at a time.
+/// How many bytes of the table are read at a time.
 const PIECE: u64 = 64 << 10;
-/// The sectors that a block of the bitmap of sectors tells of.
+/// How many sectors one block of the sector bitmap describes.
 const SECTORS_OF_BITMAP: u64 = 1 << 23;
-/// The bits of an entry before the block's place in MiB.
+/// How many low bits of an entry precede the block's position, which is in MiB.
 const PLACE: u32 = 20;
 const STATE: u64 = 0b111;
 
@@ -23,8 +23,8 @@ pub(super) async fn read(
     disk: &DiskMetadata,
 ) -> Result<BlockMap, Unread> {
     let count = blocks(disk.capacity, disk.block)?;
-    // After so many blocks of the disk there is an entry for one of the bitmap, which only disks over
-    // a parent have.
+    // After every `ratio` blocks of the disk the table has an entry for a block of the sector bitmap, which
+    // only disks with a parent have.
     let ratio = SECTORS_OF_BITMAP
         .saturating_mul(SECTOR)
         .checked_div(disk.block)
@@ -55,10 +55,10 @@ pub(super) async fn read(
     Ok(BlockMap::new(sizes, places, file.length(), &regions.taken)?)
 }
 
-/// The place of a block in MiB.
+/// The position of a block in MiB.
 fn place(entry: u64) -> Result<u32, SparseFault> {
     match entry & STATE {
-        // Not present, undefined, zero, unmapped: what reads as zeros.
+        // Not present, undefined, zero, unmapped: the block reads as zeros.
         0..=3 => Ok(HOLE),
         6 => match u32::try_from(entry >> PLACE) {
             Ok(HOLE) => Err(SparseFault::Wrong("a block has no place")),

@@ -1,4 +1,4 @@
-//! The header that counts, and the log that it names.
+//! Reads the current header, and checks that its log is empty.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use crate::packing::vmdk::number;
 use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::ranges::Ranges;
 
-/// Where the two headers are. The one with the larger number counts.
+/// The offsets of the two headers. The one with the larger sequence number is the current one.
 const PLACES: [u64; 2] = [64 * KIB, 128 * KIB];
 const LENGTH: u64 = 4 * KIB;
-/// Logs that are not empty are no longer, in bytes; all known programs write 1 MiB.
+/// The length limit of a log that is not empty, in bytes. All known programs write 1 MiB.
 const LONGEST_LOG: u64 = 64 * MIB;
-/// Entries of the log begin at multiples of so many bytes.
+/// Log entries begin at multiples of this many bytes.
 const LOG_SECTOR: u64 = 4 * KIB;
-/// An entry's name is that of the log, at this byte of it.
+/// Where in a log entry the log's GUID is.
 const ENTRY_NAME: Range<usize> = 32..48;
 
 /// A header.
@@ -24,7 +24,7 @@ pub(super) struct Header {
     log: Range<u64>,
 }
 
-/// The header that counts.
+/// The valid header with the larger sequence number.
 pub(super) async fn current(file: &mut impl Ranges) -> Result<Header, Unread> {
     let mut found: Option<Header> = None;
     for place in PLACES {
@@ -64,15 +64,15 @@ impl Header {
         })
     }
 
-    /// Where the log is.
+    /// The range of the log in the file.
     pub(super) fn log(&self) -> Range<u64> {
         self.log.clone()
     }
 
-    /// Whether nothing in the log has to be written to its place first.
+    /// Checks that the log has no pending writes.
     ///
-    /// A log without a name is empty. In one with a name those entries count that bear it; whether one of
-    /// them is whole is not asked.
+    /// A log with a zero GUID is empty. In any other log, the entries with its GUID count as pending; whether
+    /// they are complete is not checked.
     pub(super) async fn is_closed(&self, file: &mut impl Ranges) -> Result<(), Unread> {
         let name = self.bytes.get(48..64).unwrap_or_default();
         if name.iter().all(|byte| *byte == 0) {

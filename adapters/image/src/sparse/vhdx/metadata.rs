@@ -1,4 +1,4 @@
-//! The disk's properties.
+//! Reads the disk's properties from the metadata region.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::packing::vmdk::number;
 use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::ranges::Ranges;
 
-/// The table of items; items are behind it.
+/// The length of the table of items; the items follow it.
 const TABLE: u64 = 64 * KIB;
 const ENTRY: usize = 32;
 const MOST_ENTRIES: u64 = 2_047;
@@ -22,10 +22,10 @@ const PHYSICAL_SECTOR: [u8; 16] = guid(0xcda3_48c7_445d_4471_9cc9_e988_5251_c556
 const PAGE_83: [u8; 16] = guid(0xbeca_12ab_b2e6_4523_93ef_c309_e000_c746);
 const PARENT: [u8; 16] = guid(0xa8d3_5f2d_b30b_454d_abf7_d3d8_4834_ab0c);
 
-/// The sectors that guests have here.
+/// The sector size that guests have.
 pub(super) const SECTOR: u64 = 512;
 
-/// The disk.
+/// The properties of a disk.
 pub(super) struct DiskMetadata {
     /// The size that a guest sees, in bytes.
     pub(super) capacity: u64,
@@ -33,7 +33,7 @@ pub(super) struct DiskMetadata {
     pub(super) block: u64,
 }
 
-/// Where what counts is in the file.
+/// The offsets of the required items in the file.
 #[derive(Default)]
 struct Items {
     parameters: Option<u64>,
@@ -94,7 +94,7 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
                     return Err(SparseFault::Wrong("it has a property twice"));
                 }
             }
-            // Who does not know an item that is required must not open the file.
+            // A reader must not open a file with an unknown required item.
             None if flags & IS_REQUIRED != 0 => {
                 return Err(SparseFault::Wrong("a property that it requires is unknown"));
             }
@@ -104,7 +104,7 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
     Ok(items)
 }
 
-/// Where an item of that length is in the file.
+/// The offset of an item with this length in the file.
 fn place(entry: &[u8], length: u64, region: &Range<u64>) -> Result<u64, SparseFault> {
     let (offset, recorded) = (number::<4>(entry, 16), number::<4>(entry, 20));
     let start = region.start.checked_add(offset);

@@ -1,9 +1,9 @@
-//! VHDX, the disks of Hyper-V: two headers, a table of regions, and in these the disk's properties
-//! (metadata) and the table of its blocks (BAT).
+//! Reads VHDX, the disk format of Hyper-V: two headers, a region table, and the regions with the disk's
+//! properties (metadata) and its block allocation table (BAT).
 //!
-//! After Microsoft's open specification \[MS-VHDX\]. What has a CRC-32C there is compared with it. A log
-//! that is not empty has writes that are not in their place yet; who opens such a file writes them
-//! there first, and since the file is not ours to write to, it is refused.
+//! Follows Microsoft's open specification \[MS-VHDX\]; all CRC-32C checksums are compared. A log that is not
+//! empty has writes that must be applied before the file is used. vsiflow may not write to the file, so it is
+//! refused.
 
 mod bat;
 mod header;
@@ -14,12 +14,12 @@ use super::error::Unread;
 use super::map::BlockMap;
 use super::ranges::Ranges;
 
-/// The first bytes.
+/// The first bytes of a VHDX.
 pub(super) const MAGIC: &[u8] = b"vhdxfile";
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Where the disk's blocks are.
+/// Reads the block map of the disk.
 pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
     let header = header::current(file).await?;
     header.is_closed(file).await?;
@@ -28,7 +28,7 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
     bat::read(file, &regions, &disk).await
 }
 
-/// The file's bytes with its checksum, four of them at byte 4, taken for zeros.
+/// Checks the CRC-32C at byte 4. It is computed with those four bytes set to zero.
 fn has_checksum(bytes: &[u8]) -> bool {
     let (Some(before), Some(after)) = (bytes.get(..4), bytes.get(8..)) else {
         return false;
@@ -39,7 +39,7 @@ fn has_checksum(bytes: &[u8]) -> bool {
     bytes.get(4..8) == Some(&sum.to_le_bytes())
 }
 
-/// A name of 16 bytes, as it is written in files, from its usual text.
+/// A GUID as files store it, from its usual notation.
 const fn guid(text: u128) -> [u8; 16] {
     let b = text.to_be_bytes();
     [

@@ -1,4 +1,4 @@
-//! The table of regions.
+//! Reads the region table.
 
 use std::ops::Range;
 
@@ -7,20 +7,20 @@ use crate::packing::vmdk::number;
 use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::ranges::Ranges;
 
-/// Where the table and its copy are.
+/// The offsets of the table and its copy.
 const PLACES: [u64; 2] = [192 * KIB, 256 * KIB];
 const LENGTH: u64 = 64 * KIB;
-/// An entry's length in bytes; as long is what is before the first one, but for half of it.
+/// The length of an entry in bytes. The table's header has half of it.
 const ENTRY: usize = 32;
 const MOST_ENTRIES: u64 = 2_047;
 const BAT: [u8; 16] = guid(0x2dc2_7766_f623_4200_9d64_115e_9bfd_4a08);
 const METADATA: [u8; 16] = guid(0x8b7c_a206_4790_4b9a_b8fe_575f_050f_886e);
 
-/// Where the regions are.
+/// The ranges of the regions in the file.
 pub(super) struct Regions {
     pub(super) bat: Range<u64>,
     pub(super) metadata: Range<u64>,
-    /// All that is not the disk's: these two, headers and log.
+    /// All ranges without blocks of the disk: these two, other regions, the headers and the log.
     pub(super) taken: Vec<Range<u64>>,
 }
 
@@ -47,7 +47,7 @@ fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, SparseFault> {
         let known = match entry.get(..16) {
             Some(name) if name == BAT => &mut bat,
             Some(name) if name == METADATA => &mut metadata,
-            // Who does not know a region that is required must not open the file.
+            // A reader must not open a file with an unknown required region.
             _ if number::<4>(entry, 28) & 1 != 0 => {
                 return Err(SparseFault::Wrong("a region that it requires is unknown"));
             }

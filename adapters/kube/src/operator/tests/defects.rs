@@ -1,4 +1,4 @@
-//! What the operator before this one did wrong, as resources show it.
+//! Defects of the previous operator, as resources show them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Hosts that are drained: members of pools are made elsewhere, and their objects say so.
+//! Draining hosts: members of pools are made on other hosts, and their objects show it.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn spec() -> Value {
     })
 }
 
-/// Where each server's object says that it is, and by which UID the journal knows it.
+/// The host in the status of each server's object, and the UID by which the journal knows it.
 fn places(rig: &Rig) -> BTreeMap<String, (String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = rig.server.all(SERVERS);
@@ -88,7 +88,7 @@ async fn members_leave_a_drained_host_and_their_objects_follow() {
             .iter()
             .all(|name| places(of).get(name).is_some_and(|(host, _)| host == SECOND))
     };
-    // Killed in the middle of it, the next process continues.
+    // After a kill in the middle, the next process continues.
     rig.settle().await;
     rig.restart().await;
     rig.until("they are elsewhere", || moved(&rig)).await;
@@ -98,7 +98,7 @@ async fn members_leave_a_drained_host_and_their_objects_follow() {
         assert_eq!(same, !leaving.contains(&name), "{name}");
     }
 
-    // One that is made meanwhile goes elsewhere, too.
+    // A member that is made during the drain is placed on another host, too.
     rig.server.delete(SERVERS, &leaving[0]);
     let was = places(&rig)[&leaving[0]].1.clone();
     rig.until("it is another one", || {

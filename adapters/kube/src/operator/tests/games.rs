@@ -1,5 +1,6 @@
-//! Games of a pool and a group in a cluster, on three hosts that break, with an API server that fails and an operator
-//! that dies in between. Once all of it is well again, hosts and objects are as was asked for last.
+//! Random tests of a pool and a group in a cluster, on three hosts that fail, with an API server that
+//! fails and an operator that dies. When everything works again, hosts and objects match the last
+//! desired state.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +18,7 @@ const POOLS: &str = "virtualserverpools";
 const GROUPS: &str = "virtualservergroups";
 const SERVERS: &str = "virtualservers";
 const HOSTS: [&str; 3] = ["lpar1", "lpar2", "lpar3"];
-/// So often what is not as asked for is looked at again in the end.
+/// How often the final state is checked before the test fails.
 const ROUNDS: usize = 40;
 const CALM: Duration = Duration::from_secs(120);
 
@@ -25,7 +26,7 @@ fn id(host: &str) -> String {
     format!("root@{host}.example.com:22")
 }
 
-/// What was asked for last.
+/// The last desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Desired {
     replicas: u32,
@@ -37,7 +38,7 @@ struct Game {
     random: StdRng,
     pool: Option<Desired>,
     group: Option<Desired>,
-    /// The last UID that was given to a resource.
+    /// The last UID that a resource was given.
     number: u8,
 }
 
@@ -89,7 +90,7 @@ impl Game {
         self.nothing_is_left().await
     }
 
-    /// A user asks for something.
+    /// A random action of a user.
     fn act(&mut self) {
         let replicas = self.random.random_range(0..5);
         let cpus = self.random.random_range(1..4);
@@ -107,7 +108,7 @@ impl Game {
                 }
             }
             _ => {
-                // The template wins.
+                // The template takes precedence.
                 if let Some(name) = self.some_member() {
                     let edit = json!({"spec": {"machine": {"cpus": 7, "memory": "512Mi"}}});
                     self.rig.server.apply(SERVERS, &name, uid(255), edit);
@@ -134,7 +135,7 @@ impl Game {
 
     fn ask(&mut self, resource: &str, name: &str, desired: Desired) {
         match self.is_deleting(resource, name) {
-            // As with kubectl: what is asked of one that is going is lost with it.
+            // As with kubectl: a change to an object that is being deleted is lost with it.
             Some(true) => return,
             Some(false) => {}
             None => self.number += 1,
@@ -177,7 +178,7 @@ impl Game {
         })
     }
 
-    /// The member of the first wave goes once the second is up.
+    /// The member of the first wave is deleted once the second wave is up.
     fn group_spec(&self, desired: Desired) -> Value {
         let template = self.template(desired.cpus);
         json!({"waves": [
@@ -228,7 +229,7 @@ impl Game {
         }
     }
 
-    /// Hosts and server are well again.
+    /// Hosts and server work again.
     async fn clear(&mut self) {
         for host in HOSTS {
             self.rig.host_silent(&id(host), false);
@@ -254,7 +255,7 @@ impl Game {
         Err(format!("{pool:?} and {group:?} are asked for, but {found}"))
     }
 
-    /// How hosts and objects differ from what is asked for.
+    /// The differences of hosts and objects from the desired state.
     async fn differs(&self, pool: Option<Desired>, group: Option<Desired>) -> Option<String> {
         let mut expected = BTreeMap::new();
         for (desired, name) in [(pool, "web"), (group, "grp-b")] {
@@ -284,7 +285,7 @@ impl Game {
         })
     }
 
-    /// Our guests on all hosts and their processors; of one that does not run, none.
+    /// Our guests on all hosts and their processors; none for a guest that does not run.
     async fn guests(&self) -> Vec<(String, u32)> {
         let mut all = Vec::new();
         for host in HOSTS {
@@ -323,7 +324,8 @@ impl Game {
     }
 }
 
-/// As many as `VSIFLOW_KUBE_GAMES` says, from `VSIFLOW_SIM_FROM` on, or the one game of `VSIFLOW_SIM_SEED`.
+/// Runs the number of games in `VSIFLOW_KUBE_GAMES`, from seed `VSIFLOW_SIM_FROM`, or the one game of
+/// `VSIFLOW_SIM_SEED`.
 #[tokio::test(start_paused = true)]
 async fn pools_and_groups_of_a_cluster_come_to_what_was_asked_for_whatever_breaks() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();

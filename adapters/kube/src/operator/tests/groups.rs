@@ -1,4 +1,4 @@
-//! Groups: waves of members and pools, whose members the cluster shows.
+//! Groups: waves of members and pools, with objects for the members in the cluster.
 
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ async fn a_group_becomes_waves_of_members_that_the_cluster_shows() {
     assert_eq!(member["spec"]["imageURL"], image);
     assert!(!member.to_string().contains("cloud-config"), "{member:#}");
 
-    // Secrets are in memory alone: what they were made into is made again.
+    // Secrets are only in memory: texts that contain them are generated again.
     let (guests, runs) = (rig.guests().await, rig.runs());
     rig.restart().await;
     rig.settle().await;
@@ -178,7 +178,7 @@ async fn the_images_of_a_groups_templates_are_judged_as_those_of_virtual_servers
     group_with(&rig, 1, 1, "file:///etc/shadow");
     rig.until("it is refused", || accepted(&rig) == "VSI0611")
         .await;
-    // A reference to what is not there, or in a field that takes none.
+    // A reference to something that does not exist, or in a field that permits none.
     let spec = |url: &str| {
         json!({"spec": {"waves": [{"name": "a", "members": [
             {"name": "seed", "template": {"spec": {"imageURL": url}}},

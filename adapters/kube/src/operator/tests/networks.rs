@@ -1,4 +1,4 @@
-//! Networks that are made where servers refer to them.
+//! Networks that are made when servers refer to them.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What waits for somebody: another operator's resources, changes to be approved, lost disks.
+//! What waits for a person: another operator's resources, changes to be approved, lost disks.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn what_another_operator_still_serves_is_left_alone_and_says_what_to_do() 
     let rig = Rig::new().await;
     rig.vsi("web", 1);
     finalizers(&rig, &["metacontroller.io/compositecontroller-x"]);
-    // It may have been seen before the finalizer was there.
+    // It may have been seen before the finalizer was set.
     rig.until("it is told", || {
         rig.condition("web", "NotMigrated")["status"] == "True"
     })
@@ -37,7 +37,7 @@ async fn what_another_operator_still_serves_is_left_alone_and_says_what_to_do() 
     assert!(rig.condition("web", "NotMigrated").is_null());
 }
 
-/// A change that waits: a VSI that was made, with another number of processors.
+/// A waiting change: an existing VSI with another number of processors.
 async fn waiting(rig: &Rig, cpus: u32) -> String {
     let before = proposal(rig)["id"].clone();
     let spec = json!({"spec": {"machine": {"cpus": cpus}}});
@@ -85,7 +85,7 @@ async fn an_approval_is_of_one_change_and_of_no_other() {
     rig.until_ready("web").await;
     tokio::time::sleep(LONG).await;
     assert_eq!(rig.runs(), 2, "it was approved once");
-    // The approval that still stands there is of nothing that comes.
+    // The old approval does not apply to later changes.
     waiting(&rig, 2).await;
     tokio::time::sleep(LONG).await;
     assert_eq!(rig.runs(), 2);
@@ -143,7 +143,7 @@ async fn a_disk_that_a_lost_journal_made_is_not_let_go_of_in_silence() {
     assert!(lost(&rig));
     assert_eq!(rig.volumes().await, 1);
 
-    // Whoever says so has it adopted, and then it goes as its policy says.
+    // With `LostJournal::Adopt` the disk is adopted, and then deleted according to its policy.
     rig.if_lost = LostJournal::Adopt;
     rig.restart().await;
     rig.until("it is gone", || {
@@ -221,7 +221,7 @@ async fn secrets_are_read_anew_after_a_restart_and_nothing_follows_from_that() {
     rig.until_ready("web").await;
     assert_eq!((rig.guests().await, rig.runs()), (before.clone(), 2));
 
-    // What changed while nobody looked is a change, and is one of that VSI alone.
+    // A change that was made while no process ran is a change of that VSI alone.
     rig.stop().await;
     let other = json!({"spec": {"contract": "env: |\n  type: env\nworkload: |\n  type: other\n"}});
     rig.server.apply("onprem-hpcrs", "web", uid(1), other);

@@ -64,7 +64,7 @@ async fn servers_are_spread_over_the_hosts_of_their_namespace_and_stay() {
     let before = [place(&rig, "v1"), place(&rig, "v2")];
     let hosts = ["root@lpar1.example.com:22", "root@lpar2.example.com:22"];
     assert_eq!(before, hosts);
-    // Another host joins, the first is not described any more, and the operator begins anew.
+    // Another host joins, the first one is not described any more, and the operator restarts.
     host(&rig, "", "lpar3", 3, "h ssh-ed25519 C");
     rig.server.delete("configmaps", "lpar1");
     rig.restart().await;

@@ -1,4 +1,4 @@
-//! Pools: what the journal has as a member, the cluster has as a VirtualServer.
+//! Pools: each member of the journal has a VirtualServer in the cluster.
 
 use serde_json::{Value, json};
 
@@ -110,7 +110,7 @@ async fn a_pool_becomes_members_that_the_cluster_shows_and_owns_not() {
     // Its domain is known by the UID of the VSI.
     let vsi = annotation(&rig, "web-1", VSI_UID);
     assert!(rig.domains().await.contains(&vsi));
-    // What the template keeps to itself is not repeated.
+    // The template's secrets are not copied.
     assert!(
         !member["spec"].to_string().contains("cloud-config"),
         "{member:#}"
@@ -172,7 +172,7 @@ async fn an_object_whose_deletion_is_answered_with_conflicts_is_deleted_later() 
     let rig = Rig::new().await;
     pool(&rig, 1, 2);
     until_available(&rig, 2).await;
-    // More of them than there is news of the member.
+    // More failures than there are events of the member, each of which triggers a retry.
     rig.server
         .fail(fault(&["DELETE", "virtualservers"], 409, 50));
     pool(&rig, 1, 1);
@@ -238,7 +238,7 @@ async fn a_virtual_server_that_the_pool_did_not_make_is_refused_and_never_taken(
     assert_eq!(rig.guests().await.len(), 1);
 }
 
-/// One that cannot be read is in no journal, and has the name all the same.
+/// A resource that cannot be read is in no journal, but has the name all the same.
 #[tokio::test(start_paused = true)]
 async fn an_object_that_no_journal_knows_has_its_name_as_well() {
     let rig = Rig::new().await;
@@ -273,7 +273,7 @@ async fn nobody_gets_at_a_vsi_by_writing_annotations() {
     until_available(&rig, 1).await;
     let vsi = annotation(&rig, "web-0", VSI_UID);
     let pool = uid(1).to_string();
-    // With the very annotations of the other namespace's member, under its name and another one.
+    // With the annotations of the other namespace's member, under its name and under another one.
     for (number, name) in [(50, "b/web-0"), (51, "b/else")] {
         let forged = server("x", json!({POOL_UID: pool, VSI_UID: vsi}));
         let forged = json!({
@@ -307,7 +307,7 @@ async fn a_member_that_is_recorded_and_not_shown_yet_is_shown_after_a_kill() {
     rig.server.heal();
     until_available(&rig, 2).await;
     let guests = rig.guests().await;
-    // The answer is lost, and the object is there.
+    // The answer is lost, but the object exists.
     rig.server.delete(SERVERS, "web-1");
     rig.server.fail(crate::fake::FakeFault {
         done: true,
@@ -350,7 +350,7 @@ async fn a_restored_pool_takes_over_and_deletes_nothing_until_it_is_told_to() {
     pool(&rig, 1, 2);
     until_available(&rig, 2).await;
     let guests = rig.guests().await;
-    // A backup tool makes it again: the same name, another UID.
+    // A backup tool creates it again: the same name, another UID.
     rig.server.lose(POOLS, "web");
     rig.settle().await;
     pool(&rig, 2, 1);

@@ -1,4 +1,4 @@
-//! Quotas: what exceeds them is told, and made once there is room.
+//! Quotas: what exceeds them is reported, and made once there is room.
 
 use serde_json::{Value, json};
 
@@ -112,7 +112,7 @@ async fn a_quota_that_is_lowered_takes_nothing_away_and_says_so() {
     assert_eq!(rig.domains().await.len(), 2);
     assert!(rig.reasons().contains(&"Exceeded".to_owned()));
 
-    // One that limits nothing is refused, and what it said before holds.
+    // A quota without limits is refused, and the previous limits hold.
     quota(&rig, json!({"vsis": null}));
     rig.until("it is refused", || {
         let accepted = condition(rig.server.get(QUOTAS, "team"), "Accepted");

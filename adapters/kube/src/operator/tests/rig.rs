@@ -1,4 +1,4 @@
-//! A fleet on a simulated host in memory, and the API server it serves.
+//! Test rig: a fleet on simulated hosts in memory, and the fake API server that it serves.
 
 use std::{
     collections::BTreeSet,
@@ -62,9 +62,9 @@ impl Clock for VirtualClock {
 pub(super) struct Switched {
     pub(super) hosts: SimHosts,
     reachable: AtomicBool,
-    /// Those that cannot be reached although others can.
+    /// Hosts that cannot be reached although others can.
     silent: Mutex<BTreeSet<String>>,
-    /// Whether asking for one is a defect.
+    /// Whether connecting to a host panics.
     panicking: AtomicBool,
 }
 
@@ -99,7 +99,7 @@ impl Hosts for Switched {
     }
 }
 
-/// What outlives a process.
+/// The state that survives a process.
 #[derive(Clone, Default)]
 pub(super) struct RigStores {
     journal: Arc<MemoryJournal>,
@@ -107,7 +107,7 @@ pub(super) struct RigStores {
     blobs: Arc<Counted>,
 }
 
-/// Blobs, and how many payloads were read: that of a document is one of them.
+/// Blobs, and how many payloads were read: the one of a document is among them.
 #[derive(Default)]
 struct Counted {
     blobs: MemoryBlobs,
@@ -140,7 +140,7 @@ pub(super) struct Rig {
     /// How many journals were lost.
     lost: u32,
     pub(super) if_lost: LostJournal,
-    /// Everything lives there, whatever resources say.
+    /// The host that every VSI lives on, whatever resources say.
     host: Option<&'static str>,
     pub(super) permits: Arc<dyn Permits>,
 }
@@ -177,12 +177,12 @@ impl Rig {
         }
     }
 
-    /// What serving comes to.
+    /// The result of serving.
     pub(super) async fn ended(&mut self) -> OperatorEnd {
         (&mut self.serving).await.unwrap()
     }
 
-    /// Somebody in the pod of the process drains a host.
+    /// A user in the pod of the process drains a host.
     pub(super) async fn drain(&self, host: &str) {
         let by = By {
             actor: model::Actor::Unix {
@@ -205,7 +205,7 @@ impl Rig {
         self.fleet.close().await;
     }
 
-    /// The process dies, and another one takes its place.
+    /// The process dies, and another one replaces it.
     pub(super) async fn restart(&mut self) {
         self.stop().await;
         self.fleet = open(&self.stores, &self.hosts, &self.clock, self.lost).await;
@@ -213,7 +213,7 @@ impl Rig {
         self.serving = serve(&self.server, &self.fleet, self.if_lost, self.host, permits);
     }
 
-    /// The same, and the state directory is empty.
+    /// The same with an empty state directory.
     pub(super) async fn lose_journal(&mut self) {
         self.stores = RigStores::default();
         self.lost += 1;
@@ -271,7 +271,7 @@ impl Rig {
             .collect()
     }
 
-    /// How many runs there were of VSIs.
+    /// How many runs of VSIs there were.
     pub(super) fn runs(&self) -> usize {
         let runs = self.fleet.history().runs();
         runs.iter()
@@ -279,12 +279,12 @@ impl Rig {
             .count()
     }
 
-    /// Has everybody who asks for a host panic.
+    /// Makes every connection to a host panic.
     pub(super) fn panic_at_hosts(&self, panicking: bool) {
         self.hosts.panicking.store(panicking, Ordering::Relaxed);
     }
 
-    /// Looks at all hosts; what is said of those that could not be looked at.
+    /// Scans all hosts; returns the errors of those that could not be scanned.
     pub(super) async fn look(&self) -> Vec<String> {
         let looked = self.fleet.hosts().scan(true).await.unwrap();
         let failed = looked.unreachable.into_iter();
@@ -299,7 +299,7 @@ impl Rig {
             .await
     }
 
-    /// When each guest was started, and on which boot disk: nothing else tells a rebuilt one.
+    /// When each guest was started, and on which boot disk: only this shows a rebuild.
     pub(super) async fn guests(&self) -> Vec<(String, u64)> {
         let host = self.hosts.hosts.sim(HOST).await.unwrap();
         host.with(|state| {
@@ -329,7 +329,7 @@ impl Rig {
         self.hosts.hosts.sim(host).await.unwrap()
     }
 
-    /// Has this host answer or not, whatever others do.
+    /// Makes this host answer or not, whatever other hosts do.
     pub(super) fn host_silent(&self, host: &str, is_silent: bool) {
         let mut silent = self.hosts.silent.lock().unwrap();
         if is_silent {
@@ -339,7 +339,7 @@ impl Rig {
         }
     }
 
-    /// Somebody in the pod of the process looks at all hosts, and tries again what is stuck.
+    /// A user in the pod of the process scans all hosts, and retries what is stuck.
     pub(super) async fn retry_all(&self) {
         let by = || By {
             actor: model::Actor::Engine,
@@ -351,7 +351,7 @@ impl Rig {
         }
     }
 
-    /// Makes the host's domains look as another program left them.
+    /// Makes the host's domains look as another program created them.
     pub(super) async fn unmark(&self) {
         let host = self.hosts.hosts.sim(HOST).await.unwrap();
         host.with(|state| state.domains.values_mut().for_each(|one| one.mark = None))
@@ -384,7 +384,7 @@ impl Rig {
         self.stores.blobs.read.load(Ordering::Relaxed)
     }
 
-    /// Long enough for everything that was begun.
+    /// Waits long enough for everything that was started.
     pub(super) async fn settle(&self) {
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
@@ -408,7 +408,7 @@ pub(super) async fn open(
         journal: stores.journal.clone(),
         blobs: stores.blobs.clone(),
         checkpoints: stores.checkpoints.clone(),
-        // As in a cluster: a restart forgets them.
+        // As in a cluster: a restart forgets the secrets.
         secrets: Arc::new(HeldSecrets::new(&format!("journal-{lost}"))),
         clock: clock.clone(),
         journal_id: format!("journal-{lost}").into(),

@@ -1,5 +1,5 @@
-//! One cluster that the journals of a set share: each resource is served by one of them, and nobody lets go of what another
-//! one has.
+//! One cluster that the journals of a set share: each resource is served by one of them, and no operator
+//! finalizes another journal's resource.
 
 mod choices;
 mod networks;
@@ -34,7 +34,7 @@ const SERVERS: &str = "virtualservers";
 const NETWORKS: &str = "virtualservernetworks";
 const QUOTAS: &str = "virtualserverquotas";
 
-/// A journal, and the operator on it while a process holds it.
+/// A journal, and its operator while a process holds it.
 struct SharedJournal {
     stores: RigStores,
     fleet: Fleet,
@@ -77,7 +77,7 @@ impl SharedRig {
         rig
     }
 
-    /// How often something was decided.
+    /// How many decisions were made.
     fn decisions(&self) -> usize {
         *self.set.decisions.lock().unwrap()
     }
@@ -111,7 +111,7 @@ impl SharedRig {
         }
     }
 
-    /// The journal's process dies, and another one takes it.
+    /// The journal's process dies, and another one takes the journal.
     async fn hand_over(&mut self, number: u16) {
         let journal = self.journals.pop().unwrap();
         assert_eq!(usize::from(number), self.journals.len(), "the last one");
@@ -196,7 +196,7 @@ impl SharedRig {
         self.until(&what, is_ready).await;
     }
 
-    /// Why something is not accepted.
+    /// Why a resource is not accepted.
     async fn until_refused(&self, resource: &str, name: &str, code: &str) {
         let what = format!("{resource} {name} is told {code}");
         let is_told = || self.condition(resource, name, "Accepted")["reason"] == code;
@@ -221,7 +221,7 @@ async fn each_resource_is_served_by_the_journal_of_its_host_alone() {
     rig.until_ready("web-0").await;
     rig.until_ready("web-1").await;
     assert_eq!((rig.known_in(1), rig.known_in(2)), (vec![0], vec![1]));
-    // What nobody changes, nobody writes: two that told of one resource would do so in turn.
+    // Without a change nothing is written: two operators of one resource would write in turn.
     rig.settle().await;
     let patches = rig.server.requests(&["PATCH"]);
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -243,7 +243,8 @@ async fn each_resource_is_served_by_the_journal_of_its_host_alone() {
     assert!(gone(1) && gone(2));
 }
 
-/// Its journal has not told of it yet, and by its host it is another one's by now: that one let go of it.
+/// Its journal has not reported it yet, and by its host it belongs to another journal now, which
+/// finalized it.
 #[tokio::test(start_paused = true)]
 async fn what_is_recorded_elsewhere_is_not_let_go_of_before_it_is_gone_there() {
     let mut rig = SharedRig::new().await;
@@ -253,7 +254,7 @@ async fn what_is_recorded_elsewhere_is_not_let_go_of_before_it_is_gone_there() {
     rig.until("it is recorded", || !rig.known_in(1).is_empty())
         .await;
     assert_eq!(rig.known_in(1), [1]);
-    // Nobody has the journal for a while.
+    // No process holds the journal for a while.
     let journal = rig.journals.pop().unwrap();
     journal.serving.abort();
     let serving = tokio::spawn(std::future::pending());
@@ -318,7 +319,7 @@ async fn what_is_to_be_nowhere_says_so_and_is_let_go() {
         .await;
 }
 
-/// Its journal was lost, and what it had made was let go before.
+/// Its journal was lost, and the resource of what it had made was finalized before.
 #[tokio::test(start_paused = true)]
 async fn what_stands_on_a_host_is_adopted_by_the_journal_of_the_host() {
     let mut rig = SharedRig::new().await;

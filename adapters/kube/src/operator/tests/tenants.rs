@@ -1,4 +1,4 @@
-//! Namespaces that do not trust one another, and a process that must not look well when it is not.
+//! Namespaces that do not trust one another, and a process that must not look healthy when it is not.
 
 use std::{
     path::Path,
@@ -65,7 +65,7 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     })
     .await;
     assert_eq!(known(&rig), "h ssh-ed25519 A");
-    // The one that had it is not there just now, when the process starts again.
+    // The namespace that owned the host is missing when the process restarts.
     rig.server.lose("configmaps", "lpar1");
     rig.restart().await;
     rig.settle().await;
@@ -88,7 +88,7 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     assert_eq!(known(&rig), "h ssh-ed25519 B");
 }
 
-/// Panics once it is told to.
+/// Panics on request.
 struct Trap(AtomicBool);
 
 impl Permits for Trap {

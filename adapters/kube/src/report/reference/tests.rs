@@ -1,4 +1,4 @@
-//! What references say of what is on hosts.
+//! The status of references to existing objects on hosts.
 
 use serde_json::json;
 
@@ -83,7 +83,7 @@ fn a_host_that_does_not_answer_takes_nothing_back_of_the_same_resource() {
     assert_eq!(status(Some(silent()), &there), there);
     let gone = status(Some(volume(Ok(false))), &nothing);
     assert_eq!(status(Some(silent()), &gone), gone);
-    // Of another volume it has said nothing yet.
+    // Nothing was reported about another volume yet.
     let changed = reference(
         &findings(2),
         None,

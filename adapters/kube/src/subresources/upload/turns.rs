@@ -1,4 +1,4 @@
-//! Who may hand over pieces at a time.
+//! Limits how many pieces of files are received at the same time.
 
 use std::{
     collections::HashMap,
@@ -10,21 +10,20 @@ use tokio::{
     time::timeout,
 };
 
-use crate::subresources::{Refusal, TURN};
+use crate::subresources::{Refusal, TURN_WAIT};
 
-/// Pieces that are taken at a time, in all and for a namespace.
+/// Pieces that are received at the same time, in total and for one namespace.
 const PIECES: usize = 64;
 const OWN_PIECES: usize = 16;
 
-/// Turns to hand over a piece. Who holds theirs, as somebody who sends slowly does, holds no other
-/// namespace's.
+/// Turns to send a piece. A slow client occupies a turn of its own namespace, not of another one.
 #[derive(Debug)]
 pub(in crate::subresources) struct PieceTurns {
     all: Semaphore,
     own: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// A turn of both.
+/// A turn in both limits.
 pub(super) struct PieceTurn<'a> {
     _own: OwnedSemaphorePermit,
     _all: SemaphorePermit<'a>,
@@ -41,8 +40,8 @@ impl Default for PieceTurns {
 
 impl PieceTurns {
     pub(super) async fn turn(&self, namespace: &str) -> Result<PieceTurn<'_>, Refusal> {
-        let own = timeout(TURN, self.own(namespace).acquire_owned()).await;
-        let (Ok(Ok(own)), Ok(Ok(all))) = (own, timeout(TURN, self.all.acquire()).await) else {
+        let own = timeout(TURN_WAIT, self.own(namespace).acquire_owned()).await;
+        let (Ok(Ok(own)), Ok(Ok(all))) = (own, timeout(TURN_WAIT, self.all.acquire()).await) else {
             return Err(Refusal::busy());
         };
         Ok(PieceTurn {

@@ -1,4 +1,4 @@
-//! What the resources of one namespace may not reach: files, addresses, and another's hosts.
+//! What the resources of one namespace may not reach: files, addresses, and hosts of other namespaces.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use vsiflow_workflows::spec::Permits;
 use super::*;
 use crate::resource::Settings;
 
-/// The folder `/images`, and addresses that do not begin with 10.
+/// Permits the folder `/images`, and addresses that do not begin with 10.
 struct SomeThings;
 
 impl Permits for SomeThings {
@@ -147,10 +147,10 @@ fn in_namespace(namespace: &str, kind: ResourceKind, name: &str, number: u8) -> 
 const HOST: &str = "root@lpar1.example.com:22";
 const OTHER_KEYS: &str = "lpar1.example.com ssh-ed25519 B";
 
-/// Both namespaces name one host: `a` as it is, `b` with this instead.
+/// Both namespaces name one host: `a` with the normal settings, `b` with these instead.
 fn both(of_b: Value) -> Snapshot {
     Snapshot {
-        // The one that came later is a disk: those were looked at before VSIs.
+        // The later one is a disk: those were checked before VSIs.
         resources: vec![
             in_namespace("a", ResourceKind::Vsi, "web", 1),
             in_namespace("b", ResourceKind::DataDisk, "data", 2),
@@ -239,18 +239,18 @@ fn a_host_stays_its_namespaces_over_restarts_whoever_is_listed_first() {
         translate_by(of, &rules)
     };
     let nothing = |_: &str| None;
-    // The journal knows that it was `b` that had it.
+    // The journal knows that `b` owned it.
     let translation = with("b", &nothing, &world);
     assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(3)]);
     assert!(problem_in(&translation, "a", ResourceKind::Vsi, "web").starts_with("VSI0612"));
-    // Only `b` is listed yet, and the secrets of `a` are not at hand.
+    // Only `b` is listed yet, and the secrets of `a` are missing.
     let mut later = world.clone();
     later.resources.remove(0);
     later.config_maps.pop();
     let first_claim = with("a", &nothing, &later);
     assert!(first_claim.vsis.is_empty() && first_claim.rest.hosts.is_empty());
     assert_eq!(first_claim.stale, [(HOST.to_owned(), "a".to_owned())]);
-    // It is known to be the same, so that nothing is lost by going on.
+    // It is known to be the same, so nothing is lost by continuing.
     let same = HostSettings::from_keys(Some(&later.config_maps[0].values), None).unwrap();
     let unchanged = with("a", &move |_| Some(same.clone()), &later);
     assert_eq!(unchanged.vsis.len(), 1);

@@ -1,4 +1,4 @@
-//! The third of a connection's task that pings.
+//! Keep-alive: the part of a connection's task that pings libvirt.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::connection::shared::ConnectionShared;
 use crate::error::CloseReason;
 
-/// Pings a silent peer, and ends when it stays silent. Begins when told to.
+/// Waits until keep-alive is enabled, pings a silent peer, and returns when it stays silent.
 pub(super) async fn keep_alive(shared: &ConnectionShared) -> CloseReason {
     let limits = loop {
         shared.watched.notified().await;
@@ -29,7 +29,7 @@ pub(super) async fn keep_alive(shared: &ConnectionShared) -> CloseReason {
         if silent > limits.pings {
             return CloseReason::Silent(limits.interval.saturating_mul(silent));
         }
-        // While held up nothing is heard, but libvirt must continue hearing from this side.
+        // While stalled nothing is read, but libvirt must still receive packets from this side.
         if silent > 0 || shared.held_up.load(Ordering::Relaxed) {
             shared.table().urgent.ping = true;
             shared.wake.notify_one();

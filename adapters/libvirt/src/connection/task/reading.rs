@@ -1,4 +1,4 @@
-//! The reading third of a connection's task.
+//! The reading part of a connection's task.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use crate::protocol::{
     KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, QEMU_PROGRAM, REMOTE_PROGRAM, VERSION,
 };
 
-/// Takes what comes in and hands it to whoever waits for it.
+/// Reads packets and dispatches them to their receivers.
 pub(super) struct IncomingPackets<'a, R> {
     reader: PacketReader<R>,
     shared: &'a ConnectionShared,
@@ -63,7 +63,7 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
         let serial = packet.header.serial;
         let call = self.shared.table().pending.remove(&serial);
         let Some(call) = call else {
-            return self.unasked(serial);
+            return self.unexpected_reply(serial);
         };
         let answer = match packet.header.status {
             status::OK => Ok(CallAnswer {
@@ -83,8 +83,8 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
         self.shared.wake.notify_one();
     }
 
-    /// A reply that no call waits for: the one to the farewell, which is nobody's.
-    fn unasked(&self, serial: u32) {
+    /// Handles a reply without a pending call: the expected one is the reply to `ConnectClose`.
+    fn unexpected_reply(&self, serial: u32) {
         let mut table = self.shared.table();
         if table.stage == CallStage::Parting {
             table.stage = CallStage::Parted;
@@ -94,21 +94,21 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
         }
     }
 
-    /// libvirt confirms that a stream was aborted, or had ended before.
-    fn left(&self, serial: u32) {
+    /// Records that libvirt confirmed an abort, or that the stream had already ended.
+    fn abort_confirmed(&self, serial: u32) {
         if self.shared.table().leaving.remove(&serial) {
             self.shared.wake.notify_one();
         }
     }
 
-    /// Hands a stream's packet to its owner. While the owner takes nothing, nothing else is read
-    /// from this connection; that is what keeps libvirt from sending on.
+    /// Sends a stream's packet to its owner. While the owner accepts nothing, nothing else is read from this
+    /// connection; that is the backpressure for libvirt.
     async fn stream(&mut self, packet: Packet) {
         let serial = packet.header.serial;
         let stream = self.shared.table().streams.get(&serial).cloned();
         let Some(OpenStream { events, procedure }) = stream else {
             if packet.header.status != status::CONTINUE {
-                self.left(serial);
+                self.abort_confirmed(serial);
             }
             return;
         };
@@ -148,7 +148,7 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
     }
 }
 
-/// What an error's payload says.
+/// Decodes the payload of an error.
 fn failure(procedure: Procedure, payload: &[u8]) -> CallFailure {
     match LibvirtError::decode(procedure, payload) {
         Ok(error) => CallFailure::Libvirt(Box::new(error)),

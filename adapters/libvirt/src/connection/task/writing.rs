@@ -1,4 +1,4 @@
-//! The writing third of a connection's task.
+//! The writing part of a connection's task.
 
 use std::io;
 use std::time::Duration;
@@ -16,15 +16,14 @@ use crate::packet::{PacketHeader, encode, kind, status};
 use crate::protocol::{KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, Procedure, VERSION};
 use crate::time;
 
-/// How long the farewell may take.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// How long libvirt may take to confirm that streams were aborted: it first brings to the disk what
-/// it has of them.
-const LEAVING: Duration = Duration::from_secs(60);
-/// A write buffer that grew beyond this is given back.
-const BUFFER_KEPT: usize = 1 << 20;
+/// How long libvirt may take to confirm `ConnectClose`.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long libvirt may take to confirm aborted streams. It first writes their data to the disk.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A larger write buffer is freed after use.
+const MAX_IDLE_BUFFER: usize = 1 << 20;
 
-/// Writes what is asked for, and what cannot wait before that.
+/// Writes commands from the queue, and urgent packets before them.
 pub(super) struct OutgoingPackets<'a, W> {
     write: W,
     queue: mpsc::Receiver<ConnectionCommand>,
@@ -55,7 +54,7 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         }
     }
 
-    /// Writes what is asked for until no handle is left, then awaits what is pending.
+    /// Writes commands until no handle is left, then awaits pending calls and closes.
     async fn serve(&mut self) -> io::Result<()> {
         loop {
             self.write_urgent().await?;
@@ -73,10 +72,10 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         }
         self.shared.table().stage = CallStage::Closing;
         self.await_pending().await?;
-        if self.leave_streams().await? {
-            let _ = timeout(FAREWELL, self.farewell()).await;
+        if self.abort_streams().await? {
+            let _ = timeout(CLOSE_TIMEOUT, self.send_close()).await;
         }
-        let _ = timeout(FAREWELL, self.write.shutdown()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.write.shutdown()).await;
         Ok(())
     }
 
@@ -92,16 +91,16 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         Ok(())
     }
 
-    /// Aborts what streams there are and awaits that libvirt confirms it; whether it did.
+    /// Aborts open streams and waits until libvirt confirms it. Returns whether it did.
     ///
-    /// A connection on which libvirtd has a stream open may end, or be told to, but not both at
-    /// once: the thread that answers the call and the one that sees the end would each free the
-    /// stream, and libvirtd dies of it (`virNetServerClientCloseLocked` in libvirt's
+    /// While libvirtd has an open stream, the connection may either end or be asked to close, but not both at
+    /// the same time. The thread that replies to the call and the one that sees the end would both free the
+    /// stream, and libvirtd crashes (`virNetServerClientCloseLocked` in libvirt's
     /// `src/rpc/virnetserverclient.c` unlocks the client while `remoteClientCloseFunc` in its
     /// `src/remote/remote_daemon_dispatch.c` removes the streams).
-    async fn leave_streams(&mut self) -> io::Result<bool> {
+    async fn abort_streams(&mut self) -> io::Result<bool> {
         self.shared.table().abort_all_streams();
-        let last = time::deadline(LEAVING);
+        let last = time::deadline(ABORT_TIMEOUT);
         loop {
             self.write_urgent().await?;
             if self.shared.table().leaving.is_empty() {
@@ -114,8 +113,8 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         }
     }
 
-    /// Tells libvirt that this is the end, and awaits that it has heard.
-    async fn farewell(&mut self) -> io::Result<()> {
+    /// Asks libvirt to close and waits for its reply.
+    async fn send_close(&mut self) -> io::Result<()> {
         let header = self.call_header(Procedure::ConnectClose);
         self.shared.table().stage = CallStage::Parting;
         self.write_packet(&header, &[]).await?;
@@ -197,7 +196,7 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         self.write_packet(&header, &payload).await
     }
 
-    /// Not for a stream that ended meanwhile: its packets are worth nothing to anybody.
+    /// Writes a stream's packet. Drops it if the stream has already ended.
     async fn write_stream(&mut self, header: &PacketHeader, payload: Bytes) -> io::Result<()> {
         if !self.shared.table().streams.contains_key(&header.serial) {
             return Ok(());
@@ -205,7 +204,7 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         self.write_packet(header, &payload).await
     }
 
-    /// One piece a packet: over SSH each piece would become a packet of its own.
+    /// Writes a packet as one piece: over SSH each piece would become a packet of its own.
     async fn write_packet(&mut self, header: &PacketHeader, payload: &[u8]) -> io::Result<()> {
         self.buffer.clear();
         if !encode(header, payload, &mut self.buffer) {
@@ -213,7 +212,7 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         }
         self.write.write_all(&self.buffer).await?;
         self.write.flush().await?;
-        if self.buffer.capacity() > BUFFER_KEPT {
+        if self.buffer.capacity() > MAX_IDLE_BUFFER {
             self.buffer = BytesMut::new();
         }
         Ok(())

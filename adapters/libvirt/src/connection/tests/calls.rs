@@ -1,4 +1,4 @@
-//! Calls and their replies, in time and not.
+//! Calls and their replies, in time and late.
 
 use tokio::time::timeout;
 
@@ -86,7 +86,7 @@ async fn a_call_without_reply_ends_with_an_unknown_outcome() {
             ..
         }
     ));
-    // Its place is taken until libvirt replies.
+    // Its slot is occupied until libvirt replies.
     assert_eq!(connection.free_places(), PLACES - 1);
     peer.answer_next(domain("a")).await;
     until(|| connection.free_places() == PLACES).await;
@@ -110,7 +110,7 @@ async fn a_call_that_finds_no_place_is_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_cannot_be_written_is_not_sent() {
-    // The peer reads nothing and its buffer takes 64 bytes: the second call stays queued.
+    // The peer reads nothing and its buffer has 64 bytes: the second call stays queued.
     let (connection, _peer) = pair_of(64);
     let calls = connection.within(SECOND);
     let long = "x".repeat(100);

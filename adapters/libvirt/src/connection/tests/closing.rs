@@ -1,4 +1,4 @@
-//! How a connection ends, and what that does to what is under way.
+//! How a connection ends, and how that affects calls and streams in progress.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -65,7 +65,7 @@ async fn closing_ends_calls_that_wait_but_not_those_that_run() {
 
 const CLOSE: i32 = Procedure::ConnectClose.number();
 
-/// Opens an upload; its call as the peer saw it.
+/// Opens an upload and returns its call as the peer received it.
 async fn upload(connection: &Connection, peer: &mut FakePeer) -> (UploadStream, Packet) {
     let calls = connection.within(SECOND);
     let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
@@ -174,7 +174,7 @@ async fn a_dead_peer_ends_every_call_and_stream() {
     ));
 }
 
-/// A byte stream on which reading is a defect.
+/// A byte stream that panics when it is read.
 struct Panicking(tokio::io::DuplexStream);
 
 impl tokio::io::AsyncRead for Panicking {
@@ -205,7 +205,7 @@ impl tokio::io::AsyncWrite for Panicking {
     }
 }
 
-/// It counted as open for ever, and its host as one that nobody can reach.
+/// Regression test: the connection stayed open forever, so the host seemed unreachable.
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_reading_ends_the_connection_and_its_calls() {
     let (stream, _peer) = tokio::io::duplex(1024);

@@ -1,11 +1,11 @@
-//! Events, and those who receive them.
+//! Events and their receivers.
 
 use super::*;
 use crate::connection::fake_peer::pair;
 use crate::events::EventReceived;
 use crate::packet::{PacketHeader, kind};
 
-/// The header of an event, as the side that answered so sends it.
+/// The header of an event from a peer that received this call.
 fn event_header(answered: PacketHeader) -> PacketHeader {
     PacketHeader {
         procedure: 318,
@@ -41,7 +41,7 @@ async fn whoever_subscribes_again_needs_no_second_registration() {
     let calls = connection.within(SECOND);
     let (events, call) = tokio::join!(calls.domain_events(), peer.answer_next(5_i32));
     drop(events.unwrap());
-    // Nobody answers a second one.
+    // The second subscription sends no call.
     let mut received = calls.domain_events().await.unwrap();
     let header = event_header(call.header);
     let payload = xdr::to_bytes(&(5, domain("a"), 2, 0)).unwrap();

@@ -1,4 +1,4 @@
-//! A peer that is silent.
+//! Keep-alive with a silent peer.
 
 use tokio::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Bulk streams, up and down.
+//! Uploads and downloads.
 
 use bytes::Bytes;
 use tokio::time::timeout;

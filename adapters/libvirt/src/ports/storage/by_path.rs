@@ -1,23 +1,25 @@
-//! The way of an image by path: into the file of its volume, by one process on the host, over a channel of
-//! the same SSH session. With Python there it costs the host less than libvirt's stream does; with `dd`, about as much.
-//! It is also what bytes can be packed on.
+//! Uploads an image by path: into the file of its volume, by one process on the host, over a channel of the
+//! same SSH session. With Python this costs the host less than libvirt's stream; with `dd`, about as much.
+//! Only this way can transfer packed bytes.
 //!
-//! The process (`script`) is a shell with Python, or with `dd` where there is none. It enters the folder of the pool, opens the file of the
-//! volume once, and writes only through what it has open. It creates nothing, truncates nothing and
-//! follows no link: before the first byte the name must be a plain file with no other name, and be what was
-//! opened. At the end name and open file must still have the same device and inode. So a file or link
-//! that takes the volume's place meanwhile receives nothing, and is noticed ([`Replaced`]).
+//! The process (`script`) is a shell with Python, or with `dd` if there is no Python. It enters the directory
+//! of the pool, opens the volume's file once, and writes only through that descriptor. It creates nothing,
+//! truncates nothing and follows no link: before the first byte, the name must be a plain file with a link
+//! count of one, and the file that was opened. At the end, name and open file must still have the same device
+//! and inode. So a file or link that replaces the volume in the meantime receives nothing, and is detected
+//! ([`Replaced`]).
 //!
-//! Bytes are written in their order, so that the file's length says what the host has, as with libvirt's
-//! stream: checkpoints, hashes and resuming do not know the difference. When the session ends, the process
-//! finds its standard input at the end; where the session hangs it ends after fifteen minutes. Where this process
-//! acts under a lease, the host is told until when it may write (`right`).
+//! Bytes are written in order, so the file's length shows what the host has, as with libvirt's stream.
+//! Checkpoints, hashes and resuming work the same way. When the session ends, the process reads the end of
+//! its standard input; if the session hangs, it ends after fifteen minutes. If vsiflow acts under a lease,
+//! the host receives the time until which it may write (`write_lease`).
 //!
-//! Where the way between is slow, bytes go packed, and `zstd` on the host unpacks them (`pack`). What is in
-//! the file, and what is hashed of it, is the same.
+//! Over a slow link, bytes are sent packed, and `zstd` on the host unpacks them (`pack`). The content of the
+//! file and its hash are the same.
 //!
-//! It is taken for volumes of pools in folders (`dir`, `fs`, `netfs`) where the host runs commands for us,
-//! has what it takes, and our account may write to the file; to a host that is near only where Python writes. Otherwise the reason is part of the history.
+//! It is used for volumes of pools in directories (`dir`, `fs`, `netfs`) if the host permits commands, has
+//! the tools, and the account may write to the file. For a near host it is used only with Python. Otherwise
+//! the history shows the reason.
 //!
 //! [`Replaced`]: vsiflow_steps::ports::PortErrorKind::Replaced
 
@@ -44,49 +46,50 @@ use pack::PackingPolicy;
 use write_lease::{HostClock, WriteRight};
 pub(super) use writer::PathUpload;
 
-/// A host that answers sooner is on a network that is faster than packing; libvirt's stream serves it as well as `dd` does.
-const NEAR: Duration = Duration::from_millis(5);
-/// Of so many answers the first to come counts: a busy host may keep some waiting.
-const ANSWERS: u32 = 5;
+/// A host with a shorter response time has a network that is faster than packing. libvirt's stream is as good
+/// as `dd` there.
+const NEAR_LATENCY: Duration = Duration::from_millis(5);
+/// How many responses are measured; the fastest counts, because a busy host may delay some.
+const PROBES: u32 = 5;
 
-/// The way by path, or why it is not taken.
+/// An upload by path, or the reason why it is not used.
 pub(super) enum PathWay {
     Taken(PathUpload),
     Closed(String),
 }
 
-/// What the process said first.
+/// The first message of the process.
 #[derive(Debug)]
 enum Opened {
     Ready {
         clock: HostClock,
-        /// Whether it can unpack zstd.
+        /// Whether the host can unpack zstd.
         unpacks: bool,
-        /// Whether Python writes, one process for all frames.
+        /// Whether Python writes, in one process for all frames.
         python: bool,
     },
-    /// Why it cannot be done.
+    /// Why this host cannot be uploaded to by path.
     No(String),
-    /// What is in the place of the file.
+    /// What was found in place of the volume's file.
     Odd(String),
 }
 
 impl LibvirtHost {
-    /// Whether the host answers so soon that the way there can hardly be what uploads wait for.
+    /// Whether the host responds so fast that the network hardly limits uploads.
     async fn is_near(&self) -> PortResult<bool> {
         let calls = self.quick().await?;
-        for _ in 0..ANSWERS {
+        for _ in 0..PROBES {
             let begun = Instant::now();
             let answer = calls.connect_get_lib_version().await;
             answer.map_err(|error| self.speaking("").of(&error))?;
-            if begun.elapsed() < NEAR {
+            if begun.elapsed() < NEAR_LATENCY {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Opens the volume's file on the host, to write from `offset` on.
+    /// Opens the volume's file on the host to write from `offset` on.
     pub(super) async fn open_path(
         &self,
         key: &VolumeKey,
@@ -104,7 +107,7 @@ impl LibvirtHost {
         let at = self.speaking(&object);
         let lease = self.session.lease();
         let command = script::command(&folder, &key.name, lease.left().is_some());
-        // A host that permits no further command has libvirt's stream.
+        // A host that permits no further command uses libvirt's stream.
         let Ok(Some(mut process)) = self.session.start_writer(&command, QUICK).await else {
             return closed("the host permits too few commands at a time");
         };
@@ -120,18 +123,18 @@ impl LibvirtHost {
         if transfer == Transfer::Auto && !python && self.is_near().await? {
             return closed("the host is near and has no Python");
         }
-        let Some(process) = self.beside_a_command(process).await? else {
+        let Some(process) = self.with_spare_channel(process).await? else {
             return closed("the host permits too few commands at a time");
         };
-        let badly = &self.unpacks_badly;
+        let badly = &self.unpack_failed;
         let packing = PackingPolicy::new(transfer, unpacks && !badly.load(Ordering::Relaxed));
         let right = WriteRight::new(lease, clock);
         let upload = PathUpload::start((self, key), (process, python), offset, (packing, right));
         Ok(PathWay::Taken(upload))
     }
 
-    /// The process, if the host runs another command beside it: syncs and hashes need that.
-    async fn beside_a_command(&self, process: HostProcess) -> PortResult<Option<HostProcess>> {
+    /// The process, if the host permits another command at the same time: syncs and hashes need one.
+    async fn with_spare_channel(&self, process: HostProcess) -> PortResult<Option<HostProcess>> {
         let mut process = Some(process);
         let mut other = pin!(self.command("true", QUICK));
         let ran = tokio::select! {
@@ -145,7 +148,7 @@ impl LibvirtHost {
         ran.map(|_| process)
     }
 
-    /// The folder that holds the volume's file by its name, where the pool has one.
+    /// The directory that holds the volume's file under the volume's name, if the pool has one.
     async fn folder_of(&self, key: &VolumeKey) -> PortResult<Option<String>> {
         let object = format!("pool {}", key.pool);
         let (calls, at) = (self.quick().await?, self.speaking(&object));
@@ -166,7 +169,7 @@ impl LibvirtHost {
 
 async fn gives_way(process: Option<&mut HostProcess>) {
     if let Some(process) = process {
-        // It has nothing to say before it is told something.
+        // The process writes nothing before its first input, so a line means that it has ended.
         let _ = process.read_line().await;
     }
 }

@@ -1,5 +1,5 @@
-//! The SHA-256 of a volume, by the host itself where it has a shell and our account may read the file;
-//! elsewhere its bytes come here through libvirt.
+//! The SHA-256 of a volume. The host computes it if it permits commands and the account may read the file;
+//! otherwise the bytes are downloaded through libvirt.
 
 use sha2::{Digest as _, Sha256};
 use vsiflow_engine::model::Hash;
@@ -8,7 +8,7 @@ use vsiflow_steps::ports::{PortErrorKind, PortResult, VolumeKey};
 use super::LibvirtHost;
 use crate::ports::{COPY, host::quoted};
 
-/// Said instead of a hash.
+/// Printed in place of a hash.
 const UNREADABLE: &str = "unreadable";
 
 impl LibvirtHost {
@@ -21,7 +21,7 @@ impl LibvirtHost {
         self.sha256_here(key).await
     }
 
-    /// None where the account may not read the file.
+    /// `None` if the account may not read the file.
     async fn sha256_there(&self, key: &VolumeKey) -> PortResult<Option<Hash>> {
         let path = self.path(key).await?;
         let output = self.command(&hashing(&path), COPY).await?;
@@ -51,11 +51,11 @@ impl LibvirtHost {
     }
 }
 
-/// The command that tells a file's SHA-256.
+/// The command that computes a file's SHA-256.
 ///
-/// OpenSSL uses what the processor has for it, which coreutils mostly does not: it takes a quarter
-/// of the time. Where it is missing, or knows less than it should, coreutils does. Both read
-/// standard input, so that neither has to escape the file's name in what it says.
+/// OpenSSL uses the processor's instructions for it, which coreutils mostly does not: it takes a quarter of
+/// the time. If OpenSSL is missing or too old, coreutils is used. Both read standard input, so that neither
+/// has to escape the file's name in its output.
 fn hashing(path: &str) -> String {
     let path = quoted(path);
     format!(
@@ -64,7 +64,7 @@ fn hashing(path: &str) -> String {
     )
 }
 
-/// A hash from its 64 hexadecimal digits.
+/// Parses a hash from its 64 hexadecimal digits.
 pub(super) fn hash(digits: &str) -> Option<Hash> {
     let mut bytes = [0; 32];
     for (at, byte) in bytes.iter_mut().enumerate() {

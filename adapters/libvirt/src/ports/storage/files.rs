@@ -1,4 +1,5 @@
-//! Which files paths lead to, and how files outside of pools begin: by commands on the host.
+//! Identifies files by their paths, and reads the first bytes of files outside pools, with commands on the
+//! host.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use vsiflow_steps::ports::{FileAt, PortErrorKind, PortResult};
 use super::LibvirtHost;
 use crate::ports::host::quoted;
 
-const LOOK: Duration = Duration::from_secs(60);
-/// A file's bytes are told in hexadecimal, three characters each.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How many first bytes of a file are read. They are printed in hexadecimal, three characters each.
 const HEAD_MAX: u64 = 16 * 1024;
 
 /// `S_IFMT` and `S_IFBLK`.
@@ -21,7 +22,7 @@ impl LibvirtHost {
         if !self.has_shell().await? {
             return Ok(None);
         }
-        let output = self.command(&looking(paths), LOOK).await?;
+        let output = self.command(&stat_command(paths), TIMEOUT).await?;
         let found: Vec<_> = output.lines().map(read).collect();
         if found.len() == paths.len() {
             Ok(Some(found))
@@ -41,7 +42,7 @@ impl LibvirtHost {
         let command = format!(
             "if [ -f {file} ]; then head -c {max} <{file} | od -An -v -tx1; else echo none; fi"
         );
-        let output = self.command(&command, LOOK).await?;
+        let output = self.command(&command, TIMEOUT).await?;
         if output.trim() == "none" {
             return Ok(None);
         }
@@ -54,9 +55,9 @@ impl LibvirtHost {
     }
 }
 
-/// A line for each path: mode, device and inode, and the number of a device; `-` where there is no
-/// file, else `?` and the reason. Each path is looked at once: another step may replace the file.
-fn looking(paths: &[String]) -> String {
+/// Prints a line for each path: mode, device and inode, and the number of a device; `-` if there is no file,
+/// otherwise `?` and the reason. Each path is read only once, because another step may replace the file.
+fn stat_command(paths: &[String]) -> String {
     let paths: Vec<_> = paths.iter().map(|path| quoted(path)).collect();
     format!(
         "export LC_ALL=C; for p in {}; do \
@@ -80,7 +81,7 @@ fn read(line: &str) -> FileAt {
     let (mode, file, device) = (words.next(), words.next(), words.next());
     let mode = mode.and_then(|mode| u32::from_str_radix(mode, 16).ok());
     match (mode, file, device) {
-        // Many names in /dev stand for one device.
+        // Many names in /dev may refer to one device.
         (Some(mode), _, Some(device)) if mode & KIND == BLOCK_DEVICE => {
             FileAt::Is(format!("device {device}"))
         }
@@ -97,7 +98,7 @@ mod tests {
 
     fn read_all(paths: &[String]) -> Vec<FileAt> {
         let mut shell = Command::new("/bin/sh");
-        let output = shell.arg("-c").arg(looking(paths)).output().unwrap();
+        let output = shell.arg("-c").arg(stat_command(paths)).output().unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
         output.lines().map(read).collect()
     }
@@ -125,7 +126,8 @@ mod tests {
         assert_eq!(found[4..], [FileAt::Nothing, FileAt::Nothing]);
     }
 
-    /// What a step beside it deletes and makes anew may be gone at one look and there at the next.
+    /// A file that another step deletes and creates again may be absent in one lookup and present in the
+    /// next.
     #[test]
     fn a_file_that_comes_back_meanwhile_is_not_unknown() {
         let dir = tempfile::tempdir().unwrap();
@@ -140,7 +142,7 @@ mod tests {
         let script = format!(
             "chmod +x {0}/stat; {1}",
             dir.path().display(),
-            looking(&["/".to_owned()])
+            stat_command(&["/".to_owned()])
         );
         let output = shell.env("PATH", path).arg("-c").arg(script).output();
         let output = String::from_utf8(output.unwrap().stdout).unwrap();

@@ -1,5 +1,4 @@
-//! What lies in the folder of a pool that is inactive: by a command on the host, since libvirt lists
-//! none of it.
+//! Lists the files in the directory of an inactive pool with a command on the host, because libvirt does not.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::{
     xml::pool::{self, PoolPlace},
 };
 
-const LOOK: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl LibvirtHost {
     pub(super) async fn layers_of_inactive(&self, name: &str) -> PortResult<PoolFiles> {
@@ -33,13 +32,13 @@ impl LibvirtHost {
             let why = "no command may be run on the host".to_owned();
             return Ok(PoolFiles::Unknown(why));
         }
-        Ok(read(&self.command(&looking(&folder), LOOK).await?))
+        Ok(read(&self.command(&list_command(&folder), TIMEOUT).await?))
     }
 }
 
-/// A line for each file that may lie over another one, `?` and the reason for what cannot be read.
-/// Only qcow2 names a file below it in its own header.
-fn looking(folder: &str) -> String {
+/// Prints a line for each file that may have a backing file, and `?` with a reason for one that cannot be
+/// read. Only qcow2 files name their backing file in the header.
+fn list_command(folder: &str) -> String {
     let folder = quoted(folder);
     format!(
         "nl='\n'; d={folder}; [ -e \"$d\" ] || exit 0; \
@@ -72,7 +71,7 @@ mod tests {
 
     fn read_all(folder: &std::path::Path) -> PoolFiles {
         let mut shell = Command::new("/bin/sh");
-        let command = looking(&folder.display().to_string());
+        let command = list_command(&folder.display().to_string());
         let output = shell.arg("-c").arg(command).output().unwrap();
         read(&String::from_utf8(output.stdout).unwrap())
     }

@@ -1,4 +1,4 @@
-//! Pools: what they have, and that libvirt looks at them anew.
+//! Reads pools, and makes libvirt refresh them.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use vsiflow_steps::ports::{PoolInfo, PortErrorKind, PortResult};
 use super::LibvirtHost;
 use crate::{connection::Calls, protocol::StoragePool};
 
-/// How long a copy in the pool may keep a look at it waiting.
-const COPYING: Duration = Duration::from_secs(120);
+/// How long a copy in the pool may delay a refresh.
+const COPY_WAIT: Duration = Duration::from_secs(120);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 impl LibvirtHost {
     pub(super) async fn pool_info(
@@ -38,7 +38,7 @@ impl LibvirtHost {
         })
     }
 
-    /// The pool, which must be active.
+    /// The pool; an error if it is inactive.
     pub(super) async fn active(&self, calls: &Calls, pool: &str) -> PortResult<StoragePool> {
         let object = format!("pool {pool}");
         let at = self.speaking(&object);
@@ -59,16 +59,16 @@ impl LibvirtHost {
         Ok(found)
     }
 
-    /// Makes libvirt look at the pool's folder again. While it copies in there it will not look:
-    /// then this waits.
+    /// Makes libvirt read the pool's directory again. libvirt refuses during a copy in that pool, so this
+    /// waits.
     pub(super) async fn refresh(&self, calls: &Calls, pool: &StoragePool) -> PortResult<()> {
-        let until = Instant::now() + COPYING;
+        let until = Instant::now() + COPY_WAIT;
         loop {
             let object = format!("pool {}", pool.name);
             let refreshed = calls.storage_pool_refresh(pool).await;
             match refreshed.map_err(|e| self.speaking(&object).of(&e)) {
                 Err(error) if error.kind == PortErrorKind::Busy && Instant::now() < until => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 refreshed => return refreshed,
             }

@@ -1,4 +1,4 @@
-//! Python on a host: what runs as one process where a shell would start one for each piece.
+//! Python on a host. It runs as one process, while a shell would start one for each piece.
 
-/// The interpreters to be tried; the second one is Red Hat's where no other is installed.
+/// The interpreters to try. The second one is Red Hat's, for hosts without another one.
 pub(super) const INTERPRETERS: &str = "python3 /usr/libexec/platform-python";

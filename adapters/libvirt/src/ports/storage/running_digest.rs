@@ -1,10 +1,11 @@
-//! The SHA-256 of a volume that is being filled, by one process on the host that reads it in order.
+//! Computes the SHA-256 of a volume while it is being filled, with one process on the host that reads it in
+//! order.
 //!
-//! The process ([`script`]) opens the file once and reads as far as it is told, a few MiB at a time, into one
-//! SHA-256. It is told so on its standard input: when the session ends, however
-//! that comes, it finds the end of that and is gone as soon as it has read what it was told. Where a
-//! session hangs it hears nothing for a minute, and ends as well. It writes nothing and names the
-//! file it read: at the end the volume's path must lead to that very file.
+//! The process ([`script`]) opens the file once and reads it in steps of a few MiB into one SHA-256. Its
+//! standard input says how many blocks to read next. When the session ends in any way, the process reads the
+//! end of its input, and ends after the requested blocks. If the session hangs, it ends after a minute
+//! without input. It writes nothing and reports the file that it read: at the end the volume's path must lead
+//! to that same file.
 
 use std::time::Duration;
 
@@ -21,27 +22,27 @@ use crate::{
 
 mod script;
 
-/// What is read at a time, in bytes: as much as stays in a processor's cache.
+/// How many bytes are read at a time: they fit into a processor's cache.
 const BLOCK: u64 = 128 * 1024;
-/// Blocks that it is told to read at once: what it may continue reading when nobody waits any more.
+/// How many blocks are requested at a time. The process may still read them after they are no longer needed.
 const STRIDE: u64 = 512;
-/// Strides that it is told ahead, so that it need not wait for the way there and back.
+/// How many strides are requested ahead, so that the process does not wait for the round trip.
 const AHEAD: u32 = 2;
-/// It hears something this often.
+/// How often it receives a line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long it may take for a stride.
 const STALL: Duration = Duration::from_secs(300);
 
-/// What it was told to read, in blocks.
+/// How many blocks were requested.
 #[derive(Debug, Default)]
 struct DigestProgress {
     requested: u64,
-    /// Strides that it has not read yet.
+    /// How many strides it has not read yet.
     ahead: u32,
 }
 
 impl DigestProgress {
-    /// Blocks to read next, where there are some to be read now.
+    /// How many blocks to read next, if any can be read now.
     fn next(&mut self, synced: Synced) -> Option<u64> {
         let until = match synced {
             Synced::Prefix(bytes) => bytes / BLOCK,
@@ -56,7 +57,7 @@ impl DigestProgress {
         Some(blocks)
     }
 
-    /// Something was read.
+    /// Records that a stride was read.
     fn read(&mut self) {
         self.ahead = self.ahead.saturating_sub(1);
     }
@@ -91,7 +92,7 @@ impl LibvirtHost {
     }
 }
 
-/// The process, and what it is told.
+/// The process, and its input.
 struct DigestReader<F> {
     process: HostProcess,
     synced: watch::Receiver<Synced>,
@@ -99,7 +100,7 @@ struct DigestReader<F> {
 }
 
 impl<F: Fn(String) -> PortError> DigestReader<F> {
-    /// Has everything read; the volume's length, or `None` where the upload was given up.
+    /// Has the whole volume read. Returns its length, or `None` if the upload was abandoned.
     async fn read(&mut self) -> PortResult<Option<u64>> {
         let mut reading = DigestProgress::default();
         let mut late = Instant::now() + STALL;
@@ -134,7 +135,7 @@ impl<F: Fn(String) -> PortError> DigestReader<F> {
         }
     }
 
-    /// Waits until more is synced, and keeps the process alive meanwhile; whether there will be more.
+    /// Waits until more is synced, and keeps the process alive. Returns whether there will be more.
     async fn wait_for_more(&mut self, reading: &mut DigestProgress) -> PortResult<bool> {
         tokio::select! {
             line = self.process.read_line() => {
@@ -168,7 +169,7 @@ impl<F: Fn(String) -> PortError> DigestReader<F> {
         }
     }
 
-    /// What it read, if that is the file that the volume is now, and all of it.
+    /// The hash, if the process read the volume's current file, and all of it.
     async fn verdict(&mut self, length: u64) -> PortResult<Hash> {
         self.write("end").await?;
         let until = Instant::now() + COPY;

@@ -1,4 +1,4 @@
-//! What goes into a volume and comes out of it, as bulk streams.
+//! Writes and reads volumes with libvirt's bulk streams.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::{
     protocol::{StorageVol, storage_flags},
 };
 
-/// How long the host may take nothing, or give nothing, of a stream.
+/// How long the host may accept nothing, or send nothing, on a stream.
 const STALL: Duration = Duration::from_secs(60);
 
-/// How long all places for streams may be taken.
+/// How long to wait for a free bulk connection.
 const PLACE: Duration = Duration::from_secs(600);
 
 impl LibvirtHost {
@@ -31,7 +31,7 @@ impl LibvirtHost {
             .bulk(PLACE)
             .await
             .map_err(|e| self.unconnected(&e))?;
-        // Zero means no limit to libvirt; an upload of nothing is not sent anything.
+        // Zero means no limit for libvirt; an empty upload sends nothing.
         let length = length.unwrap_or(0);
         let bulk_calls = bulk.within(QUICK);
         let open = |flags| bulk_calls.storage_vol_upload(&volume, offset, length, flags, STALL);
@@ -77,7 +77,7 @@ impl LibvirtHost {
         let mut stream = opened.map_err(|e| self.of_volume(key, &e))?;
         let mut left = length;
         while let Some(piece) = stream.next().await.map_err(|e| self.of_volume(key, &e))? {
-            // Whoever sends more than was asked for may never end.
+            // A peer that sends more than requested may never end.
             left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
                 let words = format!("it sends more than the {length} bytes that were asked for");
                 self.speaking(&format!("volume {key}"))
@@ -89,7 +89,7 @@ impl LibvirtHost {
     }
 }
 
-/// Whether libvirt does not know a flag or a call: `VIR_ERR_NO_SUPPORT`, `VIR_ERR_INVALID_ARG`.
+/// Whether libvirt does not support a flag or a call: `VIR_ERR_NO_SUPPORT` (3), `VIR_ERR_INVALID_ARG` (8).
 fn is_unsupported(error: &crate::Error) -> bool {
     error
         .libvirt()

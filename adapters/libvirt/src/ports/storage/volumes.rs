@@ -1,4 +1,4 @@
-//! Volumes: finding them, and what libvirt says of them.
+//! Finds and reads volumes.
 
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, VolumeInfo, VolumeKey};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl LibvirtHost {
-    /// The volume; `None` only after a refresh that succeeded.
+    /// The volume; `None` only after a successful refresh.
     pub(super) async fn find(
         &self,
         calls: &Calls,
@@ -19,7 +19,7 @@ impl LibvirtHost {
     ) -> PortResult<Option<StorageVol>> {
         let pool = self.active(calls, &key.pool).await?;
         if let Some(known) = self.lookup(calls, &pool, key).await? {
-            // What is known to libvirt may be gone from the folder, or have grown there.
+            // A volume that libvirt knows may have been deleted from the directory, or have grown.
             if calls.storage_vol_get_info(&known).await.is_ok() {
                 return Ok(Some(known));
             }

@@ -1,4 +1,5 @@
-//! What it costs to open an encrypted key: the key itself says so, and who names a host gives the key.
+//! Limits the cost of decrypting a key. The key itself specifies the cost, and it is untrusted: the user who
+//! configures a host provides it.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::pkcs5::{EncryptionScheme, pbes2::Kdf};
@@ -7,18 +8,18 @@ use russh::keys::ssh_key::Kdf as OpenSshKdf;
 
 use crate::connect_error::KeyProblem;
 
-/// `ssh-keygen` takes 16 to 24 rounds, of some milliseconds each.
+/// `ssh-keygen` uses 16 to 24 rounds, of some milliseconds each.
 const BCRYPT_ROUNDS: u32 = 1_024;
-/// OpenSSL takes 2,048, recommendations of today are 600,000.
+/// OpenSSL uses 2,048; current recommendations are 600,000.
 const PBKDF2_ITERATIONS: u32 = 4_000_000;
-/// Cost, block size and parallelization multiplied; OpenSSL takes 2^17, which is 16 MiB.
+/// Cost, block size and parallelization multiplied; OpenSSL uses 2^17, which is 16 MiB.
 const SCRYPT_WORK: u64 = 1 << 21;
 
-/// Whether a key is opened with a passphrase at all.
+/// Checks whether a key may be decrypted with a passphrase.
 ///
 /// # Errors
-/// `TooCostly` past the limits above, `Malformed` for PuTTY's format, which may ask for any amount of memory.
-/// What cannot be read is left to whoever reads it next.
+/// `TooCostly` above the limits, `Malformed` for PuTTY's format, which may require any amount of memory. A
+/// key that cannot be parsed here passes; decoding it reports the error.
 pub(super) fn check(text: &str) -> Result<(), KeyProblem> {
     if text.trim_start().starts_with("PuTTY-") {
         let reason = "PuTTY's format is read without a passphrase alone";

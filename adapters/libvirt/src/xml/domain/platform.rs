@@ -1,13 +1,13 @@
-//! What a machine has that fits its architecture. Nothing of it is in the definitions of Hyper
-//! Protect guests of their own kind.
+//! The parts of a definition that depend on the architecture. Definitions of Hyper Protect guests without a
+//! platform have none of them.
 
 use vsiflow_steps::ports::{DomainSpec, Firmware, MachineSpec, Platform};
 
 use super::{super::write::Tag, log};
 
-/// The name by which a guest's agent finds its channel.
+/// The name by which the agent in a guest finds its channel.
 const AGENT: &str = "org.qemu.guest_agent.0";
-/// The key under which Ignition looks into the firmware's configuration.
+/// The key in the firmware's configuration that Ignition reads.
 const IGNITION: &str = "opt/com.coreos/config";
 
 fn arch(machine: &MachineSpec) -> Option<(&str, &Platform)> {
@@ -24,7 +24,7 @@ pub(super) fn os(machine: &MachineSpec, os_type: Tag) -> Tag {
     if !efi {
         return Tag::new("os").child(os_type);
     }
-    // An image that nobody signed boots as well.
+    // Unsigned images must boot as well.
     let unsigned = Tag::new("feature")
         .with("enabled", "no")
         .with("name", "secure-boot");
@@ -34,7 +34,7 @@ pub(super) fn os(machine: &MachineSpec, os_type: Tag) -> Tag {
         .child(Tag::new("firmware").child(unsigned))
 }
 
-/// What Ignition reads, by the device that shows the firmware its configuration.
+/// Passes the Ignition file through the firmware configuration device.
 pub(super) fn sysinfo(machine: &MachineSpec) -> Option<Tag> {
     let (_, platform) = arch(machine)?;
     let file = platform.ignition.as_ref()?;
@@ -52,8 +52,8 @@ pub(super) fn features(machine: &MachineSpec) -> Option<Tag> {
     Some(Tag::new("features").children(features))
 }
 
-/// The processor: with KVM the host's own; emulated, whatever QEMU can do, where its own choice
-/// would be one of long ago.
+/// The CPU model: with KVM the host's own. With emulation it is `maximum` on architectures whose default
+/// model of QEMU is outdated.
 pub(super) fn cpu(machine: &MachineSpec) -> Option<Tag> {
     let (arch, platform) = arch(machine)?;
     let kvm = machine.domain_type == "kvm";

@@ -1,11 +1,11 @@
-//! A guest's screen: VNC on the loopback of its host, with a video device, a keyboard and a pointer
-//! that fit the architecture.
+//! A guest's screen: VNC on the loopback address of its host, with a video device, a keyboard and a pointer
+//! that suit the architecture.
 
 use vsiflow_steps::ports::{Graphics, MachineSpec, ScreenShape};
 
 use super::super::write::Tag;
 
-/// What a screen needs; nothing where there is none.
+/// The devices of a screen; empty if there is none.
 pub(super) fn devices(machine: &MachineSpec, iommu: bool) -> Vec<Tag> {
     match machine.platform.as_ref().map(|platform| platform.graphics) {
         None | Some(Graphics::None) => Vec::new(),
@@ -17,7 +17,7 @@ pub(super) fn devices(machine: &MachineSpec, iommu: bool) -> Vec<Tag> {
     }
 }
 
-/// Nobody chooses address or port: the host's libvirt gives a free one at each start.
+/// The address is fixed; libvirt chooses a free port at each start.
 fn vnc() -> Tag {
     let listen = Tag::new("listen")
         .with("type", "address")
@@ -30,7 +30,7 @@ fn vnc() -> Tag {
         .child(listen)
 }
 
-/// Where firmware and boot loaders draw on a VGA, that; else what the kernel has a driver for.
+/// VGA if firmware and boot loaders draw on it; otherwise a device that the kernel has a driver for.
 fn video(arch: &str, iommu: bool) -> Tag {
     let model = match arch {
         "x86_64" | "ppc64le" => "vga",
@@ -42,7 +42,7 @@ fn video(arch: &str, iommu: bool) -> Tag {
         .child(Tag::new("model").with("type", model))
 }
 
-/// A PC has a keyboard by itself; a tablet points where the viewer does.
+/// A PC always has a keyboard. A tablet has absolute coordinates, so its pointer follows the viewer's.
 fn inputs(arch: &str, iommu: bool) -> Vec<Tag> {
     let (bus, kinds): (&str, &[&str]) = match arch {
         "x86_64" => ("usb", &["tablet"]),

@@ -1,4 +1,4 @@
-//! Reads the lines that say what an export lacks.
+//! Checks the lines of an export that report omissions.
 
 use super::{
     super::{
@@ -12,16 +12,16 @@ use crate::{
     model::Hash,
 };
 
-/// What lines were announced for, and how many are still to come.
+/// The lines that were announced, and how many have not been read yet.
 pub(super) enum Announced {
-    /// Lines of streams, of a missing range.
+    /// The stream lines of a missing range.
     Streams(u64, Missing, Hash, Vec<StreamHead>),
-    /// Lines of states, of a base.
+    /// The state lines of a base.
     States(u64, States, Hash),
 }
 
 impl ExportValidator {
-    /// The offset of the next event, at the end of a batch.
+    /// The offset of the next event; an error in the middle of a batch.
     fn next(&self) -> Result<Offset, AuditError> {
         if self.batch.is_empty() && self.unclaimed.is_empty() {
             return Ok(self.link.map_or(0, |link| link.last.saturating_add(1)));
@@ -32,7 +32,7 @@ impl ExportValidator {
 
     pub(super) fn lost_blob(&mut self, line: &LostBlobLine) -> Result<ExportPart, AuditError> {
         let hash = line.read().ok_or_else(|| changed("a hash in it is none"))?;
-        if self.kept.insert(hash) {
+        if self.known_blobs.insert(hash) {
             self.unclaimed.insert(hash);
             self.lacks.blobs.push(hash);
         }
@@ -48,7 +48,7 @@ impl ExportValidator {
             return Err(Violation::of(Flaw::Reordered, what).at(range.from).into());
         }
         self.lacks.missing.push(range.clone());
-        // Of the last batch in it no more is known than where it ended, and its link.
+        // Of the last batch in the range only its end and its link are known.
         let last = range.to.saturating_sub(1);
         self.link = Some(BatchLink {
             first: last,
@@ -97,7 +97,7 @@ impl ExportValidator {
         }
     }
 
-    /// The missing range, once every stream was told.
+    /// The missing range, once every announced stream was read.
     fn complete(&mut self) -> ExportPart {
         match self.announced.take() {
             Some(Announced::Streams(0, range, link, heads)) => {
@@ -110,7 +110,7 @@ impl ExportValidator {
         }
     }
 
-    /// The base, once every state was told; they have to be what it says they hash to.
+    /// The base, once every announced state was read; the states must match its hash.
     fn complete_base(&mut self) -> Result<ExportPart, AuditError> {
         match self.announced.take() {
             Some(Announced::States(0, states, hash)) => {

@@ -1,4 +1,4 @@
-//! Arbitrary damage: an index always opens, and gives what was written or says why not.
+//! Arbitrary damage: an index always opens, and returns the written states or a reason.
 
 use std::{
     fs::OpenOptions,
@@ -40,7 +40,7 @@ impl WrittenIndex {
         );
     }
 
-    /// Damages a copy in ways that the seed says; whether it was used all the same.
+    /// Damages a copy as the seed determines; returns whether the copy was used nevertheless.
     fn survives(&self, seed: u64) -> bool {
         let place = IndexPlace::new();
         copy_dir(&self.place.dir, &place.dir);
@@ -97,7 +97,7 @@ fn damage_once(dir: &Path, random: &mut StdRng) -> String {
     let Some(path) = files.choose(random) else {
         return "nothing is left".to_owned();
     };
-    // Most of it lies in one file.
+    // Most of the index is in one file.
     let path = if random.random() {
         &dir.join("db")
     } else {

@@ -1,4 +1,4 @@
-//! Sled that panics, hangs or fails takes nothing with it but the index.
+//! A panic, hang or failure of sled affects only the index.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn a_panic_at_opening_is_a_reason_and_nothing_else() {
-    let opened: Result<(), _> = open::apart(PACE.open, || panic!("a page of {} bytes", 7));
+    let opened: Result<(), _> = open::in_thread(PACE.open, || panic!("a page of {} bytes", 7));
     assert_eq!(
         opened,
         Err(Unusable::Panicked("a page of 7 bytes".to_owned()))
@@ -17,7 +17,7 @@ fn a_panic_at_opening_is_a_reason_and_nothing_else() {
 fn an_opening_that_hangs_is_left_to_itself() {
     let (go, stay) = std::sync::mpsc::channel::<()>();
     let patience = Duration::from_millis(20);
-    let opened = open::apart(patience, move || {
+    let opened = open::in_thread(patience, move || {
         let _ = stay.recv();
         Ok(())
     });
@@ -25,7 +25,7 @@ fn an_opening_that_hangs_is_left_to_itself() {
     drop(go);
 }
 
-/// An index of more than sled keeps in memory, whose file went while it was in use.
+/// An index larger than sled's cache, whose file is truncated while it is in use.
 fn with_a_file_cut_off(place: &IndexPlace) -> Index {
     place.fill(3_000);
     let index = place.open().index;

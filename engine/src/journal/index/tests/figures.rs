@@ -1,4 +1,4 @@
-//! Figures at the size of a real fleet, for whoever asks for them.
+//! Measurements at the size of a real fleet, run on request.
 
 use std::time::Instant;
 

@@ -10,8 +10,8 @@ use super::*;
 const DIR: &str = "VSIFLOW_TEST_INDEX";
 const ROUNDS: Offset = 400;
 
-/// The process that is killed: it says which update it wrote last, and updates the same entities
-/// again and again.
+/// The process that is killed: it updates the same entities repeatedly, and reports the last update
+/// that it wrote.
 #[test]
 #[ignore = "is started by the test below"]
 fn a_process_that_writes_until_it_is_killed() {

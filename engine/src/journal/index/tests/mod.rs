@@ -1,4 +1,4 @@
-//! What an index gives back, and what it does not believe.
+//! Tests of the index: which states it returns, and which it refuses.
 
 mod damage;
 mod failing;
@@ -23,7 +23,7 @@ use crate::{
 
 const BOOT: &str = "the machine's first start";
 
-/// A folder for an index, in one that is gone afterwards.
+/// A folder for an index, inside a temporary folder.
 struct IndexPlace {
     _root: TempDir,
     dir: PathBuf,
@@ -73,7 +73,7 @@ fn pace() -> IndexDeadlines {
     }
 }
 
-/// Facts of a log that has a batch end everywhere.
+/// Facts of a log in which a batch ends before every offset.
 fn facts() -> Facts {
     Facts {
         boot_id: BOOT.to_owned(),
@@ -86,7 +86,7 @@ fn link(as_of: Offset) -> Option<BatchLink> {
     Some(BatchLink::new(Hash([1; 32]), 0, last, []))
 }
 
-/// As many entities, and a run for each but every tenth.
+/// So many entities, and a run for each of them except every tenth.
 fn fleet(count: u64) -> States {
     let runs = (0..count).filter(|n| n % 10 != 9);
     let streams = (0..count).map(|n| entity(n, 0)).chain(runs.map(run));
@@ -198,7 +198,7 @@ fn update(as_of: Offset, entities: impl IntoIterator<Item = u64>) -> StatesUpdat
     }
 }
 
-/// What states become by an update.
+/// The states after an update.
 fn after(mut states: States, update: &StatesUpdate) -> States {
     let mut streams: BTreeMap<StreamId, StreamState> = by_stream(&states);
     streams.extend(

@@ -1,4 +1,4 @@
-//! An index that somebody meddled with, entry by entry, is not believed.
+//! An index whose entries were manipulated one by one is not used.
 
 use super::*;
 use crate::journal::stored::states::{decode_state, encode_state};
@@ -40,7 +40,7 @@ fn a_header_ahead_of_its_states_is_found() {
 
 #[test]
 fn a_header_whose_states_were_not_written_is_found() {
-    // What a writer did that put the header into a batch before its states.
+    // As a writer would leave it that puts the header into a batch before its states.
     let opened = meddled(|db| {
         let mut sums = sum::Sums::default();
         for state in &fleet(5).streams {

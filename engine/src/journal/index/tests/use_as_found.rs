@@ -1,4 +1,4 @@
-//! What was written is found again, or the reason is told why not.
+//! An index that is opened again has the written states, or reports why they are not used.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! Where readers stopped within long frames.
+//! Marks where readers stopped within long frames.
 //!
-//! One batch may be of tens of thousands of events, and its frame of many megabytes. A page of it
-//! ends in its middle; the page after it continues from the mark that was left there, instead of
-//! reading the frame from its beginning for each page. A mark is a hint: where none fits, the frame
-//! is walked from its first record.
+//! One batch may have tens of thousands of events, and its frame many megabytes. A page then ends in
+//! the middle of the frame. The next page continues from the mark that was left there, instead of
+//! reading the frame from its beginning. A mark is only a hint: if none matches, the frame is read
+//! from its first record.
 
 use std::{
     collections::VecDeque,
@@ -12,36 +12,36 @@ use std::{
 
 use crate::journal::{Offset, log::table::BatchPlace};
 
-/// Marks that are kept: one for each of so many readers at once.
-const KEPT: usize = 16;
+/// How many marks are stored: one for each of so many concurrent readers.
+const MARKS_MAX: usize = 16;
 
 /// A record within a frame.
 #[derive(Clone, Copy)]
 struct FrameMark {
     /// The first offset of its segment.
     segment: Offset,
-    /// The place of its frame.
+    /// The place of its frame in the segment's file.
     frame: u32,
     position: NextRecord,
 }
 
-/// A record that is read next, in places from the beginning of its segment.
+/// The record to read next. Its places count from the beginning of its segment.
 #[derive(Clone, Copy)]
 pub(super) struct NextRecord {
     /// Its offset.
     pub(super) offset: Offset,
-    /// Where its length is.
+    /// Where its length field begins.
     pub(super) at: u32,
     /// Where its frame ends.
     pub(super) end: u32,
 }
 
-/// See the module's text.
+/// The newest marks of all readers of a log.
 #[derive(Default)]
 pub(in crate::journal::log) struct FrameMarks(Mutex<VecDeque<FrameMark>>);
 
 impl FrameMarks {
-    /// The last record known of a batch that is not behind `next`.
+    /// The latest marked record of a batch that is at `next` or before it.
     pub(super) fn before(
         &self,
         segment: Offset,
@@ -56,7 +56,7 @@ impl FrameMarks {
         fitting.max_by_key(|position| position.offset)
     }
 
-    /// Remembers a record of a batch.
+    /// Leaves a mark at a record of a batch.
     pub(super) fn leave(&self, segment: Offset, batch: &BatchPlace, position: NextRecord) {
         let mut marks = self.lock();
         marks.push_front(FrameMark {
@@ -64,7 +64,7 @@ impl FrameMarks {
             frame: batch.at,
             position,
         });
-        marks.truncate(KEPT);
+        marks.truncate(MARKS_MAX);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<FrameMark>> {

@@ -1,4 +1,4 @@
-//! How far a log goes, what of it is missing, and how old it is.
+//! Queries about a log: its heads, its missing ranges, its bases and its age.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::journal::{
 use crate::model::Timestamp;
 
 impl SegmentReader {
-    /// Every stream and how far it goes, sorted.
+    /// The head of every stream, sorted by ID.
     pub(in crate::journal) fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         let heads = self
             .0
@@ -31,12 +31,13 @@ impl SegmentReader {
         Ok(heads)
     }
 
-    /// The newest link.
+    /// The newest link of the journal's chain.
     pub(in crate::journal) fn head(&self) -> Option<BatchLink> {
         self.0.link()
     }
 
-    /// The link of the batch that ends right before an offset; none where none ends there.
+    /// The link of the batch that ends right before an offset; `None` if no batch ends there, and
+    /// `Some(None)` at offset 0.
     pub(in crate::journal) fn link_before(&self, offset: Offset) -> Option<Option<BatchLink>> {
         let Some(last) = offset.checked_sub(1) else {
             return Some(None);
@@ -49,7 +50,7 @@ impl SegmentReader {
         Some(Some(row.link(batch, &mut Window::default()).ok()?))
     }
 
-    /// Everything that cannot be read any more, in order.
+    /// All ranges that can no longer be read, in order.
     pub(in crate::journal) fn missing(&self) -> Vec<Missing> {
         let mut missing = read(&self.0.missing).clone();
         missing.extend(read(&self.0.damage).iter().map(|damage| Missing {
@@ -61,15 +62,15 @@ impl SegmentReader {
         missing
     }
 
-    /// What is damaged, in order.
+    /// The damage that is not repaired, in order.
     pub(in crate::journal) fn damage(&self) -> Vec<Damage> {
         read(&self.0.damage).clone()
     }
 
-    /// The newest base as of `at` or before, else the empty states of the beginning.
+    /// The newest base as of `at` or earlier; without one, the empty states of offset 0.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] where neither a base nor the events from the beginning are there.
+    /// [`JournalError::Damaged`] if there is no such base and the first segments were removed.
     pub(in crate::journal) fn base(&self, at: Offset) -> Result<States, JournalError> {
         if let Some(states) = base::nearest(&self.0, at) {
             return Ok(states);
@@ -90,8 +91,8 @@ impl SegmentReader {
         since > size.max(least)
     }
 
-    /// The full segments in the log whose newest event is older than `before`, the oldest first:
-    /// nothing is archived before what is older.
+    /// The full segments in the log whose newest event is older than `before`, the oldest first.
+    /// Stops at the first that is not, so that segments are archived in order.
     pub(in crate::journal) fn older_than(
         &self,
         before: Timestamp,
@@ -106,7 +107,7 @@ impl SegmentReader {
         Ok(old)
     }
 
-    /// Whether the newest event of the segment that is appended to, which has one, is older.
+    /// Whether the newest segment has events and the newest of them is older than `before`.
     pub(in crate::journal) fn newest_is_older_than(
         &self,
         before: Timestamp,
@@ -117,7 +118,7 @@ impl SegmentReader {
         }
     }
 
-    /// How many events the segment that is appended to holds.
+    /// How many events the newest segment has.
     pub(in crate::journal) fn newest_events(&self) -> u64 {
         self.0
             .segments()
@@ -135,7 +136,7 @@ impl SegmentReader {
         Ok(newest.first().is_none_or(is_old))
     }
 
-    /// How many events a segment holds.
+    /// How many events a segment has; 0 if its table cannot be read.
     pub(in crate::journal) fn events_of(&self, segment: &Segment) -> u64 {
         let count = self.0.with_head(segment, |table| {
             let count =

@@ -1,4 +1,4 @@
-//! Batches of one segment, read in a row.
+//! Reads consecutive batches of one segment.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::journal::{
     },
 };
 
-/// A frame that is read further than this leaves a mark: walking less of it again is cheaper than
-/// to remember where others are. In bytes.
+/// A reader that stops further than this in a frame leaves a mark. Reading less of a frame again is
+/// cheaper than storing a mark in place of another reader's. In bytes.
 const LONG: u32 = 64 << 10;
 
-/// See the module's text.
+/// Consecutive batches of one segment.
 pub(super) struct BatchRow {
     pub(super) segment: Arc<Segment>,
     pub(super) batches: Vec<BatchPlace>,
@@ -29,8 +29,8 @@ pub(super) struct BatchRow {
 }
 
 impl BatchRow {
-    /// Adds a batch's records from `next` on to a page. Of a frame that is not whole each record
-    /// still answers for itself.
+    /// Adds a batch's records from `next` on to a page. The frame's checksum is not checked, because
+    /// each record has its own.
     pub(super) fn records(
         &self,
         marks: &FrameMarks,
@@ -100,7 +100,7 @@ impl BatchRow {
         }
     }
 
-    /// Where a batch's frame ends, as far as it is there.
+    /// Where a batch's frame ends, at most where the next frame begins.
     fn frame_end(&self, batch: &BatchPlace, window: &mut Window) -> Result<u32, JournalError> {
         let after = self.batches.iter().find(|other| other.at > batch.at);
         let most = after
@@ -112,7 +112,7 @@ impl BatchRow {
         Ok(batch.at.saturating_add(claimed.unwrap_or(most).min(most)))
     }
 
-    /// The bytes of a batch's frame, as far as they are there.
+    /// The bytes of a batch's frame, as far as they exist.
     fn bytes<'w>(
         &self,
         batch: &BatchPlace,
@@ -124,7 +124,7 @@ impl BatchRow {
         Ok(bytes.get(..len).unwrap_or(bytes))
     }
 
-    /// How many bytes are read at once from a place on.
+    /// How many bytes to read at once from a place on.
     fn ahead(&self, at: u32) -> usize {
         let left = usize::try_from(self.end.saturating_sub(at));
         left.unwrap_or(CHUNK).min(CHUNK)

@@ -1,5 +1,5 @@
-//! Batches that may take the place of lost ones. One is believed by its link alone, which covers
-//! the links of its records and, through them, every byte: a frame's checksum is not needed.
+//! Batches that may replace lost ones. A batch is verified by its link alone, without the frame's
+//! checksum: the link covers the links of its records and, through them, every byte.
 
 use super::super::{
     frame::{self, ALIGN, Body, HEADER, LINK},
@@ -8,18 +8,18 @@ use super::super::{
 };
 use crate::journal::{BatchLink, Offset, Stored};
 
-/// Where something can be had.
+/// Where lost events were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RepairSource {
-    /// The damaged file: what is wrong with it lies beside the events.
+    /// The damaged file itself: the damage does not affect these events.
     Segment,
     /// The archive.
     Archive,
-    /// The backup or the export that was named.
+    /// The given backup or export.
     File,
 }
 
-/// A batch whose records are those that its link covers.
+/// A batch whose records match its link.
 #[derive(Clone, Debug)]
 pub(in crate::journal) struct FoundBatch {
     pub(super) link: BatchLink,
@@ -28,7 +28,7 @@ pub(in crate::journal) struct FoundBatch {
 }
 
 impl FoundBatch {
-    /// A batch of a backup or an export, which was held against its link before.
+    /// A batch of a backup or an export; the caller has already checked its link.
     pub(in crate::journal) fn offered(link: BatchLink, records: Vec<Vec<u8>>) -> Self {
         let source = RepairSource::File;
         Self {
@@ -38,7 +38,7 @@ impl FoundBatch {
         }
     }
 
-    /// What it takes in a frame.
+    /// The length of its frame, in bytes.
     pub(super) fn frame_len(&self) -> usize {
         frame::batch_len(self.records.iter().map(Vec::len))
     }
@@ -47,17 +47,17 @@ impl FoundBatch {
         self.link.last.saturating_add(1)
     }
 
-    /// The batch whose frame begins there, by its link.
+    /// The batch whose frame begins at `at`, if it matches its link.
     fn at(bytes: &[u8], at: usize, source: RepairSource) -> Option<Self> {
         let rest = bytes.get(at.checked_add(HEADER)?..)?;
         let (link, rest) = rest.split_first_chunk::<LINK>()?;
         Self::of(frame::link_of(link)?, rest, source)
     }
 
-    /// The batch of that link, whose records are at the front of some bytes.
+    /// The batch with a link and with the records at the front of some bytes, if they match.
     fn of(link: BatchLink, bytes: &[u8], source: RepairSource) -> Option<Self> {
         let count = link.last.checked_sub(link.first)?.checked_add(1)?;
-        // Each record takes some bytes: no more are believed than there is room for.
+        // Each record takes at least a byte, so a larger count is invalid.
         let count = usize::try_from(count)
             .ok()
             .filter(|count| *count <= bytes.len())?;
@@ -76,8 +76,7 @@ impl FoundBatch {
     }
 }
 
-/// The batches whose frames follow one another from a place on, each right behind the one before,
-/// and where they end.
+/// The batches in consecutive frames from a place on, and where these frames end.
 pub(super) fn in_a_row(bytes: &[u8], mut at: usize) -> (Vec<FoundBatch>, usize) {
     let mut found = Vec::new();
     loop {
@@ -86,7 +85,7 @@ pub(super) fn in_a_row(bytes: &[u8], mut at: usize) -> (Vec<FoundBatch>, usize) 
             found.push(batch);
             continue;
         }
-        // What is no batch says for itself how long it is.
+        // A frame that is not a valid batch is skipped by the length that it claims.
         let rest = bytes.get(at..).unwrap_or_default();
         match frame::claimed_len(rest).filter(|len| *len <= rest.len()) {
             Some(len) => at = at.saturating_add(len),
@@ -95,8 +94,8 @@ pub(super) fn in_a_row(bytes: &[u8], mut at: usize) -> (Vec<FoundBatch>, usize) 
     }
 }
 
-/// The batches that begin anywhere in some bytes. Who writes what a record holds may have made
-/// some of them: only those count that the chain names.
+/// The batches that begin anywhere between two places. Some may be forged in the content of a record,
+/// so they may be used only if the chain links to them.
 pub(super) fn anywhere(bytes: &[u8], from: usize, to: usize) -> Vec<FoundBatch> {
     let mut found = Vec::new();
     let mut at = from.next_multiple_of(ALIGN);
@@ -112,7 +111,7 @@ pub(super) fn anywhere(bytes: &[u8], from: usize, to: usize) -> Vec<FoundBatch> 
     found
 }
 
-/// The batches of another copy of a segment, whose frames are whole.
+/// The batches in the whole frames of another copy of a segment.
 pub(super) fn of_copy(
     bytes: &[u8],
     header: &SegmentHeader,

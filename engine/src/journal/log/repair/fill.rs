@@ -1,4 +1,4 @@
-//! Which batches take the place of lost ones, and what nobody has.
+//! Chooses the batches that fill a lost range, and the gap for events that were not found.
 
 use super::{RepairSource, batch::FoundBatch};
 use crate::{
@@ -6,12 +6,12 @@ use crate::{
     model::Hash,
 };
 
-/// What goes into a place that was damaged.
+/// An item that fills a part of a lost range.
 #[derive(Clone, Debug)]
 pub(super) enum FillItem {
-    /// A batch as it was.
+    /// A recovered batch.
     Batch(FoundBatch),
-    /// Batches that nobody has, in one link.
+    /// Batches that were not found, as one link.
     Gap(BatchLink),
 }
 
@@ -27,20 +27,20 @@ impl FillItem {
 /// Where a lost range ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RangeEnd {
-    /// What follows begins at that offset and is linked to that hash.
+    /// Before this offset: the next batch begins there and is linked to this hash.
     At(Offset, Hash),
-    /// Nobody can tell; not before that offset.
+    /// Unknown, but not before this offset.
     NotBefore(Offset),
-    /// With the last batch that is there.
+    /// At the end of the last batch that is found.
     Here,
 }
 
 /// Fills the range from `next` on, which is linked to `prev`.
 ///
-/// Batches of the damaged files and of the archive are taken where they follow what is there, or
-/// where what comes after is linked to them. Those of a file that was given are taken only where
-/// what comes after is linked to them, which nobody can forge; at the end of a log, where nothing
-/// comes after, where they follow what is there.
+/// Trusted batches, of the damaged files and of the archive, are used if they follow the previous
+/// batch, or if the next batch is linked to them. Others are used only if the next batch is linked
+/// to them, which cannot be forged. At the end of a log there is no next batch: there, batches of the
+/// given file are used if they follow the previous batch.
 pub(super) fn fill(
     next: Offset,
     prev: Hash,
@@ -58,7 +58,7 @@ pub(super) fn fill(
         RangeEnd::At(to, hash) => {
             let (at, found) = reached(&front);
             if at == to && found != hash {
-                // It is another history's.
+                // These batches belong to another history.
                 front.clear();
             }
             back = lead_to(reached(&front).0, to, hash, trusted, others);
@@ -85,7 +85,7 @@ pub(super) fn fill(
     front.chain(gap).chain(back).collect()
 }
 
-/// The batches that follow what is there.
+/// The batches that follow the previous batch, in order.
 fn follow(
     mut next: Offset,
     mut prev: Hash,
@@ -114,7 +114,7 @@ fn follow(
     }
 }
 
-/// The batches that what comes after is linked to, the last first, down to `from`.
+/// The batches that the next batch is linked to, the last first, back to `from` at most.
 fn lead_to(
     from: Offset,
     mut to: Offset,

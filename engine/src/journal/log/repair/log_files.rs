@@ -1,4 +1,4 @@
-//! The files a log has, whole or not.
+//! The files of a log, whole or damaged.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -12,14 +12,14 @@ use super::super::{
 };
 use crate::journal::{JournalError, Offset, archive};
 
-/// What is read of an archived segment at once: a block of it.
+/// How many bytes of a segment are read at once: a block of an archived one.
 const PIECE: usize = 128 << 10;
 
 /// One file of a segment, in the log or in the archive.
 pub(super) struct SegmentFile {
-    /// Its name, its folder before it.
+    /// Its name, with folder.
     pub(super) name: String,
-    /// None where the header cannot be believed; why.
+    /// Its header, or why the header is not valid.
     pub(super) header: Result<SegmentHeader, String>,
 }
 
@@ -28,11 +28,11 @@ pub(super) struct SegmentFile {
 pub(super) struct SegmentFiles {
     pub(super) log: Option<SegmentFile>,
     pub(super) archive: Option<SegmentFile>,
-    /// Tables of it, where they are whole.
+    /// Its tables that are not damaged.
     tables: Vec<SegmentTable>,
 }
 
-/// Every segment of which there is anything.
+/// Every segment of which a file or a table exists.
 pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, SegmentFiles>, JournalError> {
     let mut all: BTreeMap<Offset, SegmentFiles> = BTreeMap::new();
     for folder in [archive::FOLDER, FOLDER] {
@@ -49,7 +49,7 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, SegmentFiles>,
                 continue;
             }
             let name = name_of(folder, first);
-            let header = headed(disk, &name, first)?;
+            let header = checked_header(disk, &name, first)?;
             let found = Some(SegmentFile { name, header });
             match folder {
                 FOLDER => files.log = found,
@@ -60,7 +60,7 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, SegmentFiles>,
     Ok(all)
 }
 
-fn headed(
+fn checked_header(
     disk: &dyn LogDisk,
     name: &str,
     first: Offset,
@@ -89,15 +89,15 @@ fn source(disk: &dyn LogDisk, name: &str) -> Result<(Arc<dyn SegmentSource>, u64
 }
 
 impl SegmentFile {
-    /// Its content; where a part of an archived one cannot be unpacked, zeros.
+    /// Its content, with zeros for blocks of an archived file that cannot be unpacked.
     pub(super) fn bytes(&self, disk: &dyn LogDisk) -> Result<Vec<u8>, JournalError> {
         self.read(disk).map(|(bytes, _)| bytes)
     }
 
-    /// The same, and whether there is such a part.
+    /// Its content as from `bytes`, and whether a block could not be unpacked.
     pub(super) fn read(&self, disk: &dyn LogDisk) -> Result<(Vec<u8>, bool), JournalError> {
         let (source, len) = match source(disk, &self.name) {
-            // Of a file that does not even end as one should nothing can be told.
+            // An archived file without a valid index cannot be read at all.
             Err(JournalError::Damaged { .. }) => return Ok((Vec::new(), true)),
             found => found?,
         };
@@ -117,7 +117,7 @@ impl SegmentFile {
 }
 
 impl SegmentFiles {
-    /// The file that is read: that of the log, if both can be.
+    /// The file to use: the first with a valid header, of the log and then of the archive.
     pub(super) fn good(&self) -> Option<(&SegmentFile, &SegmentHeader)> {
         let files = self.log.iter().chain(&self.archive);
         files
@@ -125,7 +125,7 @@ impl SegmentFiles {
             .next()
     }
 
-    /// Whether there is a file at all.
+    /// Whether there is a file of the segment, in the log or in the archive.
     pub(super) fn is_there(&self) -> bool {
         self.log.is_some() || self.archive.is_some()
     }
@@ -135,8 +135,7 @@ impl SegmentFiles {
         self.log.iter().chain(&self.archive)
     }
 
-    /// The names of the streams that have records between two places of the file, as its tables
-    /// say.
+    /// The streams that have records between two places of the file, according to its tables.
     pub(super) fn streams(
         &self,
         from: u32,
@@ -148,13 +147,13 @@ impl SegmentFiles {
         there.map(|(stream, _)| stream.clone())
     }
 
-    /// Whether a table tells that the segment was full, so that another followed it.
+    /// Whether a table exists, which shows that the segment was full and another one followed it.
     pub(super) fn was_full(&self) -> bool {
         !self.tables.is_empty()
     }
 }
 
-/// Reads a small file whole; none where there is none.
+/// Reads a whole file; none if it does not exist.
 pub(super) fn content(disk: &dyn LogDisk, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
     match disk.open(name, false) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,19 +1,18 @@
-//! Mends a log that is damaged, so that it can be appended to again.
+//! Repairs a damaged log, so that it can be appended to again.
 //!
-//! [`survey`] reads every byte of the log and the archive and says of each damaged range what can
-//! be had, and from where: a batch is believed by its link, which covers all of it. [`mend`] then
-//! writes the segments anew: what is whole stays byte for byte, what was regained stands where it
-//! stood, and a gap that names itself closes what nobody has.
+//! [`survey`] reads every byte of the log and the archive. For each damaged range it reports what can
+//! be recovered, and from where; a batch is verified by its link, which covers all of it. [`mend`]
+//! then rewrites the segments: whole frames stay byte for byte, recovered batches return to their
+//! places, and a gap frame replaces the events that were not found.
 //!
 //! # Guarantees
-//! - A damaged file is never deleted or changed: it gets a name of its own in `damaged/`.
-//! - A crash at any instant leaves the damaged segment or the mended one; who surveys again finds
-//!   what is left to do, and comes to the same.
-//! - Nothing is invented. Where it is not known how far a lost range goes it is said to hold at
-//!   least one event.
+//! - A damaged file is never deleted or changed: it is moved to its own name in `damaged/`.
+//! - A crash at any moment leaves the damaged segment or the repaired one. Another survey finds the
+//!   remaining work, with the same result.
+//! - Nothing is invented. If the end of a lost range is unknown, it counts as at least one event.
 //!
 //! # What it never does
-//! It knows no event: that a range was lost is recorded by whoever calls it.
+//! It records no events: the caller records that a range was lost.
 
 mod batch;
 mod fill;
@@ -33,7 +32,7 @@ use crate::{
     model::{Hash, StreamId},
 };
 
-/// Events that nobody has.
+/// A range of events that were not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The offset of the first of them.
@@ -42,36 +41,36 @@ pub struct Lost {
     pub to: Offset,
 }
 
-/// Events that can be had.
+/// A range of events that can be recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecoveredRange {
     /// The offset of the first of them.
     pub from: Offset,
     /// The offset after the last of them.
     pub to: Offset,
-    /// Where.
+    /// Where they were found.
     pub source: RepairSource,
 }
 
-/// A damaged range, and what can be had of it.
+/// A damaged range, and what can be recovered of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedRange {
     /// The offset of the first event in it.
     pub from: Offset,
-    /// The offset after the last; that of the first where it holds no event, such as a part of a
+    /// The offset after the last event; equal to `from` if it has no event, such as a part of a
     /// base.
     pub to: Offset,
-    /// Whether nobody can tell how far it really went.
+    /// Whether its real end is unknown.
     pub open_ended: bool,
-    /// The file, its folder before it.
+    /// The name of the file, with folder.
     pub file: String,
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub why: String,
     /// The streams that are known to lack events of it.
     pub streams: Vec<StreamId>,
-    /// What can be had, in order.
+    /// The events that can be recovered, in order.
     pub regained: Vec<RecoveredRange>,
-    /// What nobody has, in order.
+    /// The events that were not found, in order.
     pub lost: Vec<Lost>,
 }
 
@@ -86,29 +85,29 @@ impl DamagedRange {
 
 /// A segment to be written, and the files to be set aside.
 struct LogChange {
-    /// Its name and its content.
+    /// The name and the new content of the segment.
     segment: Option<(String, Vec<u8>)>,
     aside: Vec<String>,
 }
 
-/// What states say of the log's end.
+/// The end of the log according to the states of an index.
 #[derive(Clone, Copy)]
 struct IndexedEnd {
     as_of: Offset,
     hash: Hash,
 }
 
-/// What is damaged, and what is to be done about it.
+/// The result of a survey: the damage, and the changes that repair it.
 pub(in crate::journal) struct Surveyed {
     /// Every damaged range, by offset.
     pub(in crate::journal) findings: Vec<DamagedRange>,
-    /// Whether the states that were given fit the log and tell what lost events came to.
+    /// Whether the given states match the log, and so are the states after the lost events.
     pub(in crate::journal) states_fit: bool,
     changes: Vec<LogChange>,
 }
 
-/// Looks what is damaged and what can be had of it: in the files themselves, in the archive, and
-/// among the batches `offered`. `states` are those of an index. Nothing is changed. Blocks.
+/// Searches for damage, and for the lost events: in the files themselves, in the archive, and in the
+/// batches `offered`. `states` are the states of an index. Changes nothing. Blocks.
 ///
 /// # Errors
 /// For segments of two journals, for a log of which nothing is left, for a newer format, and when
@@ -152,10 +151,10 @@ fn changes(
     let mut lay = |plan: &RepairPlan| splice::change_of(journal, plan, heads);
     let patched = patched.into_iter().map(&mut lay);
     let mut changes = patched.collect::<Result<Vec<LogChange>, _>>()?;
-    // The newest comes first: without it nothing shows any more that one was there once the table
-    // beside an older one is gone.
+    // The newest segment is written first. If it is lost, only the table of an older segment shows
+    // that it existed, and writing the older segment removes that table.
     changes.reverse();
-    // What is only set aside comes last: until then it may be wanted again.
+    // Files that are only set aside come last: an interrupted repair may need them again.
     for plan in aside {
         changes.push(lay(plan)?);
     }
@@ -172,7 +171,7 @@ fn surveyed(walk: RepairWalk<'_>, changes: Vec<LogChange>, states_fit: bool) -> 
     }
 }
 
-/// Whether states are of this log, and as of a moment after everything that was lost.
+/// Whether states match this log, and are as of an offset after all lost events.
 fn fits(walk: &RepairWalk<'_>, states: &States) -> bool {
     let lost = walk.findings.iter().flat_map(|finding| &finding.lost);
     let covers = lost.map(|lost| lost.to).max().unwrap_or_default() <= states.as_of;
@@ -180,7 +179,7 @@ fn fits(walk: &RepairWalk<'_>, states: &States) -> bool {
         let seen = walk.streams.get(&stream);
         seen.is_none_or(|seen| match known.next_seq.cmp(&seen.next_seq) {
             std::cmp::Ordering::Equal => known.hash == seen.hash,
-            // Later events of it stand in the log.
+            // The log has later events of the stream than the states.
             std::cmp::Ordering::Less => states.as_of < walk.next,
             std::cmp::Ordering::Greater => true,
         })
@@ -206,29 +205,30 @@ fn heads_of(states: &States) -> impl Iterator<Item = (StreamId, StreamHead)> + '
 }
 
 impl Surveyed {
-    /// Whether there is nothing to be written.
+    /// Whether the log needs no repair.
     pub(in crate::journal) fn is_whole(&self) -> bool {
         self.changes.is_empty()
     }
 }
 
-/// Mends the log; durable when it returns. The names under which damaged files stay, relative to
-/// the state directory. Blocks.
+/// Carries out the repair; durable when it returns. Returns the new names of the damaged files,
+/// relative to the state directory. Blocks.
 ///
 /// # Errors
-/// When the disk cannot be written; who surveys again finds what is left to do.
+/// When the disk cannot be written, or the log is still damaged afterwards. Another survey finds the
+/// remaining work.
 pub(in crate::journal) fn mend(
     disk: &dyn LogDisk,
     journal: &str,
     surveyed: &Surveyed,
 ) -> Result<Vec<String>, JournalError> {
-    let mut kept = Vec::new();
+    let mut set_aside = Vec::new();
     for change in &surveyed.changes {
-        kept.extend(write::carry_out(disk, change)?);
+        set_aside.extend(write::carry_out(disk, change)?);
     }
     let again = survey(disk, journal, &[], None)?;
     match again.findings.first() {
-        None => Ok(kept),
+        None => Ok(set_aside),
         Some(left) => Err(damaged(
             &left.file,
             format!("it is still damaged: {}", left.why),

@@ -1,4 +1,4 @@
-//! What a repair is to do with each segment of a log.
+//! The plan of a repair for each segment of a log.
 
 use super::fill::FillItem;
 use crate::journal::{
@@ -6,7 +6,7 @@ use crate::journal::{
     log::{frame::FramePart, header::SegmentHeader},
 };
 
-/// What is to be done about one segment.
+/// How one segment is repaired.
 pub(super) enum RepairPlan {
     /// Some of its bytes are replaced; all others stay where they are.
     Patch {
@@ -15,28 +15,28 @@ pub(super) enum RepairPlan {
         patches: Vec<Patch>,
         aside: Vec<String>,
     },
-    /// It is made anew.
+    /// A new segment is written.
     New(New),
-    /// Another segment holds all of it already.
+    /// Another segment already contains all of it, so its files are only set aside.
     Leftover { aside: Vec<String> },
 }
 
-/// Bytes of a segment and what comes in their place.
+/// A range of bytes of a segment, and the items that replace it.
 pub(super) struct Patch {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) items: Vec<FillItem>,
-    /// The number of the finding.
+    /// The number of the finding that it repairs.
     pub(super) finding: usize,
 }
 
-/// A segment in the place of lost ones.
+/// A new segment in place of lost ones.
 pub(super) struct New {
     pub(super) first: Offset,
     pub(super) before: Option<BatchLink>,
-    /// Where the segment before it ends.
+    /// The position in the log where the previous segment ends.
     pub(super) position: u64,
-    /// Where the one after it begins.
+    /// The position in the log where the next segment begins; none if there is none.
     pub(super) until: Option<u64>,
     pub(super) bases: Vec<(FramePart, Vec<u8>)>,
     pub(super) items: Vec<FillItem>,

@@ -1,4 +1,4 @@
-//! Puts what takes the place of lost batches into segments.
+//! Builds the bytes of repaired segments from the repair plans.
 
 use super::{
     LogChange,
@@ -22,11 +22,12 @@ use crate::{
     model::StreamId,
 };
 
-/// How far streams go that have events nowhere but in lost ranges: to be told in gaps.
+/// The heads of streams whose newest events are lost, to be recorded in gaps. Each has the number of
+/// the first finding that may contain these events.
 pub(super) struct Heads(Vec<(usize, StreamHead)>);
 
 impl Heads {
-    /// Of those whose state is known, the ones that continue later than anybody has seen.
+    /// The heads of the streams whose known state is later than their newest record in the log.
     pub(super) fn beyond<'a>(
         known: impl Iterator<Item = (StreamId, StreamHead)>,
         seen: impl Fn(&StreamId) -> Option<&'a StreamSeen>,
@@ -38,12 +39,12 @@ impl Heads {
         Self(later.collect())
     }
 
-    /// Whether every one was told.
+    /// Whether every head was recorded in a gap.
     pub(super) fn all_recorded(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those that may be told in the gap of a finding, as far as there is room.
+    /// Takes the heads that may be recorded in the gap of a finding, as far as there is room.
     fn for_gap(&mut self, finding: usize, room: Option<usize>) -> Vec<StreamHead> {
         let mut left = room.unwrap_or(usize::MAX);
         let (mut recorded, mut rest) = (Vec::new(), Vec::new());
@@ -61,7 +62,7 @@ impl Heads {
     }
 }
 
-/// What is written for a plan.
+/// The change of the log for a plan.
 pub(super) fn change_of(
     journal: &str,
     plan: &RepairPlan,
@@ -106,8 +107,8 @@ fn patched(
     })
 }
 
-/// The items in exactly the bytes that there are: what is left over goes to a gap, or to a frame
-/// that says nothing.
+/// The bytes of the items, with exactly the length of the patched range. A gap or an empty frame
+/// fills the rest.
 fn in_place(
     header: &SegmentHeader,
     patch: &Patch,
@@ -236,7 +237,7 @@ fn least(item: &FillItem) -> usize {
     }
 }
 
-/// The offset that a plan's segment begins with; none for what is only set aside.
+/// The first offset of a plan's segment; none if its files are only set aside.
 pub(super) fn first(plan: &RepairPlan) -> Option<Offset> {
     match plan {
         RepairPlan::Patch { header, .. } => Some(header.first),

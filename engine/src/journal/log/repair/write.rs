@@ -1,5 +1,5 @@
-//! Puts mended segments in the place of damaged ones, so that a crash at any instant leaves the
-//! one or the other: whoever repairs again continues.
+//! Replaces damaged segments by repaired ones. A crash at any moment leaves one of the two, and
+//! another repair continues.
 
 use std::io;
 
@@ -9,19 +9,19 @@ use crate::journal::{
     log::{FOLDER, disk::LogDisk, error::storage},
 };
 
-/// Where damaged files stay, below the state directory.
+/// The folder for damaged files, below the state directory.
 const ASIDE: &str = "damaged";
-/// What is written before it has its name.
+/// The temporary name of a repaired segment.
 const PART: &str = "repair.part";
 
-/// Carries out one change; durable when it returns. The names under which damaged files stay.
+/// Carries out one change; durable when it returns. Returns the new names of the damaged files.
 pub(super) fn carry_out(
     disk: &dyn LogDisk,
     change: &LogChange,
 ) -> Result<Vec<String>, JournalError> {
-    let mut kept = Vec::new();
+    let mut set_aside = Vec::new();
     for name in &change.aside {
-        kept.push(link_damaged(disk, name)?);
+        set_aside.push(link_damaged(disk, name)?);
     }
     let in_place = change.segment.as_ref().map(|(name, _)| name.clone());
     if let Some((name, bytes)) = &change.segment {
@@ -34,23 +34,23 @@ pub(super) fn carry_out(
     for name in gone {
         remove(disk, name).map_err(|e| storage(name, &e))?;
     }
-    Ok(kept)
+    Ok(set_aside)
 }
 
-/// Gives a damaged file one more name, which it keeps.
+/// Links a damaged file to a free name in the folder for damaged files, and returns that name.
 fn link_damaged(disk: &dyn LogDisk, name: &str) -> Result<String, JournalError> {
     let failed = |e: io::Error| storage(name, &e);
     let bytes = content(disk, name)?;
     disk.make_folder(ASIDE).map_err(failed)?;
     let mut number = 0_u32;
     loop {
-        let kept = match number {
+        let linked = match number {
             0 => format!("{ASIDE}/{}", name.replace('/', "-")),
             _ => format!("{ASIDE}/{}.{number}", name.replace('/', "-")),
         };
-        match content(disk, &kept)? {
-            None => disk.link(name, &kept).map_err(failed)?,
-            // Of a repair that was interrupted.
+        match content(disk, &linked)? {
+            None => disk.link(name, &linked).map_err(failed)?,
+            // An interrupted repair has already linked it.
             Some(there) if Some(&there) == bytes.as_ref() => {}
             Some(_) => {
                 number = number.saturating_add(1);
@@ -59,12 +59,12 @@ fn link_damaged(disk: &dyn LogDisk, name: &str) -> Result<String, JournalError> 
         }
         disk.sync_folder(ASIDE).map_err(failed)?;
         disk.sync_folder("").map_err(failed)?;
-        return Ok(kept);
+        return Ok(linked);
     }
 }
 
 fn put(disk: &dyn LogDisk, name: &str, bytes: &[u8]) -> io::Result<()> {
-    // A table tells of what was there before.
+    // The table describes the old content.
     disk.remove(&format!("{name}.table"))?;
     disk.remove(PART)?;
     disk.make_folder(FOLDER)?;

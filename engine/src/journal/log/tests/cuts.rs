@@ -1,4 +1,4 @@
-//! Every instant of a recorded run as the last one before the power went.
+//! Power cuts: a recorded run is cut off at every moment, and the log is opened again.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     model::Hash,
 };
 
-/// What a run left: what the disk was asked, and each acknowledged event's link by its offset.
+/// The record of a run: the disk's operations, and the link of each acknowledged event by its offset.
 pub(super) struct RecordedRun {
     pub(super) ops: Vec<Op>,
     hashes: Vec<Hash>,
@@ -67,7 +67,7 @@ pub(super) fn record_as(
     }
 }
 
-/// What is left must open, hold every acknowledged event, be whole, and be written to.
+/// Checks that the remaining log opens, has every acknowledged event, is whole, and is writable.
 fn check(
     image: BTreeMap<String, Vec<u8>>,
     acknowledged: u64,
@@ -86,7 +86,7 @@ pub(super) fn check_as(
     let read = run(look(wrap, &disk, OpenMode::Read, acknowledged, recorded));
     match read {
         Ok(()) => {}
-        // Cut before the first segment had its name: nothing was acknowledged.
+        // The cut was before the first segment had its name, so nothing was acknowledged.
         Err(_) if acknowledged == 0 => return Ok(disk),
         Err(why) => return Err(format!("to be read: {why}")),
     }
@@ -112,7 +112,7 @@ async fn look(
             stored.len()
         ));
     }
-    // What came after may be what an earlier check appended.
+    // Later events may have been appended by an earlier check.
     let known = usize::try_from(acknowledged).unwrap();
     for (read, hash) in stored.iter().zip(&recorded.hashes).take(known) {
         if read.hash != *hash {
@@ -160,7 +160,7 @@ async fn links(journal: &DiskJournal, stored: &[Stored]) -> Result<(), String> {
     }
 }
 
-/// Cuts a recording at some of its instants, or at all.
+/// Cuts a recording at some moments, or at all.
 fn try_cuts(recorded: &RecordedRun, cuts: Option<usize>, seed: u64) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);
     let chance = cuts
@@ -176,7 +176,7 @@ fn try_cuts(recorded: &RecordedRun, cuts: Option<usize>, seed: u64) -> usize {
         let again = check(image, device.marked, recorded);
         let left = again.unwrap_or_else(|why| panic!("instant {instant} of seed {seed}: {why}"));
         tried += 1;
-        // What recovery wrote may be cut, too.
+        // The writes of the recovery may be cut too.
         if tried % 16 == 0 {
             let mut second = Device::of(&left);
             for left_op in left.ops() {
@@ -208,7 +208,7 @@ fn what_was_acknowledged_outlives_a_power_cut_at_any_sector() {
     }
 }
 
-/// The long part: every instant of runs of 1,000 and of 10,000 entities.
+/// The long test: every moment of runs with 1,000 and with 10,000 entities.
 #[test]
 #[ignore = "hours: tests/run --part powercut"]
 fn what_was_acknowledged_outlives_a_power_cut_at_every_instant() {
@@ -226,7 +226,7 @@ fn what_was_acknowledged_outlives_a_power_cut_at_every_instant() {
     eprintln!("{tried} cuts, 0 violations");
 }
 
-/// The test can fail: a device that does not hold to its syncs is found out.
+/// Shows that the test can fail: it detects a device that ignores syncs.
 #[test]
 fn a_device_that_forgets_its_syncs_is_found_out() {
     let recorded = record(100, 60, 8, 1);

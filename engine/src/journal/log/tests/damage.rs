@@ -1,4 +1,4 @@
-//! Bytes that change and files that go after they were acknowledged.
+//! Damage: acknowledged bytes that change, and files that disappear.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::*;
 use crate::journal::{ChainedJournal as _, MissingCause};
 
-/// A closed log of several segments: 3,000 events of about a kilobyte, one a batch.
+/// A closed log of several segments: 3,000 events of about a kilobyte, one in each batch.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let disk = SimDisk::new();
     run(async {
@@ -45,7 +45,7 @@ fn a_bit_flipped_in_a_full_segment_is_named_and_what_is_around_it_is_read() {
     let names = segments(&files);
     assert!(names.len() > 1, "{names:?}");
     let content = files.get_mut(&names[0]).unwrap();
-    // Behind the beginning of a batch, where its link is: that concerns no record.
+    // Not at the beginning of a batch, where its link is, because that affects no record.
     let middle = content.len() / 2;
     let links: Vec<_> = (middle - 160..middle)
         .filter(|at| content[*at..].starts_with(b"VsFr"))
@@ -75,7 +75,7 @@ fn damage_below_what_was_synced_is_never_cut_off() {
     let names = segments(&files);
     let name = names.last().unwrap();
     let content = files.get_mut(name).unwrap();
-    // In the middle of what the newest segment holds.
+    // In the middle of the newest segment's content.
     let used = content.iter().rposition(|byte| *byte != 0).unwrap();
     content[used / 2] ^= 4;
     let before = files.clone();
@@ -178,7 +178,7 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
     ));
 }
 
-/// Any bytes may change: nothing panics, and what is read is what was written or an error.
+/// Any bytes may change: nothing panics, and reading returns what was written or an error.
 #[test]
 fn garbled_anywhere_it_gives_what_was_written_or_says_what_is_damaged() {
     let files = files();

@@ -1,4 +1,4 @@
-//! Disks that fail and fill.
+//! Disks that fail or are full.
 
 use std::{
     io,
@@ -42,8 +42,8 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
     });
 }
 
-/// The kernel took the pages of a failed sync for clean: who opens the log next must not rely on
-/// what it reads of them.
+/// After a failed sync the kernel treats the pages as clean, so the next opening must not rely on
+/// what it reads from them.
 #[test]
 fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
     let disk = SimDisk::new();
@@ -62,7 +62,7 @@ fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
         reopened.close().await;
         seen
     });
-    // Whatever was shown is there when the power goes right after.
+    // Everything that was read still exists after a power cut.
     let mut device = Device::default();
     disk.ops().iter().for_each(|op| device.play(op));
     for seed in 0..20 {
@@ -107,7 +107,7 @@ fn a_full_disk_holds_up_only_what_needs_the_next_segment() {
     });
 }
 
-/// The name of a segment is the offset of its first event: one without events has no successor.
+/// A segment without events cannot have a successor, because it would have the same name.
 #[test]
 fn what_has_no_room_in_a_segment_without_events_makes_it_longer() {
     let disk = SimDisk::new();
@@ -117,7 +117,7 @@ fn what_has_no_room_in_a_segment_without_events_makes_it_longer() {
             .append(vec![append(1, 0, &[3_000; 400])])
             .await
             .unwrap();
-        // Makes an empty one that is no longer.
+        // Starts an empty segment of the least size.
         journal.archive(Timestamp(100)).await.unwrap();
         let link = journal.head().await.unwrap();
         let (next_seq, hash) = (0, Hash::default());

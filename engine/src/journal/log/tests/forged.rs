@@ -1,5 +1,5 @@
-//! Bytes whose checksums fit and that no vsiflow wrote: those of somebody who may write to a copy
-//! of the state directory that another one reads.
+//! Forged bytes with correct checksums, as an attacker may write them to a copy of the state
+//! directory that another user reads.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 const EVENTS: u64 = 40;
-/// What nobody who reads the log may come to.
+/// The most events that reading a forged log may return.
 const LIMIT: usize = 100_000;
 
-/// A log of one segment, a batch an event.
+/// A log of one segment, with one event in each batch.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let disk = SimDisk::new();
     run(async {
@@ -48,7 +48,7 @@ fn batches(segment: &[u8]) -> Vec<(BatchLink, usize, usize)> {
     batches.collect()
 }
 
-/// Gives a frame the checksum that vsiflow would have given it.
+/// Sets the checksum of a frame as vsiflow would.
 pub(super) fn seal(header: &header::SegmentHeader, at: usize, frame: &mut [u8]) {
     let salted = crc32c::crc32c(&header.salt);
     let position = position_of(header, at).to_be_bytes();
@@ -57,7 +57,7 @@ pub(super) fn seal(header: &header::SegmentHeader, at: usize, frame: &mut [u8]) 
     frame[4..8].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// Where a frame ends by its own words.
+/// The end of a frame according to its own length field.
 pub(super) fn end_of(frame: &[u8]) -> usize {
     let length = frame[8..12].try_into().map(u32::from_be_bytes);
     12 + usize::try_from(length.unwrap()).unwrap()
@@ -76,7 +76,7 @@ fn with_link(number: usize, change: impl FnOnce(&mut BatchLink)) -> SimDisk {
     SimDisk::with(files)
 }
 
-/// Reading ends, with no more events than there are.
+/// Checks that reading terminates, and returns no more events than exist.
 #[track_caller]
 fn assert_read_to_an_end(disk: &SimDisk) {
     run(async {

@@ -1,4 +1,4 @@
-//! What a repair makes of a damaged log.
+//! Tests of the repair of a damaged log.
 
 use std::{collections::BTreeMap, ops::Range, sync::OnceLock};
 
@@ -15,7 +15,7 @@ use crate::journal::{
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// A closed log of several segments, the oldest of them archived where that is wanted.
+/// A closed log of several segments, on request with the oldest of them archived.
 fn files(archived: bool) -> Files {
     static MADE: [OnceLock<Files>; 2] = [const { OnceLock::new() }; 2];
     MADE[usize::from(archived)]
@@ -70,7 +70,7 @@ fn segments(files: &Files) -> Vec<String> {
     all
 }
 
-/// Mends a log and holds what came of it against what was written.
+/// Mends a log and compares the result with what was written.
 fn mended(
     damaged: &Files,
     offered: &[FoundBatch],
@@ -86,7 +86,7 @@ fn mended(
     (found.findings, disk.files())
 }
 
-/// Everything is there or closed by a gap, and the log can be appended to.
+/// Checks that every event exists or is covered by a gap, and that the log can be appended to.
 fn hold(disk: &SimDisk, lost: &[Range<u64>], before: &[Stored]) {
     let after = |offset: u64| lost.iter().any(|lost| lost.contains(&offset));
     run(async {
@@ -114,7 +114,7 @@ fn hold(disk: &SimDisk, lost: &[Range<u64>], before: &[Stored]) {
         let seq = stream_head.map_or(0, |stream_head| stream_head.next_seq);
         let more = journal.append(vec![append(number, seq, &[9])]).await;
         assert_eq!(more.unwrap()[0].offset, next);
-        // What streams lack does not keep them from going on.
+        // Streams that lack events can still be continued.
         for rewritten_head in heads.iter().take(3) {
             let rewritten = Append {
                 stream: rewritten_head.stream.clone(),
@@ -149,8 +149,8 @@ fn flip(files: &mut Files, name: &str, at: usize) {
     files.get_mut(name).unwrap()[at] ^= 4;
 }
 
-/// Where the first record of a segment that lies in its second half begins. How many are in a frame depends on
-/// the threads of a run, and a byte between the records would be of none.
+/// The place of the first record in the second half of a segment. A fixed place might be between
+/// records, because the number of records in a frame depends on the timing of threads.
 fn record_in_the_middle(files: &Files, name: &str, records: &[Stored]) -> usize {
     let file = &files[name];
     let used = file.iter().rposition(|byte| *byte != 0).unwrap();
@@ -206,13 +206,13 @@ fn what_a_backup_has_comes_back_byte_for_byte() {
     }
 }
 
-/// A bit of a frame that belongs to no record: the file itself has all that is wanted.
+/// A flipped bit of a frame outside its records: all events can be recovered from the file itself.
 #[test]
 fn damage_beside_the_events_loses_none() {
     let files = files(false);
     let (before, _) = whole(&files);
     let name = &segments(&files)[0];
-    // The checksum of the first frame, its length, its kind, what it names as synced.
+    // The magic of the first frame, its checksum, length and kind, and the position it states as synced.
     for at in [0, 5, 9, 12, 20] {
         let mut damaged = files.clone();
         flip(&mut damaged, name, 256 + at);
@@ -264,7 +264,7 @@ fn a_missing_segment_is_closed_wherever_it_stood_or_comes_from_a_backup() {
                 assert!(lost(&findings) >= 1);
                 let (offered_findings, _) = mended(&damaged, &offered, &before);
                 let last = segments(&files).last() == Some(&name);
-                // How far the newest went nobody can tell.
+                // The end of the newest segment is unknown.
                 assert_eq!(
                     lost(&offered_findings),
                     u64::from(last),
@@ -296,7 +296,7 @@ fn an_archive_that_is_damaged_is_replaced_by_a_segment_of_the_log() {
     }
 }
 
-/// While a segment is archived both are there.
+/// While a segment is being archived, both files exist.
 #[test]
 fn the_archive_has_what_the_log_lost() {
     let files = files(true);
@@ -358,7 +358,7 @@ fn segments_of_another_journal_are_refused_and_nothing_is_changed() {
     assert_eq!(disk.files(), files);
 }
 
-/// A batch of another history that goes on from the same link is not taken.
+/// A batch of another history that continues from the same link is not used.
 #[test]
 fn a_backup_of_another_history_gives_nothing() {
     let files = files(false);
@@ -367,7 +367,7 @@ fn a_backup_of_another_history_gives_nothing() {
     let mut damaged = files.clone();
     flip(&mut damaged, name, 4_000);
     let lost_from = mended(&damaged, &[], &before).0[0].lost[0].from;
-    // The same journal up to there, and something else from then on.
+    // The same journal up to the damage, and other events after it.
     let other = run(async {
         let disk = SimDisk::new();
         let journal = open(&disk, OpenMode::Make).unwrap();
@@ -396,7 +396,7 @@ fn a_backup_of_another_history_gives_nothing() {
     );
 }
 
-/// Any bytes may change and any file may go, several at once.
+/// Any bytes may change and any file may be missing, several at the same time.
 #[test]
 fn any_damage_is_mended_and_nothing_whole_is_lost() {
     let seed = seed();
@@ -427,11 +427,11 @@ fn any_damage_is_mended_and_nothing_whole_is_lost() {
     }
 }
 
-/// That of `VSIFLOW_REPAIR_SEED`, or another each time.
+/// The seed in `VSIFLOW_REPAIR_SEED`, or 1.
 fn seed() -> u64 {
     let from_env = std::env::var("VSIFLOW_REPAIR_SEED").ok();
     let seed = from_env.and_then(|seed| seed.parse().ok());
-    // The same each time where nothing is asked for: other seeds are for who looks for more.
+    // The default is fixed, so that runs are reproducible.
     let seed = seed.unwrap_or(1);
     eprintln!("VSIFLOW_REPAIR_SEED={seed}");
     seed
@@ -458,8 +458,8 @@ fn spoil(files: &mut Files, rng: &mut StdRng) {
     }
 }
 
-/// Whether everything that is said to be missing in the one is so in the other. How much is lost at
-/// the end nobody knows: a repair that went on after another may name one event more.
+/// Whether `missing` contains every range of `goal`. It may contain more: the end of a loss at the end
+/// of a log is unknown, so a second repair may count one event more.
 fn covers(missing: &[crate::journal::Missing], goal: &[crate::journal::Missing]) -> bool {
     let mut offsets = goal.iter().flat_map(|range| range.from..range.to);
     offsets.all(|offset| {
@@ -468,7 +468,7 @@ fn covers(missing: &[crate::journal::Missing], goal: &[crate::journal::Missing])
     })
 }
 
-/// The power may go at any instant of a repair: who repairs again has the same events, and names at
+/// The power may fail at any moment of a repair: another repair has the same events, and reports at
 /// least the same loss.
 #[test]
 fn a_repair_that_is_cut_off_at_any_instant_is_ended_by_the_next() {

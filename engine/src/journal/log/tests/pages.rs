@@ -1,4 +1,4 @@
-//! Pages of a batch that is longer than what is read at once.
+//! Reads a long batch page by page: it is longer than the bytes that are read at once.
 
 use std::sync::atomic::Ordering;
 
@@ -6,13 +6,13 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
 
-/// Streams of the batch, and events of each.
+/// The number of streams in the batch, and of events in each.
 const STREAMS: u64 = 400;
 const EACH: u64 = 10;
-/// Events of a page.
+/// The number of events in a page.
 const PAGE: usize = 100;
 
-/// A log with a batch of [`STREAMS`] between two short ones, opened to be read.
+/// A log with a batch of [`STREAMS`] between two short ones, opened for reading.
 fn long() -> (SimDisk, DiskJournal) {
     let disk = SimDisk::new();
     let journal = open(&disk, OpenMode::Make).unwrap();

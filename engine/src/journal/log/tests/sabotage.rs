@@ -21,14 +21,14 @@ use crate::journal::log::{
     },
 };
 
-/// What is wrong.
+/// A deliberate fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LogSabotage {
-    /// Every fifth sync of content is told to be done and is not.
+    /// Every fifth sync of content is skipped but reported as done.
     LeftOutSync,
-    /// Every other frame is written only after the one that names it as synced.
+    /// Every other frame is written only after the one that states it as synced.
     EarlyMarker,
-    /// The checksum of a frame is taken for right whatever it is.
+    /// The checksum of a frame always counts as correct.
     TornFrameBelieved,
 }
 
@@ -104,14 +104,14 @@ struct SabotagedFile {
     inner: Arc<dyn DiskFile>,
     what: LogSabotage,
     syncs: AtomicUsize,
-    /// A frame that is not written yet, and where it goes.
+    /// A frame that is not written yet, and its place.
     withheld: Mutex<Option<(u64, Vec<u8>)>>,
-    /// All of it as it is read, until it is written to.
+    /// The content that is read instead of the real one, until the file is written to.
     put_right: Mutex<Option<Vec<u8>>>,
 }
 
 impl SabotagedFile {
-    /// The process itself sees what it wrote.
+    /// Reads with the withheld frame, because a process sees its own writes.
     fn read_with_withheld(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let read = self.inner.read_at(buffer, at)?;
         if let Some((place, frame)) = &*self.withheld.lock().unwrap() {
@@ -190,7 +190,7 @@ impl DiskFile for SabotagedFile {
 
 const MAGIC: &[u8] = b"VsFr";
 
-/// Gives a checksum to whatever looks like a frame in a segment.
+/// Sets a correct checksum in everything that looks like a frame in a segment.
 fn put_right(segment: &mut [u8]) {
     let Ok(header) = header::SegmentHeader::decode(segment) else {
         return;
@@ -207,10 +207,10 @@ fn put_right(segment: &mut [u8]) {
     }
 }
 
-/// Cuts at every instant until something is wrong; how many cuts that took.
+/// Cuts at every moment until a check fails; returns how many cuts that took.
 ///
-/// What a cut loses is drawn. How the writer groups events differs from run to run, so one draw an instant may
-/// miss a fault that needs a frame to be torn: each instant is cut anew with each seed.
+/// The writes that a cut loses are random, and the writer's groups differ from run to run. So one cut
+/// at each moment may miss a fault that needs a torn frame. Each moment is cut again with each seed.
 fn found_by_cuts(wrap: Wrap, seeds: std::ops::Range<u64>) -> Option<(usize, String)> {
     let recorded = record_as(wrap, 100, 20, 8, 1);
     seeds

@@ -1,4 +1,4 @@
-//! How numbers, texts and collections of version 1 go from and to the model's.
+//! Conversions of numbers, texts and collections between version 1 and the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,8 +60,8 @@ impl Mirror<Hash> for [u8; 32] {
     }
 }
 
-/// A name, stored as a `String` is. There are dozens in a graph, and nearly all fit into this without
-/// memory of their own.
+/// A name, stored like a `String`. A graph has dozens of names, and nearly all of them fit inline,
+/// without an allocation.
 pub(crate) struct StoredName(CompactString);
 
 impl Encode for StoredName {

@@ -1,4 +1,4 @@
-//! Version 1 of what the events of a stream come to.
+//! Version 1 of the states of streams.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{journal, model};
 
-/// A stream with what its events come to.
+/// A stream with its state.
 #[expect(
     clippy::large_enum_variant,
     reason = "it lives for as long as one is encoded or decoded"
@@ -101,7 +101,7 @@ mirror!(#[derive(Encode, Decode)] enum NodeState {
     Skipped { attempt: u32, }
 });
 
-/// Where a run stands.
+/// The phase of a run.
 #[derive(Encode, Decode)]
 pub(crate) enum RunPhase {
     New,

@@ -1,4 +1,4 @@
-//! The guest has an address.
+//! The probe for any address of the guest.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ pub(super) fn ask(addresses: &[IpAddr]) -> ProbeAnswer {
     }
 }
 
-/// Addresses as hosts and agents write them.
+/// Parses addresses in the forms of hosts and agents.
 pub(super) fn parsed(texts: &[String]) -> Vec<IpAddr> {
     let all = texts.iter().filter_map(|text| ready_report::address(text));
     all.collect()

@@ -1,4 +1,4 @@
-//! The guest's agent answers.
+//! The probe for an answer of the guest's agent.
 
 use uuid::Uuid;
 

@@ -1,5 +1,5 @@
-//! cloud-init has ended without an error: by what it says on the console, or by the status that
-//! the guest's agent can ask for.
+//! The probe for cloud-init's end without an error: from its lines on the console, or from the status
+//! that the guest's agent can query.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::{
 };
 
 const STATUS: &str = r#"{"execute":"guest-exec","arguments":{"path":"cloud-init","arg":["status","--long"],"capture-output":true}}"#;
-/// The least pause between two of these commands.
+/// Minimum pause between two of these commands.
 const PAUSE: Duration = Duration::from_secs(10);
-/// A guest is left alone for so many times as long as the last command took: it is a program of its
-/// own, and an emulated guest that is busy booting needs seconds for it.
+/// The pause is at least this many times as long as the last command took. The command starts a program
+/// in the guest, and an emulated guest that is busy booting needs seconds for it.
 const PAUSES: u32 = 9;
-/// What is said of a guest that found no volume.
+/// The data source that cloud-init reports if it found no volume.
 const NO_SEED: &str = "DataSourceNone";
 
-/// What a line says of something that failed, if it does.
+/// The line, if it reports an error of cloud-init.
 pub fn error(line: &str) -> Option<&str> {
     let logged = [".py[ERROR]", ".py[CRITICAL]"];
     let unit = line.contains("[FAILED]") && names_cloud_init(line);
@@ -31,8 +31,8 @@ pub fn error(line: &str) -> Option<&str> {
         return Some(line);
     }
     let warned = line.contains(".py[WARNING]") && line.to_ascii_lowercase().contains("fail");
-    // A schema that is not met is a hint; a server that does not answer is asked again; and who
-    // writes no more than `#cloud-config` asks for nothing.
+    // Not errors: a schema that does not match, a server that is asked again, and user-data that has only
+    // `#cloud-config`.
     let harmless = ["schema", "url_helper.py", "empty cloud config"];
     let harmless = harmless.iter().any(|words| line.contains(words));
     (warned && !harmless).then_some(line)
@@ -46,7 +46,7 @@ fn names_cloud_init(line: &str) -> bool {
         || line.contains("cloud user/final")
 }
 
-/// Whether the line is the one by which cloud-init tells of its end, and what it came to.
+/// The result of cloud-init, if this is the line that reports its end.
 pub(super) fn end(line: &str, errors: &[String]) -> Option<ProbeAnswer> {
     let report = line.get(line.find("Cloud-init v. ")?..)?;
     let (_, how) = report.split_once(" finished at ")?;
@@ -61,7 +61,7 @@ pub(super) fn end(line: &str, errors: &[String]) -> Option<ProbeAnswer> {
     })
 }
 
-/// The command that a guest was given, of which there is at most one at a time.
+/// The status command in the guest; at most one runs at a time.
 #[derive(Debug, Default)]
 pub(super) struct StatusCommand {
     runs: Option<(u64, Instant)>,
@@ -69,8 +69,7 @@ pub(super) struct StatusCommand {
 }
 
 impl StatusCommand {
-    /// Asks the agent for cloud-init's status; none where there is no agent that would tell, or
-    /// no answer yet.
+    /// Asks the agent for cloud-init's status; `None` if no agent reports it, or there is no answer yet.
     pub(super) async fn ask(
         &mut self,
         ports: &HostPorts,
@@ -91,7 +90,7 @@ impl StatusCommand {
         Ok(answer.as_ref().and_then(parse_status))
     }
 
-    /// The command that runs, begun now where none does and it is time for one.
+    /// The running command; starts one if none runs and the pause is over.
     async fn running(
         &mut self,
         ports: &HostPorts,
@@ -108,7 +107,7 @@ impl StatusCommand {
     }
 }
 
-/// What the agent returns; none where it does not, or must not.
+/// The agent's answer; `None` if it gives none, or refuses.
 async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Option<Value>> {
     match ports.domains.agent(uuid, command, ASK_WITHIN).await {
         Ok(answer) => {
@@ -122,7 +121,7 @@ async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Optio
     }
 }
 
-/// What `cloud-init status --long` printed.
+/// Parses the output of `cloud-init status --long`.
 fn parse_status(answer: &Value) -> Option<ProbeAnswer> {
     let printed = answer.get("out-data").and_then(Value::as_str)?;
     let printed = BASE64.decode(printed).ok()?;

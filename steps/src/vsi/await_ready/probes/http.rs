@@ -1,4 +1,4 @@
-//! An HTTP server of the guest answers its host.
+//! The probe for an answer of an HTTP server in the guest.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ pub(super) async fn ask(
     })
 }
 
-/// The status of a GET. What follows the head is not read.
+/// The status of a GET request. The body is not read.
 async fn get(
     stream: Box<dyn GuestStream>,
     address: IpAddr,
@@ -54,12 +54,13 @@ async fn get(
         .map_err(|error| error.to_string())?;
     let mut answer = Box::pin(sender.send_request(request));
     let mut connection = Box::pin(connection);
-    // Both on this task: nothing is left behind when it is dropped.
+    // Both futures run on this task, so nothing remains when it is dropped.
     tokio::select! {
         answered = &mut answer => return Ok(answered.map_err(words)?.status()),
         _ = &mut connection => {}
     }
-    // A server may end the connection with its answer: that is at hand then, or never comes.
+    // A server may close the connection with its answer: then the answer has already arrived, or never
+    // will.
     drop(connection);
     Ok(answer.await.map_err(words)?.status())
 }

@@ -1,4 +1,4 @@
-//! The probes of a guest, a file each kind.
+//! The probes of a guest, one file for each kind.
 
 mod address;
 mod agent;
@@ -21,22 +21,22 @@ use crate::{
     vsi::ready_report::Addresses,
 };
 
-/// How often what is not read from the console is asked.
+/// How often to ask probes that do not read the console.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// How long one question may take.
+/// Timeout of one question.
 pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(5);
-/// What is kept of an answer, in bytes.
+/// Maximum number of bytes of an answer that are stored.
 const ANSWER_KEPT: usize = 160;
-/// What is kept of cloud-init's errors.
+/// Maximum number of cloud-init errors that are stored.
 const ERRORS_KEPT: usize = 4;
 
-/// What was found of the probes so far; kept over attempts.
+/// The results of the probes so far; stored across attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProbeFound {
-    /// The probes that were met, by their places, and by what.
+    /// The probes that were met, by index, with the answer that met them.
     #[serde(default)]
     met: Vec<(usize, String)>,
-    /// What cloud-init said of what failed.
+    /// cloud-init's lines about errors.
     #[serde(default)]
     errors: Vec<String>,
 }
@@ -47,18 +47,18 @@ impl ProbeFound {
     }
 }
 
-/// What a probe found.
+/// The answer of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ProbeAnswer {
     /// It is met, by this.
     Met(String),
-    /// Not yet, because of this.
+    /// It is not met yet, for this reason.
     NotYet(String),
-    /// It never will be: the guest's set-up failed.
+    /// It can never be met: the guest's setup failed.
     Failed(String),
 }
 
-/// A probe, and what became of it.
+/// A probe and its latest answer.
 struct Watched {
     probe: Probe,
     pattern: Option<regex::Regex>,
@@ -76,7 +76,7 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// The probes, with what earlier attempts found.
+    /// The probes, with the results of earlier attempts.
     pub(super) fn resume(uuid: Uuid, cards: &[Card], probes: &[Probe], found: ProbeFound) -> Self {
         let watched = |(place, probe): (usize, &Probe)| {
             let met = found.met.iter().find(|(met, _)| *met == place);
@@ -100,7 +100,7 @@ impl Probes {
         }
     }
 
-    /// What is to be kept of it.
+    /// The results to store.
     pub(super) fn found(&self) -> ProbeFound {
         let met = self.all.iter().enumerate();
         let met = met.filter_map(|(place, one)| match &one.answer {
@@ -113,7 +113,7 @@ impl Probes {
         }
     }
 
-    /// A line of the console that has ended.
+    /// Reads a line of the console that has ended.
     pub(super) fn line(&mut self, line: &str) {
         if let Some(error) = cloud_init::error(line)
             && self.errors.len() < ERRORS_KEPT
@@ -139,7 +139,7 @@ impl Probes {
         self.errors = errors;
     }
 
-    /// A line that has perhaps not ended: a prompt never does.
+    /// Reads a line that may not have ended: a prompt never does.
     pub(super) fn piece(&mut self, line: &str) {
         for one in self.all.iter_mut().filter(|one| one.is_open()) {
             if one.pattern.as_ref().is_some_and(|p| p.is_match(line)) {
@@ -148,10 +148,10 @@ impl Probes {
         }
     }
 
-    /// Asks what is not read from the console, if that is due.
+    /// Asks the probes that do not read the console, if they are due.
     ///
     /// # Errors
-    /// When nothing at all can be asked on the host.
+    /// When no call on the host can succeed.
     pub(super) async fn ask(&mut self, ports: &HostPorts) -> PortResult<()> {
         if Instant::now() < self.next || self.is_met() {
             return Ok(());
@@ -182,7 +182,7 @@ impl Probes {
         Ok(())
     }
 
-    /// Whether there are none.
+    /// Whether there are no probes.
     pub(super) fn is_none(&self) -> bool {
         self.all.is_empty()
     }
@@ -194,7 +194,7 @@ impl Probes {
             .all(|one| matches!(one.answer, ProbeAnswer::Met(_)))
     }
 
-    /// Why they can never be met, if that is so.
+    /// Why they can never be met, if that is known.
     pub(super) fn failed(&self) -> Option<&str> {
         self.all.iter().find_map(|one| match &one.answer {
             ProbeAnswer::Failed(why) => Some(why.as_str()),
@@ -202,7 +202,7 @@ impl Probes {
         })
     }
 
-    /// By what they were met.
+    /// The answers that met them.
     pub(super) fn met_by(&self) -> String {
         let met = self.all.iter().filter_map(|one| match &one.answer {
             ProbeAnswer::Met(by) => Some(by.as_str()),
@@ -211,7 +211,7 @@ impl Probes {
         met.collect::<Vec<_>>().join("; ")
     }
 
-    /// What is missing, each with why.
+    /// The probes that are not met, each with its reason.
     pub(super) fn missing(&self) -> String {
         let missing = self.all.iter().filter_map(|one| match &one.answer {
             ProbeAnswer::NotYet(why) if why.is_empty() => Some(one.probe.to_string()),
@@ -228,10 +228,10 @@ impl Watched {
     }
 }
 
-/// Why a probe that was met before is not met now, if it is not.
+/// Asks a probe again that was met before; returns why it is not met now, `None` if it is.
 ///
 /// # Errors
-/// When nothing at all can be asked on the host.
+/// When no call on the host can succeed.
 pub(crate) async fn probe_again(
     ports: &HostPorts,
     uuid: Uuid,
@@ -248,7 +248,7 @@ pub(crate) async fn probe_again(
     )
 }
 
-/// Asks one probe; none where it is the console's to answer.
+/// Asks one probe; `None` if only the console can answer it.
 async fn ask(
     ports: &HostPorts,
     uuid: Uuid,
@@ -275,7 +275,7 @@ async fn ask(
     }
 }
 
-/// Whether the error says that nothing can be asked there at all.
+/// Whether the error says that no call on the host can succeed.
 fn is_of_host(error: &PortError) -> bool {
     use PortErrorKind as MessageKind;
     matches!(

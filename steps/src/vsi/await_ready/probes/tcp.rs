@@ -1,4 +1,4 @@
-//! A TCP port of the guest accepts a connection from its host.
+//! The probe for a TCP port of the guest that accepts a connection from its host.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ pub(super) async fn ask(
     })
 }
 
-/// The first of the guest's addresses where somebody answers; else why nobody does.
+/// Connects to the first of the guest's addresses that answers; the inner error says why none does.
 pub(super) async fn dial(
     ports: &HostPorts,
     addresses: &[IpAddr],

@@ -1,4 +1,5 @@
-//! What a journal says of the guests of its members, for the one that has the group. It records nothing.
+//! Answers what a group in another journal asks about the guests of members in this journal.
+//! Records nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,20 +24,20 @@ use crate::{
     spec::group::Gate,
 };
 
-/// What guests show and say.
+/// What was learned from guests.
 #[derive(Clone)]
 pub enum GuestAnswer {
     /// What members show of a gate.
     Gate(GuestGate),
-    /// What was read of a member, or why it cannot be.
+    /// The output that was read from a member, or why it cannot be read.
     Read(Result<Secret, String>),
     /// The first address of a member, or why there is none.
     Address(Result<String, String>),
-    /// The member is not here.
+    /// This journal does not have the member.
     NotHere,
 }
 
-/// It may hold a secret.
+/// Written by hand, because an answer may hold a secret.
 impl fmt::Debug for GuestAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,31 +50,32 @@ impl fmt::Debug for GuestAnswer {
     }
 }
 
-/// What the members that a journal has show of a gate.
+/// How far the members of one journal pass a gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestGate {
-    /// The numbers of those that are ready, by pool.
+    /// The numbers of the ready members, by pool.
     pub ready: BTreeMap<Uuid, BTreeSet<u32>>,
-    /// Whether any of them shows everything.
+    /// Whether any member passed all probes.
     pub any: bool,
-    /// What the first one lacks that does not; where any one is enough, and one shows it, not all are asked.
+    /// What the first member that failed lacks. If one member is enough and one passes, the others may
+    /// not be probed.
     pub lacking: Option<String>,
 }
 
-/// What the journals said, and why the others said nothing.
+/// The answers of the journals, and the failures of those that did not answer.
 #[derive(Clone, Debug, Default)]
 pub struct GuestReports {
-    /// What they said, by their numbers.
+    /// The answers, by journal number.
     pub answers: BTreeMap<u16, GuestAnswer>,
-    /// Those that said nothing, and why.
+    /// The journals that did not answer, and why.
     pub silent: BTreeMap<u16, Failure>,
 }
 
 impl GroupHandle<'_> {
-    /// Asks the guests of those members that this journal has.
+    /// Answers a question about those members that this journal has.
     ///
     /// # Errors
-    /// When something of them cannot be read, or a host does not answer: unknown is not absent.
+    /// When a member cannot be read, or a host does not answer: unknown is not absent.
     pub async fn ask_guests(self, questions: &GuestQuestions) -> Result<GuestAnswer, FleetError> {
         let fleet = self.fleet;
         match &questions.question {
@@ -139,7 +141,7 @@ impl Fleet {
         Ok(found)
     }
 
-    /// A member that this journal has and that is not gone.
+    /// A member of this journal that is not deleted.
     async fn member_here(&self, pool: Uuid, number: u32) -> Result<Option<Arc<Known>>, FleetError> {
         let members = self.known_of_pool(pool).await?;
         let is_it = |known: &Arc<Known>| {
@@ -149,7 +151,7 @@ impl Fleet {
         Ok(members.into_iter().find(is_it))
     }
 
-    /// The first address of a member now; or why there is none.
+    /// The first address of a member now; or why it has none.
     pub(in crate::fleet::group) async fn address_of(
         &self,
         known: &Known,

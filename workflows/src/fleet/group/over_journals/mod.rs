@@ -1,16 +1,19 @@
 //! Groups whose members are in several journals (docs/adr/0016-groups-over-journals.md).
 //!
-//! A group writes into its own journal alone: its record, and its pools, which are recorded there as well. What its members
-//! are like it learns from its pools, each of which was looked at over all journals a moment before
-//! ([`Fleet::item_state_over`]); what guests show and say it asks of the journals that have them ([`question`],
-//! [`answer`]). So what this room sends is asked again without harm, and a death leaves nothing to be put right.
+//! A group writes only to its own journal: its record, and its pools, which are recorded there as
+//! well. It learns the state of its members from its pools, each of which was reconciled over all
+//! journals a moment before ([`Fleet::item_state_over`]). What guests show, it asks of the journals
+//! that have them ([`question`], [`answer`]). All questions are safe to repeat, and a crash leaves
+//! nothing to repair.
 //!
-//! Guarantees, as long as a [`MemberJournals`](crate::fleet::MemberJournals) keeps its own:
-//! - An item is available only by what its pool's last look found for the newest record of that pool. Before the first look
-//!   of a process nothing is.
-//! - A gate that asks all members opens only when every number of every pool of the wave was said to be ready, and showed
-//!   what is asked, in answers to one question, and no journal was silent. One that asks for any opens by one member.
-//! - What a guest said is secret on its way, and kept as with one journal.
+//! Guarantees, as long as the [`MemberJournals`](crate::fleet::MemberJournals) implementation keeps
+//! its own:
+//! - An item is available only if its pool's last reconciliation found the newest record of that pool
+//!   reached. Before a process's first reconciliation, no item is.
+//! - A gate that needs all members opens only if one question was answered by every journal, and every
+//!   number of every pool of the wave was ready and passed the probes. A gate that needs any member
+//!   opens by one.
+//! - A guest's output is secret in transit, and stored as with one journal.
 
 mod answer;
 mod question;
@@ -25,7 +28,7 @@ use crate::{
 };
 
 impl Fleet {
-    /// How an item is, by what its pool's last look found.
+    /// The state of an item, from the last reconciliation of its pool.
     pub(super) fn item_state_over(&self, pool: &KnownPool) -> ItemState {
         item_state(pool.is_deleting(), self.verdict(&pool.entity).as_ref())
     }

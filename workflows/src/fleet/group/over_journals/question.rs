@@ -1,4 +1,4 @@
-//! What a group asks of the journals that have its members, and what follows from what they say.
+//! Asks the journals that have a group's members about their guests, and evaluates the answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,33 +20,33 @@ use crate::{
     spec::group::{Gate, OutputSource, Quorum},
 };
 
-/// What is asked of guests.
+/// A question for guests, with how to treat their hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GuestQuestions {
     /// The question.
     pub question: GuestQuestion,
-    /// Whether hosts are left alone for now.
+    /// Whether hosts must not be contacted for now.
     #[serde(default)]
     pub left_alone: bool,
 }
 
-/// A question. Nothing of it changes what is recorded.
+/// A question about guests. It changes nothing that is recorded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum GuestQuestion {
-    /// What the members of these pools that are ready show of a gate.
+    /// How far the ready members of these pools pass a gate.
     Gate {
         /// The pools.
         pools: Vec<MemberQuestions>,
         /// The gate.
         gate: Gate,
     },
-    /// What is read of a member.
+    /// The output of a member.
     Output {
         /// Its pool.
         pool: Uuid,
         /// Its number.
         number: u32,
-        /// What is read.
+        /// The output to read.
         output: OutputSource,
     },
     /// The first address of a member.
@@ -58,11 +58,11 @@ pub enum GuestQuestion {
     },
 }
 
-/// Who is to be ready, by pool: its name, and how many members it is to have.
+/// Who must be ready, by pool: its name, and how many members it should have.
 type Expected = BTreeMap<Uuid, (String, u32)>;
 
 impl Fleet {
-    /// Why the gate of a wave stays closed; none where it opens.
+    /// Why the gate of a wave is closed; `None` if it is open.
     pub(in crate::fleet::group) async fn gate_over(
         &self,
         journals: &Arc<dyn MemberJournals>,
@@ -87,7 +87,7 @@ impl Fleet {
         Ok(closed(wave.gate.members, &expected, &reports))
     }
 
-    /// What is read of a member; or why it cannot be.
+    /// The output of a member; or why it cannot be read.
     pub(in crate::fleet::group) async fn read_over(
         &self,
         journals: &Arc<dyn MemberJournals>,
@@ -105,11 +105,11 @@ impl Fleet {
                 "output {}: its member is not there",
                 output.name
             ))),
-            GuestAnswer::Gate(_) | GuestAnswer::Address(_) => Err(odd()),
+            GuestAnswer::Gate(_) | GuestAnswer::Address(_) => Err(unexpected()),
         }
     }
 
-    /// The first address of a member; or why there is none.
+    /// The first address of a member; or why it has none.
     pub(in crate::fleet::group) async fn address_over(
         &self,
         journals: &Arc<dyn MemberJournals>,
@@ -126,12 +126,13 @@ impl Fleet {
                 let name = member_name(&pool.record.name, number);
                 Ok(Err(format!("member {name} is not there")))
             }
-            GuestAnswer::Gate(_) | GuestAnswer::Read(_) => Err(odd()),
+            GuestAnswer::Gate(_) | GuestAnswer::Read(_) => Err(unexpected()),
         }
     }
 }
 
-/// What the journal says that has a member's name. It may not answer, which is not to have no member.
+/// Asks the journal that has a member's name. An unanswered question is an error: it does not mean that
+/// there is no member.
 async fn one(
     journals: &Arc<dyn MemberJournals>,
     pool: &KnownPool,
@@ -150,11 +151,12 @@ async fn one(
     ) {
         (Some(answer), _) => Ok(answer),
         (None, Some(failure)) => Err(unheard(failure).into()),
-        (None, None) => Err(odd()),
+        (None, None) => Err(unexpected()),
     }
 }
 
-/// A journal that says nothing, or leaves its hosts alone, is asked again; where it lasts, the pool tells.
+/// Marks the failure of a journal that does not answer, or leaves its hosts alone, as `Recheck`. If it
+/// lasts, the pool reports it.
 fn unheard(mut failure: Failure) -> Failure {
     if failure.code.as_str() == "VSI0766" {
         failure.class = FailureClass::Recheck;
@@ -162,19 +164,19 @@ fn unheard(mut failure: Failure) -> Failure {
     failure
 }
 
-/// Whether it is such a journal alone.
+/// Whether the failure only says that a journal did not answer.
 pub(in crate::fleet::group) fn is_unheard(failure: &Failure) -> bool {
     failure.class == FailureClass::Recheck && failure.code.as_str() == "VSI0766"
 }
 
-fn odd() -> FleetError {
+fn unexpected() -> FleetError {
     let message = "a journal answers another question than it was asked";
     let failure = Failure::new(FailureClass::Blocked, "VSI0766", message)
         .with_remedy("use one release of vsiflow everywhere");
     failure.into()
 }
 
-/// Why a gate stays closed, by what was said; none where it opens.
+/// Why a gate is closed, by the answers; `None` if it is open.
 fn closed(quorum: Quorum, expected: &Expected, reports: &GuestReports) -> Option<String> {
     let gates = || {
         reports.answers.values().filter_map(|answer| match answer {

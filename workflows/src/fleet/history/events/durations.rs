@@ -1,6 +1,6 @@
-//! How long something takes, for people.
+//! Formats durations for people.
 
-/// A duration in milliseconds, as short as people write it: `7 ms`, `1.2 s`, `5m00s`.
+/// Formats a duration in milliseconds briefly: `7 ms`, `1.2 s`, `5m00s`.
 pub fn took(millis: u64) -> String {
     match millis {
         0..1_000 => format!("{millis} ms"),

@@ -1,4 +1,4 @@
-//! What a line of a history says.
+//! The lines of a history.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The events of the whole journal, page by page.
+//! Reads the events of the whole journal, page by page.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use vsiflow_engine::{
 use super::{HistoryLine, missing_line, render::HistoryLines};
 use crate::fleet::{Fleet, FleetError, HistoryHandle};
 
-/// Runs under way whose beginnings are remembered for their durations; of more, all are forgotten and
-/// read again.
-const REMEMBERED: usize = 20_000;
+/// How many open runs are remembered, with their beginnings, to compute durations. Beyond that number, all
+/// are dropped and read again.
+const MAX_REMEMBERED: usize = 20_000;
 
 /// Reads the events of the whole journal in its order, from an offset on.
 pub struct EventReader {
     fleet: Fleet,
     lines: HistoryLines,
-    /// Whose events those of the journal itself are.
-    nobody: EntityId,
+    /// The entity of events that belong to the journal itself.
+    journal_entity: EntityId,
     from: Offset,
 }
 
@@ -27,13 +27,14 @@ impl HistoryHandle<'_> {
     /// The events of the whole journal from an offset on.
     ///
     /// # Errors
-    /// Never but by a defect.
+    /// Only on a defect of vsiflow.
     pub fn events(self, from: Offset) -> Result<EventReader, FleetError> {
-        let nobody = EntityId::new(Name::of("engine"), "journal");
+        let journal_entity = EntityId::new(Name::of("engine"), "journal");
         Ok(EventReader {
             fleet: self.fleet.clone(),
             lines: HistoryLines::default(),
-            nobody: nobody.map_err(|error| FleetError::defect(error.to_string()))?,
+            journal_entity: journal_entity
+                .map_err(|error| FleetError::defect(error.to_string()))?,
             from,
         })
     }
@@ -45,17 +46,18 @@ impl HistoryHandle<'_> {
 }
 
 impl EventReader {
-    /// The offset of the next event that it reads.
+    /// The offset of the next event that this reader reads.
     pub fn from(&self) -> Offset {
         self.from
     }
 
-    /// At most `limit` events, and a line of the kind `missing` for each range between them that
-    /// cannot be read any more; nothing when there are none yet. Of runs that began before the first
-    /// page their beginnings are read, so that what ends has the same duration wherever a reader began. Not cancel safe: a page that is dropped is not read again.
+    /// At most `limit` events, and a line of the kind `missing` for each range between them that cannot be
+    /// read any more; nothing if there are none yet. For runs that began before the first page, their
+    /// beginnings are read, so durations are the same wherever a reader began. Not cancel safe: a page that
+    /// is dropped is not read again.
     ///
     /// # Errors
-    /// When the journal cannot be read; the same page is read again then.
+    /// When the journal cannot be read; the next call reads the same page again.
     pub async fn page(&mut self, limit: usize) -> Result<Vec<HistoryLine>, FleetError> {
         let records = self.fleet.history().recorded(self.from, limit).await?;
         let Some(last) = records.last().map(|record| record.offset) else {
@@ -64,13 +66,13 @@ impl EventReader {
         let missing = self.fleet.journal.missing().await?;
         let (from, to) = (self.from, last);
         let between = |range: &&Missing| range.from >= from && range.from < to;
-        if self.lines.remembered() > REMEMBERED {
+        if self.lines.remembered() > MAX_REMEMBERED {
             self.lines = HistoryLines::default();
         }
         self.read_back(&records).await?;
         let gaps = missing.iter().filter(between);
         let mut lines: Vec<_> = gaps
-            .map(|range| missing_line(&self.nobody, range))
+            .map(|range| missing_line(&self.journal_entity, range))
             .collect();
         lines.extend(records.iter().map(|record| self.line(record)));
         lines.sort_by_key(|line| line.offset);
@@ -78,29 +80,29 @@ impl EventReader {
         Ok(lines)
     }
 
-    /// Learns what runs did before the first of these records.
+    /// Reads the earlier events of the runs in these records.
     async fn read_back(&mut self, records: &[Record]) -> Result<(), FleetError> {
         let mut seen = BTreeSet::new();
         for record in records {
             let StreamId::Run(run) = record.stream else {
                 continue;
             };
-            // What this page tells of a run is in the order of its stream.
+            // The events of a run within this page are in the order of its stream.
             let is_first = seen.insert(run);
             if !is_first || record.seq == 0 || self.lines.knows(run) {
                 continue;
             }
             let before = self.fleet.readable_records(&record.stream).await?;
             for earlier in before.iter().filter(|earlier| earlier.seq < record.seq) {
-                self.lines.line(&self.nobody, earlier);
+                self.lines.line(&self.journal_entity, earlier);
             }
         }
         Ok(())
     }
 
     fn line(&mut self, record: &Record) -> HistoryLine {
-        let mut line = self.lines.line(&self.nobody, record);
-        // Its beginning was not read: the engine knows whose run it is.
+        let mut line = self.lines.line(&self.journal_entity, record);
+        // The run's beginning was not read, but the engine knows its entity.
         if let StreamId::Run(run) = record.stream
             && !self.lines.knows(run)
         {

@@ -1,4 +1,4 @@
-//! How events are told: one line each.
+//! Renders events as history lines, one line for each event.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::fleet::vsi::object::rfc3339;
 
-/// Turns records into lines, remembering what began when until its run is closed.
+/// Turns records into lines. Remembers when runs and attempts began until the run is closed.
 #[derive(Default)]
 pub(super) struct HistoryLines {
     runs: BTreeMap<RunId, (EntityId, Name, Timestamp)>,
@@ -25,7 +25,7 @@ pub(super) struct HistoryLines {
 }
 
 impl HistoryLines {
-    /// Whether it was told when that run began.
+    /// Whether the beginning of this run was rendered.
     pub(super) fn knows(&self, run: RunId) -> bool {
         self.runs.contains_key(&run)
     }
@@ -80,7 +80,7 @@ impl HistoryLines {
             error: failure(&event.kind).map(HistoryError::from),
             hash: record.hash.to_string(),
         };
-        // Nothing of the run comes behind this.
+        // No event of the run comes after this one.
         if let (Some(run), EventKind::RunClosed { .. }) = (run, &event.kind) {
             self.runs.remove(&run);
             self.attempts.remove(&run);
@@ -179,7 +179,7 @@ fn detail(kind: &EventKind) -> Option<String> {
     }
 }
 
-/// What a step says of its work for people.
+/// The note of a step's output for people.
 fn note(output: &Payload) -> Option<String> {
     #[derive(Deserialize)]
     struct RenderedNote {
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// The events of a run, and then that of its entity which says that it is over.
+    /// The events of a run, then the event of its entity that closes the run.
     fn records(run: RunId, entity: &EntityId) -> Vec<Record> {
         let graph = Graph {
             workflow: Name::of("provision_vsi"),

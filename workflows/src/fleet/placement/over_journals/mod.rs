@@ -1,14 +1,16 @@
-//! Chooses hosts where hosts and what stands on them are in several journals
+//! Chooses hosts when hosts and their VSIs are in several journals
 //! (docs/adr/0014-choices-over-journals.md).
 //!
-//! A journal with hosts says what it has to say ([`PlacementHandle::report`](crate::fleet::PlacementHandle::report)). The one journal that chooses takes its
-//! turn ([`PlacementHandle::turn`](crate::fleet::PlacementHandle::turn)), asks the others, and records its choices as promises before anything follows from
-//! them ([`ChoiceTurn::choose`]). What is asked of whom, and by what, is not known here.
+//! A journal with hosts reports on them
+//! ([`PlacementHandle::report`](crate::fleet::PlacementHandle::report)). The one journal that chooses
+//! takes its turn ([`PlacementHandle::turn`](crate::fleet::PlacementHandle::turn)), asks the others,
+//! and records its choices as promises before anything follows from them ([`ChoiceTurn::choose`]). How
+//! the journals communicate is outside this module.
 //!
-//! Guarantees, as long as whoever uses it keeps the order that [`ChoiceTurn`] asks for:
-//! - What is promised to a VSI counts on its host until the VSI itself does, or until nothing is under way any more
+//! Guarantees, as long as the caller keeps the order that [`ChoiceTurn`] requires:
+//! - A promise to a VSI counts on its host until the VSI itself does, or until no request is under way
 //!   that could make it.
-//! - A VSI that is there, or that a host is promised to, is given no other one.
+//! - A VSI that exists, or that a host is promised to, never gets another host.
 
 mod report;
 mod turn;
@@ -27,39 +29,39 @@ use crate::{
     spec::{Resolved, ResolvedVsi},
 };
 
-/// What a journal is asked to say.
+/// What a journal is asked to report.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReportQuestions {
-    /// Hosts of its own.
+    /// Hosts of the journal.
     pub hosts: BTreeSet<String>,
-    /// The architectures of guests that they may have to run.
+    /// The guest architectures that the hosts may have to run.
     pub archs: BTreeSet<String>,
     /// Names such as `vsi/default/web` and `disk/default/data`.
     pub objects: BTreeSet<String>,
-    /// Namespaces of which is to be said what is taken in them.
+    /// Namespaces whose quota usage is to be reported.
     pub namespaces: BTreeSet<String>,
-    /// Whether hosts are asked again that were asked a moment ago.
+    /// Whether to ask hosts again that were asked a moment ago.
     pub now: bool,
-    /// Why hosts are not asked; none where they are.
+    /// Why hosts must not be contacted; `None` if they may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_alone: Option<String>,
 }
 
-/// What a journal says, or several of them.
+/// The report of one journal, or of several together.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct JournalReport {
     /// The hosts.
     pub hosts: Vec<PlacementHost>,
-    /// Which of the objects are there and not gone, and on which hosts.
+    /// The objects that exist, with their hosts.
     pub objects: BTreeMap<String, String>,
-    /// What is taken in the namespaces.
+    /// The quota usage in the namespaces.
     pub taken: Vec<ObjectUsage>,
-    /// Whether hosts were not asked again that were asked a moment ago.
+    /// Whether some capacities are from an earlier measurement.
     pub is_stale: bool,
 }
 
 impl JournalReport {
-    /// And what another one says.
+    /// Adds the report of another journal.
     pub fn add(&mut self, other: Self) {
         self.hosts.extend(other.hosts);
         self.objects.extend(other.objects);
@@ -68,7 +70,7 @@ impl JournalReport {
     }
 }
 
-/// Where a VSI of documents is to be.
+/// The host of a VSI of the documents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChosenHost {
     /// Its namespace.
@@ -77,23 +79,23 @@ pub struct ChosenHost {
     pub name: String,
     /// The host's id.
     pub host: String,
-    /// Why; none of one that was there already.
+    /// The reasons for the choice; `None` if the VSI already had a host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
 }
 
-/// What is decided, and by what it is handed over to the journal of a host.
+/// The request of a decision, and how it is handed over to the journal of a host.
 pub struct ForDecision<'a> {
-    /// The request that asks for it.
+    /// The request that the decision is made for.
     pub decision: &'a str,
-    /// The request by which a host's journal is told.
+    /// Names the request that hands the decision over to a host's journal.
     pub hand_over: &'a (dyn Fn(&str) -> String + Sync),
-    /// Who asks.
+    /// The actor that asks.
     pub by: By,
 }
 
 impl ForDecision<'_> {
-    /// Adds what is handed over to the journal of a host to the requests that are under way.
+    /// Adds the hand-over to a host's journal to the open requests.
     pub(in crate::fleet) fn add_to(&self, requests: &mut Vec<OpenRequest>, host: &str) {
         let request = OpenRequest {
             decision: self.decision.to_owned(),
@@ -105,21 +107,21 @@ impl ForDecision<'_> {
     }
 }
 
-/// What counts as long as something is under way.
+/// A record that counts as long as a request for it is under way.
 pub trait OpenRecord: DeserializeOwned {
     /// The kind of its entities.
     const KIND: &'static str;
 
-    /// How it stands.
+    /// Its state.
     fn state(&self) -> PromiseState;
 
-    /// What is under way for it.
+    /// The requests under way for it.
     fn requests(&self) -> &[OpenRequest];
 
-    /// The name of the object that it is for.
+    /// The name of its object.
     fn object(&self) -> String;
 
-    /// The host of that.
+    /// The host of the object.
     fn host(&self) -> &str;
 }
 
@@ -143,12 +145,13 @@ impl OpenRecord for PromiseRecord {
     }
 }
 
-/// Whether a host is to be chosen for a VSI.
+/// Whether a host must be chosen for a VSI.
 pub fn is_open(vsi: &ResolvedVsi) -> bool {
     vsi.desired.placement.is_some() && vsi.desired.host.is_empty() && vsi.unresolved_refs.is_empty()
 }
 
-/// Puts hosts that were chosen elsewhere into documents: into the VSIs, and into the data disks that are made for them.
+/// Puts hosts that were chosen elsewhere into documents: into the VSIs, and into the data disks that
+/// are made for them.
 pub fn put_hosts(resolved: &mut Resolved, chosen: &[ChosenHost]) {
     for index in 0..resolved.vsis.len() {
         let Some(vsi) = resolved.vsis.get(index).filter(|vsi| is_open(vsi)) else {

@@ -1,4 +1,4 @@
-//! What a journal says of its hosts and objects, for another one to choose by.
+//! Reports the hosts and objects of a journal to the journal that chooses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl PlacementHandle<'_> {
-    /// Whether a report would have to look at recorded hosts by other settings than those that are recorded: nothing
-    /// may be recorded of them meanwhile.
+    /// Whether a report would have to look at recorded hosts with settings other than the recorded
+    /// ones. If so, nothing may be recorded of them during the report.
     pub fn replaces_settings(self, resolved: &Resolved, hosts: &BTreeSet<String>) -> bool {
         let mut settings = hosts.iter().filter_map(|id| resolved.hosts.get(id));
         settings.any(|host| {
@@ -21,18 +21,18 @@ impl PlacementHandle<'_> {
         })
     }
 
-    /// What this journal has to say of its hosts and objects. Of hosts it records what is news.
+    /// The report on this journal's hosts and objects. Records new capacities of its hosts.
     ///
     /// # Errors
-    /// When something of it cannot be read: unknown is not absent.
+    /// When part of it cannot be read: unknown is not absent.
     pub async fn report(
         self,
         resolved: &Resolved,
         questions: &ReportQuestions,
     ) -> Result<JournalReport, FleetError> {
         let fleet = self.fleet;
-        let _alone = fleet.capacities.looking().await;
-        // Settings that are not recorded may stay: nothing else is known of those hosts.
+        let _alone = fleet.capacities.surveying().await;
+        // Settings of hosts that are not recorded may stay in the directory: it has no others for them.
         let mut before = fleet.offer(resolved, &questions.hosts);
         before.retain(|(id, _)| fleet.is_recorded_host(id));
         let offer = async {
@@ -73,7 +73,7 @@ impl Fleet {
         host_entity(id).is_ok_and(|entity| self.engine.entity(&entity).is_some())
     }
 
-    /// Where an object is; none where the journal has none of that name.
+    /// The host of an object; `None` if the journal has no object of that name.
     async fn host_of_object(&self, object: &str) -> Result<Option<String>, FleetError> {
         let mut parts = object.splitn(3, '/');
         let (Some(kind), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next())

@@ -1,4 +1,5 @@
-//! The turn to choose: what is promised and admitted, and what follows from what the journals report.
+//! The turn to choose hosts: reads promises and admissions, evaluates the journals' reports, and
+//! records the choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ use crate::{
 };
 
 impl<'f> PlacementHandle<'f> {
-    /// The turn to choose. Others wait for it.
+    /// Waits for and takes the turn to choose. Only one caller has it at a time.
     pub async fn turn(self) -> ChoiceTurn<'f> {
         ChoiceTurn {
             fleet: self.fleet,
@@ -38,26 +39,27 @@ impl<'f> PlacementHandle<'f> {
     }
 }
 
-/// The turn of one choice. First it is asked for the open promises; then it is looked which of their requests are still
-/// open; only then the journals are asked to report; with all of that it chooses.
+/// The turn of one choice. The caller first reads the open promises, then checks which of their
+/// requests are still open, and only then asks the journals to report. With all of that it calls
+/// [`Self::choose`].
 pub struct ChoiceTurn<'f> {
     fleet: &'f Fleet,
     _alone: MutexGuard<'f, ()>,
 }
 
 impl ChoiceTurn<'_> {
-    /// The promises that count.
+    /// The open promises.
     ///
     /// # Errors
-    /// When one of them cannot be read: then nobody knows what is promised.
+    /// When one of them cannot be read: the promises are unknown then.
     pub async fn promises(&self) -> Result<Vec<PromiseRecord>, FleetError> {
         self.open_records().await
     }
 
-    /// What was admitted by quotas and counts.
+    /// The open admissions of quotas.
     ///
     /// # Errors
-    /// When some of it cannot be read.
+    /// When one of them cannot be read.
     pub async fn admissions(&self) -> Result<Vec<AdmissionRecord>, FleetError> {
         self.open_records().await
     }
@@ -86,7 +88,7 @@ impl ChoiceTurn<'_> {
         Ok(open)
     }
 
-    /// What the journals are to be asked about documents.
+    /// The questions for the journals about these documents.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -110,13 +112,13 @@ impl ChoiceTurn<'_> {
         Ok(questions)
     }
 
-    /// Gives a host to each VSI that asks for one to be chosen, all of them or none, where quotas permit what documents
-    /// ask for, and records it. `over` are the names of objects for which nothing was under way any more before the
-    /// journals were asked, and which these answered for. Without a decision nothing is recorded.
+    /// Chooses a host for each VSI that needs one, all of them or none, if quotas permit the documents,
+    /// and records it. `over` names the objects whose requests had all ended before the journals were
+    /// asked, and which the journals reported on. Without a decision in `of`, nothing is recorded.
     ///
     /// # Errors
-    /// `VSI0737` when no host fits for one of them; `VSI0768` when another one is promised to it than it is on;
-    /// `VSI0738` and the like where a quota does not permit it.
+    /// `VSI0737` when no host fits one of them; `VSI0768` when the promised host differs from the one
+    /// that it is on; `VSI0738` and the like when a quota does not permit it.
     pub async fn choose(
         &self,
         resolved: &Resolved,
@@ -183,7 +185,7 @@ impl ChoiceTurn<'_> {
         Ok(all)
     }
 
-    /// What quotas admit, and the admissions that ended.
+    /// The new admissions of quotas, and the admissions that ended.
     async fn admitted(
         &self,
         resolved: &Resolved,
@@ -209,7 +211,8 @@ impl ChoiceTurn<'_> {
     }
 }
 
-/// What became of an object that nothing can make any more that has not.
+/// How a promise or admission without open requests ended: [`PromiseState::Kept`] if the object exists,
+/// and on that host, else [`PromiseState::Dropped`].
 fn ended(report: &JournalReport, object: &str, host: Option<&String>) -> PromiseState {
     match report.objects.get(object) {
         Some(there) if host.is_none_or(|host| host == there) => PromiseState::Kept,
@@ -217,7 +220,7 @@ fn ended(report: &JournalReport, object: &str, host: Option<&String>) -> Promise
     }
 }
 
-/// What documents say of a host's labels and limits, where they do.
+/// Applies the labels and limits of a host's document, if it has any.
 fn document_settings(host: &mut PlacementHost, resolved: &Resolved) {
     let Some(settings) = resolved.hosts.get(&host.id) else {
         return;
@@ -240,7 +243,7 @@ fn request(vsi: &DesiredVsi, resolved: &Resolved, report: &JournalReport) -> Pla
     request_with(vsi, &hosts.collect())
 }
 
-/// What a VSI has, what is promised to it, or what is chosen for it now.
+/// The promise for a VSI: for the host that it has, the one promised before, or one chosen now.
 fn promised_to(
     request: PlacementRequest,
     promised: Option<PromiseRecord>,
@@ -254,7 +257,7 @@ fn promised_to(
         (Some(host), Some(promise)) if *host != promise.host => {
             Err(promised_elsewhere(&name, &promise.host, host))
         }
-        // What was promised stays, whatever documents match by now.
+        // An earlier promise stays, whatever the selectors match by now.
         (_, Some(promise)) => Ok(PromiseRecord {
             needs: promise.needs.clone().max(&request.needs),
             vsi: request.vsi,

@@ -1,4 +1,4 @@
-//! What follows from a decision, as it is asked of the journals.
+//! Turns a pool's decision into a request to the journals.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -9,10 +9,10 @@ use crate::{
     spec::Resolved,
 };
 
-/// So many members are made or changed by one ask.
-const MOST: usize = 100;
+/// How many members one request makes or changes at most.
+const MAX_MEMBERS: usize = 100;
 
-/// The members that were heard of, with their journals.
+/// The reported members, with their journals.
 pub(super) type FoundMembers = BTreeMap<u32, (u16, ReportedMember)>;
 
 impl MembersRequest {
@@ -25,17 +25,17 @@ impl MembersRequest {
     }
 }
 
-/// What is to be done to the data disks of members that are not to come back.
+/// The data disks of members that are not made again.
 pub(super) struct LeavingDisks {
-    /// Those to delete now.
+    /// The disks to delete now, with their journals.
     pub(super) now: Vec<(u16, uuid::Uuid)>,
-    /// Whether some are still there.
+    /// Whether some still exist.
     pub(super) open: bool,
-    /// What keeps some of them.
+    /// What keeps some from being deleted.
     pub(super) obstacles: Vec<super::Obstacle>,
 }
 
-/// The data disks that go with members that are not to come back.
+/// The data disks to delete with members that are not made again.
 pub(super) fn leaving_disks(
     pool: &KnownPool,
     reports: &MemberReports,
@@ -68,7 +68,7 @@ pub(super) fn leaving_disks(
 }
 
 impl Fleet {
-    /// What is asked of the journals by a decision.
+    /// The request that carries out a decision.
     pub(super) async fn ask_of(
         &self,
         pool: &KnownPool,
@@ -103,19 +103,19 @@ impl Fleet {
         for (journal, uid) in &disks.now {
             ask.delete(*journal, deletion(true, *uid));
         }
-        members.truncate(MOST);
+        members.truncate(MAX_MEMBERS);
         ask.apply = Box::pin(self.members_to_apply(pool, &members)).await?;
         Ok(ask)
     }
 
-    /// The documents of members, and whether each is new.
+    /// The documents of members; the flag says whether a member is new.
     async fn members_to_apply(
         &self,
         pool: &KnownPool,
         members: &[(u32, bool)],
     ) -> Result<Resolved, FleetError> {
         let mut resolved = Resolved::default();
-        // A rollout has two templates at most.
+        // Cached, because a rollout has two templates at most.
         let mut secrets = BTreeMap::new();
         for (number, is_new) in members {
             let template = match is_new {

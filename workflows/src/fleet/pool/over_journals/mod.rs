@@ -1,15 +1,16 @@
 //! Pools whose members are in several journals (docs/adr/0015-pools-over-journals.md).
 //!
-//! The journal that has the pool decides, as with one journal, by the same pure function. What it looks at are reports
-//! of all journals ([`PoolHandle::report`](crate::fleet::PoolHandle::report)); what carries a decision out is an ask
-//! ([`MembersRequest`]), which goes through [`MemberJournals`]. By what these travel is not known here.
+//! The journal that has the pool decides, with the same pure function as for one journal. Its input is
+//! reports of all journals ([`PoolHandle::report`](crate::fleet::PoolHandle::report)); a decision is
+//! carried out by a request ([`MembersRequest`]) through [`MemberJournals`]. How these are transported
+//! is outside this module.
 //!
-//! Guarantees, as long as a [`MemberJournals`] keeps its own:
-//! - A pool has at most one ask at a time, and is looked at only while none is open. So a report tells what became of
-//!   every ask before it.
-//! - A member whose journal does not report is unknown: nothing is done to it, nothing takes its number, and it counts
-//!   as away.
-//! - No pool is gone or available while a journal does not report.
+//! Guarantees, as long as the [`MemberJournals`] implementation keeps its own:
+//! - A pool has at most one open request, and is reconciled only while none is open. So a report shows
+//!   the result of every earlier request.
+//! - A member whose journal does not report is unknown: it is not changed, its number is not used, and
+//!   it counts as unavailable.
+//! - No pool counts as deleted or available while a journal does not report.
 
 mod ask;
 mod pool_report;
@@ -37,7 +38,7 @@ use crate::{
     spec::{PowerState, Resolved},
 };
 
-/// What every journal is asked about a pool.
+/// The question to every journal about a pool.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemberQuestions {
     /// The pool.
@@ -46,15 +47,16 @@ pub struct MemberQuestions {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The revision that its members are to have.
+    /// The revision that its members should have.
     pub revision: String,
-    /// How its members are to be.
+    /// The power state that its members should have.
     pub power_state: PowerState,
-    /// Whose names below that number are taken by others is to be said.
+    /// Numbers below this are checked for names that other VSIs have.
     pub numbers: u32,
-    /// Whether the hosts of members are looked at first: what is recorded of those that run may be old.
+    /// Whether the hosts of members are checked first: the recorded state of running members may be
+    /// old.
     pub look: bool,
-    /// Whether hosts are left alone for now.
+    /// Whether hosts must not be contacted for now.
     #[serde(default)]
     pub left_alone: bool,
 }
@@ -75,14 +77,14 @@ impl MemberQuestions {
     }
 }
 
-/// What a journal says of a pool.
+/// The report of one journal on a pool.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MembersReport {
-    /// The members that it has.
+    /// The members in this journal.
     pub members: Vec<ReportedMember>,
-    /// The data disks of members that it has.
+    /// The members' data disks in this journal.
     pub disks: Vec<ReportedDisk>,
-    /// The numbers whose names other VSIs have there.
+    /// The numbers whose names other VSIs have in this journal.
     pub foreign: Vec<u32>,
 }
 
@@ -95,29 +97,29 @@ pub struct ReportedMember {
     pub uid: Uuid,
     /// Its phase.
     pub phase: Phase,
-    /// How it is.
+    /// Its state.
     pub state: MemberState,
     /// Whether its guest may be serving.
     pub may_serve: bool,
     /// Whether it is made from the revision that was asked about.
     pub current: bool,
-    /// What keeps it from being as it is to be; none where nothing does, or nobody can tell.
+    /// What keeps it from its desired state; `None` if nothing does, or it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
-    /// What an object of it says.
+    /// What objects show of it.
     pub shown: ShownMember,
 }
 
-/// What keeps a member from being as it is to be.
+/// What keeps a member from its desired state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Obstacle {
     /// It failed.
     Failed(Failure),
-    /// Something has to be done or decided.
+    /// It waits for an action or a decision.
     Blocked(Failure),
-    /// Somebody cancelled it.
+    /// Its run was cancelled.
     Cancelled,
-    /// It is not ready any more, for what is recorded of it.
+    /// It is not ready any more; the text is its recorded state.
     Unwell(String),
 }
 
@@ -139,39 +141,39 @@ pub struct ReportedDisk {
     pub number: u32,
     /// Its UID.
     pub uid: Uuid,
-    /// Whether its policy says that it goes with its member.
+    /// Whether its policy says that it is deleted with its member.
     pub goes: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// What keeps it from being as it is to be.
+    /// What keeps it from its desired state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
 }
 
-/// What the journals said, by their numbers.
+/// The reports of all journals.
 #[derive(Clone, Debug, Default)]
 pub struct MemberReports {
-    /// What they said.
+    /// The reports, by journal number.
     pub reports: BTreeMap<u16, MembersReport>,
-    /// Those that said nothing, and why.
+    /// The journals that did not report, and why.
     pub silent: BTreeMap<u16, Failure>,
 }
 
-/// What is to be done for a pool. Nothing of it does anything a second time.
+/// What to do for a pool. Safe to repeat.
 #[derive(Clone, Debug, Default)]
 pub struct MembersRequest {
-    /// The pool, for people.
+    /// The pool's name, for messages.
     pub pool: String,
-    /// Whether a cluster that the journals of a set share asks for the pool: a journal then makes only those members whose
-    /// hosts the namespace of the pool may use.
+    /// Whether the pool belongs to a cluster that the journals of a set share. A journal then makes
+    /// only members whose hosts the pool's namespace may use.
     pub of_shared_cluster: bool,
-    /// Members to make or to change, and their data disks. A host is chosen for those that ask for it.
+    /// Members to make or change, and their data disks. A host is chosen for those that need one.
     pub apply: Resolved,
-    /// What is to be deleted, by journal.
+    /// Objects to delete, by journal.
     pub delete: BTreeMap<u16, Vec<MemberDeletion>>,
 }
 
-/// Something of a pool that is to be deleted.
+/// A member or data disk of a pool to delete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberDeletion {
     /// Whether it is a data disk.
@@ -180,52 +182,53 @@ pub struct MemberDeletion {
     pub namespace: String,
     /// Its UID.
     pub uid: Uuid,
-    /// Whether its host is not asked.
+    /// Whether to delete it without contacting its host.
     pub orphan: bool,
 }
 
-/// How the newest ask of a pool stands.
+/// The status of a pool's newest request.
 #[derive(Clone, Debug)]
 pub enum RequestStatus {
-    /// It is not answered.
+    /// It has not ended.
     Open,
-    /// This process asked it, and it is answered; what was refused of it.
+    /// This process sent it, and it has ended; the failures of its refused parts.
     Answered(Vec<Failure>),
-    /// None is open.
+    /// No request is open.
     Nothing,
 }
 
 /// The journals that have members.
 ///
-/// What it guarantees: what [`Self::status_of`] calls open may still be carried out, by whichever process, and of
-/// every other ask nothing is done any more. A report that was asked for afterwards shows everything that was. An ask of a
-/// process that lost the journal of the pool is never carried out.
+/// Guarantees: an open request ([`Self::status_of`]) may still be carried out, by any process; all
+/// other requests have ended. A report that is asked for afterwards shows everything that was done. A
+/// request of a process that has lost the pool's journal is never carried out.
 #[async_trait]
 pub trait MemberJournals: Send + Sync {
-    /// How the newest ask of a pool stands. Whoever is told that it is answered is told so once.
+    /// The status of a pool's newest request. [`RequestStatus::Answered`] is returned once for each
+    /// request.
     async fn status_of(&self, pool: Uuid) -> Result<RequestStatus, FleetError>;
 
-    /// What all journals say of a pool.
+    /// The reports of all journals on a pool.
     async fn report(&self, questions: &MemberQuestions) -> Result<MemberReports, FleetError>;
 
     /// The journal that has the name of a VSI, or had it last.
     async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError>;
 
-    /// What guests of members show and say: those of one journal, or of all.
+    /// Asks guests of members: those of one journal, or of all.
     async fn ask_guests(
         &self,
         of: Option<u16>,
         question: GuestQuestion,
     ) -> Result<GuestReports, FleetError>;
 
-    /// Has the journals of the templates' hosts, but the pools' own, delete networks that nothing else is on. Whether some
-    /// are on their way.
+    /// Asks the journals of the templates' hosts, except the pool's own, to delete networks that
+    /// nothing else uses. Returns whether some are still being deleted.
     ///
     /// # Errors
-    /// When a journal does not say so.
+    /// When a journal does not answer.
     async fn end_networks(&self, group: &EndedGroup) -> Result<bool, FleetError>;
 
-    /// Has something done, and does not wait for it.
+    /// Sends a request, without waiting for its end.
     async fn ask(&self, pool: Uuid, ask: MembersRequest) -> Result<(), FleetError>;
 }
 
@@ -235,15 +238,15 @@ impl PoolHandle<'_> {
         self.fleet.pools.is_of_set()
     }
 
-    /// From now on members are in the journals of a set, of which this one has the pools.
+    /// Sets the journals of the set that have members of this journal's pools.
     pub fn reach_over(self, journals: std::sync::Arc<dyn MemberJournals>) {
         let _ = self.fleet.pools.set_journals(journals);
     }
 }
 
 impl Fleet {
-    /// From now on this fleet is that of a journal of a set: members of pools may be in other ones, and count as VSIs
-    /// of their own.
+    /// Marks this fleet as one of a journal of a set: members of pools may be in other journals, so
+    /// that members count as VSIs of their own.
     pub fn be_of_set(&self) {
         self.pools.be_of_set();
     }

@@ -1,5 +1,5 @@
-//! What was heard of a pool's members when it was looked at last: what the process that works on the pool shows of it.
-//! Nothing of it lasts.
+//! The last report on a pool's members. The process that reconciles the pool shows the pool from it.
+//! Not persistent.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     pool::{MemberState, PoolRecord, PoolView, member_name},
 };
 
-/// What was heard of a pool.
+/// The last report on a pool.
 #[derive(Clone)]
 pub(in crate::fleet) struct PoolReport {
     view: PoolView,
@@ -21,13 +21,13 @@ impl PoolReport {
         Self { view, found }
     }
 
-    /// The members that are there.
+    /// Existing members.
     pub(in crate::fleet::pool) fn shown(&self) -> impl Iterator<Item = ShownMember> {
         let members = self.found.values();
         members.map(|(_, member)| member.shown.clone())
     }
 
-    /// Whether both come to the same for whoever is shown it.
+    /// Whether both reports show the same to users.
     pub(in crate::fleet::pool) fn shows_the_same(&self, other: &Self) -> bool {
         let seen = |(_, member): &(u16, ReportedMember)| {
             (member.shown.clone(), member.phase, member.state)
@@ -36,7 +36,7 @@ impl PoolReport {
         all(self) == all(other)
     }
 
-    /// The members, as a pool's object has them.
+    /// The members, as the pool's object shows them.
     pub(in crate::fleet::pool) fn counted(
         &self,
         pool: &KnownPool,
@@ -61,7 +61,7 @@ impl PoolReport {
         }
     }
 
-    /// What was heard, beside what is asked of the pool by now: that may be newer.
+    /// The reported view, with the pool's current record, which may be newer.
     fn view_of(&self, pool: &KnownPool) -> PoolView {
         let record = &pool.record;
         let mut view = PoolView {
@@ -92,7 +92,7 @@ impl PoolReport {
     }
 }
 
-/// Whether a member is made from the template that its pool has by now.
+/// Whether a member is made from its pool's current template.
 fn is_updated(member: &ReportedMember, record: &PoolRecord) -> bool {
     member.shown.of.revision == record.template.revision
 }

@@ -1,4 +1,4 @@
-//! One look at a pool whose members are in several journals.
+//! Reconciles a pool whose members are in several journals.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What one look heard.
+/// The reports of one reconciliation, and the decision made from them.
 struct Observation {
     reports: MemberReports,
     found: FoundMembers,
@@ -32,7 +32,7 @@ struct Observation {
 }
 
 impl Fleet {
-    /// Looks at a pool, and asks the journals for what follows.
+    /// Reconciles a pool, and sends the request that follows to the journals.
     pub(in crate::fleet::pool) async fn reconcile_over_journals(
         &self,
         journals: &dyn MemberJournals,
@@ -60,7 +60,7 @@ impl Fleet {
             RequestStatus::Answered(refused) => refused,
             RequestStatus::Nothing => Vec::new(),
         };
-        // What came in between is looked at again.
+        // A change that came in between is handled by the next reconciliation.
         refused.retain(|failure| !is_passing(failure));
         if let Some(failure) = refused.into_iter().next() {
             let verdict = Some(Verdict::Blocked(failure));
@@ -91,7 +91,7 @@ impl Fleet {
         })
     }
 
-    /// Hears all journals, and decides by what they say.
+    /// Collects the reports of all journals, and decides.
     async fn observe_all(
         &self,
         journals: &dyn MemberJournals,
@@ -124,7 +124,7 @@ impl Fleet {
         })
     }
 
-    /// Where a pool is, as those that wait for it are told.
+    /// The verdict on a pool, for those that wait for it.
     async fn outcome_over(
         &self,
         pool: &KnownPool,
@@ -190,7 +190,7 @@ fn view_of(pool: &KnownPool, reports: &MemberReports, found: &FoundMembers) -> P
     }
 }
 
-/// The numbers that may be in a journal that says nothing.
+/// The members that may be in a journal that does not report.
 async fn unknown(
     journals: &dyn MemberJournals,
     record: &PoolRecord,
@@ -214,7 +214,7 @@ async fn unknown(
     Ok(unknown)
 }
 
-/// What keeps a member from being ready.
+/// Why a member is not ready.
 fn stuck(name: &str, member: Option<&(u16, super::ReportedMember)>) -> Verdict {
     let of_member = |failure: &Failure| failure.clone().of_object(format!("vsi/{name}"));
     match member.and_then(|(_, member)| member.obstacle.as_ref()) {

@@ -1,4 +1,4 @@
-//! What a journal says of a pool's members, for the one that has the pool.
+//! Reports a pool's members in this journal to the journal that has the pool.
 
 use super::{MemberQuestions, MembersReport, Obstacle, ReportedDisk, ReportedMember};
 use crate::{
@@ -11,10 +11,11 @@ use crate::{
 };
 
 impl PoolHandle<'_> {
-    /// What this journal has of a pool. Of hosts that are looked at it records what is news.
+    /// The report of this journal on a pool. If hosts are checked for it, changes found there are
+    /// recorded.
     ///
     /// # Errors
-    /// When something of it cannot be read: unknown is not absent.
+    /// When part of it cannot be read: unknown is not absent.
     pub async fn report(self, questions: &MemberQuestions) -> Result<MembersReport, FleetError> {
         let fleet = self.fleet;
         let mut known = fleet.known_of_pool(questions.pool).await?;
@@ -51,7 +52,7 @@ impl Fleet {
         };
         let view = self.member_view(target, known);
         let state = match view.state {
-            // Whether it still is, nobody looks.
+            // The host is not checked, so it may not be ready any more.
             MemberState::Ready if questions.look && questions.left_alone => MemberState::Unknown,
             state => state,
         };

@@ -1,4 +1,4 @@
-//! Pools as they are shown, with members of several journals.
+//! Shows pools with members in several journals.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::{
     pool::{MemberState, PoolRecord},
 };
 
-/// Another journal of the set, as somebody looks at it.
+/// Another journal of the set, opened for reading.
 #[derive(Clone, Copy)]
 pub struct OtherJournal<'f> {
     /// Its fleet.
     pub fleet: &'f Fleet,
-    /// Whether a process works on it: otherwise what it says of its members may be old.
+    /// Whether a process works on it; otherwise the state of its members may be old.
     pub is_held: bool,
 }
 
@@ -41,10 +41,10 @@ impl PoolHandle<'_> {
         Ok(objects)
     }
 
-    /// One pool; a deleted one where none of that name is there.
+    /// One pool; a deleted one if no other has that name.
     ///
     /// # Errors
-    /// When there is none of that name, or a journal cannot be read.
+    /// When there is no pool of that name, or a journal cannot be read.
     pub async fn get_over(
         self,
         namespace: &str,
@@ -69,7 +69,7 @@ impl Fleet {
         Ok(self.pool_object_of(pool, &found, &obstacles))
     }
 
-    /// The members of a pool, and by their numbers what keeps those of them that are in other journals.
+    /// The members of a pool, and the obstacles of those in other journals, by number.
     pub(in crate::fleet) async fn members_over(
         &self,
         pool: &KnownPool,

@@ -1,4 +1,4 @@
-//! What is done at a due time.
+//! Takes the snapshot of a due time.
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence, Timestamp};
@@ -22,13 +22,13 @@ use crate::{
     spec::Schedule,
 };
 
-/// So many snapshots of schedules are made on a host at the same time; the others wait, and are as due then.
-const TOGETHER: usize = 2;
-/// One that cannot be taken is tried again that often, until the next one is due.
-const AGAIN_MS: u64 = 60_000;
+/// How many snapshots of schedules are made on a host at the same time; the others wait.
+const PARALLEL: usize = 2;
+/// How often a snapshot that cannot be taken is retried, until the next due time.
+const RETRY_MS: u64 = 60_000;
 
 impl Fleet {
-    /// Takes a VSI's snapshot where one is due.
+    /// Takes a VSI's snapshot if one is due.
     pub(super) async fn run_schedule(
         &self,
         one: &Scheduled,
@@ -50,7 +50,7 @@ impl Fleet {
             return self.give_up_due(one, record, stuck).await.map(Some);
         }
         let Ok(schedule) = Schedule::recorded(text) else {
-            // A later version recorded it; its documents are read by that one.
+            // A later version of vsiflow recorded it, and can read its own schedules.
             return Ok(None);
         };
         let after = Timestamp(record.due_ms.unwrap_or(0).max(record.since_ms));
@@ -60,12 +60,12 @@ impl Fleet {
         let is_begun_there =
             |other: &ScheduledSnapshot| other.record.host == one.host && other.is_open();
         let silent = matches!(self.reach.answers(&one.host), Some(Err(_)));
-        if silent || seen.snapshots().filter(is_begun_there).count() >= TOGETHER {
+        if silent || seen.snapshots().filter(is_begun_there).count() >= PARALLEL {
             return Ok(None);
         }
         let failed_before = record.failed.as_ref();
         if failed_before.is_some_and(|failed| failed.due_ms == due.0)
-            && !seen.tries(one.uid, now.0, AGAIN_MS)
+            && !seen.tries(one.uid, now.0, RETRY_MS)
         {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl Fleet {
         Ok(taken)
     }
 
-    /// One batch: the snapshot, its VSI's order, and that it was done for this due time.
+    /// Records one batch: the snapshot, its VSI's order, and that this due time is done.
     async fn take_due_snapshot(
         &self,
         one: &Scheduled,
@@ -97,7 +97,7 @@ impl Fleet {
         };
         let entity = snapshot_entity(uid).map_err(|e| FleetError::defect(e.to_string()))?;
         if self.engine.entity(&entity).is_some() {
-            // This journal knows it, although the schedule is that of an earlier state.
+            // The snapshot exists, although the schedule's record is older than it.
             self.note_schedule(done, "it was taken before").await?;
             return Ok(None);
         }
@@ -106,7 +106,7 @@ impl Fleet {
             Err(error) => return self.not_taken(one, record, due, error).await,
         };
         if known.state.reached == 0 || !known.state.is_settled() {
-            // It is as due once that is done.
+            // The snapshot is taken after the current change is done.
             return Ok(None);
         }
         let request = SnapshotRequest {
@@ -127,7 +127,7 @@ impl Fleet {
             .await
         {
             Err(error) if !is_passing(&error.failure) => Err(error),
-            // Somebody else was faster with the VSI.
+            // The VSI was changed at the same time.
             Err(_) => Ok(None),
             Ok(()) => Ok(Some(ScheduleNote::Begun {
                 vsi: one.label(),
@@ -137,7 +137,7 @@ impl Fleet {
         }
     }
 
-    /// Records once for a due time why there is no snapshot.
+    /// Records once for each due time why there is no snapshot.
     async fn not_taken(
         &self,
         one: &Scheduled,
@@ -164,7 +164,7 @@ impl Fleet {
         }))
     }
 
-    /// The schedule's snapshot, where it stands still and its VSI waits for it.
+    /// The schedule's snapshot, if it is stuck and its VSI waits for it.
     async fn stuck_snapshot(
         &self,
         record: &ScheduleRecord,
@@ -176,7 +176,7 @@ impl Fleet {
         waits_for(&vsi, record.snapshot?).then_some(stuck)
     }
 
-    /// A snapshot that stands still goes, and its VSI continues without it: one batch, with why.
+    /// Deletes a stuck snapshot, so that its VSI continues without it: one batch, with the reason.
     async fn give_up_due(
         &self,
         one: &Scheduled,
@@ -213,7 +213,7 @@ impl Fleet {
         })
     }
 
-    /// The VSI's name and the due time; with a part of the UID where somebody has a snapshot of that name.
+    /// The name from the VSI's name and the due time; from the UID if that name is in use.
     async fn free_name(
         &self,
         one: &Scheduled,
@@ -243,7 +243,8 @@ fn waits_for(vsi: &Known, snapshot: Uuid) -> bool {
     matches!(order, Some((of, SnapshotAction::Take { .. })) if of == snapshot)
 }
 
-/// A schedule that is seen for the first time. What was done by another one stays known.
+/// The record of a schedule that is new. The last due time and snapshot of an earlier schedule are
+/// copied.
 fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> ScheduleRecord {
     let (due_ms, snapshot) = before
         .map(|before| (before.due_ms, before.snapshot))

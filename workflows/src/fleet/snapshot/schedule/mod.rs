@@ -1,13 +1,14 @@
-//! Snapshots that are due: which VSIs have a schedule, what is done at a due time, and what goes then.
+//! Scheduled snapshots: finds the VSIs with a schedule, takes due snapshots, and deletes old ones.
 //!
-//! A VSI's `snapshotPolicy` says when. How far it is stands in an entity of its own ([`ScheduleRecord`]), which is
-//! recorded in one batch with the snapshot that was due, so that no crash takes two for one due time or loses one.
-//! Of several due times that passed (this process did not run, the host did not answer, the guest was on) the newest is
-//! made up for, and the others are counted as missed.
+//! A VSI's `snapshotPolicy` says when. The progress of a schedule is an entity of its own
+//! ([`ScheduleRecord`]). It is recorded in one batch with the due snapshot, so that no crash takes two
+//! for one due time or loses one. If several due times have passed (this process did not run, the host
+//! did not answer, the guest was on), a snapshot is taken for the newest, and the others count as
+//! missed.
 //!
-//! What is never done here: to take a snapshot that `snapshot create` would refuse, to delete one that no schedule
-//! took, or to delete any before a newer one of the same VSI is whole. What keeps a VSI from its snapshot
-//! does not keep it from anything else: a snapshot that stands still is given up, and the schedule says why.
+//! This module never takes a snapshot that `snapshot create` would refuse. It never deletes one that no
+//! schedule took, nor any before a newer one of the same VSI is whole. An obstacle to a snapshot does
+//! not block other changes of the VSI: a stuck snapshot is abandoned, and the schedule says why.
 
 mod due;
 mod prune;
@@ -28,34 +29,34 @@ pub use self::seen::SeenSchedules;
 use crate::fleet::{Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
 use crate::record::{ScheduleRecord, kind, schedule_entity};
 
-/// How often it is looked what is due.
+/// How often schedules are checked.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What a look at the schedules came to.
+/// What a check of the schedules did.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScheduleNote {
-    /// A snapshot was begun.
+    /// A snapshot was started.
     Begun {
-        /// The VSI, as people call it.
+        /// The VSI's label.
         vsi: String,
         /// The snapshot.
         snapshot: String,
-        /// How many due times before were missed.
+        /// How many earlier due times were missed.
         missed: u64,
     },
     /// A snapshot that is due cannot be taken.
     Missing {
-        /// The VSI, as people call it.
+        /// The VSI's label.
         vsi: String,
         /// Why.
         failure: Box<Failure>,
     },
-    /// A snapshot goes, because newer ones are as many as are kept.
+    /// A snapshot is being deleted, because enough newer ones exist.
     Pruned {
         /// The snapshot.
         snapshot: String,
     },
-    /// One that is to go stays for now.
+    /// A snapshot that should be deleted remains for now.
     Stays {
         /// The snapshot.
         snapshot: String,
@@ -65,8 +66,7 @@ pub enum ScheduleNote {
 }
 
 impl SnapshotHandle<'_> {
-    /// Takes the snapshots that are due and deletes those that are too many, as long as it is polled. Nothing
-    /// of it is lost when it is dropped.
+    /// Takes due snapshots and deletes superfluous ones, as long as it is polled. Cancel safe.
     pub async fn run_schedules(
         self,
         report: impl Fn(Result<Vec<ScheduleNote>, FleetError>),
@@ -80,8 +80,8 @@ impl SnapshotHandle<'_> {
         }
     }
 
-    /// Begins the snapshots that are due now, and the deletion of those that are too many. Nothing is begun
-    /// while all is paused or the journal has no room. `seen` is what looks before found.
+    /// Starts the due snapshots, and the deletion of superfluous ones. Does nothing while all work is
+    /// paused or the journal is full. `seen` is a cache from earlier calls.
     ///
     /// # Errors
     /// When the journal cannot be read or written.
@@ -120,7 +120,7 @@ impl Fleet {
     }
 }
 
-/// Adds it to what is recorded.
+/// Adds a schedule's record to the updates.
 fn add(record: &ScheduleRecord, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
     let entity = schedule_entity(record.vsi).map_err(|e| FleetError::defect(e.to_string()))?;
     updates.add(entity, kind::SCHEDULE, Precedence::Record, record, None)

@@ -1,4 +1,4 @@
-//! Which snapshots of schedules go.
+//! Deletes superfluous snapshots of schedules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +15,11 @@ use crate::{
     record::{DiskRecord, kind},
 };
 
-/// So many deletions are begun by one look.
-const EACH_LOOK: usize = 8;
+/// How many deletions one check starts.
+const PER_CHECK: usize = 8;
 
 impl Fleet {
-    /// Begins to delete the snapshots that are too many.
+    /// Starts to delete superfluous snapshots.
     pub(super) async fn prune_scheduled(
         &self,
         seen: &SeenSchedules,
@@ -41,7 +41,7 @@ impl Fleet {
             let mut copies = one.record.disks.iter().map(|disk| &disk.copy);
             !copies.any(|copy| used.contains(copy))
         };
-        for one in doomed.into_iter().filter(free).take(EACH_LOOK) {
+        for one in doomed.into_iter().filter(free).take(PER_CHECK) {
             let (namespace, uid) = (&one.record.namespace, one.entity.id());
             let deleted = self
                 .snapshots()
@@ -58,7 +58,7 @@ impl Fleet {
         Ok(notes)
     }
 
-    /// The copies that something new is made from just now.
+    /// The copies that new disks are being made from.
     async fn copies_in_use(&self) -> Result<BTreeSet<VolumeKey>, FleetError> {
         let mut used = BTreeSet::new();
         for vsi in self.known().await? {
@@ -76,8 +76,8 @@ impl Fleet {
     }
 }
 
-/// Of the snapshots of a VSI's schedule those that go where so many stay: whole ones beyond the newest `keep`, and those
-/// that were not taken to their end once a newer one is whole. As long as no newer one is whole none goes.
+/// The superfluous snapshots of a VSI's schedule: whole ones beyond the newest `keep`, and failed ones
+/// if a newer one is whole. Without a newer whole one, none is superfluous.
 fn superfluous(mut own: Vec<ScheduledSnapshot>, keep: usize) -> Vec<ScheduledSnapshot> {
     own.sort_by_key(|one| std::cmp::Reverse(one.due_ms));
     let mut whole = 0_usize;
@@ -88,7 +88,7 @@ fn superfluous(mut own: Vec<ScheduledSnapshot>, keep: usize) -> Vec<ScheduledSna
         }
         one.phase() == Phase::Failed.as_str() && whole > 0
     });
-    // The oldest first: where something stands in the way, the newer ones are still there.
+    // The oldest first: if a deletion is blocked, the newer ones still exist.
     own.reverse();
     own
 }

@@ -1,4 +1,4 @@
-//! What looks at the schedules found: read again only where something new is wanted.
+//! Cache of schedules and their snapshots: a record is read again only when its generation changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,15 +19,15 @@ use crate::{
     spec::DesiredSnapshotPolicy,
 };
 
-/// What looks found so far. A new one costs a look at everything.
+/// The cached records. A new cache reads everything once.
 #[derive(Default)]
 pub struct SeenSchedules {
     vsis: Latest<Scheduled>,
     records: Latest<ScheduleRecord>,
     snapshots: Latest<Arc<SnapshotRecord>>,
-    /// When a snapshot that cannot be taken was tried last, by the VSI's UID.
+    /// When a snapshot that cannot be taken was last tried, in ms, by the VSI's UID.
     tried: BTreeMap<Uuid, u64>,
-    /// How far the journal was when all of this was read; none where something of it could not be.
+    /// The end of the journal when all of this was read; `None` if something could not be read.
     read_to: Option<Offset>,
 }
 
@@ -73,7 +73,7 @@ impl ScheduledSnapshot {
 }
 
 impl SeenSchedules {
-    /// Costs nothing where nothing was recorded since.
+    /// Reads what changed. Does nothing if nothing was recorded since.
     pub(super) async fn refresh(&mut self, fleet: &Fleet) -> Result<(), FleetError> {
         let end = fleet.engine.end();
         if self.read_to == Some(end) {
@@ -91,7 +91,7 @@ impl SeenSchedules {
         Ok(())
     }
 
-    /// The VSIs that have a schedule and are not going.
+    /// The VSIs that have a schedule and are not being deleted.
     pub(super) fn scheduled(&self) -> Vec<Scheduled> {
         let stays = |state: &EntityState| !is_deleting(state) && phase(state) != "Deleted";
         let all = self.vsis.iter().filter(|(_, state, _)| stays(state));
@@ -103,7 +103,7 @@ impl SeenSchedules {
         self.records.0.get(&entity)?.value.as_ref()
     }
 
-    /// The schedules of VSIs that have none any more.
+    /// The schedules of VSIs that have no policy any more.
     pub(super) fn without_policy(&self) -> Vec<ScheduleRecord> {
         let vsis: BTreeSet<_> = self.scheduled().into_iter().map(|vsi| vsi.uid).collect();
         let records = self.records.iter().map(|(_, _, record)| record);
@@ -118,17 +118,17 @@ impl SeenSchedules {
         all.filter_map(|(entity, state, record)| shown(entity, state, record))
     }
 
-    /// One of them.
+    /// A snapshot that a schedule took, by UID.
     pub(super) fn snapshot(&self, uid: Uuid) -> Option<ScheduledSnapshot> {
         let entity = snapshot_entity(uid).ok()?;
         let one = self.snapshots.0.get(&entity)?;
         shown(&entity, &one.state, one.value.as_ref()?)
     }
 
-    /// Whether one that could not be taken is to be tried again, `again_ms` after the last time.
+    /// Whether to retry a snapshot, `again_ms` after the last try. Records the try.
     pub(super) fn tries(&mut self, vsi: Uuid, now_ms: u64, again_ms: u64) -> bool {
         let last = self.tried.get(&vsi);
-        // A clock that was set back does not keep it from that.
+        // Works also if the clock was set back.
         let waits = last.is_some_and(|last| now_ms.abs_diff(*last) < again_ms);
         if !waits {
             self.tried.insert(vsi, now_ms);
@@ -168,13 +168,13 @@ fn phase(state: &EntityState) -> &str {
     state.state.as_ref().map_or("", |(name, _)| name.as_str())
 }
 
-/// The desired state of the entities of a kind, by the generation that it was read of.
+/// The records of all entities of a kind, with their generations.
 struct Latest<T>(BTreeMap<EntityId, LatestOne<T>>);
 
 struct LatestOne<T> {
-    /// None where nothing is wanted of it, or that could not be read.
+    /// `None` if there is no desired state, or it could not be read.
     generation: Option<u64>,
-    /// It could not be read.
+    /// Whether it could not be read.
     is_lost: bool,
     state: Arc<EntityState>,
     value: Option<T>,
@@ -222,7 +222,7 @@ impl<T> Latest<T> {
         Ok(())
     }
 
-    /// Whether everything could be read that is there.
+    /// Whether everything that exists could be read.
     fn is_whole(&self) -> bool {
         let mut all = self.0.iter();
         all.all(|(entity, one)| !one.is_lost || is_gone(entity, &one.state))

@@ -1,4 +1,4 @@
-//! How far a VSI's schedule of snapshots is, for people.
+//! The status of a VSI's snapshot schedule.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,9 +17,9 @@ use crate::{
     spec::{Schedule, schedule::MOST_COUNTED},
 };
 
-/// The condition: whether the newest due time has its snapshot.
+/// The condition type: whether the newest due time has its snapshot.
 const CURRENT: &str = "SnapshotsCurrent";
-/// So long after a due time nobody wonders.
+/// How long after its due time a snapshot counts as due, not overdue.
 const SOON_MS: u64 = 60_000;
 
 /// How far a VSI's schedule of snapshots is.
@@ -36,7 +36,7 @@ pub struct SnapshotScheduleStatus {
     pub missed: u64,
 }
 
-/// What the schedule is found to be.
+/// The value of the condition.
 struct ScheduleState {
     holds: bool,
     reason: String,
@@ -53,7 +53,7 @@ fn found(holds: bool, reason: &str, message: String) -> ScheduleState {
 }
 
 impl Fleet {
-    /// How far a VSI's schedule is, with the condition that says so; none where it has no schedule.
+    /// The status of a VSI's schedule, with its condition; `None` if the VSI has no schedule.
     pub(in crate::fleet) async fn schedule_of(
         &self,
         known: &Known,
@@ -135,7 +135,7 @@ impl Fleet {
         };
         match self.phase_of_snapshot(record).as_deref() {
             Some(READY) => found(true, "Taken", format!("the newest is that of {at}")),
-            // What was taken and deleted by somebody was taken.
+            // A snapshot that was deleted later still counts as taken.
             Some("Deleting" | "Deleted") | None => {
                 found(true, "Taken", format!("that of {at} was deleted"))
             }

@@ -1,4 +1,4 @@
-//! Under which name a domain is adopted.
+//! The namespace and name that a domain is adopted under.
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass};
@@ -8,8 +8,8 @@ use super::{Adopting, FleetError, Known};
 use crate::fleet::ErrorKind;
 use crate::spec::meta;
 
-/// Namespace and name: those that were asked for, else those of the domain's title, else `default`
-/// and its UUID.
+/// Namespace and name: the requested ones, else those in the domain's title, else `default` and the
+/// domain's UUID.
 pub(super) fn of(what: &Adopting, domain: &DomainInfo) -> (String, String) {
     let title = domain.title.as_deref();
     let title = title.and_then(|title| title.split_once('/'));
@@ -26,11 +26,11 @@ pub(super) fn of(what: &Adopting, domain: &DomainInfo) -> (String, String) {
     )
 }
 
-/// A VSI that is managed keeps its name.
+/// Checks that no other name was requested for a VSI that is already managed.
 ///
 /// # Errors
-/// `VSI0710`, when another one was asked for.
-pub(super) fn check_kept_name(what: &Adopting, known: &Known) -> Result<(), FleetError> {
+/// `VSI0710`, if another name was requested.
+pub(super) fn check_name_unchanged(what: &Adopting, known: &Known) -> Result<(), FleetError> {
     let vsi = &known.record.vsi;
     let other =
         |requested: &Option<String>, own: &str| requested.as_deref().is_some_and(|a| a != own);
@@ -46,10 +46,10 @@ pub(super) fn check_kept_name(what: &Adopting, known: &Known) -> Result<(), Flee
     Err(refused(what, known.record.uid, &message, &remedy))
 }
 
-/// No two VSIs have one name.
+/// Checks that no other VSI has the name.
 ///
 /// # Errors
-/// `VSI0710`, when another VSI has it.
+/// `VSI0710`, if another VSI has it.
 pub(super) fn is_free(
     what: &Adopting,
     domain: &DomainInfo,

@@ -1,4 +1,4 @@
-//! A VSI's screen.
+//! Opens the VNC screen of a VSI.
 
 use bytes::Bytes;
 use vsiflow_engine::model::{Failure, FailureClass};
@@ -8,7 +8,7 @@ use super::{ConsoleAccess, OpenConsole};
 use crate::fleet::{ErrorKind, FleetError};
 
 impl ConsoleAccess {
-    /// Connects to the screen. Nothing was said there before.
+    /// Connects to the screen. There is no earlier output.
     pub(super) async fn open_screen(&self) -> Result<OpenConsole, FleetError> {
         let domains = &self.log.ports().domains;
         let console = match domains.domain(self.uuid).await {
@@ -40,7 +40,7 @@ impl ConsoleAccess {
     fn no_screen(&self, code: &'static str, message: &str) -> FleetError {
         let remedy = match code {
             "VSI0741" => "start it with `vsiflow start`",
-            // Its document counts from the next start on.
+            // The change of the document takes effect at the next start.
             "VSI0742" if self.has_screen => "restart it with `vsiflow restart`",
             "VSI0742" => "write `graphics: vnc` below `machine`, apply it, and restart the VSI",
             "VSI0743" => {

@@ -1,4 +1,4 @@
-//! How command lines meet a set.
+//! Tests of the route of each command line in a set.
 
 use crate::args::Cli;
 use clap::Parser as _;

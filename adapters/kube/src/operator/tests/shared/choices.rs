@@ -1,4 +1,4 @@
-//! Hosts that are chosen over the journals of a set.
+//! Placement of VSIs across the journals of a set.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{DISKS, SERVERS, SharedRig};
 use crate::{operator::tests::fault, sample::uid};
 
 impl SharedRig {
-    /// A server on one of both hosts.
+    /// A server that may be on either of two hosts.
     fn server_anywhere(&self, name: &str, number: u8, more: Value) {
         let mut spec = json!({
             "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
@@ -63,7 +63,7 @@ async fn no_host_is_chosen_anew_while_one_is_being_chosen() {
     assert_eq!(rig.decisions(), 1);
 }
 
-/// What was asked may be carried out although the answer was lost.
+/// A request may be carried out although its answer was lost.
 #[tokio::test(start_paused = true)]
 async fn no_host_is_chosen_anew_where_it_is_not_known_whether_one_is() {
     let rig = SharedRig::new().await;
@@ -78,7 +78,7 @@ async fn no_host_is_chosen_anew_where_it_is_not_known_whether_one_is() {
     assert_eq!(rig.decisions(), 1);
 }
 
-/// Nobody can say so in its status.
+/// The status cannot show where it is recorded.
 #[tokio::test(start_paused = true)]
 async fn no_host_is_chosen_anew_for_what_another_journal_has() {
     let rig = SharedRig::new().await;
@@ -92,7 +92,7 @@ async fn no_host_is_chosen_anew_for_what_another_journal_has() {
     rig.until_ready_as(SERVERS, "web").await;
 }
 
-/// Where its data disk is, and nowhere else.
+/// Only the host of its data disk is possible.
 #[tokio::test(start_paused = true)]
 async fn what_has_a_data_disk_is_placed_where_that_is() {
     let rig = SharedRig::new().await;

@@ -1,4 +1,4 @@
-//! Networks whose hosts belong to several journals: journal 0 tells of them, and all of them let go.
+//! Networks whose hosts belong to several journals: journal 0 reports them, and all of them finalize.
 
 use std::sync::atomic::Ordering;
 
@@ -61,7 +61,7 @@ async fn a_network_is_told_of_on_all_hosts_and_goes_from_all_of_them() {
             && hosts.contains("lpar1")
     })
     .await;
-    // What nobody changes, nobody writes.
+    // Without a change nothing is written.
     rig.settle().await;
     let patches = rig.server.requests(&["PATCH"]);
     tokio::time::sleep(std::time::Duration::from_secs(600)).await;
@@ -108,7 +108,7 @@ async fn nothing_is_recorded_on_a_network_that_goes_at_that_moment() {
     assert!(rig.states_in(1).await.is_empty());
 }
 
-/// One of that name was there before, and nothing of it was left.
+/// A network with the same name existed before, and nothing of it was left.
 #[tokio::test(start_paused = true)]
 async fn what_was_heard_of_another_network_of_its_name_lets_none_go() {
     let rig = SharedRig::new().await;
@@ -174,7 +174,7 @@ async fn what_becomes_of_a_network_reaches_the_journals_of_its_pools_members() {
     rig.settle().await;
     assert_eq!(policy().await, "Delete");
 
-    // A group ends what its members were on.
+    // A group deletes the networks that its members used.
     rig.server.delete(GROUPS, "db");
     rig.until("the group is gone", || {
         rig.server.get(GROUPS, "db").is_none()

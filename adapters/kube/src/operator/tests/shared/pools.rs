@@ -1,5 +1,5 @@
-//! Pools whose members are in several journals: journal 0 has the pool and makes the objects, the journal of a member's host
-//! tells of it.
+//! Pools whose members are in several journals: journal 0 has the pool and creates the objects, the
+//! journal of a member's host reports its status.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -37,7 +37,7 @@ pub(super) fn by() -> By {
 }
 
 impl Set {
-    /// Makes one member where its journal permits it.
+    /// Makes one member if its journal permits it.
     async fn make(&self, mut one: Resolved) -> Result<(), Failure> {
         let vsi = &one.vsis[0].desired;
         let of = vsi.member_of.clone().unwrap();
@@ -177,7 +177,7 @@ impl SharedRig {
         self.server.get(POOLS, "web").unwrap_or_default()["status"].clone()
     }
 
-    /// Whoever waits for the pool that he asked for is told of that one.
+    /// A client that waits for the pool it requested gets the status of that one.
     fn promises_no_more_than_there_is(&self) {
         let pool = self.server.get(POOLS, "web").unwrap();
         let (status, generation) = (&pool["status"], &pool["metadata"]["generation"]);
@@ -263,7 +263,7 @@ async fn a_group_comes_up_in_waves_over_the_journals() {
     .await;
 }
 
-/// What was heard of members may be older than what is asked for.
+/// Reports about members may be older than the desired state.
 #[tokio::test(start_paused = true)]
 async fn a_status_never_takes_what_was_asked_before_for_what_is_asked_now() {
     let rig = SharedRig::new().await;
@@ -328,7 +328,7 @@ async fn a_pool_that_is_let_go_leaves_its_members_and_their_objects_go() {
     assert!(uids.iter().all(|uid| domains.contains(uid)), "{domains:?}");
 }
 
-/// Who may write VirtualServers gets at no VSI by an annotation, in whichever journal that is.
+/// A user who may write VirtualServers gets no access to a VSI by an annotation, in any journal.
 #[tokio::test(start_paused = true)]
 async fn what_another_journal_has_is_no_members_object_by_an_annotation() {
     let rig = SharedRig::new().await;
@@ -371,7 +371,8 @@ async fn a_pool_is_made_once_its_hosts_are_described() {
     rig.until_pool_has(2).await;
 }
 
-/// Only the journal of a host knows whose settings of it count once the cluster does not say so any more.
+/// Only the journal of a host knows which settings of it are valid once the cluster does not have them
+/// any more.
 #[tokio::test(start_paused = true)]
 async fn no_member_is_made_on_a_host_that_another_namespace_has() {
     let rig = SharedRig::new().await;

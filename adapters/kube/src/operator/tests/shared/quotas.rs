@@ -1,4 +1,4 @@
-//! Quotas over the journals of a set.
+//! Quotas across the journals of a set.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -42,7 +42,7 @@ impl SharedRig {
         self.server.apply(SERVERS, name, uid(number), spec);
     }
 
-    /// How many processors are wanted of a VSI of journal 1.
+    /// How many processors are requested for a VSI of journal 1.
     async fn cpus(&self, name: &str) -> Option<u64> {
         let vsis = self.journals[1].fleet.vsis();
         let object = vsis.get("default", name).await.ok()?;
@@ -104,7 +104,7 @@ async fn journal_0_is_asked_only_about_what_takes_more() {
     assert_eq!(rig.cpus("web").await, Some(4));
 }
 
-/// Or whoever is quick would get what nobody counted.
+/// Otherwise a fast tenant would get what is not counted.
 #[tokio::test(start_paused = true)]
 async fn no_more_is_recorded_than_was_admitted() {
     let rig = SharedRig::with_quota(json!({"cpus": 8})).await;
@@ -138,14 +138,14 @@ async fn data_disks_are_admitted_as_well() {
 async fn no_status_waits_for_a_journal_that_does_not_say_what_is_used() {
     let rig = SharedRig::with_quota(json!({"vsis": 4})).await;
     rig.set.is_silent.store(true, Ordering::Relaxed);
-    // By then it was asked.
+    // The request was sent by then.
     tokio::time::sleep(Duration::from_secs(120)).await;
     rig.vsi("web", 1, 0);
     rig.until_ready("web").await;
     assert_eq!(rig.quota_status("all")["used"]["vsis"], "0", "as it was");
 }
 
-/// Nobody asks again for what was recorded before: a whole fleet would wait.
+/// What was recorded before is not requested again: a whole fleet would wait.
 #[tokio::test(start_paused = true)]
 async fn a_new_holder_asks_for_nothing_that_is_recorded() {
     let mut rig = SharedRig::with_quota(json!({"vsis": 4})).await;

@@ -1,4 +1,4 @@
-//! What the journals of a set share, and what each of them has of the others.
+//! A fake of the set of journals: what they share, and what each of them knows of the others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,34 +36,34 @@ use crate::{
 
 pub(super) type BeforeCheck = Box<dyn FnOnce() + Send>;
 
-/// What the database of a set knows: a host belongs to the journal whose number its name ends with.
+/// The fake database of a set: a host belongs to the journal whose number its name ends with.
 #[derive(Default)]
 pub(super) struct Set {
     pub(super) names: Mutex<BTreeMap<String, (u16, bool)>>,
     pub(super) fleets: Mutex<Vec<Fleet>>,
-    /// What was decided of resources, by UID, until the host's journal settles it.
+    /// The decisions for resources, by UID, until the host's journal settles them.
     pub(super) decided: Mutex<BTreeMap<Uuid, ResourceDecision>>,
-    /// What was admitted of each object.
+    /// What was admitted for each object.
     pub(super) admitted: Mutex<BTreeMap<String, Usage>>,
-    /// Whether nobody takes them.
+    /// Whether no process takes the decisions.
     pub(super) is_held_back: AtomicBool,
-    /// What became of them.
+    /// The outcomes of the decisions.
     pub(super) outcomes: Mutex<BTreeMap<Uuid, Result<(), Failure>>>,
-    /// How often something was decided.
+    /// How many decisions were made.
     pub(super) decisions: Mutex<usize>,
-    /// Whether the next time that something is, nobody hears of it.
+    /// Whether the answer of the next decision is lost.
     pub(super) is_unheard: AtomicBool,
-    /// Whether a journal does not say what is used there.
+    /// Whether a journal does not report its usage.
     pub(super) is_silent: AtomicBool,
-    /// Whether journals take their time to say what members they have.
+    /// Whether journals report their members late.
     pub(super) is_slow: AtomicBool,
-    /// What each journal permits of pools.
+    /// What each journal permits for pools.
     pub(super) permits: Mutex<BTreeMap<u16, PoolPermits>>,
-    /// What was refused of what was asked for a pool, until somebody hears of it.
+    /// The refusal of a pool's members, until it is reported.
     pub(super) refusals: Mutex<BTreeMap<Uuid, Vec<Failure>>>,
-    /// What was heard of networks.
+    /// The reports about networks.
     pub(super) networks: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
-    /// Done once names are claimed, before it is asked whether something is still there.
+    /// Called once names are claimed, before the check whether the resource still exists.
     pub(super) before_check: Mutex<Option<BeforeCheck>>,
 }
 
@@ -78,7 +78,7 @@ impl Set {
         self.fleets.lock().unwrap()[0].clone()
     }
 
-    /// What all journals have of networks, once those that nothing is on were asked to end.
+    /// The reports of all journals about networks, after unused ones were asked to end.
     async fn hear(
         &self,
         networks: BTreeMap<NetworkName, NetworkInquiry>,
@@ -115,7 +115,7 @@ impl Set {
         reports
     }
 
-    /// Whether quotas permit these beside all that was admitted.
+    /// Whether quotas permit these in addition to everything that was admitted.
     async fn admits(&self, asked: &[ObjectUsage]) -> bool {
         let quotas = self.decides().quotas().list().await.unwrap();
         let mut admitted = self.admitted.lock().unwrap();
@@ -243,7 +243,7 @@ impl JournalShare for Share {
         let applied = self.record(resolved, by, still).await;
         let mut claimed = self.set.names.lock().unwrap();
         for name in names {
-            // What is not there is free for others.
+            // The name of something that does not exist is free for others.
             match applied {
                 Ok(()) => _ = claimed.insert(name, (self.number, false)),
                 Err(_) => _ = claimed.remove(&name),
@@ -265,7 +265,7 @@ impl JournalShare for Share {
         vsis.adopt(what, by).await.map(drop)
     }
 
-    /// The last candidate, where there are several.
+    /// The last candidate, if there are several.
     async fn decide(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
         *self.set.decisions.lock().unwrap() += 1;
         let vsis = resolved.vsis.iter();

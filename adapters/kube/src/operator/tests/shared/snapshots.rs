@@ -1,4 +1,4 @@
-//! Snapshots: each is taken by the journal of its VSI, wherever the resource is seen.
+//! Snapshots in a set: the journal of the VSI takes the snapshot, whichever operator sees the resource.
 
 use serde_json::json;
 use vsiflow_workflows::{fleet::EntityPresence, record::snapshot_entity};
@@ -68,7 +68,7 @@ async fn each_snapshot_is_taken_once_by_the_journal_of_its_vsi() {
     assert!(rig.server.all(VSIS).is_empty());
 }
 
-/// What has the VSI's name by now may be in another journal.
+/// Another journal may have the VSI's name now.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_stays_with_the_journal_that_took_it() {
     let rig = SharedRig::new().await;

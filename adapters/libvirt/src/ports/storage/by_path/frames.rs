@@ -1,26 +1,26 @@
-//! What is sent, put together until it is worth a line of its own: on the host each costs a process.
+//! Combines parts of an image into frames, because each frame may cost a process on the host.
 
 use bytes::Bytes;
 
-/// Bytes of a part; a longer one is cut.
+/// The size of a part in bytes; longer ones are split.
 pub(super) const PART: usize = 256 * 1024;
-/// A hole that grows beyond so much is written while it lasts, so that the file's length follows.
+/// A hole that exceeds this many bytes is written before its end, so that the file's length follows.
 const HOLE: u64 = 8 << 20;
 
-/// What is sent.
+/// A part of an image.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ImagePart {
     Data(Bytes),
     Hole(u64),
 }
 
-/// What the host gets at once.
+/// What is sent to the host in one piece.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ImageFrame {
-    /// Where it begins in the file.
+    /// Its offset in the file.
     pub(super) at: u64,
     pub(super) length: u64,
-    /// Its bytes; none of a hole.
+    /// Its bytes; empty for a hole.
     pub(super) data: Vec<Bytes>,
 }
 
@@ -37,23 +37,23 @@ impl ImageFrame {
         self.at.saturating_add(self.length)
     }
 
-    /// The line before its bytes.
+    /// The line that precedes its bytes.
     pub(super) fn line(&self) -> String {
         let what = if self.data.is_empty() { "hole" } else { "data" };
         format!("{what} {} {}\n", self.at, self.length)
     }
 
-    /// The line before so many bytes that unpack to its own.
+    /// The line that precedes `length` packed bytes.
     pub(super) fn packed_line(&self, length: usize) -> String {
         format!("zstd {} {length}\n", self.at)
     }
 }
 
-/// Puts parts together.
+/// Combines parts into frames.
 #[derive(Debug)]
 pub(super) struct FrameBuilder {
     open: ImageFrame,
-    /// A frame of data is at most about this long.
+    /// The maximum length of a frame of data, which its last part may exceed.
     pub(super) most: u64,
 }
 
@@ -63,16 +63,16 @@ impl FrameBuilder {
         Self { open, most }
     }
 
-    /// Whether nothing waits.
+    /// Whether no bytes are waiting.
     pub(super) fn is_empty(&self) -> bool {
         self.open.length == 0
     }
 
-    /// Adds a part; the frame that is to be sent now, where there is one.
+    /// Adds a part. Returns a frame if one is to be sent now.
     pub(super) fn add(&mut self, part: ImagePart) -> Option<ImageFrame> {
         let is_hole = matches!(part, ImagePart::Hole(_));
         let was_hole = self.open.data.is_empty();
-        // A hole before data is nothing to be sent: the data lengthens the file.
+        // A hole before data is not sent, because writing the data extends the file.
         let before = match is_hole {
             true if !was_hole => Some(self.take()),
             false if was_hole => {
@@ -95,7 +95,7 @@ impl FrameBuilder {
         }
     }
 
-    /// What waits; empty where nothing does.
+    /// Takes the waiting frame, which may be empty.
     pub(super) fn take(&mut self) -> ImageFrame {
         let next = ImageFrame::empty(self.open.end());
         std::mem::replace(&mut self.open, next)

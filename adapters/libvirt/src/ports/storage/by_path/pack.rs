@@ -1,8 +1,9 @@
-//! Which frames are packed, and how.
+//! Decides which frames are packed, and packs them.
 //!
-//! Packing costs a core of the sender and a little of the host's, and is worth it where the way between
-//! them is slower than that. With [`Transfer::Auto`] a frame is packed on trial once sending takes longer
-//! than packing might; packing continues as long as it takes less than half the time that sending the
+//! Packing uses one core of the sender and a little of the host, so it is useful if the link is slower than
+//! that. With [`Transfer::Auto`] a frame is packed as a trial once sending takes longer than packing might.
+//! Packing continues while it takes less than half of the last time for sending the bytes unpacked, and saves
+//! a tenth.
 //! bytes unpacked took last, and saves a tenth.
 
 use std::time::{Duration, Instant};
@@ -17,40 +18,40 @@ use zstd::bulk::Compressor;
 
 use super::frames::ImageFrame;
 
-/// Shorter frames are not worth a process more on the host.
-const LEAST: u64 = 64 * 1024;
-/// Only a frame that does not fit what is sent ahead (OpenSSH: 2 MiB) tells how fast the way is.
-const TELLING: u64 = 3 << 20;
-/// Bytes a second that packing does at best.
-const BEST: u128 = 500_000_000;
-/// The fastest that still finds what repeats far away.
+/// The minimum length of packed frames in bytes; shorter ones do not justify another process on the host.
+const MIN_LENGTH: u64 = 64 * 1024;
+/// The minimum length of measured frames: a shorter one may fit into the send window (2 MiB in OpenSSH).
+const MIN_MEASURED: u64 = 3 << 20;
+/// The best rate of packing, in bytes per second.
+const BEST_RATE: u128 = 500_000_000;
+/// The fastest level of zstd that still finds distant repetitions.
 const LEVEL: i32 = 1;
-/// After a trial that was not worth it, so many frames pass before the next one.
-const PAUSE: u32 = 32;
+/// How many frames pass between an unsuccessful trial and the next one.
+const TRIAL_PAUSE: u32 = 32;
 
-/// What a frame became.
+/// A frame after packing.
 #[derive(Debug)]
 pub(super) struct PackedFrame {
     pub(super) frame: ImageFrame,
-    /// Its bytes as zstd; none where that saves too little.
+    /// The packed bytes; `None` if packing saves too little.
     pub(super) zstd: Option<Bytes>,
     took: Duration,
 }
 
-/// Decides about each frame.
+/// Decides for each frame whether to pack it.
 #[derive(Debug)]
 pub(super) struct PackingPolicy {
     transfer: Transfer,
-    /// Nanoseconds that a MiB takes unpacked.
+    /// How many nanoseconds a MiB takes unpacked.
     sends: Option<u128>,
-    /// Whether the last ones were worth it.
+    /// Whether packing the last frame was worthwhile.
     pays: bool,
-    /// Frames until the next trial.
+    /// How many frames to wait before the next trial.
     pause: u32,
 }
 
 impl PackingPolicy {
-    /// `Auto`, `Plain` or `Packed`; plain where the host cannot unpack.
+    /// Follows `transfer`; packs nothing if the host cannot unpack.
     pub(super) fn new(transfer: Transfer, host_unpacks: bool) -> Self {
         let transfer = if host_unpacks {
             transfer
@@ -65,9 +66,9 @@ impl PackingPolicy {
         }
     }
 
-    /// Whether the frame is to be packed.
+    /// Whether to pack this frame.
     pub(super) fn tries(&mut self, frame: &ImageFrame) -> bool {
-        if frame.data.is_empty() || frame.length < LEAST {
+        if frame.data.is_empty() || frame.length < MIN_LENGTH {
             return false;
         }
         match self.transfer {
@@ -78,7 +79,7 @@ impl PackingPolicy {
     }
 
     fn is_trial(&mut self) -> bool {
-        let at_best = 1_048_576 * 1_000_000_000 / BEST;
+        let at_best = 1_048_576 * 1_000_000_000 / BEST_RATE;
         if self.sends.is_none_or(|sends| sends < 2 * at_best) {
             return false;
         }
@@ -86,7 +87,7 @@ impl PackingPolicy {
         self.pause == 0
     }
 
-    /// A frame was packed, and how that came out.
+    /// Records the result of packing a frame.
     pub(super) fn packed(&mut self, packed: &PackedFrame) {
         let saves = packed.zstd.is_some();
         let packs = per_mib(packed.took, packed.frame.length);
@@ -95,35 +96,35 @@ impl PackingPolicy {
                 .sends
                 .is_some_and(|sends| packs.saturating_mul(2) <= sends);
         if !pays {
-            self.pause = PAUSE;
+            self.pause = TRIAL_PAUSE;
         }
         self.pays = pays;
     }
 
-    /// A frame was sent unpacked, in that time.
+    /// Records how long a frame took to send unpacked.
     pub(super) fn sent(&mut self, length: u64, took: Duration) {
-        if length < TELLING {
+        if length < MIN_MEASURED {
             return;
         }
         let last = per_mib(took, length);
-        // What disturbs one frame shall not decide.
+        // Averaged, so that a single disturbed frame does not decide.
         self.sends = Some(self.sends.map_or(last, |sends| (sends + last) / 2));
     }
 }
 
-/// Nanoseconds for each MiB.
+/// The nanoseconds per MiB.
 pub(super) fn per_mib(took: Duration, length: u64) -> u128 {
     took.as_nanos().saturating_mul(1_048_576) / u128::from(length.max(1))
 }
 
-/// Packs one frame after another, on a thread of its own, with the same memory for all of them.
+/// Packs frames one after another in a thread of its own, which reuses its memory.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
     frames: Option<mpsc::Sender<(ImageFrame, oneshot::Sender<PackedFrame>)>>,
 }
 
 impl Packer {
-    /// Begins to pack a frame, after those before it.
+    /// Begins to pack a frame, after earlier ones.
     pub(super) async fn pack(&mut self, frame: ImageFrame) -> oneshot::Receiver<PackedFrame> {
         let (done, packed) = oneshot::channel();
         let frames = self.frames.get_or_insert_with(|| {
@@ -131,17 +132,17 @@ impl Packer {
             spawn_blocking(move || pack_all(taken));
             frames
         });
-        // Where the thread is gone the receiver says so.
+        // If the thread has ended, the receiver reports it.
         let _ = frames.send((frame, done)).await;
         packed
     }
 }
 
-/// Ends with the sender.
+/// Packs frames until the sender is dropped.
 fn pack_all(mut frames: mpsc::Receiver<(ImageFrame, oneshot::Sender<PackedFrame>)>) {
     let mut work = PackingMemory::default();
     while let Some((frame, done)) = frames.blocking_recv() {
-        // Nobody may wait for it any more.
+        // The receiver may have been dropped.
         let _ = done.send(work.pack(frame));
     }
 }
@@ -164,7 +165,7 @@ impl PackingMemory {
         }
     }
 
-    /// None where that saves too little, or zstd cannot.
+    /// `None` if packing saves too little, or zstd failed.
     fn zstd_of(&mut self, data: &[Bytes]) -> Option<Bytes> {
         self.from.clear();
         data.iter()
@@ -175,7 +176,7 @@ impl PackingMemory {
         if self.zstd.is_none() {
             self.zstd = Compressor::new(LEVEL).ok();
         }
-        // What does not fit is no error to zstd alone: it saves too little.
+        // zstd reports an error if the output does not fit, which means that it saves too little.
         let length = self
             .zstd
             .as_mut()?
@@ -294,7 +295,7 @@ mod tests {
         for not_worth_it in [outcome(true, ms(30)), outcome(false, ms(5))] {
             quick.packed(&not_worth_it);
             let until = (1..100).find(|_| quick.tries(&large(length)));
-            assert_eq!(until, Some(PAUSE as usize));
+            assert_eq!(until, Some(TRIAL_PAUSE as usize));
         }
     }
 }

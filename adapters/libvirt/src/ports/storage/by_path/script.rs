@@ -1,28 +1,36 @@
-//! What runs on the host: Python, or any POSIX shell with coreutils or busybox.
+//! The script that writes on the host: with Python, or with any POSIX shell and coreutils or busybox.
 //!
-//! Its standard input is lines, each with what belongs to it behind it: `data AT N` with N bytes for the
-//! place AT of the file, `zstd AT N` with N bytes that unpack to those for the place AT, `hole AT N` with
-//! none, `again` at least every few minutes, `until N`, and `end`. From the second N of the host's uptime on it writes
-//! nothing before it was told a later one; who is fenced has to say so before the first frame and after each `again`. Its standard
-//! output begins with `ready` and the host's uptime (and `zstd` where it can unpack, `python` where that writes), `no` and a reason,
-//! or `odd` and what is there instead of a plain file. It says `done` of each `data`, `zstd` and `hole` once that is written, in
-//! their order; after `end` come device, inode and length of what it wrote to (`file`), and of what has its name (`name`).
+//! Its standard input consists of lines, each followed by its bytes:
 //!
-//! Python (`write.py`) is one process for all frames. Where it is missing the shell starts `dd` for each.
+//! - `data AT N`: N bytes for offset AT of the file.
+//! - `zstd AT N`: N bytes that unpack to the bytes for offset AT.
+//! - `hole AT N`: a hole, without bytes.
+//! - `again`: sent at least every few minutes as a keep-alive.
+//! - `until N`: after second N of the host's uptime nothing is written until a later N is received. A fenced
+//!   sender must send it before the first frame and after each `again`.
+//! - `end`: nothing follows.
+//!
+//! Its standard output begins with one of three lines. `ready` is followed by the host's uptime, `zstd` if it
+//! can unpack, and `python` if Python writes; `no` by a reason; `odd` by what was found in place of a plain
+//! file. It prints `done` for each `data`, `zstd` and `hole` once that is written, in order. After `end` it
+//! prints device, inode and length of the file it wrote to (`file`), and of the file that has its name
+//! (`name`).
+//!
+//! Python (`write.py`) is one process for all frames. Without Python the shell starts `dd` for each frame.
 
 use super::super::python::INTERPRETERS;
 use crate::ports::host::quoted;
 
-/// What is read and written at a time, in bytes: as much as stays in a processor's cache.
+/// How many bytes are read and written at a time: they fit into a processor's cache.
 const BLOCK: u32 = 128 * 1024;
 
-/// After so many seconds without `again` it ends.
+/// After how many seconds without `again` the script ends.
 const DEAF: &str = "900";
 
-/// Of the file `$2` in the folder `$1`; `$3` and, for Python, `$5` are what is done with what comes, `$4` is `0` where nothing
-/// may be written without `until`.
+/// Writes the file `$2` in the directory `$1`. `$3` and, for Python, `$5` are the scripts that handle the
+/// input. `$4` is `0` if nothing may be written without `until`.
 ///
-/// `dd` and Python open the file through what the shell has open, so no name is looked up for it any more.
+/// `dd` and Python open the file through the shell's descriptor, so the name is not resolved again.
 const SCRIPT: &str = r#"
 export LC_ALL=C
 no() { echo "no $*"; exit 0; }
@@ -113,12 +121,12 @@ done
 exit 1
 "#;
 
-/// The command for the file of this name in that folder; `fenced` says that it is told until when it may write.
+/// The command for this file in this directory. `fenced` means that the sender sends until when it may write.
 pub(super) fn command(folder: &str, name: &str, fenced: bool) -> String {
     with((folder, name), fenced, INTERPRETERS, DEAF)
 }
 
-/// The same with these interpreters, which ends after so many seconds without `again`.
+/// Like [`command`], with these interpreters and this timeout in seconds without `again`.
 pub(super) fn with(
     (folder, name): (&str, &str),
     fenced: bool,
@@ -136,7 +144,7 @@ pub(super) fn with(
     format!("exec /bin/sh -c {script} sh {folder} {name} {writing} {until} {python}")
 }
 
-/// Whether the last words of the command name one file.
+/// Whether the last two lines of the script describe the same file.
 pub(super) fn is_same(file: &str, name: &str) -> bool {
     let (file, name) = (file.strip_prefix("file "), name.strip_prefix("name "));
     file.is_some_and(|file| !file.is_empty() && Some(file) == name)

@@ -1,4 +1,4 @@
-//! The script as a host runs it, on files of this machine.
+//! Tests of the script, run on files of this machine.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use super::*;
 const BOTH: [&str; 2] = ["python3", "no-such-interpreter"];
 const NO_PYTHON: &str = BOTH[1];
 
-/// A folder with blanks and quotes in its name, and a volume of an odd name in it.
+/// A directory with blanks and quotes in its name, and a volume with an odd name in it.
 struct TestPool {
     dir: tempfile::TempDir,
     name: &'static str,
@@ -58,7 +58,7 @@ impl TestPool {
     }
 }
 
-/// The script, started here as sshd starts it there.
+/// The script, started like sshd starts it on a host.
 struct PathScript {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -91,7 +91,7 @@ impl PathScript {
         self
     }
 
-    /// The next line that is no `done`.
+    /// The next line that is not `done`.
     fn last(&mut self) -> String {
         loop {
             let line = self.line();
@@ -109,7 +109,7 @@ impl PathScript {
         self.put(&data(at, bytes));
     }
 
-    /// Its last two words.
+    /// Sends `end` and returns the last two lines.
     fn end(mut self) -> (String, String) {
         self.put(b"end\n");
         let last = (self.last(), self.last());
@@ -117,12 +117,13 @@ impl PathScript {
         last
     }
 
-    /// Ends the session as it is, and waits until all that was started is gone; what it said.
+    /// Ends the session without `end`, waits until all processes have ended, and returns the remaining
+    /// output.
     fn cut(mut self) -> String {
         drop(self.child.stdin.take());
         assert_ne!(self.child.wait().unwrap().code(), Some(0));
         let (mut line, mut errors) = (String::new(), String::new());
-        // The end of these means that nobody has them any more.
+        // The end of these pipes means that no process has them open.
         self.lines.read_to_string(&mut line).unwrap();
         let mut stderr = self.child.stderr.take().unwrap();
         stderr.read_to_string(&mut errors).unwrap();
@@ -221,7 +222,7 @@ fn a_session_that_is_cut_at_any_byte_leaves_a_prefix_and_nothing_running() {
                 "{cut}: {line}"
             );
             assert!(!line.contains("file"), "{cut}: {line}");
-            // All bytes of whole frames are there.
+            // All bytes of complete frames are in the file.
             let whole = [(second, 1_000), (third, 300_000), (sent.len() - 4, 400_000)];
             let least = whole.iter().rev().find(|(at, _)| cut >= *at);
             assert!(
@@ -355,7 +356,7 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
         .status();
     assert!(made.unwrap().success());
     assert!(no(&pool.command(NO_PYTHON), path).contains("too old"));
-    // Python needs no `dd`, and one that cannot do what is needed is passed over.
+    // Python needs no `dd`. An interpreter without the required modules is skipped.
     PathScript::with_tools(&pool.command("/usr/bin/python3"), path).ready();
     assert!(no(&pool.command("false /bin/false"), path).contains("too old"));
 }
@@ -366,7 +367,7 @@ fn a_disk_that_is_full_ends_it_with_its_own_words() {
         let pool = TestPool::with("v");
         let small = format!("ulimit -f 1; trap '' XFSZ; {}", pool.command(host));
         let mut script = PathScript::of(&small).ready();
-        // No more than a pipe holds: the script may end before it has read the rest.
+        // At most what a pipe holds, because the script may end before it has read the rest.
         script.data(0, &noise(40_000));
         assert_ne!(script.child.wait().unwrap().code(), Some(0));
         let mut errors = String::new();
@@ -451,7 +452,7 @@ fn packed_bytes_that_are_broken_end_the_upload() {
         ] {
             let pool = TestPool::with("v");
             let mut script = pool.start(host).ready();
-            // In one piece: the script may end before it has read a second one.
+            // In one write, because the script may end before it has read a second one.
             script.put(&[&sent[..], b"end\n"].concat());
             assert_eq!(script.last(), "", "it counts as whole");
             assert_ne!(script.child.wait().unwrap().code(), Some(0));
@@ -478,13 +479,13 @@ fn only_the_words_of_one_file_are_its_end() {
     }
 }
 
-/// The host's uptime, in whole seconds.
+/// The host's uptime in whole seconds.
 fn uptime() -> u64 {
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
     uptime.split('.').next().unwrap().parse().unwrap()
 }
 
-/// A folder with the host's own tools, of which one may be busybox'.
+/// A directory with the host's own tools, one of which may be busybox.
 fn with_busybox(applet: &str) -> Option<(tempfile::TempDir, String)> {
     let busybox = Path::new("/bin/busybox");
     let tools = tempfile::tempdir().unwrap();
@@ -501,7 +502,7 @@ fn who_is_fenced_writes_nothing_before_it_is_told_until_when_nor_afterwards() {
             (format!("until {}\n", uptime()), false),
             ("until x\n".to_owned(), false),
             (format!("until {}\n", uptime() + 600), true),
-            // It has to be told again.
+            // After `again`, `until` must be sent again.
             (format!("until {}\nagain\n", uptime() + 600), false),
             (format!("again\nuntil {}\n", uptime() + 600), true),
         ] {
@@ -536,14 +537,14 @@ fn bytes_that_come_too_late_are_not_written() {
             let frame = data(0, &bytes);
             script.put(format!("until {}\n", uptime() + 2).as_bytes());
             let (early, late) = frame.split_at(1 << 20);
-            // On a machine that is busy, time may be up before all of it is read.
+            // On a busy machine, the time may end before all of it is read.
             let _ = script.child.stdin.as_mut().unwrap().write_all(early);
             let begun = uptime();
             while uptime() < begun + 4 {
                 sleep(Duration::from_millis(50));
             }
             let before = fs::read(pool.volume()).unwrap();
-            // Nobody may listen any more.
+            // The script may have ended.
             let _ = script.child.stdin.as_mut().unwrap().write_all(late);
             assert_eq!(script.line(), "", "{path}");
             script.cut();

@@ -1,27 +1,28 @@
-//! Until when the process on the host may write: while the lease of this process lasts, and a control call longer.
+//! Limits until when the process on the host may write: while this process holds its lease, and a margin.
 //!
-//! What was sent may be on the way for minutes, and arrive when a successor acts. No look at the lease here holds it back, so the host
-//! does: before each frame it is told a moment of its own clock, which nobody sets (`/proc/uptime`), and from then on it writes nothing.
+//! Sent bytes may arrive minutes later, when a successor acts already. No check of the lease here prevents
+//! that, so the host must. Before each frame it receives a time of its own monotonic clock (`/proc/uptime`),
+//! after which it writes nothing.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use vsiflow_engine::lease::Lease;
 
-/// After the lease. A successor leaves hosts alone for longer: for a control call at least
-/// ([`QUICK`](crate::ports::QUICK)), from which what rounding and the end of a process may take is left out.
-const AFTER: Duration = Duration::from_secs(15);
+/// The margin after the lease. A successor leaves hosts alone for longer, at least for a control call
+/// ([`QUICK`](crate::ports::QUICK)). The difference covers rounding and the end of the process.
+const MARGIN: Duration = Duration::from_secs(15);
 
-/// What the host's clock showed.
+/// A reading of the host's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HostClock {
     showed: Duration,
-    /// When this was heard; it was so before.
+    /// When the reading was received; it was taken earlier.
     received: Instant,
 }
 
 impl HostClock {
-    /// One that has just said so many seconds.
+    /// A reading in seconds that was just received.
     pub(super) fn parse(seconds: &str) -> Option<Self> {
         let seconds = seconds.parse().ok()?;
         Some(Self {
@@ -30,13 +31,13 @@ impl HostClock {
         })
     }
 
-    /// What it shows at least.
+    /// The minimum that the clock shows now.
     fn shows(&self) -> Duration {
         self.showed.saturating_add(self.received.elapsed())
     }
 }
 
-/// The right of the process on the host to write.
+/// The permission of the process on the host to write.
 pub(super) struct WriteRight {
     lease: Arc<Lease>,
     clock: HostClock,
@@ -47,22 +48,22 @@ impl WriteRight {
         Self { lease, clock }
     }
 
-    /// Whether it ends at all.
+    /// Whether the permission ends at all.
     pub(super) fn ends(&self) -> bool {
         self.lease.left().is_some()
     }
 
-    /// The line that says until when; none where it does not end.
+    /// The line that sends the deadline; `None` if there is none.
     pub(super) fn line(&self) -> Option<String> {
         let left = self.lease.left()?;
-        // Once the lease is past it stays so: nothing is added to it.
+        // An expired lease stays expired, so no margin is added.
         let until = match left {
             Duration::ZERO => Duration::ZERO,
             left => self
                 .clock
                 .shows()
                 .saturating_add(left)
-                .saturating_add(AFTER),
+                .saturating_add(MARGIN),
         };
         Some(format!("until {}\n", until.as_secs()))
     }
@@ -92,7 +93,7 @@ mod tests {
                 .parse()
                 .unwrap()
         };
-        // What the test itself took.
+        // The time that the test itself took.
         let about = |expected: u64, found: u64| {
             assert!((expected - 60..=expected).contains(&found), "{found}")
         };

@@ -1,4 +1,4 @@
-//! Sends an image to the process on the host, and hears how that ends.
+//! Sends an image to the process on the host and reads its replies.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -28,47 +28,48 @@ use crate::{
     time,
 };
 
-/// Parts that wait to be sent.
+/// How many parts wait to be sent.
 const QUEUE: usize = 4;
-/// Bytes of a frame: at first, and where they go fast.
+/// The size of frames in bytes: at first, and at most when they are fast.
 const FIRST: u64 = 1 << 20;
 const MOST: u64 = 4 << 20;
-/// Where Python writes larger frames save nothing, and where a MiB takes less they are not needed to tell how fast the way is:
-/// a Gbit/s takes 8 ms, and a way that is faster waits for a disk now and then.
+/// With Python, larger frames save nothing. If a MiB takes less than this, they are not needed to measure the
+/// link either: 1 Gbit/s takes 8 ms, and a faster link sometimes waits for a disk.
 const QUICK_MIB: Duration = Duration::from_millis(7);
-/// A way is slow where none of so many frames was quick: a disk that syncs holds up one or two.
-const LATELY: usize = 4;
-/// A frame that takes less is followed by larger ones, one that takes more by smaller ones.
+/// A link is slow if none of this many recent frames was quick. A syncing disk delays one or two.
+const RECENT: usize = 4;
+/// A frame that takes less is followed by larger ones; one that takes more, by smaller ones.
 const FAST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(20);
-/// The same where the host has to write a frame while the lease lasts, and how many it has not written yet at most.
+/// The same limits for a lease, when the host must write a frame in time; and how many frames may be
+/// unwritten.
 const FENCED_FAST: Duration = Duration::from_secs(2);
 const FENCED_SLOW: Duration = Duration::from_secs(6);
 const FENCED_AHEAD: usize = 2;
-/// What waits is sent when nothing more comes for so long.
+/// Waiting bytes are sent when no more arrive for this long.
 const IDLE: Duration = Duration::from_millis(200);
-/// Frames that are packed while one is sent.
+/// How many frames are packed while one is sent.
 const AHEAD: usize = 2;
-/// So often the host hears that the sender lives.
-const AGAIN: Duration = Duration::from_secs(60);
-/// How long the host may take nothing.
+/// How often a keep-alive is sent to the host.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long the host may accept nothing.
 const STALL: Duration = Duration::from_secs(60);
-/// How long it may take to write a frame.
-const STUCK: Duration = Duration::from_secs(900);
+/// How long the host may take to write a frame.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// An upload by path.
 pub(in crate::ports::storage) struct PathUpload {
     host: LibvirtHost,
     key: VolumeKey,
-    /// Its end is that of the upload.
+    /// Closing this channel ends the upload.
     parts: mpsc::Sender<ImagePart>,
-    /// The one task that sends. Dropped, it ends, and with it the process on the host.
+    /// The only task that sends. When it is dropped it ends, and the process on the host with it.
     writing: JoinSet<PortResult<String>>,
     written: watch::Receiver<u64>,
 }
 
 impl PathUpload {
-    /// One through that process, which is ready, from there on.
+    /// Starts an upload from offset `at` through a process that is ready.
     pub(super) fn start(
         (host, key): (&LibvirtHost, &VolumeKey),
         (process, python): (HostProcess, bool),
@@ -89,7 +90,7 @@ impl PathUpload {
             tell,
             packing,
             packer: Packer::default(),
-            unpacks_badly: host.unpacks_badly.clone(),
+            unpack_failed: host.unpack_failed.clone(),
             ready: VecDeque::new(),
             most: first,
             sent: SentBytes::default(),
@@ -124,15 +125,15 @@ impl PathUpload {
         at.error(PortErrorKind::OutcomeUnknown, "the upload has ended")
     }
 
-    /// Has libvirt look at what it did not write: what kind of image it is.
-    async fn show(&self) -> PortResult<()> {
+    /// Has libvirt read the image's format, because libvirt did not write the file itself.
+    async fn refresh_pool(&self) -> PortResult<()> {
         let calls = self.host.quick().await?;
         let pool = self.host.active(&calls, &self.key.pool).await?;
         self.host.refresh(&calls, &pool).await
     }
 }
 
-/// How the task ended; none where that was told already, or it did not come to its end.
+/// The result of the task; `None` if it was already returned, or the task was cancelled.
 async fn ended(writing: &mut JoinSet<PortResult<String>>) -> Option<PortResult<String>> {
     writing.join_next().await?.ok()
 }
@@ -160,8 +161,8 @@ impl UploadSink for PathUpload {
         drop(std::mem::replace(&mut self.parts, ended_here));
         let note = ended(&mut self.writing).await;
         let note = note.unwrap_or_else(|| Err(self.lost()))?;
-        if let Err(error) = self.show().await {
-            // It looks again when anything else is made in the pool.
+        if let Err(error) = self.refresh_pool().await {
+            // libvirt refreshes when anything else is created in the pool.
             tracing::debug!(volume = %self.key, %error, "libvirt has not looked at the pool");
         }
         Ok(Some(note))
@@ -172,42 +173,42 @@ impl UploadSink for PathUpload {
     }
 }
 
-/// The sending side of the process on the host.
+/// The task that sends to the process on the host.
 struct PathWriter {
     host: String,
     object: String,
     process: HostProcess,
     python: bool,
     input: SshInput,
-    /// When the host heard last that the sender lives.
+    /// When the last keep-alive was sent.
     renewed: Instant,
-    /// Ends of the frames that the host has not written yet, and when they were sent.
+    /// The ends of frames that the host has not written yet, and when they were sent.
     unwritten: VecDeque<(u64, Instant)>,
     tell: watch::Sender<u64>,
     packing: PackingPolicy,
     packer: Packer,
-    /// What the host is to be known by from then on, once it failed to unpack something.
-    unpacks_badly: Arc<AtomicBool>,
-    /// Frames in their order that are not sent yet.
+    /// Set for later uploads once the host failed to unpack something.
+    unpack_failed: Arc<AtomicBool>,
+    /// The frames that are not sent yet, in order.
     ready: VecDeque<ReadyFrame>,
-    /// Bytes of a frame.
+    /// The current size of a frame in bytes.
     most: u64,
     sent: SentBytes,
     right: WriteRight,
-    /// How long the host took to write what it wrote last, the way there and back included.
+    /// How long the host took for its last write, including the round trip.
     answered: Duration,
     pace: SendingPace,
 }
 
-/// How the last frames went.
+/// The speed of the last frames.
 #[derive(Default)]
 struct SendingPace {
-    /// How many in a row were not quick.
+    /// How many frames in a row were not quick.
     slow: usize,
 }
 
 impl SendingPace {
-    /// So many bytes took so long.
+    /// Records that this many bytes took this long.
     fn sent(&mut self, bytes: u64, took: Duration) {
         let is_quick = per_mib(took, bytes) < QUICK_MIB.as_nanos();
         self.slow = if is_quick {
@@ -217,9 +218,9 @@ impl SendingPace {
         };
     }
 
-    /// Whether the way takes a MiB within [`QUICK_MIB`].
+    /// Whether the link recently took a MiB within [`QUICK_MIB`].
     fn is_quick(&self) -> bool {
-        self.slow < LATELY
+        self.slow < RECENT
     }
 }
 
@@ -228,7 +229,7 @@ enum ReadyFrame {
     Packing(oneshot::Receiver<PackedFrame>),
 }
 
-/// Bytes of frames that were not holes.
+/// How many bytes were sent in frames with data.
 #[derive(Default)]
 struct SentBytes {
     all: u64,
@@ -245,7 +246,7 @@ impl SentBytes {
     }
 }
 
-/// What comes next.
+/// The next event for the task.
 enum Next {
     Part(ImagePart),
     Nothing,
@@ -261,7 +262,7 @@ impl PathWriter {
         loop {
             let rests = frames.is_empty() && self.ready.is_empty();
             match self
-                .next(&mut parts, if rests { AGAIN } else { IDLE })
+                .next(&mut parts, if rests { KEEP_ALIVE } else { IDLE })
                 .await?
             {
                 Next::Part(part) => {
@@ -270,7 +271,7 @@ impl PathWriter {
                         self.take(frame).await?;
                     }
                 }
-                Next::Nothing if rests => self.again().await?,
+                Next::Nothing if rests => self.send_keep_alive().await?,
                 Next::Nothing => self.flush(frames.take()).await?,
                 Next::End => break,
             }
@@ -280,7 +281,7 @@ impl PathWriter {
         Ok(self.sent.note())
     }
 
-    /// Sends a frame once those before it are sent; while frames are packed, a little later.
+    /// Sends a frame after earlier ones. While frames are being packed, it may wait in the queue.
     async fn take(&mut self, frame: ImageFrame) -> PortResult<()> {
         if self.packing.tries(&frame) {
             let packing = self.packer.pack(frame).await;
@@ -294,7 +295,7 @@ impl PathWriter {
         Ok(())
     }
 
-    /// Sends all that waits, and this after it.
+    /// Sends all waiting frames, and `last` after them.
     async fn flush(&mut self, last: ImageFrame) -> PortResult<()> {
         if last.length > 0 {
             self.take(last).await?;
@@ -359,7 +360,7 @@ impl PathWriter {
         }
     }
 
-    /// The host said something.
+    /// Handles a line from the host.
     fn on_line(&mut self, line: Option<String>) -> PortResult<()> {
         match (line, self.unwritten.pop_front()) {
             (Some(line), Some((end, sent))) if line == "done" => {
@@ -373,23 +374,23 @@ impl PathWriter {
 
     fn is_writing(&self) -> PortResult<()> {
         match self.unwritten.front() {
-            Some((_, sent)) if sent.elapsed() > STUCK => Err(self.context().error(
+            Some((_, sent)) if sent.elapsed() > WRITE_TIMEOUT => Err(self.context().error(
                 PortErrorKind::OutcomeUnknown,
-                format!("the host wrote nothing for {} s", STUCK.as_secs()),
+                format!("the host wrote nothing for {} s", WRITE_TIMEOUT.as_secs()),
             )),
             _ => Ok(()),
         }
     }
 
-    /// Sends a line and what belongs to it, up to that end; how long that took.
+    /// Sends a line and its bytes; `end` is the frame's end in the file. Returns how long that took.
     async fn write(
         &mut self,
         line: String,
         data: impl IntoIterator<Item = Bytes>,
         end: u64,
     ) -> PortResult<Duration> {
-        if self.renewed.elapsed() >= AGAIN {
-            self.again().await?;
+        if self.renewed.elapsed() >= KEEP_ALIVE {
+            self.send_keep_alive().await?;
         }
         self.announce_deadline().await?;
         let begun = Instant::now();
@@ -398,21 +399,21 @@ impl PathWriter {
         let mut sent = 0_u64;
         for mut bytes in data {
             sent = sent.saturating_add(bytes.len() as u64);
-            // Each piece has a deadline of its own.
+            // Each piece has its own deadline.
             while !bytes.is_empty() {
                 let piece = bytes.split_to(bytes.len().min(PART));
                 self.put(piece).await?;
             }
         }
         let (took, fast, slow) = if self.right.ends() {
-            // Sent is not written, and only what is written in time counts.
+            // A sent frame is not written yet, and only what is written in time counts.
             let took = begun.elapsed().max(self.answered);
             (took, FENCED_FAST, FENCED_SLOW)
         } else {
             (begun.elapsed(), FAST, SLOW)
         };
         if sent == 0 {
-            // A hole tells nothing of the way.
+            // A hole says nothing about the link.
             return Ok(took);
         }
         self.pace.sent(sent, took);
@@ -426,7 +427,7 @@ impl PathWriter {
         Ok(took)
     }
 
-    /// Tells the host until when it may write what comes next. What is before it on the way is little then.
+    /// Sends the host its deadline for the next frame. Waits until few frames are unwritten.
     async fn announce_deadline(&mut self) -> PortResult<()> {
         if !self.right.ends() {
             return Ok(());
@@ -442,7 +443,7 @@ impl PathWriter {
         }
     }
 
-    async fn again(&mut self) -> PortResult<()> {
+    async fn send_keep_alive(&mut self) -> PortResult<()> {
         self.renewed = Instant::now();
         self.put(Bytes::from_static(b"again\n")).await
     }
@@ -467,7 +468,7 @@ impl PathWriter {
         }
     }
 
-    /// Waits until all is written, and holds that it is in the file that has the volume's name.
+    /// Waits until everything is written, and checks that the file still has the volume's name.
     async fn end(&mut self) -> PortResult<()> {
         self.put(Bytes::from_static(b"end\n")).await?;
         let until = time::deadline(COPY);
@@ -502,7 +503,7 @@ impl PathWriter {
         ErrorContext { host, object }
     }
 
-    /// It said something that nobody asked for, or ended.
+    /// The error for an unexpected line, or for the end of the process.
     fn broken(&self, line: Option<String>) -> PortError {
         if let Some(line) = line {
             let words = format!("its writing is reported as {line:?}");
@@ -510,7 +511,7 @@ impl PathWriter {
         }
         let words = self.process.last_words();
         if words.contains("zstd") {
-            self.unpacks_badly.store(true, Ordering::Relaxed);
+            self.unpack_failed.store(true, Ordering::Relaxed);
         }
         let kind = kind_of(&words, self.process.gives_way());
         self.context()
@@ -518,7 +519,7 @@ impl PathWriter {
     }
 }
 
-/// What the last words of `dd` or Python come to; without any the session is over.
+/// The kind of error from the last output of `dd` or Python. Without any output the session has ended.
 fn kind_of(words: &str, gave_way: bool) -> PortErrorKind {
     let says = |text: &str| words.contains(text);
     if says("No space left on device") || says("Disk quota exceeded") {
@@ -582,7 +583,7 @@ mod tests {
             pace.is_quick()
         };
         assert_eq!([2, 90, 9, 9, 2].map(&mut sent), [true; 5]);
-        assert_eq!([9; LATELY].map(&mut sent).last(), Some(&false));
+        assert_eq!([9; RECENT].map(&mut sent).last(), Some(&false));
         assert!(sent(2));
     }
 

@@ -1,15 +1,16 @@
-//! What the host runs to read a file as far as it is told.
+//! The script that reads and hashes a file on the host.
 //!
-//! Python reads into its own memory and hashes there, and passes over holes. Where it is missing, `dd` reads
-//! into a pipe for `openssl` or `sha256sum`, which costs the host about twice the time.
+//! Python reads into its own memory, hashes there, and skips holes. Without Python, `dd` reads into a pipe to
+//! `openssl` or `sha256sum`, which costs the host about twice the time.
 
 use super::{super::python::INTERPRETERS, BLOCK};
 use crate::ports::host::quoted;
 
-/// After so many seconds without a word it ends.
+/// After how many seconds without input the script ends.
 const DEAF: u32 = 60;
 
-/// Reads from the file `$1`. Each line it gets is a number of blocks, and `end` the last one. `$2` does the same.
+/// Reads the file `$1`. Each input line is a number of blocks; the last one is `end`. `$2` is the same in
+/// Python.
 const SCRIPT: &str = r#"
 export LC_ALL=C
 for p in INTERPRETERS; do
@@ -31,12 +32,12 @@ else sha256sum
 fi
 "#;
 
-/// The command for the file of that path.
+/// The command for the file with this path.
 pub(super) fn command(path: &str) -> String {
     with(path, INTERPRETERS, &DEAF.to_string())
 }
 
-/// The same with these interpreters, which ends after so many seconds without a word.
+/// Like [`command`], with these interpreters and this timeout in seconds without input.
 pub(super) fn with(path: &str, interpreters: &str, deaf: &str) -> String {
     let filled = |script: &str| {
         let script = script.replace("INTERPRETERS", interpreters);

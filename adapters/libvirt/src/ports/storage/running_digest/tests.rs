@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 
-/// The script, started here as sshd starts it there.
+/// The script, started like sshd starts it on a host.
 struct DigestScript {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -44,7 +44,7 @@ impl DigestScript {
         line.trim_end().to_owned()
     }
 
-    /// Ends the session, and waits until it and everything that it started are gone.
+    /// Ends the session and waits until the script and all processes it started have ended.
     fn end(mut self) {
         self.input = None;
         self.child.wait().unwrap();
@@ -61,7 +61,7 @@ impl DigestScript {
                 .count()
         };
         for _ in 0..500 {
-            // This process reads it.
+            // Only this process still reads it.
             if left() == 1 {
                 return;
             }
@@ -89,7 +89,7 @@ fn id_and_size(path: &Path) -> String {
     format!("file {}:{} {}", found.dev(), found.ino(), found.len())
 }
 
-/// How a host reads that has Python, and how one that has not.
+/// A host with Python, and one without.
 const WAYS: [&str; 2] = ["python3", "no-such-interpreter"];
 
 #[test]
@@ -100,7 +100,7 @@ fn what_is_told_is_read_once_and_in_order_while_the_file_grows() {
         let mut script = DigestScript::start(&path, way);
         script.say("2");
         assert_eq!(script.line(), "read 2");
-        // What was read already counts as it was then; the rest as it is now.
+        // Blocks that were read are hashed as they were then, the rest as it is now.
         let mut volume = std::fs::File::options().write(true).open(&path).unwrap();
         volume.write_all(b"behind").unwrap();
         let rest = vec![7; 1_000];
@@ -198,7 +198,7 @@ fn it_ends_when_it_hears_nothing_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let (path, _) = file(&dir, BLOCK);
         let mut script = DigestScript::of(&script::with(path.to_str().unwrap(), way, "0.1"));
-        // The hash of nothing may come; the file is not named before it.
+        // The hash of empty input may be printed; the file must not be.
         assert!(!script.line().starts_with("file"));
         assert_eq!(script.child.wait().unwrap().code(), Some(code), "{way}");
         script.end();

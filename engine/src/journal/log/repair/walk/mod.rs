@@ -1,5 +1,5 @@
-//! Goes over a log from its first byte to its last, and says what takes the place of what is
-//! damaged. Nothing is written here, and no table is believed.
+//! Walks through a log from its first byte to its last, and plans how to replace damaged parts. Writes
+//! nothing. Tables are only hints: for the streams that lost events, and for a lost newest segment.
 
 mod regions;
 mod segment;
@@ -29,22 +29,23 @@ use crate::{
     model::{Hash, StreamId},
 };
 
-/// How far a stream was seen to go.
+/// The head of a stream as far as the log was read.
 #[derive(Clone, Copy)]
 pub(super) struct StreamSeen {
     pub(super) next_seq: u64,
     pub(super) hash: Hash,
-    /// How many findings there were by then.
+    /// How many findings there were before its newest record.
     pub(super) findings: usize,
 }
 
-/// What stands before the first segment that is there.
+/// The missing beginning of a log: the header of its first readable segment, and the unreadable
+/// segments before that.
 struct Front {
     header: SegmentHeader,
     pending: Vec<Offset>,
 }
 
-/// See the module's text.
+/// The walk through a log, with the plans and findings so far.
 pub(super) struct RepairWalk<'a> {
     disk: &'a dyn LogDisk,
     journal: &'a str,
@@ -57,13 +58,13 @@ pub(super) struct RepairWalk<'a> {
     begun: bool,
     front: Option<Front>,
     tail: Option<TornTail>,
-    /// Whether something followed the newest segment that is there.
+    /// Whether another segment followed the newest readable one.
     tail_is_lost: bool,
     bases: HashMap<Offset, (u32, BTreeSet<u32>)>,
     pub(super) streams: HashMap<StreamId, StreamSeen>,
     pub(super) findings: Vec<DamagedRange>,
     pub(super) plans: Vec<RepairPlan>,
-    /// Whether the log has a batch that ends where the known states stand, with their link.
+    /// Whether the log has a batch that ends at the offset of the known states, with their link.
     pub(super) known_fits: bool,
 }
 
@@ -130,7 +131,7 @@ impl<'a> RepairWalk<'a> {
         self.link.map(|link| link.hash).unwrap_or_default()
     }
 
-    /// Holds a segment against what comes before it, and fills what is missing there.
+    /// Checks that a segment follows the previous one, and fills the range that is missing in between.
     fn begin(&mut self, header: &SegmentHeader, pending: Vec<Offset>) -> Result<(), JournalError> {
         let name = found_name(&self.files, header.first);
         if header.journal != self.journal {
@@ -203,7 +204,8 @@ impl<'a> RepairWalk<'a> {
         Ok(())
     }
 
-    /// A record that goes on later than its stream did lacks what was found in between.
+    /// Notes a record. If its stream continued in between, the stream lacks events of the findings
+    /// since its previous record.
     fn record(&mut self, bytes: &[u8], findings: usize) {
         let Some(peeked) = Stored::peek(bytes) else {
             return;
@@ -228,7 +230,8 @@ impl<'a> RepairWalk<'a> {
     }
 }
 
-/// Whether two links end alike: a gap's stands for several.
+/// Whether two links have the same end. The link of a gap covers several batches, so the beginnings
+/// may differ.
 fn same_end(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
     let end = |link: BatchLink| (link.last, link.hash);
     one.map(end) == other.map(end)

@@ -1,4 +1,4 @@
-//! What is lost: which batches can be had for it, and which segment takes its place.
+//! Lost ranges: finds the batches that can be recovered, and plans the segments that replace them.
 
 use std::collections::BTreeSet;
 
@@ -23,20 +23,20 @@ use crate::{
     model::StreamId,
 };
 
-/// The end of a segment that is not what was written.
+/// The end of a segment, after its last whole frame, which may be damaged.
 pub(super) struct TornTail {
     pub(super) first: Offset,
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
     pub(super) at: usize,
-    /// Where the segment begins in the log, and the parts of bases in it: where no event of it is
-    /// whole, another takes its place.
+    /// The position of the segment in the log, and the parts of bases in it. They are needed for a
+    /// segment that replaces this one, if none of its events is whole.
     pub(super) position: u64,
     pub(super) bases: Vec<(FramePart, Vec<u8>)>,
 }
 
 impl RepairWalk<'_> {
-    /// Fills what is lost from here on, and notes what was found.
+    /// Fills the range that is lost from here on, and adds a finding.
     pub(super) fn fill(
         &mut self,
         goal: RangeEnd,
@@ -47,7 +47,7 @@ impl RepairWalk<'_> {
         room: Option<usize>,
     ) -> Vec<FillItem> {
         let from = self.next;
-        // A frame that holds no event, such as a part of a base.
+        // Only frames without events are lost, such as a part of a base.
         let none = matches!(goal, RangeEnd::At(to, _) if to <= from);
         let mut items = if none {
             Vec::new()
@@ -60,7 +60,7 @@ impl RepairWalk<'_> {
             }
         }
         let mut open_ended = matches!(goal, RangeEnd::NotBefore(_));
-        // Where no further batch would have had room none is lost.
+        // If no further batch would have fitted, none was lost.
         if open_ended && room.is_some_and(|room| !leaves_room(&items, room)) {
             items.pop();
             open_ended = false;
@@ -99,7 +99,7 @@ impl RepairWalk<'_> {
         items
     }
 
-    /// A segment in the place of what is missing from here on.
+    /// Plans a segment that replaces the range that is missing from here on.
     pub(super) fn region(
         &mut self,
         goal: RangeEnd,
@@ -157,7 +157,7 @@ impl RepairWalk<'_> {
         Ok(())
     }
 
-    /// After the newest segment that can be read, and before the oldest.
+    /// Fills what is missing after the newest readable segment, and before the oldest.
     pub(super) fn end(&mut self, pending: Vec<Offset>) -> Result<(), JournalError> {
         if !self.begun && pending.is_empty() {
             return Err(damaged(FOLDER, "the log is gone: it has no segment"));
@@ -177,7 +177,7 @@ impl RepairWalk<'_> {
         self.fill_front()
     }
 
-    /// Whether the newest segment, whose header is bad, has whole batches and then nothing.
+    /// Whether the newest segment, whose header is bad, has whole batches and then only zeros.
     fn ends_well(&self, pending: &[Offset]) -> Result<bool, JournalError> {
         let [only] = pending else { return Ok(false) };
         let mut files = self
@@ -199,7 +199,7 @@ impl RepairWalk<'_> {
         Ok(follows && any && !rest.is_empty() && !is_used(rest))
     }
 
-    /// What is missing before the first segment is in order where a base stands for it.
+    /// Fills what is missing before the first readable segment, unless a base covers it.
     fn fill_front(&mut self) -> Result<(), JournalError> {
         let Some(Front { header, pending }) = self.front.take() else {
             return Ok(());
@@ -218,7 +218,7 @@ impl RepairWalk<'_> {
         Ok(())
     }
 
-    /// The offset that the newest base of which every part is there is as of.
+    /// The offset of the newest base that has all its parts.
     fn newest_base(&self) -> Option<Offset> {
         let whole = |(_, (of, parts)): &(&Offset, &(u32, BTreeSet<u32>))| {
             (0..*of).all(|number| parts.contains(&number))
@@ -227,7 +227,7 @@ impl RepairWalk<'_> {
         whole.map(|(as_of, _)| *as_of).max()
     }
 
-    /// Where a log ends of which nobody can tell.
+    /// The end of a log whose newest events are lost: known from the index, or else a lower bound.
     pub(super) fn open_end(&self, least: Offset) -> RangeEnd {
         let bases = self.bases.keys().copied().max().unwrap_or_default();
         match self.known {
@@ -239,7 +239,7 @@ impl RepairWalk<'_> {
     }
 }
 
-/// Whether a gap has room behind the batches that are regained.
+/// Whether there is room for a gap after the recovered batches.
 fn leaves_room(items: &[FillItem], room: usize) -> bool {
     room.saturating_sub(taken(items)) >= frame::gap_len(&[])
 }

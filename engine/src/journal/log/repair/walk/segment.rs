@@ -1,4 +1,5 @@
-//! One segment: its whole frames are taken in, and what is bad between them is replaced.
+//! Walks through one segment: reads its whole frames, and plans patches for the bad bytes between
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +23,7 @@ use crate::{
     model::StreamId,
 };
 
-/// A segment as far as it was read.
+/// The content of a segment that is being walked through.
 struct OpenSegment<'a> {
     first: Offset,
     header: &'a SegmentHeader,
@@ -65,15 +66,15 @@ impl RepairWalk<'_> {
                 }
             }
             Some(_) => {}
-            // Whatever comes behind the newest may take its place.
+            // If what followed the newest segment is lost, its end may be needed or replaced.
             None => {
                 self.tail = Some(tail(&open, name.clone(), end));
                 self.tail_is_lost = self.is_not_the_last(first);
             }
         }
         let replaced = after.is_some() && self.tail.is_some() && self.next == header.first;
-        // An archived one of which a block cannot be unpacked is written anew, even where no frame
-        // was in it.
+        // An archived segment with a block that cannot be unpacked is rewritten, even if that block
+        // had no frame.
         if (!patches.is_empty() || spoiled) && !replaced {
             self.plans.push(RepairPlan::Patch {
                 header: header.clone(),
@@ -94,7 +95,7 @@ impl RepairWalk<'_> {
         Ok(Some((file.name.clone(), bytes, spoiled)))
     }
 
-    /// The header of the next segment that has one.
+    /// The header of the next segment with a valid one.
     fn after(&self, first: Offset) -> Option<SegmentHeader> {
         let later = self.files.range(first.saturating_add(1)..);
         later
@@ -103,13 +104,13 @@ impl RepairWalk<'_> {
             .next()
     }
 
-    /// Whether another segment followed the newest that is there.
+    /// Whether another segment followed this one, which is the newest readable one.
     fn is_not_the_last(&self, first: Offset) -> bool {
         let files = self.files.get(&first);
         files.is_some_and(|files| files.was_full() || files.log.is_none())
     }
 
-    /// Takes in every frame; what comes in the place of bad ones, and where the frames end.
+    /// Reads every frame. Returns the patches for bad ones, and where the frames end.
     fn frames(&mut self, open: &OpenSegment<'_>) -> Result<(Vec<Patch>, usize), JournalError> {
         let synced = synced(open.found, open.header, open.after);
         let (mut patches, mut end, mut at) = (Vec::new(), header::LEN, 0);
@@ -130,8 +131,8 @@ impl RepairWalk<'_> {
         Ok((patches, end))
     }
 
-    /// Up to which byte what is before a frame is bad, with which frame it continues, and which
-    /// offsets are concerned.
+    /// The bad range before frame number `at`: where it ends in the file, the number of the frame that
+    /// follows it, and where its offsets end.
     fn bad(&self, open: &OpenSegment<'_>, at: usize) -> (usize, usize, RangeEnd) {
         let found = open.found.get(at..).unwrap_or_default();
         let begin = found.first().map_or(0, |found| found.at);
@@ -159,8 +160,8 @@ impl RepairWalk<'_> {
             .last()
             .map_or(begin, |batch| batch.at.saturating_add(batch.frame.len));
         match open.after {
-            // What was in between goes on behind this segment.
-            Some(after) if self.is_apart(open.first, after.first) => {
+            // The lost batches may continue in unreadable segments after this one.
+            Some(after) if self.has_unreadable_between(open.first, after.first) => {
                 if one {
                     (begin, at, RangeEnd::Here)
                 } else {
@@ -182,13 +183,13 @@ impl RepairWalk<'_> {
         }
     }
 
-    /// Whether there are files of segments between two, which cannot be read.
-    fn is_apart(&self, first: Offset, after: Offset) -> bool {
+    /// Whether there are unreadable segments between two readable ones.
+    fn has_unreadable_between(&self, first: Offset, after: Offset) -> bool {
         let between = self.files.range(first.saturating_add(1)..after);
         between.into_iter().any(|(_, files)| files.is_there())
     }
 
-    /// What comes in the place of some bytes of a segment.
+    /// Plans the patch that replaces some bytes of a segment, and adds a finding.
     fn patch(
         &mut self,
         open: &OpenSegment<'_>,
@@ -215,7 +216,7 @@ impl RepairWalk<'_> {
         })
     }
 
-    /// The batches of the other copy of a segment.
+    /// The batches of the archived copy of a segment that is also in the log.
     fn of_copy(&self, first: Offset) -> Result<Vec<FoundBatch>, JournalError> {
         let Some(files) = self.files.get(&first) else {
             return Ok(Vec::new());
@@ -257,7 +258,7 @@ fn tail(open: &OpenSegment<'_>, name: String, at: usize) -> TornTail {
     }
 }
 
-/// Where a position of the log is in a segment's file.
+/// The place in a segment's file of a position in the log.
 fn place_of(header: &SegmentHeader, position: u64) -> usize {
     let within = position.saturating_sub(header.position);
     usize::try_from(within)
