@@ -101,7 +101,7 @@ impl FileSource {
 fn unread(shown: &ShownError, cause: FileError) -> SourceError {
     match cause {
         FileError::Refused(why) => error(SourceErrorKind::Refused, shown, why),
-        FileError::Kind(_) => invalid(shown, cause.to_string()),
+        FileError::Kind(_) | FileError::TooLong => invalid(shown, cause.to_string()),
         FileError::Io(cause) => io_error(shown, &cause),
     }
 }

@@ -32,9 +32,12 @@ pub enum FileError {
     /// It is in none of the folders.
     #[error("{0}")]
     Refused(String),
-    /// It is not a regular file, or too long.
+    /// It is not a regular file.
     #[error("this is {0}, not a regular file")]
     Kind(&'static str),
+    /// A short text was expected.
+    #[error("this file is longer than 1 MiB")]
+    TooLong,
     /// The operating system reported an error.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -67,7 +70,7 @@ impl Folders {
     /// Reads a short text, such as a key. Blocks.
     ///
     /// # Errors
-    /// As for [`Folders::open`]; [`FileError::Kind`] if it is longer than 1 MiB.
+    /// As for [`Folders::open`]; [`FileError::TooLong`] if it is longer than 1 MiB.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
         use io::Read as _;
         let mut bytes = Vec::new();
@@ -75,7 +78,7 @@ impl Folders {
         file.take(LONGEST_TEXT.saturating_add(1))
             .read_to_end(&mut bytes)?;
         if bytes.len() as u64 > LONGEST_TEXT {
-            Err(FileError::Kind("longer than 1 MiB"))
+            Err(FileError::TooLong)
         } else {
             Ok(bytes)
         }
@@ -190,6 +193,7 @@ mod tests {
         let folders = Folders::Only(vec![dir.path().join("name")]);
         assert!(folders.open(&dir.path().join("name/image")).is_ok());
         std::fs::write(real.join("long"), vec![b'x'; (LONGEST_TEXT + 1) as usize]).unwrap();
-        assert!(folders.read(&dir.path().join("name/long")).is_err());
+        let long = folders.read(&dir.path().join("name/long")).unwrap_err();
+        assert_eq!(long.to_string(), "this file is longer than 1 MiB");
     }
 }

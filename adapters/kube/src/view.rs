@@ -86,12 +86,18 @@ impl View {
     }
 }
 
+/// The namespaces of all documents whose plans need settings, disks or networks.
 fn namespaces(all: &Documents) -> BTreeSet<String> {
     let vsis = all.vsis.iter().map(|one| &one.meta);
+    let pools = all.pools.iter().map(|one| &one.meta);
+    let groups = all.groups.iter().map(|one| &one.meta);
     let disks = all.data_disks.iter().map(|one| &one.meta);
     let references = all.data_disk_refs.iter().map(|one| &one.meta);
-    let networks = all.network_refs.iter().map(|one| &one.meta);
-    let metas = vsis.chain(disks).chain(references).chain(networks);
+    let networks = all.networks.iter().map(|one| &one.meta);
+    let network_refs = all.network_refs.iter().map(|one| &one.meta);
+    let makers = vsis.chain(pools).chain(groups);
+    let parts = disks.chain(references).chain(networks).chain(network_refs);
+    let metas = makers.chain(parts);
     metas.map(|meta| meta.namespace.clone()).collect()
 }
 
@@ -123,5 +129,67 @@ fn add<T: DeserializeOwned>(
     }
     if let Ok((document, _)) = document::read(resource, at(key.to_string())) {
         to.push(document);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        resource_cache::{CacheUpdate, ObjectSource, WatchedKind},
+        sample,
+    };
+
+    fn documents<T: DeserializeOwned>(spec: serde_json::Value) -> Vec<Document<T>> {
+        vec![Document {
+            at: DocumentRef {
+                index: 0,
+                source: "a.yaml".to_owned(),
+                line: None,
+            },
+            kind: "kind",
+            meta: serde_json::from_value(json!({"name": "web"})).unwrap(),
+            spec: serde_json::from_value(spec).unwrap(),
+        }]
+    }
+
+    fn view() -> View {
+        let source: ObjectSource = (WatchedKind::ConfigMaps, Some("default".to_owned()));
+        let cache = Arc::new(ResourceCache::new(vec![source.clone()]));
+        let settings = sample::config_map(json!({}));
+        cache.replace(&source, vec![CacheUpdate::Settings(settings)]);
+        View { cache, host: None }
+    }
+
+    #[test]
+    fn a_plan_of_any_kind_finds_the_settings_of_its_namespace() {
+        let template = json!({"imageURL": "http://images.example/a.qcow2",
+            "targetSelector": {"matchLabels": {"config": "lpar1"}}, "guest": {"type": "none"}});
+        let pool = json!({"replicas": 1, "template": {"spec": template}});
+        let item = json!({"name": "a", "template": {"spec": template}});
+        let group = json!({"waves": [{"name": "one", "members": [item]}]});
+        let plans = [
+            Documents {
+                pools: documents(pool),
+                ..Documents::default()
+            },
+            Documents {
+                groups: documents(group),
+                ..Documents::default()
+            },
+            Documents {
+                networks: documents(json!({"cidr": "192.168.9.0/24"})),
+                ..Documents::default()
+            },
+        ];
+        for mut plan in plans {
+            view().complete(&mut plan);
+            assert_eq!(plan.config_maps.len(), 1, "{plan:?}");
+        }
+        let mut nothing = Documents::default();
+        view().complete(&mut nothing);
+        assert!(nothing.config_maps.is_empty());
     }
 }

@@ -8,6 +8,14 @@ use vsiflow_workflows::spec::PowerState;
 
 use crate::{crd::VsiResourceStatus, kind::ResourceKind, resource::Resource};
 
+/// The fields of a spec that are not printed.
+const SECRETS: [&str; 4] = [
+    "/contract",
+    "/guest/contract",
+    "/guest/userData",
+    "/guest/vendorData",
+];
+
 /// A VSI's resource.
 #[derive(Clone, Debug)]
 pub struct VsiResource {
@@ -36,7 +44,7 @@ pub struct VsiResource {
 impl VsiResource {
     pub(super) fn of(resource: &Resource) -> Self {
         let mut spec = resource.spec.clone();
-        for secret in ["/contract", "/guest/contract", "/guest/userData"] {
+        for secret in SECRETS {
             if let Some(secret) = spec.pointer_mut(secret) {
                 *secret = Value::from("<hidden>");
             }
@@ -97,5 +105,26 @@ impl VsiResource {
             "spec": self.spec,
             "status": self.status,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::resource;
+
+    #[test]
+    fn secrets_of_a_guest_are_hidden() {
+        let guest = json!({
+            "type": "cloudInit", "contract": "s1", "userData": "s2", "vendorData": "s3",
+            "hostname": "web",
+        });
+        let spec = json!({"spec": {"contract": "s4", "guest": guest}});
+        let shown = VsiResource::of(&resource(ResourceKind::VirtualServer, "web", 1, spec));
+        let text = shown.spec.to_string();
+        let secrets = ["s1", "s2", "s3", "s4"].into_iter();
+        let found: Vec<_> = secrets.filter(|secret| text.contains(secret)).collect();
+        assert!(found.is_empty(), "{found:?} in {text}");
+        assert!(text.contains("web"), "{text}");
     }
 }
