@@ -1,4 +1,4 @@
-//! Watches the journal and the hosts together: everything that must hold at every moment.
+//! Watches the journal and the hosts together, and checks everything that must hold at every moment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,45 +17,45 @@ use vsiflow_steps::{
 };
 
 use super::{
-    gate::Kind,
-    ownership::{self, Owner},
-    ports::{Call, Object, Way},
+    gate::CallKind,
+    ownership::{self, ObjectOwner},
+    ports::{CallObject, CallPath, PortCall},
     world::HOSTS,
 };
 
-/// What was acknowledged, what it folds to, and what was found wrong.
-pub struct Audit {
+/// The acknowledged events, the state computed from them, and the violations found.
+pub struct CrashAudit {
     hosts: Arc<SimHosts>,
-    ledger: Mutex<Ledger>,
+    ledger: Mutex<AcknowledgedState>,
 }
 
 #[derive(Default)]
-pub struct Ledger {
+pub struct AcknowledgedState {
     pub entities: BTreeMap<EntityId, EntityState>,
     pub runs: BTreeMap<RunId, RunState>,
     pub records: Vec<Record>,
     pub violations: Vec<String>,
-    /// When a VSI's newest clone was recorded, as the number of records then, and by which run.
+    /// For each VSI its newest recorded clone: the number of records at that time, and the run.
     cloned: BTreeMap<Uuid, (usize, RunId)>,
-    /// When a VSI's boot disk was last changed on its host, by the same count.
+    /// For each VSI the number of records when its boot disk was last changed on its host.
     changed: BTreeMap<Uuid, usize>,
-    /// Starts that a host carried out, by run, with the host's boot.
+    /// The starts of a guest that hosts carried out, by run, with the host's boot.
     starts: BTreeMap<RunId, (u64, u32)>,
-    /// What others put on the hosts.
+    /// The foreign objects, by host and name.
     pub foreign: BTreeSet<(String, String)>,
 }
 
-impl Audit {
+impl CrashAudit {
     pub fn new(hosts: Arc<SimHosts>) -> Arc<Self> {
         let ledger = Mutex::default();
         Arc::new(Self { hosts, ledger })
     }
 
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub fn ledger(&self) -> MutexGuard<'_, AcknowledgedState> {
         self.ledger.lock().unwrap()
     }
 
-    /// The first thing that was found wrong.
+    /// The first violation, as an error.
     pub fn verdict(&self) -> Result<(), String> {
         match self.ledger().violations.first() {
             Some(violation) => Err(violation.clone()),
@@ -63,24 +63,24 @@ impl Audit {
         }
     }
 
-    /// Takes in what a journal acknowledged.
+    /// Adds records that the journal acknowledged.
     pub fn durable(&self, records: &[Record]) {
         let mut ledger = self.ledger();
         records.iter().for_each(|record| ledger.take_in(record));
     }
 
-    /// Somebody else's object; nothing may touch it.
+    /// Adds a foreign object, which nothing may touch.
     pub fn foreign(&self, host: &str, object: String) {
         self.ledger().foreign.insert((host.to_owned(), object));
     }
 
-    async fn before(&self, call: &Call) {
+    async fn before(&self, call: &PortCall) {
         self.ledger().attempted(call);
-        if let (Object::Domain(uuid), "define") = (&call.object, call.name) {
+        if let (CallObject::Domain(uuid), "define") = (&call.object, call.name) {
             self.twice(call, *uuid).await;
         }
         let sim = self.hosts.sim(&call.host).await.unwrap();
-        if let (Object::Domain(uuid), "start_saved") = (&call.object, call.name)
+        if let (CallObject::Domain(uuid), "start_saved") = (&call.object, call.name)
             && let Some(disk) = sim.with(|state| not_put_back(state, *uuid)).await
         {
             let wrong = format!(
@@ -89,11 +89,11 @@ impl Audit {
             );
             self.ledger().blame(wrong);
         }
-        if let (Object::Volume(key), "delete") = (&call.object, call.name) {
+        if let (CallObject::Volume(key), "delete") = (&call.object, call.name) {
             let (asked_for, restored) = {
                 let ledger = self.ledger();
                 let unmade = ledger.is_unfilled(key);
-                (ledger.is_to_go(key) || unmade, ledger.restores())
+                (ledger.is_to_be_deleted(key) || unmade, ledger.restores())
             };
             let wrong = sim.with(|state| used_by_others(state, key, asked_for, restored));
             let wrong = wrong.await;
@@ -104,8 +104,8 @@ impl Audit {
         }
     }
 
-    /// A member that is made while another of its name is on some host: the guest would be there twice.
-    async fn twice(&self, call: &Call, uuid: Uuid) {
+    /// Reports a pool member that is made while a domain with its name exists: the guest would exist twice.
+    async fn twice(&self, call: &PortCall, uuid: Uuid) {
         let Some(title) = self.ledger().member_title(uuid) else {
             return;
         };
@@ -135,17 +135,17 @@ impl Audit {
     }
 }
 
-impl Way for Audit {
+impl CallPath for CrashAudit {
     async fn go<T: Send + 'static>(
         &self,
-        call: Call,
+        call: PortCall,
         work: impl Future<Output = PortResult<T>> + Send + 'static,
     ) -> PortResult<T> {
-        if call.kind == Kind::Plain {
+        if call.kind == CallKind::Plain {
             return work.await;
         }
         self.before(&call).await;
-        let (Object::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) else {
+        let (CallObject::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) else {
             return work.await;
         };
         let run = self.ledger().active_run(*uuid);
@@ -159,8 +159,8 @@ impl Way for Audit {
     }
 }
 
-impl Ledger {
-    /// What these records alone fold to.
+impl AcknowledgedState {
+    /// The state computed from these records alone.
     pub fn folded(records: &[Record]) -> Self {
         let mut ledger = Self::default();
         records.iter().for_each(|record| ledger.take_in(record));
@@ -202,8 +202,8 @@ impl Ledger {
         self.entities.get(&ownership::entity(uuid))
     }
 
-    /// Whether somebody asked to delete this data disk.
-    fn is_to_go(&self, key: &VolumeKey) -> bool {
+    /// Whether the deletion of this data disk was requested.
+    fn is_to_be_deleted(&self, key: &VolumeKey) -> bool {
         let commanded = |(id, state): (&EntityId, &EntityState)| {
             let workflow = state
                 .desired
@@ -214,7 +214,7 @@ impl Ledger {
         self.entities.iter().any(commanded)
     }
 
-    /// Whether a data disk is being filled, and nobody recorded that it is.
+    /// Whether the filling of a data disk was begun, and its success was not recorded.
     fn is_unfilled(&self, key: &VolumeKey) -> bool {
         let filling = ["fill_volume", "fill_from_image"].map(Name::of);
         let mut its = self.runs.values().filter(|run| {
@@ -232,7 +232,7 @@ impl Ledger {
         begun && !its.any(done)
     }
 
-    /// Whether a VSI puts its disks back now.
+    /// Whether a VSI is restoring its disks from a snapshot.
     fn restores(&self) -> bool {
         let open = self
             .entities
@@ -249,7 +249,7 @@ impl Ledger {
         self.vsi(uuid)?.active.as_ref().map(|active| active.run)
     }
 
-    /// Where a node of the VSI's open run stands.
+    /// The state of a step in the VSI's open run.
     pub fn node(&self, uuid: Uuid, node: &str) -> Option<&NodeState> {
         self.runs
             .get(&self.active_run(uuid)?)?
@@ -257,8 +257,8 @@ impl Ledger {
             .get(&Name::of(node))
     }
 
-    /// An effect belongs to an attempt that is on record, and to an intent that is.
-    fn attempted(&mut self, call: &Call) {
+    /// Checks that an effect belongs to a recorded attempt and a recorded intent.
+    fn attempted(&mut self, call: &PortCall) {
         if self.is_foreign(call) && call.name != "create" && call.name != "sync" {
             self.blame(format!("{}, which is somebody else's", call.describe()));
         }
@@ -287,24 +287,24 @@ impl Ledger {
             );
             self.blame(wrong);
         }
-        if let Owner::Boot(uuid) = owner {
+        if let ObjectOwner::Boot(uuid) = owner {
             self.changed.insert(uuid, self.records.len());
         }
-        if let (Object::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) {
+        if let (CallObject::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) {
             self.starts_on_recorded_clone(call, *uuid);
         }
     }
 
-    fn is_foreign(&self, call: &Call) -> bool {
+    fn is_foreign(&self, call: &PortCall) -> bool {
         let name = match &call.object {
-            Object::Volume(key) => key.to_string(),
-            Object::Domain(uuid) => uuid.to_string(),
+            CallObject::Volume(key) => key.to_string(),
+            CallObject::Domain(uuid) => uuid.to_string(),
             _ => return false,
         };
         self.foreign.contains(&(call.host.clone(), name))
     }
 
-    fn starts_on_recorded_clone(&mut self, call: &Call, uuid: Uuid) {
+    fn starts_on_recorded_clone(&mut self, call: &PortCall, uuid: Uuid) {
         let cloned = self.cloned.get(&uuid).map(|(at, _)| at);
         let changed = self.changed.get(&uuid);
         if cloned.is_none() || changed > cloned {
@@ -330,7 +330,7 @@ impl Ledger {
         desired.is_some_and(|desired| desired["vsi"]["bootDisk"]["mode"] == "ephemeral")
     }
 
-    /// What the domain of a pool's member is called on its host.
+    /// The title of the domain of a pool's member.
     fn member_title(&self, uuid: Uuid) -> Option<String> {
         let desired = self.vsi(uuid)?.desired.as_ref()?.desired.inline()?;
         let desired: serde_json::Value = serde_json::from_slice(desired).ok()?;
@@ -340,7 +340,7 @@ impl Ledger {
         Some(format!("{namespace}/{name}"))
     }
 
-    fn started(&mut self, call: &Call, run: Option<RunId>, boots: u64) {
+    fn started(&mut self, call: &PortCall, run: Option<RunId>, boots: u64) {
         let Some(run) = run else { return };
         let starts = self.starts.entry(run).or_insert((boots, 0));
         if starts.0 != boots {
@@ -363,7 +363,7 @@ fn is_under_way(node: &NodeState) -> bool {
     )
 }
 
-/// A disk of the guest that has other bytes than its copy in every snapshot: memory does not fit it.
+/// A disk of the guest that differs from its copy in every snapshot, so saved memory does not fit it.
 fn not_put_back(state: &SimHostState, uuid: Uuid) -> Option<String> {
     let spec = &state.domains.get(&uuid)?.spec;
     let written = spec.disks.iter().filter(|disk| !disk.readonly);
@@ -378,7 +378,7 @@ fn not_put_back(state: &SimHostState, uuid: Uuid) -> Option<String> {
     odd.next().map(|(_, disk)| disk.path.clone())
 }
 
-/// Who, on the host itself, would lose this volume.
+/// Who on the host would lose this volume if it were deleted or replaced, other than its idle owner.
 fn used_by_others(
     state: &SimHostState,
     key: &VolumeKey,

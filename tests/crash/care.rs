@@ -3,70 +3,70 @@
 use vsiflow_workflows::record::PowerAction;
 
 use super::{
-    documents::{Vsi, uuid},
-    stories::Story,
-    story::Act,
+    documents::{VsiDocument, uuid},
+    stories::CrashStory,
+    story::StoryAct,
 };
 
 const WEB: u128 = 1;
 const DB: u128 = 2;
 const A: &str = "sim:a";
 
-fn web() -> Vsi {
-    Vsi::new("web", WEB, A)
+fn web() -> VsiDocument {
+    VsiDocument::new("web", WEB, A)
 }
 
-/// Every one of them.
-pub fn every() -> Vec<Story> {
+/// The stories of hosts under maintenance.
+pub fn every() -> Vec<CrashStory> {
     vec![drained(), drained_while_it_is_made(), paused()]
 }
 
-/// What was off before stays off.
-fn drained() -> Story {
+/// A VSI that was off before the drain stays off after it.
+fn drained() -> CrashStory {
     let acts = vec![
-        Act::Apply(vec![web(), Vsi::new("db", DB, A)]),
-        Act::Decided(uuid(WEB)),
-        Act::Decided(uuid(DB)),
-        Act::Power("db", uuid(DB), PowerAction::Stop, 2),
-        Act::Decided(uuid(DB)),
-        Act::Drain(A),
-        Act::Decided(uuid(WEB)),
-        Act::Uncordon(A),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![web(), VsiDocument::new("db", DB, A)]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Decided(uuid(DB)),
+        StoryAct::Power("db", uuid(DB), PowerAction::Stop, 2),
+        StoryAct::Decided(uuid(DB)),
+        StoryAct::Drain(A),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Uncordon(A),
+        StoryAct::Decided(uuid(WEB)),
     ];
     let ends = &[("web", WEB, "Running"), ("db", DB, "Stopped")];
-    Story {
+    CrashStory {
         name: "drain a host and fill it again",
         acts,
         ends,
     }
 }
 
-fn drained_while_it_is_made() -> Story {
+fn drained_while_it_is_made() -> CrashStory {
     let acts = vec![
-        Act::Apply(vec![web()]),
-        Act::At(uuid(WEB), "clone_boot_disk"),
-        Act::Drain(A),
-        Act::Decided(uuid(WEB)),
-        Act::Uncordon(A),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![web()]),
+        StoryAct::At(uuid(WEB), "clone_boot_disk"),
+        StoryAct::Drain(A),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Uncordon(A),
+        StoryAct::Decided(uuid(WEB)),
     ];
-    Story {
+    CrashStory {
         name: "drain a host while a VSI is made",
         acts,
         ends: &[("web", WEB, "Running")],
     }
 }
 
-fn paused() -> Story {
+fn paused() -> CrashStory {
     let acts = vec![
-        Act::Apply(vec![web()]),
-        Act::At(uuid(WEB), "clone_boot_disk"),
-        Act::Pause(true),
-        Act::Pause(false),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![web()]),
+        StoryAct::At(uuid(WEB), "clone_boot_disk"),
+        StoryAct::Pause(true),
+        StoryAct::Pause(false),
+        StoryAct::Decided(uuid(WEB)),
     ];
-    Story {
+    CrashStory {
         name: "pause everything while a VSI is made",
         acts,
         ends: &[("web", WEB, "Running")],

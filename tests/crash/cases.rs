@@ -1,29 +1,29 @@
-//! Which crashes are tried: a sample by seed, all of them, or the one that is named.
+//! Selects the crashes to try: a sample by seed, all of them, or the one named in the environment.
 
 use std::{str::FromStr, time::Duration};
 
 use rand::{SeedableRng as _, rngs::StdRng, seq::index};
 
 use super::{
-    gate::{Crash, Moment},
+    gate::{Crash, CrashMoment},
     journals::Medium,
 };
 
-/// How long nobody works after a crash: not at all, or long enough for a guest to go its way.
+/// The time between a crash and the next process: none, or long enough for a guest to boot.
 pub const DOWNTIMES: [Duration; 2] = [Duration::ZERO, Duration::from_secs(7)];
 
-/// A crash, and how long nobody works after it.
+/// A crash, and the time until the next process starts.
 pub type Case = (Crash, Duration);
 
-/// So many, or all there are.
+/// A number of cases, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
+pub enum CaseShare {
     Some(usize),
     All,
 }
 
-impl Share {
-    /// What the environment says, or `otherwise`.
+impl CaseShare {
+    /// The share in this environment variable, or `otherwise`.
     pub fn of(variable: &str, otherwise: usize) -> Self {
         match std::env::var(variable).as_deref() {
             Ok("all") => Self::All,
@@ -33,28 +33,28 @@ impl Share {
     }
 }
 
-/// What samples are drawn by.
+/// The seed of samples: `VSIFLOW_CRASH_SEED`, or 1.
 pub fn seed() -> u64 {
     let seed = std::env::var("VSIFLOW_CRASH_SEED");
     seed.map_or(1, |seed| seed.parse().expect("a seed is a number"))
 }
 
-/// Of all points with all downtimes so many, spread by the seed.
-pub fn cases(points: &[Crash], share: Share, seed: u64) -> Vec<Case> {
+/// A sample by the seed of all points with all downtimes.
+pub fn cases(points: &[Crash], share: CaseShare, seed: u64) -> Vec<Case> {
     let with = |crash: &Crash| DOWNTIMES.map(|downtime| (*crash, downtime));
     let all: Vec<Case> = points.iter().flat_map(with).collect();
     drawn(&all, share, seed)
 }
 
-/// Each point once, with one downtime or the other.
+/// Each point once, with alternating downtimes.
 pub fn each_once(points: &[Crash]) -> Vec<Case> {
     let downtimes = DOWNTIMES.into_iter().cycle();
     points.iter().copied().zip(downtimes).collect()
 }
 
-/// So many of these, by the seed and in their order.
-pub fn drawn<T: Clone>(all: &[T], share: Share, seed: u64) -> Vec<T> {
-    let Share::Some(share_of) = share else {
+/// A sample of these by the seed, in their order.
+pub fn drawn<T: Clone>(all: &[T], share: CaseShare, seed: u64) -> Vec<T> {
+    let CaseShare::Some(share_of) = share else {
         return all.to_vec();
     };
     let mut random = StdRng::seed_from_u64(seed);
@@ -63,7 +63,7 @@ pub fn drawn<T: Clone>(all: &[T], share: Share, seed: u64) -> Vec<T> {
     places.into_iter().map(|place| all[place].clone()).collect()
 }
 
-/// The crashes of `VSIFLOW_CRASH_AT` and the time of `VSIFLOW_CRASH_DOWN`, to repeat a failure.
+/// The crashes of `VSIFLOW_CRASH_AT` and the downtime of `VSIFLOW_CRASH_DOWN`, to repeat a failure.
 pub fn named() -> Option<(Vec<Crash>, Duration)> {
     let at = std::env::var("VSIFLOW_CRASH_AT").ok()?;
     let crashes = at.split(',').map(|one| one.parse().unwrap()).collect();
@@ -71,7 +71,7 @@ pub fn named() -> Option<(Vec<Crash>, Duration)> {
     Some((crashes, Duration::from_secs(down.parse().unwrap_or(0))))
 }
 
-/// Where the journal of `VSIFLOW_CRASH_AT` is (`VSIFLOW_CRASH_ON`).
+/// Where the journal is stored for `VSIFLOW_CRASH_AT`: by `VSIFLOW_CRASH_ON`.
 pub fn named_medium() -> Medium {
     match std::env::var("VSIFLOW_CRASH_ON").as_deref() {
         Ok("Disk") => Medium::Disk,
@@ -103,9 +103,9 @@ impl FromStr for Crash {
         let wrong = || format!("{text} is not like 12:After");
         let (call, moment) = text.split_once(':').ok_or_else(wrong)?;
         let moment = match moment {
-            "Before" => Moment::Before,
-            "Written" => Moment::Written,
-            "After" => Moment::After,
+            "Before" => CrashMoment::Before,
+            "Written" => CrashMoment::Written,
+            "After" => CrashMoment::After,
             _ => return Err(wrong()),
         };
         let call = call.parse().map_err(|_| wrong())?;

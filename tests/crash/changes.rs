@@ -1,35 +1,35 @@
-//! A command at any moment: what is asked for while something ends is not lost.
+//! Commands given at any moment of a run: a command that arrives while the run ends is not lost.
 
 use std::time::Duration;
 
 use super::{
     check,
-    documents::{self, Vsi, uuid},
-    gate::Gate,
+    documents::{self, VsiDocument, uuid},
+    gate::CrashGate,
     matrix, outcome, ownership,
     story::delete,
-    world::{FOREVER, World, in_virtual_time, user},
+    world::{CrashWorld, FOREVER, in_virtual_time, user},
 };
 
 const WEB: u128 = 1;
 
-fn web() -> Vsi {
-    Vsi::new("web", WEB, "sim:a")
+fn web() -> VsiDocument {
+    VsiDocument::new("web", WEB, "sim:a")
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Command {
+enum ChangeCommand {
     Change,
     Cancel,
     Delete,
 }
 
-/// Gives the command that long after the apply. Whether it still came in time is not the same at
-/// every moment; that it is decided, and how, is.
-async fn at(moment: Duration, command: Command) -> Result<(), String> {
-    let world = World::new(None).await;
+/// Gives the command this long after the apply. The moment decides whether it arrives in time, but in every
+/// case it must be decided, in a permitted way.
+async fn at(moment: Duration, command: ChangeCommand) -> Result<(), String> {
+    let world = CrashWorld::new(None).await;
     let fleet = world
-        .start(&Gate::safe())
+        .start(&CrashGate::safe())
         .await
         .map_err(|e| e.to_string())?;
     let entity = ownership::entity(uuid(WEB));
@@ -40,18 +40,18 @@ async fn at(moment: Duration, command: Command) -> Result<(), String> {
         .map_err(words)?;
     tokio::time::sleep(moment).await;
     let expected = match command {
-        Command::Change => {
+        ChangeCommand::Change => {
             let changed = documents::resolved(&[web().edition(2)]);
             fleet.apply(changed, user()).await.map_err(words)?;
             "Running"
         }
-        Command::Cancel => {
+        ChangeCommand::Cancel => {
             fleet.cancel(entity.clone(), user()).await.map_err(words)?;
             fleet.decided(&entity).await.map_err(words)?;
             fleet.retry(entity.clone(), user()).await.map_err(words)?;
             "Running"
         }
-        Command::Delete => {
+        ChangeCommand::Delete => {
             delete(&fleet, "web", false).await.map_err(words)?;
             "Deleted"
         }
@@ -68,11 +68,11 @@ async fn at(moment: Duration, command: Command) -> Result<(), String> {
     check::all(&world, &[("web", WEB, expected)]).await
 }
 
-/// Milliseconds after which the VSI is ready when nobody says anything.
+/// Milliseconds after which the VSI is ready without a command.
 fn ready_ms() -> u64 {
     in_virtual_time(async {
-        let world = World::new(None).await;
-        let fleet = world.start(&Gate::safe()).await.unwrap();
+        let world = CrashWorld::new(None).await;
+        let fleet = world.start(&CrashGate::safe()).await.unwrap();
         fleet
             .apply(documents::resolved(&[web()]), user())
             .await
@@ -88,7 +88,11 @@ fn a_command_at_any_moment_is_decided() {
     // The moments at which the last step ends are the critical ones.
     let sparse = (0..ready).step_by(60);
     let moments: Vec<u64> = sparse.chain(ready - 12..ready + 4).collect();
-    let commands = [Command::Change, Command::Cancel, Command::Delete];
+    let commands = [
+        ChangeCommand::Change,
+        ChangeCommand::Cancel,
+        ChangeCommand::Delete,
+    ];
     let cases: Vec<_> = moments
         .iter()
         .flat_map(|moment| commands.map(|command| (Duration::from_millis(*moment), command)))

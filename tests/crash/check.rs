@@ -1,4 +1,4 @@
-//! What must hold when a story is over, or a process has just died.
+//! Checks what must hold at the end of a story, or just after a process died.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use vsiflow_engine::{audit::Audit, blob::Blobs as _, replay::replay, secret::Sec
 use vsiflow_workflows::fleet::{Fleet, Verdict};
 
 use super::{
-    audit::Ledger,
+    audit::AcknowledgedState,
     documents,
-    gate::Gate,
+    gate::CrashGate,
     outcome,
-    stories::End,
-    world::{JOURNAL, World},
+    stories::ExpectedEnd,
+    world::{CrashWorld, JOURNAL},
 };
 
-/// All of what was acknowledged is in the journal, and nothing else.
-pub async fn acknowledged_is_there(world: &World) -> Result<(), String> {
+/// The journal has all acknowledged events and no others.
+pub async fn acknowledged_is_there(world: &CrashWorld) -> Result<(), String> {
     let there = world
         .journals
         .current()
@@ -30,13 +30,13 @@ pub async fn acknowledged_is_there(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Everything that must hold at a story's end.
-pub async fn all(world: &World, ends: &[End]) -> Result<(), String> {
+/// Checks everything that must hold at the end of a story.
+pub async fn all(world: &CrashWorld, ends: &[ExpectedEnd]) -> Result<(), String> {
     world.audit.verdict()?;
     acknowledged_is_there(world).await?;
     chains(world).await?;
     let fleet = world
-        .start(&Gate::safe())
+        .start(&CrashGate::safe())
         .await
         .map_err(|e| format!("no start: {e}"))?;
     replays(world).await?;
@@ -50,8 +50,8 @@ pub async fn all(world: &World, ends: &[End]) -> Result<(), String> {
     no_orphan_secret(world).await
 }
 
-/// Both chains, computed again from the stored bytes.
-async fn chains(world: &World) -> Result<(), String> {
+/// Verifies both hash chains from the stored bytes.
+async fn chains(world: &CrashWorld) -> Result<(), String> {
     let journal = world.journals.current();
     let audit = Audit {
         journal: journal.as_ref(),
@@ -69,16 +69,16 @@ async fn chains(world: &World) -> Result<(), String> {
     }
 }
 
-/// Folded from scratch, the journal gives the states that lived, and all that the engine did by
-/// itself is what the pure core calls for.
-async fn replays(world: &World) -> Result<(), String> {
+/// Replays the journal: it must give the states that the processes had, and every automatic decision of the
+/// engine must be one that the pure core makes.
+async fn replays(world: &CrashWorld) -> Result<(), String> {
     let records = world
         .journals
         .current()
         .read_all(0, usize::MAX)
         .await
         .map_err(|e| e.to_string())?;
-    let again = Ledger::folded(&records);
+    let again = AcknowledgedState::folded(&records);
     {
         let ledger = world.audit.ledger();
         if again.entities != ledger.entities || again.runs != ledger.runs {
@@ -91,8 +91,8 @@ async fn replays(world: &World) -> Result<(), String> {
         .map_err(|error| format!("the journal deviates: {error}"))
 }
 
-/// What a living process holds in memory is what the journal says.
-pub fn lives_by_the_journal(world: &World, fleet: &Fleet) -> Result<(), String> {
+/// Checks that the states in a process's memory equal those of the journal.
+pub fn lives_by_the_journal(world: &CrashWorld, fleet: &Fleet) -> Result<(), String> {
     let ledger = world.audit.ledger();
     for (id, state) in &ledger.entities {
         let settled = fleet.verdict(id) == Some(Verdict::Reached);
@@ -123,10 +123,10 @@ async fn history(fleet: &Fleet, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Every secret that is kept is named by a VSI that lives.
-async fn no_orphan_secret(world: &World) -> Result<(), String> {
-    // A crash between a desired state and the erasure of what it replaced leaves a secret whose owner
-    // still names it.
+/// Checks that each stored secret is named by a desired state of an entity that is not deleted.
+async fn no_orphan_secret(world: &CrashWorld) -> Result<(), String> {
+    // A crash after a new desired state is recorded and before the replaced secret is erased leaves that
+    // secret. Its owner still names it, as retired.
     let (mut named, mut maybe) = (BTreeSet::new(), BTreeSet::new());
     let entities = world.audit.ledger().entities.clone();
     for entity in entities.values() {

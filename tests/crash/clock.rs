@@ -1,4 +1,4 @@
-//! A wall clock that tests may set, over virtual time.
+//! A clock in virtual time whose wall clock tests may set.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -11,14 +11,14 @@ use vsiflow_engine::{clock::Clock, model::Timestamp};
 
 const BEGIN: i64 = 1_800_000_000_000;
 
-/// Virtual time, and how far the wall clock is off.
+/// Virtual time, and the offset of the wall clock from it.
 pub struct TestClock {
     start: Instant,
     off_ms: AtomicI64,
-    /// Each reading is later than the one before: identifiers made of it sort as they were drawn,
-    /// whatever is random in them.
+    /// The number of readings, which is added to each. So each reading is later than the one before, and
+    /// identifiers made from it sort in the order of their creation.
     readings: AtomicU64,
-    /// Waits that are left to be granted; a sabotaged clock runs out of them.
+    /// How many more waits will end. A sabotaged clock runs out of them.
     waits: AtomicU64,
 }
 
@@ -37,7 +37,7 @@ impl TestClock {
         self.off_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// After that many waits none ends any more.
+    /// After this many waits no wait ends any more.
     pub fn grant_only(&self, waits: u64) {
         self.waits.store(waits, Ordering::Relaxed);
     }

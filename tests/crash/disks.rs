@@ -6,9 +6,9 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    documents::{Vsi, disk_name, uuid},
-    stories::Story,
-    story::Act,
+    documents::{VsiDocument, disk_name, uuid},
+    stories::CrashStory,
+    story::StoryAct,
 };
 
 const WEB: u128 = 1;
@@ -19,7 +19,7 @@ const SNAPSHOT: u128 = 40;
 const A: &str = "sim:a";
 
 /// The stories of data disks that are filled.
-pub fn every() -> Vec<Story> {
+pub fn every() -> Vec<CrashStory> {
     vec![from_an_image(), from_a_snapshot(), from_another_disk()]
 }
 
@@ -33,79 +33,81 @@ fn image() -> DataDiskSource {
     }
 }
 
-fn web() -> Vsi {
-    let mut web = Vsi::new("web", WEB, A).with_disk(DATA).filled(image());
+fn web() -> VsiDocument {
+    let mut web = VsiDocument::new("web", WEB, A)
+        .with_disk(DATA)
+        .filled(image());
     web.disk_gib = 4;
     web
 }
 
-fn db(source: DataDiskSource) -> Vsi {
-    let mut db = Vsi::new("db", DB, A).with_disk(COPY).filled(source);
+fn db(source: DataDiskSource) -> VsiDocument {
+    let mut db = VsiDocument::new("db", DB, A).with_disk(COPY).filled(source);
     (db.disk_gib, db.disk_goes) = (6, true);
     db
 }
 
-/// It is filled, attached, and goes with all that is beside it.
-fn from_an_image() -> Story {
+/// The disk is filled and attached, and later deleted together with the volumes beside it.
+fn from_an_image() -> CrashStory {
     let mut web = web();
     web.disk_goes = true;
     let acts = vec![
-        Act::Apply(vec![web]),
-        Act::Decided(uuid(WEB)),
-        Act::Prune,
-        Act::Delete("web"),
-        Act::Decided(uuid(WEB)),
-        Act::DeleteDisk("data-7"),
-        Act::DiskDecided(uuid(DATA)),
+        StoryAct::Apply(vec![web]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Prune,
+        StoryAct::Delete("web"),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::DeleteDisk("data-7"),
+        StoryAct::DiskDecided(uuid(DATA)),
     ];
-    Story {
+    CrashStory {
         name: "fill a data disk from an image",
         acts,
         ends: &[("web", WEB, "Deleted")],
     }
 }
 
-fn stopped() -> Vec<Act> {
+fn stopped() -> Vec<StoryAct> {
     vec![
-        Act::Apply(vec![web()]),
-        Act::Decided(uuid(WEB)),
-        Act::Power("web", uuid(WEB), PowerAction::Stop, 2),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![web()]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Power("web", uuid(WEB), PowerAction::Stop, 2),
+        StoryAct::Decided(uuid(WEB)),
     ]
 }
 
-fn from_a_snapshot() -> Story {
+fn from_a_snapshot() -> CrashStory {
     let source = DataDiskSource::Snapshot {
         name: "first".to_owned(),
         disk: disk_name(uuid(DATA)),
     };
     let mut acts = stopped();
     acts.extend([
-        Act::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
-        Act::Decided(uuid(WEB)),
-        Act::Apply(vec![db(source)]),
-        Act::Decided(uuid(DB)),
+        StoryAct::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![db(source)]),
+        StoryAct::Decided(uuid(DB)),
     ]);
-    Story {
+    CrashStory {
         name: "fill a data disk from a snapshot",
         acts,
         ends: &[("web", WEB, "Stopped"), ("db", DB, "Running")],
     }
 }
 
-/// Both at once: the copy waits until the other is made, and that one's guest goes off.
-fn from_another_disk() -> Story {
+/// A disk is copied from the disk of another VSI, which is stopped for that and started again.
+fn from_another_disk() -> CrashStory {
     let source = DataDiskSource::Disk {
         name: disk_name(uuid(DATA)),
     };
     let mut acts = stopped();
     acts.extend([
-        Act::Apply(vec![db(source)]),
-        Act::Decided(uuid(DB)),
-        Act::Power("web", uuid(WEB), PowerAction::Start, 3),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![db(source)]),
+        StoryAct::Decided(uuid(DB)),
+        StoryAct::Power("web", uuid(WEB), PowerAction::Start, 3),
+        StoryAct::Decided(uuid(WEB)),
     ]);
-    Story {
+    CrashStory {
         name: "fill a data disk from another",
         acts,
         ends: &[("web", WEB, "Running"), ("db", DB, "Running")],

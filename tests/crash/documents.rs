@@ -1,4 +1,4 @@
-//! What users ask for.
+//! The documents that users of the stories apply.
 
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
@@ -17,16 +17,16 @@ use vsiflow_workflows::{
 
 use super::world::HOSTS;
 
-/// How a guest takes what it is given.
+/// How a guest behaves with its contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guest {
     /// It becomes ready.
     Good,
-    /// Its contract lacks a section: no boot is spent on it.
+    /// Its contract lacks a section, so it is never booted.
     NoWorkload,
-    /// It says by a code that it cannot boot.
+    /// It writes an error code: it cannot boot.
     TooSmall,
-    /// It never says anything decisive.
+    /// It writes neither a success nor an error.
     Hangs,
     /// It becomes ready and powers off.
     GoesOff,
@@ -34,40 +34,40 @@ pub enum Guest {
 
 /// A VSI's document.
 #[derive(Clone, Debug)]
-pub struct Vsi {
+pub struct VsiDocument {
     pub name: &'static str,
     pub uid: Uuid,
-    /// Empty where one of all is chosen.
+    /// The host; empty if vsiflow chooses one of all.
     pub host: &'static str,
     pub guest: Guest,
-    /// Tells one contract from another.
+    /// A number in the contract that makes it differ from others.
     pub edition: u32,
     pub image: &'static str,
-    /// How its boot disk is made.
+    /// The mode of the boot disk, such as `copy`.
     pub boot: &'static str,
-    /// The guest's type, where it is a virtual server.
+    /// The guest's type if it is a virtual server.
     pub server: Option<GuestType>,
     pub networks: Vec<&'static str>,
-    /// The network of these that is made, and the address that is named in it.
+    /// The one of these networks that vsiflow makes, and the address requested in it.
     pub made: Option<(&'static str, Option<&'static str>)>,
     pub cpus: u32,
-    /// Its changes wait for approval.
+    /// Whether its changes wait for approval.
     pub manual: bool,
-    /// The data disk that is made with it.
+    /// The data disk that is made with the VSI.
     pub disk: Option<Uuid>,
-    /// The size of that, in GiB.
+    /// The size of the data disk, in GiB.
     pub disk_gib: u64,
-    /// Its volume goes with it.
+    /// Whether the data disk's volume is deleted with it.
     pub disk_goes: bool,
-    /// What it is filled with.
+    /// What the data disk is filled with.
     pub disk_source: Option<DataDiskSource>,
-    /// When snapshots of it are due, and how many stay.
+    /// The schedule of its snapshots, and how many are retained.
     pub snapshots: Option<(&'static str, u32)>,
 }
 
 pub const POOL: &str = "images";
 
-impl Vsi {
+impl VsiDocument {
     pub fn new(name: &'static str, uid: u128, host: &'static str) -> Self {
         Self {
             name,
@@ -101,7 +101,7 @@ impl Vsi {
         self
     }
 
-    /// How its guest really takes what it is given: one without cloud-init has nothing to fail at.
+    /// How its guest really behaves: one without cloud-init has nothing to fail at.
     pub fn fate(&self) -> Guest {
         match (self.server, self.guest) {
             (Some(GuestType::CloudInit), Guest::NoWorkload) => Guest::Good,
@@ -120,13 +120,13 @@ impl Vsi {
         self
     }
 
-    /// The same with its data disk filled with that.
+    /// The same with its data disk filled from this source.
     pub fn filled(mut self, source: DataDiskSource) -> Self {
         self.disk_source = Some(source);
         self
     }
 
-    /// The same with snapshots that are due by that schedule, of which so many stay.
+    /// The same with snapshots by this schedule, of which this many are retained.
     pub fn snapshots(mut self, schedule: &'static str, keep: u32) -> Self {
         self.snapshots = Some((schedule, keep));
         self
@@ -264,7 +264,7 @@ impl Vsi {
     }
 }
 
-/// An image that somebody brings ahead of time, and the host it goes to.
+/// An image that is uploaded ahead of time, and its host.
 pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
     let name = Some("a".to_owned());
     let record = HostConnection::Sim {
@@ -286,7 +286,7 @@ pub fn uuid(number: u128) -> Uuid {
     Uuid::from_u128(0x0102_0304_0506_4708_890a_0000_0000_0000 + number)
 }
 
-/// What a data disk is called.
+/// The name of a data disk.
 pub fn disk_name(uid: Uuid) -> String {
     format!("data-{}", uid.as_u128() & 0xffff)
 }
@@ -308,14 +308,14 @@ pub fn host(id: &str) -> HostSettings {
     record.into()
 }
 
-/// A pool of so many members like that one, whose template is of that edition.
+/// The document of a VSI pool whose template is `member`.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct PoolDocument {
     pub replicas: Option<u32>,
-    pub member: Vsi,
-    /// Members have a data disk each, which goes with them.
+    pub member: VsiDocument,
+    /// Whether each member has a data disk, which is deleted with it.
     pub disk: bool,
-    /// Members may leave a host although that loses their disks.
+    /// Whether members may be evicted from a host although their disks are lost.
     pub evictable: bool,
 }
 
@@ -324,7 +324,7 @@ pub fn pool_uid() -> Uuid {
     uuid(77)
 }
 
-impl Pool {
+impl PoolDocument {
     pub fn resolved(&self) -> Resolved {
         let mut template = self.member.resolved();
         template.desired.uid = None;
@@ -368,12 +368,12 @@ impl Pool {
     }
 }
 
-/// A group of two waves: `first` has a member that goes once `second` is up, whose two members get its
-/// address and what was read of it.
+/// A group of two waves. The first wave has a member that is deleted once the second is up. The two members
+/// of the second wave get its address and its outputs.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// What all members are like.
-    pub member: Vsi,
+    /// The template of all members.
+    pub member: VsiDocument,
 }
 
 /// The UID of every story's group.
@@ -415,7 +415,7 @@ impl Group {
     }
 
     fn wave(&self, name: &str, item: &str, replicas: u32, words: &str) -> ResolvedWave {
-        let pool = Pool {
+        let pool = PoolDocument {
             replicas: Some(replicas),
             member: self.member.clone(),
             disk: false,
@@ -443,16 +443,16 @@ impl Group {
     }
 }
 
-/// All of these at once, as one apply brings them.
-pub fn resolved(vsis: &[Vsi]) -> Resolved {
+/// The resolved documents of one apply with all of these.
+pub fn resolved(vsis: &[VsiDocument]) -> Resolved {
     let ids = vsis.iter().flat_map(|vsi| match vsi.host {
         "" => HOSTS.to_vec(),
         id => vec![id],
     });
     let hosts = ids.map(|id| (id.to_owned(), host(id))).collect();
     Resolved {
-        vsis: vsis.iter().map(Vsi::resolved).collect(),
-        data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
+        vsis: vsis.iter().map(VsiDocument::resolved).collect(),
+        data_disks: vsis.iter().filter_map(VsiDocument::data_disk).collect(),
         hosts,
         ..Resolved::default()
     }

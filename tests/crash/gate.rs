@@ -1,4 +1,5 @@
-//! Where an incarnation of vsiflow dies: numbered calls, and a moment at each of them.
+//! The gate that all calls of a simulated process pass, and at which it dies: at a numbered call, and at a
+//! moment of that call.
 
 use std::{
     future::{Future, pending},
@@ -8,79 +9,79 @@ use std::{
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-/// When, at a call, the process dies.
+/// The moment of a call at which the process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Moment {
+pub enum CrashMoment {
     /// The call is not sent.
     Before,
-    /// The call was written: it has its effect while the next process starts already.
+    /// The call was sent: it takes effect while the next process already starts.
     Written,
-    /// The call had its effect, and its answer is not seen.
+    /// The call took effect, and its answer is lost.
     After,
 }
 
-/// What a call is to the gate.
+/// Whether a call has an effect that outlives the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It changes something on a host: once written it has its effect.
+pub enum CallKind {
+    /// The call changes something on a host: once sent, it takes effect.
     Effect,
-    /// It only looks, or is over at once.
+    /// The call only reads, or ends immediately.
     Plain,
 }
 
-/// The place at which an incarnation dies.
+/// The call and the moment at which a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// The call's number in this incarnation, from 0.
+    /// The number of the call in this process, from 0.
     pub call: usize,
-    /// The moment at it.
-    pub moment: Moment,
+    /// The moment of the call.
+    pub moment: CrashMoment,
 }
 
-/// What an incarnation's calls go through.
+/// The gate that all calls of one process pass.
 #[derive(Default)]
-pub struct Gate {
-    state: Mutex<State>,
+pub struct CrashGate {
+    state: Mutex<GateState>,
     died: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct GateState {
     calls: usize,
     crash: Option<Crash>,
     dead: bool,
     at: Option<String>,
-    list: Option<Vec<(String, Kind)>>,
+    list: Option<Vec<(String, CallKind)>>,
 }
 
-impl Gate {
-    /// A gate that nobody dies at, unless it is told to later.
+impl CrashGate {
+    /// A gate without a crash, until [`Self::die_in`] sets one.
     pub fn safe() -> Arc<Self> {
         Arc::default()
     }
 
-    /// A gate that remembers every call.
+    /// A gate that records every call.
     pub fn listing() -> Arc<Self> {
         let gate = Self::default();
         gate.state.lock().unwrap().list = Some(Vec::new());
         Arc::new(gate)
     }
 
-    /// A gate to die at.
+    /// A gate with this crash.
     pub fn deadly(crash: Crash) -> Arc<Self> {
         let gate = Self::default();
         gate.state.lock().unwrap().crash = Some(crash);
         Arc::new(gate)
     }
 
-    /// From now on, dies at the call that many calls ahead.
-    pub fn die_in(&self, calls: usize, moment: Moment) {
+    /// Lets the process die at the call that is this many calls ahead.
+    pub fn die_in(&self, calls: usize, moment: CrashMoment) {
         let mut state = self.state.lock().unwrap();
         let call = state.calls + calls;
         state.crash = Some(Crash { call, moment });
     }
 
-    /// The process dies at once, wherever it is.
+    /// The process dies immediately, whatever it does.
     pub fn die(&self) {
         self.state.lock().unwrap().dead = true;
         self.died.notify_one();
@@ -97,8 +98,8 @@ impl Gate {
         self.state.lock().unwrap().dead
     }
 
-    /// The calls that came through a listing gate.
-    pub fn list(&self) -> Vec<(String, Kind)> {
+    /// The calls that passed a [`Self::listing`] gate.
+    pub fn list(&self) -> Vec<(String, CallKind)> {
         self.state.lock().unwrap().list.clone().unwrap_or_default()
     }
 
@@ -107,8 +108,8 @@ impl Gate {
         self.state.lock().unwrap().at.clone()
     }
 
-    /// Numbers a call; the moment to die at it, if it is the one. `None` when nobody lives.
-    fn enter(&self, name: impl FnOnce() -> String, kind: Kind) -> Option<Option<Moment>> {
+    /// Numbers a call. Returns the moment at which to die, if this is the call; `None` if the process died.
+    fn enter(&self, name: impl FnOnce() -> String, kind: CallKind) -> Option<Option<CrashMoment>> {
         let mut state = self.state.lock().unwrap();
         if state.dead {
             return None;
@@ -132,33 +133,33 @@ impl Gate {
         Some(moment)
     }
 
-    /// Lets a call through. Of one that changes something the connection's own task takes care:
-    /// it is carried out even when nobody waits for it any more.
+    /// Lets a call pass. A call with an effect runs as its own task, as on a connection: it is carried out
+    /// even if its caller is dead.
     pub async fn pass<T: Send + 'static>(
         &self,
         name: impl FnOnce() -> String,
-        kind: Kind,
+        kind: CallKind,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
         let Some(moment) = self.enter(name, kind) else {
             return pending().await;
         };
-        if moment == Some(Moment::Before) {
+        if moment == Some(CrashMoment::Before) {
             return self.dies().await;
         }
         let work = match kind {
-            Kind::Plain => work.boxed(),
-            Kind::Effect => {
+            CallKind::Plain => work.boxed(),
+            CallKind::Effect => {
                 let sent = tokio::spawn(work);
                 async { sent.await.expect("a simulated call does not panic") }.boxed()
             }
         };
-        if moment == Some(Moment::Written) {
-            // A plain call that is cut off here was not carried out: like `Before`.
+        if moment == Some(CrashMoment::Written) {
+            // A plain call has not been carried out here, as with `Before`.
             return self.dies().await;
         }
         let answer = work.await;
-        if moment == Some(Moment::After) {
+        if moment == Some(CrashMoment::After) {
             return self.dies().await;
         }
         if self.is_dead() {

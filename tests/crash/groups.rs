@@ -3,63 +3,63 @@
 use vsiflow_steps::guest::GuestType;
 
 use super::{
-    documents::{Group, Vsi},
-    stories::Story,
-    story::Act,
+    documents::{Group, VsiDocument},
+    stories::CrashStory,
+    story::StoryAct,
 };
 
-/// Every one of them.
-pub fn every() -> Vec<Story> {
+/// The stories of groups.
+pub fn every() -> Vec<CrashStory> {
     vec![made(), upgraded(), deleted()]
 }
 
-fn member() -> Vsi {
-    Vsi::new("grp", 1, "sim:a").server(GuestType::CloudInit)
+fn member() -> VsiDocument {
+    VsiDocument::new("grp", 1, "sim:a").server(GuestType::CloudInit)
 }
 
-fn group(member: Vsi) -> Group {
+fn group(member: VsiDocument) -> Group {
     Group { member }
 }
 
-fn story(name: &'static str, acts: Vec<Act>) -> Story {
-    Story {
+fn story(name: &'static str, acts: Vec<StoryAct>) -> CrashStory {
+    CrashStory {
         name,
         acts,
         ends: &[],
     }
 }
 
-/// Two waves; the member of the first goes once the second is up, and is not made again.
-fn made() -> Story {
+/// Two waves: the member of the first is deleted once the second is up, and is not made again.
+fn made() -> CrashStory {
     let acts = vec![
-        Act::ApplyGroup(group(member())),
-        Act::GroupDecided("Available", 2),
-        Act::ScaleGroup(1),
-        Act::GroupDecided("Available", 1),
+        StoryAct::ApplyGroup(group(member())),
+        StoryAct::GroupDecided("Available", 2),
+        StoryAct::ScaleGroup(1),
+        StoryAct::GroupDecided("Available", 1),
     ];
     story("a group is made and scaled", acts)
 }
 
-/// A larger machine for each member that stays.
-fn upgraded() -> Story {
+/// Each remaining member gets a larger machine.
+fn upgraded() -> CrashStory {
     let mut larger = member();
     larger.cpus = 3;
     let acts = vec![
-        Act::ApplyGroup(group(member())),
-        Act::GroupDecided("Available", 2),
-        Act::ApplyGroup(group(larger)),
-        Act::GroupDecided("Available", 2),
+        StoryAct::ApplyGroup(group(member())),
+        StoryAct::GroupDecided("Available", 2),
+        StoryAct::ApplyGroup(group(larger)),
+        StoryAct::GroupDecided("Available", 2),
     ];
     story("a group is upgraded", acts)
 }
 
-/// With all that was made for it, before its first wave is up and after its last.
-fn deleted() -> Story {
+/// A group whose waves are up is deleted with everything that was made for it.
+fn deleted() -> CrashStory {
     let acts = vec![
-        Act::ApplyGroup(group(member())),
-        Act::GroupDecided("Available", 2),
-        Act::DeleteGroup,
-        Act::GroupDecided("Deleted", 0),
+        StoryAct::ApplyGroup(group(member())),
+        StoryAct::GroupDecided("Available", 2),
+        StoryAct::DeleteGroup,
+        StoryAct::GroupDecided("Deleted", 0),
     ];
     story("a group is deleted", acts)
 }

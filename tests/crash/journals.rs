@@ -1,4 +1,4 @@
-//! The journal of a world: in memory, or the real one on a disk, which each life closes as a kill does.
+//! The journal of a crash test: in memory, or the real one in files, which is left as a kill leaves it.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use vsiflow_engine::{
 
 use super::world::JOURNAL;
 
-/// What a world's journal is kept in.
+/// Where the journal is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     Memory,
@@ -26,21 +26,21 @@ pub enum Medium {
     Disk,
 }
 
-/// The journal, through all lives of a world.
-pub enum Journals {
+/// The journal, which all processes of a test use one after another.
+pub enum WorldJournals {
     Memory(Arc<MemoryJournal>),
-    Disk(OnDisk),
+    Disk(JournalsOnDisk),
 }
 
-impl Journals {
+impl WorldJournals {
     pub fn new(medium: Medium) -> Self {
         match medium {
             Medium::Memory => Self::Memory(Arc::default()),
-            Medium::Disk => Self::Disk(OnDisk::new()),
+            Medium::Disk => Self::Disk(JournalsOnDisk::new()),
         }
     }
 
-    /// The journal as the living process has it open.
+    /// The journal as the present process has it open.
     pub fn current(&self) -> Arc<dyn ChainedJournal> {
         match self {
             Self::Memory(journal) => journal.clone(),
@@ -48,7 +48,7 @@ impl Journals {
         }
     }
 
-    /// The process is killed, and the next one opens what it left.
+    /// Leaves the journal as after a kill, and opens it for the next process.
     pub fn killed(&self) -> Result<(), String> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -56,7 +56,7 @@ impl Journals {
         }
     }
 
-    /// The same events in another journal, the last record so that nobody can decode it.
+    /// Copies all events into a new journal, and makes the last record undecodable.
     pub async fn spoil_last(&self) {
         let old = self.current();
         let links = old.read_links(0, usize::MAX).await.unwrap();
@@ -78,7 +78,7 @@ impl Journals {
         }
     }
 
-    /// How often an index was used as found, and how often one was not.
+    /// How often an index was used as found, and how often it was not used.
     pub fn index_used(&self) -> (usize, usize) {
         match self {
             Self::Memory(_) => (0, 0),
@@ -87,24 +87,24 @@ impl Journals {
     }
 }
 
-/// A journal in files, in memory where that can be had.
-pub struct OnDisk {
-    life: Mutex<Life>,
+/// A journal in files, on a file system in memory if possible.
+pub struct JournalsOnDisk {
+    life: Mutex<JournalLife>,
     root: TempDir,
 }
 
-struct Life {
+struct JournalLife {
     number: usize,
     journal: Arc<DiskJournal>,
     index_used: (usize, usize),
 }
 
-impl OnDisk {
+impl JournalsOnDisk {
     fn new() -> Self {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let root = root.unwrap();
         let journal = open(&folder(root.path(), 0)).unwrap();
-        let life = Life {
+        let life = JournalLife {
             number: 0,
             journal: Arc::new(journal),
             index_used: (0, 0),
@@ -115,7 +115,7 @@ impl OnDisk {
         }
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
+    fn life(&self) -> MutexGuard<'_, JournalLife> {
         self.life.lock().unwrap()
     }
 
@@ -129,8 +129,8 @@ impl OnDisk {
         life.journal.clone()
     }
 
-    /// What is left is the log as it lay at that moment, without what a closing writes. The index is
-    /// written behind: about every other time it had come up to the log, otherwise it lies as it did.
+    /// Copies the log as it is now, without what closing the journal writes. The index is written later than
+    /// the log: about every other time its copy is complete, otherwise it is as old as it happened to be.
     fn killed(&self) -> Result<(), String> {
         let mut life = self.life();
         let here = folder(self.root.path(), life.number);
@@ -157,9 +157,9 @@ impl OnDisk {
     }
 }
 
-impl Drop for OnDisk {
+impl Drop for JournalsOnDisk {
     fn drop(&mut self) {
-        // Before the folder goes: a task of a dead process may hold the journal still.
+        // Before the folder is deleted, because a task of a dead process may still use the journal.
         wait(self.life().journal.close());
     }
 }
@@ -174,7 +174,7 @@ fn open(dir: &Path) -> Result<DiskJournal, JournalError> {
     wait(DiskJournal::open(dir, JOURNAL))
 }
 
-/// Copies the files that are there; one that goes meanwhile was not there.
+/// Copies the files of a folder, and skips those that are deleted during the copy.
 fn copy(from: &Path, to: &Path, matches: &dyn Fn(&str) -> bool) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).into_iter().flatten() {
@@ -195,14 +195,14 @@ fn copy(from: &Path, to: &Path, matches: &dyn Fn(&str) -> bool) {
     }
 }
 
-/// Waits on this very thread. Time is virtual and would run on if the runtime were idle; and a story
-/// repeats exactly only if nothing else happens meanwhile.
+/// Blocks this thread until the work is done. An idle runtime would advance the virtual time, and a story
+/// is only repeatable if nothing else runs during the wait.
 fn wait<T>(work: impl Future<Output = T>) -> T {
-    // Else a task that has done enough for once would wait for ever.
+    // Without `unconstrained` a task that has used up its budget of tokio would wait for ever.
     futures::executor::block_on(unconstrained(work))
 }
 
-/// The real journal, whose calls are over when they return to the runtime.
+/// The real journal with blocking calls, so that none is pending when it returns to the runtime.
 struct Waiting(Arc<DiskJournal>);
 
 #[async_trait]
@@ -279,15 +279,15 @@ impl ChainedJournal for Waiting {
 #[test]
 fn a_killed_process_leaves_an_index_that_is_used_or_made_again() {
     use super::{
-        gate::{Crash, Gate, Moment},
+        gate::{Crash, CrashGate, CrashMoment},
         stories, story,
-        world::{Setup, World, in_virtual_time},
+        world::{CrashWorld, Setup, in_virtual_time},
     };
     in_virtual_time(async {
-        let world = World::of(Setup::DISK).await;
+        let world = CrashWorld::of(Setup::DISK).await;
         let at = |call| {
-            let moment = Moment::After;
-            Gate::deadly(Crash { call, moment })
+            let moment = CrashMoment::After;
+            CrashGate::deadly(Crash { call, moment })
         };
         let gates: Vec<_> = (5..30).map(at).collect();
         let acts = stories::provision().acts;

@@ -1,10 +1,10 @@
-//! The crash matrix and the seeded simulation: in one process, on simulated hosts, in virtual
-//! time.
+//! Crash tests of the whole engine: the crash matrix and the seeded simulation. They run in one process, on
+//! simulated hosts, in virtual time.
 //!
-//! The matrix tells short stories and lets vsiflow die at every numbered point of each: before
-//! and after every append, every call of a port and every write of a checkpoint, blob or secret;
-//! of calls that change a host also just when they were written. The simulation plays long
-//! random games by seed. `tests/parts/crash` and `tests/parts/sim` run both at length.
+//! The matrix runs short stories and lets vsiflow die at every numbered point of each: before and after every
+//! append, every call of a port and every write of a checkpoint, blob or secret. For calls that change a host
+//! it also dies just after the call was sent. The simulation plays long random games by seed.
+//! `tests/parts/crash` and `tests/parts/sim` run both at length.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! Tells a story with crashes at some of its points, and compares it with the undisturbed one.
+//! The crash matrix: runs a story with crashes at some of its points, and compares its outcome with that of
+//! the undisturbed story.
 
 use std::{
     collections::BTreeMap,
@@ -11,36 +12,36 @@ use std::{
 
 use super::{
     cases, check,
-    gate::{Crash, Gate, Kind, Moment},
+    gate::{CallKind, Crash, CrashGate, CrashMoment},
     outcome::{self, Outcome},
-    stories::Story,
+    stories::CrashStory,
     story,
-    world::{Setup, World, in_virtual_time},
+    world::{CrashWorld, Setup, in_virtual_time},
 };
 
-/// The undisturbed story.
+/// The outcome of a story without a crash, and the points at which it could crash.
 pub struct Undisturbed {
     pub outcome: Outcome,
     pub points: Vec<Crash>,
 }
 
-/// Tells the story without a crash, and lists its points.
-pub fn undisturbed(story: &Story, setup: Setup) -> Result<Undisturbed, String> {
-    let gate = Gate::listing();
+/// Runs the story without a crash, and lists its points.
+pub fn undisturbed(story: &CrashStory, setup: Setup) -> Result<Undisturbed, String> {
+    let gate = CrashGate::listing();
     let outcome = life(story, std::slice::from_ref(&gate), Duration::ZERO, setup)?;
     let points = points(&gate.list());
     Ok(Undisturbed { outcome, points })
 }
 
-/// A look that is repeated more often than this, with nothing done or recorded in between, is
-/// the same point again.
+/// A read that is repeated more often than this, with nothing changed or recorded in between, counts as
+/// the same point.
 const REPEATS: usize = 3;
 
-fn points(calls: &[(String, Kind)]) -> Vec<Crash> {
+fn points(calls: &[(String, CallKind)]) -> Vec<Crash> {
     let mut looks = BTreeMap::<&str, usize>::new();
     let mut points = Vec::new();
     for (call, (name, kind)) in calls.iter().enumerate() {
-        if *kind == Kind::Effect || name.starts_with("append") {
+        if *kind == CallKind::Effect || name.starts_with("append") {
             looks.clear();
         }
         let seen = looks.entry(name).or_default();
@@ -48,9 +49,13 @@ fn points(calls: &[(String, Kind)]) -> Vec<Crash> {
         if *seen > REPEATS {
             continue;
         }
-        let moments: &[Moment] = match kind {
-            Kind::Effect => &[Moment::Before, Moment::Written, Moment::After],
-            Kind::Plain => &[Moment::Before, Moment::After],
+        let moments: &[CrashMoment] = match kind {
+            CallKind::Effect => &[
+                CrashMoment::Before,
+                CrashMoment::Written,
+                CrashMoment::After,
+            ],
+            CallKind::Plain => &[CrashMoment::Before, CrashMoment::After],
         };
         points.extend(moments.iter().map(|moment| Crash {
             call,
@@ -60,15 +65,15 @@ fn points(calls: &[(String, Kind)]) -> Vec<Crash> {
     points
 }
 
-/// Tells a story through these gates, and checks everything but its outcome.
+/// Runs a story through these gates, and checks everything except its outcome.
 pub fn life(
-    story: &Story,
-    gates: &[Arc<Gate>],
+    story: &CrashStory,
+    gates: &[Arc<CrashGate>],
     downtime: Duration,
     setup: Setup,
 ) -> Result<Outcome, String> {
     in_virtual_time(async {
-        let world = World::of(setup).await;
+        let world = CrashWorld::of(setup).await;
         story::tell(&world, &story.acts, gates, downtime).await?;
         let outcome = outcome::of(&world).await;
         world.journals.killed()?;
@@ -77,17 +82,20 @@ pub fn life(
     })
 }
 
-/// A story with crashes at these points, compared with the undisturbed one; the points of what
-/// follows the last crash.
+/// Runs a story with crashes at these points, and compares it with the undisturbed one. Returns the points
+/// after the last crash.
 pub fn crashed(
-    story: &Story,
+    story: &CrashStory,
     undisturbed: &Undisturbed,
     crashes: &[Crash],
     downtime: Duration,
     setup: Setup,
 ) -> Result<Vec<Crash>, String> {
-    let mut gates: Vec<_> = crashes.iter().map(|crash| Gate::deadly(*crash)).collect();
-    gates.push(Gate::listing());
+    let mut gates: Vec<_> = crashes
+        .iter()
+        .map(|crash| CrashGate::deadly(*crash))
+        .collect();
+    gates.push(CrashGate::listing());
     let found = life(story, &gates, downtime, setup);
     let found = found.and_then(|outcome| outcome::difference(&undisturbed.outcome, &outcome));
     found.map_err(|error| {
@@ -107,7 +115,7 @@ pub fn crashed(
     Ok(recovery.unwrap_or_default())
 }
 
-/// Does the work for every case, on as many threads as there are processors.
+/// Does the work for every case, on one thread for each processor.
 pub fn in_parallel<C: Sync>(
     cases: &[C],
     work: impl Fn(&C) -> Result<(), String> + Sync,

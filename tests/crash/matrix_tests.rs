@@ -1,4 +1,4 @@
-//! The matrix as tests: by default a sample, by `tests/parts/crash` all of it.
+//! The tests of the crash matrix: a sample by default, all of it in `tests/parts/crash`.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -6,23 +6,23 @@ use std::{
 };
 
 use super::{
-    cases::{self, Case, Share},
+    cases::{self, Case, CaseShare},
     gate::Crash,
     matrix::{self, Undisturbed},
-    stories::{self, Story},
+    stories::{self, CrashStory},
     world::Setup,
 };
 
-/// Crashes of each story, unless `VSIFLOW_CRASH_POINTS` says something else.
+/// Crashes of each story (`VSIFLOW_CRASH_POINTS`).
 const POINTS: usize = 70;
-/// First crashes over all stories that a second one follows (`VSIFLOW_CRASH_FIRSTS`), and second
-/// crashes for each (`VSIFLOW_CRASH_SECONDS`).
+/// How many first crashes of all stories are followed by a second one (`VSIFLOW_CRASH_FIRSTS`), and how many
+/// second crashes each gets (`VSIFLOW_CRASH_SECONDS`).
 const FIRSTS: usize = 28;
 const SECONDS: usize = 10;
-/// Crashes of each story but one on the journal in files (`VSIFLOW_CRASH_DISK_POINTS`).
+/// Crashes of each story except one on the journal in files (`VSIFLOW_CRASH_DISK_POINTS`).
 const DISK_POINTS: usize = 3;
 
-/// What went wrong, the first of it in full.
+/// Fails if there are violations, and prints the first five.
 fn hold(wrong: &[String], of: usize) {
     let first = wrong.get(..wrong.len().min(5)).unwrap_or_default();
     let first = first.join("\n");
@@ -33,13 +33,13 @@ fn hold(wrong: &[String], of: usize) {
     );
 }
 
-fn with_undisturbed(story: Story, setup: Setup) -> (Story, Undisturbed) {
+fn with_undisturbed(story: CrashStory, setup: Setup) -> (CrashStory, Undisturbed) {
     let undisturbed = matrix::undisturbed(&story, setup);
     let undisturbed = undisturbed.unwrap_or_else(|e| panic!("{}: {e}", story.name));
     (story, undisturbed)
 }
 
-fn every_story(setup: Setup) -> Vec<(Story, Undisturbed)> {
+fn every_story(setup: Setup) -> Vec<(CrashStory, Undisturbed)> {
     let stories = stories::all().into_iter();
     stories
         .map(|story| with_undisturbed(story, setup))
@@ -48,27 +48,26 @@ fn every_story(setup: Setup) -> Vec<(Story, Undisturbed)> {
 
 #[test]
 fn a_crash_at_any_point_of_any_story_changes_nothing_in_the_end() {
-    let share = Share::of("VSIFLOW_CRASH_POINTS", POINTS);
-    let cases_of = |_: &Story, points: &[Crash]| cases::cases(points, share, cases::seed());
+    let share = CaseShare::of("VSIFLOW_CRASH_POINTS", POINTS);
+    let cases_of = |_: &CrashStory, points: &[Crash]| cases::cases(points, share, cases::seed());
     crash_everywhere(every_story(Setup::MEMORY), cases_of, Setup::MEMORY);
 }
 
-/// The journal that production has, with its files and its index: one story at every point, the
-/// others at some.
+/// The journal in files with its index, as in production: one story at every point, the others at some.
 #[test]
 fn the_journal_in_files_is_the_same_after_a_kill_at_any_point() {
-    let share = Share::of("VSIFLOW_CRASH_DISK_POINTS", DISK_POINTS);
+    let share = CaseShare::of("VSIFLOW_CRASH_DISK_POINTS", DISK_POINTS);
     let whole = stories::provision().name;
-    let cases_of = |story: &Story, points: &[Crash]| match share {
-        Share::Some(_) if story.name == whole => cases::each_once(points),
+    let cases_of = |story: &CrashStory, points: &[Crash]| match share {
+        CaseShare::Some(_) if story.name == whole => cases::each_once(points),
         share => cases::cases(points, share, cases::seed()),
     };
     crash_everywhere(every_story(Setup::DISK), cases_of, Setup::DISK);
 }
 
 fn crash_everywhere(
-    stories: Vec<(Story, Undisturbed)>,
-    cases_of: impl Fn(&Story, &[Crash]) -> Vec<Case>,
+    stories: Vec<(CrashStory, Undisturbed)>,
+    cases_of: impl Fn(&CrashStory, &[Crash]) -> Vec<Case>,
     setup: Setup,
 ) {
     let (mut wrong, mut told) = (Vec::new(), 0);
@@ -93,15 +92,15 @@ fn crash_everywhere(
     hold(&wrong, told);
 }
 
-/// First crashes: so many, as evenly over the stories as may be.
+/// Selects first crashes, as evenly as possible over the stories.
 fn firsts<'a>(
-    stories: &'a [(Story, Undisturbed)],
-    share: Share,
-) -> Vec<(&'a Story, &'a Undisturbed, Case)> {
-    let each = |(number, (story, undisturbed)): (usize, &'a (Story, Undisturbed))| {
+    stories: &'a [(CrashStory, Undisturbed)],
+    share: CaseShare,
+) -> Vec<(&'a CrashStory, &'a Undisturbed, Case)> {
+    let each = |(number, (story, undisturbed)): (usize, &'a (CrashStory, Undisturbed))| {
         let share = match share {
-            Share::Some(all) => Share::Some((all + number) / stories.len()),
-            Share::All => Share::All,
+            CaseShare::Some(all) => CaseShare::Some((all + number) / stories.len()),
+            CaseShare::All => CaseShare::All,
         };
         let seed = cases::seed().wrapping_add(number as u64);
         let cases = cases::cases(&undisturbed.points, share, seed).into_iter();
@@ -113,8 +112,8 @@ fn firsts<'a>(
 #[test]
 fn a_second_crash_on_the_way_changes_nothing_in_the_end() {
     let stories = every_story(Setup::MEMORY);
-    let firsts = firsts(&stories, Share::of("VSIFLOW_CRASH_FIRSTS", FIRSTS));
-    let share = Share::of("VSIFLOW_CRASH_SECONDS", SECONDS);
+    let firsts = firsts(&stories, CaseShare::of("VSIFLOW_CRASH_FIRSTS", FIRSTS));
+    let share = CaseShare::of("VSIFLOW_CRASH_SECONDS", SECONDS);
     let (told, since) = (AtomicUsize::new(0), Instant::now());
     let wrong = matrix::in_parallel(&firsts, |(story, undisturbed, (crash, downtime))| {
         let recovery = matrix::crashed(story, undisturbed, &[*crash], *downtime, Setup::MEMORY)?;
@@ -133,7 +132,7 @@ fn a_second_crash_on_the_way_changes_nothing_in_the_end() {
     hold(&wrong, told);
 }
 
-/// One that went wrong, again; nothing where none is named.
+/// Repeats a crash that is named in the environment; does nothing if none is.
 #[test]
 fn a_named_crash_changes_nothing_in_the_end() {
     let Some((crashes, downtime)) = cases::named() else {

@@ -1,4 +1,4 @@
-//! What there is in the end: on the hosts, for the guests, and in the fleet's own words.
+//! The outcome of a story, for comparison: what is on the hosts, what guests logged, and what vsiflow shows.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use vsiflow_steps::{
     sim::{Content, SimHostState},
 };
 
-use super::world::{HOSTS, World};
+use super::world::{CrashWorld, HOSTS};
 
-/// A line for each thing.
+/// A line for each object.
 pub type Outcome = BTreeMap<String, String>;
 
-/// Waits until every guest has said what it will say, and takes everything down.
-pub async fn of(world: &World) -> Outcome {
+/// Waits until every guest has logged all it will, and collects the outcome.
+pub async fn of(world: &CrashWorld) -> Outcome {
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     let mut outcome = Outcome::new();
     for host in HOSTS {
@@ -34,11 +34,11 @@ fn on_host(host: &str, state: &SimHostState, outcome: &mut Outcome) {
             continue;
         }
         if is_memory(name) {
-            // What a guest had in memory, and how much, depends on how long it ran.
+            // A guest's memory and its size depend on how long it ran.
             outcome.insert(format!("{host} memory {pool}/{name}"), String::new());
             continue;
         }
-        // A raw volume is as large as its file; what was noted of it is refreshed at times.
+        // A raw volume is as large as its file. The stored capacity is only refreshed now and then.
         let capacity = if volume.format == "raw" {
             volume.physical()
         } else {
@@ -50,7 +50,7 @@ fn on_host(host: &str, state: &SimHostState, outcome: &mut Outcome) {
     }
     for (uuid, domain) in &state.domains {
         let mut spec = domain.spec.clone();
-        // Which run it was, and how many events came before it, is not the same in every life.
+        // The run and the number of earlier events depend on the crashes.
         (spec.mark.sequence, spec.mark.run) = (0, None);
         let words = format!("{:?} {spec:?}", domain.state);
         outcome.insert(format!("{host} domain {uuid}"), words);
@@ -63,11 +63,12 @@ fn is_memory(name: &str) -> bool {
 }
 
 const BOOT: &str = "# HPL11 build";
-/// What a guest with cloud-init says at each boot, long before its VSI is ready. One without may be ended before it said anything.
+/// The line that a guest with cloud-init logs at each boot, long before its VSI is ready. Another guest may
+/// be ended before it logs anything.
 const SERVER_BOOT: &str = "running 'init'";
 
-/// How often the guest booted, and what it said the last time. When an earlier boot was cut off
-/// depends on how long nobody worked.
+/// How often the guest booted, and what it logged at the last boot. The logs of earlier boots are left out,
+/// because how much they have depends on the downtime.
 fn boots(log: &[u8]) -> String {
     let log = String::from_utf8_lossy(log);
     let server = log.matches(SERVER_BOOT).count();
@@ -86,7 +87,7 @@ fn volumes(
     pools.flat_map(|(pool, held)| held.volumes.iter().map(move |(name, v)| (pool, name, v)))
 }
 
-async fn contents(world: &World, host: &str, outcome: &mut Outcome) {
+async fn contents(world: &CrashWorld, host: &str, outcome: &mut Outcome) {
     let sim = world.hosts.sim(host).await.unwrap();
     let keys = sim.with(|state| {
         volumes(state)
@@ -95,7 +96,7 @@ async fn contents(world: &World, host: &str, outcome: &mut Outcome) {
     });
     let keys: Vec<VolumeKey> = keys.await;
     let ports = world.hosts.host(host).await.unwrap();
-    // A claim holds when its image last changed, which is not the same in every story.
+    // A claim has the time of the image's last change, which depends on the crashes.
     let alike = |key: &&VolumeKey| {
         !key.name.ends_with(".log") && !key.name.ends_with(".vsiflow") && !is_memory(&key.name)
     };
@@ -112,8 +113,8 @@ fn key(pool: &str, name: &str) -> VolumeKey {
     }
 }
 
-/// How a VSI ended, in one word or a failure's code.
-pub fn end(world: &World, uuid: Uuid) -> String {
+/// How a VSI ended: its state, with the error code if it failed.
+pub fn end(world: &CrashWorld, uuid: Uuid) -> String {
     let ledger = world.audit.ledger();
     let entity = ledger.vsi(uuid).cloned().unwrap_or_default();
     let state = entity
@@ -126,13 +127,13 @@ pub fn end(world: &World, uuid: Uuid) -> String {
     }
 }
 
-fn in_journal(world: &World, outcome: &mut Outcome) {
+fn in_journal(world: &CrashWorld, outcome: &mut Outcome) {
     let ledger = world.audit.ledger();
     for (id, entity) in &ledger.entities {
         let last = entity.last.as_ref().map(|last| word(&last.result));
         let state = entity.state.as_ref().map(|(name, _)| name.as_str());
         let mut words = format!("{state:?} {last:?}");
-        // An image is asked for once more by a command that is given again.
+        // A command that is given again requests the image again, which makes another generation.
         if id.kind().as_str() != "image" {
             words.push_str(&format!(" generation {}", entity.reached));
         }
@@ -147,7 +148,7 @@ fn word(result: &RunResult) -> String {
     }
 }
 
-/// The first thing in which two outcomes differ.
+/// Reports the first difference of two outcomes.
 pub fn difference(expected: &Outcome, found: &Outcome) -> Result<(), String> {
     let all = expected.keys().chain(found.keys());
     for key in all {

@@ -1,4 +1,4 @@
-//! Whose an object on a host is by its name, and which steps may act on it.
+//! Which entity an object on a host belongs to, by its name, and which steps may act on it.
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Name};
@@ -6,35 +6,35 @@ use vsiflow_steps::ports::VolumeKey;
 
 use super::{
     documents,
-    ports::{Call, Object},
+    ports::{CallObject, PortCall},
 };
 
-/// The entity that something is made for.
+/// The entity that an object is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum ObjectOwner {
     /// A VSI's boot disk.
     Boot(Uuid),
-    /// Anything else of a VSI.
+    /// Any other object of a VSI.
     Vsi(Uuid),
     /// A data disk.
     Disk,
     /// A base image.
     Image,
-    /// A snapshot's copy of a disk, or its layer over one.
+    /// A snapshot's copy of a disk, or its layer over a disk.
     Snapshot,
-    /// A network that is made.
+    /// A network that vsiflow makes.
     Network,
-    /// An address in one.
+    /// A reservation in such a network.
     Address,
-    /// A guest: its own VSI ends it, or a snapshot that started it only to merge.
+    /// A guest's end: by its VSI, or by a snapshot that started it only to merge layers.
     Guest(Uuid),
 }
 
-impl Owner {
+impl ObjectOwner {
     pub fn may_be(self, id: &EntityId) -> bool {
         match self {
             Self::Boot(uuid) | Self::Vsi(uuid) => *id == entity(uuid),
-            // A VSI puts its disks back.
+            // A VSI restores its disks from a snapshot.
             Self::Disk => ["disk", "vsi"].contains(&id.kind().as_str()),
             Self::Snapshot => ["snapshot", "vsi"].contains(&id.kind().as_str()),
             Self::Guest(uuid) => *id == entity(uuid) || id.kind().as_str() == "snapshot",
@@ -75,20 +75,20 @@ pub fn group() -> EntityId {
     EntityId::new(Name::of("group"), documents::group_uid().to_string()).unwrap()
 }
 
-enum Part {
+enum VsiPart {
     Boot,
     Cidata,
     Console,
 }
 
-fn part(key: &VolumeKey) -> Option<(Part, Uuid)> {
+fn part(key: &VolumeKey) -> Option<(VsiPart, Uuid)> {
     let name = key.name.strip_suffix(".0").unwrap_or(&key.name);
     let (stem, _) = name.rsplit_once('.')?;
     let (part, uuid) = stem.split_once('-')?;
     let part = match part {
-        "boot" => Part::Boot,
-        "cidata" | "ignition" => Part::Cidata,
-        "console" => Part::Console,
+        "boot" => VsiPart::Boot,
+        "cidata" | "ignition" => VsiPart::Cidata,
+        "console" => VsiPart::Console,
         _ => return None,
     };
     Some((part, uuid.parse().ok()?))
@@ -104,14 +104,14 @@ pub fn is_disk(key: &VolumeKey) -> bool {
     key.name.parse::<Uuid>().is_ok()
 }
 
-/// Whether a volume is what is said beside a data disk that is filled.
+/// Whether a volume is the mark beside a data disk that is filled.
 fn is_beside_disk(key: &VolumeKey) -> bool {
     let name = key.name.strip_prefix('.');
     let name = name.and_then(|name| name.strip_suffix(".vsiflow"));
     name.is_some_and(|name| name.parse::<Uuid>().is_ok())
 }
 
-/// What is done with layers.
+/// The calls on layers.
 const LAYERS: [&str; 5] = [
     "add_layers",
     "save_with_layers",
@@ -125,27 +125,32 @@ fn is_copy(key: &VolumeKey) -> bool {
     key.name.starts_with("snapshot-")
 }
 
-/// Whose an effect is, and the steps that may have it; `None` for one that changes nothing.
-pub fn owner(call: &Call) -> Option<(Owner, &'static [&'static str])> {
+/// The owner of an effect, and the steps that may cause it; `None` for a call that changes nothing.
+pub fn owner(call: &PortCall) -> Option<(ObjectOwner, &'static [&'static str])> {
     if call.name == "sync" {
         return None;
     }
     match &call.object {
-        Object::Domain(_) if call.name == "grow_disk" => Some((Owner::Disk, &["grow_volume"])),
-        Object::Domain(_) if LAYERS.contains(&call.name) => {
-            Some((Owner::Snapshot, &["copy_disks", "merge_layers"]))
+        CallObject::Domain(_) if call.name == "grow_disk" => {
+            Some((ObjectOwner::Disk, &["grow_volume"]))
         }
-        Object::Domain(uuid) if call.name == "destroy" => Some((
-            Owner::Guest(*uuid),
+        CallObject::Domain(_) if LAYERS.contains(&call.name) => {
+            Some((ObjectOwner::Snapshot, &["copy_disks", "merge_layers"]))
+        }
+        CallObject::Domain(uuid) if call.name == "destroy" => Some((
+            ObjectOwner::Guest(*uuid),
             &["stop_domain", "copy_disks", "merge_layers"],
         )),
-        Object::Domain(uuid) => Some((Owner::Vsi(*uuid), domain_steps(call.name))),
-        Object::Volume(key) => Some(volume_owner(key, call.name)),
-        Object::Network(_) => match call.name {
-            "define_network" => Some((Owner::Network, &["define_network"])),
-            "start_network" => Some((Owner::Network, &["start_network"])),
-            "remove_network" => Some((Owner::Network, &["delete_network"])),
-            "change_network" => Some((Owner::Address, &["reserve_addresses", "release_addresses"])),
+        CallObject::Domain(uuid) => Some((ObjectOwner::Vsi(*uuid), domain_steps(call.name))),
+        CallObject::Volume(key) => Some(volume_owner(key, call.name)),
+        CallObject::Network(_) => match call.name {
+            "define_network" => Some((ObjectOwner::Network, &["define_network"])),
+            "start_network" => Some((ObjectOwner::Network, &["start_network"])),
+            "remove_network" => Some((ObjectOwner::Network, &["delete_network"])),
+            "change_network" => Some((
+                ObjectOwner::Address,
+                &["reserve_addresses", "release_addresses"],
+            )),
             _ => None,
         },
         _ => None,
@@ -175,24 +180,27 @@ const IMAGE_STEPS: &[&str] = &[
 
 const FILLING: &[&str] = &["fill_volume", "fill_from_image"];
 
-fn volume_owner(key: &VolumeKey, call: &str) -> (Owner, &'static [&'static str]) {
+fn volume_owner(key: &VolumeKey, call: &str) -> (ObjectOwner, &'static [&'static str]) {
     match (part(key), call) {
-        (Some((Part::Boot, uuid)), "delete") => (
-            Owner::Boot(uuid),
+        (Some((VsiPart::Boot, uuid)), "delete") => (
+            ObjectOwner::Boot(uuid),
             &["clone_boot_disk", "restore_disks", "delete_volumes"],
         ),
-        (Some((Part::Boot, uuid)), _) => (Owner::Boot(uuid), &["clone_boot_disk", "restore_disks"]),
-        (Some((Part::Cidata, uuid)), "delete") => {
-            (Owner::Vsi(uuid), &["write_cidata", "delete_volumes"])
+        (Some((VsiPart::Boot, uuid)), _) => (
+            ObjectOwner::Boot(uuid),
+            &["clone_boot_disk", "restore_disks"],
+        ),
+        (Some((VsiPart::Cidata, uuid)), "delete") => {
+            (ObjectOwner::Vsi(uuid), &["write_cidata", "delete_volumes"])
         }
-        (Some((Part::Cidata, uuid)), _) => (Owner::Vsi(uuid), &["write_cidata"]),
-        (Some((Part::Console, uuid)), "delete") => (Owner::Vsi(uuid), &["delete_volumes"]),
-        (Some((Part::Console, uuid)), _) => (Owner::Vsi(uuid), &["create_console_log"]),
-        (None, "resize") if is_disk(key) => (Owner::Disk, &["grow_volume", "restore_disks"]),
-        (None, "delete") if is_beside_disk(key) => (Owner::Disk, &["delete_volume"]),
-        (None, _) if is_beside_disk(key) => (Owner::Disk, FILLING),
+        (Some((VsiPart::Cidata, uuid)), _) => (ObjectOwner::Vsi(uuid), &["write_cidata"]),
+        (Some((VsiPart::Console, uuid)), "delete") => (ObjectOwner::Vsi(uuid), &["delete_volumes"]),
+        (Some((VsiPart::Console, uuid)), _) => (ObjectOwner::Vsi(uuid), &["create_console_log"]),
+        (None, "resize") if is_disk(key) => (ObjectOwner::Disk, &["grow_volume", "restore_disks"]),
+        (None, "delete") if is_beside_disk(key) => (ObjectOwner::Disk, &["delete_volume"]),
+        (None, _) if is_beside_disk(key) => (ObjectOwner::Disk, FILLING),
         (None, "delete") if is_disk(key) => (
-            Owner::Disk,
+            ObjectOwner::Disk,
             &[
                 "delete_volume",
                 "restore_disks",
@@ -201,14 +209,14 @@ fn volume_owner(key: &VolumeKey, call: &str) -> (Owner, &'static [&'static str])
             ],
         ),
         (None, "clone") if is_disk(key) => (
-            Owner::Disk,
+            ObjectOwner::Disk,
             &["restore_disks", "fill_volume", "fill_from_image"],
         ),
-        (None, _) if is_disk(key) => (Owner::Disk, &["create_volume"]),
+        (None, _) if is_disk(key) => (ObjectOwner::Disk, &["create_volume"]),
         (None, _) if is_copy(key) => (
-            Owner::Snapshot,
+            ObjectOwner::Snapshot,
             &["copy_disks", "merge_layers", "delete_volumes"],
         ),
-        (None, _) => (Owner::Image, IMAGE_STEPS),
+        (None, _) => (ObjectOwner::Image, IMAGE_STEPS),
     }
 }

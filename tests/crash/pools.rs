@@ -1,15 +1,15 @@
-//! Stories of pools: made, scaled, rolled, deleted.
+//! Stories of VSI pools: made, scaled, rolled, deleted.
 
 use vsiflow_steps::guest::GuestType;
 
 use super::{
-    documents::{Guest, Pool, Vsi},
-    stories::Story,
-    story::Act,
+    documents::{Guest, PoolDocument, VsiDocument},
+    stories::CrashStory,
+    story::StoryAct,
 };
 
-/// Every one of them.
-pub fn every() -> Vec<Story> {
+/// The stories of VSI pools.
+pub fn every() -> Vec<CrashStory> {
     vec![
         made_and_scaled(),
         rolled(),
@@ -22,12 +22,12 @@ pub fn every() -> Vec<Story> {
     ]
 }
 
-fn member() -> Vsi {
-    Vsi::new("web", 1, "sim:a").server(GuestType::None)
+fn member() -> VsiDocument {
+    VsiDocument::new("web", 1, "sim:a").server(GuestType::None)
 }
 
-fn pool(replicas: u32, member: Vsi) -> Pool {
-    Pool {
+fn pool(replicas: u32, member: VsiDocument) -> PoolDocument {
+    PoolDocument {
         replicas: Some(replicas),
         member,
         disk: true,
@@ -35,58 +35,58 @@ fn pool(replicas: u32, member: Vsi) -> Pool {
     }
 }
 
-fn story(name: &'static str, acts: Vec<Act>) -> Story {
-    Story {
+fn story(name: &'static str, acts: Vec<StoryAct>) -> CrashStory {
+    CrashStory {
         name,
         acts,
         ends: &[],
     }
 }
 
-/// The members of a pool on hosts that are chosen: one that comes back is made where its disk is.
-fn placed() -> Story {
-    let member = || Vsi::new("web", 1, "").server(GuestType::None);
+/// Members on hosts that vsiflow chooses: one that is made again is placed where its disk is.
+fn placed() -> CrashStory {
+    let member = || VsiDocument::new("web", 1, "").server(GuestType::None);
     let acts = vec![
-        Act::ApplyPool(pool(3, member())),
-        Act::PoolDecided("Available", 3),
-        Act::Scale(1),
-        Act::PoolDecided("Available", 1),
-        Act::Scale(2),
-        Act::PoolDecided("Available", 2),
+        StoryAct::ApplyPool(pool(3, member())),
+        StoryAct::PoolDecided("Available", 3),
+        StoryAct::Scale(1),
+        StoryAct::PoolDecided("Available", 1),
+        StoryAct::Scale(2),
+        StoryAct::PoolDecided("Available", 2),
     ];
     story("a pool is placed", acts)
 }
 
-/// Members that have nothing of their own on a host that is emptied.
-fn moved() -> Story {
-    let mut member = Vsi::new("web", 1, "").server(GuestType::None);
+/// Members without data are moved from a host that is drained.
+fn moved() -> CrashStory {
+    let mut member = VsiDocument::new("web", 1, "").server(GuestType::None);
     member.boot = "ephemeral";
-    let pool = Pool {
+    let pool = PoolDocument {
         disk: false,
         ..pool(3, member)
     };
     let acts = vec![
-        Act::ApplyPool(pool),
-        Act::PoolDecided("Available", 3),
-        Act::Move("sim:a"),
-        Act::PoolDecided("Available", 3),
-        Act::Uncordon("sim:a"),
-        Act::PoolDecided("Available", 3),
+        StoryAct::ApplyPool(pool),
+        StoryAct::PoolDecided("Available", 3),
+        StoryAct::Move("sim:a"),
+        StoryAct::PoolDecided("Available", 3),
+        StoryAct::Uncordon("sim:a"),
+        StoryAct::PoolDecided("Available", 3),
     ];
     story("the members of a pool leave a host", acts)
 }
 
-/// Members whose owner permits that their disks are lost: the new ones have others.
-fn moved_with_their_disks() -> Story {
-    let pool = Pool {
+/// Evictable members are moved, and get new disks.
+fn moved_with_their_disks() -> CrashStory {
+    let pool = PoolDocument {
         evictable: true,
-        ..pool(2, Vsi::new("web", 1, "").server(GuestType::None))
+        ..pool(2, VsiDocument::new("web", 1, "").server(GuestType::None))
     };
     let acts = vec![
-        Act::ApplyPool(pool),
-        Act::PoolDecided("Available", 2),
-        Act::Move("sim:a"),
-        Act::PoolDecided("Available", 2),
+        StoryAct::ApplyPool(pool),
+        StoryAct::PoolDecided("Available", 2),
+        StoryAct::Move("sim:a"),
+        StoryAct::PoolDecided("Available", 2),
     ];
     story(
         "the members of a pool leave a host and lose their disks",
@@ -94,82 +94,82 @@ fn moved_with_their_disks() -> Story {
     )
 }
 
-/// A host is emptied, and then the other one.
-fn moved_back_and_forth() -> Story {
-    let mut member = Vsi::new("web", 1, "").server(GuestType::None);
+/// A host is drained, and then the other one.
+fn moved_back_and_forth() -> CrashStory {
+    let mut member = VsiDocument::new("web", 1, "").server(GuestType::None);
     member.boot = "ephemeral";
-    let pool = Pool {
+    let pool = PoolDocument {
         disk: false,
         ..pool(2, member)
     };
     let acts = vec![
-        Act::ApplyPool(pool),
-        Act::PoolDecided("Available", 2),
-        Act::Move("sim:a"),
-        Act::PoolDecided("Available", 2),
-        Act::Uncordon("sim:a"),
-        Act::Move("sim:b"),
-        Act::PoolDecided("Available", 2),
+        StoryAct::ApplyPool(pool),
+        StoryAct::PoolDecided("Available", 2),
+        StoryAct::Move("sim:a"),
+        StoryAct::PoolDecided("Available", 2),
+        StoryAct::Uncordon("sim:a"),
+        StoryAct::Move("sim:b"),
+        StoryAct::PoolDecided("Available", 2),
     ];
     story("the members of a pool leave a host and come back", acts)
 }
 
-/// Three members, then one, then two again; a number left out keeps the present one.
-fn made_and_scaled() -> Story {
-    let same = Pool {
+/// Three members, then one, then two; without `replicas` the number does not change.
+fn made_and_scaled() -> CrashStory {
+    let same = PoolDocument {
         replicas: None,
         ..pool(3, member())
     };
     let acts = vec![
-        Act::ApplyPool(pool(3, member())),
-        Act::PoolDecided("Available", 3),
-        Act::Scale(1),
-        Act::PoolDecided("Available", 1),
-        Act::ApplyPool(same),
-        Act::Scale(2),
-        Act::PoolDecided("Available", 2),
+        StoryAct::ApplyPool(pool(3, member())),
+        StoryAct::PoolDecided("Available", 3),
+        StoryAct::Scale(1),
+        StoryAct::PoolDecided("Available", 1),
+        StoryAct::ApplyPool(same),
+        StoryAct::Scale(2),
+        StoryAct::PoolDecided("Available", 2),
     ];
     story("a pool is made and scaled", acts)
 }
 
-/// A larger machine for each of three, one after another.
-fn rolled() -> Story {
+/// A rollout of a larger machine to three members, one after another.
+fn rolled() -> CrashStory {
     let mut larger = member();
     larger.cpus = 3;
     let acts = vec![
-        Act::ApplyPool(pool(3, member())),
-        Act::PoolDecided("Available", 3),
-        Act::ApplyPool(pool(3, larger)),
-        Act::PoolDecided("Available", 3),
+        StoryAct::ApplyPool(pool(3, member())),
+        StoryAct::PoolDecided("Available", 3),
+        StoryAct::ApplyPool(pool(3, larger)),
+        StoryAct::PoolDecided("Available", 3),
     ];
     story("a pool is rolled", acts)
 }
 
-/// A contract that does not boot stops at the first; the one before brings it back.
-fn stopped_and_brought_back() -> Story {
-    let member = |guest| Vsi::new("web", 1, "sim:a").guest(guest);
-    let of = |guest| Pool {
+/// A rollout of a contract that does not boot stops at the first member; the previous contract repairs it.
+fn stopped_and_brought_back() -> CrashStory {
+    let member = |guest| VsiDocument::new("web", 1, "sim:a").guest(guest);
+    let of = |guest| PoolDocument {
         disk: false,
         ..pool(2, member(guest))
     };
     let acts = vec![
-        Act::ApplyPool(of(Guest::Good)),
-        Act::PoolDecided("Available", 2),
-        Act::ApplyPool(of(Guest::NoWorkload)),
-        Act::PoolDecided("Degraded", 1),
-        Act::ApplyPool(of(Guest::Good)),
-        Act::PoolDecided("Available", 2),
+        StoryAct::ApplyPool(of(Guest::Good)),
+        StoryAct::PoolDecided("Available", 2),
+        StoryAct::ApplyPool(of(Guest::NoWorkload)),
+        StoryAct::PoolDecided("Degraded", 1),
+        StoryAct::ApplyPool(of(Guest::Good)),
+        StoryAct::PoolDecided("Available", 2),
     ];
     story("a pool stops at a member that fails", acts)
 }
 
-/// With all of its members and their disks.
-fn deleted() -> Story {
+/// The pool is deleted with all its members and their disks.
+fn deleted() -> CrashStory {
     let acts = vec![
-        Act::ApplyPool(pool(2, member())),
-        Act::PoolDecided("Available", 2),
-        Act::DeletePool,
-        Act::PoolDecided("Deleted", 0),
+        StoryAct::ApplyPool(pool(2, member())),
+        StoryAct::PoolDecided("Available", 2),
+        StoryAct::DeletePool,
+        StoryAct::PoolDecided("Deleted", 0),
     ];
     story("a pool is deleted", acts)
 }

@@ -1,4 +1,4 @@
-//! All ports of a host, each call going one way: through a gate, or under the audit's eyes.
+//! Wraps all ports of a host, so that each call passes a [`CallPath`]: the crash gate, or the audit.
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use vsiflow_steps::ports::{
     UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
-use super::gate::{Gate, Kind};
+use super::gate::{CallKind, CrashGate};
 
-/// What a call is about.
+/// The object of a call.
 #[derive(Clone, Debug)]
-pub enum Object {
+pub enum CallObject {
     Host,
     Pool(String),
     Volume(VolumeKey),
@@ -29,38 +29,38 @@ pub enum Object {
 
 /// A call of a port.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct PortCall {
     pub host: String,
     pub name: &'static str,
-    pub object: Object,
-    pub kind: Kind,
+    pub object: CallObject,
+    pub kind: CallKind,
 }
 
-impl Call {
+impl PortCall {
     pub fn describe(&self) -> String {
         let object = match &self.object {
-            Object::Host => String::new(),
-            Object::Pool(name) | Object::Network(name) => name.clone(),
-            Object::Volume(key) => key.to_string(),
-            Object::Domain(uuid) => uuid.to_string(),
+            CallObject::Host => String::new(),
+            CallObject::Pool(name) | CallObject::Network(name) => name.clone(),
+            CallObject::Volume(key) => key.to_string(),
+            CallObject::Domain(uuid) => uuid.to_string(),
         };
         format!("{} {object} on {}", self.name, self.host)
     }
 }
 
-/// The way that calls go.
-pub trait Way: Send + Sync + 'static {
+/// A path that calls take: the crash gate or the audit.
+pub trait CallPath: Send + Sync + 'static {
     fn go<T: Send + 'static>(
         &self,
-        call: Call,
+        call: PortCall,
         work: impl Future<Output = PortResult<T>> + Send + 'static,
     ) -> impl Future<Output = PortResult<T>> + Send;
 }
 
-impl Way for Gate {
+impl CallPath for CrashGate {
     async fn go<T: Send + 'static>(
         &self,
-        call: Call,
+        call: PortCall,
         work: impl Future<Output = PortResult<T>> + Send + 'static,
     ) -> PortResult<T> {
         let kind = call.kind;
@@ -68,16 +68,16 @@ impl Way for Gate {
     }
 }
 
-/// Hosts whose every call goes this way.
+/// Hosts whose calls all take this path.
 pub struct Through<W> {
     pub inner: Arc<dyn Hosts>,
     pub way: Arc<W>,
 }
 
 #[async_trait]
-impl<W: Way> Hosts for Through<W> {
+impl<W: CallPath> Hosts for Through<W> {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
-        let ports = Arc::new(Ports {
+        let ports = Arc::new(GatedPorts {
             inner: self.inner.host(id).await?,
             host: id.to_owned(),
             way: self.way.clone(),
@@ -95,23 +95,23 @@ impl<W: Way> Hosts for Through<W> {
     }
 }
 
-struct Ports<W> {
+struct GatedPorts<W> {
     inner: HostPorts,
     host: String,
     way: Arc<W>,
 }
 
-impl<W: Way> Ports<W> {
+impl<W: CallPath> GatedPorts<W> {
     async fn look<T: Send + 'static>(
         &self,
         name: &'static str,
-        object: Object,
+        object: CallObject,
         work: impl Future<Output = PortResult<T>> + Send + 'static,
     ) -> PortResult<T> {
-        let (host, kind) = (self.host.clone(), Kind::Plain);
+        let (host, kind) = (self.host.clone(), CallKind::Plain);
         self.way
             .go(
-                Call {
+                PortCall {
                     host,
                     name,
                     object,
@@ -125,13 +125,13 @@ impl<W: Way> Ports<W> {
     async fn act<T: Send + 'static>(
         &self,
         name: &'static str,
-        object: Object,
+        object: CallObject,
         work: impl Future<Output = PortResult<T>> + Send + 'static,
     ) -> PortResult<T> {
-        let (host, kind) = (self.host.clone(), Kind::Effect);
+        let (host, kind) = (self.host.clone(), CallKind::Effect);
         self.way
             .go(
-                Call {
+                PortCall {
                     host,
                     name,
                     object,
@@ -144,80 +144,78 @@ impl<W: Way> Ports<W> {
 }
 
 #[async_trait]
-impl<W: Way> HostPort for Ports<W> {
+impl<W: CallPath> HostPort for GatedPorts<W> {
     fn name(&self) -> &str {
         &self.host
     }
 
     async fn facts(&self) -> PortResult<HostFacts> {
         let port = self.inner.host.clone();
-        self.look("facts", Object::Host, async move { port.facts().await })
+        self.look("facts", CallObject::Host, async move { port.facts().await })
             .await
     }
 
     async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
         let port = self.inner.host.clone();
-        self.look(
-            "capacity",
-            Object::Host,
-            async move { port.capacity().await },
-        )
+        self.look("capacity", CallObject::Host, async move {
+            port.capacity().await
+        })
         .await
     }
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
         let (port, arch) = (self.inner.host.clone(), arch.to_owned());
         let work = async move { port.guest_support(&arch).await };
-        self.look("guest_support", Object::Host, work).await
+        self.look("guest_support", CallObject::Host, work).await
     }
 }
 
 #[async_trait]
-impl<W: Way> StoragePort for Ports<W> {
+impl<W: CallPath> StoragePort for GatedPorts<W> {
     async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
         let port = self.inner.storage.clone();
-        self.look("pools", Object::Host, async move { port.pools().await })
+        self.look("pools", CallObject::Host, async move { port.pools().await })
             .await
     }
 
     async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>> {
         let (port, pool) = (self.inner.storage.clone(), pool.to_owned());
-        let object = Object::Pool(pool.clone());
+        let object = CallObject::Pool(pool.clone());
         self.look("pool", object, async move { port.pool(&pool).await })
             .await
     }
 
     async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.look("volume", object, async move { port.volume(&key).await })
             .await
     }
 
     async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>> {
         let (port, pool) = (self.inner.storage.clone(), pool.to_owned());
-        let object = Object::Pool(pool.clone());
+        let object = CallObject::Pool(pool.clone());
         self.look("volumes", object, async move { port.volumes(&pool).await })
             .await
     }
 
     async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
         let (port, spec) = (self.inner.storage.clone(), spec.clone());
-        let object = Object::Volume(spec.key.clone());
+        let object = CallObject::Volume(spec.key.clone());
         self.act("create", object, async move { port.create(&spec).await })
             .await
     }
 
     async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
         let (port, source, spec) = (self.inner.storage.clone(), source.clone(), spec.clone());
-        let object = Object::Volume(spec.key.clone());
+        let object = CallObject::Volume(spec.key.clone());
         let work = async move { port.clone_volume(&source, &spec).await };
         self.act("clone", object, work).await
     }
 
     async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.act("resize", object, async move {
             port.resize(&key, capacity).await
         })
@@ -226,7 +224,7 @@ impl<W: Way> StoragePort for Ports<W> {
 
     async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.act("delete", object, async move { port.delete(&key).await })
             .await
     }
@@ -238,7 +236,7 @@ impl<W: Way> StoragePort for Ports<W> {
         length: Option<u64>,
     ) -> PortResult<Box<dyn UploadSink>> {
         let (port, volume) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         let work = async move { port.upload(&volume, offset, length).await };
         let inner = Arc::new(Mutex::new(Some(self.act("upload", object, work).await?)));
         let (host, key, way) = (self.host.clone(), key.clone(), self.way.clone());
@@ -252,7 +250,7 @@ impl<W: Way> StoragePort for Ports<W> {
 
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.look(
             "read",
             object,
@@ -263,14 +261,14 @@ impl<W: Way> StoragePort for Ports<W> {
 
     async fn sync(&self, key: &VolumeKey) -> PortResult<()> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.act("sync", object, async move { port.sync(&key).await })
             .await
     }
 
     async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.look("drop_cached", object, async move {
             port.drop_cached(&key).await
         })
@@ -279,17 +277,17 @@ impl<W: Way> StoragePort for Ports<W> {
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
         let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = Object::Volume(key.clone());
+        let object = CallObject::Volume(key.clone());
         self.look("sha256", object, async move { port.sha256(&key).await })
             .await
     }
 }
 
 #[async_trait]
-impl<W: Way> DomainPort for Ports<W> {
+impl<W: CallPath> DomainPort for GatedPorts<W> {
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
         let port = self.inner.domains.clone();
-        self.look("domain", Object::Domain(uuid), async move {
+        self.look("domain", CallObject::Domain(uuid), async move {
             port.domain(uuid).await
         })
         .await
@@ -297,20 +295,24 @@ impl<W: Way> DomainPort for Ports<W> {
 
     async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
         let port = self.inner.domains.clone();
-        self.look("domains", Object::Host, async move { port.domains().await })
-            .await
+        self.look(
+            "domains",
+            CallObject::Host,
+            async move { port.domains().await },
+        )
+        .await
     }
 
     async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
         let (port, spec) = (self.inner.domains.clone(), spec.clone());
-        let object = Object::Domain(spec.uuid);
+        let object = CallObject::Domain(spec.uuid);
         self.act("define", object, async move { port.define(&spec).await })
             .await
     }
 
     async fn start(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
-        self.act("start", Object::Domain(uuid), async move {
+        self.act("start", CallObject::Domain(uuid), async move {
             port.start(uuid).await
         })
         .await
@@ -318,7 +320,7 @@ impl<W: Way> DomainPort for Ports<W> {
 
     async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
-        self.act("shutdown", Object::Domain(uuid), async move {
+        self.act("shutdown", CallObject::Domain(uuid), async move {
             port.shutdown(uuid).await
         })
         .await
@@ -327,25 +329,25 @@ impl<W: Way> DomainPort for Ports<W> {
     async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
         let work = async move { port.suspend(uuid).await };
-        self.act("suspend", Object::Domain(uuid), work).await
+        self.act("suspend", CallObject::Domain(uuid), work).await
     }
 
     async fn resume(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
         let work = async move { port.resume(uuid).await };
-        self.act("resume", Object::Domain(uuid), work).await
+        self.act("resume", CallObject::Domain(uuid), work).await
     }
 
     async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()> {
         let (port, path) = (self.inner.domains.clone(), path.to_owned());
         let work = async move { port.grow_disk(uuid, &path, capacity).await };
-        self.act("grow_disk", Object::Domain(uuid), work).await
+        self.act("grow_disk", CallObject::Domain(uuid), work).await
     }
 
     async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
         let (port, layers) = (self.inner.domains.clone(), layers.to_vec());
         let work = async move { port.add_layers(uuid, &layers, quiesce).await };
-        self.act("add_layers", Object::Domain(uuid), work).await
+        self.act("add_layers", CallObject::Domain(uuid), work).await
     }
 
     async fn save_with_layers(
@@ -357,85 +359,91 @@ impl<W: Way> DomainPort for Ports<W> {
         let (port, layers) = (self.inner.domains.clone(), layers.to_vec());
         let memory = memory.to_owned();
         let work = async move { port.save_with_layers(uuid, &layers, &memory).await };
-        self.act("save_with_layers", Object::Domain(uuid), work)
+        self.act("save_with_layers", CallObject::Domain(uuid), work)
             .await
     }
 
     async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {
         let (port, memory) = (self.inner.domains.clone(), memory.to_owned());
         let work = async move { port.saved_machine(&memory).await };
-        self.look("saved_machine", Object::Host, work).await
+        self.look("saved_machine", CallObject::Host, work).await
     }
 
     async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
         let (port, memory) = (self.inner.domains.clone(), memory.to_owned());
         let work = async move { port.start_saved(uuid, &memory).await };
-        self.act("start_saved", Object::Domain(uuid), work).await
+        self.act("start_saved", CallObject::Domain(uuid), work)
+            .await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
         let (port, target) = (self.inner.domains.clone(), target.to_owned());
         let work = async move { port.begin_merge(uuid, &target).await };
-        self.act("begin_merge", Object::Domain(uuid), work).await
+        self.act("begin_merge", CallObject::Domain(uuid), work)
+            .await
     }
 
     async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
         let (port, target) = (self.inner.domains.clone(), target.to_owned());
         let work = async move { port.merging(uuid, &target).await };
-        self.look("merging", Object::Domain(uuid), work).await
+        self.look("merging", CallObject::Domain(uuid), work).await
     }
 
     async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
         let (port, target) = (self.inner.domains.clone(), target.to_owned());
         let work = async move { port.end_merge(uuid, &target).await };
-        self.act("end_merge", Object::Domain(uuid), work).await
+        self.act("end_merge", CallObject::Domain(uuid), work).await
     }
 
     async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
         let work = async move { port.start_paused(uuid).await };
-        self.act("start_paused", Object::Domain(uuid), work).await
+        self.act("start_paused", CallObject::Domain(uuid), work)
+            .await
     }
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         let port = self.inner.domains.clone();
         let work = async move { port.set_autostart(uuid, on).await };
-        self.act("set_autostart", Object::Domain(uuid), work).await
+        self.act("set_autostart", CallObject::Domain(uuid), work)
+            .await
     }
 
     async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         let port = self.inner.domains.clone();
         let work = async move { port.addresses(uuid).await };
-        self.look("addresses", Object::Domain(uuid), work).await
+        self.look("addresses", CallObject::Domain(uuid), work).await
     }
 
     async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String> {
         let (port, command) = (self.inner.domains.clone(), command.to_owned());
         let work = async move { port.agent(uuid, &command, within).await };
-        self.look("agent", Object::Domain(uuid), work).await
+        self.look("agent", CallObject::Domain(uuid), work).await
     }
 
     async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
         let port = self.inner.domains.clone();
         let work = async move { port.open_console(uuid, force).await };
-        self.look("open_console", Object::Domain(uuid), work).await
+        self.look("open_console", CallObject::Domain(uuid), work)
+            .await
     }
 
     async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
         let port = self.inner.domains.clone();
         let work = async move { port.open_screen(uuid).await };
-        self.look("open_screen", Object::Domain(uuid), work).await
+        self.look("open_screen", CallObject::Domain(uuid), work)
+            .await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
         let (port, mark) = (self.inner.domains.clone(), mark.clone());
         let work = async move { port.set_mark(uuid, &mark).await };
-        self.act("set_mark", Object::Domain(uuid), work).await
+        self.act("set_mark", CallObject::Domain(uuid), work).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
-        self.act("destroy", Object::Domain(uuid), async move {
+        self.act("destroy", CallObject::Domain(uuid), async move {
             port.destroy(uuid).await
         })
         .await
@@ -443,7 +451,7 @@ impl<W: Way> DomainPort for Ports<W> {
 
     async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
         let port = self.inner.domains.clone();
-        self.act("undefine", Object::Domain(uuid), async move {
+        self.act("undefine", CallObject::Domain(uuid), async move {
             port.undefine(uuid).await
         })
         .await
@@ -451,17 +459,17 @@ impl<W: Way> DomainPort for Ports<W> {
 }
 
 #[async_trait]
-impl<W: Way> NetworkPort for Ports<W> {
+impl<W: CallPath> NetworkPort for GatedPorts<W> {
     async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>> {
         let (port, name) = (self.inner.networks.clone(), name.to_owned());
-        let object = Object::Network(name.clone());
+        let object = CallObject::Network(name.clone());
         self.look("network", object, async move { port.network(&name).await })
             .await
     }
 
     async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
         let (port, name) = (self.inner.networks.clone(), name.to_owned());
-        let object = Object::Network(name.clone());
+        let object = CallObject::Network(name.clone());
         self.look("leases", object, async move { port.leases(&name).await })
             .await
     }
@@ -469,38 +477,38 @@ impl<W: Way> NetworkPort for Ports<W> {
     async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
         let port = self.inner.networks.clone();
         let work = async move { port.networks().await };
-        self.look("networks", Object::Host, work).await
+        self.look("networks", CallObject::Host, work).await
     }
 
     async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
         let port = self.inner.networks.clone();
         let work = async move { port.routes().await };
-        self.look("routes", Object::Host, work).await
+        self.look("routes", CallObject::Host, work).await
     }
 
     async fn bridges(&self) -> PortResult<Option<Vec<String>>> {
         let port = self.inner.networks.clone();
         let work = async move { port.bridges().await };
-        self.look("bridges", Object::Host, work).await
+        self.look("bridges", CallObject::Host, work).await
     }
 
     async fn define_network(&self, spec: &NetworkSpec) -> PortResult<()> {
         let (port, spec) = (self.inner.networks.clone(), spec.clone());
-        let object = Object::Network(spec.name.clone());
+        let object = CallObject::Network(spec.name.clone());
         let work = async move { port.define_network(&spec).await };
         self.act("define_network", object, work).await
     }
 
     async fn start_network(&self, name: &str) -> PortResult<()> {
         let (port, name) = (self.inner.networks.clone(), name.to_owned());
-        let object = Object::Network(name.clone());
+        let object = CallObject::Network(name.clone());
         let work = async move { port.start_network(&name).await };
         self.act("start_network", object, work).await
     }
 
     async fn remove_network(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
         let (port, name) = (self.inner.networks.clone(), name.to_owned());
-        let object = Object::Network(name.clone());
+        let object = CallObject::Network(name.clone());
         let work = async move { port.remove_network(&name, uuid).await };
         self.act("remove_network", object, work).await
     }
@@ -512,7 +520,7 @@ impl<W: Way> NetworkPort for Ports<W> {
         change: &NetworkChange,
     ) -> PortResult<()> {
         let (port, name) = (self.inner.networks.clone(), name.to_owned());
-        let (object, change) = (Object::Network(name.clone()), change.clone());
+        let (object, change) = (CallObject::Network(name.clone()), change.clone());
         let work = async move { port.change_network(&name, uuid, &change).await };
         self.act("change_network", object, work).await
     }
@@ -525,12 +533,12 @@ impl<W: Way> NetworkPort for Ports<W> {
     ) -> PortResult<Box<dyn GuestStream>> {
         let networks = self.inner.networks.clone();
         let work = async move { networks.dial(address, port, within).await };
-        self.look("dial", Object::Host, work).await
+        self.look("dial", CallObject::Host, work).await
     }
 }
 
 #[async_trait]
-impl<W: Way> ConsolePort for Ports<W> {
+impl<W: CallPath> ConsolePort for GatedPorts<W> {
     async fn read(
         &self,
         log: &VolumeKey,
@@ -538,45 +546,44 @@ impl<W: Way> ConsolePort for Ports<W> {
         max: u64,
     ) -> PortResult<ConsoleChunk> {
         let (port, log) = (self.inner.console.clone(), log.clone());
-        let object = Object::Volume(log.clone());
+        let object = CallObject::Volume(log.clone());
         let work = async move { port.read(&log, position, max).await };
         self.look("console_read", object, work).await
     }
 
     async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
         let (port, log) = (self.inner.console.clone(), log.clone());
-        let object = Object::Volume(log.clone());
+        let object = CallObject::Volume(log.clone());
         self.look("console_end", object, async move { port.end(&log).await })
             .await
     }
 }
 
 struct Sink<W> {
-    /// Held by a piece until it was sent, also when nobody waits for that any more: what follows
-    /// comes after it.
-    inner: Shared,
+    /// Locked by each piece until it was sent, even if its caller is dead, so that pieces arrive in order.
+    inner: SharedSink,
     host: String,
     key: VolumeKey,
     way: Arc<W>,
 }
 
-type Shared = Arc<Mutex<Option<Box<dyn UploadSink>>>>;
+type SharedSink = Arc<Mutex<Option<Box<dyn UploadSink>>>>;
 
 const OVER: &str = "the upload is over";
 
 impl<W> Sink<W> {
-    fn call(&self, name: &'static str) -> Call {
-        Call {
+    fn call(&self, name: &'static str) -> PortCall {
+        PortCall {
             host: self.host.clone(),
             name,
-            object: Object::Volume(self.key.clone()),
-            kind: Kind::Effect,
+            object: CallObject::Volume(self.key.clone()),
+            kind: CallKind::Effect,
         }
     }
 }
 
 #[async_trait]
-impl<W: Way> UploadSink for Sink<W> {
+impl<W: CallPath> UploadSink for Sink<W> {
     async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
         let shared = self.inner.clone();
         let work = async move {

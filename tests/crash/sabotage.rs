@@ -1,5 +1,5 @@
-//! Deliberate faults of the product itself, each of which the suite has to find: a suite that
-//! cannot fail proves nothing.
+//! Deliberate defects of the product. The suite has to find each of them: a suite that cannot fail proves
+//! nothing.
 
 pub mod index_ahead;
 mod twisted;
@@ -19,87 +19,84 @@ use vsiflow_steps::ports::Hosts;
 use twisted::{Twist, Twisted};
 use unwritten::HeldBack;
 
-/// What is wrong with the product.
+/// A deliberate defect of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
-    /// A batch is acknowledged before it is written: a crash loses the newest.
+pub enum Defect {
+    /// A batch is acknowledged before it is written, so a crash loses the newest one.
     AckBeforeWrite,
-    /// An event never gets into the journal.
+    /// An event is never written to the journal.
     DroppedEvent,
     /// Steps act before their intent is durable.
     LateIntent,
-    /// A domain is started while the clone of its boot disk is not on record.
+    /// A domain is started before the clone of its boot disk is recorded.
     LateCloneRecord,
-    /// A checkpoint is acknowledged and not kept.
+    /// A checkpoint is acknowledged and not stored.
     ForgottenCheckpoint,
-    /// An error while looking for an object is taken for its absence.
+    /// An error while reading an object is taken for its absence.
     UnknownIsAbsent,
-    /// Deletions are not guarded: nobody seems to use anything.
+    /// Deletions are not guarded: no object seems to be in use.
     BlindGuards,
-    /// A start is reported done before it has happened.
+    /// A start is reported as done before it has happened.
     EarlySuccess,
-    /// Two engines work on one journal, and neither is refused.
+    /// Two engines write to one journal, and neither is refused.
     TwoWriters,
-    /// After a while a wait never ends.
+    /// After a while waits never end.
     LostWait,
-    /// Secrets are said to be erased and are kept.
+    /// Secrets are reported as erased and are retained.
     KeptSecrets,
-    /// States get into the index before their events are in the log, and are believed there.
+    /// States are written to the index before their events are in the log, and a start trusts them.
     IndexAhead,
 }
 
 /// The journal as the sabotaged product writes it.
-pub fn journal(sabotage: Option<Sabotage>, inner: Arc<dyn Journal>) -> Arc<dyn Journal> {
+pub fn journal(sabotage: Option<Defect>, inner: Arc<dyn Journal>) -> Arc<dyn Journal> {
     let node = |kind: &EventKind, name: &str| matches!(kind, EventKind::StepSucceeded { node, .. } if node.as_str() == name);
     match sabotage {
-        Some(Sabotage::AckBeforeWrite) => Arc::new(HeldBack::new(inner, |_| true, |_| true)),
-        Some(Sabotage::DroppedEvent) => {
+        Some(Defect::AckBeforeWrite) => Arc::new(HeldBack::new(inner, |_| true, |_| true)),
+        Some(Defect::DroppedEvent) => {
             let define = move |kind: &EventKind| node(kind, "define_domain");
             Arc::new(HeldBack::new(inner, define, |_| false))
         }
-        Some(Sabotage::LateIntent) => {
+        Some(Defect::LateIntent) => {
             let intent = |kind: &EventKind| matches!(kind, EventKind::Intent { .. });
             Arc::new(HeldBack::new(inner, intent, |_| true))
         }
-        Some(Sabotage::LateCloneRecord) => {
+        Some(Defect::LateCloneRecord) => {
             let clone = move |kind: &EventKind| node(kind, "clone_boot_disk");
             let end = move |kind: &EventKind| node(kind, "start_domain");
             Arc::new(HeldBack::new(inner, clone, end))
         }
-        Some(Sabotage::TwoWriters) => Arc::new(unwritten::Rebased(inner)),
+        Some(Defect::TwoWriters) => Arc::new(unwritten::Rebased(inner)),
         _ => inner,
     }
 }
 
-/// The journal with the index that the sabotaged product has beside it.
+/// The journal, with the index of the sabotaged product.
 pub fn index(
-    sabotage: Option<Sabotage>,
+    sabotage: Option<Defect>,
     journal: Arc<dyn Journal>,
-    index: &Arc<index_ahead::Index>,
+    index: &Arc<index_ahead::StoredIndex>,
 ) -> Arc<dyn Journal> {
     match sabotage {
-        Some(Sabotage::IndexAhead) => Arc::new(index_ahead::Ahead::new(journal, index.clone())),
+        Some(Defect::IndexAhead) => Arc::new(index_ahead::Ahead::new(journal, index.clone())),
         _ => journal,
     }
 }
 
-/// The checkpoints as the sabotaged product keeps them.
-pub fn checkpoints(
-    sabotage: Option<Sabotage>,
-    inner: Arc<dyn Checkpoints>,
-) -> Arc<dyn Checkpoints> {
+/// The checkpoints as the sabotaged product stores them.
+pub fn checkpoints(sabotage: Option<Defect>, inner: Arc<dyn Checkpoints>) -> Arc<dyn Checkpoints> {
     match sabotage {
-        Some(Sabotage::ForgottenCheckpoint) => Arc::new(Forgetful),
+        Some(Defect::ForgottenCheckpoint) => Arc::new(Forgetful),
         _ => inner,
     }
 }
 
 /// The hosts as the sabotaged product sees them.
-pub fn hosts(sabotage: Option<Sabotage>, inner: Arc<dyn Hosts>) -> Arc<dyn Hosts> {
+pub fn hosts(sabotage: Option<Defect>, inner: Arc<dyn Hosts>) -> Arc<dyn Hosts> {
     let twist = match sabotage {
-        Some(Sabotage::UnknownIsAbsent) => Twist::UnknownIsAbsent,
-        Some(Sabotage::BlindGuards) => Twist::Blind,
-        Some(Sabotage::EarlySuccess) => Twist::EarlyStart,
+        Some(Defect::UnknownIsAbsent) => Twist::UnknownIsAbsent,
+        Some(Defect::BlindGuards) => Twist::Blind,
+        Some(Defect::EarlySuccess) => Twist::EarlyStart,
         _ => return inner,
     };
     Arc::new(Twisted { inner, twist })
@@ -122,7 +119,7 @@ impl Checkpoints for Forgetful {
     }
 }
 
-/// Secrets that are kept whatever is said.
+/// A store of secrets that erases none.
 struct Keeping(Arc<dyn Secrets>);
 
 #[async_trait]
@@ -149,9 +146,9 @@ impl Secrets for Keeping {
 }
 
 /// The secrets as the sabotaged product erases them.
-pub fn secrets(sabotage: Option<Sabotage>, inner: Arc<dyn Secrets>) -> Arc<dyn Secrets> {
+pub fn secrets(sabotage: Option<Defect>, inner: Arc<dyn Secrets>) -> Arc<dyn Secrets> {
     match sabotage {
-        Some(Sabotage::KeptSecrets) => Arc::new(Keeping(inner)),
+        Some(Defect::KeptSecrets) => Arc::new(Keeping(inner)),
         _ => inner,
     }
 }

@@ -1,29 +1,29 @@
-//! Each sabotage has to be found: by the matrix, or by the simulation, within a budget.
+//! Tests that the suite finds each deliberate defect, by the matrix or by the simulation, within a budget.
 
 use std::time::Instant;
 
 use super::{
     cases::DOWNTIMES,
     check, documents,
-    gate::{Gate, Moment},
+    gate::{CrashGate, CrashMoment},
     matrix,
-    sabotage::Sabotage,
+    sabotage::Defect,
     sim,
-    stories::{self, Story},
-    world::{Setup, World, in_virtual_time, user},
+    stories::{self, CrashStory},
+    world::{CrashWorld, Setup, in_virtual_time, user},
 };
 
-/// Games that may be played until a sabotage is found.
+/// The most games to play until a defect is found.
 const GAMES: u64 = 400;
 
-fn found(sabotage: Sabotage, by: &str, tries: usize, since: Instant, violation: &str) {
+fn found(sabotage: Defect, by: &str, tries: usize, since: Instant, violation: &str) {
     let violation = violation.lines().next().unwrap_or_default();
     let seconds = since.elapsed().as_secs_f32();
     println!("{sabotage:?}: found by {by} at try {tries} after {seconds:.1} s: {violation}");
 }
 
-/// Tells the story with crashes until something is wrong with it.
-fn matrix_finds(sabotage: Sabotage, story: &Story, expected: &str) {
+/// Runs the story with crashes until a check fails as expected.
+fn matrix_finds(sabotage: Defect, story: &CrashStory, expected: &str) {
     let since = Instant::now();
     let honest = matrix::undisturbed(story, Setup::MEMORY).unwrap();
     let mut tries = 1;
@@ -34,7 +34,7 @@ fn matrix_finds(sabotage: Sabotage, story: &Story, expected: &str) {
     for crash in honest
         .points
         .iter()
-        .filter(|crash| crash.moment != Moment::Before)
+        .filter(|crash| crash.moment != CrashMoment::Before)
     {
         for downtime in DOWNTIMES {
             tries += 1;
@@ -54,8 +54,8 @@ fn matrix_finds(sabotage: Sabotage, story: &Story, expected: &str) {
     panic!("the matrix does not find {sabotage:?} in {tries} tries");
 }
 
-/// Plays games until something is wrong with one.
-fn simulation_finds(sabotage: Sabotage, expected: &str) {
+/// Plays games until one fails as expected.
+fn simulation_finds(sabotage: Defect, expected: &str) {
     let since = Instant::now();
     for seed in 1..=GAMES {
         if let Err(violation) = sim::play(seed, Some(sabotage)) {
@@ -69,22 +69,22 @@ fn simulation_finds(sabotage: Sabotage, expected: &str) {
 #[test]
 fn an_acknowledgement_before_the_write_is_found() {
     matrix_finds(
-        Sabotage::AckBeforeWrite,
+        Defect::AckBeforeWrite,
         &stories::provision(),
         "no attempt and intent",
     );
 }
 
-/// By whatever it leads to: nothing else is wrong there.
+/// Any violation counts, because there is no other defect.
 #[test]
 fn an_index_ahead_of_the_log_is_found() {
-    matrix_finds(Sabotage::IndexAhead, &stories::provision(), "");
+    matrix_finds(Defect::IndexAhead, &stories::provision(), "");
 }
 
 #[test]
 fn a_dropped_event_is_found() {
     matrix_finds(
-        Sabotage::DroppedEvent,
+        Defect::DroppedEvent,
         &stories::provision(),
         "the journal deviates",
     );
@@ -93,7 +93,7 @@ fn a_dropped_event_is_found() {
 #[test]
 fn an_intent_recorded_after_the_act_is_found() {
     matrix_finds(
-        Sabotage::LateIntent,
+        Defect::LateIntent,
         &stories::provision(),
         "no attempt and intent",
     );
@@ -102,7 +102,7 @@ fn an_intent_recorded_after_the_act_is_found() {
 #[test]
 fn a_start_without_a_recorded_clone_is_found() {
     matrix_finds(
-        Sabotage::LateCloneRecord,
+        Defect::LateCloneRecord,
         &stories::provision(),
         "not recorded as cloned",
     );
@@ -112,7 +112,7 @@ fn a_start_without_a_recorded_clone_is_found() {
 fn a_forgotten_checkpoint_is_found() {
     let story = stories::retry_after_a_failed_boot();
     matrix_finds(
-        Sabotage::ForgottenCheckpoint,
+        Defect::ForgottenCheckpoint,
         &story,
         "a second time in one run",
     );
@@ -121,7 +121,7 @@ fn a_forgotten_checkpoint_is_found() {
 #[test]
 fn a_success_told_before_the_effect_is_found() {
     matrix_finds(
-        Sabotage::EarlySuccess,
+        Defect::EarlySuccess,
         &stories::provision(),
         "no attempt and intent",
     );
@@ -129,38 +129,37 @@ fn a_success_told_before_the_effect_is_found() {
 
 #[test]
 fn a_secret_that_is_not_erased_is_found() {
-    matrix_finds(
-        Sabotage::KeptSecrets,
-        &stories::delete(),
-        "a secret is kept",
-    );
+    matrix_finds(Defect::KeptSecrets, &stories::delete(), "a secret is kept");
 }
 
 #[test]
 fn unknown_taken_for_absent_is_found() {
-    simulation_finds(Sabotage::UnknownIsAbsent, "is left on");
+    simulation_finds(Defect::UnknownIsAbsent, "is left on");
 }
 
 #[test]
 fn a_deletion_without_the_guards_is_found() {
-    simulation_finds(Sabotage::BlindGuards, "although");
+    simulation_finds(Defect::BlindGuards, "although");
 }
 
 #[test]
 fn a_wait_that_never_ends_is_found() {
-    simulation_finds(Sabotage::LostWait, "still waits");
+    simulation_finds(Defect::LostWait, "still waits");
 }
 
-/// Two engines on one journal, of which neither is refused.
-async fn two_writers(sabotage: Option<Sabotage>) -> Result<(), String> {
-    let world = World::new(sabotage).await;
-    let (gate, web) = (Gate::safe(), documents::Vsi::new("web", 1, "sim:a"));
+/// Runs two engines on one journal.
+async fn two_writers(sabotage: Option<Defect>) -> Result<(), String> {
+    let world = CrashWorld::new(sabotage).await;
+    let (gate, web) = (
+        CrashGate::safe(),
+        documents::VsiDocument::new("web", 1, "sim:a"),
+    );
     let words = |error: vsiflow_workflows::fleet::FleetError| error.to_string();
     let first = world.start(&gate).await.map_err(words)?;
     let second = world.start(&gate).await.map_err(words)?;
     for fleet in [&first, &second] {
         let resolved = documents::resolved(std::slice::from_ref(&web));
-        // The second of two honest writers is refused by the journal, and ends.
+        // Without sabotage the journal refuses the second writer, which ends.
         let _ = fleet.apply(resolved, user()).await;
     }
     let _ = first.decided(&super::ownership::entity(web.uid)).await;
@@ -170,7 +169,7 @@ async fn two_writers(sabotage: Option<Sabotage>) -> Result<(), String> {
 #[test]
 fn two_runs_of_one_entity_are_found() {
     assert_eq!(in_virtual_time(two_writers(None)), Ok(()));
-    let violation = in_virtual_time(two_writers(Some(Sabotage::TwoWriters))).unwrap_err();
+    let violation = in_virtual_time(two_writers(Some(Defect::TwoWriters))).unwrap_err();
     println!("TwoWriters: found by the audit: {violation}");
     assert!(violation.contains("cannot follow"), "{violation}");
 }

@@ -1,4 +1,4 @@
-//! Schedules of snapshots on simulated hosts, in virtual time.
+//! Tests of snapshot schedules on simulated hosts, in virtual time.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use vsiflow_workflows::fleet::{
 use vsiflow_workflows::{phase::Phase, record::PowerAction};
 
 use super::{
-    documents::{self, Vsi, uuid},
-    gate::Gate,
+    documents::{self, VsiDocument, uuid},
+    gate::CrashGate,
     ownership,
-    world::{World, in_virtual_time, user},
+    world::{CrashWorld, in_virtual_time, user},
 };
 
 const WEB: u128 = 1;
 const A: &str = "sim:a";
 const HOUR_MS: i64 = 3_600_000;
 
-/// A server with a schedule that its fleet has seen.
-struct Bench {
-    world: World,
+/// A server with a snapshot schedule, and its fleet.
+struct ScheduleBench {
+    world: CrashWorld,
     fleet: Fleet,
     seen: SeenSchedules,
 }
 
-fn web() -> Vsi {
-    Vsi::new("web", WEB, A)
+fn web() -> VsiDocument {
+    VsiDocument::new("web", WEB, A)
         .server(GuestType::CloudInit)
         .snapshots("@hourly", 2)
 }
 
-impl Bench {
-    async fn of(vsi: Vsi) -> Self {
-        let world = World::new(None).await;
-        let fleet = world.start(&Gate::safe()).await.unwrap();
+impl ScheduleBench {
+    async fn of(vsi: VsiDocument) -> Self {
+        let world = CrashWorld::new(None).await;
+        let fleet = world.start(&CrashGate::safe()).await.unwrap();
         let mut bench = Self {
             world,
             fleet,
@@ -48,7 +48,7 @@ impl Bench {
         bench
     }
 
-    async fn apply(&self, vsi: Vsi) {
+    async fn apply(&self, vsi: VsiDocument) {
         let resolved = documents::resolved(&[vsi]);
         self.fleet.apply(resolved, user()).await.unwrap();
         self.settles().await;
@@ -64,7 +64,7 @@ impl Bench {
         applied.unwrap()
     }
 
-    /// Looks until that holds.
+    /// Applies schedules until the condition holds.
     async fn until(&mut self, holds: impl Fn(&[SnapshotObject], &Condition) -> bool) {
         for _ in 0..300 {
             self.look().await;
@@ -109,7 +109,7 @@ impl Bench {
         .await
     }
 
-    /// Gives the pool that capacity; the one before.
+    /// Sets the capacity of the pool, and returns the previous one.
     async fn room(&self, capacity: u64) -> u64 {
         let sim = self.world.hosts.sim(A).await.unwrap();
         sim.with(|state| {
@@ -128,7 +128,7 @@ fn ready(all: &[SnapshotObject]) -> Vec<String> {
 #[test]
 fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_schedule_go() {
     in_virtual_time(async {
-        let mut bench = Bench::of(web()).await;
+        let mut bench = ScheduleBench::of(web()).await;
         assert_eq!(bench.condition().await.reason, "Waiting");
         let request = SnapshotRequest {
             name: Some("mine".to_owned()),
@@ -140,7 +140,7 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
             .take("default", "web", request, user());
         taken.await.unwrap();
         bench.settles().await;
-        // Time begins at 08:00.
+        // The virtual time begins at 08:00.
         bench.hours(1);
         bench.until_whole(2).await;
         bench.hours(4);
@@ -166,7 +166,7 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
         assert_eq!(status.missed, 3);
         let next = status.next_schedule_time.unwrap();
         assert!(next.starts_with("2027-01-15T15:00:00"), "{next}");
-        // Nothing more is done for the same due times, also by one who starts anew.
+        // Nothing more is done for the same due times, even after a restart.
         bench.seen = SeenSchedules::default();
         assert!(bench.look().await.is_empty());
     });
@@ -175,7 +175,7 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
 #[test]
 fn a_snapshot_that_stands_still_is_given_up_with_why_and_the_next_due_time_tries_again() {
     in_virtual_time(async {
-        let mut bench = Bench::of(web()).await;
+        let mut bench = ScheduleBench::of(web()).await;
         bench.hours(1);
         bench.until_whole(1).await;
         let room = bench.room(1).await;
@@ -198,7 +198,7 @@ fn a_snapshot_that_stands_still_is_given_up_with_why_and_the_next_due_time_tries
         bench
             .until(|all, _| all.iter().any(|one| one.status.phase == "Deleted"))
             .await;
-        // The one before stays, although it is as old as that.
+        // Only the unfinished snapshot is deleted. The previous one remains, although it is older.
         assert_eq!(bench.left().await, 1);
         bench.room(room).await;
         assert!(bench.look().await.is_empty(), "not for the same due time");
@@ -212,13 +212,14 @@ fn a_snapshot_that_stands_still_is_given_up_with_why_and_the_next_due_time_tries
 #[test]
 fn a_guest_whose_memory_is_protected_is_copied_once_it_is_off_and_until_then_the_reason_is_said() {
     in_virtual_time(async {
-        let mut bench = Bench::of(Vsi::new("web", WEB, A).snapshots("@hourly", 1)).await;
+        let mut bench =
+            ScheduleBench::of(VsiDocument::new("web", WEB, A).snapshots("@hourly", 1)).await;
         bench.hours(1);
         let found = bench.look().await;
         let missing = matches!(&found[..], [ScheduleNote::Missing { failure, .. }]
             if failure.code.as_str() == "VSI0222");
         assert!(missing, "{found:?}");
-        assert!(bench.look().await.is_empty(), "it is said once");
+        assert!(bench.look().await.is_empty(), "reported twice");
         let how = ShutdownPolicy::default();
         let stop = PowerAction::Stop;
         let stopped = bench
@@ -235,7 +236,7 @@ fn a_guest_whose_memory_is_protected_is_copied_once_it_is_off_and_until_then_the
 #[test]
 fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_anew() {
     in_virtual_time(async {
-        let mut bench = Bench::of(web()).await;
+        let mut bench = ScheduleBench::of(web()).await;
         bench.hours(1);
         bench.until_whole(1).await;
         let mut without = web();
@@ -249,13 +250,13 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
         assert!(bench.look().await.is_empty());
         assert!(
             bench.look().await.is_empty(),
-            "what was due before is nobody's concern"
+            "a due time before the new schedule got a snapshot"
         );
         let condition = bench.condition().await;
         assert_eq!(condition.status, "True");
         assert!(!condition.message.contains("without"), "{condition:?}");
         assert_eq!(bench.left().await, 1);
-        // A clock that is set back takes none twice.
+        // After the clock is set back, no due time gets a second snapshot.
         bench.hours(1);
         bench.until_whole(2).await;
         bench.hours(-2);
@@ -268,7 +269,7 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
 #[test]
 fn nothing_is_taken_while_all_is_paused() {
     in_virtual_time(async {
-        let mut bench = Bench::of(web()).await;
+        let mut bench = ScheduleBench::of(web()).await;
         bench.fleet.set_global_pause(true, user()).await.unwrap();
         bench.hours(1);
         assert!(bench.look().await.is_empty());
@@ -277,11 +278,11 @@ fn nothing_is_taken_while_all_is_paused() {
     });
 }
 
-/// How far the guest's layer is merged into its disk is told while that lasts.
+/// The progress of a merge of the guest's layer into its disk is reported.
 #[test]
 fn how_far_a_merge_is_is_told_while_it_lasts() {
     in_virtual_time(async {
-        let mut bench = Bench::of(web()).await;
+        let mut bench = ScheduleBench::of(web()).await;
         let mut notices = bench.fleet.notices();
         bench.hours(1);
         bench.until_whole(1).await;

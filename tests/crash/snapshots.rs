@@ -4,9 +4,9 @@ use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::record::PowerAction;
 
 use super::{
-    documents::{Vsi, uuid},
-    stories::Story,
-    story::Act,
+    documents::{VsiDocument, uuid},
+    stories::CrashStory,
+    story::StoryAct,
 };
 
 const WEB: u128 = 1;
@@ -14,7 +14,7 @@ const SNAPSHOT: u128 = 40;
 const A: &str = "sim:a";
 
 /// The stories of snapshots.
-pub fn every() -> Vec<Story> {
+pub fn every() -> Vec<CrashStory> {
     vec![
         restored(),
         deleted_with_its_snapshot(),
@@ -25,116 +25,119 @@ pub fn every() -> Vec<Story> {
     ]
 }
 
-fn stopped() -> Vec<Act> {
+fn stopped() -> Vec<StoryAct> {
     vec![
-        Act::Apply(vec![Vsi::new("web", WEB, A).with_disk(7)]),
-        Act::Decided(uuid(WEB)),
-        Act::Power("web", uuid(WEB), PowerAction::Stop, 2),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![VsiDocument::new("web", WEB, A).with_disk(7)]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Power("web", uuid(WEB), PowerAction::Stop, 2),
+        StoryAct::Decided(uuid(WEB)),
     ]
 }
 
-/// What was written since is gone, and the guest boots from what the snapshot has.
-fn restored() -> Story {
+/// Data written since the snapshot is discarded, and the guest boots from the snapshot.
+fn restored() -> CrashStory {
     let mut acts = stopped();
     acts.extend([
-        Act::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
-        Act::Decided(uuid(WEB)),
-        Act::Scribble(A, uuid(WEB)),
-        Act::RestoreSnapshot("first", uuid(WEB), 4),
-        Act::Decided(uuid(WEB)),
-        Act::Power("web", uuid(WEB), PowerAction::Start, 5),
-        Act::Decided(uuid(WEB)),
+        StoryAct::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Scribble(A, uuid(WEB)),
+        StoryAct::RestoreSnapshot("first", uuid(WEB), 4),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Power("web", uuid(WEB), PowerAction::Start, 5),
+        StoryAct::Decided(uuid(WEB)),
     ]);
-    Story {
+    CrashStory {
         name: "put a VSI back to a snapshot",
         acts,
         ends: &[("web", WEB, "Running")],
     }
 }
 
-/// The guest runs on, and writes into its own disk again.
-fn of_a_running_guest() -> Story {
-    let web = Vsi::new("web", WEB, A).server(GuestType::CloudInit);
+/// The guest continues to run, and writes into its own disk again after the merge.
+fn of_a_running_guest() -> CrashStory {
+    let web = VsiDocument::new("web", WEB, A).server(GuestType::CloudInit);
     let acts = vec![
-        Act::Apply(vec![web.with_disk(7)]),
-        Act::Decided(uuid(WEB)),
-        Act::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![web.with_disk(7)]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
+        StoryAct::Decided(uuid(WEB)),
     ];
-    Story {
+    CrashStory {
         name: "take a snapshot of a guest that runs",
         acts,
         ends: &[("web", WEB, "Running")],
     }
 }
 
-fn remembered() -> Vec<Act> {
-    let web = Vsi::new("web", WEB, A).server(GuestType::CloudInit);
+fn remembered() -> Vec<StoryAct> {
+    let web = VsiDocument::new("web", WEB, A).server(GuestType::CloudInit);
     vec![
-        Act::Apply(vec![web.with_disk(7)]),
-        Act::Decided(uuid(WEB)),
-        Act::TakeMemory("web", "first", uuid(SNAPSHOT)),
-        Act::Decided(uuid(WEB)),
+        StoryAct::Apply(vec![web.with_disk(7)]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::TakeMemory("web", "first", uuid(SNAPSHOT)),
+        StoryAct::Decided(uuid(WEB)),
     ]
 }
 
-/// The guest stands still while its memory is saved, and runs on.
-fn with_memory() -> Story {
-    Story {
+/// The guest is paused while its memory is saved, and continues.
+fn with_memory() -> CrashStory {
+    CrashStory {
         name: "take a snapshot of a guest with its memory",
         acts: remembered(),
         ends: &[("web", WEB, "Running")],
     }
 }
 
-/// The guest continues where it was, over the disks of that moment, once.
-fn restored_with_memory() -> Story {
+/// The guest continues from its saved memory on the disks of that moment, once.
+fn restored_with_memory() -> CrashStory {
     let mut acts = remembered();
     acts.extend([
-        Act::Scribble(A, uuid(WEB)),
-        Act::RestoreSnapshot("first", uuid(WEB), 3),
-        Act::Decided(uuid(WEB)),
-        Act::DeleteSnapshot("first"),
-        Act::SnapshotDecided(uuid(SNAPSHOT)),
+        StoryAct::Scribble(A, uuid(WEB)),
+        StoryAct::RestoreSnapshot("first", uuid(WEB), 3),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::DeleteSnapshot("first"),
+        StoryAct::SnapshotDecided(uuid(SNAPSHOT)),
     ]);
-    Story {
+    CrashStory {
         name: "put a VSI back to a snapshot with its memory",
         acts,
         ends: &[("web", WEB, "Running")],
     }
 }
 
-/// Due every hour: two stay, what was missed is made up for once, and the guest runs on.
-fn by_schedule() -> Story {
-    let web = Vsi::new("web", WEB, A).server(GuestType::CloudInit);
+/// Snapshots every hour: two are retained, missed due times get one snapshot, and the guest continues to run.
+fn by_schedule() -> CrashStory {
+    let web = VsiDocument::new("web", WEB, A).server(GuestType::CloudInit);
     let mut acts = vec![
-        Act::Apply(vec![web.snapshots("@hourly", 2)]),
-        Act::Decided(uuid(WEB)),
-        Act::Scheduled("web", 0),
+        StoryAct::Apply(vec![web.snapshots("@hourly", 2)]),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Scheduled("web", 0),
     ];
     for (hours, whole) in [(1, 1), (1, 2), (4, 2)] {
-        acts.extend([Act::Later(hours * 60), Act::Scheduled("web", whole)]);
+        acts.extend([
+            StoryAct::Later(hours * 60),
+            StoryAct::Scheduled("web", whole),
+        ]);
     }
-    Story {
+    CrashStory {
         name: "take snapshots by a schedule",
         acts,
         ends: &[("web", WEB, "Running")],
     }
 }
 
-/// A snapshot outlives its VSI, and then leaves nothing.
-fn deleted_with_its_snapshot() -> Story {
+/// A snapshot outlives its VSI, and its deletion leaves nothing.
+fn deleted_with_its_snapshot() -> CrashStory {
     let mut acts = stopped();
     acts.extend([
-        Act::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
-        Act::Decided(uuid(WEB)),
-        Act::Delete("web"),
-        Act::Decided(uuid(WEB)),
-        Act::DeleteSnapshot("first"),
-        Act::SnapshotDecided(uuid(SNAPSHOT)),
+        StoryAct::TakeSnapshot("web", "first", uuid(SNAPSHOT)),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::Delete("web"),
+        StoryAct::Decided(uuid(WEB)),
+        StoryAct::DeleteSnapshot("first"),
+        StoryAct::SnapshotDecided(uuid(SNAPSHOT)),
     ]);
-    Story {
+    CrashStory {
         name: "delete a VSI and then its snapshot",
         acts,
         ends: &[("web", WEB, "Deleted")],

@@ -1,4 +1,4 @@
-//! Where images come from, behind the gate and in small pieces.
+//! A simulated image source behind the crash gate, which delivers small pieces.
 
 use std::sync::Arc;
 
@@ -9,43 +9,46 @@ use vsiflow_steps::{
     sim::SimSource,
 };
 
-use super::gate::{Gate, Kind};
+use super::gate::{CallKind, CrashGate};
 
 /// An image's length: three pieces.
 const SIZE: u64 = 8 * 1024;
 const PIECE: usize = 3 * 1024;
 
-type Opened = Result<Box<dyn ImageStream>, SourceError>;
+type OpenedSource = Result<Box<dyn ImageStream>, SourceError>;
 
-/// A simulated source; its small pieces are hashed in place, so that every run is alike.
-pub struct Pieces {
+/// A simulated source. Its pieces are small enough to be hashed on the same thread, so every run is alike.
+pub struct GatedSource {
     inner: SimSource,
-    gate: Arc<Gate>,
+    gate: Arc<CrashGate>,
 }
 
-impl Pieces {
-    pub fn new(gate: &Arc<Gate>) -> Self {
+impl GatedSource {
+    pub fn new(gate: &Arc<CrashGate>) -> Self {
         let (inner, gate) = (SimSource::with_size(SIZE), gate.clone());
         Self { inner, gate }
     }
 
-    async fn cut(&self, opening: impl Future<Output = Opened> + Send + 'static) -> Opened {
+    async fn cut(
+        &self,
+        opening: impl Future<Output = OpenedSource> + Send + 'static,
+    ) -> OpenedSource {
         let stream = self
             .gate
-            .pass(|| "open source".to_owned(), Kind::Plain, opening)
+            .pass(|| "open source".to_owned(), CallKind::Plain, opening)
             .await?;
         let rest = Bytes::new();
-        Ok(Box::new(Stream { stream, rest }))
+        Ok(Box::new(GatedStream { stream, rest }))
     }
 }
 
 #[async_trait]
-impl ImageSource for Pieces {
+impl ImageSource for GatedSource {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         let (inner, url) = (self.inner, url.to_owned());
         let work = async move { inner.probe(&url).await };
         self.gate
-            .pass(|| "probe source".to_owned(), Kind::Plain, work)
+            .pass(|| "probe source".to_owned(), CallKind::Plain, work)
             .await
     }
 
@@ -68,13 +71,13 @@ impl ImageSource for Pieces {
     }
 }
 
-struct Stream {
+struct GatedStream {
     stream: Box<dyn ImageStream>,
     rest: Bytes,
 }
 
 #[async_trait]
-impl ImageStream for Stream {
+impl ImageStream for GatedStream {
     fn info(&self) -> &SourceInfo {
         self.stream.info()
     }

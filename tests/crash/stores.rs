@@ -1,4 +1,4 @@
-//! Journal, checkpoints, blobs and secrets behind the gate.
+//! Journal, checkpoints, blobs and secrets behind the crash gate.
 
 use std::{
     collections::BTreeSet,
@@ -15,18 +15,18 @@ use vsiflow_engine::{
 };
 
 use super::{
-    audit::Audit,
-    gate::{Gate, Kind},
+    audit::CrashAudit,
+    gate::{CallKind, CrashGate},
 };
 
-/// A store whose writes can be died at.
+/// A store at whose writes the process can die.
 pub struct Gated<S: ?Sized> {
     pub inner: Arc<S>,
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CrashGate>,
 }
 
 impl<S: ?Sized> Gated<S> {
-    pub fn new(inner: Arc<S>, gate: &Arc<Gate>) -> Arc<Self> {
+    pub fn new(inner: Arc<S>, gate: &Arc<CrashGate>) -> Arc<Self> {
         let gate = gate.clone();
         Arc::new(Self { inner, gate })
     }
@@ -47,7 +47,7 @@ impl JournalLayer for Gated<dyn Journal> {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let (inner, name) = (self.inner.clone(), append_name(&batch));
         let work = async move { inner.append(batch).await };
-        self.gate.pass(|| name, Kind::Plain, work).await
+        self.gate.pass(|| name, CallKind::Plain, work).await
     }
 }
 
@@ -58,7 +58,7 @@ impl Checkpoints for Gated<dyn Checkpoints> {
         let name = || format!("checkpoint {node}");
         let name = name();
         let work = async move { inner.put(run, &node, value).await };
-        self.gate.pass(|| name, Kind::Plain, work).await
+        self.gate.pass(|| name, CallKind::Plain, work).await
     }
 
     async fn get(&self, run: RunId, node: &Name) -> Result<Option<Vec<u8>>, JournalError> {
@@ -69,7 +69,7 @@ impl Checkpoints for Gated<dyn Checkpoints> {
         let inner = self.inner.clone();
         let work = async move { inner.forget(run).await };
         self.gate
-            .pass(|| "forget checkpoints".to_owned(), Kind::Plain, work)
+            .pass(|| "forget checkpoints".to_owned(), CallKind::Plain, work)
             .await
     }
 }
@@ -80,7 +80,7 @@ impl Blobs for Gated<dyn Blobs> {
         let (inner, bytes) = (self.inner.clone(), bytes.to_vec());
         let work = async move { inner.put_blob(&bytes).await };
         self.gate
-            .pass(|| "put blob".to_owned(), Kind::Plain, work)
+            .pass(|| "put blob".to_owned(), CallKind::Plain, work)
             .await
     }
 
@@ -98,7 +98,7 @@ pub struct LossyBlobs {
 }
 
 impl LossyBlobs {
-    /// Loses every blob that holds these words; how many those are.
+    /// Loses every blob that contains these words, and returns their number.
     pub async fn lose(&self, words: &str) -> usize {
         let all = self.kept.lock().unwrap().clone();
         let mut count = 0;
@@ -112,7 +112,7 @@ impl LossyBlobs {
         count
     }
 
-    /// What was lost is there again.
+    /// Restores the lost blobs.
     pub fn find(&self) {
         self.lost.lock().unwrap().clear();
     }
@@ -143,7 +143,7 @@ impl Secrets for Gated<dyn Secrets> {
         let inner = self.inner.clone();
         let work = async move { inner.put(secret).await };
         self.gate
-            .pass(|| "put secret".to_owned(), Kind::Plain, work)
+            .pass(|| "put secret".to_owned(), CallKind::Plain, work)
             .await
     }
 
@@ -155,7 +155,7 @@ impl Secrets for Gated<dyn Secrets> {
         let (inner, id) = (self.inner.clone(), id.clone());
         let work = async move { inner.erase(&id).await };
         self.gate
-            .pass(|| "erase secret".to_owned(), Kind::Plain, work)
+            .pass(|| "erase secret".to_owned(), CallKind::Plain, work)
             .await
     }
 
@@ -168,10 +168,10 @@ impl Secrets for Gated<dyn Secrets> {
     }
 }
 
-/// A journal whose every acknowledged batch is seen by the audit.
+/// A journal that reports each acknowledged batch to the audit.
 pub struct Audited {
     pub inner: Arc<dyn Journal>,
-    pub audit: Arc<Audit>,
+    pub audit: Arc<CrashAudit>,
 }
 
 #[async_trait]

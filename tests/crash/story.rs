@@ -1,4 +1,4 @@
-//! A user's story: what is asked for, one thing after another, whatever dies in between.
+//! Runs a user's story: a list of commands and waits, carried out in order although the process dies.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
@@ -15,19 +15,19 @@ use vsiflow_workflows::{
 
 use super::{
     check,
-    documents::{self, Group, Pool, Vsi},
-    gate::Gate,
+    documents::{self, Group, PoolDocument, VsiDocument},
+    gate::CrashGate,
     ownership,
-    world::{FOREVER, World, user},
+    world::{CrashWorld, FOREVER, user},
 };
 
-/// One thing a user does or waits for.
+/// One command or wait of a story.
 #[derive(Clone, Debug)]
-pub enum Act {
-    Apply(Vec<Vsi>),
+pub enum StoryAct {
+    Apply(Vec<VsiDocument>),
     /// Applies the pool `web`.
-    ApplyPool(Pool),
-    /// Gives the pool so many members.
+    ApplyPool(PoolDocument),
+    /// Scales the pool to this many members.
     Scale(i64),
     /// Deletes the pool with its members.
     DeletePool,
@@ -35,80 +35,80 @@ pub enum Act {
     PoolDecided(&'static str, u32),
     /// Applies the group `grp`.
     ApplyGroup(Group),
-    /// Gives the pool `b` of the group so many members.
+    /// Scales the pool `b` of the group to this many members.
     ScaleGroup(i64),
-    /// Deletes the group with all that was made for it.
+    /// Deletes the group with everything that was made for it.
     DeleteGroup,
     /// Waits until the outcome for the group is decided: its phase, and how many members are ready.
     GroupDecided(&'static str, u32),
     Delete(&'static str),
     Forget(&'static str),
-    /// Takes a domain on that host into management.
+    /// Adopts a domain on this host.
     Adopt(&'static str, Uuid),
     /// Deletes a data disk, by its policy.
     DeleteDisk(&'static str),
     /// Deletes a network from its hosts.
     DeleteNetwork(&'static str),
-    /// Waits until the outcome for a network on a host is decided, by its name there.
+    /// Waits until the outcome for a network is decided: its host, and its name there.
     NetworkDecided(&'static str, &'static str),
     /// Waits until the outcome for a data disk is decided.
     DiskDecided(Uuid),
     Retry(Uuid),
     Cancel(Uuid),
-    /// A power command that makes this generation of the VSI.
+    /// Gives a power command, which makes this generation of the VSI.
     Power(&'static str, Uuid, PowerAction, u64),
     /// Takes a snapshot of a VSI: its name and UID.
     TakeSnapshot(&'static str, &'static str, Uuid),
     /// The same, with the guest's memory.
     TakeMemory(&'static str, &'static str, Uuid),
-    /// Puts a VSI back to a snapshot, which makes this generation of the VSI.
+    /// Restores a VSI from a snapshot, which makes this generation of the VSI.
     RestoreSnapshot(&'static str, Uuid, u64),
     /// Deletes a snapshot.
     DeleteSnapshot(&'static str),
     /// Waits until the outcome for a snapshot is decided.
     SnapshotDecided(Uuid),
-    /// The wall clock continues by that many minutes at once.
+    /// Sets the wall clock forward by this many minutes.
     Later(i64),
-    /// Looks at schedules until the VSI has so many snapshots, all whole, and none is due.
+    /// Applies schedules until the VSI has this many snapshots, all whole, and none is due.
     Scheduled(&'static str, usize),
-    /// Somebody writes into the boot disk of a VSI that is off, on that host.
+    /// Writes into the boot disk of a VSI that is off, on this host.
     Scribble(&'static str, Uuid),
-    /// Approves what waits for it.
+    /// Approves the change that waits for approval.
     Approve(&'static str),
-    /// The host loses its power and comes up again, once.
+    /// Restarts the host once, as after a power loss.
     HostRestarts(&'static str),
     /// Cordons a host and shuts down what runs there.
     Drain(&'static str),
-    /// Cordons a host and has members of pools made elsewhere.
+    /// Cordons a host and moves its pool members to other hosts.
     Move(&'static str),
-    /// Lets a host take new VSIs again, and brings back what was there.
+    /// Uncordons a host, and starts again the guests that a drain shut down.
     Uncordon(&'static str),
-    /// Pauses everything, or lets it go on.
+    /// Sets or ends the global pause.
     Pause(bool),
-    /// Looks at the hosts, and acts on what is found.
+    /// Scans the hosts and acts on the drift found.
     Look,
     /// Waits until the outcome is decided.
     Decided(Uuid),
-    /// Waits until so many boots have failed since somebody asked for one.
+    /// Waits until this many boots have failed since one was last requested.
     FailedBoots(Uuid, u32),
-    /// Brings an image ahead of time and waits for it.
+    /// Uploads an image ahead of time and waits for it.
     Upload(&'static str),
-    /// Removes what nobody needs, and waits for that.
+    /// Removes unused images, and waits for that.
     Prune,
-    /// Begins to remove unused images, and does not wait for it.
+    /// Starts to remove unused images, without waiting.
     BeginPrune,
-    /// Removes what the hosts' image policies say.
+    /// Removes images by the image policies of the hosts.
     ImagePolicies,
-    /// Waits until the VSI's run has come to that node, or its outcome is decided.
+    /// Waits until the VSI's run has reached this step, or its outcome is decided.
     At(Uuid, &'static str),
 }
 
-/// Tells the story, dying at the gates one after another; the last life is not disturbed.
-/// A command that was not answered is given again, as a person would.
+/// Runs the story. One process after another dies at its gate, and the last one lives to the end. A command
+/// that was not answered is given again, as a person would.
 pub async fn tell(
-    world: &World,
-    acts: &[Act],
-    gates: &[Arc<Gate>],
+    world: &CrashWorld,
+    acts: &[StoryAct],
+    gates: &[Arc<CrashGate>],
     downtime: Duration,
 ) -> Result<(), String> {
     let place = Cell::new(0);
@@ -119,13 +119,13 @@ pub async fn tell(
 }
 
 async fn lives(
-    world: &World,
-    acts: &[Act],
-    gates: &[Arc<Gate>],
+    world: &CrashWorld,
+    acts: &[StoryAct],
+    gates: &[Arc<CrashGate>],
     downtime: Duration,
     place: &Cell<usize>,
 ) -> Result<(), String> {
-    for gate in gates.iter().cloned().chain([Gate::safe()]) {
+    for gate in gates.iter().cloned().chain([CrashGate::safe()]) {
         tokio::select! {
             biased;
             () = gate.died() => {}
@@ -139,9 +139,9 @@ async fn lives(
 }
 
 async fn live(
-    world: &World,
-    acts: &[Act],
-    gate: &Arc<Gate>,
+    world: &CrashWorld,
+    acts: &[StoryAct],
+    gate: &Arc<CrashGate>,
     place: &Cell<usize>,
 ) -> Result<(), String> {
     let words = |error: FleetError| format!("a command failed: {error}");
@@ -165,33 +165,33 @@ async fn live(
     Ok(())
 }
 
-async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetError> {
+async fn perform(world: &CrashWorld, fleet: &Fleet, act: &StoryAct) -> Result<(), FleetError> {
     match act {
-        Act::Apply(vsis) => fleet
+        StoryAct::Apply(vsis) => fleet
             .apply(documents::resolved(vsis), user())
             .await
             .map(drop),
-        Act::ApplyPool(pool) => fleet.apply(pool.resolved(), user()).await.map(drop),
-        Act::Scale(replicas) => {
+        StoryAct::ApplyPool(pool) => fleet.apply(pool.resolved(), user()).await.map(drop),
+        StoryAct::Scale(replicas) => {
             let scaled = fleet.pools().scale("default", "web", *replicas, user());
             scaled.await.map(drop)
         }
-        Act::DeletePool => delete_pool(fleet).await,
-        Act::PoolDecided(phase, ready) => pool_decided(fleet, phase, *ready).await,
-        Act::ApplyGroup(group) => fleet.apply(group.resolved(), user()).await.map(drop),
-        Act::ScaleGroup(replicas) => {
+        StoryAct::DeletePool => delete_pool(fleet).await,
+        StoryAct::PoolDecided(phase, ready) => pool_decided(fleet, phase, *ready).await,
+        StoryAct::ApplyGroup(group) => fleet.apply(group.resolved(), user()).await.map(drop),
+        StoryAct::ScaleGroup(replicas) => {
             let scaled = fleet
                 .groups()
                 .scale("default", "grp", "b", *replicas, user());
             scaled.await.map(drop)
         }
-        Act::DeleteGroup => delete_group(fleet).await,
-        Act::GroupDecided(phase, ready) => group_decided(fleet, phase, *ready).await,
-        Act::Delete(name) => delete(fleet, name, false).await,
-        Act::Forget(name) => delete(fleet, name, true).await,
-        Act::Adopt(host, uid) => adopt(fleet, host, *uid).await,
-        Act::DeleteDisk(name) => delete_disk(fleet, name).await,
-        Act::DeleteNetwork(name) => {
+        StoryAct::DeleteGroup => delete_group(fleet).await,
+        StoryAct::GroupDecided(phase, ready) => group_decided(fleet, phase, *ready).await,
+        StoryAct::Delete(name) => delete(fleet, name, false).await,
+        StoryAct::Forget(name) => delete(fleet, name, true).await,
+        StoryAct::Adopt(host, uid) => adopt(fleet, host, *uid).await,
+        StoryAct::DeleteDisk(name) => delete_disk(fleet, name).await,
+        StoryAct::DeleteNetwork(name) => {
             match fleet
                 .networks()
                 .delete("default", name, false, user())
@@ -201,22 +201,24 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
                 done => done.map(drop),
             }
         }
-        Act::NetworkDecided(host, name) => {
+        StoryAct::NetworkDecided(host, name) => {
             let network = ownership::network(host, name);
             fleet.decided(&network).await.map(drop)
         }
-        Act::DiskDecided(uid) => fleet.decided(&ownership::disk(*uid)).await.map(drop),
-        Act::Retry(uid) => fleet.retry(ownership::entity(*uid), user()).await.map(drop),
-        Act::Cancel(uid) => fleet
+        StoryAct::DiskDecided(uid) => fleet.decided(&ownership::disk(*uid)).await.map(drop),
+        StoryAct::Retry(uid) => fleet.retry(ownership::entity(*uid), user()).await.map(drop),
+        StoryAct::Cancel(uid) => fleet
             .cancel(ownership::entity(*uid), user())
             .await
             .map(drop),
-        Act::Power(name, uid, action, makes) => {
+        StoryAct::Power(name, uid, action, makes) => {
             power(world, fleet, name, *uid, *action, *makes).await
         }
-        Act::TakeSnapshot(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid, false).await,
-        Act::TakeMemory(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid, true).await,
-        Act::RestoreSnapshot(name, uid, makes) => {
+        StoryAct::TakeSnapshot(vsi, name, uid) => {
+            take_snapshot(fleet, vsi, name, *uid, false).await
+        }
+        StoryAct::TakeMemory(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid, true).await,
+        StoryAct::RestoreSnapshot(name, uid, makes) => {
             if generation(world, *uid) >= *makes {
                 Ok(())
             } else {
@@ -227,7 +229,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
                     .map(drop)
             }
         }
-        Act::DeleteSnapshot(name) => {
+        StoryAct::DeleteSnapshot(name) => {
             match fleet
                 .snapshots()
                 .delete("default", name, false, user())
@@ -237,13 +239,13 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
                 done => done.map(drop),
             }
         }
-        Act::SnapshotDecided(uid) => fleet.decided(&ownership::snapshot(*uid)).await.map(drop),
-        Act::Later(minutes) => {
+        StoryAct::SnapshotDecided(uid) => fleet.decided(&ownership::snapshot(*uid)).await.map(drop),
+        StoryAct::Later(minutes) => {
             world.clock.jump(minutes * 60_000);
             Ok(())
         }
-        Act::Scheduled(vsi, whole) => scheduled(fleet, vsi, *whole).await,
-        Act::Scribble(host, uid) => {
+        StoryAct::Scheduled(vsi, whole) => scheduled(fleet, vsi, *whole).await,
+        StoryAct::Scribble(host, uid) => {
             let sim = world.hosts.sim(host).await.unwrap();
             let name = format!("boot-{uid}.qcow2");
             sim.with(|state| {
@@ -254,8 +256,8 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .await;
             Ok(())
         }
-        Act::Approve(name) => approve(fleet, name).await,
-        Act::HostRestarts(host) => {
+        StoryAct::Approve(name) => approve(fleet, name).await,
+        StoryAct::HostRestarts(host) => {
             let sim = world.hosts.sim(host).await.unwrap();
             sim.with(|state| {
                 if state.boots == 1 {
@@ -265,27 +267,27 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .await;
             Ok(())
         }
-        Act::Drain(host) => {
+        StoryAct::Drain(host) => {
             let how = ShutdownPolicy::default();
             fleet.hosts().drain(host, how, user()).await.map(drop)
         }
-        Act::Move(host) => Box::pin(fleet.hosts().drain_moving(host, user()))
+        StoryAct::Move(host) => Box::pin(fleet.hosts().drain_moving(host, user()))
             .await
             .map(drop),
-        Act::Uncordon(host) => fleet.hosts().uncordon(host, true, user()).await.map(drop),
-        Act::Pause(on) => fleet.set_global_pause(*on, user()).await,
-        Act::Look => fleet.hosts().scan(true).await.map(drop),
-        Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
-        Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
-        Act::Upload(image) => upload(fleet, image).await,
-        Act::Prune => prune(fleet).await,
-        Act::BeginPrune => begin_prune(fleet).await,
-        Act::ImagePolicies => image_policies(fleet).await,
-        Act::At(uid, node) => reaches(world, fleet, *uid, node).await,
+        StoryAct::Uncordon(host) => fleet.hosts().uncordon(host, true, user()).await.map(drop),
+        StoryAct::Pause(on) => fleet.set_global_pause(*on, user()).await,
+        StoryAct::Look => fleet.hosts().scan(true).await.map(drop),
+        StoryAct::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
+        StoryAct::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
+        StoryAct::Upload(image) => upload(fleet, image).await,
+        StoryAct::Prune => prune(fleet).await,
+        StoryAct::BeginPrune => begin_prune(fleet).await,
+        StoryAct::ImagePolicies => image_policies(fleet).await,
+        StoryAct::At(uid, node) => reaches(world, fleet, *uid, node).await,
     }
 }
 
-/// One that is gone already was deleted by the same command, whose answer was lost.
+/// Deletes a VSI. If it is not found, the same command has deleted it, and its answer was lost.
 pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), FleetError> {
     match fleet.vsis().delete("default", name, orphan, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
@@ -347,9 +349,9 @@ async fn delete_disk(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
     }
 }
 
-/// One that was recorded is not given again, although its answer was lost.
+/// Gives a power command, unless it is already recorded and only its answer was lost.
 async fn power(
-    world: &World,
+    world: &CrashWorld,
     fleet: &Fleet,
     name: &str,
     uid: Uuid,
@@ -367,13 +369,13 @@ async fn power(
         .map(drop)
 }
 
-fn generation(world: &World, uid: Uuid) -> u64 {
+fn generation(world: &CrashWorld, uid: Uuid) -> u64 {
     let ledger = world.audit.ledger();
     let desired = ledger.vsi(uid).and_then(|vsi| vsi.desired.as_ref());
     desired.map_or(0, |desired| desired.generation)
 }
 
-/// One that is there was taken by the same command, whose answer was lost.
+/// Takes a snapshot. If it exists, the same command has taken it, and its answer was lost.
 async fn take_snapshot(
     fleet: &Fleet,
     vsi: &str,
@@ -397,7 +399,7 @@ async fn take_snapshot(
     taken.map(drop)
 }
 
-/// As a daemon does it. However often it dies, no due time gets two snapshots.
+/// Applies schedules as a daemon does. However often it dies, no due time gets two snapshots.
 async fn scheduled(fleet: &Fleet, vsi: &str, whole: usize) -> Result<(), FleetError> {
     let mut seen = SeenSchedules::default();
     loop {
@@ -422,7 +424,7 @@ async fn scheduled(fleet: &Fleet, vsi: &str, whole: usize) -> Result<(), FleetEr
     }
 }
 
-/// What waits no more was approved by the same command, whose answer was lost.
+/// Approves a change. If none waits, the same command has approved it, and its answer was lost.
 async fn approve(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
     match fleet
         .vsis()
@@ -455,7 +457,7 @@ async fn begin_prune(fleet: &Fleet) -> Result<(), FleetError> {
     Ok(())
 }
 
-/// As a daemon does it: what was begun before continues first.
+/// Applies image policies as a daemon does: interrupted work is resumed first.
 async fn image_policies(fleet: &Fleet) -> Result<(), FleetError> {
     fleet.drive_all().await?;
     for (image, _) in fleet.images().interrupted().await? {
@@ -464,20 +466,25 @@ async fn image_policies(fleet: &Fleet) -> Result<(), FleetError> {
     fleet.images().apply_policies().await.map(drop)
 }
 
-async fn fail(world: &World, fleet: &Fleet, uid: Uuid, boots: u32) -> Result<(), FleetError> {
+async fn fail(world: &CrashWorld, fleet: &Fleet, uid: Uuid, boots: u32) -> Result<(), FleetError> {
     let failures = || {
         let ledger = world.audit.ledger();
         ledger.vsi(uid).map_or(0, |entity| entity.failures)
     };
     while failures() < boots {
-        // Asking for nothing tells whether the engine still works.
+        // Resuming nothing fails if the engine has stopped.
         fleet.resume(Vec::new(), user()).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-async fn reaches(world: &World, fleet: &Fleet, uid: Uuid, node: &str) -> Result<(), FleetError> {
+async fn reaches(
+    world: &CrashWorld,
+    fleet: &Fleet,
+    uid: Uuid,
+    node: &str,
+) -> Result<(), FleetError> {
     let there = || {
         let ledger = world.audit.ledger();
         ledger
@@ -485,7 +492,7 @@ async fn reaches(world: &World, fleet: &Fleet, uid: Uuid, node: &str) -> Result<
             .is_some_and(|state| *state != NodeState::Waiting)
     };
     while !there() && fleet.verdict(&ownership::entity(uid)).is_none() {
-        // Asking for nothing tells whether the engine still works.
+        // Resuming nothing fails if the engine has stopped.
         fleet.resume(Vec::new(), user()).await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

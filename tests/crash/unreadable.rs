@@ -1,5 +1,5 @@
-//! A lost blob, or a record that nobody can decode, among VSIs that are well: what is asked of the
-//! others works, over restarts, and nothing is taken away that it may name.
+//! A VSI whose blob is lost or whose record cannot be decoded does not disturb the others: they work, also
+//! after restarts. Nothing is deleted that the unreadable VSI may name.
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -14,10 +14,10 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    documents::{self, Vsi},
-    gate::Gate,
+    documents::{self, VsiDocument},
+    gate::CrashGate,
     ownership,
-    world::{Setup, World, in_virtual_time, user},
+    world::{CrashWorld, Setup, in_virtual_time, user},
 };
 
 const A: &str = "sim:a";
@@ -26,14 +26,14 @@ const TWO: u128 = 2;
 const HEAVY: u128 = 3;
 const SPARE: u128 = 4;
 
-async fn start(world: &World) -> Fleet {
-    world.start(&Gate::safe()).await.unwrap()
+async fn start(world: &CrashWorld) -> Fleet {
+    world.start(&CrashGate::safe()).await.unwrap()
 }
 
-/// The desired state of the last one does not fit into an event.
-async fn fleet(world: &World) -> Fleet {
+/// Makes three VSIs. The desired state of the last one is too large for an event, so it is in a blob.
+async fn fleet(world: &CrashWorld) -> Fleet {
     let vsis = [("one", ONE), ("two", TWO), ("heavy", HEAVY)];
-    let mut vsis = vsis.map(|(name, number)| Vsi::new(name, number, A));
+    let mut vsis = vsis.map(|(name, number)| VsiDocument::new(name, number, A));
     vsis[0] = vsis[0].clone().with_disk(SPARE);
     vsis[0].disk_goes = true;
     let mut resolved = documents::resolved(&vsis);
@@ -52,7 +52,7 @@ async fn reached(fleet: &Fleet, uid: Uuid) {
     assert_eq!(decided.unwrap(), Verdict::Reached);
 }
 
-async fn restarted(world: &World, fleet: Fleet) -> Fleet {
+async fn restarted(world: &CrashWorld, fleet: Fleet) -> Fleet {
     fleet.close().await;
     world.journals.killed().unwrap();
     start(world).await
@@ -69,7 +69,7 @@ fn assert_refused<T: std::fmt::Debug>(answer: Result<T, FleetError>, code: &str)
     assert!(!error.failure.remedy.is_empty());
 }
 
-/// It is shown as that by its name, and nothing is done for it.
+/// Checks that the VSI is shown as unreadable under its name, and that all commands for it are refused.
 async fn is_unreadable(fleet: &Fleet) {
     let all = fleet.vsis().list(false).await.unwrap();
     let unreadable = all
@@ -84,7 +84,7 @@ async fn is_unreadable(fleet: &Fleet) {
         fleet.vsis().delete("default", "heavy", true, user()).await,
         "VSI0018",
     );
-    let again = documents::resolved(&[Vsi::new("heavy", HEAVY, A)]);
+    let again = documents::resolved(&[VsiDocument::new("heavy", HEAVY, A)]);
     assert_refused(fleet.apply(again, user()).await, "VSI0018");
 }
 
@@ -110,7 +110,7 @@ async fn power(fleet: &Fleet, uid: Uuid, name: &str, action: PowerAction) {
     reached(fleet, uid).await;
 }
 
-/// Everything that can be asked of the others.
+/// Checks that all commands for the other VSIs work.
 async fn all_else_works(fleet: &Fleet) {
     let (one, two) = (documents::uuid(ONE), documents::uuid(TWO));
     assert_eq!(
@@ -141,9 +141,9 @@ async fn all_else_works(fleet: &Fleet) {
     power(fleet, one, "one", PowerAction::Start).await;
     assert!(fleet.unsettled(None).await.unwrap().is_empty());
     assert!(fleet.interrupted().await.unwrap().is_empty());
-    let mut changed = Vsi::new("two", TWO, A);
+    let mut changed = VsiDocument::new("two", TWO, A);
     changed.cpus = 3;
-    let new = Vsi::new("new", 9, A);
+    let new = VsiDocument::new("new", 9, A);
     let resolved = documents::resolved(&[changed, new.clone()]);
     fleet.plan(&resolved).await.unwrap();
     fleet.apply(resolved, user()).await.unwrap();
@@ -175,7 +175,7 @@ async fn all_else_works(fleet: &Fleet) {
 #[test]
 fn a_lost_blob_concerns_its_own_vsi_alone() {
     in_virtual_time(async {
-        let world = World::of(Setup::DISK).await;
+        let world = CrashWorld::of(Setup::DISK).await;
         let fleet = fleet(&world).await;
         let stray = world
             .secrets
@@ -196,7 +196,7 @@ fn a_lost_blob_concerns_its_own_vsi_alone() {
         let heavy = fleet.vsis().get("default", "heavy").await.unwrap();
         assert_eq!(heavy.status.phase, Phase::Running);
         fleet.images().unneeded(0).await.unwrap();
-        assert!(world.secrets.get(&stray).await.is_err(), "nobody names it");
+        assert!(world.secrets.get(&stray).await.is_err(), "it is unused");
         let gone = fleet
             .vsis()
             .delete("default", "heavy", false, user())
@@ -209,7 +209,7 @@ fn a_lost_blob_concerns_its_own_vsi_alone() {
 #[test]
 fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone_over_restarts() {
     in_virtual_time(async {
-        let world = World::of(Setup::DISK).await;
+        let world = CrashWorld::of(Setup::DISK).await;
         let fleet = fleet(&world).await;
         let stray = world
             .secrets
@@ -222,7 +222,7 @@ fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone_over_restarts() {
         for _ in 0..2 {
             is_unreadable(&started_again).await;
             nothing_is_taken_away(&started_again).await;
-            // What is written to the index meanwhile must not go past it.
+            // The index that is written now must not skip the unreadable record.
             started_again = restarted(&world, started_again).await;
         }
         all_else_works(&started_again).await;
@@ -232,8 +232,8 @@ fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone_over_restarts() {
     });
 }
 
-/// One more event of the VSI, of which nothing but the envelope can be decoded.
-async fn plant(world: &World) {
+/// Adds an event of the VSI of which only the envelope can be decoded.
+async fn plant(world: &CrashWorld) {
     let stream = StreamId::Entity(ownership::entity(documents::uuid(HEAVY)));
     let journal = world.journals.current();
     let heads = journal.streams().await.unwrap();

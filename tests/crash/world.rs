@@ -1,4 +1,4 @@
-//! What outlives a process: journal, stores and hosts; and the process that works on them.
+//! The world of a crash test: the journal, stores and hosts that outlive a process, and the start of one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,26 +22,26 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    audit::Audit,
+    audit::CrashAudit,
     clock::TestClock,
-    gate::Gate,
-    journals::{Journals, Medium},
+    gate::CrashGate,
+    journals::{Medium, WorldJournals},
     ports::Through,
-    sabotage::{self, Sabotage},
-    source::Pieces,
+    sabotage::{self, Defect},
+    source::GatedSource,
     stores::{Audited, Gated, LossyBlobs},
 };
 
 pub const HOSTS: [&str; 3] = ["sim:a", "sim:b", "sim:c"];
 pub const JOURNAL: &str = "journal-a";
 
-/// What a world is made with.
+/// How a world is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// Where its journal is.
+    /// Where the journal is stored.
     pub medium: Medium,
-    /// What is wrong with the product.
-    pub sabotage: Option<Sabotage>,
+    /// The deliberate defect of the product, if any.
+    pub sabotage: Option<Defect>,
 }
 
 impl Setup {
@@ -50,35 +50,35 @@ impl Setup {
         medium: Medium::Memory,
         sabotage: None,
     };
-    /// The journal as it is in production.
+    /// The journal on disk, as in production.
     pub const DISK: Self = Self {
         medium: Medium::Disk,
         sabotage: None,
     };
 
-    /// The same with something wrong.
-    pub fn with(self, sabotage: Sabotage) -> Self {
+    /// The same with a defect.
+    pub fn with(self, sabotage: Defect) -> Self {
         let sabotage = Some(sabotage);
         Self { sabotage, ..self }
     }
 }
 
-/// What outlives a process.
-pub struct World {
-    pub journals: Journals,
+/// Everything that outlives a process.
+pub struct CrashWorld {
+    pub journals: WorldJournals,
     pub checkpoints: Arc<MemoryCheckpoints>,
     pub blobs: Arc<LossyBlobs>,
     pub secrets: Arc<MemorySecrets>,
     pub hosts: Arc<SimHosts>,
     pub clock: Arc<TestClock>,
-    pub audit: Arc<Audit>,
-    pub sabotage: Option<Sabotage>,
-    /// Where a sabotaged product keeps its index.
-    pub index: Arc<sabotage::index_ahead::Index>,
+    pub audit: Arc<CrashAudit>,
+    pub sabotage: Option<Defect>,
+    /// Where a sabotaged product stores its index.
+    pub index: Arc<sabotage::index_ahead::StoredIndex>,
 }
 
-impl World {
-    pub async fn new(sabotage: Option<Sabotage>) -> Self {
+impl CrashWorld {
+    pub async fn new(sabotage: Option<Defect>) -> Self {
         Self::of(Setup {
             medium: Medium::Memory,
             sabotage,
@@ -109,15 +109,15 @@ impl World {
             .await;
         }
         let clock = TestClock::new();
-        if sabotage == Some(Sabotage::LostWait) {
+        if sabotage == Some(Defect::LostWait) {
             clock.grant_only(4);
         }
         Self {
-            journals: Journals::new(medium),
+            journals: WorldJournals::new(medium),
             checkpoints: Arc::default(),
             blobs: Arc::default(),
             secrets: Arc::default(),
-            audit: Audit::new(hosts.clone()),
+            audit: CrashAudit::new(hosts.clone()),
             hosts,
             clock: Arc::new(clock),
             sabotage,
@@ -125,8 +125,8 @@ impl World {
         }
     }
 
-    /// Starts a process, whose every call goes through the gate.
-    pub async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, FleetError> {
+    /// Starts a process whose calls all pass through the gate.
+    pub async fn start(&self, gate: &Arc<CrashGate>) -> Result<Fleet, FleetError> {
         let audited: Arc<dyn Journal> = Arc::new(Audited {
             inner: self.journals.current(),
             audit: self.audit.clone(),
@@ -161,7 +161,7 @@ impl World {
                 inner: sabotage::hosts(self.sabotage, watched),
                 way: gate.clone(),
             }),
-            images: Arc::new(Pieces::new(gate)),
+            images: Arc::new(GatedSource::new(gate)),
             directory: Arc::new(HostDirectory::default()),
         })
         .await
@@ -179,7 +179,7 @@ pub fn user() -> By {
     }
 }
 
-/// Runs a world's life in virtual time, on this thread.
+/// Runs a future in virtual time, on this thread.
 pub fn in_virtual_time<T>(life: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

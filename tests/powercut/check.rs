@@ -1,4 +1,4 @@
-//! What must hold of any image.
+//! Checks what must hold for every image that a power cut leaves.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -11,16 +11,16 @@ use vsiflow_engine::{
 
 use crate::{trace::Ack, writer};
 
-/// A journal that takes longer hangs.
+/// A check that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Opens the state directory `dir` and holds its journal against what was acknowledged; then
-/// writes to it, closes it and looks again.
+/// Opens the state directory `dir`, compares its journal with the acknowledged events, writes to it and
+/// closes it. If `thorough`, it does so a second time.
 pub(crate) fn check(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let checked = runtime.block_on(async {
         let twice = async {
-            // Cut before the folder was made.
+            // The power was cut before the folder was made.
             if acks.is_empty() && !dir.exists() {
                 return Ok(());
             }
@@ -43,7 +43,7 @@ pub(crate) fn check(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<(), Str
     checked
 }
 
-/// How many events there were, before one is added.
+/// Opens, checks and closes the state directory once, and adds an event. Returns the number of events before.
 async fn look(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<u64, String> {
     let unopened = |e: StateDirError| format!("it cannot be opened: {e}");
     let state = StateDir::open(dir).map_err(unopened)?;
@@ -64,7 +64,7 @@ async fn look(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<u64, String> 
     Ok(all.len() as u64)
 }
 
-/// A position that is there is one that was kept, whole.
+/// Checks that every stored position is whole.
 async fn positions(state: &StateDir) -> Result<(), String> {
     let opened = state.checkpoints().await;
     let checkpoints = opened.map_err(|e| format!("its checkpoints cannot be opened: {e}"))?;
@@ -106,10 +106,10 @@ fn acknowledged(all: &[Stored], acks: &[&Ack]) -> Result<(), String> {
     Ok(())
 }
 
-type Heads = BTreeMap<StreamId, (u64, Hash)>;
+type ChainHeads = BTreeMap<StreamId, (u64, Hash)>;
 
-fn streams(all: &[Stored]) -> Result<Heads, String> {
-    let mut heads = Heads::new();
+fn streams(all: &[Stored]) -> Result<ChainHeads, String> {
+    let mut heads = ChainHeads::new();
     for stored in all {
         let head = heads.entry(stored.stream.clone()).or_default();
         if (stored.seq, stored.prev) != *head {
@@ -125,7 +125,7 @@ fn streams(all: &[Stored]) -> Result<Heads, String> {
     Ok(heads)
 }
 
-async fn indexes(journal: &DiskJournal, heads: Heads) -> Result<(), String> {
+async fn indexes(journal: &DiskJournal, heads: ChainHeads) -> Result<(), String> {
     for (stream, (next, hash)) in heads {
         let read = journal
             .read(&stream, 0, usize::MAX)

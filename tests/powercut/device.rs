@@ -1,9 +1,9 @@
-//! A device with a volatile cache, and the file system on it at its least obliging.
+//! Simulates a device with a volatile cache, and a file system on it that gives the weakest guarantees.
 //!
-//! A sync covers what had been written to its file when it began, and holds once it returned.
-//! Of everything else any 512-byte sector may be there or not, in any version since the last
-//! sync; a file's length and each change of a folder likewise. `sync_file_range` promises
-//! nothing. A folder's changes hold once the folder was synced.
+//! A sync covers the writes to its file that ended before it began, and they are durable once it returned.
+//! Of all other writes any 512-byte sector may be stored or not, in any version since the last sync; the same
+//! is true for a file's length and each change of a folder. `sync_file_range` guarantees nothing. A folder's
+//! changes are durable once the folder was synced.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,57 +12,57 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
-use crate::trace::{FileId, Op, Span, Trace};
+use crate::trace::{CallSpan, DiskOp, FileId, Trace};
 
 const SECTOR: usize = 512;
 
-type Names = BTreeMap<PathBuf, FileId>;
+type FileNames = BTreeMap<PathBuf, FileId>;
 
 /// The device at an instant of a trace.
-pub(crate) struct Device<'a> {
+pub(crate) struct PowerCutDevice<'a> {
     trace: &'a Trace,
-    /// One that forgets its syncs shows that this test can fail.
-    deaf: bool,
+    /// Whether syncs have no effect, which shows that the test can fail.
+    ignores_syncs: bool,
     now: usize,
     next: usize,
-    /// What no cut can take away.
+    /// The durable files, which no cut can lose.
     files: Vec<Vec<u8>>,
-    names: Names,
+    names: FileNames,
     dirs: BTreeSet<PathBuf>,
-    /// What a cut may take away, in the order it was asked for.
-    pending: Vec<&'a (Span, Op)>,
+    /// The changes that a cut may lose, in the order of their calls.
+    pending: Vec<&'a (CallSpan, DiskOp)>,
 }
 
-/// What is left after the cut.
-pub(crate) struct Image {
+/// The content of the device after the cut.
+pub(crate) struct DeviceImage {
     files: Vec<Vec<u8>>,
-    names: Names,
+    names: FileNames,
     dirs: BTreeSet<PathBuf>,
 }
 
-/// What becomes of what was not synced.
-enum Fate {
+/// What happens to the changes that were not synced.
+enum UnsyncedFate {
     Lost,
     Kept,
-    /// A front part is kept, the write at its end torn.
+    /// The first calls are stored, and the write after them is torn.
     Prefix(usize),
-    /// Each call is kept with this chance.
+    /// Each call is stored with this probability.
     Calls(f64),
-    /// Each sector is kept with this chance.
+    /// Each sector is stored with this probability.
     Sectors(f64),
-    /// Only a back part is kept: what was asked for last came first.
+    /// Only the last calls are stored: the device reordered them.
     Suffix(usize),
 }
 
-impl<'a> Device<'a> {
-    pub(crate) fn new(trace: &'a Trace, deaf: bool) -> Self {
+impl<'a> PowerCutDevice<'a> {
+    pub(crate) fn new(trace: &'a Trace, ignores_syncs: bool) -> Self {
         let mut device = Self {
             trace,
-            deaf,
+            ignores_syncs,
             now: 0,
             next: 0,
             files: Vec::new(),
-            names: Names::new(),
+            names: FileNames::new(),
             dirs: BTreeSet::new(),
             pending: Vec::new(),
         };
@@ -80,12 +80,12 @@ impl<'a> Device<'a> {
         device
     }
 
-    /// Goes on to a later instant.
+    /// Advances to a later instant.
     pub(crate) fn advance(&mut self, to: usize) {
         while self.now < to {
             self.now += 1;
-            // Calls stand in the trace by their ends; what ends later may have begun already and
-            // is looked for when an image is made.
+            // The trace has the calls in the order of their ends. Calls that have begun and end later
+            // are considered when an image is made.
             while let Some(call) = self
                 .trace
                 .spans()
@@ -94,23 +94,23 @@ impl<'a> Device<'a> {
             {
                 self.next += 1;
                 match &call.1 {
-                    Op::Sync { .. } if self.deaf => {}
-                    Op::Sync { file } => self.settle_file(call.0, *file),
-                    Op::SyncDir { path } => self.settle_dir(call.0, path),
+                    DiskOp::Sync { .. } if self.ignores_syncs => {}
+                    DiskOp::Sync { file } => self.settle_file(call.0, *file),
+                    DiskOp::SyncDir { path } => self.settle_dir(call.0, path),
                     _ => self.pending.push(call),
                 }
             }
         }
     }
 
-    fn settle_file(&mut self, sync: Span, synced: FileId) {
+    fn settle_file(&mut self, sync: CallSpan, synced: FileId) {
         for call in std::mem::take(&mut self.pending) {
             let covered = call.0.end < sync.start;
             match &call.1 {
-                Op::Write { file, at, data } if *file == synced && covered => {
+                DiskOp::Write { file, at, data } if *file == synced && covered => {
                     put(&mut self.files, *file, *at, data);
                 }
-                Op::Truncate { file, len } if *file == synced && covered => {
+                DiskOp::Truncate { file, len } if *file == synced && covered => {
                     file_mut(&mut self.files, *file).resize(*len, 0);
                 }
                 _ => self.pending.push(call),
@@ -118,7 +118,7 @@ impl<'a> Device<'a> {
         }
     }
 
-    fn settle_dir(&mut self, sync: Span, synced: &Path) {
+    fn settle_dir(&mut self, sync: CallSpan, synced: &Path) {
         for call in std::mem::take(&mut self.pending) {
             if call.0.end < sync.start && parent_of(&call.1) == Some(synced) {
                 change(&mut self.names, &mut self.dirs, &call.1);
@@ -128,40 +128,39 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// One of the images that a cut at this instant may leave.
-    pub(crate) fn image(&self, rng: &mut StdRng) -> Image {
+    /// Draws one of the images that a cut at this instant may leave.
+    pub(crate) fn image(&self, rng: &mut StdRng) -> DeviceImage {
         let begun = self.trace.spans().iter().skip(self.next).take(64);
         let begun = begun.filter(|(span, op)| {
-            span.start <= self.now && !matches!(op, Op::Sync { .. } | Op::SyncDir { .. })
+            span.start <= self.now && !matches!(op, DiskOp::Sync { .. } | DiskOp::SyncDir { .. })
         });
         let pending: Vec<_> = self.pending.iter().copied().chain(begun).collect();
-        let mut image = Image {
+        let mut image = DeviceImage {
             files: self.files.clone(),
             names: self.names.clone(),
             dirs: self.dirs.clone(),
         };
-        let fate = Fate::draw(pending.len(), rng);
-        // Names come first or last: half of the time the folder was written although nothing
-        // demanded it.
-        let obliging = rng.random();
+        let fate = UnsyncedFate::draw(pending.len(), rng);
+        // Half of the time the folders' changes are stored although no sync covered them.
+        let names_stored = rng.random();
         for (number, (_, op)) in pending.into_iter().enumerate() {
-            fate.play(&mut image, op, number, obliging, rng);
+            fate.play(&mut image, op, number, names_stored, rng);
         }
         image
     }
 }
 
-/// A file of which the recording, played back to its end, differs from what is there.
-pub(crate) fn unfaithful(trace: &Trace, dir: &Path) -> Option<PathBuf> {
-    let mut device = Device::new(trace, false);
+/// Replays the whole recording, and returns a file that then differs from the one in `dir`, if any.
+pub(crate) fn differing_file(trace: &Trace, dir: &Path) -> Option<PathBuf> {
+    let mut device = PowerCutDevice::new(trace, false);
     device.advance(trace.end());
-    let mut image = Image {
+    let mut image = DeviceImage {
         files: device.files,
         names: device.names,
         dirs: device.dirs,
     };
     for (_, op) in device.pending {
-        Fate::Kept.play(&mut image, op, 0, true, &mut StdRng::seed_from_u64(0));
+        UnsyncedFate::Kept.play(&mut image, op, 0, true, &mut StdRng::seed_from_u64(0));
     }
     let differs = |path: &Path, file: FileId| {
         std::fs::read(dir.join(path)).ok().as_ref() != image.files.get(file)
@@ -171,7 +170,7 @@ pub(crate) fn unfaithful(trace: &Trace, dir: &Path) -> Option<PathBuf> {
     found.map(|(path, _)| path.clone())
 }
 
-impl Fate {
+impl UnsyncedFate {
     fn draw(pending: usize, rng: &mut StdRng) -> Self {
         match rng.random_range(0..10) {
             0 => Self::Lost,
@@ -186,7 +185,14 @@ impl Fate {
         }
     }
 
-    fn play(&self, image: &mut Image, op: &Op, number: usize, obliging: bool, rng: &mut StdRng) {
+    fn play(
+        &self,
+        image: &mut DeviceImage,
+        op: &DiskOp,
+        number: usize,
+        names_stored: bool,
+        rng: &mut StdRng,
+    ) {
         let (whole, part) = match self {
             Self::Lost => (false, 0.0),
             Self::Kept => (true, 1.0),
@@ -197,22 +203,29 @@ impl Fate {
             Self::Suffix(from) => (number >= *from, 0.0),
         };
         match op {
-            Op::Write { file, at, data } if whole && !matches!(self, Self::Sectors(_)) => {
+            DiskOp::Write { file, at, data } if whole && !matches!(self, Self::Sectors(_)) => {
                 put(&mut image.files, *file, *at, data);
             }
-            Op::Write { file, at, data } => sectors(image, *file, *at, data, part, rng),
-            Op::Truncate { file, len } if whole => {
+            DiskOp::Write { file, at, data } => sectors(image, *file, *at, data, part, rng),
+            DiskOp::Truncate { file, len } if whole => {
                 file_mut(&mut image.files, *file).resize(*len, 0)
             }
-            Op::Truncate { .. } | Op::Sync { .. } | Op::SyncDir { .. } => {}
-            naming if whole || obliging => change(&mut image.names, &mut image.dirs, naming),
+            DiskOp::Truncate { .. } | DiskOp::Sync { .. } | DiskOp::SyncDir { .. } => {}
+            naming if whole || names_stored => change(&mut image.names, &mut image.dirs, naming),
             _ => {}
         }
     }
 }
 
-/// Writes each sector with a chance; the file's length may be there without its content.
-fn sectors(image: &mut Image, file: FileId, at: usize, data: &[u8], chance: f64, rng: &mut StdRng) {
+/// Writes each sector with this probability. The file may get its new length without the content.
+fn sectors(
+    image: &mut DeviceImage,
+    file: FileId,
+    at: usize,
+    data: &[u8],
+    chance: f64,
+    rng: &mut StdRng,
+) {
     if chance == 0.0 {
         return;
     }
@@ -245,27 +258,29 @@ fn put(files: &mut Vec<Vec<u8>>, file: FileId, at: usize, data: &[u8]) {
     content[at..at + data.len()].copy_from_slice(data);
 }
 
-/// The folder that an operation changes.
-fn parent_of(op: &Op) -> Option<&Path> {
+/// The folder whose entries an operation changes.
+fn parent_of(op: &DiskOp) -> Option<&Path> {
     match op {
-        Op::Create { path, .. } | Op::MakeDir { path } | Op::Unlink { path } => path.parent(),
-        Op::Rename { to, .. } => to.parent(),
+        DiskOp::Create { path, .. } | DiskOp::MakeDir { path } | DiskOp::Unlink { path } => {
+            path.parent()
+        }
+        DiskOp::Rename { to, .. } => to.parent(),
         _ => None,
     }
 }
 
-fn change(names: &mut Names, dirs: &mut BTreeSet<PathBuf>, op: &Op) {
+fn change(names: &mut FileNames, dirs: &mut BTreeSet<PathBuf>, op: &DiskOp) {
     match op {
-        Op::Create { path, file } => {
+        DiskOp::Create { path, file } => {
             names.insert(path.clone(), *file);
         }
-        Op::MakeDir { path } => {
+        DiskOp::MakeDir { path } => {
             dirs.insert(path.clone());
         }
-        Op::Unlink { path } => {
+        DiskOp::Unlink { path } => {
             names.remove(path);
         }
-        Op::Rename { from, to } => {
+        DiskOp::Rename { from, to } => {
             if let Some(file) = names.remove(from) {
                 names.insert(to.clone(), file);
             }
@@ -274,11 +289,11 @@ fn change(names: &mut Names, dirs: &mut BTreeSet<PathBuf>, op: &Op) {
     }
 }
 
-impl Image {
-    /// Writes the image into an empty folder. A file whose folder is lost is lost with it.
+impl DeviceImage {
+    /// Writes the image into an empty folder, without the files whose folder is lost.
     pub(crate) fn write_to(&self, dir: &Path) {
         for path in &self.dirs {
-            // One whose parent is lost is lost with it.
+            // This fails if the parent is lost; then the folder is lost with it.
             let _ = std::fs::create_dir(dir.join(path));
         }
         for (path, file) in &self.names {

@@ -1,18 +1,18 @@
-//! What a power cut may leave of a state directory, tried out.
+//! Tests that a state directory survives power cuts, by simulating what a disk may lose.
 //!
-//! A process writes to a state directory under `strace`, which keeps every write, truncation, rename and
-//! sync with its data ([`trace`]). A device with a volatile cache then plays them back up to some
-//! instant and loses, tears and reorders what no sync had covered by then ([`device`]). Each
-//! image is opened: every event acknowledged before the instant must be there,
-//! the chains intact, nothing half ([`check`]). Some images are written to again under `strace`
-//! and cut a second time, since recovery writes, too.
+//! A process writes to a state directory under `strace`, which records every write, truncation, rename and
+//! sync with its data ([`trace`]). A simulated device with a volatile cache then replays them up to some
+//! instant, and loses, tears and reorders the writes that no sync had covered by then ([`device`]). Each
+//! resulting image is opened: every event acknowledged before the instant must be there, the chains intact,
+//! and no batch or position half written ([`check`]). Some images are written to again under `strace` and
+//! cut a second time, since recovery writes, too.
 //!
-//! A second process is the product itself: it provisions 900 VSIs on simulated hosts, so that much
-//! lies between two syncs.
+//! A second recorded process is vsiflow itself: it provisions 900 VSIs on simulated hosts, so that many
+//! writes lie between two syncs.
 //!
-//! `VSIFLOW_POWERCUT_CUTS` sets how many cuts are tried (by default as many as fit into 25
-//! seconds), `VSIFLOW_POWERCUT_SEED` what is drawn. Without `strace` the test says so and tries
-//! nothing, unless the number of cuts is set.
+//! `VSIFLOW_POWERCUT_CUTS` sets how many cuts are tried (by default as many as fit into 25 seconds), and
+//! `VSIFLOW_POWERCUT_SEED` the seed of all random choices. Without `strace` the test is skipped with a
+//! message, but fails if the number of cuts is set.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,17 +36,17 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    device::{Device, Image},
-    trace::{Op, Trace},
+    device::{DeviceImage, PowerCutDevice},
+    trace::{DiskOp, Trace},
 };
 
-/// How long cuts are tried where their number is not set.
+/// How long cuts are tried if their number is not set.
 const TIME: Duration = Duration::from_secs(25);
-/// Every so many cuts the image is written to again and cut a second time.
+/// One in this many images is written to again and cut a second time.
 const SECOND_EVERY: usize = 40;
 /// Cuts of each recording.
 const CUTS: usize = 400;
-/// Every so many images each stream is read, and the journal opened a second time.
+/// For one in this many images each stream is read, and the journal is opened a second time.
 const THOROUGH_EVERY: usize = 8;
 /// Cuts of each recovery.
 const SECOND_CUTS: usize = 8;
@@ -55,28 +55,28 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What was tried and what was found.
+/// How many cuts were tried, and which violations were found.
 struct Tally {
     start: Instant,
     wanted: Option<u64>,
-    /// How long cuts are tried, and how many at the least, where their number is not set.
+    /// If the number of cuts is not set: how long they are tried, and how many at least.
     time: Duration,
     least: usize,
     cuts: usize,
     violations: Vec<String>,
 }
 
-/// Where images are made: in memory where that can be had.
-fn workshop() -> tempfile::TempDir {
+/// A temporary folder for images, in memory if possible.
+fn image_folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir());
     made.unwrap()
 }
 
-/// What is done with an image beside checking it.
-type Also<'a> = &'a mut dyn FnMut(usize, &Image, &[&trace::Ack], &mut StdRng, &mut Tally);
+/// What is done with an image after its check.
+type Also<'a> = &'a mut dyn FnMut(usize, &DeviceImage, &[&trace::Ack], &mut StdRng, &mut Tally);
 
-/// Cuts a trace at `instants`, in order, and calls `also` with the images that are sound.
+/// Cuts a trace at `instants`, in order, checks each image, and calls `also` with each that is sound.
 fn try_cuts(
     trace: &Trace,
     instants: &[usize],
@@ -84,7 +84,7 @@ fn try_cuts(
     tally: &mut Tally,
     also: Also<'_>,
 ) {
-    let mut device = Device::new(trace, false);
+    let mut device = PowerCutDevice::new(trace, false);
     for (number, instant) in instants.iter().enumerate() {
         if tally.is_enough() {
             return;
@@ -100,8 +100,8 @@ fn try_cuts(
     }
 }
 
-fn examine(image: &Image, acks: &[&trace::Ack], thorough: bool) -> Result<(), String> {
-    let room = workshop();
+fn examine(image: &DeviceImage, acks: &[&trace::Ack], thorough: bool) -> Result<(), String> {
+    let room = image_folder();
     image.write_to(room.path());
     check::check(&writer::state_of(room.path()), acks, thorough)
 }
@@ -128,7 +128,7 @@ impl Tally {
         }
     }
 
-    /// What the first recording took does not count.
+    /// Restarts the time before the first cut: the time of the first recording does not count.
     fn cuts_begin(&mut self) {
         if self.cuts == 0 {
             self.start = Instant::now();
@@ -140,8 +140,8 @@ impl Tally {
         self.wanted.map_or(tried, |cuts| self.cuts as u64 >= cuts)
     }
 
-    /// Keeps the image as the cut left it.
-    fn violation(&mut self, instant: usize, why: &str, image: &Image) {
+    /// Records a violation, and stores the image for inspection.
+    fn violation(&mut self, instant: usize, why: &str, image: &DeviceImage) {
         let kept = tempfile::tempdir().unwrap().keep();
         image.write_to(&kept);
         let line = format!(
@@ -153,7 +153,7 @@ impl Tally {
     }
 }
 
-/// Instants in order, most of them where something was just written or synced.
+/// Random instants of a trace, in order. One instant is one traced call.
 fn instants(trace: &Trace, count: usize, rng: &mut StdRng) -> Vec<usize> {
     let mut instants: Vec<_> = (0..count)
         .map(|_| rng.random_range(0..trace.end()))
@@ -162,9 +162,9 @@ fn instants(trace: &Trace, count: usize, rng: &mut StdRng) -> Vec<usize> {
     instants
 }
 
-/// Writes to an image under `strace` and cuts that, too.
-fn cut_again(image: &Image, acks: &[&trace::Ack], rng: &mut StdRng, tally: &mut Tally) {
-    let room = workshop();
+/// Writes to an image under `strace` and cuts that recording, too.
+fn cut_again(image: &DeviceImage, acks: &[&trace::Ack], rng: &mut StdRng, tally: &mut Tally) {
+    let room = image_folder();
     image.write_to(room.path());
     let mut again = Trace::of_folder(room.path());
     again.acknowledged(acks);
@@ -175,11 +175,11 @@ fn cut_again(image: &Image, acks: &[&trace::Ack], rng: &mut StdRng, tally: &mut 
 
 /// How many VSIs the fleet has (`VSIFLOW_POWERCUT_VSIS`).
 const FLEET: u64 = 900;
-/// Cuts of the fleet, at the least; where the number of cuts is set, that many and no more.
+/// Cuts of the fleet in one pass, and their least number if `VSIFLOW_POWERCUT_CUTS` is not set.
 const FLEET_CUTS: usize = 6;
-/// And of those that are set, so many at the most: an image is large.
+/// The most cuts of the fleet, whatever `VSIFLOW_POWERCUT_CUTS` says: an image is large.
 const FLEET_CUTS_MOST: u64 = 300;
-/// How long cuts of it are tried where their number is not set.
+/// How long cuts of the fleet are tried if their number is not set.
 const FLEET_TIME: Duration = Duration::from_secs(15);
 
 #[test]
@@ -192,7 +192,7 @@ fn a_fleet_that_was_being_provisioned_outlives_a_power_cut() {
     eprintln!("VSIFLOW_POWERCUT_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let vsis = number("VSIFLOW_POWERCUT_VSIS").unwrap_or(FLEET);
-    let (room, begun) = (workshop(), Instant::now());
+    let (room, begun) = (image_folder(), Instant::now());
     let mut trace = Trace::of_folder(room.path());
     trace.record_fleet(room.path(), u32::try_from(vsis).unwrap());
     report(&trace);
@@ -216,17 +216,17 @@ fn a_fleet_that_was_being_provisioned_outlives_a_power_cut() {
     assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
 }
 
-/// The test can fail: a device that does not hold to its syncs is found out.
+/// Proves that the test can fail: it detects a device that ignores syncs.
 #[test]
 fn a_device_that_forgets_its_syncs_is_found_out() {
     if !trace::available() {
         return;
     }
     let mut rng = StdRng::seed_from_u64(1);
-    let room = workshop();
+    let room = image_folder();
     let mut trace = Trace::of_folder(room.path());
     trace.record(room.path(), 1, 1);
-    let mut device = Device::new(&trace, true);
+    let mut device = PowerCutDevice::new(&trace, true);
     let found = instants(&trace, 40, &mut rng).into_iter().any(|instant| {
         device.advance(instant);
         let acks: Vec<_> = trace.acks_before(instant).collect();
@@ -250,14 +250,14 @@ fn what_was_acknowledged_outlives_a_power_cut() {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut tally = Tally::new();
     while !tally.is_enough() {
-        let room = workshop();
+        let room = image_folder();
         let mut trace = Trace::of_folder(room.path());
         trace.record(room.path(), 3, rng.random());
         report(&trace);
         tally.cuts_begin();
         let instants = instants(&trace, CUTS, &mut rng);
         let mut second = |number: usize,
-                          image: &Image,
+                          image: &DeviceImage,
                           acks: &[&trace::Ack],
                           seeded: &mut StdRng,
                           counted: &mut Tally| {
@@ -280,8 +280,8 @@ fn report(trace: &Trace) {
     let (mut written, mut syncs) = (0, 0);
     for op in trace.ops() {
         match op {
-            Op::Write { data, .. } => written += data.len(),
-            Op::Sync { .. } => syncs += 1,
+            DiskOp::Write { data, .. } => written += data.len(),
+            DiskOp::Sync { .. } => syncs += 1,
             _ => {}
         }
     }
@@ -293,7 +293,7 @@ fn report(trace: &Trace) {
     );
 }
 
-/// The recorded process; without its folder it does nothing.
+/// The process that is recorded. Without the folder in its environment it does nothing.
 #[test]
 fn child() {
     if let Some(dir) = std::env::var_os(writer::DIR) {

@@ -1,4 +1,4 @@
-//! A process that provisions a real fleet on simulated hosts, and prints what its journal acknowledged.
+//! A process that provisions VSIs on simulated hosts, and prints the events that its journal acknowledged.
 
 use std::{path::Path, sync::Arc};
 
@@ -22,7 +22,7 @@ use vsiflow_workflows::{
 
 use crate::writer;
 
-/// How many VSIs are provisioned; without it none are.
+/// The environment variable with the number of VSIs to provision; without it the [`writer`] runs.
 pub(crate) const VSIS: &str = "VSIFLOW_TEST_POWERCUT_VSIS";
 const HOSTS: u32 = 10;
 
@@ -77,7 +77,7 @@ fn documents(vsis: u32) -> Resolved {
     }
 }
 
-/// Provisions so many VSIs, and ends as a killed process does.
+/// Provisions this many VSIs, and exits without closing anything, as a killed process does.
 pub(crate) fn apply(dir: &Path, vsis: u32) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = StateDir::open(writer::state_of(dir)).unwrap();
@@ -117,7 +117,7 @@ async fn open(state: &StateDir) -> Fleet {
     Fleet::open(parts).await.unwrap()
 }
 
-/// Prints every batch that the journal acknowledged, before anybody else learns of it.
+/// A journal that prints every acknowledged batch before it returns it to the caller.
 struct Acknowledging(DiskJournal);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! What a process asked of its disk, recorded by `strace` and read back.
+//! Records the file system calls of a process with `strace`, and reads the recording.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{provisioning, trace::line::Line, writer};
+use crate::{provisioning, trace::line::TraceLine, writer};
 
 mod line;
 
@@ -15,12 +15,12 @@ const CALLS: &str = "trace=open,openat,creat,write,pwrite64,writev,pwritev,pwrit
     truncate,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,\
     fdatasync,sync_file_range,fallocate,lseek,copy_file_range,sendfile";
 
-/// A file, whatever it is called.
+/// A file's identity, which renames do not change.
 pub(crate) type FileId = usize;
 
-/// A change of the disk, or a demand to keep it.
+/// A change of the disk, or a sync that makes changes durable.
 #[derive(Debug)]
-pub(crate) enum Op {
+pub(crate) enum DiskOp {
     Create {
         path: PathBuf,
         file: FileId,
@@ -52,14 +52,14 @@ pub(crate) enum Op {
     },
 }
 
-/// When a call began and ended, in calls.
+/// When a call began and ended, as line numbers of the recording.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
+pub(crate) struct CallSpan {
     pub(crate) start: usize,
     pub(crate) end: usize,
 }
 
-/// An event the process was told to be kept.
+/// An event that the journal acknowledged to the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Ack {
     at: usize,
@@ -67,21 +67,21 @@ pub(crate) struct Ack {
     pub(crate) hash: String,
 }
 
-/// Everything recorded of a folder, and what was in it before. Paths are relative to it.
+/// All recorded changes of a folder, and its content before. Paths are relative to the folder.
 #[derive(Default)]
 pub(crate) struct Trace {
     before: Vec<(PathBuf, Option<Vec<u8>>)>,
-    ops: Vec<(Span, Op)>,
+    ops: Vec<(CallSpan, DiskOp)>,
     acks: Vec<Ack>,
     files: HashMap<PathBuf, FileId>,
     lens: Vec<usize>,
-    /// Where the next `write` of a descriptor goes; none for one that appends.
+    /// The position of the next `write` of each descriptor; none if it appends.
     positions: HashMap<String, Option<usize>>,
     printed: Vec<u8>,
     now: usize,
 }
 
-/// Whether `strace` is there and may trace.
+/// Whether `strace` is installed and permitted to trace.
 pub(crate) fn available() -> bool {
     let tried = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
@@ -90,7 +90,7 @@ pub(crate) fn available() -> bool {
 }
 
 impl Trace {
-    /// An empty recording of a folder whose content is on the disk.
+    /// An empty recording of a folder whose present content is durable.
     pub(crate) fn of_folder(dir: &Path) -> Self {
         let mut trace = Self::default();
         trace.take_in(dir, Path::new(""));
@@ -112,7 +112,7 @@ impl Trace {
         }
     }
 
-    /// What was acknowledged before.
+    /// Sets the events that were acknowledged before the recording.
     pub(crate) fn acknowledged(&mut self, acks: &[&Ack]) {
         self.acks = acks
             .iter()
@@ -123,7 +123,7 @@ impl Trace {
             .collect();
     }
 
-    /// Runs the writing process so many times, one after the other.
+    /// Records the writing process this many times, one after the other.
     pub(crate) fn record(&mut self, dir: &Path, times: usize, seed: u64) {
         for time in 0..times {
             let seed = seed.wrapping_add(time as u64).to_string();
@@ -131,7 +131,7 @@ impl Trace {
         }
     }
 
-    /// Runs a process that provisions so many VSIs.
+    /// Records a process that provisions this many VSIs.
     pub(crate) fn record_fleet(&mut self, dir: &Path, vsis: u32) {
         self.record_one(dir, provisioning::VSIS, &vsis.to_string());
     }
@@ -162,8 +162,8 @@ impl Trace {
                 .status();
             assert!(status.unwrap().success(), "the recorded process failed");
             self.read(output.path(), &dir);
-            let unfaithful = crate::device::unfaithful(self, &dir);
-            assert_eq!(unfaithful, None, "the process was not recorded whole");
+            let differing = crate::device::differing_file(self, &dir);
+            assert_eq!(differing, None, "the recording is incomplete");
         }
     }
 
@@ -172,7 +172,7 @@ impl Trace {
         self.positions.clear();
         for text in BufReader::new(std::fs::File::open(output).unwrap()).lines() {
             self.now += 1;
-            match Line::parse(&text.unwrap(), &mut begun, self.now) {
+            match TraceLine::parse(&text.unwrap(), &mut begun, self.now) {
                 Some(line) if line.result >= 0 => self.call(&line, dir),
                 _ => {}
             }
@@ -183,11 +183,12 @@ impl Trace {
         }
     }
 
-    /// What a process had begun to write when it ended was written as far as the file says.
+    /// Adds a call that had not returned when the process ended. The file itself shows how much of a write
+    /// was carried out.
     fn unreturned(&mut self, start: usize, front: &str, dir: &Path) {
         let end = self.now;
-        if let Some(line) = Line::unreturned_name(front, Span { start, end }) {
-            // It was done if the file is not there any more.
+        if let Some(line) = TraceLine::unreturned_name(front, CallSpan { start, end }) {
+            // It was carried out if the file no longer exists.
             if line
                 .subject(dir)
                 .is_some_and(|path| !dir.join(path).exists())
@@ -196,7 +197,7 @@ impl Trace {
             }
             return;
         }
-        let line = Line::unreturned(front, Span { start, end });
+        let line = TraceLine::unreturned(front, CallSpan { start, end });
         let Some(line) = line else { return };
         let Some(path) = line.subject(dir) else {
             return;
@@ -209,10 +210,10 @@ impl Trace {
         let data = content[at.min(content.len())..content.len().min(at + len)].to_vec();
         let known = self.lens.get_mut(file).unwrap();
         *known = (*known).max(at + data.len());
-        self.push(&line, Op::Write { file, at, data });
+        self.push(&line, DiskOp::Write { file, at, data });
     }
 
-    /// The number of instants at which a cut may be.
+    /// The number of instants at which the power may be cut.
     pub(crate) fn end(&self) -> usize {
         self.now
     }
@@ -221,15 +222,15 @@ impl Trace {
         &self.before
     }
 
-    pub(crate) fn spans(&self) -> &[(Span, Op)] {
+    pub(crate) fn spans(&self) -> &[(CallSpan, DiskOp)] {
         &self.ops
     }
 
-    pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
+    pub(crate) fn ops(&self) -> impl Iterator<Item = &DiskOp> {
         self.ops.iter().map(|(_, op)| op)
     }
 
-    /// What was acknowledged by an instant.
+    /// The events that were acknowledged up to an instant.
     pub(crate) fn acks_before(&self, instant: usize) -> impl Iterator<Item = &Ack> {
         self.acks.iter().filter(move |ack| ack.at <= instant)
     }
@@ -241,11 +242,11 @@ impl Trace {
         file
     }
 
-    fn push(&mut self, line: &Line, op: Op) {
+    fn push(&mut self, line: &TraceLine, op: DiskOp) {
         self.ops.push((line.span, op));
     }
 
-    fn write(&mut self, line: &Line, file: FileId, at: usize) {
+    fn write(&mut self, line: &TraceLine, file: FileId, at: usize) {
         let data = line
             .string(1)
             .get(..usize::try_from(line.result).unwrap())
@@ -253,10 +254,10 @@ impl Trace {
             .to_vec();
         let len = self.lens.get_mut(file).unwrap();
         *len = (*len).max(at + data.len());
-        self.push(line, Op::Write { file, at, data });
+        self.push(line, DiskOp::Write { file, at, data });
     }
 
-    fn print(&mut self, line: &Line) {
+    fn print(&mut self, line: &TraceLine) {
         self.printed.extend(line.string(1));
         while let Some(end) = self.printed.iter().position(|byte| *byte == b'\n') {
             let printed: Vec<_> = self.printed.drain(..=end).collect();
@@ -274,13 +275,13 @@ impl Trace {
         }
     }
 
-    /// A call that succeeded.
-    fn call(&mut self, line: &Line, dir: &Path) {
+    /// Adds a call that succeeded.
+    fn call(&mut self, line: &TraceLine, dir: &Path) {
         if line.name == "write" && line.fd(0).0 == "1" {
             return self.print(line);
         }
-        // After a power cut, which begins another boot, nobody believes the index. Of the room that is
-        // set aside nobody reads anything.
+        // After a power cut the machine has another boot ID, and vsiflow does not use the index then. The
+        // reserved disk space (ballast) is never read.
         if line.touches("index") || line.touches("ballast") {
             return;
         }
@@ -307,28 +308,28 @@ impl Trace {
             ("ftruncate", Some(file)) => {
                 let len = line.number(1);
                 *self.lens.get_mut(file).unwrap() = len;
-                self.push(line, Op::Truncate { file, len });
+                self.push(line, DiskOp::Truncate { file, len });
             }
-            ("fsync" | "fdatasync", Some(file)) => self.push(line, Op::Sync { file }),
-            ("fsync" | "fdatasync", None) => self.push(line, Op::SyncDir { path }),
-            // A promise of nothing.
+            ("fsync" | "fdatasync", Some(file)) => self.push(line, DiskOp::Sync { file }),
+            ("fsync" | "fdatasync", None) => self.push(line, DiskOp::SyncDir { path }),
+            // It guarantees nothing.
             ("sync_file_range", _) => {}
-            ("mkdir", _) => self.push(line, Op::MakeDir { path }),
+            ("mkdir", _) => self.push(line, DiskOp::MakeDir { path }),
             ("unlink" | "unlinkat", _) => {
                 self.files.remove(&path);
-                self.push(line, Op::Unlink { path });
+                self.push(line, DiskOp::Unlink { path });
             }
             ("rename", Some(file)) => {
                 let to = line.path(1, dir).unwrap();
                 self.files.remove(&path);
                 self.files.insert(to.clone(), file);
-                self.push(line, Op::Rename { from: path, to });
+                self.push(line, DiskOp::Rename { from: path, to });
             }
             (other, _) => panic!("the device does not know {other} of {}", path.display()),
         }
     }
 
-    fn opened(&mut self, line: &Line, path: PathBuf, file: Option<FileId>) {
+    fn opened(&mut self, line: &TraceLine, path: PathBuf, file: Option<FileId>) {
         let flags = line.flags();
         if flags.contains("O_DIRECTORY") {
             return;
@@ -338,7 +339,7 @@ impl Trace {
                 let created = self.new_file(&path, 0);
                 self.push(
                     line,
-                    Op::Create {
+                    DiskOp::Create {
                         path,
                         file: created,
                     },
@@ -351,7 +352,7 @@ impl Trace {
         };
         if flags.contains("O_TRUNC") && *self.lens.get(file).unwrap() > 0 {
             *self.lens.get_mut(file).unwrap() = 0;
-            self.push(line, Op::Truncate { file, len: 0 });
+            self.push(line, DiskOp::Truncate { file, len: 0 });
         }
         let position = (!flags.contains("O_APPEND")).then_some(0);
         self.positions.insert(line.result.to_string(), position);

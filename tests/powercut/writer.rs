@@ -1,4 +1,4 @@
-//! The process that is recorded: it writes to a journal and prints what was acknowledged.
+//! The process that is recorded: it writes to a journal and prints the acknowledged events.
 
 use std::{
     io::Write as _,
@@ -16,42 +16,42 @@ use vsiflow_engine::{
     state_dir::StateDir,
 };
 
-/// Names the folder to write to.
+/// The environment variable with the folder to write to.
 pub(crate) const DIR: &str = "VSIFLOW_TEST_POWERCUT_DIR";
-/// What is drawn.
+/// The environment variable with the seed of all random choices.
 pub(crate) const SEED: &str = "VSIFLOW_TEST_POWERCUT_WRITES";
 
 const TASKS: u64 = 24;
 const APPENDS: u64 = 240;
 const PAIRS: u64 = 10;
 
-/// Where the state directory is below the recorded folder.
+/// The state directory in the recorded folder.
 pub(crate) fn state_of(dir: &Path) -> PathBuf {
     dir.join("state")
 }
 
-/// Every so many appends a task keeps its position.
+/// After this many appends a task stores a checkpoint.
 const CHECKPOINT_EVERY: u64 = 8;
-/// What a position looks like: that many bytes, all alike.
+/// The length of a position in bytes, which are all the same.
 pub(crate) const POSITION: usize = 64;
 
-/// Under which a task keeps its position.
+/// The run and the step of a task's checkpoint.
 pub(crate) fn position_of(task: u64) -> (RunId, Name) {
     (RunId(ulid::Ulid::from_parts(task, 2)), Name::of("n"))
 }
 
-/// All tasks there may be.
+/// The numbers of all tasks that may run.
 pub(crate) fn tasks() -> impl Iterator<Item = u64> {
     0..TASKS
 }
 
-/// What a task writes to.
-struct Stores {
+/// The stores that the tasks write to.
+struct WriterStores {
     journal: DiskJournal,
     checkpoints: FileCheckpoints,
 }
 
-/// A run's stream and the entity's that goes with it: they are always written together.
+/// The stream of a run and the stream of its entity, which are always written together.
 pub(crate) fn pair(number: u64) -> [StreamId; 2] {
     let entity = EntityId::new(
         Name::of("vsi"),
@@ -63,7 +63,7 @@ pub(crate) fn pair(number: u64) -> [StreamId; 2] {
     ]
 }
 
-/// All pairs there may be.
+/// All pairs that tasks may write to.
 pub(crate) fn pairs() -> impl Iterator<Item = [StreamId; 2]> {
     (0..TASKS * PAIRS).map(pair)
 }
@@ -90,7 +90,7 @@ fn event(rng: &mut StdRng) -> Event {
     }
 }
 
-/// One write call for one acknowledgement, so that it has one place among the other calls.
+/// Prints an acknowledged batch with one write call, so that it has one place among the traced calls.
 pub(crate) fn acknowledge(records: &[Record]) {
     let lines: String = records
         .iter()
@@ -99,7 +99,7 @@ pub(crate) fn acknowledge(records: &[Record]) {
     std::io::stdout().write_all(lines.as_bytes()).unwrap();
 }
 
-async fn append_for_a_while(stores: Arc<Stores>, task: u64, appends: u64, seed: u64) {
+async fn append_for_a_while(stores: Arc<WriterStores>, task: u64, appends: u64, seed: u64) {
     let (journal, (run, node)) = (&stores.journal, position_of(task));
     let mut rng = StdRng::seed_from_u64(seed ^ task);
     for number in 0..appends {
@@ -126,12 +126,13 @@ async fn append_for_a_while(stores: Arc<Stores>, task: u64, appends: u64, seed: 
     }
 }
 
-/// Two lives of one, six or many tasks: one closed in order, one that ends as a killed process does.
+/// Opens the state directory twice and writes to it with one, six or [`TASKS`] tasks. The first time it
+/// closes the journal. The second time it exits without that, as a killed process does.
 pub(crate) fn write(dir: &Path, seed: u64) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for life in 0..2_u64 {
         let state = StateDir::open(state_of(dir)).unwrap();
-        let stores = Arc::new(Stores {
+        let stores = Arc::new(WriterStores {
             journal: runtime.block_on(state.journal()).unwrap(),
             checkpoints: runtime.block_on(state.checkpoints()).unwrap(),
         });

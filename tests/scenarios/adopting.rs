@@ -1,8 +1,8 @@
-//! Taking over what is there: domains that were forgotten, that another journal made, or the
-//! operator before this one.
+//! `adopt`: takes domains under management that were forgotten, or that another journal or the earlier
+//! operator made.
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Disk, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
 const DISK: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cdd";
@@ -15,15 +15,19 @@ fn documents() -> String {
     let web = web.with("networkConfig: 'version: 2'");
     format!(
         "{web}{}",
-        Disk::named("data").uid(DISK).with("deletionPolicy: Delete")
+        DiskDocument::named("data")
+            .uid(DISK)
+            .with("deletionPolicy: Delete")
     )
 }
 
-/// What another vsiflow made on a host, and a journal that knows nothing of it.
+/// A host with a VSI that another vsiflow made, and a new journal that does not know it.
 fn made_by_another() -> Vsiflow {
     let (maker, vsiflow) = (Vsiflow::simulated(), Vsiflow::simulated());
     maker.apply(documents(), &[]).exits(0);
-    vsiflow.apply(Disk::named("unrelated"), &[]).exits(0);
+    vsiflow
+        .apply(DiskDocument::named("unrelated"), &[])
+        .exits(0);
     let sim = |of: &Vsiflow| of.state().join("sim").join("host-sim");
     for entry in std::fs::read_dir(sim(&maker)).unwrap() {
         let entry = entry.unwrap();
@@ -54,7 +58,7 @@ fn inventory(vsiflow: &Vsiflow, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {name} in {all:#}"))["status"].clone()
 }
 
-/// When the guest was started: it never is again.
+/// The time of the guest's start, which adopting must not change.
 fn started(vsiflow: &Vsiflow) -> Value {
     vsiflow.sim().domain("default/web")["live"]["started"].clone()
 }
@@ -213,8 +217,12 @@ fn a_domain_with_volumes_of_other_names_is_watched_and_switched_but_never_made_a
 fn defect_20_disks_of_an_adopted_vsi_keep_the_order_in_which_they_stand() {
     let second = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cde";
     let vsiflow = made_by_another();
-    // They stand in an order that no names give.
-    let both = format!("{}{}", documents(), Disk::named("a-first").uid(second));
+    // The disks are in an order that does not follow from their names.
+    let both = format!(
+        "{}{}",
+        documents(),
+        DiskDocument::named("a-first").uid(second)
+    );
     vsiflow.change_sim(|state| {
         let text = serde_json::to_string(&state["pools"]["images"]["volumes"][DISK]).unwrap();
         let volume = serde_json::from_str(&text).unwrap();
@@ -250,7 +258,7 @@ fn a_domain_is_not_adopted_under_the_name_of_another_vsi() {
     let vsiflow = made_by_another();
     without_mark(&vsiflow);
     vsiflow.apply(Vsi::named("web"), &[]).exits(0);
-    // The domain's title says the same name.
+    // The name comes from the domain's title.
     vsiflow
         .run(&["adopt", UID])
         .exits(4)

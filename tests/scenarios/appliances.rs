@@ -1,4 +1,4 @@
-//! OVAs as images: the disk inside arrives whole, or nothing of it stays.
+//! OVA files as images: the disk in the file is uploaded whole, or nothing of it remains.
 
 use sha2::{Digest as _, Sha256};
 use vsiflow_tests::{Answer, Server, Vsi, Vsiflow, registry, server, until};
@@ -9,7 +9,7 @@ const DESCRIPTION: &str = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelo
 <References><File ovf:href="disk.qcow2" ovf:id="a"/></References>
 <DiskSection><Disk ovf:diskId="d" ovf:fileRef="a"/></DiskSection></Envelope>"#;
 
-/// An OVA with this disk, whose manifest says that of this one.
+/// An OVA with this disk, whose manifest has the checksum of `declared`.
 fn ova(disk: &[u8], declared: &[u8]) -> Vec<u8> {
     let digest = Sha256::digest(declared);
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -21,12 +21,12 @@ fn ova(disk: &[u8], declared: &[u8]) -> Vec<u8> {
         registry::layer("disk.qcow2", disk),
         registry::layer("box.mf", manifest.as_bytes()),
     ];
-    // Each ends as an archive does; only the last one may.
+    // Each layer ends with an end-of-archive mark, of which a tar archive may have only one.
     let files = files.map(|file| file[..file.len() - 1_024].to_vec());
     [files.concat(), vec![0; 1_024]].concat()
 }
 
-/// Uploads it whole after an upload that was killed in its middle.
+/// Kills an upload in the middle, and uploads the image again.
 fn upload_killed_once(vsiflow: &Vsiflow, url: &str) {
     let running = vsiflow.start(&["image", "upload", url, "--upload-limit", "300Ki"]);
     until("the upload", 30, || {
@@ -62,7 +62,7 @@ fn of_an_ova_with_a_wrong_manifest_nothing_stays() {
     assert!(vsiflow.sim().content("box") == image);
 }
 
-/// A sparse VMDK, whose grains are in the opposite order of their places in the disk.
+/// A sparse VMDK whose grains are stored in the reverse order of the disk.
 fn sparse_vmdk(disk: &[u8]) -> Vec<u8> {
     const GRAIN: usize = 64 * 1024;
     let grains = disk.len().div_ceil(GRAIN);

@@ -1,4 +1,4 @@
-//! Backups: taken while vsiflow works, restored, confirmed.
+//! Backups: taken while vsiflow runs, restored, and confirmed.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn a_backup_taken_while_another_process_works_is_restored_and_acts_once_confirme
         .says("VSI0908");
     busy.kill();
 
-    // The host stays as it is; the rest of the state directory is lost.
+    // The simulated host remains; the rest of the state directory is lost.
     let state = vsiflow.state();
     let sim = vsiflow.folder().join("sim-kept");
     fs::rename(state.join("sim"), &sim).unwrap();
@@ -58,7 +58,7 @@ fn a_backup_taken_while_another_process_works_is_restored_and_acts_once_confirme
     vsiflow.run(&["replay", "--verify"]).exits(0);
 }
 
-/// A key pair of age: what encrypts, and the file that decrypts.
+/// A key pair of age: the public key, and the text of the identity file.
 fn key_pair() -> (String, String) {
     let key = age::x25519::Identity::generate();
     let file = format!("# public\n{}\n", key.to_string().expose_secret());

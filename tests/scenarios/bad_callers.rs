@@ -1,5 +1,5 @@
-//! Who asks a daemon wrongly: too slowly, too much, half, or for what is not there. It is bounded, it is told, and nothing is
-//! lost. On the socket and over TLS.
+//! Bad clients of a daemon, on the socket and over TLS: requests that are too slow, too large, incomplete, or
+//! for objects that do not exist. They are limited and get an error, and other clients are not disturbed.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -13,15 +13,15 @@ use std::{
 use serde_json::{Value, json};
 use vsiflow_tests::{Running, Vsi, Vsiflow, http, until};
 
-/// A daemon with a VSI that answers on its socket and over TLS.
-struct Served {
+/// A daemon with a VSI, which serves its socket and TLS.
+struct ServedDaemon {
     vsiflow: Vsiflow,
     daemon: Running,
     address: String,
     socket: PathBuf,
 }
 
-impl Served {
+impl ServedDaemon {
     fn begin() -> Self {
         let vsiflow = Vsiflow::simulated();
         let mut daemon = vsiflow.serve(&["--listen", "127.0.0.1:0"]);
@@ -46,7 +46,7 @@ impl Served {
         self.vsiflow.run(&create).exits(0).stdout.trim().to_owned()
     }
 
-    /// Asks over TLS; the status and the body.
+    /// Sends a request over TLS, and returns the status and the body.
     fn curl(&self, token: &str, path: &str, more: &[&str]) -> (u16, String) {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--insecure", "--max-time", "60"]);
@@ -60,8 +60,8 @@ impl Served {
         (status.parse().unwrap(), body.to_owned())
     }
 
-    /// Who came in order is served, and the engine works.
-    fn works_on(&self) {
+    /// Asserts that well-behaved clients are served, and that the engine works.
+    fn still_works(&self) {
         let begun = Instant::now();
         self.vsiflow.run(&["stop", "web", "--wait"]).exits(0);
         self.vsiflow.run(&["start", "web", "--wait"]).exits(0);
@@ -69,13 +69,13 @@ impl Served {
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
-    /// Files that the daemon holds open.
+    /// The number of files that the daemon has open.
     fn files(&self) -> usize {
         let open = format!("/proc/{}/fd", self.daemon.pid());
         std::fs::read_dir(open).unwrap().count()
     }
 
-    /// The most memory that the daemon ever took, in MiB.
+    /// The peak memory of the daemon, in MiB.
     fn peak(&self) -> u64 {
         let status = format!("/proc/{}/status", self.daemon.pid());
         let status = std::fs::read_to_string(status).unwrap();
@@ -92,7 +92,7 @@ fn is_problem(body: &str, code: &str) {
     assert!(!answer["remedy"].as_str().unwrap().is_empty(), "{answer}");
 }
 
-/// Each event of an answer that follows the journal, up to that offset.
+/// The offsets of the events in an answer that follows the journal, up to `last`.
 fn offsets(stream: UnixStream, last: u64) -> Vec<u64> {
     let mut lines = BufReader::new(stream);
     http::head(&mut lines);
@@ -118,9 +118,9 @@ fn follow(socket: &Path) -> UnixStream {
 
 #[test]
 fn readers_that_fell_far_behind_get_every_event_once_and_in_order() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let slow: Vec<_> = (0..20).map(|_| follow(&served.socket)).collect();
-    // More than a connection and the pages that all share hold together.
+    // More events than a connection's buffer and the shared pages can hold together.
     let reason = "r".repeat(400);
     for round in 0..300 {
         let path = ["/v1/pause", "/v1/unpause"][round % 2];
@@ -135,14 +135,14 @@ fn readers_that_fell_far_behind_get_every_event_once_and_in_order() {
         let found = offsets(stream, last);
         assert_eq!(found, (0..=last).collect::<Vec<_>>());
     }
-    served.works_on();
+    served.still_works();
 }
 
 #[test]
 fn readers_over_tls_that_read_nothing_hold_up_nobody() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let token = served.token();
-    // Nobody reads the pipe.
+    // The test never reads the pipe.
     let mut silent: Vec<_> = (0..20)
         .map(|_| {
             let mut curl = Command::new("curl");
@@ -152,14 +152,14 @@ fn readers_over_tls_that_read_nothing_hold_up_nobody() {
             curl.stdout(Stdio::piped()).spawn().unwrap()
         })
         .collect();
-    served.works_on();
+    served.still_works();
     let (status, body) = served.curl(&token, "/v1/virtualservers", &[]);
     assert_eq!(status, 200, "{body}");
     for one in &mut silent {
         one.kill().unwrap();
         one.wait().unwrap();
     }
-    // Their places are free again.
+    // The daemon closes their connections.
     let before = served.files();
     until("the end of their connections", 60, || {
         (served.files() <= before).then_some(())
@@ -168,14 +168,14 @@ fn readers_over_tls_that_read_nothing_hold_up_nobody() {
 
 #[test]
 fn ten_thousand_connections_over_tcp_that_never_say_who_they_are_keep_nobody_out() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let token = served.token();
     let before = served.files();
     let mut held = Vec::new();
     for number in 0..10_000 {
         match TcpStream::connect(&served.address) {
             Ok(mut stream) => {
-                // Some begin a handshake and stop in the middle.
+                // Some clients begin a TLS handshake and stop in the middle.
                 if number % 2 == 0 {
                     let _ = stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]);
                 }
@@ -196,7 +196,7 @@ fn ten_thousand_connections_over_tcp_that_never_say_who_they_are_keep_nobody_out
     assert!(begun.elapsed() < Duration::from_secs(60));
     let files = served.files();
     assert!(files < before + 200, "{before} files, then {files}");
-    served.works_on();
+    served.still_works();
     drop(held);
     until("the end of their connections", 60, || {
         (served.files() <= before + 10).then_some(())
@@ -205,7 +205,7 @@ fn ten_thousand_connections_over_tcp_that_never_say_who_they_are_keep_nobody_out
 
 #[test]
 fn connections_that_stop_in_the_middle_of_a_head_are_closed() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let mut half = http::connect(&served.socket);
     half.write_all(b"GET /v1/virtualservers HTTP/1.1\r\nhost:")
         .unwrap();
@@ -216,7 +216,7 @@ fn connections_that_stop_in_the_middle_of_a_head_are_closed() {
         .unwrap();
     let ends = |reader: &mut dyn std::io::Read| {
         let mut all = Vec::new();
-        // To be reset is an end, too.
+        // The daemon may also reset the connection.
         let _ = reader.read_to_end(&mut all);
         all
     };
@@ -226,12 +226,12 @@ fn connections_that_stop_in_the_middle_of_a_head_are_closed() {
     let hello_said = ends(&mut hello);
     assert!(hello_said.len() < 64, "{hello_said:?}");
     assert!(begun.elapsed() < Duration::from_secs(45));
-    served.works_on();
+    served.still_works();
 }
 
 #[test]
 fn bodies_of_a_gigabyte_are_refused_early_and_take_no_memory() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let token = served.token();
     let before = served.peak();
     let large = served.vsiflow.folder().join("large");
@@ -248,7 +248,7 @@ fn bodies_of_a_gigabyte_are_refused_early_and_take_no_memory() {
         is_problem(&body, "VSI0022");
     }
     assert!(begun.elapsed() < Duration::from_secs(60));
-    // One that does not say how long it is, on the socket: it ends when it is too long.
+    // A request without a length, on the socket: it is refused when it gets too long.
     let mut stream = http::connect(&served.socket);
     let head = "POST /v1/pause HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\
                 content-type: application/json\r\n\r\n";
@@ -263,12 +263,12 @@ fn bodies_of_a_gigabyte_are_refused_early_and_take_no_memory() {
     let _ = stream.read_to_end(&mut output);
     let grown = served.peak().saturating_sub(before);
     assert!(grown < 128, "{grown} MiB more");
-    served.works_on();
+    served.still_works();
 }
 
 #[test]
 fn a_token_that_is_cut_anywhere_is_refused_and_told() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let token = served.token();
     let whole = served.curl(&token, "/v1/virtualservers", &[]);
     assert_eq!(whole.0, 200, "{}", whole.1);
@@ -278,7 +278,7 @@ fn a_token_that_is_cut_anywhere_is_refused_and_told() {
         is_problem(&body, "VSI0028");
         assert!(length < 30 || !body.contains(&token[20..length]), "{body}");
     }
-    let other = Served::begin();
+    let other = ServedDaemon::begin();
     for strange in [other.token(), "x".repeat(8_000), format!("{token}{token}")] {
         let (status, body) = served.curl(&strange, "/v1/virtualservers", &[]);
         assert_eq!(status, 401, "{body}");
@@ -288,7 +288,7 @@ fn a_token_that_is_cut_anywhere_is_refused_and_told() {
 
 #[test]
 fn moments_and_offsets_of_the_future_are_refused_everywhere() {
-    let served = Served::begin();
+    let served = ServedDaemon::begin();
     let token = served.token();
     for offset in ["1000000", "18446744073709551615"] {
         let path = format!("/v1/events?from={offset}");
@@ -313,5 +313,5 @@ fn moments_and_offsets_of_the_future_are_refused_everywhere() {
     http::ask(&served.socket, head, b"")
         .is(400)
         .is_problem("VSI0024");
-    served.works_on();
+    served.still_works();
 }

@@ -1,8 +1,8 @@
-//! Documents that are wrong: everything is said, and nothing is done.
+//! Invalid documents: all errors are reported, and nothing is changed.
 
 use vsiflow_tests::{Ran, Vsi, Vsiflow};
 
-/// Applies documents that are wrong.
+/// Applies invalid documents.
 #[track_caller]
 fn refused(documents: &str) -> Ran {
     let vsiflow = Vsiflow::simulated();
@@ -14,7 +14,7 @@ fn refused(documents: &str) -> Ran {
     ran
 }
 
-/// The line of a document that has these words.
+/// The position of the line with these words, as errors name it.
 fn line(documents: &str, words: &str) -> String {
     let at = documents.lines().position(|line| line.contains(words));
     format!("documents-0.yaml:{}:", at.unwrap() + 1)

@@ -1,4 +1,4 @@
-//! `vsiflow ui`: who is let in to the page, and what a browser may ask for.
+//! `vsiflow ui`: which browsers get access to the page, and which requests they may send.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,8 +7,8 @@ use std::{
 
 use vsiflow_tests::{Running, Vsi, Vsiflow};
 
-/// A daemon with a VSI, and the door in front of it.
-struct Door {
+/// A daemon with a VSI, and `vsiflow ui` in front of it.
+struct UiDaemon {
     vsiflow: Vsiflow,
     _daemon: Running,
     _ui: Running,
@@ -16,7 +16,7 @@ struct Door {
     link: String,
 }
 
-impl Door {
+impl UiDaemon {
     fn open() -> Self {
         let vsiflow = Vsiflow::simulated();
         let daemon = vsiflow.serve(&[]);
@@ -39,7 +39,7 @@ impl Door {
         }
     }
 
-    /// The whole answer to a request with these lines in its head.
+    /// The whole answer to a request with these header lines.
     fn ask(&self, request: &str, head: &[&str], body: &str) -> String {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         let head: String = head.iter().map(|line| format!("{line}\r\n")).collect();
@@ -58,7 +58,7 @@ impl Door {
         format!("host: {}", self.host)
     }
 
-    /// The session's cookie, by the link.
+    /// Opens the link, and returns the cookie of the session.
     fn enter(&self) -> String {
         let answer = self.ask(&format!("GET {}", self.link), &[&self.own()], "");
         assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
@@ -85,7 +85,7 @@ fn is(answer: &str, status: u16, words: &str) {
 
 #[test]
 fn the_link_works_once_and_the_page_needs_its_session() {
-    let door = Door::open();
+    let door = UiDaemon::open();
     is(&door.ask("GET /", &[&door.own()], ""), 401, "VSI0027");
     is(
         &door.ask("GET /open?link=guessed", &[&door.own()], ""),
@@ -119,7 +119,7 @@ fn the_link_works_once_and_the_page_needs_its_session() {
 
 #[test]
 fn a_request_for_another_name_is_refused_whatever_it_knows() {
-    let door = Door::open();
+    let door = UiDaemon::open();
     let cookie = door.enter();
     for host in ["host: evil.test", "host: 127.0.0.1", "host: "] {
         is(&door.ask("GET /", &[host, &cookie], ""), 403, "VSI0027");
@@ -136,7 +136,7 @@ fn a_request_for_another_name_is_refused_whatever_it_knows() {
 
 #[test]
 fn what_changes_something_has_to_come_from_the_page_itself() {
-    let door = Door::open();
+    let door = UiDaemon::open();
     let cookie = door.enter();
     let recorded = door.vsiflow.history("web").len();
     let stop = "POST /v1/namespaces/default/virtualservers/web/stop";
@@ -173,7 +173,7 @@ fn what_changes_something_has_to_come_from_the_page_itself() {
         401,
         "VSI0027",
     );
-    // A console changes its connection over, which the door does not pass on.
+    // A console upgrades its connection, which `vsiflow ui` does not forward.
     let over = ["connection: upgrade", "upgrade: vsiflow-console"];
     is(
         &door.ask(console, &[&door.own(), &cookie, &origin, over[1]], ""),

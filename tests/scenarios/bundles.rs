@@ -1,5 +1,5 @@
-//! Bundles: documents and images for places without a network, and everything that may be wrong with
-//! one. What is refused is refused before anything is on a host.
+//! Bundles: documents and images for places without a network, and every defect that a bundle may have. A
+//! defective bundle is refused before anything is changed on a host.
 
 mod packing;
 
@@ -12,14 +12,14 @@ const LENGTH: usize = 700_000;
 const TAG: &str = "\"one\"";
 const DEADLINE_S: u64 = 60;
 
-/// A desk with a network, where bundles are made; its images go with it.
-struct Desk {
+/// A machine with a network, where bundles are made, and its image server.
+struct BundleDesk {
     vsiflow: Vsiflow,
     server: Server,
     image: Vec<u8>,
 }
 
-impl Desk {
+impl BundleDesk {
     fn new() -> Self {
         Self::with(LENGTH)
     }
@@ -62,14 +62,14 @@ impl Desk {
             .collect()
     }
 
-    /// Makes a bundle.
+    /// Runs `bundle create`.
     fn create(&self, documents: &str, bundle: &str, more: &[&str]) -> vsiflow_tests::Ran {
         let words = self.command(documents, bundle, more);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         self.vsiflow.run(&words)
     }
 
-    /// A signed bundle of one VSI. Afterwards its server has no image any more.
+    /// Makes a signed bundle of one VSI. Afterwards the server has no image any more.
     fn carried(self) -> Carried {
         let key = self.file("release");
         self.create(
@@ -91,9 +91,9 @@ impl Desk {
     }
 }
 
-/// A bundle at a site that reaches no image server.
+/// A bundle at a site that cannot reach an image server.
 struct Carried {
-    desk: Desk,
+    desk: BundleDesk,
     site: Vsiflow,
     bundle: String,
     key: String,
@@ -119,7 +119,7 @@ impl Carried {
             || self.site.sim().volumes().is_empty() && self.site.sim().domains().is_empty()
     }
 
-    /// Waits until a part of the image is on the host.
+    /// Waits until the host has a part of the image.
     fn has_a_part(&self) {
         until("a part on the host", 30, || {
             let ran = self.site.run(&["get", "vsi", "web", "-o", "json"]);
@@ -138,7 +138,7 @@ impl Carried {
         assert_eq!(sim.domains().len(), 1);
     }
 
-    /// The bundle with some of its bytes changed.
+    /// A copy of the bundle with some of its bytes changed.
     fn changed(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut bytes = std::fs::read(&self.bundle).unwrap();
         change(&mut bytes);
@@ -155,7 +155,7 @@ fn position(bytes: &[u8], of: &[u8]) -> usize {
 
 #[test]
 fn a_vsi_boots_from_a_bundle_where_no_image_server_is() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let requests = carried.desk.server.requests("guest.qcow2");
     carried
         .apply(&["--dry-run"])
@@ -173,7 +173,7 @@ fn a_vsi_boots_from_a_bundle_where_no_image_server_is() {
         .apply(&["--wait"])
         .exits(0)
         .says("vsi/web unchanged");
-    // The checksum that it was made with stays with it.
+    // The VSI keeps the checksum from the bundle.
     let checksum = server::checksum(&carried.desk.image);
     let shown = carried.site.vsi("web")["spec"]["imageChecksum"].clone();
     assert!(
@@ -184,7 +184,7 @@ fn a_vsi_boots_from_a_bundle_where_no_image_server_is() {
 
 #[test]
 fn equal_input_makes_equal_bundles_and_none_takes_the_place_of_another_file() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     let (web, key) = (desk.web().to_string(), desk.file("release"));
     for name in ["a", "b"] {
         desk.create(&web, name, &["--sign-key", &key]).exits(0);
@@ -197,7 +197,7 @@ fn equal_input_makes_equal_bundles_and_none_takes_the_place_of_another_file() {
 
 #[test]
 fn a_bundle_is_listed_without_being_applied() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let ran = carried.site.run(&["bundle", "show", &carried.bundle]);
     ran.exits(0)
         .says("documents/0001-web.yaml")
@@ -224,7 +224,7 @@ fn a_bundle_is_listed_without_being_applied() {
 
 #[test]
 fn whoever_names_no_key_is_told_that_nobody_vouches_for_the_bundle() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let Carried {
         site,
         bundle,
@@ -267,7 +267,7 @@ fn whoever_names_no_key_is_told_that_nobody_vouches_for_the_bundle() {
 
 #[test]
 fn of_a_bundle_that_was_changed_nothing_reaches_the_host() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let image = &carried.desk.image;
     let cases = [
         (
@@ -353,7 +353,7 @@ fn of_a_bundle_that_was_changed_nothing_reaches_the_host() {
 
 #[test]
 fn a_file_that_is_no_regular_one_is_no_bundle() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let missing = carried.site.folder().join("missing");
     for path in [Path::new("/dev/zero"), carried.site.folder(), &missing] {
         let path = path.display().to_string();
@@ -364,7 +364,7 @@ fn a_file_that_is_no_regular_one_is_no_bundle() {
 
 #[test]
 fn a_site_adds_its_own_documents_to_those_of_the_bundle() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     let bundle = desk.file("site.vsiflow");
     desk.create(&desk.web().on("lab").to_string(), "site.vsiflow", &[])
         .exits(0);
@@ -392,7 +392,7 @@ fn a_site_adds_its_own_documents_to_those_of_the_bundle() {
 
 #[test]
 fn a_connection_that_is_cut_is_gone_on_with() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     desk.server.answers(
         "guest.qcow2",
         Answer::CutAfter(desk.image.clone(), LENGTH / 2),
@@ -414,7 +414,7 @@ fn a_connection_that_is_cut_is_gone_on_with() {
 
 #[test]
 fn an_upload_from_a_bundle_resumes_after_a_kill() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let running = carried.start(&["--upload-limit", "100Ki", "--wait"]);
     carried.has_a_part();
     running.kill();
@@ -424,7 +424,7 @@ fn an_upload_from_a_bundle_resumes_after_a_kill() {
 
 #[test]
 fn a_daemon_reads_from_the_bundle_and_says_where_it_was_once_it_is_gone() {
-    let carried = Desk::new().carried();
+    let carried = BundleDesk::new().carried();
     let daemon = carried.site.serve(&[]);
     carried.apply(&["--wait"]).exits(0);
     daemon.terminate();
@@ -446,7 +446,7 @@ fn a_daemon_reads_from_the_bundle_and_says_where_it_was_once_it_is_gone() {
 
 #[test]
 fn what_is_there_already_is_not_made_anew_for_a_checksum() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     let site = Vsiflow::simulated();
     site.apply(desk.web(), &["--wait"]).exits(0);
     let before = site.sim().domains().len();
@@ -467,10 +467,10 @@ fn what_is_there_already_is_not_made_anew_for_a_checksum() {
 
 #[test]
 fn a_bundle_that_lacks_an_image_of_its_documents_is_refused() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     desk.create(&desk.web().to_string(), "site.vsiflow", &[])
         .exits(0);
-    // As somebody makes it who can write the format: another URL, and everything fits.
+    // A forgery by an attacker who knows the format: another URL, and a seal that matches.
     let forged: PathBuf = desk.vsiflow.folder().join("forged");
     let bytes = std::fs::read(desk.file("site.vsiflow")).unwrap();
     std::fs::write(&forged, relabelled(bytes)).unwrap();
@@ -481,7 +481,7 @@ fn a_bundle_that_lacks_an_image_of_its_documents_is_refused() {
         .says("error[VSI0326]");
 }
 
-/// The bundle with another URL in its manifest, and a seal that fits.
+/// The bundle with another URL in its manifest, and a seal that matches.
 fn relabelled(mut bytes: Vec<u8>) -> Vec<u8> {
     let start = position(&bytes, b"{\n  \"documents\"");
     let end = start + position(&bytes[start..], b"\n}\n") + 3;

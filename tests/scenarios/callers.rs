@@ -1,4 +1,4 @@
-//! A daemon's callers: it reads what they read, and knows who they are.
+//! Commands that a daemon carries out for a caller: with the caller's files, and under the caller's name.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use vsiflow_tests::{Running, Vsi, Vsiflow, vsiflow::binary};
 fn documents_are_those_that_the_caller_sees() {
     let vsiflow = Vsiflow::simulated();
     let _daemon = vsiflow.serve(&[]);
-    // The daemon has a file of that name as well, where it was started.
+    // The daemon's working directory has a file with the same name.
     vsiflow.write("a.yaml", &Vsi::named("the-daemons").to_string());
     let elsewhere = tempfile::tempdir().unwrap();
     let document = Vsi::named("the-callers").to_string();
@@ -20,7 +20,7 @@ fn documents_are_those_that_the_caller_sees() {
     listed.keeps_quiet_about("the-daemons");
 }
 
-/// A user that is nobody here.
+/// A user ID without an account on this machine.
 const DAEMONS_USER: u32 = 12_345;
 
 #[test]
@@ -31,7 +31,7 @@ fn a_history_names_the_caller_and_not_the_daemon() {
         return;
     }
     std::os::unix::fs::chown(vsiflow.folder(), Some(DAEMONS_USER), Some(DAEMONS_USER)).unwrap();
-    // Where the daemon's user can reach it.
+    // The daemon's user must be able to run the binary.
     let program = vsiflow.folder().join("vsiflow");
     std::fs::hard_link(binary(), &program)
         .or_else(|_| std::fs::copy(binary(), &program).map(drop))
@@ -50,6 +50,6 @@ fn a_history_names_the_caller_and_not_the_daemon() {
     let desired = history.iter().filter(|event| event.kind() == "desired");
     let actors: Vec<_> = desired.map(|event| event.text("actor")).collect();
     assert_eq!(actors, ["unix:root", "unix:root"]);
-    // What the daemon does by itself is nobody's.
+    // Automatic actions of the daemon have the actor `engine`.
     assert!(history.iter().any(|event| event.text("actor") == "engine"));
 }

@@ -1,4 +1,4 @@
-//! Changes of a VSI that is there: planned, approved, carried out, and taken back.
+//! Changes of an existing VSI: planned, approved, carried out, and rolled back.
 
 use vsiflow_tests::{Vsi, Vsiflow, history::Event};
 
@@ -10,7 +10,7 @@ fn running(vsi: &Vsi) -> Vsiflow {
     vsiflow
 }
 
-/// `plan -f` with these documents, and the exit code it must have.
+/// Runs `plan -f` with these documents, and expects this exit code.
 fn plan(vsiflow: &Vsiflow, documents: impl ToString, code: i32) -> serde_json::Value {
     let path = vsiflow.write("plan.yaml", &documents.to_string());
     let path = path.to_str().unwrap();
@@ -19,7 +19,7 @@ fn plan(vsiflow: &Vsiflow, documents: impl ToString, code: i32) -> serde_json::V
     json.json()["items"][0].clone()
 }
 
-/// The steps of the newest run, in the order they succeeded.
+/// The steps of the newest run, in the order in which they succeeded.
 fn newest_steps(history: &[Event]) -> Vec<String> {
     let run = history.last().map(|event| {
         let runs = history.iter().rev();
@@ -155,7 +155,7 @@ fn a_manual_change_waits_for_approval_and_the_guest_runs_on() {
     );
     let conditions = waiting["status"]["conditions"].to_string();
     assert!(conditions.contains("AwaitingApproval"), "{conditions}");
-    // Asking again changes nothing.
+    // Applying the same document again changes nothing.
     vsiflow
         .apply(newer(), &["--wait"])
         .exits(4)
@@ -234,7 +234,7 @@ fn one_change_of_many_rolls_and_stops_at_the_first_that_does_not_boot() {
     };
     vsiflow.apply(all(|vsi| vsi), &[]).exits(0);
     vsiflow.apply(all(|vsi| vsi.image(OTHER)), &[]).exits(0);
-    // Never two at the same time.
+    // The rollout never interrupts two VSIs at the same time.
     let events = |name: &str| {
         let history = vsiflow.history(name);
         let at = |step: &str, kind: &str| {

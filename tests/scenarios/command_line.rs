@@ -1,7 +1,7 @@
-//! What is said to the command line, and what scripts can rely on.
+//! The command line: options, output formats, completions and exit codes that scripts rely on.
 
 use serde_json::Value;
-use vsiflow_tests::{Disk, Running, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Running, Vsi, Vsiflow};
 
 #[test]
 fn what_is_not_understood_exits_2() {
@@ -72,7 +72,7 @@ fn an_apply_that_prints_objects_prints_nothing_else_to_standard_output() {
 fn an_apply_prints_the_data_disks_that_it_made_beside_the_vsis() {
     let vsiflow = Vsiflow::simulated();
     let web = Vsi::named("web").choosing_disks();
-    let documents = format!("{web}{}", Disk::named("data"));
+    let documents = format!("{web}{}", DiskDocument::named("data"));
     let items = vsiflow.apply(&documents, &["-o", "json"]).exits(0).json()["items"].clone();
     let names = items.as_array().unwrap().iter();
     let names: Vec<_> = names.map(|item| item["metadata"]["name"].clone()).collect();
@@ -91,7 +91,7 @@ fn an_empty_state_lists_nothing() {
     vsiflow.run(&["resume"]).exits(0).says("nothing to resume");
 }
 
-/// What is proposed for the last of these words.
+/// The completions for the last of these words.
 fn proposed(vsiflow: &Vsiflow, words: &[&str]) -> Vec<String> {
     let mut command = vsiflow.command(&[]);
     let typed = command.get_args().map(std::ffi::OsStr::to_owned);
@@ -231,7 +231,11 @@ fn what_is_listed_by_name_is_that_alone_with_its_kind_before_or_beside_it() {
     let vsiflow = Vsiflow::simulated();
     let both = format!("{}---\n{}", Vsi::named("web"), Vsi::named("elsewhere"));
     vsiflow.apply(both, &[]).exits(0);
-    let disks = format!("{}---\n{}", Disk::named("one"), Disk::named("two"));
+    let disks = format!(
+        "{}---\n{}",
+        DiskDocument::named("one"),
+        DiskDocument::named("two")
+    );
     vsiflow.apply(disks, &[]).exits(0);
     for words in [&["disk/one"][..], &["disk", "one"], &["disks/one"]] {
         let words = [&["get"], words].concat();

@@ -1,4 +1,4 @@
-//! What guests write on their consoles, and how much of it a status holds.
+//! The console logs of guests, and how much of them a status shows.
 
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow};
@@ -25,7 +25,7 @@ fn defect_27_a_status_holds_the_end_of_a_long_console_once() {
     });
     vsiflow.run(&["resume", "web"]).exits(0);
     let written = vsiflow.run(&["logs", "web"]).exits(0).stdout;
-    // The host renamed the older half.
+    // The host has rotated the log: the older half is in another file.
     assert!(written.len() > 1_000_000, "{}", written.len());
     let shown = vsiflow.vsi("web");
     let description = shown["status"]["description"].as_str().unwrap();

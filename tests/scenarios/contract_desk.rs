@@ -1,4 +1,4 @@
-//! Contracts at the desk: checked and encrypted by the real binary, without state or host.
+//! The `contract` commands: contracts are checked and encrypted without a state directory or a host.
 
 use std::process::Command;
 
@@ -174,7 +174,7 @@ fn a_contract_of_a_folder_is_the_same_twice_signed_encrypted_and_has_nothing_wro
         vsiflow.run(&[&fixed[..], more].concat()).exits(0)
     };
     let plain = new(&[]);
-    // Another time and another order of the folder change nothing.
+    // Other modification times and another order in the folder change nothing.
     let again = vsiflow.folder().join("app/docker-compose.yaml");
     let text = std::fs::read(&again).unwrap();
     std::fs::remove_file(&again).unwrap();

@@ -1,4 +1,4 @@
-//! Contracts that the guest would not take: they block before a boot is spent on them.
+//! Contracts that the guest would refuse: they block the VSI before its guest is booted.
 
 use vsiflow_tests::{Vsi, Vsiflow, history};
 
@@ -16,7 +16,7 @@ fn blocks_until_it_is_corrected(name: &str, contract: &str, code: &str, section:
     assert_eq!(failure.class, "blocked");
     assert!(
         vsiflow.sim().domains().is_empty(),
-        "it was defined all the same"
+        "a domain was defined although the contract is invalid"
     );
 
     vsiflow
@@ -114,7 +114,7 @@ fn a_contract_that_was_lost_is_kept_again_from_the_document_and_touches_nobody()
     let vsiflow = Vsiflow::simulated();
     let web = Vsi::named("web");
     vsiflow.apply(&web, &[]).exits(0);
-    // As after `audit rebuild`: secrets are in no export.
+    // As after `audit rebuild`, because exports contain no secrets.
     for secret in std::fs::read_dir(vsiflow.state().join("secrets")).unwrap() {
         std::fs::remove_file(secret.unwrap().path()).unwrap();
     }
@@ -130,7 +130,7 @@ fn a_contract_that_was_lost_is_kept_again_from_the_document_and_touches_nobody()
         .apply(&web, &[])
         .exits(0)
         .keeps_quiet_about("no longer stored");
-    // It is there for whatever needs it, and told from another one again.
+    // The stored contract is used for a rebuild, and a different contract is recognised as a change.
     let other = "http://images.lab.test:8080/other.qcow2";
     let rebuilt = web.image(other);
     vsiflow.apply(&rebuilt, &[]).exits(0);

@@ -1,4 +1,4 @@
-//! VSIs made by a command line, without a document.
+//! `create`: makes VSIs from the command line, without a document.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn one_line_makes_several_machines_and_says_what_they_are() {
         vsiflow.run(&["get", "-l", "app=web", "-o", "name"]).stdout,
         "vsi/a\nvsi/b\n"
     );
-    // The image is known by now, and so is the host.
+    // The journal knows the image and the host by now.
     let image = vsiflow.run(&["get", "image", "-o", "name"]).exits(0).stdout;
     let image = format!("image/{}", image.lines().next().unwrap());
     vsiflow
@@ -137,7 +137,7 @@ fn a_daemon_makes_them_too_of_files_of_the_caller() {
         .exits(0);
     assert_eq!(vsiflow.phase("web"), "Running");
 
-    // What a caller names is a file of the caller, and is not read here, also where there is one of that name.
+    // A path names a file of the caller. The daemon does not read it, even if it has a file with that path.
     let own = vsiflow.write("own.yaml", "#cloud-config\nhostname: daemons-own\n");
     let ask = |name: &str, files: Value| {
         let words = ["vsiflow", "create", name, "--image", IMAGE, "--user-data"];
@@ -191,7 +191,7 @@ fn a_known_host_is_chosen_by_its_label_without_its_documents() {
     assert_eq!(vsiflow.vsi("web")["status"]["host"], "root@127.0.0.1:9");
     vsiflow.run(&["get", "host"]).exits(0).says("config=one");
 
-    // Another label takes the place of the first one; two hosts of one label are no choice.
+    // A new label replaces the first one. A label that two hosts have does not select a host.
     let again = host("three", 9).to_string();
     apply(format!("{again}\n{}", first.clone().on("three")));
     create_named("x", "config=one").exits(3);
@@ -238,7 +238,7 @@ fn types_are_documents_whose_values_a_machine_keeps() {
         .says("cpus: 1")
         .says("size: 7Gi");
 
-    // A change of the type, and its end, leave alone what was made of it.
+    // Changing or deleting the type does not change VSIs made from it.
     let file = vsiflow.write("type.yaml", &TYPE.replace("cpus: 3", "cpus: 4"));
     let file = file.to_str().unwrap();
     vsiflow

@@ -1,5 +1,5 @@
-//! A daemon: it works on everything, answers for its state directory, and gives way when it may
-//! not act any more.
+//! The daemon `serve`: it works on all entities, carries out commands for its state directory, and ends when
+//! its lease has expired.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +28,7 @@ fn a_daemon_takes_documents_and_works_on_them_by_itself() {
 #[test]
 fn defect_15_a_desired_state_is_answered_once_it_is_recorded_however_long_its_work_takes() {
     let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
-    // A quarter of an hour.
+    // The upload takes a quarter of an hour.
     let slowly = Answer::Slowly(server::image(9_000_000), 10_000);
     let url = server.answers("guest.qcow2", slowly);
     let daemon = vsiflow.serve(&[]);
@@ -44,7 +44,7 @@ fn defect_15_a_desired_state_is_answered_once_it_is_recorded_however_long_its_wo
         let list = vsiflow.run(&["image", "list"]);
         list.stdout.contains("Uploading").then_some(())
     });
-    // Others are answered meanwhile, too.
+    // Other VSIs are made during the upload.
     vsiflow.apply(Vsi::named("quick"), &["--wait"]).exits(0);
     assert_ne!(vsiflow.phase("slow"), "Running");
     daemon.kill();
@@ -122,7 +122,7 @@ fn a_daemon_that_starts_waits_for_a_command_that_is_about_to_end() {
     assert!(daemon.reaches("serving", 30), "it did not wait");
 }
 
-/// When the newest event of a journal was recorded.
+/// The time of the newest event in the journal.
 fn newest_event(vsiflow: &Vsiflow) -> String {
     let export = vsiflow.run(&["audit", "export", "-"]).exits(0).stdout;
     let lines = export
@@ -145,7 +145,7 @@ fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
     std::thread::sleep(Duration::from_secs(4));
     daemon.go_on();
     daemon.end(30).exits(6).says("VSI0012");
-    // What was being written when it was stopped may have come to its end; nothing came after it.
+    // A write in progress may have ended when the process was suspended. Nothing was written after that.
     let newest = newest_event(&vsiflow);
     assert!(newest <= stopped, "{newest}, stopped at {stopped}");
     let mut successor = vsiflow.serve(&["--lease", "3s"]);
@@ -193,7 +193,7 @@ fn an_earlier_contract_that_is_asked_for_while_it_is_replaced_is_not_lost() {
         .exits(4);
     vsiflow.run(&["approve", "back"]).exits(0);
     assert!(daemon.reaches("vsi/back: stop_domain", 60));
-    // The contract of before, while the run that erases it is open.
+    // Apply the previous contract again while the run that erases it is open.
     vsiflow.apply(first(), &["--wait"]);
     vsiflow.until_phase("back", "Running", 60);
     vsiflow.run(&["approve", "back", "--wait"]).exits(0);

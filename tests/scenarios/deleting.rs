@@ -1,5 +1,4 @@
-//! Deletions that the host does not carry out: they are never called done, and nothing goes before
-//! its turn.
+//! Deletions that fail on the host: they are never reported as done, and no object is deleted out of order.
 
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow};
@@ -20,9 +19,9 @@ fn repair(vsiflow: &Vsiflow) {
     vsiflow.change_sim(|state| state["broken"] = json!({}));
 }
 
-/// Holds that it continues by itself once it can.
+/// Asserts that `resume` finishes the deletion once the host works again.
 #[track_caller]
-fn goes_on(vsiflow: &Vsiflow) {
+fn resumes(vsiflow: &Vsiflow) {
     vsiflow.run(&["resume", "web"]).exits(0);
     vsiflow.run(&["get", "vsi", "web"]).exits(3);
     let sim = vsiflow.sim();
@@ -48,7 +47,7 @@ fn defect_05_a_deletion_that_fails_is_never_called_done() {
     assert!(why.contains("host sim"), "{why}");
     vsiflow.run(&["get"]).exits(0).says("web").says("Deleting");
     repair(&vsiflow);
-    goes_on(&vsiflow);
+    resumes(&vsiflow);
 }
 
 #[test]
@@ -60,7 +59,7 @@ fn defect_06_no_volume_goes_before_its_domain_is_gone() {
         assert_eq!(volumes(&vsiflow), before, "{calls:?}");
         assert_eq!(vsiflow.sim().domains(), ["default/web"]);
         repair(&vsiflow);
-        goes_on(&vsiflow);
+        resumes(&vsiflow);
     }
 }
 
@@ -81,5 +80,5 @@ fn defect_07_what_cannot_be_looked_up_does_not_count_as_deleted() {
     vsiflow.run(&["retry", "web", "--timeout", "3s"]).exits(5);
     assert_eq!(vsiflow.phase("web"), "Deleting");
     repair(&vsiflow);
-    goes_on(&vsiflow);
+    resumes(&vsiflow);
 }

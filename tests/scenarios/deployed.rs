@@ -1,4 +1,4 @@
-//! What runs where it is deployed: with which rights, and who can reach it.
+//! The files in `deploy`: with which rights vsiflow runs there, and which addresses it listens on.
 
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -6,7 +6,7 @@ use vsiflow_tests::{Vsiflow, until};
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
-/// All that is deployed, by the name of its file.
+/// All deployed files, with their names.
 fn manifests(folder: &Path) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -42,7 +42,7 @@ fn defect_30_what_is_deployed_is_pinned_has_no_root_and_no_hook() {
         for hook in ["WebhookConfiguration", "hostNetwork: true"] {
             assert!(!text.contains(hook), "{hook} in {file}");
         }
-        // A patch of one names it in the middle of a line.
+        // A patch for a Deployment has these words in the middle of a line, and does not count.
         if text.lines().any(|line| line == "kind: Deployment") {
             deployments += 1;
             for expected in [
@@ -89,7 +89,7 @@ fn defect_30_only_its_owner_reaches_a_daemon() {
     daemon.end(30).exits(0);
 }
 
-/// The addresses at which a process takes connections over TCP.
+/// The TCP addresses on which a process listens.
 fn listening(process: u32) -> Vec<SocketAddr> {
     let files = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let sockets: Vec<_> = files

@@ -1,18 +1,24 @@
 //! Data disks that are filled when they are made, on the simulated host.
 
 use serde_json::Value;
-use vsiflow_tests::{Disk, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
 
 const DATA: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0d01";
 const COPY: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0d02";
 const IMAGE: &str = "source: {imageURL: http://images.test/debian-data.qcow2}";
 
-fn filled() -> Disk {
-    Disk::named("data").uid(DATA).size("4Gi").with(IMAGE)
+fn filled() -> DiskDocument {
+    DiskDocument::named("data")
+        .uid(DATA)
+        .size("4Gi")
+        .with(IMAGE)
 }
 
-fn copy(source: &str) -> Disk {
-    let copy = Disk::named("copy").uid(COPY).of_vsi("db").size("6Gi");
+fn copy(source: &str) -> DiskDocument {
+    let copy = DiskDocument::named("copy")
+        .uid(COPY)
+        .of_vsi("db")
+        .size("6Gi");
     copy.with(source).with("deletionPolicy: Delete")
 }
 
@@ -67,7 +73,7 @@ fn a_data_disk_is_filled_from_an_image_once() {
     let mark = items.find(|item| item["metadata"]["name"] == name.as_str());
     assert_eq!(mark.unwrap()["status"]["owner"], "Owned");
 
-    // The guest wrote since: nothing makes that undone.
+    // The guest has written to the disk: no command may discard that.
     vsiflow.change_sim(|stored| {
         let volumes = &mut stored["pools"]["images"]["volumes"];
         volumes[DATA]["content"] = serde_json::json!({"Inline": "d3JpdHRlbiBsYXRlcg=="});
@@ -85,7 +91,7 @@ fn a_data_disk_is_filled_from_an_image_once() {
             .any(|volume| volume.contains("debian-other"))
     );
 
-    // It needs its image no more.
+    // The filled disk does not need its image any more.
     vsiflow
         .run(&["image", "prune"])
         .exits(0)
@@ -154,7 +160,7 @@ fn a_data_disk_is_a_copy_of_a_snapshots_disk() {
     let sim = vsiflow.sim();
     assert_eq!(sim.volume(COPY)["content"], sim.volume(DATA)["content"]);
     assert_eq!(sim.volume(COPY)["capacity"], 6_u64 << 30);
-    // It stands alone.
+    // The copy does not need its snapshot.
     vsiflow.run(&["snapshot", "delete", "first"]).exits(0);
     vsiflow.apply(copy(source), &[]).exits(0).says("unchanged");
     vsiflow.run(&["delete", "disk/copy", "--wait"]).exits(0);
@@ -184,8 +190,13 @@ fn a_disk_and_its_copy_come_with_one_apply() {
     vsiflow.apply(both, &[]).exits(0);
     let sim = vsiflow.sim();
     assert_eq!(sim.volume(COPY)["content"], sim.volume(DATA)["content"]);
-    let circle = Disk::named("a").with("source: {disk: b}").to_string();
-    let circle = circle + &Disk::named("b").with("source: {disk: a}").to_string();
+    let circle = DiskDocument::named("a")
+        .with("source: {disk: b}")
+        .to_string();
+    let circle = circle
+        + &DiskDocument::named("b")
+            .with("source: {disk: a}")
+            .to_string();
     vsiflow.apply(circle, &[]).exits(4).says("a copy of itself");
 }
 
@@ -207,7 +218,8 @@ fn what_is_another_namespaces_is_not_copied() {
 #[test]
 fn a_secret_in_a_sources_url_is_refused_and_not_shown() {
     let vsiflow = Vsiflow::simulated();
-    let with = |url: &str| Disk::named("data").with(&format!("source: {{imageURL: \"{url}\"}}"));
+    let with =
+        |url: &str| DiskDocument::named("data").with(&format!("source: {{imageURL: \"{url}\"}}"));
     for url in [
         "https://me:hunter2@images.test/d.qcow2",
         "https://images.test/d.qcow2?sig=hunter2",
@@ -215,7 +227,7 @@ fn a_secret_in_a_sources_url_is_refused_and_not_shown() {
         let refused = vsiflow.apply(with(url), &[]).exits(2).says("IMAGE_SERVER");
         assert!(!format!("{refused:?}").contains("hunter2"), "{refused:?}");
     }
-    let formatted = Disk::named("data").with("source: {blank: true, format: ext4}");
+    let formatted = DiskDocument::named("data").with("source: {blank: true, format: ext4}");
     vsiflow.apply(formatted, &[]).exits(2).says("fs_setup");
 }
 

@@ -1,7 +1,7 @@
-//! Data disks: made, grown, referred to, kept and deleted, on the simulated host.
+//! Data disks on the simulated host: made, grown, referred to, retained and deleted.
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Disk, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
 
@@ -10,7 +10,7 @@ fn disk(vsiflow: &Vsiflow, name: &str) -> Value {
     ran.exits(0).json()
 }
 
-/// Somebody's own volume, made by hand.
+/// Makes a foreign volume on the host by hand.
 fn volume_by_hand(vsiflow: &Vsiflow, name: &str, format: &str) {
     vsiflow.change_sim(|state| {
         state["pools"]["images"]["volumes"][name] = json!({
@@ -41,7 +41,7 @@ fn attached(vsiflow: &Vsiflow, title: &str) -> Vec<(String, String, String)> {
 fn a_data_disk_is_made_grown_and_never_shrunk_whether_a_vsi_uses_it_or_not() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
-        .apply(Disk::named("data").uid(UID), &[])
+        .apply(DiskDocument::named("data").uid(UID), &[])
         .exits(0)
         .says("disk/data created");
     let made = disk(&vsiflow, "data");
@@ -49,22 +49,24 @@ fn a_data_disk_is_made_grown_and_never_shrunk_whether_a_vsi_uses_it_or_not() {
     assert_eq!(made["status"]["volume"], format!("images/{UID}"));
     assert_eq!(made["status"]["conditions"][0]["status"], "True");
     vsiflow
-        .apply(Disk::named("data"), &[])
+        .apply(DiskDocument::named("data"), &[])
         .exits(0)
         .says("disk/data unchanged");
     vsiflow
-        .apply(Disk::named("data").size("3Gi"), &[])
+        .apply(DiskDocument::named("data").size("3Gi"), &[])
         .exits(0)
         .says("disk/data configured: size");
     assert_eq!(vsiflow.sim().volume(UID)["capacity"], 3_u64 << 30);
     vsiflow
-        .apply(Disk::named("data").size("2Gi"), &[])
+        .apply(DiskDocument::named("data").size("2Gi"), &[])
         .exits(4)
         .says("VSI0701")
         .says("never shrinks");
     vsiflow
         .apply(
-            Disk::named("data").size("3Gi").with("storagePool: other"),
+            DiskDocument::named("data")
+                .size("3Gi")
+                .with("storagePool: other"),
             &[],
         )
         .exits(4);
@@ -80,12 +82,12 @@ fn a_data_disk_is_made_grown_and_never_shrunk_whether_a_vsi_uses_it_or_not() {
 #[test]
 fn a_vsi_waits_for_its_data_disk_and_says_why() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    vsiflow.apply(DiskDocument::named("other"), &[]).exits(0);
     volume_by_hand(&vsiflow, UID, "raw");
     let both = format!(
         "{}{}",
         Vsi::named("web").choosing_disks(),
-        Disk::named("data").uid(UID)
+        DiskDocument::named("data").uid(UID)
     );
     vsiflow
         .apply(&both, &[])
@@ -93,7 +95,7 @@ fn a_vsi_waits_for_its_data_disk_and_says_why() {
         .says("VSI0213")
         .says("VSI0207");
     assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Blocked");
-    // Nobody's volume is taken for it; once that is away, both continue.
+    // The foreign volume is not used as the disk. Once it is deleted, the disk and the VSI continue.
     vsiflow.change_sim(|state| {
         let volumes = state["pools"]["images"]["volumes"].as_object_mut().unwrap();
         volumes.remove(UID).unwrap();
@@ -106,10 +108,13 @@ fn a_vsi_waits_for_its_data_disk_and_says_why() {
 #[test]
 fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
     let vsiflow = Vsiflow::simulated();
-    let keep = Disk::named("keep").uid(UID);
+    let keep = DiskDocument::named("keep").uid(UID);
     vsiflow
         .apply(
-            format!("{keep}{}", Disk::named("go").with("deletionPolicy: Delete")),
+            format!(
+                "{keep}{}",
+                DiskDocument::named("go").with("deletionPolicy: Delete")
+            ),
             &[],
         )
         .exits(0);
@@ -124,12 +129,12 @@ fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
         .run(&["get", "disk", "-o", "name"])
         .exits(0)
         .keeps_quiet_about("disk/");
-    // The same document again, with the same identity: what is there is its own.
+    // A document with the same UID: the existing volume belongs to it.
     vsiflow.apply(&keep, &[]).exits(0).says("disk/keep created");
     assert_eq!(disk(&vsiflow, "keep")["status"]["phase"], "Ready");
-    // Without one it is another disk.
+    // Without a UID it is another disk.
     vsiflow.run(&["delete", "disk", "keep"]).exits(0);
-    vsiflow.apply(Disk::named("keep"), &[]).exits(0);
+    vsiflow.apply(DiskDocument::named("keep"), &[]).exits(0);
     assert_eq!(vsiflow.sim().volumes().len(), 2);
 }
 
@@ -138,7 +143,7 @@ fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
     let vsiflow = Vsiflow::simulated();
     let documents = |cpus| {
         let web = Vsi::named("web").cpus(cpus).choosing_disks();
-        format!("{web}{}", Disk::named("data"))
+        format!("{web}{}", DiskDocument::named("data"))
     };
     vsiflow.apply(documents(1), &[]).exits(0);
     let before = attached(&vsiflow, "default/web");
@@ -153,7 +158,7 @@ fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
     assert_eq!(disk(&vsiflow, "data")["status"]["usedBy"], Value::Null);
     let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
     assert!(conditions.contains(text), "{conditions}");
-    // Given up and chosen again, in two steps: that is said.
+    // Deselect the disk and select it again, in two steps.
     let without = Vsi::named("web").cpus(2).to_string();
     vsiflow.apply(without, &[]).exits(0);
     assert_eq!(attached(&vsiflow, "default/web"), []);
@@ -182,7 +187,7 @@ fn a_data_disk_that_is_to_stay_is_not_forgotten_while_a_vsi_has_it() {
     let refused = vsiflow.run(&["delete", "disk/data"]).exits(4);
     refused.says("VSI0210").says("in use by web");
     assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Ready");
-    // Whoever names both means both, in whatever order.
+    // One command may delete both, in any order.
     vsiflow
         .run(&["delete", "disk/data", "vsi/web"])
         .exits(0)
@@ -198,7 +203,9 @@ fn a_data_disk_that_is_to_stay_is_not_forgotten_while_a_vsi_has_it() {
 #[test]
 fn defect_08_a_data_disk_that_a_domain_uses_is_not_deleted() {
     let vsiflow = Vsiflow::simulated();
-    let data = Disk::named("data").uid(UID).with("deletionPolicy: Delete");
+    let data = DiskDocument::named("data")
+        .uid(UID)
+        .with("deletionPolicy: Delete");
     let web = Vsi::named("web").choosing_disks();
     vsiflow.apply(format!("{web}{data}"), &[]).exits(0);
     vsiflow
@@ -209,7 +216,7 @@ fn defect_08_a_data_disk_that_a_domain_uses_is_not_deleted() {
     assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Deleting");
     assert_eq!(vsiflow.phase("web"), "Running");
     vsiflow.run(&["stop", "web"]).exits(0);
-    // Its definition still names it.
+    // The domain's definition still names the disk.
     vsiflow
         .run(&["retry", "disk/data"])
         .exits(4)
@@ -222,7 +229,7 @@ fn defect_08_a_data_disk_that_a_domain_uses_is_not_deleted() {
 #[test]
 fn a_vsi_and_its_disk_are_deleted_together_in_order() {
     let vsiflow = Vsiflow::simulated();
-    let data = Disk::named("data").with("deletionPolicy: Delete");
+    let data = DiskDocument::named("data").with("deletionPolicy: Delete");
     let both = format!("{}{data}", Vsi::named("web").choosing_disks());
     vsiflow.apply(&both, &[]).exits(0);
     let path = vsiflow.write("both.yaml", &both);
@@ -235,17 +242,17 @@ fn a_vsi_and_its_disk_are_deleted_together_in_order() {
     assert_eq!(
         (sim.domains().len(), sim.volumes().len()),
         (0, 1),
-        "the image alone"
+        "only the image may remain"
     );
 }
 
 #[test]
 fn defect_23_a_reference_is_attached_in_its_true_format_and_stays_whoever_goes() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    vsiflow.apply(DiskDocument::named("other"), &[]).exits(0);
     volume_by_hand(&vsiflow, "mine", "raw");
     let web = Vsi::named("web").choosing_disks();
-    let both = format!("{web}{}", Disk::existing("mine", "mine"));
+    let both = format!("{web}{}", DiskDocument::existing("mine", "mine"));
     vsiflow.apply(&both, &[]).exits(0);
     let format = vsiflow.sim().domain("default/web")["spec"]["disks"][2]["format"].clone();
     assert_eq!(format, "raw");
@@ -254,8 +261,8 @@ fn defect_23_a_reference_is_attached_in_its_true_format_and_stays_whoever_goes()
     vsiflow.run(&["delete", "web"]).exits(0);
     assert!(vsiflow.sim().volumes().contains(&"mine"));
     vsiflow.run(&["delete", "disk/mine"]).exits(3);
-    // One that is not there is never made.
-    let nowhere = format!("{web}{}", Disk::existing("nowhere", "nowhere"));
+    // A referenced volume that does not exist is never made.
+    let nowhere = format!("{web}{}", DiskDocument::existing("nowhere", "nowhere"));
     vsiflow.apply(&nowhere, &[]).exits(4).says("VSI0206");
     assert!(!vsiflow.sim().volumes().contains(&"nowhere"));
 }
@@ -263,11 +270,11 @@ fn defect_23_a_reference_is_attached_in_its_true_format_and_stays_whoever_goes()
 #[test]
 fn a_reference_goes_to_one_vsi_at_a_time() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    vsiflow.apply(DiskDocument::named("other"), &[]).exits(0);
     volume_by_hand(&vsiflow, "shared", "qcow2");
     let vsi = |name: &str| {
         let vsi = Vsi::named(name).choosing_disks();
-        let disk = Disk::existing(&format!("of-{name}"), "shared").of_vsi(name);
+        let disk = DiskDocument::existing(&format!("of-{name}"), "shared").of_vsi(name);
         format!("{vsi}{disk}")
     };
     vsiflow.apply(vsi("first"), &[]).exits(0);
@@ -292,7 +299,7 @@ fn a_reference_goes_to_one_vsi_at_a_time() {
 fn defect_21_disks_keep_their_order_and_count_on_after_vdz() {
     let vsiflow = Vsiflow::simulated();
     let documents = |cpus: u32| {
-        let disks = (0..26).map(|n| Disk::named(&format!("disk-{n:02}")).to_string());
+        let disks = (0..26).map(|n| DiskDocument::named(&format!("disk-{n:02}")).to_string());
         let web = Vsi::named("web").choosing_disks().cpus(cpus);
         format!("{web}{}", disks.rev().collect::<String>())
     };
@@ -317,7 +324,9 @@ fn defect_21_disks_keep_their_order_and_count_on_after_vdz() {
 fn defect_20_a_disk_that_comes_later_comes_last_whatever_its_name() {
     let vsiflow = Vsiflow::simulated();
     let of = |names: &[&str]| {
-        let disks = names.iter().map(|name| Disk::named(name).to_string());
+        let disks = names
+            .iter()
+            .map(|name| DiskDocument::named(name).to_string());
         let disks = disks.collect::<String>();
         format!("{}{disks}", Vsi::named("web").choosing_disks())
     };
@@ -335,7 +344,7 @@ fn defect_20_a_disk_that_comes_later_comes_last_whatever_its_name() {
 #[test]
 fn a_data_disk_is_described_with_its_users_and_newest_events() {
     let vsiflow = Vsiflow::simulated();
-    let data = Disk::named("data").uid(UID).size("2Gi");
+    let data = DiskDocument::named("data").uid(UID).size("2Gi");
     let web = Vsi::named("web").choosing_disks();
     vsiflow.apply(format!("{web}{data}"), &[]).exits(0);
     for words in [
@@ -365,17 +374,17 @@ fn a_data_disk_is_described_with_its_users_and_newest_events() {
     let described = vsiflow.run(&["describe", "disk/data", "-o", "json"]);
     assert_eq!(described.exits(0).json(), disk(&vsiflow, "data"));
     vsiflow.run(&["describe", "disk/none"]).exits(3);
-    // A kind that is not known is none that may be left out.
+    // An unknown kind is an error, not a name without a kind.
     vsiflow.run(&["describe", "disc", "web"]).exits(3);
 }
 
 #[test]
 fn a_reference_is_described_by_those_who_refer_to_it() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    vsiflow.apply(DiskDocument::named("other"), &[]).exits(0);
     volume_by_hand(&vsiflow, "shared", "qcow2");
     let web = Vsi::named("web").choosing_disks();
-    let disk = Disk::existing("there", "shared");
+    let disk = DiskDocument::existing("there", "shared");
     vsiflow.apply(format!("{web}{disk}"), &[]).exits(0);
     vsiflow
         .run(&["describe", "disk/there"])

@@ -1,4 +1,5 @@
-//! `deploy/dist`, with a stand-in for the binaries, which take long to build: `tests/run --part dist` builds them.
+//! Tests `deploy/dist` with a stand-in for the binaries, because building them takes long.
+//! `tests/run --part dist` builds the real ones.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +24,7 @@ impl Dist {
         Self::doing_first("")
     }
 
-    /// One whose stand-in does this before what vsiflow does.
+    /// The same with a stand-in that runs `command` before vsiflow.
     fn doing_first(command: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let binary = folder.path().join("vsiflow");
@@ -48,7 +49,7 @@ impl Dist {
         dist.env_remove("SOURCE_DATE_EPOCH").output().unwrap()
     }
 
-    /// A file of the output whose name ends so.
+    /// The output file whose name ends with `end`.
     fn file(&self, end: &str) -> PathBuf {
         let all = fs::read_dir(self.out()).unwrap();
         let mut all = all.map(|entry| entry.unwrap().path());
@@ -156,7 +157,7 @@ fn archive(dist: &Dist) {
     }
 }
 
-/// Everything in the image is found under its hash, from the one digest on.
+/// Checks that everything in the image is found by its hash, starting from the image's digest.
 fn image(dist: &Dist) {
     let folder = dist.0.path().join("image");
     fs::create_dir(&folder).unwrap();
@@ -214,7 +215,8 @@ fn image(dist: &Dist) {
     assert_eq!(machines, ["amd64", "s390x"]);
 }
 
-/// The list has what Cargo.lock has, with its checksums, and nothing that is only for tests.
+/// Checks that the list of components has the crates of `Cargo.lock` with their checksums, and none that only
+/// tests need.
 fn contents(dist: &Dist) {
     let list = dist.json("s390x.cdx.json");
     assert_eq!(list["bomFormat"], "CycloneDX");

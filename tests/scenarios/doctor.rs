@@ -1,4 +1,4 @@
-//! The page that says what is in order and what is not.
+//! `doctor`: reports what is in order and what is not.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

@@ -1,4 +1,4 @@
-//! Hosts that are emptied: members of pools are made elsewhere, everything with data stays.
+//! `host drain --move`: members of VSI pools are made on other hosts, and everything with data stays.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ fn hosts() -> String {
 
 const EPHEMERAL: &str = "      bootDisk: {mode: ephemeral}\n";
 
-/// A pool over both hosts; `own` are fields of the pool, `of` those of its template, `spec` of its members.
+/// A pool on both hosts. `own` has fields of the pool, `of` fields of its template, `spec` those of members.
 fn pool(replicas: u32, own: &str, of: &str, spec: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n{own}  \
@@ -56,7 +56,7 @@ fn events(vsiflow: &Vsiflow) -> usize {
     events.stdout.lines().count()
 }
 
-/// What the dry run says of each VSI: whether it moves, where, and why.
+/// The plan of a dry run for each VSI: whether it moves, to which host, and why.
 fn planned(vsiflow: &Vsiflow, host: &str) -> BTreeMap<String, Value> {
     let words = ["host", "drain", host, "--move", "--dry-run", "-o", "json"];
     let events = vsiflow.run(&words).exits(0).json();
@@ -108,7 +108,7 @@ fn members_without_data_are_made_on_another_host_and_everything_else_stays() {
         .says("chosen sim:b")
         .says("not sim:a: it is being drained");
     assert_eq!(vsiflow.sim_of("a").domains().len(), 1);
-    // Nobody moves back, and what is new goes to either.
+    // No member moves back, and new members are placed on either host.
     vsiflow.run(&["host", "uncordon", "sim:a"]).exits(0);
     assert_eq!(on(&vsiflow, "sim:a"), ["alone"]);
     vsiflow
@@ -131,11 +131,11 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
         assert_eq!(events["moves"], events["to"].is_string(), "{events}");
         events["reason"].as_str().unwrap().to_owned()
     };
-    // A boot disk that lasts.
+    // A boot disk that is not ephemeral prevents the move.
     vsiflow.apply(documents("", "", ""), &["--wait"]).exits(0);
     let member = on(&vsiflow, "sim:a").remove(0);
     assert!(reason(&vsiflow).contains("it is not ephemeral"));
-    // A data disk, although its boot disk is ephemeral.
+    // A data disk prevents it too, although the boot disk is ephemeral.
     vsiflow.run(&["delete", "pool/web", "--wait"]).exits(0);
     let with_disks = |policy: &str, of: &str| documents(&disks(policy), of, EPHEMERAL);
     vsiflow
@@ -148,7 +148,7 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
         .exits(4)
         .says("the template is not evictable");
     assert_eq!(vsiflow.vsi(&member)["metadata"]["uid"], before);
-    // The owner permits it: nothing is replaced for that alone.
+    // The owner permits evictions. That change alone replaces no member.
     vsiflow
         .apply(with_disks("Delete", "    evictable: true\n"), &["--wait"])
         .exits(0)
@@ -169,7 +169,7 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
     let volumes = vsiflow.sim_of("a");
     assert!(
         !volumes.volumes().contains(&volume.as_str()),
-        "it went with it"
+        "the data disk was not deleted with its member"
     );
     let member_disk = format!("data-{member}");
     let member_disk = vsiflow
@@ -210,7 +210,7 @@ fn where_no_other_host_fits_nothing_is_deleted_and_the_reason_is_told() {
             .says("sim:b: it is cordoned: firmware");
     }
     assert_eq!(on(&vsiflow, "sim:a"), there);
-    // Once there is room, the same command moves them.
+    // Once there is room, the same command moves the members.
     vsiflow.run(&["host", "uncordon", "sim:b"]).exits(0);
     vsiflow
         .run(&["host", "drain", "sim:a", "--move", "--yes", "--wait"])
@@ -242,7 +242,7 @@ fn an_eviction_that_has_not_begun_ends_when_the_host_is_uncordoned() {
     vsiflow.apply(&documents, &["--wait"]).exits(0);
     let before = places(&vsiflow);
     let there = on(&vsiflow, "sim:b").remove(0);
-    // The one elsewhere is off: a second one must not be away.
+    // The member on the other host is off, so a second one must not be interrupted.
     let stop = ["stop", &there, "--wait", "--grace-period", "1s"];
     vsiflow.run(&stop).exits(0);
     vsiflow
@@ -293,7 +293,7 @@ fn wrong_words_of_a_drain_are_refused() {
             .exits(2)
             .says("evictable");
     }
-    // It is a field of templates: a server of its own is never moved.
+    // `evictable` is a field of templates. A VSI without a pool is never moved.
     let alone = server("alone", "a").replace("spec:\n", "spec:\n  evictable: true\n");
     vsiflow
         .apply(&(hosts() + &alone), &[])

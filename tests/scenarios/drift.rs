@@ -1,5 +1,5 @@
-//! What somebody changes on the host behind vsiflow's back: found, told, restored where that is
-//! asked for, and never answered by destruction.
+//! Drift: changes on a host that were made without vsiflow. They are found and reported, undone only if that
+//! is requested, and never answered by deletions.
 
 use serde_json::Value;
 use vsiflow_tests::{Vsi, Vsiflow};
@@ -10,7 +10,7 @@ fn running(vsi: Vsi) -> Vsiflow {
     vsiflow
 }
 
-/// Somebody changes the one domain by hand.
+/// Changes the one domain by hand.
 fn by_hand(vsiflow: &Vsiflow, change: impl FnOnce(&mut Value)) {
     vsiflow.change_sim(|state| {
         let domains = state["domains"].as_object_mut().unwrap();
@@ -23,7 +23,7 @@ fn off(domain: &mut Value) {
     (domain["live"], domain["running"]) = (Value::Null, Value::Null);
 }
 
-/// The state and the drift that a look at the host finds.
+/// Scans the host, and returns the VSI's phase and its drift.
 fn looked(vsiflow: &Vsiflow) -> (String, String) {
     vsiflow.run(&["get", "--refresh"]).exits(0);
     let vsi = vsiflow.vsi("web");
@@ -58,7 +58,7 @@ fn defect_03_a_shutdown_by_an_administrator_is_told_and_nothing_is_destroyed() {
         .exits(0)
         .says("unchanged");
     assert_eq!(runs(&vsiflow), before);
-    // The way back is a command.
+    // A command starts it again.
     vsiflow
         .run(&["start", "web"])
         .exits(0)
@@ -76,7 +76,7 @@ fn defect_03_a_suspend_by_an_administrator_is_told_and_passes_by_itself() {
         ("Failed", "power: expected running, found paused")
     );
     let length = vsiflow.history("web").len();
-    // What is known already is not news.
+    // Drift that is already recorded is not recorded again.
     looked(&vsiflow);
     assert_eq!(vsiflow.history("web").len(), length);
     by_hand(&vsiflow, |domain| domain["state"] = "Running".into());
@@ -90,7 +90,7 @@ fn defect_18_a_domain_without_metadata_is_told_and_never_touched() {
         domain["mark"] = Value::Null;
         domain["spec"]["title"] = "".into();
     };
-    // A stranger's that has none either, beside it.
+    // Adds a foreign domain, which has no mark either.
     vsiflow.change_sim(|state| {
         let domains = state["domains"].as_object_mut().unwrap();
         let mut stranger = domains.values().next().unwrap().clone();
@@ -103,19 +103,19 @@ fn defect_18_a_domain_without_metadata_is_told_and_never_touched() {
         domains.insert(uuid.to_owned(), stranger);
     });
     let unmarked = "mark: expected this journal's, found no mark of vsiflow";
-    // Its guest runs.
+    // The guest still runs.
     assert_eq!(
         looked(&vsiflow),
         ("Degraded".to_owned(), unmarked.to_owned())
     );
     let listed = vsiflow.run(&["host", "inventory"]).exits(0);
     listed.says("stranger").says("Foreign");
-    // Whose it is, nobody can tell any more: it stays, and so does what it uses.
+    // Without the mark the owner is unknown, so the domain and its volumes are not deleted.
     let before = vsiflow.sim().volumes().len();
     vsiflow.run(&["delete", "web"]).exits(4).says("VSI0207");
     assert_eq!(vsiflow.sim().volumes().len(), before);
     assert_eq!(vsiflow.sim().domains().len(), 2);
-    // New VSIs come to run beside them.
+    // New VSIs can run beside them.
     vsiflow.apply(Vsi::named("new"), &[]).exits(0);
 }
 
@@ -156,11 +156,11 @@ fn a_detached_disk_and_a_deleted_boot_volume_are_told() {
     );
 }
 
-/// Watches until these words come.
+/// Runs `resume --watch` until it prints these words.
 fn watch_until(vsiflow: &Vsiflow, words: &str) {
     let mut watching = vsiflow.start(&["resume", "--watch", "--every", "1s"]);
     assert!(watching.prints(words, 60), "never says {words}");
-    // What was begun continues.
+    // Wait until the restored guest runs.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while vsiflow.phase("web") != "Running" && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(100));
@@ -214,7 +214,7 @@ fn after_a_restart_of_the_host_what_is_to_run_is_started_again_and_that_is_no_dr
             off(domain);
         }
     });
-    // A command that only looks acts on nothing.
+    // A command that only reads does not act on drift.
     let (_, drift) = looked(&vsiflow);
     assert_eq!(drift, "");
     watch_until(&vsiflow, "vsi/web is started again");

@@ -1,4 +1,4 @@
-//! What happened last, to everything.
+//! `events`: the newest events of all entities.
 
 use std::collections::BTreeSet;
 

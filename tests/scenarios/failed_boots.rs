@@ -1,4 +1,4 @@
-//! Boots that fail: what is said of them, and where their evidence goes.
+//! Failed boots: how they are reported and tried again, and where their logs are stored.
 
 use vsiflow_tests::{Vsi, Vsiflow};
 
@@ -96,7 +96,7 @@ fn a_failed_boot_is_tried_again_by_whoever_stays() {
     let status = &vsiflow.vsi("stays")["status"];
     assert_eq!(status["failedBoots"], 1, "{status:#}");
     assert!(status["nextTry"].is_string(), "{status:#}");
-    // Nobody works meanwhile; what is left of the wait continues here.
+    // No process has run since. This command continues the wait for the rest of its time.
     vsiflow
         .run(&["resume", "stays", "--timeout", "14s"])
         .exits(5)

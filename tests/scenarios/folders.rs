@@ -1,4 +1,4 @@
-//! `serve --dir`: a daemon that keeps to a folder of documents, or to the commit of a work tree.
+//! `serve --dir`: a daemon that applies a folder of documents, or the commit of a Git work tree.
 
 use std::{
     fs,
@@ -8,13 +8,13 @@ use std::{
 
 use vsiflow_tests::{Running, Vsi, Vsiflow, until};
 
-/// A vsiflow with a folder of documents.
-struct Kept {
+/// A state directory and a folder of documents.
+struct WatchedFolder {
     vsiflow: Vsiflow,
     folder: PathBuf,
 }
 
-impl Kept {
+impl WatchedFolder {
     fn new() -> Self {
         let vsiflow = Vsiflow::simulated();
         let folder = vsiflow.folder().join("site");
@@ -73,15 +73,15 @@ fn commit(folder: &Path) {
 
 #[test]
 fn what_is_added_to_a_folder_or_changed_in_it_is_applied_by_itself() {
-    let kept = Kept::new();
-    kept.write("a.yaml", Vsi::named("a"));
-    let mut daemon = kept.serve(&[]);
-    kept.until_phase("a", "Running", 60);
-    kept.write("b.yaml", Vsi::named("b"));
-    kept.until_phase("b", "Running", 60);
-    kept.write("a.yaml", Vsi::named("a").memory("1Gi"));
+    let site = WatchedFolder::new();
+    site.write("a.yaml", Vsi::named("a"));
+    let mut daemon = site.serve(&[]);
+    site.until_phase("a", "Running", 60);
+    site.write("b.yaml", Vsi::named("b"));
+    site.until_phase("b", "Running", 60);
+    site.write("a.yaml", Vsi::named("a").memory("1Gi"));
     assert!(daemon.reaches("vsi/a configured", 30));
-    let history = kept.vsiflow.run(&["history", "b", "--events"]).exits(0);
+    let history = site.vsiflow.run(&["history", "b", "--events"]).exits(0);
     history.says("its files of").says("site");
     daemon.terminate();
     daemon.end(30).exits(0);
@@ -89,141 +89,141 @@ fn what_is_added_to_a_folder_or_changed_in_it_is_applied_by_itself() {
 
 #[test]
 fn a_removed_document_is_only_named_without_prune() {
-    let kept = Kept::new();
-    kept.write("a.yaml", Vsi::named("a"));
-    kept.write("b.yaml", Vsi::named("b"));
-    let mut daemon = kept.serve(&[]);
-    kept.until_phase("b", "Running", 60);
-    kept.remove("b.yaml");
+    let site = WatchedFolder::new();
+    site.write("a.yaml", Vsi::named("a"));
+    site.write("b.yaml", Vsi::named("b"));
+    let mut daemon = site.serve(&[]);
+    site.until_phase("b", "Running", 60);
+    site.remove("b.yaml");
     assert!(daemon.reaches("vsi/b: no document in", 60));
-    assert_eq!(kept.vsiflow.phase("b"), "Running");
+    assert_eq!(site.vsiflow.phase("b"), "Running");
     daemon.kill();
 }
 
 #[test]
 fn a_removed_document_deletes_after_ten_seconds_and_never_more_than_is_permitted() {
-    let kept = Kept::new();
+    let site = WatchedFolder::new();
     for name in ["a", "b", "c", "d"] {
-        kept.write(&format!("{name}.yaml"), Vsi::named(name));
+        site.write(&format!("{name}.yaml"), Vsi::named(name));
     }
-    let mut daemon = kept.serve(&["--prune=1"]);
+    let mut daemon = site.serve(&["--prune=1"]);
     for name in ["a", "b", "c", "d"] {
-        kept.until_phase(name, "Running", 60);
+        site.until_phase(name, "Running", 60);
     }
     let begun = std::time::Instant::now();
-    kept.remove("a.yaml");
-    kept.until_gone("a", 60);
+    site.remove("a.yaml");
+    site.until_gone("a", 60);
     let took = begun.elapsed();
     assert!(took.as_secs() >= 10, "{took:?}");
-    kept.remove("b.yaml");
-    kept.remove("c.yaml");
+    site.remove("b.yaml");
+    site.remove("c.yaml");
     assert!(daemon.reaches("2 would go and --prune=1 permits 1", 60));
-    assert_eq!(kept.vsiflow.phase("b"), "Running");
-    assert_eq!(kept.vsiflow.phase("c"), "Running");
+    assert_eq!(site.vsiflow.phase("b"), "Running");
+    assert_eq!(site.vsiflow.phase("c"), "Running");
     daemon.kill();
 }
 
 #[test]
 fn a_broken_file_holds_back_itself_alone_and_deletes_nothing_of_it() {
-    let kept = Kept::new();
-    kept.write("a.yaml", Vsi::named("a"));
-    kept.write("b.yaml", Vsi::named("b"));
-    let mut daemon = kept.serve(&["--prune=9"]);
-    kept.until_phase("a", "Running", 60);
-    kept.until_phase("b", "Running", 60);
-    kept.write("a.yaml", "kind: [");
-    kept.remove("b.yaml");
-    kept.write("c.yaml", Vsi::named("c"));
+    let site = WatchedFolder::new();
+    site.write("a.yaml", Vsi::named("a"));
+    site.write("b.yaml", Vsi::named("b"));
+    let mut daemon = site.serve(&["--prune=9"]);
+    site.until_phase("a", "Running", 60);
+    site.until_phase("b", "Running", 60);
+    site.write("a.yaml", "kind: [");
+    site.remove("b.yaml");
+    site.write("c.yaml", Vsi::named("c"));
     assert!(daemon.reaches("a.yaml", 30));
-    kept.until_phase("c", "Running", 60);
-    kept.until_gone("b", 60);
-    assert_eq!(kept.vsiflow.phase("a"), "Running");
-    kept.write("a.yaml", Vsi::named("a"));
+    site.until_phase("c", "Running", 60);
+    site.until_gone("b", 60);
+    assert_eq!(site.vsiflow.phase("a"), "Running");
+    site.write("a.yaml", Vsi::named("a"));
     assert!(daemon.reaches("everything in it fits again", 30));
-    assert_eq!(kept.vsiflow.phase("a"), "Running");
+    assert_eq!(site.vsiflow.phase("a"), "Running");
     daemon.kill();
 }
 
 #[test]
 fn a_file_that_was_never_read_whole_keeps_anything_from_being_deleted() {
-    let kept = Kept::new();
-    kept.write("a.yaml", Vsi::named("a"));
-    kept.write("b.yaml", Vsi::named("b"));
-    let daemon = kept.serve(&["--prune=9"]);
-    kept.until_phase("b", "Running", 60);
+    let site = WatchedFolder::new();
+    site.write("a.yaml", Vsi::named("a"));
+    site.write("b.yaml", Vsi::named("b"));
+    let daemon = site.serve(&["--prune=9"]);
+    site.until_phase("b", "Running", 60);
     daemon.terminate();
     daemon.end(30).exits(0);
-    kept.write("b.yaml", "kind: [");
-    let mut restarted = kept.serve(&["--prune=9"]);
+    site.write("b.yaml", "kind: [");
+    let mut restarted = site.serve(&["--prune=9"]);
     assert!(restarted.reaches("a file that was never read whole may hold it", 60));
-    assert_eq!(kept.vsiflow.phase("b"), "Running");
+    assert_eq!(site.vsiflow.phase("b"), "Running");
     restarted.kill();
 }
 
 #[test]
 fn a_folder_that_is_empty_or_away_deletes_nothing() {
-    let kept = Kept::new();
-    kept.write("a.yaml", Vsi::named("a"));
-    let mut daemon = kept.serve(&["--prune=9"]);
-    kept.until_phase("a", "Running", 60);
-    let away = kept.vsiflow.folder().join("away");
-    fs::rename(&kept.folder, &away).unwrap();
+    let site = WatchedFolder::new();
+    site.write("a.yaml", Vsi::named("a"));
+    let mut daemon = site.serve(&["--prune=9"]);
+    site.until_phase("a", "Running", 60);
+    let away = site.vsiflow.folder().join("away");
+    fs::rename(&site.folder, &away).unwrap();
     assert!(daemon.reaches("cannot be read", 30));
-    fs::create_dir(&kept.folder).unwrap();
+    fs::create_dir(&site.folder).unwrap();
     assert!(daemon.reaches("holds no document", 30));
     let empty = std::time::Instant::now();
     until("it was empty for long enough", 40, || {
         (empty.elapsed().as_secs() > 14).then_some(())
     });
-    assert_eq!(kept.vsiflow.phase("a"), "Running");
-    fs::remove_dir(&kept.folder).unwrap();
-    fs::rename(&away, &kept.folder).unwrap();
-    kept.write("b.yaml", Vsi::named("b"));
-    kept.until_phase("b", "Running", 60);
-    assert_eq!(kept.vsiflow.phase("a"), "Running");
+    assert_eq!(site.vsiflow.phase("a"), "Running");
+    fs::remove_dir(&site.folder).unwrap();
+    fs::rename(&away, &site.folder).unwrap();
+    site.write("b.yaml", Vsi::named("b"));
+    site.until_phase("b", "Running", 60);
+    assert_eq!(site.vsiflow.phase("a"), "Running");
     daemon.kill();
 }
 
 #[test]
 fn one_document_that_is_refused_holds_up_no_other() {
-    let kept = Kept::new();
-    kept.write("a.yaml", Vsi::named("a"));
-    let mut daemon = kept.serve(&[]);
-    kept.until_phase("a", "Running", 60);
-    // A VSI that stands cannot move to another pool.
-    kept.write("a.yaml", Vsi::named("a").pool("elsewhere"));
-    kept.write("b.yaml", Vsi::named("b"));
-    kept.until_phase("b", "Running", 60);
+    let site = WatchedFolder::new();
+    site.write("a.yaml", Vsi::named("a"));
+    let mut daemon = site.serve(&[]);
+    site.until_phase("a", "Running", 60);
+    // An existing VSI cannot move to another pool.
+    site.write("a.yaml", Vsi::named("a").pool("elsewhere"));
+    site.write("b.yaml", Vsi::named("b"));
+    site.until_phase("b", "Running", 60);
     assert!(daemon.reaches("vsi/a", 30));
     daemon.kill();
 }
 
 #[test]
 fn of_a_work_tree_the_commit_counts_and_never_the_tree_in_motion() {
-    let kept = Kept::new();
-    git(&kept.folder, &["init", "-q"]);
-    kept.write("vms/a.yaml", Vsi::named("a"));
-    kept.write("vms/b.yaml", Vsi::named("b"));
-    commit(&kept.folder);
-    kept.write("vms/c.yaml", Vsi::named("c"));
-    kept.remove("vms/b.yaml");
-    let mut daemon = kept.serve(&["--recursive", "--prune=1"]);
-    kept.until_phase("a", "Running", 60);
-    // Not in the tree, and in the commit.
-    kept.until_phase("b", "Running", 60);
-    kept.vsiflow.run(&["get", "vsi", "c"]).exits(3);
-    commit(&kept.folder);
-    kept.until_there("c");
-    kept.until_gone("b", 60);
-    let history = kept.vsiflow.run(&["history", "c", "--events"]).exits(0);
+    let site = WatchedFolder::new();
+    git(&site.folder, &["init", "-q"]);
+    site.write("vms/a.yaml", Vsi::named("a"));
+    site.write("vms/b.yaml", Vsi::named("b"));
+    commit(&site.folder);
+    site.write("vms/c.yaml", Vsi::named("c"));
+    site.remove("vms/b.yaml");
+    let mut daemon = site.serve(&["--recursive", "--prune=1"]);
+    site.until_phase("a", "Running", 60);
+    // `b` is in the commit, although it is not in the work tree.
+    site.until_phase("b", "Running", 60);
+    site.vsiflow.run(&["get", "vsi", "c"]).exits(3);
+    commit(&site.folder);
+    site.until_there("c");
+    site.until_gone("b", 60);
+    let history = site.vsiflow.run(&["history", "c", "--events"]).exits(0);
     history.says("commit ");
-    // A commit without any document says nothing of what was there.
-    git(&kept.folder, &["rm", "-rq", "vms"]);
-    kept.write("README.md", "nothing");
-    commit(&kept.folder);
-    kept.until_phase("c", "Running", 60);
+    // A commit without any document prunes nothing.
+    git(&site.folder, &["rm", "-rq", "vms"]);
+    site.write("README.md", "nothing");
+    commit(&site.folder);
+    site.until_phase("c", "Running", 60);
     assert!(daemon.reaches("holds no document", 30));
-    assert_eq!(kept.vsiflow.phase("a"), "Running");
+    assert_eq!(site.vsiflow.phase("a"), "Running");
     assert!(
         !daemon.error_output().contains("vsi/a is pruned"),
         "{}",
@@ -235,12 +235,12 @@ fn of_a_work_tree_the_commit_counts_and_never_the_tree_in_motion() {
 
 #[test]
 fn a_work_tree_without_a_commit_is_told_and_applies_nothing() {
-    let kept = Kept::new();
-    git(&kept.folder, &["init", "-q"]);
-    kept.write("a.yaml", Vsi::named("a"));
-    let mut daemon = kept.serve(&[]);
+    let site = WatchedFolder::new();
+    git(&site.folder, &["init", "-q"]);
+    site.write("a.yaml", Vsi::named("a"));
+    let mut daemon = site.serve(&[]);
     assert!(daemon.reaches("no commit", 30));
-    kept.vsiflow.run(&["get", "vsi", "a"]).exits(3);
+    site.vsiflow.run(&["get", "vsi", "a"]).exits(3);
     daemon.kill();
 }
 

@@ -3,16 +3,17 @@
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow, http, until};
 
-/// A group of a member that goes, and a pool that gets its address and what was read of it.
+/// A group: its first wave has a member that is deleted later, its second a pool that gets the member's
+/// address and outputs.
 #[derive(Clone, Debug)]
 struct Group {
     image: String,
     replicas: &'static str,
     /// The gate of the first wave.
     gate: &'static str,
-    /// User-data of the second wave, below `#cloud-config`.
+    /// The user-data of the second wave, below `#cloud-config`.
     words: &'static str,
-    /// The outputs.
+    /// The outputs of the member.
     outputs: &'static str,
     remove_after: &'static str,
 }
@@ -66,7 +67,7 @@ fn uid(vsiflow: &Vsiflow, name: &str) -> String {
     uid.as_str().unwrap().to_owned()
 }
 
-/// What the member's guest reads.
+/// The bytes of the member's cidata volume.
 fn seed(vsiflow: &Vsiflow, name: &str) -> String {
     let prefix = format!("cidata-{}", uid(vsiflow, name));
     let bytes = vsiflow.sim().content(&prefix);
@@ -171,7 +172,7 @@ fn a_pool_of_a_group_is_scaled_and_a_member_made_again() {
     scale(&["pool/ocp-worker", "--replicas", "1"]).exits(0);
     assert_eq!(names(&vsiflow), "ocp-worker-0");
     scale(&["group/ocp", "--replicas", "1"]).exits(2);
-    // A number that is left out keeps the present one.
+    // Without `replicas` the number of members does not change.
     let open = Group {
         replicas: "strategy: {maxUnavailable: 1}",
         ..Group::default()
@@ -340,7 +341,7 @@ fn a_deleted_group_takes_everything_along_and_limits_count_members() {
     assert_eq!(pools.stdout, "");
     let kept = std::fs::read_dir(vsiflow.state().join("secrets")).unwrap();
     assert_eq!(kept.count(), 0, "no secret stays");
-    // A group of that name is another one.
+    // A new group with the same name is another group.
     vsiflow.apply(Group::default(), &["--wait"]).exits(0);
 }
 

@@ -1,10 +1,10 @@
-//! What VSIs that came and went leave behind, and what becomes of it.
+//! How the journal grows with deleted VSIs, and how their events are archived.
 
 use std::{fs, path::Path};
 
 use vsiflow_tests::{Vsi, Vsiflow};
 
-/// One VSI that is gone, and one that runs.
+/// A state directory with one deleted VSI and one that runs.
 fn past_and_present() -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("gone"), &["--wait"]).exits(0);
@@ -13,7 +13,7 @@ fn past_and_present() -> Vsiflow {
     vsiflow
 }
 
-/// Segments in the archive; each has its table beside it.
+/// The number of segments in the archive; each has its table beside it.
 fn archives(vsiflow: &Vsiflow) -> usize {
     fs::read_dir(vsiflow.state().join("archive")).map_or(0, Iterator::count) / 2
 }
@@ -80,7 +80,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Kills that many compactions, each a little later than the one before.
+/// Kills this many compactions, each a little later than the one before.
 fn kill_compactions(kills: u32) {
     let vsiflow = past_and_present();
     let kept = vsiflow.folder().join("kept");
@@ -113,7 +113,7 @@ fn a_killed_compaction_is_ended_or_begun_anew_by_the_next_command() {
     kill_compactions(8);
 }
 
-/// As many as `VSIFLOW_GROWTH_KILLS` says; see `tests/parts/growth`.
+/// Kills `VSIFLOW_GROWTH_KILLS` compactions; see `tests/parts/growth`.
 #[test]
 #[ignore = "takes minutes: tests/run --part growth"]
 fn compactions_killed_at_many_instants_lose_nothing() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use vsiflow_tests::{Disk, SIMULATED_IMAGE, Vsiflow, history::assert_nothing_done_twice};
+use vsiflow_tests::{DiskDocument, SIMULATED_IMAGE, Vsiflow, history::assert_nothing_done_twice};
 
 const IGNITION: &str = r#"{"ignition":{"version":"3.4.0"},"storage":{}}"#;
 
@@ -167,7 +167,7 @@ fn new_user_data_runs_at_the_next_start_under_a_new_instance_id() {
     vsiflow.apply(&other, &[]).exits(4).says("guest.type");
 }
 
-/// The runs in which a boot disk was made.
+/// The number of runs in which a boot disk was made.
 fn clones(vsiflow: &Vsiflow, name: &str) -> usize {
     let history = vsiflow.history(name);
     let cloned = history
@@ -198,7 +198,7 @@ fn a_rebuild_makes_the_boot_disk_anew_once_and_keeps_the_rest() {
     assert_eq!(
         clones(&vsiflow, "web"),
         2,
-        "what was asked for once is done once"
+        "one rebuild command makes one new boot disk"
     );
 }
 
@@ -207,7 +207,7 @@ fn a_rebuild_writes_the_boot_disk_alone() {
     let vsiflow = Vsiflow::simulated();
     let disks = "diskSelector: {matchLabels: {disks: web}}\n";
     let document = cloud_init("web", "#cloud-config", disks);
-    let document = format!("{document}{}", Disk::named("data"));
+    let document = format!("{document}{}", DiskDocument::named("data"));
     vsiflow.apply(&document, &[]).exits(0);
     let domain = || vsiflow.sim().domain("default/web")["spec"].clone();
     let before = domain();
@@ -230,7 +230,7 @@ fn a_rebuild_writes_the_boot_disk_alone() {
     assert_eq!(clones(&vsiflow, "web"), 2, "the boot disk is another");
 }
 
-/// A server whose user-data stands in the Secret `web-data`.
+/// A server whose user-data is in the Secret `web-data`.
 fn referring(more: &str) -> String {
     let from = "userDataFrom: {secretKeyRef: {name: web-data, key: user-data}}";
     server(
@@ -290,7 +290,7 @@ fn a_user_data_secret_that_is_away_for_a_moment_changes_nothing() {
         assert_eq!(runs(), opened, "nothing ran");
         assert_eq!(vsiflow.phase("web"), "Running");
     }
-    // A change of its own is made, with the user-data that it had.
+    // Another change is applied, with the earlier user-data.
     let larger = referring("machine: {cpus: 2}");
     vsiflow.apply(&larger, &[]).exits(0);
     assert_eq!(user_data(&vsiflow), "#cloud-config\n");
@@ -399,7 +399,7 @@ fn an_ephemeral_boot_disk_is_another_at_every_start() {
         vsiflow.sim().domain("default/web")["spec"]["autostart"],
         false
     );
-    // A guest that runs, or is suspended, keeps the one that it has.
+    // A running or suspended guest keeps its boot disk.
     vsiflow.run(&["start", "web"]).exits(0);
     vsiflow.run(&["pause", "web"]).exits(0);
     vsiflow.run(&["unpause", "web"]).exits(0);
@@ -418,7 +418,7 @@ fn an_ephemeral_boot_disk_is_another_at_every_start() {
     assert_nothing_done_twice(&vsiflow.history("web"));
 }
 
-/// How often a boot disk was really made, not only looked at.
+/// How often a boot disk was really made, not only found.
 fn made_anew(vsiflow: &Vsiflow) -> usize {
     let history = vsiflow.history("web");
     let made = history.iter().filter(|event| {
@@ -453,7 +453,7 @@ fn secure_execution_that_the_host_lacks_is_refused_before_anything_is_made() {
     assert!(sim.domains().is_empty());
 }
 
-/// Changes what the guest does from now on.
+/// Changes the behaviour of the running guest.
 fn change_guest(vsiflow: &Vsiflow, change: impl FnOnce(&mut Value)) {
     vsiflow.change_sim(|state| {
         let domains = state["domains"].as_object_mut().unwrap();
@@ -462,7 +462,7 @@ fn change_guest(vsiflow: &Vsiflow, change: impl FnOnce(&mut Value)) {
     });
 }
 
-/// Has the guest say this, now.
+/// Lets the guest log this line now.
 fn say(vsiflow: &Vsiflow, line: &str) {
     change_guest(vsiflow, |live| {
         let at = live["started"].as_u64().unwrap();

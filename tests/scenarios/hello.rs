@@ -1,4 +1,4 @@
-//! The first VSI, on the simulated host.
+//! A user's first VSI, on the simulated host.
 
 use std::collections::BTreeSet;
 

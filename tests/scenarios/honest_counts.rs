@@ -1,4 +1,4 @@
-//! What did not run has not passed.
+//! `tests/run` counts only tests that ran as passed.
 
 use std::{
     collections::BTreeSet,
@@ -13,8 +13,8 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs words in a shell that has sourced the functions of `tests/run`, and with a `cargo` that lists three tests,
-/// ignores one more and says that it ran so many.
+/// Runs shell commands with the functions of `tests/run` and a stand-in for `cargo`, which lists three tests
+/// and one ignored test, and reports that `ran` tests ran.
 fn counted(ran: &str, words: &str) -> Output {
     let folder = TempDir::new().unwrap();
     let cargo = folder.path().join("cargo");
@@ -106,7 +106,7 @@ fn a_test_for_the_lab_fails_outside_of_it() {
     }
 }
 
-/// The reasons of the tests of this folder that are left out.
+/// The reasons of the ignored tests in this folder.
 fn reasons(folder: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -134,7 +134,7 @@ fn what_is_left_out_names_a_part_that_there_is() {
     }
 }
 
-/// Every test there is, by name.
+/// The names of all tests in this folder.
 fn tests_in(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();

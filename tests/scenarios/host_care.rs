@@ -85,7 +85,7 @@ fn a_drained_host_is_empty_and_gets_back_what_ran_there() {
         .exits(0)
         .says("vsi/a is Stopped")
         .says("vsi/b is Stopped");
-    // Looked at on the host, too.
+    // The same after a scan of the host.
     vsiflow.run(&["get", "--refresh"]).exits(0);
     let sim = vsiflow.sim();
     for name in ["a", "b", "off"] {
@@ -93,10 +93,10 @@ fn a_drained_host_is_empty_and_gets_back_what_ran_there() {
         assert_eq!(vsiflow.phase(name), "Stopped");
         assert_eq!(
             domain["spec"]["autostart"], false,
-            "it would come up with its host"
+            "the guest would start with its host"
         );
     }
-    // The document still asks for it, and applying it again is no reason to start it.
+    // The document still says that it runs, but applying it again does not start it.
     vsiflow
         .apply(Vsi::named("a"), &[])
         .exits(0)
@@ -223,7 +223,7 @@ fn a_host_is_checked_with_what_is_to_be_mended() {
         .run(&["host", "check", "--arch", "vax"])
         .exits(1)
         .says("the host cannot run vax guests");
-    // What only s390x guests need, is not asked of a host for others.
+    // A host for other guests is not checked for what only s390x guests need.
     let ran = vsiflow.run(&["host", "check", "--arch", "x86_64"]).exits(0);
     assert!(!ran.stdout.contains("secure execution"), "{}", ran.stdout);
     vsiflow

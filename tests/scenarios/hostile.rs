@@ -1,4 +1,4 @@
-//! Documents, machines and processes that reach for what is not theirs.
+//! Attacks and mix-ups: documents, machines and processes that try to reach objects of others.
 
 use std::{
     os::unix::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::json;
-use vsiflow_tests::{Disk, Vsi, Vsiflow, until, vsiflow::binary};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow, until, vsiflow::binary};
 
 #[test]
 fn another_machine_under_a_hosts_name_stops_all_work_there_until_it_is_accepted() {
@@ -17,7 +17,7 @@ fn another_machine_under_a_hosts_name_stops_all_work_there_until_it_is_accepted(
     vsiflow.apply(Vsi::named("web"), &[]).exits(0);
     vsiflow.change_sim(|sim| sim["machine"] = json!("machine-id 1"));
     vsiflow.apply(Vsi::named("web").cpus(3), &[]).exits(0);
-    // The address is another machine's by now, and there is nothing of ours on it.
+    // The address now belongs to another machine, which has none of our objects.
     vsiflow.change_sim(|sim| sim["machine"] = json!("machine-id 2"));
     let before = vsiflow.sim().domains().len();
     vsiflow
@@ -51,14 +51,14 @@ fn libvirts_host_uuid_stops_work_only_where_it_stayed_equal_over_a_restart_of_li
             .as_array()
             .map_or(0, Vec::len)
     };
-    // It is drawn anew at each start: that is told, and stops nothing.
+    // The ID is new at each start: that gives a warning, and does not stop any work.
     for start in 1..=3 {
         says(start, start);
         vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
         assert_eq!(warnings(), usize::from(start > 1), "start {start}");
     }
     vsiflow.apply(Vsi::named("web").cpus(3), &[]).exits(0);
-    // From then on it says which machine this is.
+    // Now the machine reports a stable ID.
     says(3, 4);
     vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
     assert_eq!(warnings(), 0);
@@ -86,7 +86,7 @@ fn a_document_that_names_a_volume_of_vsiflows_own_is_refused_before_anything_is_
         .into_iter()
         .find(|name| name.starts_with("boot-"));
     for volume in [boot.unwrap(), ".hpcr.qcow2.vsiflow"] {
-        let disk = Disk::existing("theirs", volume).of_vsi("thief");
+        let disk = DiskDocument::existing("theirs", volume).of_vsi("thief");
         let documents = format!("{}{disk}", Vsi::named("thief").choosing_disks());
         vsiflow.apply(documents, &[]).exits(4).says("VSI0219");
     }
@@ -116,7 +116,7 @@ fn nobody_else_reads_the_memory_of_a_process_that_holds_keys() {
         .spawn()
         .unwrap();
     let process = format!("/proc/{}", child.id());
-    // The kernel gives the files of a process that cannot be dumped, its memory among them, to root.
+    // Linux makes root the owner of the `/proc` files of a process that cannot be dumped, such as its memory.
     until("it is closed", 20, || {
         let runs = std::fs::read_to_string(format!("{process}/comm"));
         let closed = std::fs::metadata(format!("{process}/mem")).unwrap().uid() == 0;

@@ -1,5 +1,5 @@
-//! Hosts: whom vsiflow trusts, what it keeps of them, and what one that is slow, dead or broken
-//! does to the others.
+//! Hosts: which of them vsiflow trusts, which of their data it stores, and that a slow, dead or broken host
+//! does not disturb the others.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -10,12 +10,12 @@ use std::{
 use serde_json::json;
 use vsiflow_tests::{Host, Vsi, Vsiflow, history, until};
 
-/// Nobody's key.
+/// A host key that no host has.
 const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 const SECRET: &str = "VERY-SECRET-LINE-OF-A-PRIVATE-KEY";
 
-/// A host that takes connections and never says a word.
+/// A host that accepts connections and never sends anything.
 struct Silent {
     listener: TcpListener,
 }
@@ -42,7 +42,7 @@ fn documents(address: SocketAddr) -> Host {
     }
 }
 
-/// Documents of a host that nobody answers for.
+/// The documents of a host at whose address no process listens.
 fn absent() -> Host {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     documents(listener.local_addr().unwrap())
@@ -85,7 +85,7 @@ fn defect_16_calls_that_time_out_are_made_again_and_nothing_panics() {
     ];
     for (call, step) in calls {
         vsiflow.change_sim(|state| state["broken"] = json!({ call: "Timeout" }));
-        // What failed before waits for its next attempt, and only then it is this call's turn.
+        // The step that failed before must be tried again first. Only then this call can fail.
         let (ran, failure) = until(&format!("{step} fails"), 90, || {
             let ran = vsiflow
                 .apply(Vsi::named("web"), &["--timeout", "3s"])
@@ -251,13 +251,13 @@ fn the_keys_of_jump_hosts_are_kept_only_where_secrets_are_and_erased_when_replac
             .count()
     };
     assert_eq!(holding(&vsiflow.state()).len(), 3);
-    // The first key changes its place, the second is replaced.
+    // The first key moves to another position, and the second is replaced.
     let renamed = vsiflow.apply(with("other", &one), &["--timeout", "1s"]);
     renamed.exits(5).keeps_quiet_about(SECRET);
     assert_eq!(held(&two), 0, "what nothing names is erased");
     assert_eq!(held(&one), 1);
     assert_eq!(held(&format!("{SECRET}-3")), 1);
-    // Another process tries the way that is recorded.
+    // Another process uses the recorded jump hosts.
     let message = vsiflow.run(&["host", "check", &id]).exits(1);
     message.says("jump host 1 of 2, root@127.0.0.1:1");
 }
@@ -279,7 +279,7 @@ fn defect_29_a_key_that_stands_in_a_config_map_is_warned_of_and_not_shown() {
     safe.keeps_quiet_about("KEY is a secret");
 }
 
-/// The files below a folder that hold the secret.
+/// The files below a folder that contain the secret.
 fn holding(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! The daemon's API over its socket, as a program sees it.
+//! The daemon's HTTP API on its socket, as a program uses it.
 
 use std::{
     collections::BTreeSet,
@@ -153,10 +153,10 @@ fn the_global_pause_and_a_cordon_are_set_and_ended() {
     assert_eq!(hosts()["cordoned"], Value::Null);
 }
 
-/// Who reads events.
-struct Watching(BufReader<std::os::unix::net::UnixStream>);
+/// A reader of events.
+struct SocketEventReader(BufReader<std::os::unix::net::UnixStream>);
 
-impl Watching {
+impl SocketEventReader {
     fn begin(socket: &Path, query: &str, more: &str) -> Self {
         let mut stream = http::connect(socket);
         let head = format!("GET /v1/events{query} HTTP/1.1\r\nhost: a\r\n{more}\r\n");
@@ -168,7 +168,7 @@ impl Watching {
         Self(lines)
     }
 
-    /// The events, until one of that kind has come.
+    /// Reads events until one of this kind arrives, and returns them.
     fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut text = String::new();
         loop {
@@ -188,14 +188,14 @@ impl Watching {
 #[test]
 fn events_come_from_any_offset_in_order_and_as_they_are_recorded() {
     let (vsiflow, _daemon, socket) = serving();
-    let mut live = Watching::begin(&socket, "", "");
-    let all = Watching::begin(&socket, "?from=0", "").until("run_closed");
+    let mut live = SocketEventReader::begin(&socket, "", "");
+    let all = SocketEventReader::begin(&socket, "?from=0", "").until("run_closed");
     let offsets: Vec<_> = all
         .iter()
         .map(|event| event["offset"].as_u64().unwrap())
         .collect();
     assert_eq!(offsets, (0..).take(offsets.len()).collect::<Vec<_>>());
-    // As the history has it.
+    // The stream has the same events as the history.
     let history = vsiflow.history("web");
     let known: BTreeSet<_> = history
         .iter()
@@ -205,8 +205,9 @@ fn events_come_from_any_offset_in_order_and_as_they_are_recorded() {
         .iter()
         .filter(|event| known.contains(event["hash"].as_str().unwrap()));
     assert!(own.count() > 10);
-    // Where somebody was cut off.
-    let again = Watching::begin(&socket, "?from=0", "last-event-id: 6\r\n").until("run_closed");
+    // A reader that was disconnected continues after its last event.
+    let again =
+        SocketEventReader::begin(&socket, "?from=0", "last-event-id: 6\r\n").until("run_closed");
     assert_eq!(again[0]["offset"], 7);
     let hashes = |of: &[Value]| {
         of.iter()
@@ -214,7 +215,7 @@ fn events_come_from_any_offset_in_order_and_as_they_are_recorded() {
             .collect::<Vec<_>>()
     };
     assert_eq!(hashes(&again), hashes(&all)[7..7 + again.len()]);
-    // What came before is not told to whoever asked for what comes.
+    // A reader that asked only for new events gets no old ones.
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     let news = live.until("run_closed");
     assert!(news[0]["offset"].as_u64() > all.last().unwrap()["offset"].as_u64());
@@ -231,7 +232,7 @@ fn an_offset_of_the_future_is_refused() {
     http::ask(&socket, head, b"").is(400).is_problem("VSI0022");
 }
 
-/// The ids that came until one is at least `last`.
+/// Reads event IDs until one is at least `last`, and returns them.
 fn ids_until(lines: &mut BufReader<std::os::unix::net::UnixStream>, last: usize) -> Vec<usize> {
     let mut text = String::new();
     loop {
@@ -272,7 +273,7 @@ fn a_page_is_told_how_far_the_journal_goes_and_not_of_each_event() {
 fn a_reader_that_reads_nothing_holds_up_nobody() {
     let (vsiflow, _daemon, socket) = serving();
     let _silent: Vec<_> = (0..50)
-        .map(|_| Watching::begin(&socket, "?from=0", ""))
+        .map(|_| SocketEventReader::begin(&socket, "?from=0", ""))
         .collect();
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     vsiflow.run(&["start", "web", "--wait"]).exits(0);

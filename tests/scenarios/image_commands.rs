@@ -1,4 +1,4 @@
-//! `image` commands and what becomes of images that they, or a kill, left half-way.
+//! The `image` commands, and images whose upload was interrupted.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,8 @@ use vsiflow_tests::{Answer, Server, Vsi, Vsiflow, server, until};
 const LENGTH: usize = 1_000_000;
 const OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What sending all of it takes at least at this rate: the last of its three pieces waits for the two before it.
+/// A limit, and the least time that an upload takes with it: the last of its three pieces waits for the two
+/// before it.
 const LIMIT: &str = "300Ki";
 const LIMITED: Duration = Duration::from_millis(2_500);
 
@@ -156,7 +157,7 @@ fn several_images_go_in_one_command_and_to_hosts_that_are_chosen_by_labels() {
         .run(&["image", "upload", &url, &other, "--checksum", OTHER])
         .exits(2)
         .says("one image only");
-    // The host is known by now, without labels.
+    // The journal knows the host by now, without labels.
     vsiflow
         .run(&["image", "upload", &other, "-l", "!role"])
         .exits(0);

@@ -1,4 +1,4 @@
-//! Which image is which: parts, names and contents, and when one goes.
+//! The identity of base images: partial uploads, equal names and contents, and when an image is deleted.
 
 use vsiflow_tests::{Answer, Server, Vsi, Vsiflow, server, until};
 
@@ -25,7 +25,7 @@ fn defect_09_a_part_of_an_image_is_never_taken_for_whole() {
     assert!(part.len() < LENGTH && image.starts_with(&part[..part.len().min(1000)]));
     assert_eq!(vsiflow.image_phases(), ["Uploading"]);
     assert!(vsiflow.sim().domains().is_empty());
-    // Another VSI that finds the file there waits for the rest like the first.
+    // Another VSI that finds the partial image waits for the rest, like the first.
     let second = Vsi::named("db").image(&url);
     vsiflow
         .apply(format!("{web}---\n{second}"), &["--wait"])
@@ -142,7 +142,7 @@ fn defect_24_another_content_of_an_image_is_a_change_by_its_checksum() {
     };
     vsiflow.apply(vsi(&old), &[]).exits(0);
     server.answers("guest.qcow2", Answer::Image(new.clone()));
-    // What the server has by now is nobody's desired state.
+    // The server's new image does not change the desired state.
     assert_eq!(plan(&vsi(&old), 0)["action"], "none");
     let planned = plan(&vsi(&new), 1);
     assert_eq!(planned["action"], "rebuild", "{planned:#}");

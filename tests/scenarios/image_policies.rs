@@ -1,10 +1,10 @@
-//! Unused images that go by the policies of their hosts, as long as a daemon serves.
+//! Image policies: a daemon deletes unused images by the policies of their hosts.
 
 use vsiflow_tests::{Answer, Server, Vsi, Vsiflow, server, until};
 
 const LENGTH: usize = 700_000;
 
-/// A daemon that looks each second, and so many images of different names.
+/// A host with this policy, and an uploaded image with each of these names.
 fn uploaded(names: &[&str], policy: &str) -> (Vsiflow, Server, Vec<String>) {
     let (vsiflow, server) = (
         Vsiflow::on(&format!("sim:?image_policy={policy}")),
@@ -96,7 +96,7 @@ fn an_image_that_somebody_elses_volume_needs_stays_and_is_not_tried_again_at_onc
     assert!(daemon.reaches("stays", 30));
     let wide = vsiflow.run(&["get", "image", "-o", "wide"]).exits(0);
     wide.says("could not be removed").says("Ready");
-    // Later looks take what comes later, and leave this one alone.
+    // Later checks delete newer images, and do not try this one again.
     let later = server.answers("b.qcow2", Answer::Image(server::image(LENGTH)));
     vsiflow.run(&["image", "upload", &later]).exits(0);
     assert!(daemon.prints("image/b.qcow2 on sim in pool images removed", 30));

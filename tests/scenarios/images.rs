@@ -1,5 +1,5 @@
-//! Images that do not come, come broken, or are none: nothing half-made is taken for whole, and
-//! once the server is repaired the VSI comes to run.
+//! Image servers that fail: no image, a broken one, or another kind of file. A partial image is never used,
+//! and once the server is repaired the VSI runs.
 
 use vsiflow_tests::{
     Answer, Server, Vsi, Vsiflow,
@@ -9,13 +9,13 @@ use vsiflow_tests::{
 
 const LENGTH: usize = 700_000;
 
-/// A VSI whose image a server gives.
-struct Story {
+/// A VSI, and the server of its image.
+struct ImageStory {
     vsiflow: Vsiflow,
     server: Server,
 }
 
-impl Story {
+impl ImageStory {
     fn begin(answer: Answer) -> Self {
         let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
         server.answers("guest.qcow2", answer);
@@ -26,7 +26,7 @@ impl Story {
         Vsi::named("web").image(self.server.url("guest.qcow2"))
     }
 
-    /// Applies it and holds that it ends so, with no image taken for whole.
+    /// Applies the VSI, and asserts that it fails with this code and exit code, and that no image is ready.
     #[track_caller]
     fn ends(&self, vsi: Vsi, code: &str, exit: i32) -> Failure {
         let patience = ["--wait", "--timeout", if exit == 5 { "2s" } else { "60s" }];
@@ -46,7 +46,7 @@ impl Story {
         failure
     }
 
-    /// Repairs the server and holds that it comes to run.
+    /// Repairs the server, and asserts that the VSI runs after a retry.
     #[track_caller]
     fn recovers(&self) {
         let image = server::image(LENGTH);
@@ -64,10 +64,10 @@ impl Story {
     }
 }
 
-/// Ends so, and recovers.
+/// Asserts that this answer of the server causes this failure, and that the VSI recovers.
 #[track_caller]
 fn passes(answer: Answer, code: &str, class: &str, exit: i32) {
-    let story = Story::begin(answer);
+    let story = ImageStory::begin(answer);
     let failure = story.ends(story.vsi(), code, exit);
     assert_eq!(failure.class, class, "{failure:?}");
     story.recovers();
@@ -82,7 +82,7 @@ fn defect_11_what_comes_with_a_404_never_becomes_the_image() {
 #[test]
 fn defect_11_an_image_whose_length_nobody_says_comes_whole() {
     let image = server::image(LENGTH);
-    let story = Story::begin(Answer::Chunked(image.clone()));
+    let story = ImageStory::begin(Answer::Chunked(image.clone()));
     story.vsiflow.apply(story.vsi(), &["--wait"]).exits(0);
     assert_eq!(story.vsiflow.image_phases(), ["Ready"]);
     assert!(story.vsiflow.sim().content("guest.qcow2") == image);
@@ -95,7 +95,7 @@ fn an_image_that_is_not_given_away() {
 
 #[test]
 fn defect_17_a_server_in_trouble_is_asked_again_at_once() {
-    let story = Story::begin(Answer::Status("500 Internal Server Error"));
+    let story = ImageStory::begin(Answer::Status("500 Internal Server Error"));
     let failure = story.ends(story.vsi(), "VSI0301", 5);
     assert_eq!(failure.class, "transient");
     let requests = story.server.requests("guest.qcow2");
@@ -137,19 +137,19 @@ fn a_login_page_instead_of_an_image() {
 
 #[test]
 fn defect_12_an_image_of_another_checksum_is_refused() {
-    let story = Story::begin(Answer::Image(server::image(LENGTH - 1)));
+    let story = ImageStory::begin(Answer::Image(server::image(LENGTH - 1)));
     let vsi = story.vsi().checksum(CHECKSUM);
     let failure = story.ends(vsi, "VSI0305", 4);
     assert_eq!(failure.class, "blocked");
     story.recovers();
 }
 
-/// Of `server::image(LENGTH)`, as sha256sum tells it.
+/// The checksum of `server::image(LENGTH)`, computed by `sha256sum`.
 const CHECKSUM: &str = "sha256:39ed552269d9ab8f36c94c9bab0f9bfbf12b400a9381a22285e0a4b749e09fa5";
 
 #[test]
 fn one_upload_serves_all_who_need_it() {
-    let story = Story::begin(Answer::Image(server::image(LENGTH)));
+    let story = ImageStory::begin(Answer::Image(server::image(LENGTH)));
     let url = story.server.url("guest.qcow2");
     let all: String = ["one", "two", "three"]
         .map(|name| format!("{}---\n", Vsi::named(name).image(&url)))
@@ -165,7 +165,7 @@ fn one_upload_serves_all_who_need_it() {
 
 #[test]
 fn whoever_waits_for_an_image_sees_how_fast_it_comes_and_how_long_it_takes() {
-    let story = Story::begin(Answer::Slowly(server::image(20 * LENGTH), LENGTH));
+    let story = ImageStory::begin(Answer::Slowly(server::image(20 * LENGTH), LENGTH));
     let running = story
         .vsiflow
         .start_apply(story.vsi(), &["--wait", "--timeout", "60s"]);
@@ -199,7 +199,7 @@ fn whoever_waits_for_an_image_sees_how_fast_it_comes_and_how_long_it_takes() {
 
 #[test]
 fn defect_12_a_password_that_changed_is_taken_from_the_document_applied_again() {
-    let story = Story::begin(Answer::Image(server::image(LENGTH)));
+    let story = ImageStory::begin(Answer::Image(server::image(LENGTH)));
     story.server.guards("guest.qcow2", "Basic bWU6bmV3");
     let with = |password: &str| {
         let url = story.server.url("guest.qcow2");

@@ -1,4 +1,4 @@
-//! The arrows of ARCHITECTURE.md point one way.
+//! The rules of `ARCHITECTURE.md`: crates depend on each other in one direction only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub(super) type Dependencies = BTreeMap<String, Vec<String>>;
 
-/// What each crate of the workspace depends on, tests' needs left out.
+/// The dependencies of each crate of the workspace, without those of tests.
 pub(super) fn dependencies() -> Dependencies {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -56,7 +56,7 @@ pub(super) fn ours(all: &Dependencies, of: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every error code that the sources of the crates name.
+/// Every error code in the sources of the crates.
 fn codes() -> BTreeSet<String> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (mut folders, mut codes) = (Vec::new(), BTreeSet::new());
@@ -95,7 +95,7 @@ fn arrows_point_from_adapters_to_workflows_to_steps_to_engine() {
     let all = dependencies();
     assert!(
         ours(&all, "vsiflow-engine").is_empty(),
-        "engine stands alone"
+        "the engine depends on no other crate of ours"
     );
     assert_eq!(ours(&all, "vsiflow-steps"), ["vsiflow-engine"]);
     let workflows = ours(&all, "vsiflow-workflows");
@@ -131,10 +131,11 @@ fn foreign_worlds_stay_in_the_room_that_speaks_with_them() {
         for need in needs {
             let home = match need.as_str() {
                 "kube" | "k8s-openapi" => "vsiflow-kube",
-                // The descriptions in OVAs are XML, too; libvirt's is read in its room alone.
+                // The descriptions in OVAs are XML, too. Only `vsiflow-libvirt` reads libvirt's XML.
                 "quick-xml" if crate_name == "vsiflow-image" => continue,
                 "quick-xml" | "russh" => "vsiflow-libvirt",
-                // Tenants name images, so that addresses are judged in that room; a collector is named by whoever runs vsiflow.
+                // Tenants choose the URLs of images, so `vsiflow-image` checks addresses. The collector's
+                // address comes from the administrator.
                 "reqwest" if crate_name == "vsiflow-otlp" => continue,
                 "reqwest" => "vsiflow-image",
                 "sled" | "bincode" => "vsiflow-engine",

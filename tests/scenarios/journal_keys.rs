@@ -1,12 +1,13 @@
-//! The key of a journal in a database, from a program: run once by whoever starts a process, and for nobody else.
+//! `--journal-key-command`: a program prints the key of a journal in a database. Each process runs it once,
+//! and never for another caller.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 use vsiflow_tests::{Running, SIMULATED_IMAGE, Vsiflow};
 
-use super::{database::Server, shards::Site};
+use super::{database::Server, shards::ShardsSite};
 
-/// A program that prints a key, and notes in `NAME.runs` that it was run.
+/// A program that prints a key, and adds a line to `NAME.runs` each time.
 fn program(vsiflow: &Vsiflow, name: &str, key: &str) -> String {
     let key = vsiflow.write(&format!("{name}.key"), key);
     let runs = vsiflow.folder().join(format!("{name}.runs"));
@@ -20,7 +21,7 @@ fn program(vsiflow: &Vsiflow, name: &str, key: &str) -> String {
     path.display().to_string()
 }
 
-/// How often it was.
+/// How often the program was run.
 fn runs(vsiflow: &Vsiflow, name: &str) -> usize {
     let noted = std::fs::read_to_string(vsiflow.folder().join(format!("{name}.runs")));
     noted.map_or(0, |noted| noted.lines().count())
@@ -55,7 +56,7 @@ fn a_daemon_runs_the_program_of_its_key_once_and_none_that_a_caller_names() {
     let options = ["--journal", &url, "--journal-key-command", &own];
     let _serve = serving(&vsiflow, &options);
     assert_eq!(runs(&vsiflow, "own"), 1);
-    // Another key than the daemon's, and a program of the caller: the daemon has nothing of it.
+    // The caller's key program prints another key than the daemon's. The daemon must not use it.
     let socket = vsiflow.state().join("vsiflow.sock");
     let server_option = format!("unix://{}", socket.display());
     let lines = [
@@ -103,14 +104,14 @@ fn a_journal_is_not_opened_without_the_key_that_a_program_should_have_printed() 
         &file,
     ];
     vsiflow.run(&both).exits(2).says("VSI0835");
-    // What needs no journal needs no key.
+    // A command that needs no journal needs no key.
     let explain = ["explain", "vsi", "--journal-key-command", "/nowhere/key"];
     vsiflow.run(&explain).exits(0);
 }
 
 #[test]
 fn a_set_of_journals_has_its_key_from_programs_of_each_process_and_of_each_caller() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (url, key) = (site.server.url("fleet"), site.key());
     let own = program(&site.vsiflow, "own", &key);
     let callers = program(&site.vsiflow, "callers", &key);

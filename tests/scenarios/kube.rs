@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use serde_json::Value;
-use vsiflow_tests::{Cluster, Lab, Running, Vsi, Vsiflow};
+use vsiflow_tests::{Lab, Running, TestCluster, Vsi, Vsiflow};
 
 const WEB: &str = "vsi/web";
 
-/// A namespace, a daemon that serves it with a simulated host, and the daemon's state.
-fn simulated(cluster: &Cluster) -> (Vsiflow, Running) {
+/// A simulated host's state directory, and a daemon that serves the namespace with it.
+fn simulated(cluster: &TestCluster) -> (Vsiflow, Running) {
     let vsiflow = Vsiflow::simulated();
     let serving = cluster.serve(&vsiflow, &[]);
     (vsiflow, serving)
@@ -34,7 +34,7 @@ fn conditions(object: &Value) -> Vec<String> {
 
 #[test]
 fn kube_a_resource_becomes_ready_and_its_deletion_leaves_nothing() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -91,7 +91,7 @@ fn kube_a_resource_becomes_ready_and_its_deletion_leaves_nothing() {
 
 #[test]
 fn kube_every_change_of_what_a_resource_selects_is_seen_at_once() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::of_documents();
@@ -114,7 +114,7 @@ fn kube_every_change_of_what_a_resource_selects_is_seen_at_once() {
     until("the host's name is empty");
     cluster.apply(settings("HOSTNAME: 127.0.0.1, PORT: \"1\""));
     until("KNOWN_HOSTS");
-    // From here on the fleet has it, and the host does not answer.
+    // The VSI is recorded from here on, and its host does not answer.
     cluster.apply(settings(
         "HOSTNAME: 127.0.0.1, PORT: \"1\", KNOWN_HOSTS: \"h ssh-ed25519 A\"",
     ));
@@ -126,7 +126,7 @@ fn kube_every_change_of_what_a_resource_selects_is_seen_at_once() {
 
 #[test]
 fn kube_what_cannot_be_read_is_a_condition_and_harms_nobody_else() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (_vsiflow, _serving) = simulated(&cluster);
@@ -155,15 +155,15 @@ fn kube_what_cannot_be_read_is_a_condition_and_harms_nobody_else() {
 
 #[test]
 fn kube_the_old_slip_is_let_in_and_warned_of() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (_vsiflow, _serving) = simulated(&cluster);
-    let slip = Vsi::named("web")
+    let mistyped = Vsi::named("web")
         .with("networkSelector: {matchExpressions: [{key: a, operator: Exists, value: [b]}]}");
     let network = "---\napiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremNetworkRef\n\
                    metadata: {name: net, labels: {a: c}}\nspec: {networkName: default}\n";
-    cluster.apply(format!("{slip}{network}"));
+    cluster.apply(format!("{mistyped}{network}"));
     cluster.wait_ready(WEB);
     let web = cluster.get(WEB);
     assert!(
@@ -180,8 +180,8 @@ fn kube_the_old_slip_is_let_in_and_warned_of() {
     );
 }
 
-/// A namespace with two VSIs and their disks, served by a release in another one.
-fn served_from_elsewhere(cluster: &Cluster, kubeconfig: &str, vsiflow: &Vsiflow) -> Running {
+/// A namespace with two VSIs and their disks, served by an operator in another namespace.
+fn served_from_elsewhere(cluster: &TestCluster, kubeconfig: &str, vsiflow: &Vsiflow) -> Running {
     let serving = cluster.serve_as(kubeconfig, vsiflow, &[]);
     for name in ["web", "db"] {
         cluster.apply(Vsi::named(name).disk(&format!("{name}-data"), "1Mi"));
@@ -191,7 +191,7 @@ fn served_from_elsewhere(cluster: &Cluster, kubeconfig: &str, vsiflow: &Vsiflow)
     serving
 }
 
-fn delete_namespace(cluster: &Cluster) {
+fn delete_namespace(cluster: &TestCluster) {
     let namespace = cluster.namespace().to_owned();
     let delete = ["delete", "namespace", &namespace, "--timeout=90s"];
     cluster.kubectl(&delete).exits(0);
@@ -199,7 +199,7 @@ fn delete_namespace(cluster: &Cluster) {
 
 #[test]
 fn kube_a_namespace_goes_with_everything_in_it() {
-    let (Some(operator), Some(cluster)) = (Cluster::enter(), Cluster::enter()) else {
+    let (Some(operator), Some(cluster)) = (TestCluster::enter(), TestCluster::enter()) else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -213,7 +213,7 @@ fn kube_a_namespace_goes_with_everything_in_it() {
 
 #[test]
 fn kube_a_namespace_goes_although_its_role_went_first_and_the_operator_was_restarted() {
-    let (Some(operator), Some(cluster)) = (Cluster::enter(), Cluster::enter()) else {
+    let (Some(operator), Some(cluster)) = (TestCluster::enter(), TestCluster::enter()) else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -234,7 +234,7 @@ fn kube_a_namespace_goes_although_its_role_went_first_and_the_operator_was_resta
 
 #[test]
 fn kube_defect_03_power_is_what_the_resource_says() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -260,7 +260,7 @@ fn kube_defect_03_power_is_what_the_resource_says() {
 
 #[test]
 fn kube_defect_20_disks_keep_their_order_and_go_only_when_nobody_uses_them() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -282,11 +282,11 @@ fn kube_defect_20_disks_keep_their_order_and_go_only_when_nobody_uses_them() {
 
 #[test]
 fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter()) else {
         return;
     };
     let (image, vsiflow) = (lab.image("t-kube.qcow2"), Vsiflow::of_documents());
-    // Images of that manual are served beside the cluster.
+    // The images of that manual are served on this machine.
     let beside = ["--allow-image-addresses", "127.0.0.0/8"];
     let serving = cluster.serve(&vsiflow, &beside);
     let host = lab.host();
@@ -295,8 +295,8 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
             .map(|line| format!("    {line}\n"))
             .collect::<String>()
     };
-    // As in that operator's own manual: everything in one ConfigMap, key included, which has to be
-    // insisted on here.
+    // As in the old operator's manual: everything is in one ConfigMap, including the key. That has
+    // to be allowed explicitly here.
     let documents = format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: vpc-onprem-configmap\n  labels:\n    \
          app: onpremtest\n    version: 20.0.1\ndata:\n  INSECURE_SECRETS_IN_CONFIGMAP: \"true\"\n  HOSTNAME: {}\n  KEY: |\n{}  PORT: \"{}\"\n  \
@@ -325,7 +325,7 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
     let uid = sample["metadata"]["uid"].as_str().unwrap();
     assert_eq!(lab.virsh(&["domstate", uid]).trim(), "running");
 
-    // The key is in the cluster and nowhere else, and found there by whoever is started next.
+    // The key is stored in the cluster alone; the next process finds it there.
     let key = host.key.lines().nth(1).unwrap().to_owned();
     let contract = vsiflow_tests::documents::CONTRACT.lines().last().unwrap();
     assert_eq!(files_with(&vsiflow.state(), &[&key, contract]), 0);
@@ -364,7 +364,7 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
     assert!(!lab.volumes("images").iter().any(|name| name.contains(uid)));
 }
 
-/// How many files below a folder hold one of these words.
+/// How many files below a folder contain one of these words.
 fn files_with(folder: &Path, words: &[&str]) -> usize {
     let all = std::fs::read_dir(folder).unwrap().flatten();
     let counted = all.map(|entry| match entry.file_type().unwrap() {

@@ -1,17 +1,18 @@
-//! What `deploy` holds for a cluster: the API server takes it, and pods keep to the rules.
+//! The manifests in `deploy`: the API server accepts them, and the pods follow the Pod Security
+//! rules.
 
 use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Cluster, Vsi, Vsiflow};
+use vsiflow_tests::{TestCluster, Vsi, Vsiflow};
 
 const KUSTOMIZATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize");
-/// Servers before 1.22 do not know the mode that is the default.
+/// Servers before 1.22 do not know the default access mode.
 const OLD_MODE: &str = "persistence.accessMode=ReadWriteOnce";
 
-/// The chart with the values that change what is rendered most. Namespaces that are not there would
-/// be no fault of the text.
-fn rendered(cluster: &Cluster, more: &[&str]) -> Vec<String> {
+/// The chart, rendered with the values that change it most. A missing namespace would not be an
+/// error of the text.
+fn rendered(cluster: &TestCluster, more: &[&str]) -> Vec<String> {
     let here = format!("watchNamespaces={{{}}}", cluster.namespace());
     let choices: [&[&str]; 4] = [
         &[],
@@ -31,12 +32,12 @@ fn rendered(cluster: &Cluster, more: &[&str]) -> Vec<String> {
     rendered.collect()
 }
 
-fn kustomized(cluster: &Cluster) -> String {
+fn kustomized(cluster: &TestCluster) -> String {
     kustomized_of(cluster, "")
 }
 
-/// One of the folders of the kustomization.
-fn kustomized_of(cluster: &Cluster, folder: &str) -> String {
+/// The text of one folder of the kustomization.
+fn kustomized_of(cluster: &TestCluster, folder: &str) -> String {
     let folder = format!("{KUSTOMIZATION}/{folder}");
     let ran = cluster.kubectl(&["kustomize", &folder]).exits(0);
     let namespace = format!("namespace: {}\n", cluster.namespace());
@@ -46,7 +47,7 @@ fn kustomized_of(cluster: &Cluster, folder: &str) -> String {
 }
 
 /// The objects of a text, as the API server reads them.
-fn objects(cluster: &Cluster, text: &str) -> Vec<Value> {
+fn objects(cluster: &TestCluster, text: &str) -> Vec<Value> {
     let arguments = [
         "create",
         "--dry-run=client",
@@ -85,7 +86,7 @@ fn the_definitions_are_the_same_everywhere() {
 
 #[test]
 fn kube_the_api_server_takes_what_is_deployed() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let taken = |text: &str| {
@@ -102,7 +103,7 @@ fn kube_the_api_server_takes_what_is_deployed() {
 
 #[test]
 fn kube_pods_keep_to_the_restricted_standard() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let mut texts = rendered(&cluster, &[]);
@@ -138,14 +139,14 @@ fn kube_pods_keep_to_the_restricted_standard() {
 
 #[test]
 fn kube_the_chart_and_the_kustomization_run_the_same_with_the_same_rights() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let chart = objects(&cluster, &cluster.chart(&[]).exits(0).stdout);
     let kustomized = objects(&cluster, &kustomized(&cluster));
     let pod = |all: &[Value]| {
         let mut pod = of_kind(all, "Deployment")["spec"]["template"]["spec"].clone();
-        // The only thing that says in which namespace it is meant to be.
+        // Only the arguments may differ: they name the namespace.
         pod["containers"][0]["args"] = Value::Null;
         pod
     };
@@ -167,10 +168,10 @@ fn kube_the_chart_and_the_kustomization_run_the_same_with_the_same_rights() {
 
 #[test]
 fn kube_what_is_granted_in_all_namespaces_is_about_vsis_alone_and_can_be_left_out() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
-    // What the API of subresources takes is another matter.
+    // The permissions for the API of subresources are checked elsewhere.
     let off = ["--set", "subresources.enabled=false"];
     let others = [&off[..], &["--set", "watchNamespaces={elsewhere}"]].concat();
     let chart = cluster.chart(&others).exits(0).stdout;
@@ -192,7 +193,7 @@ fn kube_what_is_granted_in_all_namespaces_is_about_vsis_alone_and_can_be_left_ou
     let none = ["--set", "finishDeletedNamespaces=false"];
     let without = cluster.chart(&[&others[..], &none].concat()).exits(0);
     without.keeps_quiet_about("ClusterRole");
-    // One that serves its own namespace alone goes with it.
+    // An operator that serves only its own namespace needs no cluster role.
     cluster
         .chart(&off)
         .exits(0)
@@ -201,7 +202,7 @@ fn kube_what_is_granted_in_all_namespaces_is_about_vsis_alone_and_can_be_left_ou
 
 #[test]
 fn kube_what_subresources_take_is_the_same_everywhere_and_little() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let only = ["-s", "templates/subresources.yaml"];
@@ -222,7 +223,7 @@ fn kube_what_subresources_take_is_the_same_everywhere_and_little() {
     assert_eq!(has_line(&chart), has_line(&kustomized));
     let dry = ["apply", "--dry-run=server", "-f", "-"];
     cluster.feed_anywhere(&dry, &kustomized).exits(0);
-    // The operator itself: to ask for rights, and to tell its certificate.
+    // The operator itself: it asks for permissions and publishes its certificate.
     let all = objects(&cluster, &chart);
     let rules = of_kind(&all, "ClusterRole")["rules"].to_string();
     assert!(
@@ -233,7 +234,7 @@ fn kube_what_subresources_take_is_the_same_everywhere_and_little() {
 
 #[test]
 fn kube_the_rights_of_the_chart_suffice_and_go_no_further() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -269,17 +270,17 @@ fn kube_the_rights_of_the_chart_suffice_and_go_no_further() {
     assert_eq!(cluster.kubectl(&elsewhere).stdout.trim(), "no");
 }
 
-/// The files of a folder that hold something.
+/// How many files of a folder are not empty.
 fn filled(folder: &Path) -> usize {
     let files = std::fs::read_dir(folder).unwrap();
     let lengths = files.map(|file| file.unwrap().metadata().unwrap().len());
     lengths.filter(|length| *length > 0).count()
 }
 
-/// The key was lost with the volume: whether a contract had changed could not be told any more.
+/// The key was lost with the volume, so a changed contract could not be detected any more.
 #[test]
 fn kube_a_process_without_the_secrets_of_the_one_before_tells_whether_a_contract_has_changed() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -296,7 +297,7 @@ fn kube_a_process_without_the_secrets_of_the_one_before_tells_whether_a_contract
     let key = cluster.get("secret/vsiflow-id-key")["data"]["key"].clone();
     assert!(key.as_str().is_some_and(|key| key.len() > 40), "{key}");
 
-    // As a new volume is there: empty.
+    // An empty folder, as on a new volume.
     std::fs::remove_dir_all(&secrets).unwrap();
     let mut folder = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
@@ -310,9 +311,9 @@ fn kube_a_process_without_the_secrets_of_the_one_before_tells_whether_a_contract
     assert_eq!(after, key);
 }
 
-/// What somebody may do in a namespace, as the API server says it: group, resource and verb. A right
-/// on one object has its name: `resource/NAME`.
-fn rights(cluster: &Cluster, of: &str, namespace: &str) -> BTreeSet<(String, String, String)> {
+/// What a user may do in a namespace, as the API server reports it: group, resource and verb. A
+/// permission for one object includes its name: `resource/NAME`.
+fn rights(cluster: &TestCluster, of: &str, namespace: &str) -> BTreeSet<(String, String, String)> {
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
         "spec": {"namespace": namespace},
@@ -352,24 +353,24 @@ fn rights(cluster: &Cluster, of: &str, namespace: &str) -> BTreeSet<(String, Str
 
 #[test]
 fn kube_defect_30_who_is_deployed_may_do_nothing_that_would_give_it_more() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     cluster.granted();
     let account = format!("--as=system:serviceaccount:{}:vsiflow", cluster.namespace());
-    let nobody = format!("--as=system:serviceaccount:{}:nobody", cluster.namespace());
+    let stranger = format!("--as=system:serviceaccount:{}:nobody", cluster.namespace());
     let own = rights(&cluster, &account, cluster.namespace());
-    // What everybody may do says nothing of what is deployed.
-    let everybodys = rights(&cluster, &nobody, cluster.namespace());
-    let granted: BTreeSet<_> = own.difference(&everybodys).collect();
+    // Permissions that every user has say nothing about what is deployed.
+    let public = rights(&cluster, &stranger, cluster.namespace());
+    let granted: BTreeSet<_> = own.difference(&public).collect();
     assert!(granted.len() > 10, "{granted:?}");
     for (group, resource, verb) in granted {
         let may = match (group.as_str(), resource.as_str()) {
             ("hpse.ibm.com" | "vsiflow.io", resource) if resource.ends_with("/status") => {
                 &["patch"][..]
             }
-            // Members of pools and groups are made and removed. They may name no more than whoever
-            // wrote the pool could, see kube_tenants.rs.
+            // Members of pools and groups are created and deleted. They may refer only to what the
+            // author of the pool could refer to, see kube_tenants.rs.
             ("vsiflow.io", "virtualservers") => {
                 &["get", "list", "watch", "patch", "create", "delete"]
             }
@@ -378,14 +379,14 @@ fn kube_defect_30_who_is_deployed_may_do_nothing_that_would_give_it_more() {
             ("", "secrets/vsiflow-id-key") => &["get", "update"],
             ("", "events") => &["create", "patch"],
             ("coordination.k8s.io", "leases") => &["get", "create", "update"],
-            // To ask who somebody is, and what they may do, gives nothing.
+            // Asking for a user's identity and permissions grants nothing.
             ("authentication.k8s.io" | "authorization.k8s.io", _) => &["create"],
             _ => &[],
         };
         assert!(may.contains(&verb.as_str()), "{group}/{resource}: {verb}");
     }
     let elsewhere = rights(&cluster, &account, "kube-system");
-    let none = rights(&cluster, &nobody, "kube-system");
+    let none = rights(&cluster, &stranger, "kube-system");
     let beyond: Vec<_> = elsewhere.difference(&none).collect();
     assert!(beyond.is_empty(), "{beyond:?}");
 }

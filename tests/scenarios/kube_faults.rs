@@ -1,11 +1,12 @@
-//! What dies and changes while resources are served by a real API server.
+//! Processes and API servers that die, and resources that change, while a real API server is
+//! served.
 
 use vsiflow_tests::{
-    Cluster, Lab, Vsi, Vsiflow,
+    Lab, TestCluster, Vsi, Vsiflow,
     history::{Event, assert_nothing_done_twice},
 };
 
-/// The lines of a daemon that say that a step is done: it is killed after each of them.
+/// The log lines that report a finished step: the daemon is killed after each of them.
 const STEPS: [&str; 5] = [
     "upload_chunks done",
     "write_cidata done",
@@ -16,7 +17,7 @@ const STEPS: [&str; 5] = [
 
 #[test]
 fn kube_a_daemon_killed_after_each_step_goes_on_with_the_resource_as_it_is_then() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -25,7 +26,7 @@ fn kube_a_daemon_killed_after_each_step_goes_on_with_the_resource_as_it_is_then(
         let what = format!("vsi/{name}");
         let mut serving = cluster.serve(&vsiflow, &[]);
         cluster.apply(Vsi::named(name));
-        // An image is uploaded once: later there is nothing to wait for.
+        // An image is uploaded only once, so later VSIs do not log this line.
         let text = format!("{}/{name}: {step}", cluster.namespace());
         let text = if step.starts_with("upload") {
             step.to_owned()
@@ -62,7 +63,7 @@ fn kube_a_daemon_killed_after_each_step_goes_on_with_the_resource_as_it_is_then(
 
 #[test]
 fn kube_a_resource_deleted_while_it_is_made_leaves_nothing() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -71,9 +72,9 @@ fn kube_a_resource_deleted_while_it_is_made_leaves_nothing() {
         let name = format!("web-{number}");
         cluster.apply(Vsi::named(&name));
         let what = format!("vsi/{name}");
-        // Some at once, some when they were begun. Nobody waits here: a guest that boots takes
-        // no request to shut down.
-        cluster.until("it is begun", 30, || {
+        // Half of them are deleted immediately, half once their run has started. None may be waited
+        // for longer: a booting guest ignores shutdown requests.
+        cluster.until("a run has started", 30, || {
             let status = cluster.get(&what)["status"].clone();
             number % 2 == 0 || status["runId"].is_string()
         });
@@ -93,7 +94,7 @@ fn kube_a_resource_deleted_while_it_is_made_leaves_nothing() {
 
 #[test]
 fn kube_defect_16_a_config_map_deleted_under_a_running_vsi_changes_nothing() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -106,7 +107,7 @@ fn kube_defect_16_a_config_map_deleted_under_a_running_vsi_changes_nothing() {
     cluster.wait_ready("vsi/web");
     let run = cluster.get("vsi/web")["status"]["runId"].clone();
     cluster.kubectl(&["delete", "configmap", "lab"]).exits(0);
-    // Something else that is seen for sure, so that the deletion before it was seen as well.
+    // Another resource, to be sure that the deletion before it was seen as well.
     cluster.apply(Vsi::named("db"));
     cluster.wait_ready("vsi/db");
     let web = cluster.get("vsi/web");
@@ -116,10 +117,10 @@ fn kube_defect_16_a_config_map_deleted_under_a_running_vsi_changes_nothing() {
     );
 }
 
-/// The API server is up again for others, whatever becomes of the test.
-struct Restored<'a>(&'a Lab);
+/// Starts the API server again when dropped, even if the test fails.
+struct ApiServerRestored<'a>(&'a Lab);
 
-impl Drop for Restored<'_> {
+impl Drop for ApiServerRestored<'_> {
     fn drop(&mut self) {
         self.0.daemon("kube-apiserver", "start");
     }
@@ -127,7 +128,7 @@ impl Drop for Restored<'_> {
 
 #[test]
 fn kube_lab_an_api_server_that_dies_and_comes_back_loses_no_change() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter_alone()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter_alone()) else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -135,9 +136,9 @@ fn kube_lab_an_api_server_that_dies_and_comes_back_loses_no_change() {
     cluster.apply(Vsi::named("web"));
     cluster.wait_ready("vsi/web");
     let run = cluster.get("vsi/web")["status"]["runId"].clone();
-    let down = Restored(&lab);
+    let down = ApiServerRestored(&lab);
     lab.daemon("kube-apiserver", "kill");
-    // Behind the CRD server of today, the core alone is down.
+    // The server of the custom resources still runs; only the core API is down.
     cluster.until("it does not answer", 60, || {
         cluster.kubectl(&["get", "configmaps"]).code != Some(0)
     });

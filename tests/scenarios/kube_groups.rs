@@ -1,7 +1,7 @@
 //! Groups of virtual servers on a real API server.
 
 use serde_json::Value;
-use vsiflow_tests::{Cluster, Vsiflow, history::Event};
+use vsiflow_tests::{TestCluster, Vsiflow, history::Event};
 
 const DB: &str = "vsg/db";
 
@@ -17,7 +17,7 @@ fn group(nodes: u32) -> String {
     )
 }
 
-fn members(cluster: &Cluster) -> Vec<String> {
+fn members(cluster: &TestCluster) -> Vec<String> {
     let ran = cluster.kubectl(&["get", "vs", "-l", "vsiflow.io/group=db", "-o", "json"]);
     let all: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
     let items = all["items"].as_array().cloned().unwrap_or_default();
@@ -30,7 +30,7 @@ fn members(cluster: &Cluster) -> Vec<String> {
     items.iter().map(one).collect()
 }
 
-fn until_available(cluster: &Cluster, names: &[&str]) {
+fn until_available(cluster: &TestCluster, names: &[&str]) {
     cluster.until(&format!("{names:?}"), 90, || {
         let group = cluster.get(DB);
         let status = &group["status"];
@@ -39,14 +39,14 @@ fn until_available(cluster: &Cluster, names: &[&str]) {
             && status["progress"] == format!("{0}/{0}", names.len())
             && members(cluster) == names
     });
-    // A guest that boots takes no request to shut down.
+    // A booting guest ignores shutdown requests.
     for name in names {
         cluster.wait_ready(&format!("vs/{name}"));
     }
 }
 
-/// When the first event of a run of this workflow was recorded for a member.
-fn first_of(vsiflow: &Vsiflow, cluster: &Cluster, name: &str, workflow: &str) -> u64 {
+/// The offset of the first event of a workflow for a member.
+fn first_of(vsiflow: &Vsiflow, cluster: &TestCluster, name: &str, workflow: &str) -> u64 {
     let history = ["history", "-o", "json", "-n", cluster.namespace(), name];
     let history = vsiflow.run(&history).exits(0);
     let mut events = history.stdout.lines().map(Event::parse);
@@ -56,7 +56,7 @@ fn first_of(vsiflow: &Vsiflow, cluster: &Cluster, name: &str, workflow: &str) ->
 
 #[test]
 fn kube_a_group_comes_up_in_waves_and_goes_the_newest_first() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -75,7 +75,7 @@ fn kube_a_group_comes_up_in_waves_and_goes_the_newest_first() {
         let events = cluster.events("db");
         events.iter().any(|(reason, _)| reason == "Available")
     });
-    // A change of the resource is the one way to scale.
+    // Scaling is only possible by changing the resource.
     let scale = [
         "scale",
         "pool/db-node",
@@ -100,7 +100,7 @@ fn kube_a_group_comes_up_in_waves_and_goes_the_newest_first() {
 
 #[test]
 fn kube_an_operator_killed_in_the_middle_goes_on_with_a_group() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();

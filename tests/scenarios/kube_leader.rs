@@ -1,4 +1,4 @@
-//! Two daemons, one state directory, one Lease.
+//! Leader election: two daemons share one state directory and one Lease.
 
 use std::{
     net::{Shutdown, TcpListener, TcpStream},
@@ -8,13 +8,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Cluster, Vsi, Vsiflow, until};
+use vsiflow_tests::{TestCluster, Vsi, Vsiflow, until};
 
 const LEADS: [&str; 1] = ["--leader-elect"];
 
 #[test]
 fn kube_a_standby_takes_over_within_40_s_of_the_leaders_death() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -32,25 +32,25 @@ fn kube_a_standby_takes_over_within_40_s_of_the_leaders_death() {
     cluster.apply(Vsi::named("db"));
     assert!(second.reaches("serving the resources", 60));
     let took = died.elapsed();
-    // Not before the Lease is past, and what the other one may have sent.
+    // Not before the Lease has expired and calls of the old leader must have ended.
     assert!((25..40).contains(&took.as_secs()), "{took:?}");
     cluster.wait_ready("vsi/db");
     assert_eq!(vsiflow.sim().domains().len(), 2);
 
-    // One that ends in order lets the Lease go at once.
+    // A daemon that ends in order releases the Lease immediately.
     let mut third = cluster.serve(&vsiflow, &more);
     assert!(third.reaches("waiting for the Lease", 30));
     second.terminate();
     second.end(30).exits(0);
     let ended = Instant::now();
     assert!(third.reaches("serving the resources", 30));
-    // One that waits until the Lease is past takes 30 s.
+    // A standby that waits until the Lease expires needs 30 s.
     assert!(ended.elapsed().as_secs() < 20, "{:?}", ended.elapsed());
 }
 
 #[test]
 fn kube_a_leader_that_was_stopped_does_nothing_any_more() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -61,7 +61,8 @@ fn kube_a_leader_that_was_stopped_does_nothing_any_more() {
     let mut second = cluster.serve(&vsiflow, &more);
     assert!(second.reaches("waiting for the Lease", 30));
     first.stop();
-    // The directory is still held by the one that was stopped: the standby leads, and waits for it.
+    // The stopped process still holds the directory: the standby has the Lease and waits for the
+    // directory.
     let holder = || {
         let shown_lease = cluster.get("lease/vsiflow");
         shown_lease["spec"]["leaseTransitions"].clone()
@@ -75,14 +76,14 @@ fn kube_a_leader_that_was_stopped_does_nothing_any_more() {
     cluster.wait_ready("vsi/web");
 }
 
-/// A way to the API server that can be cut.
-struct Way {
+/// A proxy to the API server whose connections can be cut.
+struct ApiServerPath {
     address: String,
-    /// Its connections; none where it is cut.
+    /// The open connections; `None` if the path is cut.
     open: Arc<Mutex<Option<Vec<TcpStream>>>>,
 }
 
-impl Way {
+impl ApiServerPath {
     fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -90,7 +91,7 @@ impl Way {
         let connections = open.clone();
         std::thread::spawn(move || {
             for caller in listener.incoming().flatten() {
-                // Nobody answers where it is cut, as on a network that loses everything.
+                // A cut path does not answer, as on a network that drops all packets.
                 let mut opened = connections.lock().unwrap();
                 let Some(all) = opened.as_mut() else {
                     std::mem::forget(caller);
@@ -116,8 +117,8 @@ impl Way {
     }
 }
 
-/// The rights of the chart, by a way that can be cut.
-fn by_a_way(cluster: &Cluster, vsiflow: &Vsiflow) -> (Way, PathBuf) {
+/// A kubeconfig with the rights of the chart, through a path that can be cut.
+fn by_proxy(cluster: &TestCluster, vsiflow: &Vsiflow) -> (ApiServerPath, PathBuf) {
     let text = std::fs::read_to_string(cluster.granted()).unwrap();
     let mut config: Value = serde_json::from_str(&text).unwrap();
     let its = &mut config["clusters"][0]["cluster"];
@@ -126,14 +127,14 @@ fn by_a_way(cluster: &Cluster, vsiflow: &Vsiflow) -> (Way, PathBuf) {
         .strip_prefix("https://")
         .unwrap()
         .trim_end_matches('/');
-    let way = Way::to(server.to_owned());
+    let proxy = ApiServerPath::to(server.to_owned());
     its["tls-server-name"] = json!(server.split(':').next().unwrap());
-    its["server"] = json!(format!("https://{}", way.address));
-    (way, vsiflow.write("way", &config.to_string()))
+    its["server"] = json!(format!("https://{}", proxy.address));
+    (proxy, vsiflow.write("way", &config.to_string()))
 }
 
-/// The holder's clock jumps, as others see it.
-fn clock_jumps(cluster: &Cluster, by_seconds: i64) {
+/// Shifts the Lease's renewal time, as if the holder's clock had jumped.
+fn clock_jumps(cluster: &TestCluster, by_seconds: i64) {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let then = format!("@{}", i64::try_from(now).unwrap() + by_seconds);
     let date = ["-u", "-d", &then, "+%Y-%m-%dT%H:%M:%S.000000Z"];
@@ -149,13 +150,13 @@ fn clock_jumps(cluster: &Cluster, by_seconds: i64) {
 
 #[test]
 fn kube_never_two_writers_on_one_host_whatever_is_cut_and_whose_clock_jumps() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
     let lease = format!("{}/vsiflow", cluster.namespace());
     let more = [LEADS[0], "--lease-name", &lease];
-    let (way, config) = by_a_way(&cluster, &vsiflow);
+    let (proxy, config) = by_proxy(&cluster, &vsiflow);
     let mut first = cluster.serve_as(config.to_str().unwrap(), &vsiflow, &more);
     assert!(first.reaches("serving the resources", 60));
     let mut second = cluster.serve(&vsiflow, &more);
@@ -163,14 +164,14 @@ fn kube_never_two_writers_on_one_host_whatever_is_cut_and_whose_clock_jumps() {
     cluster.apply(Vsi::named("web"));
     cluster.wait_ready("vsi/web");
 
-    // The leader reaches its hosts, and not the API server.
-    way.cut();
+    // The leader still reaches its hosts, but not the API server.
+    proxy.cut();
     until("the leader gives way", 60, || {
         first.has_ended().then_some(())
     });
     let alone = Instant::now();
     assert!(second.reaches("serving the resources", 90));
-    // It had ended before the other one's right began: by the longest call, less one look.
+    // It ended before the other daemon's Lease began, by at least the longest call minus one poll.
     assert!(
         alone.elapsed() > Duration::from_secs(5),
         "{:?}",
@@ -184,7 +185,7 @@ fn kube_never_two_writers_on_one_host_whatever_is_cut_and_whose_clock_jumps() {
     assert!(third.reaches("waiting for the Lease", 60));
     for hour in [-3_600, 3_600] {
         clock_jumps(&cluster, hour);
-        // A renewal by the holder's own clock; nobody takes the Lease over meanwhile.
+        // The holder renews with its own clock; the other daemon does not take the Lease over.
         let holder = || cluster.get("lease/vsiflow")["spec"].clone();
         let before = holder();
         cluster.until("the Lease is renewed", 30, || {
@@ -193,7 +194,7 @@ fn kube_never_two_writers_on_one_host_whatever_is_cut_and_whose_clock_jumps() {
         assert_eq!(holder()["holderIdentity"], before["holderIdentity"]);
         assert!(!second.has_ended());
     }
-    // Stopped for longer than its Lease lasts: it does nothing once it continues.
+    // A process that was stopped for longer than its Lease does nothing when it continues.
     second.stop();
     let transitions = || cluster.get("lease/vsiflow")["spec"]["leaseTransitions"].clone();
     let before = transitions();

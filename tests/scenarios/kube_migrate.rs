@@ -1,8 +1,8 @@
-//! Resources of the operator before this one, taken over.
+//! Migration of resources from the old operator.
 
-use vsiflow_tests::{Cluster, Disk, Lab, Ran, Vsi, Vsiflow, lab::Deleted, until};
+use vsiflow_tests::{DiskDocument, Lab, Ran, TestCluster, Vsi, Vsiflow, lab::Deleted, until};
 
-/// What Metacontroller brings of its own.
+/// The definitions that Metacontroller installs.
 const METACONTROLLER: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -29,7 +29,7 @@ const OLD_FINALIZER: &str = "metacontroller.io/compositecontroller-k8s-operator-
 
 #[test]
 fn kube_resources_are_taken_over_once_the_operator_before_is_gone() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -80,12 +80,12 @@ fn kube_resources_are_taken_over_once_the_operator_before_is_gone() {
 
 #[test]
 fn kube_nothing_is_taken_over_where_nobody_may_look_for_the_operator_before() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
     let namespace = cluster.namespace().to_owned();
-    // The rights of the chart do not reach that far.
+    // The chart does not grant these permissions.
     let arguments = [
         "migrate",
         "--apply",
@@ -99,13 +99,13 @@ fn kube_nothing_is_taken_over_where_nobody_may_look_for_the_operator_before() {
 
 #[test]
 fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter()) else {
         return;
     };
     let (image, vsiflow) = (lab.image("t-migrate.qcow2"), Vsiflow::of_documents());
     let vsi = || Vsi::named("t-migrate").image(image.url()).choosing_disks();
     let disk = || {
-        Disk::named("t-migrate-data")
+        DiskDocument::named("t-migrate-data")
             .of_vsi("t-migrate")
             .size("16Mi")
     };
@@ -116,7 +116,7 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
     };
     let (uid, disk_uid) = (uid("vsi/t-migrate"), uid("vsidisk/t-migrate-data"));
 
-    // The host as the operator before left it: the same names, and no mark of anybody's.
+    // The host as the old operator left it: the same names, and no ownership marks.
     let maker = Vsiflow::of_documents();
     let _gone = Deleted(&maker, "t-migrate");
     let made = format!("{}{}{}", lab.host(), vsi().uid(&uid), disk().uid(&disk_uid));
@@ -139,7 +139,8 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
         cluster.namespace(),
     ];
     let migrate = [&["migrate", "--apply"][..], &arguments].concat();
-    // That operator is one of the whole cluster: another test may show it while it is active.
+    // The old operator serves the whole cluster: while another test runs it, it counts as active
+    // here.
     let active = |ran: &Ran| ran.stderr.contains("VSI1010");
     let migrated = until("no operator before is active", 120, || {
         Some(vsiflow.run(&migrate)).filter(|ran| !active(ran))
@@ -148,7 +149,7 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
     let serving = cluster.serve(&vsiflow, &[]);
     cluster.wait_ready("vsi/t-migrate");
     let accepted = || cluster.condition("vsi/t-migrate", "Accepted") == "True";
-    cluster.until("the resource fits what stands", 60, accepted);
+    cluster.until("the resource matches the host", 60, accepted);
     assert_eq!(
         lab.virsh(&["domid", &uid]),
         running,

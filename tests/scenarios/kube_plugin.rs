@@ -1,25 +1,25 @@
 //! `kubectl vsi` on a real API server.
 
 use serde_json::Value;
-use vsiflow_tests::{Cluster, Plugin, Running, Vsi, Vsiflow};
+use vsiflow_tests::{Plugin, Running, TestCluster, Vsi, Vsiflow};
 
 const WEB: &str = "vsi/web";
 
 /// A namespace that is served by a process with a Lease.
-fn served(cluster: &Cluster) -> (Vsiflow, Running) {
+fn served(cluster: &TestCluster) -> (Vsiflow, Running) {
     let vsiflow = Vsiflow::simulated();
     let lease = format!("{}/vsiflow", cluster.namespace());
     let serving = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
     (vsiflow, serving)
 }
 
-fn phase(cluster: &Cluster) -> Value {
+fn phase(cluster: &TestCluster) -> Value {
     cluster.get(WEB)["status"]["phase"].clone()
 }
 
 #[test]
 fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = served(&cluster);
@@ -38,7 +38,7 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
     let printed = vsiflow.run(&history).exits(0);
     printed.says("kubernetes:kubectl-vsi");
 
-    // A chart that says so has the last word.
+    // A chart that sets the field takes it back.
     let chart = Vsi::named("web").with("powerState: Running").to_string();
     let apply = [
         "apply",
@@ -56,7 +56,7 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
         .says("VSI1021")
         .says("change powerState in the chart's values");
     assert_eq!(cluster.get(WEB)["spec"]["powerState"], "Running");
-    // What it says already is nobody's loss.
+    // Setting the value that the chart already set causes no conflict.
     plugin.run(&["start", "web", "--wait"]).exits(0);
     plugin.run(&["stop", "nobody"]).exits(3).says("VSI0703");
     plugin
@@ -65,7 +65,7 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
         .says("Usage: kubectl vsi stop");
     assert!(plugin.calls().is_empty(), "no pod was asked");
     assert_eq!(plugin.proposes(&["stop", "w"]).stdout, "web\n:4\n");
-    // Nobody wants an error in the line that is being typed.
+    // Shell completion prints no errors.
     let nowhere = ["--context", "nowhere", "stop", ""];
     let proposed = plugin.proposes(&nowhere);
     assert!(!proposed.stdout.contains("web"), "{}", proposed.stdout);
@@ -74,7 +74,7 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
 
 #[test]
 fn kube_plugin_a_restart_is_asked_for_by_the_resource_and_done_once() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, serving) = served(&cluster);
@@ -92,7 +92,7 @@ fn kube_plugin_a_restart_is_asked_for_by_the_resource_and_done_once() {
     let lease = format!("{}/vsiflow", cluster.namespace());
     let mut elected = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
     assert!(elected.reaches("serving the resources", 60));
-    // Whatever it does about this one comes after what it would do about the annotation.
+    // Once this VSI is ready, the daemon has dealt with the annotation too.
     cluster.apply(Vsi::named("db"));
     cluster.wait_ready("vsi/db");
     assert_eq!(cluster.get(WEB)["status"]["runId"], second);
@@ -109,7 +109,7 @@ fn kube_plugin_a_restart_is_asked_for_by_the_resource_and_done_once() {
 
 #[test]
 fn kube_plugin_a_change_is_shown_and_approved_as_it_was_shown() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = served(&cluster);
@@ -131,7 +131,7 @@ fn kube_plugin_a_change_is_shown_and_approved_as_it_was_shown() {
     let as_json = plugin.run(&["plan", "web", "-o", "json"]).exits(1);
     assert_eq!(as_json.json()["items"][0]["id"], first);
 
-    // What was approved is not what waits now.
+    // The approved change is not the one that is waiting now.
     cluster.apply(with(4));
     cluster.until("another change waits", 30, || {
         id().is_string() && id() != first
@@ -145,7 +145,7 @@ fn kube_plugin_a_change_is_shown_and_approved_as_it_was_shown() {
         .says("vsi/web is Running");
     assert!(id().is_null());
     plugin.run(&["describe", "web"]).exits(0).says("Accepted");
-    // Power is a change like any other for a VSI whose changes wait.
+    // If changes of a VSI wait for approval, so do changes of its power state.
     plugin
         .run(&["stop", "web", "--wait"])
         .exits(4)
@@ -156,7 +156,7 @@ fn kube_plugin_a_change_is_shown_and_approved_as_it_was_shown() {
 
 #[test]
 fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, serving) = served(&cluster);
@@ -166,7 +166,7 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
     let table = plugin.run(&["get", "web"]).exits(0);
     table.says("PHASE");
     plugin.run(&["get", "nobody"]).exits(3).says("NotFound");
-    // A Lease that is named, or a pod, is asked in the place of the API of subresources.
+    // If `--operator` names a Lease or a pod, it is asked instead of the API of subresources.
     let lease = format!("--operator={}/vsiflow", cluster.namespace());
     let run = |words: &[&str]| plugin.run(&[&[lease.as_str()], words].concat());
     let ran = run(&["history", "web", "-o", "json"]).exits(0);
@@ -183,14 +183,14 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
         .says("no run is open")
         .keeps_quiet_about("terminated");
 
-    // What waits for nobody any more ends, wherever it runs.
+    // A command in the pod ends when its caller has ended.
     let mut following = plugin.start(&[&lease, "logs", "web", "-f"]);
     assert!(following.prints("HPL10001I", 30));
     assert!(plugin.in_pods() > 0);
     following.kill();
     cluster.until("it has ended", 20, || plugin.in_pods() == 0);
 
-    // Nobody holds the Lease once the process has ended in order.
+    // Once the process has ended in order, the Lease has no holder.
     serving.terminate();
     serving.end(30).exits(0);
     run(&["history", "web"])
@@ -205,7 +205,7 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
 
 #[test]
 fn kube_plugin_files_are_planned_against_what_is_in_the_cluster() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = served(&cluster);
@@ -216,7 +216,7 @@ fn kube_plugin_files_are_planned_against_what_is_in_the_cluster() {
         let path = vsiflow.write(name, &document);
         plugin.run(&["plan", "-f", path.to_str().unwrap()])
     };
-    // The disk's document is not in the file, but in the cluster.
+    // The disk's document is in the cluster, not in the file.
     let web = || Vsi::named("web").choosing_disks();
     plan("same.yaml", web().to_string())
         .exits(0)

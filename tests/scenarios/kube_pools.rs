@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vsiflow_tests::{Cluster, Running, Vsiflow, history::Event};
+use vsiflow_tests::{Running, TestCluster, Vsiflow, history::Event};
 
 const WEB: &str = "vsp/web";
 
@@ -24,8 +24,8 @@ fn server(name: &str) -> String {
     )
 }
 
-/// The members' objects, by name: the UIDs of their VSIs.
-fn members(cluster: &Cluster) -> BTreeMap<String, String> {
+/// The UIDs of the members' VSIs, by the names of their objects.
+fn members(cluster: &TestCluster) -> BTreeMap<String, String> {
     let ran = cluster.kubectl(&["get", "vs", "-l", "vsiflow.io/pool=web", "-o", "json"]);
     let all: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
     let items = all["items"].as_array().cloned().unwrap_or_default();
@@ -39,7 +39,7 @@ fn members(cluster: &Cluster) -> BTreeMap<String, String> {
     items.iter().map(one).collect()
 }
 
-fn until_available(cluster: &Cluster, replicas: u64) {
+fn until_available(cluster: &TestCluster, replicas: u64) {
     cluster.until(&format!("{replicas} members"), 90, || {
         let pool = cluster.get(WEB);
         let status = &pool["status"];
@@ -50,21 +50,21 @@ fn until_available(cluster: &Cluster, replicas: u64) {
                 .all(|key| status[key] == replicas)
             && members(cluster).len() as u64 == replicas
     });
-    // A guest that boots takes no request to shut down.
+    // A booting guest ignores shutdown requests.
     for name in members(cluster).keys() {
         cluster.wait_ready(&format!("vs/{name}"));
     }
 }
 
-/// A namespace, a daemon that serves it with a simulated host, and the daemon's state.
-fn simulated(cluster: &Cluster) -> (Vsiflow, Running) {
+/// A simulated host's state directory, and a daemon that serves the namespace with it.
+fn simulated(cluster: &TestCluster) -> (Vsiflow, Running) {
     let vsiflow = Vsiflow::simulated();
     let serving = cluster.serve(&vsiflow, &[]);
     (vsiflow, serving)
 }
 
-/// Deletes the pool. Where that does not end, what the cluster and the journal say of it is printed.
-fn delete_pool(cluster: &Cluster, vsiflow: &Vsiflow) {
+/// Deletes the pool. If that does not end, prints its objects and journal.
+fn delete_pool(cluster: &TestCluster, vsiflow: &Vsiflow) {
     let deleted = cluster.kubectl(&["delete", WEB, "--timeout=90s"]);
     if deleted.code != Some(0) {
         println!(
@@ -79,8 +79,8 @@ fn delete_pool(cluster: &Cluster, vsiflow: &Vsiflow) {
     deleted.exits(0);
 }
 
-/// When each member's newest deletion was recorded and over.
-fn deletions(vsiflow: &Vsiflow, cluster: &Cluster, names: &[&str]) -> Vec<(u64, u64)> {
+/// The offsets at which each member's newest deletion was recorded and finished.
+fn deletions(vsiflow: &Vsiflow, cluster: &TestCluster, names: &[&str]) -> Vec<(u64, u64)> {
     let of = |name: &&str| {
         let history = ["history", "-o", "json", "-n", cluster.namespace(), name];
         let history = vsiflow.run(&history).exits(0);
@@ -99,7 +99,7 @@ fn deletions(vsiflow: &Vsiflow, cluster: &Cluster, names: &[&str]) -> Vec<(u64, 
 
 #[test]
 fn kube_a_pool_is_made_scaled_and_deleted_the_highest_member_first() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -117,7 +117,7 @@ fn kube_a_pool_is_made_scaled_and_deleted_the_highest_member_first() {
     for word in ["DESIRED", "READY", "UPDATED", "PHASE", "Available"] {
         assert!(table.stdout.contains(word), "{table:?}");
     }
-    // As an autoscaler asks.
+    // The call that an autoscaler makes.
     let path = format!(
         "/apis/vsiflow.io/v1/namespaces/{}/virtualserverpools/web/scale",
         cluster.namespace()
@@ -135,7 +135,7 @@ fn kube_a_pool_is_made_scaled_and_deleted_the_highest_member_first() {
     scale("2");
     until_available(&cluster, 2);
     assert_eq!(vsiflow.sim().domains().len(), 2);
-    // What a daemon would undo is refused.
+    // A scaling that the daemon would undo is refused.
     let undone = [
         "scale",
         "pool/web",
@@ -155,7 +155,7 @@ fn kube_a_pool_is_made_scaled_and_deleted_the_highest_member_first() {
 
 #[test]
 fn kube_a_member_that_is_deleted_is_made_again_and_one_that_is_edited_put_right() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -164,7 +164,7 @@ fn kube_a_member_that_is_deleted_is_made_again_and_one_that_is_edited_put_right(
     let before = members(&cluster);
     let delete = ["delete", "vs/web-1", "--timeout=60s"];
     cluster.kubectl(&delete).exits(0);
-    cluster.until("another one", 60, || {
+    cluster.until("the member has another UID", 60, || {
         let now = members(&cluster).get("web-1").cloned();
         now.is_some_and(|now| now != before["web-1"])
     });
@@ -199,7 +199,7 @@ fn kube_a_member_that_is_deleted_is_made_again_and_one_that_is_edited_put_right(
 
 #[test]
 fn kube_a_change_of_the_template_is_rolled_through_the_members() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -221,7 +221,7 @@ fn kube_a_change_of_the_template_is_rolled_through_the_members() {
 
 #[test]
 fn kube_a_virtual_server_that_a_pool_did_not_make_is_refused_and_never_taken() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = simulated(&cluster);
@@ -229,7 +229,7 @@ fn kube_a_virtual_server_that_a_pool_did_not_make_is_refused_and_never_taken() {
     cluster.wait_ready("vs/web-1");
     cluster.apply(pool(2, 1));
     let has_reason = |what: &str, code: &str| {
-        cluster.until(&format!("{what} is told {code}"), 30, || {
+        cluster.until(&format!("{what} has {code}"), 30, || {
             cluster.get(what)["status"].to_string().contains(code)
         });
     };
@@ -243,10 +243,10 @@ fn kube_a_virtual_server_that_a_pool_did_not_make_is_refused_and_never_taken() {
     };
     let foreign = domains();
     assert_eq!(foreign.len(), 1);
-    // One that says that it is a member, and is none.
-    let said = "{name: db-0, annotations: {vsiflow.io/pool-uid: 6a54fb0e-d6b8-45e1-8755-285f280a3830, \
+    // An object that claims to be a member but is not.
+    let claim = "{name: db-0, annotations: {vsiflow.io/pool-uid: 6a54fb0e-d6b8-45e1-8755-285f280a3830, \
                 vsiflow.io/vsi-uid: 6a54fb0e-d6b8-45e1-8755-285f280a3831}}";
-    cluster.apply(server("db-0").replace("{name: db-0}", said));
+    cluster.apply(server("db-0").replace("{name: db-0}", claim));
     has_reason("vs/db-0", "VSI0721");
     cluster.kubectl(&["delete", WEB, "--timeout=60s"]).exits(0);
     assert_eq!(domains(), foreign);
@@ -257,7 +257,7 @@ fn kube_a_virtual_server_that_a_pool_did_not_make_is_refused_and_never_taken() {
 
 #[test]
 fn kube_an_operator_killed_in_the_middle_goes_on_with_a_pool() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();

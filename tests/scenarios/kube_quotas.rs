@@ -1,7 +1,7 @@
 //! Quotas of namespaces on a real API server.
 
 use serde_json::Value;
-use vsiflow_tests::{Cluster, Running, Vsiflow};
+use vsiflow_tests::{Running, TestCluster, Vsiflow};
 
 const QUOTA: &str = "vsq/team";
 const GIB: &str = "memory: 1Gi";
@@ -30,7 +30,7 @@ fn pool(replicas: u32) -> String {
 }
 
 /// A namespace with that quota, and a daemon that serves it with a simulated host.
-fn limited(cluster: &Cluster, hard: &str) -> (Vsiflow, Running) {
+fn limited(cluster: &TestCluster, hard: &str) -> (Vsiflow, Running) {
     let vsiflow = Vsiflow::simulated();
     let serving = cluster.serve(&vsiflow, &[]);
     cluster.apply(quota(hard));
@@ -38,7 +38,7 @@ fn limited(cluster: &Cluster, hard: &str) -> (Vsiflow, Running) {
     (vsiflow, serving)
 }
 
-fn accepted(cluster: &Cluster, what: &str) -> (String, String) {
+fn accepted(cluster: &TestCluster, what: &str) -> (String, String) {
     let object = cluster.get(what);
     let all = object["status"]["conditions"].as_array().cloned();
     let mut all = all.unwrap_or_default().into_iter();
@@ -49,13 +49,13 @@ fn accepted(cluster: &Cluster, what: &str) -> (String, String) {
     (text(&found["reason"]), text(&found["message"]))
 }
 
-fn until_used(cluster: &Cluster, name: &str, used: &str) {
+fn until_used(cluster: &TestCluster, name: &str, used: &str) {
     cluster.until(&format!("{used} of {name} used"), 60, || {
         cluster.get(QUOTA)["status"]["used"][name] == used
     });
 }
 
-fn until_refused(cluster: &Cluster, what: &str, says: &str) {
+fn until_refused(cluster: &TestCluster, what: &str, says: &str) {
     cluster.until(&format!("{what} is refused"), 60, || {
         let (reason, message) = accepted(cluster, what);
         reason == "VSI0738" && message.contains(says)
@@ -64,7 +64,7 @@ fn until_refused(cluster: &Cluster, what: &str, says: &str) {
 
 #[test]
 fn kube_what_exceeds_a_quota_is_told_and_made_once_there_is_room() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, _serving) = limited(&cluster, "{vsis: 2, cpus: 4, memory: 8Gi}");
@@ -95,7 +95,7 @@ fn kube_what_exceeds_a_quota_is_told_and_made_once_there_is_room() {
     );
     assert_eq!(vsiflow.sim().domains().len(), 1, "nothing was made");
 
-    // Whoever fits is made, whatever waits beside it.
+    // What fits is created, even while something larger waits.
     cluster.apply(server("small", 1));
     cluster.wait_ready("vs/small");
     until_used(&cluster, "vsis", "2");
@@ -118,7 +118,7 @@ fn kube_what_exceeds_a_quota_is_told_and_made_once_there_is_room() {
 
 #[test]
 fn kube_a_quota_is_changed_told_of_and_deleted() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, serving) = limited(&cluster, "{vsis: 2}");
@@ -127,9 +127,9 @@ fn kube_a_quota_is_changed_told_of_and_deleted() {
     cluster.wait_ready("vs/b");
     until_used(&cluster, "vsis", "2");
 
-    // One that is lowered takes nothing away.
+    // Lowering a quota deletes nothing.
     cluster.apply(quota("{vsis: 1}"));
-    cluster.until("it says so", 60, || {
+    cluster.until("the condition is False", 60, || {
         cluster.condition(QUOTA, "WithinLimits") == "False"
     });
     cluster.until("its Event", 30, || {
@@ -140,7 +140,7 @@ fn kube_a_quota_is_changed_told_of_and_deleted() {
     cluster.apply(server("c", 1));
     until_refused(&cluster, "vs/c", "2 used, 1 more asked for, 1 allowed");
 
-    // One that cannot be taken leaves what it said before.
+    // An invalid quota leaves the limits as they were.
     cluster.try_apply(&quota("{vsis: -1}")).exits(1);
     cluster.apply(quota("{}"));
     cluster.until("it is refused", 60, || {
@@ -148,7 +148,7 @@ fn kube_a_quota_is_changed_told_of_and_deleted() {
     });
     assert_eq!(cluster.get(QUOTA)["status"]["hard"]["vsis"], "1");
 
-    // It holds over a restart, and ends with its resource.
+    // The quota survives a restart, and ends when its resource is deleted.
     drop(serving);
     let _serving = cluster.serve(&vsiflow, &[]);
     until_refused(&cluster, "vs/c", "2 used");

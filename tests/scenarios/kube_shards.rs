@@ -1,11 +1,11 @@
-//! Several processes that share the journals of a set, and with them the custom resources of a cluster.
+//! Several processes that share a set of journals and serve the custom resources of one cluster.
 
-use vsiflow_tests::{Cluster, Lab, Running, Vsi, Vsiflow};
+use vsiflow_tests::{Lab, Running, TestCluster, Vsi, Vsiflow};
 
-use super::shards::Site;
+use super::shards::ShardsSite;
 
-/// A process of the set that serves the cluster's resources.
-fn process(site: &Site, cluster: &Cluster) -> Running {
+/// Starts a process of the set that serves the cluster's resources.
+fn process(site: &ShardsSite, cluster: &TestCluster) -> Running {
     site.process_that(&[
         "--lease",
         "15s",
@@ -19,14 +19,14 @@ fn process(site: &Site, cluster: &Cluster) -> Running {
     ])
 }
 
-/// The process that has the journal of the one host.
-fn holder(site: &Site) -> u32 {
+/// The process ID of the holder of the host's journal.
+fn holder(site: &ShardsSite) -> u32 {
     let select = "SELECT journal FROM vsiflow.shard_hosts WHERE host = 'sim'";
     let journal = site.server.sql(select).trim().parse().unwrap();
     site.holder_of(journal)
 }
 
-fn status(cluster: &Cluster, name: &str, field: &str) -> String {
+fn status(cluster: &TestCluster, name: &str, field: &str) -> String {
     let object = cluster.get(&format!("vsi/{name}"));
     object["status"][field]
         .as_str()
@@ -36,10 +36,10 @@ fn status(cluster: &Cluster, name: &str, field: &str) -> String {
 
 #[test]
 fn kube_shards_resources_go_on_in_whichever_process_has_their_journal() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
-    let site = Site::with(Vsiflow::simulated());
+    let site = ShardsSite::with(Vsiflow::simulated());
     let mut first = process(&site, &cluster);
     assert!(
         first.reaches("serving journal 3", 120),
@@ -47,7 +47,7 @@ fn kube_shards_resources_go_on_in_whichever_process_has_their_journal() {
         first.error_output()
     );
     let second = process(&site, &cluster);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     cluster.apply(Vsi::named("web"));
     cluster.until("web is ready", 120, || {
         cluster.condition("vsi/web", "Ready") == "True"
@@ -62,7 +62,7 @@ fn kube_shards_resources_go_on_in_whichever_process_has_their_journal() {
     };
     dead.kill();
     cluster.apply(Vsi::named("db"));
-    // Hosts are left alone for a minute after a death.
+    // After a death, hosts get no calls for a minute.
     cluster.until("db is ready", 240, || {
         cluster.condition("vsi/db", "Ready") == "True"
     });
@@ -82,7 +82,7 @@ fn kube_shards_resources_go_on_in_whichever_process_has_their_journal() {
     assert!(site.vsiflow.sim().domains().is_empty());
 }
 
-/// A server on any host that the cluster describes.
+/// A server that may be placed on any host of the cluster.
 fn anywhere(name: &str, image: &str) -> String {
     format!(
         "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
@@ -94,12 +94,12 @@ fn anywhere(name: &str, image: &str) -> String {
 
 #[test]
 fn kube_shards_a_host_is_chosen_over_all_journals() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter()) else {
         return;
     };
     let (image, site) = (
         lab.image("t-resource.qcow2"),
-        Site::with(Vsiflow::of_documents()),
+        ShardsSite::with(Vsiflow::of_documents()),
     );
     let mut first = process(&site, &cluster);
     assert!(
@@ -122,9 +122,9 @@ fn kube_shards_a_host_is_chosen_over_all_journals() {
     described.exits(0).says("it does not answer");
 
     let second = process(&site, &cluster);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     cluster.apply(anywhere("t-huge", &image.url()).replace("256Mi", "8Ti"));
-    cluster.until("it says that no host fits", 120, || {
+    cluster.until("it reports that no host fits", 120, || {
         let status = cluster.get("virtualserver/t-huge")["status"].to_string();
         status.contains("VSI0737") && status.contains("it lacks 8Ti of memory")
     });
@@ -151,12 +151,12 @@ fn pool(name: &str, image: &str, replicas: u32) -> String {
 
 #[test]
 fn kube_shards_a_pool_and_its_members_go_on_in_whichever_processes_have_their_journals() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter()) else {
         return;
     };
     let (image, site) = (
         lab.image("t-members.qcow2"),
-        Site::with(Vsiflow::of_documents()),
+        ShardsSite::with(Vsiflow::of_documents()),
     );
     let mut first = process(&site, &cluster);
     assert!(
@@ -183,20 +183,20 @@ fn kube_shards_a_pool_and_its_members_go_on_in_whichever_processes_have_their_jo
     let running = |uid: &str| lab.virsh(&["domid", uid]);
     let boot = running(&stays);
 
-    // The successor leaves hosts alone for a minute.
+    // The successor sends no calls to the hosts for a minute.
     let second = process(&site, &cluster);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     first.kill();
     let delete_one = ["delete", "virtualserver/t-members-1", "--wait=false"];
     cluster.kubectl(&delete_one).exits(0);
-    cluster.until("it is made again", 300, || {
+    cluster.until("the member is recreated", 300, || {
         let now = vsi_of("t-members-1");
         !now.is_empty() && now != goes
     });
     let scale = ["scale", "virtualserverpool/t-members", "--replicas=3"];
     cluster.kubectl(&scale).exits(0);
     cluster.until("three members are ready", 180, || is_available(3));
-    assert_eq!(running(&stays), boot, "nobody touched it");
+    assert_eq!(running(&stays), boot, "the VSI is unchanged");
 
     let delete = ["delete", "virtualserverpool/t-members", "--timeout=180s"];
     cluster.kubectl(&delete).exits(0);
@@ -219,12 +219,12 @@ fn networked(name: &str, image: &str) -> String {
 
 #[test]
 fn kube_shards_networks_and_snapshots_are_served_and_go_from_the_host() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter()) else {
         return;
     };
     let (image, site) = (
         lab.image("t-networked.qcow2"),
-        Site::with(Vsiflow::of_documents()),
+        ShardsSite::with(Vsiflow::of_documents()),
     );
     let mut first = process(&site, &cluster);
     assert!(
@@ -243,9 +243,9 @@ fn kube_shards_networks_and_snapshots_are_served_and_go_from_the_host() {
     let on_host = || lab.virsh(&["net-list", "--all", "--name"]);
     assert!(on_host().contains("t-inner"), "{}", on_host());
 
-    // Whoever comes next continues with them.
+    // The successor continues with them.
     let second = process(&site, &cluster);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     let stop = r#"{"spec": {"powerState": "Stopped"}}"#;
     let patch = [
         "patch",
@@ -267,7 +267,7 @@ fn kube_shards_networks_and_snapshots_are_served_and_go_from_the_host() {
 
     let unhurried = ["delete", "virtualservernetwork/t-inner", "--wait=false"];
     cluster.kubectl(&unhurried).exits(0);
-    cluster.until("it says who is on it", 240, || {
+    cluster.until("it reports who uses it", 240, || {
         let status = cluster.get("virtualservernetwork/t-inner")["status"].to_string();
         status.contains("VSI0746") && status.contains("t-networked")
     });
@@ -293,17 +293,17 @@ fn quota(vsis: u32) -> String {
     )
 }
 
-fn is_used(cluster: &Cluster, vsis: u32) -> bool {
+fn is_used(cluster: &TestCluster, vsis: u32) -> bool {
     let status = &cluster.get("virtualserverquota/all")["status"];
     status["used"]["vsis"].as_str() == Some(vsis.to_string().as_str())
 }
 
 #[test]
 fn kube_shards_quotas_hold_over_all_journals() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
-    let site = Site::with(Vsiflow::simulated());
+    let site = ShardsSite::with(Vsiflow::simulated());
     let mut first = process(&site, &cluster);
     assert!(
         first.reaches("serving journal 3", 120),
@@ -311,7 +311,7 @@ fn kube_shards_quotas_hold_over_all_journals() {
         first.error_output()
     );
     let second = process(&site, &cluster);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     cluster.apply(quota(1));
     cluster.until("the quota is recorded", 60, || is_used(&cluster, 0));
     cluster.apply(Vsi::named("a"));
@@ -345,10 +345,10 @@ fn kube_shards_quotas_hold_over_all_journals() {
 
 #[test]
 fn kube_shards_options_of_a_process_with_all_journals_are_refused() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
-    let site = Site::with(Vsiflow::simulated());
+    let site = ShardsSite::with(Vsiflow::simulated());
     for refused in [
         &["--leader-elect"][..],
         &["--id-key-secret", "a/b"],

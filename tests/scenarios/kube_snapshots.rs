@@ -1,7 +1,7 @@
-//! Snapshots as resources, and schedules of them, on a real API server.
+//! Snapshots and snapshot schedules as custom resources, on a real API server.
 
 use serde_json::Value;
-use vsiflow_tests::{Cluster, SIMULATED_IMAGE, Vsiflow};
+use vsiflow_tests::{SIMULATED_IMAGE, TestCluster, Vsiflow};
 
 fn server(name: &str, policy: &str) -> String {
     format!(
@@ -24,7 +24,7 @@ fn copies(vsiflow: &Vsiflow) -> usize {
     copies.count()
 }
 
-fn reason(cluster: &Cluster, what: &str, condition: &str) -> String {
+fn reason(cluster: &TestCluster, what: &str, condition: &str) -> String {
     let object = cluster.get(what);
     let all = object["status"]["conditions"].as_array().cloned();
     let mut all = all.unwrap_or_default().into_iter();
@@ -35,7 +35,7 @@ fn reason(cluster: &Cluster, what: &str, condition: &str) -> String {
 
 #[test]
 fn kube_a_snapshot_is_taken_once_its_server_is_made_and_goes_with_its_resource() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();
@@ -52,15 +52,15 @@ fn kube_a_snapshot_is_taken_once_its_server_is_made_and_goes_with_its_resource()
     let taken = cluster.get("vssnap/first");
     assert_eq!(taken["status"]["phase"], "Ready");
     assert!(taken["status"]["size"].is_string(), "{taken}");
-    // The API server's UID is the snapshot's.
+    // The snapshot has the UID that the API server assigned.
     let own = vsiflow.run(&["get", "snapshots", "-A", "-o", "json"]);
     let own = own.exits(0).json();
     assert_eq!(own["items"][0]["metadata"]["uid"], taken["metadata"]["uid"]);
-    cluster.until("it is told that there is no such server", 60, || {
+    cluster.until("it reports that the server does not exist", 60, || {
         reason(&cluster, "vssnap/none", "Accepted") == "VSI0703"
     });
 
-    // Whoever comes next takes none again.
+    // The next process does not take the snapshot again.
     serving.kill();
     let _serving = cluster.serve(&vsiflow, &[]);
     cluster.apply(server("other", ""));
@@ -85,7 +85,7 @@ fn kube_a_snapshot_is_taken_once_its_server_is_made_and_goes_with_its_resource()
 
 #[test]
 fn kube_a_snapshot_that_a_command_deleted_is_not_taken_again() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let vsiflow = Vsiflow::simulated();

@@ -1,4 +1,4 @@
-//! The API of subresources, behind the lab's own aggregator and past it.
+//! The API of subresources, through the lab's aggregator and directly.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,14 +8,15 @@ use std::{
 
 use serde_json::Value;
 use vsiflow_tests::{
-    Aggregated, Cluster, Console, Pair, Plugin, Vsi, Vsiflow, aggregated, history::Event, until,
+    Aggregated, Pair, Plugin, TestCluster, TestConsole, Vsi, Vsiflow, aggregated, history::Event,
+    until,
 };
 
 const WEB: &str = "vsi/web";
-/// What everything here needs.
+/// Sets up the cluster, vsiflow and the API, or ends the test.
 macro_rules! served {
     ($cluster:ident, $vsiflow:ident, $api:ident) => {
-        let Some($cluster) = Cluster::enter() else {
+        let Some($cluster) = TestCluster::enter() else {
             return;
         };
         let $vsiflow = Vsiflow::simulated();
@@ -26,7 +27,7 @@ macro_rules! served {
     };
 }
 
-/// The front proxy of the lab's API server.
+/// The client certificate of the lab API server's front proxy.
 fn front_proxy(api: &Aggregated<'_>) -> Pair {
     api.pair("proxy-ca", "/CN=front-proxy")
 }
@@ -76,7 +77,7 @@ fn kube_subresources_a_right_on_one_object_suffices_and_leads_to_no_other() {
     let create = ["create", "--raw", &retry, "-f", "/dev/null"];
     let ran = api.kubectl_as(&jo, &create);
     assert!(ran.stderr.contains("orbidden"), "{ran:?}");
-    // What is served is listed for anybody.
+    // The list of subresources is readable for all users.
     let listed = ["get", "--raw", "/apis/subresources.vsiflow.io/v1"];
     let listed = api.kubectl_as(&jo, &listed).exits(0).json();
     assert_eq!(listed["kind"], "APIResourceList");
@@ -87,7 +88,7 @@ fn kube_subresources_the_process_asks_itself_whether_somebody_may() {
     served!(cluster, vsiflow, api);
     api.grant("jo", "get", "onprem-hpcrs/history", "web");
     let proxy = front_proxy(&api);
-    // An API server that let everybody through would get nobody any further.
+    // Even if the API server let every request through, the caller would get no further.
     let ask = |user: &str, path: &str, more: &[&str]| {
         let user = format!("X-Remote-User: {user}");
         let more = [&["-H", &user], more].concat();
@@ -112,7 +113,7 @@ fn kube_subresources_the_process_asks_itself_whether_somebody_may() {
         );
         assert_eq!(refused.1, "Forbidden");
     }
-    // Groups count as well, and what is not there is told only to who may know.
+    // Groups count too, and a missing object is reported only to callers who may read it.
     let masters = ["-H", "X-Remote-Group: system:masters"];
     let (code, body) = ask("eve", &api.path("nobody", "history"), &masters);
     assert_eq!((code, refusal(&body).0.as_str()), (404, "VSI0703"));
@@ -200,7 +201,7 @@ fn kube_subresources_what_is_slow_too_large_or_too_many_is_bounded() {
     let (misspelt_code, _) = ask(&api.path("web", "history?folow=1"), &[]);
     assert_eq!(misspelt_code, 400);
 
-    // A thousand that say nothing: who says who they are is answered all the same.
+    // With 1,000 silent connections open, an authenticated request is still answered.
     let mut idle: Vec<_> = (0..1_000)
         .map(|_| TcpStream::connect(api.address()).unwrap())
         .collect();
@@ -210,7 +211,7 @@ fn kube_subresources_what_is_slow_too_large_or_too_many_is_bounded() {
     ran.exits(0);
     let files = std::fs::read_dir(format!("/proc/{}/fd", api.process().pid()));
     assert!(files.unwrap().count() < 500, "most were closed");
-    // And the last of them is closed, too, once it had its time.
+    // The last of them is closed too, after its timeout.
     let last = idle.last_mut().unwrap();
     last.set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
@@ -225,28 +226,30 @@ fn kube_subresources_what_is_slow_too_large_or_too_many_is_bounded() {
 fn kube_subresources_the_certificate_stays_and_is_told_to_its_own_api_service_alone() {
     served!(cluster, vsiflow, api);
     let what = "apiservice/v1.subresources.vsiflow.io";
-    let bundle = |cluster: &Cluster| cluster.get(what)["spec"]["caBundle"].clone();
+    let bundle = |cluster: &TestCluster| cluster.get(what)["spec"]["caBundle"].clone();
     let first = bundle(&cluster);
     api.stop();
     api.start();
     api.wait();
-    assert_eq!(bundle(&cluster), first, "kept over a restart");
+    assert_eq!(bundle(&cluster), first, "the same after a restart");
     let history = api.path("web", "history");
     let get = ["get", "--raw", &history];
     until("an answer after the restart", 60, || {
         (cluster.kubectl(&get).code == Some(0)).then_some(())
     });
 
-    // Lost: another one is made, and told.
+    // If the certificate is lost, a new one is made and published.
     api.stop();
     std::fs::remove_dir_all(vsiflow.state().join("tls")).unwrap();
     api.start();
-    cluster.until("the new one is told", 60, || bundle(&cluster) != first);
+    cluster.until("the new certificate is published", 60, || {
+        bundle(&cluster) != first
+    });
     until("an answer with the new one", 60, || {
         (cluster.kubectl(&get).code == Some(0)).then_some(())
     });
 
-    // An APIService that leads elsewhere is somebody else's.
+    // An APIService that points elsewhere is left alone.
     api.stop();
     let elsewhere = r#"{"spec": {"service": {"name": "other"}, "caBundle": null}}"#;
     let patch = ["patch", what, "--type=merge", "-p", elsewhere];
@@ -308,10 +311,10 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
         .run(&["cancel", "web"])
         .exits(0)
         .says("no run is open");
-    // Only who may know learns that there is none.
+    // Only callers with the permission learn that the VSI does not exist.
     plugin.run(&["logs", "nobody"]).exits(1).says("VSI1031");
 
-    // What follows continues with what happens, and tells who did it.
+    // A followed log shows new lines, and the journal records who followed it.
     let mut following = plugin.start(&["logs", "web", "-f"]);
     assert!(following.prints("HPL10001I", 30));
     following.interrupt();
@@ -326,7 +329,7 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
     history_followed.kill();
     assert!(plugin.calls().is_empty(), "no pod was asked");
 
-    // Where nothing answers it is said so, and what else there is.
+    // If the API does not answer, the error says so and names the alternative.
     api.stop();
     let without_access = plugin.run(&["history", "web"]).exits(1);
     without_access
@@ -358,7 +361,7 @@ fn kube_subresources_what_was_blocked_is_tried_again_in_its_users_name() {
     let printed = cluster.kubectl(&["get", "--raw", &history]).exits(0).stdout;
     assert!(printed.contains("kubernetes:jo"), "{printed}");
     assert!(printed.contains("the pool is there"), "{printed}");
-    // Who came next under that name is told nothing of it.
+    // A new VSI of the same name shows nothing about the old one.
     cluster
         .kubectl(&["delete", "vsi", "stuck", "--timeout=60s"])
         .exits(0);
@@ -380,24 +383,25 @@ fn kube_subresources_a_console_is_a_connection_for_whoever_has_a_right_on_it() {
     api.grant("jo", "get", "onprem-hpcrs/console", "web");
     assert_ne!(console(&[]).code, Some(0), "reading is no right to type");
     api.grant("jo", "create", "onprem-hpcrs/console", "web");
-    let mut typing = Console::of_command(plugin.command(&["console", "web", "--stdin"]));
+    let mut typing = TestConsole::of_command(plugin.command(&["console", "web", "--stdin"]));
     typing.shows("HPL10001I");
     typing.types("\r");
     typing.shows("login: ");
     typing.types("lab\r");
     typing.shows("Welcome, lab");
     console(&[]).exits(4).says("VSI0711").says("jo");
-    let mut second = Console::of_command(plugin.command(&["console", "web", "--stdin", "--force"]));
+    let mut second =
+        TestConsole::of_command(plugin.command(&["console", "web", "--stdin", "--force"]));
     second.types("\r");
     second.shows("login: ");
     typing.end();
-    // Longer than the API server lets a request take that does not change over.
+    // Longer than the API server's timeout for requests that are not upgraded.
     std::thread::sleep(Duration::from_secs(65));
     second.types("lab\r");
     second.shows("Welcome, lab");
     second.leave();
     assert_eq!(second.end(), 0);
-    // Without the upgrade there is no console.
+    // Without an upgrade to a stream there is no console.
     let path = api.path("web", "console");
     let raw = api.kubectl_as(&jo, &["create", "--raw", &path, "-f", "/dev/null"]);
     assert_ne!(raw.code, Some(0));
@@ -406,8 +410,8 @@ fn kube_subresources_a_console_is_a_connection_for_whoever_has_a_right_on_it() {
         let words = ["history", "web", "-n", cluster.namespace(), "-o", "json"];
         let printed = vsiflow.run(&words).exits(0).stdout;
         let events = printed.lines().map(Event::parse);
-        let noted = events.filter(|event| event.kind() == "noted");
-        let noted: Vec<_> = noted
+        let notes = events.filter(|event| event.kind() == "noted");
+        let notes: Vec<_> = notes
             .map(|event| {
                 (
                     event.text("detail").to_owned(),
@@ -416,10 +420,10 @@ fn kube_subresources_a_console_is_a_connection_for_whoever_has_a_right_on_it() {
             })
             .collect();
         assert!(
-            noted.iter().all(|(_, actor)| actor.contains("jo")),
-            "{noted:?}"
+            notes.iter().all(|(_, actor)| actor.contains("jo")),
+            "{notes:?}"
         );
-        let closed = noted
+        let closed = notes
             .iter()
             .filter(|(what, _)| what.starts_with("console_closed"));
         (closed.count() == 3).then_some(())

@@ -1,9 +1,9 @@
-//! Two namespaces that do not trust one another: every field of every kind, tried as a way from one
-//! into the other, or into the machine that the operator runs on.
+//! Two namespaces that do not trust one another. Each field of each kind is tried as a way from one
+//! into the other, or into the operator's machine.
 
 use std::collections::BTreeSet;
 
-use vsiflow_tests::{Cluster, Running, Vsiflow};
+use vsiflow_tests::{Running, TestCluster, Vsiflow};
 
 const DEFINITIONS: &str = include_str!("../../deploy/crd.yaml");
 const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
@@ -17,19 +17,19 @@ const MADE: &str = "VirtualServerNetwork";
 const QUOTA: &str = "VirtualServerQuota";
 const SNAPSHOT: &str = "VirtualServerSnapshot";
 
-/// What a field could lead to.
+/// What a field could reach.
 #[derive(Clone, Copy)]
-enum Way {
-    /// Each of these is written there, and what the resource is told.
+enum FieldProbe {
+    /// Each value is written into the field; the resource must get the error beside it.
     Tried(&'static [(&'static str, &'static str)]),
-    /// It says something of its own resource alone.
+    /// The field affects only its own resource.
     Own,
-    /// It names something of the host, which is of whoever has the host's key.
+    /// The field names something on the host; it belongs to the owner of the host's key.
     OfHost,
 }
-use Way::{OfHost, Own, Tried};
+use FieldProbe::{OfHost, Own, Tried};
 
-/// The labels that the other namespace's host settings, disk and network have.
+/// The labels of the other namespace's host settings, disk and network.
 const OTHERS: &[(&str, &str)] = &[
     ("{matchLabels: {of: a}}", "VSI0605"),
     (
@@ -37,9 +37,10 @@ const OTHERS: &[(&str, &str)] = &[
         "VSI0605",
     ),
 ];
-/// The other namespace's host settings; any that have the label are the writer's own, too.
+/// The other namespace's host settings. A selector for any value of the label would match the
+/// writer's own settings, too.
 const OTHERS_HOST: &[(&str, &str)] = &[("{matchLabels: {of: a}}", "VSI0605")];
-/// What only the operator's machine can read.
+/// Images that only the operator's machine can read.
 const IMAGES: &[(&str, &str)] = &[
     (
         "file:///var/run/secrets/kubernetes.io/serviceaccount/token",
@@ -57,7 +58,7 @@ const IMAGES: &[(&str, &str)] = &[
     ("upload://kube-system/disk", "VSI0611"),
 ];
 
-/// What a template could lead to, as a virtual server could.
+/// Templates, with what a virtual server could reach.
 const TEMPLATES: &[(&str, &str)] = &[
     (
         "{spec: {imageURL: \"http://images.lab.test:8080/a\", targetSelector: {matchLabels: {of: a}}}}",
@@ -87,8 +88,8 @@ const TEMPLATES: &[(&str, &str)] = &[
         "VSI06",
     ),
 ];
-/// What a data disk could be filled with: what only the operator's machine can read, and the other
-/// namespace's disk and a snapshot of it.
+/// Sources for a data disk: what only the operator's machine can read, and the other namespace's
+/// disk and a snapshot of it.
 const DISK_SOURCES: &[(&str, &str)] = &[
     ("{imageURL: \"file:///etc/passwd\"}", "VSI0611"),
     ("{imageURL: \"http://169.254.169.254/latest\"}", "VSI0611"),
@@ -96,7 +97,8 @@ const DISK_SOURCES: &[(&str, &str)] = &[
     ("{disk: own}", "VSI0226"),
     ("{snapshot: {name: own, disk: own}}", "VSI0226"),
 ];
-/// Another namespace's host, and what only the operator's machine can read, in a template for disks.
+/// Disk templates with another namespace's host, and with what only the operator's machine can
+/// read.
 const DISK_TEMPLATES: &[(&str, &str)] = &[
     (
         "[{metadata: {name: d}, spec: {size: 1Mi, targetSelector: {matchLabels: {of: a}}}}]",
@@ -114,7 +116,7 @@ const DISK_TEMPLATES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The same in the members and pools of a group, and by its release.
+/// The same for the members and pools of a group, and for its release.
 const WAVES: &[(&str, &str)] = &[
     (
         "[{name: w, members: [{name: m, template: {spec: {imageURL: \"http://images.lab.test:8080/a\", \
@@ -143,7 +145,7 @@ const WAVES: &[(&str, &str)] = &[
         "VSI06",
     ),
 ];
-/// An image that the template below takes of the release.
+/// Images in a release that a template uses.
 const RELEASES: &[(&str, &str)] = &[
     ("{node: {image: \"file:///etc/passwd\"}}", "VSI0611"),
     ("{node: {image: \"upload://kube-system/disk\"}}", "VSI0611"),
@@ -158,13 +160,13 @@ const INTERFACES: &[(&str, &str)] = &[
     ("[{network: own}]", "VSI0605"),
     ("[{network: ../a/own}]", "VSI0605"),
 ];
-/// What guests would reach the host, its network or the metadata service by.
+/// Bridges through which guests would reach the host, its network or the metadata service.
 const BRIDGES: &[(&str, &str)] = &[
     ("eth0", "VSI0611"),
     ("br0", "VSI0611"),
     ("\"a'/>\"", "VSI06"),
 ];
-/// The other namespace's VSI, by whatever path.
+/// The other namespace's VSI, by several paths.
 const OTHERS_VSIS: &[(&str, &str)] = &[
     ("own", "VSI0703"),
     ("a/own", "VSI06"),
@@ -180,7 +182,7 @@ const CIDRS: &[(&str, &str)] = &[
 const DOMAINS: &[(&str, &str)] = &[("{domain: \"a'/><forward/>\"}", "VSI06")];
 const RANGES: &[(&str, &str)] = &[("{range: {start: 10.66.0.1, end: 10.67.0.9}}", "VSI06")];
 
-const WAYS: &[(&str, &str, Way)] = &[
+const WAYS: &[(&str, &str, FieldProbe)] = &[
     (VSI, "bootDisk", Own),
     (VSI, "contract", Own),
     (VSI, "deletionPolicy", Own),
@@ -195,7 +197,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (VSI, "powerState", Own),
     (VSI, "ready", Own),
     (VSI, "selector", Own),
-    // Of its own disks, every quarter of an hour at most, a hundred at most.
+    // Snapshots of its own disks: at most one per 15 minutes, at most 100.
     (VSI, "snapshotPolicy", Own),
     (VSI, "storagePool", OfHost),
     (VSI, "targetSelector", Tried(OTHERS_HOST)),
@@ -221,7 +223,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (SERVER, "machine", Own),
     (SERVER, "networkSelector", Tried(OTHERS)),
     (SERVER, "onDrift", Own),
-    // It chooses among the hosts of targetSelector, and counts what its own namespace has there.
+    // It chooses among the hosts of targetSelector, and counts VSIs of its own namespace.
     (SERVER, "placement", Own),
     (SERVER, "powerState", Own),
     (SERVER, "ready", Own),
@@ -234,7 +236,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (POOL, "strategy", Own),
     (POOL, "template", Tried(TEMPLATES)),
     (POOL, "updatePolicy", Own),
-    // A file of the guest, or what it prints.
+    // A file or console text of the guest.
     (GROUP, "outputs", Own),
     (GROUP, "release", Tried(RELEASES)),
     (GROUP, "waves", Tried(WAVES)),
@@ -246,14 +248,14 @@ const WAYS: &[(&str, &str, Way)] = &[
     (MADE, "mode", Own),
     (MADE, "mtu", Own),
     (MADE, "vlan", Own),
-    // It limits its own namespace; no role that comes with the operator lets a tenant write it.
+    // It limits its own namespace; no role of the chart lets a tenant write it.
     (QUOTA, "hard", Own),
     (SNAPSHOT, "memory", Own),
     (SNAPSHOT, "quiesce", Own),
     (SNAPSHOT, "virtualServer", Tried(OTHERS_VSIS)),
 ];
 
-/// The fields of each kind, as the definitions have them.
+/// The fields of each kind, from the resource definitions.
 fn fields() -> BTreeSet<(&'static str, &'static str)> {
     let (mut kind, mut in_spec, mut found) = ("", false, BTreeSet::new());
     for line in DEFINITIONS.lines() {
@@ -300,7 +302,7 @@ fn settings(label: &str, keys: &str) -> String {
 
 const OWN: &str = "KNOWN_HOSTS: \"h ssh-ed25519 A\"";
 
-/// A resource of namespace `b` with one field as given.
+/// A resource of namespace `b` with one field set to this value.
 fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
     let spec: &[(&str, &str)] = match kind {
         VSI => &[
@@ -357,17 +359,17 @@ fn plural(kind: &str) -> &'static str {
     }
 }
 
-/// Both namespaces, and who serves them.
+/// Both namespaces, and the daemon that serves them.
 struct Tenants {
-    a: Cluster,
-    b: Cluster,
+    a: TestCluster,
+    b: TestCluster,
     vsiflow: Vsiflow,
     _serving: Running,
 }
 
 impl Tenants {
     fn enter() -> Option<Self> {
-        let (a, b) = (Cluster::enter()?, Cluster::enter()?);
+        let (a, b) = (TestCluster::enter()?, TestCluster::enter()?);
         let vsiflow = Vsiflow::of_documents();
         let serving = a.serve_as(a.kubeconfig(), &vsiflow, &["--namespace", b.namespace()]);
         for (label, cluster) in [("a", &a), ("b", &b)] {
@@ -388,7 +390,7 @@ impl Tenants {
         };
         tenants
             .a
-            .until("it is worked on", 60, || tenants.host_of_a().is_some());
+            .until("the VSI has a run", 60, || tenants.host_of_a().is_some());
         Some(tenants)
     }
 
@@ -399,8 +401,8 @@ impl Tenants {
             .map(str::to_owned)
     }
 
-    fn has_status(&self, cluster: &Cluster, what: &str, words: &[&str]) {
-        cluster.until(&format!("{what} is told {words:?}"), 60, || {
+    fn has_status(&self, cluster: &TestCluster, what: &str, words: &[&str]) {
+        cluster.until(&format!("{what} has {words:?}"), 60, || {
             let status = cluster.get(what)["status"].to_string();
             words.iter().all(|word| status.contains(word))
         });
@@ -430,7 +432,7 @@ fn kube_no_field_of_a_resource_is_a_way_to_what_is_not_its_writers() {
             "{what} is worked on: {status:#}"
         );
     }
-    // Not even by those for whom somebody reads them.
+    // None of them was recorded.
     let listed = tenants
         .vsiflow
         .run(&["get", "vsi", "-A", "-o", "name"])

@@ -1,4 +1,5 @@
-//! `kubectl vsi image upload`: a local file to a host's pool, by the cluster's API server alone.
+//! `kubectl vsi image upload`: sends a local file to a host's pool through the cluster's API
+//! server.
 
 use std::{
     fs::File,
@@ -11,16 +12,16 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use vsiflow_tests::{
-    Aggregated, Answer, Cluster, Lab, Plugin, Ran, Server, Vsi, Vsiflow, server, until,
+    Aggregated, Answer, Lab, Plugin, Ran, Server, TestCluster, Vsi, Vsiflow, server, until,
 };
 
 const MIB: usize = 1 << 20;
 const NAME: &str = "t-upload.img";
 
-/// What everything here needs.
+/// Sets up the cluster, vsiflow and the API, or ends the test.
 macro_rules! served {
     ($cluster:ident, $vsiflow:ident, $api:ident) => {
-        let Some($cluster) = Cluster::enter() else {
+        let Some($cluster) = TestCluster::enter() else {
             return;
         };
         let $vsiflow = Vsiflow::simulated();
@@ -29,7 +30,7 @@ macro_rules! served {
     };
 }
 
-/// A qcow2 of random bytes with a hole.
+/// A local qcow2 file of random bytes with a hole.
 struct Local {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -58,23 +59,23 @@ impl Local {
         self.path.to_str().unwrap()
     }
 
-    /// A VSI that boots from it.
-    fn vsi(&self, cluster: &Cluster) -> Vsi {
+    /// A VSI that boots from the uploaded file.
+    fn vsi(&self, cluster: &TestCluster) -> Vsi {
         let url = format!("upload://{}/{NAME}", cluster.namespace());
         let checksum = format!("sha256:{}", self.sha256());
         Vsi::named("web").image(url).checksum(&checksum)
     }
 }
 
-/// What is sent without the plugin, byte by byte.
-struct Raw<'a> {
-    cluster: &'a Cluster,
+/// Sends an upload without the plugin, byte by byte.
+struct RawUpload<'a> {
+    cluster: &'a TestCluster,
     path: String,
     folder: &'a Path,
 }
 
-impl<'a> Raw<'a> {
-    fn of(cluster: &'a Cluster, vsiflow: &'a Vsiflow) -> Self {
+impl<'a> RawUpload<'a> {
+    fn of(cluster: &'a TestCluster, vsiflow: &'a Vsiflow) -> Self {
         let namespace = cluster.namespace();
         let base = "/apis/subresources.vsiflow.io/v1/namespaces";
         Self {
@@ -84,7 +85,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The same of another name.
+    /// The same upload under another name.
     fn named(&self, name: &str) -> Self {
         Self {
             cluster: self.cluster,
@@ -100,7 +101,7 @@ impl<'a> Raw<'a> {
         self.cluster.feed(&create, &announcement)
     }
 
-    /// The one reader's number, and the byte that it needs.
+    /// The number of the only reader, and the offset that it needs next.
     fn reader(&self, file: &Local) -> (u64, usize) {
         until("the host reads", 60, || self.reading(file))
     }
@@ -115,7 +116,7 @@ impl<'a> Raw<'a> {
         Some((reader["id"].as_u64()?, from))
     }
 
-    /// How much of the file a host has taken, as far as somebody can tell.
+    /// How much of the file a host has received, as far as the API reports it.
     fn at(&self, file: &Local) -> usize {
         let ran = self.announce(file.bytes.len(), &file.sha256());
         if ran.code != Some(0) {
@@ -139,7 +140,7 @@ impl<'a> Raw<'a> {
         self.cluster.kubectl(&replace)
     }
 
-    /// Sends the file up to there, and leaves.
+    /// Sends the file up to `end`, then stops.
     fn send_until(&self, file: &Local, end: usize) {
         until("so much is sent", 120, || {
             let (id, from) = self.reader(file);
@@ -153,14 +154,15 @@ impl<'a> Raw<'a> {
     }
 }
 
-impl Raw<'_> {
-    /// Kills the operator in the middle of the file; the byte at which the host reads on.
+impl RawUpload<'_> {
+    /// Kills the operator in the middle of the file; returns the offset at which the host
+    /// continues.
     fn resumes_after_a_kill(&self, file: &Local, api: &mut Aggregated<'_>) -> usize {
         self.send_until(file, 40 * MIB);
         api.kill();
         api.start();
         api.wait();
-        // What the file is like is looked at first.
+        // The host reads the beginning of the file first, to inspect it.
         let from = until("the host reads on", 60, || {
             let (id, from) = self.reader(file);
             if from <= MIB {
@@ -177,16 +179,16 @@ fn upload<'a>(file: &'a Local, more: &[&'a str]) -> Vec<&'a str> {
     [&["image", "upload", file.path(), NAME][..], more].concat()
 }
 
-/// Holds that the host has all of the file, and the VSI runs from it.
-fn is_there(cluster: &Cluster, vsiflow: &Vsiflow, file: &Local) {
+/// Asserts that the host has the whole file and the VSI runs from it.
+fn is_there(cluster: &TestCluster, vsiflow: &Vsiflow, file: &Local) {
     cluster.wait_ready("vsi/web");
     assert!(vsiflow.sim().content(NAME) == file.bytes, "other bytes");
 }
 
-/// Its volumes are gone when it is dropped.
-struct Gone<'a>(&'a Lab);
+/// Deletes the host's volumes when dropped.
+struct VolumesCleanup<'a>(&'a Lab);
 
-impl Drop for Gone<'_> {
+impl Drop for VolumesCleanup<'_> {
     fn drop(&mut self) {
         let all = self.0.volumes("images");
         for volume in all.iter().filter(|name| name.contains(NAME)) {
@@ -197,18 +199,18 @@ impl Drop for Gone<'_> {
 
 #[test]
 fn kube_lab_uploads_resume_after_the_operator_and_the_client_died_in_their_middle() {
-    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), TestCluster::enter()) else {
         return;
     };
-    let (_gone, vsiflow) = (Gone(&lab), Vsiflow::of_documents());
+    let (_gone, vsiflow) = (VolumesCleanup(&lab), Vsiflow::of_documents());
     let mut api = Aggregated::serve(&cluster, &vsiflow);
     let file = Local::of(&vsiflow, "local.img", 60);
     let jo = api.person("jo");
     api.grant("jo", "create,update", "images/upload", NAME);
     let plugin = Plugin::of(&cluster, &vsiflow).with_kubeconfig(&jo);
-    let raw = Raw::of(&cluster, &vsiflow);
+    let raw = RawUpload::of(&cluster, &vsiflow);
     cluster.apply(format!("{}{}", lab.host(), file.vsi(&cluster)));
-    cluster.until("it says what it waits for", 60, || {
+    cluster.until("it reports what it waits for", 60, || {
         cluster.get("vsi/web")["status"]
             .to_string()
             .contains("VSI0331")
@@ -226,7 +228,7 @@ fn kube_lab_uploads_resume_after_the_operator_and_the_client_died_in_their_middl
     let history = ["history", "-n", cluster.namespace(), "image/t-upload.img"];
     let history_text = vsiflow.run(&history).exits(0);
     history_text.says("the file is sent");
-    // Once more is nothing to do.
+    // A second upload has nothing to do.
     plugin.run(&upload(&file, &[])).exits(0).says("is at host");
     let delete = ["delete", "vsi/web", "--timeout=90s"];
     cluster.kubectl(&delete).exits(0);
@@ -246,10 +248,10 @@ fn kube_uploads_of_a_file_that_is_not_the_one_meant_are_refused() {
         let ran = plugin.run(&["image", "upload", path.to_str().unwrap(), NAME]);
         ran.exits(1).says("VSI1036");
     }
-    // Nothing asks for it yet; it changes before it is asked for.
+    // No document needs the file yet; it changes before one does.
     let mut sending = plugin.start(&upload(&file, &[]));
     assert!(sending.reaches("waiting for documents", 60));
-    let raw = Raw::of(&cluster, &vsiflow);
+    let raw = RawUpload::of(&cluster, &vsiflow);
     let ran = raw.announce(other.bytes.len(), &other.sha256());
     assert!(ran.stderr.contains("VSI1035"), "{ran:?}");
     let mut writes = File::options().append(true).open(&file.path).unwrap();
@@ -262,11 +264,11 @@ fn kube_uploads_of_a_file_that_is_not_the_one_meant_are_refused() {
         .says("VSI1035")
         .says(&other.sha256())
         .says(&file.sha256());
-    // With the right bytes all is well.
+    // The upload succeeds with the right bytes.
     std::fs::write(&file.path, &file.bytes).unwrap();
     plugin.run(&upload(&file, &[])).exits(0);
     is_there(&cluster, &vsiflow, &file);
-    // The image stays, and the name is free for another one.
+    // The image stays, and the name is free for another file.
     cluster
         .kubectl(&["delete", "vsi/web", "--timeout=90s"])
         .exits(0);
@@ -281,14 +283,14 @@ fn kube_uploads_of_a_file_that_is_not_the_one_meant_are_refused() {
 fn kube_uploads_are_for_their_namespace_and_for_who_has_the_right() {
     served!(cluster, vsiflow, api);
     let file = Local::of(&vsiflow, "local.img", 12);
-    let (jo, raw) = (api.person("jo"), Raw::of(&cluster, &vsiflow));
+    let (jo, raw) = (api.person("jo"), RawUpload::of(&cluster, &vsiflow));
     let plugin = Plugin::of(&cluster, &vsiflow).with_kubeconfig(&jo);
     let refused = plugin.run(&upload(&file, &[]));
     refused.exits(1).says("VSI1031").says("images/upload");
     api.grant("jo", "create,update", "images/upload", "another");
     plugin.run(&upload(&file, &[])).exits(1).says("VSI1031");
 
-    // Documents name files of their own namespace, and their checksum.
+    // Documents must name files of their own namespace, with a checksum.
     let elsewhere = format!("upload://default/{NAME}");
     let checksum = format!("sha256:{}", file.sha256());
     let url = format!("upload://{}/{NAME}", cluster.namespace());
@@ -303,7 +305,7 @@ fn kube_uploads_are_for_their_namespace_and_for_who_has_the_right() {
         });
     }
 
-    // What is wrong is refused, and nothing of it is kept.
+    // An invalid request is refused, and none of its bytes are stored.
     cluster.apply(file.vsi(&cluster));
     let (id, from) = raw.reader(&file);
     let stale = raw.send(&file, (id + 7, from), &file.bytes[..10]).exits(0);
@@ -326,11 +328,14 @@ fn kube_uploads_are_for_their_namespace_and_for_who_has_the_right() {
 fn kube_uploads_whose_bytes_are_not_those_announced_are_no_image() {
     served!(cluster, vsiflow, _api);
     let file = Local::of(&vsiflow, "local.img", 12);
-    let (raw, plugin) = (Raw::of(&cluster, &vsiflow), Plugin::of(&cluster, &vsiflow));
+    let (raw, plugin) = (
+        RawUpload::of(&cluster, &vsiflow),
+        Plugin::of(&cluster, &vsiflow),
+    );
     cluster.apply(file.vsi(&cluster));
-    // The host reads other bytes than the checksum says, which is on record.
+    // The host reads bytes that do not match the checksum; that is recorded.
     let history = ["history", "-n", cluster.namespace(), "image/t-upload.img"];
-    cluster.until("it is noticed", 90, || {
+    cluster.until("the mismatch is detected", 90, || {
         if let Some((id, from)) = raw.reading(&file) {
             let mut wrong = file.bytes[from..].to_vec();
             let Some(last) = wrong.last_mut() else {
@@ -351,7 +356,10 @@ fn kube_uploads_whose_bytes_are_not_those_announced_are_no_image() {
 fn kube_uploads_to_a_simulated_host_resume_after_the_operator_died() {
     served!(cluster, vsiflow, api);
     let file = Local::of(&vsiflow, "local.img", 60);
-    let (raw, plugin) = (Raw::of(&cluster, &vsiflow), Plugin::of(&cluster, &vsiflow));
+    let (raw, plugin) = (
+        RawUpload::of(&cluster, &vsiflow),
+        Plugin::of(&cluster, &vsiflow),
+    );
     cluster.apply(file.vsi(&cluster));
     raw.resumes_after_a_kill(&file, &mut api);
     plugin.run(&upload(&file, &[])).exits(0);
@@ -363,7 +371,10 @@ fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
     const HOSTILE: usize = 6;
     served!(cluster, vsiflow, _api);
     let file = Local::of(&vsiflow, "local.img", 20);
-    let (raw, plugin) = (Raw::of(&cluster, &vsiflow), Plugin::of(&cluster, &vsiflow));
+    let (raw, plugin) = (
+        RawUpload::of(&cluster, &vsiflow),
+        Plugin::of(&cluster, &vsiflow),
+    );
     let checksum = format!("sha256:{}", file.sha256());
     let name = |number: usize| format!("hostile-{number}.img");
     for number in 0..HOSTILE {
@@ -390,8 +401,8 @@ fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
             .filter(|announcement| announcement["pauseSeconds"].as_u64() > Some(0));
         paused.count()
     };
-    // Hosts wait for each of them for a short while alone, whoever announces it how often.
-    until("nobody waits for them any more", 180, || {
+    // A host waits only briefly for each upload, however often it is announced.
+    until("no host waits for them any more", 180, || {
         let announcement = announce();
         let readers = announcement
             .iter()
@@ -399,13 +410,13 @@ fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
         (pauses(&announcement) == HOSTILE && readers.count() == 0).then_some(())
     });
     let mut sending = plugin.start(&upload(&file, &[]));
-    until("the honest one is there", 120, || {
+    until("the valid upload has ended", 120, || {
         announce();
         sending.has_ended().then_some(())
     });
     sending.end(10).exits(0);
     is_there(&cluster, &vsiflow, &file);
-    cluster.until("they say why they wait", 60, || {
+    cluster.until("they report why they wait", 60, || {
         let shown = cluster.get("vsi/hostile-0")["status"].to_string();
         shown.contains("VSI0331") && shown.contains("sent none, or too few")
     });
@@ -413,7 +424,7 @@ fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
 
 #[test]
 fn kube_uploads_go_to_several_places_by_one_command() {
-    let Some(cluster) = Cluster::enter() else {
+    let Some(cluster) = TestCluster::enter() else {
         return;
     };
     let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
@@ -455,7 +466,7 @@ fn kube_uploads_of_a_packed_file_become_the_image_inside() {
     let plugin = Plugin::of(&cluster, &vsiflow);
     let checksum = format!("sha256:{}", file.sha256());
     let packed = packed.to_str().unwrap();
-    // Of another image inside nothing is sent.
+    // If the image inside has another checksum, nothing is sent.
     let other = format!("sha256:{}", "0".repeat(64));
     let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &other]);
     ran.exits(4).says("VSI1035");

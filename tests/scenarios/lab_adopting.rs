@@ -1,6 +1,6 @@
 //! Taking over a running domain on a real host.
 
-use vsiflow_tests::{Disk, Lab, Vsi, Vsiflow, lab::Deleted};
+use vsiflow_tests::{DiskDocument, Lab, Vsi, Vsiflow, lab::Deleted};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cd2";
 const DISK: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cd3";
@@ -14,7 +14,7 @@ fn lab_a_running_domain_is_adopted_and_its_document_changes_nothing() {
         .uid(UID)
         .image(image.url())
         .choosing_disks();
-    let disk = Disk::named("t-adopt-data")
+    let disk = DiskDocument::named("t-adopt-data")
         .uid(DISK)
         .of_vsi("t-adopt")
         .size("16Mi");
@@ -33,7 +33,7 @@ fn lab_a_running_domain_is_adopted_and_its_document_changes_nothing() {
         .run(&["adopt", UID, "-f", host])
         .exits(4)
         .says("VSI0207");
-    // As if the operator before this one had made it.
+    // As if the old operator had made it.
     lab.virsh(&[
         "metadata",
         UID,

@@ -1,5 +1,5 @@
-//! Machines of other architectures than the host's on a real host, as far as their firmware: no
-//! system of them is there to boot.
+//! Machines of other architectures than the host's, on a real host. They only reach their firmware:
+//! there is no operating system for them to boot.
 
 use vsiflow_tests::{Lab, Vsiflow, lab::Deleted};
 
@@ -15,7 +15,7 @@ fn server(name: &str, arch: &str, image: &str, firmware: &str) -> String {
     )
 }
 
-/// It is defined, its firmware speaks, and the host shows no difference to what was asked for.
+/// The machine is defined, its firmware prints, and the host's definition matches the document.
 fn starts(arch: &str, firmware: &str, emulator: &str) {
     let Some(lab) = Lab::enter() else { return };
     let (name, vsiflow) = (format!("t-{arch}"), Vsiflow::of_documents());

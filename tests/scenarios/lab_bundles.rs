@@ -41,7 +41,7 @@ fn lab_a_guest_boots_from_a_bundle_where_no_image_server_is() {
     ])
     .exits(0)
     .says("is not packed, since it holds secrets");
-    // From here on there is no network.
+    // From here on, the image server is not available.
     server.answers("t-bundle.qcow2", Answer::Status("503 Service Unavailable"));
     let requests = server.requests("t-bundle.qcow2");
     let own = site

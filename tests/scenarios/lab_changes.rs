@@ -2,7 +2,7 @@
 
 use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted};
 
-fn phase_after_a_look(vsiflow: &Vsiflow, name: &str) -> (String, String) {
+fn phase_after_a_scan(vsiflow: &Vsiflow, name: &str) -> (String, String) {
     vsiflow.run(&["get", "--refresh"]).exits(0);
     let vsi = vsiflow.vsi(name);
     let phase = vsi["status"]["phase"].as_str().unwrap().to_owned();
@@ -50,10 +50,10 @@ fn lab_power_commands_reach_the_real_guest() {
         .says("is Running");
     assert_eq!(state(), "running");
 
-    // An administrator's hand is seen, and nothing is done about it.
-    assert_eq!(phase_after_a_look(&vsiflow, "t-power").0, "Running");
+    // A manual change is reported and not undone.
+    assert_eq!(phase_after_a_scan(&vsiflow, "t-power").0, "Running");
     lab.virsh(&["destroy", &uid]);
-    let (phase, conditions) = phase_after_a_look(&vsiflow, "t-power");
+    let (phase, conditions) = phase_after_a_scan(&vsiflow, "t-power");
     assert_eq!(phase, "Failed");
     assert!(
         conditions.contains("power: expected running, found shut off"),
@@ -81,7 +81,7 @@ fn lab_a_rebuild_keeps_identity_and_data_and_shows_no_drift() {
         xml[at..at + 40].to_owned()
     };
     let mac_before = mac(&lab.virsh(&["dumpxml", &before[0]]));
-    assert_eq!(phase_after_a_look(&vsiflow, "t-rebuild").0, "Running");
+    assert_eq!(phase_after_a_scan(&vsiflow, "t-rebuild").0, "Running");
 
     let newer = vsi().doing("another contract").cpus(2);
     vsiflow
@@ -92,7 +92,7 @@ fn lab_a_rebuild_keeps_identity_and_data_and_shows_no_drift() {
     let xml = lab.virsh(&["dumpxml", &before[0]]);
     assert_eq!(mac(&xml), mac_before);
     assert!(xml.contains(">2</vcpu>"), "{xml}");
-    let (phase, conditions) = phase_after_a_look(&vsiflow, "t-rebuild");
+    let (phase, conditions) = phase_after_a_scan(&vsiflow, "t-rebuild");
     assert_eq!(phase, "Running", "{conditions}");
 
     // The disk grows while the guest runs.
@@ -105,13 +105,13 @@ fn lab_a_rebuild_keeps_identity_and_data_and_shows_no_drift() {
     let info = lab.virsh(&["domblkinfo", &before[0], "vdc"]);
     assert!(info.contains("134217728"), "{info}");
     lab.virsh(&["setvcpus", &before[0], "1", "--config"]);
-    let (later_phase, later_conditions) = phase_after_a_look(&vsiflow, "t-rebuild");
+    let (later_phase, later_conditions) = phase_after_a_scan(&vsiflow, "t-rebuild");
     assert_eq!(later_phase, "Degraded", "{later_conditions}");
 
     let disk = vsiflow.run(&["get", "disk", "t-rebuild-data", "-o", "json"]);
     let disk = disk.exits(0).json();
     let volume = disk["metadata"]["uid"].as_str().unwrap();
     vsiflow.run(&["delete", "t-rebuild", "--wait"]).exits(0);
-    // Its data disk stays, and is nobody's but this test's.
+    // The data disk remains; this test has to delete it.
     lab.virsh(&["vol-delete", "--pool", "images", volume]);
 }

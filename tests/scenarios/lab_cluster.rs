@@ -1,7 +1,7 @@
 //! The etcd cluster of `deploy/examples/etcd.yaml` on a real host: real guests, one document.
 //!
-//! A writer puts keys all the time. What etcd acknowledged must be there in the end, whatever was killed, made again, added
-//! or taken away meanwhile.
+//! A writer puts keys all the time. Each key that etcd acknowledged must exist at the end,
+//! whichever guests were killed, rebuilt, added or deleted.
 
 use std::{
     collections::BTreeSet,
@@ -23,10 +23,10 @@ use vsiflow_tests::{Lab, Vsiflow, lab::quietly, until};
 const EXAMPLE: &str = include_str!("../../deploy/examples/etcd.yaml");
 const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
 
-/// Seconds: each wave has guests that are emulated.
+/// Seconds. Each wave has emulated guests.
 const PATIENCE_S: u64 = 60 * 60;
 
-/// The example for the lab: its host and its image, nothing else is changed.
+/// The example adapted to the lab: only its host and its image are changed.
 fn documents(lab: &Lab) -> String {
     let image = EXAMPLE
         .lines()
@@ -37,10 +37,10 @@ fn documents(lab: &Lab) -> String {
     format!("{}---\n{example}", lab.host())
 }
 
-/// Everything of the cluster is gone from the host when this is dropped, whatever happened.
-struct Gone<'a>(&'a Lab, &'a Vsiflow);
+/// Deletes everything of the cluster from the host when dropped, even if the test fails.
+struct ClusterCleanup<'a>(&'a Lab, &'a Vsiflow);
 
-impl Drop for Gone<'_> {
+impl Drop for ClusterCleanup<'_> {
     fn drop(&mut self) {
         self.1.run(&["delete", "group/etcd", "--wait"]);
         let members = ["etcd-seed-0".to_owned()]
@@ -60,7 +60,7 @@ impl Drop for Gone<'_> {
     }
 }
 
-/// A client of the cluster, with the certificate that the group gave out.
+/// A client of the etcd cluster, with the certificate from the group's outputs.
 #[derive(Clone)]
 struct Client {
     folder: PathBuf,
@@ -83,7 +83,7 @@ impl Client {
         }
     }
 
-    /// A call of etcd's JSON gateway; none where it was not answered.
+    /// Calls etcd's JSON gateway; returns `None` without an answer.
     fn call(&self, path: &str, body: &Value) -> Option<Value> {
         let called = Command::new("curl")
             .args(["-sf", "--max-time", "20", "--cacert"])
@@ -105,7 +105,7 @@ impl Client {
             .is_some()
     }
 
-    /// The keys that begin with `key-`, as a majority has them.
+    /// The keys that begin with `key-`, read with a quorum.
     fn keys(&self) -> BTreeSet<String> {
         let (from, to) = (
             BASE64_STANDARD.encode("key-"),
@@ -122,7 +122,7 @@ impl Client {
         .collect()
     }
 
-    /// The names of the members, where all have started.
+    /// The names of the members, or `None` until all have started.
     fn members(&self) -> Option<Vec<String>> {
         let listed = self.call("/v3/cluster/member/list", &json!({}))?;
         let members = listed["members"].as_array()?.iter();
@@ -147,14 +147,14 @@ impl Client {
     }
 }
 
-/// Puts one key after another until it is told to end.
-struct Writer {
+/// Puts one key after another until it is stopped.
+struct KeyWriter {
     ends: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<BTreeSet<String>>>,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl KeyWriter {
     fn start(client: Client) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
@@ -178,8 +178,8 @@ impl Writer {
         }
     }
 
-    /// Waits until some more keys were acknowledged: the cluster takes writes.
-    fn goes_on(&self) {
+    /// Waits until three more keys are acknowledged, so the cluster accepts writes.
+    fn takes_writes(&self) {
         let before = self.acknowledged.lock().unwrap().len();
         until("more keys are acknowledged", 600, || {
             (self.acknowledged.lock().unwrap().len() >= before + 3).then_some(())
@@ -193,7 +193,7 @@ impl Writer {
     }
 }
 
-/// `kill -9` of the process of a guest.
+/// Kills a guest's QEMU process (`kill -9`).
 fn kill_guest(uid: &str) {
     let processes = std::fs::read_dir("/proc").unwrap();
     let names = processes.map(|one| one.unwrap().file_name().into_string().unwrap());
@@ -217,11 +217,11 @@ fn lab_cluster_of_etcd_loses_no_key() {
         "build the image: deploy/lab/image-url debian"
     );
     let vsiflow = Vsiflow::of_documents().patient(PATIENCE_S);
-    let _gone = Gone(&lab, &vsiflow);
+    let _gone = ClusterCleanup(&lab, &vsiflow);
     let file = vsiflow.write("cluster.yaml", &documents(&lab));
     let create = ["cluster", "create", "-f", file.to_str().unwrap(), "--wait"];
 
-    // vsiflow is killed in the middle, and asked again.
+    // vsiflow is killed in the middle, and the command is run again.
     let running = vsiflow.start(&create);
     until("the first member runs", 600, || {
         let domains = lab.domains("default/etcd-seed-0");
@@ -232,13 +232,13 @@ fn lab_cluster_of_etcd_loses_no_key() {
     let client = Client::of(&vsiflow);
     let three = ["etcd-member-0", "etcd-member-1", "etcd-seed-0"];
     client.has_members(&three);
-    let writer = Writer::start(client.clone());
-    writer.goes_on();
+    let writer = KeyWriter::start(client.clone());
+    writer.takes_writes();
 
-    // A member dies, and is started again: it continues with its data.
+    // A member dies and is started again: it continues with its data.
     let uid = vsiflow.vsi("etcd-member-0")["metadata"]["uid"].clone();
     kill_guest(uid.as_str().unwrap());
-    writer.goes_on();
+    writer.takes_writes();
     vsiflow.run(&["start", "etcd-member-0", "--wait"]).exits(0);
     client.has_members(&three);
 
@@ -255,20 +255,20 @@ fn lab_cluster_of_etcd_loses_no_key() {
         "etcd-member-3",
         "etcd-seed-0",
     ]);
-    writer.goes_on();
+    writer.takes_writes();
     scale("2");
     client.has_members(&three);
-    writer.goes_on();
+    writer.takes_writes();
 
-    // A member is made again, with the disk that it had.
+    // A member is rebuilt with the disk that it had.
     vsiflow.run(&["delete", "etcd-member-1", "--wait"]).exits(0);
     client.has_members(&three);
-    writer.goes_on();
+    writer.takes_writes();
 
     let acknowledged = writer.end();
     println!("{} keys acknowledged", acknowledged.len());
-    let kept = client.keys();
-    let lost: Vec<_> = acknowledged.difference(&kept).collect();
+    let found = client.keys();
+    let lost: Vec<_> = acknowledged.difference(&found).collect();
     assert_eq!(lost, Vec::<&String>::new());
     vsiflow.run(&["delete", "group/etcd", "--wait"]).exits(0);
     assert!(lab.domains("default/etcd-seed-0").is_empty());

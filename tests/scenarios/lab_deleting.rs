@@ -1,10 +1,10 @@
-//! Deletions that a real host does not carry out, until it does.
+//! Deletions that a real host refuses at first, and carries out later.
 
 use std::{path::PathBuf, process::Command};
 
 use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted};
 
-/// The volumes of a VSI, of whatever pool.
+/// The volumes of a VSI in a pool.
 fn volumes(lab: &Lab, pool: &str, uid: &str) -> Vec<String> {
     let mut all = lab.volumes(pool);
     all.retain(|name| name.contains(uid));
@@ -37,10 +37,10 @@ fn lab_defect_05_a_deletion_goes_on_once_its_host_is_back() {
     assert!(volumes(&lab, "images", &uid).is_empty());
 }
 
-/// A file that nobody can remove as long as this is there.
-struct Held(PathBuf);
+/// A file that cannot be deleted until this is dropped.
+struct UndeletableFile(PathBuf);
 
-impl Held {
+impl UndeletableFile {
     fn new(path: PathBuf) -> Self {
         let mut mount = Command::new("mount");
         let mount = mount.arg("--bind").arg(&path).arg(&path);
@@ -49,7 +49,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for UndeletableFile {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).output();
     }
@@ -67,7 +67,7 @@ fn lab_defect_06_no_volume_goes_before_its_domain_is_gone() {
     let uid = lab.domains("default/t-first").remove(0);
     let before = volumes(&lab, "images", &uid);
     assert_eq!(before.len(), 3, "{before:?}");
-    let held = Held::new(PathBuf::from(format!("/etc/libvirt/qemu/{uid}.xml")));
+    let held = UndeletableFile::new(PathBuf::from(format!("/etc/libvirt/qemu/{uid}.xml")));
     vsiflow
         .run(&["delete", "t-first", "--timeout", "15s"])
         .exits(5)
@@ -92,7 +92,7 @@ fn lab_defect_07_volumes_of_an_inactive_pool_do_not_count_as_deleted() {
         .apply(format!("{}{vsi}", lab.host()), &["--wait"])
         .exits(0);
     let uid = lab.domains("default/t-lookup").remove(0);
-    // A pool is deactivated under its users without a word.
+    // An administrator deactivates the pool while it is in use.
     lab.virsh(&["pool-destroy", pool.name()]);
     vsiflow
         .run(&["delete", "t-lookup", "--wait"])

@@ -1,8 +1,8 @@
-//! Data disks that are filled when they are made, on a real host.
+//! Data disks with a source (image, disk or snapshot), on a real host.
 
 use std::process::Command;
 
-use vsiflow_tests::{Disk, Lab, Vsi, Vsiflow, lab::Deleted, until};
+use vsiflow_tests::{DiskDocument, Lab, Vsi, Vsiflow, lab::Deleted, until};
 
 fn ran(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output().unwrap();
@@ -17,7 +17,7 @@ fn path(lab: &Lab, volume: &str) -> String {
     path.trim().to_owned()
 }
 
-/// A file system with a file in it, as a qcow2 image with so many MiB of data. Its URL.
+/// Makes a qcow2 image of a file system with one file and `mib` MiB of data; returns its URL.
 fn image(vsiflow: &Vsiflow, name: &str, mib: u64) -> String {
     let folder = vsiflow.folder();
     let (raw, content) = (folder.join("raw"), folder.join("content"));
@@ -49,7 +49,7 @@ fn uid(vsiflow: &Vsiflow, disk: &str) -> String {
     found["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
-/// What the file system in a disk holds, and its size.
+/// The content of the file system in a disk, and the disk's size.
 fn holds(vsiflow: &Vsiflow, disk: &str) -> (String, u64) {
     let raw = vsiflow.folder().join("seen");
     let raw = raw.to_str().unwrap();
@@ -69,8 +69,10 @@ fn gone(lab: &Lab, vsiflow: &Vsiflow, disk: &str, uid: &str) {
     assert!(!left.iter().any(|volume| volume.contains(uid)), "{left:?}");
 }
 
-fn disk(name: &str, source: &str) -> Disk {
-    let disk = Disk::named(name).size("1Gi").with("deletionPolicy: Delete");
+fn disk(name: &str, source: &str) -> DiskDocument {
+    let disk = DiskDocument::named(name)
+        .size("1Gi")
+        .with("deletionPolicy: Delete");
     disk.with(&format!("source: {source}"))
 }
 
@@ -92,7 +94,7 @@ fn lab_data_disks_are_filled_from_an_image_another_disk_and_a_snapshot() {
         .says("fill_from_image")
         .says("grow_volume");
 
-    // The guest that runs has it.
+    // The running guest has it.
     let source = "{disk: t-source-a}";
     let copy = disk("t-source-b", source).of_vsi("nobody");
     let copy = format!("{}{copy}", lab.host());
@@ -142,8 +144,9 @@ fn lab_data_disks_are_filled_from_an_image_another_disk_and_a_snapshot() {
     vsiflow.run(&["replay", "--verify"]).exits(0);
 }
 
-/// Killed while the image is sent and again while it is copied: the disk is whole in the end, and what
-/// was in it when it was called whole is never written over.
+/// vsiflow is killed while it sends the image, and again while the host copies it. The disk is
+/// complete at the end. Data that was written once the disk was marked complete is never
+/// overwritten.
 #[test]
 fn lab_a_disk_that_was_being_filled_when_vsiflow_was_killed_is_whole_in_the_end() {
     let Some(lab) = Lab::enter() else { return };
@@ -160,7 +163,7 @@ fn lab_a_disk_that_was_being_filled_when_vsiflow_was_killed_is_whole_in_the_end(
     let uid = uid(&vsiflow, "t-kill");
     let file = path(&lab, &uid);
     assert_eq!(holds(&vsiflow, &file).0, "what the image holds");
-    // Something is written into it, and nothing makes that undone.
+    // Data is written into the disk, and nothing overwrites it.
     ran(
         "qemu-io",
         &["-f", "qcow2", "-c", "write -P 0x5a 200M 64k", &file],
@@ -176,7 +179,7 @@ fn lab_a_disk_that_was_being_filled_when_vsiflow_was_killed_is_whole_in_the_end(
     vsiflow.run(&["image", "prune"]).exits(0);
 }
 
-/// Cut off in its middle and resumed: the file is what the host has, and can be brought in again.
+/// The export is interrupted and resumed: the file equals the disk, and can be imported again.
 #[test]
 fn lab_a_disk_is_exported_resumed_after_a_kill_and_imported() {
     let Some(lab) = Lab::enter() else { return };
@@ -191,7 +194,7 @@ fn lab_a_disk_is_exported_resumed_after_a_kill_and_imported() {
     let part = vsiflow.folder().join("out.qcow2.part");
     let name = file.to_str().unwrap();
     let mut running = vsiflow.start(&["disk", "export", "t-out", name]);
-    until("some of it is there", 60, || {
+    until("a part of the file exists", 60, || {
         let length = std::fs::metadata(&part).map(|part| part.len());
         (running.has_ended() || length.is_ok_and(|length| length > 0)).then_some(())
     });

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use serde_json::Value;
-use vsiflow_tests::{Disk, Lab, Vsi, Vsiflow, lab::Deleted};
+use vsiflow_tests::{DiskDocument, Lab, Vsi, Vsiflow, lab::Deleted};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cd1";
 
@@ -12,7 +12,7 @@ fn disk(vsiflow: &Vsiflow, name: &str) -> Value {
     ran.exits(0).json()
 }
 
-/// A domain of somebody else that names this volume, off.
+/// Defines a foreign domain that uses this volume; it is off.
 fn foreign(lab: &Lab, vsiflow: &Vsiflow, volume: &str) {
     let path = lab.virsh(&["vol-path", "--pool", "images", volume]);
     let xml = format!(
@@ -32,7 +32,10 @@ fn lab_a_data_disk_is_made_grows_and_goes_only_once_nobody_uses_it() {
     let _gone = Deleted(&vsiflow, "t-disk");
     let documents = |size: &str| {
         let vsi = Vsi::named("t-disk").image(image.url()).choosing_disks();
-        let disk = Disk::named("t-data").uid(UID).of_vsi("t-disk").size(size);
+        let disk = DiskDocument::named("t-data")
+            .uid(UID)
+            .of_vsi("t-disk")
+            .size(size);
         let disk = disk.with("deletionPolicy: Delete");
         format!("{}{vsi}{disk}", lab.host())
     };
@@ -54,7 +57,7 @@ fn lab_a_data_disk_is_made_grows_and_goes_only_once_nobody_uses_it() {
         .says("VSI0210");
     foreign(&lab, &vsiflow, UID);
     vsiflow.run(&["delete", "t-disk", "--wait"]).exits(0);
-    // Somebody else's definition, that is off, keeps it as well.
+    // A foreign domain protects the disk even while it is off.
     vsiflow
         .run(&["retry", "disk/t-data"])
         .exits(4)
@@ -74,7 +77,7 @@ fn lab_defect_23_a_reference_keeps_its_format_and_goes_to_one_vsi_at_a_time() {
     lab.virsh(&["vol-create-as", "images", volume, "16M", "--format", "raw"]);
     let documents = |name: &str| {
         let vsi = Vsi::named(name).image(image.url()).choosing_disks();
-        let disk = Disk::existing(&format!("of-{name}"), volume).of_vsi(name);
+        let disk = DiskDocument::existing(&format!("of-{name}"), volume).of_vsi(name);
         format!("{}{vsi}{disk}", lab.host())
     };
     vsiflow.apply(documents("t-ref-a"), &[]).exits(0);
@@ -95,7 +98,7 @@ fn lab_defect_23_a_reference_keeps_its_format_and_goes_to_one_vsi_at_a_time() {
     lab.virsh(&["vol-delete", "--pool", "images", volume]);
 }
 
-/// What a guest writes at the beginning of its disk: that it is a qcow2 over this file.
+/// A header as a guest may write it to its disk: it claims to be a qcow2 with this backing file.
 fn reaching(path: &str) -> Vec<u8> {
     let mut header = b"QFI\xfb\0\0\0\x03".to_vec();
     header.extend(112_u64.to_be_bytes());
@@ -119,7 +122,7 @@ fn lab_defect_23_a_guest_that_writes_a_qcow2_header_into_its_raw_disk_reaches_no
     lab.virsh(&["vol-create-as", "images", volume, "16M", "--format", "raw"]);
     let documents = |cpus| {
         let vsi = Vsi::named("t-reach").image(image.url()).choosing_disks();
-        let disk = Disk::existing("of-t-reach", volume).of_vsi("t-reach");
+        let disk = DiskDocument::existing("of-t-reach", volume).of_vsi("t-reach");
         format!("{}{}{disk}", lab.host(), vsi.cpus(cpus))
     };
     vsiflow.apply(documents(1), &[]).exits(0);
@@ -145,7 +148,7 @@ fn lab_defect_23_a_guest_that_writes_a_qcow2_header_into_its_raw_disk_reaches_no
     vsiflow.apply(documents(2), &[]).exits(4).says("VSI0218");
     assert!(driver().contains("type='raw'"), "{}", driver());
     assert_eq!(lab.virsh(&["domstate", &domain]).trim(), "running");
-    // Nor does libvirt or QEMU look into it, where it is started as it is defined.
+    // libvirt and QEMU do not probe the disk either when the domain starts from its definition.
     lab.virsh(&["destroy", &domain]);
     lab.virsh(&["start", &domain]);
     assert!(!lab.virsh(&["dumpxml", &domain]).contains("/etc/hostname"));
@@ -161,7 +164,7 @@ fn lab_a_volume_is_kept_for_whoever_names_it_by_a_link_or_a_layer_outside_of_poo
     let Some(lab) = Lab::enter() else { return };
     let vsiflow = Vsiflow::of_documents();
     let uid = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cd7";
-    let disk = Disk::named("t-linked").uid(uid).size("16Mi");
+    let disk = DiskDocument::named("t-linked").uid(uid).size("16Mi");
     let disk = disk.with("deletionPolicy: Delete");
     vsiflow.apply(format!("{}{disk}", lab.host()), &[]).exits(0);
     let path = lab.virsh(&["vol-path", "--pool", "images", uid]);
@@ -190,7 +193,7 @@ fn lab_a_volume_is_kept_for_whoever_names_it_by_a_link_or_a_layer_outside_of_poo
             .says(&format!("domain {name} names it"));
         assert!(lab.volumes("images").contains(&uid.to_owned()));
     }
-    // So is one in a pool that is off, of which libvirt tells nothing.
+    // The same for a volume in an inactive pool, which libvirt does not list.
     let folder = vsiflow.folder().join("off");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("over.qcow2"), reaching(path)).unwrap();

@@ -1,5 +1,5 @@
-//! What an engine owes a real host: it gives way in time, and touches nothing that it does not
-//! know any more. And what it does when the disk of its state directory is really full.
+//! The engine on a real host: it ends before its lease does, and touches nothing that it does not
+//! know. And a state directory whose disk is really full.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use vsiflow_tests::{
-    Lab, Running, Upload, Vsi, Vsiflow,
+    Lab, Running, TestUpload, Vsi, Vsiflow,
     history::assert_nothing_done_twice,
     lab::{Deleted, Pool},
     upload::SIZE,
@@ -18,12 +18,12 @@ use vsiflow_tests::{
 #[test]
 fn lab_an_engine_woken_after_its_lease_sends_nothing_more() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::of(&lab, "lab-lease", 31);
+    let upload = TestUpload::of(&lab, "lab-lease", 31);
     let daemon = upload.vsiflow.serve(&["--lease", "3s"]);
     let _asks = upload.start_at("12Mi");
     upload.reaches(SIZE / 4);
     daemon.stop();
-    // What the kernel and the host had already arrives while the process does not run.
+    // Bytes that the kernel and the host already have still arrive while the process is stopped.
     let before = upload.settled();
     std::thread::sleep(std::time::Duration::from_secs(3));
     daemon.go_on();
@@ -74,7 +74,7 @@ fn lab_an_old_copy_of_the_journal_touches_no_domain_and_no_volume() {
     assert_eq!(seen(), before);
 }
 
-/// The volumes that bear the UIDs of these VSIs: others come and go meanwhile.
+/// The volumes that bear the UIDs of these VSIs: other tests make and delete volumes too.
 fn ours(mut volumes: Vec<String>, vsiflow: &Vsiflow) -> Vec<String> {
     let all = vsiflow.run(&["get", "-o", "json"]).json();
     let items = all["items"].as_array().unwrap().clone();
@@ -105,7 +105,7 @@ impl<'a> SmallDisk<'a> {
         self.disk.folder().join("filler")
     }
 
-    /// Takes every byte that is left.
+    /// Fills the disk completely.
     fn fill(&self) {
         let mut options = OpenOptions::new();
         let mut file = options
@@ -138,7 +138,7 @@ fn lab_on_a_full_disk_the_engine_pauses_and_goes_on_by_itself() {
     assert!(daemon.reaches("vsi/two: write_cidata", 60));
     small.fill();
     assert!(daemon.reaches("disk is full", 30));
-    // What was given up is taken by somebody else, too.
+    // Other files take the reserve that vsiflow has released, too.
     small.fill();
     vsiflow
         .apply(Vsi::named("three"), &[])

@@ -1,5 +1,5 @@
-//! A real host that cannot be reached, does not let one in, lacks something or is full: each has
-//! its code and its class, and names host and object.
+//! A real host that cannot be reached, denies access, lacks something or is full. Each failure has
+//! its code and class, and names the host and the object.
 
 use vsiflow_tests::{
     Host, Lab, Vsi, Vsiflow,
@@ -7,11 +7,11 @@ use vsiflow_tests::{
     lab::Deleted,
 };
 
-/// A key that belongs to nobody here.
+/// A public key that no host here has.
 const OTHER_HOST: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-/// Applies and holds that it ends so; gives the failure as the history has it.
+/// Applies, asserts the exit code and error code, and returns the failure from the history.
 #[track_caller]
 fn ends(
     vsiflow: &Vsiflow,
@@ -32,9 +32,9 @@ fn ends(
     failure
 }
 
-/// A failure before anything is on the host.
+/// A failure before anything is made on the host.
 #[track_caller]
-fn does_not_get_there(name: &str, change: impl FnOnce(&mut Host), code: (&str, i32), class: &str) {
+fn fails_on_the_way(name: &str, change: impl FnOnce(&mut Host), code: (&str, i32), class: &str) {
     let Some(lab) = Lab::enter() else { return };
     let vsiflow = Vsiflow::of_documents();
     let mut host = lab.host();
@@ -51,20 +51,20 @@ fn lab_a_host_that_cannot_be_reached() {
         host.port = 1;
         host.known_hosts = host.known_hosts.replace(":2222", ":1");
     };
-    does_not_get_there("t-closed", closed, ("VSI0101", 5), "transient");
+    fails_on_the_way("t-closed", closed, ("VSI0101", 5), "transient");
 }
 
 #[test]
 fn lab_defect_28_a_host_key_that_is_unknown() {
     let unknown =
         |host: &mut Host| host.known_hosts = format!("elsewhere.example.com {OTHER_HOST}");
-    does_not_get_there("t-unknown", unknown, ("VSI0105", 4), "blocked");
+    fails_on_the_way("t-unknown", unknown, ("VSI0105", 4), "blocked");
 }
 
 #[test]
 fn lab_a_host_key_that_has_changed() {
     let changed = |host: &mut Host| host.known_hosts = format!("[127.0.0.1]:2222 {OTHER_HOST}");
-    does_not_get_there("t-changed", changed, ("VSI0106", 4), "blocked");
+    fails_on_the_way("t-changed", changed, ("VSI0106", 4), "blocked");
 }
 
 #[test]
@@ -75,13 +75,13 @@ fn lab_a_key_that_the_host_does_not_take() {
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
         .arg(&key)
         .status();
-    // Outside a lab there may be none.
+    // Outside a lab the key may be missing.
     let text = made
         .ok()
         .and_then(|_| std::fs::read_to_string(&key).ok())
         .unwrap_or_default();
     let wrong = |host: &mut Host| host.key = text;
-    does_not_get_there("t-key", wrong, ("VSI0107", 4), "blocked");
+    fails_on_the_way("t-key", wrong, ("VSI0107", 4), "blocked");
 }
 
 #[test]
@@ -99,14 +99,14 @@ fn lab_defect_17_a_host_whose_libvirtd_is_down_is_asked_until_it_is_back() {
         ("transient", lab.host_id())
     );
 
-    // It continues by itself once libvirtd is back.
+    // It continues automatically once libvirtd is back.
     let running = vsiflow.start(&["resume", name]);
     lab.daemon("libvirtd", "start");
     running.end(120).exits(0);
     assert_eq!(vsiflow.phase(name), "Running");
 }
 
-/// The lab has no DMI.
+/// The lab has no DMI, so libvirtd draws a new host UUID at each start.
 #[test]
 fn lab_a_host_uuid_that_libvirtd_draws_anew_is_told_and_stops_nothing() {
     let Some(lab) = Lab::enter_alone() else {
@@ -209,7 +209,7 @@ fn lab_a_pool_that_is_full_until_there_is_room() {
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-full.qcow2"), Vsiflow::of_documents());
     let _gone = Deleted(&vsiflow, "t-full");
-    // Room for neither, and room for the base image alone.
+    // No room for either volume, and room for the base image alone.
     for (name, size) in [("t-full-4", "4M"), ("t-full-9", "9M")] {
         let pool = lab.pool(name, size, true);
         let vsi = Vsi::named("t-full").image(image.url()).pool(pool.name());
@@ -258,7 +258,7 @@ fn lab_an_image_that_the_web_server_does_not_have_until_it_has() {
     vsiflow.run(&["delete", "t-noimage", "--wait"]).exits(0);
 }
 
-/// A guest that says itself that its boot failed.
+/// A guest that reports itself that its boot failed.
 #[track_caller]
 fn fails_to_boot(
     name: &str,
@@ -280,7 +280,7 @@ fn fails_to_boot(
     assert_eq!(vsiflow.phase(name), "Failed");
     let status = vsiflow.vsi(name);
     assert_eq!(status["status"]["status"], 2, "{status:#}");
-    // The line that decided or came before it, what it means, and what to do.
+    // The description has the decisive line or one before it, its meaning and the remedy.
     let description = status["status"]["description"].as_str().unwrap();
     for words in [code, meaning, failure.remedy.as_str()] {
         assert!(description.contains(words), "no {words} in {description}");
@@ -294,14 +294,14 @@ fn fails_to_boot(
         .says(code)
         .says("HPL10000E");
 
-    // Once the cause is gone it is made anew, and the earlier log is kept.
+    // Once the cause is removed the VSI is rebuilt, and the earlier log remains.
     let good = Vsi::named(name).image(image.url());
     vsiflow
         .apply(format!("{}{good}", lab.host()), &["--wait"])
         .exits(0);
     assert_eq!(vsiflow.phase(name), "Running");
-    let kept = ["logs", name, "--failed"];
-    vsiflow.run(&kept).exits(0).says(code).says("HPL10000E");
+    let logs = ["logs", name, "--failed"];
+    vsiflow.run(&logs).exits(0).says(code).says("HPL10000E");
     vsiflow
         .run(&["logs", name, "--failed", "--definition"])
         .exits(0)
@@ -312,7 +312,8 @@ fn fails_to_boot(
 
 #[test]
 fn lab_a_contract_that_the_guest_does_not_take() {
-    // YAML to vsiflow, and not to the guest, which looks for the words at the start of a line.
+    // vsiflow reads this as YAML. The guest does not: it looks for the words at the start of a
+    // line.
     let contract = "{\"env\": \"type: env\", \"workload\": \"type: workload\"}\n";
     let expected = (
         "HPL11001E",

@@ -1,9 +1,9 @@
-//! A random game on a real host: users who make, change, stop, restart and delete VSIs, while vsiflow
-//! is killed and the host's daemons die, freeze and come back. Whatever was played, in the end
-//! everything is as wanted, and once deleted nothing is left. With `tests/run --part games`.
+//! A random test on a real host: users create, change, stop, restart and delete VSIs, while vsiflow
+//! is killed and the host's daemons die, freeze and come back. At the end everything is in its
+//! desired state, and nothing is left after all is deleted. Runs with `tests/run --part games`.
 //!
-//! `VSIFLOW_GAME_SECONDS` says how long, `VSIFLOW_GAME_SEED` which game: the moves are the same for
-//! the same seed, when they meet what the host does is not.
+//! `VSIFLOW_GAME_SECONDS` sets the duration and `VSIFLOW_GAME_SEED` the random seed. A seed fixes
+//! the moves, but not their timing against events on the host.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::Value;
 use vsiflow_tests::{
-    Disk, Lab, Running, Vsi, Vsiflow,
+    DiskDocument, Lab, Running, Vsi, Vsiflow,
     lab::{Deleted, quietly},
     until,
 };
@@ -23,7 +23,8 @@ const NAMES: [&str; 5] = ["game-ada", "game-bob", "game-cleo", "game-dan", "game
 /// The disks that a VSI may get, one after the other.
 const DISKS: usize = 4;
 const MEMORY: [&str; 3] = ["448Mi", "512Mi", "576Mi"];
-/// What a host of its own accord may do to its daemons, and the most seconds it may last.
+/// Faults of the host's daemons: daemon, how it begins and ends, and its longest duration in
+/// seconds.
 const FAULTS: [(&str, &str, &str, f64); 4] = [
     ("libvirtd", "kill", "start", 4.0),
     ("libvirtd", "freeze", "thaw", 8.0),
@@ -35,38 +36,38 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What a user wants of a VSI.
-struct Wanted {
+/// The desired state of a VSI.
+struct Goal {
     memory: &'static str,
     stopped: bool,
     /// The sizes of its disks, in MiB.
     disks: Vec<u32>,
 }
 
-struct Game<'a> {
+struct LabGame<'a> {
     lab: &'a Lab,
     vsiflow: &'a Vsiflow,
     image: String,
     daemon: Option<Running>,
-    wanted: BTreeMap<&'static str, Wanted>,
+    goal: BTreeMap<&'static str, Goal>,
     random: StdRng,
 }
 
-impl Game<'_> {
+impl LabGame<'_> {
     fn play(&mut self, seconds: u64) {
         self.serve();
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
-            self.move_on();
+            self.next_move();
             let pause = self.random.random_range(0.0..3.0);
             sleep(Duration::from_secs_f64(pause));
         }
     }
 
-    fn move_on(&mut self) {
+    fn next_move(&mut self) {
         let name = NAMES.choose(&mut self.random).copied().unwrap();
         let beat = self.random.random_range(0..24);
-        if !self.wanted.contains_key(name) {
+        if !self.goal.contains_key(name) {
             return self.make(name);
         }
         match beat {
@@ -82,48 +83,48 @@ impl Game<'_> {
     fn make(&mut self, name: &'static str) {
         let disks = vec![16; self.random.random_range(0..3)];
         let (memory, stopped) = ("512Mi", false);
-        let wanted = Wanted {
+        let goal = Goal {
             memory,
             stopped,
             disks,
         };
-        self.wanted.insert(name, wanted);
+        self.goal.insert(name, goal);
         self.apply(name);
     }
 
     fn change(&mut self, name: &'static str) {
         let memory = MEMORY.choose(&mut self.random).copied().unwrap();
-        let wanted = self.wanted.get_mut(name).unwrap();
+        let goal = self.goal.get_mut(name).unwrap();
         match self.random.random_range(0..5) {
-            0 => wanted.memory = memory,
-            1 => wanted.disks.iter_mut().for_each(|size| *size += 16),
-            2 if wanted.disks.len() < DISKS => wanted.disks.push(16),
-            3 => wanted.stopped = true,
-            _ => wanted.stopped = false,
+            0 => goal.memory = memory,
+            1 => goal.disks.iter_mut().for_each(|size| *size += 16),
+            2 if goal.disks.len() < DISKS => goal.disks.push(16),
+            3 => goal.stopped = true,
+            _ => goal.stopped = false,
         }
         self.apply(name);
     }
 
-    /// Brings a VSI to the desired state. While its host is away, too, that is taken down.
+    /// Submits the desired state of a VSI. It is recorded even while its host is down.
     fn apply(&self, name: &str) {
-        let wanted = &self.wanted[name];
+        let goal = &self.goal[name];
         println!(
             "{name}: {} {:?}, {}",
-            wanted.memory,
-            wanted.disks,
-            if wanted.stopped { "off" } else { "on" }
+            goal.memory,
+            goal.disks,
+            if goal.stopped { "off" } else { "on" }
         );
-        let state = if wanted.stopped { "Stopped" } else { "Running" };
+        let state = if goal.stopped { "Stopped" } else { "Running" };
         let mut vsi = Vsi::named(name)
             .image(&self.image)
-            .memory(wanted.memory)
+            .memory(goal.memory)
             .with(&format!("powerState: {state}"));
-        if !wanted.disks.is_empty() {
+        if !goal.disks.is_empty() {
             vsi = vsi.choosing_disks();
         }
         let mut documents = format!("{}{vsi}", self.lab.host());
-        for (number, size) in wanted.disks.iter().enumerate() {
-            let disk = Disk::named(&format!("{name}-{number}")).of_vsi(name);
+        for (number, size) in goal.disks.iter().enumerate() {
+            let disk = DiskDocument::named(&format!("{name}-{number}")).of_vsi(name);
             let disk = disk.size(&format!("{size}Mi"));
             documents += &disk.with("deletionPolicy: Delete").to_string();
         }
@@ -135,19 +136,19 @@ impl Game<'_> {
         println!("{name}: deleted");
         let path = self.vsiflow.folder().join(format!("{name}.yaml"));
         self.run(&["delete", "-f", path.to_str().unwrap()]);
-        self.wanted.remove(name);
+        self.goal.remove(name);
     }
 
     fn delete_all(&self) {
-        for name in self.wanted.keys() {
+        for name in self.goal.keys() {
             let path = self.vsiflow.folder().join(format!("{name}.yaml"));
             self.run(&["delete", "-f", path.to_str().unwrap(), "--wait"]);
         }
     }
 
     fn restart(&self, name: &str) {
-        // Restarting one that is off would start it.
-        if !self.wanted[name].stopped {
+        // A restart would start a VSI that is off.
+        if !self.goal[name].stopped {
             println!("{name}: restarted");
             self.run(&["restart", name, "--timeout", "3s"]);
         }
@@ -157,10 +158,10 @@ impl Game<'_> {
         self.vsiflow.run(arguments).exits(0);
     }
 
-    /// An administrator ends a guest, and lets vsiflow start it again.
+    /// An administrator destroys a guest, then vsiflow starts it again.
     fn destroy(&mut self) {
-        let on: Vec<_> = (self.wanted.iter())
-            .filter(|(_, wanted)| !wanted.stopped)
+        let on: Vec<_> = (self.goal.iter())
+            .filter(|(_, goal)| !goal.stopped)
             .collect();
         let Some((name, _)) = on.choose(&mut self.random) else {
             return;
@@ -201,39 +202,40 @@ impl Game<'_> {
         self.lab.daemon(daemon, mends);
     }
 
-    /// Everything gets to where it is wanted, also what had failed for want of a host.
+    /// Waits until everything is in its desired state, including what failed while the host was
+    /// down.
     fn settle(&self) {
-        for (name, wanted) in &self.wanted {
+        for (name, goal) in &self.goal {
             self.apply(name);
-            if !wanted.stopped {
+            if !goal.stopped {
                 self.run(&["start", name]);
             }
         }
-        let wrong = |(name, wanted): &(&&'static str, &Wanted)| {
+        let wrong = |(name, goal): &(&&'static str, &Goal)| {
             let phase = self.vsiflow.phase(name);
             if phase == "Failed" {
                 self.run(&["retry", name]);
             }
-            phase != if wanted.stopped { "Stopped" } else { "Running" }
+            phase != if goal.stopped { "Stopped" } else { "Running" }
         };
-        until("everything as wanted", 180, || {
-            self.wanted.iter().all(|vsi| !wrong(&vsi)).then_some(())
+        until("everything in its desired state", 180, || {
+            self.goal.iter().all(|vsi| !wrong(&vsi)).then_some(())
         });
     }
 
     #[track_caller]
-    fn is_on_the_host(&self, name: &str, wanted: &Wanted) {
+    fn is_on_the_host(&self, name: &str, goal: &Goal) {
         let vsi: Value = self.vsiflow.vsi(name);
         let domain = vsi["metadata"]["uid"].as_str().unwrap();
         let state = self.lab.virsh(&["domstate", domain]);
-        assert_eq!(state.trim() == "shut off", wanted.stopped, "{name}");
+        assert_eq!(state.trim() == "shut off", goal.stopped, "{name}");
         let xml = self.lab.virsh(&["dumpxml", domain, "--inactive"]);
-        let memory: u64 = wanted.memory.trim_end_matches("Mi").parse().unwrap();
+        let memory: u64 = goal.memory.trim_end_matches("Mi").parse().unwrap();
         let memory = format!("<memory unit='KiB'>{}</memory>", memory * 1024);
         assert!(xml.contains(&memory), "{name}: {memory} in {xml}");
-        // The one it boots from, that of its contract, and its data disks.
+        // The boot disk, the cidata volume, and the data disks.
         let disks = xml.matches("<disk ").count();
-        assert_eq!(disks, 2 + wanted.disks.len(), "{name}: {xml}");
+        assert_eq!(disks, 2 + goal.disks.len(), "{name}: {xml}");
     }
 }
 
@@ -246,34 +248,34 @@ fn lab_a_random_game_of_users_and_faults_ends_as_wanted() {
     let seed = number("VSIFLOW_GAME_SEED").unwrap_or_else(rand::random);
     println!("VSIFLOW_GAME_SEED={seed}");
     let (image, vsiflow) = (lab.image("t-game.qcow2"), Vsiflow::of_documents());
-    // All there is but the base images, which stay for the next VSI.
+    // Everything except the base images, which stay for the next VSI.
     let present = || {
         let (bases, mut volumes) = (image.bases(), lab.volumes("images"));
         volumes.retain(|name| !bases.iter().any(|base| name.contains(&**base)));
         (volumes, lab.names(&["list", "--all", "--name"]))
     };
     let before = present();
-    let mut game = Game {
+    let mut game = LabGame {
         lab: &lab,
         vsiflow: &vsiflow,
         image: image.url(),
         daemon: None,
-        wanted: BTreeMap::new(),
+        goal: BTreeMap::new(),
         random: StdRng::seed_from_u64(seed),
     };
     let disks = NAMES.map(|name| (0..DISKS).map(move |disk| format!("disk/{name}-{disk}")));
     let disks: Vec<_> = disks.into_iter().flatten().collect();
-    // The disks after the VSIs that use them.
+    // The VSIs are dropped before the disks that they use.
     let _disks: Vec<_> = (disks.iter()).map(|disk| Deleted(&vsiflow, disk)).collect();
     let _vsis = NAMES.map(|name| Deleted(&vsiflow, name));
     game.play(number("VSIFLOW_GAME_SECONDS").unwrap_or(60));
     game.settle();
-    for (name, wanted) in &game.wanted {
-        game.is_on_the_host(name, wanted);
+    for (name, goal) in &game.goal {
+        game.is_on_the_host(name, goal);
     }
     game.delete_all();
     vsiflow.run(&["audit", "verify"]).exits(0);
-    // What was deleted in the middle of the game may still be on its way.
+    // Objects that were deleted during the game may still be in the process of deletion.
     until("nothing left on the host", 60, || {
         (present() == before).then_some(())
     });

@@ -1,4 +1,4 @@
-//! A Debian with cloud-init on a real host (`deploy/lab/image-url debian` builds its image).
+//! A Debian guest with cloud-init on a real host (`deploy/lab/image-url debian` builds its image).
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -6,14 +6,14 @@ use std::{
     process::Command,
 };
 
-use vsiflow_tests::{Disk, Lab, Vsiflow, lab::Deleted, until};
+use vsiflow_tests::{DiskDocument, Lab, Vsiflow, lab::Deleted, until};
 
 const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
 
-/// How many seconds a command may take that waits for it: as long as its document says, and more.
+/// Seconds that a waiting command may take: the timeout of its document, and more.
 const PATIENCE_S: u64 = 50 * 60;
 
-/// Whether the lab serves the image: it is built only when it is asked for.
+/// Whether the lab serves the image; it is built only on request.
 fn is_served() -> bool {
     let head = Command::new("curl").args(["-sfI", IMAGE]).output().unwrap();
     if !head.status.success() {
@@ -34,7 +34,7 @@ fn make_key(file: &Path) -> String {
         .to_owned()
 }
 
-/// Commands run in a guest, by way of the host it is on: nobody else needs to reach its network.
+/// Runs commands in a guest through its host, because no other machine reaches its network.
 struct Shell {
     key: PathBuf,
     proxy: String,
@@ -120,7 +120,7 @@ fn lab_a_debian_guest_is_configured_reached_changed_and_rebuilt() {
     let shell = Shell::through(&lab, &vsiflow, key);
     let ssh = |command: &str| shell.run(&address(&vsiflow, "t-debian"), command);
     let documents = |made: &str| {
-        let disk = Disk::named("t-debian-data")
+        let disk = DiskDocument::named("t-debian-data")
             .of_vsi("t-debian")
             .size("1Gi")
             .with("deletionPolicy: Delete");
@@ -133,7 +133,11 @@ fn lab_a_debian_guest_is_configured_reached_changed_and_rebuilt() {
         .apply(documents("first"), &["--wait"])
         .exits(0)
         .says("vsi/t-debian is Running");
-    assert_eq!(address(&vsiflow, "t-debian"), STATIC, "the agent tells it");
+    assert_eq!(
+        address(&vsiflow, "t-debian"),
+        STATIC,
+        "the agent reports the address"
+    );
     assert_eq!(ssh("cat /etc/made"), "first");
     assert_eq!(ssh("hostname"), "t-debian-host");
     let size: u64 = ssh("df --output=size -BM / | tail -1")
@@ -210,7 +214,7 @@ fn lab_a_debian_guest_on_an_ephemeral_disk_is_fresh_after_a_restart() {
     assert_ne!(ssh("cat /proc/sys/kernel/random/boot_id"), boot);
     assert_eq!(ssh("sudo test -e /root/note || echo gone"), "gone");
 
-    // Nothing serves there: what is not met is named.
+    // No server listens on these ports: the message names the checks that fail.
     let never = "{tcp: 81}, {http: {port: 82, path: /}}, {console: never-said}";
     vsiflow.apply(documents(never, "5s"), &["--wait"]).exits(0);
     vsiflow
@@ -238,7 +242,7 @@ spec:
       workload: b
 ";
 
-/// What QEMU prints of a command on a disk that no guest has.
+/// What QEMU prints for a command on a disk that no guest uses.
 fn on_disk(disk: &str, command: &str) -> String {
     let ran = Command::new("qemu-io")
         .args(["-c", command, disk])
@@ -264,10 +268,10 @@ fn lab_an_ephemeral_boot_disk_is_fresh_at_every_start() {
     vsiflow.run(&["stop", "t-ephemeral", "--wait"]).exits(0);
     on_disk(&disk, "write -P 0xab 1M 64k");
     let read = || on_disk(&disk, "read -P 0xab 1M 64k");
-    assert!(!read().contains("failed"), "it is there");
+    assert!(!read().contains("failed"), "the data was written");
     vsiflow.run(&["start", "t-ephemeral", "--wait"]).exits(0);
     vsiflow.run(&["get", "--refresh"]).exits(0);
     assert_eq!(vsiflow.phase("t-ephemeral"), "Running", "no drift");
     vsiflow.run(&["stop", "t-ephemeral", "--wait"]).exits(0);
-    assert!(read().contains("failed"), "what was written is gone");
+    assert!(read().contains("failed"), "the written data is gone");
 }

@@ -1,16 +1,16 @@
-//! Care for a real host: what is done there is heard of at once, checks, drains, and a libvirt that
-//! goes away and comes back.
+//! Monitoring of a real host: libvirt's events are noticed immediately; checks, drains, and a
+//! libvirtd that stops and comes back.
 
 use std::time::Instant;
 
 use vsiflow_tests::{Lab, Running, Vsi, Vsiflow, lab::Deleted, until};
 
-/// A daemon that would look by itself only long after any test is over.
+/// A daemon whose own scans come only long after the test is over.
 fn listening(vsiflow: &Vsiflow) -> Running {
     vsiflow.serve(&["--look-every", "1h"])
 }
 
-/// A host is listened to from when something is there.
+/// A daemon subscribes to a host's events once the host has an object.
 fn until_heard(vsiflow: &Vsiflow) {
     until("the host is listened to", 30, || {
         let host = vsiflow.run(&["get", "host"]).exits(0).stdout;
@@ -38,7 +38,7 @@ fn lab_what_an_administrator_does_on_the_host_is_heard_of_at_once() {
     vsiflow.until_phase("t-heard", "Failed", 20);
     let conditions = vsiflow.vsi("t-heard")["status"]["conditions"].to_string();
     assert!(conditions.contains("shut off"), "{conditions}");
-    // Nothing was done about it: nobody asked for that.
+    // The change was not undone, because nothing requests that.
     assert!(lab.virsh(&["domstate", &uid]).contains("shut off"));
     vsiflow.run(&["start", "t-heard", "--wait"]).exits(0);
     vsiflow.run(&["delete", "t-heard", "--wait"]).exits(0);

@@ -1,4 +1,4 @@
-//! A real host that was restarted: what is to run comes back, and nothing else happens.
+//! A real host that was restarted: VSIs that should run are started, and nothing else happens.
 
 use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted, until};
 
@@ -17,7 +17,7 @@ fn lab_after_a_restart_of_the_host_what_is_to_run_runs_again_and_that_is_no_drif
     let autostart = |name: &str| lab.virsh(&["dominfo", &uid(name)]);
     assert!(autostart("t-auto").contains("Autostart:      enable"));
     assert!(autostart("t-off").contains("Autostart:      disable"));
-    // What a restart does: all guests end, and libvirt starts what it was told to.
+    // The effect of a restart: all guests end, and libvirt starts those with autostart.
     host.was_restarted();
     for name in ["t-down", "t-auto"] {
         lab.virsh(&["destroy", &uid(name)]);

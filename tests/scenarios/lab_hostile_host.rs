@@ -1,4 +1,4 @@
-//! A libvirt that lies, between vsiflow and a real one.
+//! A libvirt that sends malformed or wrong replies: a proxy between vsiflow and a real one.
 
 use std::{
     io::{Read as _, Result, Write as _},
@@ -17,49 +17,49 @@ const LIBVIRT: &str = "/var/run/libvirt/libvirt-sock";
 /// Length word and header of a packet.
 const HEADER: usize = 28;
 const HUGE: usize = 100_000_000;
-/// What the daemon may use at most, in KiB.
+/// The most memory that the daemon may use, in KiB.
 const MOST: u64 = 300 * 1024;
 
-/// How it lies about replies.
+/// How the proxy falsifies replies.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
-enum Lie {
+enum HostLie {
     None,
     /// A length that no packet may have.
     Length,
-    /// A length that a packet may have, and less of it.
+    /// A permitted length, with fewer bytes after it.
     Short,
-    /// A list or text that announces four thousand million elements.
+    /// A list or text that announces four billion elements.
     Endless,
     /// A text of 100 MB.
     Huge,
-    /// A text as long as a packet may be, and not closed.
+    /// A text as long as a packet may be, not terminated.
     Long,
-    /// Each reply twice, after one that nobody asked for.
+    /// Each reply twice, after an unsolicited one.
     Doubled,
-    /// Each reply after the one that came before it.
+    /// Instead of each reply, the previous one.
     Stale,
     /// Each reply half a minute late.
     Late,
 }
 
-const LIES: [Lie; 8] = [
-    Lie::Length,
-    Lie::Short,
-    Lie::Endless,
-    Lie::Huge,
-    Lie::Long,
-    Lie::Doubled,
-    Lie::Stale,
-    Lie::Late,
+const LIES: [HostLie; 8] = [
+    HostLie::Length,
+    HostLie::Short,
+    HostLie::Endless,
+    HostLie::Huge,
+    HostLie::Long,
+    HostLie::Doubled,
+    HostLie::Stale,
+    HostLie::Late,
 ];
 
-/// Passes on what two sides say, and lies to the first one.
+/// Passes data between two sides, and falsifies what it sends to the first.
 #[derive(Clone, Default)]
 struct Proxy {
     lie: Arc<AtomicU8>,
-    /// How often it was told.
-    told: Arc<AtomicUsize>,
+    /// How many replies it has sent since the lie was set.
+    replied: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -75,15 +75,16 @@ impl Proxy {
         proxy
     }
 
-    fn tell(&self, lie: Lie) {
+    fn set_lie(&self, lie: HostLie) {
         self.lie.store(lie as u8, Ordering::Relaxed);
-        self.told.store(0, Ordering::Relaxed);
+        self.replied.store(0, Ordering::Relaxed);
     }
 
-    fn lie(&self) -> Lie {
-        let told = self.lie.load(Ordering::Relaxed);
+    fn lie(&self) -> HostLie {
+        let number = self.lie.load(Ordering::Relaxed);
         let mut lies = LIES.into_iter();
-        lies.find(|lie| *lie as u8 == told).unwrap_or(Lie::None)
+        lies.find(|lie| *lie as u8 == number)
+            .unwrap_or(HostLie::None)
     }
 
     fn pass(&self, mut caller: UnixStream) -> Result<()> {
@@ -93,10 +94,10 @@ impl Proxy {
             let _ = std::io::copy(&mut from, &mut to);
             let _ = to.shutdown(std::net::Shutdown::Both);
         });
-        let told = self.replies(&mut libvirt, &mut caller);
+        let result = self.replies(&mut libvirt, &mut caller);
         let _ = caller.shutdown(std::net::Shutdown::Both);
         let _ = libvirt.shutdown(std::net::Shutdown::Both);
-        told
+        result
     }
 
     fn replies(&self, from: &mut UnixStream, to: &mut UnixStream) -> Result<()> {
@@ -115,28 +116,28 @@ impl Proxy {
     fn say(&self, packet: &[u8], before: Option<&[u8]>, to: &mut UnixStream) -> Result<()> {
         let is_reply = packet[16..20] == [0, 0, 0, 1];
         if is_reply {
-            self.told.fetch_add(1, Ordering::Relaxed);
+            self.replied.fetch_add(1, Ordering::Relaxed);
         }
         match self.lie() {
             _ if !is_reply => to.write_all(packet),
-            Lie::None => to.write_all(packet),
-            Lie::Length => to.write_all(&[0xff; 64]),
-            Lie::Short => to.write_all(&packet[..packet.len() / 2]),
-            Lie::Endless => {
+            HostLie::None => to.write_all(packet),
+            HostLie::Length => to.write_all(&[0xff; 64]),
+            HostLie::Short => to.write_all(&packet[..packet.len() / 2]),
+            HostLie::Endless => {
                 let mut lying = packet.to_vec();
                 lying.resize(lying.len().max(HEADER + 4), 0);
                 lying[HEADER..HEADER + 4].fill(0xff);
                 to.write_all(&sized(lying))
             }
-            Lie::Huge => text(packet, HUGE, to),
-            Lie::Long => text(packet, 33_000_000, to),
-            Lie::Doubled => {
+            HostLie::Huge => text(packet, HUGE, to),
+            HostLie::Long => text(packet, 33_000_000, to),
+            HostLie::Doubled => {
                 let mut stray = packet.to_vec();
                 stray[20..24].fill(0x7f);
                 to.write_all(&[&stray, packet, packet].concat())
             }
-            Lie::Stale => to.write_all(&[before.unwrap_or(packet), packet].concat()),
-            Lie::Late => {
+            HostLie::Stale => to.write_all(&[before.unwrap_or(packet), packet].concat()),
+            HostLie::Late => {
                 std::thread::sleep(Duration::from_secs(30));
                 to.write_all(packet)
             }
@@ -144,14 +145,14 @@ impl Proxy {
     }
 }
 
-/// With its own length before it.
+/// Writes the packet's own length at its beginning.
 fn sized(mut packet: Vec<u8>) -> Vec<u8> {
     let length = u32::try_from(packet.len()).unwrap();
     packet[..4].copy_from_slice(&length.to_be_bytes());
     packet
 }
 
-/// A reply whose content is one long text.
+/// Sends a reply whose content is one long text.
 fn text(packet: &[u8], length: usize, to: &mut UnixStream) -> Result<()> {
     let number = |value: usize| u32::try_from(value).unwrap().to_be_bytes();
     to.write_all(&number(HEADER + 4 + length))?;
@@ -178,7 +179,7 @@ fn lab_a_libvirt_that_lies_costs_bounded_memory_and_no_other_host_anything() {
     let socket = vsiflow.folder().join("libvirt-sock");
     let proxy = Proxy::start(&socket);
     let mut liar = lab.host();
-    // The same machine under another name, by the socket of the proxy.
+    // The same machine under another name, through the proxy's socket.
     (liar.label, liar.hostname) = ("liar".to_owned(), "localhost".to_owned());
     liar.known_hosts = liar.known_hosts.replace("127.0.0.1", "localhost");
     let lying = format!("  SOCKET: {}\n  HOSTNAME:", socket.display());
@@ -199,8 +200,8 @@ fn lab_a_libvirt_that_lies_costs_bounded_memory_and_no_other_host_anything() {
         vsiflow.until_phase(name, "Running", 180);
     }
     for lie in LIES {
-        proxy.tell(lie);
-        // Whoever looks now is lied to, or waits.
+        proxy.set_lie(lie);
+        // Each of these commands gets false replies, or waits.
         let calls = [
             "host",
             "inventory",
@@ -211,19 +212,19 @@ fn lab_a_libvirt_that_lies_costs_bounded_memory_and_no_other_host_anything() {
             let bounded = [action, "t-honest", "--wait", "--timeout", "60s"];
             vsiflow.run(&bounded).exits(0);
         }
-        if !matches!(lie, Lie::Late) {
+        if !matches!(lie, HostLie::Late) {
             until(&format!("an answer although {lie:?}"), 60, || {
                 looking.has_ended().then_some(())
             });
         }
-        until(&format!("somebody who is told {lie:?}"), 60, || {
-            (proxy.told.load(Ordering::Relaxed) > 0).then_some(())
+        until(&format!("replies with {lie:?}"), 60, || {
+            (proxy.replied.load(Ordering::Relaxed) > 0).then_some(())
         });
         assert!(!daemon.has_ended(), "it ended by {lie:?}");
         let used = most_memory(daemon.pid());
         assert!(used < MOST, "{used} KiB by {lie:?}");
     }
-    proxy.tell(Lie::None);
+    proxy.set_lie(HostLie::None);
     vsiflow.until_phase("t-lied-to", "Running", 180);
     let again = ["stop", "t-lied-to", "--wait", "--timeout", "120s"];
     until("the host is believed again", 180, || {

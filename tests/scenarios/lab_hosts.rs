@@ -1,4 +1,4 @@
-//! Real hosts that are dead or silent beside one that is not, and what strangers leave on them.
+//! Real hosts that are dead or silent beside a healthy one, and foreign objects on them.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -19,9 +19,9 @@ fn lab_defect_14_a_host_that_is_dead_keeps_no_other_waiting_and_is_never_ready()
     );
     let _gone = (Deleted(&vsiflow, "t-alive"), Deleted(&vsiflow, "t-dead"));
     let mut running = vsiflow.start_apply(documents, &["--wait"]);
-    // Before that nobody knows of it.
+    // The VSI must be recorded before it can be listed.
     assert!(running.prints("vsi/t-alive created", 30));
-    // The one on the host that lives.
+    // The VSI on the healthy host.
     vsiflow.until_phase("t-alive", "Running", 120);
     let stuck = vsiflow.vsi("t-dead");
     assert_eq!(stuck["status"]["status"], 0, "{stuck:#}");
@@ -78,7 +78,7 @@ fn lab_defect_18_a_domain_without_metadata_is_told_and_never_touched() {
         .exits(4)
         .says("VSI0207");
     assert_eq!(domid(), running);
-    // Somebody who knows better takes it back.
+    // The user adopts it again.
     vsiflow.run(&["delete", "t-bare", "--orphan"]).exits(0);
     let host = vsiflow.write("host.yaml", &lab.host().to_string());
     let adopt = ["adopt", &uid, "-f", host.to_str().unwrap(), "--wait"];
@@ -110,7 +110,7 @@ fn lab_defect_27_a_status_holds_the_end_of_a_long_console_once() {
 
 #[test]
 fn lab_commands_take_leave_of_libvirt_so_that_its_log_has_no_error_of_them() {
-    // Of what others do there is one now and then.
+    // Foreign domains from other tests would disturb this one.
     let Some(lab) = Lab::enter_alone() else {
         return;
     };

@@ -1,5 +1,5 @@
-//! Uploads onto a real host that are killed, cut and disturbed: the host ends up with the source's
-//! bytes, or with an image that is not marked whole, and little is sent twice.
+//! Uploads to a real host that are killed, cut and disturbed. The host has the source's bytes, or
+//! an image that is not marked complete, and little is sent twice.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use vsiflow_tests::{
-    Lab, Upload, Vsi, Vsiflow,
+    Lab, TestUpload, Vsi, Vsiflow,
     lab::Deleted,
     upload::{self, INTERVAL, MIB, position},
 };
@@ -19,17 +19,17 @@ use vsiflow_tests::{
 const SIZE: u64 = upload::SIZE;
 
 fn killed(lab: &Lab, seed: u64) {
-    let upload = Upload::of(lab, &format!("lab-killed-{seed}"), seed);
+    let upload = TestUpload::of(lab, &format!("lab-killed-{seed}"), seed);
     let at = StdRng::seed_from_u64(seed).random_range(MIB..SIZE - 4 * MIB);
     let running = upload.start_at("60Mi");
     upload.reaches(at);
     running.kill();
-    let had = upload.settled();
+    let received = upload.settled();
     assert!(!upload.is_marked());
     let ran = upload.run().exits(0);
     upload.is_whole();
-    // What was killed before its first record is sent anew.
-    let resent = had.saturating_sub(position(&ran.stderr).unwrap_or(0));
+    // Without a checkpoint before the kill, the upload starts from the beginning.
+    let resent = received.saturating_sub(position(&ran.stderr).unwrap_or(0));
     println!("measured: killed at {at} bytes, {resent} sent twice");
     assert!(resent <= INTERVAL, "{resent} sent twice");
 }
@@ -53,10 +53,10 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
         return;
     };
     for daemon in ["sshd", "libvirtd"] {
-        let upload = Upload::of(&lab, &format!("lab-cut-{daemon}"), 7);
+        let upload = TestUpload::of(&lab, &format!("lab-cut-{daemon}"), 7);
         let mut running = upload.start_at("20Mi");
         upload.reaches(SIZE / 2);
-        // On a busy machine the kill comes seconds after it was asked for.
+        // On a busy machine the kill comes seconds after it was requested.
         running.stop();
         lab.daemon(daemon, "kill");
         running.go_on();
@@ -65,7 +65,7 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
         assert!(cut, "{daemon}: it ended");
         let ran = running.end(90).exits(0);
         upload.is_whole();
-        let position = position(&ran.stderr).unwrap_or_else(|| panic!("sent anew: {ran:#?}"));
+        let position = position(&ran.stderr).unwrap_or_else(|| panic!("sent from 0: {ran:#?}"));
         assert!(position >= SIZE / 2 - INTERVAL, "{daemon}: from {position}");
     }
 }
@@ -73,13 +73,13 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
 #[test]
 fn lab_an_interrupted_upload_goes_on_and_a_changed_file_costs_the_part() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::of(&lab, "lab-interrupted", 8);
+    let upload = TestUpload::of(&lab, "lab-interrupted", 8);
     let running = upload.start_at("60Mi");
     upload.reaches(SIZE / 2);
     running.interrupt();
     running.end(30).exits(130);
     assert!(upload.goes_on() <= INTERVAL);
-    let other = Upload::of(&lab, "lab-changed", 9);
+    let other = TestUpload::of(&lab, "lab-changed", 9);
     let other_running = other.start_at("60Mi");
     other.reaches(SIZE / 2);
     other_running.kill();
@@ -94,7 +94,7 @@ fn lab_an_interrupted_upload_goes_on_and_a_changed_file_costs_the_part() {
 #[test]
 fn lab_two_engines_bring_one_image_once() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::of(&lab, "lab-two-engines", 10);
+    let upload = TestUpload::of(&lab, "lab-two-engines", 10);
     let second = Vsiflow::of_documents();
     let first = upload.start_at("60Mi");
     upload.reaches(MIB);
@@ -110,7 +110,7 @@ fn lab_two_engines_bring_one_image_once() {
 #[test]
 fn lab_holes_are_not_sent_also_where_an_upload_goes_on() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::of(&lab, "lab-sparse", 11);
+    let upload = TestUpload::of(&lab, "lab-sparse", 11);
     let file = File::options().write(true).open(&upload.file).unwrap();
     let zeros = vec![0; 8 << 20];
     for part in [1, 3, 5] {
@@ -140,7 +140,7 @@ fn lab_a_qcow2_that_reads_other_files_is_refused_before_anything_is_sent() {
             "external data file",
         ),
     ] {
-        let upload = Upload::of(&lab, &format!("lab-malicious-{kind}"), 12);
+        let upload = TestUpload::of(&lab, &format!("lab-malicious-{kind}"), 12);
         std::fs::remove_file(&upload.file).unwrap();
         let mut make = Command::new("qemu-img");
         let make = make.args(["create", "-q", "-f", "qcow2", "-o", options]);
@@ -180,7 +180,7 @@ fn lab_two_vsis_wait_for_one_upload_of_their_image() {
 #[test]
 fn lab_the_claim_of_a_vsiflow_that_is_gone_can_be_taken_away() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-unlocked", 13, SIZE / 2);
+    let upload = TestUpload::sized(&lab, "lab-unlocked", 13, SIZE / 2);
     let gone = upload.start_at("20Mi");
     upload.reaches(4 * MIB);
     gone.kill();
@@ -190,14 +190,14 @@ fn lab_the_claim_of_a_vsiflow_that_is_gone_can_be_taken_away() {
     assert!(waits.reaches("VSI0308", 30));
     let third = Vsiflow::of_documents();
     third.run(&upload.unlocking()).exits(0).says("unlocked");
-    // What is there is none of its own: it takes another name.
+    // The existing volume is not its own: it uses another name.
     waits.end(90).exits(0).says("image/lab-unlocked-");
     assert!(!upload.is_marked());
     third
         .run(&upload.unlocking())
         .exits(0)
         .says("is not being brought");
-    // Who was thought to be gone comes back, and finds its own.
+    // The process that was thought dead continues, and finds its own volume.
     upload.run().exits(0);
     upload.is_whole();
     second.run(&["image", "prune"]).exits(0).says("removed");
@@ -206,7 +206,7 @@ fn lab_the_claim_of_a_vsiflow_that_is_gone_can_be_taken_away() {
 #[test]
 fn lab_an_upload_over_a_local_socket_keeps_to_its_limit() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-local", 14, 8 * MIB);
+    let upload = TestUpload::sized(&lab, "lab-local", 14, 8 * MIB);
     let file = upload.file.to_str().unwrap();
     let local = ["--host", "unix:", "image", "upload", file];
     let begun = Instant::now();
@@ -220,7 +220,7 @@ fn lab_an_upload_over_a_local_socket_keeps_to_its_limit() {
 fn lab_disks_of_other_programs_are_unpacked_and_go_on_where_the_host_has_them() {
     let Some(lab) = Lab::enter() else { return };
     for (seed, format) in [(21, "vhdx"), (22, "vmdk")] {
-        let upload = Upload::of(&lab, &format!("lab-sparse-{format}"), seed);
+        let upload = TestUpload::of(&lab, &format!("lab-sparse-{format}"), seed);
         let file = format!("{}.{format}", upload.file.display());
         let convert = Command::new("qemu-img")
             .args(["convert", "-q", "-f", "raw", "-O", format])
@@ -231,11 +231,14 @@ fn lab_disks_of_other_programs_are_unpacked_and_go_on_where_the_host_has_them() 
         let running = upload.start_at("60Mi");
         upload.reaches(SIZE / 2);
         running.kill();
-        let had = upload.settled();
+        let received = upload.settled();
         assert!(!upload.is_marked());
         let ran = upload.run().exits(0);
         upload.is_whole();
-        let from = position(&ran.stderr).expect("sent anew");
-        assert!(from + INTERVAL >= had, "{format}: {had} there, from {from}");
+        let from = position(&ran.stderr).expect("sent from the beginning");
+        assert!(
+            from + INTERVAL >= received,
+            "{format}: {received} there, from {from}"
+        );
     }
 }

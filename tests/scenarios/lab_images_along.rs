@@ -1,5 +1,5 @@
-//! Images that a real host hashes while they are sent: what is noticed of other programs' writing, what
-//! happens when the host's process or vsiflow dies, and that nothing is left running there.
+//! Images that a real host hashes while they are sent. Writes by other programs are noticed; when
+//! the host's process or vsiflow dies, nothing remains running there.
 
 use std::{
     fs::{self, File},
@@ -9,20 +9,20 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use vsiflow_tests::{
-    Lab, Running, Upload, until,
+    Lab, Running, TestUpload, until,
     upload::{INTERVAL, MIB},
 };
 
-/// So long that the host reads a part of it while the rest is sent.
+/// Long enough that the host reads a part of it while the rest is sent.
 const LONG: u64 = 320 * MIB;
-/// The host is made to sync after so much.
+/// The host syncs the volume after this many bytes.
 const SYNC: u64 = 128 * MIB;
 
 /// A process of the host that reads a volume.
-struct Reader(PathBuf);
+struct VolumeReader(PathBuf);
 
-impl Reader {
-    /// All of them.
+impl VolumeReader {
+    /// All processes that read the volume.
     fn all(volume: &Path) -> Vec<Self> {
         let reads = |process: &PathBuf| {
             let fds = fs::read_dir(process.join("fd"));
@@ -38,7 +38,7 @@ impl Reader {
             .collect()
     }
 
-    /// How far it has read.
+    /// The offset up to which it has read.
     fn position(&self) -> Option<u64> {
         let info = fs::read_to_string(self.0.join("fdinfo/3")).ok()?;
         info.lines()
@@ -52,24 +52,27 @@ impl Reader {
     fn kill(&self) {
         let pid = self.0.file_name().unwrap().to_str().unwrap().parse();
         let pid = Pid::from_raw(pid.unwrap()).unwrap();
-        // It may be gone with another one.
+        // It may already have ended, together with another process.
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// How far the host has read the volume.
-fn position(upload: &Upload) -> u64 {
-    let all = Reader::all(&upload.volume());
-    all.iter().filter_map(Reader::position).max().unwrap_or(0)
+/// The offset up to which the host has read the volume.
+fn position(upload: &TestUpload) -> u64 {
+    let all = VolumeReader::all(&upload.volume());
+    all.iter()
+        .filter_map(VolumeReader::position)
+        .max()
+        .unwrap_or(0)
 }
 
-fn nothing_reads(upload: &Upload) {
+fn nothing_reads(upload: &TestUpload) {
     until("the end of all that reads on the host", 20, || {
-        Reader::all(&upload.volume()).is_empty().then_some(())
+        VolumeReader::all(&upload.volume()).is_empty().then_some(())
     });
 }
 
-fn way(upload: &Upload) -> String {
+fn hashing(upload: &TestUpload) -> String {
     let history = upload.vsiflow.history(&format!("image/{}", upload.name));
     let mut verified = history
         .iter()
@@ -77,8 +80,8 @@ fn way(upload: &Upload) -> String {
     verified.next_back().unwrap().text("detail").to_owned()
 }
 
-/// Begins an upload, and waits until the host has read what was synced first.
-fn read_in_part(upload: &Upload) -> Running {
+/// Begins an upload, and waits until the host has read the first synced part.
+fn read_in_part(upload: &TestUpload) -> Running {
     let running = upload.start_at("60Mi");
     until("the host to read along", 60, || {
         (position(upload) >= SYNC - INTERVAL).then_some(())
@@ -86,32 +89,32 @@ fn read_in_part(upload: &Upload) -> Running {
     running
 }
 
-fn flip(upload: &Upload, at: u64) {
+fn flip(upload: &TestUpload, at: u64) {
     let volume = File::options().read(true).write(true).open(upload.volume());
     let (volume, mut byte) = (volume.unwrap(), [0]);
     volume.read_exact_at(&mut byte, at).unwrap();
     volume.write_all_at(&[!byte[0]], at).unwrap();
 }
 
-fn is_equal(upload: &Upload) -> bool {
+fn is_equal(upload: &TestUpload) -> bool {
     fs::read(upload.volume()).unwrap() == upload.bytes()
 }
 
 #[test]
 fn lab_an_image_is_verified_along_and_nothing_is_left_running_on_the_host() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-along", 31, LONG);
+    let upload = TestUpload::sized(&lab, "lab-along", 31, LONG);
     let running = read_in_part(&upload);
     running.end(60).exits(0);
     upload.is_whole();
-    assert_eq!(way(&upload), "the host read it along with the upload");
+    assert_eq!(hashing(&upload), "the host read it along with the upload");
     nothing_reads(&upload);
 }
 
 #[test]
 fn lab_of_what_others_write_only_what_is_behind_the_hash_of_an_upload_goes_unnoticed() {
     let Some(lab) = Lab::enter() else { return };
-    let behind = Upload::sized(&lab, "lab-flip-behind", 32, LONG);
+    let behind = TestUpload::sized(&lab, "lab-flip-behind", 32, LONG);
     let running = read_in_part(&behind);
     flip(&behind, MIB);
     running.end(60).exits(0);
@@ -120,7 +123,7 @@ fn lab_of_what_others_write_only_what_is_behind_the_hash_of_an_upload_goes_unnot
         "docs/how-to/images.md says so"
     );
 
-    let ahead = Upload::sized(&lab, "lab-flip-ahead", 33, LONG);
+    let ahead = TestUpload::sized(&lab, "lab-flip-ahead", 33, LONG);
     let ahead_running = read_in_part(&ahead);
     let at = ahead.volume().metadata().unwrap().len() - MIB;
     assert!(at > position(&ahead));
@@ -128,38 +131,40 @@ fn lab_of_what_others_write_only_what_is_behind_the_hash_of_an_upload_goes_unnot
     ahead_running.end(120).exits(0);
     ahead.is_whole();
 
-    let full = Upload::sized(&lab, "lab-flip-full", 34, LONG);
+    let full = TestUpload::sized(&lab, "lab-flip-full", 34, LONG);
     let full = full.with_keys(&[("VERIFY", "full")]);
     let full_running = full.start_at("100Mi");
     full.reaches(SYNC + 2 * INTERVAL);
-    assert!(Reader::all(&full.volume()).is_empty());
+    assert!(VolumeReader::all(&full.volume()).is_empty());
     flip(&full, MIB);
     full_running.end(120).exits(0);
     full.is_whole();
-    assert_eq!(way(&full), "the host read it after the upload");
+    assert_eq!(hashing(&full), "the host read it after the upload");
 }
 
 #[test]
 fn lab_a_host_whose_reading_dies_reads_again_after_the_upload() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-reader-killed", 35, LONG);
+    let upload = TestUpload::sized(&lab, "lab-reader-killed", 35, LONG);
     let running = read_in_part(&upload);
-    Reader::all(&upload.volume()).iter().for_each(Reader::kill);
+    VolumeReader::all(&upload.volume())
+        .iter()
+        .for_each(VolumeReader::kill);
     running.end(60).exits(0);
     upload.is_whole();
-    assert_eq!(way(&upload), "the host read it after the upload");
+    assert_eq!(hashing(&upload), "the host read it after the upload");
     nothing_reads(&upload);
 }
 
 #[test]
 fn lab_a_killed_upload_leaves_nothing_running_and_is_read_from_the_disk_when_it_resumes() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-along-killed", 36, LONG);
+    let upload = TestUpload::sized(&lab, "lab-along-killed", 36, LONG);
     let running = read_in_part(&upload);
     running.kill();
     nothing_reads(&upload);
     assert!(upload.goes_on() <= INTERVAL);
-    assert_eq!(way(&upload), "the host read it along with the upload");
+    assert_eq!(hashing(&upload), "the host read it along with the upload");
     nothing_reads(&upload);
 }
 
@@ -167,13 +172,13 @@ fn lab_a_killed_upload_leaves_nothing_running_and_is_read_from_the_disk_when_it_
 fn lab_an_image_that_is_mostly_holes_is_sent_and_verified_without_them() {
     const SPARSE: u64 = 1 << 30;
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-along-sparse", 37, 4 * MIB);
+    let upload = TestUpload::sized(&lab, "lab-along-sparse", 37, 4 * MIB);
     let file = File::options().write(true).open(&upload.file).unwrap();
     file.write_all_at(b"in the middle", SPARSE / 2).unwrap();
     file.set_len(SPARSE).unwrap();
     upload.run().exits(0);
     upload.is_whole();
-    assert_eq!(way(&upload), "the host read it along with the upload");
+    assert_eq!(hashing(&upload), "the host read it along with the upload");
     let volume = upload.volume().metadata().unwrap();
     assert_eq!(volume.len(), SPARSE);
     assert!(

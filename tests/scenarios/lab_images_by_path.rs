@@ -1,5 +1,5 @@
-//! Images that go into the folder of their pool: what the history says, what a kill leaves, and what
-//! becomes of a host that does not permit it.
+//! Images that are written directly into their pool's folder: what the history says, what remains
+//! after a kill, and what happens on a host that does not permit it.
 
 use std::{
     fs,
@@ -8,14 +8,14 @@ use std::{
 };
 
 use vsiflow_tests::{
-    Lab, Upload, until,
+    Lab, TestUpload, until,
     upload::{INTERVAL, MIB},
 };
 
 const BY_PATH: &str = "sent into the pool's folder";
 
-/// What the history says of the way.
-fn way(upload: &Upload) -> String {
+/// How the image was sent, as the history says.
+fn how_sent(upload: &TestUpload) -> String {
     let history = upload.vsiflow.history(&format!("image/{}", upload.name));
     let mut sent = history
         .iter()
@@ -36,18 +36,18 @@ fn is_open(file: &Path) -> bool {
 #[test]
 fn lab_the_history_of_an_image_says_which_way_it_went() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-path", 41, 24 * MIB);
+    let upload = TestUpload::sized(&lab, "lab-path", 41, 24 * MIB);
     let upload = upload.with_keys(&[("TRANSFER", "plain")]);
     upload.run().exits(0);
     upload.is_whole();
-    assert_eq!(way(&upload), BY_PATH);
+    assert_eq!(how_sent(&upload), BY_PATH);
     // The lab's host is near, and has Python.
-    let near = Upload::sized(&lab, "lab-path-near", 48, 24 * MIB);
+    let near = TestUpload::sized(&lab, "lab-path-near", 48, 24 * MIB);
     near.run().exits(0);
     near.is_whole();
-    assert_eq!(way(&near), BY_PATH);
-    // Half of it is text.
-    let packed = Upload::sized(&lab, "lab-path-packed", 46, 24 * MIB);
+    assert_eq!(how_sent(&near), BY_PATH);
+    // Half of the image is text, which can be compressed.
+    let packed = TestUpload::sized(&lab, "lab-path-packed", 46, 24 * MIB);
     let packed = packed.with_keys(&[("TRANSFER", "packed")]);
     let file = fs::File::options().write(true).open(&packed.file).unwrap();
     let text = b"all work and no play ".repeat(600_000);
@@ -55,16 +55,16 @@ fn lab_the_history_of_an_image_says_which_way_it_went() {
     packed.run().exits(0);
     packed.is_whole();
     assert!(
-        way(&packed).ends_with(" % of it packed"),
+        how_sent(&packed).ends_with(" % of it packed"),
         "{}",
-        way(&packed)
+        how_sent(&packed)
     );
-    let by_libvirt = Upload::sized(&lab, "lab-path-not", 42, 24 * MIB);
+    let by_libvirt = TestUpload::sized(&lab, "lab-path-not", 42, 24 * MIB);
     let by_libvirt = by_libvirt.with_keys(&[("TRANSFER", "libvirt")]);
     by_libvirt.run().exits(0);
     by_libvirt.is_whole();
     assert_eq!(
-        way(&by_libvirt),
+        how_sent(&by_libvirt),
         "sent through libvirt: the host's settings say so"
     );
 }
@@ -77,7 +77,7 @@ fn lab_an_upload_by_path_that_is_killed_ends_on_the_host_and_resumes_either_way(
         (44, "plain", "libvirt"),
         (47, "libvirt", "packed"),
     ] {
-        let upload = Upload::of(&lab, &format!("lab-path-killed-{seed}"), seed);
+        let upload = TestUpload::of(&lab, &format!("lab-path-killed-{seed}"), seed);
         let upload = upload.by_way(first);
         let running = upload.start_at("60Mi");
         upload.reaches(40 * MIB);
@@ -88,7 +88,7 @@ fn lab_an_upload_by_path_that_is_killed_ends_on_the_host_and_resumes_either_way(
         });
         let upload = upload.by_way(next);
         assert!(upload.goes_on() <= INTERVAL);
-        let by_path = way(&upload) == BY_PATH;
+        let by_path = how_sent(&upload) == BY_PATH;
         assert_eq!(by_path, next != "libvirt");
     }
 }
@@ -96,7 +96,7 @@ fn lab_an_upload_by_path_that_is_killed_ends_on_the_host_and_resumes_either_way(
 #[test]
 fn lab_a_link_that_takes_the_place_of_the_image_gets_nothing() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::sized(&lab, "lab-path-linked", 45, 8 * MIB);
+    let upload = TestUpload::sized(&lab, "lab-path-linked", 45, 8 * MIB);
     let upload = upload.with_keys(&[("TRANSFER", "plain")]);
     let victim = upload.vsiflow.folder().join("victim");
     fs::write(&victim, "somebody's").unwrap();

@@ -1,10 +1,10 @@
-//! Images from servers that cut, stall, lie, forget and change their minds, onto a real host: it
-//! ends up with the source's bytes, or with an image that is not marked whole.
+//! Images from servers that cut connections, stall, lie, forget and change, on a real host. The
+//! host has the source's bytes, or an image that is not marked complete.
 
 use std::process::Command;
 
 use vsiflow_tests::{
-    Answer, Lab, Running, Server, Upload,
+    Answer, Lab, Running, Server, TestUpload,
     upload::{INTERVAL, MIB, position},
 };
 
@@ -12,15 +12,15 @@ const SIZE: u64 = 48 * MIB;
 const HALF: usize = 24 << 20;
 
 /// An upload from a server.
-struct Served {
+struct ServedUpload {
     server: Server,
-    upload: Upload,
+    upload: TestUpload,
     bytes: Vec<u8>,
 }
 
-impl Served {
+impl ServedUpload {
     fn of(lab: &Lab, name: &str, answer: impl FnOnce(Vec<u8>) -> Answer) -> Self {
-        let (server, upload) = (Server::new(), Upload::sized(lab, name, 3, SIZE));
+        let (server, upload) = (Server::new(), TestUpload::sized(lab, name, 3, SIZE));
         let bytes = upload.bytes();
         let url = server.answers(&upload.name, answer(bytes.clone()));
         let upload = upload.from(url);
@@ -35,7 +35,7 @@ impl Served {
         self.server.answers(&self.upload.name, answer);
     }
 
-    /// Waits until it says these words, and holds that nothing is taken for whole.
+    /// Waits until the output contains `words`, and asserts that nothing is marked complete.
     #[track_caller]
     fn fails(&self, mut running: Running, words: &str) -> Running {
         assert!(running.reaches(words, 90), "it ended without `{words}`");
@@ -43,7 +43,8 @@ impl Served {
         running
     }
 
-    /// Repairs the server; it comes to its end by itself.
+    /// Repairs the server; the upload finishes automatically. Returns the offset from which it
+    /// continued.
     #[track_caller]
     fn recovers(&self, running: Running) -> Option<u64> {
         self.answers(Answer::Ranged(self.bytes.clone(), TAG));
@@ -58,32 +59,32 @@ const TAG: &str = "\"one\"";
 #[test]
 fn lab_defect_12_a_server_that_cuts_is_asked_for_the_rest() {
     let Some(lab) = Lab::enter() else { return };
-    // Without a validator nothing but the bytes tells whether it is the same image.
-    let served = Served::of(&lab, "lab-http-cut", |bytes| Answer::Ranged(bytes, TAG));
+    // The server has an ETag and serves ranges, so an upload can continue.
+    let served = ServedUpload::of(&lab, "lab-http-cut", |bytes| Answer::Ranged(bytes, TAG));
     let running = served.upload.start_at("24Mi");
     served.upload.reaches(SIZE / 4);
-    // Every connection ends early from now on.
+    // From now on the server answers 503.
     served.answers(Answer::Status("503 Service Unavailable"));
     running.kill();
-    let had = served.upload.settled();
+    let received = served.upload.settled();
     let endless = served.upload.start_at("1Gi");
     let endless = served.fails(endless, "VSI0301");
-    let from = served.recovers(endless).expect("sent anew");
+    let from = served.recovers(endless).expect("sent from the beginning");
     assert!(
-        had.saturating_sub(from) <= INTERVAL,
-        "{had} there, from {from}"
+        received.saturating_sub(from) <= INTERVAL,
+        "{received} there, from {from}"
     );
 }
 
 #[test]
 fn lab_a_body_cut_in_its_middle_is_never_whole() {
     let Some(lab) = Lab::enter() else { return };
-    let served = Served::of(&lab, "lab-http-short", |bytes| {
+    let served = ServedUpload::of(&lab, "lab-http-short", |bytes| {
         Answer::CutAfter(bytes, HALF)
     });
     let checksum = checksum(&served);
     let upload = served.upload.with(&["--checksum", &checksum]);
-    let served = Served { upload, ..served };
+    let served = ServedUpload { upload, ..served };
     let running = served.fails(served.upload.start_at("1Gi"), "VSI0301");
     served.recovers(running);
 }
@@ -91,12 +92,12 @@ fn lab_a_body_cut_in_its_middle_is_never_whole() {
 #[test]
 fn lab_defect_12_a_server_that_falls_silent_is_left_after_half_a_minute() {
     let Some(lab) = Lab::enter() else { return };
-    let served = Served::of(&lab, "lab-http-stall", |bytes| {
+    let served = ServedUpload::of(&lab, "lab-http-stall", |bytes| {
         Answer::StallAfter(bytes, HALF)
     });
     let checksum = checksum(&served);
     let upload = served.upload.with(&["--checksum", &checksum]);
-    let served = Served { upload, ..served };
+    let served = ServedUpload { upload, ..served };
     let running = served.fails(served.upload.start_at("1Gi"), "sent nothing");
     served.recovers(running);
 }
@@ -105,11 +106,11 @@ fn lab_defect_12_a_server_that_falls_silent_is_left_after_half_a_minute() {
 fn lab_a_length_that_is_a_lie_is_found_out() {
     let Some(lab) = Lab::enter() else { return };
     let half = |bytes| Answer::Lie(bytes, HALF);
-    let served = Served::of(&lab, "lab-http-lie", half);
+    let served = ServedUpload::of(&lab, "lab-http-lie", half);
     let checksum = checksum(&served);
     let upload = served.upload.with(&["--checksum", &checksum]);
-    let served = Served { upload, ..served };
-    // Half of it, and all that was announced: only the checksum tells.
+    let served = ServedUpload { upload, ..served };
+    // Half of the image, with a length that matches: only the checksum detects it.
     served.upload.run().exits(4).says("VSI0305");
     assert!(!served.upload.is_marked());
     let longer = Answer::Lie(served.bytes.clone(), served.bytes.len() + 512);
@@ -121,7 +122,7 @@ fn lab_a_length_that_is_a_lie_is_found_out() {
 #[test]
 fn lab_a_server_without_ranges_is_read_again_and_little_is_sent_twice() {
     let Some(lab) = Lab::enter() else { return };
-    let served = Served::of(&lab, "lab-http-plain", |bytes| Answer::Tagged(bytes, TAG));
+    let served = ServedUpload::of(&lab, "lab-http-plain", |bytes| Answer::Tagged(bytes, TAG));
     let running = served.upload.start_at("24Mi");
     served.upload.reaches(SIZE / 2);
     running.kill();
@@ -131,7 +132,7 @@ fn lab_a_server_without_ranges_is_read_again_and_little_is_sent_twice() {
 #[test]
 fn lab_a_file_that_changes_at_its_server_costs_the_part_and_history_says_so() {
     let Some(lab) = Lab::enter() else { return };
-    let served = Served::of(&lab, "lab-http-change", |bytes| Answer::Ranged(bytes, TAG));
+    let served = ServedUpload::of(&lab, "lab-http-change", |bytes| Answer::Ranged(bytes, TAG));
     let running = served.upload.start_at("24Mi");
     served.upload.reaches(SIZE / 2);
     running.kill();
@@ -151,7 +152,7 @@ fn lab_a_file_that_changes_at_its_server_costs_the_part_and_history_says_so() {
 #[test]
 fn lab_defect_11_no_image_and_a_login_page_make_no_volume() {
     let Some(lab) = Lab::enter() else { return };
-    let served = Served::of(&lab, "lab-http-none", |_| Answer::Status("404 Not Found"));
+    let served = ServedUpload::of(&lab, "lab-http-none", |_| Answer::Status("404 Not Found"));
     served.upload.run().exits(4).says("VSI0302");
     served.answers(Answer::Page("<title>Please log in</title>"));
     served.upload.run().exits(4).says("VSI0304").says("login");
@@ -182,7 +183,7 @@ fn lab_defect_12_a_wrong_checksum_is_never_whole_until_the_source_is_right() {
         bytes[HALF] ^= 1;
         Answer::Ranged(bytes, "\"wrong\"")
     };
-    let served = Served::of(&lab, "lab-http-checksum", wrong);
+    let served = ServedUpload::of(&lab, "lab-http-checksum", wrong);
     let checksum = checksum(&served);
     let upload = served.upload.with(&["--checksum", &checksum]);
     upload.run().exits(4).says("VSI0305");
@@ -199,13 +200,13 @@ fn lab_a_pool_that_gets_full_blocks_until_there_is_room() {
     let Some(lab) = Lab::enter() else { return };
     let pool = lab.pool("lab-http-full", "32M", true);
     let upload =
-        Upload::sized(&lab, "lab-http-full", 4, SIZE).into_pool(pool.name(), pool.folder());
-    // What is there already is not enough for its length: nothing is sent.
+        TestUpload::sized(&lab, "lab-http-full", 4, SIZE).into_pool(pool.name(), pool.folder());
+    // The pool has too little room for the announced length: nothing is sent.
     upload.run().exits(4).says("VSI0203");
     assert!(!upload.volume().exists());
-    // Without a length that shows only once it is more than the pool has for it.
+    // Without a length, that is only noticed once the pool is full.
     let packed_upload =
-        Upload::sized(&lab, "lab-http-packed", 4, SIZE).into_pool(pool.name(), pool.folder());
+        TestUpload::sized(&lab, "lab-http-packed", 4, SIZE).into_pool(pool.name(), pool.folder());
     let mut gzip = Command::new("gzip");
     assert!(
         gzip.args(["-1", "-k"])
@@ -223,7 +224,7 @@ fn lab_a_pool_that_gets_full_blocks_until_there_is_room() {
     packed_upload.is_whole();
 }
 
-fn checksum(served: &Served) -> String {
+fn checksum(served: &ServedUpload) -> String {
     let sum = Command::new("sha256sum").arg(&served.upload.file).output();
     format!(
         "sha256:{}",

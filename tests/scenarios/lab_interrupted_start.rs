@@ -1,6 +1,6 @@
-//! A libvirtd that dies in the very middle of a start: a hook of libvirt's kills it there, after
-//! QEMU has been started and before the guest runs. When it is back it shows the domain as paused
-//! (starting up) and then ends it. QEMU is frozen, so that this lasts as long as the test wants.
+//! A libvirtd that dies in the middle of a start. A libvirt hook kills it after QEMU has started
+//! and before the guest runs. The restarted libvirtd shows the domain as paused (starting up), then
+//! ends it. QEMU is frozen, so this lasts as long as the test needs.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use std::{
 
 use vsiflow_tests::{Lab, Vsi, Vsiflow, history::Event, lab::Deleted, until};
 
-/// libvirt runs it at each turn of a guest's life, as its own child.
+/// libvirt runs this hook at each change of a guest's state, as its own child.
 const HOOK: &str = "/etc/libvirt/hooks/qemu";
 
-/// Waits beside libvirtd until QEMU is there and libvirt has written so.
+/// Waits in the background until QEMU runs and libvirt has recorded it.
 const SCRIPT: &str = r#"#!/bin/sh
 [ "$2" = start ] && rm "ARMED" || exit 0
 libvirtd=$PPID; state=/run/libvirt/qemu/$1
@@ -29,14 +29,14 @@ libvirtd=$PPID; state=/run/libvirt/qemu/$1
 "#;
 
 /// A hook that kills libvirtd once, at the next start of a guest.
-struct Trap<'a> {
+struct StartTrap<'a> {
     lab: &'a Lab,
     armed: PathBuf,
     frozen: PathBuf,
 }
 
-impl<'a> Trap<'a> {
-    fn lay(lab: &'a Lab, vsiflow: &Vsiflow) -> Self {
+impl<'a> StartTrap<'a> {
+    fn set(lab: &'a Lab, vsiflow: &Vsiflow) -> Self {
         let [armed, frozen] = ["armed", "frozen"].map(|name| vsiflow.write(name, ""));
         let script = SCRIPT
             .replace("ARMED", &armed.display().to_string())
@@ -49,13 +49,13 @@ impl<'a> Trap<'a> {
         trap
     }
 
-    /// Hooks are looked for when libvirtd starts.
+    /// libvirtd looks for hooks only when it starts.
     fn restart(&self) {
         self.lab.daemon("libvirtd", "kill");
         self.lab.daemon("libvirtd", "start");
     }
 
-    fn has_sprung(&self) -> bool {
+    fn has_fired(&self) -> bool {
         !self.armed.exists()
     }
 
@@ -64,7 +64,7 @@ impl<'a> Trap<'a> {
     }
 }
 
-impl Drop for Trap<'_> {
+impl Drop for StartTrap<'_> {
     fn drop(&mut self) {
         self.thaw();
         let _ = fs::remove_file(HOOK);
@@ -81,10 +81,10 @@ fn lab_a_libvirtd_that_dies_while_it_starts_a_guest_costs_nothing_but_time() {
     let (image, vsiflow) = (lab.image("t-start.qcow2"), Vsiflow::of_documents());
     let documents = format!("{}{}", lab.host(), Vsi::named("t-start").image(image.url()));
     let _gone = Deleted(&vsiflow, "t-start");
-    let trap = Trap::lay(&lab, &vsiflow);
+    let trap = StartTrap::set(&lab, &vsiflow);
 
     let running = vsiflow.start_apply(&documents, &["--wait"]);
-    until("the start", 60, || trap.has_sprung().then_some(()));
+    until("the start", 60, || trap.has_fired().then_some(()));
     let down = || (!lab.has_daemon("libvirtd")).then_some(());
     until("libvirtd's end", 20, down);
     lab.daemon("libvirtd", "start");
@@ -94,7 +94,7 @@ fn lab_a_libvirtd_that_dies_while_it_starts_a_guest_costs_nothing_but_time() {
         state.contains("starting up")
     };
     until("the domain", 10, || is_starting().then_some(()));
-    // Long enough for several looks of vsiflow's.
+    // Long enough for several scans by vsiflow.
     let looks = Instant::now() + Duration::from_secs(3);
     while Instant::now() < looks {
         assert!(is_starting());
@@ -103,7 +103,7 @@ fn lab_a_libvirtd_that_dies_while_it_starts_a_guest_costs_nothing_but_time() {
     trap.thaw();
     running.end(120).exits(0);
     assert_eq!(vsiflow.phase("t-start"), "Running");
-    // Not a boot that failed and was tried again.
+    // The start is not recorded as a failed boot with a retry.
     let failed = |event: &Event| event.0.to_string().contains("VSI0503");
     assert!(!vsiflow.history("t-start").iter().any(failed));
 }

@@ -1,21 +1,21 @@
-//! A real host that only jump hosts reach.
+//! A real host that can only be reached through jump hosts.
 
 use std::{net::TcpStream, time::Duration};
 
 use vsiflow_tests::{
-    HostBehind, Lab, Upload, Vsi, Vsiflow,
+    HostBehind, Lab, TestUpload, Vsi, Vsiflow,
     history::{self, Failure},
     lab::Deleted,
     until,
     upload::{self, INTERVAL, position},
 };
 
-/// A key that belongs to no host here.
+/// A public key that no host here has.
 const OTHER_HOST: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-/// Provisions, looks at the way, deletes.
-fn comes_up(name: &str, behind: impl FnOnce(&Lab) -> HostBehind) {
+/// Provisions a VSI, checks the connection's path, and deletes the VSI.
+fn provisions(name: &str, behind: impl FnOnce(&Lab) -> HostBehind) {
     let Some(lab) = Lab::enter() else { return };
     let host = behind(&lab);
     let direct = (&*host.host.hostname, host.host.port);
@@ -37,10 +37,10 @@ fn comes_up(name: &str, behind: impl FnOnce(&Lab) -> HostBehind) {
         .map(|jump| jump.address.as_str())
         .collect();
     assert_eq!(status["hostJumps"], serde_json::json!(jumps));
-    let way = format!("ProxyJump {},{}\n", host.proxy_jump(), host.id());
+    let jump_line = format!("ProxyJump {},{}\n", host.proxy_jump(), host.id());
     let config = vsiflow.run(&["ssh-config"]).exits(0);
-    assert!(config.stdout.contains(&way), "{config:#?}");
-    // Another process knows the way from the state directory alone.
+    assert!(config.stdout.contains(&jump_line), "{config:#?}");
+    // Another process knows the jump hosts from the state directory alone.
     let mut checked = vsiflow.run(&["host", "check", &host.id()]);
     for jump in jumps {
         checked = checked.says(&format!("{jump} lets one through"));
@@ -51,15 +51,15 @@ fn comes_up(name: &str, behind: impl FnOnce(&Lab) -> HostBehind) {
 
 #[test]
 fn lab_a_vsi_comes_up_on_a_host_behind_a_jump_host() {
-    comes_up("t-jump", Lab::behind_one);
+    provisions("t-jump", Lab::behind_one);
 }
 
 #[test]
 fn lab_a_vsi_comes_up_behind_two_jump_hosts_with_keys_of_their_own() {
-    comes_up("t-jumps", Lab::behind_two);
+    provisions("t-jumps", Lab::behind_two);
 }
 
-/// What the history says of an attempt that does not get there.
+/// The failure in the history of an attempt that does not reach the host.
 #[track_caller]
 fn fails(name: &str, host: &HostBehind, (code, exit): (&str, i32)) -> Failure {
     let vsiflow = Vsiflow::of_documents();
@@ -92,7 +92,7 @@ fn lab_the_jump_host_that_fails_is_named() {
         assert!(failure.message.contains(words), "{words}: {failure:?}");
     };
     let blocked = |code| (code, 4);
-    // The key that one accepts is not the other's.
+    // A jump host does not accept the key of the other one.
     case(
         "t-hop-key",
         &|host| host.jumps[0].key = host.jumps[1].key.clone(),
@@ -122,14 +122,14 @@ fn lab_the_jump_host_that_fails_is_named() {
         blocked("VSI0105"),
         &format!("{second}the host key of [10.98.3.2]:2222 is not known"),
     );
-    // That of the host itself is not a jump host's.
+    // A jump host's key is not the host's own key.
     case(
         "t-behind-other",
         &|host| host.host.known_hosts = line("10.98.4.2"),
         blocked("VSI0106"),
         "the host key of [10.98.4.2]:2222 has changed",
     );
-    // The first jump host has no way to it.
+    // The first jump host has no route to this address.
     case(
         "t-hop-nowhere",
         &|host| host.jumps[1].address = "root@10.98.4.2:2222".to_owned(),
@@ -158,11 +158,11 @@ fn lab_an_upload_survives_a_jump_host_that_dies() {
         return;
     };
     for daemon in ["jump1", "jump2"] {
-        let upload = Upload::of(&lab, &format!("lab-hop-{daemon}"), 11);
+        let upload = TestUpload::of(&lab, &format!("lab-hop-{daemon}"), 11);
         let upload = upload.on(&lab.behind_two());
         let mut running = upload.start_at("20Mi");
         upload.reaches(upload::SIZE / 2);
-        // On a busy machine the kill comes seconds after it was asked for.
+        // On a busy machine the kill comes seconds after it was requested.
         running.stop();
         lab.daemon(daemon, "kill");
         running.go_on();
@@ -171,14 +171,14 @@ fn lab_an_upload_survives_a_jump_host_that_dies() {
         assert!(cut, "{daemon}: it ended");
         let ran = running.end(90).exits(0);
         upload.is_whole();
-        let position = position(&ran.stderr).unwrap_or_else(|| panic!("sent anew: {ran:#?}"));
+        let position = position(&ran.stderr).unwrap_or_else(|| panic!("sent from 0: {ran:#?}"));
         let least = upload::SIZE / 2 - INTERVAL;
         assert!(position >= least, "{daemon}: from {position}");
         println!("measured: {daemon} killed, resumed at {position}");
     }
 }
 
-/// What `host check` of these documents says.
+/// What `host check` prints for these documents.
 fn check(vsiflow: &Vsiflow, host: &HostBehind) -> vsiflow_tests::Ran {
     let file = vsiflow.write("host.yaml", &host.to_string());
     let mut check = vsiflow.command(&["host", "check", "-f", file.to_str().unwrap()]);
@@ -210,10 +210,10 @@ fn lab_a_jump_host_is_known_by_the_authority_of_its_certificate() {
         .says("is not known");
 }
 
-/// An agent with keys; it ends when this is dropped.
-struct Agent(std::process::Child);
+/// An SSH agent with keys; it ends when this is dropped.
+struct SshAgent(std::process::Child);
 
-impl Drop for Agent {
+impl Drop for SshAgent {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -227,7 +227,7 @@ fn lab_an_agent_has_the_keys_of_host_and_jump_hosts() {
     let socket = vsiflow.folder().join("agent");
     let mut agent = std::process::Command::new("ssh-agent");
     let agent = agent.arg("-D").arg("-a").arg(&socket);
-    let _agent = Agent(agent.stdout(std::process::Stdio::null()).spawn().unwrap());
+    let _agent = SshAgent(agent.stdout(std::process::Stdio::null()).spawn().unwrap());
     until("the agent", 10, || socket.exists().then_some(()));
     let add = |name: &str, key: &str| {
         let file = vsiflow.write(name, key);
@@ -240,7 +240,7 @@ fn lab_an_agent_has_the_keys_of_host_and_jump_hosts() {
     let key = std::mem::take(&mut host.host.key);
     let jump_key = std::mem::take(&mut host.jumps[0].key);
     add("one", &jump_key);
-    // That of the host itself is not there yet.
+    // The agent does not have the host's own key yet.
     check(&vsiflow, &host)
         .exits(1)
         .says("10.98.2.2 accepts no key for user root")

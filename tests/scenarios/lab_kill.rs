@@ -1,5 +1,5 @@
-//! `kill -9` of a provisioning on a real host. Three kills always; every step boundary and random
-//! times with `tests/run --part kill`.
+//! `kill -9` during a provisioning on a real host. Three kills always run; every step boundary and
+//! random times run with `tests/run --part kill`.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use vsiflow_tests::{
     until,
 };
 
-/// How many kills at random times.
+/// How many kills happen at random times.
 const RANDOM: u64 = 20;
-/// A provisioning here takes about this long.
+/// A provisioning in the lab takes about this long.
 const USUAL_MS: u64 = 6_000;
 
-/// Provisions, is killed when `wait` returns, provisions again, and holds that all is well.
+/// Provisions, kills vsiflow when `wait` returns, provisions again, and asserts that all is well.
 fn killed(lab: &Lab, name: &str, wait: impl FnOnce(&mut Running)) {
     let file = format!("{name}.qcow2");
     let (image, vsiflow) = (lab.image(&file), Vsiflow::of_documents());
@@ -86,7 +86,7 @@ fn lab_matrix_kill_at_every_step_boundary() {
 #[ignore = "long: tests/run --part kill"]
 fn lab_matrix_kill_at_random_times() {
     let Some(lab) = Lab::enter() else { return };
-    // No two runs of the tests alike; the times are printed, so that one can be told of.
+    // Each run uses other times; they are printed, so that a failure can be reproduced.
     let seed = u64::from(std::process::id());
     for number in 0..RANDOM {
         let word = (seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;

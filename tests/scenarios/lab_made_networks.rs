@@ -1,4 +1,4 @@
-//! A network that vsiflow makes on a real host, with a guest whose address stays.
+//! A network that vsiflow makes on a real host, with a guest whose address stays the same.
 
 use std::process::Command;
 
@@ -7,10 +7,10 @@ use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted, lab::quietly, until};
 const NETWORK: &str = "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\n\
     metadata: {name: t-made}\nspec: {cidr: 10.231.7.0/24, dns: {domain: made.test}, mtu: 1400}\n";
 
-/// The network is gone when this is dropped, whatever happened.
-struct Gone;
+/// Deletes the network when dropped, even if the test fails.
+struct NetworkCleanup;
 
-impl Drop for Gone {
+impl Drop for NetworkCleanup {
     fn drop(&mut self) {
         for end in ["net-destroy", "net-undefine"] {
             quietly(&[end, "default.t-made"]);
@@ -18,7 +18,7 @@ impl Drop for Gone {
     }
 }
 
-/// What the network's DNS says of a name.
+/// The address that the network's DNS has for a name; empty if none.
 fn resolved(name: &str) -> String {
     let script = "import socket,struct,sys\n\
         q=struct.pack('>6H',7,256,1,0,0,0)+b''.join(bytes([len(p)])+p.encode() for p in sys.argv[1].split('.'))+b'\\0'+struct.pack('>2H',1,1)\n\
@@ -39,7 +39,7 @@ fn lease(lab: &Lab) -> String {
 fn lab_a_guest_gets_its_reserved_address_and_again_after_it_was_made_anew() {
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-made.qcow2"), Vsiflow::of_documents());
-    let _network = Gone;
+    let _network = NetworkCleanup;
     let _gone = Deleted(&vsiflow, "t-made");
     let _other = Deleted(&vsiflow, "t-other");
     let on = |name: &str, interface: &str| {
@@ -57,7 +57,7 @@ fn lab_a_guest_gets_its_reserved_address_and_again_after_it_was_made_anew() {
     let listed = lab.virsh(&["net-list", "--all", "--autostart"]);
     assert!(listed.contains("default.t-made"), "{listed}");
 
-    // Both the running and the stored network have it.
+    // The running and the stored network both have the reservation.
     for inactive in [&[][..], &["--inactive"][..]] {
         let xml = lab.virsh(&[&["net-dumpxml", "default.t-made"], inactive].concat());
         assert!(xml.contains("ip='10.231.7.77'"), "{xml}");
@@ -68,7 +68,7 @@ fn lab_a_guest_gets_its_reserved_address_and_again_after_it_was_made_anew() {
     assert!(!xml.contains("10.231.7.77"), "{xml}");
     assert_eq!(resolved("t-made"), "");
 
-    // A VSI of the name gets it again, without naming it.
+    // A new VSI of the same name gets the address again, without naming it.
     let again = on("t-made", "{network: t-made}");
     vsiflow.apply(&again, &["--wait"]).exits(0);
     let changed_xml = lab.virsh(&["net-dumpxml", "default.t-made"]);

@@ -1,4 +1,4 @@
-//! Several networks of a real host: order, addresses, and one that goes away.
+//! Several networks of a real host: their order, addresses, and one that disappears.
 
 use serde_json::json;
 use vsiflow_tests::{
@@ -6,10 +6,10 @@ use vsiflow_tests::{
     lab::{Deleted, quietly},
 };
 
-/// A network of a test, beside the host's own. It is gone when this is dropped.
-struct Network(&'static str);
+/// A network of a test, beside the host's own. It is deleted when this is dropped.
+struct TestNetwork(&'static str);
 
-impl Network {
+impl TestNetwork {
     fn new(lab: &Lab, name: &'static str) -> Self {
         let xml = format!(
             "<network><name>{name}</name><bridge name='vbr-{name}'/>\
@@ -23,7 +23,7 @@ impl Network {
         Self(name)
     }
 
-    /// A reference to it that comes first, chosen by VSIs with the label that is named.
+    /// A reference to it that sorts first, for VSIs with this label.
     fn reference(&self, chosen_by: &str) -> String {
         let name = self.0;
         format!(
@@ -35,7 +35,7 @@ impl Network {
     }
 }
 
-impl Drop for Network {
+impl Drop for TestNetwork {
     fn drop(&mut self) {
         for end in ["net-destroy", "net-undefine"] {
             quietly(&[end, self.0]);
@@ -58,7 +58,7 @@ fn cards(lab: &Lab, uid: &str) -> Vec<(String, String)> {
 fn lab_cards_keep_their_addresses_while_networks_come_and_go() {
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-cards.qcow2"), Vsiflow::of_documents());
-    let network = Network::new(&lab, "t-cards");
+    let network = TestNetwork::new(&lab, "t-cards");
     let _gone = Deleted(&vsiflow, "t-cards");
     let vsi = Vsi::named("t-cards").image(image.url()).network("default");
     let apply = |chosen_by: &str| {

@@ -1,4 +1,4 @@
-//! Images from object storage, by the settings of a host.
+//! Images from object storage, as configured in the settings of a host.
 
 use jiff::{SignedDuration, Timestamp};
 use vsiflow_tests::{Answer, Lab, Server, Vsiflow, server};
@@ -7,7 +7,7 @@ const LENGTH: usize = 700_000;
 const SECRET: &str = "wJalrXUtnFEMI";
 const NAME: &str = "t-s3.qcow2";
 
-/// The settings of the lab's host, with that storage and a key that signs.
+/// The settings of the lab's host, with that storage and a key for signing.
 fn settings(lab: &Lab, server: &Server) -> String {
     let endpoint = server.url("");
     let plain = format!(
@@ -21,7 +21,7 @@ fn settings(lab: &Lab, server: &Server) -> String {
         .replacen("stringData:\n", &secret, 1)
 }
 
-/// A refusal by a service whose clock is so far ahead of this machine's.
+/// A refusal by a service whose clock is ahead of this machine's by `ahead`.
 fn skewed(ahead: SignedDuration) -> Answer {
     let date = (Timestamp::now() + ahead).strftime("%a, %d %b %Y %H:%M:%S GMT");
     let body = "<Error><Code>RequestTimeTooSkewed</Code></Error>";

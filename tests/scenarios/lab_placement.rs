@@ -1,4 +1,4 @@
-//! Placement with a real host among those that are chosen from.
+//! Placement with a real host among the candidates.
 
 use vsiflow_tests::{Lab, Vsiflow, lab::Deleted};
 
@@ -32,7 +32,7 @@ fn lab_a_server_is_placed_on_the_host_that_answers_and_has_room() {
         against.contains("root@127.0.0.3:9") && against.contains("it does not answer"),
         "{against}"
     );
-    // What libvirt says of the host is what it says itself.
+    // vsiflow reports the same capacity as the host itself.
     let room = vsiflow
         .run(&["get", "host", &lab.host_id(), "-o", "json"])
         .exits(0)

@@ -1,4 +1,4 @@
-//! The real host keeps the contract of the ports, by its socket and over SSH.
+//! The real host passes the conformance tests of the ports, by its socket and over SSH.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use vsiflow_libvirt::{
 use vsiflow_steps::ports::conformance::{self, CheckPlace};
 use vsiflow_tests::{Lab, lab::SSH_PORT};
 
-async fn keeps_the_contract(lab: &Lab, name: &str, endpoint: Endpoint) {
+async fn conforms(lab: &Lab, name: &str, endpoint: Endpoint) {
     let guest = lab.guest_volume(name);
     let place = CheckPlace {
         ports: host_ports("lab", endpoint),
@@ -27,7 +27,7 @@ async fn keeps_the_contract(lab: &Lab, name: &str, endpoint: Endpoint) {
 #[tokio::test(flavor = "multi_thread")]
 async fn lab_the_ports_keep_their_contract_by_the_socket() {
     let Some(lab) = Lab::enter() else { return };
-    keeps_the_contract(&lab, "t-socket", Endpoint::Unix(SOCKET.into())).await;
+    conforms(&lab, "t-socket", Endpoint::Unix(SOCKET.into())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +47,7 @@ async fn lab_the_ports_keep_their_contract_over_ssh() {
         jumps: Vec::new(),
     };
     let socket = SOCKET.to_owned();
-    keeps_the_contract(&lab, "t-ssh", Endpoint::Ssh { config, socket }).await;
+    conforms(&lab, "t-ssh", Endpoint::Ssh { config, socket }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ fn lab_a_guest_saved_with_its_memory_is_taken_up_and_given_no_other_parts() {
         conditions.contains("found shut off (saved)"),
         "{conditions}"
     );
-    // It boots nothing, so that nobody must wait for a boot to end.
+    // It boots nothing, so that the test need not wait for a boot.
     let started = vsiflow.run(&["start", "t-saved"]).exits(0);
     assert!(
         started
@@ -32,7 +32,7 @@ fn lab_a_guest_saved_with_its_memory_is_taken_up_and_given_no_other_parts() {
     );
     assert!(state().contains("running (restored)"), "{}", state());
 
-    // A change that takes a restart would leave that memory with parts it does not know.
+    // A change that needs a restart would leave memory that refers to devices it does not know.
     lab.virsh(&["managedsave", &uid]);
     let changed = format!("{}{}", lab.host(), vsi().cpus(2));
     let refused = vsiflow.apply(&changed, &["--wait"]).exits(4);

@@ -6,7 +6,7 @@ use vsiflow_tests::{
     viewer::{Viewer, screen},
 };
 
-/// A server with a screen: emulated, it shows its firmware whatever its disk holds.
+/// A server with a screen. It is emulated, and shows its firmware whatever its disk contains.
 fn server(name: &str, arch: &str, image: &str) -> String {
     format!(
         "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
@@ -37,9 +37,9 @@ fn lab_the_screens_of_guests_are_reached_through_their_host() {
             .says("vnc_opened")
             .says("vnc_closed");
     }
-    // What the host shows is what was written, also of the guest that runs.
+    // The host's definition matches what was written, also for the running guest.
     vsiflow.run(&["get", "--refresh"]).exits(0);
-    // The other one shuts down by itself, for it finds no contract.
+    // The other guest shuts down, because it finds no contract.
     let name = servers[1].0;
     let drift = vsiflow.vsi(name)["status"]["conditions"].to_string();
     assert!(!drift.contains("screen"), "{drift}");
@@ -47,7 +47,8 @@ fn lab_the_screens_of_guests_are_reached_through_their_host() {
     let daemon = vsiflow.serve(&[]);
     let (mut console, address) = screen(&vsiflow, name);
     Viewer::greeted(address);
-    // After a restart the screen may be at another port of the host, and the address here is the same.
+    // After a restart the host may use another port for the screen; the local address stays the
+    // same.
     vsiflow
         .run(&["restart", name, "--force", "--wait"])
         .exits(0);

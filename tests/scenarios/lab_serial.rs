@@ -1,6 +1,6 @@
 //! The serial console of a guest on a real host.
 
-use vsiflow_tests::{Console, Lab, Vsi, Vsiflow, lab::Deleted};
+use vsiflow_tests::{Lab, TestConsole, Vsi, Vsiflow, lab::Deleted};
 
 #[test]
 fn lab_the_console_of_a_guest_is_opened_refused_taken_over_and_left() {
@@ -15,12 +15,12 @@ fn lab_the_console_of_a_guest_is_opened_refused_taken_over_and_left() {
     vsiflow.apply(&documents, &["--wait"]).exits(0);
     let open = |more: &[&str]| {
         let words = [&["console", "t-serial"], more].concat();
-        Console::on_a_terminal(&vsiflow, &words)
+        TestConsole::on_a_terminal(&vsiflow, &words)
     };
 
     let mut first = open(&[]);
     first.shows("HPL10001I");
-    // The guest's own terminal shows what it hears.
+    // The guest's terminal echoes its input.
     first.types("are-you-there\r");
     first.shows("are-you-there");
     vsiflow

@@ -1,4 +1,4 @@
-//! The memory of guests on a real host: saved with their disks, and taken up again.
+//! The memory of guests on a real host: saved with their disks, and restored.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use vsiflow_tests::{Disk, Lab, Running, Vsiflow, lab::Deleted, until};
+use vsiflow_tests::{DiskDocument, Lab, Running, Vsiflow, lab::Deleted, until};
 
 use super::lab_snapshot_of_vsi::{format, is_gap_free, numbers, path, writer};
 
-/// A server of that name that counts in its memory alone, and says so.
+/// A server that counts in its memory alone, and prints the count.
 fn counter(name: &str, image: &str) -> String {
     format!(
         "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
@@ -26,12 +26,12 @@ fn log(vsiflow: &Vsiflow, name: &str) -> String {
     log.exits(0).stdout.clone()
 }
 
-/// The boots of a guest since its VSI was made.
+/// How often a guest has booted since its VSI was created.
 fn boots(vsiflow: &Vsiflow, name: &str) -> usize {
     log(vsiflow, name).matches("HPL11099I").count()
 }
 
-/// The numbers behind these words, in the order in which the guest said them, from its first boot on.
+/// The numbers that the guest printed after these words, in order, since its first boot.
 fn counted(vsiflow: &Vsiflow, name: &str, words: &str) -> Vec<u64> {
     let log = log(vsiflow, name);
     let numbers = log.lines();
@@ -41,7 +41,7 @@ fn counted(vsiflow: &Vsiflow, name: &str, words: &str) -> Vec<u64> {
         .collect()
 }
 
-/// What it said after it was put back; it went back once, and has left out nothing since.
+/// The numbers after the restore. Asserts that the count went back once and skipped nothing since.
 fn after_going_back(counts: &[u64]) -> &[u64] {
     let back = counts
         .windows(2)
@@ -55,9 +55,9 @@ fn after_going_back(counts: &[u64]) -> &[u64] {
     after
 }
 
-/// What a guest says that counts the seconds.
+/// What a guest prints that counts the seconds.
 const CHATTER: &str = "lab: chatter ";
-/// What one says that writes numbers.
+/// What a guest prints that writes numbers.
 const WROTE: &str = "lab: wrote ";
 
 #[test]
@@ -112,7 +112,7 @@ fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
     let reason = lab.virsh(&["domstate", "--reason", &uid]);
     assert!(reason.contains("restored"), "{reason}");
 
-    // QEMU would start from a file without its tail.
+    // QEMU would start from a truncated file.
     let whole = std::fs::read(memory).unwrap();
     std::fs::write(memory, &whole[..whole.len() - 1000]).unwrap();
     vsiflow
@@ -135,7 +135,8 @@ fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
     vsiflow.run(&["delete", "t-memory", "--wait"]).exits(0);
 }
 
-/// The memory of a snapshot, once the host has begun to write it; none where the command ended before.
+/// The memory file of a snapshot, once the host has begun to write it; none if the command ended
+/// before.
 fn begun(vsiflow: &Vsiflow, pool: &Path, snapshot: &str, running: &mut Running) -> Option<PathBuf> {
     let uid = until("the snapshot is recorded", 60, || {
         let found = vsiflow.run(&["get", "snapshot", snapshot, "-o", "json"]);
@@ -190,13 +191,14 @@ fn lab_a_guest_counts_on_whenever_the_process_that_saves_its_memory_is_killed() 
     assert!(!left.iter().any(|volume| volume.contains(&uid)), "{left:?}");
 }
 
-/// The guest has the file system in its memory: over other bytes it would spoil it.
+/// The file system is cached in the guest's memory: with other bytes on the disk it would be
+/// damaged.
 #[test]
 fn lab_the_disks_that_a_guest_goes_on_with_are_those_of_its_memory() {
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-mem-fs.qcow2"), Vsiflow::of_documents());
     let _gone = Deleted(&vsiflow, "t-mem-fs");
-    let disk = Disk::named("t-mem-fs-data")
+    let disk = DiskDocument::named("t-mem-fs-data")
         .of_vsi("t-mem-fs")
         .size("64Mi")
         .with("deletionPolicy: Delete");

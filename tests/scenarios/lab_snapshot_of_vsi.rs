@@ -1,8 +1,8 @@
-//! Snapshots that vsiflow takes, of guests with a file system on a real host.
+//! Snapshots that vsiflow takes of guests with a file system, on a real host.
 
 use std::{path::Path, process::Command};
 
-use vsiflow_tests::{Disk, Lab, Vsi, Vsiflow, lab::Deleted, until};
+use vsiflow_tests::{DiskDocument, Lab, Vsi, Vsiflow, lab::Deleted, until};
 
 fn ran(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output().unwrap();
@@ -17,7 +17,7 @@ pub(super) fn path(lab: &Lab, volume: &str) -> String {
     path.trim().to_owned()
 }
 
-/// An empty file system in a data disk of a VSI that is off.
+/// Makes an empty file system in a data disk of a VSI that is off.
 pub(super) fn format(vsiflow: &Vsiflow, disk: &str) {
     let raw = vsiflow.folder().join("raw");
     let raw = raw.to_str().unwrap();
@@ -29,8 +29,8 @@ pub(super) fn format(vsiflow: &Vsiflow, disk: &str) {
     );
 }
 
-/// The numbers in the file system of a disk that nobody writes to, which is whole but for its
-/// journal.
+/// The numbers in the file system of a disk that is not in use. Asserts that the file system is
+/// intact once its journal has been replayed.
 pub(super) fn numbers(folder: &Path, disk: &str) -> Vec<u64> {
     let raw = folder.join("seen");
     let raw = raw.to_str().unwrap();
@@ -38,9 +38,9 @@ pub(super) fn numbers(folder: &Path, disk: &str) -> Vec<u64> {
         "qemu-img",
         &["convert", "-U", "-f", "qcow2", "-O", "raw", disk, raw],
     );
-    // 1 is what a journal that was played back gives.
-    let mended = Command::new("e2fsck").args(["-fp", raw]).output().unwrap();
-    assert!(mended.status.code() < Some(2), "{mended:?}");
+    // e2fsck exits with 1 after it has replayed the journal.
+    let checked = Command::new("e2fsck").args(["-fp", raw]).output().unwrap();
+    assert!(checked.status.code() < Some(2), "{checked:?}");
     ran("e2fsck", &["-fn", raw]);
     let text = ran("debugfs", &["-R", "cat /numbers", raw]);
     text.lines().map(|line| line.parse().unwrap()).collect()
@@ -80,7 +80,7 @@ fn lab_a_guest_that_is_off_is_put_back_to_its_snapshot() {
         let command = format!("write -P {pattern} 40M 64k");
         ran("qemu-io", &["-f", "qcow2", "-c", &command, &boot])
     };
-    // A pattern that is not there is a failure of qemu-io's.
+    // qemu-io fails if the pattern is not there.
     let holds = |pattern: &str| {
         let command = format!("read -P {pattern} 40M 64k");
         let mut read = Command::new("qemu-io");
@@ -99,7 +99,7 @@ fn lab_a_guest_that_is_off_is_put_back_to_its_snapshot() {
     assert!(holds("0x11") && !holds("0x22"));
     vsiflow.run(&["start", "t-still"]).exits(0).says("Running");
     vsiflow.run(&["delete", "t-still", "--wait"]).exits(0);
-    // It outlives its VSI.
+    // The snapshot remains after its VSI is deleted.
     let of_snapshot = |name: &String| name.starts_with("snapshot-");
     let mut copies = lab.volumes("images");
     copies.retain(of_snapshot);
@@ -115,7 +115,7 @@ fn lab_a_guest_that_is_off_is_put_back_to_its_snapshot() {
     );
 }
 
-/// A server of that name that writes numbers into its data disk.
+/// A server that writes numbers into its data disk.
 pub(super) fn writer(name: &str, image: &str) -> String {
     format!(
         "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
@@ -132,7 +132,7 @@ fn lab_a_guest_writes_on_while_a_snapshot_of_its_file_system_is_taken_and_loses_
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-live.qcow2"), Vsiflow::of_documents());
     let _gone = Deleted(&vsiflow, "t-live");
-    let disk = Disk::named("t-live-data")
+    let disk = DiskDocument::named("t-live-data")
         .of_vsi("t-live")
         .size("64Mi")
         .with("deletionPolicy: Delete");
@@ -171,7 +171,7 @@ fn lab_a_guest_writes_on_while_a_snapshot_of_its_file_system_is_taken_and_loses_
         "{at_least} {last} {at_most}"
     );
 
-    // It wrote on meanwhile, and all of that is in its disk.
+    // The guest continued to write, and its disk has all of that.
     until("the guest writes on", 120, || {
         (last_number(&vsiflow, "t-live") > last + 5).then_some(())
     });

@@ -1,4 +1,4 @@
-//! Snapshots that are due, of a guest that runs on a real host.
+//! Scheduled snapshots of a running guest on a real host.
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use serde_json::Value;
@@ -31,7 +31,7 @@ fn snapshots(vsiflow: &Vsiflow) -> Vec<Value> {
     list.json()["items"].as_array().unwrap().clone()
 }
 
-/// Gives the server a schedule that is due soon, and has the daemon see it before.
+/// Gives the server a schedule that is due soon, and waits until the daemon has seen it.
 fn begin(vsiflow: &Vsiflow, documents: impl Fn(&str) -> String) {
     loop {
         let due = (Timestamp::now() + 90.seconds()).to_zoned(TimeZone::UTC);
@@ -67,7 +67,7 @@ fn lab_a_guest_that_runs_is_copied_when_it_is_due_and_the_one_before_goes_once_t
         .run(&["snapshot", "create", NAME, "t-due-mine", "--wait"])
         .exits(0);
     let mut names: Vec<String> = Vec::new();
-    // The second one is of another schedule, whose first due time it is.
+    // The second snapshot is the first one of another schedule.
     for _ in 0..2 {
         begin(&vsiflow, documents);
         until("a snapshot that is due", 300, || {

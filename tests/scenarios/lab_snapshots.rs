@@ -1,5 +1,5 @@
-//! An administrator's (or a backup's) snapshot of a VSI's disks: libvirt puts a file over each of
-//! them, in which the guest writes on.
+//! A snapshot of a VSI's disks by an administrator or a backup program: libvirt puts a layer over
+//! each disk, into which the guest then writes.
 
 use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted};
 
@@ -44,11 +44,11 @@ fn lab_a_guest_with_a_snapshot_is_not_pointed_back_at_the_disks_below_it() {
     let disk = disk.exits(0).json();
     let volume = disk["metadata"]["uid"].as_str().unwrap();
     vsiflow.run(&["delete", "t-snap", "--wait"]).exits(0);
-    // Its data disk stays, and is nobody's but this test's.
+    // The data disk remains; this test has to delete it.
     lab.virsh(&["vol-delete", "--pool", "images", volume]);
 }
 
-/// The file that a disk of `virsh domblklist` is in.
+/// The file that `virsh domblklist` shows for a disk.
 fn overlay(disks: &str, disk: &str) -> String {
     let line = disks.lines().find(|line| line.trim().starts_with(disk));
     let file = line.unwrap().split_whitespace().nth(1);

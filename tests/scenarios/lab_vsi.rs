@@ -1,4 +1,4 @@
-//! A VSI on a real host over SSH, from its document to its end.
+//! A VSI on a real host over SSH, from its creation to its deletion.
 
 use std::time::SystemTime;
 
@@ -66,7 +66,7 @@ fn lab_what_vsiflow_did_not_make_is_untouched() {
     let vsi = Vsi::named("t-strangers").uid(uid).image(image.url());
     let _gone = Deleted(&vsiflow, "t-strangers");
 
-    // The very name that the boot disk would get is taken.
+    // A foreign volume has the name that the boot disk would get.
     vsiflow
         .apply(format!("{}{vsi}", lab.host()), &["--wait"])
         .exits(4)
@@ -79,7 +79,7 @@ fn lab_what_vsiflow_did_not_make_is_untouched() {
     assert!(lab.domains("default/t-strangers").is_empty());
 }
 
-/// A volume and a domain that somebody else made.
+/// A foreign volume and a foreign domain.
 struct Stranger<'a> {
     lab: &'a Lab,
     volume: String,
@@ -104,7 +104,7 @@ impl<'a> Stranger<'a> {
         }
     }
 
-    /// The bytes of the volume and when they were written, and what the domain is.
+    /// The bytes and modification time of the volume, and the domain's definition.
     fn look(&self) -> (Vec<u8>, SystemTime, String) {
         let path = format!("/var/lib/libvirt/images/{}", self.volume);
         let written = std::fs::metadata(&path).unwrap().modified().unwrap();

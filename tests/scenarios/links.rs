@@ -1,4 +1,4 @@
-//! Links between the documents.
+//! Checks the links between the documents.
 
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
 
@@ -17,7 +17,7 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A page without its blocks of code, whose brackets are no links and whose `#` no headings.
+/// A page without its code blocks: brackets there are not links, and `#` does not start a heading.
 fn prose(page: &str) -> String {
     let mut in_code = false;
     let lines = page.lines().filter(|line| {
@@ -37,17 +37,17 @@ fn links(page: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
-/// The places of a page that a link can name: anchors, and headings as GitHub and mdBook name them.
+/// The anchors of a page: explicit ones, and headings as GitHub and mdBook name them.
 fn places(page: &str) -> Vec<String> {
     let mut counts = BTreeMap::<String, u32>::new();
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let name = |line: &str| -> String {
-        let kept = line
+        let name_chars = line
             .trim_start_matches('#')
             .trim()
             .chars()
             .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
-        let lower = kept.flat_map(char::to_lowercase);
+        let lower = name_chars.flat_map(char::to_lowercase);
         lower
             .map(|letter| if letter == ' ' { '-' } else { letter })
             .collect()

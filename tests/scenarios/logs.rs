@@ -1,4 +1,4 @@
-//! The consoles of several VSIs at once.
+//! The console logs of several VSIs in one command.
 
 use vsiflow_tests::{Vsi, Vsiflow};
 
@@ -27,7 +27,7 @@ fn several_consoles_are_printed_with_the_name_of_each() {
     assert_eq!(
         selected.stdout.lines().count(),
         alone.stdout.lines().count(),
-        "what is selected is printed whole"
+        "the whole log is printed"
     );
 }
 

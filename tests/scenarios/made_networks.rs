@@ -1,11 +1,11 @@
-//! Networks that vsiflow makes, and addresses that stay, on the simulated host.
+//! Networks that vsiflow makes, and addresses that stay the same, on the simulated host.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use vsiflow_tests::{Host, Vsi, Vsiflow};
 
-/// A network that is made, with these lines below `spec`.
+/// A network that vsiflow makes, with this spec.
 fn network(name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\n\
@@ -22,7 +22,7 @@ fn with_address(name: &str, network: &str, address: &str) -> Vsi {
     Vsi::named(name).with(&interface)
 }
 
-/// What the host has of the network; none where it has none.
+/// The network on the simulated host; null if the host has none.
 fn on_host(vsiflow: &Vsiflow, name: &str) -> Value {
     vsiflow.sim().network(name).clone()
 }
@@ -32,7 +32,7 @@ fn addresses(vsiflow: &Vsiflow, name: &str) -> Value {
     refreshed.exits(0).json()["status"]["ipAddresses"].clone()
 }
 
-/// What the network's DHCP keeps for names, by name: VSIs reserve side by side, in any order.
+/// The network's DHCP reservations, sorted by name: VSIs reserve concurrently, in any order.
 fn reserved(vsiflow: &Vsiflow, network: &str) -> BTreeMap<String, String> {
     let hosts = on_host(vsiflow, network)["hosts"].clone();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -116,7 +116,7 @@ fn an_address_stays_with_its_name() {
     let before = reserved(&vsiflow, "default.backend");
     assert_eq!(before, pairs(&[("a", "10.20.0.2"), ("b", "10.20.0.3")]));
     vsiflow.run(&["delete", "a", "--wait"]).exits(0);
-    // Another one does not get it while others are free.
+    // Another VSI does not get the address while others are free.
     let other = format!("{}{backend}", on("c", "backend"));
     vsiflow.apply(&other, &["--wait"]).exits(0);
     vsiflow.apply(&both, &["--wait"]).exits(0);
@@ -137,7 +137,7 @@ fn pool(replicas: u32, network: &str) -> String {
     )
 }
 
-/// A group of such a pool.
+/// A group with that pool.
 fn group(network: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: shop}}\nspec:\n  \
@@ -157,7 +157,7 @@ fn template(network: &str) -> String {
 fn what_somebody_else_has_is_refused_before_anything_is_made() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
-        .apply(vsiflow_tests::Disk::named("other"), &[])
+        .apply(vsiflow_tests::DiskDocument::named("other"), &[])
         .exits(0);
     vsiflow.change_sim(|state| {
         state["routes"] = json!([{"to": "10.99.0.0/16", "device": "eth0"}]);
@@ -247,7 +247,7 @@ fn a_foreign_domain_keeps_the_network_that_it_uses() {
     vsiflow.apply(&documents, &["--wait"]).exits(0);
     let uuid = "11111111-2222-4333-8444-555555555555";
     let bridge = on_host(&vsiflow, "default.backend")["made"]["bridge"].clone();
-    // On its bridge, whatever it calls it.
+    // A foreign domain on the network's bridge, under any name.
     vsiflow.change_sim(|state| {
         let domains = state["domains"].as_object_mut().unwrap();
         let mut foreign = domains.values().next().unwrap().clone();
@@ -264,8 +264,8 @@ fn a_foreign_domain_keeps_the_network_that_it_uses() {
         domains.insert(uuid.to_owned(), foreign);
     });
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);
-    let kept = vsiflow.run(&["delete", "network/backend", "--wait"]);
-    kept.exits(4).says("VSI0229").says("theirs");
+    let refused_delete = vsiflow.run(&["delete", "network/backend", "--wait"]);
+    refused_delete.exits(4).says("VSI0229").says("theirs");
     assert_eq!(on_host(&vsiflow, "default.backend")["active"], true);
     vsiflow.change_sim(|state| {
         state["domains"].as_object_mut().unwrap().remove(uuid);
@@ -337,7 +337,7 @@ fn a_network_without_a_free_address_is_told_before_anything_is_recorded() {
     let before = reserved(&vsiflow, "default.backend");
     assert_eq!(before.len(), 5, "{before:?}");
     vsiflow.run(&["delete", "c", "--wait"]).exits(0);
-    // A name that is gone gives way before a new one stays without an address.
+    // The reservation of a deleted name is released before a new name is refused.
     sixth().exits(0);
     let after = reserved(&vsiflow, "default.backend");
     assert_eq!(after.get("f"), before.get("c"));
@@ -347,18 +347,18 @@ fn a_network_without_a_free_address_is_told_before_anything_is_recorded() {
 fn a_network_has_a_history_and_is_tried_again() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
-        .apply(vsiflow_tests::Disk::named("other"), &[])
+        .apply(vsiflow_tests::DiskDocument::named("other"), &[])
         .exits(0);
-    let mine = json!({"active": true, "prefix": "10.98.1"});
+    let foreign_network = json!({"active": true, "prefix": "10.98.1"});
     let documents = format!(
         "{}{}",
         on("web", "net"),
         network("net", "{cidr: 10.97.0.0/24}")
     );
-    // It comes between the document and the network.
+    // The foreign network appears after the document was applied and before vsiflow makes its own.
     vsiflow.run(&["pause", "--all"]).exits(0);
     vsiflow.apply(&documents, &[]).exits(4).says("VSI0016");
-    vsiflow.change_sim(|state| state["networks"]["default.net"] = mine);
+    vsiflow.change_sim(|state| state["networks"]["default.net"] = foreign_network);
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow
         .apply(&documents, &["--wait"])

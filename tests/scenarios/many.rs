@@ -1,5 +1,5 @@
-//! Many VSIs on many hosts at once. How many is told by the environment, so that the same is shown
-//! in little by every run and at length by `tests/run --part many`.
+//! Many VSIs on many hosts at the same time. Environment variables set how many: every run tests a
+//! few, and `tests/run --part many` tests many.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ fn many_vsis_on_many_hosts_run_at_once_and_a_dead_host_delays_only_its_own() {
         let path = path.to_str().unwrap();
         vsiflow.run(&["--host", uri, "apply", "-f", path]).exits(0);
     };
-    // First of all the one that does not answer.
+    // First, the host that does not answer.
     apply("unix:/nowhere/libvirt-sock", "dead");
     let begun = Instant::now();
     for host in 0..hosts {
@@ -49,7 +49,8 @@ fn many_vsis_on_many_hosts_run_at_once_and_a_dead_host_delays_only_its_own() {
     let dead = vsiflow.run(&["get", "host"]).exits(0).stdout;
     let dead = dead.lines().find(|line| line.starts_with("unix:")).unwrap();
     assert!(dead.contains("NotReady"), "{dead}");
-    // One tried, or a few that began together; then one probe looks for all of them.
+    // One attempt, or a few that began together; after that one probe checks the host for all of
+    // them.
     let attempts = |name: &str| {
         let history = vsiflow.history(name);
         history

@@ -1,4 +1,4 @@
-//! A journal that is damaged: what can still be seen, what can be had, and how it is mended.
+//! A damaged journal: what can still be read, what can be recovered, and how it is repaired.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use vsiflow_tests::{Ran, Running, Vsi, Vsiflow};
 
 const SEGMENT: &str = "log/00000000000000000000";
 
-/// Three VSIs, each applied by a process of its own.
+/// Three VSIs, each applied by its own process.
 fn fleet() -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
     for name in ["one", "two", "three"] {
@@ -21,7 +21,7 @@ fn fleet() -> Vsiflow {
     vsiflow
 }
 
-/// Every file below a folder, but the lock, which says who came last.
+/// Every file below a folder except the lock, which names its last holder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -35,7 +35,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-/// Makes one byte of the log another: that part of what is used of it.
+/// Changes one byte of the log, at this fraction of its used part.
 fn damage(vsiflow: &Vsiflow, part: f64) {
     let path = vsiflow.state().join(SEGMENT);
     let mut bytes = fs::read(&path).unwrap();
@@ -65,7 +65,7 @@ fn what_is_lost_is_named_mended_recorded_and_reported_for_ever() {
         .exits(1)
         .says("error[VSI0004]")
         .says("journal repair");
-    // Nobody said yes: nothing is changed.
+    // Without consent, nothing is changed.
     vsiflow
         .run(&["journal", "repair"])
         .exits(4)
@@ -74,19 +74,19 @@ fn what_is_lost_is_named_mended_recorded_and_reported_for_ever() {
         .says("error[VSI0914]");
     assert_eq!(files(&vsiflow.state().join("log")), damaged);
 
-    let mended = vsiflow.run(&["journal", "repair", "--yes", "-o", "json"]);
-    let status = mended.exits(0).json()["status"].clone();
+    let repaired = vsiflow.run(&["journal", "repair", "--yes", "-o", "json"]);
+    let status = repaired.exits(0).json()["status"].clone();
     assert_eq!(status["repaired"], true, "{status}");
     assert_eq!(status["statesKnown"], true, "{status}");
     assert_eq!(status["damaged"][0]["file"], SEGMENT);
     let lost = status["damaged"][0]["lost"][0].clone();
-    let kept = PathBuf::from(status["kept"][0].as_str().unwrap());
+    let saved = PathBuf::from(status["kept"][0].as_str().unwrap());
     assert_eq!(
-        fs::read(&kept).unwrap(),
+        fs::read(&saved).unwrap(),
         damaged[&vsiflow.state().join(SEGMENT)]
     );
 
-    // The index knew what the lost events came to: everything continues.
+    // The index had the state after the lost events: everything continues.
     for name in ["one", "two", "three"] {
         assert_eq!(vsiflow.phase(name), "Running");
     }
@@ -129,7 +129,7 @@ fn a_backup_brings_back_what_the_log_lost() {
         assert_eq!(vsiflow.history("one").len(), whole.len());
     }
     vsiflow.apply(Vsi::named("late"), &[]).exits(0);
-    // Of another journal nothing is taken.
+    // Events of another journal are not accepted.
     let other = fleet();
     damage(&other, 0.5);
     other
@@ -138,7 +138,7 @@ fn a_backup_brings_back_what_the_log_lost() {
         .says("it is of another journal");
 }
 
-/// Without an index nobody knows what the lost events came to: their VSI is not worked with.
+/// Without an index the state after the lost events is unknown: vsiflow does not act on their VSI.
 #[test]
 fn commands_that_read_go_on_past_damage_and_name_what_is_missing() {
     let vsiflow = fleet();
@@ -156,7 +156,7 @@ fn commands_that_read_go_on_past_damage_and_name_what_is_missing() {
         .exits(0)
         .says("\"three\"");
     for name in ["one", "two", "three"] {
-        shows_what_it_has(&vsiflow, name);
+        shows_the_rest(&vsiflow, name);
     }
     vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0911");
     vsiflow
@@ -168,9 +168,9 @@ fn commands_that_read_go_on_past_damage_and_name_what_is_missing() {
     vsiflow.run(&["plan", "-f", document]).exits(1).says("late");
     assert_eq!(files(&vsiflow.state()), before, "reading wrote");
 
-    let mended = vsiflow.run(&["journal", "repair", "-y", "-o", "json"]);
-    let status = mended.exits(0).json()["status"].clone();
-    // Where just the frame around them was hit, the events themselves are whole.
+    let repaired = vsiflow.run(&["journal", "repair", "-y", "-o", "json"]);
+    let status = repaired.exits(0).json()["status"].clone();
+    // If only the frame around the events was damaged, the events themselves are intact.
     if status["damaged"][0]["lost"]
         .as_array()
         .is_none_or(Vec::is_empty)
@@ -181,8 +181,8 @@ fn commands_that_read_go_on_past_damage_and_name_what_is_missing() {
     };
 }
 
-/// What is left of one that is concerned is shown, by its UID where its name is lost.
-fn shows_what_it_has(vsiflow: &Vsiflow, name: &str) {
+/// A concerned VSI is shown with what remains, under its UID if its name is lost.
+fn shows_the_rest(vsiflow: &Vsiflow, name: &str) {
     let described = vsiflow.run(&["describe", name]);
     let shown = if !described.stderr.contains("nobody can tell whether") {
         name.to_owned()
@@ -197,7 +197,7 @@ fn shows_what_it_has(vsiflow: &Vsiflow, name: &str) {
     events.says("state_changed");
 }
 
-/// The UID of the VSI whose name is lost, as the list has it in the place of the name.
+/// The UID of the VSI whose name is lost; the list shows it as the name.
 fn unnamed(vsiflow: &Vsiflow) -> String {
     let list = vsiflow.run(&["get", "-o", "json"]).exits(0).json();
     let items = list["items"].as_array().unwrap();
@@ -210,7 +210,7 @@ fn unnamed(vsiflow: &Vsiflow) -> String {
         .to_owned()
 }
 
-/// Runs vsiflow where it may write no file at all: as on a full disk.
+/// Runs vsiflow without permission to write any byte, as on a full disk.
 fn on_a_full_disk(vsiflow: &Vsiflow, arguments: &[&str]) -> Ran {
     wrapped(
         vsiflow,
@@ -219,7 +219,7 @@ fn on_a_full_disk(vsiflow: &Vsiflow, arguments: &[&str]) -> Ran {
     )
 }
 
-/// Runs vsiflow without the right to do what a folder's mode forbids.
+/// Runs vsiflow without the right to override file permissions.
 fn without_rights(vsiflow: &Vsiflow, arguments: &[&str]) -> Ran {
     wrapped(vsiflow, &["setpriv", "--bounding-set=-all"], arguments)
 }
@@ -328,7 +328,7 @@ fn a_first_segment_that_is_gone_is_no_archive_that_was_taken_away() {
     assert_eq!(files(&vsiflow.state().join("log")), before);
     vsiflow.run(&["get"]).exits(0).says("are missing");
     vsiflow.run(&["journal", "repair", "-y"]).exits(0);
-    // What it needs of those events is an image that is not worked with any more: it says so.
+    // It needs an image whose events are lost, and says so.
     vsiflow
         .apply(Vsi::named("later"), &["--timeout", "60s"])
         .exits(4)
@@ -356,7 +356,7 @@ fn what_is_no_log_of_this_journal_is_refused_and_nothing_is_changed() {
     };
     fs::write(&segment, b"").unwrap();
     refused("it is empty");
-    // A segment of another journal, in the place of this one's and beside it.
+    // A segment of another journal, first instead of this one's segment, then beside it.
     let other = fleet();
     fs::copy(other.state().join(SEGMENT), &segment).unwrap();
     refused("it is a segment of the journal");
@@ -408,7 +408,7 @@ fn who_finds_the_index_being_made_again_waits_and_is_told() {
     lock.write_all(holder.as_bytes()).unwrap();
     let mut get = vsiflow.start(&["get"]);
     assert!(get.reaches("waiting: process 4711 makes the index again", 30));
-    // Longer than a holder that does nothing of the kind is waited for.
+    // Longer than vsiflow waits for a holder that does not rebuild its index.
     std::thread::sleep(std::time::Duration::from_secs(6));
     assert!(!get.has_ended());
     drop(lock);
@@ -438,7 +438,7 @@ fn what_a_daemon_signs_is_checked_by_an_audit() {
         .says("known from the index");
     let report = vsiflow.run(&["audit", "verify", "--public-key", &public]);
     report.exits(1).says("VSI0910").keeps_quiet_about("VSI0905");
-    // Another key did not sign it.
+    // A file that was signed with another key.
     let other = vsiflow.folder().join("other");
     let other_made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])

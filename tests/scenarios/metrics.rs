@@ -1,4 +1,4 @@
-//! What a daemon tells Prometheus, and whoever asks whether it is alive and ready.
+//! A daemon's metrics for Prometheus, and its health and readiness endpoints.
 
 use std::{
     collections::BTreeSet,
@@ -8,13 +8,13 @@ use std::{
 
 use vsiflow_tests::{Vsi, Vsiflow, until};
 
-/// A port that nobody listens on.
+/// A port on which nothing listens.
 fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
 
-/// The head and the body of what is asked for; none where nobody answers.
+/// The head and the body of the response; none without an answer.
 fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
@@ -25,14 +25,14 @@ fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<(String, String
     Some((head.to_lowercase(), body.to_owned()))
 }
 
-/// The status and the body of a page; none where nobody answers.
+/// The status and the body of a page; none without an answer.
 fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let (head, body) = ask(address, path, "")?;
     let code = head.split(' ').nth(1)?.parse().ok()?;
     Some((code, body))
 }
 
-/// A sample of the page; zero where it is not there.
+/// The value of a sample on the page; zero if there is none.
 fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(name));
     line.map_or(0.0, |line| {

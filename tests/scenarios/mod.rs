@@ -1,6 +1,5 @@
-//! What people do and what goes wrong, from the command line on. Those whose names begin with
-//! `lab_` need the real host of `deploy/lab` around them, those with `kube_` its API server; the
-//! others run anywhere.
+//! Tests of what users do and what can fail, through the command line. Tests named `lab_` need the
+//! real host of `deploy/lab`, tests named `kube_` its API server; all others run anywhere.
 
 mod adopting;
 mod appliances;

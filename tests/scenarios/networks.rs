@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow};
 
-/// A reference to a network of the host, chosen by the VSI `web`.
+/// A reference to a network of the host, for the VSI `web`.
 fn reference(name: &str, network: &str) -> String {
     format!(
         "---\napiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremNetworkRef\n\
@@ -16,7 +16,7 @@ fn reference(name: &str, network: &str) -> String {
 fn host() -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
     vsiflow
-        .apply(vsiflow_tests::Disk::named("other"), &[])
+        .apply(vsiflow_tests::DiskDocument::named("other"), &[])
         .exits(0);
     vsiflow.change_sim(|state| {
         for (name, prefix) in [("first", "10.1.1"), ("second", "10.2.2")] {
@@ -30,7 +30,7 @@ fn nics(vsiflow: &Vsiflow) -> Value {
     vsiflow.sim().domain("default/web")["spec"]["nics"].clone()
 }
 
-fn looked(vsiflow: &Vsiflow) -> Value {
+fn after_refresh(vsiflow: &Vsiflow) -> Value {
     let refreshed = vsiflow.run(&["get", "vsi", "web", "--refresh", "-o", "json"]);
     refreshed.exits(0).json()["status"].clone()
 }
@@ -43,7 +43,7 @@ fn condition(status: &Value, name: &str) -> Option<Value> {
 #[test]
 fn defect_20_cards_keep_their_order_and_addresses_through_changes() {
     let vsiflow = host();
-    // Chosen by name, whatever the order of the documents.
+    // Sorted by name, whatever the order of the documents.
     let refs = format!(
         "{}{}",
         reference("net-b", "second"),
@@ -62,7 +62,7 @@ fn defect_20_cards_keep_their_order_and_addresses_through_changes() {
         .map(|n| &n["network"])
         .collect();
     assert_eq!(names, ["first", "second", "default"]);
-    let status = looked(&vsiflow);
+    let status = after_refresh(&vsiflow);
     let addresses = status["ipAddresses"].as_array().unwrap();
     let starts = ["10.1.1.", "10.2.2.", "192.168.122."];
     assert_eq!(addresses.len(), 3, "{status:#}");
@@ -113,7 +113,7 @@ fn a_reference_that_names_another_network_moves_its_card_there() {
     assert_eq!(networks(&after), ["second", "default"]);
     assert_eq!(after[1], before[1]);
     assert_eq!(after[0]["mac"], before[0]["mac"]);
-    // Its document is away: what it gave stays, also when another document changes.
+    // Its document is missing: the card stays, even if another document changes.
     let web = Vsi::named("web").network("default").cpus(2);
     vsiflow
         .apply(web, &[])
@@ -134,7 +134,7 @@ fn a_network_that_is_off_is_a_condition_and_touches_nobody() {
     );
     vsiflow.apply(&documents, &[]).exits(0);
     vsiflow.change_sim(|state| state["networks"]["first"]["active"] = false.into());
-    let status = looked(&vsiflow);
+    let status = after_refresh(&vsiflow);
     assert_eq!(status["phase"], "Degraded", "{status:#}");
     let ready = condition(&status, "NetworksReady").unwrap();
     assert_eq!(ready["status"], "False");
@@ -157,11 +157,11 @@ fn a_network_that_is_off_is_a_condition_and_touches_nobody() {
             .unwrap()
             .contains("<name>first</name>")
     );
-    // A new one waits for it, and says so.
+    // A new VSI waits for the network, and says so.
     let second = documents.replace("name: web\n", "name: late\n");
     vsiflow.apply(&second, &[]).exits(4).says("VSI0205");
     vsiflow.change_sim(|state| state["networks"]["first"]["active"] = true.into());
-    let later_status = looked(&vsiflow);
+    let later_status = after_refresh(&vsiflow);
     assert_eq!(later_status["phase"], "Running", "{later_status:#}");
     assert_eq!(condition(&later_status, "NetworksReady"), None);
     assert!(
@@ -177,14 +177,14 @@ fn addresses_are_looked_up_again_and_from_wherever_the_host_has_them() {
     let vsiflow = host();
     vsiflow.apply(Vsi::named("web"), &[]).exits(0);
     let address = |status: Value| status["ipAddresses"][0].as_str().unwrap().to_owned();
-    assert!(address(looked(&vsiflow)).starts_with("192.168.122."));
+    assert!(address(after_refresh(&vsiflow)).starts_with("192.168.122."));
     vsiflow.change_sim(|state| state["networks"]["default"]["prefix"] = "10.9.9".into());
-    assert!(address(looked(&vsiflow)).starts_with("10.9.9."));
-    // No leases: the guest's agent or the host's table tells.
+    assert!(address(after_refresh(&vsiflow)).starts_with("10.9.9."));
+    // Without DHCP leases, the address comes from the guest agent or the host's neighbour table.
     vsiflow.change_sim(|state| {
         state["networks"]["default"] = json!({"active": true, "prefix": "10.8.8", "dhcp": false});
     });
-    assert!(address(looked(&vsiflow)).starts_with("10.8.8."));
+    assert!(address(after_refresh(&vsiflow)).starts_with("10.8.8."));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn defect_26_a_static_address_reaches_the_guest_in_its_cidata() {
     vsiflow.apply(Vsi::named("web").with(netplan), &[]).exits(0);
     let cidata = String::from_utf8_lossy(&vsiflow.sim().content("cidata-")).into_owned();
     assert!(cidata.contains("10.0.0.5/24"));
-    // Taken into account by a new boot disk alone: the plan says so.
+    // A guest reads it only at its first boot, so the plan says rebuild.
     let other = Vsi::named("web").with(&netplan.replace("10.0.0.5", "10.0.0.6"));
     let path = vsiflow.write("other.yaml", &other.to_string());
     let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap(), "-o", "json"]);
@@ -211,7 +211,7 @@ fn defect_20_a_card_keeps_its_address_when_one_before_it_goes_and_comes_back() {
     let vsiflow = host();
     let (first, second) = (reference("net-a", "first"), reference("net-b", "second"));
     let web = Vsi::named("web").network("default");
-    // One that is away would stay; this one is there, and not chosen.
+    // A missing reference would be retained; this one exists, but the VSI does not select it.
     let unchosen = first.replace("{network: web}", "{network: other}");
     let with = |named: &str| format!("{web}{named}{second}");
     vsiflow.apply(with(&first), &[]).exits(0);
@@ -223,12 +223,12 @@ fn defect_20_a_card_keeps_its_address_when_one_before_it_goes_and_comes_back() {
         .apply(with(&unchosen), &[])
         .exits(0)
         .says("unchanged");
-    // The address that it had was free.
+    // The address of its old card was free.
     vsiflow.apply(with(&first), &[]).exits(0);
     assert_eq!(nics(&vsiflow), json!([pick(1), pick(2), pick(0)]));
     let rebuilt = format!("{}{first}{second}", web.doing("another contract"));
     vsiflow.apply(rebuilt, &["--wait"]).exits(0);
     assert_eq!(nics(&vsiflow), json!([pick(1), pick(2), pick(0)]));
-    looked(&vsiflow);
+    after_refresh(&vsiflow);
     assert_eq!(vsiflow.phase("web"), "Running");
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use vsiflow_tests::{Vsi, Vsiflow};
 
-/// Copies a folder but for the simulated host, which is where the world is.
+/// Copies a state directory except the simulated host, which has the real state.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -20,7 +20,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Puts a copy in the place of everything but the simulated host.
+/// Restores a copy of everything except the simulated host.
 fn put_back(copied: &Path, state: &Path) {
     for entry in fs::read_dir(state).unwrap() {
         let path = entry.unwrap().path();
@@ -59,7 +59,7 @@ fn an_old_copy_of_the_journal_touches_nothing_and_says_so() {
         .find(|condition| condition["type"] == "JournalBehind")
         .unwrap();
     assert_eq!(behind["status"], "True");
-    // What the newer copy made is taken over; then the journal is behind no more.
+    // The VSI that the newer journal created is adopted; then the journal is no longer behind.
     vsiflow.run(&["adopt", "default/two"]).exits(0);
     assert_eq!(vsiflow.phase("two"), "Running");
     vsiflow.run(&["retry", "one"]).exits(0);

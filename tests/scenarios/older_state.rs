@@ -1,4 +1,4 @@
-//! What an older version left is no reason to touch anything.
+//! The state directory of an older version: upgrading changes nothing on a host.
 
 use std::process::Command;
 
@@ -6,10 +6,9 @@ use vsiflow_tests::Vsiflow;
 
 const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/journals/older");
 
-/// A state directory as an older version left it, with its simulated host. The bytes of its base
-/// image are left out. Its journal was a database then, so it comes by the way out that there is:
-/// an export, rebuilt.
-fn left_behind() -> (Vsiflow, String) {
+/// A state directory of an older version, with its simulated host. The bytes of its base image are
+/// omitted. Its journal was a database then, so it is imported from an export.
+fn older_directory() -> (Vsiflow, String) {
     let vsiflow = Vsiflow::simulated();
     let older = vsiflow.folder().join("older");
     std::fs::create_dir(&older).unwrap();
@@ -42,7 +41,7 @@ fn a_state_directory_of_the_older_format_is_refused_with_the_way_out() {
 
 #[test]
 fn a_journal_and_a_host_of_an_older_version_give_an_empty_plan() {
-    let (vsiflow, documents) = left_behind();
+    let (vsiflow, documents) = older_directory();
     let plan = vsiflow
         .run(&["plan", "-f", &documents, "-o", "json"])
         .exits(0);
@@ -66,7 +65,7 @@ fn a_journal_and_a_host_of_an_older_version_give_an_empty_plan() {
 
 #[test]
 fn a_host_of_an_older_version_shows_no_drift() {
-    let (vsiflow, _) = left_behind();
+    let (vsiflow, _) = older_directory();
     let listed = vsiflow.run(&["get", "--refresh"]).exits(0);
     assert_eq!(listed.stdout.matches("Running").count(), 2, "{listed:#?}");
     let conditions = vsiflow.vsi("older")["status"]["conditions"].to_string();

@@ -1,10 +1,11 @@
-//! The page that a daemon serves, as a browser gets it.
+//! The web page of a daemon, as a browser gets it.
 
 use std::path::{Path, PathBuf};
 
 use vsiflow_tests::{Running, Vsi, Vsiflow, http, http::HttpAnswer, until};
 
-/// A daemon with a VSI that was stopped for a reason, its socket, and the offset at which it ran.
+/// A daemon with a VSI that was stopped with a reason, its socket, and an offset at which the VSI
+/// ran.
 fn serving(reason: &str) -> (Vsiflow, Running, PathBuf, u64) {
     let vsiflow = Vsiflow::simulated();
     let daemon = vsiflow.serve(&[]);
@@ -233,7 +234,7 @@ fn what_is_approved_on_the_page_is_what_it_showed_and_only_by_who_may_operate() 
         "{}",
         approved.head
     );
-    // Once is enough.
+    // A second approval is refused.
     assert_eq!(approve(&socket, &second).status, 409);
     let reason =
         |event: &vsiflow_tests::history::Event| event.text("reason") == "approved on the page";
@@ -296,8 +297,8 @@ fn a_console_whose_reader_went_away_is_closed() {
     }
     drop(lines);
     until("the end is recorded", 30, || {
-        let noted = vsiflow.history("web").into_iter();
-        let closed = noted.filter(|event| event.kind() == "noted");
+        let notes = vsiflow.history("web").into_iter();
+        let closed = notes.filter(|event| event.kind() == "noted");
         (closed.count() == 2).then_some(())
     });
     http::ask(&socket, &typing, b"\r")
@@ -305,7 +306,7 @@ fn a_console_whose_reader_went_away_is_closed() {
         .is_problem("VSI0842");
 }
 
-/// A daemon with a VSI that runs.
+/// A daemon with a running VSI.
 fn running() -> (Vsiflow, Running, PathBuf) {
     let vsiflow = Vsiflow::simulated();
     let daemon = vsiflow.serve(&[]);

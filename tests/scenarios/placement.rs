@@ -1,4 +1,4 @@
-//! Documents whose selector matches several hosts: which one is chosen, and that it stays chosen.
+//! Documents whose selector matches several hosts: which host is chosen, and that the choice stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ fn hosts() -> String {
     [host("a", "x", ""), host("b", "x", ""), host("c", "y", "")].concat()
 }
 
-/// A server that may be on any of them.
+/// A server that may be placed on any of the hosts.
 fn server(name: &str, placement: &str, memory: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}, labels: {{app: web}}}}\nspec:\n  \
@@ -35,7 +35,7 @@ fn pool(replicas: u32, placement: &str, more: &str) -> String {
     )
 }
 
-/// Where each VSI is.
+/// The host of each VSI.
 fn places(vsiflow: &Vsiflow) -> BTreeMap<String, String> {
     let all = vsiflow.run(&["get", "vsi", "-o", "json"]).exits(0).json();
     let items = all["items"].as_array().unwrap().iter();
@@ -63,12 +63,12 @@ fn servers_are_spread_over_hosts_and_say_why_they_are_where_they_are() {
         "{places:?}"
     );
     let described = vsiflow.run(&["describe", "v1"]).exits(0).stdout;
-    for told in [
+    for words in [
         "Placement:",
         "chosen sim:b: it fits; the fewest of them are there (0)",
         "not sim:a: it fits; 1 of them are there already, on the chosen one 0",
     ] {
-        assert!(described.contains(told), "{told} is not in {described}");
+        assert!(described.contains(words), "{words} is not in {described}");
     }
     vsiflow.apply(&documents, &[]).exits(0).says("v1 unchanged");
 }
@@ -79,7 +79,7 @@ fn what_is_placed_stays_whatever_the_labels_of_hosts_say_later() {
     let one = server("one", "{}", "512Mi");
     vsiflow.apply(&(hosts() + &one), &["--wait"]).exits(0);
     assert_eq!(places(&vsiflow)["one"], "sim:a");
-    // Its host is not matched any more, and others that are emptier are.
+    // The selector no longer matches its host, and the other hosts have more room.
     let moved = host("a", "x", "").replace("fleet: blue", "fleet: red");
     let others = host("b", "x", "") + &host("c", "y", "");
     vsiflow
@@ -139,13 +139,13 @@ fn where_no_host_fits_nothing_is_made_and_each_says_what_it_lacks() {
             .apply(&(all.clone() + &large), command)
             .exits(4)
             .stderr;
-        for told in [
+        for words in [
             "VSI0737",
             "sim:a: it lacks 300Gi of memory",
             "sim:b: it is cordoned: firmware",
             "sim:c: it lacks 300Gi of memory: 256Gi",
         ] {
-            assert!(refused.contains(told), "{told} is not in {refused}");
+            assert!(refused.contains(words), "{words} is not in {refused}");
         }
     }
     assert!(!places(&vsiflow).contains_key("large"));
@@ -156,7 +156,7 @@ fn where_no_host_fits_nothing_is_made_and_each_says_what_it_lacks() {
         .lines()
         .count();
     assert_eq!(before, after, "nothing is recorded");
-    // Once there is room it is placed.
+    // It is placed once there is room.
     let room = host("c", "y", "  OVERCOMMIT_MEMORY: \"2\"\n") + &large;
     vsiflow.apply(&room, &["--wait"]).exits(0);
     assert_eq!(places(&vsiflow)["large"], "sim:c");
@@ -177,11 +177,11 @@ fn hosts_show_what_they_have_and_what_is_promised() {
             .unwrap()
             .to_owned()
     };
-    for told in ["1/64", "2Gi/256Gi", "2/1/1", "images"] {
-        assert!(line("sim:a").contains(told), "{told} is not in {wide}");
+    for words in ["1/64", "2Gi/256Gi", "2/1/1", "images"] {
+        assert!(line("sim:a").contains(words), "{words} is not in {wide}");
     }
     assert!(line("sim:b").contains("0/64"), "{wide}");
-    // A host that was never asked says so.
+    // A host that has not been checked says so.
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d, labels: {only: d}}\ndata: {HOSTNAME: sim:d}\n---\n";
     let fixed = server("fixed", "{}", "512Mi")
         .replace("  placement: {}\n", "")
@@ -209,7 +209,7 @@ fn the_members_of_a_pool_are_placed_one_by_one_and_stay() {
     let first = places(&vsiflow);
     let on_c = first.values().filter(|host| *host == "sim:c").count();
     assert_eq!(on_c, 2, "two zones share four: {first:?}");
-    // Another host joins: nobody moves, and new ones go there.
+    // Another host is added: no VSI moves, and new ones are placed there.
     let joined = hosts() + &host("d", "z", "");
     vsiflow
         .apply(&(joined + &pool(5, over_zones, "")), &["--wait"])
@@ -271,7 +271,7 @@ fn a_pool_that_does_not_fit_is_refused_as_a_whole() {
 #[test]
 fn mistakes_of_a_placement_are_told_before_anything_is_made() {
     let vsiflow = Vsiflow::of_documents();
-    for (placement, told) in [
+    for (placement, words) in [
         (
             "{spread: {over: label}}",
             "a spread over a label names the label",
@@ -286,8 +286,8 @@ fn mistakes_of_a_placement_are_told_before_anything_is_made() {
             .apply(&(hosts() + &server("one", placement, "512Mi")), &[])
             .exits(2);
         assert!(
-            refused.stderr.contains(told),
-            "{told} is not in {}",
+            refused.stderr.contains(words),
+            "{words} is not in {}",
             refused.stderr
         );
     }
@@ -328,7 +328,7 @@ fn a_group_takes_the_networks_along_on_every_host_that_its_members_were_placed_o
             .collect::<BTreeSet<_>>()
     };
     assert_eq!(made(), hosts);
-    // A pool that may have members there keeps them.
+    // A network stays while a pool may have members on it.
     vsiflow
         .run(&["delete", "network/net"])
         .exits(4)

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow, http, until};
 
-/// A pool's document.
+/// The document of a pool.
 #[derive(Clone, Debug)]
-struct Pool {
+struct PoolManifest {
     replicas: Option<String>,
     cpus: u32,
     memory: &'static str,
@@ -16,7 +16,7 @@ struct Pool {
     disks: bool,
 }
 
-impl Pool {
+impl PoolManifest {
     fn of(replicas: u32) -> Self {
         Self {
             replicas: Some(replicas.to_string()),
@@ -43,7 +43,7 @@ impl Pool {
     }
 }
 
-impl std::fmt::Display for Pool {
+impl std::fmt::Display for PoolManifest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let replicas = self.replicas.as_ref();
         let replicas = replicas.map_or(String::new(), |n| format!("  replicas: {n}\n"));
@@ -96,7 +96,7 @@ fn a_pool_makes_its_members_and_says_how_many_are_ready() {
     let vsiflow = Vsiflow::simulated();
     let wait = ["--wait"];
     vsiflow
-        .apply(Pool::of(3), &wait)
+        .apply(PoolManifest::of(3), &wait)
         .exits(0)
         .says("pool/web is Available");
     assert_eq!(names(&vsiflow), "web-0 web-1 web-2");
@@ -116,7 +116,7 @@ fn a_pool_makes_its_members_and_says_how_many_are_ready() {
     let available = ["wait", "pool/web", "--for=condition=Available"];
     vsiflow.run(&available).exits(0).says("condition met");
     vsiflow
-        .apply(Pool::of(3), &wait)
+        .apply(PoolManifest::of(3), &wait)
         .exits(0)
         .says("pool/web unchanged");
 }
@@ -125,7 +125,7 @@ fn a_pool_makes_its_members_and_says_how_many_are_ready() {
 fn scaling_down_takes_the_highest_and_its_data_is_attached_again_when_it_comes_back() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
-        .apply(Pool::of(3).with_disks(), &["--wait"])
+        .apply(PoolManifest::of(3).with_disks(), &["--wait"])
         .exits(0);
     let disk = |name: &str| {
         vsiflow
@@ -145,9 +145,9 @@ fn scaling_down_takes_the_highest_and_its_data_is_attached_again_when_it_comes_b
     assert_eq!(names(&vsiflow), "web-0 web-1 web-2");
     assert_eq!(disk("data-web-2")["metadata"]["uid"], before);
     assert_eq!(disk("data-web-2")["status"]["usedBy"], json!(["web-2"]));
-    let same = Pool {
+    let same = PoolManifest {
         replicas: None,
-        ..Pool::of(0).with_disks()
+        ..PoolManifest::of(0).with_disks()
     };
     vsiflow.apply(same, &["--wait"]).exits(0);
     assert_eq!(pool(&vsiflow)["spec"]["replicas"], 3);
@@ -156,16 +156,18 @@ fn scaling_down_takes_the_highest_and_its_data_is_attached_again_when_it_comes_b
 #[test]
 fn a_change_of_the_template_reaches_each_member_and_rollback_takes_it_back() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(Pool::of(3), &["--wait"]).exits(0);
+    vsiflow.apply(PoolManifest::of(3), &["--wait"]).exits(0);
     let before = members(&vsiflow);
-    let rolled = vsiflow.apply(Pool::of(3).cpus(2), &["--wait"]).exits(0);
+    let rolled = vsiflow
+        .apply(PoolManifest::of(3).cpus(2), &["--wait"])
+        .exits(0);
     rolled.says("template.spec.machine.cpus");
     assert_eq!(
         ["web-0", "web-1", "web-2"].map(|name| cpus(&vsiflow, name)),
         [2, 2, 2]
     );
     assert_eq!(members(&vsiflow), before, "members keep their identity");
-    // One after another, from the highest on.
+    // One after another, from the highest number down.
     let started = |name: &str| {
         let events = vsiflow.history(name);
         let mut starts = events.iter().filter(|event| event.step() == "start_domain");
@@ -215,7 +217,7 @@ fn a_rollout_stops_at_the_first_member_that_fails() {
 #[test]
 fn a_member_that_is_deleted_is_made_again_and_a_cordoned_one_is_left_out() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(Pool::of(3), &["--wait"]).exits(0);
+    vsiflow.apply(PoolManifest::of(3), &["--wait"]).exits(0);
     let before = members(&vsiflow);
     let deleted = vsiflow.run(&["delete", "web-1", "--wait"]).exits(0);
     deleted.says("pool/web makes its deleted members again");
@@ -226,7 +228,9 @@ fn a_member_that_is_deleted_is_made_again_and_a_cordoned_one_is_left_out() {
         "one is new"
     );
     vsiflow.run(&["cordon", "web-2"]).exits(0);
-    vsiflow.apply(Pool::of(3).cpus(2), &["--wait"]).exits(0);
+    vsiflow
+        .apply(PoolManifest::of(3).cpus(2), &["--wait"])
+        .exits(0);
     assert_eq!(
         ["web-0", "web-1", "web-2"].map(|name| cpus(&vsiflow, name)),
         [2, 2, 1]
@@ -239,7 +243,7 @@ fn a_member_that_is_deleted_is_made_again_and_a_cordoned_one_is_left_out() {
 #[test]
 fn manual_asks_once_for_the_pool() {
     let vsiflow = Vsiflow::simulated();
-    let manual = |cpus| Pool::of(2).with("updatePolicy: Manual").cpus(cpus);
+    let manual = |cpus| PoolManifest::of(2).with("updatePolicy: Manual").cpus(cpus);
     vsiflow.apply(manual(1), &["--wait"]).exits(0);
     let waits = vsiflow.apply(manual(2), &["--wait"]).exits(4);
     waits.says("`vsiflow approve pool/web` approves it");
@@ -257,10 +261,13 @@ fn a_vsi_that_the_pool_did_not_make_is_refused_and_never_taken() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("web-1"), &["--wait"]).exits(0);
     let before = members(&vsiflow);
-    vsiflow.apply(Pool::of(2), &[]).exits(4).says("VSI0721");
+    vsiflow
+        .apply(PoolManifest::of(2), &[])
+        .exits(4)
+        .says("VSI0721");
     assert_eq!(members(&vsiflow), before, "nothing was made");
     vsiflow.run(&["get", "pools", "web"]).exits(3);
-    vsiflow.apply(Pool::of(1), &["--wait"]).exits(0);
+    vsiflow.apply(PoolManifest::of(1), &["--wait"]).exits(0);
     let scale = ["scale", "pool/web", "--replicas", "2"];
     vsiflow.run(&scale).exits(4).says("VSI0721");
     vsiflow
@@ -275,7 +282,7 @@ fn a_vsi_that_the_pool_did_not_make_is_refused_and_never_taken() {
 fn numbers_that_cannot_be_are_refused_with_their_place_before_anything_is_made() {
     let vsiflow = Vsiflow::simulated();
     for wrong in ["-1", "1000000", "many"] {
-        let mut pool = Pool::of(1);
+        let mut pool = PoolManifest::of(1);
         pool.replicas = Some(wrong.to_owned());
         let refused = vsiflow.apply(pool, &[]).exits(2);
         refused
@@ -283,17 +290,19 @@ fn numbers_that_cannot_be_are_refused_with_their_place_before_anything_is_made()
             .says("spec.replicas")
             .says(".yaml:5:13");
     }
-    let both = Pool::of(1).with("strategy: {maxUnavailable: 0}");
+    let both = PoolManifest::of(1).with("strategy: {maxUnavailable: 0}");
     vsiflow
         .apply(both, &[])
         .exits(2)
         .says("spec.strategy.maxUnavailable");
-    let surge = Pool::of(1).with("strategy: {maxSurge: 1}").with_disks();
+    let surge = PoolManifest::of(1)
+        .with("strategy: {maxSurge: 1}")
+        .with_disks();
     vsiflow
         .apply(surge, &[])
         .exits(2)
         .says("spec.strategy.maxSurge");
-    vsiflow.apply(Pool::of(1), &["--wait"]).exits(0);
+    vsiflow.apply(PoolManifest::of(1), &["--wait"]).exits(0);
     for wrong in ["-1", "1001"] {
         let scale = ["scale", "pool/web", "--replicas", wrong];
         vsiflow.run(&scale).exits(4).says("VSI0727");
@@ -305,7 +314,7 @@ fn numbers_that_cannot_be_are_refused_with_their_place_before_anything_is_made()
 fn a_deleted_pool_takes_its_members_along_and_keeps_data_by_policy() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
-        .apply(Pool::of(2).with_disks(), &["--wait"])
+        .apply(PoolManifest::of(2).with_disks(), &["--wait"])
         .exits(0);
     vsiflow
         .run(&["delete", "pool/web", "--wait"])
@@ -315,9 +324,9 @@ fn a_deleted_pool_takes_its_members_along_and_keeps_data_by_policy() {
     vsiflow.run(&["get", "pools", "web"]).exits(3);
     let disks = vsiflow.run(&["get", "disk", "-o", "name"]).exits(0);
     assert_eq!(disks.stdout, "disk/data-web-0\ndisk/data-web-1\n");
-    // A pool of this name gets its data again.
+    // A new pool of this name gets the old data disks again.
     vsiflow
-        .apply(Pool::of(2).with_disks(), &["--wait"])
+        .apply(PoolManifest::of(2).with_disks(), &["--wait"])
         .exits(0);
     let disk_objects = vsiflow.run(&["get", "disk", "-o", "json"]).exits(0).json();
     assert_eq!(
@@ -332,7 +341,7 @@ fn prune_and_limits_count_members() {
     let vsiflow = Vsiflow::simulated();
     let folder = vsiflow.folder().join("documents");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("pool.yaml"), Pool::of(3).to_string()).unwrap();
+    std::fs::write(folder.join("pool.yaml"), PoolManifest::of(3).to_string()).unwrap();
     std::fs::write(folder.join("db.yaml"), Vsi::named("db").to_string()).unwrap();
     let folder_name = folder.to_str().unwrap().to_owned();
     let apply = |more: &[&str]| {
@@ -357,7 +366,7 @@ fn prune_and_limits_count_members() {
 fn a_daemon_scales_and_makes_again_by_itself() {
     let vsiflow = Vsiflow::simulated();
     let _daemon = vsiflow.serve(&[]);
-    vsiflow.apply(Pool::of(2), &["--wait"]).exits(0);
+    vsiflow.apply(PoolManifest::of(2), &["--wait"]).exits(0);
     let socket = vsiflow.state().join("vsiflow.sock");
     const POOL: &str = "/v1/namespaces/default/virtualserverpools/web";
     let scaled = http::post(
@@ -374,7 +383,7 @@ fn a_daemon_scales_and_makes_again_by_itself() {
     http::post(&socket, &format!("{POOL}/scale"), &wrong).is_problem("VSI0727");
     let before = members(&vsiflow);
     vsiflow.run(&["delete", "web-1", "--wait"]).exits(0);
-    until("web-1 is there again", 60, || {
+    until("web-1 exists again", 60, || {
         let now = members(&vsiflow);
         let ready = pool(&vsiflow)["status"]["readyReplicas"] == 3;
         (ready && now != before).then_some(())
@@ -388,7 +397,7 @@ fn a_daemon_scales_and_makes_again_by_itself() {
 #[test]
 fn what_a_kill_left_of_a_pool_is_continued() {
     let vsiflow = Vsiflow::simulated();
-    let mut apply = vsiflow.start_apply(Pool::of(5), &["--wait"]);
+    let mut apply = vsiflow.start_apply(PoolManifest::of(5), &["--wait"]);
     assert!(apply.reaches("resolve_networks", 60));
     apply.kill();
     vsiflow.run(&["resume", "--wait"]).exits(0);

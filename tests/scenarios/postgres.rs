@@ -1,4 +1,5 @@
-//! The journal in a database: the same commands and proofs, a standby, and the way to a state directory and back.
+//! A journal in PostgreSQL: the same commands and audit, a standby, and the migration from and to a
+//! state directory.
 
 use std::path::Path;
 
@@ -13,14 +14,14 @@ fn vsi(name: &str) -> String {
     )
 }
 
-/// A database, and a folder beside it.
-struct Site {
+/// A database server, and a folder for vsiflow.
+struct PostgresSite {
     server: Server,
     vsiflow: Vsiflow,
     key: String,
 }
 
-impl Site {
+impl PostgresSite {
     fn new() -> Self {
         Self::on(Server::start())
     }
@@ -62,7 +63,7 @@ fn head(vsiflow: &Vsiflow, options: &[&str]) -> String {
 
 #[test]
 fn everything_works_on_a_database_as_it_does_on_a_state_directory() {
-    let site = Site::new();
+    let site = PostgresSite::new();
     site.apply("web").exits(0);
     site.run(&["get", "vsi", "web"]).exits(0).says("Running");
     site.run(&["history", "web"]).exits(0).says("define_domain");
@@ -81,7 +82,7 @@ fn everything_works_on_a_database_as_it_does_on_a_state_directory() {
 
 #[test]
 fn an_export_of_one_kind_is_rebuilt_in_the_other_and_back() {
-    let site = Site::new();
+    let site = PostgresSite::new();
     site.apply("web").exits(0);
     let (url, other) = (site.server.url("a"), site.server.url("b"));
     let first = site.vsiflow.folder().join("first.jsonl");
@@ -108,12 +109,12 @@ fn an_export_of_one_kind_is_rebuilt_in_the_other_and_back() {
 
 #[test]
 fn a_standby_waits_and_continues_at_once_after_an_orderly_end() {
-    let site = Site::new();
+    let site = PostgresSite::new();
     let url = site.server.url("a");
     let serve = ["serve", "--journal", &url, "--journal-key", &site.key];
     let mut first = site.vsiflow.start(&serve);
     assert!(first.reaches("serving", 120), "{}", first.error_output());
-    // A command beside a daemon is for the daemon.
+    // While a daemon serves, commands are passed to it.
     site.apply("web").exits(0).says("Running");
     let standby = Vsiflow::simulated();
     let mut second = standby.start(&serve);
@@ -133,7 +134,7 @@ fn a_standby_waits_and_continues_at_once_after_an_orderly_end() {
         "--journal-key",
         &site.key,
     ];
-    // Its simulated host is its own, so that the guest is not there.
+    // The standby has its own simulated host, so the guest does not exist there.
     standby.run(&there).exits(0).says("web");
     assert!(
         !second.error_output().contains("left alone"),
@@ -144,7 +145,7 @@ fn a_standby_waits_and_continues_at_once_after_an_orderly_end() {
 
 #[test]
 fn a_standby_of_one_that_was_killed_takes_over_and_leaves_hosts_alone_for_a_while() {
-    let site = Site::new();
+    let site = PostgresSite::new();
     let url = site.server.url("a");
     let serve = ["serve", "--journal", &url, "--journal-key", &site.key];
     let mut first = site.vsiflow.start(&serve);
@@ -167,7 +168,7 @@ fn a_standby_of_one_that_was_killed_takes_over_and_leaves_hosts_alone_for_a_whil
 
 #[test]
 fn a_database_that_was_set_back_touches_nothing_and_says_so() {
-    let mut site = Site::on(Server::that_archives());
+    let mut site = PostgresSite::on(Server::that_archives());
     site.apply("one").exits(0);
     site.server.back_up("before two");
     site.apply("two").exits(0);
@@ -175,7 +176,8 @@ fn a_database_that_was_set_back_touches_nothing_and_says_so() {
     site.server.set_back("before two");
 
     site.run(&["get"]).exits(0).says("one");
-    // After the time in which hosts are left alone: a holder from before may have calls under way.
+    // Hosts are first left alone for a while, because an earlier holder may still have calls in
+    // progress.
     site.run(&["delete", "one", "--wait"])
         .exits(4)
         .says("VSI0211");

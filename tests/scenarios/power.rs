@@ -1,4 +1,4 @@
-//! Power: by the document, and by commands.
+//! Power state, set by the document and by commands.
 
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow};
@@ -23,7 +23,7 @@ fn a_vsi_is_stopped_and_started_by_command_and_stays_so() {
         .run(&["stop", "web", "--reason", "maintenance"])
         .exits(0)
         .says("vsi/web is Stopped");
-    // Looked at on the host, too.
+    // The host shows the same.
     vsiflow.run(&["get", "--refresh"]).exits(0).says("Stopped");
     assert!(!domain(&vsiflow).1, "it would come up with its host");
     let stopped = vsiflow.vsi("web");
@@ -144,7 +144,7 @@ fn defect_07_a_guest_that_does_not_shut_down_is_ended_and_deleted() {
     assert!(vsiflow.sim().domains().is_empty());
 }
 
-/// A host that answers nothing.
+/// Makes the host answer no call.
 fn dead(vsiflow: &Vsiflow) {
     let calls = [
         "facts", "domain", "domains", "shutdown", "start", "suspend", "resume",

@@ -1,4 +1,4 @@
-//! `apply --prune`: a document that was removed from its directory, and only that, deletes.
+//! `apply --prune` deletes an object only if its document was removed from the applied directory.
 
 use std::{
     fs,
@@ -7,15 +7,15 @@ use std::{
 };
 
 use serde_json::json;
-use vsiflow_tests::{Disk, Lab, Ran, Running, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Lab, Ran, Running, Vsi, Vsiflow};
 
 /// A directory of documents.
-struct Documents {
+struct DocumentFolder {
     vsiflow: Vsiflow,
     folder: PathBuf,
 }
 
-impl Documents {
+impl DocumentFolder {
     fn new() -> Self {
         let vsiflow = Vsiflow::simulated();
         let folder = vsiflow.folder().join("documents");
@@ -54,7 +54,7 @@ impl Documents {
         self.vsiflow.run(&[&apply[..], more].concat())
     }
 
-    /// The names of what is there.
+    /// The names of all VSIs and disks.
     fn names(&self) -> String {
         let vsis = self.vsiflow.run(&["get", "vsi", "-o", "name"]).exits(0);
         let disks = self.vsiflow.run(&["get", "disk", "-o", "name"]).exits(0);
@@ -65,9 +65,11 @@ impl Documents {
 
 #[test]
 fn a_data_disk_without_a_document_stays_as_long_as_a_vsi_with_one_has_it() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     let web = Vsi::named("web").choosing_disks();
-    documents.put("web", &web).put("data", Disk::named("data"));
+    documents
+        .put("web", &web)
+        .put("data", DiskDocument::named("data"));
     documents.apply(&[]).exits(0);
     documents.remove(&["data"]);
     let pruned = documents.apply(&["--prune"]).exits(0);
@@ -82,7 +84,7 @@ fn a_data_disk_without_a_document_stays_as_long_as_a_vsi_with_one_has_it() {
 
 #[test]
 fn a_document_that_is_gone_deletes_only_where_that_is_asked_for() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     documents.vsis(&["a", "b", "c"]).apply(&[]).exits(0);
     documents.remove(&["b"]);
     documents.apply(&[]).exits(0);
@@ -118,7 +120,7 @@ fn a_document_that_is_gone_deletes_only_where_that_is_asked_for() {
 
 #[test]
 fn more_than_the_limit_is_refused_before_anything_is_done() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     documents
         .vsis(&["a", "b", "c", "d", "e"])
         .apply(&[])
@@ -143,17 +145,17 @@ fn more_than_the_limit_is_refused_before_anything_is_done() {
 
 #[test]
 fn what_came_from_elsewhere_is_never_pruned() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     documents.vsis(&["a", "b", "moved"]).apply(&[]).exits(0);
     documents.vsiflow.apply(Vsi::named("alone"), &[]).exits(0);
     let other = documents.vsiflow.folder().join("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("o.yaml"), Vsi::named("of-other").to_string()).unwrap();
     documents.apply_from(&other, &[]).exits(0);
-    // It lives in another directory by now.
+    // Its document has moved to another directory.
     fs::rename(documents.file("moved"), other.join("moved.yaml")).unwrap();
     documents.apply_from(&other, &[]).exits(0);
-    // And one was last applied by its file alone.
+    // This one was last applied from its file alone.
     let file = documents.file("b");
     let alone = ["apply", "-f", file.to_str().unwrap()];
     documents.vsiflow.run(&alone).exits(0);
@@ -168,7 +170,7 @@ fn what_came_from_elsewhere_is_never_pruned() {
 
 #[test]
 fn a_directory_that_says_nothing_deletes_nothing() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     documents.vsis(&["a"]).apply(&[]).exits(0);
     let prune = ["--prune", "--prune-limit", "9"];
     documents.remove(&["a"]);
@@ -193,9 +195,9 @@ fn a_directory_that_says_nothing_deletes_nothing() {
 
 #[test]
 fn data_disks_are_pruned_by_their_policy_and_after_their_vsi() {
-    let documents = Documents::new();
-    let keep = Disk::named("keep").of_vsi("web");
-    let go = Disk::named("go")
+    let documents = DocumentFolder::new();
+    let keep = DiskDocument::named("keep").of_vsi("web");
+    let go = DiskDocument::named("go")
         .of_vsi("web")
         .with("deletionPolicy: Delete");
     documents.put("web", Vsi::named("web").choosing_disks());
@@ -216,7 +218,7 @@ fn data_disks_are_pruned_by_their_policy_and_after_their_vsi() {
 
 #[test]
 fn folders_below_are_pruned_only_where_they_are_read() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     let below = documents.folder.join("below");
     fs::create_dir(&below).unwrap();
     fs::write(below.join("b.yaml"), Vsi::named("b").to_string()).unwrap();
@@ -233,7 +235,7 @@ fn folders_below_are_pruned_only_where_they_are_read() {
 
 #[test]
 fn a_daemon_prunes_by_the_callers_directory() {
-    let documents = Documents::new();
+    let documents = DocumentFolder::new();
     let mut daemon = documents.vsiflow.command(&["serve"]);
     let mut daemon = Running::start(daemon.current_dir("/"));
     assert!(daemon.reaches("serving", 30));
@@ -250,10 +252,10 @@ fn a_daemon_prunes_by_the_callers_directory() {
 
 #[test]
 fn lab_a_directory_whose_file_system_is_away_deletes_nothing() {
-    // Who may mount is in a lab.
+    // Mounting needs root rights, which a lab has.
     let Some(_lab) = Lab::enter() else { return };
-    let documents = Documents::new();
-    // What lies below the place where it is mounted.
+    let documents = DocumentFolder::new();
+    // A document below the mount point.
     documents.vsis(&["below"]);
     let run = |command: &mut Command| assert!(command.status().unwrap().success());
     let mut mount = Command::new("mount");

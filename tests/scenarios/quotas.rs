@@ -63,7 +63,7 @@ fn what_exceeds_a_quota_is_refused_before_anything_is_recorded() {
         .apply(&(server("b", 1, "") + &server("c", 1, "")), &[])
         .exits(4)
         .says("vsis: 1 used, 2 more asked for, 2 allowed");
-    // A larger machine for one that is there.
+    // A larger machine for an existing VSI.
     vsiflow
         .apply(server("a", 4, ""), &[])
         .exits(4)
@@ -82,10 +82,10 @@ fn what_exceeds_a_quota_is_refused_before_anything_is_recorded() {
         .says("VSI0738");
     assert_eq!(events(&vsiflow), before, "nothing is recorded");
     vsiflow.apply(server("b", 1, ""), &["--wait"]).exits(0);
-    // One that goes makes room once it is gone.
+    // A deleted VSI makes room.
     vsiflow.run(&["delete", "b", "--wait"]).exits(0);
     vsiflow.apply(server("c", 1, ""), &[]).exits(0);
-    // Another namespace has none.
+    // Another namespace has no quota.
     let elsewhere = server("d", 8, "").replace("{name: d}", "{name: d, namespace: other}");
     vsiflow.apply(&elsewhere, &[]).exits(0);
 }
@@ -116,7 +116,7 @@ fn a_lower_quota_changes_nothing_that_runs_and_refuses_growth_alone() {
     );
     assert!(lines.iter().any(|line| cells(line) == ["cpus", "4", "1"]));
     assert_eq!(vsiflow.phase("a"), "Running");
-    // What stays, restarts and shrinks is permitted.
+    // A VSI that stays the same, restarts or shrinks is permitted.
     vsiflow.apply(&both, &[]).exits(0).says("a unchanged");
     vsiflow
         .run(&["restart", "a", "--wait", "--grace-period", "1s"])
@@ -164,7 +164,7 @@ fn pools_and_groups_count_with_all_members_that_they_may_have() {
         .run(&["scale", "group/grp", "--pool", "web", "--replicas", "2"])
         .exits(4)
         .says("VSI0738");
-    // A member that is made again is no growth.
+    // Recreating a member is not growth.
     vsiflow.apply(quota("{vsis: 1}"), &[]).exits(0);
     vsiflow.run(&["delete", "web-1", "--wait"]).exits(0);
     vsiflow
@@ -187,7 +187,7 @@ fn with_a_limit_of_disks_a_new_server_says_how_large_its_boot_disk_is() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(server("old", 1, ""), &["--wait"]).exits(0);
     vsiflow.apply(quota("{disk: 200Gi}"), &[]).exits(0);
-    // What is there is not asked for it.
+    // An existing VSI needs no size.
     vsiflow.apply(server("old", 2, ""), &[]).exits(0);
     vsiflow
         .apply(server("a", 1, ""), &[])
@@ -206,7 +206,7 @@ fn with_a_limit_of_disks_a_new_server_says_how_large_its_boot_disk_is() {
         .apply(disk, &[])
         .exits(4)
         .says("disk: 150Gi used, 60Gi more asked for, 200Gi allowed");
-    // Nor is it uncounted later.
+    // Its size cannot be removed later either.
     vsiflow
         .apply(server("a", 1, ""), &[])
         .exits(4)
@@ -251,14 +251,14 @@ fn what_is_adopted_counts_and_is_not_refused() {
         .says("vsis: 1 used, 1 more asked for, 1 allowed");
 }
 
-/// A VSI of which the desired state does not fit into an event.
+/// A VSI whose desired state does not fit into an event, so it is stored as a blob.
 fn heavy(cpus: u32) -> String {
     let padding = "x".repeat(6_000);
     let guest = format!("{{type: cloudInit, networkConfig: 'version: 2 # {padding}'}}");
     server("heavy", cpus, "").replace("{type: none}", &guest)
 }
 
-/// Takes the newest record of a VSI away, and says where it is to be.
+/// Moves the newest record of a VSI away; returns the path where it belongs.
 fn lose_record(vsiflow: &Vsiflow, name: &str, cpus: u32) -> std::path::PathBuf {
     let files = std::fs::read_dir(vsiflow.state().join("blobs")).unwrap();
     let mut files = files.map(|file| file.unwrap().path());
@@ -286,7 +286,7 @@ fn what_cannot_be_read_counts_as_before_or_holds_growth_up() {
     let elsewhere = server("b", 1, "").replace("{name: b}", "{name: b, namespace: other}");
     vsiflow.apply(&elsewhere, &[]).exits(0);
 
-    // Its record before tells.
+    // The previous record is counted instead.
     std::fs::rename(vsiflow.folder().join("lost"), &blob).unwrap();
     vsiflow.apply(heavy(4), &["--wait"]).exits(0);
     lose_record(&vsiflow, "heavy", 4);

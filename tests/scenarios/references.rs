@@ -1,7 +1,8 @@
-//! What VSIs take from other documents: chosen by labels, and never lost because a document is away.
+//! References of VSIs to other documents: chosen by labels, and never lost when a document is
+//! missing.
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Disk, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
 
 fn running(vsi: &Vsi) -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
@@ -9,14 +10,14 @@ fn running(vsi: &Vsi) -> Vsiflow {
     vsiflow
 }
 
-/// `plan -f` with these documents, and the exit code it must have.
+/// Runs `plan -f` with these documents and asserts its exit code; returns the first item.
 fn plan(vsiflow: &Vsiflow, documents: impl ToString, code: i32) -> Value {
     let path = vsiflow.write("plan.yaml", &documents.to_string());
     let json = vsiflow.run(&["plan", "-f", path.to_str().unwrap(), "-o", "json"]);
     json.exits(code).json()["items"][0].clone()
 }
 
-/// What the condition says is missing; nothing where all is there.
+/// What the condition says is missing; empty if nothing is.
 fn unresolved(vsiflow: &Vsiflow) -> String {
     let conditions = vsiflow.vsi("web")["status"]["conditions"].clone();
     let mut conditions = conditions.as_array().unwrap().iter();
@@ -63,7 +64,7 @@ fn defect_02_a_network_that_is_away_for_a_moment_changes_nothing() {
     let vsiflow = running(&Vsi::named("web").network("default"));
     let document = Vsi::named("web").network("default").to_string();
     let (vsi, _) = document.rsplit_once("---\n").unwrap();
-    // Its only network reference is not there: the selector matches nothing.
+    // Its only network reference does not exist: the selector matches nothing.
     vsiflow
         .apply(vsi, &[])
         .exits(0)
@@ -84,7 +85,8 @@ fn defect_19_expressions_match_as_they_do_in_kubernetes() {
         assert!(web.contains(labels), "{web}");
         web.replace(labels, &format!("matchExpressions:\n    - {expression}\n"))
     };
-    let disks = ["web", "db", "spare"].map(|of| Disk::named(&format!("of-{of}")).of_vsi(of));
+    let disks =
+        ["web", "db", "spare"].map(|of| DiskDocument::named(&format!("of-{of}")).of_vsi(of));
     let disks = disks.map(|disk| disk.to_string()).concat();
     for (expression, chosen) in [
         (
@@ -110,10 +112,10 @@ fn defect_19_expressions_match_as_they_do_in_kubernetes() {
         assert_eq!(serials.join(" "), chosen, "{expression}");
         vsiflow.run(&["delete", "web"]).exits(0);
     }
-    // The word of the old schema is never taken for a condition that nothing meets.
-    let slip = select("{key: disks, operator: In, value: [web]}");
+    // A misspelt key of the old schema is never read as a condition that matches nothing.
+    let mistyped = select("{key: disks, operator: In, value: [web]}");
     vsiflow
-        .apply(format!("{slip}{disks}"), &[])
+        .apply(format!("{mistyped}{disks}"), &[])
         .exits(2)
         .says("values");
 }
@@ -134,11 +136,11 @@ fn an_update_whose_selectors_match_nothing_changes_nothing_but_what_it_says_itse
         .exits(0)
         .says("is Running");
     assert_eq!(unresolved(&vsiflow), "what diskSelector chooses");
-    // Its document is there, and its labels are others.
-    let strange = format!("{}{}", alone(), Disk::named("data").of_vsi("other"));
-    vsiflow.apply(strange, &[]).exits(0).says("VSI0605");
+    // The disk's document exists, but with other labels.
+    let relabelled = format!("{}{}", alone(), DiskDocument::named("data").of_vsi("other"));
+    vsiflow.apply(relabelled, &[]).exits(0).says("VSI0605");
     assert_eq!(runs(), opened, "nothing ran");
-    // A change of its own is made, with the disk that it had.
+    // A change of the VSI itself is made, with the disk that it had.
     vsiflow.apply(alone().cpus(2), &["--wait"]).exits(0);
     let after = vsiflow.sim().domain("default/web")["spec"].clone();
     assert_eq!(
@@ -202,7 +204,7 @@ fn what_is_on_no_known_host_is_blocked_and_can_be_deleted() {
         .says("matches config=nowhere")
         .says("add a ConfigMap with such labels");
     assert_eq!(vsiflow.phase("web"), "Blocked");
-    // Told where, it goes there.
+    // With `--host`, it is created there.
     vsiflow.apply(&lost, &["--host", "sim:"]).exits(0);
     assert_eq!(vsiflow.phase("web"), "Running");
     let unplaced = Vsi::named("lost").on("nowhere");

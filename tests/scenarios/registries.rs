@@ -1,4 +1,5 @@
-//! Images from registries: whole or not at all, and the same one from the first byte to the last.
+//! Images from registries: complete or not at all, and the same image from the first byte to the
+//! last.
 
 use vsiflow_tests::{Answer, Server, Vsi, Vsiflow, history, registry, server, until};
 
@@ -80,7 +81,7 @@ fn an_upload_resumes_with_the_image_that_it_began_with_whatever_the_tag_means_no
         vsiflow.sim().content("a-v1") == image,
         "another image, or a mixture"
     );
-    // Who comes later has what the tag means by then.
+    // A later VSI gets the image to which the tag points by then.
     vsiflow
         .apply(Vsi::named("db").image(&url), &["--wait"])
         .exits(0);
@@ -124,7 +125,7 @@ fn a_registrys_password_is_in_a_pull_secret_and_nowhere_else() {
         &["plan", "-f", "-"],
         &document("{\"username\": \"me\", \"password\": \"PASSWORD\"}"),
     );
-    // There is something to be done.
+    // The plan has changes to make.
     ran.exits(1).keeps_quiet_about("PASSWORD");
     let broken = document("{}").replace("{\"auths\"", "{\"PASSWORD\"");
     let planned = vsiflow.feed(&["plan", "-f", "-"], &broken);

@@ -1,4 +1,4 @@
-//! Work that was timed out, interrupted, cancelled or killed continues where it stopped.
+//! Work that timed out, was interrupted, cancelled or killed resumes where it stopped.
 
 use vsiflow_tests::{
     Vsi, Vsiflow,
@@ -83,7 +83,7 @@ fn a_delete_that_was_killed_goes_on() {
 
 #[test]
 fn a_kill_after_any_step_costs_nothing_but_time() {
-    // Most of each is waiting for a guest, so they go side by side.
+    // Each test mostly waits for a guest, so they run in parallel.
     std::thread::scope(|scope| {
         let stories = STEPS.map(|step| scope.spawn(move || (step, killed_after(step))));
         for story in stories {
@@ -98,7 +98,7 @@ fn killed_after(step: &str) -> bool {
     let vsiflow = Vsiflow::simulated();
     let mut running = vsiflow.start_apply(Vsi::named("killed"), &["--wait"]);
     let seen = running.reaches(&format!(": {step} "), 60);
-    assert!(seen, "{step} was never told of");
+    assert!(seen, "{step} was never reported");
     running.kill();
     vsiflow.apply(Vsi::named("killed"), &["--wait"]).exits(0);
     assert_whole(&vsiflow, "killed");
@@ -111,7 +111,7 @@ fn kills_again_and_again_cost_nothing_but_time() {
     let mut kills = 0;
     loop {
         let mut running = vsiflow.start_apply(Vsi::named("tough"), &["--wait"]);
-        // Each gets no further than its first recorded step.
+        // Each process gets no further than its first recorded step.
         if !running.reaches("s)", 60) {
             running.end(60).exits(0);
             break;

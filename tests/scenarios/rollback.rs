@@ -1,4 +1,4 @@
-//! What was asked of a VSI before, asked again.
+//! Rollback of a VSI to an earlier desired state.
 
 use vsiflow_tests::{Vsi, Vsiflow};
 
@@ -31,7 +31,7 @@ fn a_vsi_goes_back_to_what_was_asked_of_it_before() {
         .run(&["rollback", "vsi/web", "--to", "1", "--wait"])
         .exits(0);
     assert_eq!(cpus(&vsiflow), 1);
-    // The next one before is what it was until just now.
+    // The state before this one is what it had before the previous rollback.
     vsiflow.run(&["rollback", "web", "--wait"]).exits(0);
     assert_eq!(cpus(&vsiflow), 2);
 }

@@ -1,7 +1,7 @@
-//! The screen of a guest, at a port of this machine.
+//! The screen of a guest, at a local port.
 
 use vsiflow_tests::{
-    Console, SIMULATED_IMAGE, Vsiflow, until,
+    SIMULATED_IMAGE, TestConsole, Vsiflow, until,
     viewer::{Viewer, screen},
 };
 
@@ -19,15 +19,15 @@ fn with_screen() -> Vsiflow {
     vsiflow
 }
 
-/// Of each event of a screen: what happened, and who did it.
-fn noted(vsiflow: &Vsiflow) -> Vec<(String, String)> {
+/// What happened and who did it, for each screen event.
+fn notes(vsiflow: &Vsiflow) -> Vec<(String, String)> {
     let events = vsiflow.history("web").into_iter();
-    let noted = events.filter(|event| event.kind() == "noted");
-    let noted = noted.map(|event| {
+    let notes = events.filter(|event| event.kind() == "noted");
+    let notes = notes.map(|event| {
         let what = event.text("detail").to_owned();
         (what, event.text("actor").to_owned())
     });
-    noted.filter(|(what, _)| what.starts_with("vnc_")).collect()
+    notes.filter(|(what, _)| what.starts_with("vnc_")).collect()
 }
 
 #[test]
@@ -37,15 +37,15 @@ fn a_viewer_reaches_the_screen_and_that_is_recorded() {
     let (mut console, address) = screen(&vsiflow, "web");
     let mut first = Viewer::greeted(address);
     let _second = Viewer::greeted(address);
-    // Nobody is kept from the state directory meanwhile.
+    // Other commands can use the state directory at the same time.
     vsiflow.run(&["get"]).exits(0);
     console.signal("INT");
     assert_eq!(console.end(), 0);
     first.is_left();
-    let noted = noted(&vsiflow);
-    let whats: Vec<_> = noted.iter().map(|(what, _)| what.as_str()).collect();
+    let notes = notes(&vsiflow);
+    let whats: Vec<_> = notes.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(whats, ["vnc_opened", "vnc_closed"]);
-    assert!(noted.iter().all(|(_, actor)| actor.starts_with("unix:")));
+    assert!(notes.iter().all(|(_, actor)| actor.starts_with("unix:")));
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn each_viewer_through_a_daemon_is_recorded() {
     drop(first);
     let ended = |count: usize| {
         until("ends are recorded", 30, || {
-            let noted = noted(&vsiflow);
-            let closed = noted.iter().filter(|(what, _)| what == "vnc_closed");
+            let notes = notes(&vsiflow);
+            let closed = notes.iter().filter(|(what, _)| what == "vnc_closed");
             (closed.count() == count).then_some(())
         });
     };
@@ -81,8 +81,8 @@ fn a_daemon_that_ends_records_the_end_of_its_screens() {
     daemon.terminate();
     daemon.end(60).exits(0);
     viewer.is_left();
-    let noted = noted(&vsiflow);
-    assert_eq!(noted.last().unwrap().0, "vnc_closed: the daemon ended");
+    let notes = notes(&vsiflow);
+    assert_eq!(notes.last().unwrap().0, "vnc_closed: the daemon ended");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_screen_that_is_not_there_is_refused_with_what_to_do() {
     vsiflow.apply(server("cpus: 1", ""), &["--wait"]).exits(0);
     let refused = || vsiflow.run(&["vnc", "web", "--listen-only"]).exits(4);
     refused().says("VSI0742").says("graphics: vnc");
-    // What runs has none before its next start.
+    // A running guest has no screen before its next start.
     let changed = server("cpus: 1, graphics: vnc", "  updatePolicy: Manual\n");
     vsiflow.apply(&changed, &[]).exits(4);
     vsiflow.run(&["plan", "-f", "-"]);
@@ -117,7 +117,7 @@ fn a_port_that_is_taken_is_refused_and_a_free_one_is_used() {
     let words = ["vnc", "web", "--listen-only", "--port", &port];
     vsiflow.run(&words).exits(1).says("VSI0807").says(&port);
     drop(taken);
-    let mut console = Console::piped(&vsiflow, &words);
+    let mut console = TestConsole::piped(&vsiflow, &words);
     assert_eq!(console.line_shown(), format!("vnc://127.0.0.1:{port}"));
     console.signal("INT");
     assert_eq!(console.end(), 0);
@@ -131,7 +131,7 @@ fn the_end_of_a_screen_whose_process_was_killed_is_recorded_by_the_next_command(
     killed.end();
     vsiflow.run(&["stop", "web", "--force", "--wait"]).exits(0);
     assert_eq!(
-        noted(&vsiflow).last().unwrap().0,
+        notes(&vsiflow).last().unwrap().0,
         "vnc_closed: its client was killed"
     );
 }
@@ -173,6 +173,6 @@ fn whoever_may_only_look_gets_no_screen() {
         .run(&["--read-only", socket, "vnc", "web", "--listen-only"])
         .exits(4)
         .says("VSI0020");
-    assert!(noted(&vsiflow).is_empty());
+    assert!(notes(&vsiflow).is_empty());
     drop(daemon);
 }

@@ -1,6 +1,6 @@
-//! Objects chosen by what they are like, lists in the caller's form, and waiting for a state.
+//! Selecting objects by their properties, lists in the caller's format, and waiting for a state.
 
-use vsiflow_tests::{Console, Disk, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, TestConsole, Vsi, Vsiflow};
 
 fn labelled(name: &str, app: &str) -> String {
     let vsi = Vsi::named(name).to_string();
@@ -11,7 +11,7 @@ fn labelled(name: &str, app: &str) -> String {
     )
 }
 
-/// Three VSIs, two of the application `web`.
+/// Three VSIs, two of them with the application `web`.
 fn fleet() -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
     let all = [
@@ -115,7 +115,7 @@ fn what_is_selected_is_worked_on_and_nothing_else() {
 #[test]
 fn nothing_that_is_selected_is_destroyed_unless_somebody_agrees_and_never_beyond_the_limit() {
     let vsiflow = fleet();
-    let disk = Disk::named("spare").with("deletionPolicy: Delete");
+    let disk = DiskDocument::named("spare").with("deletionPolicy: Delete");
     vsiflow.apply(disk.to_string(), &["--wait"]).exits(0);
     for refused in [
         &["delete", "-l", "app=web"][..],
@@ -215,16 +215,16 @@ fn times_of_a_list_are_relative_unless_absolute_ones_are_asked_for() {
 fn a_user_at_a_terminal_is_asked_before_a_daemon_destroys_what_is_selected() {
     let vsiflow = fleet();
     let daemon = vsiflow.serve(&[]);
-    let mut refuses = Console::on_a_terminal(&vsiflow, &["delete", "-l", "app=web", "--wait"]);
+    let mut refuses = TestConsole::on_a_terminal(&vsiflow, &["delete", "-l", "app=web", "--wait"]);
     refuses.shows("delete vsi/one, vsi/two? [y/N]");
     refuses.types("n\r");
     refuses.shows("VSI0811");
     assert_eq!(refuses.end(), 4);
     let names = || vsiflow.run(&["get", "-o", "name"]).stdout;
     assert_eq!(names().lines().count(), 3);
-    let mut agrees = Console::on_a_terminal(&vsiflow, &["delete", "-l", "app=web", "--wait"]);
+    let mut agrees = TestConsole::on_a_terminal(&vsiflow, &["delete", "-l", "app=web", "--wait"]);
     agrees.shows("delete vsi/one, vsi/two? [y/N]");
-    // What has become another selection since is asked for anew.
+    // If the selection has changed since, the user is asked again.
     vsiflow.run(&["delete", "two", "--wait"]).exits(0);
     agrees.types("y\r");
     agrees.shows("delete vsi/one? [y/N]");
@@ -232,11 +232,11 @@ fn a_user_at_a_terminal_is_asked_before_a_daemon_destroys_what_is_selected() {
     agrees.shows("vsi/one deleted");
     assert_eq!(agrees.end(), 0);
     assert_eq!(names(), "vsi/three\n");
-    let mut rebuilds = Console::on_a_terminal(&vsiflow, &["rebuild", "--all", "--wait"]);
+    let mut rebuilds = TestConsole::on_a_terminal(&vsiflow, &["rebuild", "--all", "--wait"]);
     rebuilds.shows("rebuild vsi/three? [y/N]");
     rebuilds.types("y\r");
     assert_eq!(rebuilds.end(), 0);
-    // Without a terminal nobody can be asked.
+    // Without a terminal the user cannot be asked.
     vsiflow
         .run(&["delete", "--all"])
         .exits(4)

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use vsiflow_tests::{Console, Vsi, Vsiflow, until};
+use vsiflow_tests::{TestConsole, Vsi, Vsiflow, until};
 
-/// Of each event of a console: what happened, and who did it.
-fn noted(vsiflow: &Vsiflow) -> Vec<(String, String)> {
+/// What happened and who did it, for each console event.
+fn notes(vsiflow: &Vsiflow) -> Vec<(String, String)> {
     let events = vsiflow.history("web").into_iter();
-    let noted = events.filter(|event| event.kind() == "noted");
-    noted
+    let notes = events.filter(|event| event.kind() == "noted");
+    notes
         .map(|event| {
             let what = event.text("detail").to_owned();
             (what, event.text("actor").to_owned())
@@ -22,9 +22,9 @@ fn provisioned() -> Vsiflow {
     vsiflow
 }
 
-/// Logs in, says something, and leaves by `^]`.
-fn converse(vsiflow: &Vsiflow) {
-    let mut console = Console::on_a_terminal(vsiflow, &["console", "web"]);
+/// Logs in, types something, and leaves with `^]`.
+fn log_in(vsiflow: &Vsiflow) {
+    let mut console = TestConsole::on_a_terminal(vsiflow, &["console", "web"]);
     console.shows("HPL10001I");
     console.types("\r");
     console.shows("login: ");
@@ -37,11 +37,11 @@ fn converse(vsiflow: &Vsiflow) {
 }
 
 fn assert_recorded(vsiflow: &Vsiflow) {
-    let noted = noted(vsiflow);
-    let whats: Vec<_> = noted.iter().map(|(what, _)| what.as_str()).collect();
+    let notes = notes(vsiflow);
+    let whats: Vec<_> = notes.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(whats, ["console_opened", "console_closed"]);
-    assert!(noted.iter().all(|(_, actor)| actor.starts_with("unix:")));
-    // Neither keys nor what the guest said to them is anywhere.
+    assert!(notes.iter().all(|(_, actor)| actor.starts_with("unix:")));
+    // Neither the typed keys nor the guest's replies are stored anywhere.
     for file in ["log", "blobs"] {
         let mut grep = std::process::Command::new("grep");
         grep.args(["-r", "secret-words"])
@@ -54,7 +54,7 @@ fn assert_recorded(vsiflow: &Vsiflow) {
 #[test]
 fn a_user_logs_in_at_the_console_and_that_is_recorded_but_not_what_is_typed() {
     let vsiflow = provisioned();
-    converse(&vsiflow);
+    log_in(&vsiflow);
     assert_recorded(&vsiflow);
 }
 
@@ -62,9 +62,9 @@ fn a_user_logs_in_at_the_console_and_that_is_recorded_but_not_what_is_typed() {
 fn the_same_goes_through_a_daemon() {
     let vsiflow = provisioned();
     let daemon = vsiflow.serve(&[]);
-    converse(&vsiflow);
+    log_in(&vsiflow);
     until("the end is recorded", 30, || {
-        (noted(&vsiflow).len() == 2).then_some(())
+        (notes(&vsiflow).len() == 2).then_some(())
     });
     assert_recorded(&vsiflow);
     daemon.terminate();
@@ -74,7 +74,7 @@ fn the_same_goes_through_a_daemon() {
 #[test]
 fn an_open_console_keeps_nobody_from_the_state_directory() {
     let vsiflow = provisioned();
-    let mut console = Console::piped(&vsiflow, &["console", "web", "--stdin"]);
+    let mut console = TestConsole::piped(&vsiflow, &["console", "web", "--stdin"]);
     console.shows("HPL10001I");
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     drop(console);
@@ -84,22 +84,22 @@ fn an_open_console_keeps_nobody_from_the_state_directory() {
 fn a_console_that_is_taken_names_who_has_it_and_is_taken_over_by_force() {
     let vsiflow = provisioned();
     let daemon = vsiflow.serve(&[]);
-    let mut first = Console::piped(&vsiflow, &["console", "web", "--stdin"]);
+    let mut first = TestConsole::piped(&vsiflow, &["console", "web", "--stdin"]);
     first.types("\r");
     first.shows("login: ");
     let refused = vsiflow.run(&["console", "web", "--stdin"]).exits(4);
     let refused = refused.says("VSI0711").says("unix:");
     drop(refused);
-    let mut second = Console::piped(&vsiflow, &["console", "web", "--stdin", "--force"]);
+    let mut second = TestConsole::piped(&vsiflow, &["console", "web", "--stdin", "--force"]);
     second.types("\r");
     second.shows("login: ");
-    // The first one ends although nothing is typed there.
+    // The first console ends although nothing is typed there.
     first.end();
     second.leave();
     assert_eq!(second.end(), 0);
     until("all ends are recorded", 30, || {
-        let noted = noted(&vsiflow);
-        let closed = noted
+        let notes = notes(&vsiflow);
+        let closed = notes
             .iter()
             .filter(|(what, _)| what.starts_with("console_closed"));
         (closed.count() == 3).then_some(())
@@ -111,24 +111,24 @@ fn a_console_that_is_taken_names_who_has_it_and_is_taken_over_by_force() {
 fn a_daemon_that_ends_records_the_end_of_its_consoles() {
     let vsiflow = provisioned();
     let daemon = vsiflow.serve(&[]);
-    let mut console = Console::piped(&vsiflow, &["console", "web", "--stdin"]);
+    let mut console = TestConsole::piped(&vsiflow, &["console", "web", "--stdin"]);
     console.types("\r");
     console.shows("login: ");
     daemon.terminate();
     daemon.end(60).exits(0);
     console.end();
-    let noted = noted(&vsiflow);
-    assert_eq!(noted.last().unwrap().0, "console_closed: the daemon ended");
+    let notes = notes(&vsiflow);
+    assert_eq!(notes.last().unwrap().0, "console_closed: the daemon ended");
 }
 
 #[test]
 fn a_quiet_console_stays_open() {
     let vsiflow = provisioned();
     let daemon = vsiflow.serve(&[]);
-    let mut console = Console::piped(&vsiflow, &["console", "web", "--stdin"]);
+    let mut console = TestConsole::piped(&vsiflow, &["console", "web", "--stdin"]);
     console.types("\r");
     console.shows("login: ");
-    // Longer than a connection without a request may rest.
+    // Longer than the timeout of an idle connection.
     std::thread::sleep(Duration::from_secs(7));
     console.types("lab\r");
     console.shows("Welcome, lab");
@@ -147,7 +147,7 @@ fn whoever_may_only_look_gets_no_console() {
         .run(&["--read-only", socket, "console", "web", "--stdin"])
         .exits(4)
         .says("VSI0020");
-    assert!(noted(&vsiflow).is_empty());
+    assert!(notes(&vsiflow).is_empty());
     drop(daemon);
 }
 
@@ -172,11 +172,11 @@ fn a_terminal_is_as_before_whatever_ends_the_console() {
     for end in ["TERM", "HUP", "INT"] {
         let shell = format!(
             "stty -echo; before=$(stty -g); {} & wait $!; test \"$before\" = \"$(stty -g)\" && echo restored",
-            Console::line(&vsiflow, &["console", "web"])
+            TestConsole::line(&vsiflow, &["console", "web"])
         );
-        // In the foreground, where the terminal may be set.
+        // In the foreground, where the process may change the terminal's settings.
         let shell = shell.replace(" & wait $!;", ";");
-        let mut console = Console::of_shell(&shell);
+        let mut console = TestConsole::of_shell(&shell);
         console.shows("HPL10001I");
         console.signal(end);
         console.shows("restored");
@@ -187,19 +187,19 @@ fn a_terminal_is_as_before_whatever_ends_the_console() {
 #[test]
 fn the_end_of_a_console_whose_process_was_killed_is_recorded_by_the_next_command() {
     let vsiflow = provisioned();
-    let mut killed = Console::piped(&vsiflow, &["console", "web", "--stdin"]);
+    let mut killed = TestConsole::piped(&vsiflow, &["console", "web", "--stdin"]);
     killed.shows("HPL10001I");
-    let mut lives = Console::piped(&vsiflow, &["console", "web", "--stdin", "--force"]);
+    let mut lives = TestConsole::piped(&vsiflow, &["console", "web", "--stdin", "--force"]);
     lives.shows("HPL10001I");
     killed.signal("KILL");
     killed.end();
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     let lost = || {
-        let noted = noted(&vsiflow).into_iter();
-        let lost = noted.filter(|(what, _)| what == "console_closed: its client was killed");
+        let notes = notes(&vsiflow).into_iter();
+        let lost = notes.filter(|(what, _)| what == "console_closed: its client was killed");
         lost.count()
     };
-    assert_eq!(lost(), 1, "only of the one that is gone");
+    assert_eq!(lost(), 1, "only the console whose client has ended");
     lives.leave();
     lives.end();
     vsiflow.run(&["start", "web", "--wait"]).exits(0);

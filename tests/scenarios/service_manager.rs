@@ -1,4 +1,4 @@
-//! A daemon under a service manager: sd_notify(3), its watchdog, and sockets that it was given.
+//! A daemon under a service manager: sd_notify(3), its watchdog, and sockets passed to it.
 
 use std::{
     os::{
@@ -46,7 +46,7 @@ fn a_socket_that_a_service_manager_opened_answers_and_is_there_after_the_daemon(
     let path = vsiflow.state().join("vsiflow.sock");
     let socket = UnixListener::bind(&path).unwrap();
     let served = vsiflow.command(&["serve"]);
-    // Standard input is the one way for a socket into a child without unsafe code.
+    // Without unsafe code, standard input is the only way to pass a socket to a child process.
     let mut command = Command::new("sh");
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
     command

@@ -1,4 +1,4 @@
-//! Several processes that share the journals of a database.
+//! Several processes that share a set of journals in a database.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, Vsiflow, until_lasting};
 use super::database::Server;
 
 pub(super) const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
-/// Hosts are left alone for a minute after the death of a process.
+/// After the death of a process, hosts get no calls for a minute.
 const AFTER_A_DEATH: &str = "180s";
 
-/// A database, and a folder that all processes have.
-pub(super) struct Site {
+/// A database, and a folder that all processes use.
+pub(super) struct ShardsSite {
     pub(super) server: Server,
     pub(super) vsiflow: Vsiflow,
     key: String,
@@ -39,12 +39,12 @@ pub(super) fn documents(names: &[&str]) -> String {
         .collect()
 }
 
-impl Site {
+impl ShardsSite {
     pub(super) fn new() -> Self {
         Self::with(Vsiflow::of_documents())
     }
 
-    /// With the folder of this one.
+    /// With this vsiflow's folder.
     pub(super) fn with(vsiflow: Vsiflow) -> Self {
         use age::secrecy::ExposeSecret as _;
         let vsiflow = vsiflow.patient(240);
@@ -57,7 +57,7 @@ impl Site {
         }
     }
 
-    /// The key of its secrets and requests.
+    /// The key that encrypts its secrets and requests.
     pub(super) fn key(&self) -> String {
         std::fs::read_to_string(&self.key).unwrap()
     }
@@ -77,13 +77,13 @@ impl Site {
         self.vsiflow.feed(&self.named(&url, &arguments), documents)
     }
 
-    /// Starts a command by what is given, with the set named.
+    /// Calls `start` with the arguments and the name of the set.
     pub(super) fn start(&self, start: &dyn Fn(&[&str]) -> Running, arguments: &[&str]) -> Running {
         let url = self.server.url("fleet");
         start(&self.named(&url, arguments))
     }
 
-    /// The process that holds a journal.
+    /// The process ID of the holder of a journal.
     pub(super) fn holder_of(&self, journal: u16) -> u32 {
         let select = format!("SELECT holder FROM vsiflow.journals WHERE name = 'fleet.{journal}'");
         let holder = self.server.sql(&select);
@@ -91,20 +91,21 @@ impl Site {
         pid.split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// Lets go what a process held that was killed: nothing of it runs on, so that nobody has to wait for its leases.
-    pub(super) fn bury(&self, pid: u32) {
+    /// Releases the leases of a killed process. No call of it can be in progress, so the test need
+    /// not wait for them to expire.
+    pub(super) fn release_leases(&self, pid: u32) {
         self.server.sql(&format!(
             "UPDATE vsiflow.journals SET holder = '', lease_until = '-infinity' \
              WHERE holder LIKE 'process {pid} on %'"
         ));
     }
 
-    /// One that loses no lease on a machine that is busy with other things.
+    /// A process whose leases do not expire even on a busy machine.
     pub(super) fn process(&self) -> Running {
         self.process_with("120s")
     }
 
-    /// The same, once it works on all journals.
+    /// The same, once it serves all journals.
     pub(super) fn serves_all(&self) -> Running {
         let mut process = self.process();
         let serves = process.reaches("serving journal 3", 120);
@@ -116,7 +117,7 @@ impl Site {
         self.process_that(&["--lease", lease])
     }
 
-    /// One of the processes, with further options.
+    /// A process of the set, with further options.
     pub(super) fn process_that(&self, more: &[&str]) -> Running {
         let url = self.server.url("fleet");
         let serve = [&["serve", "--shards", "auto", "--journals", "4"], more].concat();
@@ -134,12 +135,12 @@ impl Site {
     }
 
     #[track_caller]
-    pub(super) fn comes_to(&self, held: usize, processes: usize) {
+    pub(super) fn until_held(&self, held: usize, processes: usize) {
         let what = format!("{processes} processes hold {held} journals");
         until_lasting(&what, 120, || self.held() == (held, processes));
     }
 
-    /// Names, phases and hosts.
+    /// Names, phases and hosts of all VSIs.
     pub(super) fn vsis(&self) -> Vec<(String, String, String)> {
         let listed = self.run(&["get", "-o", "json"]).exits(0);
         let list: Value = serde_json::from_str(&listed.stdout).unwrap();
@@ -168,7 +169,7 @@ fn all_running() -> Vec<(String, String, String)> {
 
 #[test]
 fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let lease = "15s";
     let mut first = site.process_with(lease);
     assert!(
@@ -176,18 +177,18 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
         "{}",
         first.error_output()
     );
-    site.comes_to(4, 1);
+    site.until_held(4, 1);
     let mut second = site.process_with(lease);
     assert!(
         second.reaches("serving journal", 120),
         "{}",
         second.error_output()
     );
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
 
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     assert_eq!(site.vsis(), all_running());
-    // Each host has a journal of its own here, and an offset is one of a journal.
+    // Each host has its own journal here, and each journal has its own offsets.
     let mut journals = BTreeSet::new();
     for host in HOSTS {
         let name = format!("vm-{host}");
@@ -234,8 +235,8 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
     drop(following);
 
     first.kill();
-    // The leases pass, and the other one has all of them.
-    site.comes_to(4, 1);
+    // The leases expire, and the other process takes all journals.
+    site.until_held(4, 1);
     assert_eq!(site.vsis(), all_running());
     for host in HOSTS {
         site.run(&[
@@ -253,14 +254,14 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
         let verify = site.named(&url, &["audit", "verify"]);
         site.vsiflow.run(&verify).exits(0);
     }
-    // An orderly end leaves nothing to wait for.
+    // After an orderly end, no lease has to expire first.
     second.terminate();
-    site.comes_to(0, 0);
+    site.until_held(0, 0);
 }
 
 #[test]
 fn what_is_not_for_a_set_is_refused_with_what_is() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     site.run(&["serve", "--shards", "auto"])
         .exits(2)
         .says("VSI0760");
@@ -284,7 +285,7 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     ] {
         site.run(refused).exits(2).says("VSI0764");
     }
-    // Whoever forgets to name the set is not told of damage.
+    // A command that does not name the set gets an error about that, not about damage.
     site.vsiflow.run(&["get"]).exits(1).says("VSI0836");
     let member = site.server.url("fleet.1");
     let stop = site.named(&member, &["stop", "vm-a"]);
@@ -304,7 +305,7 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
 
 #[test]
 fn a_vsi_of_a_command_line_is_made_in_the_journal_of_its_host_and_reached_there() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let _process = site.serves_all();
     let create = |more: &[&str]| {
         let image = [
@@ -342,12 +343,12 @@ fn a_vsi_of_a_command_line_is_made_in_the_journal_of_its_host_and_reached_there(
 
 #[test]
 fn a_journal_acts_on_no_host_that_the_database_says_is_anothers() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let process = site.serves_all();
     site.apply(&documents(&["a"]), &["--wait"]).exits(0);
     process.terminate();
-    site.comes_to(0, 0);
-    // As if an administrator had put back a part of the database.
+    site.until_held(0, 0);
+    // As if an administrator had restored only a part of the database.
     site.server
         .sql("UPDATE vsiflow.shard_hosts SET journal = 2 WHERE host = 'sim:a'");
     let _second_process = site.serves_all();
@@ -363,7 +364,7 @@ fn a_journal_acts_on_no_host_that_the_database_says_is_anothers() {
 
 #[test]
 fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let _process = site.serves_all();
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     let elsewhere = documents(&["a"]).replace("sim:a", "sim:b");
@@ -381,7 +382,7 @@ fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
     site.run(&["delete", "vm-a", "--wait"]).exits(0);
 }
 
-/// What `tests/bench/run shards` runs with 100,000.
+/// `tests/bench/run shards` runs the same with 100,000 VSIs.
 #[test]
 fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
     let server = Server::start();
@@ -405,13 +406,13 @@ fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
     let events = |vsis: &str| number(&figures["sizes"][vsis]["events"]);
     assert!(events("320") / events("80") < 4.4, "{figures}");
     assert!(number(&figures["bytes_ratio"]) < 1.1, "{figures}");
-    // Processor time on a machine that does other things as well.
+    // Processor time: the machine may be busy with other work as well.
     assert!(number(&figures["ratio"]) < 2.0, "{figures}");
 }
 
 #[test]
 fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let _process = site.serves_all();
     let phases = || -> Vec<String> {
         let vsis = site.vsis().into_iter();
@@ -420,9 +421,9 @@ fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     site.run(&["stop", "vm-a", "vm-c", "--wait"]).exits(0);
     assert_eq!(phases(), ["Stopped", "Running", "Stopped", "Running"]);
-    // One that is not there keeps the command from the others.
-    let slip = site.run(&["stop", "vm-b", "vm-x"]).exits(3);
-    slip.says("VSI0703").says("vm-x");
+    // If one VSI does not exist, the command does not touch the others.
+    let mistyped = site.run(&["stop", "vm-b", "vm-x"]).exits(3);
+    mistyped.says("VSI0703").says("vm-x");
     let stopped = "status.phase=Stopped";
     site.run(&["start", "--field-selector", stopped, "--wait"])
         .exits(0);
@@ -440,7 +441,7 @@ fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
     site.run(&["unpause", "--all"]).exits(0);
     site.run(&["retry", "--all"]).exits(0);
 
-    // More than the limit, and then nobody who agrees.
+    // More than the limit, then without the user's consent.
     let many = ["delete", "--all", "--limit", "3", "--yes"];
     site.run(&many).exits(4).says("VSI0811");
     let deleted = site.run(&["delete", "--all"]).exits(4);
@@ -460,7 +461,7 @@ fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
 
 #[test]
 fn a_set_is_shown_as_it_was_and_each_of_its_chains_is_proven() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let _process = site.serves_all();
     let names = |arguments: &[&str]| {
         let listed = site.run(&[&["get", "-o", "name"], arguments].concat());
@@ -505,7 +506,7 @@ fn a_set_is_shown_as_it_was_and_each_of_its_chains_is_proven() {
         verified = verified.says(&above);
         replayed = replayed.says(&above);
     }
-    // One chain that is broken is found, and the others are still looked at.
+    // A broken chain is found, and the others are still verified.
     site.server.sql(
         "UPDATE vsiflow.events SET bytes = set_byte(bytes, length(bytes) - 1, 255 - get_byte(bytes, length(bytes) - 1)) \
          WHERE journal = (SELECT journal FROM vsiflow.journals WHERE name = 'fleet.1') AND \"offset\" = 1",

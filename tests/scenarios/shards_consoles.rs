@@ -1,18 +1,19 @@
-//! Consoles in a set of journals: whoever opens one asks the host, and the journal of the VSI says who did.
+//! Consoles in a set of journals: the process that opens one asks the host, and the VSI's journal
+//! records who opened it.
 
-use vsiflow_tests::{Console, history::Event, until};
+use vsiflow_tests::{TestConsole, history::Event, until};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_placing::{anchors, two},
 };
 
-/// Of each console of a VSI: what happened, and who did it.
-fn noted(site: &Site, name: &str) -> Vec<(String, String)> {
+/// What happened and who did it, for each console event of a VSI.
+fn notes(site: &ShardsSite, name: &str) -> Vec<(String, String)> {
     let history = site.run(&["history", name, "-o", "json"]).exits(0);
     let events = history.stdout.lines().map(Event::parse);
-    let noted = events.filter(|event| event.kind() == "noted");
-    noted
+    let notes = events.filter(|event| event.kind() == "noted");
+    notes
         .map(|event| {
             let text = |key: &str| event.text(key).to_owned();
             (text("detail"), text("actor"))
@@ -20,7 +21,7 @@ fn noted(site: &Site, name: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn converse(mut console: Console) {
+fn log_in(mut console: TestConsole) {
     console.types("\r");
     console.shows("login: ");
     console.types("lab\r");
@@ -29,11 +30,11 @@ fn converse(mut console: Console) {
     assert_eq!(console.end(), 0);
 }
 
-fn is_recorded(site: &Site, name: &str, times: usize) {
+fn is_recorded(site: &ShardsSite, name: &str, times: usize) {
     until("the end is recorded", 30, || {
-        (noted(site, name).len() == 2 * times).then_some(())
+        (notes(site, name).len() == 2 * times).then_some(())
     });
-    let all = noted(site, name);
+    let all = notes(site, name);
     let whats: Vec<_> = all.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(whats, ["console_opened", "console_closed"].repeat(times));
     assert!(
@@ -44,21 +45,21 @@ fn is_recorded(site: &Site, name: &str, times: usize) {
 
 #[test]
 fn a_console_is_opened_from_anywhere_and_recorded_in_the_journal_of_its_vsi() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let url = site.server.url("fleet");
-    // One that each process has.
+    // A VSI of each process.
     for name in ["on-a", "on-d"] {
         let words = ["console", name, "--stdin"];
-        converse(Console::piped(&site.vsiflow, &site.named(&url, &words)));
+        log_in(TestConsole::piped(&site.vsiflow, &site.named(&url, &words)));
         is_recorded(&site, name, 1);
     }
     let socket = site.vsiflow.state().join("vsiflow.sock");
     let server = format!("unix://{}", socket.display());
     for name in ["on-a", "on-d"] {
         let words = ["console", name, "--stdin", "--server", &server];
-        converse(Console::piped(&site.vsiflow, &words));
+        log_in(TestConsole::piped(&site.vsiflow, &words));
         is_recorded(&site, name, 2);
     }
     site.run(&["console", "nobody", "--stdin"])
@@ -68,22 +69,22 @@ fn a_console_is_opened_from_anywhere_and_recorded_in_the_journal_of_its_vsi() {
     site.run(&["console", "on-b", "--stdin"])
         .exits(1)
         .says("VSI0209");
-    let whats: Vec<_> = noted(&site, "on-b")
+    let whats: Vec<_> = notes(&site, "on-b")
         .into_iter()
         .map(|(what, _)| what)
         .collect();
     assert_eq!(whats.len(), 2, "{whats:?}");
     assert!(whats[1].starts_with("console_closed: "), "{whats:?}");
 
-    // A process that ends closes what goes through it, and has that recorded.
+    // When a process ends, it closes the consoles that go through it, and has that recorded.
     let words = ["console", "on-d", "--stdin", "--server", &server];
-    let mut open = Console::piped(&site.vsiflow, &words);
+    let mut open = TestConsole::piped(&site.vsiflow, &words);
     open.types("\r");
     open.shows("login: ");
     first.terminate();
     open.end();
     until("the end is recorded", 30, || {
-        let last = noted(&site, "on-d").pop().unwrap().0;
+        let last = notes(&site, "on-d").pop().unwrap().0;
         (last == "console_closed: the daemon ended").then_some(())
     });
     drop(second);

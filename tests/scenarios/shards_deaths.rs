@@ -1,4 +1,5 @@
-//! Deaths of processes of a set, at every point of a request's life: shared by placing, quotas and pools.
+//! Kills processes of a set at every point of a request's life. Placement, quota and pool tests
+//! share it.
 
 use std::{
     collections::BTreeSet,
@@ -9,20 +10,20 @@ use serde_json::Value;
 use vsiflow_tests::Running;
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_placing::{anchors, hosts, places, start_apply, two},
 };
 
-/// Whose request it is.
+/// What made the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asker {
-    /// A command's.
+    /// A command.
     Command,
-    /// A pool's.
+    /// A pool.
     Pool,
 }
 
-/// Where a request is in its life when somebody dies.
+/// The point of a request's life at which a process dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Point {
     /// Journal 0 asks the other journal.
@@ -33,22 +34,22 @@ pub(super) enum Point {
     Deciding,
     /// Journal 0 appends the promise.
     Promising,
-    /// Journal 0 hands over.
+    /// Journal 0 hands the request over.
     HandingOver,
-    /// The other journal begins with it.
+    /// The other journal begins to process the request.
     Beginning,
     /// The other journal appends the VSI.
     Appending,
-    /// The other journal answers that.
+    /// The other journal answers the request.
     Answering,
     /// Journal 0 answers the command.
     Closing,
-    /// Journal 0 records what a group has reached, once its first member was made.
+    /// Journal 0 records the progress of a group, once its first member was created.
     GroupRecorded,
 }
 
 impl Point {
-    /// Whether it is the holder of journal 0 that does it.
+    /// Whether the holder of journal 0 does it.
     fn is_of_journal_0(self) -> bool {
         matches!(
             self,
@@ -61,10 +62,10 @@ impl Point {
         )
     }
 
-    /// The statement that waits there: table, event and condition.
+    /// The statement that is stopped there: table, event and condition.
     fn statement(self, asker: Asker) -> (String, &'static str, String) {
         let requests = || "shard_requests".to_owned();
-        // Journals are asked to report for pools again and again.
+        // Pools ask journals for reports again and again.
         let of_pool = matches!(asker, Asker::Pool);
         let own = if of_pool {
             " AND NEW.id LIKE 'pool-%'"
@@ -101,7 +102,7 @@ impl Point {
                  WHERE object LIKE '%-boot-0')"
                     .to_owned(),
             ),
-            // What hosts newly said is appended as well, and is not what was handed over.
+            // Reports of hosts are appended too, and are not the request that was handed over.
             Self::Appending if !of_pool => (
                 "fleet.3".to_owned(),
                 "INSERT",
@@ -124,14 +125,14 @@ impl Point {
     }
 }
 
-/// Lets no statement past a point until it is gone.
+/// Blocks every statement at a point until it is released.
 pub(super) struct Stall<'a> {
-    site: &'a Site,
+    site: &'a ShardsSite,
     table: String,
 }
 
 impl<'a> Stall<'a> {
-    pub(super) fn at(site: &'a Site, (point, asker): (Point, Asker)) -> Self {
+    pub(super) fn at(site: &'a ShardsSite, (point, asker): (Point, Asker)) -> Self {
         let (table, event, condition) = point.statement(asker);
         let table = match table.strip_prefix("fleet.") {
             Some(_) => {
@@ -161,12 +162,12 @@ impl<'a> Stall<'a> {
         }
     }
 
-    /// What waits there continues; where the one that asked for it is dead, it never happens, as if that one had died
-    /// before.
+    /// Releases the statement. With `never` its process is dead: the statement is aborted, as if
+    /// the process had died before it.
     pub(super) fn ends(self, never: bool) {
         let table = &self.table;
         if never {
-            // The server may not know yet that nobody is there any more.
+            // The server may not have noticed yet that the process is dead.
             self.site.server.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711",
             );
@@ -178,17 +179,17 @@ impl<'a> Stall<'a> {
     }
 }
 
-/// The holder of a journal dies at that point of what `begin` has asked for, and another process comes. What `begin`
-/// gave comes back once all journals are held again.
+/// Kills the holder of a journal at that point of the request that `begin` made, and starts another
+/// process. Returns the result of `begin` once all journals are held again.
 pub(super) fn dies_at<T>(
-    site: &Site,
+    site: &ShardsSite,
     (point, asker): (Point, Asker),
     dies: u16,
     processes: &mut Vec<Running>,
     begin: impl FnOnce() -> T,
     at_the_point: impl FnOnce(),
 ) -> T {
-    // Whoever comes takes what is free, which may be the other half.
+    // The new process takes the free journals, which may be the other half.
     let holder = site.holder_of(dies);
     let of_holder = |process: &Running| process.pid() == holder;
     let who = processes.iter().position(of_holder).unwrap();
@@ -200,21 +201,22 @@ pub(super) fn dies_at<T>(
     let pid = dead.pid();
     dead.kill();
     stall.ends(point.is_of_journal_0() == (dies == 0));
-    site.bury(pid);
+    site.release_leases(pid);
     let process = site.process();
     processes.insert(who, process);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     begun
 }
 
-/// At each of these points of the life of an `apply` one dies, and what was asked for is done once.
+/// Applies a document for each of these points, and kills a process at that point. Each request is
+/// carried out once.
 pub(super) fn through_deaths(
     points: &[Point],
     dies: u16,
-    prepare: impl FnOnce(&Site),
+    prepare: impl FnOnce(&ShardsSite),
     document: impl Fn(&str) -> String,
-) -> (Site, Vec<Running>) {
-    let site = Site::new();
+) -> (ShardsSite, Vec<Running>) {
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
@@ -226,7 +228,7 @@ pub(super) fn through_deaths(
 }
 
 fn applied_through_a_death(
-    site: &Site,
+    site: &ShardsSite,
     (point, dies): (Point, u16),
     processes: &mut Vec<Running>,
     document: &impl Fn(&str) -> String,

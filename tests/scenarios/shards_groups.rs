@@ -1,4 +1,5 @@
-//! Groups in a set of journals: the group is in journal 0, its guests are wherever their hosts are.
+//! Groups in a set of journals: the group is in journal 0, its guests are in the journals of their
+//! hosts.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +7,13 @@ use serde_json::Value;
 use vsiflow_tests::{Running, SIMULATED_IMAGE, until_lasting};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_deaths::{Asker, Point, Stall, dies_at},
     shards_placing::{all_are_running, anchors, hosts, places, start_apply, two},
     shards_pools::nothing_is_left,
 };
 
-/// A member on one host, whose token and address a pool on others gets.
+/// A group with a member on one host; a pool on others gets the member's token and address.
 #[derive(Clone)]
 struct Group {
     name: &'static str,
@@ -66,7 +67,7 @@ impl Group {
     }
 }
 
-fn shown(site: &Site, name: &str) -> Value {
+fn shown(site: &ShardsSite, name: &str) -> Value {
     let name = ["get", "group", name, "-o", "json"];
     site.run(&name).exits(0).json()
 }
@@ -77,14 +78,14 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[track_caller]
-fn is_available(site: &Site, name: &str) {
+fn is_available(site: &ShardsSite, name: &str) {
     until("the group is not available", || {
         shown(site, name)["status"]["phase"] == "Available"
     });
 }
 
-/// The names of a group's members that are there.
-fn members(site: &Site, group: &str) -> BTreeSet<String> {
+/// The names of a group's members that exist.
+fn members(site: &ShardsSite, group: &str) -> BTreeSet<String> {
     let own = format!("{group}-");
     let all = places(site).into_keys();
     all.filter(|name| name.starts_with(&own)).collect()
@@ -94,8 +95,8 @@ fn names(all: &[&str]) -> BTreeSet<String> {
     all.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// What a member's guest reads.
-fn seed(site: &Site, name: &str) -> String {
+/// The cidata that a member's guest reads.
+fn seed(site: &ShardsSite, name: &str) -> String {
     let shown = site.run(&["get", name, "-o", "json"]).exits(0).json();
     let uid = shown["metadata"]["uid"].as_str().unwrap();
     let (host, _) = places(site)[name].clone();
@@ -104,8 +105,8 @@ fn seed(site: &Site, name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// How often a VSI of that name was made.
-fn made(site: &Site, name: &str) -> usize {
+/// How many VSIs of that name were ever created.
+fn made(site: &ShardsSite, name: &str) -> usize {
     let all = site
         .run(&["get", "-o", "json", "--deleted"])
         .exits(0)
@@ -117,7 +118,7 @@ fn made(site: &Site, name: &str) -> usize {
 
 #[test]
 fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let group = Group::default();
@@ -144,7 +145,7 @@ fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
         .exits(0);
     site.run(&["history", "group/ocp"]).exits(0);
 
-    // What a guest said goes to other hosts, and is to be seen nowhere on the way.
+    // A guest's output is passed to other hosts, and is visible nowhere else.
     for worker in &all[1..] {
         let read = seed(&site, worker);
         assert!(read.contains("token=token-of-ocp-boot-0 end"), "{read}");
@@ -187,7 +188,7 @@ fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
         ..group
     };
     site.apply(&changed.documents(), &["--wait"]).exits(0);
-    assert_eq!(made(&site, "ocp-worker-0"), before, "it was made anew");
+    assert_eq!(made(&site, "ocp-worker-0"), before, "it was recreated");
     let memory = site
         .run(&["get", "ocp-worker-1", "-o", "json"])
         .exits(0)
@@ -197,7 +198,7 @@ fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
     site.run(&["retry", "group/ocp"])
         .exits(0)
         .says("vsi/ocp-boot-0: nothing to try again");
-    // The newest wave goes first.
+    // The last wave is deleted first.
     let delete = start(&site, &["delete", "group/ocp", "--wait"]);
     until("the group does not go", || {
         let left = members(&site, "ocp");
@@ -217,13 +218,13 @@ fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
     nothing_is_left(&site);
 }
 
-fn start(site: &Site, arguments: &[&str]) -> Running {
+fn start(site: &ShardsSite, arguments: &[&str]) -> Running {
     site.start(&|of_process| site.vsiflow.start(of_process), arguments)
 }
 
 #[test]
 fn a_closed_gate_and_a_silent_journal_keep_the_next_wave_from_being_made() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let closed = Group {
@@ -237,7 +238,7 @@ fn a_closed_gate_and_a_silent_journal_keep_the_next_wave_from_being_made() {
     let message = shown(&site, "ocp")["status"]["phase"].clone();
     assert_eq!(message, "Progressing");
 
-    // Where the member is, nobody is now: the gate of another group stays closed that would open.
+    // The member's journal has no holder now, so the gate of another group stays closed.
     let open = Group {
         name: "late",
         ..Group::default()
@@ -261,8 +262,8 @@ fn a_closed_gate_and_a_silent_journal_keep_the_next_wave_from_being_made() {
     ];
     assert_ne!(site.run(&expected).code, Some(0));
     assert_eq!(members(&site, "late"), names(&["late-boot-0"]));
-    site.bury(pid);
-    site.comes_to(4, 1);
+    site.release_leases(pid);
+    site.until_held(4, 1);
     is_available(&site, "late");
     assert_eq!(made(&site, "late-boot-0"), 1);
 
@@ -271,16 +272,17 @@ fn a_closed_gate_and_a_silent_journal_keep_the_next_wave_from_being_made() {
         ..closed
     };
     site.apply(&opened.documents(), &["--wait"]).exits(0);
-    until("what is removed after its wave stays", || {
+    until("a member with removeAfter still exists", || {
         !members(&site, "ocp").contains("ocp-boot-0")
     });
     is_available(&site, "ocp");
     nothing_is_left(&site);
 }
 
-/// A group comes up; at each point of that one dies, and every member is made once, behind its gate.
-fn comes_up_through(points: &[Point], dies: u16, group_names: &[&'static str]) {
-    let site = Site::new();
+/// Creates a group for each point and kills a process at that point. Every member is created once,
+/// behind its gate.
+fn created_through(points: &[Point], dies: u16, group_names: &[&'static str]) {
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
@@ -334,7 +336,7 @@ fn a_group_comes_up_once_wherever_the_holder_of_journal_0_dies() {
         Closing,
     ];
     let all = ["g0", "g1", "g2", "g3", "g4", "g5", "g6", "g7"];
-    comes_up_through(&points, 0, &all);
+    created_through(&points, 0, &all);
 }
 
 #[test]
@@ -348,13 +350,13 @@ fn a_group_comes_up_once_wherever_the_holder_of_its_first_member_dies() {
         Answering,
         Closing,
     ];
-    comes_up_through(&points, 3, &["g0", "g1", "g2", "g3", "g4", "g5"]);
+    created_through(&points, 3, &["g0", "g1", "g2", "g3", "g4", "g5"]);
 }
 
 #[test]
 fn a_group_goes_newest_wave_first_through_deaths_on_both_sides() {
     use Point::{Appending, Beginning, Closing, Deciding, HandingOver};
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
@@ -393,7 +395,7 @@ fn a_group_goes_newest_wave_first_through_deaths_on_both_sides() {
             );
             phase.is_none()
         });
-        until("the group is not gone", || {
+        until("the group still exists", || {
             site.run(&["get", "group", name]).code == Some(3)
         });
     }

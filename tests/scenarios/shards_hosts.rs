@@ -1,25 +1,26 @@
-//! Commands on hosts in a set of journals: each is done by the journal of its host, and what stands there is adopted by it.
+//! Commands on hosts in a set of journals: the journal of the host carries each out, and adopts
+//! what exists there.
 
 use serde_json::Value;
 use vsiflow_tests::until;
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_placing::{anchors, hosts, placed, places, two},
 };
 
-fn uid(site: &Site, name: &str) -> String {
+fn uid(site: &ShardsSite, name: &str) -> String {
     let shown = site.run(&["get", name, "-o", "json"]).exits(0).json();
     shown["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
-fn phase(site: &Site, name: &str) -> String {
+fn phase(site: &ShardsSite, name: &str) -> String {
     places(site)[name].1.clone()
 }
 
 #[test]
 fn a_host_is_looked_at_cordoned_and_drained_by_its_journal() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let inventory = ["host", "inventory", "sim:d", "-o", "json"];
@@ -38,7 +39,7 @@ fn a_host_is_looked_at_cordoned_and_drained_by_its_journal() {
     site.run(&["describe", "host/sim:d"])
         .exits(0)
         .says("firmware");
-    // Nothing is placed there any more, also by journal 0.
+    // Nothing is placed there any more, also not by journal 0.
     let far = placed("far", "site: far", "{}", "128Mi");
     site.apply(&(hosts() + &far), &["--wait"]).exits(0);
     assert_eq!(places(&site)["far"].0, "sim:c");
@@ -59,7 +60,7 @@ fn a_host_is_looked_at_cordoned_and_drained_by_its_journal() {
 
 #[test]
 fn what_stands_on_a_host_is_adopted_by_its_journal_under_a_name_that_no_other_has() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let domain = uid(&site, "on-d");
@@ -77,7 +78,7 @@ fn what_stands_on_a_host_is_adopted_by_its_journal_under_a_name_that_no_other_ha
     site.run(&["stop", "taken", "--wait"]).exits(0);
     assert_eq!(phase(&site, "taken"), "Stopped");
 
-    // A host that the set has not heard of is described along with it.
+    // The host's description is applied along with the VSI, because the set does not know it yet.
     site.run(&["delete", "taken", "--orphan", "--wait"])
         .exits(0);
     let host =
@@ -91,7 +92,7 @@ fn what_stands_on_a_host_is_adopted_by_its_journal_under_a_name_that_no_other_ha
 
 #[test]
 fn images_of_all_journals_are_listed_brought_and_removed() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let images = || {

@@ -1,10 +1,10 @@
-//! Networks in a set of journals: a network is in the journal of each host where something is on it, ends in all of them or in none,
-//! and types are the set's.
+//! Networks in a set of journals: the journal of each host that uses a network has it, it is
+//! deleted in all of them or in none, and its types belong to the set.
 
 use serde_json::Value;
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_placing::{anchors, hosts, placed, two},
     shards_pools::{BLUE, members, nothing_is_left, pool},
 };
@@ -22,14 +22,14 @@ fn on(host: &str, name: &str) -> String {
     placed(name, &format!("config: {host}"), "{}", "128Mi").replace("  placement: {}\n", interfaces)
 }
 
-/// A pool of which one member is on each host, on the network.
+/// A pool with one member on each host, on the network.
 fn networked(replicas: u32) -> String {
     let interfaces = "      interfaces: [{network: inner}]\n      machine:";
     pool(replicas, BLUE, "128Mi", "").replace("      machine:", interfaces)
 }
 
 /// The networks that vsiflow makes.
-fn made(site: &Site) -> Vec<Value> {
+fn made(site: &ShardsSite) -> Vec<Value> {
     let list = site.run(&["get", "networks", "-o", "json"]).exits(0).json();
     let mut all = list["items"].as_array().unwrap().clone();
     all.retain(|network| !network["status"]["made"].is_null() || !network["made"].is_null());
@@ -38,7 +38,7 @@ fn made(site: &Site) -> Vec<Value> {
 
 #[test]
 fn a_network_is_where_its_servers_are_and_ends_everywhere_or_nowhere() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let servers = on("b", "one") + &on("d", "two");
@@ -53,7 +53,7 @@ fn a_network_is_where_its_servers_are_and_ends_everywhere_or_nowhere() {
     let described = site.run(&["describe", "network/inner"]).exits(0);
     described.says("sim:b").says("sim:d").says("define_network");
 
-    // Its document changes it wherever it is.
+    // Its document changes it in every journal.
     site.apply(&network("Retain"), &[])
         .exits(0)
         .says("network/inner configured");
@@ -65,12 +65,16 @@ fn a_network_is_where_its_servers_are_and_ends_everywhere_or_nowhere() {
     site.run(&["delete", "one", "--wait"]).exits(0);
     let in_use = site.run(&["delete", "network/inner"]).exits(4);
     in_use.says("VSI0746").says("in use by two");
-    assert_eq!(made(&site).len(), 2, "nowhere it goes before all do");
+    assert_eq!(
+        made(&site).len(),
+        2,
+        "one journal deleted it before all agreed"
+    );
     site.run(&["delete", "network/nothing"])
         .exits(3)
         .says("VSI0703");
     second.terminate();
-    site.comes_to(4, 1);
+    site.until_held(4, 1);
     site.run(&["delete", "two", "--wait"]).exits(0);
     site.run(&["delete", "network", "inner", "--wait"]).exits(0);
     assert_eq!(made(&site), Vec::<Value>::new());
@@ -82,14 +86,14 @@ fn a_network_is_where_its_servers_are_and_ends_everywhere_or_nowhere() {
 
 #[test]
 fn members_of_a_pool_are_on_a_network_of_each_of_their_hosts() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &network("Delete") + &networked(3);
     site.apply(&documents, &["--wait"]).exits(0);
     assert_eq!(members(&site).len(), 3);
     assert_eq!(made(&site).len(), 3, "{:?}", made(&site));
-    // A member was on a host of the pool's own journal or not: the pool keeps the network in all of them.
+    // Wherever its members were: the pool retains the network in all journals.
     site.run(&["scale", "pool/web", "--replicas", "0", "--wait"])
         .exits(0);
     let in_use = site.run(&["delete", "network/inner"]).exits(4);
@@ -113,7 +117,7 @@ fn members_of_a_pool_are_on_a_network_of_each_of_their_hosts() {
 
 #[test]
 fn a_type_is_the_sets_and_makes_servers_on_every_host() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     let tiny = "apiVersion: vsiflow.io/v1\nkind: VirtualServerType\nmetadata: {name: tiny}\nspec: {cpus: 1, memory: 256Mi}\n---\n";
     site.apply(&(anchors() + tiny), &["--wait"])

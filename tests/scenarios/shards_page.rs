@@ -1,4 +1,5 @@
-//! The page and the API of a process of a set: they show all journals, whoever works on them.
+//! The web page and the API of a process of a set: they show all journals, whichever process serves
+//! them.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -8,20 +9,21 @@ use std::{
 
 use vsiflow_tests::{Ran, Running, Vsiflow, binary, http, until};
 
-use super::shards::{HOSTS, Site, documents};
+use super::shards::{HOSTS, ShardsSite, documents};
 
-/// Two processes of which each has a half of the journals, with a VSI in each journal, and the socket of one of them.
-fn halves() -> (Site, Running, Running, PathBuf) {
-    let site = Site::new();
+/// Two processes with half of the journals each, a VSI in each journal, and the socket of one of
+/// the processes.
+fn halves() -> (ShardsSite, Running, Running, PathBuf) {
+    let site = ShardsSite::new();
     let first = site.serves_all();
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     let second = site.process();
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     let socket = site.vsiflow.state().join("vsiflow.sock");
     (site, first, second, socket)
 }
 
-/// Waits until a page or resource has all of these words.
+/// Waits until a page or resource contains all of these words.
 #[track_caller]
 fn shows(socket: &Path, path: &str, words: &[&str]) -> String {
     until(&format!("{path} shows {words:?}"), 30, || {
@@ -30,7 +32,7 @@ fn shows(socket: &Path, path: &str, words: &[&str]) -> String {
     })
 }
 
-/// What is said first of something that is followed.
+/// The first lines of a stream of events.
 fn follows(socket: &Path, path: &str) -> String {
     let mut follow = http::connect(socket);
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -74,7 +76,7 @@ fn the_page_of_one_process_shows_the_journals_of_all() {
     ] {
         shows(&socket, path, &["<h1>"]);
     }
-    // Each event is one of a journal, and the oldest come last.
+    // An event's position names its journal; the oldest events come last.
     let events = shows(&socket, "/events", &[">3:", "rel=\"next\""]);
     let older = events.split("href=\"/events?before=").nth(1).unwrap();
     let older = older.split('"').next().unwrap();
@@ -99,7 +101,7 @@ fn the_page_of_one_process_shows_the_journals_of_all() {
     let past = shows(&socket, &format!("/?at={}", time.trim()), &["As of"]);
     assert!(!past.contains("Stopped"), "{past}");
     let _ = http::get(&socket, "/?at=4").is(409);
-    // An event leads to the moment after it.
+    // An event links to the moment after it.
     let event = events.split("href=\"?at=3:").nth(1).unwrap();
     let event = event.split('"').next().unwrap();
     let then = shows(&socket, &format!("/?at=3:{event}"), &["As of"]);
@@ -125,7 +127,7 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     }
     let nobody = "/v1/namespaces/default/virtualservers/nobody";
     http::get(&socket, nobody).is(404).is_problem("VSI0703");
-    // What works on all journals says by what it is done.
+    // Requests that would affect all journals are refused; the problem says what to use instead.
     let pause = "POST /v1/pause HTTP/1.1\r\n";
     http::ask(&socket, pause, b"").is(409).is_problem("VSI0764");
     http::get(&socket, "/v1/events")
@@ -143,7 +145,7 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     }
     let began = site.run(&["get", "--at", "1:0", "-o", "name"]).exits(0);
     assert!(began.stdout.lines().count() < 4, "{}", began.stdout);
-    // One of the journals is looked at by the same moments, if they are its own.
+    // A single journal accepts the moments of a set only if they are its own.
     let member = site.server.url("fleet.1");
     let own = site.named(&member, &["get", "--at", "1:0"]);
     site.vsiflow.run(&own).exits(0);
@@ -161,7 +163,7 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     let ask = |arguments: &[&str]| {
         let mut command = Command::new(binary());
         command.args(["--server", &server]).args(arguments);
-        // Whatever a caller names, it is this set that is meant.
+        // Whatever journal the caller names, the command is for this set.
         let elsewhere = "postgres://nobody@127.0.0.1:1/none";
         command
             .args(["--journal", elsewhere])
@@ -187,7 +189,7 @@ fn a_change_by_the_api_is_made_by_the_process_that_has_the_journal() {
         http::ask(&socket, &head, body.as_bytes())
     };
     let of = |name: &str| format!("/v1/namespaces/default/virtualservers/{name}");
-    // One that this process has, and one of another.
+    // A VSI of this process, and one of another process.
     for name in ["vm-a", "vm-d"] {
         let stop = post(
             &format!("{}/stop", of(name)),
@@ -206,7 +208,7 @@ fn a_change_by_the_api_is_made_by_the_process_that_has_the_journal() {
             .count(),
         2
     );
-    // Errors are those of the process that has it.
+    // Errors are the ones of the process that has the VSI.
     let approve = post(&format!("{}/approve", of("vm-d")), "{}");
     approve.is(409).is_problem("VSI0704");
     post(&format!("{}/stop", of("nobody")), "{}")
@@ -230,7 +232,7 @@ fn a_change_by_the_api_is_made_by_the_process_that_has_the_journal() {
     let delete = format!("DELETE {}?waitSeconds=30 HTTP/1.1\r\n", of("vm-d"));
     let deleted = http::ask(&socket, &delete, b"").is(200).json();
     assert_eq!(deleted["outcome"], "Reached", "{deleted}");
-    // A name is claimed first, which the command line does.
+    // A snapshot's name must be claimed first, which only the command line does.
     let take = post(&format!("{}/snapshots", of("vm-a")), "{}");
     take.is(409).is_problem("VSI0764");
 }
@@ -293,7 +295,7 @@ fn a_page_is_told_of_what_happens_in_journals_of_other_processes() {
 
 #[test]
 fn one_token_opens_every_process_of_a_set_until_it_is_revoked() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let own = Vsiflow::simulated();
     let mut daemon = own.serve(&["--listen", "127.0.0.1:0"]);
     assert!(daemon.reaches("answering for tokens at", 30));
@@ -328,7 +330,7 @@ fn one_token_opens_every_process_of_a_set_until_it_is_revoked() {
             .find(|line| line.contains("answering for tokens"));
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     });
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     let create = ["token", "create", "--role", "operator", "--ttl", "1h"];
     site.run(&create).exits(2).says("VSI0764");
     let token = site

@@ -1,4 +1,5 @@
-//! VSIs without a host in a set of journals: journal 0 chooses over all of them, through every death.
+//! VSIs without a host in a set of journals: journal 0 chooses among all hosts, even if processes
+//! die.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,11 +10,11 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, until_lasting};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_deaths::{Asker, Point, Stall, through_deaths},
 };
 
-/// A host of which a little more than 4 GiB of memory may be promised.
+/// A host with a little more than 4 GiB of memory for VSIs.
 fn host(name: &str, more: &str) -> String {
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{fleet: blue, config: {name}{more}}}}}\n\
@@ -35,7 +36,8 @@ pub(super) fn placed(name: &str, label: &str, placement: &str, memory: &str) -> 
     )
 }
 
-/// A server on each host, so that every host has a journal of its own: a is in journal 0, d in journal 3.
+/// A server on each host, so that every host has a journal of its own: a is in journal 0, d in
+/// journal 3.
 pub(super) fn anchors() -> String {
     let one = |name: &str| {
         placed(
@@ -49,24 +51,24 @@ pub(super) fn anchors() -> String {
     hosts() + &["a", "b", "c", "d"].map(one).concat()
 }
 
-/// What may be promised of a host, in MiB.
+/// How much memory of a host VSIs may take, in MiB.
 const ROOM: u64 = 256 * 1024 * 16 / 1000;
 const BLUE: &str = "fleet: blue";
 
-/// Where each VSI is that is not gone, and its phase.
-pub(super) fn places(site: &Site) -> BTreeMap<String, (String, String)> {
+/// The host and phase of each VSI that is not deleted.
+pub(super) fn places(site: &ShardsSite) -> BTreeMap<String, (String, String)> {
     let all = site.vsis();
     let count = all.len();
     let places: BTreeMap<_, _> = all
         .into_iter()
         .map(|(name, phase, host)| (name, (host, phase)))
         .collect();
-    assert_eq!(places.len(), count, "a VSI is there twice: {places:?}");
+    assert_eq!(places.len(), count, "a VSI exists twice: {places:?}");
     places
 }
 
-/// MiB that VSIs take on each host.
-fn taken(site: &Site) -> BTreeMap<String, u64> {
+/// The memory that VSIs take on each host, in MiB.
+fn taken(site: &ShardsSite) -> BTreeMap<String, u64> {
     let listed = site.run(&["get", "-o", "json"]).exits(0).json();
     let mut taken = BTreeMap::new();
     for vsi in listed["items"].as_array().unwrap() {
@@ -82,20 +84,20 @@ fn taken(site: &Site) -> BTreeMap<String, u64> {
 }
 
 #[track_caller]
-fn nothing_is_promised_twice(site: &Site) {
+fn nothing_is_promised_twice(site: &ShardsSite) {
     let taken = taken(site);
     assert!(taken.values().all(|mib| *mib <= ROOM), "{taken:?}");
 }
 
 #[track_caller]
-pub(super) fn all_are_running(site: &Site) {
+pub(super) fn all_are_running(site: &ShardsSite) {
     until_lasting("all are running", 240, || {
         let places = places(site);
         places.values().all(|(_, phase)| phase == "Running")
     });
 }
 
-pub(super) fn start_apply(site: &Site, documents: &str, more: &[&str]) -> Running {
+pub(super) fn start_apply(site: &ShardsSite, documents: &str, more: &[&str]) -> Running {
     site.start(
         &|arguments| site.vsiflow.start_apply(documents, arguments),
         more,
@@ -107,20 +109,21 @@ fn serving(process: &mut Running, journal: u16) {
     assert!(process.reaches(&words, 120), "{}", process.error_output());
 }
 
-/// Two processes: the first has journals 0 and 1, and with them hosts a and b, the second has the others.
-pub(super) fn two(site: &Site) -> (Running, Running) {
+/// Two processes: the first has journals 0 and 1, and with them hosts a and b; the second has the
+/// others.
+pub(super) fn two(site: &ShardsSite) -> (Running, Running) {
     let mut first = site.process();
     serving(&mut first, 3);
     let mut second = site.process();
     serving(&mut second, 2);
     serving(&mut second, 3);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     (first, second)
 }
 
 #[test]
 fn hosts_of_all_journals_are_chosen_among_and_what_stands_there_stays() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     let spread = "{spread: {over: host}}";
     let servers: String = (0..8)
@@ -144,20 +147,21 @@ fn hosts_of_all_journals_are_chosen_among_and_what_stands_there_stays() {
     again.says("v0 unchanged").says("v7 unchanged");
     assert_eq!(places(&site), before);
 
-    // One that is there stays, also where it was put by name, and whatever else fits better by now.
+    // An existing VSI stays where it is, even if it was placed by name or another host fits better
+    // now.
     let anchored = anchors();
     site.apply(&anchored, &["--wait"]).exits(0);
     let moving = hosts() + &placed("on-d", BLUE, "{}", "512Mi");
     site.apply(&moving, &[]).exits(0);
     assert_eq!(places(&site)["on-d"].0, "sim:d");
 
-    // What does not fit anywhere is told for every host, and nothing of the documents is recorded.
+    // If nothing fits, the error names every host, and none of the documents is recorded.
     let large = hosts() + &placed("w", BLUE, "{}", "512Mi") + &placed("x", BLUE, "{}", "64Gi");
     let refused = site.apply(&large, &[]).exits(4);
     let refused = refused.says("VSI0737").says("sim:a").says("sim:d");
     refused.says("64Gi of memory");
     assert!(!places(&site).contains_key("w"));
-    // What was deleted is chosen for anew.
+    // A deleted VSI is placed again.
     site.run(&["delete", "on-d", "--wait"]).exits(0);
     site.apply(&moving, &["--wait"]).exits(0);
     assert_eq!(places(&site)["on-d"].1, "Running");
@@ -170,13 +174,13 @@ fn hosts_of_all_journals_are_chosen_among_and_what_stands_there_stays() {
 
 #[test]
 fn anti_affinity_and_data_disks_hold_over_journals() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let alone = "{antiAffinity: {matchLabels: {app: web}}}";
     let far = "site: far";
     let apart = |name: &str| placed(name, far, alone, "512Mi");
-    // The anchors have no such label.
+    // The anchors do not have this label.
     site.run(&["delete", "on-c", "--wait"]).exits(0);
     site.run(&["delete", "on-d", "--wait"]).exits(0);
     let documents = hosts() + &apart("one") + &apart("two");
@@ -188,7 +192,7 @@ fn anti_affinity_and_data_disks_hold_over_journals() {
     let third = hosts() + &apart("three");
     site.apply(&third, &[]).exits(4).says("antiAffinity");
 
-    // A disk pins the VSI that has it, whatever else is emptier.
+    // A VSI must be on the host of its disk, even if other hosts have more room.
     let disk = "apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremDataDisk\n\
         metadata: {name: data, labels: {disk: data}}\nspec: {size: 1Gi, targetSelector: {matchLabels: {config: c}}}\n---\n";
     let server = placed("db", BLUE, "{}", "512Mi").replace("app: web", "app: db");
@@ -207,7 +211,7 @@ fn through(points: &[Point], dies: u16) {
     assert_eq!(all.len(), 4 + points.len(), "{all:?}");
     all_are_running(&site);
     nothing_is_promised_twice(&site);
-    // Once somebody chooses again, no promise is left.
+    // The next placements remove all promises.
     let one = hosts() + &placed("last", "config: d", "{}", "128Mi");
     site.apply(&one, &["--wait"]).exits(0);
     let last_one = hosts() + &placed("very-last", "config: d", "{}", "128Mi");
@@ -249,7 +253,7 @@ fn a_choice_outlives_the_holder_of_the_chosen_host_wherever_it_dies() {
 
 #[test]
 fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &placed("short", "config: d", "{}", "128Mi");
@@ -261,20 +265,20 @@ fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
     assert_eq!(site.holder_of(0), pid);
     first.kill();
     stall.ends(true);
-    site.bury(pid);
+    site.release_leases(pid);
     started.end(240).exits(0).says("created");
     assert!(!places(&site).contains_key("short"));
-    // The next one is.
+    // The next one of that name is created.
     site.apply(&documents, &["--wait"]).exits(0);
     assert_eq!(places(&site)["short"].1, "Running");
 }
 
 #[test]
 fn two_choices_at_the_same_time_promise_no_room_twice() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
-    // Three of them fit on each of both hosts beside the anchor.
+    // Beside the anchor, three of them fit on each of the two hosts.
     let started: Vec<_> = (0..10)
         .map(|one| {
             let documents = hosts() + &placed(&format!("v{one}"), "site: far", "{}", "1Gi");
@@ -291,7 +295,7 @@ fn two_choices_at_the_same_time_promise_no_room_twice() {
     all_are_running(&site);
 }
 
-/// As many commands as they come, and processes that die at any time.
+/// Random commands, while processes die at random times.
 #[test]
 fn random_game_of_choices_and_deaths() {
     let seed = std::env::var("SEED")
@@ -300,7 +304,7 @@ fn random_game_of_choices_and_deaths() {
     let seed = seed.unwrap_or_else(|| rand::rng().random::<u64>());
     println!("SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
@@ -313,10 +317,10 @@ fn random_game_of_choices_and_deaths() {
             let dead = processes.remove(random.random_range(0..processes.len()));
             let pid = dead.pid();
             dead.kill();
-            site.bury(pid);
+            site.release_leases(pid);
             processes.push(site.process());
         } else {
-            // Some are asked for again, before it is known what became of them.
+            // Some are applied again before the outcome of the first command is known.
             let number = random.random_range(0..=round);
             let name = format!("v{number}");
             let memory = all
@@ -353,7 +357,7 @@ fn random_game_of_choices_and_deaths() {
                     .any(|code| ended.stderr.contains(code)),
             "{ended:?}"
         );
-        // It says the same again, or there is room now.
+        // The same outcome again, or there is room now.
         let again = site.apply(&documents, &[]);
         assert!([Some(0), Some(4)].contains(&again.code), "{again:?}");
     }

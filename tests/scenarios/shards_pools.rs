@@ -1,4 +1,5 @@
-//! Pools in a set of journals: the pool is in journal 0, its members are wherever their hosts are.
+//! Pools in a set of journals: the pool is in journal 0, its members are in the journals of their
+//! hosts.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,12 @@ use serde_json::Value;
 use vsiflow_tests::{Running, SIMULATED_IMAGE, until_lasting};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_deaths::{Asker, Point, dies_at},
     shards_placing::{all_are_running, anchors, hosts, placed, places, start_apply, two},
 };
 
-/// A pool whose members may be on any host with that label, one on each as long as there are some.
+/// A pool whose members may be on any host with that label, on separate hosts as far as possible.
 pub(super) fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n{more}  \
@@ -23,33 +24,33 @@ pub(super) fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> Stri
 
 pub(super) const BLUE: &str = "fleet: blue";
 
-/// The hosts of the pool's members that are running, by their names.
-pub(super) fn members(site: &Site) -> BTreeMap<String, String> {
+/// The hosts of the pool's running members, by the members' names.
+pub(super) fn members(site: &ShardsSite) -> BTreeMap<String, String> {
     let all = places(site).into_iter();
     let own = all.filter(|(name, (_, phase))| name.starts_with("web-") && phase == "Running");
     own.map(|(name, (host, _))| (name, host)).collect()
 }
 
-fn shown(site: &Site) -> Value {
+fn shown(site: &ShardsSite) -> Value {
     site.run(&["get", "pool/web", "-o", "json"]).exits(0).json()
 }
 
-/// The identity of a VSI.
-fn uid(site: &Site, name: &str) -> String {
+/// The UID of a VSI.
+fn uid(site: &ShardsSite, name: &str) -> String {
     let shown = site.run(&["get", name, "-o", "json"]).exits(0).json();
     shown["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
 #[track_caller]
-fn is_available(site: &Site) {
+fn is_available(site: &ShardsSite) {
     until("the pool is not available", || {
         shown(site)["status"]["phase"] == "Available"
     });
 }
 
-/// Nothing that pools asked for is open, and each journal's chain holds.
+/// Asserts that no request of a pool is open, and that each journal's chain is intact.
 #[track_caller]
-pub(super) fn nothing_is_left(site: &Site) {
+pub(super) fn nothing_is_left(site: &ShardsSite) {
     let open = "SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL AND lane < 2";
     until("something is open", || site.server.sql(open).trim() == "0");
     for journal in 0..4 {
@@ -66,7 +67,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &pool(3, BLUE, "256Mi", "");
@@ -108,7 +109,7 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
     assert_eq!(four.len(), 4);
     assert!(!places(&site).contains_key("web-4"));
 
-    // What is stuck of it is tried again in each journal that has members; here nothing is.
+    // A retry reaches each journal that has members; here nothing failed.
     let retried = site.run(&["retry", "pool/web", "--wait"]).exits(0);
     for name in four.keys() {
         let nothing = format!("vsi/{name}: nothing to try again");
@@ -116,7 +117,7 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
     }
     site.run(&["retry", "pool/nobody"]).exits(3).says("VSI0703");
 
-    // Somebody deletes one, in its journal; the pool makes it again.
+    // A user deletes one in its journal; the pool recreates it.
     let before = uid(&site, "web-1");
     site.run(&["delete", "web-1", "--wait"]).exits(0);
     until("the pool did not make a member again", || {
@@ -143,7 +144,7 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
 
 #[test]
 fn a_rollout_over_journals_keeps_to_its_strategy() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let one_away = "  strategy: {maxUnavailable: 1}\n";
@@ -153,7 +154,7 @@ fn a_rollout_over_journals_keeps_to_its_strategy() {
     let before = shown(&site)["status"]["revision"].clone();
     let uids: Vec<_> = members(&site).keys().map(|name| uid(&site, name)).collect();
     let rollout = start_apply(&site, &documents("384Mi", one_away), &["--wait"]);
-    // As often as it can be looked, no two are away.
+    // However often it is checked, at most one member is down.
     until("the rollout does not end", || {
         let running = members(&site).len();
         assert!(running >= 3, "{:?}", places(&site));
@@ -162,7 +163,7 @@ fn a_rollout_over_journals_keeps_to_its_strategy() {
     });
     rollout.end(120).exits(0);
     let after: Vec<_> = members(&site).keys().map(|name| uid(&site, name)).collect();
-    assert_eq!(after, uids, "a member was made anew");
+    assert_eq!(after, uids, "a member was recreated");
 
     site.run(&["rollback", "pool/web", "--wait"]).exits(0);
     assert_eq!(shown(&site)["status"]["revision"], before);
@@ -192,7 +193,7 @@ fn a_rollout_over_journals_keeps_to_its_strategy() {
 
 #[test]
 fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let quota = |vsis: u32| {
@@ -206,7 +207,7 @@ fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
     let documents = hosts() + &pool(3, BLUE, "256Mi", disks);
     site.apply(&documents, &["--wait"]).exits(4).says("VSI0738");
     assert_eq!(places(&site).len(), 4);
-    // One of its names is taken before there is room.
+    // A VSI takes one of its names before there is room.
     let other = hosts() + &placed("web-1", "config: c", "{}", "128Mi");
     site.apply(&other, &["--wait"]).exits(0);
     let others = uid(&site, "web-1");
@@ -220,7 +221,7 @@ fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
     site.run(&["delete", "web-1", "--wait"]).exits(0);
     is_available(&site);
     assert_ne!(uid(&site, "web-1"), others);
-    // Neither its members nor their disks are any document's own.
+    // No document may use the names of its members or their disks.
     site.apply(&other, &[]).exits(4).says("VSI0720");
 
     let count_disks = || {
@@ -241,7 +242,7 @@ fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
 
 #[test]
 fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &pool(4, BLUE, "256Mi", "");
@@ -249,7 +250,7 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
     let before: Vec<_> = members(&site).keys().map(|name| uid(&site, name)).collect();
     let pid = second.pid();
     assert_eq!(site.holder_of(3), pid);
-    // Its leases are long, so that nobody has journals 2 and 3 from now on.
+    // Its leases are long, so journals 2 and 3 have no holder from now on.
     second.kill();
     let printed = site.run(&[
         "scale",
@@ -267,9 +268,9 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
     let there = places(&site);
     let own = there.keys().filter(|name| name.starts_with("web-"));
     assert!(own.count() <= 5, "{there:?}");
-    // Who continues then finds all of them, and has made none of them again.
-    site.bury(pid);
-    site.comes_to(4, 1);
+    // The next holder finds all of them, and recreates none.
+    site.release_leases(pid);
+    site.until_held(4, 1);
     is_available(&site);
     let after: Vec<_> = members(&site).keys().map(|name| uid(&site, name)).collect();
     assert_eq!(after.len(), 5);
@@ -277,13 +278,14 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
     nothing_is_left(&site);
 }
 
-fn start(site: &Site, arguments: &[&str]) -> Running {
+fn start(site: &ShardsSite, arguments: &[&str]) -> Running {
     site.start(&|of_process| site.vsiflow.start(of_process), arguments)
 }
 
-/// A member that was deleted is made again; at each point of that one dies, and it is made once.
+/// Deletes a member for each point, and kills a process at that point. The member is recreated
+/// once.
 fn made_again_through(points: &[Point], dies: u16) {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
@@ -291,10 +293,10 @@ fn made_again_through(points: &[Point], dies: u16) {
     site.apply(&documents, &["--wait"]).exits(0);
     for point in points {
         let before = uid(&site, "web-0");
-        // Nothing follows from that until it is uncordoned.
+        // Nothing happens until the member is uncordoned.
         site.run(&["cordon", "web-0"]).exits(0);
         site.run(&["delete", "web-0", "--wait"]).exits(0);
-        // What waits at the point may be the connection that would answer it.
+        // The connection that is blocked at the point may be the one that would answer the command.
         let uncordon = || start(&site, &["uncordon", "web-0"]);
         let at = (*point, Asker::Pool);
         let outcome = dies_at(&site, at, dies, &mut processes, uncordon, || {});
@@ -350,11 +352,12 @@ fn a_member_is_made_again_once_wherever_the_holder_of_its_host_dies() {
     made_again_through(&points, 3);
 }
 
-/// The same for members that go: what dies in the middle leaves none behind, and takes none away that stays.
+/// The same for members that are deleted: a death in the middle leaves no member behind, and
+/// deletes none that stays.
 #[test]
 fn a_pool_shrinks_and_goes_through_deaths_on_both_sides() {
     use Point::{Answering, Appending, Beginning, Closing, Deciding, HandingOver};
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);

@@ -1,11 +1,11 @@
-//! Quotas in a set of journals: they hold over all of it, through every death.
+//! Quotas in a set of journals: they apply to the whole set, even if processes die.
 
 use std::collections::BTreeMap;
 
 use vsiflow_tests::{Ran, SIMULATED_IMAGE, until_lasting};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_deaths::{Point, through_deaths},
     shards_placing::{all_are_running, anchors, hosts, placed, places, start_apply, two},
 };
@@ -22,7 +22,7 @@ fn on(host: &str, name: &str) -> String {
 }
 
 /// What `get quotas` shows as used and allowed.
-fn used(site: &Site) -> String {
+fn used(site: &ShardsSite) -> String {
     let shown = site.run(&["get", "quotas"]).exits(0).stdout;
     let line = shown.lines().find(|line| line.starts_with("team"));
     let cells = line.map(|line| line.split_whitespace().nth(1).unwrap().to_owned());
@@ -31,10 +31,10 @@ fn used(site: &Site) -> String {
 
 #[test]
 fn a_quota_holds_over_all_journals_until_it_is_deleted() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
-    // What is there already counts, in whichever journal.
+    // Existing VSIs count, in whichever journal they are.
     site.apply(&quota("{vsis: 6}"), &[])
         .exits(0)
         .says("created");
@@ -46,7 +46,7 @@ fn a_quota_holds_over_all_journals_until_it_is_deleted() {
     let two_more = hosts() + &on("b", "x") + &on("c", "y");
     site.apply(&two_more, &["--wait"]).exits(0);
     assert_eq!(used(&site), "6/6");
-    // What does not grow is permitted, and what is placed counts as well.
+    // What does not grow is permitted; VSIs that are placed count as well.
     site.apply(&two_more, &[]).exits(0).says("x unchanged");
     let chosen = hosts() + &placed("z", "fleet: blue", "{}", "128Mi");
     site.apply(&chosen, &[]).exits(4).says("VSI0738");
@@ -54,7 +54,7 @@ fn a_quota_holds_over_all_journals_until_it_is_deleted() {
     assert_eq!(used(&site), "5/6");
     site.apply(&chosen, &["--wait"]).exits(0);
     assert_eq!(used(&site), "6/6");
-    // Others are not concerned.
+    // Other namespaces are not affected.
     let other = (hosts() + &on("a", "x")).replace("{name: x,", "{name: x, namespace: other,");
     let other = other.replace(
         "metadata: {name: a,",
@@ -73,7 +73,7 @@ fn a_quota_holds_over_all_journals_until_it_is_deleted() {
 
 #[test]
 fn what_the_journal_of_the_host_refuses_gives_its_part_back() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let network = |name: &str, cidr: &str| {
@@ -94,7 +94,7 @@ fn what_the_journal_of_the_host_refuses_gives_its_part_back() {
             .exits(4)
             .says("VSI0747");
     }
-    // There is room for one, still.
+    // There is still room for one.
     site.apply(&(hosts() + &on("a", "three")), &["--wait"])
         .exits(0);
     site.apply(&(hosts() + &on("a", "four")), &[])
@@ -105,7 +105,7 @@ fn what_the_journal_of_the_host_refuses_gives_its_part_back() {
 
 #[test]
 fn commands_at_the_same_time_exceed_no_quota() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     site.apply(&quota("{vsis: 9}"), &[]).exits(0);
@@ -128,11 +128,11 @@ fn commands_at_the_same_time_exceed_no_quota() {
 
 #[test]
 fn what_is_there_is_not_counted_again_while_its_command_is_under_way() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     site.apply(&quota("{vsis: 6}"), &[]).exits(0);
-    // Nobody answers there, so that the command waits for as long as it likes.
+    // The image server does not answer, so the command keeps waiting.
     let away = on("d", "one").replace(SIMULATED_IMAGE, "http://127.0.0.1:1/image.qcow2");
     let _waits = start_apply(&site, &(hosts() + &away), &["--wait"]);
     until_lasting("it is counted", 60, || used(&site) == "5/6");
@@ -143,9 +143,9 @@ fn what_is_there_is_not_counted_again_while_its_command_is_under_way() {
 }
 
 fn through(points: &[Point], dies: u16) {
-    // One more would be one too many: what was admitted once is not admitted twice.
+    // The limit permits no VSI more: each must be admitted only once.
     let most = 4 + points.len();
-    let limit = |site: &Site| {
+    let limit = |site: &ShardsSite| {
         let quota = quota(&format!("{{vsis: {most}}}"));
         site.apply(&quota, &[]).exits(0);
     };

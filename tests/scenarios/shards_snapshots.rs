@@ -1,21 +1,22 @@
-//! Snapshots in a set of journals that two processes share: the schedules of all VSIs are kept, those of a pool's members as well; commands
-//! reach a snapshot by its name, in whichever journal it is, and take none that another journal has; a process that dies leaves
-//! nothing half done and nothing unsaid; and new VSIs from snapshots come up beside them, under names of their own.
+//! Snapshots in a set of journals that two processes share. Schedules of all VSIs are followed,
+//! including those of pool members. Commands reach a snapshot by its name, in whichever journal it
+//! is, and do not reuse names of other journals. The death of a process leaves no work unfinished
+//! or unreported. New VSIs from snapshots are created beside them, under their own names.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use vsiflow_tests::{Console, until};
+use vsiflow_tests::{TestConsole, until};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_deaths::{Asker, Point, dies_at},
     shards_placing::{anchors, hosts, placed, places, two},
     shards_pools::pool,
     snapshot_schedules::soon,
 };
 
-/// What is known of snapshots that are there.
-fn snapshots(site: &Site) -> Vec<Value> {
+/// The snapshots that exist.
+fn snapshots(site: &ShardsSite) -> Vec<Value> {
     let list = site.run(&["get", "snapshots", "-o", "json"]).exits(0);
     list.json()["items"].as_array().unwrap().clone()
 }
@@ -24,7 +25,7 @@ fn name(snapshot: &Value) -> String {
     snapshot["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
-fn names(site: &Site) -> Vec<String> {
+fn names(site: &ShardsSite) -> Vec<String> {
     snapshots(site).iter().map(name).collect()
 }
 
@@ -32,9 +33,9 @@ fn is_ready(snapshot: &&Value) -> bool {
     snapshot["status"]["phase"] == "Ready"
 }
 
-/// Whether what is described is the one on that host.
+/// Asserts that the described snapshot is the one on that host.
 #[track_caller]
-fn is_on(site: &Site, host: &str, snapshot: &str) {
+fn is_on(site: &ShardsSite, host: &str, snapshot: &str) {
     let words = ["describe", "snapshot", snapshot, "-o", "json"];
     let described = site.run(&words).exits(0).json();
     assert_eq!(described["status"]["host"], host, "{described}");
@@ -45,7 +46,7 @@ fn on(host: &str, name: &str, more: &str) -> String {
     server.replace("  placement: {}\n", more)
 }
 
-/// The VSIs with schedules: in two journals, and of a pool in a third one.
+/// The VSIs with schedules: in two journals, and a pool member in a third one.
 const SCHEDULED: [(&str, &str); 3] = [("early", "sim:a"), ("late", "sim:d"), ("web-0", "sim:c")];
 
 fn documents() -> String {
@@ -59,8 +60,8 @@ fn documents() -> String {
     hosts() + &servers + &pool
 }
 
-/// When a VSI's snapshot is due, once its schedule has begun.
-fn due(site: &Site, name: &str) -> Option<Timestamp> {
+/// When a VSI's snapshot is due; `None` until its schedule has begun.
+fn due(site: &ShardsSite, name: &str) -> Option<Timestamp> {
     let vsi = site.run(&["get", name, "-o", "json"]).exits(0).json();
     let mut conditions = vsi["status"]["conditions"].as_array().unwrap().iter();
     let begun =
@@ -69,13 +70,13 @@ fn due(site: &Site, name: &str) -> Option<Timestamp> {
     next.filter(|_| begun).map(|next| next.parse().unwrap())
 }
 
-/// Has schedules begin that are due at the same time, which is soon, and when.
-fn begin(site: &Site) -> Timestamp {
+/// Starts schedules that are all due at the same time soon; returns that time.
+fn begin(site: &ShardsSite) -> Timestamp {
     loop {
         site.apply(&documents(), &["--wait"]).exits(0);
         let all = SCHEDULED.map(|(name, _)| until("the schedule begins", 60, || due(site, name)));
         let left = Timestamp::now().duration_until(all[0]).as_secs();
-        // On a machine that was too slow for it, it is that of tomorrow, or there is no time for anything before.
+        // On a slow machine the schedules may be due only tomorrow, or too soon for the test.
         if all.iter().all(|due| *due == all[0]) && (15..180).contains(&left) {
             return all[0];
         }
@@ -84,13 +85,13 @@ fn begin(site: &Site) -> Timestamp {
 
 #[test]
 fn what_is_due_is_taken_in_every_journal_and_found_by_its_name() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let due = begin(&site);
     let at = due.strftime("%Y%m%d-%H%M").to_string();
     let [early, late, of_pool] = SCHEDULED.map(|(vsi, _)| format!("{vsi}-{at}"));
-    // Somebody gives the name away that the schedule of another journal is about to give.
+    // A user takes the name that the schedule of another journal is about to use.
     let create = |of: &str, name: &str| site.run(&["snapshot", "create", of, name, "--wait"]);
     create("on-d", &early).exits(0);
     let taken = until("the snapshots that are due", 240, || {
@@ -110,7 +111,8 @@ fn what_is_due_is_taken_in_every_journal_and_found_by_its_name() {
         described.says("SnapshotsCurrent").says("0 missed");
     }
 
-    // Nobody claimed its name, and it is found; what a command claimed comes first.
+    // The schedule's snapshot is found although its name was not claimed. A snapshot with a claimed
+    // name takes precedence.
     is_on(&site, "sim:d", &late);
     is_on(&site, "sim:d", &early);
     let of_schedule = taken
@@ -132,14 +134,14 @@ fn what_is_due_is_taken_in_every_journal_and_found_by_its_name() {
     site.run(&["snapshot", "delete", &early, &late, "--wait"])
         .exits(0);
     assert_eq!(names(&site), [of_pool]);
-    // They are free for others.
+    // The names are free for other VSIs.
     create("on-c", &late).exits(0).says("is taken");
     is_on(&site, "sim:c", &late);
 }
 
 #[test]
 fn a_deletion_outlives_its_process_and_what_is_not_asked_again_is_told() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (first, second) = two(&site);
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
@@ -168,7 +170,7 @@ fn a_deletion_outlives_its_process_and_what_is_not_asked_again_is_told() {
 
 #[test]
 fn a_snapshot_is_taken_shown_and_deleted_by_its_name_which_no_other_journal_has() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let create = |words: &[&str]| site.run(&[&["snapshot", "create"], words, &["--wait"]].concat());
@@ -178,7 +180,7 @@ fn a_snapshot_is_taken_shown_and_deleted_by_its_name_which_no_other_journal_has(
     create(&["on-c", "before"]).exits(4).says("VSI0765");
     create(&["on-b", "before"]).exits(4).says("VSI0740");
     create(&["on-c"]).exits(0).says("snapshot/on-c-1 is taken");
-    // A name that nobody chose is none that another journal has.
+    // A generated name avoids the names of other journals.
     create(&["on-d", "on-c-2"]).exits(0);
     create(&["on-c"]).exits(0).says("snapshot/on-c-3 is taken");
     assert_eq!(names(&site), ["before", "on-c-1", "on-c-2", "on-c-3"]);
@@ -196,7 +198,7 @@ fn a_snapshot_is_taken_shown_and_deleted_by_its_name_which_no_other_journal_has(
     site.run(&["wait", "snapshot/before", "--for", "condition=Ready"])
         .exits(0);
 
-    // A name that no journal knows keeps the command from the others.
+    // If a name is unknown in all journals, the command does not touch the others.
     for unknown in [
         &["snapshot", "delete", "before", "nothing"][..],
         &["snapshot", "restore", "nothing", "--yes"],
@@ -215,7 +217,7 @@ fn a_snapshot_is_taken_shown_and_deleted_by_its_name_which_no_other_journal_has(
     site.run(&["snapshot", "restore", "before", "--yes"])
         .exits(3)
         .says("VSI0703");
-    // What was is still told of, until another one has the name.
+    // The deleted snapshot is still described, until another one has its name.
     let gone = site.run(&["describe", "snapshot/before"]).exits(0);
     gone.says("sim:b").says("Deleted");
     create(&["on-d", "before"]).exits(0);
@@ -226,7 +228,7 @@ fn a_snapshot_is_taken_shown_and_deleted_by_its_name_which_no_other_journal_has(
         .says("is forgotten");
 }
 
-/// A snapshot as a document.
+/// The document of a snapshot.
 fn document(name: &str, of: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerSnapshot\nmetadata: {{name: {name}}}\nspec: {{virtualServer: {of}}}\n---\n"
@@ -235,7 +237,7 @@ fn document(name: &str, of: &str) -> String {
 
 #[test]
 fn documents_of_snapshots_go_to_the_journals_of_their_vsis() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let both = document("of-b", "on-b") + &document("of-d", "on-d");
@@ -250,14 +252,14 @@ fn documents_of_snapshots_go_to_the_journals_of_their_vsis() {
     site.apply(&both, &["--wait"])
         .exits(0)
         .says("snapshot/of-b unchanged");
-    // A name is one journal's; who knows no VSI does nothing of the rest.
+    // A name belongs to one journal. If a VSI does not exist, no document is applied.
     site.apply(&document("of-b", "on-d"), &[])
         .exits(4)
         .says("VSI0765");
     let unknown = document("third", "on-c") + &document("fourth", "nobody");
     site.apply(&unknown, &[]).exits(3).says("VSI0703");
     assert_eq!(names(&site), ["of-b", "of-d"]);
-    // Beside the documents of their VSIs, where those change nothing.
+    // Together with the documents of their VSIs, if those change nothing.
     site.apply(&(anchors() + &document("third", "on-c")), &["--wait"])
         .exits(0);
     is_on(&site, "sim:c", "third");
@@ -270,7 +272,7 @@ fn documents_of_snapshots_go_to_the_journals_of_their_vsis() {
 
 #[test]
 fn a_vsi_is_put_back_once_somebody_agreed() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     site.run(&["snapshot", "create", "on-d", "before", "--wait"])
@@ -290,7 +292,7 @@ fn a_vsi_is_put_back_once_somebody_agreed() {
     let with = |more: &[&'static str]| site.run(&[&restore, more].concat());
     let lost = "since snapshot before is lost";
     with(&["--dry-run"]).exits(0).says(lost);
-    // Nobody is there who could be asked.
+    // Without a terminal the user cannot be asked.
     let unasked = with(&[]).exits(4);
     unasked.says("VSI0811").says("--yes").says(lost);
     assert_eq!(content(), later);
@@ -300,14 +302,14 @@ fn a_vsi_is_put_back_once_somebody_agreed() {
     writes();
     let url = site.server.url("fleet");
     let words = site.named(&url, &restore);
-    let mut refuses = Console::on_a_terminal(&site.vsiflow, &words);
+    let mut refuses = TestConsole::on_a_terminal(&site.vsiflow, &words);
     refuses.shows(lost);
     refuses.shows("put its VSI back to snapshot/before? [y/N]");
     refuses.types("n\r");
     refuses.shows("VSI0811");
     assert_eq!(refuses.end(), 4);
     assert_eq!(content(), later);
-    let mut agrees = Console::on_a_terminal(&site.vsiflow, &words);
+    let mut agrees = TestConsole::on_a_terminal(&site.vsiflow, &words);
     agrees.shows("put its VSI back to snapshot/before? [y/N]");
     agrees.types("y\r");
     agrees.shows("vsi/on-d is Running");
@@ -317,7 +319,7 @@ fn a_vsi_is_put_back_once_somebody_agreed() {
 
 #[test]
 fn new_vsis_from_snapshots_are_in_their_journals_under_names_of_their_own() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     site.run(&["snapshot", "create", "on-b", "before", "--wait"])
@@ -331,7 +333,7 @@ fn new_vsis_from_snapshots_are_in_their_journals_under_names_of_their_own() {
     assert_eq!(there["new"], ("sim:b".to_owned(), "Running".to_owned()));
     assert_eq!(there["copy"], ("sim:c".to_owned(), "Running".to_owned()));
     assert_eq!(names(&site), ["before"]);
-    // Their names are theirs.
+    // The names of the new VSIs are claimed.
     let elsewhere = hosts() + &on("d", "new", "");
     site.apply(&elsewhere, &[]).exits(4).says("VSI0765");
 

@@ -1,19 +1,19 @@
-//! A journal of a set that a process died with, and that no other process takes: nobody waits for it without end, and what
-//! was begun is finished by whoever comes.
+//! A process dies, and no other takes its journal: commands stop waiting after a time, and the next
+//! holder finishes the work that was begun.
 
 use vsiflow_tests::{Running, until_lasting};
 
 use super::{
-    shards::Site,
+    shards::ShardsSite,
     shards_deaths::{Asker, Point, Stall},
     shards_placing::{anchors, hosts, placed, places, start_apply, two},
     shards_pools::{BLUE, members, pool},
 };
 
-/// As if a process lived that takes nothing, so that no other one has more than half of the journals.
+/// Registers a process that takes no journal, so that no other process gets more than half of them.
 const IDLER: &str = "INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) VALUES ('fleet', 'idler', 'infinity')";
 
-fn start(site: &Site, arguments: &[&str]) -> Running {
+fn start(site: &ShardsSite, arguments: &[&str]) -> Running {
     site.start(&|of_process| site.vsiflow.start(of_process), arguments)
 }
 
@@ -24,26 +24,27 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 const UNHELD: &str = "no other one holds that journal";
 
-/// The process dies that has journal 3, with what is stalled there, and no other one takes it.
-fn dies_for_good(site: &Site, process: Running, stall: Stall<'_>) {
+/// Kills the process that has journal 3, with the blocked statement; no other process takes the
+/// journal.
+fn dies_for_good(site: &ShardsSite, process: Running, stall: Stall<'_>) {
     site.server.sql(IDLER);
     let pid = process.pid();
     assert_eq!(site.holder_of(3), pid);
     process.kill();
     stall.ends(true);
-    site.bury(pid);
+    site.release_leases(pid);
 }
 
-/// The other process may take it now.
-fn is_taken_again(site: &Site) {
+/// Lets the other process take the journal.
+fn is_released(site: &ShardsSite) {
     site.server
         .sql("DELETE FROM vsiflow.shard_processes WHERE process = 'idler'");
-    site.comes_to(4, 1);
+    site.until_held(4, 1);
 }
 
 #[test]
 fn what_was_begun_in_a_journal_that_nobody_holds_is_told_and_finished_later() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
 
@@ -52,15 +53,15 @@ fn what_was_begun_in_a_journal_that_nobody_holds_is_told_and_finished_later() {
     let apply = start_apply(&site, &choice, &[]);
     stall.is_reached();
     dies_for_good(&site, second, stall);
-    // One that nobody begins is taken back.
-    let nobody = start(&site, &["stop", "on-d"]);
+    // A request that no process has begun is withdrawn.
+    let stop = start(&site, &["stop", "on-d"]);
     apply.end(120).exits(1).says("VSI0766").says(UNHELD);
-    let nobody = nobody.end(120).exits(1);
-    nobody.says("VSI0766").says("nothing was done there");
+    let stop = stop.end(120).exits(1);
+    stop.says("VSI0766").says("nothing was done there");
     assert!(!places(&site).contains_key("late"));
 
-    is_taken_again(&site);
-    until("what was begun is not finished", || {
+    is_released(&site);
+    until("the begun work is not finished", || {
         let there = places(&site);
         let is = |name: &str, phase: &str| there.get(name).is_some_and(|(_, its)| its == phase);
         is("late", "Running") && is("on-d", "Running")
@@ -73,7 +74,7 @@ fn what_was_begun_in_a_journal_that_nobody_holds_is_told_and_finished_later() {
 
 #[test]
 fn a_pool_says_which_journal_nobody_holds_that_had_begun_with_its_members() {
-    let site = Site::new();
+    let site = ShardsSite::new();
     let (_first, second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &pool(1, "config: d", "128Mi", "");
@@ -93,8 +94,8 @@ fn a_pool_says_which_journal_nobody_holds_that_had_begun_with_its_members() {
     dies_for_good(&site, second, stall);
     scale.end(180).exits(4).says("VSI0766").says(UNHELD);
     assert_eq!(members(&site).len(), 1);
-    is_taken_again(&site);
-    until("what was begun is not finished", || {
+    is_released(&site);
+    until("the begun work is not finished", || {
         members(&site).len() == 2
     });
     assert_eq!(places(&site).len(), 6);

@@ -1,7 +1,7 @@
 //! Snapshots with the memory of guests, on the simulated host.
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Disk, SIMULATED_IMAGE, Vsiflow};
+use vsiflow_tests::{DiskDocument, SIMULATED_IMAGE, Vsiflow};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0ce2";
 
@@ -15,7 +15,7 @@ fn server(name: &str, lines: &str) -> String {
 
 fn with_disk(lines: &str) -> String {
     let choose = "  diskSelector: {matchLabels: {disks: web}}\n";
-    let disk = Disk::named("data").of_vsi("web").uid(UID);
+    let disk = DiskDocument::named("data").of_vsi("web").uid(UID);
     format!("{}{disk}", server("web", &format!("{choose}{lines}")))
 }
 
@@ -30,7 +30,7 @@ fn snapshot(vsiflow: &Vsiflow, name: &str) -> Value {
     vsiflow.run(&words).exits(0).json()
 }
 
-/// What there is of snapshots on the host.
+/// How many volumes of snapshots the host has.
 fn files(vsiflow: &Vsiflow) -> usize {
     let sim = vsiflow.sim();
     let volumes = sim.volumes();
@@ -38,7 +38,7 @@ fn files(vsiflow: &Vsiflow) -> usize {
     files.count()
 }
 
-/// When the guest that runs was booted.
+/// When the running guest was booted.
 fn booted(vsiflow: &Vsiflow) -> Value {
     vsiflow.sim().domain("default/web")["live"]["started"].clone()
 }
@@ -87,7 +87,7 @@ fn a_guest_goes_on_where_it_was_and_boots_where_its_memory_is_left_out() {
         .exits(0)
         .says("vsi/web is Running");
     assert_ne!(booted(&vsiflow), first, "it booted");
-    // One that is off continues as well.
+    // A guest that is off is restored running, too.
     vsiflow.run(&["stop", "web"]).exits(0);
     vsiflow
         .run(&["snapshot", "restore", "a", "--yes"])
@@ -131,7 +131,7 @@ fn memory_that_cannot_be_saved_is_refused_with_the_reason_and_leaves_nothing() {
     assert_eq!(files(&vsiflow), 3);
 }
 
-/// Nothing is lost for memory that does not fit.
+/// If the memory does not fit the machine, nothing is lost.
 #[test]
 fn memory_of_another_machine_is_refused_and_the_disks_alone_are_put_back() {
     let vsiflow = running(with_disk(""));
@@ -153,7 +153,7 @@ fn memory_of_another_machine_is_refused_and_the_disks_alone_are_put_back() {
         .run(&["snapshot", "restore", "a", "--yes", "--disks-only"])
         .exits(0)
         .says("vsi/web is Running");
-    // Somebody changed the machine on the host.
+    // An administrator changed the machine on the host.
     create(&vsiflow, "b");
     vsiflow.change_sim(|sim| {
         let domains = sim["domains"].as_object_mut().unwrap();
@@ -168,7 +168,7 @@ fn memory_of_another_machine_is_refused_and_the_disks_alone_are_put_back() {
     assert_eq!(booted(&vsiflow), third, "it runs on");
 }
 
-/// A guest would start from a file without its tail, and work with what is not there.
+/// A guest would start from a truncated file, and then read memory that does not exist.
 #[test]
 fn a_file_that_lost_its_tail_is_never_started_from_and_does_not_block_the_disks() {
     let vsiflow = running(with_disk(""));

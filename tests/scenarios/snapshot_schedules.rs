@@ -1,4 +1,4 @@
-//! Snapshots that are due by a VSI's `snapshotPolicy`, as long as a daemon serves.
+//! Snapshots by a VSI's `snapshotPolicy`, while a daemon serves.
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use serde_json::Value;
@@ -12,13 +12,14 @@ fn server(name: &str, policy: &str) -> String {
     )
 }
 
-/// A schedule that is due once a day, and soon.
+/// A schedule that is due once a day, the first time soon.
 pub(super) fn soon() -> String {
     let due = (Timestamp::now() + 90.seconds()).to_zoned(TimeZone::UTC);
     format!("{} {} * * *", due.minute(), due.hour())
 }
 
-/// Gives both servers a schedule that is due soon, and has the daemon see it before; when it is due.
+/// Gives both servers a schedule that is due soon, waits until the daemon has seen it, and returns
+/// when it is due.
 fn begin(vsiflow: &Vsiflow) -> Value {
     loop {
         let policy = format!("{{schedule: \"{}\", keep: 2}}", soon());
@@ -35,7 +36,7 @@ fn begin(vsiflow: &Vsiflow) -> Value {
         };
         let (web, safe) = (next("web"), next("safe"));
         let due: Timestamp = web.as_str().unwrap().parse().unwrap();
-        // On a machine that was too slow for it, it is that of tomorrow.
+        // On a slow machine the schedule may be due only tomorrow.
         if web == safe && due < Timestamp::now() + 180.seconds() {
             return web;
         }
@@ -97,7 +98,7 @@ fn what_is_due_is_taken_once_although_the_daemon_is_killed_and_what_cannot_be_ta
         .says("SnapshotsCurrent")
         .says("Snapshots:")
         .says("0 missed");
-    // Neither stands in the way of anything.
+    // Neither prevents other commands.
     assert_eq!(vsiflow.phase("web"), "Running");
     assert_eq!(vsiflow.phase("safe"), "Running");
     vsiflow.run(&["delete", "web", "safe", "--wait"]).exits(0);

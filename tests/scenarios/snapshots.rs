@@ -1,7 +1,7 @@
 //! Snapshots of VSIs on the simulated host.
 
 use serde_json::Value;
-use vsiflow_tests::{Disk, SIMULATED_IMAGE, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, SIMULATED_IMAGE, Vsi, Vsiflow};
 
 const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0ce1";
 
@@ -28,7 +28,7 @@ fn with_disk() -> String {
     format!(
         "{}{}",
         Vsi::named("web").choosing_disks(),
-        Disk::named("data").uid(UID)
+        DiskDocument::named("data").uid(UID)
     )
 }
 
@@ -50,7 +50,7 @@ fn a_snapshot_is_taken_shown_restored_and_deleted() {
         .run(&["describe", "snapshot/web-1"])
         .exits(0)
         .says("copy_disks");
-    // The VSI itself is as it was.
+    // The VSI itself is unchanged.
     assert_eq!(vsiflow.phase("web"), "Stopped");
 
     let boot = format!(
@@ -106,7 +106,7 @@ fn a_guest_that_runs_comes_up_again_after_it_is_put_back() {
 fn what_cannot_be_taken_is_refused_and_leaves_nothing() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(with_disk(), &[]).exits(0);
-    // Its memory is protected: no copy of a disk that it writes to is of one moment.
+    // The guest's memory is protected, so a copy of disks in use would not be consistent.
     vsiflow
         .run(&["snapshot", "create", "web"])
         .exits(4)
@@ -130,7 +130,7 @@ fn what_cannot_be_taken_is_refused_and_leaves_nothing() {
     assert_eq!(copies(&vsiflow), 0);
 }
 
-/// Somebody on the host defined another domain with the same disk.
+/// Another domain on the host uses the same disk.
 #[test]
 fn a_disk_that_another_domain_has_is_refused_and_leaves_nothing() {
     let vsiflow = stopped(with_disk());
@@ -149,7 +149,7 @@ fn a_disk_that_another_domain_has_is_refused_and_leaves_nothing() {
         .says("domain other has the disk, too");
     assert_eq!(copies(&vsiflow), 0);
     assert_eq!(vsiflow.phase("web"), "Stopped");
-    // Whoever gives it up has the VSI as it was.
+    // Deleting the snapshot leaves the VSI as it was.
     vsiflow.run(&["snapshot", "delete", "a"]).exits(0);
     vsiflow.change_sim(|sim| {
         let domains = sim["domains"].as_object_mut().unwrap();
@@ -177,7 +177,7 @@ fn a_pool_without_room_leaves_nothing_and_the_snapshot_is_taken_once_there_is_so
     assert_eq!(snapshot(&vsiflow, "a")["status"]["phase"], "Ready");
 }
 
-/// Another change of the VSI does not wait for a snapshot that stands still.
+/// Another change of the VSI does not wait for a blocked snapshot.
 #[test]
 fn a_snapshot_that_is_stuck_is_given_up_for_a_start() {
     let vsiflow = stopped(Vsi::named("web"));
@@ -191,7 +191,7 @@ fn a_snapshot_that_is_stuck_is_given_up_for_a_start() {
     assert_eq!(copies(&vsiflow), 0);
 }
 
-/// A guest whose memory nobody protects continues while its disks are copied.
+/// A guest whose memory is not protected continues while its disks are copied.
 #[test]
 fn a_guest_that_runs_is_copied_without_a_pause_and_writes_into_its_own_disk_again() {
     let vsiflow = Vsiflow::simulated();
@@ -279,7 +279,7 @@ fn a_vsi_is_cloned_with_its_data_disks() {
         .run(&["clone", "web", "twin", "--wait"])
         .exits(0)
         .says("vsi/twin is Running");
-    assert_eq!(copies(&vsiflow), 0, "its snapshot is gone again");
+    assert_eq!(copies(&vsiflow), 0, "its snapshot was deleted again");
     let (web, twin) = (vsiflow.vsi("web"), vsiflow.vsi("twin"));
     assert_ne!(web["metadata"]["uid"], twin["metadata"]["uid"]);
     let disk = vsiflow.run(&["get", "disk", "twin-data", "-o", "json"]);

@@ -1,4 +1,4 @@
-//! The state directory: one user at a time, and never harmed by what cannot use it.
+//! The state directory: one process uses it at a time, and a failing process never damages it.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use vsiflow_tests::{Vsi, Vsiflow, until};
 
-/// Every file below a folder, but the lock, which says who came last.
+/// Every file below a folder except the lock, which names its last holder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -122,7 +122,7 @@ fn a_damaged_record_is_reported_and_nothing_is_lost_or_overwritten() {
         let before = files(&journal);
         let ran = vsiflow.run(&["history", "one", "-o", "json"]);
         assert_unchanged(&before, &journal);
-        // What does not begin as a segment is no log.
+        // A file without the header of a segment is not accepted as a log.
         if ran.stderr.contains("VSI0004") {
             ran.exits(1);
             continue;
@@ -133,7 +133,7 @@ fn a_damaged_record_is_reported_and_nothing_is_lost_or_overwritten() {
             assert_eq!(again.stdout, whole, "events were lost by byte {at}");
             continue;
         }
-        // What is whole is shown, and what is missing is named.
+        // Intact events are shown, and missing ones are named.
         let ran = ran.says("log/").says("journal repair");
         if !ran.stderr.contains("nobody can tell whether") {
             ran.exits(0);
@@ -147,7 +147,7 @@ fn a_damaged_record_is_reported_and_nothing_is_lost_or_overwritten() {
     }
 }
 
-/// Makes a folder have these files and no others.
+/// Makes a folder contain exactly these files.
 fn restore(folder: &Path, good: &BTreeMap<PathBuf, Vec<u8>>) {
     for path in files(folder).keys() {
         fs::remove_file(path).unwrap();
@@ -183,7 +183,7 @@ fn a_folder_of_something_else_is_never_made_a_state_directory() {
 #[test]
 fn a_place_that_cannot_be_written_is_named() {
     let vsiflow = Vsiflow::simulated();
-    // Not even root makes a folder below a file.
+    // Even root cannot make a folder below a file.
     vsiflow.write("state", "a file");
     vsiflow
         .apply(Vsi::named("a"), &[])

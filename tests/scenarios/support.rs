@@ -1,4 +1,4 @@
-//! What is packed for somebody who helps, and that no secret is in it.
+//! The support bundle: what it contains, and that it contains no secrets.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
@@ -42,7 +42,7 @@ fn documents() -> String {
     format!("{host}\n{sealed}---\n{plain}")
 }
 
-/// Packs and unpacks; every file as one text.
+/// Makes and unpacks a support bundle; returns all its files as one text.
 fn packed(vsiflow: &Vsiflow, name: &str, more: &[&str]) -> String {
     let file = vsiflow.folder().join(name);
     let words = [&["support-bundle", file.to_str().unwrap()], more].concat();
@@ -67,7 +67,8 @@ fn packed(vsiflow: &Vsiflow, name: &str, more: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// Not as it is, in hexadecimal, nor in base64 wherever it begins there.
+/// Asserts that no secret is in the text: neither verbatim, in hexadecimal, nor in base64 at any
+/// alignment.
 fn assert_nothing_secret(text: &str) {
     for secret in SECRETS {
         let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -99,7 +100,7 @@ fn a_support_bundle_holds_what_helps_and_no_secret() {
     let vsiflow = Vsiflow::of_documents();
     let applied = vsiflow.apply(documents(), &["--timeout", "3s"]);
     assert_ne!(applied.code, Some(2), "{applied:?}");
-    // The planted secrets are where they belong, or the test shows nothing.
+    // Without the planted secrets in the state directory, the test would show nothing.
     let mut grep = Command::new("grep");
     let found = grep
         .args(["-rhoc", "PLANTED"])
@@ -124,7 +125,7 @@ fn a_support_bundle_holds_what_helps_and_no_secret() {
     assert!(second_text.contains("run_started"));
     daemon.terminate();
     daemon.end(60).exits(0);
-    // Nothing that is there is written over.
+    // An existing file is not overwritten.
     vsiflow
         .run(&["support-bundle", "one.tar.gz"])
         .exits(1)

@@ -1,4 +1,4 @@
-//! The groups of tests in `tests/nextest.toml`.
+//! Checks the groups of tests in `tests/nextest.toml`.
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where tests enter the lab.
+/// The folders whose tests use the lab.
 const FOLDERS: [&str; 2] = ["tests/scenarios", "adapters/libvirt/src/lab_tests"];
 
 fn repository() -> PathBuf {
@@ -19,9 +19,9 @@ fn function(line: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The functions of a file that have the lab or the API server for themselves.
+/// The test functions of a file that need the lab or the API server exclusively.
 fn alone(source: &str) -> BTreeSet<String> {
-    // Not in one piece: this file is looked through as well.
+    // Built from two parts, because this file is searched as well.
     let entering = concat!("::enter_", "alone()");
     let (mut within, mut found) = (None, BTreeSet::new());
     for line in source.lines() {

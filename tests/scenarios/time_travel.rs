@@ -1,4 +1,4 @@
-//! Any moment of the journal, on the command line and by HTTP.
+//! The fleet at an earlier moment of the journal, by the command line and over HTTP.
 
 use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow, http};
@@ -18,8 +18,9 @@ fn listed(vsiflow: &Vsiflow, more: &[&str]) -> Value {
     ran.exits(0).json()
 }
 
-/// A fleet whose VSI ran, was stopped and has a neighbour since; and the offset at which it ran.
-fn moved_on() -> (Vsiflow, u64, Value) {
+/// A fleet whose VSI ran, was stopped, and then got a neighbour. Returns the offset at which it
+/// ran, and its list then.
+fn changed_fleet() -> (Vsiflow, u64, Value) {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     let (then, ran) = (newest(&vsiflow, "web"), listed(&vsiflow, &[]));
@@ -30,7 +31,7 @@ fn moved_on() -> (Vsiflow, u64, Value) {
 
 #[test]
 fn a_list_as_of_an_offset_is_the_list_that_was_shown_then() {
-    let (vsiflow, then, ran) = moved_on();
+    let (vsiflow, then, ran) = changed_fleet();
     let at = then.to_string();
     assert_eq!(listed(&vsiflow, &["--at", &at]), ran);
     assert_eq!(listed(&vsiflow, &[])["items"].as_array().unwrap().len(), 2);
@@ -42,7 +43,7 @@ fn a_list_as_of_an_offset_is_the_list_that_was_shown_then() {
     for kind in ["image", "host", "run", "disk"] {
         vsiflow.run(&["get", kind, "--at", &at]).exits(0);
     }
-    // What a host showed then is in no journal.
+    // The journal does not record what a host showed then.
     let networks = vsiflow.run(&["get", "network", "--at", &at, "-o", "json"]);
     assert_eq!(
         networks.exits(0).json()["items"][0]["status"]["phase"],
@@ -52,7 +53,7 @@ fn a_list_as_of_an_offset_is_the_list_that_was_shown_then() {
 
 #[test]
 fn a_time_is_the_newest_event_that_was_recorded_by_then() {
-    let (vsiflow, then, ran) = moved_on();
+    let (vsiflow, then, ran) = changed_fleet();
     let history = vsiflow.history("web");
     let event = history
         .iter()
@@ -65,7 +66,7 @@ fn a_time_is_the_newest_event_that_was_recorded_by_then() {
 
 #[test]
 fn a_moment_of_the_future_or_before_the_journal_is_refused_with_a_remedy() {
-    let (vsiflow, ..) = moved_on();
+    let (vsiflow, ..) = changed_fleet();
     for future in ["1000000", "2999-01-01T00:00:00Z"] {
         let refused = vsiflow.run(&["get", "--at", future]).exits(3);
         refused.says("VSI0024").says("offset");
@@ -83,7 +84,7 @@ fn a_moment_of_the_future_or_before_the_journal_is_refused_with_a_remedy() {
 
 #[test]
 fn what_differs_between_two_moments_is_named_field_by_field() {
-    let (vsiflow, then, _) = moved_on();
+    let (vsiflow, then, _) = changed_fleet();
     let at = then.to_string();
     let text = vsiflow.run(&["diff", "web", "--at", &at]).exits(0);
     text.says("- status.phase: \"Running\"")
@@ -109,7 +110,7 @@ fn what_differs_between_two_moments_is_named_field_by_field() {
 
 #[test]
 fn a_daemon_answers_for_any_moment_and_nothing_is_recorded_by_it() {
-    let (vsiflow, then, ran) = moved_on();
+    let (vsiflow, then, ran) = changed_fleet();
     let _daemon = vsiflow.serve(&[]);
     let socket = vsiflow.state().join("vsiflow.sock");
     let get = |path: &str| http::get(&socket, path);

@@ -1,4 +1,4 @@
-//! Tokens: who asks a daemon from another machine, and what each role may.
+//! Tokens: authentication of callers on other machines, and what each role may do.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,14 +10,14 @@ use std::{
 use serde_json::Value;
 use vsiflow_tests::{Ran, Running, Vsi, Vsiflow, binary, until};
 
-/// A daemon with a VSI that answers over TCP.
-struct Remote {
+/// A daemon with a VSI, which answers over TCP with TLS.
+struct TlsDaemon {
     vsiflow: Vsiflow,
     _daemon: Running,
     address: String,
 }
 
-impl Remote {
+impl TlsDaemon {
     fn serving(more: &[&str]) -> Self {
         let vsiflow = Vsiflow::simulated();
         let mut daemon = vsiflow.serve(&[&["--listen", "127.0.0.1:0"], more].concat());
@@ -40,7 +40,7 @@ impl Remote {
         self.vsiflow.run(&create).exits(0).stdout.trim().to_owned()
     }
 
-    /// vsiflow of somebody elsewhere.
+    /// vsiflow on another machine.
     fn command(&self, token: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(["--server", &format!("https://{}", self.address)]);
@@ -58,7 +58,7 @@ impl Remote {
 
 #[test]
 fn the_bearer_of_a_token_does_what_its_role_may_and_the_history_names_it() {
-    let remote = Remote::serving(&[]);
+    let remote = TlsDaemon::serving(&[]);
     let [viewer, operator, admin] = ["viewer", "operator", "admin"].map(|role| remote.token(role));
     remote.ask(&viewer, &["get"]).exits(0).says("Running");
     remote
@@ -82,7 +82,7 @@ fn the_bearer_of_a_token_does_what_its_role_may_and_the_history_names_it() {
     remote
         .ask(&admin, &["delete", "web", "--yes", "--wait"])
         .exits(0);
-    // A file of the daemon's machine is not the caller's to name.
+    // A caller may not name files on the daemon's machine.
     remote
         .ask(&admin, &["backup", "here.tar"])
         .exits(2)
@@ -100,12 +100,12 @@ fn the_bearer_of_a_token_does_what_its_role_may_and_the_history_names_it() {
 
 #[test]
 fn a_token_that_is_cut_of_another_daemon_revoked_or_expired_is_refused() {
-    let (remote, other) = (Remote::serving(&[]), Remote::serving(&[]));
+    let (remote, other) = (TlsDaemon::serving(&[]), TlsDaemon::serving(&[]));
     let token = remote.token("viewer");
     let cut = &token[..token.len() - 1];
     remote.ask(cut, &["get"]).exits(2).says("VSI0028");
     remote.ask("", &["get"]).exits(2).says("VSI0028");
-    // Its daemon shows another certificate: nothing is sent there.
+    // This daemon has another certificate: the client sends it nothing.
     other.ask(&token, &["get"]).exits(1).says("VSI0025");
     let parts: Vec<_> = token.split('_').collect();
     let theirs = other.token("admin");
@@ -145,14 +145,14 @@ fn a_token_that_is_cut_of_another_daemon_revoked_or_expired_is_refused() {
 
 #[test]
 fn nothing_keeps_the_text_of_a_token() {
-    let remote = Remote::serving(&[]);
+    let remote = TlsDaemon::serving(&[]);
     let token = remote.token("admin");
     let secret = token.split('_').nth(2).unwrap();
     let mut grep = Command::new("grep");
     grep.args(["--recursive", "--text", "--quiet", secret]);
     let found = grep.arg(remote.vsiflow.state()).status().unwrap();
     assert_eq!(found.code(), Some(1));
-    // The journal tells who made it.
+    // The journal records who created it.
     let made = remote
         .vsiflow
         .history(&format!("token/{}", token.split('_').nth(1).unwrap()));
@@ -161,10 +161,10 @@ fn nothing_keeps_the_text_of_a_token() {
 
 #[test]
 fn a_certificate_that_is_given_is_the_one_that_tokens_name() {
-    let own = Remote::serving(&[]);
+    let own = TlsDaemon::serving(&[]);
     let pem = own.vsiflow.state().join("tls/daemon.pem");
     let pem = pem.to_str().unwrap();
-    let remote = Remote::serving(&["--tls-cert", pem, "--tls-key", pem]);
+    let remote = TlsDaemon::serving(&["--tls-cert", pem, "--tls-key", pem]);
     let plain = remote.token("viewer");
     remote.ask(&plain, &["get"]).exits(1).says("VSI0025");
     let create = [
@@ -184,15 +184,15 @@ fn a_certificate_that_is_given_is_the_one_that_tokens_name() {
     remote.ask("wrong", &by_file).exits(0).says("web");
 }
 
-/// What a role gets for a request through `vsiflow ui`, which passes on what it is asked.
-struct Door {
+/// Sends requests with a role's token through `vsiflow ui`, which forwards them to the daemon.
+struct UiForRole {
     _ui: Running,
     host: String,
     cookie: String,
 }
 
-impl Door {
-    fn of(remote: &Remote, role: &str) -> Self {
+impl UiForRole {
+    fn of(remote: &TlsDaemon, role: &str) -> Self {
         let token = remote.token(role);
         let mut ui = Running::start(&mut remote.command(&token, &["ui"]));
         assert!(ui.prints("/open?link=", 30));
@@ -204,20 +204,20 @@ impl Door {
             .strip_prefix("http://")
             .unwrap();
         let (host, link) = url.split_once('/').unwrap();
-        let mut door = Self {
+        let mut role_ui = Self {
             _ui: ui,
             host: host.to_owned(),
             cookie: String::new(),
         };
-        let answer = door.ask("GET", &format!("/{link}"), "");
+        let answer = role_ui.ask("GET", &format!("/{link}"), "");
         let cookie = answer
             .lines()
             .find_map(|line| line.strip_prefix("set-cookie: "));
-        door.cookie = cookie.unwrap().split(';').next().unwrap().to_owned();
-        door
+        role_ui.cookie = cookie.unwrap().split(';').next().unwrap().to_owned();
+        role_ui
     }
 
-    /// The head of the answer.
+    /// The head of the response.
     fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         stream
@@ -231,7 +231,7 @@ impl Door {
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
         let mut piece = [0; 4096];
-        // What follows events has no end.
+        // A stream of events has no end.
         while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
             match stream.read(&mut piece).unwrap() {
                 0 => break,
@@ -242,7 +242,7 @@ impl Door {
     }
 }
 
-/// The operations of each role, but for those of the roles before it.
+/// The operations that each role has in addition to the role below it.
 const OPERATES: [&str; 20] = [
     "retryVirtualServerGroup",
     "approveVirtualServerPool",
@@ -285,7 +285,7 @@ const ADMINISTERS: [&str; 15] = [
 
 #[test]
 fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
-    let remote = Remote::serving(&[]);
+    let remote = TlsDaemon::serving(&[]);
     let document = remote.vsiflow.run(&["openapi"]).exits(0).json();
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -313,14 +313,14 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
     let known = |id: &&str| operations.iter().any(|(.., own, _)| own == id);
     assert!(OPERATES.iter().chain(&ADMINISTERS).all(known));
     for (rank, role) in ["viewer", "operator", "admin"].into_iter().enumerate() {
-        let door = Door::of(&remote, role);
+        let role_ui = UiForRole::of(&remote, role);
         for (method, path, id, body) in &operations {
             let needs = match id.as_str() {
                 id if ADMINISTERS.contains(&id) => 2,
                 id if OPERATES.contains(&id) => 1,
                 _ => 0,
             };
-            let answer = door.ask(method, path, body);
+            let answer = role_ui.ask(method, path, body);
             let status = answer.split(' ').nth(1).unwrap();
             assert_eq!(
                 status == "403",

@@ -1,17 +1,17 @@
-//! The fleet in a terminal, and step graphs that are drawn as they go.
+//! `vsiflow top`, and step graphs that a terminal shows while they run.
 
-use vsiflow_tests::{Console, Vsi, Vsiflow, until};
+use vsiflow_tests::{TestConsole, Vsi, Vsiflow, until};
 
-/// A terminal of a usual size that says afterwards how it is set.
-fn terminal(vsiflow: &Vsiflow, arguments: &[&str]) -> Console {
-    let line = Console::line(vsiflow, arguments);
-    Console::of_shell(&format!(
+/// A terminal of a usual size that prints its settings afterwards.
+fn terminal(vsiflow: &Vsiflow, arguments: &[&str]) -> TestConsole {
+    let line = TestConsole::line(vsiflow, arguments);
+    TestConsole::of_shell(&format!(
         "stty rows 30 cols 140; {line}; echo \"exit $?.\"; stty -a"
     ))
 }
 
-/// Waits until the terminal is as shells want it.
-fn is_given_back(terminal: &mut Console, exit: i32) {
+/// Waits until the terminal's settings are restored.
+fn is_restored(terminal: &mut TestConsole, exit: i32) {
     terminal.shows("\x1b[?1049l");
     terminal.shows(&format!("exit {exit}."));
     terminal.shows(" icanon");
@@ -27,7 +27,7 @@ fn keys_lead_through_the_fleet_and_the_terminal_is_given_back() {
     top.shows("vsiflow top");
     top.shows("web");
     top.shows("Running");
-    // What is asked is asked like any other command.
+    // The key `h` shows the history, as the command does.
     top.types("h");
     top.shows("define_domain");
     top.types("q:hosts\r");
@@ -37,7 +37,7 @@ fn keys_lead_through_the_fleet_and_the_terminal_is_given_back() {
     top.types("x:nonsense\r");
     top.shows("nonsense");
     top.types("q");
-    is_given_back(&mut top, 0);
+    is_restored(&mut top, 0);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn what_a_daemon_does_is_seen_as_it_happens() {
     let daemon = vsiflow.serve(&["--read-only", socket]);
     let mut top = terminal(&vsiflow, &["top"]);
     top.shows("vsiflow top");
-    // Whoever may only look sees the same.
+    // A user with read access sees the same.
     let other = Vsiflow::of_documents();
     let mut looks = terminal(&other, &["top", "--read-only", socket]);
     looks.shows("vsiflow top");
@@ -58,7 +58,7 @@ fn what_a_daemon_does_is_seen_as_it_happens() {
         screen.shows("web");
         screen.shows("Running");
         screen.types("q");
-        is_given_back(screen, 0);
+        is_restored(screen, 0);
     }
     daemon.terminate();
     daemon.end(30).exits(0);
@@ -71,11 +71,11 @@ fn a_signal_ends_it_and_gives_the_terminal_back() {
         let mut top = terminal(&vsiflow, &["top"]);
         top.shows("vsiflow top");
         top.signal(signal);
-        is_given_back(&mut top, 130);
+        is_restored(&mut top, 130);
     }
 }
 
-/// Whether a process works on that state directory.
+/// Whether a process uses that state directory.
 fn works(vsiflow: &Vsiflow) -> bool {
     let state = vsiflow.state().display().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
@@ -148,9 +148,9 @@ fn a_command_that_waits_beside_a_daemon_draws_the_step_graph_too() {
     let mut applied = terminal(&vsiflow, &words);
     applied.shows("vsi/web   provision_vsi   Active");
     applied.shows("monitor_console");
-    // What it is at the end stays above the prompt.
+    // The last state of the graph stays above the prompt.
     applied.shows("exit 5.");
-    // Where nobody looks, there are lines alone.
+    // Without a terminal, there are only lines.
     let lines = vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
     let lines = lines.says("db: define_domain done");
     assert!(

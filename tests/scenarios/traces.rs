@@ -1,4 +1,4 @@
-//! Runs as traces, at a collector of this test.
+//! Runs as OpenTelemetry traces, sent to a collector in this test.
 
 use std::{
     collections::BTreeSet,
@@ -16,13 +16,13 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use vsiflow_tests::{Running, Vsi, Vsiflow, until};
 
-use super::shards::{Site, documents};
+use super::shards::{ShardsSite, documents};
 
-/// It never answers.
+/// A status that makes the collector never answer.
 const SILENT: u16 = 0;
 
-/// A collector that answers as it is told, and keeps what it said yes to.
-struct Collector {
+/// A collector that answers with a configurable status, and stores the spans that it accepted.
+struct TestCollector {
     address: SocketAddr,
     status: Arc<AtomicU16>,
     spans: Arc<Mutex<Vec<Span>>>,
@@ -30,7 +30,7 @@ struct Collector {
     head: Arc<Mutex<String>>,
 }
 
-impl Collector {
+impl TestCollector {
     fn answering(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let collector = Self {
@@ -41,7 +41,7 @@ impl Collector {
         };
         let (answered, spans) = (collector.status.clone(), collector.spans.clone());
         let heads = collector.head.clone();
-        // It ends with the process.
+        // The thread ends with the process.
         std::thread::spawn(move || {
             let mut silent = Vec::new();
             for stream in listener.incoming() {
@@ -80,7 +80,7 @@ impl Collector {
         self.spans.lock().unwrap().clone()
     }
 
-    /// The workflows and objects of the runs that it has.
+    /// The workflows and objects of the runs that it received.
     fn runs(&self) -> BTreeSet<(String, String)> {
         let spans = self.spans();
         let roots = spans.iter().filter(|span| span.parent_span_id.is_empty());
@@ -128,7 +128,7 @@ fn attribute(span: &Span, key: &str) -> String {
 
 #[test]
 fn the_past_is_exported_and_again_with_the_same_ids() {
-    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(200));
+    let (vsiflow, collector) = (Vsiflow::simulated(), TestCollector::answering(200));
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     let export = |more: &[&str]| {
         let url = collector.url();
@@ -161,7 +161,7 @@ fn the_past_is_exported_and_again_with_the_same_ids() {
 
     assert_eq!(export(&[]), spans);
     assert_eq!(export(&["--since", "1h"]), spans);
-    // One that begins in the middle tells of what ended since as the whole does.
+    // An export from the middle has the same spans for all runs that ended since.
     let middle = spans.len() / 2;
     let found = spans[middle]
         .attributes
@@ -178,7 +178,7 @@ fn the_past_is_exported_and_again_with_the_same_ids() {
 
 #[test]
 fn headers_come_from_a_file_or_the_environment_and_are_shown_to_nobody() {
-    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(200));
+    let (vsiflow, collector) = (Vsiflow::simulated(), TestCollector::answering(200));
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     let url = collector.url();
     let export = |variables: &[(&str, &str)]| {
@@ -223,7 +223,7 @@ fn headers_come_from_a_file_or_the_environment_and_are_shown_to_nobody() {
 fn a_collector_behind_tls_is_believed_by_its_certificate_alone() {
     let (vsiflow, other) = (Vsiflow::simulated(), Vsiflow::simulated());
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
-    // Whoever answers there is no collector, but shows a certificate.
+    // The server is not a collector; it only shows its certificate.
     let mut openssl = std::process::Command::new("openssl");
     openssl.current_dir(other.folder()).args(
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=collector \
@@ -266,7 +266,7 @@ fn a_collector_behind_tls_is_believed_by_its_certificate_alone() {
 
 #[test]
 fn a_collector_that_does_not_take_them_is_told_of() {
-    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(400));
+    let (vsiflow, collector) = (Vsiflow::simulated(), TestCollector::answering(400));
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     let url = collector.url();
     let export = ["traces", "export", "--endpoint", &url];
@@ -286,7 +286,7 @@ fn a_collector_that_does_not_take_them_is_told_of() {
 
 #[test]
 fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
-    let (site, collector) = (Site::new(), Collector::answering(200));
+    let (site, collector) = (ShardsSite::new(), TestCollector::answering(200));
     let url = collector.url();
     let serve = ["--lease", "120s", "--otlp-endpoint", url.as_str()];
     let mut first = site.process_that(&serve);
@@ -296,7 +296,7 @@ fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
         first.error_output()
     );
     let _second = site.process_that(&serve);
-    site.comes_to(4, 2);
+    site.until_held(4, 2);
     site.apply(&documents(&["a", "b"]), &["--wait"]).exits(0);
     let has = |name: &str| {
         let run = ("provision_vsi".to_owned(), format!("vsi/{name}"));
@@ -305,11 +305,11 @@ fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
     until("the runs of two journals", 90, || {
         (has("vm-a") && has("vm-b")).then_some(())
     });
-    // Whoever takes journals over sends what was not sent before, and leaves nothing out.
+    // A process that takes journals over sends all spans that were not sent before.
     collector.now(SILENT);
     site.apply(&documents(&["c", "d"]), &["--wait"]).exits(0);
     first.terminate();
-    site.comes_to(4, 1);
+    site.until_held(4, 1);
     collector.now(200);
     until("the runs of all journals", 90, || {
         ["vm-a", "vm-b", "vm-c", "vm-d"]
@@ -318,7 +318,7 @@ fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
             .then_some(())
     });
 
-    let other = Collector::answering(200);
+    let other = TestCollector::answering(200);
     let export = ["traces", "export", "--endpoint", &other.url()];
     site.run(&export).exits(0).says("journal 3:");
     assert_eq!(other.runs(), collector.runs());
@@ -329,12 +329,12 @@ fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
 
 #[test]
 fn a_daemon_loses_nothing_while_a_collector_is_away_or_silent_or_itself_is_killed() {
-    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(503));
+    let (vsiflow, collector) = (Vsiflow::simulated(), TestCollector::answering(503));
     let url = collector.url();
     let serve = ["--otlp-endpoint", url.as_str()];
     let daemon = vsiflow.serve(&serve);
     vsiflow.apply(Vsi::named("away"), &["--wait"]).exits(0);
-    // Nor does one that says nothing hold anything up.
+    // A collector that does not answer delays nothing either.
     collector.now(SILENT);
     vsiflow.apply(Vsi::named("silent"), &["--wait"]).exits(0);
     daemon.kill();

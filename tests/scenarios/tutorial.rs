@@ -1,40 +1,41 @@
-//! The tutorials, command by command: the pages in `docs/tutorial` are what is run.
+//! Runs the tutorials: the commands in the pages of `docs/tutorial`.
 //!
-//! Each `console` block has a command in each line; they run in one shell, and each has to exit with 0. A `text` block that
-//! follows is what the commands before it print, where `…` stands for anything in its line, and alone in a line for any
-//! lines. How many spaces there are does not count. A comment before a `console` block says what is different of it:
+//! Each line of a `console` block is a command. The commands of a page run in one shell, and each
+//! must exit with 0. A `text` block after them is the output of the commands before it. There, `…`
+//! matches any text within a line, or any lines if it is alone. The number of spaces does not
+//! matter. A comment before a `console` block changes that:
 //!
-//! - `<!-- tutorial: skip, WHY -->`: it is not run here
-//! - `<!-- tutorial: lab -->`: only inside a lab
-//! - `<!-- tutorial: exits 1 -->`: the last command of the block does
+//! - `<!-- tutorial: skip, WHY -->`: the block is not run
+//! - `<!-- tutorial: lab -->`: the block runs only inside a lab
+//! - `<!-- tutorial: exits 1 -->`: the last command of the block exits with 1
 
 use std::{fmt::Write as _, fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use regex::Regex;
-use vsiflow_tests::{Cluster, Lab, Running, binary};
+use vsiflow_tests::{Lab, Running, TestCluster, binary};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const FIRST_VSI: &str = "docs/tutorial/first-vsi.md";
 const IN_A_CLUSTER: &str = "docs/tutorial/first-vsi-in-a-cluster.md";
-/// Before what a command ended with: nothing prints it.
+/// Marks the exit code of a command in the output; no command prints this character.
 const END: char = '\u{1e}';
 /// In seconds; guests of the lab are emulated.
 const DEADLINE: u64 = 540;
 
 /// Commands, and what they print together.
 #[derive(Debug)]
-struct Block {
+struct ConsoleBlock {
     line: usize,
     commands: Vec<String>,
-    /// What the last command exits with.
+    /// The exit code of the last command.
     exits: i32,
     in_lab: bool,
     prints: Option<String>,
 }
 
-/// The blocks of a page that are to be run.
-fn blocks(page: &str) -> Vec<Block> {
-    let mut found: Vec<Block> = Vec::new();
+/// The blocks of a page that have to be run.
+fn blocks(page: &str) -> Vec<ConsoleBlock> {
+    let mut found: Vec<ConsoleBlock> = Vec::new();
     let (mut mark, mut skipped) = (String::new(), false);
     let mut lines = page.lines().zip(1..);
     while let Some((text, line)) = lines.next() {
@@ -67,14 +68,14 @@ fn blocks(page: &str) -> Vec<Block> {
     found
 }
 
-fn block(line: usize, inside: &[&str], mark: &str) -> Block {
+fn block(line: usize, inside: &[&str], mark: &str) -> ConsoleBlock {
     let exits = match mark.strip_prefix("exits ") {
         Some(code) => code.parse().expect(mark),
         None => 0,
     };
     let is_known = exits != 0 || mark.is_empty() || mark == "lab";
     assert!(is_known, "line {line}: what is {mark}?");
-    Block {
+    ConsoleBlock {
         line,
         commands: inside.iter().map(|&command| command.to_owned()).collect(),
         exits,
@@ -83,8 +84,8 @@ fn block(line: usize, inside: &[&str], mark: &str) -> Block {
     }
 }
 
-impl Block {
-    /// Its commands, and what each exits with.
+impl ConsoleBlock {
+    /// The commands with their expected exit codes.
     fn expected(&self) -> impl Iterator<Item = (&str, i32)> {
         let last = self.commands.len() - 1;
         let code = move |at| if at == last { self.exits } else { 0 };
@@ -93,10 +94,10 @@ impl Block {
     }
 }
 
-/// A script that says after each command how it ended, and goes no further than the first that did not as expected.
-fn script(blocks: &[Block]) -> String {
+/// A script that prints each command's exit code, and stops at the first unexpected one.
+fn script(blocks: &[ConsoleBlock]) -> String {
     let mut script = String::from("exec 2>&1\n");
-    for (command, code) in blocks.iter().flat_map(Block::expected) {
+    for (command, code) in blocks.iter().flat_map(ConsoleBlock::expected) {
         writeln!(script, "{command}").unwrap();
         writeln!(
             script,
@@ -107,7 +108,8 @@ fn script(blocks: &[Block]) -> String {
     script
 }
 
-/// Runs a page's blocks, in a folder with nothing but `deploy` and `target`, and compares.
+/// Runs a page's blocks in a folder that contains only `deploy` and `target`, and compares the
+/// output.
 fn run(page: &str, in_lab: bool) {
     let text = fs::read_to_string(Path::new(REPOSITORY).join(page)).unwrap();
     let blocks: Vec<_> = blocks(&text)
@@ -119,7 +121,8 @@ fn run(page: &str, in_lab: bool) {
     symlink(deploy, folder.path().join("deploy")).unwrap();
     fs::create_dir(folder.path().join("target")).unwrap();
     let file = folder.path().join("target/script");
-    // It runs inside already. What still runs in the background where it fails must not outlive it.
+    // The test already runs inside the lab. On a failure, background processes must not outlive the
+    // script.
     let inside = "deploy/lab/exec() { \"$@\"; }\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n";
     fs::write(&file, format!("{inside}{}", script(&blocks))).unwrap();
     let ran = Running::start(&mut shell(&file, folder.path())).end(DEADLINE);
@@ -173,7 +176,7 @@ fn shell(script: &Path, folder: &Path) -> Command {
     shell
 }
 
-/// Whether a page's block is what was printed.
+/// Whether the printed text matches a page's block.
 fn fits(expected: &str, printed: &str) -> bool {
     let mut pattern = String::from("^");
     for line in one_space(expected) {
@@ -188,7 +191,7 @@ fn fits(expected: &str, printed: &str) -> bool {
     Regex::new(&(pattern + "$")).unwrap().is_match(&printed)
 }
 
-/// Lines with single spaces, without those that are empty.
+/// Lines with single spaces, without empty ones.
 fn one_space(text: &str) -> impl Iterator<Item = String> {
     let lines = text
         .lines()
@@ -201,7 +204,7 @@ fn the_tutorial_does_what_it_says_on_a_simulated_host() {
     run(FIRST_VSI, false);
 }
 
-/// Alone: the page has the names that everybody has.
+/// Needs the lab exclusively: the page uses common names.
 #[test]
 fn lab_the_tutorial_does_what_it_says_on_a_real_host() {
     let Some(_lab) = Lab::enter_alone() else {
@@ -210,10 +213,10 @@ fn lab_the_tutorial_does_what_it_says_on_a_real_host() {
     run(FIRST_VSI, true);
 }
 
-/// Alone, for the same reason.
+/// Needs the cluster exclusively, for the same reason.
 #[test]
 fn kube_the_tutorial_does_what_it_says_in_a_cluster() {
-    let Some(_cluster) = Cluster::enter_alone() else {
+    let Some(_cluster) = TestCluster::enter_alone() else {
         return;
     };
     run(IN_A_CLUSTER, false);

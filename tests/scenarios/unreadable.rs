@@ -1,5 +1,5 @@
-//! A lost blob, or a record that nobody can decode, among VSIs that are well: whatever is asked of
-//! the others works, and nothing is taken away that it may name.
+//! A lost blob, or a record that cannot be decoded, in a fleet of healthy VSIs: commands on the
+//! others work, and nothing is deleted that it may refer to.
 
 use std::{
     fs,
@@ -12,19 +12,19 @@ use vsiflow_engine::{
     model::{Actor, EntityId, Event, EventKind, Name, StreamId, Text, Timestamp},
     state_dir::StateDir,
 };
-use vsiflow_tests::{Disk, Vsi, Vsiflow};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
 
-/// Its desired state does not fit into an event.
+/// A VSI whose desired state does not fit into an event, so it is stored as a blob.
 fn heavy() -> Vsi {
     let padding = "x".repeat(4_000);
     Vsi::named("heavy").with(&format!("networkConfig: 'version: 2 # {padding}'"))
 }
 
-/// Three VSIs and two data disks, and a state that nothing is wrong with.
+/// Three VSIs and two data disks, with an intact state.
 fn fleet() -> Vsiflow {
     let vsiflow = Vsiflow::simulated();
     let disks = ["kept", "spare"].map(|name| {
-        let disk = Disk::named(name).with("deletionPolicy: Delete");
+        let disk = DiskDocument::named(name).with("deletionPolicy: Delete");
         disk.to_string()
     });
     let vsis = ["one", "two"].map(|name| Vsi::named(name).to_string());
@@ -35,7 +35,7 @@ fn fleet() -> Vsiflow {
 }
 
 /// The blob with the desired state of a VSI.
-fn wanted_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
+fn desired_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
     let files = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
     let mut files = files.map(|file| file.unwrap().path());
     let found = files.find(|path| {
@@ -45,7 +45,7 @@ fn wanted_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
     found.expect("the desired state is in a blob")
 }
 
-/// Appends a record to a VSI's stream that is whole by its checksum and that no version understands.
+/// Appends a record to a VSI's stream with a valid checksum that no version can decode.
 fn plant_undecodable(vsiflow: &Vsiflow, name: &str) {
     let uid = vsiflow.vsi(name)["metadata"]["uid"].clone();
     let entity = EntityId::new(Name::of("vsi"), uid.as_str().unwrap()).unwrap();
@@ -64,7 +64,7 @@ fn plant_undecodable(vsiflow: &Vsiflow, name: &str) {
     });
 }
 
-/// What the next record of a stream would be, tried out on a copy.
+/// The bytes of a stream's next record, found by appending it to a copy.
 async fn next_record(copy: &Path, stream: &StreamId) -> Vec<u8> {
     let state = StateDir::open(copy).unwrap();
     let journal = state.journal().await.unwrap();
@@ -87,8 +87,8 @@ async fn next_record(copy: &Path, stream: &StreamId) -> Vec<u8> {
     stored[0].bytes.clone()
 }
 
-/// Every command, on what can be read.
-fn everything_else_works(vsiflow: &Vsiflow) {
+/// Runs every command on the readable objects.
+fn readable_ones_work(vsiflow: &Vsiflow) {
     let works = |arguments: &[&str]| vsiflow.run(arguments).exits(0);
     for kind in ["vsi", "disk", "image", "network", "host", "run"] {
         works(&["get", kind]);
@@ -125,8 +125,8 @@ fn everything_else_works(vsiflow: &Vsiflow) {
     works(&["delete", "two", "--orphan", "--wait"]);
 }
 
-/// What might take something away that cannot be read.
-fn nothing_is_taken_away(vsiflow: &Vsiflow) {
+/// Asserts that commands that might delete what the unreadable record needs are refused.
+fn nothing_is_deleted(vsiflow: &Vsiflow) {
     let refused = |arguments: &[&str]| vsiflow.run(arguments).exits(4).says("VSI0019");
     refused(&["image", "prune"]);
     refused(&["image", "prune", "--dry-run"]);
@@ -162,43 +162,43 @@ fn is_shown_as_unreadable(vsiflow: &Vsiflow, name: &str) {
     }
 }
 
-/// A secret that nobody names.
-fn stray_secret(vsiflow: &Vsiflow) -> PathBuf {
+/// A secret that no record refers to.
+fn unused_secret(vsiflow: &Vsiflow) -> PathBuf {
     let secrets = vsiflow.state().join("secrets");
     let one = fs::read_dir(&secrets).unwrap().next().unwrap().unwrap();
     let name = one.file_name().into_string().unwrap();
     // As long as a real one.
     let (front, last) = name.split_at(name.len() - 1);
-    let stray = secrets.join(format!("{front}{}", if last == "0" { "1" } else { "0" }));
-    fs::copy(one.path(), &stray).unwrap();
-    stray
+    let unused = secrets.join(format!("{front}{}", if last == "0" { "1" } else { "0" }));
+    fs::copy(one.path(), &unused).unwrap();
+    unused
 }
 
 #[test]
 fn a_lost_blob_concerns_its_own_vsi_alone() {
     let vsiflow = fleet();
-    let blob = wanted_blob(&vsiflow, "heavy");
-    let aside = vsiflow.folder().join("blob");
-    fs::rename(&blob, &aside).unwrap();
-    let stray = stray_secret(&vsiflow);
+    let blob = desired_blob(&vsiflow, "heavy");
+    let moved = vsiflow.folder().join("blob");
+    fs::rename(&blob, &moved).unwrap();
+    let unused = unused_secret(&vsiflow);
 
     is_shown_as_unreadable(&vsiflow, "heavy");
     vsiflow.apply(heavy(), &[]).exits(4).says("VSI0018");
-    nothing_is_taken_away(&vsiflow);
-    everything_else_works(&vsiflow);
+    nothing_is_deleted(&vsiflow);
+    readable_ones_work(&vsiflow);
     let backup = vsiflow.run(&["backup", "kept.backup"]).exits(0);
     backup.says("lacks").says("payload");
     vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0902");
-    assert!(stray.exists(), "a secret was erased that may be needed");
+    assert!(unused.exists(), "a secret was erased that may be needed");
     is_shown_as_unreadable(&vsiflow, "heavy");
 
-    // Once it is back all is as it was.
-    fs::rename(&aside, &blob).unwrap();
+    // Once it is back, all is as before.
+    fs::rename(&moved, &blob).unwrap();
     assert_eq!(vsiflow.phase("heavy"), "Running");
     vsiflow.run(&["stop", "heavy", "--wait"]).exits(0);
     vsiflow.run(&["image", "prune"]).exits(0);
     vsiflow.run(&["delete", "disk/spare", "--wait"]).exits(0);
-    assert!(!stray.exists(), "a secret is kept that nobody names");
+    assert!(!unused.exists(), "an unused secret still exists");
     vsiflow.run(&["replay", "--verify"]).exits(0);
 }
 
@@ -206,27 +206,27 @@ fn a_lost_blob_concerns_its_own_vsi_alone() {
 fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone() {
     let vsiflow = fleet();
     plant_undecodable(&vsiflow, "heavy");
-    let stray = stray_secret(&vsiflow);
+    let unused = unused_secret(&vsiflow);
 
     is_shown_as_unreadable(&vsiflow, "heavy");
     vsiflow
         .apply(heavy().memory("1Gi"), &[])
         .exits(4)
         .says("VSI0018");
-    nothing_is_taken_away(&vsiflow);
-    everything_else_works(&vsiflow);
+    nothing_is_deleted(&vsiflow);
+    readable_ones_work(&vsiflow);
     let backup = vsiflow.run(&["backup", "kept.backup"]).exits(0);
     backup.says("lacks").says("cannot be decoded");
-    assert!(stray.exists(), "a secret was erased that may be needed");
-    // Whatever was written to the index meanwhile, it is not forgotten.
+    assert!(unused.exists(), "a secret was erased that may be needed");
+    // Even if the index was written since, the VSI is not forgotten.
     is_shown_as_unreadable(&vsiflow, "heavy");
-    nothing_is_taken_away(&vsiflow);
+    nothing_is_deleted(&vsiflow);
 }
 
 #[test]
 fn a_lost_blob_of_what_a_step_left_is_told_of_its_vsi() {
     let vsiflow = fleet();
-    let lost = wanted_blob(&vsiflow, "heavy");
+    let lost = desired_blob(&vsiflow, "heavy");
     let blobs = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
     let others = blobs.map(|blob| blob.unwrap().path());
     let others: Vec<_> = others.filter(|path| *path != lost).collect();
@@ -237,11 +237,11 @@ fn a_lost_blob_of_what_a_step_left_is_told_of_its_vsi() {
 
     is_shown_as_unreadable(&vsiflow, "heavy");
     assert_eq!(vsiflow.phase("one"), "Running");
-    nothing_is_taken_away(&vsiflow);
+    nothing_is_deleted(&vsiflow);
     vsiflow.run(&["stop", "one", "--wait"]).exits(0);
 }
 
-/// The UID of the one that cannot be read, whose name nobody knows.
+/// The UID of the unreadable VSI, whose name is unknown.
 fn unreadable_uid(vsiflow: &Vsiflow) -> Option<String> {
     let all = vsiflow.run(&["get", "-A", "-o", "json"]).exits(0);
     let all: Value = serde_json::from_str(&all.stdout).unwrap();
@@ -256,12 +256,12 @@ fn one_that_is_lost_for_good_with_its_name_is_let_go_by_its_uid() {
     vsiflow.apply(Vsi::named("one"), &["--wait"]).exits(0);
     vsiflow.run(&["pause", "--all"]).exits(0);
     vsiflow.apply(heavy(), &[]).exits(4).says("VSI0016");
-    let blob = wanted_blob(&vsiflow, "heavy");
-    let aside = vsiflow.folder().join("blob");
-    fs::rename(&blob, &aside).unwrap();
+    let blob = desired_blob(&vsiflow, "heavy");
+    let moved = vsiflow.folder().join("blob");
+    fs::rename(&blob, &moved).unwrap();
     vsiflow.run(&["unpause", "--all"]).exits(0);
 
-    // It may be the one that is meant.
+    // The unreadable VSI may have this name.
     let uid = unreadable_uid(&vsiflow).expect("it is listed");
     let refused = vsiflow.apply(Vsi::named("new"), &["--wait"]).exits(4);
     refused
@@ -283,7 +283,7 @@ fn one_that_is_lost_for_good_with_its_name_is_let_go_by_its_uid() {
     );
     vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0902");
 
-    // What comes back was never taken away.
-    fs::rename(&aside, &blob).unwrap();
+    // The VSI that is readable again was never deleted.
+    fs::rename(&moved, &blob).unwrap();
     assert_eq!(vsiflow.vsi("heavy")["metadata"]["uid"], uid.as_str());
 }

@@ -1,10 +1,10 @@
-//! People who may look, and nothing more.
+//! Users with read-only access.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 use vsiflow_tests::{Vsi, Vsiflow, http};
 
-/// Says that to a socket, as the command line does; everything that comes back.
+/// Sends a command to a socket as the command line does; returns the whole response.
 fn ask(socket: &Path, arguments: &[&str]) -> String {
     let ask = serde_json::json!({"args": arguments, "files": [], "directory": null});
     http::post(socket, "/v1/commands", &ask).text()
@@ -19,7 +19,7 @@ fn whoever_may_look_sees_everything_and_changes_nothing() {
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     let recorded = vsiflow.history("web").len();
 
-    // Somebody with a state directory of their own, where nothing is.
+    // A user with an empty state directory of their own.
     let other = Vsiflow::of_documents();
     let look = |arguments: &[&str]| other.run(&[arguments, &["--read-only", path]].concat());
     look(&["get"]).exits(0).says("web");
@@ -43,7 +43,7 @@ fn whoever_may_look_sees_everything_and_changes_nothing() {
         &["audit", "head", "--sign-key", "/etc/shadow"],
     ] {
         look(refused).exits(4).says("VSI0020");
-        // Nor is it the client alone that says so.
+        // The daemon refuses too, not only the client.
         let words = [&["vsiflow"], refused].concat();
         let answer = ask(&socket, &words);
         assert!(answer.contains("VSI0020"), "{words:?}: {answer}");

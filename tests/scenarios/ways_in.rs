@@ -1,4 +1,4 @@
-//! The ways into guests, as far as a simulated host has any.
+//! Access to guests, as far as a simulated host has any.
 
 use std::{fs, process::Command};
 
@@ -40,7 +40,7 @@ fn a_configuration_that_was_written_once_is_there_for_ssh_to_include() {
         .exits(0)
         .says("ssh_config");
     let whole = std::fs::read_to_string(&file).unwrap();
-    // What somebody else wrote there does not stay.
+    // Manual changes of that file do not remain.
     std::fs::write(&file, "Host *\n").unwrap();
     vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
@@ -66,7 +66,8 @@ fn host_settings_are_made_of_what_ssh_knows() {
         format!("[10.9.8.7]:2222 {public}\nother {public}\n"),
     )
     .unwrap();
-    // OpenSSH takes its home from the system, not from the environment: the files are named in full.
+    // OpenSSH takes its home from the system, not from the environment, so the files are named in
+    // full.
     let config = ssh.join("config");
     let text = format!(
         "Host lpar1\n  HostName 10.9.8.7\n  Port 2222\n  User admin\n\
@@ -76,7 +77,7 @@ fn host_settings_are_made_of_what_ssh_knows() {
         known.display()
     );
     fs::write(&config, text).unwrap();
-    // A `ssh` that reads that configuration.
+    // An `ssh` that reads that configuration.
     let bin = vsiflow.folder().join("bin");
     fs::create_dir(&bin).unwrap();
     let real = which("ssh");

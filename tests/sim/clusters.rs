@@ -1,5 +1,5 @@
-//! Games of a pool and a group on three hosts that break: made, scaled, rolled, left without members, deleted,
-//! with a process that dies in between. Once the sky is clear, what is on the hosts is what was asked for last.
+//! Games of a VSI pool and a group on three faulty hosts: both are made, scaled, rolled and deleted, and the
+//! process dies in between. Once the faults end, the hosts must have what was last asked for.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,21 +11,21 @@ use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
 use super::{game_log, weather};
 use crate::{
     check,
-    documents::{Group, Pool, Vsi},
-    gate::{Gate, Moment},
-    world::{HOSTS, World, in_virtual_time, user},
+    documents::{Group, PoolDocument, VsiDocument},
+    gate::{CrashGate, CrashMoment},
+    world::{CrashWorld, HOSTS, in_virtual_time, user},
 };
 
 const CALM: Duration = Duration::from_secs(20 * 60);
-/// So often what is not as asked for is asked for again in the end.
+/// How often a desired state that is not reached is applied again at the end.
 const ROUNDS: usize = 12;
-/// What a user is refused because of the moment, or of a host: they ask again later.
+/// The codes of refusals that depend on the moment or on a host: the user asks again later.
 const REFUSALS: [&str; 9] = [
     "VSI0701", "VSI0702", "VSI0703", "VSI0707", "VSI0720", "VSI0721", "VSI0736", "VSI0737",
     "VSI0740",
 ];
 
-/// What was asked for last.
+/// The members that were last asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DesiredMembers {
     Nothing,
@@ -34,7 +34,7 @@ enum DesiredMembers {
 
 /// What a user does.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum UserAct {
     Pool { replicas: u32, cpus: u32 },
     ScalePool(u32),
     DeletePool,
@@ -45,32 +45,32 @@ enum Act {
     Look,
 }
 
-struct Game {
-    world: World,
+struct ClusterGame {
+    world: CrashWorld,
     random: StdRng,
     pool: DesiredMembers,
     group: DesiredMembers,
-    /// Whether the members' host is chosen.
+    /// Whether vsiflow chooses the hosts of the members.
     placed: bool,
     beats: u32,
-    pending: Option<Act>,
+    pending: Option<UserAct>,
 }
 
 fn play(seed: u64) -> Result<(), String> {
     in_virtual_time(async {
-        let mut game = Game::new(seed).await;
+        let mut game = ClusterGame::new(seed).await;
         let played = Box::pin(game.play()).await;
         if played.is_err() && std::env::var("VSIFLOW_SIM_SEED").is_ok() {
-            game_log::tell(&game.world).await;
+            game_log::print_game(&game.world).await;
         }
         played
     })
 }
 
-impl Game {
+impl ClusterGame {
     async fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let world = World::new(None).await;
+        let world = CrashWorld::new(None).await;
         weather::begin(&world).await;
         Self {
             world,
@@ -85,7 +85,7 @@ impl Game {
 
     async fn play(&mut self) -> Result<(), String> {
         loop {
-            let gate = Gate::safe();
+            let gate = CrashGate::safe();
             let ended = tokio::select! {
                 biased;
                 () = gate.died() => None,
@@ -101,14 +101,14 @@ impl Game {
         self.settle().await
     }
 
-    async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, String> {
+    async fn start(&self, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
         let words = |error: FleetError| format!("no start: {error}");
         let fleet = self.world.start(gate).await.map_err(words)?;
         fleet.drive_all().await.map_err(words)?;
         Ok(fleet)
     }
 
-    async fn live(&mut self, gate: &Arc<Gate>) -> Result<(), String> {
+    async fn live(&mut self, gate: &Arc<CrashGate>) -> Result<(), String> {
         let fleet = self.start(gate).await?;
         loop {
             if let Some(act) = self.pending {
@@ -124,7 +124,7 @@ impl Game {
         }
     }
 
-    async fn beat(&mut self, gate: &Gate) {
+    async fn beat(&mut self, gate: &CrashGate) {
         let random = &mut self.random;
         match random.random_range(0..16) {
             0..=5 => {
@@ -135,7 +135,11 @@ impl Game {
             6..=11 => self.pending = Some(act(random)),
             12 | 13 => weather::change(&self.world, random).await,
             _ => {
-                let moments = [Moment::Before, Moment::Written, Moment::After];
+                let moments = [
+                    CrashMoment::Before,
+                    CrashMoment::Written,
+                    CrashMoment::After,
+                ];
                 gate.die_in(
                     random.random_range(0..120),
                     *moments.choose(random).unwrap(),
@@ -144,22 +148,22 @@ impl Game {
         }
     }
 
-    fn member(&self, cpus: u32) -> Vsi {
+    fn member(&self, cpus: u32) -> VsiDocument {
         let host = if self.placed { "" } else { "sim:a" };
-        let mut member = Vsi::new("web", 1, host).server(GuestType::CloudInit);
+        let mut member = VsiDocument::new("web", 1, host).server(GuestType::CloudInit);
         member.cpus = cpus;
         member
     }
 
     fn pool(&self, replicas: u32, cpus: u32) -> vsiflow_workflows::spec::Resolved {
-        let pool = Pool {
+        let pool = PoolDocument {
             replicas: Some(replicas),
             member: self.member(cpus),
             disk: false,
             evictable: false,
         };
         let mut resolved = pool.resolved();
-        // A name that was deleted is another pool when it is made again.
+        // Without a UID, because a pool that is made again after its deletion is another one.
         resolved.pools[0].desired.uid = None;
         resolved
     }
@@ -172,7 +176,7 @@ impl Game {
         resolved
     }
 
-    async fn perform(&mut self, fleet: &Fleet, act: Act) -> Result<(), String> {
+    async fn perform(&mut self, fleet: &Fleet, act: UserAct) -> Result<(), String> {
         let done = self.ask(fleet, act).await;
         match done {
             Ok(()) => self.take_in(act),
@@ -182,72 +186,74 @@ impl Game {
         Ok(())
     }
 
-    async fn ask(&self, fleet: &Fleet, act: Act) -> Result<(), FleetError> {
+    async fn ask(&self, fleet: &Fleet, act: UserAct) -> Result<(), FleetError> {
         match act {
-            Act::Pool { replicas, cpus } => {
+            UserAct::Pool { replicas, cpus } => {
                 let applied = fleet.apply(self.pool(replicas, cpus), user());
                 Box::pin(applied).await.map(drop)
             }
-            Act::ScalePool(replicas) => {
+            UserAct::ScalePool(replicas) => {
                 let scaled = fleet
                     .pools()
                     .scale("default", "web", replicas.into(), user());
                 scaled.await.map(drop)
             }
-            Act::DeletePool => {
+            UserAct::DeletePool => {
                 let deleted = fleet.pools().delete("default", "web", false, user());
                 deleted.await.map(drop)
             }
-            Act::DeleteMember(number) => {
+            UserAct::DeleteMember(number) => {
                 let name = format!("web-{number}");
                 let deleted = fleet.vsis().delete("default", &name, false, user());
                 deleted.await.map(drop)
             }
-            Act::Group { cpus } => {
+            UserAct::Group { cpus } => {
                 let applied = fleet.apply(self.group(2, cpus), user());
                 Box::pin(applied).await.map(drop)
             }
-            Act::ScaleGroup(replicas) => {
+            UserAct::ScaleGroup(replicas) => {
                 let scaled = fleet
                     .groups()
                     .scale("default", "grp", "b", replicas.into(), user());
                 scaled.await.map(drop)
             }
-            Act::DeleteGroup => {
+            UserAct::DeleteGroup => {
                 let deleted = fleet.groups().delete("default", "grp", false, user());
                 deleted.await.map(drop)
             }
-            Act::Look => fleet.hosts().scan(true).await.map(drop),
+            UserAct::Look => fleet.hosts().scan(true).await.map(drop),
         }
     }
 
-    fn take_in(&mut self, act: Act) {
+    fn take_in(&mut self, act: UserAct) {
         match act {
-            Act::Pool { replicas, cpus } => self.pool = DesiredMembers::There { replicas, cpus },
-            Act::Group { cpus } => self.group = DesiredMembers::There { replicas: 2, cpus },
-            Act::DeletePool => self.pool = DesiredMembers::Nothing,
-            Act::DeleteGroup => self.group = DesiredMembers::Nothing,
-            Act::ScalePool(number) => {
+            UserAct::Pool { replicas, cpus } => {
+                self.pool = DesiredMembers::There { replicas, cpus }
+            }
+            UserAct::Group { cpus } => self.group = DesiredMembers::There { replicas: 2, cpus },
+            UserAct::DeletePool => self.pool = DesiredMembers::Nothing,
+            UserAct::DeleteGroup => self.group = DesiredMembers::Nothing,
+            UserAct::ScalePool(number) => {
                 if let DesiredMembers::There { replicas, .. } = &mut self.pool {
                     *replicas = number;
                 }
             }
-            Act::ScaleGroup(number) => {
+            UserAct::ScaleGroup(number) => {
                 if let DesiredMembers::There { replicas, .. } = &mut self.group {
                     *replicas = number;
                 }
             }
-            Act::DeleteMember(_) | Act::Look => {}
+            UserAct::DeleteMember(_) | UserAct::Look => {}
         }
     }
 
-    /// The sky is clear, and all of it is asked for once more; then all of it goes.
+    /// Ends the faults and waits for the desired state; then deletes the pool and the group.
     async fn settle(&mut self) -> Result<(), String> {
         weather::clear(&self.world).await;
-        let gate = Gate::safe();
+        let gate = CrashGate::safe();
         let fleet = self.start(&gate).await?;
         self.until_as_asked(&fleet, self.pool, self.group).await?;
-        for act in [Act::DeleteGroup, Act::DeletePool] {
+        for act in [UserAct::DeleteGroup, UserAct::DeletePool] {
             self.perform(&fleet, act).await?;
         }
         self.until_as_asked(&fleet, DesiredMembers::Nothing, DesiredMembers::Nothing)
@@ -275,13 +281,13 @@ impl Game {
             for vsi in fleet.unsettled(None).await.map_err(words)? {
                 fleet.retry(vsi, user()).await.map_err(words)?;
             }
-            for (desired, act) in [(pool, Act::DeletePool), (group, Act::DeleteGroup)] {
+            for (desired, act) in [(pool, UserAct::DeletePool), (group, UserAct::DeleteGroup)] {
                 let act = match (desired, act) {
                     (DesiredMembers::Nothing, act) => act,
-                    (DesiredMembers::There { replicas, cpus }, Act::DeletePool) => {
-                        Act::Pool { replicas, cpus }
+                    (DesiredMembers::There { replicas, cpus }, UserAct::DeletePool) => {
+                        UserAct::Pool { replicas, cpus }
                     }
-                    (DesiredMembers::There { cpus, .. }, _) => Act::Group { cpus },
+                    (DesiredMembers::There { cpus, .. }, _) => UserAct::Group { cpus },
                 };
                 match self.ask(fleet, act).await {
                     Ok(()) => {}
@@ -290,13 +296,13 @@ impl Game {
                 }
             }
             if let DesiredMembers::There { replicas, .. } = group {
-                let _ = self.ask(fleet, Act::ScaleGroup(replicas)).await;
+                let _ = self.ask(fleet, UserAct::ScaleGroup(replicas)).await;
             }
         }
         Err(format!("{pool:?} and {group:?} are asked for, but {found}"))
     }
 
-    /// How the hosts differ from what is asked for.
+    /// How the hosts differ from the desired state, if they do.
     async fn differs(
         &self,
         fleet: &Fleet,
@@ -334,7 +340,7 @@ impl Game {
         fleet.groups().find("default", "grp").await.ok()
     }
 
-    /// Our guests that run, and their processors; of one that is there and does not run, none.
+    /// Our domains on all hosts by title, with the number of processors; 0 if the guest does not run.
     async fn on_hosts(&self) -> BTreeMap<String, u32> {
         let mut all = BTreeMap::new();
         for host in HOSTS {
@@ -357,24 +363,25 @@ impl Game {
     }
 }
 
-fn act(random: &mut StdRng) -> Act {
+fn act(random: &mut StdRng) -> UserAct {
     let cpus = random.random_range(1..4);
     match random.random_range(0..12) {
-        0..=3 => Act::Pool {
+        0..=3 => UserAct::Pool {
             replicas: random.random_range(0..5),
             cpus,
         },
-        4 => Act::ScalePool(random.random_range(0..5)),
-        5 => Act::DeletePool,
-        6 => Act::DeleteMember(random.random_range(0..4)),
-        7 | 8 => Act::Group { cpus },
-        9 => Act::ScaleGroup(random.random_range(1..4)),
-        10 => Act::DeleteGroup,
-        _ => Act::Look,
+        4 => UserAct::ScalePool(random.random_range(0..5)),
+        5 => UserAct::DeletePool,
+        6 => UserAct::DeleteMember(random.random_range(0..4)),
+        7 | 8 => UserAct::Group { cpus },
+        9 => UserAct::ScaleGroup(random.random_range(1..4)),
+        10 => UserAct::DeleteGroup,
+        _ => UserAct::Look,
     }
 }
 
-/// As many as `VSIFLOW_SIM_CLUSTERS` says, from `VSIFLOW_SIM_FROM` on, or the one game of `VSIFLOW_SIM_SEED`.
+/// Plays `VSIFLOW_SIM_CLUSTERS` games (24 by default), with seeds from `VSIFLOW_SIM_FROM` on, or only the
+/// game with the seed `VSIFLOW_SIM_SEED`.
 #[test]
 fn pools_and_groups_come_to_what_was_asked_for_whatever_hosts_do() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();

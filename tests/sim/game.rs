@@ -1,4 +1,4 @@
-//! One game: beats of commands, weather, clocks and crashes.
+//! One game: a number of beats, each a pause, a command, a fault, a jump of the clock or a crash.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,21 +11,21 @@ use vsiflow_workflows::{
 
 use super::{
     game_log,
-    plan::{self, Command, Slot, UserAction},
+    plan::{self, PendingCommand, Slot, UserAction},
     settle, traffic, weather,
 };
 use crate::{
     check, documents,
-    gate::{Gate, Moment},
+    gate::{CrashGate, CrashMoment},
     ownership,
-    sabotage::Sabotage,
+    sabotage::Defect,
     story,
-    world::{HOSTS, World, in_virtual_time, user},
+    world::{CrashWorld, HOSTS, in_virtual_time, user},
 };
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// What a game came to.
+/// The result of a game.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub events: usize,
@@ -35,39 +35,39 @@ pub struct Report {
     pub digest: String,
 }
 
-/// A game under way.
-pub struct Game {
-    pub world: World,
+/// A game that is being played.
+pub struct SimGame {
+    pub world: CrashWorld,
     pub slots: Vec<Slot>,
-    /// VSIs that were forgotten: what they had stays.
+    /// VSIs that were forgotten, whose objects remain on the hosts.
     pub forgotten: Vec<uuid::Uuid>,
     random: StdRng,
     beats: u32,
-    pending: Option<Command>,
+    pending: Option<PendingCommand>,
     restarts: usize,
 }
 
-/// Plays the game of that seed to its end.
-pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, String> {
-    in_virtual_time(async { Game::new(seed, sabotage).await.play().await })
+/// Plays the game of this seed to its end.
+pub fn play(seed: u64, sabotage: Option<Defect>) -> Result<Report, String> {
+    in_virtual_time(async { SimGame::new(seed, sabotage).await.play().await })
 }
 
-/// Plays the game of that seed, and tells it when it ends badly.
+/// Plays the game of this seed, and prints its log if it fails.
 pub fn play_aloud(seed: u64) -> Result<Report, String> {
     in_virtual_time(async {
-        let mut game = Game::new(seed, None).await;
+        let mut game = SimGame::new(seed, None).await;
         let played = game.play().await;
         if played.is_err() {
-            game_log::tell(&game.world).await;
+            game_log::print_game(&game.world).await;
         }
         played
     })
 }
 
-impl Game {
-    async fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+impl SimGame {
+    async fn new(seed: u64, sabotage: Option<Defect>) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let world = World::new(sabotage).await;
+        let world = CrashWorld::new(sabotage).await;
         weather::begin(&world).await;
         Self {
             world,
@@ -88,7 +88,7 @@ impl Game {
 
     async fn lives(&mut self) -> Result<(), String> {
         loop {
-            let gate = Gate::safe();
+            let gate = CrashGate::safe();
             let ended = tokio::select! {
                 biased;
                 () = gate.died() => None,
@@ -107,8 +107,8 @@ impl Game {
         }
     }
 
-    /// Starts a process and continues with what lies open.
-    pub async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, String> {
+    /// Starts a process and resumes the interrupted work.
+    pub async fn start(&self, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
         let words = |error: FleetError| format!("no start: {error}");
         let fleet = self.world.start(gate).await.map_err(words)?;
         check::lives_by_the_journal(&self.world, &fleet)?;
@@ -120,7 +120,7 @@ impl Game {
         Ok(fleet)
     }
 
-    async fn live(&mut self, gate: &Arc<Gate>) -> Result<(), String> {
+    async fn live(&mut self, gate: &Arc<CrashGate>) -> Result<(), String> {
         let fleet = self.start(gate).await?;
         loop {
             if let Some(command) = self.pending.clone() {
@@ -136,7 +136,7 @@ impl Game {
         }
     }
 
-    async fn beat(&mut self, gate: &Gate) {
+    async fn beat(&mut self, gate: &CrashGate) {
         let random = &mut self.random;
         match random.random_range(0..20) {
             0..=6 => {
@@ -147,7 +147,11 @@ impl Game {
             7..=13 => self.pending = Some(plan::command(&self.slots, random)),
             14..=16 => weather::change(&self.world, random).await,
             17 | 18 => {
-                let moments = [Moment::Before, Moment::Written, Moment::After];
+                let moments = [
+                    CrashMoment::Before,
+                    CrashMoment::Written,
+                    CrashMoment::After,
+                ];
                 gate.die_in(random.random_range(0..80), *moments.choose(random).unwrap());
             }
             _ => {
@@ -157,33 +161,35 @@ impl Game {
         }
     }
 
-    async fn perform(&mut self, fleet: &Fleet, command: &Command) -> Result<(), String> {
-        self.note_gone();
+    async fn perform(&mut self, fleet: &Fleet, command: &PendingCommand) -> Result<(), String> {
+        self.free_deleted_names();
         let words = |error: FleetError| format!("{command:?}: {error}");
         match command {
-            Command::Apply(slot, vsi) => return self.apply(fleet, *slot, vsi).await.map_err(words),
-            Command::Delete(slot, orphan) => {
+            PendingCommand::Apply(slot, vsi) => {
+                return self.apply(fleet, *slot, vsi).await.map_err(words);
+            }
+            PendingCommand::Delete(slot, orphan) => {
                 return self.delete(fleet, *slot, *orphan).await.map_err(words);
             }
-            Command::Cancel(slot) => {
+            PendingCommand::Cancel(slot) => {
                 if self.slots[*slot].vsi().is_some() {
                     let entity = ownership::entity(self.slots[*slot].uid());
                     fleet.cancel(entity, user()).await.map_err(words)?;
                 }
             }
-            Command::Retry(slot) => {
+            PendingCommand::Retry(slot) => {
                 let entity = ownership::entity(self.slots[*slot].uid());
                 fleet.retry(entity, user()).await.map_err(words)?;
             }
-            Command::Power(slot, action, force) => {
+            PendingCommand::Power(slot, action, force) => {
                 let name = self.slots[*slot].name;
                 power(fleet, name, *action, *force).await.map_err(words)?;
             }
-            Command::Approve(slot) => {
+            PendingCommand::Approve(slot) => {
                 self.approve(fleet, *slot).await.map_err(words)?;
             }
-            Command::Look => drop(fleet.hosts().scan(true).await.map_err(words)?),
-            Command::Resume => {
+            PendingCommand::Look => drop(fleet.hosts().scan(true).await.map_err(words)?),
+            PendingCommand::Resume => {
                 let open = fleet.interrupted().await.map_err(words)?;
                 fleet.resume(open, user()).await.map_err(words)?;
             }
@@ -195,10 +201,10 @@ impl Game {
         &mut self,
         fleet: &Fleet,
         slot: usize,
-        vsi: &documents::Vsi,
+        vsi: &documents::VsiDocument,
     ) -> Result<(), FleetError> {
         let mut vsi = vsi.clone();
-        // The one that had the name may be gone since the document was written.
+        // The VSI that had the name may have been deleted since the document was written.
         let named = &self.slots[slot];
         vsi.uid = named.uid();
         if !matches!(named.desired, UserAction::There(_)) {
@@ -215,7 +221,7 @@ impl Game {
         Ok(())
     }
 
-    /// What was asked for is approved, and to run.
+    /// Approves and starts the VSI of a slot, if there should be one.
     pub async fn approve_and_start(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
         if !matches!(slot.desired, UserAction::There(_)) {
             return Ok(());
@@ -225,7 +231,7 @@ impl Game {
         power(fleet, slot.name, PowerAction::Start, false).await
     }
 
-    /// A name that nobody has, or a VSI that waits for nothing, is no mistake here.
+    /// Approves a VSI's change. It is not an error if no VSI has the name or no change waits.
     async fn approve(&self, fleet: &Fleet, slot: usize) -> Result<(), FleetError> {
         let names = [self.slots[slot].name.to_owned()];
         match fleet.vsis().approve("default", &names, user()).await {
@@ -252,8 +258,8 @@ impl Game {
         Ok(())
     }
 
-    /// Names whose VSIs are deleted are free again.
-    pub fn note_gone(&mut self) {
+    /// Frees the names whose VSIs are deleted.
+    pub fn free_deleted_names(&mut self) {
         let ledger = self.world.audit.ledger();
         for slot in &mut self.slots {
             let uid = slot.uid();
@@ -263,7 +269,7 @@ impl Game {
             if !matches!(slot.desired, UserAction::Gone(_)) {
                 continue;
             }
-            // By the journal: the answer to the command may have been lost.
+            // Read from the journal, because the answer to the command may have been lost.
             let last = entity.last.as_ref().map(|last| last.workflow.as_str());
             if last == Some("forget_vsi") {
                 self.forgotten.push(uid);
@@ -304,7 +310,8 @@ impl Game {
     }
 }
 
-/// As a user who does not know what there is, or how it stands.
+/// Gives a power command. It is not an error if the VSI does not exist or is in another state, because a user
+/// may not know that.
 pub async fn power(
     fleet: &Fleet,
     name: &str,

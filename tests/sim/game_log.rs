@@ -1,16 +1,16 @@
-//! A game told again line by line, for the one who looks for what went wrong.
+//! Prints the log of a game, to debug one that failed.
 
 use vsiflow_engine::journal::Record;
 
-use crate::world::{HOSTS, World};
+use crate::world::{CrashWorld, HOSTS};
 
-/// Lines are cut here.
+/// The longest line, in characters.
 const WIDTH: usize = 400;
-/// So many calls of each host, the newest.
+/// How many calls of each host are printed, the newest.
 const CALLS: usize = 200;
 
 /// Prints every event, and the newest calls that each host received.
-pub async fn tell(world: &World) {
+pub async fn print_game(world: &CrashWorld) {
     let records = world.audit.ledger().records.clone();
     records.iter().for_each(print);
     for host in HOSTS {

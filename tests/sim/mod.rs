@@ -1,7 +1,8 @@
-//! The seeded simulation: a user, the weather on the hosts, and a process that dies now and then.
+//! The seeded simulation: random games of user commands, faults on hosts (the weather), and a process that
+//! dies now and then.
 //!
-//! Everything in a game comes from its seed, and its time is virtual: the same seed gives the
-//! same game to the last event. After the last beat the sky clears, and everything must settle.
+//! A game depends only on its seed, and its time is virtual: the same seed gives the same game to the last
+//! event. After the last beat all faults end, and everything must settle in its desired state.
 
 mod clusters;
 mod game;

@@ -1,4 +1,4 @@
-//! Somebody who looks at the hosts, and at nothing else: how many of the guests there serve.
+//! Watches only the hosts, and counts how many guests there are not serving.
 
 use std::{
     collections::HashMap,
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use vsiflow_steps::{ports::DomainState, sim::SimHosts};
 
-/// It looks that often: more often than any guest boots.
+/// How often the observer looks: more often than any guest boots.
 const EVERY: Duration = Duration::from_millis(100);
-/// A guest serves so long after it was seen first: it boots in 1.4 s, and was started before it was seen.
+/// How long after it was first seen a guest counts as serving: it boots in 1.4 s, and started before that.
 const BOOTS: Duration = Duration::from_millis(1_250);
 
-/// Looks at hosts until it is dropped.
+/// Watches hosts until it is dropped.
 pub struct Observer {
     most: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
@@ -31,14 +31,14 @@ impl Drop for Observer {
 }
 
 impl Observer {
-    /// Looks at these hosts, where so many guests serve.
+    /// Watches these hosts, on which this many guests should serve.
     pub fn of(hosts: Arc<SimHosts>, ids: Vec<String>, guests: usize) -> Self {
         let most = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(observe(hosts, ids, guests, most.clone()));
         Self { most, task }
     }
 
-    /// How many were away at the same time, at most.
+    /// The most guests that were not serving at the same time.
     pub fn most_away(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
@@ -47,7 +47,7 @@ impl Observer {
 async fn observe(hosts: Arc<SimHosts>, ids: Vec<String>, guests: usize, most: Arc<AtomicUsize>) {
     let begun = Instant::now();
     let mut seen = HashMap::<(Uuid, u64), Instant>::new();
-    // Those that were there when it came serve already.
+    // Guests that run when the observer starts already serve.
     for start in running(&hosts, &ids).await {
         seen.insert(start, begun.checked_sub(BOOTS).unwrap());
     }
@@ -64,7 +64,7 @@ async fn observe(hosts: Arc<SimHosts>, ids: Vec<String>, guests: usize, most: Ar
     }
 }
 
-/// The guests that run, each with its start.
+/// The running guests, each with the time of its start.
 async fn running(hosts: &SimHosts, ids: &[String]) -> Vec<(Uuid, u64)> {
     let mut all = Vec::new();
     for id in ids {

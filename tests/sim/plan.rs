@@ -1,4 +1,4 @@
-//! What the user wants by now, as far as it was answered.
+//! The user of a game: what they last asked for, and their next command.
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
@@ -6,34 +6,34 @@ use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::record::PowerAction;
 
 use crate::{
-    documents::{Guest, Vsi, uuid},
+    documents::{Guest, VsiDocument, uuid},
     world::HOSTS,
 };
 
-/// A name the user gives to one VSI after another.
+/// A name that the user gives to one VSI after another.
 pub struct Slot {
     pub name: &'static str,
     pub number: u128,
-    /// How many VSIs had the name before.
+    /// How many earlier VSIs had the name.
     pub age: u128,
-    /// How many of these were forgotten: those keep their data disks, which nobody else gets.
+    /// How many of these were forgotten. A forgotten VSI keeps its data disk, so a new VSI needs another one.
     pub forgotten: u128,
     pub desired: UserAction,
 }
 
-/// What was last asked for.
+/// The last answered request for a name.
 #[derive(Clone, Debug)]
 pub enum UserAction {
     Nothing,
-    There(Box<Vsi>),
-    /// To be deleted, or only forgotten.
-    Gone(Box<Vsi>),
+    There(Box<VsiDocument>),
+    /// To be deleted or forgotten.
+    Gone(Box<VsiDocument>),
 }
 
-/// A command that is not answered yet.
+/// A command that was not answered yet.
 #[derive(Clone, Debug)]
-pub enum Command {
-    Apply(usize, Box<Vsi>),
+pub enum PendingCommand {
+    Apply(usize, Box<VsiDocument>),
     Delete(usize, bool),
     Cancel(usize),
     Retry(usize),
@@ -51,7 +51,7 @@ const POWER: [PowerAction; 5] = [
     PowerAction::Unpause,
 ];
 
-/// What runs under each name: a VSI stays of its kind.
+/// The guest type of each name; none is a Hyper Protect guest. It never changes.
 const KINDS: [Option<GuestType>; 4] = [
     None,
     Some(GuestType::CloudInit),
@@ -74,7 +74,7 @@ pub fn slots(random: &mut StdRng) -> Vec<Slot> {
 }
 
 impl Slot {
-    pub fn vsi(&self) -> Option<&Vsi> {
+    pub fn vsi(&self) -> Option<&VsiDocument> {
         match &self.desired {
             UserAction::Nothing => None,
             UserAction::There(vsi) | UserAction::Gone(vsi) => Some(vsi),
@@ -85,15 +85,15 @@ impl Slot {
         uuid(100 * (self.number + 1) + self.age)
     }
 
-    /// The data disk of a new one.
+    /// The UID of a new VSI's data disk.
     pub fn disk(&self) -> Uuid {
         uuid(5_000 + 100 * self.forgotten + self.number)
     }
 
-    /// A document for the name: for the VSI that has it, or for a new one.
-    pub fn document(&self, random: &mut StdRng) -> Vsi {
+    /// A document with the name: for the VSI that has it, or for a new one.
+    pub fn document(&self, random: &mut StdRng) -> VsiDocument {
         let host = HOSTS[self.number as usize % HOSTS.len()];
-        let mut vsi = Vsi::new(self.name, 0, host);
+        let mut vsi = VsiDocument::new(self.name, 0, host);
         vsi.uid = self.uid();
         vsi.guest = match random.random_range(0..10) {
             0 => Guest::NoWorkload,
@@ -118,7 +118,7 @@ impl Slot {
             vsi.networks = vec!["default", "second"];
         }
         match self.vsi() {
-            // A disk stays with its VSI.
+            // A VSI never changes its data disk.
             Some(earlier) if matches!(self.desired, UserAction::There(_)) => {
                 vsi.disk = earlier.disk
             }
@@ -129,20 +129,20 @@ impl Slot {
     }
 }
 
-/// What comes next.
-pub fn command(slots: &[Slot], random: &mut StdRng) -> Command {
+/// Draws the next command.
+pub fn command(slots: &[Slot], random: &mut StdRng) -> PendingCommand {
     let slot = random.random_range(0..slots.len());
     match random.random_range(0..17) {
-        0..=4 => Command::Apply(slot, Box::new(slots[slot].document(random))),
-        5 | 6 => Command::Delete(slot, random.random_bool(0.15)),
-        7 | 8 => Command::Cancel(slot),
-        9 | 10 => Command::Retry(slot),
+        0..=4 => PendingCommand::Apply(slot, Box::new(slots[slot].document(random))),
+        5 | 6 => PendingCommand::Delete(slot, random.random_bool(0.15)),
+        7 | 8 => PendingCommand::Cancel(slot),
+        9 | 10 => PendingCommand::Retry(slot),
         11..=13 => {
             let action = *POWER.choose(random).unwrap();
-            Command::Power(slot, action, random.random_bool(0.2))
+            PendingCommand::Power(slot, action, random.random_bool(0.2))
         }
-        14 => Command::Approve(slot),
-        15 => Command::Look,
-        _ => Command::Resume,
+        14 => PendingCommand::Approve(slot),
+        15 => PendingCommand::Look,
+        _ => PendingCommand::Resume,
     }
 }

@@ -1,4 +1,4 @@
-//! A pool that is rolled, by the word of those who look at its hosts.
+//! Rollouts of a VSI pool, checked by an observer of its hosts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,21 +11,21 @@ use vsiflow_workflows::{
 
 use super::observer::Observer;
 use crate::{
-    documents::{self, Pool, Vsi},
-    gate::{Gate, Moment},
+    documents::{self, PoolDocument, VsiDocument},
+    gate::{CrashGate, CrashMoment},
     ownership,
-    world::{World, in_virtual_time, user},
+    world::{CrashWorld, in_virtual_time, user},
 };
 
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A pool on so many hosts.
+/// A rollout of a pool on this many hosts.
 #[derive(Clone, Copy)]
 struct Rolled {
     hosts: usize,
     members: u32,
     max_unavailable: u32,
-    /// After so many calls each the process dies.
+    /// After how many calls each process dies.
     deaths: &'static [usize],
 }
 
@@ -37,9 +37,9 @@ impl Rolled {
     }
 
     fn document(&self, cpus: u32) -> Resolved {
-        let mut member = Vsi::new("web", 1, "").server(GuestType::CloudInit);
+        let mut member = VsiDocument::new("web", 1, "").server(GuestType::CloudInit);
         member.cpus = cpus;
-        let pool = Pool {
+        let pool = PoolDocument {
             replicas: Some(self.members),
             member,
             disk: false,
@@ -61,33 +61,33 @@ impl Rolled {
         resolved
     }
 
-    /// Makes and rolls the pool; how many were away at the same time, and where each is.
+    /// Makes and rolls the pool. Returns the most members that were away at the same time, and their hosts.
     fn play(self) -> (usize, BTreeMap<String, String>) {
         in_virtual_time(async {
-            let world = World::new(None).await;
-            self.to(&world, &Gate::safe(), 1).await;
+            let world = CrashWorld::new(None).await;
+            self.to(&world, &CrashGate::safe(), 1).await;
             let before = places(&world).await;
             let hosts = world.hosts.clone();
             let members = usize::try_from(self.members).unwrap();
             let observer = Observer::of(hosts, self.hosts(), members);
             for calls in self.deaths {
-                let gate = Gate::safe();
-                gate.die_in(*calls, Moment::After);
+                let gate = CrashGate::safe();
+                gate.die_in(*calls, CrashMoment::After);
                 tokio::select! {
                     biased;
                     () = gate.died() => {}
                     () = self.to(&world, &gate, 2) => {}
                 }
             }
-            self.to(&world, &Gate::safe(), 2).await;
+            self.to(&world, &CrashGate::safe(), 2).await;
             assert_eq!(places(&world).await, before, "a member moved");
             world.audit.verdict().unwrap();
             (observer.most_away(), before)
         })
     }
 
-    /// Asks for members of so many processors, and waits for them.
-    async fn to(&self, world: &World, gate: &std::sync::Arc<Gate>, cpus: u32) {
+    /// Applies the pool with this many processors for each member, and waits until it is reached.
+    async fn to(&self, world: &CrashWorld, gate: &std::sync::Arc<CrashGate>, cpus: u32) {
         let fleet = world.start(gate).await.unwrap();
         fleet.drive_all().await.unwrap();
         fleet.apply(self.document(cpus), user()).await.unwrap();
@@ -112,8 +112,8 @@ async fn closed(fleet: Fleet) {
 }
 
 /// The hosts of the members, by name.
-async fn places(world: &World) -> BTreeMap<String, String> {
-    let fleet = world.start(&Gate::safe()).await.unwrap();
+async fn places(world: &CrashWorld) -> BTreeMap<String, String> {
+    let fleet = world.start(&CrashGate::safe()).await.unwrap();
     let vsis = fleet.vsis().list(false).await.unwrap();
     let places = vsis
         .into_iter()

@@ -1,4 +1,4 @@
-//! The end of a game: the sky is clear, and everything must come to what was asked for.
+//! The end of a game: there are no more faults, and everything must reach its desired state.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use vsiflow_engine::model::{NodeState, RunResult};
 use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
 
 use super::{
-    game::Game,
+    game::SimGame,
     plan::{Slot, UserAction},
     weather,
 };
-use crate::{check, documents::Guest, gate::Gate, ownership, world::user};
+use crate::{check, documents::Guest, gate::CrashGate, ownership, world::user};
 
 const CALM: Duration = Duration::from_secs(20 * 60);
 const ROUNDS: u32 = 12;
 
-pub async fn settle(game: &mut Game) -> Result<(), String> {
+pub async fn settle(game: &mut SimGame) -> Result<(), String> {
     weather::clear(&game.world).await;
     calm(game).await?;
-    let gate = Gate::safe();
+    let gate = CrashGate::safe();
     let fleet = game.start(&gate).await?;
     for slot in &game.slots {
         game.approve_and_start(&fleet, slot)
@@ -27,7 +27,7 @@ pub async fn settle(game: &mut Game) -> Result<(), String> {
     }
     for round in 0..ROUNDS {
         tokio::time::sleep(CALM).await;
-        game.note_gone();
+        game.free_deleted_names();
         if !insist(game, &fleet, round)
             .await
             .map_err(|e| format!("while it settles: {e}"))?
@@ -44,9 +44,9 @@ pub async fn settle(game: &mut Game) -> Result<(), String> {
     Err(format!("it never settles: {}", ends.join("; ")))
 }
 
-/// Nobody does anything, and what passes by itself passes.
-async fn calm(game: &Game) -> Result<(), String> {
-    let gate = Gate::safe();
+/// Waits without any command. All delays that end automatically must end.
+async fn calm(game: &SimGame) -> Result<(), String> {
+    let gate = CrashGate::safe();
     let _fleet = game.start(&gate).await?;
     tokio::time::sleep(CALM).await;
     gate.die();
@@ -64,8 +64,8 @@ async fn calm(game: &Game) -> Result<(), String> {
     Ok(())
 }
 
-/// Does what a user would do about what has not come to its end; whether there was anything.
-async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetError> {
+/// Retries the VSIs that have not settled, as a user would. Returns whether there were any.
+async fn insist(game: &SimGame, fleet: &Fleet, round: u32) -> Result<bool, FleetError> {
     let mut open = false;
     for slot in &game.slots {
         if ends_well(game, slot, fleet) {
@@ -73,7 +73,7 @@ async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetErr
         }
         open = true;
         let entity = ownership::entity(slot.uid());
-        // What was taken away by hand comes back with a new run only.
+        // An object that was deleted by hand is made again only by a new run.
         if round > 0 && round.is_multiple_of(2) && matches!(slot.desired, UserAction::There(_)) {
             fleet.cancel(entity.clone(), user()).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -83,7 +83,7 @@ async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetErr
     Ok(open)
 }
 
-fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
+fn ends_well(game: &SimGame, slot: &Slot, fleet: &Fleet) -> bool {
     let verdict = fleet.verdict(&ownership::entity(slot.uid()));
     let code = match &verdict {
         Some(Verdict::Blocked(failure)) => failure.code.as_str(),
@@ -102,8 +102,8 @@ fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
     }
 }
 
-/// Whether the newest desired state's boot failed so, be it tried again or not.
-fn boot_failed(game: &Game, slot: &Slot, code: &str) -> bool {
+/// Whether the run of the newest desired state failed with this code, even if it is tried again now.
+fn boot_failed(game: &SimGame, slot: &Slot, code: &str) -> bool {
     let ledger = game.world.audit.ledger();
     let Some(entity) = ledger.vsi(slot.uid()) else {
         return false;
@@ -127,9 +127,9 @@ fn describe(slot: &Slot, fleet: &Fleet) -> String {
     )
 }
 
-async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
+async fn finish(game: &SimGame, fleet: &Fleet, gate: &CrashGate) -> Result<(), String> {
     check::lives_by_the_journal(&game.world, fleet)?;
-    // Boots that failed may be tried again meanwhile.
+    // The process dies first, because it may be trying failed boots again.
     gate.die();
     check::all(&game.world, &[]).await?;
     let there = |uuid| {

@@ -1,4 +1,4 @@
-//! The simulation as tests.
+//! The tests that play games of the simulation.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -14,8 +14,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Plays for `VSIFLOW_SIM_SECONDS`, from seed `VSIFLOW_SIM_FROM` on, or the one game of
-/// `VSIFLOW_SIM_SEED`.
+/// Plays games for `VSIFLOW_SIM_SECONDS` (20 by default), with seeds from `VSIFLOW_SIM_FROM` on, or only the
+/// game with the seed `VSIFLOW_SIM_SEED`.
 #[test]
 fn seeded_games_end_as_they_should() {
     if let Some(seed) = number("VSIFLOW_SIM_SEED") {

@@ -1,4 +1,4 @@
-//! How often a step is attempted: neither a storm nor silence, whatever clocks do.
+//! Checks how often a step is attempted: never too often, even if the wall clock jumps.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,14 +12,14 @@ use vsiflow_engine::{
     model::{EventKind, Name, RunId, StreamId},
 };
 
-use crate::audit::Audit;
+use crate::audit::CrashAudit;
 
 const WINDOW: Duration = Duration::from_secs(10);
-/// Growing delays allow five attempts within the window; people and restarts add some.
+/// The growing delays permit five attempts within the window; users and restarts add some.
 const MOST: usize = 25;
 
-/// Counts attempts until the process ends, and blames a storm.
-pub async fn watch(mut notices: Receiver<Notice>, audit: Arc<Audit>) {
+/// Counts attempts until the process ends, and reports too many of them as a violation.
+pub async fn watch(mut notices: Receiver<Notice>, audit: Arc<CrashAudit>) {
     let mut attempts = BTreeMap::<(RunId, Name), VecDeque<Instant>>::new();
     loop {
         let key = match notices.recv().await {

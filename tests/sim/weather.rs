@@ -1,4 +1,4 @@
-//! What happens to hosts by themselves: faults, restarts, full pools, strangers.
+//! Random trouble on the hosts: faults, restarts, full pools, and domains of others.
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
@@ -10,13 +10,13 @@ use vsiflow_steps::{
 use crate::{
     documents::POOL,
     ownership,
-    world::{HOSTS, World},
+    world::{CrashWorld, HOSTS},
 };
 
 const GIB: u64 = 1 << 30;
 
-/// Something happens to one of the hosts.
-pub async fn change(world: &World, random: &mut StdRng) {
+/// Changes one of the hosts at random.
+pub async fn change(world: &CrashWorld, random: &mut StdRng) {
     let host = *HOSTS.choose(random).unwrap();
     let sim = world.hosts.sim(host).await.unwrap();
     match random.random_range(0..12) {
@@ -36,14 +36,14 @@ pub async fn change(world: &World, random: &mut StdRng) {
     }
 }
 
-/// A fault that does not pass by itself, or comes at one certain call.
+/// A fault at a certain call of one kind.
 fn rare(random: &mut StdRng) -> Faults {
     let nth = random.random_range(1..4);
     if random.random_bool(0.5) {
         let call = ["create", "clone", "send"].choose(random).unwrap();
         return Faults::none().at(call, nth, Fault::NoSpace);
     }
-    // Calls that no data disk gets: nobody takes those away here.
+    // No data disk gets these calls: data disks must not vanish in a game.
     let call = ["sha256", "upload", "send", "finish", "clone"]
         .choose(random)
         .unwrap();
@@ -70,8 +70,8 @@ fn fill_or_clear(state: &mut SimHostState) {
     };
 }
 
-/// Somebody defines a domain by hand, with a disk that a VSI of ours has.
-async fn stranger(world: &World, host: &str, random: &mut StdRng) {
+/// Defines a foreign domain that uses a volume of the pool, perhaps one of our VSI's.
+async fn stranger(world: &CrashWorld, host: &str, random: &mut StdRng) {
     let sim = world.hosts.sim(host).await.unwrap();
     let uuid =
         Uuid::from_u128(0xffff_0000_0000_0000_0000_0000_0000_0000 + random.random::<u64>() as u128);
@@ -149,21 +149,21 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
     }
 }
 
-/// Whoever came by hand goes again.
+/// Removes the foreign domains.
 fn leave(state: &mut SimHostState) {
     state
         .domains
         .retain(|uuid, _| uuid.as_u128() >> 112 != 0xffff);
 }
 
-/// The volumes that were there before anybody asked for anything, by host and name.
+/// The foreign volumes that are there before the game begins, by host and name.
 pub const FOREIGN: [(&str, &str); 3] = [
     ("sim:a", "somebodys-data.qcow2"),
     ("sim:b", "hpcr.qcow2"),
     ("sim:c", "boot-of-somebody.qcow2"),
 ];
 
-pub async fn begin(world: &World) {
+pub async fn begin(world: &CrashWorld) {
     for (host, name) in FOREIGN {
         let sim = world.hosts.sim(host).await.unwrap();
         let insert = |state: &mut SimHostState| {
@@ -188,8 +188,8 @@ fn foreign_volume() -> Volume {
     }
 }
 
-/// The sky clears: no more faults, pools and networks are there, and strangers have left.
-pub async fn clear(world: &World) {
+/// Ends all trouble: no more faults and foreign domains; all pools and networks are active.
+pub async fn clear(world: &CrashWorld) {
     for host in HOSTS {
         let sim = world.hosts.sim(host).await.unwrap();
         sim.set_faults(Faults::none()).await;
@@ -206,10 +206,10 @@ pub async fn clear(world: &World) {
     }
 }
 
-/// What is wrong on the hosts in the end: something of ours that should be gone, or something of
-/// others that is.
+/// Reports an error if an object of ours is left that is not expected, or if a foreign volume was changed or
+/// deleted.
 pub async fn leftovers(
-    world: &World,
+    world: &CrashWorld,
     mut expected: impl FnMut(Uuid) -> bool,
 ) -> Result<(), String> {
     for host in HOSTS {

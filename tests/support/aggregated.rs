@@ -1,4 +1,4 @@
-//! The API of subresources behind the aggregator of the lab's API server.
+//! vsiflow's API of subresources, served through the aggregation layer of the lab's API server.
 
 use std::{
     fs::File,
@@ -7,18 +7,18 @@ use std::{
     process::Command,
 };
 
-use crate::{Cluster, Running, Vsiflow, vsiflow::Ran};
+use crate::{Running, TestCluster, Vsiflow, vsiflow::Ran};
 
-/// Where the lab's aggregator finds an endpoint: on the loopback network it may not be.
+/// The address at which the API server reaches vsiflow. An endpoint must not have a loopback address.
 const ENDPOINT: &str = "192.0.2.2";
-/// What the chart calls the Service.
+/// The name of the Service in the chart.
 const SERVICE: &str = "vsiflow-subresources";
 const API_SERVICE: &str = "v1.subresources.vsiflow.io";
 
-/// A process that serves a namespace, with the rights of the chart, and that the API server asks for
-/// subresources. There is one such API in a cluster: whoever has it keeps others waiting.
+/// A process that serves a namespace with the rights of the chart, and that the API server asks for
+/// subresources. A cluster has one such API, so other tests wait until this is dropped.
 pub struct Aggregated<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a TestCluster,
     vsiflow: &'a Vsiflow,
     serving: Option<Running>,
     port: u16,
@@ -34,12 +34,12 @@ pub struct Pair {
 }
 
 impl<'a> Aggregated<'a> {
-    /// Serves the namespace, and waits until the API server finds it.
+    /// Starts a process that serves the namespace, and waits until the API server reaches it.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not reach it within 90 s.
     #[track_caller]
-    pub fn serve(cluster: &'a Cluster, vsiflow: &'a Vsiflow) -> Self {
+    pub fn serve(cluster: &'a TestCluster, vsiflow: &'a Vsiflow) -> Self {
         let turn = File::create(cluster.beside("subresources.lock")).unwrap();
         turn.lock().unwrap();
         let free = TcpListener::bind((ENDPOINT, 0)).unwrap();
@@ -76,7 +76,7 @@ impl<'a> Aggregated<'a> {
         self.cluster.apply(endpoints);
     }
 
-    /// Starts the process again, where it was ended.
+    /// Starts the process, also again after its end.
     pub fn start(&mut self) {
         let namespace = self.cluster.namespace();
         let lease = format!("{namespace}/vsiflow");
@@ -92,7 +92,7 @@ impl<'a> Aggregated<'a> {
         self.serving = Some(self.cluster.serve(self.vsiflow, &arguments));
     }
 
-    /// Ends the process in order.
+    /// Stops the process with SIGTERM, and waits for its end.
     pub fn stop(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.terminate();
@@ -107,7 +107,7 @@ impl<'a> Aggregated<'a> {
         }
     }
 
-    /// Waits until the API server finds it.
+    /// Waits until the API server reaches the process, for at most 90 s.
     #[track_caller]
     pub fn wait(&self) {
         let what = format!("apiservice/{API_SERVICE}");
@@ -117,7 +117,7 @@ impl<'a> Aggregated<'a> {
         });
     }
 
-    /// Where it listens.
+    /// The address at which the process listens.
     pub fn address(&self) -> SocketAddr {
         format!("{ENDPOINT}:{}", self.port).parse().unwrap()
     }
@@ -136,12 +136,12 @@ impl<'a> Aggregated<'a> {
         self.vsiflow.folder()
     }
 
-    /// A certificate for clients of the lab's authority of that name (`ca`, `proxy-ca`).
+    /// A client certificate from the lab's authority `ca` or `proxy-ca`.
     pub fn pair(&self, authority: &str, subject: &str) -> Pair {
         self.signed(authority, subject, "20200101000000Z", "20400101000000Z")
     }
 
-    /// One that was good once.
+    /// A client certificate that has expired.
     pub fn expired_pair(&self, authority: &str, subject: &str) -> Pair {
         self.signed(authority, subject, "20200101000000Z", "20210101000000Z")
     }
@@ -205,7 +205,7 @@ impl<'a> Aggregated<'a> {
         }
     }
 
-    /// A kubeconfig of somebody whom the cluster knows by a client certificate.
+    /// The kubeconfig of a user that the cluster knows by a client certificate.
     pub fn person(&self, name: &str) -> PathBuf {
         let pair = self.pair("ca", &format!("/CN={name}"));
         let view = ["config", "view", "--raw", "-o", "json"];
@@ -220,7 +220,7 @@ impl<'a> Aggregated<'a> {
         path
     }
 
-    /// Runs kubectl as that person, in the namespace.
+    /// Runs `kubectl` as the user of this kubeconfig, in the namespace.
     pub fn kubectl_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Ran {
         let mut kubectl = Command::new("kubectl");
         kubectl.env("KUBECONFIG", kubeconfig);
@@ -230,7 +230,7 @@ impl<'a> Aggregated<'a> {
         Running::start(&mut kubectl).end(60)
     }
 
-    /// Grants verbs on subresources of objects of that name to somebody, in the namespace.
+    /// Grants a user verbs on subresources of the object with this name, in the namespace.
     pub fn grant(&self, person: &str, verb: &str, resources: &str, object: &str) {
         let name = format!("{person}-{verb}-{object}");
         let role = serde_json::json!({
@@ -251,8 +251,8 @@ impl<'a> Aggregated<'a> {
             .exits(0);
     }
 
-    /// Asks the process itself, past the API server: the HTTP status (0 where there was no answer) and
-    /// the body.
+    /// Sends a request to the process directly, not through the API server. Returns the HTTP status (0 if
+    /// there was no answer) and the body.
     pub fn ask(&self, pair: Option<&Pair>, path: &str, more: &[&str]) -> (u16, String) {
         let mut curl = Command::new("curl");
         curl.args(["-sk", "--max-time", "60", "-w", "\n%{http_code}"]);
@@ -275,7 +275,7 @@ pub fn path(namespace: &str, name: &str, rest: &str) -> String {
 
 impl Drop for Aggregated<'_> {
     fn drop(&mut self) {
-        // It goes before the process: no namespace ends while a group cannot be listed.
+        // Deleted before the process ends: a namespace cannot be deleted while an API group is unavailable.
         for (kind, name) in [
             ("apiservice", API_SERVICE.to_owned()),
             ("clusterrolebinding", SERVICE.to_owned()),

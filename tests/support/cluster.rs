@@ -1,4 +1,4 @@
-//! The real API server of `deploy/lab/kube`, or any other that a kubeconfig names.
+//! A real Kubernetes API server: the one of `deploy/lab/kube`, or any other that a kubeconfig names.
 
 use std::{
     cell::OnceCell,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crd.yaml");
-/// What is waited for until it is served.
+/// The custom resource definitions that must be served before a test begins.
 const DEFINED: [&str; 8] = [
     "onprem-hpcrs.hpse.ibm.com",
     "onprem-datadisks.hpse.ibm.com",
@@ -31,29 +31,29 @@ const DEFINED: [&str; 8] = [
     "virtualserversnapshots.vsiflow.io",
 ];
 
-/// A namespace of its own, with the definitions there. It goes when this is dropped.
-pub struct Cluster {
+/// A namespace for one test, in a cluster with the custom resource definitions. Drop deletes the namespace.
+pub struct TestCluster {
     kubeconfig: PathBuf,
     namespace: String,
-    /// Held as long as the test runs.
+    /// The lock on the cluster, held as long as the test runs.
     _turn: File,
     folder: TempDir,
-    /// What the chart's service account may do.
+    /// The kubeconfig of the chart's service account, made on first use.
     granted: OnceCell<PathBuf>,
 }
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-impl Cluster {
-    /// The cluster that `VSIFLOW_LAB_KUBE` names.
+impl TestCluster {
+    /// Enters the cluster of the kubeconfig in `VSIFLOW_LAB_KUBE`, shared with other tests.
     ///
     /// # Panics
-    /// Where it names none: a test that did nothing must not count as passed.
+    /// When the variable is not set: a test that did nothing must not count as passed.
     pub fn enter() -> Option<Self> {
         Self::take(File::lock_shared)
     }
 
-    /// The same for this test alone, which may break the API server.
+    /// Enters the cluster for this test alone, which may break the API server.
     pub fn enter_alone() -> Option<Self> {
         Self::take(File::lock)
     }
@@ -71,7 +71,7 @@ impl Cluster {
             folder: tempfile::tempdir().unwrap(),
             granted: OnceCell::new(),
         };
-        // Two that make the same at the same moment: one of them has to look again.
+        // Two tests may apply the same definitions at the same time. The one that fails applies again.
         until("the definitions", 60, || {
             let applied = cluster.kubectl(&["apply", "-f", DEFINITIONS]);
             (applied.code == Some(0)).then_some(())
@@ -86,17 +86,17 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// The namespace.
+    /// The name of the namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The kubeconfig.
+    /// The path of the kubeconfig.
     pub fn kubeconfig(&self) -> &str {
         self.kubeconfig.to_str().unwrap()
     }
 
-    /// A file beside the kubeconfig: what the lab has there, and what its tests share.
+    /// The path of a file beside the kubeconfig, where the lab's files and the tests' shared files are.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.kubeconfig.with_file_name(name)
     }
@@ -108,7 +108,7 @@ impl Cluster {
         kubectl
     }
 
-    /// Runs `kubectl` on objects of any namespace, and gives it this to read.
+    /// Runs `kubectl` on objects of any namespace, with `input` on its standard input.
     pub fn feed_anywhere(&self, arguments: &[&str], input: &str) -> Ran {
         let mut kubectl = Command::new("kubectl");
         kubectl.env("KUBECONFIG", &self.kubeconfig).args(arguments);
@@ -135,7 +135,7 @@ impl Cluster {
         self.feed(&["apply", "-f", "-"], documents)
     }
 
-    /// Runs `kubectl` in the namespace and gives it this to read.
+    /// Runs `kubectl` in the namespace, with `input` on its standard input.
     pub fn feed(&self, arguments: &[&str], input: &str) -> Ran {
         feed(self.command(arguments), input)
     }
@@ -144,20 +144,20 @@ impl Cluster {
     pub fn helm(&self, arguments: &[&str]) -> Ran {
         let mut helm = Command::new("helm");
         helm.env("KUBECONFIG", &self.kubeconfig).args(arguments);
-        // It keeps things in the home folder otherwise.
+        // Otherwise it writes into the home folder.
         for place in ["CACHE", "CONFIG", "DATA"] {
             helm.env(format!("HELM_{place}_HOME"), self.folder.path());
         }
         Running::start(&mut helm).end(120)
     }
 
-    /// An object as the API server has it; null where there is none.
+    /// An object as the API server returns it; null if there is none.
     pub fn get(&self, what: &str) -> Value {
         let ran = self.kubectl(&["get", what, "-o", "json", "--ignore-not-found"]);
         serde_json::from_str(&ran.stdout).unwrap_or_default()
     }
 
-    /// A condition's status; empty where there is no such condition.
+    /// The status of a condition; empty if the object does not have it.
     pub fn condition(&self, what: &str, condition: &str) -> String {
         let object = self.get(what);
         let all = object["status"]["conditions"].as_array().cloned();
@@ -168,19 +168,19 @@ impl Cluster {
         })
     }
 
-    /// Waits as users do.
+    /// Waits with `kubectl wait` until the object is ready, for at most 90 s.
     #[track_caller]
     pub fn wait_ready(&self, what: &str) {
         let arguments = ["wait", "--for=condition=Ready", what, "--timeout=90s"];
         self.kubectl(&arguments).exits(0);
     }
 
-    /// Waits until something holds, and asks the API server no oftener than it must.
+    /// Waits until `holds` is true, with few requests to the API server.
     pub fn until(&self, what: &str, seconds: u64, holds: impl Fn() -> bool) {
         until_lasting(what, seconds, holds);
     }
 
-    /// The Events of an object: reason and message.
+    /// The reason and the message of each Event of an object.
     pub fn events(&self, name: &str) -> Vec<(String, String)> {
         let field = format!("--field-selector=involvedObject.name={name}");
         let ran = self
@@ -194,18 +194,18 @@ impl Cluster {
             .collect()
     }
 
-    /// A kubeconfig with the rights of the Helm chart.
+    /// The path of a kubeconfig with only the rights of the Helm chart.
     pub fn granted(&self) -> &str {
         let granted = self.granted.get_or_init(|| self.grant(self.folder.path()));
         granted.to_str().unwrap()
     }
 
-    /// Serves the namespace with these rights alone, on that state directory.
+    /// Starts `vsiflow serve` for the namespace, with only the rights of the chart, on this state directory.
     pub fn serve(&self, vsiflow: &Vsiflow, more: &[&str]) -> Running {
         self.serve_as(self.granted(), vsiflow, more)
     }
 
-    /// The same with the rights of that kubeconfig.
+    /// The same with the rights of this kubeconfig.
     pub fn serve_as(&self, kubeconfig: &str, vsiflow: &Vsiflow, more: &[&str]) -> Running {
         let mut arguments = vec!["serve", "--kube", "--namespace", &self.namespace];
         arguments.extend(["--kubeconfig", kubeconfig]);
@@ -214,9 +214,9 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for TestCluster {
     fn drop(&mut self) {
-        // What a test left behind may have finalizers that nobody is there for any more.
+        // Objects that a test left behind may have finalizers, and vsiflow no longer runs to remove them.
         for kind in ["vssnap", "vsg", "vsp", "vs", "vsi", "vsidisk", "vsn", "vsq"] {
             let names = self.kubectl(&["get", kind, "-o", "name"]).stdout;
             for name in names.lines() {

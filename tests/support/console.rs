@@ -1,4 +1,4 @@
-//! Somebody at a guest's console.
+//! A user at a guest's console: types into a process and reads what it shows.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,28 +8,28 @@ use std::{
 
 use crate::{Vsiflow, until};
 
-/// A process that is typed to, and what it shows.
-pub struct Console {
+/// A process, its standard input, and the output so far. Drop kills it.
+pub struct TestConsole {
     child: Child,
     keys: Option<ChildStdin>,
     shown: Arc<Mutex<Vec<u8>>>,
     seen: usize,
 }
 
-impl Console {
-    /// vsiflow on a pseudo-terminal.
+impl TestConsole {
+    /// Starts vsiflow on a pseudo-terminal.
     pub fn on_a_terminal(vsiflow: &Vsiflow, arguments: &[&str]) -> Self {
         Self::of_shell(&Self::line(vsiflow, arguments))
     }
 
-    /// A line of a shell on a pseudo-terminal (util-linux's `script`).
+    /// Runs a shell command line on a pseudo-terminal, with `script` of util-linux.
     pub fn of_shell(line: &str) -> Self {
         let mut script = Command::new("script");
         script.args(["-qefc", line, "/dev/null"]);
         Self::of_command(script)
     }
 
-    /// vsiflow's command line for a shell.
+    /// The shell command line that runs vsiflow with these arguments.
     pub fn line(vsiflow: &Vsiflow, arguments: &[&str]) -> String {
         let command = vsiflow.command(arguments);
         let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -37,12 +37,12 @@ impl Console {
         quoted.collect::<Vec<_>>().join(" ")
     }
 
-    /// vsiflow without a terminal.
+    /// Starts vsiflow without a terminal.
     pub fn piped(vsiflow: &Vsiflow, arguments: &[&str]) -> Self {
         Self::of_command(vsiflow.command(arguments))
     }
 
-    /// A command without a terminal.
+    /// Starts a command without a terminal.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -66,20 +66,20 @@ impl Console {
         }
     }
 
-    /// Types.
+    /// Types this text.
     ///
     /// # Panics
-    /// When nobody reads it.
+    /// When the process does not read it.
     pub fn types(&mut self, text: &str) {
         let keys = self.keys.as_mut().unwrap();
         keys.write_all(text.as_bytes()).unwrap();
         keys.flush().unwrap();
     }
 
-    /// Waits for words after those that were waited for before.
+    /// Waits for words, after the words or line that the last call waited for.
     ///
     /// # Panics
-    /// When they do not come.
+    /// When they do not appear within 60 s.
     #[track_caller]
     pub fn shows(&mut self, words: &str) {
         let (shown, from) = (self.shown.clone(), self.seen);
@@ -91,10 +91,10 @@ impl Console {
         });
     }
 
-    /// The line after what was waited for before.
+    /// Waits for the next line, after the words or line that the last call waited for.
     ///
     /// # Panics
-    /// When it does not come.
+    /// When it does not appear within 60 s.
     #[track_caller]
     pub fn line_shown(&mut self) -> String {
         let (shown, from) = (self.shown.clone(), self.seen);
@@ -107,7 +107,7 @@ impl Console {
         line.trim().to_owned()
     }
 
-    /// Types no more.
+    /// Closes the standard input.
     pub fn leave(&mut self) {
         self.keys = None;
     }
@@ -115,7 +115,7 @@ impl Console {
     /// Sends a signal to vsiflow on the pseudo-terminal.
     ///
     /// # Panics
-    /// When it is not there.
+    /// When the signal cannot be sent.
     pub fn signal(&self, name: &str) {
         let children = |pid: u32| {
             let path = format!("/proc/{pid}/task/{pid}/children");
@@ -134,10 +134,10 @@ impl Console {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end, and gives its exit code.
+    /// Waits for the end of the process and returns its exit code, or -1 if a signal ended it.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not end within 60 s.
     pub fn end(&mut self) -> i32 {
         let child = &mut self.child;
         let ended = until("the end of the console", 60, || child.try_wait().unwrap());
@@ -145,7 +145,7 @@ impl Console {
     }
 }
 
-impl Drop for Console {
+impl Drop for TestConsole {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,10 +1,10 @@
-//! The documents of data disks.
+//! Writes the documents of data disks.
 
 use std::fmt;
 
-/// A data disk's document: one that is made, or a reference to a volume that is there.
+/// A document of a data disk that vsiflow makes, or of a reference to a volume that exists.
 #[derive(Clone, Debug)]
-pub struct Disk {
+pub struct DiskDocument {
     name: String,
     owner: String,
     uid: Option<String>,
@@ -13,8 +13,8 @@ pub struct Disk {
     selected: String,
 }
 
-impl Disk {
-    /// One that is made, of 1 GiB.
+impl DiskDocument {
+    /// A data disk of 1 GiB that vsiflow makes.
     pub fn named(name: &str) -> Self {
         let made = "HyperProtectContainerRuntimeOnPremDataDisk";
         Self::of(name, made).with("size: 1Gi")
@@ -37,13 +37,13 @@ impl Disk {
         }
     }
 
-    /// The same, chosen by the VSI of this name.
+    /// The same with the label that the VSI with this name selects.
     pub fn of_vsi(mut self, name: &str) -> Self {
         self.owner = name.to_owned();
         self
     }
 
-    /// The same with this identity.
+    /// The same with this UID.
     pub fn uid(mut self, uid: &str) -> Self {
         self.uid = Some(uid.to_owned());
         self
@@ -62,7 +62,7 @@ impl Disk {
     }
 }
 
-impl fmt::Display for Disk {
+impl fmt::Display for DiskDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "---\napiVersion: hpse.ibm.com/v1\nkind: {}", self.kind)?;
         writeln!(f, "metadata:\n  name: {}", self.name)?;

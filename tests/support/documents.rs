@@ -1,11 +1,11 @@
-//! The documents of VSIs and hosts.
+//! Writes the documents of VSIs and hosts.
 
 use std::fmt::{self, Write as _};
 
-/// A contract that vsiflow and the test guest take.
+/// A contract that vsiflow and the test guest accept.
 pub const CONTRACT: &str = "env: |\n  type: env\nworkload: |\n  type: workload\n";
 
-/// An image of the simulated source.
+/// The URL of an image that the simulated source has.
 pub const SIMULATED_IMAGE: &str = "http://images.lab.test:8080/hpcr-guest.qcow2";
 
 /// A VSI's document.
@@ -48,13 +48,13 @@ impl Vsi {
         }
     }
 
-    /// The same with this identity.
+    /// The same with this UID.
     pub fn uid(mut self, uid: &str) -> Self {
         self.uid = Some(uid.to_owned());
         self
     }
 
-    /// The same with its image from there.
+    /// The same with its image from this URL.
     pub fn image(mut self, url: impl Into<String>) -> Self {
         self.image = url.into();
         self
@@ -78,7 +78,7 @@ impl Vsi {
         self
     }
 
-    /// The same with so many processors.
+    /// The same with this many processors.
     pub fn cpus(mut self, cpus: u32) -> Self {
         self.cpus = cpus;
         self
@@ -90,13 +90,13 @@ impl Vsi {
         self
     }
 
-    /// The same with a data disk that is made.
+    /// The same with a data disk that vsiflow makes.
     pub fn disk(mut self, name: &str, size: &str) -> Self {
         self.disks.push((name.to_owned(), size.to_owned()));
         self
     }
 
-    /// The same with the disks whose documents are beside it.
+    /// The same with the data disks whose documents have its label.
     pub fn choosing_disks(mut self) -> Self {
         self.chooses_disks = true;
         self
@@ -108,7 +108,7 @@ impl Vsi {
         self
     }
 
-    /// The same with a word in its contract that tells the test guest what to do.
+    /// The same with a word in its contract that sets the behaviour of the test guest.
     pub fn doing(self, word: &str) -> Self {
         let contract = format!("{}# {word}\n", self.contract);
         self.contract(&contract)
@@ -185,16 +185,16 @@ impl fmt::Display for Vsi {
     }
 }
 
-/// A host's documents: ConfigMap and Secret.
+/// The documents of a host: a `ConfigMap` and a Secret.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The label `config` that VSIs choose it by.
+    /// The value of the label `config`, by which VSIs select the host.
     pub label: String,
-    /// Its address.
+    /// The host's address.
     pub hostname: String,
     /// The port of its SSH server.
     pub port: u16,
-    /// The text of a known hosts file.
+    /// The text of a `known_hosts` file.
     pub known_hosts: String,
     /// The text of a private key.
     pub key: String,

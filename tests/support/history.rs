@@ -1,11 +1,10 @@
-//! Histories, and what must hold in every one of them.
+//! Reads histories, and checks what must hold in each of them.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The steps of a provisioning, those of its image among them, in the order in which they usually
-/// end.
+/// The steps that provision a VSI and its base image, in the order in which they usually end.
 pub const STEPS: [&str; 16] = [
     "check_contract",
     "resolve_host",
@@ -33,14 +32,14 @@ impl Event {
     /// Reads a line.
     ///
     /// # Panics
-    /// When it is no JSON object.
+    /// When the line is not a JSON object.
     pub fn parse(line: &str) -> Self {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         assert!(value.is_object(), "{line}");
         Self(value)
     }
 
-    /// A key's text; empty where it has none.
+    /// The text of a key; empty if the event does not have it.
     pub fn text(&self, key: &str) -> &str {
         self.0[key].as_str().unwrap_or_default()
     }
@@ -50,12 +49,12 @@ impl Event {
         self.text("type")
     }
 
-    /// The step; empty where the event is of none.
+    /// The name of the step; empty if the event does not belong to one.
     pub fn step(&self) -> &str {
         self.text("step")
     }
 
-    /// The failure that the event tells of.
+    /// The failure that the event records, if any.
     pub fn error(&self) -> Option<Failure> {
         let error = self.0.get("error")?;
         let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
@@ -73,9 +72,9 @@ impl Event {
 /// A failure in a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The documented code.
+    /// The error code.
     pub code: String,
-    /// What the engine does about it.
+    /// The failure class: what the engine does about it.
     pub class: String,
     /// What happened.
     pub message: String,
@@ -87,7 +86,7 @@ pub struct Failure {
     pub remedy: String,
 }
 
-/// The newest failure of that code.
+/// The newest failure with this code.
 ///
 /// # Panics
 /// When there is none.
@@ -99,16 +98,16 @@ pub fn failure(history: &[Event], code: &str) -> Failure {
         .unwrap_or_else(|| panic!("no {code} in {history:#?}"))
 }
 
-/// The newest failure of that step, if it failed.
+/// The newest failure of this step, if it failed.
 pub fn failure_of(step: &str, history: &[Event]) -> Option<Failure> {
     let mut events = history.iter().rev().filter(|event| event.step() == step);
     events.find_map(Event::error)
 }
 
-/// Holds that no step ran again whose success was recorded, and that offsets only grow.
+/// Asserts that no step ran again after its success was recorded, and that offsets only grow.
 ///
 /// # Panics
-/// When one did.
+/// When one of these does not hold, or no step succeeded.
 #[track_caller]
 pub fn assert_nothing_done_twice(history: &[Event]) {
     let mut done = BTreeSet::new();

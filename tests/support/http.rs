@@ -1,4 +1,4 @@
-//! Asks a socket by HTTP, as any program would.
+//! A minimal HTTP client for a Unix socket, for tests of the daemon's API.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -9,15 +9,15 @@ use std::{
 
 use serde_json::Value;
 
-/// How long an answer may take.
+/// How long a read from the socket may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An answer.
+/// An answer to a request.
 #[derive(Clone, Debug, Default)]
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
-    /// The head, in lower case.
+    /// The status line and the headers, in lower case.
     pub head: String,
     /// The body.
     pub body: Vec<u8>,
@@ -32,26 +32,26 @@ impl HttpAnswer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not JSON.
     pub fn json(&self) -> Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Fails unless that is the status.
+    /// Asserts that the answer has this status.
     ///
     /// # Panics
-    /// When it is another one.
+    /// When it has another status.
     #[must_use]
     pub fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}: {}", self.head, self.text());
         self
     }
 
-    /// Fails unless it is a problem with that code, and says what to do.
+    /// Asserts that the answer is a problem document with this code and a remedy.
     ///
     /// # Panics
-    /// When it is something else.
+    /// When it is not.
     pub fn is_problem(&self, code: &str) {
         let problem = "content-type: application/problem+json";
         assert!(
@@ -67,32 +67,32 @@ impl HttpAnswer {
     }
 }
 
-/// A connection.
+/// Connects to the socket.
 ///
 /// # Panics
-/// When nobody listens there.
+/// When no process listens there.
 pub fn connect(socket: &Path) -> UnixStream {
     let stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-/// Reads that.
+/// Sends a GET request.
 pub fn get(socket: &Path, path: &str) -> HttpAnswer {
     ask(socket, &format!("GET {path} HTTP/1.1\r\n"), b"")
 }
 
-/// Sends that there.
+/// Sends a POST request with this JSON.
 pub fn post(socket: &Path, path: &str, body: &Value) -> HttpAnswer {
     let body = body.to_string();
     let head = format!("POST {path} HTTP/1.1\r\ncontent-type: application/json\r\n");
     ask(socket, &head, body.as_bytes())
 }
 
-/// Begins with this head, and takes the whole answer.
+/// Sends a request with this request line, these headers and this body, and reads the whole answer.
 ///
 /// # Panics
-/// When there is none.
+/// When there is no answer.
 pub fn ask(socket: &Path, head: &str, body: &[u8]) -> HttpAnswer {
     let mut stream = connect(socket);
     let length = if head.contains("content-length") {
@@ -102,7 +102,7 @@ pub fn ask(socket: &Path, head: &str, body: &[u8]) -> HttpAnswer {
     };
     let head = format!("{head}host: localhost\r\nconnection: close\r\n{length}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
-    // It may be refused before it is read to its end.
+    // The server may refuse the request before it has read all of it.
     let _ = stream.write_all(body);
     answer(stream)
 }
@@ -110,7 +110,7 @@ pub fn ask(socket: &Path, head: &str, body: &[u8]) -> HttpAnswer {
 /// Reads an answer to its end.
 ///
 /// # Panics
-/// When it is none.
+/// When it is not an answer.
 pub fn answer(stream: UnixStream) -> HttpAnswer {
     let mut lines = BufReader::new(stream);
     let head = head(&mut lines);
@@ -127,7 +127,7 @@ pub fn answer(stream: UnixStream) -> HttpAnswer {
     HttpAnswer { status, head, body }
 }
 
-/// The head of an answer, in lower case.
+/// Reads the status line and the headers of an answer, in lower case.
 pub fn head(lines: &mut BufReader<UnixStream>) -> String {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -138,7 +138,7 @@ pub fn head(lines: &mut BufReader<UnixStream>) -> String {
     head.to_lowercase()
 }
 
-/// The next piece of an answer that comes bit by bit; none at its end.
+/// Reads the next chunk of a chunked answer; none at its end.
 pub fn chunk(lines: &mut BufReader<UnixStream>) -> Option<Vec<u8>> {
     let mut size = String::new();
     lines.read_line(&mut size).ok()?;

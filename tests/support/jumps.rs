@@ -1,4 +1,4 @@
-//! The lab's host as jump hosts alone reach it.
+//! The lab's host behind SSH jump hosts, at an address that only they reach.
 
 use std::fmt::{self, Write as _};
 
@@ -9,7 +9,7 @@ use crate::{Host, Lab, lab::SSH_PORT};
 pub struct Jump {
     /// `USER@HOST:PORT`.
     pub address: String,
-    /// The text of the private key that it accepts, and no other does.
+    /// The text of the private key. No other jump host accepts it.
     pub key: String,
 }
 
@@ -18,9 +18,9 @@ pub struct Jump {
 pub struct HostBehind {
     /// The host.
     pub host: Host,
-    /// The jump hosts, in the order of the way.
+    /// The jump hosts, the first one first.
     pub jumps: Vec<Jump>,
-    /// The text of a known hosts file with all of them.
+    /// The text of a `known_hosts` file with all jump hosts.
     pub known_hosts: String,
 }
 
@@ -52,19 +52,19 @@ impl Lab {
         }
     }
 
-    /// A line of known hosts for the authority of the second jump host's certificate.
+    /// A `known_hosts` line for the authority that signed the second jump host's certificate.
     pub fn jump_authority(&self, names: &str) -> String {
         format!("@cert-authority {names} {}", self.ssh_file("ca_hosts.pub"))
     }
 }
 
 impl HostBehind {
-    /// The host's id.
+    /// The host's ID.
     pub fn id(&self) -> String {
         format!("root@{}:{}", self.host.hostname, self.host.port)
     }
 
-    /// `PROXY_JUMP`, which is also what `ssh` takes.
+    /// The value of `PROXY_JUMP`, in the format that `ssh -J` accepts.
     pub fn proxy_jump(&self) -> String {
         let all: Vec<_> = self.jumps.iter().map(|jump| &*jump.address).collect();
         all.join(",")

@@ -1,4 +1,4 @@
-//! The real host of `deploy/lab`, from inside.
+//! The lab of `deploy/lab`, a real libvirt host, for tests that run inside it.
 
 use std::{
     fs::File,
@@ -13,10 +13,10 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The port of the lab's SSH server.
 pub const SSH_PORT: u16 = 2222;
 
-/// Waits for the lock `file`, shared or not as `lock` takes it, behind all that came before.
+/// Waits in a queue for the lock `file`, then takes it with `lock`, shared or exclusively.
 ///
-/// A lock alone lets others share it while somebody waits to have it for himself: with always somebody about to share it
-/// that never comes.
+/// The queue is a second lock. Without it, a test that waits for an exclusive lock could wait forever while
+/// others keep sharing the lock.
 pub(crate) fn take_turn(file: &Path, lock: fn(&File) -> std::io::Result<()>) -> File {
     let queue = File::create(file.with_extension("queue")).unwrap();
     queue.lock().unwrap();
@@ -25,32 +25,32 @@ pub(crate) fn take_turn(file: &Path, lock: fn(&File) -> std::io::Result<()>) -> 
     turn
 }
 
-/// The guest image, as the lab serves it.
+/// The file name of the guest image that the lab serves.
 const GUEST: &str = "hpcr-guest.qcow2";
 
-/// The lab a test is in.
+/// The lab that a test runs in.
 pub struct Lab {
-    /// What is of this lab and goes with it.
+    /// The lab's own folder, which is deleted with the lab.
     folder: PathBuf,
-    /// Whether daemons may have been broken.
+    /// Whether the test has the lab for itself and may break its daemons.
     alone: bool,
-    /// Held as long as the test runs.
+    /// The lock on the lab, held as long as the test runs.
     _turn: File,
 }
 
 impl Lab {
-    /// The lab, shared with other tests.
+    /// Enters the lab, shared with other tests.
     ///
     /// # Panics
-    /// Outside of one: a test that did nothing must not count as passed.
+    /// Outside a lab: a test that did nothing must not count as passed.
     pub fn enter() -> Option<Self> {
         Self::take(File::lock_shared, false)
     }
 
-    /// The lab, for this test alone, which may break its daemons.
+    /// Enters the lab for this test alone, which may break the lab's daemons.
     ///
     /// # Panics
-    /// Outside of one.
+    /// Outside a lab.
     pub fn enter_alone() -> Option<Self> {
         Self::take(File::lock, true)
     }
@@ -63,7 +63,7 @@ impl Lab {
         );
         let mut labs = std::fs::read_dir("/run/vsiflow-lab").expect("not inside a lab");
         let folder = labs.next().expect("not inside a lab").unwrap().path();
-        // The same file as other crates' tests take: one lab, one turn.
+        // Tests of other crates lock the same file.
         let turn = take_turn(&folder.join("ssh").join("tests.lock"), lock);
         Some(Self {
             folder,
@@ -76,7 +76,7 @@ impl Lab {
         std::fs::read_to_string(self.folder.join("ssh").join(name)).unwrap()
     }
 
-    /// The documents of the host as it is.
+    /// The documents of the lab's host, without changes.
     pub fn host(&self) -> Host {
         Host {
             label: "lab".to_owned(),
@@ -87,12 +87,12 @@ impl Lab {
         }
     }
 
-    /// The host's id, as errors name it.
+    /// The host's ID, as errors name it.
     pub fn host_id(&self) -> String {
         format!("root@127.0.0.1:{SSH_PORT}")
     }
 
-    /// Runs `virsh` and gives what it printed.
+    /// Runs `virsh` and returns its standard output.
     ///
     /// # Panics
     /// When it fails.
@@ -105,7 +105,7 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The first words of each line that `virsh` prints: names.
+    /// The first word of each line that `virsh` prints, sorted: the names of a list.
     #[track_caller]
     pub fn names(&self, arguments: &[&str]) -> Vec<String> {
         let lines = listed(arguments);
@@ -117,7 +117,7 @@ impl Lab {
         names
     }
 
-    /// The layers of that snapshot that are left; other tests may have some of theirs.
+    /// The remaining layers of this snapshot. Layers of other tests' snapshots are left out.
     pub fn layers_of(&self, snapshot: &serde_json::Value) -> Vec<String> {
         let uid = snapshot["metadata"]["uid"].as_str().unwrap();
         let mut volumes = self.volumes("images");
@@ -128,7 +128,7 @@ impl Lab {
     /// The names of the volumes of a pool.
     #[track_caller]
     pub fn volumes(&self, pool: &str) -> Vec<String> {
-        // While the host copies for another test it does not look.
+        // libvirt cannot refresh a pool while it copies a volume for another test.
         until("a refresh of the pool", 60, || {
             quietly(&["pool-refresh", pool]).then_some(())
         });
@@ -147,7 +147,7 @@ impl Lab {
             .collect()
     }
 
-    /// Kills, stops or starts a daemon of the lab.
+    /// Kills, stops or starts one of the lab's daemons.
     ///
     /// # Panics
     /// When that does not succeed.
@@ -155,7 +155,7 @@ impl Lab {
         assert!(self.asks(name, action), "{name} {action}");
     }
 
-    /// Whether one of the host's daemons is there.
+    /// Whether one of the host's daemons runs.
     pub fn has_daemon(&self, name: &str) -> bool {
         self.asks(name, "pid")
     }
@@ -173,13 +173,13 @@ impl Lab {
         command.stdin(Stdio::null()).status().unwrap().success()
     }
 
-    /// What libvirt says of itself in its log.
+    /// The text of libvirt's log.
     pub fn libvirt_log(&self) -> String {
         let file = self.folder.join("log/libvirt/libvirtd.log");
         std::fs::read_to_string(file).unwrap()
     }
 
-    /// The guest image under a name of its own, served by the lab's web server.
+    /// Serves a copy of the guest image under this name from the lab's web server.
     pub fn image(&self, name: &str) -> Image<'_> {
         let file = self.www().join(name);
         std::fs::copy(self.www().join(GUEST), &file).unwrap();
@@ -196,7 +196,7 @@ impl Lab {
         disk.unwrap().join("www")
     }
 
-    /// The guest image as a volume of pool `images`, put there behind libvirt's back.
+    /// Copies the guest image into pool `images` as a volume, without libvirt.
     pub fn guest_volume(&self, name: &str) -> GuestVolume {
         let file = Path::new("/var/lib/libvirt/images").join(name);
         std::fs::copy(self.www().join(GUEST), &file).unwrap();
@@ -204,7 +204,7 @@ impl Lab {
         GuestVolume { file }
     }
 
-    /// A pool of its own in this much memory, defined, and started if `active`.
+    /// Defines a pool on a tmpfs of this size, and starts it if `active`.
     pub fn pool(&self, name: &str, size: &str, active: bool) -> Pool<'_> {
         let folder = PathBuf::from(format!("/var/lib/libvirt/{name}"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -240,8 +240,8 @@ impl Drop for Lab {
     }
 }
 
-/// What `virsh` lists. It asks for each thing that it found, and fails where another test has taken one
-/// of them away meanwhile.
+/// The output of a `virsh` list command. `virsh` queries each object that it found, and fails if another
+/// test has deleted one in between; so it is repeated until it succeeds, for at most 30 s.
 #[track_caller]
 fn listed(arguments: &[&str]) -> String {
     let mut virsh = Command::new("virsh");
@@ -254,7 +254,8 @@ fn listed(arguments: &[&str]) -> String {
     })
 }
 
-/// Runs `virsh`; whether it succeeded. Cleaning up must not hide why a test failed, so nothing is said.
+/// Runs `virsh` for cleanup and returns whether it succeeded. It prints nothing, because cleanup must not
+/// hide why a test failed.
 pub fn quietly(arguments: &[&str]) -> bool {
     let mut virsh = Command::new("virsh");
     virsh.args(["-q", "-c", "qemu:///system"]).args(arguments);
@@ -262,7 +263,7 @@ pub fn quietly(arguments: &[&str]) -> bool {
     ended.is_ok_and(|output| output.status.success())
 }
 
-/// An image that the lab serves. It and the base image made of it are gone when this is dropped.
+/// An image that the lab serves. Drop deletes it and the base images made from it.
 pub struct Image<'a> {
     lab: &'a Lab,
     name: String,
@@ -270,19 +271,19 @@ pub struct Image<'a> {
 }
 
 impl Image<'_> {
-    /// Its address.
+    /// The image's URL.
     pub fn url(&self) -> String {
         format!("http://images.lab.test:8080/{}", self.name)
     }
 
-    /// The base images made of it: its name, or that with digits where it was taken.
+    /// The base images made from it: its name, or its name with digits if the name was taken.
     pub fn bases(&self) -> Vec<String> {
         let mut all = self.volumes();
         all.retain(|name| !name.starts_with('.'));
         all
     }
 
-    /// The base images, and what says whose they are.
+    /// The base images, and the hidden volumes beside them that hold their claims.
     fn volumes(&self) -> Vec<String> {
         let stem = self.name.trim_end_matches(".qcow2");
         let mut all = self.lab.volumes("images");
@@ -306,13 +307,13 @@ impl Drop for Image<'_> {
     }
 }
 
-/// A volume that a guest boots from. It is gone when this is dropped.
+/// A volume that a guest boots from. Drop deletes it.
 pub struct GuestVolume {
     file: PathBuf,
 }
 
 impl GuestVolume {
-    /// Its path on the host.
+    /// The volume's path on the host.
     pub fn path(&self) -> String {
         self.file.display().to_string()
     }
@@ -324,7 +325,7 @@ impl Drop for GuestVolume {
     }
 }
 
-/// A pool of a test's own. It is gone when this is dropped.
+/// A pool for one test. Drop deletes it.
 pub struct Pool<'a> {
     name: String,
     folder: PathBuf,
@@ -332,17 +333,17 @@ pub struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// Its name.
+    /// The pool's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is.
+    /// The folder that the pool is in.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Gives it another size.
+    /// Changes the size of the pool's tmpfs.
     ///
     /// # Panics
     /// When that does not succeed.
@@ -362,7 +363,7 @@ impl Drop for Pool<'_> {
     }
 }
 
-/// A VSI on the lab's host. It is deleted when this is dropped, also after a failed test.
+/// A VSI on the lab's host. Drop deletes it, also after a failed test.
 pub struct Deleted<'a>(pub &'a Vsiflow, pub &'a str);
 
 impl Drop for Deleted<'_> {

@@ -1,4 +1,4 @@
-//! What scenarios share: running vsiflow, writing documents, serving images, looking at hosts.
+//! Helpers that all scenarios share: run vsiflow, write documents, serve images, inspect hosts.
 //!
 //! A failed expectation ends the test, so everything here panics instead of returning errors.
 #![allow(
@@ -30,9 +30,9 @@ pub mod viewer;
 pub mod vsiflow;
 
 pub use aggregated::{Aggregated, Pair};
-pub use cluster::Cluster;
-pub use console::Console;
-pub use disks::Disk;
+pub use cluster::TestCluster;
+pub use console::TestConsole;
+pub use disks::DiskDocument;
 pub use documents::{Host, SIMULATED_IMAGE, Vsi};
 pub use jumps::{HostBehind, Jump};
 pub use lab::Lab;
@@ -41,5 +41,5 @@ pub use running::Running;
 pub use server::{Answer, Server};
 pub use sim::Sim;
 pub use until::{until, until_lasting};
-pub use upload::Upload;
+pub use upload::TestUpload;
 pub use vsiflow::{Ran, Vsiflow, binary};

@@ -1,4 +1,4 @@
-//! `kubectl vsi`: the binary under its other name, found by a real kubectl.
+//! The plugin `kubectl vsi`: the vsiflow binary under its other name, found by a real `kubectl`.
 
 use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -7,26 +7,26 @@ use std::{
 };
 
 use crate::{
-    Cluster, Running, Vsiflow,
+    Running, TestCluster, Vsiflow,
     vsiflow::{Ran, binary},
 };
 
-/// A folder at the head of the PATH with the plugin in it. The lab's API server has no kubelet: a
-/// `kubectl` beside the plugin runs here what is to be run in a pod, with the settings of the
-/// chart's container, and passes everything else on to the real one.
+/// A folder with the plugin, first in the PATH. The lab's API server has no kubelet, so a stand-in for
+/// `kubectl` in this folder runs the commands of `kubectl exec` locally, with the settings of the chart's
+/// container. It passes everything else to the real `kubectl`.
 pub struct Plugin<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a TestCluster,
     folder: PathBuf,
     state: PathBuf,
     kubeconfig: PathBuf,
 }
 
 impl<'a> Plugin<'a> {
-    /// For the state directory of the process that serves the cluster.
+    /// Makes the folder, for the state directory of the process that serves the cluster.
     ///
     /// # Panics
     /// When the files cannot be written.
-    pub fn of(cluster: &'a Cluster, vsiflow: &Vsiflow) -> Self {
+    pub fn of(cluster: &'a TestCluster, vsiflow: &Vsiflow) -> Self {
         let folder = vsiflow.folder().join("plugin");
         std::fs::create_dir(&folder).unwrap();
         for name in ["kubectl-vsi", "kubectl_complete-vsi"] {
@@ -42,7 +42,7 @@ impl<'a> Plugin<'a> {
         plugin
     }
 
-    /// As somebody else.
+    /// The same with the user of this kubeconfig.
     pub fn with_kubeconfig(self, kubeconfig: &Path) -> Self {
         Self {
             kubeconfig: kubeconfig.to_owned(),
@@ -76,7 +76,7 @@ impl<'a> Plugin<'a> {
         self.folder.join("asked")
     }
 
-    /// What was to be run in pods, a line each.
+    /// The arguments of each `kubectl exec` so far, one line each.
     pub fn calls(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.calls_file()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -87,7 +87,7 @@ impl<'a> Plugin<'a> {
         Running::start(&mut self.command(arguments))
     }
 
-    /// `kubectl vsi`.
+    /// The command `kubectl vsi` with these arguments.
     ///
     /// # Panics
     /// When there is no PATH.
@@ -102,7 +102,7 @@ impl<'a> Plugin<'a> {
         kubectl
     }
 
-    /// What is proposed for the last of these words of `kubectl vsi`, as kubectl asks for it.
+    /// The completions for the last of these words of `kubectl vsi`, as `kubectl` asks for them.
     pub fn proposes(&self, words: &[&str]) -> Ran {
         let mut complete = Command::new(self.folder.join("kubectl_complete-vsi"));
         complete.env("KUBECONFIG", self.cluster.kubeconfig());
@@ -115,7 +115,7 @@ impl<'a> Plugin<'a> {
         self.start(arguments).end(120)
     }
 
-    /// How many processes run in the place of a pod.
+    /// How many processes run that would run in a pod.
     pub fn in_pods(&self) -> usize {
         let state = self.state.to_str().unwrap().as_bytes();
         let all = std::fs::read_dir("/proc").unwrap().flatten();

@@ -1,4 +1,4 @@
-//! A way to the lab's host on which a restart of that host can be told: the machine itself stays up.
+//! Pretends that the lab's host was restarted, by a second SSH server that reports another boot ID.
 
 use std::{
     fs,
@@ -11,11 +11,10 @@ use tempfile::TempDir;
 
 use crate::{Host, Lab, lab::SSH_PORT, until};
 
-/// What a machine tells of its boot.
+/// The file from which Linux reports the boot ID, a random UUID for each boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// A further SSH server of the lab's host, behind which its boot id is what a test says. It is gone
-/// when this is dropped.
+/// A second SSH server of the lab's host. Its sessions see the boot ID that the test sets. Drop kills it.
 pub struct Rebootable {
     sshd: Child,
     folder: TempDir,
@@ -23,10 +22,10 @@ pub struct Rebootable {
 }
 
 impl Lab {
-    /// The host by an SSH server of its own at this port.
+    /// Starts another SSH server of the lab's host at this port, whose boot ID can be changed.
     ///
     /// # Panics
-    /// When that cannot be started.
+    /// When it cannot be started.
     pub fn rebootable(&self, port: u16) -> Rebootable {
         let folder = tempfile::tempdir().unwrap();
         let (boot_id, config) = (folder.path().join("boot_id"), folder.path().join("config"));
@@ -58,14 +57,14 @@ impl Rebootable {
         &self.host
     }
 
-    /// From now on the host says that it was restarted. What that does to its guests is not done.
+    /// Changes the boot ID, so that the host seems to be restarted. Its guests are not touched.
     ///
     /// # Panics
     /// When the boot id cannot be written.
     pub fn was_restarted(&self) {
         let boot_id: PathBuf = self.folder.path().join("boot_id");
         let mut id = fs::read_to_string(&boot_id).unwrap();
-        // One that no machine draws again.
+        // The other digits stay random, so no machine has the same ID.
         id.replace_range(0..8, "00000000");
         fs::write(&boot_id, id).unwrap();
     }

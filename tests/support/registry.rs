@@ -1,4 +1,4 @@
-//! Images in a registry, which a [`Server`] gives.
+//! An OCI registry with images, served by a [`Server`].
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// A layer with one file.
+/// A layer, which is a tar archive, with one file.
 pub fn layer(path: &str, content: &[u8]) -> Vec<u8> {
     let mut header = vec![0; 512];
     header[..path.len()].copy_from_slice(path.as_bytes());
@@ -35,7 +35,7 @@ pub fn layer(path: &str, content: &[u8]) -> Vec<u8> {
 }
 
 impl Server {
-    /// The address of an image as of a registry without TLS.
+    /// The URL of an image in this registry, which has no TLS.
     pub fn image_url(&self, reference: &str) -> String {
         self.url(reference).replace("http:", "oci+http:")
     }
@@ -45,7 +45,8 @@ impl Server {
         format!("v2/a/blobs/{}", digest(blob))
     }
 
-    /// Gives repository `a` a tag, whose image is this blob: a file of that name, or a layer.
+    /// Adds a tag to repository `a`, and returns its URL. The image has one layer, this blob; with a `title`,
+    /// the blob is a file with that name.
     pub fn tag(&self, tag: &str, blob: &[u8], title: Option<&str>) -> String {
         let title = title.map(|title| json!({"org.opencontainers.image.title": title}));
         let manifest = json!({"schemaVersion": 2, "layers": [{

@@ -1,17 +1,16 @@
-//! The rights that the Helm chart gives, and nothing beside them.
+//! Kubeconfigs with exactly the rights that the Helm chart grants.
 
 use std::path::{Path, PathBuf};
 
-use crate::{Cluster, vsiflow::Ran};
+use crate::{TestCluster, vsiflow::Ran};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm");
-/// The release, and so the service account and the Lease.
+/// The name of the release, the service account and the Lease.
 const RELEASE: &str = "vsiflow";
 
-/// The rights of a release that watches another namespace; what of them is in none goes when this is
-/// dropped.
+/// The rights of a release that watches another namespace. Drop deletes the cluster-wide objects among them.
 pub struct Elsewhere<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a TestCluster,
     release: String,
     config: String,
 }
@@ -22,7 +21,7 @@ impl Elsewhere<'_> {
         &self.config
     }
 
-    /// The name of the release, and of its Role in the namespace that is watched.
+    /// The name of the release, and of its Role in the watched namespace.
     pub fn release(&self) -> &str {
         &self.release
     }
@@ -38,7 +37,7 @@ impl Drop for Elsewhere<'_> {
     }
 }
 
-impl Cluster {
+impl TestCluster {
     /// Runs `helm template` for the namespace.
     pub fn chart(&self, more: &[&str]) -> Ran {
         let namespace = self.namespace().to_owned();
@@ -47,8 +46,7 @@ impl Cluster {
         self.helm(&arguments)
     }
 
-    /// Applies the chart's service account and roles, and writes a kubeconfig that has these
-    /// rights and no more.
+    /// Applies the chart's service account and roles, and writes a kubeconfig with only these rights.
     ///
     /// # Panics
     /// When the API server refuses.
@@ -69,8 +67,8 @@ impl Cluster {
     /// # Panics
     /// When the API server refuses.
     #[track_caller]
-    pub fn grant_elsewhere(&self, watched: &Cluster) -> Elsewhere<'_> {
-        // What is not in a namespace has the release's name: each has its own.
+    pub fn grant_elsewhere(&self, watched: &TestCluster) -> Elsewhere<'_> {
+        // Cluster-wide objects have the release's name, so each test needs another one.
         let release = format!("vsiflow-{}", self.namespace());
         let mut arguments = vec!["template", &release, CHART, "-n", self.namespace()];
         let namespaces = format!("watchNamespaces={{{}}}", watched.namespace());
@@ -100,7 +98,7 @@ impl Cluster {
         token.as_str().unwrap().to_owned()
     }
 
-    /// The cluster's kubeconfig with another user.
+    /// The cluster's kubeconfig, with this token for its user.
     fn with_token(&self, token: &str) -> serde_json::Value {
         let view = self.kubectl(&["config", "view", "--raw", "-o", "json"]);
         let mut config = view.exits(0).json();

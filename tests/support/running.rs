@@ -1,4 +1,4 @@
-//! A vsiflow that runs, and how it ended.
+//! A running vsiflow process, its output and its end.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -11,14 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{until, vsiflow::Ran};
 
-type Lines = Arc<Mutex<Vec<String>>>;
+type OutputLines = Arc<Mutex<Vec<String>>>;
 
-/// A vsiflow that runs. It is killed when this is dropped.
+/// A running vsiflow process. Drop kills it.
 pub struct Running {
     child: Child,
     shown: String,
-    output: Lines,
-    errors: Lines,
+    output: OutputLines,
+    errors: OutputLines,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -31,7 +31,7 @@ impl Running {
         Self::start_as_is(command.stdin(Stdio::null()))
     }
 
-    /// Starts a command whose standard input is chosen already.
+    /// Starts a command whose standard input is already set.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -41,7 +41,7 @@ impl Running {
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{shown}: {error}"));
-        let (output, errors) = (Lines::default(), Lines::default());
+        let (output, errors) = (OutputLines::default(), OutputLines::default());
         let readers = vec![
             collect(child.stdout.take().unwrap(), output.clone()),
             collect(child.stderr.take().unwrap(), errors.clone()),
@@ -60,24 +60,24 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until a line of its standard error has these words; whether it came before the end.
+    /// Waits until a line of its standard error has these words. False if the process ended without it.
     pub fn reaches(&mut self, words: &str, seconds: u64) -> bool {
-        self.tells(&self.errors, words, seconds)
+        self.has_line(&self.errors, words, seconds)
     }
 
-    /// The same of its standard output.
+    /// The same for its standard output.
     pub fn prints(&mut self, words: &str, seconds: u64) -> bool {
-        self.tells(&self.output, words, seconds)
+        self.has_line(&self.output, words, seconds)
     }
 
-    fn tells(&self, lines: &Lines, words: &str, seconds: u64) -> bool {
+    fn has_line(&self, lines: &OutputLines, words: &str, seconds: u64) -> bool {
         until(&format!("`{words}` of {}", self.shown), seconds, || {
             let printed = lines
                 .lock()
                 .unwrap()
                 .iter()
                 .any(|line| line.contains(words));
-            // The end is looked at only after the lines: what was said last counts.
+            // The end is checked after the lines, so that the last lines count.
             if printed {
                 Some(true)
             } else {
@@ -89,17 +89,17 @@ impl Running {
         })
     }
 
-    /// What it printed on its standard output so far.
+    /// Its standard output so far.
     pub fn printed(&self) -> String {
         text(&self.output)
     }
 
-    /// What it said on its standard error so far.
+    /// Its standard error so far.
     pub fn error_output(&self) -> String {
         text(&self.errors)
     }
 
-    /// Kills it as a power cut would end it: nothing of it runs on.
+    /// Kills it with SIGKILL and waits for its end.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -115,13 +115,13 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
-    /// Stops it where it is.
+    /// Suspends it with SIGSTOP, and waits until all threads are stopped.
     ///
     /// # Panics
-    /// When it cannot be.
+    /// When it cannot be suspended.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
-        // A thread in a system call stops only after it.
+        // A thread in a system call stops only after the call.
         until("a stop of all threads", 30, || {
             self.is_stopped().then_some(())
         });
@@ -137,7 +137,7 @@ impl Running {
         tasks.flatten().map(state).all(|state| state == Some('T'))
     }
 
-    /// Wakes it.
+    /// Resumes it with SIGCONT.
     pub fn go_on(&self) {
         self.signal(Signal::CONT);
     }
@@ -173,13 +173,13 @@ impl Drop for Running {
         if std::thread::panicking() {
             println!("{} said:\n{}", self.shown, self.error_output());
         }
-        // One that has ended already cannot be killed; that is no failure.
+        // A process that has ended cannot be killed; that is not a failure.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn text(lines: &Lines) -> String {
+fn text(lines: &OutputLines) -> String {
     lines
         .lock()
         .unwrap()
@@ -188,7 +188,7 @@ fn text(lines: &Lines) -> String {
         .collect()
 }
 
-fn collect(pipe: impl Read + Send + 'static, lines: Lines) -> JoinHandle<()> {
+fn collect(pipe: impl Read + Send + 'static, lines: OutputLines) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { return };

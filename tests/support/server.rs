@@ -1,4 +1,4 @@
-//! A small web server on this machine, for images that come whole, broken or not at all.
+//! A small web server on this machine that serves images: whole, broken or not at all.
 
 use std::{
     collections::BTreeMap,
@@ -9,59 +9,59 @@ use std::{
     time::Duration,
 };
 
-/// What the server answers to a path.
+/// How the server answers a request for a path.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// This image, whole.
     Image(Vec<u8>),
-    /// The same with a strong ETag, and from any byte on where it is asked for.
+    /// This image with a strong `ETag`; range requests are honoured.
     Ranged(Vec<u8>, &'static str),
-    /// The same with a strong ETag, and always from its beginning.
+    /// This image with a strong `ETag`; range requests are ignored.
     Tagged(Vec<u8>, &'static str),
-    /// This image with a strong ETag, so many bytes of it a second.
+    /// This image with a strong `ETag`, at this many bytes a second.
     Slowly(Vec<u8>, usize),
-    /// So many bytes of this image, and then nothing, for as long as anybody waits.
+    /// This many bytes of this image, and then nothing until the client closes the connection.
     StallAfter(Vec<u8>, usize),
-    /// This image, announced as so long.
+    /// This image with this number as its `Content-Length`.
     Lie(Vec<u8>, usize),
-    /// Less of this image than was announced.
+    /// Only this many bytes of this image, although `Content-Length` announces all of it.
     CutAfter(Vec<u8>, usize),
-    /// The same without an announcement: the last piece of a chunked answer is missing.
+    /// Only this many bytes of this image, in a chunked answer without its last chunk.
     CutChunked(Vec<u8>, usize),
-    /// This image without an announcement of its length, in pieces.
+    /// This image in chunks, without `Content-Length`.
     Chunked(Vec<u8>),
-    /// This status and nothing else.
+    /// This status and an empty body.
     Status(&'static str),
-    /// This status, and bytes that an image might begin with.
+    /// This status with a body, which may look like the start of an image.
     Refusal(&'static str, Vec<u8>),
-    /// This status with that date, and a text.
+    /// This status with this `Date` header, and a text as XML.
     Dated(&'static str, String, &'static str),
     /// A web page.
     Page(&'static str),
 }
 
-/// What somebody asked for.
-struct Request {
+/// A request from a client.
+struct ServerRequest {
     path: String,
-    /// The byte to begin at, and the tag under which.
+    /// The first byte of `Range`, and the `ETag` of `If-Range`.
     range: Option<(usize, String)>,
-    /// What proves who asks.
+    /// The `Authorization` header.
     authorization: Option<String>,
 }
 
 #[derive(Default)]
-struct Shared {
-    /// Files that are given only to who shows this.
+struct ServedFiles {
+    /// For each guarded file the `Authorization` header that a request needs.
     guarded: BTreeMap<String, String>,
     answers: BTreeMap<String, Answer>,
     requests: BTreeMap<String, usize>,
     ended: bool,
 }
 
-/// A web server. It ends when this is dropped.
+/// A web server. Drop ends it.
 pub struct Server {
     port: u16,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<ServedFiles>>,
 }
 
 impl Default for Server {
@@ -71,36 +71,36 @@ impl Default for Server {
 }
 
 impl Server {
-    /// A server that knows no path yet.
+    /// A server that answers 404 to every path.
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::<Mutex<Shared>>::default();
+        let shared = Arc::<Mutex<ServedFiles>>::default();
         let served = shared.clone();
         std::thread::spawn(move || serve(&listener, &served));
         Self { port, shared }
     }
 
-    /// The address of a file.
+    /// The URL of a file.
     pub fn url(&self, name: &str) -> String {
         format!("http://127.0.0.1:{}/{name}", self.port)
     }
 
-    /// From now on a file is answered so.
+    /// Sets the answer for a file, and returns its URL.
     pub fn answers(&self, name: &str, answer: Answer) -> String {
         let mut shared = self.shared.lock().unwrap();
         shared.answers.insert(format!("/{name}"), answer);
         self.url(name)
     }
 
-    /// A file is given only to who sends this `Authorization`.
+    /// Serves a file only to requests with this `Authorization` header.
     pub fn guards(&self, name: &str, authorization: &str) {
         let mut shared = self.shared.lock().unwrap();
         let guard = authorization.to_owned();
         shared.guarded.insert(format!("/{name}"), guard);
     }
 
-    /// How often a file was asked for.
+    /// How many requests for a file there were.
     pub fn requests(&self, name: &str) -> usize {
         let shared = self.shared.lock().unwrap();
         shared
@@ -114,12 +114,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.lock().unwrap().ended = true;
-        // Wakes the server so that it sees the end.
+        // Wakes the server, which then ends.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
-fn serve(listener: &TcpListener, shared: &Arc<Mutex<Shared>>) {
+fn serve(listener: &TcpListener, shared: &Arc<Mutex<ServedFiles>>) {
     for stream in listener.incoming() {
         if shared.lock().unwrap().ended {
             return;
@@ -127,12 +127,12 @@ fn serve(listener: &TcpListener, shared: &Arc<Mutex<Shared>>) {
         let (Ok(stream), shared) = (stream, shared.clone()) else {
             continue;
         };
-        // A client that hangs up early is no concern of the server's.
+        // A client that closes the connection early is not an error.
         std::thread::spawn(move || answer(&stream, &shared).unwrap_or_default());
     }
 }
 
-fn answer(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
+fn answer(stream: &TcpStream, shared: &Mutex<ServedFiles>) -> std::io::Result<()> {
     let Some(request) = requested(stream)? else {
         return Ok(());
     };
@@ -142,7 +142,7 @@ fn answer(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         let guard = shared.guarded.get(&request.path);
         if guard.is_none_or(|guard| request.authorization.as_ref() == Some(guard)) {
             let path = request.path.as_str();
-            // A signature is in the query.
+            // The query may hold a signature.
             let bare = path.split_once('?').map_or(path, |(path, _)| path);
             let answers = &shared.answers;
             answers.get(path).or_else(|| answers.get(bare)).cloned()
@@ -158,7 +158,7 @@ fn answer(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     stream.shutdown(Shutdown::Write)
 }
 
-fn give(mut stream: &TcpStream, answer: Answer, request: &Request) -> std::io::Result<()> {
+fn give(mut stream: &TcpStream, answer: Answer, request: &ServerRequest) -> std::io::Result<()> {
     match answer {
         Answer::Image(bytes) => {
             head(stream, "200 OK", BYTES, bytes.len(), "")?;
@@ -195,7 +195,7 @@ fn give(mut stream: &TcpStream, answer: Answer, request: &Request) -> std::io::R
         Answer::StallAfter(bytes, at) => {
             head(stream, "200 OK", BYTES, bytes.len(), "")?;
             stream.write_all(&bytes[..at])?;
-            // As long as the other side waits.
+            // Returns when the client closes the connection.
             stream.read(&mut [0; 1]).map(drop)
         }
         Answer::Lie(bytes, announced) => {
@@ -258,8 +258,8 @@ fn head(
     )
 }
 
-/// A request, read to the end of its head.
-fn requested(stream: &TcpStream) -> std::io::Result<Option<Request>> {
+/// Reads a request up to the end of its headers; none if the client sent nothing.
+fn requested(stream: &TcpStream) -> std::io::Result<Option<ServerRequest>> {
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next().transpose()? else {
         return Ok(None);
@@ -281,14 +281,14 @@ fn requested(stream: &TcpStream) -> std::io::Result<Option<Request>> {
         let from = range.strip_prefix("bytes=")?.strip_suffix('-')?;
         from.parse().ok()
     });
-    Ok(Some(Request {
+    Ok(Some(ServerRequest {
         path: path.to_owned(),
         range: from.zip(headers.remove("if-range")),
         authorization: headers.remove("authorization"),
     }))
 }
 
-/// The beginning of a qcow2 file and so much after it that it has this length in bytes.
+/// A qcow2 header, followed by a pattern up to this length in bytes.
 pub fn image(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; 112];
     bytes[..4].copy_from_slice(b"QFI\xfb");
@@ -302,10 +302,10 @@ pub fn image(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// These bytes' `imageChecksum`, as `sha256sum` tells it.
+/// The `imageChecksum` of these bytes, computed by `sha256sum`.
 ///
 /// # Panics
-/// When that cannot be run.
+/// When `sha256sum` cannot be run.
 pub fn checksum(bytes: &[u8]) -> String {
     let mut sum = Command::new("sha256sum");
     let mut sum = sum

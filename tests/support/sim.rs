@@ -1,4 +1,4 @@
-//! What is on the simulated host, read from its files.
+//! Reads the state of a simulated host from its files.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-/// What is on the simulated host.
+/// The state of a simulated host.
 #[derive(Debug)]
 pub struct Sim {
     folder: PathBuf,
@@ -19,7 +19,7 @@ impl Sim {
         Self::of(state, "sim")
     }
 
-    /// The simulated host of that name.
+    /// Reads the simulated host with this name.
     pub(crate) fn of(state: &Path, name: &str) -> Self {
         let folder = state.join("sim").join(format!("host-{name}"));
         let text = std::fs::read(folder.join("state.json")).unwrap_or_default();
@@ -36,12 +36,12 @@ impl Sim {
         std::fs::write(sim.folder.join("state.json"), text).unwrap();
     }
 
-    /// All of it.
+    /// The whole state.
     pub fn state(&self) -> &Value {
         &self.state
     }
 
-    /// A network; null where there is none.
+    /// A network; null if there is none.
     pub fn network(&self, name: &str) -> &Value {
         &self.state["networks"][name]
     }
@@ -71,7 +71,7 @@ impl Sim {
             .collect()
     }
 
-    /// The names of the volumes of pool `images`, but for the hidden ones that say whose an image is.
+    /// The names of the volumes of pool `images`, except the hidden ones that hold claims of images.
     pub fn volumes(&self) -> Vec<&str> {
         let names = self.all().into_keys();
         names.filter(|name| !name.starts_with('.')).collect()
@@ -92,7 +92,7 @@ impl Sim {
             .collect()
     }
 
-    /// The bytes of the one volume whose name begins so.
+    /// The bytes of the one volume whose name begins with `prefix`.
     ///
     /// # Panics
     /// When there is not exactly one, or it was not uploaded.
@@ -106,10 +106,10 @@ impl Sim {
         std::fs::read(self.folder.join(format!("volume-{id}"))).unwrap()
     }
 
-    /// Holds that this is all there is of these VSIs, and their one base image.
+    /// Asserts that the host has only the domains and volumes of these VSIs, and their one base image.
     ///
     /// # Panics
-    /// When something is missing, or there is more.
+    /// When something is missing, or there is something else.
     #[track_caller]
     pub fn assert_vsis(&self, titles: &[&str]) {
         let mut domains = self.domains();
@@ -118,10 +118,10 @@ impl Sim {
         assert_eq!(self.volumes().len(), titles.len() * 3 + 1);
     }
 
-    /// Holds that this is all there is of one VSI, and its base image.
+    /// Asserts that the host has only the domain and volumes of one VSI, and its base image.
     ///
     /// # Panics
-    /// When something is missing, or there is more.
+    /// When something is missing, or there is something else.
     #[track_caller]
     pub fn assert_one_vsi(&self, title: &str) {
         assert_eq!(self.domains(), [title]);

@@ -1,37 +1,40 @@
-//! Waiting for a condition, never for a time.
+//! Waits for a condition, never for a fixed time.
 //!
-//! What is waited for needs the processors as well: between two looks it is rested for as long as they take.
+//! The work that a test waits for needs the processors too. So the test sleeps between two checks, for as
+//! long as the last check took.
 
 use std::time::{Duration, Instant};
 
-/// The shortest rest between two looks at a condition.
+/// The shortest sleep between two checks of a condition.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
-/// The longest one.
+/// The longest sleep.
 const LONGEST: Duration = Duration::from_secs(1);
-/// The shortest rest where it is waited for what lasts.
+/// The shortest sleep of [`until_lasting`].
 const LASTING: Duration = Duration::from_millis(100);
 
-/// Waits until `ready` gives something, at most that many seconds. What is there for a moment alone may be missed.
+/// Waits until `ready` returns a value, for at most this many seconds. A condition that holds only for a
+/// moment may be missed.
 ///
 /// # Panics
-/// When it does not in that time; `what` says what was waited for.
+/// When it returns none in that time. The message contains `what`.
 pub fn until<T>(what: &str, seconds: u64, ready: impl FnMut() -> Option<T>) -> T {
-    looking(what, seconds, ready, |look| look.clamp(POLL, LONGEST))
+    poll(what, seconds, ready, |look| look.clamp(POLL, LONGEST))
 }
 
-/// Waits until something holds that lasts, at most that many seconds, and leaves three quarters of the time to others.
+/// Waits until `holds` is true, for at most this many seconds. It checks less often than [`until`] and leaves
+/// three quarters of the time to others, so the condition must last once it holds.
 ///
 /// # Panics
 /// As [`until`].
 #[track_caller]
 pub fn until_lasting(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
     let ready = || holds().then_some(());
-    looking(what, seconds, ready, |look| {
+    poll(what, seconds, ready, |look| {
         look.saturating_mul(3).clamp(LASTING, LONGEST)
     });
 }
 
-fn looking<T>(
+fn poll<T>(
     what: &str,
     seconds: u64,
     mut ready: impl FnMut() -> Option<T>,

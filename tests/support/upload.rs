@@ -1,4 +1,4 @@
-//! Uploads of images of random bytes onto the lab's host.
+//! Uploads images of random bytes to the lab's host.
 
 use std::{
     fs::File,
@@ -14,18 +14,18 @@ use crate::{Lab, Ran, Running, Vsiflow, until};
 
 /// A MiB.
 pub const MIB: u64 = 1 << 20;
-/// The bytes of an image.
+/// The size of an image, in bytes.
 pub const SIZE: u64 = 96 * MIB;
-/// What may be sent twice.
+/// The most bytes that may be sent again after an interruption.
 pub const INTERVAL: u64 = 16 * MIB;
 
-/// An upload of a raw image of random bytes. Its volume is gone when this is dropped.
-pub struct Upload {
+/// An upload of a raw image of random bytes. Drop deletes its volume.
+pub struct TestUpload {
     /// The vsiflow that uploads.
     pub vsiflow: Vsiflow,
     /// The image's and the volume's name.
     pub name: String,
-    /// The image's bytes.
+    /// The file with the image's bytes.
     pub file: PathBuf,
     source: String,
     pool: String,
@@ -34,13 +34,13 @@ pub struct Upload {
     more: Vec<String>,
 }
 
-impl Upload {
-    /// One of a file.
+impl TestUpload {
+    /// An upload from a file of [`SIZE`] bytes.
     pub fn of(lab: &Lab, name: &str, seed: u64) -> Self {
         Self::sized(lab, name, seed, SIZE)
     }
 
-    /// One of a file of so many bytes, in whole MiB.
+    /// An upload from a file of `size` bytes, rounded down to whole MiB.
     pub fn sized(lab: &Lab, name: &str, seed: u64, size: u64) -> Self {
         let vsiflow = Vsiflow::of_documents();
         let (name, mut bytes) = (format!("{name}.img"), vec![0; 1 << 20]);
@@ -64,21 +64,21 @@ impl Upload {
         }
     }
 
-    /// The same, from there.
+    /// The same from this source.
     #[must_use]
     pub fn from(mut self, source: impl Into<String>) -> Self {
         self.source = source.into();
         self
     }
 
-    /// The same, into a pool in that folder.
+    /// The same into this pool, which is in `folder`.
     #[must_use]
     pub fn into_pool(mut self, pool: &str, folder: &Path) -> Self {
         (self.pool, self.folder) = (pool.to_owned(), folder.to_owned());
         self
     }
 
-    /// The same onto a host of these documents.
+    /// The same to the host of these documents.
     #[must_use]
     pub fn on(self, host: &impl ToString) -> Self {
         std::fs::write(&self.host, host.to_string()).unwrap();
@@ -105,7 +105,7 @@ impl Upload {
         self
     }
 
-    /// The same by this `TRANSFER`, whatever it was before.
+    /// The same with this `TRANSFER` in the host's Secret, in place of an earlier one.
     #[must_use]
     pub fn by_way(self, transfer: &str) -> Self {
         let text = std::fs::read_to_string(&self.host).unwrap();
@@ -125,7 +125,7 @@ impl Upload {
         self.folder.join(&self.name)
     }
 
-    /// What vsiflow is told.
+    /// The arguments of `image upload`.
     pub fn arguments<'b>(&'b self, limit: &'b str) -> Vec<&'b str> {
         let host = self.host.to_str().unwrap();
         let image = ["-v", "image", "upload", &self.source, "-f", host];
@@ -134,24 +134,24 @@ impl Upload {
         image.into_iter().chain(pool).chain(more).collect()
     }
 
-    /// What vsiflow is told to take the claim away.
+    /// The arguments of `image unlock`, which removes the claim.
     pub fn unlocking(&self) -> Vec<&str> {
         let host = self.host.to_str().unwrap();
         let unlock = ["image", "unlock", &self.name, "-f", host, "--pool"];
         unlock.into_iter().chain([&*self.pool, "--force"]).collect()
     }
 
-    /// Begins it at so many bytes a second.
+    /// Starts the upload at this many bytes a second.
     pub fn start_at(&self, limit: &str) -> Running {
         self.vsiflow.start(&self.arguments(limit))
     }
 
-    /// Runs it to its end.
+    /// Runs the upload to its end.
     pub fn run(&self) -> Ran {
         self.vsiflow.run(&self.arguments("1Gi"))
     }
 
-    /// Waits until the host has so many bytes.
+    /// Waits until the host has this many bytes.
     pub fn reaches(&self, bytes: u64) {
         until(&format!("{bytes} bytes of {}", self.name), 60, || {
             (self.length() >= bytes).then_some(())
@@ -162,7 +162,7 @@ impl Upload {
         self.volume().metadata().map_or(0, |found| found.len())
     }
 
-    /// The length once nothing arrives any more.
+    /// Waits until no more bytes arrive, and returns the length of the volume.
     pub fn settled(&self) -> u64 {
         let mut before = (self.length(), 0);
         until("the end of what was on its way", 30, || {
@@ -172,7 +172,7 @@ impl Upload {
         })
     }
 
-    /// Holds that the host has the file's bytes, and the mark that it is whole.
+    /// Asserts that the host has the file's bytes, and the mark that the image is whole.
     #[track_caller]
     pub fn is_whole(&self) {
         let digest = |path: &Path| {
@@ -183,7 +183,7 @@ impl Upload {
         assert!(self.is_marked());
     }
 
-    /// Whether the volume bears the mark that it is whole.
+    /// Whether the volume has the mark that the image is whole.
     pub fn is_marked(&self) -> bool {
         let claim = self.folder.join(format!(".{}.vsiflow", self.name));
         let mut text = String::new();
@@ -191,7 +191,7 @@ impl Upload {
         read.is_ok() && text.contains("sha256")
     }
 
-    /// Continues, and gives how much of what the host had it sent again.
+    /// Resumes the upload, and returns how many bytes it sent again that the host already had.
     #[track_caller]
     pub fn goes_on(&self) -> u64 {
         let had = self.settled();
@@ -203,7 +203,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for TestUpload {
     fn drop(&mut self) {
         for name in [self.name.clone(), format!(".{}.vsiflow", self.name)] {
             let mut virsh = Command::new("virsh");
@@ -213,7 +213,7 @@ impl Drop for Upload {
     }
 }
 
-/// Where the last upload went on.
+/// The position at which the last upload resumed, from its log.
 pub fn position(answer: &str) -> Option<u64> {
     let (_, after) = answer.rsplit_once("position=")?;
     let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;

@@ -1,4 +1,4 @@
-//! A viewer of a guest's screen.
+//! A VNC client that connects to a guest's screen.
 
 use std::{
     io::{Read as _, Write as _},
@@ -6,30 +6,30 @@ use std::{
     time::Duration,
 };
 
-use crate::{Console, Vsiflow};
+use crate::{TestConsole, Vsiflow};
 
-/// The version by which a VNC server greets.
+/// The protocol version that a VNC server sends first.
 const VERSION: &[u8; 12] = b"RFB 003.008\n";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `vsiflow vnc` of a VSI, and the address that it announced.
+/// Starts `vsiflow vnc` for a VSI, and returns it with the address that it printed.
 ///
 /// # Panics
-/// When it announces none, or one of another machine.
+/// When it prints no address, or one that is not IPv4 loopback.
 #[track_caller]
-pub fn screen(vsiflow: &Vsiflow, name: &str) -> (Console, SocketAddr) {
-    let mut console = Console::piped(vsiflow, &["vnc", name, "--listen-only"]);
+pub fn screen(vsiflow: &Vsiflow, name: &str) -> (TestConsole, SocketAddr) {
+    let mut console = TestConsole::piped(vsiflow, &["vnc", name, "--listen-only"]);
     let url = console.line_shown();
     let address: SocketAddr = url.strip_prefix("vnc://").unwrap().parse().unwrap();
     assert!(address.ip().is_loopback() && address.is_ipv4(), "{url}");
     (console, address)
 }
 
-/// A connection of a viewer.
+/// A connection of a VNC client.
 pub struct Viewer(TcpStream);
 
 impl Viewer {
-    /// Connects, and is greeted and asked for no password.
+    /// Connects, exchanges versions and expects that the server asks for no password.
     ///
     /// # Panics
     /// When the server does otherwise.
@@ -42,14 +42,14 @@ impl Viewer {
         viewer.0.write_all(VERSION).unwrap();
         let mut security = [0; 2];
         viewer.0.read_exact(&mut security).unwrap();
-        assert_eq!(security, [1, 1], "one kind of security, none");
+        assert_eq!(security, [1, 1], "not only security type None");
         viewer
     }
 
     /// Connects.
     ///
     /// # Panics
-    /// When nobody accepts.
+    /// When no process accepts the connection.
     #[track_caller]
     pub fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
@@ -57,10 +57,10 @@ impl Viewer {
         Self(stream)
     }
 
-    /// Reads to the end of the connection.
+    /// Reads until the server closes the connection.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it is not closed within 60 s.
     #[track_caller]
     pub fn is_left(&mut self) {
         let mut rest = [0; 4096];

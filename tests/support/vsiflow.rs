@@ -1,4 +1,4 @@
-//! The real binary on a state directory of its own.
+//! Runs the real vsiflow binary on a temporary state directory.
 
 use std::{
     io::Write as _,
@@ -12,10 +12,11 @@ use tempfile::TempDir;
 
 use crate::{Running, Sim, history::Event, until};
 
-/// Longer than anything here takes, and short enough to say which command hung.
+/// How long a command may run, in seconds. It is longer than any command here needs, and short enough that
+/// the test can name the command that hung.
 const DEADLINE_S: u64 = 180;
 
-/// A state directory and the commands on it. It is gone when this is dropped.
+/// A state directory and the commands on it. Drop deletes it.
 pub struct Vsiflow {
     folder: TempDir,
     host: Option<String>,
@@ -24,17 +25,17 @@ pub struct Vsiflow {
 }
 
 impl Vsiflow {
-    /// One whose host is simulated.
+    /// A state directory with a simulated host.
     pub fn simulated() -> Self {
         Self::with(Some("sim:".to_owned()))
     }
 
-    /// One that acts on the host of this URI, whatever documents say.
+    /// A state directory whose commands act on the host with this URI, whatever host the documents name.
     pub fn on(host: &str) -> Self {
         Self::with(Some(host.to_owned()))
     }
 
-    /// One whose hosts are those of its documents.
+    /// A state directory whose commands act on the hosts that the documents name.
     pub fn of_documents() -> Self {
         Self::with(None)
     }
@@ -51,22 +52,22 @@ impl Vsiflow {
         }
     }
 
-    /// One whose commands may take that many seconds each, as an emulated guest's boot does.
+    /// The same with this many seconds for each command, because an emulated guest boots slowly.
     pub fn patient(self, deadline_s: u64) -> Self {
         Self { deadline_s, ..self }
     }
 
-    /// Where everything of it is kept.
+    /// The temporary folder that holds the state directory and the test's files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The state directory. It is there only once vsiflow has made it.
+    /// The path of the state directory. It exists only after vsiflow created it.
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    /// Copies the state directory as it lies there, under that name beside it.
+    /// Copies the state directory as it is now, under this name beside it.
     ///
     /// # Panics
     /// When that does not succeed.
@@ -85,7 +86,7 @@ impl Vsiflow {
         path
     }
 
-    /// vsiflow with these arguments, and nothing of the caller's settings.
+    /// A command of vsiflow with these arguments, without the settings of the caller's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.arg("--state").arg(self.state());
@@ -95,7 +96,7 @@ impl Vsiflow {
         for setting in ["STATE", "LOG", "LOG_FORMAT"] {
             command.env_remove(format!("VSIFLOW_{setting}"));
         }
-        // Images come from this machine; a proxy would look for them on its own.
+        // Images come from this machine. A proxy would look for them on its own machine.
         for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(proxy).env_remove(proxy.to_uppercase());
         }
@@ -113,7 +114,7 @@ impl Vsiflow {
         self.start(arguments).end(self.deadline_s)
     }
 
-    /// Runs a command to its end, and gives it this to read.
+    /// Runs a command to its end with `input` on its standard input.
     pub fn feed(&self, arguments: &[&str], input: &str) -> Ran {
         feed(self.command(arguments), input)
     }
@@ -121,7 +122,7 @@ impl Vsiflow {
     /// Starts a daemon, and waits until it serves.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not serve within 30 s.
     #[track_caller]
     pub fn serve(&self, more: &[&str]) -> Running {
         let mut daemon = self.start(&[&["serve"], more].concat());
@@ -143,7 +144,7 @@ impl Vsiflow {
         self.start_apply(documents, more).end(self.deadline_s)
     }
 
-    /// A VSI as `get` shows it.
+    /// A VSI as `get` prints it in JSON.
     pub fn vsi(&self, name: &str) -> Value {
         self.run(&["get", "vsi", name, "-o", "json"])
             .exits(0)
@@ -153,7 +154,7 @@ impl Vsiflow {
     /// Waits until a VSI is in this phase.
     ///
     /// # Panics
-    /// When it is not in time.
+    /// When it is not in this phase after `seconds`.
     #[track_caller]
     pub fn until_phase(&self, name: &str, phase: &str, seconds: u64) {
         until(&format!("{name} is {phase}"), seconds, || {
@@ -182,34 +183,34 @@ impl Vsiflow {
         ran.stdout.lines().map(Event::parse).collect()
     }
 
-    /// Somebody changes the simulated host by hand.
+    /// Changes the simulated host without vsiflow, as a person would by hand.
     pub fn change_sim(&self, change: impl FnOnce(&mut Value)) {
         Sim::change(self.sim(), change);
     }
 
-    /// The same of the simulated host `sim:NAME`.
+    /// Changes the simulated host `sim:NAME` without vsiflow.
     pub fn change_sim_of(&self, name: &str, change: impl FnOnce(&mut Value)) {
         Sim::change(self.sim_of(name), change);
     }
 
-    /// The simulated host.
+    /// The state of the simulated host.
     pub fn sim(&self) -> Sim {
         Sim::read(&self.state())
     }
 
-    /// What is on the simulated host `sim:NAME`.
+    /// The state of the simulated host `sim:NAME`.
     pub fn sim_of(&self, name: &str) -> Sim {
         Sim::of(&self.state(), &format!("sim%3a{name}"))
     }
 }
 
-/// Runs a command, and gives it this to read.
+/// Runs a command to its end with `input` on its standard input.
 pub(crate) fn feed(mut command: Command, input: &str) -> Ran {
     command.stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
-    // Beside reading: one that answers while it reads waits until somebody takes its answer.
+    // On its own thread: a command that prints before it has read everything blocks until its output is read.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
@@ -228,7 +229,7 @@ fn text(value: &Value) -> String {
         .to_owned()
 }
 
-/// The binary of the build that this test is of.
+/// The path of the vsiflow binary in this test's build folder.
 ///
 /// # Panics
 /// When it was not built.
@@ -247,12 +248,12 @@ pub fn binary() -> PathBuf {
     })
 }
 
-/// How a command ended.
+/// The result of a command: its exit code and its output.
 #[derive(Debug)]
 pub struct Ran {
     /// The command, for messages.
     pub shown: String,
-    /// Its exit code; none when a signal ended it.
+    /// Its exit code; none if a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
@@ -268,7 +269,7 @@ impl Ran {
         self
     }
 
-    /// Expects these words, on standard output or standard error.
+    /// Expects these words on standard output or standard error.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
         let has_words = self.stdout.contains(words) || self.stderr.contains(words);
@@ -276,7 +277,7 @@ impl Ran {
         self
     }
 
-    /// Expects that these words are nowhere.
+    /// Expects that these words are neither on standard output nor on standard error.
     #[track_caller]
     pub fn keeps_quiet_about(self, words: &str) -> Self {
         let has_words = self.stdout.contains(words) || self.stderr.contains(words);

@@ -146,7 +146,7 @@ async fn what_a_base_names_stays_though_its_events_were_removed() {
     let (_dir, blobs, journal) = swept().await;
     base(&journal).await;
     all(&journal, MissingCause::Removed, 53);
-    // Still named: parameters in the first run's graph, and the output of a step.
+    // Still referred to: parameters in the first run's graph, and the output of a step.
     let done = sweep(&journal, &blobs).await.unwrap();
     assert_eq!(
         done,

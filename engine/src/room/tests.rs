@@ -42,7 +42,7 @@ fn room_is_given_up_in_time_and_taken_again_only_once_there_is_plenty() {
         levels(&room, &free, &[512, 77, 76, 21, 77, 76, 20]),
         [Plenty, Plenty, Low, Low, Plenty, Low, Full]
     );
-    assert!(!ballast.exists(), "it was given up");
+    assert!(!ballast.exists(), "it was released");
     assert_eq!(
         levels(&room, &free, &[20, 60, 76, 77, 512]),
         [Full, Full, Full, Plenty, Plenty]

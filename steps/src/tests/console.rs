@@ -308,8 +308,8 @@ async fn a_log_that_was_rotated_during_the_boot_is_read_on() {
         uuid: world.uuid,
         console: world.console(),
     };
-    let kept = world.attempt(&keep, &evidence).await.unwrap().output;
-    assert!(kept.console_tail.contains("VSI has started") && kept.console_tail.len() <= 64 * 1024);
+    let done = world.attempt(&keep, &evidence).await.unwrap().output;
+    assert!(done.console_tail.contains("VSI has started") && done.console_tail.len() <= 64 * 1024);
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,9 +323,9 @@ async fn evidence_that_is_gone_holds_nothing_up() {
     };
     for pool in [POOL, "no-such-pool"] {
         params.console.pool = pool.to_owned();
-        let kept = world.attempt(&keep, &params).await.unwrap().output;
+        let done = world.attempt(&keep, &params).await.unwrap().output;
         assert_eq!(
-            (kept.console_tail.as_str(), kept.domain_xml.as_str()),
+            (done.console_tail.as_str(), done.domain_xml.as_str()),
             ("", "")
         );
     }

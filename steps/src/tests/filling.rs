@@ -64,7 +64,7 @@ async fn a_disk_that_its_host_calls_whole_is_never_filled_again() {
     let filled = content(&world, &key).await;
     assert_eq!(content(&world, &world.key("hpcr.qcow2")).await, filled);
 
-    // Whatever runs this journal has recorded: the disk may have been written to.
+    // Whatever runs the journal recorded: the disk may have been written to since.
     write(&world, &key, "a user's").await;
     world.next_run(None).await;
     let again = world.attempt(&step, &params).await.unwrap();

@@ -204,7 +204,11 @@ async fn used_by(path: &str) -> (World, VolumeKey) {
 #[tokio::test(start_paused = true)]
 async fn a_user_is_found_by_whatever_path_it_names_the_volume() {
     let (world, key) = used_by("/mnt/second/used").await;
-    assert_eq!(removable(&world, &key).await, Ok(true), "nothing is there");
+    assert_eq!(
+        removable(&world, &key).await,
+        Ok(true),
+        "the path does not exist"
+    );
     let sim = world.sim().await;
     let to = "/var/lib/libvirt/images".to_owned();
     sim.with(|state| state.links.insert("/mnt/second".to_owned(), to))
@@ -237,7 +241,7 @@ async fn a_layer_outside_of_all_pools_keeps_what_lies_below_it() {
     let (world, key) = used_by("/srv/over.qcow2").await;
     let sim = world.sim().await;
     let over = |below: &str| Some(reaching(below));
-    for (header, kept) in [
+    for (header, guarded) in [
         (over("/var/lib/libvirt/images/used"), true),
         (over("/srv/middle"), true),
         (Some(b"plain".to_vec()), false),
@@ -249,7 +253,7 @@ async fn a_layer_outside_of_all_pools_keeps_what_lies_below_it() {
         })
         .await;
         let found = removable(&world, &key).await;
-        assert_eq!(found.is_err(), kept, "{found:?}");
+        assert_eq!(found.is_err(), guarded, "{found:?}");
     }
 }
 
@@ -296,7 +300,7 @@ async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
     foreign(&world, &key, b"x").await;
     let sim = world.sim().await;
     let below = format!("/var/lib/libvirt/images/{}", key.name);
-    for (backing, kept) in [
+    for (backing, guarded) in [
         (Some(below.clone()), true),
         (Some(format!("json:{{\"filename\":\"{below}\"}}")), true),
         (Some("/srv/another".to_owned()), false),
@@ -304,7 +308,7 @@ async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
     ] {
         sim.with(other_pool(false, backing.clone())).await;
         let found = removable(&world, &key).await;
-        let expected = if kept {
+        let expected = if guarded {
             Err("VSI0210".into())
         } else {
             Ok(true)

@@ -86,7 +86,7 @@ async fn file(world: &World, change: impl FnOnce(&mut Vec<u8>)) {
     sim.with(|state| {
         changed(state, &name, |volume| {
             let Content::Inline(bytes) = &mut volume.content else {
-                panic!("memory is kept beside the state");
+                panic!("memory is stored beside the state");
             };
             change(bytes);
             volume.capacity = bytes.len() as u64;
@@ -129,7 +129,8 @@ async fn put_back(world: &World, memory: &SavedMemory) {
     world.drive(&step, &params).await.unwrap();
 }
 
-/// In its own run: the one that made the VSI started it.
+/// Starts the guest from its memory. Needs a new run: the one that created the VSI has started it
+/// already.
 async fn start(world: &World, memory: &SavedMemory) -> Result<vsi::start_domain::Output, Failure> {
     let step = vsi::StartDomain::new(world.hosts.clone());
     let params = vsi::start_domain::Params {
@@ -228,7 +229,7 @@ async fn memory_that_the_pool_has_no_room_for_is_not_begun() {
     assert!(leftovers(&world).await.is_empty());
 }
 
-/// The reply is lost: it is unknown of which moment the disks are.
+/// The reply is lost: it is unknown which moment the disks show.
 #[tokio::test(start_paused = true)]
 async fn memory_that_nobody_vouches_for_is_saved_anew() {
     let world = World::new().await;

@@ -48,8 +48,8 @@ async fn a_cut_upload_goes_on_where_the_host_had_it() {
             assert!(resent <= INTERVAL + INTERVAL / 16, "{cut}: {resent} twice");
             let on_host = hash(&world, &params.volume).await;
             assert_eq!(done.output.sha256, Some(on_host), "{url} {cut}");
-            let anew = world.sim().await.count("create").await - creates;
-            assert_eq!(anew, usize::from(cut == 3), "{cut}");
+            let created = world.sim().await.count("create").await - creates;
+            assert_eq!(created, usize::from(cut == 3), "{cut}");
         }
     }
 }
@@ -76,7 +76,7 @@ async fn an_upload_that_is_stopped_while_its_host_is_busy_comes_to_an_end() {
         let upload = world.upload_chunks();
         let attempt = world.attempt(&upload, &params);
         let ended = tokio::time::timeout(Duration::from_secs(10), attempt).await;
-        assert!(ended.is_ok(), "round {round}: nothing goes on");
+        assert!(ended.is_ok(), "round {round}: nothing continues");
         busy.await.unwrap();
     }
 }
@@ -103,8 +103,8 @@ async fn an_upload_by_path_resumes_wherever_it_was_cut_and_says_its_way() {
             "{cut}"
         );
         assert_eq!(done.note.as_deref(), Some("sent into the pool's folder"));
-        let anew = sim.count("create").await - creates;
-        assert!(anew <= usize::from(cut < 20), "{cut}");
+        let created = sim.count("create").await - creates;
+        assert!(created <= usize::from(cut < 20), "{cut}");
     }
 }
 
@@ -188,7 +188,7 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     let done = world.attempt(&remove, &unwanted).await.unwrap();
     assert_eq!(done.output.removed, Some(image.key));
     let left = sim.with(|state| state.pools[POOL].volumes.len()).await;
-    assert_eq!(left, 0, "its claim went with it");
+    assert_eq!(left, 0, "its claim was deleted too");
     // A foreign file of this name is not deleted.
     foreign(&world, &params.volume, b"somebody's").await;
     let again = world.attempt(&remove, &unwanted).await.unwrap();

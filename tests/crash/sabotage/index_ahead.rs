@@ -1,4 +1,4 @@
-//! An index of states that the log does not hold yet, and that is believed all the same.
+//! Sabotage: an index with states that the log does not have yet, and that a start trusts.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +14,11 @@ use vsiflow_engine::{
     model::StreamId,
 };
 
-/// What outlives the process.
+/// The index, which outlives the process: its offset and the states.
 #[derive(Default)]
-pub struct Index(Mutex<(Offset, BTreeMap<StreamId, StreamState>)>);
+pub struct StoredIndex(Mutex<(Offset, BTreeMap<StreamId, StreamState>)>);
 
-impl Index {
+impl StoredIndex {
     fn states(&self) -> Option<States> {
         let index = self.0.lock().unwrap();
         (index.0 > 0).then(|| States {
@@ -28,7 +28,7 @@ impl Index {
         })
     }
 
-    /// Takes in what is about to be appended.
+    /// Adds a batch before it is appended to the log.
     fn foresee(&self, batch: &[Append]) {
         let mut index = self.0.lock().unwrap();
         for append in batch {
@@ -50,7 +50,7 @@ impl Index {
     }
 }
 
-/// A stream's state with these events; none of what is not folded here.
+/// The state of a stream after these events; none for a stream that is not folded here.
 fn after(was: Option<StreamState>, append: &Append) -> Option<StreamState> {
     match (&append.stream, was) {
         (StreamId::Entity(id), was) => {
@@ -81,14 +81,14 @@ fn after(was: Option<StreamState>, append: &Append) -> Option<StreamState> {
     }
 }
 
-/// A journal with such an index.
+/// A journal with an index that is ahead of its log.
 pub struct Ahead {
     inner: Arc<dyn Journal>,
-    index: Arc<Index>,
+    index: Arc<StoredIndex>,
 }
 
 impl Ahead {
-    pub fn new(inner: Arc<dyn Journal>, index: Arc<Index>) -> Self {
+    pub fn new(inner: Arc<dyn Journal>, index: Arc<StoredIndex>) -> Self {
         Self { inner, index }
     }
 }

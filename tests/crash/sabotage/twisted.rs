@@ -1,4 +1,4 @@
-//! Ports that see or tell something else than what is.
+//! Sabotage: ports that report something wrong.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,18 +12,18 @@ use vsiflow_steps::ports::{
     UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
-/// What is told wrongly.
+/// What is reported wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twist {
-    /// Whatever cannot be read is not there.
+    /// An object that cannot be read is reported as absent.
     UnknownIsAbsent,
-    /// There are no domains and no overlays.
+    /// Domains and overlays are not reported.
     Blind,
-    /// A start is done long before it is.
+    /// A start is reported as done long before it is.
     EarlyStart,
 }
 
-/// Hosts with twisted ports.
+/// Hosts whose ports report something wrong.
 pub struct Twisted {
     pub inner: Arc<dyn Hosts>,
     pub twist: Twist,
@@ -33,7 +33,7 @@ pub struct Twisted {
 impl Hosts for Twisted {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         let inner = self.inner.host(id).await?;
-        let twisted = Arc::new(Ports {
+        let twisted = Arc::new(TwistedPorts {
             storage: inner.storage.clone(),
             domains: inner.domains.clone(),
             twist: self.twist,
@@ -47,13 +47,13 @@ impl Hosts for Twisted {
     }
 }
 
-struct Ports {
+struct TwistedPorts {
     storage: Arc<dyn StoragePort>,
     domains: Arc<dyn DomainPort>,
     twist: Twist,
 }
 
-impl Ports {
+impl TwistedPorts {
     fn found<T>(&self, looked: PortResult<Option<T>>) -> PortResult<Option<T>> {
         match self.twist {
             Twist::UnknownIsAbsent => Ok(looked.unwrap_or(None)),
@@ -63,7 +63,7 @@ impl Ports {
 }
 
 #[async_trait]
-impl StoragePort for Ports {
+impl StoragePort for TwistedPorts {
     async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
         self.storage.pools().await
     }
@@ -131,7 +131,7 @@ impl StoragePort for Ports {
 }
 
 #[async_trait]
-impl DomainPort for Ports {
+impl DomainPort for TwistedPorts {
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
         self.found(self.domains.domain(uuid).await)
     }

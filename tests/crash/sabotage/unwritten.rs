@@ -1,4 +1,4 @@
-//! Journals that acknowledge what they have not written.
+//! Sabotage: journals that acknowledge events before they write them.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +10,8 @@ use vsiflow_engine::{
 
 type Test = Box<dyn Fn(&EventKind) -> bool + Send + Sync>;
 
-/// Acknowledges certain events without writing them, and writes them late or never. What is held
-/// back is lost with the process.
+/// Acknowledges certain events without writing them, and writes them late or never. Events that are held
+/// back are lost with the process.
 pub struct HeldBack {
     inner: Arc<dyn Journal>,
     holds: Test,
@@ -35,7 +35,7 @@ impl HeldBack {
         }
     }
 
-    /// What is really written for this batch.
+    /// The appends that are really written for this batch.
     fn split(&self, batch: Vec<Append>) -> Vec<Append> {
         let mut held = self.held.lock().unwrap();
         let mut events = batch.iter().flat_map(|append| &append.events);
@@ -57,7 +57,7 @@ impl HeldBack {
             for (stream, event) in std::mem::take(&mut *held) {
                 match real.iter_mut().find(|append| append.stream == stream) {
                     Some(append) => append.events.push(event),
-                    // Nothing else goes there now: it stays behind.
+                    // The batch has nothing else for this stream, so the event is held back again.
                     None => held.push((stream, event)),
                 }
             }
@@ -111,7 +111,7 @@ impl JournalLayer for HeldBack {
     }
 }
 
-/// Writes wherever the stream is, whoever was there before: no writer is ever refused.
+/// Appends at the end of the stream, whatever the writer expects, so that no writer is ever refused.
 pub struct Rebased(pub Arc<dyn Journal>);
 
 #[async_trait]

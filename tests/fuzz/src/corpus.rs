@@ -7,13 +7,13 @@ use std::{
 
 use flate2::read::GzDecoder;
 
-/// Inputs that are kept, unpacked, in the order of their names.
+/// The stored inputs of a target, unpacked, in the order of their names.
 pub(crate) struct Corpus {
     pub(crate) seeds: Vec<(String, Vec<u8>)>,
 }
 
 impl Corpus {
-    /// Reads the corpus of that name. A file that ends with `.gz` is unpacked.
+    /// Reads the corpus with this name, and unpacks files that end with `.gz`.
     pub(crate) fn load(name: &str) -> Self {
         let folder = folder(name);
         let seeds = read(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
@@ -42,7 +42,7 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes an input that broke something into the corpus; where it is now.
+/// Writes an input that broke a target into the corpus, and returns its path.
 pub(crate) fn keep(name: &str, input: &[u8]) -> io::Result<PathBuf> {
     let path = folder(name).join(format!("found-{:016x}", digest(input)));
     fs::write(&path, input)?;
@@ -54,7 +54,7 @@ fn folder(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// FNV-1a: a name that is the same for the same input.
+/// FNV-1a, so that the same input gets the same file name.
 fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,10 +1,10 @@
-//! Runs a parser on input that is broken in every way that a hostile peer might think of.
+//! Fuzz tests: runs parsers on mutated input, as a hostile peer might send it.
 //!
-//! A [`Target`] is a parser and its bounds. [`Target::check`] runs it on each file of its corpus,
+//! A [`FuzzTarget`] is a parser and its bounds. [`FuzzTarget::check`] runs it on each file of its corpus,
 //! `tests/corpus/NAME`, and then on mutations of them: a sample, or for as many seconds as
-//! `VSIFLOW_FUZZ_SECONDS` says. No input may make it panic, take more memory at once than its
-//! bound, use more processor time, or not come back. What does is made as small as possible and
-//! written into the corpus, where the next run finds it.
+//! `VSIFLOW_FUZZ_SECONDS` says. No input may make it panic, hold more memory or use more processor time than
+//! its bounds, or never return. An input that does is made as small as possible and written into the
+//! corpus, where the next run finds it.
 #![allow(
     clippy::panic,
     clippy::expect_used,
@@ -18,24 +18,24 @@ mod watch;
 
 use std::time::Duration;
 
-/// A parser that meets bytes from outside, and what it may take.
+/// A parser of bytes from outside, and its bounds.
 #[derive(Clone, Copy)]
-pub struct Target {
+pub struct FuzzTarget {
     /// The folder of its corpus below `tests/corpus`.
     pub name: &'static str,
-    /// Parses. Panics where the parser does, or where what it accepted breaks a promise.
+    /// Parses the input. Panics if the parser does, or if the accepted value breaks an invariant.
     pub run: fn(&[u8]),
-    /// The most bytes it may hold at once, whatever the input.
+    /// The most bytes it may hold at the same time, whatever the input.
     pub memory: u64,
-    /// How many bytes more it may hold for each byte of input.
+    /// How many more bytes it may hold for each byte of input.
     pub memory_per_byte: u64,
     /// The most processor time that one input may take.
     pub time: Duration,
-    /// Words of the format, which mutations put anywhere.
+    /// Words of the format, which mutations insert anywhere.
     pub words: &'static [&'static str],
 }
 
-impl Target {
+impl FuzzTarget {
     /// Bounds that suit a parser whose output is about as large as its input.
     pub const fn new(name: &'static str, run: fn(&[u8])) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Target {
         }
     }
 
-    /// Runs it on its corpus and on mutations.
+    /// Runs the parser on its corpus and on mutations.
     ///
     /// # Panics
     /// With the first input that breaks a bound.

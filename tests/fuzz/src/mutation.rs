@@ -1,11 +1,11 @@
-//! How inputs are broken.
+//! The mutations that make broken inputs.
 
 use proptest::{prelude::*, sample::Index};
 
-/// The longest input that mutations make of a shorter one.
+/// The longest input, in bytes, that mutations make from a shorter one.
 const LONGEST: usize = 64 * 1024;
 
-/// Numbers at which lengths and counts go wrong.
+/// Numbers at which lengths and counts overflow.
 const ODD_NUMBERS: [u64; 16] = [
     0,
     1,
@@ -28,37 +28,37 @@ const ODD_NUMBERS: [u64; 16] = [
 /// One change to an input.
 #[derive(Clone, Debug)]
 pub(crate) enum Mutation {
-    /// Another bit.
+    /// Flips a bit.
     Flip { at: Index, bit: u8 },
-    /// Another byte.
+    /// Sets a byte.
     Set { at: Index, byte: u8 },
-    /// Nothing from there on.
+    /// Cuts the input off.
     Truncate { at: Index },
-    /// A piece less.
+    /// Removes a piece.
     Remove { at: Index, length: usize },
-    /// A piece of another file of the corpus.
+    /// Inserts a piece of another file of the corpus.
     Splice {
         at: Index,
         other: Index,
         from: Index,
         length: usize,
     },
-    /// A piece again and again: nesting, and lists without end.
+    /// Repeats a piece, which makes deep nesting and long lists.
     Repeat {
         at: Index,
         length: usize,
         times: usize,
     },
-    /// A binary number of so many bytes that lies.
+    /// Overwrites `width` bytes with a wrong binary number.
     Number {
         at: Index,
         number: u64,
         width: usize,
         big_endian: bool,
     },
-    /// A decimal number that lies, in place of the next one.
+    /// Replaces the next decimal number with a wrong one.
     Decimal { at: Index, number: u64 },
-    /// A word of the format, several times.
+    /// Inserts a word of the format several times.
     Word {
         at: Index,
         word: Index,
@@ -66,7 +66,7 @@ pub(crate) enum Mutation {
     },
 }
 
-/// Any one change.
+/// Draws one mutation.
 pub(crate) fn any_mutation() -> impl Strategy<Value = Mutation> {
     use Mutation::{Decimal, Flip, Number, Remove, Repeat, Set, Splice, Truncate, Word};
     let odd = prop_oneof![prop::sample::select(ODD_NUMBERS.to_vec()), any::<u64>()];
@@ -102,14 +102,14 @@ pub(crate) fn any_mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// What mutations may draw on.
+/// The material for mutations.
 pub(crate) struct Material<'a> {
     pub(crate) seeds: &'a [(String, Vec<u8>)],
     pub(crate) words: &'a [&'a str],
 }
 
 impl Material<'_> {
-    /// A file of the corpus with these changes.
+    /// A file of the corpus with these mutations.
     pub(crate) fn input(&self, seed: Index, mutations: &[Mutation]) -> Vec<u8> {
         let mut bytes = seed.get(self.seeds).1.clone();
         let longest = bytes.len().max(LONGEST);
@@ -161,7 +161,7 @@ impl Material<'_> {
     }
 }
 
-/// A place in the input: near bytes that are not zero, of which padding has none.
+/// A place in the input, near bytes that are not zero, so that it is not in padding.
 fn place(bytes: &[u8], at: Index) -> usize {
     let set = bytes.iter().filter(|byte| **byte != 0).count();
     if set == 0 {
@@ -172,7 +172,7 @@ fn place(bytes: &[u8], at: Index) -> usize {
     places
         .nth(index)
         .map_or(0, |(place, _)| place)
-        // Zeros beside it belong to the same number.
+        // The zeros before it may belong to the same number.
         .saturating_sub(at.index(5))
 }
 
@@ -200,7 +200,7 @@ fn overwrite(bytes: &mut [u8], at: Index, with: &[u8]) {
     }
 }
 
-/// The number's last bytes.
+/// The lowest `width` bytes of the number.
 fn encoded(number: u64, width: usize, big_endian: bool) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.truncate(width);

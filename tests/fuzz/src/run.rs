@@ -1,4 +1,4 @@
-//! Running a target on everything.
+//! Runs a target on its corpus and on mutations.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,20 +13,20 @@ use proptest::{
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
-    Target,
+    FuzzTarget,
     corpus::{self, Corpus},
     mutation::{Material, Mutation, any_mutation},
     watch::Present,
 };
 
-/// Inputs of a sample, and of one round of a long run.
+/// The number of inputs of a sample, and of each round of a long run.
 const CASES: u32 = 512;
 
-/// How long an input that broke something is made smaller, in milliseconds.
+/// How long an input that broke a target is made smaller, in milliseconds.
 const SHRINKING_MS: u32 = 30_000;
 
-/// Runs the corpus, then mutations of it; what broke first.
-pub(crate) fn all(target: &Target, present: &Present) -> Result<(), String> {
+/// Runs the target on its corpus, then on mutations. The error names the first input that breaks a bound.
+pub(crate) fn all(target: &FuzzTarget, present: &Present) -> Result<(), String> {
     let corpus = Corpus::load(target.name);
     for (name, seed) in &corpus.seeds {
         one(target, present, seed).map_err(|why| format!("{}/{name}: {why}", target.name))?;
@@ -40,14 +40,14 @@ pub(crate) fn all(target: &Target, present: &Present) -> Result<(), String> {
     }
 }
 
-/// How long a long run takes; a sample where nothing is said.
+/// How long a long run takes; none for a sample.
 fn seconds() -> Option<Duration> {
     let seconds = std::env::var("VSIFLOW_FUZZ_SECONDS").ok()?;
     let seconds = seconds.parse().expect("VSIFLOW_FUZZ_SECONDS is a number");
     Some(Duration::from_secs(seconds))
 }
 
-fn round(target: &Target, present: &Present, corpus: &Corpus) -> Result<(), String> {
+fn round(target: &FuzzTarget, present: &Present, corpus: &Corpus) -> Result<(), String> {
     let material = Material {
         seeds: &corpus.seeds,
         words: target.words,
@@ -71,7 +71,7 @@ fn round(target: &Target, present: &Present, corpus: &Corpus) -> Result<(), Stri
 }
 
 fn found(
-    target: &Target,
+    target: &FuzzTarget,
     material: &Material<'_>,
     seed: Index,
     mutations: &[Mutation],
@@ -88,8 +88,8 @@ fn found(
     )
 }
 
-/// One input: why it breaks the target.
-fn one(target: &Target, present: &Present, input: &[u8]) -> Result<(), String> {
+/// Runs the target on one input. The error says which bound it breaks.
+fn one(target: &FuzzTarget, present: &Present, input: &[u8]) -> Result<(), String> {
     present.begin(target, input);
     let (begun, mut ended) = (processor_time(), None);
     let taken = allocation_counter::measure(|| {
@@ -117,7 +117,7 @@ fn one(target: &Target, present: &Present, input: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What this thread has used: other processes do not count.
+/// The processor time of this thread, which other processes do not affect.
 fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Watching a target from another thread: whatever it does, its test ends and names the input.
+//! Watches a target from another thread, so that the test ends and names the input even if the target hangs.
 
 use std::{
     sync::{
@@ -9,21 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Target, corpus};
+use crate::{FuzzTarget, corpus};
 
-/// After so long an input counts as one that never ends, however slow the machine.
+/// A target that needs longer for one input counts as hanging, even on a slow machine.
 const HANGS: Duration = Duration::from_secs(60);
 
-/// The input that is being parsed, and since when.
+/// The input that is being parsed, and when that began.
 #[derive(Clone, Default)]
 pub(crate) struct Present(Arc<Mutex<Option<Begun>>>);
 
-/// When parsing began, and of what.
+/// When parsing began, and the input.
 type Begun = (Instant, Vec<u8>);
 
 impl Present {
-    pub(crate) fn begin(&self, target: &Target, input: &[u8]) {
-        // A stack that overflows takes the process with it: only a file tells of the input.
+    pub(crate) fn begin(&self, target: &FuzzTarget, input: &[u8]) {
+        // A stack overflow ends the process, so the input must be in a file.
         if std::env::var_os("VSIFLOW_FUZZ_SECONDS").is_some() {
             let path = std::env::temp_dir().join(format!("vsiflow-fuzz-{}", target.name));
             let _ = std::fs::write(path, input);
@@ -48,8 +48,8 @@ impl Present {
     }
 }
 
-/// Runs `work` on a thread of its own, with the stack that threads of the product have.
-pub(crate) fn on_thread(target: Target, work: fn(&Target, &Present) -> Result<(), String>) {
+/// Runs `work` on a new thread, whose stack has the same size as those of vsiflow's threads.
+pub(crate) fn on_thread(target: FuzzTarget, work: fn(&FuzzTarget, &Present) -> Result<(), String>) {
     let (present, (done, ended)) = (Present::default(), mpsc::channel());
     let seen = present.clone();
     let _thread = thread::spawn(move || done.send(work(&target, &seen)));

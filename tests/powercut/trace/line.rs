@@ -1,4 +1,4 @@
-//! A line of `strace -f -y -xx`.
+//! Parses a line of `strace -f -y -xx`.
 
 use std::{
     collections::HashMap,
@@ -7,19 +7,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Span;
+use super::CallSpan;
 
-/// A call that has returned.
-pub(super) struct Line {
+/// A system call that has returned.
+pub(super) struct TraceLine {
     pub(super) name: String,
     args: Vec<String>,
     pub(super) result: i64,
-    pub(super) span: Span,
+    pub(super) span: CallSpan,
 }
 
-impl Line {
-    /// Reads a line; none for one that ends no call. `begun` keeps the calls that have not
-    /// returned, by thread.
+impl TraceLine {
+    /// Parses a line; none if no call returns in it. `begun` holds the calls that have not returned,
+    /// by thread.
     pub(super) fn parse(
         text: &str,
         begun: &mut HashMap<String, (usize, String)>,
@@ -41,30 +41,30 @@ impl Line {
         };
         let (call, result) = whole.rsplit_once(" = ")?;
         let call = call.trim_end().strip_suffix(')')?;
-        // The process ended in it: what it did, nobody was told. Of a thread that is being ended
-        // strace may read a number that is no error's.
+        // The process ended during the call, so its result is unknown. For a thread that is being ended
+        // strace may print a number that is not an error's.
         if result == "?" || result.starts_with("-1 (errno ") {
             let front = call.trim_end_matches(" <unfinished ...>").to_owned();
             begun.insert(thread.to_owned(), (start, front));
             return None;
         }
         let result = result.split([' ', '<']).next()?.parse().ok()?;
-        Self::of(call, result, Span { start, end: now })
+        Self::of(call, result, CallSpan { start, end: now })
     }
 
-    /// A write to a place that was begun when the process ended.
-    pub(super) fn unreturned(front: &str, span: Span) -> Option<Self> {
+    /// A `pwrite64` that had begun when the process ended, as if it wrote everything.
+    pub(super) fn unreturned(front: &str, span: CallSpan) -> Option<Self> {
         let mut line = Self::of(front, 0, span).filter(|line| line.name == "pwrite64")?;
         line.result = line.arg(2).parse().ok()?;
         Some(line)
     }
 
-    /// A file that was being renamed or removed when the process ended.
-    pub(super) fn unreturned_name(front: &str, span: Span) -> Option<Self> {
+    /// A `rename` or `unlink` that had begun when the process ended.
+    pub(super) fn unreturned_name(front: &str, span: CallSpan) -> Option<Self> {
         Self::of(front, 0, span).filter(|line| ["rename", "unlink"].contains(&line.name.as_str()))
     }
 
-    fn of(call: &str, result: i64, span: Span) -> Option<Self> {
+    fn of(call: &str, result: i64, span: CallSpan) -> Option<Self> {
         let (name, args) = call.split_once('(')?;
         Some(Self {
             name: name.to_owned(),
@@ -93,7 +93,7 @@ impl Line {
         bytes(text.trim_matches('"'))
     }
 
-    /// A descriptor and the path it stands for.
+    /// A file descriptor and its path.
     pub(super) fn fd(&self, at: usize) -> (String, PathBuf) {
         let (fd, path) = self.arg(at).split_once('<').unwrap_or((self.arg(at), ""));
         (fd.to_owned(), path_of(path.trim_end_matches('>')))
@@ -103,7 +103,7 @@ impl Line {
         self.arg(if self.name == "open" { 1 } else { 2 })
     }
 
-    /// Whether a path of the call lies in a folder whose name begins with `name`.
+    /// Whether a path of the call has a component that begins with `name`.
     pub(super) fn touches(&self, name: &str) -> bool {
         let front = format!("/{name}");
         (0..self.args.len()).any(|at| {
@@ -115,7 +115,7 @@ impl Line {
         })
     }
 
-    /// The path a call is about, if it is in the folder.
+    /// The path that a call changes, relative to `dir`, if it is in there.
     pub(super) fn subject(&self, dir: &Path) -> Option<PathBuf> {
         match self.name.as_str() {
             "openat" => self.path(1, dir),
@@ -144,7 +144,7 @@ fn path_of(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes(text)))
 }
 
-/// Text of which some bytes are written as `\x2f`.
+/// Decodes a text in which bytes may be escaped as `\x2f`.
 fn bytes(text: &str) -> Vec<u8> {
     let digit = |byte: u8| {
         char::from(byte)
@@ -189,7 +189,7 @@ fn a_write_that_the_process_ended_in_is_not_forgotten() {
     ] {
         begun.clear();
         for line in text.lines() {
-            assert!(Line::parse(line, &mut begun, 1).is_none(), "{line}");
+            assert!(TraceLine::parse(line, &mut begun, 1).is_none(), "{line}");
         }
         let kept = begun.get("7").map(|(_, begun_front)| begun_front.as_str());
         assert_eq!(kept, Some(front), "{text}");

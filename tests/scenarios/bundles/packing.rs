@@ -1,13 +1,13 @@
-//! What is packed into a bundle: secrets where somebody insists, images that a host could use, and those of
-//! every kind of document.
+//! Which documents and images a bundle contains: secrets only on request, images that a host could use, and
+//! the images of every kind of document.
 
 use std::path::Path;
 
-use vsiflow_tests::{Answer, Disk, Server, Vsiflow, server};
+use vsiflow_tests::{Answer, DiskDocument, Server, Vsiflow, server};
 
-use super::{Desk, LENGTH, TAG};
+use super::{BundleDesk, LENGTH, TAG};
 
-/// A site's own secret and settings, and one with a password in the wrong place.
+/// A Secret and a `ConfigMap` of the site, and one document with a password in the wrong place.
 const SITE: &str = "\
 ---
 apiVersion: v1
@@ -35,7 +35,7 @@ fn holds(path: &str, text: &str) -> bool {
 
 #[test]
 fn secrets_are_packed_only_where_somebody_insists() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     let all = format!("{}{SITE}", desk.web());
     desk.create(&all, "plain", &[])
         .exits(0)
@@ -73,7 +73,7 @@ fn secrets_are_packed_only_where_somebody_insists() {
 
 #[test]
 fn an_image_that_no_host_could_use_is_not_packed() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     let image = &desk.image;
     for (answer, code) in [
         (Answer::Page("<html>"), "VSI0304"),
@@ -104,7 +104,7 @@ fn an_image_that_no_host_could_use_is_not_packed() {
     assert_eq!(left.count(), 0);
 }
 
-/// A pool, a group and a data disk, each with an image of its own.
+/// A VSI pool, a group and a data disk, each with its own image.
 fn all_kinds(server: &Server) -> String {
     let guest = "guest: {type: none}, machine: {cpus: 1, memory: 512Mi}";
     let meta = |kind: &str, name: &str| {
@@ -122,7 +122,7 @@ fn all_kinds(server: &Server) -> String {
         server.url("group.qcow2"),
     );
     let source = format!("source: {{imageURL: '{}'}}", server.url("disk.qcow2"));
-    let disk = Disk::named("data").size("4Gi").with(&source);
+    let disk = DiskDocument::named("data").size("4Gi").with(&source);
     format!("{pool}---\n{group}---\n{disk}")
 }
 
@@ -141,7 +141,7 @@ fn answer(server: &Server, there: bool) {
 
 #[test]
 fn every_image_that_a_document_may_name_is_carried() {
-    let desk = Desk::new();
+    let desk = BundleDesk::new();
     answer(&desk.server, true);
     let documents = all_kinds(&desk.server);
     desk.create(&documents, "site.vsiflow", &[])
@@ -164,7 +164,7 @@ fn every_image_that_a_document_may_name_is_carried() {
     assert_eq!(site.image_phases(), ["Ready", "Ready", "Ready"]);
     assert_eq!(site.sim().domains().len(), 3);
     assert_eq!(KINDS.map(|name| desk.server.requests(name)), requests);
-    // What was made without a bundle keeps its disks when one is applied.
+    // VSIs that were made without a bundle keep their disks when the bundle is applied.
     answer(&desk.server, true);
     let online = Vsiflow::simulated();
     online

@@ -1,17 +1,17 @@
-//! Step graphs, as `run_started` holds them in an export of the journal.
+//! Step graphs, read from the `run_started` events of an exported journal.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
 /// A step, and the steps that it waits for.
-pub(super) struct Step {
+pub(super) struct DrawnStep {
     pub(super) name: String,
     pub(super) after: Vec<String>,
 }
 
-/// The graph that the first run of this workflow was started with.
-pub(super) fn started(export: &str, workflow: &str) -> Vec<Step> {
+/// The graph of the first run of this workflow.
+pub(super) fn started(export: &str, workflow: &str) -> Vec<DrawnStep> {
     let lines = export
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -25,15 +25,15 @@ pub(super) fn started(export: &str, workflow: &str) -> Vec<Step> {
     nodes.iter().map(step).collect()
 }
 
-fn step(node: &Value) -> Step {
+fn step(node: &Value) -> DrawnStep {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    Step {
+    DrawnStep {
         name: text(&node["name"]),
         after: node["after"].as_array().unwrap().iter().map(text).collect(),
     }
 }
 
-pub(super) fn mermaid(graph: &[Step]) -> String {
+pub(super) fn mermaid(graph: &[DrawnStep]) -> String {
     let mut text = "flowchart LR\n".to_owned();
     for step in graph {
         match step.after.as_slice() {

@@ -1,10 +1,10 @@
-//! The crates of the product, and which needs which.
+//! A diagram of the product's crates and their dependencies.
 
 use std::fmt::Write as _;
 
 use crate::scenarios::invariants::{dependencies, ours};
 
-/// Arrows point from a crate to those it needs; what only serves tests is left out.
+/// Arrows point from a crate to those it depends on; crates that only serve tests are left out.
 pub(super) fn mermaid() -> String {
     let all = dependencies();
     let mut text = "flowchart BT\n".to_owned();

@@ -1,6 +1,6 @@
-//! The pictures in `docs/`, drawn from what the code does, so that they stay true.
+//! The diagrams in `docs/`, generated from the code so that they stay correct.
 //!
-//! `VSIFLOW_DRAW=1` writes them again; otherwise a picture that differs is a failure.
+//! With `VSIFLOW_DRAW=1` the tests write them; otherwise they fail if a diagram differs.
 
 mod graphs;
 mod house;
@@ -17,7 +17,7 @@ fn docs(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Holds the whole file to be this text, or writes it.
+/// Asserts that the file has this text, or writes it.
 #[track_caller]
 fn file_is(name: &str, text: &str) {
     if std::env::var_os("VSIFLOW_DRAW").is_some() {
@@ -30,7 +30,8 @@ fn file_is(name: &str, text: &str) {
     );
 }
 
-/// Holds the part between `<!-- drawn: MARK -->` and `<!-- end -->` to be this diagram, or writes it.
+/// Asserts that the part between `<!-- drawn: MARK -->` and `<!-- end -->` is this diagram, or
+/// writes it.
 #[track_caller]
 fn part_is(name: &str, mark: &str, diagram: &str) {
     let page = fs::read_to_string(docs(name)).unwrap();
@@ -45,7 +46,7 @@ fn part_is(name: &str, mark: &str, diagram: &str) {
     );
 }
 
-// One test for each page: two that write the same page would overwrite one another.
+// One test for each page: two tests that write the same page would overwrite one another.
 
 #[test]
 fn the_step_graphs_in_the_documents_are_those_of_the_binary() {

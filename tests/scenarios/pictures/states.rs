@@ -1,4 +1,4 @@
-//! The states of a run, of a step in it and of an entity, found by trying all events on them.
+//! The states of a run, of its steps and of an entity, found by applying all possible events.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,11 +12,11 @@ use vsiflow_engine::model::{
     RunResult, RunState, Text, Timestamp, Wait, Work, decide, decide_entity,
 };
 
-/// From a state, by an event, to another state.
+/// A transition: from a state, by an event, to another state.
 type Arrow = (&'static str, String, &'static str);
 
 const STEP: &str = "step";
-/// More attempts lead to no state that these do not lead to.
+/// More attempts reach no further states.
 const MOST: usize = 7;
 
 pub(super) fn run() -> String {
@@ -32,7 +32,7 @@ pub(super) fn entity() -> String {
     diagram(&explore(EntityState::default(), entity_events, apply, life))
 }
 
-/// Every change of label that some sequence of events makes.
+/// All transitions between labels that some sequence of events causes.
 fn explore<S: Clone + std::fmt::Debug>(
     first: S,
     events: fn(&S) -> Vec<(String, EventKind)>,
@@ -59,7 +59,7 @@ fn explore<S: Clone + std::fmt::Debug>(
     arrows
 }
 
-/// Arrows between the same two states are one arrow.
+/// Draws all arrows between the same two states as one.
 fn diagram(arrows: &BTreeSet<Arrow>) -> String {
     let mut text = "stateDiagram-v2\n".to_owned();
     let pairs: BTreeSet<_> = arrows.iter().map(|(from, _, to)| (*from, *to)).collect();
@@ -122,7 +122,8 @@ fn apply_run(state: &mut RunState, event: &Event) -> bool {
     state.apply(event).is_ok()
 }
 
-/// What may happen to a run: what the engine decides, how attempts end, and what users ask for.
+/// The events that may follow in a run: decisions of the engine, ends of attempts, requests of
+/// users.
 fn run_events(state: &RunState) -> Vec<(String, EventKind)> {
     let started = EventKind::RunStarted {
         entity: EntityId::new(Name::of("vsi"), "id").unwrap(),
@@ -233,7 +234,8 @@ fn node(state: &RunState) -> &'static str {
     }
 }
 
-/// What may happen to an entity: a desired state, what the engine decides, how its run ends.
+/// The events that may follow for an entity: a desired state, decisions of the engine, the end of
+/// its run.
 fn entity_events(state: &EntityState) -> Vec<(String, EventKind)> {
     let newest = state
         .desired
@@ -260,7 +262,7 @@ fn entity_events(state: &EntityState) -> Vec<(String, EventKind)> {
                 generation,
             }));
         }
-        // The wait is over.
+        // The timer has expired.
         Some(EntityCommand::ArmTimer { .. }) => events.push(named(EventKind::RetryRequested)),
         Some(EntityCommand::CancelRun { .. }) | None => {}
     }

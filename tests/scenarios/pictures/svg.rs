@@ -1,14 +1,14 @@
-//! A step graph as an SVG: steps in columns, each to the right of all that it waits for.
+//! Draws a step graph as SVG: steps in columns, each to the right of all steps that it waits for.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::graphs::Step;
+use super::graphs::DrawnStep;
 
 const BOX: (usize, usize) = (140, 30);
 const GAP: (usize, usize) = (22, 12);
 const MARGIN: usize = 8;
 
-/// Colours for light and dark surroundings.
+/// Colours for light and dark backgrounds.
 const STYLE: &str = "rect{fill:#eef4fb;stroke:#3b6ea5}text{fill:#12304f;font:12px ui-monospace,\
                      monospace;text-anchor:middle}path{fill:none;stroke:#6b7f94}\
                      @media(prefers-color-scheme:dark){rect{fill:#12263a;stroke:#6ea8e0}\
@@ -21,7 +21,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(graph: &[Step]) -> Self {
+    fn of(graph: &[DrawnStep]) -> Self {
         let (mut places, mut rows) = (BTreeMap::new(), Vec::new());
         for step in graph {
             let before = step.after.iter().map(|name: &String| {
@@ -44,7 +44,7 @@ impl Layout {
         )
     }
 
-    /// The upper left corner of a step's box. Shorter columns stand in the middle.
+    /// The upper left corner of a step's box. Shorter columns are centred.
     fn corner(&self, step: &str) -> (usize, usize) {
         let (column, row) = self.places[step];
         let most = self.rows.iter().max().unwrap();
@@ -54,7 +54,7 @@ impl Layout {
     }
 }
 
-pub(super) fn draw(graph: &[Step]) -> String {
+pub(super) fn draw(graph: &[DrawnStep]) -> String {
     let layout = Layout::of(graph);
     let (width, height) = layout.size();
     let mut svg = format!(
@@ -83,7 +83,8 @@ fn step_box(svg: &mut String, (x, y): (usize, usize), name: &str) {
     .unwrap();
 }
 
-/// Level as far as the last gap, so that an arrow past other columns crosses no text twice.
+/// The arrow is level up to the last gap, so that one past other columns does not cross a text
+/// twice.
 fn arrow(svg: &mut String, from: (usize, usize), to: (usize, usize)) {
     let (x1, y1) = (from.0 + BOX.0, from.1 + BOX.1 / 2);
     let (x2, y2) = (to.0, to.1 + BOX.1 / 2);

@@ -11,7 +11,7 @@ use crate::spec::placement::PlacementSpec;
 
 const GIB: u64 = 1 << 30;
 
-/// 16 CPUs that are promised four times, 64 GiB, a pool of 100 GiB.
+/// 16 CPUs with an overcommit of 4, 64 GiB of memory, a pool of 100 GiB.
 fn host(id: &str) -> PlacementHost {
     let pool = PoolCapacity {
         capacity: 100 * GIB,
@@ -197,7 +197,7 @@ fn a_refusal_says_which_host_lacks_what() {
         .choose(&request("v", &all, json!({})))
         .unwrap_err()
         .to_string();
-    for told in [
+    for words in [
         "a: it is cordoned: firmware",
         "b: it does not answer: connection refused",
         "c: it lacks 4Gi of memory: 3Gi of memory are free",
@@ -205,7 +205,7 @@ fn a_refusal_says_which_host_lacks_what() {
         "e: it runs no guests of architecture x86_64",
         "unknown: its settings are not known",
     ] {
-        assert!(refused.contains(told), "{told} is not in {refused}");
+        assert!(refused.contains(words), "{words} is not in {refused}");
     }
 }
 

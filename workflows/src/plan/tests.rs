@@ -151,7 +151,7 @@ fn a_power_command_counts_although_the_document_says_the_same() {
     assert_eq!(paths(&stopped), [("powerState", How::InPlace)]);
     let again = plan(|w| w.power = Some(power(PowerState::Running, Some(PowerAction::Restart))));
     assert_eq!(paths(&again), [("powerState", How::InPlace)]);
-    // Once it is done, it is not done again.
+    // Once the restart is done, it is not planned again.
     assert!(plan(|w| w.power = Some(power(PowerState::Running, None))).is_empty());
 }
 

@@ -134,8 +134,8 @@ fn a_passphrase_goes_with_a_key_and_keeps_its_spaces() {
     let passphrase = ("KEY_PASSPHRASE", " correct horse \n");
     for key in [("KEY", "k"), ("ssh-privatekey", "k"), ("KEY_FILE", "/k")] {
         let settings = with(&[key, passphrase]).unwrap();
-        let kept = settings.key_passphrase.as_ref().unwrap();
-        assert_eq!(kept.expose(), b" correct horse ");
+        let stored = settings.key_passphrase.as_ref().unwrap();
+        assert_eq!(stored.expose(), b" correct horse ");
         assert!(!format!("{settings:?}").contains("horse"));
         assert!(
             !serde_json::to_string(&settings.record)

@@ -12,7 +12,7 @@ use super::*;
 
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// As long as nobody could read at once.
+/// Answers a request; the answer to `/long` is longer than a single read.
 fn answer(request: Request<Incoming>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     assert!(request.extensions().get::<UnixPeer>().is_some());
     let body = match request.uri().path() {
@@ -168,5 +168,5 @@ async fn what_is_stopped_ends_once_answers_under_way_have_ended() {
     rig.stop.cancel();
     assert!(rest(&mut stream).await.ends_with("aaa"));
     let ended = timeout(Duration::from_secs(20), rig.serving).await;
-    ended.expect("it goes on").unwrap();
+    ended.expect("still serving").unwrap();
 }

@@ -251,7 +251,7 @@ async fn a_slow_way_and_a_slow_host_are_no_reason_to_end_and_what_comes_ends_a_p
     tokio::join!(sends, reads);
     tokio::time::sleep(IDLE_LIMIT * 2).await;
     in_vain(&relay).await;
-    assert!(relay.pause(URL).unwrap() <= FIRST_PAUSE, "it begins anew");
+    assert!(relay.pause(URL).unwrap() <= FIRST_PAUSE, "it begins again");
 }
 
 #[tokio::test(start_paused = true)]

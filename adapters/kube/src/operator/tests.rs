@@ -209,7 +209,7 @@ async fn the_annotation_lets_go_of_what_a_dead_host_keeps() {
     })
     .await;
     rig.host_reachable(true);
-    assert_eq!(rig.domains().await.len(), 1, "what is on the host stays");
+    assert_eq!(rig.domains().await.len(), 1, "the guest stays on the host");
 }
 
 #[tokio::test(start_paused = true)]
@@ -469,7 +469,7 @@ async fn a_disk_that_took_the_name_of_one_in_use_is_not_in_use_itself() {
     rig.server.apply("onprem-datadisks", "data", uid(9), orphan);
     rig.server.delete("onprem-datadisks", "data");
     let disk = |of: &Rig| of.server.get("onprem-datadisks", "data");
-    rig.until("the disk is let go", || disk(&rig).is_none())
+    rig.until("the disk is finalized", || disk(&rig).is_none())
         .await;
     rig.disk("data", 10);
     rig.until("another disk has its name", || {
@@ -478,7 +478,7 @@ async fn a_disk_that_took_the_name_of_one_in_use_is_not_in_use_itself() {
     .await;
     rig.settle().await;
     rig.server.delete("onprem-datadisks", "data");
-    rig.until("that one is gone", || disk(&rig).is_none()).await;
+    rig.until("the disk is gone", || disk(&rig).is_none()).await;
     let phase = rig.status("web")["phase"].clone();
     assert_eq!((phase.as_str(), rig.runs()), (Some("Running"), 1));
 }

@@ -73,14 +73,14 @@ fn a_caller_is_who_the_named_headers_say_and_nobody_else() {
     assert_eq!(caller.extra["acme.com/project"], ["a"]);
     assert_eq!(caller.uid, None);
 
-    for nobody in [
+    for unnamed in [
         headers(&[]),
         headers(&[("x-remote-user", b"")]),
         headers(&[("x-remote-group", b"system:masters")]),
         headers(&[("x-remote-user", b"\xff")]),
         headers(&[("x-remote-user", b"jo"), ("x-remote-group", b"\xff")]),
     ] {
-        let refusal = RequestCaller::named(&trust, &nobody).unwrap_err();
+        let refusal = RequestCaller::named(&trust, &unnamed).unwrap_err();
         assert_eq!(refusal.code(), "VSI1030");
     }
 }

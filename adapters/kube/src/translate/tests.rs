@@ -201,8 +201,8 @@ fn kube_defect_19_expressions_with_values_match() {
     let translation = translate(&world(all), None);
     assert_eq!(translation.vsis[&uid(1)].desired.disks.len(), 1);
 
-    let mended = vec![vsi("web", 1, expressions("value")), disk("d", 3)];
-    let unmet = translate(&world(mended), None);
+    let corrected = vec![vsi("web", 1, expressions("value")), disk("d", 3)];
+    let unmet = translate(&world(corrected), None);
     assert!(problem_of(&unmet, "web").contains("needs at least one of `values`"));
 }
 

@@ -38,11 +38,11 @@ const UPLOADED: &str = "t-fenced-upload.img";
 fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
     let lease = Lease::new(BootInstant::now(), LASTS);
     let stop = Arc::new(AtomicBool::new(false));
-    let (kept, line) = (lease.clone(), stop.clone());
+    let (renewing, line) = (lease.clone(), stop.clone());
     tokio::spawn(async move {
         while !line.load(Ordering::Acquire) {
             let requested = BootInstant::now();
-            if kept.renew(requested, LASTS).is_err() {
+            if renewing.renew(requested, LASTS).is_err() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -345,7 +345,7 @@ async fn held_up(
     let before = length();
     hold.send_replace(false);
     let is_decided = || length() > before || users(&path) == 0;
-    until("it is neither written nor given up", is_decided).await;
+    until("the bytes were neither written nor dropped", is_decided).await;
     drop(sink);
     until("the file is still open", || users(&path) == 0).await;
     let found = (before, length());

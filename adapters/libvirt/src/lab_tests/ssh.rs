@@ -28,8 +28,8 @@ pub(super) async fn sshd(lab: &Lab, port: u16, line: &str) -> Running {
     let config = std::fs::read_to_string(lab.ssh_file("sshd_config")).unwrap();
     let config: String = config
         .lines()
-        .filter(|kept| !kept.starts_with("Port ") && !kept.starts_with("PidFile "))
-        .map(|kept| format!("{kept}\n"))
+        .filter(|entry| !entry.starts_with("Port ") && !entry.starts_with("PidFile "))
+        .map(|entry| format!("{entry}\n"))
         .collect();
     let dir = tempfile::tempdir().unwrap().keep();
     let file = dir.join("sshd_config");

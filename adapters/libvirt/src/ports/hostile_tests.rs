@@ -202,7 +202,7 @@ async fn a_host_that_lies_ends_in_an_error_and_costs_no_other_host_anything() {
     assert_eq!(
         look(&doubling).await,
         Ok(9),
-        "what nobody waits for is dropped"
+        "unexpected replies are dropped"
     );
     let (silent, too) = host(&dir, Lie::Silence);
     let waiting = tokio::spawn(async move { look(&silent).await });

@@ -215,7 +215,10 @@ fn until_one_writes(url: &str) -> Vec<Life> {
         }
         last.signal(Signal::KILL);
         lines.extend(last.end());
-        assert!(wrote || Instant::now() < until, "nobody writes: {lines:?}");
+        assert!(
+            wrote || Instant::now() < until,
+            "no process writes: {lines:?}"
+        );
         lives.push(lines);
         if wrote {
             break lives;

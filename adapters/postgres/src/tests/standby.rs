@@ -70,10 +70,10 @@ async fn without_its_synchronous_standby_nothing_is_acknowledged() {
     journal.append(batch(0)).await.unwrap();
     standby.kill();
     let waits = tokio::time::timeout(Duration::from_secs(3), journal.append(batch(1))).await;
-    assert!(waits.is_err(), "acknowledged by nobody: {waits:?}");
+    assert!(waits.is_err(), "acknowledged without it: {waits:?}");
     standby.go_on();
     let next = journal.append(batch(2)).await.unwrap();
-    assert_eq!(next[0].offset, 2, "what waited was written, once");
+    assert_eq!(next[0].offset, 2, "the waiting event was written once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,8 +149,8 @@ async fn the_right_is_kept_on_a_server_that_has_no_further_connection_to_give() 
         others.push(other);
     }
     assert!(!others.is_empty());
-    let kept = tokio::time::timeout(lasts * 2, held.keep()).await;
-    assert!(kept.is_err(), "the right was lost");
+    let renewed = tokio::time::timeout(lasts * 2, held.keep()).await;
+    assert!(renewed.is_err(), "the right was lost");
     assert!(held.lease().check().is_ok());
 }
 

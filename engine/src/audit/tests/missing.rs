@@ -222,7 +222,7 @@ async fn removed_events_without_a_base_the_journal_names_are_a_violation() {
     subject.journal.remove_base(subject.bases[0]);
     assert!(
         subject.verify(None).await.is_sound(),
-        "the later one stands for them, too"
+        "the later one covers them, too"
     );
     subject.journal.remove_base(subject.bases[1]);
     let report = subject.verify(None).await;

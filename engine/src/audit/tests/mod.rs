@@ -19,14 +19,14 @@ const NOW: Timestamp = Timestamp(1_750_000_999_000);
 async fn audit(
     journal: &dyn ChainedJournal,
     blobs: &MemoryBlobs,
-    kept: Option<&AuditAnchor>,
+    anchor: Option<&AuditAnchor>,
 ) -> VerifyReport {
     let audit = Audit {
         journal,
         blobs,
         journal_id: ID,
     };
-    audit.verify(kept, None).await.unwrap()
+    audit.verify(anchor, None).await.unwrap()
 }
 
 async fn head(journal: &dyn ChainedJournal) -> AuditAnchor {
@@ -90,8 +90,8 @@ fn altered(record: &Stored) -> Vec<u8> {
 async fn a_sound_journal_has_no_violation() {
     let blobs = MemoryBlobs::new();
     let journal = sample::journal(&blobs).await;
-    let kept = head(&journal).await;
-    let report = audit(&journal, &blobs, Some(&kept)).await;
+    let anchor = head(&journal).await;
+    let report = audit(&journal, &blobs, Some(&anchor)).await;
     assert!(report.is_sound(), "{:#?}", report.violations);
     let counted = (report.records, report.batches, report.streams, report.blobs);
     assert_eq!(counted, (53, 18, 6, 2));
@@ -103,8 +103,8 @@ async fn an_empty_journal_is_sound_until_a_head_says_otherwise() {
     let (journal, blobs) = (MemoryJournal::new(), MemoryBlobs::new());
     let empty = head(&journal).await;
     assert!(audit(&journal, &blobs, Some(&empty)).await.is_sound());
-    let kept = head(&sample::journal(&blobs).await).await;
-    let report = audit(&journal, &blobs, Some(&kept)).await;
+    let anchor = head(&sample::journal(&blobs).await).await;
+    let report = audit(&journal, &blobs, Some(&anchor)).await;
     assert_eq!(only(&report).flaw, Flaw::RolledBack);
 }
 
@@ -114,9 +114,9 @@ async fn a_journal_that_goes_on_still_holds_an_older_head() {
     let batches = sample::batches(&blobs).await;
     let older = MemoryJournal::new();
     sample::write(&older, batches[..5].to_vec()).await;
-    let kept = head(&older).await;
+    let anchor = head(&older).await;
     let newer = sample::journal(&blobs).await;
-    assert!(audit(&newer, &blobs, Some(&kept)).await.is_sound());
+    assert!(audit(&newer, &blobs, Some(&anchor)).await.is_sound());
     let newest = head(&newer).await;
     let report = audit(&older, &blobs, Some(&newest)).await;
     let found = only(&report);
@@ -127,13 +127,13 @@ async fn a_journal_that_goes_on_still_holds_an_older_head() {
 #[tokio::test]
 async fn a_history_written_anew_is_found_against_a_head() {
     let blobs = MemoryBlobs::new();
-    let kept = head(&sample::journal(&blobs).await).await;
+    let anchor = head(&sample::journal(&blobs).await).await;
     let mut batches = sample::batches(&blobs).await;
     batches[0][0].1 = EventKind::RetryRequested;
     let forged = MemoryJournal::new();
     sample::write(&forged, batches).await;
     assert!(audit(&forged, &blobs, None).await.is_sound());
-    let report = audit(&forged, &blobs, Some(&kept)).await;
+    let report = audit(&forged, &blobs, Some(&anchor)).await;
     assert_eq!(only(&report).flaw, Flaw::RolledBack);
 }
 
@@ -141,12 +141,12 @@ async fn a_history_written_anew_is_found_against_a_head() {
 async fn other_borders_of_batches_are_found_against_a_head() {
     let blobs = MemoryBlobs::new();
     let journal = sample::journal(&blobs).await;
-    let kept = head(&journal).await;
+    let anchor = head(&journal).await;
     let copy = MemoryJournal::new();
     let bytes = stored(&journal).await.into_iter().map(|r| r.bytes);
     copy.restore(bytes.collect()).await.unwrap();
     assert!(audit(&copy, &blobs, None).await.is_sound());
-    let report = audit(&copy, &blobs, Some(&kept)).await;
+    let report = audit(&copy, &blobs, Some(&anchor)).await;
     assert_eq!(only(&report).flaw, Flaw::RolledBack);
 }
 
@@ -154,9 +154,9 @@ async fn other_borders_of_batches_are_found_against_a_head() {
 async fn a_head_of_another_journal_is_not_believed() {
     let blobs = MemoryBlobs::new();
     let journal = sample::journal(&blobs).await;
-    let mut kept = head(&journal).await;
-    kept.journal = "01JXOTHER".to_owned();
-    let report = audit(&journal, &blobs, Some(&kept)).await;
+    let mut anchor = head(&journal).await;
+    anchor.journal = "01JXOTHER".to_owned();
+    let report = audit(&journal, &blobs, Some(&anchor)).await;
     assert_eq!(only(&report).flaw, Flaw::RolledBack);
 }
 

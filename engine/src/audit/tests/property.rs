@@ -61,8 +61,8 @@ proptest! {
             };
             let journal = journal_of(batches.into_iter().map(keep).collect()).await;
             let blobs = MemoryBlobs::new();
-            let kept = head(&journal).await;
-            let report = audit(&journal, &blobs, Some(&kept)).await;
+            let anchor = head(&journal).await;
+            let report = audit(&journal, &blobs, Some(&anchor)).await;
             assert!(report.is_sound(), "{:#?}", report.violations);
             let text = super::exports::export(&journal, &blobs).await;
             let copy = rebuilt(&text).await.unwrap();

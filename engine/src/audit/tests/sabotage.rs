@@ -88,8 +88,8 @@ impl SabotagedAudit {
         self.sabotage(|disk| drop(disk.records.insert(record.offset, altered(record))));
     }
 
-    async fn verify(&self, kept: Option<&AuditAnchor>) -> VerifyReport {
-        audit(self, &self.blobs, kept).await
+    async fn verify(&self, anchor: Option<&AuditAnchor>) -> VerifyReport {
+        audit(self, &self.blobs, anchor).await
     }
 
     /// A record in the middle of a long stream and of a batch of several records.

@@ -88,9 +88,9 @@ async fn the_newest_of_two_values_is_never_overwritten() {
     assert_eq!(store.get(run(1), &node).await, Ok(Some(vec![3])));
     store.close().await;
     let reopened = FileCheckpoints::open(&store.dir).await.unwrap();
-    let kept = fs::read(&path).unwrap()[slots::SLOT..].to_vec();
+    let rest = fs::read(&path).unwrap()[slots::SLOT..].to_vec();
     reopened.put(run(1), &node, vec![9]).await.unwrap();
-    assert_eq!(fs::read(&path).unwrap()[slots::SLOT..], kept);
+    assert_eq!(fs::read(&path).unwrap()[slots::SLOT..], rest);
     assert_eq!(reopened.get(run(1), &node).await, Ok(Some(vec![9])));
 }
 

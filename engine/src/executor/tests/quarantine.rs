@@ -98,7 +98,7 @@ async fn of_a_forgotten_run_it_stays_known_that_it_was() {
     let runs = engine.entity(&entity("x")).unwrap().runs.clone();
     let late = Timestamp(u64::MAX);
     let forgotten = engine.forget_ended(late, |_, _| false).await.unwrap();
-    assert_eq!(forgotten, 1, "the newest is what it goes by");
+    assert_eq!(forgotten, 1, "the newest one counts");
     assert!(engine.run(runs[0]).is_none() && engine.run(runs[1]).is_some());
     assert!(engine.was_attempted(runs[0], &Name::of("act")));
     let never = RunId(ulid::Ulid::from_parts(1, 1));

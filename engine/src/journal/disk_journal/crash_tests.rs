@@ -141,7 +141,7 @@ async fn what_was_acknowledged_outlives_a_kill() {
         let round = tokio::task::spawn_blocking(move || killed_after(&path, count))
             .await
             .unwrap();
-        assert!(round.len() >= count, "the child ended by itself");
+        assert!(round.len() >= count, "the child ended before the kill");
         acks.extend(round);
         let journal = DiskJournal::open(dir.path(), ID).await.unwrap();
         let all = journal.read_all(0, usize::MAX).await.unwrap();

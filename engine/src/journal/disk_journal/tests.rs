@@ -154,7 +154,7 @@ async fn a_log_that_is_only_read_tells_of_all_streams() {
         assert_eq!(found, one, "round {round}");
         assert_eq!(read.streams().await.unwrap(), streams, "round {round}");
         read.close().await;
-        // A table of another version is made again.
+        // A table of another version is rebuilt.
         let mut bytes = std::fs::read(&table).unwrap();
         bytes[15] = 1;
         std::fs::write(&table, bytes).unwrap();

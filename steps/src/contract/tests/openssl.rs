@@ -147,7 +147,7 @@ fn openssl_decrypts_what_is_encrypted_here() {
     );
     assert_eq!(check(text.as_bytes()), Ok(()));
     let again = encrypt(text.as_bytes(), &key, None).unwrap();
-    assert_eq!(again, text, "what is encrypted stays as it is");
+    assert_eq!(again, text, "an encrypted section is not changed");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_change_goes_through_the_pools_one_after_another() {
     assert_eq!(
         decided(waves(&stuck, false)).0,
         [GroupAction::Update(0, 1)],
-        "what is stuck may be mended"
+        "a stuck member may recover"
     );
     let done = [item(Available), item(Available)];
     assert_eq!(decided(waves(&done, false)).0, [GroupAction::Ask(0)]);

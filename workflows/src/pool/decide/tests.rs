@@ -347,7 +347,7 @@ proptest! {
         if let Some(lowest) = deleted(&decision).into_iter().min() {
             for (number, member) in view.members.range(lowest..) {
                 let going = deleted(&decision).contains(number) || member.state.leaves();
-                prop_assert!(going, "{number} stays while {lowest} goes");
+                prop_assert!(going, "{number} stays while {lowest} is deleted");
             }
         }
         let updates = updated(&decision);

@@ -124,7 +124,7 @@ fn a_step_that_came_through_is_one_line_however_often_it_was_tried() {
     assert_eq!((upload.tries, upload.took_ms), (2, Some(7_500)));
     assert!(upload.failed && upload.trouble.is_none());
     assert_eq!(run.head.took_ms, Some(8_000));
-    assert_eq!(run.head.why, "a new shop", "as whoever asked for it said");
+    assert_eq!(run.head.why, "a new shop", "as the user gave it");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn while_the_next_attempt_runs_the_last_failure_is_still_shown() {
 
 #[test]
 fn filters_keep_the_head_of_what_they_let_through() {
-    let kept = |filter: TimelineFilter| {
+    let matching = |filter: TimelineFilter| {
         let all = Timeline::of(&ended()).filtered(&filter);
         let groups = all.groups.iter();
         let entries = groups.flat_map(|group| std::iter::once(&group.head).chain(&group.steps));
@@ -147,17 +147,17 @@ fn filters_keep_the_head_of_what_they_let_through() {
         failed: true,
         ..TimelineFilter::default()
     };
-    assert_eq!(kept(failed), ["provision_vsi", "upload"]);
+    assert_eq!(matching(failed), ["provision_vsi", "upload"]);
     let others = TimelineFilter {
         actor: Some("joe".to_owned()),
         ..TimelineFilter::default()
     };
-    assert!(kept(others).is_empty());
+    assert!(matching(others).is_empty());
     let late = TimelineFilter {
         since: Some(format!("{AT}05Z").parse().unwrap()),
         ..TimelineFilter::default()
     };
-    assert_eq!(kept(late), ["provision_vsi", "upload"]);
+    assert_eq!(matching(late), ["provision_vsi", "upload"]);
 }
 
 #[test]

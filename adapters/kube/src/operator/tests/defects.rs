@@ -78,7 +78,7 @@ async fn kube_defect_17_what_failed_is_tried_again_by_itself() {
     let rig = Rig::new().await;
     rig.host_reachable(false);
     rig.vsi("web", 1);
-    rig.until("it is told", || {
+    rig.until("it is reported", || {
         let status = rig.status("web");
         status["description"].to_string().contains("VSI01")
     })

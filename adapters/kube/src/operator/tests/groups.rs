@@ -123,11 +123,11 @@ async fn a_group_goes_the_newest_wave_first_also_after_a_kill() {
     // As when its namespace is deleted: everything at the same moment.
     rig.server.delete(SERVERS, "db-seed-0");
     rig.server.delete(GROUPS, "db");
-    rig.until("the newest member goes", || members(&rig).len() == 2)
+    rig.until("the newest member is deleted", || members(&rig).len() == 2)
         .await;
     assert_eq!(members(&rig), ["db-node-0", "db-seed-0"]);
     rig.restart().await;
-    rig.until("the next one goes", || members(&rig).len() == 1)
+    rig.until("the next one is deleted", || members(&rig).len() == 1)
         .await;
     assert_eq!(members(&rig), ["db-seed-0"]);
     until_gone(&rig).await;
@@ -159,7 +159,7 @@ async fn a_restored_group_takes_over_and_deletes_nothing_until_it_is_told_to() {
     rig.until("it is refused", || accepted(&rig) == "VSI0733")
         .await;
     rig.server.delete(GROUPS, "db");
-    rig.until("it goes", || rig.server.get(GROUPS, "db").is_none())
+    rig.until("it is deleted", || rig.server.get(GROUPS, "db").is_none())
         .await;
     rig.settle().await;
     assert_eq!(rig.guests().await, guests);

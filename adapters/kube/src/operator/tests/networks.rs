@@ -82,9 +82,7 @@ async fn what_a_host_has_no_room_for_is_refused_until_it_is_changed() {
             && accepted(&rig, SERVERS, "web")["status"] == "True"
     })
     .await;
-    rig.until("their guests are there", || {
-        rig.server.all(SERVERS).len() == 3
-    })
-    .await;
+    rig.until("their guests exist", || rig.server.all(SERVERS).len() == 3)
+        .await;
     assert_eq!(rig.domains().await.len(), 3);
 }

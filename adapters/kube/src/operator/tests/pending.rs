@@ -20,7 +20,7 @@ async fn what_another_operator_still_serves_is_left_alone_and_says_what_to_do() 
     rig.vsi("web", 1);
     finalizers(&rig, &["metacontroller.io/compositecontroller-x"]);
     // It may have been seen before the finalizer was set.
-    rig.until("it is told", || {
+    rig.until("it is reported", || {
         rig.condition("web", "NotMigrated")["status"] == "True"
     })
     .await;
@@ -106,7 +106,7 @@ async fn a_restart_is_done_once_for_each_time_it_is_asked_for() {
     tokio::time::sleep(LONG).await;
     rig.until_ready("web").await;
     let after = rig.guests().await;
-    assert_ne!(before, after, "its guest was started anew");
+    assert_ne!(before, after, "its guest was started again");
 
     rig.restart().await;
     tokio::time::sleep(LONG).await;
@@ -137,7 +137,7 @@ async fn a_disk_that_a_lost_journal_made_is_not_let_go_of_in_silence() {
             .to_string()
             .contains("JournalLost")
     };
-    rig.until("it is told", || lost(&rig)).await;
+    rig.until("it is reported", || lost(&rig)).await;
     rig.server.delete("onprem-datadisks", "data");
     tokio::time::sleep(LONG).await;
     assert!(lost(&rig));

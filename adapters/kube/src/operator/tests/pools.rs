@@ -198,7 +198,7 @@ async fn whatever_is_changed_of_a_members_object_is_put_right() {
             "spec": {"machine": {"cpus": 7}, "powerState": "Stopped", "guest": {"type": "none"}},
         }),
     );
-    rig.until("it is put right", || {
+    rig.until("it is corrected", || {
         let now = rig.server.get(SERVERS, "web-0").unwrap();
         let part = |object: &Value| {
             let meta = &object["metadata"];
@@ -233,8 +233,10 @@ async fn a_virtual_server_that_the_pool_did_not_make_is_refused_and_never_taken(
         (vec!["web-1".to_owned()], guests)
     );
     rig.server.delete(POOLS, "web");
-    rig.until("the pool goes", || rig.server.get(POOLS, "web").is_none())
-        .await;
+    rig.until("the pool is deleted", || {
+        rig.server.get(POOLS, "web").is_none()
+    })
+    .await;
     assert_eq!(rig.guests().await.len(), 1);
 }
 
@@ -362,7 +364,7 @@ async fn a_restored_pool_takes_over_and_deletes_nothing_until_it_is_told_to() {
         (2, guests.clone())
     );
     rig.server.delete(POOLS, "web");
-    rig.until("it goes", || rig.server.get(POOLS, "web").is_none())
+    rig.until("it is deleted", || rig.server.get(POOLS, "web").is_none())
         .await;
     rig.settle().await;
     assert_eq!((members(&rig).len(), rig.guests().await), (2, guests));

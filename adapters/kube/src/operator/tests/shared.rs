@@ -198,7 +198,7 @@ impl SharedRig {
 
     /// Why a resource is not accepted.
     async fn until_refused(&self, resource: &str, name: &str, code: &str) {
-        let what = format!("{resource} {name} is told {code}");
+        let what = format!("{resource} {name} has {code}");
         let is_told = || self.condition(resource, name, "Accepted")["reason"] == code;
         self.until(&what, is_told).await;
     }
@@ -329,13 +329,13 @@ async fn what_stands_on_a_host_is_adopted_by_the_journal_of_the_host() {
     rig.server.apply(VSIS, "web", uid(1), orphan);
     rig.settle().await;
     rig.server.delete(VSIS, "web");
-    rig.until("it is let go", || rig.server.get(VSIS, "web").is_none())
+    rig.until("it is finalized", || rig.server.get(VSIS, "web").is_none())
         .await;
     let journal = rig.journals.pop().unwrap();
     journal.serving.abort();
     journal.fleet.close().await;
-    let anew = rig.begin(1, RigStores::default()).await;
-    rig.journals.push(anew);
+    let successor = rig.begin(1, RigStores::default()).await;
+    rig.journals.push(successor);
 
     rig.vsi("web", 1, 1);
     let adopt = json!({"metadata": {"annotations": {ADOPT: "true"}}});

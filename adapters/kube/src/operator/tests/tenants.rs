@@ -58,7 +58,7 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
         accepted(&rig, "b/web")["reason"] == "VSI0612"
     })
     .await;
-    rig.until("the other one is told", || {
+    rig.until("the other one is warned", || {
         rig.status("web")["warnings"]
             .to_string()
             .contains("namespace b")
@@ -78,7 +78,7 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     settings(&rig, "", 1, "h ssh-ed25519 A");
     rig.settle().await;
     assert_eq!(known(&rig), "h ssh-ed25519 A");
-    // Once it has nothing left there, the host is free.
+    // Once nothing of that namespace is left on the host, another one may own it.
     rig.server.delete("onprem-hpcrs", "web");
     rig.until("it is gone", || {
         rig.server.get("onprem-hpcrs", "web").is_none()
@@ -124,14 +124,14 @@ async fn a_namespace_that_takes_no_events_holds_up_no_other() {
     for number in 1..=10 {
         tenant_named(&rig, "b/", number);
     }
-    rig.until("they are told in vain", || {
+    rig.until("status writes are refused", || {
         rig.server.requests(refused) >= 10
     })
     .await;
     let begun = Instant::now();
     tenant(&rig, "", 50, "h ssh-ed25519 A");
     rig.until_ready("web").await;
-    rig.until("it is told", || {
+    rig.until("it is reported", || {
         rig.reasons().iter().any(|one| one == "Running")
     })
     .await;

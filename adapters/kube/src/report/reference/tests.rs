@@ -97,14 +97,14 @@ fn a_host_that_does_not_answer_takes_nothing_back_of_the_same_resource() {
 
 #[test]
 fn sizes_are_told_as_documents_write_them() {
-    for (given, told) in [
+    for (given, found) in [
         (json!(107_374_182_400_u64), Some("100Gi")),
         (json!("100Gi"), Some("100Gi")),
         (json!("102400Mi"), Some("102400Mi")),
         (json!("20G"), Some("20G")),
         (json!("large"), None),
     ] {
-        assert_eq!(size(&json!({"size": given})).as_deref(), told, "{given}");
+        assert_eq!(size(&json!({"size": given})).as_deref(), found, "{given}");
     }
     assert_eq!(size(&json!({"networkName": "net"})), None);
 }

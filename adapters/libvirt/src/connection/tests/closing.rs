@@ -122,7 +122,7 @@ async fn an_upload_that_was_aborted_is_not_aborted_again() {
     let (connection, mut peer) = pair();
     let (stream, _) = upload(&connection, &mut peer).await;
     let aborted = timeout(SECOND / 2, stream.abort()).await;
-    assert!(aborted.is_err(), "confirmed by nobody");
+    assert!(aborted.is_err(), "not confirmed");
     drop(connection);
     let abort = peer.next().await;
     let confirmed = PacketHeader {

@@ -55,11 +55,11 @@ impl WrittenIndex {
         if let Some(found) = &opened.states {
             self.check(&what, found);
         }
-        let anew = fleet(3);
+        let other = fleet(3);
         opened.index.publish(all(&States {
             as_of: 5_000,
             link: link(5_000),
-            ..anew
+            ..other
         }));
         drop(opened.index);
         let again = place.open();

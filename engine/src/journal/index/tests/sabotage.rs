@@ -31,7 +31,7 @@ fn a_header_ahead_of_its_states_is_found() {
     let opened = meddled(|db| {
         header_with(db, |bytes| {
             let at = 4 + 1 + BOOT.len();
-            assert_eq!(bytes[at], 35, "the offset stands there");
+            assert_eq!(bytes[at], 35, "the offset is there");
             bytes[at] = 42;
         });
     });
@@ -74,14 +74,14 @@ fn a_state_changed_without_its_sum_is_found() {
 
 #[test]
 fn a_state_that_went_or_came_without_its_sum_is_found() {
-    let gone = meddled(|db| {
+    let removed = meddled(|db| {
         assert!(
             db.remove(load::key(&entity(2, 0).stream()))
                 .unwrap()
                 .is_some()
         );
     });
-    assert_damaged(&gone);
+    assert_damaged(&removed);
     let more = meddled(|db| {
         let state = entity(9, 0);
         db.insert(load::key(&state.stream()), encode_state(&state).unwrap())

@@ -20,7 +20,7 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
     let disk = SimDisk::new();
     run(async {
         let journal = open(&disk, OpenMode::Make).unwrap();
-        let kept = journal.append(vec![append(1, 0, &[3])]).await.unwrap();
+        let acknowledged = journal.append(vec![append(1, 0, &[3])]).await.unwrap();
         assert!(poll_immediate(journal.failed()).await.is_none());
         disk.on_sync(|_| Err(io::Error::other("no more disk")));
         let error = journal.append(vec![append(1, 1, &[3])]).await.unwrap_err();
@@ -38,7 +38,7 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
         drop(journal);
         disk.on_sync(|_| Ok(()));
         let reopened = open(&disk, OpenMode::Append).unwrap();
-        assert_eq!(reopened.read_all(0, 1).await.unwrap(), kept);
+        assert_eq!(reopened.read_all(0, 1).await.unwrap(), acknowledged);
     });
 }
 

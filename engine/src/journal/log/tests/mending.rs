@@ -70,8 +70,8 @@ fn segments(files: &Files) -> Vec<String> {
     all
 }
 
-/// Mends a log and compares the result with what was written.
-fn mended(
+/// Repairs a damaged log and compares the result with what was written.
+fn repaired(
     damaged: &Files,
     offered: &[FoundBatch],
     before: &[Stored],
@@ -175,14 +175,14 @@ fn a_record_that_nobody_has_is_closed_by_a_gap_and_all_others_stay() {
         let mut damaged = files.clone();
         let record = record_in_the_middle(&files, &name, &before);
         flip(&mut damaged, &name, record + 40);
-        let (findings, after) = mended(&damaged, &[], &before);
+        let (findings, after) = repaired(&damaged, &[], &before);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].file, name);
         assert!((1..100).contains(&lost(&findings)), "{findings:?}");
         let lacking = findings[0].streams.len() as u64;
         assert_eq!(lacking, lost(&findings), "{findings:?}");
-        let kept = format!("damaged/{}", name.replace('/', "-"));
-        assert_eq!(after[&kept], damaged[&name], "the damaged file stays");
+        let saved = format!("damaged/{}", name.replace('/', "-"));
+        assert_eq!(after[&saved], damaged[&name], "the damaged file stays");
     }
 }
 
@@ -197,7 +197,7 @@ fn what_a_backup_has_comes_back_byte_for_byte() {
             for part in 1..8 {
                 flip(&mut damaged, &name, used * part / 8);
             }
-            let (findings, _) = mended(&damaged, &offered, &before);
+            let (findings, _) = repaired(&damaged, &offered, &before);
             assert_eq!(lost(&findings), 0, "{name}: {findings:?}");
             assert!(!findings.is_empty());
             let from = sources(&findings);
@@ -216,7 +216,7 @@ fn damage_beside_the_events_loses_none() {
     for at in [0, 5, 9, 12, 20] {
         let mut damaged = files.clone();
         flip(&mut damaged, name, 256 + at);
-        let (findings, _) = mended(&damaged, &[], &before);
+        let (findings, _) = repaired(&damaged, &[], &before);
         assert_eq!(
             (lost(&findings), sources(&findings).len()),
             (0, 1),
@@ -235,7 +235,7 @@ fn a_segment_without_a_header_is_read_by_its_links() {
         for at in [0, 20, 40, 100] {
             let mut damaged = files.clone();
             flip(&mut damaged, name, at);
-            let (findings, _) = mended(&damaged, &[], &before);
+            let (findings, _) = repaired(&damaged, &[], &before);
             assert_eq!(lost(&findings), 0, "{name} {at}: {findings:?}");
             assert_eq!(findings.len(), 1);
         }
@@ -259,10 +259,10 @@ fn a_missing_segment_is_closed_wherever_it_stood_or_comes_from_a_backup() {
                     matches!(opened, Err(JournalError::Damaged { .. })),
                     "{name}"
                 );
-                let (findings, _) = mended(&damaged, &[], &before);
+                let (findings, _) = repaired(&damaged, &[], &before);
                 assert_eq!(findings.len(), 1, "{findings:?}");
                 assert!(lost(&findings) >= 1);
-                let (offered_findings, _) = mended(&damaged, &offered, &before);
+                let (offered_findings, _) = repaired(&damaged, &offered, &before);
                 let last = segments(&files).last() == Some(&name);
                 // The end of the newest segment is unknown.
                 assert_eq!(
@@ -288,10 +288,10 @@ fn an_archive_that_is_damaged_is_replaced_by_a_segment_of_the_log() {
     for at in [10, len / 2, len - 5] {
         let mut damaged = files.clone();
         flip(&mut damaged, name, at);
-        let (findings, after) = mended(&damaged, &offered, &before);
+        let (findings, after) = repaired(&damaged, &offered, &before);
         assert_eq!(lost(&findings), 0, "{at}: {findings:?}");
         assert!(!after.contains_key(name));
-        let (left_findings, _) = mended(&damaged, &[], &before);
+        let (left_findings, _) = repaired(&damaged, &[], &before);
         assert!(lost(&left_findings) > 0);
     }
 }
@@ -315,7 +315,7 @@ fn the_archive_has_what_the_log_lost() {
     let mut damaged = files;
     damaged.insert(format!("log/{first}"), plain);
     flip(&mut damaged, &format!("log/{first}"), 9_000);
-    let (findings, _) = mended(&damaged, &[], &before);
+    let (findings, _) = repaired(&damaged, &[], &before);
     assert_eq!(lost(&findings), 0, "{findings:?}");
     assert_eq!(sources(&findings), [Regainable::Archive]);
 }
@@ -327,9 +327,9 @@ fn a_log_of_zero_bytes_is_closed_and_goes_on() {
     for name in segments(&files) {
         let mut damaged = files.clone();
         damaged.insert(name.clone(), Vec::new());
-        let (findings, _) = mended(&damaged, &[], &before);
+        let (findings, _) = repaired(&damaged, &[], &before);
         assert!(lost(&findings) > 0);
-        mended(&damaged, &offered, &before);
+        repaired(&damaged, &offered, &before);
     }
 }
 
@@ -341,7 +341,7 @@ fn a_newest_segment_of_a_header_and_little_more_goes_on() {
     for len in [256, 270, 400] {
         let mut damaged = files.clone();
         damaged.get_mut(&name).unwrap().truncate(len);
-        mended(&damaged, &[], &before);
+        repaired(&damaged, &[], &before);
     }
 }
 
@@ -366,7 +366,7 @@ fn a_backup_of_another_history_gives_nothing() {
     let name = &segments(&files)[0];
     let mut damaged = files.clone();
     flip(&mut damaged, name, 4_000);
-    let lost_from = mended(&damaged, &[], &before).0[0].lost[0].from;
+    let lost_from = repaired(&damaged, &[], &before).0[0].lost[0].from;
     // The same journal up to the damage, and other events after it.
     let other = run(async {
         let disk = SimDisk::new();
@@ -389,7 +389,7 @@ fn a_backup_of_another_history_gives_nothing() {
         disk.files()
     });
     let (_, offered) = whole(&other);
-    let (findings, _) = mended(&damaged, &offered, &before);
+    let (findings, _) = repaired(&damaged, &offered, &before);
     assert!(
         !sources(&findings).contains(&Regainable::File),
         "{findings:?}"
@@ -413,8 +413,8 @@ fn any_damage_is_mended_and_nothing_whole_is_lost() {
             assert!(segments(&damaged).is_empty(), "round {round} of {seed}");
             continue;
         }
-        let (with_nothing, _) = mended(&damaged, &[], before);
-        let (with_backup, _) = mended(&damaged, offered, before);
+        let (with_nothing, _) = repaired(&damaged, &[], before);
+        let (with_backup, _) = repaired(&damaged, offered, before);
         let known = |findings: &[DamagedRange]| {
             let closed = findings.iter().filter(|finding| !finding.open_ended);
             lost(&closed.cloned().collect::<Vec<_>>())
@@ -493,9 +493,9 @@ fn a_repair_that_is_cut_off_at_any_instant_is_ended_by_the_next() {
             ops[..instant].iter().for_each(|op| device.play(op));
             let left = SimDisk::with(device.cut(&mut rng));
             for name in segments(&damaged) {
-                let kept = format!("damaged/{}", name.replace('/', "-"));
+                let saved = format!("damaged/{}", name.replace('/', "-"));
                 let there = left.files();
-                let stays = [&name, &kept].map(|at| there.get(at) == damaged.get(&name));
+                let stays = [&name, &saved].map(|at| there.get(at) == damaged.get(&name));
                 assert!(
                     stays.contains(&true),
                     "{name} of instant {instant} of {seed}"

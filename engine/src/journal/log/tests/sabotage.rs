@@ -137,8 +137,8 @@ impl DiskFile for SabotagedFile {
         if self.what != LogSabotage::TornFrameBelieved {
             return self.inner.read_at(buffer, at);
         }
-        let mut kept = self.put_right.lock().unwrap();
-        let whole = match kept.take() {
+        let mut content = self.put_right.lock().unwrap();
+        let whole = match content.take() {
             Some(whole) => whole,
             None => {
                 let mut whole = read_all(&*self.inner)?;
@@ -146,7 +146,7 @@ impl DiskFile for SabotagedFile {
                 whole
             }
         };
-        let whole = kept.insert(whole);
+        let whole = content.insert(whole);
         let there = whole
             .get(usize::try_from(at).unwrap()..)
             .unwrap_or_default();

@@ -38,7 +38,7 @@ async fn a_host_is_chosen_over_all_journals_and_its_journal_has_the_vsi() {
 
     rig.hand_over(1).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(status(), before, "nobody tells anything else of it");
+    assert_eq!(status(), before, "no journal reports another status");
     assert_eq!(rig.decisions(), 1, "nor chooses again");
 
     rig.server.delete(SERVERS, "web");

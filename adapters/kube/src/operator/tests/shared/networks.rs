@@ -75,7 +75,10 @@ async fn a_network_is_told_of_on_all_hosts_and_goes_from_all_of_them() {
     })
     .await;
     rig.settle().await;
-    assert!(rig.has_finalizer(NETWORKS, "inner"), "another one is on it");
+    assert!(
+        rig.has_finalizer(NETWORKS, "inner"),
+        "another server is on it"
+    );
     assert_eq!(
         rig.states_in(0).await.len(),
         1,
@@ -160,7 +163,7 @@ async fn what_becomes_of_a_network_reaches_the_journals_of_its_pools_members() {
         group["status"]["phase"] == "Available"
     };
     rig.until("the group is available", is_available).await;
-    assert!(rig.states_in(0).await.is_empty(), "no member is there");
+    assert!(rig.states_in(0).await.is_empty(), "no member exists");
     assert_eq!(rig.states_in(1).await.len(), 1);
     let policy = || async {
         let all = rig.journals[1].fleet.networks().list().await.unwrap();

@@ -125,7 +125,7 @@ impl MemberJournals for Set {
     }
 
     async fn ask(&self, pool: Uuid, ask: MembersRequest) -> Result<(), FleetError> {
-        assert!(ask.of_shared_cluster, "nobody would judge its hosts");
+        assert!(ask.of_shared_cluster, "no journal would check its hosts");
         let mut refused = Vec::new();
         for (journal, deletions) in ask.delete {
             let fleet = self.fleets.lock().unwrap()[usize::from(journal)].clone();
@@ -222,7 +222,7 @@ async fn members_are_on_hosts_of_several_journals_and_each_tells_of_its_own() {
     let before = all(&rig);
     rig.hand_over(1).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(all(&rig), before, "nobody tells anything else of them");
+    assert_eq!(all(&rig), before, "no journal reports another status");
 
     rig.pool(1);
     rig.until_pool_has(1).await;
@@ -294,7 +294,7 @@ async fn who_deletes_a_members_object_deletes_that_member_wherever_it_is() {
     for name in ["web-0", "web-1"] {
         let before = rig.vsi_of(name);
         rig.server.delete(SERVERS, name);
-        rig.until("it is made again", || {
+        rig.until("it is recreated", || {
             let now = rig.vsi_of(name);
             !now.is_empty() && now != before
         })
@@ -365,7 +365,7 @@ async fn a_pool_is_made_once_its_hosts_are_described() {
     rig.server.lose("configmaps", "lpar1");
     rig.pool(2);
     let is_told = || rig.condition(POOLS, "web", "Accepted")["reason"] != Value::Null;
-    rig.until("it is told what is missing", is_told).await;
+    rig.until("it reports what is missing", is_told).await;
     rig.host(0);
     rig.host(1);
     rig.until_pool_has(2).await;

@@ -232,7 +232,7 @@ impl JournalShare for Share {
         let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let namespaces = vsis.clone().map(|vsi| vsi.namespace.clone()).collect();
         let limited = self.limited(&namespaces).await?;
-        assert!(limited.is_subset(admitted), "nobody asked journal 0");
+        assert!(limited.is_subset(admitted), "journal 0 was not asked");
         let vsis = vsis.map(|vsi| format!("vsi/{}/{}", vsi.namespace, vsi.name));
         let disks = resolved.data_disks.iter();
         let disks = disks.map(|disk| format!("disk/{}/{}", disk.namespace, disk.name));

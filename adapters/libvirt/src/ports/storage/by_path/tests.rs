@@ -291,7 +291,7 @@ fn a_link_that_takes_the_volumes_place_gets_nothing_and_shows_at_the_end() {
         fs::remove_file(&volume).unwrap();
         let (file, name) = script.end();
         assert!(!script::is_same(&file, &name), "{file} {name}");
-        assert!(!volume.exists(), "it was made anew");
+        assert!(!volume.exists(), "it was recreated");
     }
 }
 

@@ -140,9 +140,9 @@ fn holes_count_as_zeros_wherever_they_are() {
         }
         volume.set_len(length as u64).unwrap();
         let mut script = DigestScript::start(&path, way);
-        for told in ["3", "30", "50"] {
-            script.say(told);
-            assert_eq!(script.line(), format!("read {told}"));
+        for synced in ["3", "30", "50"] {
+            script.say(synced);
+            assert_eq!(script.line(), format!("read {synced}"));
         }
         script.say("end");
         assert_eq!(script.line(), id_and_size(&path));
@@ -181,9 +181,9 @@ fn nothing_is_left_and_no_verdict_given_when_the_session_ends_in_the_middle() {
     for way in WAYS {
         let dir = tempfile::tempdir().unwrap();
         let (path, _) = file(&dir, 64 * BLOCK);
-        for told in [None, Some("64"), Some("100000000"), Some("rubbish")] {
+        for synced in [None, Some("64"), Some("100000000"), Some("rubbish")] {
             let mut script = DigestScript::start(&path, way);
-            told.into_iter().for_each(|told| script.say(told));
+            synced.into_iter().for_each(|synced| script.say(synced));
             script.end();
         }
         let mut without_a_file = DigestScript::start(&dir.path().join("gone"), way);
