@@ -231,11 +231,11 @@ async fn provision(fleet: &Fleet, options: &Options) -> Result<()> {
 /// Processor time of one core while everything is watched, in percent, and how many looks at a
 /// whole host that were.
 async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
-    const EVERY: Duration = Duration::from_secs(30);
+    const INTERVAL: Duration = Duration::from_secs(30);
     let (sender, mut looks) = mpsc::channel(SCAN_QUEUE);
     let watching = fleet.clone();
     let watcher =
-        tokio::spawn(async move { watching.hosts().watch(EVERY, sender).await.map(drop) });
+        tokio::spawn(async move { watching.hosts().watch(INTERVAL, sender).await.map(drop) });
     // The first looks come all at once; what is measured is how it continues.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (begun, before) = (Instant::now(), processor_s()?);

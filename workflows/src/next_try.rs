@@ -11,7 +11,7 @@ pub const TRIES: u32 = 5;
 /// The delay before the second try; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(10);
 /// The longest delay.
-const LONGEST: Duration = Duration::from_secs(300);
+const MAX_DURATION: Duration = Duration::from_secs(300);
 
 /// The delay after the boot that just failed; `None` after the last try, or if what failed was not a
 /// boot. `retry` and every new desired state restart the count.
@@ -25,7 +25,7 @@ pub fn delay(state: &EntityState) -> Option<Duration> {
         return None;
     }
     let doubled = 1_u32.checked_shl(state.failures.saturating_sub(1))?;
-    Some(FIRST.saturating_mul(doubled).min(LONGEST))
+    Some(FIRST.saturating_mul(doubled).min(MAX_DURATION))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use x509_cert::{
 };
 
 /// The validity of a certificate.
-const LASTS: Duration = Duration::from_secs(10 * 365 * 86_400);
+const VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A certificate that expires sooner than this is renewed at the next start.
 const SOON: Duration = Duration::from_secs(365 * 86_400);
 /// The line that separates the two parts of the file.
@@ -213,7 +213,7 @@ fn signed(
         *first = *first & 0x3f | 0x40;
     }
     let serial = SerialNumber::new(&serial)?;
-    let validity = Validity::from_now(LASTS)?;
+    let validity = Validity::from_now(VALIDITY)?;
     let profile = OneServer {
         subject: Name::from_str("CN=vsiflow")?,
         names: general(names)?,

@@ -12,9 +12,9 @@ use vsiflow_workflows::fleet::ConsoleWay;
 use crate::{CommandLine, CommandRequest, DaemonAddress, Problem, wire::protocol};
 
 /// The maximum length of a line of an answer, in bytes: a piece of output with every byte escaped.
-const LONGEST_LINE: usize = 1024 * 1024;
+const MAX_LINE_LEN: usize = 1024 * 1024;
 /// The maximum length of a problem, in bytes.
-const LONGEST_PROBLEM: usize = 256 * 1024;
+const MAX_PROBLEM_LEN: usize = 256 * 1024;
 
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ async fn lines(
                 line => take(line)?,
             }
         }
-        if held.len() > LONGEST_LINE {
+        if held.len() > MAX_LINE_LEN {
             return Err(io::Error::other("a line is too long"));
         }
     }
@@ -158,7 +158,7 @@ async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<ClientAns
         if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
             held.extend_from_slice(&bytes);
         }
-        if held.len() > LONGEST_PROBLEM {
+        if held.len() > MAX_PROBLEM_LEN {
             break;
         }
     }

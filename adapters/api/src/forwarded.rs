@@ -24,7 +24,7 @@ use vsiflow_workflows::fleet::{FleetError, Fleets};
 use crate::{Caller, Problem, Rights, api::Api, body, commands::base64_bytes, routes};
 
 /// The maximum length of an answer's body, in bytes.
-const LONGEST_ANSWER: u64 = 1024 * 1024;
+const MAX_ANSWER_LEN: u64 = 1024 * 1024;
 
 /// A request for another process to answer.
 #[derive(Clone, Serialize, Deserialize)]
@@ -134,7 +134,7 @@ impl ForwardedRequest {
             method: head.method.to_string(),
             target: head.uri.to_string(),
             content_type: content_type.map(str::to_owned),
-            body: body::whole(body, routes::LONGEST).await?.to_vec(),
+            body: body::whole(body, routes::MAX_LEN).await?.to_vec(),
             actor: caller.actor,
             rights: caller.rights,
         })
@@ -185,7 +185,7 @@ impl Api {
         let (head, body) = response.into_parts();
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.and_then(|kind| kind.to_str().ok());
-        let (status, body) = match body::whole(body, LONGEST_ANSWER).await {
+        let (status, body) = match body::whole(body, MAX_ANSWER_LEN).await {
             Ok(body) => (head.status.as_u16(), body.to_vec()),
             Err(problem) => (
                 problem.status,

@@ -92,7 +92,7 @@ pub const REMOTE: Limits = Limits {
 };
 
 /// The maximum length of a request's head, in bytes.
-pub(crate) const LONGEST_HEAD: usize = 16 * 1024;
+pub(crate) const MAX_HEAD_LEN: usize = 16 * 1024;
 /// The delay after a connection could not be accepted: the reason (no free file descriptors, for
 /// example) may pass.
 pub(crate) const RETRY_WAIT: Duration = Duration::from_millis(100);
@@ -281,7 +281,7 @@ where
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .max_buf_size(LONGEST_HEAD)
+        .max_buf_size(MAX_HEAD_LEN)
         .serve_connection(TokioIo::new(Box::pin(wire)), service)
         .with_upgrades();
     let mut serving = pin!(serving);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The maximum length of another component's error text that is passed on, in bytes.
-const LONGEST_TEXT: u64 = 4 * 1024;
+const MAX_TEXT_LEN: u64 = 4 * 1024;
 
 impl Api {
     /// The service for token holders, who have the rights of the token's role.
@@ -102,7 +102,7 @@ async fn as_problem(request: Request, next: Next) -> Response {
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let text = body::whole(response.into_body(), LONGEST_TEXT).await;
+    let text = body::whole(response.into_body(), MAX_TEXT_LEN).await;
     let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
     let detail = text.unwrap_or_default();
     let detail = match (status, detail.as_str()) {

@@ -13,7 +13,7 @@ use axum::{
 use crate::{Problem, api::Api, body, v1};
 
 /// The maximum length of a request's body, except for commands, in bytes.
-pub(crate) const LONGEST: u64 = 64 * 1024;
+pub(crate) const MAX_LEN: u64 = 64 * 1024;
 /// How long an answer may take to begin, if it does not follow something.
 const ANSWER: Duration = Duration::from_secs(120);
 
@@ -29,7 +29,7 @@ pub(crate) fn described() -> ApiRouter<Api> {
 /// time.
 pub(crate) async fn bounded(request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let bytes = body::whole(body, LONGEST).await?;
+    let bytes = body::whole(body, MAX_LEN).await?;
     let whole = Request::from_parts(head, Body::from(bytes));
     let answered = tokio::time::timeout(ANSWER, next.run(whole)).await;
     answered.map_err(|_| Problem::late())

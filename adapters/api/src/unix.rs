@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Problem,
-    listen::{LONGEST_HEAD, RETRY_WAIT},
+    listen::{MAX_HEAD_LEN, RETRY_WAIT},
 };
 
 /// Limits on the connections of a socket.
@@ -225,7 +225,7 @@ where
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .max_buf_size(LONGEST_HEAD)
+        .max_buf_size(MAX_HEAD_LEN)
         .serve_connection(TokioIo::new(with_timeout(stream, limits)), service)
         .with_upgrades();
     let mut serving = pin!(serving);

@@ -26,7 +26,7 @@ const VARIABLE: &str = "VSIFLOW_COMPLETE";
 /// The name of the completed command.
 const NAME: &str = "vsiflow";
 /// How long completion may wait for the state directory.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Prints proposals if a shell asks for them; otherwise returns.
 pub(crate) fn answer() {
@@ -179,7 +179,7 @@ fn candidates(place: &CompletionPlace, of: CompletionValues) -> Vec<CompletionCa
     let (Ok(runtime), Some(common)) = (runtime, &place.common) else {
         return Vec::new();
     };
-    let found = async { tokio::time::timeout(PATIENCE, found(common, place, of)).await };
+    let found = async { tokio::time::timeout(TIMEOUT, found(common, place, of)).await };
     let found = runtime.block_on(found).unwrap_or_default();
     found.into_iter().map(CompletionCandidate::new).collect()
 }

@@ -48,5 +48,5 @@ pub use diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};
 pub use directory::directory;
 pub use input::{Input, InputText, LARGEST_FILE, gather, is_manifest, manifests, read_folder};
 pub use kubevirt::KubevirtTarget;
-pub use load::{Loaded, MOST_DOCUMENTS, load, load_for, load_text, load_up_to};
+pub use load::{Loaded, MAX_DOCUMENTS, load, load_for, load_text, load_up_to};
 pub use parts::{DocumentPart, parts};

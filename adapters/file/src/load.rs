@@ -17,13 +17,13 @@ use crate::split::{Chunk, split};
 use crate::yaml::{YamlError, parse};
 
 /// How many documents one apply may have, including items of lists.
-pub const MOST_DOCUMENTS: usize = 1000;
+pub const MAX_DOCUMENTS: usize = 1000;
 
 /// How many YAML nodes all inputs may have, for each permitted document. Aliases can expand a few bytes to
 /// many nodes.
 const NODES_PER_DOCUMENT: usize = 400;
 /// The upper bound of YAML nodes, however many documents are permitted.
-const MOST_NODES: usize = 2_000_000;
+const MAX_NODES: usize = 2_000_000;
 
 /// Documents that were read without an error, with their positions in the files.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Default for Loader {
         Self {
             collector: DocumentCollector::default(),
             target: KubevirtTarget::default(),
-            most: MOST_DOCUMENTS,
+            most: MAX_DOCUMENTS,
             nodes: 0,
             full: false,
         }
@@ -227,7 +227,7 @@ impl Loader {
                     .as_ref()
                     .map_or_else(|error| error.cost, YamlNode::count),
             );
-            if self.nodes > self.most.saturating_mul(NODES_PER_DOCUMENT).min(MOST_NODES) {
+            if self.nodes > self.most.saturating_mul(NODES_PER_DOCUMENT).min(MAX_NODES) {
                 self.too_many(name);
                 break;
             }

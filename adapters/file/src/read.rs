@@ -10,7 +10,7 @@ use crate::messages::intended;
 use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
 
 /// More faults than this in one document do not help the user.
-const MOST_FAULTS: usize = 50;
+const MAX_FAULTS: usize = 50;
 
 /// Reads a `T`. serde stops at the first fault, so each fault is repaired and the tree is read again.
 ///
@@ -37,7 +37,7 @@ pub(crate) fn read<T: DeserializeOwned>(node: &YamlNode) -> Result<T, Vec<Docume
         if met.insert(path) && !follows {
             faults.push(fault);
         }
-        if !mended || faults.len() >= MOST_FAULTS {
+        if !mended || faults.len() >= MAX_FAULTS {
             return Err(faults);
         }
     }
@@ -153,6 +153,6 @@ mod tests {
     #[test]
     fn it_ends_however_much_is_wrong() {
         let many: String = (0..200).map(|number| format!("x{number}: 1\n")).collect();
-        assert_eq!(faults(&many).len(), MOST_FAULTS);
+        assert_eq!(faults(&many).len(), MAX_FAULTS);
     }
 }

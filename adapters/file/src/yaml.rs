@@ -6,10 +6,10 @@ use vsiflow_workflows::spec::ProblemCode;
 use crate::node::{YamlMark, YamlNode};
 
 /// How many nodes one document may have. A list of a thousand objects dumped by a cluster has fewer.
-const MOST_NODES: usize = 200_000;
+const MAX_NODES: usize = 200_000;
 
 /// How many nodes aliases may repeat in one document.
-const MOST_REPEATED: usize = 20_000;
+const MAX_REPEATED: usize = 20_000;
 
 /// How deep one document may be nested.
 const DEEPEST: usize = 64;
@@ -34,11 +34,11 @@ fn options() -> Options {
         budget: serde_saphyr::budget! {
             max_depth: DEEPEST,
             flow_nesting_limit: DEEPEST,
-            max_nodes: MOST_NODES,
-            max_events: 4 * MOST_NODES,
-            max_recorded_anchor_events: 4 * MOST_REPEATED,
+            max_nodes: MAX_NODES,
+            max_events: 4 * MAX_NODES,
+            max_recorded_anchor_events: 4 * MAX_REPEATED,
         },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPEATED },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
         strict_booleans: true,
         ignore_binary_tag_for_string: true,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -100,11 +100,7 @@ fn explain(error: &Error) -> YamlError {
         ),
         other => (ProblemCode::NotYaml, describe(other), remedy(other)),
     };
-    let cost = if message == TOO_MUCH {
-        MOST_REPEATED
-    } else {
-        1
-    };
+    let cost = if message == TOO_MUCH { MAX_REPEATED } else { 1 };
     YamlError {
         code,
         at,

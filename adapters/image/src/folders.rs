@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
 /// The size limit of a short text, such as a key or a list of known hosts: 1 MiB.
-const LONGEST_TEXT: u64 = 1 << 20;
+const MAX_TEXT_LEN: u64 = 1 << 20;
 
 /// Which folders files may be read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,9 +75,9 @@ impl Folders {
         use io::Read as _;
         let mut bytes = Vec::new();
         let file = self.open(path)?;
-        file.take(LONGEST_TEXT.saturating_add(1))
+        file.take(MAX_TEXT_LEN.saturating_add(1))
             .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LONGEST_TEXT {
+        if bytes.len() as u64 > MAX_TEXT_LEN {
             Err(FileError::TooLong)
         } else {
             Ok(bytes)
@@ -192,7 +192,7 @@ mod tests {
         symlink(&real, dir.path().join("name")).unwrap();
         let folders = Folders::Only(vec![dir.path().join("name")]);
         assert!(folders.open(&dir.path().join("name/image")).is_ok());
-        std::fs::write(real.join("long"), vec![b'x'; (LONGEST_TEXT + 1) as usize]).unwrap();
+        std::fs::write(real.join("long"), vec![b'x'; (MAX_TEXT_LEN + 1) as usize]).unwrap();
         let long = folders.read(&dir.path().join("name/long")).unwrap_err();
         assert_eq!(long.to_string(), "this file is longer than 1 MiB");
     }

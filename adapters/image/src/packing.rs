@@ -50,7 +50,7 @@ impl UnpackLimit {
 }
 
 /// gzip packs to at least a thousandth of the size.
-pub(crate) const MOST: UnpackLimit = UnpackLimit {
+pub(crate) const MAX: UnpackLimit = UnpackLimit {
     free: 128 << 30,
     times: 1_024,
 };
@@ -121,7 +121,7 @@ impl PackingTrial {
 
     /// The image, unpacked if it is packed.
     pub(crate) fn unpacked(self, url: &Url) -> Box<dyn ImageStream> {
-        self.unpacked_within(url, MOST)
+        self.unpacked_within(url, MAX)
     }
 
     pub(crate) fn unpacked_within(self, url: &Url, most: UnpackLimit) -> Box<dyn ImageStream> {

@@ -38,7 +38,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 use crate::error::{error, parse};
 use pauses::Pauses;
 pub use sent::{RelayReader, RelayRefusal, SentFile, SentPiece};
-use stream::{PATIENCE, RelayStream};
+use stream::{RelayStream, TIMEOUT};
 
 /// The URL scheme of uploads.
 pub const SCHEME: &str = "upload";
@@ -54,9 +54,9 @@ const PROOF_BYTES: u64 = 1 << 20;
 /// How long a reader may accept nothing.
 const STALL_LIMIT: Duration = Duration::from_secs(15);
 /// How many uploads there may be, in total and in one namespace.
-const MOST_UPLOADS: Bound = Bound { all: 64, own: 8 };
+const MAX_UPLOADS: Bound = Bound { all: 64, own: 8 };
 /// How many readers there may be, in total and of one upload.
-const MOST_READERS: Bound = Bound { all: 64, own: 16 };
+const MAX_READERS: Bound = Bound { all: 64, own: 16 };
 
 /// An upper bound, in total and for one owner.
 struct Bound {
@@ -145,7 +145,7 @@ impl UploadRelay {
             return Ok(());
         }
         let own = uploads.keys().filter(|other| place(other) == place(url));
-        if uploads.len() >= MOST_UPLOADS.all || own.count() >= MOST_UPLOADS.own {
+        if uploads.len() >= MAX_UPLOADS.all || own.count() >= MAX_UPLOADS.own {
             return Err(RelayRefusal::Busy);
         }
         let upload = RelayedUpload {
@@ -256,7 +256,7 @@ impl UploadRelay {
         let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
         let upload = upload.ok_or_else(|| awaited(url, NO_SENDER))?;
-        if all >= MOST_READERS.all || upload.readers.len() >= MOST_READERS.own {
+        if all >= MAX_READERS.all || upload.readers.len() >= MAX_READERS.own {
             let message = "too many hosts read this upload at a time";
             return Err(error(SourceErrorKind::Transient, &parse(url)?, message));
         }
@@ -284,7 +284,7 @@ impl UploadRelay {
             read: starts_at,
             pieces,
             zeros: 0,
-            patience: PATIENCE,
+            patience: TIMEOUT,
         })
     }
 }

@@ -35,7 +35,7 @@ use crate::{
 /// How many Events may wait to be written.
 pub(crate) const WAITING: usize = 4096;
 /// The maximum length of a message, in characters; the API server refuses longer ones.
-const LONGEST: usize = 1000;
+const MAX_LEN: usize = 1000;
 /// The count of equal failures is written at most once in this time.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 /// How often one Event is tried; less often if it is refused, because a refusal rarely disappears.
@@ -280,7 +280,7 @@ fn name(key: &ResourceKey, note: &EventNote) -> String {
 }
 
 fn event(resource: &Resource, note: &EventNote, name: &str, count: i32) -> Event {
-    let message: String = note.message.chars().take(LONGEST).collect();
+    let message: String = note.message.chars().take(MAX_LEN).collect();
     Event {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 /// After this long with errors and without an answer, the API server counts as not connected.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A working part without progress for this long is stuck; no single call takes as long.
 const STUCK: Duration = Duration::from_secs(300);
@@ -54,7 +54,7 @@ impl Health {
         let mut times = self.lock();
         let last = times.failed_last.replace(Instant::now());
         // A watch that resumes where it was sends nothing until something changes.
-        if last.is_none_or(|last| last.elapsed() >= PATIENCE) {
+        if last.is_none_or(|last| last.elapsed() >= TIMEOUT) {
             times.failing_since = None;
         }
         times.failing_since.get_or_insert_with(Instant::now);
@@ -83,7 +83,7 @@ impl Health {
     /// minute, or that stopped a minute ago, do not count.
     pub fn is_connected(&self) -> bool {
         let times = self.lock();
-        let is_long = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() >= PATIENCE);
+        let is_long = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() >= TIMEOUT);
         let failing = is_long(times.failing_since) && !is_long(times.failed_last);
         times.answered.is_some() && !failing
     }
@@ -144,7 +144,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
         assert!(!health.is_connected());
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(TIMEOUT).await;
         assert!(health.is_connected(), "it fails no more");
         health.failed();
         assert!(health.is_connected(), "that is another failure");

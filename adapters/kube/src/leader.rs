@@ -26,7 +26,7 @@ use vsiflow_engine::lease::{BootInstant, Lease as Right};
 use crate::api::{CallError, within};
 
 /// How often a candidate checks the Lease.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// When a failed renewal is retried.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How often the Lease is renewed during its duration.
@@ -93,7 +93,7 @@ impl Election {
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// The maximum length of a description or log, in bytes.
-const LONGEST: usize = 16 * 1024;
+const MAX_LEN: usize = 16 * 1024;
 /// The maximum length of a definition, in bytes; a truncated definition would be useless.
-pub(super) const LONGEST_XML: usize = 64 * 1024;
+pub(super) const MAX_XML_LEN: usize = 64 * 1024;
 
 /// The status of a VSI.
 pub(crate) fn vsi(
@@ -155,7 +155,7 @@ pub(crate) fn add_definition(
     before: &VsiResourceStatus,
 ) {
     let earlier = || before.metadata.as_ref().map(|old| old.domain_xml.clone());
-    let xml = xml.filter(|xml| xml.len() <= LONGEST_XML).or_else(earlier);
+    let xml = xml.filter(|xml| xml.len() <= MAX_XML_LEN).or_else(earlier);
     let xml = xml.unwrap_or_default();
     if !xml.is_empty() {
         status
@@ -359,9 +359,9 @@ fn seconds(time: Timestamp) -> String {
     format!("{whole:.0}")
 }
 
-/// The end of a text, at most [`LONGEST`] bytes.
+/// The end of a text, at most [`MAX_LEN`] bytes.
 fn tail(text: &str) -> String {
-    let from = text.len().saturating_sub(LONGEST);
+    let from = text.len().saturating_sub(MAX_LEN);
     let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
     text.get(from.unwrap_or_default()..)
         .unwrap_or_default()

@@ -10,7 +10,7 @@ use reqwest::{
 };
 
 /// The maximum length of the headers' text, in bytes.
-const LONGEST: usize = 64 * 1024;
+const MAX_LEN: usize = 64 * 1024;
 /// Headers that the exporter sets itself.
 const OWN: [&str; 4] = [
     "content-type",
@@ -55,7 +55,7 @@ impl CollectorAccess {
     /// # Errors
     /// If a pair is invalid, with its number counted from 1.
     pub fn with_headers(mut self, text: &str) -> Result<Self, AccessError> {
-        if text.len() > LONGEST {
+        if text.len() > MAX_LEN {
             return Err(AccessError::Long);
         }
         let pairs = text.split([',', '\n']).map(str::trim);

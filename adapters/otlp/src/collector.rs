@@ -13,9 +13,9 @@ use crate::{access::CollectorAccess, encode, spans::Span};
 /// Timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum length of an answer that is read, in bytes.
-const LONGEST_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER_LEN: usize = 64 * 1024;
 /// The maximum delay that a collector may request.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const MAX_WAIT: Duration = Duration::from_secs(300);
 /// How many characters of a collector's answer are reported.
 const MAX_ANSWER_CHARS: usize = 200;
 
@@ -170,16 +170,16 @@ fn may_be_repeated(status: StatusCode) -> bool {
 fn after(answer: &reqwest::Response) -> Option<Duration> {
     let value = answer.headers().get(header::RETRY_AFTER)?;
     let seconds = value.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 
 /// The beginning of an answer. Missing data is not waited for beyond the request's timeout.
 async fn read(mut answer: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = answer.chunk().await {
-        let room = LONGEST_ANSWER.saturating_sub(body.len());
+        let room = MAX_ANSWER_LEN.saturating_sub(body.len());
         body.extend(piece.iter().take(room));
-        if body.len() >= LONGEST_ANSWER {
+        if body.len() >= MAX_ANSWER_LEN {
             break;
         }
     }

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use vsiflow_workflows::fleet::HistoryLine;
 
 /// The maximum length of a text in a span, in characters.
-const LONGEST: usize = 512;
+const MAX_LEN: usize = 512;
 /// The number of characters of a ULID.
 const ULID: usize = 26;
 
@@ -138,7 +138,7 @@ fn attributes(line: &HistoryLine, object: &str) -> Vec<(&'static str, AttributeV
 
 /// Truncates a text: failures quote hosts and guests.
 fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    text.chars().take(MAX_LEN).collect()
 }
 
 /// Eight bytes that identify this attempt. They are never all zero, which is not a valid ID.

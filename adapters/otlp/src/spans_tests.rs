@@ -61,7 +61,7 @@ fn a_failure_is_an_error_with_its_code_and_a_bounded_text() {
         panic!("{span:?}")
     };
     assert!(
-        why.starts_with("VSI0101: xxx") && why.len() == LONGEST,
+        why.starts_with("VSI0101: xxx") && why.len() == MAX_LEN,
         "{why}"
     );
     let code = ("error.type", AttributeValue::Text("VSI0101".to_owned()));
@@ -117,11 +117,11 @@ proptest! {
         };
         if let Some(span) = span(&line, &texts[0], time) {
             prop_assert!(span.began <= span.ended);
-            prop_assert!(span.name.chars().count() <= LONGEST);
+            prop_assert!(span.name.chars().count() <= MAX_LEN);
             prop_assert!(span.id != [0; 8] && span.trace != [0; 16]);
             for (_, value) in &span.attributes {
                 if let AttributeValue::Text(shown) = value {
-                    prop_assert!(shown.chars().count() <= LONGEST);
+                    prop_assert!(shown.chars().count() <= MAX_LEN);
                 }
             }
         }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The duration of the lease without a renewal.
-pub const LASTS: Duration = Duration::from_secs(6);
+pub const LEASE_DURATION: Duration = Duration::from_secs(6);
 /// The quiet time after the lease of a process that died: its longest control call, plus libvirtd's
 /// keep-alive, after which libvirtd has closed the connection of a client that does not answer.
 pub const QUIET: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ impl Held {
                     name: address.name.clone(),
                 });
             }
-            Self::take_row(&address, connection, LASTS, false).await
+            Self::take_row(&address, connection, LEASE_DURATION, false).await
         });
         taking.await.map_err(|error| not_taken(&server, &error))?
     }

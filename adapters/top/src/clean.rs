@@ -3,13 +3,13 @@
 use vsiflow_steps::hpl;
 
 /// The maximum length of a displayed field, in characters.
-const LONGEST: usize = 256;
+const MAX_LEN: usize = 256;
 
 /// The text in one line: a dot replaces control characters and characters that change how others are
 /// shown, and a long text is truncated.
 pub fn clean(text: &str) -> String {
     let mut chars = text.chars();
-    let shown: String = chars.by_ref().take(LONGEST).map(harmless).collect();
+    let shown: String = chars.by_ref().take(MAX_LEN).map(harmless).collect();
     match chars.next() {
         Some(_) => format!("{shown}…"),
         None => shown,
@@ -39,7 +39,7 @@ mod tests {
             "a·[2J·1m·b··c·"
         );
         let long = clean(&"x".repeat(1_000_000));
-        assert_eq!(long.chars().count(), LONGEST + 1);
+        assert_eq!(long.chars().count(), MAX_LEN + 1);
         assert_eq!(lines("a\tb\n\x1b]0;x\x07"), ["a    b", "·]0;x·"]);
     }
 }

@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// The maximum length of typed text, in characters.
-const LONGEST_INPUT: usize = 200;
+const MAX_INPUT_LEN: usize = 200;
 /// The maximum number of lines of a text; of a longer one the last lines are shown.
-const MOST_LINES: usize = 20_000;
+const MAX_LINES: usize = 20_000;
 
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Top {
                 let Some(pager) = open else { return };
                 let text = text.unwrap_or_else(|why| why);
                 let mut all = lines(&text);
-                let extra = all.len().saturating_sub(MOST_LINES);
+                let extra = all.len().saturating_sub(MAX_LINES);
                 all.drain(..extra);
                 (pager.lines, pager.waits) = (all, false);
             }
@@ -255,7 +255,7 @@ impl Top {
         let Some(input) = &mut self.input else { return };
         let (PromptInput::Filter(text) | PromptInput::Goto(text)) = input;
         match key {
-            KeyPress::Char(c) if text.chars().count() < LONGEST_INPUT => text.push(c),
+            KeyPress::Char(c) if text.chars().count() < MAX_INPUT_LEN => text.push(c),
             KeyPress::Backspace if text.is_empty() => {
                 self.input = None;
                 return;

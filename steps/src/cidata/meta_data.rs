@@ -6,9 +6,9 @@ use serde_json::Value;
 /// Maximum nesting depth.
 const DEEPEST: usize = 32;
 /// Maximum number of nodes.
-const MOST_NODES: usize = 10_000;
+const MAX_NODES: usize = 10_000;
 /// Maximum length of a guest's hostname.
-const LONGEST: usize = 253;
+const MAX_LEN: usize = 253;
 
 /// The fields of `meta-data` that vsiflow uses.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ fn raw(text: &str) -> Raw {
         budget: serde_saphyr::budget! {
             max_depth: DEEPEST,
             flow_nesting_limit: DEEPEST,
-            max_nodes: MOST_NODES,
+            max_nodes: MAX_NODES,
         },
         with_snippet: false,
     };
@@ -61,7 +61,7 @@ fn is_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let is_null = name.eq_ignore_ascii_case("null");
-    starts && name.len() <= LONGEST && name.chars().all(letter) && !is_null
+    starts && name.len() <= MAX_LEN && name.chars().all(letter) && !is_null
 }
 
 fn is_line(text: &str) -> bool {

@@ -11,7 +11,7 @@ use crate::error;
 /// Maximum nesting depth.
 const DEEPEST: usize = 64;
 /// Maximum number of nodes.
-const MOST_NODES: usize = 100_000;
+const MAX_NODES: usize = 100_000;
 
 #[derive(Deserialize)]
 struct Sections(BTreeMap<String, Value>);
@@ -143,7 +143,7 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Option<u64>> {
         budget: serde_saphyr::budget! {
             max_depth: DEEPEST,
             flow_nesting_limit: DEEPEST,
-            max_nodes: MOST_NODES,
+            max_nodes: MAX_NODES,
         },
         with_snippet: false,
     };

@@ -19,7 +19,7 @@ use crate::{
 /// Maximum number of doubts that are stored.
 const DOUBTS_MAX: usize = 8;
 /// Maximum number of bytes of each.
-const DOUBT_KEPT: usize = 240;
+const DOUBT_MAX: usize = 240;
 
 /// Checks the contract, including the validity period of its certificate. Errors that the guest would
 /// refuse block the step; what it may refuse is stored as a doubt.
@@ -75,7 +75,7 @@ impl Step for CheckContract {
         let doubts = report.doubts().take(DOUBTS_MAX);
         Ok(Done::present(Output {
             doubts: doubts
-                .map(|finding| cut(&finding.to_string(), DOUBT_KEPT).to_owned())
+                .map(|finding| cut(&finding.to_string(), DOUBT_MAX).to_owned())
                 .collect(),
             certificate_ends: report.certificate.map(|lifetime| lifetime.last_day()),
         }))

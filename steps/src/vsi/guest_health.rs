@@ -17,7 +17,7 @@ const READ_MAX: u64 = 64 * 1024;
 /// Maximum number of reads of one console in one check; the next check continues.
 const READS_MAX: usize = 16;
 /// Maximum number of bytes of a stored line.
-const LINE_KEPT: usize = 160;
+const LINE_MAX: usize = 160;
 /// One lost answer is no trouble: the probe is asked again after this pause.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -128,7 +128,7 @@ impl ReadyGuest {
         }
         match finding.kind {
             MessageKind::Fatal => {
-                let line = cut(&finding.line, LINE_KEPT).to_owned();
+                let line = cut(&finding.line, LINE_MAX).to_owned();
                 memory.failure = Some(HealthFailure { line, panic });
             }
             MessageKind::Ready => memory.failure = None,

@@ -25,7 +25,7 @@ const FIRST_POLL: Duration = Duration::from_millis(50);
 /// doubles.
 const FIRST_REMINDER: Duration = Duration::from_secs(2);
 /// Maximum pause between two requests, as OpenStack's `shutdown_retry_interval`.
-const LONGEST_REMINDER: Duration = Duration::from_secs(10);
+const MAX_REMINDER: Duration = Duration::from_secs(10);
 
 /// Asks the guest to shut down, waits for its grace period, then ends it. It asks more than once: a guest
 /// whose system is not up yet ignores the request, and one that is shutting down ignores a second one.
@@ -170,7 +170,7 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
         }
         if Instant::now() >= remind_at {
             off_is_fine(ports.domains.shutdown(params.uuid).await)?;
-            reminder = reminder.saturating_mul(2).min(LONGEST_REMINDER);
+            reminder = reminder.saturating_mul(2).min(MAX_REMINDER);
             remind_at = Instant::now() + reminder;
         }
         cx.report(

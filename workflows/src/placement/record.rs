@@ -96,15 +96,15 @@ fn is_zero(number: &usize) -> bool {
 }
 
 /// How many hosts are named for each reason; the others are only counted.
-const MOST_NAMED: usize = 32;
+const MAX_NAMED: usize = 32;
 
 impl Rejected {
     pub(super) fn new(why: String, hosts: &[&str]) -> Self {
-        let named = hosts.iter().take(MOST_NAMED);
+        let named = hosts.iter().take(MAX_NAMED);
         Self {
             why,
             hosts: named.map(|host| (*host).to_owned()).collect(),
-            more: hosts.len().saturating_sub(MOST_NAMED),
+            more: hosts.len().saturating_sub(MAX_NAMED),
         }
     }
 }

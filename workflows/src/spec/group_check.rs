@@ -17,11 +17,11 @@ use super::substitute;
 use crate::pool::number_of;
 
 /// The most probes of a gate; more are probably a mistake.
-const MOST_PROBES: usize = 16;
+const MAX_PROBES: usize = 16;
 /// The longest path and the longest argument of a guest's program, in bytes.
-const LONGEST_TEXT: usize = 1024;
+const MAX_TEXT_LEN: usize = 1024;
 /// The most arguments of a guest's program.
-const MOST_ARGS: usize = 64;
+const MAX_ARGS: usize = 64;
 
 /// Collects the problems of a group.
 pub(super) struct GroupCheck<'a> {
@@ -115,8 +115,8 @@ impl GroupCheck<'_> {
         };
         let base = FieldPath::of(["spec", "waves"]).index(wave).key("gate");
         let base = base.key("probes");
-        if spec.gate.probes.len() > MOST_PROBES {
-            let message = format!("a gate has at most {MOST_PROBES} probes");
+        if spec.gate.probes.len() > MAX_PROBES {
+            let message = format!("a gate has at most {MAX_PROBES} probes");
             self.wrong(base.clone(), message, "remove some of them");
         }
         let mut probes = Vec::new();
@@ -442,13 +442,13 @@ fn gate_probe(
         _ => return Err(("", "this is more than one probe".to_owned(), one)),
     }
     if let Some(command) = &spec.agent_command {
-        let text = |text: &String| text.len() <= LONGEST_TEXT && !text.contains('\0');
+        let text = |text: &String| text.len() <= MAX_TEXT_LEN && !text.contains('\0');
         let fits = text(&command.path) && command.args.iter().all(text);
-        if !command.path.starts_with('/') || !fits || command.args.len() > MOST_ARGS {
+        if !command.path.starts_with('/') || !fits || command.args.len() > MAX_ARGS {
             return Err((
                 "agentCommand",
                 format!(
-                    "a program is an absolute path with at most {MOST_ARGS} arguments of {LONGEST_TEXT} bytes"
+                    "a program is an absolute path with at most {MAX_ARGS} arguments of {MAX_TEXT_LEN} bytes"
                 ),
                 "write, for example: agentCommand: {path: /usr/bin/systemctl, args: [is-active, etcd]}",
             ));
@@ -478,14 +478,14 @@ fn output_place(spec: &OutputSpec) -> Result<OutputPlace, WrongMember> {
     match (&spec.file, &spec.console) {
         (Some(file), None) => {
             let fits = file.starts_with('/')
-                && file.len() <= LONGEST_TEXT
+                && file.len() <= MAX_TEXT_LEN
                 && !file.chars().any(char::is_control);
             if fits {
                 Ok(OutputPlace::File(file.clone()))
             } else {
                 Err((
                     "file",
-                    format!("a file is an absolute path of at most {LONGEST_TEXT} bytes"),
+                    format!("a file is an absolute path of at most {MAX_TEXT_LEN} bytes"),
                     "write, for example: file: /etc/kubernetes/admin.conf",
                 ))
             }

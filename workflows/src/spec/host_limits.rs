@@ -105,7 +105,7 @@ pub(super) fn limits(keys: &HostSettingKeys<'_>) -> Result<HostLimits, HostKeyEr
 }
 
 /// The largest factor; more is probably a mistake.
-const MOST: u32 = 1000;
+const MAX: u32 = 1000;
 
 fn parse(text: &str) -> Option<Ratio> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
@@ -113,7 +113,7 @@ fn parse(text: &str) -> Option<Ratio> {
     if whole.is_empty() || whole.len() > 4 || rest.len() > 3 || !digits(whole) || !digits(rest) {
         return None;
     }
-    let whole: u32 = whole.parse().ok().filter(|whole| *whole <= MOST)?;
+    let whole: u32 = whole.parse().ok().filter(|whole| *whole <= MAX)?;
     let rest: u32 = format!("{rest:0<3}").parse().ok()?;
     let ratio = whole.checked_mul(1000)?.checked_add(rest)?;
     (ratio > 0).then_some(Ratio(ratio))

@@ -13,7 +13,7 @@ pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration
 pub const RESTARTED_AT: &str = "vsiflow.io/restartedAt";
 
 /// How many characters of [`RESTARTED_AT`] are used.
-const LONGEST_MOMENT: usize = 64;
+const MAX_MOMENT_LEN: usize = 64;
 
 /// The namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -58,7 +58,7 @@ impl ObjectMeta {
     /// The value of [`RESTARTED_AT`], cut to 64 characters.
     pub fn restarted_at(&self) -> Option<String> {
         let moment = self.annotations.get(RESTARTED_AT)?;
-        let moment: String = moment.chars().take(LONGEST_MOMENT).collect();
+        let moment: String = moment.chars().take(MAX_MOMENT_LEN).collect();
         (!moment.is_empty()).then_some(moment)
     }
 

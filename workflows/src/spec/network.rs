@@ -246,7 +246,7 @@ fn is_within(range: Option<RangeSpec>, address: Ipv4Addr) -> bool {
 }
 
 /// The longest name of a network; with its namespace it is a file name on hosts.
-const LONGEST_NAME: usize = 63;
+const MAX_NAME_LEN: usize = 63;
 /// Private addresses: RFC 1918 and RFC 6598.
 const PRIVATE: [&str; 4] = [
     "10.0.0.0/8",
@@ -264,8 +264,8 @@ pub(super) fn check(document: &Document<ServerNetworkSpec>, problems: &mut Vec<P
         let path = FieldPath::of(path.iter().copied());
         problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));
     };
-    if document.meta.name.len() > LONGEST_NAME {
-        let message = format!("the name of a network has at most {LONGEST_NAME} characters");
+    if document.meta.name.len() > MAX_NAME_LEN {
+        let message = format!("the name of a network has at most {MAX_NAME_LEN} characters");
         add(&["metadata", "name"], message, "give it a shorter name");
     }
     match (spec.mode, &spec.bridge) {

@@ -17,10 +17,10 @@ use super::virtual_server::VirtualServerSpec;
 use super::vsi::VsiSpec;
 
 /// The most members that a pool can have.
-pub const MOST_REPLICAS: u32 = 1000;
+pub const MAX_REPLICAS: u32 = 1000;
 
 /// The longest name of a pool, in bytes: a member's name is a host name.
-const LONGEST_NAME: usize = 57;
+const MAX_NAME_LEN: usize = 57;
 
 /// The spec of kind `VirtualServerPool`.
 #[derive(Clone, Debug, Deserialize)]
@@ -181,8 +181,8 @@ pub struct ResolvedPool {
 /// With the problem, as text.
 pub fn check_replicas(replicas: i128) -> Result<u32, String> {
     let fits = u32::try_from(replicas).ok();
-    fits.filter(|count| *count <= MOST_REPLICAS)
-        .ok_or_else(|| format!("a pool has between 0 and {MOST_REPLICAS} members, not {replicas}"))
+    fits.filter(|count| *count <= MAX_REPLICAS)
+        .ok_or_else(|| format!("a pool has between 0 and {MAX_REPLICAS} members, not {replicas}"))
 }
 
 fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -270,9 +270,9 @@ pub(super) fn check(document: &Document<PoolSpec>, problems: &mut Vec<Problem>) 
         problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));
     };
     let (name, spec) = (&document.meta.name, &document.spec);
-    if name.len() > LONGEST_NAME || name.contains('.') {
+    if name.len() > MAX_NAME_LEN || name.contains('.') {
         let message = format!(
-            "a pool's name has at most {LONGEST_NAME} characters and no dot: its members are NAME-0, NAME-1, …"
+            "a pool's name has at most {MAX_NAME_LEN} characters and no dot: its members are NAME-0, NAME-1, …"
         );
         wrong(
             FieldPath::of(["metadata", "name"]),

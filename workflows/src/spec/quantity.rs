@@ -38,14 +38,14 @@ pub enum QuantityError {
 const LARGEST: u128 = 1 << 63;
 
 /// The longest text. Longer texts are not sizes, and could overflow during parsing.
-const LONGEST: usize = 40;
+const MAX_LEN: usize = 40;
 
 impl FromStr for Quantity {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let unreadable = || QuantityError::Unreadable(text.chars().take(LONGEST).collect());
-        if text.len() > LONGEST {
+        let unreadable = || QuantityError::Unreadable(text.chars().take(MAX_LEN).collect());
+        if text.len() > MAX_LEN {
             return Err(unreadable());
         }
         let end = text

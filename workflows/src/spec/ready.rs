@@ -76,12 +76,12 @@ fn root() -> String {
 }
 
 /// The shortest and the longest time that a boot may be given.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_DURATION: Duration = Duration::from_secs(1);
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest path of a probe, in bytes.
 const PATH_MAX: usize = 1024;
 /// The most probes; more are probably a mistake.
-const MOST_PROBES: usize = 16;
+const MAX_PROBES: usize = 16;
 
 fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else {
@@ -89,7 +89,7 @@ fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>
     };
     let wrong = || D::Error::custom("a time is written as `90s` or `15m`, from 1s to 24h");
     let time = humantime::parse_duration(&text).map_err(|_| wrong())?;
-    if (SHORTEST..=LONGEST).contains(&time) {
+    if (MIN_DURATION..=MAX_DURATION).contains(&time) {
         Ok(Some(time))
     } else {
         Err(wrong())
@@ -111,9 +111,9 @@ pub(super) fn of(
             probes,
         });
     };
-    if spec.all.len() > MOST_PROBES {
+    if spec.all.len() > MAX_PROBES {
         let message = format!(
-            "ready.all has {} probes, and {MOST_PROBES} are the most",
+            "ready.all has {} probes, and {MAX_PROBES} are the most",
             spec.all.len()
         );
         let path = FieldPath::of(["spec", "ready", "all"]);

@@ -9,11 +9,11 @@ use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
 use vsiflow_engine::model::Timestamp;
 
 /// The longest text, in bytes.
-const LONGEST: usize = 100;
+const MAX_LEN: usize = 100;
 /// The least time between two due times, because each may copy whole disks.
 pub const CLOSEST: Duration = Duration::from_secs(15 * 60);
 /// How many missed due times are counted at most.
-pub const MOST_COUNTED: u64 = 1000;
+pub const MAX_COUNTED: u64 = 1000;
 /// How far back the newest due time is searched, in ms. The first window with a due time holds few of
 /// them.
 const WINDOWS: [u64; 5] = [
@@ -83,7 +83,7 @@ impl Schedule {
     /// When it is not a schedule.
     pub fn recorded(text: &str) -> Result<Self, InvalidSchedule> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"*,-/ \t@".contains(&b);
-        if text.len() > LONGEST || !text.bytes().all(plain) {
+        if text.len() > MAX_LEN || !text.bytes().all(plain) {
             return Err(invalid(FORM));
         }
         read(&five(text)?.join(" "))
@@ -109,14 +109,14 @@ impl Schedule {
         None
     }
 
-    /// How many due times are after `after` and before `before`; at most [`MOST_COUNTED`].
+    /// How many due times are after `after` and before `before`; at most [`MAX_COUNTED`].
     pub fn count(&self, after: Timestamp, before: Timestamp) -> u64 {
         let Some(last) = before.0.checked_sub(1) else {
             return 0;
         };
         let all = self.between(after, Timestamp(last));
-        let most = usize::try_from(MOST_COUNTED).unwrap_or(usize::MAX);
-        u64::try_from(all.take(most).count()).unwrap_or(MOST_COUNTED)
+        let most = usize::try_from(MAX_COUNTED).unwrap_or(usize::MAX);
+        u64::try_from(all.take(most).count()).unwrap_or(MAX_COUNTED)
     }
 
     fn between(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {

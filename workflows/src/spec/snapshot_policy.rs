@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use super::schedule::Schedule;
 
 /// How many snapshots of one VSI can be retained at most: each is a whole copy of its disks.
-const MOST_KEPT: u32 = 100;
+const MAX_KEPT: u32 = 100;
 
 /// The policy in a document. The stored form is [`DesiredSnapshotPolicy`], which can be read even if a
 /// later version permits other values.
@@ -54,11 +54,11 @@ fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
 
 fn deserialize_keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let keep = u32::deserialize(deserializer)?;
-    if (1..=MOST_KEPT).contains(&keep) {
+    if (1..=MAX_KEPT).contains(&keep) {
         return Ok(keep);
     }
     Err(D::Error::custom(format_args!(
-        "the number of snapshots that are kept is between 1 and {MOST_KEPT}"
+        "the number of snapshots that are kept is between 1 and {MAX_KEPT}"
     )))
 }
 

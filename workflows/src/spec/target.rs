@@ -358,17 +358,17 @@ pub(super) fn labelled<T>(document: &Document<T>) -> String {
 }
 
 /// The most names that a message lists.
-const MOST: usize = 5;
+const MAX: usize = 5;
 
 /// Joins names for people; a long list is cut.
 pub(super) fn list(names: &[String]) -> String {
     let shown = names
         .iter()
-        .take(MOST)
+        .take(MAX)
         .cloned()
         .collect::<Vec<_>>()
         .join(", ");
-    match names.len().saturating_sub(MOST) {
+    match names.len().saturating_sub(MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }

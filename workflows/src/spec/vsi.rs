@@ -184,15 +184,15 @@ pub(super) fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 }
 
 /// The most CPUs: more than any machine type of any architecture offers.
-const MOST_CPUS: u32 = 4096;
+const MAX_CPUS: u32 = 4096;
 
 pub(super) fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let cpus = u32::deserialize(deserializer)?;
-    if (1..=MOST_CPUS).contains(&cpus) {
+    if (1..=MAX_CPUS).contains(&cpus) {
         return Ok(cpus);
     }
     Err(D::Error::custom(format_args!(
-        "the number of CPUs is between 1 and {MOST_CPUS}"
+        "the number of CPUs is between 1 and {MAX_CPUS}"
     )))
 }
 

@@ -74,7 +74,7 @@ async fn what_is_no_line_and_what_is_no_answer_are_errors() {
 #[tokio::test]
 async fn a_line_without_an_end_is_not_held() {
     let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".as_slice();
-    let endless: &'static [u8] = Vec::leak([head, &vec![b'a'; 2 * LONGEST_LINE]].concat());
+    let endless: &'static [u8] = Vec::leak([head, &vec![b'a'; 2 * MAX_LINE_LEN]].concat());
     let (_, answer) = ask(endless).await;
     assert!(answer.unwrap_err().to_string().contains("too long"));
 }

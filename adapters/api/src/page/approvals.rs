@@ -26,14 +26,14 @@ use super::{
 use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
 
 /// The maximum number of changes on one page.
-const MOST: usize = 100;
+const MAX: usize = 100;
 
 pub(super) async fn list(context: PageContext) -> PageResult {
     let summaries = context.fleets.vsi_summaries(false).await?;
     let waiting = summaries.iter().filter(|vsi| vsi.awaits_approval);
     let number = waiting.clone().count();
     let mut vsis = Vec::new();
-    for vsi in waiting.take(MOST) {
+    for vsi in waiting.take(MAX) {
         vsis.push(
             context
                 .fleets
@@ -49,7 +49,7 @@ pub(super) async fn list(context: PageContext) -> PageResult {
     let main = html! {
         h1 { "Approvals" }
         @if number == 0 && pools.is_empty() { p { "No change waits for approval." } }
-        @if number > MOST { p { "The first " (MOST) " of " (number) " VSIs" } }
+        @if number > MAX { p { "The first " (MAX) " of " (number) " VSIs" } }
         @for pool in pools {
             h2 { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, &context)) {
                 "pool/" (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))

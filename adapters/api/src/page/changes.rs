@@ -14,7 +14,7 @@ use super::{
 use crate::v1::ObjectPath;
 
 /// The maximum number of generations shown.
-const MOST: usize = 200;
+const MAX: usize = 200;
 
 /// The generations to compare.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -31,7 +31,7 @@ pub(super) async fn page(
 ) -> PageResult {
     let ObjectPath { namespace, name } = &target;
     let fleet = context.fleets.that_has(namespace, name).await?;
-    let all = fleet.vsis().generations(namespace, name, MOST).await?;
+    let all = fleet.vsis().generations(namespace, name, MAX).await?;
     let journal = context.fleets.number_of(fleet);
     let newest = all.first();
     let to = compared.to.or(newest.map(|one| one.generation));
@@ -51,7 +51,7 @@ pub(super) async fn page(
         }
         @match (of(from), of(to)) {
             (Some(from), Some(to)) => (difference(from, to)),
-            _ => p { "There is no such generation; the newest " (MOST) " are shown." },
+            _ => p { "There is no such generation; the newest " (MAX) " are shown." },
         }
         h2 { "Generations" }
         div.wide tabindex="0" role="region" aria-label="Generations" { table {

@@ -12,11 +12,11 @@ const WIDTH: f64 = 190.0;
 const HEIGHT: f64 = 46.0;
 const GAP: f64 = 24.0;
 /// For a larger graph only the table is shown.
-const MOST: usize = 100;
+const MAX: usize = 100;
 
 /// The graph of a run, from the top down. `took` has the durations of steps in milliseconds.
 pub(super) fn draw(run: &RunGraph, took: &BTreeMap<String, u64>) -> Markup {
-    if run.steps.is_empty() || run.steps.len() > MOST {
+    if run.steps.is_empty() || run.steps.len() > MAX {
         return html! {};
     }
     let (places, width, height) = places(&run.steps);

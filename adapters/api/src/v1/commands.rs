@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// The maximum length of a body, in bytes: files of 64 MiB, encoded.
-const LONGEST: u64 = 96 * 1024 * 1024;
+const MAX_LEN: u64 = 96 * 1024 * 1024;
 /// The same for a caller who may only look, and has no files to send.
-const LONGEST_LOOK: u64 = 64 * 1024;
+const MAX_LOOK_LEN: u64 = 64 * 1024;
 
 pub(super) fn runs() -> ApiRouter<Api> {
     let summary = "Run a command line and answer with its output as it comes";
@@ -106,8 +106,8 @@ async fn read(
     request: Request,
 ) -> Result<(CommandRequest, OwnedSemaphorePermit), Problem> {
     let longest = match rights {
-        Rights::Look => LONGEST_LOOK,
-        Rights::Operate | Rights::Everything => LONGEST,
+        Rights::Look => MAX_LOOK_LEN,
+        Rights::Operate | Rights::Everything => MAX_LEN,
     };
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

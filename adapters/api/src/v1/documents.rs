@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The maximum length of documents, in bytes.
-const LONGEST: u64 = 16 * 1024 * 1024;
+const MAX_LEN: u64 = 16 * 1024 * 1024;
 /// The file name of the documents.
 const NAME: &str = "documents.yaml";
 
@@ -59,7 +59,7 @@ impl<S: Sync> FromRequest<S> for YamlBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = body::whole(request.into_body(), LONGEST).await?;
+        let body = body::whole(request.into_body(), MAX_LEN).await?;
         Ok(Self(body.into()))
     }
 }

@@ -229,16 +229,16 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 }
 
 /// The shortest lease: a busy machine must be able to renew it.
-const SHORTEST: Duration = Duration::from_secs(3);
+const MIN_DURATION: Duration = Duration::from_secs(3);
 
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    match lease >= SHORTEST {
+    match lease >= MIN_DURATION {
         true if lease.subsec_nanos() > 0 => Err("a lease lasts whole seconds".to_owned()),
         true => Ok(lease),
         false => Err(format!(
             "a lease lasts at least {}",
-            humantime::format_duration(SHORTEST)
+            humantime::format_duration(MIN_DURATION)
         )),
     }
 }

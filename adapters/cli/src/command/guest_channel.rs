@@ -16,7 +16,7 @@ use crate::{
     actor,
     args::{Common, ConsoleArgs, TargetArg, VncArgs},
     compose::{self, App, console_marks::OpenMark},
-    daemon::{self, PATIENCE, RETRY_DELAY},
+    daemon::{self, RETRY_DELAY, TIMEOUT},
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
     shards::{SetPlace, consoles},
@@ -99,7 +99,7 @@ async fn open(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
             None => Err(console::silent(&place, channel.way())),
         };
     }
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         let problem = match here(common, channel).await {
             Err(problem) if problem.code == IN_USE => problem,

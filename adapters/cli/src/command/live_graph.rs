@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often the graphs are redrawn.
-const EVERY: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Has the daemon run a command, and draws what it waits for.
 pub(super) async fn forward(
@@ -32,7 +32,7 @@ pub(super) async fn forward(
     let done = {
         let drawing = async {
             loop {
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(INTERVAL).await;
                 graphs.draw(&cli.common, |vsi| named.has(vsi)).await;
             }
         };

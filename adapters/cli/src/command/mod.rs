@@ -74,7 +74,7 @@ use crate::{
     args::{Cli, CliCommand},
     compose,
     daemon::{
-        self, ApiAccess, Forwarded, PATIENCE, RETRY_DELAY, forward_to, may_forward, refused, words,
+        self, ApiAccess, Forwarded, RETRY_DELAY, TIMEOUT, forward_to, may_forward, refused, words,
     },
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
@@ -199,7 +199,7 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
 }
 
 async fn try_both(cli: &Cli, state: &Path, documents: &CommandDocuments) -> CommandOutcome {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let holder = DaemonAddress::Socket(daemon::socket(state));
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;

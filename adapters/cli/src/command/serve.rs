@@ -117,7 +117,7 @@ async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held
     let Some(address) = common.journal()? else {
         return Ok(Some(None));
     };
-    let lasts = args.lease.unwrap_or(hold::LASTS);
+    let lasts = args.lease.unwrap_or(hold::LEASE_DURATION);
     let mut reported = false;
     let waits = |error: &PostgresError| {
         if !std::mem::replace(&mut reported, true) {

@@ -17,9 +17,9 @@ use vsiflow_image::bundle::BundledImage;
 use crate::off_runtime::off_runtime;
 
 /// How many bundles are remembered at the same time.
-const MOST: usize = 64;
+const MAX: usize = 64;
 /// The largest file about a bundle, in bytes.
-const LONGEST: u64 = 32 << 20;
+const MAX_LEN: u64 = 32 << 20;
 
 /// What is recorded of one bundle.
 #[derive(Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl AppliedBundles {
         let path = self.0.join(format!("{manifest}.json"));
         for (place, (_, known)) in self.files().into_iter().enumerate() {
             let there = read(&known).is_some_and(|bundle| bundle.is_there());
-            if known != path && (!there || place.saturating_add(1) >= MOST) {
+            if known != path && (!there || place.saturating_add(1) >= MAX) {
                 fs::remove_file(known)?;
             }
         }
@@ -106,7 +106,7 @@ fn part(folder: &Path, name: &str) -> io::Result<(PathBuf, fs::File)> {
 
 fn read(path: &Path) -> Option<AppliedBundle> {
     let length = fs::metadata(path).ok()?.len();
-    let bytes = (length <= LONGEST).then(|| fs::read(path).ok())??;
+    let bytes = (length <= MAX_LEN).then(|| fs::read(path).ok())??;
     serde_json::from_slice(&bytes).ok()
 }
 

@@ -25,7 +25,7 @@ const FOLDER: &str = "consoles";
 /// The word in the mark of a screen.
 const VNC: &str = "vnc";
 /// A mark is never longer than this, in bytes.
-const LONGEST: u64 = 128;
+const MAX_LEN: u64 = 128;
 
 /// The mark of an open console.
 pub(crate) struct OpenMark {
@@ -111,7 +111,7 @@ fn orphan(path: PathBuf) -> Option<Orphan> {
     let mut file = File::open(&path).ok()?;
     flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
     let mut text = String::new();
-    let read = (&mut file).take(LONGEST).read_to_string(&mut text);
+    let read = (&mut file).take(MAX_LEN).read_to_string(&mut text);
     read.ok()?;
     let mut words = text.split(' ');
     let (vsi, user) = (words.next()?, words.next()?);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a command waits: the holder may have died, and its lease then expires.
-const PATIENCE: Duration = hold::LASTS.saturating_add(Duration::from_secs(2));
+const TIMEOUT: Duration = hold::LEASE_DURATION.saturating_add(Duration::from_secs(2));
 /// The delay before a lease that is held is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -75,7 +75,10 @@ pub(super) async fn open(
 async fn open_to_read(address: &JournalAddress) -> Result<PostgresJournal, PostgresError> {
     match PostgresJournal::open_to_read(address).await {
         Err(PostgresError::Missing { half: false, .. }) => {
-            Held::take(address, hold::LASTS).await?.release().await;
+            Held::take(address, hold::LEASE_DURATION)
+                .await?
+                .release()
+                .await;
             PostgresJournal::open_to_read(address).await
         }
         opened => opened,
@@ -85,10 +88,10 @@ async fn open_to_read(address: &JournalAddress) -> Result<PostgresJournal, Postg
 /// Takes the lease; waits for one whose holder may have died. If a daemon answers in the state
 /// directory, it has the lease or waits for it, so the command is sent to it.
 async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitProblem> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let mut reported = false;
     loop {
-        match Held::take(address, hold::LASTS).await {
+        match Held::take(address, hold::LEASE_DURATION).await {
             Err(PostgresError::InUse { .. }) if is_answering(path) => {
                 let path = path.to_owned();
                 return Err(StateDirError::InUse { path, holder: None }.into());

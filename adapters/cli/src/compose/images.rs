@@ -256,7 +256,7 @@ impl ImageSources {
         }
         let source = Arc::new(access.source(&host, &self.bounds)?);
         // The oldest source is dropped; uploads in progress retain theirs.
-        if special.len() >= MOST {
+        if special.len() >= MAX {
             special.remove(0);
         }
         special.push((access, source.clone()));
@@ -265,7 +265,7 @@ impl ImageSources {
 }
 
 /// How many sources with separate access are cached.
-const MOST: usize = 16;
+const MAX: usize = 16;
 
 #[async_trait]
 impl ImageSource for Scheme {

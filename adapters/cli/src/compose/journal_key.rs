@@ -10,7 +10,7 @@
 //!
 //! Guarantees:
 //! - Nothing that the program prints is shown, and everything read from it is wiped.
-//! - The program and its children are killed at a deadline, and a key over [`LONGEST`] bytes is refused.
+//! - The program and its children are killed at a deadline, and a key over [`MAX_LEN`] bytes is refused.
 
 use std::{path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
 
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The longest key with its comments, in bytes.
-const LONGEST: usize = 64 << 10;
+const MAX_LEN: usize = 64 << 10;
 /// Additional capacity, so that the buffer never grows: growing would leave a copy of the key.
 const SPARE: usize = 64;
 /// How long the program may take.
@@ -98,7 +98,7 @@ async fn of_file(path: &PathBuf) -> std::io::Result<Secret> {
 
 /// Reads up to one byte more than the limit, to detect longer input.
 async fn bounded(from: impl AsyncRead + Unpin) -> std::io::Result<Secret> {
-    let most = LONGEST.saturating_add(1);
+    let most = MAX_LEN.saturating_add(1);
     let room = most.saturating_add(SPARE);
     let mut text = Zeroizing::new(Vec::with_capacity(room));
     let limit = u64::try_from(most).unwrap_or(u64::MAX);
@@ -143,8 +143,8 @@ async fn printed(program: &str, arguments: &[String]) -> Result<Secret, String> 
     let cannot = |error: std::io::Error| format!("it cannot be read: {error}");
     let output = running.0.stdout.take().ok_or("it has no standard output")?;
     let text = bounded(output).await.map_err(cannot)?;
-    if text.expose().len() > LONGEST {
-        return Err(format!("it printed more than {} KiB", LONGEST >> 10));
+    if text.expose().len() > MAX_LEN {
+        return Err(format!("it printed more than {} KiB", MAX_LEN >> 10));
     }
     let status = running.0.wait().await.map_err(cannot)?;
     match (status.success(), text.expose().is_empty()) {

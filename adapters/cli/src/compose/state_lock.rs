@@ -15,7 +15,7 @@ use crate::{
     output,
 };
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 const RETRY_DELAY: Duration = Duration::from_millis(25);
 
@@ -46,7 +46,7 @@ pub(crate) async fn lock_to_read(common: &Common, path: &Path) -> Result<StateDi
 type OpenLock = fn(PathBuf) -> Result<StateDir, StateDirError>;
 
 async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let mut reported = false;
     loop {
         let at = path.to_owned();

@@ -24,7 +24,7 @@ pub(crate) use access::{ApiAccess, refused};
 pub(crate) use client::{Forwarded, ask, ask_at, console, file, forward_to, may_forward, show};
 pub(crate) use commands::{api_problem, command_line, documents_of};
 pub(crate) use consent::forward_asking;
-pub(crate) use place::{PATIENCE, RETRY_DELAY, SILENT, place, silent};
+pub(crate) use place::{RETRY_DELAY, SILENT, TIMEOUT, place, silent};
 pub(crate) use server::{DaemonServer, api, api_of_set};
 pub(crate) use socket::{is_answering, socket};
 pub(crate) use words::{add_option, words};

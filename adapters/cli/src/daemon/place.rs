@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How long the process with the state directory may take to answer, or to end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 /// The delay before the next request.
 pub(crate) const RETRY_DELAY: Duration = Duration::from_millis(50);
 

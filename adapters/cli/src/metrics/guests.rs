@@ -20,9 +20,9 @@ use vsiflow_steps::ports::GuestStats;
 use vsiflow_workflows::fleet::{Fleet, GuestUsage};
 
 /// How often hosts are polled.
-const EVERY: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_secs(15);
 /// The most VSIs with metrics.
-const MOST: usize = 20_000;
+const MAX: usize = 20_000;
 
 /// The last values.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Guests(Arc<Mutex<Vec<GuestUsage>>>);
 
 impl Guests {
     pub(super) fn set(&self, mut all: Vec<GuestUsage>) {
-        all.truncate(MOST);
+        all.truncate(MAX);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
@@ -41,7 +41,7 @@ impl Guests {
                 Ok(all) => self.set(all),
                 Err(error) => tracing::warn!("what guests use is out of date: {error}"),
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 }

@@ -22,7 +22,7 @@ use vsiflow_workflows::fleet::Fleet;
 use super::{HostLabel, Metrics, PhaseLabel, VsiLabels, format::MetricsFormat};
 
 /// How often values that are not counted are measured.
-const EVERY: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_secs(15);
 /// Contracts expire in days, and reading all of them takes long. So they are measured once in this
 /// many rounds, and whenever the number of VSIs in a phase changes.
 const CONTRACTS_EVERY: u64 = 20;
@@ -84,7 +84,7 @@ pub(crate) async fn measure(metrics: Arc<Metrics>, fleet: Fleet) {
         if let Err(error) = once(&metrics, &fleet, contracts).await {
             tracing::warn!("the metrics are out of date: {error}");
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 

@@ -25,7 +25,7 @@ const INDENT: &str = "  ";
 /// How many of the newest events outside of runs are shown.
 const EVENTS: usize = 10;
 /// How many characters of a group's output are shown.
-const LONGEST_OUTPUT: usize = 80;
+const MAX_OUTPUT_LEN: usize = 80;
 
 fn failed_boots(status: &VsiStatus) -> String {
     let of = format!("{} of at most {}", status.failed_boots, next_try::TRIES);
@@ -289,7 +289,7 @@ pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times)
 
 /// An output, shortened: `vsiflow output` prints all of it.
 fn shortened(value: &str) -> String {
-    let start: String = value.chars().take(LONGEST_OUTPUT).collect();
+    let start: String = value.chars().take(MAX_OUTPUT_LEN).collect();
     if start.len() == value.len() {
         start
     } else {

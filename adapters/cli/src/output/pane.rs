@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 /// The minimum time between two redraws.
-pub(crate) const EVERY: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 /// Lines that are left for printed output and bars.
 const LEFT: usize = 4;
 /// The assumed height of a terminal that does not report it, in lines.
@@ -39,7 +39,7 @@ impl Pane {
 
     /// Whether enough time has passed to draw again.
     pub(crate) fn is_due(&self) -> bool {
-        self.drawn.is_none_or(|drawn| drawn.elapsed() >= EVERY)
+        self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL)
     }
 
     /// Replaces the drawn text; an empty text removes it.

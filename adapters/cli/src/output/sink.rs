@@ -27,11 +27,11 @@ pub(crate) struct OutputSink {
 const PIECES: usize = 1024 * 1024;
 
 /// The most bytes that are held for a caller that does not read; further output is dropped.
-const MOST: usize = 32 * 1024 * 1024;
+const MAX: usize = 32 * 1024 * 1024;
 
 impl OutputSink {
     fn put(&self, to_err: bool, bytes: &[u8]) {
-        if self.held().saturating_add(bytes.len()) > MOST {
+        if self.held().saturating_add(bytes.len()) > MAX {
             return;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

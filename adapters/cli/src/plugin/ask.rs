@@ -29,7 +29,7 @@ const FORBIDDEN: &str = "Error from server (Forbidden)";
 /// The prefix of kubectl's message when the object does not exist.
 const NOT_FOUND: &str = "Error from server (NotFound)";
 /// The most bytes of documents in one plan.
-const MOST: u64 = 64 * 1024 * 1024;
+const MAX: u64 = 64 * 1024 * 1024;
 
 /// The failure that kubectl itself reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ async fn dry_run(there: &ClusterAccess<'_>, args: &PluginPlanArgs) -> Result<Vec
     let mut child = command.spawn().map_err(unrunnable)?;
     let mut documents = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(MOST).read_to_end(&mut documents).await;
+        let read = stdout.take(MAX).read_to_end(&mut documents).await;
         read.map_err(unrunnable)?;
     }
     let status = child.wait().await.map_err(unrunnable)?;

@@ -18,9 +18,9 @@ use crate::{exit::Exit, output};
 pub(super) const NAME: &str = "kubectl_complete-vsi";
 
 /// How long completion may wait for a cluster.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// The most names that are proposed.
-const MOST: u32 = 500;
+const MAX: u32 = 500;
 /// The arguments that name VSIs.
 const NAMES: [&str; 2] = ["name", "names"];
 /// The arguments that name files.
@@ -85,9 +85,9 @@ fn candidates(access: &KubeconfigFlags) -> Vec<CompletionCandidate> {
     };
     let names = async {
         let cluster = Cluster::reach(access).await.ok()?;
-        cluster.names(MOST).await.ok()
+        cluster.names(MAX).await.ok()
     };
-    let names = runtime.block_on(async { tokio::time::timeout(PATIENCE, names).await });
+    let names = runtime.block_on(async { tokio::time::timeout(TIMEOUT, names).await });
     let names = names.ok().flatten().unwrap_or_default();
     names.into_iter().map(CompletionCandidate::new).collect()
 }

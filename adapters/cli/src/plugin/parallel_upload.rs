@@ -23,14 +23,14 @@ use crate::exit::ExitProblem;
 /// The first, the least and the greatest length of a piece in bytes; it grows with the speed of the
 /// connection.
 const FIRST: usize = 1 << 20;
-const SHORTEST: usize = 64 << 10;
-const LONGEST: usize = 8 << 20;
+const MIN_LEN: usize = 64 << 10;
+const MAX_LEN: usize = 8 << 20;
 /// How many bytes may be in flight for all readers together.
 const UNDER_WAY: usize = 32 << 20;
 /// The API server ends requests after one minute.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How many readers are remembered.
-const MOST_READERS: usize = 256;
+const MAX_READERS: usize = 256;
 
 /// The result of a piece: the next byte the reader needs, or `None` if the cluster has to be asked.
 type PieceResult = Result<Option<u64>, PluginError>;
@@ -98,7 +98,7 @@ impl<'a> SideBySide<'a> {
                 reader.place = ReaderPlace::Unknown;
             }
         }
-        if self.readers.len() > MOST_READERS {
+        if self.readers.len() > MAX_READERS {
             self.readers
                 .retain(|_, reader| reader.place != ReaderPlace::Unknown);
         }
@@ -139,7 +139,7 @@ impl<'a> SideBySide<'a> {
             let sending = (self.send)(UploadReader { id, from }, piece);
             self.under_way.push(Box::pin(async move {
                 let begun = Instant::now();
-                let sent = timeout(PATIENCE, sending).await.ok();
+                let sent = timeout(TIMEOUT, sending).await.ok();
                 let took = begun.elapsed();
                 PieceAnswer { id, took, sent }
             }));
@@ -151,19 +151,16 @@ impl<'a> SideBySide<'a> {
     fn most(&self, id: u64, from: u64) -> usize {
         // A new reader may only inspect the file's header.
         if from == 0 {
-            return SHORTEST;
+            return MIN_LEN;
         }
-        let own = self
-            .readers
-            .get(&id)
-            .map_or(SHORTEST, |reader| reader.piece);
+        let own = self.readers.get(&id).map_or(MIN_LEN, |reader| reader.piece);
         let places = self.readers.values().map(|reader| reader.place);
         let under_way = places.fold(0_usize, |sum, place| match place {
             ReaderPlace::UnderWay(bytes) => sum.saturating_add(bytes),
             ReaderPlace::Waits | ReaderPlace::Unknown => sum,
         });
         own.min(UNDER_WAY.saturating_sub(under_way) / 2)
-            .max(SHORTEST)
+            .max(MIN_LEN)
     }
 
     /// Whether a piece is in flight.
@@ -189,7 +186,7 @@ impl<'a> SideBySide<'a> {
             Some(Ok(Some(next))) => {
                 (reader.from, reader.place) = (next, ReaderPlace::Waits);
                 if answer.took < Duration::from_secs(1) {
-                    reader.piece = reader.piece.saturating_mul(2).min(LONGEST);
+                    reader.piece = reader.piece.saturating_mul(2).min(MAX_LEN);
                 } else if answer.took > Duration::from_secs(8) {
                     reader.slower();
                 }
@@ -220,7 +217,7 @@ impl<'a> SideBySide<'a> {
 
 impl ReaderState {
     fn slower(&mut self) {
-        self.piece = (self.piece / 4).max(SHORTEST);
+        self.piece = (self.piece / 4).max(MIN_LEN);
     }
 }
 
@@ -319,7 +316,7 @@ mod tests {
         }
         let most = *most.lock().unwrap();
         assert!(most > 8 * MIB, "{most}: they are side by side");
-        assert!(most <= UNDER_WAY + 40 * SHORTEST, "{most}");
+        assert!(most <= UNDER_WAY + 40 * MIN_LEN, "{most}");
     }
 
     #[tokio::test]
@@ -337,6 +334,6 @@ mod tests {
             side.start(&mut file).await.unwrap();
             assert!(!side.is_sending());
         }
-        assert_eq!(side.readers[&7].piece, SHORTEST);
+        assert_eq!(side.readers[&7].piece, MIN_LEN);
     }
 }

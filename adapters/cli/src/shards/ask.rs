@@ -30,7 +30,7 @@ use crate::{
 /// How often the database is polled for the answer.
 const POLL: Duration = Duration::from_millis(150);
 /// How long to wait for a holder. A holder that died is replaced sooner.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// After this time the user is told what the command waits for.
 const REPORT_AFTER: Duration = Duration::from_secs(3);
 /// How often to check whether a process holds the journal.
@@ -219,7 +219,7 @@ async fn answer_of(
     let request = (id.as_str(), journal);
     send(set, sealer, request, command, repeatable, None).await?;
     tokio::select! {
-        answered = answer::<CommandAnswer>(set, sealer, request, PATIENCE) => {
+        answered = answer::<CommandAnswer>(set, sealer, request, TIMEOUT) => {
             let answer = answered?;
             if set.withdraw(&id).await.is_err() {
                 tracing::debug!("the answer is forgotten later");

@@ -32,7 +32,7 @@ use super::{
 use crate::{args::Common, exit::ExitProblem};
 
 /// How often all journals are asked about the networks of a cluster.
-const EVERY: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 /// How often while one of them is to end.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -215,7 +215,7 @@ impl ClusterNetworks {
     pub(super) async fn keep_polling(&self, journals: &Journals, wake: impl Fn()) -> Infallible {
         loop {
             let inquiries = self.inquiries();
-            let mut pause = EVERY;
+            let mut pause = INTERVAL;
             if !inquiries.is_empty() {
                 if Box::pin(self.poll_once(journals, &inquiries)).await {
                     wake();

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// How often a process reports that it is alive, and computes its share.
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// How often to check whether another process still answers the owner of the state directory.
 const ANSWERED: Duration = Duration::from_secs(5);
 /// How often old answers are deleted.
@@ -94,7 +94,7 @@ pub(crate) async fn serve(
         name: ask::id(),
         place,
         common: common.clone(),
-        lasts: args.lease.unwrap_or(hold::LASTS),
+        lasts: args.lease.unwrap_or(hold::LEASE_DURATION),
         service: journal::Service {
             args: Arc::new(args.clone()),
             metrics: metrics.clone(),
@@ -170,7 +170,7 @@ async fn open(
             }
             Err(error) => return Err(problem(&error)),
         }
-        sleep(EVERY).await;
+        sleep(INTERVAL).await;
     }
 }
 
@@ -218,7 +218,7 @@ impl Process {
                     outcome?;
                 }
                 () = sleep(lives.saturating_duration_since(Instant::now())) => {
-                    lives = Instant::now() + EVERY;
+                    lives = Instant::now() + INTERVAL;
                     if let Err(error) = self.update_share().await {
                         // Leases expire on their own, and this process ends with the first of them.
                         tracing::warn!(%error, "the set is not looked at");

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     args::{Cli, Common},
     compose,
-    daemon::{self, PATIENCE, RETRY_DELAY, SILENT, silent},
+    daemon::{self, RETRY_DELAY, SILENT, TIMEOUT, silent},
     exit::{CommandOutcome, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
     runner,
@@ -28,7 +28,7 @@ pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitP
         .map(|word| (*word).to_owned())
         .collect();
     let cli = Cli::try_parse_from(&words).map_err(ExitProblem::defect)?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         let (common_here, command) = (common.clone(), cli.command.clone());
         let here = Box::pin(runner::run_here(Cli {

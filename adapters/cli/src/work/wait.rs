@@ -166,7 +166,7 @@ pub(crate) async fn watch(
         let notice = tokio::select! {
             notice = notices.recv() => notice,
             Ok(()) = moved.changed() => continue,
-            () = tokio::time::sleep(pane::EVERY), if live.has_graphs() => continue,
+            () = tokio::time::sleep(pane::INTERVAL), if live.has_graphs() => continue,
             () = reminder.due() => {
                 remind(app, live, &open);
                 continue;
@@ -242,7 +242,7 @@ struct Reminder {
 
 impl Reminder {
     const FIRST: Duration = Duration::from_secs(10);
-    const LONGEST: Duration = Duration::from_secs(300);
+    const MAX_DURATION: Duration = Duration::from_secs(300);
 
     fn new() -> Self {
         Self {
@@ -255,7 +255,7 @@ impl Reminder {
     async fn due(&mut self) {
         tokio::time::sleep_until(self.at + self.after).await;
         self.at = Instant::now();
-        self.after = self.after.saturating_mul(2).min(Self::LONGEST);
+        self.after = self.after.saturating_mul(2).min(Self::MAX_DURATION);
     }
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleError, LONGEST_DOCUMENT, LONGEST_DOCUMENTS, MOST};
+use super::{BundleError, MAX, MAX_DOCUMENT_LEN, MAX_DOCUMENTS_LEN};
 
 /// The length limit of an image's URL, in bytes.
-const LONGEST_URL: usize = 4096;
+const MAX_URL_LEN: usize = 4096;
 /// The length limit of a name in `left_out`, in bytes.
-const LONGEST_OBJECT: usize = 1024;
+const MAX_OBJECT_LEN: usize = 1024;
 /// How many URLs all images may have together.
-const MOST_URLS: usize = 10_000;
+const MAX_URLS: usize = 10_000;
 
 /// The content of a bundle, in the order of its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl PackedDocument {
     /// The entry's name of a document, from its number (from 1) and the name of its file.
     pub fn entry(number: usize, file: &str) -> String {
         let plain = |c: char| if is_plain(c) { c } else { '_' };
-        let file: String = file.chars().take(LONGEST_NAME).map(plain).collect();
+        let file: String = file.chars().take(MAX_NAME_LEN).map(plain).collect();
         let file = if file.is_empty() { "_" } else { &file };
         format!("{DOCUMENTS}{number:04}-{file}")
     }
@@ -69,7 +69,7 @@ impl PackedImage {
 
 const DOCUMENTS: &str = "documents/";
 /// The length limit of a file name, so that the entry's name fits a tar header.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._-".contains(c)
@@ -111,7 +111,7 @@ impl BundleManifest {
     }
 
     fn check(&self) -> Result<(), BundleError> {
-        if self.documents.len() > MOST || self.images.len() > MOST || self.left_out.len() > MOST {
+        if self.documents.len() > MAX || self.images.len() > MAX || self.left_out.len() > MAX {
             return Err(wrong("it names more than 1000 of one kind"));
         }
         let mut all = 0_u64;
@@ -119,7 +119,7 @@ impl BundleManifest {
             document.check(place)?;
             all = all.saturating_add(document.length);
         }
-        if all > LONGEST_DOCUMENTS {
+        if all > MAX_DOCUMENTS_LEN {
             return Err(wrong("its documents are longer than 64 MiB"));
         }
         let (mut known, mut urls) = (BTreeSet::new(), BTreeSet::new());
@@ -128,11 +128,11 @@ impl BundleManifest {
             if !known.insert(&image.sha256) {
                 return Err(wrong("it names an image twice"));
             }
-            if !image.urls.iter().all(|url| urls.insert(url)) || urls.len() > MOST_URLS {
+            if !image.urls.iter().all(|url| urls.insert(url)) || urls.len() > MAX_URLS {
                 return Err(wrong("it has two images for one URL, or too many URLs"));
             }
         }
-        if self.left_out.iter().all(|one| is_line(one, LONGEST_OBJECT)) {
+        if self.left_out.iter().all(|one| is_line(one, MAX_OBJECT_LEN)) {
             Ok(())
         } else {
             Err(wrong("the name of what was left out is not a name"))
@@ -147,7 +147,7 @@ impl PackedDocument {
         if self.name != Self::entry(place.saturating_add(1), file) {
             return Err(wrong("a document has a name that vsiflow does not give"));
         }
-        if self.length <= LONGEST_DOCUMENT && is_sha256(&self.sha256) {
+        if self.length <= MAX_DOCUMENT_LEN && is_sha256(&self.sha256) {
             Ok(())
         } else {
             Err(wrong("a document has a length or SHA-256 that none has"))
@@ -160,7 +160,7 @@ impl PackedImage {
         if !is_sha256(&self.sha256) || self.length == 0 || self.urls.is_empty() {
             return Err(wrong("an image has no bytes, no SHA-256 or no URL"));
         }
-        if self.urls.iter().all(|url| is_line(url, LONGEST_URL)) {
+        if self.urls.iter().all(|url| is_line(url, MAX_URL_LEN)) {
             Ok(())
         } else {
             Err(wrong("the URL of an image is none"))

@@ -43,15 +43,15 @@ const MARK: &str = "vsiflow-bundle v1";
 const VERSION: &str = "version 1\n";
 
 /// How many documents a bundle may have, and how many images.
-pub const MOST: usize = 1000;
+pub const MAX: usize = 1000;
 /// The size limit of one document: 4 MiB.
-pub const LONGEST_DOCUMENT: u64 = 4 << 20;
+pub const MAX_DOCUMENT_LEN: u64 = 4 << 20;
 /// The size limit of all documents together: 64 MiB.
-pub const LONGEST_DOCUMENTS: u64 = 64 << 20;
+pub const MAX_DOCUMENTS_LEN: u64 = 64 << 20;
 /// The size limit of a manifest: 16 MiB.
-const LONGEST_MANIFEST: u64 = 16 << 20;
+const MAX_MANIFEST_LEN: u64 = 16 << 20;
 /// The size limit of an entry with a single line, in bytes.
-const LONGEST_LINE: u64 = 1024;
+const MAX_LINE_LEN: u64 = 1024;
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use vsiflow_engine::{audit::Seal, model::Hash};
 
 use super::entry::{self, BLOCK, END};
 use super::manifest::BundleManifest;
-use super::{BundleError, LONGEST_LINE, LONGEST_MANIFEST, MARK, MOST, VERSION};
+use super::{BundleError, MARK, MAX, MAX_LINE_LEN, MAX_MANIFEST_LEN, VERSION};
 
 /// How many bytes of an image are read at a time.
 const PIECE: usize = 1 << 20;
@@ -82,7 +82,7 @@ impl<F: ReadAt> Bundle<F> {
         };
         let version = walk.version()?;
         let (entries, last) = walk.entries(version)?;
-        let bytes = walk.short(&last, LONGEST_MANIFEST)?;
+        let bytes = walk.short(&last, MAX_MANIFEST_LEN)?;
         let end = entry::after(last.start, last.length)?;
         let seal = walk.seal(end)?;
         let found = Hash::of(&bytes);
@@ -214,10 +214,10 @@ impl<F: ReadAt> Walk<'_, F> {
             BundleError::Io(error) => BundleError::Io(error),
             _ => none(),
         })?;
-        if entry.name != "vsiflow-bundle" || entry.length > LONGEST_LINE {
+        if entry.name != "vsiflow-bundle" || entry.length > MAX_LINE_LEN {
             return Err(none());
         }
-        let bytes = self.short(&entry, LONGEST_LINE)?;
+        let bytes = self.short(&entry, MAX_LINE_LEN)?;
         if bytes != VERSION.as_bytes() {
             let shown = bytes.iter().take(40).copied();
             let shown: Vec<u8> = shown.take_while(|byte| *byte != b'\n').collect();
@@ -241,7 +241,7 @@ impl<F: ReadAt> Walk<'_, F> {
                     entry.name
                 )));
             }
-            if entries.len() >= 2 * MOST {
+            if entries.len() >= 2 * MAX {
                 return Err(BundleError::malformed("it has too many entries"));
             }
             at = entry::after(entry.start, entry.length)?;
@@ -257,7 +257,7 @@ impl<F: ReadAt> Walk<'_, F> {
                 entry.name
             )));
         }
-        let text = self.short(&entry, LONGEST_LINE)?;
+        let text = self.short(&entry, MAX_LINE_LEN)?;
         let text = String::from_utf8(text).ok();
         let seal = text.as_deref().and_then(|text| text.strip_suffix('\n'));
         let seal = seal.and_then(|line| Seal::read(MARK, line));

@@ -17,12 +17,12 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 
 use crate::error::ShownError;
 use crate::packing::{
-    Feed, MEMORY, MOST, Outlet, UnpackLimit, Unpacked, UnpackedTooLarge, WAITING, copy, feed, unfit,
+    Feed, MAX, MEMORY, Outlet, UnpackLimit, Unpacked, UnpackedTooLarge, WAITING, copy, feed, unfit,
 };
 
 /// The length limit of one file's headers in bytes, and how many files a layer may have.
-const LONGEST_HEADERS: u64 = 1 << 20;
-const MOST_FILES: usize = 100_000;
+const MAX_HEADERS_LEN: u64 = 1 << 20;
+const MAX_FILES: usize = 100_000;
 const BLOCK: u64 = 512;
 
 /// Why a layer cannot be used.
@@ -36,9 +36,9 @@ pub(crate) enum UnfitLayer {
     Kind(&'static str),
     #[error("a later layer of the image deletes its disk")]
     Deleted,
-    #[error("a layer has more than {MOST_FILES} files")]
+    #[error("a layer has more than {MAX_FILES} files")]
     Files,
-    #[error("the headers of a file in a layer are longer than {LONGEST_HEADERS} bytes")]
+    #[error("the headers of a file in a layer are longer than {MAX_HEADERS_LEN} bytes")]
     Headers,
 }
 
@@ -54,11 +54,11 @@ pub(super) async fn disk(
     tokio::spawn(feed(layer, fill));
     let (give, unpacked) = mpsc::channel(WAITING);
     let source = Feed::new(pieces, failed.clone(), taken.clone());
-    let mut to = Outlet::new(give, taken, MOST);
+    let mut to = Outlet::new(give, taken, MAX);
     let (tell, result) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let mut tell = Some(tell);
-        if let Err(error) = search(source, &mut to, MOST, &mut tell) {
+        if let Err(error) = search(source, &mut to, MAX, &mut tell) {
             match tell.take() {
                 Some(tell) => drop(tell.send(Err(error))),
                 None => to.fail(error),
@@ -99,7 +99,7 @@ fn search(
     let taken = to.taken();
     let gauge = Gauge {
         packed: open(layer)?,
-        headers: Rc::new(Cell::new(LONGEST_HEADERS)),
+        headers: Rc::new(Cell::new(MAX_HEADERS_LEN)),
         read: 0,
         taken,
         most,
@@ -108,7 +108,7 @@ fn search(
     let mut archive = Archive::new(gauge);
     let mut entries = archive.entries()?;
     let mut found = false;
-    for _ in 0..MOST_FILES {
+    for _ in 0..MAX_FILES {
         let Some(entry) = entries.next() else {
             headers.set(u64::MAX);
             // Read to the end, because the digest covers all bytes.
@@ -120,7 +120,7 @@ fn search(
         };
         let mut entry = entry?;
         // A size in an archive may be too large to add to.
-        let left = entry.size().checked_add(LONGEST_HEADERS + BLOCK);
+        let left = entry.size().checked_add(MAX_HEADERS_LEN + BLOCK);
         headers.set(
             left.ok_or(())
                 .map_err(|()| io::Error::other(UnfitLayer::Headers))?,

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::reference::Digest;
 
 /// The length limit of a manifest, in bytes.
-pub(crate) const LONGEST: usize = 4 << 20;
+pub(crate) const MAX_LEN: usize = 4 << 20;
 /// How many layers an image may have, and how many images an index.
-const MOST_LAYERS: usize = 128;
-const MOST_IMAGES: usize = 512;
+const MAX_LAYERS: usize = 128;
+const MAX_IMAGES: usize = 512;
 
 /// The supported manifest types, as an `Accept` header.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -74,8 +74,8 @@ impl OciManifest {
     /// # Errors
     /// What is wrong with it, in words.
     pub(crate) fn read(bytes: &[u8], platform: Option<&str>) -> Result<Self, String> {
-        if bytes.len() > LONGEST {
-            return Err(format!("the manifest is longer than {LONGEST} bytes"));
+        if bytes.len() > MAX_LEN {
+            return Err(format!("the manifest is longer than {MAX_LEN} bytes"));
         }
         let written: WrittenManifest = serde_json::from_slice(bytes)
             .map_err(|error| format!("this is not a manifest: {error}"))?;
@@ -120,8 +120,8 @@ impl Descriptor {
 }
 
 fn of_layers(mut layers: Vec<Descriptor>) -> Result<OciManifest, String> {
-    if layers.len() > MOST_LAYERS {
-        return Err(format!("the image has more than {MOST_LAYERS} layers"));
+    if layers.len() > MAX_LAYERS {
+        return Err(format!("the image has more than {MAX_LAYERS} layers"));
     }
     layers.retain(|layer| layer.media_type != EMPTY);
     let files: Vec<_> = layers.iter().filter(|layer| layer.is_file()).collect();
@@ -144,8 +144,8 @@ fn of_layers(mut layers: Vec<Descriptor>) -> Result<OciManifest, String> {
 }
 
 fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManifest, String> {
-    if images.len() > MOST_IMAGES {
-        return Err(format!("the index has more than {MOST_IMAGES} images"));
+    if images.len() > MAX_IMAGES {
+        return Err(format!("the index has more than {MAX_IMAGES} images"));
     }
     let name = |image: &Descriptor| {
         let offered = image.platform.as_ref();
@@ -243,7 +243,7 @@ mod tests {
         assert!(image(&[readme, typed]).is_err());
         assert!(image(&[]).is_err());
         assert!(image(&[layer(2, EMPTY, None)]).is_err());
-        assert!(image(&vec![pushed; MOST_LAYERS + 1]).is_err());
+        assert!(image(&vec![pushed; MAX_LAYERS + 1]).is_err());
     }
 
     #[test]
@@ -280,6 +280,6 @@ mod tests {
                 "{wrong}"
             );
         }
-        assert!(OciManifest::read(&vec![b' '; LONGEST + 1], None).is_err());
+        assert!(OciManifest::read(&vec![b' '; MAX_LEN + 1], None).is_err());
     }
 }

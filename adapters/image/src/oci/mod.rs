@@ -25,7 +25,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use self::{
     blob::{BlobStream, digest_mismatch},
-    manifest::{ACCEPT, Blob, LONGEST, OciManifest},
+    manifest::{ACCEPT, Blob, MAX_LEN, OciManifest},
     reference::{Digest, Reference},
     token::{Passes, RegistryCall},
 };
@@ -102,7 +102,7 @@ impl OciSource {
         let asking = self.asking(reference, shown);
         let mut response = asking.get(&url, Some(ACCEPT), None).await?;
         answered(shown, &response, "manifest")?;
-        let bytes = body(&self.0.http, shown, &mut response, LONGEST).await?;
+        let bytes = body(&self.0.http, shown, &mut response, MAX_LEN).await?;
         let digest = digest.or(reference.digest.as_ref());
         let found = Digest::of(&bytes);
         match digest.filter(|digest| **digest != found) {

@@ -20,11 +20,11 @@ use crate::error::{ShownError, error, invalid};
 use crate::http::{Credentials, HttpSource, RequestHeaders};
 
 /// The length limit of a token server's response in bytes, and how many tokens are stored.
-const LONGEST: usize = 256 << 10;
-const MOST: usize = 64;
+const MAX_LEN: usize = 256 << 10;
+const MAX: usize = 64;
 /// How long before its end a token is no longer used, and how long it is used at most.
 const MARGIN: Duration = Duration::from_secs(10);
-const LONGEST_LIFE: Duration = Duration::from_secs(600);
+const MAX_LIFE: Duration = Duration::from_secs(600);
 
 /// Docker's registry gets its tokens from another server.
 const KNOWN: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");
@@ -71,7 +71,7 @@ impl Passes {
 
     fn put(&self, reference: &Reference, pass: Pass) {
         let mut passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if passes.len() >= MOST {
+        if passes.len() >= MAX {
             passes.clear();
         }
         passes.insert(key(reference), pass);
@@ -185,7 +185,7 @@ impl RegistryCall<'_> {
             let message = format!("the token server {server} answered {status}{hint}");
             return Err(error(kind, self.shown, message));
         }
-        let bytes = body(self.http, self.shown, &mut response, LONGEST).await?;
+        let bytes = body(self.http, self.shown, &mut response, MAX_LEN).await?;
         let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| {
             invalid(
                 self.shown,
@@ -203,7 +203,7 @@ impl RegistryCall<'_> {
                 format!("the token server {server} gave no token"),
             )
         })?;
-        let life = Duration::from_secs(answer.expires_in.unwrap_or(60)).min(LONGEST_LIFE);
+        let life = Duration::from_secs(answer.expires_in.unwrap_or(60)).min(MAX_LIFE);
         let now = Instant::now();
         Ok(Pass::Token {
             token: Secret::new(text),

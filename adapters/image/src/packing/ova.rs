@@ -16,11 +16,11 @@ use tar::{Archive, Entry, EntryType};
 use super::{Outlet, QCOW2, copy, vmdk};
 
 /// The length limit of the description and of the manifest, in bytes.
-const LONGEST_TEXT: u64 = 1 << 20;
+const MAX_TEXT_LEN: u64 = 1 << 20;
 /// How many files an archive may have.
-const MOST_FILES: usize = 1_000;
+const MAX_FILES: usize = 1_000;
 /// How many elements and attributes a description may have.
-const MOST_EVENTS: usize = 100_000;
+const MAX_EVENTS: usize = 100_000;
 
 /// Why an OVA cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub(crate) enum UnfitOva {
     Outside,
     #[error("the OVA has something that is not a regular file")]
     Kind,
-    #[error("the OVA has more than {MOST_FILES} files, or two of one name")]
+    #[error("the OVA has more than {MAX_FILES} files, or two of one name")]
     Files,
     #[error("the OVA does not begin with its description (.ovf)")]
     NoDescription,
@@ -67,7 +67,7 @@ pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
     let mut archive = Archive::new(from);
     let mut read = Contents::default();
     for (count, entry) in archive.entries()?.enumerate() {
-        if count >= MOST_FILES {
+        if count >= MAX_FILES {
             return Err(unfit(UnfitOva::Files));
         }
         if !read.file(entry?, to)? {
@@ -188,7 +188,7 @@ fn text(from: &mut impl Read) -> io::Result<String> {
     let mut text = String::new();
     let read = from
         .by_ref()
-        .take(LONGEST_TEXT.saturating_add(1))
+        .take(MAX_TEXT_LEN.saturating_add(1))
         .read_to_string(&mut text);
     let too_long = || {
         unfit(UnfitOva::Description(
@@ -196,7 +196,7 @@ fn text(from: &mut impl Read) -> io::Result<String> {
         ))
     };
     match read {
-        Ok(read) if read as u64 <= LONGEST_TEXT => Ok(text),
+        Ok(read) if read as u64 <= MAX_TEXT_LEN => Ok(text),
         Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error),
         _ => Err(too_long()),
     }
@@ -236,7 +236,7 @@ fn disk_of(description: &str) -> io::Result<String> {
             events = events.saturating_add(1);
         }
         events = events.saturating_add(1);
-        if events > MOST_EVENTS {
+        if events > MAX_EVENTS {
             return Err(unread(&"it has too many elements"));
         }
         match element.local_name().as_ref() {

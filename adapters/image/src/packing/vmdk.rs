@@ -14,9 +14,9 @@ use super::{Outlet, PIECE};
 pub(crate) const MAGIC: &[u8] = b"KDMV";
 pub(crate) const SECTOR: u64 = 512;
 /// The length limit of header, description and tables before the first grain, in bytes.
-const LONGEST_OVERHEAD: u64 = 32 << 20;
+const MAX_OVERHEAD_LEN: u64 = 32 << 20;
 /// The length limit of a grain, in bytes.
-const LONGEST_GRAIN: u64 = 1 << 20;
+const MAX_GRAIN_LEN: u64 = 1 << 20;
 /// The size limit of a disk: 64 TiB.
 const LARGEST: u64 = 64 << 40;
 /// The position of the grain directory if the tables follow the grains.
@@ -137,8 +137,8 @@ impl ExtentHeader {
             fits.ok_or_else(|| wrong("a size is out of bounds"))
         };
         let capacity = bytes(long(12), LARGEST)?;
-        let grain = bytes(long(20), LONGEST_GRAIN)?;
-        let overhead = bytes(long(64), LONGEST_OVERHEAD)?;
+        let grain = bytes(long(20), MAX_GRAIN_LEN)?;
+        let overhead = bytes(long(64), MAX_OVERHEAD_LEN)?;
         let mut before = header.to_vec();
         let rest = overhead.saturating_sub(SECTOR);
         from.by_ref().take(rest).read_to_end(&mut before)?;
@@ -214,7 +214,7 @@ impl Marker {
         match number::<4>(&rest, 0) {
             0 => Ok(Some(Self::End)),
             // Grain tables, the grain directory, and a copy of the header.
-            1..=3 if value <= LONGEST_OVERHEAD / SECTOR => Ok(Some(Self::Table { sectors: value })),
+            1..=3 if value <= MAX_OVERHEAD_LEN / SECTOR => Ok(Some(Self::Table { sectors: value })),
             _ => Err(wrong("a marker")),
         }
     }

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 /// How long a file is not read after its readers timed out: at first and at most. The last value is how long
 /// until a pause is forgotten.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(10);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(600);
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(3_600);
 /// How many files may have a pause.
-const MOST_PAUSES: usize = 256;
+const MAX_PAUSES: usize = 256;
 
 /// Files that are not read for a while, because they were announced but not sent.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Pauses {
             return;
         }
         self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
-        if self.0.len() >= MOST_PAUSES {
+        if self.0.len() >= MAX_PAUSES {
             let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
             let oldest = oldest.map(|(key, _)| key.clone());
             oldest.and_then(|oldest| self.0.remove(&oldest));
@@ -45,7 +45,7 @@ impl Pauses {
         let length = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2));
         let pause = Pause {
             begun: Instant::now(),
-            length: length.min(LONGEST_PAUSE),
+            length: length.min(MAX_PAUSE),
         };
         self.0.insert(url.to_owned(), pause);
     }

@@ -11,8 +11,8 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo, pieces::zeros};
 use super::{STARVED, SentPiece, UploadRelay, awaited};
 
 /// How long a reader waits for bytes, and how many bytes extend that by a second.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-const SLOWEST: u64 = 4 * 1024;
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
+const MIN_RATE: u64 = 4 * 1024;
 const STOPPED: &str = "whoever sent the file has stopped";
 
 /// A file that is sent to a reader.
@@ -35,8 +35,8 @@ impl RelayStream {
         match timeout(self.patience, self.pieces.recv()).await {
             Ok(Some(piece)) => {
                 let waited = self.patience.saturating_sub(begun.elapsed());
-                let worth = Duration::from_millis(piece.len().saturating_mul(1_000) / SLOWEST);
-                self.patience = waited.saturating_add(worth).min(PATIENCE);
+                let worth = Duration::from_millis(piece.len().saturating_mul(1_000) / MIN_RATE);
+                self.patience = waited.saturating_add(worth).min(TIMEOUT);
                 Ok(piece)
             }
             Ok(None) => Err(awaited(&self.url, STOPPED)),

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::pauses::{FIRST_PAUSE, FORGOTTEN, LONGEST_PAUSE};
+use super::pauses::{FIRST_PAUSE, FORGOTTEN, MAX_PAUSE};
 use super::*;
 
 const URL: &str = "upload://shop/disk.qcow2";
@@ -148,17 +148,17 @@ async fn another_file_under_the_name_is_never_mixed_with_the_former() {
 async fn uploads_and_readers_at_a_time_are_bounded() {
     let relay = UploadRelay::default();
     let url = |place: usize, number: usize| format!("upload://shop{place}/{number}");
-    for number in 0..MOST_UPLOADS.own {
+    for number in 0..MAX_UPLOADS.own {
         relay.begin(&url(0, number), &file(1)).unwrap();
     }
-    let one_more = url(0, MOST_UPLOADS.own);
+    let one_more = url(0, MAX_UPLOADS.own);
     assert_eq!(relay.begin(&one_more, &file(1)), Err(RelayRefusal::Busy));
-    for number in MOST_UPLOADS.own..MOST_UPLOADS.all {
+    for number in MAX_UPLOADS.own..MAX_UPLOADS.all {
         relay.begin(&url(number, 0), &file(1)).unwrap();
     }
     assert_eq!(relay.begin(&url(99, 0), &file(1)), Err(RelayRefusal::Busy));
     let mut held = Vec::new();
-    for _ in 0..MOST_READERS.own {
+    for _ in 0..MAX_READERS.own {
         held.push(relay.open(&url(0, 0)).await.unwrap());
     }
     let error = relay.open(&url(0, 0)).await.err().unwrap();
@@ -214,7 +214,7 @@ async fn a_byte_a_minute_and_a_byte_a_second_hold_no_reader() {
         let reads = async {
             let error = rest(stream).await.unwrap_err();
             assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
-            assert!(begun.elapsed() < 2 * PATIENCE, "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < 2 * TIMEOUT, "{:?}", begun.elapsed());
             assert!(relay.pause(URL).is_some());
         };
         tokio::join!(drips, reads);
@@ -230,7 +230,7 @@ async fn a_slow_way_and_a_slow_host_are_no_reason_to_end_and_what_comes_ends_a_p
     tokio::time::sleep(first).await;
     in_vain(&relay).await;
     assert!(relay.pause(URL).unwrap() > first);
-    tokio::time::sleep(LONGEST_PAUSE).await;
+    tokio::time::sleep(MAX_PAUSE).await;
     relay.begin(URL, &whole).unwrap();
     let mut stream = relay.open(URL).await.unwrap();
     let id = relay.readers(URL).unwrap()[0].id;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const SOON: Duration = Duration::from_secs(5);
 
 /// How many announcements are stored for an image; more make no difference.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
 /// The times of announcements whose readers have not opened the image yet, by its URL.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl ExpectedReaders {
         self.with_expected(|all| {
             let times = all.entry(url.to_owned()).or_default();
             times.push_back(Instant::now());
-            if times.len() > MOST {
+            if times.len() > MAX {
                 times.pop_front();
             }
         });

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const PART: u32 = 8;
 /// The read may always wait this long: equally fast hosts take turns, and a disk that syncs accepts nothing
 /// for a second.
-const LEAST: Duration = Duration::from_secs(2);
+const MIN: Duration = Duration::from_secs(2);
 
 /// How long a read has waited since it began.
 pub(super) struct ReadDelay {
@@ -26,7 +26,7 @@ impl ReadDelay {
 
     /// How long it may still wait.
     pub(super) fn left(&self) -> Duration {
-        let allowed = LEAST.saturating_add(self.begun.elapsed() / PART);
+        let allowed = MIN.saturating_add(self.begun.elapsed() / PART);
         allowed.saturating_sub(self.waited)
     }
 

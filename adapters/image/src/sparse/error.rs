@@ -2,7 +2,7 @@
 
 use vsiflow_steps::ports::{SourceError, SourceErrorKind};
 
-use super::{SparseForm, map::MOST_BLOCKS};
+use super::{SparseForm, map::MAX_BLOCKS};
 use crate::error::{ShownError, error};
 
 /// Why a sparse file cannot be used.
@@ -21,7 +21,7 @@ pub(super) enum SparseFault {
     Open,
     #[error("has a disk with sectors of 4096 bytes, guests here have 512")]
     Sectors,
-    #[error("has more than {MOST_BLOCKS} blocks")]
+    #[error("has more than {MAX_BLOCKS} blocks")]
     Blocks,
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::error::SparseFault;
 
 /// How many blocks a disk may have. They are held in memory, in four bytes each.
-pub(super) const MOST_BLOCKS: u64 = 4 << 20;
+pub(super) const MAX_BLOCKS: u64 = 4 << 20;
 /// The size limit of a disk: 64 TiB.
 pub(super) const LARGEST: u64 = 64 << 40;
 /// The position of a block that is a hole.
@@ -39,7 +39,7 @@ pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, SparseFault> {
         return Err(SparseFault::Wrong("a size is out of bounds"));
     }
     let blocks = capacity.div_ceil(block);
-    if blocks > MOST_BLOCKS {
+    if blocks > MAX_BLOCKS {
         return Err(SparseFault::Blocks);
     }
     Ok(blocks)

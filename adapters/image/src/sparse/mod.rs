@@ -14,7 +14,7 @@
 //! - The file is standalone: no parent, no further extents, no log with pending writes.
 //! - Each block is within the file, outside its tables, and belongs to only one position of the disk. So the
 //!   disk has no more data than the file, whatever the tables say.
-//! - Tables of at most [`map::MOST_BLOCKS`] blocks are held in memory, each in four bytes.
+//! - Tables of at most [`map::MAX_BLOCKS`] blocks are held in memory, each in four bytes.
 //! - All bytes come from one version of the file, identified by the source's validator. A source without a
 //!   validator, or without ranges, is refused. So are registries, whose digests are compared by reading from
 //!   start to end.
@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{ShownError, error, parse};
-use crate::packing::MOST;
+use crate::packing::MAX;
 use error::Unread;
 use map::BlockMap;
 use ranges::{RangeReader, Ranges};
@@ -120,7 +120,7 @@ impl SparseSource {
         let map = map.map_err(|unread| unread.explained(form, &shown))?;
         let entered = file.is_enterable().await;
         entered.map_err(|cause| Unread::Source(cause).explained(form, &shown))?;
-        let most = MOST.of(length.unwrap_or_default());
+        let most = MAX.of(length.unwrap_or_default());
         if map.capacity() > most {
             let message = format!(
                 "its disk has {} bytes; from a {} of this length no more than {most} are taken",

@@ -14,7 +14,7 @@ const NEW_LINES: &[u8] = b"\n \r\n";
 /// The table entry of a grain of zeros.
 const ZERO_GRAIN: u64 = 1;
 /// The length limit of a description, in bytes.
-const LONGEST_DESCRIPTION: u64 = 1 << 20;
+const MAX_DESCRIPTION_LEN: u64 = 1 << 20;
 /// The permitted lengths of grains, in bytes.
 const GRAINS: std::ops::RangeInclusive<u64> = 4_096..=1 << 20;
 /// How many entries a table may have; all known programs write 512. Each table may be anywhere before the
@@ -118,7 +118,7 @@ impl VmdkHeader {
         if sector == 0 || length == 0 {
             return Err(SparseFault::NotAlone.into());
         }
-        if length > LONGEST_DESCRIPTION {
+        if length > MAX_DESCRIPTION_LEN {
             return Err(SparseFault::Wrong("its description is too long").into());
         }
         self.before(file, sector, length).await

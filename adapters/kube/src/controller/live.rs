@@ -17,7 +17,7 @@ use crate::{
 /// Concurrent calls to the API server.
 const MAX_CALLS: usize = 8;
 /// How long the API server may take to confirm that resources still exist.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Resources that are about to be recorded for the first time; they are checked just before.
 pub(super) struct LiveResources {
@@ -45,7 +45,7 @@ impl StillRequested for LiveResources {
     async fn check(&self) -> Result<(), FleetError> {
         let all = stream::iter(self.resources.iter().map(Ok));
         let checks = all.try_for_each_concurrent(MAX_CALLS, |resource| self.is_there(resource));
-        match tokio::time::timeout(PATIENCE, checks).await {
+        match tokio::time::timeout(TIMEOUT, checks).await {
             Ok(found) => found,
             // Other journals wait for the names during this check.
             Err(_) => match self.resources.first() {

@@ -6,7 +6,7 @@ use super::{Controller, by, shard_scope::all_pools};
 use crate::{FIELD_MANAGER, translate::Translation};
 
 /// How long after the start namespaces that are not listed yet are waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Controller {
     /// Passes on every secret that resources name now: contracts, image URLs with credentials, and the
@@ -24,7 +24,7 @@ impl Controller {
             tracing::warn!("secrets of the cluster cannot be passed on: {error}");
             return;
         }
-        if self.cache.is_complete() || self.begun.elapsed() >= PATIENCE {
+        if self.cache.is_complete() || self.begun.elapsed() >= TIMEOUT {
             self.delivered
                 .send_if_modified(|done| !std::mem::replace(done, true));
         } else {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The maximum length of an answer that is not streamed, in bytes.
-const LONGEST: usize = 1024 * 1024;
+const MAX_LEN: usize = 1024 * 1024;
 
 /// A read request about a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Cluster {
                 .body(Body::from(body.clone().into_bytes()))
         };
         let response = self.ask_either(name, ask).await?;
-        let answer = Limited::new(response.into_body(), LONGEST).collect().await;
+        let answer = Limited::new(response.into_body(), MAX_LEN).collect().await;
         let answer = answer.map_err(|error| self.odd(&self.label(name), &error.to_string()))?;
         let answer = serde_json::from_slice(&answer.to_bytes());
         answer.map_err(|error| self.odd(&self.label(name), &error.to_string()))
@@ -218,7 +218,7 @@ impl Cluster {
             return Ok(response);
         }
         let code = response.status();
-        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        let body = Limited::new(response.into_body(), MAX_LEN).collect().await;
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         Err(self.refused(what, code, &body))
     }

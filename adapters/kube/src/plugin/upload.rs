@@ -11,7 +11,7 @@ use super::{ActionFailure, Cluster, PluginError, UploadPiece, UploadReader};
 use crate::subresources::{Announcement, GROUP, VERSION};
 
 /// The maximum length of an answer, in bytes.
-const LONGEST: usize = 1024 * 1024;
+const MAX_LEN: usize = 1024 * 1024;
 
 /// A local file to upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Cluster {
     ) -> Result<T, PluginError> {
         let what = self.image(file);
         let response = self.ask(&what, request).await?;
-        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        let body = Limited::new(response.into_body(), MAX_LEN).collect().await;
         let body = body.map_err(|error| self.odd(&what, &error.to_string()))?;
         let read = serde_json::from_slice(&body.to_bytes());
         read.map_err(|error| self.odd(&what, &error.to_string()))

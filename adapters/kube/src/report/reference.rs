@@ -9,7 +9,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    LONGEST_XML, accepted, condition, finish, hold_condition, is_reported_by_another, made,
+    MAX_XML_LEN, accepted, condition, finish, hold_condition, is_reported_by_another, made,
     members::event, problems_text, refusal, tail,
 };
 use crate::{
@@ -159,7 +159,7 @@ fn add(
     let wrong = match shown {
         ReferenceShown::Network(name, Ok(Some(network))) => {
             let inactive = (!network.active).then(|| wrong("network", &name, "Inactive"));
-            if network.xml.len() <= LONGEST_XML {
+            if network.xml.len() <= MAX_XML_LEN {
                 status.metadata = Some(metadata(&name, &network.xml));
                 status.description = network.xml;
             }

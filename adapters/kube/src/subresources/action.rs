@@ -18,7 +18,7 @@ use super::{GROUP, HttpAnswer, Refusal, RequestCaller, SubresourceState, VERSION
 use crate::kind::Subresource;
 
 /// The maximum length of a body, in bytes.
-const LONGEST: usize = 16 * 1024;
+const MAX_LEN: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for an outcome, at most.
@@ -54,16 +54,16 @@ where
     B: Body + Unpin,
     B::Error: std::fmt::Display,
 {
-    if body.size_hint().lower() > LONGEST as u64 {
-        return Err(Refusal::too_large(LONGEST));
+    if body.size_hint().lower() > MAX_LEN as u64 {
+        return Err(Refusal::too_large(MAX_LEN));
     }
     // `Limited` boxes the error, which requires an owned type.
     let body = body.map_err(|error| std::io::Error::other(error.to_string()));
-    let read = timeout(BODY_TIMEOUT, Limited::new(body, LONGEST).collect()).await;
+    let read = timeout(BODY_TIMEOUT, Limited::new(body, MAX_LEN).collect()).await;
     let read = read.map_err(|_| Refusal::slow())?;
     let bytes = read.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            Refusal::too_large(LONGEST)
+            Refusal::too_large(MAX_LEN)
         } else {
             Refusal::body(&error.to_string())
         }

@@ -8,14 +8,14 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 /// The maximum number of bytes that are read.
-const MOST: usize = 1024 * 1024;
+const MAX: usize = 1024 * 1024;
 /// How long reading may take; a client that is sending has finished by then.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the rest of a body, unless it is very long or slow. A connection that is closed with unread
 /// bytes is reset, and the client may then lose the answer (RFC 9112, section 9.6).
 pub(super) async fn rest<B: Body + Unpin>(body: &mut B) {
-    let mut left = MOST;
+    let mut left = MAX;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, Buf::remaining);

@@ -44,7 +44,7 @@ use super::{
 };
 
 /// The maximum length of one piece of a file, in bytes.
-const LONGEST_PIECE: usize = 16 << 20;
+const MAX_PIECE_LEN: usize = 16 << 20;
 /// The maximum size of a file, in bytes.
 const LARGEST: u64 = 64 << 40;
 /// How long to wait for a reader, at most.
@@ -359,7 +359,7 @@ where
         over = !handed(uploads, &file, &mut to, UploadPiece::Zeros(zeros)).await?;
     }
     let body = body.map_err(|error| std::io::Error::other(error.to_string()));
-    let mut body = Limited::new(body, LONGEST_PIECE);
+    let mut body = Limited::new(body, MAX_PIECE_LEN);
     // Bytes that no reader accepts are read anyway: a client that is cut off would not read the answer.
     loop {
         let frame = timeout(CHUNK_TIMEOUT, body.frame()).await;

@@ -27,7 +27,7 @@ use super::{
 use crate::leased_host_ports;
 
 /// Long enough for a busy machine.
-const LASTS: Duration = Duration::from_secs(10);
+const VALIDITY: Duration = Duration::from_secs(10);
 /// After a lease has ended, a successor leaves the hosts alone for this long (`QUIET` of the journal in a
 /// database).
 const QUIET: Duration = Duration::from_secs(60);
@@ -36,13 +36,13 @@ const UPLOADED: &str = "t-fenced-upload.img";
 
 /// A lease that is renewed until the flag is set.
 fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
-    let lease = Lease::new(BootInstant::now(), LASTS);
+    let lease = Lease::new(BootInstant::now(), VALIDITY);
     let stop = Arc::new(AtomicBool::new(false));
     let (renewing, line) = (lease.clone(), stop.clone());
     tokio::spawn(async move {
         while !line.load(Ordering::Acquire) {
             let requested = BootInstant::now();
-            if renewing.renew(requested, LASTS).is_err() {
+            if renewing.renew(requested, VALIDITY).is_err() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -273,7 +273,7 @@ async fn lab_a_process_that_is_stopped_before_its_call_has_done_nothing_when_it_
                 .comes_to("libvirtd closes", |seen| seen.closed)
                 .await;
             assert!(since.elapsed() < QUIET, "{:?}", since.elapsed());
-            assert!(since.elapsed() > LASTS, "{:?}", since.elapsed());
+            assert!(since.elapsed() > VALIDITY, "{:?}", since.elapsed());
             process.signal("CONT");
         }
         between.release.send_replace(true);
@@ -358,7 +358,7 @@ async fn lab_bytes_that_arrive_after_the_lease_are_not_written_by_the_host() {
     let Some(lab) = Lab::enter() else { return };
     let (lease, stop) = renewed();
     // The lease, a control call, and rounding.
-    let wait = LASTS + Duration::from_secs(17);
+    let wait = VALIDITY + Duration::from_secs(17);
     let (before, after) = held_up(&lab, lease, stop, wait).await;
     assert_eq!((before, after), (4 << 20, 4 << 20));
     // Without a lease they are written.

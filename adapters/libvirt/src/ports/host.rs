@@ -198,12 +198,12 @@ impl LibvirtHost {
     /// Runs a command and returns its standard output. `Denied` if the host does not permit commands, or the
     /// command does not exist.
     pub(super) async fn command(&self, command: &str, within: Duration) -> PortResult<String> {
-        const MOST: usize = 64 * 1024;
+        const MAX: usize = 64 * 1024;
         let object = format!("command {command}");
         let at = self.speaking(&object);
         let output = self
             .session
-            .exec(command, MOST, within)
+            .exec(command, MAX, within)
             .await
             .map_err(|e| at.exec(&e))?;
         if output.success() {

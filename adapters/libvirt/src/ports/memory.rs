@@ -12,11 +12,11 @@ use crate::{
 };
 
 /// The slowest supported disk for saved memory, in MiB per second.
-const SLOWEST: u64 = 16;
+const MIN_RATE: u64 = 16;
 
 /// The timeout of a call that writes or reads this much memory.
 fn timeout_for(mib: u64) -> Duration {
-    START.saturating_add(Duration::from_secs(mib / SLOWEST))
+    START.saturating_add(Duration::from_secs(mib / MIN_RATE))
 }
 
 impl LibvirtHost {

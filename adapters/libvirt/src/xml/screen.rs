@@ -10,9 +10,9 @@ use super::{Element, XmlDocument, XmlError};
 /// The first port that libvirt assigns to screens.
 const FIRST_PORT: u16 = 5900;
 /// How many screens are read; guests have fewer.
-const MOST: usize = 8;
+const MAX: usize = 8;
 /// The length limit of a protocol or address.
-const LONGEST: usize = 48;
+const MAX_LEN: usize = 48;
 /// The listen addresses that are reachable through the loopback address.
 const REACHED: [&str; 4] = [ScreenShape::LOOPBACK, "localhost", "0.0.0.0", "::"];
 
@@ -23,7 +23,7 @@ pub(super) fn shapes<'a>(devices: impl Iterator<Item = Element<'a>>) -> Vec<Scre
         protocol: plain(screen.attribute("type").unwrap_or_default()),
         listen: plain(listen(screen)),
     };
-    screens.take(MOST).map(shape).collect()
+    screens.take(MAX).map(shape).collect()
 }
 
 /// The address, or the path of the socket, that a screen listens on.
@@ -44,7 +44,7 @@ fn plain(text: &str) -> String {
         c if c.is_ascii_alphanumeric() || "-_.:%/[]".contains(c) => c,
         _ => '?',
     };
-    text.chars().take(LONGEST).map(safe).collect()
+    text.chars().take(MAX_LEN).map(safe).collect()
 }
 
 /// The VNC screen of a running guest.
@@ -137,7 +137,7 @@ mod tests {
         let document = XmlDocument::parse(&many).unwrap();
         let root = document.root();
         let shapes = shapes(root.child("devices").unwrap().children());
-        assert_eq!(shapes.len(), MOST);
+        assert_eq!(shapes.len(), MAX);
         assert_eq!(shapes[0].listen, format!("{}??x", "9".repeat(40)));
     }
 }

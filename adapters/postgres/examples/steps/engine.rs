@@ -151,7 +151,7 @@ pub(crate) struct Open {
 
 /// Waits for the right to the journal, and opens an engine on it.
 pub(crate) async fn open(url: &str, steps: Steps) -> Answer<Open> {
-    let held = Held::win(&url.parse()?, hold::LASTS, |_| {}).await?;
+    let held = Held::win(&url.parse()?, hold::LEASE_DURATION, |_| {}).await?;
     let journal = Arc::new(PostgresJournal::open(held.clone()).await?);
     let kept = held.clone();
     let keeper = tokio::spawn(async move {

@@ -11,7 +11,7 @@ pub enum ShardError {
     /// The number of journals is not permitted.
     #[error(
         "a set of {requested} journals was asked for; it has 1 to {}",
-        super::MOST
+        super::MAX
     )]
     Many {
         /// The requested number.

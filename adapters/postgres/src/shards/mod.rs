@@ -38,7 +38,7 @@ pub use error::ShardError;
 use crate::{JournalAddress, PostgresError, connection::Connection, reader::Reader, schema};
 
 /// The maximum number of journals in a set.
-pub const MOST: u16 = 256;
+pub const MAX: u16 = 256;
 
 /// A set of journals.
 pub struct ShardSet {
@@ -103,7 +103,7 @@ impl ShardSet {
     /// [`ShardError::Size`] if the existing set has a different size, [`ShardError::IsJournal`] if the
     /// name is that of a journal; otherwise see [`PostgresError`].
     pub async fn make(address: &JournalAddress, journals: u16) -> Result<Self, ShardError> {
-        if journals == 0 || journals > MOST {
+        if journals == 0 || journals > MAX {
             return Err(ShardError::Many {
                 requested: journals,
             });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{PostgresError, shards::ShardSet};
 
 /// A process that is silent for this long counts as dead.
-pub const SILENT: Duration = crate::hold::LASTS;
+pub const SILENT: Duration = crate::hold::LEASE_DURATION;
 
 /// The position of a process among the living ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

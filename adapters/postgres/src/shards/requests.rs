@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The number of requests to one journal that may wait.
-const MOST: i64 = 1000;
+const MAX: i64 = 1000;
 /// The maximum length of a request and of an answer, in bytes.
-pub const LONGEST: usize = 32 << 20;
+pub const MAX_LEN: usize = 32 << 20;
 /// How long an answer that is not fetched is stored.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
@@ -108,8 +108,8 @@ impl ShardSet {
         request: NewRequest<'_>,
         by: Option<&Held>,
     ) -> Result<(), ShardError> {
-        if request.text.expose().len() > LONGEST {
-            let why = format!("it is longer than {} MiB", LONGEST >> 20);
+        if request.text.expose().len() > MAX_LEN {
+            let why = format!("it is longer than {} MiB", MAX_LEN >> 20);
             return Err(ShardError::Full { why });
         }
         let (id, number) = (request.id, i32::from(request.journal));
@@ -133,7 +133,7 @@ impl ShardSet {
                     &number,
                     &sealed,
                     &request.repeatable,
-                    &MOST,
+                    &MAX,
                     &lane,
                     &journal,
                     &holder,
@@ -149,7 +149,7 @@ impl ShardSet {
         {
             let why = match by.map(|held| held.lease.check()) {
                 Some(Err(lost)) => lost.to_string(),
-                _ => format!("{MOST} wait for the holder of journal {number}"),
+                _ => format!("{MAX} wait for the holder of journal {number}"),
             };
             return Err(ShardError::Full { why });
         }

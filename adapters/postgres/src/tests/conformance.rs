@@ -27,7 +27,7 @@ struct OnPostgres {
 
 impl OnPostgres {
     async fn open(&self, address: JournalAddress) -> Result<Arc<dyn ChainedJournal>, String> {
-        let held = Held::take(&address, hold::LASTS * 100).await;
+        let held = Held::take(&address, hold::LEASE_DURATION * 100).await;
         let held = held.map_err(|e| e.to_string())?;
         *self.newest.lock().unwrap() = Some((address, held.clone()));
         let journal = PostgresJournal::open(held).await;

@@ -102,7 +102,7 @@ async fn a_process_that_hangs_for_good_does_not_keep_its_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_stopped_and_wakes_writes_nothing() {
     let server = Server::start();
-    let lasts = hold::LASTS;
+    let lasts = hold::LEASE_DURATION;
     let mut first = WriterProcess::start(&server.url("a"), lasts, "first");
     let mut acknowledged = first.acknowledges(5);
     first.signal(Signal::STOP);
@@ -127,9 +127,9 @@ async fn a_process_that_was_stopped_and_wakes_writes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_successor_of_one_that_was_killed_writes_within_ten_seconds() {
     let server = Server::start();
-    let mut first = WriterProcess::start(&server.url("a"), hold::LASTS, "first");
+    let mut first = WriterProcess::start(&server.url("a"), hold::LEASE_DURATION, "first");
     let mut acknowledged = first.acknowledges(3);
-    let mut second = WriterProcess::start(&server.url("a"), hold::LASTS, "second");
+    let mut second = WriterProcess::start(&server.url("a"), hold::LEASE_DURATION, "second");
     first.signal(Signal::KILL);
     let killed = Instant::now();
     acknowledged.extend(first.end());

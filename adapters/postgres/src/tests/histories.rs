@@ -26,7 +26,7 @@ use crate::hold;
 /// How long faults are injected in the long test.
 const SECONDS: &str = "VSIFLOW_HISTORIES_SECONDS";
 /// How long it may take until a process writes after all servers work again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The seed of the faults.
 const SEED: &str = "VSIFLOW_HISTORIES_SEED";
 
@@ -49,7 +49,7 @@ impl HistoryWriter {
         let (its_pid, its_end) = (pid.clone(), ends.clone());
         let thread = thread::spawn(move || {
             while !its_end.load(Ordering::SeqCst) {
-                let process = WriterProcess::start(&url, hold::LASTS, who);
+                let process = WriterProcess::start(&url, hold::LEASE_DURATION, who);
                 its_pid.store(process.pid().as_raw_nonzero().get(), Ordering::SeqCst);
                 let life = process.end();
                 lives.lock().unwrap().push(life);
@@ -205,9 +205,9 @@ fn one_at_a_time(lives: &[Life]) -> usize {
 /// Starts processes until one writes. A server that was just repaired may answer so late that the first
 /// of them loses its lease again.
 fn until_one_writes(url: &str) -> Vec<Life> {
-    let (mut lives, until) = (Vec::new(), Instant::now() + PATIENCE);
+    let (mut lives, until) = (Vec::new(), Instant::now() + TIMEOUT);
     loop {
-        let mut last = WriterProcess::start(url, hold::LASTS, "last");
+        let mut last = WriterProcess::start(url, hold::LEASE_DURATION, "last");
         let (mut lines, mut wrote) = (Life::new(), false);
         while !wrote && let Some(line) = last.says() {
             wrote = line.starts_with("wrote ");

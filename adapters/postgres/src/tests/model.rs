@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 /// The number of epochs.
 const EPOCHS: u8 = 4;
 /// How long a lease lasts.
-const LASTS: u8 = 2;
+const LEASE_DURATION: u8 = 2;
 /// The number of things that may be written.
 const VALUES: u8 = 2;
 /// The number of processes that may be started, one after another in two places.
@@ -150,7 +150,7 @@ impl ModelWorld {
             ModelProcess::Waits if !self.holds() && self.epoch < EPOCHS => {
                 let mut world = self.clone();
                 (world.epoch, world.holder) = (self.epoch + 1, number);
-                world.left = LASTS;
+                world.left = LEASE_DURATION;
                 // Its answer is lost, so that no process has the lease; or it was delayed.
                 all.push(ModelWorld {
                     holder: u8::MAX,
@@ -186,7 +186,7 @@ impl ModelWorld {
                 };
                 if self.holder == number && self.holds() {
                     let mut world = self.clone();
-                    world.left = LASTS;
+                    world.left = LEASE_DURATION;
                     all.push(world.clone());
                     world.processes[place].1 = ModelProcess::Holds {
                         epoch: *epoch,

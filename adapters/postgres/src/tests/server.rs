@@ -15,7 +15,7 @@ use tempfile::{NamedTempFile, TempDir};
 const PLACES: &[&str] = &["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew"];
 
 /// How long the server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The server; it ends when this is dropped, and with the thread that started it.
 pub(super) struct Server {
@@ -124,7 +124,7 @@ impl Server {
 
     /// Waits until a synchronous standby is connected.
     pub(super) fn waits_for_its_standby(&self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while !self.has_synchronous_standby() {
             assert!(Instant::now() < until, "no standby: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));
@@ -163,7 +163,7 @@ impl Server {
     pub(super) fn set_back(&mut self, moment: &str) {
         let newest = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
         let archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver";
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while self.sql(archived) < newest {
             assert!(Instant::now() < until, "not archived: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));
@@ -221,7 +221,7 @@ impl Server {
             .stderr(log)
             .stdin(Stdio::null());
         self.child = Some(command.spawn().unwrap());
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while !self.answers() {
             assert!(Instant::now() < until, "it does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));

@@ -71,13 +71,15 @@ async fn a_set_is_made_once_and_its_size_never_changes() {
 async fn a_set_and_a_journal_never_have_the_same_name() {
     let server = Server::start();
     set(&server).await;
-    let taken = Held::take(&server.journal("fleet"), hold::LASTS).await;
+    let taken = Held::take(&server.journal("fleet"), hold::LEASE_DURATION).await;
     assert!(
         matches!(taken, Err(PostgresError::Missing { .. })),
         "{:?}",
         taken.map(drop)
     );
-    let held = Held::take(&server.journal("a"), hold::LASTS).await.unwrap();
+    let held = Held::take(&server.journal("a"), hold::LEASE_DURATION)
+        .await
+        .unwrap();
     held.release().await;
     let over = ShardSet::make(&server.journal("a"), 2).await.map(drop);
     assert!(
@@ -149,7 +151,9 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
         tokio::spawn(async move {
             let mut random = StdRng::seed_from_u64(journal.into());
             let address = set.member(journal);
-            let held = Held::take(&address, hold::LASTS * 100).await.unwrap();
+            let held = Held::take(&address, hold::LEASE_DURATION * 100)
+                .await
+                .unwrap();
             let (mut recorded, mut round) = (0, 0);
             while recorded < 30 {
                 round += 1;
@@ -215,7 +219,7 @@ async fn one_whose_lease_is_past_neither_claims_nor_settles_what_its_successor_c
         set.claim_name(&first, "vsi/a/b", 0, "1").await,
         Ok(Claim::Own)
     );
-    let second = Held::win(&set.member(0), hold::LASTS, |_| {})
+    let second = Held::win(&set.member(0), hold::LEASE_DURATION, |_| {})
         .await
         .unwrap();
     let busy = |journal, claims| {
@@ -225,7 +229,9 @@ async fn one_whose_lease_is_past_neither_claims_nor_settles_what_its_successor_c
             claims,
         })
     };
-    let other = Held::take(&set.member(1), hold::LASTS).await.unwrap();
+    let other = Held::take(&set.member(1), hold::LEASE_DURATION)
+        .await
+        .unwrap();
     assert_eq!(set.claim_name(&other, "vsi/a/b", 1, "2").await, busy(0, 1));
     set.settle_all_names(0).await.unwrap();
     assert_eq!(
@@ -264,8 +270,8 @@ async fn a_name_that_was_claimed_again_since_nothing_had_it_is_not_taken() {
     let server = Server::start();
     let set = set(&server).await;
     let (own, other) = (set.member(0), set.member(1));
-    let own = Held::take(&own, hold::LASTS).await.unwrap();
-    let other = Held::take(&other, hold::LASTS).await.unwrap();
+    let own = Held::take(&own, hold::LEASE_DURATION).await.unwrap();
+    let other = Held::take(&other, hold::LEASE_DURATION).await.unwrap();
     let claim = async |by: &str| {
         assert_eq!(set.claim_name(&own, "vsi/a/b", 0, by).await, Ok(Claim::Own));
         set.settle_names(0, by).await.unwrap();
@@ -312,7 +318,9 @@ async fn a_lane_that_is_full_keeps_no_other_and_what_is_answered_is_not_open() {
         };
         set.ask(&key, request, None).await.unwrap();
     }
-    let held = Held::take(&set.member(1), hold::LASTS).await.unwrap();
+    let held = Held::take(&set.member(1), hold::LEASE_DURATION)
+        .await
+        .unwrap();
     let lanes = [Lane::Report, Lane::Decision];
     for expected in [("b", Lane::Decision), ("c", Lane::Report)] {
         let begun = set.begin(&key, &held, 1, &lanes).await.unwrap().unwrap();
@@ -331,7 +339,7 @@ async fn one_whose_lease_is_past_asks_nothing_of_others() {
     let (set, key, text) = (set(&server).await, sealer(), Secret::new("x"));
     let lasts = Duration::from_millis(300);
     let first = Held::take(&set.member(0), lasts).await.unwrap();
-    let second = Held::win(&set.member(0), hold::LASTS, |_| {})
+    let second = Held::win(&set.member(0), hold::LEASE_DURATION, |_| {})
         .await
         .unwrap();
     let late = set.ask(&key, new("a", &text, true), Some(&first)).await;
@@ -366,7 +374,9 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
 
     let lasts = Duration::from_millis(600);
     let first = Held::take(&set.member(1), lasts).await.unwrap();
-    let other = Held::take(&set.member(0), hold::LASTS).await.unwrap();
+    let other = Held::take(&set.member(0), hold::LEASE_DURATION)
+        .await
+        .unwrap();
     assert!(
         set.begin(&key, &other, 0, &Lane::ALL)
             .await
@@ -395,7 +405,7 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     );
 
     // The holder dies; its successor gets what it started.
-    let second = Held::win(&set.member(1), hold::LASTS, |_| {})
+    let second = Held::win(&set.member(1), hold::LEASE_DURATION, |_| {})
         .await
         .unwrap();
     set.ask(&key, new("d", &text, true), None).await.unwrap();
@@ -480,7 +490,9 @@ async fn who_lives_is_counted_in_the_order_of_coming() {
     let alone = set.live("m").await.unwrap();
     assert_eq!((alone.rank, alone.living), (0, 1));
     assert_eq!(set.free().await.unwrap(), [0, 1, 2, 3]);
-    let held = Held::take(&set.member(2), hold::LASTS).await.unwrap();
+    let held = Held::take(&set.member(2), hold::LEASE_DURATION)
+        .await
+        .unwrap();
     assert_eq!(set.free().await.unwrap(), [0, 1, 3]);
     held.release().await;
 }
@@ -494,7 +506,9 @@ async fn settling_a_claim_looks_at_no_name_that_is_not_busy() {
          SELECT 'fleet', 'vsi/default/' || number, 1, '' FROM generate_series(1, 20000) AS number",
     );
     server.sql("ANALYZE vsiflow.shard_names");
-    let held = Held::take(&set.member(1), hold::LASTS).await.unwrap();
+    let held = Held::take(&set.member(1), hold::LEASE_DURATION)
+        .await
+        .unwrap();
     for object in ["vsi/default/1", "vsi/default/new"] {
         let claim = set.claim_name(&held, object, 1, "by").await;
         assert_eq!(claim, Ok(Claim::Own));

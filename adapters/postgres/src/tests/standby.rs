@@ -39,14 +39,14 @@ async fn a_writer_goes_on_at_a_promoted_standby_and_nothing_is_lost() {
 async fn a_successor_at_a_promoted_standby_has_everything_and_leaves_hosts_alone_for_a_while() {
     let (mut primary, standby) = pair();
     let url = primary.url_with(&standby, "a");
-    let mut first = WriterProcess::start(&url, hold::LASTS, "first");
+    let mut first = WriterProcess::start(&url, hold::LEASE_DURATION, "first");
     let mut acknowledged = first.acknowledges(50);
     primary.kill();
     first.signal(Signal::KILL);
     let killed = Instant::now();
     acknowledged.extend(first.end());
     standby.promote();
-    let mut second = WriterProcess::start(&url, hold::LASTS, "second");
+    let mut second = WriterProcess::start(&url, hold::LEASE_DURATION, "second");
     let holds = second.says().unwrap();
     let quiet: u64 = holds.rsplit(' ').next().unwrap().parse().unwrap();
     assert!(
@@ -142,7 +142,7 @@ async fn an_old_primary_that_comes_back_is_not_written() {
 async fn the_right_is_kept_on_a_server_that_has_no_further_connection_to_give() {
     let server = Server::with(&["max_connections=12"]);
     let address = server.journal("a");
-    let lasts = hold::LASTS / 2;
+    let lasts = hold::LEASE_DURATION / 2;
     let held = Held::take(&address, lasts).await.unwrap();
     let mut others = Vec::new();
     while let Ok(other) = Connection::to(&address).await {
@@ -157,7 +157,7 @@ async fn the_right_is_kept_on_a_server_that_has_no_further_connection_to_give() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_connections_takes_nothing_from_the_writer() {
     let server = Server::with(&["max_connections=12"]);
-    let mut writer = WriterProcess::start(&server.url("a"), hold::LASTS, "one");
+    let mut writer = WriterProcess::start(&server.url("a"), hold::LEASE_DURATION, "one");
     let mut acknowledged = writer.acknowledges(5);
     let address = server.journal("a");
     let mut storm = tokio::task::JoinSet::new();
@@ -173,7 +173,7 @@ async fn a_storm_of_connections_takes_nothing_from_the_writer() {
             }
         });
     }
-    let until = Instant::now() + hold::LASTS * 2;
+    let until = Instant::now() + hold::LEASE_DURATION * 2;
     while Instant::now() < until {
         acknowledged.extend(writer.acknowledges(1));
     }

@@ -19,7 +19,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_beside_the_events_is_kept_until_the_right_is_gone() {
     let server = Server::start();
-    let held = Held::take(&server.journal("a"), hold::LASTS * 100)
+    let held = Held::take(&server.journal("a"), hold::LEASE_DURATION * 100)
         .await
         .unwrap();
     let journal = PostgresJournal::open(held.clone()).await.unwrap();

@@ -157,7 +157,7 @@ impl Site {
 
     async fn refused(&self, address: &JournalAddress) -> String {
         // A call that waits for temporary errors would wait forever.
-        let taken = Box::pin(Held::win(address, hold::LASTS, |_| {}));
+        let taken = Box::pin(Held::win(address, hold::LEASE_DURATION, |_| {}));
         let taken = tokio::time::timeout(std::time::Duration::from_secs(60), taken).await;
         let error = taken.unwrap().map(drop).unwrap_err();
         assert_eq!(error.code(), "VSI0839", "{error}");
@@ -192,7 +192,11 @@ async fn a_certificate_of_a_trusted_authority_for_the_servers_name_is_taken_and_
         site.refused(&address).await;
     }
     assert!(!site.dir.path().join("gone.pem").exists());
-    let gone = Held::take(&site.trusting("localhost", "gone.pem"), hold::LASTS).await;
+    let gone = Held::take(
+        &site.trusting("localhost", "gone.pem"),
+        hold::LEASE_DURATION,
+    )
+    .await;
     let gone = gone.map(drop).unwrap_err();
     assert!(matches!(gone, PostgresError::Address(_)), "{gone}");
     assert!(gone.to_string().contains("gone.pem"), "{gone}");
@@ -204,6 +208,6 @@ async fn a_server_without_tls_is_used_only_where_that_is_said() {
     let plain = site.refused(&site.trusting("localhost", "ca.pem")).await;
     assert!(plain.contains("speaks no TLS"), "{plain}");
     let address = site.address("localhost", "sslmode=disable");
-    let held = Held::take(&address, hold::LASTS).await.unwrap();
+    let held = Held::take(&address, hold::LEASE_DURATION).await.unwrap();
     held.release().await;
 }

@@ -13,7 +13,7 @@ use super::conformance::{append, entity};
 use crate::{Held, PostgresJournal};
 
 const URL: &str = "VSIFLOW_TEST_JOURNAL";
-const LASTS: &str = "VSIFLOW_TEST_LEASE_MS";
+const LEASE_DURATION: &str = "VSIFLOW_TEST_LEASE_MS";
 const WHO: &str = "VSIFLOW_TEST_WHO";
 
 /// The process.
@@ -36,7 +36,7 @@ impl WriterProcess {
             ])
             .args(["--nocapture", "--test-threads=1"])
             .env(URL, url)
-            .env(LASTS, lasts.as_millis().to_string())
+            .env(LEASE_DURATION, lasts.as_millis().to_string())
             .env(WHO, who)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -117,7 +117,7 @@ fn now() -> u128 {
 #[ignore = "the process that others start"]
 async fn appends_until_it_may_not() {
     let Ok(url) = std::env::var(URL) else { return };
-    let lasts = Duration::from_millis(std::env::var(LASTS).unwrap().parse().unwrap());
+    let lasts = Duration::from_millis(std::env::var(LEASE_DURATION).unwrap().parse().unwrap());
     let who = std::env::var(WHO).unwrap();
     let address = url.parse().unwrap();
     let held = Held::win(&address, lasts, |_| {}).await.unwrap();

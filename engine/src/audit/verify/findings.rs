@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The most violations that are reported; the audit stops there.
-pub(super) const MOST: usize = 1_000;
+pub(super) const MAX: usize = 1_000;
 
 /// Collects violations: at most one per offset, and at most one per position in a stream.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(super) struct VerifyFindings {
 impl VerifyFindings {
     /// Whether there are so many violations that the audit stops.
     pub(super) fn is_full(&self) -> bool {
-        self.by_offset.len().saturating_add(self.others.len()) >= MOST
+        self.by_offset.len().saturating_add(self.others.len()) >= MAX
     }
 
     /// Adds a violation, unless its record already has one. If that one has no stream, it receives
@@ -78,7 +78,7 @@ impl VerifyFindings {
     /// All violations, by offset; those without an offset come last.
     pub(super) fn into_list(self) -> Vec<Violation> {
         let mut list: Vec<_> = self.by_offset.into_values().chain(self.others).collect();
-        list.truncate(MOST);
+        list.truncate(MAX);
         list
     }
 }

@@ -30,7 +30,7 @@ const STATE: u8 = b's';
 const CACHE: u64 = 4 << 20;
 
 /// How long to wait for a locked database.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many entries a reading thread takes at a time.
 const PIECE: usize = 64;
@@ -103,7 +103,7 @@ fn open(dir: &Path) -> Result<sled::Db, Unusable> {
         .path(dir)
         .cache_capacity(CACHE)
         .flush_every_ms(None);
-    let until = Instant::now() + LOCK_PATIENCE;
+    let until = Instant::now() + LOCK_TIMEOUT;
     loop {
         match config.open() {
             // A thread of sled may hold the lock a little longer than its database exists.

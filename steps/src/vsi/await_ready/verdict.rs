@@ -4,7 +4,7 @@ use vsiflow_engine::model::Failure;
 
 use super::{
     Output,
-    watch::{LINE_KEPT, ReadyWatch},
+    watch::{LINE_MAX, ReadyWatch},
 };
 use crate::{
     error,
@@ -22,7 +22,7 @@ const SILENT: &str =
     "Check on the host that virtlogd runs and that the image boots, then `vsiflow retry`.";
 
 /// Maximum number of bytes of the line or answers that showed that a guest is ready.
-const READY_KEPT: usize = 512;
+const READY_MAX: usize = 512;
 
 /// The ready line of a guest that resumed its saved memory: it was ready before.
 const RESUMED: &str = "resumed from its saved memory";
@@ -37,7 +37,7 @@ impl ReadyWatch<'_> {
         let ready = self.said_ready.iter().cloned();
         let by = ready.chain([self.probes.met_by()]).collect::<Vec<_>>();
         let by = by.join("; ");
-        self.ready(cut(&by, READY_KEPT).to_owned()).await
+        self.ready(cut(&by, READY_MAX).to_owned()).await
     }
 
     async fn ready(&self, ready_line: String) -> Result<Output, Failure> {
@@ -60,7 +60,7 @@ impl ReadyWatch<'_> {
         if finding.kind == MessageKind::Ready {
             return self.ready(finding.line).await;
         }
-        let line = cut(&finding.line, LINE_KEPT);
+        let line = cut(&finding.line, LINE_MAX);
         let failure = self.fail(error::BOOT_FATAL, &format!("{} {line}", finding.meaning()));
         // If the code only says that something failed, the remedy of the last warning is more helpful.
         let warned = failure.remedy.as_str() != error::BOOT_FATAL.remedy;

@@ -22,7 +22,7 @@ const POLL_MIN: Duration = Duration::from_millis(250);
 const POLL_MAX: Duration = Duration::from_millis(750);
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of bytes of a stored line: it is part of the checkpoint and of a failure, both small.
-pub(super) const LINE_KEPT: usize = 160;
+pub(super) const LINE_MAX: usize = 160;
 /// Maximum number of bytes of all stored warnings.
 const WARNINGS_MAX: usize = 800;
 
@@ -190,7 +190,7 @@ impl<'a> ReadyWatch<'a> {
     pub(super) fn last_line(&self) -> String {
         match self.scanner.last_line() {
             line if line.is_empty() => self.last.clone(),
-            line => cut(&line, LINE_KEPT).to_owned(),
+            line => cut(&line, LINE_MAX).to_owned(),
         }
     }
 
@@ -268,7 +268,7 @@ impl<'a> ReadyWatch<'a> {
                 self.decision.get_or_insert(finding);
             }
             MessageKind::Warning => {
-                let line = cut(&finding.line, LINE_KEPT);
+                let line = cut(&finding.line, LINE_MAX);
                 if self.warnings.last().is_none_or(|last| last != line) {
                     self.warnings.push(line.to_owned());
                 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The longest output, in bytes.
-const LONGEST: usize = 4096;
+const MAX_LEN: usize = 4096;
 
 /// The value of a group's output. Its `Debug` form hides the value.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl Fleet {
         let guest = guest(known);
         let read = match &output.from {
             OutputPlace::File(path) => {
-                let read = guest.read_file(&ports, path, LONGEST).await;
+                let read = guest.read_file(&ports, path, MAX_LEN).await;
                 read.map_err(Failure::from)?
             }
             OutputPlace::Console(pattern) => {
@@ -161,8 +161,8 @@ impl Fleet {
 
 /// The guest's text without its trailing newlines, if it is valid.
 fn checked(bytes: &[u8]) -> Result<String, String> {
-    if bytes.len() > LONGEST {
-        return Err(format!("it is longer than {LONGEST} bytes"));
+    if bytes.len() > MAX_LEN {
+        return Err(format!("it is longer than {MAX_LEN} bytes"));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
     let text = text.trim_end_matches(['\n', '\r']);
@@ -196,8 +196,8 @@ mod tests {
     fn what_a_guest_says_is_bounded_text() {
         assert_eq!(checked(b"token\n").as_deref(), Ok("token"));
         assert_eq!(checked(b"a\nb\r\n").as_deref(), Ok("a\nb"));
-        assert!(checked(&[b'x'; LONGEST]).is_ok());
-        for bad in [&[b'x'; LONGEST + 1][..], b"", b"\n", &[0xff, 0xfe]] {
+        assert!(checked(&[b'x'; MAX_LEN]).is_ok());
+        for bad in [&[b'x'; MAX_LEN + 1][..], b"", b"\n", &[0xff, 0xfe]] {
             assert!(checked(bad).is_err());
         }
     }

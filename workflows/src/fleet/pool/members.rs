@@ -286,11 +286,11 @@ impl Fleet {
 }
 
 /// The most members of one name that [`first_free`] expects to have existed.
-const MOST_BEFORE: usize = 1_000_000;
+const MAX_BEFORE: usize = 1_000_000;
 
-/// The first UID of that name that no entity has; `None` if there is none within [`MOST_BEFORE`].
+/// The first UID of that name that no entity has; `None` if there is none within [`MAX_BEFORE`].
 fn first_free(pool: Uuid, name: &str, taken: impl Fn(&Uuid) -> bool) -> Option<Uuid> {
-    let all = (0..MOST_BEFORE).map(|before| member_uid(pool, name, before));
+    let all = (0..MAX_BEFORE).map(|before| member_uid(pool, name, before));
     let mut free = all.filter(|uid| !taken(uid));
     free.next()
 }

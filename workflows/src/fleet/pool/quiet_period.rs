@@ -22,11 +22,11 @@ use crate::record::kind;
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The least quiet time, in multiples of the reconciliation's duration. So reconciliations take a
 /// quarter of the time at most, because members are being made at the same time.
-const LEAST: u32 = 3;
+const MIN: u32 = 3;
 /// The quiet time that is not ended early, in multiples of the reconciliation's duration.
-const MOST: u32 = 20;
+const MAX: u32 = 20;
 /// The longest quiet time, however long a reconciliation takes: no recorded change waits longer.
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_DURATION: Duration = Duration::from_secs(1);
 
 /// A recorded change.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,11 +81,11 @@ pub(super) struct QuietPeriod {
 impl QuietPeriod {
     /// The quiet period after a reconciliation of this duration that found these members open.
     pub(super) fn after(look: Duration, open: Vec<EntityId>) -> Self {
-        let times = |count| look.saturating_mul(count).clamp(DEBOUNCE, LONGEST);
+        let times = |count| look.saturating_mul(count).clamp(DEBOUNCE, MAX_DURATION);
         let open: BTreeSet<_> = open.into_iter().collect();
         Self {
-            least: times(LEAST),
-            most: times(MOST),
+            least: times(MIN),
+            most: times(MAX),
             few: (!open.is_empty()).then_some(open.len() / 2),
             open,
         }
@@ -145,7 +145,7 @@ mod tests {
         let undisturbed = QuietPeriod::after(Duration::from_secs(1), Vec::new());
         let long_begun = Instant::now();
         assert!(!undisturbed.wait(&mut notices, |_| true).await);
-        assert_eq!(long_begun.elapsed(), LONGEST);
+        assert_eq!(long_begun.elapsed(), MAX_DURATION);
     }
 
     #[tokio::test(start_paused = true)]

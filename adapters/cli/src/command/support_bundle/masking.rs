@@ -10,11 +10,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
 /// Secrets with fewer bytes are not searched for: any text contains them.
-const SHORTEST: usize = 6;
+const MIN_LEN: usize = 6;
 /// How many bytes of a secret are searched for as a whole.
 const WHOLE: usize = 256;
 /// Lines and words with fewer bytes are not searched for.
-const SHORTEST_PART: usize = 16;
+const MIN_PART_LEN: usize = 16;
 /// The replacement for a secret.
 const MASK: &[u8] = b"(secret)";
 
@@ -54,14 +54,14 @@ impl Masking {
         let (mut whole, mut all) = (BTreeSet::new(), BTreeSet::new());
         for secret in secrets {
             let trimmed = secret.trim_ascii();
-            if trimmed.len() < SHORTEST {
+            if trimmed.len() < MIN_LEN {
                 continue;
             }
             whole.extend(forms(trimmed.get(..WHOLE).unwrap_or(trimmed)));
             let lines = secret.split(|byte| b"\n\r".contains(byte));
             let words = secret.split(|byte| byte.is_ascii_whitespace() || b"\"'".contains(byte));
             for part in lines.chain(words).map(<[u8]>::trim_ascii) {
-                if part.len() >= SHORTEST_PART {
+                if part.len() >= MIN_PART_LEN {
                     all.extend([part.to_vec(), in_json(part)]);
                 }
             }
@@ -110,7 +110,7 @@ fn forms(secret: &[u8]) -> BTreeSet<Vec<u8>> {
     let encoded: String = url::form_urlencoded::byte_serialize(secret).collect();
     forms.insert(encoded.replace('+', "%20").into_bytes());
     forms.insert(encoded.into_bytes());
-    forms.retain(|form| form.len() >= SHORTEST);
+    forms.retain(|form| form.len() >= MIN_LEN);
     forms
 }
 

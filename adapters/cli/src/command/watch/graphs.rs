@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many graphs are drawn: a terminal has room for few.
-const MOST: usize = 3;
+const MAX: usize = 3;
 
 /// Graphs that are redrawn at each poll.
 pub(in crate::command) struct LiveGraphs {
@@ -48,7 +48,7 @@ impl LiveGraphs {
     /// Prints the drawn graphs a last time, in their final state.
     pub(in crate::command) async fn finish(mut self, common: &Common) {
         let mut text = String::new();
-        for (namespace, name) in std::mem::take(&mut self.drawn).iter().take(MOST) {
+        for (namespace, name) in std::mem::take(&mut self.drawn).iter().take(MAX) {
             text.push_str(&graph(common, namespace, name).await);
         }
         self.pane.clear();
@@ -84,7 +84,7 @@ impl LiveGraphs {
         };
         let worked_on = fleet.vsis.iter().filter(|vsi| vsi.progress.is_some());
         let mut text = String::new();
-        for vsi in worked_on.filter(|vsi| is_meant(vsi)).take(MOST) {
+        for vsi in worked_on.filter(|vsi| is_meant(vsi)).take(MAX) {
             text.push_str(&graph(common, &vsi.namespace, &vsi.name).await);
             let name = (vsi.namespace.clone(), vsi.name.clone());
             self.drawn.insert(name);

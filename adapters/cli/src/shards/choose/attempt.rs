@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long a choice waits for journals that have no holder, or that do not act on their hosts yet.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 /// The delay between two attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 /// The code for: no host fits.
@@ -74,7 +74,7 @@ impl From<ExitProblem> for NotChosen {
 impl Choice<'_> {
     /// Makes the choice, and retries while a later attempt may succeed.
     pub(in crate::shards) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let mut now = false;
         loop {
             match Box::pin(self.attempt(now)).await {

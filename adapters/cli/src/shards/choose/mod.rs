@@ -163,5 +163,5 @@ pub(super) async fn hand_over<A: DeserializeOwned>(
     let id = hand_over_id(decision, journal);
     let request = (id.as_str(), journal);
     ask::send(set, sealer, request, command, true, Some(&holder.held)).await?;
-    ask::answer(set, sealer, request, ask::PATIENCE).await
+    ask::answer(set, sealer, request, ask::TIMEOUT).await
 }

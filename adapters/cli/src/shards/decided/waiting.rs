@@ -15,7 +15,7 @@ use vsiflow_kube::share::{PoolPermits, ResourceDecision};
 use super::stored::DecidedResource;
 
 /// How long an operator may take to record a decision. Its API server may be unreachable.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn not_recorded(why: &str) -> Failure {
     Failure::new(FailureClass::Transient, "VSI0769", why)
@@ -78,7 +78,7 @@ impl DecidedResources {
         self.with(|all| all.insert(uid, waiting));
         (self.wake)();
         loop {
-            match timeout(PATIENCE, &mut outcome).await {
+            match timeout(TIMEOUT, &mut outcome).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(not_recorded("it was decided anew meanwhile")),
                 Err(_) if self.withdraw(uid) => {
@@ -188,7 +188,7 @@ mod tests {
     async fn what_a_pass_has_is_waited_for() {
         let (decisions, waiting) = awaited_decision().await;
         decisions.take();
-        tokio::time::sleep(PATIENCE * 3).await;
+        tokio::time::sleep(TIMEOUT * 3).await;
         assert!(!waiting.is_finished());
         decisions.settle(Uuid::nil(), Some(Ok(())));
         assert_eq!(waiting.await.unwrap(), Ok(()));

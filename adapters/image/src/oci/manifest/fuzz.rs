@@ -30,7 +30,7 @@ fn target(bytes: &[u8]) {
             Ok(OciManifest::Layers(blobs)) => blobs,
             Err(_) => continue,
         };
-        assert!(blobs.len() <= MOST_LAYERS);
+        assert!(blobs.len() <= MAX_LAYERS);
         for blob in blobs {
             assert_eq!(blob.digest.text().len(), 71);
         }

@@ -11,7 +11,7 @@ use crate::sparse::ranges::Ranges;
 const PLACES: [u64; 2] = [64 * KIB, 128 * KIB];
 const LENGTH: u64 = 4 * KIB;
 /// The length limit of a log that is not empty, in bytes. All known programs write 1 MiB.
-const LONGEST_LOG: u64 = 64 * MIB;
+const MAX_LOG_LEN: u64 = 64 * MIB;
 /// Log entries begin at multiples of this many bytes.
 const LOG_SECTOR: u64 = 4 * KIB;
 /// Where in a log entry the log's GUID is.
@@ -78,7 +78,7 @@ impl Header {
         if name.iter().all(|byte| *byte == 0) {
             return Ok(());
         }
-        if self.log.end.saturating_sub(self.log.start) > LONGEST_LOG {
+        if self.log.end.saturating_sub(self.log.start) > MAX_LOG_LEN {
             return Err(SparseFault::Open.into());
         }
         let mut at = self.log.start;

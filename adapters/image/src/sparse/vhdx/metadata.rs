@@ -10,7 +10,7 @@ use crate::sparse::ranges::Ranges;
 /// The length of the table of items; the items follow it.
 const TABLE: u64 = 64 * KIB;
 const ENTRY: usize = 32;
-const MOST_ENTRIES: u64 = 2_047;
+const MAX_ENTRIES: u64 = 2_047;
 const IS_USERS: u64 = 1;
 const IS_REQUIRED: u64 = 1 << 2;
 const HAS_PARENT: u64 = 1 << 1;
@@ -70,7 +70,7 @@ pub(super) async fn read(
 
 fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
     let count = number::<2>(table, 10);
-    if !table.starts_with(b"metadata") || count > MOST_ENTRIES {
+    if !table.starts_with(b"metadata") || count > MAX_ENTRIES {
         return Err(SparseFault::Wrong("the table of its properties"));
     }
     let mut items = Items::default();

@@ -12,7 +12,7 @@ const PLACES: [u64; 2] = [192 * KIB, 256 * KIB];
 const LENGTH: u64 = 64 * KIB;
 /// The length of an entry in bytes. The table's header has half of it.
 const ENTRY: usize = 32;
-const MOST_ENTRIES: u64 = 2_047;
+const MAX_ENTRIES: u64 = 2_047;
 const BAT: [u8; 16] = guid(0x2dc2_7766_f623_4200_9d64_115e_9bfd_4a08);
 const METADATA: [u8; 16] = guid(0x8b7c_a206_4790_4b9a_b8fe_575f_050f_886e);
 
@@ -36,7 +36,7 @@ pub(super) async fn read(file: &mut impl Ranges, log: Range<u64>) -> Result<Regi
 
 fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, SparseFault> {
     let count = number::<4>(table, 8);
-    if count > MOST_ENTRIES {
+    if count > MAX_ENTRIES {
         return Err(SparseFault::Wrong("it has too many regions"));
     }
     let (mut bat, mut metadata) = (None, None);

@@ -132,7 +132,7 @@ fn parse_status(answer: &Value) -> Option<ProbeAnswer> {
         "error" => {
             let rest = lines.iter().skip_while(|line| !is_detail(line));
             let rest = rest.map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-            let words = cut(rest.trim(), super::ANSWER_KEPT);
+            let words = cut(rest.trim(), super::ANSWER_MAX);
             Some(ProbeAnswer::Failed(format!(
                 "cloud-init status: error; {words}"
             )))

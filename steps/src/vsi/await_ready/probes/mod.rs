@@ -26,9 +26,9 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Timeout of one question.
 pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// Maximum number of bytes of an answer that are stored.
-const ANSWER_KEPT: usize = 160;
+const ANSWER_MAX: usize = 160;
 /// Maximum number of cloud-init errors that are stored.
-const ERRORS_KEPT: usize = 4;
+const ERRORS_MAX: usize = 4;
 
 /// The results of the probes so far; stored across attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,13 +116,13 @@ impl Probes {
     /// Reads a line of the console that has ended.
     pub(super) fn line(&mut self, line: &str) {
         if let Some(error) = cloud_init::error(line)
-            && self.errors.len() < ERRORS_KEPT
+            && self.errors.len() < ERRORS_MAX
             && self
                 .all
                 .iter()
                 .any(|one| matches!(one.probe, Probe::CloudInit {}))
         {
-            let error = cut(error, ANSWER_KEPT).to_owned();
+            let error = cut(error, ANSWER_MAX).to_owned();
             if !self.errors.contains(&error) {
                 self.errors.push(error);
             }
@@ -143,7 +143,7 @@ impl Probes {
     pub(super) fn piece(&mut self, line: &str) {
         for one in self.all.iter_mut().filter(|one| one.is_open()) {
             if one.pattern.as_ref().is_some_and(|p| p.is_match(line)) {
-                one.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_KEPT).to_owned());
+                one.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_MAX).to_owned());
             }
         }
     }
@@ -290,5 +290,5 @@ fn is_of_host(error: &PortError) -> bool {
 }
 
 fn shown(error: &PortError) -> String {
-    cut(&error.message, ANSWER_KEPT).to_owned()
+    cut(&error.message, ANSWER_MAX).to_owned()
 }

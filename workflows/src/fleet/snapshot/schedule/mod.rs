@@ -30,7 +30,7 @@ use crate::fleet::{Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
 use crate::record::{ScheduleRecord, kind, schedule_entity};
 
 /// How often schedules are checked.
-const EVERY: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a check of the schedules did.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl SnapshotHandle<'_> {
         report: impl Fn(Result<Vec<ScheduleNote>, FleetError>),
     ) -> Infallible {
         let mut seen = SeenSchedules::default();
-        let mut due = interval(EVERY);
+        let mut due = interval(INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;

@@ -14,7 +14,7 @@ use crate::fleet::{
 use crate::{
     phase::Phase,
     record::{ScheduleRecord, schedule_entity, snapshot_entity},
-    spec::{Schedule, schedule::MOST_COUNTED},
+    spec::{Schedule, schedule::MAX_COUNTED},
 };
 
 /// The condition type: whether the newest due time has its snapshot.
@@ -91,7 +91,7 @@ impl Fleet {
         let after = Timestamp(record.due_ms.unwrap_or(0).max(record.since_ms));
         let due = schedule.latest(after, now);
         let passed = due.map_or(0, |due| schedule.count(after, due));
-        let missed = record.missed.saturating_add(passed).min(MOST_COUNTED);
+        let missed = record.missed.saturating_add(passed).min(MAX_COUNTED);
         let status = SnapshotScheduleStatus {
             last_schedule_time: record.due_ms.map(|ms| rfc3339(Timestamp(ms))),
             next_schedule_time: schedule.next(now.max(after)).map(rfc3339),

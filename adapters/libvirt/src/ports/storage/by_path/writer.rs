@@ -32,7 +32,7 @@ use crate::{
 const QUEUE: usize = 4;
 /// The size of frames in bytes: at first, and at most when they are fast.
 const FIRST: u64 = 1 << 20;
-const MOST: u64 = 4 << 20;
+const MAX: u64 = 4 << 20;
 /// With Python, larger frames save nothing. If a MiB takes less than this, they are not needed to measure the
 /// link either: 1 Gbit/s takes 8 ms, and a faster link sometimes waits for a disk.
 const QUICK_MIB: Duration = Duration::from_millis(7);
@@ -420,7 +420,7 @@ impl PathWriter {
         if self.python && self.most >= FIRST && self.pace.is_quick() {
             self.most = FIRST;
         } else if took < fast {
-            self.most = self.most.saturating_mul(2).min(MOST);
+            self.most = self.most.saturating_mul(2).min(MAX);
         } else if took > slow {
             self.most = (self.most / 2).max(PART as u64);
         }
