@@ -128,7 +128,7 @@ codes! {
         "Remove the cause in the message; vsiflow checks again automatically.";
     /// The guest was moved to another host.
     MOVED = "VSI0217", Blocked,
-        "Move it back with `virsh migrate`, or, if it is off for good there, start it here with `virsh start`, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
+        "Move it back with `virsh migrate`, or, if it stays off there, start it here with `virsh start`, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, resume the guest with `virsh start` or drop its memory with `virsh managedsave-remove`; then `vsiflow retry`.";
@@ -196,7 +196,7 @@ codes! {
 
     /// Another journal has the image.
     IMAGE_CLAIMED = "VSI0308", Transient,
-        "Wait for the other upload; if that vsiflow is gone for good, run `vsiflow image unlock --force`.";
+        "Wait for the other upload; if that vsiflow will not return, run `vsiflow image unlock --force`.";
     /// The source changed while it was read.
     SOURCE_CHANGED = "VSI0309", Transient,
         "No action is needed unless it persists: then find out who changes the image at its source.";
@@ -266,7 +266,7 @@ codes! {
         "Read the end of the console with `vsiflow logs` for the reason, then `vsiflow retry`.";
     /// The guest runs, and what it was to set up failed.
     GUEST_SETUP = "VSI0506", Failed,
-        "Correct what the guest's message names in the user-data and apply again, or `vsiflow retry`; the console is kept.";
+        "Correct what the guest's message names in the user-data and apply again, or run `vsiflow retry`; the console log is stored.";
     /// The previous VSI of the rollout did not boot.
     ROLLOUT_STOPPED = "VSI0505", Recheck,
         "Repair the VSI in the message, or undo the change; then `vsiflow retry`, or wait.";

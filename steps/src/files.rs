@@ -107,7 +107,7 @@ pub(crate) async fn chain(
         }
         found.push(next.clone());
     }
-    Ok(Err(format!("{path} is over too many layers")))
+    Ok(Err(format!("{path} has too many layers")))
 }
 
 #[cfg(test)]

@@ -247,7 +247,7 @@ fn whoever_names_no_key_is_told_that_nobody_vouches_for_the_bundle() {
         .answers("guest.qcow2", Answer::Image(desk.image.clone()));
     desk.create(&desk.web().to_string(), unsigned, &[])
         .exits(0)
-        .says("nobody can tell who made it");
+        .says("nobody can verify who made it");
     let unsigned = desk.file(unsigned);
     site.run(&["bundle", "apply", &unsigned, "--verify-key", key])
         .exits(1)

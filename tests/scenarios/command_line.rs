@@ -274,7 +274,7 @@ fn names_are_taken_as_messages_give_them() {
         ("describe", "web"),
         ("history", "stop_domain"),
         ("logs", "HPL10001I"),
-        ("retry", "vsi/test/web: nothing to try again"),
+        ("retry", "vsi/test/web: nothing to retry"),
     ] {
         vsiflow.run(&[command, vsi]).exits(0).says(says);
     }

@@ -148,7 +148,7 @@ fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
     vsiflow.apply(documents(1), &[]).exits(0);
     let before = attached(&vsiflow, "default/web");
     vsiflow.run(&["delete", "disk/data", "--orphan"]).exits(0);
-    let text = "no document of the data disk data that it has (another has its name by now)";
+    let text = "no document of the data disk data that it has (another one has its name now)";
     vsiflow.apply(documents(1), &[]).exits(0).says(text);
     let path = vsiflow.write("more.yaml", &documents(2));
     let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap()]);

@@ -35,5 +35,5 @@ fn what_is_in_order_and_what_is_not_stands_on_one_page() {
     let damaged = doctor().exits(1);
     assert_eq!(grade(&damaged, "journal"), "bad");
     fs::remove_file(vsiflow.state().join("FORMAT")).unwrap();
-    doctor().exits(1).says("no state directory");
+    doctor().exits(1).says("not a state directory");
 }

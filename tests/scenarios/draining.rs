@@ -85,7 +85,7 @@ fn members_without_data_are_made_on_another_host_and_everything_else_stays() {
             assert_eq!(events["to"], "sim:b");
         }
     }
-    assert_eq!(plan["alone"]["reason"], "it is no member of a pool");
+    assert_eq!(plan["alone"]["reason"], "it is not a member of a pool");
     assert_eq!(events(&vsiflow), recorded, "a dry run records nothing");
     vsiflow
         .run(&["host", "drain", "sim:a", "--move"])
@@ -97,7 +97,7 @@ fn members_without_data_are_made_on_another_host_and_everything_else_stays() {
     vsiflow
         .run(&["host", "drain", "sim:a", "--move", "--yes", "--wait"])
         .exits(4)
-        .says("it is no member of a pool")
+        .says("it is not a member of a pool")
         .says("pool/web is Available");
     assert_eq!(on(&vsiflow, "sim:a"), ["alone"]);
     assert_eq!(on(&vsiflow, "sim:b").len(), 3);

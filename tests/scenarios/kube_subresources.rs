@@ -302,7 +302,7 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
     plugin
         .run(&["retry", "web", "--reason", "why not"])
         .exits(0)
-        .says("nothing to try again");
+        .says("nothing to retry");
     plugin
         .run(&["retry", "web", "--wait"])
         .exits(0)

@@ -70,7 +70,7 @@ fn what_is_lost_is_named_mended_recorded_and_reported_for_ever() {
         .run(&["journal", "repair"])
         .exits(4)
         .says(SEGMENT)
-        .says("nobody has them")
+        .says("the journal lacks them")
         .says("error[VSI0914]");
     assert_eq!(files(&vsiflow.state().join("log")), damaged);
 
@@ -184,7 +184,7 @@ fn commands_that_read_go_on_past_damage_and_name_what_is_missing() {
 /// A concerned VSI is shown with what remains, under its UID if its name is lost.
 fn shows_the_rest(vsiflow: &Vsiflow, name: &str) {
     let described = vsiflow.run(&["describe", name]);
-    let shown = if !described.stderr.contains("nobody can tell whether") {
+    let shown = if !described.stderr.contains("it is unknown whether") {
         name.to_owned()
     } else {
         unnamed(vsiflow)
@@ -435,7 +435,7 @@ fn what_a_daemon_signs_is_checked_by_an_audit() {
     vsiflow
         .run(&["journal", "repair", "-y", "--sign-key", key])
         .exits(0)
-        .says("known from the index");
+        .says("the index has the states");
     let report = vsiflow.run(&["audit", "verify", "--public-key", &public]);
     report.exits(1).says("VSI0910").keeps_quiet_about("VSI0905");
     // A file that was signed with another key.

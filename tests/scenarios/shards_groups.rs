@@ -197,7 +197,7 @@ fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
 
     site.run(&["retry", "group/ocp"])
         .exits(0)
-        .says("vsi/ocp-boot-0: nothing to try again");
+        .says("vsi/ocp-boot-0: nothing to retry");
     // The last wave is deleted first.
     let delete = start(&site, &["delete", "group/ocp", "--wait"]);
     until("the group does not go", || {

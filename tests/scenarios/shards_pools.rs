@@ -112,7 +112,7 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
     // A retry reaches each journal that has members; here nothing failed.
     let retried = site.run(&["retry", "pool/web", "--wait"]).exits(0);
     for name in four.keys() {
-        let nothing = format!("vsi/{name}: nothing to try again");
+        let nothing = format!("vsi/{name}: nothing to retry");
         assert!(retried.stdout.contains(&nothing), "{retried:?}");
     }
     site.run(&["retry", "pool/nobody"]).exits(3).says("VSI0703");

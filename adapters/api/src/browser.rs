@@ -206,7 +206,7 @@ impl Sessions {
             Err(Problem {
                 status: StatusCode::UNAUTHORIZED.as_u16(),
                 title: "Unauthorized".to_owned(),
-                ..refused("there is no session here")
+                ..refused("there is no session")
             })
         }
     }

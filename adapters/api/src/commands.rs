@@ -136,6 +136,6 @@ pub(crate) mod base64_bytes {
         let text = std::borrow::Cow::<str>::deserialize(from)?;
         BASE64_STANDARD
             .decode(text.as_bytes())
-            .map_err(|_| D::Error::custom("a file's content is no base64"))
+            .map_err(|_| D::Error::custom("a file's content is not base64"))
     }
 }

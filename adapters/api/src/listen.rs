@@ -248,7 +248,7 @@ async fn show(
         Security::Plain => return Ok((Box::new(stream), plain)),
         Security::Tls(acceptor) => acceptor(),
     };
-    let acceptor = acceptor.ok_or_else(|| format!("{address}: nobody can be verified yet"))?;
+    let acceptor = acceptor.ok_or_else(|| format!("{address}: no caller can be verified yet"))?;
     let shown = timeout(limits.handshake, acceptor.accept(stream)).await;
     let shown = shown.map_err(|_| format!("{address}: it did not say in time who it is"))?;
     let secured = shown.map_err(|error| format!("{address}: {error}"))?;

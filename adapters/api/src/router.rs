@@ -106,7 +106,7 @@ async fn as_problem(request: Request, next: Next) -> Response {
     let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
     let detail = text.unwrap_or_default();
     let detail = match (status, detail.as_str()) {
-        (StatusCode::NOT_FOUND, "") => "there is nothing of this path".to_owned(),
+        (StatusCode::NOT_FOUND, "") => "there is no such path".to_owned(),
         (StatusCode::METHOD_NOT_ALLOWED, "") => "this method does nothing here".to_owned(),
         _ => detail,
     };

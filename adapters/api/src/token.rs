@@ -23,7 +23,7 @@ pub struct Token {
 
 /// Error: the text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no token of vsiflow, or not all of one")]
+#[error("it is not a token of vsiflow, or only a part of one")]
 pub struct InvalidToken;
 
 impl Token {

@@ -65,6 +65,6 @@ pub(crate) async fn watchdog() -> Infallible {
 
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "the service manager cannot be told how this process is");
+        tracing::warn!(%error, "the service manager cannot be notified");
     }
 }

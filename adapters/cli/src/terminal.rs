@@ -51,7 +51,7 @@ pub(crate) fn check(piped: bool) -> Result<(), ExitProblem> {
     if piped || io::stdin().is_terminal() {
         return Ok(());
     }
-    let message = "standard input is no terminal";
+    let message = "standard input is not a terminal";
     let remedy = "call it on a terminal, or add `--stdin` where something else types";
     Err(ExitProblem::new(Exit::Usage, "VSI0816", message, remedy))
 }

@@ -165,7 +165,7 @@ mod tests {
         assert!(only[0].only_secrets);
         assert!(
             parts_of("a: [b\n")[0].only_secrets,
-            "nobody knows what it holds"
+            "its content is unknown"
         );
     }
 

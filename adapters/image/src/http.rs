@@ -309,7 +309,7 @@ impl ImageSource for HttpSource {
 }
 
 const PLAIN_HTTP: &str = "IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
-     the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" beside it";
+     the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" with it";
 
 /// Which redirects are followed. Each target is checked like the URL itself.
 fn redirects(options: &HttpOptions) -> redirect::Policy {

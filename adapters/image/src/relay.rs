@@ -323,8 +323,8 @@ fn place(url: &str) -> &str {
     rest.split('/').next().unwrap_or_default()
 }
 
-const NO_SENDER: &str = "nobody sends the file at present";
-const STARVED: &str = "a host waited for bytes, and whoever sends the file sent none, or too few";
+const NO_SENDER: &str = "no client sends the file at present";
+const STARVED: &str = "a host waited for bytes, and the sender of the file sent none, or too few";
 
 fn awaited(url: &str, why: &str) -> SourceError {
     SourceError {

@@ -156,7 +156,7 @@ impl S3Source {
 }
 
 const PLAIN_HTTP: &str = "a signed request would go over plain HTTP, for anybody on the way to \
-     repeat; give an endpoint with https:, or set IMAGE_ALLOW_INSECURE: \"true\" beside it";
+     repeat; give an endpoint with https:, or set IMAGE_ALLOW_INSECURE: \"true\" with it";
 
 /// By how many seconds `now` is ahead of a server's date.
 fn ahead(date: &str, now: Timestamp) -> Option<i64> {

@@ -23,7 +23,7 @@ pub(crate) enum CallError {
     #[error("it is gone")]
     Gone,
     /// The object was changed since it was read.
-    #[error("it was changed meanwhile")]
+    #[error("it was changed in the meantime")]
     Conflict,
     /// The API server works, and refuses the request.
     #[error("{0}")]

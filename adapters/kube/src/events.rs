@@ -166,7 +166,7 @@ fn says(phase: Phase) -> &'static str {
         Phase::Failed => "it failed",
         Phase::Blocked => "a cause has to be removed or a decision made first",
         Phase::Deleting => "it is being removed",
-        Phase::Deleted => "its host confirmed that it is gone",
+        Phase::Deleted => "its host confirmed that it is deleted",
         Phase::Unreadable => "something that was recorded of it cannot be read",
     }
 }

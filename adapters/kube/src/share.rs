@@ -231,7 +231,7 @@ impl PoolPermits {
         });
         let refused = refused.map(|(_, failure)| failure.clone());
         Err(refused.unwrap_or_else(|| {
-            let why = "the operator of its host's journal has not seen the pool as it is by now";
+            let why = "the operator of its host's journal has not seen the pool's current state";
             Failure::new(FailureClass::Transient, "VSI0769", why)
                 .of_object(format!("pool/{namespace}/{pool}"))
                 .on_host(host)

@@ -224,7 +224,7 @@ impl SubresourceState {
         headers: &HeaderMap,
     ) -> Result<RequestCaller, Refusal> {
         let trust = self.trust.borrow().clone();
-        let trust = trust.ok_or_else(|| Refusal::stranger("nobody is trusted yet"))?;
+        let trust = trust.ok_or_else(|| Refusal::stranger("no caller can be verified yet"))?;
         trust.caller(certificate, headers)
     }
 

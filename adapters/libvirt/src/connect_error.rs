@@ -223,7 +223,7 @@ pub enum KeyProblem {
     #[error("the passphrase (KEY_PASSPHRASE) does not open it")]
     WrongPassphrase,
     /// Decrypting it would need more time or memory than any reasonable key.
-    #[error("it takes too much work to open; encrypt it anew with `ssh-keygen -p -a 16`")]
+    #[error("opening it needs too much work; encrypt it again with `ssh-keygen -p -a 16`")]
     TooCostly,
     /// It has an unsupported format.
     #[error("it is not an OpenSSH, PKCS#1, PKCS#8 or SEC1 private key ({0})")]

@@ -23,7 +23,7 @@ const OWN: [&str; 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// The header with this number is malformed.
-    #[error("header {0} is no NAME=VALUE that HTTP permits")]
+    #[error("header {0} is not a NAME=VALUE that HTTP permits")]
     Header(usize),
     /// The header with this number is one that the exporter sets itself.
     #[error("header {0} is set by vsiflow")]
@@ -32,7 +32,7 @@ pub enum AccessError {
     #[error("the headers are longer than 64 KiB")]
     Long,
     /// There is no valid certificate.
-    #[error("the certificates are no PEM")]
+    #[error("the certificates are not PEM")]
     Certificate,
 }
 

@@ -241,7 +241,7 @@ fn complete(config: &mut Config, env: Env<'_>) -> Result<(), PostgresError> {
     }
     if let (true, Some(port)) = (config.get_ports().is_empty(), env("PGPORT")) {
         let port = port.parse::<u16>();
-        config.port(port.map_err(|_| invalid("PGPORT is no port".to_owned()))?);
+        config.port(port.map_err(|_| invalid("PGPORT is not a port".to_owned()))?);
     }
     if config.get_user().is_none() {
         let user = env("PGUSER").or_else(|| env("USER"));

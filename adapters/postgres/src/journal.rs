@@ -217,7 +217,7 @@ async fn read_heads(reader: &Reader, journal: i32) -> Result<Vec<StreamHead>, Po
         let stream = row.get::<_, &str>(0);
         let stream = stream.parse().map_err(|_| PostgresError::Refused {
             server: reader.address().to_string(),
-            why: format!("the table of streams names {stream:?}, which is no stream"),
+            why: format!("the table of streams names {stream:?}, which is not a stream"),
         })?;
         Ok(StreamHead {
             stream,

@@ -27,7 +27,7 @@ impl Sealer {
         let identity = x25519::Identity::from_str(key);
         identity
             .map(Self)
-            .map_err(|_| PostgresError::Key("it is no key that age-keygen makes".to_owned()))
+            .map_err(|_| PostgresError::Key("it is not a key of age-keygen".to_owned()))
     }
 
     /// Seals a secret together with its ID, so that one secret cannot replace another.

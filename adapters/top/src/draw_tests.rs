@@ -121,7 +121,7 @@ fn what_is_typed_said_and_asked_is_seen() {
     all.push(seen(&mut top, 60, 6));
     top.press(KeyPress::Escape);
     top.press(KeyPress::Char('?'));
-    top.take(WorkerAnswer::NoLook("nobody answers".to_owned()));
+    top.take(WorkerAnswer::NoLook("no process answers".to_owned()));
     all.push(seen(&mut top, 100, 13));
     insta::assert_snapshot!(all.join("\n"));
 }

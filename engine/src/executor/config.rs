@@ -97,7 +97,7 @@ pub enum Retried {
     Signalled,
     /// A new run is opened.
     Reopened,
-    /// There was nothing to try again.
+    /// There was nothing to retry.
     NothingToDo,
 }
 

@@ -165,7 +165,7 @@ impl HeldSecrets {
         journal_id: &str,
         key: &Secret,
     ) -> Result<Self, SecretError> {
-        let no_key = || SecretError::Storage("what is kept elsewhere is no key".to_owned());
+        let no_key = || SecretError::Storage("the stored key is not a key".to_owned());
         let key = VolatileKey::read(key).ok_or_else(no_key)?;
         let (found, before) = Self::found(stored).await?;
         let mut held = Self::keyed(journal_id, key);

@@ -41,7 +41,7 @@ impl StateDir {
         check(path, journal)?;
         if !path.join(JOURNAL).is_file() {
             if let Some(found) = find_data(path).map_err(io("read"))? {
-                let why = format!("it stands beside no journal, but holds {found}");
+                let why = format!("it belongs to no journal, but contains {found}");
                 return Err(StateDirError::damaged(path, why));
             }
             std::fs::write(path.join(JOURNAL), &journal.journal_id).map_err(io("written"))?;

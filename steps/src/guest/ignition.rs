@@ -28,7 +28,7 @@ pub fn check(config: &[u8]) -> Result<(), String> {
     }
     let parsed: Config = serde_json::from_slice(config).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format!("it is no JSON object of Ignition's (line {line}, column {column})")
+        format!("it is not a JSON object of Ignition (line {line}, column {column})")
     })?;
     let version = parsed.ignition.and_then(|ignition| ignition.version);
     let version = version.ok_or("it has no `ignition.version`")?;
@@ -76,8 +76,8 @@ mod tests {
             (r#"{"ignition":{"version":"3"}}"#, "3.x.y"),
             (r#"{"ignition":{}}"#, "has no"),
             (r#"{"passwd":{}}"#, "has no"),
-            ("variant: fcos", "no JSON"),
-            ("", "no JSON"),
+            ("variant: fcos", "not a JSON"),
+            ("", "not a JSON"),
         ] {
             let error = check(bad.as_bytes()).unwrap_err();
             assert!(error.contains(words), "{bad}: {error}");

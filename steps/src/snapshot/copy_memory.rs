@@ -45,7 +45,7 @@ impl CopyWork<'_> {
             return laid.await;
         };
         self.cx
-            .report("saving the memory; the guest stands still", 0, None);
+            .report("saving the memory; the guest is paused", 0, None);
         let path = memory::path(boot, memory);
         domains.save_with_layers(params.uuid, layers, &path).await
     }

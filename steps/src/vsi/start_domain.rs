@@ -226,7 +226,7 @@ async fn memory(
     };
     let restored: restore_disks::Output = cx.output(RestoreDisks::NAME)?;
     if restored.left.is_empty() {
-        let why = "nobody noted how the disks were left when they were put back";
+        let why = "it is not recorded how the disks were left when they were restored";
         return Ok(MemoryNeed::Stale(why.to_owned()));
     }
     if let Some(disk) = memory::written_since(ports, &restored.left).await? {

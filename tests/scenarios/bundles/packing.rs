@@ -41,14 +41,14 @@ fn secrets_are_packed_only_where_somebody_insists() {
         .exits(0)
         .says("Secret default/key is not packed")
         .says("ConfigMap default/old is not packed")
-        .says("its contract or user-data is packed as it is written");
+        .says("its contract or user-data is packed unencrypted");
     let plain = desk.file("plain");
     assert!(!holds(&plain, "TOPSECRET") && holds(&plain, "name: host"));
     let ran = desk.vsiflow.run(&["bundle", "show", &plain]);
     ran.exits(0).says("left out  Secret default/key");
     desk.create(&all, "secret", &["--include-secrets"])
         .exits(0)
-        .says("Secret default/key is packed in plain");
+        .says("Secret default/key is packed unencrypted");
     assert!(holds(&desk.file("secret"), "TOPSECRET"));
     let list = "apiVersion: v1\nkind: List\nitems:\n\
         - {apiVersion: v1, kind: Secret, metadata: {name: a, labels: {config: x}}, stringData: {KEY: TOPSECRET}}\n\

@@ -439,7 +439,7 @@ pub(super) fn refuse_lost(
     let mut failure = lost.failure.clone();
     if lost.name.is_none() && lost.entity.id() != name {
         let message = format!(
-            "nobody can tell whether {kind} {name} is {}, whose name cannot be read",
+            "it is unknown whether {kind} {name} is {}, whose name cannot be read",
             lost.entity
         );
         let (remedy, uid) = (&lost.failure.remedy, lost.entity.id());

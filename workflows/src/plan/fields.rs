@@ -41,7 +41,7 @@ pub(super) fn changes(before: &PreviousInputs, record: &VsiRecord) -> Vec<Planne
         changes.push(secret(path, how, &why));
     }
     if record.rebuilt.is_some() && record.rebuilt != before.rebuilt {
-        let why = "somebody asked for it with `vsiflow rebuild`";
+        let why = "requested with `vsiflow rebuild`";
         changes.push(secret("bootDisk", How::Rebuild, why));
     }
     let order = record.snapshot.as_ref();
@@ -75,7 +75,7 @@ fn of_order(order: &SnapshotOrder) -> PlannedChange {
             memory: Some(_), ..
         } => (
             How::Restart,
-            "its disks and its memory are put back as the snapshot has them; it goes on where it was",
+            "its disks and its memory are restored from the snapshot; it continues where it was",
         ),
         SnapshotAction::Restore { .. } => (
             How::Restart,
@@ -122,7 +122,7 @@ pub(super) fn configured_before(guest: GuestType) -> Option<PlannedChange> {
     (guest == GuestType::CloudInit).then(|| secret(USER_DATA, How::Restart, why))
 }
 
-const NEW_INSTANCE: &str = "cloud-init runs it at the next start, under a new instance-id; what an earlier one made stays on the boot disk, which `vsiflow rebuild` makes anew";
+const NEW_INSTANCE: &str = "cloud-init runs it at the next start, under a new instance-id; what an earlier one made stays on the boot disk; `vsiflow rebuild` replaces that disk";
 
 pub(crate) const NEVER_SHRINKS: &str =
     "a data disk never shrinks: the data at its end would be lost";

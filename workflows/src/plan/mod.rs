@@ -173,7 +173,7 @@ fn overwritten(record: &VsiRecord) -> Vec<Destroyed> {
     };
     let memory = memory.iter().map(|_| Destroyed {
         object: "present memory of the guest".to_owned(),
-        why: format!("it goes on with the memory of snapshot {name}, without a boot"),
+        why: format!("it continues with the memory of snapshot {name}, without a boot"),
     });
     disks.iter().map(lost).chain(memory).collect()
 }

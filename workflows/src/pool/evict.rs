@@ -56,10 +56,10 @@ pub enum KeepReason {
 impl std::fmt::Display for KeepReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoMember => f.write_str("it is no member of a pool"),
+            Self::NoMember => f.write_str("it is not a member of a pool"),
             Self::Leaves => f.write_str("it is being deleted, or its pool is about to delete it"),
             Self::Cordoned => f.write_str("the member is cordoned"),
-            Self::Off => f.write_str("it is off or suspended, as somebody asked"),
+            Self::Off => f.write_str("it is off or suspended, as requested"),
             Self::Unknown => f.write_str("its host does not answer, or its record cannot be read"),
             Self::OneHost => {
                 f.write_str("its template names one host: it has no placement among several")

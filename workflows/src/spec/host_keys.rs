@@ -334,7 +334,7 @@ fn verification(keys: &HostSettingKeys<'_>) -> Result<Verification, HostKeyError
     match keys.text("VERIFY")?.as_deref() {
         None | Some("along") => Ok(Verification::Along),
         Some("full") => Ok(Verification::Full),
-        Some(text) => Err(keys.wrong("VERIFY", format!("{text:?} is no way to verify"))),
+        Some(text) => Err(keys.wrong("VERIFY", format!("{text:?} is not a way to verify"))),
     }
 }
 
@@ -344,7 +344,7 @@ fn transfer(keys: &HostSettingKeys<'_>) -> Result<Transfer, HostKeyError> {
         Some("plain") => Ok(Transfer::Plain),
         Some("packed") => Ok(Transfer::Packed),
         Some("libvirt") => Ok(Transfer::Libvirt),
-        Some(text) => Err(keys.wrong("TRANSFER", format!("{text:?} is no way to send images"))),
+        Some(text) => Err(keys.wrong("TRANSFER", format!("{text:?} is not a way to send images"))),
     }
 }
 

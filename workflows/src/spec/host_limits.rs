@@ -81,7 +81,9 @@ pub(super) fn limits(keys: &HostSettingKeys<'_>) -> Result<HostLimits, HostKeyEr
     let usual = Overcommit::default();
     let ratio = |key: &'static str, otherwise: Ratio| match keys.text(key)? {
         None => Ok(otherwise),
-        Some(text) => parse(&text).ok_or_else(|| keys.wrong(key, format!("{text:?} is no factor"))),
+        Some(text) => {
+            parse(&text).ok_or_else(|| keys.wrong(key, format!("{text:?} is not a factor")))
+        }
     };
     let devices = keys.text("DEVICES")?.unwrap_or_default();
     let devices = devices
@@ -90,7 +92,7 @@ pub(super) fn limits(keys: &HostSettingKeys<'_>) -> Result<HostLimits, HostKeyEr
         .filter(|name| !name.is_empty());
     let mut devices: Vec<_> = devices.map(str::to_owned).collect();
     if let Some(odd) = devices.iter().find(|name| !is_device(name)) {
-        return Err(keys.wrong("DEVICES", format!("{odd:?} is no name of a device")));
+        return Err(keys.wrong("DEVICES", format!("{odd:?} is not the name of a device")));
     }
     devices.sort();
     devices.dedup();

@@ -93,7 +93,7 @@ impl FromStr for ImagePolicy {
                 return Err(format!("{name} is given twice"));
             }
         }
-        let keep = keep.ok_or("it does not say how many unused images are kept (keep=N)")?;
+        let keep = keep.ok_or("it does not say how many unused images to keep (keep=N)")?;
         Ok(Self {
             keep,
             age_s,

@@ -123,7 +123,10 @@ fn host_and_port(text: &str) -> Result<(&str, u16), &'static str> {
             let (host, rest) = rest.split_once(']').ok_or("a bracket is not closed")?;
             match rest {
                 "" => (host, None),
-                rest => (host, Some(rest.strip_prefix(':').ok_or("this is no port")?)),
+                rest => (
+                    host,
+                    Some(rest.strip_prefix(':').ok_or("this is not a port")?),
+                ),
             }
         }
         None => match text.split_once(':') {

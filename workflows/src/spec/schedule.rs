@@ -35,7 +35,7 @@ const WORDS: [(&str, &str); 6] = [
 ];
 /// The form, for messages.
 const FORM: &str = "a schedule is cron's five fields in UTC, such as \"30 2 * * *\" for each day at \
-                    02:30, or @hourly, @daily, @weekly or @monthly";
+                    02:30, or @hourly, @daily, @weekly, @monthly or @yearly";
 
 /// A recurring schedule.
 #[derive(Clone, Debug)]

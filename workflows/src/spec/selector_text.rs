@@ -102,7 +102,7 @@ fn is_name(c: char) -> bool {
 
 fn unclear(text: &str) -> String {
     format!(
-        "{text:?} is no condition; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
+        "{text:?} is not a condition; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
     )
 }
 

@@ -58,7 +58,7 @@ fn deserialize_keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D
         return Ok(keep);
     }
     Err(D::Error::custom(format_args!(
-        "the number of snapshots that are kept is between 1 and {MAX_KEPT}"
+        "the number of snapshots to keep is between 1 and {MAX_KEPT}"
     )))
 }
 

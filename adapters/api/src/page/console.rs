@@ -187,7 +187,7 @@ pub(super) async fn typed(
 }
 
 fn not_open() -> Problem {
-    let detail = "this console is not open, or somebody else opened it";
+    let detail = "this console is not open, or another user opened it";
     Problem::new(
         StatusCode::CONFLICT,
         NOT_OPEN,

@@ -196,7 +196,7 @@ const ACTIONS: &[(&str, &str, &str, VsiAction)] = &[
     (
         "rebuild",
         "rebuildVirtualServer",
-        "Make the boot disk anew from its image",
+        "Make the boot disk again from its image",
         VsiAction::Rebuild,
     ),
 ];

@@ -119,7 +119,7 @@ async fn of_set(
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
     let fleets = api.fleets().await?;
     if fleets.number_of(fleets.numbered(journal)?).is_none() {
-        let detail = "`journal` is one of a set, and this is a journal by itself";
+        let detail = "`journal` belongs to sets, and this is a single journal";
         return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
     }
     let end = fleets.numbered(journal)?.history().end();
@@ -173,7 +173,7 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<Offset>, Problem> {
         .ok()
         .and_then(|text| text.parse::<Offset>().ok());
     let seen = seen.ok_or_else(|| {
-        let detail = "Last-Event-ID is no offset";
+        let detail = "Last-Event-ID is not an offset";
         Problem::wrong(StatusCode::BAD_REQUEST, detail)
     })?;
     Ok(Some(seen.saturating_add(1)))

@@ -99,6 +99,6 @@ fn name(text: &str) -> Result<String, String> {
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is no label; write key=value")),
+        _ => Err(format!("{text:?} is not a label; write key=value")),
     }
 }

@@ -104,7 +104,7 @@ fn condition(text: &str) -> Result<FieldCondition, String> {
         .find_map(|(sign, equals)| Some((text.split_once(sign)?, *equals)));
     let Some(((path, value), equals)) = found else {
         return Err(format!(
-            "{text:?} is no condition; write status.phase=Running"
+            "{text:?} is not a condition; write status.phase=Running"
         ));
     };
     let path: Vec<_> = path.trim().split('.').map(str::to_owned).collect();

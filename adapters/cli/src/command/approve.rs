@@ -65,7 +65,7 @@ async fn one(
         return Ok(());
     }
     let message = "the change that was shown does not wait any more";
-    let remedy = "look at what waits now, and approve that";
+    let remedy = "check which change waits now, and approve that one";
     let object = if name.contains('/') {
         name.clone()
     } else {

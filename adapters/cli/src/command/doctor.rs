@@ -155,7 +155,7 @@ fn of_folder(state: &Path) -> Vec<DoctorCheck> {
     };
     if !state.join("FORMAT").is_file() {
         let remedy = "name the state directory with --state";
-        let found = format!("{shown} is no state directory");
+        let found = format!("{shown} is not a state directory");
         return vec![DoctorCheck::not(WHAT, Grade::Bad, found, remedy)];
     }
     let open_to_others = meta.permissions().mode() & 0o077 != 0;

@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// The question before a damaged log is changed.
-const MEND: &str = "Mend it? What is lost is recorded as lost; damaged files stay.";
+const REPAIR: &str =
+    "Repair it? Lost events are recorded as lost; damaged files are stored in damaged/.";
 /// The most streams of one range that are named.
 const NAMED: usize = 10;
 
@@ -40,7 +41,7 @@ pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome 
     if survey.is_whole() {
         return print(&args, report, None);
     }
-    if !args.yes && !work::is_agreed(MEND)? {
+    if !args.yes && !work::is_agreed(REPAIR)? {
         print(&args, report, None)?;
         return Err(unconfirmed());
     }
@@ -68,8 +69,7 @@ async fn opened(args: &RepairArgs) -> Result<Option<JournalInput>, ExitProblem> 
 
 fn unconfirmed() -> ExitProblem {
     let message = "the journal is damaged, and nothing was changed";
-    let remedy =
-        "see what can be had above, add a backup with --from where there is one, then say --yes";
+    let remedy = "check above what can be recovered, add a backup with --from if there is one, then repeat with --yes";
     ExitProblem::new(Exit::Blocked, "VSI0914", message, remedy)
 }
 
@@ -114,12 +114,12 @@ fn print_finding(finding: &DamagedRange) {
     }
     for lost in &finding.lost {
         let far = if finding.open_ended {
-            " (how far it really went nobody can tell)"
+            " (its real end is unknown)"
         } else {
             ""
         };
         output::line(&format!(
-            "  {}: nobody has them{far}",
+            "  {}: the journal lacks them{far}",
             offsets(lost.from, lost.to)
         ));
     }
@@ -147,7 +147,7 @@ fn print_sum(survey: &Survey) {
         .iter()
         .any(|finding| !finding.lost.is_empty());
     match (loses, survey.knows_states()) {
-        (true, true) => output::line("what the lost events came to is known from the index"),
+        (true, true) => output::line("the index has the states that the lost events led to"),
         (true, false) => output::warning(
             "what the lost events came to is not known: a VSI that lacks some is not worked with \
              (VSI0018), and others may have gone on further than is shown",
@@ -213,6 +213,6 @@ fn print(args: &RepairArgs, mut report: Value, repaired: Option<&Repaired>) -> C
         let range = offsets(lost.from, lost.to);
         output::line(&format!("recorded: {range} are lost"));
     }
-    output::line("the journal is mended; take a backup of it now");
+    output::line("the journal is repaired; take a backup of it now");
     Ok(Exit::Done)
 }

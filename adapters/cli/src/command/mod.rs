@@ -174,7 +174,7 @@ async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
     {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::NoDaemon => {
-            let message = format!("nobody answers at {}", socket.display());
+            let message = format!("no process answers at {}", socket.display());
             let remedy = "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
             Err(ExitProblem::new(Exit::Failed, "VSI0021", message, remedy))
         }

@@ -37,7 +37,7 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
         let by = actor::by(&common.reason);
         match app.fleet.retry(target.entity.clone(), by).await? {
             Retried::NothingToDo => {
-                output::line(&format!("{}: nothing to try again", target.shown()));
+                output::line(&format!("{}: nothing to retry", target.shown()));
             }
             _ => begun.push(target.clone()),
         }

@@ -103,9 +103,10 @@ async fn gather(
         let name = format!("{kind}.json");
         match ask::ask(common, &["get", kind, "-A", "-o", "json"]).await {
             Ok(list) if !list.is_empty() => contents.add(&name, list),
-            Ok(_) => {
-                contents.note_missing(&name, "whoever holds the state directory does not answer")
-            }
+            Ok(_) => contents.note_missing(
+                &name,
+                "the process that uses the state directory does not answer",
+            ),
             Err(problem) => contents.note_missing(&name, &problem_text(&problem)),
         }
     }
@@ -210,7 +211,9 @@ async fn journal(common: &Common, state: &Path) -> Result<Vec<u8>, String> {
             let words = ["vsiflow", "audit", "export", "-"].map(str::to_owned);
             let printed = daemon::ask(state, words.to_vec()).await;
             let printed = printed.map_err(|failure| problem_text(&failure))?;
-            printed.ok_or_else(|| "whoever holds the state directory does not answer".to_owned())
+            printed.ok_or_else(|| {
+                "the process that uses the state directory does not answer".to_owned()
+            })
         }
         done => done.map_err(|problem| problem_text(&problem)),
     }

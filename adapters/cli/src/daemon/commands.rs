@@ -164,7 +164,7 @@ pub(crate) fn api_problem(problem: &ExitProblem) -> Problem {
 fn unknown() -> Problem {
     let remedy = "`docs/reference/daemon.md` lists what may be asked here; see that client and \
                   server are of one release";
-    let detail = "these words are no command, or none that is done here";
+    let detail = "this is not a command, or not one that the daemon runs";
     Problem::new(StatusCode::BAD_REQUEST, "VSI0022", detail, remedy)
 }
 

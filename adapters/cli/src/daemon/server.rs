@@ -208,7 +208,10 @@ fn share(path: &Path) -> io::Result<()> {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> ExitProblem {
-    let message = format!("nobody can look through {}: {error}", path.display());
+    let message = format!(
+        "the viewers' socket {} cannot be opened: {error}",
+        path.display()
+    );
     let remedy = "name a --read-only PATH in a folder that this user may write to";
     ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
 }

@@ -92,7 +92,7 @@ impl Folder {
             .await?;
         match found {
             Ok(Some(directory)) => Ok(FolderReading { directory, files }),
-            Ok(None) => Err(self.unreadable("it is no directory")),
+            Ok(None) => Err(self.unreadable("it is not a directory")),
             Err(error) => Err(self.unreadable(&error.to_string())),
         }
     }

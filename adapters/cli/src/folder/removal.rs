@@ -55,7 +55,7 @@ mod tests {
         removal.begin_anew();
         assert!(
             !removal.counts(&files("b"), at(40)),
-            "it was away meanwhile"
+            "it was absent in the meantime"
         );
     }
 

@@ -20,7 +20,7 @@ impl FromStr for Columns {
         let column = |part: &str| {
             let (head, path) = part
                 .split_once(':')
-                .ok_or_else(|| format!("{part:?} is no column; write NAME:.metadata.name"))?;
+                .ok_or_else(|| format!("{part:?} is not a column; write NAME:.metadata.name"))?;
             let path = path.trim_start_matches('{').trim_end_matches('}');
             Ok::<_, String>((head.to_owned(), jsonpath::path_of(path)?))
         };

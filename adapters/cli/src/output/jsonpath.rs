@@ -121,7 +121,7 @@ pub(crate) fn path_of(word: &str) -> Result<String, String> {
     let path = if path == "$." { "$".to_owned() } else { path };
     match parse_json_path(&path) {
         Ok(_) => Ok(path),
-        Err(error) => Err(format!("{word:?} is no path: {error}")),
+        Err(error) => Err(format!("{word:?} is not a path: {error}")),
     }
 }
 

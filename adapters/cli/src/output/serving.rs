@@ -29,7 +29,9 @@ pub(crate) fn report_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
                 output::note(&format!("vsi/{vsi}: its snapshot is not taken: {failure}"));
             }
             ScheduleNote::Pruned { snapshot } => {
-                output::line(&format!("snapshot/{snapshot} goes: newer ones are kept"));
+                output::line(&format!(
+                    "snapshot/{snapshot} is deleted: newer ones are retained"
+                ));
             }
             ScheduleNote::Stays { snapshot, failure } => {
                 output::note(&format!("snapshot/{snapshot} stays for now: {failure}"));

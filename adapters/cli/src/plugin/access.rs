@@ -44,7 +44,7 @@ pub(super) fn problem(error: PluginError) -> ExitProblem {
         PluginError::NotFound(_) => (
             Exit::NotFound,
             "VSI0703",
-            "`kubectl get vsi -A` lists what there is; name the namespace with -n".to_owned(),
+            "`kubectl get vsi -A` lists all of them; name the namespace with -n".to_owned(),
         ),
         PluginError::Owned { owners, .. } => (Exit::Blocked, "VSI1021", owner_hint(owners)),
         PluginError::Changed(_) => (

@@ -217,12 +217,12 @@ fn unsent(shown: &str, why: &str) -> ExitProblem {
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     Ok((file, metadata))
 }

@@ -225,7 +225,7 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
         let answer = act(there, name, Action::Retry, &args.reason, wait).await?;
         let came = match (answer.done, args.wait) {
             (ActionDone::NothingToDo, false) => {
-                output::line(&format!("vsi/{name}: nothing to try again"));
+                output::line(&format!("vsi/{name}: nothing to retry"));
                 Exit::Done
             }
             (_, false) => {
@@ -269,7 +269,7 @@ pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> 
     let answer = act(there, name, Action::Cancel, why, WAIT).await?;
     output::line(&match (answer.done, answer.verdict) {
         (ActionDone::NothingToDo, _) => format!("vsi/{name}: no run is open"),
-        (_, Some(_)) => format!("vsi/{name} cancelled; `kubectl vsi retry {name}` goes on"),
+        (_, Some(_)) => format!("vsi/{name} cancelled; `kubectl vsi retry {name}` continues it"),
         (_, None) => format!("vsi/{name} is cancelled once the step ends that acts just now"),
     });
     Ok(Exit::Done)

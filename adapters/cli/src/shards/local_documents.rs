@@ -119,7 +119,7 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
         Err(_) => refuse_undecided(shard, resolved).await?,
     }
     if let Some(vsi) = resolved.vsis.iter().find(|vsi| is_open(vsi)) {
-        let why = format!("nobody chose a host for vsi/{}", vsi.desired.name);
+        let why = format!("no host was chosen for vsi/{}", vsi.desired.name);
         return Err(not_in_a_set(&why));
     }
     let of_snapshots = snapshots::homes(shard.set(), resolved).await?;

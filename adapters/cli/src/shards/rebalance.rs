@@ -159,7 +159,7 @@ async fn open(
         match opened {
             Ok(Some(set)) => return Ok(set),
             Ok(None) => {
-                let message = format!("{address} is no set of journals");
+                let message = format!("{address} is not a set of journals");
                 let remedy = "say at the first start how many it is to have, such as --journals 8";
                 return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
             }
@@ -221,7 +221,7 @@ impl Process {
                     lives = Instant::now() + INTERVAL;
                     if let Err(error) = self.update_share().await {
                         // Leases expire on their own, and this process ends with the first of them.
-                        tracing::warn!(%error, "the set is not looked at");
+                        tracing::warn!(%error, "the set cannot be read");
                     }
                     self.view.tidy();
                     if tidied.elapsed() > TIDY {

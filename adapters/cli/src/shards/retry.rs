@@ -28,7 +28,7 @@ pub(super) async fn retry(
     let sealer = front::needed_key().await?;
     let names = Box::pin(members(cli, args, place)).await?;
     if names.is_empty() {
-        output::line("nothing to try again: there are no members");
+        output::line("nothing to retry: there are no members");
         return Ok(Exit::Done);
     }
     let journals = front::by_journal(

@@ -39,7 +39,7 @@ impl SshTarget {
         };
         let (name, host) = (text("/metadata/name"), text("/status/host"));
         let no_way = |why: &str, remedy: &str| {
-            let message = format!("there is no way into {name}: {why}");
+            let message = format!("{name} cannot be reached: {why}");
             Err(ExitProblem::new(Exit::Blocked, "VSI0813", message, remedy))
         };
         let jumps = object

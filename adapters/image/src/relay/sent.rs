@@ -36,7 +36,7 @@ pub struct RelayReader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RelayRefusal {
     /// No such upload was begun here, or it has ended.
-    #[error("no such upload was begun, or it is over")]
+    #[error("no such upload was begun, or it has ended")]
     Unknown,
     /// The reader has ended.
     #[error("the receiving side has stopped reading")]

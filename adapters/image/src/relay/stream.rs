@@ -13,7 +13,7 @@ use super::{STARVED, SentPiece, UploadRelay, awaited};
 /// How long a reader waits for bytes, and how many bytes extend that by a second.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 const MIN_RATE: u64 = 4 * 1024;
-const STOPPED: &str = "whoever sent the file has stopped";
+const STOPPED: &str = "the sender of the file has stopped";
 
 /// A file that is sent to a reader.
 pub(super) struct RelayStream {

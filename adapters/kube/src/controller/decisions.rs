@@ -176,7 +176,7 @@ impl Controller {
                 _ if is_known => Some(Ok(())),
                 Some(failure) => Some(Err(failure.clone())),
                 None if self.admission.is_lacking(uid) => {
-                    let why = "it asks for more by now than was admitted";
+                    let why = "it now asks for more than was admitted";
                     Some(Err(not_taken(&decision.host, why)))
                 }
                 None => problem().map(|problem| Err(is_wrong(&decision.host, problem))),

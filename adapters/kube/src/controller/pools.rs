@@ -254,7 +254,10 @@ impl Controller {
             Err(CallError::Conflict) => self.cache.poke(),
             Err(error) => {
                 self.unfinished = true;
-                tracing::warn!("{} cannot be told its replicas: {error}", resource.key);
+                tracing::warn!(
+                    "{} cannot be updated with its number of replicas: {error}",
+                    resource.key
+                );
             }
         }
     }

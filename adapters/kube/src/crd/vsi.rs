@@ -195,7 +195,7 @@ pub enum OnDriftSchema {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotPolicySchema {
-    /// Five fields as of cron, in UTC, such as `30 2 * * *`; or @hourly, @daily, @weekly or @monthly. Due
+    /// Five fields as of cron, in UTC, such as `30 2 * * *`; or @hourly, @daily, @weekly, @monthly or @yearly. Due
     /// times are at least 15 minutes apart.
     #[schemars(length(max = 100))]
     pub schedule: String,

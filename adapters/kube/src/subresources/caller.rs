@@ -54,7 +54,7 @@ fn first(headers: &HeaderMap, names: &[String]) -> Result<Option<String>, Refusa
 /// Refuses a value that is not UTF-8.
 fn text(value: &HeaderValue) -> Result<String, Refusal> {
     let text = std::str::from_utf8(value.as_bytes());
-    let text = text.map_err(|_| Refusal::stranger("a header is no text"))?;
+    let text = text.map_err(|_| Refusal::stranger("a header is not text"))?;
     Ok(text.to_owned())
 }
 

@@ -115,7 +115,7 @@ impl Refusal {
     /// The resources of the namespace are not listed yet.
     pub(super) fn unlisted(namespace: &str) -> Self {
         let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
-        let message = format!("what there is in the namespace \"{namespace}\" was not listed yet");
+        let message = format!("the objects of the namespace \"{namespace}\" was not listed yet");
         let remedy = "ask again; see that vsiflow may list what it serves there";
         Self::new(how, UNKNOWN, message, remedy)
     }
@@ -144,8 +144,8 @@ impl Refusal {
 
     pub(super) fn no_such_path() -> Self {
         let how = (StatusCode::NOT_FOUND, "NotFound");
-        let remedy = format!("`kubectl get --raw /apis/{GROUP}/v1` lists what there is");
-        Self::new(how, WRONG, "there is nothing of this path", &remedy)
+        let remedy = format!("`kubectl get --raw /apis/{GROUP}/v1` lists all paths");
+        Self::new(how, WRONG, "there is no such path", &remedy)
     }
 
     pub(super) fn no_such_object(target: &RouteTarget) -> Self {
@@ -208,7 +208,7 @@ impl Refusal {
 
     pub(super) fn no_evidence(target: &RouteTarget) -> Self {
         let how = (StatusCode::NOT_FOUND, "NotFound");
-        let message = "no failed boot of it was kept in the journal";
+        let message = "the journal has no failed boot of it";
         let remedy = "`kubectl vsi describe` says where the evidence of a failed boot is";
         Self::new(how, "VSI0806", message, remedy).of(target)
     }

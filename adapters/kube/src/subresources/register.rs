@@ -52,7 +52,7 @@ impl Subresources {
                     if why != last {
                         tracing::warn!(
                             code = "VSI1034",
-                            "the API server is not told of subresources: {why}"
+                            "the API of subresources is not registered with the API server: {why}"
                         );
                     }
                     last = why;

@@ -163,13 +163,14 @@ impl LibvirtHost {
             let at = self.speaking(&object);
             match error {
                 // The host was reached; the guest was not.
-                ConnectError::ChannelRefused { .. } => {
-                    at.error(PortErrorKind::WrongState, "nobody accepts the connection")
-                }
+                ConnectError::ChannelRefused { .. } => at.error(
+                    PortErrorKind::WrongState,
+                    "no process accepts the connection",
+                ),
                 ConnectError::TimedOut {
                     waiting_for: "a guest to answer",
                     ..
-                } => at.error(PortErrorKind::WrongState, "nobody answers"),
+                } => at.error(PortErrorKind::WrongState, "no process answers"),
                 ConnectError::ForwardingProhibited { .. } => at.error(
                     PortErrorKind::Denied,
                     "the host's sshd forbids TCP forwarding (AllowTcpForwarding)",

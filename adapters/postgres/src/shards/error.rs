@@ -32,7 +32,7 @@ pub enum ShardError {
         found: u16,
     },
     /// The name is that of an independent journal.
-    #[error("{name} is the name of a journal by itself")]
+    #[error("{name} is the name of a single journal")]
     IsJournal {
         /// The name.
         name: String,
@@ -83,7 +83,7 @@ impl ShardError {
                 "name the set otherwise with ?journal=NAME"
             }
             Self::Elsewhere { .. } => {
-                "use what has it there, or delete that first; a machine stays with its journal for good"
+                "use the host that has it there, or delete that first; a machine never changes its journal"
             }
             Self::Full { .. } => "see that `vsiflow serve --shards auto` runs, then ask again",
             Self::Seal { .. } => "name the same --journal-key FILE everywhere",

@@ -151,7 +151,7 @@ impl DiskToExport {
         if now.as_ref() == Some(&self.volume) {
             Ok(())
         } else {
-            Err(self.in_use("it changed meanwhile"))
+            Err(self.in_use("it changed in the meantime"))
         }
     }
 

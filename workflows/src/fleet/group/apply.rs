@@ -357,7 +357,7 @@ fn refuse_members(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), Flee
 
 /// The error for changing a pool that a group makes: only the group's document may change it.
 pub(in crate::fleet) fn groups_pool(group: &str, pool: &str) -> FleetError {
-    let message = format!("group/{group} makes it, and it is no document's own");
+    let message = format!("group/{group} makes it, so a document cannot");
     let failure = Failure::new(FailureClass::Blocked, "VSI0730", message)
         .of_object(format!("pool/{pool}"))
         .with_remedy("change the group's document, or give the pool another name");

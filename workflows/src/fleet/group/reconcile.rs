@@ -239,10 +239,12 @@ impl Fleet {
     }
 
     fn unresolved(&self, group: &KnownGroup, item: &ItemRecord, why: &str) -> FleetError {
-        let message = format!("{} refers to what cannot be told: {why}", item.name);
+        let message = format!("{} refers to a value that is unknown: {why}", item.name);
         let failure = Failure::new(FailureClass::Recheck, "VSI0734", message)
             .of_object(format!("group/{}", group.record.full_name()))
-            .with_remedy("it is looked at again; see that the member is there and has an address");
+            .with_remedy(
+                "it is checked again; make sure that the member exists and has an address",
+            );
         failure.into()
     }
 

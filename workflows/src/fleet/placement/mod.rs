@@ -365,7 +365,7 @@ fn no_host(name: &str, unplaced: &Unplaced) -> FleetError {
     )
     .of_object(format!("vsi/{name}"))
     .with_remedy(
-        "make room, add a host that targetSelector matches, or ask for less; `vsiflow get host -o wide` shows what there is",
+        "make room, add a host that targetSelector matches, or ask for less; `vsiflow get host -o wide` shows the capacity",
     );
     FleetError::new(ErrorKind::Blocked, failure)
 }

@@ -299,7 +299,7 @@ fn pool_message(
             format!("{ready} of {desired} ready, {updated} of {desired} updated{moving}")
         }
         PoolOutcome::Off(number) => {
-            format!("{} is off or suspended, as somebody asked", name(number))
+            format!("{} is off or suspended, as requested", name(number))
         }
         PoolOutcome::Foreign(number) => {
             format!("{} is a VSI that the pool did not make", name(number))

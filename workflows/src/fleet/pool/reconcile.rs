@@ -372,7 +372,7 @@ pub(in crate::fleet) fn is_passing(failure: &Failure) -> bool {
 }
 
 pub(super) fn off(name: &str) -> Failure {
-    let message = "it is off or suspended, as somebody asked";
+    let message = "it is off or suspended, as requested";
     Failure::new(FailureClass::Blocked, "VSI0724", message)
         .of_object(format!("vsi/{name}"))
         .with_remedy("start it with `vsiflow start` or `unpause`; the pool then continues")

@@ -190,7 +190,7 @@ fn unsized_disk(quota: &DesiredQuota, name: &str) -> FleetError {
 /// Refuses growth while the usage or the quota is unknown.
 pub(super) fn unknown(object: &str, why: &Failure) -> FleetError {
     let message = format!(
-        "the namespace has a quota, and nobody knows what {object} counts for: {}",
+        "the namespace has a quota, and it is unknown what {object} counts for: {}",
         why.message
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0748", message)

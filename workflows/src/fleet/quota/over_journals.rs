@@ -281,7 +281,7 @@ fn count_in(all: &mut UsageByTaker, one: &ObjectUsage) -> Result<(), FleetError>
     let mut parts = one.object.splitn(3, '/');
     let (kind, name) = (parts.next(), parts.nth(1));
     let (Some(kind), Some(name)) = (kind, name) else {
-        let why = format!("{} is no name of an object", one.object);
+        let why = format!("{} is not the name of an object", one.object);
         return Err(FleetError::defect(why));
     };
     let taker = match kind {

@@ -42,7 +42,7 @@ impl SnapshotHandle<'_> {
         let original = match self.fleet.find(&its_namespace, &uid, false).await {
             Ok(known) => known.record,
             Err(_) => {
-                let message = "its VSI is gone, and its contract or user-data with it";
+                let message = "its VSI is deleted, and its contract or user-data with it";
                 let remedy =
                     "apply a document for a new VSI; the copies of the disks are on the host";
                 return Err(refused(&object, message, remedy));

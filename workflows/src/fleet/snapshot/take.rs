@@ -129,7 +129,7 @@ impl Fleet {
             let message =
                 "its VSI is made or changed by the same documents, or has another snapshot there";
             let object = format!("snapshot/{}", desired.name);
-            let remedy = "apply the snapshot by itself, once the VSI is as it is to be";
+            let remedy = "apply the snapshot alone, once the VSI has its desired state";
             return Err(refused(&object, message, remedy));
         }
         let request = SnapshotRequest {
@@ -287,7 +287,7 @@ fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
         return refuse(PROTECTED);
     }
     if request.quiesce && is_off {
-        refuse("the guest is off: there is no agent that could hold its file systems still")
+        refuse("the guest is off: there is no agent that could freeze its file systems")
     } else {
         Ok(())
     }
@@ -307,7 +307,7 @@ fn no_memory(known: &Known, is_off: bool, request: &SnapshotRequest) -> Option<S
         return Some(why.to_owned());
     }
     if known.record.power_state() == PowerState::Paused {
-        let why = "the guest is paused: let it go on with `vsiflow unpause` first";
+        let why = "the guest is paused: run `vsiflow unpause` first";
         return Some(why.to_owned());
     }
     if request.quiesce {

@@ -218,7 +218,7 @@ impl ConsoleAccess {
         }
         let who = match &self.holder {
             Some(actor) => format!("{actor} has the console open"),
-            None => "somebody has the console open, not by this state directory".to_owned(),
+            None => "a user has the console open, not through this state directory".to_owned(),
         };
         let words = format!("{who}: {}", error.message);
         let failure = Failure::new(FailureClass::Blocked, "VSI0711", words)

@@ -83,7 +83,7 @@ pub(in crate::fleet) fn own_disks(
         let here = vsi.desired.disks.iter_mut().find(|disk| disk.name == name);
         if let (true, Some(own), Some(here)) = (is_another, own, here) {
             here.clone_from(own);
-            let what = format!("the data disk {name} that it has (another has its name by now)");
+            let what = format!("the data disk {name} that it has (another one has its name now)");
             vsi.retained_refs.push(what);
         }
     }

@@ -76,7 +76,7 @@ fn report(path: &Path, manifest: &BundleManifest, seal: &Seal) {
         count(images, "image"),
     ));
     if seal.signer().is_none() {
-        output::warning("nobody can tell who made it; `--sign-key FILE` signs it");
+        output::warning("nobody can verify who made it; `--sign-key FILE` signs it");
     }
     for object in &manifest.left_out {
         output::note(&format!(
@@ -144,13 +144,13 @@ fn judge(part: &DocumentPart, all: bool) -> Result<(), ExitProblem> {
         }
         for packed_secret in &part.secrets {
             output::warning(&format!(
-                "{packed_secret} is packed in plain: whoever has the bundle can read it"
+                "{packed_secret} is packed unencrypted: anyone who has the bundle can read it"
             ));
         }
     }
     for object in &part.readable {
         output::warning(&format!(
-            "{object}: its contract or user-data is packed as it is written: whoever has the bundle can read it"
+            "{object}: its contract or user-data is packed unencrypted: anyone who has the bundle can read it"
         ));
     }
     Ok(())

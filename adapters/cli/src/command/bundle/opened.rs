@@ -36,7 +36,7 @@ pub(super) async fn check_signature(
     let key = audit::public_key(key).await?;
     let shown = path.display().to_string();
     if bundle.seal().signer().is_none() {
-        let remedy = "ask whoever made the bundle for one that is signed: `vsiflow bundle create --sign-key FILE`";
+        let remedy = "ask for a signed bundle: `vsiflow bundle create --sign-key FILE`";
         let message = format!("{shown} is not signed");
         return Err(ExitProblem::new(Exit::Failed, "VSI0324", message, remedy));
     }

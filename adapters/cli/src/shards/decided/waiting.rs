@@ -80,7 +80,7 @@ impl DecidedResources {
         loop {
             match timeout(TIMEOUT, &mut outcome).await {
                 Ok(Ok(outcome)) => return outcome,
-                Ok(Err(_)) => return Err(not_recorded("it was decided anew meanwhile")),
+                Ok(Err(_)) => return Err(not_recorded("it was decided again in the meantime")),
                 Err(_) if self.withdraw(uid) => {
                     let why = "the operator of its host's journal did not record it in time";
                     return Err(not_recorded(why));

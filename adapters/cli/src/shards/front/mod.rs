@@ -138,7 +138,7 @@ pub(crate) async fn is_no_set(common: &Common) -> Result<(), ExitProblem> {
 
 fn of_member(number: u16) -> ExitProblem {
     let message =
-        format!("the address names journal {number} of a set, of which a part is looked at only");
+        format!("the address names journal {number} of a set, and shows only a part of it");
     let remedy = "name the set, without the number, and `serve --shards auto` does it";
     ExitProblem::new(Exit::Usage, "VSI0762", message, remedy)
 }

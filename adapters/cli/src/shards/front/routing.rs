@@ -218,7 +218,7 @@ fn create(args: &CreateArgs) -> CommandRoute<'_> {
             false,
         ),
         None if !args.files.is_empty() => CommandRoute::Refused(
-            "hosts of files are made known by `apply`, beside the VSI's document",
+            "hosts of files are added by `apply`, together with the VSI's document",
         ),
         None => CommandRoute::Creates(args),
     }

@@ -159,7 +159,7 @@ impl Journals {
         let answer = self.answer_of::<EndedAnswer>(journal, part).await;
         let outcome = answer.and_then(|answer| answer.outcome.map_err(ask::RemoteProblem::problem));
         outcome.map_err(|problem| {
-            let why = "does not say whether the group's networks are gone";
+            let why = "does not say whether the group's networks are deleted";
             FleetError {
                 kind: ErrorKind::Blocked,
                 failure: Box::new(silent(journal, why, &problem)),

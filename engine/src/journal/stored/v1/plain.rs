@@ -81,7 +81,7 @@ impl<Context> Decode<Context> for StoredName {
         decoder.reader().read(bytes)?;
         let text = CompactString::from_utf8(bytes);
         text.map(Self)
-            .map_err(|_| DecodeError::Other("a name is no UTF-8"))
+            .map_err(|_| DecodeError::Other("a name is not UTF-8"))
     }
 }
 

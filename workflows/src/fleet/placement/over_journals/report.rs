@@ -79,7 +79,7 @@ impl Fleet {
         let (Some(kind), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next())
         else {
             return Err(FleetError::defect(format!(
-                "{object} is no name of an object"
+                "{object} is not the name of an object"
             )));
         };
         let found = match kind {

@@ -83,7 +83,7 @@ impl PoolReport {
         let all = self.found.iter().filter_map(|(number, (_, member))| {
             let why = match member.obstacle.as_ref()? {
                 Obstacle::Failed(failure) | Obstacle::Blocked(failure) => failure.to_string(),
-                Obstacle::Cancelled => "somebody cancelled it".to_owned(),
+                Obstacle::Cancelled => "a user cancelled it".to_owned(),
                 Obstacle::Unwell(detail) => detail.clone(),
             };
             Some((*number, why))

@@ -44,7 +44,7 @@ impl ConsoleAccess {
             "VSI0742" if self.has_screen => "restart it with `vsiflow restart`",
             "VSI0742" => "write `graphics: vnc` below `machine`, apply it, and restart the VSI",
             "VSI0743" => {
-                "look at the domain on its host; `onDrift: Restore` defines it as it was written"
+                "check the domain on its host; `onDrift: Restore` defines it as it was written"
             }
             _ => "see `vsiflow get` for its state, then call `vsiflow vnc` again",
         };

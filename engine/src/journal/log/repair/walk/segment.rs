@@ -203,7 +203,7 @@ impl RepairWalk<'_> {
         let mut others = batch::anywhere(open.bytes, from, to);
         others.extend(self.offered.iter().cloned());
         let streams = self.streams_between(open.first, from, to);
-        let why = "bytes of it are not what was written";
+        let why = "its bytes were changed after they were written";
         let finding = self.findings.len();
         let room = Some(to.saturating_sub(from));
         let place = (name, why.to_owned());
