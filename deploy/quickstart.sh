@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From a fresh Debian 12 with Rust and root to a running VSI: installs what is missing, builds vsiflow while a
-# libvirt host comes up (deploy/lab), and has it provision deploy/examples/hello.yaml over SSH. A second run is
-# harmless. Where namespaces are not permitted, the host is simulated.
+# From a fresh Debian 12 with Rust and root to a running VSI. Installs missing packages, builds vsiflow while
+# a libvirt host comes up (deploy/lab), and provisions deploy/examples/hello.yaml over SSH. A second run is
+# harmless. If namespaces are not permitted, the host is simulated.
 #
-# The program is built to be there soon, and is slow. For work, build it as README.md says.
+# This build is quick to compile and slow to run. For production, build vsiflow as README.md says.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 # shellcheck source=lib/packages.sh
@@ -11,7 +11,8 @@ cd "$(dirname "$(realpath "$0")")/.."
 
 readonly VSIFLOW=target/quickstart/vsiflow
 readonly EXAMPLE=deploy/examples/hello.yaml
-# How vsiflow reaches the lab's host; holds the lab's key, so it is nobody else's to read.
+# The documents by which vsiflow reaches the lab's host. The file holds the lab's key, so only its owner may
+# read it.
 readonly HOST_FILE=target/lab-host.yaml
 readonly LAB_LOG=target/lab-up.log
 
@@ -21,7 +22,7 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
 fi
 
 title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
-# A command that is shown, then run.
+# Prints a command and runs it.
 show() {
   printf '%s$ %s%s\n' "$bold" "$*" "$plain"
   "$@"
@@ -31,16 +32,18 @@ host_file() {
   (umask 077 && deploy/lab/host-config >"$HOST_FILE.new") && mv -f "$HOST_FILE.new" "$HOST_FILE"
 }
 
-# Begins to bring the host up; what it says is shown once it is asked for.
+# Starts the lab in the background. await_host prints its output.
 begin_host() {
   mkdir -p target
   deploy/lab/up >"$LAB_LOG" 2>&1 &
   lab_up=$!
-  # One that is not asked for any more ends in order. SIGINT does not reach what runs in the background.
+  # If this script ends early, the start of the lab is ended in order. SIGINT does not reach background
+  # processes.
   trap '[ -z "$lab_up" ] || kill "$lab_up" 2>/dev/null || true' EXIT
 }
 
-# Sets `inside`, what stands before commands that talk to the host, and the way to that host.
+# Waits for the host. Sets `inside` (the prefix of commands that talk to the host), and `host` and `documents`
+# (how vsiflow reaches it).
 await_host() {
   local code=0
   wait "$lab_up" || code=$?

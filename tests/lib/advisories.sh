@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# Dependencies: what is banned, licences, sources, and known advisories. Sourced after runner.sh.
+# Checks of dependencies: bans, licences, sources and known advisories. Sourced after runner.sh.
 
-# Older ones do not know the sections of deny.toml.
+# Older releases do not support the sections of deny.toml.
 readonly DENY_VERSION=0.20.2
-# Where cargo-deny has its database from.
+# The repository from which cargo-deny fetches its database.
 readonly ADVISORIES=https://github.com/RustSec/advisory-db
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/vsiflow-tools
 
 install_deny() {
   [ ! -x "$tools/bin/cargo-deny" ] || return 0
-  # Unoptimised: it is built once and runs for seconds.
+  # Unoptimised, because it is built once and runs for seconds.
   follow cargo install cargo-deny --version "$DENY_VERSION" --locked --debug --root "$tools"
 }
 
-# What a fetch that failed left behind is no database.
+# Whether there is a complete database; a failed fetch may leave an incomplete folder.
 has_advisories() {
   local home=${CARGO_HOME:-$HOME/.cargo}
   compgen -G "$home/advisory-db*/crates" >/dev/null || compgen -G "$home/advisory-db*/*/crates" >/dev/null
@@ -23,10 +23,11 @@ fetch_advisories() {
   timeout 120 env "PATH=$tools/bin:$PATH" cargo deny fetch db >/dev/null 2>&1 && has_advisories
 }
 
-# Whether the database's server answers: then there is no excuse.
+# Whether the database's server answers. If it does, a failed fetch is an error.
 reach_advisories() { timeout 30 git ls-remote --quiet --exit-code "$ADVISORIES" HEAD >/dev/null 2>&1; }
 
-# Whether the database can be had. Where it cannot although it is needed or its server answers, that is a failure.
+# Fetches the database if it is missing. Returns 1 if it cannot be had, and 2 if that is a failure: because it
+# is needed or because its server answers.
 advisories() {
   has_advisories && return
   [ -n "${VSIFLOW_OFFLINE:-}" ] || ! fetch_advisories || return 0
@@ -41,7 +42,7 @@ advisories() {
   return 1
 }
 
-# Where the advisory database can be had it is used; where it cannot, that is said and counted.
+# Checks advisories if their database is available; otherwise reports that and counts one skipped test.
 dependencies() {
   local what=(bans licenses sources) code=0
   install_deny || return

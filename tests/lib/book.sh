@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # what advisories.sh sets
-# The documents as a book, and where its links lead. Sourced after advisories.sh.
+# Builds the documents as a book and checks its links. Sourced after advisories.sh.
 
 readonly BOOK_VERSION=0.5.4
 
-# Without its server and its watching of files: it is run once here.
+# Built without its web server and file watcher, which are not needed here.
 install_mdbook() {
   [ "$("$tools/bin/mdbook" --version 2>/dev/null)" != "mdbook v$BOOK_VERSION" ] || return 0
   follow cargo install mdbook --version "$BOOK_VERSION" --locked --debug --force --no-default-features --features search \
@@ -14,7 +14,7 @@ book() {
   local folder code=0
   install_mdbook || return
   folder=$(mktemp -d) || return
-  # What mdBook warns of would be seen by readers.
+  # Warnings fail as well, because readers would see the problems.
   follow run_logged env "PATH=$tools/bin:$PATH" docs/book "$folder" || code=1
   ! grep -E '(WARN|ERROR)' "$work/log" >/dev/null || code=1
   [ "$code" != 0 ] || dead_links "$folder" || code=1
@@ -22,7 +22,8 @@ book() {
   return "$code"
 }
 
-# dead_links FOLDER: says which links of a book's pages lead to no file, or to no place in it. Fails where there is one.
+# dead_links FOLDER: prints the links of a book's pages whose file or anchor does not exist. Fails if there is
+# one.
 dead_links() {
   local page link target file dead=0 links=0
   local -A places=()
@@ -51,7 +52,8 @@ dead_links() {
   [ "$dead" = 0 ] && [ "$links" -gt 100 ]
 }
 
-# links_of FOLDER: lines of page and link. The page of all pages together has links of its own kind.
+# links_of FOLDER: prints lines of page and link. Skips print.html, in which all pages are joined and links
+# differ.
 links_of() {
   local page
   find "$1" -name '*.html' ! -name print.html ! -name 404.html ! -name toc.html | while IFS= read -r page; do

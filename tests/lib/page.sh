@@ -1,24 +1,25 @@
 # shellcheck shell=bash disable=SC2154 # what runner.sh sets
-# The page in Debian's Chromium, driven from Node. Sourced after runner.sh.
+# Tests of the page in Debian's Chromium, driven from Node. Sourced after runner.sh.
 
-# npm of Debian brings hundreds of packages: it is installed only where there is none.
+# Debian's npm depends on hundreds of packages, so it is installed only if no npm is there.
 page_tools() {
   local packages=() family
   command -v chromium >/dev/null || packages+=(chromium chromium-sandbox)
   command -v node >/dev/null || packages+=(nodejs)
   command -v npm >/dev/null || packages+=(npm)
-  # Some font has to be there: whether text can be read is part of what is looked at.
+  # At least one font is needed, because the tests check whether text can be read.
   family=$(fc-match --format '%{family}' sans-serif 2>/dev/null || true)
   [ -n "$family" ] || packages+=(fonts-dejavu-core fontconfig)
   [ ${#packages[@]} = 0 ] || follow install_packages "${packages[@]}"
 }
 
-# The driver and the rules of axe, by the versions and hashes of the lock file; nothing of them is run to install them.
+# Installs the driver and axe with the versions and hashes of the lock file, without running their install
+# scripts.
 page_modules() {
   (cd tests/page && npm ci --ignore-scripts --no-fund --no-audit --silent)
 }
 
-# Some containers permit neither the browser's sandbox nor a user of its own.
+# Whether Chromium starts. Some containers permit neither its sandbox nor a separate user.
 browser_starts() {
   local home code=0
   home=$(mktemp -d) || return
@@ -27,7 +28,7 @@ browser_starts() {
   return "$code"
 }
 
-# no_browser WHY: its tests count as skipped, or with VSIFLOW_NEED_BROWSER=1 as failed.
+# no_browser WHY: counts the page's tests as skipped, or with VSIFLOW_NEED_BROWSER=1 as failed.
 no_browser() {
   local tests
   tests=$(grep -c '^test(' tests/page/page.test.mjs)
@@ -39,7 +40,7 @@ no_browser() {
   count 0 0 "$tests"
 }
 
-# What Node says at the end is the count.
+# Runs the tests and counts them by Node's summary.
 page() {
   local code=0 before=$failed
   if ! page_tools || ! follow page_modules; then
@@ -57,7 +58,7 @@ page() {
   return "$code"
 }
 
-# page_number WORD: what the log's summary says of it, or 0.
+# page_number WORD: the number for WORD in the log's summary, or 0.
 page_number() {
   sed -n "s/^ℹ $1 \([0-9]*\)\$/\1/p" "$work/log" | tail -n 1 | grep . || echo 0
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# PostgreSQL's programs for the tests of the journal in a database; each test starts a server of its own. Sourced after
-# runner.sh.
+# Installs PostgreSQL for the tests of the journal in a database. Each test starts its own server. Sourced
+# after runner.sh.
 
-# Debian's package would make a server and start it, were it not told otherwise.
+# `create_main_cluster = false` prevents Debian's package from creating and starting a server.
 install_postgres() {
   local settings=/etc/postgresql-common/createcluster.d
   if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
@@ -14,13 +14,13 @@ install_postgres() {
   install_packages postgresql
 }
 
-# start_postgres DIR: a server of its own in that folder, reached over TCP at 127.0.0.1 by the user bench. $postgres is its
-# process, $postgres_bin the folder of its programs and $postgres_port its port.
+# start_postgres DIR: starts a server in that folder. The user bench reaches it over TCP at 127.0.0.1.
+# $postgres is its process, $postgres_bin the folder of its programs and $postgres_port its port.
 start_postgres() {
   local room=$1 owner as=()
   postgres_bin=$(dirname "$(find /usr/lib/postgresql /usr/pgsql* -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)" 2>/dev/null)
   [ -x "$postgres_bin/initdb" ] || { echo 'PostgreSQL is not installed: apt-get install postgresql' >&2; return 4; }
-  # It refuses to be root.
+  # PostgreSQL refuses to run as root.
   if [ "$(id -u)" = 0 ]; then
     owner=postgres
     id -u "$owner" >/dev/null 2>&1 || owner=nobody

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # what advisories.sh sets
-# What Prometheus' own program says of deploy/monitoring. Sourced after advisories.sh.
+# Checks deploy/monitoring with promtool of Prometheus. Sourced after advisories.sh.
 
-# Out of Debian's package without installing that: it would start a server.
+# Unpacks promtool from Debian's package, because installing the package would start a server.
 install_promtool() {
   [ ! -x "$tools/bin/promtool" ] || return 0
   local folder code=0

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2317 # functions that callers name
-# What tests/run and its parts share: running tests, counting them, and labs that are taken down. Sourced.
+# Shared by tests/run and its parts: runs tests, counts them, brings labs up and takes them down. Sourced.
 
 repository=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")")
 # shellcheck source=../../deploy/lib/packages.sh
@@ -8,13 +8,13 @@ repository=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")"
 work=$(mktemp -d)
 : >"$work/labs"
 running='' aside=''
-set -m # Each command gets a process group, so that all of it can be ended.
+set -m # Each command gets a process group, so that all its processes can be ended.
 
 say() { printf '%s\n' "$*"; }
 
 lab() { local command=$1; shift; "$repository/deploy/lab/$command" "$@"; }
 
-# follow CMD…: runs it to its end, and lets an interrupt through meanwhile.
+# follow CMD…: runs CMD to its end. An interrupt is handled while it runs.
 follow() {
   local code=0
   "$@" </dev/null &
@@ -24,7 +24,7 @@ follow() {
   return "$code"
 }
 
-# Only labs that were brought up here: another run of the tests may have its own.
+# Takes down only the labs that this run brought up, because another run may have its own.
 labs_down() {
   local name
   while read -r name; do
@@ -51,13 +51,13 @@ count() {
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + ${3:-0}))
 }
 
-# Adds up what a log's runner says of itself, whichever runner that was.
+# Adds the counts in a log's summaries, of cargo or of nextest.
 count_log() {
   local line
   while IFS= read -r line; do
     case $line in
       *' test run:'* | *' tests run:'*) count "$(number passed)" "$(($(number failed) + $(number 'timed out')))" ;;
-      # Indented, it is what nextest shows again of a test that failed.
+      # nextest repeats the output of failed tests indented, and that does not match here.
       'test result:'*) count "$(number passed)" "$(number failed)" "$(number ignored)" ;;
     esac
   done < <(sed 's/\x1b\[[0-9;]*m//g' "$1")
@@ -69,7 +69,7 @@ number() {
   if [[ $line =~ $pattern ]]; then echo "${BASH_REMATCH[1]}"; else echo 0; fi
 }
 
-# A run that fails without a failed test (a build that broke, a crash) counts as one failure.
+# A run that fails without a failed test (a broken build, a crash) counts as one failure.
 run_and_count() {
   local code=0 before=$failed
   follow run_logged "$@" || code=$?
@@ -83,7 +83,7 @@ run_logged() {
   "$@" 2>&1 | tee "$work/log"
 }
 
-# beside CMD…: runs it beside what follows and gives way to that. It counts for itself, until `joined`.
+# beside CMD…: runs CMD in the background with low priority. Its counts are separate until `joined` adds them.
 beside() {
   local own=$work/aside
   mkdir "$own"
@@ -91,9 +91,9 @@ beside() {
   aside=$!
 }
 
-# apart FOLDER CMD…: in a process of its own, with what it keeps and says of itself in that folder.
+# apart FOLDER CMD…: runs CMD in a background process, with its files and its counts in FOLDER.
 apart() {
-  # What it starts is in its own group, and ends with it.
+  # Its children stay in its process group, so they end with it.
   set +m
   renice -n 19 -p "$BASHPID" >/dev/null 2>&1 || true
   work=$1 passed=0 failed=0 skipped=0 took=()
@@ -103,7 +103,8 @@ apart() {
   echo "$passed $failed $skipped" >"$work/counts"
 }
 
-# joined: what ran beside has ended, and is told and counted. Without its counts it failed.
+# joined: waits for the command of `beside`, prints its output and adds its counts. Without counts it has
+# failed.
 joined() {
   local own=$work/aside counts
   [ -n "$aside" ] || return 0
@@ -120,11 +121,11 @@ joined() {
 
 has_nextest() { [ -z "${VSIFLOW_NO_NEXTEST:-}" ] && cargo nextest --version >/dev/null 2>&1; }
 
-# tests OPTION…: runs tests of the workspace. Where no lab is permitted, those inside one count as skipped, or with
-# VSIFLOW_NEED_LAB=1 as failed.
-#   --only WORD     those whose own name begins so        --without WORD   those whose does not; may be repeated
-#   --long          those that are ignored otherwise      --inside LAB     inside that lab
-#   --threads N     so many at once                       --package NAME   of that crate alone
+# tests OPTION…: runs tests of the workspace. If no lab is permitted, tests inside a lab count as skipped, or
+# with VSIFLOW_NEED_LAB=1 as failed. A name is the test's own name without its modules.
+#   --only WORD     tests whose name begins with WORD     --without WORD   not those tests; may be repeated
+#   --long          only tests that are marked ignored    --inside LAB     inside that lab
+#   --threads N     N tests at the same time              --package NAME   tests of that crate only
 tests() {
   local only='' without=() long='' inside='' threads='' packages=(--workspace)
   while [ $# -gt 0 ]; do
@@ -152,10 +153,11 @@ tests() {
   return "$code"
 }
 
-# listed CMD…: how many tests CMD lists, one a line.
+# listed CMD…: the number of tests that CMD lists, one per line.
 listed() { "$@" 2>/dev/null </dev/null | grep -cE '^[^ ]+( [^ ]+|: test)$'; }
 
-# run_all NUMBER CMD…: runs CMD. Fewer tests than that count as a failure: a test that did not run has not passed.
+# run_all NUMBER CMD…: runs CMD. Fewer than NUMBER tests count as a failure, because a test that did not run
+# has not passed.
 run_all() {
   local code=0 due=$1 before=$((passed + failed + skipped)) ran; shift
   run_and_count "$@" || code=$?
@@ -176,10 +178,10 @@ count_without_lab() {
   count 0 0 "$1"
 }
 
-# beginning WORD: nextest's filter for tests whose own name, without its modules', begins so.
+# beginning WORD: nextest's filter for tests whose own name, without its modules, begins with WORD.
 beginning() { printf 'test(/(^|::)%s[^:]*$/)' "$1"; }
 
-# Everything in one filter, because the last of several would win.
+# All conditions are in one filter, because the last of several would win.
 nextest_command() {
   local filter='all()' word options
   [ -z "$only" ] || filter+=" & $(beginning "$only")"
@@ -196,8 +198,8 @@ nextest_command() {
   fi
 }
 
-# Its filter looks at modules' names too, so that a few tests that need no lab are run in one. What it ignores it
-# counts itself.
+# Cargo's filter also matches the names of modules, so a few tests that need no lab run in one. Cargo counts
+# ignored tests itself.
 cargo_test_command() {
   local word
   command=(cargo test --locked --no-fail-fast --quiet "${packages[@]}" --all-targets --)
@@ -208,7 +210,7 @@ cargo_test_command() {
   [ -z "$threads" ] || command+=("--test-threads=$threads")
 }
 
-# lab_up NAME: brings a lab up. Fails with 4 where namespaces are not permitted.
+# lab_up NAME: brings a lab up. Fails with 4 if namespaces are not permitted.
 lab_up() {
   echo "$1" >>"$work/labs"
   LAB=$1 follow lab up
@@ -218,8 +220,8 @@ lab_down() { LAB=$1 follow lab down; }
 
 no_lab=
 
-# on_api_server LAB floor|modern CMD…: an API server in that lab for as long as CMD runs. Without one that counts as
-# a failure: where a lab is permitted, so is this.
+# on_api_server LAB floor|modern CMD…: runs CMD with an API server in that lab. If the API server does not
+# start, that counts as a failure, because it needs nothing beyond a lab.
 on_api_server() {
   local name=$1 kind=() code=0
   [ "$2" = floor ] || kind=("--$2")
@@ -234,7 +236,7 @@ on_api_server() {
   return "$code"
 }
 
-# with_lab NAME CMD…: a lab for as long as CMD runs. Where none is permitted, CMD's tests inside one are skipped.
+# with_lab NAME CMD…: runs CMD with a lab. If no lab is permitted, CMD's tests inside a lab are skipped.
 with_lab() {
   local name=$1 code=0; shift
   lab_up "$name" || code=$?
@@ -253,11 +255,11 @@ with_lab() {
   return "$code"
 }
 
-# The tests of a standard run that need no real host.
+# Runs the standard tests that need no real host.
 off_lab() { tests --without lab_ --without kube_ --threads 8; }
 
-# on_host LAB: those on a real host.
+# on_host LAB: runs the standard tests on a real host.
 on_host() { tests --only lab_ --without kube_ --inside "$1" --threads 6; }
 
-# on_api LAB: those on an API server beside it.
+# on_api LAB: runs the standard tests on an API server in the lab.
 on_api() { on_api_server "$1" floor tests --only kube_ --inside "$1" --threads 6; }

@@ -1,4 +1,4 @@
-// What the API and its page cost. tests/bench/api says how it is called.
+// Measures the API and its page. tests/bench/api documents the usage and the figures.
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import http from "node:http";
@@ -15,9 +15,9 @@ const { values: options } = parseArgs({
   },
 });
 const [rounds, live, idle] = [options.rounds, options.live, options.idle].map(Number);
-/** What the issue asks for. */
+/** The aims of the figures. */
 const AIMS = { first_paint_ms: 300, live_ms_p99: 100, list_10k_ms: null, at_1m_ms: 500, idle_cpu_percent: 0.5, watchers_200_cpu_percent: 10, throughput_effect_percent: 3 };
-/** Events of a VSI that the recording makes, at least. */
+/** The minimum number of events that the recorder makes for each VSI. */
 const EACH = 10;
 
 const endings = [];
@@ -26,7 +26,7 @@ const median = (all) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)
 const p99 = (all) => all.toSorted((a, b) => a - b)[Math.min(all.length - 1, Math.ceil(all.length * 0.99) - 1)];
 const pause = (ms) => new Promise((later) => setTimeout(later, ms));
 
-/** A daemon on a state directory with that many VSIs, whose hosts answer no more. */
+/** Starts a daemon on a state directory with that many VSIs, whose hosts do not answer any more. */
 const recorded = async (vsis) => {
   const daemon = new Daemon(t);
   daemon.args = (args) => ["--state", daemon.state, ...args];
@@ -58,13 +58,13 @@ const took = async (work) => {
   return performance.now() - begun;
 };
 
-/** Seconds of processor time so far. */
+/** Seconds of processor time that the daemon has used. */
 const used = (daemon) => {
   const fields = readFileSync(`/proc/${daemon.server.child.pid}/stat`, "utf8").split(") ")[1].split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
 };
 
-/** Percent of a core while something goes on. */
+/** The daemon's processor time while `work` runs, in percent of a core. */
 const percent = async (daemon, work) => {
   const [begun, before] = [performance.now(), used(daemon)];
   await work();
@@ -91,7 +91,7 @@ const events = async (daemon) => {
   return Number(text.match(/data-end="(\d+)"/)[1]);
 };
 
-/** From the time of an event to the moment at which the page shows its offset. */
+/** The 99th percentile of the time, in ms, from an event until the page shows its offset. */
 const follows = async (daemon, page) => {
   await page.show("/");
   await page.evaluate(() => {
@@ -112,12 +112,12 @@ const follows = async (daemon, page) => {
     }, offset));
     late.push([offset, seen]);
   }
-  // When each was recorded is read afterwards, so that nothing else is asked meanwhile.
+  // The times are read afterwards, so that no other request disturbs the measurement.
   const times = await recordedAt(daemon, late[0][0], late.at(-1)[0]);
   return p99(late.map(([offset, seen]) => seen - times.get(offset)));
 };
 
-/** When the events of these offsets were recorded. */
+/** Reads when the events of these offsets were recorded, as a map from offset to time in ms. */
 const recordedAt = (daemon, from, to) => new Promise((read, failed) => {
   const times = new Map();
   let rest = "";
@@ -135,7 +135,7 @@ const recordedAt = (daemon, from, to) => new Promise((read, failed) => {
   request.on("error", failed);
 });
 
-/** Five commands a second, for ten seconds. */
+/** Sends five commands a second for ten seconds. */
 const commands = async (daemon) => {
   for (let round = 0; round < 50; round++) {
     await ask(daemon, round % 2 === 0 ? "/v1/pause" : "/v1/unpause", { method: "POST", body: "{}" });
@@ -143,7 +143,7 @@ const commands = async (daemon) => {
   }
 };
 
-/** What commands cost without anybody who watches, and how much more with 200 who do. */
+/** Measures what commands cost without watchers, and how much more with 200 watchers. */
 const watched = async (daemon) => {
   const alone = await percent(daemon, () => commands(daemon));
   const readers = Array.from({ length: 200 }, () => http.get({ socketPath: join(daemon.state, "vsiflow.sock"), path: "/v1/events", headers: { host: "localhost" }, agent: false },
@@ -155,7 +155,7 @@ const watched = async (daemon) => {
   return { commands: alone, watchers: Math.max(0, together - alone) };
 };
 
-/** How much slower the engine is while a page is open, and while 20 read all events; in processes of its own. */
+/** Measures, in separate processes, how much a page and 20 readers of all events slow the engine down. */
 const effect = () => {
   const ran = spawnSync(options.watched, ["--json", "--readers", "20"], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   if (ran.status !== 0) throw new Error(`${options.watched} ends with ${ran.status}`);
@@ -163,7 +163,7 @@ const effect = () => {
   return { throughput_effect_percent: page_effect_percent, throughput_effect_20_readers_percent: readers_effect_percent };
 };
 
-/** Moments all over the journal, each of them for the first time. */
+/** Measures pages of past moments spread over the journal, each requested for the first time. */
 const past = async (daemon, end) => {
   const all = [];
   for (let round = 0; round < rounds; round++) {
@@ -201,7 +201,7 @@ const main = async () => {
   figures.at_1m_ms = moments.median;
   figures.at_1m_most_ms = moments.most;
   figures.events = end;
-  // A browser and a daemon beside it would count as well.
+  // The browser and the daemon would disturb the next measurement.
   await quit();
   await daemon.server.stop();
   return { ...figures, ...effect() };

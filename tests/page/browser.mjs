@@ -1,4 +1,5 @@
-// Debian's Chromium, and what every page has to be whatever it shows.
+// Drives Debian's Chromium, and checks what must hold for every page: no faults, accessibility, small
+// pictures.
 import { readFileSync, writeFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
@@ -9,7 +10,7 @@ import { chromium } from "playwright-core";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const pictures = resolve(here, "../../docs/pictures");
-/** Pictures in the documents stay small. */
+/** The maximum size of a picture in the documents, in bytes. */
 const LARGEST = 60 * 1024;
 
 let browser;
@@ -19,7 +20,7 @@ export const launch = async () => {
 };
 export const quit = async () => browser?.close();
 
-/** A person in front of the page behind a link. What the page has to say against itself ends the test. */
+/** Opens a link in a new browser context. A fault on the page (see `faults`) fails the test. */
 export const visit = async (t, link, options = {}) => {
   const context = await (await launch()).newContext({ viewport: { width: 1200, height: 800 }, ...options });
   t.after(() => context.close());
@@ -39,14 +40,14 @@ export const visit = async (t, link, options = {}) => {
   return page;
 };
 
-/** No violation of axe's rules. They are put in by the driver: the page's own policy permits no foreign script. */
+/** Checks axe's rules. The driver injects axe, because the page's own policy permits no foreign script. */
 export const accessible = async (page, what) => {
   const found = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ["violations"] })`);
   const told = found.violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map((node) => node.html).join(" ")}`);
   assert.deepEqual(told, [], what);
 };
 
-/** A picture for the documents, in light and dark; drawn anew where VSIFLOW_DRAW is set. */
+/** Takes a picture for the documents, in light and dark. Writes it only if VSIFLOW_DRAW is set. */
 export const picture = async (page, name) => {
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });

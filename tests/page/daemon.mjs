@@ -1,4 +1,5 @@
-// A daemon on simulated hosts, and the door to its page. Everything of it is gone at the end of a test.
+// Runs a daemon on simulated hosts and opens its page with `vsiflow ui`. All of it is removed at the end of a
+// test.
 import { createServer } from "node:http";
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync, readFileSync } from "node:fs";
@@ -11,7 +12,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 export const binary = process.env.VSIFLOW_BINARY ?? join(root, "target/debug/vsiflow");
 const PATIENCE_MS = 120_000;
 
-/** Waits for a condition, never for a time. */
+/** Polls until `ready` returns a true value, and returns that. Fails after `ms` milliseconds. */
 export const until = async (what, ready, ms = PATIENCE_MS) => {
   const deadline = Date.now() + ms;
   for (;;) {
@@ -39,7 +40,7 @@ export const vsi = (name, more = {}, meta = {}) => JSON.stringify({
   },
 });
 
-/** A process that runs, with what it said so far. */
+/** A running process and its output so far. */
 class Running {
   constructor(args, env) {
     this.said = "";
@@ -65,7 +66,7 @@ class Running {
   }
 }
 
-/** A server with an image of so many bytes, which it gives away in pieces: an upload takes a while. */
+/** Serves an image of `bytes` bytes in slow pieces, so that an upload takes a while. Returns its URL. */
 export const slowImage = async (t, { bytes = 3 << 20, pieces = 24, each = 250 } = {}) => {
   const image = Buffer.alloc(bytes, 7);
   image.fill(0, 0, 112);
@@ -145,13 +146,13 @@ export class Daemon {
     return path;
   }
 
-  /** Applies documents, and waits for nothing but their record unless asked to. */
+  /** Applies documents. Waits only until they are recorded, unless `more` has --wait. */
   apply(documents, ...more) {
     const path = this.write(`documents-${this.number++}.yaml`, [documents].flat().join("\n---\n"));
     return this.must("apply", "-f", path, ...more);
   }
 
-  /** The same with a change that waits for approval then, which the exit code says. */
+  /** Applies a change that then waits for approval, and checks exit code 4. */
   propose(documents) {
     const path = this.write(`documents-${this.number++}.yaml`, documents);
     const ran = this.run("apply", "-f", path);
@@ -165,7 +166,7 @@ export class Daemon {
     return this.must("history", name, "-o", "json").trim().split("\n").map((line) => JSON.parse(line));
   }
 
-  /** Changes what is on the simulated host; no daemon may run meanwhile. */
+  /** Changes the state of the simulated host. No daemon may run at that time. */
   changeHost(change) {
     const path = join(this.state, "sim/host-sim/state.json");
     const state = JSON.parse(readFileSync(path, "utf8"));
@@ -173,7 +174,7 @@ export class Daemon {
     writeFileSync(path, JSON.stringify(state));
   }
 
-  /** The link of a door. */
+  /** Runs `vsiflow ui` and returns the link that it prints. */
   async door(...more) {
     const door = this.start("ui", ...more);
     return (await door.says(/http:\/\/[^\s]+\/open\?link=\w+/))[0];

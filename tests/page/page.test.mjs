@@ -1,4 +1,4 @@
-// The page in a real browser, from the daemon's first event to what a hostile guest writes.
+// Tests the page in a real browser, from the daemon's first event to the output of a hostile guest.
 import { after, test } from "node:test";
 import assert from "node:assert/strict";
 import { Daemon, slowImage, until, vsi } from "./daemon.mjs";
@@ -13,7 +13,7 @@ const shows = async (page, words, ms = 60_000) => page.getByText(words).first().
 /** A VSI whose changes wait for approval. */
 const manual = (memory) => vsi("web", { updatePolicy: "Manual", machine: { arch: "x86_64", cpus: 1, memory } });
 
-/** A daemon with a VSI that runs. */
+/** Starts a daemon with a running VSI. */
 const withWeb = async (t, ...more) => {
   const daemon = await Daemon.serving(t, ...more);
   daemon.apply(vsi("web"), "--wait");
@@ -35,12 +35,12 @@ test("a page follows a VSI to Ready without being loaded again", async (t) => {
   assert.equal(await page.locator("svg.graph g.succeeded").count(), steps);
   assert.equal(await page.locator("svg.bars rect").count() > 5, true);
   await picture(page, "vsi");
-  // What happens next is seen here, too.
+  // Later events appear without loading the page again.
   await page.evaluate(() => { window.loaded = "once"; });
   daemon.must("stop", "web", "--reason", "night");
   await page.getByRole("heading", { level: 1, name: /web.*Stopped/ }).waitFor({ timeout: 60_000 });
   assert.equal(await page.evaluate(() => window.loaded), "once");
-  // An earlier run is drawn by its link, and the slider keeps it.
+  // A link shows an earlier run, and the address retains it.
   await page.getByRole("link", { name: "provision_vsi of generation 1" }).click();
   await shows(page, "Steps of provision_vsi");
   assert.match(page.url(), /\?run=/);
@@ -56,7 +56,7 @@ test("what is approved is the plan that was shown, in the name of who approved i
   assert.match(await page.locator(".proposal tbody").innerText(), /memory\s+512Mi\s+768Mi\s+on restart/);
   await accessible(page, "approvals");
   await picture(page, "approval");
-  // Somebody changes it while the plan is read: the page is held back as a slow reader's would be.
+  // The VSI changes while the user reads the plan: the page is not updated, like that of a slow reader.
   await page.route("**/approvals", (route) => route.abort());
   daemon.propose(manual("1Gi"));
   await page.getByRole("button", { name: "Approve the change of web" }).click();
@@ -74,7 +74,7 @@ test("what is approved is the plan that was shown, in the name of who approved i
   const approved = daemon.history("web").filter((event) => event.reason === "approved on the page");
   assert.ok(approved.length > 0);
   assert.match(approved[0].actor, /^unix:/);
-  // Any two generations are compared.
+  // Any two generations can be compared.
   await page.getByRole("link", { name: /Generations and/ }).click();
   await shows(page, /From generation \d+ to \d+/);
   const oldest = await page.locator("select[name=from] option").last().getAttribute("value");
@@ -103,7 +103,7 @@ test("a pool's template is approved once, and its page shows its members", async
   await until("the members were updated", () => daemon.get("vsi", "shop-1").spec.machine.memory === "768Mi");
   const again = await page.evaluate(() => fetch("/pool/default/shop/approve?proposal=a.b.c", { method: "POST" }).then((answer) => answer.status));
   assert.equal(again, 409);
-  // The fleet is grouped by it.
+  // The fleet can be grouped by pool.
   await page.show("/?group=pool");
   await shows(page, "shop (2)");
 });
@@ -147,7 +147,7 @@ test("time travel leads to the middle of an upload and back, and the address say
   assert.equal(await page.evaluate(() => document.activeElement.id), "at", "the slider is still in use");
   const bar = page.locator("progress[aria-label='bytes uploaded']");
   assert.deepEqual([await bar.getAttribute("value"), await bar.getAttribute("max")], [bytes, total].map(String));
-  // Whoever gets the address sees the same, and every link stays at that moment.
+  // The address shows the same content again, and every link stays at that moment.
   await page.reload();
   await shows(page, "Uploading");
   assert.equal(await bar.getAttribute("value"), String(bytes));
@@ -233,7 +233,7 @@ test("an operator types at the console, one at a time, and leaving is recorded",
   assert.equal(await box.locator("*").count(), 0);
   await accessible(page, "open console");
   await picture(page, "console");
-  // Nobody else has it meanwhile, unless they take it over.
+  // No other user can use the console at the same time, except by taking it over.
   const other = await visit(t, await daemon.door());
   await other.show("/vsi/default/web/console");
   await other.getByRole("button", { name: "Type at the console" }).click();
@@ -286,7 +286,7 @@ test("a token without the right sees everything and changes nothing", async (t) 
     assert.match(answer[1], /VSI0029/, path);
   }
   assert.equal(daemon.history("web").length, before);
-  // One that may operate approves, and is named by its token.
+  // A token with the right `operator` can approve, and the history names the token.
   const operator = await visit(t, await door("operator"));
   await operator.show("/approvals");
   await operator.getByRole("button", { name: /Approve/ }).click();
@@ -328,7 +328,7 @@ test("every kind of page is accessible, in light and dark, by keyboard and on a 
     await page.setViewportSize({ width: 1200, height: 800 });
   }
   await page.emulateMedia({ colorScheme: "light" });
-  // The keyboard alone: to the content, along the pages, and to a VSI.
+  // With the keyboard only: to the content, along the pages, and to a VSI.
   await page.show("/");
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the content");
@@ -356,7 +356,7 @@ test("the audit is verified on the page", async (t) => {
 });
 
 test("10,000 VSIs are shown, filtered and followed", { timeout: 900_000 }, async (t) => {
-  const many = Number(process.env.VSIFLOW_PAGE_VSIS ?? 10_000); // more than a page has;
+  const many = Number(process.env.VSIFLOW_PAGE_VSIS ?? 10_000); // more than one page holds;
   const daemon = await Daemon.serving(t);
   daemon.must("pause", "--all");
   for (let from = 0; from < many; from += 1000) {

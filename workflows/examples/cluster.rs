@@ -1,13 +1,13 @@
-//! What a group costs beside the same VSIs without one: from nothing until everything is ready.
+//! Measures what a group costs compared with the same VSIs without one, until everything is ready.
 //!
 //! usage: cluster [--json] [--vsis N] [--hosts N] [--rounds N]
 //!
-//! `plain` are VSIs with a document each, `pool` is one pool of as many, and `group` a group of one such pool. All of
-//! them are made from the same template, and the host of each VSI is chosen: spread over all hosts. The
-//! journal and all stores are real ones, the hosts are simulated in memory and in real time, and each is made in
-//! a process of its own. Of several rounds the median counts, and each round begins with another of them: for a minute
-//! after files are deleted, ext4 looks longer for room for new ones, and whoever always came first would have it easier.
-//! What was made is deleted after the last round.
+//! `plain` is VSIs with a document each, `pool` is one pool of as many, and `group` is a group of one such
+//! pool. All VSIs come from the same template, and placement spreads them over all hosts. The journal and all
+//! stores are real; the hosts are simulated in memory and in real time. Each measurement runs in its own
+//! process. The result is the median of several rounds, and each round begins with a different way: for a
+//! minute after files are deleted, ext4 takes longer to find space for new ones, which would favour the way
+//! that always runs first. All files are deleted after the last round.
 
 use std::{
     collections::BTreeMap,
@@ -39,13 +39,13 @@ use vsiflow_workflows::{
     },
 };
 
-/// The product's.
+/// The allocator that vsiflow itself uses.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What is made, and what figures are called.
+/// The ways to provision the VSIs. They are also the prefixes of the printed figures.
 const WAYS: [&str; 3] = ["plain", "pool", "group"];
 
 struct Options {
@@ -53,9 +53,9 @@ struct Options {
     vsis: u32,
     hosts: u32,
     rounds: u32,
-    /// One of [`WAYS`], in this process.
+    /// Measure this one of [`WAYS`] in this process.
     way: Option<String>,
-    /// Where it is made, by the process that deletes it.
+    /// The folder to use. The parent process creates and deletes it.
     dir: Option<PathBuf>,
 }
 
@@ -170,7 +170,7 @@ impl Options {
         })
     }
 
-    /// What is asked for, and what is there once that is so.
+    /// The documents, and the entities that are ready when all VSIs are.
     fn documents(&self, way: &str) -> Result<(Resolved, Vec<EntityId>)> {
         let mut resolved = Resolved {
             hosts: self.hosts(),
@@ -240,7 +240,7 @@ async fn open(state: &StateDir) -> Result<Fleet> {
     Ok(Fleet::open(parts).await?)
 }
 
-/// From nothing until everything is ready, in a folder of its own.
+/// Provisions all VSIs in an empty folder. Returns wall time and processor time, in seconds.
 async fn make(options: &Options, way: &str, dir: &Path) -> Result<Value> {
     let state = StateDir::open(dir.join("state"))?;
     let fleet = open(&state).await?;
@@ -307,7 +307,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// All of them in turn, so that whatever else the machine does slows down each alike.
+/// Measures all ways in turn, so that other load on the machine slows each of them down alike.
 fn all(options: &Options) -> Result<Map<String, Value>> {
     let mut seen = BTreeMap::<String, Vec<f64>>::new();
     let all = tempfile::tempdir()?;

@@ -1,16 +1,17 @@
-//! What the engine costs: many VSIs provisioned on simulated hosts, then watched.
+//! Measures what the engine costs: provisions many VSIs on simulated hosts, then watches them.
 //!
 //! usage: fleet [--json] [--vsis N] [--hosts N] [--watch SECONDS] [--probes] [DIR]
 //!        fleet --stage record [--vsis N] [--hosts N] DIR
 //!
-//! With --probes the guests have cloud-init, and an agent and ports that are asked after they were ready, too.
+//! With `--probes` the guests have cloud-init, an agent and ports, and these are also checked after they were
+//! ready.
 //!
-//! The second makes the state directory DIR/state, of VSIs that ran on hosts which are reached over SSH and
-//! answer no more: for a benchmark of `vsiflow` itself.
+//! `--stage record` makes the state directory DIR/state for a benchmark of `vsiflow` itself. Its VSIs ran on
+//! hosts that are reached over SSH and do not answer any more.
 //!
-//! The journal and all stores are real ones, in DIR (a temporary folder by default); the hosts are
-//! simulated in real time: in memory where provisioning is measured, on disk where watching is, by
-//! a process that found the VSIs running. Processor time counts the simulation as well.
+//! The journal and all stores are real, in DIR (a temporary folder by default). The hosts are simulated
+//! in real time: in memory to measure provisioning, and on disk to measure watching, where one process
+//! makes the VSIs and another one watches them. Processor time includes the simulation.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +41,7 @@ use vsiflow_workflows::{
     spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
 };
 
-/// The product's.
+/// The allocator that vsiflow itself uses.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -105,7 +106,7 @@ fn options() -> Result<Options> {
 impl Options {
     fn host(&self, number: u32) -> Result<HostSettings> {
         let record = match self.stage {
-            // Nobody listens at such ports of this machine.
+            // Nothing listens on these ports of this machine.
             Stage::Record => {
                 let ssh =
                     serde_json::json!({"host": "127.0.0.1", "port": number + 1, "user": "root"});
@@ -228,15 +229,15 @@ async fn provision(fleet: &Fleet, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Processor time of one core while everything is watched, in percent, and how many looks at a
-/// whole host that were.
+/// Processor time while everything is watched, in percent of one core, and the number of scans of
+/// whole hosts.
 async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
     const INTERVAL: Duration = Duration::from_secs(30);
     let (sender, mut looks) = mpsc::channel(SCAN_QUEUE);
     let watching = fleet.clone();
     let watcher =
         tokio::spawn(async move { watching.hosts().watch(INTERVAL, sender).await.map(drop) });
-    // The first looks come all at once; what is measured is how it continues.
+    // The first scans all start together, so the measurement begins after them.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (begun, before) = (Instant::now(), processor_s()?);
     let mut whole = 0;
@@ -312,8 +313,8 @@ async fn provisioned(fleet: &Fleet, options: &Options) -> Result<Value> {
     Ok(serde_json::json!({"provision_s": round(took), "engine_ms_per_vsi": round(each)}))
 }
 
-/// Each stage in a process of its own: what is watched was found by a process that was started
-/// anew, and its memory holds no simulated disk.
+/// Runs each stage in its own process: the one that watches did not make the VSIs, and its memory
+/// holds no simulated disk.
 fn all(options: &Options, dir: Option<PathBuf>) -> Result<()> {
     let temporary = tempfile::tempdir()?;
     let dir = dir.unwrap_or_else(|| temporary.path().to_owned());

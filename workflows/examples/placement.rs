@@ -1,4 +1,4 @@
-//! How long it takes to choose hosts: so many VSIs on so many hosts, and a tenth of them, for the growth.
+//! Measures how long placement takes for many VSIs, and for a tenth of them to show how the time grows.
 //!
 //! ```console
 //! cargo run --release --example placement -- [--json] [--vsis N] [--hosts N]

@@ -1,11 +1,13 @@
-//! What it costs the engine that people watch: VSIs provisioned alone, with a page open, and with many readers.
+//! Measures how much watching slows the engine down: VSIs are provisioned without a watcher, with a page
+//! open, and with many readers of events.
 //!
 //! usage: watched [--json] [--vsis N] [--hosts N] [--readers N] [--rounds N]
 //!
-//! The journal and all stores are real ones, the hosts are simulated in memory and in real time. Each is made in a
-//! process of its own, and watched by another one: over the unix socket, as on the daemon's machine, so that the readers'
-//! own work counts as well. `page` follows the events and asks for the fleet again as the page's script does. Of
-//! several rounds the median counts, and each begins with another way.
+//! The journal and all stores are real; the hosts are simulated in memory and in real time. Each measurement
+//! runs in its own process. A second process watches it over the unix socket, on the same machine, so the
+//! work of the readers counts as well. `page` follows the events and requests the fleet again as the page's
+//! script does. The result is the median of several rounds, and each round begins with a different way of
+//! watching.
 
 use std::{
     collections::BTreeMap,
@@ -46,18 +48,19 @@ use vsiflow_workflows::{
     spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
 };
 
-/// The product's.
+/// The allocator that vsiflow itself uses.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Who watches, and what figures are called.
+/// The ways of watching. They are also the prefixes of the printed figures.
 const WAYS: [&str; 3] = ["alone", "page", "readers"];
-/// The longest that a page of now waits before it asks again.
+/// The longest pause of a page that shows the current state, between two requests.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The shortest, for each event that came since it asked, and for all of them.
+/// The shortest such pause, in milliseconds for each event since the last request.
 const REST_MS: u64 = 10;
+/// The upper limit of that shortest pause.
 const REST: Duration = Duration::from_millis(500);
 
 struct Options {
@@ -94,7 +97,7 @@ fn options(words: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-/// No commands are sent.
+/// Accepts no commands, because the benchmark sends none.
 struct NoCommands;
 
 #[async_trait]
@@ -191,7 +194,7 @@ async fn open(state: &StateDir) -> Result<Fleet> {
     Ok(Fleet::open(parts).await?)
 }
 
-/// Seconds from the first document until everything is ready, with `way` watching; in this process.
+/// Provisions in this process while `way` watches. Returns the seconds until every VSI is ready.
 async fn provisioned(way: &str, options: &Options, dir: &Path) -> Result<f64> {
     let state = StateDir::open(dir.join("state"))?;
     let fleet = open(&state).await?;
@@ -226,7 +229,7 @@ async fn provisioned(way: &str, options: &Options, dir: &Path) -> Result<f64> {
     Ok(took)
 }
 
-/// The process that watches; it reads already when this returns.
+/// Starts the process that watches, and returns when it has begun to read.
 fn watcher(way: &str, readers: u32, socket: &Path) -> Result<Option<Child>> {
     if way == "alone" {
         return Ok(None);
@@ -238,8 +241,8 @@ fn watcher(way: &str, readers: u32, socket: &Path) -> Result<Option<Child>> {
         .arg(socket);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
-    let said_by = child.stdout.take().ok_or("its output is not there")?;
-    BufReader::new(said_by).read_line(&mut line)?;
+    let output = child.stdout.take().ok_or("its output is not there")?;
+    BufReader::new(output).read_line(&mut line)?;
     Ok(Some(child))
 }
 
@@ -252,14 +255,14 @@ fn get(socket: &Path, path: &str, accept: &str) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Reads until it is ended.
+/// Reads until the process is killed.
 fn watch(way: &str, readers: u32, socket: &Path) -> Result<()> {
     let end = Arc::new(AtomicU64::new(0));
     for _ in 0..readers {
         let path = if way == "page" { "/live" } else { "/v1/events" };
         let mut stream = get(socket, path, "text/event-stream")?;
         let mut bytes = vec![0; 64 << 10];
-        // The head of the answer: it follows from here on.
+        // The head of the response: the stream follows new events after this.
         let _ = stream.read(&mut bytes)?;
         let end = end.clone();
         thread::Builder::new()
@@ -288,14 +291,14 @@ fn watch(way: &str, readers: u32, socket: &Path) -> Result<()> {
     }
 }
 
-/// The last `id:` among these lines.
+/// The last `id:` in these lines, or 0.
 fn newest_in(bytes: &[u8]) -> u64 {
     let lines = bytes.rsplit(|byte| *byte == b'\n');
     let mut ids = lines.filter_map(|line| std::str::from_utf8(line.strip_prefix(b"id: ")?).ok());
     ids.find_map(|id| id.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The same in a process of its own, so that each begins with an empty memory.
+/// Runs [`provisioned`] in a new process, so that each measurement begins with empty memory.
 fn measured(way: &str, options: &Options) -> Result<f64> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--way", way]);

@@ -1,11 +1,11 @@
-//! What a restart of the operator costs: from opening the state directory until everything is quiet.
+//! Measures a restart of the operator, from opening the state directory until the process is idle.
 //!
 //! usage: operator [--json] [--resources N]… [DIR]
 //!
-//! Each count is made by one process and found by another one, with the journal and all stores on
-//! disk. The API server is the one of the unit tests, in the same process, and so counts in time and
-//! memory; all VSIs are on one simulated host. Quiet is when the host was looked at, and a second
-//! went by in which less than a twentieth of one processor was used.
+//! For each count, one process creates the resources and another one starts on them, with the
+//! journal and all stores on disk. The API server is the fake of the unit tests. It runs in the same
+//! process, so it counts in time and memory. All VSIs are on one simulated host. The process is idle
+//! when it has scanned the host and then used less than a twentieth of one processor for a second.
 
 use std::{
     error::Error,
@@ -44,7 +44,7 @@ use vsiflow_workflows::{
 #[path = "../src/fake.rs"]
 mod fake;
 
-/// The product's.
+/// The allocator that vsiflow itself uses.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -52,20 +52,20 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const HOST: &str = "sim:a";
 const VSIS: &str = "onprem-hpcrs";
-/// The hosts are looked at that often.
-const LOOK: Duration = Duration::from_secs(30);
-/// A second with less than that share of a processor is quiet.
+/// How often hosts are scanned.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// The process is idle in a second in which it uses less than this share of a processor.
 const QUIET: f64 = 0.05;
-/// What was made is that old when it is found again, in milliseconds: nothing of it is news.
-const EARLIER: u64 = 3_600_000;
+/// The age of the resources at the restart, in milliseconds, so that none of their changes counts as recent.
+const AGE_MS: u64 = 3_600_000;
 
-/// The clock, earlier: what is made by it is no news to who comes after.
-struct Earlier;
+/// A clock that is [`AGE_MS`] behind: the process that restarts sees old events only.
+struct PastClock;
 
 #[async_trait]
-impl Clock for Earlier {
+impl Clock for PastClock {
     fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0.saturating_sub(EARLIER))
+        Timestamp(SystemClock.now().0.saturating_sub(AGE_MS))
     }
 
     fn monotonic(&self) -> Duration {
@@ -84,7 +84,7 @@ struct Serving {
     looks: mpsc::Receiver<HostScan>,
 }
 
-/// Serves what the API server holds, as `serve --kube` does.
+/// Serves the resources of the API server, as `serve --kube` does.
 async fn serve(
     dir: &Path,
     server: fake::FakeServer,
@@ -118,7 +118,7 @@ async fn serve(
     fleet.drive_all().await?;
     let (sender, looks) = mpsc::channel(SCAN_QUEUE);
     let watching = fleet.clone();
-    tokio::spawn(async move { watching.hosts().watch(LOOK, sender).await.map(drop) });
+    tokio::spawn(async move { watching.hosts().watch(INTERVAL, sender).await.map(drop) });
     Ok(Serving {
         server,
         fleet,
@@ -142,13 +142,13 @@ fn resource(number: u32) -> Value {
 async fn make(dir: &Path, resources: u32) -> Result<()> {
     let server = fake::FakeServer::new();
     for number in 0..resources {
-        // MAC addresses are made of the first six bytes.
+        // The MAC address is derived from the first six bytes, so these differ.
         let uid = Uuid::from_u128((u128::from(number) << 88) + 0x4708_890a_0000_0000_0000);
         server.apply(VSIS, &format!("vsi-{number}"), uid, resource(number));
     }
     let hosts = Arc::new(SimHosts::in_memory());
     let sim = hosts.sim(HOST).await?;
-    let mut serving = serve(dir, server, hosts, Arc::new(Earlier)).await?;
+    let mut serving = serve(dir, server, hosts, Arc::new(PastClock)).await?;
     loop {
         let received = tokio::time::timeout(Duration::from_secs(1), serving.looks.recv());
         let _ = received.await;
@@ -164,7 +164,7 @@ async fn make(dir: &Path, resources: u32) -> Result<()> {
         }
     }
     eprintln!();
-    // What was said last is in the status by then.
+    // By then the last changes are in the status.
     tokio::time::sleep(Duration::from_secs(5)).await;
     serving.fleet.close().await;
     let objects = serde_json::to_vec(&serving.server.all(VSIS))?;
@@ -203,7 +203,7 @@ async fn restart(dir: &Path) -> Result<Value> {
     Ok(figures)
 }
 
-/// When it became quiet.
+/// The time from `begun` until the process became idle.
 async fn quiet_after(begun: Instant) -> Result<Duration> {
     loop {
         let (quiet, before) = (begun.elapsed(), processor_s()?);
@@ -235,7 +235,7 @@ fn round(figure: f64) -> f64 {
     (figure * 100.0).round() / 100.0
 }
 
-/// Each stage in a process of its own: what is found was not made by who finds it.
+/// Runs a stage in its own process, so that the restarted process holds no memory of creating the resources.
 fn stage(name: &str, dir: &Path, resources: u32) -> Result<Value> {
     std::fs::create_dir_all(dir)?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -295,7 +295,7 @@ async fn main() -> Result<()> {
             println!("{{}}");
         }
         ("restart", _) => println!("{}", restart(&dir).await?),
-        // The largest last: its memory is what is told.
+        // The largest count is last, because `rss_mib` reports the last one.
         (_, []) => all(&[1_000, 10_000], &dir, as_json)?,
         (_, counts) => all(counts, &dir, as_json)?,
     }

@@ -17,7 +17,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.persistence.existingClaim | default (printf "%s-journal" (include "vsiflow.name" .)) }}
 {{- end }}
 
-{{- /* The kinds: neither made nor deleted, but written to. */ -}}
+{{- /* Rights on all kinds: to read and write objects, not to create or delete them. */ -}}
 {{- define "vsiflow.resources" -}}
 - apiGroups: [hpse.ibm.com]
   resources: [onprem-hpcrs, onprem-datadisks, onprem-datadiskrefs, onprem-networkrefs]
@@ -33,13 +33,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [patch]
 {{- end }}
 
-{{- /* Whether namespaces are served beside the release's own, which goes with the operator in it. */ -}}
+{{- /* Whether namespaces other than the release's own are served. The own one is deleted with the operator. */ -}}
 {{- define "vsiflow.serves.others" -}}
 {{- range .Values.watchNamespaces }}{{ if ne . $.Release.Namespace }}true{{ end }}{{ end }}
 {{- end }}
 
-{{- /* What is needed where resources are served: nothing is created there but the members of pools, which are deleted as
-well, and events. */ -}}
+{{- /* Rights in a served namespace. Only members of pools are created and deleted there, and events are
+created. */ -}}
 {{- define "vsiflow.rules" -}}
 {{ include "vsiflow.resources" . }}
 - apiGroups: [vsiflow.io]
@@ -53,7 +53,7 @@ well, and events. */ -}}
   verbs: [create, patch]
 {{- end }}
 
-{{- /* What of an object may be read beside the resource itself. */ -}}
+{{- /* Rights to read the subresources of an object. */ -}}
 {{- define "vsiflow.subresources.view" -}}
 - apiGroups: [subresources.vsiflow.io]
   resources: [onprem-hpcrs/history, onprem-hpcrs/logs, virtualservers/history, virtualservers/logs, onprem-datadisks/history]

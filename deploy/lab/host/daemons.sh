@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh sets
-# The host's daemons: how each is set up, started and known to be ready. Sourced inside the lab.
+# The host's daemons: configures and starts each, and waits until it is ready. Sourced inside the lab.
 
 ssh_dir=$runtime_dir/ssh
 ssh_home=$runtime_dir/ssh/home
@@ -15,7 +15,7 @@ pid_file() {
 
 libvirt_answers() { virsh -q -c "$uri" uri >/dev/null 2>&1; }
 
-# port_open PORT: something listens on the loopback address.
+# port_open PORT: whether a process listens on the loopback address.
 port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 start_virtlogd() { virtlogd -d -p "$(pid_file virtlogd)"; }
@@ -25,8 +25,8 @@ start_libvirtd() {
   wait_until 30 libvirt_answers || die "libvirtd does not answer; see $log_dir/libvirt/libvirtd.log"
 }
 
-# Trying out emulators takes libvirt 2 s. What it found is kept for the next lab; libvirt itself looks whether
-# it still holds. A copy cut short by another lab costs these seconds and nothing else.
+# libvirt needs 2 s to probe emulators. The result is cached for the next lab, and libvirt itself checks
+# whether it is still valid. If another lab cuts a copy short, this only costs these seconds again.
 found_capabilities=/var/cache/libvirt/qemu/capabilities
 kept_capabilities=$cache_dir/qemu-capabilities
 
@@ -61,7 +61,7 @@ CONF
   wait_until 10 port_open "$HTTP_PORT" || die "the web server does not listen; see $log_dir/lighttpd.log"
 }
 
-# Keys of three kinds on both sides, so that any client finds one it can do.
+# Makes keys of three types on both sides, so that any client finds one it supports.
 make_keys() {
   local type pids=()
   mkdir -m 700 "$ssh_dir" "$ssh_home"

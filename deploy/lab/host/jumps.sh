@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh and daemons.sh set
-# Jump hosts: SSH servers in network namespaces of their own, through which alone the host is reached at its further
-# addresses. Between two of these namespaces is one cable, and none of them forwards packets:
+# Jump hosts: SSH servers in separate network namespaces. The further addresses of the host can be reached
+# only through them. One cable connects each two neighbouring namespaces, and none of them forwards packets:
 #
 #   lab 10.98.1.1 ─── 10.98.1.2 jump1 10.98.2.1 ─── 10.98.2.2 hidden
 #                               jump1 10.98.3.1 ─── 10.98.3.2 jump2 10.98.4.1 ─── 10.98.4.2 hidden
 #
-# `hidden` is the host itself: its files, its libvirt, its keys. A jump host accepts its own key alone, id_NAME.
-# jump2 has a certificate, too, of the authority in ca_hosts.pub. Sourced inside the lab.
+# `hidden` is the host itself, with its files, its libvirt and its keys. A jump host accepts only its own key,
+# id_NAME. jump2 also has a certificate of the authority in ca_hosts.pub. Sourced inside the lab.
 
 readonly JUMP_HOSTS=(jump1 jump2 hidden)
 
@@ -53,7 +53,7 @@ make_jump_keys() {
   sed 's/^\[127.0.0.1\]:[0-9]*/[10.98.2.2]:2222,[10.98.4.2]:2222/' "$ssh_dir/known_hosts" >"$ssh_dir/known_hosts_hidden"
 }
 
-# write_jump_config NAME ADDRESSES: that of the host's own SSH server, but for what is the jump host's.
+# write_jump_config NAME ADDRESSES: prints the host's sshd configuration with the jump host's own values.
 write_jump_config() {
   local address
   grep -vE '^(ListenAddress|PidFile)' "$ssh_dir/sshd_config" | if [ "$1" = hidden ]; then cat; else
@@ -71,8 +71,8 @@ make_jumps() {
   write_jump_config hidden '10.98.2.2 10.98.4.2' >"$ssh_dir/sshd_config_hidden"
 }
 
-# start_jump NAME: under a name of its own, by which its processes are told from the host's SSH server. A port that
-# a killed one has left is free again at once, so there is nothing to wait for: it listens before it detaches.
+# start_jump NAME: starts sshd under the jump host's name, which distinguishes its processes from the host's
+# SSH server. No wait is needed: it listens before it detaches, and a killed one frees its port immediately.
 start_jump() {
   ln -sf "$(command -v sshd)" "/run/lab/$1"
   nsenter --net="/run/netns/$1" "/run/lab/$1" -f "$ssh_dir/sshd_config_$1" -E "$log_dir/$1.log"

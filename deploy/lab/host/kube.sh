@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh, kube.sh and daemons.sh set
-# The daemons of an API server: how each is set up, started and known to be ready. Sourced inside the lab.
-# On the floor kube-apiserver answers at $API_PORT itself; with a front, that does, and passes on what is not its own.
+# The daemons of an API server: configures and starts each, and waits until it is ready. Sourced inside the
+# lab. Without a front, kube-apiserver listens on $API_PORT. With one, kube-front listens there and forwards
+# the requests that it does not serve.
 
 readonly ETCD_PORT=2379 API_PORT=6443 CORE_PORT=6444
 # In memory: etcd syncs each write.
@@ -8,7 +9,7 @@ etcd_data=/run/lab/etcd
 
 kube_log() { echo "$log_dir/$1.log"; }
 
-# launch NAME CMD…: as a process of its own, which the lab's first process adopts.
+# launch NAME CMD…: runs CMD in its own session, so that the lab's first process adopts it.
 launch() {
   local name=$1; shift
   setsid "$@" >>"$(kube_log "$name")" 2>&1 </dev/null 9>&- &
@@ -30,12 +31,12 @@ start_etcd() {
 
 core_port() { if is_modern; then echo "$CORE_PORT"; else echo "$API_PORT"; fi; }
 
-# What an aggregated API has for its endpoint: one on the loopback network itself is refused.
+# The endpoint address of an aggregated API, because the API server refuses a loopback address.
 readonly ENDPOINT=192.0.2.2
 make_endpoint() { ip address replace "$ENDPOINT/32" dev lo; }
 
-# The address it advertises is nobody's: it is asked for where there is no default route, and not used.
-# Nothing routes to the addresses of Services here, so it goes to their endpoints itself.
+# The advertised address is unassigned: kube-apiserver requires one if there is no default route, and does not
+# use it. Addresses of Services are not routed here, so kube-apiserver connects to their endpoints directly.
 start_kube-apiserver() {
   launch kube-apiserver "$kube_floor/kube-apiserver" --etcd-servers="http://127.0.0.1:$ETCD_PORT" \
     --bind-address=127.0.0.1 --advertise-address=192.0.2.1 --secure-port="$(core_port)" \
@@ -61,7 +62,7 @@ start_kube-front() {
   wait_until 60 kube_answers "$kubeconfig" || die "kube-front is not ready; see $(kube_log kube-front)"
 }
 
-# What ends namespaces, collects garbage and makes each namespace's service account; nothing else is of use here.
+# Starts only the controllers needed: they delete namespaces, collect garbage and make service accounts.
 start_kube-controller-manager() {
   launch kube-controller-manager "$kube_floor/kube-controller-manager" --kubeconfig="$kubeconfig" --leader-elect=false \
     --secure-port=0 --port=0 --controllers=namespace,garbagecollector,serviceaccount
@@ -87,7 +88,7 @@ make_certificates() (
     openssl genrsa -out sa.key 2048 && openssl rsa -in sa.key -pubout -out sa.pub
 )
 
-# write_kubeconfig FILE PORT: whole in itself, so that it may be copied.
+# write_kubeconfig FILE PORT: embeds certificates and keys, so that the file may be copied.
 write_kubeconfig() {
   local data=(); local file
   for file in ca.crt admin.crt admin.key; do data+=("$(base64 -w0 "$kube_dir/$file")"); done

@@ -1,30 +1,31 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh sets
-# What the host sees: the machine's file system, with folders of its own wherever libvirt, sshd or the
-# resolver keep something. Sourced by host/init.
+# The host's file system: the machine's own, with separate folders wherever libvirt, sshd or the resolver
+# store files. Sourced by host/init.
 
-# Everything private goes into one small file system in memory; the pool and the web folder are on disk.
+# All private files are in one small file system in memory; the pool and the web folder are on disk.
 make_mounts() {
   make_run
   mount -t proc -o nosuid,nodev,noexec proc /proc
-  # The network cards that sysfs shows are those of the namespace it was mounted in.
+  # sysfs shows the network cards of the namespace in which it was mounted.
   mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
   make_libvirt_folders
   make_pool
   make_etc
   hide_kvm
-  # From here on what one command in the lab mounts, the others see. /proc stays private: `exec` covers it.
+  # Mounts made by one command in the lab are now visible to the others. /proc stays private, because `exec`
+  # mounts another one over it.
   mount --make-rshared /
   mount --make-private /proc
 }
 
-# A /run of its own; the runtime folder stays visible at the same path. Put together aside, then moved.
+# Makes a private /run, in which the runtime folder is still at the same path. It is built aside, then moved.
 make_run() {
   local stage=$runtime_dir/stage
   mkdir -p "$stage"
   mount -n -t tmpfs -o mode=755 lab-run "$stage"
   mkdir -p "$stage/lock" "$stage/sshd" "$stage/lab" "$stage${runtime_dir#/run}"
   mount -n --bind "$runtime_dir" "$stage${runtime_dir#/run}"
-  # -n: there is no /run yet where mount could keep its notes.
+  # -n, because there is no /run yet in which mount could store its table.
   mount -n --move "$stage" /run
   rmdir "$stage"
 }
@@ -48,8 +49,8 @@ make_pool() {
   fi
 }
 
-# A nested one may offer KVM on which no guest boots; emulated, every guest boots everywhere.
-# QEMU is asked for it wherever the device is there, so that a /dev without it takes the place of the machine's.
+# Hides /dev/kvm: guests may not boot on nested KVM, but emulated guests boot everywhere. KVM is requested if
+# the device exists, so a /dev without it replaces the machine's.
 hide_kvm() {
   local stage=/run/lab/dev entry
   [ -e /dev/kvm ] || return 0
@@ -72,7 +73,7 @@ hide_kvm() {
 make_etc() {
   mkdir -p /run/lab/etc
   { cat /etc/hosts; echo "127.0.0.1 $HTTP_HOST"; } >/run/lab/etc/hosts
-  # sshd lets nobody in whose password field says "locked", key or not.
+  # sshd refuses a user whose password is locked, even with a key.
   sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/lab/etc/shadow
   chmod 600 /run/lab/etc/shadow
   mount --bind /run/lab/etc/hosts /etc/hosts

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh sets
-# apt with a source list, package lists and a cache of its own, so that the machine's are not touched at all.
-# The mirror is whatever the machine itself is configured with; no address is written down here.
+# Runs apt with a private source list, package lists and cache, so that the machine's are never changed. The
+# mirror is the one that the machine is configured with.
 
 # shellcheck disable=SC2034 # used by install
 apt_dir=$cache_dir/apt
@@ -10,7 +10,7 @@ debian_codename() {
   (. /etc/os-release && [ "${ID:-}" = debian ] && [ -n "${VERSION_CODENAME:-}" ] && echo "$VERSION_CODENAME")
 }
 
-# Both source formats as lines "options<TAB>uri<TAB>suite<TAB>components", options possibly empty.
+# Prints both source formats as lines "options<TAB>uri<TAB>suite<TAB>components"; options may be empty.
 machine_sources() {
   local f
   for f in /etc/apt/sources.list.d/*.sources; do
@@ -30,8 +30,8 @@ one_line_sources() {
     -e "s/^deb${blank}${word}${blank}${word}${rest}/\\t\\1\\t\\2\\t\\3/p" "$1"
 }
 
-# source_line OPTIONS URI SUITE COMPONENTS EXTRA_OPTION: one line of a source list. Options that pick an
-# architecture are dropped: the caller decides on that.
+# source_line OPTIONS URI SUITE COMPONENTS EXTRA_OPTION: prints one line of a source list. Options that select
+# an architecture are dropped, because the caller decides on that.
 source_line() {
   local options
   options=$(tr ' ' '\n' <<<"$1" | grep -vE '^(arch|lang|target)[-+]?=|^$' | tr '\n' ' ' || true)
@@ -39,13 +39,13 @@ source_line() {
   echo "deb ${options:+[$options] }$2 $3 $4"
 }
 
-# The machine's main entry of its own release, the one that backports and s390x share.
+# Prints the machine's entry for component main of its release. Backports and s390x use the same mirror.
 main_source() {
   local codename=$1
   machine_sources | awk -F'\t' -v c="$codename" '$3 == c && $4 ~ /(^| )main( |$)/ { print; exit }'
 }
 
-# write_sources FILE: the machine's Debian suites, and backports where the release needs a newer QEMU.
+# write_sources FILE: writes the machine's Debian suites, and backports if the release needs a newer QEMU.
 write_sources() {
   local codename options uri suite components
   codename=$(debian_codename) || die "needs Debian; /etc/os-release names another system"
@@ -62,10 +62,11 @@ write_sources() {
   fi
 }
 
-# bookworm's own QEMU is three years older than the one the lab was measured with.
+# bookworm's own QEMU is three years older than the one that the lab was measured with.
 needs_backports() { [ "$(debian_codename)" = bookworm ]; }
 
-# lab_apt DIR COMMAND…: apt-get or apt-cache on the private tree in DIR. The sandbox user could not write there.
+# lab_apt DIR COMMAND…: runs apt-get or apt-cache on the private tree in DIR, as root because apt's sandbox
+# user cannot write there.
 lab_apt() {
   local dir=$1 command=$2; shift 2
   mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"

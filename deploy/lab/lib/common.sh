@@ -1,10 +1,10 @@
-# shellcheck shell=bash disable=SC2034 # used by those who source this
-# Words every command of the lab shares: where things are, who is alive, how to wait and how to fail.
-# Sourced, never run. Sets no exported variable, because `exec` hands its own environment on.
+# shellcheck shell=bash disable=SC2034 # used by the scripts that source this
+# Shared by all commands of the lab: paths, liveness of processes, waiting and errors.
+# Sourced, never run. Exports no variables, because `exec` passes its environment to the command.
 
 PATH=$PATH:/usr/sbin:/sbin
 
-# Exit codes beside 0 and 1.
+# Exit codes other than 0 and 1.
 readonly EXIT_USAGE=2 EXIT_DOWN=3 EXIT_NOT_PERMITTED=4
 
 lab_dir=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
@@ -21,24 +21,24 @@ die() {
   exit "$code"
 }
 
-# Letters that are harmless in a path; short, because libvirt puts sockets below it.
+# Only characters that are safe in a path. Short, because libvirt creates sockets below it.
 [[ $lab_name =~ ^[a-z0-9][a-z0-9-]{0,30}$ ]] ||
   die -c "$EXIT_USAGE" "LAB must be 1 to 31 of a-z, 0-9 and '-'"
 [[ $cache_dir == /* ]] || die -c "$EXIT_USAGE" "VSIFLOW_LAB_CACHE must be an absolute path"
 
-# A checkout and a name make a lab: two checkouts never meet.
+# A checkout and a name identify a lab, so the labs of two checkouts never conflict.
 checkout_hash=$(printf %s "$lab_dir" | sha256sum)
 lab_id=${checkout_hash:0:8}-$lab_name
 
-# Small things that go away with the lab. Bound at the same path inside, so one path serves both sides.
+# Small files that are deleted with the lab. The folder has the same path inside and outside.
 runtime_root=/run/vsiflow-lab
 runtime_dir=$runtime_root/$lab_id
-# Big things on disk: the pool and the folder the web server serves.
+# Large files on disk: the pool and the folder of the web server.
 disk_dir=$cache_dir/labs/$lab_id
-# Where they are if the lab was brought up with another cache folder than this call's.
+# The actual disk folder, which differs if the lab was brought up with another cache folder.
 recorded_disk_dir() { readlink "$runtime_dir/disk" || echo "$disk_dir"; }
 
-# Fixed, because every lab has a network of its own.
+# Fixed, because every lab has its own network.
 readonly SSH_PORT=2222 HTTP_PORT=8080 HTTP_HOST=images.lab.test IMAGE_NAME=hpcr-guest.qcow2
 readonly DEBIAN_IMAGE_NAME=debian-12.qcow2
 image_base=http://$HTTP_HOST:$HTTP_PORT
@@ -61,7 +61,7 @@ start_time() {
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
   # shellcheck disable=SC2086 # split into fields
   set -- ${stat##*) }
-  # A zombie is dead, whoever has failed to reap it.
+  # A zombie counts as dead, even if it has not been reaped.
   [[ $1 != [ZX] ]] && echo "${20}"
 }
 
@@ -85,7 +85,7 @@ require_up() {
   is_up || die -c "$EXIT_DOWN" "is down; start it with $(lab_command up)"
 }
 
-# lab_command NAME: how the user has to call a sibling for this very lab.
+# lab_command NAME: prints how to call another lab command for this lab.
 lab_command() {
   local prefix=
   [ "$lab_name" = default ] || prefix="LAB=$lab_name "
@@ -101,8 +101,8 @@ wait_until() {
   done
 }
 
-# with_lock NAME SECONDS CMD…: one at a time. The lock lives in the cache, so that `down` can remove
-# the runtime folder while holding it, and is closed in daemons by whoever starts them (fd 9).
+# with_lock NAME SECONDS CMD…: runs CMD under a lock. The lock file is in the cache, so that `down` can remove
+# the runtime folder while holding it. Code that starts a daemon closes the lock in it (descriptor 9).
 with_lock() {
   local name=$1 seconds=$2; shift 2
   mkdir -p "$cache_dir/lock"

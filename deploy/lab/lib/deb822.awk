@@ -1,7 +1,7 @@
 # Turns a deb822 source file into lines "options<TAB>uri<TAB>suite<TAB>components".
 function flush_paragraph(   i, j, nu, ns, uris, suites, options) {
   if (field["types"] ~ /(^| )deb( |$)/ && tolower(field["enabled"]) !~ /^(no|false|0|off)$/) {
-    # A key that stands in the file itself cannot be said in one line: Debian's own keyring signs the same.
+    # A key embedded in the file does not fit into one line. Debian's own keyring has the same keys.
     if (field["signed-by"] ~ /BEGIN PGP/) field["signed-by"] = "/usr/share/keyrings/debian-archive-keyring.gpg"
     if (field["signed-by"] != "") options = "signed-by=" field["signed-by"]
     if (field["trusted"] != "") options = options " trusted=" field["trusted"]

@@ -1,16 +1,16 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh sets
-# The Debian guest's image in the cache: built once, when it is asked for first. Needs lib/apt.sh.
+# Builds the image of the Debian guest in the cache, once, at its first use. Needs lib/apt.sh.
 
 debian_build_packages=(mmdebstrap fdisk mtools e2fsprogs qemu-utils)
 
-# Prints the path of the image for today's inputs, so that checkouts don't fight over it.
+# Prints the path of the image. Its name contains a hash of the inputs, so checkouts do not conflict.
 debian_image() {
   local hash
   hash=$(cat "$lab_dir"/debian/* | sha256sum)
   echo "$cache_dir/debian-${hash:0:16}.qcow2"
 }
 
-# Bookworm, whatever release this machine runs, from the machine's own mirror.
+# Writes a source list of bookworm, whatever release this machine runs, with the machine's own mirror.
 write_debian_sources() {
   local options uri
   IFS=$'\x1f' read -r options uri _ < <(main_source "$(debian_codename)" | tr '\t' '\037')
@@ -31,5 +31,5 @@ build_debian() {
   }
 }
 
-# A link: it is large, and what spoils an image is better tried with the other one.
+# A link instead of a copy, because the image is large. Tests that spoil an image use the other one.
 publish_debian() { ln -sfn "$(debian_image)" "$(recorded_disk_dir)/www/$DEBIAN_IMAGE_NAME"; }

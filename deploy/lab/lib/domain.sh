@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# A guest written by hand, as the self-test boots it. Runs inside the lab, or in a shell that `exec` started.
+# Defines and boots guests without vsiflow, for the self-test. Runs inside the lab or in a shell that `exec`
+# started.
 
 pool=/var/lib/libvirt/images
 

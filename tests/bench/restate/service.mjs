@@ -1,7 +1,7 @@
 // A durable run of nine steps that do nothing.
 import * as restate from "@restatedev/restate-sdk";
 
-// The SDK expects it; Node has it from version 22 on.
+// The SDK needs it; Node has it since version 22.
 Promise.withResolvers ??= function () {
   let resolve, reject;
   const promise = new this((yes, no) => ([resolve, reject] = [yes, no]));

@@ -1,4 +1,4 @@
-//! A process that has all journals of a set, with an engine for each.
+//! Runs all journals of a set in one process, with one engine for each journal.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -29,14 +29,14 @@ use crate::{
     vsis::{documents, host, object, uid},
 };
 
-/// The size of base images, in bytes: very many disks are held in memory.
+/// The size of base images, in bytes. It is small because the simulation holds very many disks in memory.
 const IMAGE: u64 = 4 << 10;
-/// A machine that does nothing but this is late with everything.
+/// Ten times the default, because a fully loaded machine renews its leases late.
 const LEASE: Duration = Duration::from_secs(60);
-/// How many VSIs are asked of a journal at a time.
+/// How many VSIs one `apply` submits to a journal.
 const BATCH: usize = 500;
 
-/// A journal that this process has, and the engine on it.
+/// A journal that this process holds, and the engine on it.
 struct Open {
     number: u16,
     fleet: Fleet,
@@ -47,9 +47,9 @@ struct Open {
 
 async fn open(set: &ShardSet, number: u16, sealer: Sealer) -> Answer<Open> {
     let held = Held::take(&set.member(number), LEASE).await?;
-    let kept = held.clone();
+    let renewed = held.clone();
     let keeper = tokio::spawn(async move {
-        let lost = kept.keep().await;
+        let lost = renewed.keep().await;
         eprintln!("journal {number}: {lost}");
     });
     let journal = Arc::new(PostgresJournal::open(held.clone()).await?);
@@ -88,7 +88,7 @@ fn by() -> By {
 }
 
 impl Open {
-    /// Asks for VSIs under claims on their names, and waits until each runs.
+    /// Claims the names of VSIs, applies their documents and waits until each VSI runs.
     async fn provision(&self, set: &ShardSet, vsis: &[(u32, u32)]) -> Answer<()> {
         let by_claim = uuid::Uuid::new_v4().simple().to_string();
         for (number, _) in vsis {
@@ -124,7 +124,7 @@ impl Open {
     }
 }
 
-/// Which VSIs are on which hosts, by journal.
+/// Assigns the hosts to journals. Returns the VSIs of each journal, each as (VSI, host).
 async fn assigned(set: &ShardSet, vsis: u32) -> Answer<BTreeMap<u16, Vec<(u32, u32)>>> {
     let hosts = vsis.div_ceil(ON_A_HOST);
     let mut journals = Vec::new();
@@ -141,7 +141,7 @@ async fn assigned(set: &ShardSet, vsis: u32) -> Answer<BTreeMap<u16, Vec<(u32, u
     Ok(shares)
 }
 
-/// Provisions so many VSIs over the journals of a set.
+/// Provisions this number of VSIs over a new set of `journals` journals.
 pub(crate) async fn measure(url: &str, vsis: u32, journals: u16) -> Answer<Figures> {
     let name = format!("of{vsis}");
     let mark = if url.contains('?') { '&' } else { '?' };

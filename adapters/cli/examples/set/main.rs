@@ -1,12 +1,14 @@
-//! What many VSIs cost a set of journals in a database: provisioned on simulated hosts, and asked whether they are ready.
+//! Measures what many VSIs cost a set of journals in a database: it provisions them on simulated hosts and
+//! checks that they are ready.
 //!
 //! ```sh
 //! cargo run --release -p vsiflow --example set -- postgres://… [--json] [--vsis N,N,…] [--journals N] [--server PID]
 //! ```
 //!
-//! For each number of VSIs a process of its own makes a set, assigns the hosts, takes all journals, claims names and applies, as
-//! a process of `serve --shards auto` does. Processor time is that of this process, the simulation included, and with
-//! `--server` that of the database's processes, too. `tests/bench/run postgres` starts a server and runs this.
+//! For each number of VSIs, a separate process makes a set, assigns the hosts, takes all journals, claims
+//! names and applies, as a process of `serve --shards auto` does. Processor time includes the simulation;
+//! with `--server` the database's processes are measured, too. `tests/bench/run postgres` starts a server and
+//! runs this.
 
 mod journals;
 mod processor;
@@ -18,16 +20,16 @@ use std::{error::Error, process::Command};
 
 use crate::report::{Figures, Report};
 
-/// The product's.
+/// The allocator that vsiflow itself uses.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Answer<T> = Result<T, Box<dyn Error>>;
 
-/// How many VSIs a host has.
+/// VSIs per host.
 const ON_A_HOST: u32 = 125;
-/// Says that this process measures one size.
+/// The argument of a child process: measure one size.
 const ONE: &str = "--one";
 
 struct Args {
@@ -72,7 +74,7 @@ fn args() -> Answer<Args> {
     Ok(args)
 }
 
-/// Measures each size in a process of its own: what one leaves in memory is not the next one's.
+/// Measures each size in its own process, so that no memory is left over from the previous one.
 fn each(args: &Args) -> Answer<Report> {
     let mut report = Report::default();
     for vsis in &args.sizes {
@@ -86,7 +88,7 @@ fn each(args: &Args) -> Answer<Report> {
         }
         let mut figures: Figures = serde_json::from_slice(&output.stdout)?;
         if let (Some(server), Some(before)) = (args.server, before) {
-            // Its processes for this client are gone, and counted.
+            // The server's processes for this client have ended, so their time is counted with the parent.
             let used = processor::of_server(server)? - before;
             figures.server_us_per_event = Some(used * 1e6 / figures.events as f64);
         }

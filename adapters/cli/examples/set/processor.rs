@@ -1,13 +1,13 @@
-//! Processor time of processes, as the kernel counts it, and the memory of this one.
+//! Processor time of processes and peak memory of this process, read from `/proc`.
 
 use std::fs;
 
 use crate::Answer;
 
-/// The kernel's unit of time towards programs (`USER_HZ`), which is the same everywhere.
+/// Clock ticks per second in `/proc` (`USER_HZ`), which is 100 on all supported machines.
 const TICKS: f64 = 100.0;
 
-/// The fields of `/proc/PID/stat` after the program's name, from the state on.
+/// The fields of `/proc/PID/stat` after the program's name, beginning with the state.
 fn stat(pid: &str) -> Answer<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -20,12 +20,12 @@ fn seconds(stat: &[String], fields: impl IntoIterator<Item = usize>) -> f64 {
     ticks / TICKS
 }
 
-/// Seconds that this process used so far.
+/// Seconds of processor time that this process has used.
 pub(crate) fn of_this() -> Answer<f64> {
     Ok(seconds(&stat("self")?, 11..=12))
 }
 
-/// Seconds that a server used so far: its first process, the children of it that ended, and those that live.
+/// Seconds of processor time that a server has used: its first process, and its children, ended and running.
 pub(crate) fn of_server(pid: u32) -> Answer<f64> {
     let parent = pid.to_string();
     let mut used = seconds(&stat(&parent)?, 11..=14);
@@ -34,7 +34,7 @@ pub(crate) fn of_server(pid: u32) -> Answer<f64> {
         let Some(child) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else {
             continue;
         };
-        // One that ends meanwhile is counted with its parent the next time.
+        // A child that ends during this loop is counted with its parent the next time.
         if let Ok(stat) = stat(child)
             && stat.get(1) == Some(&parent)
         {
@@ -44,7 +44,7 @@ pub(crate) fn of_server(pid: u32) -> Answer<f64> {
     Ok(used)
 }
 
-/// The most memory that this process had, in MiB.
+/// Peak memory of this process, in MiB.
 pub(crate) fn most_mib() -> Answer<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

@@ -1,4 +1,4 @@
-//! The figures, for people and for programs.
+//! Prints the figures as a table and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 
 use crate::Answer;
 
-/// What was measured of one number of VSIs.
+/// The figures measured for one number of VSIs.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) ready: u32,
     pub(crate) events: u64,
     /// Processor time, the simulation included.
     pub(crate) us_per_event: f64,
-    /// That of the database's processes.
+    /// Processor time of the database's processes.
     pub(crate) server_us_per_event: Option<f64>,
     pub(crate) bytes_per_event: f64,
-    /// In tables and indexes.
+    /// Size of tables and indexes.
     pub(crate) disk_bytes_per_event: f64,
     pub(crate) provision_s: f64,
     pub(crate) most_mib: f64,
@@ -36,7 +36,7 @@ impl Report {
         self.0.insert(vsis, figures);
     }
 
-    /// How many times as much as with the fewest VSIs it is with the most.
+    /// A figure with the most VSIs, divided by the same figure with the fewest.
     fn ratio(&self, figure: impl Fn(&Figures) -> Option<f64>) -> Option<f64> {
         let (_, few) = self.0.first_key_value()?;
         let (_, many) = self.0.last_key_value()?;
@@ -93,6 +93,8 @@ impl Report {
         })
     }
 
+    /// Checks that all VSIs are ready.
+    ///
     /// # Errors
     /// When a VSI is not ready.
     pub(crate) fn all_ready(&self) -> Answer<()> {

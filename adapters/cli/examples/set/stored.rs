@@ -1,15 +1,15 @@
-//! What the events of a set take in its database.
+//! Measures how much space the events of a set take in its database.
 
 use tokio_postgres::NoTls;
 
 use crate::Answer;
 
-/// How many there are.
+/// The number and size of the stored events.
 pub(crate) struct Stored {
     pub(crate) events: u64,
-    /// Of the records alone.
+    /// Bytes of the records alone.
     pub(crate) bytes: u64,
-    /// Of the tables, with their indexes.
+    /// Bytes of the tables with their indexes.
     pub(crate) on_disk: u64,
 }
 

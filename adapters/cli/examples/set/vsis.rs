@@ -1,4 +1,4 @@
-//! The VSIs that are asked for, and their hosts.
+//! The documents of the VSIs to provision, and their simulated hosts.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(crate) fn host(number: u32) -> HostSettings {
     record.into()
 }
 
-/// The name of a VSI, as the database knows it.
+/// The name under which a VSI is claimed in the database.
 pub(crate) fn object(number: u32) -> String {
     format!("vsi/default/vsi-{number}")
 }

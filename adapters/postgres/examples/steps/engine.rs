@@ -1,4 +1,4 @@
-//! Whole runs of nine steps that do nothing, through the engine and its journal in a database.
+//! Measures the engine on a journal in PostgreSQL, with runs of nine steps that do nothing.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ use vsiflow_postgres::{Held, PostgresBlobs, PostgresCheckpoints, PostgresJournal
 
 use crate::{Answer, TIME};
 
-/// The steps of a run, as many as a VSI's provisioning has.
+/// The steps of a run, the same number as for provisioning a VSI.
 const STEPS: [&str; 9] = [
     "resolve_host",
     "ensure_base_image",
@@ -40,7 +40,7 @@ const STEPS: [&str; 9] = [
     "monitor_console",
 ];
 
-/// What was measured.
+/// The figures measured at one concurrency.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rate {
     pub(crate) steps_per_s: f64,
@@ -49,16 +49,16 @@ pub(crate) struct Rate {
     pub(crate) run_p99_ms: f64,
 }
 
-/// What is asked of the steps.
+/// How the steps behave.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Steps {
-    /// They end at once.
+    /// They end immediately.
     End,
-    /// They continue until the process ends.
+    /// They run until the process ends.
     Stay,
 }
 
-/// When the steps of runs began, and what passed between two of a run.
+/// When the last step of each run began, and the times between two consecutive steps of a run.
 #[derive(Default)]
 pub(crate) struct Times {
     last: HashMap<RunId, Instant>,
@@ -99,7 +99,7 @@ impl<const N: usize> Step for Nothing<N> {
     }
 }
 
-/// One step after the other.
+/// A graph in which each step follows the previous one.
 fn graph() -> Graph {
     let mut nodes = Vec::<Node>::new();
     for step in STEPS {
@@ -149,13 +149,13 @@ pub(crate) struct Open {
     times: Arc<Mutex<Times>>,
 }
 
-/// Waits for the right to the journal, and opens an engine on it.
+/// Waits for the lease of the journal, then opens an engine on it.
 pub(crate) async fn open(url: &str, steps: Steps) -> Answer<Open> {
     let held = Held::win(&url.parse()?, hold::LEASE_DURATION, |_| {}).await?;
     let journal = Arc::new(PostgresJournal::open(held.clone()).await?);
-    let kept = held.clone();
+    let renewed = held.clone();
     let keeper = tokio::spawn(async move {
-        kept.keep().await;
+        renewed.keep().await;
     });
     let times = Arc::new(Mutex::new(Times::default()));
     let mut registry = Registry::default();
@@ -220,7 +220,7 @@ pub(crate) async fn open(url: &str, steps: Steps) -> Answer<Open> {
 }
 
 impl Open {
-    /// Asks for an entity, so that a run of it begins.
+    /// Submits a desired state of an entity, which starts a run.
     pub(crate) async fn submit(&self, name: &str) -> Answer<()> {
         self.engine
             .submit(vec![update(entity(name)?)], by())
@@ -257,11 +257,11 @@ fn by() -> By {
     }
 }
 
-/// Who waits for the end of which entity's run.
+/// The callers that wait for the end of a run, by entity.
 type Waiting = Arc<Mutex<HashMap<EntityId, oneshot::Sender<()>>>>;
 
-/// Tells each who waits that the run has ended.
-async fn tell(engine: Engine, waiting: Waiting) {
+/// Notifies each waiting caller when its run has ended.
+async fn notify_waiters(engine: Engine, waiting: Waiting) {
     let mut notices = engine.notices();
     drop(engine);
     loop {
@@ -275,14 +275,14 @@ async fn tell(engine: Engine, waiting: Waiting) {
                 }
             }
             Ok(Notice::Ended) | Err(RecvError::Closed) => return,
-            // Only a machine that stands still makes it lag this far; the figure is void then.
+            // Only a stalled machine makes it lag this far, and then the figures are void.
             Err(RecvError::Lagged(_)) => return,
             Ok(_) => {}
         }
     }
 }
 
-/// Runs one after the other until the time is over; how long each took.
+/// Runs one entity after the other until `until`. Returns how long each run took.
 async fn worker(
     engine: Engine,
     waiting: Waiting,
@@ -313,11 +313,11 @@ fn share(times: &mut [Duration], part: usize) -> f64 {
         .map_or(0.0, |took| took.as_secs_f64() * 1000.0)
 }
 
-/// Steps a second and the time of a step, when so many runs continue at once.
+/// Measures steps per second and the time of a step with `runs` concurrent runs.
 pub(crate) async fn rate(url: &str, runs: usize) -> Answer<Rate> {
     let open = open(url, Steps::End).await?;
     let waiting = Waiting::default();
-    let teller = tokio::spawn(tell(open.engine.clone(), waiting.clone()));
+    let notifier = tokio::spawn(notify_waiters(open.engine.clone(), waiting.clone()));
     let start = Instant::now();
     let workers: Vec<_> = (0..runs)
         .map(|name| {
@@ -332,7 +332,7 @@ pub(crate) async fn rate(url: &str, runs: usize) -> Answer<Rate> {
     let seconds = start.elapsed().as_secs_f64();
     let times = open.times.clone();
     open.close().await;
-    teller.await?;
+    notifier.await?;
     let mut passed =
         std::mem::take(&mut times.lock().unwrap_or_else(PoisonError::into_inner).passed);
     Ok(Rate {

@@ -1,10 +1,11 @@
-//! The engine on a journal in PostgreSQL: steps a second, the time of a step, and a take-over.
+//! Measures the engine on a journal in PostgreSQL: steps per second, the time of a step, and a take-over.
 //!
 //! ```sh
 //! cargo run --release -p vsiflow-postgres --example steps -- postgres://… [--json] [--dbos FILE]
 //! ```
 //!
-//! `tests/bench/run postgres` starts a server, measures DBOS on it, and then this. `--dbos` adds what was measured of it.
+//! `tests/bench/run postgres` starts a server, measures DBOS on it and then runs this. `--dbos` adds the
+//! figures of DBOS from a file.
 
 mod engine;
 mod report;
@@ -14,24 +15,24 @@ use std::{error::Error, path::PathBuf, time::Duration};
 
 use crate::report::Report;
 
-/// The product's.
+/// The allocator that vsiflow itself uses.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Answer<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How long each figure is taken.
+/// How long each measurement runs.
 const TIME: Duration = Duration::from_secs(10);
-/// How many runs at once.
+/// Numbers of concurrent runs.
 const CONCURRENCY: [usize; 3] = [1, 16, 64];
-/// The open runs of the process that dies.
+/// The open runs of the process that is killed.
 const OPEN: usize = 10_000;
 
 struct Args {
     url: String,
     json: bool,
     dbos: Option<PathBuf>,
-    /// Opens so many runs and stays, to be killed.
+    /// Opens [`OPEN`] runs and waits to be killed.
     hold: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The figures, for people and for programs.
+//! Prints the figures as a table and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{CONCURRENCY, engine::Rate};
 
 type ByCount = BTreeMap<usize, Rate>;
 
-/// Everything measured in one run.
+/// All figures of one run of this program.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) engine: ByCount,

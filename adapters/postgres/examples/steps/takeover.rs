@@ -1,4 +1,4 @@
-//! The death of a process with many open runs, and how long its successor needs until it appends.
+//! Measures a take-over: kills a process with many open runs, and times its successor's first append.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -11,14 +11,14 @@ use crate::{
     engine::{Steps, open},
 };
 
-/// Says that this process is the one that is killed.
+/// The argument of the process that is killed.
 pub(crate) const ARGUMENT: &str = "--hold";
-/// What it prints once its runs are open.
+/// What that process prints once its runs are open.
 const OPENED: &str = "opened";
-/// What it asks for at once.
+/// How many entities it submits at the same time.
 const BATCH: usize = 100;
 
-/// Opens many runs, says so, and stays.
+/// Opens [`OPEN`] runs, prints [`OPENED`] and waits to be killed.
 pub(crate) async fn hold(url: &str) -> Answer<()> {
     let open = open(url, Steps::Stay).await?;
     for first in (0..OPEN).step_by(BATCH) {
@@ -31,7 +31,7 @@ pub(crate) async fn hold(url: &str) -> Answer<()> {
     std::future::pending().await
 }
 
-/// Seconds from the death of one to the first acknowledged append of the next.
+/// Seconds from the kill of one process to the first acknowledged append of its successor.
 pub(crate) async fn measure(url: &str) -> Answer<f64> {
     let mut dying = Command::new(std::env::current_exe()?)
         .args([ARGUMENT, url])
