@@ -388,11 +388,7 @@ fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
     let server = Server::start();
     let url = server.url("any");
     let (url, _) = url.split_once('?').unwrap();
-    let program = vsiflow_tests::binary().with_file_name("examples/set");
-    assert!(
-        program.is_file(),
-        "build it first: cargo build --workspace --all-targets"
-    );
+    let program = vsiflow_tests::benchmark("set");
     let mut command = std::process::Command::new(program);
     command.args([url, "--json", "--vsis", "80,320", "--journals", "8"]);
     let measured = command.output().unwrap();

@@ -42,4 +42,4 @@ pub use server::{Answer, Server};
 pub use sim::Sim;
 pub use until::{until, until_lasting};
 pub use upload::TestUpload;
-pub use vsiflow::{Ran, Vsiflow, binary};
+pub use vsiflow::{Ran, Vsiflow, benchmark, binary};

@@ -229,6 +229,25 @@ fn text(value: &Value) -> String {
         .to_owned()
 }
 
+/// The path of a benchmark that was built with this test, the newest if there are several builds.
+///
+/// # Panics
+/// When it was not built.
+pub fn benchmark(name: &str) -> PathBuf {
+    let deps = binary().with_file_name("deps");
+    let files = std::fs::read_dir(deps).unwrap().map(Result::unwrap);
+    let is_build = |path: &Path| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let hash = file
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('-'));
+        hash.is_some_and(|hash| hash.chars().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let builds = files.map(|file| file.path()).filter(|path| is_build(path));
+    let newest = builds.max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    newest.unwrap_or_else(|| panic!("build {name} first: cargo build --workspace --all-targets"))
+}
+
 /// The path of the vsiflow binary in this test's build folder.
 ///
 /// # Panics

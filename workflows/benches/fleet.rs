@@ -80,7 +80,8 @@ fn options() -> Result<Options> {
         dir: None,
         stage: Stage::All,
     };
-    let mut words = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => options.json = true,

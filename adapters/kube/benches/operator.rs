@@ -277,7 +277,8 @@ fn all(counts: &[u32], dir: &Path, as_json: bool) -> Result<()> {
 async fn main() -> Result<()> {
     let (mut as_json, mut counts, mut dir) = (false, Vec::new(), None::<PathBuf>);
     let mut which = "all".to_owned();
-    let mut words = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => as_json = true,

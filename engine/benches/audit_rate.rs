@@ -1,7 +1,7 @@
 //! Measures how long it takes to verify, replay and export a journal on disk.
 //!
 //! ```sh
-//! cargo run --release -p vsiflow-engine --example audit_rate -- [EVENTS]
+//! cargo bench -p vsiflow-engine --bench audit_rate -- [EVENTS]
 //! ```
 //!
 //! Writes runs of nine steps until there are EVENTS events (default 100,000), then measures each
@@ -124,7 +124,11 @@ async fn write_run(journal: &DiskJournal, number: u64) -> Answer<u64> {
 
 #[tokio::main]
 async fn main() -> Answer<()> {
-    let events: u64 = std::env::args().nth(1).map_or(Ok(100_000), |n| n.parse())?;
+    // Cargo adds `--bench`.
+    let events: u64 = std::env::args()
+        .skip(1)
+        .find(|word| word != "--bench")
+        .map_or(Ok(100_000), |n| n.parse())?;
     let dir = tempfile::tempdir()?;
     let journal = DiskJournal::open(dir.path(), "bench").await?;
     let (mut written, mut number) = (0, 0);

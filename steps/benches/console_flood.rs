@@ -1,6 +1,6 @@
 //! Reads 100 MB of each kind of hostile console, and prints time and the most memory it took.
 //!
-//! `cargo run --release -p vsiflow-steps --example console_flood`
+//! `cargo bench -p vsiflow-steps --bench console_flood`
 
 use std::time::Instant;
 

@@ -68,7 +68,8 @@ fn options() -> Result<Options> {
         way: None,
         dir: None,
     };
-    let mut words = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         let mut number = || -> Result<u32> {
             let count = words.next().ok_or("a number is missing")?;

@@ -1,7 +1,7 @@
 //! Benchmark: measures the journal and the engine against what the disk itself can do.
 //!
 //! ```sh
-//! cargo run --release -p vsiflow-engine --example journal -- [DIR] [--json] [--restate FILE]
+//! cargo bench -p vsiflow-engine --bench journal -- [DIR] [--json] [--restate FILE]
 //! ```
 //!
 //! Compare the figures only with the raw disk figures of the same run, not with those of another
@@ -49,7 +49,9 @@ struct Args {
 }
 
 fn args() -> Args {
-    let (mut args, mut words) = (Args::default(), std::env::args_os().skip(1));
+    let mut args = Args::default();
+    // Cargo adds `--bench`.
+    let mut words = std::env::args_os().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--json") => args.json = true,

@@ -348,7 +348,11 @@ fn all(options: &Options) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let words: Vec<_> = std::env::args().skip(1).collect();
+    // Cargo adds `--bench`.
+    let words: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--watch", way, readers, socket] => watch(way, readers.parse()?, Path::new(socket)),
         ["--way", way, ..] => {

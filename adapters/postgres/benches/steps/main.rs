@@ -1,7 +1,7 @@
 //! Measures the engine on a journal in PostgreSQL: steps per second, the time of a step, and a take-over.
 //!
 //! ```sh
-//! cargo run --release -p vsiflow-postgres --example steps -- postgres://… [--json] [--dbos FILE]
+//! cargo bench -p vsiflow-postgres --bench steps -- postgres://… [--json] [--dbos FILE]
 //! ```
 //!
 //! `tests/bench/run postgres` starts a server, measures DBOS on it and then runs this. `--dbos` adds the
@@ -43,7 +43,8 @@ fn args() -> Answer<Args> {
         dbos: None,
         hold: false,
     };
-    let mut words = std::env::args_os().skip(1);
+    // Cargo adds `--bench`.
+    let mut words = std::env::args_os().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--json") => args.json = true,

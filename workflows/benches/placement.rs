@@ -1,7 +1,7 @@
 //! Measures how long placement takes for many VSIs, and for a tenth of them to show how the time grows.
 //!
 //! ```console
-//! cargo run --release --example placement -- [--json] [--vsis N] [--hosts N]
+//! cargo bench -p vsiflow-workflows --bench placement -- [--json] [--vsis N] [--hosts N]
 //! ```
 
 use std::{
@@ -24,7 +24,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let (mut vsis, mut hosts, mut as_json) = (10_000_usize, 200_usize, false);
-    let mut args = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut args = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(arg) = args.next() {
         let mut number =
             || -> Result<usize> { Ok(args.next().ok_or("a number is missing")?.parse()?) };

@@ -2,7 +2,7 @@
 //! checks that they are ready.
 //!
 //! ```sh
-//! cargo run --release -p vsiflow --example set -- postgres://… [--json] [--vsis N,N,…] [--journals N] [--server PID]
+//! cargo bench -p vsiflow --bench set -- postgres://… [--json] [--vsis N,N,…] [--journals N] [--server PID]
 //! ```
 //!
 //! For each number of VSIs, a separate process makes a set, assigns the hosts, takes all journals, claims
@@ -50,7 +50,8 @@ fn args() -> Answer<Args> {
         server: None,
         one: false,
     };
-    let mut words = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_default();
         match word.as_str() {
