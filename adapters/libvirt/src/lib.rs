@@ -8,7 +8,7 @@
 //! ```
 //! use vsiflow_libvirt::xdr;
 //!
-//! A string is preceded by its length and padded with zeros to four bytes.
+//! // A string is preceded by its length and padded with zeros to four bytes.
 //! let bytes = xdr::to_bytes("vsi")?;
 //! assert_eq!(bytes, [0, 0, 0, 3, b'v', b's', b'i', 0]);
 //! assert_eq!(xdr::from_bytes::<String>(&bytes)?, "vsi");
