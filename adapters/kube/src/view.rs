@@ -86,19 +86,30 @@ impl View {
     }
 }
 
-/// The namespaces of all documents whose plans need settings, disks or networks.
+/// The namespaces of all documents whose plans need settings, disks or networks. Each field is named, so
+/// that a new kind of document is not forgotten here.
 fn namespaces(all: &Documents) -> BTreeSet<String> {
-    let vsis = all.vsis.iter().map(|one| &one.meta);
-    let pools = all.pools.iter().map(|one| &one.meta);
-    let groups = all.groups.iter().map(|one| &one.meta);
-    let disks = all.data_disks.iter().map(|one| &one.meta);
-    let references = all.data_disk_refs.iter().map(|one| &one.meta);
-    let networks = all.networks.iter().map(|one| &one.meta);
-    let network_refs = all.network_refs.iter().map(|one| &one.meta);
-    let makers = vsis.chain(pools).chain(groups);
-    let parts = disks.chain(references).chain(networks).chain(network_refs);
-    let metas = makers.chain(parts);
-    metas.map(|meta| meta.namespace.clone()).collect()
+    fn of<T>(all: &[Document<T>]) -> impl Iterator<Item = String> {
+        all.iter().map(|one| one.meta.namespace.clone())
+    }
+    let Documents {
+        vsis,
+        pools,
+        groups,
+        data_disks,
+        data_disk_refs,
+        networks,
+        network_refs,
+        snapshots: _,
+        types: _,
+        quotas: _,
+        config_maps: _,
+        secrets: _,
+    } = all;
+    let makers = of(vsis).chain(of(pools)).chain(of(groups));
+    let disks = of(data_disks).chain(of(data_disk_refs));
+    let networks = of(networks).chain(of(network_refs));
+    makers.chain(disks).chain(networks).collect()
 }
 
 fn add_settings(
