@@ -183,6 +183,7 @@ fn update(entity: &EntityId, file: PathBuf) -> Answer<DesiredUpdate> {
         precedence: Precedence::Supersede,
         desired: serde_json::to_vec(&Params { file })?,
         made_from: None,
+        orders: Vec::new(),
     })
 }
 

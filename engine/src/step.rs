@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checkpoint::Checkpoints,
-    model::{EntityId, Failure, FailureClass, Name, Outcome, RunId},
+    model::{EntityId, Failure, FailureClass, Name, Objects, Outcome, RunId, Text},
 };
 
 /// One idempotent action for an entity.
@@ -143,6 +143,47 @@ pub trait Recorded: Send + Sync {
     fn is_awaited(&self, id: &EntityId) -> bool;
 }
 
+/// A fact about an object of the entity whose content cannot be made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectFact {
+    /// The object is whole, and is about to be handed to a guest.
+    Made {
+        /// The object.
+        object: Text,
+        /// What identifies it on its host.
+        identity: Text,
+    },
+    /// The entity's definition on its host names the object.
+    InUse {
+        /// The object.
+        object: Text,
+    },
+    /// The object does not exist any more.
+    Gone {
+        /// The object.
+        object: Text,
+    },
+    /// The step is about to destroy the object. Refused unless a warrant permits it.
+    Destroying {
+        /// The object.
+        object: Text,
+    },
+}
+
+/// What the journal knows of the entity's objects, and where a step records more.
+#[async_trait]
+pub trait ObjectLedger: Send + Sync {
+    /// The objects as they were known when the attempt began.
+    fn objects(&self) -> &Objects;
+
+    /// Records a fact; durable when it returns. Recording the same fact again is harmless.
+    ///
+    /// # Errors
+    /// [`FailureClass::Blocked`] when the step may not destroy the object, a transient failure when the
+    /// engine ends.
+    async fn record(&self, fact: ObjectFact) -> Result<(), Failure>;
+}
+
 /// The context of one attempt of a step.
 #[derive(Clone)]
 pub struct StepContext {
@@ -176,6 +217,8 @@ pub struct StepContext {
     pub checkpoints: Arc<dyn Checkpoints>,
     /// Receives the progress of the step.
     pub progress: ProgressSink,
+    /// The entity's objects.
+    pub ledger: Arc<dyn ObjectLedger>,
 }
 
 impl StepContext {

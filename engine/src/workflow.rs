@@ -3,10 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ulid::Ulid;
+
 use crate::{
     model::{
         EntityId, EntityState, Failure, Graph, Name, NodeState, Precedence, RunId, RunResult,
-        RunState, Text,
+        RunState, Text, Warrant, WarrantId,
     },
     step::ReconcileStatus,
 };
@@ -25,6 +27,37 @@ pub struct DesiredUpdate {
     /// The generation on which it is based, if that matters: once the entity has a newer
     /// generation, the desired state is refused.
     pub made_from: Option<u64>,
+    /// What it permits to destroy; recorded in the same batch.
+    pub orders: Vec<DestructionOrder>,
+}
+
+/// An order to destroy an object of an entity, given with a desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestructionOrder {
+    /// The object.
+    pub object: Text,
+    /// The act that destroys it, such as `rebuild`.
+    pub act: Name,
+    /// What was shown to whom gave it, or by which policy it was given.
+    pub shown: Text,
+}
+
+impl EntityState {
+    /// The state once these orders are recorded, for what is decided before they are.
+    #[must_use]
+    pub fn with_orders(&self, orders: &[DestructionOrder]) -> Self {
+        let mut state = self.clone();
+        for (number, order) in (0..).zip(orders) {
+            let warrant = Warrant {
+                object: order.object.clone(),
+                act: order.act.clone(),
+                spent: None,
+            };
+            let id = WarrantId(Ulid::from_parts(0, number));
+            state.objects.warrants.insert(id, warrant);
+        }
+        state
+    }
 }
 
 /// An entity and its runs, as input for building a graph.
@@ -113,6 +146,17 @@ pub trait Workflows: Send + Sync + 'static {
 
     /// The current state of the entity, and a detail. A change is recorded.
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)>;
+
+    /// The order that a standing policy of the entity gives for one of its objects; `None` if only a request
+    /// can give one. Asked when a step is about to destroy the object and no order is open.
+    fn standing_order(
+        &self,
+        _entity: &EntityId,
+        _state: &EntityState,
+        _object: &str,
+    ) -> Option<DestructionOrder> {
+        None
+    }
 
     /// How long after a run that has just failed another one follows automatically; `None` if only
     /// a retry or a newer desired state opens one. The answer is recorded.

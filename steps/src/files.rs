@@ -58,6 +58,19 @@ impl Files {
     }
 }
 
+/// What identifies the file at a path on its host, as device and inode; the path itself if the host runs no
+/// commands for us.
+///
+/// # Errors
+/// Port errors by their kind.
+pub(crate) async fn identity(ports: &HostPorts, path: &str) -> Result<String, Failure> {
+    let files = Files::at(ports, BTreeSet::from([path.to_owned()])).await?;
+    Ok(match files.0.get(path) {
+        Some(FileAt::Is(identity)) => identity.clone(),
+        _ => path.to_owned(),
+    })
+}
+
 /// A path without doubled slashes and `.` parts.
 pub(crate) fn plain(path: &str) -> String {
     let parts = path.split('/').filter(|part| !["", "."].contains(part));

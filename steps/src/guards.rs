@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::{EntityId, Failure, Name},
-    step::{Observed, Step as _, StepContext},
+    model::{EntityId, Failure, Name, Text},
+    step::{ObjectFact, Observed, Step as _, StepContext},
 };
 
 use crate::{
@@ -82,6 +82,59 @@ pub async fn remove(
         Some(_) => Ok(ports.storage.delete(doomed.key).await?),
         None => Ok(Removed::Absent),
     }
+}
+
+/// Deletes a volume that a guest may have written to, if [`removable`] permits it and somebody ordered
+/// exactly that. The order is spent before the deletion.
+///
+/// # Errors
+/// As for [`removable`]; blocked, `VSI0040`, without an order.
+pub async fn remove_written(
+    cx: &StepContext,
+    ports: &HostPorts,
+    doomed: DeletionCandidate<'_>,
+) -> Result<Removed, Failure> {
+    if removable(cx, ports, doomed).await?.is_none() {
+        return Ok(Removed::Absent);
+    }
+    spend_order(cx, doomed.key).await?;
+    Ok(ports.storage.delete(doomed.key).await?)
+}
+
+/// Spends the order to destroy a volume that a guest may have written to; durable when it returns.
+///
+/// # Errors
+/// Blocked, `VSI0040`, without an order.
+pub async fn spend_order(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Destroying { object }).await
+}
+
+/// Records that a volume is whole, and that a guest may write to it from now on.
+///
+/// # Errors
+/// When the volume is missing, or the journal fails.
+pub async fn record_made(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<(), Failure> {
+    let volume = ports.storage.volume(key).await?.ok_or_else(|| {
+        error::MISSING
+            .failure("the volume is gone since it was made")
+            .on_host(ports.host.name())
+            .of_object(format!("volume {key}"))
+    })?;
+    let made = ObjectFact::Made {
+        object: object_name(key),
+        identity: Text::new(files::identity(ports, &volume.path).await?),
+    };
+    cx.ledger.record(made).await
+}
+
+/// The name of a volume in the journal's ledger of objects.
+pub fn object_name(key: &VolumeKey) -> Text {
+    Text::new(key.to_string())
 }
 
 /// The observation of every step that makes a volume: a volume of this name is foreign unless this

@@ -9,7 +9,9 @@ use std::{
 use uuid::Uuid;
 use vsiflow_engine::{
     journal::Record,
-    model::{EntityId, EntityState, EventKind, Name, NodeState, RunId, RunState, StreamId},
+    model::{
+        EntityId, EntityState, EventKind, Name, NodeState, RunId, RunState, StreamId, Text, Work,
+    },
 };
 use vsiflow_steps::{
     ports::{PortResult, VolumeKey},
@@ -41,6 +43,9 @@ pub struct AcknowledgedState {
     changed: BTreeMap<Uuid, usize>,
     /// The starts of a guest that hosts carried out, by run, with the host's boot.
     starts: BTreeMap<RunId, (u64, u32)>,
+    /// For each VSI of a game how often its user asked for something that may destroy its boot disk, less what
+    /// was done of it. It does not rely on the orders in the journal.
+    asked_for: BTreeMap<Uuid, u32>,
     /// The foreign objects, by host and name.
     pub foreign: BTreeSet<(String, String)>,
 }
@@ -72,6 +77,18 @@ impl CrashAudit {
     /// Adds a foreign object, which nothing may touch.
     pub fn foreign(&self, host: &str, object: String) {
         self.ledger().foreign.insert((host.to_owned(), object));
+    }
+
+    /// The user of a game asked for something that may destroy the boot disk of this VSI.
+    pub fn user_asked_to_destroy(&self, uuid: Uuid) {
+        if let Some(times) = self.ledger().asked_for.get_mut(&uuid) {
+            *times += 1;
+        }
+    }
+
+    /// The user of a game made this VSI; from now on its boot disk is destroyed only if the user asks for it.
+    pub fn user_made(&self, uuid: Uuid) {
+        self.ledger().asked_for.entry(uuid).or_default();
     }
 
     async fn before(&self, call: &PortCall) {
@@ -184,6 +201,12 @@ impl AcknowledgedState {
         if let Err(divergence) = folded {
             self.blame(format!("{}: {divergence}", record.stream));
         }
+        if let (StreamId::Entity(id), EventKind::ObjectMade { .. }) =
+            (&record.stream, &record.event.kind)
+            && let Ok(uuid) = id.id().parse()
+        {
+            self.made_again(uuid, record);
+        }
         self.records.push(record.clone());
         if let (StreamId::Run(run), EventKind::StepSucceeded { node, .. }) =
             (&record.stream, &record.event.kind)
@@ -191,6 +214,29 @@ impl AcknowledgedState {
             && let Some(uuid) = self.uuid_of(*run)
         {
             self.cloned.insert(uuid, (self.records.len(), *run));
+        }
+    }
+
+    /// A boot disk is whole again: what the user asked for is done, once.
+    fn made_again(&mut self, uuid: Uuid, record: &Record) {
+        let is_first = !self.records.iter().any(|earlier| {
+            earlier.stream == record.stream
+                && matches!(earlier.event.kind, EventKind::ObjectMade { .. })
+        });
+        let spent = self.records.iter().rev().find(|earlier| {
+            earlier.stream == record.stream
+                && matches!(
+                    earlier.event.kind,
+                    EventKind::ObjectMade { .. } | EventKind::WarrantSpent { .. }
+                )
+        });
+        let was_spent = spent
+            .is_some_and(|earlier| matches!(earlier.event.kind, EventKind::WarrantSpent { .. }));
+        if !is_first
+            && was_spent
+            && let Some(times) = self.asked_for.get_mut(&uuid)
+        {
+            *times = times.saturating_sub(1);
         }
     }
 
@@ -276,8 +322,8 @@ impl AcknowledgedState {
                 .as_ref()
                 .and_then(|active| self.runs.get(&active.run));
             steps.iter().any(|step| {
-                let node = run.and_then(|run| run.nodes.get(&Name::of(step)));
-                node.is_some_and(is_under_way) && entity.intents.contains(&Name::of(step))
+                let step = Name::of(step);
+                run.is_some_and(|run| is_attempted(run, &step)) && entity.intents.contains(&step)
             })
         });
         if !acting {
@@ -287,11 +333,43 @@ impl AcknowledgedState {
             );
             self.blame(wrong);
         }
+        if let (ObjectOwner::Boot(uuid), "delete") = (&owner, call.name) {
+            self.deletes_by_an_order(call, *uuid);
+        }
         if let ObjectOwner::Boot(uuid) = owner {
             self.changed.insert(uuid, self.records.len());
         }
         if let (CallObject::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) {
             self.starts_on_recorded_clone(call, *uuid);
+        }
+    }
+
+    /// Checks that a boot disk that a guest may have written to is deleted only by a spent order, and only
+    /// after the user asked for something that destroys it.
+    fn deletes_by_an_order(&mut self, call: &PortCall, uuid: Uuid) {
+        let CallObject::Volume(key) = &call.object else {
+            return;
+        };
+        let object = Text::new(key.to_string());
+        let objects = self.vsi(uuid).map(|state| &state.objects);
+        let is_written = objects.is_some_and(|objects| objects.made.contains_key(&object));
+        if !is_written {
+            return;
+        }
+        let is_spent = objects.is_some_and(|objects| {
+            let mut warrants = objects.warrants.values();
+            warrants.any(|warrant| warrant.object == object && warrant.spent.is_some())
+        });
+        if !is_spent {
+            self.blame(format!("{}, and no order for it is spent", call.describe()));
+        }
+        let asked_for = self.asked_for.get(&uuid);
+        if asked_for.is_some_and(|times| *times == 0) {
+            let wrong = format!(
+                "{}, and the user asked for nothing like it",
+                call.describe()
+            );
+            self.blame(wrong);
         }
     }
 
@@ -351,6 +429,14 @@ impl AcknowledgedState {
             self.blame(format!("{} a second time in one run", call.describe()));
         }
     }
+}
+
+/// Whether a node of the run that carries out this step is under way.
+fn is_attempted(run: &RunState, step: &Name) -> bool {
+    let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+    let mut own =
+        nodes.filter(|node| matches!(&node.work, Work::Step { step: own, .. } if own == step));
+    own.any(|node| run.nodes.get(&node.name).is_some_and(is_under_way))
 }
 
 fn is_under_way(node: &NodeState) -> bool {

@@ -104,6 +104,7 @@ mod metrics;
 mod networks;
 mod old_copies;
 mod older_state;
+mod ordered_destruction;
 mod page;
 mod pictures;
 mod placement;

@@ -210,11 +210,24 @@ impl SimGame {
         if !matches!(named.desired, UserAction::There(_)) {
             vsi.disk = vsi.disk.map(|_| named.disk());
         }
+        let is_changed = match &self.slots[slot].desired {
+            UserAction::There(before) => format!("{before:?}") != format!("{vsi:?}"),
+            UserAction::Nothing | UserAction::Gone(_) => false,
+        };
+        if is_changed {
+            self.world.audit.user_asked_to_destroy(vsi.uid);
+        }
         match fleet
             .apply(documents::resolved(std::slice::from_ref(&vsi)), user())
             .await
         {
-            Ok(_) => self.slots[slot].desired = UserAction::There(Box::new(vsi)),
+            Ok(_) => {
+                // A Hyper Protect guest whose first boot failed gets a fresh disk by its document.
+                if vsi.server.is_some() {
+                    self.world.audit.user_made(vsi.uid);
+                }
+                self.slots[slot].desired = UserAction::There(Box::new(vsi));
+            }
             Err(error) if matches!(error.failure.code.as_str(), "VSI0701" | "VSI0702") => {}
             Err(error) => return Err(error),
         }
@@ -233,6 +246,7 @@ impl SimGame {
 
     /// Approves a VSI's change. It is not an error if no VSI has the name or no change waits.
     async fn approve(&self, fleet: &Fleet, slot: usize) -> Result<(), FleetError> {
+        self.ask_to_destroy(slot);
         let names = [self.slots[slot].name.to_owned()];
         match fleet.vsis().approve("default", &names, user()).await {
             Err(error)
@@ -252,10 +266,27 @@ impl SimGame {
         let desired = &mut self.slots[slot].desired;
         if let UserAction::There(vsi) | UserAction::Gone(vsi) = desired {
             let vsi = vsi.clone();
+            self.world.audit.user_asked_to_destroy(vsi.uid);
             story::delete(fleet, name, orphan).await?;
             *desired = UserAction::Gone(vsi);
         }
         Ok(())
+    }
+
+    /// Orders a new boot disk for the VSI of a slot. It is not an error if none can be made.
+    pub async fn rebuild(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
+        self.world.audit.user_asked_to_destroy(slot.uid());
+        let rebuilt = fleet.vsis().rebuild("default", slot.name, user()).await;
+        match rebuilt {
+            Err(error) if error.failure.code.as_str().starts_with("VSI07") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    fn ask_to_destroy(&self, slot: usize) {
+        if let Some(slot) = self.slots.get(slot) {
+            self.world.audit.user_asked_to_destroy(slot.uid());
+        }
     }
 
     /// Frees the names whose VSIs are deleted.
@@ -330,7 +361,7 @@ pub async fn power(
         Err(error)
             if matches!(
                 error.failure.code.as_str(),
-                "VSI0702" | "VSI0703" | "VSI0705"
+                "VSI0040" | "VSI0702" | "VSI0703" | "VSI0705"
             ) =>
         {
             Ok(())

@@ -32,6 +32,7 @@ pub mod hosts;
 pub mod network;
 pub mod next_try;
 mod nodes;
+pub mod orders;
 pub mod phase;
 pub mod placement;
 pub mod plan;

@@ -13,14 +13,20 @@ const FIRST: Duration = Duration::from_secs(10);
 /// The longest delay.
 const MAX_DURATION: Duration = Duration::from_secs(300);
 
+/// The code of a guest that runs, and reports that its setup failed: another start would change nothing.
+const GUEST_SETUP: &str = "VSI0506";
+
 /// The delay after the boot that just failed; `None` after the last try, or if what failed was not a
 /// boot. `retry` and every new desired state restart the count.
 pub fn delay(state: &EntityState) -> Option<Duration> {
     let last = state.last.as_ref()?;
     let boots = [provision_vsi::NAME, update_vsi::NAME];
     let booted = boots.contains(&last.workflow.as_str());
-    let failed =
-        matches!(&last.result, RunResult::Failed(failure) if failure.class == FailureClass::Failed);
+    let failed = matches!(
+        &last.result,
+        RunResult::Failed(failure)
+            if failure.class == FailureClass::Failed && failure.code.as_str() != GUEST_SETUP
+    );
     if !booted || !failed || state.failures >= TRIES {
         return None;
     }

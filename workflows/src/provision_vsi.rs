@@ -1,4 +1,4 @@
-//! Workflow `provision_vsi`: makes a VSI that was never ready, again after a failed boot.
+//! Workflow `provision_vsi`: makes a VSI for the first time.
 
 use vsiflow_engine::{
     model::{EntityState, Failure, FailureClass, Graph, Name},
@@ -6,16 +6,11 @@ use vsiflow_engine::{
     workflow::Situation,
 };
 use vsiflow_steps::vsi::{
-    AttachDataDisks, AwaitReady, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
-    KeepEvidence, ResolveHost, StopDomain, UndefineDomain, WriteCidata,
-    clone_boot_disk::BASE_IMAGE_NODE, delete_volumes, undefine_domain,
+    AttachDataDisks, AwaitReady, CloneBootDisk, CreateConsoleLog, DefineDomain, ResolveHost,
+    WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
 
-use crate::{
-    record::VsiRecord,
-    spec::PowerState,
-    vsi_graph::{self, VsiGraphBuilder},
-};
+use crate::{record::VsiRecord, spec::PowerState, vsi_graph::VsiGraphBuilder};
 
 pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
 
@@ -29,15 +24,13 @@ pub const NAME: &str = "provision_vsi";
 /// If a reference is unresolved, the graph is only `require_references`.
 ///
 /// A VSI that should be off is not started, and one that should be paused is suspended once it is
-/// ready. If this journal may have defined a domain before, that domain is taken down first, and its
-/// evidence stored. A boot that only took too long is watched further instead, because its guest may be
-/// working by now.
+/// ready. Once this journal may have defined a domain, a guest may have written to its disks: from then on
+/// only `update_vsi` works on the VSI.
 ///
 /// # Errors
-/// When the VSI was ready once, or the desired state cannot be made into parameters.
+/// When the VSI was made before, or the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
-    let state = at.entity;
-    if state.reached > 0 {
+    if was_made(at.entity) {
         return Err(never_again(record));
     }
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
@@ -45,23 +38,18 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         parts.nodes.require(&record.unresolved_refs)?;
         return Ok(parts.nodes.build());
     }
-    if vsi_graph::was_too_slow(state, NAME) && record.power_state() != PowerState::Stopped {
-        parts.resolve_host(&[])?;
-        boot(&mut parts, ResolveHost::NAME)?;
-        return Ok(parts.nodes.build());
-    }
     let checked = parts.check_contract(&[])?;
     parts.resolve_new_host(&checked)?;
-    let base = if state.intents.contains(&Name::of(DefineDomain::NAME)) {
-        take_down(&mut parts, state)?;
-        DeleteVolumes::NAME
-    } else {
-        ResolveHost::NAME
-    };
-    let made = make_parts(&mut parts, base)?;
+    let made = make_parts(&mut parts, ResolveHost::NAME)?;
     parts.define(&made)?;
     boot(&mut parts, DefineDomain::NAME)?;
     Ok(parts.nodes.build())
+}
+
+/// Whether a guest may have written to the VSI's disks: its domain was defined, or may have been. Whoever can
+/// reach the host can start a domain that is defined.
+pub(crate) fn was_made(state: &EntityState) -> bool {
+    state.made_from() > 0 || state.intents.contains(&Name::of(DefineDomain::NAME))
 }
 
 fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Failure> {
@@ -74,32 +62,6 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Fail
         parts.suspend(&[AwaitReady::NAME])?;
     }
     Ok(())
-}
-
-/// Takes down an earlier attempt. Deletes the console log too: its content must not decide a later
-/// boot.
-fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(), Failure> {
-    let (host, uuid) = (parts.record.vsi.host.clone(), parts.record.uid);
-    parts.keep_evidence(&[ResolveHost::NAME])?;
-    parts.stop(&[KeepEvidence::NAME], vsi_graph::FAILED_GRACE_S)?;
-    let undefine = undefine_domain::Params {
-        host: host.clone(),
-        uuid,
-    };
-    let nodes = &mut parts.nodes;
-    nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
-    let log = delete_volumes::VolumeToDelete {
-        volume: vsi_graph::console(parts.record),
-        recorded: state.intents.contains(&Name::of(CreateConsoleLog::NAME)),
-    };
-    let delete = delete_volumes::Params {
-        host,
-        uuid,
-        volumes: vec![log],
-    };
-    nodes
-        .step::<DeleteVolumes>(&[UndefineDomain::NAME], &delete)
-        .map(drop)
 }
 
 /// Adds the parts of a domain; returns the nodes that its definition follows.

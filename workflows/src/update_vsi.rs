@@ -14,7 +14,7 @@ use vsiflow_steps::vsi::{
 };
 
 use crate::{
-    network,
+    network, orders,
     plan::{self, How, Plan, Touched},
     record::{PowerAction, PreviousInputs, SnapshotAction, VsiRecord},
     spec::PowerState,
@@ -34,16 +34,23 @@ pub const NAME: &str = "update_vsi";
 /// # Errors
 /// When a change cannot be made, or the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
-    let before = plan::base(record, at.entity.reached).ok_or_else(|| unknown_base(record))?;
-    let plan = plan::of(before, record, &Touched::of(at));
+    let before = plan::base(record, at.entity).ok_or_else(|| unknown_base(record))?;
+    let touched = Touched::of(at);
+    let plan = plan::of(&before, record, &touched);
     if let Some(change) = plan.refused().next() {
         return Err(refused(record, &change.path, &change.why));
     }
+    let boots_afresh = orders::boots_from_a_fresh_disk(record, at.entity);
+    if let Some(missing) = orders::missing(record, &plan, at.entity).filter(|_| !boots_afresh) {
+        return Err(orders::not_ordered(record, missing));
+    }
     let update = Update {
-        before,
+        before: &before,
+        reconfigures: touched.configured(),
         plan,
         boot_failed: vsi_graph::boot_failed(at.entity),
-        too_slow: vsi_graph::was_too_slow(at.entity, NAME),
+        boots_afresh,
+        too_slow: vsi_graph::was_too_slow(at.entity),
     };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
     parts.last_boot = vsi_graph::last_boot(at);
@@ -92,7 +99,11 @@ type Last = Vec<&'static str>;
 struct Update<'a> {
     before: &'a PreviousInputs,
     plan: Plan,
+    /// Whether an unfinished run may have written another configuration of the guest.
+    reconfigures: bool,
     boot_failed: bool,
+    /// Whether the boot disk is made anew because the first boot failed by the guest's own word.
+    boots_afresh: bool,
     too_slow: bool,
 }
 
@@ -111,6 +122,7 @@ impl Update<'_> {
         let grown = self.grow(parts, first)?;
         let last = match self.plan.how() {
             Some(How::Rebuild) => self.rebuild(parts, &grown)?,
+            _ if self.boots_afresh && is_up => self.rebuild(parts, &grown)?,
             // A boot disk that is made for every start is not looked up.
             Some(How::Restart) if vsi_graph::is_ephemeral(&parts.record.vsi) => {
                 self.rebuild(parts, &grown)?
@@ -158,8 +170,9 @@ impl Update<'_> {
                     Some(memory) => parts.check_memory(first, memory, disks)?,
                     None => first.to_vec(),
                 };
-                let down = self.take_down(parts, &ready)?;
-                parts.restore_disks(&down, name, disks)
+                let down = self.take_down_for_good(parts, &ready)?;
+                let restored = parts.restore_disks(&down, name, disks)?;
+                parts.autostart_again(&restored)
             }
         }
     }
@@ -211,7 +224,7 @@ impl Update<'_> {
             AttachDataDisks::NAME,
             networks,
         ];
-        let down = self.take_down(parts, &ready)?;
+        let down = self.take_down_for_good(parts, &ready)?;
         parts.clone(&down)?;
         let mut made = vec![CloneBootDisk::NAME];
         if parts.cidata(&down)? {
@@ -233,6 +246,7 @@ impl Update<'_> {
         let has_moved = has_moved.map(|change| change.path.split(['.', '[']).next());
         let mut has_moved = has_moved.filter(|path| matches!(path, Some("addresses" | "networks")));
         let configures = self.plan.configures()
+            || self.reconfigures
             || has_moved.next().is_some() && network::static_config(parts.record).is_some();
         if configures && parts.cidata(&after)? {
             after = vec![WriteCidata::NAME];
@@ -256,6 +270,24 @@ impl Update<'_> {
             },
         )?;
         self.power(parts, &[DefineDomain::NAME])
+    }
+
+    /// [`Self::take_down`] before disks are replaced: a host that restarts in the middle does not start the
+    /// guest on half a disk.
+    fn take_down_for_good(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        after: &[&'static str],
+    ) -> Result<Last, Failure> {
+        if parts.nodes.has::<StopDomain>() {
+            return Ok(after.to_vec());
+        }
+        let mut ready = after.to_vec();
+        if vsi_graph::autostarts(&parts.record.vsi, parts.record.power_state()) {
+            parts.autostart(after, false)?;
+            ready = vec![SetAutostart::NAME];
+        }
+        self.take_down(parts, &ready)
     }
 
     /// Adds `keep_evidence` if the last boot failed, then `stop_domain`; nothing if the guest was taken
@@ -304,7 +336,9 @@ impl Update<'_> {
                 parts.suspend(&ready)?;
                 Ok(vec![SuspendDomain::NAME])
             }
-            _ if self.boot_failed || action == Some(PowerAction::Restart) => {
+            _ if action == Some(PowerAction::Restart)
+                || self.boot_failed && record.vsi.guest_type().is_hyper_protect() =>
+            {
                 if vsi_graph::is_ephemeral(&record.vsi) {
                     parts.base_image(first)?;
                     ready.push(BASE_IMAGE_NODE);
@@ -313,6 +347,11 @@ impl Update<'_> {
                 boot(parts, &down)
             }
             _ => {
+                if self.boot_failed {
+                    // Whoever runs is left running: only its start is repeated, on the same disk.
+                    parts.keep_evidence(&ready)?;
+                    ready = vec![KeepEvidence::NAME];
+                }
                 parts.resume(&ready)?;
                 boot(parts, &[ResumeDomain::NAME])
             }

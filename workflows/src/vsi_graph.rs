@@ -13,6 +13,7 @@ use vsiflow_engine::{
     workflow::Situation,
 };
 use vsiflow_steps::{
+    guards,
     guest::{GuestType, Probe, no_cloud::Instance},
     names,
     ports::{ConsolePosition, VolumeKey},
@@ -38,7 +39,7 @@ pub(crate) use self::{
 use crate::{
     ensure_base_image, formats, network,
     nodes::Nodes,
-    plan,
+    orders, plan,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
     spec::{BootDiskMode, DesiredVsi, PowerState},
 };
@@ -70,6 +71,8 @@ pub(crate) struct VsiGraphBuilder<'a> {
     pub(crate) last_boot: ConsolePosition,
     /// The memory that the guest is started with, instead of a boot.
     pub(crate) memory: Option<SavedMemory>,
+    /// Whether a guest may have written to its boot disk.
+    written: bool,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
 }
@@ -81,6 +84,7 @@ impl<'a> VsiGraphBuilder<'a> {
             record,
             last_boot: ConsolePosition::default(),
             memory: None,
+            written: orders::has_written_boot_disk(record, at.entity),
             formats: formats::known(record, at),
         }
     }
@@ -185,6 +189,25 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<SetAutostart>(after, &params)
     }
 
+    /// Switches autostart back on after disks were replaced, if the VSI starts with its host. Returns the nodes
+    /// that the next ones follow.
+    pub(crate) fn autostart_again<'b>(
+        &mut self,
+        after: &[&'b str],
+    ) -> Result<Vec<&'b str>, Failure> {
+        if !autostarts(&self.record.vsi, self.record.power_state()) {
+            return Ok(after.to_vec());
+        }
+        let params = set_autostart::Params {
+            host: self.host(),
+            uuid: self.record.uid,
+            on: true,
+        };
+        let node = self.nodes.step::<SetAutostart>(after, &params)?;
+        node.name = Name::of(AUTOSTART_AGAIN);
+        Ok(vec![AUTOSTART_AGAIN])
+    }
+
     pub(crate) fn suspend(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = suspend_domain::Params {
             host: self.host(),
@@ -244,6 +267,8 @@ impl<'a> VsiGraphBuilder<'a> {
                 BootDiskMode::Copy => clone_boot_disk::Mode::Copy,
                 BootDiskMode::Overlay | BootDiskMode::Ephemeral => clone_boot_disk::Mode::Overlay,
             },
+            written: self.written,
+            disposable: is_ephemeral(vsi),
             for_start,
         };
         self.step::<CloneBootDisk>(after, &params)
@@ -307,6 +332,7 @@ impl<'a> VsiGraphBuilder<'a> {
             macs: cards::macs(self.record),
             autostart: autostarts(&self.record.vsi, self.record.power_state()),
             while_running: how.while_running,
+            boot: has_lasting_boot_disk(self.record).then(|| boot_volume(self.record)),
             platform: platform(&self.record.vsi),
         };
         self.step::<DefineDomain>(after, &params)
@@ -349,6 +375,28 @@ impl<'a> VsiGraphBuilder<'a> {
         self.nodes.step::<ReleaseSecrets>(after, &params)?.lane = Text::default();
         Ok(())
     }
+}
+
+/// The node that switches autostart on again.
+const AUTOSTART_AGAIN: &str = "autostart_again";
+
+/// The volume of the boot disk.
+pub(crate) fn boot_volume(record: &VsiRecord) -> VolumeKey {
+    names::boot_disk(&record.vsi.pool, record.uid)
+}
+
+/// The name of the boot disk in the journal's ledger of objects.
+pub(crate) fn boot_object(record: &VsiRecord) -> Text {
+    guards::object_name(&boot_volume(record))
+}
+
+/// Whether the VSI has a boot disk of vsiflow's own name whose content lasts.
+fn has_lasting_boot_disk(record: &VsiRecord) -> bool {
+    let named = record
+        .adopted
+        .as_ref()
+        .is_none_or(|adopted| adopted.own_volumes);
+    named && !is_ephemeral(&record.vsi)
 }
 
 /// Whether its boot disk is made again for every start.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, FailureClass, Graph, Name, Text},
-    workflow::{EntityView, Situation, Workflows},
+    workflow::{DestructionOrder, EntityView, Situation, Workflows},
 };
 
 use crate::{
-    adopt_vsi, data_disk, delete_vsi, ensure_base_image, network, next_try, phase, provision_vsi,
-    record, remove_base_image, snapshot, update_vsi,
+    adopt_vsi, data_disk, delete_vsi, ensure_base_image, network, next_try, orders, phase,
+    provision_vsi, record, remove_base_image, snapshot, update_vsi,
 };
 
 /// The workflows of VSIs, their base images and data disks.
@@ -19,8 +19,8 @@ pub struct VsiWorkflows;
 impl Workflows for VsiWorkflows {
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         match workflow.as_str() {
-            provision_vsi::NAME if at.entity.reached > 0 => {
-                // It was queued while the VSI was being made.
+            provision_vsi::NAME if provision_vsi::was_made(at.entity) => {
+                // Its guest may have written to its disks: only what the plan names is done.
                 update_vsi::graph(&record::read(desired)?, at)
             }
             provision_vsi::NAME => provision_vsi::graph(&record::read(desired)?, at),
@@ -45,6 +45,15 @@ impl Workflows for VsiWorkflows {
 
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)> {
         phase::state(view)
+    }
+
+    fn standing_order(
+        &self,
+        _entity: &EntityId,
+        state: &EntityState,
+        object: &str,
+    ) -> Option<DestructionOrder> {
+        orders::standing(state, object)
     }
 
     fn next_try(&self, _entity: &EntityId, state: &EntityState) -> Option<Duration> {

@@ -151,6 +151,7 @@ async fn worker(
             precedence: Precedence::Supersede,
             desired: b"{}".to_vec(),
             made_from: None,
+            orders: Vec::new(),
         };
         let by = By {
             actor: Actor::Engine,

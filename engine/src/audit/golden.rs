@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Every existing kind of event. A new kind needs a new golden journal that contains it.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 32] = [
     "base_written",
     "cancel_requested",
     "clock_jumped",
@@ -25,6 +25,9 @@ const KINDS: [&str; 26] = [
     "desired",
     "intent",
     "noted",
+    "object_gone",
+    "object_in_use",
+    "object_made",
     "paused",
     "range_lost",
     "resumed",
@@ -44,6 +47,9 @@ const KINDS: [&str; 26] = [
     "step_started",
     "step_succeeded",
     "timer_due",
+    "warrant_spent",
+    "warrant_voided",
+    "warranted",
 ];
 
 fn folder() -> PathBuf {
@@ -116,6 +122,7 @@ async fn make_a_golden_journal() {
     let journal: MemoryJournal = sample::journal(&blobs).await;
     sample::write_own(&journal).await;
     sample::write_noted(&journal).await;
+    sample::write_objects(&journal).await;
     let audit = Audit {
         journal: &journal,
         blobs: &blobs,
@@ -126,7 +133,7 @@ async fn make_a_golden_journal() {
         .export(&mut text, Timestamp(1_750_000_999_000))
         .await
         .unwrap();
-    let file = folder().join("v1/every-kind-26.jsonl");
+    let file = folder().join("v1/every-kind-32.jsonl");
     std::fs::create_dir_all(folder().join("v1")).unwrap();
     assert!(!file.exists(), "{} is there already", file.display());
     std::fs::write(file, text).unwrap();

@@ -9,8 +9,8 @@ use crate::{
     journal::{Append, ChainedJournal, MemoryJournal},
     model::{
         Actor, CancelMode, EntityId, Event, EventKind, Failure, FailureClass, Graph, Hash, Name,
-        Node, Outcome, Payload, Precedence, RunId, RunResult, StreamId, Text, Timestamp, Wait, Who,
-        Work,
+        Node, Outcome, Payload, Precedence, RunId, RunResult, StreamId, Text, Timestamp, Wait,
+        WarrantId, Who, Work,
     },
 };
 
@@ -443,6 +443,86 @@ pub(crate) async fn write_noted(journal: &dyn ChainedJournal) {
         events: vec![noted],
     };
     journal.append(vec![append]).await.unwrap();
+}
+
+/// Appends one more batch: a volume of the VSI, and the orders to destroy it. A run spends one of them.
+pub(crate) async fn write_objects(journal: &dyn ChainedJournal) {
+    let (v, r5) = (StreamId::Entity(vsi()), StreamId::Run(run(5)));
+    let object = || Text::new("images/boot-1.qcow2");
+    let warrant = |number: u128| WarrantId(ulid::Ulid::from_parts(BEGIN, number));
+    let ordered = |number| EventKind::Warranted {
+        warrant: warrant(number),
+        object: object(),
+        act: name("rebuild"),
+        shown: Text::new("boot disk images/boot-1.qcow2: it is rebuilt because of bootDisk"),
+    };
+    let spent = EventKind::WarrantSpent {
+        warrant: warrant(2),
+        run: run(5),
+        node: name("delete_volumes"),
+    };
+    let made = EventKind::ObjectMade {
+        object: object(),
+        identity: Text::new("0802:131074"),
+    };
+    let nodes = vec![step("delete_volumes", &[], inline("{}"))];
+    let result = RunResult::Succeeded;
+    let closed = EventKind::RunClosed {
+        run: run(5),
+        result: result.clone(),
+    };
+    let batch = vec![
+        (v.clone(), made),
+        (v.clone(), EventKind::ObjectInUse { object: object() }),
+        (v.clone(), ordered(1)),
+        (
+            v.clone(),
+            EventKind::WarrantVoided {
+                warrant: warrant(1),
+            },
+        ),
+        (
+            v.clone(),
+            desired(3, "update_vsi", Precedence::Supersede, inline("{}")),
+        ),
+        (v.clone(), ordered(2)),
+        (v.clone(), opened(5, "update_vsi", 3)),
+        (r5.clone(), begun(vsi(), 3, graph("update_vsi", nodes))),
+        (r5.clone(), started("delete_volumes", 1)),
+        (v.clone(), spent),
+        (v.clone(), EventKind::ObjectGone { object: object() }),
+        (
+            r5.clone(),
+            succeeded("delete_volumes", 1, Outcome::Updated, inline("null")),
+        ),
+        (r5, EventKind::RunFinished { result }),
+        (v, closed),
+    ];
+    append_to(journal, batch).await;
+}
+
+/// Appends a batch to streams that have events already.
+async fn append_to(journal: &dyn ChainedJournal, batch: Batch) {
+    let mut appends: Vec<Append> = Vec::new();
+    for (stream, kind) in batch {
+        let event = Event {
+            at: Timestamp(BEGIN + 62_000),
+            actor: actor(&kind),
+            reason: Text::default(),
+            kind,
+        };
+        if let Some(append) = appends.iter_mut().find(|append| append.stream == stream) {
+            append.events.push(event);
+            continue;
+        }
+        let records = journal.read(&stream, 0, usize::MAX).await.unwrap();
+        appends.push(Append {
+            expected_seq: records.len() as u64,
+            stream,
+            events: vec![event],
+        });
+    }
+    journal.append(appends).await.unwrap();
 }
 
 /// The whole history in memory.

@@ -7,12 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::EngineConfig, projection::UnreadableEntity, request::EngineRequest, timers::Waiter,
+    config::EngineConfig, objects::AttemptLedger, projection::UnreadableEntity,
+    request::EngineRequest, timers::Waiter,
 };
 use crate::{
     blob::Blobs,
     journal::JournalError,
-    model::{EntityId, Failure, FailureClass, Name, Outcome, Payload, RunId},
+    model::{EntityId, Failure, FailureClass, Name, Objects, Outcome, Payload, RunId},
     registry::AnyStep,
     step::{ProgressSink, Recorded, StepContext},
 };
@@ -35,6 +36,7 @@ pub(super) struct Job {
     pub(super) stopped: CancellationToken,
     pub(super) progress: ProgressSink,
     pub(super) engine: mpsc::Sender<EngineRequest>,
+    pub(super) objects: Objects,
 }
 
 /// The result of an attempt.
@@ -64,6 +66,12 @@ impl Job {
             Some(payload) => Some(read(blobs, &self.entity, payload).await?.into()),
             None => None,
         };
+        let ledger = Arc::new(AttemptLedger {
+            entity: self.entity.clone(),
+            waiter: (self.run, self.node.clone()),
+            objects: self.objects,
+            engine: self.engine.clone(),
+        });
         let intend = intend(
             self.engine,
             self.entity.clone(),
@@ -85,6 +93,7 @@ impl Job {
             previous,
             checkpoints: parts.checkpoints.clone(),
             progress: self.progress,
+            ledger,
         };
         let done = self.step.attempt(&cx, &params, intend.boxed()).await?;
         let output = blobs.put(&done.output).await.map_err(blob_failure)?;

@@ -104,8 +104,10 @@ pub enum Retried {
 /// The result of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// The open run was asked to stop.
+    /// The open run was asked to stop, and orders to destroy something that it did not use are void.
     Requested,
+    /// No run is open; orders to destroy something were open, and are void now.
+    OrdersVoided,
     /// No run is open.
     NothingToDo,
 }

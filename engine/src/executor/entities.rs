@@ -53,6 +53,7 @@ impl Control {
         if update.precedence == Precedence::Record {
             return None;
         }
+        let state = state.with_orders(&update.orders);
         let graph = self.make_graph(&update.entity, &state, &update.workflow, &update.desired);
         match graph.map(|graph| graph.validate()) {
             // Parameters that are too heavy are moved into blobs when the run is opened.
@@ -84,6 +85,9 @@ impl Control {
             desired,
         };
         self.recorder.entity_event(&update.entity, kind, cause);
+        for order in update.orders {
+            self.record_order(&update.entity, order, cause);
+        }
         self.drive_entity(&update.entity);
         self.shared.set_unopened(&update.entity, None);
         // Immediately, because a step that ends in this same batch must not let the run succeed
@@ -313,6 +317,7 @@ impl Control {
             precedence,
             desired: Vec::new(),
             made_from: None,
+            orders: Vec::new(),
         };
         self.record_update(update, desired.clone(), &EventCause::engine());
     }

@@ -136,7 +136,18 @@ impl Engine {
             .await
     }
 
-    /// Asks the entity's open run to stop; existing objects remain.
+    /// Voids every warrant of every entity, spent or not, because this journal is another copy than the one
+    /// that the orders were given to. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn void_warrants(&self, by: By) -> Result<usize, EngineError> {
+        self.ask(|reply| EngineRequest::VoidWarrants { by, reply })
+            .await
+    }
+
+    /// Asks the entity's open run to stop; existing objects remain. Orders to destroy something that are not
+    /// used yet are void, also where no run is open.
     ///
     /// # Errors
     /// When the journal fails.

@@ -84,6 +84,7 @@ impl Control {
             previous: self.previous_output(&entity),
             stopped: stop,
             progress: self.progress_sink(&entity, &waiter),
+            objects: self.objects_of(&entity),
             engine,
             entity,
         };

@@ -7,9 +7,11 @@ use tokio::sync::oneshot;
 use super::{
     config::{By, Cancelled, Drive, Retried},
     error::EngineError,
+    timers::Waiter,
 };
 use crate::{
     model::{EntityId, EntityState, Name, RunId, Text, Timestamp},
+    step::ObjectFact,
     workflow::DesiredUpdate,
 };
 
@@ -54,6 +56,18 @@ pub(super) enum EngineRequest {
         step: Name,
         reply: Reply<()>,
     },
+    /// Records a fact about an object of the entity.
+    Object {
+        entity: EntityId,
+        waiter: Waiter,
+        fact: ObjectFact,
+        reply: Reply<()>,
+    },
+    /// Voids every warrant of every entity.
+    VoidWarrants {
+        by: By,
+        reply: Reply<usize>,
+    },
     NoteState {
         entity: EntityId,
         state: Name,
@@ -90,11 +104,13 @@ impl EngineRequest {
             | Self::Cancel { entity, .. }
             | Self::Erased { entity, .. }
             | Self::Intend { entity, .. }
+            | Self::Object { entity, .. }
             | Self::Note { entity, .. }
             | Self::NoteState { entity, .. } => Some(entity),
             Self::Submit { .. }
             | Self::Drive { .. }
             | Self::GlobalPause { .. }
+            | Self::VoidWarrants { .. }
             | Self::Forget { .. }
             | Self::Close => None,
         }
@@ -106,11 +122,14 @@ impl EngineRequest {
             Self::Submit { reply, .. } => drop(reply.send(Err(why))),
             Self::Retry { reply, .. } => drop(reply.send(Err(why))),
             Self::Cancel { reply, .. } => drop(reply.send(Err(why))),
-            Self::Forget { reply, .. } => drop(reply.send(Err(why))),
+            Self::Forget { reply, .. } | Self::VoidWarrants { reply, .. } => {
+                drop(reply.send(Err(why)));
+            }
             Self::Drive { reply, .. }
             | Self::GlobalPause { reply, .. }
             | Self::Erased { reply, .. }
             | Self::Intend { reply, .. }
+            | Self::Object { reply, .. }
             | Self::Note { reply, .. }
             | Self::NoteState { reply, .. } => drop(reply.send(Err(why))),
             Self::Close => {}

@@ -64,6 +64,21 @@ impl Control {
                 self.note_intent(&entity, step);
                 self.reply_later(reply, ());
             }
+            EngineRequest::Object {
+                entity,
+                waiter,
+                fact,
+                reply,
+            } => match self.note_object(&entity, &waiter, fact) {
+                Ok(()) => self.reply_later(reply, ()),
+                Err(failure) => {
+                    let _ = reply.send(Err(EngineError::Refused(failure)));
+                }
+            },
+            EngineRequest::VoidWarrants { by, reply } => {
+                let voided = self.void_all_warrants(&cause(by));
+                self.reply_later(reply, voided);
+            }
             EngineRequest::NoteState {
                 entity,
                 state,
@@ -196,8 +211,12 @@ impl Control {
         self.drive_entity(entity);
         let open = self.recorder.projection.active_run(entity);
         let Some(run) = open.filter(|run| only.is_none_or(|only| only == *run)) else {
+            if only.is_none() && self.void_open_warrants(entity, cause) > 0 {
+                return Cancelled::OrdersVoided;
+            }
             return Cancelled::NothingToDo;
         };
+        self.void_open_warrants(entity, cause);
         let mode = CancelMode::User;
         self.recorder
             .run_event(run, EventKind::CancelRequested { mode }, cause);

@@ -9,9 +9,9 @@ use crate::{
     journal::{Folded, StreamState},
     model::{
         ActiveRun, Actor, CancelMode, Desired, EntityId, EntityState, Event, EventKind, Failure,
-        FailureClass, Graph, Hash, INLINE_MAX, LastRun, Name, Node, NodeState, Outcome, Payload,
-        Precedence, RunId, RunPhase, RunResult, RunState, StreamId, Text, Timestamp, Wait, Who,
-        Work,
+        FailureClass, Graph, Hash, INLINE_MAX, LastRun, Name, Node, NodeState, ObjectInUse,
+        Objects, Outcome, Payload, Precedence, RunId, RunPhase, RunResult, RunState, Spender,
+        StreamId, Text, Timestamp, Wait, Warrant, WarrantId, Who, Work,
     },
 };
 
@@ -253,6 +253,31 @@ fn of_an_entity() -> BoxedStrategy<EventKind> {
         name().prop_map(|secret| EventKind::SecretErased { secret }),
         a_wait().prop_map(|wait| EventKind::RetryScheduled { wait }),
         (name(), text()).prop_map(|(what, detail)| EventKind::Noted { what, detail }),
+        of_objects(),
+    ]
+    .boxed()
+}
+
+fn of_objects() -> BoxedStrategy<EventKind> {
+    let warrant = || run().prop_map(|run| WarrantId(run.0));
+    prop_oneof![
+        (text(), text()).prop_map(|(object, identity)| EventKind::ObjectMade { object, identity }),
+        text().prop_map(|object| EventKind::ObjectInUse { object }),
+        text().prop_map(|object| EventKind::ObjectGone { object }),
+        (warrant(), text(), name(), text()).prop_map(|(warrant, object, act, shown)| {
+            EventKind::Warranted {
+                warrant,
+                object,
+                act,
+                shown,
+            }
+        }),
+        (warrant(), run(), name()).prop_map(|(warrant, run, node)| EventKind::WarrantSpent {
+            warrant,
+            run,
+            node
+        }),
+        warrant().prop_map(|warrant| EventKind::WarrantVoided { warrant }),
     ]
     .boxed()
 }
@@ -411,6 +436,32 @@ fn closed() -> impl Strategy<Value = LastRun> {
     })
 }
 
+fn warrant() -> impl Strategy<Value = (WarrantId, Warrant)> {
+    let spender = (run(), name()).prop_map(|(run, node)| Spender { run, node });
+    (run(), text(), name(), option::of(spender)).prop_map(|(id, object, act, spent)| {
+        let warrant = Warrant { object, act, spent };
+        (WarrantId(id.0), warrant)
+    })
+}
+
+fn objects() -> BoxedStrategy<Objects> {
+    let in_use =
+        (text(), number()).prop_map(|(object, generation)| ObjectInUse { object, generation });
+    let parts = (
+        vec((text(), text()), 0..3),
+        option::of(in_use),
+        vec((text(), name()), 0..2),
+        vec(warrant(), 0..3),
+    );
+    let filled = parts.prop_map(|(made, in_use, unfinished, warrants)| Objects {
+        made: made.into_iter().collect(),
+        in_use,
+        unfinished: unfinished.into_iter().collect(),
+        warrants: warrants.into_iter().collect(),
+    });
+    prop_oneof![Just(Objects::default()), filled].boxed()
+}
+
 fn entity_state() -> BoxedStrategy<EntityState> {
     let runs = (
         option::of(opened()),
@@ -420,9 +471,9 @@ fn entity_state() -> BoxedStrategy<EntityState> {
     let counts = (number(), number(), small(), wait());
     let lists = (vec(name(), 0..6), vec(run(), 0..40));
     let state = (option::of(desired()), option::of((name(), text())));
-    (runs, counts, lists, state)
+    (runs, counts, lists, state, objects())
         .prop_map(
-            |(runs, counts, (intents, opened), (desired, state))| EntityState {
+            |(runs, counts, (intents, opened), (desired, state), objects)| EntityState {
                 desired,
                 active: runs.0,
                 last: runs.1,
@@ -434,6 +485,7 @@ fn entity_state() -> BoxedStrategy<EntityState> {
                 runs: opened,
                 failures: counts.2,
                 next_try: counts.3,
+                objects,
             },
         )
         .boxed()

@@ -6,6 +6,7 @@ use super::{
     divergence::Divergence,
     event::{Actor, CancelMode, Event, EventKind, Precedence, RunResult, Wait},
     id::RunId,
+    objects::Objects,
     payload::Payload,
     text::{Name, Text},
 };
@@ -73,6 +74,8 @@ pub struct EntityState {
     pub failures: u32,
     /// The wait until another run automatically follows the failed one.
     pub next_try: Option<Wait>,
+    /// Its objects that a guest may have written to, and the orders to destroy them.
+    pub objects: Objects,
 }
 
 impl EntityState {
@@ -139,6 +142,18 @@ impl EntityState {
                 self.next_try = Some(*wait);
             }
             EventKind::SecretErased { .. } | EventKind::Noted { .. } => {}
+            EventKind::ObjectMade { .. }
+            | EventKind::ObjectInUse { .. }
+            | EventKind::ObjectGone { .. }
+            | EventKind::Warranted { .. }
+            | EventKind::WarrantSpent { .. }
+            | EventKind::WarrantVoided { .. } => {
+                let open = self.active.as_ref();
+                let generation = open.map_or(self.attempted, |active| active.generation);
+                self.objects
+                    .apply(&event.kind, open.map(|active| active.run), generation)
+                    .map_err(|why| Divergence::new(&event.kind, why))?;
+            }
             other => return Err(Divergence::new(other, "it belongs to a run's stream")),
         }
         Ok(())
@@ -153,6 +168,9 @@ impl EntityState {
         let Some(active) = self.active.take_if(|active| active.run == run) else {
             return Err(Divergence::new(kind, "that run is not open"));
         };
+        let newest = self.desired.as_ref().map(|desired| desired.generation);
+        let is_newest = newest == Some(active.generation);
+        self.objects.close_run(run, result, is_newest);
         match result {
             RunResult::Succeeded => {
                 self.reached = active.generation;
@@ -169,6 +187,13 @@ impl EntityState {
             result: result.clone(),
         });
         Ok(())
+    }
+
+    /// The newest generation that the entity's objects on its host were made from: one that a run reached,
+    /// or whose definition is in use although its run did not succeed. 0 if there is none.
+    pub fn made_from(&self) -> u64 {
+        let in_use = self.objects.in_use.as_ref();
+        in_use.map_or(self.reached, |in_use| self.reached.max(in_use.generation))
     }
 
     /// Whether the newest run failed, and no other was opened since.

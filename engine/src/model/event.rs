@@ -6,6 +6,7 @@ use super::{
     failure::Failure,
     graph::Graph,
     id::{EntityId, RunId, Timestamp},
+    objects::WarrantId,
     payload::{Hash, Payload},
     text::{Name, Text, Who},
 };
@@ -305,6 +306,51 @@ pub enum EventKind {
         /// More about the action.
         detail: Text,
     },
+
+    // --- of an entity's stream: its objects, and the orders to destroy them ---
+    /// An object of the entity was made whole, and is about to be handed to a guest: from now on a guest
+    /// may have written to it.
+    ObjectMade {
+        /// The object, such as a volume by pool and name.
+        object: Text,
+        /// What identified it on its host when it was made.
+        identity: Text,
+    },
+    /// The entity's definition on its host names the object.
+    ObjectInUse {
+        /// The object.
+        object: Text,
+    },
+    /// The object was deleted, or its host said that it does not exist.
+    ObjectGone {
+        /// The object.
+        object: Text,
+    },
+    /// Somebody ordered that the object is destroyed. The order permits that once.
+    Warranted {
+        /// The identity of the order.
+        warrant: WarrantId,
+        /// The object.
+        object: Text,
+        /// The act that destroys it, such as `rebuild`.
+        act: Name,
+        /// What was shown to whom ordered it, or by which policy it was ordered.
+        shown: Text,
+    },
+    /// A step is about to destroy the object of a warrant.
+    WarrantSpent {
+        /// The warrant.
+        warrant: WarrantId,
+        /// The run of the step.
+        run: RunId,
+        /// The node of the step.
+        node: Name,
+    },
+    /// A warrant permits nothing any more. The reason is that of the event.
+    WarrantVoided {
+        /// The warrant.
+        warrant: WarrantId,
+    },
 }
 
 impl EventKind {
@@ -318,6 +364,7 @@ impl EventKind {
             | Self::StepInterrupted { node, attempt } => (Some(node), Some(*attempt)),
             Self::StepSkipped { node } | Self::TimerDue { node } => (Some(node), None),
             Self::Intent { step } => (Some(step), None),
+            Self::WarrantSpent { node, .. } => (Some(node), None),
             _ => (None, None),
         }
     }
@@ -351,6 +398,12 @@ impl EventKind {
             Self::BaseWritten { .. } => "base_written",
             Self::RangeLost { .. } => "range_lost",
             Self::Noted { .. } => "noted",
+            Self::ObjectMade { .. } => "object_made",
+            Self::ObjectInUse { .. } => "object_in_use",
+            Self::ObjectGone { .. } => "object_gone",
+            Self::Warranted { .. } => "warranted",
+            Self::WarrantSpent { .. } => "warrant_spent",
+            Self::WarrantVoided { .. } => "warrant_voided",
         }
     }
 }

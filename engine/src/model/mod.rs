@@ -13,6 +13,7 @@ mod event;
 mod failure;
 mod graph;
 mod id;
+mod objects;
 mod payload;
 #[cfg(test)]
 mod properties;
@@ -26,6 +27,7 @@ pub use event::{Actor, CancelMode, Event, EventKind, Outcome, Precedence, RunRes
 pub use failure::{Failure, FailureClass};
 pub use graph::{Graph, GraphError, Node, Work};
 pub use id::{EntityId, InvalidId, RunId, StreamId, Timestamp};
+pub use objects::{ObjectInUse, Objects, Spender, Warrant, WarrantId};
 pub use payload::{Hash, INLINE_MAX, Payload};
 pub use state::{NodeState, RunPhase, RunState};
 pub use text::{Name, Text, Who};

@@ -23,7 +23,8 @@ use crate::{
 /// and there is room.
 ///
 /// A crash during the step leaves some disks restored, one missing or half, and the rest as they were.
-/// Each restored disk is saved; the next attempt continues after them. The run belongs to the VSI, so the
+/// The order to replace a disk is spent before the disk is deleted, so without one nothing is. Each restored
+/// disk is saved; the next attempt continues after them. The run belongs to the VSI, so the
 /// VSI is not started before all disks are restored. The snapshot is not changed.
 pub struct RestoreDisks {
     hosts: Arc<dyn Hosts>,
@@ -103,6 +104,10 @@ impl Step for RestoreDisks {
             done.push(disk.of.disk.clone());
             cx.save(&done).await?;
         }
+        // Only now are the orders used up: an attempt that is repeated before needs them again.
+        for disk in &params.disks {
+            guards::record_made(cx, &ports, &disk.of.volume).await?;
+        }
         let disks = params.disks.iter().map(|disk| disk.of.disk.clone());
         Ok(Done::updated(Output {
             snapshot: params.snapshot.clone(),
@@ -176,6 +181,7 @@ async fn restore(
     disk: &DiskToRestore,
     from: &VolumeInfo,
 ) -> Result<(), Failure> {
+    guards::spend_order(cx, &disk.of.volume).await?;
     let made = copy(cx, ports, from, doomed(params, disk)).await?;
     if let Some(size) = disk.size.filter(|size| *size > made.capacity) {
         ports.storage.resize(&disk.of.volume, size).await?;

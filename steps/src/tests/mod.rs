@@ -20,17 +20,20 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vsiflow_engine::{
     checkpoint::{Checkpoints as _, MemoryCheckpoints},
-    model::{EntityId, Failure, FailureClass, Name, RunId},
+    model::{EntityId, Failure, FailureClass, Name, Objects, RunId},
     secret::{MemorySecrets, Secret, Secrets as _},
-    step::{Done, Observed, ReconcileStatus, Recorded, Step, StepContext},
+    step::{
+        Done, ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step, StepContext,
+    },
 };
 
 use crate::{
@@ -66,6 +69,7 @@ pub(crate) struct World {
     /// The steps that were attempted, by run.
     attempted: Arc<Mutex<Attempted>>,
     pub(crate) stopped: CancellationToken,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 /// What a journal records of attempts, and whether another run waits for the entity.
@@ -97,6 +101,34 @@ impl Recorded for Book {
     }
 }
 
+/// The objects of the entity, and whether their destruction is ordered.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    objects: Objects,
+    pub(crate) unordered: AtomicBool,
+    pub(crate) facts: Mutex<Vec<ObjectFact>>,
+}
+
+#[async_trait]
+impl ObjectLedger for Ledger {
+    fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    async fn record(&self, fact: ObjectFact) -> Result<(), Failure> {
+        let destroys = matches!(fact, ObjectFact::Destroying { .. });
+        if destroys && self.unordered.load(Ordering::Relaxed) {
+            return Err(Failure::new(
+                FailureClass::Blocked,
+                "VSI0040",
+                "not ordered",
+            ));
+        }
+        self.facts.lock().unwrap().push(fact);
+        Ok(())
+    }
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with_contract(CONTRACT).await
@@ -121,6 +153,7 @@ impl World {
             number: AtomicU32::new(1),
             attempted: Arc::default(),
             stopped: CancellationToken::new(),
+            ledger: Arc::default(),
         }
     }
 
@@ -159,6 +192,7 @@ impl World {
             previous: self.previous.lock().unwrap().clone().map(Into::into),
             checkpoints: self.checkpoints.clone(),
             progress: Arc::new(|_| ()),
+            ledger: self.ledger.clone(),
         }
     }
 
@@ -330,6 +364,8 @@ impl World {
             volume: self.boot(),
             size: None,
             mode: vsi::clone_boot_disk::Mode::Copy,
+            written: false,
+            disposable: false,
             for_start: false,
         }
     }
@@ -383,6 +419,7 @@ impl World {
 
     pub(crate) fn define_domain(&self) -> vsi::define_domain::Params {
         vsi::define_domain::Params {
+            boot: Some(self.boot()),
             host: HOST.to_owned(),
             uuid: self.uuid,
             title: "default/web-1".to_owned(),

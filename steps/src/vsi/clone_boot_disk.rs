@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, ObjectFact, Observed, Step, StepContext},
 };
 
 use super::starting;
@@ -27,6 +27,9 @@ pub const BASE_IMAGE_NODE: &str = "ensure_base_image";
 /// recorded, and these cannot be distinguished. So the next attempt checks the guards, deletes what it
 /// finds and copies again. While the host still works on the old copy, it answers busy and the attempt is
 /// repeated.
+///
+/// A boot disk that a guest may have written to is replaced only if somebody ordered exactly that. The order
+/// is spent before the old disk is deleted; the same step of the same run may act again by it.
 ///
 /// A boot disk that lasts for one start is made again before each start. If the guest runs, or its memory
 /// was saved, the disk is not replaced: the same start continues.
@@ -60,6 +63,12 @@ pub struct Params {
     /// How it is made from the base image.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether a guest may have written to a volume of this name: then it is replaced only by an order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub written: bool,
+    /// Whether its own content does not last either: it is made again for every start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disposable: bool,
     /// Whether it is made for the next start only, unless that start has already begun.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_start: bool,
@@ -118,7 +127,15 @@ impl Step for CloneBootDisk {
             recorded: cx.intended_before,
             owner: Some(params.uuid),
         };
-        guards::remove(cx, &ports, doomed).await?;
+        if params.written {
+            guards::remove_written(cx, &ports, doomed).await?;
+            if params.disposable {
+                let object = guards::object_name(&params.volume);
+                cx.ledger.record(ObjectFact::Gone { object }).await?;
+            }
+        } else {
+            guards::remove(cx, &ports, doomed).await?;
+        }
         cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
         finish(&ports, params).await?;

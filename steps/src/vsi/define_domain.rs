@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::{Failure, Name, Outcome},
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, ObjectFact, Observed, Step, StepContext},
 };
 
 use super::{
@@ -15,16 +15,19 @@ use super::{
     resolve_networks, write_cidata,
 };
 use crate::{
-    error,
+    error, guards,
     guest::{GuestType, Seed},
     names, ownership,
     ports::{
         DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Graphics, GuestSupport, Hosts,
-        MachineSpec, NicSpec, Platform, VolumeFormat,
+        MachineSpec, NicSpec, Platform, VolumeFormat, VolumeKey,
     },
 };
 
 /// Defines the domain from the outputs of the nodes before it.
+///
+/// The journal records the boot disk before the definition names it: from then on a guest may write to it, and
+/// only an order destroys it.
 ///
 /// Its mark holds journal, UID, generation and run, so the next attempt recognises a definition whose
 /// success was not recorded. A crash during the step leaves no definition or the whole one, because
@@ -78,6 +81,9 @@ pub struct Params {
     /// Whether the stored definition is written even if the domain runs: it applies from the next start.
     #[serde(default)]
     pub while_running: bool,
+    /// The boot disk's volume, if its content lasts: from the definition on, a guest may write to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<VolumeKey>,
     /// The devices of a modern machine; `None` for guests of type Hyper Protect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<MachinePlatform>,
@@ -138,8 +144,12 @@ impl Step for DefineDomain {
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
         let mark = Some(ownership::mark(cx, params.uuid));
         let defined = domain.filter(|domain| domain.mark == mark && domain.persistent);
+        let Some(own) = defined else {
+            return Ok(Observed::Needed);
+        };
         // The mark names this run, so the whole definition is from it.
-        Ok(defined.map_or(Observed::Needed, |own| Observed::Present(output(own))))
+        in_use(cx, params).await?;
+        Ok(Observed::Present(output(own)))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
@@ -155,7 +165,11 @@ impl Step for DefineDomain {
                 .of_object(format!("domain {}", params.uuid)));
         }
         let spec = spec(cx, params)?;
+        if let Some(boot) = &params.boot {
+            guards::record_made(cx, &ports, boot).await?;
+        }
         let domain = ports.domains.define(&spec).await?;
+        in_use(cx, params).await?;
         let outcome = if before.is_some() {
             Outcome::Updated
         } else {
@@ -166,6 +180,15 @@ impl Step for DefineDomain {
             output: output(domain),
         })
     }
+}
+
+/// Records that the definition names the boot disk.
+async fn in_use(cx: &StepContext, params: &Params) -> Result<(), Failure> {
+    let Some(boot) = &params.boot else {
+        return Ok(());
+    };
+    let object = guards::object_name(boot);
+    cx.ledger.record(ObjectFact::InUse { object }).await
 }
 
 fn output(domain: DomainInfo) -> Output {

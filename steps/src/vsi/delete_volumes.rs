@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, ObjectFact, Observed, Step, StepContext},
 };
 
 use crate::{
@@ -125,7 +125,17 @@ async fn delete(
         recorded,
         owner: Some(uid),
     };
-    if guards::remove(cx, ports, candidate).await? == Removed::Removed {
+    let is_boot_disk = key == names::boot_disk(&key.pool, uid);
+    let removed = if is_boot_disk {
+        guards::remove_written(cx, ports, candidate).await?
+    } else {
+        guards::remove(cx, ports, candidate).await?
+    };
+    if is_boot_disk {
+        let object = guards::object_name(&key);
+        cx.ledger.record(ObjectFact::Gone { object }).await?;
+    }
+    if removed == Removed::Removed {
         output.removed.push(key);
     }
     Ok(())

@@ -4,14 +4,19 @@ use serde_json::Value;
 
 use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
-use super::{How, PlannedChange};
+use super::{How, PlannedChange, Touched};
 use crate::{
+    orders,
     record::{PreviousInputs, SnapshotAction, SnapshotOrder, VsiRecord},
     spec::FieldChange,
 };
 
 /// The fields that differ in `record`.
-pub(super) fn changes(before: &PreviousInputs, record: &VsiRecord) -> Vec<PlannedChange> {
+pub(super) fn changes(
+    before: &PreviousInputs,
+    record: &VsiRecord,
+    touched: &Touched,
+) -> Vec<PlannedChange> {
     let mut newer = record.vsi.clone();
     newer.uid = before.vsi.uid;
     // The power state is compared separately, because power commands change it as well.
@@ -40,16 +45,19 @@ pub(super) fn changes(before: &PreviousInputs, record: &VsiRecord) -> Vec<Planne
         };
         changes.push(secret(path, how, &why));
     }
-    if record.rebuilt.is_some() && record.rebuilt != before.rebuilt {
+    if touched.is_due(orders::REBUILD) {
         let why = "requested with `vsiflow rebuild`";
         changes.push(secret("bootDisk", How::Rebuild, why));
     }
     let order = record.snapshot.as_ref();
-    changes.extend(
-        order
-            .filter(|order| before.snapshot != Some(order.id))
-            .map(of_order),
-    );
+    let is_due = |order: &&SnapshotOrder| match order.action {
+        // A restoration destroys, so it is due as long as its order is open, and never again.
+        SnapshotAction::Restore { .. } => touched.is_due(orders::RESTORE),
+        SnapshotAction::Take { .. } | SnapshotAction::Drop { .. } => {
+            before.snapshot != Some(order.id)
+        }
+    };
+    changes.extend(order.filter(is_due).map(of_order));
     let (from, to) = (before.power, record.power_state());
     let action = record.power.and_then(|power| power.action);
     if from != to || action.is_some() {

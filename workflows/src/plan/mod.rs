@@ -6,10 +6,16 @@
 mod fields;
 mod touched;
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vsiflow_steps::{names, snapshot::restore_disks::DiskToRestore};
+use vsiflow_engine::{
+    model::{EntityState, Name},
+    step::Step as _,
+};
+use vsiflow_steps::{names, snapshot::restore_disks::DiskToRestore, vsi::DefineDomain};
 
 use crate::{
     record::{PreviousInputs, SnapshotAction, VsiRecord},
@@ -128,9 +134,9 @@ impl Plan {
 /// The plan from `before`, the inputs that the VSI is made from now, to `record`. It also repairs what
 /// earlier, unfinished runs may have changed.
 pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Plan {
-    let mut changes = fields::changes(before, record);
+    let mut changes = fields::changes(before, record, touched);
     let most = changes.iter().map(|change| change.how).max();
-    changes.extend(touched.unfinished(most, &record.vsi));
+    changes.extend(touched.unfinished(most, record));
     if touched.configured()
         && !changes
             .iter()
@@ -186,10 +192,28 @@ fn refuse(change: &mut PlannedChange) {
     }
 }
 
-/// The inputs that the VSI is now made from.
-pub fn base(record: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
-    let made = |inputs: &&PreviousInputs| inputs.reached || inputs.generation <= reached;
-    record.before.iter().rev().find(made)
+/// The inputs that the VSI is now made from; `None` if it was never made. A definition may be in use although
+/// the run that wrote it did not succeed: the guest was started, and did not become ready.
+pub fn base<'a>(record: &'a VsiRecord, state: &EntityState) -> Option<Cow<'a, PreviousInputs>> {
+    let (made_from, newest) = (state.made_from(), newest_generation(state));
+    let made = |inputs: &&PreviousInputs| inputs.reached || inputs.generation <= made_from;
+    let is_in_history = record
+        .before
+        .iter()
+        .any(|inputs| inputs.generation == made_from);
+    // A retry of the generation whose definition is in use.
+    if made_from > state.reached && made_from >= newest && !is_in_history {
+        return Some(Cow::Owned(record.inputs(newest, false)));
+    }
+    let base = record.before.iter().rev().find(made).map(Cow::Borrowed);
+    // An earlier version did not record what the definition was made from.
+    let is_defined = || state.intents.contains(&Name::of(DefineDomain::NAME));
+    base.or_else(|| is_defined().then(|| Cow::Owned(record.inputs(newest, false))))
+}
+
+fn newest_generation(state: &EntityState) -> u64 {
+    let desired = state.desired.as_ref();
+    desired.map_or(0, |desired| desired.generation)
 }
 
 fn destroys(record: &VsiRecord, changes: &[PlannedChange]) -> Vec<Destroyed> {

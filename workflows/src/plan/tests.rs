@@ -1,7 +1,10 @@
 //! Tests of plans.
 
 use serde_json::json;
-use vsiflow_engine::model::Name;
+use vsiflow_engine::{
+    model::{EntityState, Name, ObjectInUse, RunId},
+    workflow::Situation,
+};
 
 use super::*;
 use crate::{
@@ -159,8 +162,84 @@ fn a_power_command_counts_although_the_document_says_the_same() {
 fn the_newest_inputs_that_were_reached_are_what_a_vsi_is_made_from() {
     let mut record = record();
     record.before = vec![record.inputs(3, true), record.inputs(5, false)];
-    assert_eq!(base(&record, 3).map(|asked| asked.generation), Some(3));
-    assert_eq!(base(&record, 5).map(|asked| asked.generation), Some(5));
+    assert_eq!(
+        base(&record, &reached(3)).map(|asked| asked.generation),
+        Some(3)
+    );
+    assert_eq!(
+        base(&record, &reached(5)).map(|asked| asked.generation),
+        Some(5)
+    );
     record.before.clear();
-    assert_eq!(base(&record, 5), None);
+    assert_eq!(base(&record, &reached(5)), None);
+}
+
+/// An entity that reached this generation.
+fn reached(generation: u64) -> EntityState {
+    EntityState {
+        reached: generation,
+        ..EntityState::default()
+    }
+}
+
+#[test]
+fn a_definition_in_use_is_what_a_vsi_is_made_from_although_it_was_never_ready() {
+    let record = record();
+    let mut state = reached(0);
+    assert_eq!(base(&record, &state), None);
+    state.desired = Some(vsiflow_engine::model::Desired {
+        generation: 1,
+        workflow: Name::of("provision_vsi"),
+        precedence: vsiflow_engine::model::Precedence::Supersede,
+        desired: vsiflow_engine::model::Payload::default(),
+    });
+    state.objects.in_use = Some(ObjectInUse {
+        object: "images/boot.qcow2".into(),
+        generation: 1,
+    });
+    let made_from = base(&record, &state).unwrap().into_owned();
+    assert!(of(&made_from, &record, &Touched::default()).is_empty());
+    let mut other = record.clone();
+    other.vsi.image.url = "http://a/c.qcow2".to_owned();
+    let plan = of(&made_from, &other, &Touched::default());
+    assert_eq!(plan.how(), Some(How::Rebuild));
+}
+
+#[test]
+fn runs_whose_states_were_dropped_rebuild_nothing() {
+    let state = EntityState {
+        runs: vec![RunId(ulid::Ulid::from_parts(1, 1))],
+        ..reached(1)
+    };
+    let id = crate::record::vsi_entity(uuid::Uuid::from_u128(1)).unwrap();
+    let at = Situation {
+        id: &id,
+        entity: &state,
+        runs: &|_| None,
+    };
+    let (before, record) = (record().inputs(1, true), record());
+    let plan = of(&before, &record, &Touched::of(&at));
+    assert_eq!(paths(&plan), [("powerState", How::InPlace)]);
+}
+
+#[test]
+fn a_rebuild_is_planned_as_long_as_its_order_is_there() {
+    let (before, record) = (record().inputs(1, true), record());
+    let order = crate::orders::for_boot_disk(&record, crate::orders::REBUILD, &Plan::default());
+    let ordered = reached(1).with_orders(&[order]);
+    let id = crate::record::vsi_entity(record.uid).unwrap();
+    let plan = |state: &EntityState| {
+        let at = Situation {
+            id: &id,
+            entity: state,
+            runs: &|_| None,
+        };
+        of(&before, &record, &Touched::of(&at))
+    };
+    assert_eq!(plan(&ordered).how(), Some(How::Rebuild));
+    assert_eq!(
+        crate::orders::missing(&record, &plan(&ordered), &ordered),
+        None
+    );
+    assert!(plan(&reached(1)).is_empty());
 }

@@ -3,86 +3,100 @@
 use std::collections::BTreeSet;
 
 use vsiflow_engine::{
-    model::{Name, RunState},
+    model::{Name, NodeState, Objects, RunState},
     step::Step as _,
     workflow::Situation,
 };
-use vsiflow_steps::{
-    guest::GuestType,
-    vsi::{
-        CloneBootDisk, DefineDomain, ResumeDomain, SetAutostart, StartDomain, StopDomain,
-        SuspendDomain, WriteCidata,
-    },
+use vsiflow_steps::vsi::{
+    DefineDomain, ResumeDomain, SetAutostart, StartDomain, StopDomain, SuspendDomain, WriteCidata,
 };
 
 use super::{How, PlannedChange, fields::secret};
-use crate::{spec::DesiredVsi, vsi_graph};
+use crate::{orders, record::VsiRecord, vsi_graph};
 
-/// The steps that runs have started since the last run that succeeded.
+/// The steps that runs have started since the last run that succeeded, and what is ordered to be destroyed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     begun: BTreeSet<Name>,
-    /// A run's state is no longer known, so it may have started any step.
+    /// A run's state is no longer known, so the guest may be off or on.
     any: bool,
+    /// The entity's objects, and the orders for them.
+    pub(super) objects: Objects,
+}
+
+/// Whether the run wrote the definition.
+fn has_defined(run: &RunState) -> bool {
+    let define = run.nodes.get(&Name::of(DefineDomain::NAME));
+    matches!(define, Some(NodeState::Succeeded { .. }))
 }
 
 impl Touched {
     /// Collects the started steps from an entity's runs.
     pub fn of(at: &Situation<'_>) -> Self {
-        let mut touched = Self::default();
+        let mut touched = Self {
+            objects: at.entity.objects.clone(),
+            ..Self::default()
+        };
         let unfinished = at.entity.runs.iter().rev();
         let unfinished = unfinished.take_while(|run| Some(**run) != at.entity.reached_by);
+        let mut is_defined = false;
         for run in unfinished {
             match (at.runs)(*run) {
-                Some(run) => touched.note(&run),
+                Some(run) => {
+                    is_defined |= has_defined(&run);
+                    touched.note(&run, is_defined);
+                }
                 None => touched.any = true,
             }
         }
         touched
     }
 
-    fn note(&mut self, run: &RunState) {
-        let begun = run.nodes.iter().filter(|(_, state)| state.attempt() > 0);
+    /// Notes the steps that a run began. Once a definition was written, what it is made of is settled.
+    fn note(&mut self, run: &RunState, is_defined: bool) {
+        let settled = [DefineDomain::NAME, WriteCidata::NAME];
+        let begun = run.nodes.iter().filter(|(name, state)| {
+            state.attempt() > 0 && !(is_defined && settled.contains(&name.as_str()))
+        });
         self.begun.extend(begun.map(|(name, _)| name.clone()));
     }
 
     fn began(&self, steps: &[&str]) -> bool {
-        self.any
-            || steps
-                .iter()
-                .any(|step| self.begun.contains(&Name::of(step)))
+        let mut steps = steps.iter();
+        steps.any(|step| self.begun.contains(&Name::of(step)))
     }
 
     /// Whether the guest may have been started, stopped or suspended.
     pub fn power(&self) -> bool {
-        self.began(&[
-            StopDomain::NAME,
-            StartDomain::NAME,
-            SuspendDomain::NAME,
-            ResumeDomain::NAME,
-            SetAutostart::NAME,
-        ])
+        self.any
+            || self.began(&[
+                StopDomain::NAME,
+                StartDomain::NAME,
+                SuspendDomain::NAME,
+                ResumeDomain::NAME,
+                SetAutostart::NAME,
+            ])
     }
 
     /// Whether the guest's configuration may have been written.
-    pub(super) fn configured(&self) -> bool {
+    pub(crate) fn configured(&self) -> bool {
         self.began(&[WriteCidata::NAME])
     }
 
-    /// The extra change that repairs it, if the plan's own changes do not already cover it.
-    pub(super) fn unfinished(&self, most: Option<How>, vsi: &DesiredVsi) -> Option<PlannedChange> {
+    /// The extra change that repairs it, if the plan's own changes do not already cover it. The boot disk is
+    /// part of it only if an order to make it again was begun to be carried out.
+    pub(super) fn unfinished(
+        &self,
+        most: Option<How>,
+        record: &VsiRecord,
+    ) -> Option<PlannedChange> {
         let why = "an earlier change of it was begun and not finished";
-        // cloud-init takes a changed configuration on its existing disk.
-        let seeded = match vsi.guest_type() {
-            GuestType::CloudInit => None,
-            _ => Some(WriteCidata::NAME),
-        };
-        // An ephemeral disk is made again at every start anyway.
-        let cloned = (!vsi_graph::is_ephemeral(vsi)).then_some(CloneBootDisk::NAME);
-        let makes: Vec<&str> = cloned.into_iter().chain(seeded).collect();
-        let (path, how) = if self.began(&makes) {
+        let boot_disk = vsi_graph::boot_object(record);
+        let (path, how) = if self.objects.unfinished.contains_key(&boot_disk)
+            && !self.has_unfinished(orders::RESTORE)
+        {
             ("bootDisk", How::Rebuild)
-        } else if self.began(&[DefineDomain::NAME]) {
+        } else if self.began(&[DefineDomain::NAME, WriteCidata::NAME]) {
             ("machine", How::Restart)
         } else if self.power() {
             ("powerState", How::InPlace)
@@ -90,5 +104,15 @@ impl Touched {
             return None;
         };
         (most < Some(how)).then(|| secret(path, how, why))
+    }
+
+    /// Whether this act is ordered, or was begun and not finished.
+    pub(super) fn is_due(&self, act: &str) -> bool {
+        self.objects.has_act(act) || self.has_unfinished(act)
+    }
+
+    fn has_unfinished(&self, act: &str) -> bool {
+        let mut acts = self.objects.unfinished.values();
+        acts.any(|begun| begun.as_str() == act)
     }
 }

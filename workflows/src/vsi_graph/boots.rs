@@ -35,11 +35,11 @@ pub(crate) fn last_boot(at: &Situation<'_>) -> ConsolePosition {
 }
 
 /// Whether the newest run, for this desired state, ended at the boot's deadline.
-pub(crate) fn was_too_slow(state: &EntityState, workflow: &str) -> bool {
+pub(crate) fn was_too_slow(state: &EntityState) -> bool {
     let newest = state.desired.as_ref().map(|desired| desired.generation);
     state.last.as_ref().is_some_and(|last| {
         let slow = matches!(&last.result, RunResult::Failed(f) if f.code.as_str() == DEADLINE_CODE);
-        slow && last.workflow.as_str() == workflow && Some(last.generation) == newest
+        slow && Some(last.generation) == newest
     })
 }
 

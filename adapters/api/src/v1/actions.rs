@@ -301,7 +301,7 @@ async fn record(
             let entity = fleet.vsis().find(namespace, name).await?;
             let done = match fleet.cancel(entity.clone(), by).await? {
                 Cancelled::NothingToDo => ActionEffect::NothingToDo,
-                Cancelled::Requested => ActionEffect::Recorded,
+                Cancelled::Requested | Cancelled::OrdersVoided => ActionEffect::Recorded,
             };
             Ok((done, entity))
         }

@@ -25,6 +25,9 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
         let (shown, label) = (target.shown(), target.label());
         match cancelled {
             Cancelled::NothingToDo => output::line(&format!("{shown}: no run is open")),
+            Cancelled::OrdersVoided => output::line(&format!(
+                "{shown}: no run is open; what was ordered to be made anew or restored is not done any more"
+            )),
             Cancelled::Requested => {
                 // The step in progress ends first.
                 app.fleet.decided(&target.entity).await?;

@@ -111,7 +111,7 @@ async fn record(
     Ok(match what {
         Subresource::Cancel => match inner.fleet.cancel(entity.clone(), by).await? {
             Cancelled::NothingToDo => ActionDone::NothingToDo,
-            Cancelled::Requested => ActionDone::CancelRequested,
+            Cancelled::Requested | Cancelled::OrdersVoided => ActionDone::CancelRequested,
         },
         _ => match inner.fleet.retry(entity.clone(), by).await? {
             Retried::NothingToDo => ActionDone::NothingToDo,

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use vsiflow_engine::{
     checkpoint::MemoryCheckpoints,
-    model::{EntityId, Name, RunId},
-    step::{Observed, ReconcileStatus, Recorded, Step as _, StepContext},
+    model::{EntityId, Failure, Name, Objects, RunId},
+    step::{ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step as _, StepContext},
 };
 use vsiflow_steps::{
     ports::{
@@ -56,6 +56,18 @@ impl Recorded for Nothing {
     }
 }
 
+#[async_trait]
+impl ObjectLedger for Nothing {
+    fn objects(&self) -> &Objects {
+        static NONE: Objects = Objects::none();
+        &NONE
+    }
+
+    async fn record(&self, _: ObjectFact) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 fn cx(uuid: uuid::Uuid) -> StepContext {
     StepContext {
         entity: EntityId::new(Name::of("vsi"), uuid.to_string()).unwrap(),
@@ -72,6 +84,7 @@ fn cx(uuid: uuid::Uuid) -> StepContext {
         previous: None,
         checkpoints: Arc::new(MemoryCheckpoints::default()),
         progress: Arc::new(|_| ()),
+        ledger: Arc::new(Nothing),
     }
 }
 

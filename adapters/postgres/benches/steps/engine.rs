@@ -247,6 +247,7 @@ fn update(entity: EntityId) -> DesiredUpdate {
         precedence: Precedence::Supersede,
         desired: b"{}".to_vec(),
         made_from: None,
+        orders: Vec::new(),
     }
 }
 

@@ -59,6 +59,25 @@ pub(super) fn fields(kind: &EventKind) -> Value {
             "asOf": as_of, "hash": hash.to_string(), "signature": signature.as_str(),
         }),
         EventKind::RangeLost { from, to } => json!({"from": from, "to": to}),
+        EventKind::ObjectMade { object, identity } => {
+            json!({"object": object.as_str(), "identity": identity.as_str()})
+        }
+        EventKind::ObjectInUse { object } | EventKind::ObjectGone { object } => {
+            json!({"object": object.as_str()})
+        }
+        EventKind::Warranted {
+            warrant,
+            object,
+            act,
+            shown,
+        } => json!({
+            "warrant": warrant.to_string(), "object": object.as_str(), "act": act,
+            "shown": shown.as_str(),
+        }),
+        EventKind::WarrantSpent { warrant, run, node } => json!({
+            "warrant": warrant.to_string(), "run": run.to_string(), "node": node,
+        }),
+        EventKind::WarrantVoided { warrant } => json!({"warrant": warrant.to_string()}),
         EventKind::RetryRequested | EventKind::Paused | EventKind::Resumed => json!({}),
         of_a_step => step_fields(of_a_step),
     }

@@ -35,6 +35,7 @@ mod global_pause;
 mod lanes;
 mod next_try;
 mod quarantine;
+mod warrants;
 mod writing;
 
 /// The results of the test's step, attempt by attempt; later attempts succeed.
@@ -53,6 +54,8 @@ enum Play {
     UntilStopped,
     /// Ends when the test releases it.
     UntilLet,
+    /// Destroys the entity's object, then ends so.
+    Destroy(Result<(), Failure>),
 }
 
 struct Act(Arc<Script>);
@@ -79,6 +82,7 @@ impl Step for Act {
                 cx.stopped.cancelled().await;
                 Err(transient("stopped"))
             }
+            Some(Play::Destroy(result)) => warrants::destroy(cx, params, result).await,
             Some(Play::UntilLet) => {
                 self.0.hold.notified().await;
                 Ok(Done::created(params.clone()))
@@ -188,6 +192,7 @@ fn update_of(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate 
         precedence,
         desired: b"1".to_vec(),
         made_from: None,
+        orders: Vec::new(),
     }
 }
 

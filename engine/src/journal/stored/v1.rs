@@ -55,6 +55,9 @@ pub(super) mod state;
 /// The identity of a run: the 128 bits of its ULID, most significant byte first.
 type RunId = [u8; 16];
 
+/// The identity of a warrant, as that of a run.
+type WarrantId = [u8; 16];
+
 /// A SHA-256 hash.
 type Hash = [u8; 32];
 
@@ -95,6 +98,12 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     BaseWritten { as_of: u64, hash: Hash, signature: String, }
     RangeLost { from: u64, to: u64, }
     Noted { what: StoredName, detail: String, }
+    ObjectMade { object: String, identity: String, }
+    ObjectInUse { object: String, }
+    ObjectGone { object: String, }
+    Warranted { warrant: WarrantId, object: String, act: StoredName, shown: String, }
+    WarrantSpent { warrant: WarrantId, run: RunId, node: StoredName, }
+    WarrantVoided { warrant: WarrantId, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });

@@ -14,7 +14,7 @@ use crate::fleet::{
     vsi::retained_refs,
 };
 use crate::{
-    formats,
+    formats, orders,
     plan::Plan,
     provision_vsi,
     record::{RolloutPredecessor, VsiRecord, vsi_entity},
@@ -135,7 +135,7 @@ impl<'a> ApplyBatch<'a> {
             }
             return Ok(applied);
         }
-        let was_made = known.state.reached > 0;
+        let was_made = provision_vsi::was_made(&known.state);
         let manual = vsi.desired.update_policy == UpdatePolicy::Manual;
         applied.awaits_approval = was_made && manual && draft.plan.has_effect();
         if self.dry {
@@ -156,7 +156,7 @@ impl<'a> ApplyBatch<'a> {
         draft: &ChangeDraft,
     ) -> Result<(), FleetError> {
         let mut record = self.merged(vsi, known, draft).await?;
-        let was_made = known.state.reached > 0;
+        let was_made = provision_vsi::was_made(&known.state);
         let settled = known.state.is_settled();
         let workflow = if was_made {
             update_vsi::NAME
@@ -178,7 +178,10 @@ impl<'a> ApplyBatch<'a> {
             precedence,
             &record,
             known.made_from(),
-        )
+        )?;
+        let ordered = orders::of_edit(&record, &draft.plan, &draft.changes, &known.state);
+        self.updates.order(ordered);
+        Ok(())
     }
 
     /// Keeps the VSI as it is and records the new desired state as a proposal.
@@ -259,7 +262,7 @@ impl<'a> ApplyBatch<'a> {
                 retired.push(secret);
             }
         }
-        let was_made = known.state.reached > 0;
+        let was_made = provision_vsi::was_made(&known.state);
         let in_use = |secret: &&vsiflow_engine::model::Name| {
             was_made && record.before.iter().any(|b| b.contract == **secret)
         };

@@ -14,6 +14,7 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
+    orders,
     phase::Phase,
     plan,
     record::{SnapshotAction, SnapshotRecord, kind},
@@ -213,7 +214,14 @@ pub(in crate::fleet) fn pending(vsi: &Known) -> Option<&crate::record::SnapshotO
     if vsi.state.is_settled() {
         return None;
     }
-    let base = plan::base(&vsi.record, vsi.state.reached);
+    if let SnapshotAction::Restore { .. } = order.action {
+        let objects = &vsi.state.objects;
+        let unfinished = objects.unfinished.values();
+        let mut unfinished = unfinished.filter(|act| act.as_str() == orders::RESTORE);
+        let is_due = objects.has_act(orders::RESTORE) || unfinished.next().is_some();
+        return is_due.then_some(order);
+    }
+    let base = plan::base(&vsi.record, &vsi.state);
     let done = base.is_some_and(|base| base.snapshot == Some(order.id));
     (!done).then_some(order)
 }

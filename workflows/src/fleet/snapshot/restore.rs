@@ -20,7 +20,7 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
-    data_disk,
+    data_disk, orders,
     plan::Plan,
     record::{DiskRecord, Power, PowerAction, SnapshotAction, VsiRecord, disk_entity},
     spec::PowerState,
@@ -49,7 +49,8 @@ impl SnapshotHandle<'_> {
         scope: RestoreScope,
     ) -> Result<(EntityId, Plan), FleetError> {
         let (known, record) = self.fleet.restored(namespace, name, scope).await?;
-        Ok((known.entity.clone(), self.fleet.plan_of(&record, &known)))
+        let plan = self.fleet.plan_of_restoration(&record, &known);
+        Ok((known.entity.clone(), plan))
     }
 
     /// Records that the disks of a VSI are to be restored from a snapshot, and starts to restore them.
@@ -70,7 +71,7 @@ impl SnapshotHandle<'_> {
             .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
         let (known, record) = self.fleet.restored(namespace, name, scope).await?;
-        let plan = self.fleet.plan_of(&record, &known);
+        let plan = self.fleet.plan_of_restoration(&record, &known);
         if let Some(change) = plan.refused().next() {
             return Err(update_vsi::refused(&record, &change.path, &change.why).into());
         }
@@ -78,6 +79,7 @@ impl SnapshotHandle<'_> {
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = vsiflow_engine::model::Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, supersede, &record, made_from)?;
+        updates.order(orders::for_restoration(&record, &plan));
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
@@ -102,8 +104,9 @@ impl Fleet {
         if is_deleting(&known.state) {
             return Err(FleetError::going(&known.record.vsi.full_name()));
         }
-        // If memory cannot be restored, the disks still can.
-        if scope == RestoreScope::All || !awaits_memory(&known) {
+        // If memory cannot be restored, the disks still can. A restoration that was begun can be ordered again.
+        let is_broken = !known.state.objects.unfinished.is_empty() && known.state.active.is_none();
+        if !is_broken && (scope == RestoreScope::All || !awaits_memory(&known)) {
             settled(&known)?;
         }
         let disks = self.disks_to_restore(&known, &snapshot).await?;

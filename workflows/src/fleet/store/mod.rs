@@ -8,7 +8,7 @@ use vsiflow_engine::{
     executor::By,
     model::{EntityId, Name, Precedence},
     secret::Secret,
-    workflow::DesiredUpdate,
+    workflow::{DesiredUpdate, DestructionOrder},
 };
 
 use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::DesiredReading};
@@ -41,8 +41,16 @@ impl DesiredUpdates {
             precedence,
             desired,
             made_from,
+            orders: Vec::new(),
         });
         Ok(())
+    }
+
+    /// Adds orders to the desired state that was added last; they are recorded with it.
+    pub(super) fn order(&mut self, orders: Vec<DestructionOrder>) {
+        if let Some(update) = self.updates.last_mut() {
+            update.orders.extend(orders);
+        }
     }
 
     pub(super) fn retire<'a>(

@@ -14,7 +14,7 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
-    formats,
+    formats, orders,
     plan::Plan,
     record::{Power, VsiRecord},
     spec::PowerState,
@@ -109,6 +109,7 @@ impl Fleet {
             let (entity, made_from) = (known.entity.clone(), known.made_from());
             let precedence = Precedence::Supersede;
             updates.add(entity, update_vsi::NAME, precedence, &record, made_from)?;
+            updates.order(orders::of_change(&record, &plan, &known.state));
             entities.push(known.entity);
         }
         self.record(updates, by).await?;

@@ -1,16 +1,20 @@
 //! Compares documents with a known VSI: drafts the new record, the changes and the plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 use vsiflow_engine::{
     model::{Name, RunId},
     secret::SecretError,
-    workflow::Situation,
+    workflow::{DestructionOrder, Situation},
 };
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
+    orders,
     plan::{self, How, Plan, PlannedChange, Touched},
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
     spec::{DesiredVsi, PowerState, ResolvedVsi},
@@ -133,9 +137,21 @@ impl Fleet {
             entity: &known.state,
             runs: &runs,
         };
-        let base = plan::base(record, known.state.reached);
-        base.map(|base| plan::of(base, record, &Touched::of(&at)))
+        let base = plan::base(record, &known.state);
+        base.map(|base| plan::of(&base, record, &Touched::of(&at)))
             .unwrap_or_default()
+    }
+
+    /// The plan of a rebuild that is about to be ordered.
+    pub(in crate::fleet) fn plan_of_rebuild(&self, record: &VsiRecord, known: &Known) -> Plan {
+        let order = orders::for_boot_disk(record, orders::REBUILD, &Plan::default());
+        self.plan_of(record, &known.with_orders(&[order]))
+    }
+
+    /// The plan of a restoration that is about to be ordered.
+    pub(in crate::fleet) fn plan_of_restoration(&self, record: &VsiRecord, known: &Known) -> Plan {
+        let ordered = orders::for_restoration(record, &Plan::default());
+        self.plan_of(record, &known.with_orders(&ordered))
     }
 
     /// Where exactly this contract is stored. A lost contract must not look like a change.
@@ -194,6 +210,13 @@ fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<
 }
 
 impl Known {
+    /// The VSI as it is once these orders are recorded.
+    fn with_orders(&self, orders: &[DestructionOrder]) -> Self {
+        let mut ordered = self.clone();
+        ordered.state = Arc::new(self.state.with_orders(orders));
+        ordered
+    }
+
     /// What documents last requested, approved or not.
     pub(in crate::fleet) fn last_requested(&self) -> &VsiRecord {
         self.record.proposed.as_deref().unwrap_or(&self.record)
@@ -217,7 +240,7 @@ impl Known {
         if settled {
             return vec![newest];
         }
-        let base = plan::base(&self.record, self.state.reached).map(|base| base.generation);
+        let base = plan::base(&self.record, &self.state).map(|base| base.generation);
         let open = |inputs: &&PreviousInputs| base.is_none_or(|base| inputs.generation >= base);
         let mut history: Vec<_> = self.record.before.iter().filter(open).cloned().collect();
         history.push(newest);
@@ -231,11 +254,11 @@ impl Known {
     /// The UIDs of the data disks that the VSI is made from now, by name. They never change while it has
     /// them.
     pub(in crate::fleet) fn own_disks(&self) -> BTreeMap<String, Uuid> {
-        let base = plan::base(&self.record, self.state.reached).map(|base| &base.vsi);
+        let base = plan::base(&self.record, &self.state);
         let made = if self.state.is_settled() {
             Some(&self.record.vsi)
         } else {
-            base
+            base.as_deref().map(|base| &base.vsi)
         };
         let names = made.into_iter().flat_map(|vsi| &vsi.disks);
         let own = names.filter_map(|disk| {

@@ -61,6 +61,7 @@ impl VsiHandle<'_> {
             precedence: Precedence::Supreme,
             desired,
             made_from: None,
+            orders: Vec::new(),
         };
         self.fleet.engine.submit(vec![update], by).await?;
         Ok(known.entity)

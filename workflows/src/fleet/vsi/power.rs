@@ -99,9 +99,10 @@ impl Fleet {
         } else {
             Precedence::Queue
         };
-        let workflow = match known.state.reached {
-            0 => provision_vsi::NAME,
-            _ => update_vsi::NAME,
+        let workflow = if provision_vsi::was_made(&known.state) {
+            update_vsi::NAME
+        } else {
+            provision_vsi::NAME
         };
         let entity = known.entity.clone();
         updates.add(entity, workflow, precedence, &record, known.made_from())

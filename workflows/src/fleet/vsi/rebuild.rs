@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{ErrorKind, FleetError, VsiHandle, apply::is_deleting, store::DesiredUpdates};
-use crate::{plan::Plan, record::VsiRecord, update_vsi};
+use crate::{orders, plan::Plan, provision_vsi, record::VsiRecord, update_vsi};
 
 impl VsiHandle<'_> {
     /// Makes the boot disk of a VSI again from its image, and begins the work. UUID, MAC addresses and data
@@ -27,7 +27,7 @@ impl VsiHandle<'_> {
         if is_deleting(&known.state) {
             return Err(FleetError::going(&full_name));
         }
-        if known.state.reached == 0 {
+        if !provision_vsi::was_made(&known.state) {
             let failure = Failure::new(FailureClass::Blocked, "VSI0701", "it was never made yet")
                 .of_object(format!("vsi/{full_name}"))
                 .with_remedy("wait for its first boot, or `vsiflow retry`");
@@ -44,7 +44,7 @@ impl VsiHandle<'_> {
             ..VsiRecord::clone(&known.record)
         };
         record.retired.retain(|secret| ids.contains(secret));
-        let plan = self.fleet.plan_of(&record, &known);
+        let plan = self.fleet.plan_of_rebuild(&record, &known);
         if let Some(change) = plan.refused().next() {
             let failure = update_vsi::refused(&record, &change.path, &change.why);
             return Err(FleetError::new(ErrorKind::Blocked, failure));
@@ -53,6 +53,7 @@ impl VsiHandle<'_> {
         let mut updates = DesiredUpdates::default();
         let precedence = Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, precedence, &record, made_from)?;
+        updates.order(vec![orders::for_boot_disk(&record, orders::REBUILD, &plan)]);
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }

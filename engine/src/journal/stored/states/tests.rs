@@ -39,11 +39,11 @@ fn an_entity_of_any_number_of_runs_reads_back_as_written() {
 #[test]
 fn a_state_of_a_later_format_is_newer_and_one_of_none_damaged() {
     let mut bytes = encode_state(&with_runs(1)).unwrap();
-    bytes[0] = FORMAT + 1;
+    bytes[0] = WITH_OBJECTS + 1;
     let newer = decode_state(&bytes);
     assert!(matches!(
         newer,
-        Err(Unreadable::Newer { found: 3, known: 2 })
+        Err(Unreadable::Newer { found: 4, known: 3 })
     ));
     bytes[0] = 0;
     for broken in [bytes.as_slice(), &[]] {
@@ -69,7 +69,7 @@ fn bytes_after_a_state_are_damage() {
 #[test]
 fn a_length_that_the_bytes_claim_sets_nothing_aside() {
     // An entity's id whose kind claims four exbibytes.
-    let claimed = [&[FORMAT, 0, 253][..], &(1u64 << 62).to_le_bytes()].concat();
+    let claimed = [&[PLAIN, 0, 253][..], &(1u64 << 62).to_le_bytes()].concat();
     let damaged = decode_state(&claimed);
     assert!(
         matches!(damaged, Err(Unreadable::Damaged(_))),
@@ -85,9 +85,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_whatever_make_the_decoder_panic(bytes in vec(any::<u8>(), 0..2048), tag in 0..4u8) {
+    fn no_bytes_whatever_make_the_decoder_panic(bytes in vec(any::<u8>(), 0..2048), tag in 0..4u8, format in PLAIN..=WITH_OBJECTS) {
         let _ = decode_state(&bytes);
-        let _ = decode_state(&[&[FORMAT, tag][..], &bytes].concat());
+        let _ = decode_state(&[&[format, tag][..], &bytes].concat());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use compact_str::CompactString;
 use ulid::Ulid;
 
 use super::super::{Mirror, Unreadable};
-use crate::model::{Hash, Name, RunId, Text, Timestamp, Who};
+use crate::model::{Hash, Name, RunId, Text, Timestamp, WarrantId, Who};
 
 macro_rules! same {
     ($($type:ty)*) => {
@@ -47,6 +47,16 @@ impl Mirror<RunId> for [u8; 16] {
 
     fn restore(self) -> Result<RunId, Unreadable> {
         Ok(RunId(Ulid::from_bytes(self)))
+    }
+}
+
+impl Mirror<WarrantId> for [u8; 16] {
+    fn store(model: &WarrantId) -> Self {
+        model.0.to_bytes()
+    }
+
+    fn restore(self) -> Result<WarrantId, Unreadable> {
+        Ok(WarrantId(Ulid::from_bytes(self)))
     }
 }
 

@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 
 use super::{
     CancelMode, EntityId, Failure, Graph, Hash, Mirror, Outcome, Payload, Precedence, RunId,
-    RunResult, StoredName, Unreadable, Wait,
+    RunResult, StoredName, Unreadable, Wait, WarrantId,
 };
 use crate::{journal, model};
 
@@ -32,20 +32,89 @@ pub(in crate::journal::stored) struct Folded<T> {
     state: T,
 }
 
+/// An entity's state without its objects, which [`Objects`] holds.
+#[derive(Encode, Decode)]
+pub(crate) struct EntityState {
+    desired: Option<Desired>,
+    active: Option<ActiveRun>,
+    last: Option<LastRun>,
+    attempted: u64,
+    reached: u64,
+    reached_by: Option<RunId>,
+    intents: Vec<StoredName>,
+    state: Option<(StoredName, String)>,
+    runs: Vec<RunId>,
+    failures: u32,
+    next_try: Option<Wait>,
+}
+
+impl Mirror<model::EntityState> for EntityState {
+    fn store(model: &model::EntityState) -> Self {
+        Self {
+            desired: Mirror::store(&model.desired),
+            active: Mirror::store(&model.active),
+            last: Mirror::store(&model.last),
+            attempted: model.attempted,
+            reached: model.reached,
+            reached_by: Mirror::store(&model.reached_by),
+            intents: Mirror::store(&model.intents),
+            state: Mirror::store(&model.state),
+            runs: Mirror::store(&model.runs),
+            failures: model.failures,
+            next_try: Mirror::store(&model.next_try),
+        }
+    }
+
+    fn restore(self) -> Result<model::EntityState, Unreadable> {
+        Ok(model::EntityState {
+            desired: self.desired.restore()?,
+            active: self.active.restore()?,
+            last: self.last.restore()?,
+            attempted: self.attempted,
+            reached: self.reached,
+            reached_by: self.reached_by.restore()?,
+            intents: self.intents.restore()?,
+            state: self.state.restore()?,
+            runs: self.runs.restore()?,
+            failures: self.failures,
+            next_try: self.next_try.restore()?,
+            objects: model::Objects::default(),
+        })
+    }
+}
+
 mirror!(
     #[derive(Encode, Decode)]
-    struct EntityState {
-        desired: Option<Desired>,
-        active: Option<ActiveRun>,
-        last: Option<LastRun>,
-        attempted: u64,
-        reached: u64,
-        reached_by: Option<RunId>,
-        intents: Vec<StoredName>,
-        state: Option<(StoredName, String)>,
-        runs: Vec<RunId>,
-        failures: u32,
-        next_try: Option<Wait>,
+    struct Objects {
+        made: Vec<(String, String)>,
+        in_use: Option<ObjectInUse>,
+        unfinished: Vec<(String, StoredName)>,
+        warrants: Vec<(WarrantId, Warrant)>,
+    }
+);
+
+mirror!(
+    #[derive(Encode, Decode)]
+    struct ObjectInUse {
+        object: String,
+        generation: u64,
+    }
+);
+
+mirror!(
+    #[derive(Encode, Decode)]
+    struct Warrant {
+        object: String,
+        act: StoredName,
+        spent: Option<Spender>,
+    }
+);
+
+mirror!(
+    #[derive(Encode, Decode)]
+    struct Spender {
+        run: RunId,
+        node: StoredName,
     }
 );
 

@@ -172,6 +172,25 @@ fn detail(kind: &EventKind) -> Option<String> {
         EventKind::Signal { signal } => Some(signal.to_string()),
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
         EventKind::SecretErased { secret } => Some(secret.to_string()),
+        EventKind::ObjectMade { object, identity } => Some(format!("{object} ({identity})")),
+        EventKind::ObjectInUse { object } | EventKind::ObjectGone { object } => {
+            Some(object.to_string())
+        }
+        EventKind::Warranted {
+            warrant,
+            object,
+            act,
+            shown,
+        } if shown.is_empty() => Some(format!("{act} of {object} ({warrant})")),
+        EventKind::Warranted {
+            warrant,
+            object,
+            act,
+            shown,
+        } => Some(format!("{act} of {object} ({warrant}); shown: {shown}")),
+        EventKind::WarrantSpent { warrant, .. } | EventKind::WarrantVoided { warrant } => {
+            Some(warrant.to_string())
+        }
         EventKind::StepSucceeded { output, .. } => note(output),
         EventKind::Noted { what, detail } if detail.is_empty() => Some(what.to_string()),
         EventKind::Noted { what, detail } => Some(format!("{what}: {detail}")),

@@ -1,0 +1,204 @@
+//! Records what steps say of the objects of their entities, and decides whether a warrant permits a step
+//! to destroy one.
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use ulid::Ulid;
+
+use super::{
+    control::Control,
+    error::EngineError,
+    projection::{LoadError, Projection},
+    recorder::EventCause,
+    request::EngineRequest,
+    timers::Waiter,
+};
+use crate::{
+    journal::{Journal, JournalError},
+    model::{EntityId, EventKind, Failure, FailureClass, Objects, Text, WarrantId},
+    step::{ObjectFact, ObjectLedger},
+    workflow::DestructionOrder,
+};
+
+/// The ledger of one attempt: what it records goes through the control loop.
+pub(super) struct AttemptLedger {
+    pub(super) entity: EntityId,
+    pub(super) waiter: Waiter,
+    pub(super) objects: Objects,
+    pub(super) engine: mpsc::Sender<EngineRequest>,
+}
+
+#[async_trait]
+impl ObjectLedger for AttemptLedger {
+    fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    async fn record(&self, fact: ObjectFact) -> Result<(), Failure> {
+        let (reply, durable) = oneshot::channel();
+        let request = EngineRequest::Object {
+            entity: self.entity.clone(),
+            waiter: self.waiter.clone(),
+            fact,
+            reply,
+        };
+        self.engine.send(request).await.map_err(|_| ended())?;
+        match durable.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(EngineError::Refused(failure))) => Err(failure),
+            Ok(Err(_)) | Err(_) => Err(ended()),
+        }
+    }
+}
+
+fn ended() -> Failure {
+    Failure::new(
+        FailureClass::Transient,
+        "VSI0007",
+        "the engine ended before the step acted",
+    )
+    .with_remedy("start again; nothing was done yet")
+}
+
+/// An entity with warrants.
+pub(crate) struct OrderedEntity {
+    pub(crate) entity: EntityId,
+    /// The number of the next event of its stream.
+    pub(crate) next_seq: u64,
+    pub(crate) warrants: Vec<WarrantId>,
+}
+
+/// The entities of a journal that have warrants, spent or not.
+pub(crate) async fn warrants_of(journal: &dyn Journal) -> Result<Vec<OrderedEntity>, JournalError> {
+    let loaded = Projection::load(journal).await;
+    let projection = loaded.map_err(|LoadError::Journal(error)| error)?;
+    let ordered = projection.entities.iter().filter_map(|(entity, folded)| {
+        let warrants: Vec<_> = folded.state.objects.warrants.keys().copied().collect();
+        (!warrants.is_empty()).then_some(OrderedEntity {
+            entity: entity.clone(),
+            next_seq: folded.next_seq,
+            warrants,
+        })
+    });
+    Ok(ordered.collect())
+}
+
+impl Control {
+    /// Records a fact about an object, once. The failure says why the step may not act.
+    pub(super) fn note_object(
+        &mut self,
+        entity: &EntityId,
+        waiter: &Waiter,
+        fact: ObjectFact,
+    ) -> Result<(), Failure> {
+        let objects = self.objects_of(entity);
+        let kind = match fact {
+            ObjectFact::Made { object, identity } => {
+                if objects.is_whole(&object, &identity) {
+                    return Ok(());
+                }
+                EventKind::ObjectMade { object, identity }
+            }
+            ObjectFact::InUse { object } => EventKind::ObjectInUse { object },
+            ObjectFact::Gone { object } => EventKind::ObjectGone { object },
+            ObjectFact::Destroying { object } => return self.spend(entity, waiter, &object),
+        };
+        self.recorder
+            .entity_event(entity, kind, &EventCause::engine());
+        Ok(())
+    }
+
+    pub(super) fn objects_of(&self, entity: &EntityId) -> Objects {
+        let state = self.recorder.projection.entity(entity);
+        state.map(|state| state.objects.clone()).unwrap_or_default()
+    }
+
+    /// Spends the warrant by which the step destroys the object. A step that spent it before may act again.
+    fn spend(&mut self, entity: &EntityId, waiter: &Waiter, object: &Text) -> Result<(), Failure> {
+        let (run, node) = waiter;
+        let run_state = self.recorder.projection.run(*run);
+        if run_state.is_none_or(|run| run.cancel.is_some() || run.result().is_some()) {
+            return Err(unordered(object, "the run is to end"));
+        }
+        let objects = self.objects_of(entity);
+        let warrant = match objects.warrant_for(object, *run, node) {
+            Some(id) if objects.warrants.get(&id).is_some_and(|w| w.spent.is_some()) => {
+                return Ok(());
+            }
+            Some(id) => id,
+            None => self.standing_warrant(entity, object)?,
+        };
+        let spent = EventKind::WarrantSpent {
+            warrant,
+            run: *run,
+            node: node.clone(),
+        };
+        self.recorder
+            .entity_event(entity, spent, &EventCause::engine());
+        Ok(())
+    }
+
+    /// Records the warrant that a standing policy of the workflow gives for the object.
+    fn standing_warrant(&mut self, entity: &EntityId, object: &Text) -> Result<WarrantId, Failure> {
+        let state = self.recorder.projection.entity(entity);
+        let order = state.and_then(|state| {
+            self.parts
+                .workflows
+                .standing_order(entity, state, object.as_str())
+        });
+        let order = order.ok_or_else(|| unordered(object, "no order for it is open"))?;
+        Ok(self.record_order(entity, order, &EventCause::engine()))
+    }
+
+    /// Records an order to destroy an object.
+    pub(super) fn record_order(
+        &mut self,
+        entity: &EntityId,
+        order: DestructionOrder,
+        cause: &EventCause,
+    ) -> WarrantId {
+        let warrant = WarrantId(Ulid::from_parts(self.parts.clock.now().0, rand::random()));
+        let warranted = EventKind::Warranted {
+            warrant,
+            object: order.object,
+            act: order.act,
+            shown: order.shown,
+        };
+        self.recorder.entity_event(entity, warranted, cause);
+        warrant
+    }
+
+    /// Voids the warrants of an entity that are not spent. Returns how many there were.
+    pub(super) fn void_open_warrants(&mut self, entity: &EntityId, cause: &EventCause) -> usize {
+        let open: Vec<WarrantId> = self.objects_of(entity).open().collect();
+        for warrant in &open {
+            let voided = EventKind::WarrantVoided { warrant: *warrant };
+            self.recorder.entity_event(entity, voided, cause);
+        }
+        open.len()
+    }
+
+    /// Voids every warrant of every entity, spent or not: the journal is another copy than the one that
+    /// the orders were given to.
+    pub(super) fn void_all_warrants(&mut self, cause: &EventCause) -> usize {
+        let entities = self.recorder.projection.entities.iter();
+        let ordered: Vec<(EntityId, WarrantId)> = entities
+            .flat_map(|(entity, folded)| {
+                let warrants = folded.state.objects.warrants.keys();
+                warrants.map(|warrant| (entity.clone(), *warrant))
+            })
+            .collect();
+        for (entity, warrant) in &ordered {
+            let voided = EventKind::WarrantVoided { warrant: *warrant };
+            self.recorder.entity_event(entity, voided, cause);
+        }
+        ordered.len()
+    }
+}
+
+fn unordered(object: &Text, why: &str) -> Failure {
+    let message = format!("nothing permits to destroy {object}: {why}; nothing was changed");
+    Failure::new(FailureClass::Blocked, "VSI0040", message)
+        .of_object(object.as_str())
+        .with_remedy("order it again, or undo the change that needs it")
+}

@@ -1,0 +1,190 @@
+//! An object is destroyed only by an order for it, once.
+
+use super::*;
+use crate::{replay::replay, step::ObjectFact, workflow::DestructionOrder};
+
+const DISK: &str = "images/boot.qcow2";
+
+/// What [`Play::Destroy`] does: a success is recorded with the end of the object.
+pub(super) async fn destroy(
+    cx: &StepContext,
+    params: &str,
+    result: Result<(), Failure>,
+) -> Result<Done<String>, Failure> {
+    let object = Text::new(DISK);
+    let fact = ObjectFact::Destroying {
+        object: object.clone(),
+    };
+    cx.ledger.record(fact).await?;
+    result?;
+    cx.ledger.record(ObjectFact::Gone { object }).await?;
+    Ok(Done::created(params.to_owned()))
+}
+
+fn order() -> DestructionOrder {
+    DestructionOrder {
+        object: Text::new(DISK),
+        act: Name::of("rebuild"),
+        shown: Text::new("the boot disk is made anew"),
+    }
+}
+
+fn ordered(workflow: &str) -> DesiredUpdate {
+    DesiredUpdate {
+        orders: vec![order()],
+        ..update_of("x", workflow, Precedence::Supersede)
+    }
+}
+
+fn blocked_code(engine: &Engine) -> Option<String> {
+    engine.view(&entity("x"), |view| {
+        view.obstacle
+            .map(|obstacle| obstacle.failure.code.to_string())
+    })?
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_without_an_order_destroys_nothing() {
+    let bench = Bench::playing([Play::Destroy(Ok(()))]);
+    let engine = bench.open().await;
+    submit_one(&engine, "x", "one").await;
+    until(&engine, "x", state_is("Blocked")).await;
+    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0040"));
+    assert_eq!(bench.count("warrant_spent").await, 0);
+    assert_eq!(bench.count("object_gone").await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_permits_to_destroy_once() {
+    let bench = Bench::playing([Play::Destroy(Ok(())), Play::Destroy(Ok(()))]);
+    let engine = bench.open().await;
+    engine.submit(vec![ordered("one")], by()).await.unwrap();
+    settled(&engine, "x").await;
+    assert_eq!(bench.count("warrant_spent").await, 1);
+    submit_one(&engine, "x", "one").await;
+    until(&engine, "x", state_is("Blocked")).await;
+    assert_eq!(bench.count("warrant_spent").await, 1);
+    let replayed = replay(bench.journal.as_ref(), true).await.unwrap();
+    assert!(replayed.events > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_failed_after_it_spent_its_order_may_act_again_in_its_run_alone() {
+    let bench = Bench::playing([
+        Play::Destroy(Err(transient("the reply was lost"))),
+        Play::Destroy(Err(Failure::new(FailureClass::Failed, "T3", "half"))),
+        Play::Destroy(Ok(())),
+    ]);
+    let engine = bench.open().await;
+    engine.submit(vec![ordered("one")], by()).await.unwrap();
+    until(&engine, "x", |state| state.last.is_some()).await;
+    assert_eq!(bench.count("warrant_spent").await, 1);
+    let state = engine.entity(&entity("x")).unwrap();
+    let begun = state.objects.unfinished.get(&Text::new(DISK));
+    assert_eq!(begun, Some(&Name::of("rebuild")));
+    engine.retry(entity("x"), by()).await.unwrap();
+    until(&engine, "x", state_is("Blocked")).await;
+    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0040"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_engine_continues_what_its_order_permits() {
+    let bench = Bench::playing([Play::UntilLet]);
+    let engine = bench.open().await;
+    engine.submit(vec![ordered("one")], by()).await.unwrap();
+    until_count(&bench, &engine, "step_started", 1).await;
+    engine.close().await;
+    bench
+        .script
+        .next
+        .lock()
+        .unwrap()
+        .push_back(Play::Destroy(Ok(())));
+    let engine = bench.open().await;
+    engine.drive(Drive::All).await.unwrap();
+    settled(&engine, "x").await;
+    assert_eq!(bench.count("warrant_spent").await, 1);
+    assert_eq!(bench.count("object_gone").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_voids_orders_that_were_not_used() {
+    let blocks = Failure::new(FailureClass::Blocked, "T2", "key");
+    let bench = Bench::playing([Play::Fail(blocks), Play::Destroy(Ok(()))]);
+    let engine = bench.open().await;
+    engine.submit(vec![ordered("one")], by()).await.unwrap();
+    until(&engine, "x", state_is("Blocked")).await;
+    engine.cancel(entity("x"), by()).await.unwrap();
+    until(&engine, "x", |state| state.active.is_none()).await;
+    assert_eq!(bench.count("warrant_voided").await, 1);
+    engine.retry(entity("x"), by()).await.unwrap();
+    until(&engine, "x", |state| state.active.is_some()).await;
+    until(&engine, "x", state_is("Blocked")).await;
+    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0040"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_voids_orders_also_where_no_run_is_open() {
+    let fails = Failure::new(FailureClass::Failed, "T3", "boot");
+    let bench = Bench::playing([Play::Fail(fails)]);
+    let engine = bench.open().await;
+    engine.submit(vec![ordered("one")], by()).await.unwrap();
+    until(&engine, "x", |state| state.last.is_some()).await;
+    let cancelled = engine.cancel(entity("x"), by()).await;
+    assert_eq!(cancelled, Ok(Cancelled::OrdersVoided));
+    let state = engine.entity(&entity("x")).unwrap();
+    assert!(!state.objects.is_ordered(&Text::new(DISK)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_copy_of_the_journal_has_no_orders() {
+    let bench = Bench::playing([Play::UntilLet]);
+    let engine = bench.open().await;
+    engine.submit(vec![ordered("one")], by()).await.unwrap();
+    until_count(&bench, &engine, "step_started", 1).await;
+    assert_eq!(engine.void_warrants(by()).await, Ok(1));
+    let state = engine.entity(&entity("x")).unwrap();
+    assert!(state.objects.warrants.is_empty());
+    assert_eq!(engine.void_warrants(by()).await, Ok(0));
+}
+
+#[test]
+fn a_warrant_is_spent_once_and_only_by_an_open_run() {
+    let mut state = EntityState::default();
+    let event = |kind| Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind,
+    };
+    let (run, warrant) = (
+        RunId(ulid::Ulid::from_parts(1, 1)),
+        WarrantId(ulid::Ulid::from_parts(1, 2)),
+    );
+    let spent = EventKind::WarrantSpent {
+        warrant,
+        run,
+        node: Name::of("a"),
+    };
+    assert!(state.apply(&event(spent.clone())).is_err());
+    let warranted = EventKind::Warranted {
+        warrant,
+        object: Text::new(DISK),
+        act: Name::of("rebuild"),
+        shown: Text::default(),
+    };
+    state.apply(&event(warranted.clone())).unwrap();
+    assert!(state.apply(&event(warranted)).is_err());
+    assert!(
+        state.apply(&event(spent.clone())).is_err(),
+        "no run is open"
+    );
+    let opened = EventKind::RunOpened {
+        run,
+        workflow: Name::of("one"),
+        generation: 1,
+    };
+    state.apply(&event(opened)).unwrap();
+    state.apply(&event(spent.clone())).unwrap();
+    assert!(state.apply(&event(spent)).is_err(), "spent twice");
+}

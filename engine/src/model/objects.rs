@@ -1,0 +1,230 @@
+//! The objects of an entity whose content cannot be made again, and the orders to destroy them.
+//!
+//! What a guest wrote exists once. So the journal records each object that a guest may have written to
+//! (a volume of a host), and each order to destroy one: a *warrant*. A warrant names one object, is made
+//! together with the request that asks for it, and is spent once, before the call that destroys. None is
+//! ever derived from a desired state that is not reached. These facts are part of the entity's state, so
+//! they last as long as the entity, whatever happens to the states of its runs.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::{
+    event::{EventKind, RunResult},
+    id::{InvalidId, RunId},
+    text::{Name, Text},
+};
+
+/// The identity of a warrant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WarrantId(pub Ulid);
+
+impl fmt::Display for WarrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for WarrantId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Ulid::from_string(text)
+            .map(Self)
+            .map_err(|_| InvalidId::new("warrant id", text))
+    }
+}
+
+/// The object that the entity's definition on its host names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInUse {
+    /// The object.
+    pub object: Text,
+    /// The generation that the definition was written for.
+    pub generation: u64,
+}
+
+/// The step that spends a warrant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spender {
+    /// Its run.
+    pub run: RunId,
+    /// Its node in the graph of the run.
+    pub node: Name,
+}
+
+/// A permission to destroy one object, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warrant {
+    /// The object.
+    pub object: Text,
+    /// The act that destroys it, such as `rebuild`.
+    pub act: Name,
+    /// The step that spends it; `None` while it is open.
+    pub spent: Option<Spender>,
+}
+
+/// What the journal knows of an entity's objects, folded from its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// The objects that a guest may have written to, with what identified each when it was made.
+    pub made: BTreeMap<Text, Text>,
+    /// The one that the definition names.
+    pub in_use: Option<ObjectInUse>,
+    /// Objects whose replacement was begun by a run that did not finish it, with the act.
+    pub unfinished: BTreeMap<Text, Name>,
+    /// The warrants that are open, or are spent by the open run.
+    pub warrants: BTreeMap<WarrantId, Warrant>,
+}
+
+impl Objects {
+    /// No object and no warrant.
+    pub const fn none() -> Self {
+        Self {
+            made: BTreeMap::new(),
+            in_use: None,
+            unfinished: BTreeMap::new(),
+            warrants: BTreeMap::new(),
+        }
+    }
+
+    /// The warrant by which this step may destroy the object: one that it spent before, or an open one.
+    pub fn warrant_for(&self, object: &Text, run: RunId, node: &Name) -> Option<WarrantId> {
+        let own = |spender: &Spender| spender.run == run && spender.node == *node;
+        let of_object = || {
+            self.warrants
+                .iter()
+                .filter(|(_, warrant)| warrant.object == *object)
+        };
+        let spent = of_object().find(|(_, warrant)| warrant.spent.as_ref().is_some_and(own));
+        let open = || of_object().find(|(_, warrant)| warrant.spent.is_none());
+        spent.or_else(open).map(|(id, _)| *id)
+    }
+
+    /// Whether the object is known as whole with this identity, and nothing has begun to destroy it since.
+    pub fn is_whole(&self, object: &Text, identity: &Text) -> bool {
+        let mut warrants = self.warrants.values();
+        let is_begun = self.unfinished.contains_key(object)
+            || warrants.any(|warrant| warrant.object == *object && warrant.spent.is_some());
+        self.made.get(object) == Some(identity) && !is_begun
+    }
+
+    /// Whether an open warrant permits to destroy the object.
+    pub fn is_ordered(&self, object: &Text) -> bool {
+        let mut warrants = self.warrants.values();
+        warrants.any(|warrant| warrant.object == *object && warrant.spent.is_none())
+    }
+
+    /// Whether an open warrant, or one that the open run spent, permits to destroy the object.
+    pub fn is_permitted(&self, object: &Text) -> bool {
+        let mut warrants = self.warrants.values();
+        warrants.any(|warrant| warrant.object == *object)
+    }
+
+    /// Whether an open or spent warrant for this act exists.
+    pub fn has_act(&self, act: &str) -> bool {
+        self.warrants
+            .values()
+            .any(|warrant| warrant.act.as_str() == act)
+    }
+
+    /// The warrants that are not spent.
+    pub fn open(&self) -> impl Iterator<Item = WarrantId> + '_ {
+        let open = self
+            .warrants
+            .iter()
+            .filter(|(_, warrant)| warrant.spent.is_none());
+        open.map(|(id, _)| *id)
+    }
+
+    /// Folds an event about objects; an error says why it cannot follow what came before. `open_run` and
+    /// `generation` are those of the entity's open run.
+    pub(super) fn apply(
+        &mut self,
+        kind: &EventKind,
+        open_run: Option<RunId>,
+        generation: u64,
+    ) -> Result<(), &'static str> {
+        match kind {
+            EventKind::ObjectMade { object, identity } => {
+                self.made.insert(object.clone(), identity.clone());
+                self.unfinished.remove(object);
+                // It is whole again: what destroyed it before is done.
+                self.warrants
+                    .retain(|_, warrant| warrant.object != *object || warrant.spent.is_none());
+            }
+            EventKind::ObjectInUse { object } => {
+                self.in_use = Some(ObjectInUse {
+                    object: object.clone(),
+                    generation,
+                });
+            }
+            EventKind::ObjectGone { object } => {
+                self.made.remove(object);
+                self.unfinished.remove(object);
+                self.warrants.retain(|_, warrant| warrant.object != *object);
+                self.in_use.take_if(|in_use| in_use.object == *object);
+            }
+            EventKind::Warranted {
+                warrant,
+                object,
+                act,
+                ..
+            } => {
+                if self.warrants.contains_key(warrant) {
+                    return Err("a warrant of this identity is there");
+                }
+                let ordered = Warrant {
+                    object: object.clone(),
+                    act: act.clone(),
+                    spent: None,
+                };
+                self.warrants.insert(*warrant, ordered);
+            }
+            EventKind::WarrantSpent { warrant, run, node } => {
+                let Some(spent) = self.warrants.get_mut(warrant) else {
+                    return Err("no such warrant is open");
+                };
+                if spent.spent.is_some() {
+                    return Err("the warrant is spent");
+                }
+                if open_run != Some(*run) {
+                    return Err("the run that spends it is not open");
+                }
+                spent.spent = Some(Spender {
+                    run: *run,
+                    node: node.clone(),
+                });
+            }
+            EventKind::WarrantVoided { warrant } => {
+                let Some(voided) = self.warrants.remove(warrant) else {
+                    return Err("no such warrant is open");
+                };
+                if voided.spent.is_some() {
+                    self.unfinished.insert(voided.object, voided.act);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets the warrants that the closed run spent. What it began to replace and did not finish is
+    /// noted, unless the object is gone. If it reached the newest desired state, no open order is needed any
+    /// more.
+    pub(super) fn close_run(&mut self, run: RunId, result: &RunResult, is_newest: bool) {
+        let of_run = |warrant: &Warrant| warrant.spent.as_ref().is_some_and(|by| by.run == run);
+        for warrant in self.warrants.values().filter(|warrant| of_run(warrant)) {
+            if *result == RunResult::Succeeded {
+                self.unfinished.remove(&warrant.object);
+            } else {
+                self.unfinished
+                    .insert(warrant.object.clone(), warrant.act.clone());
+            }
+        }
+        let is_settled = is_newest && *result == RunResult::Succeeded;
+        self.warrants
+            .retain(|_, warrant| !of_run(warrant) && !is_settled);
+    }
+}

@@ -1,0 +1,233 @@
+//! What a guest wrote is destroyed only by an order for exactly that, and by one order once.
+
+use std::fs;
+
+use serde_json::json;
+use vsiflow_tests::{SIMULATED_IMAGE, Vsi, Vsiflow};
+
+/// What the guest wrote to its boot disk, as the simulated host stores it.
+const WRITTEN: &str = "d3JpdHRlbiBieSB0aGUgZ3Vlc3Q=";
+
+/// A probe that the simulated guest never meets.
+const NEVER_READY: &str = "ready: {within: 1s, all: [{tcp: 9999}]}";
+const READY: &str = "ready: {within: 1m, all: [{tcp: 22}]}";
+
+fn server(ready: &str) -> String {
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: web}}\nspec:\n  \
+         imageURL: {SIMULATED_IMAGE}\n  guest: {{type: cloudInit}}\n  {ready}\n"
+    )
+}
+
+fn boot_disk(vsiflow: &Vsiflow) -> String {
+    let uid = &vsiflow.vsi("web")["metadata"]["uid"];
+    format!("boot-{}.qcow2", uid.as_str().unwrap())
+}
+
+/// The guest writes to its boot disk.
+fn write(vsiflow: &Vsiflow) {
+    let boot = boot_disk(vsiflow);
+    vsiflow.change_sim(|sim| {
+        sim["pools"]["images"]["volumes"][&boot]["content"] = json!({"Inline": WRITTEN});
+    });
+}
+
+#[track_caller]
+fn assert_kept(vsiflow: &Vsiflow, after: &str) {
+    let sim = vsiflow.sim();
+    let content = &sim.volume(&boot_disk(vsiflow))["content"]["Inline"];
+    assert_eq!(
+        content, WRITTEN,
+        "what the guest wrote is gone after {after}"
+    );
+}
+
+/// A server that runs, is used, and never met its probe.
+fn never_ready() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(server(NEVER_READY), &[])
+        .exits(1)
+        .says("VSI0502");
+    write(&vsiflow);
+    vsiflow
+}
+
+/// A server with a snapshot `first`, whose probe is not met any more.
+fn with_snapshot() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "web", "first"])
+        .exits(0);
+    vsiflow.run(&["start", "web"]).exits(0);
+    vsiflow.apply(server(NEVER_READY), &[]).exits(0);
+    vsiflow
+}
+
+#[test]
+fn a_server_that_was_never_ready_keeps_its_disk_through_power_commands_and_corrections() {
+    let vsiflow = never_ready();
+    vsiflow.run(&["stop", "web"]).exits(0).says("Stopped");
+    assert_kept(&vsiflow, "stop");
+    vsiflow.run(&["start", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "start");
+    vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "restart");
+    vsiflow.run(&["retry", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "retry");
+    vsiflow.apply(server(READY), &[]).exits(0).says("Running");
+    assert_kept(&vsiflow, "the corrected probe");
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_server_that_was_never_ready_is_planned_as_one_that_was() {
+    let vsiflow = never_ready();
+    let other =
+        server(NEVER_READY).replace(SIMULATED_IMAGE, "http://images.lab.test:8080/another.qcow2");
+    let file = vsiflow.write("other.yaml", &other);
+    vsiflow
+        .run(&["plan", "-f", file.to_str().unwrap()])
+        .says("rebuild");
+    assert_kept(&vsiflow, "plan");
+}
+
+#[test]
+fn a_restoration_whose_boot_was_slow_is_not_carried_out_again() {
+    let vsiflow = with_snapshot();
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--yes"])
+        .exits(1)
+        .says("VSI0502");
+    write(&vsiflow);
+    vsiflow.run(&["retry", "web"]).exits(1);
+    assert_kept(&vsiflow, "retry");
+    vsiflow.run(&["restart", "web"]).exits(1);
+    assert_kept(&vsiflow, "restart");
+    vsiflow.run(&["stop", "web"]).exits(0);
+    assert_kept(&vsiflow, "stop");
+    vsiflow.apply(server(READY), &[]).exits(0);
+    assert_kept(&vsiflow, "the corrected probe");
+    vsiflow.run(&["start", "web"]).exits(0);
+    assert_kept(&vsiflow, "start");
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_rebuild_whose_boot_was_slow_is_not_carried_out_again() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.apply(server(NEVER_READY), &[]).exits(0);
+    vsiflow
+        .run(&["rebuild", "web", "--yes"])
+        .exits(1)
+        .says("VSI0502");
+    write(&vsiflow);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    assert_kept(&vsiflow, "stop");
+    vsiflow.run(&["start", "web"]).exits(1);
+    assert_kept(&vsiflow, "start");
+}
+
+#[test]
+fn a_cancelled_restoration_never_runs_later() {
+    let vsiflow = with_snapshot();
+    write(&vsiflow);
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--yes", "--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    assert_kept(&vsiflow, "stop");
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.run(&["start", "web"]).exits(0);
+    assert_kept(&vsiflow, "start");
+    // Ordered again, it is carried out.
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--yes"])
+        .exits(0);
+    let sim = vsiflow.sim();
+    assert_ne!(
+        sim.volume(&boot_disk(&vsiflow))["content"]["Inline"],
+        WRITTEN
+    );
+}
+
+#[test]
+fn a_backup_taken_during_a_restoration_does_not_repeat_it() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "web", "first"])
+        .exits(0);
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--yes", "--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    write(&vsiflow);
+
+    let (state, sim) = (vsiflow.state(), vsiflow.folder().join("sim-kept"));
+    fs::rename(state.join("sim"), &sim).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    vsiflow.run(&["restore", "kept.backup"]).exits(0);
+    fs::rename(&sim, state.join("sim")).unwrap();
+    vsiflow.run(&["restore", "--confirm"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]);
+    assert_kept(&vsiflow, "the restored journal went on");
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_guest_that_reports_a_failed_setup_is_not_started_again_unasked() {
+    let vsiflow = Vsiflow::simulated();
+    let failing = server("").replace(
+        "{type: cloudInit}",
+        "{type: cloudInit, userData: \"#cloud-config\\n# lab-fail\\n\"}",
+    );
+    vsiflow.apply(&failing, &[]).exits(1).says("VSI0506");
+    write(&vsiflow);
+    let status = &vsiflow.vsi("web")["status"];
+    assert!(status["nextTry"].is_null(), "{status:#}");
+    vsiflow.run(&["stop", "web"]).exits(0);
+    assert_kept(&vsiflow, "stop");
+}
+
+#[test]
+fn the_history_shows_by_whose_order_a_disk_was_destroyed() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.run(&["rebuild", "web", "--yes"]).exits(0);
+    let history = vsiflow.run(&["history", "web", "--events"]).exits(0);
+    history
+        .says("warranted")
+        .says("rebuild of images/boot-")
+        .says("it is rebuilt because of bootDisk")
+        .says("warrant_spent");
+    vsiflow.run(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn a_first_boot_that_a_hyper_protect_guest_calls_failed_is_made_anew_by_its_document() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(Vsi::named("web").memory("128Mi"), &["--wait"])
+        .exits(1)
+        .says("VSI0501");
+    write(&vsiflow);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    vsiflow
+        .run(&["history", "web", "--events"])
+        .exits(0)
+        .says("boot_again of images/boot-");
+}

@@ -1,0 +1,208 @@
+//! Orders to destroy what a guest wrote.
+//!
+//! Nothing is destroyed because a desired state is not reached. Whoever asks for a rebuild, a restoration or a
+//! deletion orders it for one volume, with the request itself; the journal records the order, and a step spends
+//! it before it deletes. A retry, a power command, a correction of another field, drift and a start order
+//! nothing.
+
+use vsiflow_engine::{
+    model::{EntityState, Failure, FailureClass, Name, RunResult, Text},
+    workflow::DestructionOrder,
+};
+use vsiflow_steps::{guards, ports::VolumeKey};
+
+use crate::{
+    data_disk, delete_vsi,
+    plan::{self, Destroyed, How, Plan, PlannedChange},
+    provision_vsi,
+    record::{SnapshotAction, VsiRecord},
+    vsi_graph,
+};
+
+/// The boot disk is made anew because somebody asked for exactly that.
+pub const REBUILD: &str = "rebuild";
+/// The boot disk is made anew because of a change of the document.
+pub const UPDATE: &str = "update";
+/// Disks are replaced by their copies in a snapshot.
+pub const RESTORE: &str = "restore";
+/// The object is deleted with all that is its own.
+pub const DELETE: &str = "delete";
+/// A boot disk is made anew after a boot that failed before the guest was ever ready.
+pub const BOOT_AGAIN: &str = "boot_again";
+
+/// The order to make the boot disk anew.
+pub fn for_boot_disk(record: &VsiRecord, act: &str, plan: &Plan) -> DestructionOrder {
+    DestructionOrder {
+        object: vsi_graph::boot_object(record),
+        act: Name::of(act),
+        shown: shown(&plan.destroys),
+    }
+}
+
+/// The orders that a change of a document gives: one for the boot disk if the plan makes it anew.
+pub fn of_change(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Vec<DestructionOrder> {
+    let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state);
+    let order = rebuilds.then(|| for_boot_disk(record, UPDATE, plan));
+    order.into_iter().collect()
+}
+
+/// Whether a guest may have written to a boot disk whose content lasts. A disk that was born for one start
+/// only is no such disk.
+pub(crate) fn has_written_boot_disk(record: &VsiRecord, state: &EntityState) -> bool {
+    if state
+        .objects
+        .made
+        .contains_key(&vsi_graph::boot_object(record))
+    {
+        return true;
+    }
+    // An earlier version did not record its objects.
+    let base = plan::base(record, state);
+    base.is_some_and(|base| !vsi_graph::is_ephemeral(&base.vsi))
+}
+
+/// The orders that an edit gives while what it changes may be under way: a guest that is defined only after the
+/// edit was recorded has a boot disk of the earlier document. `changes` are the differences of the documents.
+pub fn of_edit(
+    record: &VsiRecord,
+    plan: &Plan,
+    changes: &[PlannedChange],
+    state: &EntityState,
+) -> Vec<DestructionOrder> {
+    let by_plan = of_change(record, plan, state);
+    let boot_disk = vsi_graph::boot_object(record);
+    let is_under_way = !provision_vsi::was_made(state)
+        || state.objects.is_permitted(&boot_disk)
+        || state.objects.unfinished.contains_key(&boot_disk);
+    let rebuilds = changes.iter().any(|change| change.how == How::Rebuild);
+    if !by_plan.is_empty() || !is_under_way || !rebuilds {
+        return by_plan;
+    }
+    vec![for_boot_disk(record, UPDATE, plan)]
+}
+
+/// The orders to restore disks from a snapshot, one for each disk.
+pub fn for_restoration(record: &VsiRecord, plan: &Plan) -> Vec<DestructionOrder> {
+    let volumes = restored_volumes(record);
+    let orders = volumes.map(|volume| DestructionOrder {
+        object: guards::object_name(volume),
+        act: Name::of(RESTORE),
+        shown: shown(&plan.destroys),
+    });
+    orders.collect()
+}
+
+/// The volumes that the record's restoration replaces.
+fn restored_volumes(record: &VsiRecord) -> impl Iterator<Item = &VolumeKey> {
+    let action = record.snapshot.as_ref().map(|order| &order.action);
+    let disks = match action {
+        Some(SnapshotAction::Restore { disks, .. }) => disks.as_slice(),
+        _ => &[],
+    };
+    disks.iter().map(|disk| &disk.of.volume)
+}
+
+fn shown(destroys: &[Destroyed]) -> Text {
+    let lines: Vec<String> = destroys
+        .iter()
+        .map(|destroyed| format!("{}: {}", destroyed.object, destroyed.why))
+        .collect();
+    Text::new(lines.join("; "))
+}
+
+/// What makes a plan impossible without an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingOrder {
+    /// The boot disk would be made anew.
+    BootDisk,
+    /// A restoration was begun and not finished.
+    Restoration,
+}
+
+/// What the plan would destroy without an order; `None` if all of it is ordered. An order that the open run
+/// spent counts: what that run does not finish is decided again when it has ended.
+pub fn missing(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Option<MissingOrder> {
+    let permitted = |object: &Text| state.objects.is_permitted(object);
+    let restores = plan
+        .changes
+        .iter()
+        .any(|change| change.path == plan::SNAPSHOT && change.how == How::Restart);
+    if restores && lacks_order_to_restore(record, state) {
+        return Some(MissingOrder::Restoration);
+    }
+    let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state);
+    let missing = rebuilds && !permitted(&vsi_graph::boot_object(record));
+    missing.then_some(MissingOrder::BootDisk)
+}
+
+/// Whether a disk is half restored and nothing permits to continue, or nothing permits to begin.
+fn lacks_order_to_restore(record: &VsiRecord, state: &EntityState) -> bool {
+    let objects = &state.objects;
+    let volumes: Vec<Text> = restored_volumes(record).map(guards::object_name).collect();
+    let is_half = |object: &Text| objects.unfinished.contains_key(object);
+    let is_stuck = |object: &Text| is_half(object) && !objects.is_permitted(object);
+    let may_begin = volumes.iter().any(|object| objects.is_permitted(object));
+    !may_begin || volumes.iter().any(is_stuck)
+}
+
+/// The failure of a change that nobody ordered.
+pub fn not_ordered(record: &VsiRecord, missing: MissingOrder) -> Failure {
+    let name = record.vsi.full_name();
+    let (message, remedy) = match missing {
+        MissingOrder::BootDisk => (
+            "its boot disk would be made anew, and no order for that is open; nothing was changed",
+            format!("order it by `vsiflow rebuild {name}`, or undo the change that needs it"),
+        ),
+        MissingOrder::Restoration => (
+            "the restoration of its disks was begun and not finished, and its order is not open any more; \
+             nothing was changed",
+            "restore the snapshot again by `vsiflow snapshot restore`".to_owned(),
+        ),
+    };
+    Failure::new(FailureClass::Blocked, "VSI0040", message)
+        .of_object(format!("vsi/{name}"))
+        .on_host(&record.vsi.host)
+        .with_remedy(remedy)
+}
+
+/// The order that the newest desired state itself gives for an object: a deletion, and a Hyper Protect guest
+/// whose first boot failed by its own word, because each of its starts writes a new layer over the image.
+pub fn standing(state: &EntityState, object: &str) -> Option<DestructionOrder> {
+    let desired = state.desired.as_ref()?;
+    let order = |act: &str, shown: String| DestructionOrder {
+        object: Text::new(object),
+        act: Name::of(act),
+        shown: Text::new(shown),
+    };
+    let generation = desired.generation;
+    match desired.workflow.as_str() {
+        delete_vsi::NAME | data_disk::DELETE => Some(order(
+            DELETE,
+            format!("the deletion, generation {generation}"),
+        )),
+        _ if never_ready(state) && boot_was_fatal(state) => Some(order(
+            BOOT_AGAIN,
+            format!("generation {generation}: a guest of this type boots from a fresh disk"),
+        )),
+        _ => None,
+    }
+}
+
+fn never_ready(state: &EntityState) -> bool {
+    state.reached == 0
+}
+
+/// Whether the newest run ended because the guest itself said that its boot failed.
+pub(crate) fn boot_was_fatal(state: &EntityState) -> bool {
+    state.last.as_ref().is_some_and(|last| {
+        matches!(&last.result, RunResult::Failed(failure) if failure.code.as_str() == BOOT_FATAL)
+    })
+}
+
+/// The code of a boot that a guest's message says has failed.
+const BOOT_FATAL: &str = "VSI0501";
+
+/// Whether the boot disk of this VSI is made anew by its own document after a failed first boot.
+pub(crate) fn boots_from_a_fresh_disk(record: &VsiRecord, state: &EntityState) -> bool {
+    never_ready(state) && record.vsi.guest_type().is_hyper_protect() && boot_was_fatal(state)
+}
