@@ -40,6 +40,8 @@ pub struct WaveView {
     pub passed: bool,
     /// Whether one ready member is enough to check its gate.
     pub any: bool,
+    /// Whether outputs of its members were not read yet.
+    pub unread: bool,
     /// Its members and pools.
     pub items: Vec<ItemView>,
 }
@@ -66,6 +68,8 @@ pub enum GroupAction {
     Delete(usize, usize),
     /// Check the gate of a wave.
     Ask(usize),
+    /// Read the outputs of a wave whose gate is open already.
+    Read(usize),
 }
 
 /// The result for a group.
@@ -77,6 +81,8 @@ pub enum GroupOutcome {
     Progressing(usize),
     /// The gate of this wave is not open.
     Gate(usize),
+    /// The gate of this wave is open, and an output that was added later is not read yet.
+    Outputs(usize),
     /// This item waits for a person.
     Stuck(usize, usize),
     /// The group is deleted, and nothing of it is left.
@@ -100,6 +106,9 @@ pub fn decide(view: &GroupView) -> GroupDecision {
     let mut actions = view.removals();
     let mut outcome = GroupOutcome::Available;
     for (number, wave) in view.waves.iter().enumerate() {
+        if wave.reads_later() {
+            actions.push(GroupAction::Read(number));
+        }
         let (more, found) = wave.decide_wave(number);
         actions.extend(more);
         if found != GroupOutcome::Available {
@@ -174,7 +183,8 @@ impl GroupView {
                 };
             }
         }
-        GroupOutcome::Available
+        let unread = self.waves.iter().position(WaveView::reads_later);
+        unread.map_or(GroupOutcome::Available, GroupOutcome::Outputs)
     }
 }
 
@@ -198,6 +208,11 @@ impl ItemView {
 }
 
 impl WaveView {
+    /// Whether outputs are to be read although its gate is open: they were added after that.
+    fn reads_later(&self) -> bool {
+        self.open && self.unread
+    }
+
     /// What to do for the wave, and its state.
     fn decide_wave(&self, number: usize) -> (Vec<GroupAction>, GroupOutcome) {
         let stays = || {

@@ -215,7 +215,9 @@ impl Fleet {
             }
         }
         for item in group.items() {
-            let Some(earlier) = before.item(&item.name) else {
+            let earlier = before.item(&item.name);
+            let stays = |_: &&ItemRecord| !before.removed.contains(&item.name);
+            let Some(earlier) = earlier.filter(stays) else {
                 continue;
             };
             let template = self.item_template(item, Some(earlier), true).await?;

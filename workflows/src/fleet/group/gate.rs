@@ -1,6 +1,9 @@
 //! Checks gates: whether the members of a wave show what the next wave waits for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, stream};
 use vsiflow_engine::model::Failure;
@@ -31,18 +34,23 @@ impl Fleet {
     pub(super) async fn gate(
         &self,
         wave: &WaveRecord,
+        removed: &BTreeSet<String>,
         pools: &BTreeMap<String, KnownPool>,
     ) -> Result<Option<String>, FleetError> {
+        let Some(pools) = pools_that_stay(wave, removed, pools) else {
+            return Ok(Some("a pool is not made yet".to_owned()));
+        };
+        if pools.iter().all(|pool| pool.record.replicas == 0) {
+            // It waits for no member.
+            return Ok(None);
+        }
         if let Some(journals) = self.pools.journals() {
-            return Box::pin(self.gate_over(journals, wave, pools)).await;
+            return Box::pin(self.gate_over(journals, &wave.gate, &pools)).await;
         }
         let mut ready = Vec::new();
-        for item in &wave.items {
-            let Some(pool) = pools.get(&item.name) else {
-                continue;
-            };
+        for pool in pools {
             let mut found = self.members(pool).await?;
-            for (number, view) in &found.view.members {
+            for (number, view) in found.view.members.range(..pool.record.replicas) {
                 let member = found.members.remove(number);
                 ready.extend(member.filter(|_| view.state == MemberState::Ready));
             }
@@ -102,6 +110,17 @@ impl Fleet {
         }
         None
     }
+}
+
+/// The pools of a wave, without those of removed items; `None` while one is missing.
+fn pools_that_stay<'a>(
+    wave: &WaveRecord,
+    removed: &BTreeSet<String>,
+    pools: &'a BTreeMap<String, KnownPool>,
+) -> Option<Vec<&'a KnownPool>> {
+    let stays = wave.items.iter();
+    let stays = stays.filter(|item| !removed.contains(&item.name));
+    stays.map(|item| pools.get(&item.name)).collect()
 }
 
 /// The guest of a member, for probes and reads.

@@ -172,8 +172,11 @@ impl Fleet {
         let waves = Box::pin(self.group_waves(group, &found, others)).await?;
         let items = waves.iter().flat_map(|wave| &wave.items);
         let replicas = items.clone().map(|item| item.replicas).sum();
-        let ready = items.flat_map(|item| &item.members);
-        let ready = ready.filter(|member| member.ready).count();
+        let ready = items.flat_map(|item| {
+            let wanted = item.members.iter();
+            wanted.filter(|member| member.ready && member.number < item.replicas)
+        });
+        let ready = ready.count();
         let ready = u32::try_from(ready).unwrap_or(u32::MAX);
         let phase = phase(group, outcome);
         let message = self.group_message(group, &found, outcome, (ready, replicas));
@@ -265,6 +268,11 @@ impl Fleet {
                 let why = blocked.or(why).unwrap_or_default();
                 format!("the gate of wave {} is closed: {why}", name(wave))
             }
+            GroupOutcome::Outputs(wave) => {
+                let why = self.pools.closed_gate(&group.entity);
+                let why = blocked.or(why).unwrap_or_default();
+                format!("wave {}: an output is not read yet: {why}", name(wave))
+            }
             GroupOutcome::Progressing(wave) => blocked.unwrap_or_else(|| {
                 format!("wave {}: {ready} of {replicas} members ready", name(wave))
             }),
@@ -295,7 +303,10 @@ fn phase(group: &KnownGroup, outcome: GroupOutcome) -> &'static str {
         _ if group.is_deleted() => "Deleted",
         _ if group.is_deleting() => "Deleting",
         GroupOutcome::Available => "Available",
-        GroupOutcome::Progressing(_) | GroupOutcome::Gate(_) | GroupOutcome::Gone => "Progressing",
+        GroupOutcome::Progressing(_)
+        | GroupOutcome::Gate(_)
+        | GroupOutcome::Outputs(_)
+        | GroupOutcome::Gone => "Progressing",
         GroupOutcome::Stuck(..) => "Degraded",
     }
 }
@@ -315,6 +326,7 @@ fn wave_name(group: &KnownGroup, outcome: GroupOutcome) -> String {
     match outcome {
         GroupOutcome::Progressing(wave)
         | GroupOutcome::Gate(wave)
+        | GroupOutcome::Outputs(wave)
         | GroupOutcome::Stuck(wave, _) => group.wave_name(wave).to_owned(),
         GroupOutcome::Available => {
             let last = group.record.waves.last();

@@ -8,10 +8,13 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, GroupHandle, group::gate::guest, index::Known, known::KnownGroup,
+    ErrorKind, Fleet, FleetError, GroupHandle,
+    group::gate::guest,
+    index::Known,
+    known::{KnownGroup, KnownPool},
 };
 use crate::{
-    group::{GroupRecord, OutputValue},
+    group::{GroupRecord, OutputValue, WaveRecord},
     spec::group::{OutputPlace, OutputSource},
 };
 
@@ -174,17 +177,22 @@ fn checked(bytes: &[u8]) -> Result<String, String> {
 }
 
 impl KnownGroup {
-    /// The outputs of a wave's members that were not read yet. Removed members are skipped.
-    pub(super) fn unread(&self, wave: usize) -> Vec<OutputSource> {
-        let wave = self.record.waves.get(wave);
-        let items = wave.map(|wave| wave.items.as_slice()).unwrap_or_default();
-        let removed = &self.record.removed;
-        let is_of = |output: &&OutputSource| {
-            items.iter().any(|item| item.name == output.item) && !removed.contains(&output.item)
-        };
-        let outputs = self.record.outputs.iter();
-        let unread = outputs.filter(|output| !self.record.found.contains_key(&output.name));
-        unread.filter(is_of).cloned().collect()
+    /// The outputs of a wave's members that were not read yet. Those of removed members, and of numbers
+    /// that the pool does not have any more, cannot be read and do not count.
+    pub(super) fn unread<'a>(
+        &'a self,
+        wave: &'a WaveRecord,
+        pools: &'a BTreeMap<String, KnownPool>,
+    ) -> impl Iterator<Item = &'a OutputSource> {
+        let record = &self.record;
+        let outputs = record.outputs.iter();
+        outputs.filter(move |output| {
+            let is_of_wave = wave.items.iter().any(|item| item.name == output.item);
+            let pool = pools.get(&output.item);
+            let stays = !record.removed.contains(&output.item)
+                && pool.is_none_or(|pool| output.number < pool.record.replicas);
+            is_of_wave && stays && !record.found.contains_key(&output.name)
+        })
     }
 }
 

@@ -88,7 +88,10 @@ impl Fleet {
                 is_gone.then_some(Verdict::Reached)
             }
             (None, GroupOutcome::Stuck(wave, item)) => self.stuck_item(&group, &found, wave, item),
-            (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
+            (
+                None,
+                GroupOutcome::Progressing(_) | GroupOutcome::Gate(_) | GroupOutcome::Outputs(_),
+            ) => None,
         };
         self.pools.found(entity, generation, verdict);
         let open = Vec::new();
@@ -119,6 +122,7 @@ impl Fleet {
             open: record.opened.get(&wave.name) == Some(&wave.revision(&record.removed)),
             passed: record.opened.contains_key(&wave.name),
             any: wave.gate.members == Quorum::Any,
+            unread: group.unread(wave, &pools).next().is_some(),
             items: wave
                 .items
                 .iter()
@@ -179,6 +183,7 @@ impl Fleet {
                     Box::pin(self.delete_item(group, found, (wave, item))).await
                 }
                 GroupAction::Ask(wave) => Box::pin(self.check_gate(group, found, wave)).await,
+                GroupAction::Read(wave) => Box::pin(self.read_later(group, found, wave)).await,
             };
             match done {
                 // The pool is reconciled next.
@@ -304,7 +309,8 @@ impl Fleet {
         let Some(current) = group.record.waves.get(wave) else {
             return Ok(false);
         };
-        let closed = match self.gate(current, &found.pools).await? {
+        let removed = &group.record.removed;
+        let closed = match self.gate(current, removed, &found.pools).await? {
             Some(why) => Some(why),
             None => self.read_outputs(group, found, wave).await?,
         };
@@ -323,6 +329,20 @@ impl Fleet {
         self.record_progress(&newest, record, &what).await
     }
 
+    /// Reads outputs that were added after the gate of their wave opened. Returns whether all of them
+    /// were read.
+    async fn read_later(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        wave: usize,
+    ) -> Result<bool, FleetError> {
+        let unread = Box::pin(self.read_outputs(group, found, wave)).await?;
+        let is_read = unread.is_none();
+        self.pools.gate(&group.entity, unread);
+        Ok(is_read)
+    }
+
     /// Reads the outputs of a wave's members; returns why one cannot be read yet.
     async fn read_outputs(
         &self,
@@ -330,7 +350,10 @@ impl Fleet {
         found: &GroupPools,
         wave: usize,
     ) -> Result<Option<String>, FleetError> {
-        for output in group.unread(wave) {
+        let Some(current) = group.record.waves.get(wave) else {
+            return Ok(None);
+        };
+        for output in group.unread(current, &found.pools).cloned() {
             let Some(pool) = found.pools.get(&output.item) else {
                 return Ok(Some(format!(
                     "output {}: its member is not there",

@@ -9,6 +9,7 @@ use crate::{
         Fleet, FleetError,
         placement::promised::{needs, placed},
     },
+    group::GroupRecord,
     placement::{Needs, PlacementRequest},
     pool::{LABEL, MemberOf, PoolRecord, member_disk_name, member_name},
     spec::{DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, Resolved, ResolvedPool},
@@ -37,6 +38,29 @@ pub(in crate::fleet) fn pools(resolved: &Resolved) -> impl Iterator<Item = &Reso
 }
 
 impl Fleet {
+    /// All pools, including those of groups, without the items that their group removed for good.
+    pub(in crate::fleet) async fn pools_that_stay<'a>(
+        &self,
+        resolved: &'a Resolved,
+    ) -> Result<Vec<&'a ResolvedPool>, FleetError> {
+        let mut stay: Vec<_> = resolved.pools.iter().collect();
+        if resolved.groups.is_empty() {
+            return Ok(stay);
+        }
+        let known = self.living::<GroupRecord>().await?;
+        for group in &resolved.groups {
+            let recorded = known.iter().map(|known| &known.record);
+            let mut same = recorded.filter(|record| {
+                (&record.namespace, &record.name) == (&group.namespace, &group.name)
+            });
+            let removed = same.next().map(|record| &record.removed);
+            let is_removed = |name: &str| removed.is_some_and(|removed| removed.contains(name));
+            let items = group.items().filter(|item| !is_removed(&item.name));
+            stay.extend(items.map(|item| &item.pool));
+        }
+        Ok(stay)
+    }
+
     /// The placement request of a VSI. A disk that exists already pins it to the disk's host.
     pub(super) async fn request(
         &self,
@@ -81,7 +105,7 @@ impl Fleet {
             return Ok(all);
         }
         let known = self.living::<PoolRecord>().await?;
-        for pool in pools(resolved) {
+        for pool in self.pools_that_stay(resolved).await? {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {
                 let its = &known.record;

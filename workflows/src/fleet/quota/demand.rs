@@ -124,12 +124,10 @@ impl Fleet {
     ) -> Result<Demand, FleetError> {
         let mut demand = Demand::default();
         demand.add_alone(resolved, count, false);
-        let own = resolved.pools.iter();
-        let own = own.filter(|pool| pool.desired.of_group.is_none());
-        let items = resolved.groups.iter().flat_map(|group| group.items());
-        let items = items.map(|item| &item.pool);
         let known = self.living::<PoolRecord>().await?;
-        for pool in own.chain(items) {
+        let stay = self.pools_that_stay(resolved).await?.into_iter();
+        // What a group makes was admitted with it.
+        for pool in stay.filter(|pool| pool.desired.of_group.is_none()) {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {
                 let its = &known.record;

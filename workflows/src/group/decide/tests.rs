@@ -14,6 +14,7 @@ fn wave(open: bool, items: &[ItemView]) -> WaveView {
         open,
         passed: open,
         any: false,
+        unread: false,
         items: items.to_vec(),
     }
 }
@@ -134,6 +135,22 @@ fn what_is_removed_after_a_wave_is_never_made_again() {
     assert_eq!(leaving, (vec![], GroupOutcome::Progressing(0)));
     let gone = decided(waves(bootstrap(Missing, true), true));
     assert_eq!(gone, (vec![], GroupOutcome::Available));
+}
+
+#[test]
+fn outputs_that_are_added_to_an_open_wave_are_read_and_later_waves_do_not_wait() {
+    let unread = |open| WaveView {
+        unread: true,
+        ..wave(open, &[item(Available)])
+    };
+    let settled = decided(vec![unread(true), wave(true, &[item(Available)])]);
+    let reading = vec![GroupAction::Read(0)];
+    assert_eq!(settled, (reading, GroupOutcome::Outputs(0)));
+    let later = decided(vec![unread(true), wave(false, &[item(Missing)])]);
+    let both = vec![GroupAction::Read(0), GroupAction::Make(1, 0)];
+    assert_eq!(later, (both, GroupOutcome::Progressing(1)));
+    let closed = decided(vec![unread(false)]);
+    assert_eq!(closed, (vec![GroupAction::Ask(0)], GroupOutcome::Gate(0)));
 }
 
 #[test]

@@ -15,7 +15,6 @@ use vsiflow_engine::{
 use super::{GuestAnswer, GuestReports};
 use crate::{
     fleet::{Fleet, FleetError, MemberJournals, MemberQuestions, known::KnownPool},
-    group::WaveRecord,
     pool::member_name,
     spec::group::{Gate, OutputSource, Quorum},
 };
@@ -66,17 +65,15 @@ impl Fleet {
     pub(in crate::fleet::group) async fn gate_over(
         &self,
         journals: &Arc<dyn MemberJournals>,
-        wave: &WaveRecord,
-        pools: &BTreeMap<String, KnownPool>,
+        gate: &Gate,
+        pools: &[&KnownPool],
     ) -> Result<Option<String>, FleetError> {
-        let items = wave.items.iter();
-        let pools: Vec<_> = items.filter_map(|item| pools.get(&item.name)).collect();
         let question = GuestQuestion::Gate {
             pools: pools
                 .iter()
                 .map(|pool| MemberQuestions::of(&pool.record, false))
                 .collect(),
-            gate: wave.gate.clone(),
+            gate: gate.clone(),
         };
         let expected = pools.iter().map(|pool| {
             let record = &pool.record;
@@ -84,7 +81,7 @@ impl Fleet {
         });
         let expected = expected.collect();
         let reports = journals.ask_guests(None, question).await?;
-        Ok(closed(wave.gate.members, &expected, &reports))
+        Ok(closed(gate.members, &expected, &reports))
     }
 
     /// The output of a member; or why it cannot be read.
