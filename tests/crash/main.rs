@@ -21,6 +21,7 @@ mod cases;
 mod changes;
 mod check;
 mod clock;
+mod controllers;
 mod disks;
 mod documents;
 mod gate;

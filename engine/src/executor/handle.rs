@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
+use futures::FutureExt as _;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -95,7 +97,15 @@ impl Engine {
         let shared = Arc::new(EngineShared::new(projection.clone(), notices));
         let room = parts.room.clone();
         let own = requests.downgrade();
-        tokio::spawn(Control::new(Arc::new(parts), projection, shared.clone(), own, inbox).run());
+        let control = Control::new(Arc::new(parts), projection, shared.clone(), own, inbox);
+        let observed = shared.clone();
+        tokio::spawn(async move {
+            let run = AssertUnwindSafe(control.run()).catch_unwind().await;
+            if run.is_err() {
+                tracing::error!("the engine panicked, and ends");
+                let _ = observed.notices.send(Notice::Ended);
+            }
+        });
         Ok(Self {
             requests,
             shared,

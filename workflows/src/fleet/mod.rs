@@ -35,7 +35,10 @@ mod unreadable;
 mod verdict;
 mod vsi;
 
-use std::sync::Arc;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
 
 pub use apply::prune::LeftOut;
 pub use apply::{Applied, Change};
@@ -111,6 +114,7 @@ pub use vsi::rollback::EarlierVsi;
 pub use vsi::summary::VsiSummary;
 pub use vsiflow_steps::ports::NetworkInfo;
 
+use futures::FutureExt as _;
 use vsiflow_engine::{
     Engine, EngineConfig,
     audit::SigningKey,
@@ -196,6 +200,8 @@ pub struct Fleet {
     /// Held from the choice of addresses until they are recorded.
     drawing: Arc<tokio::sync::Mutex<()>>,
     quotas: Arc<quota::QuotaState>,
+    /// The background task that panicked, if one did.
+    panicked: Arc<OnceLock<&'static str>>,
     /// Background tasks end when the last fleet that holds this sender is dropped.
     owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }
@@ -304,9 +310,11 @@ impl Fleet {
             footprints: Arc::default(),
             drawing: Arc::default(),
             quotas: Arc::default(),
+            panicked: Arc::default(),
             owner: Some(Arc::default()),
         };
-        tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
+        let listens = fleet.uploads.clone().listen(fleet.engine.notices());
+        fleet.spawn("the listener to uploads", listens);
         fleet.register_machines().await?;
         let (known, lost) = fleet.known_and_lost().await?;
         for (entity, _, failure) in &lost {
@@ -326,6 +334,33 @@ impl Fleet {
     pub fn short_of_room(&self) -> Option<DiskReading> {
         let seen = self.engine.room();
         (seen.level != Level::Plenty).then_some(seen)
+    }
+
+    /// Runs a task until it ends, or the last fleet with an owner is dropped. A panic in it ends the
+    /// engine, and with it everything that waits for the engine's notices.
+    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let Some(mut owner) = self.owner.as_ref().map(|owner| owner.subscribe()) else {
+            return;
+        };
+        let (engine, panicked) = (self.engine.clone(), self.panicked.clone());
+        tokio::spawn(async move {
+            let dropped = async { while owner.changed().await.is_ok() {} };
+            let ended = tokio::select! {
+                () = dropped => Ok(()),
+                ended = AssertUnwindSafe(work).catch_unwind() => ended,
+            };
+            if ended.is_err() {
+                tracing::error!(task = name, "a task panicked: the engine ends");
+                let _ = panicked.set(name);
+                engine.close().await;
+            }
+        });
+    }
+
+    /// The defect that ended the engine, if a background task panicked.
+    pub fn task_panicked(&self) -> Option<FleetError> {
+        let task = self.panicked.get()?;
+        Some(FleetError::defect(format!("{task} panicked")))
     }
 
     /// Ends the engine and disconnects from the hosts. Unfinished work continues at the next start.

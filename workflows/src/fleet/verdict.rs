@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 
 use super::{Fleet, FleetError, pool::is_worked_on};
-use crate::phase::Phase;
+use crate::phase::{Phase, is_gone};
 
 /// The outcome of a desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +28,21 @@ impl Fleet {
     /// The outcome of an entity's newest desired state, if it is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
         if is_worked_on(entity) {
+            if self.is_gone(entity) {
+                return Some(Verdict::Reached);
+            }
             return self.pools.verdict(entity, self.generation(entity));
         }
         let unopened = || self.engine.unopened(entity).map(Verdict::Blocked);
         let paused = || Some(Verdict::Blocked(self.global_pause()?));
         let own = self.own_verdict(entity);
         own.or_else(unopened).or_else(paused)
+    }
+
+    /// Whether an entity is deleted.
+    pub(super) fn is_gone(&self, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity);
+        state.is_some_and(|state| is_gone(entity, &state))
     }
 
     /// The generation of an entity's newest desired state; 0 if it has none.
@@ -106,7 +115,11 @@ impl Fleet {
             match notice {
                 Ok(Notice::Ended) | Err(RecvError::Closed) => {
                     // Any call of the engine returns why it ended.
-                    self.engine.drive(Drive::These(Vec::new())).await?;
+                    let refused = self.engine.drive(Drive::These(Vec::new())).await;
+                    if let (Err(_), Some(error)) = (&refused, self.task_panicked()) {
+                        return Err(error);
+                    }
+                    refused?;
                     return Err(FleetError::defect(
                         "the engine ended before the outcome was decided",
                     ));

@@ -113,7 +113,7 @@ pub fn decide(view: &PoolView) -> PoolDecision {
     let desired = view.desired_members();
     let mut actions = view.deletions(desired);
     if !view.deleting {
-        actions.extend(view.makes(desired));
+        actions.extend(view.makes());
         actions.extend(view.updates(desired));
     }
     let outcome = view.outcome(desired, &actions);
@@ -121,28 +121,64 @@ pub fn decide(view: &PoolView) -> PoolDecision {
 }
 
 impl PoolView {
-    /// How many members there should be now, including a surge.
-    fn desired_members(&self) -> u32 {
-        if self.deleting {
-            return 0;
-        }
-        let due = self.due(self.replicas).count();
-        let due = u32::try_from(due).unwrap_or(u32::MAX);
-        let surge = match due {
-            // The last replaced member may not be ready yet.
-            0 if self.ready(self.replicas) < self.replicas => self.surging(),
-            due => self.strategy.max_surge.min(due),
-        };
-        self.replicas.saturating_add(surge)
+    /// Whether every member exists, has the current template, and is ready: a rollout is complete.
+    pub fn is_rolled_out(&self) -> bool {
+        let mut members = self.members.range(..self.replicas);
+        let all_exist = u32::try_from(members.clone().count()) == Ok(self.replicas);
+        let is_done = |member: &MemberView| member.current && member.state == MemberState::Ready;
+        !self.deleting && all_exist && members.all(|(_, member)| is_done(member))
     }
 
-    /// How many surge members exist.
-    fn surging(&self) -> u32 {
-        let end = self.replicas.saturating_add(self.strategy.max_surge);
-        let last = self.members.range(self.replicas..end).next_back();
-        last.map_or(0, |(number, _)| {
-            number.saturating_add(1).saturating_sub(self.replicas)
-        })
+    /// How many members there should be now, including surge members that are still needed.
+    fn desired_members(&self) -> u32 {
+        if self.deleting {
+            0
+        } else {
+            self.wanted_members().max(self.kept_members())
+        }
+    }
+
+    /// How many members to make: a surge member for each one that is due for replacement.
+    fn wanted_members(&self) -> u32 {
+        let due = u32::try_from(self.due(self.replicas).count()).unwrap_or(u32::MAX);
+        self.replicas
+            .saturating_add(self.strategy.max_surge.min(due))
+    }
+
+    /// The end of the surge members that are needed although nothing is due: members that were
+    /// replaced are not ready yet, and without these fewer than permitted would be.
+    fn kept_members(&self) -> u32 {
+        let surge_end = self.replicas.saturating_add(self.strategy.max_surge);
+        let mut ready = self.ready(surge_end);
+        let surge = self.members.range(self.replicas..surge_end).rev();
+        for (number, member) in surge {
+            if member.state == MemberState::Ready {
+                if ready <= self.floor() {
+                    return number.saturating_add(1);
+                }
+                ready = ready.saturating_sub(1);
+            }
+        }
+        self.replicas
+    }
+
+    /// How many members have to be ready at any time.
+    fn floor(&self) -> u32 {
+        self.replicas.saturating_sub(self.strategy.max_unavailable)
+    }
+
+    /// How many ready members a deletion of superfluous ones has to leave: not those that will not
+    /// become ready without a person, or the pool could never become smaller.
+    fn attainable_floor(&self) -> u32 {
+        let comes = |number: &u32| match self.members.get(number).map(|member| member.state) {
+            Some(
+                MemberState::Ready | MemberState::Busy | MemberState::Deleting { stuck: false },
+            ) => true,
+            Some(_) => false,
+            None => !self.cordoned.contains(number) && !self.foreign.contains(number),
+        };
+        let coming = (0..self.replicas).filter(comes).count();
+        self.floor().min(u32::try_from(coming).unwrap_or(u32::MAX))
     }
 
     /// The members below `end` that are due for replacement by a rollout or an eviction, highest first.
@@ -172,19 +208,33 @@ impl PoolView {
     }
 
     /// The superfluous members, highest first, a few at a time: a lower one is deleted only after those
-    /// above.
+    /// above, and a ready one only while enough others are ready.
     fn deletions(&self, desired: u32) -> Vec<PoolAction> {
         let together = usize::try_from(self.strategy.max_unavailable.max(1)).unwrap_or(usize::MAX);
-        let highest = self.members.range(desired..).rev().take(together);
-        let stays = highest.filter(|(_, member)| !member.state.leaves());
-        stays
-            .map(|(number, _)| PoolAction::Delete(*number))
-            .collect()
+        let mut ready = self.ready(u32::MAX);
+        let floor = if self.deleting {
+            0
+        } else {
+            self.attainable_floor()
+        };
+        let mut deletions = Vec::new();
+        for (number, member) in self.members.range(desired..).rev().take(together) {
+            if member.state == MemberState::Ready {
+                if ready <= floor {
+                    break;
+                }
+                ready = ready.saturating_sub(1);
+            }
+            if !member.state.leaves() {
+                deletions.push(PoolAction::Delete(*number));
+            }
+        }
+        deletions
     }
 
     /// The missing members, all at the same time.
-    fn makes(&self, desired: u32) -> impl Iterator<Item = PoolAction> {
-        let missing = (0..desired).filter(|number| {
+    fn makes(&self) -> impl Iterator<Item = PoolAction> {
+        let missing = (0..self.wanted_members()).filter(|number| {
             let taken = self.members.contains_key(number) || self.foreign.contains(number);
             let waits = self.cordoned.contains(number) || self.emptying.contains(number);
             !taken && !waits

@@ -34,6 +34,10 @@ pub struct PoolRecord {
     /// The previous template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<TemplateRecord>,
+    /// The template that a rollout brought to every member last. Members below the partition are made
+    /// from it. `None` if the template never changed, or an earlier version recorded the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_out: Option<TemplateRecord>,
     /// The template that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed: Option<TemplateRecord>,
@@ -118,23 +122,52 @@ impl PoolRecord {
 
     /// Every secret that belongs to the pool.
     pub fn secrets(&self) -> BTreeSet<Name> {
-        let templates = [
-            Some(&self.template),
-            self.previous.as_ref(),
-            self.proposed.as_ref(),
-        ];
-        let templates = templates.into_iter().flatten();
-        templates
+        self.templates()
             .flat_map(TemplateRecord::secrets)
             .cloned()
             .collect()
     }
 
-    /// The template for a missing member: below the partition, the previous one.
+    /// Every template of the pool, the newest first.
+    pub fn templates(&self) -> impl Iterator<Item = &TemplateRecord> {
+        let others = [&self.proposed, &self.previous, &self.rolled_out];
+        std::iter::once(&self.template).chain(others.into_iter().flatten())
+    }
+
+    /// The template for a missing member: below the partition, the one that was rolled out last.
     pub fn template_of(&self, number: u32) -> &TemplateRecord {
-        match &self.previous {
-            Some(previous) if number < self.strategy.partition => previous,
-            _ => &self.template,
+        let rolled_out = self.rolled_out();
+        // Candidate hosts are not part of a revision: those of the current template apply.
+        if number < self.strategy.partition && rolled_out.revision != self.template.revision {
+            rolled_out
+        } else {
+            &self.template
+        }
+    }
+
+    /// The template that a rollout brought to every member last.
+    pub fn rolled_out(&self) -> &TemplateRecord {
+        // Earlier versions recorded the previous template alone.
+        let recorded = self.rolled_out.as_ref().or(self.previous.as_ref());
+        recorded.unwrap_or(&self.template)
+    }
+
+    /// Makes this the template that members are made from.
+    pub fn replace_template(&mut self, template: TemplateRecord) {
+        self.proposed = None;
+        if template.revision == self.template.revision {
+            // Candidate hosts are not part of a revision.
+            self.template.vsi.placement = template.vsi.placement;
+            return;
+        }
+        self.rolled_out = Some(self.rolled_out().clone());
+        self.previous = Some(std::mem::replace(&mut self.template, template));
+    }
+
+    /// Records that every member has the current template.
+    pub fn complete_rollout(&mut self) {
+        if self.rolled_out().revision != self.template.revision {
+            self.rolled_out = Some(self.template.clone());
         }
     }
 }

@@ -19,6 +19,9 @@ pub(crate) async fn tell(app: &App, common: &Common) -> CommandOutcome {
         let label = label(app, &notice).await?;
         live.show(&notice, |_| label.clone());
     }
+    if let Some(error) = app.fleet.task_panicked() {
+        return Err(error.into());
+    }
     let remedy = "see that the state directory can be written and has room, then start again";
     let message = "the engine ended: its journal cannot be written";
     Err(ExitProblem::new(Exit::Failed, "VSI0007", message, remedy))

@@ -10,6 +10,7 @@ use crate::fleet::{
     index::Known,
     known::KnownPool,
     pool::{
+        controller,
         reconcile::taken,
         template::{self, record},
     },
@@ -17,7 +18,7 @@ use crate::fleet::{
 };
 use crate::{
     plan::{How, Plan, PlannedChange},
-    pool::{self, MemberOf, PoolRecord, TemplateRecord, member_disk_name, member_name},
+    pool::{self, MemberOf, PoolRecord, PoolView, TemplateRecord, member_disk_name, member_name},
     record::{kind, pool_entity},
     spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedPool, UpdatePolicy},
     update_vsi,
@@ -76,6 +77,7 @@ impl Fleet {
             update_policy: desired.update_policy,
             template: self.template(pool, None, false).await?,
             previous: None,
+            rolled_out: None,
             proposed: None,
             cordoned: BTreeSet::new(),
             evicting: BTreeMap::new(),
@@ -134,7 +136,7 @@ impl Fleet {
         if awaits_approval {
             record.proposed = Some(template);
         } else {
-            record.replace_template(template);
+            self.replace_template(known, &mut record, template).await?;
         }
         let mut fields = own_fields(before, &record);
         let within = plan.changes.iter().cloned();
@@ -152,6 +154,42 @@ impl Fleet {
             plan,
             awaits_approval,
         })
+    }
+
+    /// Makes this the template that the pool's members are made from. A rollout that reached every member
+    /// since the last reconciliation counts as complete.
+    pub(in crate::fleet) async fn replace_template(
+        &self,
+        known: &KnownPool,
+        record: &mut PoolRecord,
+        template: TemplateRecord,
+    ) -> Result<(), FleetError> {
+        let is_new = template.revision != record.template.revision;
+        if is_new && self.members(known).await?.view.is_rolled_out() {
+            record.complete_rollout();
+        }
+        record.replace_template(template);
+        Ok(())
+    }
+
+    /// Records that a rollout has reached every member. Returns whether it was recorded now; the pool is
+    /// then reconciled again.
+    pub(in crate::fleet) async fn note_rollout(
+        &self,
+        pool: &KnownPool,
+        view: &PoolView,
+    ) -> Result<bool, FleetError> {
+        let is_noted = pool.record.rolled_out().revision == pool.record.template.revision;
+        if is_noted || !view.is_rolled_out() {
+            return Ok(false);
+        }
+        let mut record = pool.record.clone();
+        record.complete_rollout();
+        let mut updates = DesiredUpdates::default();
+        record_pool(pool, &record, &mut updates)?;
+        let by = controller(&pool.label(), "a complete rollout");
+        self.record(updates, by).await?;
+        Ok(true)
     }
 
     /// Refuses, before anything is made, invalid changes of pools, and documents of a pool's members.
@@ -295,20 +333,6 @@ impl Fleet {
             }
         }
         Ok(())
-    }
-}
-
-impl PoolRecord {
-    /// Makes this the template that members are made from.
-    pub(in crate::fleet) fn replace_template(&mut self, template: TemplateRecord) {
-        self.proposed = None;
-        if template.revision != self.template.revision {
-            let before = std::mem::replace(&mut self.template, template);
-            self.previous = Some(before);
-        } else {
-            // Candidate hosts are not part of a revision.
-            self.template.vsi.placement = template.vsi.placement;
-        }
     }
 }
 

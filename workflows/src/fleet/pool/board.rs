@@ -45,8 +45,8 @@ struct State {
     runs: bool,
     all: bool,
     driven: BTreeSet<EntityId>,
-    /// Members that this process has resumed.
-    resumed: BTreeSet<EntityId>,
+    /// The members that this process has resumed, by the UIDs of their pools.
+    resumed: BTreeMap<Uuid, BTreeSet<EntityId>>,
     /// The last verdict, with the generation of the pool that it is for.
     verdicts: BTreeMap<EntityId, (u64, Verdict)>,
     /// Why the gate of a group was closed at its last check.
@@ -121,11 +121,18 @@ impl Board {
         self.reports.subscribe()
     }
 
-    /// Drops the report of a deleted pool.
+    /// Drops everything about a deleted pool or group.
     pub(super) fn forget(&self, pool: &EntityId) {
         let mut state = self.state();
+        state.driven.remove(pool);
+        state.verdicts.remove(pool);
+        state.gates.remove(pool);
         state.reports.remove(pool);
         state.silent_since.remove(pool);
+        if let Ok(uid) = pool.id().parse::<Uuid>() {
+            state.resumed.remove(&uid);
+            state.read.remove(&uid);
+        }
     }
 
     /// The report from a pool's last reconciliation.
@@ -191,12 +198,20 @@ impl Board {
         self.moved.subscribe()
     }
 
-    /// Those of these members that this process did not resume yet. Marks them as resumed.
-    pub(super) fn resume(&self, members: Vec<EntityId>) -> Vec<EntityId> {
+    /// Those of a pool's unsettled members that this process did not resume yet. Marks them as resumed,
+    /// and drops members that do not exist any more.
+    pub(super) fn resume(
+        &self,
+        pool: Uuid,
+        unsettled: Vec<EntityId>,
+        exists: impl Fn(&EntityId) -> bool,
+    ) -> Vec<EntityId> {
         let mut state = self.state();
-        let members = members.into_iter();
-        members
-            .filter(|one| state.resumed.insert(one.clone()))
+        let resumed = state.resumed.entry(pool).or_default();
+        resumed.retain(exists);
+        let unsettled = unsettled.into_iter();
+        unsettled
+            .filter(|member| resumed.insert(member.clone()))
             .collect()
     }
 

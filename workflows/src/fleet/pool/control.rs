@@ -85,7 +85,9 @@ impl PoolHandle<'_> {
         };
         let plan = template::plan(&known.record.template, &previous);
         let mut record = known.record.clone();
-        record.replace_template(previous);
+        self.fleet
+            .replace_template(&known, &mut record, previous)
+            .await?;
         let entity = self.fleet.record_change(known, &record, by).await?;
         Ok((entity, plan))
     }
@@ -109,7 +111,9 @@ impl PoolHandle<'_> {
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         };
         let mut record = known.record.clone();
-        record.replace_template(proposed);
+        self.fleet
+            .replace_template(&known, &mut record, proposed)
+            .await?;
         self.fleet.record_change(known, &record, by).await
     }
 

@@ -90,20 +90,13 @@ impl Fleet {
     }
 
     fn spawn_controller(&self) {
-        let Some(ended) = self.owner.as_ref().map(|owner| owner.subscribe()) else {
-            return;
-        };
         let fleet = Self {
             // Without an owner: this task must not keep the fleet alive.
             owner: None,
             ..self.clone()
         };
-        tokio::spawn(async move {
-            let control = Box::pin(fleet.control_pools());
-            tokio::select! {
-                () = closed(ended) => {}
-                () = control => {}
-            }
+        self.spawn("the controller of pools and groups", async move {
+            Box::pin(fleet.control_pools()).await;
         });
     }
 
@@ -174,6 +167,13 @@ impl Fleet {
             Some(some) => some,
             None => all().into_iter().flatten().map(|(id, _)| id).collect(),
         };
+        entities.retain(|entity| {
+            let is_gone = self.is_gone(entity);
+            if is_gone {
+                self.pools.forget(entity);
+            }
+            !is_gone
+        });
         entities.sort_by_key(|entity| entity.kind().as_str() == kind::GROUP);
         entities
     }
@@ -182,10 +182,6 @@ impl Fleet {
 /// Whether an entity is a pool or a group.
 pub(in crate::fleet) fn is_worked_on(entity: &EntityId) -> bool {
     [kind::POOL, kind::GROUP].contains(&entity.kind().as_str())
-}
-
-async fn closed(mut ended: watch::Receiver<()>) {
-    while ended.changed().await.is_ok() {}
 }
 
 /// The actor and reason of what vsiflow does for a pool.

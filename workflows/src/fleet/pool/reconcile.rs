@@ -1,7 +1,7 @@
 //! Reconciles one pool: reads the state of its members, decides, acts, and stores the verdict.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -21,7 +21,8 @@ use crate::fleet::{
 use crate::{
     phase::Phase,
     pool::{
-        self, PoolAction, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide, member_name,
+        self, MemberState, PoolAction, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide,
+        member_name,
     },
     record::kind,
     spec::{DeletionPolicy, Resolved},
@@ -87,7 +88,10 @@ impl Fleet {
             found = Box::pin(self.members(&pool)).await?;
             decision = decide(&found.view);
         }
-        self.resume_members(&found).await?;
+        if Box::pin(self.note_rollout(&pool, &found.view)).await? {
+            return Ok(NextObservation::default());
+        }
+        self.resume_members(&pool, &found).await?;
         let (mut trouble, more) = Box::pin(self.carry_out(&pool, &found, &decision)).await;
         let unsettled = found.unsettled();
         let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
@@ -148,8 +152,16 @@ impl Fleet {
     }
 
     /// Resumes members whose work another process started.
-    async fn resume_members(&self, found: &PoolMembers) -> Result<(), FleetError> {
-        let open = self.pools.resume(found.unsettled());
+    async fn resume_members(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+    ) -> Result<(), FleetError> {
+        let members: BTreeSet<_> = found.members.values().map(|known| &known.entity).collect();
+        let exists = |member: &EntityId| members.contains(member);
+        let open = self
+            .pools
+            .resume(pool.record.uid, found.unsettled(), exists);
         if !open.is_empty() {
             let open = self.with_disks(open).await?;
             self.engine.drive(Drive::These(open)).await?;
@@ -305,8 +317,8 @@ impl Fleet {
                 continue;
             }
             open = true;
-            let leaves = member
-                .is_none_or(|member| matches!(member.state, pool::MemberState::Deleting { .. }));
+            let leaves =
+                member.is_none_or(|member| matches!(member.state, MemberState::Deleting { .. }));
             if disk.is_deleting() || !leaves {
                 let verdict = self.own_verdict(&disk.entity);
                 if let Some(Verdict::Blocked(failure) | Verdict::Failed(failure)) = verdict {
@@ -348,14 +360,19 @@ impl KnownPool {
     }
 }
 
-/// Whether a member that may serve is about to be replaced.
+/// Whether a member that may serve is about to go, because others are ready.
 pub(super) fn replaces(view: &PoolView, decision: &PoolDecision) -> bool {
+    let counts_others = !view.deleting && view.strategy.max_unavailable < view.replicas;
     decision.actions.iter().any(|action| match action {
         PoolAction::Update(number) | PoolAction::Evict(number) => {
             let member = view.members.get(number);
             member.is_some_and(|member| member.may_serve)
         }
-        PoolAction::Make(_) | PoolAction::Delete(_) => false,
+        PoolAction::Delete(number) => {
+            let member = view.members.get(number);
+            counts_others && member.is_some_and(|member| member.state == MemberState::Ready)
+        }
+        PoolAction::Make(_) => false,
     })
 }
 

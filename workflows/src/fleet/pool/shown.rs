@@ -19,7 +19,7 @@ use crate::fleet::{
 };
 use crate::{
     group::{self, GroupRecord},
-    pool::{self, MemberOf, PoolRecord, TemplateRecord},
+    pool::{self, MemberOf, PoolRecord},
     record::{group_entity, kind, pool_entity, vsi_entity},
     spec::group::OfGroup,
 };
@@ -288,7 +288,7 @@ impl Fleet {
         let Some(of) = &member.record.vsi.member_of else {
             return Ok(());
         };
-        for template in templates(pool) {
+        for template in pool.record.templates() {
             let Some(contract) = self.held(&template.contract).await? else {
                 continue;
             };
@@ -314,12 +314,6 @@ impl Fleet {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
-    let record = &pool.record;
-    let others = [record.previous.as_ref(), record.proposed.as_ref()];
-    std::iter::once(&record.template).chain(others.into_iter().flatten())
 }
 
 impl ShownMember {

@@ -29,7 +29,7 @@ impl Fleet {
         known: Option<&PoolRecord>,
         dry: bool,
     ) -> Result<TemplateRecord, FleetError> {
-        let earlier: Vec<_> = known.into_iter().flat_map(templates).collect();
+        let earlier: Vec<_> = known.into_iter().flat_map(PoolRecord::templates).collect();
         self.template_after(pool, &earlier, dry).await
     }
 
@@ -98,12 +98,6 @@ impl Fleet {
             Ok(self.secrets.put(secret).await?)
         }
     }
-}
-
-/// The templates of a pool, the newest first.
-fn templates(pool: &PoolRecord) -> impl Iterator<Item = &TemplateRecord> {
-    let others = [pool.proposed.as_ref(), pool.previous.as_ref()];
-    std::iter::once(&pool.template).chain(others.into_iter().flatten())
 }
 
 /// The plan of a member for a change from one template to another.

@@ -66,6 +66,11 @@ impl Counts {
         (*generation == desired.generation).then(|| counted.clone())
     }
 
+    /// Drops the usage of a deleted entity.
+    pub(super) fn forget(&self, entity: &EntityId) {
+        self.lock().remove(entity);
+    }
+
     pub(super) fn put(&self, entity: &EntityId, state: &EntityState, counted: &CountedUsage) {
         if let Some(desired) = &state.desired {
             let read = (desired.generation, counted.clone());

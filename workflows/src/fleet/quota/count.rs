@@ -139,6 +139,7 @@ impl Fleet {
             for (entity, state) in self.entities_of(kind) {
                 let is_gone = phase::is_gone(&entity, &state);
                 if is_gone && self.engine.unreadable(&entity).is_none() {
+                    self.quotas.counts.forget(&entity);
                     continue;
                 }
                 match self.counted(&entity, &state).await? {

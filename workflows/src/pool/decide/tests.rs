@@ -137,6 +137,61 @@ fn a_surge_is_there_before_anything_goes_and_leaves_when_all_are_ready() {
 }
 
 #[test]
+fn surge_members_stay_until_those_that_were_replaced_are_ready() {
+    let mut view = pool(7, ready(false));
+    view.strategy.max_unavailable = 0;
+    view.strategy.max_surge = 3;
+    for _ in 0..60 {
+        let decision = decide(&view);
+        if decision.outcome == PoolOutcome::Available {
+            assert!(view.is_rolled_out());
+            assert_eq!(view.members.len(), 7);
+            return;
+        }
+        for action in decision.actions {
+            match action {
+                PoolAction::Delete(number) => drop(view.members.remove(&number)),
+                PoolAction::Make(number)
+                | PoolAction::Update(number)
+                | PoolAction::Evict(number) => {
+                    let busy = member(MemberState::Busy, false, true);
+                    view.members.insert(number, busy);
+                }
+            }
+        }
+        let is_ready = |member: &&MemberView| member.state == MemberState::Ready;
+        let serving = view.members.values().filter(is_ready).count();
+        assert!(serving >= 7, "{serving} of 7 are ready: {view:?}");
+        // They boot one after another.
+        let mut booting = view.members.values_mut();
+        if let Some(member) = booting.find(|member| member.state == MemberState::Busy) {
+            *member = ready(true);
+        }
+    }
+    panic!("it never ends: {view:?}");
+}
+
+#[test]
+fn a_pool_becomes_smaller_although_a_member_stays_off() {
+    for state in [MemberState::Off, MemberState::Unknown, MemberState::Stuck] {
+        let mut view = with(pool(3, ready(true)), 0, member(state, false, true));
+        view.strategy.max_unavailable = 0;
+        view.replicas = 1;
+        assert_eq!(decide(&view).actions, [PoolAction::Delete(2)], "{state:?}");
+    }
+    // One that boots becomes ready by itself.
+    let mut view = with(
+        pool(2, ready(true)),
+        0,
+        member(MemberState::Busy, false, true),
+    );
+    view.strategy.max_unavailable = 0;
+    view.replicas = 1;
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, PoolOutcome::Progressing);
+}
+
+#[test]
 fn the_name_of_another_is_neither_made_nor_taken() {
     let mut view = pool(3, ready(true));
     view.members.remove(&1);
@@ -311,6 +366,34 @@ proptest! {
             view.replicas.saturating_sub(left) <= view.strategy.max_unavailable,
             "{taken:?} of {view:?}"
         );
+    }
+
+    /// A ready member goes only while enough others are ready, whatever else goes with it. Those that
+    /// will not become ready without a person do not count when a pool becomes smaller.
+    #[test]
+    fn a_ready_member_goes_only_above_the_floor(view in any_pool()) {
+        let decision = decide(&view);
+        let is_ready = |number: &u32| view.members[number].state == MemberState::Ready;
+        let gone: Vec<_> = updated(&decision).into_iter().chain(deleted(&decision)).collect();
+        let gone: Vec<_> = gone.into_iter().filter(is_ready).collect();
+        if view.deleting || gone.is_empty() {
+            return Ok(());
+        }
+        let left = view.members.keys().filter(|number| is_ready(number) && !gone.contains(number));
+        let comes = |number: &u32| match view.members.get(number).map(|member| member.state) {
+            None => !view.cordoned.contains(number) && !view.foreign.contains(number),
+            Some(state) => matches!(
+                state,
+                MemberState::Ready | MemberState::Busy | MemberState::Deleting { stuck: false }
+            ),
+        };
+        let strict = view.replicas.saturating_sub(view.strategy.max_unavailable);
+        let attainable = u32::try_from((0..view.replicas).filter(comes).count()).unwrap();
+        let surge_end = view.replicas + view.strategy.max_surge;
+        let shrinks = gone.iter().all(|number| *number >= surge_end);
+        let floor = if shrinks { strict.min(attainable) } else { strict };
+        let left = u32::try_from(left.count()).unwrap();
+        prop_assert!(left >= floor, "{gone:?} of {view:?}");
     }
 
     /// Nothing is done to a VSI that the pool did not make, and no action is repeated.

@@ -73,6 +73,9 @@ impl Fleet {
         }
         let report = PoolReport::of(look.view.clone(), look.found.clone());
         self.pools.set_report(entity, report);
+        if Box::pin(self.note_rollout(&pool, &look.view)).await? {
+            return Ok(soon);
+        }
         let disks = leaving_disks(&pool, &look.reports, &look.found);
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;

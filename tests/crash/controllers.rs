@@ -1,0 +1,281 @@
+//! What the documents promise of pools, groups and quotas: one sequence of commands in each test.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+use vsiflow_engine::model::EntityId;
+use vsiflow_steps::guest::GuestType;
+use vsiflow_workflows::{
+    fleet::{
+        Change, EndedGroup, Fleet, FleetError, GuestQuestion, GuestReports, MemberJournals,
+        MemberQuestions, MemberReports, MembersRequest, RequestStatus, Verdict,
+    },
+    spec::{
+        Resolved,
+        group::{OutputPlace, OutputSource, ResolvedGroup},
+        quota::{DesiredQuota, QuotaLimits},
+    },
+};
+
+use super::{
+    documents::{Group, PoolDocument, VsiDocument},
+    gate::CrashGate,
+    ownership,
+    world::{CrashWorld, in_virtual_time, user},
+};
+
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A fleet that works on pools and groups.
+struct ControllerBench {
+    fleet: Fleet,
+    _world: CrashWorld,
+}
+
+impl ControllerBench {
+    async fn new() -> Self {
+        let world = CrashWorld::new(None).await;
+        let fleet = world.start(&CrashGate::safe()).await.unwrap();
+        fleet.drive_all().await.unwrap();
+        Self {
+            fleet,
+            _world: world,
+        }
+    }
+
+    /// Applies documents, and waits until the pool or group has its desired state.
+    async fn reaches(&self, documents: Resolved, entity: &EntityId) {
+        self.fleet.apply(documents, user()).await.unwrap();
+        self.settles(entity).await;
+    }
+
+    async fn settles(&self, entity: &EntityId) {
+        let decided = tokio::time::timeout(A_DAY, self.fleet.decided(entity)).await;
+        let decided = decided.expect("it is never decided").unwrap();
+        assert_eq!(decided, Verdict::Reached);
+    }
+
+    /// The processors of a VSI.
+    async fn cpus(&self, name: &str) -> u64 {
+        let vsi = self.fleet.vsis().get("default", name).await.unwrap();
+        vsi.spec["machine"]["cpus"].as_u64().unwrap()
+    }
+
+    /// Deletes a member, and waits until the pool has made it again.
+    async fn is_made_again(&self, name: &str) {
+        let deleted = self.fleet.vsis().delete("default", name, false, user());
+        let deleted = deleted.await.unwrap();
+        self.fleet.decided(&deleted).await.unwrap();
+        loop {
+            let vsi = self.fleet.vsis().get("default", name).await;
+            if vsi.is_ok_and(|vsi| vsi.metadata.uid != deleted.id()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.settles(&ownership::pool()).await;
+    }
+}
+
+/// Three members with this many processors; those below the partition are not changed.
+fn pool(cpus: u32, partition: u32) -> Resolved {
+    let mut member = VsiDocument::new("web", 1, "sim:a").server(GuestType::CloudInit);
+    member.cpus = cpus;
+    let pool = PoolDocument {
+        replicas: Some(3),
+        member,
+        disk: false,
+        evictable: false,
+    };
+    let mut resolved = pool.resolved();
+    let desired = &mut resolved.pools.first_mut().unwrap().desired;
+    desired.strategy.partition = partition;
+    resolved
+}
+
+#[test]
+fn members_below_the_partition_are_made_from_the_template_that_was_rolled_out_last() {
+    in_virtual_time(async {
+        let (bench, web) = (ControllerBench::new().await, ownership::pool());
+        bench.reaches(pool(2, 0), &web).await;
+        // A canary, and back.
+        bench.reaches(pool(3, 2), &web).await;
+        assert_eq!(
+            (bench.cpus("web-0").await, bench.cpus("web-2").await),
+            (2, 3)
+        );
+        bench.reaches(pool(2, 2), &web).await;
+        bench.is_made_again("web-0").await;
+        assert_eq!(bench.cpus("web-0").await, 2);
+        // Two canaries, one after the other, and `rollback`.
+        bench.reaches(pool(3, 2), &web).await;
+        bench.reaches(pool(4, 2), &web).await;
+        bench.is_made_again("web-1").await;
+        assert_eq!(bench.cpus("web-1").await, 2);
+        let rollback = bench.fleet.pools().rollback("default", "web", user());
+        rollback.await.unwrap();
+        bench.settles(&web).await;
+        bench.is_made_again("web-1").await;
+        assert_eq!(bench.cpus("web-1").await, 2);
+        // A rollout that reaches every member counts from then on.
+        bench.reaches(pool(5, 0), &web).await;
+        bench.reaches(pool(6, 1), &web).await;
+        bench.is_made_again("web-0").await;
+        assert_eq!(
+            (bench.cpus("web-0").await, bench.cpus("web-1").await),
+            (5, 6)
+        );
+    });
+}
+
+/// The group of the stories, whose members have this many processors, without outputs and removals.
+fn group(cpus: u32) -> Resolved {
+    let mut member = VsiDocument::new("grp", 1, "sim:a").server(GuestType::CloudInit);
+    member.cpus = cpus;
+    let mut resolved = Group { member }.resolved();
+    let group = only(&mut resolved);
+    group.outputs.clear();
+    for wave in &mut group.waves {
+        for item in &mut wave.items {
+            (item.remove_after, item.single) = (None, false);
+            let user_data = format!("#cloud-config\n# {cpus}\n");
+            item.pool.template.contract = vsiflow_engine::secret::Secret::new(user_data);
+        }
+    }
+    resolved
+}
+
+fn only(resolved: &mut Resolved) -> &mut ResolvedGroup {
+    resolved.groups.first_mut().unwrap()
+}
+
+#[test]
+fn a_wave_that_wants_no_member_does_not_hold_up_the_next() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench.reaches(group(2), &group_entity).await;
+        let mut without = group(3);
+        let first = &mut only(&mut without).waves[0].items[0];
+        first.pool.desired.replicas = Some(0);
+        bench.reaches(without, &group_entity).await;
+        assert_eq!(bench.cpus("grp-b-1").await, 3);
+        let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+        assert_eq!(
+            (group.status.phase, group.status.ready_replicas),
+            ("Available", 2)
+        );
+        assert!(group.status.waves.iter().all(|wave| wave.open));
+    });
+}
+
+fn quota(vsis: u32) -> Resolved {
+    let hard = QuotaLimits {
+        vsis: Some(vsis),
+        ..QuotaLimits::default()
+    };
+    Resolved {
+        quotas: vec![DesiredQuota {
+            namespace: "default".to_owned(),
+            name: "team".to_owned(),
+            hard,
+        }],
+        ..Resolved::default()
+    }
+}
+
+#[test]
+fn what_a_group_removed_uses_no_quota_and_needs_no_host() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        let document = || {
+            let mut resolved = group(2);
+            let first = &mut only(&mut resolved).waves[0].items[0];
+            first.remove_after = Some("second".to_owned());
+            resolved
+        };
+        bench.reaches(document(), &group_entity).await;
+        bench.fleet.apply(quota(2), user()).await.unwrap();
+        let applied = bench.fleet.apply(document(), user()).await.unwrap();
+        assert!(applied.iter().all(|one| one.change == Change::Unchanged));
+        // The removed member would fit on no host any more.
+        let mut larger = document();
+        let first = &mut only(&mut larger).waves[0].items[0];
+        let template = &mut first.pool.template.desired;
+        template.host.clear();
+        template.machine.memory_mib = 1 << 40;
+        let placement = serde_json::json!({"request": {}, "candidates": ["sim:a"]});
+        template.placement = serde_json::from_value(placement).unwrap();
+        bench.reaches(larger, &group_entity).await;
+        let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+        assert_eq!((group.status.replicas, group.status.ready_replicas), (2, 2));
+    });
+}
+
+#[test]
+fn an_output_that_is_added_after_its_gate_opened_is_read() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench.reaches(group(2), &group_entity).await;
+        let mut more = group(2);
+        only(&mut more).outputs.push(OutputSource {
+            name: "kernel".to_owned(),
+            item: "a".to_owned(),
+            number: 0,
+            from: OutputPlace::Console("Linux version ([0-9.]+)".to_owned()),
+            secret: false,
+        });
+        bench.reaches(more, &group_entity).await;
+        let output = bench.fleet.groups().output("default", "grp", "kernel");
+        assert!(!output.await.unwrap().expose().is_empty());
+    });
+}
+
+/// Journals whose use is a defect.
+struct Broken;
+
+#[async_trait]
+impl MemberJournals for Broken {
+    async fn status_of(&self, _: Uuid) -> Result<RequestStatus, FleetError> {
+        panic!("the test asked for it")
+    }
+
+    async fn report(&self, _: &MemberQuestions) -> Result<MemberReports, FleetError> {
+        unreachable!()
+    }
+
+    async fn journal_of(&self, _: &str, _: &str) -> Result<Option<u16>, FleetError> {
+        unreachable!()
+    }
+
+    async fn ask_guests(
+        &self,
+        _: Option<u16>,
+        _: GuestQuestion,
+    ) -> Result<GuestReports, FleetError> {
+        unreachable!()
+    }
+
+    async fn end_networks(&self, _: &EndedGroup) -> Result<bool, FleetError> {
+        unreachable!()
+    }
+
+    async fn ask(&self, _: Uuid, _: MembersRequest) -> Result<(), FleetError> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn a_controller_that_panics_ends_the_process_and_what_waits_for_it() {
+    in_virtual_time(async {
+        let bench = ControllerBench::new().await;
+        bench.fleet.pools().reach_over(Arc::new(Broken));
+        bench.fleet.apply(pool(2, 0), user()).await.unwrap();
+        let web = ownership::pool();
+        let decided = tokio::time::timeout(A_DAY, bench.fleet.decided(&web)).await;
+        let error = decided.expect("it waits for ever").unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
+        let refused = bench.fleet.apply(pool(3, 0), user()).await;
+        assert!(refused.is_err(), "the engine still accepts work");
+    });
+}
