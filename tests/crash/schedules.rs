@@ -260,9 +260,88 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
         bench.hours(1);
         bench.until_whole(2).await;
         bench.hours(-2);
-        assert!(bench.look().await.is_empty());
+        assert_eq!(bench.condition().await.reason, "ClockSetBack");
+        let found = bench.look().await;
+        assert!(
+            matches!(&found[..], [ScheduleNote::SetBack { .. }]),
+            "{found:?}"
+        );
         bench.hours(2);
         assert!(bench.look().await.is_empty());
+    });
+}
+
+/// A clock that was years ahead stops no schedule, and the snapshots of that time are not the newest.
+#[test]
+fn a_clock_that_was_years_ahead_stops_no_schedule() {
+    const YEARS: i64 = 3 * 365 * 24;
+    in_virtual_time(async {
+        let mut bench = ScheduleBench::of(web()).await;
+        bench.hours(1);
+        bench.until_whole(1).await;
+        bench.hours(YEARS);
+        bench.until_whole(2).await;
+        bench.hours(-YEARS);
+        let condition = bench.condition().await;
+        assert_eq!(condition.status, "False", "{condition:?}");
+        let found = bench.look().await;
+        assert!(
+            matches!(&found[..], [ScheduleNote::SetBack { .. }]),
+            "{found:?}"
+        );
+        assert_eq!(bench.condition().await.status, "True");
+        for hour in [1000, 1100] {
+            bench.hours(1);
+            let name = format!("web-20270115-{hour}");
+            bench
+                .until(|all, condition| condition.reason == "Taken" && ready(all).contains(&name))
+                .await;
+            bench.settles().await;
+        }
+        let names = ["web-20270115-1000", "web-20270115-1100"];
+        bench.until(|all, _| ready(all) == names).await;
+    });
+}
+
+#[test]
+fn two_snapshots_of_schedules_begin_on_a_host_at_a_time() {
+    in_virtual_time(async {
+        let mut bench = ScheduleBench::of(web()).await;
+        for (number, name) in (2..).zip(["b", "c", "d", "e"]) {
+            let vsi = VsiDocument::new(name, number, A).server(GuestType::CloudInit);
+            let vsi = documents::resolved(&[vsi.snapshots("@hourly", 1)]);
+            bench.fleet.apply(vsi, user()).await.unwrap();
+            let vsi = ownership::entity(uuid(number));
+            bench.fleet.decided(&vsi).await.unwrap();
+        }
+        bench.look().await;
+        bench.hours(1);
+        let begun = bench.look().await;
+        assert_eq!(begun.len(), 2, "{begun:?}");
+        assert!(bench.look().await.is_empty());
+        bench.until(|all, _| ready(all).len() == 5).await;
+    });
+}
+
+#[test]
+fn a_snapshot_that_was_never_begun_ends_with_its_vsi() {
+    in_virtual_time(async {
+        let mut bench = ScheduleBench::of(web()).await;
+        bench.fleet.set_global_pause(true, user()).await.unwrap();
+        let request = SnapshotRequest::default();
+        let taken = bench
+            .fleet
+            .snapshots()
+            .take("default", "web", request, user());
+        taken.await.unwrap();
+        let vsis = bench.fleet.vsis();
+        vsis.delete("default", "web", false, user()).await.unwrap();
+        bench.fleet.set_global_pause(false, user()).await.unwrap();
+        bench.settles().await;
+        bench.look().await;
+        let all = bench.fleet.snapshots().list(true).await.unwrap();
+        let phases: Vec<_> = all.iter().map(|one| one.status.phase.as_str()).collect();
+        assert_eq!(phases, ["Failed"]);
     });
 }
 

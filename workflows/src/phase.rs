@@ -362,12 +362,17 @@ fn snapshot(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
             RunResult::Superseded => ("Failed", Text::new(ABANDONED)),
             other => ("Failed", ended(other)),
         },
-        (None, None) => ("Pending", Text::default()),
+        (None, None) => match &view.entity.state {
+            // It was noted that nothing will take it any more.
+            Some((name, why)) if name.as_str() == Phase::Failed.as_str() => ("Failed", why.clone()),
+            _ => ("Pending", Text::default()),
+        },
     })
 }
 
 /// Why a snapshot was abandoned.
-const ABANDONED: &str = "another change of the VSI took its place; delete it and take a new one";
+pub(crate) const ABANDONED: &str =
+    "another change of the VSI took its place; delete it and take a new one";
 
 fn image(view: &EntityView<'_>) -> (&'static str, Text) {
     let leaving = view

@@ -260,10 +260,13 @@ impl PoolView {
         // Negative while surge members are ready.
         let ready = i64::from(self.ready(desired));
         let mut away = i64::from(self.replicas).saturating_sub(ready);
+        // Surge members that are ready may serve until they go, whatever they are made from. Others
+        // would never become ready from a template that was taken back.
+        let due = self.due(desired).filter(|(number, member)| {
+            *number < self.replicas || member.state != MemberState::Ready
+        });
         // Members that do not serve are replaced first, because that reduces no capacity.
-        let (serving, idle): (Vec<_>, Vec<_>) = self
-            .due(self.replicas)
-            .partition(|(_, member)| member.may_serve);
+        let (serving, idle): (Vec<_>, Vec<_>) = due.partition(|(_, member)| member.may_serve);
         let mut updates: Vec<_> = idle.iter().map(|(number, _)| *number).collect();
         for (number, member) in serving {
             let after = match member.state {

@@ -28,6 +28,11 @@ pub(crate) fn report_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
             ScheduleNote::Missing { vsi, failure } => {
                 output::note(&format!("vsi/{vsi}: its snapshot is not taken: {failure}"));
             }
+            ScheduleNote::SetBack { vsi, at } => {
+                output::note(&format!(
+                    "vsi/{vsi}: its schedule of snapshots begins again, because the clock was set back from {at} or later"
+                ));
+            }
             ScheduleNote::Pruned { snapshot } => {
                 output::line(&format!(
                     "snapshot/{snapshot} is deleted: newer ones are retained"

@@ -297,8 +297,9 @@ impl Fleet {
         let (most, within) = RESTORE_LIMIT;
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let now = self.clock.now().0;
+        // A run that is far in the future was begun while the clock was ahead.
         let recent =
-            |run: &&vsiflow_engine::model::RunId| now.saturating_sub(run.0.timestamp_ms()) < within;
+            |run: &&vsiflow_engine::model::RunId| now.abs_diff(run.0.timestamp_ms()) < within;
         let runs = known.state.runs.iter().filter(recent).count();
         known.record.vsi.on_drift == OnDrift::Restore && runs <= most
     }

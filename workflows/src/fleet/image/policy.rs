@@ -220,7 +220,8 @@ fn is_refused(state: &EntityState, now_ms: u64) -> bool {
     state.last.as_ref().is_some_and(|last| {
         last.workflow.as_str() == remove_base_image::NAME
             && last.result != RunResult::Succeeded
-            && now_ms.saturating_sub(last.run.0.timestamp_ms()) < RETRY_AFTER_MS
+            // A run that is far in the future was begun while the clock was ahead.
+            && now_ms.abs_diff(last.run.0.timestamp_ms()) < RETRY_AFTER_MS
     })
 }
 

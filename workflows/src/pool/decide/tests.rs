@@ -172,6 +172,17 @@ fn surge_members_stay_until_those_that_were_replaced_are_ready() {
 }
 
 #[test]
+fn surge_members_that_failed_are_brought_to_the_next_template() {
+    let mut view = pool(2, ready(false));
+    view.strategy.max_unavailable = 0;
+    view.strategy.max_surge = 1;
+    let view = with(view, 2, member(MemberState::Stuck, false, false));
+    assert_eq!(decide(&view).actions, [PoolAction::Update(2)]);
+    let view = with(view, 2, ready(true));
+    assert_eq!(decide(&view).actions, [PoolAction::Update(1)]);
+}
+
+#[test]
 fn a_pool_becomes_smaller_although_a_member_stays_off() {
     for state in [MemberState::Off, MemberState::Unknown, MemberState::Stuck] {
         let mut view = with(pool(3, ready(true)), 0, member(state, false, true));

@@ -1,7 +1,7 @@
 //! Takes the snapshot of a due time.
 
 use uuid::Uuid;
-use vsiflow_engine::model::{Failure, FailureClass, Precedence, Timestamp};
+use vsiflow_engine::model::{Failure, FailureClass, Name, Precedence, Text, Timestamp};
 
 use super::{
     ScheduleNote, add, by,
@@ -16,7 +16,7 @@ use crate::fleet::{
     vsi::object::rfc3339,
 };
 use crate::{
-    phase::Phase,
+    phase::{ABANDONED, Phase},
     record::{FailedDueTime, ScheduleRecord, SnapshotAction, scheduled_snapshot, snapshot_entity},
     snapshot,
     spec::Schedule,
@@ -45,6 +45,9 @@ impl Fleet {
                 return Ok(None);
             }
         };
+        if let Some(ahead) = record.ahead_of(now) {
+            return self.set_back(one, record, ahead).await.map(Some);
+        }
         let newest = record.snapshot.and_then(|uid| seen.snapshot(uid));
         if let Some(stuck) = self.stuck_snapshot(&record, newest).await {
             return self.give_up_due(one, record, stuck).await.map(Some);
@@ -57,10 +60,8 @@ impl Fleet {
         let Some(due) = schedule.latest(after, now) else {
             return Ok(None);
         };
-        let is_begun_there =
-            |other: &ScheduledSnapshot| other.record.host == one.host && other.is_open();
         let silent = matches!(self.reach.answers(&one.host), Some(Err(_)));
-        if silent || seen.snapshots().filter(is_begun_there).count() >= PARALLEL {
+        if silent || seen.open_on(&one.host) >= PARALLEL {
             return Ok(None);
         }
         let failed_before = record.failed.as_ref();
@@ -73,8 +74,37 @@ impl Fleet {
         let taken = Box::pin(self.take_due_snapshot(one, &record, due, missed)).await?;
         if matches!(taken, Some(ScheduleNote::Begun { .. })) {
             seen.forget_tries(one.uid);
+            seen.count_begun(&one.host);
         }
         Ok(taken)
+    }
+
+    /// Begins a schedule again whose recorded times are in the future, because the clock was set back.
+    async fn set_back(
+        &self,
+        one: &Scheduled,
+        record: ScheduleRecord,
+        ahead: Timestamp,
+    ) -> Result<ScheduleNote, FleetError> {
+        let again = begun(one, Some(record), self.clock.now());
+        let at = rfc3339(ahead);
+        let why = format!("the clock was set back from {at} or later: the schedule begins again");
+        self.note_schedule(again, &why).await?;
+        let vsi = one.label();
+        Ok(ScheduleNote::SetBack { vsi, at })
+    }
+
+    /// Ends the snapshots that nothing will take any more: their VSIs were deleted, or another change
+    /// took their place before they were begun.
+    pub(super) async fn end_abandoned(&self, seen: &SeenSchedules) -> Result<(), FleetError> {
+        for snapshot in seen.abandoned() {
+            let (failed, why) = (Name::of(Phase::Failed.as_str()), Text::new(ABANDONED));
+            let noted = self
+                .engine
+                .note_state(snapshot, failed, why, by("not begun"));
+            noted.await?;
+        }
+        Ok(())
     }
 
     /// Records one batch: the snapshot, its VSI's order, and that this due time is done.
@@ -244,11 +274,12 @@ fn waits_for(vsi: &Known, snapshot: Uuid) -> bool {
 }
 
 /// The record of a schedule that is new. The last due time and snapshot of an earlier schedule are
-/// copied.
+/// copied, unless that time is in the future.
 fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> ScheduleRecord {
     let (due_ms, snapshot) = before
         .map(|before| (before.due_ms, before.snapshot))
         .unwrap_or_default();
+    let due_ms = due_ms.filter(|due_ms| *due_ms <= now.0);
     ScheduleRecord {
         vsi: one.uid,
         namespace: one.namespace.clone(),

@@ -22,13 +22,15 @@ use std::{convert::Infallible, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, Failure, Precedence, Text},
+    model::{Actor, Failure, Precedence, Text, Timestamp},
 };
 
 pub use self::seen::SeenSchedules;
 use crate::fleet::{Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
 use crate::record::{ScheduleRecord, kind, schedule_entity};
 
+/// How far a recorded time may be in the future: clocks are corrected by less.
+const AHEAD_MS: u64 = 60_000;
 /// How often schedules are checked.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -50,6 +52,13 @@ pub enum ScheduleNote {
         vsi: String,
         /// Why.
         failure: Box<Failure>,
+    },
+    /// The schedule begins again: its recorded times were in the future, because the clock was set back.
+    SetBack {
+        /// The VSI's label.
+        vsi: String,
+        /// The newest recorded time, RFC 3339.
+        at: String,
     },
     /// A snapshot is being deleted, because enough newer ones exist.
     Pruned {
@@ -95,6 +104,7 @@ impl SnapshotHandle<'_> {
             return Ok(notes);
         }
         seen.refresh(self.fleet).await?;
+        self.fleet.end_abandoned(seen).await?;
         for one in seen.scheduled() {
             notes.extend(Box::pin(self.fleet.run_schedule(&one, seen)).await?);
         }
@@ -109,6 +119,15 @@ impl SnapshotHandle<'_> {
         }
         notes.extend(Box::pin(self.fleet.prune_scheduled(seen)).await?);
         Ok(notes)
+    }
+}
+
+impl ScheduleRecord {
+    /// The newest of its times, if that is in the future: the clock was set back since.
+    fn ahead_of(&self, now: Timestamp) -> Option<Timestamp> {
+        let failed_ms = self.failed.as_ref().map(|failed| failed.due_ms);
+        let newest_ms = self.due_ms.max(failed_ms).unwrap_or(0).max(self.since_ms);
+        (newest_ms > now.0.saturating_add(AHEAD_MS)).then_some(Timestamp(newest_ms))
     }
 }
 

@@ -29,9 +29,13 @@ impl Fleet {
             all.entry(one.record.vsi).or_default().push(one);
         }
         let mut doomed = Vec::new();
+        let now_ms = self.clock.now().0;
         for vsi in seen.scheduled() {
             let keep = usize::try_from(vsi.policy.keep).unwrap_or(usize::MAX);
-            doomed.extend(superfluous(all.remove(&vsi.uid).unwrap_or_default(), keep));
+            let since_ms = seen.record(vsi.uid).map_or(0, |record| record.since_ms);
+            let mut own = all.remove(&vsi.uid).unwrap_or_default();
+            own.sort_by_key(|taken| std::cmp::Reverse(age(taken.due_ms, since_ms, now_ms)));
+            doomed.extend(superfluous(own, keep));
         }
         if doomed.is_empty() {
             return Ok(Vec::new());
@@ -76,10 +80,20 @@ impl Fleet {
     }
 }
 
-/// The superfluous snapshots of a VSI's schedule: whole ones beyond the newest `keep`, and failed ones
+/// Orders snapshots by when they were taken. Those with a due time in the future were taken before the
+/// clock was set back, when the schedule began again at `since_ms`.
+fn age(due_ms: u64, since_ms: u64, now_ms: u64) -> (u8, u64) {
+    let turn = match due_ms {
+        due_ms if due_ms > now_ms => 1,
+        due_ms if due_ms < since_ms => 0,
+        _ => 2,
+    };
+    (turn, due_ms)
+}
+
+/// The superfluous snapshots of a VSI's schedule, of which the newest comes first: whole ones beyond the newest `keep`, and failed ones
 /// if a newer one is whole. Without a newer whole one, none is superfluous.
 fn superfluous(mut own: Vec<ScheduledSnapshot>, keep: usize) -> Vec<ScheduledSnapshot> {
-    own.sort_by_key(|one| std::cmp::Reverse(one.due_ms));
     let mut whole = 0_usize;
     own.retain(|one| {
         if one.phase() == READY {
@@ -91,4 +105,18 @@ fn superfluous(mut own: Vec<ScheduledSnapshot>, keep: usize) -> Vec<ScheduledSna
     // The oldest first: if a deletion is blocked, the newer ones still exist.
     own.reverse();
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_from_before_the_clock_was_set_back_are_not_the_newest() {
+        let (since, now) = (500, 600);
+        // Before the jump, while the clock was ahead, and after it was set back.
+        let mut taken = [900, 100, 550, 800, 520];
+        taken.sort_by_key(|due_ms| age(*due_ms, since, now));
+        assert_eq!(taken, [100, 800, 900, 520, 550]);
+    }
 }

@@ -15,7 +15,11 @@ use vsiflow_engine::{
 use crate::{
     fleet::{Fleet, FleetError, apply::is_deleting, unreadable::DesiredReading},
     phase::{Phase, is_gone},
-    record::{ScheduleRecord, SnapshotRecord, VsiRecord, kind, schedule_entity, snapshot_entity},
+    record::{
+        ScheduleRecord, SnapshotRecord, VsiRecord, kind, schedule_entity, snapshot_entity,
+        vsi_entity,
+    },
+    snapshot,
     spec::DesiredSnapshotPolicy,
 };
 
@@ -27,6 +31,8 @@ pub struct SeenSchedules {
     snapshots: Latest<Arc<SnapshotRecord>>,
     /// When a snapshot that cannot be taken was last tried, in ms, by the VSI's UID.
     tried: BTreeMap<Uuid, u64>,
+    /// How many snapshots were begun since all of this was read, by host.
+    begun: BTreeMap<String, usize>,
     /// The end of the journal when all of this was read; `None` if something could not be read.
     read_to: Option<Offset>,
 }
@@ -82,10 +88,11 @@ impl SeenSchedules {
         self.read_to = None;
         self.vsis.refresh(fleet, kind::VSI, scheduled).await?;
         self.records.refresh(fleet, kind::SCHEDULE, Some).await?;
-        let of_schedule = |record: SnapshotRecord| record.due_ms.map(|_| Arc::new(record));
-        self.snapshots
-            .refresh(fleet, kind::SNAPSHOT, of_schedule)
-            .await?;
+        let all = |record: SnapshotRecord| Some(Arc::new(record));
+        self.snapshots.refresh(fleet, kind::SNAPSHOT, all).await?;
+        let vsis = &self.vsis;
+        self.tried.retain(|vsi, _| vsis.lives(&vsi_entity(*vsi)));
+        self.begun.clear();
         let all = self.vsis.is_whole() && self.records.is_whole() && self.snapshots.is_whole();
         self.read_to = all.then_some(end);
         Ok(())
@@ -116,6 +123,59 @@ impl SeenSchedules {
     pub(super) fn snapshots(&self) -> impl Iterator<Item = ScheduledSnapshot> {
         let all = self.snapshots.iter();
         all.filter_map(|(entity, state, record)| shown(entity, state, record))
+    }
+
+    /// How many snapshots of schedules are being taken on a host, with those begun since the last read.
+    pub(super) fn open_on(&self, host: &str) -> usize {
+        let is_open = |one: &ScheduledSnapshot| {
+            one.record.host == host && one.is_open() && self.is_coming(one)
+        };
+        let begun = self.begun.get(host).copied().unwrap_or_default();
+        self.snapshots()
+            .filter(is_open)
+            .count()
+            .saturating_add(begun)
+    }
+
+    /// Counts a snapshot as begun until everything is read again.
+    pub(super) fn count_begun(&mut self, host: &str) {
+        let begun = self.begun.entry(host.to_owned()).or_default();
+        *begun = begun.saturating_add(1);
+    }
+
+    /// The snapshots, also those that users took, that were never begun and that no VSI waits for.
+    pub(super) fn abandoned(&self) -> Vec<EntityId> {
+        let all = self.snapshots.iter();
+        let abandoned = all.filter(|(_, state, record)| {
+            let is_pending = ["", Phase::Pending.as_str()].contains(&phase(state));
+            let is_new = state.runs.is_empty() && state.active.is_none();
+            let is_taken = state.desired.as_ref();
+            let is_taken = is_taken.is_some_and(|one| one.workflow.as_str() == snapshot::NAME);
+            is_pending && is_new && is_taken && self.is_settled(record.vsi)
+        });
+        abandoned.map(|(entity, ..)| entity.clone()).collect()
+    }
+
+    /// Whether the snapshot is being taken, or its VSI is about to begin it. Not while the VSI waits for
+    /// a person, because that may last for ever.
+    fn is_coming(&self, one: &ScheduledSnapshot) -> bool {
+        let is_begun = one.state.active.is_some();
+        is_begun
+            || self.vsi(one.record.vsi).is_some_and(|vsi| {
+                let desired = vsi.state.desired.as_ref();
+                let is_open = desired.is_some_and(|one| one.generation != vsi.state.attempted);
+                !vsi.state.is_settled() && (is_open || vsi.state.active.is_some())
+            })
+    }
+
+    /// Whether a VSI is deleted, or has no unfinished work. One that cannot be read may have some.
+    fn is_settled(&self, vsi: Uuid) -> bool {
+        let vsi = self.vsi(vsi).filter(|one| !one.is_lost);
+        vsi.is_some_and(|one| one.state.is_settled())
+    }
+
+    fn vsi(&self, vsi: Uuid) -> Option<&LatestOne<Scheduled>> {
+        self.vsis.0.get(&vsi_entity(vsi).ok()?)
     }
 
     /// A snapshot that a schedule took, by UID.
@@ -226,6 +286,13 @@ impl<T> Latest<T> {
     fn is_whole(&self) -> bool {
         let mut all = self.0.iter();
         all.all(|(entity, one)| !one.is_lost || is_gone(entity, &one.state))
+    }
+
+    /// Whether an entity exists and is not deleted.
+    fn lives<E>(&self, entity: &Result<EntityId, E>) -> bool {
+        let known = entity.as_ref().ok();
+        let known = known.and_then(|entity| Some((entity, self.0.get(entity)?)));
+        known.is_some_and(|(entity, one)| !is_gone(entity, &one.state))
     }
 
     fn iter(&self) -> impl Iterator<Item = (&EntityId, &Arc<EntityState>, &T)> {

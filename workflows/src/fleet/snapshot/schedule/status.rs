@@ -52,6 +52,26 @@ fn found(holds: bool, reason: &str, message: String) -> ScheduleState {
     }
 }
 
+fn not_begun(changed: Timestamp) -> (SnapshotScheduleStatus, Condition) {
+    let message = "the schedule begins once `vsiflow serve` has seen it";
+    let status = SnapshotScheduleStatus {
+        last_schedule_time: None,
+        next_schedule_time: None,
+        missed: 0,
+    };
+    let condition = condition(CURRENT, false, "NotBegun", message, changed);
+    (status, condition)
+}
+
+fn set_back(ahead: Timestamp) -> ScheduleState {
+    let at = rfc3339(ahead);
+    let message = format!(
+        "{at} is recorded for it, and is in the future: the clock was set back; the schedule begins again once \
+         `vsiflow serve` has seen that"
+    );
+    found(false, "ClockSetBack", message)
+}
+
 impl Fleet {
     /// The status of a VSI's schedule, with its condition; `None` if the VSI has no schedule.
     pub(in crate::fleet) async fn schedule_of(
@@ -75,20 +95,15 @@ impl Fleet {
         let (_, changed) = self.engine.times(&entity).unwrap_or_default();
         let schedule = Schedule::recorded(&policy.schedule).ok();
         let (Some(record), Some(schedule)) = (record, schedule) else {
-            let message = "the schedule begins once `vsiflow serve` has seen it";
             let (_, record_changed) = self.engine.times(&known.entity).unwrap_or_default();
-            let status = SnapshotScheduleStatus {
-                last_schedule_time: None,
-                next_schedule_time: None,
-                missed: 0,
-            };
-            return Ok(Some((
-                status,
-                condition(CURRENT, false, "NotBegun", message, record_changed),
-            )));
+            return Ok(Some(not_begun(record_changed)));
         };
         let now = self.clock.now();
-        let after = Timestamp(record.due_ms.unwrap_or(0).max(record.since_ms));
+        let ahead = record.ahead_of(now);
+        let after = match ahead {
+            Some(_) => now,
+            None => Timestamp(record.due_ms.unwrap_or(0).max(record.since_ms)),
+        };
         let due = schedule.latest(after, now);
         let passed = due.map_or(0, |due| schedule.count(after, due));
         let missed = record.missed.saturating_add(passed).min(MAX_COUNTED);
@@ -97,7 +112,10 @@ impl Fleet {
             next_schedule_time: schedule.next(now.max(after)).map(rfc3339),
             missed,
         };
-        let mut found = self.judge(&record, due, now);
+        let mut found = match ahead {
+            Some(ahead) => set_back(ahead),
+            None => self.judge(&record, due, now),
+        };
         if missed > 0 {
             let so_far = format!("{missed} due times passed without a snapshot");
             found.message = [found.message, so_far].join("; ");
