@@ -47,9 +47,9 @@ impl Fleet {
         if resolved.groups.is_empty() {
             return Ok(stay);
         }
-        let known = self.living::<GroupRecord>().await?;
+        let groups = self.living::<GroupRecord>().await?;
         for group in &resolved.groups {
-            let recorded = known.iter().map(|known| &known.record);
+            let recorded = groups.iter().map(|known| &known.record);
             let mut same = recorded.filter(|record| {
                 (&record.namespace, &record.name) == (&group.namespace, &group.name)
             });

@@ -165,7 +165,7 @@ impl Fleet {
         template: TemplateRecord,
     ) -> Result<(), FleetError> {
         let is_new = template.revision != record.template.revision;
-        if is_new && self.members(known).await?.view.is_rolled_out() {
+        if is_new && Box::pin(self.members(known)).await?.view.is_rolled_out() {
             record.complete_rollout();
         }
         record.replace_template(template);

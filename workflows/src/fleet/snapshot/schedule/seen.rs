@@ -88,8 +88,9 @@ impl SeenSchedules {
         self.read_to = None;
         self.vsis.refresh(fleet, kind::VSI, scheduled).await?;
         self.records.refresh(fleet, kind::SCHEDULE, Some).await?;
-        let all = |record: SnapshotRecord| Some(Arc::new(record));
-        self.snapshots.refresh(fleet, kind::SNAPSHOT, all).await?;
+        let shared = |record: SnapshotRecord| Some(Arc::new(record));
+        let read = self.snapshots.refresh(fleet, kind::SNAPSHOT, shared);
+        read.await?;
         let vsis = &self.vsis;
         self.tried.retain(|vsi, _| vsis.lives(&vsi_entity(*vsi)));
         self.begun.clear();
@@ -127,8 +128,8 @@ impl SeenSchedules {
 
     /// How many snapshots of schedules are being taken on a host, with those begun since the last read.
     pub(super) fn open_on(&self, host: &str) -> usize {
-        let is_open = |one: &ScheduledSnapshot| {
-            one.record.host == host && one.is_open() && self.is_coming(one)
+        let is_open = |taken: &ScheduledSnapshot| {
+            taken.record.host == host && taken.is_open() && self.is_coming(taken)
         };
         let begun = self.begun.get(host).copied().unwrap_or_default();
         self.snapshots()
@@ -145,12 +146,13 @@ impl SeenSchedules {
 
     /// The snapshots, also those that users took, that were never begun and that no VSI waits for.
     pub(super) fn abandoned(&self) -> Vec<EntityId> {
-        let all = self.snapshots.iter();
-        let abandoned = all.filter(|(_, state, record)| {
+        let snapshots = self.snapshots.iter();
+        let abandoned = snapshots.filter(|(_, state, record)| {
             let is_pending = ["", Phase::Pending.as_str()].contains(&phase(state));
             let is_new = state.runs.is_empty() && state.active.is_none();
-            let is_taken = state.desired.as_ref();
-            let is_taken = is_taken.is_some_and(|one| one.workflow.as_str() == snapshot::NAME);
+            let desired = state.desired.as_ref();
+            let is_taken =
+                desired.is_some_and(|desired| desired.workflow.as_str() == snapshot::NAME);
             is_pending && is_new && is_taken && self.is_settled(record.vsi)
         });
         abandoned.map(|(entity, ..)| entity.clone()).collect()
@@ -158,20 +160,19 @@ impl SeenSchedules {
 
     /// Whether the snapshot is being taken, or its VSI is about to begin it. Not while the VSI waits for
     /// a person, because that may last for ever.
-    fn is_coming(&self, one: &ScheduledSnapshot) -> bool {
-        let is_begun = one.state.active.is_some();
-        is_begun
-            || self.vsi(one.record.vsi).is_some_and(|vsi| {
-                let desired = vsi.state.desired.as_ref();
-                let is_open = desired.is_some_and(|one| one.generation != vsi.state.attempted);
+    fn is_coming(&self, taken: &ScheduledSnapshot) -> bool {
+        taken.state.active.is_some()
+            || self.vsi(taken.record.vsi).is_some_and(|vsi| {
+                let newest = vsi.state.desired.as_ref().map(|desired| desired.generation);
+                let is_open = newest.is_some_and(|newest| newest != vsi.state.attempted);
                 !vsi.state.is_settled() && (is_open || vsi.state.active.is_some())
             })
     }
 
     /// Whether a VSI is deleted, or has no unfinished work. One that cannot be read may have some.
     fn is_settled(&self, vsi: Uuid) -> bool {
-        let vsi = self.vsi(vsi).filter(|one| !one.is_lost);
-        vsi.is_some_and(|one| one.state.is_settled())
+        let readable = self.vsi(vsi).filter(|vsi| !vsi.is_lost);
+        readable.is_some_and(|vsi| vsi.state.is_settled())
     }
 
     fn vsi(&self, vsi: Uuid) -> Option<&LatestOne<Scheduled>> {
@@ -290,9 +291,9 @@ impl<T> Latest<T> {
 
     /// Whether an entity exists and is not deleted.
     fn lives<E>(&self, entity: &Result<EntityId, E>) -> bool {
-        let known = entity.as_ref().ok();
-        let known = known.and_then(|entity| Some((entity, self.0.get(entity)?)));
-        known.is_some_and(|(entity, one)| !is_gone(entity, &one.state))
+        let Ok(entity) = entity else { return false };
+        let latest = self.0.get(entity);
+        latest.is_some_and(|latest| !is_gone(entity, &latest.state))
     }
 
     fn iter(&self) -> impl Iterator<Item = (&EntityId, &Arc<EntityState>, &T)> {
