@@ -8,6 +8,7 @@ mod clusters;
 mod game;
 mod game_log;
 mod observer;
+mod oracle;
 mod plan;
 mod rolling;
 mod settle;

@@ -1,0 +1,440 @@
+//! Games of a group with a quota: docs/how-to/groups.md and quotas.md.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use tokio::time::Instant;
+use uuid::Uuid;
+use vsiflow_engine::secret::Secret;
+use vsiflow_steps::{guest::GuestType, ports::DomainState, sim::SimHosts};
+use vsiflow_workflows::{
+    fleet::{Change, Fleet, Verdict},
+    spec::{
+        Resolved,
+        group::{Gate, OutputPlace, OutputSource, ResolvedItem, ResolvedWave},
+        quota::{DesiredQuota, QuotaLimits},
+    },
+};
+
+use crate::{
+    documents::{Group, PoolDocument, VsiDocument},
+    gate::{CrashGate, CrashMoment},
+    ownership,
+    world::{CrashWorld, in_virtual_time, user},
+};
+
+const HOST: &str = "sim:a";
+const EVERY: Duration = Duration::from_millis(100);
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+const BOOTS: Duration = Duration::from_millis(1_250);
+/// The items of the waves. The first one is removed after the second wave.
+const WAVES: [&[&str]; 3] = [&["a", "b"], &["c"], &["d", "e"]];
+const REMOVED: &str = "a";
+
+/// What the document asks of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ItemDemand {
+    replicas: u32,
+    edition: u32,
+}
+
+/// What the document asks: its items, and those whose first member has an output.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct GroupDemand {
+    items: BTreeMap<&'static str, ItemDemand>,
+    outputs: BTreeSet<&'static str>,
+}
+
+impl GroupDemand {
+    fn document(&self) -> Resolved {
+        let mut resolved = Group { member: member(2) }.resolved();
+        let group = resolved.groups.first_mut().unwrap();
+        group.outputs = self.outputs.iter().map(|item| output(item)).collect();
+        let names = ["first", "second", "third"];
+        let waves = names.iter().zip(WAVES);
+        group.waves = waves
+            .map(|(name, items)| ResolvedWave {
+                name: (*name).to_owned(),
+                gate: Gate::default(),
+                items: items.iter().map(|item| self.item(item)).collect(),
+            })
+            .collect();
+        resolved
+    }
+
+    fn item(&self, name: &str) -> ResolvedItem {
+        let demand = self.items[name];
+        let pool = PoolDocument {
+            replicas: Some(demand.replicas),
+            member: member(demand.edition),
+            disk: false,
+            evictable: false,
+        };
+        let mut pool = pool.resolved().pools.pop().unwrap();
+        (pool.desired.name, pool.desired.uid) = (format!("grp-{name}"), None);
+        pool.template.contract = Secret::new("#cloud-config\n# good\n");
+        ResolvedItem {
+            name: name.to_owned(),
+            single: false,
+            remove_after: (name == REMOVED).then(|| "second".to_owned()),
+            pool,
+        }
+    }
+}
+
+fn member(cpus: u32) -> VsiDocument {
+    let mut member = VsiDocument::new("grp", 1, HOST).server(GuestType::CloudInit);
+    member.cpus = cpus;
+    member
+}
+
+fn output(item: &str) -> OutputSource {
+    OutputSource {
+        name: format!("of-{item}"),
+        item: item.to_owned(),
+        number: 0,
+        from: OutputPlace::Console("Linux version ([0-9.]+)".to_owned()),
+        secret: false,
+    }
+}
+
+/// A guest of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SeenMember {
+    item: &'static str,
+    number: u32,
+    edition: u32,
+    /// When it was started, by its host's clock; `None` if it is off.
+    started: Option<u64>,
+}
+
+/// A group as its documents and the host show it.
+#[derive(Default)]
+struct GroupModel {
+    /// The demands since everything was as asked.
+    demands: Vec<GroupDemand>,
+    members: BTreeMap<Uuid, SeenMember>,
+    since: BTreeMap<(Uuid, u64), Instant>,
+    serving: BTreeSet<Uuid>,
+    /// Whether the item that is removed was there, and is gone.
+    was_there: bool,
+    is_removed: bool,
+    wrong: Option<String>,
+}
+
+impl GroupModel {
+    fn demand(&self) -> GroupDemand {
+        self.demands.last().cloned().unwrap_or_default()
+    }
+
+    fn settled(&mut self) {
+        self.demands = vec![self.demand()];
+        let there = self.members.values().any(|member| member.item == REMOVED);
+        self.was_there |= self.demand().items[REMOVED].replicas > 0;
+        self.is_removed |= !there;
+    }
+
+    fn observe(&mut self, now: Instant, members: BTreeMap<Uuid, SeenMember>) {
+        let before = std::mem::replace(&mut self.members, members);
+        for (uid, member) in self.members.clone() {
+            let earlier = before.get(&uid);
+            if earlier.is_none_or(|earlier| earlier.edition != member.edition) {
+                self.check_change(&member, &before);
+            }
+        }
+        for (uid, member) in &self.members {
+            let Some(started) = member.started else {
+                continue;
+            };
+            self.since.entry((*uid, started)).or_insert(now);
+        }
+        let serves = |uid: &Uuid, member: &SeenMember| {
+            let since = member.started.and_then(|at| self.since.get(&(*uid, at)));
+            since.is_some_and(|since| now.duration_since(*since) >= BOOTS)
+        };
+        let serving = self
+            .members
+            .iter()
+            .filter(|(uid, member)| serves(uid, member));
+        self.serving = serving.map(|(uid, _)| *uid).collect();
+    }
+
+    /// A member is made or changed only as a demand asks, and only while all earlier waves are as asked.
+    fn check_change(&mut self, member: &SeenMember, before: &BTreeMap<Uuid, SeenMember>) {
+        let permits = |demand: &&GroupDemand| {
+            let item = demand.items[member.item];
+            let asked = item.edition == member.edition && member.number < item.replicas;
+            asked
+                && self
+                    .waves_before(member.item)
+                    .all(|item| self.is_as_asked(demand, item, before))
+        };
+        if member.item == REMOVED && self.is_removed {
+            self.wrong
+                .get_or_insert(format!("{member:?} was removed for good"));
+        } else if !self.demands.iter().any(|demand| permits(&demand)) {
+            let demands = &self.demands;
+            let message = format!("{member:?} comes too early: {demands:?}, {before:?}");
+            self.wrong.get_or_insert(message);
+        }
+    }
+
+    fn waves_before(&self, item: &str) -> impl Iterator<Item = &'static str> + use<> {
+        let wave = WAVES
+            .iter()
+            .position(|items| items.contains(&item))
+            .unwrap();
+        WAVES.into_iter().take(wave).flatten().copied()
+    }
+
+    /// Whether the members of an item serve as asked; the one that is removed may be gone.
+    fn is_as_asked(
+        &self,
+        demand: &GroupDemand,
+        item: &str,
+        members: &BTreeMap<Uuid, SeenMember>,
+    ) -> bool {
+        let asked = demand.items[item];
+        let own = members.iter().filter(|(_, member)| member.item == item);
+        let own = own
+            .filter(|(uid, member)| self.serving.contains(uid) && member.edition == asked.edition);
+        let numbers: BTreeSet<_> = own.map(|(_, member)| member.number).collect();
+        item == REMOVED || (0..asked.replicas).all(|number| numbers.contains(&number))
+    }
+
+    /// What the host shows at the end, if it is not what the newest demand asks.
+    fn verdict(&self) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        let demand = self.demand();
+        for (item, asked) in &demand.items {
+            let own = self.members.values().filter(|member| member.item == *item);
+            let mut numbers: Vec<_> = own.map(|member| member.number).collect();
+            numbers.sort_unstable();
+            let replicas = if *item == REMOVED { 0 } else { asked.replicas };
+            let is_there = numbers == (0..replicas).collect::<Vec<_>>();
+            if !is_there || *item != REMOVED && !self.is_as_asked(&demand, item, &self.members) {
+                return Err(format!("{item} has {numbers:?}: {:?}", self.members));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A game that is being played.
+struct GroupGame {
+    world: CrashWorld,
+    random: StdRng,
+    model: Arc<Mutex<GroupModel>>,
+    gate: Arc<CrashGate>,
+    fleet: Fleet,
+}
+
+/// Plays the game of this seed to its end.
+pub fn play(seed: u64) -> Result<(), String> {
+    in_virtual_time(async {
+        let (world, gate) = (CrashWorld::new(None).await, CrashGate::safe());
+        let fleet = start(&world, &gate).await?;
+        let model = Arc::<Mutex<GroupModel>>::default();
+        let observer = tokio::spawn(observe(world.hosts.clone(), model.clone()));
+        let random = StdRng::seed_from_u64(seed);
+        let mut game = GroupGame {
+            world,
+            random,
+            model,
+            gate,
+            fleet,
+        };
+        let played = game.play().await;
+        observer.abort();
+        game.gate.die();
+        played
+    })
+}
+
+impl GroupGame {
+    async fn play(&mut self) -> Result<(), String> {
+        let mut demand = GroupDemand::default();
+        for item in WAVES.into_iter().flatten() {
+            let (replicas, edition) = (self.random.random_range(1..3), 2);
+            demand.items.insert(item, ItemDemand { replicas, edition });
+        }
+        self.ask(demand).await?;
+        self.settle().await?;
+        for _ in 0..self.random.random_range(5..10) {
+            self.act().await?;
+            if self.random.random_bool(0.7) {
+                self.settle().await?;
+            } else {
+                let wait = self.random.random_range(0..10_000);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
+                return Err(wrong);
+            }
+        }
+        self.settle().await?;
+        self.outputs_are_read().await?;
+        self.model.lock().unwrap().verdict()
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand();
+        let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
+        let item = *items.choose(&mut self.random).unwrap();
+        let asked = demand.items.get_mut(item).unwrap();
+        match self.random.random_range(0..10) {
+            0..=2 => asked.edition = self.random.random_range(1..5),
+            3 | 4 => asked.replicas = self.random.random_range(0..3),
+            5 => {
+                if item != REMOVED && asked.replicas > 0 {
+                    demand.outputs.insert(item);
+                }
+            }
+            6 => return self.kill().await,
+            7 => {
+                let years = *[-2, 2].choose(&mut self.random).unwrap();
+                self.world.clock.jump(years * 365 * 24 * 3_600_000);
+                return Ok(());
+            }
+            _ => return self.fill_quota().await,
+        }
+        self.ask(demand).await
+    }
+
+    async fn ask(&mut self, demand: GroupDemand) -> Result<(), String> {
+        let document = demand.document();
+        self.model.lock().unwrap().demands.push(demand);
+        let applied = self.fleet.apply(document, user()).await;
+        applied.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// With a quota that is used up, the same document is accepted and a larger one refused.
+    async fn fill_quota(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        let demand = self.model.lock().unwrap().demand();
+        let counted = demand.items.iter().filter(|(item, _)| **item != REMOVED);
+        let used = counted.map(|(_, asked)| asked.replicas).sum();
+        let applied = self.fleet.apply(quota(used), user()).await;
+        applied.map_err(|error| error.to_string())?;
+        let again = self.fleet.apply(demand.document(), user()).await;
+        let again = again.map_err(|error| format!("the same document is refused: {error}"))?;
+        if again.iter().any(|one| one.change != Change::Unchanged) {
+            return Err("the same document is a change".to_owned());
+        }
+        let mut more = demand.clone();
+        more.items.get_mut("e").unwrap().replicas += 1;
+        let refused = self.fleet.apply(more.document(), user()).await.err();
+        let code = refused.map(|error| error.failure.code.to_string());
+        if code.as_deref() != Some("VSI0738") {
+            return Err(format!("growth beyond the quota is {code:?}"));
+        }
+        let deleted = self.fleet.quotas().delete("default", "team", user()).await;
+        deleted.map_err(|error| error.to_string())
+    }
+
+    async fn kill(&mut self) -> Result<(), String> {
+        let calls = self.random.random_range(0..60);
+        self.gate.die_in(calls, CrashMoment::After);
+        let within = Duration::from_secs(20);
+        if tokio::time::timeout(within, self.gate.died())
+            .await
+            .is_err()
+        {
+            self.gate.die();
+        }
+        self.gate = CrashGate::safe();
+        self.fleet = start(&self.world, &self.gate).await?;
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), String> {
+        let group = ownership::group();
+        let decided = tokio::time::timeout(A_DAY, self.fleet.decided(&group)).await;
+        let state = async || {
+            let group = self.fleet.groups().get("default", "grp").await;
+            group.map_or_else(|error| error.to_string(), |group| group.status.message)
+        };
+        match decided {
+            Ok(Ok(Verdict::Reached)) => {}
+            Ok(other) => return Err(format!("the group is {other:?}: {}", state().await)),
+            Err(_) => return Err(format!("the group is never decided: {}", state().await)),
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.model.lock().unwrap().settled();
+        Ok(())
+    }
+
+    async fn outputs_are_read(&self) -> Result<(), String> {
+        let demand = self.model.lock().unwrap().demand();
+        let group = self.fleet.groups().get("default", "grp").await;
+        let outputs = group.map_err(|error| error.to_string())?.status.outputs;
+        for output in outputs.iter().filter(|output| !output.found) {
+            let item = output.name.trim_start_matches("of-");
+            if demand.items[item].replicas > 0 {
+                return Err(format!("output {} was not read", output.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn quota(vsis: u32) -> Resolved {
+    let hard = QuotaLimits {
+        vsis: Some(vsis),
+        ..QuotaLimits::default()
+    };
+    Resolved {
+        quotas: vec![DesiredQuota {
+            namespace: "default".to_owned(),
+            name: "team".to_owned(),
+            hard,
+        }],
+        ..Resolved::default()
+    }
+}
+
+async fn start(world: &CrashWorld, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
+    let fleet = world.start(gate).await.map_err(|error| error.to_string())?;
+    fleet.drive_all().await.map_err(|error| error.to_string())?;
+    Ok(fleet)
+}
+
+async fn observe(hosts: Arc<SimHosts>, model: Arc<Mutex<GroupModel>>) {
+    loop {
+        let members = members(&hosts).await;
+        model.lock().unwrap().observe(Instant::now(), members);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The members of the group on the host.
+async fn members(hosts: &SimHosts) -> BTreeMap<Uuid, SeenMember> {
+    let sim = hosts.sim(HOST).await.unwrap();
+    sim.with(|state| {
+        let members = state.domains.iter().filter_map(|(uid, domain)| {
+            let name = domain.spec.title.strip_prefix("default/grp-")?;
+            let (item, number) = name.split_once('-')?;
+            let mut items = WAVES.into_iter().flatten();
+            let runs = domain.state == DomainState::Running;
+            let member = SeenMember {
+                item: items.find(|one| **one == item)?,
+                number: number.parse().ok()?,
+                edition: domain.spec.machine.cpus,
+                started: domain
+                    .live
+                    .as_ref()
+                    .filter(|_| runs)
+                    .map(|live| live.started),
+            };
+            Some((*uid, member))
+        });
+        members.collect()
+    })
+    .await
+}

@@ -1,0 +1,58 @@
+//! A reference model of what the how-to pages promise of pools, groups, quotas and schedules, and games that
+//! hold vsiflow against it.
+//!
+//! The model is written from `docs/how-to` and from Kubernetes' rules, and uses nothing of the controllers. A
+//! game draws documents, edits, reverts, commands, kills and jumps of the clock by its seed. Its observer looks
+//! at the hosts several times a second of virtual time. At the end everything has to be as the documents say.
+
+mod groups;
+mod pool_model;
+mod pools;
+mod schedules;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::matrix::in_parallel;
+
+/// How many games of each kind one test plays; `VSIFLOW_ORACLE_GAMES` for more.
+const GAMES: u64 = 4;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Plays games with the seeds from `VSIFLOW_ORACLE_FROM` (1) on, or only that with `VSIFLOW_ORACLE_SEED`.
+fn play_games(play: impl Fn(u64) -> Result<(), String> + Sync) {
+    if let Some(seed) = number("VSIFLOW_ORACLE_SEED") {
+        return play(seed).unwrap();
+    }
+    let first = number("VSIFLOW_ORACLE_FROM").unwrap_or(1);
+    let end = first + number("VSIFLOW_ORACLE_GAMES").unwrap_or(GAMES);
+    let next = AtomicU64::new(first);
+    let threads: Vec<usize> = (0..2).collect();
+    let wrong = in_parallel(&threads, |_| {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return Ok(());
+            }
+            play(seed).map_err(|error| format!("VSIFLOW_ORACLE_SEED={seed}: {error}"))?;
+        }
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pools_keep_what_their_page_promises() {
+    play_games(pools::play);
+}
+
+#[test]
+fn groups_and_quotas_keep_what_their_pages_promise() {
+    play_games(groups::play);
+}
+
+#[test]
+fn schedules_keep_what_their_page_promises() {
+    play_games(schedules::play);
+}

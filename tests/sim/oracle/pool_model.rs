@@ -1,0 +1,230 @@
+//! The reference model of a pool: what docs/how-to/pools.md and the rules of a StatefulSet permit at a moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How long after a command its predecessor may still show: what was begun for it ends in this time.
+const LAG: Duration = Duration::from_secs(45);
+/// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
+const BOOTS: Duration = Duration::from_millis(1_250);
+
+/// What the documents ask of a pool. An edition stands for a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolDemand {
+    pub replicas: u32,
+    pub max_unavailable: u32,
+    pub max_surge: u32,
+    pub partition: u32,
+    pub edition: u32,
+}
+
+impl PoolDemand {
+    /// How many members have to serve while the pool replaces others.
+    fn floor(&self) -> usize {
+        self.replicas.saturating_sub(self.max_unavailable) as usize
+    }
+}
+
+/// A guest on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenGuest {
+    pub uid: Uuid,
+    pub number: u32,
+    pub edition: u32,
+    /// When it was started, by its host's clock; `None` if it is off.
+    pub started: Option<u64>,
+}
+
+/// A pool as its documents and the hosts show it.
+pub struct PoolModel {
+    /// The demands since the first one that may still show, the newest last.
+    demands: Vec<(Instant, PoolDemand)>,
+    /// The edition before the newest, which `rollback` returns to.
+    pub previous: Option<u32>,
+    /// The editions that members below the partition may be made from: that of the last complete rollout, and
+    /// those that became complete at a moment when a command came.
+    rolled_out: BTreeSet<u32>,
+    guests: BTreeMap<Uuid, SeenGuest>,
+    serving_since: BTreeMap<(Uuid, u64), Instant>,
+    serving: BTreeSet<Uuid>,
+    /// Members that users took away, by number, until another guest serves in their place.
+    excused: BTreeMap<u32, Uuid>,
+    pub wrong: Option<String>,
+}
+
+impl PoolModel {
+    pub fn new(demand: PoolDemand) -> Self {
+        Self {
+            rolled_out: BTreeSet::from([demand.edition]),
+            demands: vec![(Instant::now(), demand)],
+            previous: None,
+            guests: BTreeMap::new(),
+            serving_since: BTreeMap::new(),
+            serving: BTreeSet::new(),
+            excused: BTreeMap::new(),
+            wrong: None,
+        }
+    }
+
+    pub fn demand(&self) -> &PoolDemand {
+        &self.demands.last().unwrap().1
+    }
+
+    /// A document or command changed the demand.
+    pub fn ask(&mut self, demand: PoolDemand) {
+        if demand.edition != self.demand().edition {
+            self.previous = Some(self.demand().edition);
+        }
+        self.demands.push((Instant::now(), demand));
+    }
+
+    /// A user took this member away.
+    pub fn excuse(&mut self, number: u32) {
+        let mut guests = self.guests.values();
+        if let Some(guest) = guests.find(|guest| guest.number == number) {
+            self.excused.insert(number, guest.uid);
+        }
+    }
+
+    /// Everything is as asked: earlier demands do not show any more.
+    pub fn settled(&mut self) {
+        let newest = self.demands.pop().unwrap();
+        self.demands = vec![newest];
+        self.excused.clear();
+        if self.is_rolled_out() {
+            self.rolled_out = BTreeSet::from([self.demand().edition]);
+        }
+    }
+
+    fn is_rolled_out(&self) -> bool {
+        let demand = self.demand();
+        (0..demand.replicas).all(|number| {
+            let mut members = self.guests.values().filter(|guest| guest.number == number);
+            let its = |guest: &SeenGuest| {
+                guest.edition == demand.edition && self.serving.contains(&guest.uid)
+            };
+            members.next().is_some_and(its)
+        })
+    }
+
+    /// Holds what the hosts show now against the demands.
+    pub fn observe(&mut self, now: Instant, guests: Vec<SeenGuest>) {
+        // The demand before the oldest of these may still show.
+        while self.demands.len() > 1 && now.duration_since(self.demands[1].0) > LAG {
+            self.demands.remove(0);
+        }
+        let before = std::mem::take(&mut self.guests);
+        self.guests = guests.into_iter().map(|guest| (guest.uid, guest)).collect();
+        for guest in self.guests.clone().values() {
+            self.check_made(guest, before.get(&guest.uid));
+        }
+        let mut numbers = BTreeSet::new();
+        for guest in self.guests.values().filter(|guest| guest.started.is_some()) {
+            if !numbers.insert(guest.number) {
+                let number = guest.number;
+                self.wrong
+                    .get_or_insert(format!("two guests are member {number}"));
+            }
+        }
+        self.check_serving(now);
+        if self.is_rolled_out() {
+            self.rolled_out.insert(self.demand().edition);
+        }
+    }
+
+    /// A member is made, or changed, only as a demand asks.
+    fn check_made(&mut self, guest: &SeenGuest, before: Option<&SeenGuest>) {
+        let demands = || self.demands.iter().map(|(_, demand)| demand);
+        let below = demands().all(|demand| guest.number < demand.partition);
+        let wrong = match before {
+            None if demands().all(|demand| guest.number >= demand.replicas + demand.max_surge) => {
+                Some(format!("{guest:?} is one too many"))
+            }
+            None if below && !self.rolled_out.contains(&guest.edition) => Some(format!(
+                "{guest:?} is below the partition, and {:?} was rolled out",
+                self.rolled_out
+            )),
+            None if !below && !self.is_wanted(guest) => {
+                Some(format!("{guest:?} is made from an edition of no demand"))
+            }
+            Some(before) if before.edition != guest.edition && below => {
+                Some(format!("{guest:?} is below the partition, and was changed"))
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            self.wrong
+                .get_or_insert(format!("{wrong}: {:?}", self.demands));
+        }
+    }
+
+    fn is_wanted(&self, guest: &SeenGuest) -> bool {
+        let mut demands = self.demands.iter().map(|(_, demand)| demand);
+        demands.any(|demand| demand.edition == guest.edition)
+            || self.rolled_out.contains(&guest.edition)
+    }
+
+    /// A guest that serves is taken away only if enough others serve.
+    fn check_serving(&mut self, now: Instant) {
+        let before = std::mem::take(&mut self.serving);
+        for guest in self.guests.values() {
+            let Some(started) = guest.started else {
+                continue;
+            };
+            let since = self
+                .serving_since
+                .entry((guest.uid, started))
+                .or_insert(now);
+            if now.duration_since(*since) >= BOOTS {
+                self.serving.insert(guest.uid);
+                let number = guest.number;
+                if self
+                    .excused
+                    .get(&number)
+                    .is_some_and(|uid| *uid != guest.uid)
+                {
+                    self.excused.remove(&number);
+                }
+            }
+        }
+        let taken = before.difference(&self.serving);
+        let floors = self.demands.iter().map(|(_, demand)| demand.floor());
+        let floor = floors.min().unwrap_or(0).saturating_sub(self.excused.len());
+        let serve = self.serving.len();
+        if taken.count() > 0 && serve < floor {
+            let message = format!("{serve} serve, and {floor} have to: {:?}", self.demands);
+            self.wrong.get_or_insert(message);
+        }
+    }
+
+    /// What the hosts show at the end, if it is not what the newest demand asks.
+    pub fn verdict(&self) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        let demand = self.demand();
+        let numbers: Vec<_> = {
+            let mut all: Vec<_> = self.guests.values().map(|guest| guest.number).collect();
+            all.sort_unstable();
+            all
+        };
+        if numbers != (0..demand.replicas).collect::<Vec<_>>() {
+            return Err(format!("the members are {numbers:?}: {demand:?}"));
+        }
+        let due = self
+            .guests
+            .values()
+            .filter(|guest| guest.number >= demand.partition);
+        for guest in due {
+            if guest.edition != demand.edition || !self.serving.contains(&guest.uid) {
+                return Err(format!("{guest:?} is not as asked: {demand:?}"));
+            }
+        }
+        Ok(())
+    }
+}

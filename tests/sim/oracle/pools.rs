@@ -1,0 +1,331 @@
+//! Games of a pool.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use tokio::time::Instant;
+use vsiflow_steps::{guest::GuestType, ports::DomainState, sim::SimHosts};
+use vsiflow_workflows::{
+    fleet::{Fleet, Verdict},
+    spec::Resolved,
+};
+
+use super::pool_model::{PoolDemand, PoolModel, SeenGuest};
+use crate::{
+    documents::{Guest, PoolDocument, VsiDocument},
+    gate::{CrashGate, CrashMoment},
+    ownership,
+    world::{CrashWorld, HOSTS, in_virtual_time, user},
+};
+
+/// How often the observer looks.
+const EVERY: Duration = Duration::from_millis(100);
+/// Longer than any change takes.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+/// The edition whose guests never become ready.
+const BROKEN: u32 = 9;
+const YEARS_MS: i64 = 2 * 365 * 24 * 3_600_000;
+
+/// A game that is being played.
+struct PoolGame {
+    world: CrashWorld,
+    random: StdRng,
+    model: Arc<Mutex<PoolModel>>,
+    gate: Arc<CrashGate>,
+    fleet: Fleet,
+    /// Whether the clock is ahead.
+    is_ahead: bool,
+}
+
+/// Plays the game of this seed to its end.
+pub fn play(seed: u64) -> Result<(), String> {
+    in_virtual_time(async {
+        let mut game = PoolGame::begin(seed).await?;
+        let observer = tokio::spawn(observe(game.world.hosts.clone(), game.model.clone()));
+        let played = game.play().await;
+        observer.abort();
+        game.gate.die();
+        played
+    })
+}
+
+fn document(demand: &PoolDemand) -> Resolved {
+    let mut member = VsiDocument::new("web", 1, "").server(GuestType::CloudInit);
+    member.cpus = demand.edition;
+    member.boot = "ephemeral";
+    if demand.edition == BROKEN {
+        member.guest = Guest::Hangs;
+    }
+    let pool = PoolDocument {
+        replicas: Some(demand.replicas),
+        member,
+        disk: false,
+        evictable: false,
+    };
+    let mut resolved = pool.resolved();
+    let strategy = &mut resolved.pools.first_mut().unwrap().desired.strategy;
+    strategy.max_unavailable = demand.max_unavailable;
+    strategy.max_surge = demand.max_surge;
+    strategy.partition = demand.partition;
+    resolved
+}
+
+fn drawn(random: &mut StdRng) -> PoolDemand {
+    let max_unavailable = random.random_range(0..3);
+    PoolDemand {
+        replicas: random.random_range(1..8),
+        max_unavailable,
+        max_surge: random.random_range(u32::from(max_unavailable == 0)..4),
+        partition: 0,
+        edition: random.random_range(1..5),
+    }
+}
+
+impl PoolGame {
+    async fn begin(seed: u64) -> Result<Self, String> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (world, gate) = (CrashWorld::new(None).await, CrashGate::safe());
+        let fleet = start(&world, &gate).await?;
+        let demand = drawn(&mut random);
+        let model = Arc::new(Mutex::new(PoolModel::new(demand.clone())));
+        let mut game = Self {
+            world,
+            random,
+            model,
+            gate,
+            fleet,
+            is_ahead: false,
+        };
+        game.apply(&demand).await?;
+        Ok(game)
+    }
+
+    async fn play(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        for _ in 0..self.random.random_range(5..12) {
+            self.act().await?;
+            if self.random.random_bool(0.7) {
+                self.settle().await?;
+            } else {
+                let wait = self.random.random_range(0..20_000);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
+                return Err(wrong);
+            }
+        }
+        self.calm().await?;
+        self.settle().await?;
+        // The observer has seen the last guest serve.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        self.model.lock().unwrap().verdict()
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand().clone();
+        match self.random.random_range(0..13) {
+            0..=2 => {
+                let others = (1..5).filter(|edition| *edition != demand.edition);
+                let others: Vec<_> = others.collect();
+                demand.edition = *others.choose(&mut self.random).unwrap();
+                demand.partition = *[0, 1, 2, demand.replicas].choose(&mut self.random).unwrap();
+                self.ask(demand).await
+            }
+            3 => {
+                let other = drawn(&mut self.random);
+                demand.replicas = other.replicas;
+                (demand.max_unavailable, demand.max_surge) =
+                    (other.max_unavailable, other.max_surge);
+                self.ask(demand).await
+            }
+            4 | 5 => self.revert(demand).await,
+            6 => {
+                demand.partition = 0;
+                self.ask(demand).await
+            }
+            7 | 8 => self.delete_member(&demand).await,
+            9 => self.cordon_member(&demand).await,
+            10 => self.drain().await,
+            11 => self.jump(),
+            _ => self.kill().await,
+        }
+    }
+
+    /// Returns to the previous template, by a document or by `rollback`.
+    async fn revert(&mut self, mut demand: PoolDemand) -> Result<(), String> {
+        let Some(previous) = self.model.lock().unwrap().previous else {
+            return Ok(());
+        };
+        demand.edition = previous;
+        if self.random.random_bool(0.5) {
+            return self.ask(demand).await;
+        }
+        self.model.lock().unwrap().ask(demand);
+        let rollback = self.fleet.pools().rollback("default", "web", user());
+        rollback.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn ask(&mut self, mut demand: PoolDemand) -> Result<(), String> {
+        if self.random.random_bool(0.1) && demand.partition == 0 {
+            demand.edition = BROKEN;
+        }
+        self.model.lock().unwrap().ask(demand.clone());
+        self.apply(&demand).await
+    }
+
+    async fn apply(&mut self, demand: &PoolDemand) -> Result<(), String> {
+        let applied = self.fleet.apply(document(demand), user()).await;
+        applied.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// A user deletes a member, and the pool makes it again.
+    async fn delete_member(&mut self, demand: &PoolDemand) -> Result<(), String> {
+        let number = self.random.random_range(0..demand.replicas);
+        self.model.lock().unwrap().excuse(number);
+        let name = format!("web-{number}");
+        let deleted = self.fleet.vsis().delete("default", &name, false, user());
+        // It may not exist now.
+        let _ = deleted.await;
+        Ok(())
+    }
+
+    async fn cordon_member(&mut self, demand: &PoolDemand) -> Result<(), String> {
+        let name = format!("web-{}", self.random.random_range(0..demand.replicas));
+        for cordoned in [true, false] {
+            let pools = self.fleet.pools();
+            let done = pools.cordon_member("default", &name, cordoned, user());
+            done.await.map_err(|error| error.to_string())?;
+            let wait = self.random.random_range(0..10_000);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        Ok(())
+    }
+
+    /// Moves the members away from a host, and lets it take members again later.
+    async fn drain(&mut self) -> Result<(), String> {
+        let host = *HOSTS.choose(&mut self.random).unwrap();
+        let drained = Box::pin(self.fleet.hosts().drain_moving(host, user())).await;
+        drained.map_err(|error| error.to_string())?;
+        let wait = self.random.random_range(0..40_000);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let uncordoned = self.fleet.hosts().uncordon(host, true, user()).await;
+        uncordoned.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// The clock jumps years ahead, or back.
+    fn jump(&mut self) -> Result<(), String> {
+        let sign = if self.is_ahead { -1 } else { 1 };
+        self.is_ahead = !self.is_ahead;
+        self.world.clock.jump(sign * YEARS_MS);
+        Ok(())
+    }
+
+    /// The process dies, and another one starts.
+    async fn kill(&mut self) -> Result<(), String> {
+        let moments = [
+            CrashMoment::Before,
+            CrashMoment::Written,
+            CrashMoment::After,
+        ];
+        let moment = *moments.choose(&mut self.random).unwrap();
+        let calls = self.random.random_range(0..60);
+        self.gate.die_in(calls, moment);
+        let within = Duration::from_secs(20);
+        if tokio::time::timeout(within, self.gate.died())
+            .await
+            .is_err()
+        {
+            self.gate.die();
+        }
+        self.gate = CrashGate::safe();
+        self.fleet = start(&self.world, &self.gate).await?;
+        Ok(())
+    }
+
+    /// Waits until the pool is decided. A template whose guests do not become ready is taken back.
+    async fn settle(&mut self) -> Result<(), String> {
+        let pool = ownership::pool();
+        let decided = tokio::time::timeout(A_DAY, self.fleet.decided(&pool)).await;
+        let decided = decided.map_err(|_| self.unsettled("is never decided"))?;
+        let decided = decided.map_err(|error| error.to_string())?;
+        let mut demand = self.model.lock().unwrap().demand().clone();
+        match decided {
+            Verdict::Reached => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                self.model.lock().unwrap().settled();
+                Ok(())
+            }
+            _ if demand.edition == BROKEN => {
+                demand.edition = 1;
+                self.model.lock().unwrap().ask(demand.clone());
+                self.apply(&demand).await?;
+                Box::pin(self.settle()).await
+            }
+            other => Err(self.unsettled(&format!("is {other:?}"))),
+        }
+    }
+
+    fn unsettled(&self, what: &str) -> String {
+        let model = self.model.lock().unwrap();
+        format!("the pool {what}: {:?}, {:?}", model.demand(), model.wrong)
+    }
+
+    /// Asks for a template that works, so that everything has to become as it says.
+    async fn calm(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand().clone();
+        if demand.edition == BROKEN {
+            demand.edition = 2;
+        }
+        self.model.lock().unwrap().ask(demand.clone());
+        self.apply(&demand).await
+    }
+}
+
+async fn start(world: &CrashWorld, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
+    let fleet = world.start(gate).await.map_err(|error| error.to_string())?;
+    fleet.drive_all().await.map_err(|error| error.to_string())?;
+    Ok(fleet)
+}
+
+async fn observe(hosts: Arc<SimHosts>, model: Arc<Mutex<PoolModel>>) {
+    loop {
+        let guests = guests(&hosts).await;
+        model.lock().unwrap().observe(Instant::now(), guests);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The members of the pool on all hosts.
+async fn guests(hosts: &SimHosts) -> Vec<SeenGuest> {
+    let mut all = Vec::new();
+    for host in HOSTS {
+        let sim = hosts.sim(host).await.unwrap();
+        let seen = sim.with(|state| {
+            let domains = state.domains.iter().filter_map(|(uid, domain)| {
+                let number = domain
+                    .spec
+                    .title
+                    .strip_prefix("default/web-")?
+                    .parse()
+                    .ok()?;
+                let runs = domain.state == DomainState::Running;
+                Some(SeenGuest {
+                    uid: *uid,
+                    number,
+                    edition: domain.spec.machine.cpus,
+                    started: domain
+                        .live
+                        .as_ref()
+                        .filter(|_| runs)
+                        .map(|live| live.started),
+                })
+            });
+            domains.collect::<Vec<_>>()
+        });
+        all.extend(seen.await);
+    }
+    all
+}
