@@ -58,7 +58,7 @@ codes! {
         "Check USER and KEY of the host and its authorized_keys, then `vsiflow retry`.";
     /// libvirt does not answer.
     LIBVIRT_ABSENT = "VSI0108", Transient,
-        "Start libvirtd on the host or check SOCKET; vsiflow keeps trying.";
+        "Start libvirtd on the host, with split daemons by `systemctl enable --now virtproxyd.socket`, or check SOCKET; vsiflow keeps trying.";
     /// The host forbids what is needed.
     DENIED = "VSI0109", Blocked,
         "Permit socket forwarding in sshd and the libvirt socket to this user, then `vsiflow retry`.";
@@ -275,6 +275,24 @@ codes! {
         "Choose a host for this architecture or security mode, or install its emulator there, then `vsiflow retry`.";
 }
 
+/// The SSH key itself cannot be used: no login was tried.
+pub const KEY_UNUSABLE: Code = Code {
+    remedy: "Correct what the message says about KEY, KEY_FILE or KEY_PASSPHRASE, then `vsiflow retry`.",
+    ..AUTH_REFUSED
+};
+/// The known hosts cannot be used.
+pub const KNOWN_HOSTS_UNUSABLE: Code = Code {
+    remedy: "Correct in KNOWN_HOSTS, or in its file, what the message names, then `vsiflow retry`.",
+    ..HOST_KEY_UNKNOWN
+};
+/// The host's key is revoked.
+pub const HOST_KEY_REVOKED: Code = Code {
+    remedy: "Give the host a new key and add that to KNOWN_HOSTS, or remove the `@revoked` line if it is wrong, then `vsiflow retry`.",
+    ..HOST_KEY_CHANGED
+};
+/// Codes of above with the remedies of another cause.
+pub const OTHER_CAUSES: &[Code] = &[KEY_UNUSABLE, KNOWN_HOSTS_UNUSABLE, HOST_KEY_REVOKED];
+
 fn of_port(kind: PortErrorKind) -> Code {
     use PortErrorKind as MessageKind;
     match kind {
@@ -284,7 +302,10 @@ fn of_port(kind: PortErrorKind) -> Code {
         MessageKind::Busy => BUSY,
         MessageKind::HostKeyUnknown => HOST_KEY_UNKNOWN,
         MessageKind::HostKeyChanged => HOST_KEY_CHANGED,
+        MessageKind::HostKeyRevoked => HOST_KEY_REVOKED,
+        MessageKind::KnownHosts => KNOWN_HOSTS_UNUSABLE,
         MessageKind::AuthRefused => AUTH_REFUSED,
+        MessageKind::KeyUnusable => KEY_UNUSABLE,
         MessageKind::LibvirtAbsent => LIBVIRT_ABSENT,
         MessageKind::Denied => DENIED,
         MessageKind::PoolMissing => POOL_MISSING,
@@ -357,7 +378,7 @@ mod tests {
 
     #[test]
     fn every_code_is_documented_with_its_class_and_remedy() {
-        for code in ALL {
+        for code in ALL.iter().chain(OTHER_CAUSES) {
             let start = format!("| {} |", code.code);
             let line = DOCS.lines().find(|line| line.starts_with(&start));
             let line =
@@ -376,7 +397,7 @@ mod tests {
     fn codes_are_unique_and_remedies_are_one_sentence() {
         let unique: std::collections::BTreeSet<_> = ALL.iter().map(|code| code.code).collect();
         assert_eq!(unique.len(), ALL.len());
-        for code in ALL {
+        for code in ALL.iter().chain(OTHER_CAUSES) {
             assert!(
                 code.remedy.ends_with('.') && !code.remedy.contains(". "),
                 "{code:?}"

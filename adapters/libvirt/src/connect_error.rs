@@ -120,8 +120,11 @@ pub enum ConnectError {
         /// The requested socket.
         path: String,
     },
-    /// The host has no such socket: libvirtd is not installed, or has not run since the last boot.
-    #[error("{path} does not exist on {host}: libvirtd is not running or not installed")]
+    /// The host has no such socket: libvirtd (with split daemons, virtproxyd) is not installed, or has not run
+    /// since the last boot.
+    #[error(
+        "{path} does not exist on {host}: neither libvirtd nor virtproxyd is running, or none is installed"
+    )]
     SocketAbsent {
         /// The host.
         host: String,
@@ -129,7 +132,7 @@ pub enum ConnectError {
         path: String,
     },
     /// The socket exists, but no process listens: libvirtd has ended.
-    #[error("no process listens on {path} on {host}: libvirtd is not running")]
+    #[error("no process listens on {path} on {host}: neither libvirtd nor virtproxyd is running")]
     SocketDead {
         /// The host.
         host: String,
@@ -219,6 +222,11 @@ pub enum KeyProblem {
     /// It is encrypted, and no passphrase was given.
     #[error("it is encrypted; give its passphrase as KEY_PASSPHRASE, or use an agent")]
     Encrypted,
+    /// It is encrypted in a way that this program does not decrypt.
+    #[error(
+        "its encryption ({0}) is not supported; encrypt it again with `ssh-keygen -p -f KEYFILE`"
+    )]
+    UnsupportedEncryption(String),
     /// The passphrase is wrong.
     #[error("the passphrase (KEY_PASSPHRASE) does not open it")]
     WrongPassphrase,

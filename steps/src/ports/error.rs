@@ -18,8 +18,14 @@ pub enum PortErrorKind {
     HostKeyUnknown,
     /// The host's key differs from the known one.
     HostKeyChanged,
+    /// The host's key is revoked.
+    HostKeyRevoked,
+    /// The known hosts cannot be used.
+    KnownHosts,
     /// The host refused the credentials.
     AuthRefused,
+    /// The SSH key cannot be used, so that no login was tried.
+    KeyUnusable,
     /// The host was reached, but libvirt on it does not answer.
     LibvirtAbsent,
     /// The host forbids what the connection needs (socket forwarding, access control).

@@ -218,12 +218,12 @@ fn identity(
     }
     if !trusted {
         let message = "no SSH key is given (KEY, in a Secret)";
-        return Err(PortError::new(PortErrorKind::AuthRefused, id, "", message));
+        return Err(PortError::new(PortErrorKind::KeyUnusable, id, "", message));
     }
     let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
     let socket = agent.map(PathBuf::from).ok_or_else(|| {
         let message = "no SSH key is given (KEY or KEY_FILE), and no agent runs (SSH_AUTH_SOCK)";
-        PortError::new(PortErrorKind::AuthRefused, id, "", message)
+        PortError::new(PortErrorKind::KeyUnusable, id, "", message)
     })?;
     Ok(Identity::Agent { socket })
 }
@@ -281,7 +281,7 @@ mod tests {
         let hosts: Vec<_> = second_config.jumps.iter().map(known).collect();
         assert_eq!(hosts, [Some("/kha"), None]);
         let refused = endpoint("ssh://h?known_hosts=/kh&jump=a&jump=b", false).unwrap_err();
-        assert_eq!(refused.kind, PortErrorKind::AuthRefused);
+        assert_eq!(refused.kind, PortErrorKind::KeyUnusable);
         assert!(refused.message.contains("no SSH key"), "{refused}");
     }
 }

@@ -5,42 +5,61 @@
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
-use super::{KnownHost, glob};
+use super::{HostLines, KnownHost, glob};
 use crate::connect_error::ConnectError;
 
 impl KnownHost {
     /// Whether a certificate can be checked: the host has at least one authority.
     #[must_use]
     pub fn has_authorities(&self) -> bool {
-        !self.authorities.is_empty()
+        let in_bare = |bare: &HostLines| !bare.authorities.is_empty();
+        !self.listed.authorities.is_empty() || self.bare.as_ref().is_some_and(in_bare)
     }
 
     /// Whether a server that presents this certificate is the host: an authority of the host signed it for
     /// the host's name and the current time. Otherwise its key is checked like one without a certificate.
     ///
     /// # Errors
-    /// The certificate is not valid and its key is not known, or one of the keys is revoked.
+    /// The certificate is not valid and its key is not known, one of the keys is revoked, or a line about the
+    /// host cannot be read.
     pub fn check_certificate(&self, shown: &Certificate) -> Result<(), ConnectError> {
         let key = PublicKey::from(shown.public_key().clone());
-        let authority = PublicKey::from(shown.signature_key().clone());
-        for trusted in [&key, &authority] {
-            self.refuse_revoked(trusted)?;
-        }
-        let Err(why) = self.judge(shown) else {
+        self.listed.refuse_signed(&self.host, shown)?;
+        let by_port = self.judge(&self.listed, shown);
+        // Lines without an authority of the certificate leave it to those for the bare host.
+        let judged = match &self.bare {
+            Some(bare) if by_port.is_err() => bare
+                .refuse_signed(&self.name, shown)
+                .and_then(|()| self.judge(bare, shown)),
+            _ => by_port,
+        };
+        let Err(why) = judged else {
             return Ok(());
         };
         match self.check(&key) {
             Ok(()) => Ok(()),
-            Err(changed @ ConnectError::HostKeyChanged { .. }) => Err(changed),
-            Err(_) => Err(ConnectError::HostCertificate {
-                host: self.host.clone(),
-                message: why.to_owned(),
-            }),
+            Err(
+                refused @ (ConnectError::HostKeyChanged { .. }
+                | ConnectError::HostKeyRevoked { .. }),
+            ) => Err(refused),
+            Err(_) => Err(why),
         }
     }
 
-    fn judge(&self, shown: &Certificate) -> Result<(), &'static str> {
-        let authorities: Vec<_> = self
+    fn judge(&self, lines: &HostLines, shown: &Certificate) -> Result<(), ConnectError> {
+        self.judge_certificate(lines, shown)
+            .map_err(|why| ConnectError::HostCertificate {
+                host: self.host.clone(),
+                message: why.to_owned(),
+            })
+    }
+
+    fn judge_certificate(
+        &self,
+        lines: &HostLines,
+        shown: &Certificate,
+    ) -> Result<(), &'static str> {
+        let authorities: Vec<_> = lines
             .authorities
             .iter()
             .map(|key| key.fingerprint(HashAlg::Sha256))
@@ -69,6 +88,15 @@ impl KnownHost {
         shown
             .validate(&authorities)
             .map_err(|_| "it is expired, not valid yet or forged")
+    }
+}
+
+impl HostLines {
+    /// Refuses a certificate of a distrusted key, and one that a distrusted key signed.
+    fn refuse_signed(&self, host: &str, shown: &Certificate) -> Result<(), ConnectError> {
+        let keys = [shown.public_key(), shown.signature_key()];
+        let mut keys = keys.into_iter().map(|key| PublicKey::from(key.clone()));
+        keys.try_for_each(|key| self.refuse_distrusted(host, &key))
     }
 }
 

@@ -65,13 +65,14 @@ fn of_connect(error: &ConnectError) -> Kind {
         ConnectError::JumpHost { error, .. } => of_connect(error),
         ConnectError::TimedOut { .. } => Kind::Timeout,
         ConnectError::OtherMachine { .. } => Kind::OtherMachine,
-        ConnectError::HostKeyUnknown { .. }
-        | ConnectError::HostCertificate { .. }
-        | ConnectError::KnownHosts(_) => Kind::HostKeyUnknown,
-        ConnectError::HostKeyChanged { .. } | ConnectError::HostKeyRevoked { .. } => {
-            Kind::HostKeyChanged
+        ConnectError::HostKeyUnknown { .. } | ConnectError::HostCertificate { .. } => {
+            Kind::HostKeyUnknown
         }
-        ConnectError::Key(_) | ConnectError::AuthRefused { .. } => Kind::AuthRefused,
+        ConnectError::KnownHosts(_) => Kind::KnownHosts,
+        ConnectError::HostKeyChanged { .. } => Kind::HostKeyChanged,
+        ConnectError::HostKeyRevoked { .. } => Kind::HostKeyRevoked,
+        ConnectError::Key(_) => Kind::KeyUnusable,
+        ConnectError::AuthRefused { .. } => Kind::AuthRefused,
         ConnectError::SocketAbsent { .. }
         | ConnectError::SocketDead { .. }
         | ConnectError::ChannelRefused { .. }

@@ -1,6 +1,7 @@
 //! Logs in to an SSH server.
 
 mod cost;
+mod encryption;
 
 use std::sync::Arc;
 
@@ -158,6 +159,10 @@ fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Conn
         .expose_str()
         .ok_or_else(|| malformed("it is not text"))?;
     let text = tidy(text);
+    if let Some(encryption) = encryption::unsupported(&text) {
+        let problem = KeyProblem::UnsupportedEncryption(encryption);
+        return Err(ConnectError::Key(problem));
+    }
     let passphrase = match passphrase {
         Some(secret) => {
             cost::check(&text).map_err(ConnectError::Key)?;

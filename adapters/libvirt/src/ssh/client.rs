@@ -306,9 +306,11 @@ impl HostKeyVerifier {
         let text = match &config.host_keys {
             HostKeys::Known(text) => text.clone(),
             HostKeys::KnownFile(path) => {
-                tokio::fs::read_to_string(path).await.map_err(|error| {
+                let bytes = tokio::fs::read(path).await.map_err(|error| {
                     ConnectError::KnownHosts(format!("{}: {error}", path.display()))
-                })?
+                })?;
+                // A comment may be in any encoding; a name of a host is ASCII.
+                String::from_utf8_lossy(&bytes).into_owned()
             }
             HostKeys::InsecureAcceptAny => return Ok(Self { known: None }),
         };

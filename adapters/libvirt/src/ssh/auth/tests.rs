@@ -116,6 +116,94 @@ fn encrypted_keys_ask_for_their_passphrase() {
     }
 }
 
+/// What a key of this form is, opened with the right passphrase: `None` if it opens, else the problem.
+fn problem_of(dir: &Path, name: &str) -> Option<KeyProblem> {
+    match read(dir, name, Some(PASSPHRASE)) {
+        Ok(_) => None,
+        outcome => Some(problem(outcome)),
+    }
+}
+
+#[test]
+fn an_encryption_that_is_not_supported_is_named_and_never_taken_for_another_passphrase() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    run(dir, "openssl genrsa -traditional -out rsa 2048 2>/dev/null");
+    run(
+        dir,
+        "openssl ecparam -name prime256v1 -genkey -noout -out ec",
+    );
+    let word = format!("-passout 'pass:{PASSPHRASE}'");
+    let mut forms = Vec::new();
+    for cipher in ["des3", "aes128", "aes192", "aes256", "camellia128"] {
+        for kind in ["rsa", "ec"] {
+            let name = format!("pem-{kind}-{cipher}");
+            let make =
+                format!("openssl {kind} -in {kind} -{cipher} {word} -out {name} 2>/dev/null");
+            let make = make.replace("openssl rsa", "openssl rsa -traditional");
+            forms.push((name, make));
+        }
+    }
+    for scheme in [
+        "-v2 aes-128-cbc",
+        "-v2 aes-256-cbc -v2prf hmacWithSHA1",
+        "-v2 aes-256-cbc -v2prf hmacWithSHA512",
+        "-v2 des3",
+        "-v2 camellia-256-cbc",
+        "-v1 PBE-SHA1-3DES",
+        "-scrypt",
+    ] {
+        let name = format!("pkcs8{}", scheme.replace(' ', ""));
+        let make = format!("openssl pkcs8 -topk8 -in ec {scheme} {word} -out {name}");
+        forms.push((name, make));
+    }
+    for cipher in [
+        "3des-cbc",
+        "aes128-cbc",
+        "aes256-ctr",
+        "aes256-gcm@openssh.com",
+        "chacha20-poly1305@openssh.com",
+    ] {
+        let name = format!("openssh-{cipher}");
+        let make = format!("ssh-keygen -q -t ed25519 -a 1 -Z {cipher} -N '{PASSPHRASE}' -f {name}");
+        forms.push((name, make));
+    }
+    let mut unsupported = Vec::new();
+    for (name, make) in forms {
+        run(dir, &make);
+        match problem_of(dir, &name) {
+            None => assert_eq!(
+                problem(read(dir, &name, None)),
+                KeyProblem::Encrypted,
+                "{name}"
+            ),
+            Some(KeyProblem::UnsupportedEncryption(named)) => {
+                // Without a passphrase it is the same: none would help.
+                let without = problem(read(dir, &name, None));
+                assert_eq!(without, KeyProblem::UnsupportedEncryption(named.clone()));
+                assert!(without.to_string().contains("ssh-keygen -p"), "{without}");
+                unsupported.push((name, named));
+            }
+            Some(other) => panic!("{name}: {other}"),
+        }
+    }
+    let named = |name: &str| {
+        unsupported
+            .iter()
+            .find(|(form, _)| form == name)
+            .map(|(_, named)| &**named)
+    };
+    assert_eq!(
+        named("pem-rsa-des3"),
+        Some("DES-EDE3-CBC of a PEM file, RSA PRIVATE KEY")
+    );
+    assert_eq!(named("pem-rsa-aes128"), None);
+    assert_eq!(named("openssh-3des-cbc"), Some("3des-cbc"));
+    assert_eq!(named("openssh-aes256-ctr"), None);
+    assert_eq!(named("pkcs8-v2des3"), Some("DES-EDE3-CBC of PKCS#8"));
+    assert_eq!(named("pkcs8-v1PBE-SHA1-3DES"), Some("PKCS#12 of PKCS#8"));
+}
+
 /// Decodes the base64 lines of a PEM text, replaces numbers in them, and encodes them again.
 fn with_numbers(text: &str, from: &[u8], to: &[u8]) -> Secret {
     use base64::{Engine as _, engine::general_purpose::STANDARD};

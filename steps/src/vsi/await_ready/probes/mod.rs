@@ -284,7 +284,10 @@ fn is_of_host(error: &PortError) -> bool {
             | MessageKind::LibvirtAbsent
             | MessageKind::HostKeyUnknown
             | MessageKind::HostKeyChanged
+            | MessageKind::HostKeyRevoked
+            | MessageKind::KnownHosts
             | MessageKind::AuthRefused
+            | MessageKind::KeyUnusable
             | MessageKind::OtherMachine
     )
 }

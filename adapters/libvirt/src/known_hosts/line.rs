@@ -1,0 +1,234 @@
+//! One line of known hosts: whom it names, and the key that it lists.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use russh::keys::{Algorithm, Certificate, PublicKey};
+use sha1::Sha1;
+
+/// The marker of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyMarker {
+    None,
+    Revoked,
+    Authority,
+    /// OpenSSH has no such marker, or there are several.
+    Unknown,
+}
+
+/// A key as a line lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListedKey {
+    pub(super) key: PublicKey,
+    /// The line has a certificate of this key. OpenSSH takes such a line for another key than the plain one,
+    /// except where it is revoked or an authority.
+    pub(super) is_certificate: bool,
+}
+
+/// What a line means for a host.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LineMeaning {
+    /// It is about other hosts, is a comment, or lists a key that no server of this time can present.
+    Nothing,
+    Key {
+        marker: KeyMarker,
+        listed: ListedKey,
+    },
+    /// It names the host, or may do so, and cannot be understood.
+    Unreadable(&'static str),
+}
+
+/// A line in its parts.
+pub(super) struct LineParts<'t> {
+    pub(super) marker: KeyMarker,
+    pub(super) names: Option<&'t str>,
+    /// What follows the names: type, key and comment.
+    pub(super) rest: Vec<&'t str>,
+}
+
+impl<'t> LineParts<'t> {
+    /// The parts of a line; `None` for an empty line or a comment.
+    pub(super) fn of(line: &'t str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace().peekable();
+        if fields.peek()?.starts_with('#') {
+            return None;
+        }
+        let mut marker = KeyMarker::None;
+        while let Some(word) = fields.next_if(|field| field.starts_with('@')) {
+            marker = match (marker, word) {
+                (KeyMarker::None, "@revoked") => KeyMarker::Revoked,
+                (KeyMarker::None, "@cert-authority") => KeyMarker::Authority,
+                _ => KeyMarker::Unknown,
+            };
+        }
+        Some(Self {
+            marker,
+            names: fields.next(),
+            rest: fields.collect(),
+        })
+    }
+
+    /// What the line means for the host with this name.
+    pub(super) fn meaning(&self, name: &str) -> LineMeaning {
+        let gives_trust = matches!(self.marker, KeyMarker::None | KeyMarker::Authority);
+        let Some(names) = self.names else {
+            return if gives_trust {
+                LineMeaning::Nothing
+            } else {
+                LineMeaning::Unreadable("it names no host")
+            };
+        };
+        match names_match(names, name) {
+            Some(true) => {}
+            // Without its names, a line that takes trust away may be about any host.
+            None if !gives_trust => {
+                return LineMeaning::Unreadable("its hashed host name is damaged");
+            }
+            Some(false) if !gives_trust && self.lacks_names() => {
+                return LineMeaning::Unreadable("it names no host");
+            }
+            _ => return LineMeaning::Nothing,
+        }
+        if self.marker == KeyMarker::Unknown {
+            return LineMeaning::Unreadable("its marker is neither @revoked nor @cert-authority");
+        }
+        self.key()
+    }
+
+    /// The line with another name.
+    pub(super) fn renamed(&self, name: &str) -> String {
+        let marker = match self.marker {
+            KeyMarker::None => "",
+            KeyMarker::Revoked => "@revoked ",
+            KeyMarker::Authority => "@cert-authority ",
+            KeyMarker::Unknown => "@unknown ",
+        };
+        format!("{marker}{name} {}", self.rest.join(" "))
+    }
+
+    /// Whether the key's type is in the place of the names.
+    fn lacks_names(&self) -> bool {
+        let (Some(names), Some(data)) = (self.names, self.rest.first()) else {
+            return false;
+        };
+        blob_type(data).is_some_and(|kind| kind == names.as_bytes())
+    }
+
+    fn key(&self) -> LineMeaning {
+        let (Some(&kind), Some(&data)) = (self.rest.first(), self.rest.get(1)) else {
+            return LineMeaning::Unreadable("its key is missing");
+        };
+        if let Some(listed) = listed_key(kind, data) {
+            let marker = self.marker;
+            return LineMeaning::Key { marker, listed };
+        }
+        // A key of protocol 1, or of a type that is unknown here: no server presents it to this client.
+        let obsolete = [kind, data].map(is_number) == [true, true];
+        let whole = blob_type(data).is_some_and(|inner| inner == kind.as_bytes());
+        let other_type = whole && !is_known_type(kind);
+        match (self.marker, obsolete || other_type) {
+            (KeyMarker::None, true) => LineMeaning::Nothing,
+            (_, true) => LineMeaning::Unreadable("the type of its key is unknown"),
+            (_, false) => LineMeaning::Unreadable("its key is damaged, or has another type"),
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn listed_key(kind: &str, data: &str) -> Option<ListedKey> {
+    let text = format!("{kind} {data}");
+    if kind.contains("-cert-v") {
+        let certificate = Certificate::from_openssh(&text).ok()?;
+        return Some(ListedKey {
+            key: PublicKey::from(certificate.public_key().clone()),
+            is_certificate: true,
+        });
+    }
+    let key = PublicKey::from_openssh(&text).ok()?;
+    let known = !matches!(key.algorithm(), Algorithm::Other(_));
+    known.then_some(ListedKey {
+        key,
+        is_certificate: false,
+    })
+}
+
+fn is_known_type(kind: &str) -> bool {
+    let parsed = Algorithm::new(kind).or_else(|_| Algorithm::new_certificate(kind));
+    parsed.is_ok_and(|algorithm| !matches!(algorithm, Algorithm::Other(_)))
+}
+
+/// The type that a key's data names itself.
+fn blob_type(data: &str) -> Option<Vec<u8>> {
+    let bytes = STANDARD.decode(data).ok()?;
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    rest.get(..length).map(<[u8]>::to_vec)
+}
+
+/// Whether a comma-separated list names the host: a pattern matches, and no negated one does. A hashed name is
+/// the only one of its line. `None` if it is damaged.
+fn names_match(names: &str, name: &str) -> Option<bool> {
+    if names.starts_with('|') {
+        return hash_matches(names.strip_prefix("|1|")?, name);
+    }
+    let mut matched = false;
+    for pattern in names.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(negated) if name_matches(negated, name) => return Some(false),
+            Some(_) => {}
+            None => matched |= name_matches(pattern, name),
+        }
+    }
+    Some(matched)
+}
+
+fn name_matches(pattern: &str, name: &str) -> bool {
+    glob(pattern.to_lowercase().as_bytes(), name.as_bytes())
+}
+
+/// Parses `salt|hash`, both in base64; the hash is the HMAC-SHA1 of the name, keyed with the salt.
+fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
+    let (salt, hash) = hashed.split_once('|')?;
+    let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
+    // Both have the length of SHA-1.
+    if [salt.len(), hash.len()] != [20, 20] {
+        return None;
+    }
+    let mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
+    Some(
+        mac.chain_update(name.as_bytes())
+            .verify_slice(&hash)
+            .is_ok(),
+    )
+}
+
+/// `*` matches any text, `?` any one character. The time is bounded by the product of the lengths.
+pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut pattern, mut text) = (pattern, text);
+    // Where to continue when the last `*` must match one more character.
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern.split_first(), text.split_first()) {
+            (Some((b'*', rest)), _) => {
+                retry = Some((rest, text));
+                pattern = rest;
+            }
+            (Some((expected, rest)), Some((found, left)))
+                if expected == found || *expected == b'?' =>
+            {
+                (pattern, text) = (rest, left);
+            }
+            (None, None) => return true,
+            _ => match retry {
+                Some((rest, [_, left @ ..])) => {
+                    retry = Some((rest, left));
+                    (pattern, text) = (rest, left);
+                }
+                _ => return false,
+            },
+        }
+    }
+}

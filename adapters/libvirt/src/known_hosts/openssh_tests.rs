@@ -1,0 +1,152 @@
+//! Compares the judgement on a host's key with that of OpenSSH's client.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::PrivateKey;
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Of all combinations, one in this many is tried. It has no factor in common with their numbers.
+const STRIDE: usize = 17;
+
+const HOST: &str = "127.0.0.1";
+
+struct DenyLogins;
+
+impl russh::server::Handler for DenyLogins {
+    type Error = russh::Error;
+}
+
+/// Serves SSH with this host key; no login succeeds.
+async fn serve(listener: TcpListener, key: PrivateKey) {
+    let config = Arc::new(russh::server::Config {
+        keys: vec![key],
+        auth_rejection_time: Duration::ZERO,
+        ..Default::default()
+    });
+    while let Ok((stream, _)) = listener.accept().await {
+        let session = russh::server::run_stream(Arc::clone(&config), stream, DenyLogins).await;
+        if let Ok(session) = session {
+            let _ = session.await;
+        }
+    }
+}
+
+/// Whether `ssh` takes the server for the host: it then fails at the login.
+async fn ssh_trusts(dir: &Path, port: u16, lines: &str) -> bool {
+    let file = dir.join("known_hosts");
+    std::fs::write(&file, lines).unwrap();
+    let output = tokio::process::Command::new("ssh")
+        .args([
+            "-F",
+            "none",
+            "-oBatchMode=yes",
+            "-oStrictHostKeyChecking=yes",
+        ])
+        .args([
+            "-oGlobalKnownHostsFile=/dev/null",
+            "-oPreferredAuthentications=none",
+        ])
+        .arg(format!("-oUserKnownHostsFile={}", file.display()))
+        .args(["-p", &port.to_string(), "user@127.0.0.1", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let trusts = said.contains("Permission denied");
+    assert!(
+        trusts || said.contains("Host key verification failed"),
+        "{lines}{said}"
+    );
+    trusts
+}
+
+fn keygen(dir: &Path, arguments: &str) {
+    let status = Command::new("ssh-keygen")
+        .current_dir(dir)
+        .args(arguments.split(' '))
+        .status()
+        .unwrap();
+    assert!(status.success(), "{arguments}");
+}
+
+/// The first two fields of a public key.
+fn public(dir: &Path, name: &str) -> String {
+    let text = std::fs::read_to_string(dir.join(name)).unwrap();
+    let fields: Vec<_> = text.split(' ').take(2).collect();
+    fields.join(" ")
+}
+
+/// Every text of a key that is tried: the host's own, others, and broken ones.
+fn keys(dir: &Path) -> Vec<String> {
+    for name in ["host", "other", "authority"] {
+        keygen(dir, &format!("-q -t ed25519 -N  -f {name}"));
+    }
+    keygen(dir, "-q -t ecdsa -N  -f ecdsa");
+    keygen(dir, "-q -s authority -h -I x -n 127.0.0.1 host.pub");
+    let host = public(dir, "host.pub");
+    let (_, data) = host.split_once(' ').unwrap();
+    vec![
+        host.clone(),
+        public(dir, "host-cert.pub"),
+        public(dir, "other.pub"),
+        public(dir, "ecdsa.pub"),
+        public(dir, "authority.pub"),
+        format!("ssh-unknown {data}"),
+        format!("ssh-rsa {data}"),
+        format!("ssh-ed25519 {}!", &data[..30]),
+        "ssh-ed25519".to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn no_key_is_trusted_that_openssh_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = keys(dir.path());
+    let key = PublicKey::from_openssh(&keys[0]).unwrap();
+    let private = std::fs::read_to_string(dir.path().join("host")).unwrap();
+    let private = PrivateKey::from_openssh(private).unwrap();
+    let listener = TcpListener::bind((HOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(serve(listener, private));
+    let with_port = format!("[{HOST}]:{port}");
+    let names = ["*", HOST, &with_port, "other", "!127.0.0.1,*"];
+    let markers = [
+        "",
+        "@revoked ",
+        "@cert-authority ",
+        "@Revoked ",
+        "@revoked @revoked ",
+    ];
+    let trusted = [
+        format!("{with_port} {}\n", keys[0]),
+        format!("{HOST} {}\n", keys[0]),
+        String::new(),
+    ];
+    let combinations = names.iter().flat_map(|name| {
+        let lines = markers.iter().map(move |marker| format!("{marker}{name}"));
+        lines.flat_map(|start| keys.iter().map(move |key| format!("{start} {key}\n")))
+    });
+    let combinations =
+        combinations.flat_map(|line| trusted.iter().map(move |first| format!("{first}{line}")));
+    let mut trusts = 0;
+    for lines in combinations.step_by(STRIDE) {
+        let openssh = ssh_trusts(dir.path(), port, &lines).await;
+        match KnownHost::find(&lines, HOST, port).check(&key) {
+            Ok(()) => {
+                trusts += 1;
+                assert!(openssh, "{lines}");
+            }
+            // OpenSSH passes over a line that it cannot read.
+            Err(ConnectError::KnownHosts(why)) if why.contains("cannot be read") => {}
+            Err(refused) => assert!(!openssh, "{refused}: {lines}"),
+        }
+    }
+    assert!(trusts > 3, "{trusts}");
+    server.abort();
+}
