@@ -63,7 +63,7 @@ fn host_settings_are_made_of_what_ssh_knows() {
     let known = ssh.join("known");
     fs::write(
         &known,
-        format!("[10.9.8.7]:2222 {public}\nother {public}\n"),
+        format!("[10.9.8.7]:2222 {public} wrong\nother {public}\nalias {public} right\n"),
     )
     .unwrap();
     // OpenSSH takes its home from the system, not from the environment, so the files are named in
@@ -72,7 +72,10 @@ fn host_settings_are_made_of_what_ssh_knows() {
     let text = format!(
         "Host lpar1\n  HostName 10.9.8.7\n  Port 2222\n  User admin\n\
          Host inner\n  HostName 10.1.1.1\n  ProxyJump lpar1,me@lpar1:22\n\
-         Host lpar1 inner\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
+         Host aliased\n  HostName 10.9.8.7\n  Port 2222\n  HostKeyAlias alias\n\
+         Host far\n  HostName 10.2.2.2\n  ProxyJump inner\n\
+         Host proxied\n  ProxyCommand nc %h %p\n\
+         Host *\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
         key.display(),
         known.display()
     );
@@ -119,6 +122,26 @@ fn host_settings_are_made_of_what_ssh_knows() {
     ] {
         assert!(behind.stdout.contains(words), "{words}: {behind:?}");
     }
+    // What `ssh` trusts under an alias is trusted under the host's name and port, and nothing else.
+    let aliased = run(&["ssh-config", "import", "aliased", "--label", "role=test"]).exits(0);
+    assert!(
+        aliased
+            .stdout
+            .contains(&format!("[10.9.8.7]:2222 {public} right\n")),
+        "{aliased:?}"
+    );
+    assert!(!aliased.stdout.contains("wrong"), "{aliased:?}");
+    // A jump host's own jump hosts are on the way.
+    let far = run(&["ssh-config", "import", "far", "--label", "role=test"]).exits(0);
+    assert!(
+        far.stdout
+            .contains("PROXY_JUMP: admin@10.9.8.7:2222,me@10.9.8.7:22,"),
+        "{far:?}"
+    );
+    run(&["ssh-config", "import", "proxied", "--label", "role=test"])
+        .exits(1)
+        .says("VSI0814")
+        .says("ProxyCommand");
     run(&["ssh-config", "import", "lpar1"])
         .exits(2)
         .says("--label");
@@ -130,6 +153,7 @@ fn host_settings_are_made_of_what_ssh_knows() {
         "a=b",
     ])
     .exits(2);
+    fs::remove_file(&key).unwrap();
     run(&["ssh-config", "import", "unknown", "--label", "a=b"])
         .exits(3)
         .says("VSI0814");

@@ -1,22 +1,30 @@
 //! `ssh-config import`: writes the settings of a host that `ssh` knows as documents.
 //!
-//! OpenSSH itself supplies its effective configuration (`ssh -G`) and its known keys (`ssh-keygen -F`).
+//! OpenSSH itself supplies its effective configuration (`ssh -G`). What decides trust, route or login is carried
+//! over, or the import is refused.
 
+mod settings;
+mod trust;
+
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tokio::process::Command;
 
-use super::journal_file::{small, unreadable};
+use self::settings::SshSettings;
+use super::journal_file::small;
 use crate::{
     args::{OutputFormat, SshImportArgs},
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 
+/// The most jump hosts on the way to a host.
+const JUMPS_MAX: usize = 16;
+
 pub(super) async fn run(args: &SshImportArgs) -> CommandOutcome {
-    let settings = output_of(Command::new("ssh").args(["-G", "--", &args.host])).await?;
-    let login = Login::of(&settings, &args.host).await?;
+    let settings = SshSettings::of(&args.host).await?;
+    let login = Login::of(&settings).await?;
     let (mut data, mut secret) = (Map::new(), Map::new());
     for (name, value) in [
         ("HOSTNAME", login.host),
@@ -52,18 +60,22 @@ struct Login {
 }
 
 impl Login {
-    /// The login from these settings of a host, which the user names `called`.
-    async fn of(settings: &str, called: &str) -> Result<Self, ExitProblem> {
-        let one = |name: &str| {
-            let value = values(settings, name).next();
-            value.unwrap_or_default().to_owned()
-        };
-        let (host, port, user) = (one("hostname"), one("port"), one("user"));
+    /// The login from these settings of a host.
+    async fn of(settings: &SshSettings) -> Result<Self, ExitProblem> {
+        let value = |name: &str| settings.value(name).to_owned();
+        let (host, port, user) = (value("hostname"), value("port"), value("user"));
         let (key_file, key) = identity(settings).await?;
-        let known_hosts = known_hosts(settings, &host, &port).await?;
+        let known_hosts = trust::known_hosts(settings).await?;
         if known_hosts.is_empty() {
             output::warning(&format!(
-                "no key of {host} is known: log in once by `ssh {called}`, then import again, or vsiflow will refuse the host",
+                "no key of {host} is known: log in once by `ssh {}`, then import again, or vsiflow will refuse the host",
+                settings.called
+            ));
+        }
+        if settings.value("addressfamily") != "any" {
+            output::warning(&format!(
+                "AddressFamily of {} is not carried over: vsiflow tries every address of {host}",
+                settings.called
             ));
         }
         output::note(&format!(
@@ -82,25 +94,17 @@ impl Login {
 
 /// The jump hosts, each with what `ssh` knows about it.
 async fn way(
-    settings: &str,
+    settings: &SshSettings,
     data: &mut Map<String, Value>,
     secret: &mut Map<String, Value>,
 ) -> Result<(), ExitProblem> {
-    let Some(jumps) = values(settings, "proxyjump").find(|jump| *jump != "none") else {
+    let jumps = jumps_of(settings).await?;
+    if jumps.is_empty() {
         return Ok(());
-    };
+    }
     let (mut names, mut known_hosts) = (Vec::new(), String::new());
-    for (number, jump) in (1..).zip(jumps.split(',')) {
-        let uri = if jump.starts_with("ssh://") {
-            jump.to_owned()
-        } else {
-            format!("ssh://{jump}")
-        };
-        let jump_settings = output_of(Command::new("ssh").args(["-G", "--", &uri])).await?;
-        if values(&jump_settings, "proxyjump").any(|further| further != "none") {
-            output::warning(&format!("the ProxyJump of {jump} itself is not taken over"));
-        }
-        let login = Login::of(&jump_settings, jump).await?;
+    for (number, jump) in (1..).zip(&jumps) {
+        let login = Login::of(jump).await?;
         let host = if login.host.contains(':') {
             format!("[{}]", login.host)
         } else {
@@ -117,6 +121,33 @@ async fn way(
     Ok(())
 }
 
+/// The settings of the jump hosts in the order of the way. As in OpenSSH, the first one is reached by its own
+/// jump hosts, and those of the others do not count.
+async fn jumps_of(settings: &SshSettings) -> Result<Vec<SshSettings>, ExitProblem> {
+    let mut jumps = VecDeque::new();
+    let mut next = Some(settings.value("proxyjump").to_owned());
+    while let Some(list) = next.take().filter(|list| !list.is_empty()) {
+        for jump in list.rsplit(',') {
+            let uri = if jump.starts_with("ssh://") {
+                jump.to_owned()
+            } else {
+                format!("ssh://{jump}")
+            };
+            jumps.push_front(SshSettings::of(&uri).await?);
+            if jumps.len() > JUMPS_MAX {
+                let remedy = "correct ProxyJump in ~/.ssh/config: it may name a host that is reached through itself";
+                return Err(
+                    settings.uncarried(&format!("more than {JUMPS_MAX} jump hosts"), remedy)
+                );
+            }
+        }
+        next = jumps
+            .front()
+            .map(|first| first.value("proxyjump").to_owned());
+    }
+    Ok(jumps.into())
+}
+
 fn document(args: &SshImportArgs, kind: &str, field: &str, data: &Map<String, Value>) -> Value {
     let labels = args.labels.iter();
     let labels: Map<_, _> = labels
@@ -131,80 +162,31 @@ fn document(args: &SshImportArgs, kind: &str, field: &str, data: &Map<String, Va
     })
 }
 
-/// The values of a setting, in the order in which `ssh` uses them.
-fn values<'t>(settings: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
-    let lines = settings.lines().filter_map(|line| line.split_once(' '));
-    lines
-        .filter(move |(found, _)| *found == name)
-        .map(|(_, value)| value)
-}
-
 /// The first key file that exists.
-async fn identity(settings: &str) -> Result<(PathBuf, String), ExitProblem> {
-    for file in values(settings, "identityfile") {
-        let file = at_home(file);
+async fn identity(settings: &SshSettings) -> Result<(PathBuf, String), ExitProblem> {
+    for file in settings.values("identityfile") {
+        let file = settings.expanded("IdentityFile", file)?;
         if file.is_file() {
+            warn_of_certificate(settings, &file);
             let key = small(&file).await?;
             return Ok((file, key));
         }
     }
-    let message = "ssh has no private key for it in a file";
+    let message = format!("ssh has no private key for {} in a file", settings.called);
     let remedy = "name one by IdentityFile in ~/.ssh/config";
     Err(ExitProblem::new(Exit::NotFound, "VSI0814", message, remedy))
 }
 
-/// The lines in known hosts files for this host. They may be hashed: vsiflow reads these, too.
-async fn known_hosts(settings: &str, host: &str, port: &str) -> Result<String, ExitProblem> {
-    let name = match port {
-        "22" => host.to_owned(),
-        port => format!("[{host}]:{port}"),
-    };
-    let mut all = String::new();
-    let files =
-        values(settings, "userknownhostsfile").chain(values(settings, "globalknownhostsfile"));
-    for file in files
-        .flat_map(str::split_whitespace)
-        .map(at_home)
-        .filter(|file| file.is_file())
-    {
-        let mut asks = Command::new("ssh-keygen");
-        asks.args(["-F", &name, "-f"]).arg(&file);
-        // `ssh-keygen` exits with 1 if it finds no line.
-        let found = asks
-            .output()
-            .await
-            .map_err(|error| unreadable(&file, &error))?;
-        let text = String::from_utf8_lossy(&found.stdout).into_owned();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            all.push_str(line);
-            all.push('\n');
-        }
-    }
-    Ok(all)
-}
-
-fn at_home(file: &str) -> PathBuf {
-    match (file.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => PathBuf::from(file),
-    }
-}
-
-async fn output_of(command: &mut Command) -> Result<String, ExitProblem> {
-    let problem = |why: String| {
-        let message = format!("ssh's configuration cannot be read: {why}");
-        let remedy = "see what `ssh -G HOST` says";
-        ExitProblem::new(Exit::Failed, "VSI0814", message, remedy)
-    };
-    let answer = command
-        .output()
-        .await
-        .map_err(|error| problem(error.to_string()))?;
-    if answer.status.success() {
-        Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
-    } else {
-        Err(problem(
-            String::from_utf8_lossy(&answer.stderr).trim().to_owned(),
-        ))
+/// `ssh` presents a certificate beside a key without being told.
+fn warn_of_certificate(settings: &SshSettings, key: &Path) {
+    let mut certificate = key.as_os_str().to_owned();
+    certificate.push("-cert.pub");
+    let certificate = PathBuf::from(certificate);
+    if certificate.is_file() {
+        output::warning(&format!(
+            "ssh also shows the certificate {} to {}; vsiflow shows the key alone",
+            certificate.display(),
+            settings.called
+        ));
     }
 }
