@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -78,11 +78,40 @@ pub async fn connect(
             let config = Config::from_custom_kubeconfig(read, &options).await;
             config.map_err(|error| wrong(&error))?
         }
-        None => Config::infer().await.map_err(|error| wrong(&error))?,
+        None => match listed_kubeconfig().map_err(|error| wrong(&error))? {
+            Some(listed) => {
+                let options = KubeConfigOptions::default();
+                let config = Config::from_custom_kubeconfig(listed, &options).await;
+                config.map_err(|error| wrong(&error))?
+            }
+            None => Config::infer().await.map_err(|error| wrong(&error))?,
+        },
     };
     config.default_retry = retries;
     let namespace = config.default_namespace.clone();
     Ok((client_of(config)?, namespace))
+}
+
+/// The files of `$KUBECONFIG` together, without those that do not exist, as kubectl reads them. `None` if it
+/// names none that exists.
+pub(crate) fn listed_kubeconfig() -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let list = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    merged(std::env::split_paths(&list))
+}
+
+fn merged(paths: impl Iterator<Item = PathBuf>) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let mut all: Option<Kubeconfig> = None;
+    // An empty part of the list names nothing.
+    let exists =
+        |path: &PathBuf| !path.as_os_str().is_empty() && !matches!(path.try_exists(), Ok(false));
+    for path in paths.filter(exists) {
+        let next = Kubeconfig::read_from(path)?;
+        all = Some(match all {
+            Some(earlier) => earlier.merge(next)?,
+            None => next,
+        });
+    }
+    Ok(all)
 }
 
 /// A client with these settings and a timeout for connecting.

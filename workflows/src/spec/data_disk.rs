@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk_source::{self, DataDiskSource};
 use super::policy::DeletionPolicy;
-use super::quantity::Quantity;
+use super::quantity::{self, Quantity};
 use super::selector::LabelSelector;
 use super::text;
 use super::vsi::default_pool;
@@ -14,7 +14,7 @@ use super::vsi::default_pool;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DataDiskSpec {
     /// The size.
-    #[serde(default = "default_size")]
+    #[serde(default = "default_size", deserialize_with = "quantity::disk_size")]
     pub size: Quantity,
     /// The pool it is made in.
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]

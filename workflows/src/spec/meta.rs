@@ -32,7 +32,7 @@ pub struct ObjectMeta {
     #[serde(default)]
     pub uid: Option<Uuid>,
     /// The labels that selectors match.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
     /// Annotations of people and tools. Without [`LAST_APPLIED`].
     #[serde(default, deserialize_with = "annotations")]
@@ -82,6 +82,48 @@ fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     let namespace = String::deserialize(deserializer)?;
     check_label(&namespace).map_err(serde::de::Error::custom)?;
     Ok(namespace)
+}
+
+/// Labels as an API server accepts them.
+pub(super) fn labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
+    for (key, value) in &labels {
+        check_label_key(key).map_err(serde::de::Error::custom)?;
+        if !value.is_empty() && !is_label_word(value) {
+            return Err(serde::de::Error::custom(format!(
+                "the value of the label {key} is {value:?}; a value has at most 63 letters, digits, `-`, `_` \
+                 and `.`, and a letter or digit at both ends"
+            )));
+        }
+    }
+    Ok(labels)
+}
+
+/// Checks a label's key: a word, which a subdomain and a slash may precede.
+fn check_label_key(key: &str) -> Result<(), String> {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    if is_label_word(name) && prefix.is_none_or(|prefix| check_subdomain(prefix).is_ok()) {
+        return Ok(());
+    }
+    Err(format!(
+        "{key:?} is not a label's key: at most 63 letters, digits, `-`, `_` and `.`, a letter or digit at both \
+         ends; a DNS name and `/` may precede it"
+    ))
+}
+
+fn is_label_word(word: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || [b'-', b'_', b'.'].contains(&b);
+    let ends = [word.bytes().next(), word.bytes().last()];
+    word.len() <= 63
+        && word.bytes().all(inner)
+        && ends
+            .iter()
+            .all(|end| end.is_some_and(|b| b.is_ascii_alphanumeric()))
 }
 
 fn annotations<'de, D: Deserializer<'de>>(
@@ -170,6 +212,39 @@ mod tests {
         assert!(parse(json!({"name": "a".repeat(254)})).is_err());
         assert!(parse(json!({"name": "a", "namespace": "a.b"})).is_err());
         assert!(parse(json!({"name": "a", "namespace": "a".repeat(64)})).is_err());
+    }
+
+    #[test]
+    fn labels_are_what_an_api_server_accepts() {
+        let long = "a".repeat(63);
+        for (key, value) in [
+            ("a", ""),
+            ("app.kubernetes.io/name", "Web_1.2"),
+            (&*long, &*long),
+            ("A-b_c.D", "0"),
+        ] {
+            let labels = json!({"name": "a", "labels": {key: value}});
+            assert!(parse(labels).is_ok(), "{key}={value}");
+        }
+        let longer = "a".repeat(64);
+        for (key, value) in [
+            ("", "a"),
+            ("a/", "a"),
+            ("/a", "a"),
+            ("a/b/c", "a"),
+            ("A_b/c", "a"),
+            ("a b", "a"),
+            ("-a", "a"),
+            (&*longer, "a"),
+            ("a", &*longer),
+            ("a", "b c"),
+            ("a", "b-"),
+            ("a", "ä"),
+            ("a", "b/c"),
+        ] {
+            let labels = json!({"name": "a", "labels": {key: value}});
+            assert!(parse(labels).is_err(), "{key}={value}");
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct PoolTemplate {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TemplateMeta {
     /// Labels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "meta::labels")]
     pub labels: BTreeMap<String, String>,
     /// Annotations.
     #[serde(default)]
@@ -87,7 +87,7 @@ pub struct DiskTemplateMeta {
     #[serde(deserialize_with = "disk_name")]
     pub name: String,
     /// Labels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "meta::labels")]
     pub labels: BTreeMap<String, String>,
 }
 

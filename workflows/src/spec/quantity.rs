@@ -1,4 +1,5 @@
-//! Sizes as Kubernetes writes them: `107374182400`, `100Gi`, `1.5Gi`, `20G`.
+//! Sizes as Kubernetes writes them: `107374182400`, `100Gi`, `1.5Gi`, `20G`, `1.073741824e+11`. A text without a
+//! unit is bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +38,9 @@ pub enum QuantityError {
 /// The largest size; libvirt and file systems count in 63 bits.
 const LARGEST: u128 = 1 << 63;
 
+/// The largest power of ten that a number is multiplied with or divided by.
+const MAX_EXPONENT: u32 = 30;
+
 /// The longest text. Longer texts are not sizes, and could overflow during parsing.
 const MAX_LEN: usize = 40;
 
@@ -52,29 +56,67 @@ impl FromStr for Quantity {
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .unwrap_or(text.len());
         let (number, unit) = text.split_at_checked(end).ok_or_else(unreadable)?;
-        let factor = factor(unit).ok_or_else(unreadable)?;
+        let scale = Scale::of(unit).ok_or_else(unreadable)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
             return Err(unreadable());
         }
-        multiply(text, whole, fraction, factor)
+        multiply(text, whole, fraction, scale)
     }
 }
 
-/// Computes `whole.fraction × factor` in integers; a float would round sizes beyond 8 PiB.
+/// What a number is multiplied by: a unit, or a power of ten.
+#[derive(Clone, Copy)]
+struct Scale {
+    factor: u128,
+    divisor: u128,
+}
+
+impl Scale {
+    fn of(unit: &str) -> Option<Self> {
+        if let Some(factor) = factor(unit) {
+            return Some(Self { factor, divisor: 1 });
+        }
+        let exponent = unit.strip_prefix(['e', 'E'])?;
+        let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        // A larger exponent is beyond all sizes in either direction.
+        let power = 10_u128.pow(
+            digits
+                .parse::<u32>()
+                .map_or(MAX_EXPONENT, |power| power.min(MAX_EXPONENT)),
+        );
+        Some(if exponent.starts_with('-') {
+            Self {
+                factor: 1,
+                divisor: power,
+            }
+        } else {
+            Self {
+                factor: power,
+                divisor: 1,
+            }
+        })
+    }
+}
+
+/// Computes `whole.fraction × scale` in integers; a float would round sizes beyond 8 PiB.
 fn multiply(
     text: &str,
     whole: &str,
     fraction: &str,
-    factor: u128,
+    scale: Scale,
 ) -> Result<Quantity, QuantityError> {
     let too_large = || QuantityError::TooLarge(text.to_owned());
     let fraction = fraction.trim_end_matches('0');
     let digits = format!("{whole}{fraction}");
     let number: u128 = digits.parse().map_err(|_| too_large())?;
-    let scaled = number.checked_mul(factor).ok_or_else(too_large)?;
+    let scaled = number.checked_mul(scale.factor).ok_or_else(too_large)?;
     let places = u32::try_from(fraction.len()).map_err(|_| too_large())?;
     let divisor = 10_u128.checked_pow(places).ok_or_else(too_large)?;
+    let divisor = divisor.checked_mul(scale.divisor).ok_or_else(too_large)?;
     if scaled % divisor != 0 {
         return Err(QuantityError::Fraction(text.to_owned()));
     }
@@ -137,7 +179,33 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
-/// Memory of a guest, in MiB. A plain number is MiB; a text is a [`Quantity`].
+/// The size of a disk that is made: a [`Quantity`] other than zero.
+///
+/// # Errors
+/// If it is no size, or zero.
+pub(super) fn disk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Quantity, D::Error> {
+    match Quantity::deserialize(deserializer)? {
+        Quantity(0) => Err(de::Error::custom(
+            "a disk has at least one byte; write a size such as 100Gi",
+        )),
+        size => Ok(size),
+    }
+}
+
+/// As [`disk_size`], where it may be absent.
+pub(super) fn optional_disk_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Quantity>, D::Error> {
+    struct DiskSize(Quantity);
+    impl<'de> Deserialize<'de> for DiskSize {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            disk_size(deserializer).map(Self)
+        }
+    }
+    Ok(Option::<DiskSize>::deserialize(deserializer)?.map(|DiskSize(size)| size))
+}
+
+/// Memory of a guest, in MiB. A plain number is MiB; a text is a [`Quantity`], rounded up to whole MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Memory(u64);
 
@@ -153,7 +221,10 @@ impl Memory {
         if (1..=Self::MAX_MIB).contains(&mib) {
             return Ok(Self(mib));
         }
-        Err("memory is between 1Mi and 16Ti; a plain number is MiB".to_owned())
+        Err(
+            "memory is between 1Mi and 16Ti; a plain number is MiB, a text without a unit is bytes"
+                .to_owned(),
+        )
     }
 
     /// The memory in MiB.
@@ -178,7 +249,9 @@ impl Serialize for Memory {
 impl<'de> Deserialize<'de> for Memory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = deserializer.deserialize_any(SizeVisitor { unit: MIB })?;
-        Self::from_mib(bytes / MIB).map_err(de::Error::custom)
+        // Less than a MiB is not rounded: a number of MiB was probably meant.
+        let mib = if bytes < MIB { 0 } else { bytes.div_ceil(MIB) };
+        Self::from_mib(mib).map_err(de::Error::custom)
     }
 }
 
@@ -205,6 +278,19 @@ impl Visitor<'_> for SizeVisitor {
         match u64::try_from(number) {
             Ok(number) => self.visit_u64(number),
             Err(_) => Err(E::custom(QuantityError::Unreadable(number.to_string()))),
+        }
+    }
+
+    /// A whole number in exponent form.
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<u64, E> {
+        // The shortest decimal form is what JSON has for it elsewhere.
+        let digits = format!("{number}");
+        match digits.parse::<u64>() {
+            Ok(number) => self.visit_u64(number),
+            Err(_) if number.fract() != 0.0 => Err(E::custom(QuantityError::Fraction(digits))),
+            Err(_) => Err(E::custom(QuantityError::Unreadable(
+                digits.chars().take(MAX_LEN).collect(),
+            ))),
         }
     }
 

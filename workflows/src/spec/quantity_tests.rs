@@ -20,6 +20,13 @@ fn units_count_as_in_kubernetes() {
         ("2Ti", 2_199_023_255_552),
         (".5Ki", 512),
         ("8Ei", 1 << 63),
+        ("1e3", 1_000),
+        ("1E3", 1_000),
+        ("1E", 1_000_000_000_000_000_000),
+        ("1.073741824e+11", 107_374_182_400),
+        ("1.5e1", 15),
+        ("1000e-3", 1),
+        ("12.5E2", 1_250),
     ] {
         assert_eq!(bytes(text), Ok(expected), "{text}");
     }
@@ -28,7 +35,8 @@ fn units_count_as_in_kubernetes() {
 #[test]
 fn what_is_no_size_is_refused() {
     for text in [
-        "", ".", "Gi", "-1", "+1", "1 Gi", "1GB", "1gi", "1e3", "1.2.3", "½", "1Gi\n",
+        "", ".", "Gi", "-1", "+1", "1 Gi", "1GB", "1gi", "1e", "1e+", "1e3Gi", "1.2.3", "½",
+        "1Gi\n",
     ] {
         assert!(
             matches!(bytes(text), Err(QuantityError::Unreadable(_))),
@@ -45,7 +53,18 @@ fn what_is_no_size_is_refused() {
             "{text}"
         );
     }
-    assert!(matches!(bytes("0.5"), Err(QuantityError::Fraction(_))));
+    for text in ["0.5", "1.0005e3", "1e-1"] {
+        assert!(
+            matches!(bytes(text), Err(QuantityError::Fraction(_))),
+            "{text}"
+        );
+    }
+    for text in ["1e19", "1e99999999999", "9e30"] {
+        assert!(
+            matches!(bytes(text), Err(QuantityError::TooLarge(_))),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -55,6 +74,13 @@ fn plain_numbers_are_bytes_for_disks_and_mib_for_memory() {
     let memory = |text| serde_json::from_str::<Memory>(text).map(Memory::mib).ok();
     assert_eq!(memory("4096"), Some(4096));
     assert_eq!(memory("\"4Gi\""), Some(4096));
+    assert_eq!(memory("4.096e3"), Some(4096));
+    assert_eq!(memory("4096.5"), None);
+    // libvirt is given whole MiB, never less than requested.
+    assert_eq!(memory("\"1025.5Mi\""), Some(1026));
+    assert_eq!(memory("\"1G\""), Some(954));
+    assert_eq!(memory("\"1073741825\""), Some(1025));
+    assert_eq!(memory("\"1048575\""), None);
     assert_eq!(memory("\"4096\""), None);
     assert_eq!(memory("4294967296"), None);
     assert_eq!(memory("0"), None);

@@ -14,7 +14,7 @@ use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
 use super::placement::PlacementSpec;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
-use super::quantity::{Memory, Quantity};
+use super::quantity::{self, Memory, Quantity};
 use super::ready::ReadySpec;
 use super::selector::LabelSelector;
 use super::snapshot_policy::SnapshotPolicySpec;
@@ -117,7 +117,7 @@ pub struct BootDisk {
     #[serde(default)]
     pub mode: BootDiskMode,
     /// The size that the guest sees; the image's own if absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "quantity::optional_disk_size")]
     pub size: Option<Quantity>,
 }
 

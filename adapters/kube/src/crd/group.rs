@@ -199,7 +199,7 @@ pub struct OutputSchema {
     pub name: String,
     /// The member, as NAME-0.
     pub member: String,
-    /// A file that the agent of the guest reads; 4 KiB at most.
+    /// A file that the agent of the guest reads; 64 KiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// A regular expression that a line of the console matches; its first group is what is read.

@@ -165,7 +165,7 @@ pub struct MachineSchema {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub cpus: Option<i32>,
-    /// Memory: a plain number is MiB; 4Gi where absent.
+    /// Memory, rounded up to whole MiB: a plain number is MiB, a text without a unit is bytes; 4Gi where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "validation::bounded_quantity")]
     pub memory: Option<IntOrString>,

@@ -13,11 +13,12 @@ mod rig;
 mod shared;
 mod tenants;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::json;
 
 use self::rig::Rig;
+use super::merged;
 use crate::{LostJournal, fake::FakeFault, sample::uid};
 
 fn fault(of: &'static [&'static str], code: u16, times: usize) -> FakeFault {
@@ -539,4 +540,28 @@ async fn what_cannot_be_read_is_told_and_put_right_by_a_correction() {
         json!({"spec": {"machine": {"cpus": 1}}}),
     );
     rig.until_ready("web").await;
+}
+
+#[test]
+fn files_of_the_list_that_do_not_exist_are_skipped_as_by_kubectl() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, context: &str| {
+        let path = dir.path().join(name);
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {context}\ncontexts: []\nclusters: []\nusers: []\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (first, second) = (file("first", "a"), file("second", "b"));
+    let missing = dir.path().join("missing");
+    let context = |paths: Vec<PathBuf>| {
+        let read = merged(paths.into_iter()).unwrap();
+        read.map(|config| config.current_context.unwrap())
+    };
+    let listed = vec![missing.clone(), PathBuf::new(), first, second];
+    assert_eq!(context(listed), Some("a".to_owned()));
+    assert_eq!(context(vec![missing]), None);
+    std::fs::write(dir.path().join("broken"), "contexts: 3").unwrap();
+    assert!(merged([dir.path().join("broken")].into_iter()).is_err());
 }

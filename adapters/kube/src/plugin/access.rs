@@ -8,7 +8,10 @@ use kube::{
 };
 
 use super::Cluster;
-use crate::{ApiConnectError, operator::client_of};
+use crate::{
+    ApiConnectError,
+    operator::{client_of, listed_kubeconfig},
+};
 
 /// kubectl's flags: which cluster, which user, and which namespace.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +57,11 @@ async fn config(access: &KubeconfigFlags) -> Result<Config, ApiConnectError> {
     };
     let kubeconfig = match &access.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
+        None => match listed_kubeconfig() {
+            Ok(Some(listed)) => Ok(listed),
+            Ok(None) => Kubeconfig::read(),
+            Err(error) => Err(error),
+        },
     };
     let config = Config::from_custom_kubeconfig(kubeconfig.map_err(|e| wrong(&e))?, &options);
     config.await.map_err(|error| wrong(&error))

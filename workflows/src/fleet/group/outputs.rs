@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest output, in bytes.
-const MAX_LEN: usize = 4096;
+const MAX_LEN: usize = 64 << 10;
 
 /// The value of a group's output. Its `Debug` form hides the value.
 #[derive(Clone)]
