@@ -204,7 +204,7 @@ fn a_known_host_is_chosen_by_its_label_without_its_documents() {
 }
 
 const TYPE: &str = "apiVersion: vsiflow.io/v1\nkind: VirtualServerType\nmetadata: {name: tiny}\nspec:\n  \
-    cpus: 3\n  memory: 768Mi\n  bootDisk: 7Gi\n  guest:\n    type: cloudInit\n    sshKeys: [\"ssh-ed25519 AAAA me@desk\"]\n";
+    cpus: 3\n  memory: 768Mi\n  bootDisk: 7Gi\n  guest:\n    type: cloudInit\n    sshKeys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIWN1t5kgx4q2jFxXZy0O2OQFFiry5pOc60Y0u+PZsQw me@desk\"]\n";
 
 #[test]
 fn types_are_documents_whose_values_a_machine_keeps() {
@@ -231,7 +231,10 @@ fn types_are_documents_whose_values_a_machine_keeps() {
     let a = vsiflow.vsi("a");
     assert_eq!(a["spec"]["machine"]["cpus"], 3);
     assert_eq!(a["spec"]["guest"]["type"], "cloudInit");
-    assert_eq!(a["spec"]["guest"]["sshKeys"][0], "ssh-ed25519 AAAA me@desk");
+    assert_eq!(
+        a["spec"]["guest"]["sshKeys"][0],
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIWN1t5kgx4q2jFxXZy0O2OQFFiry5pOc60Y0u+PZsQw me@desk"
+    );
     create("b", &["--cpus", "1", "--dry-run"])
         .exits(0)
         .says("memory: 768Mi")

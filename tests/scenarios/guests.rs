@@ -32,7 +32,7 @@ fn a_cloud_init_guest_is_ready_when_all_its_probes_say_so() {
     let vsiflow = Vsiflow::simulated();
     let probes = "ready: {within: 2m, all: [{cloudInit: {}}, {tcp: 22}, {agent: {}}, {address: {}}, \
                   {http: {port: 80, path: /healthz}}, {console: \"login:\"}, {started: {}}]}\n";
-    let keys = "  sshKeys: [\"ssh-ed25519 AAAA me@example\"]\n  hostname: web-1\n";
+    let keys = "  sshKeys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIWN1t5kgx4q2jFxXZy0O2OQFFiry5pOc60Y0u+PZsQw me@example\"]\n  hostname: web-1\n";
     let document = cloud_init(
         "web",
         "#cloud-config\npassword: hush\n",
@@ -65,7 +65,12 @@ fn a_cloud_init_guest_is_ready_when_all_its_probes_say_so() {
     assert_eq!(cidata.hostname, "web-1");
     let instance = cidata.instance.unwrap();
     assert!(instance.id.starts_with("i-"), "{instance:?}");
-    assert_eq!(instance.ssh_keys, ["ssh-ed25519 AAAA me@example"]);
+    assert_eq!(
+        instance.ssh_keys,
+        [
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIWN1t5kgx4q2jFxXZy0O2OQFFiry5pOc60Y0u+PZsQw me@example"
+        ]
+    );
 }
 
 #[test]
@@ -315,6 +320,26 @@ fn what_cannot_work_is_refused_with_its_field_and_a_remedy() {
             "a guest has one type",
         ),
         (cloud_init("web", &long, ""), "spec.guest.userData", "16384"),
+        (
+            cloud_init("web", "write_files: []", ""),
+            "spec.guest.userData",
+            "#cloud-config",
+        ),
+        (
+            cloud_init("web", "#cloud-config", "  sshKeys: [\"~/.ssh/id.pub\"]\n"),
+            "spec.guest.sshKeys",
+            ".pub",
+        ),
+        (
+            cloud_init("web", "#cloud-config", "  networkConfig: \"auto eth0\"\n"),
+            "spec.guest.networkConfig",
+            "netplan",
+        ),
+        (
+            cloud_init(&"w".repeat(64), "#cloud-config", ""),
+            "metadata.name",
+            "spec.guest.hostname",
+        ),
         (
             server(
                 "web",

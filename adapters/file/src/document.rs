@@ -54,6 +54,8 @@ impl DocumentCollector {
             outline: Arc::new(root.outline()),
             prefix: Vec::new(),
             object: None,
+            origin: None,
+            is_made: false,
         };
         self.node(root, place, 0);
     }
@@ -228,6 +230,20 @@ impl DocumentCollector {
             spec,
         });
         self.places.push(place);
+    }
+
+    /// A place in words: file, line and document.
+    pub(crate) fn place_words(&self, place: &SourcePosition, path: &FieldPath) -> String {
+        let file = self
+            .sources
+            .get(place.source)
+            .map(|source| source.name.as_str());
+        let line = place
+            .mark(path, true)
+            .line
+            .saturating_add(place.lines_before);
+        let object = place.object.as_deref().unwrap_or_default();
+        format!("{}:{line} ({object})", file.unwrap_or_default())
     }
 
     pub(crate) fn error(

@@ -13,7 +13,7 @@ use crate::kubevirt::{self, KubevirtTarget};
 use crate::node::YamlNode;
 use crate::redact::{HIDDEN, lines, secrets, suspects};
 use crate::source::{DocumentSource, SourcePosition};
-use crate::split::{Chunk, split};
+use crate::split::{Chunk, split, without_marks};
 use crate::yaml::{YamlError, parse};
 
 /// How many documents one apply may have, including items of lists.
@@ -140,6 +140,11 @@ impl Loaded {
             Some(place) => {
                 let object = place.object.as_deref().unwrap_or_default();
                 let mut diagnostic = place.problem(&self.sources, problem);
+                for words in [&mut diagnostic.message, &mut diagnostic.remedy] {
+                    if let Some(theirs) = kubevirt::in_their_words(words, object) {
+                        *words = theirs;
+                    }
+                }
                 if let Some(remedy) = kubevirt::remedy(problem, object) {
                     remedy.clone_into(&mut diagnostic.remedy);
                 }
@@ -192,19 +197,19 @@ impl Loader {
 
     fn text(&mut self, text: &InputText) {
         let decoded = std::str::from_utf8(&text.bytes);
-        let Ok(content) = decoded.map(|content| content.trim_start_matches('\u{feff}')) else {
+        let Ok(content) = decoded.map(without_marks) else {
             let message = format!("{} is not UTF-8 text", text.name);
             let remedy = "save it as UTF-8; an image or an archive is not a manifest";
             let diagnostic = Diagnostic::of_file(&text.name, ProblemCode::NotYaml, message, remedy);
             return self.collector.diagnostics.push(diagnostic);
         };
-        let chunks = split(content);
+        let chunks = split(&content);
         if self.collector.seen.saturating_add(chunks.len()) > self.most {
             return self.too_many(&text.name);
         }
         let parsed = self.parse(&text.name, chunks);
         let source = self.collector.sources.len();
-        let lines = shown(content, &parsed);
+        let lines = shown(&content, &parsed);
         self.collector.sources.push(DocumentSource {
             name: text.name.clone(),
             lines,

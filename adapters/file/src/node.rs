@@ -283,8 +283,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(i128::try_from(value).map_or(Value::Float, Value::Int))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Float)
+    /// A whole number in exponent form is a whole number, as kubectl sends it.
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        // The shortest decimal form has no exponent here.
+        let whole = format!("{number}").parse();
+        Ok(whole.map_or(Value::Float, Value::Int))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {

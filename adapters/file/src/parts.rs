@@ -9,7 +9,7 @@ use vsiflow_workflows::spec::{KeyValues, host};
 use crate::document::object;
 use crate::input::InputText;
 use crate::node::{Value, YamlNode};
-use crate::split::split;
+use crate::split::{split, without_marks};
 use crate::yaml::parse;
 
 /// A document, or a list of documents, as it was written.
@@ -34,7 +34,8 @@ const PRIVATE: [&str; 2] = ["contract", "userData"];
 /// Splits a text into documents, in their order. One that cannot be parsed counts as a secret.
 pub fn parts(text: &InputText) -> Vec<DocumentPart> {
     let content = String::from_utf8_lossy(&text.bytes);
-    let chunks = split(content.trim_start_matches('\u{feff}')).into_iter();
+    let content = without_marks(&content);
+    let chunks = split(&content).into_iter();
     chunks.map(|chunk| part(chunk.text)).collect()
 }
 

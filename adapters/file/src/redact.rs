@@ -95,11 +95,81 @@ fn secrets_of(document: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
         .all(|entry| match (entry.key.as_str(), kind) {
             ("apiVersion" | "kind" | "type" | "immutable", _) => true,
             ("metadata", _) => hide_except(&entry.node, HARMLESS_METADATA, spans),
+            ("spec", _) if is_of_kubevirt(document) => of_kubevirt("spec", &entry.node, spans),
             ("spec", _) => spec(&entry.node, spans),
             ("data" | "stringData", "Secret") => hide_except(&entry.node, &[], spans),
             ("data", "ConfigMap") => hide_except(&entry.node, HARMLESS_KEYS, spans),
             _ => hide(&entry.node, spans),
         })
+}
+
+/// Fields of manifests of KubeVirt and CDI whose values may be shown.
+const HARMLESS_KUBEVIRT: &[&str] = &[
+    "accessModes",
+    "architecture",
+    "autoattachGraphicsDevice",
+    "bootOrder",
+    "bus",
+    "claimName",
+    "contentType",
+    "cores",
+    "cpu",
+    "finalCheckpoint",
+    "guest",
+    "hostname",
+    "imagePullPolicy",
+    "kind",
+    "macAddress",
+    "memory",
+    "model",
+    "name",
+    "namespace",
+    "networkName",
+    "pageSize",
+    "port",
+    "preallocation",
+    "pullMethod",
+    "runStrategy",
+    "running",
+    "scheme",
+    "secureBoot",
+    "sockets",
+    "storage",
+    "storageClassName",
+    "terminationGracePeriodSeconds",
+    "threads",
+    "type",
+    "volumeMode",
+    "volumeName",
+];
+/// Their fields that hold a guest's configuration: nothing below them is shown, not even keys.
+const SECRET_KUBEVIRT: &[&str] = &[
+    "userData",
+    "userDataBase64",
+    "networkData",
+    "networkDataBase64",
+    "annotations",
+];
+
+fn is_of_kubevirt(document: &YamlNode) -> bool {
+    let version = document.get("apiVersion").and_then(YamlNode::text);
+    let group = version.and_then(|version| version.split('/').next());
+    group.is_some_and(|group| group == "kubevirt.io" || group == "cdi.kubevirt.io")
+}
+
+/// Handles a part of a manifest of KubeVirt or CDI: its keys are shown, and the values of harmless fields.
+fn of_kubevirt(key: &str, node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
+    if SECRET_KUBEVIRT.contains(&key) {
+        return hide(node, spans);
+    }
+    match &node.value {
+        Value::Map(entries) => entries
+            .iter()
+            .all(|entry| of_kubevirt(&entry.key, &entry.node, spans)),
+        Value::List(nodes) => nodes.iter().all(|item| of_kubevirt(key, item, spans)),
+        Value::Null | Value::Filler(_) | Value::Bool(_) => true,
+        _ => HARMLESS_KUBEVIRT.contains(&key) || hide(node, spans),
+    }
 }
 
 /// Fields of `guest` that may be shown.

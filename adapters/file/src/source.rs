@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vsiflow_workflows::spec::{FieldPath, PathSegment, Problem, ProblemCode};
 
 use crate::diagnostic::{Diagnostic, Snippet};
+use crate::kubevirt::OriginPaths;
 use crate::node::{YamlMark, YamlNode};
 use crate::redact::RedactedLine;
 
@@ -72,6 +73,10 @@ pub(crate) struct SourcePosition {
     pub(crate) prefix: Vec<PathSegment>,
     /// The document's kind and name, as far as they are known.
     pub(crate) object: Option<String>,
+    /// The paths of the manifest, if it is one of KubeVirt or CDI.
+    pub(crate) origin: Option<Arc<OriginPaths>>,
+    /// Whether the document was made of that manifest, and the outline is its own.
+    pub(crate) is_made: bool,
 }
 
 impl SourcePosition {
@@ -105,7 +110,10 @@ impl SourcePosition {
             .unwrap_or_default();
         let mut diagnostic = Diagnostic::of_file(name, code, message, remedy);
         diagnostic.object.clone_from(&self.object);
-        let full = self.full(path);
+        let full = match &self.origin {
+            Some(origin) if self.is_made => origin.path(&self.outline, &path.0),
+            _ => self.full(path),
+        };
         diagnostic.field = (!full.is_empty()).then(|| full.to_string());
         if let Some(source) = sources.get(self.source) {
             source.point(&mut diagnostic, self.mark(path, at_key), self.lines_before);

@@ -4,6 +4,11 @@
 //! splitting there is exact. Each document is then parsed separately, and a mistake in one does not hide
 //! mistakes in the next.
 
+use std::borrow::Cow;
+
+/// The byte order mark.
+const MARK: char = '\u{feff}';
+
 /// One document of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk<'a> {
@@ -13,6 +18,23 @@ pub(crate) struct Chunk<'a> {
     pub(crate) lines_before: usize,
     /// How many bytes precede it.
     pub(crate) bytes_before: usize,
+}
+
+/// The text without byte order marks at the beginning of a document, where YAML permits them: programs that
+/// join files leave them there.
+pub(crate) fn without_marks(text: &str) -> Cow<'_, str> {
+    if !text.contains(MARK) {
+        return Cow::Borrowed(text);
+    }
+    let mut at_start = true;
+    let mut cleaned = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_start_matches(MARK);
+        let is_marker = is_marker(bare, "---") || is_marker(bare, "...");
+        cleaned.push_str(if at_start || is_marker { bare } else { line });
+        at_start = is_marker || at_start && !has_content(bare);
+    }
+    Cow::Owned(cleaned)
 }
 
 /// The documents of a text, without the empty ones.
@@ -88,6 +110,24 @@ mod tests {
             .into_iter()
             .map(|chunk| (chunk.text, chunk.lines_before))
             .collect()
+    }
+
+    #[test]
+    fn marks_of_byte_order_are_removed_where_a_document_begins_and_nowhere_else() {
+        for (text, cleaned) in [
+            ("a: 1\n", "a: 1\n"),
+            ("\u{feff}a: 1\n", "a: 1\n"),
+            ("\u{feff}# note\n\n\u{feff}a: 1\n", "# note\n\na: 1\n"),
+            ("a: 1\n---\n\u{feff}b: 2\n", "a: 1\n---\nb: 2\n"),
+            ("a: 1\n\u{feff}---\nb: 2\n", "a: 1\n---\nb: 2\n"),
+            ("a: 1\n...\n\u{feff}\u{feff}b: 2\n", "a: 1\n...\nb: 2\n"),
+            (
+                "a: |\n  x\n\u{feff}b: \u{feff}\n",
+                "a: |\n  x\n\u{feff}b: \u{feff}\n",
+            ),
+        ] {
+            assert_eq!(without_marks(text), cleaned, "{text:?}");
+        }
     }
 
     #[test]

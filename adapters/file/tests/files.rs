@@ -157,3 +157,69 @@ fn a_long_list_is_no_problem() {
     assert_eq!(loaded.documents.data_disks.len(), 900);
     assert_eq!(loaded.documents.data_disks[899].at.line, Some(4 + 899 * 4));
 }
+
+#[test]
+fn numbers_in_exponent_form_count_as_through_kubectl() {
+    let sized = |size: &str| disk("a").replace("spec: {}", &format!("spec: {{size: {size}}}"));
+    for (size, bytes) in [
+        ("1.073741824e+11", 107_374_182_400),
+        ("\"1.073741824e+11\"", 107_374_182_400),
+        ("1e9", 1_000_000_000),
+        ("2.0", 2),
+        ("1024", 1024),
+        ("\"1024\"", 1024),
+    ] {
+        let loaded = vsiflow_file::load_text("a.yaml", sized(size).as_bytes()).unwrap();
+        let read = loaded.documents.data_disks[0].spec.size.bytes();
+        assert_eq!(read, bytes, "{size}");
+    }
+    for size in ["1.5", "1e-1", "1e40", ".inf", "0", "\"0\"", "0Gi", "-1e3"] {
+        let wrong = vsiflow_file::load_text("a.yaml", sized(size).as_bytes()).unwrap_err();
+        assert!(wrong.to_string().contains("spec.size"), "{size}: {wrong}");
+    }
+}
+
+#[test]
+fn every_document_of_a_text_may_begin_with_a_mark_of_byte_order() {
+    for text in [
+        format!("\u{feff}{}---\n\u{feff}{}", disk("a"), disk("b")),
+        format!("\u{feff}{}\u{feff}---\n{}", disk("a"), disk("b")),
+        format!("\u{feff}---\n{}...\n\u{feff}---\n{}", disk("a"), disk("b")),
+    ] {
+        let loaded = vsiflow_file::load_text("a.yaml", text.as_bytes()).unwrap();
+        assert_eq!(names(&loaded), ["a", "b"], "{text:?}");
+    }
+}
+
+#[test]
+fn labels_that_no_api_server_accepts_are_refused() {
+    let labelled = disk("a").replace("{name: a}", "{name: a, labels: {app: \"my app\"}}");
+    let wrong = vsiflow_file::load_text("a.yaml", labelled.as_bytes()).unwrap_err();
+    assert!(wrong.to_string().contains("metadata.labels"), "{wrong}");
+}
+
+#[test]
+fn what_a_guest_would_ignore_is_refused_with_its_place() {
+    let text = include_str!("../../../tests/field/user-data.yaml");
+    let loaded = vsiflow_file::load_text("a.yaml", text.as_bytes()).unwrap();
+    let host: vsiflow_workflows::spec::HostSettings = "sim:".parse().unwrap();
+    let words = loaded.resolve(Some(&host)).unwrap_err().to_string();
+    assert!(
+        words.contains("spec.guest.userDataFrom") && words.contains("#cloud-config"),
+        "{words}"
+    );
+    assert!(words.contains("spec.guest.sshKeys[0]"), "{words}");
+    let with_mark = text.replace(
+        "{name: no-head, key: user-data}",
+        "{name: mark, key: user-data}",
+    );
+    let loaded = vsiflow_file::load_text("a.yaml", with_mark.as_bytes()).unwrap();
+    let words = loaded.resolve(Some(&host)).unwrap_err().to_string();
+    assert!(words.contains("byte order mark"), "{words}");
+    let float = include_str!("../../../tests/field/helm-float.yaml");
+    let loaded = vsiflow_file::load_text("a.yaml", float.as_bytes()).unwrap();
+    assert_eq!(
+        loaded.documents.data_disks[0].spec.size.bytes(),
+        107_374_182_400
+    );
+}

@@ -30,7 +30,7 @@ spec:
   storage: {resources: {requests: {storage: 1Gi}}}
 ---"#;
 
-const MACHINE: &str = r#"
+const MACHINE: &str = r##"
 apiVersion: kubevirt.io/v1
 kind: VirtualMachine
 metadata:
@@ -56,8 +56,8 @@ spec:
         - {name: root, dataVolume: {name: centos-dv}}
         - {name: data, persistentVolumeClaim: {claimName: data-dv}}
         - name: cloudinit
-          cloudInitNoCloud: {userData: "SECRET #cloud-config"}
-"#;
+          cloudInitNoCloud: {userData: "#cloud-config SECRET"}
+"##;
 
 const CONFIG_MAP: &str = "---
 apiVersion: v1
@@ -112,7 +112,7 @@ fn a_machine_becomes_a_server_with_its_disks() {
         ("x86_64", 4, 2048)
     );
     assert_eq!(guest_type(vsi), "CloudInit");
-    assert_eq!(vsi.contract.expose(), b"SECRET #cloud-config");
+    assert_eq!(vsi.contract.expose(), b"#cloud-config SECRET");
     assert_eq!(desired.power_state, PowerState::Running);
     let probes: Vec<_> = desired
         .ready
@@ -179,7 +179,7 @@ fn an_instance_runs_and_takes_ignition_from_a_config_drive() {
         )
         .replace("    spec:\n      domain", "      domain")
         .replace(
-            "cloudInitNoCloud: {userData: \"SECRET #cloud-config\"}",
+            "cloudInitNoCloud: {userData: \"#cloud-config SECRET\"}",
             "cloudInitConfigDrive: {userData: '{\"ignition\":{\"version\":\"3.4.0\"}}'}",
         );
     let loaded = load_text("vm.yaml", text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}"));
@@ -198,7 +198,7 @@ fn a_field_that_is_not_supported_is_named_and_refused() {
             "running: true\n  instancetype: {name: small}",
             "spec.instancetype",
         ),
-        ("running: true", "runStrategy: Manual", "spec.runStrategy"),
+        ("running: true", "runStrategy: Never", "spec.runStrategy"),
         (
             "      networks:",
             "      nodeSelector: {a: b}\n      networks:",
@@ -206,8 +206,8 @@ fn a_field_that_is_not_supported_is_named_and_refused() {
         ),
         (
             "pod: {}",
-            "multus: {networkName: n}",
-            "spec.template.spec.networks[0].multus",
+            "multus: {}",
+            "spec.template.spec.networks[0].multus.networkName",
         ),
         (
             "masquerade: {}",
@@ -255,7 +255,7 @@ fn a_field_that_is_not_supported_is_named_and_refused() {
             "accessModes: [ReadWriteMany]",
             "spec.pvc.accessModes",
         ),
-        ("kubevirt.io/v1\n", "kubevirt.io/v1alpha3\n", "apiVersion"),
+        ("kubevirt.io/v1\n", "kubevirt.io/v2\n", "apiVersion"),
         (
             "kind: VirtualMachine\n",
             "kind: VirtualMachinePool\n",
@@ -326,4 +326,248 @@ fn a_volume_that_nobody_uses_is_a_disk_or_refused() {
     let (_, blank) = VOLUMES.split_once("---").unwrap();
     let loaded = load_text("dv.yaml", blank.as_bytes()).unwrap();
     assert_eq!(loaded.documents.data_disks.len(), 1);
+}
+
+const OLD: &str = "apiVersion: kubevirt.io/v1alpha3
+kind: VirtualMachine
+metadata:
+  creationTimestamp: null
+  name: testvm
+  labels: {vsiflow.io/target: lab}
+spec:
+  runStrategy: Manual
+  template:
+    metadata:
+      creationTimestamp: null
+      labels: {kubevirt.io/size: small}
+    spec:
+      domain:
+        devices:
+          disks:
+          - name: containerdisk
+            disk: {bus: virtio}
+          interfaces:
+          - {name: pods, bridge: {}}
+          - {name: backend, bridge: {}}
+      networks:
+      - {name: backend, multus: {networkName: net/backend}}
+      - {name: pods, pod: {}}
+      volumes:
+      - name: containerdisk
+        containerDisk: {image: images.example/cirros}
+      - name: cloudinitdisk
+        cloudInitNoCloud: {userDataBase64: SGkuXG4=}
+---
+apiVersion: kubevirt.io/v1alpha3
+kind: VirtualMachineInstancePreset
+metadata: {name: small}
+spec:
+  selector: {matchLabels: {kubevirt.io/size: small}}
+  domain:
+    resources: {requests: {memory: 64M}}
+---
+apiVersion: hpse.ibm.com/v1
+kind: HyperProtectContainerRuntimeOnPremNetworkRef
+metadata: {name: backend}
+spec: {networkName: lab-backend, targetSelector: {matchLabels: {config: lab}}}
+";
+
+#[test]
+fn older_manifests_with_presets_and_several_networks_are_accepted() {
+    let resolved = resolved(&format!("{OLD}{CONFIG_MAP}"));
+    let desired = &resolved.vsis[0].desired;
+    // The preset's memory, rounded up to whole MiB.
+    assert_eq!(desired.machine.memory_mib, 62);
+    assert_eq!(desired.networks, ["default", "lab-backend"]);
+    assert_eq!(desired.power_state, PowerState::Stopped);
+    // A volume without a disk is attached, too.
+    assert_eq!(resolved.vsis[0].contract.expose(), b"Hi.\\n");
+    assert_eq!(resolved.doubts.len(), 1);
+    let other = OLD.replace(
+        "{kubevirt.io/size: small}\n    spec",
+        "{kubevirt.io/size: big}\n    spec",
+    );
+    assert!(refused(&format!("{other}{CONFIG_MAP}")).contains("memory.guest"));
+    let own = OLD.replacen(
+        "      domain:\n",
+        "      domain:\n        memory: {guest: 1Gi}\n",
+        1,
+    );
+    let words = refused(&format!("{own}{CONFIG_MAP}"));
+    assert!(words.contains("both given"), "{words}");
+}
+
+#[test]
+fn run_strategies_say_whether_a_machine_runs() {
+    for (strategy, power) in [
+        ("Always", PowerState::Running),
+        ("RerunOnFailure", PowerState::Running),
+        ("Once", PowerState::Running),
+        ("Manual", PowerState::Stopped),
+        ("Halted", PowerState::Stopped),
+    ] {
+        let text = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}")
+            .replace("running: true", &format!("runStrategy: {strategy}"));
+        assert_eq!(
+            resolved(&text).vsis[0].desired.power_state,
+            power,
+            "{strategy}"
+        );
+    }
+}
+
+#[test]
+fn packed_user_data_is_unpacked_once() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use std::io::Write as _;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"#cloud-config\nhostname: web\n").unwrap();
+    let packed = STANDARD.encode(packed.finish().unwrap());
+    let text = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}").replace(
+        "userData: \"#cloud-config SECRET\"",
+        &format!("userDataBase64: {packed}"),
+    );
+    let contract = resolved(&text).vsis.remove(0).contract;
+    assert_eq!(contract.expose(), b"#cloud-config\nhostname: web\n");
+}
+
+#[test]
+fn the_key_of_a_secret_is_the_one_that_it_has() {
+    let text = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}").replace(
+        "userData: \"#cloud-config SECRET\"",
+        "secretRef: {name: config}",
+    );
+    for key in ["userdata", "userData"] {
+        let secret = format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: config}}\nstringData: {{{key}: \"#cloud-config\"}}\n"
+        );
+        let contract = resolved(&format!("{text}{secret}")).vsis.remove(0).contract;
+        assert_eq!(contract.expose(), b"#cloud-config", "{key}");
+    }
+}
+
+#[test]
+fn a_problem_names_the_path_of_the_manifest_and_shows_its_line() {
+    let all = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}");
+    for (from, to, field, line) in [
+        (
+            "memory: {guest: 2Gi}",
+            "memory: {guest: 32Ti}",
+            "spec.template.spec.domain.memory.guest",
+            "32Ti",
+        ),
+        (
+            "memory: {guest: 2Gi}",
+            "memory: {guest: 0}",
+            "spec.template.spec.domain.memory.guest",
+            "guest",
+        ),
+        (
+            "cores: 2,",
+            "cores: 9000,",
+            "spec.template.spec.domain.cpu.cores",
+            "9000",
+        ),
+        (
+            "storage: 1Gi",
+            "storage: 0",
+            "spec.storage.resources.requests.storage",
+            "storage",
+        ),
+        (
+            "app: centos",
+            "app: \"no label\"",
+            "metadata.labels",
+            "labels",
+        ),
+        ("name: centos-vm", "name: Centos", "metadata.name", "Centos"),
+        (
+            "port: 22",
+            "port: 0",
+            "spec.template.spec.readinessProbe.tcpSocket.port",
+            "port",
+        ),
+        (
+            "userData: \"#cloud-config SECRET\"",
+            "userData: \"a: SECRET\"",
+            "spec.template.spec.volumes[2].cloudInitNoCloud.userData",
+            "cloudInitNoCloud",
+        ),
+    ] {
+        assert!(all.contains(from), "{from}");
+        let words = refused(&all.replacen(from, to, 1));
+        assert!(words.contains(field), "{field}: {words}");
+        assert!(words.contains(line), "{line}: {words}");
+        for ours in [
+            "spec.machine",
+            "spec.guest",
+            "spec.bootDisk",
+            "VirtualServer",
+        ] {
+            assert!(!words.contains(ours), "{ours}: {words}");
+        }
+    }
+    let twice =
+        format!("{all}---{MACHINE}").replace("kind: VirtualMachine\n", "kind: VirtualMachine\n");
+    let words = refused(&twice);
+    assert!(words.contains("VirtualMachine"), "{words}");
+}
+
+#[test]
+fn what_has_no_counterpart_is_named_once_with_its_places() {
+    let machine = |name: &str| {
+        MACHINE.replace("centos-vm", name).replace(
+            "      networks:",
+            "      nodeSelector: {a: b}\n      networks:",
+        )
+    };
+    let words = refused(&format!(
+        "{VOLUMES}{}---{}{CONFIG_MAP}",
+        machine("a"),
+        machine("b")
+    ));
+    assert_eq!(
+        words.matches("nodeSelector is not supported").count(),
+        1,
+        "{words}"
+    );
+    assert!(
+        words.contains("also at vm.yaml:") && words.contains("default/b"),
+        "{words}"
+    );
+}
+
+/// A manifest as a person wrote it, with a host that it runs on.
+fn field(text: &str) -> Result<vsiflow_file::Loaded, vsiflow_file::Diagnostics> {
+    let target = KubevirtTarget {
+        target: BTreeMap::from([("config".to_owned(), "lab".to_owned())]),
+        pool: None,
+    };
+    let input = Input::Text(InputText {
+        name: "vm.yaml".to_owned(),
+        bytes: format!("{text}{CONFIG_MAP}").into_bytes(),
+    });
+    load_for(&[input], false, &mut std::io::empty(), target)
+}
+
+#[test]
+fn manifests_as_people_write_them_are_accepted() {
+    for text in [
+        include_str!("../../../tests/field/kv-datavolumetemplate-status.yaml"),
+        include_str!("../../../tests/field/kv-gzip-userdata.yaml"),
+        include_str!("../../../tests/field/kv-no-disks.yaml"),
+    ] {
+        let loaded = field(text).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let resolved = loaded
+            .resolve(None)
+            .unwrap_or_else(|wrong| panic!("{wrong}"));
+        assert_eq!(resolved.vsis.len(), 1);
+    }
+    let wrong = field(include_str!("../../../tests/field/kv-memory-path.yaml")).unwrap_err();
+    let words = wrong.to_string();
+    assert!(
+        words.contains("spec.template.spec.domain.memory.guest"),
+        "{words}"
+    );
+    assert!(words.contains("bytes"), "{words}");
 }

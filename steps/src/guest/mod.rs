@@ -4,6 +4,7 @@ pub mod ignition;
 pub mod no_cloud;
 pub mod pattern;
 mod probe;
+pub mod user_data;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::secret::Secret;
-use vsiflow_steps::guest::{GuestType, ignition, no_cloud};
+use vsiflow_steps::guest::{GuestType, ignition, no_cloud, user_data};
 
 use super::desired::DesiredGuest;
 use super::documents::{Document, Documents};
@@ -149,6 +149,7 @@ pub(super) fn of(
     if let Some(user_data) = &user_data {
         found.extend(content(document, spec, guest_type, user_data));
     }
+    found.extend(inputs(document, spec, guest_type));
     problems.extend(found);
     let named = spec.hostname.clone();
     let hostname = match guest_type {
@@ -302,6 +303,101 @@ fn referred(
     })
 }
 
+/// The problems of what cloud-init would ignore beside the user-data.
+fn inputs(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut refuse = |path: FieldPath, message: String, remedy: &str| {
+        problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));
+    };
+    if let Some(text) = spec.network_config.as_deref().filter(|text| is_known(text))
+        && let Some(wrong) = user_data::check_network(text)
+    {
+        let message = format!(
+            "the network configuration would be ignored: {}",
+            wrong.message
+        );
+        refuse(path("networkConfig"), message, wrong.remedy);
+    }
+    if guest_type != GuestType::CloudInit {
+        return problems;
+    }
+    if let Some(text) = spec.vendor_data.as_deref().filter(|text| is_known(text))
+        && let Some(wrong) = user_data::check(text.as_bytes()).filter(|wrong| !wrong.is_doubt)
+    {
+        let message = format!("the vendor-data would be ignored: {}", wrong.message);
+        refuse(path("vendorData"), message, wrong.remedy);
+    }
+    for (index, key) in spec.ssh_keys.iter().enumerate() {
+        if is_known(key) && !user_data::is_public_key(key) {
+            let remedy =
+                "write the content of the .pub file, for example `ssh-ed25519 AAAA… me@example`";
+            let message = "this is not a public SSH key";
+            refuse(path("sshKeys").index(index), message.to_owned(), remedy);
+        }
+    }
+    let (name, place, remedy) = match &spec.hostname {
+        Some(name) => (name, path("hostname"), "shorten it"),
+        None => (
+            &document.meta.name,
+            FieldPath::of(["metadata", "name"]),
+            "write a shorter name into spec.guest.hostname",
+        ),
+    };
+    if !user_data::is_hostname(name) {
+        let message = format!(
+            "the guest cannot take the host name {name}: it has {} characters; a part between dots has at most 63, \
+             and all have 64 together",
+            name.len()
+        );
+        refuse(place, message, remedy);
+    }
+    problems
+}
+
+/// Refuses a network configuration that the guest of a Hyper Protect VSI would ignore.
+pub(super) fn check_network_of_vsi(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
+    let text = document.spec.network_config.as_deref();
+    let text = text.filter(|text| is_known(text));
+    if let Some(wrong) = text.and_then(user_data::check_network) {
+        let path = FieldPath::of(["spec", "networkConfig"]);
+        let message = format!(
+            "the network configuration would be ignored: {}",
+            wrong.message
+        );
+        problems.push(document.problem(ProblemCode::WrongValue, path, message, wrong.remedy));
+    }
+}
+
+/// Whether a text is known now: variables of a group are filled in later.
+fn is_known(text: &str) -> bool {
+    !text.contains("$(")
+}
+
+/// User-data that cloud-init would ignore and that may be meant for another program, as a problem to warn of.
+pub(super) fn doubt(document: &Document<VsiSpec>, documents: &Documents) -> Option<Problem> {
+    let spec = document.spec.guest.as_ref()?;
+    if spec.guest_type != Some(GuestType::CloudInit) {
+        return None;
+    }
+    let user_data = source(document, spec, GuestType::CloudInit, documents).ok()??;
+    let wrong = user_data::check(user_data.expose()).filter(|wrong| wrong.is_doubt)?;
+    let message = format!("cloud-init does not read the user-data: {}", wrong.message);
+    Some(document.problem(
+        ProblemCode::WrongValue,
+        path(user_data_field(spec)),
+        message,
+        wrong.remedy,
+    ))
+}
+
+/// The field that the user-data is in.
+fn user_data_field(spec: &GuestSpec) -> &'static str {
+    match spec.user_data_from {
+        Some(_) => "userDataFrom",
+        None => "userData",
+    }
+}
+
 /// The problem of the configuration itself, without repeating any of it.
 fn content(
     document: &Document<VsiSpec>,
@@ -309,10 +405,7 @@ fn content(
     guest_type: GuestType,
     user_data: &Secret,
 ) -> Option<Problem> {
-    let field = match spec.user_data_from {
-        Some(_) => "userDataFrom",
-        None => "userData",
-    };
+    let field = user_data_field(spec);
     let bytes = user_data.expose();
     let (message, remedy) = match guest_type {
         GuestType::CloudInit if bytes.len() > no_cloud::USER_DATA_MAX => (
@@ -323,6 +416,16 @@ fn content(
             ),
             "move parts of it to a server and `#include` them, or into the image",
         ),
+        GuestType::CloudInit => {
+            // Variables of a group are filled in later; at its beginning there is no form yet.
+            let is_filled_later = bytes.trim_ascii_start().starts_with(b"$(");
+            let wrong =
+                user_data::check(bytes).filter(|wrong| !wrong.is_doubt && !is_filled_later)?;
+            (
+                format!("the user-data would be ignored: {}", wrong.message),
+                wrong.remedy,
+            )
+        }
         GuestType::Ignition => (
             format!(
                 "the user-data is not what Ignition reads: {}",

@@ -13,6 +13,7 @@ use super::{
     data_disk::DataDiskSpec,
     desired::DesiredDataDisk,
     documents::{Document, Documents},
+    guest,
     host::HostSettings,
     network::DesiredNetwork,
     problem::{Problem, ProblemCode},
@@ -89,11 +90,19 @@ pub fn resolve(
             networks: documents.networks.iter().map(DesiredNetwork::of).collect(),
             hosts: resolved_targets.into_hosts(),
             references: References::of(documents),
+            doubts: doubts(documents),
             unresolved_refs: problems,
             directory: None,
         });
     }
     Err(problems)
+}
+
+/// What is accepted and probably not meant.
+fn doubts(documents: &Documents) -> Vec<Problem> {
+    let vsis = documents.vsis.iter();
+    vsis.filter_map(|document| guest::doubt(document, documents))
+        .collect()
 }
 
 /// Resolves one document after another.

@@ -97,6 +97,7 @@ pub(crate) async fn documents(common: &Common, sources: &Sources) -> Result<Reso
         let loaded = vsiflow_file::load_for(&inputs, recursive, stdin, target)?;
         let resolved = loaded.resolve(host.as_ref())?;
         let mut warnings = loaded.warn_of(&resolved.unresolved_refs);
+        warnings.extend(loaded.warn_of(&resolved.doubts));
         warnings.extend(loaded.exposed());
         warnings.extend(loaded.warnings);
         Ok((resolved, warnings))

@@ -1,6 +1,9 @@
 //! Translates CDI's `DataVolume`: an image to boot from, or an empty data disk.
 
-use vsiflow_workflows::spec::documents::{API_VERSION, DATA_DISK};
+use vsiflow_workflows::spec::{
+    Quantity,
+    documents::{API_VERSION, DATA_DISK},
+};
 
 use super::{
     Placement,
@@ -45,14 +48,41 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
     let mut resources = claim.object("resources", refusals);
     let mut requests = resources.object("requests", refusals);
     let size = requests.take("storage").cloned();
-    if size.is_none() {
-        let path = requests.path("storage");
-        refusals.missing(path, "write the size, for example: storage: 10Gi");
+    let path = requests.path("storage");
+    let remedy = "write the size, for example: storage: 10Gi";
+    match &size {
+        None => refusals.missing(path, remedy),
+        Some(size) if !is_size(size) => {
+            refusals.wrong(path, "this is not the size of a disk in bytes", remedy);
+        }
+        Some(_) => {}
     }
     let pool = claim.text("storageClassName", refusals).cloned();
     words(&mut claim, "accessModes", &["ReadWriteOnce"], refusals);
-    word(&mut claim, "volumeMode", "Filesystem", refusals);
+    // A disk of a server is a file or a block device of its pool, whatever a claim would be.
+    if let Some(mode) = claim.text("volumeMode", refusals)
+        && !matches!(mode.text(), Some("Filesystem" | "Block"))
+    {
+        let path = claim.path("volumeMode");
+        refusals.wrong(
+            path,
+            "volumeMode is neither Filesystem nor Block",
+            "remove it",
+        );
+    }
     word(&mut spec, "contentType", "kubevirt", refusals);
+    let path = spec.path("preallocation");
+    match spec.take("preallocation").map(|node| &node.value) {
+        None | Some(Value::Bool(false)) => {}
+        Some(_) => refusals.unsupported(path, "remove it: a disk takes space as it is written"),
+    }
+    for key in ["checkpoints", "finalCheckpoint"] {
+        match spec.take(key).map(|node| &node.value) {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::List(items)) if items.is_empty() => {}
+            Some(_) => refusals.unsupported(spec.path(key), "import the image as a whole"),
+        }
+    }
     requests.end(refusals);
     resources.end(refusals);
     claim.end(refusals);
@@ -102,6 +132,30 @@ fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource
     };
     source.end(refusals);
     found
+}
+
+/// Whether a size is one of a disk: more than nothing.
+fn is_size(node: &YamlNode) -> bool {
+    match &node.value {
+        Value::Int(bytes) => *bytes > 0 && u64::try_from(*bytes).is_ok(),
+        Value::Text(text) => text.parse().is_ok_and(|Quantity(bytes)| bytes > 0),
+        _ => false,
+    }
+}
+
+impl DataVolume {
+    /// The volume for a document of another manifest, in which its positions mean nothing.
+    pub(super) fn elsewhere(mut self) -> Self {
+        let source = match &mut self.source {
+            VolumeSource::Http(url) => Some(url),
+            VolumeSource::Blank => None,
+        };
+        let nodes = [source, self.size.as_mut(), self.pool.as_mut()];
+        for node in nodes.into_iter().flatten() {
+            *node = YamlNode::nowhere(node.value.clone());
+        }
+        self
+    }
 }
 
 /// Checks a field that may only have the value `only`.

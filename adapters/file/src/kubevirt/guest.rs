@@ -1,6 +1,10 @@
 //! Translates a machine's cloud-init or Ignition configuration and its readiness probes.
 
+use std::io::Read as _;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use flate2::read::MultiGzDecoder;
+use vsiflow_workflows::spec::{Documents, FieldPath};
 
 use super::fields::{Fields, Refusals, instead, list, object, text};
 use crate::node::{Value, YamlNode};
@@ -16,6 +20,8 @@ pub(super) struct Configuration {
 
 /// The key of KubeVirt's user-data in a Secret.
 const SECRET_KEY: &str = "userdata";
+/// The key that newer releases accept, too.
+const OTHER_SECRET_KEY: &str = "userData";
 
 /// Reads `cloudInitNoCloud`.
 pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Configuration {
@@ -81,14 +87,59 @@ fn plain_or_encoded(
     }
     let mut bytes = node.text().unwrap_or_default().to_owned();
     bytes.retain(|c| !c.is_ascii_whitespace());
-    let decoded = BASE64.decode(bytes).ok();
+    let decoded = BASE64.decode(bytes).ok().and_then(unpacked);
     match decoded.and_then(|decoded_bytes| String::from_utf8(decoded_bytes).ok()) {
         Some(text) => Some(instead(node, Value::Text(text))),
         None => {
             let remedy = format!("write it as text: {plain}: |");
-            refusals.wrong(path, "this is not text in base64", &remedy);
+            let message = "this is not text in base64, nor such text packed by gzip";
+            refusals.wrong(path, message, &remedy);
             None
         }
+    }
+}
+
+/// The longest text that is unpacked, in bytes.
+const UNPACKED_MAX: u64 = 1 << 20;
+
+/// The bytes, unpacked if they are packed by gzip, as cloud-init does it.
+fn unpacked(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    if !bytes.starts_with(b"\x1f\x8b") {
+        return Some(bytes);
+    }
+    let mut text = Vec::new();
+    let unpacking = MultiGzDecoder::new(bytes.as_slice());
+    unpacking.take(UNPACKED_MAX).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// Names the key of a Secret that has the user-data under KubeVirt's other name for it.
+pub(super) fn fit_secret_key(server: &mut YamlNode, documents: &Documents) {
+    let namespace = server
+        .get("metadata")
+        .and_then(|metadata| metadata.get("namespace"));
+    let namespace = namespace
+        .and_then(YamlNode::text)
+        .unwrap_or("default")
+        .to_owned();
+    let path = FieldPath::of(["spec", "guest", "userDataFrom", "secretKeyRef"]);
+    let Some(reference) = server.find_mut(&path.0) else {
+        return;
+    };
+    let name = reference
+        .get("name")
+        .and_then(YamlNode::text)
+        .unwrap_or_default();
+    let secret = documents
+        .secrets
+        .iter()
+        .find(|secret| secret.meta.namespace == namespace && secret.meta.name == name);
+    let has = |key: &str| secret.is_some_and(|secret| secret.spec.0.contains_key(key));
+    if !has(SECRET_KEY)
+        && has(OTHER_SECRET_KEY)
+        && let Some(key) = reference.find_mut(&FieldPath::of(["key"]).0)
+    {
+        key.value = Value::Text(OTHER_SECRET_KEY.to_owned());
     }
 }
 

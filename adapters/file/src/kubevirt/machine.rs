@@ -1,6 +1,6 @@
 //! Translates `VirtualMachine` and `VirtualMachineInstance` into a virtual server and its data disks.
 
-mod network;
+pub(super) mod network;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -39,6 +39,7 @@ struct KubevirtServer {
     configuration: Option<Configuration>,
     boot: Option<DataVolume>,
     disks: Vec<(String, DataVolume)>,
+    interfaces: Option<YamlNode>,
 }
 
 /// Translates a manifest into documents; into none if anything is refused.
@@ -61,7 +62,7 @@ pub(super) fn documents(
         ForeignKind::VirtualMachine => {
             server.power = power(&mut spec, refusals);
             for template in spec.list("dataVolumeTemplates", refusals) {
-                own.extend(template_of_volume(template, refusals));
+                own.extend(template_of_volume(template, &metadata, refusals));
             }
             let remedy = "write the machine's cpu and memory into its template";
             spec.refuse("instancetype", remedy, refusals);
@@ -90,7 +91,8 @@ pub(super) fn documents(
 fn power(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     let (running, strategy) = (spec.take("running"), spec.take("runStrategy"));
     let path = spec.path("runStrategy");
-    let remedy = "write running: true, or runStrategy: Always or Halted";
+    let remedy =
+        "write running: true, or runStrategy: Always, RerunOnFailure, Once, Manual or Halted";
     match (running, strategy) {
         (Some(_), Some(_)) => {
             refusals.wrong(path, "running and runStrategy are both given", remedy)
@@ -102,8 +104,10 @@ fn power(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
             _ => refusals.wrong(spec.path("running"), "running is true or false", remedy),
         },
         (None, Some(node)) => match node.text() {
-            Some("Always") => return Some(instead(node, word_of("Running"))),
-            Some("Halted") => return Some(instead(node, word_of("Stopped"))),
+            Some("Always" | "RerunOnFailure" | "Once") => {
+                return Some(instead(node, word_of("Running")));
+            }
+            Some("Halted" | "Manual") => return Some(instead(node, word_of("Stopped"))),
             _ => refusals.wrong(path, "this runStrategy is not supported", remedy),
         },
     }
@@ -131,9 +135,11 @@ fn labels(template: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
 /// A template of a `DataVolume`, and its name.
 fn template_of_volume(
     mut template: Fields<'_>,
+    machine: &KubevirtMetadata<'_>,
     refusals: &mut Refusals,
 ) -> Option<(String, DataVolume)> {
-    for key in ["apiVersion", "kind"] {
+    // CDI itself writes the status, also into exported templates.
+    for key in ["apiVersion", "kind", "status"] {
         template.take(key);
     }
     let mut metadata = template.object("metadata", refusals);
@@ -141,8 +147,16 @@ fn template_of_volume(
     if name.is_none() {
         refusals.missing(metadata.path("name"), "name the DataVolume");
     }
-    for key in ["creationTimestamp", "annotations"] {
+    for key in ["creationTimestamp", "annotations", "labels"] {
         metadata.take(key);
+    }
+    let path = metadata.path("namespace");
+    let namespace = metadata
+        .text("namespace", refusals)
+        .and_then(YamlNode::text);
+    if namespace.is_some_and(|namespace| namespace != machine.key().0) {
+        let message = "a DataVolume of the machine is in another namespace";
+        refusals.wrong(path, message, "remove it: it is in the machine's namespace");
     }
     metadata.end(refusals);
     let spec = template.object("spec", refusals);
@@ -165,7 +179,7 @@ fn instance(
         let probes = guest::probes(spec.object("readinessProbe", refusals), refusals);
         server.ready = probes.map(|all| object([("all", Some(all))]));
     }
-    networks(&mut spec, refusals);
+    let networks = networks(&mut spec, refusals);
     let volumes = volumes(&mut spec, server, refusals);
     let mut domain = spec.object("domain", refusals);
     let remedy = "remove it; `vsiflow stop --grace-period` says it for each shutdown";
@@ -173,7 +187,7 @@ fn instance(
     spec.end(refusals);
     let mut devices = domain.object("devices", refusals);
     machine(domain, server, refusals);
-    interfaces(&mut devices, refusals);
+    server.interfaces = interfaces(&mut devices, networks, refusals);
     if devices.has("rng") {
         devices.object("rng", refusals).end(refusals);
     }
@@ -409,6 +423,7 @@ fn made(
         ),
         ("machine", Some(machine)),
         ("ready", server.ready),
+        ("interfaces", server.interfaces),
         ("powerState", server.power),
     ]);
     all.push(object([

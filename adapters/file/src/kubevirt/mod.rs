@@ -7,16 +7,21 @@ mod data_volume;
 mod fields;
 mod guest;
 mod machine;
+mod origin;
+mod preset;
 mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vsiflow_workflows::spec::{FieldPath, Problem};
+use vsiflow_workflows::spec::{
+    Documents, FieldPath, Memory, PathSegment, Problem, ProblemCode, Quantity,
+};
 
+pub(crate) use self::origin::OriginPaths;
 use self::{
     data_volume::{DataVolume, VolumeSource},
-    fields::{Fields, Refusals, object, text},
+    fields::{FieldRefusal, Fields, Refusals, object, text},
 };
 use crate::document::DocumentCollector;
 use crate::manifest::strip;
@@ -45,8 +50,18 @@ pub struct KubevirtTarget {
 pub(crate) enum ForeignKind {
     VirtualMachine,
     VirtualMachineInstance,
+    Preset,
     DataVolume,
 }
+
+/// The versions of KubeVirt's group, the newest first. Their machines have the same fields, except for names
+/// that the oldest one gave to some.
+const VERSIONS: [&str; 3] = [
+    "kubevirt.io/v1",
+    "kubevirt.io/v1alpha3",
+    "kubevirt.io/v1alpha2",
+];
+const CDI_VERSIONS: [&str; 2] = ["cdi.kubevirt.io/v1beta1", "cdi.kubevirt.io/v1alpha1"];
 
 /// The kind if it is a supported one of KubeVirt or CDI; `None` if the API group is another one.
 ///
@@ -57,32 +72,32 @@ pub(crate) fn known(
     kind: &str,
 ) -> Result<Option<ForeignKind>, (&'static str, String, String)> {
     let group = api_version.split('/').next().unwrap_or_default();
-    let version = match group {
-        KUBEVIRT => "kubevirt.io/v1",
-        CDI => "cdi.kubevirt.io/v1beta1",
+    let versions: &[&str] = match group {
+        KUBEVIRT => &VERSIONS,
+        CDI => &CDI_VERSIONS,
         _ => return Ok(None),
     };
     let found = match (group, kind) {
         (KUBEVIRT, "VirtualMachine") => ForeignKind::VirtualMachine,
         (KUBEVIRT, "VirtualMachineInstance") => ForeignKind::VirtualMachineInstance,
+        (KUBEVIRT, "VirtualMachineInstancePreset") => ForeignKind::Preset,
         (CDI, "DataVolume") => ForeignKind::DataVolume,
         _ => {
             let message = format!("kind {kind} of {group} is not supported");
             let remedy = "remove it; of KubeVirt and CDI the kinds VirtualMachine, \
-                          VirtualMachineInstance and DataVolume are read";
+                          VirtualMachineInstance, VirtualMachineInstancePreset and DataVolume are read";
             return Err(("kind", message, remedy.to_owned()));
         }
     };
-    if api_version == version {
-        Ok(Some(found))
-    } else {
-        let message = format!("{kind} is not known in {api_version}");
-        Err((
-            "apiVersion",
-            message,
-            format!("write apiVersion: {version}"),
-        ))
+    if versions.contains(&api_version) {
+        return Ok(Some(found));
     }
+    let message = format!("{kind} is not known in {api_version}");
+    let remedy = format!(
+        "write apiVersion: {}",
+        versions.first().unwrap_or(&KUBEVIRT)
+    );
+    Err(("apiVersion", message, remedy))
 }
 
 /// A KubeVirt or CDI manifest, held until all inputs are read.
@@ -175,7 +190,10 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
     let mut foreign = std::mem::take(&mut collector.foreign);
     for one in &mut foreign {
         strip(&mut one.node);
+        one.place.origin = Some(Arc::new(OriginPaths::of(&one.node)));
     }
+    let mut refused = PlacedRefusals::default();
+    preset::apply(&mut foreign, &mut refused);
     let mut made: Vec<MadeDocuments> = Vec::new();
     let mut volumes = BTreeMap::new();
     let of_volumes = |one: &&Foreign| one.kind == ForeignKind::DataVolume;
@@ -191,29 +209,103 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
             };
             volumes.insert(metadata.key(), known);
         }
-        refuse(collector, &one.place, refusals);
+        refused.add(&one.place, refusals);
     }
-    for one in foreign.iter().filter(|one| !of_volumes(one)) {
+    let is_machine =
+        |one: &&Foreign| !matches!(one.kind, ForeignKind::DataVolume | ForeignKind::Preset);
+    for one in foreign.iter().filter(is_machine) {
         let mut refusals = Refusals::default();
         let placement = KubevirtMetadata::of(&one.node).placement(target);
-        made.extend(
-            machine::documents(one, &placement, &mut volumes, &mut refusals)
-                .into_iter()
-                .map(|node| placed(node, &one.place)),
-        );
-        refuse(collector, &one.place, refusals);
+        let documents = machine::documents(one, &placement, &mut volumes, &mut refusals);
+        made.extend(documents.into_iter().map(|mut node| {
+            guest::fit_secret_key(&mut node, &collector.documents);
+            placed(node, &one.place)
+        }));
+        refused.add(&one.place, refusals);
     }
     for known in volumes.values() {
-        unused_volume(collector, known, target, &mut made);
+        unused_volume(&mut refused, known, target, &mut made);
     }
+    refused.report(collector);
+    default_networks(&collector.documents, &mut made);
     for (node, place) in made {
         collector.made(&node, place);
     }
 }
 
+/// Adds the document of the host's network `default` for machines that have it beside other networks, unless
+/// there is one.
+fn default_networks(documents: &Documents, made: &mut Vec<MadeDocuments>) {
+    let mut added: Vec<MadeDocuments> = Vec::new();
+    for (node, place) in made.iter() {
+        let Some(reference) = machine::network::default_reference(node) else {
+            continue;
+        };
+        let (namespace, name) = KubevirtMetadata::of(&reference).key();
+        let refs = documents.network_refs.iter().map(|document| &document.meta);
+        let networks = documents.networks.iter().map(|document| &document.meta);
+        let is_there = refs
+            .chain(networks)
+            .any(|meta| meta.namespace == namespace && meta.name == name);
+        let is_added = added.iter().any(|(other, _)| {
+            KubevirtMetadata::of(other).key() == (namespace.clone(), name.clone())
+        });
+        if !is_there && !is_added {
+            added.push(placed(reference, place));
+        }
+    }
+    made.splice(0..0, added);
+}
+
+/// What is refused in all manifests.
+#[derive(Default)]
+struct PlacedRefusals(Vec<(SourcePosition, FieldRefusal)>);
+
+impl PlacedRefusals {
+    fn add(&mut self, place: &SourcePosition, refusals: Refusals) {
+        let placed = refusals.0.into_iter().map(|one| (place.clone(), one));
+        self.0.extend(placed);
+    }
+
+    /// Reports each; a field without a counterpart once, with all its places.
+    fn report(self, collector: &mut DocumentCollector) {
+        let mut reported: Vec<FieldPath> = Vec::new();
+        for (place, refusal) in &self.0 {
+            let pattern = without_indices(&refusal.path);
+            let is_field = refusal.code == ProblemCode::UnknownField;
+            if is_field && reported.contains(&pattern) {
+                continue;
+            }
+            let mut message = refusal.message.clone();
+            if is_field {
+                let others = self.0.iter().filter(|(_, other)| {
+                    !std::ptr::eq(other, refusal)
+                        && other.code == ProblemCode::UnknownField
+                        && without_indices(&other.path) == pattern
+                });
+                let others: Vec<_> = others
+                    .map(|(place, other)| collector.place_words(place, &other.path))
+                    .collect();
+                if !others.is_empty() {
+                    message = format!("{message}; also at {}", others.join(", "));
+                }
+                reported.push(pattern);
+            }
+            let what = (refusal.code, &refusal.path, refusal.at_key);
+            collector.error(place, what, message, refusal.remedy.clone());
+        }
+    }
+}
+
+fn without_indices(path: &FieldPath) -> FieldPath {
+    let keys = path.0.iter();
+    let keys = keys.filter(|segment| matches!(segment, PathSegment::Key(_)));
+    FieldPath(keys.cloned().collect())
+}
+
 /// Handles a `DataVolume` that no machine in these documents uses.
 fn unused_volume(
-    collector: &mut DocumentCollector,
+    refused: &mut PlacedRefusals,
     known: &KnownVolumes<'_>,
     target: &KubevirtTarget,
     made: &mut Vec<MadeDocuments>,
@@ -241,7 +333,7 @@ fn unused_volume(
                 "no virtual machine among these documents boots from it",
                 "apply it together with its VirtualMachine, or run `vsiflow image upload`",
             );
-            refuse(collector, known.place, refusals);
+            refused.add(known.place, refusals);
         }
     }
 }
@@ -264,6 +356,7 @@ fn placed(node: YamlNode, place: &SourcePosition) -> MadeDocuments {
     let place = SourcePosition {
         outline: Arc::new(outline),
         prefix: Vec::new(),
+        is_made: true,
         ..place.clone()
     };
     (node, place)
@@ -289,41 +382,63 @@ fn fill_marks(node: &mut YamlNode, start: YamlMark) {
     }
 }
 
+/// The words of vsiflow's documents, and what manifests of KubeVirt call the same.
+const WORDS: [(&str, &str); 7] = [
+    ("spec.guest.hostname", "spec.hostname of the machine"),
+    ("guest.userDataFrom", "cloudInitNoCloud.secretRef"),
+    ("guest.userData", "cloudInitNoCloud.userData"),
+    ("guest.networkConfig", "cloudInitNoCloud.networkData"),
+    ("guest.sshKeys", "accessCredentials"),
+    ("`type: ignition`", "cloudInitConfigDrive"),
+    ("HyperProtectContainerRuntimeOnPremDataDisk", "DataVolume"),
+];
+
+/// Whether a document was made from a manifest of KubeVirt or CDI.
+fn is_theirs(object: &str) -> bool {
+    let kinds = ["VirtualMachine ", "VirtualMachineInstance ", "DataVolume "];
+    kinds.iter().any(|kind| object.starts_with(kind))
+}
+
+/// A message about a translated document, in the words of its manifest.
+pub(crate) fn in_their_words(message: &str, object: &str) -> Option<String> {
+    if !is_theirs(object) {
+        return None;
+    }
+    let kind = object.split(' ').next().unwrap_or_default();
+    let mut text = message.replace("VirtualServer ", &format!("{kind} "));
+    for (ours, theirs) in WORDS {
+        text = text.replace(ours, theirs);
+    }
+    Some(text)
+}
+
 /// The remedy for a problem in a translated document, if it differs from the usual one.
 pub(crate) fn remedy(problem: &Problem, object: &str) -> Option<&'static str> {
-    let of_theirs = ["VirtualMachine ", "VirtualMachineInstance ", "DataVolume "];
-    let is_theirs = of_theirs.iter().any(|kind| object.starts_with(kind));
+    let is_theirs = is_theirs(object);
     let is_target = problem.path == FieldPath::of(["spec", "targetSelector"]);
     (is_theirs && is_target).then_some(
         "say where it runs: with --target config=lab, or by the label vsiflow.io/target: lab",
     )
 }
 
-fn refuse(collector: &mut DocumentCollector, place: &SourcePosition, refusals: Refusals) {
-    for one in refusals.0 {
-        let what = (one.code, &one.path, one.at_key);
-        collector.error(place, what, one.message, one.remedy);
-    }
-}
-
-/// A memory size in bytes, converted to vsiflow's notation, in which a plain number is MiB.
+/// A memory size in bytes, rounded up to whole MiB, in vsiflow's notation, in which a plain number is MiB.
 fn memory(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<YamlNode> {
+    let remedy = "write bytes or a unit, for example: 2Gi";
     let bytes = match &node.value {
-        Value::Int(bytes) => *bytes,
-        Value::Text(text) => match text.parse() {
-            Ok(bytes) => bytes,
-            Err(_) => return Some(node.clone()),
-        },
-        _ => return Some(node.clone()),
+        Value::Int(bytes) => u64::try_from(*bytes).ok(),
+        Value::Text(text) => text.parse::<Quantity>().ok().map(Quantity::bytes),
+        _ => None,
     };
-    let mib: i128 = 1 << 20;
-    if bytes <= 0 || bytes % mib != 0 {
-        refusals.wrong(
-            path,
-            "this is not a whole number of MiB",
-            "write it with a unit, for example: 2Gi",
-        );
+    let Some(bytes) = bytes else {
+        refusals.wrong(path, "this is not an amount of memory", remedy);
+        return None;
+    };
+    let mib = bytes.div_ceil(1 << 20);
+    if Memory::from_mib(mib).is_err() {
+        let message =
+            format!("{bytes} bytes are not an amount of memory that a guest can have: 1Mi to 16Ti");
+        refusals.wrong(path, &message, remedy);
         return None;
     }
-    Some(fields::instead(node, Value::Int(bytes / mib)))
+    Some(fields::instead(node, Value::Text(format!("{mib}Mi"))))
 }

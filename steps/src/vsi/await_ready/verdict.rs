@@ -4,6 +4,7 @@ use vsiflow_engine::model::Failure;
 
 use super::{
     Output,
+    probes::cloud_init,
     watch::{LINE_MAX, ReadyWatch},
 };
 use crate::{
@@ -47,7 +48,13 @@ impl ReadyWatch<'_> {
         let booted = booted.map(|why| format!("it booted without its snapshot's memory: {why}"));
         Ok(Output {
             ready_line,
-            warnings: self.warnings.iter().cloned().chain(booted).collect(),
+            warnings: self
+                .warnings
+                .iter()
+                .chain(self.probes.warnings())
+                .cloned()
+                .chain(booted)
+                .collect(),
             console: self.position,
             console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
             addresses: Addresses::on(ports)
@@ -82,8 +89,10 @@ impl ReadyWatch<'_> {
             words.push_str("; before that: ");
             words.push_str(line);
         }
+        let of_setup = code.remedy.replace("user-data", cloud_init::input_of(what));
         let remedy = match warning.and_then(|line| HplFinding::of_line(line)) {
             Some(finding) if !finding.remedy().is_empty() => finding.remedy(),
+            _ if code == error::GUEST_SETUP => &of_setup,
             _ if self.last_line().is_empty() && code == error::BOOT_DEADLINE => SILENT,
             _ => code.remedy,
         };

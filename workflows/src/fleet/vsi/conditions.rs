@@ -136,6 +136,20 @@ pub(in crate::fleet) fn condition(
     }
 }
 
+/// That the guest reported at its boot what it did not apply; its own words.
+pub(in crate::fleet) fn guest_setup(warnings: &[String], since: Timestamp) -> Option<Condition> {
+    let incomplete = || {
+        condition(
+            "GuestSetup",
+            false,
+            "Incomplete",
+            &warnings.join("; "),
+            since,
+        )
+    };
+    (!warnings.is_empty()).then(incomplete)
+}
+
 /// The error code for a host that has seen a newer copy of this journal.
 const JOURNAL_BEHIND: &str = "VSI0211";
 

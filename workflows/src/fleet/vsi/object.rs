@@ -257,6 +257,9 @@ impl Fleet {
             &done,
             changed,
         );
+        if !known.record.vsi.guest_type().is_hyper_protect() {
+            conditions.extend(conditions::guest_setup(&warnings, changed));
+        }
         let mut snapshots = None;
         if !known.is_deleted()
             && let Some((schedule, condition)) = self.schedule_of(known).await?

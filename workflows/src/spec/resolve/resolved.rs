@@ -154,6 +154,8 @@ pub struct Resolved {
     /// Selectors that match nothing. An existing VSI keeps what they resolved to before; a new one
     /// waits until they match.
     pub unresolved_refs: Vec<Problem>,
+    /// What is accepted and probably not meant, to warn of.
+    pub doubts: Vec<Problem>,
     /// The directory that the documents were read from, if they are all from one.
     pub directory: Option<Directory>,
 }

@@ -60,6 +60,9 @@ impl Resolver<'_> {
         lasting_boot_disk(document, problems);
         readable_screen(document, problems);
         let guest_type = guest.as_ref().map(|guest| guest.desired.guest_type);
+        if guest.is_none() {
+            guest::check_network_of_vsi(document, problems);
+        }
         let ready = ready::of(document, guest_type, problems);
         let network_config = match &guest {
             Some(guest) => guest.network_config.clone(),

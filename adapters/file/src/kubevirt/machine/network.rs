@@ -1,44 +1,68 @@
-//! Checks the networks and cards of a machine: only one is supported, on the host's network `default`.
+//! Translates the networks and cards of a machine. The network of its pod is the host's network `default`, and
+//! others are documents of networks in its namespace.
+
+use vsiflow_workflows::spec::documents::{API_VERSION, NETWORK_REF};
 
 use super::super::{
     data_volume::word,
-    fields::{Fields, Refusals},
+    fields::{Fields, Refusals, list, object, text},
 };
+use crate::node::{Value, YamlNode};
 
-const POD_ONLY: &str = "write pod: {}, which is the host's network `default`";
+/// The network that pods are on, as a document and on the host.
+const DEFAULT: &str = "default";
 
-pub(super) fn networks(spec: &mut Fields<'_>, refusals: &mut Refusals) {
-    let networks = spec.list("networks", refusals);
-    let several = networks.len() > 1;
-    for mut network in networks {
-        network.take("name");
-        network.refuse("multus", POD_ONLY, refusals);
+/// A network that cards name.
+pub(super) struct CardNetwork {
+    name: String,
+    /// The name of its document; the host's network `default` if absent.
+    document: Option<YamlNode>,
+}
+
+/// Reads the networks.
+pub(super) fn networks(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Vec<CardNetwork> {
+    let mut networks = Vec::new();
+    for mut network in spec.list("networks", refusals) {
+        let name = network.text("name", refusals).and_then(YamlNode::text);
+        let name = name.unwrap_or_default().to_owned();
+        let mut document = None;
+        if network.has("multus") {
+            let mut multus = network.object("multus", refusals);
+            let path = multus.path("networkName");
+            match multus.text("networkName", refusals) {
+                Some(node) => document = Some(of_namespace(node)),
+                None => refusals.missing(path, "name the document of a network in this namespace"),
+            }
+            // Which of several networks is the pod's own does not matter outside of a cluster.
+            multus.take("default");
+            multus.end(refusals);
+        }
         if network.has("pod") {
             network.object("pod", refusals).end(refusals);
         }
         network.end(refusals);
+        networks.push(CardNetwork { name, document });
     }
-    if several {
-        refusals.wrong(
-            spec.path("networks"),
-            "several networks are not supported",
-            POD_ONLY,
-        );
-    }
+    networks
 }
 
-pub(super) fn interfaces(devices: &mut Fields<'_>, refusals: &mut Refusals) {
-    let cards = devices.list("interfaces", refusals);
-    if cards.len() > 1 {
-        let path = devices.path("interfaces");
-        refusals.wrong(
-            path,
-            "several interfaces are not supported",
-            "keep the one of the pod network",
-        );
-    }
-    for mut card in cards {
-        card.take("name");
+/// The name of a network's document. A namespace before it is the one of the definition in the cluster.
+fn of_namespace(node: &YamlNode) -> YamlNode {
+    let name = node.text().unwrap_or_default();
+    let name = name.rsplit('/').next().unwrap_or_default();
+    super::instead(node, super::word_of(name))
+}
+
+/// Reads the cards, and returns the interfaces of the server; none if it has one card on the network of pods.
+pub(super) fn interfaces(
+    devices: &mut Fields<'_>,
+    networks: Vec<CardNetwork>,
+    refusals: &mut Refusals,
+) -> Option<YamlNode> {
+    let mut named = Vec::new();
+    for mut card in devices.list("interfaces", refusals) {
+        let path = card.path("name");
+        let name = card.text("name", refusals).and_then(YamlNode::text);
         for binding in ["masquerade", "bridge"] {
             if card.has(binding) {
                 card.object(binding, refusals).end(refusals);
@@ -48,5 +72,56 @@ pub(super) fn interfaces(devices: &mut Fields<'_>, refusals: &mut Refusals) {
         let remedy = "remove it; MAC addresses follow from the server's UID";
         card.refuse("macAddress", remedy, refusals);
         card.end(refusals);
+        let network = networks
+            .iter()
+            .find(|network| Some(network.name.as_str()) == name);
+        match network {
+            Some(network) => named.push(network),
+            None if networks.is_empty() => {}
+            None => refusals.wrong(
+                path,
+                "no network has the name of this interface",
+                "add it to networks",
+            ),
+        }
     }
+    // Without interfaces, KubeVirt makes one for each network.
+    if named.is_empty() {
+        named.extend(&networks);
+    }
+    if named.iter().all(|network| network.document.is_none()) && named.len() < 2 {
+        return None;
+    }
+    list(named.into_iter().map(interface).collect())
+}
+
+fn interface(network: &CardNetwork) -> YamlNode {
+    let name = network.document.clone().unwrap_or_else(|| text(DEFAULT));
+    object([("network", Some(name))])
+}
+
+/// The document of the host's network `default` that a server refers to by an interface, if it does.
+pub(in crate::kubevirt) fn default_reference(server: &YamlNode) -> Option<YamlNode> {
+    let spec = server.get("spec")?;
+    let Value::List(interfaces) = &spec.get("interfaces")?.value else {
+        return None;
+    };
+    let mut interfaces = interfaces.iter();
+    let is_default =
+        |interface: &YamlNode| interface.get("network").and_then(YamlNode::text) == Some(DEFAULT);
+    if !interfaces.any(is_default) {
+        return None;
+    }
+    let namespace = server.get("metadata")?.get("namespace").cloned();
+    let metadata = object([("name", Some(text(DEFAULT))), ("namespace", namespace)]);
+    let reference = object([
+        ("networkName", Some(text(DEFAULT))),
+        ("targetSelector", spec.get("targetSelector").cloned()),
+    ]);
+    Some(object([
+        ("apiVersion", Some(text(API_VERSION))),
+        ("kind", Some(text(NETWORK_REF))),
+        ("metadata", Some(metadata)),
+        ("spec", Some(reference)),
+    ]))
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use vsiflow_workflows::spec::FieldPath;
+
 use super::{
     DataVolume, Fields, KubevirtMetadata, KubevirtServer, Refusals, Value, VolumeSource, Volumes,
     YamlNode, guest, registry, word,
@@ -15,12 +17,87 @@ pub(super) enum KubevirtVolume {
     Configuration,
 }
 
+/// The volumes of a machine with their paths, by name.
+pub(super) type MachineVolumes = BTreeMap<String, (KubevirtVolume, FieldPath)>;
+
+/// A volume that the machine has as a disk.
+struct AttachedVolume {
+    order: Option<i128>,
+    path: FieldPath,
+    /// The name of the data disk.
+    name: String,
+    data: DataVolume,
+}
+
+/// The `DataVolume`s that a machine can have.
+struct MachineData<'a, 'm, 'n> {
+    metadata: &'a KubevirtMetadata<'m>,
+    own: &'a mut BTreeMap<String, DataVolume>,
+    known: &'a mut Volumes<'n>,
+}
+
+impl MachineData<'_, '_, '_> {
+    /// The disk of a volume; `None` for a configuration, and if it is refused.
+    fn of_volume(
+        &mut self,
+        volume: KubevirtVolume,
+        path: FieldPath,
+        order: Option<i128>,
+        refusals: &mut Refusals,
+    ) -> Option<AttachedVolume> {
+        let (name, data) = match volume {
+            KubevirtVolume::Configuration => return None,
+            KubevirtVolume::Container(url) => {
+                let fresh = DataVolume {
+                    source: VolumeSource::Http(url),
+                    size: None,
+                    pool: None,
+                    ephemeral: true,
+                };
+                (String::new(), fresh)
+            }
+            KubevirtVolume::Data(claimed) => {
+                let data = self.claim(&claimed, &path, refusals)?;
+                (claimed, data)
+            }
+        };
+        Some(AttachedVolume {
+            order,
+            path,
+            name,
+            data,
+        })
+    }
+
+    fn claim(
+        &mut self,
+        claimed: &str,
+        path: &FieldPath,
+        refusals: &mut Refusals,
+    ) -> Option<DataVolume> {
+        if let Some(data) = self.own.remove(claimed) {
+            return Some(data);
+        }
+        let (namespace, server_name) = self.metadata.key();
+        let Some(known) = self.known.get_mut(&(namespace, claimed.to_owned())) else {
+            let message = format!("DataVolume {claimed} is not among these documents");
+            refusals.wrong(path.clone(), &message, "apply it together with the machine");
+            return None;
+        };
+        if known.used_by.replace(server_name).is_some() {
+            let message = format!("DataVolume {claimed} is used twice");
+            refusals.wrong(path.clone(), &message, "give each machine its own");
+        }
+        Some(known.volume.clone().elsewhere())
+    }
+}
+
 /// Reads the volumes, by name.
 pub(super) fn volumes(
     spec: &mut Fields<'_>,
     server: &mut KubevirtServer,
     refusals: &mut Refusals,
-) -> BTreeMap<String, KubevirtVolume> {
+) -> MachineVolumes {
     let mut found = BTreeMap::new();
     for mut volume in spec.list("volumes", refusals) {
         let path = volume.own_path();
@@ -32,9 +109,12 @@ pub(super) fn volumes(
             ("persistentVolumeClaim", "claimName"),
         ];
         let mut holds = None;
-        if volume.has("containerDisk") {
-            let disk = volume.object("containerDisk", refusals);
-            holds = registry::container(disk, refusals).map(KubevirtVolume::Container);
+        // The oldest version of the API has the second name.
+        for key in ["containerDisk", "registryDisk"] {
+            if volume.has(key) {
+                let disk = volume.object(key, refusals);
+                holds = registry::container(disk, refusals).map(KubevirtVolume::Container);
+            }
         }
         for (key, field) in named {
             if volume.has(key) {
@@ -67,7 +147,7 @@ pub(super) fn volumes(
         }
         volume.end(refusals);
         if let (Some(name), Some(holds)) = (name, holds) {
-            found.insert(name.to_owned(), holds);
+            found.insert(name.to_owned(), (holds, path));
         } else if refusals.0.is_empty() {
             refusals.wrong(
                 path,
@@ -82,23 +162,31 @@ pub(super) fn volumes(
 pub(super) fn disks(
     devices: &mut Fields<'_>,
     metadata: &KubevirtMetadata<'_>,
-    mut volumes: BTreeMap<String, KubevirtVolume>,
+    mut volumes: MachineVolumes,
     server: &mut KubevirtServer,
     own: &mut BTreeMap<String, DataVolume>,
     known: &mut Volumes<'_>,
     refusals: &mut Refusals,
 ) {
-    let (namespace, server_name) = metadata.key();
     let mut found = Vec::new();
+    let mut data = MachineData {
+        metadata,
+        own,
+        known,
+    };
     for mut disk in devices.list("disks", refusals) {
         let path = disk.own_path();
-        let name = disk.text("name", refusals).and_then(YamlNode::text);
+        let own_name = disk.text("name", refusals).and_then(YamlNode::text);
+        // The oldest version of the API names the volume apart from the disk.
+        let volume_name = disk.text("volumeName", refusals).and_then(YamlNode::text);
+        let name = volume_name.or(own_name);
         let order = match disk.take("bootOrder").map(|node| &node.value) {
             Some(Value::Int(order)) => Some(*order),
             Some(_) => Some(i128::MAX),
             None => None,
         };
         let volume = name.and_then(|name| volumes.remove(name));
+        let volume = volume.map(|(volume, _)| volume);
         let is_configuration = matches!(volume, Some(KubevirtVolume::Configuration));
         let kind = if is_configuration && disk.has("cdrom") {
             "cdrom"
@@ -116,52 +204,24 @@ pub(super) fn disks(
             how.end(refusals);
         }
         disk.end(refusals);
-        let claimed = match volume {
-            Some(KubevirtVolume::Configuration) => continue,
-            Some(KubevirtVolume::Data(claimed)) => claimed,
-            Some(KubevirtVolume::Container(url)) => {
-                let fresh = DataVolume {
-                    source: VolumeSource::Http(url),
-                    size: None,
-                    pool: None,
-                    ephemeral: true,
-                };
-                found.push((order, path, String::new(), fresh));
-                continue;
-            }
-            None => {
-                refusals.wrong(
-                    path,
-                    "no volume has the name of this disk",
-                    "add it to volumes",
-                );
-                continue;
-            }
-        };
-        let data = own.remove(&claimed).or_else(|| {
-            let known = known.get_mut(&(namespace.clone(), claimed.clone()))?;
-            let first = known.used_by.replace(server_name.clone());
-            if first.is_some() {
-                let message = format!("DataVolume {claimed} is used twice");
-                refusals.wrong(path.clone(), &message, "give each machine its own");
-            }
-            Some(known.volume.clone())
-        });
-        match data {
-            Some(data) => found.push((order, path, claimed, data)),
-            None => {
-                let message = format!("DataVolume {claimed} is not among these documents");
-                refusals.wrong(path, &message, "apply it together with the machine");
-            }
+        match volume {
+            Some(volume) => found.extend(data.of_volume(volume, path, order, refusals)),
+            None => refusals.wrong(
+                path,
+                "no volume has the name of this disk",
+                "add it to volumes",
+            ),
         }
     }
-    for name in volumes.into_keys() {
-        let message = format!("no disk has the name of volume {name}");
-        let path = devices.path("disks");
-        refusals.wrong(path, &message, "add it to disks, or remove the volume");
+    // KubeVirt attaches a volume without a disk, too.
+    for (_, (volume, path)) in volumes {
+        found.extend(data.of_volume(volume, path, None, refusals));
     }
-    found.sort_by_key(|(order, ..)| order.unwrap_or(i128::MAX));
-    for (_, path, name, data) in found {
+    found.sort_by_key(|attached| attached.order.unwrap_or(i128::MAX));
+    for AttachedVolume {
+        path, name, data, ..
+    } in found
+    {
         match data.source {
             VolumeSource::Http(_) if server.boot.is_none() && server.disks.is_empty() => {
                 server.boot = Some(data);

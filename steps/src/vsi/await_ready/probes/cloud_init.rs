@@ -38,6 +38,41 @@ pub fn error(line: &str) -> Option<&str> {
     (warned && !harmless).then_some(line)
 }
 
+/// The line, without the user-data that it may repeat, if it reports something that cloud-init did not apply
+/// and that did not stop it.
+pub fn warning(line: &str) -> Option<&str> {
+    let warned = line.contains(".py[WARNING]") && error(line).is_none();
+    // A server that is asked again, and user-data that has only `#cloud-config`.
+    let harmless = ["url_helper.py", "empty cloud config"];
+    let harmless = harmless.iter().any(|words| line.contains(words));
+    (warned && !harmless).then(|| without_input(line))
+}
+
+/// The line up to what it repeats of its input.
+fn without_input(line: &str) -> &str {
+    let end = line
+        .find("userdata:")
+        .map(|at| at.saturating_add("userdata".len()));
+    line.get(..end.unwrap_or(line.len())).unwrap_or(line)
+}
+
+/// The input that a line is about, as documents name it.
+pub(in crate::vsi) fn input_of(line: &str) -> &'static str {
+    let line = line.to_ascii_lowercase();
+    let inputs: [(&[&str], &str); 3] = [
+        (
+            &["networking", "network-config", "network config", "netplan"],
+            "network configuration (`networkConfig`)",
+        ),
+        (&["vendor"], "vendor-data (`vendorData`)"),
+        (&["authorized_keys", "cc_ssh.py"], "SSH keys (`sshKeys`)"),
+    ];
+    let named = inputs
+        .into_iter()
+        .find(|(words, _)| words.iter().any(|word| line.contains(word)));
+    named.map_or("user-data", |(_, input)| input)
+}
+
 fn names_cloud_init(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     line.contains("cloud-init")
@@ -66,6 +101,8 @@ pub(super) fn end(line: &str, errors: &[String]) -> Option<ProbeAnswer> {
 pub(super) struct StatusCommand {
     runs: Option<(u64, Instant)>,
     next: Option<Instant>,
+    /// What cloud-init reported that did not stop it.
+    pub(super) recoverable: Vec<String>,
 }
 
 impl StatusCommand {
@@ -87,7 +124,11 @@ impl StatusCommand {
         self.runs = None;
         let pause = since.elapsed().saturating_mul(PAUSES).max(PAUSE);
         self.next = Instant::now().checked_add(pause);
-        Ok(answer.as_ref().and_then(parse_status))
+        let Some(lines) = answer.as_ref().and_then(printed_lines) else {
+            return Ok(None);
+        };
+        self.recoverable = recoverable(&lines);
+        Ok(parse_status(&lines))
     }
 
     /// The running command; starts one if none runs and the pause is over.
@@ -121,11 +162,25 @@ async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Optio
     }
 }
 
-/// Parses the output of `cloud-init status --long`.
-fn parse_status(answer: &Value) -> Option<ProbeAnswer> {
+/// The lines of the output of a command.
+fn printed_lines(answer: &Value) -> Option<Vec<String>> {
     let printed = answer.get("out-data").and_then(Value::as_str)?;
     let printed = BASE64.decode(printed).ok()?;
-    let lines: Vec<String> = printed.split(|byte| *byte == b'\n').map(plain).collect();
+    Some(printed.split(|byte| *byte == b'\n').map(plain).collect())
+}
+
+/// The list below `recoverable_errors:`.
+fn recoverable(lines: &[String]) -> Vec<String> {
+    let below = lines
+        .iter()
+        .skip_while(|line| !line.starts_with("recoverable_errors:"))
+        .skip(1);
+    let items = below.filter_map(|line| line.trim().strip_prefix("- "));
+    items.map(|item| without_input(item).to_owned()).collect()
+}
+
+/// Parses the output of `cloud-init status --long`.
+fn parse_status(lines: &[String]) -> Option<ProbeAnswer> {
     let status = lines.iter().find_map(|line| line.strip_prefix("status:"))?;
     match status.trim() {
         "done" => Some(ProbeAnswer::Met("cloud-init status: done".to_owned())),
@@ -199,10 +254,62 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_applied_is_a_warning_without_the_input() {
+        for (line, words) in [
+            (
+                "__init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: 'b'hunter2'...'",
+                "__init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata",
+            ),
+            (
+                "schema.py[WARNING]: cloud-config failed schema validation! You may run …",
+                "schema.py[WARNING]: cloud-config failed schema validation! You may run …",
+            ),
+        ] {
+            assert_eq!(warning(line), Some(words));
+            assert_eq!(error(line), None);
+        }
+        for line in [
+            "url_helper.py[WARNING]: Calling 'http://169.254.169.254/' failed [0/120s]",
+            "cloud_config.py[WARNING]: Failed at merging in cloud config part from part-001: empty cloud config",
+            "stages.py[ERROR]: Unable to render networking",
+            "ci-info: no authorized SSH keys fingerprints found for user debian.",
+        ] {
+            assert_eq!(warning(line), None, "{line}");
+        }
+        let status = "status: done\nextended_status: degraded done\nerrors: []\nrecoverable_errors:\nWARNING:\n\t- \
+                      Unhandled non-multipart (text/x-not-multipart) userdata: 'hunter2'\n";
+        let lines: Vec<String> = status.lines().map(str::to_owned).collect();
+        assert_eq!(
+            recoverable(&lines),
+            ["Unhandled non-multipart (text/x-not-multipart) userdata"]
+        );
+        assert!(matches!(parse_status(&lines), Some(ProbeAnswer::Met(_))));
+    }
+
+    #[test]
+    fn the_input_that_a_line_is_about_is_named() {
+        for (line, input) in [
+            (
+                "stages.py[ERROR]: Unable to render networking",
+                "networkConfig",
+            ),
+            (
+                "util.py[WARNING]: Failed loading yaml blob of network-config",
+                "networkConfig",
+            ),
+            ("util.py[WARNING]: Failed loading vendor-data", "vendorData"),
+            ("cc_ssh.py[WARNING]: Failed to apply keys", "sshKeys"),
+            ("cc_runcmd.py[ERROR]: Failed", "user-data"),
+        ] {
+            assert!(input_of(line).contains(input), "{line}");
+        }
+    }
+
+    #[test]
     fn its_status_is_read_from_the_agent() {
         let answer = |text: &str| {
             let answer = serde_json::json!({"exited": true, "out-data": BASE64.encode(text)});
-            parse_status(&answer)
+            parse_status(&printed_lines(&answer).unwrap())
         };
         assert!(matches!(
             answer("status: done\ntime: x\n"),

@@ -39,11 +39,14 @@ pub(super) struct ProbeFound {
     /// cloud-init's lines about errors.
     #[serde(default)]
     errors: Vec<String>,
+    /// What cloud-init did not apply, and went on.
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 impl ProbeFound {
     pub(super) fn is_empty(&self) -> bool {
-        self.met.is_empty() && self.errors.is_empty()
+        self.met.is_empty() && self.errors.is_empty() && self.warnings.is_empty()
     }
 }
 
@@ -72,6 +75,7 @@ pub(crate) struct Probes {
     cards: Vec<Card>,
     all: Vec<Watched>,
     errors: Vec<String>,
+    warnings: Vec<String>,
     next: Instant,
 }
 
@@ -95,7 +99,8 @@ impl Probes {
             uuid,
             cards: cards.to_vec(),
             all: probes.iter().enumerate().map(watched).collect(),
-            errors: found.errors.clone(),
+            errors: found.errors,
+            warnings: found.warnings,
             next: Instant::now(),
         }
     }
@@ -110,22 +115,21 @@ impl Probes {
         ProbeFound {
             met: met.collect(),
             errors: self.errors.clone(),
+            warnings: self.warnings.clone(),
         }
+    }
+
+    /// What cloud-init did not apply, although it ended.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Reads a line of the console that has ended.
     pub(super) fn line(&mut self, line: &str) {
-        if let Some(error) = cloud_init::error(line)
-            && self.errors.len() < ERRORS_MAX
-            && self
-                .all
-                .iter()
-                .any(|one| matches!(one.probe, Probe::CloudInit {}))
-        {
-            let error = cut(error, ANSWER_MAX).to_owned();
-            if !self.errors.contains(&error) {
-                self.errors.push(error);
-            }
+        let is_cloud_init = |one: &Watched| matches!(one.probe, Probe::CloudInit {});
+        if self.all.iter().any(is_cloud_init) {
+            note(&mut self.errors, cloud_init::error(line));
+            note(&mut self.warnings, cloud_init::warning(line));
         }
         self.piece(line);
         let errors = std::mem::take(&mut self.errors);
@@ -176,6 +180,12 @@ impl Probes {
             if let Some(answer) = ask(ports, self.uuid, &addresses, probe, status).await? {
                 one.answer = answer;
             }
+            for reported in std::mem::take(&mut one.status.recoverable) {
+                // The console may have had it with a prefix.
+                if !self.warnings.iter().any(|line| line.contains(&reported)) {
+                    note(&mut self.warnings, Some(&reported));
+                }
+            }
         }
         let now = Instant::now();
         self.next = now.checked_add(ASK_EVERY).unwrap_or(now);
@@ -219,6 +229,17 @@ impl Probes {
             _ => None,
         });
         missing.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Stores a line once; of many, the first ones.
+fn note(lines: &mut Vec<String>, line: Option<&str>) {
+    let Some(line) = line.filter(|_| lines.len() < ERRORS_MAX) else {
+        return;
+    };
+    let line = cut(line, ANSWER_MAX).to_owned();
+    if !lines.contains(&line) {
+        lines.push(line);
     }
 }
 

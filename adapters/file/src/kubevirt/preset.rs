@@ -1,0 +1,145 @@
+//! Applies each `VirtualMachineInstancePreset` to the machines that it selects: its fields count where a
+//! machine does not have them.
+
+use vsiflow_workflows::spec::FieldPath;
+
+use super::{
+    Foreign, ForeignKind, KubevirtMetadata, PlacedRefusals,
+    fields::{Fields, Refusals},
+};
+use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
+
+/// A preset that was read.
+struct Preset {
+    namespace: String,
+    labels: Vec<(String, String)>,
+    domain: YamlNode,
+}
+
+/// Adds the fields of presets to the machines.
+pub(super) fn apply(foreign: &mut [Foreign], refused: &mut PlacedRefusals) {
+    let mut presets = Vec::new();
+    for one in foreign.iter().filter(|one| one.kind == ForeignKind::Preset) {
+        let mut refusals = Refusals::default();
+        presets.push(read(one, &mut refusals));
+        refused.add(&one.place, refusals);
+    }
+    for one in foreign.iter_mut() {
+        let path = match one.kind {
+            ForeignKind::VirtualMachine => FieldPath::of(["spec", "template"]),
+            ForeignKind::VirtualMachineInstance => FieldPath::default(),
+            ForeignKind::Preset | ForeignKind::DataVolume => continue,
+        };
+        let (namespace, _) = KubevirtMetadata::of(&one.node).key();
+        let Some(instance) = one.node.find_mut(&path.0) else {
+            continue;
+        };
+        for preset in presets
+            .iter()
+            .filter(|preset| preset.namespace == namespace)
+        {
+            if selects(preset, instance) {
+                fill(instance, preset);
+            }
+        }
+    }
+}
+
+fn read(foreign: &Foreign, refusals: &mut Refusals) -> Preset {
+    let mut document = Fields::of(&foreign.node, FieldPath::default(), refusals);
+    for key in ["apiVersion", "kind", "metadata"] {
+        document.take(key);
+    }
+    let mut spec = document.object("spec", refusals);
+    document.end(refusals);
+    let mut selector = spec.object("selector", refusals);
+    let path = selector.path("matchLabels");
+    let labels = selector.take("matchLabels").map(YamlNode::entries);
+    let labels: Vec<_> = labels
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|label| Some((label.key.clone(), label.node.text()?.to_owned())))
+        .collect();
+    if labels.is_empty() {
+        refusals.missing(
+            path,
+            "write the labels of the machines that the preset is for",
+        );
+    }
+    selector.end(refusals);
+    let domain = spec.take("domain").cloned();
+    spec.end(refusals);
+    let mut domain = domain.unwrap_or_else(|| YamlNode::nowhere(Value::Map(Vec::new())));
+    clear_marks(&mut domain);
+    Preset {
+        namespace: KubevirtMetadata::of(&foreign.node).key().0,
+        labels,
+        domain,
+    }
+}
+
+/// Positions are those of the preset's document, and mean nothing in another one.
+fn clear_marks(node: &mut YamlNode) {
+    node.at = YamlMark::default();
+    node.defined = YamlMark::default();
+    match &mut node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.key_at = YamlMark::default();
+                clear_marks(&mut entry.node);
+            }
+        }
+        Value::List(nodes) => nodes.iter_mut().for_each(clear_marks),
+        _ => {}
+    }
+}
+
+fn child<'n>(node: &'n mut YamlNode, key: &str) -> Option<&'n mut YamlNode> {
+    node.find_mut(&FieldPath::of([key]).0)
+}
+
+fn selects(preset: &Preset, instance: &YamlNode) -> bool {
+    let labels = instance
+        .get("metadata")
+        .and_then(|metadata| metadata.get("labels"));
+    let label = |key: &str| labels?.get(key)?.text();
+    !preset.labels.is_empty()
+        && preset
+            .labels
+            .iter()
+            .all(|(key, value)| label(key) == Some(value))
+}
+
+fn fill(instance: &mut YamlNode, preset: &Preset) {
+    let Some(spec) = child(instance, "spec") else {
+        return;
+    };
+    match child(spec, "domain") {
+        Some(domain) => merge(domain, &preset.domain),
+        None => {
+            if let Value::Map(entries) = &mut spec.value {
+                entries.push(YamlEntry {
+                    key: "domain".to_owned(),
+                    key_at: YamlMark::default(),
+                    node: preset.domain.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Adds the fields that are absent.
+fn merge(own: &mut YamlNode, other: &YamlNode) {
+    if matches!(own.value, Value::Null) {
+        own.value = Value::Map(Vec::new());
+    }
+    let Value::Map(entries) = &mut own.value else {
+        return;
+    };
+    for added in other.entries() {
+        match entries.iter_mut().find(|entry| entry.key == added.key) {
+            Some(entry) => merge(&mut entry.node, &added.node),
+            None => entries.push(added.clone()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Each kind of input that cloud-init would ignore, and each that it reads.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::*;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn every_form_that_cloud_init_knows_is_accepted() {
+    let mime = "Content-Type: multipart/mixed; boundary=\"b\"\nMIME-Version: 1.0\n\n--b\n";
+    for text in [
+        "#cloud-config\n",
+        "#cloud-config\n{}\n",
+        "#Cloud-Config\npackages: [a]\npackages: [b]\n",
+        "\n  #cloud-config\nruncmd:\n- [sh, -c, 'x: y']\n",
+        "#cloud-config\r\nusers:\r\n- default\r\n",
+        "#cloud-config # with a note\n80: x\n",
+        "#!/bin/sh\necho\n",
+        "#include\nhttps://example.com/a\n",
+        "#include-once\nhttps://example.com/a\n",
+        "#cloud-boothook\n#!/bin/sh\n",
+        "#part-handler\nimport x\n",
+        "#cloud-config-archive\n- type: text/cloud-config\n  content: x\n",
+        "#cloud-config-jsonp\n[]\n",
+        "## template: jinja\n#cloud-config\nhostname: {{ v1.x }}\n",
+        mime,
+    ] {
+        assert_eq!(check(text.as_bytes()), None, "{text}");
+        assert_eq!(check(&gzip(text.as_bytes())), None, "{text}");
+    }
+}
+
+#[test]
+fn what_cloud_init_would_ignore_is_refused_with_the_reason() {
+    let config = b"#cloud-config\npassword: hunter2\n";
+    let encoded = BASE64.encode(config);
+    let twice = BASE64.encode(gzip(config));
+    let utf16: Vec<u8> = "#cloud-config\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let with_mark = [b"\xef\xbb\xbf", &config[..]].concat();
+    let cut = gzip(config);
+    for (bytes, words) in [
+        (
+            &b"write_files:\n- {path: /root/marker, content: hunter2}\n"[..],
+            "first line",
+        ),
+        (b"# cloud-config\npassword: hunter2\n", "first line"),
+        (b"#cloud_config\n", "first line"),
+        (b"- hunter2\n", "first line"),
+        (b"## template: jinja\npassword: hunter2\n", "jinja"),
+        (&with_mark, "byte order mark"),
+        (&gzip(&with_mark), "byte order mark"),
+        (&utf16, "UTF-16"),
+        (&[b"\xff\xfe", &utf16[..]].concat(), "UTF-16"),
+        (b"#cloud-config\nname: caf\xe9\n", "UTF-8"),
+        (&gzip(&gzip(config)), "twice"),
+        (&cut[..cut.len() - 9], "cut short"),
+        (encoded.as_bytes(), "base64"),
+        (twice.as_bytes(), "base64"),
+        (b"\xfd7zXZ\0\0\x04", "xz"),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\x28\xb5\x2f\xfd\0", "zstd"),
+        (b"PK\x03\x04\0", "zip"),
+        (b"#cloud-config\na: [hunter2\n", "not YAML (line"),
+        (b"#cloud-config\npassword: a: b\n", "not YAML (line"),
+        (b"#cloud-config\n- hunter2\n", "not a mapping"),
+        (b"#cloud-config\nhunter2\n", "not a mapping"),
+        (b"#cloud-config-archive\na: b\n", "not a list"),
+        (b"#!/bin/sh\r\necho hunter2\r\n", "carriage return"),
+        (b"{\"ignition\": {\"version\": \"3.4.0\"}}", "Ignition"),
+    ] {
+        let shown = String::from_utf8_lossy(bytes);
+        let problem = check(bytes).unwrap_or_else(|| panic!("{shown}"));
+        assert!(problem.message.contains(words), "{shown}: {problem:?}");
+        assert!(!problem.is_doubt, "{shown}");
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+}
+
+#[test]
+fn what_another_program_may_read_is_a_doubt() {
+    for text in [
+        "#ps1_sysnative\nWrite-Host",
+        "rem cmd\r\ndir",
+        "version: v1alpha1\nmachine:\n  type: worker\n",
+        "Hi.\n",
+    ] {
+        let problem = check(text.as_bytes()).unwrap();
+        assert!(problem.is_doubt, "{problem:?}");
+    }
+}
+
+#[test]
+fn network_configuration_is_netplans_or_refused() {
+    for text in [
+        "version: 2\nethernets: {eth0: {dhcp4: true}}\n",
+        "network:\n  version: 2\n  bridges: {}\n",
+        "version: 1\nconfig:\n- {type: physical, name: eth0}\n",
+        "config: disabled\n",
+        "version: 2 # nothing\n",
+        "{version: \"2\", vlans: {}}",
+    ] {
+        assert_eq!(check_network(text), None, "{text}");
+    }
+    for (text, words) in [
+        ("", "not a mapping"),
+        ("hunter2", "not a mapping"),
+        ("[a]", "not a mapping"),
+        ("a: [", "not YAML"),
+        ("ethernets: {}\n", "no `version`"),
+        ("version: 3\n", "neither 1 nor 2"),
+        ("version: 2\nethernet: {}\n", "no devices"),
+        ("version: 1\nethernets: {}\n", "no list"),
+        ("auto eth0\niface eth0 inet dhcp\n", "not a mapping"),
+        ("\u{feff}version: 2\nethernets: {}\n", "byte order mark"),
+    ] {
+        let problem = check_network(text).unwrap_or_else(|| panic!("{text}"));
+        assert!(problem.message.contains(words), "{text}: {problem:?}");
+    }
+}
+
+#[test]
+fn public_keys_are_told_from_other_lines() {
+    let key = |kind: &str| {
+        let mut blob = u32::try_from(kind.len()).unwrap().to_be_bytes().to_vec();
+        blob.extend_from_slice(kind.as_bytes());
+        blob.extend_from_slice(&[0; 36]);
+        format!("{kind} {}", BASE64.encode(blob))
+    };
+    for kind in [
+        "ssh-rsa",
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256",
+        "sk-ssh-ed25519@openssh.com",
+        "ssh-ed25519-cert-v01@openssh.com",
+    ] {
+        let key = key(kind);
+        assert!(is_public_key(&key), "{key}");
+        assert!(is_public_key(&format!("{key} me@desk with words")), "{key}");
+        let options = "from=\"10.0.0.1,10.0.0.2\",command=\"echo hello there\"";
+        assert!(is_public_key(&format!("{options} {key} me")), "{key}");
+    }
+    let (_, data) = key("ssh-ed25519")
+        .split_once(' ')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    for line in [
+        "~/.ssh/id.pub",
+        "gh:somebody",
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA me@desk",
+        &data,
+        &format!("ssh-rsa {data}"),
+        &format!("ssh-ed25519 {}", &data[..20]),
+        "# a note",
+        "",
+    ] {
+        assert!(!is_public_key(line), "{line}");
+    }
+}
+
+#[test]
+fn host_names_fit_a_linux_guest() {
+    let label = "a".repeat(63);
+    for name in ["web", &label, "web.example.com"] {
+        assert!(is_hostname(name), "{name}");
+    }
+    for name in [
+        "a".repeat(64),
+        format!("{label}.b"),
+        format!("{}.b", "a".repeat(64)),
+    ] {
+        assert!(!is_hostname(&name), "{name}");
+    }
+}
