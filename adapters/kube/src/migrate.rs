@@ -13,6 +13,7 @@
 //! What this module never does: look at a host, decide anything about a VSI, or delete a resource.
 
 mod candidate;
+mod decision;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -30,6 +31,7 @@ use crate::{
 };
 pub use candidate::{Candidate, CandidateState};
 use candidate::{candidate, patch};
+pub use decision::MigrationDecision;
 
 /// Resources per page of a list.
 const PAGE: u32 = 200;

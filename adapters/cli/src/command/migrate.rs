@@ -24,6 +24,7 @@ pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
     let found = migration.candidates().await.map_err(problem)?;
     if !args.apply {
         print(&found, args.output)?;
+        warn_of_decisions(&migration).await;
         return Ok(exit(&found));
     }
     for one in &found {
@@ -38,6 +39,21 @@ pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
     let left = migration.candidates().await.map_err(problem)?;
     print(&left, args.output)?;
     Ok(exit(&left))
+}
+
+/// Warns of what vsiflow will refuse in the cluster until somebody decides.
+async fn warn_of_decisions(migration: &Migration) {
+    match migration.decisions().await {
+        Ok(decisions) => {
+            for decision in decisions {
+                output::warning(&format!(
+                    "{}: {} ({}); {}",
+                    decision.object, decision.message, decision.code, decision.remedy
+                ));
+            }
+        }
+        Err(error) => output::warning(&format!("it is not known what needs a decision: {error}")),
+    }
 }
 
 fn print(found: &[Candidate], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
