@@ -20,6 +20,79 @@ fn what_is_not_understood_exits_2() {
     assert!(!vsiflow.state().exists());
 }
 
+/// Runs a command whose standard output is on a full disk.
+fn into_a_full_disk(vsiflow: &Vsiflow, arguments: &[&str]) {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let ran = vsiflow
+        .command(arguments)
+        .stdin(std::process::Stdio::null())
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{arguments:?}: {errors}");
+    assert_eq!(
+        errors.matches("error[VSI0803]").count(),
+        1,
+        "{arguments:?}: {errors}"
+    );
+}
+
+#[test]
+fn results_that_cannot_be_written_fail_every_command() {
+    let vsiflow = Vsiflow::simulated();
+    // Also without any results.
+    into_a_full_disk(&vsiflow, &["get", "vsi"]);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    for arguments in [
+        &["get", "vsi"][..],
+        &["get", "vsi", "-o", "json"],
+        &["describe", "web"],
+        &["events"],
+        &["events", "--watch"],
+        &["history", "web"],
+        &["audit", "head"],
+        &["audit", "export"],
+        &["crd"],
+        &["--help"],
+        &["--version"],
+        &["stop", "web"],
+    ] {
+        into_a_full_disk(&vsiflow, arguments);
+    }
+    // The work itself was done.
+    assert_eq!(vsiflow.phase("web"), "Stopped");
+    let daemon = vsiflow.serve(&[]);
+    for arguments in [
+        &["get", "vsi"][..],
+        &["history", "web", "-o", "json"],
+        &["events", "--watch"],
+        &["audit", "export"],
+    ] {
+        into_a_full_disk(&vsiflow, arguments);
+    }
+    daemon.kill();
+}
+
+#[test]
+fn trees_are_drawn_in_ascii_where_the_locale_has_nothing_else() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let drawn = |locale: &str| {
+        let mut command = vsiflow.command(&["history", "web", "--graph"]);
+        Running::start(command.env("LC_ALL", locale))
+            .end(60)
+            .exits(0)
+            .stdout
+    };
+    for daemon in [None, Some(vsiflow.serve(&[]))] {
+        assert!(drawn("C").is_ascii(), "{}", drawn("C"));
+        assert!(drawn("C").contains('*'), "{}", drawn("C"));
+        assert!(drawn("C.UTF-8").contains('●'), "{}", drawn("C.UTF-8"));
+        drop(daemon);
+    }
+}
+
 #[test]
 fn an_unknown_host_scheme_exits_2() {
     let vsiflow = Vsiflow::of_documents();

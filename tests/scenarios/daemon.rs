@@ -51,6 +51,24 @@ fn defect_15_a_desired_state_is_answered_once_it_is_recorded_however_long_its_wo
 }
 
 #[test]
+fn a_daemon_answers_in_a_state_directory_with_a_long_path() {
+    let vsiflow = Vsiflow::simulated().with_state(&"x".repeat(120));
+    let daemon = vsiflow.serve(&[]);
+    vsiflow.run(&["get", "vsi"]).exits(0).says("No VSI");
+    daemon.terminate();
+    daemon.end(30).exits(0);
+}
+
+#[test]
+fn a_daemon_that_cannot_answer_ends_with_the_reason() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    std::fs::create_dir(vsiflow.state().join("vsiflow.sock")).unwrap();
+    let ended = vsiflow.run(&["serve"]).exits(1);
+    ended.says("error[VSI0021]").says("vsiflow.sock");
+}
+
+#[test]
 fn a_daemon_takes_what_its_caller_reads_from_standard_input() {
     let vsiflow = Vsiflow::simulated();
     let _daemon = vsiflow.serve(&[]);

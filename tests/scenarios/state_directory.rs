@@ -45,7 +45,8 @@ fn a_second_process_is_refused_and_told_who_is_first() {
         .exits(1)
         .says("error[VSI0002]")
         .says(&format!("process {}", first.pid()))
-        .says("apply -f");
+        .says("apply -f")
+        .says("does not stay");
     first.kill();
     let list = vsiflow.run(&["get"]).exits(0).says("busy");
     list.keeps_quiet_about("late");

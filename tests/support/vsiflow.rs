@@ -20,6 +20,8 @@ const DEADLINE_S: u64 = 180;
 pub struct Vsiflow {
     folder: TempDir,
     host: Option<String>,
+    /// The name of the state directory in the folder.
+    state: String,
     written: AtomicUsize,
     deadline_s: u64,
 }
@@ -47,6 +49,7 @@ impl Vsiflow {
                 .tempdir()
                 .unwrap(),
             host,
+            state: "state".to_owned(),
             written: AtomicUsize::new(0),
             deadline_s: DEADLINE_S,
         }
@@ -57,6 +60,12 @@ impl Vsiflow {
         Self { deadline_s, ..self }
     }
 
+    /// The same with another name of the state directory.
+    pub fn with_state(self, name: &str) -> Self {
+        let state = name.to_owned();
+        Self { state, ..self }
+    }
+
     /// The temporary folder that holds the state directory and the test's files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -64,7 +73,7 @@ impl Vsiflow {
 
     /// The path of the state directory. It exists only after vsiflow created it.
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.folder.path().join(&self.state)
     }
 
     /// Copies the state directory as it is now, under this name beside it.

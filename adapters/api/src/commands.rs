@@ -37,6 +37,9 @@ pub struct CommandRequest {
     #[serde(default)]
     #[schemars(with = "Option<serde_json::Value>")]
     pub directory: Option<Directory>,
+    /// Whether trees are to be drawn in ASCII.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ascii: bool,
 }
 
 /// A file.

@@ -18,7 +18,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::token::Token;
+use crate::{socket_path::SocketPath, token::Token};
 
 /// Timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +66,10 @@ impl DaemonAddress {
 
     async fn connected(&self) -> io::Result<Box<dyn Wire>> {
         match self {
-            Self::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Self::Socket(path) => {
+                let reached = SocketPath::of(path)?;
+                Ok(Box::new(UnixStream::connect(reached.as_path()).await?))
+            }
             Self::Remote { address, token } => {
                 let stream = TcpStream::connect(address).await?;
                 let host = address.rsplit_once(':').map_or("", |(host, _)| host);

@@ -6,6 +6,8 @@ use vsiflow_engine::{model::Failure, state_dir::StateDirError};
 use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
 
+use crate::output;
+
 /// The result of a command.
 pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;
 
@@ -168,13 +170,12 @@ pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
 
 /// Prints clap's error or help, and returns the exit code.
 pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
-    let usage = error.use_stderr();
-    let _ = error.print();
-    if usage {
-        Exit::Usage.into()
-    } else {
-        Exit::Done.into()
+    let printed = error.print();
+    if error.use_stderr() {
+        return Exit::Usage.into();
     }
+    let _ = output::sink::noted(printed);
+    output::ended(Exit::Done).into()
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ fn run(command: impl Future<Output = Exit>) -> ExitCode {
             let exit = runtime.block_on(command);
             // A blocked read of standard input or of a file must not delay the end.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-            exit
+            output::ended(exit)
         }
         Err(error) => {
             anstream::eprintln!("error: the runtime cannot be started: {error}");

@@ -10,7 +10,10 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::exit::{Exit, ExitProblem};
+use crate::{
+    exit::{Exit, ExitProblem},
+    output::sink,
+};
 
 /// The key `^]`, which leaves the console.
 const LEAVES: u8 = 0x1d;
@@ -83,7 +86,7 @@ pub(crate) async fn show(mut output: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = output.recv().await {
         let write = move || {
             let mut out = io::stdout().lock();
-            out.write_all(&bytes).and_then(|()| out.flush())
+            sink::noted(out.write_all(&bytes).and_then(|()| out.flush()))
         };
         // A stopped terminal blocks only a thread for such work.
         if !matches!(tokio::task::spawn_blocking(write).await, Ok(Ok(()))) {

@@ -137,7 +137,7 @@ async fn done(
             name: NAME.to_owned(),
             content: documents.0,
         }],
-        directory: None,
+        ..CommandRequest::default()
     };
     run::collect(api, caller, request).await
 }

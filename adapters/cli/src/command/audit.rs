@@ -1,6 +1,6 @@
 //! `audit`: verifies the journal, prints its audit anchor, exports it and rebuilds it.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use tokio::{fs::OpenOptions, io::BufWriter};
 use vsiflow_engine::{
@@ -15,8 +15,7 @@ use vsiflow_engine::{
 use vsiflow_postgres::{Held, JournalAddress, PostgresBlobs, PostgresError, PostgresJournal};
 
 use super::journal_file::{
-    JournalInput, input, of_error, of_new_folder, of_violation, small, standard, there, unwritable,
-    warn_of,
+    JournalInput, input, of_error, of_new_folder, of_violation, small, there, unwritable, warn_of,
 };
 use crate::{
     args::{
@@ -237,7 +236,6 @@ async fn export(common: &Common, args: AuditExportArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Over the socket, if a daemon runs this for a caller.
 async fn print_export(inspection: &Inspection) -> Result<(), ExitProblem> {
     let (mut made, mut printed) = tokio::io::duplex(64 << 10);
     let export = async {
@@ -248,23 +246,21 @@ async fn print_export(inspection: &Inspection) -> Result<(), ExitProblem> {
         drop(made);
         exported.map_err(|error| of_error(&error))
     };
-    let (exported, printed_out) = tokio::join!(export, output::sink::out_all(&mut printed));
-    exported?;
-    printed_out.map_err(|error| unwritable(Path::new("-"), &error))
+    let print = async {
+        match output::sink::out_all(&mut printed).await {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(output::unwritable(error))
+            }
+            _ => Ok(()),
+        }
+    };
+    tokio::try_join!(export, print).map(drop)
 }
 
 async fn write_export(inspection: &Inspection, path: &Path) -> Result<(), ExitProblem> {
     let (audit, now) = (inspection.audit(), SystemClock.now());
-    if path == Path::new("-") && output::sink::is_for_caller() {
-        return print_export(inspection).await;
-    }
     if path == Path::new("-") {
-        let mut out = BufWriter::new(standard(std::io::stdout())?);
-        audit
-            .export(&mut out, now)
-            .await
-            .map_err(|e| of_error(&e))?;
-        return Ok(());
+        return print_export(inspection).await;
     }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);

@@ -74,7 +74,8 @@ use crate::{
     args::{Cli, CliCommand},
     compose,
     daemon::{
-        self, ApiAccess, Forwarded, RETRY_DELAY, TIMEOUT, forward_to, may_forward, refused, words,
+        self, ApiAccess, Forwarded, RETRY_DELAY, Silence, TIMEOUT, forward_to, may_forward,
+        refused, words,
     },
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
@@ -98,13 +99,13 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 
 /// The same, but also returns the problem, which is already printed.
 async fn run_to_end(cli: Cli) -> CommandOutcome {
-    let done = if !(cli.common.remote_caller && cli.command.follows()) {
-        run_on(cli).await
-    } else {
-        tokio::select! {
-            done = run_on(cli) => done,
-            () = work::left_alone() => Ok(Exit::Interrupted),
-        }
+    let (remote, follows) = (cli.common.remote_caller, cli.command.follows());
+    let watches = matches!(&cli.command, CliCommand::Get(args) if args.watch);
+    let done = tokio::select! {
+        done = run_on(cli) => done,
+        () = work::left_alone(), if remote && follows => Ok(Exit::Interrupted),
+        // What only prints ends with its output. Work is done to its end.
+        () = output::sink::unheard(), if follows || watches => Ok(Exit::Done),
     };
     done.inspect_err(output::problem)
 }
@@ -173,8 +174,9 @@ async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
     .await
     {
         Forwarded::Answered(exit) => Ok(exit),
-        Forwarded::NoDaemon => {
-            let message = format!("no process answers at {}", socket.display());
+        Forwarded::NoDaemon(Silence::Refused(problem)) => Err(*problem),
+        Forwarded::NoDaemon(Silence::Broken(why)) => {
+            let message = format!("no process answers at {}: {why}", socket.display());
             let remedy = "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
             Err(ExitProblem::new(Exit::Failed, "VSI0021", message, remedy))
         }
@@ -207,10 +209,10 @@ async fn try_both(cli: &Cli, state: &Path, documents: &CommandDocuments) -> Comm
             Err(problem) if problem.code == IN_USE => {
                 match Box::pin(live_graph::forward(&holder, cli, words(cli), documents)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
-                    Forwarded::NoDaemon if Instant::now() < until => {
+                    Forwarded::NoDaemon(_) if Instant::now() < until => {
                         tokio::time::sleep(RETRY_DELAY).await
                     }
-                    Forwarded::NoDaemon => return Err(problem),
+                    Forwarded::NoDaemon(silence) => return Err(silence.explain(problem, &holder)),
                 }
             }
             done => return done,

@@ -47,7 +47,7 @@ async fn ask(cli: &Cli) -> CommandOutcome {
     };
     match Box::pin(live_graph::forward(&place, cli, words(cli), &documents)).await {
         Forwarded::Answered(exit) => Ok(exit),
-        Forwarded::NoDaemon => Err(silent(&place)),
+        Forwarded::NoDaemon(silence) => Err(silence.explain(silent(&place), &place)),
     }
 }
 

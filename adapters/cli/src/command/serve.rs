@@ -198,7 +198,7 @@ async fn serve(
         Some(path) => Some(DaemonServer::start_view_socket(&app, path)?),
         None => None,
     };
-    let answers = DaemonServer::start(&app);
+    let answers = Some(DaemonServer::start_for_daemon(&app)?);
     output::note(&format!("serving {}", app.state_path().display()));
     supervisor::ready();
     let notices = app.fleet.notices();

@@ -30,7 +30,38 @@ pub(crate) enum Forwarded {
     /// The process answered; the command is done.
     Answered(Exit),
     /// Nothing listens: the directory may be free by now, or its holder does not answer.
-    NoDaemon,
+    NoDaemon(Silence),
+}
+
+/// Why a process that was asked does not run a command.
+pub(crate) enum Silence {
+    /// It answered that it does not run such a command.
+    Refused(Box<ExitProblem>),
+    /// The error of the connection.
+    Broken(String),
+}
+
+impl Silence {
+    /// The problem that the user reads: that there is no answer, with the reason.
+    pub(crate) fn explain(self, silent: ExitProblem, place: &DaemonAddress) -> ExitProblem {
+        match self {
+            Self::Refused(problem) => ExitProblem {
+                message: format!("{}; it answers: {}", silent.message, problem.message),
+                remedy: problem.remedy,
+                ..silent
+            },
+            Self::Broken(why) if silent.code == IN_USE => ExitProblem {
+                message: format!("{}; at {place}: {why}", silent.message),
+                remedy: "see in that process's own output why it does not answer, or name another --state"
+                    .to_owned(),
+                ..silent
+            },
+            Self::Broken(why) => ExitProblem {
+                message: format!("{}: {why}", silent.message),
+                ..silent
+            },
+        }
+    }
 }
 
 /// Sends a command to a daemon, and prints its output.
@@ -62,15 +93,19 @@ pub(super) async fn forward_printing(
     match exchange(place, args, documents, print).await {
         Ok(ClientAnswer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // A process that is not a daemon refuses work that would outlive its own.
-        Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::NoDaemon,
+        Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => {
+            Forwarded::NoDaemon(Silence::Refused(Box::new(to_exit_problem(*problem))))
+        }
         Ok(ClientAnswer::Refused(problem)) => {
             let problem = to_exit_problem(*problem);
             output::problem(&problem);
             Forwarded::Answered(problem.exit)
         }
+        // It answered, and its answer cannot be shown.
+        Err(_) if output::sink::has_failed() => Forwarded::Answered(Exit::Failed),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
-            Forwarded::NoDaemon
+            Forwarded::NoDaemon(Silence::Broken(error.to_string()))
         }
     }
 }
@@ -138,6 +173,7 @@ async fn exchange(
         args,
         files: documents.files.iter().map(file).collect(),
         directory: documents.directory.clone(),
+        ascii: output::symbols::has_ascii_locale(),
     };
     let decoded = |text: &str| BASE64_STANDARD.decode(text).map_err(io::Error::other);
     let take = |line| match line {

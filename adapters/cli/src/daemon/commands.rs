@@ -21,7 +21,10 @@ use crate::{
     args::{Cli, Common},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
-    output::sink::{self, OutputSink},
+    output::{
+        self,
+        sink::{self, OutputSink},
+    },
     runner,
     work::{self, CommandDocuments},
 };
@@ -85,7 +88,7 @@ impl Commands for CallersCommands {
         let Some(cli) = command_line(&request.args) else {
             return ended(Exit::Usage, None);
         };
-        let sink = Arc::new(OutputSink::default());
+        let sink = Arc::new(OutputSink::for_caller(request.ascii));
         let doing = self.done(cli, request.args.clone());
         let work = work::with_files(documents_of(request), doing);
         let work = actor::for_caller(actor, work);
@@ -100,6 +103,12 @@ impl Commands for CallersCommands {
             }
         };
         let _ = send(&output, &sink).await;
+        if sink.is_cut() {
+            let problem = output::unwritable("too much of it waited for its reader");
+            let line = format!("error[{}]: {}\n", problem.code, problem.message);
+            let _ = output.send((true, line.into_bytes())).await;
+            return ended(problem.exit, Some(&problem));
+        }
         match done {
             Ok(exit) => ended(exit, None),
             Err(problem) => ended(problem.exit, Some(&problem)),

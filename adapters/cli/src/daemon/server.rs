@@ -15,14 +15,14 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use vsiflow_api::{Api, JournalSet, LOOKING, OWNER, Rights, serve_unix};
+use vsiflow_api::{Api, JournalSet, LOOKING, OWNER, Rights, SocketPath, serve_unix};
 
 use super::{commands::CallersCommands, socket::socket};
 use crate::{
     args::Common,
     compose::App,
     exit::{Exit, ExitProblem},
-    supervisor,
+    output, supervisor,
 };
 
 /// How long answers in progress may take once this process is done. A caller that is disconnected
@@ -44,9 +44,19 @@ impl DaemonServer {
         if app.is_borrowed() {
             return None;
         }
+        Self::start_for_daemon(app)
+            .inspect_err(|problem| output::warning(&problem.message))
+            .ok()
+    }
+
+    /// Starts listening for a process whose work is to answer.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub(crate) fn start_for_daemon(app: &App) -> Result<Self, ExitProblem> {
         let path = socket(app.state_path());
         if let Some(listener) = activated(&path) {
-            return Some(Self::listening(
+            return Ok(Self::listening(
                 None,
                 listener,
                 api(app),
@@ -58,36 +68,38 @@ impl DaemonServer {
 
     /// Starts listening for the owner of a state directory that several processes of a set may share: any of
     /// them can answer. `None` if another one already does.
-    pub(crate) async fn start_for_set(api: &Api, state: &Path) -> Option<Self> {
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub(crate) async fn start_for_set(
+        api: &Api,
+        state: &Path,
+    ) -> Result<Option<Self>, ExitProblem> {
         let path = socket(state);
         if let Some(listener) = activated(&path) {
-            return Some(Self::listening(
+            let api = api.clone();
+            return Ok(Some(Self::listening(
                 None,
-                listener,
-                api.clone(),
-                Rights::Everything,
-            ));
-        }
-        // The socket may be left from a killed process.
-        if UnixStream::connect(&path).await.is_ok() {
-            return None;
-        }
-        Self::at(path, api.clone())
-    }
-
-    fn at(path: PathBuf, api: Api) -> Option<Self> {
-        match bind(&path) {
-            Ok(listener) => Some(Self::listening(
-                Some(path),
                 listener,
                 api,
                 Rights::Everything,
-            )),
-            Err(error) => {
-                tracing::warn!(%error, "no socket for other commands");
-                None
-            }
+            )));
         }
+        // The socket may be left from a killed process.
+        if is_answered(&path).await {
+            return Ok(None);
+        }
+        Self::at(path, api.clone()).map(Some)
+    }
+
+    fn at(path: PathBuf, api: Api) -> Result<Self, ExitProblem> {
+        let listener = bind(&path).map_err(|error| unusable_state(&path, &error))?;
+        Ok(Self::listening(
+            Some(path),
+            listener,
+            api,
+            Rights::Everything,
+        ))
     }
 
     /// Starts listening for users who may read: the group of the socket's folder.
@@ -179,10 +191,17 @@ fn activated(path: &Path) -> Option<UnixListener> {
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);
-    let listener = UnixListener::bind(&new)?;
+    let listener = UnixListener::bind(SocketPath::of(&new)?.as_path())?;
     std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
     std::fs::rename(&new, path)?;
     Ok(listener)
+}
+
+async fn is_answered(path: &Path) -> bool {
+    match SocketPath::of(path) {
+        Ok(reached) => UnixStream::connect(reached.as_path()).await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 fn inode(path: &Path) -> Option<u64> {
@@ -205,6 +224,15 @@ fn share(path: &Path) -> io::Result<()> {
     let group = std::fs::metadata(folder)?.gid();
     std::os::unix::fs::chown(path, None, Some(group))?;
     std::fs::set_permissions(path, Permissions::from_mode(0o660))
+}
+
+fn unusable_state(path: &Path, error: &io::Error) -> ExitProblem {
+    let message = format!(
+        "no other command can be answered: the socket {} cannot be made: {error}",
+        path.display()
+    );
+    let remedy = "name a --state DIR in which this user may make sockets, on a local file system";
+    ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
 }
 
 fn unusable(path: &Path, error: &io::Error) -> ExitProblem {

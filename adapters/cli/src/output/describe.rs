@@ -15,6 +15,7 @@ use vsiflow_workflows::{
 
 use super::{
     line, sizes,
+    symbols::{self, Branch},
     timeline::{Timeline, TimelineView},
     times::Times,
     wrap,
@@ -310,22 +311,14 @@ pub(crate) fn quota(object: &QuotaObject) {
 
 /// A pool of a wave with its members.
 fn branch(item: &GroupItem, last: bool) {
-    let (fork, stem) = if last {
-        ("└─", "  ")
-    } else {
-        ("├─", "│ ")
-    };
+    let Branch { fork, stem } = symbols::branch(last);
     let outdated = if item.updated { "" } else { ", outdated" };
     line(&format!(
         "  {fork} pool/{} {}{outdated}",
         item.pool, item.phase
     ));
     for (place, member) in item.members.iter().enumerate() {
-        let member_fork = if place.saturating_add(1) == item.members.len() {
-            "└─"
-        } else {
-            "├─"
-        };
+        let member_fork = symbols::branch(place.saturating_add(1) == item.members.len()).fork;
         let ready = if member.ready { "ready" } else { "not ready" };
         line(&format!(
             "  {stem} {member_fork} vsi/{} {}, {ready}",

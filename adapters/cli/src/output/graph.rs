@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use renderdag::{Ancestor, GraphRowRenderer, Renderer as _};
+use renderdag::{Ancestor, GraphRowRenderer, Renderer};
 use vsiflow_workflows::fleet::{GraphStep, GroupObject, HistoryLine, PoolObject, RunGraph, took};
 
 use super::{
+    symbols::{self, Sign},
     times::Times,
     wrap::{terminal_width, wrapped},
 };
@@ -28,7 +29,7 @@ pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> S
     format!(
         "{}\n{}",
         head.join("   "),
-        lanes(&run.steps, &durations, terminal_width(), glyph)
+        lanes(&run.steps, &durations, terminal_width(), sign_of_step)
     )
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn render_live(
         run.phase,
         done.count(),
         run.steps.len(),
-        lanes(&run.steps, durations, terminal_width(), glyph)
+        lanes(&run.steps, durations, terminal_width(), sign_of_step)
     )
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn render_pool(pool: &PoolObject) -> String {
         node(&name, &after, member.phase.as_str(), "")
     });
     let nodes: Vec<_> = std::iter::once(root).chain(members).collect();
-    lanes(&nodes, &BTreeMap::new(), terminal_width(), glyph_of_phase)
+    lanes(&nodes, &BTreeMap::new(), terminal_width(), sign_of_phase)
 }
 
 /// A name that differs from the root's, because node names must be unique.
@@ -92,7 +93,7 @@ pub(crate) fn render_group(group: &GroupObject) -> String {
         };
         nodes.extend(items);
     }
-    let drawn = lanes(&nodes, &BTreeMap::new(), terminal_width(), glyph_of_phase);
+    let drawn = lanes(&nodes, &BTreeMap::new(), terminal_width(), sign_of_phase);
     let status = &group.status;
     let head = [
         group.metadata.name.as_str(),
@@ -116,12 +117,15 @@ fn lanes(
     steps: &[GraphStep],
     durations: &BTreeMap<String, u64>,
     width: Option<usize>,
-    glyph: fn(&str) -> &'static str,
+    sign: fn(&str) -> Sign,
 ) -> String {
-    let mut renderer = GraphRowRenderer::new()
-        .output()
-        .with_min_row_height(1)
-        .build_box_drawing();
+    let ascii = symbols::is_ascii();
+    let graph = GraphRowRenderer::new().output().with_min_row_height(1);
+    let mut renderer: Box<dyn Renderer<&str, Output = String>> = if ascii {
+        Box::new(graph.build_ascii())
+    } else {
+        Box::new(graph.build_box_drawing())
+    };
     let widest = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
     let rows = steps.iter().map(|step| {
         let waiting = steps.iter().filter(|other| waits_for(steps, other, step));
@@ -130,7 +134,7 @@ fn lanes(
         renderer.next_row(
             step.name.as_str(),
             waiting.collect(),
-            glyph(step.state).to_owned(),
+            sign(step.state).drawn(ascii).to_owned(),
             message(step, took, widest, width),
         )
     });
@@ -162,26 +166,26 @@ fn reaches(steps: &[GraphStep], step: &GraphStep, before: &GraphStep) -> bool {
     reached.contains(&before.name.as_str())
 }
 
-fn glyph(state: &str) -> &'static str {
+fn sign_of_step(state: &str) -> Sign {
     match state {
-        "Succeeded" => "●",
-        "Running" => "◉",
-        "Failed" => "✗",
-        "Blocked" => "■",
-        "Delayed" => "◌",
-        "Skipped" => "–",
-        _ => "○",
+        "Succeeded" => Sign::Done,
+        "Running" => Sign::Busy,
+        "Failed" => Sign::Failed,
+        "Blocked" => Sign::Blocked,
+        "Delayed" => Sign::Delayed,
+        "Skipped" => Sign::Left,
+        _ => Sign::Waiting,
     }
 }
 
-fn glyph_of_phase(phase: &str) -> &'static str {
+fn sign_of_phase(phase: &str) -> Sign {
     match phase {
-        "Running" | "Available" | "Stopped" | "Paused" | "Open" => "●",
-        "Provisioning" | "Booting" | "Updating" | "Progressing" => "◉",
-        "Failed" => "✗",
-        "Blocked" | "Degraded" | "Unreadable" => "■",
-        "Deleting" | "Deleted" | "Removed" => "–",
-        _ => "○",
+        "Running" | "Available" | "Stopped" | "Paused" | "Open" => Sign::Done,
+        "Provisioning" | "Booting" | "Updating" | "Progressing" => Sign::Busy,
+        "Failed" => Sign::Failed,
+        "Blocked" | "Degraded" | "Unreadable" => Sign::Blocked,
+        "Deleting" | "Deleted" | "Removed" => Sign::Left,
+        _ => Sign::Waiting,
     }
 }
 
@@ -235,7 +239,7 @@ mod tests {
         steps[1].attempt = 3;
         let durations = [("resolve_host", 13), ("create_console_log", 1_300)];
         let durations = durations.map(|(step, ms)| (step.to_owned(), ms)).into();
-        insta::assert_snapshot!(lanes(&steps, &durations, Some(80), glyph));
+        insta::assert_snapshot!(lanes(&steps, &durations, Some(80), sign_of_step));
     }
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
             ),
             node("worker", &after("wave workers"), "Progressing", ""),
         ];
-        let drawn = lanes(&nodes, &BTreeMap::new(), Some(80), glyph_of_phase);
+        let drawn = lanes(&nodes, &BTreeMap::new(), Some(80), sign_of_phase);
         insta::assert_snapshot!(drawn);
     }
 }

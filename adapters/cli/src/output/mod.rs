@@ -13,6 +13,7 @@ pub(crate) mod plan;
 pub(crate) mod serving;
 pub(crate) mod sink;
 mod sizes;
+pub(crate) mod symbols;
 pub(crate) mod table;
 pub(crate) mod timeline;
 pub(crate) mod times;
@@ -31,6 +32,8 @@ use crate::{
 const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
 const YELLOW: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
 const BOLD: anstyle::Style = anstyle::Style::new().bold();
+/// The code if standard output cannot be written.
+const UNWRITABLE: &str = "VSI0803";
 
 tokio::task_local! {
     static ASIDE: ();
@@ -46,7 +49,7 @@ pub(crate) fn line(text: &str) {
     if ASIDE.try_with(|()| ()).is_ok() {
         return note(text);
     }
-    // A closed pipe (`| head`) is not an error.
+    // An error is reported at the end of the command. A closed pipe (`| head`) is none.
     let _ = sink::out(format!("{text}\n").as_bytes());
 }
 
@@ -86,6 +89,9 @@ pub(crate) fn warning(text: &str) {
 
 /// Prints an error: code, what happened, where, and the remedy.
 pub(crate) fn problem(problem: &ExitProblem) {
+    if problem.code == UNWRITABLE {
+        sink::report();
+    }
     if problem.message.is_empty() {
         return;
     }
@@ -129,7 +135,7 @@ pub(crate) fn diagnostics(all: &[Diagnostic]) {
 /// Prints bytes unchanged.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), ExitProblem> {
     match sink::out_raw(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(error)),
         _ => Ok(()),
     }
 }
@@ -221,14 +227,25 @@ pub(crate) fn timeline(all: &timeline::Timeline, times: times::Times) {
     line(all.render(view).trim_end());
 }
 
-fn unwritable(error: &std::io::Error) -> ExitProblem {
+/// The error for results that cannot be written.
+pub(crate) fn unwritable(error: impl std::fmt::Display) -> ExitProblem {
     let message = format!("standard output cannot be written: {error}");
-    ExitProblem::new(
-        Exit::Failed,
-        "VSI0803",
-        message,
-        "check where standard output leads",
-    )
+    let remedy = "check where standard output leads";
+    ExitProblem::new(Exit::Failed, UNWRITABLE, message, remedy)
+}
+
+/// How the process ends: a command whose results could not be written has failed, whatever else it did.
+pub(crate) fn ended(exit: Exit) -> Exit {
+    let Some(lost) = sink::finish() else {
+        return exit;
+    };
+    if !lost.is_reported {
+        problem(&unwritable(lost.error));
+    }
+    match exit {
+        Exit::Interrupted | Exit::LeaseLost => exit,
+        _ => Exit::Failed,
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::{
     future::Future,
-    io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
+    io::{self, Write as _},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -15,10 +18,27 @@ tokio::task_local! {
     static CALLER: Arc<OutputSink>;
 }
 
+/// The first error of this process's standard output.
+static FAILURE: OnceLock<String> = OnceLock::new();
+/// Whether the user has read of it.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+/// Notified when nobody receives the results any more: of each error, and of a closed pipe.
+static UNHEARD: Notify = Notify::const_new();
+
+/// Results that were lost.
+pub(super) struct LostOutput {
+    pub(super) error: String,
+    pub(super) is_reported: bool,
+}
+
 /// Output that waits to be sent to a caller.
 #[derive(Default)]
 pub(crate) struct OutputSink {
+    /// Whether the caller wants trees in ASCII.
+    ascii: bool,
     waiting: Mutex<Vec<(bool, Vec<u8>)>>,
+    /// Whether output was dropped.
+    is_cut: AtomicBool,
     filled: Notify,
     taken: Notify,
 }
@@ -30,9 +50,17 @@ const PIECES: usize = 1024 * 1024;
 const MAX: usize = 32 * 1024 * 1024;
 
 impl OutputSink {
+    /// Output for a caller, with trees in ASCII or not.
+    pub(crate) fn for_caller(ascii: bool) -> Self {
+        Self {
+            ascii,
+            ..Self::default()
+        }
+    }
+
     fn put(&self, to_err: bool, bytes: &[u8]) {
         if self.held().saturating_add(bytes.len()) > MAX {
-            return;
+            return self.is_cut.store(true, Ordering::Relaxed);
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.last_mut() {
@@ -40,6 +68,11 @@ impl OutputSink {
             _ => waiting.push((to_err, bytes.to_vec())),
         }
         self.filled.notify_one();
+    }
+
+    /// Whether output was dropped, because the caller does not read.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
     }
 
     fn held(&self) -> usize {
@@ -76,11 +109,63 @@ pub(crate) fn is_for_caller() -> bool {
     CALLER.try_with(|_| ()).is_ok()
 }
 
+/// Whether the caller whose command runs here wants trees in ASCII; `None` if there is no caller.
+pub(super) fn callers_ascii() -> Option<bool> {
+    CALLER.try_with(|sink| sink.ascii).ok()
+}
+
+/// Waits until this process's results cannot be written, or nobody reads them. Never for a caller's command.
+pub(crate) async fn unheard() {
+    if is_for_caller() {
+        return std::future::pending().await;
+    }
+    UNHEARD.notified().await;
+}
+
+/// Notes an error of standard output, for the end of the process.
+pub(crate) fn noted(written: io::Result<()>) -> io::Result<()> {
+    if let Err(error) = &written {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let _ = FAILURE.set(error.to_string());
+        }
+        UNHEARD.notify_one();
+    }
+    written
+}
+
+/// The user reads of the error of standard output now.
+pub(super) fn report() {
+    REPORTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether results were lost.
+pub(crate) fn has_failed() -> bool {
+    FAILURE.get().is_some()
+}
+
+/// Whether results could be written: a command that had none is not to succeed where they would be lost.
+fn accepts_output() -> io::Result<()> {
+    match rustix::io::write(io::stdout(), &[]) {
+        // Without standard output there is nothing to write to.
+        Ok(_) | Err(rustix::io::Errno::BADF) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes what is left, and returns the error if results were lost.
+pub(super) fn finish() -> Option<LostOutput> {
+    let _ = noted(io::stdout().flush());
+    let _ = noted(accepts_output());
+    let error = FAILURE.get()?.clone();
+    let is_reported = REPORTED.load(Ordering::Relaxed);
+    Some(LostOutput { error, is_reported })
+}
+
 /// Writes results without colours for a caller.
 pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, &plain(bytes))) {
         Ok(()) => Ok(()),
-        Err(_) => anstream::stdout().write_all(bytes),
+        Err(_) => noted(anstream::stdout().write_all(bytes)),
     }
 }
 
@@ -88,7 +173,7 @@ pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
 pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, bytes)) {
         Ok(()) => Ok(()),
-        Err(_) => std::io::stdout().write_all(bytes),
+        Err(_) => noted(std::io::stdout().write_all(bytes)),
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -110,7 +109,7 @@ pub(crate) async fn serve(
     let state = process.place.folder().to_owned();
     let outcome = tokio::select! {
         outcome = process.share() => outcome,
-        never = answer_owner(&api, &state) => match never {},
+        deaf = answer_owner(&api, &state) => Err(deaf),
         deaf = listen::serve(&api, &state, &args.listen) => Err(deaf),
         ended = watch(cluster.as_ref(), metrics) => Err(ended),
     };
@@ -131,15 +130,16 @@ async fn watch(cluster: Option<&SharedCluster>, metrics: &Metrics) -> ExitProble
 }
 
 /// Answers the owner of the state directory, unless another process that has it does.
-async fn answer_owner(api: &Api, state: &Path) -> Infallible {
+async fn answer_owner(api: &Api, state: &Path) -> ExitProblem {
     loop {
         // At the first start the directory does not exist yet.
         if let Err(error) = tokio::fs::create_dir_all(state).await {
             tracing::warn!(%error, "no folder for a socket can be made");
         }
-        if let Some(server) = DaemonServer::start_for_set(api, state).await {
-            let _server = server;
-            return std::future::pending().await;
+        match DaemonServer::start_for_set(api, state).await {
+            Ok(Some(_server)) => return std::future::pending().await,
+            Ok(None) => {}
+            Err(problem) => return problem,
         }
         sleep(ANSWERED).await;
     }

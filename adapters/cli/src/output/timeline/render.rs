@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use vsiflow_workflows::fleet::took;
 
 use super::{Group, Timeline, TimelineEntry};
-use crate::output::{table::rendered, times::Times, wrap::wrapped};
+use crate::output::{symbols, table::rendered, times::Times, wrap::wrapped};
 
 /// The display options of a timeline.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,8 @@ impl Timeline {
             below.push(group.head.below(view));
             let last = group.steps.len().saturating_sub(1);
             for (at, step) in group.steps.iter().enumerate() {
-                let branch = if at == last { "└─ " } else { "├─ " };
-                rows.push(step.row(view, branch, Some(group)));
+                let branch = format!("{} ", symbols::branch(at == last).fork);
+                rows.push(step.row(view, &branch, Some(group)));
                 below.push(step.below(view));
             }
         }

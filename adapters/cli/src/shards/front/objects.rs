@@ -21,6 +21,7 @@ use crate::{
     compose::{App, database},
     daemon,
     exit::{Exit, ExitProblem},
+    output,
     shards::{
         DECIDES, SetPlace,
         ask::{CommandPart, ForwardedCommand},
@@ -248,7 +249,8 @@ pub(in crate::shards) fn forwarded(
         request: CommandRequest {
             args: daemon::words(cli),
             files: files.iter().map(daemon::file).collect(),
-            directory: None,
+            ascii: output::symbols::is_ascii(),
+            ..CommandRequest::default()
         },
         actor: actor::by("").actor,
         part,
