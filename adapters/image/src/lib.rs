@@ -20,6 +20,7 @@
 
 mod access;
 mod address;
+mod archive;
 pub mod bundle;
 mod error;
 pub mod file;

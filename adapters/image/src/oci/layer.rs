@@ -3,27 +3,24 @@
 //! A layer is a tar archive, compressed or not. Nothing is written to files: the archive is read up to the
 //! disk, and then to its end, so that the layer's digest is compared.
 
-use std::cell::Cell;
 use std::io::{self, BufReader, Read};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 use tokio::sync::{mpsc, oneshot};
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 
+use crate::archive::{self, MAX_HEADERS_LEN};
 use crate::error::ShownError;
 use crate::packing::{
     Feed, MAX, MEMORY, Outlet, UnpackLimit, Unpacked, UnpackedTooLarge, WAITING, copy, feed, unfit,
 };
 
-/// The length limit of one file's headers in bytes, and how many files a layer may have.
-const MAX_HEADERS_LEN: u64 = 1 << 20;
+/// How many files a layer may have.
 const MAX_FILES: usize = 100_000;
-const BLOCK: u64 = 512;
 
 /// Why a layer cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,20 +94,18 @@ fn search(
     tell: &mut LengthSender,
 ) -> io::Result<()> {
     let taken = to.taken();
-    let gauge = Gauge {
+    let unpacked = LimitedLayer {
         packed: open(layer)?,
-        headers: Rc::new(Cell::new(MAX_HEADERS_LEN)),
         read: 0,
         taken,
         most,
     };
-    let headers = gauge.headers.clone();
-    let mut archive = Archive::new(gauge);
+    let (mut archive, gauge) = archive::open(unpacked, || io::Error::other(UnfitLayer::Headers));
     let mut entries = archive.entries()?;
     let mut found = false;
     for _ in 0..MAX_FILES {
         let Some(entry) = entries.next() else {
-            headers.set(u64::MAX);
+            gauge.permit_rest();
             // Read to the end, because the digest covers all bytes.
             io::copy(&mut archive.into_inner(), &mut io::sink())?;
             if let Some(tell) = tell.take() {
@@ -119,12 +114,7 @@ fn search(
             return Ok(());
         };
         let mut entry = entry?;
-        // A size in an archive may be too large to add to.
-        let left = entry.size().checked_add(MAX_HEADERS_LEN + BLOCK);
-        headers.set(
-            left.ok_or(())
-                .map_err(|()| io::Error::other(UnfitLayer::Headers))?,
-        );
+        gauge.permit(&entry)?;
         if !is_disk(&entry)? {
             continue;
         }
@@ -186,16 +176,15 @@ fn open(layer: Feed) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// Limits the unpacked bytes, and those of headers.
-struct Gauge {
+/// Limits the unpacked bytes.
+struct LimitedLayer {
     packed: Box<dyn Read>,
-    headers: Rc<Cell<u64>>,
     read: u64,
     taken: Arc<AtomicU64>,
     most: UnpackLimit,
 }
 
-impl Read for Gauge {
+impl Read for LimitedLayer {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.packed.read(into)?;
         self.read = self.read.saturating_add(read as u64);
@@ -204,11 +193,6 @@ impl Read for Gauge {
         if self.read > most {
             return Err(io::Error::other(UnpackedTooLarge(most, self.most.times)));
         }
-        let left = self.headers.get().checked_sub(read as u64);
-        self.headers.set(
-            left.ok_or(())
-                .map_err(|()| io::Error::other(UnfitLayer::Headers))?,
-        );
         Ok(read)
     }
 }

@@ -11,9 +11,10 @@ use std::io::{self, Read};
 use quick_xml::{Reader, events::Event};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 use super::{Outlet, QCOW2, copy, vmdk};
+use crate::archive::{self, MAX_HEADERS_LEN};
 
 /// The length limit of the description and of the manifest, in bytes.
 const MAX_TEXT_LEN: u64 = 1 << 20;
@@ -31,6 +32,8 @@ pub(crate) enum UnfitOva {
     Kind,
     #[error("the OVA has more than {MAX_FILES} files, or two of one name")]
     Files,
+    #[error("the headers of a file in the OVA are longer than {MAX_HEADERS_LEN} bytes")]
+    Headers,
     #[error("the OVA does not begin with its description (.ovf)")]
     NoDescription,
     #[error("the description in the OVA cannot be read: {0}")]
@@ -64,16 +67,19 @@ pub(super) fn is_ova(head: &[u8]) -> bool {
 
 /// Sends the disk, reads to the end of the archive, and compares the checksums.
 pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
-    let mut archive = Archive::new(from);
+    let (mut archive, gauge) = archive::open(from, || unfit(UnfitOva::Headers));
     let mut read = Contents::default();
     for (count, entry) in archive.entries()?.enumerate() {
         if count >= MAX_FILES {
             return Err(unfit(UnfitOva::Files));
         }
-        if !read.file(entry?, to)? {
+        let entry = entry?;
+        gauge.permit(&entry)?;
+        if !read.file(entry, to)? {
             return Ok(());
         }
     }
+    gauge.permit_rest();
     // Read to the end: a source with a digest compares all bytes.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     read.check()

@@ -139,6 +139,29 @@ async fn headers_without_an_end_are_refused() {
     assert!(error.message.contains("headers"), "{error}");
 }
 
+#[tokio::test]
+async fn holes_of_a_sparse_file_permit_no_headers() {
+    let mut sparse = Header::new_gnu();
+    sparse.set_path("other").unwrap();
+    sparse.set_entry_type(EntryType::GNUSparse);
+    sparse.set_size(0);
+    let holes = sparse.as_gnu_mut().unwrap();
+    holes.realsize.copy_from_slice(b"77777777777\0");
+    holes.sparse[0].offset.copy_from_slice(b"77777777777\0");
+    holes.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+    sparse.set_cksum();
+    let mut long = Builder::new(Vec::new());
+    add(
+        &mut long,
+        "name",
+        EntryType::GNULongName,
+        &vec![b'a'; 3 << 20],
+    );
+    let long = long.into_inner().unwrap();
+    let error = read([sparse.as_bytes().as_slice(), &long].concat()).await;
+    assert!(error.unwrap_err().message.contains("headers"));
+}
+
 #[test]
 fn a_layer_that_unpacks_for_ever_is_given_up() {
     let tar = layer(&[("other", File, &vec![0; 4 << 20])]);
