@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     config::EngineConfig, objects::AttemptLedger, projection::UnreadableEntity,
-    request::EngineRequest, timers::Waiter,
+    request::EngineRequest, timers::Waiter, unclean_ends::CountOfAttempt,
 };
 use crate::{
     blob::Blobs,
@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub(super) progress: ProgressSink,
     pub(super) engine: mpsc::Sender<EngineRequest>,
     pub(super) objects: Objects,
+    /// The count of unclean ends, if there is something to count.
+    pub(super) unclean: Option<CountOfAttempt>,
 }
 
 /// The result of an attempt.
@@ -47,12 +49,17 @@ pub(super) struct AttemptEnd {
 
 impl Job {
     /// Runs the step. Its inputs that are stored in blobs are read first.
-    pub(super) async fn run(self, parts: Arc<EngineConfig>) -> AttemptEnd {
+    pub(super) async fn run(mut self, parts: Arc<EngineConfig>) -> AttemptEnd {
         let waiter = (self.run, self.node.clone());
-        AttemptEnd {
-            result: self.attempt(&parts).await,
-            waiter,
+        let (unclean, checkpoints) = (self.unclean.take(), parts.checkpoints.as_ref());
+        if let Some(count) = &unclean {
+            count.begin(checkpoints, &waiter).await;
         }
+        let result = self.attempt(&parts).await;
+        if let Some(count) = &unclean {
+            count.end(checkpoints, &waiter).await;
+        }
+        AttemptEnd { waiter, result }
     }
 
     async fn attempt(self, parts: &EngineConfig) -> Result<(Outcome, Payload), Failure> {

@@ -154,7 +154,7 @@ impl Control {
         self.gate.lanes.note(lane, failure);
     }
 
-    pub(super) fn probed(&mut self, probed: Probed) {
+    pub(super) async fn probed(&mut self, probed: Probed) {
         let Probed { lane, answer } = probed;
         match answer {
             Err(failure) if self.parts.lanes.is_down(&failure) => {
@@ -167,7 +167,7 @@ impl Control {
                 waiting.extend(self.delayed_for(&lane));
                 for waiter in waiting {
                     self.timers.disarm(&waiter);
-                    self.due(&waiter);
+                    self.due(&waiter).await;
                 }
             }
         }

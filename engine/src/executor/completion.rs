@@ -23,6 +23,7 @@ impl Control {
             return;
         };
         self.gate.give_back(&attempt.lane);
+        self.suspects.ended(waiter);
         self.dirty_runs.insert(waiter.0);
         let unrecorded = attempt.unrecorded;
         match result {
@@ -55,7 +56,7 @@ impl Control {
     }
 
     /// Records the start of an attempt if that was not recorded yet; returns the attempt's number.
-    fn catch_up(&mut self, waiter: &Waiter, unrecorded: Option<u32>) -> u32 {
+    pub(super) fn catch_up(&mut self, waiter: &Waiter, unrecorded: Option<u32>) -> u32 {
         let node = || waiter.1.clone();
         let Some(attempt) = unrecorded else {
             let run = self.recorder.projection.run(waiter.0);
@@ -162,7 +163,7 @@ impl Control {
     }
 
     /// A wait is over: attempts the node again; the start is not recorded yet.
-    pub(super) fn due(&mut self, waiter: &Waiter) {
+    pub(super) async fn due(&mut self, waiter: &Waiter) {
         if waiter.1 == Name::of(NEXT_TRY) {
             self.next_try_due(waiter.0);
             return;
@@ -171,6 +172,10 @@ impl Control {
             return;
         };
         let node_state = run.nodes.get(&waiter.1);
+        if run.result().is_none() && run.cancel.is_none() && self.is_suspect(waiter, node_state) {
+            self.suspect_due(waiter, node_state);
+            return;
+        }
         let waits = matches!(
             node_state,
             Some(NodeState::Delayed { .. } | NodeState::Blocked { .. })
@@ -193,6 +198,12 @@ impl Control {
         if self.in_flight.contains_key(waiter) {
             return;
         }
+        let before = node_state.map_or(0, NodeState::attempt);
+        let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);
+        let attempt = before.max(counted).saturating_add(1);
+        if self.waits_after_unclean_end(waiter, attempt).await {
+            return;
+        }
         let failure = node_state.and_then(NodeState::failure);
         let next = WorkRequest::NextAttempt {
             waiter,
@@ -208,9 +219,6 @@ impl Control {
                 return;
             }
         }
-        let before = node_state.map_or(0, NodeState::attempt);
-        let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);
-        let attempt = before.max(counted).saturating_add(1);
         self.launch(waiter.clone(), &run, node, found, attempt, true);
     }
 }

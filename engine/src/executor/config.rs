@@ -57,6 +57,11 @@ pub struct Tuning {
     pub jitter: f64,
     /// The most attempts at the same time in one lane (on one host).
     pub attempts_per_lane: usize,
+    /// The first pause of a step during which the process ended uncleanly three times in a row; it
+    /// doubles from there.
+    pub first_unclean_pause: Duration,
+    /// No such pause is longer than this.
+    pub longest_unclean_pause: Duration,
 }
 
 impl Default for Tuning {
@@ -68,6 +73,8 @@ impl Default for Tuning {
             recheck: Duration::from_secs(300),
             jitter: 0.3,
             attempts_per_lane: 16,
+            first_unclean_pause: Duration::from_secs(10),
+            longest_unclean_pause: Duration::from_secs(3_600),
         }
     }
 }

@@ -32,6 +32,7 @@ use super::{
     retry::Retry,
     shared::EngineShared,
     timers::{Timers, Waiter},
+    unclean_ends::SuspectSteps,
     writing::WritingBatch,
 };
 use crate::{
@@ -67,6 +68,8 @@ pub(super) struct Control {
     pub(super) recovered: BTreeSet<RunId>,
     /// The entities that the engine works for.
     pub(super) driven: Driven,
+    /// Steps during which the process ended uncleanly.
+    pub(super) suspects: SuspectSteps,
 }
 
 enum ControlInput {
@@ -94,6 +97,7 @@ impl Control {
         inbox: mpsc::Receiver<EngineRequest>,
     ) -> Self {
         let clock = parts.clock.clone();
+        let suspects = SuspectSteps::new(clock.monotonic());
         Self {
             timers: Timers::new(parts.clock.clone()),
             gate: AdmissionGate {
@@ -119,6 +123,7 @@ impl Control {
             dirty_entities: BTreeSet::new(),
             recovered: BTreeSet::new(),
             driven: Driven::default(),
+            suspects,
         }
     }
 
@@ -134,6 +139,7 @@ impl Control {
             }
         }
         self.attempts.shutdown().await;
+        self.store_orderly_end().await;
         self.gate.lanes.shutdown().await;
         self.bases.shutdown().await;
         self.finish_forgetting().await;
@@ -196,9 +202,9 @@ impl Control {
             ControlInput::Written(written) => self.written(written)?,
             ControlInput::Request(request) => self.answer(request).await,
             ControlInput::End(end) => self.ended(end),
-            ControlInput::Due(waiter) => self.due(&waiter),
+            ControlInput::Due(waiter) => self.due(&waiter).await,
             ControlInput::Room(seen) => self.room_changed(seen),
-            ControlInput::Probed(probed) => self.probed(probed),
+            ControlInput::Probed(probed) => self.probed(probed).await,
             ControlInput::Base(base) => self.base_written(base),
         }
         Ok(true)

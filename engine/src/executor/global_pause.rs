@@ -70,7 +70,7 @@ fn entity() -> Option<EntityId> {
 
 impl Control {
     /// Sets the global pause or ends it; records nothing if that changes nothing.
-    pub(super) fn set_global_pause(&mut self, on: bool, cause: &EventCause) {
+    pub(super) async fn set_global_pause(&mut self, on: bool, cause: &EventCause) {
         let Some(entity) = entity().filter(|_| self.gate.pause.is_on() != on) else {
             return;
         };
@@ -83,7 +83,7 @@ impl Control {
             self.decide_all_again();
         }
         for waiter in released {
-            self.due(&waiter);
+            self.due(&waiter).await;
         }
     }
 }

@@ -77,6 +77,7 @@ impl Control {
             intended_before: self.is_intended(&entity, step_name),
             sequence: 0,
             recorded: self.recorded(),
+            unclean: self.suspects.count_of(&waiter, !unrecorded),
             step_name: step_name.clone(),
             step,
             params: params.clone(),

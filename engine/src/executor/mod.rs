@@ -42,6 +42,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod unclean_ends;
 mod writing;
 
 pub use as_of::StateAsOf;

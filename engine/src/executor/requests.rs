@@ -39,7 +39,7 @@ impl Control {
                 self.reply_later(reply, answer);
             }
             EngineRequest::GlobalPause { on, by, reply } => {
-                self.set_global_pause(on, &cause(by));
+                self.set_global_pause(on, &cause(by)).await;
                 self.reply_later(reply, ());
             }
             EngineRequest::Drive { which, reply } => {

@@ -21,7 +21,7 @@ impl Control {
                 self.touched(&stream);
             }
             if let Some(run) = self.dirty_runs.pop_first() {
-                self.settle_run(run);
+                self.settle_run(run).await;
             } else if let Some(entity) = self.dirty_entities.pop_first() {
                 self.settle_entity(&entity).await;
             } else if !self.wake_waiting() {
@@ -66,7 +66,7 @@ impl Control {
         }
     }
 
-    fn settle_run(&mut self, id: RunId) {
+    async fn settle_run(&mut self, id: RunId) {
         let Some(run) = self.recorder.projection.run(id).cloned() else {
             return;
         };
@@ -77,7 +77,7 @@ impl Control {
             return;
         }
         if self.recovered.insert(id) {
-            self.recover(id, &run);
+            self.recover(id, &run).await;
             self.dirty_runs.insert(id);
             return;
         }
@@ -87,7 +87,7 @@ impl Control {
     }
 
     /// Handles the attempts that an earlier process left unfinished.
-    fn recover(&mut self, id: RunId, run: &RunState) {
+    async fn recover(&mut self, id: RunId, run: &RunState) {
         let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
         for node in nodes {
             let Some(NodeState::Running { attempt }) = run.nodes.get(&node.name) else {
@@ -96,10 +96,7 @@ impl Control {
             let (name, attempt) = (node.name.clone(), *attempt);
             match &node.work {
                 Work::Step { .. } => {
-                    let kind = EventKind::StepInterrupted {
-                        node: name,
-                        attempt,
-                    };
+                    let kind = self.unfinished(&(id, name), attempt).await;
                     self.recorder.run_event(id, kind, &EventCause::engine());
                 }
                 Work::Entity { .. } => self.wait_for_entity(id, node, attempt),
@@ -201,7 +198,10 @@ impl Control {
             run: id,
             lane: &lane,
         };
-        if self.in_flight.contains_key(&waiter) || self.gate.admit(first) != Admission::Granted {
+        if self.in_flight.contains_key(&waiter)
+            || !self.may_start_suspect(&waiter)
+            || self.gate.admit(first) != Admission::Granted
+        {
             return;
         }
         let attempt = attempt.max(
@@ -265,6 +265,7 @@ impl Control {
             self.schedule_next_try(entity);
         }
         self.retries.retain(|(run, _), _| *run != id);
+        self.suspects.forget(id);
         self.effects.push(Effect::Forget(id));
         self.report_waiting(id, entity, &result);
     }

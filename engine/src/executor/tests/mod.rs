@@ -36,6 +36,7 @@ mod lanes;
 mod next_try;
 mod quarantine;
 mod warrants;
+mod unclean_ends;
 mod writing;
 
 /// The results of the test's step, attempt by attempt; later attempts succeed.
