@@ -4,17 +4,22 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use regex::Regex;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use super::{
     Addresses, ReadyGuest,
     await_ready::probes::{ASK_WITHIN, probe_again},
 };
 use crate::{
-    guest::{Probe, pattern},
-    hpl::{cut, plain},
+    guest::{
+        Probe,
+        pattern::{self, MatchBudget},
+    },
+    hpl::{LINE_MAX, cut, plain},
     ports::{ConsolePosition, HostPorts, PortErrorKind, PortResult, VolumeKey},
 };
 
@@ -33,11 +38,11 @@ impl ReadyGuest {
     /// When no call on the host can succeed.
     pub async fn unmet(&self, ports: &HostPorts, probe: &Probe) -> PortResult<Option<String>> {
         if let Probe::Console(text) = probe {
-            let Ok(pattern) = pattern::compile(text) else {
-                return Ok(Some("the expression does not compile".to_owned()));
-            };
-            let found = find_line(ports, &self.console, &pattern).await?;
-            return Ok(found.is_none().then(|| "no line matches".to_owned()));
+            return Ok(match find_line(ports, &self.console, text).await? {
+                Ok(Some(_)) => None,
+                Ok(None) => Some("no line matches".to_owned()),
+                Err(why) => Some(why),
+            });
         }
         let addresses = self.addresses(ports).await;
         probe_again(ports, self.uuid, &addresses, probe).await
@@ -129,13 +134,11 @@ impl ReadyGuest {
         ports: &HostPorts,
         pattern: &str,
     ) -> PortResult<Result<String, String>> {
-        match pattern::compile(pattern) {
-            Ok(pattern) => {
-                let found = find_line(ports, &self.console, &pattern).await?;
-                Ok(found.ok_or_else(|| "no line of the console matches".to_owned()))
-            }
-            Err(why) => Ok(Err(why)),
-        }
+        let group = find_line(ports, &self.console, pattern).await?;
+        Ok(
+            group
+                .and_then(|group| group.ok_or_else(|| "no line of the console matches".to_owned())),
+        )
     }
 
     /// The agent's answer; the inner error says why there is none.
@@ -176,12 +179,18 @@ fn ended_badly(answer: &Value) -> Option<String> {
     })
 }
 
-/// The match of an expression in the newest line that it matches, near the end of the console.
+/// The match of an expression in the newest line that it matches, near the end of the console. The inner
+/// error says why it cannot be matched.
 async fn find_line(
     ports: &HostPorts,
     log: &VolumeKey,
-    pattern: &Regex,
-) -> PortResult<Option<String>> {
+    pattern: &str,
+) -> PortResult<Result<Option<String>, String>> {
+    let text = pattern.to_owned();
+    let compiled = spawn_blocking(move || pattern::compile_recorded(&text)).await;
+    let Some(pattern) = compiled.ok().flatten() else {
+        return Ok(Err("the expression does not compile".to_owned()));
+    };
     let end = ports.console.end(log).await?;
     let from = end.offset.saturating_sub(SEARCHED);
     let mut position = ConsolePosition { offset: from };
@@ -196,10 +205,9 @@ async fn find_line(
         position = chunk.next;
     }
     let lines = bytes.split(|byte| *byte == b'\n').map(plain);
-    let mut found = lines.rev().filter_map(|line| {
-        let groups = pattern.captures(&line)?;
-        let found = groups.get(1).or_else(|| groups.get(0))?;
-        Some(found.as_str().to_owned())
-    });
-    Ok(found.next())
+    let lines = lines
+        .rev()
+        .map(|line| cut(&line, LINE_MAX).to_owned())
+        .collect();
+    Ok(pattern::first_group(&pattern, lines, &mut MatchBudget::default()).await)
 }

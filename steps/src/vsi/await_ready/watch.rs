@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use tokio::time::Instant;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
@@ -65,7 +68,7 @@ impl<'a> ReadyWatch<'a> {
                 found: ProbeFound::default(),
             },
         };
-        let (uuid, cards) = (params.uuid, &params.cards);
+        let probes = probes(params, place.found).await?;
         let now = Instant::now();
         let left = Duration::from_millis(place.left_ms);
         Ok(Self {
@@ -79,7 +82,7 @@ impl<'a> ReadyWatch<'a> {
             last: place.last,
             decision: None,
             said_ready: place.said_ready,
-            probes: Probes::resume(uuid, cards, &params.probes, place.found),
+            probes,
             reported_missing: String::new(),
             deadline: now.checked_add(left).unwrap_or(now),
             saved: now,
@@ -113,9 +116,9 @@ impl<'a> ReadyWatch<'a> {
             }
             let read = self.read_all().await?;
             if off {
-                self.finish_line();
+                self.finish_line().await;
             } else if !read {
-                self.check_pending();
+                self.check_pending().await;
             }
             if let Some(finding) = self.decision.take() {
                 return self.verdict(finding).await;
@@ -167,12 +170,14 @@ impl<'a> ReadyWatch<'a> {
                 break;
             }
             any = true;
+            // Before the work on it, which may take long.
+            self.save_now_and_then().await?;
             let mut lines = Vec::new();
             self.scanner
                 .push_lines(&chunk.bytes, |line| lines.push(line.to_owned()));
             self.position = chunk.next;
             lines.iter().for_each(|line| self.take_line(line));
-            self.save_now_and_then().await?;
+            self.search(lines).await;
         }
         Ok(any)
     }
@@ -196,8 +201,10 @@ impl<'a> ReadyWatch<'a> {
 
     /// Checks the unfinished line: a guest may print the decisive line without a line end, and then
     /// nothing more.
-    fn check_pending(&mut self) {
-        self.probes.piece(&plain(self.scanner.pending()));
+    async fn check_pending(&mut self) {
+        let pending = plain(self.scanner.pending());
+        let matched = timeout_at(self.deadline, self.probes.search_piece(pending));
+        let _ = matched.await;
         let decisive =
             |finding: &HplFinding| matches!(finding.kind, MessageKind::Ready | MessageKind::Fatal);
         let counts = |finding: &HplFinding| self.counts(finding) && decisive(finding);
@@ -207,10 +214,16 @@ impl<'a> ReadyWatch<'a> {
         }
     }
 
-    fn finish_line(&mut self) {
+    async fn finish_line(&mut self) {
         let mut lines = Vec::new();
         self.scanner.finish_line(|line| lines.push(line.to_owned()));
         lines.iter().for_each(|line| self.take_line(line));
+        self.search(lines).await;
+    }
+
+    /// Matches the probes' expressions, until the deadline.
+    async fn search(&mut self, lines: Vec<String>) {
+        let _ = timeout_at(self.deadline, self.probes.search(lines)).await;
     }
 
     fn take_line(&mut self, line: &str) {
@@ -279,4 +292,12 @@ impl<'a> ReadyWatch<'a> {
             MessageKind::Note => {}
         }
     }
+}
+
+/// The probes. Their expressions are compiled on a thread for blocking work.
+async fn probes(params: &Params, found: ProbeFound) -> Result<Probes, Failure> {
+    let (uuid, cards, probes) = (params.uuid, params.cards.clone(), params.probes.clone());
+    let compiled = spawn_blocking(move || Probes::resume(uuid, &cards, &probes, found));
+    let ended = |error| Failure::defect(format!("compiling an expression ended: {error}"));
+    compiled.await.map_err(ended)
 }

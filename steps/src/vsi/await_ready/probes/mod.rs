@@ -15,7 +15,10 @@ use uuid::Uuid;
 
 use super::Card;
 use crate::{
-    guest::Probe,
+    guest::{
+        Probe,
+        pattern::{LinePattern, MatchBudget, USED_UP, first_lines},
+    },
     hpl::cut,
     ports::{HostPorts, PortError, PortErrorKind, PortResult},
     vsi::ready_report::Addresses,
@@ -64,7 +67,7 @@ enum ProbeAnswer {
 /// A probe and its latest answer.
 struct Watched {
     probe: Probe,
-    pattern: Option<regex::Regex>,
+    pattern: Option<LinePattern>,
     status: cloud_init::StatusCommand,
     answer: ProbeAnswer,
 }
@@ -77,6 +80,9 @@ pub(crate) struct Probes {
     errors: Vec<String>,
     warnings: Vec<String>,
     next: Instant,
+    budget: MatchBudget,
+    /// The unfinished line that was matched last.
+    matched_piece: String,
 }
 
 impl Probes {
@@ -102,6 +108,8 @@ impl Probes {
             errors: found.errors,
             warnings: found.warnings,
             next: Instant::now(),
+            budget: MatchBudget::default(),
+            matched_piece: String::new(),
         }
     }
 
@@ -124,14 +132,13 @@ impl Probes {
         &self.warnings
     }
 
-    /// Reads a line of the console that has ended.
+    /// Reads a line of the console that has ended, for all probes but those with expressions.
     pub(super) fn line(&mut self, line: &str) {
         let is_cloud_init = |one: &Watched| matches!(one.probe, Probe::CloudInit {});
         if self.all.iter().any(is_cloud_init) {
             note(&mut self.errors, cloud_init::error(line));
             note(&mut self.warnings, cloud_init::warning(line));
         }
-        self.piece(line);
         let errors = std::mem::take(&mut self.errors);
         for one in self.all.iter_mut().filter(|one| one.is_open()) {
             if matches!(one.probe, Probe::CloudInit {})
@@ -143,12 +150,29 @@ impl Probes {
         self.errors = errors;
     }
 
-    /// Reads a line that may not have ended: a prompt never does.
-    pub(super) fn piece(&mut self, line: &str) {
-        for one in self.all.iter_mut().filter(|one| one.is_open()) {
-            if one.pattern.as_ref().is_some_and(|p| p.is_match(line)) {
+    /// Matches the expressions with lines that have ended. Waits while they have used up their budget.
+    pub(super) async fn search(&mut self, lines: Vec<String>) {
+        let open = |one: &&mut Watched| one.is_open() && one.pattern.is_some();
+        let mut open: Vec<_> = self.all.iter_mut().filter(open).collect();
+        if open.is_empty() || lines.is_empty() {
+            return;
+        }
+        let patterns: Vec<_> = open.iter().filter_map(|one| one.pattern.clone()).collect();
+        let matched = first_lines(&patterns, lines, &mut self.budget).await;
+        for (one, line) in open.iter_mut().zip(matched) {
+            if let Some(line) = line {
                 one.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_MAX).to_owned());
+            } else if self.budget.is_used_up() {
+                one.answer = ProbeAnswer::NotYet(USED_UP.to_owned());
             }
+        }
+    }
+
+    /// Matches the expressions with a line that may not have ended: a prompt never does.
+    pub(super) async fn search_piece(&mut self, line: String) {
+        if line != self.matched_piece {
+            self.matched_piece.clone_from(&line);
+            self.search(vec![line]).await;
         }
     }
 

@@ -1,0 +1,120 @@
+//! How much processor time the expressions of one guest may need, and the turns in which they are matched.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+
+/// How much may be matched without a pause.
+const BURST: Duration = Duration::from_secs(2);
+/// The budget grows by one part in so many of the time that passes.
+const SHARE: u32 = 100;
+/// With less than that nothing is begun.
+const LEAST: Duration = Duration::from_millis(1);
+/// How many bytes are matched in one turn.
+pub(super) const PIECE: usize = 4 * 1024;
+
+/// One piece is matched at a time, in the order of asking, so that a guest whose expressions are costly
+/// delays another guest by one piece.
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+
+/// The processor time that is left for the expressions of one guest, or for one search.
+#[derive(Debug)]
+pub struct MatchBudget {
+    left: Duration,
+    /// How much more was needed than there was.
+    owed: Duration,
+    at: Instant,
+}
+
+impl Default for MatchBudget {
+    fn default() -> Self {
+        Self {
+            left: BURST,
+            owed: Duration::ZERO,
+            at: Instant::now(),
+        }
+    }
+}
+
+impl MatchBudget {
+    /// Whether more was used than there is now.
+    pub fn is_used_up(&mut self) -> bool {
+        self.grow();
+        self.left.is_zero()
+    }
+
+    /// Adds the share of the time that has passed.
+    fn grow(&mut self) {
+        let grown = self.at.elapsed().checked_div(SHARE).unwrap_or_default();
+        self.at = Instant::now();
+        let left = grown.saturating_sub(self.owed);
+        self.owed = self.owed.saturating_sub(grown);
+        self.left = self.left.saturating_add(left).min(BURST);
+    }
+
+    /// Waits until something is left.
+    async fn wait(&mut self) {
+        while self.is_used_up() {
+            let missing = self.owed.saturating_add(LEAST);
+            sleep(missing.saturating_mul(SHARE)).await;
+        }
+    }
+
+    fn spend(&mut self, spent: Duration) {
+        self.owed = self.owed.saturating_add(spent.saturating_sub(self.left));
+        self.left = self.left.saturating_sub(spent);
+    }
+
+    /// Runs `work`, which matches one piece, on a thread for blocking work, once it is its turn and
+    /// something is left. `None` if the work panicked.
+    pub(super) async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.wait().await;
+        let turn = TURNS.clone().acquire_owned().await;
+        let ended = spawn_blocking(move || {
+            // Held by the work: a caller that waits no longer does not end it.
+            let _turn = turn;
+            let begun = processor_time();
+            (work(), processor_time().saturating_sub(begun))
+        });
+        let (result, spent) = ended.await.ok()?;
+        self.spend(spent);
+        Some(result)
+    }
+}
+
+/// The processor time that this thread has used.
+fn processor_time() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(tv_nsec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_uses_more_than_a_share_waits_as_long_as_the_share_takes_to_grow() {
+        let mut budget = MatchBudget::default();
+        budget.spend(BURST + Duration::from_millis(300));
+        assert!(budget.is_used_up());
+        let begun = Instant::now();
+        budget.wait().await;
+        assert_eq!(begun.elapsed().as_secs(), 30);
+        assert!(!budget.is_used_up());
+        sleep(Duration::from_secs(3_600)).await;
+        budget.wait().await;
+        assert_eq!(budget.left, BURST);
+    }
+}
