@@ -4,6 +4,7 @@ use uuid::Uuid;
 use vsiflow_engine::{
     model::{EntityState, Failure, Graph, Name},
     step::Step as _,
+    workflow::Situation,
 };
 use vsiflow_steps::{
     names,
@@ -18,6 +19,7 @@ use vsiflow_steps::{
 use crate::{
     network,
     nodes::Nodes,
+    plan::Touched,
     record::{SnapshotAction, SnapshotRecord, VsiRecord},
     vsi_graph,
 };
@@ -133,6 +135,15 @@ fn add_store_evidence(nodes: &mut Nodes, record: &VsiRecord) -> Result<&'static 
     };
     nodes.step::<KeepEvidence>(&[], &params)?;
     Ok(KeepEvidence::NAME)
+}
+
+/// Whether the host confirmed that nothing of the VSI is left, and nothing was defined since: it may be made
+/// again. What was only forgotten is still there.
+pub fn is_gone(at: &Situation<'_>) -> bool {
+    let reached = at.entity.reached_by.and_then(|run| (at.runs)(run));
+    let graph = reached.as_ref().and_then(|run| run.graph.as_ref());
+    let was_deleted = graph.is_some_and(|graph| graph.workflow.as_str() == NAME);
+    was_deleted && at.entity.objects.in_use.is_none() && !Touched::of(at).definition()
 }
 
 /// The graph that forgets the VSI: erases its secrets, without contacting its host.

@@ -10,7 +10,7 @@ use vsiflow_steps::vsi::{
     WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
 
-use crate::{record::VsiRecord, spec::PowerState, vsi_graph::VsiGraphBuilder};
+use crate::{delete_vsi, record::VsiRecord, spec::PowerState, vsi_graph::VsiGraphBuilder};
 
 pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
 
@@ -28,12 +28,14 @@ pub const NAME: &str = "provision_vsi";
 /// only `update_vsi` works on the VSI.
 ///
 /// # Errors
-/// When the VSI was made before, or the desired state cannot be made into parameters.
+/// When the VSI was made before and is not deleted since, or the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
-    if was_made(at.entity) {
+    if was_made(at.entity) && !delete_vsi::is_gone(at) {
         return Err(never_again(record));
     }
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
+    // Nothing is defined, so no guest can have written to a disk that an earlier attempt left.
+    parts.written = false;
     if !record.unresolved_refs.is_empty() {
         parts.nodes.require(&record.unresolved_refs)?;
         return Ok(parts.nodes.build());

@@ -72,7 +72,7 @@ pub(crate) struct VsiGraphBuilder<'a> {
     /// The memory that the guest is started with, instead of a boot.
     pub(crate) memory: Option<SavedMemory>,
     /// Whether a guest may have written to its boot disk.
-    written: bool,
+    pub(crate) written: bool,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
 }

@@ -19,6 +19,10 @@ pub struct VsiWorkflows;
 impl Workflows for VsiWorkflows {
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         match workflow.as_str() {
+            provision_vsi::NAME | update_vsi::NAME if delete_vsi::is_gone(at) => {
+                // It is made again, or was changed while it is made again.
+                provision_vsi::graph(&record::read(desired)?, at)
+            }
             provision_vsi::NAME if provision_vsi::was_made(at.entity) => {
                 // Its guest may have written to its disks: only what the plan names is done.
                 update_vsi::graph(&record::read(desired)?, at)

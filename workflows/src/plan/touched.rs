@@ -66,6 +66,11 @@ impl Touched {
         steps.any(|step| self.begun.contains(&Name::of(step)))
     }
 
+    /// Whether the domain may have been defined.
+    pub fn definition(&self) -> bool {
+        self.began(&[DefineDomain::NAME])
+    }
+
     /// Whether the guest may have been started, stopped or suspended.
     pub fn power(&self) -> bool {
         self.any

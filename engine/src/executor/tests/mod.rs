@@ -35,8 +35,8 @@ mod global_pause;
 mod lanes;
 mod next_try;
 mod quarantine;
-mod warrants;
 mod unclean_ends;
+mod warrants;
 mod writing;
 
 /// The results of the test's step, attempt by attempt; later attempts succeed.
