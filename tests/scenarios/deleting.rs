@@ -82,3 +82,63 @@ fn defect_07_what_cannot_be_looked_up_does_not_count_as_deleted() {
     repair(&vsiflow);
     resumes(&vsiflow);
 }
+
+#[test]
+fn a_retained_vsi_is_forgotten_and_everything_stays_on_its_host() {
+    let vsiflow = Vsiflow::simulated();
+    let document = |policy: &str| Vsi::named("web").with(&format!("deletionPolicy: {policy}"));
+    vsiflow.apply(document("Retain"), &["--wait"]).exits(0);
+    let before = volumes(&vsiflow);
+    vsiflow
+        .run(&["delete", "web", "--wait"])
+        .exits(0)
+        .says("its boot disk and everything else stay on host sim")
+        .says("vsi/web is forgotten; its host was not touched")
+        .keeps_quiet_about("vsi/web deleted");
+    vsiflow.run(&["get", "vsi", "web"]).exits(3);
+    assert_eq!(volumes(&vsiflow), before);
+    let sim = vsiflow.sim();
+    assert!(
+        !sim.domain("default/web")["live"].is_null(),
+        "its guest runs on"
+    );
+
+    // To delete it all the same, its policy changes first.
+    let other = |policy: &str| Vsi::named("db").with(&format!("deletionPolicy: {policy}"));
+    vsiflow.apply(other("Retain"), &["--wait"]).exits(0);
+    vsiflow.apply(other("Delete"), &["--wait"]).exits(0);
+    // The document that names the objects to delete counts, too.
+    let file = vsiflow.write("db.yaml", &other("Retain").to_string());
+    let file = file.to_str().unwrap();
+    vsiflow
+        .run(&["delete", "-f", file, "--wait"])
+        .exits(0)
+        .says("vsi/db is forgotten");
+    assert_eq!(vsiflow.sim().domains().len(), 2);
+    vsiflow
+        .apply(
+            Vsi::named("api").with("deletionPolicy: Retain"),
+            &["--wait"],
+        )
+        .exits(0);
+    vsiflow.apply(Vsi::named("api"), &["--wait"]).exits(0);
+    vsiflow
+        .run(&["delete", "api", "--wait"])
+        .exits(0)
+        .says("vsi/api deleted");
+    assert_eq!(vsiflow.sim().domains().len(), 2);
+}
+
+#[test]
+fn a_promise_to_retain_holds_before_it_is_approved() {
+    let vsiflow = Vsiflow::simulated();
+    let document = |cpus| Vsi::named("web").with("updatePolicy: Manual").cpus(cpus);
+    vsiflow.apply(document(1), &["--wait"]).exits(0);
+    let retained = document(3).with("deletionPolicy: Retain");
+    vsiflow.apply(retained, &[]).exits(4);
+    vsiflow
+        .run(&["delete", "web", "--wait"])
+        .exits(0)
+        .says("vsi/web is forgotten");
+    assert_eq!(vsiflow.sim().domains(), ["default/web"]);
+}

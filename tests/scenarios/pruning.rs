@@ -119,6 +119,28 @@ fn a_document_that_is_gone_deletes_only_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_retained_vsi_without_a_document_is_forgotten() {
+    let documents = DocumentFolder::new();
+    let web = Vsi::named("web").with("deletionPolicy: Retain");
+    documents.put("web", &web).vsis(&["a"]).apply(&[]).exits(0);
+    documents.remove(&["web"]);
+    documents
+        .apply(&["--prune", "--dry-run"])
+        .exits(0)
+        .says("vsi/web would be deleted; everything on its host stays (dry run)");
+    documents
+        .apply(&["--prune"])
+        .exits(0)
+        .says("everything else stay on host")
+        .says("vsi/web is forgotten");
+    assert_eq!(documents.names(), "vsi/a");
+    documents
+        .vsiflow
+        .sim()
+        .assert_vsis(&["default/a", "default/web"]);
+}
+
+#[test]
 fn more_than_the_limit_is_refused_before_anything_is_done() {
     let documents = DocumentFolder::new();
     documents

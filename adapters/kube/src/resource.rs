@@ -16,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::{
-    KeyValues,
+    DeletionPolicy, KeyValues,
     host::{jump_keys, of_basic_auth},
     meta::LAST_APPLIED,
 };
@@ -134,6 +134,17 @@ impl Resource {
         self.annotations
             .get(ORPHAN)
             .is_some_and(|yes| yes == "true")
+    }
+
+    /// Its `deletionPolicy`. A value that cannot be read retains.
+    pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
+        match self.spec.get("deletionPolicy") {
+            None | Some(Value::Null) if self.key.kind == ResourceKind::DataDisk => {
+                DeletionPolicy::Retain
+            }
+            None | Some(Value::Null) => DeletionPolicy::Delete,
+            Some(policy) => DeletionPolicy::deserialize(policy).unwrap_or(DeletionPolicy::Retain),
+        }
     }
 
     /// Whether the existing domain is to be adopted.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     phase::{self, Phase},
     record::{self, HostRecord, JumpSecretNames, VsiRecord, kind},
-    spec::host::JumpSecrets,
+    spec::{DeletionPolicy, host::JumpSecrets},
 };
 
 /// A VSI of the journal.
@@ -52,6 +52,14 @@ impl Known {
 
     pub(crate) fn is_deleted(&self) -> bool {
         self.phase() == Phase::Deleted
+    }
+
+    /// Whether everything on its host remains when it is deleted. Its record and its newest document must
+    /// both say `Delete`: a promise to retain data holds before the change with it is approved.
+    pub(crate) fn is_retained(&self) -> bool {
+        let proposed = self.record.proposed.iter().map(|proposed| &proposed.vsi);
+        let mut newest = std::iter::once(&self.record.vsi).chain(proposed);
+        newest.any(|vsi| vsi.deletion_policy != DeletionPolicy::Delete)
     }
 
     /// Returns the VSI, or an error if it cannot be read.

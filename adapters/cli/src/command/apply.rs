@@ -92,7 +92,7 @@ async fn bring(
     let until = work::Until::Decided;
     let mut exit = work::until_decided(app, common, wait, &targets, until, "").await?;
     let rest = prune::remaining_wait(wait, begun);
-    exit = exit.max(work::until_decided(app, common, &rest, &pruned, until, "deleted").await?);
+    exit = exit.max(work::until_decided(app, common, &rest, &pruned, until, work::DELETED).await?);
     if !waiting.is_empty() {
         exit = exit.max(Exit::Blocked);
     }

@@ -1,10 +1,12 @@
 //! `delete`: deletes VSIs with everything made for them, pools and groups with their members, data disks,
 //! networks and snapshots.
 
+use vsiflow_engine::{executor::By, model::EntityId};
 use vsiflow_workflows::{
+    fleet::DeletionMode,
     record::kind,
     spec::{
-        DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
+        DeletionPolicy, DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
         quota::DesiredQuota,
         server_type::{DesiredServerType, ServerType},
     },
@@ -93,6 +95,20 @@ pub(super) struct DeletionTarget {
     pub(super) kind: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
+    /// The `deletionPolicy` of the document that names it, if one does.
+    pub(super) policy: Option<DeletionPolicy>,
+}
+
+impl DeletionTarget {
+    /// An object without a document.
+    pub(super) fn named(kind: &'static str, namespace: String, name: String) -> Self {
+        Self {
+            kind,
+            namespace,
+            name,
+            policy: None,
+        }
+    }
 }
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
@@ -141,16 +157,11 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     }
     let until = work::Until::Decided;
     let done = if args.orphan {
-        "is forgotten; its host was not touched"
+        work::FORGOTTEN
     } else {
-        "deleted"
+        work::DELETED
     };
-    let recorded = if args.orphan {
-        "will be forgotten"
-    } else {
-        "will be deleted"
-    };
-    work::report_recorded(&app, &args.wait, &targets, recorded);
+    work::report_deletions(&app, &args.wait, &targets, args.orphan);
     let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     if !args.orphan {
         exit = exit.max(Box::pin(work::await_pools_of(&app, common, &args.wait, &targets)).await?);
@@ -212,11 +223,7 @@ async fn selected(
 }
 
 fn doomed(kind: &'static str, target: Target) -> DeletionTarget {
-    DeletionTarget {
-        kind,
-        namespace: target.namespace,
-        name: target.name,
-    }
+    DeletionTarget::named(kind, target.namespace, target.name)
 }
 
 /// Orphans the objects whose records cannot be read; returns the others.
@@ -320,7 +327,13 @@ pub(super) async fn delete(
         kind,
         namespace,
         name,
+        policy,
     } = doomed;
+    let mode = match (orphan, policy) {
+        (true, _) => DeletionMode::Orphan,
+        (false, Some(policy)) => DeletionMode::of_document(policy),
+        (false, None) => DeletionMode::ByPolicy,
+    };
     let entity = match kind {
         kind::POOL => {
             app.fleet
@@ -341,34 +354,52 @@ pub(super) async fn delete(
                 .await?
         }
         kind::VSI => {
-            app.fleet
-                .vsis()
-                .delete(&namespace, &name, orphan, by)
-                .await?
-        }
-        _ => {
-            let disk = app.fleet.disks().get(&namespace, &name).await?;
-            let entity = app
-                .fleet
-                .disks()
-                .delete(&namespace, &name, orphan, by)
-                .await?;
-            if disk.spec.get("deletionPolicy").and_then(|p| p.as_str()) == Some("Retain") {
-                output::note(&format!(
-                    "disk/{}: volume {} stays on host {}, as its deletionPolicy says",
-                    work::label(&namespace, &name),
-                    disk.status.volume,
-                    disk.status.host
-                ));
+            let vsis = app.fleet.vsis();
+            let entity = vsis.delete(&namespace, &name, mode, by).await?;
+            if !orphan && app.fleet.is_forgotten(&entity) {
+                report_retained(app, &entity, &work::label(&namespace, &name)).await?;
             }
             entity
         }
+        _ => delete_disk(app, (&namespace, &name), (policy, mode), by).await?,
     };
     Ok(Target {
         entity,
         namespace,
         name,
     })
+}
+
+/// Deletes a data disk, and prints whether its volume stays.
+async fn delete_disk(
+    app: &App,
+    (namespace, name): (&str, &str),
+    (policy, mode): (Option<DeletionPolicy>, DeletionMode),
+    by: By,
+) -> Result<EntityId, ExitProblem> {
+    let disk = app.fleet.disks().get(namespace, name).await?;
+    let entity = app.fleet.disks().delete(namespace, name, mode, by).await?;
+    let recorded = disk.spec.get("deletionPolicy").and_then(|p| p.as_str());
+    if policy == Some(DeletionPolicy::Retain) || recorded == Some("Retain") {
+        output::note(&format!(
+            "disk/{}: volume {} stays on host {}, as its deletionPolicy says",
+            work::label(namespace, name),
+            disk.status.volume,
+            disk.status.host
+        ));
+    }
+    Ok(entity)
+}
+
+/// Prints what stays on the host of a VSI that is forgotten.
+async fn report_retained(app: &App, entity: &EntityId, label: &str) -> Result<(), ExitProblem> {
+    let vsi = app.fleet.vsis().of(entity).await?;
+    let host = vsi.map(|vsi| vsi.status.host).unwrap_or_default();
+    output::note(&format!(
+        "vsi/{label}: its domain, its boot disk and everything else stay on host {host}, as its \
+         deletionPolicy says, and its guest is not stopped; `vsiflow adopt` manages it again"
+    ));
+    Ok(())
 }
 
 async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>, ExitProblem> {
@@ -386,34 +417,24 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
     }
     let of_vsi = |vsi: ResolvedVsi| DeletionTarget {
         kind: kind::VSI,
+        policy: Some(vsi.desired.deletion_policy),
         namespace: vsi.desired.namespace,
         name: vsi.desired.name,
     };
     let of_disk = |disk: DesiredDataDisk| DeletionTarget {
         kind: kind::DISK,
+        policy: Some(disk.deletion_policy),
         namespace: disk.namespace,
         name: disk.name,
     };
-    let of_pool = |pool: ResolvedPool| DeletionTarget {
-        kind: kind::POOL,
-        namespace: pool.desired.namespace,
-        name: pool.desired.name,
+    let of_pool = |pool: ResolvedPool| {
+        DeletionTarget::named(kind::POOL, pool.desired.namespace, pool.desired.name)
     };
-    let of_group = |group: ResolvedGroup| DeletionTarget {
-        kind: kind::GROUP,
-        namespace: group.namespace,
-        name: group.name,
-    };
-    let of_type = |one: DesiredServerType| DeletionTarget {
-        kind: kind::TYPE,
-        namespace: "default".to_owned(),
-        name: one.name,
-    };
-    let of_quota = |one: DesiredQuota| DeletionTarget {
-        kind: kind::QUOTA,
-        namespace: one.namespace,
-        name: one.name,
-    };
+    let of_group =
+        |group: ResolvedGroup| DeletionTarget::named(kind::GROUP, group.namespace, group.name);
+    let of_type =
+        |one: DesiredServerType| DeletionTarget::named(kind::TYPE, "default".to_owned(), one.name);
+    let of_quota = |one: DesiredQuota| DeletionTarget::named(kind::QUOTA, one.namespace, one.name);
     let types = documents.types.into_iter().map(of_type);
     let quotas = documents.quotas.into_iter().map(of_quota);
     let groups = documents.groups.into_iter().map(of_group);
@@ -436,11 +457,7 @@ fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
         let before = name.split_once('/');
         let prefix = before.and_then(|(kind_word, rest)| Some((kind_named(kind_word)?, rest)));
         let (kind, name) = prefix.unwrap_or((kind.unwrap_or(kind::VSI), name));
-        DeletionTarget {
-            kind,
-            namespace: args.namespace.clone(),
-            name: name.to_owned(),
-        }
+        DeletionTarget::named(kind, args.namespace.clone(), name.to_owned())
     };
     names.map(of).collect()
 }

@@ -62,10 +62,10 @@ pub(crate) fn shown(left: &LeftOut) -> String {
 /// Prints what would be deleted.
 pub(super) fn report_candidates(left: &[LeftOut]) {
     for one in left {
-        let stays = if one.keeps_volume {
-            "; its volume stays"
-        } else {
-            ""
+        let stays = match (one.keeps_volume, one.kind) {
+            (false, _) => "",
+            (true, kind::VSI) => "; everything on its host stays",
+            (true, _) => "; its volume stays",
         };
         output::line(&format!("{} would be deleted{stays} (dry run)", shown(one)));
     }
@@ -83,11 +83,7 @@ pub(crate) async fn prune(
             "{} is pruned: it no longer has a document",
             shown(&one)
         ));
-        let doomed = DeletionTarget {
-            kind: one.kind,
-            namespace: one.namespace,
-            name: one.name,
-        };
+        let doomed = DeletionTarget::named(one.kind, one.namespace, one.name);
         targets.push(delete(app, common, doomed, false).await?);
     }
     Ok(targets)

@@ -21,6 +21,7 @@ pub(crate) use documents::{
 pub(crate) use engine_notices::tell;
 pub(crate) use host::{host, limit_uploads};
 pub(crate) use one_host::one_host;
+pub(crate) use outcome::{DELETED, FORGOTTEN};
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
     NAMES_AND_SELECTOR, QUESTION, chosen, confirm, confirm_destruction, confirm_groups,
@@ -33,6 +34,7 @@ pub(crate) use target::{
     pool_named, pool_of, print_objects, targets_named, targets_of,
 };
 pub(crate) use wait::{
-    Until, await_pools_of, elapsed, report_recorded, see_through, until_decided, watch,
+    Until, await_pools_of, elapsed, report_deletions, report_recorded, see_through, until_decided,
+    watch,
 };
 pub(crate) use watch_hosts::{keep_current, report_unreachable, watch_hosts};

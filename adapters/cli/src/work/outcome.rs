@@ -55,8 +55,18 @@ fn decided(app: &App, target: &Target, verdict: Verdict, done: &str) -> Exit {
     exit
 }
 
+/// The outcome of a deletion.
+pub(crate) const DELETED: &str = "deleted";
+
+/// The outcome of a deletion that leaves everything on the host.
+pub(crate) const FORGOTTEN: &str = "is forgotten; its host was not touched";
+
 fn reached(app: &App, target: &Target, done: &str) {
     let shown = target.shown();
+    let done = match done {
+        DELETED if app.fleet.is_forgotten(&target.entity) => FORGOTTEN,
+        other => other,
+    };
     if !done.is_empty() {
         output::line(&format!("{shown} {done}"));
     } else if target.is_pool() || target.is_group() {

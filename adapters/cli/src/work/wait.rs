@@ -67,6 +67,16 @@ pub(crate) fn report_recorded(app: &App, wait: &WaitArgs, targets: &[Target], wh
     }
 }
 
+/// Prints that these are to be deleted or forgotten, if the command does not wait.
+pub(crate) fn report_deletions(app: &App, wait: &WaitArgs, targets: &[Target], orphan: bool) {
+    let (forgotten, deleted): (Vec<_>, Vec<_>) = targets
+        .iter()
+        .cloned()
+        .partition(|target| orphan || app.fleet.is_forgotten(&target.entity));
+    report_recorded(app, wait, &forgotten, "will be forgotten");
+    report_recorded(app, wait, &deleted, "will be deleted");
+}
+
 /// Waits until every target's outcome is decided, shows the progress, and prints each outcome. The
 /// worst outcome decides the exit code.
 pub(crate) async fn until_decided(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{EntityPresence, FleetError},
+    fleet::{DeletionMode, EntityPresence, FleetError},
     record::{disk_entity, vsi_entity},
 };
 
@@ -140,9 +140,15 @@ impl Controller {
     async fn delete(&self, resource: &Resource, orphan: bool) -> Result<EntityId, FleetError> {
         let by = by(&resource.manager, "the resource was deleted");
         let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
+        // The newest spec may never have been applied.
+        let mode = if orphan {
+            DeletionMode::Orphan
+        } else {
+            DeletionMode::of_document(resource.deletion_policy())
+        };
         match resource.key.kind {
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
-                self.fleet.vsis().delete(namespace, &id, orphan, by).await
+                self.fleet.vsis().delete(namespace, &id, mode, by).await
             }
             ResourceKind::Snapshot => {
                 self.fleet
@@ -150,7 +156,7 @@ impl Controller {
                     .delete(namespace, &id, orphan, by)
                     .await
             }
-            _ => self.fleet.disks().delete(namespace, &id, orphan, by).await,
+            _ => self.fleet.disks().delete(namespace, &id, mode, by).await,
         }
     }
 }

@@ -214,6 +214,25 @@ async fn the_annotation_lets_go_of_what_a_dead_host_keeps() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retained_vsi_goes_and_its_guest_stays() {
+    let rig = Rig::new().await;
+    rig.vsi_with("web", 1, json!({"deletionPolicy": "Retain"}));
+    rig.vsi("db", 2);
+    rig.until_ready("web").await;
+    rig.until_ready("db").await;
+    // This change may never be applied.
+    rig.vsi_with("db", 2, json!({"deletionPolicy": "Retain"}));
+    for name in ["web", "db"] {
+        rig.server.delete("onprem-hpcrs", name);
+        rig.until("it is gone", || {
+            rig.server.get("onprem-hpcrs", name).is_none()
+        })
+        .await;
+    }
+    assert_eq!(rig.domains().await.len(), 2, "the guests stay on the host");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_that_come_back_empty_or_forbidden_delete_nothing() {
     let rig = Rig::new().await;
     rig.vsi("web", 1);

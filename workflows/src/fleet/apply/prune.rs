@@ -25,7 +25,7 @@ pub struct LeftOut {
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Whether its volume remains on the host.
+    /// Whether its volume remains on the host; for a VSI, everything.
     pub keeps_volume: bool,
     /// How many objects are deleted with it, itself included; for a pool or group, its members.
     pub count: usize,
@@ -84,7 +84,7 @@ impl Fleet {
             kind: kind::VSI,
             namespace: known_vsi.record.vsi.namespace.clone(),
             name: known_vsi.record.vsi.name.clone(),
-            keeps_volume: false,
+            keeps_volume: known_vsi.is_retained(),
             count: 1,
         });
         let disks = self.known_disks().await?.into_iter();

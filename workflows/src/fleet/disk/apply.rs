@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    Applied, DiskHandle, EntityPresence, ErrorKind, Fleet, FleetError,
+    Applied, DeletionMode, DiskHandle, EntityPresence, ErrorKind, Fleet, FleetError,
     apply::{is_deleting, predecessor},
     disk::source::NewDisks,
     disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refills, refused},
@@ -132,7 +132,8 @@ impl DiskHandle<'_> {
     }
 
     /// Records that a data disk is to be deleted by its `deletionPolicy`: its volume is deleted once
-    /// nothing on the host names it, or stays. With `orphan` it always stays, and the host is not asked.
+    /// nothing on the host names it, or stays. With [`DeletionMode::Orphan`] it always stays, and the host
+    /// is not asked.
     ///
     /// # Errors
     /// When there is no data disk of that name; or when a VSI that stays has the disk and it would only be
@@ -141,11 +142,14 @@ impl DiskHandle<'_> {
         self,
         namespace: &str,
         name: &str,
-        orphan: bool,
+        mode: impl Into<DeletionMode>,
         by: By,
     ) -> Result<EntityId, FleetError> {
+        let mode = mode.into();
+        let orphan = mode == DeletionMode::Orphan;
         let known = self.fleet.find_disk(namespace, name, false).await?;
-        let workflow = if orphan || known.record.disk.deletion_policy == DeletionPolicy::Retain {
+        let retained = known.record.disk.deletion_policy == DeletionPolicy::Retain;
+        let workflow = if mode != DeletionMode::ByPolicy || retained {
             data_disk::FORGET
         } else {
             data_disk::DELETE

@@ -11,7 +11,36 @@ use crate::{
     delete_vsi,
     phase::is_gone,
     record::{VsiRecord, kind},
+    spec::DeletionPolicy,
 };
+
+/// How an object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionMode {
+    /// By its recorded `deletionPolicy`.
+    ByPolicy,
+    /// As if its recorded `deletionPolicy` were `Retain`: a document that is not recorded says so.
+    Retain,
+    /// It is forgotten. Its host is not asked, and everything stays there.
+    Orphan,
+}
+
+impl DeletionMode {
+    /// The mode for a document with this policy.
+    pub fn of_document(policy: DeletionPolicy) -> Self {
+        match policy {
+            DeletionPolicy::Delete => Self::ByPolicy,
+            DeletionPolicy::Retain => Self::Retain,
+        }
+    }
+}
+
+/// The mode of a command with or without `orphan`.
+impl From<bool> for DeletionMode {
+    fn from(orphan: bool) -> Self {
+        if orphan { Self::Orphan } else { Self::ByPolicy }
+    }
+}
 
 impl VsiHandle<'_> {
     /// The entity of a VSI that is not deleted.
@@ -22,8 +51,8 @@ impl VsiHandle<'_> {
         Ok(self.fleet.find(namespace, name, false).await?.entity)
     }
 
-    /// Records that the VSI is to be deleted, and begins the work. With `orphan` it is only forgotten: its
-    /// host is not asked, and everything there stays.
+    /// Records that the VSI is to be deleted, and begins the work. If its `deletionPolicy` is `Retain`, or
+    /// the mode says so, it is only forgotten: its host is not asked, and everything there stays.
     ///
     /// # Errors
     /// When there is no VSI of that name.
@@ -31,11 +60,12 @@ impl VsiHandle<'_> {
         self,
         namespace: &str,
         name: &str,
-        orphan: bool,
+        mode: impl Into<DeletionMode>,
         by: By,
     ) -> Result<EntityId, FleetError> {
+        let mode = mode.into();
         let known = self.fleet.find(namespace, name, false).await?;
-        let workflow = if orphan {
+        let workflow = if mode != DeletionMode::ByPolicy || known.is_retained() {
             delete_vsi::FORGET
         } else {
             delete_vsi::NAME
@@ -69,6 +99,14 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
+    /// Whether a VSI was deleted, or is being deleted, without being taken down: everything that it has on
+    /// its host stays there.
+    pub fn is_forgotten(&self, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity);
+        let desired = state.as_ref().and_then(|state| state.desired.as_ref());
+        desired.is_some_and(|desired| desired.workflow.as_str() == delete_vsi::FORGET)
+    }
+
     /// Retries an entity that is blocked, delayed, failed or cancelled, without further delay.
     ///
     /// # Errors
