@@ -194,6 +194,26 @@ fn a_disk_that_is_retained_stays_whatever_the_template_permits() {
 }
 
 #[test]
+fn a_disk_that_only_the_newest_template_retains_stays() {
+    let vsiflow = Vsiflow::of_documents();
+    let documents = |policy: &str, more: &str| {
+        let own = format!(
+            "  diskTemplates:\n  - metadata: {{name: data}}\n    spec: {{size: 1Gi, deletionPolicy: {policy}}}\n{more}"
+        );
+        hosts() + &pool(2, &own, "    evictable: true\n", EPHEMERAL)
+    };
+    vsiflow.apply(documents("Delete", ""), &["--wait"]).exits(0);
+    let below = documents("Retain", "  strategy: {partition: 2}\n");
+    vsiflow.apply(below, &["--wait"]).exits(0);
+    let there = on(&vsiflow, "sim:a");
+    vsiflow
+        .run(&["host", "drain", "sim:a", "--move", "--yes", "--wait"])
+        .exits(4)
+        .says("its deletionPolicy is Retain");
+    assert_eq!(on(&vsiflow, "sim:a"), there);
+}
+
+#[test]
 fn where_no_other_host_fits_nothing_is_deleted_and_the_reason_is_told() {
     let vsiflow = Vsiflow::of_documents();
     let documents = hosts() + &pool(2, "", "", EPHEMERAL);

@@ -466,3 +466,42 @@ fn fields_of_kinds_are_explained_by_every_name_that_a_kind_has() {
         vsiflow.run(&["explain", field]).exits(0).says(words);
     }
 }
+
+/// A group of two waves; the member of the second has a data disk.
+fn two_waves(cpus: u32, policy: &str) -> String {
+    let template = |cpus: u32| {
+        let image = vsiflow_tests::SIMULATED_IMAGE;
+        format!(
+            "      replicas: 1\n      template: {{spec: {{imageURL: '{image}', guest: {{type: none}}, \
+             machine: {{cpus: {cpus}, memory: 512Mi}}}}}}\n"
+        )
+    };
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: g}}\nspec:\n  waves:\n  \
+         - name: first\n    pools:\n    - name: a\n{}  - name: second\n    pools:\n    - name: b\n{}      \
+         diskTemplates: [{{metadata: {{name: data}}, spec: {{size: 1Gi, deletionPolicy: {policy}}}}}]\n",
+        template(cpus),
+        template(1)
+    )
+}
+
+#[test]
+fn a_disk_that_the_newest_document_retains_stays_although_its_wave_is_not_due() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(two_waves(1, "Delete"), &["--wait"]).exits(0);
+    vsiflow.change_sim(|state| state["broken"] = json!({"start": "Timeout"}));
+    let briefly = ["--wait", "--timeout", "3s"];
+    vsiflow.apply(two_waves(2, "Retain"), &briefly).exits(5);
+    let policy = || {
+        let disk = vsiflow.run(&["get", "disk", "data-g-b-0", "-o", "json"]);
+        disk.exits(0).json()["spec"]["deletionPolicy"].clone()
+    };
+    assert_eq!(policy(), "Delete");
+    vsiflow.run(&["delete", "group/g", "--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "");
+    assert_eq!(
+        policy(),
+        "Delete",
+        "it is there, and its record is as before"
+    );
+}

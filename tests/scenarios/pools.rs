@@ -405,3 +405,58 @@ fn what_a_kill_left_of_a_pool_is_continued() {
     assert_eq!(pool(&vsiflow)["status"]["phase"], "Available");
     vsiflow.run(&["resume"]).exits(0).says("nothing to resume");
 }
+
+/// A policy does not wait for the rollout that brings it to the records of members.
+#[test]
+fn a_disk_that_the_newest_template_retains_is_not_deleted() {
+    const DELETES: &str =
+        "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Delete}}]";
+    const RETAINS: &str =
+        "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Retain}}]";
+    let vsiflow = Vsiflow::simulated();
+    let disks = || -> Vec<(String, String)> {
+        let listed = vsiflow.run(&["get", "disk", "-o", "json"]).exits(0).json();
+        let items = listed["items"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        items
+            .map(|disk| {
+                let policy = &disk["spec"]["deletionPolicy"];
+                (text(&disk["metadata"]["name"]), text(policy))
+            })
+            .collect()
+    };
+    let wait = ["--wait"];
+    vsiflow
+        .apply(PoolManifest::of(3).with(DELETES), &wait)
+        .exits(0);
+    vsiflow
+        .apply(PoolManifest::of(2).with(RETAINS), &wait)
+        .exits(0);
+    assert_eq!(names(&vsiflow), "web-0 web-1");
+    assert_eq!(disks().len(), 3, "{:?}", disks());
+    // The members keep the earlier template.
+    vsiflow
+        .apply(PoolManifest::of(3).with(DELETES), &wait)
+        .exits(0);
+    let below = PoolManifest::of(3)
+        .with(RETAINS)
+        .with("strategy: {partition: 3}");
+    vsiflow.apply(below, &wait).exits(0);
+    let recorded = disks();
+    assert!(
+        recorded.iter().all(|(_, policy)| policy == "Delete"),
+        "{recorded:?}"
+    );
+    vsiflow.run(&["delete", "pool/web", "--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "");
+    assert_eq!(disks(), recorded);
+    // So does the deletion of one of them by its name.
+    vsiflow
+        .run(&["delete", "disk/data-web-0", "--wait"])
+        .exits(0)
+        .says("stays on host");
+    let sim = vsiflow.sim();
+    let volumes = sim.volumes();
+    let made = volumes.iter().filter(|name| name.len() == 36);
+    assert_eq!(made.count(), 3, "{volumes:?}");
+}

@@ -235,8 +235,12 @@ fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
     assert_eq!(members(&site).len(), 1);
     let used = site.run(&["get", "quotas"]).exits(0);
     assert!(used.stdout.contains("5/9"), "{used:?}");
+    // The last member keeps the earlier template, and the newest one retains its disk.
+    let retained = disks.replace("Delete", "Retain") + "  strategy: {partition: 1}\n";
+    let retaining = hosts() + &pool(1, BLUE, "256Mi", &retained);
+    site.apply(&retaining, &["--wait"]).exits(0);
     site.run(&["delete", "pool", "web", "--wait"]).exits(0);
-    assert_eq!(count_disks(), 0);
+    assert_eq!(count_disks(), 1);
     nothing_is_left(&site);
 }
 

@@ -361,7 +361,7 @@ pub(super) async fn delete(
             }
             entity
         }
-        _ => delete_disk(app, (&namespace, &name), (policy, mode), by).await?,
+        _ => delete_disk(app, (&namespace, &name), mode, by).await?,
     };
     Ok(Target {
         entity,
@@ -374,13 +374,12 @@ pub(super) async fn delete(
 async fn delete_disk(
     app: &App,
     (namespace, name): (&str, &str),
-    (policy, mode): (Option<DeletionPolicy>, DeletionMode),
+    mode: DeletionMode,
     by: By,
 ) -> Result<EntityId, ExitProblem> {
     let disk = app.fleet.disks().get(namespace, name).await?;
     let entity = app.fleet.disks().delete(namespace, name, mode, by).await?;
-    let recorded = disk.spec.get("deletionPolicy").and_then(|p| p.as_str());
-    if policy == Some(DeletionPolicy::Retain) || recorded == Some("Retain") {
+    if mode != DeletionMode::Orphan && app.fleet.is_forgotten(&entity) {
         output::note(&format!(
             "disk/{}: volume {} stays on host {}, as its deletionPolicy says",
             work::label(namespace, name),

@@ -64,7 +64,7 @@ pub(crate) const FORGOTTEN: &str = "is forgotten; its host was not touched";
 fn reached(app: &App, target: &Target, done: &str) {
     let shown = target.shown();
     let done = match done {
-        DELETED if app.fleet.is_forgotten(&target.entity) => FORGOTTEN,
+        DELETED if target.is_vsi() && app.fleet.is_forgotten(&target.entity) => FORGOTTEN,
         other => other,
     };
     if !done.is_empty() {

@@ -72,7 +72,7 @@ pub(crate) fn report_deletions(app: &App, wait: &WaitArgs, targets: &[Target], o
     let (forgotten, deleted): (Vec<_>, Vec<_>) = targets
         .iter()
         .cloned()
-        .partition(|target| orphan || app.fleet.is_forgotten(&target.entity));
+        .partition(|target| orphan || target.is_vsi() && app.fleet.is_forgotten(&target.entity));
     report_recorded(app, wait, &forgotten, "will be forgotten");
     report_recorded(app, wait, &deleted, "will be deleted");
 }

@@ -91,14 +91,17 @@ impl Fleet {
         let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_deleting());
         let disks = disks.filter(|disk| !describes_disk(resolved, disk));
         let disks = disks.filter(|disk| !staying.iter().any(|vsi| disk.is_used_by(vsi)));
-        let disks = disks.map(|known_disk| LeftOut {
-            kind: kind::DISK,
-            keeps_volume: known_disk.record.disk.deletion_policy == DeletionPolicy::Retain,
-            count: 1,
-            namespace: known_disk.record.disk.namespace,
-            name: known_disk.record.disk.name,
-        });
-        let mut left: Vec<_> = vsis.chain(disks).collect();
+        let mut left: Vec<_> = vsis.collect();
+        for known_disk in disks {
+            let policy = self.disk_policy(&known_disk).await?;
+            left.push(LeftOut {
+                kind: kind::DISK,
+                keeps_volume: policy == DeletionPolicy::Retain,
+                count: 1,
+                namespace: known_disk.record.disk.namespace,
+                name: known_disk.record.disk.name,
+            });
+        }
         left.extend(self.pools_left_out(directory, resolved).await?);
         left.extend(self.groups_left_out(directory, resolved).await?);
         Ok(left)

@@ -148,8 +148,8 @@ impl DiskHandle<'_> {
         let mode = mode.into();
         let orphan = mode == DeletionMode::Orphan;
         let known = self.fleet.find_disk(namespace, name, false).await?;
-        let retained = known.record.disk.deletion_policy == DeletionPolicy::Retain;
-        let workflow = if mode != DeletionMode::ByPolicy || retained {
+        let policy = self.fleet.disk_policy(&known).await?;
+        let workflow = if mode != DeletionMode::ByPolicy || policy == DeletionPolicy::Retain {
             data_disk::FORGET
         } else {
             data_disk::DELETE

@@ -133,9 +133,7 @@ impl Fleet {
             let found = pool.and_then(|uid| pools.get(&uid));
             let mut outcome = DrainOutcome::stays(&KeepReason::NoMember);
             if let (Some((own_pool, found)), Some(number)) = (found, number) {
-                let state = found.view.members.get(&number).map(|member| member.state);
-                let reason =
-                    state.and_then(|state| evict::keeps(own_pool, &known, state, &found.disks));
+                let reason = evict::keeps(own_pool, &known, found);
                 let decided = self.decided_eviction(own_pool, &known, &found.disks);
                 match (reason, decided) {
                     (Some(reason), _) => outcome = DrainOutcome::stays(&reason),
@@ -188,7 +186,8 @@ impl Fleet {
         let Some(pool) = pool.filter(|pool| !pool.is_deleted()) else {
             return Ok(None);
         };
-        let found = Box::pin(self.members(&pool)).await?;
+        let mut found = Box::pin(self.members(&pool)).await?;
+        found.policies = self.newest_policies(&pool.record).await;
         pools.insert(of.uid, (pool, found));
         Ok(Some(of.uid))
     }

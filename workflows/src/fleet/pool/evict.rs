@@ -1,10 +1,7 @@
 //! Evicts pool members from their hosts: chooses another host, deletes the member, and deletes the data
 //! disks that go with it. [`Eviction`] describes how this resumes after a crash.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
@@ -21,7 +18,7 @@ use crate::{
         store::DesiredUpdates,
     },
     placement::Decision,
-    pool::{EvictedMember, Eviction, EvictionView, KeepReason, MemberState, PoolRecord, PoolView},
+    pool::{EvictedMember, Eviction, EvictionView, KeepReason, MemberState, PoolRecord},
     record::kind,
     spec::{DeletionPolicy, DesiredDataDisk, ResolvedVsi},
 };
@@ -32,26 +29,19 @@ const ATTEMPTS: usize = 5;
 impl Fleet {
     /// Marks in the view which members leave, and which numbers wait until an evicted member's disks
     /// are deleted.
-    pub(super) fn view_evictions(
-        &self,
-        pool: &KnownPool,
-        members: &BTreeMap<u32, Arc<Known>>,
-        disks: &[KnownDisk],
-        view: &mut PoolView,
-    ) {
+    pub(super) fn view_evictions(&self, pool: &KnownPool, found: &mut PoolMembers) {
         for (uid, eviction) in &pool.record.evicting {
             let number = eviction.number;
-            match members.get(&number) {
+            match found.members.get(&number) {
                 Some(known) if known.record.uid == *uid => {
-                    let state = view.members.get(&number).map(|member| member.state);
-                    let stays = state.and_then(|state| keeps(pool, known, state, disks));
+                    let stays = keeps(pool, known, found);
                     if stays.is_none() && self.reach.cordoned(&eviction.from).is_some() {
-                        view.evicting.insert(number);
+                        found.view.evicting.insert(number);
                     }
                 }
                 Some(_) => {}
-                None if disks.iter().any(|disk| goes(eviction, disk)) => {
-                    view.emptying.insert(number);
+                None if found.any_goes(eviction) => {
+                    found.view.emptying.insert(number);
                 }
                 None => {}
             }
@@ -75,7 +65,7 @@ impl Fleet {
             let begun = member.is_none_or(|member| is_deleting(&member.state));
             let holds = begun || self.reach.cordoned(&eviction.from).is_some();
             // A number beyond the desired replicas is not made again.
-            let empties = found.disks.iter().any(|disk| goes(eviction, disk));
+            let empties = found.any_goes(eviction);
             let comes_back = eviction.number < pool.record.replicas;
             !replaced && holds && (comes_back || member.is_some() || empties)
         });
@@ -225,7 +215,7 @@ impl Fleet {
             if !leaves {
                 continue;
             }
-            for disk in found.disks.iter().filter(|disk| goes(eviction, disk)) {
+            for disk in found.going_disks(eviction) {
                 open = true;
                 if disk.is_deleting() {
                     let verdict = self.own_verdict(&disk.entity);
@@ -295,16 +285,16 @@ impl Fleet {
     }
 }
 
-/// Why a member stays on its host; `None` if it may leave.
+/// Why a member stays on its host; `None` if it may leave, or is not a member any more.
 pub(in crate::fleet) fn keeps(
     pool: &KnownPool,
     known: &Known,
-    state: MemberState,
-    disks: &[KnownDisk],
+    found: &PoolMembers,
 ) -> Option<KeepReason> {
     let record = &pool.record;
     let of = known.record.vsi.member_of.as_ref();
     let number = of.map(|of| of.number).unwrap_or_default();
+    let state = found.view.members.get(&number)?.state;
     let template = record.template_of(number);
     let placement = template.vsi.placement.as_ref();
     let member = EvictedMember {
@@ -312,15 +302,15 @@ pub(in crate::fleet) fn keeps(
             Some(_) => MemberState::Unknown,
             None => state,
         },
-        evictable: record.template.evictable,
+        evictable: found.policies.evictable,
         placed: placement.is_some() && template.vsi.host.is_empty(),
         cordoned: record.cordoned.contains(&number),
         stays: number < record.replicas && !pool.is_deleting(),
     };
-    let disks = living(number, disks);
+    let disks = living(number, &found.disks);
     let disks = disks.map(|disk| {
         let disk = &disk.record.disk;
-        (disk.name.clone(), disk.deletion_policy)
+        (disk.name.clone(), found.policies.of_disk(disk))
     });
     let view = EvictionView {
         member: Some(member),
@@ -342,12 +332,20 @@ fn living(number: u32, disks: &[KnownDisk]) -> impl Iterator<Item = &KnownDisk> 
     })
 }
 
-/// Whether an existing disk is deleted with an evicted member. Its policy may have changed since that
-/// was recorded.
-fn goes(eviction: &Eviction, disk: &KnownDisk) -> bool {
-    let policy = disk.record.disk.deletion_policy;
-    let permitted = disk.is_deleting() || policy == DeletionPolicy::Delete;
-    !disk.is_deleted() && permitted && eviction.disks.contains(&disk.uid)
+impl PoolMembers {
+    /// The existing disks that are deleted with an evicted member. Their policies may have changed since
+    /// the eviction was recorded.
+    fn going_disks(&self, eviction: &Eviction) -> impl Iterator<Item = &KnownDisk> {
+        self.disks.iter().filter(|disk| {
+            let policy = self.policies.of_disk(&disk.record.disk);
+            let permitted = disk.is_deleting() || policy == DeletionPolicy::Delete;
+            !disk.is_deleted() && permitted && eviction.disks.contains(&disk.uid)
+        })
+    }
+
+    fn any_goes(&self, eviction: &Eviction) -> bool {
+        self.going_disks(eviction).next().is_some()
+    }
 }
 
 /// The member of that number and its eviction, if it is being evicted.

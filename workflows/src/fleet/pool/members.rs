@@ -8,7 +8,7 @@ use vsiflow_steps::guest::GuestType;
 
 use crate::fleet::{
     Fleet, FleetError, Verdict, apply::is_deleting, disk::apply::KnownDisk, index::Known,
-    known::KnownPool,
+    known::KnownPool, pool::policies::NewestPolicies,
 };
 use crate::{
     drift,
@@ -30,6 +30,9 @@ pub(in crate::fleet) struct PoolMembers {
     pub(in crate::fleet) members: BTreeMap<u32, Arc<Known>>,
     /// Their data disks, including those of deleted members.
     pub(in crate::fleet) disks: Vec<KnownDisk>,
+    /// What the newest templates permit. They are read only if members leave for good or are evicted; else
+    /// they permit nothing.
+    pub(in crate::fleet) policies: NewestPolicies,
 }
 
 /// The state that members should have.
@@ -98,12 +101,23 @@ impl Fleet {
             view.foreign.extend(foreign.keys());
         }
         let disks = self.disks_of_pool(record.uid).await?;
-        self.view_evictions(pool, &members, &disks, &mut view);
-        Ok(PoolMembers {
+        let mut numbers = disks
+            .iter()
+            .filter_map(|known| known.record.disk.member_of.as_ref());
+        let some_leave = numbers.any(|of| pool.is_too_many(of.number));
+        let policies = if some_leave || !record.evicting.is_empty() {
+            self.newest_policies(record).await
+        } else {
+            NewestPolicies::default()
+        };
+        let mut found = PoolMembers {
             view,
             members,
             disks,
-        })
+            policies,
+        };
+        self.view_evictions(pool, &mut found);
+        Ok(found)
     }
 
     /// How many members a pool has or should have; a pool without members counts as one.

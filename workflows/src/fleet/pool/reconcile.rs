@@ -296,8 +296,8 @@ impl Fleet {
             .map(drop)
     }
 
-    /// Deletes the data disks of members that are not made again, if their policy says so. Returns
-    /// whether some still exist.
+    /// Deletes the data disks of members that are not made again, if their policy and the newest templates
+    /// say so. Returns whether some still exist.
     async fn delete_disks(
         &self,
         pool: &KnownPool,
@@ -311,7 +311,8 @@ impl Fleet {
             let Some(number) = number.filter(|number| pool.is_too_many(*number)) else {
                 continue;
             };
-            let goes = disk.record.disk.deletion_policy == DeletionPolicy::Delete;
+            let policy = found.policies.of_disk(&disk.record.disk);
+            let goes = disk.is_deleting() || policy == DeletionPolicy::Delete;
             let member = found.view.members.get(&number);
             if !goes || disk.is_deleted() {
                 continue;

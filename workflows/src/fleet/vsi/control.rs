@@ -8,7 +8,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known};
 use crate::{
-    delete_vsi,
+    data_disk, delete_vsi,
     phase::is_gone,
     record::{VsiRecord, kind},
     spec::DeletionPolicy,
@@ -99,12 +99,13 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// Whether a VSI was deleted, or is being deleted, without being taken down: everything that it has on
-    /// its host stays there.
+    /// Whether a VSI or data disk was deleted, or is being deleted, without asking its host: everything that
+    /// it has there stays.
     pub fn is_forgotten(&self, entity: &EntityId) -> bool {
         let state = self.engine.entity(entity);
         let desired = state.as_ref().and_then(|state| state.desired.as_ref());
-        desired.is_some_and(|desired| desired.workflow.as_str() == delete_vsi::FORGET)
+        let workflow = desired.map(|desired| desired.workflow.as_str());
+        workflow.is_some_and(|name| [delete_vsi::FORGET, data_disk::FORGET].contains(&name))
     }
 
     /// Retries an entity that is blocked, delayed, failed or cancelled, without further delay.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use super::{MemberDeletion, MemberReports, MembersRequest, ReportedMember};
+use super::{MemberDeletion, MemberReports, MembersRequest, ReportedDisk, ReportedMember};
 use crate::{
-    fleet::{Fleet, FleetError, known::KnownPool},
+    fleet::{Fleet, FleetError, known::KnownPool, pool::policies::NewestPolicies},
     pool::{self, MemberState, PoolAction, PoolDecision},
     spec::Resolved,
 };
@@ -35,9 +35,11 @@ pub(super) struct LeavingDisks {
     pub(super) obstacles: Vec<super::Obstacle>,
 }
 
-/// The data disks to delete with members that are not made again.
+/// The data disks to delete with members that are not made again, as their journals and the newest
+/// templates say.
 pub(super) fn leaving_disks(
     pool: &KnownPool,
+    policies: &NewestPolicies,
     reports: &MemberReports,
     found: &FoundMembers,
 ) -> LeavingDisks {
@@ -47,12 +49,12 @@ pub(super) fn leaving_disks(
         obstacles: Vec::new(),
     };
     for (journal, report) in &reports.reports {
-        let goes = |number: u32| pool.is_too_many(number);
-        for disk in report
-            .disks
-            .iter()
-            .filter(|disk| disk.goes && goes(disk.number))
-        {
+        let goes = |disk: &&ReportedDisk| {
+            let own_pool = &pool.record.name;
+            let permitted = disk.goes && policies.delete_disk(own_pool, disk.number, &disk.name);
+            pool.is_too_many(disk.number) && (permitted || disk.deleting)
+        };
+        for disk in report.disks.iter().filter(goes) {
             leaving.open = true;
             let member = found.get(&disk.number);
             let is_free = member

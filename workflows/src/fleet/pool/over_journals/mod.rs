@@ -139,9 +139,13 @@ impl Obstacle {
 pub struct ReportedDisk {
     /// The member's number.
     pub number: u32,
+    /// Its name; empty in reports of earlier versions.
+    #[serde(default)]
+    pub name: String,
     /// Its UID.
     pub uid: Uuid,
-    /// Whether its policy says that it is deleted with its member.
+    /// Whether its policy in its journal says that it is deleted with its member. The newest templates of
+    /// the pool must say so, too.
     pub goes: bool,
     /// Whether it is being deleted.
     pub deleting: bool,

@@ -76,7 +76,8 @@ impl Fleet {
         if Box::pin(self.note_rollout(&pool, &look.view)).await? {
             return Ok(soon);
         }
-        let disks = leaving_disks(&pool, &look.reports, &look.found);
+        let policies = self.newest_policies(&pool.record).await;
+        let disks = leaving_disks(&pool, &policies, &look.reports, &look.found);
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;
         if !ask.is_empty() {

@@ -86,6 +86,7 @@ impl Fleet {
         }
         Some(ReportedDisk {
             number: of.number,
+            name: known.record.disk.name.clone(),
             uid: known.uid,
             goes: known.record.disk.deletion_policy == DeletionPolicy::Delete,
             deleting: known.is_deleting(),

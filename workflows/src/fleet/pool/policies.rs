@@ -1,0 +1,167 @@
+//! What the newest templates of a pool say about data.
+//!
+//! A promise to retain data does not travel with a rollout: it holds for every member from the moment at
+//! which it is recorded. So data is deleted only if the record of its object permits that, and every newest
+//! template as well: the pool's own, the one that waits for approval, and the one of the pool's group.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    fleet::{Fleet, FleetError, disk::apply::KnownDisk},
+    group::GroupRecord,
+    pool::{PoolRecord, TemplateRecord, member_disk_name},
+    record::{group_entity, pool_entity},
+    spec::{DeletionPolicy, DesiredDataDisk},
+};
+
+/// What the newest templates of a pool permit. The default permits nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::fleet) struct NewestPolicies {
+    /// The names of the disk templates whose disks every newest template deletes.
+    deleted: BTreeSet<String>,
+    /// Whether every newest template permits losing the content of disks with a move to another host.
+    pub(in crate::fleet) evictable: bool,
+}
+
+impl NewestPolicies {
+    /// From the disk templates of every newest template, and whether it is evictable.
+    fn of<'t>(templates: impl IntoIterator<Item = (&'t [DesiredDataDisk], bool)>) -> Self {
+        let permitted = templates.into_iter().map(|(disks, evictable)| {
+            let deletes = |disk: &&DesiredDataDisk| disk.deletion_policy == DeletionPolicy::Delete;
+            let deleted = disks.iter().filter(deletes);
+            Self {
+                deleted: deleted.map(|disk| disk.name.clone()).collect(),
+                evictable,
+            }
+        });
+        permitted.reduce(Self::and).unwrap_or_default()
+    }
+
+    /// What both permit.
+    fn and(self, other: Self) -> Self {
+        Self {
+            deleted: self.deleted.intersection(&other.deleted).cloned().collect(),
+            evictable: self.evictable && other.evictable,
+        }
+    }
+
+    /// Whether the newest templates delete a member's data disk of this name.
+    pub(super) fn delete_disk(&self, pool: &str, number: u32, name: &str) -> bool {
+        let mut deleted = self.deleted.iter();
+        deleted.any(|disk| member_disk_name(disk, pool, number) == name)
+    }
+
+    /// The policy of a member's data disk.
+    pub(super) fn of_disk(&self, disk: &DesiredDataDisk) -> DeletionPolicy {
+        let deleted = disk
+            .member_of
+            .as_ref()
+            .is_some_and(|of| self.delete_disk(&of.pool, of.number, &disk.name));
+        if deleted {
+            disk.deletion_policy
+        } else {
+            DeletionPolicy::Retain
+        }
+    }
+}
+
+/// The parts of a template that say what becomes of data.
+fn parts(template: &TemplateRecord) -> (&[DesiredDataDisk], bool) {
+    (&template.disks, template.evictable)
+}
+
+impl Fleet {
+    /// What the newest templates of a pool permit. If its group cannot be read, they permit nothing.
+    pub(in crate::fleet) async fn newest_policies(&self, pool: &PoolRecord) -> NewestPolicies {
+        let own = std::iter::once(&pool.template).chain(&pool.proposed);
+        let own = NewestPolicies::of(own.map(parts));
+        let Some(of) = &pool.of_group else {
+            return own;
+        };
+        let group = match group_entity(of.uid) {
+            Ok(entity) => self.known_record::<GroupRecord>(&entity).await,
+            Err(_) => return NewestPolicies::default(),
+        };
+        let Ok(group) = group else {
+            return NewestPolicies::default();
+        };
+        match group.as_ref().and_then(|group| group.record.item(&of.item)) {
+            Some(item) => own.and(NewestPolicies::of([parts(&item.template)])),
+            // The group's document does not have it any more, so the group deletes it.
+            None => own,
+        }
+    }
+
+    /// The policy by which a data disk is deleted: for a member's disk, also by the newest templates.
+    pub(in crate::fleet) async fn disk_policy(
+        &self,
+        disk: &KnownDisk,
+    ) -> Result<DeletionPolicy, FleetError> {
+        let disk = &disk.record.disk;
+        let Some(of) = &disk.member_of else {
+            return Ok(disk.deletion_policy);
+        };
+        let entity = pool_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        // In a set of journals, the pool may be in another one, which asks only for what may go.
+        let Some(pool) = self.known_record::<PoolRecord>(&entity).await? else {
+            return Ok(disk.deletion_policy);
+        };
+        Ok(self.newest_policies(&pool.record).await.of_disk(disk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::pool::MemberOf;
+
+    fn disk(name: &str, policy: &str) -> DesiredDataDisk {
+        serde_json::from_value(serde_json::json!({
+            "namespace": "default", "name": name, "host": "sim:a", "pool": "images",
+            "size": 1 << 30, "deletionPolicy": policy,
+        }))
+        .unwrap()
+    }
+
+    fn of_member(policy: &str) -> DesiredDataDisk {
+        DesiredDataDisk {
+            member_of: Some(MemberOf {
+                uid: Uuid::nil(),
+                pool: "db".to_owned(),
+                number: 2,
+                revision: String::new(),
+            }),
+            ..disk("data-db-2", policy)
+        }
+    }
+
+    #[test]
+    fn a_disk_is_deleted_only_if_its_record_and_every_newest_template_say_so() {
+        let deletes = [disk("data", "Delete")];
+        let retains = [disk("data", "Retain")];
+        let newest = |templates: [&[DesiredDataDisk]; 2]| {
+            let newest = NewestPolicies::of(templates.map(|disks| (disks, true)));
+            newest.of_disk(&of_member("Delete"))
+        };
+        assert_eq!(newest([&deletes, &deletes]), DeletionPolicy::Delete);
+        for other in [&retains[..], &[]] {
+            assert_eq!(newest([&deletes, other]), DeletionPolicy::Retain);
+            assert_eq!(newest([other, &deletes]), DeletionPolicy::Retain);
+        }
+        let permitted = NewestPolicies::of([(&deletes[..], true)]);
+        assert!(permitted.evictable);
+        assert_eq!(
+            permitted.of_disk(&of_member("Retain")),
+            DeletionPolicy::Retain
+        );
+        assert!(!NewestPolicies::of([(&deletes[..], true), (&deletes[..], false)]).evictable);
+        let nothing = NewestPolicies::default();
+        assert_eq!(
+            nothing.of_disk(&of_member("Delete")),
+            DeletionPolicy::Retain
+        );
+        assert!(!nothing.evictable);
+    }
+}
