@@ -1,5 +1,6 @@
 //! Changes of an existing VSI: planned, approved, carried out, and rolled back.
 
+use serde_json::json;
 use vsiflow_tests::{Vsi, Vsiflow, history::Event};
 
 const OTHER: &str = "http://images.lab.test:8080/other.qcow2";
@@ -313,4 +314,45 @@ fn defect_24_inputs_that_read_the_same_one_after_the_other_are_told_apart() {
     vsiflow.apply(on(["ab", "c"]), &[]).exits(0);
     let planned = plan(&vsiflow, on(["a", "bc"]), 1);
     assert_eq!(planned["changes"][0]["path"], "networks", "{planned:#}");
+}
+
+/// It ran on both hosts, under one UUID.
+#[test]
+fn a_vsi_that_was_never_ready_stays_on_the_host_where_it_was_begun() {
+    let vsiflow = Vsiflow::of_documents();
+    let host = |label: &str, of: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {label}, labels: {{config: {label}}}}}\n\
+             data: {{HOSTNAME: \"sim:{of}\"}}\n---\n"
+        )
+    };
+    let hosts = host("lpar1", "a") + &host("lpar2", "b");
+    let on = |label: &str| format!("{hosts}{}", Vsi::named("web").on(label));
+    let first = format!("{hosts}{}", Vsi::named("first").on("lpar1"));
+    vsiflow.apply(first, &["--wait"]).exits(0);
+    vsiflow.change_sim_of("a", |state| state["broken"] = json!({"start": "Timeout"}));
+    let briefly = ["--wait", "--timeout", "3s"];
+    vsiflow.apply(on("lpar1"), &briefly).exits(5);
+    let on_a = || vsiflow.sim_of("a").domains().contains(&"default/web");
+    assert!(on_a());
+    let relabelled = host("lpar1", "b") + &Vsi::named("web").on("lpar1").to_string();
+    for moved in [on("lpar2"), relabelled] {
+        vsiflow
+            .apply(&moved, &briefly)
+            .exits(4)
+            .says("VSI0701")
+            .says("host cannot be changed");
+        let file = vsiflow.write("moved.yaml", &moved);
+        let plan = ["plan", "-f", file.to_str().unwrap()];
+        vsiflow.run(&plan).exits(4);
+    }
+    assert!(vsiflow.sim_of("b").domains().is_empty());
+    // Its other fields can still be corrected.
+    let corrected = format!("{hosts}{}", Vsi::named("web").on("lpar1").memory("1Gi"));
+    vsiflow.apply(corrected, &briefly).exits(5);
+    vsiflow.change_sim_of("a", |state| state["broken"] = json!({}));
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    assert!(!on_a());
+    vsiflow.apply(on("lpar2"), &["--wait"]).exits(0);
+    assert_eq!(vsiflow.sim_of("b").domains(), ["default/web"]);
 }

@@ -32,6 +32,7 @@ pub mod hosts;
 pub mod network;
 pub mod next_try;
 mod nodes;
+mod one_host;
 pub mod orders;
 pub mod phase;
 pub mod placement;

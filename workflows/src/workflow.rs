@@ -8,8 +8,8 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    adopt_vsi, data_disk, delete_vsi, ensure_base_image, network, next_try, orders, phase,
-    provision_vsi, record, remove_base_image, snapshot, update_vsi,
+    adopt_vsi, data_disk, delete_vsi, ensure_base_image, network, next_try, one_host, orders,
+    phase, provision_vsi, record, remove_base_image, snapshot, update_vsi,
 };
 
 /// The workflows of VSIs, their base images and data disks.
@@ -27,7 +27,11 @@ impl Workflows for VsiWorkflows {
                 // Its guest may have written to its disks: only what the plan names is done.
                 update_vsi::graph(&record::read(desired)?, at)
             }
-            provision_vsi::NAME => provision_vsi::graph(&record::read(desired)?, at),
+            provision_vsi::NAME => {
+                let record = record::read(desired)?;
+                one_host::refuse_second_host(&record, at)?;
+                provision_vsi::graph(&record, at)
+            }
             update_vsi::NAME => update_vsi::graph(&record::read(desired)?, at),
             adopt_vsi::NAME => adopt_vsi::graph(&record::read(desired)?),
             delete_vsi::NAME => delete_vsi::graph(&record::read(desired)?, at.entity),

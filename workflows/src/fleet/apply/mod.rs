@@ -208,8 +208,7 @@ impl Fleet {
             }
             let merged = retained_refs::with_retained(vsi, known, &resolved.references);
             let draft = self.draft(&merged, known).await?;
-            let refused = draft.plan.refused().next();
-            if let Some(change) = refused.filter(|_| known.state.reached > 0) {
+            if let Some(change) = draft.plan.refused().next() {
                 let failure = update_vsi::refused(&draft.record, &change.path, &change.why);
                 return Err(FleetError::new(ErrorKind::Blocked, failure));
             }

@@ -14,7 +14,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
-    orders,
+    one_host, orders,
     plan::{self, How, Plan, PlannedChange, Touched},
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
     spec::{DesiredVsi, PowerState, ResolvedVsi},
@@ -120,7 +120,8 @@ impl Fleet {
         if !last.unknown.is_empty() {
             changes.push(recorded(ADOPTION));
         }
-        let plan = self.plan_of(&record, known);
+        let mut plan = self.plan_of(&record, known);
+        plan.changes.extend(refused_moves(known, &record));
         Ok(ChangeDraft {
             record,
             changes,
@@ -207,6 +208,28 @@ fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<
         grace_s: vsi_graph::GRACE_S,
         drained: power.and_then(|power| power.drained),
     })
+}
+
+/// The refused changes of a VSI that was never ready, and of which something may be on its host. Its other
+/// fields may change: it is made again there.
+fn refused_moves(known: &Known, record: &VsiRecord) -> Vec<PlannedChange> {
+    let (before, now) = (&known.record.vsi, &record.vsi);
+    let stays = known.state.reached == 0 && one_host::may_have_parts(&known.state);
+    let fields = [
+        ("host", &before.host, &now.host),
+        ("pool", &before.pool, &now.pool),
+    ];
+    let moves = fields
+        .into_iter()
+        .filter(|(_, before, now)| stays && before != now);
+    let refused = moves.map(|(path, before, now)| PlannedChange {
+        path: path.to_owned(),
+        before: Some(before.as_str().into()),
+        after: Some(now.as_str().into()),
+        how: How::Refused,
+        why: one_host::WHY.to_owned(),
+    });
+    refused.collect()
 }
 
 impl Known {
