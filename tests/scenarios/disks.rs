@@ -393,3 +393,34 @@ fn a_reference_is_described_by_those_who_refer_to_it() {
         .says("images/shared")
         .says("web");
 }
+
+#[test]
+fn a_disk_is_not_taken_over_by_its_uid_and_a_name_has_one_disk() {
+    let vsiflow = Vsiflow::simulated();
+    let known = DiskDocument::named("data").with("deletionPolicy: Delete");
+    vsiflow.apply(known, &["--wait"]).exits(0);
+    let before = disk(&vsiflow, "data");
+    let own = before["metadata"]["uid"].as_str().unwrap();
+    let with_uid = |name: &str, uid: &str| {
+        let document = DiskDocument::named(name).uid(uid);
+        document.with("deletionPolicy: Delete").to_string()
+    };
+    let impostor = with_uid("impostor", own);
+    let elsewhere = impostor.replacen("name: impostor\n", "name: impostor\n  namespace: b\n", 1);
+    for document in [&impostor, &elsewhere] {
+        vsiflow
+            .apply(document, &["--wait"])
+            .exits(4)
+            .says("VSI0757")
+            .says("disk/default/data");
+        let file = vsiflow.write("impostor.yaml", document);
+        let plan = ["plan", "-f", file.to_str().unwrap()];
+        vsiflow.run(&plan).exits(4).says("VSI0757");
+    }
+    vsiflow
+        .apply(with_uid("data", UID), &["--wait"])
+        .exits(4)
+        .says("VSI0726");
+    assert_eq!(disk(&vsiflow, "data"), before);
+    assert_eq!(vsiflow.sim().volumes(), [own]);
+}

@@ -233,6 +233,31 @@ async fn a_retained_vsi_goes_and_its_guest_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resource_that_was_made_again_waits_for_the_end_of_the_earlier_object() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.disk("data", 9);
+    rig.until_ready("web").await;
+    rig.settle().await;
+    // Somebody removes the finalizers by force.
+    rig.server.lose("onprem-hpcrs", "web");
+    rig.server.lose("onprem-datadisks", "data");
+    rig.vsi("web", 2);
+    rig.disk("data", 10);
+    let says = |status: &serde_json::Value| status.to_string().contains("VSI0726");
+    let disk = |of: &Rig| of.server.get("onprem-datadisks", "data").unwrap()["status"].clone();
+    rig.until("both are refused", || {
+        says(&rig.status("web")) && says(&disk(&rig))
+    })
+    .await;
+    assert_eq!((rig.domains().await.len(), rig.volumes().await), (1, 1));
+    rig.delete_vsi(uid(1)).await;
+    rig.until_ready("web").await;
+    let domains = rig.domains().await;
+    assert_eq!(domains, [uid(2).to_string()]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_that_come_back_empty_or_forbidden_delete_nothing() {
     let rig = Rig::new().await;
     rig.vsi("web", 1);
@@ -441,11 +466,13 @@ async fn kube_defect_01_a_disk_whose_resource_blinks_stays_attached() {
         rig.condition("web", "Accepted")["status"] == "True"
     })
     .await;
-    // Another resource with the same name is a different disk.
+    // Another resource with the same name is a different disk, and is not made beside this one.
     rig.server.lose("onprem-datadisks", "data");
     rig.disk("data", 10);
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(rig.condition("web", "Accepted")["reason"], "VSI0701");
+    let disk = rig.server.get("onprem-datadisks", "data").unwrap();
+    assert!(disk["status"].to_string().contains("VSI0726"), "{disk}");
+    assert_eq!(rig.volumes().await, 1);
     assert_eq!(
         (rig.status("web")["phase"].as_str(), rig.runs()),
         (Some("Running"), 1)

@@ -7,6 +7,7 @@ use vsiflow_engine::{
 };
 
 pub(super) mod batch;
+mod identity;
 pub(super) mod prune;
 
 use self::batch::ApplyBatch;
@@ -152,6 +153,7 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
+        Box::pin(self.refuse_identities(&resolved, &known)).await?;
         let members = Box::pin(self.place(&mut resolved, &known, None)).await?;
         Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
@@ -187,6 +189,7 @@ impl Fleet {
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
+        Box::pin(self.refuse_identities(resolved, known)).await?;
         Box::pin(self.refuse_over_quota(resolved)).await?;
         // Boxed because these futures are large, and most documents have no groups or pools.
         Box::pin(self.refuse_groups(resolved)).await?;

@@ -194,6 +194,18 @@ impl Rig {
         self.fleet.hosts().drain_moving(host, by).await.unwrap();
     }
 
+    /// A user in the pod of the process deletes a VSI by its UID.
+    pub(super) async fn delete_vsi(&self, uid: uuid::Uuid) {
+        let by = By {
+            actor: model::Actor::Engine,
+            reason: model::Text::new("it has no resource any more"),
+        };
+        let vsis = self.fleet.vsis();
+        vsis.delete("default", &uid.to_string(), false, by)
+            .await
+            .unwrap();
+    }
+
     /// What is known of a host.
     pub(super) fn settings(&self, host: &str) -> Option<HostSettings> {
         self.fleet.hosts().settings(host).ok()
