@@ -479,3 +479,96 @@ fn several_kinds_are_listed_by_one_command() {
     get(&["-w"]).exits(2).says("VSI0810");
     vsiflow.run(&["get", "vsi,nothing"]).exits(3);
 }
+
+#[test]
+fn a_name_has_one_uid_and_a_uid_has_one_name() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/24}");
+    let (first, second) = (
+        "11111111-1111-4111-8111-111111111111",
+        "11111111-1111-4222-8222-222222222222",
+    );
+    let with = |name: &str, uid: &str| format!("{}{backend}", on(name, "backend").uid(uid));
+    vsiflow.apply(with("web", first), &["--wait"]).exits(0);
+    vsiflow
+        .apply(with("web", second), &["--wait"])
+        .exits(4)
+        .says("VSI0726")
+        .says(first);
+    vsiflow
+        .apply(with("db", first), &["--wait"])
+        .exits(4)
+        .says("VSI0757")
+        .says("vsi/default/web");
+    let sim = vsiflow.sim();
+    assert_eq!(sim.domains(), ["default/web"]);
+    // Both UIDs begin alike; on a network that vsiflow did not make, they determine the MAC addresses.
+    let plain = |name: &str, uid: &str| Vsi::named(name).uid(uid).network("default");
+    let third = "11111111-1111-4333-8333-333333333333";
+    vsiflow.apply(plain("a", second), &["--wait"]).exits(0);
+    vsiflow.apply(plain("b", third), &["--wait"]).exits(0);
+    let sim = vsiflow.sim();
+    let mac = |title: &str| sim.domain(title)["spec"]["nics"][0]["mac"].clone();
+    assert_ne!(mac("default/a"), mac("default/b"));
+}
+
+#[test]
+fn a_forgotten_guest_holds_its_address_until_it_is_released() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/24}");
+    let uid = "33333333-3333-4333-8333-333333333333";
+    let web = format!("{}{backend}", on("web", "backend").uid(uid));
+    vsiflow.apply(&web, &["--wait"]).exits(0);
+    vsiflow.run(&["delete", "web", "--orphan"]).exits(0);
+    // The same UID would be the same domain.
+    vsiflow
+        .apply(&web, &[])
+        .exits(4)
+        .says("VSI0757")
+        .says("vsiflow adopt");
+    let other = format!("{}{backend}", on("db", "backend"));
+    vsiflow.apply(&other, &["--wait"]).exits(0);
+    let both = pairs(&[("db", "10.20.0.3"), ("web", "10.20.0.2")]);
+    assert_eq!(reserved(&vsiflow, "default.backend"), both);
+    let taking = format!("{}{backend}", with_address("api", "backend", "10.20.0.2"));
+    vsiflow
+        .apply(&taking, &["--wait"])
+        .exits(4)
+        .says("VSI0318")
+        .says("may still run")
+        .says("--release");
+    let release = ["delete", uid, "--release", "--wait"];
+    vsiflow.run(&release).exits(4).says("VSI0758");
+    vsiflow.change_sim(|state| {
+        state["domains"].as_object_mut().unwrap().remove(uid);
+    });
+    vsiflow
+        .run(&release)
+        .exits(0)
+        .says("has no address any more");
+    assert_eq!(
+        reserved(&vsiflow, "default.backend"),
+        pairs(&[("db", "10.20.0.3")])
+    );
+    vsiflow.apply(&taking, &["--wait"]).exits(0);
+    vsiflow.run(&["get", "vsi", "web"]).exits(3);
+}
+
+#[test]
+fn a_forgotten_guest_that_is_adopted_has_its_address() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/24}");
+    let web = on("web", "backend").with("deletionPolicy: Retain");
+    vsiflow
+        .apply(format!("{web}{backend}"), &["--wait"])
+        .exits(0);
+    let uid = vsiflow.vsi("web")["metadata"]["uid"].clone();
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    let adopt = ["adopt", uid.as_str().unwrap()];
+    vsiflow.run(&adopt).exits(0);
+    assert_eq!(vsiflow.vsi("web")["spec"]["deletionPolicy"], "Retain");
+    let other = format!("{}{backend}", on("db", "backend"));
+    vsiflow.apply(&other, &["--wait"]).exits(0);
+    let both = pairs(&[("db", "10.20.0.3"), ("web", "10.20.0.2")]);
+    assert_eq!(reserved(&vsiflow, "default.backend"), both);
+}

@@ -17,7 +17,7 @@ use vsiflow_steps::{
 };
 
 use crate::{
-    network,
+    forgotten, network,
     nodes::Nodes,
     plan::Touched,
     record::{SnapshotAction, SnapshotRecord, VsiRecord},
@@ -146,13 +146,15 @@ pub fn is_gone(at: &Situation<'_>) -> bool {
     was_deleted && at.entity.objects.in_use.is_none() && !Touched::of(at).definition()
 }
 
-/// The graph that forgets the VSI: erases its secrets, without contacting its host.
+/// The graph that forgets the VSI: erases its secrets, without contacting its host. Only if a user releases
+/// its addresses are their reservations deleted there first.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
 pub fn forget_graph(record: &VsiRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &record.vsi.host);
-    release(&mut nodes, record, &[])?;
+    let released = forgotten::release_addresses(&mut nodes, record)?;
+    release(&mut nodes, record, &released)?;
     Ok(nodes.build())
 }
 

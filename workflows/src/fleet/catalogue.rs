@@ -26,6 +26,7 @@ use crate::{
     phase,
     record::{DiskRecord, VsiRecord, disk_entity, kind, vsi_entity},
     spec::{DesiredVsi, Resolved},
+    vsi_graph,
 };
 
 /// All VSIs and data disks by their lookup keys, kept in step with the engine. It holds names only.
@@ -150,6 +151,29 @@ impl Fleet {
             vsi.namespace == namespace && names.contains(&vsi.name)
         });
         Ok(known)
+    }
+
+    /// Which of these MAC addresses another VSI has that may run.
+    pub(super) async fn macs_of_others(
+        &self,
+        own: Uuid,
+        macs: &[String],
+    ) -> Result<BTreeSet<String>, FleetError> {
+        if macs.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let keys = macs.iter().cloned().map(LookupKey::Card);
+        let found = self.entities_with(kind::VSI, keys).await;
+        let mut others = self.all_known(found).await?;
+        others.retain(|known| {
+            let may_run = !known.is_deleted() || known.may_have_stayed();
+            may_run && known.record.uid != own
+        });
+        let records = others.iter().map(|known| known.record.as_ref());
+        let records =
+            records.flat_map(|record| std::iter::once(record).chain(record.proposed.as_deref()));
+        let taken = records.flat_map(vsi_graph::cards).map(|card| card.mac);
+        Ok(taken.filter(|mac| macs.contains(mac)).collect())
     }
 
     /// The VSIs on a host, deleted ones included, by namespace and name.

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, InvalidId, Name};
 
 use vsiflow_steps::{
+    network::reserve_addresses::Reservation,
     ports::{OwnerMark, VolumeFormat, VolumeKey},
     vsi::require_references::UnresolvedRef,
 };
@@ -98,6 +99,9 @@ pub struct VsiRecord {
     /// The host that was chosen for it and why, if one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Decision>,
+    /// The reservations of addresses that a user released after the VSI was forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<Reservation>,
 }
 
 impl VsiRecord {
@@ -125,6 +129,7 @@ impl VsiRecord {
             formats: Vec::new(),
             snapshot: None,
             placed: None,
+            released: Vec::new(),
         }
     }
 }

@@ -127,6 +127,10 @@ pub(crate) struct DeleteArgs {
     /// Forget the VSI or data disk and leave everything on its host.
     #[arg(long)]
     pub(crate) orphan: bool,
+    /// Release the addresses of VSIs that were forgotten, once their guests are gone. With `--orphan` their
+    /// hosts are not asked.
+    #[arg(long, requires = "names", conflicts_with_all = ["all", "labels", "field_selector"])]
+    pub(crate) release: bool,
     /// Ignore names that are not found.
     #[arg(long)]
     pub(crate) ignore_not_found: bool,

@@ -112,6 +112,9 @@ impl DeletionTarget {
 }
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
+    if args.release {
+        return release(common, &args).await;
+    }
     let mut named = named(common, &args).await?;
     // A disk is deleted with its VSI or after it; so is a network.
     named.sort_by_key(|doomed| match doomed.kind {
@@ -166,6 +169,40 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     if !args.orphan {
         exit = exit.max(Box::pin(work::await_pools_of(&app, common, &args.wait, &targets)).await?);
     }
+    app.close().await;
+    Ok(exit)
+}
+
+/// Releases the addresses of forgotten VSIs.
+async fn release(common: &Common, args: &DeleteArgs) -> CommandOutcome {
+    let named = of_words(args);
+    if let Some(other) = named.iter().find(|one| one.kind != kind::VSI) {
+        let message = format!(
+            "--release concerns VSIs, and not {}/{}",
+            other.kind, other.name
+        );
+        let remedy = "name VSIs that were forgotten, or their UIDs";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
+    let app = App::open_to_work(common).await?;
+    let mut targets = Vec::new();
+    for DeletionTarget {
+        namespace, name, ..
+    } in named
+    {
+        let by = actor::by(&common.reason);
+        let vsis = app.fleet.vsis();
+        let released = vsis.release_addresses(&namespace, &name, args.orphan, by);
+        targets.extend(released.await?.into_iter().map(|entity| Target {
+            entity,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        }));
+    }
+    work::report_recorded(&app, &args.wait, &targets, "will release its addresses");
+    let until = work::Until::Decided;
+    let done = "has no address any more";
+    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;
     Ok(exit)
 }

@@ -1,5 +1,7 @@
 //! One apply: works out the change of each VSI document and collects the updates to record.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
 use vsiflow_engine::model::Precedence;
@@ -14,7 +16,7 @@ use crate::fleet::{
     vsi::retained_refs,
 };
 use crate::{
-    formats, orders,
+    formats, macs, orders,
     plan::Plan,
     provision_vsi,
     record::{RolloutPredecessor, VsiRecord, vsi_entity},
@@ -32,6 +34,8 @@ pub(in crate::fleet) struct ApplyBatch<'a> {
     pub(in crate::fleet) updates: DesiredUpdates,
     /// The last VSI so far whose guest is interrupted; the next one waits for it.
     before: Option<RolloutPredecessor>,
+    /// The MAC addresses of the VSIs that this apply makes.
+    macs: BTreeSet<String>,
     dry: bool,
     fleet: &'a Fleet,
 }
@@ -49,6 +53,7 @@ impl<'a> ApplyBatch<'a> {
             disks,
             updates: DesiredUpdates::default(),
             before: None,
+            macs: BTreeSet::new(),
             dry,
             fleet,
         }
@@ -109,6 +114,11 @@ impl<'a> ApplyBatch<'a> {
         let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
         record.formats = self.fleet.formats_of_others(&record, &self.known).await?;
+        let drawn = macs::drawn(&record);
+        let mut taken = self.fleet.macs_of_others(record.uid, &drawn).await?;
+        taken.extend(self.macs.iter().cloned());
+        record.macs = macs::avoiding(&record, &taken);
+        self.macs.extend(macs::drawn(&record));
         let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
         self.updates
             .add(entity, workflow, precedence, &record, None)?;

@@ -21,6 +21,8 @@ pub(super) enum LookupKey {
     Has(String),
     /// The UID of the pool that made it.
     Of(String),
+    /// The MAC address of a card.
+    Card(String),
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,9 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     keys.extend(made.map(|uid| LookupKey::Has(uid.to_string())));
     let recorded = record.formats.iter().map(|one| one.volume.name.clone());
     keys.extend(recorded.map(LookupKey::Has));
+    let records = std::iter::once(record).chain(record.proposed.as_deref());
+    let cards = records.flat_map(vsi_graph::cards);
+    keys.extend(cards.map(|card| LookupKey::Card(card.mac)));
     // A run may still work on an earlier desired state.
     let earlier = record.before.iter().flat_map(|inputs| &inputs.vsi.disks);
     let volumes = earlier

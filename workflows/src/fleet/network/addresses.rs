@@ -1,13 +1,15 @@
 //! Assigns and retains the addresses of VSIs in the networks that vsiflow makes.
 //!
 //! An address belongs to a name: a VSI that is deleted and made again under its name gets the same address,
-//! unless another VSI has it now.
+//! unless another VSI has it now. A VSI that was forgotten holds its addresses, because its guest may still
+//! run with them, until a user releases them or adopts it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
 
+use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass};
 
 use crate::fleet::{ErrorKind, Fleet, FleetError, index::Known};
@@ -16,12 +18,34 @@ use crate::spec::{DesiredNetwork, DesiredVsi, Resolved};
 /// The addresses of one network on one host, by the VSIs that have or had them.
 #[derive(Default)]
 struct Ledger {
-    /// Addresses of existing VSIs, with the VSI's name.
-    held: BTreeMap<Ipv4Addr, String>,
+    /// Addresses of VSIs that may run.
+    held: BTreeMap<Ipv4Addr, AddressHolder>,
     /// The newest address of each existing VSI, by the VSI's name.
     current: BTreeMap<String, Ipv4Addr>,
     /// Addresses of deleted VSIs, by the VSI's name.
     remembered: BTreeMap<String, Ipv4Addr>,
+}
+
+/// The VSI that has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AddressHolder {
+    name: String,
+    /// Its UID, if it was forgotten: a VSI of its name is another one.
+    forgotten: Option<Uuid>,
+}
+
+impl AddressHolder {
+    fn living(name: String) -> Self {
+        Self {
+            name,
+            forgotten: None,
+        }
+    }
+
+    /// Whether it is the VSI of this name.
+    fn is(&self, name: &str) -> bool {
+        self.forgotten.is_none() && self.name == name
+    }
 }
 
 impl Fleet {
@@ -73,10 +97,18 @@ fn remember(ledgers: &mut BTreeMap<String, Ledger>, known: &Known) {
     for vsi in before.chain(all) {
         for (network, address) in &vsi.addresses {
             let ledger = ledgers.entry(network.clone()).or_default();
-            if known.is_deleted() {
+            if known.may_have_stayed() {
+                let holder = AddressHolder {
+                    name: vsi.full_name(),
+                    forgotten: Some(known.record.uid),
+                };
+                // A VSI that exists has its address before one that was forgotten.
+                ledger.held.entry(*address).or_insert(holder);
+            } else if known.is_deleted() {
                 ledger.remembered.insert(vsi.full_name(), *address);
             } else {
-                ledger.held.insert(*address, vsi.full_name());
+                let holder = AddressHolder::living(vsi.full_name());
+                ledger.held.insert(*address, holder);
                 // The newest comes last.
                 ledger.current.insert(vsi.full_name(), *address);
             }
@@ -99,10 +131,10 @@ impl Ledger {
                 .ok_or_else(|| no_free_address(vsi, network))?,
         };
         match self.held.get(&address) {
-            Some(other) if *other != own => return Err(taken(vsi, network, address, other)),
+            Some(other) if !other.is(&own) => return Err(taken(vsi, network, address, other)),
             _ => {}
         }
-        self.held.insert(address, own);
+        self.held.insert(address, AddressHolder::living(own));
         Ok(address)
     }
 
@@ -124,15 +156,23 @@ impl Ledger {
     }
 }
 
-fn taken(vsi: &DesiredVsi, network: &DesiredNetwork, address: Ipv4Addr, by: &str) -> FleetError {
-    let message = format!(
-        "{address} in network {} is the address of VSI {by}",
-        network.full_name()
-    );
+fn taken(
+    vsi: &DesiredVsi,
+    network: &DesiredNetwork,
+    address: Ipv4Addr,
+    holder: &AddressHolder,
+) -> FleetError {
+    let (network, name) = (network.full_name(), &holder.name);
+    let mut message = format!("{address} in network {network} is the address of VSI {name}");
+    let mut remedy = "choose another address, or none to get a free one".to_owned();
+    if let Some(uid) = holder.forgotten {
+        message += &format!(", which was forgotten and may still run (UID {uid})");
+        remedy += &format!("; once that guest is gone, `vsiflow delete {uid} --release` frees it");
+    }
     let failure = Failure::new(FailureClass::Blocked, "VSI0318", message)
         .of_object(format!("vsi/{}", vsi.full_name()))
         .on_host(&vsi.host)
-        .with_remedy("choose another address, or none to get a free one");
+        .with_remedy(remedy);
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
@@ -141,7 +181,8 @@ fn no_free_address(vsi: &DesiredVsi, network: &DesiredNetwork) -> FleetError {
     let failure = Failure::new(FailureClass::Blocked, "VSI0319", message)
         .of_object(format!("vsi/{}", vsi.full_name()))
         .on_host(&vsi.host)
-        .with_remedy("delete VSIs that are not needed, or make a network with a larger cidr");
+        .with_remedy("delete VSIs that are not needed, release the addresses of forgotten ones (`vsiflow delete UID \
+             --release`), or make a network with a larger cidr");
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
@@ -161,10 +202,14 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, last)
     }
 
+    fn living(name: &str) -> AddressHolder {
+        AddressHolder::living(name.to_owned())
+    }
+
     #[test]
     fn an_address_belongs_to_a_name() {
         let mut ledger = Ledger::default();
-        ledger.held.insert(address(2), "default/a".into());
+        ledger.held.insert(address(2), living("default/a"));
         ledger.current.insert("default/a".into(), address(2));
         ledger.remembered.insert("default/b".into(), address(4));
         let drawn = |of: &Ledger, name: &str| of.drawn(name, &network());
@@ -173,11 +218,12 @@ mod tests {
         // An address that no VSI had before.
         assert_eq!(drawn(&ledger, "default/c"), Some(address(3)));
         for last in [3, 5, 6] {
-            ledger.held.insert(address(last), format!("default/{last}"));
+            let name = format!("default/{last}");
+            ledger.held.insert(address(last), living(&name));
         }
         // A deleted VSI loses its address before a new one gets none.
         assert_eq!(drawn(&ledger, "default/c"), Some(address(4)));
-        ledger.held.insert(address(4), "default/c".into());
+        ledger.held.insert(address(4), living("default/c"));
         assert_eq!(drawn(&ledger, "default/b"), None);
     }
 }

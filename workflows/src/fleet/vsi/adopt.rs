@@ -105,8 +105,8 @@ impl VsiHandle<'_> {
         let uid = domain.uuid;
         let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         let all = self.fleet.known().await?;
-        let known = all.iter().find(|known| known.entity == entity);
-        let known = known.filter(|known| !known.is_deleted());
+        let earlier = all.iter().find(|known| known.entity == entity);
+        let known = earlier.filter(|known| !known.is_deleted());
         let behind = self
             .fleet
             .verdict(&entity)
@@ -125,7 +125,10 @@ impl VsiHandle<'_> {
             return Ok(Adoption::Managed(entity));
         }
         let found = self.fleet.found(&ports, domain).await?;
-        let record = self.fleet.adopted(&what, &host, found, known).await?;
+        let mut record = self.fleet.adopted(&what, &host, found, known).await?;
+        if let Some(forgotten) = earlier.filter(|known| known.may_have_stayed()) {
+            keep_promises(&mut record, forgotten);
+        }
         let mut takeover = DesiredUpdates::default();
         let (workflow, precedence) = (adopt_vsi::NAME, Precedence::Supersede);
         let made_from = known.and_then(Known::made_from);
@@ -247,6 +250,26 @@ impl Fleet {
             formats,
             ..VsiRecord::new(uid, contract, vsi)
         })
+    }
+}
+
+/// Gives an adopted VSI what it had when it was forgotten and its domain does not show: its addresses, and
+/// what becomes of it when it is deleted.
+fn keep_promises(record: &mut VsiRecord, forgotten: &Known) {
+    let before = &forgotten.record.vsi;
+    let vsi = &mut record.vsi;
+    vsi.deletion_policy = before.deletion_policy;
+    if vsi.host != before.host {
+        return;
+    }
+    for network in &vsi.networks {
+        if let (Some(made), Some(address)) = (
+            before.made_networks.get(network),
+            before.addresses.get(network),
+        ) {
+            vsi.made_networks.insert(network.clone(), made.clone());
+            vsi.addresses.insert(network.clone(), *address);
+        }
     }
 }
 

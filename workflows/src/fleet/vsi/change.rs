@@ -14,7 +14,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
-    one_host, orders,
+    macs, one_host, orders,
     plan::{self, How, Plan, PlannedChange, Touched},
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
     spec::{DesiredVsi, PowerState, ResolvedVsi},
@@ -87,7 +87,7 @@ impl Fleet {
         let power = known.power().filter(|_| !powered);
         let restart = restart(&desired, known, power);
         let macs = vsi_graph::macs_of(&known.record, &desired.networks);
-        let record = VsiRecord {
+        let mut record = VsiRecord {
             uid: known.record.uid,
             contract: contract
                 .name()
@@ -112,7 +112,9 @@ impl Fleet {
             formats: self.formats(known).await?,
             snapshot: known.record.snapshot.clone(),
             placed: vsi.placed.clone().or_else(|| known.record.placed.clone()),
+            released: Vec::new(),
         };
+        record.macs = self.macs_of_new_cards(&record, known).await?;
         let mut changes = document_changes(last, &record);
         if !self.same_credentials(vsi, last).await {
             changes.push(recorded(CREDENTIALS));
@@ -128,6 +130,19 @@ impl Fleet {
             plan,
             contract,
         })
+    }
+
+    /// The MAC addresses of a changed VSI: those of new cards are not those of others.
+    async fn macs_of_new_cards(
+        &self,
+        record: &VsiRecord,
+        known: &Known,
+    ) -> Result<Vec<String>, FleetError> {
+        let had = macs::drawn(&known.record);
+        let mut new = macs::drawn(record);
+        new.retain(|mac| !had.contains(mac));
+        let taken = self.macs_of_others(record.uid, &new).await?;
+        Ok(macs::avoiding(record, &taken))
     }
 
     /// The plan that brings a known VSI to this record.

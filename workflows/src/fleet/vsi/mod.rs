@@ -10,6 +10,7 @@ pub(super) mod generations;
 pub(super) mod object;
 pub(super) mod power;
 mod rebuild;
+mod release;
 pub(super) mod retained_refs;
 pub(super) mod rollback;
 pub(super) mod summary;
