@@ -65,6 +65,10 @@ fn what_stands_on_a_host_is_adopted_by_its_journal_under_a_name_that_no_other_ha
     site.apply(&anchors(), &["--wait"]).exits(0);
     let domain = uid(&site, "on-d");
     site.run(&["delete", "on-d", "--orphan", "--wait"]).exits(0);
+    // Its domain exists, so its addresses are not released.
+    site.run(&["delete", &domain, "--release", "--wait"])
+        .exits(4)
+        .says("VSI0758");
     let adopt = |more: &[&str]| {
         site.run(&[&["adopt", &domain, "--on", "sim:d", "--wait"][..], more].concat())
     };

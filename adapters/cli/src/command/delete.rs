@@ -3,7 +3,7 @@
 
 use vsiflow_engine::{executor::By, model::EntityId};
 use vsiflow_workflows::{
-    fleet::DeletionMode,
+    fleet::{DeletionMode, ErrorKind},
     record::kind,
     spec::{
         DeletionPolicy, DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
@@ -185,6 +185,7 @@ async fn release(common: &Common, args: &DeleteArgs) -> CommandOutcome {
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
     let app = App::open_to_work(common).await?;
+    let may_be_absent = args.ignore_not_found || app.shard().is_some();
     let mut targets = Vec::new();
     for DeletionTarget {
         namespace, name, ..
@@ -193,7 +194,12 @@ async fn release(common: &Common, args: &DeleteArgs) -> CommandOutcome {
         let by = actor::by(&common.reason);
         let vsis = app.fleet.vsis();
         let released = vsis.release_addresses(&namespace, &name, args.orphan, by);
-        targets.extend(released.await?.into_iter().map(|entity| Target {
+        let entities = match released.await {
+            // Another journal of the set may have it.
+            Err(error) if may_be_absent && error.kind == ErrorKind::NotFound => continue,
+            released => released?,
+        };
+        targets.extend(entities.into_iter().map(|entity| Target {
             entity,
             namespace: namespace.clone(),
             name: name.clone(),

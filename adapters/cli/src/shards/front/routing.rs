@@ -302,6 +302,10 @@ fn deletion(args: &DeleteArgs) -> CommandRoute<'_> {
     if !args.files.is_empty() {
         return CommandRoute::Removes(args);
     }
+    // The set does not know which journal had a VSI that was forgotten.
+    if args.release {
+        return CommandRoute::ActsEverywhere(true);
+    }
     let namespace = &args.namespace;
     if !args.all && args.selection.is_empty() {
         return CommandRoute::Acts(Objects::Named(namespace, names_of(&args.names)), true);
