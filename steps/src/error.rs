@@ -141,6 +141,12 @@ codes! {
     /// A layer of a snapshot of this journal lies over a disk.
     OWN_LAYER = "VSI0223", Transient,
         "No action is needed unless it persists: vsiflow merges the layer of its own snapshot; if its domain was undefined, merge it with `qemu-img commit` and delete its file.";
+    /// A layer of a snapshot of this journal may have data that is in no other file.
+    UNMERGED_LAYER = "VSI0232", Blocked,
+        "If the guest's present disk lacks what was written meanwhile, stop the guest and merge the layer with `qemu-img commit LAYER`; then delete its file, and `vsiflow retry`.";
+    /// A domain to adopt has a disk that vsiflow cannot name.
+    DISK_UNKNOWN = "VSI0233", Blocked,
+        "Detach the disk, or move it into an active storage pool (`virsh pool-start`, `virsh pool-create-as`), then adopt again.";
     /// A data disk cannot be filled from what its document names.
     DISK_SOURCE = "VSI0226", Blocked,
         "Correct `source` of the data disk, or wait until what it names is there and whole, then apply again.";

@@ -7,17 +7,20 @@ use vsiflow_engine::model::Failure;
 
 use crate::{
     image::qcow2,
-    ports::{FileAt, HostPorts},
+    ports::{DomainInfo, FileAt, FileHead, HostPorts, VolumeInfo},
 };
 
 /// Maximum number of paths in one request to the host.
 const PATHS_PER_CALL: usize = 200;
+/// Maximum number of files whose beginnings are read with one request to the host.
+const HEADS_PER_CALL: usize = 50;
 /// Number of bytes to read from a file to find its backing file.
 const HEAD: u64 = 16 * 1024;
 /// Maximum number of files in a backing chain.
 const DEEPEST: usize = 16;
-/// Folders that hold no disks of guests.
-const NO_DISKS: [&str; 5] = ["/usr/", "/dev/", "/proc/", "/sys/", "/run/"];
+/// Folders in which the files of a domain that are not its disks are no images: programs, firmware,
+/// consoles, sockets.
+const NO_IMAGES: [&str; 5] = ["/usr/", "/dev/", "/proc/", "/sys/", "/run/"];
 
 /// What the paths resolve to on the host. Empty if the host runs no commands for us; then paths are
 /// compared as text, except for doubled slashes.
@@ -54,6 +57,15 @@ impl Files {
             (Some(FileAt::Unknown(why)), _) => Err(format!("{one} cannot be resolved: {why}")),
             (_, Some(FileAt::Unknown(why))) => Err(format!("{other} cannot be resolved: {why}")),
             _ => Ok(false),
+        }
+    }
+
+    /// Whether the host reports that there is no file; `None` if it does not say.
+    pub(crate) fn is_absent(&self, path: &str) -> Option<bool> {
+        match self.0.get(path)? {
+            FileAt::Nothing => Some(true),
+            FileAt::Is(_) => Some(false),
+            FileAt::Unknown(_) => None,
         }
     }
 }
@@ -93,34 +105,153 @@ pub(crate) fn is_opaque(backing: &str) -> bool {
     backing.starts_with("json:")
 }
 
-/// Every file that this one reads through to, by the headers of the files outside of pools.
-///
-/// # Errors
-/// The inner error, in words, if a header cannot be read; port errors by their kind.
-pub(crate) async fn chain(
-    ports: &HostPorts,
-    path: &str,
-) -> Result<Result<Vec<String>, String>, Failure> {
-    let (mut found, mut next) = (Vec::new(), path.to_owned());
-    while found.len() < DEEPEST {
-        if NO_DISKS.iter().any(|place| next.starts_with(place)) {
-            return Ok(Ok(found));
-        }
-        let Some(head) = ports.storage.head(&next, HEAD).await? else {
-            return Ok(Ok(found));
-        };
-        match qcow2::backing(&head) {
-            Ok(None) => return Ok(Ok(found)),
-            Ok(Some(backing)) if is_opaque(&backing) => {
-                let why = format!("{next} describes the file below it in a way that is not read");
-                return Ok(Err(why));
+/// Whether a file that a domain names, but not as a disk, may be an image.
+pub(crate) fn may_be_image(path: &str) -> bool {
+    !NO_IMAGES.iter().any(|place| path.starts_with(place))
+}
+
+/// Whether libvirt reads no header of a volume at this path, so that its backing file is unknown.
+pub(crate) fn is_device(path: &str) -> bool {
+    path.starts_with("/dev/")
+}
+
+/// What is directly below a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Below {
+    /// This file.
+    File(String),
+    /// No file.
+    Nothing,
+    /// It is unknown, with the reason.
+    Unknown(String),
+}
+
+/// What is below files: from the definitions of running guests, whose chains the host itself has read, and
+/// from the headers of all others.
+#[derive(Debug, Default)]
+pub(crate) struct Chains(BTreeMap<String, Below>);
+
+impl Chains {
+    /// Reads the chains of these files. A file that the account cannot read is read through libvirt if it
+    /// is one of these volumes.
+    ///
+    /// # Errors
+    /// Port errors by their kind.
+    pub(crate) async fn read(
+        ports: &HostPorts,
+        domains: &[&DomainInfo],
+        volumes: &[VolumeInfo],
+        paths: BTreeSet<String>,
+    ) -> Result<Self, Failure> {
+        let mut chains = Self::default();
+        chains.learn_from(domains);
+        let mut unread = paths;
+        for _ in 0..DEEPEST {
+            unread = chains.next_below(unread);
+            if unread.is_empty() {
+                break;
             }
-            Ok(Some(backing)) => next = below(&next, &backing),
-            Err(unfit) => return Ok(Err(format!("{next} cannot be read: {unfit}"))),
+            let paths: Vec<String> = unread.iter().cloned().collect();
+            for chunk in paths.chunks(HEADS_PER_CALL) {
+                let heads = ports.storage.heads(chunk, HEAD).await?;
+                for (path, head) in chunk.iter().zip(heads) {
+                    let head = through_libvirt(ports, volumes, path, head).await;
+                    chains.0.insert(path.clone(), directly_below(path, head));
+                }
+            }
         }
-        found.push(next.clone());
+        Ok(chains)
     }
-    Ok(Err(format!("{path} has too many layers")))
+
+    /// Takes over the chains of running guests. Their files are often readable by their host alone.
+    fn learn_from(&mut self, domains: &[&DomainInfo]) {
+        for chain in domains.iter().flat_map(|domain| &domain.chains) {
+            let below = chain.iter().skip(1).map(|path| Below::File(plain(path)));
+            let below = below.chain(std::iter::once(Below::Nothing));
+            self.0
+                .extend(chain.iter().map(|path| plain(path)).zip(below));
+        }
+    }
+
+    /// The first files at and below these that were not read yet.
+    fn next_below(&self, paths: BTreeSet<String>) -> BTreeSet<String> {
+        let unread = |path: String| {
+            let mut next = path;
+            for _ in 0..DEEPEST {
+                match self.0.get(&next) {
+                    Some(Below::File(below)) => next.clone_from(below),
+                    Some(_) => return None,
+                    None => return Some(next),
+                }
+            }
+            None
+        };
+        paths.into_iter().filter_map(unread).collect()
+    }
+
+    /// Whether the file was read.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Every file that this one reads through to.
+    ///
+    /// # Errors
+    /// The reason, in words, if a file of the chain cannot be read.
+    pub(crate) fn below(&self, path: &str) -> Result<Vec<String>, String> {
+        let (mut chain, mut next) = (Vec::new(), path);
+        while chain.len() < DEEPEST {
+            match self.0.get(next) {
+                Some(Below::File(below)) => {
+                    chain.push(below.clone());
+                    next = below;
+                }
+                Some(Below::Nothing) => return Ok(chain),
+                Some(Below::Unknown(why)) => return Err(why.clone()),
+                None => break,
+            }
+        }
+        Err(format!("{path} has too many layers"))
+    }
+}
+
+/// The start of a file that cannot be read by its path, if it is the file of a volume.
+async fn through_libvirt(
+    ports: &HostPorts,
+    volumes: &[VolumeInfo],
+    path: &str,
+    head: FileHead,
+) -> FileHead {
+    let is_its = |volume: &&VolumeInfo| plain(&volume.path) == path;
+    let volume = match &head {
+        FileHead::Unknown(_) => volumes.iter().find(is_its),
+        _ => None,
+    };
+    let Some(volume) = volume else { return head };
+    match ports.storage.read(&volume.key, 0, HEAD).await {
+        Ok(bytes) => FileHead::Bytes(bytes),
+        Err(_) => head,
+    }
+}
+
+fn directly_below(path: &str, head: FileHead) -> Below {
+    let head = match head {
+        FileHead::Bytes(head) => head,
+        FileHead::Nothing => return Below::Nothing,
+        FileHead::Unknown(why) => {
+            let remedy =
+                "let the account read it (`setfacl -m u:ACCOUNT:r FILE` and `x` on its folders)";
+            return Below::Unknown(format!("{path} cannot be read: {why}; {remedy}"));
+        }
+    };
+    match qcow2::backing(&head) {
+        Ok(None) => Below::Nothing,
+        Ok(Some(backing)) if is_opaque(&backing) => Below::Unknown(format!(
+            "{path} describes the file below it in a way that is not read"
+        )),
+        Ok(Some(backing)) => Below::File(below(path, &backing)),
+        Err(unfit) => Below::Unknown(format!("{path} cannot be read: {unfit}")),
+    }
 }
 
 #[cfg(test)]

@@ -6,22 +6,25 @@
 //! Files are compared as the host resolves their paths. If it runs no commands for us, they are compared
 //! as libvirt writes them; a link or a second mount of a pool is then not detected.
 
-use std::collections::BTreeSet;
+mod layers;
+mod users;
 
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::{EntityId, Failure, Name, Text},
-    step::{ObjectFact, Observed, Step as _, StepContext},
+    model::{Failure, Text},
+    step::{ObjectFact, Observed, StepContext},
 };
 
+pub(crate) use self::layers::{below_layer, over};
+pub use self::{
+    layers::{LayerOver, layer_over, nothing_over},
+    users::{VolumeUser, users},
+};
 use crate::{
     error,
-    files::{self, Files},
-    names, ownership,
-    ports::{
-        DiskSource, DomainInfo, HostPorts, PoolFiles, PortErrorKind, Removed, VolumeInfo, VolumeKey,
-    },
-    snapshot::CopyDisks,
+    files::Chains,
+    ownership,
+    ports::{DomainInfo, HostPorts, PoolFiles, PortErrorKind, Removed, VolumeInfo, VolumeKey},
 };
 
 /// A volume to delete.
@@ -38,8 +41,9 @@ pub struct DeletionCandidate<'a> {
 /// Checks whether the volume may be deleted; `None` if it does not exist.
 ///
 /// It may be deleted if this journal recorded the intent to make it and is not behind the host. No domain
-/// may name it, in a running or stored definition, except the owner's own while that is off. It must not
-/// be in another volume's backing chain, neither in an active pool nor in the folder of an inactive one.
+/// may use it, in a running or stored definition, except the owner's own while that is off and names the
+/// volume itself, not a layer over it. It must not be in another volume's backing chain, neither in an
+/// active pool nor in the folder of an inactive one.
 ///
 /// # Errors
 /// The first rule that forbids it; port errors by their kind.
@@ -58,10 +62,17 @@ pub async fn removable(
     ownership::none_ahead(cx, ports, &domains)?;
     let listed = ListedPools::of(ports).await?;
     let all: Vec<&DomainInfo> = domains.iter().collect();
-    for domain in users(ports, &all, &volume, &listed.volumes).await? {
-        if !is_idle_owner(cx, domain, doomed.owner) {
-            let why = format!("{} names it", ownership::called(cx, domain));
-            return Err(in_use(ports, &volume, &why));
+    for user in users(ports, &all, &volume, &listed.volumes).await? {
+        match &user.layer {
+            Some(layer) => {
+                let called = ownership::called(cx, user.domain);
+                return Err(below_layer(cx, ports, &volume, &called, layer));
+            }
+            None if is_idle_owner(cx, user.domain, doomed.owner) => {}
+            None => {
+                let why = format!("{} names it", ownership::called(cx, user.domain));
+                return Err(in_use(ports, &volume, &why));
+            }
         }
     }
     over(cx, ports, &[&volume], &listed.volumes).await?;
@@ -174,82 +185,12 @@ fn is_idle_owner(cx: &StepContext, domain: &DomainInfo, owner: Option<Uuid>) -> 
     owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid)) && !domain.state.is_active()
 }
 
-/// The domains whose live or stored definition names the volume, by any path, or a file that reads
-/// through to it. For files outside of `volumes` it reads the backing chain.
+/// The volumes of the host's active pools.
 ///
 /// # Errors
-/// When a pool or a path that one names cannot be resolved: it may be that volume under another name.
-pub async fn users<'a>(
-    ports: &HostPorts,
-    domains: &[&'a DomainInfo],
-    volume: &VolumeInfo,
-    volumes: &[VolumeInfo],
-) -> Result<Vec<&'a DomainInfo>, Failure> {
-    let mut named: Vec<(&'a DomainInfo, BTreeSet<String>)> = Vec::new();
-    for domain in domains {
-        named.push((*domain, paths(ports, domain, volume).await?));
-    }
-    let mut all_paths: BTreeSet<String> = named.iter().flat_map(|(_, p)| p.clone()).collect();
-    let known: BTreeSet<String> = volumes.iter().map(|v| files::plain(&v.path)).collect();
-    let outside: BTreeSet<String> = match volumes {
-        [] => BTreeSet::new(),
-        _ => all_paths.difference(&known).cloned().collect(),
-    };
-    let mut below: Vec<(String, String)> = Vec::new();
-    for path in outside {
-        let chain = files::chain(ports, &path).await?;
-        let chain = chain.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))?;
-        below.extend(chain.into_iter().map(|under| (path.clone(), under)));
-    }
-    all_paths.extend(below.iter().map(|(_, under)| under.clone()));
-    all_paths.insert(volume.path.clone());
-    let files = Files::at(ports, all_paths).await?;
-    let is = |path: &str| {
-        let same = files.same(path, &volume.path);
-        same.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))
-    };
-    let mut users = Vec::new();
-    for (domain, paths) in named {
-        let reads = below.iter().filter(|(over, _)| paths.contains(over));
-        for path in paths.iter().chain(reads.map(|(_, under)| under)) {
-            if is(path)? {
-                users.push(domain);
-                break;
-            }
-        }
-    }
-    Ok(users)
-}
-
-/// The paths of the files that the domain names, with the volume's own path for any other form of its
-/// name.
-async fn paths(
-    ports: &HostPorts,
-    domain: &DomainInfo,
-    volume: &VolumeInfo,
-) -> Result<BTreeSet<String>, Failure> {
-    let mut paths = BTreeSet::new();
-    for file in &domain.files {
-        match file {
-            DiskSource::Path(path) => _ = paths.insert(files::plain(path)),
-            DiskSource::Volume { pool, volume: name } => {
-                let key = VolumeKey {
-                    pool: pool.clone(),
-                    name: name.clone(),
-                };
-                if key == volume.key {
-                    paths.insert(volume.path.clone());
-                } else if let Some(other) = ports.storage.volume(&key).await? {
-                    paths.insert(other.path);
-                }
-            }
-            DiskSource::Other(words) if words.contains(&volume.path) => {
-                paths.insert(volume.path.clone());
-            }
-            DiskSource::Other(_) => {}
-        }
-    }
-    Ok(paths)
+/// Port errors by their kind.
+pub async fn active_volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, Failure> {
+    Ok(ListedPools::of(ports).await?.volumes)
 }
 
 /// A host's pools from a single listing, so that a pool that starts or stops during the check is in one
@@ -283,107 +224,6 @@ impl ListedPools {
     }
 }
 
-/// The remedy if a volume is a layer over another.
-const MERGE: &str = "Merge the layer over it (a snapshot by `virsh blockcommit --active --pivot`) and \
-                     delete its file; vsiflow checks again automatically.";
-
-/// Refuses if another volume of an active pool is a layer over one of these, as a snapshot is. The layer
-/// reads through to them, so writing to them or deleting them corrupts it.
-///
-/// # Errors
-/// `VSI0210` with both names; the error of anything that cannot be read.
-pub async fn nothing_over(
-    cx: &StepContext,
-    ports: &HostPorts,
-    volumes: &[&VolumeInfo],
-) -> Result<(), Failure> {
-    if volumes.is_empty() {
-        return Ok(());
-    }
-    over(cx, ports, volumes, &ListedPools::of(ports).await?.volumes).await
-}
-
-async fn over(
-    cx: &StepContext,
-    ports: &HostPorts,
-    volumes: &[&VolumeInfo],
-    all: &[VolumeInfo],
-) -> Result<(), Failure> {
-    let known: BTreeSet<String> = all.iter().map(|v| files::plain(&v.path)).collect();
-    let mut layers = Vec::new();
-    for other in all {
-        let Some(backing) = &other.backing else {
-            continue;
-        };
-        let called = format!("volume {}", other.key);
-        if files::is_opaque(backing) {
-            let why = "what is below it is described in a way that is not read".to_owned();
-            layers.push((called, Err(why)));
-            continue;
-        }
-        let backing = files::below(&other.path, backing);
-        // A backing file in a pool is itself in the list; one outside may have a volume of a pool below
-        // it.
-        if !known.contains(&files::plain(&backing)) {
-            let below = files::chain(ports, &backing).await?;
-            layers.push((called.clone(), below));
-        }
-        layers.push((called, Ok(vec![backing])));
-    }
-    none_over(cx, ports, volumes, layers).await
-}
-
-/// A possible layer: its name, and the files that it reads through to, or why these are unknown.
-type DiskLayer = (String, Result<Vec<String>, String>);
-
-/// Refuses if one of the layers is over one of the volumes, or may be.
-async fn none_over(
-    cx: &StepContext,
-    ports: &HostPorts,
-    volumes: &[&VolumeInfo],
-    layers: Vec<DiskLayer>,
-) -> Result<(), Failure> {
-    let read = layers.iter().filter_map(|(_, below)| below.as_ref().ok());
-    let mut all_paths: BTreeSet<String> = read.flatten().cloned().collect();
-    all_paths.extend(volumes.iter().map(|volume| volume.path.clone()));
-    let files = Files::at(ports, all_paths).await?;
-    for (called, below) in layers {
-        for volume in volumes {
-            let is = below.as_ref().map_err(String::clone).and_then(|below| {
-                let mut found = below.iter().map(|path| files.same(path, &volume.path));
-                found.find(|is| *is != Ok(false)).unwrap_or(Ok(false))
-            });
-            let why = match is {
-                Ok(false) => continue,
-                Ok(true) => format!("{called} is a layer over it"),
-                Err(why) => format!("{called} may be a layer over it: {why}"),
-            };
-            return Err(if is_own_layer(cx, &called) {
-                own_layer(ports, volume, &why)
-            } else {
-                in_use(ports, volume, &why).with_remedy(MERGE)
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Whether this is the layer of a snapshot whose intent this journal recorded; its run merges the layer.
-/// Any other volume with such a name is foreign.
-fn is_own_layer(cx: &StepContext, called: &str) -> bool {
-    let name = called.rsplit('/').next().unwrap_or_default();
-    let snapshot = names::snapshot_of(name).filter(|_| name.ends_with(".layer"));
-    let entity = snapshot.and_then(|uid| EntityId::new(Name::of("snapshot"), uid.to_string()).ok());
-    entity.is_some_and(|id| cx.recorded.was_intended(&id, &Name::of(CopyDisks::NAME)))
-}
-
-fn own_layer(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
-    error::OWN_LAYER
-        .failure(format!("a snapshot of it is being taken: {why}"))
-        .on_host(ports.host.name())
-        .of_object(format!("volume {}", volume.key))
-}
-
 /// The remedy for a pool whose files cannot be listed.
 const START: &str = "Start the pool by `virsh pool-start`, or remove it by `virsh pool-undefine` if nobody \
                      needs it; vsiflow checks again automatically.";
@@ -411,11 +251,14 @@ async fn over_while_off(
             }
         };
         let mut layers = Vec::new();
+        let chains = Chains::read(ports, &[], &[], files.iter().cloned().collect()).await?;
         for file in files {
-            let below = files::chain(ports, &file).await?;
+            let below = chains.below(&file);
             layers.push((format!("{file} in the inactive pool {name}"), below));
         }
-        none_over(cx, ports, &[volume], layers).await?;
+        if let Some(layer) = layers::first_over(ports, &[volume], layers).await? {
+            return Err(layer.failure(cx, ports));
+        }
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub fn mark(cx: &StepContext, uid: Uuid) -> OwnerMark {
         generation: cx.generation,
         sequence: cx.sequence,
         run: Some(cx.run),
+        snapshot: None,
     }
 }
 

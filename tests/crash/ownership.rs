@@ -141,6 +141,9 @@ pub fn owner(call: &PortCall) -> Option<(ObjectOwner, &'static [&'static str])> 
             ObjectOwner::Guest(*uuid),
             &["stop_domain", "copy_disks", "merge_layers"],
         )),
+        CallObject::Domain(uuid) if call.name == "set_mark" => {
+            Some((ObjectOwner::Guest(*uuid), &["adopt_domain", "copy_disks"]))
+        }
         CallObject::Domain(uuid) => Some((ObjectOwner::Vsi(*uuid), domain_steps(call.name))),
         CallObject::Volume(key) => Some(volume_owner(key, call.name)),
         CallObject::Network(_) => match call.name {
@@ -165,7 +168,6 @@ fn domain_steps(call: &str) -> &'static [&'static str] {
         "suspend" => &["suspend_domain"],
         "resume" => &["resume_domain"],
         "set_autostart" => &["set_autostart"],
-        "set_mark" => &["adopt_domain"],
         _ => &["stop_domain"],
     }
 }

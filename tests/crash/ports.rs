@@ -8,9 +8,9 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
-    GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort, HostPorts,
-    HostRoute, Hosts, LayerSpec, MergeProgress, NetworkChange, NetworkInfo, NetworkPort,
+    ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DiskJob, DomainInfo, DomainPort,
+    DomainSpec, GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort,
+    HostPorts, HostRoute, Hosts, LayerSpec, Leftovers, NetworkChange, NetworkInfo, NetworkPort,
     NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Transfer,
     UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
@@ -383,10 +383,10 @@ impl<W: CallPath> DomainPort for GatedPorts<W> {
             .await
     }
 
-    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+    async fn disk_job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>> {
         let (port, target) = (self.inner.domains.clone(), target.to_owned());
-        let work = async move { port.merging(uuid, &target).await };
-        self.look("merging", CallObject::Domain(uuid), work).await
+        let work = async move { port.disk_job(uuid, &target).await };
+        self.look("disk_job", CallObject::Domain(uuid), work).await
     }
 
     async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
@@ -449,10 +449,10 @@ impl<W: CallPath> DomainPort for GatedPorts<W> {
         .await
     }
 
-    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
         let port = self.inner.domains.clone();
         self.act("undefine", CallObject::Domain(uuid), async move {
-            port.undefine(uuid).await
+            port.undefine(uuid, leftovers).await
         })
         .await
     }

@@ -30,6 +30,7 @@ mod drift;
 mod events;
 mod failed_boots;
 mod folders;
+mod foreign_disks;
 mod groups;
 mod growth;
 mod guests;

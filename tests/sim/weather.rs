@@ -119,6 +119,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         generation: 0,
         sequence: 0,
         run: None,
+        snapshot: None,
     };
     let spec = DomainSpec {
         uuid,

@@ -76,6 +76,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     let undefine = undefine_domain::Params {
         host: host.clone(),
         uuid,
+        discard: true,
     };
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
     let keys = [

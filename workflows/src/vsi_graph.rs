@@ -32,7 +32,7 @@ pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 pub(crate) use self::{
     boots::{FAILED_GRACE_S, boot_failed, last_boot, was_too_slow},
     cards::{cards, macs_of},
-    disks::{disk_uid, volume},
+    disks::{disk_uid, named_volumes, volume},
     image::{image, image_on},
     snapshots::drop_snapshot,
 };
@@ -334,6 +334,7 @@ impl<'a> VsiGraphBuilder<'a> {
             while_running: how.while_running,
             boot: has_lasting_boot_disk(self.record).then(|| boot_volume(self.record)),
             platform: platform(&self.record.vsi),
+            named: self.named(),
         };
         self.step::<DefineDomain>(after, &params)
     }
@@ -347,6 +348,7 @@ impl<'a> VsiGraphBuilder<'a> {
             console: console.clone(),
             last_boot: self.last_boot,
             memory: self.memory.take(),
+            named: self.named(),
         };
         self.step::<StartDomain>(after, &start)?;
         let watch = await_ready::Params {

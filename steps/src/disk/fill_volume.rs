@@ -102,7 +102,7 @@ impl Step for FillVolume {
     }
 }
 
-/// The source; an error if a running or saved guest uses it.
+/// The source; an error if a running or saved guest uses it, or any guest has a layer over it.
 async fn idle(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
     let gone = "what the disk is to be a copy of is not there";
     let source = snapshot::found(ports, &params.source, gone).await?;
@@ -110,15 +110,20 @@ async fn idle(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<Vo
         return Ok(source);
     }
     let domains = ports.domains.domains().await?;
-    let busy = |domain: &&DomainInfo| domain.state.is_active() || domain.saved;
-    let busy: Vec<&DomainInfo> = domains.iter().filter(busy).collect();
-    match guards::users(ports, &busy, &source, &[]).await?.first() {
-        None => Ok(source),
-        Some(user) => {
-            let why = format!("{} has it", ownership::called(cx, user));
-            Err(changed(ports, params, &why))
+    let all: Vec<&DomainInfo> = domains.iter().collect();
+    let listed = guards::active_volumes(ports).await?;
+    for user in guards::users(ports, &all, &source, &listed).await? {
+        let (domain, called) = (user.domain, ownership::called(cx, user.domain));
+        if let Some(layer) = &user.layer {
+            let why = format!("{called} has {layer}, a layer over it");
+            return Err(changed(ports, params, &why));
+        }
+        if domain.state.is_active() || domain.saved {
+            return Err(changed(ports, params, &format!("{called} has it")));
         }
     }
+    guards::over(cx, ports, &[&source], &listed).await?;
+    Ok(source)
 }
 
 fn changed(ports: &HostPorts, params: &Params, why: &str) -> Failure {

@@ -85,23 +85,32 @@ async fn find(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure>
     found.ok_or_else(|| super::vanished(ports, &params.volume))
 }
 
-/// Our guest that has the volume open.
+/// Our guest that has the volume open. Refuses a volume that has a layer over it: its guest sees the size
+/// of the layer.
 async fn user(
     cx: &StepContext,
     ports: &HostPorts,
     volume: &VolumeInfo,
 ) -> Result<Option<DomainInfo>, Failure> {
-    let (domains, mut user) = (ports.domains.domains().await?, None);
-    let mut active: Vec<&DomainInfo> = domains.iter().collect();
-    active.retain(|domain| domain.state.is_active());
-    for domain in guards::users(ports, &active, volume, &[]).await? {
+    let (domains, mut owner) = (ports.domains.domains().await?, None);
+    let all: Vec<&DomainInfo> = domains.iter().collect();
+    let listed = guards::active_volumes(ports).await?;
+    for user in guards::users(ports, &all, volume, &listed).await? {
+        let domain = user.domain;
+        if let Some(layer) = &user.layer {
+            let called = ownership::called(cx, domain);
+            return Err(guards::below_layer(cx, ports, volume, &called, layer));
+        }
+        if !domain.state.is_active() {
+            continue;
+        }
         if !ownership::is_ours(cx, domain, domain.uuid) {
             let why = format!("domain {}, which is not ours, uses it", domain.name);
             return Err(guards::in_use(ports, volume, &why));
         }
-        user = Some(domain.clone());
+        owner = Some(domain.clone());
     }
-    Ok(user)
+    Ok(owner)
 }
 
 fn output(volume: VolumeInfo) -> Output {

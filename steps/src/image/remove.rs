@@ -5,18 +5,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
-    model::Failure,
+    model::{Failure, Name},
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::sidecar;
+use super::{
+    UploadChunks,
+    sidecar::{self, Sidecar},
+};
 use crate::{
     error,
     guards::{self, DeletionCandidate},
     ports::{HostPorts, Hosts, VolumeKey},
 };
 
-/// Deletes an image that this journal uploaded, and its sidecar.
+/// Deletes an image that this journal uploaded, and its sidecar. A file that somebody put in its place is
+/// not deleted.
 ///
 /// The guards are checked first: all domains' definitions and all volumes' backing chains on the host.
 /// This journal is asked whether a run is about to use the image. A run that begins later waits for the
@@ -49,10 +53,45 @@ impl RemoveImage {
     }
 }
 
-/// Whether the image has a claim of this journal.
-async fn is_ours(cx: &StepContext, ports: &HostPorts, key: &VolumeKey) -> Result<bool, Failure> {
+/// The image's sidecar, if it has a claim of this journal.
+async fn own_sidecar(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<Option<Sidecar>, Failure> {
     let sidecar = sidecar::read(ports, &cx.journal_id, key).await?;
-    Ok(sidecar.is_some_and(|sidecar| sidecar.ours))
+    Ok(sidecar.filter(|sidecar| sidecar.ours))
+}
+
+/// Checks that the file under the image's name is the one that this journal uploaded: an administrator may
+/// have put another in its place, and the claim beside it does not show that.
+async fn is_uploaded(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+    sidecar: &Sidecar,
+) -> Result<(), Failure> {
+    let Some(volume) = ports.storage.volume(key).await? else {
+        return Ok(());
+    };
+    let is_same = match &sidecar.whole {
+        // An upload that was not completed leaves a file that nothing else identifies.
+        None => {
+            let upload = Name::of(UploadChunks::NAME);
+            cx.recorded.was_intended(&cx.entity, &upload)
+        }
+        Some(mark) if volume.physical != mark.size => false,
+        Some(mark) if volume.modified == mark.modified => true,
+        Some(mark) => ports.storage.sha256(key).await?.to_string() == mark.sha256,
+    };
+    if is_same {
+        return Ok(());
+    }
+    Err(error::NOT_OURS
+        .failure("the file under the image's name is not the one that this journal uploaded")
+        .with_remedy("Move the file to another name, or delete it, then run the command again.")
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}")))
 }
 
 /// The failure if a run found the image whole: this step cannot know whether it has copied the image yet.
@@ -76,7 +115,8 @@ impl Step for RemoveImage {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        Ok(if is_ours(cx, &ports, &params.volume).await? {
+        let sidecar = own_sidecar(cx, &ports, &params.volume).await?;
+        Ok(if sidecar.is_some() {
             Observed::Needed
         } else {
             Observed::Present(Output { removed: None })
@@ -86,12 +126,13 @@ impl Step for RemoveImage {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let key = &params.volume;
-        if !is_ours(cx, &ports, key).await? {
+        let Some(sidecar) = own_sidecar(cx, &ports, key).await? else {
             return Ok(Done::present(Output { removed: None }));
-        }
+        };
         if cx.recorded.is_awaited(&cx.entity) {
             return Err(about_to_be_used(&ports, key));
         }
+        is_uploaded(cx, &ports, key, &sidecar).await?;
         for volume in [key, &sidecar::key(key)] {
             let doomed = DeletionCandidate {
                 key: volume,

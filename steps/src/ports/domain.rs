@@ -25,6 +25,10 @@ pub struct OwnerMark {
     /// That run; `None` if an older version wrote the mark.
     #[serde(default)]
     pub run: Option<RunId>,
+    /// The snapshot whose layers were put over its disks last. Written before the layers, so that a
+    /// definition from before them does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Uuid>,
 }
 
 /// The state of a domain.
@@ -95,6 +99,9 @@ pub struct DomainInfo {
     pub autostart: bool,
     /// Every file it names in its live and its stored definition: disks, backing chains, logs.
     pub files: Vec<DiskSource>,
+    /// While it runs: the complete backing chain of each of its disks, from the disk down, as the host has
+    /// read it. Empty while it is off, and without disks whose chain the host does not show to its end.
+    pub chains: Vec<Vec<String>>,
     /// Its mark, if its metadata has one.
     pub mark: Option<OwnerMark>,
     /// The machine that its stored definition describes.
@@ -103,6 +110,13 @@ pub struct DomainInfo {
     pub live: Option<DomainShape>,
     /// Its definition, as the host prints it.
     pub xml: String,
+}
+
+impl DomainInfo {
+    /// The machine of its stored definition, and the one that runs.
+    pub fn shapes(&self) -> impl Iterator<Item = &DomainShape> {
+        std::iter::once(&self.stored).chain(&self.live)
+    }
 }
 
 /// The part of a definition that people may change by hand: a machine with its disks and cards, in order.
@@ -288,6 +302,16 @@ pub struct DomainSpec {
     pub mark: OwnerMark,
 }
 
+/// What a host has of a domain besides its definition and its disks: its memory, if it was saved with it,
+/// and the settings of its firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They remain; a definition of the same name finds the settings again.
+    Keep,
+    /// They are deleted.
+    Delete,
+}
+
 /// A layer to add over a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerSpec {
@@ -313,6 +337,18 @@ pub struct MergeProgress {
     pub done: u64,
     /// The total. It grows while the guest writes.
     pub total: u64,
+}
+
+/// A job that a host does on a disk of a running guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskJob {
+    /// The file into which the job merges the file that the guest writes to, after which the guest can
+    /// continue with that file; `None` for any other job.
+    pub merges_into: Option<String>,
+    /// Its type, in words.
+    pub kind: String,
+    /// Its progress.
+    pub progress: MergeProgress,
 }
 
 /// An open serial console of a guest. Dropping it closes it.
@@ -389,8 +425,8 @@ pub trait DomainPort: Send + Sync {
     /// `WrongState` if it is off.
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()>;
 
-    /// The progress of the merge of a disk's layer; `None` if there is no merge.
-    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>>;
+    /// The job on a disk, whoever began it; `None` if there is none.
+    async fn disk_job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>>;
 
     /// Ends a merge that is done: the guest continues with the file below. The layer's file remains, and
     /// is no longer used. `Busy` if the merge is not done.
@@ -429,6 +465,7 @@ pub trait DomainPort: Send + Sync {
     /// Ends the guest immediately. `WrongState` if it is off.
     async fn destroy(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Removes the definition of a domain that is off. `WrongState` if it runs.
-    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed>;
+    /// Removes the definition of a domain that is off. `WrongState` if it runs, or if it was saved with its
+    /// memory and that is kept.
+    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed>;
 }

@@ -20,9 +20,9 @@ mod upload_limit;
 
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
-    DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec, DomainState,
-    Firmware, Graphics, GuestConsole, LayerSpec, MachineSpec, MergeProgress, NicSpec, OwnerMark,
-    Platform, SavedMachine, ScreenShape,
+    DiskJob, DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec,
+    DomainState, Firmware, Graphics, GuestConsole, LayerSpec, Leftovers, MachineSpec,
+    MergeProgress, NicSpec, OwnerMark, Platform, SavedMachine, ScreenShape,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{
@@ -38,8 +38,8 @@ pub use network::{
 };
 pub use screen::ScreenStream;
 pub use storage::{
-    FileAt, PoolFiles, PoolInfo, Removed, StoragePort, Synced, Transfer, UploadSink, VolumeFormat,
-    VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
+    FileAt, FileHead, PoolFiles, PoolInfo, Removed, StoragePort, Synced, Transfer, UploadSink,
+    VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
 };
 pub use upload_limit::UploadLimit;
 

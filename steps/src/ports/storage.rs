@@ -110,6 +110,18 @@ pub enum FileAt {
     Unknown(String),
 }
 
+/// The first bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileHead {
+    /// These bytes.
+    Bytes(Bytes),
+    /// There is no file, or it is neither a regular file nor a block device, or the host runs no commands
+    /// for us.
+    Nothing,
+    /// The file cannot be read, with the reason.
+    Unknown(String),
+}
+
 /// The files of a pool that is inactive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolFiles {
@@ -274,10 +286,10 @@ pub trait StoragePort: Send + Sync {
         Ok(None)
     }
 
-    /// Reads at most `max` bytes from the start of any file on the host; `None` if it does not exist, or
-    /// the host runs no commands for us.
-    async fn head(&self, _path: &str, _max: u64) -> PortResult<Option<Bytes>> {
-        Ok(None)
+    /// Reads the starts of any files and block devices on the host, in the same order: at most `max` bytes
+    /// of an image that may name a backing file, at least four of any other.
+    async fn heads(&self, paths: &[String], _max: u64) -> PortResult<Vec<FileHead>> {
+        Ok(vec![FileHead::Nothing; paths.len()])
     }
 
     /// The files in the folder of an inactive pool; libvirt lists none of them.

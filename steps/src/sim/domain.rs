@@ -19,9 +19,9 @@ use crate::{
     cidata,
     guest::GuestType,
     ports::{
-        DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Graphics,
-        GuestConsole, LayerSpec, MergeProgress, OwnerMark, PortError, PortErrorKind, PortResult,
-        Removed, SavedMachine,
+        DhcpLease, DiskJob, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Graphics,
+        GuestConsole, LayerSpec, Leftovers, MergeProgress, OwnerMark, PortError, PortErrorKind,
+        PortResult, Removed, SavedMachine,
     },
 };
 
@@ -175,6 +175,7 @@ impl DomainPort for SimHost {
                 moved: false,
                 saved: None,
                 merges: BTreeMap::new(),
+                block_copies: BTreeMap::new(),
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
@@ -341,6 +342,10 @@ impl DomainPort for SimHost {
             if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             }
+            if domain.block_copies.contains_key(target) {
+                let words = "disk already in active block job";
+                return Err(self.error(PortErrorKind::Rejected, &object(uuid), words));
+            }
             let until = now.saturating_add(layers::MERGE_MS);
             domain.merges.insert(target.to_owned(), until);
             Ok(())
@@ -348,16 +353,31 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
-        self.call(Call::observe("merging", object(uuid)), |state, now| {
+    async fn disk_job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>> {
+        self.call(Call::observe("disk_job", object(uuid)), |state, now| {
             let domain = self.known(state, uuid)?;
             if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             }
-            let until = domain.merges.get(target);
-            Ok(until.map(|until| MergeProgress {
-                done: layers::MERGE_MS.saturating_sub(until.saturating_sub(now)),
-                total: layers::MERGE_MS,
+            if domain.block_copies.contains_key(target) {
+                return Ok(Some(DiskJob {
+                    merges_into: None,
+                    kind: "block copy".to_owned(),
+                    progress: MergeProgress { done: 1, total: 1 },
+                }));
+            }
+            let until = domain.merges.get(target).copied();
+            let disks = domain.running.iter().flat_map(|spec| &spec.disks);
+            let disk = disks.filter(|disk| disk.target == target).next();
+            let path = disk.map(|disk| disk.path.clone()).unwrap_or_default();
+            let below = state.by_path(&path).and_then(|layer| layer.backing.clone());
+            Ok(until.map(|until| DiskJob {
+                merges_into: below,
+                kind: "active commit".to_owned(),
+                progress: MergeProgress {
+                    done: layers::MERGE_MS.saturating_sub(until.saturating_sub(now)),
+                    total: layers::MERGE_MS,
+                },
             }))
         })
         .await
@@ -365,13 +385,13 @@ impl DomainPort for SimHost {
 
     async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
         self.call(Call::act("end_merge", object(uuid)), |state, now| {
-            let until = self.known(state, uuid)?.merges.get(target).copied();
-            match until {
-                Some(until) if until <= now => {
-                    let rejected =
-                        |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
-                    layers::pivot(state, uuid, target).map_err(rejected)
-                }
+            let domain = self.known(state, uuid)?;
+            let rejected = |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
+            if domain.block_copies.contains_key(target) {
+                return layers::switch_to_copy(state, uuid, target).map_err(rejected);
+            }
+            match domain.merges.get(target).copied() {
+                Some(until) if until <= now => layers::pivot(state, uuid, target).map_err(rejected),
                 Some(_) => {
                     let words = "the block job is not ready for pivot yet";
                     Err(self.error(PortErrorKind::Busy, &object(uuid), words))
@@ -499,13 +519,17 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
         self.call(
             Call::act("undefine", object(uuid)),
             |state, _| match state.domains.get(&uuid) {
                 None => Ok(Removed::Absent),
                 Some(domain) if domain.state.is_active() => {
                     Err(self.wrong_state(uuid, "domain is running"))
+                }
+                Some(domain) if domain.saved.is_some() && leftovers == Leftovers::Keep => {
+                    let words = "Refusing to undefine while domain managed save image exists";
+                    Err(self.wrong_state(uuid, words))
                 }
                 Some(_) => {
                     state.domains.remove(&uuid);

@@ -72,8 +72,24 @@ pub(super) fn pivot(
     Ok(())
 }
 
+/// Switches the guest to a copy of a disk.
+pub(super) fn switch_to_copy(
+    state: &mut SimHostState,
+    uuid: Uuid,
+    target: &str,
+) -> Result<(), &'static str> {
+    let domain = state.domains.get_mut(&uuid).ok_or("no such domain")?;
+    let to = domain.block_copies.remove(target);
+    let to = to.ok_or("no block job is active")?;
+    let mut disks = domain.running.iter().flat_map(|spec| &spec.disks);
+    let disk = disks.find(|disk| disk.target == target);
+    let from = disk.ok_or("no such disk")?.path.clone();
+    rename(state, uuid, &from, &to);
+    Ok(())
+}
+
 /// Changes a file's path in the live and the stored definition.
-fn rename(state: &mut SimHostState, uuid: Uuid, from: &str, to: &str) {
+pub(super) fn rename(state: &mut SimHostState, uuid: Uuid, from: &str, to: &str) {
     let Some(domain) = state.domains.get_mut(&uuid) else {
         return;
     };

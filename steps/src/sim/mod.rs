@@ -7,6 +7,7 @@
 //! Its behaviour follows what was measured on a real host. [`Faults`] make calls fail as real ones do;
 //! without them every call succeeds.
 
+mod administrator;
 mod console;
 mod content;
 mod domain;

@@ -1,5 +1,7 @@
 //! Domains as the simulated host reports them.
 
+use std::collections::BTreeSet;
+
 use super::{Domain, SimHostState};
 use crate::ports::{
     DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec, Graphics, ScreenShape,
@@ -9,18 +11,14 @@ impl SimHostState {
     /// A domain as the ports report it.
     pub(super) fn info(&self, domain: &Domain) -> DomainInfo {
         let spec = &domain.spec;
-        let mut files = vec![DiskSource::Path(spec.console_log.clone())];
-        for disk in &spec.disks {
-            let mut next = Some(disk.path.clone());
-            // The limit also ends a chain that contains itself.
-            for _ in 0..16 {
-                let Some(path) = next else { break };
-                next = self
-                    .by_path(&path)
-                    .and_then(|volume| volume.backing.clone());
-                files.push(DiskSource::Path(path));
-            }
-        }
+        let running = domain.state.is_active();
+        let running = running.then(|| domain.running.as_ref().unwrap_or(spec));
+        let live_disks = running.iter().flat_map(|spec| &spec.disks);
+        let chains: Vec<Vec<String>> = live_disks.map(|disk| self.chain(&disk.path)).collect();
+        let stored = spec.disks.iter().map(|disk| &disk.path);
+        let files = stored.chain(chains.iter().flatten());
+        let files: BTreeSet<&String> = files.chain([&spec.console_log]).collect();
+        let files = files.into_iter().cloned().map(DiskSource::Path).collect();
         DomainInfo {
             uuid: spec.uuid,
             name: spec.name.clone(),
@@ -33,14 +31,29 @@ impl SimHostState {
             persistent: true,
             autostart: spec.autostart,
             files,
+            chains,
             mark: domain.mark.clone(),
             stored: shape(spec),
-            live: domain
-                .state
-                .is_active()
-                .then(|| shape(domain.running.as_ref().unwrap_or(spec))),
+            live: running.map(shape),
             xml: xml(domain),
         }
+    }
+}
+
+impl SimHostState {
+    /// A disk's file, and the files below it. The host reads these when the guest starts, and a stored
+    /// definition does not name them.
+    fn chain(&self, path: &str) -> Vec<String> {
+        let mut chain = vec![path.to_owned()];
+        // The limit also ends a chain that contains itself.
+        while chain.len() < 16 {
+            let last = chain.last().and_then(|last| self.by_path(last));
+            let Some(below) = last.and_then(|volume| volume.backing.clone()) else {
+                break;
+            };
+            chain.push(below);
+        }
+        chain
     }
 }
 

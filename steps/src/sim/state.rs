@@ -50,6 +50,12 @@ pub struct SimHostState {
     /// Files outside of pools, by their paths; `None` for a file that may not be read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outside: BTreeMap<String, Option<Vec<u8>>>,
+    /// Disks outside of pools, by their paths, such as the layers of a backup tool.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loose: BTreeMap<String, Volume>,
+    /// Paths of files that exist, and whose content only the host itself can read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub closed: BTreeSet<String>,
     /// The identity that the machine reports, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
@@ -219,6 +225,10 @@ pub struct Domain {
     /// Layers that are being merged, by disk: the time at which the merge is done, by the host's clock.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub merges: BTreeMap<String, u64>,
+    /// Copies of disks that an administrator began, by disk: the path of the copy, to which the guest could
+    /// be switched.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub block_copies: BTreeMap<String, String>,
 }
 
 /// How long a domain whose start was interrupted is reported as starting, in milliseconds.
@@ -236,6 +246,7 @@ impl Domain {
         (self.live, self.running, self.state) = (None, None, state);
         self.ends_at = None;
         self.merges.clear();
+        self.block_copies.clear();
     }
 
     /// Suspends the domain.
@@ -337,6 +348,8 @@ impl SimHostState {
             bridges: Vec::new(),
             links: BTreeMap::new(),
             outside: BTreeMap::new(),
+            loose: BTreeMap::new(),
+            closed: BTreeSet::new(),
             machine: None,
             uuid: None,
             daemon_starts: 1,
@@ -362,31 +375,31 @@ impl SimHostState {
         led.unwrap_or(path)
     }
 
-    /// A volume by its path.
+    /// A volume, or a disk outside of pools, by its path.
     pub fn by_path(&self, path: &str) -> Option<&Volume> {
         let (folder, name) = path.rsplit_once('/')?;
-        let pool = self.pools.values().find(|pool| pool.path == folder)?;
-        pool.volumes.get(name)
+        let pool = self.pools.values().find(|pool| pool.path == folder);
+        let volume = pool.and_then(|pool| pool.volumes.get(name));
+        volume.or_else(|| self.loose.get(path))
     }
 
     /// The first bytes of a volume, when it is read by its path.
     pub(super) fn header_at(&self, path: &str) -> Option<Vec<u8>> {
-        let (folder, name) = path.rsplit_once('/')?;
-        let pool = self.pools.values().find(|pool| pool.path == folder)?;
-        let volume = pool.volumes.get(name)?;
-        let backing = volume.backing.as_deref();
+        let backing = self.by_path(path)?.backing.as_deref();
         Some(backing.map_or_else(Vec::new, layer_header))
     }
 
     pub(super) fn by_path_mut(&mut self, path: &str) -> Option<&mut Volume> {
         let (folder, name) = path.rsplit_once('/')?;
-        let pool = self.pools.values_mut().find(|pool| pool.path == folder)?;
-        pool.volumes.get_mut(name)
+        let pool = self.pools.values_mut().find(|pool| pool.path == folder);
+        let volume = pool.and_then(|pool| pool.volumes.get_mut(name));
+        volume.or_else(|| self.loose.get_mut(path))
     }
 
     /// Whether any volume still uses this stored content.
     pub(super) fn holds(&self, sought: u64) -> bool {
-        let mut volumes = self.pools.values().flat_map(|pool| pool.volumes.values());
+        let volumes = self.pools.values().flat_map(|pool| pool.volumes.values());
+        let mut volumes = volumes.chain(self.loose.values());
         volumes.any(|v| matches!(v.content, Content::Stored { id, .. } if id == sought))
     }
 
@@ -401,6 +414,7 @@ impl SimHostState {
             .pools
             .values_mut()
             .flat_map(|pool| pool.volumes.values_mut())
+            .chain(self.loose.values_mut())
         {
             if !volume.synced {
                 volume.content.lose_tail();

@@ -14,9 +14,10 @@ use super::{
     source::qcow2_header,
     upload::{SimPathSink, SimSink},
 };
+use crate::files::is_device;
 use crate::ports::{
-    FileAt, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort,
-    Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, FileHead, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed,
+    StoragePort, Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// Number of bytes in one read.
@@ -168,15 +169,34 @@ impl SimHost {
     }
 }
 
+fn head_of(state: &SimHostState, path: &str, max: u64) -> FileHead {
+    let path = state.resolved(path);
+    if !state.shell {
+        return FileHead::Nothing;
+    }
+    let outside = state.outside.get(&path);
+    if outside == Some(&None) || state.closed.contains(&path) {
+        return FileHead::Unknown("Permission denied".to_owned());
+    }
+    let head = outside.cloned().flatten();
+    let head = head.or_else(|| state.header_at(&path));
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    head.map_or(FileHead::Nothing, |bytes| {
+        FileHead::Bytes(bytes.into_iter().take(max).collect())
+    })
+}
+
 fn info(pool: &Pool, key: &VolumeKey, volume: &Volume) -> VolumeInfo {
+    let path = format!("{}/{}", pool.path, key.name);
     VolumeInfo {
         key: key.clone(),
-        path: format!("{}/{}", pool.path, key.name),
         format: volume.format.clone(),
         capacity: volume.capacity,
         allocation: volume.content.len(),
         physical: volume.physical(),
-        backing: volume.backing.clone(),
+        // As libvirt does, which reads no header of a block device.
+        backing: volume.backing.clone().filter(|_| !is_device(&path)),
+        path,
         modified: Some(volume.modified.to_string()),
     }
 }
@@ -412,14 +432,10 @@ impl StoragePort for SimHost {
         .await
     }
 
-    async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
-        self.call(Call::observe("head", path), |state, _| {
-            let path = state.resolved(path);
-            let file = state.outside.get(&path).cloned().flatten();
-            let file = file.or_else(|| state.header_at(&path));
-            let max = usize::try_from(max).unwrap_or(usize::MAX);
-            let file = file.filter(|_| state.shell);
-            Ok(file.map(|bytes| bytes.into_iter().take(max).collect()))
+    async fn heads(&self, paths: &[String], max: u64) -> PortResult<Vec<FileHead>> {
+        self.call(Call::observe("heads", ""), |state, _| {
+            let head = |path: &String| head_of(state, path, max);
+            Ok(paths.iter().map(head).collect())
         })
         .await
     }

@@ -16,6 +16,7 @@ use super::{
     memory, runs, without_memory,
 };
 use crate::{
+    disk::own_disks,
     error,
     guards::{self, DeletionCandidate},
     ownership,
@@ -34,7 +35,8 @@ use crate::{
 /// A crash during the step leaves layers or none, and some copies, whole or half. After each of them the
 /// step saves that this run added the layers, and which copies are whole. Without that record it is
 /// unknown whether the disks below are still of one moment: the next attempt merges existing layers and
-/// starts over. If the step is refused, it leaves no copy and no layer.
+/// starts over. It also starts over if something else merged the layers meanwhile. If the step is refused,
+/// it leaves no copy and no layer.
 ///
 /// Memory is saved with the layers, in one call, while the guest is stopped. It counts as whole once it
 /// is synced and hashed and that is saved; before that the next attempt starts over.
@@ -148,6 +150,10 @@ pub(super) struct CopyWork<'a> {
 impl CopyWork<'_> {
     async fn run(&self) -> Result<Output, Failure> {
         let mut saved: Saved = self.cx.saved().await?.unwrap_or_default();
+        if saved.copied.is_some() && !self.layered().are_frozen().await? {
+            // The copies so far are of another moment than the disks are now.
+            self.forget_copies(&mut saved).await?;
+        }
         if saved.copied.is_none() {
             self.thaw(&mut saved).await?;
             if !self.runs().await? {
@@ -170,6 +176,11 @@ impl CopyWork<'_> {
             copies.push(self.copy(disk, volume).await?);
             saved.copied = Some(copies.clone());
             self.cx.save(&saved).await?;
+        }
+        if !self.layered().are_frozen().await? {
+            self.forget_copies(&mut saved).await?;
+            let why = "its layers were merged while its disks were copied";
+            return Err(runs(self.ports, self.params.uuid, why));
         }
         Ok(Output {
             copies,
@@ -200,14 +211,23 @@ impl CopyWork<'_> {
     /// Merges the layers that an earlier attempt left. Memory that it saved does not fit the merged disks
     /// and is deleted.
     async fn thaw(&self, saved: &mut Saved) -> Result<(), Failure> {
-        let all = Disks {
+        self.layered().merge(saved).await?;
+        self.remove_memory().await
+    }
+
+    /// The disks with their layers.
+    fn layered(&self) -> Disks<'_> {
+        Disks {
             cx: self.cx,
             ports: self.ports,
             uuid: self.params.uuid,
             disks: &self.params.disks,
-        };
-        all.merge(saved).await?;
-        self.remove_memory().await
+        }
+    }
+
+    async fn forget_copies(&self, saved: &mut Saved) -> Result<(), Failure> {
+        (saved.copied, saved.memory) = (None, None);
+        self.cx.save(saved).await
     }
 
     /// Copies the disks while the guest is off.
@@ -250,6 +270,9 @@ impl CopyWork<'_> {
         enough_room(ports, params, &volumes, memory).await?;
         let layers = self.layers(domain.as_ref(), &volumes)?;
         self.whole_machine(domain.as_ref(), &layers)?;
+        saved.merged.clear();
+        self.cx.save(saved).await?;
+        self.layered().mark_layers().await?;
         let laid = self.lay(&layers, &volumes).await;
         laid.map_err(|error| match error.kind {
             PortErrorKind::Rejected => refused(ports, params.uuid, &error.message),
@@ -295,8 +318,7 @@ impl CopyWork<'_> {
     /// Deletes everything that a refused snapshot has on the host.
     async fn discard(&self) -> Result<(), Failure> {
         let mut saved: Saved = self.cx.saved().await?.unwrap_or_default();
-        (saved.copied, saved.memory) = (None, None);
-        self.cx.save(&saved).await?;
+        self.forget_copies(&mut saved).await?;
         self.thaw(&mut saved).await?;
         for disk in &self.params.disks {
             guards::remove(self.cx, self.ports, own(disk)).await?;
@@ -320,7 +342,8 @@ async fn disks(ports: &HostPorts, params: &Params) -> Result<Vec<VolumeInfo>, Fa
     Ok(volumes)
 }
 
-/// Checks that no other domain uses these disks, and that no foreign layer is over one.
+/// Checks that the guest has these disks themselves, that no other domain uses them, and that no foreign
+/// layer is over one.
 async fn unshared(
     cx: &StepContext,
     ports: &HostPorts,
@@ -328,18 +351,22 @@ async fn unshared(
     volumes: &[VolumeInfo],
 ) -> Result<(), Failure> {
     let domains = ports.domains.domains().await?;
+    if let Some(own) = domains.iter().find(|d| d.uuid == params.uuid) {
+        own_disks::has_all(cx, ports, own, volumes).await?;
+    }
     let others: Vec<&DomainInfo> = domains.iter().filter(|d| d.uuid != params.uuid).collect();
+    let listed = guards::active_volumes(ports).await?;
     for volume in volumes {
-        let users = guards::users(ports, &others, volume, &[]).await?;
+        let users = guards::users(ports, &others, volume, &listed).await?;
         if let Some(user) = users.first() {
-            let message = format!("{} has the disk, too", ownership::called(cx, user));
+            let message = format!("{} has the disk, too", ownership::called(cx, user.domain));
             return Err(error::DISK_SHARED
                 .failure(message)
                 .on_host(ports.host.name())
                 .of_object(format!("volume {}", volume.key)));
         }
     }
-    guards::nothing_over(cx, ports, &volumes.iter().collect::<Vec<_>>()).await
+    guards::over(cx, ports, &volumes.iter().collect::<Vec<_>>(), &listed).await
 }
 
 /// Checks that each pool has room. A copy needs at most its disk's allocation, unless the disk has a

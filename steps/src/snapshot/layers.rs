@@ -1,6 +1,6 @@
 //! Layers that the guest writes into while its disks are copied, and how they are merged.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -9,10 +9,13 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{DiskCopy, SavedMemory, copy_disks::Copied, runs};
 use crate::{
-    error,
+    error, files,
     guards::{self, DeletionCandidate},
-    ownership,
-    ports::{DomainInfo, DomainState, HostPorts, PortErrorKind, VolumeKey},
+    names, ownership,
+    ports::{
+        DiskJob, DiskSource, DomainInfo, DomainState, HostPorts, OwnerMark, PortErrorKind,
+        VolumeInfo, VolumeKey,
+    },
 };
 
 /// How often to poll the progress of a merge.
@@ -32,6 +35,9 @@ pub(super) struct Saved {
     /// Whether this run started the guest, suspended, only to merge.
     #[serde(default)]
     pub(super) woken: bool,
+    /// The names of the layers whose merge this step ended.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) merged: BTreeSet<String>,
 }
 
 /// The disks of one guest.
@@ -55,6 +61,33 @@ pub(super) fn target<'d>(domain: &'d DomainInfo, path: &str) -> Option<&'d str> 
 pub(super) fn beside(disk: &str, layer: &VolumeKey) -> String {
     let folder = disk.rsplit_once('/').map_or("", |(folder, _)| folder);
     format!("{folder}/{}", layer.name)
+}
+
+/// A layer that is being merged into its disk.
+struct LayerWork<'a> {
+    disk: &'a DiskCopy,
+    layer: &'a VolumeKey,
+    /// The layer's path.
+    path: String,
+    /// The disk's path.
+    base: String,
+}
+
+impl LayerWork<'_> {
+    /// Whether the job merges the layer into its disk. The guest writes to the layer, so the job's file is
+    /// all that can differ.
+    fn is_merged_by(&self, job: &DiskJob) -> bool {
+        let into = job.merges_into.as_deref();
+        into.is_some_and(|into| files::plain(into) == files::plain(&self.base))
+    }
+}
+
+/// How far a merge is.
+enum MergeState {
+    /// This much is done, in units of the host.
+    Done(u64),
+    /// This attempt ended it.
+    Ended,
 }
 
 impl Disks<'_> {
@@ -84,12 +117,18 @@ impl Disks<'_> {
         self.released_domain().await?;
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };
-            if let Some(path) = self.path_of(disk, layer).await?
-                && self.merge_one(disk, &path, saved).await?
-            {
-                merged.push(disk.disk.clone());
+            if let Some(base) = self.ports.storage.volume(&disk.volume).await? {
+                let work = LayerWork {
+                    disk,
+                    layer,
+                    path: beside(&base.path, layer),
+                    base: base.path,
+                };
+                if self.merge_one(&work, saved).await? {
+                    merged.push(disk.disk.clone());
+                }
             }
-            self.remove(disk, layer).await?;
+            self.remove(disk, layer, saved).await?;
         }
         self.end_if_woken(saved).await?;
         Ok(merged)
@@ -121,15 +160,9 @@ impl Disks<'_> {
     }
 
     /// Merges one layer; returns whether there was one to merge.
-    async fn merge_one(
-        &self,
-        disk: &DiskCopy,
-        path: &str,
-        saved: &mut Saved,
-    ) -> Result<bool, Failure> {
-        let what = format!("merging disk {}", disk.disk);
+    async fn merge_one(&self, work: &LayerWork<'_>, saved: &mut Saved) -> Result<bool, Failure> {
         let (mut farthest, mut moved, mut merged) = (0, Instant::now(), false);
-        while let Some((domain, target)) = self.written_into(path).await? {
+        while let Some((domain, target)) = self.written_into(&work.path).await? {
             merged = true;
             match domain.state {
                 DomainState::Running | DomainState::Paused => {}
@@ -145,7 +178,14 @@ impl Disks<'_> {
                     ));
                 }
             }
-            let done = self.work_on(&target, &what).await?;
+            let done = match self.work_on(&target, work).await? {
+                MergeState::Done(done) => done,
+                MergeState::Ended => {
+                    saved.merged.insert(work.layer.name.clone());
+                    self.cx.save(saved).await?;
+                    continue;
+                }
+            };
             if done > farthest {
                 (farthest, moved) = (done, Instant::now());
             }
@@ -170,8 +210,9 @@ impl Disks<'_> {
         }))
     }
 
-    /// Begins the merge, or ends it if it is done; returns its progress.
-    async fn work_on(&self, target: &str, what: &str) -> Result<u64, Failure> {
+    /// Begins the merge, or ends it if it is done. A job that does not merge the layer into its disk is
+    /// somebody else's: it is neither ended nor waited for.
+    async fn work_on(&self, target: &str, work: &LayerWork<'_>) -> Result<MergeState, Failure> {
         let domains = &self.ports.domains;
         // The guest may stop between our observation and our call.
         let soft = |kind| {
@@ -182,25 +223,62 @@ impl Disks<'_> {
             ];
             kinds.contains(&kind)
         };
-        let progress = match domains.merging(self.uuid, target).await {
-            Err(error) if soft(error.kind) => return Ok(0),
-            progress => progress?,
+        let job = match domains.disk_job(self.uuid, target).await {
+            Err(error) if soft(error.kind) => return Ok(MergeState::Done(0)),
+            job => job?,
         };
-        let acted = match progress {
-            None => domains.begin_merge(self.uuid, target).await,
-            Some(progress) => {
-                self.cx.report(what, progress.done, Some(progress.total));
-                if progress.done >= progress.total {
-                    domains.end_merge(self.uuid, target).await
-                } else {
-                    Ok(())
+        let (acted, state) = match job {
+            None => {
+                self.check_is_over(work).await?;
+                let begun = domains.begin_merge(self.uuid, target).await;
+                (begun, MergeState::Done(0))
+            }
+            Some(job) if !work.is_merged_by(&job) => return Err(self.foreign_job(target, &job)),
+            Some(DiskJob { progress, .. }) => {
+                let what = format!("merging disk {}", work.disk.disk);
+                self.cx.report(&what, progress.done, Some(progress.total));
+                if progress.done < progress.total {
+                    return Ok(MergeState::Done(progress.done));
                 }
+                let ended = domains.end_merge(self.uuid, target).await;
+                let state = match &ended {
+                    Ok(()) => MergeState::Ended,
+                    Err(_) => MergeState::Done(progress.done),
+                };
+                (ended, state)
             }
         };
         match acted {
             Err(error) if !soft(error.kind) => Err(error.into()),
-            _ => Ok(progress.map_or(0, |progress| progress.done)),
+            _ => Ok(state),
         }
+    }
+
+    /// Checks that the layer is directly over its disk: a merge goes into the file directly below.
+    async fn check_is_over(&self, work: &LayerWork<'_>) -> Result<(), Failure> {
+        let volume = self.ports.storage.volume(work.layer).await?;
+        let below = volume.and_then(|layer| Some(files::below(&layer.path, &layer.backing?)));
+        match below {
+            Some(below) if files::plain(&below) != files::plain(&work.base) => {
+                let why = format!("it is over {below}, not over its disk {}", work.disk.volume);
+                Err(self.unmerged(work.layer, &why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn foreign_job(&self, target: &str, job: &DiskJob) -> Failure {
+        let message = format!(
+            "a job that is not the merge of this snapshot's layer works on disk {target}: {}",
+            job.kind
+        );
+        error::BUSY
+            .failure(message)
+            .with_remedy(
+                "Wait until the job ends, or end it with `virsh blockjob --abort`; vsiflow keeps trying.",
+            )
+            .on_host(self.ports.host.name())
+            .of_object(format!("domain {}", self.uuid))
     }
 
     /// Starts the guest suspended: it executes nothing, and its disks can be merged.
@@ -229,13 +307,19 @@ impl Disks<'_> {
         self.cx.save(saved).await
     }
 
-    /// Deletes the file of a layer that is no longer in use. If the guest's definition no longer exists,
-    /// it is unknown what the layer holds, and the file is not deleted.
-    async fn remove(&self, disk: &DiskCopy, layer: &VolumeKey) -> Result<(), Failure> {
+    /// Deletes the file of a layer whose content is in its disk. If the guest's definition no longer exists,
+    /// or names neither the layer nor the disk that this snapshot merged it into, the layer may have data
+    /// that is in no other file, and is not deleted.
+    async fn remove(
+        &self,
+        disk: &DiskCopy,
+        layer: &VolumeKey,
+        saved: &Saved,
+    ) -> Result<(), Failure> {
         if self.ports.storage.volume(layer).await?.is_none() {
             return Ok(());
         }
-        if self.domain().await?.is_none() {
+        let Some(domain) = self.domain().await? else {
             let message = format!(
                 "the domain is gone, and a layer over disk {} is left",
                 disk.disk
@@ -244,6 +328,13 @@ impl Disks<'_> {
                 .failure(message)
                 .on_host(self.ports.host.name())
                 .of_object(format!("volume {layer}")));
+        };
+        let is_merged = saved.merged.contains(&layer.name)
+            || self.is_switched_back(&domain, disk, layer).await?;
+        if !is_merged {
+            let why =
+                "no merge of it into its disk was recorded, and the definition does not name it";
+            return Err(self.unmerged(layer, why));
         }
         let doomed = DeletionCandidate {
             key: layer,
@@ -251,5 +342,64 @@ impl Disks<'_> {
             owner: None,
         };
         guards::remove(self.cx, self.ports, doomed).await.map(drop)
+    }
+
+    /// Whether the definition that got the layers names the disk again: a merge ended whose end was not
+    /// recorded. An earlier definition that was written again does not have this snapshot in its mark.
+    async fn is_switched_back(
+        &self,
+        domain: &DomainInfo,
+        disk: &DiskCopy,
+        layer: &VolumeKey,
+    ) -> Result<bool, Failure> {
+        let snapshot = domain.mark.as_ref().and_then(|mark| mark.snapshot);
+        if snapshot.is_none() || snapshot != names::snapshot_of(&layer.name) {
+            return Ok(false);
+        }
+        let base = self.ports.storage.volume(&disk.volume).await?;
+        let names_base = |base: &VolumeInfo| {
+            let mut shapes = domain.shapes();
+            shapes.all(|shape| shape.disks.iter().any(|disk| disk.source == base.path))
+        };
+        Ok(base.as_ref().is_some_and(names_base))
+    }
+
+    fn unmerged(&self, layer: &VolumeKey, why: &str) -> Failure {
+        error::UNMERGED_LAYER
+            .failure(format!(
+                "a layer of a snapshot may have data of its own: {why}"
+            ))
+            .on_host(self.ports.host.name())
+            .of_object(format!("volume {layer}"))
+    }
+
+    /// Whether the guest still writes into a layer over each disk, so that the disks below do not change.
+    pub(super) async fn are_frozen(&self) -> Result<bool, Failure> {
+        let Some(domain) = self.domain().await? else {
+            return Ok(false);
+        };
+        for disk in self.disks {
+            let Some(layer) = &disk.layer else { continue };
+            let path = self.path_of(disk, layer).await?;
+            let is_over = |path: String| domain.files.contains(&DiskSource::Path(path));
+            if !path.is_some_and(is_over) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes in the domain's mark that layers of this snapshot are about to be put over its disks.
+    pub(super) async fn mark_layers(&self) -> Result<(), Failure> {
+        let mut layers = self.disks.iter().filter_map(|disk| disk.layer.as_ref());
+        let snapshot = layers.find_map(|layer| names::snapshot_of(&layer.name));
+        let mark = self.domain().await?.and_then(|domain| domain.mark);
+        match mark {
+            Some(mark) if mark.snapshot != snapshot => {
+                let mark = OwnerMark { snapshot, ..mark };
+                Ok(self.ports.domains.set_mark(self.uuid, &mark).await?)
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -235,6 +235,7 @@ async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
     let params = vsi::undefine_domain::Params {
         host: HOST.to_owned(),
         uuid,
+        discard: true,
     };
     world.drive(&undefine, &params).await?;
     let delete = vsi::DeleteVolumes::new(world.hosts.clone());
@@ -327,6 +328,7 @@ async fn destroys_nothing(world: &World) {
     let params = vsi::undefine_domain::Params {
         host: HOST.to_owned(),
         uuid: world.uuid,
+        discard: true,
     };
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0211");
     let delete = vsi::DeleteVolumes::new(hosts);
@@ -348,6 +350,7 @@ async fn a_running_domain_is_not_undefined() {
     let params = vsi::undefine_domain::Params {
         host: HOST.to_owned(),
         uuid: world.uuid,
+        discard: true,
     };
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0209");
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A qcow2 header that names a foreign file.
-fn reaching(path: &str) -> Vec<u8> {
+pub(super) fn reaching(path: &str) -> Vec<u8> {
     let mut header = qcow2_header(1 << 30);
     let at = u64::try_from(header.len()).unwrap().to_be_bytes();
     let length = u32::try_from(path.len()).unwrap().to_be_bytes();

@@ -10,6 +10,7 @@ mod guests;
 mod hostile;
 mod images;
 mod memory;
+mod own_disks;
 mod provision;
 mod removal;
 mod resume;
@@ -406,6 +407,7 @@ impl World {
                 serial: None,
                 format: None,
             }],
+            named: Vec::new(),
         }
     }
 
@@ -430,6 +432,7 @@ impl World {
             autostart: true,
             while_running: false,
             platform: None,
+            named: Vec::new(),
         }
     }
 
@@ -441,6 +444,7 @@ impl World {
             console,
             last_boot: Default::default(),
             memory: None,
+            named: Vec::new(),
         }
     }
 

@@ -185,6 +185,27 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");
     assert!(storage.volume(&image.key).await.unwrap().is_some());
     world.is_awaited(false);
+    // An administrator put another file in the image's place.
+    let (name, own) = (
+        image.key.name.clone(),
+        sim.with(|state| state.pools[POOL].volumes[&image.key.name].clone())
+            .await,
+    );
+    sim.with(|state| {
+        let volume = state
+            .pools
+            .get_mut(POOL)
+            .unwrap()
+            .volumes
+            .get_mut(&name)
+            .unwrap();
+        volume.content = crate::sim::Content::Inline(vec![7; 300_000]);
+        volume.modified += 1_000;
+    })
+    .await;
+    assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0207");
+    sim.with(|state| state.pools.get_mut(POOL).unwrap().volumes.insert(name, own))
+        .await;
     let done = world.attempt(&remove, &unwanted).await.unwrap();
     assert_eq!(done.output.removed, Some(image.key));
     let left = sim.with(|state| state.pools[POOL].volumes.len()).await;

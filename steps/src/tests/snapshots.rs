@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     guards,
-    ports::{DomainState, LayerSpec, VolumeFormat, VolumeSpec},
-    sim::{Content, SimHostState},
+    ports::{DomainState, LayerSpec, Leftovers, VolumeFormat, VolumeSpec},
+    sim::{Content, Fault, Faults, SimHostState},
     snapshot::{
         CopyDisks, DiskCopy, MergeLayers, RestoreDisks, copy_disks, merge_layers, restore_disks,
     },
@@ -254,7 +254,101 @@ async fn nothing_is_to_be_merged_once_the_disks_are_gone() {
     let world = running().await;
     let ports = world.ports().await;
     ports.domains.destroy(world.uuid).await.unwrap();
-    ports.domains.undefine(world.uuid).await.unwrap();
+    let gone = ports.domains.undefine(world.uuid, Leftovers::Delete);
+    gone.await.unwrap();
     ports.storage.delete(&world.boot()).await.unwrap();
     assert!(merge(&world).await.unwrap().output.merged.is_empty());
+}
+
+/// The run died while it copied; an administrator wrote an earlier definition again.
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_was_never_merged_is_not_deleted() {
+    let world = running().await;
+    copy(&world).await.unwrap();
+    writes(&world, "in the layer").await;
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    let below = format!("/var/lib/libvirt/images/{}", world.boot().name);
+    sim.with(|state| {
+        let domain = state.domains.get_mut(&uuid).unwrap();
+        domain.end(DomainState::ShutOff);
+        domain.spec.disks[0].path = below;
+        domain.mark.as_mut().unwrap().snapshot = None;
+    })
+    .await;
+    let layer = disks(&world)[0].layer.clone().unwrap();
+    for refused in [
+        merge(&world).await.map(|done| done.output.merged.len()),
+        copy(&world).await.map(|done| done.output.copies.len()),
+    ] {
+        assert_eq!(code(refused), "VSI0232");
+    }
+    assert_eq!(content(&world, &layer).await, "in the layer");
+}
+
+/// The guest is switched back, and the run dies before it records that.
+#[tokio::test(start_paused = true)]
+async fn a_layer_whose_merge_ended_unrecorded_is_deleted() {
+    let world = running().await;
+    copy(&world).await.unwrap();
+    writes(&world, "in the layer").await;
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("end_merge", 1, Fault::LostReply))
+        .await;
+    merge(&world).await.unwrap();
+    assert_eq!(content(&world, &world.boot()).await, "in the layer");
+    assert_eq!(leftovers(&world).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_somebody_else_began_is_not_ended() {
+    let world = running().await;
+    copy(&world).await.unwrap();
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    sim.with(|state| state.begin_block_copy(uuid, "vda", "/srv/copy"))
+        .await;
+    let step = MergeLayers::new(world.hosts.clone());
+    let params = merge_layers::Params {
+        host: HOST.to_owned(),
+        uuid,
+        disks: disks(&world),
+    };
+    let waiting = world.attempt(&step, &params).await.unwrap_err();
+    assert_eq!(waiting.code.as_str(), "VSI0104");
+    assert!(waiting.message.as_str().contains("block copy"), "{waiting}");
+    assert_eq!(sim.count("end_merge").await, 0);
+    sim.with(|state| {
+        let domain = state.domains.get_mut(&uuid).unwrap();
+        domain.block_copies.clear();
+    })
+    .await;
+    merge(&world).await.unwrap();
+}
+
+/// After the first copy something else merges the layers, and the guest writes on.
+#[tokio::test(start_paused = true)]
+async fn copies_of_two_moments_are_not_mixed() {
+    let world = running().await;
+    let data = DiskCopy {
+        disk: "data".to_owned(),
+        volume: world.key("data-1"),
+        copy: names::snapshot_copy(POOL, SNAPSHOT, 1),
+        layer: Some(names::snapshot_layer(POOL, SNAPSHOT, 1)),
+    };
+    let mut params = taking(&world);
+    params.disks.push(data);
+    writes(&world, "before").await;
+    let step = CopyDisks::new(world.hosts.clone());
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("clone", 2, Fault::Unreachable))
+        .await;
+    world.attempt(&step, &params).await.unwrap_err();
+    let domains = world.ports().await.domains;
+    for target in ["vda", "vdc"] {
+        domains.begin_merge(world.uuid, target).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        domains.end_merge(world.uuid, target).await.unwrap();
+    }
+    writes(&world, "after").await;
+    world.drive(&step, &params).await.unwrap();
+    assert_eq!(content(&world, &params.disks[0].copy).await, "after");
 }

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    disk::format,
+    disk::{format, own_disks},
     error, guards,
     image::sidecar,
     names, ownership,
@@ -25,7 +25,8 @@ use crate::{
 pub const SERIAL_MAX: usize = 20;
 
 /// Finds every disk. It refuses a disk that another VSI has, running or not, that any other guest writes
-/// to, that has a snapshot's layer over it, or that is not of the format it was first attached with.
+/// to, that has a snapshot's layer over it, or that is not of the format it was first attached with. It
+/// refuses a VSI whose guest writes to a file that this journal does not name.
 /// Missing disks are created if an older version left that to this step.
 ///
 /// An existing disk is never made again: its content belongs to the user. A crash during the step leaves
@@ -43,6 +44,10 @@ pub struct Params {
     pub uuid: Uuid,
     /// The disks, in the order the guest gets them.
     pub disks: Vec<Disk>,
+    /// Every volume that this journal names, or has named, as a disk that the VSI writes to: its present
+    /// definition may have no other. Not checked if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<VolumeKey>,
 }
 
 /// A data disk of the VSI.
@@ -185,14 +190,19 @@ async fn gather(
     volumes: Vec<VolumeInfo>,
 ) -> Result<Output, Failure> {
     let all: Vec<_> = volumes.iter().collect();
-    guards::nothing_over(cx, ports, &all).await?;
+    let listed = guards::active_volumes(ports).await?;
+    guards::over(cx, ports, &all, &listed).await?;
     let domains = ports.domains.domains().await?;
+    if let Some(own) = domains.iter().find(|domain| domain.uuid == params.uuid) {
+        own_disks::writes_only_to(cx, ports, own, &params.named).await?;
+    }
+    let host = HostObjects { domains, listed };
     let mut disks = Vec::new();
     let requested = params.disks.iter().zip(serials(&params.disks));
     for (volume, (disk, serial)) in volumes.into_iter().zip(requested) {
         not_reserved(ports, &volume).await?;
-        unused(cx, ports, params.uuid, &domains, &volume).await?;
-        let pinned = disk.format.or_else(|| defined(&domains, &volume));
+        host.unused(cx, ports, params.uuid, &volume).await?;
+        let pinned = disk.format.or_else(|| defined(&host.domains, &volume));
         let format = format::pinned(ports, &volume, pinned).await?;
         disks.push(Attached {
             path: volume.path,
@@ -230,27 +240,39 @@ fn defined(domains: &[DomainInfo], volume: &VolumeInfo) -> Option<VolumeFormat> 
         .next()
 }
 
-async fn unused(
-    cx: &StepContext,
-    ports: &HostPorts,
-    own: Uuid,
-    domains: &[DomainInfo],
-    volume: &VolumeInfo,
-) -> Result<(), Failure> {
-    let mut others: Vec<&DomainInfo> = domains.iter().collect();
-    // Includes VSIs of any vsiflow that are off: they would write to the disk once they are started.
-    others
-        .retain(|domain| domain.uuid != own && (domain.state.is_active() || domain.mark.is_some()));
-    if let Some(domain) = guards::users(ports, &others, volume, &[]).await?.first() {
-        let holds = if domain.state.is_active() {
+/// What a host has, read once.
+struct HostObjects {
+    domains: Vec<DomainInfo>,
+    /// The volumes of its active pools.
+    listed: Vec<VolumeInfo>,
+}
+
+impl HostObjects {
+    async fn unused(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        own: Uuid,
+        volume: &VolumeInfo,
+    ) -> Result<(), Failure> {
+        // Includes VSIs of any vsiflow that are off: they would write to the disk once they are started.
+        let may_write = |domain: &DomainInfo| domain.state.is_active() || domain.mark.is_some();
+        let others = self.domains.iter();
+        let others: Vec<&DomainInfo> = others
+            .filter(|domain| domain.uuid != own && may_write(domain))
+            .collect();
+        let users = guards::users(ports, &others, volume, &self.listed).await?;
+        let Some(user) = users.first() else {
+            return Ok(());
+        };
+        let holds = if user.domain.state.is_active() {
             "runs and has it"
         } else {
             "is off, and has it"
         };
-        let why = format!("{} {holds}", ownership::called(cx, domain));
-        return Err(guards::in_use(ports, volume, &why));
+        let why = format!("{} {holds}", ownership::called(cx, user.domain));
+        Err(guards::in_use(ports, volume, &why))
     }
-    Ok(())
 }
 
 /// One unique serial for each disk.

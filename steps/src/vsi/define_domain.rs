@@ -15,6 +15,7 @@ use super::{
     resolve_networks, write_cidata,
 };
 use crate::{
+    disk::own_disks,
     error, guards,
     guest::{GuestType, Seed},
     names, ownership,
@@ -31,7 +32,8 @@ use crate::{
 ///
 /// Its mark holds journal, UID, generation and run, so the next attempt recognises a definition whose
 /// success was not recorded. A crash during the step leaves no definition or the whole one, because
-/// libvirt defines atomically. A running domain is redefined only if that is requested.
+/// libvirt defines atomically. A running domain is redefined only if that is requested. A definition is not
+/// replaced while its guest writes to a file that this journal does not name: its data is there alone.
 pub struct DefineDomain {
     hosts: Arc<dyn Hosts>,
 }
@@ -87,6 +89,10 @@ pub struct Params {
     /// The devices of a modern machine; `None` for guests of type Hyper Protect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<MachinePlatform>,
+    /// Every volume that this journal names, or has named, as a disk that the VSI writes to: the definition
+    /// that is replaced may have no other. Not checked if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<VolumeKey>,
 }
 
 /// The devices of a modern machine.
@@ -163,6 +169,9 @@ impl Step for DefineDomain {
                 .failure("the domain runs; a running domain is not redefined")
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
+        }
+        if let Some(before) = &before {
+            own_disks::writes_only_to(cx, &ports, before, &params.named).await?;
         }
         let spec = spec(cx, params)?;
         if let Some(boot) = &params.boot {

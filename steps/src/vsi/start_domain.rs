@@ -12,6 +12,7 @@ use vsiflow_engine::{
 
 use super::{moved, starting};
 use crate::{
+    disk::own_disks,
     error, ownership,
     ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
     snapshot::{
@@ -53,6 +54,10 @@ pub struct Params {
     /// The memory of a snapshot whose disks this run restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<SavedMemory>,
+    /// Every volume that this journal names, or has named, as a disk that the VSI writes to: it is started
+    /// with no other. Not checked if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<VolumeKey>,
 }
 
 /// What [`StartDomain`] did.
@@ -159,6 +164,7 @@ impl Step for StartDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
+        own_disks::writes_only_to(cx, &ports, &domain, &params.named).await?;
         alone_on_its_disks(cx, &ports, &domain).await?;
         let memory = memory(cx, &ports, params).await?;
         let note = StartNote {

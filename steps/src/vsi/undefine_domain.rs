@@ -12,10 +12,12 @@ use vsiflow_engine::{
 
 use crate::{
     error, ownership,
-    ports::{Hosts, Removed},
+    ports::{Hosts, Leftovers, Removed},
 };
 
-/// Removes the definition of a domain that is off.
+/// Removes the definition of a domain that is off. If the VSI is not deleted, the settings of its firmware
+/// remain, and a domain that was saved with its memory is refused: that memory has data that the guest had
+/// not written to its disks.
 ///
 /// A crash during the step leaves the whole definition or none. A running domain is refused: libvirt
 /// would remove its definition while it continues to run.
@@ -30,6 +32,9 @@ pub struct Params {
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
+    /// Whether its saved memory and the settings of its firmware are deleted, too, as the VSI is.
+    #[serde(default)]
+    pub discard: bool,
 }
 
 /// What [`UndefineDomain`] did.
@@ -68,13 +73,28 @@ impl Step for UndefineDomain {
         let ports = self.hosts.host(&params.host).await?;
         ownership::not_behind_host(cx, &ports).await?;
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
+        if domain
+            .as_ref()
+            .is_some_and(|of| of.saved && !params.discard)
+        {
+            return Err(error::SAVED_MEMORY
+                .failure("the guest was saved with its memory, which would be deleted")
+                .on_host(ports.host.name())
+                .of_object(format!("domain {}", params.uuid)));
+        }
         if domain.is_some_and(|domain| domain.state.is_active()) {
             return Err(error::WRONG_STATE
                 .failure("the domain runs; it must be stopped before its definition is removed")
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
-        let removed = ports.domains.undefine(params.uuid).await? == Removed::Removed;
+        let leftovers = if params.discard {
+            Leftovers::Delete
+        } else {
+            Leftovers::Keep
+        };
+        let removed = ports.domains.undefine(params.uuid, leftovers).await?;
+        let removed = removed == Removed::Removed;
         Ok(Done::updated(Output { removed }))
     }
 }

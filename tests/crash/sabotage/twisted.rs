@@ -7,9 +7,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts, LayerSpec,
-    MergeProgress, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine, StoragePort,
-    UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts,
+    LayerSpec, Leftovers, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine,
+    StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is reported wrongly.
@@ -204,8 +204,8 @@ impl DomainPort for TwistedPorts {
         self.domains.begin_merge(uuid, target).await
     }
 
-    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
-        self.domains.merging(uuid, target).await
+    async fn disk_job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>> {
+        self.domains.disk_job(uuid, target).await
     }
 
     async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
@@ -240,7 +240,7 @@ impl DomainPort for TwistedPorts {
         self.domains.destroy(uuid).await
     }
 
-    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
-        self.domains.undefine(uuid).await
+    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
+        self.domains.undefine(uuid, leftovers).await
     }
 }

@@ -37,6 +37,7 @@ fn domain() -> DomainInfo {
         persistent: true,
         autostart: true,
         files: Vec::new(),
+        chains: Vec::new(),
         mark: None,
         stored: shape(),
         live: Some(shape()),

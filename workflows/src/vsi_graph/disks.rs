@@ -7,6 +7,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     awaited::Awaited,
+    names,
     ports::VolumeKey,
     vsi::{AttachDataDisks, AwaitDataDisks, attach_data_disks, await_data_disks},
 };
@@ -14,7 +15,7 @@ use vsiflow_steps::{
 use super::VsiGraphBuilder;
 use crate::{
     formats,
-    record::{VsiRecord, disk_entity},
+    record::{DiskFormat, VsiRecord, disk_entity},
     spec::{DesiredDisk, desired::DiskOrigin},
 };
 
@@ -30,8 +31,14 @@ impl VsiGraphBuilder<'_> {
             host: self.host(),
             uuid: self.record.uid,
             disks: disks.map(|disk| self.attached(disk)).collect(),
+            named: self.named(),
         };
         self.step::<AttachDataDisks>(&after, &params)
+    }
+
+    /// The volumes that the guest may write to.
+    pub(super) fn named(&self) -> Vec<VolumeKey> {
+        named_volumes(self.record, &self.formats)
     }
 
     fn attached(&self, disk: &DesiredDisk) -> attach_data_disks::Disk {
@@ -70,6 +77,25 @@ impl VsiGraphBuilder<'_> {
         (node.interruptible, node.lane) = (true, Text::default());
         Ok(true)
     }
+}
+
+/// Every volume that this journal names, or has named, as a disk that the guest writes to; `formats` has
+/// those that were attached. Empty if the VSI was adopted with volumes that vsiflow did not name.
+pub(crate) fn named_volumes(record: &VsiRecord, formats: &[DiskFormat]) -> Vec<VolumeKey> {
+    let adopted = record.adopted.as_ref();
+    if adopted.is_some_and(|adopted| !adopted.own_volumes) {
+        return Vec::new();
+    }
+    let before = record.before.iter().map(|inputs| &inputs.vsi);
+    let mut named = Vec::new();
+    for vsi in std::iter::once(&record.vsi).chain(before) {
+        named.push(names::boot_disk(&vsi.pool, record.uid));
+        named.extend(vsi.disks.iter().map(|disk| volume(record, disk)));
+    }
+    named.extend(formats.iter().map(|known| known.volume.clone()));
+    named.sort();
+    named.dedup();
+    named
 }
 
 /// The volume of a data disk.

@@ -11,8 +11,8 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     ports::{
-        DiskSpec, DomainSpec, HostPorts, Hosts, MachineSpec, OwnerMark, PortResult, VolumeFormat,
-        VolumeKey, VolumeSpec,
+        DiskSpec, DomainSpec, FileHead, HostPorts, Hosts, Leftovers, MachineSpec, OwnerMark,
+        PortResult, VolumeFormat, VolumeKey, VolumeSpec,
     },
     vsi::{AttachDataDisks, attach_data_disks},
 };
@@ -130,6 +130,7 @@ async fn attach(
         host: "lab".to_owned(),
         uuid,
         disks: vec![disk],
+        named: Vec::new(),
     };
     match step.observe(&cx(uuid), &params).await {
         Ok(Observed::Present(output)) => Ok(output.disks[0].format),
@@ -173,6 +174,7 @@ async fn guest(ports: &HostPorts, path: &str) -> DomainSpec {
             generation: 1,
             sequence: 1,
             run: None,
+            snapshot: None,
         },
     }
 }
@@ -214,7 +216,11 @@ async fn lab_a_guest_that_writes_a_header_into_its_raw_disk_reaches_no_other_fil
         .unwrap()
         .unwrap();
     let _ = ports.domains.destroy(guest_spec.uuid).await;
-    ports.domains.undefine(guest_spec.uuid).await.unwrap();
+    ports
+        .domains
+        .undefine(guest_spec.uuid, Leftovers::Delete)
+        .await
+        .unwrap();
     write(&ports, &key, vec![0; 512]).await;
     let again = attach(&ports, &key, Some(VolumeFormat::Raw)).await;
     ports.storage.delete(&key).await.unwrap();
@@ -248,7 +254,11 @@ async fn lab_paths_are_compared_as_the_host_resolves_them() {
     let found = ports.storage.files(&paths).await.unwrap().unwrap();
     assert!(found[0] == found[1] && found[1] == found[2], "{found:?}");
     assert_eq!(found[3], vsiflow_steps::ports::FileAt::Nothing);
-    let head = ports.storage.head(&at("link"), 1 << 20).await.unwrap();
-    assert_eq!(head.unwrap()[..], reaching("/i/below"));
-    assert_eq!(ports.storage.head(&at("gone"), 9).await, Ok(None));
+    let paths = [at("link"), at("gone")];
+    let heads = ports.storage.heads(&paths, 1 << 20);
+    let expected = [
+        FileHead::Bytes(reaching("/i/below").into()),
+        FileHead::Nothing,
+    ];
+    assert_eq!(heads.await.unwrap(), expected);
 }

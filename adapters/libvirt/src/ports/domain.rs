@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, LayerSpec,
-    MergeProgress, OwnerMark, PortErrorKind, PortResult, Removed, SavedMachine,
+    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, LayerSpec,
+    Leftovers, OwnerMark, PortErrorKind, PortResult, Removed, SavedMachine,
 };
 
 use super::{
@@ -138,7 +138,7 @@ impl DomainPort for LibvirtHost {
         self.commit(uuid, target).await
     }
 
-    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+    async fn disk_job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>> {
         self.job(uuid, target).await
     }
 
@@ -237,7 +237,7 @@ impl DomainPort for LibvirtHost {
             .map_err(|e| self.of_domain(uuid, &e))
     }
 
-    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
         let calls = self.quick().await?;
         let Some(found) = self.lookup_domain(&calls, uuid).await? else {
             return Ok(Removed::Absent);
@@ -253,7 +253,13 @@ impl DomainPort for LibvirtHost {
                 .speaking(&object)
                 .error(PortErrorKind::WrongState, "it is running"));
         }
-        match calls.domain_undefine_flags(&found, UNDEFINE).await {
+        let flags = match leftovers {
+            Leftovers::Keep => UNDEFINE | domain_flags::UNDEFINE_KEEP_NVRAM,
+            Leftovers::Delete => {
+                UNDEFINE | domain_flags::UNDEFINE_MANAGED_SAVE | domain_flags::UNDEFINE_NVRAM
+            }
+        };
+        match calls.domain_undefine_flags(&found, flags).await {
             Ok(()) => Ok(Removed::Removed),
             Err(error) if is_absent(&error) => Ok(Removed::Absent),
             Err(error) => Err(self.of_domain(uuid, &error)),
@@ -264,11 +270,9 @@ impl DomainPort for LibvirtHost {
 /// The size limit of all domain definitions of a host, in bytes. Thousands of domains need less.
 const DEFINITIONS_MAX: usize = 128 << 20;
 
-/// Removes everything that would otherwise prevent undefining a domain.
-const UNDEFINE: u32 = domain_flags::UNDEFINE_MANAGED_SAVE
-    | domain_flags::UNDEFINE_SNAPSHOTS_METADATA
-    | domain_flags::UNDEFINE_CHECKPOINTS_METADATA
-    | domain_flags::UNDEFINE_NVRAM;
+/// Removes libvirt's notes that would otherwise prevent undefining a domain.
+const UNDEFINE: u32 =
+    domain_flags::UNDEFINE_SNAPSHOTS_METADATA | domain_flags::UNDEFINE_CHECKPOINTS_METADATA;
 
 impl LibvirtHost {
     async fn lookup_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Option<RemoteDomain>> {
@@ -348,6 +352,11 @@ impl LibvirtHost {
             persistent,
             autostart,
             files,
+            chains: if state.is_active() {
+                definition.chains
+            } else {
+                Vec::new()
+            },
             mark,
             stored: stored.shape,
             live: state.is_active().then_some(definition.shape),

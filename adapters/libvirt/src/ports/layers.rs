@@ -1,13 +1,13 @@
 //! Creates and merges layers over the disks of a running guest.
 
 use uuid::Uuid;
-use vsiflow_steps::ports::{LayerSpec, MergeProgress, PortErrorKind, PortResult};
+use vsiflow_steps::ports::{DiskJob, LayerSpec, MergeProgress, PortErrorKind, PortResult};
 
 use super::{LibvirtHost, START};
 use crate::{
     error::code,
-    protocol::{block_flags, domain_flags},
-    xml::snapshot,
+    protocol::{block_flags, block_job, domain_flags},
+    xml::{domain_info, snapshot},
 };
 
 impl LibvirtHost {
@@ -56,14 +56,31 @@ impl LibvirtHost {
         begun.map_err(|e| self.of_domain(uuid, &e))
     }
 
-    pub(super) async fn job(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+    pub(super) async fn job(&self, uuid: Uuid, target: &str) -> PortResult<Option<DiskJob>> {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;
         let job = calls.domain_get_block_job_info(&found, target).await;
         let job = job.map_err(|e| self.of_domain(uuid, &e))?;
-        Ok((job.found == 1).then_some(MergeProgress {
-            done: job.current,
-            total: job.end,
+        if job.found != 1 {
+            return Ok(None);
+        }
+        let merges_into = match job.kind {
+            block_job::ACTIVE_COMMIT => {
+                let xml = calls.domain_get_xml_desc(&found, 0).await;
+                let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+                let object = format!("domain {uuid}");
+                let file = domain_info::merges_into(&xml, target);
+                file.map_err(|e| self.speaking(&object).unreadable(&e))?
+            }
+            _ => None,
+        };
+        Ok(Some(DiskJob {
+            merges_into,
+            kind: block_job::words(job.kind),
+            progress: MergeProgress {
+                done: job.current,
+                total: job.end,
+            },
         }))
     }
 

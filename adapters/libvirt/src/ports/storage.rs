@@ -15,8 +15,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    FileAt, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, Synced, Transfer,
-    UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, FileHead, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, Synced,
+    Transfer, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::{COPY, LibvirtHost, host::quoted};
@@ -178,8 +178,8 @@ impl StoragePort for LibvirtHost {
         self.files_at(paths).await
     }
 
-    async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
-        self.head_of(path, max).await
+    async fn heads(&self, paths: &[String], max: u64) -> PortResult<Vec<FileHead>> {
+        self.heads_of(paths, max).await
     }
 
     async fn files_of_inactive(&self, pool: &str) -> PortResult<PoolFiles> {

@@ -29,6 +29,24 @@ pub struct BlockJob {
     pub end: u64,
 }
 
+/// Types of jobs on disks (`virDomainBlockJobType`).
+pub mod block_job {
+    /// `VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT`: merges the file that the guest writes to into one below.
+    pub const ACTIVE_COMMIT: i32 = 4;
+
+    /// A type in words.
+    pub fn words(kind: i32) -> String {
+        match kind {
+            1 => "block pull".to_owned(),
+            2 => "block copy".to_owned(),
+            3 => "block commit".to_owned(),
+            ACTIVE_COMMIT => "active block commit".to_owned(),
+            5 => "backup".to_owned(),
+            other => format!("block job of type {other}"),
+        }
+    }
+}
+
 /// Flags of block calls.
 pub mod block_flags {
     /// `VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA`: libvirt stores no metadata of the snapshot.

@@ -169,6 +169,8 @@ pub mod domain_flags {
     pub const UNDEFINE_SNAPSHOTS_METADATA: u32 = 2;
     /// `VIR_DOMAIN_UNDEFINE_NVRAM`: delete the firmware's variables too.
     pub const UNDEFINE_NVRAM: u32 = 4;
+    /// `VIR_DOMAIN_UNDEFINE_KEEP_NVRAM`: the firmware's variables remain.
+    pub const UNDEFINE_KEEP_NVRAM: u32 = 8;
     /// `VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA`: delete the metadata of checkpoints too.
     pub const UNDEFINE_CHECKPOINTS_METADATA: u32 = 16;
     /// `VIR_DOMAIN_START_PAUSED`: start with paused processors.

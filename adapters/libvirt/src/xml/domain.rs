@@ -71,8 +71,12 @@ fn marked(tag: Tag, mark: &OwnerMark) -> Tag {
         .with("uid", &mark.uid)
         .with("generation", mark.generation)
         .with("sequence", mark.sequence);
-    match mark.run {
+    let tag = match mark.run {
         Some(run) => tag.with("run", run),
+        None => tag,
+    };
+    match mark.snapshot {
+        Some(uid) => tag.with("snapshot", uid),
         None => tag,
     }
 }
@@ -216,6 +220,7 @@ mod tests {
                 generation: 3,
                 sequence: 17,
                 run: Some("01M7WDX6TDH791275W3WXRBP1K".parse().unwrap()),
+                snapshot: None,
             },
         }
     }

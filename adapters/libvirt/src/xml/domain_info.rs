@@ -14,6 +14,7 @@ pub(crate) struct Definition {
     pub(crate) arch: String,
     pub(crate) mark: Option<OwnerMark>,
     pub(crate) files: Vec<DiskSource>,
+    pub(crate) chains: Vec<Vec<String>>,
     pub(crate) shape: DomainShape,
 }
 
@@ -35,8 +36,45 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
         arch: arch(root).unwrap_or_default().to_owned(),
         mark: root.child("metadata").and_then(mark),
         files: files(root),
+        chains: disks(root).filter_map(chain).collect(),
         shape: shape(root),
     })
+}
+
+fn disks(root: Element<'_>) -> impl Iterator<Item = Element<'_>> {
+    let devices = root.child("devices").into_iter();
+    devices.flat_map(|devices| devices.all("disk"))
+}
+
+/// The file or block device of a disk, a backing store or a mirror.
+fn source(element: Element<'_>) -> Option<&str> {
+    let source = element.child("source")?;
+    source.attribute("file").or_else(|| source.attribute("dev"))
+}
+
+/// The files of a disk, from its own down; `None` if the definition does not show the last one, or one is
+/// neither a file nor a block device. An empty `backingStore` ends the chain.
+fn chain(disk: Element<'_>) -> Option<Vec<String>> {
+    let mut files = vec![source(disk)?.to_owned()];
+    let mut below = disk.child("backingStore")?;
+    while below.child("source").is_some() {
+        files.push(source(below)?.to_owned());
+        below = below.child("backingStore")?;
+    }
+    Some(files)
+}
+
+/// The file into which an active commit on the disk merges; `None` if there is no such job.
+pub(crate) fn merges_into(xml: &str, target: &str) -> Result<Option<String>, XmlError> {
+    let document = XmlDocument::parse(xml)?;
+    let is_it = |disk: &Element<'_>| {
+        let name = disk.child("target").and_then(|t| t.attribute("dev"));
+        name == Some(target)
+    };
+    let disk = disks(document.root()).find(is_it);
+    let mirror = disk.and_then(|disk| disk.child("mirror"));
+    let commit = mirror.filter(|mirror| mirror.attribute("job") == Some("active-commit"));
+    Ok(commit.and_then(source).map(str::to_owned))
 }
 
 fn arch<'a>(root: Element<'a>) -> Option<&'a str> {
@@ -128,6 +166,7 @@ fn mark(metadata: Element<'_>) -> Option<OwnerMark> {
         generation: number("generation")?,
         sequence: number("sequence")?,
         run: text("run").and_then(|run| run.parse().ok()),
+        snapshot: text("snapshot").and_then(|uid| uid.parse().ok()),
     })
 }
 
@@ -186,6 +225,41 @@ mod tests {
             volume: "data".into(),
         };
         assert!(files.contains(&volume));
+    }
+
+    #[test]
+    fn a_chain_counts_only_if_its_end_is_shown() {
+        let domain = |disk: &str| {
+            format!(
+                "<domain><name>a</name><uuid>6d997109-6b44-40eb-8d88-8bf7fc90bfb5</uuid><devices>\
+                 <disk><source file='/i/over'/>{disk}<target dev='vda'/></disk></devices></domain>"
+            )
+        };
+        let base = "<backingStore type='file'><source file='/i/base'/>";
+        let whole = domain(&format!("{base}<backingStore/></backingStore>"));
+        assert_eq!(read(&whole).unwrap().chains, [["/i/over", "/i/base"]]);
+        assert_eq!(
+            read(&domain("<backingStore/>")).unwrap().chains,
+            [["/i/over"]]
+        );
+        let open = domain(&format!("{base}</backingStore>"));
+        for open in [open, domain("")] {
+            assert!(read(&open).unwrap().chains.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_an_active_commit_merges() {
+        let domain = |job: &str| {
+            format!(
+                "<domain><devices><disk><source file='/i/over'/><mirror type='file' job='{job}'>\
+                 <source file='/i/base'/></mirror><target dev='vda'/></disk></devices></domain>"
+            )
+        };
+        let into = |job: &str, target: &str| merges_into(&domain(job), target).unwrap();
+        assert_eq!(into("active-commit", "vda").as_deref(), Some("/i/base"));
+        assert_eq!(into("copy", "vda"), None);
+        assert_eq!(into("active-commit", "vdb"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{CheckPlace, CheckResult, clean, equal, fails, fresh, ok, raw, storage};
 use crate::ports::{
     DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, LayerSpec,
-    MachineSpec, OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
+    Leftovers, MachineSpec, OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
 };
 
 /// The size of a domain's disk: at least the size of a small image.
@@ -41,7 +41,14 @@ pub async fn domain(place: &CheckPlace) -> CheckResult {
         // Report the first error, not that the domain cannot be undefined.
         let _ = place.ports.domains.destroy(spec.uuid).await;
     }
-    let undefined = ok("undefine", place.ports.domains.undefine(spec.uuid).await);
+    let undefined = ok(
+        "undefine",
+        place
+            .ports
+            .domains
+            .undefine(spec.uuid, Leftovers::Delete)
+            .await,
+    );
     states?;
     let undefined = undefined?;
     equal("undefine", undefined, Removed::Removed)?;
@@ -90,6 +97,7 @@ async fn domain_spec(
             generation: 3,
             sequence: 7,
             run: None,
+            snapshot: None,
         },
     })
 }
@@ -181,7 +189,7 @@ async fn states(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     fails(
         "undefine",
         PortErrorKind::WrongState,
-        domains.undefine(spec.uuid).await,
+        domains.undefine(spec.uuid, Leftovers::Keep).await,
     )?;
     let found = ok("domain", domains.domain(spec.uuid).await)?;
     equal(
@@ -256,7 +264,7 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     fails("saved_machine of a disk", PortErrorKind::Rejected, other)?;
     let twice = domains.start_saved(uuid, &file).await;
     fails("start_saved", PortErrorKind::WrongState, twice)?;
-    merged(place, uuid, &disk.target).await?;
+    merged(place, uuid, &disk.target, &disk.path).await?;
     ok("destroy", domains.destroy(uuid).await)?;
     for _ in 0..2 {
         // A start does not use up the file.
@@ -274,13 +282,19 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     ok("start", domains.start(uuid).await)
 }
 
-/// Merges a disk's layer into the file below it.
-async fn merged(place: &CheckPlace, uuid: Uuid, target: &str) -> CheckResult {
+/// Merges a disk's layer into `into`, the file below it.
+async fn merged(place: &CheckPlace, uuid: Uuid, target: &str, into: &str) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     ok("begin_merge", domains.begin_merge(uuid, target).await)?;
     for _ in 0..MERGE_POLLS {
-        let progress = ok("merging", domains.merging(uuid, target).await)?;
-        let progress = progress.ok_or("a merge that nobody ended is gone")?;
+        let job = ok("disk_job", domains.disk_job(uuid, target).await)?;
+        let job = job.ok_or("a merge that nobody ended is gone")?;
+        equal(
+            "what it merges into",
+            job.merges_into.as_deref(),
+            Some(into),
+        )?;
+        let progress = job.progress;
         if progress.done >= progress.total {
             match domains.end_merge(uuid, target).await {
                 Err(error) if error.kind == PortErrorKind::Busy => {}

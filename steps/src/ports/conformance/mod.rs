@@ -17,7 +17,8 @@ use std::{fmt::Debug, future::Future};
 use uuid::Uuid;
 
 use super::{
-    HostPorts, PortErrorKind, PortResult, Removed, StoragePort, VolumeFormat, VolumeKey, VolumeSpec,
+    HostPorts, Leftovers, PortErrorKind, PortResult, Removed, StoragePort, VolumeFormat, VolumeKey,
+    VolumeSpec,
 };
 
 /// The result of a check; the error describes what is wrong.
@@ -202,7 +203,7 @@ pub async fn absent(place: &CheckPlace) -> CheckResult {
     fails("start", PortErrorKind::Missing, domains.start(uuid).await)?;
     equal(
         "undefine",
-        ok("undefine", domains.undefine(uuid).await)?,
+        ok("undefine", domains.undefine(uuid, Leftovers::Delete).await)?,
         Removed::Absent,
     )
 }

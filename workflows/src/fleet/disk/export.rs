@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 use vsiflow_engine::model::{Failure, Hash};
 use vsiflow_steps::{
+    disk::own_disks,
     error, guards,
-    ports::{DomainInfo, Hosts, VolumeInfo, VolumeKey},
+    ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 
+use super::apply::KnownDisk;
 use crate::fleet::{DiskHandle, ErrorKind, Fleet, FleetError};
-use crate::{data_disk, record::kind};
+use crate::{data_disk, record::kind, vsi_graph};
 
 /// A disk that is being exported. It does not hold the fleet.
 pub struct DiskToExport {
@@ -18,6 +21,15 @@ pub struct DiskToExport {
     host: String,
     volume: VolumeInfo,
     object: String,
+    /// The VSIs that have it.
+    users: Vec<DiskUser>,
+}
+
+/// A VSI that has a disk.
+struct DiskUser {
+    uid: Uuid,
+    /// Every volume that its guest may write to.
+    named: Vec<VolumeKey>,
 }
 
 impl DiskHandle<'_> {
@@ -28,9 +40,15 @@ impl DiskHandle<'_> {
     /// write to it; any other error of its host.
     pub async fn to_export(self, namespace: &str, name: &str) -> Result<DiskToExport, FleetError> {
         let snapshot = name.strip_prefix("snapshot/");
+        let mut users = Vec::new();
         let (host, key) = match snapshot.and_then(|rest| rest.split_once('/')) {
             Some((snapshot, disk)) => self.fleet.copy_to_export(namespace, snapshot, disk).await?,
-            None => self.fleet.data_disk_to_export(namespace, name).await?,
+            None => {
+                let known = self.fleet.data_disk_to_export(namespace, name).await?;
+                users = self.fleet.users_of_disk(&known).await?;
+                let disk = &known.record.disk;
+                (disk.host.clone(), data_disk::volume(disk, &known.entity))
+            }
         };
         let object = match snapshot {
             Some(_) => name.to_owned(),
@@ -47,6 +65,7 @@ impl DiskHandle<'_> {
             host,
             volume,
             object,
+            users,
         };
         disk.unchanged().await.map(|()| disk)
     }
@@ -76,7 +95,7 @@ impl Fleet {
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<(String, VolumeKey), FleetError> {
+    ) -> Result<KnownDisk, FleetError> {
         let name = name.strip_prefix("disk/").unwrap_or(name);
         let known = self.find_disk(namespace, name, false).await?;
         if !known.is_made() && !known.is_legacy() {
@@ -84,9 +103,30 @@ impl Fleet {
             let failure = failure.of_object(format!("{}/{name}", kind::DISK));
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
-        let disk = &known.record.disk;
-        Ok((disk.host.clone(), data_disk::volume(disk, &known.entity)))
+        Ok(known)
     }
+
+    /// The VSIs that have the disk.
+    async fn users_of_disk(&self, disk: &KnownDisk) -> Result<Vec<DiskUser>, FleetError> {
+        let Ok(uid) = disk.entity.id().parse() else {
+            return Ok(Vec::new());
+        };
+        let mut users = Vec::new();
+        for vsi in self.known_with(uid).await? {
+            if !vsi.is_deleted() {
+                let formats = self.formats(&vsi).await?;
+                users.push(DiskUser {
+                    uid: vsi.record.uid,
+                    named: vsi_graph::named_volumes(&vsi.record, &formats),
+                });
+            }
+        }
+        Ok(users)
+    }
+}
+
+fn title(domain: &DomainInfo) -> &str {
+    domain.title.as_ref().unwrap_or(&domain.name)
 }
 
 fn refused(message: &str) -> Failure {
@@ -132,19 +172,23 @@ impl DiskToExport {
         Ok(hash.map_err(Failure::from)?)
     }
 
-    /// Checks that nothing wrote to the disk since it was opened, and that no active or saved guest has it.
+    /// Checks that nothing wrote to the disk since it was opened, that no active or saved guest has it, that
+    /// nothing is a layer over it, and that no guest of its VSIs writes to another file instead.
     ///
     /// # Errors
     /// `VSI0228` if the check fails; any other error of the host.
     pub async fn unchanged(&self) -> Result<(), FleetError> {
         let ports = self.hosts.host(&self.host).await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
-        let busy = |domain: &&DomainInfo| domain.state.is_active() || domain.saved;
-        let busy: Vec<_> = domains.iter().filter(busy).collect();
-        let users = guards::users(&ports, &busy, &self.volume, &[]).await?;
-        if let Some(user) = users.first() {
-            let title = user.title.as_ref().unwrap_or(&user.name);
-            return Err(self.in_use(&format!("domain {title} has it")));
+        self.unlayered(&ports, &domains).await?;
+        for DiskUser { uid, named } in &self.users {
+            let Some(domain) = domains.iter().find(|domain| domain.uuid == *uid) else {
+                continue;
+            };
+            if let Some(file) = own_disks::foreign_file(&ports, domain, named).await? {
+                let title = title(domain);
+                return Err(self.in_use(&format!("domain {title} may write to {file} instead")));
+            }
         }
         let key = &self.volume.key;
         let now = ports.storage.volume(key).await.map_err(Failure::from)?;
@@ -152,6 +196,26 @@ impl DiskToExport {
             Ok(())
         } else {
             Err(self.in_use("it changed in the meantime"))
+        }
+    }
+
+    /// Checks that no active or saved guest has the disk, and that nothing is a layer over it.
+    async fn unlayered(&self, ports: &HostPorts, domains: &[DomainInfo]) -> Result<(), FleetError> {
+        let all: Vec<_> = domains.iter().collect();
+        let listed = guards::active_volumes(ports).await?;
+        for user in guards::users(ports, &all, &self.volume, &listed).await? {
+            let title = title(user.domain);
+            if let Some(layer) = &user.layer {
+                let why = format!("domain {title} has {layer}, a layer over it");
+                return Err(self.in_use(&why));
+            }
+            if user.domain.state.is_active() || user.domain.saved {
+                return Err(self.in_use(&format!("domain {title} has it")));
+            }
+        }
+        match guards::layer_over(ports, &[&self.volume], &listed).await? {
+            None => Ok(()),
+            Some(layer) => Err(self.in_use(&layer.why)),
         }
     }
 

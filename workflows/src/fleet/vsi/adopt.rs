@@ -1,5 +1,6 @@
 //! Adopts existing domains as VSIs, without touching their guests.
 
+mod disks;
 mod naming;
 
 use std::collections::BTreeSet;
@@ -12,10 +13,11 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     cidata::{self, Cidata},
-    error, names,
+    error, guards,
     ports::{DomainInfo, DomainState, HostPorts, OwnerMark, VolumeInfo, VolumeKey},
 };
 
+use self::disks::AdoptedVolumes;
 use crate::fleet::{
     ErrorKind, Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates,
 };
@@ -162,27 +164,13 @@ impl Fleet {
         ports: &HostPorts,
         domain: DomainInfo,
     ) -> Result<FoundDomain, FleetError> {
-        let volumes = volumes(ports).await?;
-        let at = |path: &str| volumes.iter().find(|volume| volume.path == path);
-        let shapes = &domain.stored.disks;
-        let boot = shapes.iter().find(|disk| !disk.readonly);
-        let boot = boot.and_then(|disk| at(&disk.source));
-        let seed = shapes.iter().find(|disk| disk.readonly);
-        let seed = seed.and_then(|disk| at(&disk.source));
-        let pool = boot.map_or_else(|| "images".to_owned(), |boot| boot.key.pool.clone());
-        let uid = domain.uuid;
-        let own = |volume: Option<&VolumeInfo>, key: VolumeKey| {
-            volume.is_some_and(|volume| volume.key == key)
-        };
-        let own_volumes =
-            own(boot, names::boot_disk(&pool, uid)) && own(seed, names::cidata(&pool, uid));
-        let skipped = [boot, seed].map(|volume| volume.map(|volume| volume.path.clone()));
-        let data = shapes
-            .iter()
-            .filter(|disk| !skipped.contains(&Some(disk.source.clone())));
-        let disks = data.filter_map(|disk| at(&disk.source)).map(existing);
-        let disks = disks.collect();
-        let cidata = match seed {
+        let volumes = guards::active_volumes(ports).await?;
+        let adopted = AdoptedVolumes::find(ports, &domain, &volumes).await?;
+        let own_volumes = adopted.are_own(ports, &domain)?;
+        let pool = adopted.boot.map(|boot| boot.key.pool.clone());
+        let pool = pool.unwrap_or_else(|| "images".to_owned());
+        let disks = adopted.data.iter().copied().map(existing).collect();
+        let cidata = match adopted.seed {
             Some(seed) if seed.physical <= CIDATA_MAX => {
                 let read = ports.storage.read(&seed.key, 0, CIDATA_MAX).await;
                 cidata::read(&read.map_err(Failure::from)?)
@@ -315,16 +303,6 @@ fn not_ours(ports: &HostPorts, uid: Uuid, mark: &OwnerMark) -> FleetError {
         .of_object(format!("domain {uid}"))
         .with_remedy("make sure that no process works with that journal, then adopt with --force");
     FleetError::new(ErrorKind::Blocked, failure)
-}
-
-async fn volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, FleetError> {
-    let pools = ports.storage.pools().await.map_err(Failure::from)?;
-    let mut all = Vec::new();
-    for pool in pools.iter().filter(|pool| pool.active) {
-        let volumes = ports.storage.volumes(&pool.name).await;
-        all.extend(volumes.map_err(Failure::from)?);
-    }
-    Ok(all)
 }
 
 fn existing(volume: &VolumeInfo) -> DesiredDisk {

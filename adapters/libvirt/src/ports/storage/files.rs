@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use vsiflow_steps::ports::{FileAt, PortErrorKind, PortResult};
+use vsiflow_steps::ports::{FileAt, FileHead, PortErrorKind, PortResult};
 
 use super::LibvirtHost;
 use crate::ports::host::quoted;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How many first bytes of a file are read. They are printed in hexadecimal, three characters each.
+/// How many first bytes of a file are read at most. They are printed in hexadecimal, three characters each.
 const HEAD_MAX: u64 = 16 * 1024;
 
 /// `S_IFMT` and `S_IFBLK`.
@@ -34,24 +33,59 @@ impl LibvirtHost {
         }
     }
 
-    pub(super) async fn head_of(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
+    pub(super) async fn heads_of(&self, paths: &[String], max: u64) -> PortResult<Vec<FileHead>> {
         if !self.has_shell().await? {
-            return Ok(None);
+            return Ok(vec![FileHead::Nothing; paths.len()]);
         }
-        let (file, max) = (quoted(path), max.min(HEAD_MAX));
-        let command = format!(
-            "if [ -f {file} ]; then head -c {max} <{file} | od -An -v -tx1; else echo none; fi"
-        );
+        let command = heads_command(paths, max.min(HEAD_MAX));
         let output = self.command(&command, TIMEOUT).await?;
-        if output.trim() == "none" {
-            return Ok(None);
+        let heads: Vec<_> = output.lines().map(read_head).collect();
+        if heads.len() == paths.len() {
+            Ok(heads)
+        } else {
+            Err(self.speaking("paths").error(
+                PortErrorKind::Other,
+                format!("{} answers for {} files", heads.len(), paths.len()),
+            ))
         }
-        let bytes = output.split_ascii_whitespace();
-        let bytes: Result<Vec<u8>, _> = bytes.map(|byte| u8::from_str_radix(byte, 16)).collect();
-        bytes.map(|bytes| Some(bytes.into())).map_err(|error| {
-            let message = format!("its beginning cannot be read: {error}");
-            self.speaking(path).error(PortErrorKind::Other, message)
-        })
+    }
+}
+
+/// What `stat` says of a path that leads nowhere.
+const ABSENT: &str = "*'No such file'*|*'Not a directory'*";
+
+/// Prints a line for each path: `=` and the first bytes in hexadecimal, `-` if there is no file or it is
+/// neither a regular file nor a block device, otherwise `?` and the reason. Only qcow2 files name their
+/// backing file in the header, so of any other file four bytes are enough.
+fn heads_command(paths: &[String], max: u64) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| quoted(path)).collect();
+    format!(
+        "export LC_ALL=C; fail() {{ echo \"? ${{1##*: }}\" | tr '\\n' ' '; echo; }}; for p in {}; do \
+         if ! r=$(stat -L -c %F -- \"$p\" 2>&1); then \
+         case \"$r\" in {ABSENT}) echo -;; *) fail \"$r\";; esac; continue; fi; \
+         case \"$r\" in 'regular file'|'regular empty file'|'block special file') ;; \
+         *) echo -; continue;; esac; \
+         if ! h=$(od -An -v -tx1 -N4 -- \"$p\" 2>&1); then fail \"$h\"; continue; fi; \
+         case $(echo $h) in '51 46 49 fb') \
+         if ! h=$(od -An -v -tx1 -N{max} -- \"$p\" 2>&1); then fail \"$h\"; continue; fi;; esac; \
+         echo = $h; done",
+        paths.join(" ")
+    )
+}
+
+fn read_head(line: &str) -> FileHead {
+    if line == "-" {
+        return FileHead::Nothing;
+    }
+    if let Some(why) = line.strip_prefix('?') {
+        return FileHead::Unknown(why.trim().to_owned());
+    }
+    let bytes = line.strip_prefix('=').unwrap_or("no bytes");
+    let bytes = bytes.split_ascii_whitespace();
+    let bytes: Result<Vec<u8>, _> = bytes.map(|byte| u8::from_str_radix(byte, 16)).collect();
+    match bytes {
+        Ok(bytes) => FileHead::Bytes(bytes.into()),
+        Err(_) => FileHead::Unknown("the host's answer makes no sense".to_owned()),
     }
 }
 
@@ -62,8 +96,7 @@ fn stat_command(paths: &[String]) -> String {
     format!(
         "export LC_ALL=C; for p in {}; do \
          if r=$(stat -L -c '%f %d:%i %t:%T' -- \"$p\" 2>&1); then echo \"$r\"; \
-         else c=$?; case \"$r\" in \
-         *'No such file'*|*'Not a directory'*) echo -;; \
+         else c=$?; case \"$r\" in {ABSENT}) echo -;; \
          *) echo \"? ${{r##*: }} (stat ended with $c)\" | tr '\\n' ' '; echo;; esac; fi; done",
         paths.join(" ")
     )
@@ -124,6 +157,39 @@ mod tests {
         assert!(found[1] == found[0] && found[2] == found[0], "{found:?}");
         assert!(found[3] != found[0] && matches!(&found[3], FileAt::Is(_)));
         assert_eq!(found[4..], [FileAt::Nothing, FileAt::Nothing]);
+    }
+
+    fn heads(paths: &[String]) -> Vec<FileHead> {
+        let mut shell = Command::new("/bin/sh");
+        let output = shell.arg("-c").arg(heads_command(paths, 64)).output();
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        output.lines().map(read_head).collect()
+    }
+
+    #[test]
+    fn the_start_of_a_file_is_read_and_one_that_cannot_be_read_is_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| format!("{}/{path}", dir.path().display());
+        let layer = [b"QFI\xfb", &[7; 90][..]].concat();
+        std::fs::write(at("it's a layer"), &layer).unwrap();
+        std::fs::write(at("plain"), b"plain bytes").unwrap();
+        std::fs::write(at("empty"), b"").unwrap();
+        let paths = ["it's a layer", "plain", "empty", "gone", "", "plain/below"].map(at);
+        let bytes = |bytes: &[u8]| FileHead::Bytes(bytes.to_vec().into());
+        let expected = [
+            bytes(&layer[..64]),
+            bytes(b"plai"),
+            bytes(b""),
+            FileHead::Nothing,
+            FileHead::Nothing,
+            FileHead::Nothing,
+        ];
+        assert_eq!(heads(&paths), expected);
+        // `/proc/self/mem` is a regular file whose first bytes nobody can read, root included.
+        let unreadable = heads(&["/proc/self/mem".to_owned(), at("plain")]);
+        assert!(matches!(&unreadable[0], FileHead::Unknown(why) if why.contains("error")));
+        assert_eq!(unreadable[1], bytes(b"plai"));
+        assert!(matches!(read_head("what?"), FileHead::Unknown(_)));
     }
 
     /// A file that another step deletes and creates again may be absent in one lookup and present in the

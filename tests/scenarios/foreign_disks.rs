@@ -1,0 +1,128 @@
+//! Guests whose disks an administrator or a backup tool replaced by other files.
+
+use serde_json::Value;
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow};
+
+const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c2d";
+const DISK: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c3d";
+const LAYER: &str = "/backup/over.qcow2";
+
+fn documents(cpus: u32) -> String {
+    let web = Vsi::named("web").uid(UID).choosing_disks();
+    let web = web.to_string().replace("cpus: 1", &format!("cpus: {cpus}"));
+    format!("{web}{}", DiskDocument::named("data").uid(DISK))
+}
+
+fn running() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(documents(1), &[]).exits(0);
+    vsiflow
+}
+
+/// Has the guest write into a layer outside of all pools, as `virsh snapshot-create-as --disk-only` does.
+fn put_layer_over(vsiflow: &Vsiflow, volume: &str) {
+    let below = format!("/var/lib/libvirt/images/{volume}");
+    vsiflow.change_sim(|state| {
+        let mut layer = state["pools"]["images"]["volumes"][volume].clone();
+        (layer["backing"], layer["format"]) = (below.clone().into(), "qcow2".into());
+        state["loose"] = serde_json::json!({ LAYER: layer });
+    });
+    rename(vsiflow, &below, LAYER);
+}
+
+fn rename(vsiflow: &Vsiflow, from: &str, to: &str) {
+    vsiflow.change_sim(|state| {
+        let domain = &mut state["domains"][UID];
+        for definition in ["spec", "running"] {
+            let disks = domain[definition]["disks"].as_array_mut();
+            for disk in disks.into_iter().flatten() {
+                if disk["path"] == from {
+                    disk["path"] = to.into();
+                }
+            }
+        }
+    });
+}
+
+fn paths(vsiflow: &Vsiflow) -> Vec<Value> {
+    let disks = vsiflow.sim().domain("default/web")["spec"]["disks"].clone();
+    let disks = disks.as_array().unwrap().iter();
+    disks.map(|disk| disk["path"].clone()).collect()
+}
+
+#[test]
+fn a_guest_on_a_layer_of_a_backup_tool_is_not_put_back_on_the_disk_below() {
+    let vsiflow = running();
+    let boot = format!("boot-{UID}.qcow2");
+    put_layer_over(&vsiflow, &boot);
+    let layered = paths(&vsiflow);
+    assert!(layered.contains(&Value::from(LAYER)));
+    vsiflow
+        .apply(documents(3), &[])
+        .exits(4)
+        .says("VSI0210")
+        .says(LAYER);
+    assert_eq!(paths(&vsiflow), layered);
+    assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
+    let below = format!("/var/lib/libvirt/images/{boot}");
+    rename(&vsiflow, LAYER, &below);
+    vsiflow.run(&["retry", "web"]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running");
+}
+
+#[test]
+fn neither_a_snapshot_nor_an_export_takes_a_disk_that_the_guest_left_behind() {
+    let vsiflow = running();
+    vsiflow.run(&["stop", "web"]).exits(0);
+    let file = vsiflow.folder().join("out.qcow2");
+    let export = ["disk", "export", "data", file.to_str().unwrap()];
+    put_layer_over(&vsiflow, DISK);
+    vsiflow.run(&export).exits(4).says("VSI0228").says(LAYER);
+    // A copy to which the host switched the guest.
+    vsiflow.change_sim(|state| state["loose"][LAYER]["backing"] = Value::Null);
+    vsiflow.run(&export).exits(4).says("VSI0228").says(LAYER);
+    vsiflow
+        .run(&["snapshot", "create", "web", "first"])
+        .exits(4)
+        .says("VSI0210");
+    let below = format!("/var/lib/libvirt/images/{DISK}");
+    rename(&vsiflow, LAYER, &below);
+    vsiflow.run(&export).exits(0);
+    rename(&vsiflow, &below, LAYER);
+    vsiflow.run(&["start", "web"]).exits(4).says("VSI0210");
+    rename(&vsiflow, LAYER, &below);
+    vsiflow.run(&["retry", "web"]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running");
+}
+
+#[test]
+fn a_domain_is_adopted_only_with_all_disks_that_it_writes_to() {
+    let vsiflow = running();
+    vsiflow.run(&["delete", "web", "--orphan"]).exits(0);
+    vsiflow.change_sim(|state| state["domains"][UID]["mark"] = Value::Null);
+    let before = vsiflow.sim().domain("default/web").clone();
+    put_layer_over(&vsiflow, DISK);
+    vsiflow.change_sim(|state| state["loose"][LAYER]["backing"] = Value::Null);
+    vsiflow
+        .run(&["adopt", UID])
+        .exits(4)
+        .says("VSI0233")
+        .says(LAYER);
+    assert_eq!(vsiflow.sim().domain("default/web")["mark"], Value::Null);
+    rename(&vsiflow, LAYER, &format!("/var/lib/libvirt/images/{DISK}"));
+    // A disk that is read-only beside the configuration.
+    let read_only = |on: bool| {
+        vsiflow.change_sim(|state| {
+            let domain = &mut state["domains"][UID];
+            for definition in ["spec", "running"] {
+                let disks = domain[definition]["disks"].as_array_mut().unwrap();
+                disks.last_mut().unwrap()["readonly"] = on.into();
+            }
+        });
+    };
+    read_only(true);
+    vsiflow.run(&["adopt", UID]).exits(4).says("VSI0233");
+    read_only(false);
+    assert_eq!(vsiflow.sim().domain("default/web")["spec"], before["spec"]);
+    vsiflow.run(&["adopt", UID]).exits(0);
+}
