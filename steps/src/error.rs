@@ -147,6 +147,12 @@ codes! {
     /// A domain to adopt has a disk that vsiflow cannot name.
     DISK_UNKNOWN = "VSI0233", Blocked,
         "Detach the disk, or move it into an active storage pool (`virsh pool-start`, `virsh pool-create-as`), then adopt again.";
+    /// A snapshot's copies have no recorded hash.
+    COPY_UNVERIFIED = "VSI0234", Blocked,
+        "Restore it with `vsiflow snapshot restore SNAPSHOT --unverified` if the copies are good, or choose another snapshot.";
+    /// A copy of a snapshot is not what was recorded.
+    COPY_DAMAGED = "VSI0235", Blocked,
+        "Choose another snapshot, or put the file back as it was, then `vsiflow retry`; `vsiflow snapshot restore SNAPSHOT --unverified` restores it as it is.";
     /// A data disk cannot be filled from what its document names.
     DISK_SOURCE = "VSI0226", Blocked,
         "Correct `source` of the data disk, or wait until what it names is there and whole, then apply again.";

@@ -22,7 +22,7 @@ pub use self::{
 };
 use crate::{
     error,
-    files::Chains,
+    files::{self, Chains},
     ownership,
     ports::{DomainInfo, HostPorts, PoolFiles, PortErrorKind, Removed, VolumeInfo, VolumeKey},
 };

@@ -7,7 +7,7 @@ use vsiflow_engine::model::{Failure, FailureClass, NodeState};
 use vsiflow_steps::sim::Content;
 use vsiflow_workflows::{
     fleet::{
-        Adopting, ErrorKind, Fleet, FleetError, RestoreScope, SeenSchedules, ShutdownPolicy,
+        Adopting, ErrorKind, Fleet, FleetError, RestoreOptions, SeenSchedules, ShutdownPolicy,
         SnapshotObject, SnapshotRequest,
     },
     record::PowerAction,
@@ -224,7 +224,7 @@ async fn perform(world: &CrashWorld, fleet: &Fleet, act: &StoryAct) -> Result<()
             } else {
                 fleet
                     .snapshots()
-                    .restore("default", name, RestoreScope::All, user())
+                    .restore("default", name, RestoreOptions::default(), user())
                     .await
                     .map(drop)
             }

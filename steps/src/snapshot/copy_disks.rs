@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 
 use super::{
-    DiskCopy, SavedMemory, copy, found,
+    CopySum, DiskCopy, SavedMemory, copies, copy, found,
     layers::{self, Disks, Saved},
     memory, runs, without_memory,
 };
@@ -89,6 +89,9 @@ pub struct Copied {
     pub capacity: u64,
     /// Bytes used on the host.
     pub allocation: u64,
+    /// The copy's length and hash; `None` if an older version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<CopySum>,
 }
 
 impl CopyDisks {
@@ -307,11 +310,13 @@ impl CopyWork<'_> {
 
     async fn copy(&self, disk: &DiskCopy, volume: &VolumeInfo) -> Result<Copied, Failure> {
         let made = copy(self.cx, self.ports, volume, own(disk)).await?;
+        let sum = copies::measure(self.ports, &made).await?;
         Ok(Copied {
             disk: disk.disk.clone(),
             path: made.path,
             capacity: made.capacity,
             allocation: made.allocation,
+            sum: Some(sum),
         })
     }
 

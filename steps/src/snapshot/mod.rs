@@ -6,6 +6,7 @@
 
 pub mod await_snapshot;
 pub mod check_memory;
+mod copies;
 pub mod copy_disks;
 mod copy_memory;
 pub mod find_copy;
@@ -16,6 +17,7 @@ pub mod restore_disks;
 
 pub use await_snapshot::AwaitSnapshot;
 pub use check_memory::CheckMemory;
+pub use copies::CopySum;
 pub use copy_disks::CopyDisks;
 pub use find_copy::FindCopy;
 pub use memory::{SavedMemory, VolumeTrace};

@@ -10,7 +10,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{DiskCopy, VolumeTrace, copy, found, runs, without_memory};
+use super::{CopySum, DiskCopy, VolumeTrace, copies, copy, found, runs, without_memory};
 use crate::{
     error,
     guards::{self, DeletionCandidate},
@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
-/// snapshot. Before the first deletion the step checks that all copies exist, all disks may be deleted,
-/// and there is room.
+/// snapshot. Before the first deletion the step checks that all copies exist and are what was recorded, all
+/// disks may be deleted, and there is room.
 ///
 /// A crash during the step leaves some disks restored, one missing or half, and the rest as they were.
 /// The order to replace a disk is spent before the disk is deleted, so without one nothing is. Each restored
@@ -57,6 +57,9 @@ pub struct DiskToRestore {
     pub size: Option<u64>,
     /// Whether this journal recorded the intent to make the disk.
     pub recorded: bool,
+    /// The copy's recorded length and hash; `None` if it is restored without a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<CopySum>,
 }
 
 /// What [`RestoreDisks`] did.
@@ -147,11 +150,15 @@ async fn ready(
     params: &Params,
     done: &[String],
 ) -> Result<Vec<VolumeInfo>, Failure> {
-    let (mut copies, pools) = (Vec::new(), ports.storage.pools().await?);
+    let (mut sources, pools) = (Vec::new(), ports.storage.pools().await?);
     let mut room: Vec<(PoolInfo, u64)> = pools.into_iter().map(|pool| (pool, 0)).collect();
     for disk in &params.disks {
         let copy = found(ports, &disk.of.copy, "the snapshot's copy is not there").await?;
         if !done.contains(&disk.of.disk) {
+            if let Some(expected) = &disk.expected {
+                cx.report("checking the copies", sources.len() as u64, None);
+                copies::check(ports, &disk.of.copy, expected).await?;
+            }
             let old = guards::removable(cx, ports, doomed(params, disk)).await?;
             let freed = old.map_or(0, |old| old.allocation);
             let pool = room.iter_mut().find(|(p, _)| p.name == disk.of.volume.pool);
@@ -160,10 +167,10 @@ async fn ready(
                 *needed = needed.saturating_add(copy.allocation);
             }
         }
-        copies.push(copy);
+        sources.push(copy);
     }
     match room.iter().find(|(pool, needed)| *needed > pool.available) {
-        None => Ok(copies),
+        None => Ok(sources),
         Some((pool, needed)) => Err(error::NO_SPACE
             .failure(format!(
                 "the disks take {needed} bytes, and the pool would have {}; nothing was changed",

@@ -111,6 +111,7 @@ fn to_restore(of: DiskCopy) -> restore_disks::DiskToRestore {
         of,
         size: None,
         recorded: true,
+        expected: None,
     }
 }
 

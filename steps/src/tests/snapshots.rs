@@ -210,6 +210,7 @@ async fn a_disk_is_put_back_only_while_the_guest_is_off_and_is_grown_to_its_size
             of: disks(&world).remove(0),
             size: Some(1 << 40),
             recorded: true,
+            expected: None,
         }],
         for_memory: false,
     };
@@ -240,6 +241,7 @@ async fn a_snapshot_whose_copy_is_gone_destroys_nothing() {
             of: disks(&world).remove(0),
             size: None,
             recorded: true,
+            expected: None,
         }],
         for_memory: false,
     };
@@ -351,4 +353,55 @@ async fn copies_of_two_moments_are_not_mixed() {
     writes(&world, "after").await;
     world.drive(&step, &params).await.unwrap();
     assert_eq!(content(&world, &params.disks[0].copy).await, "after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_not_what_was_recorded_replaces_nothing() {
+    let world = running().await;
+    writes(&world, "before").await;
+    let taken = copy(&world).await.unwrap().output;
+    merge(&world).await.unwrap();
+    writes(&world, "after").await;
+    world
+        .ports()
+        .await
+        .domains
+        .destroy(world.uuid)
+        .await
+        .unwrap();
+    let step = RestoreDisks::new(world.hosts.clone());
+    let params = restore_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        snapshot: "first".to_owned(),
+        disks: vec![restore_disks::DiskToRestore {
+            of: disks(&world).remove(0),
+            size: None,
+            recorded: true,
+            expected: taken.copies[0].sum.clone(),
+        }],
+        for_memory: false,
+    };
+    let name = disks(&world)[0].copy.name.clone();
+    let sim = world.sim().await;
+    let become_text = |text: &'static str| {
+        let (sim, name) = (sim.clone(), name.clone());
+        async move {
+            sim.with(|state| {
+                let pool = state.pools.get_mut(POOL).unwrap();
+                let copy = pool.volumes.get_mut(&name).unwrap();
+                copy.content = Content::Inline(text.as_bytes().to_vec());
+            })
+            .await;
+        }
+    };
+    for damaged in ["befort", "longer than before"] {
+        become_text(damaged).await;
+        let refused = world.attempt(&step, &params).await.unwrap_err();
+        assert_eq!(refused.code.as_str(), "VSI0235");
+        assert_eq!(content(&world, &world.boot()).await, "after");
+    }
+    become_text("before").await;
+    world.drive(&step, &params).await.unwrap();
+    assert_eq!(content(&world, &world.boot()).await, "before");
 }

@@ -97,7 +97,7 @@ pub use server_types::ServerTypeObject;
 pub use snapshot::{
     names::may_be_scheduled,
     object::{SnapshotDisk, SnapshotMemory, SnapshotObject, SnapshotStatus},
-    restore::RestoreScope,
+    restore::{RestoreOptions, RestoreScope},
     schedule::{ScheduleNote, SeenSchedules, SnapshotScheduleStatus},
     take::{SnapshotRequest, TakenSnapshot},
 };

@@ -13,7 +13,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::{
-    fleet::{RestoreScope, SnapshotObject, SnapshotRequest},
+    fleet::{RestoreOptions, RestoreScope, SnapshotObject, SnapshotRequest},
     plan::Plan,
 };
 
@@ -51,6 +51,8 @@ pub(crate) struct TakeRequest {
 pub(crate) struct RestoreRequest {
     /// Leave out the memory of the snapshot: the guest boots from the disks.
     disks_only: bool,
+    /// Restore copies without a check of their recorded hashes, or with none on record.
+    unverified: bool,
     /// Why; stored in the history.
     reason: String,
     /// How long to wait for the outcome, in seconds, 60 at most.
@@ -63,14 +65,17 @@ pub(crate) struct RestoreRequest {
 pub(crate) struct PlanQuery {
     /// Leave out the memory of the snapshot: the guest boots from the disks.
     disks_only: bool,
+    /// Restore copies without a check of their recorded hashes, or with none on record.
+    unverified: bool,
 }
 
-fn scope(disks_only: bool) -> RestoreScope {
-    if disks_only {
+fn options(disks_only: bool, unverified: bool) -> RestoreOptions {
+    let scope = if disks_only {
         RestoreScope::DisksOnly
     } else {
         RestoreScope::All
-    }
+    };
+    RestoreOptions { scope, unverified }
 }
 
 /// A snapshot that is being taken.
@@ -157,7 +162,11 @@ async fn plan(
     let (_, plan) = api
         .fleet()?
         .snapshots()
-        .plan_restore(&namespace, &name, scope(query.disks_only))
+        .plan_restore(
+            &namespace,
+            &name,
+            options(query.disks_only, query.unverified),
+        )
         .await?;
     Ok(Json(plan))
 }
@@ -200,7 +209,12 @@ async fn restore(
     let (vsi, _) = api
         .fleet()?
         .snapshots()
-        .restore(&namespace, &name, scope(request.disks_only), by)
+        .restore(
+            &namespace,
+            &name,
+            options(request.disks_only, request.unverified),
+            by,
+        )
         .await?;
     let wait = Duration::from_secs(request.wait_seconds);
     let result = ActionResult::of(ActionEffect::Recorded);

@@ -53,6 +53,9 @@ pub(crate) struct SnapshotRestoreArgs {
     /// Leave out the memory of the snapshot: the guest boots from the disks.
     #[arg(long)]
     pub(crate) disks_only: bool,
+    /// Restore copies without a check of their recorded hashes, or with none on record.
+    #[arg(long)]
+    pub(crate) unverified: bool,
     /// Show what would be lost, without changing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,

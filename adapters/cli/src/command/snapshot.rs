@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vsiflow_workflows::{
-    fleet::{ErrorKind, RestoreScope, SnapshotRequest},
+    fleet::{ErrorKind, RestoreOptions, RestoreScope, SnapshotRequest},
     spec::Resolved,
 };
 
@@ -61,7 +61,11 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     } else {
         RestoreScope::All
     };
-    let plan = app.fleet.snapshots().plan_restore(namespace, name, scope);
+    let options = RestoreOptions {
+        scope,
+        unverified: args.unverified,
+    };
+    let plan = app.fleet.snapshots().plan_restore(namespace, name, options);
     let (entity, plan) = plan.await?;
     let targets = work::targets_of(&app, &[entity]).await?;
     let shown = targets.first().map(Target::shown).unwrap_or_default();
@@ -80,7 +84,7 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
         return Err(problem);
     }
     let by = actor::by(&common.reason);
-    let restored = app.fleet.snapshots().restore(namespace, name, scope, by);
+    let restored = app.fleet.snapshots().restore(namespace, name, options, by);
     restored.await?;
     let outcome = format!("is put back to snapshot/{name}");
     work::report_recorded(&app, &args.wait, &targets, &outcome);

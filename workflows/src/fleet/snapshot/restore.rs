@@ -7,7 +7,9 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     error,
-    snapshot::{CopyDisks, DiskCopy, RestoreDisks, SavedMemory, restore_disks::DiskToRestore},
+    snapshot::{
+        CopyDisks, DiskCopy, RestoreDisks, SavedMemory, copy_disks, restore_disks::DiskToRestore,
+    },
     vsi::CloneBootDisk,
 };
 
@@ -37,6 +39,15 @@ pub enum RestoreScope {
     DisksOnly,
 }
 
+/// How to restore a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreOptions {
+    /// What of it.
+    pub scope: RestoreScope,
+    /// Whether its copies are restored without a check of their recorded lengths and hashes.
+    pub unverified: bool,
+}
+
 impl SnapshotHandle<'_> {
     /// The plan for restoring a VSI to a snapshot, and what would be lost. Changes nothing.
     ///
@@ -46,9 +57,9 @@ impl SnapshotHandle<'_> {
         self,
         namespace: &str,
         name: &str,
-        scope: RestoreScope,
+        options: RestoreOptions,
     ) -> Result<(EntityId, Plan), FleetError> {
-        let (known, record) = self.fleet.restored(namespace, name, scope).await?;
+        let (known, record) = self.fleet.restored(namespace, name, options).await?;
         let plan = self.fleet.plan_of_restoration(&record, &known);
         Ok((known.entity.clone(), plan))
     }
@@ -59,18 +70,19 @@ impl SnapshotHandle<'_> {
     ///
     /// # Errors
     /// When there is no such snapshot or its copies are not whole; when its VSI is deleted or being
-    /// changed; when the snapshot's memory does not fit the VSI as it is now.
+    /// changed; when the snapshot's memory does not fit the VSI as it is now; `VSI0234` if its copies have
+    /// no recorded hashes and are to be verified.
     pub async fn restore(
         self,
         namespace: &str,
         name: &str,
-        scope: RestoreScope,
+        options: RestoreOptions,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
         self.fleet
             .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
-        let (known, record) = self.fleet.restored(namespace, name, scope).await?;
+        let (known, record) = self.fleet.restored(namespace, name, options).await?;
         let plan = self.fleet.plan_of_restoration(&record, &known);
         if let Some(change) = plan.refused().next() {
             return Err(update_vsi::refused(&record, &change.path, &change.why).into());
@@ -90,8 +102,9 @@ impl Fleet {
         &self,
         namespace: &str,
         name: &str,
-        scope: RestoreScope,
+        options: RestoreOptions,
     ) -> Result<(Known, VsiRecord), FleetError> {
+        let RestoreOptions { scope, unverified } = options;
         let snapshot = self.find_snapshot(namespace, name, false).await?;
         let object = format!("snapshot/{}", snapshot.record.name);
         if !snapshot.is_ready() {
@@ -109,7 +122,7 @@ impl Fleet {
         if !is_broken && (scope == RestoreScope::All || !awaits_memory(&known)) {
             settled(&known)?;
         }
-        let disks = self.disks_to_restore(&known, &snapshot).await?;
+        let disks = self.disks_to_restore(&known, &snapshot, unverified).await?;
         if disks.is_empty() {
             let message = "its VSI has none of the disks any more";
             return Err(refused(&object, message, "choose another snapshot"));
@@ -165,13 +178,32 @@ impl Fleet {
         &self,
         known: &Known,
         snapshot: &KnownSnapshot,
+        unverified: bool,
     ) -> Result<Vec<DiskToRestore>, FleetError> {
+        let made: Option<copy_disks::Output> = self
+            .output_of_newest(&[CopyDisks::NAME], &snapshot.state)
+            .await?;
+        let copies = made.map(|made| made.copies).unwrap_or_default();
         let mut disks = Vec::new();
         for of in &snapshot.record.disks {
-            match of.disk.as_str() {
-                BOOT => disks.extend(boot(known, of)),
-                _ => disks.extend(self.data_disk(known, of).await?),
+            let disk = match of.disk.as_str() {
+                BOOT => boot(known, of),
+                _ => self.data_disk(known, of).await?,
+            };
+            let Some(disk) = disk else { continue };
+            let copy = copies.iter().find(|copy| copy.disk == of.disk);
+            let expected = copy.and_then(|copy| copy.sum.clone());
+            if expected.is_none() && !unverified {
+                let failure = error::COPY_UNVERIFIED
+                    .failure(format!("the copy of disk {} has no recorded hash", of.disk));
+                let object = format!("snapshot/{}", snapshot.record.name);
+                let failure = failure.of_object(object).on_host(&snapshot.record.host);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
+            disks.push(DiskToRestore {
+                expected: expected.filter(|_| !unverified),
+                ..disk
+            });
         }
         Ok(disks)
     }
@@ -197,6 +229,7 @@ impl Fleet {
             of: of.clone(),
             size: Some(disk.disk.size),
             recorded: data_disk::is_recorded(&disk, &state),
+            expected: None,
         }))
     }
 }
@@ -249,5 +282,6 @@ fn boot(known: &Known, of: &DiskCopy) -> Option<DiskToRestore> {
         of: of.clone(),
         size: record.vsi.boot_disk.size,
         recorded: is_own,
+        expected: None,
     })
 }
