@@ -4,14 +4,21 @@
 //! least once. A crash may happen between any two of its instructions; the next attempt observes
 //! what exists.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
 
 use crate::{
-    checkpoint::Checkpoints,
+    checkpoint::{Checkpoints, MemoryCheckpoints},
     model::{EntityId, Failure, FailureClass, Name, Objects, Outcome, RunId, Text},
 };
 
@@ -184,6 +191,21 @@ pub trait ObjectLedger: Send + Sync {
     async fn record(&self, fact: ObjectFact) -> Result<(), Failure>;
 }
 
+/// The ledger of a question, which destroys and records nothing.
+struct QuestionLedger;
+
+#[async_trait]
+impl ObjectLedger for QuestionLedger {
+    fn objects(&self) -> &Objects {
+        static NONE: Objects = Objects::none();
+        &NONE
+    }
+
+    async fn record(&self, _: ObjectFact) -> Result<(), Failure> {
+        Err(Failure::defect("a question about a step recorded a fact"))
+    }
+}
+
 /// The context of one attempt of a step.
 #[derive(Clone)]
 pub struct StepContext {
@@ -219,9 +241,45 @@ pub struct StepContext {
     pub progress: ProgressSink,
     /// The entity's objects.
     pub ledger: Arc<dyn ObjectLedger>,
+    /// Whether this attempt left something that the next one need not do again.
+    pub advanced: Arc<AtomicBool>,
 }
 
 impl StepContext {
+    /// A context to ask what a step would find for the entity, outside of a run. Nothing was intended and
+    /// there are no outputs; what is saved is lost with it.
+    pub fn of_question(
+        entity: EntityId,
+        journal_id: Arc<str>,
+        sequence: u64,
+        recorded: Arc<dyn Recorded>,
+    ) -> Self {
+        Self {
+            entity,
+            generation: 0,
+            run: RunId(Ulid::nil()),
+            node: Name::of("question"),
+            attempt: 1,
+            intended_before: false,
+            journal_id,
+            sequence,
+            recorded,
+            stopped: CancellationToken::new(),
+            outputs: Arc::default(),
+            previous: None,
+            checkpoints: Arc::new(MemoryCheckpoints::default()),
+            progress: Arc::new(|_| ()),
+            ledger: Arc::new(QuestionLedger),
+            advanced: Arc::default(),
+        }
+    }
+
+    /// Notes that the next attempt need not do again what this one did. If this one fails, the pause before
+    /// the next is as short as after a first failure.
+    pub fn note_advance(&self) {
+        self.advanced.store(true, Ordering::Relaxed);
+    }
+
     /// The output of an earlier node.
     ///
     /// # Errors

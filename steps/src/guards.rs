@@ -99,7 +99,7 @@ pub async fn remove(
 /// exactly that. The order is spent before the deletion.
 ///
 /// # Errors
-/// As for [`removable`]; blocked, `VSI0040`, without an order.
+/// As for [`removable`]; blocked, `VSI0041`, without an order.
 pub async fn remove_written(
     cx: &StepContext,
     ports: &HostPorts,
@@ -115,7 +115,7 @@ pub async fn remove_written(
 /// Spends the order to destroy a volume that a guest may have written to; durable when it returns.
 ///
 /// # Errors
-/// Blocked, `VSI0040`, without an order.
+/// Blocked, `VSI0041`, without an order.
 pub async fn spend_order(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
     let object = object_name(key);
     cx.ledger.record(ObjectFact::Destroying { object }).await

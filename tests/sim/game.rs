@@ -361,7 +361,7 @@ pub async fn power(
         Err(error)
             if matches!(
                 error.failure.code.as_str(),
-                "VSI0040" | "VSI0702" | "VSI0703" | "VSI0705"
+                "VSI0041" | "VSI0702" | "VSI0703" | "VSI0705"
             ) =>
         {
             Ok(())

@@ -159,7 +159,7 @@ pub fn not_ordered(record: &VsiRecord, missing: MissingOrder) -> Failure {
             "restore the snapshot again by `vsiflow snapshot restore`".to_owned(),
         ),
     };
-    Failure::new(FailureClass::Blocked, "VSI0040", message)
+    Failure::new(FailureClass::Blocked, "VSI0041", message)
         .of_object(format!("vsi/{name}"))
         .on_host(&record.vsi.host)
         .with_remedy(remedy)

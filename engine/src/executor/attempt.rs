@@ -1,6 +1,12 @@
 //! Executes one attempt of one step.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -45,24 +51,35 @@ pub(super) struct Job {
 pub(super) struct AttemptEnd {
     pub(super) waiter: Waiter,
     pub(super) result: Result<(Outcome, Payload), Failure>,
+    /// Whether the next attempt begins further on than this one did.
+    pub(super) advanced: bool,
 }
 
 impl Job {
     /// Runs the step. Its inputs that are stored in blobs are read first.
     pub(super) async fn run(mut self, parts: Arc<EngineConfig>) -> AttemptEnd {
         let waiter = (self.run, self.node.clone());
+        let advanced = Arc::<AtomicBool>::default();
         let (unclean, checkpoints) = (self.unclean.take(), parts.checkpoints.as_ref());
         if let Some(count) = &unclean {
             count.begin(checkpoints, &waiter).await;
         }
-        let result = self.attempt(&parts).await;
+        let result = self.attempt(&parts, advanced.clone()).await;
         if let Some(count) = &unclean {
             count.end(checkpoints, &waiter).await;
         }
-        AttemptEnd { waiter, result }
+        AttemptEnd {
+            result,
+            advanced: advanced.load(Ordering::Relaxed),
+            waiter,
+        }
     }
 
-    async fn attempt(self, parts: &EngineConfig) -> Result<(Outcome, Payload), Failure> {
+    async fn attempt(
+        self,
+        parts: &EngineConfig,
+        advanced: Arc<AtomicBool>,
+    ) -> Result<(Outcome, Payload), Failure> {
         let blobs = parts.blobs.as_ref();
         let params = read(blobs, &self.entity, &self.params).await?;
         let mut outputs = BTreeMap::new();
@@ -101,6 +118,7 @@ impl Job {
             checkpoints: parts.checkpoints.clone(),
             progress: self.progress,
             ledger,
+            advanced,
         };
         let done = self.step.attempt(&cx, &params, intend.boxed()).await?;
         let output = blobs.put(&done.output).await.map_err(blob_failure)?;

@@ -244,6 +244,11 @@ impl Control {
         match end {
             Ok((task, end)) => {
                 self.tasks.remove(&task);
+                if end.advanced
+                    && let Some(retry) = self.retries.get_mut(&end.waiter)
+                {
+                    retry.begin_again();
+                }
                 self.attempt_ended(&end.waiter, end.result);
             }
             Err(error) => {

@@ -25,6 +25,7 @@ use crate::{
     journal::Offset,
     model::{EntityId, EntityState, Failure, Name, Payload, RunId, RunState, Text, Timestamp},
     room::{DiskReading, Room},
+    step::{Recorded, StepContext},
     workflow::{DesiredUpdate, EntityView},
 };
 
@@ -253,6 +254,14 @@ impl Engine {
             reply,
         })
         .await
+    }
+
+    /// A context to ask what a step would find for this entity now, by what the journal of that identity has
+    /// recorded.
+    pub fn question(&self, entity: EntityId, journal_id: Arc<str>) -> StepContext {
+        let sequence = self.projection(|projection| projection.as_of);
+        let recorded: Arc<dyn Recorded> = self.shared.clone();
+        StepContext::of_question(entity, journal_id, sequence, recorded)
     }
 
     /// The last measured room on the state directory's disk.

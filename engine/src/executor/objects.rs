@@ -198,7 +198,7 @@ impl Control {
 
 fn unordered(object: &Text, why: &str) -> Failure {
     let message = format!("nothing permits to destroy {object}: {why}; nothing was changed");
-    Failure::new(FailureClass::Blocked, "VSI0040", message)
+    Failure::new(FailureClass::Blocked, "VSI0041", message)
         .of_object(object.as_str())
         .with_remedy("order it again, or undo the change that needs it")
 }

@@ -34,6 +34,11 @@ impl Retry {
         }
     }
 
+    /// Makes the next delay as short as the first one: the newest attempt got further.
+    pub(super) fn begin_again(&mut self) {
+        self.backoff.reset();
+    }
+
     /// The next wait, starting at `now`.
     pub(super) fn next(&mut self, now: Timestamp) -> Wait {
         wait(self.delay(), now)
@@ -70,5 +75,7 @@ mod tests {
         let longest = u64::try_from(tuning.longest_retry.as_millis()).unwrap();
         assert!(delays.iter().all(|delay| *delay <= longest));
         assert!(delays[1_000..].iter().all(|delay| *delay > longest / 2));
+        retry.begin_again();
+        assert!(retry.next(Timestamp(0)).delay_ms < 2_000);
     }
 }

@@ -261,6 +261,7 @@ impl TrackRecorder<'_> {
         };
         self.checkpoint.add(&place);
         self.cx.save(&self.checkpoint).await?;
+        self.cx.note_advance();
         self.track.set_saved(place.position);
         Ok(true)
     }

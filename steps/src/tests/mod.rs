@@ -121,7 +121,7 @@ impl ObjectLedger for Ledger {
         if destroys && self.unordered.load(Ordering::Relaxed) {
             return Err(Failure::new(
                 FailureClass::Blocked,
-                "VSI0040",
+                "VSI0041",
                 "not ordered",
             ));
         }
@@ -194,6 +194,7 @@ impl World {
             checkpoints: self.checkpoints.clone(),
             progress: Arc::new(|_| ()),
             ledger: self.ledger.clone(),
+            advanced: Arc::default(),
         }
     }
 

@@ -85,6 +85,7 @@ fn cx(uuid: uuid::Uuid) -> StepContext {
         checkpoints: Arc::new(MemoryCheckpoints::default()),
         progress: Arc::new(|_| ()),
         ledger: Arc::new(Nothing),
+        advanced: Arc::default(),
     }
 }
 

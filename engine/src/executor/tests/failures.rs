@@ -14,6 +14,21 @@ async fn a_transient_failure_is_tried_again_and_equal_ones_are_only_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_got_further_is_soon_followed_by_the_next() {
+    let waited = async |play: fn(Failure) -> Play| {
+        let bench = Bench::playing((0..30).map(|_| play(transient("cut off"))));
+        let engine = bench.open().await;
+        let began = tokio::time::Instant::now();
+        submit_one(&engine, "x", "one").await;
+        settled(&engine, "x").await;
+        began.elapsed()
+    };
+    let advancing = waited(Play::Advance).await;
+    assert!(advancing < Duration::from_secs(60), "{advancing:?}");
+    assert!(waited(Play::Fail).await > Duration::from_secs(600));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_failure_is_recorded() {
     let plays = ["a", "a", "b", "b"].map(|message| Play::Fail(transient(message)));
     let bench = Bench::playing(plays);

@@ -50,6 +50,8 @@ struct Script {
 
 enum Play {
     Fail(Failure),
+    /// Fails after it has done a part.
+    Advance(Failure),
     Panic,
     /// Ends only when it is stopped.
     UntilStopped,
@@ -78,6 +80,10 @@ impl Step for Act {
         match play {
             None => Ok(Done::created(params.clone())),
             Some(Play::Fail(failure)) => Err(failure),
+            Some(Play::Advance(failure)) => {
+                cx.note_advance();
+                Err(failure)
+            }
             Some(Play::Panic) => panic!("the test asked for it"),
             Some(Play::UntilStopped) => {
                 cx.stopped.cancelled().await;

@@ -49,7 +49,7 @@ async fn a_step_without_an_order_destroys_nothing() {
     let engine = bench.open().await;
     submit_one(&engine, "x", "one").await;
     until(&engine, "x", state_is("Blocked")).await;
-    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0040"));
+    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0041"));
     assert_eq!(bench.count("warrant_spent").await, 0);
     assert_eq!(bench.count("object_gone").await, 0);
 }
@@ -84,7 +84,7 @@ async fn a_step_that_failed_after_it_spent_its_order_may_act_again_in_its_run_al
     assert_eq!(begun, Some(&Name::of("rebuild")));
     engine.retry(entity("x"), by()).await.unwrap();
     until(&engine, "x", state_is("Blocked")).await;
-    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0040"));
+    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0041"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ async fn cancel_voids_orders_that_were_not_used() {
     engine.retry(entity("x"), by()).await.unwrap();
     until(&engine, "x", |state| state.active.is_some()).await;
     until(&engine, "x", state_is("Blocked")).await;
-    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0040"));
+    assert_eq!(blocked_code(&engine).as_deref(), Some("VSI0041"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,7 @@ impl VsiHandle<'_> {
                 precedence: Precedence::Supreme,
                 desired,
                 made_from: known.made_from(),
+                orders: Vec::new(),
             });
         }
         let entities = updates.iter().map(|update| update.entity.clone()).collect();
