@@ -147,6 +147,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         moved: false,
         saved: None,
         merges: Default::default(),
+        block_copies: Default::default(),
     }
 }
 
