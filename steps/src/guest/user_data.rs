@@ -225,7 +225,7 @@ fn shape_of(text: &str) -> Result<YamlShape, String> {
 }
 
 /// Reads YAML as cloud-init does, or says where it is wrong without repeating any of it.
-fn read_yaml<'de, T: serde::de::DeserializeOwned>(text: &'de str) -> Result<T, String> {
+fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         with_snippet: false,

@@ -102,7 +102,7 @@ async fn run_to_end(cli: Cli) -> CommandOutcome {
     let (remote, follows) = (cli.common.remote_caller, cli.command.follows());
     let watches = matches!(&cli.command, CliCommand::Get(args) if args.watch);
     let done = tokio::select! {
-        done = run_on(cli) => done,
+        done = Box::pin(run_on(cli)) => done,
         () = work::left_alone(), if remote && follows => Ok(Exit::Interrupted),
         // What only prints ends with its output. Work is done to its end.
         () = output::sink::unheard(), if follows || watches => Ok(Exit::Done),

@@ -48,12 +48,12 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
     let mut resources = claim.object("resources", refusals);
     let mut requests = resources.object("requests", refusals);
     let size = requests.take("storage").cloned();
-    let path = requests.path("storage");
+    let size_path = requests.path("storage");
     let remedy = "write the size, for example: storage: 10Gi";
     match &size {
-        None => refusals.missing(path, remedy),
+        None => refusals.missing(size_path, remedy),
         Some(size) if !is_size(size) => {
-            refusals.wrong(path, "this is not the size of a disk in bytes", remedy);
+            refusals.wrong(size_path, "this is not the size of a disk in bytes", remedy);
         }
         Some(_) => {}
     }

@@ -53,8 +53,8 @@ impl Migration {
             }
             Namespaces::These(these) => {
                 for namespace in these {
-                    let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
-                    all_of(&api, "configmaps", &mut maps).await?;
+                    let of_maps = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+                    all_of(&of_maps, "configmaps", &mut maps).await?;
                     let client = self.client.clone();
                     let api = Api::<DynamicObject>::namespaced_with(client, namespace, &described);
                     all_of(&api, &described.plural, &mut vsis).await?;

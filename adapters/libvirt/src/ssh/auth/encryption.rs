@@ -65,10 +65,12 @@ fn openssh_cipher(bytes: &[u8]) -> Option<String> {
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let name = String::from_utf8_lossy(rest.get(..length)?);
     let printable = name.bytes().all(|byte| byte.is_ascii_graphic()) && name.len() <= 64;
-    match OPENSSH.contains(&&*name) {
-        true => None,
-        false if printable => Some(name.into_owned()),
-        false => Some("an unknown cipher".to_owned()),
+    if OPENSSH.contains(&&*name) {
+        None
+    } else if printable {
+        Some(name.into_owned())
+    } else {
+        Some("an unknown cipher".to_owned())
     }
 }
 
