@@ -123,6 +123,21 @@ pub(crate) struct MemberObject {
     pub(crate) spec: Option<Value>,
 }
 
+/// Names of labels and annotations that are removed from a member's object.
+#[derive(Debug, Default)]
+pub(crate) struct ForeignMarks {
+    pub(crate) labels: Vec<String>,
+    pub(crate) annotations: Vec<String>,
+}
+
+/// The part of a merge patch that sets some labels or annotations and removes others.
+fn marks_patch(set: &BTreeMap<String, String>, removed: &[String]) -> Map<String, Value> {
+    let removed = removed.iter().map(|name| (name.clone(), Value::Null));
+    let set = set.iter();
+    let set = set.map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    removed.chain(set).collect()
+}
+
 fn params() -> PatchParams {
     PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -162,6 +177,7 @@ pub(crate) async fn correct_member(
     client: &Client,
     resource: &Resource,
     object: &MemberObject,
+    foreign: &ForeignMarks,
 ) -> Result<Option<Resource>, CallError> {
     let mut finalizers = resource.finalizers.clone();
     if !resource.has_finalizer() {
@@ -170,8 +186,8 @@ pub(crate) async fn correct_member(
     let mut patch = json!({"metadata": {
         "uid": resource.uid.to_string(),
         "resourceVersion": resource.version,
-        "labels": object.labels,
-        "annotations": object.annotations,
+        "labels": marks_patch(&object.labels, &foreign.labels),
+        "annotations": marks_patch(&object.annotations, &foreign.annotations),
         "finalizers": finalizers,
     }});
     if let (Some(spec), Some(fields)) = (&object.spec, patch.as_object_mut()) {

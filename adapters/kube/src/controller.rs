@@ -14,11 +14,13 @@ mod claims;
 mod decisions;
 mod finalizers;
 mod live;
+mod marks;
 mod members;
 mod networks;
 mod permits;
 mod pools;
 mod quotas;
+mod recorded;
 mod secrets;
 mod shard_scope;
 mod snapshots;
@@ -83,6 +85,8 @@ pub(crate) struct Controller {
     known: KnownHosts,
     /// Hash of what was applied to the fleet, by UID of the resource.
     applied: BTreeMap<Uuid, Hash>,
+    /// The generation of each resource that was recorded last.
+    recorded: BTreeMap<Uuid, i64>,
     /// Deletions that the fleet was asked for, by UID of the resource; true if the object is only
     /// orphaned.
     removals: BTreeMap<Uuid, bool>,
@@ -133,6 +137,7 @@ impl Controller {
             status_queue,
             host,
             applied: BTreeMap::new(),
+            recorded: BTreeMap::new(),
             removals: BTreeMap::new(),
             over_quota: BTreeMap::new(),
             passes: 0,
@@ -276,18 +281,16 @@ impl Controller {
                         finalizers.push((resource.clone(), true));
                     }
                 }
-                ResourceKind::DataDisk if self.is_lost(resource) => {
-                    findings.hold = Some(Hold::JournalLost);
-                }
-                ResourceKind::Snapshot => {
-                    findings.hold = self.snapshot_hold(resource);
+                ResourceKind::DataDisk | ResourceKind::Snapshot => {
+                    findings.hold = match resource.key.kind {
+                        ResourceKind::DataDisk => self.disk_hold(resource),
+                        _ => self.snapshot_hold(resource),
+                    };
                     if findings.hold.is_none() && !resource.has_finalizer() {
                         finalizers.push((resource.clone(), true));
                     }
                 }
-                ResourceKind::DataDisk | ResourceKind::Network | ResourceKind::Quota
-                    if !resource.has_finalizer() =>
-                {
+                ResourceKind::Network | ResourceKind::Quota if !resource.has_finalizer() => {
                     finalizers.push((resource.clone(), true));
                 }
                 _ => {}
@@ -315,14 +318,7 @@ impl Controller {
                     .await;
             }
         }
-        for resource in &all.resources {
-            if let (Some(findings), Some(refused)) = (
-                found.get_mut(&resource.key),
-                self.refused.get(&resource.uid),
-            ) {
-                findings.refusal = Some(refused.clone());
-            }
-        }
+        self.add_results(&all, &claims, &mut found);
         self.settle(decided, &translation);
         self.forget(&all);
         // From here on the operator of their host's journal reports their status.
@@ -434,7 +430,7 @@ impl Controller {
 
     /// Decides what to do for a VSI resource that is not being deleted.
     fn reference_state(
-        &self,
+        &mut self,
         resource: &Resource,
         vsi: Option<&ResolvedVsi>,
         findings: &mut StatusFindings,
@@ -451,7 +447,7 @@ impl Controller {
                 findings.hold = Some(Hold::JournalLost);
                 return ReferenceState::Nothing;
             }
-            EntityPresence::Gone if before.observed_generation == Some(resource.generation) => {
+            EntityPresence::Gone if self.is_removed(resource, &entity) => {
                 findings.hold = Some(Hold::Removed);
                 return ReferenceState::Nothing;
             }
@@ -504,6 +500,7 @@ impl Controller {
     fn forget(&mut self, snapshot: &Snapshot) {
         let there: BTreeSet<_> = snapshot.resources.iter().map(|one| one.uid).collect();
         self.applied.retain(|uid, _| there.contains(uid));
+        self.recorded.retain(|uid, _| there.contains(uid));
         self.removals.retain(|uid, _| there.contains(uid));
         self.refused.retain(|uid, _| there.contains(uid));
         self.over_quota.retain(|uid, _| there.contains(uid));
@@ -551,6 +548,10 @@ fn findings(
             warnings: translation.warnings.get(&key).cloned().unwrap_or_default(),
             host: translation.hosts.get(&key).cloned(),
             used_by: translation.used_by.get(&key).cloned().unwrap_or_default(),
+            power: translation
+                .vsis
+                .get(&resource.uid)
+                .map(|vsi| vsi.desired.power_state),
             ..StatusFindings::default()
         };
         (key, findings)

@@ -43,6 +43,8 @@ struct FakeState {
     requests: Vec<String>,
     /// Resources whose lists are empty although there are objects.
     empty: BTreeSet<&'static str>,
+    /// Objects that are missing in lists.
+    left_out: BTreeSet<ResourcePath>,
     /// Older versions are too old for a watch.
     oldest: u64,
 }
@@ -84,11 +86,17 @@ impl FakeServer {
         let mut state = self.lock();
         state.faults.clear();
         state.empty.clear();
+        state.left_out.clear();
     }
 
     /// Makes lists of this resource empty.
     pub(crate) fn list_nothing_of(&self, resource: &'static str) {
         self.lock().empty.insert(resource);
+    }
+
+    /// Makes lists lack this object.
+    pub(crate) fn leave_out_of_lists(&self, resource: &str, name: &str) {
+        self.lock().left_out.insert(place(resource, name));
     }
 
     /// Cuts every watch, so that they must list again.
@@ -138,6 +146,24 @@ impl FakeServer {
         let mut state = self.lock();
         state.version = state.version.max(version);
         state.objects.insert(place, object);
+    }
+
+    /// Changes the metadata of an object, which is no new generation.
+    pub(crate) fn relabel(&self, resource: &str, name: &str, rest: Value) {
+        let place = place(resource, name);
+        let mut state = self.lock();
+        let mut object = state.objects[&place].clone();
+        merge(&mut object, rest);
+        self.store(&mut state, place, object);
+    }
+
+    /// Replaces the status of an object, as another process with the right to do so.
+    pub(crate) fn overwrite_status(&self, resource: &str, name: &str, status: Value) {
+        let place = place(resource, name);
+        let mut state = self.lock();
+        let mut object = state.objects[&place].clone();
+        object["status"] = status;
+        self.store(&mut state, place, object);
     }
 
     /// Deletes an object; if it has finalizers, it is only marked.
@@ -277,12 +303,10 @@ impl FakeServer {
     fn list(&self, place: &ResourcePath) -> Response<FakeAnswer> {
         let state = self.lock();
         let empty = state.empty.contains(place.0.as_str());
-        let found = state
-            .objects
-            .iter()
-            .filter(|((resource, namespace, _), _)| {
-                !empty && *resource == place.0 && *namespace == place.1
-            });
+        let found = state.objects.iter().filter(|(path, _)| {
+            let is_of_list = path.0 == place.0 && path.1 == place.1;
+            !empty && is_of_list && !state.left_out.contains(*path)
+        });
         let items: Vec<_> = found.map(|(_, object)| object.clone()).collect();
         let version = state.version.to_string();
         plain(

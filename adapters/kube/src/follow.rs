@@ -40,6 +40,7 @@ impl Follower {
         let mut notices = self.fleet.notices();
         let mut moved = self.fleet.pools().moved();
         let mut reports = self.fleet.pools().report_changed();
+        let mut overwritten = self.cache.overwritten();
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -49,6 +50,15 @@ impl Follower {
                     self.dirty_working();
                     // No event is recorded when a host answers again.
                     self.status_queue.dirty_pools();
+                    continue;
+                }
+                key = overwritten.recv() => {
+                    match key {
+                        Ok(key) => self.status_queue.overwritten(key),
+                        Err(RecvError::Lagged(_)) => self.status_queue.dirty_all(),
+                        // The cache lives as long as this operator.
+                        Err(RecvError::Closed) => return,
+                    }
                     continue;
                 }
                 Ok(()) = moved.changed() => {

@@ -8,16 +8,21 @@ mod members;
 mod pool;
 mod quota;
 mod reference;
+mod refusal;
+mod settlement;
 mod snapshot;
 
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
 pub(crate) use self::group::{group, group_event};
 pub(crate) use self::pool::{pool, pool_event};
-pub(crate) use self::quota::{quota, quota_event, refusal_event};
-pub(crate) use self::reference::{ReferenceShown, network, network_event, reference, size};
+pub(crate) use self::quota::{quota, quota_event};
+pub(crate) use self::reference::{ReferenceShown, add_names, network, reference, reference_event};
+pub(crate) use self::refusal::{ReportedConditions, refusal_event};
+use self::settlement::{FinishedReport, Settlement};
 pub(crate) use self::snapshot::snapshot;
 use crate::{
     APPROVE,
@@ -69,12 +74,15 @@ pub(crate) fn vsi(
         hold_back(&mut status, hold);
     }
     status.observed_generation = Some(findings.generation);
-    finish(
-        &mut status.conditions,
-        &before.conditions,
-        findings.generation,
+    status.recorded_generation = findings.recorded_generation;
+    let settlement = Settlement::of_vsi(findings, object);
+    let report = FinishedReport {
+        findings,
+        settlement,
+        before: &before.conditions,
         now,
-    );
+    };
+    report.finish(&mut status.conditions);
     status.description = tail(&status.description);
     status
 }
@@ -110,7 +118,11 @@ fn known(object: &VsiObject) -> VsiResourceStatus {
             plan: waiting.plan.clone(),
         }),
         host: Some(is.host.clone()),
+        image: shown_text(&object.spec, "/imageURL"),
+        storage_pool: shown_text(&object.spec, "/storagePool"),
+        guest: shown_text(&object.spec, "/guest/type"),
         served_by: None,
+        recorded_generation: None,
         warnings: is.warnings.clone(),
         conditions: is
             .conditions
@@ -118,6 +130,12 @@ fn known(object: &VsiObject) -> VsiResourceStatus {
             .map(|one| approvable(condition(one), object))
             .collect(),
     }
+}
+
+/// A text of a recorded spec.
+fn shown_text(spec: &Value, path: &str) -> Option<String> {
+    let text = spec.pointer(path)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// In a cluster, an annotation approves changes.
@@ -224,6 +242,17 @@ fn reason(reason: &str) -> String {
     }
 }
 
+/// Message of a generation that waits to be recorded.
+const NOT_RECORDED: &str = "this generation is not recorded yet";
+
+/// A condition of which nothing is known.
+fn unknown_condition(name: &str, reason: &str, message: &str) -> ResourceCondition {
+    ResourceCondition {
+        status: "Unknown".to_owned(),
+        ..made(name, false, reason, message)
+    }
+}
+
 fn made(name: &str, holds: bool, reason: &str, message: &str) -> ResourceCondition {
     ResourceCondition {
         name: name.to_owned(),
@@ -237,6 +266,7 @@ fn made(name: &str, holds: bool, reason: &str, message: &str) -> ResourceConditi
 /// The condition that says whether the current resource was accepted.
 fn accepted(findings: &StatusFindings) -> Vec<ResourceCondition> {
     let condition = match (findings.problems.as_slice(), &findings.refusal) {
+        ([], None) if findings.is_pending => unknown_condition("Accepted", "Pending", NOT_RECORDED),
         ([], None) => made("Accepted", true, "Accepted", ""),
         ([], Some(failure)) => made("Accepted", false, failure.code.as_str(), &refusal(failure)),
         ([first, ..], _) => made(
@@ -326,30 +356,6 @@ fn hold_condition(hold: &Hold) -> (&'static str, &'static str, String) {
              it to have it made again"
                 .to_owned(),
         ),
-    }
-}
-
-/// Completes conditions. A condition retains its transition time while its status is the same.
-fn finish(
-    conditions: &mut [ResourceCondition],
-    before: &[ResourceCondition],
-    generation: i64,
-    now: Timestamp,
-) {
-    for condition in conditions {
-        let same = before
-            .iter()
-            .find(|old| old.name == condition.name && old.status == condition.status);
-        match same {
-            Some(old) => condition
-                .last_transition_time
-                .clone_from(&old.last_transition_time),
-            None if condition.last_transition_time.is_empty() => {
-                condition.last_transition_time = seconds(now);
-            }
-            None => {}
-        }
-        condition.observed_generation = Some(generation);
     }
 }
 

@@ -45,6 +45,8 @@ const NETWORKS_EVERY: Duration = Duration::from_secs(60);
 const HOST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before checking again whether members of other journals were reported.
 const REPORT_POLL: Duration = Duration::from_secs(1);
+/// A status that another process overwrote is written again at most this often.
+const REWRITE_EVERY: Duration = Duration::from_secs(2);
 /// A status that another operator still serves is written at most this often: that operator overwrites
 /// it.
 const ANOTHERS_EVERY: Duration = Duration::from_secs(60);
@@ -116,7 +118,7 @@ impl Reporter {
                 .await;
             for (key, outcome) in done {
                 match outcome {
-                    ReportDone::Settled => {}
+                    ReportDone::Settled => self.status_queue.is_written(&key),
                     ReportDone::Written => _ = self.written.insert(key, Instant::now()),
                     ReportDone::Later(delay) => self.later(key, delay),
                 }
@@ -162,7 +164,7 @@ impl Reporter {
                 return ReportDone::Later(RETRY_DELAY);
             }
         };
-        let before = resource.status_as();
+        let before: VsiResourceStatus = resource.status_as();
         let now = Timestamp::now();
         let mut status = report::vsi(&findings, object.as_ref(), &before, now);
         status.served_by.clone_from(&self.served_by);
@@ -180,8 +182,7 @@ impl Reporter {
         {
             return ReportDone::Later(wait);
         }
-        let note = report::refusal_event(resource.uid, &before.conditions, &status.conditions);
-        let note = note.filter(|_| findings.refusal.is_some());
+        let note = report::refusal_event(resource.uid, before.reported(), status.reported());
         self.write_with(resource, &status, note).await
     }
 
@@ -365,8 +366,11 @@ impl Reporter {
             let shown = self.shown(resource, &findings).await;
             report::reference(&findings, disk.as_ref(), shown, &before, now)
         };
-        if resource.key.kind != ResourceKind::Snapshot {
-            status.size = report::size(&resource.spec);
+        if !matches!(
+            resource.key.kind,
+            ResourceKind::Snapshot | ResourceKind::DataDisk
+        ) {
+            report::add_names(&mut status, &findings, &resource.spec, &before);
         }
         if status != before
             && let Some(wait) = self.is_anothers(&resource.key, &findings)
@@ -376,9 +380,7 @@ impl Reporter {
         if status == before && !resource.status.is_null() {
             ReportDone::Settled
         } else {
-            let kinds = [ResourceKind::Network, ResourceKind::Snapshot];
-            let note = report::network_event(resource.uid, &before, &status);
-            let note = note.filter(|_| kinds.contains(&resource.key.kind));
+            let note = report::reference_event(resource.uid, &before, &status);
             self.write_with(resource, &status, note).await
         }
     }
@@ -425,8 +427,14 @@ impl Reporter {
         let Ok(status) = serde_json::to_value(status) else {
             return ReportDone::Settled;
         };
+        let since = self.written.get(&resource.key).map(Instant::elapsed);
+        let wait = since.and_then(|since| REWRITE_EVERY.checked_sub(since));
+        if let Some(wait) = wait.filter(|_| self.status_queue.was_overwritten(&resource.key)) {
+            return ReportDone::Later(wait);
+        }
         match api::set_status(&self.client, resource, status).await {
             Ok(patched) => {
+                self.status_queue.is_written(&resource.key);
                 self.health.answered();
                 if let Some(patched) = patched {
                     self.cache.update(patched);

@@ -65,7 +65,16 @@ pub(crate) struct Resource {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ResourceProgress {
     pub(crate) observed_generation: Option<i64>,
+    pub(crate) recorded_generation: Option<i64>,
     pub(crate) run_id: Option<IgnoredAny>,
+}
+
+impl ResourceProgress {
+    /// The generation that was recorded last. Statuses of earlier versions say only which was observed.
+    pub(crate) fn recorded(&self) -> Option<i64> {
+        let observed = self.observed_generation.filter(|number| *number > 0);
+        self.recorded_generation.or(observed)
+    }
 }
 
 impl Resource {

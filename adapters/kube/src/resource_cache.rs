@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use crate::{
@@ -59,14 +59,17 @@ type Objects = BTreeMap<(String, String), CacheUpdate>;
 #[derive(Default)]
 struct CacheInner {
     objects: BTreeMap<WatchedKind, Objects>,
-    /// Index of VSIs by UID, possibly outdated; thousands of events refer to them by UID.
-    vsis: BTreeMap<Uuid, (ResourceKind, (String, String))>,
+    /// Index of resources by UID, possibly outdated; thousands of events refer to VSIs by UID.
+    by_uid: BTreeMap<Uuid, (ResourceKind, (String, String))>,
     /// The objects of pool members with their own UIDs, by the UIDs of their VSIs.
     members: BTreeMap<Uuid, (ResourceKey, Uuid)>,
     listed: BTreeSet<ObjectSource>,
     /// The UIDs of the last removed resources, the newest first.
     removed: VecDeque<Uuid>,
 }
+
+/// How many overwritten statuses may wait to be noticed; if there are more, all are checked.
+const OVERWRITTEN_MAX: usize = 1024;
 
 /// The length of `removed`: more than are removed while an answer to a call is in flight.
 const REMEMBERED: usize = 256;
@@ -75,25 +78,30 @@ fn place_of(resource: &Resource) -> (String, String) {
     (resource.key.namespace.clone(), resource.key.name.clone())
 }
 
-/// Kinds other than VSIs, pools and groups that have Events.
-const OF_EVENTS: [ResourceKind; 3] = [
-    ResourceKind::Network,
-    ResourceKind::Quota,
-    ResourceKind::Snapshot,
-];
-
 impl CacheInner {
-    fn note_vsi(&mut self, what: WatchedKind, update: &CacheUpdate) {
-        if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, update)
-            && (kind.is_vsi() || kind.has_members() || OF_EVENTS.contains(&kind))
-        {
-            self.vsis.insert(resource.uid, (kind, update.place()));
+    fn note_uid(&mut self, what: WatchedKind, update: &CacheUpdate) {
+        if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, update) {
+            self.by_uid.insert(resource.uid, (kind, update.place()));
+        }
+    }
+
+    /// The resource that an update is about, if its status differs from the known one.
+    fn overwritten(&self, what: WatchedKind, update: &CacheUpdate) -> Option<ResourceKey> {
+        let known = self.objects.get(&what)?.get(&update.place())?;
+        match (known, update) {
+            (CacheUpdate::Resource(known), CacheUpdate::Resource(update)) => {
+                let is_overwritten = update.uid == known.uid
+                    && update.is_newer_than(known)
+                    && update.status != known.status;
+                is_overwritten.then(|| update.key.clone())
+            }
+            _ => None,
         }
     }
 
     /// The resource with that UID, if the index is up to date.
     fn vsi(&self, uid: Uuid) -> Option<&Arc<Resource>> {
-        let (kind, place) = self.vsis.get(&uid)?;
+        let (kind, place) = self.by_uid.get(&uid)?;
         match self.objects.get(&WatchedKind::Kind(*kind))?.get(place)? {
             CacheUpdate::Resource(resource) if resource.uid == uid => Some(resource),
             _ => None,
@@ -101,11 +109,11 @@ impl CacheInner {
     }
 
     /// Removes outdated entries of the index.
-    fn forget_vsis(&mut self) {
-        let here: BTreeSet<_> = self.vsis.keys().copied().collect();
+    fn forget_uids(&mut self) {
+        let here: BTreeSet<_> = self.by_uid.keys().copied().collect();
         let gone = here.into_iter().filter(|uid| self.vsi(*uid).is_none());
         for uid in gone.collect::<Vec<_>>() {
-            self.vsis.remove(&uid);
+            self.by_uid.remove(&uid);
         }
     }
 }
@@ -115,6 +123,7 @@ pub(crate) struct ResourceCache {
     inner: Mutex<CacheInner>,
     sources: Vec<ObjectSource>,
     changed: watch::Sender<u64>,
+    overwritten: broadcast::Sender<ResourceKey>,
 }
 
 /// The cluster at one moment, sorted: older resources come first, so that of two conflicting resources
@@ -133,6 +142,7 @@ impl ResourceCache {
             inner: Mutex::default(),
             sources,
             changed: watch::Sender::new(0),
+            overwritten: broadcast::Sender::new(OVERWRITTEN_MAX),
         }
     }
 
@@ -143,6 +153,11 @@ impl ResourceCache {
     /// Changes whenever something relevant changed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Reports resources whose status a watch shows to be different from the known one.
+    pub(crate) fn overwritten(&self) -> broadcast::Receiver<ResourceKey> {
+        self.overwritten.subscribe()
     }
 
     /// Wakes all receivers of [`ResourceCache::changes`].
@@ -174,9 +189,18 @@ impl ResourceCache {
         self.is_whole(&self.lock(), namespace)
     }
 
-    /// Adds or replaces an object.
+    /// Adds or replaces an object that a watch reported.
     pub(crate) fn put(&self, what: WatchedKind, update: CacheUpdate) {
+        let overwritten = self.lock().overwritten(what, &update);
         self.put_if(what, update, |_| true);
+        self.report_overwritten(overwritten);
+    }
+
+    fn report_overwritten(&self, keys: impl IntoIterator<Item = ResourceKey>) {
+        for key in keys {
+            // Without an operator nobody reports a status.
+            let _ = self.overwritten.send(key);
+        }
     }
 
     /// Stores the server's answer to a change of ours. The watch may have reported the object's deletion
@@ -214,7 +238,7 @@ impl ResourceCache {
             if !is_taken(&inner) {
                 return;
             }
-            inner.note_vsi(what, &update);
+            inner.note_uid(what, &update);
             insert(inner.objects.entry(what).or_default(), update)
         };
         if news {
@@ -227,7 +251,7 @@ impl ResourceCache {
         let removed = {
             let mut inner = self.lock();
             if let CacheUpdate::Resource(resource) = update {
-                inner.vsis.remove(&resource.uid);
+                inner.by_uid.remove(&resource.uid);
                 inner.removed.truncate(REMEMBERED.saturating_sub(1));
                 inner.removed.push_front(resource.uid);
             }
@@ -242,10 +266,16 @@ impl ResourceCache {
     /// Replaces the content of a watch with a complete list.
     pub(crate) fn replace(&self, source: &ObjectSource, listed: Vec<CacheUpdate>) {
         let (what, namespace) = source;
+        let overwritten: Vec<_> = {
+            let inner = self.lock();
+            let changed = listed.iter();
+            let changed = changed.filter_map(|update| inner.overwritten(*what, update));
+            changed.collect()
+        };
         {
             let mut inner = self.lock();
             for update in &listed {
-                inner.note_vsi(*what, update);
+                inner.note_uid(*what, update);
             }
             let objects = inner.objects.entry(*what).or_default();
             let places: BTreeSet<_> = listed.iter().map(CacheUpdate::place).collect();
@@ -257,9 +287,10 @@ impl ResourceCache {
                 insert(objects, update);
             }
             inner.listed.insert(source.clone());
-            inner.forget_vsis();
+            inner.forget_uids();
         }
         self.poke();
+        self.report_overwritten(overwritten);
     }
 
     /// Marks a source as listed without content, because the server does not have the kind or forbids
@@ -281,7 +312,7 @@ impl ResourceCache {
         }
     }
 
-    /// The resource with that UID: a VSI, one with members or Events, or the object of a pool member.
+    /// The resource with that UID, or the object of the pool member with that UID.
     pub(crate) fn vsi(&self, uid: Uuid) -> Option<Arc<Resource>> {
         let inner = self.lock();
         let of_member = inner.members.get(&uid).and_then(|(_, own)| inner.vsi(*own));

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
-use vsiflow_workflows::spec::Problem;
+use vsiflow_workflows::spec::{PowerState, Problem};
 
 use crate::{kind::ResourceKind, resource::ResourceKey};
 
@@ -30,6 +30,10 @@ pub(crate) enum Hold {
 pub(crate) struct StatusFindings {
     /// The generation that was translated.
     pub(crate) generation: i64,
+    /// The newest generation that was recorded.
+    pub(crate) recorded_generation: Option<i64>,
+    /// Whether the generation is not recorded yet although nothing is wrong with it.
+    pub(crate) is_pending: bool,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<String>,
     /// Why the fleet refused it.
@@ -43,6 +47,8 @@ pub(crate) struct StatusFindings {
     pub(crate) used_by: Vec<String>,
     /// The UID by which the fleet knows it, if that is not the resource's own.
     pub(crate) vsi: Option<Uuid>,
+    /// The power state that the resource of a VSI asks for.
+    pub(crate) power: Option<PowerState>,
 }
 
 /// Findings by resource, and the resources whose status may have changed.
@@ -60,6 +66,8 @@ struct QueueInner {
     /// The resources of pools and groups, by the UIDs of their members' VSIs.
     owners: BTreeMap<Uuid, ResourceKey>,
     dirty: BTreeSet<ResourceKey>,
+    /// Resources whose status another process changed since it was written here.
+    overwritten: BTreeSet<ResourceKey>,
 }
 
 impl StatusQueue {
@@ -80,6 +88,7 @@ impl StatusQueue {
             .map(|(key, _)| key.clone())
             .collect();
         inner.dirty.extend(changed);
+        inner.overwritten.retain(|key| found.contains_key(key));
         inner.findings = found;
         inner.keys = keys;
         drop(inner);
@@ -104,6 +113,22 @@ impl StatusQueue {
     pub(crate) fn dirty(&self, key: ResourceKey) {
         self.lock().dirty.insert(key);
         self.dirtied.notify_one();
+    }
+
+    /// Marks a resource whose status changed without a write of this process.
+    pub(crate) fn overwritten(&self, key: ResourceKey) {
+        self.lock().overwritten.insert(key.clone());
+        self.dirty(key);
+    }
+
+    /// Whether another process changed the status since it was written here.
+    pub(crate) fn was_overwritten(&self, key: &ResourceKey) -> bool {
+        self.lock().overwritten.contains(key)
+    }
+
+    /// Notes that the status is what this process would write.
+    pub(crate) fn is_written(&self, key: &ResourceKey) {
+        self.lock().overwritten.remove(key);
     }
 
     /// Marks the resource with that UID, and the one that owns it, as dirty.
@@ -143,6 +168,13 @@ impl StatusQueue {
         inner.dirty.extend(all);
         drop(inner);
         self.dirtied.notify_one();
+    }
+
+    /// Marks every resource as dirty.
+    pub(crate) fn dirty_all(&self) {
+        ResourceKind::ALL
+            .into_iter()
+            .for_each(|kind| self.dirty_kind(kind));
     }
 
     /// Takes the dirty resources out of the queue.

@@ -3,16 +3,17 @@
 use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_workflows::{
     fleet::{Adopting, FleetError},
+    record::disk_entity,
     spec::Resolved,
 };
 
 use super::{
     Controller,
-    apply::{ApplyRequest, generation},
+    apply::{ApplyRequest, generation_reason},
     by,
     shard_scope::is_worked_on,
 };
-use crate::{resource::Resource, translate::Translation};
+use crate::{resource::Resource, status_queue::Hold, translate::Translation};
 
 /// What to do for resources that were worked on before and that the journal does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,19 @@ impl Controller {
         self.is_unknown_disk(resource) && self.lost == LostJournal::Wait
     }
 
+    /// Why nothing is done for a data disk that is not being deleted, if there is a reason.
+    pub(super) fn disk_hold(&mut self, resource: &Resource) -> Option<Hold> {
+        let entity = disk_entity(resource.uid).ok()?;
+        if self.is_lost(resource) {
+            Some(Hold::JournalLost)
+        } else if self.is_removed(resource, &entity) {
+            // Made again, it would be empty.
+            Some(Hold::Removed)
+        } else {
+            None
+        }
+    }
+
     /// Adopts an unknown disk. Returns whether that succeeded.
     pub(super) async fn adopt_disk(
         &mut self,
@@ -55,7 +69,7 @@ impl Controller {
             return false;
         };
         let host = translation.rest.hosts.get(&disk.host).cloned();
-        let by = by(&resource.manager, &generation(resource.generation));
+        let by = by(&resource.manager, &generation_reason(resource.generation));
         match self.fleet.disks().adopt(disk.clone(), host, by).await {
             Ok(_) => true,
             Err(error) => {
@@ -93,7 +107,7 @@ impl Controller {
             // The lost journal left its ownership mark, and no process works with that journal any more.
             force: self.lost == LostJournal::Adopt,
         };
-        let by = by(&request.manager, &generation(request.generation));
+        let by = by(&request.manager, &generation_reason(request.generation));
         let Some(share) = &self.share else {
             return self.fleet.vsis().adopt(what, by).await.map(drop);
         };

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{
-    fleet::{EntityPresence, FleetError},
+    fleet::EntityPresence,
     record::disk_entity,
     spec::{DiskOrigin, Resolved, ResolvedVsi},
 };
 
-use super::{Controller, by, decisions::DecisionRequest, quotas::QuotaRefusals};
+use super::{
+    Controller, by, decisions::DecisionRequest, quotas::QuotaRefusals, recorded::AppliedGeneration,
+};
 use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
 
 /// New VSIs that are applied to the fleet in one call.
@@ -24,6 +26,16 @@ pub(super) struct ApplyRequest {
     pub(super) manager: String,
     pub(super) generation: i64,
     pub(super) vsi: Box<ResolvedVsi>,
+}
+
+impl ApplyRequest {
+    fn applied(&self, print: Hash) -> AppliedGeneration {
+        AppliedGeneration {
+            uid: self.uid,
+            generation: self.generation,
+            print,
+        }
+    }
 }
 
 impl Controller {
@@ -42,7 +54,7 @@ impl Controller {
             let Some(disk) = disks.get(&resource.uid) else {
                 continue;
             };
-            let held = resource.old_finalizer().is_some() || self.is_lost(resource);
+            let held = resource.old_finalizer().is_some() || self.disk_hold(resource).is_some();
             if held || resource.is_deleting() || !resource.has_finalizer() {
                 continue;
             }
@@ -51,9 +63,8 @@ impl Controller {
             }
             let mut bytes = serde_json::to_vec(disk).unwrap_or_default();
             host_bytes(&mut bytes, &disk.host, &translation.rest);
-            let print = Hash::of(&bytes);
-            if self.applied.get(&resource.uid) == Some(&print) {
-                self.refused.remove(&resource.uid);
+            let generation = AppliedGeneration::of(resource, Hash::of(&bytes));
+            if self.is_in_fleet(generation) {
                 continue;
             }
             let decision = || DecisionRequest::of_disk(resource.uid, disk);
@@ -66,26 +77,11 @@ impl Controller {
                 hosts: translation.rest.hosts_of([disk.host.as_str()]),
                 ..translation.rest.alone()
             };
-            let by = by(&resource.manager, &generation(resource.generation));
+            let by = by(&resource.manager, &generation_reason(resource.generation));
             let applied = self.record(resolved, by).await;
-            self.record_result(resource.uid, print, applied.err());
+            self.record_result(generation, applied.err());
         }
         unadmitted
-    }
-
-    /// Records the result of applying a resource to the fleet.
-    pub(super) fn record_result(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
-        match error {
-            None => {
-                self.applied.insert(uid, print);
-                self.refused.remove(&uid);
-            }
-            Some(error) => {
-                self.unfinished = true;
-                self.refused.insert(uid, *error.failure);
-            }
-        }
-        self.status_queue.dirty_uid(&uid);
     }
 
     /// Whether the fleet knows every data disk of the VSI, so that no other disk is taken for it.
@@ -117,8 +113,7 @@ impl Controller {
         let mut alone = Vec::new();
         for request in self.in_turn(requests) {
             let print = fingerprint(&request.vsi, &translation.rest, &names);
-            if self.applied.get(&request.uid) == Some(&print) {
-                self.refused.remove(&request.uid);
+            if self.is_in_fleet(request.applied(print)) {
                 continue;
             }
             let decision = || DecisionRequest::of_vsi(request.uid, &request.vsi);
@@ -198,7 +193,7 @@ impl Controller {
             return true;
         };
         let reason = match requests.as_slice() {
-            [(one, _)] => generation(one.generation),
+            [(one, _)] => generation_reason(one.generation),
             _ => "resources were changed".to_owned(),
         };
         let by = by(&first.manager, &reason);
@@ -219,13 +214,14 @@ impl Controller {
         };
         let error = self.record(resolved, by).await.err();
         for (request, print) in &requests {
-            self.record_result(request.uid, *print, error.clone());
+            self.record_result(request.applied(*print), error.clone());
         }
         error.is_none()
     }
 }
 
-pub(super) fn generation(number: i64) -> String {
+/// The reason that is recorded with a generation of a resource.
+pub(super) fn generation_reason(number: i64) -> String {
     format!("generation {number} of the resource")
 }
 

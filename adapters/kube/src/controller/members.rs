@@ -24,9 +24,10 @@ use vsiflow_workflows::{
 use super::{
     Controller, by,
     claims::{MemberClaim, MemberClaims},
+    marks::{self, Marks},
 };
 use crate::{
-    api::{self, CallError, MemberObject},
+    api::{self, CallError, ForeignMarks, MemberObject},
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
@@ -45,6 +46,10 @@ pub(super) struct PoolOwner {
     pub(super) uid: Uuid,
     /// The template of its members, as in the resource.
     pub(super) template: Option<Value>,
+    /// The annotations of the template; none while the resource is refused.
+    pub(super) annotations: Marks,
+    /// Whether the template is recorded as it is in the resource.
+    pub(super) is_recorded: bool,
 }
 
 /// Owners by the UIDs of their pools.
@@ -247,14 +252,19 @@ impl Controller {
         member: &ShownMember,
         owner: Option<&PoolOwner>,
     ) {
-        let object = object_of(member, owner);
+        // A refused template changes no member's object.
+        let object = object_of(member, owner.filter(|owner| owner.is_recorded));
         let print = object.print();
         let is_written = self.shown.get(&resource.uid) == Some(&(print, resource.generation));
         if object.is_on(resource, is_written) {
             return;
         }
         self.heartbeat();
-        match api::correct_member(&self.client, resource, &object).await {
+        let foreign = ForeignMarks {
+            labels: foreign_marks(&resource.labels, &object.labels),
+            annotations: foreign_marks(&resource.annotations, &object.annotations),
+        };
+        match api::correct_member(&self.client, resource, &object, &foreign).await {
             Ok(Some(patched)) => {
                 // What the server did not accept is not written again.
                 self.shown.insert(patched.uid, (print, patched.generation));
@@ -303,7 +313,9 @@ pub(super) fn refused(namespace: &str, name: &str, message: String, remedy: &str
 
 /// The desired object of a member. Its spec is not changed if no resource describes the pool.
 fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
-    let (labels, annotations) = member.marks();
+    let (labels, own) = member.marks();
+    let of_template = owner.map(|owner| owner.annotations.clone());
+    let annotations = marks::annotations(&of_template.unwrap_or_default(), own);
     let template = owner.and_then(|owner| owner.template.clone());
     let spec = template.map(|mut spec| {
         if let Some(guest) = spec.get_mut("guest").and_then(Value::as_object_mut) {
@@ -317,10 +329,17 @@ fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
         spec
     });
     MemberObject {
-        labels,
+        labels: marks::labels(labels),
         annotations,
         spec,
     }
+}
+
+/// Labels or annotations of a member's object by which another tool would take it for its own.
+fn foreign_marks(there: &Marks, expected: &Marks) -> Vec<String> {
+    let names = there.keys();
+    let foreign = names.filter(|name| marks::is_tracking(name) && !expected.contains_key(*name));
+    foreign.cloned().collect()
 }
 
 impl MemberObject {
@@ -337,7 +356,10 @@ impl MemberObject {
                 .all(|(key, value)| there.get(key) == Some(value))
         };
         let same = |spec: &Value| is_written || *spec == resource.spec;
+        let foreign = |there, expected| !foreign_marks(there, expected).is_empty();
         resource.has_finalizer()
+            && !foreign(&resource.labels, &self.labels)
+            && !foreign(&resource.annotations, &self.annotations)
             && has(&resource.labels, &self.labels)
             && has(&resource.annotations, &self.annotations)
             && self.spec.as_ref().is_none_or(same)

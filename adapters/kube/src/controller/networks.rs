@@ -13,7 +13,7 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
-use super::{Controller, apply::generation, by};
+use super::{Controller, apply::generation_reason, by, recorded::AppliedGeneration};
 use crate::{
     kind::ResourceKind,
     resource::Resource,
@@ -113,16 +113,17 @@ impl Controller {
                 continue;
             };
             let print = Hash::of(&serde_json::to_vec(&(network, hosts)).unwrap_or_default());
-            if self.applied.get(&resource.uid) == Some(&print) {
+            let generation = AppliedGeneration::of(resource, print);
+            if self.is_in_fleet(generation) {
                 continue;
             }
             let resolved = Resolved {
                 networks: vec![network.clone()],
                 ..networks.alone()
             };
-            let by = by(&resource.manager, &generation(resource.generation));
+            let by = by(&resource.manager, &generation_reason(resource.generation));
             let applied = self.fleet.apply(resolved, by).await;
-            self.record_result(resource.uid, print, applied.err());
+            self.record_result(generation, applied.err());
         }
     }
 }

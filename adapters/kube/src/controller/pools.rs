@@ -11,10 +11,12 @@ use vsiflow_workflows::{
 
 use super::{
     Controller,
-    apply::{generation, host_bytes},
+    apply::{generation_reason, host_bytes},
     by,
     claims::MemberClaims,
+    marks,
     members::{Owners, PoolOwner},
+    recorded::AppliedGeneration,
 };
 use crate::{
     api::{self, CallError},
@@ -160,8 +162,8 @@ impl Controller {
         translation: &Translation,
     ) {
         let print = print(pool, uid, &translation.rest);
-        if self.applied.get(&resource.uid) == Some(&print) {
-            self.refused.remove(&resource.uid);
+        let generation = AppliedGeneration::of(resource, print);
+        if self.is_in_fleet(generation) {
             return;
         }
         let mut pool = pool.clone();
@@ -174,9 +176,9 @@ impl Controller {
             pools: vec![pool],
             ..translation.rest.alone()
         };
-        let by = by(&resource.manager, &generation(resource.generation));
+        let by = by(&resource.manager, &generation_reason(resource.generation));
         let applied = self.record(resolved, by).await;
-        self.record_result(resource.uid, print, applied.err());
+        self.record_result(generation, applied.err());
     }
 
     /// Applies each group that differs from what was applied last.
@@ -225,8 +227,8 @@ impl Controller {
         translation: &Translation,
     ) {
         let print = print_of_group(group, uid, &translation.rest);
-        if self.applied.get(&resource.uid) == Some(&print) {
-            self.refused.remove(&resource.uid);
+        let generation = AppliedGeneration::of(resource, print);
+        if self.is_in_fleet(generation) {
             return;
         }
         let hosts = group.items();
@@ -240,9 +242,9 @@ impl Controller {
             }],
             ..translation.rest.alone()
         };
-        let by = by(&resource.manager, &generation(resource.generation));
+        let by = by(&resource.manager, &generation_reason(resource.generation));
         let applied = self.record(resolved, by).await;
-        self.record_result(resource.uid, print, applied.err());
+        self.record_result(generation, applied.err());
     }
 
     /// Writes the number of members of a pool into a resource without one: `kubectl scale` and
@@ -278,14 +280,20 @@ impl Controller {
                         template_of_item(&resource.spec, &of.item)
                     }
                     (None, ResourceKind::Pool) if pool.uid == uid && pool.name == key.name => {
-                        resource.spec.pointer("/template/spec").cloned()
+                        resource.spec.get("template").cloned()
                     }
                     _ => continue,
                 };
+                let recorded = self.recorded.get(&resource.uid);
+                let is_recorded = recorded == Some(&resource.generation);
+                let spec = template.as_ref().and_then(|template| template.get("spec"));
+                let annotations = template.as_ref().filter(|_| is_recorded);
                 let owner = PoolOwner {
                     resource: resource.clone(),
                     uid,
-                    template,
+                    annotations: annotations.map(marks::of_template).unwrap_or_default(),
+                    template: spec.cloned(),
+                    is_recorded,
                 };
                 owners.insert(pool.uid, owner);
             }
@@ -345,7 +353,7 @@ fn template_of_item(spec: &Value, name: &str) -> Option<Value> {
         lists.into_iter().flatten()
     });
     let found = items.find(|item| item.get("name").and_then(Value::as_str) == Some(name))?;
-    found.pointer("/template/spec").cloned()
+    found.get("template").cloned()
 }
 
 fn print_of_group(group: &ResolvedGroup, uid: Uuid, rest: &Resolved) -> Hash {

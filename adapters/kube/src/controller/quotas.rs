@@ -12,8 +12,9 @@ use vsiflow_workflows::{fleet::ErrorKind, spec::Resolved};
 
 use super::{
     Controller,
-    apply::{ApplyRequest, generation},
+    apply::{ApplyRequest, generation_reason},
     by,
+    recorded::AppliedGeneration,
 };
 use crate::{
     kind::ResourceKind, resource::Resource, resource_cache::Snapshot, translate::Translation,
@@ -68,21 +69,20 @@ impl Controller {
             };
             self.heartbeat();
             let bytes = serde_json::to_vec(&quota.hard).unwrap_or_default();
-            let print = Hash::of(&bytes);
-            if self.applied.get(&resource.uid) == Some(&print) && self.has_quota(resource).await {
-                self.refused.remove(&resource.uid);
+            let generation = AppliedGeneration::of(resource, Hash::of(&bytes));
+            if self.is_in_fleet(generation) && self.has_quota(resource).await {
                 continue;
             }
             let resolved = Resolved {
                 quotas: vec![(*quota).clone()],
                 ..translation.rest.alone()
             };
-            let by = by(&resource.manager, &generation(resource.generation));
+            let by = by(&resource.manager, &generation_reason(resource.generation));
             let applied = match &self.share {
                 Some(share) => share.limit(resolved, by).await,
                 None => self.fleet.apply(resolved, by).await.map(drop),
             };
-            self.record_result(resource.uid, print, applied.err());
+            self.record_result(generation, applied.err());
         }
     }
 

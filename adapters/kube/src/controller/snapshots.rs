@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{fleet::EntityPresence, record::snapshot_entity, spec::Resolved};
 
-use super::{Controller, apply::generation, by, shard_scope::is_worked_on};
+use super::{
+    Controller, apply::generation_reason, by, recorded::AppliedGeneration,
+    shard_scope::is_worked_on,
+};
 use crate::{
     kind::ResourceKind,
     resource::Resource,
@@ -44,18 +47,17 @@ impl Controller {
             }
             self.heartbeat();
             let spec = serde_json::to_vec(&desired.spec).unwrap_or_default();
-            let print = Hash::of(&spec);
-            if self.applied.get(&resource.uid) == Some(&print) {
-                self.refused.remove(&resource.uid);
+            let generation = AppliedGeneration::of(resource, Hash::of(&spec));
+            if self.is_in_fleet(generation) {
                 continue;
             }
             let resolved = Resolved {
                 snapshots: vec![(*desired).clone()],
                 ..translation.rest.alone()
             };
-            let by = by(&resource.manager, &generation(resource.generation));
+            let by = by(&resource.manager, &generation_reason(resource.generation));
             let applied = self.record(resolved, by).await;
-            self.record_result(resource.uid, print, applied.err());
+            self.record_result(generation, applied.err());
         }
     }
 

@@ -28,7 +28,7 @@ use super::{
     doc = "A data disk that is made on a libvirt/KVM host, for a VSI that selects it.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
-    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.storagePool"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".status.storagePool"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -118,8 +118,8 @@ pub struct SnapshotDiskSchema {
     shortname = "vsidiskref",
     category = "vsiflow",
     doc = "A volume that is on a libvirt/KVM host already, for a VSI that selects it.",
-    printcolumn(name = "Volume", type_ = "string", json_path = ".spec.volumeName"),
-    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.storagePool"),
+    printcolumn(name = "Volume", type_ = "string", json_path = ".status.volumeName"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".status.storagePool"),
     printcolumn(
         name = "Ready",
         type_ = "string",

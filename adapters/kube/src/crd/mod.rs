@@ -27,9 +27,11 @@ mod validation;
 mod virtual_server;
 mod vsi;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON,
+};
 use kube::CustomResourceExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpecSchema, DataDiskSpecSchema};
 pub use group::{
@@ -53,7 +55,7 @@ pub const GROUP: &str = "hpse.ibm.com";
 
 /// The definitions of all kinds.
 pub fn all() -> [CustomResourceDefinition; 10] {
-    [
+    let definitions = [
         Vsi::crd(),
         VirtualServer::crd(),
         VirtualServerPool::crd(),
@@ -64,8 +66,26 @@ pub fn all() -> [CustomResourceDefinition; 10] {
         DataDisk::crd(),
         DataDiskRef::crd(),
         NetworkRef::crd(),
-    ]
+    ];
+    definitions.map(with_default_status)
 }
+
+/// Adds the status that an object has until vsiflow has seen it: kstatus takes an object without
+/// `observedGeneration` for one that is in effect.
+fn with_default_status(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        let schema = version.schema.as_mut();
+        let schema = schema.and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let properties = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = properties.and_then(|all| all.get_mut("status")) {
+            status.default = Some(JSON(json!({"observedGeneration": NEVER_OBSERVED})));
+        }
+    }
+    definition
+}
+
+/// No generation has this number.
+const NEVER_OBSERVED: i64 = -1;
 
 /// Which servers the definitions are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use super::{ReferenceStatus, vsi::DeletionPolicySchema};
     category = "vsiflow",
     doc = "A network that is made on each libvirt/KVM host where a server refers to it.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.cidr"),
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "CIDR", type_ = "string", json_path = ".status.cidr"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
     printcolumn(
         name = "Ready",
         type_ = "string",

@@ -20,7 +20,7 @@ use super::{ReferenceStatus, Selector};
     shortname = "vsinet",
     category = "vsiflow",
     doc = "A network that is on a libvirt/KVM host already, for a VSI that selects it.",
-    printcolumn(name = "Network", type_ = "string", json_path = ".spec.networkName"),
+    printcolumn(name = "Network", type_ = "string", json_path = ".status.networkName"),
     printcolumn(
         name = "Ready",
         type_ = "string",

@@ -20,7 +20,7 @@ use super::ReferenceStatus;
     shortname = "vssnap",
     category = "vsiflow",
     doc = "A snapshot of the disks of a VSI of the same namespace, taken once. Its copies go with it.",
-    printcolumn(name = "VSI", type_ = "string", json_path = ".spec.virtualServer"),
+    printcolumn(name = "VSI", type_ = "string", json_path = ".status.virtualServer"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
         name = "Ready",

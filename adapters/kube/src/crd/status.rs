@@ -24,6 +24,9 @@ pub struct VsiResourceStatus {
     /// The generation of this resource that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The newest generation of this resource that vsiflow recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_generation: Option<i64>,
     /// The state's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
@@ -46,6 +49,15 @@ pub struct VsiResourceStatus {
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The image, as it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The pool of its volumes, as it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_pool: Option<String>,
+    /// The type of its guest, as it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<String>,
     /// The Lease of the process that serves this resource, as NAMESPACE/NAME, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_by: Option<String>,
@@ -103,12 +115,33 @@ pub struct ReferenceStatus {
     /// The generation of this resource that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The newest generation of this resource that vsiflow recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_generation: Option<i64>,
     /// The state's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The volume that a reference names, as of the generation that was accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_name: Option<String>,
+    /// The network that a reference names, as of the generation that was accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_name: Option<String>,
+    /// The addresses of a network, as of the generation that was accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<String>,
+    /// The mode of a network, as of the generation that was accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The pool of a data disk's volume, as it is recorded or was accepted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_pool: Option<String>,
+    /// The VSI of a snapshot, as it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_server: Option<String>,
     /// The size of a data disk, or what the copies of a snapshot take, as documents write sizes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,

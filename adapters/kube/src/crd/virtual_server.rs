@@ -38,7 +38,7 @@ use super::{
     ),
     printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
     printcolumn(name = "IP", type_ = "string", json_path = ".status.ipAddresses[0]"),
-    printcolumn(name = "Guest", type_ = "string", json_path = ".spec.guest.type"),
+    printcolumn(name = "Guest", type_ = "string", json_path = ".status.guest"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.currentStep"),
     printcolumn(
         name = "Reason",
@@ -49,7 +49,7 @@ use super::{
     printcolumn(
         name = "Image",
         type_ = "string",
-        json_path = ".spec.imageURL",
+        json_path = ".status.image",
         priority = 1
     ),
     printcolumn(

@@ -40,13 +40,13 @@ use super::{InterfaceSchema, Selector, VsiResourceStatus, validation, virtual_se
     printcolumn(
         name = "Image",
         type_ = "string",
-        json_path = ".spec.imageURL",
+        json_path = ".status.image",
         priority = 1
     ),
     printcolumn(
         name = "Pool",
         type_ = "string",
-        json_path = ".spec.storagePool",
+        json_path = ".status.storagePool",
         priority = 1
     ),
     printcolumn(

@@ -2,13 +2,17 @@
 
 mod defects;
 mod draining;
+mod foreign_hands;
 mod games;
+mod generic_tools;
 mod groups;
 mod networks;
+mod overwritten;
 mod pending;
 mod placement;
 mod pools;
 mod quotas;
+mod removed;
 mod rig;
 mod shared;
 mod tenants;

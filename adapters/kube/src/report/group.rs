@@ -6,8 +6,8 @@ use uuid::Uuid;
 use vsiflow_workflows::fleet::{GroupItem, GroupObject, GroupWave};
 
 use super::{
-    condition,
-    members::{self, event, number},
+    Settlement, condition,
+    members::{self, MembersReport, ReportedStatus, event, number},
 };
 use crate::{
     crd::{GroupResourceStatus, ItemStatus, OutputStatus, WaveStatus},
@@ -22,7 +22,11 @@ pub(crate) fn group(
     before: &GroupResourceStatus,
     now: Timestamp,
 ) -> GroupResourceStatus {
-    members::status(findings, object.map(known), before, now)
+    let report = MembersReport {
+        known: object.map(known),
+        settlement: Settlement::of_group(findings, object),
+    };
+    members::status(findings, report, before, now)
 }
 
 fn known(object: &GroupObject) -> GroupResourceStatus {
@@ -88,10 +92,12 @@ pub(crate) fn group_event(
         (true, Some(progress)) => format!("{progress} members ready"),
         _ => after.message.clone(),
     };
-    event(
-        uid,
-        (before.phase.as_deref(), &before.conditions),
-        (after.phase.as_deref(), &after.conditions),
-        &message,
-    )
+    event(uid, &reported(before), &reported(after), &message)
+}
+
+fn reported(status: &GroupResourceStatus) -> ReportedStatus<'_> {
+    ReportedStatus {
+        phase: status.phase.as_deref(),
+        reported: status.reported(),
+    }
 }

@@ -3,7 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{accepted, finish, hold_condition, made};
+use super::{
+    FinishedReport, ReportedConditions, Settlement, accepted, hold_condition, made, refusal_event,
+};
 use crate::{
     crd::{GroupResourceStatus, PoolResourceStatus, ResourceCondition},
     events::EventNote,
@@ -42,13 +44,20 @@ macro_rules! members_status {
 
 members_status!(PoolResourceStatus, GroupResourceStatus);
 
-/// The new status; `known` is the fleet's report.
+/// The fleet's report of something with members.
+pub(super) struct MembersReport<S> {
+    pub(super) known: Option<S>,
+    pub(super) settlement: Settlement,
+}
+
+/// The new status.
 pub(super) fn status<S: MembersStatus>(
     findings: &StatusFindings,
-    known: Option<S>,
+    report: MembersReport<S>,
     before: &S,
     now: Timestamp,
 ) -> S {
+    let MembersReport { known, settlement } = report;
     let mut earlier = before.clone();
     let conditions_before = std::mem::take(earlier.common().conditions);
     let (is_known, is_lost) = (known.is_some(), findings.hold == Some(Hold::JournalLost));
@@ -65,12 +74,13 @@ pub(super) fn status<S: MembersStatus>(
     common.conditions.extend(conditions);
     common.warnings.clone_from(&findings.warnings);
     *common.observed_generation = Some(findings.generation);
-    finish(
-        common.conditions,
-        &conditions_before,
-        findings.generation,
+    let finished = FinishedReport {
+        findings,
+        settlement,
+        before: &conditions_before,
         now,
-    );
+    };
+    finished.finish(common.conditions);
     status
 }
 
@@ -89,29 +99,29 @@ pub(super) fn number(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// The Event of a change in its phase or in its condition `Accepted`.
+/// A status as its Events need it.
+pub(super) struct ReportedStatus<'a> {
+    pub(super) phase: Option<&'a str>,
+    pub(super) reported: ReportedConditions<'a>,
+}
+
+/// The Event of a refusal, or else of a change in the phase.
 pub(super) fn event(
     uid: Uuid,
-    (was, before): (Option<&str>, &[ResourceCondition]),
-    (is, after): (Option<&str>, &[ResourceCondition]),
+    before: &ReportedStatus<'_>,
+    after: &ReportedStatus<'_>,
     message: &str,
 ) -> Option<EventNote> {
-    let refused = |conditions: &[ResourceCondition]| {
-        let mut all = conditions.iter();
-        let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
-        accepted.map(|one| one.reason.clone())
-    };
-    let (reason, warning) = match refused(after) {
-        Some(code) if refused(before).as_ref() != Some(&code) => (format!("Refused{code}"), true),
-        _ if was == is => return None,
-        _ => {
-            let phase = is?;
-            (phase.to_owned(), ["Degraded", "Blocked"].contains(&phase))
-        }
-    };
-    let moment = after.first().map(|one| &*one.last_transition_time);
-    let mark = format!("{reason} {message} {}", moment.unwrap_or_default());
-    Some(EventNote::became(uid, &mark, warning, &reason, message))
+    let refused = refusal_event(uid, before.reported, after.reported);
+    if refused.is_some() || before.phase == after.phase {
+        return refused;
+    }
+    let phase = after.phase?;
+    let is_warning = ["Degraded", "Blocked", "Failed", "Missing", "Inactive"].contains(&phase);
+    let mut conditions = after.reported.conditions.iter();
+    let since = conditions.next().map(|one| &*one.last_transition_time);
+    let mark = format!("{phase} {message} {}", since.unwrap_or_default());
+    Some(EventNote::became(uid, &mark, is_warning, phase, message))
 }
 
 /// Why a pool or a group is not served, as text, and its conditions.

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use vsiflow_workflows::{fleet::PoolObject, pool};
 
 use super::{
-    approved_by, condition,
-    members::{self, event, number},
+    Settlement, approved_by, condition,
+    members::{self, MembersReport, ReportedStatus, event, number},
 };
 use crate::{
     crd::{PoolResourceStatus, ProposedChange},
@@ -21,7 +21,11 @@ pub(crate) fn pool(
     before: &PoolResourceStatus,
     now: Timestamp,
 ) -> PoolResourceStatus {
-    members::status(findings, object.map(known), before, now)
+    let report = MembersReport {
+        known: object.map(known),
+        settlement: Settlement::of_pool(findings, object),
+    };
+    members::status(findings, report, before, now)
 }
 
 fn known(object: &PoolObject) -> PoolResourceStatus {
@@ -72,10 +76,12 @@ pub(crate) fn pool_event(
         (true, Some(desired)) => format!("{} of {desired} members ready", after.ready_replicas),
         _ => after.message.clone(),
     };
-    event(
-        uid,
-        (before.phase.as_deref(), &before.conditions),
-        (after.phase.as_deref(), &after.conditions),
-        &message,
-    )
+    event(uid, &reported(before), &reported(after), &message)
+}
+
+fn reported(status: &PoolResourceStatus) -> ReportedStatus<'_> {
+    ReportedStatus {
+        phase: status.phase.as_deref(),
+        reported: status.reported(),
+    }
 }

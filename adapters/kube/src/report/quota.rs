@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use uuid::Uuid;
 use vsiflow_workflows::fleet::QuotaObject;
 
-use super::{accepted, finish, hold_condition, made};
+use super::{FinishedReport, Settlement, accepted, hold_condition, made, refusal_event};
 use crate::{
     crd::{QuotaResourceStatus, ResourceCondition},
     events::EventNote,
@@ -39,9 +39,14 @@ pub(crate) fn quota(
         Some(message)
     }
     .unwrap_or_default();
-    let generation = findings.generation;
-    finish(&mut status.conditions, &before.conditions, generation, now);
-    status.observed_generation = Some(generation);
+    let report = FinishedReport {
+        findings,
+        settlement: Settlement::of_quota(findings, object.is_some()),
+        before: &before.conditions,
+        now,
+    };
+    report.finish(&mut status.conditions);
+    status.observed_generation = Some(findings.generation);
     status
 }
 
@@ -82,20 +87,16 @@ pub(crate) fn quota_event(
     before: &QuotaResourceStatus,
     after: &QuotaResourceStatus,
 ) -> Option<EventNote> {
-    let refused = |status: &QuotaResourceStatus| {
-        let mut all = status.conditions.iter();
-        let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
-        accepted.map(|one| one.reason.clone())
-    };
+    let refused = refusal_event(uid, before.reported(), after.reported());
+    if refused.is_some() {
+        return refused;
+    }
     let is_ready = |status: &QuotaResourceStatus| {
         let mut all = status.conditions.iter();
         all.any(|one| one.name == "Ready" && one.status == "True")
     };
-    let (reason, warning, message) = match (refused(after), exceeded(after)) {
-        (Some(code), _) if refused(before).as_ref() != Some(&code) => {
-            (format!("Refused{code}"), true, after.message.clone())
-        }
-        (None, Some(over)) if exceeded(before).is_none() => {
+    let (reason, warning, message) = match exceeded(after) {
+        Some(over) if exceeded(before).is_none() => {
             ("Exceeded".to_owned(), true, over.message.clone())
         }
         _ if is_ready(after) && !is_ready(before) => {
@@ -107,26 +108,4 @@ pub(crate) fn quota_event(
     let moment = moment.map(|one| &*one.last_transition_time);
     let mark = format!("{reason} {message} {}", moment.unwrap_or_default());
     Some(EventNote::became(uid, &mark, warning, &reason, &message))
-}
-
-/// The Event of a VSI that the fleet refused; none if that was reported before.
-pub(crate) fn refusal_event(
-    uid: Uuid,
-    before: &[ResourceCondition],
-    after: &[ResourceCondition],
-) -> Option<EventNote> {
-    let refused = |conditions: &[ResourceCondition]| {
-        let mut all = conditions.iter();
-        let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
-        accepted.map(|one| (one.reason.clone(), one.message.clone()))
-    };
-    let (code, message) = refused(after)?;
-    if refused(before).is_some_and(|(code_before, _)| code_before == code) {
-        return None;
-    }
-    let moment = after.iter().find(|one| one.name == "Accepted");
-    let moment = moment.map(|one| &*one.last_transition_time);
-    let reason = format!("Refused{code}");
-    let mark = format!("{reason} {}", moment.unwrap_or_default());
-    Some(EventNote::became(uid, &mark, true, &reason, &message))
 }

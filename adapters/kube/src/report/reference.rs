@@ -9,8 +9,10 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    MAX_XML_LEN, accepted, condition, finish, hold_condition, is_reported_by_another, made,
-    members::event, problems_text, refusal, tail,
+    FinishedReport, MAX_XML_LEN, Settlement, accepted, condition, hold_condition,
+    is_reported_by_another, made,
+    members::{ReportedStatus, event},
+    problems_text, refusal, shown_text, tail,
 };
 use crate::{
     crd::{ReferenceStatus, ResourceCondition},
@@ -56,11 +58,27 @@ pub(crate) fn reference(
         let (name, reason, message) = hold_condition(hold);
         status.conditions.push(made(name, true, reason, &message));
     }
-    let generation = findings.generation;
-    finish(&mut status.conditions, &before.conditions, generation, now);
-    status.observed_generation = Some(generation);
+    complete(&mut status, findings, before, now);
     status.used_by.clone_from(&findings.used_by);
     status
+}
+
+/// Completes the conditions of a status.
+pub(super) fn complete(
+    status: &mut ReferenceStatus,
+    findings: &StatusFindings,
+    before: &ReferenceStatus,
+    now: Timestamp,
+) {
+    let report = FinishedReport {
+        findings,
+        settlement: Settlement::of_reference(findings, status),
+        before: &before.conditions,
+        now,
+    };
+    report.finish(&mut status.conditions);
+    status.observed_generation = Some(findings.generation);
+    status.recorded_generation = findings.recorded_generation;
 }
 
 /// The status of a network that vsiflow makes; `states` are those on its hosts.
@@ -83,22 +101,25 @@ pub(crate) fn network(
     status.host = Some(hosts.join(",")).filter(|hosts| !hosts.is_empty());
     status.description = tail(&status.description);
     status.conditions.extend(accepted(findings));
-    let generation = findings.generation;
-    finish(&mut status.conditions, &before.conditions, generation, now);
-    status.observed_generation = Some(generation);
+    complete(&mut status, findings, before, now);
     status.used_by.clone_from(&findings.used_by);
     status
 }
 
-/// The Event of a network that vsiflow makes.
-pub(crate) fn network_event(
+/// The Event of a data disk, a network, a snapshot or a reference.
+pub(crate) fn reference_event(
     uid: Uuid,
     before: &ReferenceStatus,
     after: &ReferenceStatus,
 ) -> Option<EventNote> {
-    let was = (before.phase.as_deref(), &*before.conditions);
-    let is = (after.phase.as_deref(), &*after.conditions);
-    event(uid, was, is, &after.description)
+    event(uid, &reported(before), &reported(after), &after.description)
+}
+
+fn reported(status: &ReferenceStatus) -> ReportedStatus<'_> {
+    ReportedStatus {
+        phase: status.phase.as_deref(),
+        reported: status.reported(),
+    }
 }
 
 /// The worst state among the hosts of a network is its status.
@@ -130,8 +151,31 @@ fn on_hosts(states: &[NetworkState]) -> ReferenceStatus {
     }
 }
 
+/// Adds what a reference or a network names. While its present generation is refused, that of the earlier
+/// one remains.
+pub(crate) fn add_names(
+    status: &mut ReferenceStatus,
+    findings: &StatusFindings,
+    spec: &Value,
+    before: &ReferenceStatus,
+) {
+    let is_refused = findings.refusal.is_some() || !findings.problems.is_empty();
+    let name = |path: &str, earlier: &Option<String>| {
+        if is_refused {
+            earlier.clone()
+        } else {
+            shown_text(spec, path)
+        }
+    };
+    status.volume_name = name("/volumeName", &before.volume_name);
+    status.storage_pool = name("/storagePool", &before.storage_pool);
+    status.network_name = name("/networkName", &before.network_name);
+    status.cidr = name("/cidr", &before.cidr);
+    status.mode = name("/mode", &before.mode);
+}
+
 /// The size in a document's spec, in the format of documents.
-pub(crate) fn size(spec: &Value) -> Option<String> {
+fn size(spec: &Value) -> Option<String> {
     match spec.get("size")? {
         Value::String(text) => text.parse::<Quantity>().ok().map(|_| text.clone()),
         number => Some(Quantity(number.as_u64()?).to_string()),
@@ -235,6 +279,8 @@ fn known_disk(disk: &DiskObject) -> ReferenceStatus {
         description: is.description.clone(),
         phase: Some(is.phase.clone()),
         host: Some(is.host.clone()),
+        storage_pool: shown_text(&disk.spec, "/storagePool"),
+        size: size(&disk.spec),
         run_id: is.run_id.clone(),
         conditions: is.conditions.iter().map(condition).collect(),
         ..ReferenceStatus::default()

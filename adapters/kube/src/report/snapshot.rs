@@ -4,8 +4,9 @@ use k8s_openapi::jiff::Timestamp;
 use vsiflow_workflows::{fleet::SnapshotObject, spec::Quantity};
 
 use super::{
-    accepted, condition, finish, hold_condition, is_reported_by_another, made, reference::resolved,
-    tail,
+    accepted, condition, hold_condition, is_reported_by_another, made,
+    reference::{complete, resolved},
+    shown_text, tail,
 };
 use crate::{crd::ReferenceStatus, status_queue::StatusFindings};
 
@@ -30,9 +31,7 @@ pub(crate) fn snapshot(
         let (name, reason, message) = hold_condition(hold);
         status.conditions.push(made(name, true, reason, &message));
     }
-    let generation = findings.generation;
-    finish(&mut status.conditions, &before.conditions, generation, now);
-    status.observed_generation = Some(generation);
+    complete(&mut status, findings, before, now);
     status
 }
 
@@ -47,6 +46,7 @@ fn known(object: &SnapshotObject) -> ReferenceStatus {
         description: is.description.clone(),
         phase: Some(is.phase.clone()),
         host: Some(is.host.clone()),
+        virtual_server: shown_text(&object.spec, "/virtualServer"),
         size: is.size.map(|bytes| Quantity(bytes).to_string()),
         run_id: is.run_id.clone(),
         conditions: is.conditions.iter().map(condition).collect(),

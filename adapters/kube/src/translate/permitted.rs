@@ -3,7 +3,7 @@
 
 use vsiflow_workflows::spec::{
     DataDiskSource, DataDiskSpec, Document, FieldPath, ImageUrl, KeyValues, Problem, ProblemCode,
-    ServerNetworkSpec, VsiSpec, host,
+    ServerNetworkSpec, VsiSpec, host, meta,
 };
 
 use super::{TranslationPass, TranslationRules};
@@ -17,6 +17,10 @@ const NO_FILE: &str = "use the file's content, as KEY, KNOWN_HOSTS or IMAGE_CA, 
 const REAL_HOST: &str = "name a host that is reached over SSH";
 const SECRET: &str = "move it to a Secret with the same labels, and replace it: this one may \
      have been read; INSECURE_SECRETS_IN_CONFIGMAP: \"true\" in the ConfigMap accepts it";
+
+const OTHER_ANNOTATION: &str = "remove or shorten it";
+/// What an API server accepts as annotations of one object, in bytes; those that vsiflow adds included.
+const ANNOTATIONS_MAX: usize = 250 << 10;
 
 impl TranslationPass {
     /// The problems of everything that is not permitted.
@@ -63,7 +67,44 @@ fn templates(
         let problem = source(disk, rules)?;
         Some(Problem { path, ..problem })
     });
-    of_member.into_iter().chain(of_disks).collect()
+    let of_annotations = annotations(member).into_iter();
+    of_annotations.chain(of_member).chain(of_disks).collect()
+}
+
+/// The API server would refuse each member's object with such annotations.
+fn annotations(member: &Document<VsiSpec>) -> Option<Problem> {
+    let annotations = &member.meta.annotations;
+    let mut keys = annotations.keys();
+    let message = if let Some(key) = keys.find(|key| !is_annotation_key(key)) {
+        format!("{key:?} is not the key of an annotation")
+    } else {
+        let lengths = annotations.iter();
+        let lengths = lengths.map(|(key, value)| key.len().saturating_add(value.len()));
+        let length = lengths.fold(0_usize, usize::saturating_add);
+        if length <= ANNOTATIONS_MAX {
+            return None;
+        }
+        format!("the annotations have {length} bytes, and {ANNOTATIONS_MAX} at most are possible")
+    };
+    let path = FieldPath::of(["spec", "template", "metadata", "annotations"]);
+    Some(member.problem(ProblemCode::WrongValue, path, message, OTHER_ANNOTATION))
+}
+
+/// A key has at most 63 letters, digits, dashes, underscores and dots; a DNS name and a slash may precede
+/// it.
+fn is_annotation_key(key: &str) -> bool {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_end = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let is_dns_name = |text: &str| meta::check_subdomain(&text.to_ascii_lowercase()).is_ok();
+    name.len() <= 63
+        && name.bytes().all(is_inner)
+        && is_end(name.bytes().next())
+        && is_end(name.bytes().last())
+        && prefix.is_none_or(is_dns_name)
 }
 
 /// A bridge of a host leads to machines that do not belong to the tenant.

@@ -28,8 +28,9 @@ use vsiflow_steps::{
     sim::{SimHost, SimHosts, SimSource},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetConfig},
+    fleet::{Fleet, FleetConfig, ShutdownPolicy},
     hosts::HostDirectory,
+    record::PowerAction,
     spec::{HostSettings, NoFiles, Permits},
 };
 
@@ -184,14 +185,39 @@ impl Rig {
 
     /// A user in the pod of the process drains a host.
     pub(super) async fn drain(&self, host: &str) {
-        let by = By {
-            actor: model::Actor::Unix {
-                uid: 0,
-                name: model::Who::new("root"),
-            },
-            reason: model::Text::new("firmware"),
-        };
-        self.fleet.hosts().drain_moving(host, by).await.unwrap();
+        let drained = self.fleet.hosts().drain_moving(host, by_command());
+        drained.await.unwrap();
+    }
+
+    /// A user in the pod of the process deletes a VSI.
+    pub(super) async fn delete_by_command(&self, name: &str) {
+        let deleted = self
+            .fleet
+            .vsis()
+            .delete("default", name, false, by_command());
+        deleted.await.unwrap();
+    }
+
+    /// A user in the pod of the process starts a VSI.
+    pub(super) async fn start_by_command(&self, name: &str) {
+        let (action, how) = (PowerAction::Start, ShutdownPolicy::default());
+        let vsis = self.fleet.vsis();
+        let started = vsis.power("default", name, action, how, by_command());
+        started.await.unwrap();
+    }
+
+    /// Whether no run is in progress.
+    pub(super) fn is_idle(&self) -> bool {
+        self.fleet.working().is_empty()
+    }
+
+    /// A user in the pod of the process deletes a data disk.
+    pub(super) async fn delete_disk_by_command(&self, name: &str) {
+        let deleted = self
+            .fleet
+            .disks()
+            .delete("default", name, false, by_command());
+        deleted.await.unwrap();
     }
 
     /// A user in the pod of the process deletes a VSI by its UID.
@@ -400,6 +426,27 @@ impl Rig {
     pub(super) async fn settle(&self) {
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
+}
+
+/// A user in the pod of the process.
+fn by_command() -> By {
+    By {
+        actor: model::Actor::Unix {
+            uid: 0,
+            name: model::Who::new("root"),
+        },
+        reason: model::Text::new("maintenance"),
+    }
+}
+
+/// A condition of an object.
+pub(super) fn condition_of(object: Option<Value>, name: &str) -> Value {
+    let status = object.unwrap_or_default()["status"].take();
+    let conditions = status["conditions"].as_array().cloned();
+    let mut conditions = conditions.unwrap_or_default().into_iter();
+    conditions
+        .find(|one| one["type"] == name)
+        .unwrap_or_default()
 }
 
 pub(super) fn finalizers(object: Option<Value>) -> Vec<String> {

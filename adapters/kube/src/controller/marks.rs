@@ -1,0 +1,130 @@
+//! Labels and annotations of the objects of pool members.
+//!
+//! A template's own are copied, except those by which other tools recognise what they made: Argo CD would
+//! delete a member with its mark as an object that is not in the repository. For the same reason each
+//! member carries Argo CD's options not to prune it and not to compare it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Labels and annotations by which tools recognise what they made.
+const TRACKING: [&str; 13] = [
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "argocd.argoproj.io/instance",
+    "argocd.argoproj.io/tracking-id",
+    "argocd.argoproj.io/installation-id",
+    "config.k8s.io/owning-inventory",
+    "config.kubernetes.io/owning-inventory",
+    "helm.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/namespace",
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "kustomize.toolkit.fluxcd.io/checksum",
+    "kustomize.toolkit.fluxcd.io/name",
+    "kustomize.toolkit.fluxcd.io/namespace",
+];
+
+/// The same, for all names with that beginning.
+const TRACKING_PREFIXES: [&str; 6] = [
+    "applyset.kubernetes.io/",
+    "configsync.gke.io/",
+    "kapp.k14s.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+    "olm.owner",
+];
+
+/// The beginning of vsiflow's own annotations: each asks for something of exactly the object that has it.
+const OWN_PREFIX: &str = "vsiflow.io/";
+
+/// What keeps Argo CD from deleting members, whatever label it recognises its objects by.
+const ARGO_OPTIONS: [(&str, &str); 2] = [
+    ("argocd.argoproj.io/sync-options", "Prune=false"),
+    ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+];
+
+/// Labels or annotations, by their names.
+pub(super) type Marks = BTreeMap<String, String>;
+
+/// Whether a tool recognises what it made by this label or annotation.
+pub(super) fn is_tracking(name: &str) -> bool {
+    let mut prefixes = TRACKING_PREFIXES.iter();
+    TRACKING.contains(&name) || prefixes.any(|prefix| name.starts_with(prefix))
+}
+
+/// The labels without those of other tools.
+pub(super) fn labels(labels: Marks) -> Marks {
+    let mut labels = labels;
+    labels.retain(|name, _| !is_tracking(name));
+    labels
+}
+
+/// The annotations of a member's object: those of its template, Argo CD's options, and the member's own.
+pub(super) fn annotations(template: &Marks, own: Marks) -> Marks {
+    let of_template = template.iter();
+    let of_template = of_template
+        .filter(|(name, _)| !is_tracking(name) && !name.starts_with(OWN_PREFIX))
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let options = ARGO_OPTIONS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    of_template.chain(options).chain(own).collect()
+}
+
+/// The annotations of a template in a resource.
+pub(super) fn of_template(template: &Value) -> Marks {
+    let annotations = template.pointer("/metadata/annotations");
+    let annotations = annotations.and_then(Value::as_object);
+    let texts = annotations.into_iter().flatten();
+    let texts = texts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    texts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(names: &[&str]) -> Marks {
+        let names = names.iter();
+        names
+            .map(|name| ((*name).to_owned(), "x".to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn marks_of_other_tools_are_not_copied_and_all_others_are() {
+        let foreign = [
+            "app.kubernetes.io/instance",
+            "argocd.argoproj.io/tracking-id",
+            "meta.helm.sh/release-name",
+            "kustomize.toolkit.fluxcd.io/name",
+            "applyset.kubernetes.io/part-of",
+        ];
+        let kept = [
+            "app",
+            "app.kubernetes.io/name",
+            "argocd.argoproj.io/sync-wave",
+        ];
+        let given = marks(&[&foreign[..], &kept[..]].concat());
+        assert_eq!(labels(given.clone()), marks(&kept));
+        let copied = annotations(&given, Marks::new());
+        for name in kept {
+            assert_eq!(copied[name], "x", "{name}");
+        }
+        assert_eq!(copied["argocd.argoproj.io/sync-options"], "Prune=false");
+        assert_eq!(copied.len(), kept.len() + ARGO_OPTIONS.len());
+    }
+
+    #[test]
+    fn a_template_asks_for_nothing_of_an_object_and_takes_no_option_away() {
+        let mut template = marks(&["vsiflow.io/orphan", "vsiflow.io/adopt"]);
+        let (option, _) = ARGO_OPTIONS[0];
+        template.insert(option.to_owned(), "Prune=true".to_owned());
+        let copied = annotations(&template, marks(&["vsiflow.io/pool-uid"]));
+        assert_eq!(copied[option], "Prune=false");
+        let own: Vec<_> = copied
+            .keys()
+            .filter(|name| name.starts_with(OWN_PREFIX))
+            .collect();
+        assert_eq!(own, ["vsiflow.io/pool-uid"]);
+    }
+}
