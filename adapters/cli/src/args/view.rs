@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 
+use vsiflow_steps::guest::pattern::{LinePattern, compile};
 use vsiflow_workflows::fleet::Moment;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::output::{
     columns::Columns,
-    jsonpath::{self, Template},
+    jsonpath::{self, Template, ValuePath},
     times::Times,
 };
 
@@ -44,7 +45,7 @@ pub(crate) struct GetArgs {
     pub(crate) at: Option<Moment>,
     /// Sort by this path, such as `.metadata.creationTimestamp`.
     #[arg(long, value_name = "JSONPATH", value_parser = jsonpath::path_of)]
-    pub(crate) sort_by: Option<String>,
+    pub(crate) sort_by: Option<ValuePath>,
     #[command(flatten)]
     pub(crate) times: TimeArg,
     /// Print tables without a header.
@@ -57,7 +58,7 @@ pub(crate) struct GetArgs {
 }
 
 /// The output format of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ListFormat {
     /// A format that every command supports.
     Plain(OutputFormat),
@@ -366,8 +367,8 @@ pub(crate) struct LogsArgs {
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub(crate) since: Option<std::time::Duration>,
     /// Print only lines that match this regular expression.
-    #[arg(long, value_name = "REGEX")]
-    pub(crate) grep: Option<regex::Regex>,
+    #[arg(long, value_name = "REGEX", value_parser = compile)]
+    pub(crate) grep: Option<LinePattern>,
     /// Print the stored console of the newest failed boot, also of a deleted VSI.
     #[arg(long, conflicts_with_all = ["follow", "prefix", "since", "grep"])]
     pub(crate) failed: bool,

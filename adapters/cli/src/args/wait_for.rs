@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Selection, duration, view::Scope};
-use crate::output::jsonpath;
+use crate::output::jsonpath::{self, ValuePath};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WaitForArgs {
@@ -33,7 +33,7 @@ pub(crate) struct WaitForArgs {
 }
 
 /// The state that an object has to reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum WaitGoal {
     /// A condition has a status; both are compared without case, as in kubectl.
     Condition { kind: String, status: String },
@@ -42,7 +42,10 @@ pub(crate) enum WaitGoal {
     /// It is deleted.
     Delete,
     /// There is a value at a path: this one, or any.
-    Path { path: String, value: Option<String> },
+    Path {
+        path: ValuePath,
+        value: Option<String>,
+    },
 }
 
 impl FromStr for WaitGoal {
@@ -106,7 +109,7 @@ impl WaitGoal {
                     .any(|condition| is(condition, "type", kind) && is(condition, "status", status))
             }
             Self::Path { path, value } => {
-                let found = jsonpath::found(object, path);
+                let found = path.select(object);
                 let is_wanted = |of: &&Value| {
                     value
                         .as_ref()

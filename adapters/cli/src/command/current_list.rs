@@ -27,7 +27,7 @@ fn words(args: &GetArgs) -> Vec<String> {
     words.extend(args.deleted.then(|| "--deleted".to_owned()));
     words.extend(args.selection.words());
     if let Some(path) = &args.sort_by {
-        words.push(format!("--sort-by={path}"));
+        words.push(format!("--sort-by={}", path.text()));
     }
     words.extend(args.no_headers.then(|| "--no-headers".to_owned()));
     if args.times.time == Times::Absolute {

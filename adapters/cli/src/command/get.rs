@@ -42,6 +42,7 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
         args: &args,
         names: &names,
         several: (kinds.len() > 1).then(Several::default),
+        whole: None,
     };
     let printed = Box::pin(all_of(&fleet, &mut query, kinds)).await;
     App::end(apps, fleet).await;
@@ -78,8 +79,11 @@ async fn all_of(fleet: &Fleets, query: &mut Query<'_>, kinds: Vec<ObjectKind>) -
         }
         Box::pin(of_kind(fleet, query, kind)).await?;
     }
-    match &query.several {
-        Some(several) => several.finish(query.args),
+    if let Some(whole) = query.whole.take() {
+        whole.print(query.args).await?;
+    }
+    match query.several.take() {
+        Some(several) => several.finish(query.args).await,
         None => Ok(Exit::Done),
     }
 }

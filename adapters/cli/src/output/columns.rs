@@ -4,13 +4,16 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::{jsonpath, table::rendered};
+use super::{
+    jsonpath::{self, Evaluation, TooMuch, ValuePath},
+    table::rendered,
+};
 
 /// Column heads, and the paths of their cells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Columns {
     text: String,
-    columns: Vec<(String, String)>,
+    columns: Vec<(String, ValuePath)>,
 }
 
 impl FromStr for Columns {
@@ -38,35 +41,35 @@ impl Columns {
     }
 
     /// A row for each object.
-    pub(crate) fn render(&self, objects: &[Value], head: bool) -> String {
-        let cell = |object: &Value, path: &str| {
-            let found = jsonpath::found(object, path)
-                .into_iter()
-                .map(jsonpath::text_of);
-            match found.collect::<Vec<_>>().join(",") {
-                empty if empty.is_empty() => "<none>".to_owned(),
-                text => text,
-            }
-        };
-        let heads = head.then(|| {
-            self.columns
-                .iter()
-                .map(|(title, _)| title.clone())
-                .collect()
-        });
-        let rows = objects.iter().map(|object| {
-            self.columns
-                .iter()
-                .map(|(_, path)| cell(object, path))
-                .collect()
-        });
-        rendered(
-            heads
-                .into_iter()
-                .chain(rows)
-                .collect::<Vec<Vec<String>>>()
-                .iter(),
-        )
+    ///
+    /// # Errors
+    /// If that needs too much.
+    pub(crate) fn render(
+        &self,
+        objects: &[Value],
+        head: bool,
+        mut into: Evaluation,
+    ) -> Result<String, TooMuch> {
+        let heads = self.columns.iter().map(|(title, _)| title.clone());
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        rows.extend(head.then(|| heads.collect()));
+        for object in objects {
+            let cells = self.columns.iter().map(|(_, path)| {
+                into.check()?;
+                Ok(cell(object, path))
+            });
+            rows.push(cells.collect::<Result<_, _>>()?);
+        }
+        into.push(&rendered(rows.iter()))?;
+        Ok(into.into_text())
+    }
+}
+
+fn cell(object: &Value, path: &ValuePath) -> String {
+    let selected = path.select(object).into_iter().map(jsonpath::text_of);
+    match selected.collect::<Vec<_>>().join(",") {
+        empty if empty.is_empty() => "<none>".to_owned(),
+        text => text,
     }
 }
 
@@ -80,11 +83,12 @@ mod tests {
     fn a_row_has_a_cell_for_each_path() {
         let columns: Columns = "NAME:.metadata.name,IPS:.ips[*],NONE:{.x}".parse().unwrap();
         let objects = [json!({"metadata": {"name": "web"}, "ips": ["1", "2"]})];
-        assert_eq!(
-            columns.render(&objects, true),
-            "NAME   IPS   NONE\nweb    1,2   <none>\n"
-        );
-        assert_eq!(columns.render(&objects, false), "web   1,2   <none>\n");
+        let render = |head| {
+            let into = jsonpath::evaluation();
+            columns.render(&objects, head, into).unwrap()
+        };
+        assert_eq!(render(true), "NAME   IPS   NONE\nweb    1,2   <none>\n");
+        assert_eq!(render(false), "web   1,2   <none>\n");
         assert!("NAME".parse::<Columns>().is_err());
     }
 }

@@ -3,35 +3,53 @@
 //! Paths are evaluated as in RFC 9535. Source of the template's form: "JSONPath Support" of kubectl's
 //! reference.
 
+mod evaluate;
+mod path;
+
 use std::str::FromStr;
 
-use jsonpath_rust::{JsonPath as _, parser::parse_json_path};
 use serde_json::Value;
+
+#[cfg(test)]
+pub(crate) use evaluate::evaluation;
+pub(crate) use evaluate::{Evaluation, TooMuch, evaluate};
+pub(crate) use path::ValuePath;
 
 /// How deep ranges may be nested.
 const DEPTH: usize = 8;
+/// How many times nested ranges may repeat a value.
+const WIDTH_MAX: usize = 64;
+/// Maximum length of a template, in bytes.
+const TEXT_MAX: usize = 16 * 1024;
 
 /// A parsed template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Template {
     text: String,
     parts: Vec<TemplatePart>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum TemplatePart {
     Text(String),
-    /// A path, as in RFC 9535.
-    Path(String),
-    Range(String, Vec<TemplatePart>),
+    Path(ValuePath),
+    Range(ValuePath, Vec<TemplatePart>),
 }
 
 impl FromStr for Template {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_MAX {
+            return Err(format!("the template is longer than {TEXT_MAX} bytes"));
+        }
         let mut rest = text;
         let parts = parts(&mut rest, 0)?;
+        if width_of(&parts) > WIDTH_MAX {
+            return Err(format!(
+                "its ranges may repeat a value more than {WIDTH_MAX} times"
+            ));
+        }
         if rest.is_empty() {
             Ok(Self {
                 text: text.to_owned(),
@@ -111,7 +129,10 @@ fn unescaped(text: &str) -> String {
 }
 
 /// A path in its full form: `$` may be omitted, and in a range `@` may replace it.
-pub(crate) fn path_of(word: &str) -> Result<String, String> {
+///
+/// # Errors
+/// If it is not a path, or not within the limits.
+pub(crate) fn path_of(word: &str) -> Result<ValuePath, String> {
     let word = word.trim();
     let word = word.strip_prefix('@').unwrap_or(word);
     let path = match word.strip_prefix('$').unwrap_or(word) {
@@ -119,15 +140,21 @@ pub(crate) fn path_of(word: &str) -> Result<String, String> {
         rest => format!("$.{rest}"),
     };
     let path = if path == "$." { "$".to_owned() } else { path };
-    match parse_json_path(&path) {
-        Ok(_) => Ok(path),
-        Err(error) => Err(format!("{word:?} is not a path: {error}")),
-    }
+    let shown = |error| {
+        let word: String = word.chars().take(100).collect();
+        format!("{word:?} is not a path that can be used: {error}")
+    };
+    ValuePath::parse(path).map_err(shown)
 }
 
-/// The values at a path.
-pub(crate) fn found<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
-    value.query(path).unwrap_or_default()
+/// How many times nested ranges may repeat a value.
+fn width_of(parts: &[TemplatePart]) -> usize {
+    let widths = parts.iter().map(|part| match part {
+        TemplatePart::Text(_) => 1,
+        TemplatePart::Path(path) => path.width(),
+        TemplatePart::Range(path, inner) => path.width().saturating_mul(width_of(inner)),
+    });
+    widths.max().unwrap_or(1)
 }
 
 /// A value as text: strings without quotes, anything else as JSON.
@@ -146,28 +173,34 @@ impl Template {
     }
 
     /// The template filled in.
-    pub(crate) fn render(&self, value: &Value) -> String {
-        let mut text = String::new();
-        render(&self.parts, value, &mut text);
-        text
+    ///
+    /// # Errors
+    /// If that needs too much.
+    pub(crate) fn render(&self, value: &Value, mut into: Evaluation) -> Result<String, TooMuch> {
+        render(&self.parts, value, &mut into)?;
+        Ok(into.into_text())
     }
 }
 
-fn render(parts: &[TemplatePart], value: &Value, text: &mut String) {
+fn render(parts: &[TemplatePart], value: &Value, into: &mut Evaluation) -> Result<(), TooMuch> {
     for part in parts {
+        into.check()?;
         match part {
-            TemplatePart::Text(words) => text.push_str(words),
+            TemplatePart::Text(words) => into.push(words)?,
             TemplatePart::Path(path) => {
-                let found = found(value, path).into_iter().map(text_of);
-                text.push_str(&found.collect::<Vec<_>>().join(" "));
+                for (place, selected) in path.select(value).into_iter().enumerate() {
+                    into.push(if place > 0 { " " } else { "" })?;
+                    into.push(&text_of(selected))?;
+                }
             }
             TemplatePart::Range(path, inner) => {
-                found(value, path)
-                    .into_iter()
-                    .for_each(|one| render(inner, one, text));
+                for selected in path.select(value) {
+                    render(inner, selected, into)?;
+                }
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,7 +214,8 @@ mod tests {
             {"metadata": {"name": "a"}, "status": {"phase": "Running", "ips": ["1", "2"]}},
             {"metadata": {"name": "b"}, "status": {"phase": "Failed", "done": 3}},
         ]});
-        template.parse::<Template>().unwrap().render(&list)
+        let template: Template = template.parse().unwrap();
+        template.render(&list, evaluation()).unwrap()
     }
 
     #[test]
@@ -202,6 +236,15 @@ mod tests {
             rendered("{.items[?(@.status.phase=='Failed')].metadata.name}"),
             "b"
         );
+    }
+
+    #[test]
+    fn ranges_that_multiply_one_another_are_refused() {
+        let names = vec!["'items'"; 16].join(",");
+        let range = format!("{{range $[{names}]}}");
+        let nested = format!("{}x{}", range.repeat(3), "{end}".repeat(3));
+        let error = nested.parse::<Template>().unwrap_err();
+        assert!(error.contains("more than 64 times"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::rows::{TableRow, arrange, values};
 use crate::{
     args::{GetArgs, ListFormat, OutputFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output::{self, table},
+    output::{self, jsonpath, table},
 };
 
 /// A `get` command, while its kinds are printed one after another.
@@ -18,6 +18,35 @@ pub(super) struct Query<'a> {
     pub(super) names: &'a [String],
     /// Collects the output if several kinds are requested.
     pub(super) several: Option<Several>,
+    /// What is left to print in a format of the caller's.
+    pub(super) whole: Option<WholeOutput>,
+}
+
+/// Objects that are printed in a format of the caller's.
+pub(super) struct WholeOutput {
+    values: Vec<Value>,
+    listed: Listed,
+}
+
+impl WholeOutput {
+    /// Evaluates the format, and prints the result.
+    pub(super) async fn print(self, args: &GetArgs) -> Result<(), ExitProblem> {
+        let Self { values, listed } = self;
+        let head = !args.no_headers;
+        match args.output.clone() {
+            Some(ListFormat::Columns(columns)) => {
+                let rows = move |into| columns.render(&values, head, into);
+                output::line(jsonpath::evaluate(rows).await?.trim_end());
+            }
+            Some(ListFormat::JsonPath(template)) => {
+                let text = move |into| template.render(&listed.whole(&values), into);
+                output::raw(jsonpath::evaluate(text).await?.as_bytes())?;
+            }
+            Some(ListFormat::Plain(format)) => output::print(&listed.whole(&values), format)?,
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 /// What was found so far of several kinds.
@@ -32,6 +61,7 @@ pub(super) struct Several {
 }
 
 /// How a list names its objects.
+#[derive(Clone, Copy)]
 pub(super) struct Listed {
     what: &'static str,
     /// The prefix of a name.
@@ -96,7 +126,10 @@ pub(super) fn print<T: Serialize>(
             }
         }
         (Some(_), Some(several)) => several.gathered.extend(values(&rows)?),
-        (Some(format), None) => print_whole(args, format, &values(&rows)?, listed)?,
+        (Some(_), None) => {
+            let (values, listed) = (values(&rows)?, *listed);
+            query.whole = Some(WholeOutput { values, listed });
+        }
     }
     Ok(Exit::Done)
 }
@@ -106,27 +139,6 @@ fn print_table(args: &GetArgs, listed: &Listed, table: &table::Table) {
         output::table_rows(table, listed.what)
     } else {
         output::table_of_what_is_known(table, listed.what)
-    }
-}
-
-/// Prints whole objects in a format other than a table or names.
-fn print_whole(
-    args: &GetArgs,
-    format: &ListFormat,
-    values: &[Value],
-    listed: &Listed,
-) -> Result<(), ExitProblem> {
-    match format {
-        ListFormat::Plain(format) => output::print(&listed.whole(values), *format),
-        ListFormat::Columns(columns) => {
-            let text = columns.render(values, !args.no_headers);
-            output::line(text.trim_end());
-            Ok(())
-        }
-        ListFormat::JsonPath(template) => {
-            let text = template.render(&listed.whole(values));
-            output::raw(text.as_bytes())
-        }
     }
 }
 
@@ -144,13 +156,16 @@ impl Several {
     }
 
     /// Prints the collected list, if the format needs one.
-    pub(super) fn finish(&self, args: &GetArgs) -> CommandOutcome {
+    pub(super) async fn finish(self, args: &GetArgs) -> CommandOutcome {
         match &args.output {
             None | Some(ListFormat::Plain(OutputFormat::Wide)) if self.tables == 0 => {
                 output::note("No objects found.");
             }
             None | Some(ListFormat::Plain(OutputFormat::Wide | OutputFormat::Name)) => {}
-            Some(format) => print_whole(args, format, &self.gathered, &Listed::OBJECTS)?,
+            Some(_) => {
+                let (values, listed) = (self.gathered, Listed::OBJECTS);
+                WholeOutput { values, listed }.print(args).await?;
+            }
         }
         Ok(Exit::Done)
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     args::GetArgs,
     exit::{Exit, ExitProblem},
-    output::jsonpath,
+    output::jsonpath::{self, ValuePath},
 };
 
 /// An object of a list. It is serialised at most once, and only on demand.
@@ -101,18 +101,18 @@ pub(super) fn arrange<T: Serialize>(
 }
 
 /// The error for an unknown sort path, as in kubectl: a typing error would leave any order.
-fn nothing_to_sort_by(path: &str) -> ExitProblem {
-    let path = path.trim_start_matches('$');
+fn nothing_to_sort_by(path: &ValuePath) -> ExitProblem {
+    let path = path.text().trim_start_matches('$');
     let message = format!("--sort-by: none of the objects has a field at {path}");
     let remedy = "`-o json` shows the fields that there are";
     ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
 }
 
 /// The value at a path, if there is one.
-fn sort_key(path: &str, value: &Value) -> Option<Value> {
-    jsonpath::found(value, path)
+fn sort_key(path: &ValuePath, value: &Value) -> Option<Value> {
+    path.select(value)
         .first()
-        .map(|found| (*found).clone())
+        .map(|selected| (*selected).clone())
 }
 
 /// Numbers by value, everything else as text; missing values come first.

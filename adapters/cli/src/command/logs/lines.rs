@@ -3,8 +3,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use regex::Regex;
-use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_steps::{
+    guest::pattern::{LinePattern, MatchBudget, matching},
+    ports::ConsolePosition,
+};
 use vsiflow_workflows::fleet::ConsoleLog;
 
 use super::times::LineClock;
@@ -19,6 +21,8 @@ use crate::{
 pub(super) const POLL: Duration = Duration::from_millis(500);
 /// A longer line is printed as several lines, in bytes.
 const LINE_MAX: usize = 64 * 1024;
+/// The same for lines that an expression is matched with.
+const GREP_LINE_MAX: usize = 4 * 1024;
 /// The step after which a guest runs.
 const STARTS: &str = "start_domain";
 
@@ -28,7 +32,8 @@ pub(super) struct LogReader {
     log: ConsoleLog,
     at: ConsolePosition,
     lines: LineSplitter,
-    filter: LineFilter,
+    since: TimeFilter,
+    grep: Option<LineGrep>,
     prefix: bool,
     /// How many of the last existing lines are printed; `None` means all.
     tail: Option<usize>,
@@ -57,12 +62,16 @@ impl LogReader {
             name: name.to_owned(),
             log,
             at: ConsolePosition::default(),
-            lines: LineSplitter::default(),
-            filter: LineFilter {
-                grep: args.grep.clone(),
+            lines: LineSplitter::of(if args.grep.is_some() {
+                GREP_LINE_MAX
+            } else {
+                LINE_MAX
+            }),
+            since: TimeFilter {
                 since,
                 clock: LineClock::of(started),
             },
+            grep: args.grep.clone().map(LineGrep::of),
             prefix: args.prefix,
             tail: args.tail,
         })
@@ -78,10 +87,12 @@ impl LogReader {
             let ends = chunk.bytes.is_empty();
             let mut lines = self.lines.take(&chunk.bytes);
             lines.extend((ends && last).then(|| self.lines.rest()).flatten());
+            lines.retain(|line| self.since.admits(line));
+            if let Some(grep) = &mut self.grep {
+                lines = grep.keep(lines).await?;
+            }
             for line in lines {
-                if self.filter.admits(&line) {
-                    held.push_back(line);
-                }
+                held.push_back(line);
                 match tail {
                     Some(most) if held.len() > most => _ = held.pop_front(),
                     Some(_) => {}
@@ -149,31 +160,61 @@ fn readers_fail_alone(problem: &ExitProblem) -> bool {
     !problem.host.is_empty()
 }
 
-/// Which lines are printed.
-struct LineFilter {
-    grep: Option<Regex>,
+/// Which lines are printed by what they say.
+struct LineGrep {
+    pattern: LinePattern,
+    budget: MatchBudget,
+}
+
+impl LineGrep {
+    fn of(pattern: LinePattern) -> Self {
+        let budget = MatchBudget::default();
+        Self { pattern, budget }
+    }
+
+    /// The lines that match.
+    async fn keep(&mut self, lines: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, ExitProblem> {
+        let texts = lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(line).into_owned());
+        let kept = matching(&self.pattern, texts.collect(), &mut self.budget).await;
+        let kept = kept.map_err(|why| {
+            let remedy = "use a simpler expression, or print the lines and search them yourself";
+            ExitProblem::new(Exit::Usage, "VSI0810", &format!("--grep: {why}"), remedy)
+        })?;
+        let kept = lines.into_iter().zip(kept).filter(|(_, matches)| *matches);
+        Ok(kept.map(|(line, _)| line).collect())
+    }
+}
+
+/// Which lines are printed by their time.
+struct TimeFilter {
     since: Option<Timestamp>,
     clock: LineClock,
 }
 
-impl LineFilter {
+impl TimeFilter {
     fn admits(&mut self, line: &[u8]) -> bool {
         let text = String::from_utf8_lossy(line);
         let time = self.clock.time_of(&text);
-        let recent = self
-            .since
-            .is_none_or(|since| time.is_some_and(|time| time >= since));
-        recent && self.grep.as_ref().is_none_or(|grep| grep.is_match(&text))
+        self.since
+            .is_none_or(|since| time.is_some_and(|time| time >= since))
     }
 }
 
 /// Splits pieces of text into lines.
-#[derive(Default)]
 struct LineSplitter {
     held: Vec<u8>,
+    /// How long a line may be.
+    most: usize,
 }
 
 impl LineSplitter {
+    fn of(most: usize) -> Self {
+        let held = Vec::new();
+        Self { held, most }
+    }
+
     /// The lines that are complete now, without their ends.
     fn take(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
         let mut lines = Vec::new();
@@ -188,7 +229,7 @@ impl LineSplitter {
                 }
                 byte => self.held.push(*byte),
             }
-            if self.held.len() >= LINE_MAX {
+            if self.held.len() >= self.most {
                 lines.push(std::mem::take(&mut self.held));
             }
         }
@@ -203,11 +244,13 @@ impl LineSplitter {
 
 #[cfg(test)]
 mod tests {
+    use vsiflow_steps::guest::pattern::compile;
+
     use super::*;
 
     #[test]
     fn lines_are_whole_whatever_the_pieces() {
-        let mut splitter = LineSplitter::default();
+        let mut splitter = LineSplitter::of(LINE_MAX);
         assert_eq!(splitter.take(b"one\r\ntw"), [b"one".to_vec()]);
         assert_eq!(splitter.take(b"o\n\nthr"), [b"two".to_vec(), Vec::new()]);
         assert_eq!(splitter.rest(), Some(b"thr".to_vec()));
@@ -216,26 +259,44 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_not_held_for_ever() {
-        let mut splitter = LineSplitter::default();
+        let mut splitter = LineSplitter::of(LINE_MAX);
         let lines = splitter.take(&vec![b'x'; 3 * LINE_MAX + 5]);
         assert_eq!(lines.len(), 3);
         assert_eq!(splitter.held.len(), 5);
     }
 
-    #[test]
-    fn lines_are_chosen_by_their_time_and_words() {
-        let mut filter = LineFilter {
-            grep: Some(Regex::new("(?i)error").unwrap()),
+    #[tokio::test]
+    async fn lines_are_chosen_by_their_time_and_words() {
+        let mut since = TimeFilter {
             since: Some("2026-01-02T03:00:10Z".parse().unwrap()),
             clock: LineClock::of(Some("2026-01-02T03:00:00Z".parse().unwrap())),
         };
-        let shown = [
+        let lines = [
             "[    1.0] an error of the past",
             "[   11.5] an ERROR of now",
             "an error below it",
             "[   12.0] all well",
-        ]
-        .map(|line| filter.admits(line.as_bytes()));
-        assert_eq!(shown, [false, true, true, false]);
+        ];
+        let lines = lines.map(|line| line.as_bytes().to_vec());
+        let recent: Vec<_> = lines
+            .into_iter()
+            .filter(|line| since.admits(line))
+            .collect();
+        let mut grep = LineGrep::of(compile("(?i)error").unwrap());
+        let shown = grep.keep(recent).await.unwrap();
+        assert_eq!(
+            shown,
+            [&b"[   11.5] an ERROR of now"[..], b"an error below it"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_costly_expression_ends_with_an_error_once_its_budget_is_used_up() {
+        let mut grep = LineGrep::of(compile("[01]*1[01]{700}z").unwrap());
+        let line: Vec<u8> = (0..GREP_LINE_MAX)
+            .map(|n| b'0' + (n * n % 7 % 2) as u8)
+            .collect();
+        let kept = grep.keep(vec![line; 2_000]).await;
+        assert!(kept.unwrap_err().message.contains("processor time"));
     }
 }
