@@ -33,7 +33,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use kube::Client;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
@@ -70,7 +70,7 @@ const DECISION_POLL: Duration = Duration::from_secs(1);
 /// Concurrent calls to the API server.
 const MAX_CALLS: usize = 8;
 
-type KnownHosts = Box<dyn Fn(&str) -> Option<HostSettings> + Send + Sync>;
+type KnownHosts = Arc<dyn Fn(&str) -> Option<HostSettings> + Send + Sync>;
 
 /// The state of the controller, which all passes share.
 pub(crate) struct Controller {
@@ -130,7 +130,7 @@ impl Controller {
         Self {
             permits: Arc::new(NoFiles),
             health: Arc::default(),
-            known: Box::new(move |id| of.hosts().settings(id).ok()),
+            known: Arc::new(move |id| of.hosts().settings(id).ok()),
             client,
             fleet,
             cache,
@@ -380,7 +380,7 @@ impl Controller {
     /// Translates the snapshot, after releasing hosts that belong to namespaces that do not exist any
     /// more.
     async fn translate(&mut self, snapshot: &Snapshot) -> Translation {
-        let translation = translate(snapshot, &self.rules());
+        let translation = self.translated(snapshot).await;
         let mut freed = false;
         for (host, namespace) in &translation.stale {
             match self.fleet.hosts().release(host, namespace).await {
@@ -391,18 +391,33 @@ impl Controller {
             self.unfinished = true;
         }
         if freed {
-            translate(snapshot, &self.rules())
+            self.translated(snapshot).await
         } else {
             translation
         }
     }
 
-    fn rules(&self) -> TranslationRules<'_> {
-        TranslationRules {
-            host: self.host.as_ref(),
-            permits: &*self.permits,
-            owners: self.fleet.hosts().owners(),
-            known: &*self.known,
+    /// Translates on a thread for blocking work: what tenants write decides how long it takes.
+    async fn translated(&self, snapshot: &Snapshot) -> Translation {
+        let (snapshot, host) = (snapshot.clone(), self.host.clone());
+        let (permits, known) = (self.permits.clone(), self.known.clone());
+        let owners = self.fleet.hosts().owners();
+        let translated = spawn_blocking(move || {
+            let rules = TranslationRules {
+                host: host.as_ref(),
+                permits: &*permits,
+                owners,
+                known: &*known,
+            };
+            translate(&snapshot, &rules)
+        });
+        match translated.await {
+            Ok(translation) => translation,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending: this pass is dropped.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 

@@ -1,5 +1,6 @@
 //! Converts custom resources to documents, the same ones that files contain.
 
+pub(crate) mod limits;
 mod substitute;
 
 use serde::de::DeserializeOwned;
@@ -27,6 +28,27 @@ const SELECTORS: [&str; 3] = ["targetSelector", "diskSelector", "networkSelector
 /// A document, and warnings about what its resource contains although it should not.
 pub(crate) type Read<T> = (Document<T>, Vec<String>);
 
+/// A spec with its values filled in, and warnings about it; or the field that is wrong, with a message and a
+/// remedy.
+pub(crate) type Reading = Result<(Value, Vec<String>), (FieldPath, String, String)>;
+
+/// Reads the spec, once for each version of a resource: each pass asks for it.
+fn reading(resource: &Resource) -> &Reading {
+    resource.reading.get_or_init(|| {
+        limits::check(&resource.spec).map_err(|(path, message)| {
+            let remedy = "write less into it; docs/reference/kubernetes.md lists the limits";
+            (path, message, remedy.to_owned())
+        })?;
+        let mut spec = without_nulls(resource.spec.clone());
+        let warnings = strip(&mut spec);
+        if !spec.is_object() {
+            spec = Value::Object(Map::new());
+        }
+        substitute::fill(resource.key.kind, &mut spec)?;
+        Ok((spec, warnings))
+    })
+}
+
 /// Reads the document of a resource.
 ///
 /// # Errors
@@ -36,22 +58,20 @@ pub(crate) fn read<T: DeserializeOwned>(
     at: DocumentRef,
 ) -> Result<Read<T>, Box<Problem>> {
     let meta = meta(resource);
-    let mut spec = without_nulls(resource.spec.clone());
-    let warnings = strip(&mut spec);
-    if !spec.is_object() {
-        spec = Value::Object(Map::new());
-    }
-    if let Err((path, message, remedy)) = substitute::fill(resource.key.kind, &mut spec) {
-        return Err(Box::new(Problem {
-            code: ProblemCode::WrongValue,
-            document: at,
-            kind: resource.key.kind.name().to_owned(),
-            object: meta.full_name(),
-            path,
-            message,
-            remedy,
-        }));
-    }
+    let (spec, warnings) = match reading(resource) {
+        Ok((spec, warnings)) => (spec, warnings.clone()),
+        Err((path, message, remedy)) => {
+            return Err(Box::new(Problem {
+                code: ProblemCode::WrongValue,
+                document: at,
+                kind: resource.key.kind.name().to_owned(),
+                object: meta.full_name(),
+                path: path.clone(),
+                message: message.clone(),
+                remedy: remedy.clone(),
+            }));
+        }
+    };
     match serde_path_to_error::deserialize::<_, T>(spec) {
         Ok(spec) => Ok((
             Document {

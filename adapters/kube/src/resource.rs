@@ -1,6 +1,6 @@
 //! The parts of a watched object that are held in memory.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret as SecretObject},
@@ -21,7 +21,10 @@ use vsiflow_workflows::spec::{
     meta::LAST_APPLIED,
 };
 
-use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::ResourceKind};
+use crate::{
+    ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, document::Reading,
+    kind::ResourceKind,
+};
 
 /// The type of the Secret with the key for the IDs of secrets. Secrets of this type are used for nothing
 /// else.
@@ -58,6 +61,8 @@ pub(crate) struct Resource {
     pub(crate) manager: String,
     pub(crate) spec: Value,
     pub(crate) status: Value,
+    /// The spec as it was read first. A newer version of the resource is another value of this type.
+    pub(crate) reading: OnceLock<Reading>,
 }
 
 /// The parts of a status that show whether a resource was worked on.
@@ -116,6 +121,7 @@ impl Resource {
             manager,
             spec,
             status,
+            reading: OnceLock::new(),
         })
     }
 

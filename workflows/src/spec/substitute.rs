@@ -4,6 +4,9 @@
 //! A group's values are filled in first, when a pool of it is made, and a pool's values when a member
 //! is made. References inside values are never substituted.
 
+/// Maximum length of a reference, in bytes.
+const REFERENCE_MAX: usize = 256;
+
 /// The first segment of a reference to a group.
 pub const GROUP: &str = "group";
 /// The first segment of a reference to a pool.
@@ -195,10 +198,14 @@ fn special(text: &str) -> Option<(TemplatePiece<'_>, &str)> {
     if let Some(rest) = text.strip_prefix("$$(") {
         return Some((TemplatePiece::Escape, rest));
     }
-    let (path, rest) = text.strip_prefix("$(")?.split_once(')')?;
+    let inner = text.strip_prefix("$(")?;
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    // Each `$(` is read to the end of its own path alone, so that a text of them takes linear time.
+    let mut bytes = inner.bytes().take(REFERENCE_MAX.saturating_add(1));
+    let (path, behind) = inner.split_at(bytes.position(|b| !is_plain(b))?);
+    let rest = behind.strip_prefix(')')?;
     let is_ours = is_below(path, GROUP) || is_below(path, POOL);
-    (is_ours && path.bytes().all(is_plain)).then_some((TemplatePiece::Reference(path), rest))
+    is_ours.then_some((TemplatePiece::Reference(path), rest))
 }
 
 #[cfg(test)]
@@ -240,6 +247,18 @@ mod tests {
         for value in ["$(pool.index)", "$$(pool.index)", "$$$(a)", "$(group.x)"] {
             assert_eq!(filled("<$(group.x)>", value), format!("<{value}>"));
         }
+    }
+
+    #[test]
+    fn a_text_of_beginnings_takes_linear_time() {
+        let begun = std::time::Instant::now();
+        for piece in ["$(", "$(pool.", "$$", "$$(", "$(pool.a"] {
+            let text = piece.repeat(1_400_000 / piece.len()) + ")";
+            assert!(filled(&text, "V").len() >= text.len() / 2);
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+        let long = format!("$(group.{})", "x".repeat(REFERENCE_MAX));
+        assert_eq!(filled(&long, "V"), long);
     }
 
     #[test]

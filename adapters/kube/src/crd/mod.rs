@@ -33,6 +33,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
+use crate::document::limits;
+
 pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpecSchema, DataDiskSpecSchema};
 pub use group::{
     GroupResourceStatus, ItemStatus, OutputStatus, VirtualServerGroup, VirtualServerGroupSpec,
@@ -67,7 +69,28 @@ pub fn all() -> [CustomResourceDefinition; 10] {
         DataDiskRef::crd(),
         NetworkRef::crd(),
     ];
-    definitions.map(with_default_status)
+    definitions.map(bounded).map(with_default_status)
+}
+
+/// The definition with limits on all texts and lists of its spec, if it is of a newer kind.
+fn bounded(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    if definition.spec.group == GROUP {
+        return definition;
+    }
+    for version in &mut definition.spec.versions {
+        let schema = version.schema.as_mut();
+        let schema = schema.and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let spec = schema.and_then(|schema| schema.properties.as_mut()?.get_mut("spec"));
+        if let Some(spec) = spec
+            && let Ok(mut value) = serde_json::to_value(&*spec)
+        {
+            limits::bound(&mut value);
+            if let Ok(bounded) = serde_json::from_value(value) {
+                *spec = bounded;
+            }
+        }
+    }
+    definition
 }
 
 /// Adds the status that an object has until vsiflow has seen it: kstatus takes an object without
