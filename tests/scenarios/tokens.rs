@@ -265,7 +265,7 @@ const OPERATES: [&str; 20] = [
     "listNetworks",
     "runCommand: stop",
 ];
-const ADMINISTERS: [&str; 15] = [
+const ADMINISTERS: [&str; 16] = [
     "takeVirtualServerSnapshot",
     "restoreVirtualServerSnapshot",
     "deleteVirtualServerSnapshot",
@@ -281,6 +281,7 @@ const ADMINISTERS: [&str; 15] = [
     "apply",
     "plan",
     "runCommand: delete",
+    "drainHost: move",
 ];
 
 #[test]
@@ -302,6 +303,12 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         let id = format!("runCommand: {word}");
         operations.push(("POST".to_owned(), "/v1/commands".to_owned(), id, body));
     }
+    operations.push((
+        "POST".to_owned(),
+        "/v1/hosts/nobody/drain".to_owned(),
+        "drainHost: move".to_owned(),
+        "{\"move\": true}".to_owned(),
+    ));
     for page in ["/", "/images", "/hosts", "/events", "/approvals"] {
         operations.push((
             "GET".to_owned(),

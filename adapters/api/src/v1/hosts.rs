@@ -18,7 +18,7 @@ use super::{
     actions::{ActionEffect, ActionRequest, ActionResult},
     resource::{Answer, AtQuery, List, about},
 };
-use crate::{Caller, api::Api, problem::Problem};
+use crate::{Caller, Rights, api::Api, problem::Problem};
 
 /// A host.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -189,6 +189,10 @@ async fn drain(
         force: request.force,
     };
     let by = || caller.by(&request.reason);
+    // A member that is made on another host loses what its disks hold.
+    if request.moves && !request.dry_run && caller.rights < Rights::Everything {
+        return Err(caller.refused());
+    }
     if request.moves && api.fleet()?.pools().are_over_journals() {
         let why = "members of pools are moved by journal 0";
         let remedy = "cordon the host, and delete the members; or drain it with stop alone";

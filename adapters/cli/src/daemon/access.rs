@@ -114,9 +114,9 @@ pub(super) fn operates(cli: &Cli) -> bool {
         CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => true,
         CliCommand::Pause(_) | CliCommand::Unpause(_) => true,
         CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => true,
-        CliCommand::Host(
-            HostCommand::Cordon(_) | HostCommand::Uncordon(_) | HostCommand::Drain(_),
-        ) => true,
+        CliCommand::Host(HostCommand::Cordon(_) | HostCommand::Uncordon(_)) => true,
+        // A member that is made on another host loses what its disks hold.
+        CliCommand::Host(HostCommand::Drain(args)) => !args.moves || args.dry_run,
         CliCommand::Get(args) => !args.watch,
         _ => false,
     };
@@ -283,6 +283,22 @@ mod tests {
     fn each_command_line_may_do_what_its_row_says() {
         for (line, access) in ROWS {
             assert_eq!(ApiAccess::of(&read(line)), *access, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_an_operator_may_send_destroys_nothing() {
+        for (line, may) in [
+            ("host drain a --stop", true),
+            ("host drain a --move --dry-run", true),
+            ("host drain a --move --yes", false),
+            ("host drain a --move --stop --yes", false),
+            ("retry a", true),
+            ("retry a --host sim:", false),
+            ("delete a", false),
+            ("rebuild a", false),
+        ] {
+            assert_eq!(operates(&read(line)), may, "{line}");
         }
     }
 
