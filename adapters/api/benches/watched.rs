@@ -110,6 +110,7 @@ impl Commands for NoCommands {
         Ok(CommandNeeds {
             needs: Rights::Everything,
             follows: false,
+            audits: false,
         })
     }
 

@@ -10,10 +10,11 @@
 pub(crate) mod consoles;
 mod moments;
 pub(crate) mod page_consoles;
+pub(crate) mod places;
 mod turns;
 pub(crate) mod watchers;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
@@ -30,6 +31,17 @@ use crate::{Commands, ForwardedAnswer, ForwardedRequest, Problem};
 #[derive(Clone)]
 pub struct Api {
     inner: Arc<Inner>,
+}
+
+/// A reference to an API, for what its own tasks hold.
+#[derive(Clone)]
+pub(crate) struct WeakApi(Weak<Inner>);
+
+impl WeakApi {
+    /// The API; none if it has ended.
+    pub(crate) fn upgrade(&self) -> Option<Api> {
+        self.0.upgrade().map(|inner| Api { inner })
+    }
 }
 
 /// All journals of a set, for reading.
@@ -117,6 +129,11 @@ impl Api {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// A reference that does not keep its tasks alive.
+    pub(crate) fn downgrade(&self) -> WeakApi {
+        WeakApi(Arc::downgrade(&self.inner))
     }
 
     /// The fleet of the one journal, for changes and for following it.

@@ -46,6 +46,7 @@ const LIMITS: Limits = Limits {
     handshake: Duration::from_secs(5),
     connections: 64,
     each: 64,
+    unknown: 64,
     head: Duration::from_secs(30),
     whole: Duration::from_secs(3_600),
     last: Duration::ZERO,

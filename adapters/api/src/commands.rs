@@ -97,6 +97,8 @@ pub struct CommandNeeds {
     pub needs: Rights,
     /// Whether it continues until it is interrupted.
     pub follows: bool,
+    /// Whether it reads a whole journal.
+    pub audits: bool,
 }
 
 /// How a command ended.

@@ -4,7 +4,7 @@
 //! with separate requests. Its end is always recorded; `Api::end_consoles` closes all of them.
 //!
 //! **Limits.** A few pieces of bytes wait in each direction, so a side that does not read blocks the
-//! other. A console without activity stays open.
+//! other. A console without activity stays open, for an hour at most, and as long as its caller's right lasts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use http::Extensions;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,10 +22,37 @@ use vsiflow_workflows::fleet::{
     ConsoleAccess, ConsoleNote, ConsoleWay, Fleet, FleetError, OpenConsole,
 };
 
-use crate::{JournalSet, NoConsole, Problem, api::Api, wire};
+use crate::{
+    Caller, JournalSet, NoConsole, Problem, Rights,
+    api::{Api, places::Place},
+    session_right::SessionRight,
+    wire,
+};
 
 /// How long the caller may take to upgrade the connection.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who opens a console, and how.
+pub(crate) struct ConsoleOpening {
+    pub(crate) way: ConsoleWay,
+    /// Whether to close the console of whoever has it open.
+    force: bool,
+    caller: Caller,
+    by: By,
+    right: SessionRight,
+}
+
+impl ConsoleOpening {
+    pub(crate) fn of(way: ConsoleWay, force: bool, caller: &Caller, right: SessionRight) -> Self {
+        Self {
+            way,
+            force,
+            by: caller.by(""),
+            caller: caller.clone(),
+            right,
+        }
+    }
+}
 
 /// The destination of a console's bytes.
 pub(crate) enum ConsoleLine {
@@ -44,13 +71,22 @@ impl Api {
     pub async fn open_console(
         &self,
         target: (&str, &str),
-        how: (bool, By),
+        (force, by): (bool, By),
         mut connection: Extensions,
     ) -> Result<(), NoConsole> {
         let upgrade = connection.remove::<OnUpgrade>();
         let upgrade = upgrade.ok_or(NoConsole::Connection)?;
-        let how = (ConsoleWay::Serial, how.0, how.1);
-        begin(self, target, how, ConsoleLine::Connection(upgrade)).await
+        let opening = ConsoleOpening {
+            way: ConsoleWay::Serial,
+            force,
+            caller: Caller {
+                actor: by.actor.clone(),
+                rights: Rights::Operate,
+            },
+            by,
+            right: connection.remove().unwrap_or_default(),
+        };
+        begin(self, target, opening, ConsoleLine::Connection(upgrade)).await
     }
 }
 
@@ -60,15 +96,14 @@ impl Api {
 pub(crate) async fn open_queued(
     api: &Api,
     target: (&str, &str),
-    force: bool,
-    by: By,
+    opening: ConsoleOpening,
 ) -> Result<(mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>), Problem> {
-    let way = ConsoleWay::Serial;
+    let way = opening.way;
     stays(api, way, target)?;
     let (typed, keys) = wire::queue();
     let (shown, show) = wire::queue();
     let line = ConsoleLine::Queues(keys, shown);
-    let opened = begin(api, target, (way, force, by), line).await;
+    let opened = begin(api, target, opening, line).await;
     opened.map_err(|why| why.into_problem(way))?;
     Ok((typed, show))
 }
@@ -83,14 +118,14 @@ pub(crate) fn stays(api: &Api, way: ConsoleWay, (_, name): (&str, &str)) -> Resu
 pub(crate) async fn begin(
     api: &Api,
     (namespace, name): (&str, &str),
-    (way, force, by): (ConsoleWay, bool, By),
+    opening: ConsoleOpening,
     line: ConsoleLine,
 ) -> Result<(), NoConsole> {
-    let place = api.consoles().place()?;
+    let place = api.consoles().place(&opening.caller)?;
     let fleets = api.fleets().await.map_err(NoConsole::Unread)?;
     let fleet = fleets.that_has(namespace, name).await;
     let fleet = fleet.map_err(NoConsole::Failed)?;
-    let access = fleet.vsis().console(namespace, name, way).await;
+    let access = fleet.vsis().console(namespace, name, opening.way).await;
     let journal = match (api.set(), fleets.number_of(fleet)) {
         (Some(set), Some(number)) => ConsoleJournal::OfSet(set.clone(), number),
         _ => ConsoleJournal::Own(Box::new(fleet.clone())),
@@ -98,12 +133,13 @@ pub(crate) async fn begin(
     let session = ConsoleSession {
         journal,
         access: access.map_err(NoConsole::Failed)?,
-        by,
+        by: opening.by,
+        right: opening.right,
         end: api.consoles().ends(),
         _place: place,
     };
     let (opened, answer) = oneshot::channel();
-    api.tasks().spawn(session.run(force, line, opened));
+    api.tasks().spawn(session.run(opening.force, line, opened));
     match answer.await {
         Ok(begun) => begun.map_err(NoConsole::Failed),
         Err(_) => Err(NoConsole::Ends),
@@ -131,8 +167,9 @@ struct ConsoleSession {
     journal: ConsoleJournal,
     access: ConsoleAccess,
     by: By,
+    right: SessionRight,
     end: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl ConsoleSession {
@@ -176,6 +213,7 @@ impl ConsoleSession {
         };
         tokio::select! {
             why = carried => why,
+            why = self.right.ended() => why,
             () = self.end.cancelled() => "the daemon ended".to_owned(),
         }
     }

@@ -6,12 +6,15 @@
 //! and per address.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,7 +29,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, Id, JoinError, JoinSet},
     time::{Instant, sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
@@ -42,8 +45,12 @@ pub struct Limits {
     pub handshake: Duration,
     /// Connections that are served at the same time; further ones are closed immediately.
     pub connections: usize,
-    /// The same for one address, so that it cannot use up all connections.
+    /// The same for one address, so that it cannot use up all connections. Of IPv6 addresses the first 64
+    /// bits count.
     pub each: usize,
+    /// Connections that are served although no request of theirs was by a known caller; beyond this, the
+    /// oldest is closed.
+    pub unknown: usize,
     /// How long a request's head may take, and how long a connection may idle between two requests.
     pub head: Duration,
     /// How long a connection accepts new requests.
@@ -60,6 +67,7 @@ pub const METRICS: Limits = Limits {
     handshake: Duration::from_secs(10),
     connections: 64,
     each: 16,
+    unknown: 64,
     head: Duration::from_secs(10),
     whole: Duration::from_secs(60),
     last: Duration::ZERO,
@@ -72,6 +80,7 @@ pub const API: Limits = Limits {
     handshake: Duration::from_secs(5),
     connections: 256,
     each: 256,
+    unknown: 256,
     head: Duration::from_secs(30),
     whole: Duration::from_secs(600),
     last: Duration::from_secs(60),
@@ -85,6 +94,7 @@ pub const REMOTE: Limits = Limits {
     handshake: Duration::from_secs(5),
     connections: 512,
     each: 128,
+    unknown: 64,
     head: Duration::from_secs(5),
     whole: Duration::from_secs(3_600),
     last: Duration::ZERO,
@@ -107,6 +117,27 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The client's certificate (DER), which was verified; none if none is required.
     pub certificate: Option<Arc<[u8]>>,
+    /// Whether a request of this connection was by a caller who is known.
+    known: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// Notes that a request of this connection showed who its caller is. Its connection then counts as one
+    /// of a known client.
+    pub fn note_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What counts as one address: an IPv6 network of 64 bits is one client's.
+fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        address => address,
+    }
 }
 
 /// How connections are secured.
@@ -152,14 +183,17 @@ where
             },
             Some(shown) = unauthenticated.tasks.join_next() => match shown {
                 Ok(Ok((wire, peer))) => {
-                    let address = peer.address.ip();
-                    served.take(address, run_http(wire, peer, service.clone(), limits), limits);
+                    let client = ServedClient {
+                        address: client_of(peer.address.ip()),
+                        known: peer.known.clone(),
+                    };
+                    served.take(client, run_http(wire, peer, service.clone(), limits), limits);
                 }
                 Ok(Err(why)) => unauthenticated.warn_now_and_then(&why),
                 // It was closed to make room for another one.
                 Err(_) => {}
             },
-            Some(Ok(address)) = served.tasks.join_next() => served.forget(address),
+            Some(ended) = served.tasks.join_next_with_id() => served.forget(ended),
         }
     }
 }
@@ -195,41 +229,64 @@ impl UnauthenticatedConnections {
     }
 }
 
-/// Connections that are served.
+/// Connections that are served, the oldest first.
 #[derive(Default)]
 struct Served {
-    tasks: JoinSet<IpAddr>,
-    held: BTreeMap<IpAddr, usize>,
+    tasks: JoinSet<()>,
+    all: VecDeque<(AbortHandle, ServedClient)>,
+}
+
+/// The client of a connection that is served.
+struct ServedClient {
+    address: IpAddr,
+    known: Arc<AtomicBool>,
+}
+
+impl ServedClient {
+    fn is_unknown(&self) -> bool {
+        !self.known.load(Ordering::Relaxed)
+    }
 }
 
 impl Served {
     fn take(
         &mut self,
-        address: IpAddr,
+        client: ServedClient,
         task: impl Future<Output = ()> + Send + 'static,
         limits: Limits,
     ) {
-        let its = self.held.entry(address).or_default();
-        if *its >= limits.each || self.tasks.len() >= limits.connections {
+        let address = client.address;
+        let its = self.all.iter().filter(|(_, one)| one.address == address);
+        if its.count() >= limits.each || !self.has_room(limits) {
             tracing::debug!(%address, "a connection too many");
             return;
         }
-        *its = its.saturating_add(1);
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!(%address, "a service panicked; its connection is closed");
             }
-            address
         });
+        self.all.push_back((task, client));
     }
 
-    fn forget(&mut self, address: IpAddr) {
-        if let Some(its) = self.held.get_mut(&address) {
-            *its = its.saturating_sub(1);
-            if *its == 0 {
-                self.held.remove(&address);
-            }
+    /// Whether there is room for one more connection. If necessary, closes the oldest one whose client is
+    /// not known.
+    fn has_room(&mut self, limits: Limits) -> bool {
+        if limits.unknown >= limits.connections {
+            return self.all.len() < limits.connections;
         }
+        let unknown = self.all.iter().filter(|(_, one)| one.is_unknown()).count();
+        if unknown < limits.unknown && self.all.len() < limits.connections {
+            return true;
+        }
+        let oldest = self.all.iter().position(|(_, one)| one.is_unknown());
+        let oldest = oldest.and_then(|at| self.all.remove(at));
+        oldest.inspect(|(task, _)| task.abort()).is_some()
+    }
+
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        self.all.retain(|(task, _)| task.id() != id);
     }
 }
 
@@ -243,6 +300,7 @@ async fn show(
     let plain = Peer {
         address,
         certificate: None,
+        known: Arc::default(),
     };
     let acceptor = match &security {
         Security::Plain => return Ok((Box::new(stream), plain)),

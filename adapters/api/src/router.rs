@@ -1,22 +1,30 @@
 //! The services: authentication, routes, and the form of errors.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
     Extension, Router,
+    body::Body,
     extract::Request,
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
+use futures::{FutureExt as _, StreamExt as _};
 use http::{
-    HeaderMap, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    HeaderMap, HeaderValue, StatusCode,
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE},
 };
+use http_body::Body as _;
 use vsiflow_engine::model::{Actor, Who};
 use vsiflow_workflows::fleet::TokenRole;
 
 use crate::{
-    Caller, Problem, Rights, UnixPeer, api::Api, body, openapi, page, routes::bounded, token::Token,
+    Caller, Peer, Problem, Rights, UnixPeer, api::Api, body, openapi, page, refused_tokens,
+    routes::bounded, session_right::SessionRight, token::Token,
 };
 
+/// How often a token is checked again while an answer or a console lasts.
+const TOKEN_INTERVAL: Duration = Duration::from_secs(5);
 /// The maximum length of another component's error text that is passed on, in bytes.
 const MAX_TEXT_LEN: u64 = 4 * 1024;
 
@@ -29,14 +37,51 @@ impl Api {
             async move {
                 match api.bearer(request.headers()).await {
                     Ok(caller) => {
+                        let right = api.right_of(request.headers());
+                        if let Some(peer) = request.extensions().get::<Peer>() {
+                            peer.note_known();
+                        }
                         request.extensions_mut().insert(caller);
-                        next.run(request).await
+                        request.extensions_mut().insert(right.clone());
+                        while_permitted(next.run(request).await, right)
                     }
-                    Err(problem) => problem.into_response(),
+                    Err(problem) => {
+                        if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
+                            refused_tokens::note();
+                        }
+                        closing(problem.into_response())
+                    }
                 }
             }
         });
         self.routes().layer(known)
+    }
+
+    /// The right of the token's bearer to what lasts longer than a request.
+    fn right_of(&self, headers: &HeaderMap) -> SessionRight {
+        let api = self.downgrade();
+        let mut shown = HeaderMap::new();
+        if let Some(token) = headers.get(AUTHORIZATION) {
+            let mut token = token.clone();
+            token.set_sensitive(true);
+            shown.insert(AUTHORIZATION, token);
+        }
+        let check = move || {
+            let (api, shown) = (api.clone(), shown.clone());
+            async move {
+                let Some(api) = api.upgrade() else {
+                    return Ok(());
+                };
+                match api.bearer(&shown).await {
+                    Err(problem) if problem.status == StatusCode::UNAUTHORIZED.as_u16() => {
+                        Err("its token was revoked or has expired".to_owned())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            .boxed()
+        };
+        SessionRight::checked(Arc::new(check), TOKEN_INTERVAL)
     }
 
     /// The caller to whom a request's token belongs.
@@ -89,6 +134,24 @@ impl Api {
         });
         self.routes().layer(known)
     }
+}
+
+/// Ends an answer that follows something once the caller's right is withdrawn.
+fn while_permitted(response: Response, right: SessionRight) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        let withdrawn = Box::pin(async move { _ = right.withdrawn().await });
+        Body::from_stream(body.into_data_stream().take_until(withdrawn))
+    })
+}
+
+/// The connection ends after this answer: a client that shows no valid token holds no place.
+fn closing(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 /// Middleware: converts every error response to a problem.

@@ -47,6 +47,7 @@ mod register;
 mod review;
 mod route;
 mod trust;
+mod turns;
 mod upload;
 
 use std::{sync::Arc, time::Duration};
@@ -60,10 +61,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use kube::Client;
 use serde_json::Value;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::Fleet,
@@ -74,7 +72,7 @@ pub(crate) use self::refusal::after;
 pub(crate) use self::upload::Announcement;
 pub use self::{
     action::ActionDone,
-    console::{ConsoleRefused, ConsoleRequest, Consoles, PROTOCOL},
+    console::{ConsoleRefused, ConsoleRequest, Consoles, PROTOCOL, RightReview},
     register::ServiceName,
     trust::Authorities,
     upload::{AnnouncedUpload, NotUploaded, UploadPiece, UploadReader, UploadedFile, Uploads},
@@ -84,7 +82,7 @@ use self::{
     refusal::Refusal,
     route::{Route, RouteTarget, UploadTarget},
     trust::Trust,
-    upload::PieceTurns,
+    turns::{NamespaceTurn, NamespaceTurns},
 };
 use crate::{
     kind::{ResourceKind, Subresource},
@@ -104,6 +102,11 @@ const ANSWER: Duration = Duration::from_secs(50);
 /// The number of requests that are processed at the same time; answers that follow do not count while
 /// they wait.
 const MAX_CONCURRENT: usize = 32;
+/// The same for one namespace, whose hosts may be slow.
+const MAX_OF_NAMESPACE: usize = 8;
+/// Pieces of files that are received at the same time, in total and for one namespace.
+const PIECES: usize = 64;
+const PIECES_OF_NAMESPACE: usize = 16;
 /// How long a request waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(5);
 
@@ -121,8 +124,8 @@ struct SubresourceState {
     fleet: Fleet,
     cache: Arc<ResourceCache>,
     trust: watch::Sender<Option<Arc<Trust>>>,
-    turns: Semaphore,
-    pieces: PieceTurns,
+    turns: NamespaceTurns,
+    pieces: NamespaceTurns,
 }
 
 impl Subresources {
@@ -132,8 +135,8 @@ impl Subresources {
             fleet,
             cache,
             trust: watch::Sender::new(None),
-            turns: Semaphore::new(MAX_CONCURRENT),
-            pieces: PieceTurns::default(),
+            turns: NamespaceTurns::new(MAX_CONCURRENT, MAX_OF_NAMESPACE),
+            pieces: NamespaceTurns::new(PIECES, PIECES_OF_NAMESPACE),
         };
         Self {
             inner: Arc::new(inner),
@@ -204,7 +207,9 @@ impl SubresourceState {
         let entity = self.entity(&target)?;
         let query = request.uri().query().unwrap_or_default().to_owned();
         match target.subresource {
-            Subresource::History => follow::history(self, entity, &query).await,
+            Subresource::History => {
+                follow::history(self, (entity, &target.namespace), &query).await
+            }
             Subresource::Logs => follow::logs(self, entity, &target, &query).await,
             Subresource::Console => {
                 let (parts, _) = request.into_parts();
@@ -213,7 +218,7 @@ impl SubresourceState {
             action => {
                 route::no_query(&query)?;
                 let patch = action::read(request.into_body()).await?;
-                action::act(self, entity, action, patch, &caller).await
+                action::act(self, (entity, &target.namespace), action, patch, &caller).await
             }
         }
     }
@@ -253,16 +258,9 @@ impl SubresourceState {
         }
     }
 
-    /// Waits for a turn.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        turn(&self.turns).await
-    }
-}
-
-async fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
-    match timeout(TURN_WAIT, of.acquire()).await {
-        Ok(Ok(turn)) => Ok(turn),
-        _ => Err(Refusal::busy()),
+    /// Waits for a turn of this namespace.
+    async fn turn(&self, namespace: &str) -> Result<NamespaceTurn<'_>, Refusal> {
+        self.turns.turn(namespace).await
     }
 }
 

@@ -1,28 +1,29 @@
 //! Registry of open consoles: limits their number and ends them together.
 
-use std::sync::Arc;
-
 use http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use vsiflow_workflows::fleet::{ConsoleWay, FleetError};
 
-use crate::{Problem, wire};
+use super::places::{Place, PlaceLimits, Places};
+use crate::{Caller, Problem, wire};
 
 /// The number of consoles that may be open at the same time.
-const MAX_CONSOLES: u32 = 64;
+const CONSOLES: PlaceLimits = PlaceLimits {
+    all: 64,
+    looking: 0,
+    each: 32,
+};
 
 /// The open consoles.
 pub(crate) struct ConsoleRegistry {
-    places: Arc<Semaphore>,
+    places: Places,
     end: CancellationToken,
 }
 
 impl Default for ConsoleRegistry {
     fn default() -> Self {
-        let places = Semaphore::new(MAX_CONSOLES as usize);
         Self {
-            places: Arc::new(places),
+            places: Places::new(CONSOLES),
             end: CancellationToken::new(),
         }
     }
@@ -30,9 +31,8 @@ impl Default for ConsoleRegistry {
 
 impl ConsoleRegistry {
     /// A permit for one more console, as long as it is held.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, NoConsole> {
-        let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| NoConsole::Busy)
+    pub(crate) fn place(&self, caller: &Caller) -> Result<Place, NoConsole> {
+        self.places.try_take(caller).ok_or(NoConsole::Busy)
     }
 
     /// A token that is cancelled once all consoles must close.
@@ -43,8 +43,7 @@ impl ConsoleRegistry {
     /// Closes all consoles, and waits until the end of each is recorded.
     pub(crate) async fn end(&self) {
         self.end.cancel();
-        let _ = self.places.acquire_many(MAX_CONSOLES).await;
-        self.places.close();
+        self.places.close().await;
     }
 }
 

@@ -4,26 +4,30 @@ mod tail;
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vsiflow_workflows::fleet::{Fleet, FleetError};
 
 use self::tail::Tails;
 pub(crate) use self::tail::{Tail, TailPage, written};
-use crate::Problem;
+use super::places::{Place, PlaceLimits, Places};
+use crate::{Caller, Problem};
 
 /// Readers at the same time.
-const MAX_READERS: usize = 256;
+const READERS: PlaceLimits = PlaceLimits {
+    all: 256,
+    looking: 192,
+    each: 64,
+};
 
 /// Permits for readers, and the shared tail.
 pub(crate) struct Watchers {
-    places: Arc<Semaphore>,
+    places: Places,
     tails: Tails,
 }
 
 impl Default for Watchers {
     fn default() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(MAX_READERS)),
+            places: Places::new(READERS),
             tails: Tails::default(),
         }
     }
@@ -36,8 +40,8 @@ impl Watchers {
     }
 
     /// A permit for one more reader, as long as it is held.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| Problem::busy("too many readers of events at a time"))
+    pub(crate) fn place(&self, caller: &Caller) -> Result<Place, Problem> {
+        let place = self.places.try_take(caller);
+        place.ok_or_else(|| Problem::busy("too many readers of events at a time"))
     }
 }

@@ -6,7 +6,7 @@
 
 use axum::body::Bytes;
 use http::StatusCode;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{CallerCommand, CommandEnd, CommandLine, CommandNeeds, CommandRequest};
 use crate::{Caller, Problem, Rights, api::Api};
@@ -75,14 +75,28 @@ impl Printed {
     }
 }
 
+/// What a command needs. Its command line is the caller's, so it is parsed on a thread for blocking work.
+///
+/// # Errors
+/// If it is not a command that can be run here.
+pub(crate) async fn about(api: &Api, args: &[String]) -> Result<CommandNeeds, Problem> {
+    let (commands, args) = (api.commands().clone(), args.to_vec());
+    let parsed = spawn_blocking(move || commands.about(&args));
+    let ended = |_| {
+        let detail = "the command cannot be read";
+        Err(Problem::wrong(StatusCode::BAD_REQUEST, detail))
+    };
+    parsed.await.unwrap_or_else(ended)
+}
+
 /// Runs a command to its end and collects its output.
 pub(crate) async fn collect(
     api: &Api,
     caller: &Caller,
     request: CommandRequest,
 ) -> Result<Printed, Problem> {
-    let about = api.commands().about(&request.args)?;
-    let _turn = api.turns().acquire(about).await?;
+    let about = about(api, &request.args).await?;
+    let _turn = api.turns().acquire(caller, about).await?;
     let command = CallerCommand {
         request,
         actor: caller.actor.clone(),

@@ -134,3 +134,63 @@ async fn who_shows_no_certificate_or_that_of_another_authority_gets_no_answer() 
     let other = other.to_str().unwrap();
     assert_eq!(openssl(address, &["-cert", other, "-key", other]).await, "");
 }
+
+/// Sends a request on a connection that stays open; whether it was answered.
+async fn is_answered(stream: &mut TcpStream, more: &str) -> bool {
+    let ask = format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+    if stream.write_all(ask.as_bytes()).await.is_err() {
+        return false;
+    }
+    let mut answer = Vec::new();
+    let answered = async {
+        while !answer.ends_with(b"ok") {
+            let mut piece = [0; 1024];
+            match stream.read(&mut piece).await {
+                Ok(length) if length > 0 => answer.extend(&piece[..length]),
+                _ => return false,
+            }
+        }
+        true
+    };
+    timeout(Duration::from_secs(20), answered).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_shows_no_valid_token_takes_few_places_and_no_other_ones() {
+    let limits = Limits {
+        unknown: 4,
+        ..METRICS
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = service_fn(|request: Request<Incoming>| {
+        if request.headers().contains_key("authorization") {
+            request.extensions().get::<Peer>().unwrap().note_known();
+        }
+        ok(request)
+    });
+    tokio::spawn(serve(listener, Security::Plain, service, limits));
+    let mut known = TcpStream::connect(address).await.unwrap();
+    assert!(is_answered(&mut known, "Authorization: good\r\n").await);
+    let mut strangers = Vec::new();
+    for _ in 0..12 {
+        let mut stranger = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut stranger, "").await);
+        strangers.push(stranger);
+    }
+    assert!(
+        !is_answered(&mut strangers[0], "").await,
+        "the oldest is closed"
+    );
+    assert!(is_answered(&mut strangers[11], "").await);
+    assert!(is_answered(&mut known, "").await);
+}
+
+#[test]
+fn an_ipv6_network_is_one_client() {
+    let client = |text: &str| client_of(text.parse().unwrap());
+    assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:0:1"));
+    assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+    assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+    assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+}

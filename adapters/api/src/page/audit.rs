@@ -39,7 +39,7 @@ pub(super) async fn verify(
 async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Printed, Problem> {
     let caller = caller.ok_or_else(Problem::view_only)?;
     let args = ["vsiflow", "audit", word].map(str::to_owned).to_vec();
-    if api.commands().about(&args)?.needs > caller.rights {
+    if run::about(api, &args).await?.needs > caller.rights {
         return Err(caller.refused());
     }
     let request = CommandRequest {

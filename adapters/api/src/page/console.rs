@@ -29,7 +29,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tokio::time::timeout;
 use vsiflow_steps::ports::ConsolePosition;
-use vsiflow_workflows::fleet::FleetError;
+use vsiflow_workflows::fleet::{ConsoleWay, FleetError};
 
 use super::{
     address,
@@ -39,7 +39,8 @@ use super::{
 use crate::{
     Caller, Problem, Rights,
     api::{Api, page_consoles::PageConsole},
-    console_session::open_queued,
+    console_session::{ConsoleOpening, open_queued},
+    session_right::SessionRight,
     v1::ObjectPath,
 };
 
@@ -136,13 +137,15 @@ fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
 pub(super) async fn open(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
+    right: SessionRight,
     Path(target): Path<ObjectPath>,
-    Query(opening): Query<ConsolePageQuery>,
+    Query(query): Query<ConsolePageQuery>,
 ) -> Result<Response, Problem> {
     let caller = operator(caller.as_deref())?;
     let (typed, shown) = {
         let target = (target.namespace.as_str(), target.name.as_str());
-        open_queued(&api, target, opening.force, caller.by("")).await?
+        let opening = ConsoleOpening::of(ConsoleWay::Serial, query.force, caller, right);
+        open_queued(&api, target, opening).await?
     };
     let actor = caller.actor.clone();
     let entry = api.page_consoles().register(PageConsole { actor, typed })?;

@@ -8,24 +8,22 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Query, State},
 };
 use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        broadcast::{Receiver, error::RecvError},
-    },
+    sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, sleep, timeout},
 };
 use vsiflow_engine::{Notice, journal::Offset};
 use vsiflow_workflows::fleet::Fleet;
 
 use crate::{
-    Problem,
-    api::Api,
+    Caller, Problem,
+    api::{Api, places::Place},
     streamed::{Events, Streamed},
 };
 
@@ -46,9 +44,11 @@ pub(super) struct LiveQuery {
 
 pub(super) async fn follow(
     State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
     Query(query): Query<LiveQuery>,
 ) -> Result<Streamed<Events, ()>, Problem> {
-    let place = api.watchers().place()?;
+    let caller = caller.as_deref().ok_or_else(Problem::view_only)?;
+    let place = api.watchers().place(caller)?;
     let position = match query.from {
         Some(from) => from,
         None => api.end().await?,
@@ -78,7 +78,7 @@ struct LivePage {
     position: Offset,
     /// Whether an event was just sent.
     rests: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl LivePage {

@@ -23,14 +23,14 @@ use crate::{
     Caller, CallerCommand, CommandLine, CommandRequest, Problem, Rights,
     api::Api,
     body,
-    commands::run::begin,
+    commands::run::{about as about_command, begin},
     streamed::{Lines, Streamed},
 };
 
 /// The maximum length of a body, in bytes: files of 64 MiB, encoded.
 const MAX_LEN: u64 = 96 * 1024 * 1024;
-/// The same for a caller who may only look, and has no files to send.
-const MAX_LOOK_LEN: u64 = 64 * 1024;
+/// The same for a caller who may not send files.
+const MAX_WORDS_LEN: u64 = 64 * 1024;
 
 pub(super) fn runs() -> ApiRouter<Api> {
     let summary = "Run a command line and answer with its output as it comes";
@@ -76,8 +76,8 @@ async fn run(
     Extension(caller): Extension<Caller>,
     CommandBody(body): CommandBody,
 ) -> Result<Streamed<Lines, CommandLine>, Problem> {
-    let (request, held) = read(&api, caller.rights, body).await?;
-    let about = api.commands().about(&request.args);
+    let (request, held) = read(&api, &caller, body).await?;
+    let about = about_command(&api, &request.args).await;
     let about = match caller.rights {
         Rights::Everything => about?,
         // For these callers a command that cannot be run here is refused like any other.
@@ -86,7 +86,7 @@ async fn run(
             .filter(|about| about.needs <= rights)
             .ok_or_else(|| caller.refused())?,
     };
-    let turn = api.turns().acquire(about).await?;
+    let turn = api.turns().acquire(&caller, about).await?;
     let command = CallerCommand {
         request,
         actor: caller.actor,
@@ -102,12 +102,12 @@ async fn run(
 /// Reads the request, and takes a permit for its memory.
 async fn read(
     api: &Api,
-    rights: Rights,
+    caller: &Caller,
     request: Request,
 ) -> Result<(CommandRequest, OwnedSemaphorePermit), Problem> {
-    let longest = match rights {
-        Rights::Look => MAX_LOOK_LEN,
-        Rights::Operate | Rights::Everything => MAX_LEN,
+    let longest = match caller.rights {
+        Rights::Look | Rights::Operate => MAX_WORDS_LEN,
+        Rights::Everything => MAX_LEN,
     };
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

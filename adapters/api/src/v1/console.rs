@@ -36,7 +36,6 @@ use http::{
 use hyper::upgrade::OnUpgrade;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use vsiflow_engine::executor::By;
 use vsiflow_workflows::fleet::ConsoleWay;
 
 use super::resource::{ObjectPath, about};
@@ -44,8 +43,9 @@ use crate::{
     Caller, Problem,
     api::{Api, consoles::not_changing},
     caller,
-    console_session::{ConsoleLine, begin, stays},
+    console_session::{ConsoleLine, ConsoleOpening, begin, stays},
     described,
+    session_right::SessionRight,
     wire::{ChangedTo, Serial, Vnc},
 };
 
@@ -83,10 +83,11 @@ async fn open(
     Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<ConsoleQuery>,
+    right: SessionRight,
     Changing(upgrade, _): Changing<Serial>,
 ) -> Result<ChangesOver<Serial>, Problem> {
-    let how = (ConsoleWay::Serial, query.force, caller.by(""));
-    answer_when_open(&api, &target, how, upgrade).await?;
+    let opening = ConsoleOpening::of(ConsoleWay::Serial, query.force, &caller, right);
+    answer_when_open(&api, &target, opening, upgrade).await?;
     Ok(ChangesOver(PhantomData))
 }
 
@@ -94,23 +95,24 @@ async fn open_screen(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
+    right: SessionRight,
     Changing(upgrade, _): Changing<Vnc>,
 ) -> Result<ChangesOver<Vnc>, Problem> {
-    let how = (ConsoleWay::Vnc, false, caller.by(""));
-    answer_when_open(&api, &target, how, upgrade).await?;
+    let opening = ConsoleOpening::of(ConsoleWay::Vnc, false, &caller, right);
+    answer_when_open(&api, &target, opening, upgrade).await?;
     Ok(ChangesOver(PhantomData))
 }
 
 async fn answer_when_open(
     api: &Api,
     target: &ObjectPath,
-    how: (ConsoleWay, bool, By),
+    opening: ConsoleOpening,
     upgrade: OnUpgrade,
 ) -> Result<(), Problem> {
-    let way = how.0;
+    let way = opening.way;
     let target = (target.namespace.as_str(), target.name.as_str());
     stays(api, way, target)?;
-    let opened = begin(api, target, how, ConsoleLine::Connection(upgrade));
+    let opened = begin(api, target, opening, ConsoleLine::Connection(upgrade));
     opened.await.map_err(|why| why.into_problem(way))
 }
 

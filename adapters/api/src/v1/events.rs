@@ -17,6 +17,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Query, State},
 };
@@ -25,10 +26,7 @@ use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        broadcast::{Receiver, error::RecvError},
-    },
+    sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, sleep, timeout},
 };
 use vsiflow_engine::journal::Offset;
@@ -36,9 +34,10 @@ use vsiflow_workflows::fleet::{EventReader, HistoryLine, of_one_journal};
 
 use super::resource::about;
 use crate::{
-    Problem,
+    Caller, Problem,
     api::{
         Api,
+        places::Place,
         watchers::{Tail, TailPage, written},
     },
     streamed::{Events, Streamed},
@@ -73,10 +72,11 @@ pub(super) fn view_routes() -> ApiRouter<Api> {
 
 async fn events(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
-    let place = api.watchers().place()?;
+    let place = api.watchers().place(&caller)?;
     if let Some(journal) = query.journal {
         return of_set(api, journal, &query, &headers, place).await;
     }
@@ -115,7 +115,7 @@ async fn of_set(
     journal: u16,
     query: &EventsQuery,
     headers: &HeaderMap,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
     let fleets = api.fleets().await?;
     if fleets.number_of(fleets.numbered(journal)?).is_none() {
@@ -194,7 +194,7 @@ struct Watch {
     behind: Option<EventReader>,
     pages: Receiver<TailPage>,
     _tail: Arc<Tail>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Watch {

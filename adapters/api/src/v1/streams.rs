@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Path, Query, State},
 };
@@ -17,8 +18,8 @@ use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
 
 use super::resource::{ObjectPath, about};
 use crate::{
-    Problem,
-    api::Api,
+    Caller, Problem,
+    api::{Api, places::Place},
     streamed::{Console, Lines, Streamed},
 };
 
@@ -70,9 +71,11 @@ pub(super) fn view_routes() -> ApiRouter<Api> {
 
 async fn history(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
+    let place = api.turns().reader(&caller).await?;
     // Followed by its entity, because another object may get the name later.
     let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
     let fleet = fleets.that_has(namespace, name).await?;
@@ -82,14 +85,16 @@ async fn history(
     } else {
         None
     };
-    Ok(line_stream(api, first, entity, query))
+    Ok(line_stream(api, first, entity, (query, place)))
 }
 
 async fn disk_history(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
+    let place = api.turns().reader(&caller).await?;
     let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
     let object = format!("disk/{name}");
     let fleet = fleets.that_has(namespace, &object).await?;
@@ -99,7 +104,7 @@ async fn disk_history(
     } else {
         None
     };
-    Ok(line_stream(api, first, entity, query))
+    Ok(line_stream(api, first, entity, (query, place)))
 }
 
 /// The lines that exist, and then new ones if an entity is followed.
@@ -107,18 +112,19 @@ fn line_stream(
     api: Api,
     first: Vec<HistoryLine>,
     entity: Option<EntityId>,
-    query: FollowQuery,
+    (query, place): (FollowQuery, Place),
 ) -> Streamed<Lines, HistoryLine> {
     let mut from = query.from;
     let first = since(first, &mut from);
-    let more = stream::unfold((api, entity, from), |(api, entity, mut from)| async move {
+    let begin = (api, entity, from, place);
+    let more = stream::unfold(begin, |(api, entity, mut from, place)| async move {
         let entity = entity?;
         sleep(POLL).await;
         let fleets = api.fleets().await.ok()?;
         let fleet = fleets.that_knows(&entity)?;
         let lines = fleet.history().lines_of(&entity).await.ok()?;
         let lines = since(lines, &mut from);
-        Some((lines, (api, Some(entity), from)))
+        Some((lines, (api, Some(entity), from, place)))
     });
     Streamed::of(Body::from_stream(pieces(stream::iter([first]).chain(more))))
 }
@@ -145,17 +151,23 @@ fn pieces(
 
 async fn logs(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Console, String>, Problem> {
+    let place = api.turns().reader(&caller).await?;
     let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
     let fleet = fleets.that_has(namespace, name).await?;
     let log = fleet.history().console_log(namespace, name).await?;
     let first = log.read(ConsolePosition { offset: query.from }).await?;
-    let more = stream::unfold(Some((log, first.next)), move |state| async move {
-        let (open_log, at) = state?;
+    let begin = Some((log, first.next, place));
+    let more = stream::unfold(begin, move |state| async move {
+        let (open_log, at, place) = state?;
         match next(&open_log, at, query.follow).await {
-            Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk.bytes)), Some((open_log, chunk.next)))),
+            Ok(Some(chunk)) => {
+                let next = (open_log, chunk.next, place);
+                Some((Ok(Bytes::from(chunk.bytes)), Some(next)))
+            }
             Ok(None) => None,
             // There may be more: the client must not take this for the end.
             Err(error) => Some((Err(error), None)),

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use vsiflow_api::{
-    API, Api, Certificate, Clients, NoConsole, Peer, Security, TlsAcceptor, acceptor,
+    API, Api, Certificate, Clients, NoConsole, Peer, Security, SessionRight, TlsAcceptor, acceptor,
 };
 use vsiflow_image::{
     UploadRelay,
@@ -36,6 +36,9 @@ use crate::{
 
 /// The path of the certificate in the state directory.
 const CERTIFICATE: &str = "tls/subresources.pem";
+
+/// How often the right of a user whose console is open is reviewed.
+const RIGHT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves subresources if requested; returns only on failure.
 pub(super) async fn serve(
@@ -112,8 +115,10 @@ impl Consoles for DaemonConsoles {
             name,
             force,
             by,
-            connection,
+            mut connection,
+            right,
         } = console;
+        connection.insert(SessionRight::checked(right, RIGHT_INTERVAL));
         let target = (namespace.as_str(), name.as_str());
         let opened = self.0.open_console(target, (force, by), connection).await;
         opened.map_err(|why| match why {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
+use tokio::task::spawn_blocking;
 use vsiflow_api::{
     CallerCommand, CommandEnd, CommandNeeds, CommandOutput, CommandRequest, Commands, Problem,
     Rights,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     actor,
-    args::{Cli, Common},
+    args::{Cli, CliCommand, Common},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::{
@@ -80,12 +81,19 @@ impl Commands for CallersCommands {
             ApiAccess::Here => return Err(unknown()),
         };
         let follows = cli.command.follows();
-        Ok(CommandNeeds { needs, follows })
+        let audits = matches!(&cli.command, CliCommand::Audit(_) | CliCommand::Replay(_));
+        Ok(CommandNeeds {
+            needs,
+            follows,
+            audits,
+        })
     }
 
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {
         let CallerCommand { request, actor } = command;
-        let Some(cli) = command_line(&request.args) else {
+        let args = request.args.clone();
+        let parsed = spawn_blocking(move || command_line(&args)).await;
+        let Some(cli) = parsed.ok().flatten() else {
             return ended(Exit::Usage, None);
         };
         let sink = Arc::new(OutputSink::for_caller(request.ascii));

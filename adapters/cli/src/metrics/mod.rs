@@ -9,6 +9,7 @@ mod format;
 mod guests;
 mod journal;
 mod page;
+mod tokens;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
 
@@ -149,6 +150,7 @@ impl Metrics {
         let days_help = "Days until the certificate ends that signs a contract";
         all.register("contract_days_left", days_help, self.contract_days.clone());
         all.register_collector(Box::new(self.guests.clone()));
+        all.register_collector(Box::new(tokens::RefusedTokens));
     }
 
     /// Polls the usage of guests on hosts, forever.

@@ -79,7 +79,7 @@ where
 /// Performs the action, and waits for its outcome if that is requested.
 pub(super) async fn act(
     inner: &SubresourceState,
-    entity: EntityId,
+    (entity, namespace): (EntityId, &str),
     what: Subresource,
     patch: SpecPatch,
     caller: &RequestCaller,
@@ -89,7 +89,7 @@ pub(super) async fn act(
         reason: Text::new(patch.reason),
     };
     let done = {
-        let _turn = inner.turn().await?;
+        let _turn = inner.turn(namespace).await?;
         let recorded = timeout(RECORDING, record(inner, &entity, what, by)).await;
         recorded.map_err(|_| Refusal::late())??
     };

@@ -3,8 +3,11 @@
 //! The API server passes such a connection through unchanged, without a time limit after the upgrade.
 //! The bytes are carried by a port: its implementation is composed elsewhere, like the listener.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{
     Extensions, HeaderValue, Response, StatusCode,
     header::{CONNECTION, UPGRADE},
@@ -18,7 +21,7 @@ use vsiflow_engine::{
 use vsiflow_workflows::fleet::FleetError;
 
 use super::{
-    HttpAnswer, Refusal, RequestCaller, RouteTarget, SubresourceState, route::RouteOptions,
+    HttpAnswer, Refusal, RequestCaller, RouteTarget, SubresourceState, review, route::RouteOptions,
 };
 
 /// The protocol that the connection is upgraded to.
@@ -36,7 +39,13 @@ pub struct ConsoleRequest {
     pub by: By,
     /// Extensions of the HTTP request, which give access to the bytes of its connection.
     pub connection: Extensions,
+    /// Asks again for the user's right, while the console is open.
+    pub right: RightReview,
 }
+
+/// Asks the API server for a user's right once more: why it is refused, if it is. An API server that does not
+/// answer refuses nothing.
+pub type RightReview = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Error: the console was not opened.
 #[derive(Debug)]
@@ -88,6 +97,7 @@ pub(super) async fn open(
     if inner.fleet.vsis().find(&namespace, &name).await? != entity {
         return Err(Refusal::no_such_object(target));
     }
+    let verb = target.verb(&parts.method)?;
     let by = By {
         actor: Actor::Kubernetes(Who::new(caller.user.clone())),
         reason: Text::new(""),
@@ -98,9 +108,29 @@ pub(super) async fn open(
         force: options.force,
         by,
         connection: parts.extensions,
+        right: right_review(inner, target, verb, caller),
     };
     consoles.open(console).await?;
     Ok(changes_over())
+}
+
+fn right_review(
+    inner: &SubresourceState,
+    target: &RouteTarget,
+    verb: &'static str,
+    caller: &RequestCaller,
+) -> RightReview {
+    let (client, target, caller) = (inner.client.clone(), target.clone(), caller.clone());
+    Arc::new(move || {
+        let (client, target, caller) = (client.clone(), target.clone(), caller.clone());
+        async move {
+            match review::ask(&client, &caller, &target, verb).await {
+                Err(refusal) if refusal.is_forbidden() => Err(refusal.to_string()),
+                _ => Ok(()),
+            }
+        }
+        .boxed()
+    })
 }
 
 fn changes_over() -> Response<HttpAnswer> {

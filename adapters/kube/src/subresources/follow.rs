@@ -32,13 +32,14 @@ const CONSOLE: &str = "application/octet-stream";
 /// The history of an entity.
 pub(super) async fn history(
     inner: &Arc<SubresourceState>,
-    entity: EntityId,
+    (entity, namespace): (EntityId, &str),
     query: &str,
 ) -> Result<Response<HttpAnswer>, Refusal> {
     let options = RouteOptions::of(query, &["follow", "from"])?;
     let mut history = History {
         inner: inner.clone(),
         entity,
+        namespace: namespace.to_owned(),
         from: options.from,
     };
     let until = deadline();
@@ -59,13 +60,14 @@ pub(super) async fn history(
 struct History {
     inner: Arc<SubresourceState>,
     entity: EntityId,
+    namespace: String,
     from: u64,
 }
 
 impl History {
     /// The new lines.
     async fn lines(&mut self) -> Result<Vec<HistoryLine>, Refusal> {
-        let _turn = self.inner.turn().await?;
+        let _turn = self.inner.turn(&self.namespace).await?;
         let lines = timeout(PIECE, self.inner.fleet.history().lines_of(&self.entity)).await;
         let mut lines = lines.map_err(|_| Refusal::late())??;
         lines.retain(|line| line.offset >= self.from);
@@ -112,6 +114,7 @@ pub(super) async fn logs(
     let mut log = FollowedLog {
         inner: inner.clone(),
         log: log.map_err(|_| Refusal::late())??,
+        namespace: namespace.clone(),
         at: options.from,
     };
     let first = log.read().await?;
@@ -149,12 +152,13 @@ fn begins(chunk: &LogChunk) -> u64 {
 struct FollowedLog {
     inner: Arc<SubresourceState>,
     log: ConsoleLog,
+    namespace: String,
     at: u64,
 }
 
 impl FollowedLog {
     async fn read(&self) -> Result<LogChunk, Refusal> {
-        let _turn = self.inner.turn().await?;
+        let _turn = self.inner.turn(&self.namespace).await?;
         let at = ConsolePosition { offset: self.at };
         let read = timeout(PIECE, self.log.read(at)).await;
         Ok(read.map_err(|_| Refusal::late())??)
@@ -167,7 +171,7 @@ async fn failed(
     definition: bool,
 ) -> Result<Response<HttpAnswer>, Refusal> {
     let found = {
-        let _turn = inner.turn().await?;
+        let _turn = inner.turn(&target.namespace).await?;
         let evidence = inner
             .fleet
             .history()

@@ -67,6 +67,11 @@ impl Refusal {
         &self.failure.code
     }
 
+    /// Whether the API server said that the user lacks the right.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
+    }
+
     fn of(mut self, target: &RouteTarget) -> Self {
         self.failure.object = Some((target.kind.plural(), target.name.clone()));
         self

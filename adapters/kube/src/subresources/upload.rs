@@ -14,8 +14,6 @@
 //! (PUT); none of them are stored here, and the port limits how many wait. After a connection is cut
 //! off, the last answer is outdated: the next one has the current positions.
 
-mod turns;
-
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,7 +35,6 @@ use vsiflow_workflows::{
     spec::{Checksum, upload_url},
 };
 
-pub(super) use self::turns::PieceTurns;
 use super::{
     GROUP, HttpAnswer, Refusal, RequestCaller, SubresourceState, VERSION, action, json,
     route::UploadTarget,
@@ -222,7 +219,7 @@ async fn announce(
     let is_meant = |image: &SourcedImage| {
         announcement.checksum.is_none() || announcement.checksum == image.checksum
     };
-    let turn = inner.turn().await?;
+    let turn = inner.turn(&file.namespace).await?;
     let images = meant_or_named(inner, file, is_meant).await?;
     if !images.is_empty() && !images.iter().any(is_meant) {
         // No document needs this file: it must not block the upload of another one.
@@ -244,7 +241,7 @@ async fn announce(
     drop(turn);
     let wait = Duration::from_secs(announcement.wait_seconds).min(WAIT);
     let awaited = uploads.announce(file, wait).await?;
-    let _turn = inner.turn().await?;
+    let _turn = inner.turn(&file.namespace).await?;
     let known_images = meant_or_named(inner, file, is_meant).await?;
     let mut meant = known_images
         .iter()

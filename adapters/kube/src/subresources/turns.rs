@@ -1,4 +1,4 @@
-//! Limits how many pieces of files are received at the same time.
+//! Limits how much is done at the same time: in total, and for one namespace.
 
 use std::{
     collections::HashMap,
@@ -10,41 +10,39 @@ use tokio::{
     time::timeout,
 };
 
-use crate::subresources::{Refusal, TURN_WAIT};
+use super::{Refusal, TURN_WAIT};
 
-/// Pieces that are received at the same time, in total and for one namespace.
-const PIECES: usize = 64;
-const OWN_PIECES: usize = 16;
-
-/// Turns to send a piece. A slow client occupies a turn of its own namespace, not of another one.
+/// Turns that namespaces share. A slow host or client occupies turns of its own namespace, not of another one.
 #[derive(Debug)]
-pub(in crate::subresources) struct PieceTurns {
+pub(super) struct NamespaceTurns {
     all: Semaphore,
+    each: usize,
     own: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 /// A turn in both limits.
-pub(super) struct PieceTurn<'a> {
+pub(super) struct NamespaceTurn<'a> {
     _own: OwnedSemaphorePermit,
     _all: SemaphorePermit<'a>,
 }
 
-impl Default for PieceTurns {
-    fn default() -> Self {
+impl NamespaceTurns {
+    /// So many turns in total, and for each namespace.
+    pub(super) fn new(all: usize, each: usize) -> Self {
         Self {
-            all: Semaphore::new(PIECES),
+            all: Semaphore::new(all),
+            each,
             own: Mutex::default(),
         }
     }
-}
 
-impl PieceTurns {
-    pub(super) async fn turn(&self, namespace: &str) -> Result<PieceTurn<'_>, Refusal> {
+    /// Waits for a turn.
+    pub(super) async fn turn(&self, namespace: &str) -> Result<NamespaceTurn<'_>, Refusal> {
         let own = timeout(TURN_WAIT, self.own(namespace).acquire_owned()).await;
         let (Ok(Ok(own)), Ok(Ok(all))) = (own, timeout(TURN_WAIT, self.all.acquire()).await) else {
             return Err(Refusal::busy());
         };
-        Ok(PieceTurn {
+        Ok(NamespaceTurn {
             _own: own,
             _all: all,
         })
@@ -55,7 +53,7 @@ impl PieceTurns {
         own.retain(|_, turns| turns.strong_count() > 0);
         let known = own.get(namespace).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let turns = Arc::new(Semaphore::new(OWN_PIECES));
+            let turns = Arc::new(Semaphore::new(self.each));
             own.insert(namespace.to_owned(), Arc::downgrade(&turns));
             turns
         })
@@ -68,9 +66,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_namespace_takes_no_other_ones_turns() {
-        let turns = PieceTurns::default();
+        let turns = NamespaceTurns::new(32, 8);
         let mut held = Vec::new();
-        for _ in 0..OWN_PIECES {
+        for _ in 0..8 {
             held.push(turns.turn("shop").await.unwrap());
         }
         assert!(turns.turn("shop").await.is_err());
