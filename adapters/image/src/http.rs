@@ -265,7 +265,7 @@ impl HttpSource {
         judged.map_err(|refused| error(SourceErrorKind::Refused, shown, refused.to_string()))?;
         let secret = matches!(
             ask.credentials,
-            Credentials::Access(_) | Credentials::Bearer(_)
+            Credentials::Access(_) | Credentials::Bearer(_) | Credentials::Url(_, Some(_))
         );
         if secret && !self.insecure && url.scheme() != "https" {
             return Err(error(SourceErrorKind::Refused, shown, PLAIN_HTTP));
@@ -308,7 +308,7 @@ impl ImageSource for HttpSource {
     }
 }
 
-const PLAIN_HTTP: &str = "IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
+const PLAIN_HTTP: &str = "the URL's password, IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
      the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" with it";
 
 /// Which redirects are followed. Each target is checked like the URL itself.

@@ -117,7 +117,11 @@ fn source() -> HttpSource {
 }
 
 async fn read(url: &str) -> Result<(SourceInfo, Vec<u8>), SourceError> {
-    let mut stream = source().open(url).await?;
+    read_from(&source(), url).await
+}
+
+async fn read_from(source: &HttpSource, url: &str) -> Result<(SourceInfo, Vec<u8>), SourceError> {
+    let mut stream = source.open(url).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = stream.next().await? {
         bytes.extend_from_slice(&piece);
@@ -241,6 +245,13 @@ async fn redirects_are_followed_but_not_for_ever() {
 async fn credentials_go_to_their_host_and_into_no_error() {
     let port = serve().await;
     let url = |path: &str| format!("http://me:p%2Ba%2Fss@127.0.0.1:{port}{path}");
+    let source = HttpSource::new(&HttpOptions {
+        idle_deadline: Duration::from_millis(300),
+        insecure: true,
+        ..HttpOptions::default()
+    });
+    let source = source.unwrap();
+    let read = async |url: &str| read_from(&source, url).await;
     assert_eq!(read(&url("/login")).await.unwrap().1, b"some");
     assert_eq!(read(&url("/elsewhere")).await.unwrap().1, b"some");
     for path in [
@@ -385,6 +396,10 @@ async fn a_password_or_token_goes_over_plain_http_only_where_that_is_permitted()
     assert_eq!(error.kind, SourceErrorKind::Refused, "{error}");
     assert!(error.message.contains("IMAGE_ALLOW_INSECURE"), "{error}");
     assert!(probe(true, "/token").await.is_ok());
+    let source = HttpSource::new(&HttpOptions::default()).unwrap();
+    let url = format!("http://me:pw@{server}/token");
+    let error = source.probe(&url).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Refused, "{error}");
 }
 
 #[tokio::test]

@@ -60,7 +60,8 @@ fn words_of(args: &SshArgs, target: &SshTarget, pinned: Option<&Path>) -> Vec<St
     if let Some(file) = &args.identity {
         words.extend(["-i".to_owned(), file.display().to_string()]);
     }
-    words.push(target.name.clone());
+    // What follows is no option, whatever it is.
+    words.extend(["--".to_owned(), target.name.clone()]);
     words.extend(args.args.iter().cloned());
     words
 }
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn options_may_stand_after_the_name_and_what_follows_two_dashes_goes_on_unchanged() {
         let expected = "-o Compression=yes -o HostName=10.0.0.2 -o HostKeyAlias=vsiflow-u -o ProxyJump=root@h:22 \
-                        -o StrictHostKeyChecking=accept-new -l debian -i key web uname -a";
+                        -o StrictHostKeyChecking=accept-new -l debian -i key -- web uname -a";
         assert_eq!(
             words("vsiflow ssh -l debian -i key -o Compression=yes web -- uname -a"),
             expected

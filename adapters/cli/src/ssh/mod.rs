@@ -42,6 +42,13 @@ impl SshTarget {
             let message = format!("{name} cannot be reached: {why}");
             Err(ExitProblem::new(Exit::Blocked, "VSI0813", message, remedy))
         };
+        let words = [name, text("/metadata/namespace"), text("/metadata/uid")];
+        if !words.into_iter().all(is_name) {
+            return no_way(
+                "its name, namespace or UID has not the form of one",
+                "see that the daemon is the one that you mean",
+            );
+        }
         let jumps = object
             .pointer("/status/hostJumps")
             .and_then(Value::as_array);
@@ -85,6 +92,12 @@ impl SshTarget {
         }
         options
     }
+}
+
+/// Whether a text has the form of a name: it is no option, and one word in a configuration.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+    !text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(is_plain)
 }
 
 /// The intermediate hosts: `None` if one has an invalid form, and `Some(None)` if there are none.
@@ -174,6 +187,17 @@ mod tests {
         ] {
             let refused = SshTarget::of(&object(host, addresses)).unwrap_err();
             assert_eq!(refused.code, "VSI0813", "{host} {addresses:?}");
+        }
+        for (field, wrong) in [
+            ("name", "-oProxyCommand=x"),
+            ("name", "web\nProxyCommand x"),
+            ("name", ""),
+            ("namespace", "a b"),
+            ("uid", "u\" x"),
+        ] {
+            let mut object = object("root@h:22", &["10.1.1.1"]);
+            object["metadata"][field] = json!(wrong);
+            assert!(SshTarget::of(&object).is_err(), "{wrong}");
         }
         for jump in [
             json!("a,b@h:22"),

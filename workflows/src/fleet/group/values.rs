@@ -229,20 +229,45 @@ fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
     matches!(value, Some(OutputValue::Secret(_)))
 }
 
-/// Whether a value is safe inside a larger text: it has no quotes, backslashes or control characters.
+/// Whether a value is safe inside a larger text, whatever language that is in: it has only ASCII letters and
+/// digits, and characters of names, addresses, URLs and base64. A guest must not write what another guest runs.
 fn is_harmless(value: &str) -> bool {
-    let odd = |c: char| c.is_control() || ['"', '\'', '`', '\\'].contains(&c);
-    !value.contains(odd)
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+=~%".contains(c);
+    value.chars().all(is_plain)
 }
 
 fn unfit(group: &KnownGroup, item: &ItemRecord, reference: &str) -> FleetError {
     let message = format!(
-        "$({reference}) cannot be put into the template of {}: it is not known, or holds quotes, \
-         backslashes or control characters and is not the whole of its field",
+        "$({reference}) cannot be put into the template of {}: it is not known, or is not the whole of its \
+         field and holds other characters than ASCII letters, digits and -_.:/@+=~%",
         item.name
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0734", message)
         .of_object(format!("group/{}", group.record.full_name()))
         .with_remedy("have the guest give it in base64, or make it the whole of a field");
     FleetError::new(ErrorKind::Blocked, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_more_than_a_value_is_put_into_no_larger_text() {
+        for value in [
+            "abcdef.0123456789abcdef",
+            "sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866",
+            "https://user@10.0.0.1:6443/path_a-b~c",
+            "c2VjcmV0IHRva2Vu+/==",
+            "fe80::1%eth0",
+        ] {
+            assert!(is_harmless(value), "{value}");
+        }
+        for odd in [
+            "a;b", "$(a)", "a$b", "[a", "a,b", "a b", "a\nb", "a'b", "a\"b", "a`b", "a\\b", "a|b",
+            "a&b", "{a", "a#b", "é", "<a>",
+        ] {
+            assert!(!is_harmless(odd), "{odd}");
+        }
+    }
 }
