@@ -21,8 +21,11 @@ use vsiflow_steps::vsi::DefineDomain;
 
 use super::{ErrorKind, Fleet, FleetError, HostHandle, index::qualified, vsi::object::rfc3339};
 use crate::{
+    group::GroupRecord,
+    network::NetworkRecord,
     phase,
-    record::{self, DiskRecord, VsiRecord, kind},
+    pool::PoolRecord,
+    record::{self, DiskRecord, SnapshotRecord, VsiRecord, kind},
 };
 
 /// Blobs that this process found intact. Blobs never change.
@@ -196,10 +199,14 @@ impl Fleet {
         Ok(None)
     }
 
-    /// The VSIs or data disks whose desired state cannot be read, without deleted ones.
+    /// The entities of a kind whose desired state cannot be read, without deleted ones.
     pub(super) async fn lost(&self, kind: &str) -> Result<Vec<LostEntity>, FleetError> {
         let lost = match kind {
             kind::DISK => self.read_all::<DiskRecord>(kind).await?.lost,
+            kind::POOL => self.read_all::<PoolRecord>(kind).await?.lost,
+            kind::GROUP => self.read_all::<GroupRecord>(kind).await?.lost,
+            kind::SNAPSHOT => self.read_all::<SnapshotRecord>(kind).await?.lost,
+            kind::NETWORK => self.read_all::<NetworkRecord>(kind).await?.lost,
             _ => self.read_all::<VsiRecord>(kind).await?.lost,
         };
         Ok(self.named(lost).await)
@@ -287,7 +294,7 @@ impl Fleet {
                 first.get_or_insert(failure);
             }
         }
-        for kind in [kind::VSI, kind::DISK] {
+        for kind in kind::WITH_OBJECTS {
             let lost = self.lost(kind).await?.into_iter().next();
             first = first.or(lost.map(|lost| lost.failure));
         }

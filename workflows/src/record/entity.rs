@@ -43,6 +43,9 @@ pub mod kind {
     pub const NETWORK: &str = "network";
     /// An unreadable VSI or data disk that was orphaned; its id is the id of that object.
     pub const ORPHAN: &str = "orphan";
+
+    /// The kinds of what users make. One that cannot be read may name anything on a host.
+    pub const WITH_OBJECTS: [&str; 6] = [VSI, DISK, POOL, GROUP, SNAPSHOT, NETWORK];
 }
 
 /// The entity of a VSI.
