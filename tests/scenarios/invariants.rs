@@ -56,10 +56,10 @@ pub(super) fn ours(all: &Dependencies, of: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every error code in the sources of the crates.
-fn codes() -> BTreeSet<String> {
+/// The sources of the crates: path below the repository, and text.
+fn sources() -> Vec<(String, String)> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let (mut folders, mut codes) = (Vec::new(), BTreeSet::new());
+    let (mut folders, mut sources) = (Vec::new(), Vec::new());
     for folder in ["engine", "steps", "workflows", "adapters"] {
         folders.push(repository.join(folder));
     }
@@ -69,14 +69,87 @@ fn codes() -> BTreeSet<String> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(path).unwrap();
-                let after = text.split("VSI").skip(1).filter_map(|rest| rest.get(..4));
-                let digits = after.filter(|word| word.chars().all(|c| c.is_ascii_digit()));
-                codes.extend(digits.map(|digits| format!("VSI{digits}")));
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(&repository).unwrap();
+                sources.push((path.to_str().unwrap().to_owned(), text));
             }
         }
     }
+    sources
+}
+
+/// Every error code in the sources of the crates.
+fn codes() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for (_, text) in sources() {
+        let after = text.split("VSI").skip(1).filter_map(|rest| rest.get(..4));
+        let digits = after.filter(|word| word.chars().all(|c| c.is_ascii_digit()));
+        codes.extend(digits.map(|digits| format!("VSI{digits}")));
+    }
     codes
+}
+
+/// Kinds of work that an outsider can make long: the words that begin it, and the only places that may hold them.
+const COSTLY: [(&[&str], &[&str]); 4] = [
+    (
+        &["regex::", "Regex::", "RegexBuilder", "RegexSet"],
+        &["steps/src/guest/pattern.rs", "steps/src/guest/pattern/"],
+    ),
+    (
+        &["jsonpath_rust", "pest::"],
+        &["adapters/cli/src/output/jsonpath/"],
+    ),
+    (
+        &["tar::Archive", "Archive::new("],
+        &["adapters/image/src/archive.rs"],
+    ),
+    (
+        &[
+            "GzDecoder",
+            "ZlibDecoder",
+            "DeflateDecoder",
+            "XzReader",
+            "StreamingDecoder",
+            "zstd::decode",
+        ],
+        &[
+            "adapters/image/src/packing.rs",
+            "adapters/image/src/packing/",
+            "adapters/image/src/oci/layer.rs",
+            // At most so many bytes are unpacked.
+            "steps/src/contract/archive.rs",
+            // What this journal packed itself.
+            "engine/src/journal/log/base.rs",
+            "engine/src/journal/archive/packed.rs",
+        ],
+    ),
+];
+
+#[test]
+fn work_that_an_outsider_can_make_long_is_in_the_room_that_limits_it() {
+    let is_test = |path: &str| {
+        let folders = ["/tests/", "/benches/", "/examples/"];
+        let files = ["tests.rs", "fuzz.rs", "corpus_file.rs"];
+        folders.iter().any(|part| path.contains(part))
+            || files.iter().any(|end| path.ends_with(end))
+    };
+    let mut elsewhere = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let product = product
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let product: String = product.flat_map(|line| [line, "\n"]).collect();
+        for (words, rooms) in COSTLY {
+            let is_room = rooms.iter().any(|room| path.starts_with(room));
+            let word = words.iter().find(|word| product.contains(**word));
+            elsewhere.extend(
+                word.filter(|_| !is_room)
+                    .map(|word| format!("{path}: {word}")),
+            );
+        }
+    }
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
 #[test]

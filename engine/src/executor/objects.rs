@@ -117,7 +117,7 @@ impl Control {
     fn spend(&mut self, entity: &EntityId, waiter: &Waiter, object: &Text) -> Result<(), Failure> {
         let (run, node) = waiter;
         let run_state = self.recorder.projection.run(*run);
-        if run_state.is_none_or(|run| run.cancel.is_some() || run.result().is_some()) {
+        if run_state.is_none_or(|open| open.cancel.is_some() || open.result().is_some()) {
             return Err(unordered(object, "the run is to end"));
         }
         let objects = self.objects_of(entity);

@@ -14,7 +14,10 @@ fn the_committed_definitions_are_the_generated_ones() {
         return;
     }
     let committed = include_str!("../../../../deploy/crd.yaml");
-    assert!(committed == generated, "run: VSIFLOW_DRAW=1 cargo nextest run -p vsiflow-kube -E 'test(committed_definitions)'");
+    assert!(
+        committed == generated,
+        "run: VSIFLOW_DRAW=1 cargo nextest run -p vsiflow-kube -E 'test(committed_definitions)'"
+    );
 }
 
 #[test]

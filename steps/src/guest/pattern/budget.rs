@@ -1,12 +1,14 @@
 //! How much processor time the expressions of one guest may need, and the turns in which they are matched.
 
 use std::{
-    sync::{Arc, LazyLock},
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::{
+    runtime::{self, Handle},
     sync::Semaphore,
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -22,8 +24,22 @@ const LEAST: Duration = Duration::from_millis(1);
 pub(super) const PIECE: usize = 4 * 1024;
 
 /// One piece is matched at a time, in the order of asking, so that a guest whose expressions are costly
-/// delays another guest by one piece.
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+/// delays another guest by one piece. Each runtime has its own turns: one that only waits for the turn of
+/// another counts as idle, and its clock may be a virtual one.
+static TURNS: LazyLock<Mutex<HashMap<runtime::Id, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
+
+/// The turns of the present runtime.
+fn turns() -> Arc<Semaphore> {
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = Handle::current().id();
+    if let Some(own) = turns.get(&runtime).and_then(Weak::upgrade) {
+        return own;
+    }
+    turns.retain(|_, others| others.strong_count() > 0);
+    let own = Arc::new(Semaphore::new(1));
+    turns.insert(runtime, Arc::downgrade(&own));
+    own
+}
 
 /// The processor time that is left for the expressions of one guest, or for one search.
 #[derive(Debug)]
@@ -80,7 +96,7 @@ impl MatchBudget {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         self.wait().await;
-        let turn = TURNS.clone().acquire_owned().await;
+        let turn = turns().acquire_owned().await;
         let ended = spawn_blocking(move || {
             // Held by the work: a caller that waits no longer does not end it.
             let _turn = turn;
