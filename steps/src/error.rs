@@ -195,7 +195,7 @@ codes! {
         "Permit this machine to read the image; vsiflow checks again automatically.";
     /// The source returned no image.
     SOURCE_INVALID = "VSI0304", Blocked,
-        "Correct `imageURL`: it must lead to the image file itself, not to a page about it.";
+        "Correct `imageURL`, or at its source what the message names, then `vsiflow retry`.";
     /// The image has another checksum.
     CHECKSUM = "VSI0305", Blocked,
         "Compare `imageChecksum` with the vendor's, or replace the image at its source.";
@@ -371,15 +371,53 @@ impl From<SourceError> for Failure {
             SourceErrorKind::Transient => SOURCE_UNREACHABLE,
             SourceErrorKind::NotFound => SOURCE_MISSING,
             SourceErrorKind::Forbidden => SOURCE_FORBIDDEN,
-            SourceErrorKind::Invalid => SOURCE_INVALID,
+            SourceErrorKind::Invalid
+            | SourceErrorKind::Page
+            | SourceErrorKind::Empty
+            | SourceErrorKind::Packed
+            | SourceErrorKind::Encoded
+            | SourceErrorKind::Untrusted
+            | SourceErrorKind::Redirected => SOURCE_INVALID,
             SourceErrorKind::Refused => SOURCE_REFUSED,
             SourceErrorKind::TooLarge => SOURCE_TOO_LARGE,
             SourceErrorKind::Mismatch => SOURCE_MISMATCH,
             SourceErrorKind::Appliance => SOURCE_APPLIANCE,
             SourceErrorKind::Awaited => SOURCE_AWAITED,
         };
-        code.failure(&error.message).of_object(&error.url)
+        let failure = code.failure(&error.message).of_object(&error.url);
+        match remedy_of(error.kind) {
+            Some(remedy) => failure.with_remedy(remedy),
+            None => failure,
+        }
     }
+}
+
+/// The remedy for a source that is invalid, by its cause.
+fn remedy_of(kind: SourceErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        SourceErrorKind::Page => {
+            "Correct `imageURL`: it must lead to the image file itself, not to a page about it."
+        }
+        SourceErrorKind::Empty => {
+            "Copy the image to its source again: the file there is empty; then `vsiflow retry`."
+        }
+        SourceErrorKind::Packed => {
+            "Copy the file to its source again or pack it as the message says, or provide the image unpacked; \
+             then `vsiflow retry`."
+        }
+        SourceErrorKind::Encoded => {
+            "Have the server send the file as it is, without Content-Encoding, or name another server; then \
+             `vsiflow retry`."
+        }
+        SourceErrorKind::Untrusted => {
+            "Give the certificate of the server's authority with IMAGE_CA in the host's settings, or renew the \
+             server's certificate; then `vsiflow retry`."
+        }
+        SourceErrorKind::Redirected => {
+            "Write into `imageURL` where the image is, or correct the server's redirects; then `vsiflow retry`."
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -387,6 +425,28 @@ mod tests {
     use super::*;
 
     const DOCS: &str = include_str!("../../docs/reference/errors.md");
+
+    #[test]
+    fn each_cause_of_an_invalid_source_has_its_own_remedy() {
+        let remedy = |kind| {
+            let (url, message) = (String::new(), "x".to_owned());
+            Failure::from(SourceError { kind, url, message }).remedy
+        };
+        let kinds = [
+            SourceErrorKind::Invalid,
+            SourceErrorKind::Page,
+            SourceErrorKind::Empty,
+            SourceErrorKind::Packed,
+            SourceErrorKind::Encoded,
+            SourceErrorKind::Untrusted,
+            SourceErrorKind::Redirected,
+        ];
+        let remedies: std::collections::BTreeSet<_> =
+            kinds.iter().map(|kind| remedy(*kind).to_string()).collect();
+        assert_eq!(remedies.len(), kinds.len());
+        let pages = |remedy: &&String| remedy.contains("not to a page");
+        assert_eq!(remedies.iter().filter(pages).count(), 1);
+    }
 
     #[test]
     fn every_code_is_documented_with_its_class_and_remedy() {

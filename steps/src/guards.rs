@@ -23,8 +23,10 @@ pub use self::{
 use crate::{
     error,
     files::{self, Chains},
-    ownership,
-    ports::{DomainInfo, HostPorts, PoolFiles, PortErrorKind, Removed, VolumeInfo, VolumeKey},
+    host_text, ownership,
+    ports::{
+        DomainInfo, HostPorts, PoolFiles, PortError, PortErrorKind, Removed, VolumeInfo, VolumeKey,
+    },
 };
 
 /// A volume to delete.
@@ -62,22 +64,41 @@ pub async fn removable(
     ownership::none_ahead(cx, ports, &domains)?;
     let listed = ListedPools::of(ports).await?;
     let all: Vec<&DomainInfo> = domains.iter().collect();
-    for user in users(ports, &all, &volume, &listed.volumes).await? {
-        match &user.layer {
-            Some(layer) => {
-                let called = ownership::called(cx, user.domain);
-                return Err(below_layer(cx, ports, &volume, &called, layer));
-            }
-            None if is_idle_owner(cx, user.domain, doomed.owner) => {}
-            None => {
-                let why = format!("{} names it", ownership::called(cx, user.domain));
-                return Err(in_use(ports, &volume, &why));
-            }
-        }
-    }
+    let users = users(ports, &all, &volume, &listed.volumes).await?;
+    has_no_user(cx, ports, &volume, &users, |domain| {
+        is_idle_owner(cx, domain, doomed.owner)
+    })?;
     over(cx, ports, &[&volume], &listed.volumes).await?;
     over_while_off(cx, ports, &volume, &listed.inactive).await?;
     Ok(Some(volume))
+}
+
+/// Checks whether volumes of a VSI may be deleted or written again once its own domain is off. Nothing is changed.
+///
+/// # Errors
+/// The first rule that forbids it; port errors by their kind.
+pub async fn foresee(
+    cx: &StepContext,
+    ports: &HostPorts,
+    volumes: &[VolumeKey],
+    owner: Uuid,
+) -> Result<(), Failure> {
+    let domains = ports.domains.domains().await?;
+    ownership::none_ahead(cx, ports, &domains)?;
+    let listed = ListedPools::of(ports).await?;
+    let all: Vec<&DomainInfo> = domains.iter().collect();
+    for key in volumes {
+        let Some(volume) = ports.storage.volume(key).await? else {
+            continue;
+        };
+        let users = users(ports, &all, &volume, &listed.volumes).await?;
+        has_no_user(cx, ports, &volume, &users, |domain| {
+            ownership::is_ours(cx, domain, owner)
+        })?;
+        over(cx, ports, &[&volume], &listed.volumes).await?;
+        over_while_off(cx, ports, &volume, &listed.inactive).await?;
+    }
+    Ok(())
 }
 
 /// Deletes the volume if [`removable`] permits it.
@@ -176,19 +197,39 @@ pub fn not_ours(ports: &HostPorts, key: &VolumeKey) -> Failure {
 /// The failure for a volume that is in use.
 pub fn in_use(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
     error::IN_USE
-        .failure(format!("the volume is in use: {why}"))
+        .failure(format!("the volume is in use: {}", host_text::shown(why)))
         .on_host(ports.host.name())
         .of_object(format!("volume {}", volume.key))
+}
+
+/// Refuses if the volume has a user: a domain with a layer over it, or one that names it and that
+/// `is_excused` does not excuse.
+fn has_no_user(
+    cx: &StepContext,
+    ports: &HostPorts,
+    volume: &VolumeInfo,
+    users: &[VolumeUser<'_>],
+    is_excused: impl Fn(&DomainInfo) -> bool,
+) -> Result<(), Failure> {
+    for user in users {
+        let called = ownership::called(cx, user.domain);
+        match &user.layer {
+            Some(layer) => return Err(below_layer(cx, ports, volume, &called, layer)),
+            None if is_excused(user.domain) => {}
+            None => return Err(in_use(ports, volume, &format!("{called} names it"))),
+        }
+    }
+    Ok(())
 }
 
 fn is_idle_owner(cx: &StepContext, domain: &DomainInfo, owner: Option<Uuid>) -> bool {
     owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid)) && !domain.state.is_active()
 }
 
-/// The volumes of the host's active pools.
+/// The volumes of the host's active pools, all of them readable.
 ///
 /// # Errors
-/// Port errors by their kind.
+/// `VSI0210` with the name of a volume that cannot be read; port errors by their kind.
 pub async fn active_volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, Failure> {
     Ok(ListedPools::of(ports).await?.volumes)
 }
@@ -212,15 +253,60 @@ impl ListedPools {
                 continue;
             }
             match ports.storage.volumes(&pool.name).await {
-                // The host says that the pool was removed after the listing: it has no volumes.
-                Err(error) if error.kind == PortErrorKind::PoolMissing => {}
+                Err(error) if error.kind == PortErrorKind::PoolMissing => {
+                    removed_since(ports, &pool.name, error).await?;
+                }
                 Err(error) if error.kind == PortErrorKind::PoolInactive => {
                     listed.inactive.push(pool.name);
                 }
                 volumes => listed.volumes.extend(volumes?),
             }
         }
-        Ok(listed)
+        match listed.volumes.iter().find_map(Unreadable::of) {
+            None => Ok(listed),
+            Some(unreadable) => Err(unreadable.refusal(ports)),
+        }
+    }
+}
+
+/// A volume that exists and cannot be read: it may be a layer over any other.
+struct Unreadable<'a> {
+    key: &'a VolumeKey,
+    why: &'a str,
+}
+
+impl<'a> Unreadable<'a> {
+    fn of(volume: &'a VolumeInfo) -> Option<Self> {
+        let why = volume.unreadable.as_deref()?;
+        Some(Self {
+            key: &volume.key,
+            why,
+        })
+    }
+
+    fn refusal(&self, ports: &HostPorts) -> Failure {
+        let Self { key, why } = self;
+        error::IN_USE
+            .failure(format!(
+                "volume {key} cannot be read, and may be a layer over others: {why}"
+            ))
+            .with_remedy(RENAME)
+            .on_host(ports.host.name())
+            .of_object(format!("volume {key}"))
+    }
+}
+
+/// The remedy for a volume that cannot be read.
+const RENAME: &str = "Rename its file, or move it out of the pool, and refresh the pool; vsiflow checks again \
+                      automatically.";
+
+/// Checks that a pool which was listed and then not found was removed in between: the host does not list it
+/// any more. A pool that was removed has no volumes.
+async fn removed_since(ports: &HostPorts, pool: &str, error: PortError) -> Result<(), Failure> {
+    let listed = ports.storage.pools().await?;
+    match listed.iter().any(|other| other.name == pool) {
+        false => Ok(()),
+        true => Err(error.into()),
     }
 }
 
@@ -238,8 +324,10 @@ async fn over_while_off(
 ) -> Result<(), Failure> {
     for name in inactive {
         let files = match ports.storage.files_of_inactive(name).await {
-            // It was removed after the listing.
-            Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
+            Err(error) if error.kind == PortErrorKind::PoolMissing => {
+                removed_since(ports, name, error).await?;
+                continue;
+            }
             files => files?,
         };
         let files = match files {

@@ -32,6 +32,7 @@ pub mod error;
 pub(crate) mod files;
 pub mod guards;
 pub mod guest;
+pub mod host_text;
 pub mod hpl;
 pub mod image;
 pub mod names;

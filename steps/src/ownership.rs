@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    error,
+    error, host_text,
     ports::{DomainInfo, HostPorts, OwnerMark},
     vsi::{AdoptDomain, DefineDomain},
 };
@@ -32,7 +32,7 @@ pub fn is_ours(cx: &StepContext, domain: &DomainInfo, uid: Uuid) -> bool {
 
 /// A domain's name for people: a VSI of ours by namespace and name, any other by its own name.
 pub fn called(cx: &StepContext, domain: &DomainInfo) -> String {
-    let name = &domain.name;
+    let name = host_text::shown(&domain.name);
     match &domain.title {
         Some(title) if is_ours(cx, domain, domain.uuid) => format!("VSI {title} (domain {name})"),
         _ => format!("domain {name}"),

@@ -148,6 +148,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         saved: None,
         merges: Default::default(),
         block_copies: Default::default(),
+        io_error: false,
     }
 }
 

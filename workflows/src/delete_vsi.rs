@@ -41,21 +41,15 @@ const GRACE_S: u64 = 30;
 /// When the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> {
     let taken = record.adopted.as_ref();
-    let taken_whole = taken.is_some_and(|adopted| adopted.own_volumes);
-    let made = |step: &str| taken_whole || state.intents.contains(&Name::of(step));
-    let makers = [
-        CloneBootDisk::NAME,
-        WriteCidata::NAME,
-        CreateConsoleLog::NAME,
-    ];
+    let made = |step: &str| is_made(record, state, step);
     let others = [DefineDomain::NAME, ReserveAddresses::NAME];
-    if taken.is_none() && !makers.iter().chain(&others).any(|step| made(step)) {
+    if taken.is_none() && !MAKERS.iter().chain(&others).any(|step| made(step)) {
         return forget_graph(record).map(|graph| Graph {
             workflow: Name::of(NAME),
             ..graph
         });
     }
-    let (host, uuid, pool) = (record.vsi.host.clone(), record.uid, &record.vsi.pool);
+    let (host, uuid) = (record.vsi.host.clone(), record.uid);
     let mut nodes = Nodes::new(NAME, &host);
     let first = if vsi_graph::boot_failed(state) {
         vec![add_store_evidence(&mut nodes, record)?]
@@ -71,27 +65,17 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         uuid,
         grace_s: GRACE_S,
         boots_anew: false,
+        spares_held: false,
     };
     nodes.step::<StopDomain>(&first, &stop)?;
+    let volumes = volumes(record, state);
     let undefine = undefine_domain::Params {
         host: host.clone(),
         uuid,
         discard: true,
+        volumes: volumes.clone(),
     };
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
-    let keys = [
-        Some(names::boot_disk(pool, uuid)),
-        names::seed(pool, uuid, record.vsi.seed()),
-        Some(names::console_log(pool, uuid)),
-    ];
-    let volumes = keys.into_iter().zip(makers);
-    let volumes = volumes
-        .filter_map(|(volume, step)| Some((volume?, step)))
-        .map(|(volume, step)| delete_volumes::VolumeToDelete {
-            volume,
-            recorded: made(step),
-        })
-        .collect();
     let params = delete_volumes::Params {
         host,
         uuid,
@@ -111,6 +95,41 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     }
     release(&mut nodes, record, &last)?;
     Ok(nodes.build())
+}
+
+/// The steps that make the volumes of a VSI.
+const MAKERS: [&str; 3] = [
+    CloneBootDisk::NAME,
+    WriteCidata::NAME,
+    CreateConsoleLog::NAME,
+];
+
+/// Whether what the step makes is this journal's.
+fn is_made(record: &VsiRecord, state: &EntityState, step: &str) -> bool {
+    let taken = record.adopted.as_ref();
+    taken.is_some_and(|adopted| adopted.own_volumes) || state.intents.contains(&Name::of(step))
+}
+
+/// The volumes that a deletion of the VSI deletes.
+pub(crate) fn volumes(
+    record: &VsiRecord,
+    state: &EntityState,
+) -> Vec<delete_volumes::VolumeToDelete> {
+    let (uuid, pool) = (record.uid, &record.vsi.pool);
+    let keys = [
+        Some(names::boot_disk(pool, uuid)),
+        names::seed(pool, uuid, record.vsi.seed()),
+        Some(names::console_log(pool, uuid)),
+    ];
+    let volumes = keys.into_iter().zip(MAKERS);
+    volumes
+        .filter_map(|(volume, step)| {
+            Some(delete_volumes::VolumeToDelete {
+                volume: volume?,
+                recorded: is_made(record, state, step),
+            })
+        })
+        .collect()
 }
 
 /// The snapshot that may be in progress: a deletion abandons it, and data disks remain intact.

@@ -305,15 +305,17 @@ impl Update<'_> {
             let how = StopOptions {
                 grace_s: vsi_graph::FAILED_GRACE_S,
                 boots_anew: true,
+                spares_held: false,
             };
-            parts.stop_with(&[KeepEvidence::NAME], how)?;
+            parts.stop(&[KeepEvidence::NAME], how)?;
             return Ok(vec![StopDomain::NAME]);
         }
         let how = StopOptions {
             grace_s: grace_s(parts.record),
             boots_anew: true,
+            spares_held: true,
         };
-        parts.stop_with(after, how)?;
+        parts.stop(after, how)?;
         Ok(vec![StopDomain::NAME])
     }
 
@@ -329,7 +331,12 @@ impl Update<'_> {
         let mut ready = vec![SetAutostart::NAME];
         match power {
             PowerState::Stopped => {
-                parts.stop(&ready, grace_s(record))?;
+                let how = StopOptions {
+                    grace_s: grace_s(record),
+                    boots_anew: false,
+                    spares_held: true,
+                };
+                parts.stop(&ready, how)?;
                 Ok(vec![StopDomain::NAME])
             }
             PowerState::Paused if self.before.power != PowerState::Stopped && !self.boot_failed => {

@@ -54,6 +54,8 @@ pub(crate) struct StopOptions {
     pub(crate) grace_s: u64,
     /// Whether the next change does not fit saved memory.
     pub(crate) boots_anew: bool,
+    /// Whether a guest that an I/O error holds is not ended.
+    pub(crate) spares_held: bool,
 }
 
 /// How a domain is defined.
@@ -156,26 +158,18 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<KeepEvidence>(after, &params)
     }
 
-    pub(crate) fn stop(&mut self, after: &[&str], grace_s: u64) -> Result<(), Failure> {
-        self.stop_with(
-            after,
-            StopOptions {
-                grace_s,
-                boots_anew: false,
-            },
-        )
-    }
-
-    pub(crate) fn stop_with(&mut self, after: &[&str], how: StopOptions) -> Result<(), Failure> {
+    pub(crate) fn stop(&mut self, after: &[&str], how: StopOptions) -> Result<(), Failure> {
         let StopOptions {
             grace_s,
             boots_anew,
+            spares_held,
         } = how;
         let params = stop_domain::Params {
             host: self.host(),
             uuid: self.record.uid,
             grace_s,
             boots_anew,
+            spares_held,
         };
         self.step::<StopDomain>(after, &params)
     }

@@ -80,7 +80,7 @@ impl FileSource {
         let opened = opened.map_err(|cause| io_error(&shown, &io::Error::other(cause)))?;
         let (file, metadata) = opened.map_err(|cause| unread(&shown, cause))?;
         if metadata.len() == 0 {
-            return Err(invalid(&shown, "the file is empty"));
+            return Err(error(SourceErrorKind::Empty, &shown, "the file is empty"));
         }
         let info = SourceInfo {
             length: Some(metadata.len()),
@@ -325,7 +325,7 @@ mod tests {
             (url(&dir.path().join("missing")), SourceErrorKind::NotFound),
             (url(&empty.join("below a file")), SourceErrorKind::NotFound),
             (url(dir.path()), SourceErrorKind::Invalid),
-            (url(&empty), SourceErrorKind::Invalid),
+            (url(&empty), SourceErrorKind::Empty),
             ("file:///dev/null".to_owned(), SourceErrorKind::Invalid),
             (
                 "file://elsewhere/image".to_owned(),

@@ -68,6 +68,7 @@ pub struct HttpSource {
     access: Vec<ServerAccess>,
     addresses: AddressPolicy,
     insecure: bool,
+    checked: bool,
 }
 
 /// The credentials for one request.
@@ -138,6 +139,7 @@ impl HttpSource {
             access: options.access.clone(),
             addresses: options.addresses.clone(),
             insecure: options.insecure,
+            checked: options.checked,
         })
     }
 
@@ -157,8 +159,8 @@ impl HttpSource {
         response: Response,
         shown: ShownError,
     ) -> Result<HttpStream, SourceError> {
-        let info = examine(&response, &shown)?;
-        Ok(self.stream(response, shown, info, 0))
+        let info = self.versioned(examine(&response, &shown)?);
+        Ok(self.stream(response, shown, info, (0, 0)))
     }
 
     /// The image from a response that should hold the rest of it; `None` if it must be read from its start.
@@ -173,15 +175,28 @@ impl HttpSource {
     ) -> Result<Option<HttpStream>, SourceError> {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
-                let info = examine_rest(&response, &shown, offset)?;
+                let (info, first) = examine_rest(&response, &shown, offset)?;
+                let info = self.versioned(info);
                 // Without a validator nothing shows that this is part of the same image. An image that is
                 // read from its start can be compared.
-                let known = info.validator.is_some();
-                Ok(known.then(|| self.stream(response, shown, info, offset)))
+                let known = info.validator.is_some() && first <= offset;
+                Ok(known.then(|| self.stream(response, shown, info, (first, offset))))
             }
             // The image is shorter now; reading it from its start shows what it is.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
             _ => self.whole(response, shown).map(Some),
+        }
+    }
+
+    /// The properties of an image that is compared with a checksum at its end: whatever version a server names,
+    /// it is the same image. Each mirror behind a redirector names its own.
+    fn versioned(&self, info: SourceInfo) -> SourceInfo {
+        match self.checked {
+            false => info,
+            true => SourceInfo {
+                validator: Some(CHECKED.to_owned()),
+                ..info
+            },
         }
     }
 
@@ -190,7 +205,7 @@ impl HttpSource {
         &self,
         url: &str,
         offset: u64,
-        condition: &str,
+        condition: Option<&str>,
     ) -> Result<HttpStream, SourceError> {
         let (response, shown) = self.ask(url, Some((offset, condition))).await?;
         match self.rest(response, shown, offset)? {
@@ -204,7 +219,7 @@ impl HttpSource {
         response: Response,
         shown: ShownError,
         info: SourceInfo,
-        starts_at: u64,
+        (first, starts_at): (u64, u64),
     ) -> HttpStream {
         let idle_deadline = self.idle_deadline;
         HttpStream {
@@ -212,7 +227,7 @@ impl HttpSource {
             shown,
             info,
             starts_at,
-            read: starts_at,
+            read: first,
             idle_deadline,
         }
     }
@@ -220,7 +235,7 @@ impl HttpSource {
     async fn ask(
         &self,
         url: &str,
-        rest: Option<(u64, &str)>,
+        rest: Option<(u64, Option<&str>)>,
     ) -> Result<(Response, ShownError), SourceError> {
         let mut url = parse(url)?;
         let shown = ShownError::from(&url);
@@ -233,10 +248,19 @@ impl HttpSource {
         let ask = RequestHeaders {
             credentials,
             accept: None,
-            rest: rest.map(|(offset, condition)| (offset, Some(condition))),
+            rest,
         };
         let response = self.request(&shown, url, ask).await?;
         Ok((response, shown))
+    }
+
+    /// The `If-Range` condition of a request for the rest of an image with this validator; `None` if the image has
+    /// to be read from its start. There is no condition for an image that is compared with a checksum.
+    pub(crate) fn condition<'a>(&self, validator: Option<&'a str>) -> Option<Option<&'a str>> {
+        match self.checked {
+            true => validator.map(|_| None),
+            false => validator.and_then(condition).map(Some),
+        }
     }
 
     /// The credentials from the settings for a server.
@@ -301,12 +325,15 @@ impl ImageSource for HttpSource {
         offset: u64,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        match validator.and_then(condition).filter(|_| offset > 0) {
+        match self.condition(validator).filter(|_| offset > 0) {
             Some(condition) => Ok(Box::new(self.get_rest(url, offset, condition).await?)),
             None => self.open(url).await,
         }
     }
 }
+
+/// The validator of an image that is compared with a checksum.
+const CHECKED: &str = "checked at its end";
 
 const PLAIN_HTTP: &str = "the URL's password, IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
      the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" with it";
@@ -397,10 +424,11 @@ fn explain(shown: &ShownError, cause: reqwest::Error) -> SourceError {
     }
     let text = chain(&cause);
     let untrusted = text.contains("certificate");
-    let kind = if cause.is_builder() || cause.is_redirect() || untrusted {
-        SourceErrorKind::Invalid
-    } else {
-        SourceErrorKind::Transient
+    let kind = match () {
+        () if cause.is_redirect() => SourceErrorKind::Redirected,
+        () if untrusted => SourceErrorKind::Untrusted,
+        () if cause.is_builder() => SourceErrorKind::Invalid,
+        () => SourceErrorKind::Transient,
     };
     let message = match cause.is_redirect() {
         true => format!("too many redirects, or one to nowhere: {text}"),

@@ -3,6 +3,8 @@
 //! The first bytes show how an image is packed. Its unpacked length is unknown before its end, and reading
 //! cannot start in its middle.
 
+mod compressed;
+mod memory;
 mod ova;
 pub(crate) mod vmdk;
 
@@ -13,17 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
-use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
-use ruzstd::decoding::StreamingDecoder;
 use tokio::sync::mpsc;
 use url::Url;
 use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{ShownError, error, invalid};
+use crate::error::{ShownError, error};
 use crate::oci::UnfitLayer;
 use crate::sparse::SparseForm;
+use memory::MemoryBusy;
 use ova::UnfitOva;
 use vmdk::UnfitVmdk;
 
@@ -31,8 +32,11 @@ use vmdk::UnfitVmdk;
 const PIECE: usize = 192 * 1024;
 /// How many pieces wait on either side of the unpacking.
 pub(crate) const WAITING: usize = 4;
-/// How much memory unpacking may use, in bytes. An archive that needs more is refused.
+/// How much memory unpacking may use, in bytes. An archive that needs more is refused, or waits for its turn.
 pub(crate) const MEMORY: u64 = 34 * 1024 * 1024;
+/// How much memory the unpacking of one archive may use, in bytes, while no other uses as much: `xz -9` needs 65
+/// MiB.
+const LARGE_MEMORY: u64 = 72 * 1024 * 1024;
 
 /// Limits the unpacked size of an image. `free` bytes are always permitted, because a disk may be all zeros;
 /// beyond that, `times` times the packed size.
@@ -126,7 +130,7 @@ impl PackingTrial {
 
     pub(crate) fn unpacked_within(self, url: &Url, most: UnpackLimit) -> Box<dyn ImageStream> {
         match Packing::of(&self.head, url) {
-            Some(packing) => Box::new(packing.open(Box::new(self), url, most)),
+            Some(packing) => Box::new(packing.open(self, url, most)),
             None => Box::new(self),
         }
     }
@@ -160,7 +164,8 @@ impl Packing {
         match head {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // zstd itself, or a frame that is to be skipped, which some programs write first.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
             head if head.starts_with(vmdk::MAGIC) => Some(Self::Vmdk),
             head if ova::is_ova(head) => Some(Self::Ova),
             _ => None,
@@ -199,7 +204,9 @@ impl Packing {
     }
 
     /// Opens the image inside.
-    fn open(self, packed: Box<dyn ImageStream>, url: &Url, most: UnpackLimit) -> Unpacked {
+    fn open(self, packed: PackingTrial, url: &Url, most: UnpackLimit) -> Unpacked {
+        let needs_much = self == Self::Xz && compressed::needs_much(&packed.head);
+        let packed: Box<dyn ImageStream> = Box::new(packed);
         let info = self.info(packed.info().clone());
         let failed = Arc::<Mutex<Option<SourceError>>>::default();
         let (fill, pieces) = mpsc::channel(WAITING);
@@ -208,29 +215,37 @@ impl Packing {
         let taken = Arc::<AtomicU64>::default();
         let source = Feed::new(pieces, failed.clone(), taken.clone());
         let mut to = Outlet::new(give, taken, most);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = self.unpack(BufReader::new(source), &mut to) {
-                to.fail(error);
-            }
+        tokio::spawn(async move {
+            let memory = match needs_much {
+                false => None,
+                true => match memory::turn(&to).await {
+                    Some(turn) => Some(turn),
+                    None => return,
+                },
+            };
+            tokio::task::spawn_blocking(move || {
+                let most = if memory.is_some() {
+                    LARGE_MEMORY
+                } else {
+                    MEMORY
+                };
+                if let Err(error) = self.unpack(BufReader::new(source), &mut to, most) {
+                    to.fail(error);
+                }
+                drop(memory);
+            });
         });
         Unpacked::new(info, ShownError::from(url), unpacked, failed)
     }
 
-    fn unpack(self, mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
+    fn unpack(self, mut packed: impl BufRead, to: &mut Outlet, memory: u64) -> io::Result<()> {
         match self {
-            Self::Gzip => copy(&mut MultiGzDecoder::new(packed), to).map(drop),
+            Self::Gzip => compressed::gunzip(packed, to),
             Self::Xz => {
-                let most = u32::try_from(MEMORY / 1024).unwrap_or(u32::MAX);
+                let most = u32::try_from(memory / 1024).unwrap_or(u32::MAX);
                 copy(&mut XzReader::new_mem_limit(packed, true, most), to).map(drop)
             }
-            Self::Zstd => {
-                // One frame after the other.
-                while !packed.fill_buf()?.is_empty() {
-                    let frame = StreamingDecoder::new_with_max_window_size(&mut packed, MEMORY);
-                    copy(&mut frame.map_err(io::Error::other)?, to)?;
-                }
-                Ok(())
-            }
+            Self::Zstd => compressed::unzstd(packed, to),
             Self::Ova => ova::unpack(packed, to),
             // Read to the end: a source with a digest compares all bytes.
             Self::Vmdk => {
@@ -406,6 +421,9 @@ pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     if let Some(too_much) = inner.and_then(|source| source.downcast_ref::<UnpackedTooLarge>()) {
         return error(SourceErrorKind::TooLarge, shown, too_much.to_string());
     }
+    if let Some(busy) = inner.and_then(|source| source.downcast_ref::<MemoryBusy>()) {
+        return error(SourceErrorKind::Transient, shown, busy.to_string());
+    }
     let ova = inner.and_then(|source| source.downcast_ref::<UnfitOva>());
     let vmdk = inner.and_then(|source| source.downcast_ref::<UnfitVmdk>());
     let appliance = ova.map(ToString::to_string);
@@ -414,7 +432,7 @@ pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     }
     match inner.and_then(|source| source.downcast_ref::<UnfitLayer>()) {
         Some(unfit) => error(SourceErrorKind::Mismatch, shown, unfit.to_string()),
-        None => invalid(shown, why(cause)),
+        None => error(SourceErrorKind::Packed, shown, why(cause)),
     }
 }
 
@@ -422,12 +440,17 @@ pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
 fn why(error: &io::Error) -> String {
     let words = chain(error);
     // Both libraries report this only in the text of the error.
-    if words.contains("mem_limit") || words.contains("window_size") {
-        let most = MEMORY / 1024 / 1024;
-        return format!(
-            "unpacking it needs more than {most} MiB of memory; pack it with `xz -8` or less, or with \
-             `zstd` without `--long` and `--ultra`"
-        );
+    let limits = [
+        ("mem_limit", LARGE_MEMORY, "`xz -9` or less"),
+        (
+            "window_size",
+            MEMORY,
+            "`zstd` without `--long` and `--ultra`",
+        ),
+    ];
+    if let Some((_, most, how)) = limits.iter().find(|(word, ..)| words.contains(word)) {
+        let most = most / 1024 / 1024;
+        return format!("unpacking it needs more than {most} MiB of memory; pack it with {how}");
     }
     format!("it cannot be unpacked: {words}")
 }

@@ -15,9 +15,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{
-    Credentials as Shows, HttpSource, RequestHeaders,
-    answer::{condition, kind_of},
-    decode, within,
+    Credentials as Shows, HttpSource, RequestHeaders, answer::kind_of, decode, within,
 };
 
 /// How long a signature is valid.
@@ -91,12 +89,12 @@ impl S3Source {
     async fn ask(
         &self,
         object: &Object,
-        rest: Option<(u64, &str)>,
+        rest: Option<(u64, Option<&str>)>,
     ) -> Result<Response, SourceError> {
         let ask = RequestHeaders {
             credentials: Shows::None,
             accept: None,
-            rest: rest.map(|(offset, condition)| (offset, Some(condition))),
+            rest,
         };
         let url = self.signed(object, Timestamp::now())?;
         let response = self.http.request(&object.shown, url, ask).await?;
@@ -220,7 +218,8 @@ impl ImageSource for S3Source {
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         let object = object(url)?;
-        let Some(condition) = validator.and_then(condition).filter(|_| offset > 0) else {
+        let condition = self.http.condition(validator);
+        let Some(condition) = condition.filter(|_| offset > 0) else {
             return self.whole(&object).await;
         };
         let response = self.ask(&object, Some((offset, condition))).await?;

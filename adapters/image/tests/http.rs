@@ -53,6 +53,8 @@ async fn answer(mut stream: TcpStream, port: u16) {
         "/terse" if head.contains("bytes=5-") => "HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 5-9/10\r\n\r\nother".into(),
         "/terse" => full("ETag: \"one\"\r\n", "some bytes"),
         "/wrong-range" => "HTTP/1.1 206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/10\r\n\r\nsome ".into(),
+        // A cache that sends whole blocks, here of four bytes.
+        "/blocks" if head.contains("bytes=5-") => "HTTP/1.1 206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10\r\n\r\n bytes".into(),
         "/weak" => full(
             "ETag: W/\"x\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n",
             "some",
@@ -68,6 +70,7 @@ async fn answer(mut stream: TcpStream, port: u16) {
             "Content-Type: text/html; charset=utf-8\r\n",
             "<html>login</html>",
         ),
+        "/image.gz" => full("Content-Encoding: x-gzip\r\n", "gz"),
         "/gzip" => full("Content-Encoding: gzip\r\n", "x"),
         "/cut" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome".into(),
         "/stall" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome".into(),
@@ -196,14 +199,42 @@ async fn each_status_has_its_kind() {
 
 #[tokio::test]
 async fn what_is_no_image_is_refused() {
-    for path in ["/empty", "/chunked-empty", "/html", "/gzip"] {
-        assert_eq!(kind(path).await, SourceErrorKind::Invalid, "{path}");
+    for (path, expected) in [
+        ("/empty", SourceErrorKind::Empty),
+        ("/chunked-empty", SourceErrorKind::Empty),
+        ("/html", SourceErrorKind::Page),
+        ("/gzip", SourceErrorKind::Encoded),
+    ] {
+        assert_eq!(kind(path).await, expected, "{path}");
     }
     let error = get("/html").await.unwrap_err();
     assert!(
         error.message.contains("a web page, not an image"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_packed_file_that_is_announced_as_an_encoding_is_taken_as_it_is() {
+    assert_eq!(get("/image.gz").await.unwrap().1, b"gz");
+}
+
+#[tokio::test]
+async fn an_image_that_is_compared_with_a_checksum_is_one_image_whatever_its_mirrors_say() {
+    let port = serve().await;
+    let options = HttpOptions {
+        checked: true,
+        ..HttpOptions::default()
+    };
+    let source = HttpSource::new(&options).unwrap();
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let known = source.probe(&url("/image")).await.unwrap();
+    let mut rest = source
+        .open_at(&url("/terse"), 5, known.validator.as_deref())
+        .await
+        .unwrap();
+    assert_eq!((rest.starts_at(), rest.info()), (5, &known));
+    assert_eq!(rest.next().await.unwrap().unwrap().as_ref(), b"other");
 }
 
 #[tokio::test]
@@ -238,7 +269,7 @@ async fn a_server_that_is_not_there_may_come_back() {
 #[tokio::test]
 async fn redirects_are_followed_but_not_for_ever() {
     assert_eq!(get("/redirect").await.unwrap().1, b"some bytes");
-    assert_eq!(kind("/loop").await, SourceErrorKind::Invalid);
+    assert_eq!(kind("/loop").await, SourceErrorKind::Redirected);
 }
 
 #[tokio::test]
@@ -322,6 +353,7 @@ async fn an_image_is_entered_in_its_middle_only_while_it_is_the_same() {
     let whole = (0, "some bytes".to_owned(), Some(10));
     assert_eq!(rest("/ranges", 5, Some("etag \"two\"")).await, whole);
     assert_eq!(rest("/ranges", 5, None).await, whole);
+    assert_eq!(rest("/blocks", 5, known).await, entered, "begins earlier");
     assert_eq!(rest("/ranges", 50, known).await, whole, "past the end");
     assert_eq!(rest("/image", 5, known).await, whole, "knows no ranges");
     assert_eq!(rest("/terse", 5, known).await, whole, "of whatever image");

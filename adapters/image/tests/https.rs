@@ -85,7 +85,7 @@ async fn a_server_is_trusted_once_its_authority_is() {
         })
     };
     let error = with(None).unwrap().probe(&url).await.unwrap_err();
-    assert_eq!(error.kind, SourceErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind, SourceErrorKind::Untrusted, "{error}");
     assert!(error.message.contains("IMAGE_CA"), "{error}");
     let authority = std::fs::read_to_string(folder.path().join("ca.pem")).unwrap();
     let mut stream = with(Some(authority)).unwrap().open(&url).await.unwrap();

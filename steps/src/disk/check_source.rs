@@ -11,7 +11,6 @@ use vsiflow_engine::{
 
 use super::filling;
 use crate::{
-    error,
     image::format,
     ports::{ImageSource, ImageStream, VolumeFormat, source_for},
 };
@@ -67,10 +66,7 @@ impl Step for CheckSource {
         let mut stream = source.open(&params.url).await?;
         let length = stream.info().length;
         let head = head(&mut *stream).await?;
-        let unfit = |why: crate::image::qcow2::Unfit| {
-            let failure = error::NOT_QCOW2.failure(why.to_string());
-            failure.of_object(&params.url)
-        };
+        let unfit = |why: crate::image::qcow2::Unfit| format::unfit_image(&why, &params.url);
         let found = format::of_announced(&head, length).map_err(unfit)?;
         let virtual_size = match (found, length) {
             (VolumeFormat::Qcow2, _) => {

@@ -11,7 +11,7 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 use crate::{
     error,
     files::{self, Chains, Files},
-    guards, ownership,
+    guards, host_text, ownership,
     ports::{DiskShape, DomainInfo, HostPorts, PortErrorKind, VolumeInfo, VolumeKey},
 };
 
@@ -104,7 +104,7 @@ pub async fn volume_at<'v>(
     source: &str,
 ) -> Result<Option<&'v VolumeInfo>, Failure> {
     let is_named = |volume: &&VolumeInfo| {
-        files::plain(&volume.path) == files::plain(source) || volume.key.to_string() == source
+        files::plain(&volume.path) == files::plain(source) || is_source(&volume.key, source)
     };
     if let Some(volume) = volumes.iter().find(is_named) {
         return Ok(Some(volume));
@@ -196,14 +196,22 @@ impl NamedVolumes {
 
 fn not_resolved(ports: &HostPorts, domain: &DomainInfo, why: &str) -> Failure {
     error::IN_USE
-        .failure(format!("it is unknown what the guest writes to: {why}"))
+        .failure(format!(
+            "it is unknown what the guest writes to: {}",
+            host_text::shown(why)
+        ))
         .on_host(ports.host.name())
         .of_object(format!("domain {}", domain.uuid))
 }
 
+/// Whether the source of a disk names this pool and volume instead of a path, as some definitions do.
+fn is_source(key: &VolumeKey, source: &str) -> bool {
+    let of_pool = source.strip_prefix(key.pool.as_str());
+    of_pool.and_then(|name| name.strip_prefix('/')) == Some(key.name.as_str())
+}
+
 fn is_volume(files: &Files, disk: &DiskShape, volume: &VolumeInfo) -> Result<bool, String> {
-    // Some definitions name pool and volume instead of a path.
-    if disk.source == volume.key.to_string() {
+    if is_source(&volume.key, &disk.source) {
         return Ok(true);
     }
     files.same(&disk.source, &volume.path)
@@ -225,6 +233,7 @@ async fn other_file(
     if let Some(volume) = volumes.iter().find(is_below) {
         return Ok(guards::below_layer(cx, ports, volume, &called, source));
     }
+    let source = host_text::shown(source);
     let message =
         format!("{called} writes to {source} as disk {target}, which this journal does not name");
     Ok(error::IN_USE

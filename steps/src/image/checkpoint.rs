@@ -100,6 +100,7 @@ mod tests {
             allocation: 0,
             physical,
             backing: None,
+            unreadable: None,
             modified: None,
         }
     }

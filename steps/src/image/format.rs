@@ -1,31 +1,96 @@
 //! Detects the format of a disk image from its first bytes.
 
-use super::qcow2::{self, Unfit};
-use crate::ports::VolumeFormat;
+use vsiflow_engine::model::Failure;
+
+use super::{
+    qcow2::{self, Unfit, tables::Qcow2Tables},
+    tar,
+};
+use crate::{error, ports::VolumeFormat};
 
 /// Number of bytes that are needed to detect the format.
 pub use super::qcow2::HEADER_MAX;
 
 /// A raw disk consists of whole sectors.
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
-/// First bytes of files that guests cannot boot from, and the names of their formats.
-const OTHERS: &[(&[u8], &str)] = &[
-    (b"KDMV", "a VMDK image"),
-    (b"# Disk DescriptorFile", "a VMDK description"),
-    (b"vhdxfile", "a VHDX image"),
-    (b"conectix", "a VHD image"),
-    (b"<<< ", "a VDI image"),
-    (b"QED\0", "a QED image"),
-    (b"\x1f\x8b", "compressed by gzip"),
-    (b"\xfd7zXZ\0", "compressed by xz"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
-    (b"BZh", "compressed by bzip2"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"<", "a web page or another text"),
-    (b"{", "a text"),
-    (b"version https://git-lfs", "a pointer of Git LFS"),
+/// Marks of files that guests cannot boot from, their positions, and the names of their formats.
+const OTHERS: &[(usize, &[u8], &str)] = &[
+    (0, b"KDMV", "a VMDK image"),
+    (0, b"# Disk DescriptorFile", "a VMDK description"),
+    (0, b"vhdxfile", "a VHDX image"),
+    (0, VHD, "a VHD image"),
+    (0, b"<<< ", "a VDI image"),
+    (64, b"\x7f\x10\xda\xbe", "a VDI image"),
+    (0, b"QED\0", "a QED image"),
+    (0, b"WithoutFreeSpace", "a Parallels image"),
+    (0, b"WithouFreSpacExt", "a Parallels image"),
+    (0, b"MSWIM\0\0\0", "a WIM archive: unpack the disk from it"),
+    (0, b"\x1f\x8b", "compressed by gzip: unpack it"),
+    (0, b"\x1f\x9d", "compressed by compress: unpack it"),
+    (0, b"\x1f\xa0", "compressed by compress: unpack it"),
+    (0, b"\xfd7zXZ\0", "compressed by xz: unpack it"),
+    (0, b"\x5d\0\0\x80\0", "compressed by lzma: unpack it"),
+    (0, b"\x5d\0\0\x40\0", "compressed by lzma: unpack it"),
+    (0, b"\x5d\0\0\0\x01", "compressed by lzma: unpack it"),
+    (0, b"\x5d\0\0\0\x02", "compressed by lzma: unpack it"),
+    (0, b"\x5d\0\0\0\x04", "compressed by lzma: unpack it"),
+    (0, b"LZIP", "compressed by lzip: unpack it"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it"),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4: unpack it"),
+    (0, b"\x02\x21\x4c\x18", "compressed by lz4: unpack it"),
+    (0, b"\x89LZO\0\r\n\x1a\n", "compressed by lzop: unpack it"),
+    (0, b"\xff\x06\0\0sNaPpY", "compressed by snappy: unpack it"),
+    (0, b"BZh", "compressed by bzip2: unpack it"),
+    (0, b"PK\x03\x04", "a ZIP archive: unpack the disk from it"),
+    (0, b"PK\x05\x06", "an empty ZIP archive"),
+    (0, b"PK\x07\x08", "a part of a ZIP archive"),
+    (
+        0,
+        b"7z\xbc\xaf\x27\x1c",
+        "a 7z archive: unpack the disk from it",
+    ),
+    (0, b"Rar!\x1a\x07", "a RAR archive: unpack the disk from it"),
+    (0, b"MSCF\0\0\0\0", "a CAB archive: unpack the disk from it"),
+    (0, b"xar!", "a XAR archive: unpack the disk from it"),
+    (
+        0,
+        b"!<arch>\n",
+        "an ar archive or a Debian package: unpack the disk from it",
+    ),
+    (
+        0,
+        b"\xed\xab\xee\xdb",
+        "an RPM package: unpack the disk from it",
+    ),
+    (0, b"070701", "a cpio archive: unpack the disk from it"),
+    (0, b"070702", "a cpio archive: unpack the disk from it"),
+    (0, b"070707", "a cpio archive: unpack the disk from it"),
+    (0, b"\xc7\x71", "a cpio archive: unpack the disk from it"),
+    (0, b"\x71\xc7", "a cpio archive: unpack the disk from it"),
+    (0, b"hsqs", "a squashfs archive, which has no boot loader"),
+    (0, b"sqsh", "a squashfs archive, which has no boot loader"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"%PDF-", "a PDF"),
+    (0, b"<", "a web page or another text"),
+    (0, b"{", "a text"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS"),
 ];
+
+/// The marks of formats whose description is the last sector.
+const LAST_SECTOR: &[(&[u8], &str)] = &[
+    (
+        VHD,
+        "a fixed VHD image: convert it with `qemu-img convert -f vpc -O qcow2`",
+    ),
+    (
+        b"koly",
+        "a DMG image: convert it with `qemu-img convert -f dmg -O qcow2`",
+    ),
+];
+
+/// The mark of a VHD: at its begin, or, if it has a fixed size, only in its last sector.
+const VHD: &[u8] = b"conectix";
 
 /// The format of a file with these first bytes, if a guest can boot from it.
 ///
@@ -33,14 +98,54 @@ const OTHERS: &[(&[u8], &str)] = &[
 /// The reason why it is refused.
 pub fn of(head: &[u8]) -> Result<VolumeFormat, Unfit> {
     match qcow2::virtual_size(head) {
-        Ok(_) => Ok(VolumeFormat::Qcow2),
-        Err(Unfit::NotQcow2) => match OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
-            Some((_, what)) => Err(Unfit::Other(what)),
-            None if is_text(head) => Err(Unfit::Other("a text")),
+        Ok(_) => Qcow2Tables::read(head).map(|_| VolumeFormat::Qcow2),
+        Err(Unfit::NotQcow2) => match not_a_disk(head) {
+            Some(unfit) => Err(unfit),
             None => Ok(VolumeFormat::Raw),
         },
         Err(unfit) => Err(unfit),
     }
+}
+
+/// What the file is, if its first bytes show that it is no disk.
+fn not_a_disk(head: &[u8]) -> Option<Unfit> {
+    if let Some(archive) = tar::read(head) {
+        return Some(archive);
+    }
+    let marked = |(at, mark, _): &&(usize, &[u8], &str)| {
+        head.get(*at..).is_some_and(|rest| rest.starts_with(mark))
+    };
+    let other = OTHERS.iter().find(marked).map(|(_, _, what)| *what);
+    let skippable = || is_skippable_frame(head).then_some("compressed by zstd or lz4: unpack it");
+    let text = || is_text(head).then_some("a text");
+    other.or_else(skippable).or_else(text).map(Unfit::Other)
+}
+
+/// Whether it begins with a frame that unpackers skip.
+fn is_skippable_frame(head: &[u8]) -> bool {
+    matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// What the file is, if its last sector shows that it is no disk.
+///
+/// # Errors
+/// The reason why it is refused.
+pub(super) fn check_last_sector(sector: &[u8]) -> Result<(), Unfit> {
+    match LAST_SECTOR
+        .iter()
+        .find(|(mark, _)| sector.starts_with(mark))
+    {
+        Some((_, what)) => Err(Unfit::Other(what)),
+        None => Ok(()),
+    }
+}
+
+/// The failure for an image that cannot be used.
+pub(crate) fn unfit_image(unfit: &Unfit, url: &str) -> Failure {
+    error::NOT_QCOW2
+        .failure(format!("the image cannot be used: {unfit}"))
+        .with_remedy(unfit.remedy())
+        .of_object(url)
 }
 
 /// Like [`of`], for a file whose length is known before it is read, so that no bytes are sent of a file
@@ -103,6 +208,46 @@ mod tests {
             &passwd,
         ] {
             assert!(matches!(of_whole(other, 1024), Err(Unfit::Other(_))));
+        }
+    }
+
+    #[test]
+    fn every_other_format_is_refused_by_its_name() {
+        for (at, mark, what) in OTHERS {
+            let mut head = vec![b'\x01'; 2048];
+            head[*at..*at + mark.len()].copy_from_slice(mark);
+            let judged = of_whole(&head, 2048);
+            let Err(Unfit::Other(named)) = judged else {
+                panic!("{what}: {judged:?}");
+            };
+            assert!(
+                named == *what || *what == "a pointer of Git LFS",
+                "{what}: {named}"
+            );
+        }
+        let pzstd = [b"\x50\x2a\x4d\x18\x04\0\0\0", &[1; 504][..]].concat();
+        assert!(matches!(of_whole(&pzstd, 512), Err(Unfit::Other(_))));
+        for (mark, _) in LAST_SECTOR {
+            let sector = [mark, &[0; 500][..]].concat();
+            assert!(check_last_sector(&sector).is_err());
+        }
+        assert_eq!(check_last_sector(b"EFI PART"), Ok(()));
+        assert_eq!(check_last_sector(&[0; 512]), Ok(()));
+    }
+
+    #[test]
+    fn disks_of_all_kinds_are_raw() {
+        let boot_code = [&b"\xeb\x63\x90"[..], &[0x90; 507], b"\x55\xaa"].concat();
+        let iso = [0; 2048];
+        let zipl = [&b"IPL1"[..], &[0; 508]].concat();
+        for head in [
+            &boot_code[..],
+            &iso,
+            &zipl,
+            b"\xfa\xb8\0\x10\x8e\xd0",
+            b"LUKS\xba\xbe\0\x02",
+        ] {
+            assert_eq!(of_whole(head, 4096), Ok((VolumeFormat::Raw, 4096)));
         }
     }
 }

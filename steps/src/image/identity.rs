@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use super::{Params, promise::promised, transfer};
 use crate::{
-    names,
+    hpl, names,
     ports::{HostPorts, ImageSource, SourceInfo, VolumeKey},
 };
 
@@ -82,12 +82,27 @@ fn digits(params: &Params, basis: &str) -> String {
     Hash::of(format!("{}\n{basis}", params.url).as_bytes()).to_string()
 }
 
+/// The longest name of a file on the host, in bytes.
+const NAME_MAX: usize = 255;
+const STEM_MAX: usize = 200;
+const EXTENSION_MAX: usize = 12;
+
+/// Whether the host's file system would not take the name.
+pub(super) fn is_too_long(name: &str) -> bool {
+    name.len() > NAME_MAX
+}
+
 /// A name for an image whose desired name is taken: the file's name and twelve digits of the identity,
 /// before the extension.
 pub(super) fn other_name(params: &Params, identity: &str) -> VolumeKey {
     let digits: String = identity.chars().take(12).collect();
     let desired = &params.volume.name;
     let name = match desired.rsplit_once('.') {
+        // A name that is too long for the host is shortened.
+        Some((stem, extension)) if is_too_long(desired) && extension.len() <= EXTENSION_MAX => {
+            format!("{}-{digits}.{extension}", hpl::cut(stem, STEM_MAX))
+        }
+        _ if is_too_long(desired) => format!("{}-{digits}", hpl::cut(desired, STEM_MAX)),
         // This name cannot be mistaken for one of vsiflow's own volumes.
         _ if names::is_reserved(desired) => format!("image-{digits}"),
         Some((stem, extension)) if !stem.is_empty() => format!("{stem}-{digits}.{extension}"),
@@ -96,5 +111,40 @@ pub(super) fn other_name(params: &Params, identity: &str) -> VolumeKey {
     VolumeKey {
         pool: params.volume.pool.clone(),
         name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(name: &str) -> String {
+        let params = Params {
+            host: "h".to_owned(),
+            volume: VolumeKey {
+                pool: "images".to_owned(),
+                name: name.to_owned(),
+            },
+            url: String::new(),
+            checksum: None,
+        };
+        other_name(&params, &"0123456789abcdef".repeat(4)).name
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_shortened_and_keeps_its_end() {
+        assert_eq!(other("a.qcow2"), "a-0123456789ab.qcow2");
+        for (name, end) in [
+            (
+                format!("{}.qcow2", "\u{e9}".repeat(200)),
+                "-0123456789ab.qcow2",
+            ),
+            ("x".repeat(400), "-0123456789ab"),
+            (format!("a.{}", "y".repeat(300)), "-0123456789ab"),
+        ] {
+            let short = other(&name);
+            assert!(!is_too_long(&short) && short.ends_with(end), "{short}");
+            assert!(is_too_long(&name));
+        }
     }
 }

@@ -20,10 +20,12 @@ pub mod qcow2;
 pub mod remove;
 mod shared_hash;
 pub mod sidecar;
+mod tar;
 mod track;
 pub mod transfer;
 pub mod upload_chunks;
 pub mod verify;
+mod whole;
 mod write_behind;
 
 pub use claim::Claim;

@@ -5,7 +5,7 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 use super::{
     BaseImage, Params,
     claim::Output,
-    identity::{RequestedImage, other_name},
+    identity::{self, RequestedImage, other_name},
     sidecar::{self, Mark, Sidecar},
     transfer, unchanged,
     verify::{self, Bytes},
@@ -59,8 +59,10 @@ impl ImageSearch<'_> {
     /// The image's place: the desired name, or the alternative name if that is taken.
     pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
         let own = other_name(self.params, &self.request.identity);
-        // A reserved name is never an image's, whatever its URL says.
-        let free = |name: &&VolumeKey| !names::is_reserved(&name.name);
+        // A reserved name is never an image's, whatever its URL says, and no file system takes a longer one.
+        let free = |name: &&VolumeKey| {
+            !names::is_reserved(&name.name) && !identity::is_too_long(&name.name)
+        };
         for name in [&self.params.volume, &own].into_iter().filter(free) {
             if let Some(place) = self.judge(name).await? {
                 return Ok(place);

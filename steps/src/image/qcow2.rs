@@ -1,5 +1,9 @@
 //! Reads the header of a qcow2 file.
 
+pub(in crate::image) mod tables;
+
+use crate::{error, host_text};
+
 /// Number of bytes that are needed to detect the format.
 pub const HEADER_MAX: u64 = 64 * 1024;
 
@@ -12,7 +16,7 @@ const EXTENSION_END: u32 = 0;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 
 /// Error: the file cannot be a base image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// A file of an unknown format.
     #[error("it is neither a qcow2 file nor a raw disk of whole sectors")]
@@ -20,6 +24,14 @@ pub enum Unfit {
     /// A file of a known format that guests cannot boot from.
     #[error("it is {0}")]
     Other(&'static str),
+    /// An archive that can be listed.
+    #[error("it is {kind}: unpack {entry} from it, or pack it as OVA")]
+    Archive {
+        /// What kind of archive.
+        kind: &'static str,
+        /// The file in it that may be the disk.
+        entry: String,
+    },
     /// An unknown version of qcow2.
     #[error("its qcow2 version is not 2 or 3, or its header is damaged")]
     Version,
@@ -32,6 +44,54 @@ pub enum Unfit {
     /// QEMU marked it as corrupt.
     #[error("it is marked as corrupt")]
     Corrupt,
+    /// Its content is encrypted, and a guest has no key.
+    #[error("it is an encrypted qcow2 file")]
+    Encrypted,
+    /// It needs a feature that is not known.
+    #[error("it is a qcow2 file that needs a feature which is not known (incompatible bit {0})")]
+    Features(u32),
+    /// Its compression is not known.
+    #[error("it is a qcow2 file with a compression that is not known")]
+    Compression,
+    /// Its tables contradict one another or the format.
+    #[error("its qcow2 tables are damaged")]
+    Tables,
+    /// It has more tables than are read.
+    #[error("it is a qcow2 file with too many tables: its clusters are too small for its size")]
+    TooManyTables,
+    /// The file ends before something that its tables name.
+    #[error("it is a qcow2 file that was cut short: it ends before data that its tables name")]
+    Cut,
+}
+
+impl Unfit {
+    /// What the user does about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Archive { .. } => {
+                "Unpack the disk image, or pack it as OVA, provide that and correct `imageURL`."
+            }
+            Self::Encrypted => {
+                "Decrypt it where it is with `qemu-img convert -O qcow2`, and provide the result."
+            }
+            Self::Cut => {
+                "Compare the length of the file with the vendor's, and copy it to its source again."
+            }
+            Self::Corrupt => {
+                "Repair it where it is with `qemu-img check -r all`, or replace it at its source."
+            }
+            Self::Version
+            | Self::Features(_)
+            | Self::Compression
+            | Self::Tables
+            | Self::TooManyTables => {
+                "Convert it where it is with `qemu-img convert -O qcow2 IN OUT`, and provide the result."
+            }
+            Self::NotQcow2 | Self::Other(_) | Self::Backing | Self::DataFile => {
+                error::NOT_QCOW2.remedy
+            }
+        }
+    }
 }
 
 /// The size a guest sees, if the file is a qcow2 that needs no other file.
@@ -76,7 +136,7 @@ pub fn backing(head: &[u8]) -> Result<Option<String>, Unfit> {
     let (from, length) = (place(at)?, place(u64::from(length))?);
     let name = head.get(from..from.saturating_add(length));
     let name = name.ok_or(Unfit::Version)?;
-    Ok(Some(String::from_utf8_lossy(name).into_owned()))
+    Ok(Some(host_text::read(name).into_owned()))
 }
 
 fn features(incompatible: u64) -> Result<(), Unfit> {

@@ -103,6 +103,37 @@ fn about_to_be_used(ports: &HostPorts, key: &VolumeKey) -> Failure {
         .of_object(format!("volume {key}"))
 }
 
+/// Checks whether a removal would delete the image now, without deleting anything.
+///
+/// # Errors
+/// What a removal would fail with.
+pub async fn check_removal(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<(), Failure> {
+    let Some(sidecar) = own_sidecar(cx, ports, key).await? else {
+        return Ok(());
+    };
+    if cx.recorded.is_awaited(&cx.entity) {
+        return Err(about_to_be_used(ports, key));
+    }
+    is_uploaded(cx, ports, key, &sidecar).await?;
+    for volume in [key, &sidecar::key(key)] {
+        guards::removable(cx, ports, doomed(volume)).await?;
+    }
+    Ok(())
+}
+
+/// A volume of an image that has a claim of this journal.
+fn doomed(key: &VolumeKey) -> DeletionCandidate<'_> {
+    DeletionCandidate {
+        key,
+        recorded: true,
+        owner: None,
+    }
+}
+
 #[async_trait]
 impl Step for RemoveImage {
     const NAME: &'static str = "remove_image";
@@ -134,12 +165,7 @@ impl Step for RemoveImage {
         }
         is_uploaded(cx, &ports, key, &sidecar).await?;
         for volume in [key, &sidecar::key(key)] {
-            let doomed = DeletionCandidate {
-                key: volume,
-                recorded: true,
-                owner: None,
-            };
-            guards::remove(cx, &ports, doomed).await?;
+            guards::remove(cx, &ports, doomed(volume)).await?;
         }
         let removed = Some(key.clone());
         Ok(Done::created(Output { removed }))

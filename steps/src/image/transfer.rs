@@ -19,14 +19,15 @@ use super::{
     shared_hash::SharedHashes,
     sidecar,
     track::{Track, TrackRecorder},
+    whole,
     write_behind::{RunningDigest, WriteBehind},
 };
 use crate::{
     error,
     guards::{self, DeletionCandidate},
     ports::{
-        HostPorts, ImageSource, ImageStream, SourceError, SourceInfo, UploadSink, VolumeFormat,
-        VolumeInfo, VolumeKey, VolumeSpec,
+        HostPorts, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, UploadSink,
+        VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
         pieces::{ContentPieces, PIECE},
     },
 };
@@ -166,7 +167,8 @@ impl Upload<'_> {
         stream
     }
 
-    /// Returns the stream if it has the image that the earlier attempt began to send.
+    /// Returns the stream if it has the image that the earlier attempt began to send. If a checksum decides
+    /// which image it is, another validator is no other image: mirrors of a file have their own.
     async fn checked(
         &self,
         stream: Box<dyn ImageStream>,
@@ -175,7 +177,8 @@ impl Upload<'_> {
     ) -> Result<Box<dyn ImageStream>, Failure> {
         let now = stream.info();
         let other_length = now.length.is_some() && now.length != known.length;
-        if now.validator != known.validator || other_length {
+        let other_version = now.validator != known.validator && self.params.expected()?.is_none();
+        if other_version || other_length {
             return Err(self.discard(volume.physical).await?);
         }
         Ok(stream)
@@ -227,7 +230,7 @@ impl Upload<'_> {
         let stream = self.opened(opening.await).await?;
         let info = stream.info().clone();
         let mut pieces = ContentPieces::new(stream, self.piece());
-        let first = self.head(&mut pieces, info.length).await?;
+        let first = self.head(&mut pieces, &info).await?;
         let identity = identity::of_source(self.params, &info)?;
         let identity = match identity {
             Some(identity) => identity,
@@ -256,11 +259,12 @@ impl Upload<'_> {
         })
     }
 
-    /// Reads the first bytes; an error if they are not of an image that can be used.
+    /// Reads the first bytes; an error if they are not of an image that can be used, or if the source
+    /// shows that the image is not whole.
     async fn head(
         &self,
         pieces: &mut ContentPieces,
-        length: Option<u64>,
+        info: &SourceInfo,
     ) -> Result<Vec<Bytes>, Failure> {
         let (mut first, mut head) = (Vec::new(), Vec::new());
         while (head.len() as u64) < format::HEADER_MAX
@@ -270,14 +274,16 @@ impl Upload<'_> {
             first.push(piece);
         }
         if head.is_empty() {
-            let empty = error::SOURCE_INVALID.failure("the source gave an empty file");
-            return Err(empty.of_object(&self.params.url));
+            return Err(SourceError {
+                kind: SourceErrorKind::Empty,
+                url: self.params.url.clone(),
+                message: "the source gave an empty file".to_owned(),
+            }
+            .into());
         }
-        format::of_announced(&head, length).map_err(|unfit| {
-            error::NOT_QCOW2
-                .failure(format!("the image cannot be used: {unfit}"))
-                .of_object(&self.params.url)
-        })?;
+        let url = &self.params.url;
+        let checked = whole::check_source(self.source, url, info, &head).await;
+        checked.map_err(|unfit| format::unfit_image(&unfit, url))?;
         Ok(first)
     }
 

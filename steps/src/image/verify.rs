@@ -10,8 +10,11 @@ use vsiflow_engine::{
 };
 
 use super::{
-    BaseImage, Params, RunningDigest, claimed, format, gone, qcow2::Unfit,
-    shared_hash::SharedHashes, sidecar, transfer, upload_chunks,
+    BaseImage, Params, RunningDigest, claimed, format, gone,
+    qcow2::Unfit,
+    shared_hash::SharedHashes,
+    sidecar, transfer, upload_chunks,
+    whole::{self, Judged},
 };
 use crate::{
     error,
@@ -269,17 +272,19 @@ pub(super) async fn base_image(
             .of_object(format!("volume {key}")));
     }
     let head = ports.storage.read(key, 0, format::HEADER_MAX).await?;
-    let judged = format::of_whole(&head, volume.physical);
-    let unfit = match (judged, &volume.backing) {
-        (Ok(fit), None) => Ok(fit),
-        (Ok(_), Some(_)) => Err(Unfit::Backing),
-        (Err(unfit), _) => Err(unfit),
+    let unfit = |unfit: &Unfit| {
+        let failure = format::unfit_image(unfit, &params.url);
+        failure.on_host(ports.host.name())
     };
-    let (format, virtual_size) = unfit.map_err(|unfit| {
-        error::NOT_QCOW2
-            .failure(format!("the image cannot be used: {unfit}"))
-            .on_host(ports.host.name())
-            .of_object(&params.url)
+    let judged = format::of_whole(&head, volume.physical);
+    let (format, virtual_size) = judged.map_err(|why| unfit(&why))?;
+    if volume.backing.is_some() {
+        return Err(unfit(&Unfit::Backing));
+    }
+    let checked = whole::check_volume(ports, &volume, &head, format).await;
+    checked.map_err(|judged| match judged {
+        Judged::Unfit(why) => unfit(&why),
+        Judged::Unread(failure) => failure,
     })?;
     Ok(BaseImage {
         host: params.host.clone(),

@@ -73,6 +73,9 @@ pub enum DiskSource {
     Other(String),
 }
 
+/// The [`reason`](DomainInfo::reason) of a guest that is paused because a disk failed to write or read.
+pub const IO_ERROR: &str = "I/O error";
+
 /// A domain as the host knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainInfo {
@@ -116,6 +119,12 @@ impl DomainInfo {
     /// The machine of its stored definition, and the one that runs.
     pub fn shapes(&self) -> impl Iterator<Item = &DomainShape> {
         std::iter::once(&self.stored).chain(&self.live)
+    }
+
+    /// Whether the guest is paused because a disk failed, most often because its pool is full. It can neither
+    /// continue nor shut down until the cause is removed.
+    pub fn is_held_by_io_error(&self) -> bool {
+        self.state == DomainState::Paused && self.reason.as_deref() == Some(IO_ERROR)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::host_text;
+
 /// The kinds of errors of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PortErrorKind {
@@ -70,7 +72,7 @@ pub struct PortError {
 }
 
 impl PortError {
-    /// An error of this kind.
+    /// An error of this kind. What is not text in a host's words is escaped.
     pub fn new(
         kind: PortErrorKind,
         host: impl Into<String>,
@@ -80,8 +82,8 @@ impl PortError {
         Self {
             kind,
             host: host.into(),
-            object: object.into(),
-            message: message.into(),
+            object: host_text::shown_lines(&object.into()).into_owned(),
+            message: host_text::shown_lines(&message.into()).into_owned(),
         }
     }
 }

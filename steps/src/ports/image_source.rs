@@ -25,8 +25,20 @@ pub enum SourceErrorKind {
     NotFound,
     /// 401 or 403, or no permission.
     Forbidden,
-    /// The URL or its content is invalid (bad scheme, a web page, an empty body).
+    /// The URL or what it leads to is invalid, for example a bad scheme, or a status that is none of the others.
     Invalid,
+    /// A web page was sent in place of the image.
+    Page,
+    /// The file is empty.
+    Empty,
+    /// The file is packed and cannot be unpacked: it is damaged, or unpacking it needs too much memory.
+    Packed,
+    /// The server sends the file encoded.
+    Encoded,
+    /// The server's certificate is not trusted.
+    Untrusted,
+    /// The server redirects in a circle, or to an address that is none.
+    Redirected,
     /// This process must not read it: a file, an address or a connection without TLS that the operator
     /// has not permitted.
     Refused,

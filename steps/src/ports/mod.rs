@@ -21,7 +21,7 @@ mod upload_limit;
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
     DiskJob, DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec,
-    DomainState, Firmware, Graphics, GuestConsole, LayerSpec, Leftovers, MachineSpec,
+    DomainState, Firmware, Graphics, GuestConsole, IO_ERROR, LayerSpec, Leftovers, MachineSpec,
     MergeProgress, NicSpec, OwnerMark, Platform, SavedMachine, ScreenShape,
 };
 pub use error::{PortError, PortErrorKind};

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 
 use super::PortResult;
+use crate::host_text;
 
 /// The key of a volume: pool and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,9 +18,11 @@ pub struct VolumeKey {
     pub name: String,
 }
 
+/// For people: what is not text is escaped.
 impl std::fmt::Display for VolumeKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.pool, self.name)
+        let (pool, name) = (host_text::shown(&self.pool), host_text::shown(&self.name));
+        write!(f, "{pool}/{name}")
     }
 }
 
@@ -75,6 +78,26 @@ pub struct VolumeInfo {
     pub backing: Option<String>,
     /// The content's last change, as the host reports it; only compared for equality.
     pub modified: Option<String>,
+    /// Why the volume cannot be read, if so: it exists, but nothing else in here except its key is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+}
+
+impl VolumeInfo {
+    /// A volume that exists, and of which nothing but its key is known.
+    pub fn unreadable(key: VolumeKey, why: impl Into<String>) -> Self {
+        Self {
+            key,
+            path: String::new(),
+            format: String::new(),
+            capacity: 0,
+            allocation: 0,
+            physical: 0,
+            backing: None,
+            modified: None,
+            unreadable: Some(why.into()),
+        }
+    }
 }
 
 /// A volume to create.
@@ -228,10 +251,11 @@ pub trait StoragePort: Send + Sync {
     async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>>;
 
     /// A volume. `None` only in an active pool after a refresh that succeeded; a missing pool is the
-    /// error `PoolMissing`, an inactive one `PoolInactive`.
+    /// error `PoolMissing`, an inactive one `PoolInactive`. A volume that cannot be read is an error.
     async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>>;
 
-    /// All volumes of an active pool, after a refresh.
+    /// All volumes of an active pool, after a refresh, with those that cannot be read
+    /// ([`VolumeInfo::unreadable`]).
     async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>>;
 
     /// Creates a volume. `Exists` if one of that name exists.

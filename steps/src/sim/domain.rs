@@ -176,6 +176,7 @@ impl DomainPort for SimHost {
                 saved: None,
                 merges: BTreeMap::new(),
                 block_copies: BTreeMap::new(),
+                io_error: false,
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
@@ -236,11 +237,15 @@ impl DomainPort for SimHost {
 
     async fn resume(&self, uuid: Uuid) -> PortResult<()> {
         self.call(Call::act("resume", object(uuid)), |state, now| {
+            let full = state.pools.values().any(|pool| pool.available() == 0);
             let domain = self.known(state, uuid)?;
             if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             }
-            domain.unpause(now);
+            domain.io_error &= full;
+            if !domain.io_error {
+                domain.unpause(now);
+            }
             Ok(())
         })
         .await

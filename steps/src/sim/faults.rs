@@ -35,6 +35,8 @@ pub enum Fault {
     /// Another program starts or stops every pool except the one that the call names, just before the
     /// call.
     OtherPoolsToggle,
+    /// The program that copies volumes cannot read this one; nothing happens.
+    Unconvertible,
 }
 
 /// The faults from which random ones are drawn: those that every run survives without help.

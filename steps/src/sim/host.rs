@@ -301,6 +301,10 @@ impl SimHost {
             Some(Fault::NoSpace) if call.effect => {
                 fail(PortErrorKind::NoSpace, "No space left on device")
             }
+            Some(Fault::Unconvertible) if call.effect => fail(
+                PortErrorKind::Rejected,
+                "qemu-img: error while reading: Input/output error",
+            ),
             Some(Fault::CutStream) => fail(PortErrorKind::OutcomeUnknown, "the stream was cut"),
             Some(Fault::HostRestart) => {
                 state.restart();

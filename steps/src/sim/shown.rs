@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Domain, SimHostState};
 use crate::ports::{
-    DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec, Graphics, ScreenShape,
+    DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec, DomainState, Graphics,
+    IO_ERROR, ScreenShape,
 };
 
 impl SimHostState {
@@ -25,7 +26,8 @@ impl SimHostState {
             title: (!spec.title.is_empty()).then(|| spec.title.clone()),
             arch: spec.machine.arch.clone(),
             state: domain.state,
-            reason: None,
+            reason: (domain.io_error && domain.state == DomainState::Paused)
+                .then(|| IO_ERROR.to_owned()),
             moved: domain.moved,
             saved: domain.saved.is_some(),
             persistent: true,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Content, Fault, Live, due::DueDomains, guest::GuestEnded, source::qcow2_header};
+use crate::host_text;
 use crate::ports::{
     DhcpHost, DnsHost, DomainSpec, DomainState, GuestStats, GuestSupport, HostCapacity, HostRoute,
     NetworkSpec, OwnerMark,
@@ -85,6 +86,7 @@ pub struct SimHostState {
 
 /// The header of a qcow2 file with a backing file.
 fn layer_header(backing: &str) -> Vec<u8> {
+    let backing = host_text::bytes(backing);
     let mut header = qcow2_header(1 << 30);
     let at = (header.len() as u64).to_be_bytes();
     let length = u32::try_from(backing.len()).unwrap_or(u32::MAX);
@@ -93,7 +95,7 @@ fn layer_header(backing: &str) -> Vec<u8> {
             *place = *byte;
         }
     }
-    header.extend_from_slice(backing.as_bytes());
+    header.extend_from_slice(&backing);
     header
 }
 
@@ -229,6 +231,9 @@ pub struct Domain {
     /// be switched.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub block_copies: BTreeMap<String, String>,
+    /// Whether an I/O error paused the guest. It does so again while a pool is full.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub io_error: bool,
 }
 
 /// How long a domain whose start was interrupted is reported as starting, in milliseconds.
@@ -244,6 +249,7 @@ impl Domain {
     /// Turns the domain off.
     pub fn end(&mut self, state: DomainState) {
         (self.live, self.running, self.state) = (None, None, state);
+        self.io_error = false;
         self.ends_at = None;
         self.merges.clear();
         self.block_copies.clear();

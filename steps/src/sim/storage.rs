@@ -15,6 +15,7 @@ use super::{
     upload::{SimPathSink, SimSink},
 };
 use crate::files::is_device;
+use crate::host_text;
 use crate::ports::{
     FileAt, FileHead, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed,
     StoragePort, Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
@@ -90,6 +91,13 @@ impl SimHost {
         let info = info(pool, key, &volume);
         pool.volumes.insert(key.name.clone(), volume);
         Ok(info)
+    }
+
+    fn readable(&self, volume: VolumeInfo) -> PortResult<VolumeInfo> {
+        match &volume.unreadable {
+            None => Ok(volume),
+            Some(why) => Err(self.error(PortErrorKind::Other, &object(&volume.key), why)),
+        }
     }
 
     pub(super) fn no_space(&self, key: &VolumeKey) -> PortError {
@@ -186,7 +194,11 @@ fn head_of(state: &SimHostState, path: &str, max: u64) -> FileHead {
     })
 }
 
+/// The volume. Like libvirt, the host cannot describe a name with control characters.
 fn info(pool: &Pool, key: &VolumeKey, volume: &Volume) -> VolumeInfo {
+    if host_text::has_control(&key.name) {
+        return VolumeInfo::unreadable(key.clone(), "its name has control characters");
+    }
     let path = format!("{}/{}", pool.path, key.name);
     VolumeInfo {
         key: key.clone(),
@@ -198,6 +210,7 @@ fn info(pool: &Pool, key: &VolumeKey, volume: &Volume) -> VolumeInfo {
         backing: volume.backing.clone().filter(|_| !is_device(&path)),
         path,
         modified: Some(volume.modified.to_string()),
+        unreadable: None,
     }
 }
 
@@ -242,10 +255,11 @@ impl StoragePort for SimHost {
             })
         };
         match observe().await? {
-            Some(volume) => Ok(Some(volume)),
+            Some(volume) => self.readable(volume).map(Some),
             None => {
                 self.settled(&key.pool).await;
-                observe().await
+                let volume = observe().await?;
+                volume.map(|volume| self.readable(volume)).transpose()
             }
         }
     }

@@ -32,7 +32,8 @@ use crate::{
     error,
     guards::{self, DeletionCandidate},
     ports::{
-        DomainInfo, HostPorts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+        DomainInfo, HostPorts, PortError, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
+        VolumeSpec,
     },
 };
 
@@ -67,11 +68,20 @@ pub(crate) async fn copy(
     let made = ports.storage.clone_volume(&from.key, &spec).await;
     made.map_err(|error| match error.kind {
         PortErrorKind::Exists => guards::not_ours(ports, to.key),
+        PortErrorKind::Rejected => unconvertible(error),
         _ => error.into(),
     })?;
     // The reply was made before the host inspected the copy, so read the volume again.
     found(ports, to.key, "the copy is gone since it was made").await
 }
+
+/// The failure if the host cannot copy a volume that was found whole. It would fail again.
+pub(crate) fn unconvertible(error: PortError) -> Failure {
+    Failure::from(error).with_remedy(UNCONVERTIBLE)
+}
+
+const UNCONVERTIBLE: &str = "Run `qemu-img check` on the file on the host: if it is whole, update the host's QEMU, \
+     or convert the image with `qemu-img convert -O qcow2` and provide the result; then `vsiflow retry`.";
 
 /// A volume that must exist; `gone` is the message of the failure.
 pub(crate) async fn found(

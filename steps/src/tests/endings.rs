@@ -2,6 +2,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
+    ports::{DomainState, VolumeFormat, VolumeSpec},
     sim::{Fault, Faults},
     vsi::{await_ready, delete_volumes, stop_domain::StopMode},
 };
@@ -175,6 +176,7 @@ pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
         uuid: world.uuid,
         grace_s: 10,
         boots_anew: false,
+        spares_held: false,
     }
 }
 
@@ -236,6 +238,7 @@ async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
         host: HOST.to_owned(),
         uuid,
         discard: true,
+        volumes: Vec::new(),
     };
     world.drive(&undefine, &params).await?;
     let delete = vsi::DeleteVolumes::new(world.hosts.clone());
@@ -329,6 +332,7 @@ async fn destroys_nothing(world: &World) {
         host: HOST.to_owned(),
         uuid: world.uuid,
         discard: true,
+        volumes: Vec::new(),
     };
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0211");
     let delete = vsi::DeleteVolumes::new(hosts);
@@ -351,6 +355,94 @@ async fn a_running_domain_is_not_undefined() {
         host: HOST.to_owned(),
         uuid: world.uuid,
         discard: true,
+        volumes: Vec::new(),
     };
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0209");
+}
+
+/// Pauses the world's guest as QEMU does when it cannot write.
+async fn hold(world: &World, full: bool) {
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    sim.with(|state| {
+        if full {
+            let pool = state.pools.get_mut(POOL).unwrap();
+            pool.capacity -= pool.available();
+        } else {
+            state.pools.get_mut(POOL).unwrap().capacity += 1 << 30;
+        }
+        let domain = state.domains.get_mut(&uuid).unwrap();
+        domain.pause(0);
+        domain.io_error = true;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_an_io_error_holds_is_ended_only_by_force() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    hold(&world, true).await;
+    let step = vsi::StopDomain::new(world.hosts.clone());
+    let mut params = stop_params(&world);
+    params.spares_held = true;
+    let refused = world.attempt(&step, &params).await.unwrap_err();
+    assert_eq!(refused.class, FailureClass::Blocked);
+    assert!(
+        refused.message.as_str().contains("end it hard"),
+        "{refused:?}"
+    );
+    assert!(refused.remedy.as_str().contains("--force"), "{refused:?}");
+    params.grace_s = 0;
+    let forced = world.attempt(&step, &params).await.unwrap();
+    assert_eq!(forced.output.how, StopMode::Destroyed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_is_held_again_after_it_was_resumed_does_not_count_as_running() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    hold(&world, true).await;
+    let step = vsi::ResumeDomain::new(world.hosts.clone());
+    let params = vsi::resume_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+    };
+    let refused = world.attempt(&step, &params).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0203");
+    assert!(
+        refused.message.as_str().contains("paused again"),
+        "{refused:?}"
+    );
+    hold(&world, false).await;
+    assert!(world.attempt(&step, &params).await.is_ok());
+    let domain = world.ports().await.domains.domain(world.uuid).await;
+    assert_eq!(domain.unwrap().unwrap().state, DomainState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_stays_defined_while_a_volume_of_it_may_not_be_deleted() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    stop(&world).await;
+    let storage = world.ports().await.storage;
+    let path = storage.volume(&world.boot()).await.unwrap().unwrap().path;
+    let over = VolumeSpec {
+        key: world.key("over"),
+        format: VolumeFormat::Qcow2,
+        capacity: 1 << 20,
+        backing: Some((path, VolumeFormat::Qcow2)),
+    };
+    storage.create(&over).await.unwrap();
+    let step = vsi::UndefineDomain::new(world.hosts.clone());
+    let params = vsi::undefine_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        discard: true,
+        volumes: volumes(&world).volumes,
+    };
+    let refused = world.attempt(&step, &params).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0210");
+    assert_eq!(world.sim().await.count("undefine").await, 0);
+    storage.delete(&over.key).await.unwrap();
+    assert!(world.attempt(&step, &params).await.is_ok());
 }

@@ -197,9 +197,17 @@ async fn remove(world: &World, key: &VolumeKey, owner: Option<Uuid>) -> String {
     }
 }
 
+/// What a dry run says about the deletion of the boot disk with its VSI.
+async fn foresee(world: &World) -> Result<(), String> {
+    let (cx, ports) = (world.cx("test", false), world.ports().await);
+    let foreseen = guards::foresee(&cx, &ports, &[world.boot()], world.uuid).await;
+    foreseen.map_err(|failure| failure.code.to_string())
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_disk_below_the_owners_own_layer_stays() {
     let world = running().await;
+    assert_eq!(foresee(&world).await, Ok(()));
     stop(&world).await;
     let (boot, own) = (world.boot(), Some(world.uuid));
     assert_eq!(remove(&world, &boot, own).await, "fine");
@@ -208,6 +216,7 @@ async fn the_disk_below_the_owners_own_layer_stays() {
     })
     .await;
     assert_eq!(remove(&world, &boot, own).await, "VSI0210");
+    assert_eq!(foresee(&world).await, Err("VSI0210".to_owned()));
 }
 
 /// The account may read neither the layer's file nor the file below it.
@@ -303,6 +312,7 @@ async fn saved_memory_is_deleted_only_with_its_vsi() {
         host: HOST.to_owned(),
         uuid: world.uuid,
         discard,
+        volumes: Vec::new(),
     };
     let refused = world.attempt(&undefine, &params(false)).await;
     assert_eq!(code(refused), "VSI0216");

@@ -125,6 +125,30 @@ async fn a_clone_whose_answer_was_lost_is_waited_for_and_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_the_host_cannot_make_waits_for_a_person() {
+    let world = World::new().await;
+    let image = world.ensure_image(&world.image_params()).await.unwrap();
+    world.record("ensure_base_image", &image);
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("clone", 1, Fault::Unconvertible))
+        .await;
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    let refused = world.attempt(&clone, &world.clone_boot_disk()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.class, FailureClass::Blocked);
+    assert!(
+        refused.remedy.as_str().contains("qemu-img check"),
+        "{refused:?}"
+    );
+    assert!(
+        world
+            .attempt(&clone, &world.clone_boot_disk())
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn overlays_and_larger_boot_disks_are_made() {
     let world = World::new().await;
     let image = world.ensure_image(&world.image_params()).await.unwrap();

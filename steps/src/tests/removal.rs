@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     guards::{self, DeletionCandidate},
+    host_text,
     ports::{Removed, VolumeFormat, VolumeSpec},
-    sim::{Fault, Faults},
+    sim::{Fault, Faults, Pool},
 };
 
 async fn remove(world: &World, key: &VolumeKey, recorded: bool, owner: Option<Uuid>) -> String {
@@ -145,4 +146,104 @@ async fn what_cannot_be_read_refuses() {
         .with(|s| s.pools.get_mut(POOL).unwrap().active = false)
         .await;
     assert_eq!(remove(&world, &key, true, None).await, "VSI0202");
+}
+
+/// A volume of this name that is a layer over another one, as another program leaves it.
+async fn odd_layer(world: &World, name: &[u8], over: &VolumeKey) {
+    let storage = world.ports().await.storage;
+    let path = storage.volume(over).await.unwrap().unwrap().path;
+    let spec = VolumeSpec {
+        key: world.key(&host_text::read(name)),
+        format: VolumeFormat::Qcow2,
+        capacity: 1 << 20,
+        backing: Some((path, VolumeFormat::Raw)),
+    };
+    storage.create(&spec).await.unwrap();
+}
+
+/// What the guard says about the removal of a volume.
+async fn refusal(world: &World, key: &VolumeKey) -> Failure {
+    let doomed = DeletionCandidate {
+        key,
+        recorded: true,
+        owner: None,
+    };
+    let cx = world.cx("test", false);
+    let removed = guards::remove(&cx, &world.ports().await, doomed).await;
+    removed.expect_err("a layer is over it")
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_layer_of_any_name_keeps_what_is_below_it_and_is_named(
+        random in proptest::collection::vec(1..=255_u8, 1..30),
+        pick in 0..5_usize,
+        active: bool,
+    ) {
+        let named: [&[u8]; 4] = [b"caf\xe9.qcow2", b"two\nlines\r", b"\x1b[2J", b" "];
+        let mut name = named.get(pick).map_or(random, |name| name.to_vec());
+        name.iter_mut().filter(|byte| **byte == b'/').for_each(|byte| *byte = b'_');
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
+        let failure = runtime.block_on(async {
+            let world = World::new().await;
+            let base = world.key("base.img");
+            super::images::foreign(&world, &base, b"x").await;
+            odd_layer(&world, &name, &base).await;
+            if !active {
+                move_to_inactive(&world, &name).await;
+            }
+            refusal(&world, &base).await
+        });
+        proptest::prop_assert_eq!(failure.code.as_str(), "VSI0210");
+        let shown = host_text::shown(&host_text::read(&name)).into_owned();
+        proptest::prop_assert!(failure.message.as_str().contains(&shown), "{failure:?}");
+    }
+}
+
+/// Moves the volume of this name into a pool that is inactive.
+async fn move_to_inactive(world: &World, name: &[u8]) {
+    let name = host_text::read(name).into_owned();
+    let sim = world.sim().await;
+    sim.with(|state| {
+        let pool = state.pools.get_mut(POOL).unwrap();
+        let volume = pool.volumes.remove(&name).unwrap();
+        let off = Pool {
+            active: false,
+            path: "/off".to_owned(),
+            capacity: pool.capacity,
+            volumes: [(name, volume)].into(),
+        };
+        state.pools.insert("off".to_owned(), off);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_cannot_be_read_protects_every_other_one() {
+    let world = World::new().await;
+    let (some, odd) = (world.key("some"), world.key("line\nbreak"));
+    super::images::foreign(&world, &some, b"x").await;
+    super::images::foreign(&world, &odd, b"y").await;
+    let failure = refusal(&world, &some).await;
+    assert_eq!(failure.code.as_str(), "VSI0210");
+    assert!(
+        failure.message.as_str().contains("line\\nbreak"),
+        "{failure:?}"
+    );
+    let (cx, ports) = (world.cx("test", false), world.ports().await);
+    let below = ports.storage.volume(&some).await.unwrap().unwrap();
+    for refused in [
+        guards::nothing_over(&cx, &ports, &[&below]).await,
+        guards::foresee(&cx, &ports, std::slice::from_ref(&some), world.uuid).await,
+        guards::active_volumes(&ports).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().message, failure.message);
+    }
+    let sim = world.sim().await;
+    sim.with(|state| state.pools.get_mut(POOL).unwrap().volumes.remove(&odd.name))
+        .await;
+    assert_eq!(remove(&world, &some, true, None).await, "removed");
 }

@@ -16,6 +16,7 @@ use crate::{
     guards::{self, DeletionCandidate},
     image::{self, BaseImage},
     ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+    snapshot,
 };
 
 /// The node whose output is the [`BaseImage`] to copy.
@@ -237,6 +238,7 @@ async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<()
     };
     made.map(drop).map_err(|error| match error.kind {
         PortErrorKind::Exists => guards::not_ours(ports, &params.volume),
+        PortErrorKind::Rejected if !overlay => snapshot::unconvertible(error),
         _ => error.into(),
     })
 }

@@ -68,7 +68,7 @@ impl Step for DeleteVolumes {
 
     async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        for doomed in all(params) {
+        for doomed in all_volumes(params.uuid, &params.volumes) {
             if ports.storage.volume(&doomed.volume).await?.is_some() {
                 return Ok(Observed::Needed);
             }
@@ -79,18 +79,21 @@ impl Step for DeleteVolumes {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let mut output = Output::default();
-        for doomed in all(params) {
+        for doomed in all_volumes(params.uuid, &params.volumes) {
             delete(cx, &ports, params.uuid, doomed, &mut output).await?;
         }
         Ok(Done::updated(output))
     }
 }
 
-/// The volumes, and the rotated file of the console log.
-fn all(params: &Params) -> impl Iterator<Item = VolumeToDelete> + '_ {
-    params.volumes.iter().flat_map(|doomed| {
+/// The volumes of a VSI, and the rotated file of its console log.
+pub(super) fn all_volumes(
+    uid: Uuid,
+    volumes: &[VolumeToDelete],
+) -> impl Iterator<Item = VolumeToDelete> + '_ {
+    volumes.iter().flat_map(move |doomed| {
         let key = &doomed.volume;
-        let is_log = *key == names::console_log(&key.pool, params.uuid);
+        let is_log = *key == names::console_log(&key.pool, uid);
         let rotated = VolumeKey {
             pool: key.pool.clone(),
             name: format!("{}.0", key.name),

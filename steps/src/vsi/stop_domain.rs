@@ -48,6 +48,10 @@ pub struct Params {
     /// Whether the guest boots with other parts afterwards: saved memory does not fit those.
     #[serde(default)]
     pub boots_anew: bool,
+    /// Whether a guest that an I/O error holds is not ended, unless `grace_s` is 0. It cannot shut down, so its
+    /// stop would be like a power failure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spares_held: bool,
 }
 
 /// How the guest was stopped.
@@ -109,6 +113,9 @@ impl Step for StopDomain {
                     how: StopMode::Already,
                 }));
             }
+            Some(_) if params.grace_s > 0 && params.spares_held && is_held(domain.as_ref()) => {
+                return Err(would_end_hard(&ports, params.uuid));
+            }
             // A guest that is suspended, or not up yet, ignores the request.
             Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
@@ -140,6 +147,24 @@ fn active(domain: Option<&DomainInfo>) -> Option<DomainState> {
     let state = domain.map(|domain| domain.state);
     state.filter(|state| state.is_active())
 }
+
+fn is_held(domain: Option<&DomainInfo>) -> bool {
+    domain.is_some_and(DomainInfo::is_held_by_io_error)
+}
+
+fn would_end_hard(ports: &HostPorts, uid: Uuid) -> Failure {
+    error::NOT_RUNNING
+        .failure(
+            "the guest is paused by an I/O error of a disk and cannot shut down: stopping it would end it hard, \
+             like a power failure",
+        )
+        .with_remedy(END_HARD)
+        .on_host(ports.host.name())
+        .of_object(format!("domain {uid}"))
+}
+
+const END_HARD: &str = "Make room in its pool or repair the disk, then `vsiflow unpause` and stop it again; or end \
+     it with `vsiflow stop --force`.";
 
 /// Refuses a domain that was saved with its memory if the next boot has other parts: data that the guest
 /// had not written to its disks is only in that memory.

@@ -10,14 +10,20 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::delete_volumes::{VolumeToDelete, all_volumes};
 use crate::{
-    error, ownership,
+    error,
+    guards::{self, DeletionCandidate},
+    ownership,
     ports::{Hosts, Leftovers, Removed},
 };
 
 /// Removes the definition of a domain that is off. If the VSI is not deleted, the settings of its firmware
 /// remain, and a domain that was saved with its memory is refused: that memory has data that the guest had
 /// not written to its disks.
+///
+/// The guards are asked first about the volumes that are to be deleted after it: a VSI of which they would keep a
+/// part stays whole.
 ///
 /// A crash during the step leaves the whole definition or none. A running domain is refused: libvirt
 /// would remove its definition while it continues to run.
@@ -35,6 +41,9 @@ pub struct Params {
     /// Whether its saved memory and the settings of its firmware are deleted, too, as the VSI is.
     #[serde(default)]
     pub discard: bool,
+    /// Volumes that are deleted after it. If one may not be deleted, the definition stays as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeToDelete>,
 }
 
 /// What [`UndefineDomain`] did.
@@ -87,6 +96,16 @@ impl Step for UndefineDomain {
                 .failure("the domain runs; it must be stopped before its definition is removed")
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
+        }
+        for doomed in all_volumes(params.uuid, &params.volumes) {
+            let candidate = DeletionCandidate {
+                key: &doomed.volume,
+                recorded: doomed.recorded,
+                owner: Some(params.uuid),
+            };
+            if doomed.recorded {
+                guards::removable(cx, &ports, candidate).await?;
+            }
         }
         let leftovers = if params.discard {
             Leftovers::Delete

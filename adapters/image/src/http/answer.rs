@@ -21,15 +21,18 @@ pub(super) fn examine(response: &Response, shown: &ShownError) -> Result<SourceI
     let headers = response.headers();
     if text(headers, &CONTENT_TYPE).is_some_and(|kind| kind.trim_start().starts_with("text/html")) {
         let message = "this is a web page, not an image; is a login needed?";
-        return Err(invalid(shown, message));
+        return Err(error(SourceErrorKind::Page, shown, message));
     }
-    if let Some(coding) = text(headers, &CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+    let coding = text(headers, &CONTENT_ENCODING).filter(|coding| *coding != "identity");
+    // A file that is gzip itself is often announced so. It is unpacked by what it is.
+    let of_file = |coding: &&str| response.url().path().ends_with(".gz") && GZIP.contains(coding);
+    if let Some(coding) = coding.filter(|coding| !of_file(coding)) {
         let message = format!("the server sends the image encoded ({coding}), unasked");
-        return Err(invalid(shown, message));
+        return Err(error(SourceErrorKind::Encoded, shown, message));
     }
     let length = response.content_length();
     if length == Some(0) {
-        return Err(invalid(shown, EMPTY));
+        return Err(error(SourceErrorKind::Empty, shown, EMPTY));
     }
     Ok(SourceInfo {
         length,
@@ -37,12 +40,13 @@ pub(super) fn examine(response: &Response, shown: &ShownError) -> Result<SourceI
     })
 }
 
-/// Checks a response that should hold the rest of the image.
+/// Checks a response that should hold the rest of the image. Returns the offset of its first byte, too, which may
+/// be an earlier one than the requested: some caches send whole blocks.
 pub(super) fn examine_rest(
     response: &Response,
     shown: &ShownError,
     offset: u64,
-) -> Result<SourceInfo, SourceError> {
+) -> Result<(SourceInfo, u64), SourceError> {
     let headers = response.headers();
     let range = text(headers, &CONTENT_RANGE).unwrap_or_default();
     let (first, length) = range_of(range).ok_or_else(|| {
@@ -51,14 +55,15 @@ pub(super) fn examine_rest(
             format!("the server returns a part that it calls {range:?}"),
         )
     })?;
-    if first != offset {
+    if !(first..=last_of(range).unwrap_or(u64::MAX)).contains(&offset) {
         let message = format!("the server returns the part from byte {first} instead of {offset}");
         return Err(invalid(shown, message));
     }
-    Ok(SourceInfo {
+    let info = SourceInfo {
         length,
         validator: validator(headers, length),
-    })
+    };
+    Ok((info, first))
 }
 
 /// The first byte and the total length from `bytes FIRST-LAST/LENGTH`.
@@ -71,6 +76,14 @@ pub(crate) fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
     };
     Some((first.parse().ok()?, length))
 }
+
+/// The last byte from `bytes FIRST-LAST/LENGTH`.
+fn last_of(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once('-')?;
+    rest.split_once('/')?.0.parse().ok()
+}
+
+const GZIP: [&str; 2] = ["gzip", "x-gzip"];
 
 pub(super) const EMPTY: &str = "the server sent an empty image";
 
@@ -103,7 +116,7 @@ const BY_TIME: &str = "modified ";
 const AND_LENGTH: &str = "; ";
 
 /// The part of a validator that `If-Range` sends.
-pub(crate) fn condition(validator: &str) -> Option<&str> {
+pub(super) fn condition(validator: &str) -> Option<&str> {
     let by_time = || Some(validator.strip_prefix(BY_TIME)?.split_once(AND_LENGTH)?.0);
     validator.strip_prefix(BY_TAG).or_else(by_time)
 }

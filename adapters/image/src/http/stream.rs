@@ -8,7 +8,7 @@ use reqwest::Response;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use super::{answer::EMPTY, within};
-use crate::error::{ShownError, error, invalid};
+use crate::error::{ShownError, error};
 
 /// An image that is being received.
 pub(crate) struct HttpStream {
@@ -16,6 +16,7 @@ pub(crate) struct HttpStream {
     pub(super) shown: ShownError,
     pub(super) info: SourceInfo,
     pub(super) starts_at: u64,
+    /// The offset of the next byte that the server sends; less than `starts_at` if it began earlier.
     pub(super) read: u64,
     pub(super) idle_deadline: Duration,
 }
@@ -36,11 +37,13 @@ impl ImageStream for HttpStream {
             let Some(piece) = piece else {
                 return self.end();
             };
-            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-            self.read = self.read.saturating_add(length);
+            let before = self.starts_at.saturating_sub(self.read);
+            self.read = self.read.saturating_add(piece.len() as u64);
+            let over = usize::try_from(before).unwrap_or(usize::MAX);
+            let wanted = piece.slice(over.min(piece.len())..);
             // An empty piece does not mean the end.
-            if length > 0 {
-                return Ok(Some(piece));
+            if !wanted.is_empty() {
+                return Ok(Some(wanted));
             }
         }
     }
@@ -50,7 +53,7 @@ impl HttpStream {
     /// The end of the image, if the length is the announced one.
     fn end(&self) -> Result<Option<Bytes>, SourceError> {
         match self.info.length {
-            _ if self.read == 0 => Err(invalid(&self.shown, EMPTY)),
+            _ if self.read == 0 => Err(error(SourceErrorKind::Empty, &self.shown, EMPTY)),
             Some(length) if length != self.read => {
                 let message = format!("cut off: {} of {length} bytes arrived", self.read);
                 Err(error(SourceErrorKind::Transient, &self.shown, message))

@@ -37,8 +37,7 @@ impl DomainPort for LibvirtHost {
         let listed = calls.connect_list_all_domains(0).await;
         let (mut domains, mut bytes) = (Vec::new(), 0_usize);
         for found in listed.map_err(|e| self.speaking("").of(&e))? {
-            // A domain that was deleted since the list was made is not an error.
-            if let Some(info) = self.domain_info(&calls, &found).await? {
+            if let Some(info) = self.listed_domain(&calls, &found).await? {
                 bytes = bytes.saturating_add(info.xml.len());
                 domains.push(info);
             }
@@ -294,6 +293,22 @@ impl LibvirtHost {
                 .error(PortErrorKind::Missing, "there is none")
         };
         self.lookup_domain(calls, uuid).await?.ok_or_else(gone)
+    }
+
+    /// A domain of a list; `None` if it was deleted since the list was made, and libvirt says so twice.
+    async fn listed_domain(
+        &self,
+        calls: &Calls,
+        found: &RemoteDomain,
+    ) -> PortResult<Option<DomainInfo>> {
+        let info = self.domain_info(calls, found).await?;
+        let uuid = found.uuid.0;
+        if info.is_some() || self.lookup_domain(calls, uuid).await?.is_none() {
+            return Ok(info);
+        }
+        let object = format!("domain {uuid}");
+        let words = "libvirt lists the domain, and does not find it";
+        Err(self.speaking(&object).error(PortErrorKind::Other, words))
     }
 
     /// The domain; `None` if it was deleted in the meantime.

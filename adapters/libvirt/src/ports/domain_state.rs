@@ -1,6 +1,6 @@
 //! Converts libvirt's domain states and reasons (`include/libvirt/libvirt-domain.h`).
 
-use vsiflow_steps::ports::DomainState;
+use vsiflow_steps::ports::{DomainState, IO_ERROR};
 
 use crate::protocol::{domain_state, paused_reason, shutoff_reason};
 
@@ -41,7 +41,7 @@ pub(super) fn reason_of(state: i32, reason: i32) -> Option<&'static str> {
         (domain_state::PAUSED, paused_reason::MIGRATION) => Some("migrating"),
         (domain_state::PAUSED, paused_reason::SAVE) => Some("saving"),
         (domain_state::PAUSED, paused_reason::DUMP) => Some("dumping"),
-        (domain_state::PAUSED, paused_reason::IOERROR) => Some("I/O error"),
+        (domain_state::PAUSED, paused_reason::IOERROR) => Some(IO_ERROR),
         (domain_state::PAUSED, paused_reason::WATCHDOG) => Some("watchdog"),
         (domain_state::PAUSED, paused_reason::FROM_SNAPSHOT) => Some("from snapshot"),
         (domain_state::PAUSED, paused_reason::SNAPSHOT) => Some("creating snapshot"),

@@ -94,6 +94,14 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
     if says("asynchronous jobs") || says("still being allocated") || says("still in use") {
         return Kind::Busy;
     }
+    // The program that converts volumes has ended, and would end in the same way again. While another program
+    // has the file, it gets no lock.
+    if says("qemu-img") && says("unexpected exit status") {
+        return match says("Failed to get") && says("lock") {
+            true => Kind::Busy,
+            false => Kind::Rejected,
+        };
+    }
     match error.code {
         code::NO_DOMAIN | code::NO_STORAGE_VOL => Kind::Missing,
         code::NO_STORAGE_POOL => Kind::PoolMissing,
@@ -121,5 +129,34 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
         code::RPC => Kind::OutcomeUnknown,
         code::OPERATION_DENIED => Kind::Denied,
         _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Procedure;
+
+    #[test]
+    fn a_conversion_that_fails_is_not_tried_for_ever() {
+        let kind = |message: &str| {
+            of_libvirt(&LibvirtError {
+                code: code::INTERNAL_ERROR,
+                message: format!(
+                    "internal error: Child process (/usr/bin/qemu-img convert -f qcow2 -O qcow2 /i/a /i/b) \
+                     unexpected {message}"
+                ),
+                procedure: Procedure::StorageVolCreateXmlFrom,
+                domain: 18,
+                level: 2,
+            })
+        };
+        let read = "exit status 1: qemu-img: error while reading at byte 0: Input/output error";
+        assert_eq!(kind(read), Kind::Rejected);
+        let full = "exit status 1: qemu-img: error while writing: No space left on device";
+        assert_eq!(kind(full), Kind::NoSpace);
+        let lock = "exit status 1: qemu-img: Failed to get shared \"write\" lock";
+        assert_eq!(kind(lock), Kind::Busy);
+        assert_eq!(kind("fatal signal 9"), Kind::Other);
     }
 }

@@ -4,6 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
+use vsiflow_steps::host_text;
 use vsiflow_steps::ports::{
     GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid,
     PortError, PortErrorKind, PortResult,
@@ -198,7 +199,7 @@ impl LibvirtHost {
     /// Runs a command and returns its standard output. `Denied` if the host does not permit commands, or the
     /// command does not exist.
     pub(super) async fn command(&self, command: &str, within: Duration) -> PortResult<String> {
-        const MAX: usize = 64 * 1024;
+        const MAX: usize = 4 << 20;
         let object = format!("command {command}");
         let at = self.speaking(&object);
         let output = self
@@ -206,8 +207,12 @@ impl LibvirtHost {
             .exec(command, MAX, within)
             .await
             .map_err(|e| at.exec(&e))?;
+        if output.truncated {
+            let words = format!("it printed more than {MAX} bytes");
+            return Err(at.error(PortErrorKind::Other, words));
+        }
         if output.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+            return Ok(host_text::read(&output.stdout).into_owned());
         }
         let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         // 126 and 127 are exit codes of the shell: not permitted, not found.

@@ -16,6 +16,8 @@ mod upload;
 
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod odd_names_tests;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},

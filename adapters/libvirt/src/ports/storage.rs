@@ -8,6 +8,7 @@ mod pools;
 mod python;
 mod running_digest;
 mod transfer;
+mod unlisted;
 mod volumes;
 
 use async_trait::async_trait;
@@ -28,18 +29,18 @@ impl StoragePort for LibvirtHost {
     async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
         let calls = self.quick().await?;
         let at = self.speaking("");
-        let mut pools = Vec::new();
+        let (mut pools, mut vanished) = (Vec::new(), Vec::new());
         for pool in calls
             .connect_list_all_storage_pools(0)
             .await
             .map_err(|e| at.of(&e))?
         {
             match self.pool_info(&calls, &pool).await {
-                // A pool that was deleted since the list was made is not an error.
-                Err(error) if error.kind == PortErrorKind::PoolMissing => {}
+                Err(error) if error.kind == PortErrorKind::PoolMissing => vanished.push(pool),
                 info => pools.push(info?),
             }
         }
+        self.are_not_listed(&calls, &vanished).await?;
         Ok(pools)
     }
 
@@ -66,11 +67,15 @@ impl StoragePort for LibvirtHost {
         self.refresh(&calls, &found).await?;
         let object = format!("pool {pool}");
         let listed = calls.storage_pool_list_all_volumes(&found).await;
-        let mut volumes = Vec::new();
+        let (mut volumes, mut vanished) = (Vec::new(), Vec::new());
         for volume in listed.map_err(|e| self.speaking(&object).of(&e))? {
-            // A volume that was deleted since the list was made is not an error.
-            volumes.extend(self.volume_info(&calls, &volume).await?);
+            match self.listed_info(&calls, &volume).await? {
+                Some(info) => volumes.push(info),
+                None => vanished.push(volume),
+            }
         }
+        volumes.extend(self.still_listed(&calls, &found, vanished).await?);
+        volumes.extend(self.unlisted_layers(&calls, &found).await?);
         Ok(volumes)
     }
 

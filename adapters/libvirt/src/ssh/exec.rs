@@ -1,5 +1,7 @@
 //! Runs commands on the host, such as `sync` and `sha256sum`, for which libvirt has no call.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use russh::{Channel, ChannelMsg};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
+use vsiflow_steps::host_text;
 
 use super::SshSession;
 use crate::connect_error::ConnectError;
@@ -124,7 +127,7 @@ async fn follow(
 ) -> Result<ExecOutput, ExecError> {
     let channel = channel.ok_or(ExecError::Interrupted)?;
     channel
-        .exec(true, command)
+        .exec(true, host_text::bytes(command).into_owned())
         .await
         .map_err(|_| ExecError::Interrupted)?;
     let mut ended = false;
@@ -159,7 +162,8 @@ pub(crate) async fn run_locally(
 ) -> Result<ExecOutput, ExecError> {
     let refused = |error: std::io::Error| ExecError::Refused(error.to_string());
     let mut child = tokio::process::Command::new("/bin/sh")
-        .args(["-c", command])
+        .arg("-c")
+        .arg(OsStr::from_bytes(&host_text::bytes(command)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

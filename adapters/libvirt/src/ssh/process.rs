@@ -8,6 +8,8 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::runtime::Handle;
 
+use vsiflow_steps::host_text;
+
 use super::SshSession;
 use super::exec::ExecError;
 
@@ -46,7 +48,9 @@ impl SshSession {
     /// See [`ExecError`].
     pub async fn start(&self, command: &str, within: Duration) -> Result<SshProcess, ExecError> {
         let channel = self.open_session(within).await?;
-        let started = channel.exec(true, command).await;
+        let started = channel
+            .exec(true, host_text::bytes(command).into_owned())
+            .await;
         let (output, input) = channel.split();
         let process = SshProcess {
             output,

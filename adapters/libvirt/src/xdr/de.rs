@@ -7,6 +7,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor,
 };
 
+use vsiflow_steps::host_text;
+
 use super::{STRING_MAX, XdrError, padding};
 
 /// Reads the input; never beyond its end.
@@ -70,10 +72,10 @@ impl<'de> Decoder<'de> {
         Ok(bytes)
     }
 
-    /// A string. Bytes that are not UTF-8 become U+FFFD: libvirt passes file names on unchanged, and one odd
-    /// name in a pool must not make the whole list fail.
+    /// A string that keeps bytes that are not UTF-8: libvirt passes file names on unchanged, and finds a volume
+    /// only by the same bytes.
     fn string(&mut self) -> Result<Cow<'de, str>, XdrError> {
-        Ok(String::from_utf8_lossy(self.opaque()?))
+        Ok(host_text::read(self.opaque()?))
     }
 
     /// A count of elements. An element has at least four bytes on the wire, so a larger count is refused

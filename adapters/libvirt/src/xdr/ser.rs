@@ -5,6 +5,8 @@ use serde::ser::{
     Serializer,
 };
 
+use vsiflow_steps::host_text;
+
 use super::{STRING_MAX, XdrError, padding};
 
 /// Collects the encoded bytes.
@@ -103,7 +105,7 @@ impl Serializer for &mut Encoder {
     }
 
     fn serialize_str(self, v: &str) -> Result<(), XdrError> {
-        self.opaque(v.as_bytes())
+        self.opaque(&host_text::bytes(v))
     }
 
     fn serialize_bytes(self, v: &[u8]) -> Result<(), XdrError> {

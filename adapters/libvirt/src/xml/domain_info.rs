@@ -1,5 +1,7 @@
 //! Parses a domain's definition: its mark, its shape, and every file it names.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 use vsiflow_steps::ports::{DiskShape, DiskSource, DomainShape, NicSpec, OwnerMark};
 
@@ -22,16 +24,16 @@ pub(crate) struct Definition {
 pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
-    let text = |name: &str| {
-        root.text_at(&[name])
-            .ok_or_else(|| XmlError(format!("a domain without a {name}")))
-    };
-    let uuid = text("uuid")?
+    let missing = |name: &str| XmlError(format!("a domain without a {name}"));
+    let name = root.verbatim_text_at(&["name"]);
+    let uuid = root.text_at(&["uuid"]);
+    let uuid = uuid
+        .ok_or_else(|| missing("uuid"))?
         .parse()
         .map_err(|_| XmlError("a domain with an odd UUID".into()))?;
     Ok(Definition {
         uuid,
-        name: text("name")?.to_owned(),
+        name: name.ok_or_else(|| missing("name"))?.into_owned(),
         title: root.text_at(&["title"]).map(str::to_owned),
         arch: arch(root).unwrap_or_default().to_owned(),
         mark: root.child("metadata").and_then(mark),
@@ -47,18 +49,20 @@ fn disks(root: Element<'_>) -> impl Iterator<Item = Element<'_>> {
 }
 
 /// The file or block device of a disk, a backing store or a mirror.
-fn source(element: Element<'_>) -> Option<&str> {
+fn source(element: Element<'_>) -> Option<String> {
     let source = element.child("source")?;
-    source.attribute("file").or_else(|| source.attribute("dev"))
+    let file = source.verbatim_attribute("file");
+    let path = file.or_else(|| source.verbatim_attribute("dev"));
+    path.map(Cow::into_owned)
 }
 
 /// The files of a disk, from its own down; `None` if the definition does not show the last one, or one is
 /// neither a file nor a block device. An empty `backingStore` ends the chain.
 fn chain(disk: Element<'_>) -> Option<Vec<String>> {
-    let mut files = vec![source(disk)?.to_owned()];
+    let mut files = vec![source(disk)?];
     let mut below = disk.child("backingStore")?;
     while below.child("source").is_some() {
-        files.push(source(below)?.to_owned());
+        files.push(source(below)?);
         below = below.child("backingStore")?;
     }
     Some(files)
@@ -74,7 +78,7 @@ pub(crate) fn merges_into(xml: &str, target: &str) -> Result<Option<String>, Xml
     let disk = disks(document.root()).find(is_it);
     let mirror = disk.and_then(|disk| disk.child("mirror"));
     let commit = mirror.filter(|mirror| mirror.attribute("job") == Some("active-commit"));
-    Ok(commit.and_then(source).map(str::to_owned))
+    Ok(commit.and_then(source))
 }
 
 fn arch<'a>(root: Element<'a>) -> Option<&'a str> {
@@ -122,8 +126,10 @@ fn mib(element: Element<'_>) -> u64 {
 
 fn disk(disk: Element<'_>) -> DiskShape {
     let of = |child: &str, attribute: &str| {
-        let found = disk.child(child).and_then(|c| c.attribute(attribute));
-        found.map(str::to_owned)
+        let found = disk
+            .child(child)
+            .and_then(|c| c.verbatim_attribute(attribute));
+        found.map(Cow::into_owned)
     };
     let volume = of("source", "pool").zip(of("source", "volume"));
     let source = of("source", "file")
@@ -181,20 +187,17 @@ fn files(root: Element<'_>) -> Vec<DiskSource> {
         .filter_map(|part| root.child(part));
     let mut found = Vec::new();
     for element in parts.flat_map(Element::descendants) {
-        if let (Some(pool), Some(volume)) = (element.attribute("pool"), element.attribute("volume"))
-        {
-            found.push(DiskSource::Volume {
-                pool: pool.to_owned(),
-                volume: volume.to_owned(),
-            });
+        let verbatim = |name| element.verbatim_attribute(name).map(Cow::into_owned);
+        if let (Some(pool), Some(volume)) = (verbatim("pool"), verbatim("volume")) {
+            found.push(DiskSource::Volume { pool, volume });
         } else if let Some(protocol) = element.attribute("protocol") {
             let name = element.attribute("name").unwrap_or_default();
             found.push(DiskSource::Other(format!("{protocol} {name}")));
         }
-        let attributes = PATHS.iter().filter_map(|name| element.attribute(name));
-        let texts = std::iter::once(element.text());
+        let attributes = PATHS.iter().filter_map(|name| verbatim(name));
+        let texts = std::iter::once(element.verbatim_text().into_owned());
         let absolute = attributes.chain(texts).filter(|path| path.starts_with('/'));
-        found.extend(absolute.map(|path| DiskSource::Path(path.to_owned())));
+        found.extend(absolute.map(DiskSource::Path));
     }
     found.sort_by_cached_key(|source| format!("{source:?}"));
     found.dedup();
@@ -260,6 +263,29 @@ mod tests {
         assert_eq!(into("active-commit", "vda").as_deref(), Some("/i/base"));
         assert_eq!(into("copy", "vda"), None);
         assert_eq!(into("active-commit", "vdb"), None);
+    }
+
+    #[test]
+    fn paths_are_read_as_libvirt_writes_them() {
+        let xml = "<domain><name>a</name><uuid>6d997109-6b44-40eb-8d88-8bf7fc90bfb5</uuid>
+            <os><kernel>/boot/k </kernel></os><devices>
+            <disk type='file'><source file='/i/two\nlines'/><backingStore/></disk>
+            <disk type='volume'><source pool='images' volume=' data\t'/></disk></devices></domain>";
+        let definition = read(xml).unwrap();
+        for path in ["/boot/k ", "/i/two\nlines"] {
+            assert!(
+                definition.files.contains(&DiskSource::Path(path.into())),
+                "{path:?}"
+            );
+        }
+        let (pool, volume) = ("images".to_owned(), " data\t".to_owned());
+        assert!(
+            definition
+                .files
+                .contains(&DiskSource::Volume { pool, volume })
+        );
+        assert_eq!(definition.shape.disks[0].source, "/i/two\nlines");
+        assert_eq!(definition.chains, [["/i/two\nlines"]]);
     }
 
     #[test]

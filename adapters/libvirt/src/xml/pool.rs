@@ -1,5 +1,7 @@
 //! Parses pools: <https://libvirt.org/formatstorage.html#storage-pool-xml>.
 
+use std::borrow::Cow;
+
 use super::{XmlDocument, XmlError};
 
 /// Where a pool stores its volumes.
@@ -18,10 +20,10 @@ pub(crate) fn place(xml: &str) -> Result<PoolPlace, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
     let kind = root.attribute("type").unwrap_or_default();
-    let path = || root.text_at(&["target", "path"]);
+    let path = || root.verbatim_text_at(&["target", "path"]);
     match kind {
         "dir" => match path() {
-            Some(path) if path.starts_with('/') => Ok(PoolPlace::Folder(path.to_owned())),
+            Some(path) if path.starts_with('/') => Ok(PoolPlace::Folder(path.into_owned())),
             _ => Err(XmlError("a folder without a path".to_owned())),
         },
         "fs" | "netfs" | "vstorage" => Ok(PoolPlace::Mount),
@@ -35,9 +37,9 @@ pub(crate) fn folder(xml: &str) -> Result<Option<String>, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
     let kind = root.attribute("type").unwrap_or_default();
-    let path = root.text_at(&["target", "path"]);
+    let path = root.verbatim_text_at(&["target", "path"]);
     let path = path.filter(|path| path.starts_with('/') && matches!(kind, "dir" | "fs" | "netfs"));
-    Ok(path.map(str::to_owned))
+    Ok(path.map(Cow::into_owned))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Parses XML into a tree. Bounded, because a host's output is not trusted to be small; a document with a
 //! document type is refused.
 
+use std::borrow::Cow;
+
 use roxmltree::{Document, Node, ParsingOptions};
 
 /// How many nodes a document may have: elements and texts.
@@ -51,6 +53,32 @@ impl<'a> Element<'a> {
         self.0.attribute(name)
     }
 
+    /// The value of an attribute as libvirt has it. libvirt writes line breaks and tabs into attributes
+    /// unescaped, and a parser of XML makes spaces of them.
+    pub(crate) fn verbatim_attribute(self, name: &str) -> Option<Cow<'a, str>> {
+        let attribute = self.0.attribute_node(name)?;
+        let raw = self.0.document().input_text();
+        let raw = raw.get(attribute.range_value()).unwrap_or_default();
+        Some(match raw.contains(['\n', '\r', '\t']) {
+            true => Cow::Owned(unescaped(raw)),
+            false => Cow::Borrowed(self.attribute(name).unwrap_or_default()),
+        })
+    }
+
+    /// The text as libvirt has it, with all its spaces. Names and paths may begin and end with some.
+    pub(crate) fn verbatim_text(self) -> Cow<'a, str> {
+        let Some(text) = self.0.first_child().filter(Node::is_text) else {
+            return Cow::Borrowed("");
+        };
+        let raw = self.0.document().input_text();
+        let raw = raw.get(text.range()).unwrap_or_default();
+        // A parser of XML reads a carriage return as a line break.
+        match raw.contains('\r') && !raw.contains('<') {
+            true => Cow::Owned(unescaped(raw)),
+            false => Cow::Borrowed(text.text().unwrap_or_default()),
+        }
+    }
+
     /// The child elements.
     pub(crate) fn children(self) -> impl Iterator<Item = Self> {
         self.0.children().filter(Node::is_element).map(Self)
@@ -87,10 +115,28 @@ impl<'a> Element<'a> {
         self.at(path).map(Self::text)
     }
 
+    /// The text of the first descendant along the path, with all its spaces.
+    pub(crate) fn verbatim_text_at(self, path: &[&str]) -> Option<Cow<'a, str>> {
+        self.at(path).map(Self::verbatim_text)
+    }
+
     /// This element and all its descendants.
     pub(crate) fn descendants(self) -> impl Iterator<Item = Self> {
         self.0.descendants().filter(Node::is_element).map(Self)
     }
+}
+
+/// A text without the escapes that libvirt uses.
+fn unescaped(raw: &str) -> String {
+    let escapes = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    let plain = |text: String, (escape, plain): (&str, &str)| text.replace(escape, plain);
+    escapes.into_iter().fold(raw.to_owned(), plain)
 }
 
 #[cfg(test)]
@@ -107,6 +153,22 @@ mod tests {
         assert_eq!(root.text_at(&["b"]), Some("p < q < r"));
         assert_eq!(root.all("b").count(), 2);
         assert!(root.child("c").is_some());
+    }
+
+    #[test]
+    fn names_keep_their_spaces_and_line_breaks() {
+        let xml = "<a x=' b\n&amp;lt;\r\tc ' y='&amp;'><b> p </b><c>&lt;\r\n</c><d/></a>";
+        let document = XmlDocument::parse(xml).unwrap();
+        let root = document.root();
+        let attribute = |name| root.verbatim_attribute(name).map(Cow::into_owned);
+        let text = |name: &str| root.verbatim_text_at(&[name]).map(Cow::into_owned);
+        assert_eq!(attribute("x").as_deref(), Some(" b\n&lt;\r\tc "));
+        assert_eq!(attribute("y").as_deref(), Some("&"));
+        assert_eq!(attribute("z"), None);
+        assert_eq!(text("b").as_deref(), Some(" p "));
+        assert_eq!(text("c").as_deref(), Some("<\r\n"));
+        assert_eq!(text("d").as_deref(), Some(""));
+        assert_eq!(text("e"), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Parses and writes volumes: <https://libvirt.org/formatstorage.html>.
 
+use std::borrow::Cow;
+
 use vsiflow_steps::ports::{VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec};
 
 use super::{XmlDocument, XmlError, write::Tag};
@@ -37,8 +39,9 @@ pub(crate) fn read(pool: &str, xml: &str) -> Result<VolumeInfo, XmlError> {
     let document = XmlDocument::parse(xml)?;
     let root = document.root();
     let text = |path: &[&str]| root.text_at(path).map(str::to_owned);
+    let verbatim = |path: &[&str]| root.verbatim_text_at(path).map(Cow::into_owned);
     let needed = |path: &[&str]| {
-        text(path).ok_or_else(|| XmlError(format!("a volume without {}", path.join("/"))))
+        verbatim(path).ok_or_else(|| XmlError(format!("a volume without {}", path.join("/"))))
     };
     let size = |path: &[&str]| text(path).and_then(|text| text.parse().ok());
     let capacity = size(&["capacity"]).unwrap_or(0);
@@ -56,7 +59,8 @@ pub(crate) fn read(pool: &str, xml: &str) -> Result<VolumeInfo, XmlError> {
         allocation: size(&["allocation"]).unwrap_or(0),
         // If libvirt does not report the length of a raw file separately, it is the capacity.
         physical: size(&["physical"]).unwrap_or(capacity),
-        backing: text(&["backingStore", "path"]).filter(|path| !path.is_empty()),
+        backing: verbatim(&["backingStore", "path"]).filter(|path| !path.is_empty()),
+        unreadable: None,
         modified: text(&["target", "timestamps", "mtime"]),
     })
 }

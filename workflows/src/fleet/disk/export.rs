@@ -7,7 +7,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{Failure, Hash};
 use vsiflow_steps::{
     disk::own_disks,
-    error, guards,
+    error, guards, host_text,
     ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 
@@ -221,7 +221,7 @@ impl DiskToExport {
 
     fn in_use(&self, why: &str) -> FleetError {
         let failure = error::DISK_SOURCE_IN_USE
-            .failure(format!("the disk is in use: {why}"))
+            .failure(format!("the disk is in use: {}", host_text::shown(why)))
             .on_host(&self.host)
             .of_object(&self.object)
             .with_remedy(

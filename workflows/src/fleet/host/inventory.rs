@@ -210,8 +210,11 @@ impl KnownObjects<'_> {
             name: volume.key.to_string(),
             belongs_to,
             owner,
-            state: volume.format.clone(),
-            size: Some(volume.allocation),
+            state: match volume.unreadable {
+                None => volume.format.clone(),
+                Some(_) => "unreadable".to_owned(),
+            },
+            size: volume.unreadable.is_none().then_some(volume.allocation),
             used_by: users.iter().map(|domain| domain.name.clone()).collect(),
             adoptable: false,
         }

@@ -122,7 +122,7 @@ async fn a_layer_that_is_not_one_disk_is_refused() {
     }
     let cut = layer(&[("disk/a", File, &[1; 10_000])]);
     let error = read(cut[..5_000].to_vec()).await.unwrap_err();
-    assert_eq!(error.kind, SourceErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ fn list_command(folder: &str) -> String {
 
 fn read(output: &str) -> PoolFiles {
     let mut files = Vec::new();
-    for line in output.lines() {
+    // Only a line break ends a line: a name may end with a carriage return.
+    for line in output.split_terminator('\n') {
         match (line.strip_prefix('?'), line.strip_prefix('/')) {
             (Some(why), _) => return PoolFiles::Unknown(why.trim().to_owned()),
             (_, Some(file)) => files.push(file.to_owned()),
@@ -65,7 +66,9 @@ fn read(output: &str) -> PoolFiles {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{os::unix::ffi::OsStrExt as _, process::Command};
+
+    use vsiflow_steps::host_text;
 
     use super::*;
 
@@ -73,7 +76,7 @@ mod tests {
         let mut shell = Command::new("/bin/sh");
         let command = list_command(&folder.display().to_string());
         let output = shell.arg("-c").arg(command).output().unwrap();
-        read(&String::from_utf8(output.stdout).unwrap())
+        read(&host_text::read(&output.stdout))
     }
 
     #[test]
@@ -92,16 +95,21 @@ mod tests {
             (".hidden $(x)", b"QFI\xfb"),
             ("raw", b"\0\0\0\0\0"),
             ("empty", b""),
+            ("carriage return\r", b"QFI\xfb"),
         ] {
             std::fs::write(folder.join(name), bytes).unwrap();
         }
+        let odd = folder.join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        std::fs::write(&odd, b"QFI\xfb").unwrap();
         std::fs::create_dir(folder.join("QFI")).unwrap();
         let at = |name: &str| folder.join(name).display().to_string();
         let PoolFiles::Are(mut found) = read_all(&folder) else {
             panic!("it can be read");
         };
         found.sort();
-        assert_eq!(found, [at(".hidden $(x)"), at("over")]);
+        let odd = host_text::read(odd.as_os_str().as_bytes()).into_owned();
+        let [hidden, carriage, over] = [".hidden $(x)", "carriage return\r", "over"].map(at);
+        assert_eq!(found, [hidden, odd, carriage, over]);
         std::fs::write(folder.join("two\nlines"), b"QFI\xfb").unwrap();
         assert!(matches!(read_all(&folder), PoolFiles::Unknown(_)));
     }

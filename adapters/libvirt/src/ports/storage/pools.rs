@@ -38,6 +38,28 @@ impl LibvirtHost {
         })
     }
 
+    /// Checks that these pools, which libvirt listed and then did not find, were deleted in between: libvirt
+    /// does not list them any more.
+    pub(super) async fn are_not_listed(
+        &self,
+        calls: &Calls,
+        vanished: &[StoragePool],
+    ) -> PortResult<()> {
+        if vanished.is_empty() {
+            return Ok(());
+        }
+        let listed = calls.connect_list_all_storage_pools(0).await;
+        let listed = listed.map_err(|e| self.speaking("").of(&e))?;
+        match vanished.iter().find(|pool| listed.contains(pool)) {
+            None => Ok(()),
+            Some(pool) => {
+                let object = format!("pool {}", pool.name);
+                let words = "libvirt lists the pool, and does not find it";
+                Err(self.speaking(&object).error(PortErrorKind::Other, words))
+            }
+        }
+    }
+
     /// The pool; an error if it is inactive.
     pub(super) async fn active(&self, calls: &Calls, pool: &str) -> PortResult<StoragePool> {
         let object = format!("pool {pool}");

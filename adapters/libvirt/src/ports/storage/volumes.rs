@@ -10,6 +10,19 @@ use crate::{
     xml::volume,
 };
 
+/// Why a volume is unreadable whose name libvirt changes when it describes the volume.
+const OTHER_NAME: &str = "libvirt describes it under another name, because its name has characters that a \
+                          description cannot have";
+/// Why a volume is unreadable that libvirt lists.
+const NOT_FOUND: &str = "libvirt lists it, and does not find it by its name";
+
+fn key_of(volume: &StorageVol) -> VolumeKey {
+    VolumeKey {
+        pool: volume.pool.clone(),
+        name: volume.name.clone(),
+    }
+}
+
 impl LibvirtHost {
     /// The volume; `None` only after a successful refresh.
     pub(super) async fn find(
@@ -49,27 +62,68 @@ impl LibvirtHost {
         found.map_err(|e| self.of_volume(key, &e))
     }
 
+    /// The volume; `None` if libvirt does not find it. An error if it cannot be read.
     pub(super) async fn volume_info(
+        &self,
+        calls: &Calls,
+        found: &StorageVol,
+    ) -> PortResult<Option<VolumeInfo>> {
+        let info = self.listed_info(calls, found).await?;
+        match info.as_ref().and_then(|info| info.unreadable.as_ref()) {
+            None => Ok(info),
+            Some(why) => {
+                let object = format!("volume {}", key_of(found));
+                Err(self.speaking(&object).error(PortErrorKind::Other, why))
+            }
+        }
+    }
+
+    /// Like [`volume_info`](Self::volume_info), with volumes that cannot be read.
+    pub(super) async fn listed_info(
         &self,
         calls: &Calls,
         found: &StorageVol,
     ) -> PortResult<Option<VolumeInfo>> {
         match calls.storage_vol_get_xml_desc(found).await {
             Ok(xml) => {
-                let object = format!("volume {}/{}", found.pool, found.name);
+                let key = key_of(found);
+                let object = format!("volume {key}");
                 let info = volume::read(&found.pool, &xml);
-                info.map(Some)
-                    .map_err(|e| self.speaking(&object).unreadable(&e))
+                let info = info.map_err(|e| self.speaking(&object).unreadable(&e))?;
+                // Its path and its backing file are changed like its name.
+                if info.key != key {
+                    return Ok(Some(VolumeInfo::unreadable(key, OTHER_NAME)));
+                }
+                Ok(Some(info))
             }
             Err(error) if is_absent(&error, Absent::Volume) => Ok(None),
-            Err(error) => {
-                let key = VolumeKey {
-                    pool: found.pool.clone(),
-                    name: found.name.clone(),
-                };
-                Err(self.of_volume(&key, &error))
-            }
+            Err(error) => Err(self.of_volume(&key_of(found), &error)),
         }
+    }
+
+    /// The volumes among these that libvirt still lists: it listed each, and then did not find it. The others
+    /// were deleted in between.
+    pub(super) async fn still_listed(
+        &self,
+        calls: &Calls,
+        pool: &StoragePool,
+        vanished: Vec<StorageVol>,
+    ) -> PortResult<Vec<VolumeInfo>> {
+        if vanished.is_empty() {
+            return Ok(Vec::new());
+        }
+        // libvirt lists a file that was deleted without it until it has read the folder again.
+        self.refresh(calls, pool).await?;
+        let object = format!("pool {}", pool.name);
+        let listed = calls.storage_pool_list_all_volumes(pool).await;
+        let listed = listed.map_err(|e| self.speaking(&object).of(&e))?;
+        let mut volumes = Vec::new();
+        for volume in vanished.iter().filter(|volume| listed.contains(volume)) {
+            let info = self.listed_info(calls, volume).await?;
+            let unreadable = || VolumeInfo::unreadable(key_of(volume), NOT_FOUND);
+            volumes.push(info.unwrap_or_else(unreadable));
+        }
+        Ok(volumes)
     }
 
     pub(super) async fn present(
@@ -77,7 +131,7 @@ impl LibvirtHost {
         calls: &Calls,
         volume: &StorageVol,
     ) -> PortResult<VolumeInfo> {
-        let object = format!("volume {}/{}", volume.pool, volume.name);
+        let object = format!("volume {}", key_of(volume));
         let gone = || {
             self.speaking(&object)
                 .error(PortErrorKind::Missing, "it is gone")

@@ -3,7 +3,7 @@
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{
     disk::own_disks,
-    error, guards, names,
+    error, guards, host_text, names,
     ports::{DiskShape, DomainInfo, HostPorts, VolumeInfo},
 };
 
@@ -115,7 +115,7 @@ fn filled(disks: &[DiskShape]) -> impl Iterator<Item = &DiskShape> {
 }
 
 fn unknown(ports: &HostPorts, domain: &DomainInfo, disk: &DiskShape, why: &str) -> Failure {
-    let DiskShape { source, target, .. } = disk;
+    let (source, target) = (host_text::shown(&disk.source), &disk.target);
     error::DISK_UNKNOWN
         .failure(format!("its disk {target}, {source}, {why}"))
         .on_host(ports.host.name())

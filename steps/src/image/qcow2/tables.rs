@@ -1,0 +1,429 @@
+//! Checks that a qcow2 file is whole: that it needs nothing that a host cannot have, and that all that its
+//! tables name is within the file.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Unfit, be32, be64};
+
+/// The permitted sizes of clusters, as powers of two.
+const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
+/// The features that QEMU requires a reader to know, by their bits: open, corrupt, another file, compression,
+/// subclusters. The first is left behind by a program that did not close the file; QEMU repairs that.
+const KNOWN: u64 = 0b1_1111;
+const OPEN: u64 = 1 << 0;
+const COMPRESSION: u64 = 1 << 3;
+const SUBCLUSTERS: u64 = 1 << 4;
+/// The length limits of tables, in bytes; QEMU has the first one, too.
+const L1_MAX: u64 = 32 << 20;
+const REFCOUNTS_MAX: u64 = 8 << 20;
+/// How many tables of clusters may have to be read. With clusters of the usual size they are for 8 TiB of data.
+const L2_TABLES_MAX: usize = 16 << 10;
+/// Tables that are at most so far apart are read at once, up to that length.
+const NEAR: u64 = 256 << 10;
+const READ_MAX: u64 = 4 << 20;
+
+/// The bits of an entry that are a position in the file.
+const POSITION: u64 = 0x00ff_ffff_ffff_fe00;
+const COMPRESSED: u64 = 1 << 62;
+/// The cluster reads as zeros, whether it has a position or not.
+const ZEROS: u64 = 1;
+
+/// A file whose bytes can be read in any order.
+pub(in crate::image) trait FileBytes: Send {
+    /// The error of a read.
+    type Error: From<Unfit> + Send;
+
+    /// The file's length in bytes.
+    fn length(&self) -> u64;
+
+    /// Exactly `length` bytes at `at`; the caller made sure that they are within the file.
+    fn exactly(
+        &mut self,
+        at: u64,
+        length: u64,
+    ) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;
+}
+
+/// What a qcow2's header says about its tables. Lengths are in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::image) struct Qcow2Tables {
+    cluster_bits: u32,
+    virtual_size: u64,
+    l1: (u64, u64),
+    refcounts: (u64, u64),
+    refcount_bits: u32,
+    features: u64,
+}
+
+impl Qcow2Tables {
+    /// Reads the header, and refuses what no guest could read.
+    ///
+    /// # Errors
+    /// The reason why it is refused.
+    pub(in crate::image) fn read(head: &[u8]) -> Result<Self, Unfit> {
+        let (version, cluster_bits) = (be32(head, 4)?, be32(head, 20)?);
+        if !CLUSTER_BITS.contains(&cluster_bits) {
+            return Err(Unfit::Version);
+        }
+        let (features, order) = match version {
+            2 => (0, 4),
+            _ => (be64(head, 72)?, be32(head, 96)?),
+        };
+        if features & !KNOWN != 0 {
+            return Err(Unfit::Features((features & !KNOWN).trailing_zeros()));
+        }
+        if be32(head, 32)? != 0 {
+            return Err(Unfit::Encrypted);
+        }
+        if features & COMPRESSION != 0 && (be32(head, 100)? < 112 || head.get(104) != Some(&1)) {
+            return Err(Unfit::Compression);
+        }
+        if order > 6 {
+            return Err(Unfit::Version);
+        }
+        let length = u64::from(be32(head, 56)?) << cluster_bits;
+        Ok(Self {
+            cluster_bits,
+            virtual_size: be64(head, 24)?,
+            l1: (
+                be64(head, 40)?,
+                u64::from(be32(head, 36)?).saturating_mul(8),
+            ),
+            refcounts: (be64(head, 48)?, length),
+            refcount_bits: 1 << order,
+            features,
+        })
+    }
+
+    fn cluster(self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    /// The length of an entry for a cluster.
+    fn entry(self) -> u64 {
+        if self.features & SUBCLUSTERS != 0 {
+            16
+        } else {
+            8
+        }
+    }
+
+    /// How many bytes of the disk a table of clusters maps.
+    fn mapped(self) -> u64 {
+        (self.cluster() / self.entry()).saturating_mul(self.cluster())
+    }
+
+    /// Checks that a table begins with a cluster and is within the file.
+    fn inside(self, (at, length): (u64, u64), file: u64) -> Result<Range<u64>, Unfit> {
+        let end = at.checked_add(length).ok_or(Unfit::Cut)?;
+        if at == 0 || !at.is_multiple_of(self.cluster()) {
+            return Err(Unfit::Tables);
+        }
+        if end > file {
+            return Err(Unfit::Cut);
+        }
+        Ok(at..end)
+    }
+
+    /// The length of the table of tables that the disk needs.
+    fn needed_l1(self) -> u64 {
+        self.virtual_size.div_ceil(self.mapped()).saturating_mul(8)
+    }
+
+    fn check_header(self, file: u64) -> Result<(), Unfit> {
+        // Without any table the disk has no data that could be missing.
+        if self.l1 == (0, 0) {
+            return Ok(());
+        }
+        if self.l1.1 < self.needed_l1() || self.l1.1 > L1_MAX {
+            return Err(Unfit::Tables);
+        }
+        self.inside(self.l1, file)?;
+        self.inside(self.refcounts, file).map(drop)
+    }
+
+    /// Checks with a few reads whether the file ends before its last cluster, by the counters that tell which
+    /// clusters are in use.
+    ///
+    /// # Errors
+    /// [`Unfit`], or the error of a read.
+    pub(in crate::image) async fn check_end<F: FileBytes>(
+        self,
+        file: &mut F,
+    ) -> Result<(), F::Error> {
+        self.check_header(file.length())?;
+        let (at, length) = self.refcounts;
+        // A file that was not closed has counters that are not right.
+        if self.l1 == (0, 0) || self.features & OPEN != 0 || length > REFCOUNTS_MAX {
+            return Ok(());
+        }
+        let table = file.exactly(at, length).await?;
+        let blocks: Vec<u64> = entries(&table).map(|entry| entry & POSITION).collect();
+        let Some(last) = blocks.iter().rposition(|block| *block != 0) else {
+            return Ok(());
+        };
+        let cluster = self.cluster();
+        for block in blocks.iter().filter(|block| **block != 0) {
+            self.inside((*block, cluster), file.length())?;
+        }
+        let block = blocks.get(last).copied().unwrap_or_default();
+        let counters = file.exactly(block, cluster).await?;
+        let per_block = cluster.saturating_mul(8) / u64::from(self.refcount_bits);
+        let Some(byte) = counters.iter().rposition(|byte| *byte != 0) else {
+            return Ok(());
+        };
+        // The first counter in that byte: which of those that share a byte is in use does not matter.
+        let counter = (byte as u64).saturating_mul(8) / u64::from(self.refcount_bits);
+        let number = (last as u64)
+            .saturating_mul(per_block)
+            .saturating_add(counter);
+        match number.saturating_mul(cluster) < file.length() {
+            true => Ok(()),
+            false => Err(Unfit::Cut.into()),
+        }
+    }
+
+    /// Checks that every cluster of the disk is within the file.
+    ///
+    /// # Errors
+    /// [`Unfit`], or the error of a read.
+    pub(in crate::image) async fn check_all<F: FileBytes>(
+        self,
+        file: &mut F,
+    ) -> Result<(), F::Error> {
+        self.check_header(file.length())?;
+        let (at, _) = self.l1;
+        if at == 0 {
+            return Ok(());
+        }
+        let table = file.exactly(at, self.needed_l1()).await?;
+        let mut tables = Vec::new();
+        for (number, entry) in (0_u64..).zip(entries(&table)) {
+            if entry & POSITION != 0 {
+                let place = (entry & POSITION, self.cluster());
+                tables.push((self.inside(place, file.length())?.start, number));
+            }
+        }
+        tables.sort_unstable();
+        tables.dedup_by_key(|(at, _)| *at);
+        if tables.len() > L2_TABLES_MAX {
+            return Err(Unfit::TooManyTables.into());
+        }
+        let mut rest = tables.as_slice();
+        while let Some((first, _)) = rest.first() {
+            let end = self.end_of_read(*first, rest);
+            let bytes = file.exactly(*first, end.saturating_sub(*first)).await?;
+            let here = rest.partition_point(|(at, _)| *at < end);
+            for (at, number) in rest.iter().take(here) {
+                let from = usize::try_from(at.saturating_sub(*first)).unwrap_or(usize::MAX);
+                let l2 = bytes.get(from..).unwrap_or_default();
+                self.check_clusters(l2, *number, file.length())?;
+            }
+            rest = rest.get(here..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The end of the tables that are read together, beginning with the first.
+    fn end_of_read(self, first: u64, tables: &[(u64, u64)]) -> u64 {
+        let mut end = first.saturating_add(self.cluster());
+        for (at, _) in tables {
+            let next = at.saturating_add(self.cluster());
+            let together = at.saturating_sub(end) <= NEAR && next.saturating_sub(first) <= READ_MAX;
+            if !together {
+                break;
+            }
+            end = next.max(end);
+        }
+        end
+    }
+
+    /// Checks the clusters of one table, which is the one of this number.
+    fn check_clusters(self, table: &[u8], number: u64, file: u64) -> Result<(), Unfit> {
+        let mut start = number.saturating_mul(self.mapped());
+        let words = usize::try_from(self.entry() / 8).unwrap_or(1);
+        let clusters = usize::try_from(self.cluster() / self.entry()).unwrap_or_default();
+        for entry in entries(table).step_by(words).take(clusters) {
+            let needed = self.virtual_size.saturating_sub(start).min(self.cluster());
+            if needed == 0 {
+                return Ok(());
+            }
+            let end = self.end_of(entry, needed)?;
+            if end.is_some_and(|end| end > file) {
+                return Err(Unfit::Cut);
+            }
+            start = start.saturating_add(self.cluster());
+        }
+        Ok(())
+    }
+
+    /// The byte after the part of the file that the entry needs; `None` if it needs none.
+    fn end_of(self, entry: u64, needed: u64) -> Result<Option<u64>, Unfit> {
+        if entry & COMPRESSED != 0 {
+            // Below the bits for the length, in sectors after the first one.
+            let bits = 62_u32.saturating_sub(self.cluster_bits.saturating_sub(8));
+            let at = entry & (1_u64 << bits).saturating_sub(1);
+            let more = (entry & !(COMPRESSED | 1 << 63)) >> bits;
+            // QEMU does not fill up the last sector of the file, but begins it.
+            let last = (at & !511).saturating_add(more.saturating_mul(512));
+            return Ok(Some(last.max(at).saturating_add(1)));
+        }
+        let at = entry & POSITION;
+        if at == 0 || self.features & SUBCLUSTERS == 0 && entry & ZEROS != 0 {
+            return Ok(None);
+        }
+        if !at.is_multiple_of(self.cluster()) {
+            return Err(Unfit::Tables);
+        }
+        Ok(Some(at.saturating_add(needed)))
+    }
+}
+
+fn entries(table: &[u8]) -> impl Iterator<Item = u64> {
+    let words = table.chunks_exact(8);
+    words.map(|word| {
+        word.first_chunk()
+            .map_or(0, |word| u64::from_be_bytes(*word))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file in memory.
+    struct Memory(Vec<u8>);
+
+    impl FileBytes for Memory {
+        type Error = Unfit;
+
+        fn length(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        async fn exactly(&mut self, at: u64, length: u64) -> Result<Bytes, Unfit> {
+            let (from, to) = (at as usize, (at + length) as usize);
+            Ok(Bytes::copy_from_slice(&self.0[from..to]))
+        }
+    }
+
+    fn judge(file: &[u8]) -> (Result<(), Unfit>, Result<(), Unfit>) {
+        let tables = match Qcow2Tables::read(file) {
+            Ok(tables) => tables,
+            Err(unfit) => return (Err(unfit.clone()), Err(unfit)),
+        };
+        let mut file = Memory(file.to_vec());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let quick = runtime.block_on(tables.check_end(&mut file));
+        (quick, runtime.block_on(tables.check_all(&mut file)))
+    }
+
+    /// A file with clusters of 512 bytes: header, counters, table of tables, one table, two clusters of data.
+    fn image() -> Vec<u8> {
+        let mut file = crate::sim::source::qcow2_header(3 * 512);
+        file.resize(7 * 512, 0);
+        for (at, word) in [
+            (20, 9_u64 << 32),            // size of clusters
+            (40, 3 * 512),                // table of tables
+            (48, 512),                    // counters
+            (512, 2 * 512),               // their only block
+            (3 * 512, 1 << 63 | 4 * 512), // the only table
+            (4 * 512, 1 << 63 | 5 * 512), // data
+            (4 * 512 + 8, 0),             // a hole
+            (4 * 512 + 16, 1 << 63 | 6 * 512),
+        ] {
+            file[at..at + 8].copy_from_slice(&word.to_be_bytes());
+        }
+        file[24..32].copy_from_slice(&(3_u64 * 512).to_be_bytes());
+        file[36..40].copy_from_slice(&1_u32.to_be_bytes());
+        file[56..60].copy_from_slice(&1_u32.to_be_bytes());
+        for cluster in 0..7 {
+            file[2 * 512 + cluster * 2 + 1] = 1;
+        }
+        file
+    }
+
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut file = image();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    }
+
+    #[test]
+    fn a_whole_file_passes_and_one_that_was_cut_at_any_place_does_not() {
+        let whole = image();
+        assert_eq!(judge(&whole), (Ok(()), Ok(())));
+        for length in 112..whole.len() {
+            let (quick, all) = judge(&whole[..length]);
+            assert_eq!(all, Err(Unfit::Cut), "{length}");
+            assert!(
+                quick == Err(Unfit::Cut) || length > 6 * 512,
+                "{length}: {quick:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_host_could_not_read_is_refused_by_its_name() {
+        assert_eq!(judge(&with(78, &[0x80])).1, Err(Unfit::Features(15)));
+        assert_eq!(judge(&with(72, &[0x80])).1, Err(Unfit::Features(63)));
+        assert_eq!(judge(&with(35, &[2])).1, Err(Unfit::Encrypted));
+        assert_eq!(judge(&with(79, &[8])).1, Err(Unfit::Compression));
+        for bits in [0, 8, 22, 255] {
+            assert_eq!(judge(&with(23, &[bits])).1, Err(Unfit::Version));
+        }
+        let zstd = with(79, &[8]);
+        let zstd = [&zstd[..103], &[112, 1], &zstd[105..]].concat();
+        assert_eq!(judge(&zstd).1, Ok(()));
+        let zlib = with(103, &[112, 9]);
+        assert_eq!(judge(&zlib).1, Ok(()), "the bit is not set");
+    }
+
+    #[test]
+    fn tables_that_name_what_is_not_there_are_refused() {
+        let long = (1_u64 << 63 | 1 << 40).to_be_bytes();
+        assert_eq!(judge(&with(3 * 512, &long)).1, Err(Unfit::Cut));
+        assert_eq!(judge(&with(4 * 512, &long)).1, Err(Unfit::Cut));
+        assert_eq!(judge(&with(512, &long)).0, Err(Unfit::Cut));
+        let odd = (1_u64 << 63 | (5 * 512 + 1024)).to_be_bytes();
+        assert_eq!(judge(&with(4 * 512, &odd)).1, Err(Unfit::Cut));
+        assert_eq!(
+            judge(&with(47, &[1])).1,
+            Err(Unfit::Tables),
+            "not at a cluster"
+        );
+        let compressed = |at: u64| (COMPRESSED | at).to_be_bytes();
+        assert_eq!(judge(&with(4 * 512, &compressed(5 * 512))).1, Ok(()));
+        assert_eq!(
+            judge(&with(4 * 512, &compressed(7 * 512))).1,
+            Err(Unfit::Cut)
+        );
+        let large = with(24, &(1_u64 << 50).to_be_bytes());
+        assert_eq!(
+            judge(&large).1,
+            Err(Unfit::Tables),
+            "its table of tables is too short"
+        );
+        let zero = (ZEROS | 1 << 40).to_be_bytes();
+        assert_eq!(judge(&with(4 * 512, &zero)).1, Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_tables_make_it_panic(
+            words in proptest::collection::vec((0..3_500_usize, any::<u64>()), 0..12),
+        ) {
+            let mut file = image();
+            for (at, word) in words {
+                file[at..at + 8].copy_from_slice(&word.to_be_bytes());
+            }
+            let _ = judge(&file);
+        }
+    }
+}
