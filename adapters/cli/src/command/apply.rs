@@ -160,6 +160,7 @@ pub(super) async fn dry_run(
     format: Option<OutputFormat>,
 ) -> CommandOutcome {
     let applied = app.fleet.apply_dry(resolved).await?;
+    let mut exit = Exit::Done;
     match format {
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,
         None => {
@@ -167,11 +168,11 @@ pub(super) async fn dry_run(
                 .iter()
                 .for_each(|one| print_result(one, " (dry run)"));
             report_unused(&unused_networks(app, resolved), &applied);
-            prune::report_candidates(left_out);
+            exit = prune::report_candidates(app, left_out).await?;
         }
     }
     app.close().await;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn applied_json(applied: &[Applied], left_out: &[LeftOut]) -> serde_json::Value {

@@ -157,7 +157,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
         let name = &image.name;
         let place = format!("image/{name} on {} in pool {}", image.host, image.pool);
         if args.dry_run {
-            output::line(&format!("{place} would be removed (dry run)"));
+            exit = exit.max(foresee_removal(&app, &image, &place).await?);
             continue;
         }
         let by = actor::by(&common.reason);
@@ -179,6 +179,16 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
     }
     app.close().await;
     Ok(exit)
+}
+
+/// Prints what a removal of the image would do, and returns its exit.
+async fn foresee_removal(app: &App, image: &ImageObject, place: &str) -> Result<Exit, ExitProblem> {
+    if image.volume.is_none() {
+        output::line(&format!("{place} would be abandoned (dry run)"));
+        return Ok(Exit::Done);
+    }
+    let refusal = app.fleet.images().removal_refusal(image).await?;
+    Ok(output::foreseen(place, "removed (dry run)", refusal))
 }
 
 async fn unlock(common: &Common, args: ImageUnlockArgs) -> CommandOutcome {

@@ -59,16 +59,26 @@ pub(crate) fn shown(left: &LeftOut) -> String {
     }
 }
 
-/// Prints what would be deleted.
-pub(super) fn report_candidates(left: &[LeftOut]) {
+/// Prints what would be deleted, and what its host would refuse; returns the exit.
+pub(super) async fn report_candidates(app: &App, left: &[LeftOut]) -> Result<Exit, ExitProblem> {
+    let mut exit = Exit::Done;
     for one in left {
         let stays = match (one.keeps_volume, one.kind) {
             (false, _) => "",
             (true, kind::VSI) => "; everything on its host stays",
             (true, _) => "; its volume stays",
         };
-        output::line(&format!("{} would be deleted{stays} (dry run)", shown(one)));
+        let refusal = match one.kind {
+            kind::VSI => {
+                let vsis = app.fleet.vsis();
+                vsis.deletion_refusal(&one.namespace, &one.name).await?
+            }
+            _ => None,
+        };
+        let what = format!("deleted{stays} (dry run)");
+        exit = exit.max(output::foreseen(&shown(one), &what, refusal));
     }
+    Ok(exit)
 }
 
 /// Records the deletion of all these objects.

@@ -73,9 +73,11 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
         output::line(&format!("{shown}: loses the {}: {}", lost.object, lost.why));
     }
     if args.dry_run {
-        output::line(&format!("{shown} would be put back to snapshot/{name}"));
+        let snapshots = app.fleet.snapshots();
+        let refusal = snapshots.restore_refusal(namespace, name, options).await?;
+        let exit = output::foreseen(&shown, &format!("put back to snapshot/{name}"), refusal);
         app.close().await;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let question = format!("put {shown} back to snapshot/{name}?");
     if !args.yes && !work::is_agreed(&question)? {

@@ -20,9 +20,12 @@ pub(crate) mod times;
 pub(crate) mod wrap;
 
 use serde::Serialize;
-use vsiflow_engine::room::{DiskReading, Level};
+use vsiflow_engine::{
+    model::Failure,
+    room::{DiskReading, Level},
+};
 use vsiflow_file::Diagnostic;
-use vsiflow_steps::hpl;
+use vsiflow_steps::{host_text, hpl};
 
 use crate::{
     args::OutputFormat,
@@ -106,12 +109,26 @@ pub(crate) fn problem(problem: &ExitProblem) {
         remedy,
         ..
     } = problem;
+    let message = host_text::shown_lines(message);
     note(&format!("{RED}error[{code}]{RED:#}: {message}"));
     for (what, text) in [("host", host), ("object", object), ("next", remedy)] {
         if !text.is_empty() {
+            let text = host_text::shown_lines(text);
             note(&format!("  {BOLD}{what:<7}{BOLD:#}{text}"));
         }
     }
+}
+
+/// Prints what a command would do to an object if it were not a dry run, and why it would be refused; returns the
+/// exit of that.
+pub(crate) fn foreseen(object: &str, what: &str, refusal: Option<Failure>) -> Exit {
+    let Some(refusal) = refusal else {
+        line(&format!("{object} would be {what}"));
+        return Exit::Done;
+    };
+    line(&format!("{object} would not be {what}"));
+    problem(&ExitProblem::of(Exit::Blocked, &refusal));
+    Exit::Blocked
 }
 
 /// The worst of several outcomes; prints each problem.

@@ -14,6 +14,8 @@ pub(crate) use self::{
     },
 };
 
+use vsiflow_steps::host_text;
+
 /// A table: a head and rows.
 pub(crate) struct Table {
     head: Vec<&'static str>,
@@ -76,22 +78,29 @@ impl Table {
 }
 
 /// Rows as text: columns as wide as their widest cell, three spaces apart.
-pub(super) fn rendered<'r>(rows: impl Iterator<Item = &'r Vec<String>> + Clone) -> String {
+pub(super) fn rendered<'r>(rows: impl Iterator<Item = &'r Vec<String>>) -> String {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| shown(cell)).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = rows.map(shown).collect();
     let mut widths: Vec<usize> = Vec::new();
-    for row in rows.clone() {
+    for row in &rows {
         widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let cells = row.iter().zip(&widths);
         let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
         text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// A cell on one line: a name from a host or a message may contain line breaks and other control characters.
+fn shown(cell: &str) -> String {
+    host_text::shown(cell).into_owned()
 }
 
 #[cfg(test)]
@@ -103,6 +112,21 @@ mod tests {
         let mut table = Table::new(&["A", "LONG"]);
         table.rows.push(vec!["wide cell".into(), "x".into()]);
         assert_eq!(table.render(), "A           LONG\nwide cell   x\n");
+    }
+
+    #[test]
+    fn no_cell_breaks_the_table() {
+        let mut table = Table::new(&["NAME", "STATE"]);
+        for name in ["a\nb", "\u{1b}[2J", "\u{202e}x", "caf\u{e9}"] {
+            table.rows.push(vec![name.into(), "on".into()]);
+        }
+        let text = table.render();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(text.contains("a\\nb        on\n"), "{text}");
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text}"
+        );
     }
 
     #[test]

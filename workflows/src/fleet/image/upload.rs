@@ -7,7 +7,7 @@ use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, Precedence},
 };
 use vsiflow_steps::{
-    image::sidecar,
+    image::{remove, sidecar},
     ports::{Removed, VolumeKey},
 };
 
@@ -161,6 +161,27 @@ impl ImageHandle<'_> {
         self.fleet.record(updates, by).await?;
         self.fleet.engine.drive(Drive::These(these)).await?;
         Ok(entity)
+    }
+
+    /// Why a removal of the image would be refused now; `None` if the image would be deleted. Nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// When there is no such image, or the journal cannot be read.
+    pub async fn removal_refusal(self, image: &ImageObject) -> Result<Option<Failure>, FleetError> {
+        let missing = || FleetError::not_found("image", &image.name);
+        let (entity, state) = self.fleet.image(image).ok_or_else(missing)?;
+        let unwanted = self.fleet.unwanted(image, &state).await?;
+        let volume = unwanted.ok_or_else(missing)?.volume;
+        let ports = match self.fleet.hosts.host(&image.host).await {
+            Ok(ports) => ports,
+            Err(error) => return Ok(Some(error.into())),
+        };
+        let cx = self
+            .fleet
+            .engine
+            .question(entity, self.fleet.journal_id.clone());
+        Ok(remove::check_removal(&cx, &ports, &volume).await.err())
     }
 
     /// Deletes the claim on an image that is not complete, whoever made it. The image itself is left alone.

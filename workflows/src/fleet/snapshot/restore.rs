@@ -2,7 +2,7 @@
 
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Name},
+    model::{EntityId, Failure, Name},
     step::Step as _,
 };
 use vsiflow_steps::{
@@ -62,6 +62,21 @@ impl SnapshotHandle<'_> {
         let (known, record) = self.fleet.restored(namespace, name, options).await?;
         let plan = self.fleet.plan_of_restoration(&record, &known);
         Ok((known.entity.clone(), plan))
+    }
+
+    /// Why the host would refuse to restore the disks of the VSI now; `None` if nothing forbids it. Nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// As for [`plan_restore`](Self::plan_restore).
+    pub async fn restore_refusal(
+        self,
+        namespace: &str,
+        name: &str,
+        options: RestoreOptions,
+    ) -> Result<Option<Failure>, FleetError> {
+        let (known, _) = self.fleet.restored(namespace, name, options).await?;
+        Ok(self.fleet.rewrite_refusal(&known).await)
     }
 
     /// Records that the disks of a VSI are to be restored from a snapshot, and starts to restore them.

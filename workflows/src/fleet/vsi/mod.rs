@@ -6,6 +6,7 @@ pub(super) mod change;
 pub(super) mod conditions;
 pub(super) mod console;
 pub(super) mod control;
+mod foresee;
 pub(super) mod generations;
 pub(super) mod object;
 pub(super) mod power;
