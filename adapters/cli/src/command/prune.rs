@@ -69,7 +69,7 @@ pub(super) async fn report_candidates(app: &App, left: &[LeftOut]) -> Result<Exi
             (true, _) => "; its volume stays",
         };
         let refusal = match one.kind {
-            kind::VSI => {
+            kind::VSI if !one.keeps_volume => {
                 let vsis = app.fleet.vsis();
                 vsis.deletion_refusal(&one.namespace, &one.name).await?
             }
