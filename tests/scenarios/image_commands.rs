@@ -104,7 +104,7 @@ fn prune_gives_up_an_upload_that_never_began_and_it_can_be_begun_again() {
     let upload = ["image", "upload", &url];
     vsiflow.run(&upload).exits(4).says("VSI0302");
     let dry = vsiflow.run(&["image", "prune", "--dry-run"]);
-    dry.exits(0).says("would be removed");
+    dry.exits(0).says("would be abandoned");
     assert_eq!(vsiflow.image_phases(), ["Blocked"]);
     vsiflow.run(&["image", "prune"]).exits(0).says("abandoned");
     assert!(vsiflow.image_phases().is_empty());
@@ -112,6 +112,44 @@ fn prune_gives_up_an_upload_that_never_began_and_it_can_be_begun_again() {
     server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));
     vsiflow.run(&upload).exits(0);
     assert_eq!(vsiflow.image_phases(), ["Ready"]);
+}
+
+#[test]
+fn a_layer_whose_name_is_no_text_keeps_the_image_below_it() {
+    let (vsiflow, _server, url) = served();
+    vsiflow.run(&["image", "upload", &url]).exits(0);
+    // The simulated host stores the byte 0xe9 like this.
+    for (name, shown) in [
+        ("caf\u{10fee9}.qcow2", "images/caf\\xe9.qcow2"),
+        ("two\nlines", "images/two\\nlines"),
+    ] {
+        vsiflow.change_sim(|state| {
+            let pool = &mut state["pools"]["images"];
+            let below = format!("{}/guest.qcow2", pool["path"].as_str().unwrap());
+            let mut layer = pool["volumes"]["guest.qcow2"].clone();
+            layer["backing"] = below.into();
+            pool["volumes"][name] = layer;
+        });
+        let inventory = vsiflow.run(&["host", "inventory"]).exits(0);
+        let lines = inventory.stdout.lines();
+        assert_eq!(
+            lines.filter(|line| line.contains(shown)).count(),
+            1,
+            "{inventory:#?}"
+        );
+        let dry = vsiflow.run(&["image", "prune", "--dry-run"]).exits(4);
+        dry.says("would not be removed").says("VSI0210").says(shown);
+        let prune = vsiflow.run(&["image", "prune"]).exits(4);
+        prune.says("VSI0210").says(shown);
+        assert!(vsiflow.sim().volumes().contains(&"guest.qcow2"));
+        vsiflow.change_sim(|state| {
+            let volumes = state["pools"]["images"]["volumes"].as_object_mut();
+            volumes.unwrap().remove(name);
+        });
+    }
+    let dry = vsiflow.run(&["image", "prune", "--dry-run"]).exits(0);
+    dry.says("would be removed");
+    vsiflow.run(&["image", "prune"]).exits(0).says("removed");
 }
 
 #[test]
