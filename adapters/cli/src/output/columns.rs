@@ -58,7 +58,7 @@ impl Columns {
                 into.check()?;
                 Ok(cell(object, path))
             });
-            rows.push(cells.collect::<Result<_, _>>()?);
+            rows.push(cells.collect::<Result<Vec<String>, TooMuch>>()?);
         }
         into.push(&rendered(rows.iter()))?;
         Ok(into.into_text())
