@@ -154,11 +154,11 @@ impl NamedVolumes {
         ports: &HostPorts,
         domain: &'d DomainInfo,
     ) -> Result<Option<&'d DiskShape>, Failure> {
-        let written = if self.is_empty() {
-            Vec::new()
-        } else {
-            written(domain)
-        };
+        let mut written = written(domain);
+        written.retain(|disk| !self.names(disk));
+        if written.is_empty() || self.is_empty() {
+            return Ok(None);
+        }
         let paths = written.iter().map(|disk| disk.source.clone());
         let paths = paths.chain(self.volumes.iter().map(|volume| volume.path.clone()));
         let files = Files::at(ports, paths.collect()).await?;
@@ -169,6 +169,14 @@ impl NamedVolumes {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the disk is one of them as its path is written.
+    fn names(&self, disk: &DiskShape) -> bool {
+        let path = files::plain(&disk.source);
+        self.volumes
+            .iter()
+            .any(|volume| files::plain(&volume.path) == path)
     }
 
     fn is_empty(&self) -> bool {

@@ -372,8 +372,8 @@ impl DomainPort for SimHost {
                 }));
             }
             let until = domain.merges.get(target).copied();
-            let disks = domain.running.iter().flat_map(|spec| &spec.disks);
-            let disk = disks.filter(|disk| disk.target == target).next();
+            let mut disks = domain.running.iter().flat_map(|spec| &spec.disks);
+            let disk = disks.find(|disk| disk.target == target);
             let path = disk.map(|disk| disk.path.clone()).unwrap_or_default();
             let below = state.by_path(&path).and_then(|layer| layer.backing.clone());
             Ok(until.map(|until| DiskJob {

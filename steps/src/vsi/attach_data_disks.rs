@@ -190,7 +190,11 @@ async fn gather(
     volumes: Vec<VolumeInfo>,
 ) -> Result<Output, Failure> {
     let all: Vec<_> = volumes.iter().collect();
-    let listed = guards::active_volumes(ports).await?;
+    let listed = if all.is_empty() {
+        Vec::new()
+    } else {
+        guards::active_volumes(ports).await?
+    };
     guards::over(cx, ports, &all, &listed).await?;
     let domains = ports.domains.domains().await?;
     if let Some(own) = domains.iter().find(|domain| domain.uuid == params.uuid) {
