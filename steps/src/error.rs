@@ -444,7 +444,7 @@ mod tests {
         let remedies: std::collections::BTreeSet<_> =
             kinds.iter().map(|kind| remedy(*kind).to_string()).collect();
         assert_eq!(remedies.len(), kinds.len());
-        let pages = |remedy: &&String| remedy.contains("not to a page");
+        let pages = |text: &&String| text.contains("not to a page");
         assert_eq!(remedies.iter().filter(pages).count(), 1);
     }
 

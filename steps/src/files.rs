@@ -151,8 +151,8 @@ impl Chains {
             if unread.is_empty() {
                 break;
             }
-            let paths: Vec<String> = unread.iter().cloned().collect();
-            for chunk in paths.chunks(HEADS_PER_CALL) {
+            let next_paths: Vec<String> = unread.iter().cloned().collect();
+            for chunk in next_paths.chunks(HEADS_PER_CALL) {
                 let heads = ports.storage.heads(chunk, HEAD).await?;
                 for (path, head) in chunk.iter().zip(heads) {
                     let head = through_libvirt(ports, volumes, path, head).await;

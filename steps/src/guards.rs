@@ -142,21 +142,19 @@ pub async fn spend_order(cx: &StepContext, key: &VolumeKey) -> Result<(), Failur
     cx.ledger.record(ObjectFact::Destroying { object }).await
 }
 
-/// Records that a volume is whole, and that a guest may write to it from now on.
+/// Records that a volume is whole, and that a guest may write to it from now on. A volume that is gone holds
+/// nothing, so nothing is recorded of it.
 ///
 /// # Errors
-/// When the volume is missing, or the journal fails.
+/// Port errors by their kind; when the journal fails.
 pub async fn record_made(
     cx: &StepContext,
     ports: &HostPorts,
     key: &VolumeKey,
 ) -> Result<(), Failure> {
-    let volume = ports.storage.volume(key).await?.ok_or_else(|| {
-        error::MISSING
-            .failure("the volume is gone since it was made")
-            .on_host(ports.host.name())
-            .of_object(format!("volume {key}"))
-    })?;
+    let Some(volume) = ports.storage.volume(key).await? else {
+        return Ok(());
+    };
     let made = ObjectFact::Made {
         object: object_name(key),
         identity: Text::new(files::identity(ports, &volume.path).await?),
@@ -304,9 +302,10 @@ const RENAME: &str = "Rename its file, or move it out of the pool, and refresh t
 /// any more. A pool that was removed has no volumes.
 async fn removed_since(ports: &HostPorts, pool: &str, error: PortError) -> Result<(), Failure> {
     let listed = ports.storage.pools().await?;
-    match listed.iter().any(|other| other.name == pool) {
-        false => Ok(()),
-        true => Err(error.into()),
+    if listed.iter().any(|other| other.name == pool) {
+        Err(error.into())
+    } else {
+        Ok(())
     }
 }
 

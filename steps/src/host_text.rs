@@ -12,7 +12,7 @@ use crate::hpl::is_invisible;
 /// Unicode.
 const STAND_INS: u32 = 0x0010_FE00;
 
-/// The text of these bytes. [`bytes`] returns the same bytes again, whatever they are.
+/// The text of these bytes. [`bytes()`] returns the same bytes again, whatever they are.
 pub fn read(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes)
         && !text.contains(is_stand_in)
@@ -22,10 +22,11 @@ pub fn read(bytes: &[u8]) -> Cow<'_, str> {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match is_stand_in(c) {
+            if is_stand_in(c) {
                 // A host's own text may contain the character. It is then four bytes as any others.
-                true => text.extend(c.encode_utf8(&mut [0; 4]).bytes().map(stand_in)),
-                false => text.push(c),
+                text.extend(c.encode_utf8(&mut [0; 4]).bytes().map(stand_in));
+            } else {
+                text.push(c);
             }
         }
         text.extend(chunk.invalid().iter().copied().map(stand_in));

@@ -294,7 +294,7 @@ fn a_clock_that_was_years_ahead_stops_no_schedule() {
             bench.hours(1);
             let name = format!("web-20270115-{hour}");
             bench
-                .until(|all, condition| condition.reason == "Taken" && ready(all).contains(&name))
+                .until(|all, shown| shown.reason == "Taken" && ready(all).contains(&name))
                 .await;
             bench.settles().await;
         }
@@ -311,8 +311,8 @@ fn two_snapshots_of_schedules_begin_on_a_host_at_a_time() {
             let vsi = VsiDocument::new(name, number, A).server(GuestType::CloudInit);
             let vsi = documents::resolved(&[vsi.snapshots("@hourly", 1)]);
             bench.fleet.apply(vsi, user()).await.unwrap();
-            let vsi = ownership::entity(uuid(number));
-            bench.fleet.decided(&vsi).await.unwrap();
+            let entity = ownership::entity(uuid(number));
+            bench.fleet.decided(&entity).await.unwrap();
         }
         bench.look().await;
         bench.hours(1);

@@ -341,7 +341,7 @@ fn a_vsi_that_was_never_ready_stays_on_the_host_where_it_was_begun() {
             .apply(&moved, &briefly)
             .exits(4)
             .says("VSI0701")
-            .says("host cannot be changed");
+            .says("cannot be changed");
         let file = vsiflow.write("moved.yaml", &moved);
         let plan = ["plan", "-f", file.to_str().unwrap()];
         vsiflow.run(&plan).exits(4);

@@ -34,8 +34,10 @@ fn rename(vsiflow: &Vsiflow, from: &str, to: &str) {
     vsiflow.change_sim(|state| {
         let domain = &mut state["domains"][UID];
         for definition in ["spec", "running"] {
-            let disks = domain[definition]["disks"].as_array_mut();
-            for disk in disks.into_iter().flatten() {
+            // A guest that is off has no running definition, and indexing would make one.
+            let shape = domain.get_mut(definition);
+            let disks = shape.and_then(|shape| shape.get_mut("disks"));
+            for disk in disks.and_then(Value::as_array_mut).into_iter().flatten() {
                 if disk["path"] == from {
                     disk["path"] = to.into();
                 }

@@ -469,11 +469,11 @@ fn fields_of_kinds_are_explained_by_every_name_that_a_kind_has() {
 
 /// A group of two waves; the member of the second has a data disk.
 fn two_waves(cpus: u32, policy: &str) -> String {
-    let template = |cpus: u32| {
+    let template = |count: u32| {
         let image = vsiflow_tests::SIMULATED_IMAGE;
         format!(
             "      replicas: 1\n      template: {{spec: {{imageURL: '{image}', guest: {{type: none}}, \
-             machine: {{cpus: {cpus}, memory: 512Mi}}}}}}\n"
+             machine: {{cpus: {count}, memory: 512Mi}}}}}}\n"
         )
     };
     format!(

@@ -118,6 +118,8 @@ const COSTLY: [(&[&str], &[&str]); 4] = [
             "adapters/image/src/oci/layer.rs",
             // At most so many bytes are unpacked.
             "steps/src/contract/archive.rs",
+            "steps/src/guest/user_data.rs",
+            "adapters/file/src/kubevirt/guest.rs",
             // What this journal packed itself.
             "engine/src/journal/log/base.rs",
             "engine/src/journal/archive/packed.rs",

@@ -507,8 +507,8 @@ fn a_name_has_one_uid_and_a_uid_has_one_name() {
     let third = "11111111-1111-4333-8333-333333333333";
     vsiflow.apply(plain("a", second), &["--wait"]).exits(0);
     vsiflow.apply(plain("b", third), &["--wait"]).exits(0);
-    let sim = vsiflow.sim();
-    let mac = |title: &str| sim.domain(title)["spec"]["nics"][0]["mac"].clone();
+    let now = vsiflow.sim();
+    let mac = |title: &str| now.domain(title)["spec"]["nics"][0]["mac"].clone();
     assert_ne!(mac("default/a"), mac("default/b"));
 }
 

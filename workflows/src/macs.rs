@@ -25,12 +25,13 @@ pub(crate) fn avoiding(record: &VsiRecord, taken: &BTreeSet<String>) -> Vec<Stri
     let mut used: BTreeSet<_> = cards.iter().map(|card| card.mac.clone()).collect();
     used.extend(taken.iter().cloned());
     let mut free = candidates(record.uid).filter(|mac| !used.contains(mac));
-    let macs = cards
-        .into_iter()
-        .map(|card| match taken.contains(&card.mac) {
-            true => free.next().unwrap_or(card.mac),
-            false => card.mac,
-        });
+    let macs = cards.into_iter().map(|card| {
+        if taken.contains(&card.mac) {
+            free.next().unwrap_or(card.mac)
+        } else {
+            card.mac
+        }
+    });
     macs.collect()
 }
 

@@ -86,8 +86,7 @@ mod tests {
         let is_revoked = Arc::new(AtomicBool::new(false));
         let looked_at = is_revoked.clone();
         let check: RightCheck = Arc::new(move || {
-            let is_revoked = looked_at.load(Ordering::Relaxed);
-            let answer = if is_revoked {
+            let answer = if looked_at.load(Ordering::Relaxed) {
                 Err("revoked".to_owned())
             } else {
                 Ok(())
@@ -95,12 +94,13 @@ mod tests {
             async move { answer }.boxed()
         });
         let right = SessionRight::checked(check, Duration::from_secs(5));
-        let begun = Instant::now();
+        let reopened = Instant::now();
         let revoke = async {
             sleep(Duration::from_secs(62)).await;
             is_revoked.store(true, Ordering::Relaxed);
         };
-        let (why, ()) = tokio::join!(right.ended(), revoke);
-        assert_eq!((begun.elapsed().as_secs(), why.as_str()), (65, "revoked"));
+        let (cause, ()) = tokio::join!(right.ended(), revoke);
+        let ended = (reopened.elapsed().as_secs(), cause.as_str());
+        assert_eq!(ended, (65, "revoked"));
     }
 }

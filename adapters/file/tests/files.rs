@@ -213,13 +213,13 @@ fn what_a_guest_would_ignore_is_refused_with_its_place() {
         "{name: no-head, key: user-data}",
         "{name: mark, key: user-data}",
     );
-    let loaded = vsiflow_file::load_text("a.yaml", with_mark.as_bytes()).unwrap();
-    let words = loaded.resolve(Some(&host)).unwrap_err().to_string();
-    assert!(words.contains("byte order mark"), "{words}");
+    let marked = vsiflow_file::load_text("a.yaml", with_mark.as_bytes()).unwrap();
+    let refusal = marked.resolve(Some(&host)).unwrap_err().to_string();
+    assert!(refusal.contains("byte order mark"), "{refusal}");
     let float = include_str!("../../../tests/field/helm-float.yaml");
-    let loaded = vsiflow_file::load_text("a.yaml", float.as_bytes()).unwrap();
+    let rendered = vsiflow_file::load_text("a.yaml", float.as_bytes()).unwrap();
     assert_eq!(
-        loaded.documents.data_disks[0].spec.size.bytes(),
+        rendered.documents.data_disks[0].spec.size.bytes(),
         107_374_182_400
     );
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, redirect};
 use tokio::time::timeout;
-use url::Url;
+use url::{Host, Url};
 use vsiflow_engine::{causes::chain, secret::Secret};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
@@ -191,12 +191,12 @@ impl HttpSource {
     /// The properties of an image that is compared with a checksum at its end: whatever version a server names,
     /// it is the same image. Each mirror behind a redirector names its own.
     fn versioned(&self, info: SourceInfo) -> SourceInfo {
-        match self.checked {
-            false => info,
-            true => SourceInfo {
-                validator: Some(CHECKED.to_owned()),
-                ..info
-            },
+        if !self.checked {
+            return info;
+        }
+        SourceInfo {
+            validator: Some(CHECKED.to_owned()),
+            ..info
         }
     }
 
@@ -257,9 +257,10 @@ impl HttpSource {
     /// The `If-Range` condition of a request for the rest of an image with this validator; `None` if the image has
     /// to be read from its start. There is no condition for an image that is compared with a checksum.
     pub(crate) fn condition<'a>(&self, validator: Option<&'a str>) -> Option<Option<&'a str>> {
-        match self.checked {
-            true => validator.map(|_| None),
-            false => validator.and_then(condition).map(Some),
+        if self.checked {
+            validator.map(|_| None)
+        } else {
+            validator.and_then(condition).map(Some)
         }
     }
 
@@ -287,10 +288,11 @@ impl HttpSource {
     ) -> Result<Response, SourceError> {
         let judged = self.addresses.judge(&url);
         judged.map_err(|refused| error(SourceErrorKind::Refused, shown, refused.to_string()))?;
-        let secret = matches!(
-            ask.credentials,
-            Credentials::Access(_) | Credentials::Bearer(_) | Credentials::Url(_, Some(_))
-        );
+        let secret = match ask.credentials {
+            Credentials::Access(_) | Credentials::Bearer(_) => true,
+            Credentials::Url(_, Some(_)) => !stays_on_this_machine(&url),
+            _ => false,
+        };
         if secret && !self.insecure && url.scheme() != "https" {
             return Err(error(SourceErrorKind::Refused, shown, PLAIN_HTTP));
         }
@@ -329,6 +331,16 @@ impl ImageSource for HttpSource {
             Some(condition) => Ok(Box::new(self.get_rest(url, offset, condition).await?)),
             None => self.open(url).await,
         }
+    }
+}
+
+/// Whether the address of a URL is one of this machine, so that nobody is on the way. A name may mean another
+/// machine.
+fn stays_on_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(_)) | None => false,
     }
 }
 

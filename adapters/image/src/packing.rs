@@ -216,20 +216,21 @@ impl Packing {
         let source = Feed::new(pieces, failed.clone(), taken.clone());
         let mut to = Outlet::new(give, taken, most);
         tokio::spawn(async move {
-            let memory = match needs_much {
-                false => None,
-                true => match memory::turn(&to).await {
-                    Some(turn) => Some(turn),
-                    None => return,
-                },
+            let memory = if needs_much {
+                let Some(turn) = memory::turn(&to).await else {
+                    return;
+                };
+                Some(turn)
+            } else {
+                None
             };
             tokio::task::spawn_blocking(move || {
-                let most = if memory.is_some() {
+                let limit = if memory.is_some() {
                     LARGE_MEMORY
                 } else {
                     MEMORY
                 };
-                if let Err(error) = self.unpack(BufReader::new(source), &mut to, most) {
+                if let Err(error) = self.unpack(BufReader::new(source), &mut to, limit) {
                     to.fail(error);
                 }
                 drop(memory);

@@ -50,8 +50,8 @@ impl HostLines {
             match parts.meaning(name) {
                 LineMeaning::Nothing => {}
                 LineMeaning::Unreadable(reason) => {
-                    let line = UnreadableLine { number, reason };
-                    lines.unreadable.get_or_insert(line);
+                    let unreadable = UnreadableLine { number, reason };
+                    lines.unreadable.get_or_insert(unreadable);
                 }
                 LineMeaning::Key { marker, listed } => lines.add(marker, listed),
             }

@@ -453,9 +453,9 @@ fn objects() -> BoxedStrategy<Objects> {
         vec((text(), name()), 0..2),
         vec(warrant(), 0..3),
     );
-    let filled = parts.prop_map(|(made, in_use, unfinished, warrants)| Objects {
+    let filled = parts.prop_map(|(made, used, unfinished, warrants)| Objects {
         made: made.into_iter().collect(),
-        in_use,
+        in_use: used,
         unfinished: unfinished.into_iter().collect(),
         warrants: warrants.into_iter().collect(),
     });

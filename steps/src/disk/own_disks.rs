@@ -42,7 +42,7 @@ pub(crate) async fn writes_only_to(
 /// `None` if there is no such file, or no volumes are named.
 ///
 /// # Errors
-/// As for [`writes_only_to`].
+/// As for `writes_only_to`.
 pub async fn foreign_file(
     ports: &HostPorts,
     domain: &DomainInfo,
@@ -237,7 +237,7 @@ async fn other_file(
     let path = files::plain(source);
     let chains = Chains::read(ports, &[domain], volumes, [path.clone()].into()).await?;
     let below = chains.below(&path).unwrap_or_default();
-    let is_below = |volume: &&VolumeInfo| below.iter().any(|path| *path == volume.path);
+    let is_below = |volume: &&VolumeInfo| below.contains(&volume.path);
     if let Some(volume) = volumes.iter().find(is_below) {
         return Ok(guards::below_layer(cx, ports, volume, &called, source));
     }

@@ -101,11 +101,11 @@ pub async fn first_lines(
     let mut matched: Vec<Option<String>> = vec![None; patterns.len()];
     for piece in pieces(lines) {
         let piece: Arc<[String]> = piece.into();
-        for (pattern, matched) in patterns.iter().zip(&mut matched) {
-            if matched.is_none() {
+        for (pattern, first_match) in patterns.iter().zip(&mut matched) {
+            if first_match.is_none() {
                 let (pattern, piece) = (pattern.clone(), piece.clone());
                 let first = move || piece.iter().find(|line| pattern.0.is_match(line)).cloned();
-                *matched = budget.run(first).await.flatten();
+                *first_match = budget.run(first).await.flatten();
             }
         }
     }
@@ -157,8 +157,8 @@ pub async fn matching(
         }
         let (pattern, length) = (pattern.clone(), piece.len());
         let look = move || {
-            let matches = piece.iter().map(|line| pattern.0.is_match(line));
-            matches.collect::<Vec<_>>()
+            let looked = piece.iter().map(|line| pattern.0.is_match(line));
+            looked.collect::<Vec<_>>()
         };
         let looked = budget.run(look).await;
         matches.extend(looked.unwrap_or_else(|| vec![false; length]));

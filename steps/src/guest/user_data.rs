@@ -191,7 +191,8 @@ fn is_encoded(text: &str) -> bool {
     let Ok(bytes) = BASE64.decode(letters) else {
         return false;
     };
-    bytes.starts_with(GZIP) || std::str::from_utf8(&bytes).is_ok_and(|text| form_of(text).is_some())
+    bytes.starts_with(GZIP)
+        || std::str::from_utf8(&bytes).is_ok_and(|plain| form_of(plain).is_some())
 }
 
 /// The outermost part of a YAML text.
@@ -327,7 +328,7 @@ pub fn check_network(text: &str) -> Option<InputProblem> {
         return None;
     }
     let version = fields.get("version").map(|version| match version.as_str() {
-        Some(text) => text.to_owned(),
+        Some(number) => number.to_owned(),
         None => version.to_string(),
     });
     match version.as_deref() {

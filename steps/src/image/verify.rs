@@ -282,7 +282,7 @@ pub(super) async fn base_image(
         return Err(unfit(&Unfit::Backing));
     }
     let checked = whole::check_volume(ports, &volume, &head, format).await;
-    checked.map_err(|judged| match judged {
+    checked.map_err(|failed| match failed {
         Judged::Unfit(why) => unfit(&why),
         Judged::Unread(failure) => failure,
     })?;

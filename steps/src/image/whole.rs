@@ -103,9 +103,10 @@ impl FileBytes for VolumeBytes<'_> {
     async fn exactly(&mut self, at: u64, length: u64) -> Result<Bytes, Judged> {
         let read = self.ports.storage.read(self.key, at, length).await;
         let bytes = read.map_err(|error| Judged::Unread(error.into()))?;
-        match bytes.len() as u64 == length {
-            true => Ok(bytes),
-            false => Err(Unfit::Cut.into()),
+        if bytes.len() as u64 == length {
+            Ok(bytes)
+        } else {
+            Err(Unfit::Cut.into())
         }
     }
 }

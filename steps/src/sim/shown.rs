@@ -14,7 +14,7 @@ impl SimHostState {
         let spec = &domain.spec;
         let running = domain.state.is_active();
         let running = running.then(|| domain.running.as_ref().unwrap_or(spec));
-        let live_disks = running.iter().flat_map(|spec| &spec.disks);
+        let live_disks = running.iter().flat_map(|live| &live.disks);
         let chains: Vec<Vec<String>> = live_disks.map(|disk| self.chain(&disk.path)).collect();
         let stored = spec.disks.iter().map(|disk| &disk.path);
         let files = stored.chain(chains.iter().flatten());

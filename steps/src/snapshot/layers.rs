@@ -357,9 +357,9 @@ impl Disks<'_> {
             return Ok(false);
         }
         let base = self.ports.storage.volume(&disk.volume).await?;
-        let names_base = |base: &VolumeInfo| {
+        let names_base = |volume: &VolumeInfo| {
             let mut shapes = domain.shapes();
-            shapes.all(|shape| shape.disks.iter().any(|disk| disk.source == base.path))
+            shapes.all(|shape| shape.disks.iter().any(|own| own.source == volume.path))
         };
         Ok(base.as_ref().is_some_and(names_base))
     }
@@ -381,7 +381,7 @@ impl Disks<'_> {
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };
             let path = self.path_of(disk, layer).await?;
-            let is_over = |path: String| domain.files.contains(&DiskSource::Path(path));
+            let is_over = |layer_path: String| domain.files.contains(&DiskSource::Path(layer_path));
             if !path.is_some_and(is_over) {
                 return Ok(false);
             }

@@ -188,7 +188,7 @@ async fn find_line(
 ) -> PortResult<Result<Option<String>, String>> {
     let text = pattern.to_owned();
     let compiled = spawn_blocking(move || pattern::compile_recorded(&text)).await;
-    let Some(pattern) = compiled.ok().flatten() else {
+    let Some(expression) = compiled.ok().flatten() else {
         return Ok(Err("the expression does not compile".to_owned()));
     };
     let end = ports.console.end(log).await?;
@@ -209,5 +209,5 @@ async fn find_line(
         .rev()
         .map(|line| cut(&line, LINE_MAX).to_owned())
         .collect();
-    Ok(pattern::first_group(&pattern, lines, &mut MatchBudget::default()).await)
+    Ok(pattern::first_group(&expression, lines, &mut MatchBudget::default()).await)
 }

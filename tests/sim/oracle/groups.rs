@@ -171,7 +171,7 @@ impl GroupModel {
             asked
                 && self
                     .waves_before(member.item)
-                    .all(|item| self.is_as_asked(demand, item, before))
+                    .all(|earlier| self.is_as_asked(demand, earlier, before))
         };
         if member.item == REMOVED && self.is_removed {
             self.wrong
@@ -357,8 +357,8 @@ impl GroupGame {
         let group = ownership::group();
         let decided = tokio::time::timeout(A_DAY, self.fleet.decided(&group)).await;
         let state = async || {
-            let group = self.fleet.groups().get("default", "grp").await;
-            group.map_or_else(|error| error.to_string(), |group| group.status.message)
+            let shown = self.fleet.groups().get("default", "grp").await;
+            shown.map_or_else(|error| error.to_string(), |object| object.status.message)
         };
         match decided {
             Ok(Ok(Verdict::Reached)) => {}

@@ -166,7 +166,7 @@ impl ScheduleGame {
             self.look().await?;
             wrong = match self.unsettled().await? {
                 None => return Ok(()),
-                Some(wrong) => wrong,
+                Some(unsettled) => unsettled,
             };
             tokio::time::sleep(EVERY).await;
         }

@@ -50,11 +50,11 @@ pub(super) fn changes(
         changes.push(secret("bootDisk", How::Rebuild, why));
     }
     let order = record.snapshot.as_ref();
-    let is_due = |order: &&SnapshotOrder| match order.action {
+    let is_due = |ordered: &&SnapshotOrder| match ordered.action {
         // A restoration destroys, so it is due as long as its order is open, and never again.
         SnapshotAction::Restore { .. } => touched.is_due(orders::RESTORE),
         SnapshotAction::Take { .. } | SnapshotAction::Drop { .. } => {
-            before.snapshot != Some(order.id)
+            before.snapshot != Some(ordered.id)
         }
     };
     changes.extend(order.filter(is_due).map(of_order));

@@ -286,7 +286,7 @@ impl Visitor<'_> for SizeVisitor {
         // The shortest decimal form is what JSON has for it elsewhere.
         let digits = format!("{number}");
         match digits.parse::<u64>() {
-            Ok(number) => self.visit_u64(number),
+            Ok(whole) => self.visit_u64(whole),
             Err(_) if number.fract() != 0.0 => Err(E::custom(QuantityError::Fraction(digits))),
             Err(_) => Err(E::custom(QuantityError::Unreadable(
                 digits.chars().take(MAX_LEN).collect(),

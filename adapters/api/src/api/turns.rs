@@ -71,9 +71,10 @@ impl Turns {
             &self.commands
         };
         let taken = async {
-            let audit = match about.audits {
-                true => Some(self.audits.take(caller).await?),
-                false => None,
+            let audit = if about.audits {
+                Some(self.audits.take(caller).await?)
+            } else {
+                None
             };
             let place = places.take(caller).await?;
             Ok::<_, AcquireError>(CommandPlace {

@@ -117,14 +117,14 @@ fn line_stream(
     let mut from = query.from;
     let first = since(first, &mut from);
     let begin = (api, entity, from, place);
-    let more = stream::unfold(begin, |(api, entity, mut from, place)| async move {
-        let entity = entity?;
+    let more = stream::unfold(begin, |(open_api, followed, mut next, held)| async move {
+        let followed_entity = followed?;
         sleep(POLL).await;
-        let fleets = api.fleets().await.ok()?;
-        let fleet = fleets.that_knows(&entity)?;
-        let lines = fleet.history().lines_of(&entity).await.ok()?;
-        let lines = since(lines, &mut from);
-        Some((lines, (api, Some(entity), from, place)))
+        let fleets = open_api.fleets().await.ok()?;
+        let fleet = fleets.that_knows(&followed_entity)?;
+        let lines = fleet.history().lines_of(&followed_entity).await.ok()?;
+        let lines = since(lines, &mut next);
+        Some((lines, (open_api, Some(followed_entity), next, held)))
     });
     Streamed::of(Body::from_stream(pieces(stream::iter([first]).chain(more))))
 }
@@ -162,10 +162,10 @@ async fn logs(
     let first = log.read(ConsolePosition { offset: query.from }).await?;
     let begin = Some((log, first.next, place));
     let more = stream::unfold(begin, move |state| async move {
-        let (open_log, at, place) = state?;
+        let (open_log, at, held) = state?;
         match next(&open_log, at, query.follow).await {
             Ok(Some(chunk)) => {
-                let next = (open_log, chunk.next, place);
+                let next = (open_log, chunk.next, held);
                 Some((Ok(Bytes::from(chunk.bytes)), Some(next)))
             }
             Ok(None) => None,

@@ -284,7 +284,7 @@ impl PlacedRefusals {
                         && without_indices(&other.path) == pattern
                 });
                 let others: Vec<_> = others
-                    .map(|(place, other)| collector.place_words(place, &other.path))
+                    .map(|(at, other)| collector.place_words(at, &other.path))
                     .collect();
                 if !others.is_empty() {
                     message = format!("{message}; also at {}", others.join(", "));

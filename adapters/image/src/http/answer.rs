@@ -23,10 +23,10 @@ pub(super) fn examine(response: &Response, shown: &ShownError) -> Result<SourceI
         let message = "this is a web page, not an image; is a login needed?";
         return Err(error(SourceErrorKind::Page, shown, message));
     }
-    let coding = text(headers, &CONTENT_ENCODING).filter(|coding| *coding != "identity");
+    let named = text(headers, &CONTENT_ENCODING).filter(|name| *name != "identity");
     // A file that is gzip itself is often announced so. It is unpacked by what it is.
-    let of_file = |coding: &&str| response.url().path().ends_with(".gz") && GZIP.contains(coding);
-    if let Some(coding) = coding.filter(|coding| !of_file(coding)) {
+    let of_file = |name: &&str| response.url().path().ends_with(".gz") && GZIP.contains(name);
+    if let Some(coding) = named.filter(|name| !of_file(name)) {
         let message = format!("the server sends the image encoded ({coding}), unasked");
         return Err(error(SourceErrorKind::Encoded, shown, message));
     }

@@ -47,11 +47,11 @@ fn walk(value: &Value, key: &str, path: &FieldPath) -> Result<(), Exceeded> {
             let mut items = items.iter().enumerate();
             items.try_for_each(|(place, item)| walk(item, key, &path.clone().index(place)))
         }
-        Value::Object(fields) => fields.iter().try_for_each(|(key, field)| {
-            if key.len() > TEXT_MAX {
+        Value::Object(fields) => fields.iter().try_for_each(|(name, field)| {
+            if name.len() > TEXT_MAX {
                 return exceeded(TEXT_MAX, "bytes in the name of a field");
             }
-            walk(field, key, &path.clone().key(key))
+            walk(field, name, &path.clone().key(name))
         }),
         _ => Ok(()),
     }
@@ -75,7 +75,7 @@ fn bound_field(schema: &mut Value, key: &str) {
         match (name.as_str(), inner) {
             ("properties", Value::Object(properties)) => {
                 let properties = properties.iter_mut();
-                properties.for_each(|(key, field)| bound_field(field, key));
+                properties.for_each(|(property, field)| bound_field(field, property));
             }
             ("items" | "additionalProperties", inner) => bound_field(inner, key),
             _ => {}

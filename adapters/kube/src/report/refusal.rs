@@ -103,8 +103,8 @@ mod tests {
         (before_generation, before): (i64, &[ResourceCondition]),
         (generation, after): (i64, &[ResourceCondition]),
     ) -> Option<EventNote> {
-        let reported = |generation, conditions| ReportedConditions {
-            observed_generation: Some(generation),
+        let reported = |observed, conditions| ReportedConditions {
+            observed_generation: Some(observed),
             conditions,
         };
         let before = reported(before_generation, before);

@@ -223,9 +223,9 @@ fn is_off_as_desired(pool: &PoolObject) -> bool {
         .get("replicas")
         .and_then(serde_json::Value::as_u64);
     let members = &pool.status.members;
-    let is_desired = |power: &str| {
+    let is_desired = |phase: &str| {
         let mut members = members.iter();
-        members.all(|member| member.updated && member.phase.as_str() == power)
+        members.all(|member| member.updated && member.phase.as_str() == phase)
     };
     let has_all = u64::try_from(members.len()).ok() == count;
     has_all && power.is_some_and(|power| power != "Running" && is_desired(power))

@@ -130,7 +130,7 @@ async fn no_key_is_trusted_that_openssh_refuses() {
     ];
     let combinations = names.iter().flat_map(|name| {
         let lines = markers.iter().map(move |marker| format!("{marker}{name}"));
-        lines.flat_map(|start| keys.iter().map(move |key| format!("{start} {key}\n")))
+        lines.flat_map(|start| keys.iter().map(move |listed| format!("{start} {listed}\n")))
     });
     let combinations =
         combinations.flat_map(|line| trusted.iter().map(move |first| format!("{first}{line}")));

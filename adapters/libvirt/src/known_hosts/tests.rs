@@ -161,11 +161,11 @@ fn a_key_is_revoked_by_a_line_with_its_certificate() {
             "{refused:?}"
         );
         // As OpenSSH, a certificate does not make its key known.
-        let text = format!("host {certificate}");
-        let refused = KnownHost::find(&text, "host", 22).check(&key);
+        let certified = format!("host {certificate}");
+        let unknown = KnownHost::find(&certified, "host", 22).check(&key);
         assert!(
-            matches!(refused, Err(ConnectError::HostKeyChanged { .. })),
-            "{refused:?}"
+            matches!(unknown, Err(ConnectError::HostKeyChanged { .. })),
+            "{unknown:?}"
         );
     }
 }

@@ -255,8 +255,8 @@ async fn lab_paths_are_compared_as_the_host_resolves_them() {
     let found = ports.storage.files(&paths).await.unwrap().unwrap();
     assert!(found[0] == found[1] && found[1] == found[2], "{found:?}");
     assert_eq!(found[3], vsiflow_steps::ports::FileAt::Nothing);
-    let paths = [at("link"), at("gone")];
-    let heads = ports.storage.heads(&paths, 1 << 20);
+    let some = [at("link"), at("gone")];
+    let heads = ports.storage.heads(&some, 1 << 20);
     let expected = [
         FileHead::Bytes(reaching("/i/below").into()),
         FileHead::Nothing,

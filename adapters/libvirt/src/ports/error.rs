@@ -97,9 +97,10 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
     // The program that converts volumes has ended, and would end in the same way again. While another program
     // has the file, it gets no lock.
     if says("qemu-img") && says("unexpected exit status") {
-        return match says("Failed to get") && says("lock") {
-            true => Kind::Busy,
-            false => Kind::Rejected,
+        return if says("Failed to get") && says("lock") {
+            Kind::Busy
+        } else {
+            Kind::Rejected
         };
     }
     match error.code {

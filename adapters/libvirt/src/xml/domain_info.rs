@@ -245,8 +245,8 @@ mod tests {
             read(&domain("<backingStore/>")).unwrap().chains,
             [["/i/over"]]
         );
-        let open = domain(&format!("{base}</backingStore>"));
-        for open in [open, domain("")] {
+        let unended = domain(&format!("{base}</backingStore>"));
+        for open in [unended, domain("")] {
             assert!(read(&open).unwrap().chains.is_empty());
         }
     }

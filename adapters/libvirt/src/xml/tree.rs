@@ -59,9 +59,10 @@ impl<'a> Element<'a> {
         let attribute = self.0.attribute_node(name)?;
         let raw = self.0.document().input_text();
         let raw = raw.get(attribute.range_value()).unwrap_or_default();
-        Some(match raw.contains(['\n', '\r', '\t']) {
-            true => Cow::Owned(unescaped(raw)),
-            false => Cow::Borrowed(self.attribute(name).unwrap_or_default()),
+        Some(if raw.contains(['\n', '\r', '\t']) {
+            Cow::Owned(unescaped(raw))
+        } else {
+            Cow::Borrowed(self.attribute(name).unwrap_or_default())
         })
     }
 
@@ -73,9 +74,10 @@ impl<'a> Element<'a> {
         let raw = self.0.document().input_text();
         let raw = raw.get(text.range()).unwrap_or_default();
         // A parser of XML reads a carriage return as a line break.
-        match raw.contains('\r') && !raw.contains('<') {
-            true => Cow::Owned(unescaped(raw)),
-            false => Cow::Borrowed(text.text().unwrap_or_default()),
+        if raw.contains('\r') && !raw.contains('<') {
+            Cow::Owned(unescaped(raw))
+        } else {
+            Cow::Borrowed(text.text().unwrap_or_default())
         }
     }
 

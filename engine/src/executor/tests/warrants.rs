@@ -100,9 +100,9 @@ async fn a_restarted_engine_continues_what_its_order_permits() {
         .lock()
         .unwrap()
         .push_back(Play::Destroy(Ok(())));
-    let engine = bench.open().await;
-    engine.drive(Drive::All).await.unwrap();
-    settled(&engine, "x").await;
+    let restarted = bench.open().await;
+    restarted.drive(Drive::All).await.unwrap();
+    settled(&restarted, "x").await;
     assert_eq!(bench.count("warrant_spent").await, 1);
     assert_eq!(bench.count("object_gone").await, 1);
 }

@@ -26,7 +26,8 @@ pub(super) const PIECE: usize = 4 * 1024;
 /// One piece is matched at a time, in the order of asking, so that a guest whose expressions are costly
 /// delays another guest by one piece. Each runtime has its own turns: one that only waits for the turn of
 /// another counts as idle, and its clock may be a virtual one.
-static TURNS: LazyLock<Mutex<HashMap<runtime::Id, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
+static TURNS: LazyLock<Mutex<HashMap<runtime::Id, Weak<Semaphore>>>> =
+    LazyLock::new(Mutex::default);
 
 /// The turns of the present runtime.
 fn turns() -> Arc<Semaphore> {

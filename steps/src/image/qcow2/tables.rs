@@ -179,9 +179,10 @@ impl Qcow2Tables {
         let number = (last as u64)
             .saturating_mul(per_block)
             .saturating_add(counter);
-        match number.saturating_mul(cluster) < file.length() {
-            true => Ok(()),
-            false => Err(Unfit::Cut.into()),
+        if number.saturating_mul(cluster) < file.length() {
+            Ok(())
+        } else {
+            Err(Unfit::Cut.into())
         }
     }
 
@@ -207,7 +208,7 @@ impl Qcow2Tables {
             }
         }
         tables.sort_unstable();
-        tables.dedup_by_key(|(at, _)| *at);
+        tables.dedup_by_key(|(place, _)| *place);
         if tables.len() > L2_TABLES_MAX {
             return Err(Unfit::TooManyTables.into());
         }
@@ -215,9 +216,9 @@ impl Qcow2Tables {
         while let Some((first, _)) = rest.first() {
             let end = self.end_of_read(*first, rest);
             let bytes = file.exactly(*first, end.saturating_sub(*first)).await?;
-            let here = rest.partition_point(|(at, _)| *at < end);
-            for (at, number) in rest.iter().take(here) {
-                let from = usize::try_from(at.saturating_sub(*first)).unwrap_or(usize::MAX);
+            let here = rest.partition_point(|(place, _)| *place < end);
+            for (place, number) in rest.iter().take(here) {
+                let from = usize::try_from(place.saturating_sub(*first)).unwrap_or(usize::MAX);
                 let l2 = bytes.get(from..).unwrap_or_default();
                 self.check_clusters(l2, *number, file.length())?;
             }
@@ -329,14 +330,14 @@ mod tests {
         let mut file = crate::sim::source::qcow2_header(3 * 512);
         file.resize(7 * 512, 0);
         for (at, word) in [
-            (20, 9_u64 << 32),            // size of clusters
-            (40, 3 * 512),                // table of tables
-            (48, 512),                    // counters
-            (512, 2 * 512),               // their only block
-            (3 * 512, 1 << 63 | 4 * 512), // the only table
-            (4 * 512, 1 << 63 | 5 * 512), // data
-            (4 * 512 + 8, 0),             // a hole
-            (4 * 512 + 16, 1 << 63 | 6 * 512),
+            (20, 9_u64 << 32),                // size of clusters
+            (40, 3 * 512),                    // table of tables
+            (48, 512),                        // counters
+            (512, 2 * 512),                   // their only block
+            (3 * 512, (1 << 63) | (4 * 512)), // the only table
+            (4 * 512, (1 << 63) | (5 * 512)), // data
+            (4 * 512 + 8, 0),                 // a hole
+            (4 * 512 + 16, (1 << 63) | (6 * 512)),
         ] {
             file[at..at + 8].copy_from_slice(&word.to_be_bytes());
         }

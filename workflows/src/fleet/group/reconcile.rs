@@ -410,8 +410,8 @@ impl Fleet {
         Ok(true)
     }
 
-    /// Ends a deleted group after its last pool: deletes its networks first, then records it as deleted
-    /// and erases its secrets. Returns whether it is deleted.
+    /// Ends a deleted group after its last pool: deletes its networks first, then erases its secrets and
+    /// records it as deleted. Returns whether it is deleted.
     async fn end_group(&self, group: &KnownGroup) -> Result<bool, FleetError> {
         let by = controller(&group.label(), "the last member");
         if group.workflow() == group::DELETE {
@@ -424,15 +424,16 @@ impl Fleet {
             }
         }
         let (entity, phase) = (group.entity.clone(), Name::of(Phase::Deleted.as_str()));
-        self.engine
-            .note_state(entity.clone(), phase, Text::default(), by.clone())
-            .await?;
+        // Before the end, because a process that waits for it may end at once.
         for secret in group.record.secrets() {
             self.secrets.erase(&secret).await?;
             self.engine
                 .erased(entity.clone(), secret, by.clone())
                 .await?;
         }
+        self.engine
+            .note_state(entity, phase, Text::default(), by)
+            .await?;
         Ok(true)
     }
 }

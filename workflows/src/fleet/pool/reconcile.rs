@@ -335,19 +335,20 @@ impl Fleet {
         Ok(open)
     }
 
-    /// Ends a deleted pool after its last member: records it as deleted and erases its secrets.
+    /// Ends a deleted pool after its last member: erases its secrets and records it as deleted.
     pub(super) async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
         let by = controller(&pool.label(), "the last member");
         let (entity, phase) = (pool.entity.clone(), Name::of(Phase::Deleted.as_str()));
-        self.engine
-            .note_state(entity.clone(), phase, Text::default(), by.clone())
-            .await?;
+        // Before the end, because a process that waits for it may end at once.
         for secret in pool.record.secrets() {
             self.secrets.erase(&secret).await?;
             self.engine
                 .erased(entity.clone(), secret, by.clone())
                 .await?;
         }
+        self.engine
+            .note_state(entity, phase, Text::default(), by)
+            .await?;
         Ok(())
     }
 }

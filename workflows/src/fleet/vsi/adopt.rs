@@ -128,7 +128,7 @@ impl VsiHandle<'_> {
         }
         let found = self.fleet.found(&ports, domain).await?;
         let mut record = self.fleet.adopted(&what, &host, found, known).await?;
-        if let Some(forgotten) = earlier.filter(|known| known.may_have_stayed()) {
+        if let Some(forgotten) = earlier.filter(|forgotten| forgotten.may_have_stayed()) {
             keep_promises(&mut record, forgotten);
         }
         let mut takeover = DesiredUpdates::default();

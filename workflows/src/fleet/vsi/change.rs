@@ -236,11 +236,11 @@ fn refused_moves(known: &Known, record: &VsiRecord) -> Vec<PlannedChange> {
     ];
     let moves = fields
         .into_iter()
-        .filter(|(_, before, now)| stays && before != now);
-    let refused = moves.map(|(path, before, now)| PlannedChange {
+        .filter(|(_, from, to)| stays && from != to);
+    let refused = moves.map(|(path, from, to)| PlannedChange {
         path: path.to_owned(),
-        before: Some(before.as_str().into()),
-        after: Some(now.as_str().into()),
+        before: Some(from.as_str().into()),
+        after: Some(to.as_str().into()),
         how: How::Refused,
         why: one_host::WHY.to_owned(),
     });

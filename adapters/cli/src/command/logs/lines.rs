@@ -180,7 +180,7 @@ impl LineGrep {
         let kept = matching(&self.pattern, texts.collect(), &mut self.budget).await;
         let kept = kept.map_err(|why| {
             let remedy = "use a simpler expression, or print the lines and search them yourself";
-            ExitProblem::new(Exit::Usage, "VSI0810", &format!("--grep: {why}"), remedy)
+            ExitProblem::new(Exit::Usage, "VSI0810", format!("--grep: {why}"), remedy)
         })?;
         let kept = lines.into_iter().zip(kept).filter(|(_, matches)| *matches);
         Ok(kept.map(|(line, _)| line).collect())

@@ -144,7 +144,7 @@ impl SshSettings {
                 _ => return None,
             })
         });
-        replaced.map(|path| at_home(&path)).ok_or_else(|| {
+        replaced.map(|plain| at_home(&plain)).ok_or_else(|| {
             let remedy = format!("give {option} for this host without tokens in ~/.ssh/config");
             self.uncarried(&format!("tokens in {option}"), &remedy)
         })

@@ -219,19 +219,22 @@ pub(super) fn disks(
     }
     found.sort_by_key(|attached| attached.order.unwrap_or(i128::MAX));
     for AttachedVolume {
-        path, name, data, ..
+        path,
+        name,
+        data: attached,
+        ..
     } in found
     {
-        match data.source {
+        match attached.source {
             VolumeSource::Http(_) if server.boot.is_none() && server.disks.is_empty() => {
-                server.boot = Some(data);
+                server.boot = Some(attached);
             }
             VolumeSource::Http(_) => refusals.wrong(
                 path,
                 "an image is taken for the first disk only",
                 "give it bootOrder: 1, or make it a blank DataVolume",
             ),
-            VolumeSource::Blank => server.disks.push((name, data)),
+            VolumeSource::Blank => server.disks.push((name, attached)),
         }
     }
     if server.boot.is_none() && refusals.0.is_empty() {

@@ -172,7 +172,10 @@ async fn what_a_backup_tool_restores_under_new_uids_destroys_nothing() {
     rig.restart().await;
     tokio::time::sleep(LONG).await;
     assert_eq!((rig.guests().await, rig.runs()), (guests.clone(), runs));
-    assert_eq!(rig.condition("web", "Accepted")["status"], "False");
+    let disk = rig.server.get(DISKS, "data");
+    assert!(disk.unwrap()["status"].to_string().contains("VSI0726"));
+    // It waits for the disk, so that it is not accepted yet.
+    assert_ne!(rig.condition("web", "Accepted")["status"], "True");
     assert_eq!(
         condition_of(rig.server.get(POOLS, "pool"), "Accepted")["reason"],
         "VSI0726"

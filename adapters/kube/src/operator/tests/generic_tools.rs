@@ -139,8 +139,8 @@ async fn each_refused_generation_has_an_event_and_a_restart_has_none() {
         server(&rig, spec);
         rig.settle().await;
     }
-    let refusals = |rig: &Rig| {
-        let warnings = warnings(rig);
+    let refusals = |operator: &Rig| {
+        let warnings = warnings(operator);
         warnings
             .iter()
             .filter(|one| one.contains("RefusedVSI0701"))

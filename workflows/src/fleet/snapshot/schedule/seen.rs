@@ -171,8 +171,8 @@ impl SeenSchedules {
 
     /// Whether a VSI is deleted, or has no unfinished work. One that cannot be read may have some.
     fn is_settled(&self, vsi: Uuid) -> bool {
-        let readable = self.vsi(vsi).filter(|vsi| !vsi.is_lost);
-        readable.is_some_and(|vsi| vsi.state.is_settled())
+        let readable = self.vsi(vsi).filter(|latest| !latest.is_lost);
+        readable.is_some_and(|latest| latest.state.is_settled())
     }
 
     fn vsi(&self, vsi: Uuid) -> Option<&LatestOne<Scheduled>> {
