@@ -188,9 +188,7 @@ fn lab_a_volume_is_kept_for_whoever_names_it_by_a_link_or_a_layer_outside_of_poo
         lab.virsh(&["define", written.to_str().unwrap()]);
         let refused = vsiflow.run(&["delete", "disk/t-linked"]).exits(4);
         lab.virsh(&["undefine", name]);
-        refused
-            .says("VSI0210")
-            .says(&format!("domain {name} "));
+        refused.says("VSI0210").says(&format!("domain {name} "));
         assert!(lab.volumes("images").contains(&uid.to_owned()));
     }
     // The same for a volume in an inactive pool, which libvirt does not list.
