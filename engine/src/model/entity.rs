@@ -218,6 +218,14 @@ impl EntityState {
                 desired.precedence == Precedence::Record || desired.generation == self.reached
             })
     }
+
+    /// The newest generation for which nothing is left to begin. A change that is only recorded opens no run,
+    /// so its generation counts as soon as the entity is settled.
+    pub fn observed_generation(&self) -> u64 {
+        let worked_for = self.attempted.max(self.reached);
+        let settled = self.desired.as_ref().filter(|_| self.is_settled());
+        settled.map_or(worked_for, |desired| desired.generation.max(worked_for))
+    }
 }
 
 /// A command that follows from an entity's state.

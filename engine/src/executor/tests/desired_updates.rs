@@ -52,6 +52,11 @@ async fn a_record_is_kept_without_a_run() {
         .unwrap();
     let state = engine.entity(&entity("host")).unwrap();
     assert!(state.runs.is_empty() && state.is_settled());
+    assert_eq!(
+        state.observed_generation(),
+        1,
+        "nothing is left to be done for it"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -271,7 +271,7 @@ impl Fleet {
             status: known.phase().old_status(),
             description,
             phase: known.phase(),
-            observed_generation: observed_generation(state),
+            observed_generation: state.observed_generation(),
             current_step: run.as_deref().and_then(current_step),
             progress: run
                 .as_deref()
@@ -460,7 +460,7 @@ fn unreadable(failure: &Failure, state: &EntityState, since: Timestamp) -> VsiSt
         status: phase.old_status(),
         description,
         phase,
-        observed_generation: state.attempted.max(state.reached),
+        observed_generation: state.observed_generation(),
         current_step: None,
         progress: None,
         ip_addresses: Vec::new(),
@@ -500,13 +500,6 @@ pub(super) fn steps_done(run: &RunState) -> usize {
     let nodes = run.nodes.values();
     let done = nodes.filter(|node| matches!(node, NodeState::Succeeded { .. }));
     done.count()
-}
-
-/// A change that is only recorded opens no run: nothing is left to be done for its generation.
-fn observed_generation(state: &EntityState) -> u64 {
-    let worked_for = state.attempted.max(state.reached);
-    let recorded = state.desired.as_ref().filter(|_| state.is_settled());
-    recorded.map_or(worked_for, |desired| desired.generation.max(worked_for))
 }
 
 fn progress(run: &RunState, upload: Option<UploadProgress>) -> VsiProgress {
