@@ -102,13 +102,7 @@ async fn a_guest_that_stops_before_it_is_ready_has_failed() {
     world.define().await.unwrap();
     let start = vsi::StartDomain::new(world.hosts.clone());
     world.attempt(&start, &world.start_domain()).await.unwrap();
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
+    world.power_off().await;
     let monitor = vsi::AwaitReady::new(world.hosts.clone());
     assert_eq!(
         code(world.attempt(&monitor, &world.monitor_console()).await),
@@ -146,23 +140,11 @@ async fn a_watch_that_is_stopped_goes_on_with_the_time_it_had_left() {
 async fn success_of_an_earlier_boot_does_not_count() {
     let world = World::new().await;
     world.provision().await.unwrap();
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
+    world.power_off().await;
     world.next_run(None).await;
     let start = vsi::StartDomain::new(world.hosts.clone());
     world.attempt(&start, &world.start_domain()).await.unwrap();
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
+    world.power_off().await;
     let monitor = vsi::AwaitReady::new(world.hosts.clone());
     assert_eq!(
         code(world.attempt(&monitor, &world.monitor_console()).await),

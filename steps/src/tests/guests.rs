@@ -149,13 +149,7 @@ async fn an_ephemeral_boot_disk_is_made_anew_unless_its_guest_runs() {
     let before = sim.count("create").await;
     world.drive(&clone, &params).await.unwrap();
     assert_eq!(sim.count("create").await, before, "its guest runs");
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
+    world.power_off().await;
     world.drive(&clone, &params).await.unwrap();
     assert_eq!(sim.count("create").await, before + 1);
 }

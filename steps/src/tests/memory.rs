@@ -118,7 +118,7 @@ fn to_restore(of: DiskCopy) -> restore_disks::DiskToRestore {
 /// The guest is stopped, and its disks are restored from the snapshot.
 async fn put_back(world: &World, memory: &SavedMemory) {
     check(world, memory).await.unwrap();
-    domains(world).await.destroy(world.uuid).await.unwrap();
+    world.power_off().await;
     let step = RestoreDisks::new(world.hosts.clone());
     let params = restore_disks::Params {
         host: HOST.to_owned(),
@@ -196,7 +196,7 @@ async fn the_memory_of_a_guest_that_does_not_run_is_refused_and_nothing_is_left(
     world.provision().await.unwrap();
     domains(&world).await.suspend(world.uuid).await.unwrap();
     assert_eq!(code(take(&world).await), "VSI0222");
-    domains(&world).await.destroy(world.uuid).await.unwrap();
+    world.power_off().await;
     assert_eq!(code(take(&world).await), "VSI0222");
     assert!(leftovers(&world).await.is_empty());
 }
@@ -312,7 +312,7 @@ async fn memory_is_not_taken_up_again_once_its_guest_ran() {
     sim.set_faults(Faults::none().at("start_saved", 1, Fault::LostReply))
         .await;
     assert_eq!(code(start(&world, &memory).await), "VSI0103");
-    domains(&world).await.destroy(world.uuid).await.unwrap();
+    world.power_off().await;
     let started = start(&world, &memory).await.unwrap();
     assert!(!started.taken_up);
     assert!(started.booted_because.unwrap().contains("written to"));

@@ -177,6 +177,12 @@ impl World {
         self.hosts.host(HOST).await.unwrap()
     }
 
+    /// The guest is off at once, by nobody's step.
+    pub(crate) async fn power_off(&self) {
+        let domains = self.ports().await.domains;
+        domains.destroy(self.uuid).await.unwrap();
+    }
+
     pub(crate) fn cx(&self, node: &str, intended_before: bool) -> StepContext {
         StepContext {
             entity: EntityId::new(Name::of("vsi"), self.uuid.to_string()).unwrap(),

@@ -61,16 +61,6 @@ async fn change(world: &World, change: impl FnOnce(&mut SimHostState, Uuid)) {
     world.sim().await.with(|state| change(state, uuid)).await;
 }
 
-async fn stop(world: &World) {
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
-}
-
 async fn running() -> World {
     let world = World::new().await;
     world.provision().await.unwrap();
@@ -89,7 +79,7 @@ async fn a_guest_with_a_layer_outside_of_all_pools_is_neither_defined_nor_starte
         .await;
         let [attached, defined, _] = acts(&world).await;
         assert_eq!([&attached, &defined], ["VSI0210", "VSI0210"], "{target}");
-        stop(&world).await;
+        world.power_off().await;
         assert_eq!(acts(&world).await, REFUSED, "{target}");
     }
 }
@@ -97,7 +87,7 @@ async fn a_guest_with_a_layer_outside_of_all_pools_is_neither_defined_nor_starte
 #[tokio::test(start_paused = true)]
 async fn a_guest_whose_disk_was_moved_is_neither_defined_nor_started() {
     let world = running().await;
-    stop(&world).await;
+    world.power_off().await;
     change(&world, |state, uuid| {
         state.move_disk(uuid, "vda", "/srv/moved.qcow2");
     })
@@ -108,9 +98,9 @@ async fn a_guest_whose_disk_was_moved_is_neither_defined_nor_started() {
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_has_its_own_disks_or_fewer_or_lost_ones_is_defined() {
     let world = running().await;
-    stop(&world).await;
+    world.power_off().await;
     assert_eq!(acts(&world).await, ["fine", "fine", "fine"]);
-    stop(&world).await;
+    world.power_off().await;
     // A detached disk, and a link to the same file.
     change(&world, |state, uuid| {
         let spec = &mut state.domains.get_mut(&uuid).unwrap().spec;
@@ -162,7 +152,7 @@ async fn copy(world: &World) -> Result<copy_disks::Output, Failure> {
 async fn a_snapshot_is_not_taken_of_volumes_that_the_guest_does_not_write_to() {
     for moves in [false, true] {
         let world = running().await;
-        stop(&world).await;
+        world.power_off().await;
         change(&world, |state, uuid| {
             if moves {
                 state.move_disk(uuid, "vda", LAYER);
@@ -208,7 +198,7 @@ async fn foresee(world: &World) -> Result<(), String> {
 async fn the_disk_below_the_owners_own_layer_stays() {
     let world = running().await;
     assert_eq!(foresee(&world).await, Ok(()));
-    stop(&world).await;
+    world.power_off().await;
     let (boot, own) = (world.boot(), Some(world.uuid));
     assert_eq!(remove(&world, &boot, own).await, "fine");
     change(&world, |state, uuid| {
@@ -233,7 +223,7 @@ async fn a_layer_that_only_its_host_can_read_keeps_what_may_lie_below_it() {
     // The definition of a running guest shows the chain.
     assert_eq!(remove(&world, &boot, None).await, "VSI0210");
     assert_eq!(remove(&world, &other, None).await, "fine");
-    stop(&world).await;
+    world.power_off().await;
     assert_eq!(remove(&world, &boot, Some(world.uuid)).await, "VSI0210");
     assert_eq!(
         remove(&world, &other, None).await,
@@ -258,7 +248,7 @@ async fn a_layer_on_a_block_device_or_in_run_keeps_what_lies_below_it() {
             state.put_layer_over(uuid, "vda", path);
         })
         .await;
-        stop(&world).await;
+        world.power_off().await;
         let boot = world.boot();
         assert_eq!(
             remove(&world, &boot, Some(world.uuid)).await,

@@ -42,13 +42,7 @@ async fn what_a_domain_names_stays_unless_it_is_the_owners_and_off() {
     );
     world.ports().await.domains.start(world.uuid).await.unwrap();
     assert_eq!(remove(&world, &boot, true, own).await, "VSI0210");
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
+    world.power_off().await;
     let sim = world.sim().await;
     let uuid = world.uuid;
     let mark = sim

@@ -21,6 +21,21 @@ fn disks(world: &World) -> Vec<DiskCopy> {
     }]
 }
 
+fn restoring(world: &World) -> restore_disks::Params {
+    restore_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        snapshot: "first".to_owned(),
+        disks: vec![restore_disks::DiskToRestore {
+            of: disks(world).remove(0),
+            size: None,
+            recorded: true,
+            expected: None,
+        }],
+        for_memory: false,
+    }
+}
+
 fn taking(world: &World) -> copy_disks::Params {
     copy_disks::Params {
         host: HOST.to_owned(),
@@ -202,23 +217,12 @@ async fn a_disk_is_put_back_only_while_the_guest_is_off_and_is_grown_to_its_size
     merge(&world).await.unwrap();
     writes(&world, "after").await;
     let step = RestoreDisks::new(world.hosts.clone());
-    let params = restore_disks::Params {
-        host: HOST.to_owned(),
-        uuid: world.uuid,
-        snapshot: "first".to_owned(),
-        disks: vec![restore_disks::DiskToRestore {
-            of: disks(&world).remove(0),
-            size: Some(1 << 40),
-            recorded: true,
-            expected: None,
-        }],
-        for_memory: false,
-    };
+    let mut params = restoring(&world);
+    params.disks[0].size = Some(1 << 40);
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0209");
     assert_eq!(content(&world, &world.boot()).await, "after");
-    let domains = world.ports().await.domains;
-    domains.destroy(world.uuid).await.unwrap();
+    world.power_off().await;
     world.drive(&step, &params).await.unwrap();
     assert_eq!(content(&world, &world.boot()).await, "before");
     let volume = world.ports().await.storage.volume(&world.boot()).await;
@@ -230,21 +234,9 @@ async fn a_disk_is_put_back_only_while_the_guest_is_off_and_is_grown_to_its_size
 async fn a_snapshot_whose_copy_is_gone_destroys_nothing() {
     let world = running().await;
     writes(&world, "after").await;
-    let domains = world.ports().await.domains;
-    domains.destroy(world.uuid).await.unwrap();
+    world.power_off().await;
     let step = RestoreDisks::new(world.hosts.clone());
-    let params = restore_disks::Params {
-        host: HOST.to_owned(),
-        uuid: world.uuid,
-        snapshot: "first".to_owned(),
-        disks: vec![restore_disks::DiskToRestore {
-            of: disks(&world).remove(0),
-            size: None,
-            recorded: true,
-            expected: None,
-        }],
-        for_memory: false,
-    };
+    let params = restoring(&world);
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0206");
     assert_eq!(content(&world, &world.boot()).await, "after");
@@ -362,26 +354,10 @@ async fn a_copy_that_is_not_what_was_recorded_replaces_nothing() {
     let taken = copy(&world).await.unwrap().output;
     merge(&world).await.unwrap();
     writes(&world, "after").await;
-    world
-        .ports()
-        .await
-        .domains
-        .destroy(world.uuid)
-        .await
-        .unwrap();
+    world.power_off().await;
     let step = RestoreDisks::new(world.hosts.clone());
-    let params = restore_disks::Params {
-        host: HOST.to_owned(),
-        uuid: world.uuid,
-        snapshot: "first".to_owned(),
-        disks: vec![restore_disks::DiskToRestore {
-            of: disks(&world).remove(0),
-            size: None,
-            recorded: true,
-            expected: taken.copies[0].sum.clone(),
-        }],
-        for_memory: false,
-    };
+    let mut params = restoring(&world);
+    params.disks[0].expected = taken.copies[0].sum.clone();
     let name = disks(&world)[0].copy.name.clone();
     let sim = world.sim().await;
     let become_text = |text: &'static str| {
