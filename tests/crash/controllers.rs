@@ -14,12 +14,11 @@ use vsiflow_workflows::{
     spec::{
         Resolved,
         group::{OutputPlace, OutputSource, ResolvedGroup},
-        quota::{DesiredQuota, QuotaLimits},
     },
 };
 
 use super::{
-    documents::{Group, PoolDocument, VsiDocument},
+    documents::{Group, PoolDocument, VsiDocument, quota},
     gate::CrashGate,
     ownership,
     world::{CrashWorld, in_virtual_time, user},
@@ -167,21 +166,6 @@ fn a_wave_that_wants_no_member_does_not_hold_up_the_next() {
         );
         assert!(group.status.waves.iter().all(|wave| wave.open));
     });
-}
-
-fn quota(vsis: u32) -> Resolved {
-    let hard = QuotaLimits {
-        vsis: Some(vsis),
-        ..QuotaLimits::default()
-    };
-    Resolved {
-        quotas: vec![DesiredQuota {
-            namespace: "default".to_owned(),
-            name: "team".to_owned(),
-            hard,
-        }],
-        ..Resolved::default()
-    }
 }
 
 #[test]

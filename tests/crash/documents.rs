@@ -12,6 +12,7 @@ use vsiflow_workflows::{
             Gate, GateProbe, OutputPlace, OutputSource, Release, ResolvedGroup, ResolvedItem,
             ResolvedWave,
         },
+        quota::{DesiredQuota, QuotaLimits},
     },
 };
 
@@ -440,6 +441,22 @@ impl Group {
                 pool,
             }],
         }
+    }
+}
+
+/// The quota `team`, for this many VSIs.
+pub fn quota(vsis: u32) -> Resolved {
+    let hard = QuotaLimits {
+        vsis: Some(vsis),
+        ..QuotaLimits::default()
+    };
+    Resolved {
+        quotas: vec![DesiredQuota {
+            namespace: "default".to_owned(),
+            name: "team".to_owned(),
+            hard,
+        }],
+        ..Resolved::default()
     }
 }
 

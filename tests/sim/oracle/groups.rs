@@ -16,12 +16,12 @@ use vsiflow_workflows::{
     spec::{
         Resolved,
         group::{Gate, OutputPlace, OutputSource, ResolvedItem, ResolvedWave},
-        quota::{DesiredQuota, QuotaLimits},
     },
 };
 
+use super::{next_process, start};
 use crate::{
-    documents::{Group, PoolDocument, VsiDocument},
+    documents::{Group, PoolDocument, VsiDocument, quota},
     gate::{CrashGate, CrashMoment},
     ownership,
     world::{CrashWorld, in_virtual_time, user},
@@ -341,15 +341,7 @@ impl GroupGame {
     async fn kill(&mut self) -> Result<(), String> {
         let calls = self.random.random_range(0..60);
         self.gate.die_in(calls, CrashMoment::After);
-        let within = Duration::from_secs(20);
-        if tokio::time::timeout(within, self.gate.died())
-            .await
-            .is_err()
-        {
-            self.gate.die();
-        }
-        self.gate = CrashGate::safe();
-        self.fleet = start(&self.world, &self.gate).await?;
+        (self.fleet, self.gate) = next_process(&self.world, &self.gate).await?;
         Ok(())
     }
 
@@ -382,27 +374,6 @@ impl GroupGame {
         }
         Ok(())
     }
-}
-
-fn quota(vsis: u32) -> Resolved {
-    let hard = QuotaLimits {
-        vsis: Some(vsis),
-        ..QuotaLimits::default()
-    };
-    Resolved {
-        quotas: vec![DesiredQuota {
-            namespace: "default".to_owned(),
-            name: "team".to_owned(),
-            hard,
-        }],
-        ..Resolved::default()
-    }
-}
-
-async fn start(world: &CrashWorld, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
-    let fleet = world.start(gate).await.map_err(|error| error.to_string())?;
-    fleet.drive_all().await.map_err(|error| error.to_string())?;
-    Ok(fleet)
 }
 
 async fn observe(hosts: Arc<SimHosts>, model: Arc<Mutex<GroupModel>>) {

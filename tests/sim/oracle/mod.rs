@@ -10,12 +10,22 @@ mod pool_model;
 mod pools;
 mod schedules;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use crate::matrix::in_parallel;
+use vsiflow_workflows::fleet::Fleet;
+
+use crate::{gate::CrashGate, matrix::in_parallel, world::CrashWorld};
 
 /// How many games of each kind one test plays; `VSIFLOW_ORACLE_GAMES` for more.
 const GAMES: u64 = 4;
+/// How long a process may live on after its death was set.
+const DEATH_WITHIN: Duration = Duration::from_secs(20);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -40,6 +50,28 @@ fn play_games(play: impl Fn(u64) -> Result<(), String> + Sync) {
         }
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Starts a process that drives everything.
+async fn start(world: &CrashWorld, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
+    let fleet = world.start(gate).await.map_err(|error| error.to_string())?;
+    fleet.drive_all().await.map_err(|error| error.to_string())?;
+    Ok(fleet)
+}
+
+/// Waits for the death that is set, kills the process if it does not come, and starts another one.
+async fn next_process(
+    world: &CrashWorld,
+    gate: &CrashGate,
+) -> Result<(Fleet, Arc<CrashGate>), String> {
+    if tokio::time::timeout(DEATH_WITHIN, gate.died())
+        .await
+        .is_err()
+    {
+        gate.die();
+    }
+    let safe = CrashGate::safe();
+    Ok((start(world, &safe).await?, safe))
 }
 
 #[test]

@@ -13,7 +13,11 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
-use super::pool_model::{PoolDemand, PoolModel, SeenGuest};
+use super::{
+    next_process,
+    pool_model::{PoolDemand, PoolModel, SeenGuest},
+    start,
+};
 use crate::{
     documents::{Guest, PoolDocument, VsiDocument},
     gate::{CrashGate, CrashMoment},
@@ -233,15 +237,7 @@ impl PoolGame {
         let moment = *moments.choose(&mut self.random).unwrap();
         let calls = self.random.random_range(0..60);
         self.gate.die_in(calls, moment);
-        let within = Duration::from_secs(20);
-        if tokio::time::timeout(within, self.gate.died())
-            .await
-            .is_err()
-        {
-            self.gate.die();
-        }
-        self.gate = CrashGate::safe();
-        self.fleet = start(&self.world, &self.gate).await?;
+        (self.fleet, self.gate) = next_process(&self.world, &self.gate).await?;
         Ok(())
     }
 
@@ -282,12 +278,6 @@ impl PoolGame {
         self.model.lock().unwrap().ask(demand.clone());
         self.apply(&demand).await
     }
-}
-
-async fn start(world: &CrashWorld, gate: &Arc<CrashGate>) -> Result<Fleet, String> {
-    let fleet = world.start(gate).await.map_err(|error| error.to_string())?;
-    fleet.drive_all().await.map_err(|error| error.to_string())?;
-    Ok(fleet)
 }
 
 async fn observe(hosts: Arc<SimHosts>, model: Arc<Mutex<PoolModel>>) {
