@@ -431,7 +431,7 @@ async fn a_password_or_token_goes_over_plain_http_only_where_that_is_permitted()
     let source = HttpSource::new(&HttpOptions::default()).unwrap();
     // Nobody is on the way to this machine; a name may mean another one.
     let here = source.probe(&format!("http://me:pw@{server}/token")).await;
-    assert!(!matches!(here, Err(error) if error.kind == SourceErrorKind::Refused));
+    assert!(!matches!(here, Err(failed) if failed.kind == SourceErrorKind::Refused));
     let url = format!("http://me:pw@localhost:{port}/token");
     let refusal = source.probe(&url).await.unwrap_err();
     assert_eq!(refusal.kind, SourceErrorKind::Refused, "{refusal}");
