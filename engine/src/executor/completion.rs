@@ -214,8 +214,8 @@ impl Control {
             Admission::Granted => {}
             Admission::Waits => return,
             Admission::AskAgain => {
-                let soon = wait(self.parts.tuning.first_retry, self.parts.clock.now());
-                self.timers.arm(waiter.clone(), soon);
+                self.timers
+                    .arm_for(waiter.clone(), self.parts.tuning.first_retry);
                 return;
             }
         }

@@ -16,7 +16,8 @@ pub(super) type Waiter = (RunId, Name);
 pub(super) struct Timers {
     clock: Arc<dyn Clock>,
     sleeping: JoinSet<Waiter>,
-    armed: HashMap<Waiter, (Wait, AbortHandle)>,
+    /// The recorded wait of each, `None` for a wait that is not recorded.
+    armed: HashMap<Waiter, (Option<Wait>, AbortHandle)>,
 }
 
 impl Timers {
@@ -35,18 +36,28 @@ impl Timers {
         if self
             .armed
             .get(&waiter)
-            .is_some_and(|(armed, _)| *armed == wait)
+            .is_some_and(|(armed, _)| *armed == Some(wait))
         {
             return;
         }
-        self.disarm(&waiter);
         let remaining = remaining(wait, self.clock.now());
+        self.sleep(waiter, remaining, Some(wait));
+    }
+
+    /// Starts a wait that is not recorded. It ends by the monotonic clock alone, so that whoever compares
+    /// that clock with a moment does not find the moment still ahead, again and again.
+    pub(super) fn arm_for(&mut self, waiter: Waiter, duration: Duration) {
+        self.sleep(waiter, duration, None);
+    }
+
+    fn sleep(&mut self, waiter: Waiter, duration: Duration, recorded: Option<Wait>) {
+        self.disarm(&waiter);
         let (clock, woken) = (self.clock.clone(), waiter.clone());
         let handle = self.sleeping.spawn(async move {
-            clock.sleep(remaining).await;
+            clock.sleep(duration).await;
             woken
         });
-        self.armed.insert(waiter, (wait, handle));
+        self.armed.insert(waiter, (recorded, handle));
     }
 
     pub(super) fn disarm(&mut self, waiter: &Waiter) {
@@ -76,7 +87,42 @@ fn remaining(wait: Wait, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use async_trait::async_trait;
+    use tokio::time::Instant;
+    use ulid::Ulid;
+
     use super::*;
+
+    /// A wall clock that is a minute later at each reading.
+    #[derive(Default)]
+    struct HastyClock(AtomicU64);
+
+    #[async_trait]
+    impl Clock for HastyClock {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.fetch_add(60_000, Ordering::Relaxed))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        async fn sleep(&self, duration: Duration) {
+            tokio::time::sleep(duration).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_not_recorded_ends_by_the_monotonic_clock_alone() {
+        let mut timers = Timers::new(Arc::new(HastyClock::default()));
+        let begun = Instant::now();
+        let waiter = (RunId(Ulid::nil()), Name::of("a"));
+        timers.arm_for(waiter.clone(), Duration::from_secs(10));
+        assert_eq!(timers.due().await, waiter);
+        assert!(begun.elapsed() >= Duration::from_secs(10));
+    }
 
     #[test]
     fn a_clock_that_jumped_back_does_not_make_a_wait_longer() {

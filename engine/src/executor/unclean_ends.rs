@@ -309,8 +309,7 @@ impl Control {
         if delay.is_zero() {
             return false;
         }
-        let soon = wait(delay, self.parts.clock.now());
-        self.timers.arm(waiter.clone(), soon);
+        self.timers.arm_for(waiter.clone(), delay);
         true
     }
 
@@ -321,8 +320,8 @@ impl Control {
         }
         let now = self.parts.clock.monotonic();
         if self.suspects.is_other_in_its_first_minute(waiter, now) {
-            let soon = wait(self.parts.tuning.first_retry, self.parts.clock.now());
-            self.timers.arm(waiter.clone(), soon);
+            self.timers
+                .arm_for(waiter.clone(), self.parts.tuning.first_retry);
             return false;
         }
         self.suspects.alone = Some((waiter.clone(), now));
