@@ -78,6 +78,9 @@ async fn insist(game: &SimGame, fleet: &Fleet, round: u32) -> Result<bool, Fleet
             fleet.cancel(entity.clone(), user()).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
             game.rebuild(fleet, slot).await?;
+        } else if round > 0 {
+            // A start is refused while the boot disk waits for its order.
+            game.approve_and_start(fleet, slot).await?;
         }
         fleet.retry(entity, user()).await?;
     }
