@@ -95,6 +95,7 @@ fn every() -> Vec<CrashStory> {
         set_up_failed(),
         ephemeral(),
         ephemeral_after_a_restart_of_the_host(),
+        ephemeral_instead_of_lasting(),
         placed(),
     ]
 }
@@ -231,6 +232,22 @@ fn ephemeral_after_a_restart_of_the_host() -> CrashStory {
         StoryAct::Decided(uuid(WEB)),
     ];
     let name = "an ephemeral boot disk, and a restart of the host";
+    story(name, RUNNING, acts)
+}
+
+/// A boot disk that lasts becomes one that does not, and then lasts again.
+fn ephemeral_instead_of_lasting() -> CrashStory {
+    let lasting = web().server(GuestType::CloudInit);
+    let mut web = lasting.clone();
+    web.boot = "ephemeral";
+    let mut acts = Vec::new();
+    for document in [lasting.clone(), web, lasting] {
+        acts.extend([
+            StoryAct::Apply(vec![document]),
+            StoryAct::Decided(uuid(WEB)),
+        ]);
+    }
+    let name = "an ephemeral boot disk instead of a lasting one, and back";
     story(name, RUNNING, acts)
 }
 

@@ -443,6 +443,22 @@ fn an_ephemeral_boot_disk_is_another_at_every_start() {
     assert_nothing_done_twice(&vsiflow.history("web"));
 }
 
+#[test]
+fn an_edit_of_an_ephemeral_server_that_was_never_ready_is_carried_out() {
+    let vsiflow = Vsiflow::simulated();
+    let never = "bootDisk: {mode: ephemeral}\nready: {within: 1s, all: [{tcp: 9999}]}\n";
+    let document = cloud_init("web", "#cloud-config", never);
+    vsiflow.apply(&document, &[]).exits(1).says("VSI0502");
+    let larger = format!("{document}machine: {{cpus: 3}}\n").replace("machine", "  machine");
+    vsiflow.apply(&larger, &[]).exits(1).says("VSI0502");
+    let sim = vsiflow.sim();
+    let spec = &sim.domain("default/web")["spec"];
+    assert_eq!(
+        spec["machine"]["cpus"], 3,
+        "the change is in the definition"
+    );
+}
+
 /// How often a boot disk was really made, not only found.
 fn made_anew(vsiflow: &Vsiflow) -> usize {
     let history = vsiflow.history("web");

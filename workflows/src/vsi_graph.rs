@@ -262,7 +262,6 @@ impl<'a> VsiGraphBuilder<'a> {
                 BootDiskMode::Overlay | BootDiskMode::Ephemeral => clone_boot_disk::Mode::Overlay,
             },
             written: self.written,
-            disposable: is_ephemeral(vsi),
             for_start,
         };
         self.step::<CloneBootDisk>(after, &params)
@@ -326,7 +325,8 @@ impl<'a> VsiGraphBuilder<'a> {
             macs: cards::macs(self.record),
             autostart: autostarts(&self.record.vsi, self.record.power_state()),
             while_running: how.while_running,
-            boot: has_lasting_boot_disk(self.record).then(|| boot_volume(self.record)),
+            boot: names_its_boot_disk(self.record).then(|| boot_volume(self.record)),
+            disposable: is_ephemeral(&self.record.vsi),
             platform: platform(&self.record.vsi),
             named: self.named(),
         };
@@ -386,13 +386,12 @@ pub(crate) fn boot_object(record: &VsiRecord) -> Text {
     guards::object_name(&boot_volume(record))
 }
 
-/// Whether the VSI has a boot disk of vsiflow's own name whose content lasts.
-fn has_lasting_boot_disk(record: &VsiRecord) -> bool {
-    let named = record
+/// Whether the VSI's boot disk has vsiflow's own name.
+fn names_its_boot_disk(record: &VsiRecord) -> bool {
+    record
         .adopted
         .as_ref()
-        .is_none_or(|adopted| adopted.own_volumes);
-    named && !is_ephemeral(&record.vsi)
+        .is_none_or(|adopted| adopted.own_volumes)
 }
 
 /// Whether its boot disk is made again for every start.

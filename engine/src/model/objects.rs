@@ -164,7 +164,9 @@ impl Objects {
                 self.made.remove(object);
                 self.unfinished.remove(object);
                 self.warrants.retain(|_, warrant| warrant.object != *object);
-                self.in_use.take_if(|in_use| in_use.object == *object);
+                // A definition that the open run wrote stays in use: it names what is made anew for each start.
+                self.in_use
+                    .take_if(|used| used.object == *object && used.generation < generation);
             }
             EventKind::Warranted {
                 warrant,

@@ -373,7 +373,6 @@ impl World {
             size: None,
             mode: vsi::clone_boot_disk::Mode::Copy,
             written: false,
-            disposable: false,
             for_start: false,
         }
     }
@@ -429,6 +428,7 @@ impl World {
     pub(crate) fn define_domain(&self) -> vsi::define_domain::Params {
         vsi::define_domain::Params {
             boot: Some(self.boot()),
+            disposable: false,
             host: HOST.to_owned(),
             uuid: self.uuid,
             title: "default/web-1".to_owned(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use super::starting;
@@ -67,9 +67,6 @@ pub struct Params {
     /// Whether a guest may have written to a volume of this name: then it is replaced only by an order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub written: bool,
-    /// Whether its own content does not last either: it is made again for every start.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub disposable: bool,
     /// Whether it is made for the next start only, unless that start has already begun.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_start: bool,
@@ -130,10 +127,6 @@ impl Step for CloneBootDisk {
         };
         if params.written {
             guards::remove_written(cx, &ports, doomed).await?;
-            if params.disposable {
-                let object = guards::object_name(&params.volume);
-                cx.ledger.record(ObjectFact::Gone { object }).await?;
-            }
         } else {
             guards::remove(cx, &ports, doomed).await?;
         }

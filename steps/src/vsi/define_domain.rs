@@ -28,7 +28,8 @@ use crate::{
 /// Defines the domain from the outputs of the nodes before it.
 ///
 /// The journal records the boot disk before the definition names it: from then on a guest may write to it, and
-/// only an order destroys it.
+/// only an order destroys it. A boot disk that lasts for one start is no such disk: one of the same name that
+/// lasted is recorded as gone, once the definition of its replacement is written.
 ///
 /// Its mark holds journal, UID, generation and run, so the next attempt recognises a definition whose
 /// success was not recorded. A crash during the step leaves no definition or the whole one, because
@@ -83,9 +84,12 @@ pub struct Params {
     /// Whether the stored definition is written even if the domain runs: it applies from the next start.
     #[serde(default)]
     pub while_running: bool,
-    /// The boot disk's volume, if its content lasts: from the definition on, a guest may write to it.
+    /// The boot disk's volume, if this journal named it: from the definition on, a guest may write to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<VolumeKey>,
+    /// Whether the boot disk is made again for every start, so that nothing of it lasts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disposable: bool,
     /// The devices of a modern machine; `None` for guests of type Hyper Protect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<MachinePlatform>,
@@ -174,7 +178,7 @@ impl Step for DefineDomain {
             own_disks::writes_only_to(cx, &ports, before, &params.named).await?;
         }
         let spec = spec(cx, params)?;
-        if let Some(boot) = &params.boot {
+        if let Some(boot) = params.boot.as_ref().filter(|_| !params.disposable) {
             guards::record_made(cx, &ports, boot).await?;
         }
         let domain = ports.domains.define(&spec).await?;
@@ -191,13 +195,20 @@ impl Step for DefineDomain {
     }
 }
 
-/// Records that the definition names the boot disk.
+/// Records that the definition names the boot disk, and that one of this name whose content lasted is gone.
 async fn in_use(cx: &StepContext, params: &Params) -> Result<(), Failure> {
     let Some(boot) = &params.boot else {
         return Ok(());
     };
     let object = guards::object_name(boot);
-    cx.ledger.record(ObjectFact::InUse { object }).await
+    let used = ObjectFact::InUse {
+        object: object.clone(),
+    };
+    cx.ledger.record(used).await?;
+    if params.disposable && cx.ledger.objects().made.contains_key(&object) {
+        cx.ledger.record(ObjectFact::Gone { object }).await?;
+    }
+    Ok(())
 }
 
 fn output(domain: DomainInfo) -> Output {

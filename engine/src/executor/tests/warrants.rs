@@ -148,15 +148,48 @@ async fn another_copy_of_the_journal_has_no_orders() {
     assert_eq!(engine.void_warrants(by()).await, Ok(0));
 }
 
-#[test]
-fn a_warrant_is_spent_once_and_only_by_an_open_run() {
+/// The state of an entity with an open run of this generation.
+fn with_open_run(generation: u64) -> EntityState {
     let mut state = EntityState::default();
-    let event = |kind| Event {
+    let opened = EventKind::RunOpened {
+        run: RunId(ulid::Ulid::from_parts(1, generation.into())),
+        workflow: Name::of("one"),
+        generation,
+    };
+    state.apply(&happened(opened)).unwrap();
+    state
+}
+
+fn happened(kind: EventKind) -> Event {
+    Event {
         at: Timestamp(1),
         actor: Actor::Engine,
         reason: Text::default(),
         kind,
-    };
+    }
+}
+
+#[test]
+fn a_definition_of_the_open_run_stays_in_use_although_what_lasted_under_its_name_is_gone() {
+    let object = Text::new(DISK);
+    let used = happened(EventKind::ObjectInUse {
+        object: object.clone(),
+    });
+    let gone = happened(EventKind::ObjectGone { object });
+    let mut state = with_open_run(3);
+    state.apply(&used).unwrap();
+    state.apply(&gone).unwrap();
+    assert_eq!(state.made_from(), 3);
+    let mut later = with_open_run(4);
+    later.objects = state.objects;
+    later.apply(&gone).unwrap();
+    assert_eq!(later.made_from(), 0, "a deletion leaves no definition");
+}
+
+#[test]
+fn a_warrant_is_spent_once_and_only_by_an_open_run() {
+    let mut state = EntityState::default();
+    let event = happened;
     let (run, warrant) = (
         RunId(ulid::Ulid::from_parts(1, 1)),
         WarrantId(ulid::Ulid::from_parts(1, 2)),
