@@ -400,8 +400,14 @@ impl AcknowledgedState {
         }
     }
 
+    /// Whether the open run is for a document whose boot disk lasts for one start. A newer document may be
+    /// recorded while it ends.
     fn is_ephemeral(&self, uuid: Uuid) -> bool {
-        let desired = self.vsi(uuid).and_then(|state| state.desired.as_ref());
+        let state = self.vsi(uuid);
+        let open_run = state.and_then(|state| state.active.as_ref());
+        let desired = state.and_then(|state| state.desired.as_ref());
+        let desired = desired
+            .filter(|desired| open_run.is_some_and(|run| run.generation == desired.generation));
         let desired = desired.and_then(|desired| desired.desired.inline());
         let desired: Option<serde_json::Value> =
             desired.and_then(|desired| serde_json::from_slice(desired).ok());
