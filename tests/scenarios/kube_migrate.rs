@@ -148,6 +148,7 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
     migrated.exits(0);
     let serving = cluster.serve(&vsiflow, &[]);
     cluster.wait_ready("vsi/t-migrate");
+    cluster.wait_ready("vsidisk/t-migrate-data");
     let accepted = || cluster.condition("vsi/t-migrate", "Accepted") == "True";
     cluster.until("the resource matches the host", 60, accepted);
     assert_eq!(

@@ -26,8 +26,8 @@ pub enum LostJournal {
 }
 
 impl Controller {
-    /// Whether the existing domain is adopted for a resource that the journal does not know: either the
-    /// resource asks for it, or this process was started so, for all resources that were worked on.
+    /// Whether the existing domain or disk is adopted for a resource that the journal does not know: either
+    /// the resource asks for it, or this process was started so, for all resources that were worked on.
     pub(super) fn is_to_be_adopted(&self, resource: &Resource, worked_on: bool) -> bool {
         resource.is_to_be_adopted() || worked_on && self.lost == LostJournal::Adopt
     }
@@ -39,7 +39,12 @@ impl Controller {
 
     /// Whether nothing is done for an unknown disk until a person decides.
     pub(super) fn is_lost(&self, resource: &Resource) -> bool {
-        self.is_unknown_disk(resource) && self.lost == LostJournal::Wait
+        self.is_unknown_disk(resource) && !self.is_to_be_adopted(resource, true)
+    }
+
+    /// Whether the existing volume becomes this disk's. Otherwise it would belong to somebody else.
+    pub(super) fn is_disk_to_be_adopted(&self, resource: &Resource) -> bool {
+        !self.is_known(resource) && self.is_to_be_adopted(resource, is_worked_on(resource))
     }
 
     /// Why nothing is done for a data disk that is not being deleted, if there is a reason.

@@ -58,7 +58,8 @@ impl Controller {
             if held || resource.is_deleting() || !resource.has_finalizer() {
                 continue;
             }
-            if self.is_unknown_disk(resource) && !self.adopt_disk(resource, translation).await {
+            if self.is_disk_to_be_adopted(resource) && !self.adopt_disk(resource, translation).await
+            {
                 continue;
             }
             let mut bytes = serde_json::to_vec(disk).unwrap_or_default();

@@ -424,15 +424,23 @@ fn adopt_what_stands(rig: &Rig) {
 #[tokio::test(start_paused = true)]
 async fn what_was_taken_over_from_another_operator_is_adopted_and_not_made() {
     let mut rig = Rig::new().await;
-    rig.vsi("web", 1);
+    rig.disk("data", 9);
+    let selects = json!({"diskSelector": {"matchLabels": {"disk": "data"}}});
+    rig.vsi_with("web", 1, selects);
     rig.until_ready("web").await;
     let before = rig.guests().await;
     rig.unmark().await;
     adopt_what_stands(&rig);
+    let annotated = json!({"metadata": {"annotations": {crate::ADOPT: "true"}}});
+    rig.server
+        .apply("onprem-datadisks", "data", uid(9), annotated);
     rig.lose_journal().await;
     tokio::time::sleep(Duration::from_secs(300)).await;
     rig.until_ready("web").await;
     assert_eq!((rig.guests().await, rig.runs()), (before, 1));
+    let disk = rig.server.get("onprem-datadisks", "data");
+    let ready = rig::condition_of(disk, "Ready");
+    assert_eq!(ready["status"], "True", "{ready}");
 }
 
 #[tokio::test(start_paused = true)]
