@@ -159,6 +159,38 @@ fn a_cancelled_restoration_never_runs_later() {
 }
 
 #[test]
+fn an_edit_of_another_field_orders_no_rebuild_that_was_cancelled() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    write(&vsiflow);
+    let overlay = |more: &str| server(&format!("{READY}\n  bootDisk: {{mode: overlay}}\n{more}"));
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .apply(overlay(""), &["--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    for policy in ["Automatic", "Manual"] {
+        let other = format!("  updatePolicy: {policy}\n  machine: {{cpus: 3}}\n");
+        vsiflow
+            .apply(overlay(&other), &[])
+            .exits(4)
+            .says("VSI0041")
+            .says("vsiflow rebuild");
+        assert_kept(&vsiflow, policy);
+    }
+    vsiflow.apply(server(READY), &[]).exits(0);
+    assert_kept(&vsiflow, "the document of before");
+    // Asked for anew, it is carried out.
+    vsiflow.apply(overlay(""), &[]).exits(0);
+    assert_ne!(
+        vsiflow.sim().volume(&boot_disk(&vsiflow))["content"]["Inline"],
+        WRITTEN
+    );
+}
+
+#[test]
 fn a_backup_taken_during_a_restoration_does_not_repeat_it() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(server(READY), &[]).exits(0);

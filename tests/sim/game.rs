@@ -228,7 +228,11 @@ impl SimGame {
                 }
                 self.slots[slot].desired = UserAction::There(Box::new(vsi));
             }
-            Err(error) if matches!(error.failure.code.as_str(), "VSI0701" | "VSI0702") => {}
+            Err(error)
+                if matches!(
+                    error.failure.code.as_str(),
+                    "VSI0041" | "VSI0701" | "VSI0702"
+                ) => {}
             Err(error) => return Err(error),
         }
         Ok(())

@@ -61,24 +61,34 @@ pub(crate) fn has_written_boot_disk(record: &VsiRecord, state: &EntityState) -> 
     base.is_some_and(|base| !vsi_graph::is_ephemeral(&base.vsi))
 }
 
-/// The orders that an edit gives while what it changes may be under way: a guest that is defined only after the
-/// edit was recorded has a boot disk of the earlier document. `changes` are the differences of the documents.
+/// The orders that an edit gives. `changes` are the differences of the documents: an edit of other fields orders
+/// nothing, although an earlier edit that needs a new boot disk was not carried out. Two cases go beyond the
+/// plan. A guest that is defined only after the edit was recorded has a boot disk of the earlier document. And
+/// a boot disk whose replacement was begun, and not cancelled, is made.
 pub fn of_edit(
     record: &VsiRecord,
     plan: &Plan,
     changes: &[PlannedChange],
     state: &EntityState,
 ) -> Vec<DestructionOrder> {
-    let by_plan = of_change(record, plan, state);
     let boot_disk = vsi_graph::boot_object(record);
-    let is_under_way = !provision_vsi::was_made(state)
-        || state.objects.is_permitted(&boot_disk)
-        || state.objects.unfinished.contains_key(&boot_disk);
-    let rebuilds = changes.iter().any(|change| change.how == How::Rebuild);
-    if !by_plan.is_empty() || !is_under_way || !rebuilds {
-        return by_plan;
-    }
-    vec![for_boot_disk(record, UPDATE, plan)]
+    let by_plan = !of_change(record, plan, state).is_empty();
+    let is_half_made = state.objects.unfinished.contains_key(&boot_disk);
+    let is_under_way =
+        !provision_vsi::was_made(state) || state.objects.is_permitted(&boot_disk) || is_half_made;
+    let is_ordered = if changes.iter().any(|change| change.how == How::Rebuild) {
+        by_plan || is_under_way
+    } else {
+        by_plan && is_half_made && !was_cancelled(state)
+    };
+    let order = is_ordered.then(|| for_boot_disk(record, UPDATE, plan));
+    order.into_iter().collect()
+}
+
+/// Whether the newest run was cancelled by a user.
+fn was_cancelled(state: &EntityState) -> bool {
+    let last = state.last.as_ref().filter(|_| state.active.is_none());
+    last.is_some_and(|last| last.result == RunResult::Cancelled)
 }
 
 /// The orders to restore disks from a snapshot, one for each disk.
