@@ -172,12 +172,17 @@ fn an_edit_of_another_field_orders_no_rebuild_that_was_cancelled() {
     vsiflow.run(&["cancel", "web"]).exits(0);
     vsiflow.run(&["unpause", "--all"]).exits(0);
     for policy in ["Automatic", "Manual"] {
-        let other = format!("  updatePolicy: {policy}\n  machine: {{cpus: 3}}\n");
+        let other = overlay(&format!(
+            "  updatePolicy: {policy}\n  machine: {{cpus: 3}}\n"
+        ));
         vsiflow
-            .apply(overlay(&other), &[])
+            .apply(&other, &[])
             .exits(4)
             .says("VSI0041")
             .says("vsiflow rebuild");
+        let path = vsiflow.write("other.yaml", &other);
+        let planned = vsiflow.run(&["plan", "-f", path.to_str().unwrap()]);
+        planned.exits(4).says("no order for that is open");
         assert_kept(&vsiflow, policy);
     }
     vsiflow.apply(server(READY), &[]).exits(0);

@@ -129,9 +129,30 @@ pub enum MissingOrder {
     Restoration,
 }
 
+impl MissingOrder {
+    /// The refusal as a change of a plan.
+    pub fn refused_change(self, record: &VsiRecord) -> PlannedChange {
+        let path = match self {
+            Self::BootDisk => "bootDisk",
+            Self::Restoration => plan::SNAPSHOT,
+        };
+        PlannedChange {
+            path: path.to_owned(),
+            before: None,
+            after: None,
+            how: How::Refused,
+            why: not_ordered(record, self).message.as_str().to_owned(),
+        }
+    }
+}
+
 /// What the plan would destroy without an order; `None` if all of it is ordered. An order that the open run
-/// spent counts: what that run does not finish is decided again when it has ended.
+/// spent counts: what that run does not finish is decided again when it has ended. A first boot that failed by
+/// the guest's own word needs none.
 pub fn missing(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Option<MissingOrder> {
+    if boots_from_a_fresh_disk(record, state) {
+        return None;
+    }
     let permitted = |object: &Text| state.objects.is_permitted(object);
     let restores = plan
         .changes

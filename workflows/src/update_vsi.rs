@@ -40,8 +40,7 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     if let Some(change) = plan.refused().next() {
         return Err(refused(record, &change.path, &change.why));
     }
-    let boots_afresh = orders::boots_from_a_fresh_disk(record, at.entity);
-    if let Some(missing) = orders::missing(record, &plan, at.entity).filter(|_| !boots_afresh) {
+    if let Some(missing) = orders::missing(record, &plan, at.entity) {
         return Err(orders::not_ordered(record, missing));
     }
     let update = Update {
@@ -49,7 +48,7 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         reconfigures: touched.configured(),
         plan,
         boot_failed: vsi_graph::boot_failed(at.entity),
-        boots_afresh,
+        boots_afresh: orders::boots_from_a_fresh_disk(record, at.entity),
         too_slow: vsi_graph::was_too_slow(at.entity),
     };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);

@@ -16,7 +16,7 @@ use super::{
     vsi::retained_refs,
 };
 use crate::{
-    delete_vsi,
+    delete_vsi, orders,
     phase::Phase,
     plan::{Plan, PlannedChange},
     record::{RolloutPredecessor, kind},
@@ -211,6 +211,10 @@ impl Fleet {
             }
             let merged = retained_refs::with_retained(vsi, known, &resolved.references);
             let draft = self.draft(&merged, known).await?;
+            if let Some(missing) = draft.missing {
+                let failure = orders::not_ordered(&draft.record, missing);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
             if let Some(change) = draft.plan.refused().next() {
                 let failure = update_vsi::refused(&draft.record, &change.path, &change.why);
                 return Err(FleetError::new(ErrorKind::Blocked, failure));

@@ -14,10 +14,12 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
-    macs, one_host, orders,
+    macs, one_host,
+    orders::{self, MissingOrder},
     plan::{self, How, Plan, PlannedChange, Touched},
+    provision_vsi,
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
-    spec::{DesiredVsi, PowerState, ResolvedVsi},
+    spec::{DesiredVsi, PowerState, ResolvedVsi, UpdatePolicy},
     vsi_graph,
 };
 
@@ -42,6 +44,8 @@ pub(in crate::fleet) struct ChangeDraft {
     pub(in crate::fleet) changes: Vec<PlannedChange>,
     /// The plan of the change.
     pub(in crate::fleet) plan: Plan,
+    /// The order without which it is refused.
+    pub(in crate::fleet) missing: Option<MissingOrder>,
     /// Where its contract is stored.
     pub(in crate::fleet) contract: ContractChange,
 }
@@ -124,12 +128,41 @@ impl Fleet {
         }
         let mut plan = self.plan_of(&record, known);
         plan.changes.extend(refused_moves(known, &record));
+        let missing = self.missing_order(&record, &plan, &changes, known);
+        plan.changes
+            .extend(missing.map(|missing| missing.refused_change(&record)));
         Ok(ChangeDraft {
             record,
             changes,
             plan,
+            missing,
             contract,
         })
+    }
+
+    /// The order that an edit lacks. An edit that waits for approval needs none, but the VSI is then brought to
+    /// what was recorded before.
+    fn missing_order(
+        &self,
+        record: &VsiRecord,
+        plan: &Plan,
+        changes: &[PlannedChange],
+        known: &Known,
+    ) -> Option<MissingOrder> {
+        let state = &known.state;
+        let is_only_recorded = state.is_settled() && !plan.has_effect();
+        if changes.is_empty() || !provision_vsi::was_made(state) || is_only_recorded {
+            return None;
+        }
+        if record.vsi.update_policy == UpdatePolicy::Manual && plan.has_effect() {
+            let held = &known.record;
+            let is_held = !state.is_settled();
+            return is_held
+                .then(|| orders::missing(held, &self.plan_of(held, known), state))
+                .flatten();
+        }
+        let ordered = orders::of_edit(record, plan, changes, state);
+        orders::missing(record, plan, &state.with_orders(&ordered))
     }
 
     /// The MAC addresses of a changed VSI: those of new cards are not those of others.
