@@ -170,6 +170,18 @@ fn a_manual_change_waits_for_approval_and_the_guest_runs_on() {
     vsiflow.run(&["approve", "web"]).exits(4).says("VSI0704");
 }
 
+/// Earlier versions rounded memory down.
+#[test]
+fn memory_that_another_version_rounded_is_no_change() {
+    let with = |memory: &str| Vsi::named("web").memory(memory);
+    let vsiflow = running(&with("3814Mi"));
+    vsiflow.apply(with("4G"), &[]).exits(0).says("unchanged");
+    let memory = || vsiflow.sim().domain("default/web")["spec"]["machine"]["memory_mib"].clone();
+    assert_eq!(memory(), 3814);
+    vsiflow.apply(with("3815Mi"), &[]).exits(0);
+    assert_eq!(memory(), 3815, "a whole number is meant");
+}
+
 #[test]
 fn a_manual_change_that_is_taken_back_leaves_nothing() {
     let manual = || Vsi::named("web").with("updatePolicy: Manual");

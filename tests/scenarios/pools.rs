@@ -91,6 +91,20 @@ fn cpus(vsiflow: &Vsiflow, name: &str) -> u64 {
         .unwrap()
 }
 
+/// Earlier versions rounded memory down.
+#[test]
+fn memory_that_another_version_rounded_rolls_no_pool() {
+    let vsiflow = Vsiflow::simulated();
+    let with = |memory: &'static str| PoolManifest {
+        memory,
+        ..PoolManifest::of(1)
+    };
+    vsiflow.apply(with("476Mi"), &[]).exits(0);
+    let before = pool(&vsiflow);
+    vsiflow.apply(with("500M"), &[]).exits(0).says("unchanged");
+    assert_eq!(pool(&vsiflow), before);
+}
+
 #[test]
 fn a_pool_makes_its_members_and_says_how_many_are_ready() {
     let vsiflow = Vsiflow::simulated();

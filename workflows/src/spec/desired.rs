@@ -125,6 +125,17 @@ pub struct DesiredBootDisk {
     pub copy_of: Option<VolumeKey>,
 }
 
+impl DesiredMachine {
+    /// Keeps the memory of before if only the rounding differs: earlier versions rounded down, and a newer
+    /// version alone restarts no guest.
+    pub(crate) fn keep_rounding_of(&mut self, before: &Self) {
+        let is_rounded = std::mem::take(&mut self.memory_is_rounded);
+        if is_rounded && before.memory_mib.checked_add(1) == Some(self.memory_mib) {
+            self.memory_mib = before.memory_mib;
+        }
+    }
+}
+
 /// The machine of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,6 +146,9 @@ pub struct DesiredMachine {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Whether the document named no whole number of MiB. It is not recorded.
+    #[serde(skip)]
+    pub memory_is_rounded: bool,
     /// The CPU model; one that fits the host if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,

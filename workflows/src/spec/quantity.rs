@@ -207,7 +207,10 @@ pub(super) fn optional_disk_size<'de, D: Deserializer<'de>>(
 
 /// Memory of a guest, in MiB. A plain number is MiB; a text is a [`Quantity`], rounded up to whole MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Memory(u64);
+pub struct Memory {
+    mib: u64,
+    is_rounded: bool,
+}
 
 impl Memory {
     /// The largest memory of a guest: 16 TiB.
@@ -219,7 +222,8 @@ impl Memory {
     /// When it is zero, or more than [`Self::MAX_MIB`].
     pub fn from_mib(mib: u64) -> Result<Self, String> {
         if (1..=Self::MAX_MIB).contains(&mib) {
-            return Ok(Self(mib));
+            let is_rounded = false;
+            return Ok(Self { mib, is_rounded });
         }
         Err(
             "memory is between 1Mi and 16Ti; a plain number is MiB, a text without a unit is bytes"
@@ -229,20 +233,28 @@ impl Memory {
 
     /// The memory in MiB.
     pub fn mib(self) -> u64 {
-        self.0
+        self.mib
+    }
+
+    /// Whether the document named no whole number of MiB.
+    pub fn is_rounded(self) -> bool {
+        self.is_rounded
     }
 }
 
 impl Default for Memory {
     /// 4 GiB, the least with which the Hyper Protect image boots.
     fn default() -> Self {
-        Self(4096)
+        Self {
+            mib: 4096,
+            is_rounded: false,
+        }
     }
 }
 
 impl Serialize for Memory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Quantity(self.0.saturating_mul(MIB)))
+        serializer.collect_str(&Quantity(self.mib.saturating_mul(MIB)))
     }
 }
 
@@ -251,7 +263,11 @@ impl<'de> Deserialize<'de> for Memory {
         let bytes = deserializer.deserialize_any(SizeVisitor { unit: MIB })?;
         // Less than a MiB is not rounded: a number of MiB was probably meant.
         let mib = if bytes < MIB { 0 } else { bytes.div_ceil(MIB) };
-        Self::from_mib(mib).map_err(de::Error::custom)
+        let memory = Self::from_mib(mib).map_err(de::Error::custom)?;
+        Ok(Self {
+            is_rounded: !bytes.is_multiple_of(MIB),
+            ..memory
+        })
     }
 }
 

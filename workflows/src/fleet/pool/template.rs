@@ -53,6 +53,9 @@ impl Fleet {
         };
         let mut vsi = pool.template.desired.clone();
         vsi.uid = None;
+        if let Some(before) = earlier.first() {
+            vsi.machine.keep_rounding_of(&before.vsi.machine);
+        }
         let mut template = TemplateRecord {
             revision: String::new(),
             vsi: Box::new(vsi),

@@ -321,6 +321,7 @@ fn machine(arch: &str, found: &FoundDomain) -> DesiredMachine {
         arch: arch.to_owned(),
         cpus: found.domain.stored.cpus,
         memory_mib: found.domain.stored.memory_mib,
+        memory_is_rounded: false,
         cpu: None,
         firmware: Default::default(),
         secure_execution: Default::default(),

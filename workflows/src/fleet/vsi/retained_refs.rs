@@ -19,6 +19,7 @@ pub(in crate::fleet) fn with_retained(
 ) -> ResolvedVsi {
     let mut vsi = vsi.clone();
     let (had, namespace) = (&known.last_requested().vsi, vsi.desired.namespace.clone());
+    vsi.desired.machine.keep_rounding_of(&had.machine);
     if vsi.desired.host.is_empty() && !had.host.is_empty() {
         // A host stays known once it was named.
         vsi.desired.host.clone_from(&had.host);

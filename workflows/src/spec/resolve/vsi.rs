@@ -159,6 +159,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
             arch: spec.machine.arch.clone(),
             cpus: spec.machine.cpus,
             memory_mib: spec.machine.memory.mib(),
+            memory_is_rounded: spec.machine.memory.is_rounded(),
             cpu: spec.platform.cpu.clone(),
             firmware: spec.platform.firmware,
             secure_execution: spec.platform.secure_execution,
