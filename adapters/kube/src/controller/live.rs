@@ -29,9 +29,7 @@ impl LiveResources {
     async fn is_there(&self, resource: &Resource) -> Result<(), FleetError> {
         match api::is_there(&self.client, resource).await {
             Ok(true) => Ok(()),
-            Ok(false) | Err(CallError::Gone) => {
-                Err(not_recorded(resource, "it was deleted meanwhile"))
-            }
+            Ok(false) | Err(CallError::Gone) => Err(deleted_meanwhile(&resource.key)),
             Err(error) => {
                 let why = format!("whether it is still there is not known: {error}");
                 Err(not_recorded(resource, &why))
@@ -59,10 +57,19 @@ impl StillRequested for LiveResources {
     }
 }
 
+/// The refusal of what was deleted before it was recorded.
+pub(super) fn deleted_meanwhile(object: impl ToString) -> FleetError {
+    refusal(object, "it was deleted meanwhile")
+}
+
 fn not_recorded(resource: &Resource, why: &str) -> FleetError {
+    refusal(&resource.key, why)
+}
+
+fn refusal(object: impl ToString, why: &str) -> FleetError {
     let failure = Failure::new(FailureClass::Transient, "VSI0769", why);
     FleetError {
         kind: ErrorKind::Blocked,
-        failure: Box::new(failure.of_object(resource.key.to_string())),
+        failure: Box::new(failure.of_object(object.to_string())),
     }
 }

@@ -16,7 +16,12 @@ use vsiflow_workflows::{
     spec::{Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
-use super::{Controller, claims::MemberClaims, decisions, live::LiveResources};
+use super::{
+    Controller,
+    claims::MemberClaims,
+    decisions,
+    live::{self, LiveResources},
+};
 use crate::{
     crd::ReferenceStatus,
     kind::ResourceKind,
@@ -25,6 +30,32 @@ use crate::{
     share::{self, JournalShare, NetworkName, ResourceDecision, ResourceOwner},
     translate::Translation,
 };
+
+/// Refuses new entities and networks that have no resource any more.
+fn refuse_gone(
+    resources: &[Arc<Resource>],
+    new: &BTreeSet<Uuid>,
+    networks: &BTreeSet<NetworkName>,
+) -> Result<(), FleetError> {
+    let gone = new
+        .iter()
+        .find(|uid| resources.iter().all(|one| one.uid != **uid));
+    if let Some(uid) = gone {
+        return Err(live::deleted_meanwhile(uid));
+    }
+    let is_of = |one: &Arc<Resource>, (namespace, name): &NetworkName| {
+        let key = &one.key;
+        key.kind == ResourceKind::Network && (&key.namespace, &key.name) == (namespace, name)
+    };
+    let gone_network = networks
+        .iter()
+        .find(|network| !resources.iter().any(|one| is_of(one, network)));
+    gone_network.map_or(Ok(()), |(namespace, name)| {
+        Err(live::deleted_meanwhile(format!(
+            "network {namespace}/{name}"
+        )))
+    })
+}
 
 impl Controller {
     /// Reduces the snapshot and the translation to what this operator serves.
@@ -98,7 +129,11 @@ impl Controller {
         share.apply(resolved, by, &live, admitted).await
     }
 
-    /// The resources of new entities in `resolved`, and of the networks that are made for them.
+    /// The resources of new entities in `resolved`, and of the networks that are made for them. What is to be
+    /// recorded may be older than the cache, so a resource may be gone from it.
+    ///
+    /// # Errors
+    /// When one of them is gone, or the journal cannot be read.
     pub(super) async fn live(&self, resolved: &Resolved) -> Result<LiveResources, FleetError> {
         let vsis = resolved.vsis.iter().filter_map(|vsi| vsi.desired.uid);
         let vsis = vsis.map(|uid| (uid, vsi_entity(uid)));
@@ -120,6 +155,7 @@ impl Controller {
                     && networks.contains(&(key.namespace.clone(), key.name.clone()));
                 is_network || new.contains(&one.uid)
             });
+            refuse_gone(&resources, &new, &networks)?;
         }
         Ok(LiveResources {
             client: self.client.clone(),
