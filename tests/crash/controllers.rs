@@ -13,7 +13,7 @@ use vsiflow_workflows::{
     },
     spec::{
         Resolved,
-        group::{OutputPlace, OutputSource, ResolvedGroup},
+        group::{AgentCommand, GateProbe, OutputPlace, OutputSource, ResolvedGroup},
     },
 };
 
@@ -212,6 +212,50 @@ fn an_output_that_is_added_after_its_gate_opened_is_read() {
         bench.reaches(more, &group_entity).await;
         let output = bench.fleet.groups().output("default", "grp", "kernel");
         assert!(!output.await.unwrap().expose().is_empty());
+    });
+}
+
+/// A group with a gate whose command never ends in its guest.
+fn silent_group() -> Resolved {
+    let mut resolved = group(2);
+    let command = AgentCommand {
+        path: "/bin/sleep".to_owned(),
+        args: Vec::new(),
+    };
+    let first = &mut only(&mut resolved).waves[0];
+    first.gate.probes = vec![GateProbe::Command(command)];
+    resolved
+}
+
+/// How long it takes until a member that was deleted is made again.
+async fn time_of_replacement(bench: &ControllerBench) -> Duration {
+    let begun = tokio::time::Instant::now();
+    bench.is_made_again("web-0").await;
+    begun.elapsed()
+}
+
+#[test]
+fn a_gate_whose_guest_never_answers_holds_up_no_other_pool() {
+    in_virtual_time(async {
+        let (bench, web) = (ControllerBench::new().await, ownership::pool());
+        bench.reaches(pool(2, 0), &web).await;
+        let undisturbed = time_of_replacement(&bench).await;
+        bench.fleet.apply(silent_group(), user()).await.unwrap();
+        let is_closed = || async {
+            let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+            let message = group.status.message;
+            message.contains("/bin/sleep")
+        };
+        while !is_closed().await {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        for _ in 0..5 {
+            let disturbed = time_of_replacement(&bench).await;
+            assert!(
+                disturbed <= undisturbed * 2 + Duration::from_secs(2),
+                "{disturbed:?} instead of {undisturbed:?}"
+            );
+        }
     });
 }
 

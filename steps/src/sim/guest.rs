@@ -19,6 +19,8 @@ const PORTS: [u16; 2] = [22, 80];
 const CLOUD_INIT_PID: i64 = 7;
 /// The ID of any other process that ends with 0; the next ID is one that ends with 1.
 const PID: i64 = 8;
+/// The ID of a process that never ends.
+const ENDLESS_PID: i64 = 10;
 /// The files of an ordinary guest; `NAME` is replaced by its hostname.
 const FILES: [(&str, &str); 3] = [
     ("/etc/hostname", "NAME\n"),
@@ -39,6 +41,7 @@ fn pid(path: &str) -> i64 {
     match path {
         "cloud-init" => CLOUD_INIT_PID,
         path if path.ends_with("/false") => PID + 1,
+        path if path.ends_with("/sleep") => ENDLESS_PID,
         _ => PID,
     }
 }
@@ -194,6 +197,7 @@ impl Live {
             }
             "guest-exec-status" => match argument(&command, "pid")?.as_i64()? {
                 CLOUD_INIT_PID => self.cloud_init_status(agent, now)?,
+                ENDLESS_PID => serde_json::json!({"return": {"exited": false}}),
                 pid => serde_json::json!({"return": {"exited": true, "exitcode": pid - PID}}),
             },
             "guest-file-open" => {

@@ -19,6 +19,7 @@ mod history;
 mod host;
 mod image;
 mod index;
+mod inquiries;
 mod known;
 mod merged;
 mod network;
@@ -343,19 +344,30 @@ impl Fleet {
         let Some(mut owner) = self.owner.as_ref().map(|owner| owner.subscribe()) else {
             return;
         };
-        let (engine, panicked) = (self.engine.clone(), self.panicked.clone());
+        let work = self.observed(name, work);
         tokio::spawn(async move {
             let dropped = async { while owner.changed().await.is_ok() {} };
-            let ended = tokio::select! {
-                () = dropped => Ok(()),
-                ended = AssertUnwindSafe(work).catch_unwind() => ended,
-            };
-            if ended.is_err() {
+            tokio::select! {
+                () = dropped => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// The work of a task. A panic in it ends the engine.
+    fn observed(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (engine, panicked) = (self.engine.clone(), self.panicked.clone());
+        async move {
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "a task panicked: the engine ends");
                 let _ = panicked.set(name);
                 engine.close().await;
             }
-        });
+        }
     }
 
     /// The defect that ended the engine, if a background task panicked.

@@ -106,18 +106,6 @@ impl Fleet {
         Ok(texts)
     }
 
-    /// Reads an output of a member and stores it; or says why it cannot be read.
-    pub(super) async fn read_output(
-        &self,
-        known: &Known,
-        output: &OutputSource,
-    ) -> Result<Result<OutputValue, String>, FleetError> {
-        match self.read_text(known, output).await? {
-            Ok(text) => self.store_output(output, text).await,
-            Err(why) => Ok(Err(why)),
-        }
-    }
-
     /// Reads an output of a member, without storing it.
     pub(super) async fn read_text(
         &self,
@@ -160,6 +148,11 @@ impl Fleet {
             OutputValue::Secret(self.secrets.put(Secret::new(text.into_bytes())).await?)
         }))
     }
+}
+
+/// Why an output cannot be read: its member does not exist.
+pub(super) fn not_there(output: &OutputSource) -> String {
+    format!("output {}: its member is not there", output.name)
 }
 
 /// The guest's text without its trailing newlines, if it is valid.

@@ -6,7 +6,7 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
-    group::{controller, known::record_group, over_journals::is_unheard},
+    group::{controller, known::record_group, outputs::not_there, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
     pool::NextObservation,
     store::DesiredUpdates,
@@ -14,20 +14,50 @@ use crate::fleet::{
 use crate::{
     group::{
         self, GroupAction, GroupDecision, GroupOutcome, GroupRecord, GroupView, ItemRecord,
-        ItemState, ItemView, OutputValue, WaveView, decide,
+        ItemState, ItemView, WaveView, decide,
     },
     phase::Phase,
     pool,
-    spec::{
-        DesiredVsi, Resolved,
-        group::{OutputSource, Quorum},
-    },
+    spec::{DesiredVsi, Resolved, group::Quorum},
 };
 
 /// The pools of a group, and the view that a decision is made from.
 pub(super) struct GroupPools {
     pub(super) pools: BTreeMap<String, KnownPool>,
     pub(super) view: GroupView,
+}
+
+/// What an action of a decision came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CarriedOut {
+    /// It is done.
+    Done,
+    /// It waits for what a guest does not show yet.
+    Waits,
+    /// A guest or a host is asked, and did not answer yet.
+    Asked,
+    /// The group's record changed first.
+    Recorded,
+}
+
+/// What carrying out a decision came to.
+#[derive(Debug, Default)]
+struct GroupProgress {
+    trouble: Vec<Failure>,
+    /// Whether to reconcile again immediately.
+    more: bool,
+    /// Whether a guest or a host is asked, and did not answer yet.
+    is_asked: bool,
+}
+
+impl CarriedOut {
+    fn of(is_recorded: bool) -> Self {
+        if is_recorded {
+            Self::Recorded
+        } else {
+            Self::Done
+        }
+    }
 }
 
 impl GroupHandle<'_> {
@@ -77,7 +107,11 @@ impl Fleet {
         Box::pin(self.restore_secrets(&group, &found)).await?;
         let decision = decide(&found.view);
         let carried_out = Box::pin(self.carry_out_group(&group, &found, &decision)).await;
-        let (mut trouble, more) = carried_out;
+        let GroupProgress {
+            mut trouble,
+            more,
+            is_asked,
+        } = carried_out;
         trouble.retain(|failure| !super::super::pool::is_passing(failure) && !is_unheard(failure));
         let asks = matches!(decision.actions.as_slice(), [.., GroupAction::Ask(_)]);
         let verdict = match (trouble.into_iter().next(), decision.outcome) {
@@ -93,7 +127,12 @@ impl Fleet {
                 GroupOutcome::Progressing(_) | GroupOutcome::Gate(_) | GroupOutcome::Outputs(_),
             ) => None,
         };
-        self.pools.found(entity, generation, verdict);
+        if is_asked && verdict.is_none() {
+            // Whether an obstacle still exists is only known with the answer.
+            self.pools.not_reached(entity, generation);
+        } else {
+            self.pools.found(entity, generation, verdict);
+        }
         let open = Vec::new();
         Ok(NextObservation { asks, more, open })
     }
@@ -163,57 +202,62 @@ impl Fleet {
         })
     }
 
-    /// Carries out a decision. Returns the failures, and whether to reconcile again immediately. A
-    /// failure of one item does not stop the others.
+    /// Carries out a decision. A failure of one item does not stop the others.
     async fn carry_out_group(
         &self,
         group: &KnownGroup,
         found: &GroupPools,
         decision: &GroupDecision,
-    ) -> (Vec<Failure>, bool) {
-        let (mut trouble, mut more) = (Vec::new(), false);
+    ) -> GroupProgress {
+        let mut progress = GroupProgress::default();
         for action in &decision.actions {
             let is_new = matches!(action, GroupAction::Make(..));
-            let done = match *action {
+            let carried_out = match *action {
                 GroupAction::Make(wave, item) | GroupAction::Update(wave, item) => {
                     Box::pin(self.make_item(group, found, (wave, item))).await
                 }
-                GroupAction::Remove(wave, item) => self.remove_item(group, (wave, item)).await,
+                GroupAction::Remove(wave, item) => {
+                    let recorded = self.remove_item(group, (wave, item)).await;
+                    recorded.map(CarriedOut::of)
+                }
                 GroupAction::Delete(wave, item) => {
-                    Box::pin(self.delete_item(group, found, (wave, item))).await
+                    let deleted = Box::pin(self.delete_item(group, found, (wave, item))).await;
+                    deleted.map(|()| CarriedOut::Done)
                 }
                 GroupAction::Ask(wave) => Box::pin(self.check_gate(group, found, wave)).await,
                 GroupAction::Read(wave) => Box::pin(self.read_later(group, found, wave)).await,
             };
-            match done {
+            match carried_out {
                 // The pool is reconciled next.
-                Ok(false) => more |= is_new,
-                // The group's record changed: the rest is decided again.
-                Ok(true) => {
-                    more = true;
+                Ok(CarriedOut::Done) => progress.more |= is_new,
+                Ok(CarriedOut::Waits) => {}
+                Ok(CarriedOut::Asked) => progress.is_asked = true,
+                // The rest is decided again.
+                Ok(CarriedOut::Recorded) => {
+                    progress.more = true;
                     break;
                 }
-                Err(error) => trouble.push(*error.failure),
+                Err(error) => progress.trouble.push(*error.failure),
             }
         }
-        (trouble, more)
+        progress
     }
 
-    /// Makes the pool of an item, or updates it to the current document. Returns whether the group was
-    /// recorded again first.
+    /// Makes the pool of an item, or updates it to the current document.
     async fn make_item(
         &self,
         group: &KnownGroup,
         found: &GroupPools,
         place: (usize, usize),
-    ) -> Result<bool, FleetError> {
+    ) -> Result<CarriedOut, FleetError> {
         let Some(item) = group.item_at(place.0, place.1) else {
-            return Ok(false);
+            return Ok(CarriedOut::Done);
         };
         // Addresses are recorded before anything is made from them.
         match self.new_addresses(group, item, &found.pools).await? {
-            Ok(new) if new.is_empty() => {}
-            Ok(new) => {
+            None => return Ok(CarriedOut::Asked),
+            Some(Ok(new)) if new.is_empty() => {}
+            Some(Ok(new)) => {
                 let mut record = group.record.clone();
                 record
                     .resolved
@@ -221,9 +265,10 @@ impl Fleet {
                     .or_default()
                     .extend(new);
                 let what = format!("the addresses for {}", item.name);
-                return self.record_progress(group, record, &what).await;
+                self.record_progress(group, record, &what).await?;
+                return Ok(CarriedOut::Recorded);
             }
-            Err(why) => {
+            Some(Err(why)) => {
                 tracing::debug!(group = group.label(), item = item.name, why, "it waits");
                 return Err(self.unresolved(group, item, &why));
             }
@@ -240,7 +285,7 @@ impl Fleet {
         };
         let by = controller(&group.label(), &what);
         Box::pin(self.apply(resolved, by)).await?;
-        Ok(false)
+        Ok(CarriedOut::Done)
     }
 
     fn unresolved(&self, group: &KnownGroup, item: &ItemRecord, why: &str) -> FleetError {
@@ -281,10 +326,10 @@ impl Fleet {
         group: &KnownGroup,
         found: &GroupPools,
         place: (usize, usize),
-    ) -> Result<bool, FleetError> {
+    ) -> Result<(), FleetError> {
         let item = group.item_at(place.0, place.1);
         let Some(pool) = item.and_then(|item| found.pools.get(&item.name)) else {
-            return Ok(false);
+            return Ok(());
         };
         let orphan = group.workflow() == group::FORGET;
         let what = if group.is_deleting() {
@@ -296,7 +341,7 @@ impl Fleet {
         // By UID, because another pool may have taken the name in between.
         let (namespace, uid) = (&group.record.namespace, pool.entity.id());
         self.pools().delete(namespace, uid, orphan, by).await?;
-        Ok(false)
+        Ok(())
     }
 
     /// Checks the gate of a wave, and reads the wave's outputs before it opens.
@@ -305,96 +350,85 @@ impl Fleet {
         group: &KnownGroup,
         found: &GroupPools,
         wave: usize,
-    ) -> Result<bool, FleetError> {
+    ) -> Result<CarriedOut, FleetError> {
         let Some(current) = group.record.waves.get(wave) else {
-            return Ok(false);
+            return Ok(CarriedOut::Done);
         };
-        let removed = &group.record.removed;
-        let closed = match self.gate(current, removed, &found.pools).await? {
-            Some(why) => Some(why),
-            None => self.read_outputs(group, found, wave).await?,
+        let Some(gate) = self.ask_gate(group, current, &found.pools)? else {
+            return Ok(CarriedOut::Asked);
         };
-        self.pools.gate(&group.entity, closed.clone());
-        if closed.is_some() {
-            return Ok(false);
+        let read = match gate {
+            Ok(()) => self.read_outputs(group, found, wave).await?,
+            Err(why) => Some(Err(why)),
+        };
+        let Some(read) = read else {
+            return Ok(CarriedOut::Asked);
+        };
+        self.pools.gate(&group.entity, read.clone().err());
+        if read.is_err() {
+            return Ok(CarriedOut::Waits);
         }
         // The outputs that were read are in the newest record.
         let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
-            return Ok(false);
+            return Ok(CarriedOut::Done);
         };
         let mut record = newest.record.clone();
         let revision = current.revision(&record.removed);
         record.opened.insert(current.name.clone(), revision);
         let what = format!("the gate of wave {}", current.name);
-        self.record_progress(&newest, record, &what).await
+        self.record_progress(&newest, record, &what).await?;
+        Ok(CarriedOut::Recorded)
     }
 
-    /// Reads outputs that were added after the gate of their wave opened. Returns whether all of them
-    /// were read.
+    /// Reads outputs that were added after the gate of their wave opened.
     async fn read_later(
         &self,
         group: &KnownGroup,
         found: &GroupPools,
         wave: usize,
-    ) -> Result<bool, FleetError> {
-        let unread = Box::pin(self.read_outputs(group, found, wave)).await?;
-        let is_read = unread.is_none();
-        self.pools.gate(&group.entity, unread);
-        Ok(is_read)
+    ) -> Result<CarriedOut, FleetError> {
+        let Some(read) = Box::pin(self.read_outputs(group, found, wave)).await? else {
+            return Ok(CarriedOut::Asked);
+        };
+        self.pools.gate(&group.entity, read.clone().err());
+        Ok(CarriedOut::of(read.is_ok()))
     }
 
-    /// Reads the outputs of a wave's members; returns why one cannot be read yet.
+    /// Reads the outputs of a wave's members and records them. Returns whether all are read, or why one
+    /// cannot be read yet; `None` while a member is asked.
     async fn read_outputs(
         &self,
         group: &KnownGroup,
         found: &GroupPools,
         wave: usize,
-    ) -> Result<Option<String>, FleetError> {
+    ) -> Result<Option<Result<(), String>>, FleetError> {
         let Some(current) = group.record.waves.get(wave) else {
-            return Ok(None);
+            return Ok(Some(Ok(())));
         };
         for output in group.unread(current, &found.pools).cloned() {
             let Some(pool) = found.pools.get(&output.item) else {
-                return Ok(Some(format!(
-                    "output {}: its member is not there",
-                    output.name
-                )));
+                return Ok(Some(Err(not_there(&output))));
             };
-            let value = match Box::pin(self.read_of(pool, &output)).await? {
+            let Some(read) = self.ask_output(group, pool, &output)? else {
+                return Ok(None);
+            };
+            let stored = match read {
+                Ok(text) => self.store_output(&output, text).await?,
+                Err(why) => Err(why),
+            };
+            let value = match stored {
                 Ok(value) => value,
-                Err(why) => return Ok(Some(why)),
+                Err(why) => return Ok(Some(Err(why))),
             };
             let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
-                return Ok(None);
+                return Ok(Some(Ok(())));
             };
             let mut record = newest.record.clone();
             record.found.insert(output.name.clone(), value);
             let what = format!("output {}", output.name);
             self.record_progress(&newest, record, &what).await?;
         }
-        Ok(None)
-    }
-
-    /// Reads an output of a pool's member in whichever journal, and stores it; or says why it cannot be
-    /// read.
-    async fn read_of(
-        &self,
-        pool: &KnownPool,
-        output: &OutputSource,
-    ) -> Result<Result<OutputValue, String>, FleetError> {
-        if let Some(journals) = self.pools.journals() {
-            return match Box::pin(self.read_over(journals, pool, output)).await? {
-                Ok(text) => self.store_output(output, text).await,
-                Err(why) => Ok(Err(why)),
-            };
-        }
-        match self.members(pool).await?.members.remove(&output.number) {
-            Some(member) => self.read_output(&member, output).await,
-            None => Ok(Err(format!(
-                "output {}: its member is not there",
-                output.name
-            ))),
-        }
+        Ok(Some(Ok(())))
     }
 
     async fn record_progress(

@@ -66,10 +66,13 @@ impl Fleet {
             let Some(pool) = found.pools.get(&output.item) else {
                 continue;
             };
-            let member = self.members(pool).await?.members.remove(&output.number);
-            let Some(member) = member else { continue };
             // Its host or guest may not answer now. Another value would have another secret name.
-            if let Err(error) = self.read_output(&member, output).await {
+            let stored = match self.ask_output(group, pool, output) {
+                Ok(Some(Ok(text))) => self.store_output(output, text).await.map(drop),
+                Ok(Some(Err(_)) | None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = stored {
                 tracing::debug!(%error, output = output.name, "an output is not read again");
             }
         }

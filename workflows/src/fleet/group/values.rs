@@ -28,13 +28,13 @@ struct UnfitOutput(String);
 
 impl Fleet {
     /// The addresses that an item's texts refer to and that are not resolved yet, by reference; or why
-    /// one cannot be resolved now.
+    /// one cannot be resolved now. `None` while a host is asked.
     pub(super) async fn new_addresses(
         &self,
         group: &KnownGroup,
         item: &ItemRecord,
         pools: &BTreeMap<String, KnownPool>,
-    ) -> Result<Result<BTreeMap<String, String>, String>, FleetError> {
+    ) -> Result<Option<Result<BTreeMap<String, String>, String>>, FleetError> {
         let template = self.template_of(item).await?;
         let resolved = group.record.resolved.get(&item.name);
         let mut found = BTreeMap::new();
@@ -42,16 +42,17 @@ impl Fleet {
             if resolved.is_some_and(|resolved| resolved.contains_key(&reference)) {
                 continue;
             }
-            match self.address(pools, &reference).await? {
-                Ok(address) => found.insert(reference, address),
-                Err(why) => return Ok(Err(why)),
+            match self.ask_address(group, pools, &reference)? {
+                Some(Ok(address)) => found.insert(reference, address),
+                Some(Err(why)) => return Ok(Some(Err(why))),
+                None => return Ok(None),
             };
         }
-        Ok(Ok(found))
+        Ok(Some(Ok(found)))
     }
 
     /// The first address of a member now; or why it has none.
-    async fn address(
+    pub(super) async fn address(
         &self,
         pools: &BTreeMap<String, KnownPool>,
         reference: &str,

@@ -10,13 +10,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, Failure};
+use vsiflow_engine::{
+    model::{EntityId, Failure},
+    secret::Secret,
+};
 
 use crate::fleet::{
     Verdict,
     index::Known,
+    inquiries::Inquiries,
     pool::over_journals::{MemberJournals, PoolReport},
 };
 
@@ -30,6 +34,16 @@ pub(in crate::fleet) struct Board {
     /// Held while a pool or group is reconciled: two concurrent reconciliations would act twice on the
     /// same view.
     pub(in crate::fleet) looking: tokio::sync::Mutex<()>,
+    /// Whether the gates of groups are open.
+    pub(in crate::fleet) gates_asked: Inquiries<()>,
+    /// The outputs of groups' members.
+    pub(in crate::fleet) outputs_asked: Inquiries<Secret>,
+    /// The addresses of groups' members.
+    pub(in crate::fleet) addresses_asked: Inquiries<String>,
+    /// Whether the members of pools were observed on their hosts.
+    pub(in crate::fleet) members_observed: Inquiries<()>,
+    /// The tasks that ask; they end with the controller.
+    tasks: Mutex<JoinSet<()>>,
     requests: watch::Sender<()>,
     moved: watch::Sender<()>,
     reports: watch::Sender<()>,
@@ -59,6 +73,16 @@ struct State {
     read: BTreeMap<Uuid, ReadMembers>,
     /// The last report on each pool whose members are in several journals.
     reports: BTreeMap<EntityId, PoolReport>,
+}
+
+/// Ends the questions of a controller that ends.
+pub(super) struct EndOfQuestions(Arc<Board>);
+
+impl Drop for EndOfQuestions {
+    fn drop(&mut self) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
+    }
 }
 
 /// Members of a pool, as they were read.
@@ -121,8 +145,28 @@ impl Board {
         self.reports.subscribe()
     }
 
+    /// Runs the task of a question. The controller looks again when it has ended.
+    pub(in crate::fleet) fn ask(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        let requests = self.requests.clone();
+        tasks.spawn(async move {
+            task.await;
+            requests.send_replace(());
+        });
+    }
+
+    /// Ends all questions when it is dropped.
+    pub(super) fn end_of_questions(self: &Arc<Self>) -> EndOfQuestions {
+        EndOfQuestions(self.clone())
+    }
+
     /// Drops everything about a deleted pool or group.
     pub(super) fn forget(&self, pool: &EntityId) {
+        self.gates_asked.forget(pool);
+        self.outputs_asked.forget(pool);
+        self.addresses_asked.forget(pool);
+        self.members_observed.forget(pool);
         let mut state = self.state();
         state.driven.remove(pool);
         state.verdicts.remove(pool);
@@ -142,7 +186,7 @@ impl Board {
 
     /// Drops a `Reached` verdict, because work for the pool is in progress. An obstacle may still
     /// exist, so other verdicts stay.
-    pub(super) fn not_reached(&self, pool: &EntityId, generation: u64) {
+    pub(in crate::fleet) fn not_reached(&self, pool: &EntityId, generation: u64) {
         if let Some(Verdict::Reached) = self.verdict(pool, generation) {
             self.found(pool, generation, None);
         }

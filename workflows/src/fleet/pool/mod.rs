@@ -3,7 +3,8 @@
 //! One task of each fleet reconciles the pools and groups that this process works on: those that a
 //! command asked for, or all of them after [`Fleet::drive_all`]. It runs when something of a VSI, a
 //! data disk or a pool was recorded, and at intervals, because a host that answers again records
-//! nothing. It ends with its fleet; the next one finds what it did not record.
+//! nothing. It ends with its fleet; the next one finds what it did not record. It never waits for a guest
+//! or a member's host: those are asked in tasks (see [`inquiries`](super::inquiries)).
 
 pub(in crate::fleet) mod apply;
 mod board;
@@ -91,11 +92,7 @@ impl Fleet {
     }
 
     fn spawn_controller(&self) {
-        let fleet = Self {
-            // Without an owner: this task must not keep the fleet alive.
-            owner: None,
-            ..self.clone()
-        };
+        let fleet = self.for_a_task();
         self.spawn("the controller of pools and groups", async move {
             Box::pin(fleet.control_pools()).await;
         });
@@ -103,6 +100,7 @@ impl Fleet {
 
     /// Reconciles the active pools until the engine ends.
     async fn control_pools(&self) {
+        let _questions = self.pools.end_of_questions();
         let mut notices = self.notices();
         let mut requests = self.pools.requests();
         loop {
@@ -134,6 +132,20 @@ impl Fleet {
                 return;
             }
         }
+    }
+
+    /// This fleet for a task, which must not keep it alive.
+    pub(in crate::fleet) fn for_a_task(&self) -> Self {
+        Self {
+            owner: None,
+            ..self.clone()
+        }
+    }
+
+    /// Runs the task of a question to guests or hosts; the controller looks again when it has ended.
+    pub(in crate::fleet) fn ask(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.pools
+            .ask(self.observed("a question to guests and hosts", task));
     }
 
     fn is_open(&self, member: &EntityId) -> bool {

@@ -77,16 +77,19 @@ impl Fleet {
             self.pools.found(entity, generation, Some(Verdict::Reached));
             return Ok(NextObservation::default());
         }
-        let mut found = Box::pin(self.members(&pool)).await?;
+        let found = Box::pin(self.members(&pool)).await?;
         if Box::pin(self.end_evictions(&pool, &found)).await? {
             return Ok(NextObservation::default());
         }
-        let mut decision = decide(&found.view);
-        if replaces(&found.view, &decision) {
-            // The recorded state of running members may be old.
-            Box::pin(self.observe_members(found.members.values())).await?;
-            found = Box::pin(self.members(&pool)).await?;
-            decision = decide(&found.view);
+        let decision = decide(&found.view);
+        // The recorded state of running members may be old.
+        if replaces(&found.view, &decision) && !self.have_been_observed(&pool, &found, &decision)? {
+            self.pools.not_reached(entity, generation);
+            return Ok(NextObservation {
+                asks: false,
+                more: false,
+                open: found.unsettled(),
+            });
         }
         if Box::pin(self.note_rollout(&pool, &found.view)).await? {
             return Ok(NextObservation::default());
@@ -187,6 +190,39 @@ impl Fleet {
             .buffer_unordered(PARALLEL)
             .try_collect()
             .await
+    }
+
+    /// Whether the members were observed on their hosts for exactly this decision. If not, their hosts are
+    /// asked; what they say is recorded, and the decision is made anew.
+    fn have_been_observed(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        decision: &PoolDecision,
+    ) -> Result<bool, FleetError> {
+        let question = format!("{} {:?}", pool.generation(), decision.actions);
+        let observed = &self.pools.members_observed;
+        if let Some(learned) = observed.take(&pool.entity, &question) {
+            return match learned? {
+                Ok(()) => Ok(true),
+                Err(why) => {
+                    let message = format!("what state its members are in is not known: {why}");
+                    let failure = Failure::new(FailureClass::Transient, "VSI0102", message);
+                    Err(failure.of_object(format!("pool/{}", pool.label())).into())
+                }
+            };
+        }
+        let fleet = self.for_a_task();
+        let members: Vec<_> = found.members.values().cloned().collect();
+        let ask = async move {
+            Box::pin(fleet.observe_members(members.iter())).await?;
+            Ok(Ok(()))
+        };
+        let namespace = &pool.record.namespace;
+        if let Some(task) = observed.asking(&pool.entity, namespace, question, ask) {
+            self.ask(task);
+        }
+        Ok(false)
     }
 
     /// Carries out a decision. Returns the failures, and whether members are left to make. A failure of
