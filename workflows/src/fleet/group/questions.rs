@@ -40,9 +40,7 @@ impl Fleet {
             Ok(closed.map_or(Ok(()), Err))
         };
         let namespace = &group.record.namespace;
-        if let Some(task) = asked.asking(&group.entity, namespace, question, ask) {
-            self.ask(task);
-        }
+        self.ask(asked, &group.entity, namespace, question, ask);
         Ok(None)
     }
 
@@ -69,9 +67,7 @@ impl Fleet {
         let (fleet, pool, output) = (self.for_a_task(), pool.clone(), output.clone());
         let ask = async move { Box::pin(fleet.text_of_member(&pool, &output)).await };
         let namespace = &group.record.namespace;
-        if let Some(task) = asked.asking(&group.entity, namespace, question, ask) {
-            self.ask(task);
-        }
+        self.ask(asked, &group.entity, namespace, question, ask);
         Ok(None)
     }
 
@@ -91,9 +87,7 @@ impl Fleet {
         let of_member = question.clone();
         let ask = async move { Box::pin(fleet.address(&pools, &of_member)).await };
         let namespace = &group.record.namespace;
-        if let Some(task) = asked.asking(&group.entity, namespace, question, ask) {
-            self.ask(task);
-        }
+        self.ask(asked, &group.entity, namespace, question, ask);
         Ok(None)
     }
 

@@ -37,7 +37,10 @@ use vsiflow_engine::{
 };
 
 use self::quiet_period::{News, QuietPeriod, news};
-use super::{Fleet, PoolHandle, Verdict};
+use super::{
+    Fleet, PoolHandle, Verdict,
+    inquiries::{Inquiries, Learned},
+};
 use crate::record::kind;
 
 /// How often pools are reconciled although nothing was recorded.
@@ -142,10 +145,20 @@ impl Fleet {
         }
     }
 
-    /// Runs the task of a question to guests or hosts; the controller looks again when it has ended.
-    pub(in crate::fleet) fn ask(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.pools
-            .ask(self.observed("a question to guests and hosts", task));
+    /// Asks guests or hosts for a pool or group, unless it asks already. The controller looks again when the
+    /// question has ended.
+    pub(in crate::fleet) fn ask<T: Clone + Send + 'static>(
+        &self,
+        inquiries: &Inquiries<T>,
+        owner: &EntityId,
+        namespace: &str,
+        question: String,
+        ask: impl Future<Output = Learned<T>> + Send + 'static,
+    ) {
+        if let Some(task) = inquiries.asking(owner, namespace, question, ask) {
+            self.pools
+                .ask(self.observed("a question to guests and hosts", task));
+        }
     }
 
     fn is_open(&self, member: &EntityId) -> bool {

@@ -219,9 +219,7 @@ impl Fleet {
             Ok(Ok(()))
         };
         let namespace = &pool.record.namespace;
-        if let Some(task) = observed.asking(&pool.entity, namespace, question, ask) {
-            self.ask(task);
-        }
+        self.ask(observed, &pool.entity, namespace, question, ask);
         Ok(false)
     }
 

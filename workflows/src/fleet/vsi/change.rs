@@ -156,10 +156,10 @@ impl Fleet {
         }
         if record.vsi.update_policy == UpdatePolicy::Manual && plan.has_effect() {
             let held = &known.record;
-            let is_held = !state.is_settled();
-            return is_held
-                .then(|| orders::missing(held, &self.plan_of(held, known), state))
-                .flatten();
+            if state.is_settled() {
+                return None;
+            }
+            return orders::missing(held, &self.plan_of(held, known), state);
         }
         let ordered = orders::of_edit(record, plan, changes, state);
         orders::missing(record, plan, &state.with_orders(&ordered))
