@@ -153,6 +153,11 @@ pub trait Recorded: Send + Sync {
 /// A fact about an object of the entity whose content cannot be made again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectFact {
+    /// The step is about to make the object, under a name that nothing else has or had.
+    Begun {
+        /// The object.
+        object: Text,
+    },
     /// The object is whole, and is about to be handed to a guest.
     Made {
         /// The object.

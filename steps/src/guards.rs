@@ -177,7 +177,20 @@ pub async fn free_or_ours<T>(
     ports: &HostPorts,
     key: &VolumeKey,
 ) -> Result<Observed<T>, Failure> {
-    if !cx.intended_before && ports.storage.volume(key).await?.is_some() {
+    free_or(cx.intended_before, cx, ports, key).await
+}
+
+/// [`free_or_ours`] where something else than an intent says whether this journal makes the volume.
+///
+/// # Errors
+/// As for [`free_or_ours`].
+pub async fn free_or<T>(
+    is_ours: bool,
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<Observed<T>, Failure> {
+    if !is_ours && ports.storage.volume(key).await?.is_some() {
         ownership::not_behind_host(cx, ports).await?;
         return Err(not_ours(ports, key));
     }

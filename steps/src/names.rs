@@ -5,12 +5,38 @@ use uuid::Uuid;
 
 use crate::{guest::Seed, image::sidecar, ports::VolumeKey};
 
-/// The boot disk's volume.
-pub fn boot_disk(pool: &str, uid: Uuid) -> VolumeKey {
+/// The volume of a VSI's boot disk. The first has the number 0; each one that replaces another has a number
+/// that none had before, so that nothing is made over what a guest wrote.
+pub fn boot_disk(pool: &str, uid: Uuid, number: u64) -> VolumeKey {
+    let name = match number {
+        0 => format!("boot-{uid}.qcow2"),
+        _ => format!("boot-{uid}-{number}.qcow2"),
+    };
     VolumeKey {
         pool: pool.to_owned(),
-        name: format!("boot-{uid}.qcow2"),
+        name,
     }
+}
+
+/// The number of the boot disk of this VSI that a volume of this name is; `None` if it is none.
+pub fn boot_disk_number(name: &str, uid: Uuid) -> Option<u64> {
+    let (of, number) = numbered_boot_disk(name)?;
+    (of == uid).then_some(number)
+}
+
+/// The VSI whose boot disk a volume of this name is; `None` if it is none.
+pub fn vsi_of_boot_disk(name: &str) -> Option<Uuid> {
+    numbered_boot_disk(name).map(|(uid, _)| uid)
+}
+
+/// The VSI and the number of a boot disk with this name.
+fn numbered_boot_disk(name: &str) -> Option<(Uuid, u64)> {
+    let stem = name.strip_prefix("boot-")?.strip_suffix(".qcow2")?;
+    if let Ok(uid) = stem.parse() {
+        return Some((uid, 0));
+    }
+    let (uid, number) = stem.rsplit_once('-')?;
+    Some((uid.parse().ok()?, number.parse().ok()?))
 }
 
 /// The cidata volume.
@@ -80,7 +106,7 @@ pub fn is_reserved(name: &str) -> bool {
         uid.is_some_and(|uid| uid.parse::<Uuid>().is_ok())
     };
     sidecar::is_sidecar(name)
-        || of_uid("boot-", ".qcow2")
+        || numbered_boot_disk(name).is_some()
         || of_uid("cidata-", ".iso")
         || of_uid("ignition-", ".ign")
         || of_uid("console-", ".log")
@@ -155,10 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_disk_is_known_by_its_vsi_and_its_number() {
+        let (uid, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        for number in [0, 1, 10, u64::MAX] {
+            let name = boot_disk("p", uid, number).name;
+            assert_eq!(boot_disk_number(&name, uid), Some(number), "{name}");
+            assert_eq!(boot_disk_number(&name, other), None, "{name}");
+        }
+        for name in ["boot-x.qcow2", &format!("boot-{uid}-.qcow2"), "boot-.qcow2"] {
+            assert_eq!(boot_disk_number(name, uid), None, "{name}");
+        }
+    }
+
+    #[test]
     fn what_vsiflow_keeps_for_itself_is_known_by_its_name() {
         let uid = Uuid::from_u128(7);
         let own = [
-            boot_disk("p", uid),
+            boot_disk("p", uid, 0),
+            boot_disk("p", uid, 12),
             cidata("p", uid),
             ignition("p", uid),
             console_log("p", uid),
@@ -167,7 +207,7 @@ mod tests {
             snapshot_memory("p", uid),
         ];
         assert!(own.iter().all(|key| is_reserved(&key.name)));
-        assert!(is_reserved(&sidecar::key(&boot_disk("p", uid)).name));
+        assert!(is_reserved(&sidecar::key(&boot_disk("p", uid, 0)).name));
         for name in [
             "boot-1.qcow2",
             "data.qcow2",

@@ -12,10 +12,13 @@ use vsiflow_engine::{
     model::{
         EntityId, EntityState, EventKind, Name, NodeState, RunId, RunState, StreamId, Text, Work,
     },
+    step::Step as _,
 };
 use vsiflow_steps::{
     ports::{PortResult, VolumeKey},
     sim::{SimHostState, SimHosts},
+    snapshot::RestoreDisks,
+    vsi::{CloneBootDisk, clone_boot_disk},
 };
 
 use super::{
@@ -37,10 +40,10 @@ pub struct AcknowledgedState {
     pub runs: BTreeMap<RunId, RunState>,
     pub records: Vec<Record>,
     pub violations: Vec<String>,
-    /// For each VSI its newest recorded clone: the number of records at that time, and the run.
-    cloned: BTreeMap<Uuid, (usize, RunId)>,
-    /// For each VSI the number of records when its boot disk was last changed on its host.
-    changed: BTreeMap<Uuid, usize>,
+    /// For each boot disk its newest recorded clone: the number of records at that time, and the run.
+    cloned: BTreeMap<Text, (usize, RunId)>,
+    /// For each boot disk the number of records when it was last changed on its host.
+    changed: BTreeMap<Text, usize>,
     /// The starts of a guest that hosts carried out, by run, with the host's boot.
     starts: BTreeMap<RunId, (u64, u32)>,
     /// For each VSI of a game how often its user asked for something that may destroy its boot disk, less what
@@ -79,10 +82,13 @@ impl CrashAudit {
         self.ledger().foreign.insert((host.to_owned(), object));
     }
 
-    /// The user of a game asked for something that may destroy the boot disk of this VSI.
+    /// The user of a game asked for something that may destroy the boot disk of this VSI. The plan also shows
+    /// those that an unfinished change left.
     pub fn user_asked_to_destroy(&self, uuid: Uuid) {
-        if let Some(times) = self.ledger().asked_for.get_mut(&uuid) {
-            *times += 1;
+        let mut ledger = self.ledger();
+        let made = ledger.vsi(uuid).map_or(0, |state| state.objects.made.len());
+        if let Some(times) = ledger.asked_for.get_mut(&uuid) {
+            *times += u32::try_from(made.max(1)).unwrap();
         }
     }
 
@@ -189,6 +195,13 @@ impl AcknowledgedState {
     }
 
     fn take_in(&mut self, record: &Record) {
+        if let StreamId::Entity(id) = &record.stream
+            && self.carries_out_an_order(record)
+            && let Ok(uuid) = id.id().parse()
+            && let Some(times) = self.asked_for.get_mut(&uuid)
+        {
+            *times = times.saturating_sub(1);
+        }
         let folded = match &record.stream {
             StreamId::Entity(id) => self
                 .entities
@@ -201,47 +214,53 @@ impl AcknowledgedState {
         if let Err(divergence) = folded {
             self.blame(format!("{}: {divergence}", record.stream));
         }
-        if let (StreamId::Entity(id), EventKind::ObjectMade { .. }) =
-            (&record.stream, &record.event.kind)
-            && let Ok(uuid) = id.id().parse()
-        {
-            self.made_again(uuid, record);
-        }
         self.records.push(record.clone());
         if let (StreamId::Run(run), EventKind::StepSucceeded { node, .. }) =
             (&record.stream, &record.event.kind)
-            && ["clone_boot_disk", "restore_disks"].contains(&node.as_str())
-            && let Some(uuid) = self.uuid_of(*run)
+            && let Some(disk) = self.boot_disk_made_by(*run, node)
         {
-            self.cloned.insert(uuid, (self.records.len(), *run));
+            self.cloned.insert(disk, (self.records.len(), *run));
         }
     }
 
-    /// A boot disk is whole again: what the user asked for is done, once.
-    fn made_again(&mut self, uuid: Uuid, record: &Record) {
-        let is_first = !self.records.iter().any(|earlier| {
-            earlier.stream == record.stream
-                && matches!(earlier.event.kind, EventKind::ObjectMade { .. })
-        });
-        let spent = self.records.iter().rev().find(|earlier| {
-            earlier.stream == record.stream
-                && matches!(
-                    earlier.event.kind,
-                    EventKind::ObjectMade { .. } | EventKind::WarrantSpent { .. }
-                )
-        });
-        let was_spent = spent
-            .is_some_and(|earlier| matches!(earlier.event.kind, EventKind::WarrantSpent { .. }));
-        if !is_first
-            && was_spent
-            && let Some(times) = self.asked_for.get_mut(&uuid)
-        {
-            *times = times.saturating_sub(1);
-        }
+    /// Whether the fact ends a boot disk for which an order was spent: what the user asked for is done, once.
+    fn carries_out_an_order(&self, record: &Record) -> bool {
+        let (EventKind::ObjectMade { object, .. } | EventKind::ObjectGone { object }) =
+            &record.event.kind
+        else {
+            return false;
+        };
+        let StreamId::Entity(id) = &record.stream else {
+            return false;
+        };
+        self.entities.get(id).is_some_and(|state| {
+            let mut warrants = state.objects.warrants.values();
+            warrants.any(|warrant| warrant.object == *object && warrant.spent.is_some())
+        })
     }
 
-    fn uuid_of(&self, run: RunId) -> Option<Uuid> {
-        self.runs.get(&run)?.entity.as_ref()?.id().parse().ok()
+    /// The boot disk that this node of a run made, if it made one.
+    fn boot_disk_made_by(&self, run: RunId, node: &Name) -> Option<Text> {
+        let run = self.runs.get(&run)?;
+        let graph = run.graph.as_ref()?;
+        let node = graph.nodes.iter().find(|other| other.name == *node)?;
+        let Work::Step { step, params, .. } = &node.work else {
+            return None;
+        };
+        match step.as_str() {
+            CloneBootDisk::NAME => {
+                let params = serde_json::from_slice(params.inline()?);
+                let params: clone_boot_disk::Params = params.unwrap();
+                Some(Text::new(params.volume.to_string()))
+            }
+            // The disks of a definition are restored in their place.
+            RestoreDisks::NAME => {
+                let entity = self.entities.get(run.entity.as_ref()?)?;
+                let used = entity.objects.in_use.as_ref();
+                used.map(|used| used.object.clone())
+            }
+            _ => None,
+        }
     }
 
     pub fn vsi(&self, uuid: Uuid) -> Option<&EntityState> {
@@ -336,8 +355,9 @@ impl AcknowledgedState {
         if let (ObjectOwner::Boot(uuid), "delete") = (&owner, call.name) {
             self.deletes_by_an_order(call, *uuid);
         }
-        if let ObjectOwner::Boot(uuid) = owner {
-            self.changed.insert(uuid, self.records.len());
+        if let (ObjectOwner::Boot(_), CallObject::Volume(key)) = (owner, &call.object) {
+            let disk = Text::new(key.to_string());
+            self.changed.insert(disk, self.records.len());
         }
         if let (CallObject::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) {
             self.starts_on_recorded_clone(call, *uuid);
@@ -383,15 +403,22 @@ impl AcknowledgedState {
     }
 
     fn starts_on_recorded_clone(&mut self, call: &PortCall, uuid: Uuid) {
-        let cloned = self.cloned.get(&uuid).map(|(at, _)| at);
-        let changed = self.changed.get(&uuid);
+        let used = self
+            .vsi(uuid)
+            .and_then(|state| state.objects.in_use.as_ref());
+        let Some(disk) = used.map(|used| used.object.clone()) else {
+            let wrong = format!("{}: no boot disk is recorded in use", call.describe());
+            return self.blame(wrong);
+        };
+        let cloned = self.cloned.get(&disk).map(|(at, _)| at);
+        let changed = self.changed.get(&disk);
         if cloned.is_none() || changed > cloned {
             self.blame(format!(
                 "{}: its boot disk is not recorded as cloned",
                 call.describe()
             ));
         }
-        let cloned_by = self.cloned.get(&uuid).map(|(_, run)| *run);
+        let cloned_by = self.cloned.get(&disk).map(|(_, run)| *run);
         if self.is_ephemeral(uuid) && cloned_by != self.active_run(uuid) {
             self.blame(format!(
                 "{}: its boot disk was made for an earlier start",

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Name};
-use vsiflow_steps::ports::VolumeKey;
+use vsiflow_steps::{names, ports::VolumeKey};
 
 use super::{
     documents,
@@ -82,11 +82,13 @@ enum VsiPart {
 }
 
 fn part(key: &VolumeKey) -> Option<(VsiPart, Uuid)> {
+    if let Some(uuid) = names::vsi_of_boot_disk(&key.name) {
+        return Some((VsiPart::Boot, uuid));
+    }
     let name = key.name.strip_suffix(".0").unwrap_or(&key.name);
     let (stem, _) = name.rsplit_once('.')?;
     let (part, uuid) = stem.split_once('-')?;
     let part = match part {
-        "boot" => VsiPart::Boot,
         "cidata" | "ignition" => VsiPart::Cidata,
         "console" => VsiPart::Console,
         _ => return None,
@@ -186,7 +188,12 @@ fn volume_owner(key: &VolumeKey, call: &str) -> (ObjectOwner, &'static [&'static
     match (part(key), call) {
         (Some((VsiPart::Boot, uuid)), "delete") => (
             ObjectOwner::Boot(uuid),
-            &["clone_boot_disk", "restore_disks", "delete_volumes"],
+            &[
+                "clone_boot_disk",
+                "restore_disks",
+                "delete_volumes",
+                "remove_replaced_disks",
+            ],
         ),
         (Some((VsiPart::Boot, uuid)), _) => (
             ObjectOwner::Boot(uuid),

@@ -247,10 +247,11 @@ async fn perform(world: &CrashWorld, fleet: &Fleet, act: &StoryAct) -> Result<()
         StoryAct::Scheduled(vsi, whole) => scheduled(fleet, vsi, *whole).await,
         StoryAct::Scribble(host, uid) => {
             let sim = world.hosts.sim(host).await.unwrap();
-            let name = format!("boot-{uid}.qcow2");
             sim.with(|state| {
+                let boot_disk = state.domains[uid].spec.disks[0].path.clone();
+                let (_, name) = boot_disk.rsplit_once('/').unwrap();
                 let pool = state.pools.get_mut("images").unwrap();
-                let volume = pool.volumes.get_mut(&name).unwrap();
+                let volume = pool.volumes.get_mut(name).unwrap();
                 volume.content = Content::Inline(b"written after the snapshot".to_vec());
             })
             .await;

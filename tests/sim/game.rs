@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::model::{EntityState, Hash};
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, ShutdownPolicy},
+    fleet::{Fleet, FleetError, RebuildRoom, ShutdownPolicy},
     record::PowerAction,
 };
 
@@ -280,7 +280,10 @@ impl SimGame {
     /// Orders a new boot disk for the VSI of a slot. It is not an error if none can be made.
     pub async fn rebuild(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
         self.world.audit.user_asked_to_destroy(slot.uid());
-        let rebuilt = fleet.vsis().rebuild("default", slot.name, user()).await;
+        let rebuilt = fleet
+            .vsis()
+            .rebuild("default", slot.name, RebuildRoom::Beside, user())
+            .await;
         match rebuilt {
             Err(error) if error.failure.code.as_str().starts_with("VSI07") => Ok(()),
             done => done.map(drop),

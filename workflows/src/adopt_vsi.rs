@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::{Failure, Graph, NodeState};
 use vsiflow_steps::{
-    ports::DomainState,
+    ports::{DomainState, VolumeKey},
     vsi::{AdoptDomain, adopt_domain},
 };
 
@@ -38,6 +38,9 @@ pub struct Adopted {
     /// Whether its volumes have the names that vsiflow gives. Only then can they be rebuilt, and are
     /// deleted with it.
     pub own_volumes: bool,
+    /// Its boot disk, if it has one of the names that vsiflow gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<VolumeKey>,
     /// The MAC addresses of its cards, in order.
     #[serde(default)]
     pub macs: Vec<String>,
@@ -53,6 +56,10 @@ pub fn graph(record: &VsiRecord) -> Result<Graph, Failure> {
         host: host.clone(),
         uuid: record.uid,
         previous_owner: record.previous_owner.clone(),
+        boot: record
+            .adopted
+            .as_ref()
+            .and_then(|adopted| adopted.boot.clone()),
     };
     let mut nodes = Nodes::new(NAME, host);
     nodes.step::<AdoptDomain>(&[], &params)?;

@@ -21,7 +21,7 @@ use crate::{
     nodes::Nodes,
     plan::Touched,
     record::{SnapshotAction, SnapshotRecord, VsiRecord},
-    vsi_graph,
+    vsi_graph::{self, BootDisks},
 };
 
 /// The workflow's name.
@@ -116,20 +116,17 @@ pub(crate) fn volumes(
     state: &EntityState,
 ) -> Vec<delete_volumes::VolumeToDelete> {
     let (uuid, pool) = (record.uid, &record.vsi.pool);
-    let keys = [
-        Some(names::boot_disk(pool, uuid)),
-        names::seed(pool, uuid, record.vsi.seed()),
-        Some(names::console_log(pool, uuid)),
-    ];
-    let volumes = keys.into_iter().zip(MAKERS);
-    volumes
-        .filter_map(|(volume, step)| {
-            Some(delete_volumes::VolumeToDelete {
-                volume: volume?,
-                recorded: is_made(record, state, step),
-            })
-        })
-        .collect()
+    let boot_disks = BootDisks::of(record, &state.objects).all().into_iter();
+    let boot_disks = boot_disks.map(|volume| (volume, CloneBootDisk::NAME));
+    let seed = names::seed(pool, uuid, record.vsi.seed());
+    let seed = seed.map(|volume| (volume, WriteCidata::NAME));
+    let console = (names::console_log(pool, uuid), CreateConsoleLog::NAME);
+    let volumes = boot_disks.chain(seed).chain([console]);
+    let volumes = volumes.map(|(volume, maker)| delete_volumes::VolumeToDelete {
+        volume,
+        recorded: is_made(record, state, maker),
+    });
+    volumes.collect()
 }
 
 /// The snapshot that may be in progress: a deletion abandons it, and data disks remain intact.

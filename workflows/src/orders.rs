@@ -6,7 +6,7 @@
 //! nothing.
 
 use vsiflow_engine::{
-    model::{EntityState, Failure, FailureClass, Name, RunResult, Text},
+    model::{EntityState, Failure, FailureClass, Name, Objects, RunResult, Text},
     workflow::DestructionOrder,
 };
 use vsiflow_steps::{guards, ports::VolumeKey};
@@ -16,11 +16,13 @@ use crate::{
     plan::{self, Destroyed, How, Plan, PlannedChange},
     provision_vsi,
     record::{SnapshotAction, VsiRecord},
-    vsi_graph,
+    vsi_graph::{self, BootDisks},
 };
 
 /// The boot disk is made anew because somebody asked for exactly that.
 pub const REBUILD: &str = "rebuild";
+/// The same where the pool has no room for both: the present disk is given up before the new one is made.
+pub const REBUILD_IN_PLACE: &str = "rebuild_in_place";
 /// The boot disk is made anew because of a change of the document.
 pub const UPDATE: &str = "update";
 /// Disks are replaced by their copies in a snapshot.
@@ -30,30 +32,41 @@ pub const DELETE: &str = "delete";
 /// A boot disk is made anew after a boot that failed before the guest was ever ready.
 pub const BOOT_AGAIN: &str = "boot_again";
 
-/// The order to make the boot disk anew.
-pub fn for_boot_disk(record: &VsiRecord, act: &str, plan: &Plan) -> DestructionOrder {
-    DestructionOrder {
-        object: vsi_graph::boot_object(record),
+/// The acts that make the present boot disk anew because somebody asked for exactly that.
+pub(crate) const REBUILDS: [&str; 2] = [REBUILD, REBUILD_IN_PLACE];
+
+/// The orders to make the boot disk anew: one for the present disk, and one for each that an unfinished change
+/// left.
+pub fn for_boot_disks(
+    record: &VsiRecord,
+    objects: &Objects,
+    act: &str,
+    plan: &Plan,
+) -> Vec<DestructionOrder> {
+    let disks = BootDisks::of(record, objects);
+    let volumes = std::iter::once(disks.current()).chain(disks.left());
+    let orders = volumes.map(|volume| DestructionOrder {
+        object: guards::object_name(&volume),
         act: Name::of(act),
         shown: shown(&plan.destroys),
-    }
+    });
+    orders.collect()
 }
 
 /// The orders that a change of a document gives: one for the boot disk if the plan makes it anew.
 pub fn of_change(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Vec<DestructionOrder> {
     let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state);
-    let order = rebuilds.then(|| for_boot_disk(record, UPDATE, plan));
-    order.into_iter().collect()
+    if rebuilds {
+        for_boot_disks(record, &state.objects, UPDATE, plan)
+    } else {
+        Vec::new()
+    }
 }
 
 /// Whether a guest may have written to a boot disk whose content lasts. A disk that was born for one start
 /// only is no such disk.
 pub(crate) fn has_written_boot_disk(record: &VsiRecord, state: &EntityState) -> bool {
-    if state
-        .objects
-        .made
-        .contains_key(&vsi_graph::boot_object(record))
-    {
+    if state.objects.made.contains_key(&boot_object(record, state)) {
         return true;
     }
     // An earlier version did not record its objects.
@@ -71,7 +84,7 @@ pub fn of_edit(
     changes: &[PlannedChange],
     state: &EntityState,
 ) -> Vec<DestructionOrder> {
-    let boot_disk = vsi_graph::boot_object(record);
+    let boot_disk = boot_object(record, state);
     let by_plan = !of_change(record, plan, state).is_empty();
     let is_half_made = state.objects.unfinished.contains_key(&boot_disk);
     let is_under_way =
@@ -81,8 +94,22 @@ pub fn of_edit(
     } else {
         by_plan && is_half_made && !was_cancelled(state)
     };
-    let order = is_ordered.then(|| for_boot_disk(record, UPDATE, plan));
-    order.into_iter().collect()
+    if is_ordered {
+        for_boot_disks(record, &state.objects, UPDATE, plan)
+    } else {
+        Vec::new()
+    }
+}
+
+/// The name of the present boot disk in the journal's ledger of objects.
+fn boot_object(record: &VsiRecord, state: &EntityState) -> Text {
+    BootDisks::of(record, &state.objects).current_object()
+}
+
+/// Whether the present boot disk is to be given up before the new one is made.
+pub(crate) fn is_in_place(record: &VsiRecord, state: &EntityState) -> bool {
+    let boot_disk = boot_object(record, state);
+    state.objects.is_ordered_by(&boot_disk, REBUILD_IN_PLACE)
 }
 
 /// Whether the newest run was cancelled by a user.
@@ -162,7 +189,7 @@ pub fn missing(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Option<M
         return Some(MissingOrder::Restoration);
     }
     let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state);
-    let missing = rebuilds && !permitted(&vsi_graph::boot_object(record));
+    let missing = rebuilds && !permitted(&boot_object(record, state));
     missing.then_some(MissingOrder::BootDisk)
 }
 

@@ -34,8 +34,6 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         return Err(never_again(record));
     }
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
-    // Nothing is defined, so no guest can have written to a disk that an earlier attempt left.
-    parts.written = false;
     if !record.unresolved_refs.is_empty() {
         parts.nodes.require(&record.unresolved_refs)?;
         return Ok(parts.nodes.build());
@@ -73,7 +71,7 @@ fn make_parts(
 ) -> Result<Vec<&'static str>, Failure> {
     let base = parts.await_networks(base)?;
     parts.first_image(&[base])?;
-    parts.clone(&[BASE_IMAGE_NODE])?;
+    parts.clone_new(&[BASE_IMAGE_NODE], false)?;
     let mut made = vec![CloneBootDisk::NAME];
     if parts.cidata(&[base])? {
         made.push(WriteCidata::NAME);

@@ -15,9 +15,9 @@ use vsiflow_steps::{
     vsi::{
         AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CheckContract,
         CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks,
-        KeepEvidence, ReleaseSecrets, RequireReferences, ResolveHost, ResolveNetworks,
-        ResumeDomain, SetAutostart, StartDomain, StopDomain, SuspendDomain, UndefineDomain,
-        WriteCidata,
+        KeepEvidence, ReleaseSecrets, RemoveReplacedDisks, RequireReferences, ResolveHost,
+        ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain, SuspendDomain,
+        UndefineDomain, WriteCidata,
     },
 };
 
@@ -55,6 +55,7 @@ pub fn registry(
         .add(StopDomain::new(hosts.clone()))
         .add(UndefineDomain::new(hosts.clone()))
         .add(DeleteVolumes::new(hosts.clone()))
+        .add(RemoveReplacedDisks::new(hosts.clone()))
         .add(ReleaseSecrets::new(secrets.clone()))
         .add(Claim::new(hosts.clone(), images.clone()))
         .add(ProbeSource::new(hosts.clone(), images.clone()))

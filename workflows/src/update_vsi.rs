@@ -2,7 +2,7 @@
 //! that its plan needs.
 
 use vsiflow_engine::{
-    model::{Failure, FailureClass, Graph},
+    model::{Failure, FailureClass, Graph, Objects, Text},
     step::Step as _,
     workflow::Situation,
 };
@@ -10,7 +10,7 @@ use vsiflow_steps::error;
 use vsiflow_steps::vsi::{
     AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CloneBootDisk, CreateConsoleLog,
     DefineDomain, FindParts, KeepEvidence, ResolveHost, ResumeDomain, SetAutostart, StopDomain,
-    SuspendDomain, WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
+    SuspendDomain, UndefineDomain, WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
 
 use crate::{
@@ -24,11 +24,12 @@ use crate::{
 /// The workflow's name.
 pub const NAME: &str = "update_vsi";
 
-/// The graph: {parts that must exist} → {`await_data_disks`, `set_autostart` → `stop_domain` →
-/// {`clone_boot_disk`, `write_cidata`} → `define_domain` → `start_domain` → `await_ready`} → `release`,
+/// The graph: {parts that must exist, `clone_boot_disk`} → {`await_data_disks`, `set_autostart` → `stop_domain` →
+/// `write_cidata` → `define_domain` → {`start_domain` → `await_ready`, `remove_replaced_disks`}} → `release`,
 /// as far as the plan needs it.
 ///
-/// Missing parts are detected, and the image is uploaded, before the guest is touched. If a boot
+/// A new boot disk is made beside the present one while the guest runs, and one definition switches to it. Until
+/// then a failure or a cancellation leaves everything as it was. Missing parts are detected, and the image is uploaded, before the guest is touched. If a boot
 /// failed, its evidence is stored first; if it only took too long, it is watched further.
 ///
 /// # Errors
@@ -49,6 +50,8 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         plan,
         boot_failed: vsi_graph::boot_failed(at.entity),
         boots_afresh: orders::boots_from_a_fresh_disk(record, at.entity),
+        in_place: orders::is_in_place(record, at.entity),
+        objects: &at.entity.objects,
         too_slow: vsi_graph::was_too_slow(at.entity),
     };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
@@ -60,7 +63,8 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         }
         None => Vec::new(),
     };
-    let last = update.nodes(&mut parts, &first)?;
+    let mut last = update.nodes(&mut parts, &first)?;
+    last.extend(update.remove_replaced(&mut parts, &last)?);
     parts.release(&last, &record.retired)?;
     Ok(parts.nodes.build())
 }
@@ -103,6 +107,9 @@ struct Update<'a> {
     boot_failed: bool,
     /// Whether the boot disk is made anew because the first boot failed by the guest's own word.
     boots_afresh: bool,
+    /// Whether the boot disk is given up before the new one is made.
+    in_place: bool,
+    objects: &'a Objects,
     too_slow: bool,
 }
 
@@ -217,21 +224,54 @@ impl Update<'_> {
         parts.console_log(&host)?;
         parts.data_disks(&host)?;
         let networks = parts.networks(ResolveHost::NAME)?;
-        let ready = [
+        let mut ready = vec![
             BASE_IMAGE_NODE,
             CreateConsoleLog::NAME,
             AttachDataDisks::NAME,
             networks,
         ];
+        // A disk that is made for every start is made in its place: nothing of it lasts.
+        let is_disposable = vsi_graph::is_ephemeral(&parts.record.vsi)
+            && vsi_graph::is_ephemeral(&self.before.vsi)
+            && !parts.has_written;
+        let is_in_place = self.in_place || is_disposable;
+        if !is_in_place {
+            parts.clone_new(&ready, true)?;
+            ready.push(CloneBootDisk::NAME);
+        }
         let down = self.take_down_for_good(parts, &ready)?;
-        parts.clone(&down)?;
-        let mut made = vec![CloneBootDisk::NAME];
+        let mut made = down.clone();
+        if is_in_place {
+            let mut free = down.clone();
+            if self.in_place {
+                parts.undefine(&down)?;
+                free = vec![UndefineDomain::NAME];
+            }
+            let written = parts.has_written;
+            parts.clone_in_place(&free, written)?;
+            made = vec![CloneBootDisk::NAME];
+        }
         if parts.cidata(&down)? {
             made.push(WriteCidata::NAME);
         }
         parts.define(&made)?;
         let last = parts.give_up_addresses(DefineDomain::NAME, &self.before.vsi)?;
         boot(parts, &[last])
+    }
+
+    /// Deletes the boot disks that nothing names any more, once the definition is written. The guest is not kept
+    /// waiting for that.
+    fn remove_replaced(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        last: &[&'static str],
+    ) -> Result<Option<&'static str>, Failure> {
+        let is_ordered = |object: &Text| self.boots_afresh || self.objects.is_permitted(object);
+        if parts.nodes.has::<CloneBootDisk>() && parts.nodes.has::<DefineDomain>() {
+            parts.remove_replaced(&[DefineDomain::NAME], is_ordered)
+        } else {
+            parts.remove_replaced(last, is_ordered)
+        }
     }
 
     fn restart(

@@ -1,5 +1,6 @@
 //! Builds the graphs of VSIs, and the parameters of their nodes: cards, data disks, image and boots.
 
+mod boot_disks;
 mod boots;
 mod cards;
 mod disks;
@@ -8,34 +9,34 @@ mod networks;
 mod snapshots;
 
 use vsiflow_engine::{
-    model::{Failure, FailureClass, InvalidId, Name, Text},
+    model::{Failure, FailureClass, InvalidId, Name, Objects, Text},
     step::Step,
     workflow::Situation,
 };
 use vsiflow_steps::{
-    guards,
     guest::{GuestType, Probe, no_cloud::Instance},
     names,
     ports::{ConsolePosition, VolumeKey},
     snapshot::SavedMemory,
     vsi::{
-        AwaitReady, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
-        FindParts, KeepEvidence, ReleaseSecrets, ResolveHost, ResumeDomain, SetAutostart,
-        StartDomain, StopDomain, SuspendDomain, WriteCidata, await_ready, await_turn,
+        AwaitReady, AwaitTurn, CheckContract, CreateConsoleLog, DefineDomain, FindParts,
+        KeepEvidence, ReleaseSecrets, ResolveHost, ResumeDomain, SetAutostart, StartDomain,
+        StopDomain, SuspendDomain, UndefineDomain, WriteCidata, await_ready, await_turn,
         check_contract, clone_boot_disk, create_console_log, define_domain, find_parts,
         keep_evidence, release, resolve_host, resume_domain, set_autostart, start_domain,
-        stop_domain, suspend_domain, write_cidata,
+        stop_domain, suspend_domain, undefine_domain, write_cidata,
     },
 };
 
-pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 pub(crate) use self::{
+    boot_disks::BootDisks,
     boots::{FAILED_GRACE_S, boot_failed, last_boot, was_too_slow},
     cards::{cards, macs_of},
     disks::{disk_uid, named_volumes, volume},
     image::{image, image_on},
     snapshots::drop_snapshot,
 };
+pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 use crate::{
     ensure_base_image, formats, network,
     nodes::Nodes,
@@ -73,8 +74,12 @@ pub(crate) struct VsiGraphBuilder<'a> {
     pub(crate) last_boot: ConsolePosition,
     /// The memory that the guest is started with, instead of a boot.
     pub(crate) memory: Option<SavedMemory>,
-    /// Whether a guest may have written to its boot disk.
-    pub(crate) written: bool,
+    /// The boot disk that the definition names at the graph's end.
+    boot: VolumeKey,
+    /// What the journal has of the VSI's objects.
+    objects: Objects,
+    /// Whether a guest may have written to the present boot disk, and its content lasts.
+    pub(crate) has_written: bool,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
 }
@@ -86,7 +91,9 @@ impl<'a> VsiGraphBuilder<'a> {
             record,
             last_boot: ConsolePosition::default(),
             memory: None,
-            written: orders::has_written_boot_disk(record, at.entity),
+            boot: BootDisks::of(record, &at.entity.objects).current(),
+            objects: at.entity.objects.clone(),
+            has_written: orders::has_written_boot_disk(record, at.entity),
             formats: formats::known(record, at),
         }
     }
@@ -174,6 +181,18 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<StopDomain>(after, &params)
     }
 
+    /// Takes the definition away while a disk is made anew in its place: nobody can start the guest then. The
+    /// settings of its firmware remain.
+    pub(crate) fn undefine(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = undefine_domain::Params {
+            host: self.host(),
+            uuid: self.record.uid,
+            discard: false,
+            volumes: Vec::new(),
+        };
+        self.step::<UndefineDomain>(after, &params)
+    }
+
     pub(crate) fn autostart(&mut self, after: &[&str], on: bool) -> Result<(), Failure> {
         let params = set_autostart::Params {
             host: self.host(),
@@ -227,46 +246,6 @@ impl<'a> VsiGraphBuilder<'a> {
         made.map(drop)
     }
 
-    pub(crate) fn clone(&mut self, after: &[&str]) -> Result<(), Failure> {
-        self.clone_for(after, false)
-    }
-
-    /// Adds a boot disk for the next start, if it is ephemeral and the graph makes none before. Returns
-    /// the nodes that the next ones follow.
-    pub(crate) fn fresh_boot_disk<'b>(
-        &mut self,
-        after: &[&'b str],
-    ) -> Result<Vec<&'b str>, Failure> {
-        let mut after = after.to_vec();
-        if !is_ephemeral(&self.record.vsi) || self.nodes.has::<CloneBootDisk>() {
-            return Ok(after);
-        }
-        let image = clone_boot_disk::BASE_IMAGE_NODE;
-        if !self.nodes.contains(image) {
-            self.base_image(&after)?;
-        }
-        after.push(image);
-        self.clone_for(&after, true)?;
-        Ok(vec![CloneBootDisk::NAME])
-    }
-
-    fn clone_for(&mut self, after: &[&str], for_start: bool) -> Result<(), Failure> {
-        let (vsi, uuid) = (&self.record.vsi, self.record.uid);
-        let params = clone_boot_disk::Params {
-            host: self.host(),
-            uuid,
-            volume: names::boot_disk(&vsi.pool, uuid),
-            size: vsi.boot_disk.size,
-            mode: match vsi.boot_disk.mode {
-                BootDiskMode::Copy => clone_boot_disk::Mode::Copy,
-                BootDiskMode::Overlay | BootDiskMode::Ephemeral => clone_boot_disk::Mode::Overlay,
-            },
-            written: self.written,
-            for_start,
-        };
-        self.step::<CloneBootDisk>(after, &params)
-    }
-
     /// Adds the step that writes the guest's configuration. Returns whether there is any.
     pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<bool, Failure> {
         let (vsi, uuid) = (&self.record.vsi, self.record.uid);
@@ -300,6 +279,7 @@ impl<'a> VsiGraphBuilder<'a> {
             host: self.host(),
             uuid: self.record.uid,
             pool: self.record.vsi.pool.clone(),
+            boot: BootDisks::of(self.record, &self.objects).all(),
             overlay: self.record.vsi.boot_disk.mode != BootDiskMode::Copy,
             seed: self.record.vsi.seed(),
         };
@@ -325,7 +305,7 @@ impl<'a> VsiGraphBuilder<'a> {
             macs: cards::macs(self.record),
             autostart: autostarts(&self.record.vsi, self.record.power_state()),
             while_running: how.while_running,
-            boot: names_its_boot_disk(self.record).then(|| boot_volume(self.record)),
+            boot: names_its_boot_disk(self.record).then(|| self.boot.clone()),
             disposable: is_ephemeral(&self.record.vsi),
             platform: platform(&self.record.vsi),
             named: self.named(),
@@ -375,16 +355,6 @@ impl<'a> VsiGraphBuilder<'a> {
 
 /// The node that switches autostart on again.
 const AUTOSTART_AGAIN: &str = "autostart_again";
-
-/// The volume of the boot disk.
-pub(crate) fn boot_volume(record: &VsiRecord) -> VolumeKey {
-    names::boot_disk(&record.vsi.pool, record.uid)
-}
-
-/// The name of the boot disk in the journal's ledger of objects.
-pub(crate) fn boot_object(record: &VsiRecord) -> Text {
-    guards::object_name(&boot_volume(record))
-}
 
 /// Whether the VSI's boot disk has vsiflow's own name.
 fn names_its_boot_disk(record: &VsiRecord) -> bool {

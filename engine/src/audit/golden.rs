@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Every existing kind of event. A new kind needs a new golden journal that contains it.
-const KINDS: [&str; 32] = [
+const KINDS: [&str; 33] = [
     "base_written",
     "cancel_requested",
     "clock_jumped",
@@ -25,6 +25,7 @@ const KINDS: [&str; 32] = [
     "desired",
     "intent",
     "noted",
+    "object_begun",
     "object_gone",
     "object_in_use",
     "object_made",
@@ -133,7 +134,7 @@ async fn make_a_golden_journal() {
         .export(&mut text, Timestamp(1_750_000_999_000))
         .await
         .unwrap();
-    let file = folder().join("v1/every-kind-32.jsonl");
+    let file = folder().join("v1/every-kind-33.jsonl");
     std::fs::create_dir_all(folder().join("v1")).unwrap();
     assert!(!file.exists(), "{} is there already", file.display());
     std::fs::write(file, text).unwrap();

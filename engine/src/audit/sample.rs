@@ -472,6 +472,7 @@ pub(crate) async fn write_objects(journal: &dyn ChainedJournal) {
         result: result.clone(),
     };
     let batch = vec![
+        (v.clone(), EventKind::ObjectBegun { object: object() }),
         (v.clone(), made),
         (v.clone(), EventKind::ObjectInUse { object: object() }),
         (v.clone(), ordered(1)),

@@ -8,7 +8,7 @@ use crate::{
     audit::{
         AuditError, ExportLines, Flaw, LineInput, Rebuilt, off_runtime, parse, restore_journal,
     },
-    executor::warrants_of,
+    executor::disowned_entities,
     journal::{Append, Journal},
     model::{Actor, EntityId, Event, EventKind, Name, StreamId, Text, Timestamp},
     secret::DirSecrets,
@@ -129,7 +129,7 @@ async fn fill(
     let filled = async {
         let rebuilt = restore_journal(lines, &journal, &blobs, journal_id).await?;
         let secrets = secrets(lines, &place.secrets().await?).await?;
-        void_warrants(&journal, &restored).await?;
+        disown_objects(&journal, &restored).await?;
         record(&journal, &rebuilt.journal_id, restored).await?;
         Ok((rebuilt, secrets))
     };
@@ -174,24 +174,22 @@ async fn store_secret(
     })
 }
 
-/// Voids every warrant, spent or not. The orders were given to the journal that was backed up, which may
-/// have carried them out since.
-async fn void_warrants(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
-    let appends = warrants_of(journal)
-        .await?
-        .into_iter()
-        .map(|ordered| Append {
-            stream: StreamId::Entity(ordered.entity),
-            expected_seq: ordered.next_seq,
-            events: ordered
-                .warrants
-                .into_iter()
-                .map(|warrant| Event {
-                    kind: EventKind::WarrantVoided { warrant },
-                    ..restored.clone()
-                })
-                .collect(),
-        });
+/// Voids every warrant, spent or not, and counts what was begun as written. The orders were given to the journal
+/// that was backed up, which may have carried them out since.
+async fn disown_objects(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
+    let disowned = disowned_entities(journal).await?.into_iter();
+    let appends = disowned.map(|disowned| Append {
+        stream: StreamId::Entity(disowned.entity),
+        expected_seq: disowned.next_seq,
+        events: disowned
+            .events
+            .into_iter()
+            .map(|kind| Event {
+                kind,
+                ..restored.clone()
+            })
+            .collect(),
+    });
     let appends: Vec<Append> = appends.collect();
     if !appends.is_empty() {
         journal.append(appends).await?;

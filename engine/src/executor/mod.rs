@@ -50,5 +50,5 @@ pub use config::{By, Cancelled, Drive, EngineConfig, Retried, Tuning};
 pub use error::EngineError;
 pub use handle::Engine;
 pub use notice::Notice;
-pub(crate) use objects::warrants_of;
+pub(crate) use objects::disowned_entities;
 pub use projection::UnreadableEntity;

@@ -60,27 +60,30 @@ fn ended() -> Failure {
     .with_remedy("start again; nothing was done yet")
 }
 
-/// An entity with warrants.
-pub(crate) struct OrderedEntity {
+/// An entity whose orders, and begun objects, belong to another copy of the journal.
+pub(crate) struct DisownedEntity {
     pub(crate) entity: EntityId,
     /// The number of the next event of its stream.
     pub(crate) next_seq: u64,
-    pub(crate) warrants: Vec<WarrantId>,
+    /// The events that disown them.
+    pub(crate) events: Vec<EventKind>,
 }
 
-/// The entities of a journal that have warrants, spent or not.
-pub(crate) async fn warrants_of(journal: &dyn Journal) -> Result<Vec<OrderedEntity>, JournalError> {
+/// The entities of a journal with orders or begun objects, which a copy of it must not act by.
+pub(crate) async fn disowned_entities(
+    journal: &dyn Journal,
+) -> Result<Vec<DisownedEntity>, JournalError> {
     let loaded = Projection::load(journal).await;
     let projection = loaded.map_err(|LoadError::Journal(error)| error)?;
-    let ordered = projection.entities.iter().filter_map(|(entity, folded)| {
-        let warrants: Vec<_> = folded.state.objects.warrants.keys().copied().collect();
-        (!warrants.is_empty()).then_some(OrderedEntity {
-            entity: entity.clone(),
-            next_seq: folded.next_seq,
-            warrants,
-        })
+    let entities = projection.entities.iter();
+    let disowned = entities.map(|(entity, folded)| DisownedEntity {
+        entity: entity.clone(),
+        next_seq: folded.next_seq,
+        events: folded.state.objects.disowned(),
     });
-    Ok(ordered.collect())
+    Ok(disowned
+        .filter(|entity| !entity.events.is_empty())
+        .collect())
 }
 
 impl Control {
@@ -93,6 +96,12 @@ impl Control {
     ) -> Result<(), Failure> {
         let objects = self.objects_of(entity);
         let kind = match fact {
+            ObjectFact::Begun { object } => {
+                if objects.begun.contains(&object) {
+                    return Ok(());
+                }
+                EventKind::ObjectBegun { object }
+            }
             ObjectFact::Made { object, identity } => {
                 if objects.is_whole(&object, &identity) {
                     return Ok(());
@@ -178,21 +187,21 @@ impl Control {
         open.len()
     }
 
-    /// Voids every warrant of every entity, spent or not: the journal is another copy than the one that
-    /// the orders were given to.
-    pub(super) fn void_all_warrants(&mut self, cause: &EventCause) -> usize {
+    /// Voids every warrant of every entity, spent or not, and counts what was begun as written: the journal is
+    /// another copy than the one that the orders were given to. Returns how many events that took.
+    pub(super) fn disown_objects(&mut self, cause: &EventCause) -> usize {
         let entities = self.recorder.projection.entities.iter();
-        let ordered: Vec<(EntityId, WarrantId)> = entities
+        let disowned: Vec<(EntityId, EventKind)> = entities
             .flat_map(|(entity, folded)| {
-                let warrants = folded.state.objects.warrants.keys();
-                warrants.map(|warrant| (entity.clone(), *warrant))
+                let events = folded.state.objects.disowned().into_iter();
+                events.map(|event| (entity.clone(), event))
             })
             .collect();
-        for (entity, warrant) in &ordered {
-            let voided = EventKind::WarrantVoided { warrant: *warrant };
-            self.recorder.entity_event(entity, voided, cause);
+        let events = disowned.len();
+        for (entity, event) in disowned {
+            self.recorder.entity_event(&entity, event, cause);
         }
-        ordered.len()
+        events
     }
 }
 

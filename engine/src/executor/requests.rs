@@ -76,7 +76,7 @@ impl Control {
                 }
             },
             EngineRequest::VoidWarrants { by, reply } => {
-                let voided = self.void_all_warrants(&cause(by));
+                let voided = self.disown_objects(&cause(by));
                 self.reply_later(reply, voided);
             }
             EngineRequest::NoteState {

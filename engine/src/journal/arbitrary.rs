@@ -262,6 +262,7 @@ fn of_objects() -> BoxedStrategy<EventKind> {
     let warrant = || run().prop_map(|run| WarrantId(run.0));
     prop_oneof![
         (text(), text()).prop_map(|(object, identity)| EventKind::ObjectMade { object, identity }),
+        text().prop_map(|object| EventKind::ObjectBegun { object }),
         text().prop_map(|object| EventKind::ObjectInUse { object }),
         text().prop_map(|object| EventKind::ObjectGone { object }),
         (warrant(), text(), name(), text()).prop_map(|(warrant, object, act, shown)| {
@@ -452,13 +453,18 @@ fn objects() -> BoxedStrategy<Objects> {
         option::of(in_use),
         vec((text(), name()), 0..2),
         vec(warrant(), 0..3),
+        (vec(text(), 0..2), option::of(text())),
     );
-    let filled = parts.prop_map(|(made, used, unfinished, warrants)| Objects {
-        made: made.into_iter().collect(),
-        in_use: used,
-        unfinished: unfinished.into_iter().collect(),
-        warrants: warrants.into_iter().collect(),
-    });
+    let filled = parts.prop_map(
+        |(made, used, unfinished, warrants, (begun, newest))| Objects {
+            made: made.into_iter().collect(),
+            in_use: used,
+            unfinished: unfinished.into_iter().collect(),
+            warrants: warrants.into_iter().collect(),
+            begun: begun.into_iter().collect(),
+            newest,
+        },
+    );
     prop_oneof![Just(Objects::default()), filled].boxed()
 }
 

@@ -142,7 +142,8 @@ impl EntityState {
                 self.next_try = Some(*wait);
             }
             EventKind::SecretErased { .. } | EventKind::Noted { .. } => {}
-            EventKind::ObjectMade { .. }
+            EventKind::ObjectBegun { .. }
+            | EventKind::ObjectMade { .. }
             | EventKind::ObjectInUse { .. }
             | EventKind::ObjectGone { .. }
             | EventKind::Warranted { .. }

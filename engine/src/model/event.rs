@@ -308,6 +308,12 @@ pub enum EventKind {
     },
 
     // --- of an entity's stream: its objects, and the orders to destroy them ---
+    /// A step begins to make the object under a name of its own. No definition names it, so it may be deleted
+    /// and made again.
+    ObjectBegun {
+        /// The object.
+        object: Text,
+    },
     /// An object of the entity was made whole, and is about to be handed to a guest: from now on a guest
     /// may have written to it.
     ObjectMade {
@@ -398,6 +404,7 @@ impl EventKind {
             Self::BaseWritten { .. } => "base_written",
             Self::RangeLost { .. } => "range_lost",
             Self::Noted { .. } => "noted",
+            Self::ObjectBegun { .. } => "object_begun",
             Self::ObjectMade { .. } => "object_made",
             Self::ObjectInUse { .. } => "object_in_use",
             Self::ObjectGone { .. } => "object_gone",

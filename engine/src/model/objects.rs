@@ -6,7 +6,11 @@
 //! ever derived from a desired state that is not reached. These facts are part of the entity's state, so
 //! they last as long as the entity, whatever happens to the states of its runs.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -76,6 +80,10 @@ pub struct Objects {
     pub unfinished: BTreeMap<Text, Name>,
     /// The warrants that are open, or are spent by the open run.
     pub warrants: BTreeMap<WarrantId, Warrant>,
+    /// The objects that steps began to make and no definition names: nothing of a guest is in them.
+    pub begun: BTreeSet<Text>,
+    /// The object that was begun last, also after it is gone: no other gets its name.
+    pub newest: Option<Text>,
 }
 
 impl Objects {
@@ -86,6 +94,8 @@ impl Objects {
             in_use: None,
             unfinished: BTreeMap::new(),
             warrants: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            newest: None,
         }
     }
 
@@ -122,6 +132,12 @@ impl Objects {
         warrants.any(|warrant| warrant.object == *object)
     }
 
+    /// Whether an open or spent warrant permits to destroy the object by this act.
+    pub fn is_ordered_by(&self, object: &Text, act: &str) -> bool {
+        let mut warrants = self.warrants.values();
+        warrants.any(|warrant| warrant.object == *object && warrant.act.as_str() == act)
+    }
+
     /// Whether an open or spent warrant for this act exists.
     pub fn has_act(&self, act: &str) -> bool {
         self.warrants
@@ -138,6 +154,19 @@ impl Objects {
         open.map(|(id, _)| *id)
     }
 
+    /// The events after which nothing of the entity is destroyed without a new order: the journal is another
+    /// copy than the one that the orders were given to, and that one may have handed to a guest what was begun.
+    pub fn disowned(&self) -> Vec<EventKind> {
+        let warrants = self.warrants.keys();
+        let voided = warrants.map(|warrant| EventKind::WarrantVoided { warrant: *warrant });
+        let begun = self.begun.iter();
+        let written = begun.map(|object| EventKind::ObjectMade {
+            object: object.clone(),
+            identity: Text::default(),
+        });
+        voided.chain(written).collect()
+    }
+
     /// Folds an event about objects; an error says why it cannot follow what came before. `open_run` and
     /// `generation` are those of the entity's open run.
     pub(super) fn apply(
@@ -147,7 +176,12 @@ impl Objects {
         generation: u64,
     ) -> Result<(), &'static str> {
         match kind {
+            EventKind::ObjectBegun { object } => {
+                self.begun.insert(object.clone());
+                self.newest = Some(object.clone());
+            }
             EventKind::ObjectMade { object, identity } => {
+                self.begun.remove(object);
                 self.made.insert(object.clone(), identity.clone());
                 self.unfinished.remove(object);
                 // It is whole again: what destroyed it before is done.
@@ -155,12 +189,19 @@ impl Objects {
                     .retain(|_, warrant| warrant.object != *object || warrant.spent.is_none());
             }
             EventKind::ObjectInUse { object } => {
-                self.in_use = Some(ObjectInUse {
+                self.begun.remove(object);
+                let used = ObjectInUse {
                     object: object.clone(),
                     generation,
-                });
+                };
+                let before = self.in_use.replace(used);
+                // What lasts for one start is not recorded as made: nobody needs it once no definition names it.
+                let before = before.map(|used| used.object);
+                let is_left = |left: &Text| left != object && !self.made.contains_key(left);
+                self.begun.extend(before.filter(is_left));
             }
             EventKind::ObjectGone { object } => {
+                self.begun.remove(object);
                 self.made.remove(object);
                 self.unfinished.remove(object);
                 self.warrants.retain(|_, warrant| warrant.object != *object);

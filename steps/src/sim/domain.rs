@@ -328,6 +328,8 @@ impl DomainPort for SimHost {
                 return Err(rejected("target domain uuid does not match source"));
             }
             guest.live.unpause(now);
+            let stored = self.known(state, uuid)?.spec.disks.clone();
+            memory::take_files_of(&mut guest.spec, &stored);
             memory::touch_disks(state, &guest.spec);
             let domain = self.known(state, uuid)?;
             domain.live = Some(guest.live);

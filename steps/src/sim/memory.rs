@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Content, Live, SimHostState, Volume};
-use crate::ports::DomainSpec;
+use crate::ports::{DiskSpec, DomainSpec};
 
 /// Number of bytes after the line that is read.
 const REST: usize = 4096;
@@ -57,6 +57,16 @@ pub(super) fn read(state: &SimHostState, path: &str) -> Result<SavedGuest, &'sta
     };
     let line = bytes.split(|byte| *byte == b'\n').next();
     serde_json::from_slice(line.unwrap_or_default()).map_err(|_| "image magic is incorrect")
+}
+
+/// Gives each disk that the guest writes to the file that the stored definition has for it.
+pub(super) fn take_files_of(spec: &mut DomainSpec, stored: &[DiskSpec]) {
+    for disk in spec.disks.iter_mut().filter(|disk| !disk.readonly) {
+        let now = stored.iter().find(|now| now.target == disk.target);
+        if let Some(now) = now {
+            disk.path.clone_from(&now.path);
+        }
+    }
 }
 
 /// Marks a started guest's disks as changed: QEMU writes to each disk that is not read-only.

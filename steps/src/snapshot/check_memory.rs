@@ -112,7 +112,7 @@ async fn fits(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<()
         // A missing disk is made again from its copy, at the path beside the memory.
         paths.push(folder.map_or_else(|| layers::beside(&file.path, disk), |volume| volume.path));
     }
-    let mut written = saved.shape.disks.iter().filter(|disk| !disk.readonly);
+    let mut written = domain.stored.disks.iter().filter(|disk| !disk.readonly);
     match written.find(|disk| !paths.contains(&disk.source)) {
         None => Ok(()),
         Some(disk) => {

@@ -12,7 +12,7 @@ use vsiflow_engine::model::Failure;
 use super::{found, layers};
 use crate::{
     error,
-    ports::{DomainInfo, DomainShape, HostPorts, VolumeInfo, VolumeKey},
+    ports::{DiskShape, DomainInfo, DomainShape, HostPorts, VolumeInfo, VolumeKey},
 };
 
 /// Maximum of what a host writes in addition to the memory itself: devices, and the definition.
@@ -116,12 +116,25 @@ pub(super) fn difference(saved: &DomainShape, now: &DomainShape) -> Option<&'sta
     let differs = [
         (saved.cpus != now.cpus, "virtual CPUs"),
         (saved.memory_mib != now.memory_mib, "memory"),
-        (saved.disks != now.disks, "disks"),
+        (!are_same_disks(&saved.disks, &now.disks), "disks"),
         (saved.nics != now.nics, "network cards"),
         (saved.screens != now.screens, "screen"),
     ];
     let mut differs = differs.into_iter();
     differs.find_map(|(differs, what)| differs.then_some(what))
+}
+
+/// Whether they are the same disks for the guest. A disk that the guest writes to may be another file by now.
+fn are_same_disks(saved: &[DiskShape], now: &[DiskShape]) -> bool {
+    let seen = |disk: &DiskShape| DiskShape {
+        source: if disk.readonly {
+            disk.source.clone()
+        } else {
+            String::new()
+        },
+        ..disk.clone()
+    };
+    saved.iter().map(seen).eq(now.iter().map(seen))
 }
 
 /// A volume's state after a step, to check later that only that step has written to it.

@@ -270,7 +270,7 @@ impl World {
     }
 
     pub(crate) fn boot(&self) -> VolumeKey {
-        names::boot_disk(POOL, self.uuid)
+        names::boot_disk(POOL, self.uuid, 0)
     }
 
     pub(crate) fn cidata(&self) -> VolumeKey {
@@ -374,6 +374,7 @@ impl World {
             mode: vsi::clone_boot_disk::Mode::Copy,
             written: false,
             for_start: false,
+            new: false,
         }
     }
 

@@ -108,11 +108,12 @@ async fn a_guest_is_not_given_a_disk_that_a_snapshot_lies_over() {
         host: HOST.to_owned(),
         uuid: world.uuid,
         pool: POOL.to_owned(),
+        boot: Vec::new(),
         overlay: false,
         seed: Default::default(),
     };
     assert!(world.attempt(&find, &parts).await.is_ok());
-    snapshot(&world, &names::boot_disk(POOL, world.uuid)).await;
+    snapshot(&world, &names::boot_disk(POOL, world.uuid, 0)).await;
     let find_refused = world.attempt(&find, &parts).await;
     assert_eq!(code(find_refused.map(|done| done.output)), "VSI0210");
 }

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, ObjectFact, Observed, Step, StepContext},
 };
 
 use crate::{
-    error, ownership,
-    ports::{DomainInfo, DomainShape, DomainState, HostPorts, Hosts, OwnerMark},
+    error, guards, ownership,
+    ports::{DomainInfo, DomainShape, DomainState, HostPorts, Hosts, OwnerMark, VolumeKey},
 };
 
-/// Writes our mark into the domain's metadata; nothing else of it changes, and its guest is not affected.
+/// Writes our mark into the domain's metadata; nothing else of it changes, and its guest is not affected. The
+/// journal records its boot disk, if that has one of our names: the guest writes to it.
 ///
 /// Later drift scans compare with its current definition. A crash during the step leaves the old mark or
 /// the new one, which names this run.
@@ -33,6 +34,9 @@ pub struct Params {
     /// The mark it had when the adoption was requested: the step refuses a domain that was changed since.
     #[serde(default)]
     pub previous_owner: Option<OwnerMark>,
+    /// Its boot disk, if that has one of our names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<VolumeKey>,
 }
 
 /// What [`AdoptDomain`] found.
@@ -71,6 +75,7 @@ impl Step for AdoptDomain {
         let domain = find(&ports, params.uuid).await?;
         let mark = ownership::mark(cx, params.uuid);
         if domain.mark.as_ref() == Some(&mark) {
+            record_boot_disk(cx, &ports, params).await?;
             return Ok(Observed::Present(output(&ports, domain).await?));
         }
         if domain.mark != params.previous_owner {
@@ -86,9 +91,23 @@ impl Step for AdoptDomain {
         let ports = self.hosts.host(&params.host).await?;
         let mark = ownership::mark(cx, params.uuid);
         ports.domains.set_mark(params.uuid, &mark).await?;
+        record_boot_disk(cx, &ports, params).await?;
         let domain = find(&ports, params.uuid).await?;
         Ok(Done::updated(output(&ports, domain).await?))
     }
+}
+
+async fn record_boot_disk(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<(), Failure> {
+    let Some(boot) = &params.boot else {
+        return Ok(());
+    };
+    guards::record_made(cx, ports, boot).await?;
+    let object = guards::object_name(boot);
+    cx.ledger.record(ObjectFact::InUse { object }).await
 }
 
 async fn find(ports: &HostPorts, uuid: Uuid) -> Result<DomainInfo, Failure> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, ObjectFact, Observed, Step, StepContext},
 };
 
 use super::starting;
@@ -15,6 +15,7 @@ use crate::{
     error,
     guards::{self, DeletionCandidate},
     image::{self, BaseImage},
+    names,
     ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
     snapshot,
 };
@@ -29,8 +30,12 @@ pub const BASE_IMAGE_NODE: &str = "ensure_base_image";
 /// finds and copies again. While the host still works on the old copy, it answers busy and the attempt is
 /// repeated.
 ///
-/// A boot disk that a guest may have written to is replaced only if somebody ordered exactly that. The order
-/// is spent before the old disk is deleted; the same step of the same run may act again by it.
+/// A boot disk that replaces another is made under a name that none had before, while the guest keeps the old
+/// one: until the domain is defined with it, nothing is lost by a failure, a cancellation or a crash. The journal
+/// records the name before the volume is made, so only a volume that it began is made again.
+///
+/// A boot disk that a guest may have written to is made anew in its place only if somebody ordered exactly that.
+/// The order is spent before the old disk is deleted; the same step of the same run may act again by it.
 ///
 /// A boot disk that lasts for one start is made again before each start. If the guest runs, or its memory
 /// was saved, the disk is not replaced: the same start continues.
@@ -70,6 +75,9 @@ pub struct Params {
     /// Whether it is made for the next start only, unless that start has already begun.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub for_start: bool,
+    /// Whether its name is new, so that it replaces no other volume.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new: bool,
 }
 
 /// What [`CloneBootDisk`] made.
@@ -112,6 +120,9 @@ impl Step for CloneBootDisk {
         if params.for_start && is_begun(cx, &ports, params.uuid).await? {
             return inspect(&ports, params).await.map(Observed::Present);
         }
+        if params.new {
+            return guards::free_or(is_begun_here(cx, params), cx, &ports, &params.volume).await;
+        }
         guards::free_or_ours(cx, &ports, &params.volume).await
     }
 
@@ -120,21 +131,49 @@ impl Step for CloneBootDisk {
         let base: BaseImage = cx.output(BASE_IMAGE_NODE)?;
         still_verified(&ports, &base).await?;
         large_enough(&ports, params, &base)?;
-        let doomed = DeletionCandidate {
-            key: &params.volume,
-            recorded: cx.intended_before,
-            owner: Some(params.uuid),
-        };
-        if params.written {
-            guards::remove_written(cx, &ports, doomed).await?;
-        } else {
-            guards::remove(cx, &ports, doomed).await?;
-        }
+        make_room(cx, &ports, params).await?;
         cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
         finish(&ports, params).await?;
         inspect(&ports, params).await.map(Done::created)
     }
+}
+
+/// Deletes what is there under the name: what an earlier attempt left, a disk for one start, or one that is
+/// ordered to be made anew in its place. The name of a new disk is recorded.
+async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    let key = &params.volume;
+    if params.new {
+        let left = DeletionCandidate {
+            key,
+            recorded: is_begun_here(cx, params),
+            owner: None,
+        };
+        guards::remove(cx, ports, left).await?;
+        let object = guards::object_name(key);
+        return cx.ledger.record(ObjectFact::Begun { object }).await;
+    }
+    let doomed = DeletionCandidate {
+        key,
+        recorded: cx.intended_before,
+        owner: Some(params.uuid),
+    };
+    if params.written {
+        guards::remove_written(cx, ports, doomed).await?;
+    } else {
+        guards::remove(cx, ports, doomed).await?;
+    }
+    Ok(())
+}
+
+/// Whether this journal began to make a volume of this name, and no definition named it since. Earlier versions
+/// recorded only that they make the first boot disk of a VSI.
+fn is_begun_here(cx: &StepContext, params: &Params) -> bool {
+    let objects = cx.ledger.objects();
+    let object = guards::object_name(&params.volume);
+    let is_first = names::boot_disk_number(&params.volume.name, params.uuid) == Some(0);
+    let is_of_earlier_version = is_first && cx.intended_before && objects.newest.is_none();
+    objects.begun.contains(&object) || is_of_earlier_version
 }
 
 /// Whether the start that the disk is for has begun: the guest runs, or would resume its memory.
@@ -231,10 +270,16 @@ async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<()
     };
     made.map(drop).map_err(|error| match error.kind {
         PortErrorKind::Exists => guards::not_ours(ports, &params.volume),
+        PortErrorKind::NoSpace if params.new => Failure::from(error).with_remedy(NO_ROOM_FOR_BOTH),
         PortErrorKind::Rejected if !overlay => snapshot::unconvertible(error),
         _ => error.into(),
     })
 }
+
+/// The remedy where a pool has no room for a new boot disk beside the present one.
+const NO_ROOM_FOR_BOTH: &str = "Free space in the pool: the new boot disk is made beside the present one, which \
+                                the guest keeps until then. Or give up the present one first by `vsiflow rebuild \
+                                NAME --in-place`.";
 
 async fn finish(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     let volume = find(ports, params).await?;

@@ -158,7 +158,7 @@ impl Step for DefineDomain {
             return Ok(Observed::Needed);
         };
         // The mark names this run, so the whole definition is from it.
-        in_use(cx, params).await?;
+        in_use(cx, params, boot_volume(cx, params)?).await?;
         Ok(Observed::Present(output(own)))
     }
 
@@ -178,11 +178,12 @@ impl Step for DefineDomain {
             own_disks::writes_only_to(cx, &ports, before, &params.named).await?;
         }
         let spec = spec(cx, params)?;
-        if let Some(boot) = params.boot.as_ref().filter(|_| !params.disposable) {
+        let boot = boot_volume(cx, params)?;
+        if let Some(boot) = boot.as_ref().filter(|_| !params.disposable) {
             guards::record_made(cx, &ports, boot).await?;
         }
         let domain = ports.domains.define(&spec).await?;
-        in_use(cx, params).await?;
+        in_use(cx, params, boot).await?;
         let outcome = if before.is_some() {
             Outcome::Updated
         } else {
@@ -195,12 +196,22 @@ impl Step for DefineDomain {
     }
 }
 
+/// The boot disk that the definition names, if this journal named it: the one that an earlier run made may be
+/// another than the recorded one.
+fn boot_volume(cx: &StepContext, params: &Params) -> Result<Option<VolumeKey>, Failure> {
+    let Some(recorded) = &params.boot else {
+        return Ok(None);
+    };
+    let found = found(cx)?.and_then(|found| found.boot.volume);
+    Ok(Some(found.unwrap_or_else(|| recorded.clone())))
+}
+
 /// Records that the definition names the boot disk, and that one of this name whose content lasted is gone.
-async fn in_use(cx: &StepContext, params: &Params) -> Result<(), Failure> {
-    let Some(boot) = &params.boot else {
+async fn in_use(cx: &StepContext, params: &Params, boot: Option<VolumeKey>) -> Result<(), Failure> {
+    let Some(boot) = boot else {
         return Ok(());
     };
-    let object = guards::object_name(boot);
+    let object = guards::object_name(&boot);
     let used = ObjectFact::InUse {
         object: object.clone(),
     };
@@ -287,7 +298,7 @@ fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Plat
         // A Hyper Protect guest has no agent that its host could ask.
         agent: !machine.guest.is_hyper_protect(),
         ignition: if by_firmware {
-            parts(cx, Seed::IgnitionFwCfg)?.1
+            parts(cx, params, Seed::IgnitionFwCfg)?.1
         } else {
             None
         },
@@ -301,7 +312,11 @@ fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Plat
 }
 
 /// The boot disk, and the path of the volume that holds the guest's configuration.
-fn parts(cx: &StepContext, seed: Seed) -> Result<(find_parts::Part, Option<String>), Failure> {
+fn parts(
+    cx: &StepContext,
+    params: &Params,
+    seed: Seed,
+) -> Result<(find_parts::Part, Option<String>), Failure> {
     // A volume that this run wrote takes precedence.
     let written = cx.outputs.contains_key(&Name::of("write_cidata"));
     let found = found(cx)?;
@@ -315,6 +330,7 @@ fn parts(cx: &StepContext, seed: Seed) -> Result<(find_parts::Part, Option<Strin
         None => {
             let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
             find_parts::Part {
+                volume: params.boot.clone(),
                 path: boot.path,
                 format: boot.format,
                 overlay: boot.overlay,
@@ -328,7 +344,7 @@ fn disks(cx: &StepContext, params: &Params) -> Result<Vec<DiskSpec>, Failure> {
     let host: resolve_host::Output = cx.output("resolve_host")?;
     let guest = params.platform.as_ref().map(|machine| machine.guest);
     let seed = guest.unwrap_or_default().seed(&host.guest.arch);
-    let (boot, configuration) = parts(cx, seed)?;
+    let (boot, configuration) = parts(cx, params, seed)?;
     let data: attach_data_disks::Output = cx.output("attach_data_disks")?;
     let disk = |path, format, serial: &str, readonly, boot_order| DiskSpec {
         target: String::new(),

@@ -128,7 +128,7 @@ async fn delete(
         recorded,
         owner: Some(uid),
     };
-    let is_boot_disk = key == names::boot_disk(&key.pool, uid);
+    let is_boot_disk = names::boot_disk_number(&key.name, uid).is_some();
     let removed = if is_boot_disk {
         guards::remove_written(cx, ports, candidate).await?
     } else {

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    disk::format,
+    disk::{format, own_disks},
     error, guards,
     guest::Seed,
     names,
@@ -36,6 +36,10 @@ pub struct Params {
     pub uuid: Uuid,
     /// The pool of its volumes.
     pub pool: String,
+    /// The boot disks of the VSI, the one that its definition is recorded to name first. An unfinished run may
+    /// have written a definition with another of them. Earlier versions knew only the first boot disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot: Vec<VolumeKey>,
     /// Whether the boot disk was made as a layer over its base image.
     #[serde(default)]
     pub overlay: bool,
@@ -58,6 +62,9 @@ pub struct Output {
 /// A volume as a domain names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
+    /// The volume; `None` if an older version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeKey>,
     /// The path on the host.
     pub path: String,
     /// The format.
@@ -80,7 +87,7 @@ impl FindParts {
     async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let (pool, uuid) = (&params.pool, params.uuid);
-        let boot = find(&ports, &names::boot_disk(pool, uuid)).await?;
+        let boot = boot_in_definition(&ports, params).await?;
         guards::nothing_over(cx, &ports, &[&boot]).await?;
         let cidata = match names::seed(pool, uuid, params.seed) {
             Some(seed) => Some(plain(find(&ports, &seed).await?)),
@@ -92,6 +99,31 @@ impl FindParts {
             console: plain(find(&ports, &names::console_log(pool, uuid)).await?),
         })
     }
+}
+
+/// Of the boot disks, the one that the VSI's stored definition names; the first if it names none of them.
+async fn boot_in_definition(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
+    let first = names::boot_disk(&params.pool, params.uuid, 0);
+    let recorded = params.boot.first().unwrap_or(&first);
+    if params.boot.len() > 1
+        && let Some(domain) = ports.domains.domain(params.uuid).await?
+    {
+        for key in &params.boot {
+            let Some(volume) = ports.storage.volume(key).await? else {
+                continue;
+            };
+            let volumes = std::slice::from_ref(&volume);
+            for disk in &domain.stored.disks {
+                if own_disks::volume_at(ports, volumes, &disk.source)
+                    .await?
+                    .is_some()
+                {
+                    return Ok(volume);
+                }
+            }
+        }
+    }
+    find(ports, recorded).await
 }
 
 /// The boot disk, in the format of its definition. Its backing file is trusted only if no guest can have
@@ -129,6 +161,7 @@ async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<VolumeInfo, Failure>
 
 fn part(volume: VolumeInfo, format: VolumeFormat) -> Part {
     Part {
+        volume: Some(volume.key),
         path: volume.path,
         format,
         overlay: volume.backing.is_some(),

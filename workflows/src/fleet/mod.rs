@@ -112,6 +112,7 @@ pub use vsi::control::DeletionMode;
 pub use vsi::generations::VsiGeneration;
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;
+pub use vsi::rebuild::RebuildRoom;
 pub use vsi::rollback::EarlierVsi;
 pub use vsi::summary::VsiSummary;
 pub use vsiflow_steps::ports::NetworkInfo;

@@ -45,7 +45,7 @@ pub(super) fn changes(
         };
         changes.push(secret(path, how, &why));
     }
-    if touched.is_due(orders::REBUILD) {
+    if touched.is_rebuild_due(record) {
         let why = "requested with `vsiflow rebuild`";
         changes.push(secret("bootDisk", How::Rebuild, why));
     }

@@ -12,15 +12,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vsiflow_engine::{
-    model::{EntityState, Name},
+    model::{EntityState, Name, Objects},
     step::Step as _,
 };
-use vsiflow_steps::{names, snapshot::restore_disks::DiskToRestore, vsi::DefineDomain};
+use vsiflow_steps::{snapshot::restore_disks::DiskToRestore, vsi::DefineDomain};
 
 use crate::{
     record::{PreviousInputs, SnapshotAction, VsiRecord},
     spec::PowerState,
-    vsi_graph,
+    vsi_graph::{self, BootDisks},
 };
 
 pub(crate) use fields::{DEFINITION, NEVER_SHRINKS, SNAPSHOT};
@@ -153,7 +153,7 @@ pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Pla
         ..Plan::default()
     };
     if plan.how() == Some(How::Rebuild) {
-        plan.destroys = destroys(record, &plan.changes);
+        plan.destroys = destroys(record, &touched.objects, &plan.changes);
         plan.keeps = keeps(record);
     }
     if plan.changes.iter().any(|change| change.path == SNAPSHOT) {
@@ -216,14 +216,19 @@ fn newest_generation(state: &EntityState) -> u64 {
     desired.map_or(0, |desired| desired.generation)
 }
 
-fn destroys(record: &VsiRecord, changes: &[PlannedChange]) -> Vec<Destroyed> {
+fn destroys(record: &VsiRecord, objects: &Objects, changes: &[PlannedChange]) -> Vec<Destroyed> {
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
-    let boot = names::boot_disk(&record.vsi.pool, record.uid);
-    vec![Destroyed {
-        object: format!("boot disk {boot}"),
+    let disks = BootDisks::of(record, objects);
+    let current = Destroyed {
+        object: format!("boot disk {}", disks.current()),
         why: format!("it is rebuilt because of {}", causes.join(", ")),
-    }]
+    };
+    let left = disks.left().into_iter().map(|left| Destroyed {
+        object: format!("boot disk {left}"),
+        why: "a change that was not finished left it".to_owned(),
+    });
+    std::iter::once(current).chain(left).collect()
 }
 
 fn keeps(record: &VsiRecord) -> Vec<String> {

@@ -2,17 +2,16 @@
 
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::{Failure, Text},
+    model::{Failure, Objects, Text},
     step::Step as _,
 };
 use vsiflow_steps::{
     awaited::Awaited,
-    names,
     ports::VolumeKey,
     vsi::{AttachDataDisks, AwaitDataDisks, attach_data_disks, await_data_disks},
 };
 
-use super::VsiGraphBuilder;
+use super::{BootDisks, VsiGraphBuilder};
 use crate::{
     formats,
     record::{DiskFormat, VsiRecord, disk_entity},
@@ -38,7 +37,11 @@ impl VsiGraphBuilder<'_> {
 
     /// The volumes that the guest may write to.
     pub(super) fn named(&self) -> Vec<VolumeKey> {
-        named_volumes(self.record, &self.formats)
+        let mut named = named_volumes(self.record, &self.objects, &self.formats);
+        if !named.is_empty() && !named.contains(&self.boot) {
+            named.push(self.boot.clone());
+        }
+        named
     }
 
     fn attached(&self, disk: &DesiredDisk) -> attach_data_disks::Disk {
@@ -81,15 +84,18 @@ impl VsiGraphBuilder<'_> {
 
 /// Every volume that this journal names, or has named, as a disk that the guest writes to; `formats` has
 /// those that were attached. Empty if the VSI was adopted with volumes that vsiflow did not name.
-pub(crate) fn named_volumes(record: &VsiRecord, formats: &[DiskFormat]) -> Vec<VolumeKey> {
+pub(crate) fn named_volumes(
+    record: &VsiRecord,
+    objects: &Objects,
+    formats: &[DiskFormat],
+) -> Vec<VolumeKey> {
     let adopted = record.adopted.as_ref();
     if adopted.is_some_and(|adopted| !adopted.own_volumes) {
         return Vec::new();
     }
     let before = record.before.iter().map(|inputs| &inputs.vsi);
-    let mut named = Vec::new();
+    let mut named = BootDisks::of(record, objects).all();
     for vsi in std::iter::once(&record.vsi).chain(before) {
-        named.push(names::boot_disk(&vsi.pool, record.uid));
         named.extend(vsi.disks.iter().map(|disk| volume(record, disk)));
     }
     named.extend(formats.iter().map(|known| known.volume.clone()));

@@ -18,7 +18,7 @@ use vsiflow_engine::{
     model::EntityId,
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, ShutdownPolicy, Verdict},
+    fleet::{Fleet, FleetError, RebuildRoom, ShutdownPolicy, Verdict},
     record::PowerAction,
 };
 
@@ -40,6 +40,9 @@ pub(crate) struct ActionRequest {
     pub(crate) grace_period_seconds: Option<u64>,
     /// End the guest immediately; `stop` and `restart` alone.
     pub(crate) force: bool,
+    /// Delete the present boot disk before the new one is made, for a pool without room for both; `rebuild`
+    /// alone.
+    pub(crate) in_place: bool,
     /// The ID of the one change that is approved; `approve` alone. Without it, the one that waits.
     pub(crate) proposal: Option<String>,
 }
@@ -285,7 +288,12 @@ async fn record(
             Ok((ActionEffect::Recorded, entity))
         }
         VsiAction::Rebuild => {
-            let (entity, _) = fleet.vsis().rebuild(namespace, name, by).await?;
+            let room = if request.in_place {
+                RebuildRoom::InPlace
+            } else {
+                RebuildRoom::Beside
+            };
+            let (entity, _) = fleet.vsis().rebuild(namespace, name, room, by).await?;
             Ok((ActionEffect::Recorded, entity))
         }
         VsiAction::Approve => {

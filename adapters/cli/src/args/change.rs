@@ -73,6 +73,10 @@ pub(crate) struct PowerArgs {
 pub(crate) struct RebuildArgs {
     #[command(flatten)]
     pub(crate) targets: Targets,
+    /// Delete the present boot disk before the new one is made, for a pool without room for both. A
+    /// failure or a cancellation in the middle leaves the VSI without a boot disk.
+    #[arg(long)]
+    pub(crate) in_place: bool,
     #[command(flatten)]
     pub(crate) destroy: DestroyArgs,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! `rebuild`: replaces the boot disks of VSIs with new ones.
 
+use vsiflow_workflows::fleet::RebuildRoom;
+
 use crate::{
     actor,
     args::{Common, RebuildArgs},
@@ -15,10 +17,15 @@ pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
     if args.targets.names.is_empty() {
         work::confirm_destruction(&args.destroy, "rebuild", &targets)?;
     }
+    let room = if args.in_place {
+        RebuildRoom::InPlace
+    } else {
+        RebuildRoom::Beside
+    };
     for target in &targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);
-        let (_, plan) = app.fleet.vsis().rebuild(namespace, name, by).await?;
+        let (_, plan) = app.fleet.vsis().rebuild(namespace, name, room, by).await?;
         for lost in &plan.destroys {
             output::line(&format!("{}: destroys {}", target.shown(), lost.object));
         }

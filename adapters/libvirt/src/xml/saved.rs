@@ -1,13 +1,13 @@
-//! Prepares the definition in a file of saved memory for its restore: the machine stays as it was saved, and
-//! the metadata is the current one.
+//! Prepares the definition in a file of saved memory for its restore: the machine stays as it was saved, the
+//! metadata and the files of its disks are the current ones.
 
 use std::ops::Range;
 
 use super::{Element, XmlDocument, XmlError};
 
-/// The saved definition with the metadata of the stored one, and without a backing file of any writable disk.
-/// Such a disk was restored as one complete file, so the content of an old backing file would appear in its
-/// holes.
+/// The saved definition with the metadata of the stored one. Each writable disk has the file that the stored
+/// definition names for the same target, because the disk may have got another since, and no backing file: it was
+/// restored as one complete file, so the content of an old backing file would appear in its holes.
 pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
     let (document, today) = (XmlDocument::parse(saved)?, XmlDocument::parse(stored)?);
     let root = document.root();
@@ -17,9 +17,13 @@ pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
     if let Some(old) = root.child("metadata") {
         changes.push((old.range(), metadata.unwrap_or_default()));
     }
-    let devices = root.child("devices").into_iter();
-    let disks = devices.flat_map(|devices| devices.all("disk"));
-    changes.extend(disks.filter_map(nothing_below).map(|at| (at, NOTHING)));
+    for disk in disks(root).filter(|disk| disk.child("readonly").is_none()) {
+        let now = disks(today.root()).find(|now| target(*now) == target(disk));
+        let now = now.and_then(|now| stored.get(now.child("source")?.range()));
+        let then = disk.child("source").map(|source| source.range());
+        changes.extend(then.zip(now));
+        changes.extend(nothing_below(disk).map(|at| (at, NOTHING)));
+    }
     changes.sort_by_key(|(range, _)| range.start);
     spliced(saved, &changes)
 }
@@ -27,11 +31,17 @@ pub(crate) fn redefined(saved: &str, stored: &str) -> Result<String, XmlError> {
 /// The element of a disk without a backing file.
 const NOTHING: &str = "<backingStore/>";
 
+fn disks(root: Element<'_>) -> impl Iterator<Item = Element<'_>> {
+    let devices = root.child("devices").into_iter();
+    devices.flat_map(|devices| devices.all("disk"))
+}
+
+fn target(disk: Element<'_>) -> Option<&str> {
+    disk.child("target")?.attribute("dev")
+}
+
 /// The range to replace in a writable disk: its backing store, or else the position behind its source.
 fn nothing_below(disk: Element<'_>) -> Option<Range<usize>> {
-    if disk.child("readonly").is_some() {
-        return None;
-    }
     if let Some(below) = disk.child("backingStore") {
         return Some(below.range());
     }
@@ -69,6 +79,19 @@ mod tests {
              <disk><source file='/b'/><backingStore/><target dev='vda'/></disk>\
              <disk><source file='/d'/><backingStore/><target dev='vdb'/></disk>\
              <disk><source file='/c'/><readonly/></disk></devices></domain>"
+        );
+    }
+
+    #[test]
+    fn a_disk_has_the_file_that_the_stored_definition_names() {
+        let saved = "<domain><devices><disk><source file='/boot' index='2'/><target dev='vda'/></disk>\
+                     <disk><source file='/seed'/><target dev='vdb'/><readonly/></disk></devices></domain>";
+        let stored = "<domain><devices><disk><source file='/boot-1'/><target dev='vda'/></disk>\
+                      <disk><source file='/other'/><target dev='vdb'/><readonly/></disk></devices></domain>";
+        assert_eq!(
+            redefined(saved, stored).unwrap(),
+            "<domain><devices><disk><source file='/boot-1'/><backingStore/><target dev='vda'/></disk>\
+             <disk><source file='/seed'/><target dev='vdb'/><readonly/></disk></devices></domain>"
         );
     }
 

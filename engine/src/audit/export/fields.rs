@@ -62,9 +62,9 @@ pub(super) fn fields(kind: &EventKind) -> Value {
         EventKind::ObjectMade { object, identity } => {
             json!({"object": object.as_str(), "identity": identity.as_str()})
         }
-        EventKind::ObjectInUse { object } | EventKind::ObjectGone { object } => {
-            json!({"object": object.as_str()})
-        }
+        EventKind::ObjectBegun { object }
+        | EventKind::ObjectInUse { object }
+        | EventKind::ObjectGone { object } => json!({"object": object.as_str()}),
         EventKind::Warranted {
             warrant,
             object,

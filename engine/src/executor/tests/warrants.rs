@@ -186,6 +186,65 @@ fn a_definition_of_the_open_run_stays_in_use_although_what_lasted_under_its_name
     assert_eq!(later.made_from(), 0, "a deletion leaves no definition");
 }
 
+/// The objects after these events of an entity with an open run.
+fn objects_after(events: Vec<EventKind>) -> Objects {
+    let mut state = with_open_run(1);
+    for event in events {
+        state.apply(&happened(event)).unwrap();
+    }
+    state.objects
+}
+
+#[test]
+fn what_no_definition_names_is_begun_until_it_is_handed_to_a_guest() {
+    let (first, second) = (Text::new("images/boot"), Text::new("images/boot-1"));
+    let begun = |object: &Text| EventKind::ObjectBegun {
+        object: object.clone(),
+    };
+    let made = |object: &Text| EventKind::ObjectMade {
+        object: object.clone(),
+        identity: Text::new("8:1"),
+    };
+    let used = |object: &Text| EventKind::ObjectInUse {
+        object: object.clone(),
+    };
+    let gone = |object: &Text| EventKind::ObjectGone {
+        object: object.clone(),
+    };
+    let objects = objects_after(vec![
+        begun(&first),
+        made(&first),
+        used(&first),
+        begun(&second),
+    ]);
+    assert!(objects.begun.contains(&second) && !objects.begun.contains(&first));
+    // The definition was switched, and the disk before it is still what a guest wrote.
+    let switched = vec![begun(&first), made(&first), used(&first), begun(&second)];
+    let switched = switched.into_iter().chain([made(&second), used(&second)]);
+    let objects = objects_after(switched.collect());
+    assert!(objects.begun.is_empty() && objects.made.contains_key(&first));
+    // What lasts for one start is nothing that a guest wrote, once no definition names it.
+    let ephemeral = vec![begun(&first), used(&first), begun(&second), used(&second)];
+    let objects = objects_after(ephemeral);
+    assert_eq!(objects.begun, [first.clone()].into());
+    // A name is never used again.
+    let objects = objects_after(vec![begun(&first), used(&first), gone(&first)]);
+    assert!(objects.begun.is_empty() && objects.newest == Some(first));
+}
+
+#[test]
+fn a_copy_of_a_journal_counts_what_was_begun_as_written_by_a_guest() {
+    let object = Text::new(DISK);
+    let begun = EventKind::ObjectBegun {
+        object: object.clone(),
+    };
+    let objects = objects_after(vec![begun.clone()]);
+    let events: Vec<_> = [begun].into_iter().chain(objects.disowned()).collect();
+    let copied = objects_after(events);
+    assert!(copied.begun.is_empty() && copied.made.contains_key(&object));
+    assert!(!copied.is_whole(&object, &Text::new("8:1")));
+}
+
 #[test]
 fn a_warrant_is_spent_once_and_only_by_an_open_run() {
     let mut state = EntityState::default();

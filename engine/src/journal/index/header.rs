@@ -22,7 +22,7 @@ use crate::{
 
 /// The version of how states are folded, encoded and summed. It grows with every change after which
 /// the same events lead to other states.
-pub(super) const FOLD_VERSION: u32 = 2;
+pub(super) const FOLD_VERSION: u32 = 3;
 
 /// The key of the header; it sorts before the keys of all states.
 pub(super) const KEY: &[u8] = b"header";

@@ -104,6 +104,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     Warranted { warrant: WarrantId, object: String, act: StoredName, shown: String, }
     WarrantSpent { warrant: WarrantId, run: RunId, node: StoredName, }
     WarrantVoided { warrant: WarrantId, }
+    ObjectBegun { object: String, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });

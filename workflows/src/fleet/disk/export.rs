@@ -117,7 +117,7 @@ impl Fleet {
                 let formats = self.formats(&vsi).await?;
                 users.push(DiskUser {
                     uid: vsi.record.uid,
-                    named: vsi_graph::named_volumes(&vsi.record, &formats),
+                    named: vsi_graph::named_volumes(&vsi.record, &vsi.state.objects, &formats),
                 });
             }
         }

@@ -272,15 +272,13 @@ fn names(domain: &DomainInfo, volume: &VolumeInfo) -> bool {
 /// The UID in the name of a VSI's own volume, as vsiflow and the operator before it name volumes.
 fn uid_in_name(name: &str) -> Option<Uuid> {
     let name = name.strip_suffix(".0").unwrap_or(name);
-    let stems = [
-        ("boot-", ".qcow2"),
-        ("cidata-", ".iso"),
-        ("console-", ".log"),
-    ];
-    stems.into_iter().find_map(|(prefix, suffix)| {
+    let stems = [("cidata-", ".iso"), ("console-", ".log")];
+    let mut stems = stems.into_iter();
+    let of_part = stems.find_map(|(prefix, suffix)| {
         let uid = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
         uid.parse().ok()
-    })
+    });
+    of_part.or_else(|| vsiflow_steps::names::vsi_of_boot_disk(name))
 }
 
 fn state(state: DomainState) -> &'static str {
@@ -304,6 +302,7 @@ mod tests {
         let uid = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
         for name in [
             "boot-UID.qcow2",
+            "boot-UID-3.qcow2",
             "cidata-UID.iso",
             "console-UID.log",
             "console-UID.log.0",

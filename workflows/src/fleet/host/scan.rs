@@ -367,7 +367,8 @@ fn volumes(known: &Known, runs: bool) -> Vec<(String, VolumeKey)> {
         _ => "Ignition's configuration",
     };
     let boot = (runs || !vsi_graph::is_ephemeral(&record.vsi))
-        .then(|| ("boot disk".to_owned(), names::boot_disk(pool, record.uid)));
+        .then(|| vsi_graph::BootDisks::of(record, &known.state.objects).current());
+    let boot = boot.map(|volume| ("boot disk".to_owned(), volume));
     let own = boot
         .into_iter()
         .chain(seed.map(|seed| (what.to_owned(), seed)));

@@ -293,8 +293,13 @@ fn boot(known: &Known, of: &DiskCopy) -> Option<DiskToRestore> {
     let own = record.adopted.as_ref().is_some_and(|a| a.own_volumes);
     let made = [CloneBootDisk::NAME, RestoreDisks::NAME].map(Name::of);
     let is_own = own || made.iter().any(|step| intents.contains(step));
+    // The VSI may have got another boot disk since.
+    let volume = vsi_graph::BootDisks::of(record, &known.state.objects).current();
     (!vsi_graph::is_ephemeral(&record.vsi)).then(|| DiskToRestore {
-        of: of.clone(),
+        of: DiskCopy {
+            volume,
+            ..of.clone()
+        },
         size: record.vsi.boot_disk.size,
         recorded: is_own,
         expected: None,

@@ -175,7 +175,7 @@ impl Fleet {
             vsi: known.record.uid,
             vsi_name: desired.name.clone(),
             host: desired.host.clone(),
-            disks: disks(&known.record, uid),
+            disks: disks(&known, uid),
             memory: request
                 .memory
                 .then(|| names::snapshot_memory(&desired.pool, uid)),
@@ -352,12 +352,11 @@ pub(in crate::fleet) fn is_protected(known: &Known) -> bool {
 }
 
 /// The boot disk, unless it is made anew for each start, and the data disks that vsiflow made.
-fn disks(record: &VsiRecord, snapshot: Uuid) -> Vec<DiskCopy> {
+fn disks(known: &Known, snapshot: Uuid) -> Vec<DiskCopy> {
+    let record = &known.record;
     let boot = (!vsi_graph::is_ephemeral(&record.vsi)).then(|| {
-        (
-            BOOT.to_owned(),
-            names::boot_disk(&record.vsi.pool, record.uid),
-        )
+        let boot_disks = vsi_graph::BootDisks::of(record, &known.state.objects);
+        (BOOT.to_owned(), boot_disks.current())
     });
     let made = |disk: &&DesiredDisk| matches!(disk.source, DiskOrigin::Made { .. });
     let data = record.vsi.disks.iter().filter(made);

@@ -65,6 +65,7 @@ struct FoundDomain {
     disks: Vec<DesiredDisk>,
     cidata: Option<Cidata>,
     own_volumes: bool,
+    boot: Option<VolumeKey>,
 }
 
 impl VsiHandle<'_> {
@@ -167,7 +168,8 @@ impl Fleet {
         let volumes = guards::active_volumes(ports).await?;
         let adopted = AdoptedVolumes::find(ports, &domain, &volumes).await?;
         let own_volumes = adopted.are_own(ports, &domain)?;
-        let pool = adopted.boot.map(|boot| boot.key.pool.clone());
+        let boot = adopted.boot.map(|boot| boot.key.clone());
+        let pool = boot.as_ref().map(|boot| boot.pool.clone());
         let pool = pool.unwrap_or_else(|| "images".to_owned());
         let disks = adopted.data.iter().copied().map(existing).collect();
         let cidata = match adopted.seed {
@@ -183,6 +185,7 @@ impl Fleet {
             disks,
             cidata,
             own_volumes,
+            boot: boot.filter(|_| own_volumes),
         })
     }
 
@@ -207,6 +210,7 @@ impl Fleet {
         };
         let adopted = Adopted {
             own_volumes: found.own_volumes,
+            boot: found.boot.clone(),
             macs: found
                 .domain
                 .stored

@@ -193,8 +193,9 @@ impl Fleet {
 
     /// The plan of a rebuild that is about to be ordered.
     pub(in crate::fleet) fn plan_of_rebuild(&self, record: &VsiRecord, known: &Known) -> Plan {
-        let order = orders::for_boot_disk(record, orders::REBUILD, &Plan::default());
-        self.plan_of(record, &known.with_orders(&[order]))
+        let (objects, plan) = (&known.state.objects, Plan::default());
+        let ordered = orders::for_boot_disks(record, objects, orders::REBUILD, &plan);
+        self.plan_of(record, &known.with_orders(&ordered))
     }
 
     /// The plan of a restoration that is about to be ordered.

@@ -1,11 +1,12 @@
 //! What the guards of a host would refuse, for commands that only show what they would do.
 
 use vsiflow_engine::model::Failure;
-use vsiflow_steps::{guards, names, ports::VolumeKey};
+use vsiflow_steps::{guards, ports::VolumeKey};
 
 use crate::{
     delete_vsi,
     fleet::{Fleet, FleetError, VsiHandle, index::Known},
+    vsi_graph::BootDisks,
 };
 
 impl VsiHandle<'_> {
@@ -33,7 +34,7 @@ impl VsiHandle<'_> {
 impl Fleet {
     /// Why the host would refuse to write the disks of the VSI again.
     pub(in crate::fleet) async fn rewrite_refusal(&self, known: &Known) -> Option<Failure> {
-        let mut keys = vec![names::boot_disk(&known.record.vsi.pool, known.record.uid)];
+        let mut keys = vec![BootDisks::of(&known.record, &known.state.objects).current()];
         keys.extend(known.record.volumes());
         self.foreseen_refusal(known, &keys).await
     }

@@ -10,7 +10,7 @@ mod foresee;
 pub(super) mod generations;
 pub(super) mod object;
 pub(super) mod power;
-mod rebuild;
+pub(super) mod rebuild;
 mod release;
 pub(super) mod retained_refs;
 pub(super) mod rollback;

@@ -9,6 +9,25 @@ use vsiflow_engine::{
 use crate::fleet::{ErrorKind, FleetError, VsiHandle, apply::is_deleting, store::DesiredUpdates};
 use crate::{orders, plan::Plan, provision_vsi, record::VsiRecord, update_vsi};
 
+/// Where the new boot disk is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RebuildRoom {
+    /// Beside the present one, which is deleted once the VSI has the new one.
+    #[default]
+    Beside,
+    /// In the place of the present one, which is deleted before: for a pool without room for both.
+    InPlace,
+}
+
+impl RebuildRoom {
+    fn act(self) -> &'static str {
+        match self {
+            Self::Beside => orders::REBUILD,
+            Self::InPlace => orders::REBUILD_IN_PLACE,
+        }
+    }
+}
+
 impl VsiHandle<'_> {
     /// Makes the boot disk of a VSI again from its image, and begins the work. UUID, MAC addresses and data
     /// disks stay. Returns the plan of the change.
@@ -20,6 +39,7 @@ impl VsiHandle<'_> {
         self,
         namespace: &str,
         name: &str,
+        room: RebuildRoom,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
         let known = self.fleet.find(namespace, name, false).await?;
@@ -53,7 +73,8 @@ impl VsiHandle<'_> {
         let mut updates = DesiredUpdates::default();
         let precedence = Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, precedence, &record, made_from)?;
-        updates.order(vec![orders::for_boot_disk(&record, orders::REBUILD, &plan)]);
+        let objects = &known.state.objects;
+        updates.order(orders::for_boot_disks(&record, objects, room.act(), &plan));
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }

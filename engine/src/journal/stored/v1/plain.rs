@@ -137,13 +137,13 @@ impl<M, S: Mirror<M>> Mirror<Vec<M>> for Vec<S> {
     }
 }
 
-impl Mirror<BTreeSet<Name>> for Vec<StoredName> {
-    fn store(model: &BTreeSet<Name>) -> Self {
-        model.iter().map(StoredName::store).collect()
+impl<A: Ord, S: Mirror<A>> Mirror<BTreeSet<A>> for Vec<S> {
+    fn store(model: &BTreeSet<A>) -> Self {
+        model.iter().map(S::store).collect()
     }
 
-    fn restore(self) -> Result<BTreeSet<Name>, Unreadable> {
-        self.into_iter().map(StoredName::restore).collect()
+    fn restore(self) -> Result<BTreeSet<A>, Unreadable> {
+        self.into_iter().map(S::restore).collect()
     }
 }
 

@@ -90,6 +90,8 @@ mirror!(
         in_use: Option<ObjectInUse>,
         unfinished: Vec<(String, StoredName)>,
         warrants: Vec<(WarrantId, Warrant)>,
+        begun: Vec<String>,
+        newest: Option<String>,
     }
 );
 

@@ -173,9 +173,9 @@ fn detail(kind: &EventKind) -> Option<String> {
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
         EventKind::SecretErased { secret } => Some(secret.to_string()),
         EventKind::ObjectMade { object, identity } => Some(format!("{object} ({identity})")),
-        EventKind::ObjectInUse { object } | EventKind::ObjectGone { object } => {
-            Some(object.to_string())
-        }
+        EventKind::ObjectBegun { object }
+        | EventKind::ObjectInUse { object }
+        | EventKind::ObjectGone { object } => Some(object.to_string()),
         EventKind::Warranted {
             warrant,
             object,

@@ -93,7 +93,8 @@ impl<'a> AdoptedVolumes<'a> {
             return Ok(false);
         };
         let (pool, uid) = (&boot.key.pool, domain.uuid);
-        if boot.key != names::boot_disk(pool, uid) || seed.key != names::cidata(pool, uid) {
+        let is_boot_disk = names::boot_disk_number(&boot.key.name, uid).is_some();
+        if !is_boot_disk || seed.key != names::cidata(pool, uid) {
             return Ok(false);
         }
         let mut others = filled(&domain.stored.disks).filter(|disk| disk.readonly);

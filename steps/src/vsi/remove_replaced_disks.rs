@@ -1,0 +1,106 @@
+//! Deletes boot disks that another one has replaced.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, ObjectFact, Observed, Step, StepContext},
+};
+
+use crate::{
+    guards::{self, DeletionCandidate},
+    ports::{HostPorts, Hosts, Removed, VolumeKey},
+};
+
+/// Deletes each of these boot disks, which the VSI's definition does not name any more.
+///
+/// One that a guest may have written to is deleted only by an order for it, which is spent before. One that no
+/// definition ever named, or that was made for one start, needs none. No domain is excused: a disk that the VSI's
+/// own definition still names is not deleted.
+///
+/// A crash during the step leaves some disks deleted; the next attempt continues with the rest.
+pub struct RemoveReplacedDisks {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// Parameters of [`RemoveReplacedDisks`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's ID.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The disks.
+    pub disks: Vec<ReplacedDisk>,
+}
+
+/// A boot disk that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedDisk {
+    /// Its volume.
+    pub volume: VolumeKey,
+    /// Whether a guest may have written to it.
+    pub written: bool,
+}
+
+/// What [`RemoveReplacedDisks`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The volumes that this attempt deleted.
+    pub removed: Vec<VolumeKey>,
+}
+
+impl RemoveReplacedDisks {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for RemoveReplacedDisks {
+    const NAME: &'static str = "remove_replaced_disks";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+        if params.disks.is_empty() {
+            return Ok(Observed::Present(Output::default()));
+        }
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mut output = Output::default();
+        for disk in &params.disks {
+            if remove(cx, &ports, disk).await? == Removed::Removed {
+                output.removed.push(disk.volume.clone());
+            }
+        }
+        Ok(Done::updated(output))
+    }
+}
+
+async fn remove(
+    cx: &StepContext,
+    ports: &HostPorts,
+    disk: &ReplacedDisk,
+) -> Result<Removed, Failure> {
+    let candidate = DeletionCandidate {
+        key: &disk.volume,
+        recorded: true,
+        owner: None,
+    };
+    let object = guards::object_name(&disk.volume);
+    let removed = if disk.written || cx.ledger.objects().made.contains_key(&object) {
+        guards::remove_written(cx, ports, candidate).await?
+    } else {
+        guards::remove(cx, ports, candidate).await?
+    };
+    cx.ledger.record(ObjectFact::Gone { object }).await?;
+    Ok(removed)
+}
