@@ -92,7 +92,12 @@ fn a_rebuild_keeps_identity_and_data_disks_and_runs_only_the_steps_of_its_plan()
         spec[key].clone()
     };
     assert_eq!(part(&now, "nics"), part(&sim, "nics"));
-    assert_eq!(part(&now, "disks"), part(&sim, "disks"));
+    let [then, new] = [&sim, &now].map(|of| part(of, "disks").as_array().unwrap().clone());
+    assert_eq!(new[1..], then[1..]);
+    assert_ne!(
+        new[0]["path"], then[0]["path"],
+        "nothing is made over a disk"
+    );
     let kept: Vec<_> = disks.iter().filter(|name| name.len() == 36).collect();
     assert!(
         kept.iter()
@@ -102,6 +107,15 @@ fn a_rebuild_keeps_identity_and_data_disks_and_runs_only_the_steps_of_its_plan()
     let steps = newest_steps(&vsiflow.history("web"));
     assert!(steps.contains(&"clone_boot_disk".to_owned()), "{steps:?}");
     assert!(!steps.contains(&"undefine_domain".to_owned()), "{steps:?}");
+    let at = |step: &str| steps.iter().position(|other| other == step).unwrap();
+    assert!(
+        at("clone_boot_disk") < at("stop_domain"),
+        "the guest runs while its new boot disk is made: {steps:?}"
+    );
+    assert!(
+        at("define_domain") < at("remove_replaced_disks"),
+        "{steps:?}"
+    );
 }
 
 #[test]

@@ -227,12 +227,18 @@ fn a_rebuild_writes_the_boot_disk_alone() {
     assert!(data.is_object(), "{data}");
     vsiflow.run(&["rebuild", "vs/web"]).exits(0);
     let after = domain();
-    for stays in ["uuid", "nics", "disks"] {
+    for stays in ["uuid", "nics"] {
         assert_eq!(after[stays], before[stays], "{stays}");
+    }
+    for stays in [1, 2] {
+        assert_eq!(after["disks"][stays], before["disks"][stays], "{stays}");
     }
     assert!(!after["nics"][0]["mac"].is_null(), "{after:#}");
     assert_eq!(content(2), data, "the data disk stays");
     assert_eq!(clones(&vsiflow, "web"), 2, "the boot disk is another");
+    assert_ne!(after["disks"][0]["path"], before["disks"][0]["path"]);
+    let replaced = volume(0);
+    assert!(!vsiflow.sim().volumes().contains(&replaced.as_str()));
 }
 
 /// A server whose user-data is in the Secret `web-data`.

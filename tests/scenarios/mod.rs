@@ -116,6 +116,7 @@ mod postgres;
 mod power;
 mod pruning;
 mod quotas;
+mod rebuilds;
 mod references;
 mod registries;
 mod resuming;

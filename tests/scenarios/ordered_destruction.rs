@@ -20,8 +20,7 @@ fn server(ready: &str) -> String {
 }
 
 fn boot_disk(vsiflow: &Vsiflow) -> String {
-    let uid = &vsiflow.vsi("web")["metadata"]["uid"];
-    format!("boot-{}.qcow2", uid.as_str().unwrap())
+    vsiflow.sim().boot_disk("default/web")
 }
 
 /// The guest writes to its boot disk.

@@ -57,6 +57,16 @@ impl Sim {
         found.unwrap_or_else(|| panic!("no domain {title} in {:?}", self.domains()))
     }
 
+    /// The name of the volume that the domain with this title boots from.
+    ///
+    /// # Panics
+    /// When there is no such domain, or it has no disk.
+    pub fn boot_disk(&self, title: &str) -> String {
+        let path = &self.domain(title)["spec"]["disks"][0]["path"];
+        let name = path.as_str().unwrap().rsplit('/').next();
+        name.unwrap().to_owned()
+    }
+
     /// A volume of pool `images`.
     pub fn volume(&self, name: &str) -> &Value {
         &self.state["pools"]["images"]["volumes"][name]

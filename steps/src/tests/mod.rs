@@ -1,6 +1,7 @@
 //! Tests of steps on the simulated host, with a harness that runs a step as the engine does.
 
 mod behind;
+mod boot_disks;
 mod console;
 mod disks;
 mod endings;
@@ -105,7 +106,7 @@ impl Recorded for Book {
 /// The objects of the entity, and whether their destruction is ordered.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    objects: Objects,
+    pub(crate) objects: Objects,
     pub(crate) unordered: AtomicBool,
     pub(crate) facts: Mutex<Vec<ObjectFact>>,
 }

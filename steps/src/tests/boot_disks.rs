@@ -1,0 +1,118 @@
+//! A boot disk that replaces another: made under a name of its own, and the other one removed afterwards.
+
+use super::*;
+use crate::{
+    guards,
+    vsi::{
+        RemoveReplacedDisks,
+        remove_replaced_disks::{self, ReplacedDisk},
+    },
+};
+
+/// The boot disk that replaces the first one.
+fn second(world: &World) -> VolumeKey {
+    names::boot_disk(POOL, world.uuid, 1)
+}
+
+fn replacing(world: &World) -> vsi::clone_boot_disk::Params {
+    vsi::clone_boot_disk::Params {
+        volume: second(world),
+        new: true,
+        ..world.clone_boot_disk()
+    }
+}
+
+/// The same world, with what its journal has of the VSI's objects.
+fn with_objects(world: World, objects: Objects) -> World {
+    World {
+        ledger: Arc::new(Ledger {
+            objects,
+            ..Ledger::default()
+        }),
+        ..world
+    }
+}
+
+fn begun(key: &VolumeKey) -> Objects {
+    Objects {
+        begun: [guards::object_name(key)].into(),
+        newest: Some(guards::object_name(key)),
+        ..Objects::default()
+    }
+}
+
+/// A VSI that runs, and its base image in the outputs.
+async fn running() -> World {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    world
+}
+
+async fn exists(world: &World, key: &VolumeKey) -> bool {
+    let storage = world.ports().await.storage;
+    storage.volume(key).await.unwrap().is_some()
+}
+
+fn removal(world: &World, volume: VolumeKey, written: bool) -> remove_replaced_disks::Params {
+    remove_replaced_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        disks: vec![ReplacedDisk { volume, written }],
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_boot_disk_is_made_beside_the_one_of_a_running_guest() {
+    let world = running().await;
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    let made = world.drive(&clone, &replacing(&world)).await.unwrap();
+    assert!(made.output.path.ends_with("-1.qcow2"));
+    assert!(exists(&world, &world.boot()).await);
+    let facts = world.ledger.facts.lock().unwrap().clone();
+    let object = guards::object_name(&second(&world));
+    assert!(facts.contains(&ObjectFact::Begun { object }), "{facts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_under_the_new_name_is_replaced_only_if_this_journal_began_it() {
+    let world = running().await;
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    world.drive(&clone, &replacing(&world)).await.unwrap();
+    // The intent of the step is on record, and says nothing of this volume.
+    let refused = world.attempt(&clone, &replacing(&world)).await;
+    assert_eq!(code(refused.map(|done| done.output)), "VSI0207");
+    let key = second(&world);
+    let world = with_objects(world, begun(&key));
+    assert!(world.attempt(&clone, &replacing(&world)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_boot_disk_is_removed_by_its_order_and_never_while_a_definition_names_it() {
+    let world = running().await;
+    let remove = RemoveReplacedDisks::new(world.hosts.clone());
+    let current = removal(&world, world.boot(), true);
+    let refused = world.attempt(&remove, &current).await;
+    assert_eq!(code(refused.map(|done| done.output)), "VSI0210");
+    world.power_off().await;
+    let refused = world.attempt(&remove, &current).await;
+    assert_eq!(
+        code(refused.map(|done| done.output)),
+        "VSI0210",
+        "its own definition is no excuse"
+    );
+    assert!(exists(&world, &world.boot()).await);
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    world.drive(&clone, &replacing(&world)).await.unwrap();
+    let key = second(&world);
+    world.ledger.unordered.store(true, Ordering::Relaxed);
+    let refused = world
+        .attempt(&remove, &removal(&world, key.clone(), true))
+        .await;
+    assert_eq!(code(refused.map(|done| done.output)), "VSI0041");
+    assert!(exists(&world, &key).await);
+    let removed = world
+        .attempt(&remove, &removal(&world, key.clone(), false))
+        .await;
+    assert_eq!(removed.unwrap().output.removed, [key.clone()]);
+    assert!(!exists(&world, &key).await, "nothing of a guest was in it");
+}
