@@ -147,7 +147,7 @@ impl Fleet {
                 Ok(record) => Ok(DesiredReading::Record(record)),
                 Err(failure) => Ok(DesiredReading::Lost(failure.of_object(entity.to_string()))),
             },
-            Err(error @ JournalError::Damaged { .. }) => lost(error.to_string()),
+            Err(error) if error.is_damage() => lost(error.to_string()),
             Err(other) => Err(other.into()),
         }
     }
@@ -190,7 +190,7 @@ impl Fleet {
             }
             match self.blobs.get_blob(hash, len).await {
                 Ok(_) => self.seen_blobs.add(hash),
-                Err(error @ JournalError::Damaged { .. }) => {
+                Err(error) if error.is_damage() => {
                     return Ok(Some(UnreadableEntity::lost(entity, &error.to_string())));
                 }
                 Err(other) => return Err(other.into()),
@@ -402,7 +402,7 @@ impl Fleet {
         stream: &StreamId,
     ) -> Result<Vec<Record>, JournalError> {
         match self.records(stream).await {
-            Err(JournalError::Damaged { .. }) => {}
+            Err(error) if error.is_damage() => {}
             other => return other,
         }
         // One by one: readable events may follow one that cannot be decoded.
