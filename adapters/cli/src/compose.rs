@@ -106,7 +106,7 @@ impl App {
     /// When the journal cannot be read at all, or holds records of a newer format.
     pub(crate) async fn verify(&self) -> Result<VerifyReport, JournalError> {
         let audit = self.audit();
-        let work = audit.verify(None, None);
+        let work = Box::pin(audit.verify(None, None));
         self.inner.verification.result(work).await
     }
 

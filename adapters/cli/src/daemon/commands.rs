@@ -83,7 +83,7 @@ impl Commands for CallersCommands {
         let follows = cli.command.follows();
         let audits = match &cli.command {
             // Callers share it, so that they need no turns.
-            CliCommand::Audit(AuditCommand::Verify(args)) => !args.is_shared(),
+            CliCommand::Audit(AuditCommand::Verify(verification)) => !verification.is_shared(),
             CliCommand::Audit(_) | CliCommand::Replay(_) => true,
             _ => false,
         };
