@@ -72,7 +72,7 @@ impl Fold {
     pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), JournalError> {
         let taken = match stored.record() {
             Ok(record) => self.apply(&record),
-            Err(JournalError::Damaged { .. }) => None,
+            Err(error) if error.is_damage() => None,
             Err(other) => return Err(other),
         };
         if taken.is_none() {

@@ -49,8 +49,30 @@ fn desired_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
 fn plant_undecodable(vsiflow: &Vsiflow, name: &str) {
     let uid = vsiflow.vsi(name)["metadata"]["uid"].clone();
     let entity = EntityId::new(Name::of("vsi"), uid.as_str().unwrap()).unwrap();
+    plant_in(vsiflow, entity);
+}
+
+/// The only entity of a kind.
+fn entity_of(vsiflow: &Vsiflow, kind: &str) -> EntityId {
+    let copy = vsiflow.copy_state(&format!("copy-of-{kind}"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let streams = runtime.block_on(async {
+        let journal = StateDir::open(copy).unwrap().journal().await.unwrap();
+        let streams = journal.streams().await.unwrap();
+        journal.close().await;
+        streams
+    });
+    let mut entities = streams.into_iter().filter_map(|head| match head.stream {
+        StreamId::Entity(entity) if entity.kind().as_str() == kind => Some(entity),
+        _ => None,
+    });
+    entities.next().expect("there is one")
+}
+
+/// Appends a record to an entity's stream with a valid checksum that no version can decode.
+fn plant_in(vsiflow: &Vsiflow, entity: EntityId) {
+    let copy = vsiflow.copy_state(&format!("copy-{}", entity.kind()));
     let stream = StreamId::Entity(entity);
-    let copy = vsiflow.copy_state("copy");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut bytes = runtime.block_on(next_record(&copy, &stream));
     bytes.push(0);
@@ -286,4 +308,114 @@ fn one_that_is_lost_for_good_with_its_name_is_let_go_by_its_uid() {
     // The VSI that is readable again was never deleted.
     fs::rename(&moved, &blob).unwrap();
     assert_eq!(vsiflow.vsi("heavy")["metadata"]["uid"], uid.as_str());
+}
+
+/// A pool, a group, a snapshot and a network that vsiflow makes. The desired states of the first two are blobs.
+fn fleet_of_all_kinds() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    let image = vsiflow_tests::SIMULATED_IMAGE;
+    let padding = "x".repeat(4_000);
+    let guest = format!(
+        "{{type: cloudInit, userData: \"#cloud-config\\n{{}}\\n\", \
+         networkConfig: 'version: 2 # {padding}'}}"
+    );
+    let template = format!(
+        "{{spec: {{imageURL: '{image}', guest: {guest}, machine: {{cpus: 1, memory: 512Mi}}}}}}"
+    );
+    let head = "apiVersion: vsiflow.io/v1\nkind: VirtualServer";
+    let documents = [
+        format!(
+            "{head}Pool\nmetadata: {{name: web}}\nspec: {{replicas: 1, template: {template}}}\n"
+        ),
+        format!(
+            "{head}Group\nmetadata: {{name: ocp}}\nspec: {{waves: [{{name: all, members: \
+             [{{name: node, template: {template}}}]}}]}}\n"
+        ),
+        format!("{head}Network\nmetadata: {{name: lan}}\nspec: {{cidr: 10.7.0.0/24}}\n"),
+        Vsi::named("one")
+            .with("interfaces: [{network: lan}]")
+            .to_string(),
+    ];
+    vsiflow.apply(documents.join("---\n"), &["--wait"]).exits(0);
+    // Its memory is protected, so it is copied while it is off.
+    vsiflow.run(&["stop", "one", "--wait"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "one", "before"])
+        .exits(0);
+    vsiflow
+}
+
+/// The blobs with the desired states of an object, one for each generation.
+fn blobs_of(vsiflow: &Vsiflow, is_meant: impl Fn(&Value) -> bool) -> Vec<PathBuf> {
+    let files = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let blobs = files.filter(|path| {
+        let content = serde_json::from_slice(&fs::read(path).unwrap()).unwrap_or_default();
+        is_meant(&content)
+    });
+    let blobs: Vec<_> = blobs.collect();
+    assert!(!blobs.is_empty(), "the desired state is in a blob");
+    blobs
+}
+
+#[track_caller]
+fn lists_as_unreadable(vsiflow: &Vsiflow, kind: &str, name: &str) {
+    let listed = vsiflow
+        .run(&["get", kind, "-A", "-o", "json"])
+        .exits(0)
+        .json();
+    let items = listed["items"].as_array().unwrap();
+    let phase = |item: &Value| {
+        item["status"]["phase"]
+            .as_str()
+            .or(item["phase"].as_str())
+            .map(str::to_owned)
+    };
+    let unreadable = items
+        .iter()
+        .filter(|item| phase(item).as_deref() == Some("Unreadable"));
+    let text: Vec<_> = unreadable.map(ToString::to_string).collect();
+    assert_eq!(text.len(), 1, "{kind}: {listed}");
+    assert!(text[0].contains(name), "{kind} {name}: {text:?}");
+    vsiflow.run(&["get", kind]).exits(0).says("Unreadable");
+}
+
+#[test]
+fn an_unreadable_object_of_any_kind_is_listed_and_protects_what_it_may_name() {
+    let vsiflow = fleet_of_all_kinds();
+    let pool = blobs_of(&vsiflow, |record| {
+        record["name"] == "web" && record.get("replicas").is_some()
+    });
+    let group = blobs_of(&vsiflow, |record| {
+        record["name"] == "ocp" && record.get("waves").is_some()
+    });
+    let pool_uid = entity_of(&vsiflow, "pool");
+    for blob in pool.iter().chain(&group) {
+        fs::rename(blob, blob.with_extension("away")).unwrap();
+    }
+    for kind in ["snapshot", "network"] {
+        plant_in(&vsiflow, entity_of(&vsiflow, kind));
+    }
+
+    lists_as_unreadable(&vsiflow, "pools", "");
+    lists_as_unreadable(&vsiflow, "groups", "");
+    lists_as_unreadable(&vsiflow, "snapshots", "before");
+    lists_as_unreadable(&vsiflow, "networks", "lan");
+    vsiflow.run(&["image", "prune"]).exits(4).says("VSI0019");
+    vsiflow.run(&["delete", "network/lan"]).exits(4);
+    vsiflow.run(&["delete", "snapshot/before"]).exits(4);
+    vsiflow
+        .run(&["delete", "pool/web"])
+        .exits(4)
+        .says("VSI0018");
+
+    // Its name is unknown: only its UID lets go of it.
+    let named = format!("pool/{}", pool_uid.id());
+    vsiflow
+        .run(&["delete", &named, "--orphan"])
+        .exits(0)
+        .says("is forgotten");
+    let pools = vsiflow.run(&["get", "pools", "-A"]).exits(0).stdout;
+    assert!(!pools.contains("Unreadable"), "{pools}");
+    assert_eq!(vsiflow.phase("one"), "Stopped");
 }

@@ -11,6 +11,7 @@ pub(crate) mod journal_key;
 mod open;
 mod remote;
 pub(crate) mod retention;
+mod shared_work;
 mod state_lock;
 mod stores;
 
@@ -20,7 +21,13 @@ use std::{
 };
 
 use tokio::sync::broadcast;
-use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
+use vsiflow_engine::{
+    Notice,
+    audit::{Audit, VerifyReport},
+    backup::Backup,
+    journal::JournalError,
+    state_dir::StateDir,
+};
 use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
 
 use crate::{exit::ExitProblem, output, shards::Membership};
@@ -30,6 +37,7 @@ pub(crate) use self::{
     bundles::AppliedBundles,
     images::sources_for,
     open::Right,
+    shared_work::SharedWork,
     state_lock::{lock_to_read, open_state, state_path},
     stores::past_damage,
 };
@@ -54,6 +62,8 @@ struct AppInner {
     shard: Option<Membership>,
     /// The view of the cluster that is served.
     view: OnceLock<vsiflow_kube::View>,
+    /// The verification of the journal, which callers share.
+    verification: SharedWork<Result<VerifyReport, JournalError>>,
 }
 
 impl App {
@@ -87,6 +97,17 @@ impl App {
             blobs: &*self.inner.stores.blobs,
             journal_id: &self.inner.origin.journal_id,
         }
+    }
+
+    /// Verifies the journal, without a head that is stored elsewhere. Callers who ask at the same time share
+    /// one verification.
+    ///
+    /// # Errors
+    /// When the journal cannot be read at all, or holds records of a newer format.
+    pub(crate) async fn verify(&self) -> Result<VerifyReport, JournalError> {
+        let audit = self.audit();
+        let work = Box::pin(audit.verify(None, None));
+        self.inner.verification.result(work).await
     }
 
     /// The parts of a backup.

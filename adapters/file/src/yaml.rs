@@ -128,6 +128,8 @@ fn describe(error: &Error) -> String {
     format!("this is not YAML: {}", shorten(place))
 }
 
+/// The remedy for what the parser reports. It has no codes: its scanner and its loader give these texts only,
+/// as libyaml does.
 fn remedy(error: &Error) -> &'static str {
     let text = error.to_string();
     if text.contains("tabs") {

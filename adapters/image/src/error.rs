@@ -1,5 +1,7 @@
 //! Source errors that show no credentials.
 
+use std::{error::Error, io};
+
 use url::Url;
 use vsiflow_steps::ports::{SourceError, SourceErrorKind};
 
@@ -63,6 +65,23 @@ pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
         let plain = |part: &&str| part.chars().all(|c| c.is_ascii_alphanumeric());
         let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
         invalid(ShownError(shown), format!("this is not a URL: {cause}"))
+    })
+}
+
+/// An error and its causes, also those that an [`io::Error`] holds.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        let error: &'a (dyn Error + 'static) = *error;
+        // Its `source` is the cause of what it holds.
+        let held = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        }
     })
 }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, redirect};
 use tokio::time::timeout;
+use tokio_rustls::rustls;
 use url::{Host, Url};
 use vsiflow_engine::{causes::chain, secret::Secret};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
@@ -19,7 +20,7 @@ use self::{
 };
 use crate::access::ServerAccess;
 use crate::address::{AddressPolicy, AddressRefused};
-use crate::error::{ShownError, error, parse};
+use crate::error::{ShownError, causes, error, parse};
 
 /// Deadlines, limits and credentials for HTTP.
 #[derive(Clone, Debug)]
@@ -377,16 +378,9 @@ const DOWNGRADED: &str = "the server redirects from HTTPS to plain HTTP, where a
      put another image; give imageChecksum, or set IMAGE_ALLOW_INSECURE: \"true\" in the host's \
      settings";
 
-/// The refusal that caused an error, if there was one.
-fn refusal(cause: &reqwest::Error) -> Option<&AddressRefused> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause);
-    while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<AddressRefused>() {
-            return Some(refused);
-        }
-        cause = error.source();
-    }
-    None
+/// The error of this type that caused another one, if there was one.
+fn caused_by<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// Takes user and password out of the URL and decodes them.
@@ -431,11 +425,12 @@ pub(crate) async fn within<T>(
 /// the URL is removed.
 fn explain(shown: &ShownError, cause: reqwest::Error) -> SourceError {
     let cause = cause.without_url();
-    if let Some(refused) = refusal(&cause) {
+    if let Some(refused) = caused_by::<AddressRefused>(&cause) {
         return error(SourceErrorKind::Refused, shown, refused.to_string());
     }
     let text = chain(&cause);
-    let untrusted = text.contains("certificate");
+    let tls = caused_by::<rustls::Error>(&cause);
+    let untrusted = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
     let kind = match () {
         () if cause.is_redirect() => SourceErrorKind::Redirected,
         () if untrusted => SourceErrorKind::Untrusted,

@@ -21,7 +21,7 @@ use url::Url;
 use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{ShownError, error};
+use crate::error::{ShownError, causes, error};
 use crate::oci::UnfitLayer;
 use crate::sparse::SparseForm;
 use memory::MemoryBusy;
@@ -439,21 +439,45 @@ pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
 
 /// The reason why unpacking failed, in words for the user.
 fn why(error: &io::Error) -> String {
-    let words = chain(error);
-    // Both libraries report this only in the text of the error.
-    let limits = [
-        ("mem_limit", LARGE_MEMORY, "`xz -9` or less"),
-        (
-            "window_size",
-            MEMORY,
-            "`zstd` without `--long` and `--ultra`",
-        ),
-    ];
-    if let Some((_, most, how)) = limits.iter().find(|(word, ..)| words.contains(word)) {
-        let most = most / 1024 / 1024;
-        return format!("unpacking it needs more than {most} MiB of memory; pack it with {how}");
+    match exceeded(error) {
+        Some(ExceededMemory { bytes, remedy }) => {
+            let most = bytes / 1024 / 1024;
+            format!("unpacking it needs more than {most} MiB of memory; {remedy}")
+        }
+        None => format!("it cannot be unpacked: {}", chain(error)),
     }
-    format!("it cannot be unpacked: {words}")
+}
+
+/// The limit on memory that unpacking would exceed.
+struct ExceededMemory {
+    bytes: u64,
+    /// How an image is packed that needs less.
+    remedy: &'static str,
+}
+
+/// The limit on memory that a library of a format reports as exceeded.
+fn exceeded(error: &io::Error) -> Option<ExceededMemory> {
+    use ruzstd::decoding::errors::{FrameDecoderError as Frame, FrameHeaderError as Header};
+    let mut of_zstd = causes(error).filter_map(|cause| cause.downcast_ref::<Frame>());
+    let is_window = |frame: &Frame| {
+        matches!(
+            frame,
+            Frame::WindowSizeTooBig { .. }
+                | Frame::FrameHeaderError(Header::WindowTooBig { .. })
+                | Frame::FailedToInitialize(Header::WindowTooBig { .. })
+        )
+    };
+    if of_zstd.any(is_window) {
+        return Some(ExceededMemory {
+            bytes: MEMORY,
+            remedy: "pack it with `zstd` without `--long` and `--ultra`",
+        });
+    }
+    // The xz library has no type for it, and gives this kind to errors about memory alone.
+    (error.kind() == io::ErrorKind::OutOfMemory).then_some(ExceededMemory {
+        bytes: LARGE_MEMORY,
+        remedy: "pack it with `xz -9` or less",
+    })
 }
 
 #[cfg(test)]

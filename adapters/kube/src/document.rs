@@ -214,6 +214,16 @@ pub(crate) fn panicked(resource: &Resource, at: DocumentRef) -> Problem {
     }
 }
 
+/// serde makes the errors of derived types by `de::Error::missing_field` and `unknown_field`, which
+/// `serde_json` implements as texts only.
+fn code_of(error: &serde_json::Error) -> ProblemCode {
+    match error.to_string() {
+        text if text.starts_with("missing field") => ProblemCode::MissingField,
+        text if text.starts_with("unknown field") => ProblemCode::UnknownField,
+        _ => ProblemCode::WrongValue,
+    }
+}
+
 fn problem(
     resource: &Resource,
     meta: &ObjectMeta,
@@ -229,12 +239,8 @@ fn problem(
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
+    let code = code_of(error.inner());
     let mut message = error.inner().to_string();
-    let code = match message.as_str() {
-        text if text.starts_with("missing field") => ProblemCode::MissingField,
-        text if text.starts_with("unknown field") => ProblemCode::UnknownField,
-        _ => ProblemCode::WrongValue,
-    };
     for (key, words) in SECRETS {
         let secret = PathSegment::Key(key.to_owned());
         if path.0.contains(&secret) {

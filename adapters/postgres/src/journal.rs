@@ -181,14 +181,7 @@ impl PostgresJournal {
 /// Parses a record, and checks that it has the offset under which it is stored.
 fn stored(row: &Row) -> Result<Stored, JournalError> {
     let (offset, bytes) = (unsigned(row.get(0)), row.get::<_, Vec<u8>>(1));
-    let stored = Stored::parse(bytes)?;
-    if stored.offset == offset {
-        return Ok(stored);
-    }
-    Err(JournalError::Damaged {
-        place: format!("offset {offset}"),
-        why: format!("the record of offset {} is in its place", stored.offset),
-    })
+    Stored::parse_at(offset, bytes)
 }
 
 pub(crate) fn link_of(row: &Row) -> BatchLink {

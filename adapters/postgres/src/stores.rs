@@ -101,7 +101,7 @@ impl Blobs for PostgresBlobs {
             place: format!("blob {hash}"),
             why: why.to_owned(),
         };
-        let row = rows.first().ok_or_else(|| damaged("it is missing"))?;
+        let row = rows.first().ok_or(JournalError::MissingBlob(hash))?;
         let bytes: Vec<u8> = row.get(0);
         if bytes.len() as u64 == len && Hash::of(&bytes) == hash {
             Ok(bytes)

@@ -11,7 +11,7 @@ pub(crate) struct Bases {
     /// The readable bases: the offset that each is as of, and the hash of its states.
     pub(crate) found: Vec<(Offset, Hash)>,
     /// Place and reason if a base could not be read; `found` then has none of the older bases.
-    pub(crate) damaged: Option<(String, String)>,
+    pub(crate) damaged: Option<JournalError>,
 }
 
 impl Bases {
@@ -20,8 +20,8 @@ impl Bases {
         let (mut bases, mut at) = (Self::default(), Some(Offset::MAX));
         while let Some(before) = at {
             let states = match journal.states(Some(before)).await {
-                Err(JournalError::Damaged { place, why }) => {
-                    bases.damaged = Some((place, why));
+                Err(error) if error.is_damage() => {
+                    bases.damaged = Some(error);
                     break;
                 }
                 states => states?,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{AuditError, Flaw, Violation};
 use crate::{
-    journal::{BatchLink, ChainedJournal, JournalError, Missing, Offset, Stored},
+    journal::{BatchLink, ChainedJournal, Missing, Offset, Stored},
     model::Hash,
 };
 
@@ -101,7 +101,7 @@ impl<'a> Batches<'a> {
         if self.links.is_empty() {
             let page = match self.journal.read_links(self.next, PAGE).await {
                 // A page may reach into a range that is damaged.
-                Err(JournalError::Damaged { .. }) if !self.missing.is_empty() => {
+                Err(error) if error.is_damage() && !self.missing.is_empty() => {
                     self.journal.read_links(self.next, 1).await
                 }
                 page => page,

@@ -54,7 +54,7 @@ impl AuditError {
             Self::Violation(violation) | Self::Line { violation, .. } => violation.flaw.code(),
             Self::State(error) => error.code(),
             Self::Newer { .. } | Self::Journal(JournalError::Newer { .. }) => "VSI0003",
-            Self::Journal(JournalError::Damaged { .. }) => "VSI0004",
+            Self::Journal(error) if error.is_damage() => "VSI0004",
             Self::Journal(_) | Self::Io { .. } => "VSI0006",
         }
     }
@@ -68,7 +68,7 @@ impl AuditError {
             Self::Newer { .. } | Self::Journal(JournalError::Newer { .. }) => {
                 "use the version that wrote it, or a newer one"
             }
-            Self::Journal(JournalError::Damaged { .. }) => {
+            Self::Journal(error) if error.is_damage() => {
                 "`vsiflow audit verify` names everything that is damaged"
             }
             Self::Journal(_) | Self::Io { .. } => {

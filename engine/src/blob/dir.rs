@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Blobs, checked, damaged, payload_of};
+use super::{Blobs, checked, payload_of};
 use crate::{
     blocking::blocking,
     files,
@@ -99,9 +99,7 @@ impl DirBlobs {
     fn read(&self, hash: Hash, len: u64) -> Result<Vec<u8>, JournalError> {
         match std::fs::read(self.path(hash)) {
             Ok(bytes) => checked(bytes, hash, len),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(damaged(hash, "it is missing".to_owned()))
-            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(JournalError::MissingBlob(hash)),
             Err(e) => Err(storage(&self.path(hash), &e)),
         }
     }

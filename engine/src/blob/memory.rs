@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Blobs, checked, damaged, payload_of};
+use super::{Blobs, checked, payload_of};
 use crate::{
     journal::JournalError,
     model::{Hash, Payload},
@@ -39,10 +39,6 @@ impl Blobs for MemoryBlobs {
 
     async fn get_blob(&self, hash: Hash, len: u64) -> Result<Vec<u8>, JournalError> {
         let bytes = self.blobs().get(&hash).cloned();
-        checked(
-            bytes.ok_or_else(|| damaged(hash, "it is missing".to_owned()))?,
-            hash,
-            len,
-        )
+        checked(bytes.ok_or(JournalError::MissingBlob(hash))?, hash, len)
     }
 }

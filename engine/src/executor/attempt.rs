@@ -156,7 +156,7 @@ async fn intend(
 
 async fn read(blobs: &dyn Blobs, entity: &EntityId, payload: &Payload) -> Result<Vec<u8>, Failure> {
     blobs.get(payload).await.map_err(|error| match &error {
-        JournalError::Damaged { .. } => UnreadableEntity::lost(entity, &error.to_string()),
+        damage if damage.is_damage() => UnreadableEntity::lost(entity, &error.to_string()),
         _ => blob_failure(error),
     })
 }

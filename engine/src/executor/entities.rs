@@ -407,7 +407,7 @@ fn inline_of(work: &mut Work) -> Option<&mut Payload> {
 /// The failure if the desired state cannot be read.
 fn unread(entity: &EntityId, error: &JournalError) -> Failure {
     match error {
-        JournalError::Damaged { .. } => UnreadableEntity::lost(entity, &error.to_string()),
+        damage if damage.is_damage() => UnreadableEntity::lost(entity, &error.to_string()),
         other => Failure::defect(other.to_string()),
     }
 }

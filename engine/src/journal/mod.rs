@@ -22,6 +22,7 @@ mod layer;
 pub(crate) mod log;
 mod memory;
 mod record;
+mod record_damage;
 pub(crate) mod repair;
 pub mod stage;
 mod states;
@@ -35,6 +36,7 @@ pub(crate) use log::OpenMode;
 pub use log::{Damage, DamagedRange, Lost, RecoveredRange, Regainable};
 pub use memory::MemoryJournal;
 pub use record::Stored;
+pub use record_damage::{RecordDamage, RecordDamageCause, RecordPlace};
 pub use repair::Survey;
 pub use states::{
     Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash, decode_state,
@@ -126,12 +128,12 @@ impl Entry {
     pub fn of(stored: &Stored) -> Result<Self, JournalError> {
         match stored.record() {
             Ok(record) => Ok(Self::Event(record)),
-            Err(JournalError::Damaged { why, .. }) => Ok(Self::Undecodable {
+            Err(JournalError::DamagedRecord(damage)) => Ok(Self::Undecodable {
                 offset: stored.offset,
                 stream: stored.stream.clone(),
                 seq: stored.seq,
                 hash: stored.hash,
-                why,
+                why: damage.cause.to_string(),
             }),
             Err(other) => Err(other),
         }
@@ -173,10 +175,16 @@ pub enum JournalError {
         /// Its encoded length.
         len: usize,
     },
-    /// A record does not match its checksum or cannot be read.
+    /// A record is missing, does not match its checksum or cannot be read.
+    #[error("the record at {} is damaged: {}", .0.place, .0.cause)]
+    DamagedRecord(Box<RecordDamage>),
+    /// The blob does not exist, although the journal names it.
+    #[error("the blob {0} is missing")]
+    MissingBlob(Hash),
+    /// Something other than a record is damaged: a file of the journal, a range of it, or a blob.
     #[error("the record at {place} is damaged: {why}")]
     Damaged {
-        /// Stream and sequence if they can be read, otherwise the offset.
+        /// The name of what is damaged.
         place: String,
         /// The mismatch.
         why: String,
@@ -203,6 +211,36 @@ pub enum JournalError {
     Closed,
 }
 
+/// Damage in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamageWords {
+    /// Where it is.
+    pub place: String,
+    /// What it is.
+    pub why: String,
+}
+
+impl JournalError {
+    /// Whether something that was stored is missing or not what was written.
+    pub fn is_damage(&self) -> bool {
+        self.damage().is_some()
+    }
+
+    /// The damage that this error reports; `None` for errors of other kinds.
+    pub fn damage(&self) -> Option<DamageWords> {
+        let (place, why) = match self {
+            Self::Damaged { place, why } => (place.clone(), why.clone()),
+            Self::DamagedRecord(damage) => (damage.place.to_string(), damage.cause.to_string()),
+            Self::MissingBlob(hash) => {
+                let why = RecordDamageCause::Missing.to_string();
+                (format!("blob {hash}"), why)
+            }
+            _ => return None,
+        };
+        Some(DamageWords { place, why })
+    }
+}
+
 /// A store of events. The module documentation states its guarantees.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
@@ -223,7 +261,7 @@ pub trait Journal: Send + Sync + 'static {
     /// the next one that exists. An unknown stream is empty.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] if any of these records is damaged. To read the good records before
+    /// [`JournalError::DamagedRecord`] if any of these records is damaged. To read the good records before
     /// it, use a smaller limit.
     async fn read(
         &self,

@@ -14,7 +14,7 @@
 use bincode::{Decode, Encode};
 
 use super::{
-    JournalError, Offset, RECORD_MAX, Record, chain,
+    JournalError, Offset, RECORD_MAX, Record, RecordDamage, RecordPlace, chain,
     stored::{self, Mirror, Unreadable, v1},
 };
 use crate::model::{Event, Hash, StreamId};
@@ -66,29 +66,34 @@ impl Stored {
     /// [`Stored::record`].
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] for any flipped bit or missing byte, [`JournalError::Newer`] for
+    /// [`JournalError::DamagedRecord`] for any flipped bit or missing byte, [`JournalError::Newer`] for
     /// an intact record of a later format.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, JournalError> {
-        Self::unseal(bytes).map_err(|(bytes, e)| named(e, guess(&bytes).map(|(_, place)| place)))
+        Self::unseal(bytes).map_err(|(bytes, e)| {
+            let claimed = guess(&bytes).map(|(_, place)| place);
+            named(e, claimed.unwrap_or(RecordPlace::Unknown))
+        })
     }
 
     /// Like [`Stored::parse`], for bytes that were found at `offset`.
-    pub(super) fn parse_at(offset: Offset, bytes: Vec<u8>) -> Result<Self, JournalError> {
+    ///
+    /// # Errors
+    /// As for [`Stored::parse`], and [`JournalError::DamagedRecord`] for a record of another offset.
+    pub fn parse_at(offset: Offset, bytes: Vec<u8>) -> Result<Self, JournalError> {
         let stored = Self::unseal(bytes).map_err(|(bytes, e)| {
             let guess = guess(&bytes).filter(|(claimed, _)| *claimed == offset);
             named(
                 e,
-                Some(guess.map_or_else(|| format!("offset {offset}"), |(_, place)| place)),
+                guess.map_or(RecordPlace::Offset(offset), |(_, place)| place),
             )
         })?;
         if stored.offset == offset {
             return Ok(stored);
         }
-        let why = format!("another record is in its place: {}", stored.place());
-        Err(JournalError::Damaged {
-            place: format!("offset {offset}"),
-            why,
-        })
+        Err(RecordDamage::displaced(
+            RecordPlace::Offset(offset),
+            stored.place(),
+        ))
     }
 
     fn unseal(bytes: Vec<u8>) -> Result<Self, (Vec<u8>, Unreadable)> {
@@ -123,7 +128,7 @@ impl Stored {
     /// # Errors
     /// As for [`Stored::parse`].
     pub fn record(&self) -> Result<Record, JournalError> {
-        let event = self.event().map_err(|e| named(e, Some(self.place())))?;
+        let event = self.event().map_err(|e| named(e, self.place()))?;
         Ok(Record {
             offset: self.offset,
             stream: self.stream.clone(),
@@ -154,9 +159,13 @@ impl Stored {
         })
     }
 
-    /// Stream, sequence and offset, as text for errors.
-    pub(super) fn place(&self) -> String {
-        place(&self.stream, self.seq, self.offset)
+    /// Its position, for errors.
+    pub(super) fn place(&self) -> RecordPlace {
+        RecordPlace::Claimed {
+            stream: self.stream.clone(),
+            seq: self.seq,
+            offset: self.offset,
+        }
     }
 
     /// Puts an encoded event into its envelope.
@@ -271,25 +280,24 @@ fn damaged(why: &str) -> Unreadable {
 }
 
 /// The offset and place that a damaged record claims to have.
-fn guess(bytes: &[u8]) -> Option<(Offset, String)> {
+fn guess(bytes: &[u8]) -> Option<(Offset, RecordPlace)> {
     let (header, _) = open(bytes).ok()?;
-    let stream = header.stream.restore().ok()?;
-    Some((header.offset, place(&stream, header.seq, header.offset)))
+    let claimed = RecordPlace::Claimed {
+        stream: header.stream.restore().ok()?,
+        seq: header.seq,
+        offset: header.offset,
+    };
+    Some((header.offset, claimed))
 }
 
-fn place(stream: &StreamId, seq: u64, offset: Offset) -> String {
-    format!("{stream} #{seq} (offset {offset})")
-}
-
-fn named(error: Unreadable, place: Option<String>) -> JournalError {
-    let place = place.unwrap_or_else(|| "an unknown place".to_owned());
+fn named(error: Unreadable, place: RecordPlace) -> JournalError {
     match error {
         Unreadable::Newer { found, known } => JournalError::Newer {
             what: format!("the record at {place}"),
             found,
             known,
         },
-        Unreadable::Damaged(why) => JournalError::Damaged { place, why },
+        Unreadable::Damaged(why) => RecordDamage::altered(place, why),
     }
 }
 

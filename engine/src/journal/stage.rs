@@ -7,7 +7,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Append, BatchLink, JournalError, Offset, Record, Stored, record::RecordDraft};
+use super::{
+    Append, BatchLink, JournalError, Offset, Record, RecordDamage, Stored, record::RecordDraft,
+};
 use crate::model::{Hash, StreamId};
 
 /// The head of a stream, before or within a staged batch.
@@ -186,10 +188,7 @@ impl AppendStage {
         expect(&stored.stream, stored.seq, head)?;
         if stored.offset != self.next || stored.prev != head.hash {
             let why = format!("it does not follow offset {} and {}", self.next, head.hash);
-            return Err(JournalError::Damaged {
-                place: stored.place(),
-                why,
-            });
+            return Err(RecordDamage::altered(stored.place(), why));
         }
         let next_head = StagedHead {
             next_seq: stored.seq.saturating_add(1),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     audit::{Bases, payloads, payloads_of},
     blob::{Blobs as _, DirBlobs},
-    journal::{ChainedJournal, Entry, JournalError, MissingCause, Offset, Record},
+    journal::{ChainedJournal, DamageWords, Entry, JournalError, MissingCause, Offset, Record},
     model::{Hash, Payload},
 };
 
@@ -32,12 +32,14 @@ pub enum SweepError {
     Unreadable(String),
 }
 
+const NAMES_DAMAGE: &str = "`vsiflow audit verify` names everything that is damaged or missing";
+
 impl SweepError {
     /// The documented code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Journal(JournalError::Newer { .. }) => "VSI0003",
-            Self::Journal(JournalError::Damaged { .. }) => "VSI0004",
+            Self::Journal(error) if error.is_damage() => "VSI0004",
             Self::Journal(_) => "VSI0006",
             Self::Unreadable(_) => "VSI0913",
         }
@@ -49,9 +51,8 @@ impl SweepError {
             Self::Journal(JournalError::Newer { .. }) => {
                 "use the version that wrote it, or a newer one"
             }
-            Self::Journal(JournalError::Damaged { .. }) | Self::Unreadable(_) => {
-                "`vsiflow audit verify` names everything that is damaged or missing"
-            }
+            Self::Journal(error) if error.is_damage() => NAMES_DAMAGE,
+            Self::Unreadable(_) => NAMES_DAMAGE,
             Self::Journal(_) => {
                 "see that there is room and that this user may read and write there"
             }
@@ -91,7 +92,8 @@ pub async fn sweep(journal: &dyn ChainedJournal, blobs: &DirBlobs) -> Result<Swe
 }
 
 async fn check_missing(journal: &dyn ChainedJournal, bases: &Bases) -> Result<(), SweepError> {
-    if let Some((place, why)) = &bases.damaged {
+    let damage = bases.damaged.as_ref().and_then(JournalError::damage);
+    if let Some(DamageWords { place, why }) = damage {
         return Err(SweepError::Unreadable(format!("{place}: {why}")));
     }
     for range in journal.missing().await? {
@@ -159,7 +161,8 @@ async fn of_states(
     let states = journal.states(at).await?;
     for state in &states.streams {
         for payload in payloads_of(state) {
-            if let Err(JournalError::Damaged { place, why }) = blobs.get(payload).await {
+            let read = blobs.get(payload).await;
+            if let Some(DamageWords { place, why }) = read.err().and_then(|error| error.damage()) {
                 let what = format!("the {place} that {} names: {why}", state.stream());
                 return Err(SweepError::Unreadable(what));
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Holder;
-use crate::journal::JournalError;
+use crate::journal::{DamageWords, JournalError};
 
 /// Why a state directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -166,16 +166,16 @@ impl StateDirError {
 
     pub(super) fn journal(path: &Path, error: JournalError) -> Self {
         let path = path.to_owned();
+        if let Some(DamageWords { place, why }) = error.damage() {
+            let why = format!("{place}: {why}");
+            return Self::Damaged { path, why };
+        }
         match error {
             JournalError::Newer { what, found, known } => Self::Newer {
                 path,
                 what: format!("{what} in format"),
                 found,
                 known,
-            },
-            JournalError::Damaged { place, why } => Self::Damaged {
-                path,
-                why: format!("{place}: {why}"),
             },
             other => Self::Io {
                 path,

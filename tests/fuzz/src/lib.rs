@@ -25,11 +25,11 @@ pub struct FuzzTarget {
     pub name: &'static str,
     /// Parses the input. Panics if the parser does, or if the accepted value breaks an invariant.
     pub run: fn(&[u8]),
-    /// The most bytes it may hold at the same time, whatever the input.
+    /// The most bytes it may hold at the same time, whatever the input. No target may hold more than 64 MiB.
     pub memory: u64,
     /// How many more bytes it may hold for each byte of input.
     pub memory_per_byte: u64,
-    /// The most processor time that one input may take.
+    /// The most processor time that one input may take; 1 s at most.
     pub time: Duration,
     /// Words of the format, which mutations insert anywhere.
     pub words: &'static [&'static str],

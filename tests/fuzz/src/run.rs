@@ -22,6 +22,13 @@ use crate::{
 /// The number of inputs of a sample, and of each round of a long run.
 const CASES: u32 = 512;
 
+/// The most bytes that any target may hold at the same time, whatever it states and however long its input is:
+/// what one outsider's input may cost in a process of 512 MiB.
+const MEMORY_MAX: u64 = 64 * 1024 * 1024;
+
+/// The most processor time of one input, for any target.
+const TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How long an input that broke a target is made smaller, in milliseconds.
 const SHRINKING_MS: u32 = 30_000;
 
@@ -104,15 +111,17 @@ fn one(target: &FuzzTarget, present: &Present, input: &[u8]) -> Result<(), Strin
     let allowed = target
         .memory_per_byte
         .saturating_mul(length)
-        .saturating_add(target.memory);
+        .saturating_add(target.memory)
+        .min(MEMORY_MAX);
     if taken.bytes_max > allowed {
         return Err(format!(
             "holds {} bytes at once of {allowed} allowed",
             taken.bytes_max
         ));
     }
-    if time > target.time {
-        return Err(format!("takes {time:?} of {:?} allowed", target.time));
+    let allowed_time = target.time.min(TIME_MAX);
+    if time > allowed_time {
+        return Err(format!("takes {time:?} of {allowed_time:?} allowed"));
     }
     Ok(())
 }
@@ -126,4 +135,31 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "of no text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(target: FuzzTarget) -> Result<(), String> {
+        one(&target, &Present::default(), b"input")
+    }
+
+    #[test]
+    fn no_target_may_allow_itself_more_than_an_outsider_may_cost() {
+        let generous = |run| FuzzTarget {
+            memory: u64::MAX,
+            time: Duration::from_secs(60),
+            ..FuzzTarget::new("generous", run)
+        };
+        let greedy = outcome(generous(|_| drop(vec![1_u8; 65 << 20])));
+        assert!(greedy.unwrap_err().contains("67108864 allowed"));
+        let slow = outcome(generous(|_| {
+            while processor_time() < Duration::from_secs(2) {
+                std::hint::spin_loop();
+            }
+        }));
+        assert!(slow.unwrap_err().contains("1s allowed"));
+        assert_eq!(outcome(generous(|_| drop(vec![1_u8; 60 << 20]))), Ok(()));
+    }
 }

@@ -92,7 +92,9 @@ impl From<JournalError> for FleetError {
             JournalError::Newer { .. } => {
                 ("VSI0003", "run the vsiflow that wrote it, or a newer one")
             }
-            JournalError::Damaged { .. } => (
+            JournalError::Damaged { .. }
+            | JournalError::DamagedRecord(_)
+            | JournalError::MissingBlob(_) => (
                 "VSI0004",
                 "nothing was changed; copy the state directory and restore a backup",
             ),

@@ -98,6 +98,12 @@ impl<R: NamedRecord> KnownRecord<R> {
         }
     }
 
+    /// Its namespace and name.
+    pub(in crate::fleet) fn place(&self) -> (String, String) {
+        let record = &self.record;
+        (record.namespace().to_owned(), record.name().to_owned())
+    }
+
     fn is_named(&self, namespace: &str, name: &str) -> bool {
         let named = self.record.name() == name || self.entity.id() == name;
         named && self.record.namespace() == namespace
@@ -117,15 +123,10 @@ impl Fleet {
             record,
         });
         let mut known: Vec<KnownRecord<R>> = known.collect();
-        known.sort_by(|a, b| {
-            let place = |one: &KnownRecord<R>| {
-                let record = &one.record;
-                (record.namespace().to_owned(), record.name().to_owned())
-            };
-            place(a).cmp(&place(b))
-        });
+        known.sort_by_cached_key(KnownRecord::place);
         let lost = all.lost.into_iter();
-        let lost = lost.filter(|(entity, state, _)| !phase::is_gone(entity, state));
+        let lost = lost
+            .filter(|(entity, state, _)| !phase::is_gone(entity, state) && !self.is_orphan(entity));
         Ok((known, lost.collect()))
     }
 

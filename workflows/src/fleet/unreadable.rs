@@ -2,7 +2,7 @@
 //! are not affected. Only deletions of what it may refer to are refused in the meantime.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,7 +19,11 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::vsi::DefineDomain;
 
-use super::{ErrorKind, Fleet, FleetError, HostHandle, index::qualified, vsi::object::rfc3339};
+use super::{
+    Condition, ErrorKind, Fleet, FleetError, HostHandle, Metadata,
+    index::qualified,
+    vsi::{conditions::condition, object::rfc3339},
+};
 use crate::{
     group::GroupRecord,
     network::NetworkRecord,
@@ -74,7 +78,10 @@ pub(super) struct ReadAll<T> {
     pub(super) lost: Vec<LostState>,
 }
 
-/// A VSI or a data disk whose desired state cannot be read.
+/// The phase of an object whose desired state, or a part of it, cannot be read.
+pub(super) const UNREADABLE: &str = "Unreadable";
+
+/// An entity whose desired state cannot be read.
 #[derive(Clone, Debug)]
 pub(super) struct LostEntity {
     pub(super) entity: EntityId,
@@ -90,6 +97,23 @@ impl LostEntity {
         let own = self.name.as_ref();
         self.entity.id() == name
             || own.is_some_and(|(own_space, own)| own_space == namespace && own == name)
+    }
+
+    /// Its namespace and name; an empty namespace and the UID if they are unknown.
+    pub(super) fn place(&self) -> (String, String) {
+        let unnamed = || (String::new(), self.entity.id().to_owned());
+        self.name.clone().unwrap_or_else(unnamed)
+    }
+
+    /// Why it cannot be read, and what can be done.
+    pub(super) fn description(&self) -> String {
+        format!("{}. {}", self.failure, self.failure.remedy)
+    }
+
+    /// The condition of this name: it does not hold, because the entity cannot be read.
+    pub(super) fn condition(&self, name: &'static str, changed: Timestamp) -> Condition {
+        let code = self.failure.code.as_str();
+        condition(name, false, code, &self.description(), changed)
     }
 
     /// The creation time, RFC 3339; empty if the event with it is lost.
@@ -147,7 +171,7 @@ impl Fleet {
                 Ok(record) => Ok(DesiredReading::Record(record)),
                 Err(failure) => Ok(DesiredReading::Lost(failure.of_object(entity.to_string()))),
             },
-            Err(error @ JournalError::Damaged { .. }) => lost(error.to_string()),
+            Err(error) if error.is_damage() => lost(error.to_string()),
             Err(other) => Err(other.into()),
         }
     }
@@ -190,7 +214,7 @@ impl Fleet {
             }
             match self.blobs.get_blob(hash, len).await {
                 Ok(_) => self.seen_blobs.add(hash),
-                Err(error @ JournalError::Damaged { .. }) => {
+                Err(error) if error.is_damage() => {
                     return Ok(Some(UnreadableEntity::lost(entity, &error.to_string())));
                 }
                 Err(other) => return Err(other.into()),
@@ -212,7 +236,53 @@ impl Fleet {
         Ok(self.named(lost).await)
     }
 
-    /// The VSI or data disk with this name or UID, if its desired state cannot be read.
+    /// The metadata of an entity that cannot be read, as far as it is known, and when the entity changed last.
+    pub(super) fn lost_metadata(&self, lost: &LostEntity) -> (Metadata, Timestamp) {
+        let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
+        let (namespace, name) = lost.place();
+        let desired = lost.state.desired.as_ref();
+        let metadata = Metadata {
+            name,
+            namespace,
+            uid: lost.entity.id().to_owned(),
+            generation: desired.map_or(0, |desired| desired.generation),
+            creation_timestamp: LostEntity::created(created),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        };
+        (metadata, changed)
+    }
+
+    /// An entity whose desired state can be read, if another part of it cannot.
+    pub(super) async fn partly_lost(
+        &self,
+        entity: &EntityId,
+        state: &Arc<EntityState>,
+        name: (String, String),
+    ) -> Result<Option<LostEntity>, FleetError> {
+        let failure = self.poison(entity).await?;
+        Ok(failure.map(|failure| LostEntity {
+            entity: entity.clone(),
+            state: state.clone(),
+            name: Some(name),
+            failure,
+        }))
+    }
+
+    /// Refuses to say that there is no object of this name while one cannot be read that may have it.
+    ///
+    /// # Errors
+    /// `VSI0018`, which names that one.
+    pub(super) async fn refuse_absence(
+        &self,
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), FleetError> {
+        refuse_lost(&self.lost(kind).await?, kind, namespace, name)
+    }
+
+    /// The entity with this name or UID, if its desired state cannot be read.
     pub(super) async fn lost_one(
         &self,
         kind: &'static str,
@@ -220,12 +290,26 @@ impl Fleet {
         name: &str,
     ) -> Result<Option<LostEntity>, FleetError> {
         let (namespace, name) = qualified(namespace, name);
-        let all = self.lost_among(kind, [(namespace, name)]).await?;
+        let all = self.lost_near(kind, namespace, name).await?;
         let mut all = all.into_iter();
         Ok(all.find(|lost| lost.is(namespace, name)))
     }
 
-    /// Forgets the VSI or data disk with this UID, whose desired state cannot be read. Nothing is refused
+    /// The entities of a kind that cannot be read, at least those that have this name or an unknown one. Only
+    /// of VSIs and data disks can there be so many that they are looked up.
+    async fn lost_near(
+        &self,
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<LostEntity>, FleetError> {
+        match kind {
+            kind::VSI | kind::DISK => self.lost_among(kind, [(namespace, name)]).await,
+            _ => self.lost(kind).await,
+        }
+    }
+
+    /// Forgets the entity with this UID, whose desired state cannot be read. Nothing is refused
     /// because of it any more, and its objects stay on its host. Returns `None` if there is no such entity.
     /// Only the UID is accepted, so that it does not happen by accident. If it becomes readable again, from
     /// a blob that was put back, it exists again.
@@ -238,7 +322,7 @@ impl Fleet {
         uid: &str,
         by: By,
     ) -> Result<Option<EntityId>, FleetError> {
-        let all = self.lost_among(kind, [("", uid)]).await?;
+        let all = self.lost_near(kind, "", uid).await?;
         let Some(lost) = all.into_iter().find(|lost| lost.entity.id() == uid) else {
             return Ok(None);
         };
@@ -254,7 +338,7 @@ impl Fleet {
     }
 
     /// Whether the entity was orphaned.
-    fn is_orphan(&self, entity: &EntityId) -> bool {
+    pub(super) fn is_orphan(&self, entity: &EntityId) -> bool {
         let marker = orphan_marker(entity);
         marker.is_some_and(|marker| self.engine.entity(&marker).is_some())
     }
@@ -312,8 +396,8 @@ impl Fleet {
         Err(FleetError::new(ErrorKind::Blocked, failure))
     }
 
-    /// Namespace and name of an unreadable VSI or disk, from an earlier desired state or from the title of
-    /// its domain.
+    /// Namespace and name of an unreadable entity, from an earlier desired state or, of a VSI, from the title
+    /// of its domain.
     async fn name_of_lost(
         &self,
         entity: &EntityId,
@@ -377,6 +461,22 @@ impl Fleet {
                 let DiskRecord { disk, .. } = record::read(&bytes).ok()?;
                 Some((disk.namespace, disk.name))
             }
+            kind::POOL => {
+                let pool: PoolRecord = record::read(&bytes).ok()?;
+                Some((pool.namespace, pool.name))
+            }
+            kind::GROUP => {
+                let group: GroupRecord = record::read(&bytes).ok()?;
+                Some((group.namespace, group.name))
+            }
+            kind::SNAPSHOT => {
+                let snapshot: SnapshotRecord = record::read(&bytes).ok()?;
+                Some((snapshot.namespace, snapshot.name))
+            }
+            kind::NETWORK => {
+                let NetworkRecord { network, .. } = record::read(&bytes).ok()?;
+                Some((network.namespace, network.name))
+            }
             _ => {
                 let VsiRecord { vsi, .. } = record::read(&bytes).ok()?;
                 Some((vsi.namespace, vsi.name))
@@ -402,7 +502,7 @@ impl Fleet {
         stream: &StreamId,
     ) -> Result<Vec<Record>, JournalError> {
         match self.records(stream).await {
-            Err(JournalError::Damaged { .. }) => {}
+            Err(error) if error.is_damage() => {}
             other => return other,
         }
         // One by one: readable events may follow one that cannot be decoded.
@@ -451,8 +551,8 @@ pub(super) fn refuse_lost(
         );
         let (remedy, uid) = (&lost.failure.remedy, lost.entity.id());
         let what = match lost.entity.kind().as_str() {
-            kind::DISK => "disk/",
-            _ => "",
+            kind::VSI => String::new(),
+            other => format!("{other}/"),
         };
         failure = Failure::new(FailureClass::Blocked, "VSI0018", message)
             .of_object(format!("{kind}/{name}"))

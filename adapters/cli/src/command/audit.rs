@@ -118,10 +118,13 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
             .map_err(|violation| of_violation(&violation))?;
     }
     let inspection = Inspection::at(common).await?;
-    let report = inspection
-        .audit()
-        .verify(anchor.as_ref(), key.as_ref())
-        .await;
+    let report = match &inspection {
+        Inspection::Held(app) if args.is_shared() => app.verify().await,
+        _ => {
+            let audit = inspection.audit();
+            audit.verify(anchor.as_ref(), key.as_ref()).await
+        }
+    };
     let id = inspection.audit().journal_id.to_owned();
     inspection.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;

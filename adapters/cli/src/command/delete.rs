@@ -280,7 +280,9 @@ async fn without_unreadable(
         let by = actor::by(&common.reason);
         let fleet = &app.fleet;
         let orphaned = match one.kind {
-            kind::VSI | kind::DISK => fleet.orphan_unreadable(one.kind, &one.name, by).await?,
+            kind if kind::WITH_OBJECTS.contains(&kind) => {
+                fleet.orphan_unreadable(kind, &one.name, by).await?
+            }
             _ => None,
         };
         match orphaned {

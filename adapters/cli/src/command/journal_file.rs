@@ -8,7 +8,7 @@ use tokio::{
 };
 use vsiflow_engine::{
     audit::{AuditError, Omissions, Violation},
-    journal::{JournalError, MissingCause},
+    journal::{DamageWords, MissingCause},
     state_dir::StateDirError,
 };
 
@@ -128,18 +128,21 @@ pub(super) fn of_error(error: &AuditError) -> ExitProblem {
     match error {
         AuditError::Violation(violation) => of_violation(violation),
         AuditError::State(state) => ExitProblem::from(state.clone()),
-        AuditError::Journal(JournalError::Damaged { place, why }) => {
-            let mut problem = ExitProblem::new(Exit::Failed, error.code(), why, error.remedy());
-            problem.object = place.clone();
-            problem
-        }
-        other => ExitProblem::new(
-            Exit::Failed,
-            other.code(),
-            other.to_string(),
-            other.remedy(),
-        ),
+        AuditError::Journal(journal) => match journal.damage() {
+            Some(DamageWords { place, why }) => {
+                let mut problem = ExitProblem::new(Exit::Failed, error.code(), why, error.remedy());
+                problem.object = place;
+                problem
+            }
+            None => plain_error(error),
+        },
+        other => plain_error(other),
     }
+}
+
+fn plain_error(error: &AuditError) -> ExitProblem {
+    let (code, remedy) = (error.code(), error.remedy());
+    ExitProblem::new(Exit::Failed, code, error.to_string(), remedy)
 }
 
 /// The same error, for a new state directory.

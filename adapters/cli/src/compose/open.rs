@@ -22,7 +22,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    App, AppInner,
+    App, AppInner, SharedWork,
     bounds::{IdKeyPlace, ReadBounds},
     bundles::AppliedBundles,
     console_marks, database, hosts, images, retention,
@@ -174,6 +174,7 @@ impl App {
             stays: open_for == OpenFor::Serve,
             shard,
             view: OnceLock::new(),
+            verification: SharedWork::default(),
         };
         Ok(Self {
             fleet,

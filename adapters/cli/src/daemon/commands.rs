@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     actor,
-    args::{Cli, CliCommand, Common},
+    args::{AuditCommand, Cli, CliCommand, Common},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::{
@@ -81,7 +81,12 @@ impl Commands for CallersCommands {
             ApiAccess::Here => return Err(unknown()),
         };
         let follows = cli.command.follows();
-        let audits = matches!(&cli.command, CliCommand::Audit(_) | CliCommand::Replay(_));
+        let audits = match &cli.command {
+            // Callers share it, so that they need no turns.
+            CliCommand::Audit(AuditCommand::Verify(verification)) => !verification.is_shared(),
+            CliCommand::Audit(_) | CliCommand::Replay(_) => true,
+            _ => false,
+        };
         Ok(CommandNeeds {
             needs,
             follows,

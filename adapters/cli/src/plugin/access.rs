@@ -34,7 +34,7 @@ pub(super) fn problem(error: PluginError) -> ExitProblem {
              says; where there is none, name the operator's Lease with --operator NAMESPACE/LEASE"
                 .to_owned(),
         ),
-        PluginError::NotFound(what) if what.starts_with("Lease") => (
+        PluginError::NoLease(_) => (
             Exit::NotFound,
             "VSI1022",
             "name the Lease with --operator NAMESPACE/LEASE or $VSIFLOW_OPERATOR, or a pod with \

@@ -39,6 +39,18 @@ enum KubectlFailure {
     NotFound,
 }
 
+impl KubectlFailure {
+    /// Reads a line of kubectl's standard error. kubectl ends with status 1 for every failure of its own, and
+    /// prints the reason of the API server's `Status` in brackets.
+    fn of(line: &str) -> Option<Self> {
+        match line {
+            line if line.starts_with(FORBIDDEN) && line.contains("pods") => Some(Self::Forbidden),
+            line if line.starts_with(NOT_FOUND) => Some(Self::NotFound),
+            _ => None,
+        }
+    }
+}
+
 /// The standard input of a command in the pod.
 enum PodInput {
     /// Nothing.
@@ -330,11 +342,7 @@ async fn forward_errors(from: Option<impl AsyncRead + Unpin>) -> KubectlFailure 
     let mut lines = BufReader::new(from).lines();
     let mut failure = KubectlFailure::Nothing;
     while let Ok(Some(text)) = lines.next_line().await {
-        if text.starts_with(FORBIDDEN) && text.contains("pods") {
-            failure = KubectlFailure::Forbidden;
-        } else if text.starts_with(NOT_FOUND) {
-            failure = KubectlFailure::NotFound;
-        }
+        failure = KubectlFailure::of(&text).unwrap_or(failure);
         if !text.starts_with(ADDED) {
             output::note(&text);
         }

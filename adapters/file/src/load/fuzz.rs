@@ -10,7 +10,6 @@ fn fuzz_document() {
         // A node of two bytes, `- `, needs some hundred bytes in memory, and is outlined and read again.
         memory: 4 * 1024 * 1024,
         memory_per_byte: 4096,
-        time: std::time::Duration::from_secs(10),
         words: &[
             "[",
             "]",

@@ -157,3 +157,15 @@ async fn what_unpacks_without_end_is_given_up() {
     assert_eq!(unpack(1 << 20, 2_000).await.unwrap(), 8 << 20);
     assert_eq!(unpack(8 << 20, 1).await.unwrap(), 8 << 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_larger_than_the_format_permits_is_reported_as_too_much_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("image.zst");
+    // The magic number, then a frame of a window of 3.75 TiB.
+    std::fs::write(&file, b"\x28\xb5\x2f\xfd\x00\xff\x01\x00\x00").unwrap();
+    let url = Url::from_file_path(&file).unwrap().to_string();
+    let error = all(&url).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
+    assert!(error.message.contains("MiB of memory"), "{error}");
+}

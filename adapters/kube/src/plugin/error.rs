@@ -11,6 +11,9 @@ pub enum PluginError {
     /// The object does not exist.
     #[error("there is no {0}")]
     NotFound(String),
+    /// There is no Lease by which the operator would be found.
+    #[error("there is no {0}")]
+    NoLease(String),
     /// Other field managers own the field.
     #[error("{field} of {object} belongs to {}", .owners.join(" and "))]
     Owned {
@@ -57,7 +60,7 @@ impl PluginError {
     pub(super) fn is_of_nothing(&self) -> bool {
         matches!(
             self,
-            Self::NotFound(_) | Self::ServerError { status: 404, .. }
+            Self::NotFound(_) | Self::NoLease(_) | Self::ServerError { status: 404, .. }
         )
     }
 }

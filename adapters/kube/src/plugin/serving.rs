@@ -29,7 +29,7 @@ impl Cluster {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
         let shown = format!("{namespace}/{lease}");
         let found = within(api.get(lease)).await.map_err(|error| match error {
-            CallError::Gone => PluginError::NotFound(format!("Lease {shown}")),
+            CallError::Gone => PluginError::NoLease(format!("Lease {shown}")),
             error => PluginError::Refused {
                 what: format!("the Lease {shown} cannot be read"),
                 why: error.to_string(),

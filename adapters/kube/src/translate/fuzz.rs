@@ -12,7 +12,6 @@ fn fuzz_resource() {
     FuzzTarget {
         memory: 4 * 1024 * 1024,
         memory_per_byte: 512,
-        time: std::time::Duration::from_secs(5),
         words: &[
             "[",
             "]",

@@ -85,48 +85,98 @@ fn of_connect(error: &ConnectError) -> Kind {
     }
 }
 
+/// What libvirt's message says beyond its code. Several failures share a code, and the code is all that
+/// libvirt's protocol has beside the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageFact {
+    /// The file system is full: the text of `ENOSPC`.
+    NoSpace,
+    /// Another job or program uses the object: `qemu_domainjob.c`, `storage_driver.c`.
+    InUseNow,
+    /// `qemu-img` ended because another program has the file.
+    FileLocked,
+    /// `qemu-img` ended, and would end in the same way again.
+    ConversionFailed,
+    /// The copy is not complete yet: `qemu_block.c`.
+    NotReadyForPivot,
+    /// Another client has the console open: `qemu_driver.c`.
+    ConsoleOpen,
+    /// The name is that of another object: `virnetworkobj.c`.
+    NameTaken,
+    /// Something of this name exists: `storage_driver.c`, `virstorageobj.c`.
+    Exists,
+    /// A clone would have an existing name: `storage_driver.c`.
+    VolumeNameTaken,
+    /// A bridge or an address range is used by another network: `virnetworkobj.c`, `bridge_driver.c`.
+    AlreadyInUse,
+    /// The storage pool does not run.
+    PoolInactive,
+    /// The network does not run.
+    NetworkInactive,
+    /// Nothing that is decided by.
+    Nothing,
+}
+
+impl MessageFact {
+    /// Reads libvirt's message. The daemon sends its messages in the C locale, in which it is started.
+    pub(super) fn of(error: &LibvirtError) -> Self {
+        let says = |text: &str| error.message.contains(text);
+        match () {
+            () if says("No space left on device") => Self::NoSpace,
+            () if says("asynchronous jobs")
+                || says("still being allocated")
+                || says("still in use") =>
+            {
+                Self::InUseNow
+            }
+            () if says("qemu-img") && says("unexpected exit status") => {
+                if says("Failed to get") && says("lock") {
+                    Self::FileLocked
+                } else {
+                    Self::ConversionFailed
+                }
+            }
+            () if says("not ready for pivot") => Self::NotReadyForPivot,
+            () if says("Active console session") => Self::ConsoleOpen,
+            () if says("already exists with uuid") => Self::NameTaken,
+            () if says("already exists") => Self::Exists,
+            () if says("storage volume name") && says("already in use") => Self::VolumeNameTaken,
+            () if says("already in use") => Self::AlreadyInUse,
+            () if says("storage pool") && says("is not active") => Self::PoolInactive,
+            () if says("network") && says("is not active") => Self::NetworkInactive,
+            () => Self::Nothing,
+        }
+    }
+}
+
 /// `VIR_ERR_RPC` is reported when the daemon ends during a call.
 fn of_libvirt(error: &LibvirtError) -> Kind {
-    let says = |text: &str| error.message.contains(text);
-    if says("No space left on device") {
-        return Kind::NoSpace;
+    use MessageFact as Fact;
+    let fact = MessageFact::of(error);
+    match fact {
+        Fact::NoSpace => return Kind::NoSpace,
+        Fact::InUseNow | Fact::FileLocked | Fact::NotReadyForPivot => return Kind::Busy,
+        Fact::ConversionFailed => return Kind::Rejected,
+        _ => {}
     }
-    if says("asynchronous jobs") || says("still being allocated") || says("still in use") {
-        return Kind::Busy;
-    }
-    // The program that converts volumes has ended, and would end in the same way again. While another program
-    // has the file, it gets no lock.
-    if says("qemu-img") && says("unexpected exit status") {
-        return if says("Failed to get") && says("lock") {
-            Kind::Busy
-        } else {
-            Kind::Rejected
-        };
-    }
+    let exists = matches!(fact, Fact::Exists | Fact::NameTaken);
     match error.code {
         code::NO_DOMAIN | code::NO_STORAGE_VOL => Kind::Missing,
         code::NO_STORAGE_POOL => Kind::PoolMissing,
         code::NO_NETWORK => Kind::NetworkMissing,
         code::STORAGE_VOL_EXIST => Kind::Exists,
-        code::OPERATION_INVALID if says("already exists") => Kind::Exists,
-        code::OPERATION_INVALID if says("storage pool") && says("is not active") => {
-            Kind::PoolInactive
-        }
-        code::OPERATION_INVALID if says("network") && says("is not active") => {
-            Kind::NetworkInactive
-        }
+        code::OPERATION_INVALID if exists => Kind::Exists,
+        code::OPERATION_INVALID if fact == Fact::PoolInactive => Kind::PoolInactive,
+        code::OPERATION_INVALID if fact == Fact::NetworkInactive => Kind::NetworkInactive,
         code::OPERATION_INVALID => Kind::WrongState,
+        code::OPERATION_FAILED if fact == Fact::ConsoleOpen => Kind::Busy,
         code::INVALID_ARG
         | code::OPERATION_FAILED
         | code::XML_ERROR
         | code::XML_DETAIL
         | code::CONFIG_UNSUPPORTED
         | code::XML_INVALID_SCHEMA => Kind::Rejected,
-        code::INTERNAL_ERROR if says("already exists") => Kind::Exists,
-        // The error for a clone with an existing name.
-        code::INTERNAL_ERROR if says("storage volume name") && says("already in use") => {
-            Kind::Exists
-        }
+        code::INTERNAL_ERROR if exists || fact == Fact::VolumeNameTaken => Kind::Exists,
         code::RPC => Kind::OutcomeUnknown,
         code::OPERATION_DENIED => Kind::Denied,
         _ => Kind::Other,
@@ -138,19 +188,64 @@ mod tests {
     use super::*;
     use crate::protocol::Procedure;
 
+    fn failed(code: i32, message: &str) -> LibvirtError {
+        LibvirtError {
+            code,
+            message: message.to_owned(),
+            procedure: Procedure::StorageVolCreateXmlFrom,
+            domain: 18,
+            level: 2,
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_fact_and_its_code_says_what_that_means() {
+        for (code, message, kind) in [
+            (
+                code::OPERATION_FAILED,
+                "operation failed: Active console session exists for this domain",
+                Kind::Busy,
+            ),
+            (
+                code::OPERATION_FAILED,
+                "operation failed: network 'a' already exists with uuid b",
+                Kind::Rejected,
+            ),
+            (
+                code::INTERNAL_ERROR,
+                "block copy still active: disk 'vda' not ready for pivot yet",
+                Kind::Busy,
+            ),
+            (
+                code::INTERNAL_ERROR,
+                "storage volume name 'a' already in use.",
+                Kind::Exists,
+            ),
+            (
+                code::INTERNAL_ERROR,
+                "bridge name 'a' already in use.",
+                Kind::Other,
+            ),
+            (
+                code::OPERATION_INVALID,
+                "network 'a' is not active",
+                Kind::NetworkInactive,
+            ),
+        ] {
+            assert_eq!(of_libvirt(&failed(code, message)), kind, "{message}");
+        }
+        let taken = failed(code::INTERNAL_ERROR, "bridge name 'a' already in use.");
+        assert_eq!(MessageFact::of(&taken), MessageFact::AlreadyInUse);
+    }
+
     #[test]
     fn a_conversion_that_fails_is_not_tried_for_ever() {
         let kind = |message: &str| {
-            of_libvirt(&LibvirtError {
-                code: code::INTERNAL_ERROR,
-                message: format!(
-                    "internal error: Child process (/usr/bin/qemu-img convert -f qcow2 -O qcow2 /i/a /i/b) \
-                     unexpected {message}"
-                ),
-                procedure: Procedure::StorageVolCreateXmlFrom,
-                domain: 18,
-                level: 2,
-            })
+            let message = format!(
+                "internal error: Child process (/usr/bin/qemu-img convert -f qcow2 -O qcow2 /i/a /i/b) \
+                 unexpected {message}"
+            );
+            of_libvirt(&failed(code::INTERNAL_ERROR, &message))
         };
         let read = "exit status 1: qemu-img: error while reading at byte 0: Input/output error";
         assert_eq!(kind(read), Kind::Rejected);

@@ -89,13 +89,7 @@ impl LibvirtHost {
         let found = self.existing_domain(&calls, uuid).await?;
         let flags = block_flags::ABORT_PIVOT;
         let ended = calls.domain_block_job_abort(&found, target, flags).await;
-        ended.map_err(|error| {
-            let mut of = self.of_domain(uuid, &error);
-            if of.message.contains("not ready for pivot") {
-                of.kind = PortErrorKind::Busy;
-            }
-            of
-        })
+        ended.map_err(|error| self.of_domain(uuid, &error))
     }
 
     pub(super) async fn wake_paused(&self, uuid: Uuid) -> PortResult<()> {

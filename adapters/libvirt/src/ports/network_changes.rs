@@ -8,7 +8,11 @@ use vsiflow_steps::ports::{
     HostRoute, NetworkChange, NetworkSpec, PortErrorKind, PortResult, Removed,
 };
 
-use super::{LibvirtHost, error::ErrorContext, network::is_absent};
+use super::{
+    LibvirtHost,
+    error::{ErrorContext, MessageFact},
+    network::is_absent,
+};
 use crate::{
     connection::Calls,
     error::Error,
@@ -159,12 +163,13 @@ fn update(change: &NetworkChange) -> (UpdateCommand, UpdateSection, String) {
 impl ErrorContext<'_> {
     /// The error of a call that creates something; another owner may already have it.
     fn creation_error(&self, error: &Error) -> vsiflow_steps::ports::PortError {
-        let mut error = self.of(error);
-        let words = ["already exists with uuid", "already in use"];
-        if words.iter().any(|words| error.message.contains(words)) {
-            error.kind = PortErrorKind::Exists;
+        use MessageFact::{AlreadyInUse, NameTaken, VolumeNameTaken};
+        let fact = error.libvirt().map(MessageFact::of);
+        let mut failure = self.of(error);
+        if matches!(fact, Some(NameTaken | AlreadyInUse | VolumeNameTaken)) {
+            failure.kind = PortErrorKind::Exists;
         }
-        error
+        failure
     }
 }
 

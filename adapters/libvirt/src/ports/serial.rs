@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
-use vsiflow_steps::ports::{GuestConsole, PortError, PortErrorKind, PortResult};
+use vsiflow_steps::ports::{GuestConsole, PortResult};
 
 use super::{LibvirtHost, QUICK, error::ErrorContext};
 use crate::{
     connection::Connection,
-    error::{Error, code},
     protocol::{RemoteDomain, domain_flags},
     stream::ConsoleStream,
 };
@@ -50,7 +49,7 @@ impl LibvirtHost {
         let calls = connection.within(QUICK);
         let object = format!("domain {uuid}");
         let opened = calls.domain_open_console(domain, flags, STALL).await;
-        let stream = opened.map_err(|error| of_opening(&self.speaking(&object), &error))?;
+        let stream = opened.map_err(|error| self.speaking(&object).of(&error))?;
         Ok(Box::new(LibvirtConsole {
             host: self.name.clone(),
             object,
@@ -58,18 +57,6 @@ impl LibvirtHost {
             _connection: connection,
         }))
     }
-}
-
-/// Only libvirt's message shows that another client has the console open.
-fn of_opening(at: &ErrorContext<'_>, error: &Error) -> PortError {
-    let busy = error.libvirt().is_some_and(|error| {
-        error.code == code::OPERATION_FAILED && error.message.contains("Active console session")
-    });
-    let mut failure = at.of(error);
-    if busy {
-        failure.kind = PortErrorKind::Busy;
-    }
-    failure
 }
 
 #[async_trait]

@@ -9,7 +9,6 @@ fn fuzz_xml() {
     FuzzTarget {
         // An element of four bytes, `<a/>`, needs a hundred bytes in memory, and lists grow by doubling.
         memory_per_byte: 128,
-        time: std::time::Duration::from_secs(3),
         words: &[
             "<a>",
             "</a>",

@@ -7,7 +7,10 @@ use super::{
     super::{AuditError, Flaw, Violation},
     line::{HeaderLine, HeaderOutline, LINE_MAX, SCHEMA, SHORT_MAX, UNUSED},
 };
-use crate::{journal::JournalError, model::Name};
+use crate::{
+    journal::{DamageWords, JournalError},
+    model::Name,
+};
 
 /// The input that an export is read from.
 pub(crate) type LineInput<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
@@ -119,13 +122,16 @@ impl<'a> ExportLines<'a> {
         let line = self.line;
         match error {
             AuditError::Violation(violation) => AuditError::Line { line, violation },
-            AuditError::Journal(JournalError::Damaged { place, why }) => AuditError::Line {
-                line,
-                violation: Violation::of(Flaw::Changed, format!("{place}: {why}")),
-            },
             AuditError::Journal(e @ JournalError::Conflict { .. }) => AuditError::Line {
                 line,
                 violation: Violation::of(Flaw::Reordered, e.to_string()),
+            },
+            AuditError::Journal(error) => match error.damage() {
+                Some(DamageWords { place, why }) => AuditError::Line {
+                    line,
+                    violation: Violation::of(Flaw::Changed, format!("{place}: {why}")),
+                },
+                None => AuditError::Journal(error),
             },
             other => other,
         }

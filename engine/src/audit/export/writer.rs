@@ -13,7 +13,7 @@ use super::{
     omissions::{BaseLine, LostBlobLine, MissingLine, StateLine, StreamLine, UndecodableLine},
 };
 use crate::{
-    journal::{BatchLink, JournalError, Missing, Offset, Stored, base_hash},
+    journal::{BatchLink, Missing, Offset, Stored, base_hash},
     model::{Hash, Payload},
 };
 
@@ -51,7 +51,7 @@ impl<'a> ExportWriter<'a> {
     async fn event(&mut self, stored: &Stored) -> Result<(), AuditError> {
         self.events = self.events.saturating_add(1);
         let record = match stored.record() {
-            Err(JournalError::Damaged { .. }) => {
+            Err(error) if error.is_damage() => {
                 self.lacks.undecodable.push(stored.offset);
                 return self.line(&UndecodableLine::new(stored)).await;
             }
@@ -107,7 +107,7 @@ impl<'a> ExportWriter<'a> {
             return Err(failed(why));
         }
         match self.audit.blobs.get_blob(hash, len).await {
-            Err(JournalError::Damaged { .. }) => {
+            Err(error) if error.is_damage() => {
                 self.lacks.blobs.push(hash);
                 self.line(&LostBlobLine::new(hash, len)).await
             }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Mutex};
 use async_trait::async_trait;
 
 use super::*;
-use crate::journal::{Append, Journal, JournalError, Offset, Record, States, StreamHead};
+use crate::journal::{
+    Append, Journal, JournalError, Offset, Record, RecordDamage, RecordPlace, States, StreamHead,
+};
 
 /// The content of a disk: records and links by offset, offsets of records by stream and sequence.
 #[derive(Clone, Default)]
@@ -26,19 +28,9 @@ pub(super) struct SabotagedAudit {
 
 impl CutDisk {
     fn record(&self, offset: Offset) -> Result<Stored, JournalError> {
-        let damaged = |why: &str| JournalError::Damaged {
-            place: format!("offset {offset}"),
-            why: why.to_owned(),
-        };
-        let bytes = self
-            .records
-            .get(&offset)
-            .ok_or_else(|| damaged("it is missing"))?;
-        let stored = Stored::parse(bytes.clone())?;
-        if stored.offset != offset {
-            return Err(damaged("another record is in its place"));
-        }
-        Ok(stored)
+        let bytes = self.records.get(&offset);
+        let missing = || RecordDamage::missing(RecordPlace::Offset(offset));
+        Stored::parse_at(offset, bytes.ok_or_else(missing)?.clone())
     }
 
     fn end(&self) -> Offset {
@@ -128,18 +120,23 @@ impl Journal for SabotagedAudit {
         let mut page = Vec::new();
         for ((_, seq), offset) in own {
             let named = |error| match error {
-                JournalError::Damaged { why, .. } => JournalError::Damaged {
-                    place: format!("{stream} #{seq} (offset {offset})"),
-                    why,
-                },
+                JournalError::DamagedRecord(mut damage) => {
+                    let stream = stream.clone();
+                    let (seq, offset) = (*seq, *offset);
+                    damage.place = RecordPlace::Claimed {
+                        stream,
+                        seq,
+                        offset,
+                    };
+                    JournalError::DamagedRecord(damage)
+                }
                 other => other,
             };
             let stored = disk.record(*offset).map_err(named)?;
             if (&stored.stream, stored.seq) != (stream, *seq) {
-                return Err(JournalError::Damaged {
-                    place: format!("the index of {stream} #{seq}"),
-                    why: "it leads to another record".to_owned(),
-                });
+                let (stream, seq) = (stream.clone(), *seq);
+                let place = RecordPlace::Sequence { stream, seq };
+                return Err(RecordDamage::altered(place, "it leads to another record"));
             }
             page.push(stored.record()?);
         }

@@ -49,8 +49,8 @@ impl Verifier<'_> {
 
     async fn verify_base(&mut self, as_of: Offset) -> Result<(), JournalError> {
         let states = match self.audit.journal.states(Some(as_of)).await {
-            Err(JournalError::Damaged { place, why }) => {
-                self.findings.add_beside(violation(&place, &why));
+            Err(error) if error.is_damage() => {
+                self.findings.add_beside(violation(&error));
                 return Ok(());
             }
             states => states?,

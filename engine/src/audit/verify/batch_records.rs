@@ -4,10 +4,10 @@ use super::{
     super::{Flaw, Violation, payloads},
     Verifier,
     bases::Commitment,
-    records::{VerifyEntry, violation},
+    records::{VerifyEntry, flaw_of},
 };
 use crate::{
-    journal::{JournalError, Offset, Record, Stored},
+    journal::{DamageWords, JournalError, Offset, Record, Stored},
     model::{EventKind, Payload, StreamId},
 };
 
@@ -77,8 +77,9 @@ impl Verifier<'_> {
                 }
                 Ok(())
             }
-            Err(JournalError::Damaged { why, .. }) => {
-                self.findings.accuse(Flaw::Changed, stored, why);
+            Err(JournalError::DamagedRecord(damage)) => {
+                self.findings
+                    .accuse(Flaw::Changed, stored, damage.cause.to_string());
                 Ok(())
             }
             Err(other) => Err(other),
@@ -118,15 +119,15 @@ impl Verifier<'_> {
         if !self.blobs.insert(*hash) {
             return Ok(());
         }
-        match self.audit.blobs.get_blob(*hash, *len).await {
-            Err(JournalError::Damaged { place, why }) => {
-                let found = violation("", &why);
-                let what = format!("the {place} that it names: {why}");
-                let found = Violation::of(found.flaw, what).at(offset);
-                self.findings.add(found.in_stream(stream, seq));
-                Ok(())
-            }
-            other => other.map(drop),
-        }
+        let Err(error) = self.audit.blobs.get_blob(*hash, *len).await else {
+            return Ok(());
+        };
+        let Some(DamageWords { place, why }) = error.damage() else {
+            return Err(error);
+        };
+        let what = format!("the {place} that it names: {why}");
+        let found = Violation::of(flaw_of(&error), what).at(offset);
+        self.findings.add(found.in_stream(stream, seq));
+        Ok(())
     }
 }

@@ -20,8 +20,8 @@ pub(super) async fn check(
     findings: &mut VerifyFindings,
 ) -> Result<(), JournalError> {
     let heads = match journal.streams().await {
-        Err(JournalError::Damaged { place, why }) => {
-            findings.add(violation(&place, &why));
+        Err(error) if error.is_damage() => {
+            findings.add(violation(&error));
             Vec::new()
         }
         heads => heads?,
@@ -56,7 +56,7 @@ async fn read(
     let mut from = 0;
     while from < end && !findings.is_full() {
         let mut page = journal.read(stream, from, PAGE).await;
-        if let Err(JournalError::Damaged { .. }) = page {
+        if page.as_ref().is_err_and(JournalError::is_damage) {
             page = journal.read(stream, from, 1).await;
         }
         match page {
@@ -74,8 +74,8 @@ async fn read(
                     from = record.seq.saturating_add(1);
                 }
             }
-            Err(JournalError::Damaged { place, why }) => {
-                findings.add(violation(&place, &why));
+            Err(error) if error.is_damage() => {
+                findings.add(violation(&error));
                 from = from.saturating_add(1);
             }
             Err(other) => return Err(other),

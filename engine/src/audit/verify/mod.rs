@@ -127,7 +127,7 @@ impl<'a> Verifier<'a> {
         key: Option<&'a PublicKey>,
     ) -> Result<Self, JournalError> {
         let head = match audit.journal.head().await {
-            Err(JournalError::Damaged { .. }) => None,
+            Err(error) if error.is_damage() => None,
             other => other?,
         };
         let end = head.map_or(0, |head| head.last.saturating_add(1));
@@ -137,8 +137,8 @@ impl<'a> Verifier<'a> {
             damaged,
         } = Bases::of(audit.journal).await?;
         let mut findings = VerifyFindings::default();
-        if let Some((place, why)) = damaged {
-            findings.add_beside(violation(&place, &why));
+        if let Some(error) = damaged {
+            findings.add_beside(violation(&error));
         }
         Ok(Self {
             audit,

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::super::{Flaw, Violation, batches::pop_if};
-use crate::{
-    journal::{BatchLink, ChainedJournal, JournalError, Missing, Offset, Stored},
-    model::StreamId,
+use crate::journal::{
+    BatchLink, ChainedJournal, DamageWords, JournalError, Missing, Offset, RecordDamageCause,
+    RecordPlace, Stored,
 };
 
 /// The most records or links that are read at the same time.
@@ -70,7 +70,7 @@ impl<'a> RecordReader<'a> {
                 self.ahead.extend(page.into_iter().map(VerifyEntry::Sound));
                 Ok(())
             }
-            Err(JournalError::Damaged { .. }) => self.fill_one_by_one(limit).await,
+            Err(error) if error.is_damage() => self.fill_one_by_one(limit).await,
             Err(other) => Err(other),
         }
     }
@@ -83,8 +83,8 @@ impl<'a> RecordReader<'a> {
                     Some(stored) => VerifyEntry::Sound(stored),
                     None => return Ok(()),
                 },
-                Err(JournalError::Damaged { place, why }) => {
-                    VerifyEntry::Unsound(violation(&place, &why).at(self.next))
+                Err(error) if error.is_damage() => {
+                    VerifyEntry::Unsound(violation(&error).at(self.next))
                 }
                 Err(other) => return Err(other),
             };
@@ -141,7 +141,7 @@ impl<'a> Links<'a> {
         while self.ahead.is_empty() {
             let page = match self.journal.read_links(self.from, PAGE).await {
                 Ok(page) => page,
-                Err(JournalError::Damaged { place, why }) => self.past(&place, &why).await?,
+                Err(error) if error.is_damage() => self.past(&error).await?,
                 Err(other) => return Err(other),
             };
             let Some(last) = page.iter().max_by_key(|link| link.first) else {
@@ -156,17 +156,17 @@ impl<'a> Links<'a> {
     }
 
     /// The links up to a damaged one; skips it once it is the next.
-    async fn past(&mut self, place: &str, why: &str) -> Result<Vec<BatchLink>, JournalError> {
+    async fn past(&mut self, damage: &JournalError) -> Result<Vec<BatchLink>, JournalError> {
         match self.journal.read_links(self.from, 1).await {
-            Err(JournalError::Damaged { .. }) => {}
+            Err(error) if error.is_damage() => {}
             other => return other,
         }
-        self.unsound.push(violation(place, why));
+        self.unsound.push(violation(damage));
         while self.from < self.end {
             let next = self.from.saturating_add(1);
             self.from = self.past_missing(next).unwrap_or(next);
             match self.journal.read_links(self.from, 1).await {
-                Err(JournalError::Damaged { .. }) => {}
+                Err(error) if error.is_damage() => {}
                 other => return other,
             }
         }
@@ -174,33 +174,71 @@ impl<'a> Links<'a> {
     }
 }
 
-/// Converts a `Damaged` error of the journal to a violation, with stream and sequence if the error
+/// Converts damage that the journal reported to a violation, with stream and sequence if the journal
 /// names them.
-pub(super) fn violation(place: &str, why: &str) -> Violation {
-    let flaw = match why {
-        "it is missing" => Flaw::Missing,
-        why if why.starts_with("another record is in its place") => Flaw::Reordered,
-        _ => Flaw::Changed,
+pub(super) fn violation(error: &JournalError) -> Violation {
+    let flaw = flaw_of(error);
+    let JournalError::DamagedRecord(damage) = error else {
+        let what = error.damage().map_or_else(
+            || error.to_string(),
+            |DamageWords { place, why }| format!("{place}: {why}"),
+        );
+        return Violation::of(flaw, what);
     };
-    match named(place) {
-        Some((stream, seq, Some(offset))) => {
-            Violation::of(flaw, why).in_stream(stream, seq).at(offset)
-        }
-        Some((stream, seq, None)) => {
+    let why = damage.cause.to_string();
+    match damage.place.clone() {
+        RecordPlace::Claimed {
+            stream,
+            seq,
+            offset,
+        } => Violation::of(flaw, why).in_stream(stream, seq).at(offset),
+        RecordPlace::Sequence { stream, seq } => {
             Violation::of(flaw, format!("its index entry: {why}")).in_stream(stream, seq)
         }
-        None if place.starts_with("offset ") => Violation::of(flaw, why),
-        None => Violation::of(flaw, format!("{place}: {why}")),
+        RecordPlace::Offset(_) => Violation::of(flaw, why),
+        place @ RecordPlace::Unknown => Violation::of(flaw, format!("{place}: {why}")),
     }
 }
 
-/// Parses the stream, sequence and offset from a place in the journal's error.
-fn named(place: &str) -> Option<(StreamId, u64, Option<Offset>)> {
-    let place = place.strip_prefix("the index of ").unwrap_or(place);
-    let (place, offset) = match place.rsplit_once(" (offset ") {
-        Some((place, offset)) => (place, Some(offset.strip_suffix(')')?.parse().ok()?)),
-        None => (place, None),
-    };
-    let (stream, seq) = place.rsplit_once(" #")?;
-    Some((stream.parse().ok()?, seq.parse().ok()?, offset))
+/// The kind of violation that damage is.
+pub(super) fn flaw_of(error: &JournalError) -> Flaw {
+    match error {
+        JournalError::MissingBlob(_) => Flaw::Missing,
+        JournalError::DamagedRecord(damage) => match damage.cause {
+            RecordDamageCause::Missing => Flaw::Missing,
+            RecordDamageCause::Displaced(_) => Flaw::Reordered,
+            RecordDamageCause::Altered(_) => Flaw::Changed,
+        },
+        _ => Flaw::Changed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::RecordDamage;
+
+    #[test]
+    fn the_words_of_an_error_do_not_decide_what_its_violation_is() {
+        let altered = RecordDamage::altered(RecordPlace::Offset(7), "it is missing");
+        assert_eq!(violation(&altered).flaw, Flaw::Changed);
+        let words = "another record is in its place";
+        let also_altered = RecordDamage::altered(RecordPlace::Offset(7), words);
+        assert_eq!(violation(&also_altered).flaw, Flaw::Changed);
+        let missing = RecordDamage::missing(RecordPlace::Offset(7));
+        assert_eq!(violation(&missing).flaw, Flaw::Missing);
+        let other = RecordPlace::Offset(8);
+        let displaced = RecordDamage::displaced(RecordPlace::Offset(7), other);
+        assert_eq!(violation(&displaced).flaw, Flaw::Reordered);
+    }
+
+    #[test]
+    fn a_file_whose_name_looks_like_a_record_is_no_record() {
+        let file = JournalError::Damaged {
+            place: "log/vsi/web #3 (offset 41)".to_owned(),
+            why: "its checksum does not match".to_owned(),
+        };
+        let named = violation(&file);
+        assert_eq!((named.stream, named.offset), (None, None));
+    }
 }

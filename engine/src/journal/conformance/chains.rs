@@ -2,7 +2,7 @@
 //! them.
 
 use super::{
-    super::{BatchLink, ChainedJournal, JournalError, Stored},
+    super::{BatchLink, ChainedJournal, Stored},
     Check, Subject,
     support::{
         JournalCheckResult, append, check, entity, error_text, everything, holds, run, same,
@@ -165,7 +165,7 @@ async fn writing_back_refuses_what_does_not_follow(subject: &dyn Subject) -> Jou
         .and_then(|last_record| last_record.last_mut());
     byte.into_iter().for_each(|byte| *byte ^= 1);
     let refused = to.restore(flipped).await;
-    let damaged = matches!(refused, Err(JournalError::Damaged { .. }));
+    let damaged = matches!(refused, Err(error) if error.is_damage());
     holds("a flipped bit is refused", damaged)?;
     same("what was written", &everything(&*to).await?, &Vec::new())?;
     to.restore(bytes).await.map(drop).map_err(error_text)

@@ -118,6 +118,8 @@ fn open(dir: &Path) -> Result<sled::Db, Unusable> {
     }
 }
 
+/// sled's `Config::try_lock` makes every failure to lock an error of the kind `Other`, and keeps the
+/// system's error only in this text.
 fn is_locked(error: &io::Error) -> bool {
     error.to_string().starts_with("could not acquire lock")
 }

@@ -44,10 +44,10 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
                     bad.remove(&first);
                     good.insert(first, found);
                 }
-                Err(error @ JournalError::Damaged { .. }) if !good.contains_key(&first) => {
+                Err(error) if error.is_damage() && !good.contains_key(&first) => {
                     bad.insert(first, error);
                 }
-                Err(JournalError::Damaged { .. }) => {}
+                Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
             }
         }

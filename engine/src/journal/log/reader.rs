@@ -12,7 +12,9 @@ use super::{
     table::{NOWHERE, SegmentTable},
 };
 use crate::{
-    journal::{BatchLink, JournalError, Offset, RECORD_MAX, Record, Stored},
+    journal::{
+        BatchLink, JournalError, Offset, RECORD_MAX, Record, RecordDamage, RecordPlace, Stored,
+    },
     model::StreamId,
 };
 
@@ -202,10 +204,7 @@ impl SegmentReader {
         if !self.0.is_damaged() {
             return Ok(());
         }
-        Err(JournalError::Damaged {
-            place: format!("{stream} #{seq}"),
-            why: "it is missing".to_owned(),
-        })
+        Err(RecordDamage::missing(sequence(stream, seq)))
     }
 }
 
@@ -233,19 +232,24 @@ fn record(
     if stored.stream == *stream && stored.seq == seq {
         return Ok(stored);
     }
-    Err(JournalError::Damaged {
-        place: format!("{stream} #{seq}"),
-        why: format!("another record is in its place: {}", stored.place()),
-    })
+    Err(RecordDamage::displaced(
+        sequence(stream, seq),
+        stored.place(),
+    ))
 }
 
 /// Names the record that was looked for in an error of damaged bytes.
 fn placed(error: JournalError, stream: &StreamId, seq: u64) -> JournalError {
     match error {
-        JournalError::Damaged { why, .. } => JournalError::Damaged {
-            place: format!("{stream} #{seq}"),
-            why,
-        },
+        JournalError::DamagedRecord(mut damage) => {
+            damage.place = sequence(stream, seq);
+            JournalError::DamagedRecord(damage)
+        }
         other => other,
     }
+}
+
+fn sequence(stream: &StreamId, seq: u64) -> RecordPlace {
+    let stream = stream.clone();
+    RecordPlace::Sequence { stream, seq }
 }

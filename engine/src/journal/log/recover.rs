@@ -183,9 +183,9 @@ impl Chain {
     }
 
     fn unreadable_damage(&self, from: Offset, to: Offset, error: &JournalError) {
-        match error {
-            JournalError::Damaged { place, why } => self.damage(from, to, place, why),
-            other => self.damage(from, to, FOLDER, &other.to_string()),
+        match error.damage() {
+            Some(damage) => self.damage(from, to, &damage.place, &damage.why),
+            None => self.damage(from, to, FOLDER, &error.to_string()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     journal::{
-        BatchLink, JournalError, Missing, Offset, StreamHead,
+        BatchLink, JournalError, Missing, Offset, RecordDamage, RecordPlace, StreamHead,
         stage::{StagedBatch, StagedHead, Tip},
     },
     model::StreamId,
@@ -76,11 +76,11 @@ pub struct Damage {
 impl Damage {
     /// The error for a reader that needs these events.
     pub(in crate::journal) fn error(&self) -> JournalError {
-        let place = match self.to.saturating_sub(self.from) {
-            0 | 1 => format!("offset {}", self.from),
-            _ => format!("offsets {} to {}", self.from, self.to.saturating_sub(1)),
-        };
         let why = format!("{}: {}", self.file, self.why);
+        if self.to.saturating_sub(self.from) <= 1 {
+            return RecordDamage::altered(RecordPlace::Offset(self.from), why);
+        }
+        let place = format!("offsets {} to {}", self.from, self.to.saturating_sub(1));
         JournalError::Damaged { place, why }
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 fn fuzz_user_data() {
     FuzzTarget {
         // Packed user-data is unpacked.
-        memory: 80 << 20,
+        memory: 64 << 20,
         words: &[
             "#cloud-config\n",
             "## template: jinja\n",

@@ -12,7 +12,7 @@ use crate::fleet::{
     Condition, DiskHandle, Fleet, FleetError, Metadata,
     disk::apply::KnownDisk,
     index::{Known, qualified},
-    unreadable::LostEntity,
+    unreadable::{LostEntity, UNREADABLE},
     vsi::conditions::condition,
     vsi::object::{annotations, rfc3339},
 };
@@ -21,9 +21,6 @@ use crate::{
     record::kind,
     spec::{DesiredDataDisk, desired::DiskOrigin, documents},
 };
-
-/// The phase of a data disk that cannot be read.
-const UNREADABLE: &str = "Unreadable";
 
 /// A data disk, made or referred to.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -123,38 +120,24 @@ impl DiskHandle<'_> {
 impl Fleet {
     /// A data disk whose desired state cannot be read.
     fn lost_disk(&self, lost: LostEntity) -> DiskObject {
-        let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
-        let (state, failure, uid) = (&lost.state, &lost.failure, lost.entity.id().to_owned());
-        let (namespace, name) = lost.name.unwrap_or_else(|| (String::new(), uid.clone()));
-        let description = format!("{failure}. {}", failure.remedy);
-        let code = failure.code.as_str();
-        let ready = condition("Ready", false, code, &description, changed);
-        let desired = state.desired.as_ref();
+        let (metadata, changed) = self.lost_metadata(&lost);
         DiskObject {
             api_version: documents::API_VERSION,
             kind: documents::DATA_DISK,
-            metadata: Metadata {
-                name,
-                namespace,
-                uid: uid.clone(),
-                generation: desired.map_or(0, |desired| desired.generation),
-                creation_timestamp: LostEntity::created(created),
-                labels: BTreeMap::new(),
-                annotations: BTreeMap::new(),
-            },
-            spec: json!({}),
             status: DiskStatus {
                 status: 2,
-                description,
+                description: lost.description(),
                 phase: UNREADABLE.to_owned(),
-                observed_generation: state.observed_generation(),
+                observed_generation: lost.state.observed_generation(),
                 host: String::new(),
-                volume: uid,
+                volume: metadata.uid.clone(),
                 capacity: None,
-                run_id: state.runs.last().map(ToString::to_string),
+                run_id: lost.state.runs.last().map(ToString::to_string),
                 used_by: Vec::new(),
-                conditions: vec![ready],
+                conditions: vec![lost.condition("Ready", changed)],
             },
+            metadata,
+            spec: json!({}),
         }
     }
 

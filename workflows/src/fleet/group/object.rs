@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 
 use crate::fleet::{
     Condition, Fleet, FleetError, GroupHandle, Metadata, OtherJournal, PoolMember,
-    group::reconcile::GroupPools, known::KnownGroup, pool::template, vsi::conditions::condition,
+    group::reconcile::GroupPools,
+    known::KnownGroup,
+    pool::template,
+    unreadable::{LostEntity, UNREADABLE},
+    vsi::conditions::condition,
     vsi::object::rfc3339,
 };
 use crate::{
     group::{self, GroupOutcome, GroupRecord, ItemRecord, ItemState, OutputValue, decide},
+    record::kind,
     spec::documents,
 };
 
@@ -36,7 +41,7 @@ pub struct GroupObject {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupStatus {
-    /// `Available`, `Progressing`, `Degraded`, `Deleting` or `Deleted`.
+    /// `Available`, `Progressing`, `Degraded`, `Deleting`, `Deleted` or `Unreadable`.
     pub phase: &'static str,
     /// The wave that is worked on, or the last one.
     pub wave: String,
@@ -123,13 +128,12 @@ impl GroupHandle<'_> {
         others: &[OtherJournal<'_>],
     ) -> Result<Vec<GroupObject>, FleetError> {
         let (groups, lost) = self.fleet.known_records::<GroupRecord>().await?;
-        for (entity, _, failure) in &lost {
-            tracing::warn!(%entity, %failure, "a group is left out");
-        }
         let mut objects = Vec::new();
         for group in groups.iter().filter(|group| deleted || !group.is_deleted()) {
             objects.push(Box::pin(self.fleet.group_object(group, others)).await?);
         }
+        let lost = self.fleet.named(lost).await;
+        objects.extend(lost.iter().map(|lost| self.fleet.lost_group(lost)));
         Ok(objects)
     }
 
@@ -151,6 +155,9 @@ impl GroupHandle<'_> {
         name: &str,
         others: &[OtherJournal<'_>],
     ) -> Result<GroupObject, FleetError> {
+        if let Some(lost) = self.fleet.lost_one(kind::GROUP, namespace, name).await? {
+            return Ok(self.fleet.lost_group(&lost));
+        }
         let group = self
             .fleet
             .find_record::<GroupRecord>(namespace, name, true)
@@ -160,11 +167,36 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
+    /// A group whose desired state cannot be read.
+    fn lost_group(&self, lost: &LostEntity) -> GroupObject {
+        let (metadata, changed) = self.lost_metadata(lost);
+        GroupObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::GROUP,
+            metadata,
+            spec: json!({}),
+            status: GroupStatus {
+                phase: UNREADABLE,
+                wave: String::new(),
+                replicas: 0,
+                ready_replicas: 0,
+                message: lost.description(),
+                waves: Vec::new(),
+                outputs: Vec::new(),
+                conditions: vec![lost.condition("Available", changed)],
+            },
+        }
+    }
+
     async fn group_object(
         &self,
         group: &KnownGroup,
         others: &[OtherJournal<'_>],
     ) -> Result<GroupObject, FleetError> {
+        let partly = self.partly_lost(&group.entity, &group.state, group.place());
+        if let Some(lost) = partly.await?.filter(|_| !group.is_deleted()) {
+            return Ok(self.lost_group(&lost));
+        }
         let found = Box::pin(self.group_pools(group, others)).await?;
         let (created, changed) = self.engine.times(&group.entity).unwrap_or_default();
         let record = &group.record;

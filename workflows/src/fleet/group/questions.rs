@@ -1,20 +1,52 @@
 //! What a group asks of the guests and hosts of its members, outside of the controller's turn (see
 //! [`inquiries`](crate::fleet::inquiries)).
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
-use vsiflow_engine::secret::Secret;
+use uuid::Uuid;
+use vsiflow_engine::{model::EntityId, secret::Secret};
 
-use super::outputs::not_there;
+use super::{
+    outputs::not_there,
+    values::{member_of_reference, no_member},
+};
 use crate::{
     fleet::{
         Fleet, FleetError,
+        index::Known,
         inquiries::Learned,
         known::{KnownGroup, KnownPool},
     },
     group::WaveRecord,
     spec::group::OutputSource,
 };
+
+/// The member that a question is about.
+struct MemberInQuestion {
+    pool: EntityId,
+    /// The generation of the pool.
+    generation: u64,
+    number: u32,
+    /// The member itself; `None` if it does not exist, or its journal has not reported.
+    uid: Option<Uuid>,
+}
+
+impl fmt::Display for MemberInQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pool,
+            generation,
+            number,
+            uid,
+        } = self;
+        let uid = uid.unwrap_or_default();
+        write!(f, "{}/{generation} {number} {uid}", pool.id())
+    }
+}
 
 impl Fleet {
     /// Whether the gate of a wave is open, or why it is closed; `None` while its members are asked.
@@ -46,19 +78,14 @@ impl Fleet {
 
     /// The output of a pool's member in whichever journal, or why it cannot be read; `None` while the member
     /// is asked.
-    pub(super) fn ask_output(
+    pub(super) async fn ask_output(
         &self,
         group: &KnownGroup,
         pool: &KnownPool,
         output: &OutputSource,
     ) -> Result<Option<Result<Secret, String>>, FleetError> {
-        let question = format!(
-            "{} {}/{} {:?}",
-            output.name,
-            pool.entity.id(),
-            pool.generation(),
-            output.from
-        );
+        let member = self.member_in_question(pool, output.number).await?;
+        let question = format!("{} {member} {:?}", output.name, output.from);
         let asked = &self.pools.outputs_asked;
         // It may be a secret, so it is not kept here.
         if let Some(learned) = asked.take(&group.entity, &question) {
@@ -72,23 +99,62 @@ impl Fleet {
     }
 
     /// The first address of a member, or why it has none; `None` while its host is asked.
-    pub(super) fn ask_address(
+    pub(super) async fn ask_address(
         &self,
         group: &KnownGroup,
         pools: &BTreeMap<String, KnownPool>,
         reference: &str,
     ) -> Result<Option<Result<String, String>>, FleetError> {
+        let Some((pool, number)) = member_of_reference(pools, reference) else {
+            return Ok(Some(Err(no_member(reference))));
+        };
+        let member = self.member_in_question(pool, number).await?;
+        let question = format!("{reference} {member}");
         let asked = &self.pools.addresses_asked;
-        if let Some(learned) = asked.answer(&group.entity, reference) {
+        if let Some(learned) = asked.answer(&group.entity, &question) {
             return learned.map(Some);
         }
-        let (fleet, pools) = (self.for_a_task(), pools.clone());
-        let question = reference.to_owned();
-        let of_member = question.clone();
-        let ask = async move { Box::pin(fleet.address(&pools, &of_member)).await };
+        let (fleet, pool, reference) = (self.for_a_task(), pool.clone(), reference.to_owned());
+        let ask = async move { Box::pin(fleet.address(&pool, number, &reference)).await };
         let namespace = &group.record.namespace;
         self.ask(asked, &group.entity, namespace, question, ask);
         Ok(None)
+    }
+
+    /// What a question about a member depends on: a member that was made again is another one.
+    async fn member_in_question(
+        &self,
+        pool: &KnownPool,
+        number: u32,
+    ) -> Result<MemberInQuestion, FleetError> {
+        let uid = match self.pools.journals() {
+            Some(_) => {
+                let report = self.pools.report(&pool.entity);
+                report.and_then(|report| {
+                    let mut members = report.shown();
+                    members
+                        .find(|member| member.of.number == number)
+                        .map(|member| member.uid)
+                })
+            }
+            None => {
+                let members = self.known_of_pool(pool.record.uid).await?;
+                let is_meant = |member: &&Arc<Known>| {
+                    let of = member.record.vsi.member_of.as_ref();
+                    of.is_some_and(|of| of.number == number)
+                };
+                members
+                    .iter()
+                    .find(is_meant)
+                    .map(|member| member.record.uid)
+            }
+        };
+        Ok(MemberInQuestion {
+            pool: pool.entity.clone(),
+            generation: pool.generation(),
+            number,
+            uid,
+        })
     }
 
     async fn text_of_member(&self, pool: &KnownPool, output: &OutputSource) -> Learned<Secret> {
@@ -99,5 +165,30 @@ impl Fleet {
             Some(member) => self.read_text(&member, output).await,
             None => Ok(Err(not_there(output))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_was_made_again_is_another_question() {
+        let member = |generation, number, uid: u128| MemberInQuestion {
+            pool: "pool/p".parse().unwrap(),
+            generation,
+            number,
+            uid: Some(Uuid::from_u128(uid)),
+        };
+        let question = member(1, 0, 7).to_string();
+        assert_eq!(question, member(1, 0, 7).to_string());
+        for other in [member(1, 0, 8), member(2, 0, 7), member(1, 1, 7)] {
+            assert_ne!(question, other.to_string());
+        }
+        let unmade = MemberInQuestion {
+            uid: None,
+            ..member(1, 0, 7)
+        };
+        assert_ne!(question, unmade.to_string());
     }
 }

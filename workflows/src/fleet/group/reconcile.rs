@@ -409,7 +409,7 @@ impl Fleet {
             let Some(pool) = found.pools.get(&output.item) else {
                 return Ok(Some(Err(not_there(&output))));
             };
-            let Some(read) = self.ask_output(group, pool, &output)? else {
+            let Some(read) = self.ask_output(group, pool, &output).await? else {
                 return Ok(None);
             };
             let stored = match read {

@@ -67,7 +67,7 @@ impl Fleet {
                 continue;
             };
             // Its host or guest may not answer now. Another value would have another secret name.
-            let stored = match self.ask_output(group, pool, output) {
+            let stored = match self.ask_output(group, pool, output).await {
                 Ok(Some(Ok(text))) => self.store_output(output, text).await.map(drop),
                 Ok(Some(Err(_)) | None) => Ok(()),
                 Err(error) => Err(error),

@@ -42,7 +42,7 @@ impl Fleet {
             if resolved.is_some_and(|resolved| resolved.contains_key(&reference)) {
                 continue;
             }
-            match self.ask_address(group, pools, &reference)? {
+            match self.ask_address(group, pools, &reference).await? {
                 Some(Ok(address)) => found.insert(reference, address),
                 Some(Err(why)) => return Ok(Some(Err(why))),
                 None => return Ok(None),
@@ -54,23 +54,15 @@ impl Fleet {
     /// The first address of a member now; or why it has none.
     pub(super) async fn address(
         &self,
-        pools: &BTreeMap<String, KnownPool>,
+        pool: &KnownPool,
+        number: u32,
         reference: &str,
     ) -> Result<Result<String, String>, FleetError> {
-        let name = reference.split('.').nth(2).unwrap_or_default();
-        let missing = || Ok(Err(format!("member {name} is not there")));
-        let found = pools.iter().find_map(|(item, pool)| {
-            let number = number_of(item, name)?;
-            Some((pool, number))
-        });
-        let Some((pool, number)) = found else {
-            return missing();
-        };
         if let Some(journals) = self.pools.journals() {
             return Box::pin(self.address_over(journals, pool, number)).await;
         }
         let Some(known) = self.members(pool).await?.members.remove(&number) else {
-            return missing();
+            return Ok(Err(no_member(reference)));
         };
         self.address_of(&known).await
     }
@@ -175,6 +167,27 @@ impl Fleet {
             entity.is_some_and(|entity| self.engine.entity(&entity).is_none())
         })
     }
+}
+
+/// The pool and number of the member that a reference names.
+pub(super) fn member_of_reference<'a>(
+    pools: &'a BTreeMap<String, KnownPool>,
+    reference: &str,
+) -> Option<(&'a KnownPool, u32)> {
+    let name = name_in(reference);
+    pools
+        .iter()
+        .find_map(|(item, pool)| Some((pool, number_of(item, name)?)))
+}
+
+/// Why a reference has no value while its member does not exist.
+pub(super) fn no_member(reference: &str) -> String {
+    format!("member {} is not there", name_in(reference))
+}
+
+/// The name of the member in a reference to its address.
+fn name_in(reference: &str) -> &str {
+    reference.split('.').nth(2).unwrap_or_default()
 }
 
 /// The references to addresses in the texts of a template.

@@ -256,10 +256,10 @@ impl Fleet {
         let named = all.filter(|known| known.is_named(namespace, name));
         let found: Vec<_> = named.map(|known| (known.entity, known.state)).collect();
         if found.is_empty() {
-            Err(FleetError::not_found(kind::NETWORK, name))
-        } else {
-            Ok(found)
+            self.refuse_absence(kind::NETWORK, namespace, name).await?;
+            return Err(FleetError::not_found(kind::NETWORK, name));
         }
+        Ok(found)
     }
 
     async fn networks_named(
@@ -271,10 +271,10 @@ impl Fleet {
         let mut found = self.known_networks().await?;
         found.retain(|known| known.is_named(namespace, name) && !known.is_deleted());
         if found.is_empty() {
-            Err(FleetError::not_found(kind::NETWORK, name))
-        } else {
-            Ok(found)
+            self.refuse_absence(kind::NETWORK, namespace, name).await?;
+            return Err(FleetError::not_found(kind::NETWORK, name));
         }
+        Ok(found)
     }
 
     /// Records that the networks that a group's members were on are deleted by their own `deletionPolicy`

@@ -15,8 +15,12 @@ use vsiflow_steps::ports::{HostPorts, NetworkInfo, NetworkMode, VolumeKey};
 
 use crate::drift::{self, DriftFinding};
 use crate::fleet::{
-    Fleet, FleetError, HostHandle, NetworkHandle, index::Known, network::apply::KnownNetwork,
+    Fleet, FleetError, HostHandle, NetworkHandle,
+    index::Known,
+    network::apply::KnownNetwork,
+    unreadable::{LostEntity, UNREADABLE},
 };
+use crate::record::kind;
 use crate::spec::DeletionPolicy;
 
 /// The addresses of guests, as the newest scan of their hosts found them. In memory only: they change
@@ -60,7 +64,8 @@ pub struct NetworkObject {
     pub name: String,
     /// The host's id.
     pub host: String,
-    /// `Active`, `Inactive`, `Missing`, or `Unknown` where the host does not answer.
+    /// `Active`, `Inactive`, `Missing`, `Unknown` where the host does not answer, or `Unreadable` where
+    /// vsiflow's own record of it cannot be read.
     pub phase: &'static str,
     /// Why it is not known.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -148,9 +153,15 @@ impl NetworkHandle<'_> {
             if let Some(known) = made.remove(&key) {
                 let addresses = addresses.remove(&key).unwrap_or_default();
                 self.fleet.describe_made(&known, addresses, &mut object);
+                if let Some(failure) = self.fleet.poison(&known.entity).await? {
+                    object.phase = UNREADABLE;
+                    object.message = format!("{failure}. {}", failure.remedy);
+                }
             }
             objects.push(object);
         }
+        let lost = self.fleet.lost(kind::NETWORK).await?;
+        objects.extend(lost.iter().map(lost_network));
         Ok(objects)
     }
 
@@ -242,6 +253,20 @@ impl Fleet {
             },
             addresses,
         });
+    }
+}
+
+/// A network that vsiflow makes, and whose desired state cannot be read: its host is unknown.
+fn lost_network(lost: &LostEntity) -> NetworkObject {
+    let (_, name) = lost.place();
+    NetworkObject {
+        name,
+        host: String::new(),
+        phase: UNREADABLE,
+        message: lost.description(),
+        xml: None,
+        used_by: Vec::new(),
+        made: None,
     }
 }
 

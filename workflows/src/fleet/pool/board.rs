@@ -63,6 +63,8 @@ struct State {
     resumed: BTreeMap<Uuid, BTreeSet<EntityId>>,
     /// The last verdict, with the generation of the pool that it is for.
     verdicts: BTreeMap<EntityId, (u64, Verdict)>,
+    /// The namespaces of pools and groups. They never change.
+    namespaces: BTreeMap<EntityId, String>,
     /// Why the gate of a group was closed at its last check.
     gates: BTreeMap<EntityId, String>,
     /// Entities whose desired state comes from objects elsewhere.
@@ -171,6 +173,7 @@ impl Board {
         state.driven.remove(pool);
         state.verdicts.remove(pool);
         state.gates.remove(pool);
+        state.namespaces.remove(pool);
         state.reports.remove(pool);
         state.silent_since.remove(pool);
         if let Ok(uid) = pool.id().parse::<Uuid>() {
@@ -180,7 +183,7 @@ impl Board {
     }
 
     /// The report from a pool's last reconciliation.
-    pub(super) fn report(&self, pool: &EntityId) -> Option<PoolReport> {
+    pub(in crate::fleet) fn report(&self, pool: &EntityId) -> Option<PoolReport> {
         self.state().reports.get(pool).cloned()
     }
 
@@ -292,6 +295,19 @@ impl Board {
     /// Whether the entity's desired state comes from an object elsewhere.
     pub(super) fn is_owned_elsewhere(&self, entity: &EntityId) -> bool {
         self.state().owned_elsewhere.contains(entity)
+    }
+
+    /// The namespace of a pool or group, if it was read.
+    pub(super) fn namespace(&self, entity: &EntityId) -> Option<String> {
+        self.state().namespaces.get(entity).cloned()
+    }
+
+    /// Stores the namespace of a pool or group.
+    pub(super) fn set_namespace(&self, entity: &EntityId, namespace: &str) {
+        let mut state = self.state();
+        state
+            .namespaces
+            .insert(entity.clone(), namespace.to_owned());
     }
 
     /// Stores why the gate of a group is closed; `None` if it is open.

@@ -4,7 +4,7 @@
 //! command asked for, or all of them after [`Fleet::drive_all`]. It runs when something of a VSI, a
 //! data disk or a pool was recorded, and at intervals, because a host that answers again records
 //! nothing. It ends with its fleet; the next one finds what it did not record. It never waits for a guest
-//! or a member's host: those are asked in tasks (see [`inquiries`](super::inquiries)).
+//! or a member's host: those are asked in tasks (see [`inquiries`](super::inquiries)). Namespaces take turns.
 
 pub(in crate::fleet) mod apply;
 mod board;
@@ -19,13 +19,14 @@ mod quiet_period;
 pub(in crate::fleet) mod reconcile;
 mod shown;
 pub(in crate::fleet) mod template;
+mod turns;
 
 pub(super) use board::Board;
 pub use object::{PoolMember, PoolObject, PoolStatus};
 pub(super) use reconcile::is_passing;
 pub use shown::{PoolMembership, ShownMember, ShownPool};
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -36,12 +37,15 @@ use vsiflow_engine::{
     model::{Actor, EntityId, Text},
 };
 
-use self::quiet_period::{News, QuietPeriod, news};
+use self::{
+    quiet_period::{News, QuietPeriod, news},
+    turns::{NamespaceTurns, TURN},
+};
 use super::{
     Fleet, PoolHandle, Verdict,
     inquiries::{Inquiries, Learned},
 };
-use crate::record::kind;
+use crate::{group::GroupRecord, pool::PoolRecord, record::kind};
 
 /// How often pools are reconciled although nothing was recorded.
 const IDLE_POLL: Duration = Duration::from_secs(5);
@@ -106,15 +110,16 @@ impl Fleet {
         let _questions = self.pools.end_of_questions();
         let mut notices = self.notices();
         let mut requests = self.pools.requests();
+        let mut turns = NamespaceTurns::default();
         loop {
             requests.mark_unchanged();
             let begun = Instant::now();
             let mut next = NextObservation::default();
-            for entity in self.pools_to_control() {
-                let outcome = Box::pin(self.reconcile(&entity)).await;
-                next.asks |= outcome.asks;
-                next.more |= outcome.more;
-                next.open.extend(outcome.open);
+            loop {
+                Box::pin(self.take_turns(&mut turns, &mut next)).await;
+                if !turns.are_unfinished() {
+                    break;
+                }
             }
             if next.more {
                 continue;
@@ -135,6 +140,49 @@ impl Fleet {
                 return;
             }
         }
+    }
+
+    /// Looks at pools and groups for one turn of each namespace.
+    async fn take_turns(&self, turns: &mut NamespaceTurns, next: &mut NextObservation) {
+        let mut due = BTreeMap::<_, Vec<_>>::new();
+        for entity in self.pools_to_control() {
+            let namespace = self.namespace_of(&entity).await;
+            due.entry(namespace).or_default().push(entity);
+        }
+        turns.begin(due);
+        for namespace in turns.namespaces() {
+            let begun = Instant::now();
+            while let Some(entity) = turns.next_of(&namespace) {
+                let outcome = Box::pin(self.reconcile(&entity)).await;
+                next.asks |= outcome.asks;
+                next.more |= outcome.more;
+                next.open.extend(outcome.open);
+                if begun.elapsed() >= TURN {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The namespace of a pool or group; empty if it cannot be read.
+    async fn namespace_of(&self, entity: &EntityId) -> String {
+        if let Some(namespace) = self.pools.namespace(entity) {
+            return namespace;
+        }
+        let namespace = match entity.kind().as_str() {
+            kind::GROUP => {
+                let group = self.known_record::<GroupRecord>(entity).await;
+                group.ok().flatten().map(|group| group.record.namespace)
+            }
+            _ => {
+                let pool = self.known_record::<PoolRecord>(entity).await;
+                pool.ok().flatten().map(|pool| pool.record.namespace)
+            }
+        };
+        if let Some(namespace) = &namespace {
+            self.pools.set_namespace(entity, namespace);
+        }
+        namespace.unwrap_or_default()
     }
 
     /// This fleet for a task, which must not keep it alive.

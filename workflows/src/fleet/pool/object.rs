@@ -11,6 +11,7 @@ use crate::fleet::{
     Condition, Fleet, FleetError, Metadata, OtherJournal, PoolHandle, Verdict,
     known::KnownPool,
     pool::{members::PoolMembers, template},
+    unreadable::{LostEntity, LostState, UNREADABLE},
     vsi::conditions::condition,
     vsi::object::rfc3339,
 };
@@ -19,6 +20,7 @@ use crate::{
     phase::Phase,
     plan::Plan,
     pool::{MemberState, PoolOutcome, PoolRecord, PoolView, TemplateRecord, decide, member_name},
+    record::kind,
     spec::documents,
 };
 
@@ -42,7 +44,7 @@ pub struct PoolObject {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolStatus {
-    /// `Available`, `Progressing`, `Degraded`, `Blocked`, `Deleting` or `Deleted`.
+    /// `Available`, `Progressing`, `Degraded`, `Blocked`, `Deleting`, `Deleted` or `Unreadable`.
     pub phase: &'static str,
     /// How many members there are.
     pub replicas: u32,
@@ -109,13 +111,11 @@ impl PoolHandle<'_> {
     /// When the journal cannot be read.
     pub async fn list(self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
         let (pools, lost) = self.fleet.known_records::<PoolRecord>().await?;
-        for (entity, _, failure) in &lost {
-            tracing::warn!(%entity, %failure, "a pool is left out");
-        }
         let mut objects = Vec::new();
         for pool in pools.iter().filter(|pool| deleted || !pool.is_deleted()) {
             objects.push(self.fleet.pool_object(pool).await?);
         }
+        objects.extend(self.fleet.lost_pools(lost).await);
         Ok(objects)
     }
 
@@ -124,6 +124,9 @@ impl PoolHandle<'_> {
     /// # Errors
     /// When there is no pool of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
+        if let Some(lost) = self.fleet.lost_one(kind::POOL, namespace, name).await? {
+            return Ok(self.fleet.lost_pool(&lost));
+        }
         let pool = self
             .fleet
             .find_record::<PoolRecord>(namespace, name, true)
@@ -133,7 +136,50 @@ impl PoolHandle<'_> {
 }
 
 impl Fleet {
+    /// Pools whose desired state cannot be read.
+    pub(super) async fn lost_pools(&self, lost: Vec<LostState>) -> Vec<PoolObject> {
+        let lost = self.named(lost).await;
+        lost.iter().map(|lost| self.lost_pool(lost)).collect()
+    }
+
+    /// A pool whose desired state cannot be read.
+    pub(super) fn lost_pool(&self, lost: &LostEntity) -> PoolObject {
+        let (metadata, changed) = self.lost_metadata(lost);
+        PoolObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::POOL,
+            metadata,
+            spec: json!({}),
+            status: PoolStatus {
+                phase: UNREADABLE,
+                replicas: 0,
+                ready_replicas: 0,
+                updated_replicas: 0,
+                revision: String::new(),
+                previous_revision: None,
+                message: lost.description(),
+                proposed_revision: None,
+                proposal: None,
+                members: Vec::new(),
+                conditions: vec![lost.condition("Available", changed)],
+            },
+        }
+    }
+
+    /// The pool, as unreadable, if a part of it cannot be read.
+    pub(super) async fn partly_lost_pool(
+        &self,
+        pool: &KnownPool,
+    ) -> Result<Option<PoolObject>, FleetError> {
+        let partly = self.partly_lost(&pool.entity, &pool.state, pool.place());
+        let lost = partly.await?.filter(|_| !pool.is_deleted());
+        Ok(lost.map(|lost| self.lost_pool(&lost)))
+    }
+
     async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
+        if let Some(lost) = self.partly_lost_pool(pool).await? {
+            return Ok(lost);
+        }
         if let Some(report) = self.pools.report(&pool.entity) {
             let blocked = match self.pools.verdict(&pool.entity, pool.generation()) {
                 Some(Verdict::Blocked(failure)) => Some(failure.to_string()),

@@ -175,8 +175,11 @@ impl Fleet {
             .filter(|one| one.is_named(namespace, name) && (deleted || !one.is_deleted()))
             .collect();
         named.sort_by_key(|one| (!one.is_deleted(), one.state.runs.last().copied()));
-        let found = named.pop();
-        found.ok_or_else(|| FleetError::not_found(kind::SNAPSHOT, name))
+        if let Some(found) = named.pop() {
+            return Ok(found);
+        }
+        self.refuse_absence(kind::SNAPSHOT, namespace, name).await?;
+        Err(FleetError::not_found(kind::SNAPSHOT, name))
     }
 
     /// Drops the orders of VSIs to take a snapshot. Refuses if a VSI is being restored to it.

@@ -10,10 +10,15 @@ use vsiflow_steps::snapshot::CopyDisks;
 
 use super::known::{KnownSnapshot, READY};
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata, SnapshotHandle, vsi::conditions::condition,
+    Condition, Fleet, FleetError, Metadata, SnapshotHandle,
+    unreadable::{LostEntity, UNREADABLE},
+    vsi::conditions::condition,
     vsi::object::rfc3339,
 };
-use crate::{record::SnapshotRecord, spec::documents};
+use crate::{
+    record::{SnapshotRecord, kind},
+    spec::documents,
+};
 
 /// A snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -35,7 +40,7 @@ pub struct SnapshotObject {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotStatus {
-    /// `Pending`, `Creating`, `Ready`, `Blocked`, `Failed`, `Deleting` or `Deleted`.
+    /// `Pending`, `Creating`, `Ready`, `Blocked`, `Failed`, `Deleting`, `Deleted` or `Unreadable`.
     pub phase: String,
     /// What stands in its way.
     pub description: String,
@@ -105,6 +110,8 @@ impl SnapshotHandle<'_> {
                 objects.push(self.fleet.snapshot_object(&known).await?);
             }
         }
+        let lost = self.fleet.lost(kind::SNAPSHOT).await?;
+        objects.extend(lost.iter().map(|lost| self.fleet.lost_snapshot(lost)));
         Ok(objects)
     }
 
@@ -113,14 +120,46 @@ impl SnapshotHandle<'_> {
     /// # Errors
     /// When there is no snapshot of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<SnapshotObject, FleetError> {
+        let lost = self.fleet.lost_one(kind::SNAPSHOT, namespace, name).await?;
+        if let Some(lost) = lost {
+            return Ok(self.fleet.lost_snapshot(&lost));
+        }
         let known = self.fleet.find_snapshot(namespace, name, true).await?;
         self.fleet.snapshot_object(&known).await
     }
 }
 
 impl Fleet {
+    /// A snapshot whose desired state cannot be read.
+    fn lost_snapshot(&self, lost: &LostEntity) -> SnapshotObject {
+        let (metadata, changed) = self.lost_metadata(lost);
+        SnapshotObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::SNAPSHOT,
+            metadata,
+            spec: json!({}),
+            status: SnapshotStatus {
+                phase: UNREADABLE.to_owned(),
+                description: lost.description(),
+                host: String::new(),
+                virtual_server_uid: String::new(),
+                disks: Vec::new(),
+                memory: None,
+                size: None,
+                scheduled_time: None,
+                run_id: lost.state.runs.last().map(ToString::to_string),
+                conditions: vec![lost.condition("Ready", changed)],
+            },
+        }
+    }
+
     async fn snapshot_object(&self, known: &KnownSnapshot) -> Result<SnapshotObject, FleetError> {
         let (record, state) = (&known.record, &known.state);
+        let name = (record.namespace.clone(), record.name.clone());
+        let partly = self.partly_lost(&known.entity, state, name);
+        if let Some(lost) = partly.await?.filter(|_| !known.is_deleted()) {
+            return Ok(self.lost_snapshot(&lost));
+        }
         let made = self.output_of(CopyDisks::NAME, state).await?;
         let copies = made.get("copies").and_then(Value::as_array);
         let copies: Vec<Value> = copies.cloned().unwrap_or_default();

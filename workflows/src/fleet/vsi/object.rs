@@ -179,24 +179,13 @@ impl VsiHandle<'_> {
 impl Fleet {
     /// A VSI whose desired state cannot be read.
     fn lost_object(&self, lost: LostEntity) -> VsiObject {
-        let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
-        let (state, uid) = (&lost.state, lost.entity.id().to_owned());
-        let (namespace, name) = lost.name.unwrap_or_else(|| (String::new(), uid.clone()));
-        let desired = state.desired.as_ref();
+        let (metadata, changed) = self.lost_metadata(&lost);
         VsiObject {
             api_version: documents::API_VERSION,
             kind: documents::VSI,
-            metadata: Metadata {
-                name,
-                namespace,
-                uid,
-                generation: desired.map_or(0, |desired| desired.generation),
-                creation_timestamp: LostEntity::created(created),
-                labels: BTreeMap::new(),
-                annotations: BTreeMap::new(),
-            },
+            metadata,
             spec: json!({}),
-            status: unreadable(&lost.failure, state, changed),
+            status: unreadable(&lost.failure, &lost.state, changed),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     marks::{FrameMarks, NextRecord},
 };
 use crate::journal::{
-    BatchLink, JournalError, Offset, Stored,
+    BatchLink, JournalError, Offset, RecordDamage, RecordPlace, Stored,
     log::{
         frame::{self, Body, FramePosition},
         scan::position_of,
@@ -139,9 +139,7 @@ impl BatchRow {
     }
 
     fn damaged(&self, offset: Offset, why: &str) -> JournalError {
-        JournalError::Damaged {
-            place: format!("offset {offset}"),
-            why: format!("{}: {why}", self.segment.name),
-        }
+        let why = format!("{}: {why}", self.segment.name);
+        RecordDamage::altered(RecordPlace::Offset(offset), why)
     }
 }

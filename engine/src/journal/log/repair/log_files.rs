@@ -71,8 +71,10 @@ fn checked_header(
             Ok(Err(format!("it is the segment of offset {}", header.first)))
         }
         Ok(header) => Ok(Ok(header)),
-        Err(JournalError::Damaged { why, .. }) => Ok(Err(why)),
-        Err(error) => Err(error),
+        Err(error) => match error.damage() {
+            Some(damage) => Ok(Err(damage.why)),
+            None => Err(error),
+        },
     }
 }
 
@@ -98,7 +100,7 @@ impl SegmentFile {
     pub(super) fn read(&self, disk: &dyn LogDisk) -> Result<(Vec<u8>, bool), JournalError> {
         let (source, len) = match source(disk, &self.name) {
             // An archived file without a valid index cannot be read at all.
-            Err(JournalError::Damaged { .. }) => return Ok((Vec::new(), true)),
+            Err(error) if error.is_damage() => return Ok((Vec::new(), true)),
             found => found?,
         };
         let mut spoiled = false;

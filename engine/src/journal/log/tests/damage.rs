@@ -33,8 +33,10 @@ fn segments(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
 
 fn place<T>(found: Result<T, JournalError>) -> String {
     match found {
-        Err(JournalError::Damaged { place, why }) => format!("{place}: {why}"),
-        Err(other) => panic!("not damaged: {other:?}"),
+        Err(error) => match error.damage() {
+            Some(damage) => format!("{}: {}", damage.place, damage.why),
+            None => panic!("not damaged: {error:?}"),
+        },
         Ok(_) => panic!("not damaged"),
     }
 }

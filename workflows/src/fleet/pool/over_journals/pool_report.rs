@@ -22,7 +22,7 @@ impl PoolReport {
     }
 
     /// Existing members.
-    pub(in crate::fleet::pool) fn shown(&self) -> impl Iterator<Item = ShownMember> {
+    pub(in crate::fleet) fn shown(&self) -> impl Iterator<Item = ShownMember> {
         let members = self.found.values();
         members.map(|(_, member)| member.shown.clone())
     }

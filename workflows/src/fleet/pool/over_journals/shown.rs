@@ -9,6 +9,7 @@ use crate::{
         pool::members::{MemberTarget, PoolMembers},
     },
     pool::{MemberState, PoolRecord},
+    record::kind,
 };
 
 /// Another journal of the set, opened for reading.
@@ -31,13 +32,11 @@ impl PoolHandle<'_> {
         others: &[OtherJournal<'_>],
     ) -> Result<Vec<PoolObject>, FleetError> {
         let (pools, lost) = self.fleet.known_records::<PoolRecord>().await?;
-        for (entity, _, failure) in &lost {
-            tracing::warn!(%entity, %failure, "a pool is left out");
-        }
         let mut objects = Vec::new();
         for pool in pools.iter().filter(|pool| deleted || !pool.is_deleted()) {
             objects.push(Box::pin(self.fleet.pool_object_over(pool, others)).await?);
         }
+        objects.extend(self.fleet.lost_pools(lost).await);
         Ok(objects)
     }
 
@@ -51,6 +50,9 @@ impl PoolHandle<'_> {
         name: &str,
         others: &[OtherJournal<'_>],
     ) -> Result<PoolObject, FleetError> {
+        if let Some(lost) = self.fleet.lost_one(kind::POOL, namespace, name).await? {
+            return Ok(self.fleet.lost_pool(&lost));
+        }
         let pool = self
             .fleet
             .find_record::<PoolRecord>(namespace, name, true)
@@ -65,6 +67,9 @@ impl Fleet {
         pool: &KnownPool,
         others: &[OtherJournal<'_>],
     ) -> Result<PoolObject, FleetError> {
+        if let Some(lost) = self.partly_lost_pool(pool).await? {
+            return Ok(lost);
+        }
         let (found, obstacles) = Box::pin(self.members_over(pool, others)).await?;
         Ok(self.pool_object_of(pool, &found, &obstacles))
     }

@@ -510,24 +510,45 @@ impl PathWriter {
             return self.context().error(PortErrorKind::Other, words);
         }
         let words = self.process.last_words();
-        if words.contains("zstd") {
+        let end = WritingEnd::of(&words);
+        if end.by_unpacker {
             self.unpack_failed.store(true, Ordering::Relaxed);
         }
-        let kind = kind_of(&words, self.process.gives_way());
+        let kind = end.kind(self.process.gives_way());
         self.context()
             .error(kind, format!("its writing ended: {words}"))
     }
 }
 
-/// The kind of error from the last output of `dd` or Python. Without any output the session has ended.
-fn kind_of(words: &str, gave_way: bool) -> PortErrorKind {
-    let says = |text: &str| words.contains(text);
-    if says("No space left on device") || says("Disk quota exceeded") {
-        PortErrorKind::NoSpace
-    } else if gave_way || !(says("dd:") || says("python:") || says("zstd")) {
-        PortErrorKind::OutcomeUnknown
-    } else {
-        PortErrorKind::Other
+/// How the host's writing program ended.
+struct WritingEnd {
+    /// The file system or the quota is full.
+    is_full: bool,
+    /// A program reported why it ended. Otherwise the session has ended.
+    is_reported: bool,
+    /// `zstd` reported it.
+    by_unpacker: bool,
+}
+
+impl WritingEnd {
+    /// Reads the last output of `dd`, Python and `zstd`. Each ends with status 1 for every failure, begins its
+    /// message with its own name, and adds the C library's text of the system's error.
+    fn of(words: &str) -> Self {
+        let says = |text: &str| words.contains(text);
+        Self {
+            is_full: says("No space left on device") || says("Disk quota exceeded"),
+            is_reported: says("dd:") || says("python:") || says("zstd"),
+            by_unpacker: says("zstd"),
+        }
+    }
+
+    /// The kind of error; `gave_way` says whether the command ended for another one.
+    fn kind(&self, gave_way: bool) -> PortErrorKind {
+        match self.is_full {
+            true => PortErrorKind::NoSpace,
+            false if gave_way || !self.is_reported => PortErrorKind::OutcomeUnknown,
+            false => PortErrorKind::Other,
+        }
     }
 }
 
@@ -571,7 +592,7 @@ mod tests {
                 PortErrorKind::OutcomeUnknown,
             ),
         ] {
-            assert_eq!(kind_of(words, gave_way), kind, "{words}");
+            assert_eq!(WritingEnd::of(words).kind(gave_way), kind, "{words}");
         }
     }
 

@@ -1,0 +1,220 @@
+"""Ten attacks of a hostile tenant, a viewer, an operator, guests and strangers, all at the same time.
+
+Each runs in threads of its own until the end, and counts how often it was made. What the daemon answers is its own affair:
+a refusal counts, too.
+"""
+import base64
+import contextlib
+import glob
+import json
+import os
+import random
+import socket
+import ssl
+import sys
+import threading
+import time
+
+from . import images
+
+IMAGE = "http://images.lab.test:8080/debian-12.qcow2"
+HEAD = "apiVersion: vsiflow.io/v1\nkind: "
+PATTERN_VSIS = 4
+STRANGERS = [f"127.0.0.{number}" for number in range(2, 6)]
+
+
+def vsi(name, namespace, memory="512Mi", image=IMAGE, more=""):
+    return (f"{HEAD}VirtualServer\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  imageURL: {image}\n"
+            f"  guest: {{type: none}}\n  machine: {{cpus: 1, memory: {memory}}}\n{more}")
+
+
+def costly_patterns(first):
+    """Sixteen patterns that need a large automaton for any text of zeros and ones."""
+    probes = [f"{{console: '[01]*1[01]{{{first + number}}}z'}}" for number in range(16)]
+    return f"  ready: {{within: 20h, all: [{', '.join(probes)}]}}\n"
+
+
+def hanging_group():
+    """A group whose gate runs a command in members whose agents never answer."""
+    spec = (f"{{imageURL: '{IMAGE}', guest: {{type: cloudInit, userData: \"#cloud-config\\n# lab-hang\\n{{}}\\n\"}}, "
+            "machine: {cpus: 1, memory: 512Mi}}")
+    return (f"{HEAD}VirtualServerGroup\nmetadata: {{name: silent, namespace: hostile}}\nspec:\n  waves:\n  - name: first\n"
+            "    gate: {probes: [{agentCommand: {path: /bin/true}}]}\n    pools:\n    - name: p\n      replicas: 8\n"
+            f"      template: {{spec: {spec}}}\n")
+
+
+def nested_references(length):
+    text = "$(" * (length // 2)
+    template = f"{{spec: {{imageURL: '{IMAGE}', guest: {{type: cloudInit, networkConfig: '{text}'}}}}}}"
+    return (f"{HEAD}VirtualServerGroup\nmetadata: {{name: deep, namespace: hostile}}\nspec:\n  waves:\n  - name: first\n"
+            f"    members:\n    - name: m\n      template: {template}\n")
+
+
+def print_random_bits(state):
+    """Writes 1,000 lines of 1,000 random bits to the console of every guest, as a guest may, while no daemon runs."""
+    bits, printed = random.Random(1), 0
+    for path in glob.glob(state + "/sim/*/state.json"):
+        with open(path) as file:
+            host = json.load(file)
+        for domain in host["domains"].values():
+            lines = (domain.get("live") or {}).get("lines")
+            if not lines:
+                continue
+            moment = lines[-1][0] + 1
+            printed += 1
+            lines.extend([moment, "".join(bits.choice("01") for _ in range(1000))] for _ in range(1000))
+        with open(path, "w") as file:
+            json.dump(host, file)
+    if printed < PATTERN_VSIS:
+        sys.exit(f"only {printed} guests print")
+
+
+class Attacks:
+    """The ten attacks, while it is entered."""
+
+    def __init__(self, server):
+        self.server, self.ended, self.threads, self.counted = server, threading.Event(), [], {}
+        self.lock = threading.Lock()
+        self.images = images.HostileImages()
+        host, port = server.listen.rsplit(":", 1)
+        self.address = (host, int(port))
+        self.tls = ssl.create_default_context()
+        self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
+
+    def __enter__(self):
+        self.begin_patterns()
+        self.server.apply(hanging_group(), may_fail=True)
+        self.server.apply(vsi("bomb", "hostile", image=self.images.url))
+        made = [
+            ("hostile jsonpaths", self.jsonpaths, 4), ("costly greps", self.greps, 2),
+            ("nested references", self.references, 1), ("verifications", self.verifications, 4),
+            ("large bodies", self.bodies, 1), ("unread answers", self.unread, 1), ("strangers", self.strangers, 1),
+            ("archives of 64 GiB", lambda: self.seen("archives of 64 GiB", lambda: self.images.asked), 1),
+            ("guests that print", lambda: self.state_of("guests that print", "vsi", "bits-0"), 1),
+            ("silent gates", lambda: self.state_of("silent gates", "group", "silent"), 1),
+        ]
+        for name, attack, times in made:
+            self.counted[name] = 0
+            for _ in range(times):
+                thread = threading.Thread(target=self.repeat, args=(name, attack), daemon=True)
+                self.threads.append(thread)
+                thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(timeout=30)
+        self.images.close()
+
+    def counts(self):
+        with self.lock:
+            return dict(self.counted)
+
+    def count(self, name, times=1):
+        with self.lock:
+            self.counted[name] += times
+
+    def repeat(self, name, attack):
+        # Attackers have machines of their own: what they compute must not take the daemon's processor time.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        while not self.ended.is_set():
+            try:
+                if attack() is not False:
+                    self.count(name)
+            except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
+                # The daemon closes the connection in the middle of a request: that is its answer.
+                self.count(name)
+                self.ended.wait(0.2)
+            except OSError:
+                self.ended.wait(0.2)
+
+    def begin_patterns(self):
+        """VSIs whose guests print random bits, and whose patterns are matched after the daemon starts again."""
+        documents = [vsi(f"bits-{number}", "hostile", more=costly_patterns(701 + 16 * number)) for number in range(PATTERN_VSIS)]
+        self.server.apply("---\n".join(documents), may_fail=True)
+        self.server.until_booting("hostile", PATTERN_VSIS)
+        self.server.restart(print_random_bits)
+
+    # ---- requests ----
+
+    def connection(self, source=None):
+        plain = socket.create_connection(self.address, timeout=60, source_address=source and (source, 0))
+        return self.tls.wrap_socket(plain)
+
+    def command(self, role, args, files=()):
+        body = json.dumps({"args": ["vsiflow", *args], "files": [
+            {"name": name, "content": base64.b64encode(content.encode()).decode()} for name, content in files
+        ], "directory": None}).encode()
+        head = (f"POST /v1/commands HTTP/1.1\r\nHost: {self.server.listen}\r\nAuthorization: Bearer {self.server.tokens[role]}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n")
+        return head.encode() + body
+
+    def send(self, request):
+        """Sends a request and reads the answer to its end."""
+        with self.connection() as stream:
+            stream.sendall(request)
+            while stream.recv(65536) and not self.ended.is_set():
+                pass
+
+    # ---- attacks ----
+
+    def jsonpaths(self):
+        nested = "{$[?" + "length(" * 29 + "!}"
+        unions = "{$" + ("[" + ",".join("*" * 16) + "]") * 8 + "}"
+        for path in (nested, unions):
+            self.send(self.command("viewer", ["get", "vsi", "-A", "-o", "jsonpath=" + path]))
+
+    def greps(self):
+        pattern = "(" + "|".join(f"[01]*1[01]{{{number}}}z" for number in range(300, 316)) + "){4}"
+        self.send(self.command("viewer", ["logs", "bits-0", "-n", "hostile", "--grep", pattern]))
+
+    def references(self):
+        document = nested_references(1_400_000)
+        self.send(self.command("operator", ["plan", "-f", "deep.yaml"], [("deep.yaml", document)]))
+
+    def verifications(self):
+        self.send(self.command("viewer", ["audit", "verify"]))
+
+    def bodies(self):
+        document = "# " + "x" * (40 << 20)
+        self.send(self.command("operator", ["plan", "-f", "large.yaml"], [("large.yaml", document)]))
+
+    def unread(self):
+        """66 answers of a viewer that nobody reads, for some seconds."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(66):
+                if self.ended.is_set():
+                    break
+                stream = stack.enter_context(self.connection())
+                stream.sendall(self.command("viewer", ["events", "-o", "json"]))
+                self.count("unread answers")
+            self.ended.wait(5)
+        return False
+
+    def strangers(self):
+        """Connections from four addresses that hold their places with a wrong token, for some seconds."""
+        request = (f"GET /v1/hosts HTTP/1.1\r\nHost: {self.server.listen}\r\nAuthorization: Bearer nothing\r\n\r\n").encode()
+        with contextlib.ExitStack() as stack:
+            for number in range(256):
+                if self.ended.is_set():
+                    break
+                with contextlib.suppress(OSError):
+                    stream = stack.enter_context(self.connection(STRANGERS[number % len(STRANGERS)]))
+                    stream.sendall(request)
+                    self.count("strangers")
+            self.ended.wait(2)
+        return False
+
+    def seen(self, name, number):
+        """Counts what the daemon asked an attacker's server for."""
+        with self.lock:
+            self.counted[name] = number()
+        self.ended.wait(0.5)
+        return False
+
+    def state_of(self, name, kind, object_name):
+        """Counts that an object which attacks only by being there exists."""
+        shown = self.server.run("get", kind, object_name, "-n", "hostile", may_fail=True)
+        self.ended.wait(1)
+        return object_name in shown
