@@ -54,6 +54,8 @@ pub struct VsiDocument {
     pub cpus: u32,
     /// Whether its changes wait for approval.
     pub manual: bool,
+    /// Whether everything on its host stays when it is deleted.
+    pub retain: bool,
     /// The data disk that is made with the VSI.
     pub disk: Option<Uuid>,
     /// The size of the data disk, in GiB.
@@ -83,6 +85,7 @@ impl VsiDocument {
             made: None,
             cpus: 2,
             manual: false,
+            retain: false,
             disk: None,
             disk_gib: 1,
             disk_goes: false,
@@ -133,7 +136,7 @@ impl VsiDocument {
         self
     }
 
-    fn contract(&self) -> String {
+    pub fn contract(&self) -> String {
         let edition = self.edition;
         let word = match self.guest {
             Guest::Hangs => "lab-hang",
@@ -198,7 +201,7 @@ impl VsiDocument {
             "addresses": self.addresses(),
             "disks": disks,
             "updatePolicy": if self.manual { "Manual" } else { "Automatic" },
-            "deletionPolicy": "Delete",
+            "deletionPolicy": if self.retain { "Retain" } else { "Delete" },
             "snapshotPolicy": self.snapshots.map(|(schedule, keep)| {
                 serde_json::json!({"schedule": schedule, "keep": keep})
             }),

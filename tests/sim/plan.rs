@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// A name that the user gives to one VSI after another.
+#[derive(Clone, Debug)]
 pub struct Slot {
     pub name: &'static str,
     pub number: u128,

@@ -188,6 +188,7 @@ fn foreign_volume() -> Volume {
         synced: true,
         unwritten: false,
         busy_until: 0,
+        tokens: Default::default(),
     }
 }
 

@@ -174,9 +174,12 @@ async fn store_secret(
     })
 }
 
-/// Voids every warrant, spent or not. The orders were given to the journal that was backed up, which may
-/// have carried them out since.
-async fn void_warrants(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
+/// Voids every warrant, spent or not, by events like `restored`. The orders were given to the journal that was
+/// backed up, which may have carried them out since. [`restore`] does this.
+///
+/// # Errors
+/// When the journal cannot be read or written.
+pub async fn void_warrants(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
     let appends = warrants_of(journal)
         .await?
         .into_iter()

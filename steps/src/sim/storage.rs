@@ -1,6 +1,6 @@
 //! The pools and volumes of a simulated host.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -177,6 +177,19 @@ impl SimHost {
     }
 }
 
+/// The hash of a file's bytes and of the tokens in it.
+fn hash_with(bytes: Hash, tokens: &BTreeSet<u64>) -> Hash {
+    if tokens.is_empty() {
+        return bytes;
+    }
+    let mut hasher = Sha256::new();
+    hasher.update(bytes.0);
+    tokens
+        .iter()
+        .for_each(|token| hasher.update(token.to_be_bytes()));
+    Hash(hasher.finalize().into())
+}
+
 fn head_of(state: &SimHostState, path: &str, max: u64) -> FileHead {
     let path = state.resolved(path);
     if !state.shell {
@@ -309,6 +322,7 @@ impl StoragePort for SimHost {
                 synced: false,
                 unwritten: false,
                 busy_until: 0,
+                tokens: Default::default(),
             };
             self.insert(state, &spec.key, volume)
         })
@@ -320,13 +334,16 @@ impl StoragePort for SimHost {
             let until = now.saturating_add(u64::try_from(CLONE.as_millis()).unwrap_or(0));
             let original = self.volume_of(state, source)?.clone();
             let modified = state.change();
+            let backing = spec.backing.as_ref().map(|(path, _)| path.clone());
+            let tokens = state.copied_tokens(&original, backing.as_deref());
             // Until the copy is complete a restart leaves half of it.
             let copy = Volume {
-                backing: spec.backing.as_ref().map(|(path, _)| path.clone()),
+                backing,
                 modified,
                 synced: false,
                 unwritten: false,
                 busy_until: until,
+                tokens,
                 ..original
             };
             let info = self.insert(state, &spec.key, copy)?;
@@ -471,14 +488,19 @@ impl StoragePort for SimHost {
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
-        let (content, len) = self
-            .content(Call::observe("sha256", object(key)), key)
-            .await?;
+        let call = Call::observe("sha256", object(key));
+        let read = self.call(call, |state, _| {
+            let volume = self.volume_of(state, key)?;
+            let bytes = (volume.content.clone(), volume.physical());
+            Ok((bytes, volume.tokens.clone()))
+        });
+        let ((content, len), tokens) = read.await?;
         let hash = self
             .store
             .on(move |store| store.sha256(&content, len))
             .await;
-        hash.map_err(|error| self.store_error(&object(key), &error))
+        let hash = hash.map_err(|error| self.store_error(&object(key), &error))?;
+        Ok(hash_with(hash, &tokens))
     }
 
     async fn sha256_along(

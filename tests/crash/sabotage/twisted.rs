@@ -7,9 +7,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts,
-    LayerSpec, Leftovers, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine,
-    StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, FileAt, FileHead, GuestConsole,
+    HostPorts, Hosts, LayerSpec, Leftovers, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed,
+    SavedMachine, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is reported wrongly.
@@ -119,6 +119,14 @@ impl StoragePort for TwistedPorts {
 
     async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()> {
         self.storage.drop_cached(key).await
+    }
+
+    async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        self.storage.files(paths).await
+    }
+
+    async fn heads(&self, paths: &[String], max: u64) -> PortResult<Vec<FileHead>> {
+        self.storage.heads(paths, max).await
     }
 
     async fn files_of_inactive(&self, pool: &str) -> PortResult<PoolFiles> {

@@ -1,0 +1,69 @@
+//! The tests that play sanctity games.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::game::play;
+use crate::matrix::in_parallel;
+
+const COMMAND: &str = "cargo test -p vsiflow-tests --test crash sanctity -- --nocapture";
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Plays games for `VSIFLOW_SANCTITY_SECONDS` (10 by default), with seeds from `VSIFLOW_SIM_FROM` on, or only the
+/// game with the seed `VSIFLOW_SANCTITY_SEED`.
+#[test]
+fn nothing_that_a_guest_wrote_is_lost_without_an_order() {
+    if let Some(seed) = number("VSIFLOW_SANCTITY_SEED") {
+        match play(seed, None, true) {
+            Ok(report) => println!("seed {seed}: {report:?}"),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+        return;
+    }
+    let seconds = number("VSIFLOW_SANCTITY_SECONDS").unwrap_or(10);
+    let (first, since) = (number("VSIFLOW_SIM_FROM").unwrap_or(1), Instant::now());
+    let (next, played) = (AtomicU64::new(first), AtomicU64::new(0));
+    let (tokens, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+    let threads: Vec<usize> =
+        (0..std::thread::available_parallelism().map_or(1, usize::from)).collect();
+    let wrong = in_parallel(&threads, |_| {
+        let mut wrong = Vec::new();
+        while since.elapsed() < Duration::from_secs(seconds) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            match play(seed, None, false) {
+                Ok(report) => {
+                    tokens.fetch_add(report.tokens, Ordering::Relaxed);
+                    ended.fetch_add(report.ended.into(), Ordering::Relaxed);
+                }
+                Err(error) => wrong.push(format!(
+                    "seed {seed}: {error}\n  VSIFLOW_SANCTITY_SEED={seed} {COMMAND}"
+                )),
+            }
+            played.fetch_add(1, Ordering::Relaxed);
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n"))
+        }
+    });
+    let (played, took) = (played.into_inner(), since.elapsed().as_secs_f64());
+    let (tokens, ended) = (tokens.into_inner(), ended.into_inner());
+    println!(
+        "{played} sanctity games from {first} on in {took:.0} s: {tokens} tokens, {ended} disks ended by order"
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_sanctity_game() {
+    for seed in 1..4 {
+        let (first, second) = (play(seed, None, false), play(seed, None, false));
+        assert_eq!(first, second, "seed {seed}");
+    }
+}

@@ -1,0 +1,166 @@
+//! What the user of a sanctity game knows, and what each of their commands orders.
+
+use super::{
+    oracle::{DiskId, Oracle},
+    orders::{self, KnownVsi},
+    user::{UserCommand, UserSnapshot},
+    watch::TokenWatch,
+};
+use crate::{
+    audit::CrashAudit,
+    documents::VsiDocument,
+    sim::plan::{Slot, UserAction},
+};
+
+/// What the user knows.
+#[derive(Clone)]
+pub struct UserState {
+    pub slots: Vec<Slot>,
+    pub known: Vec<KnownVsi>,
+    pub snapshots: Vec<UserSnapshot>,
+}
+
+/// The orders of a command.
+pub struct GivenOrders {
+    /// The disks whose incarnation it may end.
+    disks: Vec<DiskId>,
+    /// The data disk that it deletes, unless an earlier command does.
+    deleted: Option<DiskId>,
+}
+
+impl UserState {
+    pub fn new(slots: Vec<Slot>) -> Self {
+        Self {
+            known: slots.iter().map(|_| KnownVsi::default()).collect(),
+            slots,
+            snapshots: Vec::new(),
+        }
+    }
+
+    /// The command as it is given now. The VSI that had the name may have been deleted since it was drawn.
+    pub fn completed(&self, command: &UserCommand) -> UserCommand {
+        let mut command = command.clone();
+        match &mut command {
+            UserCommand::Apply(slot, vsi) => {
+                let named = &self.slots[*slot];
+                vsi.uid = named.uid();
+                vsi.disk = match &named.desired {
+                    UserAction::There(before) => before.disk,
+                    UserAction::Nothing | UserAction::Gone(_) => vsi.disk.map(|_| named.disk()),
+                };
+            }
+            UserCommand::Take { snapshot, .. } => {
+                let vsi = self.slots[snapshot.slot].vsi();
+                snapshot.disks = vsi.map(orders::disks).unwrap_or_default();
+            }
+            _ => {}
+        }
+        command
+    }
+
+    /// Opens the orders of a command. One that is given again, because its answer was lost, is another order: the
+    /// first may have been carried out. But the second of two equal documents changes nothing.
+    pub fn gives(
+        &mut self,
+        command: &UserCommand,
+        is_repeated: bool,
+        watch: &TokenWatch,
+    ) -> GivenOrders {
+        let (mut disks, mut deleted) = (Vec::new(), None);
+        match command {
+            UserCommand::Apply(slot, vsi) => {
+                let is_given = is_repeated && watch.oracle().has_order(orders::boot_disk(vsi));
+                let is_ordered = !is_given && self.orders_another_boot_disk(*slot, vsi);
+                disks.extend(is_ordered.then(|| orders::boot_disk(vsi)));
+                if let Some(disk) = vsi.disk {
+                    watch.has_data_disk(vsi.uid, disk);
+                }
+                self.known[*slot].applies(vsi, &mut watch.oracle());
+            }
+            UserCommand::Delete { slot, orphan } => {
+                let named = self.slots[*slot].vsi();
+                let is_ordered = |vsi: &&VsiDocument| !orphan && !vsi.retain;
+                disks.extend(named.filter(is_ordered).map(orders::boot_disk));
+            }
+            UserCommand::DeleteDisk(slot) => {
+                let named = self.slots[*slot].vsi();
+                let goes = named.filter(|vsi| vsi.disk_goes);
+                let disk = goes.and_then(|vsi| vsi.disk).map(DiskId::Data);
+                deleted = disk.filter(|data| !watch.oracle().delete(*data));
+            }
+            UserCommand::Approve(slot) | UserCommand::Rebuild(slot) => {
+                disks.push(DiskId::Boot(self.slots[*slot].uid()));
+            }
+            UserCommand::Take { snapshot, .. } => self.snapshots.push(snapshot.clone()),
+            UserCommand::Restore(snapshot) => disks.extend(&snapshot.disks),
+            UserCommand::DeleteSnapshot(snapshot) => disks.push(DiskId::Copies(snapshot.uid)),
+            _ => {}
+        }
+        disks.iter().for_each(|disk| watch.oracle().order(*disk));
+        if let Some(slot) = command.slot().filter(|_| !disks.is_empty()) {
+            self.known[slot].is_cancelled = false;
+        }
+        GivenOrders { disks, deleted }
+    }
+
+    fn orders_another_boot_disk(&self, slot: usize, vsi: &VsiDocument) -> bool {
+        match &self.slots[slot].desired {
+            UserAction::There(before) => {
+                !vsi.manual && orders::needs_another_boot_disk(before, vsi)
+            }
+            UserAction::Nothing | UserAction::Gone(_) => false,
+        }
+    }
+
+    /// Takes in the answer to a command. What is refused is not ordered.
+    pub fn is_answered(
+        &mut self,
+        command: UserCommand,
+        orders: &GivenOrders,
+        is_accepted: bool,
+        oracle: &mut Oracle,
+    ) {
+        if !is_accepted {
+            orders.disks.iter().for_each(|disk| oracle.withdraw(*disk));
+            orders.deleted.iter().for_each(|disk| oracle.keep(*disk));
+            return;
+        }
+        match command {
+            UserCommand::Apply(slot, vsi) => self.slots[slot].desired = UserAction::There(vsi),
+            UserCommand::Delete { slot, .. } => {
+                if let Some(vsi) = self.slots[slot].vsi().cloned() {
+                    self.slots[slot].desired = UserAction::Gone(Box::new(vsi));
+                }
+            }
+            UserCommand::Cancel(slot) => self.known[slot].is_cancelled = true,
+            UserCommand::DeleteSnapshot(snapshot) => {
+                oracle.forget(DiskId::Copies(snapshot.uid));
+                self.snapshots.retain(|other| other.uid != snapshot.uid);
+            }
+            _ => {}
+        }
+    }
+
+    /// Frees the names whose VSIs are deleted.
+    pub fn free_deleted_names(&mut self, audit: &CrashAudit, oracle: &mut Oracle) {
+        let ledger = audit.ledger();
+        for (slot, known) in self.slots.iter_mut().zip(&mut self.known) {
+            let uid = slot.uid();
+            let entity = ledger.vsi(uid);
+            let state = entity.and_then(|entity| entity.state.as_ref());
+            let is_deleted = state.is_some_and(|(name, _)| name.as_str() == "Deleted");
+            if !is_deleted || !matches!(slot.desired, UserAction::Gone(_)) {
+                continue;
+            }
+            let last = entity.and_then(|entity| entity.last.as_ref());
+            if last.is_some_and(|last| last.workflow.as_str() == "forget_vsi") {
+                slot.forgotten += 1;
+            } else {
+                oracle.forget(DiskId::Boot(uid));
+            }
+            slot.desired = UserAction::Nothing;
+            slot.age += 1;
+            *known = KnownVsi::default();
+        }
+    }
+}
