@@ -148,7 +148,11 @@ impl CrashWorld {
         });
         let checkpoints: Arc<dyn Checkpoints> = self.checkpoints.clone();
         let blobs: Arc<dyn Blobs> = self.blobs.clone();
-        let secrets: Arc<dyn Secrets> = self.secrets.clone();
+        let mut secrets: Arc<dyn Secrets> = self.secrets.clone();
+        if self.watch.is_some() {
+            // The game restores backups, and a backup has the secrets of its moment.
+            secrets = Arc::new(sabotage::Keeping(secrets));
+        }
         let tuning = Tuning {
             jitter: 0.0,
             attempts_per_lane: 4,

@@ -16,7 +16,7 @@ const LAYERS: &str = "/backup";
 
 /// Does something to a random host. Returns what it did, and the tokens that it destroyed.
 pub async fn act(world: &CrashWorld, random: &mut StdRng) -> (String, BTreeSet<u64>) {
-    let host = *HOSTS.choose(random).unwrap();
+    let host = host_with_domains(world, random).await;
     let sim = world.hosts.sim(host).await.unwrap();
     let disk = sim.with(|state| choose_disk(state, random)).await;
     let number: u32 = random.random();
@@ -83,6 +83,18 @@ pub async fn act(world: &CrashWorld, random: &mut StdRng) -> (String, BTreeSet<u
             (format!("a file on {host} is replaced"), lost)
         }
     }
+}
+
+/// A random host, which has a domain if any has one.
+async fn host_with_domains(world: &CrashWorld, random: &mut StdRng) -> &'static str {
+    let mut hosts = Vec::new();
+    for host in HOSTS {
+        let sim = world.hosts.sim(host).await.unwrap();
+        if sim.with(|state| !state.domains.is_empty()).await {
+            hosts.push(host);
+        }
+    }
+    hosts.choose(random).copied().unwrap_or(HOSTS[0])
 }
 
 /// A disk that some domain writes to: domain, target and path.

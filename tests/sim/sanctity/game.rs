@@ -16,7 +16,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    administrator, commands,
+    administrator, defects,
     oracle::DiskId,
     orders,
     user::{self, UserCommand},
@@ -203,6 +203,7 @@ impl SanctityGame {
 
     /// Looks at the hosts, and closes the orders of what has settled.
     async fn look(&mut self, fleet: &Fleet) -> Result<(), String> {
+        defects::unasked(self.world.sabotage, fleet, &self.user).await;
         self.watch.look("a beat").await;
         self.watch.oracle().verdict()?;
         self.user
@@ -251,17 +252,17 @@ impl SanctityGame {
     async fn beat(&mut self, gate: &CrashGate) {
         let random = &mut self.random;
         match random.random_range(0..24) {
-            0..=6 => {
-                let most = *[300, 3_000, 40_000].choose(random).unwrap();
+            0..=7 => {
+                let most = *[300, 3_000, 40_000, 120_000].choose(random).unwrap();
                 let wait = random.random_range(0..most);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
             }
-            7..=14 => {
+            8..=15 => {
                 let command = user::command(&self.user.slots, &self.user.snapshots, random);
                 self.note(format!("the user: {command:?}"));
                 self.pending = Some(command);
             }
-            15 | 16 => self.disturb().await,
+            16 => self.disturb().await,
             17..=19 => {
                 let (what, lost) = administrator::act(&self.world, random).await;
                 self.watch.oracle().excuse(&lost);
@@ -313,7 +314,8 @@ impl SanctityGame {
     async fn perform(&mut self, fleet: &Fleet, command: &UserCommand) {
         let command = self.user.completed(command);
         let orders = self.user.gives(&command, self.is_repeated, &self.watch);
-        let done = commands::give(fleet, &self.user.slots, &command).await;
+        let given = defects::give(self.world.sabotage, fleet, &self.user, &command);
+        let done = Box::pin(given).await;
         if let Err(error) = &done {
             self.report.refusals += 1;
             self.note(format!("  refused: {error}"));
@@ -380,9 +382,10 @@ impl SanctityGame {
             },
         };
         let words = |error: AuditError| error.to_string();
-        backup::void_warrants(journal, &event)
-            .await
-            .map_err(words)?;
+        if self.world.sabotage != Some(Defect::OrdersOutliveRestore) {
+            let voided = backup::void_warrants(journal, &event).await;
+            voided.map_err(words)?;
+        }
         let confirmed = backup::confirmed(journal, JOURNAL, by.actor, by.reason, now).await;
         confirmed.map_err(words)
     }

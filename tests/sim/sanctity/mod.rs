@@ -33,6 +33,7 @@
 
 mod administrator;
 mod commands;
+mod defects;
 mod game;
 mod oracle;
 mod orders;

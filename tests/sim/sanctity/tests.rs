@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::game::play;
-use crate::matrix::in_parallel;
+use crate::{matrix::in_parallel, sabotage::Defect};
 
+/// The most games to play until a defect is found.
+const GAMES: u64 = 400;
 const COMMAND: &str = "cargo test -p vsiflow-tests --test crash sanctity -- --nocapture";
 
 fn number(name: &str) -> Option<u64> {
@@ -58,6 +60,63 @@ fn nothing_that_a_guest_wrote_is_lost_without_an_order() {
         "{played} sanctity games from {first} on in {took:.0} s: {tokens} tokens, {ended} disks ended by order"
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Plays games until one fails as expected.
+fn finds(defect: Defect, expected: &str) {
+    let since = Instant::now();
+    for seed in 1..=GAMES {
+        if let Err(violation) = play(seed, Some(defect), false) {
+            assert!(violation.contains(expected), "seed {seed}: {violation}");
+            let seconds = since.elapsed().as_secs_f32();
+            println!("{defect:?}: found at seed {seed} after {seconds:.1} s: {violation}");
+            return;
+        }
+    }
+    panic!("the games do not find {defect:?} in {GAMES} seeds");
+}
+
+/// What the oracle says of a loss without an order.
+const UNORDERED: &str = "the user ordered nothing like it";
+
+#[test]
+fn a_retention_policy_that_is_ignored_is_found() {
+    finds(Defect::RetainIgnored, UNORDERED);
+}
+
+#[test]
+fn a_power_command_that_makes_the_boot_disk_anew_is_found() {
+    finds(Defect::PowerRebuilds, UNORDERED);
+}
+
+#[test]
+fn a_power_command_that_makes_the_boot_disk_anew_once_runs_are_forgotten_is_found() {
+    finds(Defect::RetentionRebuilds, UNORDERED);
+}
+
+#[test]
+fn a_restoration_that_is_repeated_is_found() {
+    finds(Defect::RestoresAgain, UNORDERED);
+}
+
+#[test]
+fn a_boot_disk_that_is_made_anew_unasked_after_a_failed_boot_is_found() {
+    finds(Defect::FailureRebuilds, UNORDERED);
+}
+
+#[test]
+fn a_guest_that_is_put_back_on_the_stale_base_of_its_layer_is_found() {
+    finds(Defect::StaleBase, "does not read token");
+}
+
+#[test]
+fn orders_that_outlive_the_restoration_of_a_backup_are_found() {
+    finds(Defect::OrdersOutliveRestore, UNORDERED);
+}
+
+#[test]
+fn a_deletion_without_the_guards_is_found_by_its_tokens() {
+    finds(Defect::BlindGuards, "");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::oracle::DiskId;
 use crate::{
     documents::{Guest, VsiDocument, uuid},
     sim::plan::{Slot, UserAction},
+    world::HOSTS,
 };
 
 /// A snapshot that the user asked for.
@@ -18,6 +19,7 @@ pub struct UserSnapshot {
     pub uid: Uuid,
     /// The disks that are restored from it.
     pub disks: Vec<DiskId>,
+    pub was_restored: bool,
 }
 
 impl UserSnapshot {
@@ -27,6 +29,7 @@ impl UserSnapshot {
             name: format!("shot-{number}"),
             uid: uuid(number),
             disks: Vec::new(),
+            was_restored: false,
         }
     }
 }
@@ -140,6 +143,9 @@ fn document(slot: &Slot, random: &mut StdRng) -> VsiDocument {
         }
         _ => slot.document(random),
     };
+    if random.random_bool(0.05) {
+        vsi.host = HOSTS.choose(random).unwrap();
+    }
     vsi.retain = random.random_bool(0.4);
     vsi.disk_goes = random.random_bool(0.5);
     vsi.manual = random.random_bool(0.15);

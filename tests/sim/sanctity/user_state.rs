@@ -18,6 +18,8 @@ pub struct UserState {
     pub slots: Vec<Slot>,
     pub known: Vec<KnownVsi>,
     pub snapshots: Vec<UserSnapshot>,
+    /// Whether retention ever forgot runs.
+    pub has_forgotten_runs: bool,
 }
 
 /// The orders of a command.
@@ -34,6 +36,7 @@ impl UserState {
             known: slots.iter().map(|_| KnownVsi::default()).collect(),
             slots,
             snapshots: Vec::new(),
+            has_forgotten_runs: false,
         }
     }
 
@@ -91,7 +94,9 @@ impl UserState {
             UserCommand::Approve(slot) | UserCommand::Rebuild(slot) => {
                 disks.push(DiskId::Boot(self.slots[*slot].uid()));
             }
-            UserCommand::Take { snapshot, .. } => self.snapshots.push(snapshot.clone()),
+            UserCommand::Take { snapshot, .. } if !is_repeated => {
+                self.snapshots.push(snapshot.clone());
+            }
             UserCommand::Restore(snapshot) => disks.extend(&snapshot.disks),
             UserCommand::DeleteSnapshot(snapshot) => disks.push(DiskId::Copies(snapshot.uid)),
             _ => {}
@@ -123,6 +128,9 @@ impl UserState {
         if !is_accepted {
             orders.disks.iter().for_each(|disk| oracle.withdraw(*disk));
             orders.deleted.iter().for_each(|disk| oracle.keep(*disk));
+            if let UserCommand::Take { snapshot, .. } = command {
+                self.snapshots.retain(|other| other.uid != snapshot.uid);
+            }
             return;
         }
         match command {
@@ -133,6 +141,12 @@ impl UserState {
                 }
             }
             UserCommand::Cancel(slot) => self.known[slot].is_cancelled = true,
+            UserCommand::Restore(snapshot) => {
+                let snapshots = self.snapshots.iter_mut();
+                let its = snapshots.filter(|other| other.uid == snapshot.uid);
+                its.for_each(|other| other.was_restored = true);
+            }
+            UserCommand::ForgetRuns => self.has_forgotten_runs = true,
             UserCommand::DeleteSnapshot(snapshot) => {
                 oracle.forget(DiskId::Copies(snapshot.uid));
                 self.snapshots.retain(|other| other.uid != snapshot.uid);
