@@ -54,6 +54,8 @@ pub struct VsiDocument {
     pub cpus: u32,
     /// Whether its changes wait for approval.
     pub manual: bool,
+    /// Whether what is changed on its host is changed back.
+    pub restores_drift: bool,
     /// Whether everything on its host stays when it is deleted.
     pub retain: bool,
     /// The data disk that is made with the VSI.
@@ -85,6 +87,7 @@ impl VsiDocument {
             made: None,
             cpus: 2,
             manual: false,
+            restores_drift: false,
             retain: false,
             disk: None,
             disk_gib: 1,
@@ -201,6 +204,7 @@ impl VsiDocument {
             "addresses": self.addresses(),
             "disks": disks,
             "updatePolicy": if self.manual { "Manual" } else { "Automatic" },
+            "onDrift": if self.restores_drift { "Restore" } else { "Report" },
             "deletionPolicy": if self.retain { "Retain" } else { "Delete" },
             "snapshotPolicy": self.snapshots.map(|(schedule, keep)| {
                 serde_json::json!({"schedule": schedule, "keep": keep})

@@ -82,13 +82,17 @@ impl SimHostState {
             .unwrap_or_default()
     }
 
-    /// The tokens that are read from a volume and its backing files.
+    /// The tokens that are read from a volume and its backing files. Nothing is read from a file whose backing
+    /// file is missing.
     pub(super) fn tokens_of(&self, volume: &Volume) -> BTreeSet<u64> {
         let mut tokens = volume.tokens.clone();
         let mut below = volume.backing.as_deref();
         for _ in 0..DEPTH {
-            let Some(file) = below.and_then(|path| self.by_path(path)) else {
-                break;
+            let Some(path) = below else {
+                return tokens;
+            };
+            let Some(file) = self.by_path(path) else {
+                return BTreeSet::new();
             };
             tokens.extend(&file.tokens);
             below = file.backing.as_deref();
@@ -96,12 +100,12 @@ impl SimHostState {
         tokens
     }
 
-    /// The tokens of all files of the host, in its pools and outside of them.
+    /// The tokens that can be read on the host, from files in its pools and outside of them.
     pub fn all_tokens(&self) -> BTreeSet<u64> {
         let pools = self.pools.values();
         let files = pools.flat_map(|pool| pool.volumes.values());
         let files = files.chain(self.loose.values());
-        files.flat_map(|file| &file.tokens).copied().collect()
+        files.flat_map(|file| self.tokens_of(file)).collect()
     }
 
     /// The tokens of a copy of this volume that has that backing file: those that are not in the backing file.

@@ -22,7 +22,9 @@ pub fn give<'a>(
         UserCommand::Cancel(_) | UserCommand::Retry(_) | UserCommand::Look => {
             about_work(fleet, slots, command).boxed()
         }
-        UserCommand::Resume | UserCommand::ForgetRuns => about_work(fleet, slots, command).boxed(),
+        UserCommand::Resume | UserCommand::PruneImages | UserCommand::ForgetRuns => {
+            about_work(fleet, slots, command).boxed()
+        }
         _ => about_vsis(fleet, slots, command).boxed(),
     }
 }
@@ -113,6 +115,12 @@ async fn about_work(
         UserCommand::Resume => {
             let open = fleet.interrupted().await?;
             fleet.resume(open, user()).await
+        }
+        UserCommand::PruneImages => {
+            for image in fleet.images().unneeded(0).await? {
+                fleet.images().remove(&image, user()).await?;
+            }
+            Ok(())
         }
         UserCommand::ForgetRuns => fleet.forget_ended(Timestamp(u64::MAX)).await.map(drop),
         _ => Ok(()),

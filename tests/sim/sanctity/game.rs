@@ -227,8 +227,8 @@ impl SanctityGame {
                 self.close_orders(disk).await;
             }
         }
-        self.snapshots_that_are_whole(fleet);
-        Ok(())
+        self.snapshots_that_are_whole(fleet).await;
+        self.watch.oracle().verdict()
     }
 
     async fn close_orders(&self, disk: DiskId) {
@@ -238,13 +238,12 @@ impl SanctityGame {
         }
     }
 
-    fn snapshots_that_are_whole(&self, fleet: &Fleet) {
+    async fn snapshots_that_are_whole(&self, fleet: &Fleet) {
         for snapshot in &self.user.snapshots {
-            if fleet
-                .snapshots()
-                .is_ready(&ownership::snapshot(snapshot.uid))
-            {
-                self.watch.oracle().is_whole(snapshot.uid);
+            let entity = ownership::snapshot(snapshot.uid);
+            if fleet.snapshots().is_ready(&entity) {
+                let copied = self.watch.copied_tokens(snapshot.uid).await;
+                self.watch.oracle().is_whole(snapshot.uid, &copied);
             }
         }
     }
@@ -264,8 +263,7 @@ impl SanctityGame {
             }
             16 => self.disturb().await,
             17..=19 => {
-                let (what, lost) = administrator::act(&self.world, random).await;
-                self.watch.oracle().excuse(&lost);
+                let what = administrator::act(&self.world, &self.watch, random).await;
                 self.note(format!("the administrator: {what}"));
                 self.watch.look(&format!("the administrator: {what}")).await;
             }
@@ -362,8 +360,8 @@ impl SanctityGame {
         self.world.journals = WorldJournals::Memory(restored);
         self.world.audit = audit.clone();
         self.watch.is_audited_by(audit);
-        self.watch.oracle().close_all_orders();
-        (self.user, self.pending) = (backup.user, None);
+        self.user = backup.user.restored(&self.user, &mut self.watch.oracle());
+        self.pending = None;
         self.report.restored += 1;
         self.note(format!("the backup of event {} is restored", backup.last));
         Ok(())
@@ -398,9 +396,9 @@ impl SanctityGame {
             sim.with(|state| {
                 let pool = state.pools.get_mut(POOL).unwrap();
                 (pool.active, pool.capacity) = (true, 100 * GIB);
-                state.loose.retain(|file, _| !file.starts_with("/machines"));
             })
             .await;
+            administrator::remove_machines(&sim, &self.watch).await;
         }
         tokio::time::sleep(CALM).await;
         self.look(fleet).await?;

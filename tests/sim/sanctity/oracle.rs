@@ -13,6 +13,8 @@ pub enum DiskId {
     Data(Uuid),
     /// The copies of a snapshot.
     Copies(Uuid),
+    /// The disk of a machine that vsiflow does not know, by number.
+    Foreign(u32),
 }
 
 /// A disk that a running guest reads.
@@ -75,6 +77,9 @@ pub struct Oracle {
     disks: BTreeMap<DiskId, DiskLedger>,
     /// Snapshots whose copies were whole.
     whole: BTreeSet<Uuid>,
+    /// What each snapshot that was asked for must have once it is whole: what its disks had at that moment, less
+    /// what their guests overwrote since.
+    asked_for: BTreeMap<Uuid, BTreeMap<DiskId, BTreeSet<u64>>>,
     /// How many tokens were written so far.
     pub next: u64,
     violations: Vec<String>,
@@ -164,9 +169,36 @@ impl Oracle {
         }
     }
 
-    /// The copies of this snapshot are whole.
-    pub fn is_whole(&mut self, snapshot: Uuid) {
+    /// The administrator wrote a token into the disk of a machine of their own.
+    pub fn write_foreign(&mut self, number: u32) -> u64 {
+        self.next += 1;
+        let ledger = self.disks.entry(DiskId::Foreign(number)).or_default();
+        ledger.tokens.insert(self.next);
+        self.next
+    }
+
+    /// The user asked for a snapshot of these disks. It has no boot disk that is made for one start.
+    pub fn snapshot(&mut self, snapshot: Uuid, disks: &[DiskId]) {
+        let tokens = |disk: &DiskId| {
+            let ledger = self.disks.get(disk)?;
+            let lasts = !ledger.is_disposable && !ledger.may_be_ephemeral;
+            lasts.then(|| (*disk, ledger.tokens.clone()))
+        };
+        let asked_for = disks.iter().filter_map(tokens).collect();
+        self.asked_for.insert(snapshot, asked_for);
+    }
+
+    /// The copies of this snapshot are whole, and have these tokens.
+    pub fn is_whole(&mut self, snapshot: Uuid, copied: &BTreeSet<u64>) {
         self.whole.insert(snapshot);
+        let asked_for = self.asked_for.remove(&snapshot).unwrap_or_default();
+        for (disk, tokens) in asked_for {
+            if let Some(token) = tokens.difference(copied).next() {
+                self.violations.push(format!(
+                    "snapshot {snapshot} is whole and lacks token {token}, which {disk:?} had when it was asked for"
+                ));
+            }
+        }
     }
 
     /// Compares what the hosts have now with what must be there. `cause` is what happened before, for people.
@@ -183,6 +215,10 @@ impl Oracle {
             .iter()
             .for_each(|running| self.reads_its_own(running, cause));
         self.copies_stay(seen, cause);
+        for (disk, asked_for) in self.asked_for.values_mut().flatten() {
+            let ledger = self.disks.get(disk);
+            asked_for.retain(|token| ledger.is_some_and(|its| its.tokens.contains(token)));
+        }
     }
 
     fn nothing_is_gone(&mut self, seen: &HostsSeen, cause: &str) {

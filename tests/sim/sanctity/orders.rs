@@ -11,6 +11,8 @@ use crate::documents::{Guest, VsiDocument};
 /// What the user knows of a VSI.
 #[derive(Clone, Debug, Default)]
 pub struct KnownVsi {
+    /// The newest document that is carried out: of an automatic policy, or approved.
+    in_force: Option<VsiDocument>,
     /// The modes of the boot disk in the documents since it last settled.
     modes: BTreeSet<&'static str>,
     /// Whether it was ever seen settled.
@@ -32,11 +34,26 @@ impl KnownVsi {
     /// It has settled as this document says.
     pub fn settled(&mut self, vsi: &VsiDocument, oracle: &mut Oracle) {
         (self.was_settled, self.is_cancelled) = (true, false);
-        self.modes = BTreeSet::from([vsi.boot]);
+        // A document that waits for its approval changes nothing.
+        if !vsi.manual {
+            self.modes = BTreeSet::from([vsi.boot]);
+        }
         self.tell(vsi.uid, oracle);
     }
 
-    fn tell(&self, uid: Uuid, oracle: &mut Oracle) {
+    /// The user was told that this document is carried out.
+    pub fn carries_out(&mut self, vsi: &VsiDocument) {
+        self.in_force = Some(vsi.clone());
+    }
+
+    /// Whether a document with an automatic policy orders another boot disk, after `before`.
+    pub fn orders_another_boot_disk(&self, before: &VsiDocument, after: &VsiDocument) -> bool {
+        let mut earlier = std::iter::once(before).chain(&self.in_force);
+        !after.manual && earlier.any(|earlier| needs_another_boot_disk(earlier, after))
+    }
+
+    /// Tells the oracle what needs no order.
+    pub fn tell(&self, uid: Uuid, oracle: &mut Oracle) {
         let boot = DiskId::Boot(uid);
         oracle.may_be_ephemeral(boot, self.modes.contains("ephemeral"));
         oracle.is_made_anew(boot, self.is_fatal && !self.was_settled);
@@ -44,7 +61,7 @@ impl KnownVsi {
 }
 
 /// Whether a change from one document to another needs another boot disk.
-pub fn needs_another_boot_disk(before: &VsiDocument, after: &VsiDocument) -> bool {
+fn needs_another_boot_disk(before: &VsiDocument, after: &VsiDocument) -> bool {
     let inputs = |vsi: &VsiDocument| {
         let is_read_once = matches!(
             vsi.server,

@@ -62,10 +62,10 @@ fn nothing_that_a_guest_wrote_is_lost_without_an_order() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Plays games until one fails as expected.
-fn finds(defect: Defect, expected: &str) {
+/// Plays games until one fails as expected. Those before `first` are known not to fail.
+fn finds(defect: Defect, first: u64, expected: &str) {
     let since = Instant::now();
-    for seed in 1..=GAMES {
+    for seed in first..first + GAMES {
         if let Err(violation) = play(seed, Some(defect), false) {
             assert!(violation.contains(expected), "seed {seed}: {violation}");
             let seconds = since.elapsed().as_secs_f32();
@@ -81,42 +81,42 @@ const UNORDERED: &str = "the user ordered nothing like it";
 
 #[test]
 fn a_retention_policy_that_is_ignored_is_found() {
-    finds(Defect::RetainIgnored, UNORDERED);
+    finds(Defect::RetainIgnored, 1, UNORDERED);
 }
 
 #[test]
 fn a_power_command_that_makes_the_boot_disk_anew_is_found() {
-    finds(Defect::PowerRebuilds, UNORDERED);
+    finds(Defect::PowerRebuilds, 1, UNORDERED);
 }
 
 #[test]
 fn a_power_command_that_makes_the_boot_disk_anew_once_runs_are_forgotten_is_found() {
-    finds(Defect::RetentionRebuilds, UNORDERED);
+    finds(Defect::RetentionRebuilds, 1, UNORDERED);
 }
 
 #[test]
 fn a_restoration_that_is_repeated_is_found() {
-    finds(Defect::RestoresAgain, UNORDERED);
+    finds(Defect::RestoresAgain, 1, UNORDERED);
 }
 
 #[test]
 fn a_boot_disk_that_is_made_anew_unasked_after_a_failed_boot_is_found() {
-    finds(Defect::FailureRebuilds, UNORDERED);
+    finds(Defect::FailureRebuilds, 1, UNORDERED);
 }
 
 #[test]
 fn a_guest_that_is_put_back_on_the_stale_base_of_its_layer_is_found() {
-    finds(Defect::StaleBase, "does not read token");
+    finds(Defect::StaleBase, 1, "does not read token");
 }
 
 #[test]
 fn orders_that_outlive_the_restoration_of_a_backup_are_found() {
-    finds(Defect::OrdersOutliveRestore, UNORDERED);
+    finds(Defect::OrdersOutliveRestore, 1, UNORDERED);
 }
 
 #[test]
 fn a_deletion_without_the_guards_is_found_by_its_tokens() {
-    finds(Defect::BlindGuards, "");
+    finds(Defect::BlindGuards, 1, "");
 }
 
 #[test]

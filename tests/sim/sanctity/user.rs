@@ -56,6 +56,7 @@ pub enum UserCommand {
     DeleteSnapshot(UserSnapshot),
     Look,
     Resume,
+    PruneImages,
     /// Retention forgets the runs that ended.
     ForgetRuns,
 }
@@ -75,7 +76,7 @@ impl UserCommand {
             Self::Take { snapshot, .. }
             | Self::Restore(snapshot)
             | Self::DeleteSnapshot(snapshot) => Some(snapshot.slot),
-            Self::Look | Self::Resume | Self::ForgetRuns => None,
+            Self::Look | Self::Resume | Self::PruneImages | Self::ForgetRuns => None,
         }
     }
 }
@@ -92,7 +93,7 @@ const POWER: [PowerAction; 5] = [
 pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) -> UserCommand {
     let slot = random.random_range(0..slots.len());
     let snapshot = snapshots.choose(random).cloned();
-    match (random.random_range(0..26), snapshot) {
+    match (random.random_range(0..27), snapshot) {
         (0..=5, _) => UserCommand::Apply(slot, Box::new(document(&slots[slot], random))),
         (6, _) => UserCommand::Delete {
             slot,
@@ -115,6 +116,7 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
         },
         (23, _) => UserCommand::Look,
         (24, _) => UserCommand::Resume,
+        (25, _) => UserCommand::PruneImages,
         _ => UserCommand::ForgetRuns,
     }
 }
@@ -146,6 +148,7 @@ fn document(slot: &Slot, random: &mut StdRng) -> VsiDocument {
     if random.random_bool(0.05) {
         vsi.host = HOSTS.choose(random).unwrap();
     }
+    vsi.restores_drift = random.random_bool(0.3);
     vsi.retain = random.random_bool(0.4);
     vsi.disk_goes = random.random_bool(0.5);
     vsi.manual = random.random_bool(0.15);

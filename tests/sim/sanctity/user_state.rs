@@ -1,5 +1,7 @@
 //! What the user of a sanctity game knows, and what each of their commands orders.
 
+use std::collections::BTreeSet;
+
 use super::{
     oracle::{DiskId, Oracle},
     orders::{self, KnownVsi},
@@ -20,13 +22,18 @@ pub struct UserState {
     pub snapshots: Vec<UserSnapshot>,
     /// Whether retention ever forgot runs.
     pub has_forgotten_runs: bool,
+    /// What the user ordered to be deleted. Such an order stays open until the deletion is done.
+    deleted: BTreeSet<DiskId>,
+    /// Whether a backup was restored. Then the user leaves each VSI on its host, since the journal may not know
+    /// what is there.
+    is_restored: bool,
 }
 
 /// The orders of a command.
 pub struct GivenOrders {
     /// The disks whose incarnation it may end.
     disks: Vec<DiskId>,
-    /// The data disk that it deletes, unless an earlier command does.
+    /// The disk that it deletes, unless an earlier command does.
     deleted: Option<DiskId>,
 }
 
@@ -37,6 +44,8 @@ impl UserState {
             slots,
             snapshots: Vec::new(),
             has_forgotten_runs: false,
+            deleted: BTreeSet::new(),
+            is_restored: false,
         }
     }
 
@@ -47,6 +56,9 @@ impl UserState {
             UserCommand::Apply(slot, vsi) => {
                 let named = &self.slots[*slot];
                 vsi.uid = named.uid();
+                if self.is_restored {
+                    vsi.host = named.host();
+                }
                 vsi.disk = match &named.desired {
                     UserAction::There(before) => before.disk,
                     UserAction::Nothing | UserAction::Gone(_) => vsi.disk.map(|_| named.disk()),
@@ -82,26 +94,28 @@ impl UserState {
             }
             UserCommand::Delete { slot, orphan } => {
                 let named = self.slots[*slot].vsi();
-                let is_ordered = |vsi: &&VsiDocument| !orphan && !vsi.retain;
-                disks.extend(named.filter(is_ordered).map(orders::boot_disk));
+                let goes = named.filter(|vsi| !orphan && !vsi.retain);
+                deleted = goes.map(orders::boot_disk);
             }
             UserCommand::DeleteDisk(slot) => {
                 let named = self.slots[*slot].vsi();
                 let goes = named.filter(|vsi| vsi.disk_goes);
                 let disk = goes.and_then(|vsi| vsi.disk).map(DiskId::Data);
-                deleted = disk.filter(|data| !watch.oracle().delete(*data));
+                deleted = disk;
             }
             UserCommand::Approve(slot) | UserCommand::Rebuild(slot) => {
                 disks.push(DiskId::Boot(self.slots[*slot].uid()));
             }
             UserCommand::Take { snapshot, .. } if !is_repeated => {
                 self.snapshots.push(snapshot.clone());
+                watch.oracle().snapshot(snapshot.uid, &snapshot.disks);
             }
             UserCommand::Restore(snapshot) => disks.extend(&snapshot.disks),
             UserCommand::DeleteSnapshot(snapshot) => disks.push(DiskId::Copies(snapshot.uid)),
             _ => {}
         }
         disks.iter().for_each(|disk| watch.oracle().order(*disk));
+        deleted = deleted.filter(|disk| !watch.oracle().delete(*disk));
         if let Some(slot) = command.slot().filter(|_| !disks.is_empty()) {
             self.known[slot].is_cancelled = false;
         }
@@ -110,9 +124,7 @@ impl UserState {
 
     fn orders_another_boot_disk(&self, slot: usize, vsi: &VsiDocument) -> bool {
         match &self.slots[slot].desired {
-            UserAction::There(before) => {
-                !vsi.manual && orders::needs_another_boot_disk(before, vsi)
-            }
+            UserAction::There(before) => self.known[slot].orders_another_boot_disk(before, vsi),
             UserAction::Nothing | UserAction::Gone(_) => false,
         }
     }
@@ -133,8 +145,14 @@ impl UserState {
             }
             return;
         }
+        self.deleted.extend(orders.deleted);
         match command {
-            UserCommand::Apply(slot, vsi) => self.slots[slot].desired = UserAction::There(vsi),
+            UserCommand::Apply(slot, vsi) => self.is_applied(slot, vsi, oracle),
+            UserCommand::Approve(slot) => {
+                if let UserAction::There(vsi) = &self.slots[slot].desired {
+                    self.known[slot].carries_out(vsi);
+                }
+            }
             UserCommand::Delete { slot, .. } => {
                 if let Some(vsi) = self.slots[slot].vsi().cloned() {
                     self.slots[slot].desired = UserAction::Gone(Box::new(vsi));
@@ -152,6 +170,36 @@ impl UserState {
                 self.snapshots.retain(|other| other.uid != snapshot.uid);
             }
             _ => {}
+        }
+    }
+
+    /// A document was accepted: what is in it is not being deleted.
+    fn is_applied(&mut self, slot: usize, vsi: Box<VsiDocument>, oracle: &mut Oracle) {
+        for disk in orders::disks(&vsi) {
+            self.deleted.remove(&disk);
+            oracle.keep(disk);
+        }
+        if !vsi.manual {
+            self.known[slot].carries_out(&vsi);
+        }
+        self.slots[slot].desired = UserAction::There(vsi);
+    }
+
+    /// The user knows again what they knew when a backup was made. No order of then is open, but deletions that
+    /// nobody took back.
+    pub fn restored(self, now: &Self, oracle: &mut Oracle) -> Self {
+        oracle.close_all_orders();
+        let deleted: BTreeSet<_> = self.deleted.intersection(&now.deleted).copied().collect();
+        for disk in &deleted {
+            oracle.delete(*disk);
+        }
+        for (slot, known) in self.slots.iter().zip(&self.known) {
+            known.tell(slot.uid(), oracle);
+        }
+        Self {
+            deleted,
+            is_restored: true,
+            ..self
         }
     }
 

@@ -121,6 +121,17 @@ impl TokenWatch {
         self.oracle().compare(&seen, cause);
     }
 
+    /// The tokens of the copies of a snapshot.
+    pub async fn copied_tokens(&self, snapshot: Uuid) -> BTreeSet<u64> {
+        let mut tokens = BTreeSet::new();
+        for host in HOSTS {
+            let sim = self.hosts.sim(host).await.unwrap();
+            let copied = sim.with(|state| copies(state).remove(&snapshot));
+            tokens.extend(copied.await.into_iter().flatten());
+        }
+        tokens
+    }
+
     /// The tokens of the disk that a domain's stored definition names; `None` if no host has the domain.
     pub async fn defined_tokens(&self, disk: DiskId) -> Option<BTreeSet<u64>> {
         for host in HOSTS {
