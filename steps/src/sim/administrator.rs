@@ -17,6 +17,8 @@ impl SimHostState {
             backing: Some(below.clone()),
             format: "qcow2".to_owned(),
             tokens: BTreeSet::new(),
+            synced: true,
+            busy_until: 0,
             ..volume
         };
         self.loose.insert(path.to_owned(), layer);

@@ -427,10 +427,6 @@ impl SimHostState {
         {
             if !volume.synced {
                 volume.content.lose_tail();
-                // Only a copy that is not complete is busy without being synced.
-                if volume.busy_until > 0 {
-                    volume.tokens.clear();
-                }
             }
             volume.drop_cached();
             volume.busy_until = 0;

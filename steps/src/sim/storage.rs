@@ -168,6 +168,26 @@ impl SimHost {
         })
     }
 
+    /// Writes what guests wrote into a copy that is complete, unless the host has restarted since it was begun.
+    async fn complete_copy(
+        &self,
+        key: &VolumeKey,
+        tokens: BTreeSet<u64>,
+        until: u64,
+    ) -> PortResult<()> {
+        let complete = |state: &mut SimHostState| {
+            let pool = state.pools.get_mut(&key.pool)?;
+            let copy = pool.volumes.get_mut(&key.name)?;
+            let is_whole = copy.busy_until == until;
+            is_whole.then(|| copy.tokens.extend(tokens))
+        };
+        let completed = complete(&mut self.world.lock().await.state);
+        completed.ok_or_else(|| {
+            let words = "the connection was lost before the copy was complete";
+            self.error(PortErrorKind::OutcomeUnknown, &object(key), words)
+        })
+    }
+
     async fn content(&self, call: Call, key: &VolumeKey) -> PortResult<(Content, u64)> {
         self.call(call, |state, _| {
             let volume = self.volume_of(state, key)?;
@@ -343,16 +363,17 @@ impl StoragePort for SimHost {
                 synced: false,
                 unwritten: false,
                 busy_until: until,
-                tokens,
+                tokens: BTreeSet::new(),
                 ..original
             };
             let info = self.insert(state, &spec.key, copy)?;
             let copied = self.volume_of(state, source)?;
             copied.busy_until = copied.busy_until.max(until);
-            Ok(info)
+            Ok((info, tokens, until))
         });
-        let info = made.await?;
+        let (info, tokens, until) = made.await?;
         tokio::time::sleep(CLONE).await;
+        self.complete_copy(&spec.key, tokens, until).await?;
         self.sync(&spec.key).await?;
         Ok(info)
     }

@@ -93,14 +93,16 @@ async fn about_disk(sim: &SimHost, watch: &TokenWatch, disk: &WrittenDisk, numbe
                 let layer = Volume {
                     backing: Some(path.clone()),
                     tokens,
+                    synced: true,
+                    busy_until: 0,
                     ..below
                 };
                 state.loose.insert(file.clone(), layer);
-                let uuid = machine(number);
-                let mut domain = weather::foreign(uuid, file.clone(), false);
+                let foreign = machine(number);
+                let mut domain = weather::foreign(foreign, file.clone(), false);
                 let disks = domain.spec.disks.iter_mut();
                 disks.for_each(|its| (its.format, its.overlay) = (VolumeFormat::Qcow2, true));
-                state.domains.insert(uuid, domain);
+                state.domains.insert(foreign, domain);
             }
             format!("{file} over {place}")
         }

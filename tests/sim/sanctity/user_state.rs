@@ -24,9 +24,9 @@ pub struct UserState {
     pub has_forgotten_runs: bool,
     /// What the user ordered to be deleted. Such an order stays open until the deletion is done.
     deleted: BTreeSet<DiskId>,
-    /// Whether a backup was restored. Then the user leaves each VSI on its host, since the journal may not know
-    /// what is there.
-    is_restored: bool,
+    /// Whether there is a backup. Then the user leaves each VSI on its host: a journal that is restored knows no
+    /// host that a VSI went to since.
+    pub keeps_hosts: bool,
 }
 
 /// The orders of a command.
@@ -45,7 +45,7 @@ impl UserState {
             snapshots: Vec::new(),
             has_forgotten_runs: false,
             deleted: BTreeSet::new(),
-            is_restored: false,
+            keeps_hosts: false,
         }
     }
 
@@ -56,7 +56,7 @@ impl UserState {
             UserCommand::Apply(slot, vsi) => {
                 let named = &self.slots[*slot];
                 vsi.uid = named.uid();
-                if self.is_restored {
+                if self.keeps_hosts {
                     vsi.host = named.host();
                 }
                 vsi.disk = match &named.desired {
@@ -196,11 +196,7 @@ impl UserState {
         for (slot, known) in self.slots.iter().zip(&self.known) {
             known.tell(slot.uid(), oracle);
         }
-        Self {
-            deleted,
-            is_restored: true,
-            ..self
-        }
+        Self { deleted, ..self }
     }
 
     /// Frees the names whose VSIs are deleted.
