@@ -355,6 +355,11 @@ impl SanctityGame {
         };
         tokio::time::sleep(CALLS_END).await;
         self.watch.look("the calls of the dead process").await;
+        // What an order has ended by now is not held against the restored journal.
+        let ordered = self.watch.oracle().ordered();
+        for disk in ordered {
+            self.close_orders(disk).await;
+        }
         let old = self.world.journals.current();
         let words = |error: vsiflow_engine::journal::JournalError| error.to_string();
         let links = old.read_links(0, usize::MAX).await.map_err(words)?;

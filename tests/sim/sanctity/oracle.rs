@@ -118,6 +118,12 @@ impl Oracle {
         self.disks.entry(disk).or_default().is_deleted = false;
     }
 
+    /// The disks for which an order is open.
+    pub fn ordered(&self) -> Vec<DiskId> {
+        let ordered = self.disks.iter().filter(|(_, ledger)| ledger.orders > 0);
+        ordered.map(|(disk, _)| *disk).collect()
+    }
+
     pub fn has_order(&self, disk: DiskId) -> bool {
         self.disks
             .get(&disk)

@@ -57,7 +57,8 @@ impl UserState {
                 let named = &self.slots[*slot];
                 vsi.uid = named.uid();
                 if self.keeps_hosts {
-                    vsi.host = named.host();
+                    let before = named.vsi().map(|before| before.host);
+                    vsi.host = before.unwrap_or(named.host());
                 }
                 vsi.disk = match &named.desired {
                     UserAction::There(before) => before.disk,
