@@ -54,6 +54,10 @@ pub struct VsiDocument {
     pub cpus: u32,
     /// Whether its changes wait for approval.
     pub manual: bool,
+    /// Whether what is changed on its host is changed back.
+    pub restores_drift: bool,
+    /// Whether everything on its host stays when it is deleted.
+    pub retain: bool,
     /// The data disk that is made with the VSI.
     pub disk: Option<Uuid>,
     /// The size of the data disk, in GiB.
@@ -83,6 +87,8 @@ impl VsiDocument {
             made: None,
             cpus: 2,
             manual: false,
+            restores_drift: false,
+            retain: false,
             disk: None,
             disk_gib: 1,
             disk_goes: false,
@@ -133,7 +139,7 @@ impl VsiDocument {
         self
     }
 
-    fn contract(&self) -> String {
+    pub fn contract(&self) -> String {
         let edition = self.edition;
         let word = match self.guest {
             Guest::Hangs => "lab-hang",
@@ -198,7 +204,8 @@ impl VsiDocument {
             "addresses": self.addresses(),
             "disks": disks,
             "updatePolicy": if self.manual { "Manual" } else { "Automatic" },
-            "deletionPolicy": "Delete",
+            "onDrift": if self.restores_drift { "Restore" } else { "Report" },
+            "deletionPolicy": if self.retain { "Retain" } else { "Delete" },
             "snapshotPolicy": self.snapshots.map(|(schedule, keep)| {
                 serde_json::json!({"schedule": schedule, "keep": keep})
             }),

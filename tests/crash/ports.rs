@@ -9,10 +9,10 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DiskJob, DomainInfo, DomainPort,
-    DomainSpec, GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort,
-    HostPorts, HostRoute, Hosts, LayerSpec, Leftovers, NetworkChange, NetworkInfo, NetworkPort,
-    NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Transfer,
-    UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DomainSpec, FileAt, FileHead, GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts,
+    HostPort, HostPorts, HostRoute, Hosts, LayerSpec, Leftovers, NetworkChange, NetworkInfo,
+    NetworkPort, NetworkSpec, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine,
+    StoragePort, Transfer, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::gate::{CallKind, CrashGate};
@@ -273,6 +273,25 @@ impl<W: CallPath> StoragePort for GatedPorts<W> {
             port.drop_cached(&key).await
         })
         .await
+    }
+
+    async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        let (port, paths) = (self.inner.storage.clone(), paths.to_vec());
+        let work = async move { port.files(&paths).await };
+        self.look("files", CallObject::Host, work).await
+    }
+
+    async fn heads(&self, paths: &[String], max: u64) -> PortResult<Vec<FileHead>> {
+        let (port, paths) = (self.inner.storage.clone(), paths.to_vec());
+        let work = async move { port.heads(&paths, max).await };
+        self.look("heads", CallObject::Host, work).await
+    }
+
+    async fn files_of_inactive(&self, pool: &str) -> PortResult<PoolFiles> {
+        let (port, pool) = (self.inner.storage.clone(), pool.to_owned());
+        let object = CallObject::Pool(pool.clone());
+        let work = async move { port.files_of_inactive(&pool).await };
+        self.look("files_of_inactive", object, work).await
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {

@@ -44,6 +44,20 @@ pub enum Defect {
     LostWait,
     /// Secrets are reported as erased and are retained.
     KeptSecrets,
+    /// `deletionPolicy: Retain` is not read.
+    RetainIgnored,
+    /// `stop`, `restart` and `retry` make the boot disk anew.
+    PowerRebuilds,
+    /// After retention forgot runs, a power command makes the boot disk anew.
+    RetentionRebuilds,
+    /// `retry` and power commands restore again the snapshot that was restored before.
+    RestoresAgain,
+    /// A boot that failed is followed by a new boot disk, unasked.
+    FailureRebuilds,
+    /// A guest whose disk is another file by now is taken for one that has the disk of its last definition.
+    StaleBase,
+    /// The orders of a journal that was backed up are open once it is restored.
+    OrdersOutliveRestore,
     /// States are written to the index before their events are in the log, and a start trusts them.
     IndexAhead,
 }
@@ -97,9 +111,10 @@ pub fn hosts(sabotage: Option<Defect>, inner: Arc<dyn Hosts>) -> Arc<dyn Hosts> 
         Some(Defect::UnknownIsAbsent) => Twist::UnknownIsAbsent,
         Some(Defect::BlindGuards) => Twist::Blind,
         Some(Defect::EarlySuccess) => Twist::EarlyStart,
+        Some(Defect::StaleBase) => Twist::StaleBase,
         _ => return inner,
     };
-    Arc::new(Twisted { inner, twist })
+    Arc::new(Twisted::new(inner, twist))
 }
 
 struct Forgetful;
@@ -120,7 +135,7 @@ impl Checkpoints for Forgetful {
 }
 
 /// A store of secrets that erases none.
-struct Keeping(Arc<dyn Secrets>);
+pub struct Keeping(pub Arc<dyn Secrets>);
 
 #[async_trait]
 impl Secrets for Keeping {

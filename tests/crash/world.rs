@@ -28,6 +28,7 @@ use super::{
     journals::{Medium, WorldJournals},
     ports::Through,
     sabotage::{self, Defect},
+    sim::TokenWatch,
     source::GatedSource,
     stores::{Audited, Gated, LossyBlobs},
 };
@@ -73,6 +74,8 @@ pub struct CrashWorld {
     pub clock: Arc<TestClock>,
     pub audit: Arc<CrashAudit>,
     pub sabotage: Option<Defect>,
+    /// What watches the tokens of guests, in a game that has them.
+    pub watch: Option<Arc<TokenWatch>>,
     /// Where a sabotaged product stores its index.
     pub index: Arc<sabotage::index_ahead::StoredIndex>,
 }
@@ -121,6 +124,7 @@ impl CrashWorld {
             hosts,
             clock: Arc::new(clock),
             sabotage,
+            watch: None,
             index: Arc::default(),
         }
     }
@@ -131,13 +135,24 @@ impl CrashWorld {
             inner: self.journals.current(),
             audit: self.audit.clone(),
         });
+        let hosts: Arc<dyn Hosts> = match &self.watch {
+            None => self.hosts.clone(),
+            Some(watch) => Arc::new(Through {
+                inner: self.hosts.clone(),
+                way: watch.clone(),
+            }),
+        };
         let watched: Arc<dyn Hosts> = Arc::new(Through {
-            inner: self.hosts.clone(),
+            inner: hosts,
             way: self.audit.clone(),
         });
         let checkpoints: Arc<dyn Checkpoints> = self.checkpoints.clone();
         let blobs: Arc<dyn Blobs> = self.blobs.clone();
-        let secrets: Arc<dyn Secrets> = self.secrets.clone();
+        let mut secrets: Arc<dyn Secrets> = self.secrets.clone();
+        if self.watch.is_some() {
+            // The game restores backups, and a backup has the secrets of its moment.
+            secrets = Arc::new(sabotage::Keeping(secrets));
+        }
         let tuning = Tuning {
             jitter: 0.0,
             attempts_per_lane: 4,

@@ -11,9 +11,11 @@ mod observer;
 mod oracle;
 mod plan;
 mod rolling;
+mod sanctity;
 mod settle;
 mod tests;
 mod traffic;
 mod weather;
 
 pub use game::{play, play_aloud};
+pub use sanctity::TokenWatch;

@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// A name that the user gives to one VSI after another.
+#[derive(Clone, Debug)]
 pub struct Slot {
     pub name: &'static str,
     pub number: u128,
@@ -85,6 +86,11 @@ impl Slot {
         uuid(100 * (self.number + 1) + self.age)
     }
 
+    /// The host of its VSIs.
+    pub fn host(&self) -> &'static str {
+        HOSTS[self.number as usize % HOSTS.len()]
+    }
+
     /// The UID of a new VSI's data disk.
     pub fn disk(&self) -> Uuid {
         uuid(5_000 + 100 * self.forgotten + self.number)
@@ -92,8 +98,7 @@ impl Slot {
 
     /// A document with the name: for the VSI that has it, or for a new one.
     pub fn document(&self, random: &mut StdRng) -> VsiDocument {
-        let host = HOSTS[self.number as usize % HOSTS.len()];
-        let mut vsi = VsiDocument::new(self.name, 0, host);
+        let mut vsi = VsiDocument::new(self.name, 0, self.host());
         vsi.uid = self.uid();
         vsi.guest = match random.random_range(0..10) {
             0 => Guest::NoWorkload,

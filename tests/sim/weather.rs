@@ -94,7 +94,8 @@ async fn stranger(world: &CrashWorld, host: &str, random: &mut StdRng) {
     }
 }
 
-fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
+/// A foreign domain with this disk.
+pub fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
     let disk = DiskSpec {
         target: "vda".to_owned(),
         serial: String::new(),
@@ -153,7 +154,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
 }
 
 /// Removes the foreign domains.
-fn leave(state: &mut SimHostState) {
+pub fn leave(state: &mut SimHostState) {
     state
         .domains
         .retain(|uuid, _| uuid.as_u128() >> 112 != 0xffff);
@@ -188,6 +189,7 @@ fn foreign_volume() -> Volume {
         synced: true,
         unwritten: false,
         busy_until: 0,
+        tokens: Default::default(),
     }
 }
 

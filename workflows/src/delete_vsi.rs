@@ -9,6 +9,7 @@ use vsiflow_engine::{
 use vsiflow_steps::{
     names,
     network::{ReleaseAddresses, ReserveAddresses, release_addresses},
+    ports::VolumeKey,
     vsi::{
         CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, KeepEvidence, ReleaseSecrets,
         StopDomain, UndefineDomain, WriteCidata, delete_volumes, keep_evidence, release,
@@ -74,6 +75,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         uuid,
         discard: true,
         volumes: volumes.clone(),
+        stay: data_disks(record),
     };
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
     let params = delete_volumes::Params {
@@ -127,6 +129,16 @@ pub(crate) fn volumes(
         recorded: is_made(record, state, maker),
     });
     volumes.collect()
+}
+
+/// The volumes of its data disks, unless it was adopted with volumes that vsiflow did not name.
+fn data_disks(record: &VsiRecord) -> Vec<VolumeKey> {
+    let adopted = record.adopted.as_ref();
+    if adopted.is_some_and(|adopted| !adopted.own_volumes) {
+        return Vec::new();
+    }
+    let disks = record.vsi.disks.iter();
+    disks.map(|disk| vsi_graph::volume(record, disk)).collect()
 }
 
 /// The snapshot that may be in progress: a deletion abandons it, and data disks remain intact.

@@ -189,6 +189,7 @@ impl<'a> VsiGraphBuilder<'a> {
             uuid: self.record.uid,
             discard: false,
             volumes: Vec::new(),
+            stay: self.record.volumes(),
         };
         self.step::<UndefineDomain>(after, &params)
     }

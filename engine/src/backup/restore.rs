@@ -175,8 +175,11 @@ async fn store_secret(
 }
 
 /// Voids every warrant, spent or not, and counts what was begun as written. The orders were given to the journal
-/// that was backed up, which may have carried them out since.
-async fn disown_objects(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
+/// that was backed up, which may have carried them out since. The events are like `restored`. [`restore`] does this.
+///
+/// # Errors
+/// When the journal cannot be read or written.
+pub async fn disown_objects(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
     let disowned = disowned_entities(journal).await?.into_iter();
     let appends = disowned.map(|disowned| Append {
         stream: StreamId::Entity(disowned.entity),

@@ -85,6 +85,25 @@ pub(crate) async fn has_all(
     Ok(())
 }
 
+/// Refuses if the guest writes to another file in the place of one of the volumes that stay: only its definition
+/// names that file. `others` are the other volumes that it may write to.
+///
+/// # Errors
+/// As for [`writes_only_to`].
+pub(crate) async fn has_all_that_stay(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    stay: &[VolumeKey],
+    others: &[VolumeKey],
+) -> Result<(), Failure> {
+    let staying = NamedVolumes::find(ports, stay).await?;
+    if has_all(cx, ports, domain, &staying.volumes).await.is_ok() {
+        return Ok(());
+    }
+    writes_only_to(cx, ports, domain, &[stay, others].concat()).await
+}
+
 /// The disks that the guest writes to, each file once.
 fn written(domain: &DomainInfo) -> Vec<&DiskShape> {
     let disks = domain.shapes().flat_map(|shape| &shape.disks);

@@ -1,5 +1,7 @@
 //! What the administrator of a simulated host does to disks behind vsiflow's back.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::{SimHostState, Volume, layers};
@@ -14,6 +16,9 @@ impl SimHostState {
         let layer = Volume {
             backing: Some(below.clone()),
             format: "qcow2".to_owned(),
+            tokens: BTreeSet::new(),
+            synced: true,
+            busy_until: 0,
             ..volume
         };
         self.loose.insert(path.to_owned(), layer);
@@ -27,6 +32,12 @@ impl SimHostState {
             self.loose.insert(path.to_owned(), volume);
             layers::rename(self, uuid, &from, path);
         }
+    }
+
+    /// Merges the layer of a disk of a guest that runs into the file below it, as `virsh blockcommit --pivot` does.
+    /// Nothing happens if there is no such layer.
+    pub fn merge_layer(&mut self, uuid: Uuid, target: &str) {
+        let _ = layers::pivot(self, uuid, target);
     }
 
     /// Begins to copy a disk to `path`, as `virsh blockcopy` does. The guest writes to both.

@@ -88,6 +88,53 @@ impl SimHost {
         Ok(())
     }
 
+    fn power_on(
+        &self,
+        state: &mut SimHostState,
+        uuid: Uuid,
+        found: SimFound,
+        now: u64,
+    ) -> PortResult<()> {
+        self.check_start(state, uuid)?;
+        let domain = self.known(state, uuid)?;
+        let mut live = match domain.saved.take() {
+            Some(saved) => saved,
+            None => Live::start(now, found),
+        };
+        live.unpause(now);
+        domain.live = Some(live);
+        domain.state = DomainState::Running;
+        let spec = domain.spec.clone();
+        domain.running = Some(spec.clone());
+        memory::touch_disks(state, &spec);
+        make_log(state, &spec.console_log);
+        state.lend();
+        Ok(())
+    }
+
+    /// Starts a guest behind vsiflow's back, as `virsh start` does. Nothing happens if it cannot start.
+    pub async fn start_by_hand(&self, uuid: Uuid) {
+        if let Ok(found) = self.found(uuid).await {
+            let now = self.now();
+            let _ = self
+                .with(|state| self.power_on(state, uuid, found, now))
+                .await;
+        }
+    }
+
+    /// Simulates a power loss, after which the host starts the guests that start with it.
+    pub async fn restart_with_guests(&self) {
+        let restart = |state: &mut SimHostState| {
+            state.restart();
+            let domains = state.domains.values();
+            let own = domains.filter(|domain| domain.spec.autostart);
+            own.map(|domain| domain.spec.uuid).collect::<Vec<_>>()
+        };
+        for uuid in self.with(restart).await {
+            self.start_by_hand(uuid).await;
+        }
+    }
+
     /// What the guest finds when it starts.
     async fn found(&self, uuid: Uuid) -> PortResult<SimFound> {
         let (mut found, contents, ignition) = {
@@ -189,21 +236,7 @@ impl DomainPort for SimHost {
     async fn start(&self, uuid: Uuid) -> PortResult<()> {
         let found = self.found(uuid).await?;
         self.call(Call::act("start", object(uuid)), |state, now| {
-            self.check_start(state, uuid)?;
-            let domain = self.known(state, uuid)?;
-            let mut live = match domain.saved.take() {
-                Some(saved) => saved,
-                None => Live::start(now, found),
-            };
-            live.unpause(now);
-            domain.live = Some(live);
-            domain.state = DomainState::Running;
-            let spec = domain.spec.clone();
-            domain.running = Some(spec.clone());
-            memory::touch_disks(state, &spec);
-            make_log(state, &spec.console_log);
-            state.lend();
-            Ok(())
+            self.power_on(state, uuid, found, now)
         })
         .await
     }
@@ -567,5 +600,6 @@ fn make_log(state: &mut SimHostState, path: &str) {
             synced: true,
             unwritten: false,
             busy_until: 0,
+            tokens: Default::default(),
         });
 }

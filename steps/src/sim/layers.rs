@@ -1,7 +1,7 @@
 //! Layers over the disks of a simulated guest.
 //!
 //! A layer starts as a copy of its disk's content, and later writes go only into the layer. A merge
-//! copies the layer's content into the disk.
+//! copies the layer's content into the disk. Tokens are only where they were written.
 
 use uuid::Uuid;
 
@@ -34,6 +34,7 @@ pub(super) fn add(
         let mut volume = state.by_path(&below).ok_or("no such file")?.clone();
         (volume.backing, volume.synced) = (Some(below.clone()), true);
         "qcow2".clone_into(&mut volume.format);
+        volume.tokens.clear();
         made.push((below, layer, volume));
     }
     for (below, layer, mut volume) in made {
@@ -65,6 +66,7 @@ pub(super) fn pivot(
     let layer = state.by_path(&over).ok_or("no such layer")?.clone();
     let below = layer.backing.ok_or("there is nothing below it")?;
     let volume = state.by_path_mut(&below).ok_or("what is below is gone")?;
+    volume.tokens.extend(layer.tokens);
     if volume.content != layer.content {
         (volume.content, volume.modified) = (layer.content, change);
     }

@@ -43,6 +43,7 @@ pub(super) fn write(
         synced: false,
         unwritten: false,
         busy_until: 0,
+        tokens: Default::default(),
     };
     pool.volumes.insert(name.to_owned(), file);
     state.unlisted.insert(format!("{place}/{name}"));

@@ -25,6 +25,7 @@ pub mod source;
 mod sparse;
 mod state;
 mod storage;
+mod tokens;
 mod upload;
 
 pub use content::Content;
@@ -33,6 +34,7 @@ pub use guest::Live;
 pub use host::{Call, SimHost};
 pub use source::SimSource;
 pub use state::{Domain, Network, Pool, SimHostState, Volume};
+pub use tokens::TokenWrite;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

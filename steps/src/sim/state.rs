@@ -144,6 +144,9 @@ pub struct Volume {
     pub unwritten: bool,
     /// The host copies from or to it until this time, by the host's clock.
     pub busy_until: u64,
+    /// What guests wrote into this file, apart from its bytes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tokens: BTreeSet<u64>,
 }
 
 impl Volume {

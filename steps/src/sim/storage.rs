@@ -1,6 +1,6 @@
 //! The pools and volumes of a simulated host.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -168,6 +168,26 @@ impl SimHost {
         })
     }
 
+    /// Writes what guests wrote into a copy that is complete, unless the host has restarted since it was begun.
+    async fn complete_copy(
+        &self,
+        key: &VolumeKey,
+        tokens: BTreeSet<u64>,
+        until: u64,
+    ) -> PortResult<()> {
+        let complete = |state: &mut SimHostState| {
+            let pool = state.pools.get_mut(&key.pool)?;
+            let copy = pool.volumes.get_mut(&key.name)?;
+            let is_whole = copy.busy_until == until;
+            is_whole.then(|| copy.tokens.extend(tokens))
+        };
+        let completed = complete(&mut self.world.lock().await.state);
+        completed.ok_or_else(|| {
+            let words = "the connection was lost before the copy was complete";
+            self.error(PortErrorKind::OutcomeUnknown, &object(key), words)
+        })
+    }
+
     async fn content(&self, call: Call, key: &VolumeKey) -> PortResult<(Content, u64)> {
         self.call(call, |state, _| {
             let volume = self.volume_of(state, key)?;
@@ -175,6 +195,19 @@ impl SimHost {
         })
         .await
     }
+}
+
+/// The hash of a file's bytes and of the tokens in it.
+fn hash_with(bytes: Hash, tokens: &BTreeSet<u64>) -> Hash {
+    if tokens.is_empty() {
+        return bytes;
+    }
+    let mut hasher = Sha256::new();
+    hasher.update(bytes.0);
+    tokens
+        .iter()
+        .for_each(|token| hasher.update(token.to_be_bytes()));
+    Hash(hasher.finalize().into())
 }
 
 fn head_of(state: &SimHostState, path: &str, max: u64) -> FileHead {
@@ -309,6 +342,7 @@ impl StoragePort for SimHost {
                 synced: false,
                 unwritten: false,
                 busy_until: 0,
+                tokens: Default::default(),
             };
             self.insert(state, &spec.key, volume)
         })
@@ -320,22 +354,26 @@ impl StoragePort for SimHost {
             let until = now.saturating_add(u64::try_from(CLONE.as_millis()).unwrap_or(0));
             let original = self.volume_of(state, source)?.clone();
             let modified = state.change();
+            let backing = spec.backing.as_ref().map(|(path, _)| path.clone());
+            let tokens = state.copied_tokens(&original, backing.as_deref());
             // Until the copy is complete a restart leaves half of it.
             let copy = Volume {
-                backing: spec.backing.as_ref().map(|(path, _)| path.clone()),
+                backing,
                 modified,
                 synced: false,
                 unwritten: false,
                 busy_until: until,
+                tokens: BTreeSet::new(),
                 ..original
             };
             let info = self.insert(state, &spec.key, copy)?;
             let copied = self.volume_of(state, source)?;
             copied.busy_until = copied.busy_until.max(until);
-            Ok(info)
+            Ok((info, tokens, until))
         });
-        let info = made.await?;
+        let (info, tokens, until) = made.await?;
         tokio::time::sleep(CLONE).await;
+        self.complete_copy(&spec.key, tokens, until).await?;
         self.sync(&spec.key).await?;
         Ok(info)
     }
@@ -471,14 +509,19 @@ impl StoragePort for SimHost {
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
-        let (content, len) = self
-            .content(Call::observe("sha256", object(key)), key)
-            .await?;
+        let call = Call::observe("sha256", object(key));
+        let read = self.call(call, |state, _| {
+            let volume = self.volume_of(state, key)?;
+            let bytes = (volume.content.clone(), volume.physical());
+            Ok((bytes, volume.tokens.clone()))
+        });
+        let ((content, len), tokens) = read.await?;
         let hash = self
             .store
             .on(move |store| store.sha256(&content, len))
             .await;
-        hash.map_err(|error| self.store_error(&object(key), &error))
+        let hash = hash.map_err(|error| self.store_error(&object(key), &error))?;
+        Ok(hash_with(hash, &tokens))
     }
 
     async fn sha256_along(

@@ -221,6 +221,7 @@ async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
         uuid,
         discard: true,
         volumes: Vec::new(),
+        stay: Vec::new(),
     };
     world.drive(&undefine, &params).await?;
     let delete = vsi::DeleteVolumes::new(world.hosts.clone());
@@ -315,6 +316,7 @@ async fn destroys_nothing(world: &World) {
         uuid: world.uuid,
         discard: true,
         volumes: Vec::new(),
+        stay: Vec::new(),
     };
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0211");
     let delete = vsi::DeleteVolumes::new(hosts);
@@ -338,6 +340,7 @@ async fn a_running_domain_is_not_undefined() {
         uuid: world.uuid,
         discard: true,
         volumes: Vec::new(),
+        stay: Vec::new(),
     };
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0209");
 }
@@ -421,6 +424,7 @@ async fn a_domain_stays_defined_while_a_volume_of_it_may_not_be_deleted() {
         uuid: world.uuid,
         discard: true,
         volumes: volumes(&world).volumes,
+        stay: Vec::new(),
     };
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0210");

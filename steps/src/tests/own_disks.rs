@@ -6,6 +6,7 @@ use crate::{
     ports::{DomainState, Leftovers, Removed},
     sim::{Content, Pool, SimHostState, Volume},
     snapshot::{CopyDisks, DiskCopy, copy_disks},
+    vsi::delete_volumes::VolumeToDelete,
 };
 
 const LAYER: &str = "/backup/over.qcow2";
@@ -291,6 +292,44 @@ async fn a_layer_on_a_logical_volume_keeps_what_lies_below_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guest_that_left_a_data_disk_behind_is_not_undefined() {
+    let world = running().await;
+    world.power_off().await;
+    let undefine = vsi::UndefineDomain::new(world.hosts.clone());
+    let params = vsi::undefine_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        discard: true,
+        volumes: vec![VolumeToDelete {
+            volume: world.boot(),
+            recorded: false,
+        }],
+        stay: vec![world.key("data-1")],
+    };
+    change(&world, |state, uuid| {
+        state.put_layer_over(uuid, "vdc", LAYER);
+    })
+    .await;
+    let refused = world.attempt(&undefine, &params).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0210");
+    assert!(refused.message.as_str().contains(LAYER), "{refused}");
+    // A disk that was detached is no longer of the guest.
+    change(&world, |state, uuid| {
+        let spec = &mut state.domains.get_mut(&uuid).unwrap().spec;
+        spec.disks.retain(|disk| disk.target == "vda");
+    })
+    .await;
+    assert!(
+        world
+            .attempt(&undefine, &params)
+            .await
+            .unwrap()
+            .output
+            .removed
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn saved_memory_is_deleted_only_with_its_vsi() {
     let world = running().await;
     change(&world, |state, uuid| {
@@ -303,6 +342,7 @@ async fn saved_memory_is_deleted_only_with_its_vsi() {
         uuid: world.uuid,
         discard,
         volumes: Vec::new(),
+        stay: Vec::new(),
     };
     let refused = world.attempt(&undefine, &params(false)).await;
     assert_eq!(code(refused), "VSI0216");

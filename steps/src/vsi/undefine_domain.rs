@@ -12,10 +12,11 @@ use vsiflow_engine::{
 
 use super::delete_volumes::{VolumeToDelete, all_volumes};
 use crate::{
+    disk::own_disks,
     error,
     guards::{self, DeletionCandidate},
     ownership,
-    ports::{Hosts, Leftovers, Removed},
+    ports::{Hosts, Leftovers, Removed, VolumeKey},
 };
 
 /// Removes the definition of a domain that is off. If the VSI is not deleted, the settings of its firmware
@@ -23,7 +24,8 @@ use crate::{
 /// not written to its disks.
 ///
 /// The guards are asked first about the volumes that are to be deleted after it: a VSI of which they would keep a
-/// part stays whole.
+/// part stays whole. So does one whose guest writes to another file in the place of a data disk, such as the layer
+/// of a backup tool: whoever got the disk next would have its older content.
 ///
 /// A crash during the step leaves the whole definition or none. A running domain is refused: libvirt
 /// would remove its definition while it continues to run.
@@ -44,6 +46,10 @@ pub struct Params {
     /// Volumes that are deleted after it. If one may not be deleted, the definition stays as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeToDelete>,
+    /// Data disks of the VSI. If the guest writes to another file in the place of one, the definition stays: only it
+    /// names that file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stay: Vec<VolumeKey>,
 }
 
 /// What [`UndefineDomain`] did.
@@ -91,11 +97,16 @@ impl Step for UndefineDomain {
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
-        if domain.is_some_and(|domain| domain.state.is_active()) {
+        if domain.as_ref().is_some_and(|of| of.state.is_active()) {
             return Err(error::WRONG_STATE
                 .failure("the domain runs; it must be stopped before its definition is removed")
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
+        }
+        if let Some(domain) = &domain {
+            let others = params.volumes.iter().map(|doomed| doomed.volume.clone());
+            let others: Vec<VolumeKey> = others.collect();
+            own_disks::has_all_that_stay(cx, &ports, domain, &params.stay, &others).await?;
         }
         for doomed in all_volumes(params.uuid, &params.volumes) {
             let candidate = DeletionCandidate {

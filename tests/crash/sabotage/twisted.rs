@@ -1,15 +1,19 @@
 //! Sabotage: ports that report something wrong.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts,
-    LayerSpec, Leftovers, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine,
-    StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, FileAt, FileHead, GuestConsole,
+    HostPorts, Hosts, LayerSpec, Leftovers, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed,
+    SavedMachine, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is reported wrongly.
@@ -21,12 +25,29 @@ pub enum Twist {
     Blind,
     /// A start is reported as done long before it is.
     EarlyStart,
+    /// Each disk is reported as the file of the last definition.
+    StaleBase,
 }
 
 /// Hosts whose ports report something wrong.
 pub struct Twisted {
-    pub inner: Arc<dyn Hosts>,
-    pub twist: Twist,
+    inner: Arc<dyn Hosts>,
+    twist: Twist,
+    defined: DefinedDisks,
+}
+
+/// The path of each disk in the last definition of its domain, by domain and target.
+type DefinedDisks = Arc<Mutex<BTreeMap<(Uuid, String), String>>>;
+
+impl Twisted {
+    pub fn new(inner: Arc<dyn Hosts>, twist: Twist) -> Self {
+        let defined = DefinedDisks::default();
+        Self {
+            inner,
+            twist,
+            defined,
+        }
+    }
 }
 
 #[async_trait]
@@ -37,6 +58,7 @@ impl Hosts for Twisted {
             storage: inner.storage.clone(),
             domains: inner.domains.clone(),
             twist: self.twist,
+            defined: self.defined.clone(),
         });
         let (storage, domains) = (twisted.clone(), twisted);
         Ok(HostPorts {
@@ -51,6 +73,7 @@ struct TwistedPorts {
     storage: Arc<dyn StoragePort>,
     domains: Arc<dyn DomainPort>,
     twist: Twist,
+    defined: DefinedDisks,
 }
 
 impl TwistedPorts {
@@ -59,6 +82,22 @@ impl TwistedPorts {
             Twist::UnknownIsAbsent => Ok(looked.unwrap_or(None)),
             _ => looked,
         }
+    }
+
+    /// The domain with the disks of its last definition.
+    fn as_defined(&self, mut domain: DomainInfo) -> DomainInfo {
+        if self.twist != Twist::StaleBase {
+            return domain;
+        }
+        let defined = self.defined.lock().unwrap();
+        for shape in std::iter::once(&mut domain.stored).chain(&mut domain.live) {
+            for disk in &mut shape.disks {
+                if let Some(path) = defined.get(&(domain.uuid, disk.target.clone())) {
+                    disk.source.clone_from(path);
+                }
+            }
+        }
+        domain
     }
 }
 
@@ -121,6 +160,14 @@ impl StoragePort for TwistedPorts {
         self.storage.drop_cached(key).await
     }
 
+    async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        self.storage.files(paths).await
+    }
+
+    async fn heads(&self, paths: &[String], max: u64) -> PortResult<Vec<FileHead>> {
+        self.storage.heads(paths, max).await
+    }
+
     async fn files_of_inactive(&self, pool: &str) -> PortResult<PoolFiles> {
         self.storage.files_of_inactive(pool).await
     }
@@ -133,18 +180,26 @@ impl StoragePort for TwistedPorts {
 #[async_trait]
 impl DomainPort for TwistedPorts {
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
-        self.found(self.domains.domain(uuid).await)
+        let domain = self.found(self.domains.domain(uuid).await)?;
+        Ok(domain.map(|domain| self.as_defined(domain)))
     }
 
     async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
         match self.twist {
             Twist::Blind => Ok(Vec::new()),
-            _ => self.domains.domains().await,
+            _ => {
+                let domains = self.domains.domains().await?;
+                Ok(domains.into_iter().map(|d| self.as_defined(d)).collect())
+            }
         }
     }
 
     async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
-        self.domains.define(spec).await
+        let defined = self.domains.define(spec).await?;
+        let disks = spec.disks.iter();
+        let disks = disks.map(|disk| ((spec.uuid, disk.target.clone()), disk.path.clone()));
+        self.defined.lock().unwrap().extend(disks);
+        Ok(defined)
     }
 
     async fn start(&self, uuid: Uuid) -> PortResult<()> {

@@ -1,0 +1,196 @@
+//! The administrator of the hosts in a sanctity game, who works behind vsiflow's back.
+
+use std::collections::BTreeSet;
+
+use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
+use uuid::Uuid;
+use vsiflow_steps::{
+    ports::{DomainState, VolumeFormat},
+    sim::{Content, SimHost, SimHostState, Volume},
+};
+
+use super::watch::TokenWatch;
+use crate::{
+    documents::POOL,
+    sim::weather,
+    world::{CrashWorld, HOSTS},
+};
+
+/// The folder of the administrator's layers.
+const LAYERS: &str = "/backup";
+/// The folder of the disks of their own machines.
+const MACHINES: &str = "/machines";
+
+/// Does something to a random host. Returns what it did, for people.
+pub async fn act(world: &CrashWorld, watch: &TokenWatch, random: &mut StdRng) -> String {
+    let host = host_with_domains(world, random).await;
+    let sim = world.hosts.sim(host).await.unwrap();
+    let Some(disk) = sim.with(|state| choose_disk(state, random)).await else {
+        return format!("nothing on {host}");
+    };
+    let number = random.random();
+    let done = match random.random_range(0..13) {
+        0..=5 => about_disk(&sim, watch, &disk, number).await,
+        6 => {
+            remove_machines(&sim, watch).await;
+            "its machines go".to_owned()
+        }
+        7 => {
+            sim.start_by_hand(disk.uuid).await;
+            format!("a start of {}", disk.uuid)
+        }
+        8..=10 => {
+            let how = random.random_range(0..3);
+            sim.with(|state| about_domain(state, disk.uuid, how)).await
+        }
+        11 => {
+            sim.restart_with_guests().await;
+            "a loss of power".to_owned()
+        }
+        _ => {
+            let lost = sim.with(|state| replace(state, random)).await;
+            watch.oracle().excuse(&lost);
+            format!("a file with {lost:?} is replaced")
+        }
+    };
+    format!("{done} on {host}")
+}
+
+/// A disk that some domain writes to.
+struct WrittenDisk {
+    uuid: Uuid,
+    target: String,
+    path: String,
+}
+
+async fn about_disk(sim: &SimHost, watch: &TokenWatch, disk: &WrittenDisk, number: u32) -> String {
+    let WrittenDisk { uuid, target, path } = disk;
+    let place = format!("{target} of {uuid} ({path})");
+    let change = move |state: &mut SimHostState| match number % 6 {
+        0 | 1 => {
+            let layer = format!("{LAYERS}/{number}.qcow2");
+            state.put_layer_over(*uuid, target, &layer);
+            format!("{layer} over {place}")
+        }
+        2 if path.starts_with(LAYERS) => {
+            state.merge_layer(*uuid, target);
+            format!("a merge of {place}")
+        }
+        2 | 3 => {
+            let copy = format!("/moved/{number}.qcow2");
+            state.move_disk(*uuid, target, &copy);
+            format!("{place} moves to {copy}")
+        }
+        4 => {
+            let copy = format!("/copied/{number}.qcow2");
+            state.begin_block_copy(*uuid, target, &copy);
+            format!("a copy of {place} to {copy}")
+        }
+        _ => {
+            let file = format!("{MACHINES}/{number}.qcow2");
+            if let Some(below) = state.by_path(path).cloned() {
+                let tokens = BTreeSet::from([watch.oracle().write_foreign(number)]);
+                let layer = Volume {
+                    backing: Some(path.clone()),
+                    tokens,
+                    synced: true,
+                    busy_until: 0,
+                    ..below
+                };
+                state.loose.insert(file.clone(), layer);
+                let foreign = machine(number);
+                let mut domain = weather::foreign(foreign, file.clone(), false);
+                let disks = domain.spec.disks.iter_mut();
+                disks.for_each(|its| (its.format, its.overlay) = (VolumeFormat::Qcow2, true));
+                state.domains.insert(foreign, domain);
+            }
+            format!("{file} over {place}")
+        }
+    };
+    sim.with(change).await
+}
+
+/// The UUID of a machine of the administrator.
+fn machine(number: u32) -> Uuid {
+    Uuid::from_u128((0xffff << 112) + u128::from(number))
+}
+
+/// Removes the machines of the administrator, with what they wrote.
+pub async fn remove_machines(sim: &SimHost, watch: &TokenWatch) {
+    let remove = |state: &mut SimHostState| {
+        let is_machine = |file: &str| file.starts_with(MACHINES);
+        let machines = state.loose.iter().filter(|(file, _)| is_machine(file));
+        let lost = machines.flat_map(|(_, volume)| volume.tokens.clone());
+        let lost: BTreeSet<u64> = lost.collect();
+        state.loose.retain(|file, _| !is_machine(file));
+        weather::leave(state);
+        lost
+    };
+    let lost = sim.with(remove).await;
+    watch.oracle().excuse(&lost);
+}
+
+/// Turns a guest off, saves it, or changes its stored definition.
+fn about_domain(state: &mut SimHostState, uuid: Uuid, how: u32) -> String {
+    let Some(domain) = state.domains.get_mut(&uuid) else {
+        return "nothing".to_owned();
+    };
+    match how {
+        0 => {
+            domain.end(DomainState::ShutOff);
+            format!("{uuid} is turned off")
+        }
+        1 if domain.live.is_some() => {
+            domain.save();
+            format!("{uuid} is saved")
+        }
+        _ => {
+            domain.spec.autostart = !domain.spec.autostart;
+            domain.spec.machine.memory_mib += 512;
+            format!("an edit of {uuid}")
+        }
+    }
+}
+
+/// A random host, which has a domain if any has one.
+async fn host_with_domains(world: &CrashWorld, random: &mut StdRng) -> &'static str {
+    let mut hosts = Vec::new();
+    for host in HOSTS {
+        let sim = world.hosts.sim(host).await.unwrap();
+        if sim.with(|state| !state.domains.is_empty()).await {
+            hosts.push(host);
+        }
+    }
+    hosts.choose(random).copied().unwrap_or(HOSTS[0])
+}
+
+fn choose_disk(state: &SimHostState, random: &mut StdRng) -> Option<WrittenDisk> {
+    let domains: Vec<_> = state.domains.values().collect();
+    let domain = domains.choose(random)?;
+    let spec = domain.running.as_ref().unwrap_or(&domain.spec);
+    let disks: Vec<_> = spec.disks.iter().filter(|disk| !disk.readonly).collect();
+    let disk = disks.choose(random)?;
+    Some(WrittenDisk {
+        uuid: spec.uuid,
+        target: disk.target.clone(),
+        path: disk.path.clone(),
+    })
+}
+
+/// Replaces the file of a volume by another. Returns the tokens that were in it.
+fn replace(state: &mut SimHostState, random: &mut StdRng) -> BTreeSet<u64> {
+    let change = state.changes + 1;
+    state.changes = change;
+    let pool = state.pools.get_mut(POOL).unwrap();
+    let names: Vec<_> = pool.volumes.keys().cloned().collect();
+    let written = names
+        .iter()
+        .filter(|name| !pool.volumes[*name].tokens.is_empty());
+    let written: Vec<_> = written.collect();
+    let Some(name) = written.choose(random) else {
+        return BTreeSet::new();
+    };
+    let volume = pool.volumes.get_mut(*name).unwrap();
+    (volume.content, volume.modified) = (Content::Inline(b"another".to_vec()), change);
+    std::mem::take(&mut volume.tokens)
+}

@@ -1,0 +1,45 @@
+//! The sanctity game: what a guest wrote is gone only if the user ordered exactly that.
+//!
+//! Guests on the simulated hosts write numbered tokens into their disks all the time ([`vsiflow_steps::sim`],
+//! `tokens.rs`). A random user gives commands, an administrator works on the hosts behind vsiflow's back, hosts
+//! lose power and start guests again, the process is killed, retention forgets runs, an older backup of the
+//! journal is restored, and clocks jump. A game depends on its seed alone.
+//!
+//! **The oracle** ([`oracle`]) has one rule for each disk of a VSI and for each data disk. A disk is one
+//! *incarnation* after another. All tokens of the present one must be read from some file of some host, and a
+//! guest that runs must read all of them from the disk of its running definition. Otherwise the incarnation has
+//! ended, and the user must have ordered that for this disk, by an order that is still open. One order ends at
+//! most one incarnation. What a snapshot has is never lost before the user orders its deletion, either.
+//!
+//! An order is what the game's user confirmed, never what the journal has:
+//!
+//! | the user | orders the end of |
+//! |---|---|
+//! | applies a document that needs another boot disk, under an automatic policy | the boot disk |
+//! | approves a change | the boot disk |
+//! | rebuilds | the boot disk |
+//! | restores a snapshot | each disk in it |
+//! | deletes a VSI whose confirmed policy is `Delete` | the boot disk |
+//! | deletes a data disk whose confirmed policy is `Delete` | the data disk |
+//! | deletes a snapshot | its copies |
+//!
+//! It is open from the moment when the command is given, whether or not its answer arrives. It closes when it is
+//! used, when the command is refused, when the VSI has settled, when a cancelled run has ended, and when a backup
+//! is restored. Three losses need no order: a boot disk that was made under the mode `ephemeral`, one of a Hyper
+//! Protect guest that failed fatally before it was ever ready, and what the administrator replaced.
+//!
+//! The watch ([`watch`]) is a path of the ports, below all others. It looks at the hosts around each call that
+//! may destroy, so that a failure names the call, the steps under way, the disk and the token.
+
+mod administrator;
+mod commands;
+mod defects;
+mod game;
+mod oracle;
+mod orders;
+mod tests;
+mod user;
+mod user_state;
+mod watch;
+
+pub use watch::TokenWatch;

@@ -1,0 +1,296 @@
+//! The oracle: which tokens must be there, and which orders of the user are open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+/// What tokens are written into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskId {
+    /// The boot disk of a VSI.
+    Boot(Uuid),
+    /// A data disk.
+    Data(Uuid),
+    /// The copies of a snapshot.
+    Copies(Uuid),
+    /// The disk of a machine that vsiflow does not know, by number.
+    Foreign(u32),
+}
+
+/// A disk that a running guest reads.
+pub struct RunningDisk {
+    pub disk: DiskId,
+    /// The host, the domain and the file, for people.
+    pub place: String,
+    /// The tokens that the guest reads, with the newest.
+    pub read: BTreeSet<u64>,
+    /// The token that it wrote now.
+    pub written: u64,
+    /// The token that it overwrote itself.
+    pub overwritten: Option<u64>,
+}
+
+/// What all hosts had at one moment.
+#[derive(Default)]
+pub struct HostsSeen {
+    pub tokens: BTreeSet<u64>,
+    pub running: Vec<RunningDisk>,
+    /// The tokens of the copies of each snapshot.
+    pub copies: BTreeMap<Uuid, BTreeSet<u64>>,
+}
+
+/// The present incarnation of a disk.
+#[derive(Clone, Debug, Default)]
+struct DiskLedger {
+    tokens: BTreeSet<u64>,
+    /// How many orders to end an incarnation are open.
+    orders: u32,
+    /// Whether this incarnation was made for one start.
+    is_disposable: bool,
+    /// Whether one that is made now may be made for one start.
+    may_be_ephemeral: bool,
+    /// Whether its document makes it anew without an order.
+    is_made_anew: bool,
+    /// Whether it is to be deleted as soon as nothing uses it.
+    is_deleted: bool,
+}
+
+impl DiskLedger {
+    /// Ends the incarnation; `false` if nobody ordered that.
+    fn end(&mut self) -> bool {
+        if self.is_disposable || self.is_made_anew || self.is_deleted {
+            self.tokens.clear();
+            return true;
+        }
+        if self.orders == 0 {
+            return false;
+        }
+        self.orders -= 1;
+        self.tokens.clear();
+        true
+    }
+}
+
+/// The incarnations of all disks.
+#[derive(Default)]
+pub struct Oracle {
+    disks: BTreeMap<DiskId, DiskLedger>,
+    /// Snapshots whose copies were whole.
+    whole: BTreeSet<Uuid>,
+    /// What each snapshot that was asked for must have once it is whole: what its disks had at that moment, less
+    /// what their guests overwrote since.
+    asked_for: BTreeMap<Uuid, BTreeMap<DiskId, BTreeSet<u64>>>,
+    /// How many tokens were written so far.
+    pub next: u64,
+    violations: Vec<String>,
+    /// How many incarnations ended by an order.
+    pub ended: u32,
+}
+
+impl Oracle {
+    /// The first violation.
+    pub fn verdict(&self) -> Result<(), String> {
+        match self.violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The user ordered the end of the present incarnation.
+    pub fn order(&mut self, disk: DiskId) {
+        self.disks.entry(disk).or_default().orders += 1;
+    }
+
+    /// An order was refused.
+    pub fn withdraw(&mut self, disk: DiskId) {
+        let ledger = self.disks.entry(disk).or_default();
+        ledger.orders = ledger.orders.saturating_sub(1);
+    }
+
+    /// The user ordered its deletion, which happens as soon as nothing uses the disk. Returns whether they had
+    /// ordered it before.
+    pub fn delete(&mut self, disk: DiskId) -> bool {
+        std::mem::replace(&mut self.disks.entry(disk).or_default().is_deleted, true)
+    }
+
+    /// Its deletion was refused, or is not ordered any more.
+    pub fn keep(&mut self, disk: DiskId) {
+        self.disks.entry(disk).or_default().is_deleted = false;
+    }
+
+    /// The disks for which an order is open.
+    pub fn ordered(&self) -> Vec<DiskId> {
+        let ordered = self.disks.iter().filter(|(_, ledger)| ledger.orders > 0);
+        ordered.map(|(disk, _)| *disk).collect()
+    }
+
+    pub fn has_order(&self, disk: DiskId) -> bool {
+        self.disks
+            .get(&disk)
+            .is_some_and(|ledger| ledger.orders > 0)
+    }
+
+    /// Closes the orders that are open. `read` are the tokens that the defined disk has, if it is known: a disk
+    /// that is another one by now was replaced by such an order.
+    pub fn close_orders(&mut self, disk: DiskId, read: Option<&BTreeSet<u64>>) {
+        let Some(ledger) = self.disks.get_mut(&disk).filter(|ledger| ledger.orders > 0) else {
+            return;
+        };
+        if read.is_some_and(|read| !ledger.tokens.is_subset(read)) {
+            ledger.end();
+            self.ended += 1;
+        }
+        ledger.orders = 0;
+    }
+
+    /// All open orders are void.
+    pub fn close_all_orders(&mut self) {
+        for ledger in self.disks.values_mut() {
+            (ledger.orders, ledger.is_deleted) = (0, false);
+        }
+    }
+
+    /// The object was deleted by an order: nothing of it must be there any more.
+    pub fn forget(&mut self, disk: DiskId) {
+        self.disks.remove(&disk);
+        if let DiskId::Copies(snapshot) = disk {
+            self.whole.remove(&snapshot);
+        }
+    }
+
+    /// Whether a boot disk that is made from now on may be made for one start.
+    pub fn may_be_ephemeral(&mut self, disk: DiskId, may_be: bool) {
+        self.disks.entry(disk).or_default().may_be_ephemeral = may_be;
+    }
+
+    /// Whether the document itself makes the boot disk anew, after a first boot that failed fatally.
+    pub fn is_made_anew(&mut self, disk: DiskId, is_made_anew: bool) {
+        self.disks.entry(disk).or_default().is_made_anew = is_made_anew;
+    }
+
+    /// The administrator destroyed these tokens.
+    pub fn excuse(&mut self, tokens: &BTreeSet<u64>) {
+        for ledger in self.disks.values_mut() {
+            ledger.tokens.retain(|token| !tokens.contains(token));
+        }
+    }
+
+    /// The administrator wrote a token into the disk of a machine of their own.
+    pub fn write_foreign(&mut self, number: u32) -> u64 {
+        self.next += 1;
+        let ledger = self.disks.entry(DiskId::Foreign(number)).or_default();
+        ledger.tokens.insert(self.next);
+        self.next
+    }
+
+    /// The user asked for a snapshot of these disks. It has no boot disk that is made for one start.
+    pub fn snapshot(&mut self, snapshot: Uuid, disks: &[DiskId]) {
+        let tokens = |disk: &DiskId| {
+            let ledger = self.disks.get(disk)?;
+            let lasts = !ledger.is_disposable && !ledger.may_be_ephemeral;
+            lasts.then(|| (*disk, ledger.tokens.clone()))
+        };
+        let asked_for = disks.iter().filter_map(tokens).collect();
+        self.asked_for.insert(snapshot, asked_for);
+    }
+
+    /// The copies of this snapshot are whole, and have these tokens.
+    pub fn is_whole(&mut self, snapshot: Uuid, copied: &BTreeSet<u64>) {
+        self.whole.insert(snapshot);
+        let asked_for = self.asked_for.remove(&snapshot).unwrap_or_default();
+        for (disk, tokens) in asked_for {
+            if let Some(token) = tokens.difference(copied).next() {
+                self.violations.push(format!(
+                    "snapshot {snapshot} is whole and lacks token {token}, which {disk:?} had when it was asked for"
+                ));
+            }
+        }
+    }
+
+    /// Compares what the hosts have now with what must be there. `cause` is what happened before, for people.
+    pub fn compare(&mut self, seen: &HostsSeen, cause: &str) {
+        for running in &seen.running {
+            if let (Some(ledger), Some(token)) =
+                (self.disks.get_mut(&running.disk), running.overwritten)
+            {
+                ledger.tokens.remove(&token);
+            }
+        }
+        self.nothing_is_gone(seen, cause);
+        seen.running
+            .iter()
+            .for_each(|running| self.reads_its_own(running, cause));
+        self.copies_stay(seen, cause);
+        for (disk, asked_for) in self.asked_for.values_mut().flatten() {
+            let ledger = self.disks.get(disk);
+            asked_for.retain(|token| ledger.is_some_and(|its| its.tokens.contains(token)));
+        }
+    }
+
+    fn nothing_is_gone(&mut self, seen: &HostsSeen, cause: &str) {
+        for (disk, ledger) in &mut self.disks {
+            let Some(token) = ledger.tokens.difference(&seen.tokens).next().copied() else {
+                continue;
+            };
+            if ledger.end() {
+                self.ended += 1;
+            } else {
+                let gone = format!(
+                    "after {cause}: token {token} of {disk:?} is gone, and the user ordered nothing like it"
+                );
+                self.violations.push(gone);
+                ledger.tokens.clear();
+            }
+        }
+    }
+
+    fn reads_its_own(&mut self, running: &RunningDisk, cause: &str) {
+        let ledger = self.disks.entry(running.disk).or_default();
+        // A guest may have written after the hosts were searched for tokens that an earlier host has.
+        if let Some(token) = ledger.tokens.difference(&running.read).next().copied()
+            && !ledger.end()
+        {
+            let place = &running.place;
+            let stale = format!(
+                "after {cause}: the guest of {place} does not read token {token} of {:?}, and the user ordered \
+                 nothing like it",
+                running.disk
+            );
+            self.violations.push(stale);
+            ledger.tokens.clear();
+        }
+        if ledger.tokens.is_empty() {
+            ledger.tokens.clone_from(&running.read);
+            ledger.is_disposable = ledger.may_be_ephemeral;
+        }
+        ledger.tokens.insert(running.written);
+    }
+
+    fn copies_stay(&mut self, seen: &HostsSeen, cause: &str) {
+        let none = BTreeSet::new();
+        for snapshot in &self.whole {
+            let disk = DiskId::Copies(*snapshot);
+            let ledger = self.disks.entry(disk).or_default();
+            let read = seen.copies.get(snapshot).unwrap_or(&none);
+            if ledger.tokens.is_empty() {
+                ledger.tokens.clone_from(read);
+            }
+            if let Some(token) = ledger.tokens.difference(read).next().copied()
+                && !ledger.end()
+            {
+                let gone = format!(
+                    "after {cause}: the copies of snapshot {snapshot} lack token {token}, and the user did not \
+                     order their deletion"
+                );
+                self.violations.push(gone);
+                ledger.tokens.clear();
+            }
+        }
+        let disks = &self.disks;
+        let is_kept = |snapshot: &Uuid| {
+            let ledger = disks.get(&DiskId::Copies(*snapshot));
+            ledger.is_some_and(|ledger| !ledger.tokens.is_empty())
+        };
+        self.whole.retain(is_kept);
+    }
+}
