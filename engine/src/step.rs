@@ -175,6 +175,12 @@ pub enum ObjectFact {
         /// The object.
         object: Text,
     },
+    /// The step is about to take the object away from its guest, and a later step destroys it. Refused unless a
+    /// warrant permits to destroy it; nothing is recorded.
+    Replacing {
+        /// The object.
+        object: Text,
+    },
     /// The step is about to destroy the object. Refused unless a warrant permits it.
     Destroying {
         /// The object.

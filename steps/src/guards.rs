@@ -142,6 +142,22 @@ pub async fn spend_order(cx: &StepContext, key: &VolumeKey) -> Result<(), Failur
     cx.ledger.record(ObjectFact::Destroying { object }).await
 }
 
+/// Checks that somebody ordered to destroy a volume that a guest may have written to, before its guest gets another
+/// in its place. Nothing is recorded.
+///
+/// # Errors
+/// Blocked, `VSI0041`, without an order.
+pub async fn replacement_is_ordered(
+    cx: &StepContext,
+    replaced: Option<&VolumeKey>,
+) -> Result<(), Failure> {
+    let Some(key) = replaced else {
+        return Ok(());
+    };
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Replacing { object }).await
+}
+
 /// Records that a volume is whole, and that a guest may write to it from now on. A volume that is gone holds
 /// nothing, so nothing is recorded of it.
 ///

@@ -52,8 +52,8 @@ fn a_rebuild_without_room_for_both_leaves_the_guest_as_it_is() {
     assert_eq!(now["state"], before["state"], "the guest runs on");
     vsiflow.run(&["cancel", "web"]).exits(0);
     vsiflow.run(&["restart", "web"]).exits(0);
-    let now = vsiflow.sim().domain("default/web").clone();
-    assert_eq!(now["spec"]["disks"], before["spec"]["disks"]);
+    let restarted = vsiflow.sim().domain("default/web").clone();
+    assert_eq!(restarted["spec"]["disks"], before["spec"]["disks"]);
     assert_eq!(boots(&vsiflow), 1);
 }
 
@@ -61,13 +61,13 @@ fn a_rebuild_without_room_for_both_leaves_the_guest_as_it_is() {
 fn a_rebuild_in_place_needs_room_for_one_boot_disk_alone() {
     let vsiflow = without_room();
     let name = vsiflow.sim().boot_disk("default/web");
-    let clones = |vsiflow: &Vsiflow| {
+    let clones = || {
         let steps = vsiflow.history("web").into_iter();
         steps
             .filter(|line| line.0.to_string().contains("clone_boot_disk"))
             .count()
     };
-    let before = clones(&vsiflow);
+    let before = clones();
     vsiflow.change_sim(|sim| {
         let pool = &mut sim["pools"]["images"];
         let volumes = pool["volumes"].as_object().unwrap().values();
@@ -81,7 +81,7 @@ fn a_rebuild_in_place_needs_room_for_one_boot_disk_alone() {
         .exits(0)
         .says("Running");
     assert_eq!(vsiflow.sim().boot_disk("default/web"), name);
-    assert!(clones(&vsiflow) > before);
+    assert!(clones() > before);
     let history = vsiflow.run(&["history", "web", "--events"]).exits(0);
     assert!(history.stdout.contains("rebuild_in_place"), "{history:#?}");
     assert!(history.stdout.contains("undefine_domain"), "{history:#?}");

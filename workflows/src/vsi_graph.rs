@@ -76,6 +76,8 @@ pub(crate) struct VsiGraphBuilder<'a> {
     pub(crate) memory: Option<SavedMemory>,
     /// The boot disk that the definition names at the graph's end.
     boot: VolumeKey,
+    /// The boot disk that it replaces, if a guest may have written to that.
+    replaces: Option<VolumeKey>,
     /// What the journal has of the VSI's objects.
     objects: Objects,
     /// Whether a guest may have written to the present boot disk, and its content lasts.
@@ -92,6 +94,7 @@ impl<'a> VsiGraphBuilder<'a> {
             last_boot: ConsolePosition::default(),
             memory: None,
             boot: BootDisks::of(record, &at.entity.objects).current(),
+            replaces: None,
             objects: at.entity.objects.clone(),
             has_written: orders::has_written_boot_disk(record, at.entity),
             formats: formats::known(record, at),
@@ -307,6 +310,7 @@ impl<'a> VsiGraphBuilder<'a> {
             autostart: autostarts(&self.record.vsi, self.record.power_state()),
             while_running: how.while_running,
             boot: names_its_boot_disk(self.record).then(|| self.boot.clone()),
+            replaces: self.replaces.clone(),
             disposable: is_ephemeral(&self.record.vsi),
             platform: platform(&self.record.vsi),
             named: self.named(),

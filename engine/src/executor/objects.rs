@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     journal::{Journal, JournalError},
-    model::{EntityId, EventKind, Failure, FailureClass, Objects, Text, WarrantId},
+    model::{
+        EntityId, EventKind, Failure, FailureClass, Objects, RunId, Spender, Text, Warrant,
+        WarrantId,
+    },
     step::{ObjectFact, ObjectLedger},
     workflow::DestructionOrder,
 };
@@ -110,6 +113,9 @@ impl Control {
             }
             ObjectFact::InUse { object } => EventKind::ObjectInUse { object },
             ObjectFact::Gone { object } => EventKind::ObjectGone { object },
+            ObjectFact::Replacing { object } => {
+                return self.is_replacement_ordered(entity, waiter, &object);
+            }
             ObjectFact::Destroying { object } => return self.spend(entity, waiter, &object),
         };
         self.recorder
@@ -122,13 +128,51 @@ impl Control {
         state.map(|state| state.objects.clone()).unwrap_or_default()
     }
 
+    /// Whether a warrant permits this run to destroy the object: an open one, one that it spent, or one of a
+    /// standing policy. The failure says why none does.
+    fn is_replacement_ordered(
+        &self,
+        entity: &EntityId,
+        waiter: &Waiter,
+        object: &Text,
+    ) -> Result<(), Failure> {
+        let (run, _) = waiter;
+        self.may_still_destroy(*run, object)?;
+        let state = self.recorder.projection.entity(entity);
+        let mut warrants = state
+            .iter()
+            .flat_map(|state| state.objects.warrants.values());
+        let is_for_the_run = |spender: &Spender| spender.run == *run;
+        let permits = |warrant: &Warrant| {
+            warrant.object == *object && warrant.spent.as_ref().is_none_or(is_for_the_run)
+        };
+        if warrants.any(permits) || self.standing_order(entity, object).is_some() {
+            Ok(())
+        } else {
+            Err(unordered(object, "no order for it is open"))
+        }
+    }
+
+    /// Refuses a run that is to end.
+    fn may_still_destroy(&self, run: RunId, object: &Text) -> Result<(), Failure> {
+        let state = self.recorder.projection.run(run);
+        if state.is_none_or(|open| open.cancel.is_some() || open.result().is_some()) {
+            return Err(unordered(object, "the run is to end"));
+        }
+        Ok(())
+    }
+
+    /// The order that a standing policy of the workflow gives for the object.
+    fn standing_order(&self, entity: &EntityId, object: &Text) -> Option<DestructionOrder> {
+        let state = self.recorder.projection.entity(entity)?;
+        let workflows = &self.parts.workflows;
+        workflows.standing_order(entity, state, object.as_str())
+    }
+
     /// Spends the warrant by which the step destroys the object. A step that spent it before may act again.
     fn spend(&mut self, entity: &EntityId, waiter: &Waiter, object: &Text) -> Result<(), Failure> {
         let (run, node) = waiter;
-        let run_state = self.recorder.projection.run(*run);
-        if run_state.is_none_or(|open| open.cancel.is_some() || open.result().is_some()) {
-            return Err(unordered(object, "the run is to end"));
-        }
+        self.may_still_destroy(*run, object)?;
         let objects = self.objects_of(entity);
         let warrant = match objects.warrant_for(object, *run, node) {
             Some(id) if objects.warrants.get(&id).is_some_and(|w| w.spent.is_some()) => {
@@ -149,12 +193,7 @@ impl Control {
 
     /// Records the warrant that a standing policy of the workflow gives for the object.
     fn standing_warrant(&mut self, entity: &EntityId, object: &Text) -> Result<WarrantId, Failure> {
-        let state = self.recorder.projection.entity(entity);
-        let order = state.and_then(|state| {
-            self.parts
-                .workflows
-                .standing_order(entity, state, object.as_str())
-        });
+        let order = self.standing_order(entity, object);
         let order = order.ok_or_else(|| unordered(object, "no order for it is open"))?;
         Ok(self.record_order(entity, order, &EventCause::engine()))
     }

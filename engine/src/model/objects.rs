@@ -194,11 +194,10 @@ impl Objects {
                     object: object.clone(),
                     generation,
                 };
-                let before = self.in_use.replace(used);
+                let replaced = self.in_use.replace(used).map(|before| before.object);
                 // What lasts for one start is not recorded as made: nobody needs it once no definition names it.
-                let before = before.map(|used| used.object);
                 let is_left = |left: &Text| left != object && !self.made.contains_key(left);
-                self.begun.extend(before.filter(is_left));
+                self.begun.extend(replaced.filter(is_left));
             }
             EventKind::ObjectGone { object } => {
                 self.begun.remove(object);

@@ -48,6 +48,15 @@ async fn running() -> World {
     world
 }
 
+/// The code by which an attempt is refused.
+async fn refusal<S: Step>(world: &World, step: &S, params: &S::Params) -> String
+where
+    S::Output: std::fmt::Debug,
+{
+    let attempted = world.attempt(step, params).await;
+    code(attempted.map(|done| done.output))
+}
+
 async fn exists(world: &World, key: &VolumeKey) -> bool {
     let storage = world.ports().await.storage;
     storage.volume(key).await.unwrap().is_some()
@@ -79,11 +88,36 @@ async fn a_volume_under_the_new_name_is_replaced_only_if_this_journal_began_it()
     let clone = vsi::CloneBootDisk::new(world.hosts.clone());
     world.drive(&clone, &replacing(&world)).await.unwrap();
     // The intent of the step is on record, and says nothing of this volume.
-    let refused = world.attempt(&clone, &replacing(&world)).await;
-    assert_eq!(code(refused.map(|done| done.output)), "VSI0207");
+    assert_eq!(refusal(&world, &clone, &replacing(&world)).await, "VSI0207");
     let key = second(&world);
     let world = with_objects(world, begun(&key));
     assert!(world.attempt(&clone, &replacing(&world)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_gets_no_other_disk_without_an_order_for_the_one_it_has() {
+    let world = running().await;
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    let params = vsi::clone_boot_disk::Params {
+        replaces: Some(world.boot()),
+        ..replacing(&world)
+    };
+    world.ledger.unordered.store(true, Ordering::Relaxed);
+    assert_eq!(refusal(&world, &clone, &params).await, "VSI0041");
+    assert!(!exists(&world, &second(&world)).await);
+    // The order may end after the disk was made.
+    world.power_off().await;
+    let define = vsi::DefineDomain::new(world.hosts.clone());
+    let switch = vsi::define_domain::Params {
+        boot: Some(second(&world)),
+        replaces: Some(world.boot()),
+        ..world.define_domain()
+    };
+    world.next_run(None).await;
+    assert_eq!(refusal(&world, &define, &switch).await, "VSI0041");
+    let domain = world.ports().await.domains.domain(world.uuid).await;
+    let domain = domain.unwrap().unwrap();
+    assert!(!domain.stored.disks[0].source.ends_with("-1.qcow2"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,12 +125,10 @@ async fn a_replaced_boot_disk_is_removed_by_its_order_and_never_while_a_definiti
     let world = running().await;
     let remove = RemoveReplacedDisks::new(world.hosts.clone());
     let current = removal(&world, world.boot(), true);
-    let refused = world.attempt(&remove, &current).await;
-    assert_eq!(code(refused.map(|done| done.output)), "VSI0210");
+    assert_eq!(refusal(&world, &remove, &current).await, "VSI0210");
     world.power_off().await;
-    let refused = world.attempt(&remove, &current).await;
     assert_eq!(
-        code(refused.map(|done| done.output)),
+        refusal(&world, &remove, &current).await,
         "VSI0210",
         "its own definition is no excuse"
     );
@@ -105,14 +137,14 @@ async fn a_replaced_boot_disk_is_removed_by_its_order_and_never_while_a_definiti
     world.drive(&clone, &replacing(&world)).await.unwrap();
     let key = second(&world);
     world.ledger.unordered.store(true, Ordering::Relaxed);
-    let refused = world
-        .attempt(&remove, &removal(&world, key.clone(), true))
-        .await;
-    assert_eq!(code(refused.map(|done| done.output)), "VSI0041");
+    assert_eq!(
+        refusal(&world, &remove, &removal(&world, key.clone(), true)).await,
+        "VSI0041"
+    );
     assert!(exists(&world, &key).await);
     let removed = world
         .attempt(&remove, &removal(&world, key.clone(), false))
         .await;
-    assert_eq!(removed.unwrap().output.removed, [key.clone()]);
+    assert_eq!(removed.unwrap().output.removed, std::slice::from_ref(&key));
     assert!(!exists(&world, &key).await, "nothing of a guest was in it");
 }

@@ -118,7 +118,10 @@ impl ObjectLedger for Ledger {
     }
 
     async fn record(&self, fact: ObjectFact) -> Result<(), Failure> {
-        let destroys = matches!(fact, ObjectFact::Destroying { .. });
+        let destroys = matches!(
+            fact,
+            ObjectFact::Destroying { .. } | ObjectFact::Replacing { .. }
+        );
         if destroys && self.unordered.load(Ordering::Relaxed) {
             return Err(Failure::new(
                 FailureClass::Blocked,
@@ -376,6 +379,7 @@ impl World {
             written: false,
             for_start: false,
             new: false,
+            replaces: None,
         }
     }
 
@@ -430,6 +434,7 @@ impl World {
     pub(crate) fn define_domain(&self) -> vsi::define_domain::Params {
         vsi::define_domain::Params {
             boot: Some(self.boot()),
+            replaces: None,
             disposable: false,
             host: HOST.to_owned(),
             uuid: self.uuid,

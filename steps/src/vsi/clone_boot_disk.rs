@@ -78,6 +78,9 @@ pub struct Params {
     /// Whether its name is new, so that it replaces no other volume.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new: bool,
+    /// The boot disk that it replaces, if a guest may have written to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<VolumeKey>,
 }
 
 /// What [`CloneBootDisk`] made.
@@ -121,6 +124,7 @@ impl Step for CloneBootDisk {
             return inspect(&ports, params).await.map(Observed::Present);
         }
         if params.new {
+            guards::replacement_is_ordered(cx, params.replaces.as_ref()).await?;
             return guards::free_or(is_begun_here(cx, params), cx, &ports, &params.volume).await;
         }
         guards::free_or_ours(cx, &ports, &params.volume).await

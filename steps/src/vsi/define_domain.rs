@@ -28,7 +28,7 @@ use crate::{
 /// Defines the domain from the outputs of the nodes before it.
 ///
 /// The journal records the boot disk before the definition names it: from then on a guest may write to it, and
-/// only an order destroys it. A boot disk that lasts for one start is no such disk: one of the same name that
+/// only an order destroys it. Nor is the guest given another in its place without one. A boot disk that lasts for one start is no such disk: one of the same name that
 /// lasted is recorded as gone, once the definition of its replacement is written.
 ///
 /// Its mark holds journal, UID, generation and run, so the next attempt recognises a definition whose
@@ -87,6 +87,9 @@ pub struct Params {
     /// The boot disk's volume, if this journal named it: from the definition on, a guest may write to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<VolumeKey>,
+    /// The boot disk that this one replaces, if a guest may have written to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<VolumeKey>,
     /// Whether the boot disk is made again for every start, so that nothing of it lasts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disposable: bool,
@@ -177,6 +180,7 @@ impl Step for DefineDomain {
         if let Some(before) = &before {
             own_disks::writes_only_to(cx, &ports, before, &params.named).await?;
         }
+        guards::replacement_is_ordered(cx, params.replaces.as_ref()).await?;
         let spec = spec(cx, params)?;
         let boot = boot_volume(cx, params)?;
         if let Some(boot) = boot.as_ref().filter(|_| !params.disposable) {

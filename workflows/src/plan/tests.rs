@@ -225,9 +225,8 @@ fn runs_whose_states_were_dropped_rebuild_nothing() {
 #[test]
 fn a_rebuild_is_planned_as_long_as_its_order_is_there() {
     let (before, record) = (record().inputs(1, true), record());
-    let (objects, plan) = (Objects::default(), Plan::default());
-    let act = crate::orders::REBUILD;
-    let orders = crate::orders::for_boot_disks(&record, &objects, act, &plan);
+    let (act, objects) = (crate::orders::REBUILD, Objects::default());
+    let orders = crate::orders::for_boot_disks(&record, &objects, act, &Plan::default());
     let ordered = reached(1).with_orders(&orders);
     let id = crate::record::vsi_entity(record.uid).unwrap();
     let plan = |state: &EntityState| {

@@ -111,9 +111,13 @@ impl VsiGraphBuilder<'_> {
 
     /// Adds a boot disk under a name that none had before. The definition names it from then on.
     pub(crate) fn clone_new(&mut self, after: &[&str], was_made: bool) -> Result<(), Failure> {
-        self.boot = self.boot_disks().next(was_made);
+        let disks = self.boot_disks();
+        let replaces = (was_made && self.has_written).then(|| disks.current());
+        self.boot = disks.next(was_made);
+        self.replaces.clone_from(&replaces);
         let params = clone_boot_disk::Params {
             new: true,
+            replaces,
             ..self.clone_params()
         };
         self.step::<CloneBootDisk>(after, &params)
@@ -165,6 +169,7 @@ impl VsiGraphBuilder<'_> {
             written: false,
             for_start: false,
             new: false,
+            replaces: None,
         }
     }
 

@@ -221,15 +221,15 @@ fn what_no_definition_names_is_begun_until_it_is_handed_to_a_guest() {
     // The definition was switched, and the disk before it is still what a guest wrote.
     let switched = vec![begun(&first), made(&first), used(&first), begun(&second)];
     let switched = switched.into_iter().chain([made(&second), used(&second)]);
-    let objects = objects_after(switched.collect());
-    assert!(objects.begun.is_empty() && objects.made.contains_key(&first));
+    let switched = objects_after(switched.collect());
+    assert!(switched.begun.is_empty() && switched.made.contains_key(&first));
     // What lasts for one start is nothing that a guest wrote, once no definition names it.
     let ephemeral = vec![begun(&first), used(&first), begun(&second), used(&second)];
-    let objects = objects_after(ephemeral);
-    assert_eq!(objects.begun, [first.clone()].into());
+    let left = objects_after(ephemeral);
+    assert_eq!(left.begun, [first.clone()].into());
     // A name is never used again.
-    let objects = objects_after(vec![begun(&first), used(&first), gone(&first)]);
-    assert!(objects.begun.is_empty() && objects.newest == Some(first));
+    let deleted = objects_after(vec![begun(&first), used(&first), gone(&first)]);
+    assert!(deleted.begun.is_empty() && deleted.newest == Some(first));
 }
 
 #[test]
