@@ -247,16 +247,17 @@ impl AcknowledgedState {
         let Work::Step { step, params, .. } = &node.work else {
             return None;
         };
-        match step.as_str() {
-            CloneBootDisk::NAME => {
-                let params = serde_json::from_slice(params.inline()?);
-                let params: clone_boot_disk::Params = params.unwrap();
+        let objects = &self.entities.get(run.entity.as_ref()?)?.objects;
+        match (step.as_str(), params.inline()) {
+            (CloneBootDisk::NAME, Some(params)) => {
+                let params: clone_boot_disk::Params = serde_json::from_slice(params).unwrap();
                 Some(Text::new(params.volume.to_string()))
             }
+            // Only the parameters of a disk that replaces another are so long.
+            (CloneBootDisk::NAME, None) => objects.newest.clone(),
             // The disks of a definition are restored in their place.
-            RestoreDisks::NAME => {
-                let entity = self.entities.get(run.entity.as_ref()?)?;
-                let used = entity.objects.in_use.as_ref();
+            (RestoreDisks::NAME, _) => {
+                let used = objects.in_use.as_ref();
                 used.map(|used| used.object.clone())
             }
             _ => None,

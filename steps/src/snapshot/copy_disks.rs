@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::{Failure, FailureClass},
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, ObjectFact, Observed, Step, StepContext},
 };
 
 use super::{
@@ -37,6 +37,8 @@ use crate::{
 /// unknown whether the disks below are still of one moment: the next attempt merges existing layers and
 /// starts over. It also starts over if something else merged the layers meanwhile. If the step is refused,
 /// it leaves no copy and no layer.
+///
+/// The journal records the name of each file before one is made. Only such a file is made again or deleted.
 ///
 /// Memory is saved with the layers, in one call, while the guest is stopped. It counts as whole once it
 /// is synced and hashed and that is saved; before that the next attempt starts over.
@@ -131,6 +133,7 @@ impl Step for CopyDisks {
             ports: &ports,
             params,
         };
+        work.claim().await?;
         match work.run().await {
             Ok(output) => Ok(Done::created(output)),
             Err(failure) => {
@@ -151,6 +154,24 @@ pub(super) struct CopyWork<'a> {
 }
 
 impl CopyWork<'_> {
+    /// Records every file that the step makes, before it makes one. A file that is there although this journal did
+    /// not begin it stays: a journal that was restored from a backup has a newer copy, which may have taken the
+    /// snapshot.
+    async fn claim(&self) -> Result<(), Failure> {
+        let (cx, objects) = (self.cx, self.cx.ledger.objects());
+        let is_of_earlier_version = cx.intended_before && objects.newest.is_none();
+        let copies = self.params.disks.iter().map(|disk| &disk.copy);
+        for key in copies.chain(&self.params.memory) {
+            let object = guards::object_name(key);
+            let is_begun = objects.begun.contains(&object) || is_of_earlier_version;
+            if !is_begun && self.ports.storage.volume(key).await?.is_some() {
+                return Err(guards::not_ours(self.ports, key));
+            }
+            cx.ledger.record(ObjectFact::Begun { object }).await?;
+        }
+        Ok(())
+    }
+
     async fn run(&self) -> Result<Output, Failure> {
         let mut saved: Saved = self.cx.saved().await?.unwrap_or_default();
         if saved.copied.is_some() && !self.layered().are_frozen().await? {

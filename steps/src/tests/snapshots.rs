@@ -1,5 +1,7 @@
 //! Snapshots: what is copied, and what attempts that ended early leave.
 
+use vsiflow_engine::model::Text;
+
 use super::*;
 use crate::{
     guards,
@@ -95,6 +97,31 @@ async fn leftovers(world: &World) -> Vec<String> {
 async fn state(world: &World) -> DomainState {
     let domain = world.ports().await.domains.domain(world.uuid).await;
     domain.unwrap().unwrap().state
+}
+
+/// A journal that was restored from a backup taken during the copying: its newer copy has taken the snapshot.
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_a_newer_copy_of_the_journal_made_whole_is_not_made_again() {
+    let world = running().await;
+    writes(&world, "before").await;
+    copy(&world).await.unwrap();
+    let copied = guards::object_name(&disks(&world)[0].copy);
+    let restored = Ledger {
+        objects: Objects {
+            made: [(copied.clone(), Text::default())].into(),
+            newest: Some(copied),
+            ..Objects::default()
+        },
+        ..Ledger::default()
+    };
+    let world = World {
+        ledger: Arc::new(restored),
+        ..world
+    };
+    writes(&world, "after").await;
+    let refused = copy(&world).await.map(|done| done.output);
+    assert_eq!(code(refused), "VSI0207");
+    assert_eq!(content(&world, &disks(&world)[0].copy).await, "before");
 }
 
 #[tokio::test(start_paused = true)]

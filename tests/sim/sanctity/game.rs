@@ -323,20 +323,9 @@ impl SanctityGame {
             .is_answered(command, &orders, done.is_ok(), oracle);
     }
 
-    /// Whether a snapshot is being taken. A journal that is restored from a backup of such a moment copies the disks
-    /// again, over copies that were whole since. Only an identity of copies in the journal could prevent that, so
-    /// games make no such backup.
-    fn takes_snapshot(&self) -> bool {
-        let ledger = self.world.audit.ledger();
-        ledger.entities.iter().any(|(id, entity)| {
-            let state = entity.state.as_ref().map(|(name, _)| name.as_str());
-            id.kind().as_str() == "snapshot" && matches!(state, Some("Pending" | "Creating"))
-        })
-    }
-
     async fn back_up(&mut self) {
         let head = self.world.journals.current().head().await.unwrap();
-        if let Some(head) = head.filter(|_| !self.takes_snapshot()) {
+        if let Some(head) = head {
             self.user.keeps_hosts = true;
             let user = self.user.clone();
             self.backup = Some(JournalBackup {

@@ -115,12 +115,12 @@ fn a_boot_disk_that_is_made_anew_unasked_after_a_failed_boot_is_found() {
 
 #[test]
 fn a_guest_that_is_put_back_on_the_stale_base_of_its_layer_is_found() {
-    finds(Defect::StaleBase, 88, "does not read token");
+    finds(Defect::StaleBase, 105, "does not read token");
 }
 
 #[test]
 fn orders_that_outlive_the_restoration_of_a_backup_are_found() {
-    finds(Defect::OrdersOutliveRestore, 26, UNORDERED);
+    finds(Defect::OrdersOutliveRestore, 160, UNORDERED);
 }
 
 #[test]
