@@ -81,7 +81,15 @@ async fn unused(cx: &StepContext, ports: &HostPorts, network: &NetworkInfo) -> R
     let domains = ports.domains.domains().await?;
     ownership::none_ahead(cx, ports, &domains)?;
     if let Some(domain) = domains.iter().find(has_card) {
-        return Err(in_use(ownership::called(cx, domain)));
+        let user = ownership::called(cx, domain);
+        // The deletion is recorded only once no VSI that stays is on the network: this one is being taken down.
+        if ownership::is_ours(cx, domain, domain.uuid) {
+            return Err(error::BUSY
+                .failure(format!("{user} is on the network until it is deleted"))
+                .on_host(ports.host.name())
+                .of_object(object(&network.name)));
+        }
+        return Err(in_use(user));
     }
     let networks = ports.networks.networks().await?;
     let on_bridge = |other: &&NetworkInfo| {
