@@ -158,8 +158,8 @@ pub async fn replacement_is_ordered(
     cx.ledger.record(ObjectFact::Replacing { object }).await
 }
 
-/// Records that a volume is whole, and that a guest may write to it from now on. A volume that is gone holds
-/// nothing, so nothing is recorded of it.
+/// Records that a volume is whole, and that a guest may write to it from now on. One that the host does not find has
+/// no identity; it may come back.
 ///
 /// # Errors
 /// Port errors by their kind; when the journal fails.
@@ -168,14 +168,12 @@ pub async fn record_made(
     ports: &HostPorts,
     key: &VolumeKey,
 ) -> Result<(), Failure> {
-    let Some(volume) = ports.storage.volume(key).await? else {
-        return Ok(());
+    let identity = match ports.storage.volume(key).await? {
+        Some(volume) => Text::new(files::identity(ports, &volume.path).await?),
+        None => Text::default(),
     };
-    let made = ObjectFact::Made {
-        object: object_name(key),
-        identity: Text::new(files::identity(ports, &volume.path).await?),
-    };
-    cx.ledger.record(made).await
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Made { object, identity }).await
 }
 
 /// The name of a volume in the journal's ledger of objects.
