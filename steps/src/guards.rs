@@ -173,7 +173,9 @@ pub async fn record_made(
         None => Text::default(),
     };
     let object = object_name(key);
-    cx.ledger.record(ObjectFact::Made { object, identity }).await
+    cx.ledger
+        .record(ObjectFact::Made { object, identity })
+        .await
 }
 
 /// The name of a volume in the journal's ledger of objects.
