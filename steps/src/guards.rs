@@ -133,6 +133,27 @@ pub async fn remove_written(
     Ok(ports.storage.delete(doomed.key).await?)
 }
 
+/// Deletes a volume that no other takes the place of, and records that it is gone; by an order if a guest may have
+/// written to it.
+///
+/// # Errors
+/// As for [`remove_written`].
+pub async fn remove_for_good(
+    cx: &StepContext,
+    ports: &HostPorts,
+    doomed: DeletionCandidate<'_>,
+    is_written: bool,
+) -> Result<Removed, Failure> {
+    let removed = if is_written {
+        remove_written(cx, ports, doomed).await?
+    } else {
+        remove(cx, ports, doomed).await?
+    };
+    let object = object_name(doomed.key);
+    cx.ledger.record(ObjectFact::Gone { object }).await?;
+    Ok(removed)
+}
+
 /// Spends the order to destroy a volume that a guest may have written to; durable when it returns.
 ///
 /// # Errors
@@ -193,24 +214,50 @@ pub async fn free_or_ours<T>(
     ports: &HostPorts,
     key: &VolumeKey,
 ) -> Result<Observed<T>, Failure> {
-    free_or(cx.intended_before, cx, ports, key).await
+    is_free_or_ours(cx, ports, key, cx.intended_before).await?;
+    Ok(Observed::Needed)
 }
 
-/// [`free_or_ours`] where something else than an intent says whether this journal makes the volume.
+/// The same for a step that records each volume before it makes one.
 ///
 /// # Errors
 /// As for [`free_or_ours`].
-pub async fn free_or<T>(
-    is_ours: bool,
+pub async fn is_free_or_ours(
     cx: &StepContext,
     ports: &HostPorts,
     key: &VolumeKey,
-) -> Result<Observed<T>, Failure> {
+    is_ours: bool,
+) -> Result<(), Failure> {
     if !is_ours && ports.storage.volume(key).await?.is_some() {
         ownership::not_behind_host(cx, ports).await?;
         return Err(not_ours(ports, key));
     }
-    Ok(Observed::Needed)
+    Ok(())
+}
+
+/// Whether this journal recorded that it makes the volume, and no definition named it since. In a journal of an
+/// earlier version, which recorded no such thing, `was_intended` says it.
+pub fn is_begun(cx: &StepContext, key: &VolumeKey, was_intended: bool) -> bool {
+    let objects = cx.ledger.objects();
+    objects.begun.contains(&object_name(key)) || was_intended && objects.newest.is_none()
+}
+
+/// Records that the step is about to make a volume under a name that nothing had before.
+///
+/// # Errors
+/// When the journal fails.
+pub async fn record_begun(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Begun { object }).await
+}
+
+/// Records that the definition names the volume.
+///
+/// # Errors
+/// When the journal fails.
+pub async fn record_in_use(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::InUse { object }).await
 }
 
 /// The failure for a volume that this journal did not make.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use crate::{
@@ -86,9 +86,8 @@ impl Step for DeleteVolume {
             recorded: params.recorded,
             owner: None,
         };
-        let removed = guards::remove_written(cx, &ports, doomed).await? == Removed::Removed;
-        let object = guards::object_name(&params.volume);
-        cx.ledger.record(ObjectFact::Gone { object }).await?;
+        let removed = guards::remove_for_good(cx, &ports, doomed, true).await?;
+        let removed = removed == Removed::Removed;
         if params.filled && has_sidecar(cx, &ports, params).await? {
             let key = &sidecar::key(&params.volume);
             guards::remove(cx, &ports, DeletionCandidate { key, ..doomed }).await?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::{Failure, FailureClass},
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use super::{
@@ -158,16 +158,12 @@ impl CopyWork<'_> {
     /// not begin it stays: a journal that was restored from a backup has a newer copy, which may have taken the
     /// snapshot.
     async fn claim(&self) -> Result<(), Failure> {
-        let (cx, objects) = (self.cx, self.cx.ledger.objects());
-        let is_of_earlier_version = cx.intended_before && objects.newest.is_none();
+        let cx = self.cx;
         let copies = self.params.disks.iter().map(|disk| &disk.copy);
         for key in copies.chain(&self.params.memory) {
-            let object = guards::object_name(key);
-            let is_begun = objects.begun.contains(&object) || is_of_earlier_version;
-            if !is_begun && self.ports.storage.volume(key).await?.is_some() {
-                return Err(guards::not_ours(self.ports, key));
-            }
-            cx.ledger.record(ObjectFact::Begun { object }).await?;
+            let is_begun = guards::is_begun(cx, key, cx.intended_before);
+            guards::is_free_or_ours(cx, self.ports, key, is_begun).await?;
+            guards::record_begun(cx, key).await?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use crate::{
@@ -106,8 +106,7 @@ async fn record_boot_disk(
         return Ok(());
     };
     guards::record_made(cx, ports, boot).await?;
-    let object = guards::object_name(boot);
-    cx.ledger.record(ObjectFact::InUse { object }).await
+    guards::record_in_use(cx, boot).await
 }
 
 async fn find(ports: &HostPorts, uuid: Uuid) -> Result<DomainInfo, Failure> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use super::starting;
@@ -125,7 +125,9 @@ impl Step for CloneBootDisk {
         }
         if params.new {
             guards::replacement_is_ordered(cx, params.replaces.as_ref()).await?;
-            return guards::free_or(is_begun_here(cx, params), cx, &ports, &params.volume).await;
+            let is_begun = is_begun_here(cx, params);
+            guards::is_free_or_ours(cx, &ports, &params.volume, is_begun).await?;
+            return Ok(Observed::Needed);
         }
         guards::free_or_ours(cx, &ports, &params.volume).await
     }
@@ -154,8 +156,7 @@ async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
             owner: None,
         };
         guards::remove(cx, ports, left).await?;
-        let object = guards::object_name(key);
-        return cx.ledger.record(ObjectFact::Begun { object }).await;
+        return guards::record_begun(cx, key).await;
     }
     let doomed = DeletionCandidate {
         key,
@@ -170,14 +171,10 @@ async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     Ok(())
 }
 
-/// Whether this journal began to make a volume of this name, and no definition named it since. Earlier versions
-/// recorded only that they make the first boot disk of a VSI.
+/// Whether this journal began to make the disk. Earlier versions made only the first boot disk of a VSI.
 fn is_begun_here(cx: &StepContext, params: &Params) -> bool {
-    let objects = cx.ledger.objects();
-    let object = guards::object_name(&params.volume);
     let is_first = names::boot_disk_number(&params.volume.name, params.uuid) == Some(0);
-    let is_of_earlier_version = is_first && cx.intended_before && objects.newest.is_none();
-    objects.begun.contains(&object) || is_of_earlier_version
+    guards::is_begun(cx, &params.volume, is_first && cx.intended_before)
 }
 
 /// Whether the start that the disk is for has begun: the guest runs, or would resume its memory.

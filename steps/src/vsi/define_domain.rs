@@ -215,11 +215,8 @@ async fn in_use(cx: &StepContext, params: &Params, boot: Option<VolumeKey>) -> R
     let Some(boot) = boot else {
         return Ok(());
     };
+    guards::record_in_use(cx, &boot).await?;
     let object = guards::object_name(&boot);
-    let used = ObjectFact::InUse {
-        object: object.clone(),
-    };
-    cx.ledger.record(used).await?;
     if params.disposable && cx.ledger.objects().made.contains_key(&object) {
         cx.ledger.record(ObjectFact::Gone { object }).await?;
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use crate::{
@@ -130,14 +130,10 @@ async fn delete(
     };
     let is_boot_disk = names::boot_disk_number(&key.name, uid).is_some();
     let removed = if is_boot_disk {
-        guards::remove_written(cx, ports, candidate).await?
+        guards::remove_for_good(cx, ports, candidate, true).await?
     } else {
         guards::remove(cx, ports, candidate).await?
     };
-    if is_boot_disk {
-        let object = guards::object_name(&key);
-        cx.ledger.record(ObjectFact::Gone { object }).await?;
-    }
     if removed == Removed::Removed {
         output.removed.push(key);
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
-    step::{Done, ObjectFact, Observed, Step, StepContext},
+    step::{Done, Observed, Step, StepContext},
 };
 
 use crate::{
@@ -96,11 +96,6 @@ async fn remove(
         owner: None,
     };
     let object = guards::object_name(&disk.volume);
-    let removed = if disk.written || cx.ledger.objects().made.contains_key(&object) {
-        guards::remove_written(cx, ports, candidate).await?
-    } else {
-        guards::remove(cx, ports, candidate).await?
-    };
-    cx.ledger.record(ObjectFact::Gone { object }).await?;
-    Ok(removed)
+    let is_written = disk.written || cx.ledger.objects().made.contains_key(&object);
+    guards::remove_for_good(cx, ports, candidate, is_written).await
 }
