@@ -44,7 +44,7 @@ pub fn for_boot_disks(
     plan: &Plan,
 ) -> Vec<DestructionOrder> {
     let disks = BootDisks::of(record, objects);
-    let volumes = std::iter::once(disks.current()).chain(disks.left());
+    let volumes = std::iter::once(disks.current()).chain(disks.abandoned());
     let orders = volumes.map(|volume| DestructionOrder {
         object: guards::object_name(&volume),
         act: Name::of(act),

@@ -2,7 +2,7 @@
 //! that its plan needs.
 
 use vsiflow_engine::{
-    model::{Failure, FailureClass, Graph, Objects, Text},
+    model::{Failure, FailureClass, Graph},
     step::Step as _,
     workflow::Situation,
 };
@@ -51,7 +51,6 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         boot_failed: vsi_graph::boot_failed(at.entity),
         boots_afresh: orders::boots_from_a_fresh_disk(record, at.entity),
         in_place: orders::is_in_place(record, at.entity),
-        objects: &at.entity.objects,
         too_slow: vsi_graph::was_too_slow(at.entity),
     };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
@@ -109,7 +108,6 @@ struct Update<'a> {
     boots_afresh: bool,
     /// Whether the boot disk is given up before the new one is made.
     in_place: bool,
-    objects: &'a Objects,
     too_slow: bool,
 }
 
@@ -247,8 +245,7 @@ impl Update<'_> {
                 parts.undefine(&down)?;
                 free = vec![UndefineDomain::NAME];
             }
-            let written = parts.has_written;
-            parts.clone_in_place(&free, written)?;
+            parts.clone_in_place(&free)?;
             made = vec![CloneBootDisk::NAME];
         }
         if parts.cidata(&down)? {
@@ -266,12 +263,12 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         last: &[&'static str],
     ) -> Result<Option<&'static str>, Failure> {
-        let is_ordered = |object: &Text| self.boots_afresh || self.objects.is_permitted(object);
-        if parts.nodes.has::<CloneBootDisk>() && parts.nodes.has::<DefineDomain>() {
-            parts.remove_replaced(&[DefineDomain::NAME], is_ordered)
+        let after = if parts.nodes.has::<DefineDomain>() {
+            &[DefineDomain::NAME]
         } else {
-            parts.remove_replaced(last, is_ordered)
-        }
+            last
+        };
+        parts.remove_replaced(after, self.boots_afresh)
     }
 
     fn restart(

@@ -79,7 +79,7 @@ pub(crate) struct VsiGraphBuilder<'a> {
     /// The boot disk that it replaces, if a guest may have written to that.
     replaces: Option<VolumeKey>,
     /// What the journal has of the VSI's objects.
-    objects: Objects,
+    objects: &'a Objects,
     /// Whether a guest may have written to the present boot disk, and its content lasts.
     pub(crate) has_written: bool,
     /// The recorded formats of its data disks.
@@ -87,7 +87,7 @@ pub(crate) struct VsiGraphBuilder<'a> {
 }
 
 impl<'a> VsiGraphBuilder<'a> {
-    pub(crate) fn new(workflow: &'static str, record: &'a VsiRecord, at: &Situation<'_>) -> Self {
+    pub(crate) fn new(workflow: &'static str, record: &'a VsiRecord, at: &Situation<'a>) -> Self {
         Self {
             nodes: Nodes::new(workflow, &record.vsi.host),
             record,
@@ -95,7 +95,7 @@ impl<'a> VsiGraphBuilder<'a> {
             memory: None,
             boot: BootDisks::of(record, &at.entity.objects).current(),
             replaces: None,
-            objects: at.entity.objects.clone(),
+            objects: &at.entity.objects,
             has_written: orders::has_written_boot_disk(record, at.entity),
             formats: formats::known(record, at),
         }
@@ -283,7 +283,7 @@ impl<'a> VsiGraphBuilder<'a> {
             host: self.host(),
             uuid: self.record.uid,
             pool: self.record.vsi.pool.clone(),
-            boot: BootDisks::of(self.record, &self.objects).all(),
+            boot: BootDisks::of(self.record, self.objects).all(),
             overlay: self.record.vsi.boot_disk.mode != BootDiskMode::Copy,
             seed: self.record.vsi.seed(),
         };

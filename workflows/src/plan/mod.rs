@@ -224,11 +224,11 @@ fn destroys(record: &VsiRecord, objects: &Objects, changes: &[PlannedChange]) ->
         object: format!("boot disk {}", disks.current()),
         why: format!("it is rebuilt because of {}", causes.join(", ")),
     };
-    let left = disks.left().into_iter().map(|left| Destroyed {
-        object: format!("boot disk {left}"),
+    let abandoned = disks.abandoned().into_iter().map(|disk| Destroyed {
+        object: format!("boot disk {disk}"),
         why: "a change that was not finished left it".to_owned(),
     });
-    std::iter::once(current).chain(left).collect()
+    std::iter::once(current).chain(abandoned).collect()
 }
 
 fn keeps(record: &VsiRecord) -> Vec<String> {

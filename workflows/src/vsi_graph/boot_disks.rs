@@ -79,12 +79,12 @@ impl<'a> BootDisks<'a> {
 
     /// Those that a guest may have written to and that the definition does not name: an unfinished change left
     /// them.
-    pub(crate) fn left(&self) -> Vec<VolumeKey> {
+    pub(crate) fn abandoned(&self) -> Vec<VolumeKey> {
         let current = self.current_number();
         let made = self.objects.made.keys();
         let numbers = made.filter_map(|object| self.number(object));
-        let left = numbers.filter(|number| *number != current);
-        left.map(|number| self.volume(number)).collect()
+        let others = numbers.filter(|number| *number != current);
+        others.map(|number| self.volume(number)).collect()
     }
 
     /// Those that hold nothing of a guest: no definition names them any more, or ever did.
@@ -97,7 +97,7 @@ impl<'a> BootDisks<'a> {
     /// All that may exist, the current one first.
     pub(crate) fn all(&self) -> Vec<VolumeKey> {
         let current = self.current();
-        let mut others = self.left();
+        let mut others = self.abandoned();
         others.extend(self.empty());
         others.retain(|volume| *volume != current);
         std::iter::once(current).chain(others).collect()
@@ -106,7 +106,7 @@ impl<'a> BootDisks<'a> {
 
 impl VsiGraphBuilder<'_> {
     fn boot_disks(&self) -> BootDisks<'_> {
-        BootDisks::of(self.record, &self.objects)
+        BootDisks::of(self.record, self.objects)
     }
 
     /// Adds a boot disk under a name that none had before. The definition names it from then on.
@@ -123,10 +123,10 @@ impl VsiGraphBuilder<'_> {
         self.step::<CloneBootDisk>(after, &params)
     }
 
-    /// Makes the boot disk anew in its place; `written` if a guest may have written to it.
-    pub(crate) fn clone_in_place(&mut self, after: &[&str], written: bool) -> Result<(), Failure> {
+    /// Makes the boot disk anew in its place.
+    pub(crate) fn clone_in_place(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = clone_boot_disk::Params {
-            written,
+            written: self.has_written,
             ..self.clone_params()
         };
         self.step::<CloneBootDisk>(after, &params)
@@ -174,33 +174,26 @@ impl VsiGraphBuilder<'_> {
     }
 
     /// Deletes the boot disks that the graph's definition does not name: those that hold nothing of a guest, and
-    /// those whose end `is_ordered`. Returns the node, if there are any.
+    /// those whose end is ordered, or that the VSI's own document makes anew (`boots_afresh`). Returns the node, if
+    /// there are any.
     pub(crate) fn remove_replaced(
         &mut self,
         after: &[&str],
-        is_ordered: impl Fn(&Text) -> bool,
+        boots_afresh: bool,
     ) -> Result<Option<&'static str>, Failure> {
         let disks = self.boot_disks();
         let current = disks.current();
-        let has_written = |volume: &VolumeKey| {
-            let is_current = *volume == current;
-            is_current && self.has_written
-                || self.objects.made.contains_key(&guards::object_name(volume))
+        let removable = |volume: VolumeKey| {
+            let object = guards::object_name(&volume);
+            let is_current = volume == current && self.has_written;
+            let written = is_current || self.objects.made.contains_key(&object);
+            let may_go = !written || boots_afresh || self.objects.is_permitted(&object);
+            (volume != self.boot && may_go).then_some(ReplacedDisk { volume, written })
         };
-        let replaced = disks
-            .all()
-            .into_iter()
-            .filter(|volume| *volume != self.boot);
-        let replaced = replaced.map(|volume| ReplacedDisk {
-            written: has_written(&volume),
-            volume,
-        });
-        let may_go =
-            |disk: &ReplacedDisk| !disk.written || is_ordered(&guards::object_name(&disk.volume));
         let params = remove_replaced_disks::Params {
             host: self.host(),
             uuid: self.record.uid,
-            disks: replaced.filter(may_go).collect(),
+            disks: disks.all().into_iter().filter_map(removable).collect(),
         };
         if params.disks.is_empty() {
             return Ok(None);

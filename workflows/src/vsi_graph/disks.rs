@@ -37,7 +37,7 @@ impl VsiGraphBuilder<'_> {
 
     /// The volumes that the guest may write to.
     pub(super) fn named(&self) -> Vec<VolumeKey> {
-        let mut named = named_volumes(self.record, &self.objects, &self.formats);
+        let mut named = named_volumes(self.record, self.objects, &self.formats);
         if !named.is_empty() && !named.contains(&self.boot) {
             named.push(self.boot.clone());
         }
