@@ -288,11 +288,7 @@ async fn record(
             Ok((ActionEffect::Recorded, entity))
         }
         VsiAction::Rebuild => {
-            let room = if request.in_place {
-                RebuildRoom::InPlace
-            } else {
-                RebuildRoom::Beside
-            };
+            let room = RebuildRoom::of(request.in_place);
             let (entity, _) = fleet.vsis().rebuild(namespace, name, room, by).await?;
             Ok((ActionEffect::Recorded, entity))
         }

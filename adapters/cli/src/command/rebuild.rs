@@ -17,11 +17,7 @@ pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
     if args.targets.names.is_empty() {
         work::confirm_destruction(&args.destroy, "rebuild", &targets)?;
     }
-    let room = if args.in_place {
-        RebuildRoom::InPlace
-    } else {
-        RebuildRoom::Beside
-    };
+    let room = RebuildRoom::of(args.in_place);
     for target in &targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);

@@ -20,6 +20,15 @@ pub enum RebuildRoom {
 }
 
 impl RebuildRoom {
+    /// The one that a caller's option names.
+    pub fn of(is_in_place: bool) -> Self {
+        if is_in_place {
+            Self::InPlace
+        } else {
+            Self::Beside
+        }
+    }
+
     fn act(self) -> &'static str {
         match self {
             Self::Beside => orders::REBUILD,
