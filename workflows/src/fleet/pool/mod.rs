@@ -39,7 +39,7 @@ use vsiflow_engine::{
 
 use self::{
     quiet_period::{News, QuietPeriod, news},
-    turns::{NamespaceTurns, TURN},
+    turns::{ReconcileTurns, TURN},
 };
 use super::{
     Fleet, PoolHandle, Verdict,
@@ -110,7 +110,7 @@ impl Fleet {
         let _questions = self.pools.end_of_questions();
         let mut notices = self.notices();
         let mut requests = self.pools.requests();
-        let mut turns = NamespaceTurns::default();
+        let mut turns = ReconcileTurns::default();
         loop {
             requests.mark_unchanged();
             let begun = Instant::now();
@@ -143,7 +143,7 @@ impl Fleet {
     }
 
     /// Looks at pools and groups for one turn of each namespace.
-    async fn take_turns(&self, turns: &mut NamespaceTurns, next: &mut NextObservation) {
+    async fn take_turns(&self, turns: &mut ReconcileTurns, next: &mut NextObservation) {
         let mut due = BTreeMap::<_, Vec<_>>::new();
         for entity in self.pools_to_control() {
             let namespace = self.namespace_of(&entity).await;

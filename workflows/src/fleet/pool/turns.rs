@@ -17,9 +17,9 @@ pub(super) const TURN: Duration = Duration::from_millis(100);
 
 /// What remains to be looked at, by namespace. Not persistent: a new controller begins again.
 #[derive(Default)]
-pub(super) struct NamespaceTurns(BTreeMap<String, VecDeque<EntityId>>);
+pub(super) struct ReconcileTurns(BTreeMap<String, VecDeque<EntityId>>);
 
-impl NamespaceTurns {
+impl ReconcileTurns {
     /// Begins a round over these pools and groups. A namespace whose last turn was too short continues with
     /// those that it had left.
     pub(super) fn begin(&mut self, due: BTreeMap<String, Vec<EntityId>>) {
@@ -65,7 +65,7 @@ mod tests {
 
     /// A round in which the turn of a namespace allows so many looks; returns what was looked at.
     fn round(
-        turns: &mut NamespaceTurns,
+        turns: &mut ReconcileTurns,
         due: &BTreeMap<String, Vec<EntityId>>,
         looks: usize,
     ) -> Vec<EntityId> {
@@ -81,7 +81,7 @@ mod tests {
     fn a_namespace_with_thousands_of_pools_delays_others_by_its_turn_alone() {
         let due = BTreeMap::from([pools("a", 5_000), pools("b", 1)]);
         let other = &due["b"][0];
-        let (mut turns, mut seen) = (NamespaceTurns::default(), Vec::new());
+        let (mut turns, mut seen) = (ReconcileTurns::default(), Vec::new());
         let mut rounds = 0;
         while rounds == 0 || turns.are_unfinished() {
             let looked = round(&mut turns, &due, 10);
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_new_in_another_namespace_is_looked_at_in_the_next_round() {
         let mut due = BTreeMap::from([pools("a", 100)]);
-        let mut turns = NamespaceTurns::default();
+        let mut turns = ReconcileTurns::default();
         round(&mut turns, &due, 10);
         due.extend([pools("b", 2)]);
         let looked = round(&mut turns, &due, 10);
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_gone_meanwhile_is_not_looked_at() {
         let mut due = BTreeMap::from([pools("a", 20)]);
-        let mut turns = NamespaceTurns::default();
+        let mut turns = ReconcileTurns::default();
         round(&mut turns, &due, 10);
         let gone = due.get_mut("a").unwrap().split_off(15);
         let looked = round(&mut turns, &due, 10);
