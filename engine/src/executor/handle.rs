@@ -147,13 +147,13 @@ impl Engine {
             .await
     }
 
-    /// Voids every warrant of every entity, spent or not, because this journal is another copy than the one
-    /// that the orders were given to. Returns how many there were.
+    /// Voids every warrant of every entity, spent or not, and counts what was begun as written, because this journal
+    /// is another copy than the one that the orders were given to. Returns how many events that took.
     ///
     /// # Errors
     /// When the journal fails.
-    pub async fn void_warrants(&self, by: By) -> Result<usize, EngineError> {
-        self.ask(|reply| EngineRequest::VoidWarrants { by, reply })
+    pub async fn disown_objects(&self, by: By) -> Result<usize, EngineError> {
+        self.ask(|reply| EngineRequest::DisownObjects { by, reply })
             .await
     }
 

@@ -63,8 +63,8 @@ pub(super) enum EngineRequest {
         fact: ObjectFact,
         reply: Reply<()>,
     },
-    /// Voids every warrant of every entity.
-    VoidWarrants {
+    /// Disowns the orders and the begun objects of every entity.
+    DisownObjects {
         by: By,
         reply: Reply<usize>,
     },
@@ -110,7 +110,7 @@ impl EngineRequest {
             Self::Submit { .. }
             | Self::Drive { .. }
             | Self::GlobalPause { .. }
-            | Self::VoidWarrants { .. }
+            | Self::DisownObjects { .. }
             | Self::Forget { .. }
             | Self::Close => None,
         }
@@ -122,7 +122,7 @@ impl EngineRequest {
             Self::Submit { reply, .. } => drop(reply.send(Err(why))),
             Self::Retry { reply, .. } => drop(reply.send(Err(why))),
             Self::Cancel { reply, .. } => drop(reply.send(Err(why))),
-            Self::Forget { reply, .. } | Self::VoidWarrants { reply, .. } => {
+            Self::Forget { reply, .. } | Self::DisownObjects { reply, .. } => {
                 drop(reply.send(Err(why)));
             }
             Self::Drive { reply, .. }

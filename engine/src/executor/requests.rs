@@ -75,9 +75,9 @@ impl Control {
                     let _ = reply.send(Err(EngineError::Refused(failure)));
                 }
             },
-            EngineRequest::VoidWarrants { by, reply } => {
-                let voided = self.disown_objects(&cause(by));
-                self.reply_later(reply, voided);
+            EngineRequest::DisownObjects { by, reply } => {
+                let events = self.disown_objects(&cause(by));
+                self.reply_later(reply, events);
             }
             EngineRequest::NoteState {
                 entity,

@@ -142,10 +142,10 @@ async fn another_copy_of_the_journal_has_no_orders() {
     let engine = bench.open().await;
     engine.submit(vec![ordered("one")], by()).await.unwrap();
     until_count(&bench, &engine, "step_started", 1).await;
-    assert_eq!(engine.void_warrants(by()).await, Ok(1));
+    assert_eq!(engine.disown_objects(by()).await, Ok(1));
     let state = engine.entity(&entity("x")).unwrap();
     assert!(state.objects.warrants.is_empty());
-    assert_eq!(engine.void_warrants(by()).await, Ok(0));
+    assert_eq!(engine.disown_objects(by()).await, Ok(0));
 }
 
 /// The state of an entity with an open run of this generation.
