@@ -55,6 +55,19 @@ struct GateState {
 }
 
 impl CrashGate {
+    /// What a process comes to that passes this gate; `None` if it died before. Afterwards it makes no call.
+    pub async fn outlived<T>(&self, process: impl Future<Output = T>) -> Option<T> {
+        let ended = tokio::select! {
+            biased;
+            () = self.died() => None,
+            ended = Box::pin(process) => Some(ended),
+        };
+        if ended.is_some() {
+            self.die();
+        }
+        ended
+    }
+
     /// A gate without a crash, until [`Self::die_in`] sets one.
     pub fn safe() -> Arc<Self> {
         Arc::default()

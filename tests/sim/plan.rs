@@ -44,7 +44,8 @@ pub enum PendingCommand {
     Resume,
 }
 
-const POWER: [PowerAction; 5] = [
+/// The power commands.
+pub const POWER: [PowerAction; 5] = [
     PowerAction::Start,
     PowerAction::Stop,
     PowerAction::Restart,

@@ -125,13 +125,7 @@ impl SanctityGame {
     async fn play(&mut self) -> Result<(), String> {
         loop {
             let gate = CrashGate::safe();
-            let ended = tokio::select! {
-                biased;
-                () = gate.died() => None,
-                ended = self.live(&gate) => Some(ended),
-            };
-            if let Some(ended) = ended {
-                gate.die();
+            if let Some(ended) = gate.outlived(self.live(&gate)).await {
                 ended?;
                 break;
             }

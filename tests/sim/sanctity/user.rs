@@ -7,7 +7,7 @@ use vsiflow_workflows::{fleet::RebuildRoom, record::PowerAction};
 use super::oracle::DiskId;
 use crate::{
     documents::{Guest, VsiDocument, uuid},
-    sim::plan::{Slot, UserAction},
+    sim::plan::{POWER, Slot, UserAction},
     world::HOSTS,
 };
 
@@ -80,14 +80,6 @@ impl UserCommand {
         }
     }
 }
-
-const POWER: [PowerAction; 5] = [
-    PowerAction::Start,
-    PowerAction::Stop,
-    PowerAction::Restart,
-    PowerAction::Pause,
-    PowerAction::Unpause,
-];
 
 /// Draws the next command.
 pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) -> UserCommand {
