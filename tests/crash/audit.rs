@@ -10,12 +10,13 @@ use uuid::Uuid;
 use vsiflow_engine::{
     journal::Record,
     model::{
-        EntityId, EntityState, EventKind, Name, NodeState, RunId, RunState, StreamId, Text, Work,
+        EntityId, EntityState, EventKind, Name, NodeState, Objects, RunId, RunState, StreamId,
+        Text, Work,
     },
     step::Step as _,
 };
 use vsiflow_steps::{
-    ports::{PortResult, VolumeKey},
+    ports::{DeletionGround, PortResult, VolumeKey},
     sim::{SimHostState, SimHosts},
     snapshot::RestoreDisks,
     vsi::{CloneBootDisk, clone_boot_disk},
@@ -346,6 +347,8 @@ impl AcknowledgedState {
                 run.is_some_and(|run| is_attempted(run, &step)) && entity.intents.contains(&step)
             })
         });
+        let objects = entities.iter().map(|(_, entity)| &entity.objects);
+        let wrong_ground = without_ground(call, &objects.collect::<Vec<_>>());
         if !acting {
             let wrong = format!(
                 "{}, but no attempt and intent of {steps:?} is on record",
@@ -353,8 +356,11 @@ impl AcknowledgedState {
             );
             self.blame(wrong);
         }
+        if let Some(why) = wrong_ground {
+            self.blame(format!("{}, and {why}", call.describe()));
+        }
         if let (ObjectOwner::Boot(uuid), "delete") = (&owner, call.name) {
-            self.deletes_by_an_order(call, *uuid);
+            self.deletes_what_was_asked_for(call, *uuid);
         }
         if let (ObjectOwner::Boot(_), CallObject::Volume(key)) = (owner, &call.object) {
             let disk = Text::new(key.to_string());
@@ -365,27 +371,14 @@ impl AcknowledgedState {
         }
     }
 
-    /// Checks that a boot disk that a guest may have written to is deleted only by a spent order, and only
-    /// after the user asked for something that destroys it.
-    fn deletes_by_an_order(&mut self, call: &PortCall, uuid: Uuid) {
-        let CallObject::Volume(key) = &call.object else {
-            return;
-        };
-        let object = Text::new(key.to_string());
-        let objects = self.vsi(uuid).map(|state| &state.objects);
-        let is_written = objects.is_some_and(|objects| objects.made.contains_key(&object));
-        if !is_written {
-            return;
-        }
-        let is_spent = objects.is_some_and(|objects| {
-            let mut warrants = objects.warrants.values();
-            warrants.any(|warrant| warrant.object == object && warrant.spent.is_some())
-        });
-        if !is_spent {
-            self.blame(format!("{}, and no order for it is spent", call.describe()));
-        }
+    /// Checks that a boot disk that a guest may have written to is deleted only after the user asked for something
+    /// that destroys it.
+    fn deletes_what_was_asked_for(&mut self, call: &PortCall, uuid: Uuid) {
+        let is_written = self
+            .vsi(uuid)
+            .is_some_and(|state| is_written(call, &state.objects));
         let asked_for = self.asked_for.get(&uuid);
-        if asked_for.is_some_and(|times| *times == 0) {
+        if is_written && asked_for.is_some_and(|times| *times == 0) {
             let wrong = format!(
                 "{}, and the user asked for nothing like it",
                 call.describe()
@@ -528,4 +521,24 @@ fn used_by_others(
         .map(|(name, _)| format!("volume {name} lies over it"));
     let kept = ownership::is_disk(key) && !asked_for && !restored;
     over.or_else(|| kept.then(|| "it is a data disk that nobody asked to delete".to_owned()))
+}
+
+/// Why a deletion has no ground by what the journal acknowledged of the entities that may own the volume.
+fn without_ground(call: &PortCall, objects: &[&Objects]) -> Option<&'static str> {
+    let ground = call.ground?;
+    if ground != DeletionGround::Ordered {
+        let is_written = objects.iter().any(|objects| is_written(call, objects));
+        return is_written.then_some("a guest may have written to it");
+    }
+    let object = Text::new(call.object.to_string());
+    let is_spent = objects.iter().any(|objects| {
+        let mut warrants = objects.warrants.values();
+        warrants.any(|warrant| warrant.object == object && warrant.spent.is_some())
+    });
+    (!is_spent).then_some("no order for it is spent")
+}
+
+fn is_written(call: &PortCall, objects: &Objects) -> bool {
+    let object = Text::new(call.object.to_string());
+    objects.made.contains_key(&object)
 }

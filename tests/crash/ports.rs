@@ -1,18 +1,22 @@
 //! Wraps all ports of a host, so that each call passes a [`CallPath`]: the crash gate, or the audit.
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
-use vsiflow_steps::ports::{
-    ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DiskJob, DomainInfo, DomainPort,
-    DomainSpec, FileAt, FileHead, GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts,
-    HostPort, HostPorts, HostRoute, Hosts, LayerSpec, Leftovers, NetworkChange, NetworkInfo,
-    NetworkPort, NetworkSpec, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine,
-    StoragePort, Transfer, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+use vsiflow_steps::{
+    guards::Permit,
+    ports::{
+        ConsoleChunk, ConsolePort, ConsolePosition, Deletion, DeletionGround, DhcpLease, DiskJob,
+        DomainInfo, DomainPort, DomainSpec, DomainStart, FileAt, FileHead, GuestConsole,
+        GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort, HostPorts, HostRoute, Hosts,
+        LayerSpec, NetworkChange, NetworkInfo, NetworkPort, NetworkSpec, OwnerMark, PausedStart,
+        PoolFiles, PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Transfer,
+        Undefinition, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    },
 };
 
 use super::gate::{CallKind, CrashGate};
@@ -34,17 +38,24 @@ pub struct PortCall {
     pub name: &'static str,
     pub object: CallObject,
     pub kind: CallKind,
+    /// Why a volume is deleted; `None` for any other call.
+    pub ground: Option<DeletionGround>,
+}
+
+impl fmt::Display for CallObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => Ok(()),
+            Self::Pool(name) | Self::Network(name) => f.write_str(name),
+            Self::Volume(key) => key.fmt(f),
+            Self::Domain(uuid) => uuid.fmt(f),
+        }
+    }
 }
 
 impl PortCall {
     pub fn describe(&self) -> String {
-        let object = match &self.object {
-            CallObject::Host => String::new(),
-            CallObject::Pool(name) | CallObject::Network(name) => name.clone(),
-            CallObject::Volume(key) => key.to_string(),
-            CallObject::Domain(uuid) => uuid.to_string(),
-        };
-        format!("{} {object} on {}", self.name, self.host)
+        format!("{} {} on {}", self.name, self.object, self.host)
     }
 }
 
@@ -116,6 +127,7 @@ impl<W: CallPath> GatedPorts<W> {
                     name,
                     object,
                     kind,
+                    ground: None,
                 },
                 work,
             )
@@ -136,6 +148,7 @@ impl<W: CallPath> GatedPorts<W> {
                     name,
                     object,
                     kind,
+                    ground: None,
                 },
                 work,
             )
@@ -222,10 +235,18 @@ impl<W: CallPath> StoragePort for GatedPorts<W> {
         .await
     }
 
-    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
-        let (port, key) = (self.inner.storage.clone(), key.clone());
-        let object = CallObject::Volume(key.clone());
-        self.act("delete", object, async move { port.delete(&key).await })
+    async fn delete(&self, permit: &Permit<Deletion>) -> PortResult<Removed> {
+        let (port, permit) = (self.inner.storage.clone(), permit.clone());
+        let deletion = permit.call();
+        let call = PortCall {
+            host: self.host.clone(),
+            name: "delete",
+            object: CallObject::Volume(deletion.key.clone()),
+            kind: CallKind::Effect,
+            ground: Some(deletion.ground),
+        };
+        self.way
+            .go(call, async move { port.delete(&permit).await })
             .await
     }
 
@@ -322,19 +343,18 @@ impl<W: CallPath> DomainPort for GatedPorts<W> {
         .await
     }
 
-    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
-        let (port, spec) = (self.inner.domains.clone(), spec.clone());
-        let object = CallObject::Domain(spec.uuid);
-        self.act("define", object, async move { port.define(&spec).await })
+    async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo> {
+        let (port, permit) = (self.inner.domains.clone(), permit.clone());
+        let object = CallObject::Domain(permit.call().uuid);
+        self.act("define", object, async move { port.define(&permit).await })
             .await
     }
 
-    async fn start(&self, uuid: Uuid) -> PortResult<()> {
-        let port = self.inner.domains.clone();
-        self.act("start", CallObject::Domain(uuid), async move {
-            port.start(uuid).await
-        })
-        .await
+    async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()> {
+        let (port, permit) = (self.inner.domains.clone(), permit.clone());
+        let object = CallObject::Domain(permit.call().uuid);
+        self.act("start", object, async move { port.start(&permit).await })
+            .await
     }
 
     async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
@@ -388,11 +408,12 @@ impl<W: CallPath> DomainPort for GatedPorts<W> {
         self.look("saved_machine", CallObject::Host, work).await
     }
 
-    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
-        let (port, memory) = (self.inner.domains.clone(), memory.to_owned());
-        let work = async move { port.start_saved(uuid, &memory).await };
-        self.act("start_saved", CallObject::Domain(uuid), work)
-            .await
+    async fn start_saved(&self, permit: &Permit<DomainStart>, memory: &str) -> PortResult<()> {
+        let (port, permit) = (self.inner.domains.clone(), permit.clone());
+        let object = CallObject::Domain(permit.call().uuid);
+        let memory = memory.to_owned();
+        let work = async move { port.start_saved(&permit, &memory).await };
+        self.act("start_saved", object, work).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
@@ -414,11 +435,11 @@ impl<W: CallPath> DomainPort for GatedPorts<W> {
         self.act("end_merge", CallObject::Domain(uuid), work).await
     }
 
-    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
-        let port = self.inner.domains.clone();
-        let work = async move { port.start_paused(uuid).await };
-        self.act("start_paused", CallObject::Domain(uuid), work)
-            .await
+    async fn start_paused(&self, permit: &Permit<PausedStart>) -> PortResult<()> {
+        let (port, permit) = (self.inner.domains.clone(), permit.clone());
+        let object = CallObject::Domain(permit.call().uuid);
+        let work = async move { port.start_paused(&permit).await };
+        self.act("start_paused", object, work).await
     }
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
@@ -468,12 +489,11 @@ impl<W: CallPath> DomainPort for GatedPorts<W> {
         .await
     }
 
-    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
-        let port = self.inner.domains.clone();
-        self.act("undefine", CallObject::Domain(uuid), async move {
-            port.undefine(uuid, leftovers).await
-        })
-        .await
+    async fn undefine(&self, permit: &Permit<Undefinition>) -> PortResult<Removed> {
+        let (port, permit) = (self.inner.domains.clone(), permit.clone());
+        let object = CallObject::Domain(permit.call().uuid);
+        let work = async move { port.undefine(&permit).await };
+        self.act("undefine", object, work).await
     }
 }
 
@@ -597,6 +617,7 @@ impl<W> Sink<W> {
             name,
             object: CallObject::Volume(self.key.clone()),
             kind: CallKind::Effect,
+            ground: None,
         }
     }
 }

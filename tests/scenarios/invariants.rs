@@ -127,14 +127,26 @@ const COSTLY: [(&[&str], &[&str]); 4] = [
     ),
 ];
 
+fn is_test(path: &str) -> bool {
+    let folders = ["/tests/", "/lab_tests/", "/benches/", "/examples/"];
+    let files = ["tests.rs", "fuzz.rs", "corpus_file.rs"];
+    folders.iter().any(|part| path.contains(part)) || files.iter().any(|end| path.ends_with(end))
+}
+
+#[test]
+fn nothing_but_a_check_of_a_host_acts_without_the_permit_of_a_guard() {
+    let rooms = ["steps/src/guards/permit.rs", "steps/src/ports/conformance"];
+    let product = sources().into_iter().filter(|(path, _)| !is_test(path));
+    let unguarded = product.filter(|(_, text)| text.contains("unguarded"));
+    let elsewhere: Vec<String> = unguarded
+        .map(|(path, _)| path)
+        .filter(|path| !rooms.iter().any(|room| path.starts_with(room)))
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
 #[test]
 fn work_that_an_outsider_can_make_long_is_in_the_room_that_limits_it() {
-    let is_test = |path: &str| {
-        let folders = ["/tests/", "/benches/", "/examples/"];
-        let files = ["tests.rs", "fuzz.rs", "corpus_file.rs"];
-        folders.iter().any(|part| path.contains(part))
-            || files.iter().any(|end| path.ends_with(end))
-    };
     let mut elsewhere = Vec::new();
     for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
         let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();

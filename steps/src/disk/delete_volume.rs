@@ -12,7 +12,7 @@ use vsiflow_engine::{
 use crate::{
     guards::{self, DeletionCandidate},
     image::sidecar,
-    ports::{HostPorts, Hosts, Removed, VolumeKey},
+    ports::{DeletionGround, HostPorts, Hosts, Removed, VolumeKey},
 };
 
 /// Deletes the volume if the guards permit it. The step is blocked, and checks again automatically, as
@@ -86,11 +86,12 @@ impl Step for DeleteVolume {
             recorded: params.recorded,
             owner: None,
         };
-        let removed = guards::remove_for_good(cx, &ports, doomed, true).await?;
+        let removed = guards::remove_for_good(cx, &ports, doomed, DeletionGround::Ordered).await?;
         let removed = removed == Removed::Removed;
         if params.filled && has_sidecar(cx, &ports, params).await? {
             let key = &sidecar::key(&params.volume);
-            guards::remove(cx, &ports, DeletionCandidate { key, ..doomed }).await?;
+            let sidecar = DeletionCandidate { key, ..doomed };
+            guards::remove(cx, &ports, sidecar, DeletionGround::Scratch).await?;
         }
         Ok(Done::updated(Output { removed }))
     }

@@ -14,7 +14,7 @@ use crate::{
     error,
     guards::{self, DeletionCandidate},
     image::sidecar::{self, Mark},
-    ports::{HostPorts, VolumeFormat, VolumeInfo, VolumeKey},
+    ports::{DeletionGround, HostPorts, VolumeFormat, VolumeInfo, VolumeKey},
     snapshot,
 };
 
@@ -77,13 +77,15 @@ impl Filling<'_> {
     pub(super) async fn copy(&self, from: &VolumeInfo) -> Result<VolumeInfo, Failure> {
         sidecar::hold(self.cx, self.ports, self.volume).await?;
         let doomed = self.doomed();
-        let copied = snapshot::copy(self.cx, self.ports, from, doomed).await;
+        let copied =
+            snapshot::copy(self.cx, self.ports, from, doomed, DeletionGround::Scratch).await;
         copied.map_err(in_use)
     }
 
     /// Deletes the copy.
     pub(super) async fn discard(&self) -> Result<(), Failure> {
-        let removed = guards::remove(self.cx, self.ports, self.doomed()).await;
+        let removed =
+            guards::remove(self.cx, self.ports, self.doomed(), DeletionGround::Scratch).await;
         removed.map(drop).map_err(in_use)
     }
 

@@ -9,7 +9,6 @@ pub mod fill_volume;
 mod filling;
 pub(crate) mod format;
 pub mod grow_volume;
-pub mod own_disks;
 
 pub use check_source::CheckSource;
 pub use create_volume::CreateVolume;

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error,
     guards::{self, DeletionCandidate},
-    ports::{HostPorts, Hosts, ImageSource, VolumeKey},
+    ports::{DeletionGround, HostPorts, Hosts, ImageSource, VolumeKey},
 };
 
 /// Claims a name in the pool for the image, by a sidecar volume ([`sidecar`]).
@@ -183,7 +183,7 @@ impl Step for Claim {
                     recorded: cx.intended_before,
                     owner: None,
                 };
-                guards::remove(cx, &ports, doomed).await?;
+                guards::remove(cx, &ports, doomed, DeletionGround::Scratch).await?;
                 sidecar::write(&ports, &volume, &claim, None).await?;
                 return Err(changed(params, size));
             }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error,
     guards::{self, DeletionCandidate},
-    ports::{HostPorts, Hosts, VolumeKey},
+    ports::{DeletionGround, HostPorts, Hosts, VolumeKey},
 };
 
 /// Deletes an image that this journal uploaded, and its sidecar. A file that somebody put in its place is
@@ -165,7 +165,7 @@ impl Step for RemoveImage {
         }
         is_uploaded(cx, &ports, key, &sidecar).await?;
         for volume in [key, &sidecar::key(key)] {
-            guards::remove(cx, &ports, doomed(volume)).await?;
+            guards::remove(cx, &ports, doomed(volume), DeletionGround::Scratch).await?;
         }
         let removed = Some(key.clone());
         Ok(Done::created(Output { removed }))

@@ -26,8 +26,8 @@ use crate::{
     error,
     guards::{self, DeletionCandidate},
     ports::{
-        HostPorts, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, UploadSink,
-        VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+        DeletionGround, HostPorts, ImageSource, ImageStream, SourceError, SourceErrorKind,
+        SourceInfo, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
         pieces::{ContentPieces, PIECE},
     },
 };
@@ -218,7 +218,8 @@ impl Upload<'_> {
             recorded: true,
             owner: None,
         };
-        guards::remove(self.cx, self.ports, doomed).await.map(drop)
+        let removed = guards::remove(self.cx, self.ports, doomed, DeletionGround::Scratch).await;
+        removed.map(drop)
     }
 
     /// Opens the source and creates the volume again under the guards.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::RunId;
 
 use super::{DhcpLease, PortResult, Removed, VolumeFormat};
+use crate::guards::permit::Permit;
 
 /// Who owns a domain; stored in the domain's own metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -376,6 +377,29 @@ pub trait GuestConsole: Send {
     ) -> PortResult<()>;
 }
 
+/// A domain to start.
+#[derive(Clone, Copy, Debug)]
+pub struct DomainStart {
+    /// The domain.
+    pub uuid: Uuid,
+}
+
+/// A domain to start suspended.
+#[derive(Clone, Copy, Debug)]
+pub struct PausedStart {
+    /// The domain.
+    pub uuid: Uuid,
+}
+
+/// A domain whose definition is to be removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Undefinition {
+    /// The domain.
+    pub uuid: Uuid,
+    /// What becomes of its saved memory and of the settings of its firmware.
+    pub leftovers: Leftovers,
+}
+
 /// Domains of a host.
 #[async_trait]
 pub trait DomainPort: Send + Sync {
@@ -386,10 +410,10 @@ pub trait DomainPort: Send + Sync {
     async fn domains(&self) -> PortResult<Vec<DomainInfo>>;
 
     /// Defines the domain, or changes the definition of the one with its UUID and name.
-    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo>;
+    async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo>;
 
     /// Starts a domain that is off. `WrongState` if it runs.
-    async fn start(&self, uuid: Uuid) -> PortResult<()>;
+    async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()>;
 
     /// Asks the guest to shut down. Returns when it has been asked.
     async fn shutdown(&self, uuid: Uuid) -> PortResult<()>;
@@ -428,7 +452,7 @@ pub trait DomainPort: Send + Sync {
     /// Starts a domain that is off from the memory in the file instead of a boot: its guest continues
     /// where it was. Its disks are opened as files without backing files. The memory file is not changed.
     /// `WrongState` if the domain runs.
-    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()>;
+    async fn start_saved(&self, permit: &Permit<DomainStart>, memory: &str) -> PortResult<()>;
 
     /// Begins to merge a disk's active layer into the file directly below it, while the guest runs.
     /// `WrongState` if it is off.
@@ -443,7 +467,7 @@ pub trait DomainPort: Send + Sync {
 
     /// Starts a domain that is off in the suspended state: its guest executes nothing. `WrongState` if it
     /// runs.
-    async fn start_paused(&self, uuid: Uuid) -> PortResult<()>;
+    async fn start_paused(&self, permit: &Permit<PausedStart>) -> PortResult<()>;
 
     /// Sets whether libvirt starts the domain with the host.
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()>;
@@ -476,5 +500,5 @@ pub trait DomainPort: Send + Sync {
 
     /// Removes the definition of a domain that is off. `WrongState` if it runs, or if it was saved with its
     /// memory and that is kept.
-    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed>;
+    async fn undefine(&self, permit: &Permit<Undefinition>) -> PortResult<Removed>;
 }

@@ -21,8 +21,9 @@ mod upload_limit;
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
     DiskJob, DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec,
-    DomainState, Firmware, Graphics, GuestConsole, IO_ERROR, LayerSpec, Leftovers, MachineSpec,
-    MergeProgress, NicSpec, OwnerMark, Platform, SavedMachine, ScreenShape,
+    DomainStart, DomainState, Firmware, Graphics, GuestConsole, IO_ERROR, LayerSpec, Leftovers,
+    MachineSpec, MergeProgress, NicSpec, OwnerMark, PausedStart, Platform, SavedMachine,
+    ScreenShape, Undefinition,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{
@@ -38,8 +39,8 @@ pub use network::{
 };
 pub use screen::ScreenStream;
 pub use storage::{
-    FileAt, FileHead, PoolFiles, PoolInfo, Removed, StoragePort, Synced, Transfer, UploadSink,
-    VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
+    Deletion, DeletionGround, FileAt, FileHead, PoolFiles, PoolInfo, Removed, StoragePort, Synced,
+    Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
 };
 pub use upload_limit::UploadLimit;
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 
 use super::PortResult;
-use crate::host_text;
+use crate::{guards::permit::Permit, host_text};
 
 /// The key of a volume: pool and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -241,6 +241,28 @@ pub async fn send_zeros<S: UploadSink + ?Sized>(sink: &mut S, length: u64) -> Po
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
+/// Why a volume is deleted. There is no other reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionGround {
+    /// Somebody ordered exactly that, and the order is spent.
+    Ordered,
+    /// This journal made it, and no definition gave it to a guest that could write to it.
+    Scratch,
+    /// A layer of a snapshot whose content was merged into its disk.
+    Merged,
+    /// A boot disk that lasts for one start of its guest.
+    Disposable,
+}
+
+/// A volume to delete.
+#[derive(Clone, Debug)]
+pub struct Deletion {
+    /// The volume.
+    pub key: VolumeKey,
+    /// Why.
+    pub ground: DeletionGround,
+}
+
 /// Pools and volumes of a host.
 #[async_trait]
 pub trait StoragePort: Send + Sync {
@@ -268,8 +290,8 @@ pub trait StoragePort: Send + Sync {
     /// Sets the size a guest sees, in bytes; it can only grow.
     async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()>;
 
-    /// Deletes a volume. The caller must have checked the guards ([`crate::guards`]).
-    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed>;
+    /// Deletes a volume.
+    async fn delete(&self, permit: &Permit<Deletion>) -> PortResult<Removed>;
 
     /// Opens an upload of at most `length` bytes from `offset`; of any length if `length` is `None`. Does
     /// not truncate.

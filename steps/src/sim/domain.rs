@@ -17,11 +17,12 @@ use super::{
 };
 use crate::{
     cidata,
+    guards::Permit,
     guest::GuestType,
     ports::{
-        DhcpLease, DiskJob, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Graphics,
-        GuestConsole, LayerSpec, Leftovers, MergeProgress, OwnerMark, PortError, PortErrorKind,
-        PortResult, Removed, SavedMachine,
+        DhcpLease, DiskJob, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainStart, DomainState,
+        Graphics, GuestConsole, LayerSpec, Leftovers, MergeProgress, OwnerMark, PausedStart,
+        PortError, PortErrorKind, PortResult, Removed, SavedMachine, Undefinition,
     },
 };
 
@@ -205,7 +206,8 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
+    async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo> {
+        let spec = permit.call();
         self.call(Call::act("define", object(spec.uuid)), |state, _| {
             let taken = |d: &&Domain| d.spec.name == spec.name && d.spec.uuid != spec.uuid;
             if state.domains.values().any(|domain| taken(&domain)) {
@@ -233,7 +235,8 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+    async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()> {
+        let uuid = permit.call().uuid;
         let found = self.found(uuid).await?;
         self.call(Call::act("start", object(uuid)), |state, now| {
             self.power_on(state, uuid, found, now)
@@ -352,7 +355,8 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+    async fn start_saved(&self, permit: &Permit<DomainStart>, memory: &str) -> PortResult<()> {
+        let uuid = permit.call().uuid;
         self.call(Call::act("start_saved", object(uuid)), |state, now| {
             self.check_start(state, uuid)?;
             let rejected = |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
@@ -442,7 +446,8 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
+    async fn start_paused(&self, permit: &Permit<PausedStart>) -> PortResult<()> {
+        let uuid = permit.call().uuid;
         let found = self.found(uuid).await?;
         self.call(Call::act("start_paused", object(uuid)), |state, now| {
             self.check_start(state, uuid)?;
@@ -559,7 +564,8 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
+    async fn undefine(&self, permit: &Permit<Undefinition>) -> PortResult<Removed> {
+        let Undefinition { uuid, leftovers } = *permit.call();
         self.call(
             Call::act("undefine", object(uuid)),
             |state, _| match state.domains.get(&uuid) {

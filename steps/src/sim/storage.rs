@@ -15,9 +15,10 @@ use super::{
     upload::{SimPathSink, SimSink},
 };
 use crate::files::is_device;
+use crate::guards::Permit;
 use crate::host_text;
 use crate::ports::{
-    FileAt, FileHead, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed,
+    Deletion, FileAt, FileHead, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed,
     StoragePort, Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
@@ -392,7 +393,8 @@ impl StoragePort for SimHost {
         .await
     }
 
-    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
+    async fn delete(&self, permit: &Permit<Deletion>) -> PortResult<Removed> {
+        let key = &permit.call().key;
         let deleted = self.call(Call::act("delete", object(key)), |state, now| {
             if !self
                 .pool_of(state, &key.pool)?

@@ -16,12 +16,12 @@ use super::{
     memory, runs, without_memory,
 };
 use crate::{
-    disk::own_disks,
     error,
-    guards::{self, DeletionCandidate},
+    guards::{self, DeletionCandidate, own_disks},
     ownership,
     ports::{
-        DomainInfo, DomainState, HostPorts, Hosts, LayerSpec, PortErrorKind, VolumeInfo, VolumeKey,
+        DeletionGround, DomainInfo, DomainState, HostPorts, Hosts, LayerSpec, PortErrorKind,
+        VolumeInfo, VolumeKey,
     },
 };
 
@@ -326,7 +326,14 @@ impl CopyWork<'_> {
     }
 
     async fn copy(&self, disk: &DiskCopy, volume: &VolumeInfo) -> Result<Copied, Failure> {
-        let made = copy(self.cx, self.ports, volume, own(disk)).await?;
+        let made = copy(
+            self.cx,
+            self.ports,
+            volume,
+            own(disk),
+            DeletionGround::Scratch,
+        )
+        .await?;
         let sum = copies::measure(self.ports, &made).await?;
         Ok(Copied {
             disk: disk.disk.clone(),
@@ -343,7 +350,7 @@ impl CopyWork<'_> {
         self.forget_copies(&mut saved).await?;
         self.thaw(&mut saved).await?;
         for disk in &self.params.disks {
-            guards::remove(self.cx, self.ports, own(disk)).await?;
+            guards::remove(self.cx, self.ports, own(disk), DeletionGround::Scratch).await?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     guards::{self, DeletionCandidate},
-    ports::{DomainInfo, LayerSpec, PortResult, VolumeInfo},
+    ports::{DeletionGround, DomainInfo, LayerSpec, PortResult, VolumeInfo},
 };
 
 impl CopyWork<'_> {
@@ -72,6 +72,7 @@ impl CopyWork<'_> {
             recorded: true,
             owner: None,
         };
-        guards::remove(self.cx, self.ports, doomed).await.map(drop)
+        let removed = guards::remove(self.cx, self.ports, doomed, DeletionGround::Scratch).await;
+        removed.map(drop)
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     guards::{self, DeletionCandidate},
     names, ownership,
     ports::{
-        DiskJob, DiskSource, DomainInfo, DomainState, HostPorts, OwnerMark, PortErrorKind,
-        VolumeInfo, VolumeKey,
+        DeletionGround, DiskJob, DiskSource, DomainInfo, DomainState, HostPorts, OwnerMark,
+        PortErrorKind, VolumeInfo, VolumeKey,
     },
 };
 
@@ -285,7 +285,8 @@ impl Disks<'_> {
     async fn wake(&self, saved: &mut Saved) -> Result<(), Failure> {
         saved.woken = true;
         self.cx.save(saved).await?;
-        match self.ports.domains.start_paused(self.uuid).await {
+        let permit = guards::permit_paused_start(self.cx, self.ports, self.uuid).await?;
+        match self.ports.domains.start_paused(&permit).await {
             Err(error) if error.kind != PortErrorKind::WrongState => Err(error.into()),
             _ => Ok(()),
         }
@@ -341,7 +342,8 @@ impl Disks<'_> {
             recorded: true,
             owner: None,
         };
-        guards::remove(self.cx, self.ports, doomed).await.map(drop)
+        let removed = guards::remove(self.cx, self.ports, doomed, DeletionGround::Merged).await;
+        removed.map(drop)
     }
 
     /// Whether the definition that got the layers names the disk again: a merge ended whose end was not

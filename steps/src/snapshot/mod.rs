@@ -32,8 +32,8 @@ use crate::{
     error,
     guards::{self, DeletionCandidate},
     ports::{
-        DomainInfo, HostPorts, PortError, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
-        VolumeSpec,
+        DeletionGround, DomainInfo, HostPorts, PortError, PortErrorKind, VolumeFormat, VolumeInfo,
+        VolumeKey, VolumeSpec,
     },
 };
 
@@ -51,14 +51,15 @@ pub struct DiskCopy {
     pub layer: Option<VolumeKey>,
 }
 
-/// Deletes what an earlier attempt left of a copy, and copies again.
+/// Deletes on this ground what is there under the copy's name, and copies.
 pub(crate) async fn copy(
     cx: &StepContext,
     ports: &HostPorts,
     from: &VolumeInfo,
     to: DeletionCandidate<'_>,
+    ground: DeletionGround,
 ) -> Result<VolumeInfo, Failure> {
-    guards::remove(cx, ports, to).await?;
+    guards::remove(cx, ports, to, ground).await?;
     let spec = VolumeSpec {
         key: to.key.clone(),
         format: VolumeFormat::Qcow2,

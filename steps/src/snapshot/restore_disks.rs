@@ -15,7 +15,7 @@ use crate::{
     error,
     guards::{self, DeletionCandidate},
     ownership,
-    ports::{HostPorts, Hosts, PoolInfo, VolumeInfo},
+    ports::{DeletionGround, HostPorts, Hosts, PoolInfo, VolumeInfo},
 };
 
 /// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
@@ -189,7 +189,14 @@ async fn restore(
     from: &VolumeInfo,
 ) -> Result<(), Failure> {
     guards::spend_order(cx, &disk.of.volume).await?;
-    let made = copy(cx, ports, from, doomed(params, disk)).await?;
+    let made = copy(
+        cx,
+        ports,
+        from,
+        doomed(params, disk),
+        DeletionGround::Ordered,
+    )
+    .await?;
     if let Some(size) = disk.size.filter(|size| *size > made.capacity) {
         ports.storage.resize(&disk.of.volume, size).await?;
         ports.storage.sync(&disk.of.volume).await?;

@@ -113,7 +113,9 @@ async fn a_guest_gets_no_other_disk_without_an_order_for_the_one_it_has() {
         replaces: Some(world.boot()),
         ..world.define_domain()
     };
+    let outputs = world.outputs.lock().unwrap().clone();
     world.next_run(None).await;
+    *world.outputs.lock().unwrap() = outputs;
     assert_eq!(refusal(&world, &define, &switch).await, "VSI0041");
     let domain = world.ports().await.domains.domain(world.uuid).await;
     let domain = domain.unwrap().unwrap();

@@ -2,7 +2,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
-    ports::{DomainState, VolumeFormat, VolumeSpec},
+    ports::{DomainState, VolumeFormat, VolumeSpec, conformance::unguarded},
     sim::{Fault, Faults},
     vsi::{await_ready, delete_volumes, stop_domain::StopMode},
 };
@@ -429,6 +429,9 @@ async fn a_domain_stays_defined_while_a_volume_of_it_may_not_be_deleted() {
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0210");
     assert_eq!(world.sim().await.count("undefine").await, 0);
-    storage.delete(&over.key).await.unwrap();
+    storage
+        .delete(&unguarded::deletion(&over.key))
+        .await
+        .unwrap();
     assert!(world.attempt(&step, &params).await.is_ok());
 }

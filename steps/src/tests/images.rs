@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{Hosts, PortResult, VolumeFormat, VolumeSpec},
+    ports::{Hosts, PortResult, VolumeFormat, VolumeSpec, conformance::unguarded},
     sim::{Fault, Faults},
 };
 
@@ -169,7 +169,7 @@ async fn our_image_replaced_by_somebody_is_theirs_now() {
         .ports()
         .await
         .storage
-        .delete(&image.key)
+        .delete(&unguarded::deletion(&image.key))
         .await
         .unwrap();
     foreign(&world, &image.key, b"an administrator's file").await;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     guards::{self, DeletionCandidate},
-    ports::{DomainState, Leftovers, Removed},
+    ports::{DomainState, Leftovers, Removed, conformance::unguarded},
     sim::{Content, Pool, SimHostState, Volume},
     snapshot::{CopyDisks, DiskCopy, copy_disks},
     vsi::delete_volumes::VolumeToDelete,
@@ -114,7 +114,13 @@ async fn a_guest_that_has_its_own_disks_or_fewer_or_lost_ones_is_defined() {
     assert_eq!(acts(&world).await[..2], ["fine", "fine"]);
     // A boot disk that was deleted has no data.
     let boot = world.boot();
-    world.ports().await.storage.delete(&boot).await.unwrap();
+    world
+        .ports()
+        .await
+        .storage
+        .delete(&unguarded::deletion(&boot))
+        .await
+        .unwrap();
     let define = vsi::DefineDomain::new(world.hosts.clone());
     let definition = vsi::define_domain::Params {
         named: named(&world),
@@ -347,12 +353,16 @@ async fn saved_memory_is_deleted_only_with_its_vsi() {
     let refused = world.attempt(&undefine, &params(false)).await;
     assert_eq!(code(refused), "VSI0216");
     let domains = world.ports().await.domains;
-    let kept = domains.undefine(world.uuid, Leftovers::Keep).await;
+    let kept = domains
+        .undefine(&unguarded::undefinition(world.uuid, Leftovers::Keep))
+        .await;
     assert!(kept.is_err());
     let saved = domains.domain(world.uuid).await.unwrap().unwrap();
     assert!(saved.saved && saved.state == DomainState::ShutOff);
     let gone = world.attempt(&undefine, &params(true)).await.unwrap();
     assert!(gone.output.removed);
-    let again = domains.undefine(world.uuid, Leftovers::Delete).await;
+    let again = domains
+        .undefine(&unguarded::undefinition(world.uuid, Leftovers::Delete))
+        .await;
     assert_eq!(again.unwrap(), Removed::Absent);
 }

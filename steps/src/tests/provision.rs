@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{DomainState, VolumeFormat},
+    ports::{DomainState, VolumeFormat, conformance::unguarded},
     sim::{Fault, Faults},
 };
 use vsiflow_engine::model::Outcome;
@@ -193,7 +193,7 @@ async fn a_base_image_that_changed_is_not_cloned() {
         .ports()
         .await
         .storage
-        .delete(&image.key)
+        .delete(&unguarded::deletion(&image.key))
         .await
         .unwrap();
     let clone = vsi::CloneBootDisk::new(world.hosts.clone());

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     guards::{self, DeletionCandidate},
     host_text,
-    ports::{Removed, VolumeFormat, VolumeSpec},
+    ports::{DeletionGround, Removed, VolumeFormat, VolumeSpec, conformance::unguarded},
     sim::{Fault, Faults, Pool},
 };
 
@@ -13,7 +13,7 @@ async fn remove(world: &World, key: &VolumeKey, recorded: bool, owner: Option<Uu
         owner,
     };
     let cx = world.cx("test", false);
-    match guards::remove(&cx, &world.ports().await, doomed).await {
+    match guards::remove(&cx, &world.ports().await, doomed, DeletionGround::Scratch).await {
         Ok(Removed::Removed) => "removed".to_owned(),
         Ok(Removed::Absent) => "absent".to_owned(),
         Err(failure) => failure.code.to_string(),
@@ -40,7 +40,13 @@ async fn what_a_domain_names_stays_unless_it_is_the_owners_and_off() {
         remove(&world, &boot, true, Some(Uuid::from_u128(3))).await,
         "VSI0210"
     );
-    world.ports().await.domains.start(world.uuid).await.unwrap();
+    world
+        .ports()
+        .await
+        .domains
+        .start(&unguarded::start(world.uuid))
+        .await
+        .unwrap();
     assert_eq!(remove(&world, &boot, true, own).await, "VSI0210");
     world.power_off().await;
     let sim = world.sim().await;
@@ -164,7 +170,7 @@ async fn refusal(world: &World, key: &VolumeKey) -> Failure {
         owner: None,
     };
     let cx = world.cx("test", false);
-    let removed = guards::remove(&cx, &world.ports().await, doomed).await;
+    let removed = guards::remove(&cx, &world.ports().await, doomed, DeletionGround::Scratch).await;
     removed.expect_err("a layer is over it")
 }
 

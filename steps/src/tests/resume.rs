@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     image::sidecar,
-    ports::VolumeInfo,
+    ports::{VolumeInfo, conformance::unguarded},
     sim::{Fault, Faults},
 };
 
@@ -136,7 +136,10 @@ async fn a_volume_shorter_than_the_record_is_made_anew() {
     let upload = world.upload_chunks();
     assert!(world.attempt(&upload, &params).await.is_err());
     let storage = world.ports().await.storage;
-    storage.delete(&params.volume).await.unwrap();
+    storage
+        .delete(&unguarded::deletion(&params.volume))
+        .await
+        .unwrap();
     foreign(&world, &params.volume, b"lost").await;
     world.attempt(&upload, &params).await.unwrap();
     let expected = checksum(&world.source.image(URL));
@@ -179,7 +182,10 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     let storage = world.ports().await.storage;
     storage.create(&over).await.unwrap();
     assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");
-    storage.delete(&over.key).await.unwrap();
+    storage
+        .delete(&unguarded::deletion(&over.key))
+        .await
+        .unwrap();
     // A run found it whole, and may not have copied it yet.
     world.is_awaited(true);
     assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");

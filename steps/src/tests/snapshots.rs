@@ -5,7 +5,7 @@ use vsiflow_engine::model::Text;
 use super::*;
 use crate::{
     guards,
-    ports::{DomainState, LayerSpec, Leftovers, VolumeFormat, VolumeSpec},
+    ports::{DomainState, LayerSpec, Leftovers, VolumeFormat, VolumeSpec, conformance::unguarded},
     sim::{Content, Fault, Faults, SimHostState},
     snapshot::{
         CopyDisks, DiskCopy, MergeLayers, RestoreDisks, copy_disks, merge_layers, restore_disks,
@@ -275,9 +275,13 @@ async fn nothing_is_to_be_merged_once_the_disks_are_gone() {
     let world = running().await;
     let ports = world.ports().await;
     ports.domains.destroy(world.uuid).await.unwrap();
-    let gone = ports.domains.undefine(world.uuid, Leftovers::Delete);
-    gone.await.unwrap();
-    ports.storage.delete(&world.boot()).await.unwrap();
+    let undefinition = unguarded::undefinition(world.uuid, Leftovers::Delete);
+    ports.domains.undefine(&undefinition).await.unwrap();
+    ports
+        .storage
+        .delete(&unguarded::deletion(&world.boot()))
+        .await
+        .unwrap();
     assert!(merge(&world).await.unwrap().output.merged.is_empty());
 }
 

@@ -11,8 +11,9 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    disk::{format, own_disks},
-    error, guards,
+    disk::format,
+    error,
+    guards::{self, own_disks},
     image::sidecar,
     names, ownership,
     ports::{

@@ -16,7 +16,10 @@ use crate::{
     guards::{self, DeletionCandidate},
     image::{self, BaseImage},
     names,
-    ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+    ports::{
+        DeletionGround, HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
+        VolumeSpec,
+    },
     snapshot,
 };
 
@@ -155,7 +158,7 @@ async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
             recorded: is_begun_here(cx, params),
             owner: None,
         };
-        guards::remove(cx, ports, left).await?;
+        guards::remove(cx, ports, left, DeletionGround::Scratch).await?;
         return guards::record_begun(cx, key).await;
     }
     let doomed = DeletionCandidate {
@@ -163,12 +166,12 @@ async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
         recorded: cx.intended_before,
         owner: Some(params.uuid),
     };
-    if params.written {
-        guards::remove_written(cx, ports, doomed).await?;
-    } else {
-        guards::remove(cx, ports, doomed).await?;
-    }
-    Ok(())
+    let ground = match params {
+        _ if params.written => DeletionGround::Ordered,
+        _ if params.for_start => DeletionGround::Disposable,
+        _ => DeletionGround::Scratch,
+    };
+    guards::remove(cx, ports, doomed, ground).await.map(drop)
 }
 
 /// Whether this journal began to make the disk. Earlier versions made only the first boot disk of a VSI.

@@ -15,8 +15,8 @@ use super::{
     resolve_networks, write_cidata,
 };
 use crate::{
-    disk::own_disks,
-    error, guards,
+    error,
+    guards::{self, ReplacedDefinition},
     guest::{GuestType, Seed},
     names, ownership,
     ports::{
@@ -177,16 +177,17 @@ impl Step for DefineDomain {
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
-        if let Some(before) = &before {
-            own_disks::writes_only_to(cx, &ports, before, &params.named).await?;
-        }
-        guards::replacement_is_ordered(cx, params.replaces.as_ref()).await?;
-        let spec = spec(cx, params)?;
+        let replaced = ReplacedDefinition {
+            domain: before.as_ref(),
+            named: &params.named,
+            boot_disk: params.replaces.as_ref(),
+        };
+        let permit = guards::permit_definition(cx, &ports, replaced, spec(cx, params)?).await?;
         let boot = boot_volume(cx, params)?;
         if let Some(boot) = boot.as_ref().filter(|_| !params.disposable) {
             guards::record_made(cx, &ports, boot).await?;
         }
-        let domain = ports.domains.define(&spec).await?;
+        let domain = ports.domains.define(&permit).await?;
         in_use(cx, params, boot).await?;
         let outcome = if before.is_some() {
             Outcome::Updated

@@ -13,7 +13,7 @@ use vsiflow_engine::{
 use crate::{
     guards::{self, DeletionCandidate},
     names,
-    ports::{HostPorts, Hosts, Removed, VolumeKey},
+    ports::{DeletionGround, HostPorts, Hosts, Removed, VolumeKey},
 };
 
 /// Deletes each volume that the guards permit to delete, and does not touch what this journal did not
@@ -130,9 +130,9 @@ async fn delete(
     };
     let is_boot_disk = names::boot_disk_number(&key.name, uid).is_some();
     let removed = if is_boot_disk {
-        guards::remove_for_good(cx, ports, candidate, true).await?
+        guards::remove_for_good(cx, ports, candidate, DeletionGround::Ordered).await?
     } else {
-        guards::remove(cx, ports, candidate).await?
+        guards::remove(cx, ports, candidate, DeletionGround::Scratch).await?
     };
     if removed == Removed::Removed {
         output.removed.push(key);

@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use crate::{
     guards::{self, DeletionCandidate},
-    ports::{HostPorts, Hosts, Removed, VolumeKey},
+    ports::{DeletionGround, HostPorts, Hosts, Removed, VolumeKey},
 };
 
 /// Deletes each of these boot disks, which the VSI's definition does not name any more.
@@ -95,7 +95,10 @@ async fn remove(
         recorded: true,
         owner: None,
     };
-    let object = guards::object_name(&disk.volume);
-    let is_written = disk.written || cx.ledger.objects().made.contains_key(&object);
-    guards::remove_for_good(cx, ports, candidate, is_written).await
+    let ground = if disk.written {
+        DeletionGround::Ordered
+    } else {
+        DeletionGround::Scratch
+    };
+    guards::remove_for_good(cx, ports, candidate, ground).await
 }

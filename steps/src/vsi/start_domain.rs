@@ -12,9 +12,8 @@ use vsiflow_engine::{
 
 use super::{moved, starting};
 use crate::{
-    disk::own_disks,
-    error, ownership,
-    ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
+    error, guards,
+    ports::{ConsolePosition, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
     snapshot::{
         CheckMemory, RestoreDisks, SavedMemory, VolumeTrace, check_memory, memory, restore_disks,
     },
@@ -164,8 +163,7 @@ impl Step for StartDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
-        own_disks::writes_only_to(cx, &ports, &domain, &params.named).await?;
-        alone_on_its_disks(cx, &ports, &domain).await?;
+        let permit = guards::permit_start(cx, &ports, &domain, &params.named).await?;
         let memory = memory(cx, &ports, params).await?;
         let note = StartNote {
             boot_id: ports.host.facts().await?.boot_id,
@@ -177,8 +175,8 @@ impl Step for StartDomain {
         cx.save(&note).await?;
         let output = note.output();
         let started = match &memory {
-            MemoryNeed::At(path) => ports.domains.start_saved(params.uuid, path).await,
-            _ => ports.domains.start(params.uuid).await,
+            MemoryNeed::At(path) => ports.domains.start_saved(&permit, path).await,
+            _ => ports.domains.start(&permit).await,
         };
         match started {
             Ok(()) => Ok(Done::updated(output)),
@@ -269,37 +267,6 @@ async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<Domai
             .on_host(ports.host.name())
             .of_object(format!("domain {uid}"))
     })
-}
-
-/// Refuses to start a guest on a disk that another running guest has. QEMU's own lock covers the time
-/// from this check until both run.
-async fn alone_on_its_disks(
-    cx: &StepContext,
-    ports: &HostPorts,
-    domain: &DomainInfo,
-) -> Result<(), Failure> {
-    let disks = &domain.stored.disks;
-    // The boot disk and read-only disks belong to one VSI; only data disks can be shared.
-    if disks.iter().skip(1).all(|disk| disk.readonly) {
-        return Ok(());
-    }
-    let written = |path: &String| disks.iter().any(|d| !d.readonly && d.source == *path);
-    let others = ports.domains.domains().await?;
-    let others = others.iter().filter(|other| other.uuid != domain.uuid);
-    for other in others.filter(|other| other.state.is_active()) {
-        let shared = other.files.iter().find_map(|file| match file {
-            DiskSource::Path(path) => Some(path).filter(|path| written(path)),
-            _ => None,
-        });
-        if let Some(path) = shared {
-            let message = format!("{} runs and has {path}", ownership::called(cx, other));
-            return Err(error::IN_USE
-                .failure(message)
-                .on_host(ports.host.name())
-                .of_object(format!("domain {}", domain.uuid)));
-        }
-    }
-    Ok(())
 }
 
 async fn ran_since(

@@ -12,9 +12,7 @@ use vsiflow_engine::{
 
 use super::delete_volumes::{VolumeToDelete, all_volumes};
 use crate::{
-    disk::own_disks,
-    error,
-    guards::{self, DeletionCandidate},
+    guards::{self, DeletionCandidate, DomainToUndefine},
     ownership,
     ports::{Hosts, Leftovers, Removed, VolumeKey},
 };
@@ -52,6 +50,16 @@ pub struct Params {
     pub stay: Vec<VolumeKey>,
 }
 
+impl Params {
+    fn leftovers(&self) -> Leftovers {
+        if self.discard {
+            Leftovers::Delete
+        } else {
+            Leftovers::Keep
+        }
+    }
+}
+
 /// What [`UndefineDomain`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
@@ -86,44 +94,20 @@ impl Step for UndefineDomain {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        ownership::not_behind_host(cx, &ports).await?;
-        let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
-        if domain
-            .as_ref()
-            .is_some_and(|of| of.saved && !params.discard)
-        {
-            return Err(error::SAVED_MEMORY
-                .failure("the guest was saved with its memory, which would be deleted")
-                .on_host(ports.host.name())
-                .of_object(format!("domain {}", params.uuid)));
-        }
-        if domain.as_ref().is_some_and(|of| of.state.is_active()) {
-            return Err(error::WRONG_STATE
-                .failure("the domain runs; it must be stopped before its definition is removed")
-                .on_host(ports.host.name())
-                .of_object(format!("domain {}", params.uuid)));
-        }
-        if let Some(domain) = &domain {
-            let others = params.volumes.iter().map(|doomed| doomed.volume.clone());
-            let others: Vec<VolumeKey> = others.collect();
-            own_disks::has_all_that_stay(cx, &ports, domain, &params.stay, &others).await?;
-        }
-        for doomed in all_volumes(params.uuid, &params.volumes) {
-            let candidate = DeletionCandidate {
-                key: &doomed.volume,
-                recorded: doomed.recorded,
-                owner: Some(params.uuid),
-            };
-            if doomed.recorded {
-                guards::removable(cx, &ports, candidate).await?;
-            }
-        }
-        let leftovers = if params.discard {
-            Leftovers::Delete
-        } else {
-            Leftovers::Keep
+        let volumes: Vec<VolumeToDelete> = all_volumes(params.uuid, &params.volumes).collect();
+        let volumes = volumes.iter().map(|doomed| DeletionCandidate {
+            key: &doomed.volume,
+            recorded: doomed.recorded,
+            owner: Some(params.uuid),
+        });
+        let undefined = DomainToUndefine {
+            uuid: params.uuid,
+            leftovers: params.leftovers(),
+            volumes: &volumes.collect::<Vec<_>>(),
+            stay: &params.stay,
         };
-        let removed = ports.domains.undefine(params.uuid, leftovers).await?;
+        let permit = guards::permit_undefinition(cx, &ports, undefined).await?;
+        let removed = ports.domains.undefine(&permit).await?;
         let removed = removed == Removed::Removed;
         Ok(Done::updated(Output { removed }))
     }

@@ -19,7 +19,7 @@ use crate::{
     contract, error,
     guards::{self, DeletionCandidate},
     guest::{Seed, ignition, no_cloud::Instance},
-    ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+    ports::{DeletionGround, HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
 
 /// Builds the volume from the contract or the user-data and uploads it.
@@ -168,7 +168,7 @@ impl Step for WriteCidata {
             recorded: cx.intended_before,
             owner: Some(params.uuid),
         };
-        guards::remove(cx, &ports, doomed).await?;
+        guards::remove(cx, &ports, doomed, DeletionGround::Scratch).await?;
         upload(&ports, key, iso.bytes.clone()).await?;
         let volume = iso.found(&ports, key).await?.ok_or_else(|| {
             error::VERIFICATION

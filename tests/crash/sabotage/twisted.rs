@@ -10,10 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
-use vsiflow_steps::ports::{
-    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, FileAt, FileHead, GuestConsole,
-    HostPorts, Hosts, LayerSpec, Leftovers, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed,
-    SavedMachine, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+use vsiflow_steps::{
+    guards::Permit,
+    ports::{
+        Deletion, DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, DomainStart, FileAt,
+        FileHead, GuestConsole, HostPorts, Hosts, LayerSpec, OwnerMark, PausedStart, PoolFiles,
+        PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Undefinition, UploadSink,
+        VolumeInfo, VolumeKey, VolumeSpec,
+    },
 };
 
 /// What is reported wrongly.
@@ -135,8 +139,8 @@ impl StoragePort for TwistedPorts {
         self.storage.resize(key, capacity).await
     }
 
-    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
-        self.storage.delete(key).await
+    async fn delete(&self, permit: &Permit<Deletion>) -> PortResult<Removed> {
+        self.storage.delete(permit).await
     }
 
     async fn upload(
@@ -194,22 +198,23 @@ impl DomainPort for TwistedPorts {
         }
     }
 
-    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
-        let defined = self.domains.define(spec).await?;
+    async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo> {
+        let defined = self.domains.define(permit).await?;
+        let spec = permit.call();
         let disks = spec.disks.iter();
         let disks = disks.map(|disk| ((spec.uuid, disk.target.clone()), disk.path.clone()));
         self.defined.lock().unwrap().extend(disks);
         Ok(defined)
     }
 
-    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+    async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()> {
         if self.twist != Twist::EarlyStart {
-            return self.domains.start(uuid).await;
+            return self.domains.start(permit).await;
         }
-        let domains = self.domains.clone();
+        let (domains, permit) = (self.domains.clone(), permit.clone());
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
-            domains.start(uuid).await
+            domains.start(&permit).await
         });
         Ok(())
     }
@@ -251,8 +256,8 @@ impl DomainPort for TwistedPorts {
         self.domains.saved_machine(memory).await
     }
 
-    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
-        self.domains.start_saved(uuid, memory).await
+    async fn start_saved(&self, permit: &Permit<DomainStart>, memory: &str) -> PortResult<()> {
+        self.domains.start_saved(permit, memory).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
@@ -267,8 +272,8 @@ impl DomainPort for TwistedPorts {
         self.domains.end_merge(uuid, target).await
     }
 
-    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
-        self.domains.start_paused(uuid).await
+    async fn start_paused(&self, permit: &Permit<PausedStart>) -> PortResult<()> {
+        self.domains.start_paused(permit).await
     }
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
@@ -295,7 +300,7 @@ impl DomainPort for TwistedPorts {
         self.domains.destroy(uuid).await
     }
 
-    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
-        self.domains.undefine(uuid, leftovers).await
+    async fn undefine(&self, permit: &Permit<Undefinition>) -> PortResult<Removed> {
+        self.domains.undefine(permit).await
     }
 }

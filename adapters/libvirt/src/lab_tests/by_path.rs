@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     HostPorts, PortErrorKind, Transfer, UploadSink, VolumeFormat, VolumeKey, VolumeSpec,
+    conformance::unguarded,
 };
 
 use super::{
@@ -40,7 +41,7 @@ pub(super) async fn made(ports: &HostPorts, pool: &str, name: &str) -> (VolumeKe
         pool: pool.to_owned(),
         name: name.to_owned(),
     };
-    let _ = ports.storage.delete(&key).await;
+    let _ = ports.storage.delete(&unguarded::deletion(&key)).await;
     let spec = VolumeSpec {
         key: key.clone(),
         format: VolumeFormat::Raw,
@@ -128,7 +129,11 @@ async fn lab_an_image_goes_by_path_where_the_host_permits_it_and_else_through_li
         let (key, _) = made(&ports, "images", &format!("t-way-{port}.img")).await;
         let note = sent(&ports, &key, transfer).await;
         assert!(note.contains(way), "{line}: {note}");
-        ports.storage.delete(&key).await.unwrap();
+        ports
+            .storage
+            .delete(&unguarded::deletion(&key))
+            .await
+            .unwrap();
         ports.host.leave().await;
     }
 }
@@ -162,7 +167,11 @@ async fn lab_names_of_pools_folders_and_volumes_are_no_commands() {
         let note = sent(&ports, &key, Transfer::Plain).await;
         assert!(note.contains(BY_PATH), "{name}: {note}");
         assert_eq!(path, dir.path().join(name));
-        ports.storage.delete(&key).await.unwrap();
+        ports
+            .storage
+            .delete(&unguarded::deletion(&key))
+            .await
+            .unwrap();
     }
     let left = std::fs::read_dir(dir.path()).unwrap().count();
     virsh(&["pool-destroy", POOL]);
@@ -196,7 +205,7 @@ async fn lab_a_link_in_the_place_of_a_volumes_file_gets_nothing() {
     assert_eq!(fill_refused.kind, PortErrorKind::Replaced, "{fill_refused}");
     assert_eq!(std::fs::read(&victim).unwrap(), b"somebody's");
     std::fs::remove_file(&path).unwrap();
-    let _ = ports.storage.delete(&key).await;
+    let _ = ports.storage.delete(&unguarded::deletion(&key)).await;
     ports.host.leave().await;
 }
 
@@ -216,6 +225,10 @@ async fn lab_an_upload_by_path_that_is_given_up_leaves_nothing_running_on_the_ho
         }
         until("the file is still open", || users(&path) == 0).await;
     }
-    ports.storage.delete(&key).await.unwrap();
+    ports
+        .storage
+        .delete(&unguarded::deletion(&key))
+        .await
+        .unwrap();
     ports.host.leave().await;
 }

@@ -12,7 +12,7 @@ use vsiflow_engine::{
 use vsiflow_steps::{
     ports::{
         DiskSpec, DomainSpec, FileHead, HostPorts, Hosts, Leftovers, MachineSpec, OwnerMark,
-        PortResult, VolumeFormat, VolumeKey, VolumeSpec,
+        PortResult, VolumeFormat, VolumeKey, VolumeSpec, conformance::unguarded,
     },
     vsi::{AttachDataDisks, attach_data_disks},
 };
@@ -196,7 +196,7 @@ async fn lab_a_guest_that_writes_a_header_into_its_raw_disk_reaches_no_other_fil
         capacity: 16 << 20,
         backing: None,
     };
-    let _ = ports.storage.delete(&key).await;
+    let _ = ports.storage.delete(&unguarded::deletion(&key)).await;
     let volume = ports.storage.create(&spec).await.unwrap();
     assert_eq!(attach(&ports, &key, None).await, Ok(VolumeFormat::Raw));
     write(&ports, &key, reaching(VICTIM)).await;
@@ -208,8 +208,15 @@ async fn lab_a_guest_that_writes_a_header_into_its_raw_disk_reaches_no_other_fil
         assert_eq!(attach(&ports, &key, pinned).await, Err("VSI0218".into()));
     }
     let guest_spec = guest(&ports, &volume.path).await;
-    ports.domains.define(&guest_spec).await.unwrap();
-    let started = ports.domains.start(guest_spec.uuid).await;
+    ports
+        .domains
+        .define(&unguarded::definition(&guest_spec))
+        .await
+        .unwrap();
+    let started = ports
+        .domains
+        .start(&unguarded::start(guest_spec.uuid))
+        .await;
     let info = ports
         .domains
         .domain(guest_spec.uuid)
@@ -219,12 +226,16 @@ async fn lab_a_guest_that_writes_a_header_into_its_raw_disk_reaches_no_other_fil
     let _ = ports.domains.destroy(guest_spec.uuid).await;
     ports
         .domains
-        .undefine(guest_spec.uuid, Leftovers::Delete)
+        .undefine(&unguarded::undefinition(guest_spec.uuid, Leftovers::Delete))
         .await
         .unwrap();
     write(&ports, &key, vec![0; 512]).await;
     let again = attach(&ports, &key, Some(VolumeFormat::Raw)).await;
-    ports.storage.delete(&key).await.unwrap();
+    ports
+        .storage
+        .delete(&unguarded::deletion(&key))
+        .await
+        .unwrap();
     started.unwrap();
     assert!(
         info.persistent && !info.xml.contains(VICTIM),

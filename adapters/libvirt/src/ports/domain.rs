@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
-use vsiflow_steps::ports::{
-    DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, LayerSpec,
-    Leftovers, OwnerMark, PortErrorKind, PortResult, Removed, SavedMachine,
+use vsiflow_steps::{
+    guards::Permit,
+    ports::{
+        DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, DomainStart, DomainState,
+        GuestConsole, LayerSpec, Leftovers, OwnerMark, PausedStart, PortErrorKind, PortResult,
+        Removed, SavedMachine, Undefinition,
+    },
 };
 
 use super::{
@@ -49,7 +53,8 @@ impl DomainPort for LibvirtHost {
         Ok(domains)
     }
 
-    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
+    async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo> {
+        let spec = permit.call();
         let calls = self.quick().await?;
         let object = format!("domain {}", spec.name);
         let at = self.speaking(&object);
@@ -69,7 +74,8 @@ impl DomainPort for LibvirtHost {
         })
     }
 
-    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+    async fn start(&self, permit: &Permit<DomainStart>) -> PortResult<()> {
+        let uuid = permit.call().uuid;
         let calls = self.long(START).await?;
         let found = self.existing_domain(&calls, uuid).await?;
         let started = calls.domain_create_with_flags(&found, 0).await;
@@ -129,8 +135,8 @@ impl DomainPort for LibvirtHost {
         self.machine_in(memory).await
     }
 
-    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
-        self.restore(uuid, memory).await
+    async fn start_saved(&self, permit: &Permit<DomainStart>, memory: &str) -> PortResult<()> {
+        self.restore(permit.call().uuid, memory).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
@@ -145,8 +151,8 @@ impl DomainPort for LibvirtHost {
         self.pivot(uuid, target).await
     }
 
-    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
-        self.wake_paused(uuid).await
+    async fn start_paused(&self, permit: &Permit<PausedStart>) -> PortResult<()> {
+        self.wake_paused(permit.call().uuid).await
     }
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
@@ -236,7 +242,8 @@ impl DomainPort for LibvirtHost {
             .map_err(|e| self.of_domain(uuid, &e))
     }
 
-    async fn undefine(&self, uuid: Uuid, leftovers: Leftovers) -> PortResult<Removed> {
+    async fn undefine(&self, permit: &Permit<Undefinition>) -> PortResult<Removed> {
+        let Undefinition { uuid, leftovers } = *permit.call();
         let calls = self.quick().await?;
         let Some(found) = self.lookup_domain(&calls, uuid).await? else {
             return Ok(Removed::Absent);

@@ -15,9 +15,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
-use vsiflow_steps::ports::{
-    FileAt, FileHead, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, Synced,
-    Transfer, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+use vsiflow_steps::{
+    guards::Permit,
+    ports::{
+        Deletion, FileAt, FileHead, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed,
+        StoragePort, Synced, Transfer, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    },
 };
 
 use super::{COPY, LibvirtHost, host::quoted};
@@ -113,7 +116,8 @@ impl StoragePort for LibvirtHost {
         resized.map_err(|e| self.of_volume(key, &e))
     }
 
-    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
+    async fn delete(&self, permit: &Permit<Deletion>) -> PortResult<Removed> {
+        let key = &permit.call().key;
         let calls = self.quick().await?;
         let Some(volume) = self.find(&calls, key).await? else {
             return Ok(Removed::Absent);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{CheckPlace, CheckResult, clean, equal, fails, fresh, ok, raw, storage};
+use super::{CheckPlace, CheckResult, clean, equal, fails, fresh, ok, raw, storage, unguarded};
 use crate::ports::{
     DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, LayerSpec,
     Leftovers, MachineSpec, OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
@@ -46,7 +46,7 @@ pub async fn domain(place: &CheckPlace) -> CheckResult {
         place
             .ports
             .domains
-            .undefine(spec.uuid, Leftovers::Delete)
+            .undefine(&unguarded::undefinition(spec.uuid, Leftovers::Delete))
             .await,
     );
     states?;
@@ -104,10 +104,13 @@ async fn domain_spec(
 
 async fn define(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let domains = place.ports.domains.as_ref();
-    ok("define", domains.define(spec).await)?;
+    ok("define", domains.define(&unguarded::definition(spec)).await)?;
     let mut again = spec.clone();
     again.mark.sequence = 8;
-    ok("define again", domains.define(&again).await)?;
+    ok(
+        "define again",
+        domains.define(&unguarded::definition(&again)).await,
+    )?;
     let found = ok("domain", domains.domain(spec.uuid).await)?;
     let found = found.ok_or("the domain is not there")?;
     equal("state", found.state, DomainState::ShutOff)?;
@@ -180,16 +183,18 @@ fn shaped(found: &DomainShape, spec: &DomainSpec) -> CheckResult {
 
 async fn states(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let domains = place.ports.domains.as_ref();
-    ok("start", domains.start(spec.uuid).await)?;
+    ok("start", domains.start(&unguarded::start(spec.uuid)).await)?;
     fails(
         "start again",
         PortErrorKind::WrongState,
-        domains.start(spec.uuid).await,
+        domains.start(&unguarded::start(spec.uuid)).await,
     )?;
     fails(
         "undefine",
         PortErrorKind::WrongState,
-        domains.undefine(spec.uuid, Leftovers::Keep).await,
+        domains
+            .undefine(&unguarded::undefinition(spec.uuid, Leftovers::Keep))
+            .await,
     )?;
     let found = ok("domain", domains.domain(spec.uuid).await)?;
     equal(
@@ -262,13 +267,16 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     equal("the machine of the memory", machine.shape, before.stored)?;
     let other = domains.saved_machine(&disk.path).await;
     fails("saved_machine of a disk", PortErrorKind::Rejected, other)?;
-    let twice = domains.start_saved(uuid, &file).await;
+    let twice = domains.start_saved(&unguarded::start(uuid), &file).await;
     fails("start_saved", PortErrorKind::WrongState, twice)?;
     merged(place, uuid, &disk.target, &disk.path).await?;
     ok("destroy", domains.destroy(uuid).await)?;
     for _ in 0..2 {
         // A start does not use up the file.
-        ok("start_saved", domains.start_saved(uuid, &file).await)?;
+        ok(
+            "start_saved",
+            domains.start_saved(&unguarded::start(uuid), &file).await,
+        )?;
         is_in(place, uuid, DomainState::Running).await?;
         let marked = ok("domain", domains.domain(uuid).await)?;
         equal(
@@ -279,7 +287,7 @@ async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
         ok("destroy", domains.destroy(uuid).await)?;
     }
     clean(place, &[&layer, &memory]).await?;
-    ok("start", domains.start(uuid).await)
+    ok("start", domains.start(&unguarded::start(uuid)).await)
 }
 
 /// Merges a disk's layer into `into`, the file below it.

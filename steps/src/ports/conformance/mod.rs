@@ -4,6 +4,7 @@
 //! objects with unique names and removes them, so that checks can run at the same time.
 
 mod domains;
+pub mod unguarded;
 mod volumes;
 
 pub use domains::domain;
@@ -115,7 +116,10 @@ async fn clean(place: &CheckPlace, keys: &[&VolumeKey]) -> CheckResult {
     for key in keys {
         equal(
             "delete",
-            ok("delete", storage(place).delete(key).await)?,
+            ok(
+                "delete",
+                storage(place).delete(&unguarded::deletion(key)).await,
+            )?,
             Removed::Removed,
         )?;
     }
@@ -159,7 +163,10 @@ pub async fn absent(place: &CheckPlace) -> CheckResult {
     )?;
     equal(
         "delete",
-        ok("delete", storage(place).delete(&key).await)?,
+        ok(
+            "delete",
+            storage(place).delete(&unguarded::deletion(&key)).await,
+        )?,
         Removed::Absent,
     )?;
     let nowhere = VolumeKey {
@@ -200,10 +207,19 @@ pub async fn absent(place: &CheckPlace) -> CheckResult {
         ok("domain", domains.domain(uuid).await)?.map(|d| d.uuid),
         None,
     )?;
-    fails("start", PortErrorKind::Missing, domains.start(uuid).await)?;
+    fails(
+        "start",
+        PortErrorKind::Missing,
+        domains.start(&unguarded::start(uuid)).await,
+    )?;
     equal(
         "undefine",
-        ok("undefine", domains.undefine(uuid, Leftovers::Delete).await)?,
+        ok(
+            "undefine",
+            domains
+                .undefine(&unguarded::undefinition(uuid, Leftovers::Delete))
+                .await,
+        )?,
         Removed::Absent,
     )
 }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, Hash};
 use vsiflow_steps::{
-    disk::own_disks,
-    error, guards, host_text,
+    error, guards,
+    guards::own_disks,
+    host_text,
     ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 

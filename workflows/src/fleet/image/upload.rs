@@ -6,10 +6,7 @@ use vsiflow_engine::{
     executor::{By, Drive},
     model::{EntityId, EntityState, Failure, Precedence},
 };
-use vsiflow_steps::{
-    image::{remove, sidecar},
-    ports::{Removed, VolumeKey},
-};
+use vsiflow_steps::{guards, image::remove, ports::VolumeKey};
 
 use crate::fleet::{
     Fleet, FleetError, ImageHandle, ImageObject, store::DesiredUpdates, unreadable::DesiredReading,
@@ -206,14 +203,7 @@ impl ImageHandle<'_> {
             pool: pool.to_owned(),
             name: volume.to_owned(),
         };
-        let claim = sidecar::read(&ports, "", &key).await?;
-        match claim {
-            Some(claim) if claim.whole.is_none() => {
-                let gone = ports.storage.delete(&sidecar::key(&key)).await;
-                Ok(gone.map_err(Failure::from)? == Removed::Removed)
-            }
-            _ => Ok(false),
-        }
+        Ok(guards::remove_claim(&ports, &key).await?)
     }
 }
 

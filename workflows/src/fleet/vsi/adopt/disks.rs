@@ -2,8 +2,9 @@
 
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{
-    disk::own_disks,
-    error, guards, host_text, names,
+    error, guards,
+    guards::own_disks,
+    host_text, names,
     ports::{DiskShape, DomainInfo, HostPorts, VolumeInfo},
 };
 

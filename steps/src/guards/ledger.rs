@@ -1,0 +1,101 @@
+//! What a step reads and records about a volume in the journal's ledger of objects: that it is begun, that a guest may
+//! write to it, and that an order to destroy it is spent.
+
+use vsiflow_engine::{
+    model::{Failure, Text},
+    step::{ObjectFact, StepContext},
+};
+
+use crate::{
+    files,
+    ports::{HostPorts, VolumeKey},
+};
+
+/// Spends the order to destroy a volume that a guest may have written to; durable when it returns.
+///
+/// # Errors
+/// Blocked, `VSI0041`, without an order.
+pub async fn spend_order(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Destroying { object }).await
+}
+
+/// Checks that somebody ordered to destroy a volume that a guest may have written to, before its guest gets another
+/// in its place. Nothing is recorded.
+///
+/// # Errors
+/// Blocked, `VSI0041`, without an order.
+pub async fn replacement_is_ordered(
+    cx: &StepContext,
+    replaced: Option<&VolumeKey>,
+) -> Result<(), Failure> {
+    let Some(key) = replaced else {
+        return Ok(());
+    };
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Replacing { object }).await
+}
+
+/// Records that a volume is whole, and that a guest may write to it from now on. One that the host does not find has
+/// no identity; it may come back.
+///
+/// # Errors
+/// Port errors by their kind; when the journal fails.
+pub async fn record_made(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<(), Failure> {
+    let identity = match ports.storage.volume(key).await? {
+        Some(volume) => Text::new(files::identity(ports, &volume.path).await?),
+        None => Text::default(),
+    };
+    let object = object_name(key);
+    cx.ledger
+        .record(ObjectFact::Made { object, identity })
+        .await
+}
+
+/// The name of a volume in the journal's ledger of objects.
+pub fn object_name(key: &VolumeKey) -> Text {
+    Text::new(key.to_string())
+}
+
+/// Whether this journal recorded that it makes the volume, and no definition named it since. In a journal of an
+/// earlier version, which recorded no such thing, `was_intended` says it.
+pub fn is_begun(cx: &StepContext, key: &VolumeKey, was_intended: bool) -> bool {
+    let objects = cx.ledger.objects();
+    objects.begun.contains(&object_name(key)) || was_intended && objects.newest.is_none()
+}
+
+/// Records that the step is about to make a volume under a name that nothing had before.
+///
+/// # Errors
+/// When the journal fails.
+pub async fn record_begun(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Begun { object }).await
+}
+
+/// Records that the definition names the volume.
+///
+/// # Errors
+/// When the journal fails.
+pub async fn record_in_use(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::InUse { object }).await
+}
+
+/// Records that the volume is gone.
+///
+/// # Errors
+/// When the journal fails.
+pub async fn record_gone(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger.record(ObjectFact::Gone { object }).await
+}
+
+/// Whether the journal knows the volume as one that a guest may have written to.
+pub fn is_written(cx: &StepContext, key: &VolumeKey) -> bool {
+    cx.ledger.objects().made.contains_key(&object_name(key))
+}
