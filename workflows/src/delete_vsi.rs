@@ -67,6 +67,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         grace_s: GRACE_S,
         boots_anew: false,
         spares_held: false,
+        replaced: Vec::new(),
     };
     nodes.step::<StopDomain>(&first, &stop)?;
     let volumes = volumes(record, state);

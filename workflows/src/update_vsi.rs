@@ -174,6 +174,7 @@ impl Update<'_> {
                     Some(memory) => parts.check_memory(first, memory, disks)?,
                     None => first.to_vec(),
                 };
+                parts.note_restored(disks);
                 let down = self.take_down_for_good(parts, &ready)?;
                 let restored = parts.restore_disks(&down, name, disks)?;
                 parts.autostart_again(&restored)
@@ -233,7 +234,9 @@ impl Update<'_> {
             && vsi_graph::is_ephemeral(&self.before.vsi)
             && !parts.has_written;
         let is_in_place = self.in_place || is_disposable;
-        if !is_in_place {
+        if is_in_place {
+            parts.note_in_place();
+        } else {
             parts.clone_new(&ready, true)?;
             ready.push(CloneBootDisk::NAME);
         }

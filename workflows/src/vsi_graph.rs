@@ -78,6 +78,8 @@ pub(crate) struct VsiGraphBuilder<'a> {
     boot: VolumeKey,
     /// The boot disk that it replaces, if a guest may have written to that.
     replaces: Option<VolumeKey>,
+    /// The disks whose content the graph replaces.
+    replaced: Vec<VolumeKey>,
     /// What the journal has of the VSI's objects.
     objects: &'a Objects,
     /// Whether a guest may have written to the present boot disk, and its content lasts.
@@ -95,6 +97,7 @@ impl<'a> VsiGraphBuilder<'a> {
             memory: None,
             boot: BootDisks::of(record, &at.entity.objects).current(),
             replaces: None,
+            replaced: Vec::new(),
             objects: &at.entity.objects,
             has_written: orders::has_written_boot_disk(record, at.entity),
             formats: formats::known(record, at),
@@ -180,6 +183,7 @@ impl<'a> VsiGraphBuilder<'a> {
             grace_s,
             boots_anew,
             spares_held,
+            replaced: self.replaced.clone(),
         };
         self.step::<StopDomain>(after, &params)
     }

@@ -1,6 +1,6 @@
 //! A boot disk that replaces another: made under a name of its own, and the other one removed afterwards.
 
-use super::*;
+use super::{endings::stop_params, *};
 use crate::{
     guards,
     vsi::{
@@ -120,6 +120,22 @@ async fn a_guest_gets_no_other_disk_without_an_order_for_the_one_it_has() {
     let domain = world.ports().await.domains.domain(world.uuid).await;
     let domain = domain.unwrap().unwrap();
     assert!(!domain.stored.disks[0].source.ends_with("-1.qcow2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_runs_is_not_stopped_for_a_disk_that_nobody_ordered_to_replace() {
+    let world = running().await;
+    let stop = vsi::StopDomain::new(world.hosts.clone());
+    let params = vsi::stop_domain::Params {
+        replaced: vec![world.boot()],
+        ..stop_params(&world)
+    };
+    world.ledger.unordered.store(true, Ordering::Relaxed);
+    assert_eq!(refusal(&world, &stop, &params).await, "VSI0041");
+    let domain = world.ports().await.domains.domain(world.uuid).await;
+    assert!(domain.unwrap().unwrap().state.is_active());
+    world.ledger.unordered.store(false, Ordering::Relaxed);
+    world.attempt(&stop, &params).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

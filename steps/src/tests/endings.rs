@@ -159,6 +159,7 @@ pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
         grace_s: 10,
         boots_anew: false,
         spares_held: false,
+        replaced: Vec::new(),
     }
 }
 

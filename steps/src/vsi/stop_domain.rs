@@ -13,8 +13,8 @@ use vsiflow_engine::{
 
 use super::moved;
 use crate::{
-    error, ownership,
-    ports::{DomainInfo, DomainState, HostPorts, Hosts, PortErrorKind, PortResult},
+    error, guards, ownership,
+    ports::{DomainInfo, DomainState, HostPorts, Hosts, PortErrorKind, PortResult, VolumeKey},
 };
 
 const POLL: Duration = Duration::from_millis(500);
@@ -52,6 +52,10 @@ pub struct Params {
     /// stop would be like a power failure.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spares_held: bool,
+    /// The disks whose content later steps of the run replace: a guest that runs is not stopped for that unless it is
+    /// ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<VolumeKey>,
 }
 
 /// How the guest was stopped.
@@ -105,6 +109,9 @@ impl Step for StopDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         ownership::not_behind_host(cx, &ports).await?;
+        for volume in &params.replaced {
+            guards::replacement_is_ordered(cx, Some(volume)).await?;
+        }
         let domain = inspect(cx, &ports, params.uuid).await?;
         let how = match active(domain.as_ref()) {
             None => {

@@ -115,12 +115,20 @@ impl VsiGraphBuilder<'_> {
         let replaces = (was_made && self.has_written).then(|| disks.current());
         self.boot = disks.next(was_made);
         self.replaces.clone_from(&replaces);
+        self.replaced.extend(replaces.clone());
         let params = clone_boot_disk::Params {
             new: true,
             replaces,
             ..self.clone_params()
         };
         self.step::<CloneBootDisk>(after, &params)
+    }
+
+    /// Notes that the boot disk is made anew in its place: the guest is stopped for that only if it is ordered.
+    pub(crate) fn note_in_place(&mut self) {
+        if self.has_written {
+            self.replaced.push(self.boot.clone());
+        }
     }
 
     /// Makes the boot disk anew in its place.

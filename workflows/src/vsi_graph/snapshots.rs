@@ -77,6 +77,12 @@ impl VsiGraphBuilder<'_> {
         Ok(vec![CheckMemory::NAME])
     }
 
+    /// Notes the disks that are restored: the guest is stopped for that only if it is ordered.
+    pub(crate) fn note_restored(&mut self, disks: &[DiskToRestore]) {
+        let volumes = disks.iter().map(|disk| disk.of.volume.clone());
+        self.replaced.extend(volumes);
+    }
+
     pub(crate) fn restore_disks(
         &mut self,
         after: &[&str],
