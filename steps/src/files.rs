@@ -7,7 +7,7 @@ use vsiflow_engine::model::Failure;
 
 use crate::{
     image::qcow2,
-    ports::{DomainInfo, FileAt, FileHead, HostPorts, VolumeInfo},
+    ports::{DomainInfo, FileAt, FileHead, FileIdentity, HostPorts, VolumeInfo},
 };
 
 /// Maximum number of paths in one request to the host.
@@ -53,7 +53,7 @@ impl Files {
             return Ok(true);
         }
         match (self.0.get(one), self.0.get(other)) {
-            (Some(FileAt::Is(one)), Some(FileAt::Is(other))) => Ok(one == other),
+            (Some(FileAt::Is(one)), Some(FileAt::Is(other))) => Ok(one.place == other.place),
             (Some(FileAt::Unknown(why)), _) => Err(format!("{one} cannot be resolved: {why}")),
             (_, Some(FileAt::Unknown(why))) => Err(format!("{other} cannot be resolved: {why}")),
             _ => Ok(false),
@@ -70,16 +70,18 @@ impl Files {
     }
 }
 
-/// What identifies the file at a path on its host, as device and inode; the path itself if the host runs no
-/// commands for us.
+/// What identifies the file at a path on its host; `None` if the host does not tell.
 ///
 /// # Errors
 /// Port errors by their kind.
-pub(crate) async fn identity(ports: &HostPorts, path: &str) -> Result<String, Failure> {
-    let files = Files::at(ports, BTreeSet::from([path.to_owned()])).await?;
-    Ok(match files.0.get(path) {
-        Some(FileAt::Is(identity)) => identity.clone(),
-        _ => path.to_owned(),
+pub(crate) async fn identity(
+    ports: &HostPorts,
+    path: &str,
+) -> Result<Option<FileIdentity>, Failure> {
+    let mut files = Files::at(ports, BTreeSet::from([path.to_owned()])).await?;
+    Ok(match files.0.remove(path) {
+        Some(FileAt::Is(identity)) => Some(identity),
+        _ => None,
     })
 }
 
@@ -260,7 +262,12 @@ mod tests {
 
     #[test]
     fn paths_that_cannot_be_resolved_are_neither_the_same_nor_others() {
-        let is = |id: &str| FileAt::Is(id.to_owned());
+        let is = |place: &str| {
+            FileAt::Is(FileIdentity {
+                place: place.to_owned(),
+                born: None,
+            })
+        };
         let known = [
             ("/a", is("1")),
             ("/link", is("1")),

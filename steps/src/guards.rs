@@ -10,6 +10,7 @@
 
 mod deletion;
 mod domains;
+mod incarnation;
 mod layers;
 mod ledger;
 pub mod own_disks;
@@ -32,7 +33,7 @@ pub use self::{
     layers::{LayerOver, layer_over, nothing_over},
     ledger::{
         is_begun, is_written, object_name, record_begun, record_gone, record_in_use, record_made,
-        replacement_is_ordered, spend_order,
+        record_started, replacement_is_ordered, spend_order,
     },
     permit::Permit,
     pools::active_volumes,

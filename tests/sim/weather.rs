@@ -186,6 +186,7 @@ fn foreign_volume() -> Volume {
         content: Content::Inline(b"valuable".to_vec()),
         backing: None,
         modified: 0,
+        born: 0,
         synced: true,
         unwritten: false,
         busy_until: 0,

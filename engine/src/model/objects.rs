@@ -114,10 +114,14 @@ impl Objects {
 
     /// Whether the object is known as whole with this identity, and nothing has begun to destroy it since.
     pub fn is_whole(&self, object: &Text, identity: &Text) -> bool {
+        self.made.get(object) == Some(identity) && !self.is_being_destroyed(object)
+    }
+
+    /// Whether something began to destroy the object, and did not record its end.
+    pub fn is_being_destroyed(&self, object: &Text) -> bool {
         let mut warrants = self.warrants.values();
-        let is_begun = self.unfinished.contains_key(object)
-            || warrants.any(|warrant| warrant.object == *object && warrant.spent.is_some());
-        self.made.get(object) == Some(identity) && !is_begun
+        self.unfinished.contains_key(object)
+            || warrants.any(|warrant| warrant.object == *object && warrant.spent.is_some())
     }
 
     /// Whether an open warrant permits to destroy the object.

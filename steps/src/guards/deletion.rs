@@ -4,7 +4,7 @@ use uuid::Uuid;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
-    below_layer, in_use,
+    below_layer, in_use, incarnation,
     ledger::{is_written, record_gone, spend_order},
     not_ours, over,
     permit::Permit,
@@ -33,7 +33,7 @@ pub struct DeletionCandidate<'a> {
 /// It may be deleted if this journal recorded the intent to make it and is not behind the host. No domain
 /// may use it, in a running or stored definition, except the owner's own while that is off and names the
 /// volume itself, not a layer over it. It must not be in another volume's backing chain, neither in an
-/// active pool nor in the folder of an inactive one.
+/// active pool nor in the folder of an inactive one. A boot disk must still be the file that the journal recorded.
 ///
 /// # Errors
 /// The first rule that forbids it; port errors by their kind.
@@ -48,6 +48,7 @@ pub async fn removable(
     if !doomed.recorded {
         return Err(not_ours(ports, doomed.key));
     }
+    incarnation::is_the_recorded(cx, ports, &volume).await?;
     let domains = ports.domains.domains().await?;
     ownership::none_ahead(cx, ports, &domains)?;
     let listed = ListedPools::of(ports).await?;

@@ -6,8 +6,9 @@ use vsiflow_engine::{
     step::{ObjectFact, StepContext},
 };
 
+use super::incarnation;
 use crate::{
-    files,
+    names,
     ports::{HostPorts, VolumeKey},
 };
 
@@ -47,13 +48,35 @@ pub async fn record_made(
     key: &VolumeKey,
 ) -> Result<(), Failure> {
     let identity = match ports.storage.volume(key).await? {
-        Some(volume) => Text::new(files::identity(ports, &volume.path).await?),
+        Some(volume) => incarnation::identity(ports, &volume).await?,
         None => Text::default(),
     };
     let object = object_name(key);
     cx.ledger
         .record(ObjectFact::Made { object, identity })
         .await
+}
+
+/// Records again what identifies the boot disk of a domain that is about to start: its file may have been replaced
+/// while it was off. From now on an order for the disk means the file that the guest has.
+///
+/// # Errors
+/// As for [`record_made`].
+pub async fn record_started(
+    cx: &StepContext,
+    ports: &HostPorts,
+    volumes: &[VolumeKey],
+) -> Result<(), Failure> {
+    let used = cx.ledger.objects().in_use.as_ref();
+    let is_boot_disk = |key: &VolumeKey| names::vsi_of_boot_disk(&key.name).is_some();
+    let is_used = |key: &VolumeKey| used.is_some_and(|used| used.object == object_name(key));
+    let disk = volumes
+        .iter()
+        .find(|key| is_boot_disk(key) && is_used(key) && is_written(cx, key));
+    match disk {
+        Some(key) => record_made(cx, ports, key).await,
+        None => Ok(()),
+    }
 }
 
 /// The name of a volume in the journal's ledger of objects.

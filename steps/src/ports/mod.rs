@@ -39,8 +39,9 @@ pub use network::{
 };
 pub use screen::ScreenStream;
 pub use storage::{
-    Deletion, DeletionGround, FileAt, FileHead, PoolFiles, PoolInfo, Removed, StoragePort, Synced,
-    Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
+    Deletion, DeletionGround, FileAt, FileHead, FileIdentity, PoolFiles, PoolInfo, Removed,
+    StoragePort, Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    send_zeros,
 };
 pub use upload_limit::UploadLimit;
 

@@ -122,11 +122,21 @@ pub enum Removed {
     Absent,
 }
 
+/// What identifies a file on its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Device and inode, `DEVICE:INODE`, or `device MAJOR:MINOR` for a block device: equal for all paths that lead to
+    /// the file. A host may number its devices anew when it boots.
+    pub place: String,
+    /// The time when the file was made, in the host's words; `None` if its file system does not keep it.
+    pub born: Option<String>,
+}
+
 /// The file that a path resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileAt {
-    /// The file's identity: equal for all paths that lead to it.
-    Is(String),
+    /// This file.
+    Is(FileIdentity),
     /// The host reports that there is no file.
     Nothing,
     /// It is unknown, with the reason.

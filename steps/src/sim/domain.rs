@@ -603,6 +603,7 @@ fn make_log(state: &mut SimHostState, path: &str) {
             content: Content::Inline(Vec::new()),
             backing: None,
             modified: 0,
+            born: 0,
             synced: true,
             unwritten: false,
             busy_until: 0,

@@ -40,6 +40,7 @@ pub(super) fn write(
         content: Content::Inline(bytes),
         backing: None,
         modified,
+        born: modified,
         synced: false,
         unwritten: false,
         busy_until: 0,

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{Content, Fault, Live, due::DueDomains, guest::GuestEnded, source::qcow2_header};
 use crate::host_text;
 use crate::ports::{
-    DhcpHost, DnsHost, DomainSpec, DomainState, GuestStats, GuestSupport, HostCapacity, HostRoute,
-    NetworkSpec, OwnerMark,
+    DhcpHost, DnsHost, DomainSpec, DomainState, FileIdentity, GuestStats, GuestSupport,
+    HostCapacity, HostRoute, NetworkSpec, OwnerMark,
 };
 
 const GIB: u64 = 1 << 30;
@@ -137,6 +137,9 @@ pub struct Volume {
     pub backing: Option<String>,
     /// When the content last changed.
     pub modified: u64,
+    /// When the file was made; 0 if its file system does not keep it.
+    #[serde(default)]
+    pub born: u64,
     /// Whether the content outlives a restart of the host.
     pub synced: bool,
     /// Whether the disk failed to store some of the content, which the host still serves from memory.
@@ -382,6 +385,15 @@ impl SimHostState {
             (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
         });
         led.unwrap_or(path)
+    }
+
+    /// What identifies the file at a path.
+    pub(super) fn identity(&self, path: String) -> FileIdentity {
+        let born = self.by_path(&path).map_or(0, |volume| volume.born);
+        FileIdentity {
+            place: path,
+            born: (born > 0).then(|| born.to_string()),
+        }
     }
 
     /// A volume, or a disk outside of pools, by its path.

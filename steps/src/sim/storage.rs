@@ -334,12 +334,14 @@ impl StoragePort for SimHost {
                 VolumeFormat::Raw => Vec::new(),
                 VolumeFormat::Qcow2 => qcow2_header(spec.capacity),
             };
+            let modified = state.change();
             let volume = Volume {
                 format: spec.format.as_str().to_owned(),
                 capacity: spec.capacity,
                 content: Content::Inline(bytes),
                 backing,
-                modified: state.change(),
+                modified,
+                born: modified,
                 synced: false,
                 unwritten: false,
                 busy_until: 0,
@@ -361,6 +363,7 @@ impl StoragePort for SimHost {
             let copy = Volume {
                 backing,
                 modified,
+                born: modified,
                 synced: false,
                 unwritten: false,
                 busy_until: until,
@@ -478,7 +481,7 @@ impl StoragePort for SimHost {
                 match state.outside.get(&path) {
                     Some(None) => FileAt::Unknown("Permission denied".to_owned()),
                     None if state.by_path(&path).is_none() => FileAt::Nothing,
-                    _ => FileAt::Is(path),
+                    _ => FileAt::Is(state.identity(path)),
                 }
             };
             Ok(state.shell.then(|| paths.iter().map(at).collect()))

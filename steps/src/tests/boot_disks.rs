@@ -23,7 +23,7 @@ fn replacing(world: &World) -> vsi::clone_boot_disk::Params {
 }
 
 /// The same world, with what its journal has of the VSI's objects.
-fn with_objects(world: World, objects: Objects) -> World {
+pub(super) fn with_objects(world: World, objects: Objects) -> World {
     World {
         ledger: Arc::new(Ledger {
             objects,
@@ -42,14 +42,14 @@ fn begun(key: &VolumeKey) -> Objects {
 }
 
 /// A VSI that runs, and its base image in the outputs.
-async fn running() -> World {
+pub(super) async fn running() -> World {
     let world = World::new().await;
     world.provision().await.unwrap();
     world
 }
 
 /// The code by which an attempt is refused.
-async fn refusal<S: Step>(world: &World, step: &S, params: &S::Params) -> String
+pub(super) async fn refusal<S: Step>(world: &World, step: &S, params: &S::Params) -> String
 where
     S::Output: std::fmt::Debug,
 {
@@ -57,7 +57,7 @@ where
     code(attempted.map(|done| done.output))
 }
 
-async fn exists(world: &World, key: &VolumeKey) -> bool {
+pub(super) async fn exists(world: &World, key: &VolumeKey) -> bool {
     let storage = world.ports().await.storage;
     storage.volume(key).await.unwrap().is_some()
 }

@@ -195,7 +195,17 @@ async fn a_guest_that_does_not_hear_the_first_request_while_it_boots_hears_a_lat
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
-fn volumes(world: &World) -> delete_volumes::Params {
+pub(super) fn undefine_params(world: &World) -> vsi::undefine_domain::Params {
+    vsi::undefine_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        discard: true,
+        volumes: Vec::new(),
+        stay: Vec::new(),
+    }
+}
+
+pub(super) fn volumes(world: &World) -> delete_volumes::Params {
     let ours = [world.boot(), world.cidata(), world.console()];
     let doomed = |volume| delete_volumes::VolumeToDelete {
         volume,
@@ -214,17 +224,9 @@ fn volumes(world: &World) -> delete_volumes::Params {
 }
 
 async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
-    let uuid = world.uuid;
     stop(world).await;
     let undefine = vsi::UndefineDomain::new(world.hosts.clone());
-    let params = vsi::undefine_domain::Params {
-        host: HOST.to_owned(),
-        uuid,
-        discard: true,
-        volumes: Vec::new(),
-        stay: Vec::new(),
-    };
-    world.drive(&undefine, &params).await?;
+    world.drive(&undefine, &undefine_params(world)).await?;
     let delete = vsi::DeleteVolumes::new(world.hosts.clone());
     let output = world.drive(&delete, &volumes(world)).await?.output;
     let release = vsi::ReleaseSecrets::new(world.secrets.clone());
@@ -312,13 +314,7 @@ async fn destroys_nothing(world: &World) {
         "VSI0211"
     );
     let undefine = vsi::UndefineDomain::new(hosts.clone());
-    let params = vsi::undefine_domain::Params {
-        host: HOST.to_owned(),
-        uuid: world.uuid,
-        discard: true,
-        volumes: Vec::new(),
-        stay: Vec::new(),
-    };
+    let params = undefine_params(world);
     assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0211");
     let delete = vsi::DeleteVolumes::new(hosts);
     assert_eq!(

@@ -10,6 +10,7 @@ mod filling;
 mod guests;
 mod hostile;
 mod images;
+mod incarnations;
 mod memory;
 mod own_disks;
 mod provision;

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::Failure,
+    model::{Failure, Name},
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{moved, starting};
+use super::{DefineDomain, moved, starting};
 use crate::{
     error, guards,
     ports::{ConsolePosition, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
@@ -164,6 +164,9 @@ impl Step for StartDomain {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
         let permit = guards::permit_start(cx, &ports, &domain, &params.named).await?;
+        if !cx.outputs.contains_key(&Name::of(DefineDomain::NAME)) {
+            guards::record_started(cx, &ports, &params.named).await?;
+        }
         let memory = memory(cx, &ports, params).await?;
         let note = StartNote {
             boot_id: ports.host.facts().await?.boot_id,

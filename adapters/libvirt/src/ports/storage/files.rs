@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use vsiflow_steps::ports::{FileAt, FileHead, PortErrorKind, PortResult};
+use vsiflow_steps::ports::{FileAt, FileHead, FileIdentity, PortErrorKind, PortResult};
 
 use super::LibvirtHost;
 use crate::ports::host::quoted;
@@ -89,13 +89,13 @@ fn read_head(line: &str) -> FileHead {
     }
 }
 
-/// Prints a line for each path: mode, device and inode, and the number of a device; `-` if there is no file,
-/// otherwise `?` and the reason. Each path is read only once, because another step may replace the file.
+/// Prints a line for each path: mode, device and inode, the number of a device, and the time of birth; `-` if there is no
+/// file, otherwise `?` and the reason. Each path is read only once, because another step may replace the file.
 fn stat_command(paths: &[String]) -> String {
     let paths: Vec<_> = paths.iter().map(|path| quoted(path)).collect();
     format!(
         "export LC_ALL=C; for p in {}; do \
-         if r=$(stat -L -c '%f %d:%i %t:%T' -- \"$p\" 2>&1); then echo \"$r\"; \
+         if r=$(stat -L -c '%f %d:%i %t:%T %.9W' -- \"$p\" 2>&1); then echo \"$r\"; \
          else c=$?; case \"$r\" in {ABSENT}) echo -;; \
          *) echo \"? ${{r##*: }} (stat ended with $c)\" | tr '\\n' ' '; echo;; esac; fi; done",
         paths.join(" ")
@@ -112,13 +112,23 @@ fn read(line: &str) -> FileAt {
     }
     let mut words = line.split_ascii_whitespace();
     let (mode, file, device) = (words.next(), words.next(), words.next());
+    // An older `stat` prints its own words instead; 0 and `-` stand for a time that is not known.
+    let born = words.next().filter(|born| {
+        let seconds: Result<f64, _> = born.parse();
+        seconds.is_ok_and(|seconds| seconds > 0.0)
+    });
+    let born = born.map(str::to_owned);
     let mode = mode.and_then(|mode| u32::from_str_radix(mode, 16).ok());
     match (mode, file, device) {
         // Many names in /dev may refer to one device.
-        (Some(mode), _, Some(device)) if mode & KIND == BLOCK_DEVICE => {
-            FileAt::Is(format!("device {device}"))
-        }
-        (Some(_), Some(file), _) => FileAt::Is(file.to_owned()),
+        (Some(mode), _, Some(device)) if mode & KIND == BLOCK_DEVICE => FileAt::Is(FileIdentity {
+            place: format!("device {device}"),
+            born: None,
+        }),
+        (Some(_), Some(file), _) => FileAt::Is(FileIdentity {
+            place: file.to_owned(),
+            born,
+        }),
         _ => unknown("the host's answer makes no sense"),
     }
 }
@@ -222,7 +232,20 @@ mod tests {
     fn what_the_host_does_not_tell_is_unknown() {
         let unknown = |line| matches!(read(line), FileAt::Unknown(_));
         assert!(unknown("? Permission denied") && unknown("") && unknown("x y z"));
-        assert_eq!(read("61b0 5:6 fd:1"), FileAt::Is("device fd:1".to_owned()));
-        assert_eq!(read("81a4 5:6 0:0"), FileAt::Is("5:6".to_owned()));
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_inode_and_its_birth_where_the_host_keeps_that() {
+        let is = |place: &str, born: Option<&str>| {
+            FileAt::Is(FileIdentity {
+                place: place.to_owned(),
+                born: born.map(str::to_owned),
+            })
+        };
+        assert_eq!(read("61b0 5:6 fd:1 17.5"), is("device fd:1", None));
+        assert_eq!(read("81a4 5:6 0:0 17.5"), is("5:6", Some("17.5")));
+        for unknown in ["", " -", " 0", " 0.000000000", " %.9W", " ?"] {
+            assert_eq!(read(&format!("81a4 5:6 0:0{unknown}")), is("5:6", None));
+        }
     }
 }
