@@ -147,16 +147,6 @@ impl Engine {
             .await
     }
 
-    /// Voids every warrant of every entity, spent or not, and counts what was begun as written, because this journal
-    /// is another copy than the one that the orders were given to. Returns how many events that took.
-    ///
-    /// # Errors
-    /// When the journal fails.
-    pub async fn disown_objects(&self, by: By) -> Result<usize, EngineError> {
-        self.ask(|reply| EngineRequest::DisownObjects { by, reply })
-            .await
-    }
-
     /// Asks the entity's open run to stop; existing objects remain. Orders to destroy something that are not
     /// used yet are void, also where no run is open.
     ///

@@ -225,23 +225,6 @@ impl Control {
         }
         open.len()
     }
-
-    /// Voids every warrant of every entity, spent or not, and counts what was begun as written: the journal is
-    /// another copy than the one that the orders were given to. Returns how many events that took.
-    pub(super) fn disown_objects(&mut self, cause: &EventCause) -> usize {
-        let entities = self.recorder.projection.entities.iter();
-        let disowned: Vec<(EntityId, EventKind)> = entities
-            .flat_map(|(entity, folded)| {
-                let events = folded.state.objects.disowned().into_iter();
-                events.map(|event| (entity.clone(), event))
-            })
-            .collect();
-        let events = disowned.len();
-        for (entity, event) in disowned {
-            self.recorder.entity_event(&entity, event, cause);
-        }
-        events
-    }
 }
 
 fn unordered(object: &Text, why: &str) -> Failure {

@@ -63,11 +63,6 @@ pub(super) enum EngineRequest {
         fact: ObjectFact,
         reply: Reply<()>,
     },
-    /// Disowns the orders and the begun objects of every entity.
-    DisownObjects {
-        by: By,
-        reply: Reply<usize>,
-    },
     NoteState {
         entity: EntityId,
         state: Name,
@@ -110,7 +105,6 @@ impl EngineRequest {
             Self::Submit { .. }
             | Self::Drive { .. }
             | Self::GlobalPause { .. }
-            | Self::DisownObjects { .. }
             | Self::Forget { .. }
             | Self::Close => None,
         }
@@ -122,9 +116,7 @@ impl EngineRequest {
             Self::Submit { reply, .. } => drop(reply.send(Err(why))),
             Self::Retry { reply, .. } => drop(reply.send(Err(why))),
             Self::Cancel { reply, .. } => drop(reply.send(Err(why))),
-            Self::Forget { reply, .. } | Self::DisownObjects { reply, .. } => {
-                drop(reply.send(Err(why)));
-            }
+            Self::Forget { reply, .. } => drop(reply.send(Err(why))),
             Self::Drive { reply, .. }
             | Self::GlobalPause { reply, .. }
             | Self::Erased { reply, .. }

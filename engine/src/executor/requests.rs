@@ -75,10 +75,6 @@ impl Control {
                     let _ = reply.send(Err(EngineError::Refused(failure)));
                 }
             },
-            EngineRequest::DisownObjects { by, reply } => {
-                let events = self.disown_objects(&cause(by));
-                self.reply_later(reply, events);
-            }
             EngineRequest::NoteState {
                 entity,
                 state,

@@ -38,6 +38,7 @@ pub use memory::MemoryJournal;
 pub use record::Stored;
 pub use record_damage::{RecordDamage, RecordDamageCause, RecordPlace};
 pub use repair::Survey;
+pub(crate) use repair::untold;
 pub use states::{
     Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash, decode_state,
     encode_state,

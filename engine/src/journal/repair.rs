@@ -1,10 +1,9 @@
-//! Repairs the journal of a state directory: its log (see [`super::log::repair`]), and the events
-//! that record lost ranges.
+//! Surveys and mends the log of a journal (see [`super::log::repair`]). The state directory records what is lost.
 
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    Append, BatchLink, DiskJournal, Journal as _, JournalError, MissingCause, Offset, States,
+    BatchLink, DiskJournal, Journal as _, JournalError, MissingCause, Offset, States,
     disk_journal::INDEX,
     index::Index,
     log::{
@@ -13,8 +12,7 @@ use super::{
     },
 };
 use crate::{
-    audit::{SigningKey, sign_base},
-    model::{Event, EventKind, Hash, StreamId, Text},
+    model::{EventKind, StreamId},
     permit::Permit,
 };
 
@@ -103,17 +101,13 @@ impl Survey {
                 .any(|finding| !finding.lost.is_empty())
     }
 
-    /// Mends the log, then records the lost ranges and, if the index has them, the states after
-    /// these ranges. Durable when it returns. Returns the files that were set aside, relative to the
-    /// state directory, and the lost ranges that were recorded.
+    /// Mends the log. Durable when it returns; the lost ranges are not recorded yet.
     pub(crate) async fn mend(
         self,
         dir: &Path,
         journal: &str,
-        how: &(dyn Fn(EventKind) -> Event + Send + Sync),
-        key: Option<&SigningKey>,
         permit: Permit,
-    ) -> Result<(Vec<String>, Vec<Lost>), JournalError> {
+    ) -> Result<MendedLog, JournalError> {
         let (root, id) = (dir.to_owned(), journal.to_owned());
         let loses = self.loses();
         let (surveyed, states) = (self.surveyed, self.states);
@@ -132,57 +126,26 @@ impl Survey {
             ))
         })
         .await?;
-        let noted = record_losses(&opened, journal, states, how, key).await;
-        opened.close().await;
-        Ok((set_aside, noted?))
+        Ok(MendedLog {
+            set_aside,
+            journal: opened,
+            states,
+        })
     }
 }
 
-/// Records the lost ranges that no event records yet. The base is written first, so that its
-/// `BaseWritten` event is durable together with theirs.
-async fn record_losses(
-    journal: &DiskJournal,
-    id: &str,
-    states: Option<States>,
-    how: &(dyn Fn(EventKind) -> Event + Send + Sync),
-    key: Option<&SigningKey>,
-) -> Result<Vec<Lost>, JournalError> {
-    let untold = untold(journal).await?;
-    if untold.is_empty() {
-        return Ok(untold);
-    }
-    let base = match states {
-        Some(states) => {
-            let as_of = states.as_of;
-            let hash = journal.write_base(states).await?;
-            hash.map(|hash| committed(id, as_of, hash, key))
-        }
-        None => None,
-    };
-    let lost = untold.iter().map(|lost| EventKind::RangeLost {
-        from: lost.from,
-        to: lost.to,
-    });
-    let heads = journal.streams().await?;
-    let own = heads.iter().find(|head| head.stream == StreamId::Journal);
-    let append = Append {
-        stream: StreamId::Journal,
-        expected_seq: own.map_or(0, |head| head.next_seq),
-        events: lost.chain(base).map(how).collect(),
-    };
-    journal.append(vec![append]).await?;
-    Ok(untold)
+/// A journal whose log is mended.
+pub(crate) struct MendedLog {
+    /// The files that were set aside, relative to the state directory.
+    pub(crate) set_aside: Vec<String>,
+    /// The journal.
+    pub(crate) journal: DiskJournal,
+    /// The states after the lost events, if the index has them.
+    pub(crate) states: Option<States>,
 }
 
-fn committed(id: &str, as_of: Offset, hash: Hash, key: Option<&SigningKey>) -> EventKind {
-    EventKind::BaseWritten {
-        as_of,
-        hash,
-        signature: key.map_or_else(Text::default, |key| sign_base(id, as_of, hash, key)),
-    }
-}
-
-async fn untold(journal: &DiskJournal) -> Result<Vec<Lost>, JournalError> {
+/// The lost ranges that no event records yet.
+pub(crate) async fn untold(journal: &DiskJournal) -> Result<Vec<Lost>, JournalError> {
     let missing = journal.missing().await?;
     let lost = missing
         .iter()

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::StateDir;
 use crate::{
-    audit::{AuditError, LineInput, SigningKey, off_runtime, offered},
-    journal::{JournalError, Lost, Survey},
-    model::{Actor, Event, EventKind, Text, Timestamp},
+    audit::{AuditError, LineInput, SigningKey, off_runtime, offered, sign_base},
+    executor::disowned_entities,
+    journal::{Append, DiskJournal, Journal as _, JournalError, Lost, States, Survey, untold},
+    model::{Actor, Event, EventKind, StreamId, Text, Timestamp},
 };
 
 /// The actor, reason and time of a repair.
@@ -63,6 +64,9 @@ impl StateDir {
     /// leaves a journal that the next repair brings to the same result. With `key`, the base that
     /// replaces lost events is signed.
     ///
+    /// If a range is lost, no order to destroy anything holds any more: it may be carried out already, or
+    /// cancelled, by an event that is lost.
+    ///
     /// # Errors
     /// When the state directory cannot be written.
     pub async fn repair(
@@ -78,8 +82,79 @@ impl StateDir {
             kind,
         };
         let (dir, id) = (&self.path, self.journal_id());
-        let (kept, lost) = survey.mend(dir, id, &event, key, self.permit()).await?;
+        let mended = survey.mend(dir, id, self.permit()).await?;
+        let losses = LossRecord {
+            journal: &mended.journal,
+            id,
+            event: &event,
+            key,
+        };
+        let recorded = losses.append(mended.states).await;
+        mended.journal.close().await;
+        let (kept, lost) = (mended.set_aside, recorded?);
         let kept = kept.into_iter().map(|name| self.path.join(name)).collect();
         Ok(Repaired { kept, lost })
+    }
+}
+
+/// Records what a repair could not recover.
+struct LossRecord<'a> {
+    journal: &'a DiskJournal,
+    /// The journal's identity.
+    id: &'a str,
+    /// The event of this kind, by whom repairs.
+    event: &'a (dyn Fn(EventKind) -> Event + Send + Sync),
+    /// Signs the base.
+    key: Option<&'a SigningKey>,
+}
+
+impl LossRecord<'_> {
+    /// Records the lost ranges that no event records yet, at once with the end of all orders. The base is written
+    /// first, so that its `BaseWritten` event is durable together with theirs.
+    async fn append(&self, states: Option<States>) -> Result<Vec<Lost>, JournalError> {
+        let lost = untold(self.journal).await?;
+        if lost.is_empty() {
+            return Ok(lost);
+        }
+        let base = match states {
+            Some(states) => self.write_base(states).await?,
+            None => None,
+        };
+        let ranges = lost.iter().map(|lost| EventKind::RangeLost {
+            from: lost.from,
+            to: lost.to,
+        });
+        let heads = self.journal.streams().await?;
+        let own = heads.iter().find(|head| head.stream == StreamId::Journal);
+        let mut appends = self.disowned().await?;
+        appends.push(Append {
+            stream: StreamId::Journal,
+            expected_seq: own.map_or(0, |head| head.next_seq),
+            events: ranges.chain(base).map(self.event).collect(),
+        });
+        self.journal.append(appends).await?;
+        Ok(lost)
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<EventKind>, JournalError> {
+        let as_of = states.as_of;
+        let hash = self.journal.write_base(states).await?;
+        Ok(hash.map(|hash| EventKind::BaseWritten {
+            as_of,
+            hash,
+            signature: self
+                .key
+                .map_or_else(Text::default, |key| sign_base(self.id, as_of, hash, key)),
+        }))
+    }
+
+    async fn disowned(&self) -> Result<Vec<Append>, JournalError> {
+        let entities = disowned_entities(self.journal).await?.into_iter();
+        let appends = entities.map(|disowned| Append {
+            stream: StreamId::Entity(disowned.entity),
+            expected_seq: disowned.next_seq,
+            events: disowned.events.into_iter().map(self.event).collect(),
+        });
+        Ok(appends.collect())
     }
 }

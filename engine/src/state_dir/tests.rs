@@ -2,8 +2,8 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 use crate::{
-    journal::{Append, Journal as _},
-    model::{Actor, Event, EventKind, RunId, StreamId, Text, Timestamp},
+    journal::{Append, Journal as _, Record},
+    model::{Actor, EntityId, Event, EventKind, Name, RunId, StreamId, Text, Timestamp, WarrantId},
 };
 
 fn dir() -> (tempfile::TempDir, PathBuf) {
@@ -204,4 +204,64 @@ fn a_directory_that_cannot_be_written_is_said_so() {
         StateDir::open(file.join("state")).unwrap_err().code(),
         "VSI0006"
     );
+}
+
+fn numbered(stream: StreamId, kind: EventKind) -> Append {
+    let mut append = append();
+    append.stream = stream;
+    append.events[0].kind = kind;
+    append
+}
+
+fn in_run(number: u128) -> StreamId {
+    StreamId::Run(RunId(ulid::Ulid::from_parts(1, number)))
+}
+
+/// Changes a byte in the middle of the log, in a batch that nothing but the log has.
+fn damage(path: &Path) {
+    let log = fs::read_dir(path.join(LOG)).unwrap();
+    let segment = log.map(|entry| entry.unwrap().path()).next().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let half = bytes.get_mut(used / 2..used).unwrap();
+    *half.iter_mut().find(|byte| **byte != 0).unwrap() ^= 4;
+    fs::write(&segment, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_loses_events_ends_all_orders_to_destroy_something() {
+    let (_parent, path) = dir();
+    let state = StateDir::open(&path).unwrap();
+    let journal = state.journal().await.unwrap();
+    let disk = EntityId::new(Name::of("disk"), "data").unwrap();
+    let ordered = EventKind::Warranted {
+        warrant: WarrantId(ulid::Ulid::from_parts(1, 7)),
+        object: Text::new("images/data"),
+        act: Name::of("delete"),
+        shown: Text::default(),
+    };
+    let stream = StreamId::Entity(disk);
+    let order = numbered(stream.clone(), ordered);
+    journal.append(vec![order]).await.unwrap();
+    for run in 0..8 {
+        let event = numbered(in_run(run), EventKind::Paused);
+        journal.append(vec![event]).await.unwrap();
+    }
+    journal.close().await;
+    fs::remove_dir_all(path.join("index")).unwrap();
+    damage(&path);
+    let survey = state.survey(None).await.unwrap();
+    let repairer = Repairer {
+        actor: Actor::Engine,
+        reason: Text::default(),
+        now: Timestamp(2),
+    };
+    let repaired = state.repair(survey, repairer, None).await.unwrap();
+    assert!(!repaired.lost.is_empty());
+    let repaired_journal = state.journal().await.unwrap();
+    let events = repaired_journal.read(&stream, 0, usize::MAX).await.unwrap();
+    let voided = |record: &Record| matches!(record.event.kind, EventKind::WarrantVoided { .. });
+    assert!(events.iter().any(voided), "{events:?}");
+    repaired_journal.close().await;
+    assert!(state.survey(None).await.unwrap().is_whole());
 }

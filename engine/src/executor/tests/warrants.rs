@@ -136,18 +136,6 @@ async fn cancel_voids_orders_also_where_no_run_is_open() {
     assert!(!state.objects.is_ordered(&Text::new(DISK)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn another_copy_of_the_journal_has_no_orders() {
-    let bench = Bench::playing([Play::UntilLet]);
-    let engine = bench.open().await;
-    engine.submit(vec![ordered("one")], by()).await.unwrap();
-    until_count(&bench, &engine, "step_started", 1).await;
-    assert_eq!(engine.disown_objects(by()).await, Ok(1));
-    let state = engine.entity(&entity("x")).unwrap();
-    assert!(state.objects.warrants.is_empty());
-    assert_eq!(engine.disown_objects(by()).await, Ok(0));
-}
-
 /// The state of an entity with an open run of this generation.
 fn with_open_run(generation: u64) -> EntityState {
     let mut state = EntityState::default();
