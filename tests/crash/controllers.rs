@@ -11,6 +11,7 @@ use vsiflow_workflows::{
         Change, EndedGroup, Fleet, FleetError, GuestQuestion, GuestReports, MemberJournals,
         MemberQuestions, MemberReports, MembersRequest, RequestStatus, Verdict,
     },
+    record::pool_entity,
     spec::{
         Resolved,
         group::{AgentCommand, GateProbe, OutputPlace, OutputSource, ResolvedGroup},
@@ -18,8 +19,9 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    documents::{Group, PoolDocument, VsiDocument, quota},
+    documents::{self, Group, PoolDocument, VsiDocument, quota},
     gate::CrashGate,
+    late::LateAnswers,
     ownership,
     world::{CrashWorld, in_virtual_time, user},
 };
@@ -34,7 +36,13 @@ struct ControllerBench {
 
 impl ControllerBench {
     async fn new() -> Self {
-        let world = CrashWorld::new(None).await;
+        Self::with(None).await
+    }
+
+    /// With hosts that answer late.
+    async fn with(late: Option<Arc<LateAnswers>>) -> Self {
+        let mut world = CrashWorld::new(None).await;
+        world.late = late;
         let fleet = world.start(&CrashGate::safe()).await.unwrap();
         fleet.drive_all().await.unwrap();
         Self {
@@ -216,7 +224,7 @@ fn an_output_that_is_added_after_its_gate_opened_is_read() {
 }
 
 /// A group with a gate whose command never ends in its guest.
-fn silent_group() -> Resolved {
+pub fn silent_group() -> Resolved {
     let mut resolved = group(2);
     let command = AgentCommand {
         path: "/bin/sleep".to_owned(),
@@ -251,10 +259,90 @@ fn a_gate_whose_guest_never_answers_holds_up_no_other_pool() {
         }
         for _ in 0..5 {
             let disturbed = time_of_replacement(&bench).await;
-            assert!(
-                disturbed <= undisturbed * 2 + Duration::from_secs(2),
-                "{disturbed:?} instead of {undisturbed:?}"
-            );
+            assert_not_held_up(disturbed, undisturbed);
+        }
+    });
+}
+
+/// Two members that may move, on two hosts among which vsiflow chooses.
+pub fn placed_pool() -> Resolved {
+    let mut member = VsiDocument::new("late", 1, "").server(GuestType::None);
+    member.boot = "ephemeral";
+    let document = PoolDocument {
+        replicas: Some(2),
+        member,
+        disk: false,
+        evictable: false,
+    };
+    let mut resolved = document.resolved();
+    let pool = resolved.pools.first_mut().unwrap();
+    pool.desired.name = "late".to_owned();
+    pool.desired.uid = Some(documents::uuid(79));
+    let placement = serde_json::json!({
+        "request": {"spread": {"over": "host"}}, "candidates": ["sim:b", "sim:c"],
+    });
+    pool.template.desired.placement = serde_json::from_value(placement).unwrap();
+    resolved
+}
+
+/// A bench with two pools, one of which is placed on hosts, of which one begins to answer at the last moment; and
+/// the time in which a member of the other pool is made again.
+async fn late_bench() -> (ControllerBench, Duration) {
+    let late = Arc::<LateAnswers>::default();
+    let bench = ControllerBench::with(Some(late.clone())).await;
+    bench.reaches(pool(2, 0), &ownership::pool()).await;
+    let placed = pool_entity(documents::uuid(79)).unwrap();
+    bench.reaches(placed_pool(), &placed).await;
+    let undisturbed = time_of_replacement(&bench).await;
+    late.set("sim:b", Duration::from_secs(19));
+    // What the host said before is used for a while.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    (bench, undisturbed)
+}
+
+fn assert_not_held_up(disturbed: Duration, undisturbed: Duration) {
+    assert!(
+        disturbed <= undisturbed * 2 + Duration::from_secs(2),
+        "{disturbed:?} instead of {undisturbed:?}"
+    );
+}
+
+#[test]
+fn a_host_that_answers_at_the_last_moment_holds_up_no_other_pool() {
+    in_virtual_time(async {
+        let (bench, undisturbed) = late_bench().await;
+        let hosts = bench.fleet.hosts();
+        hosts.cordon("sim:c", user()).await.unwrap();
+        let gone = bench
+            .fleet
+            .vsis()
+            .delete("default", "late-0", false, user());
+        bench.fleet.decided(&gone.await.unwrap()).await.unwrap();
+        for _ in 0..5 {
+            assert_not_held_up(time_of_replacement(&bench).await, undisturbed);
+        }
+        let placed = pool_entity(documents::uuid(79)).unwrap();
+        let decided = bench.fleet.decided(&placed).await.unwrap();
+        let Verdict::Blocked(failure) = decided else {
+            panic!("{decided:?}");
+        };
+        assert_eq!(failure.code.as_str(), "VSI0737");
+        for _ in 0..5 {
+            assert_not_held_up(time_of_replacement(&bench).await, undisturbed);
+        }
+    });
+}
+
+#[test]
+fn a_drain_whose_other_hosts_answer_at_the_last_moment_holds_up_no_other_pool() {
+    in_virtual_time(async {
+        let (bench, undisturbed) = late_bench().await;
+        let drain = Box::pin(bench.fleet.hosts().drain_moving("sim:c", user()));
+        let (drained, replacement) = tokio::join!(drain, time_of_replacement(&bench));
+        assert!(!drained.unwrap().0.is_empty());
+        assert_not_held_up(replacement, undisturbed);
+        for _ in 0..3 {
+            assert_not_held_up(time_of_replacement(&bench).await, undisturbed);
         }
     });
 }

@@ -27,6 +27,7 @@ mod documents;
 mod gate;
 mod groups;
 mod journals;
+mod late;
 mod matrix;
 mod matrix_tests;
 mod networks;

@@ -26,6 +26,7 @@ use super::{
     clock::TestClock,
     gate::CrashGate,
     journals::{Medium, WorldJournals},
+    late::LateAnswers,
     ports::Through,
     sabotage::{self, Defect},
     sim::TokenWatch,
@@ -76,6 +77,8 @@ pub struct CrashWorld {
     pub sabotage: Option<Defect>,
     /// What watches the tokens of guests, in a game that has them.
     pub watch: Option<Arc<TokenWatch>>,
+    /// The hosts that answer late, in a test that has some.
+    pub late: Option<Arc<LateAnswers>>,
     /// Where a sabotaged product stores its index.
     pub index: Arc<sabotage::index_ahead::StoredIndex>,
 }
@@ -125,6 +128,7 @@ impl CrashWorld {
             clock: Arc::new(clock),
             sabotage,
             watch: None,
+            late: None,
             index: Arc::default(),
         }
     }
@@ -140,6 +144,13 @@ impl CrashWorld {
             Some(watch) => Arc::new(Through {
                 inner: self.hosts.clone(),
                 way: watch.clone(),
+            }),
+        };
+        let hosts: Arc<dyn Hosts> = match &self.late {
+            None => hosts,
+            Some(late) => Arc::new(Through {
+                inner: hosts,
+                way: late.clone(),
             }),
         };
         let watched: Arc<dyn Hosts> = Arc::new(Through {

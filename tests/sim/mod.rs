@@ -7,6 +7,7 @@
 mod clusters;
 mod game;
 mod game_log;
+mod neighbours;
 mod observer;
 mod oracle;
 mod plan;

@@ -1,8 +1,8 @@
 //! The settings of hosts, including keys, for the adapters.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{PoisonError, RwLock},
+    collections::BTreeMap,
+    sync::{PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use crate::spec::HostSettings;
@@ -13,7 +13,52 @@ pub struct HostDirectory {
     known: RwLock<BTreeMap<String, HostSettings>>,
     owners: RwLock<BTreeMap<String, String>>,
     /// The hosts whose settings are not recorded yet.
-    offered: RwLock<BTreeSet<String>>,
+    offered: RwLock<BTreeMap<String, OfferedHost>>,
+}
+
+/// A host whose settings are not recorded yet.
+#[derive(Debug, Default)]
+struct OfferedHost {
+    /// How many [`HostOffer`]s name it.
+    offers: usize,
+    /// The settings from before the first of them.
+    before: Option<HostSettings>,
+}
+
+/// Settings that are in the directory although they are not recorded. When the last offer of a host is
+/// dropped, and they were not recorded meanwhile, the host has its previous settings again.
+#[derive(Debug)]
+pub(crate) struct HostOffer<'a> {
+    directory: &'a HostDirectory,
+    hosts: Vec<String>,
+}
+
+impl HostOffer<'_> {
+    /// Adds settings, so that the host can be checked.
+    pub(crate) fn add(&mut self, settings: HostSettings) {
+        self.hosts.push(settings.id());
+        self.directory.offer(settings);
+    }
+
+    /// Leaves the settings of these hosts in the directory.
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+        let directory = self.directory;
+        self.hosts.retain(|id| {
+            let is_kept = is_kept(id);
+            if is_kept {
+                directory.end_offer(id);
+            }
+            !is_kept
+        });
+    }
+}
+
+impl Drop for HostOffer<'_> {
+    fn drop(&mut self) {
+        for id in &self.hosts {
+            self.directory.withdraw(id);
+        }
+    }
 }
 
 impl HostDirectory {
@@ -43,38 +88,59 @@ impl HostDirectory {
         known.insert(settings.id(), settings);
     }
 
-    /// Adds settings that are not recorded yet, so that the host can be checked. Returns the previous
-    /// ones, for [`HostDirectory::withdraw`].
-    pub(crate) fn offer(&self, settings: HostSettings) -> Option<HostSettings> {
-        let before = self.get(&settings.id());
-        let mut offered = self.offered.write().unwrap_or_else(PoisonError::into_inner);
-        offered.insert(settings.id());
-        drop(offered);
-        self.put(settings);
-        before
+    /// An offer of no host yet.
+    pub(crate) fn new_offer(&self) -> HostOffer<'_> {
+        HostOffer {
+            directory: self,
+            hosts: Vec::new(),
+        }
     }
 
-    /// Reverts [`HostDirectory::offer`].
-    pub(crate) fn withdraw(&self, id: &str, before: Option<HostSettings>) {
+    fn offered(&self) -> RwLockWriteGuard<'_, BTreeMap<String, OfferedHost>> {
+        self.offered.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offer(&self, settings: HostSettings) {
+        let before = self.get(&settings.id());
+        let mut all = self.offered();
+        let offered = all.entry(settings.id()).or_default();
+        if offered.offers == 0 {
+            offered.before = before;
+        }
+        offered.offers = offered.offers.saturating_add(1);
+        drop(all);
+        self.put(settings);
+    }
+
+    fn end_offer(&self, id: &str) {
+        if let Some(offered) = self.offered().get_mut(id) {
+            offered.offers = offered.offers.saturating_sub(1);
+        }
+    }
+
+    fn withdraw(&self, id: &str) {
+        self.end_offer(id);
+        let mut all = self.offered();
+        if all.get(id).is_none_or(|offered| offered.offers > 0) {
+            return;
+        }
+        let before = all.remove(id).and_then(|offered| offered.before);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match before {
-            Some(before) => _ = known.insert(id.to_owned(), before),
-            None => _ = known.remove(id),
-        }
-        drop(known);
-        self.recorded(id);
+            Some(before) => known.insert(id.to_owned(), before),
+            None => known.remove(id),
+        };
     }
 
     /// Marks the settings of the host as recorded.
     pub(crate) fn recorded(&self, id: &str) {
-        let mut offered = self.offered.write().unwrap_or_else(PoisonError::into_inner);
-        offered.remove(id);
+        self.offered().remove(id);
     }
 
     /// Whether the settings of the host are not recorded yet.
     pub(crate) fn is_offered(&self, id: &str) -> bool {
         let offered = self.offered.read().unwrap_or_else(PoisonError::into_inner);
-        offered.contains(id)
+        offered.contains_key(id)
     }
 
     /// The namespaces whose settings of a host count, by host. They are known before the settings,

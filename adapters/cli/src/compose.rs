@@ -23,7 +23,7 @@ use std::{
 use tokio::sync::broadcast;
 use vsiflow_engine::{
     Notice,
-    audit::{Audit, VerifyReport},
+    audit::{Audit, AuditAnchor, PublicKey, VerifyReport},
     backup::Backup,
     journal::JournalError,
     state_dir::StateDir,
@@ -108,6 +108,21 @@ impl App {
         let audit = self.audit();
         let work = Box::pin(audit.verify(None, None));
         self.inner.verification.result(work).await
+    }
+
+    /// Verifies the journal with a head that is stored elsewhere, or a key: for this caller alone, and not beside
+    /// another verification.
+    ///
+    /// # Errors
+    /// As for [`App::verify`].
+    pub(crate) async fn verify_by(
+        &self,
+        anchor: Option<&AuditAnchor>,
+        key: Option<&PublicKey>,
+    ) -> Result<VerifyReport, JournalError> {
+        let audit = self.audit();
+        let work = Box::pin(audit.verify(anchor, key));
+        self.inner.verification.alone(work).await
     }
 
     /// The parts of a backup.

@@ -27,8 +27,12 @@ use tokio_postgres::types::ToSql;
 use vsiflow_engine::lease::{BootInstant, Lease, LeaseLost};
 
 use crate::{
-    JournalAddress, PostgresError, connection::Connection, primaries, renewing::on_its_thread,
+    JournalAddress, PostgresError,
+    connection::Connection,
+    primaries,
+    renewing::on_its_thread,
     schema,
+    shards::{accepted::AcceptedRequests, requests::since_epoch},
 };
 
 /// The duration of the lease without a renewal.
@@ -73,6 +77,8 @@ pub struct Held {
     identity: JournalIdentity,
     lasts: Duration,
     quiet: Duration,
+    /// The requests that were taken while this process holds the journal.
+    pub(crate) requests: Mutex<AcceptedRequests>,
     /// The connection with which the lease was taken, and with which it is renewed: other clients may
     /// use up the server's connections.
     taken_by: Mutex<Option<Connection>>,
@@ -181,6 +187,7 @@ impl Held {
             identity: JournalIdentity::of(&row),
             lasts,
             quiet: lasting(taken.get(1)),
+            requests: Mutex::new(AcceptedRequests::since(since_epoch())),
             taken_by: Mutex::new(Some(connection)),
         }))
     }

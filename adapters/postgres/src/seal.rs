@@ -1,15 +1,32 @@
 //! Seals secrets with age before they are sent to the database, with a key that the database never sees.
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, time::Duration};
 
-use age::x25519;
+use age::{secrecy::ExposeSecret as _, x25519};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use vsiflow_engine::{
     model::Name,
     secret::{Secret, SecretError},
 };
 use zeroize::Zeroizing;
 
-use crate::PostgresError;
+use crate::{PostgresError, shards::accepted::Tag};
+
+/// What a message begins with. A message without a MAC, from an earlier version, begins otherwise.
+const MESSAGE: &[u8] = b"vsiflow message 1\n";
+/// What the key of MACs is derived with.
+const MAC_KEY: &[u8] = b"vsiflow: MACs of messages between the processes of a set of journals";
+
+/// A message that a process with the same key sent.
+pub(crate) struct OpenedMessage {
+    /// When it was sent, since the Unix epoch.
+    pub(crate) sent: Duration,
+    /// Its MAC. No other message has the same one, nor has this one if it is sent again.
+    pub(crate) tag: Tag,
+    /// Its content.
+    pub(crate) content: Secret,
+}
 
 /// Seals and opens secrets with one key.
 #[derive(Clone)]
@@ -41,6 +58,69 @@ impl Sealer {
             .map_err(|e| SecretError::Storage(format!("it cannot be sealed: {e}")))
     }
 
+    /// Seals a message to another process with the same key: with the time at which it is sent, and with a MAC over
+    /// all of it and over the context that it is for.
+    pub(crate) fn seal_message(
+        &self,
+        id: &Name,
+        context: &str,
+        sent: Duration,
+        content: &Secret,
+    ) -> Result<Vec<u8>, SecretError> {
+        let sealed = self.seal(id, content)?;
+        let millis = u64::try_from(sent.as_millis()).unwrap_or(u64::MAX);
+        let mac = self.mac(context, millis, &sealed)?;
+        let tag = mac.finalize().into_bytes();
+        Ok([MESSAGE, &millis.to_be_bytes(), &tag, &sealed].concat())
+    }
+
+    /// Opens a message for this context.
+    ///
+    /// # Errors
+    /// [`SecretError::Key`] if no process with this key sealed it for this context.
+    pub(crate) fn open_message(
+        &self,
+        id: &Name,
+        context: &str,
+        message: &[u8],
+    ) -> Result<OpenedMessage, SecretError> {
+        let forged = |why: &str| SecretError::Key(format!("{id} is not authentic: {why}"));
+        let rest = message
+            .strip_prefix(MESSAGE)
+            .ok_or_else(|| forged("it has no MAC; its process may have an earlier version"))?;
+        let (millis, rest) = rest
+            .split_first_chunk()
+            .ok_or_else(|| forged("it is cut off"))?;
+        let (tag, sealed) = rest
+            .split_first_chunk()
+            .ok_or_else(|| forged("it is cut off"))?;
+        let millis = u64::from_be_bytes(*millis);
+        let mac = self.mac(context, millis, sealed)?;
+        mac.verify_slice(tag)
+            .map_err(|_| forged("it was made for something else, or with another key"))?;
+        Ok(OpenedMessage {
+            sent: Duration::from_millis(millis),
+            tag: *tag,
+            content: self.open(id, sealed)?,
+        })
+    }
+
+    fn mac(&self, context: &str, millis: u64, sealed: &[u8]) -> Result<Hmac<Sha256>, SecretError> {
+        let unusable = |_| SecretError::Key("it gives no key for MACs".to_owned());
+        let identity = self.0.to_string();
+        let identity = identity.expose_secret().as_bytes();
+        let mut derived = Hmac::<Sha256>::new_from_slice(identity).map_err(unusable)?;
+        derived.update(MAC_KEY);
+        let key = Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()));
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).map_err(unusable)?;
+        let length = u64::try_from(context.len()).unwrap_or(u64::MAX);
+        mac.update(&length.to_be_bytes());
+        mac.update(context.as_bytes());
+        mac.update(&millis.to_be_bytes());
+        mac.update(sealed);
+        Ok(mac)
+    }
+
     pub(crate) fn open(&self, id: &Name, sealed: &[u8]) -> Result<Secret, SecretError> {
         let unusable =
             |why: &str| SecretError::Storage(format!("the secret {id} cannot be opened: {why}"));
@@ -59,8 +139,6 @@ impl Sealer {
 
 #[cfg(test)]
 mod tests {
-    use age::secrecy::ExposeSecret as _;
-
     use super::*;
 
     fn sealer() -> Sealer {
@@ -77,6 +155,39 @@ mod tests {
         assert!(sealer.open(&Name::of("0b"), &sealed).is_err());
         let other = self::sealer().open(&id, &sealed).map(drop);
         assert!(matches!(other, Err(SecretError::Key(_))), "{other:?}");
+    }
+
+    #[test]
+    fn a_message_is_opened_as_it_was_sent_and_for_its_context_alone() {
+        let (sealer, id, sent) = (
+            sealer(),
+            Name::of("0a"),
+            Duration::from_millis(1_700_000_000_123),
+        );
+        let content = Secret::new("apply");
+        let message = sealer
+            .seal_message(&id, "journal 1", sent, &content)
+            .unwrap();
+        let opened = sealer.open_message(&id, "journal 1", &message).unwrap();
+        assert_eq!(
+            (opened.content.expose(), opened.sent),
+            (&b"apply"[..], sent)
+        );
+        assert!(sealer.open_message(&id, "journal 2", &message).is_err());
+        let other = self::sealer();
+        assert!(other.open_message(&id, "journal 1", &message).is_err());
+        // Whoever knows the public key can seal, but not make a MAC.
+        let sealed = sealer.seal(&id, &content).unwrap();
+        assert!(sealer.open_message(&id, "journal 1", &sealed).is_err());
+        let mut changed = message.clone();
+        for index in 0..MESSAGE.len() + 50 {
+            changed[index] ^= 1;
+            let outcome = sealer.open_message(&id, "journal 1", &changed);
+            assert!(outcome.is_err(), "byte {index}");
+            changed[index] ^= 1;
+            let cut = sealer.open_message(&id, "journal 1", &message[..index]);
+            assert!(cut.is_err(), "{index} bytes");
+        }
     }
 
     #[test]

@@ -120,6 +120,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     let inspection = Inspection::at(common).await?;
     let report = match &inspection {
         Inspection::Held(app) if args.is_shared() => app.verify().await,
+        Inspection::Held(app) => app.verify_by(anchor.as_ref(), key.as_ref()).await,
         _ => {
             let audit = inspection.audit();
             audit.verify(anchor.as_ref(), key.as_ref()).await

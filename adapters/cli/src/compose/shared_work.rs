@@ -44,6 +44,12 @@ impl<T: Clone> SharedWork<T> {
         shared.get_or_init(|| begin).await.clone()
     }
 
+    /// The result of work for this caller alone, which does not run beside the shared work either.
+    pub(crate) async fn alone(&self, work: impl Future<Output = T>) -> T {
+        let _running = self.running.lock().await;
+        work.await
+    }
+
     /// Those who ask from now on share other work.
     fn begins(&self, shared: &Arc<OnceCell<T>>) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

@@ -331,6 +331,7 @@ impl<'a> AwaitedAnswer<'a> {
                     return serde_json::from_slice(answer.expose()).map_err(ExitProblem::defect);
                 }
                 Progress::Gone => return Err(unanswered(self.journal, "the request is gone")),
+                Progress::Refused => return Err(refused(self.journal)),
                 Progress::Waiting => self.waits().await?,
                 Progress::Begun => self.was_begun().await?,
             }
@@ -403,6 +404,16 @@ fn unanswered(journal: u16, why: &str) -> ExitProblem {
     let message =
         format!("journal {journal} of the set does not answer: {why}; nothing was done there");
     let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
+    ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
+}
+
+/// The holder does not believe that the request comes from a process of the set.
+fn refused(journal: u16) -> ExitProblem {
+    let message = format!(
+        "the process that serves journal {journal} of the set refused the request; if another process had begun it, it is not known what was done"
+    );
+    let remedy =
+        "see that all processes of the set have the same version, key and time, then ask again";
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }
 

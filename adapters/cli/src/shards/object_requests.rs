@@ -62,15 +62,13 @@ impl ObjectRequests {
             match progress.map_err(|error| failed(&problem(&error)))? {
                 Progress::Waiting | Progress::Begun => return Ok(RequestStatus::Open),
                 Progress::Answered(answer) => {
-                    self.remember(of, None);
-                    if by.set.withdraw(&id).await.is_err() {
-                        tracing::debug!("the answer is forgotten later");
-                    }
+                    self.forget(by.set, of, &id).await;
                     let answer: MembersAnswer = serde_json::from_slice(answer.expose())
                         .map_err(|error| failed(&ExitProblem::defect(error)))?;
                     return Ok(RequestStatus::Answered(answer.refused));
                 }
                 Progress::Gone => self.remember(of, None),
+                Progress::Refused => self.forget(by.set, of, &id).await,
             }
         }
         // A request of another process that held journal 0 before.
@@ -80,6 +78,14 @@ impl ObjectRequests {
         } else {
             RequestStatus::Nothing
         })
+    }
+
+    /// Forgets a request that is answered or refused.
+    async fn forget(&self, set: &ShardSet, of: Uuid, id: &str) {
+        self.remember(of, None);
+        if set.withdraw(id).await.is_err() {
+            tracing::debug!("the answer is forgotten later");
+        }
     }
 
     /// Sends a request to journal 0, as a decision.

@@ -51,6 +51,12 @@ pub enum ShardError {
         /// The reason.
         why: String,
     },
+    /// A request is too old, or was taken before.
+    #[error("a request is refused: {why}")]
+    Refused {
+        /// The reason.
+        why: String,
+    },
     /// A request or answer cannot be sealed or opened.
     #[error("a request or its answer cannot be sealed or opened: {why}")]
     Seal {
@@ -68,7 +74,7 @@ impl ShardError {
                 "VSI0761"
             }
             Self::Elsewhere { .. } => "VSI0765",
-            Self::Full { .. } => "VSI0766",
+            Self::Full { .. } | Self::Refused { .. } => "VSI0766",
             Self::Seal { .. } => "VSI0835",
         }
     }
@@ -85,7 +91,9 @@ impl ShardError {
             Self::Elsewhere { .. } => {
                 "use the host that has it there, or delete that first; a machine never changes its journal"
             }
-            Self::Full { .. } => "see that `vsiflow serve --shards auto` runs, then ask again",
+            Self::Full { .. } | Self::Refused { .. } => {
+                "see that `vsiflow serve --shards auto` runs, then ask again"
+            }
             Self::Seal { .. } => "name the same --journal-key FILE everywhere",
         }
     }

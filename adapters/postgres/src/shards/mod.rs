@@ -22,9 +22,14 @@
 //!   harmless; otherwise the answer says that it was started. Only a holder with a valid lease takes
 //!   requests.
 //!
+//! - **A request and its answer come from a process with the key of the journal's secrets.** Both have a MAC.
+//!   A holder takes a request once, and only within 15 minutes after it was sent ([`accepted`]). Clocks of processes
+//!   may differ by 5 minutes. What was not sent in this form gets no answer but a refusal.
+//!
 //! What this module never does: append to a journal, act on a host, or let the server see a document or
 //! an answer: both are sealed with the key of the journal's secrets.
 
+pub(crate) mod accepted;
 mod error;
 mod limits;
 pub mod owners;

@@ -1,6 +1,10 @@
 //! Requests to the holder of a journal, wherever it runs.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::PoisonError,
+    time::{Duration, SystemTime},
+};
 
 use vsiflow_engine::{
     model::Name,
@@ -9,7 +13,7 @@ use vsiflow_engine::{
 
 use crate::{
     Held, PostgresError,
-    seal::Sealer,
+    seal::{OpenedMessage, Sealer},
     shards::{ShardError, ShardSet},
 };
 
@@ -91,6 +95,8 @@ pub enum Progress {
     Begun,
     /// The answer.
     Answered(Secret),
+    /// A holder refused it: it was too old, taken before, or not sealed by a process with the same key and version.
+    Refused,
     /// It does not exist: it was withdrawn, or its answer expired.
     Gone,
 }
@@ -113,7 +119,8 @@ impl ShardSet {
             return Err(ShardError::Full { why });
         }
         let (id, number) = (request.id, i32::from(request.journal));
-        let sealed = sealer.seal(&Name::of(id), request.text);
+        let context = self.request_context(&request);
+        let sealed = sealer.seal_message(&Name::of(id), &context, since_epoch(), request.text);
         let sealed = sealed.map_err(unsealed)?;
         let insert = "WITH fence AS (SELECT FROM vsiflow.journals WHERE journal = $8 \
                 AND holder = $9 AND lease_until > clock_timestamp() FOR SHARE) \
@@ -197,9 +204,11 @@ impl ShardSet {
             return Ok(Progress::Gone);
         };
         match (row.get::<_, Option<&[u8]>>(0), row.get::<_, bool>(1)) {
+            (Some([]), _) => Ok(Progress::Refused),
             (Some(sealed), _) => {
-                let answer = sealer.open(&answer_name(id), sealed).map_err(unsealed)?;
-                Ok(Progress::Answered(answer))
+                let context = self.answer_context(id);
+                let answer = sealer.open_message(&answer_name(id), &context, sealed);
+                Ok(Progress::Answered(answer.map_err(unsealed)?.content))
             }
             (None, true) => Ok(Progress::Begun),
             (None, false) => Ok(Progress::Waiting),
@@ -222,8 +231,9 @@ impl ShardSet {
     /// or the lease has expired.
     ///
     /// # Errors
-    /// [`ShardError::Seal`] if it was sealed with another key; it gets an empty answer then, so that it
-    /// does not block others. Otherwise see [`PostgresError`].
+    /// [`ShardError::Seal`] if no process with this key sealed it, and [`ShardError::Refused`] if it is too old or was
+    /// taken before. It gets an empty answer then, so that it does not block others. Otherwise see
+    /// [`PostgresError`].
     pub async fn begin(
         &self,
         sealer: &Sealer,
@@ -252,16 +262,22 @@ impl ShardSet {
             return Ok(None);
         };
         let id: String = row.get(0);
-        let request = match sealer.open(&Name::of(&id), row.get(1)) {
+        let lane = Lane::read(row.get(4));
+        let context = self.context_of(&id, journal, lane, row.get(3));
+        let opened = sealer.open_message(&Name::of(&id), &context, row.get(1));
+        let taken = opened
+            .map_err(unsealed)
+            .and_then(|opened| take_once(held, opened, row.get(2)));
+        let request = match taken {
             Ok(request) => request,
             Err(error) => {
                 self.store(&id, held, &[]).await?;
-                return Err(unsealed(error));
+                return Err(error);
             }
         };
         Ok(Some(JournalRequest {
             id,
-            lane: Lane::read(row.get(4)),
+            lane,
             request,
             begun: row.get::<_, bool>(2) && !row.get::<_, bool>(3),
             again: row.get(2),
@@ -279,9 +295,31 @@ impl ShardSet {
         id: &str,
         answer: &Secret,
     ) -> Result<(), ShardError> {
-        let sealed = sealer.seal(&answer_name(id), answer).map_err(unsealed)?;
-        self.store(id, held, &sealed).await?;
+        let context = self.answer_context(id);
+        let sealed = sealer.seal_message(&answer_name(id), &context, since_epoch(), answer);
+        self.store(id, held, &sealed.map_err(unsealed)?).await?;
         Ok(())
+    }
+
+    /// What the MAC of a request is for, beside its content.
+    fn request_context(&self, request: &NewRequest<'_>) -> String {
+        let NewRequest {
+            id,
+            journal,
+            lane,
+            repeatable,
+            text: _,
+        } = request;
+        self.context_of(id, *journal, *lane, *repeatable)
+    }
+
+    fn context_of(&self, id: &str, journal: u16, lane: Lane, repeatable: bool) -> String {
+        let (set, lane) = (self.name(), lane.stored());
+        format!("request {id} {journal} {lane} {repeatable} {set}")
+    }
+
+    fn answer_context(&self, id: &str) -> String {
+        format!("answer {id} {}", self.name())
     }
 
     async fn store(&self, id: &str, held: &Held, sealed: &[u8]) -> Result<(), PostgresError> {
@@ -316,6 +354,20 @@ impl ShardSet {
         self.reader().query(delete, &[&self.name(), &age]).await?;
         Ok(())
     }
+}
+
+/// The time by this machine's clock, since the Unix epoch.
+pub(crate) fn since_epoch() -> Duration {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
+/// The content of a request that this holder has not taken before.
+fn take_once(held: &Held, opened: OpenedMessage, resumes: bool) -> Result<Secret, ShardError> {
+    let mut requests = held.requests.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = requests.take(since_epoch(), (opened.sent, opened.tag), resumes);
+    taken.map_err(|why| ShardError::Refused { why })?;
+    Ok(opened.content)
 }
 
 /// An answer is sealed under its own name, so that a request cannot replace it.

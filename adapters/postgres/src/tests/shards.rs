@@ -473,6 +473,62 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_process_of_the_set_sent_or_what_is_sent_twice_is_refused() {
+    let server = Server::start();
+    let (set, key, text) = (set(&server).await, sealer(), Secret::new("delete x"));
+    let held = Held::take(&set.member(1), hold::LEASE_DURATION)
+        .await
+        .unwrap();
+    let begin = || set.begin(&key, &held, 1, &Lane::ALL);
+    let table = "vsiflow.shard_requests";
+    set.ask(&key, new("a", &text, true), None).await.unwrap();
+    server.sql(&format!("CREATE TABLE kept AS SELECT * FROM {table}"));
+    assert_eq!(begin().await.unwrap().unwrap().id, "a");
+    set.answer(&key, &held, "a", &text).await.unwrap();
+    assert!(set.withdraw("a").await.unwrap());
+    // The same row again, as it was, as begun by another holder, and under another ID or for another journal.
+    for change in [
+        "begun_by = ''",
+        "begun_by = 'another'",
+        "id = 'b'",
+        "repeatable = false",
+    ] {
+        server.sql(&format!(
+            "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept"
+        ));
+        server.sql(&format!("UPDATE {table} SET {change}"));
+        let begun = begin().await.map(drop);
+        assert!(
+            matches!(
+                begun,
+                Err(ShardError::Refused { .. } | ShardError::Seal { .. })
+            ),
+            "{change}: {begun:?}"
+        );
+        assert!(begin().await.unwrap().is_none(), "{change}");
+    }
+    assert!(matches!(
+        set.progress(&key, "a").await,
+        Ok(Progress::Refused)
+    ));
+    // Sent again by a process of the set it is another request.
+    server.sql(&format!("DELETE FROM {table}"));
+    set.ask(&key, new("a", &text, true), None).await.unwrap();
+    assert_eq!(begin().await.unwrap().unwrap().id, "a");
+    // An answer of another request is none.
+    set.answer(&key, &held, "a", &text).await.unwrap();
+    set.ask(&key, new("c", &text, true), None).await.unwrap();
+    server.sql(&format!(
+        "UPDATE {table} SET answer = (SELECT answer FROM {table} WHERE id = 'a') WHERE id = 'c'"
+    ));
+    let answered = set.progress(&key, "c").await;
+    assert!(
+        matches!(answered, Err(ShardError::Seal { .. })),
+        "{answered:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_lives_is_counted_in_the_order_of_coming() {
     let server = Server::start();
     let set = set(&server).await;

@@ -12,7 +12,11 @@ pub(super) mod prune;
 
 use self::batch::ApplyBatch;
 use super::{
-    ErrorKind, Fleet, FleetError, index::Known, store::DesiredUpdates, unreadable::refuse_lost,
+    ErrorKind, Fleet, FleetError,
+    index::Known,
+    placement::{HostSurvey, is_no_host},
+    store::DesiredUpdates,
+    unreadable::refuse_lost,
     vsi::retained_refs,
 };
 use crate::{
@@ -73,7 +77,28 @@ impl Fleet {
     /// # Errors
     /// Before anything is recorded: when a VSI of the name is being deleted, or when a field of a VSI
     /// or data disk cannot be changed.
-    pub async fn apply(&self, mut resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
+    pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
+        self.engine.takes_updates()?;
+        let survey = Box::pin(self.survey_for(&resolved, false)).await?;
+        if !survey.is_stale {
+            return Box::pin(self.apply_on(resolved, survey, by)).await;
+        }
+        match Box::pin(self.apply_on(resolved.clone(), survey, by.clone())).await {
+            Err(error) if is_no_host(&error.failure) => {
+                let renewed = Box::pin(self.survey_for(&resolved, true)).await?;
+                Box::pin(self.apply_on(resolved, renewed, by)).await
+            }
+            applied => applied,
+        }
+    }
+
+    /// The same with hosts chosen by this survey.
+    pub(in crate::fleet) async fn apply_on(
+        &self,
+        mut resolved: Resolved,
+        survey: HostSurvey,
+        by: By,
+    ) -> Result<Vec<Applied>, FleetError> {
         // Checked before secrets and blobs are written, because they need disk space as well.
         self.engine.takes_updates()?;
         self.record_machines().await?;
@@ -81,7 +106,8 @@ impl Fleet {
         let _turn = self.quota_turn(&resolved).await;
         let _chooses = self.may_choose(&resolved).await;
         let known = self.concerned(&resolved).await?;
-        let members = Box::pin(self.place(&mut resolved, &known, Some(&mut updates))).await?;
+        let placed = self.place(&mut resolved, &known, survey, Some(&mut updates));
+        let (members, _offer) = Box::pin(placed).await?;
         self.refuse_all(&resolved, &known).await?;
         Box::pin(self.refuse_networks(&resolved, &members, false)).await?;
         let needs_addresses = resolved
@@ -140,7 +166,7 @@ impl Fleet {
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
-        let members = Box::pin(self.place(&mut resolved, &known, None)).await?;
+        let members = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         self.refuse_all(&resolved, &known).await?;
         Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
@@ -154,7 +180,7 @@ impl Fleet {
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
         Box::pin(self.refuse_identities(&resolved, &known)).await?;
-        let members = Box::pin(self.place(&mut resolved, &known, None)).await?;
+        let members = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
     }

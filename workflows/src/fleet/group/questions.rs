@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
-    sync::Arc,
 };
 
 use uuid::Uuid;
@@ -17,7 +16,6 @@ use super::{
 use crate::{
     fleet::{
         Fleet, FleetError,
-        index::Known,
         inquiries::Learned,
         known::{KnownGroup, KnownPool},
     },
@@ -50,7 +48,7 @@ impl fmt::Display for MemberInQuestion {
 
 impl Fleet {
     /// Whether the gate of a wave is open, or why it is closed; `None` while its members are asked.
-    pub(super) fn ask_gate(
+    pub(super) async fn ask_gate(
         &self,
         group: &KnownGroup,
         wave: &WaveRecord,
@@ -59,7 +57,13 @@ impl Fleet {
         let removed = &group.record.removed;
         let mut question = format!("{} {}", wave.name, wave.revision(removed));
         for pool in pools.values() {
-            let _ = write!(question, " {}/{}", pool.entity.id(), pool.generation());
+            let uids = self.uids_of_members(pool).await?;
+            let _ = write!(
+                question,
+                " {}/{} {uids:?}",
+                pool.entity.id(),
+                pool.generation()
+            );
         }
         let asked = &self.pools.gates_asked;
         if let Some(learned) = asked.answer(&group.entity, &question) {
@@ -127,34 +131,30 @@ impl Fleet {
         pool: &KnownPool,
         number: u32,
     ) -> Result<MemberInQuestion, FleetError> {
-        let uid = match self.pools.journals() {
-            Some(_) => {
-                let report = self.pools.report(&pool.entity);
-                report.and_then(|report| {
-                    let mut members = report.shown();
-                    members
-                        .find(|member| member.of.number == number)
-                        .map(|member| member.uid)
-                })
-            }
-            None => {
-                let members = self.known_of_pool(pool.record.uid).await?;
-                let is_meant = |member: &&Arc<Known>| {
-                    let of = member.record.vsi.member_of.as_ref();
-                    of.is_some_and(|of| of.number == number)
-                };
-                members
-                    .iter()
-                    .find(is_meant)
-                    .map(|member| member.record.uid)
-            }
-        };
+        let uids = self.uids_of_members(pool).await?;
         Ok(MemberInQuestion {
             pool: pool.entity.clone(),
             generation: pool.generation(),
             number,
-            uid,
+            uid: uids.get(&number).copied(),
         })
+    }
+
+    /// The UIDs of a pool's members by number, without those in journals that have not reported.
+    async fn uids_of_members(&self, pool: &KnownPool) -> Result<BTreeMap<u32, Uuid>, FleetError> {
+        if self.pools.journals().is_some() {
+            let report = self.pools.report(&pool.entity);
+            let members = report.iter().flat_map(|report| report.shown());
+            return Ok(members
+                .map(|member| (member.of.number, member.uid))
+                .collect());
+        }
+        let members = self.known_of_pool(pool.record.uid).await?;
+        let numbered = members.iter().filter_map(|member| {
+            let of = member.record.vsi.member_of.as_ref()?;
+            Some((of.number, member.record.uid))
+        });
+        Ok(numbered.collect())
     }
 
     async fn text_of_member(&self, pool: &KnownPool, output: &OutputSource) -> Learned<Secret> {

@@ -8,6 +8,7 @@ use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
     group::{controller, known::record_group, outputs::not_there, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
+    placement::is_no_host,
     pool::NextObservation,
     store::DesiredUpdates,
 };
@@ -283,9 +284,19 @@ impl Fleet {
             pools: vec![pool],
             ..Resolved::default()
         };
-        let by = controller(&group.label(), &what);
-        Box::pin(self.apply(resolved, by)).await?;
-        Ok(CarriedOut::Done)
+        let hosts = Box::pin(self.hosts_to_choose_from(&resolved)).await?;
+        let (entity, namespace) = (&group.entity, &group.record.namespace);
+        let Some(survey) = self.survey_in_task(entity, namespace, &hosts).await? else {
+            return Ok(CarriedOut::Asked);
+        };
+        let (is_stale, by) = (survey.is_stale, controller(&group.label(), &what));
+        match Box::pin(self.apply_on(resolved, survey, by)).await {
+            Err(error) if is_stale && is_no_host(&error.failure) => {
+                self.survey_later(entity, namespace, &hosts, true);
+                Ok(CarriedOut::Asked)
+            }
+            made => made.map(|_| CarriedOut::Done),
+        }
     }
 
     fn unresolved(&self, group: &KnownGroup, item: &ItemRecord, why: &str) -> FleetError {
@@ -354,7 +365,8 @@ impl Fleet {
         let Some(current) = group.record.waves.get(wave) else {
             return Ok(CarriedOut::Done);
         };
-        let Some(gate) = self.ask_gate(group, current, &found.pools)? else {
+        let gate = Box::pin(self.ask_gate(group, current, &found.pools)).await?;
+        let Some(gate) = gate else {
             return Ok(CarriedOut::Asked);
         };
         let read = match gate {

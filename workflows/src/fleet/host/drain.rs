@@ -12,10 +12,11 @@ use crate::{
         Fleet, FleetError, HostHandle,
         index::Known,
         known::KnownPool,
+        placement::{HostSurvey, HostsInQuestion},
         pool::{apply::record_pool, evict, members::PoolMembers},
         store::DesiredUpdates,
     },
-    placement::Decision,
+    placement::{Decision, PlacementRequest},
     pool::{Eviction, KeepReason, PoolRecord},
     record::pool_entity,
 };
@@ -57,6 +58,16 @@ enum DrainOutcome {
     Stays(String, Option<String>),
 }
 
+/// The VSIs of a host and their pools, before other hosts are chosen.
+struct OpenDrain {
+    looks: Vec<DrainChoice>,
+    pools: Pools,
+    /// The members that need another host, by their index in `looks`, with their numbers.
+    open: Vec<(usize, u32)>,
+    /// What each of them needs.
+    requests: Vec<PlacementRequest>,
+}
+
 /// The pools that have members on the host.
 type Pools = BTreeMap<Uuid, (KnownPool, PoolMembers)>;
 
@@ -67,8 +78,9 @@ impl HostHandle<'_> {
     /// # Errors
     /// When the journal does not know the host, or cannot be read.
     pub async fn plan_drain(self, host: &str) -> Result<Vec<DrainedVsi>, FleetError> {
+        let survey = Box::pin(self.fleet.survey_for_drain(host)).await?;
         let _chooses = self.fleet.capacities.choosing().await;
-        let (looks, _) = Box::pin(self.fleet.check_drain(host)).await?;
+        let (looks, _) = Box::pin(self.fleet.check_drain(host, &survey)).await?;
         Ok(looks.iter().map(DrainedVsi::of).collect())
     }
 
@@ -85,11 +97,12 @@ impl HostHandle<'_> {
         by: By,
     ) -> Result<(Vec<DrainedVsi>, Vec<EntityId>), FleetError> {
         self.cordon(host, by.clone()).await?;
+        let survey = Box::pin(self.fleet.survey_for_drain(host)).await?;
         let mut entities = Vec::new();
         let looks = {
             let _one_look = self.fleet.pools.looking.lock().await;
             let _chooses = self.fleet.capacities.choosing().await;
-            let (looks, pools) = Box::pin(self.fleet.check_drain(host)).await?;
+            let (looks, pools) = Box::pin(self.fleet.check_drain(host, &survey)).await?;
             let mut updates = DesiredUpdates::default();
             for (uid, (pool, found)) in &pools {
                 let mut record = pool.record.clone();
@@ -123,7 +136,48 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    async fn check_drain(&self, host: &str) -> Result<(Vec<DrainChoice>, Pools), FleetError> {
+    /// The capacities of the hosts among which a drain has to choose. They are asked before its locks are
+    /// taken, under which a host that answers late would hold up the pools of others.
+    async fn survey_for_drain(&self, host: &str) -> Result<HostSurvey, FleetError> {
+        let open = Box::pin(self.open_drain(host)).await?;
+        let HostsInQuestion { hosts, archs } = HostsInQuestion::of_requests(&open.requests);
+        let survey = self.survey(&hosts, &archs, false).await?;
+        if survey.is_stale {
+            let chosen = self.choose_each(&open.requests, &survey).await?;
+            if chosen.iter().any(Result::is_err) {
+                return self.survey(&hosts, &archs, true).await;
+            }
+        }
+        Ok(survey)
+    }
+
+    async fn check_drain(
+        &self,
+        host: &str,
+        survey: &HostSurvey,
+    ) -> Result<(Vec<DrainChoice>, Pools), FleetError> {
+        let OpenDrain {
+            mut looks,
+            pools,
+            open,
+            requests,
+        } = Box::pin(self.open_drain(host)).await?;
+        let chosen = self.choose_each(&requests, survey).await?;
+        for ((index, number), decision) in open.into_iter().zip(chosen) {
+            if let Some(look) = looks.get_mut(index) {
+                look.outcome = match decision {
+                    Ok(decision) => DrainOutcome::Moves(number, decision),
+                    Err(failure) => DrainOutcome::Stays(
+                        failure.message.to_string(),
+                        Some(failure.code.to_string()),
+                    ),
+                };
+            }
+        }
+        Ok((looks, pools))
+    }
+
+    async fn open_drain(&self, host: &str) -> Result<OpenDrain, FleetError> {
         self.hosts().settings(host)?;
         let mut pools = Pools::new();
         let (mut looks, mut open, mut requests) = (Vec::new(), Vec::new(), Vec::new());
@@ -154,19 +208,12 @@ impl Fleet {
                 outcome,
             });
         }
-        let chosen = Box::pin(self.choose_each(&requests)).await?;
-        for ((index, number), decision) in open.into_iter().zip(chosen) {
-            if let Some(look) = looks.get_mut(index) {
-                look.outcome = match decision {
-                    Ok(decision) => DrainOutcome::Moves(number, decision),
-                    Err(failure) => DrainOutcome::Stays(
-                        failure.message.to_string(),
-                        Some(failure.code.to_string()),
-                    ),
-                };
-            }
-        }
-        Ok((looks, pools))
+        Ok(OpenDrain {
+            looks,
+            pools,
+            open,
+            requests,
+        })
     }
 
     /// The pool that a VSI is a member of, if that pool exists.

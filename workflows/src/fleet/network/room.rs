@@ -47,14 +47,10 @@ impl Fleet {
             return Ok(());
         }
         let hosts: BTreeSet<_> = records.iter().map(|one| one.host.clone()).collect();
-        let before = self.offer(resolved, &hosts);
-        let refused = Box::pin(self.refuse_crowded(records)).await;
-        if refused.is_err() || dry {
-            for (id, settings) in before {
-                self.directory.withdraw(&id, settings);
-            }
-        }
-        refused
+        let mut offer = self.offer(resolved, &hosts);
+        Box::pin(self.refuse_crowded(records)).await?;
+        offer.keep(|_| !dry);
+        Ok(())
     }
 
     /// Makes the same check for members of a recorded pool, on these hosts.

@@ -5,8 +5,12 @@ pub(in crate::fleet) mod over_journals;
 mod promised;
 mod requests;
 mod survey;
+mod survey_task;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use tokio::sync::MutexGuard;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence};
@@ -16,16 +20,55 @@ pub(super) use self::promised::Footprints;
 pub(in crate::fleet) use self::promised::host_promises;
 pub(in crate::fleet) use self::requests::{pools, templates};
 pub(super) use self::survey::Capacities;
-use self::survey::HostSurvey;
+pub(in crate::fleet) use self::survey::HostSurvey;
 use crate::{
     fleet::{
         ErrorKind, Fleet, FleetError, apply::matching, host::ownership, index::Known,
         store::DesiredUpdates,
     },
+    hosts::HostOffer,
     placement::{Decision, PlacementBoard, PlacementHost, PlacementRequest, Unplaced},
     record::{capacity_entity, kind},
-    spec::{HostSettings, Resolved},
+    spec::{DesiredVsi, Resolved},
 };
+
+/// The code for: no host fits.
+const NO_HOST: &str = "VSI0737";
+
+/// The hosts whose capacities a choice depends on, and the architectures that they should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::fleet) struct HostsInQuestion {
+    pub(in crate::fleet) hosts: BTreeSet<String>,
+    pub(in crate::fleet) archs: BTreeSet<String>,
+}
+
+impl fmt::Display for HostsInQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hosts, archs } = self;
+        write!(f, "{hosts:?} {archs:?}")
+    }
+}
+
+impl HostsInQuestion {
+    /// Adds the hosts among which a member of this template is placed.
+    pub(in crate::fleet) fn add_of(&mut self, template: &DesiredVsi) {
+        if let (Some(placement), true) = (&template.placement, template.host.is_empty()) {
+            self.hosts.extend(placement.candidates.iter().cloned());
+            self.archs.insert(template.machine.arch.clone());
+        }
+    }
+
+    pub(in crate::fleet) fn of_requests<'a>(
+        requests: impl IntoIterator<Item = &'a PlacementRequest>,
+    ) -> Self {
+        let mut all = Self::default();
+        for request in requests {
+            all.hosts.extend(request.candidates.iter().cloned());
+            all.archs.insert(request.arch.clone());
+        }
+        all
+    }
+}
 
 /// What one apply has to place.
 #[derive(Default)]
@@ -44,17 +87,6 @@ impl OpenPlacements {
     fn requests(&self) -> impl Iterator<Item = &PlacementRequest> {
         let vsis = self.vsis.iter().map(|(_, request)| request);
         vsis.chain(&self.members)
-    }
-
-    fn candidates(&self) -> BTreeSet<String> {
-        let all = self.requests().flat_map(|request| &request.candidates);
-        all.cloned().collect()
-    }
-
-    fn archs(&self) -> BTreeSet<String> {
-        self.requests()
-            .map(|request| request.arch.clone())
-            .collect()
     }
 }
 
@@ -87,28 +119,55 @@ impl MemberHosts {
     }
 }
 
-/// Host settings from before some were replaced by [`Fleet::offer`], by host.
-pub(in crate::fleet) type PreviousSettings = Vec<(String, Option<HostSettings>)>;
-
 impl Fleet {
     /// The lock for choosing hosts, if these documents may need a choice. It is held until the choice
-    /// is recorded, because two concurrent choices would not see each other's promises.
+    /// is recorded, because two concurrent choices would not see each other's promises. No host is asked
+    /// under it: one that answers late would hold up the choices of others.
     pub(in crate::fleet) async fn may_choose(
         &self,
         resolved: &Resolved,
     ) -> Option<MutexGuard<'_, ()>> {
-        let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
-        let mut all = vsis.chain(requests::templates(resolved));
-        if all.any(|vsi| vsi.placement.is_some()) {
+        if may_need_choice(resolved) {
             Some(self.capacities.choosing().await)
         } else {
             None
         }
     }
 
-    /// Sets the host of each VSI that needs a placement: its recorded host, or one that is chosen now.
-    /// Measured capacities go into `updates`; without `updates` nothing is recorded. Returns the hosts
-    /// that members of pools would get.
+    /// The hosts among which [`Fleet::place`] has to choose for these documents.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(in crate::fleet) async fn hosts_to_choose_from(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<HostsInQuestion, FleetError> {
+        if !may_need_choice(resolved) {
+            return Ok(HostsInQuestion::default());
+        }
+        let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
+        stay(&mut resolved, &known);
+        let open = Box::pin(self.open_requests(&resolved)).await?;
+        Ok(HostsInQuestion::of_requests(open.requests()))
+    }
+
+    /// The capacities of these hosts. Asks those that have not answered recently; with `now`, all of them.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(in crate::fleet) async fn survey_for(
+        &self,
+        resolved: &Resolved,
+        now: bool,
+    ) -> Result<HostSurvey, FleetError> {
+        let HostsInQuestion { hosts, archs } = self.hosts_to_choose_from(resolved).await?;
+        let _offer = self.offer(resolved, &hosts);
+        self.survey(&hosts, &archs, now).await
+    }
+
+    /// Sets the host of each VSI that needs a placement: its recorded host, or one that is chosen now by
+    /// the survey. Measured capacities go into `updates`; without `updates` nothing is recorded. Returns
+    /// the hosts that members of pools would get, and the offer to hold until all is recorded.
     ///
     /// # Errors
     /// `VSI0737`, when no host fits for one of them or for a member of one of the pools.
@@ -116,21 +175,18 @@ impl Fleet {
         &self,
         resolved: &mut Resolved,
         known: &[Known],
+        survey: HostSurvey,
         updates: Option<&mut DesiredUpdates>,
-    ) -> Result<MemberHosts, FleetError> {
+    ) -> Result<(MemberHosts, HostOffer<'_>), FleetError> {
         stay(resolved, known);
         let open = Box::pin(self.open_requests(resolved)).await?;
+        let candidates = HostsInQuestion::of_requests(open.requests()).hosts;
+        let offer = self.offer(resolved, &candidates);
         if open.is_empty() {
-            return Ok(MemberHosts::default());
+            return Ok((MemberHosts::default(), offer));
         }
-        let before = self.offer(resolved, &open.candidates());
-        let chosen = Box::pin(self.choose(&open, updates.is_some())).await;
-        if chosen.is_err() || updates.is_none() {
-            for (id, settings) in before {
-                self.directory.withdraw(&id, settings);
-            }
-        }
-        let (decisions, survey) = chosen?;
+        let decisions = self.choose_by(&open, &candidates, &survey).await?;
+        let decisions = decisions.map_err(|(name, unplaced)| no_host(&name, &unplaced))?;
         if let Some(updates) = updates {
             survey.record(updates)?;
         }
@@ -139,6 +195,30 @@ impl Fleet {
         for ((index, _), decision) in open.vsis.iter().zip(decisions) {
             settle(resolved, *index, decision);
         }
+        Ok((members, offer))
+    }
+
+    /// Places documents without recording anything. If no host fits by answers that were given earlier,
+    /// the hosts are asked again.
+    ///
+    /// # Errors
+    /// As for [`Fleet::place`].
+    pub(in crate::fleet) async fn place_dry(
+        &self,
+        resolved: &mut Resolved,
+        known: &[Known],
+    ) -> Result<MemberHosts, FleetError> {
+        let survey = Box::pin(self.survey_for(resolved, false)).await?;
+        let is_stale = survey.is_stale;
+        let mut placed = resolved.clone();
+        let mut members = Box::pin(self.place(&mut placed, known, survey, None)).await;
+        if is_stale && matches!(&members, Err(error) if is_no_host(&error.failure)) {
+            let renewed = Box::pin(self.survey_for(resolved, true)).await?;
+            placed = resolved.clone();
+            members = Box::pin(self.place(&mut placed, known, renewed, None)).await;
+        }
+        let (members, _) = members?;
+        *resolved = placed;
         Ok(members)
     }
 
@@ -165,7 +245,7 @@ impl Fleet {
         let hosts = if open.is_empty() {
             BTreeSet::from([template.host.clone()])
         } else {
-            let (decisions, _) = Box::pin(self.choose(&open, false)).await?;
+            let decisions = Box::pin(self.choose(&open)).await?;
             decisions.into_iter().map(|one| one.host).collect()
         };
         Box::pin(self.refuse_networks_of(template, hosts)).await
@@ -189,8 +269,8 @@ impl Fleet {
         &self,
         resolved: &Resolved,
         candidates: &BTreeSet<String>,
-    ) -> PreviousSettings {
-        let mut before = Vec::new();
+    ) -> HostOffer<'_> {
+        let mut offer = self.directory.new_offer();
         for id in candidates {
             let Some(host) = resolved.hosts.get(id) else {
                 continue;
@@ -198,62 +278,39 @@ impl Fleet {
             let known = self.directory.get(id);
             let same =
                 known.is_some_and(|known| known.same_as(host) && known.limits == host.limits);
-            if !same && ownership::others(&self.directory, host).is_none() {
-                before.push((id.clone(), self.directory.offer(host.clone())));
+            // Another offer of the same settings may end before this one.
+            let is_recorded = same && !self.directory.is_offered(id);
+            if !is_recorded && ownership::others(&self.directory, host).is_none() {
+                offer.add(host.clone());
             }
         }
-        before
+        offer
     }
 
     /// Chooses a host for each request, by recent measurements; if that fails, by new ones.
-    async fn choose(
-        &self,
-        open: &OpenPlacements,
-        record: bool,
-    ) -> Result<(Vec<Decision>, HostSurvey), FleetError> {
-        let (candidates, archs) = (open.candidates(), open.archs());
-        let mut survey = self.survey(&candidates, &archs, false).await?;
-        let mut chosen = self.choose_by(open, &candidates, &survey).await?;
+    async fn choose(&self, open: &OpenPlacements) -> Result<Vec<Decision>, FleetError> {
+        let HostsInQuestion { hosts, archs } = HostsInQuestion::of_requests(open.requests());
+        let mut survey = self.survey(&hosts, &archs, false).await?;
+        let mut chosen = self.choose_by(open, &hosts, &survey).await?;
         if chosen.is_err() && survey.is_stale {
-            survey = self.survey(&candidates, &archs, true).await?;
-            chosen = self.choose_by(open, &candidates, &survey).await?;
+            survey = self.survey(&hosts, &archs, true).await?;
+            chosen = self.choose_by(open, &hosts, &survey).await?;
         }
-        if !record {
-            survey.news.clear();
-        }
-        let decisions = chosen.map_err(|(name, unplaced)| no_host(&name, &unplaced))?;
-        Ok((decisions, survey))
+        chosen.map_err(|(name, unplaced)| no_host(&name, &unplaced))
     }
 
-    /// Chooses a host for each of these, one after another; if none fits one request, the others still
-    /// get theirs.
+    /// Chooses a host for each of these by the survey, one after another; if none fits one request, the
+    /// others still get theirs.
     pub(in crate::fleet) async fn choose_each(
         &self,
         requests: &[PlacementRequest],
+        survey: &HostSurvey,
     ) -> Result<Vec<Result<Decision, Failure>>, FleetError> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let candidates = requests.iter().flat_map(|request| &request.candidates);
-        let candidates: BTreeSet<_> = candidates.cloned().collect();
-        let archs = requests.iter().map(|request| request.arch.clone());
-        let archs: BTreeSet<_> = archs.collect();
-        let mut survey = self.survey(&candidates, &archs, false).await?;
-        let mut chosen = self.each_by(requests, &candidates, &survey).await?;
-        if survey.is_stale && chosen.iter().any(Result::is_err) {
-            survey = self.survey(&candidates, &archs, true).await?;
-            chosen = self.each_by(requests, &candidates, &survey).await?;
-        }
-        Ok(chosen)
-    }
-
-    async fn each_by(
-        &self,
-        requests: &[PlacementRequest],
-        candidates: &BTreeSet<String>,
-        survey: &HostSurvey,
-    ) -> Result<Vec<Result<Decision, Failure>>, FleetError> {
-        let mut board = self.board(candidates, survey).await?;
+        let candidates = HostsInQuestion::of_requests(requests).hosts;
+        let mut board = self.board(&candidates, survey).await?;
         let chosen = requests.iter().map(|request| {
             let name = format!("{}/{}", request.vsi.namespace, request.vsi.name);
             let chosen = board.choose(request);
@@ -301,7 +358,7 @@ impl Fleet {
                 id: id.clone(),
                 labels: settings.labels,
                 cordoned: self.reach.cordoned(id),
-                unreachable: survey.unreachable.get(id).cloned(),
+                unreachable: survey.why_unreachable(id),
                 capacity: survey.found.get(id).cloned().unwrap_or_default(),
                 limits: settings.limits.unwrap_or_default(),
                 promised: promised.sum,
@@ -357,10 +414,22 @@ fn settle(resolved: &mut Resolved, index: usize, decision: Decision) {
     vsi.placed = Some(decision);
 }
 
+/// Whether documents have VSIs or templates for which a host may have to be chosen.
+fn may_need_choice(resolved: &Resolved) -> bool {
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+    let mut all = vsis.chain(requests::templates(resolved));
+    all.any(|vsi| vsi.placement.is_some())
+}
+
+/// Whether a choice failed because no host fits.
+pub(in crate::fleet) fn is_no_host(failure: &Failure) -> bool {
+    failure.code.as_str() == NO_HOST
+}
+
 fn no_host(name: &str, unplaced: &Unplaced) -> FleetError {
     let failure = Failure::new(
         FailureClass::Blocked,
-        "VSI0737",
+        NO_HOST,
         format!("no host fits: {unplaced}"),
     )
     .of_object(format!("vsi/{name}"))

@@ -48,8 +48,8 @@ struct Measured {
 }
 
 /// The result of asking some hosts.
-#[derive(Default)]
-pub(super) struct HostSurvey {
+#[derive(Clone, Default)]
+pub(in crate::fleet) struct HostSurvey {
     /// Their capacities, as recorded or about to be recorded.
     pub(super) found: BTreeMap<String, CapacityRecord>,
     /// The hosts that do not answer, and why.
@@ -57,10 +57,30 @@ pub(super) struct HostSurvey {
     /// Capacities to record.
     pub(super) news: Vec<CapacityRecord>,
     /// Whether some answers were reused.
-    pub(super) is_stale: bool,
+    pub(in crate::fleet) is_stale: bool,
+}
+
+/// A host's answer, and whether it was given earlier.
+struct HostAnswer {
+    answer: Result<CapacityRecord, String>,
+    is_reused: bool,
 }
 
 impl HostSurvey {
+    /// Whether each of these hosts has answered, or failed to.
+    pub(super) fn has_all(&self, hosts: &BTreeSet<String>) -> bool {
+        hosts
+            .iter()
+            .all(|id| self.found.contains_key(id) || self.unreachable.contains_key(id))
+    }
+
+    /// Why a host counts as unreachable, if it does.
+    pub(super) fn why_unreachable(&self, host: &str) -> Option<String> {
+        let unasked = || "it has not answered yet".to_owned();
+        let why = self.unreachable.get(host).cloned();
+        why.or_else(|| (!self.found.contains_key(host)).then(unasked))
+    }
+
     /// The survey of hosts that must not be contacted.
     pub(super) fn of_none(hosts: &BTreeSet<String>, why: &str) -> Self {
         let left = hosts.iter().map(|host| (host.clone(), why.to_owned()));
@@ -72,37 +92,62 @@ impl HostSurvey {
 }
 
 impl Fleet {
-    /// The capacities of these hosts; with `now`, all are asked again.
-    pub(super) async fn survey(
+    /// The capacities of these hosts; with `now`, all are asked again. A host may take [`TIMEOUT`], so no
+    /// lock that others need may be held.
+    pub(in crate::fleet) async fn survey(
         &self,
         hosts: &BTreeSet<String>,
         archs: &BTreeSet<String>,
         now: bool,
     ) -> Result<HostSurvey, FleetError> {
-        let mut survey = HostSurvey::default();
         let queries = hosts.iter().map(|id| async move {
-            match self.capacities.recent(id, archs).filter(|_| !now) {
-                Some(answer) => (id, answer, true),
-                None => (id, self.measure(id, archs).await, false),
-            }
+            let recent = self.capacities.recent(id, archs).filter(|_| !now);
+            let is_reused = recent.is_some();
+            let answer = match recent {
+                Some(answer) => answer,
+                None => self.measure(id, archs).await,
+            };
+            (id.clone(), HostAnswer { answer, is_reused })
         });
         let queries: Vec<_> = queries.collect();
-        let mut answers = stream::iter(queries).buffer_unordered(PARALLEL);
-        while let Some((id, answer, stale)) = answers.next().await {
-            survey.is_stale |= stale;
+        let answers = stream::iter(queries).buffer_unordered(PARALLEL);
+        let answers: BTreeMap<_, _> = answers.collect().await;
+        self.survey_by(answers).await
+    }
+
+    /// The same by recent answers alone: no host is asked.
+    pub(super) async fn recent_survey(
+        &self,
+        hosts: &BTreeSet<String>,
+        archs: &BTreeSet<String>,
+    ) -> Result<HostSurvey, FleetError> {
+        let answers = hosts.iter().filter_map(|id| {
+            let answer = self.capacities.recent(id, archs)?;
+            let is_reused = true;
+            Some((id.clone(), HostAnswer { answer, is_reused }))
+        });
+        self.survey_by(answers.collect()).await
+    }
+
+    async fn survey_by(
+        &self,
+        answers: BTreeMap<String, HostAnswer>,
+    ) -> Result<HostSurvey, FleetError> {
+        let mut survey = HostSurvey::default();
+        for (id, HostAnswer { answer, is_reused }) in answers {
+            survey.is_stale |= is_reused;
             match answer {
-                Err(why) => _ = survey.unreachable.insert(id.clone(), why),
+                Err(why) => _ = survey.unreachable.insert(id, why),
                 Ok(new) => {
-                    let before = self.recorded_capacity(id).await?;
+                    let before = self.recorded_capacity(&id).await?;
                     let (record, is_news) = newest(before, new);
                     if is_news {
                         survey.news.push(record.clone());
                     }
-                    survey.found.insert(id.clone(), record);
+                    survey.found.insert(id, record);
                 }
             }
         }
-        survey.news.sort_by(|a, b| a.host.cmp(&b.host));
         Ok(survey)
     }
 

@@ -42,6 +42,8 @@ pub(in crate::fleet) struct Board {
     pub(in crate::fleet) addresses_asked: Inquiries<String>,
     /// Whether the members of pools were observed on their hosts.
     pub(in crate::fleet) members_observed: Inquiries<()>,
+    /// Whether hosts for new members were asked for their capacity.
+    pub(in crate::fleet) hosts_surveyed: Inquiries<()>,
     /// The tasks that ask; they end with the controller.
     tasks: Mutex<JoinSet<()>>,
     requests: watch::Sender<()>,
@@ -169,6 +171,7 @@ impl Board {
         self.outputs_asked.forget(pool);
         self.addresses_asked.forget(pool);
         self.members_observed.forget(pool);
+        self.hosts_surveyed.forget(pool);
         let mut state = self.state();
         state.driven.remove(pool);
         state.verdicts.remove(pool);

@@ -14,10 +14,11 @@ use crate::{
         disk::apply::KnownDisk,
         index::Known,
         known::KnownPool,
+        placement::HostSurvey,
         pool::{apply::record_pool, controller, members::PoolMembers, reconcile::is_passing},
         store::DesiredUpdates,
     },
-    placement::Decision,
+    placement::{Decision, PlacementRequest},
     pool::{EvictedMember, Eviction, EvictionView, KeepReason, MemberState, PoolRecord},
     record::kind,
     spec::{DeletionPolicy, DesiredDataDisk, ResolvedVsi},
@@ -86,6 +87,7 @@ impl Fleet {
         pool: &KnownPool,
         found: &PoolMembers,
         numbers: &[u32],
+        survey: &HostSurvey,
     ) -> Vec<Failure> {
         let (mut trouble, mut open) = (Vec::new(), Vec::new());
         for number in numbers {
@@ -105,7 +107,7 @@ impl Fleet {
             trouble.extend(deleted.err().map(|error| *error.failure));
         }
         if !open.is_empty() {
-            let chosen = Box::pin(self.choose_again(pool, found, &open)).await;
+            let chosen = Box::pin(self.choose_again(pool, found, &open, survey)).await;
             trouble.extend(chosen.unwrap_or_else(|error| vec![*error.failure]));
         }
         trouble
@@ -117,22 +119,19 @@ impl Fleet {
         pool: &KnownPool,
         found: &PoolMembers,
         numbers: &[u32],
+        survey: &HostSurvey,
     ) -> Result<Vec<Failure>, FleetError> {
         // Two concurrent choices would not see each other's promises.
         let _chooses = self.capacities.choosing().await;
         let mut record = pool.record.clone();
-        let (mut members, mut requests) = (Vec::new(), Vec::new());
-        for number in numbers {
-            let Some((member, eviction)) = eviction_of(pool, found, *number) else {
-                continue;
-            };
-            let from = eviction.from.as_str();
-            requests.push(self.eviction_request(&pool.record, *number, from).await?);
-            members.push((member.record.uid, *number));
-        }
+        let members = numbers.iter().filter_map(|number| {
+            let (member, _) = eviction_of(pool, found, *number)?;
+            Some((member.record.uid, *number))
+        });
+        let requests = Box::pin(self.eviction_requests(pool, found, numbers)).await?;
         let mut trouble = Vec::new();
-        let chosen = Box::pin(self.choose_each(&requests)).await?;
-        for ((uid, number), decision) in members.into_iter().zip(chosen) {
+        let chosen = self.choose_each(&requests, survey).await?;
+        for ((uid, number), decision) in members.zip(chosen) {
             match (decision, record.evicting.get_mut(&uid)) {
                 (Ok(decision), Some(eviction)) => {
                     eviction.to = Some(decision);
@@ -149,6 +148,30 @@ impl Fleet {
             self.record(updates, by).await?;
         }
         Ok(trouble)
+    }
+
+    /// Whether the new host of an evicted member is chosen.
+    pub(super) fn is_decided(&self, pool: &KnownPool, found: &PoolMembers, number: u32) -> bool {
+        let eviction = eviction_of(pool, found, number);
+        eviction
+            .is_some_and(|(member, _)| self.decided_eviction(pool, member, &found.disks).is_some())
+    }
+
+    /// What these members need of another host, without those that are not being evicted.
+    pub(super) async fn eviction_requests(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        numbers: &[u32],
+    ) -> Result<Vec<PlacementRequest>, FleetError> {
+        let mut requests = Vec::new();
+        for number in numbers {
+            if let Some((_, eviction)) = eviction_of(pool, found, *number) {
+                let from = eviction.from.as_str();
+                requests.push(self.eviction_request(&pool.record, *number, from).await?);
+            }
+        }
+        Ok(requests)
     }
 
     /// The new host of an evicted member, if the decision still applies.

@@ -16,6 +16,7 @@ use crate::fleet::{
     host::scan::{ScanMode, is_watched},
     index::Known,
     known::KnownPool,
+    placement::{HostSurvey, HostsInQuestion, is_no_host},
     pool::{NextObservation, controller, members::PoolMembers},
 };
 use crate::{
@@ -95,8 +96,26 @@ impl Fleet {
             return Ok(NextObservation::default());
         }
         self.resume_members(&pool, &found).await?;
-        let (mut trouble, more) = Box::pin(self.carry_out(&pool, &found, &decision)).await;
+        let hosts = Box::pin(self.hosts_for_members(&pool, &found, &decision)).await?;
+        let namespace = &pool.record.namespace;
+        let survey = self.survey_in_task(entity, namespace, &hosts).await?;
         let unsettled = found.unsettled();
+        let asking = NextObservation {
+            asks: false,
+            more: false,
+            open: unsettled.clone(),
+        };
+        let Some(survey) = survey else {
+            self.pools.not_reached(entity, generation);
+            return Ok(asking);
+        };
+        let is_stale = survey.is_stale;
+        let (mut trouble, more) = Box::pin(self.carry_out(&pool, &found, &decision, survey)).await;
+        if is_stale && trouble.iter().any(is_no_host) {
+            self.survey_later(entity, namespace, &hosts, true);
+            self.pools.not_reached(entity, generation);
+            return Ok(asking);
+        }
         let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
         let open = Box::pin(self.delete_evicted_disks(&pool, &found, &mut trouble)).await || open;
         // A change that came in between is handled by the next reconciliation.
@@ -223,6 +242,30 @@ impl Fleet {
         Ok(false)
     }
 
+    /// The hosts among which a decision has to choose, for members that are new or leave a host.
+    async fn hosts_for_members(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        decision: &PoolDecision,
+    ) -> Result<HostsInQuestion, FleetError> {
+        let (mut leaving, mut hosts) = (Vec::new(), HostsInQuestion::default());
+        for action in &decision.actions {
+            match action {
+                PoolAction::Evict(number) if !self.is_decided(pool, found, *number) => {
+                    leaving.push(*number);
+                }
+                PoolAction::Make(number) => hosts.add_of(&pool.record.template_of(*number).vsi),
+                PoolAction::Evict(_) | PoolAction::Update(_) | PoolAction::Delete(_) => {}
+            }
+        }
+        let requests = Box::pin(self.eviction_requests(pool, found, &leaving)).await?;
+        let of_leaving = HostsInQuestion::of_requests(&requests);
+        hosts.hosts.extend(of_leaving.hosts);
+        hosts.archs.extend(of_leaving.archs);
+        Ok(hosts)
+    }
+
     /// Carries out a decision. Returns the failures, and whether members are left to make. A failure of
     /// one member does not stop the others.
     async fn carry_out(
@@ -230,6 +273,7 @@ impl Fleet {
         pool: &KnownPool,
         found: &PoolMembers,
         decision: &PoolDecision,
+        survey: HostSurvey,
     ) -> (Vec<Failure>, bool) {
         let (mut trouble, mut missing, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
         for action in &decision.actions {
@@ -248,7 +292,7 @@ impl Fleet {
             trouble.extend(done.err().map(|error| *error.failure));
         }
         if !leaving.is_empty() {
-            trouble.extend(Box::pin(self.evict_members(pool, found, &leaving)).await);
+            trouble.extend(Box::pin(self.evict_members(pool, found, &leaving, &survey)).await);
         }
         let mut batches: Vec<_> = missing.chunks(BATCH).rev().collect();
         let (mut made, mut refused) = (0_usize, 0_usize);
@@ -256,7 +300,7 @@ impl Fleet {
             && let Some(numbers) = batches.pop()
         {
             let (first, second) = numbers.split_at(numbers.len().div_ceil(2));
-            match self.make_members(pool, numbers).await {
+            match self.make_members(pool, numbers, survey.clone()).await {
                 Ok(()) => made = made.saturating_add(numbers.len()),
                 Err(error)
                     if second.is_empty() || refused >= REFUSED || concerns_all(&error.failure) =>
@@ -271,7 +315,12 @@ impl Fleet {
         (trouble, !batches.is_empty())
     }
 
-    async fn make_members(&self, pool: &KnownPool, numbers: &[u32]) -> Result<(), FleetError> {
+    async fn make_members(
+        &self,
+        pool: &KnownPool,
+        numbers: &[u32],
+        survey: HostSurvey,
+    ) -> Result<(), FleetError> {
         let mut resolved = Resolved::default();
         // Cached, because a rollout has two templates at most.
         let mut secrets = BTreeMap::new();
@@ -288,7 +337,8 @@ impl Fleet {
             resolved.data_disks.extend(disks);
         }
         let by = controller(&pool.label(), "a new member");
-        Box::pin(self.apply(resolved, by)).await.map(drop)
+        let made = self.apply_on(resolved, survey, by);
+        Box::pin(made).await.map(drop)
     }
 
     async fn update_member(&self, pool: &KnownPool, number: u32) -> Result<(), FleetError> {
@@ -303,7 +353,9 @@ impl Fleet {
             ..Resolved::default()
         };
         let by = controller(&pool.label(), "the template");
-        Box::pin(self.apply(resolved, by)).await.map(drop)
+        // A member that exists stays on its host.
+        let updated = self.apply_on(resolved, HostSurvey::default(), by);
+        Box::pin(updated).await.map(drop)
     }
 
     async fn delete_member(
@@ -414,7 +466,7 @@ pub(super) fn replaces(view: &PoolView, decision: &PoolDecision) -> bool {
 
 /// Whether making fewer members at a time would not help.
 fn concerns_all(failure: &Failure) -> bool {
-    is_passing(failure) || failure.code.as_str() == "VSI0737"
+    is_passing(failure) || is_no_host(failure)
 }
 
 /// Whether the failure is temporary: another change was made at the same time, or a deletion has not

@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct DesiredUpdates {
     updates: Vec<DesiredUpdate>,
     retired: Vec<(EntityId, Name)>,
+    /// The hosts whose settings are recorded afterwards.
+    hosts: Vec<String>,
 }
 
 impl DesiredUpdates {
@@ -71,10 +73,12 @@ impl Fleet {
     /// crash in between, those secrets are still named in the desired state and are erased with their
     /// owner.
     pub(super) async fn record(&self, updates: DesiredUpdates, by: By) -> Result<(), FleetError> {
-        if updates.updates.is_empty() {
-            return Ok(());
+        if !updates.updates.is_empty() {
+            self.engine.submit(updates.updates, by.clone()).await?;
         }
-        self.engine.submit(updates.updates, by.clone()).await?;
+        for host in updates.hosts {
+            self.directory.recorded(&host);
+        }
         for (entity, secret) in updates.retired {
             self.secrets.erase(&secret).await?;
             self.engine.erased(entity, secret, by.clone()).await?;
@@ -168,6 +172,7 @@ impl Fleet {
         }
         let owned = host.namespace.is_none() || self.directory.owner(&host.id()) == host.namespace;
         self.directory.put(host.clone());
+        updates.hosts.push(host.id());
         if host.namespace.is_some() {
             self.directory.set_owner(&host.id(), host.namespace.clone());
         }

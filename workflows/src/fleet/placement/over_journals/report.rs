@@ -33,9 +33,9 @@ impl PlacementHandle<'_> {
         let fleet = self.fleet;
         let _alone = fleet.capacities.surveying().await;
         // Settings of hosts that are not recorded may stay in the directory: it has no others for them.
-        let mut before = fleet.offer(resolved, &questions.hosts);
-        before.retain(|(id, _)| fleet.is_recorded_host(id));
-        let offer = async {
+        let mut offer = fleet.offer(resolved, &questions.hosts);
+        offer.keep(|id| !fleet.is_recorded_host(id));
+        let answers = async {
             let survey = match &questions.left_alone {
                 Some(why) => HostSurvey::of_none(&questions.hosts, why),
                 None => {
@@ -47,11 +47,9 @@ impl PlacementHandle<'_> {
             let hosts = fleet.placement_hosts(&questions.hosts, &survey).await?;
             Ok::<_, FleetError>((hosts, survey))
         };
-        let offer = Box::pin(offer).await;
-        for (id, settings) in before {
-            fleet.directory.withdraw(&id, settings);
-        }
-        let (hosts, survey) = offer?;
+        let answers = Box::pin(answers).await;
+        drop(offer);
+        let (hosts, survey) = answers?;
         let mut report = JournalReport {
             hosts,
             objects: BTreeMap::new(),
