@@ -232,3 +232,29 @@ fn defect_20_a_card_keeps_its_address_when_one_before_it_goes_and_comes_back() {
     after_refresh(&vsiflow);
     assert_eq!(vsiflow.phase("web"), "Running");
 }
+
+#[test]
+fn a_mac_address_in_the_place_of_one_that_is_taken_is_not_taken_either() {
+    let vsiflow = host();
+    // The UIDs begin alike: the second VSI would have the address of the first one's first card, and in its place
+    // that of the second card.
+    let (first, second) = (
+        "22222222-2222-4111-8111-111111111111",
+        "22222222-2222-4222-8222-222222222222",
+    );
+    let web = Vsi::named("web").uid(first).network("default");
+    let web = format!("{web}{}", reference("net-a", "first"));
+    vsiflow.apply(web, &[]).exits(0);
+    let db = Vsi::named("db").uid(second).network("default");
+    vsiflow.apply(db, &[]).exits(0);
+    let mut macs: Vec<String> = Vec::new();
+    for title in ["default/web", "default/db"] {
+        let nics = vsiflow.sim().domain(title)["spec"]["nics"].clone();
+        let nics = nics.as_array().unwrap().iter();
+        macs.extend(nics.map(|nic| nic["mac"].to_string()));
+    }
+    assert_eq!(macs.len(), 3, "{macs:?}");
+    macs.sort();
+    macs.dedup();
+    assert_eq!(macs.len(), 3, "{macs:?}");
+}
