@@ -243,13 +243,24 @@ fn a_mac_address_in_the_place_of_one_that_is_taken_is_not_taken_either() {
         "22222222-2222-4222-8222-222222222222",
     );
     let web = Vsi::named("web").uid(first).network("default");
-    let web = format!("{web}{}", reference("net-a", "first"));
-    vsiflow.apply(web, &[]).exits(0);
+    let on_both = format!("{web}{}", reference("net-a", "first"));
+    vsiflow.apply(&on_both, &[]).exits(0);
+    // The guest runs with both cards as long as the change waits.
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    let briefly = ["--wait", "--timeout", "1s"];
+    let on_one = on_both.replace("{network: web}", "{network: none}");
+    vsiflow.apply(on_one, &briefly).exits(4);
     let db = Vsi::named("db").uid(second).network("default");
-    vsiflow.apply(db, &[]).exits(0);
+    vsiflow.apply(db, &briefly).exits(4);
+    let with_two_cards = vsiflow.sim();
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
     let mut macs: Vec<String> = Vec::new();
-    for title in ["default/web", "default/db"] {
-        let nics = vsiflow.sim().domain(title)["spec"]["nics"].clone();
+    for (sim, title) in [
+        (with_two_cards, "default/web"),
+        (vsiflow.sim(), "default/db"),
+    ] {
+        let nics = sim.domain(title)["spec"]["nics"].clone();
         let nics = nics.as_array().unwrap().iter();
         macs.extend(nics.map(|nic| nic["mac"].to_string()));
     }
