@@ -56,6 +56,20 @@ pub enum Defect {
     FailureRebuilds,
     /// A guest whose disk is another file by now is taken for one that has the disk of its last definition.
     StaleBase,
+    /// A layer that is over a disk is taken for one that was merged into it.
+    LayersUnmerged,
+    /// A document with the UID of another object is taken for that object.
+    UidsTaken,
+    /// A member's data disk goes by the policy of the earlier template.
+    RetainRollsOut,
+    /// A disk is exported although the guest writes to another file.
+    ExportsUnseen,
+    /// All cards have one MAC address.
+    OneCard,
+    /// The definition of a guest that was saved with its memory is made anew when it is stopped.
+    DefinedAnew,
+    /// A VSI that was never ready is made on another host without its deletion on the first.
+    TwoHosts,
     /// The orders of a journal that was backed up are open once it is restored.
     OrdersOutliveRestore,
     /// States are written to the index before their events are in the log, and a start trusts them.
@@ -112,6 +126,9 @@ pub fn hosts(sabotage: Option<Defect>, inner: Arc<dyn Hosts>) -> Arc<dyn Hosts> 
         Some(Defect::BlindGuards) => Twist::Blind,
         Some(Defect::EarlySuccess) => Twist::EarlyStart,
         Some(Defect::StaleBase) => Twist::StaleBase,
+        Some(Defect::LayersUnmerged) => Twist::LayersUnmerged,
+        Some(Defect::OneCard) => Twist::OneCard,
+        Some(Defect::DefinedAnew) => Twist::DefinedAnew,
         _ => return inner,
     };
     Arc::new(Twisted::new(inner, twist))

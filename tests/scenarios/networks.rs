@@ -232,3 +232,40 @@ fn defect_20_a_card_keeps_its_address_when_one_before_it_goes_and_comes_back() {
     after_refresh(&vsiflow);
     assert_eq!(vsiflow.phase("web"), "Running");
 }
+
+#[test]
+fn a_mac_address_in_the_place_of_one_that_is_taken_is_not_taken_either() {
+    let vsiflow = host();
+    // The UIDs begin alike: the second VSI would have the address of the first one's first card, and in its place
+    // that of the second card.
+    let (first, second) = (
+        "22222222-2222-4111-8111-111111111111",
+        "22222222-2222-4222-8222-222222222222",
+    );
+    let web = Vsi::named("web").uid(first).network("default");
+    let on_both = format!("{web}{}", reference("net-a", "first"));
+    vsiflow.apply(&on_both, &[]).exits(0);
+    // The guest runs with both cards as long as the change waits.
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    let briefly = ["--wait", "--timeout", "1s"];
+    let on_one = on_both.replace("{network: web}", "{network: none}");
+    vsiflow.apply(on_one, &briefly).exits(4);
+    let db = Vsi::named("db").uid(second).network("default");
+    vsiflow.apply(db, &briefly).exits(4);
+    let with_two_cards = vsiflow.sim();
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    let mut macs: Vec<String> = Vec::new();
+    for (sim, title) in [
+        (with_two_cards, "default/web"),
+        (vsiflow.sim(), "default/db"),
+    ] {
+        let nics = sim.domain(title)["spec"]["nics"].clone();
+        let nics = nics.as_array().unwrap().iter();
+        macs.extend(nics.map(|nic| nic["mac"].to_string()));
+    }
+    assert_eq!(macs.len(), 3, "{macs:?}");
+    macs.sort();
+    macs.dedup();
+    assert_eq!(macs.len(), 3, "{macs:?}");
+}

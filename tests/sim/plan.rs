@@ -83,6 +83,14 @@ impl Slot {
         }
     }
 
+    /// The document of the VSI that should be there.
+    pub fn standing(&self) -> Option<&VsiDocument> {
+        match &self.desired {
+            UserAction::There(vsi) => Some(vsi),
+            UserAction::Nothing | UserAction::Gone(_) => None,
+        }
+    }
+
     pub fn uid(&self) -> Uuid {
         uuid(100 * (self.number + 1) + self.age)
     }

@@ -16,6 +16,14 @@ pub(crate) fn drawn(record: &VsiRecord) -> Vec<String> {
     drawn.map(|card| card.mac).collect()
 }
 
+/// The MAC addresses that follow from the VSI's UID for the cards of earlier definitions: its guest may still run with
+/// one of these.
+pub(crate) fn of_earlier(record: &VsiRecord) -> impl Iterator<Item = String> {
+    let cards = record.before.iter().map(|inputs| inputs.vsi.networks.len());
+    let cards = u8::try_from(cards.max().unwrap_or(0)).unwrap_or(u8::MAX);
+    (0..cards).map(|card| names::mac(record.uid, card))
+}
+
 /// The MAC addresses to record for the VSI, so that its cards have none of these.
 pub(crate) fn avoiding(record: &VsiRecord, taken: &BTreeSet<String>) -> Vec<String> {
     let cards = vsi_graph::cards(record);

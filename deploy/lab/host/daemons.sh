@@ -71,6 +71,8 @@ make_keys() {
   done
   for type in "${pids[@]}"; do wait "$type"; done
   cat "$ssh_dir"/id_*.pub >"$ssh_dir/authorized_keys"
+  # sshd reads them as the account that logs in; that without root has root's group.
+  chmod g+x "$ssh_dir"
   for type in ed25519 ecdsa rsa; do
     echo "[127.0.0.1]:$SSH_PORT $(cut -d' ' -f1,2 "$ssh_dir/host_$type.pub")"
   done >"$ssh_dir/known_hosts"

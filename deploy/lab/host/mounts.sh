@@ -74,8 +74,12 @@ make_etc() {
   mkdir -p /run/lab/etc
   { cat /etc/hosts; echo "127.0.0.1 $HTTP_HOST"; } >/run/lab/etc/hosts
   # sshd refuses a user whose password is locked, even with a key.
-  sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/lab/etc/shadow
+  { sed 's/^root:[^:]*:/root:*:/' /etc/shadow && echo 'lab:*:20000:0:99999:7:::'; } >/run/lab/etc/shadow
   chmod 600 /run/lab/etc/shadow
-  mount --bind /run/lab/etc/hosts /etc/hosts
-  mount --bind /run/lab/etc/shadow /etc/shadow
+  # An account without root, whose group may use libvirt's socket.
+  { cat /etc/passwd; echo 'lab:x:64999:0::/:/bin/sh'; } >/run/lab/etc/passwd
+  local file
+  for file in hosts passwd shadow; do
+    mount --bind "/run/lab/etc/$file" "/etc/$file"
+  done
 }

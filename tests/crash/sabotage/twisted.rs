@@ -12,11 +12,12 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::{
     guards::Permit,
+    names,
     ports::{
         Deletion, DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, DomainStart, FileAt,
         FileHead, GuestConsole, HostPorts, Hosts, LayerSpec, OwnerMark, PausedStart, PoolFiles,
         PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Undefinition, UploadSink,
-        VolumeInfo, VolumeKey, VolumeSpec,
+        VolumeInfo, VolumeKey, VolumeSpec, conformance::unguarded,
     },
 };
 
@@ -31,6 +32,12 @@ pub enum Twist {
     EarlyStart,
     /// Each disk is reported as the file of the last definition.
     StaleBase,
+    /// The mark of each domain names the snapshot that has a layer in the domain's pool.
+    LayersUnmerged,
+    /// All cards are defined with one MAC address.
+    OneCard,
+    /// A guest that was saved with its memory is defined anew when it is taken from those that start with the host.
+    DefinedAnew,
 }
 
 /// Hosts whose ports report something wrong.
@@ -38,18 +45,22 @@ pub struct Twisted {
     inner: Arc<dyn Hosts>,
     twist: Twist,
     defined: DefinedDisks,
+    specs: DefinedSpecs,
 }
+
+/// The last definition of each domain.
+type DefinedSpecs = Arc<Mutex<BTreeMap<Uuid, DomainSpec>>>;
 
 /// The path of each disk in the last definition of its domain, by domain and target.
 type DefinedDisks = Arc<Mutex<BTreeMap<(Uuid, String), String>>>;
 
 impl Twisted {
     pub fn new(inner: Arc<dyn Hosts>, twist: Twist) -> Self {
-        let defined = DefinedDisks::default();
         Self {
             inner,
             twist,
-            defined,
+            defined: DefinedDisks::default(),
+            specs: DefinedSpecs::default(),
         }
     }
 }
@@ -63,6 +74,7 @@ impl Hosts for Twisted {
             domains: inner.domains.clone(),
             twist: self.twist,
             defined: self.defined.clone(),
+            specs: self.specs.clone(),
         });
         let (storage, domains) = (twisted.clone(), twisted);
         Ok(HostPorts {
@@ -78,9 +90,35 @@ struct TwistedPorts {
     domains: Arc<dyn DomainPort>,
     twist: Twist,
     defined: DefinedDisks,
+    specs: DefinedSpecs,
 }
 
+/// The pool of all volumes.
+const POOL: &str = "images";
+/// The MAC address of all cards.
+const MAC: &str = "52:54:00:00:00:01";
+
 impl TwistedPorts {
+    /// The domain with the mark that it has after layers were put over its disks.
+    async fn as_layered(&self, mut domain: DomainInfo) -> PortResult<DomainInfo> {
+        if self.twist != Twist::LayersUnmerged {
+            return Ok(domain);
+        }
+        let shapes = std::iter::once(&domain.stored).chain(&domain.live);
+        let files = shapes.flat_map(|shape| &shape.disks);
+        let files: Vec<_> = files.map(|disk| disk.source.clone()).collect();
+        let volumes = self.storage.volumes(POOL).await?;
+        let layers = volumes.iter().filter(|volume| {
+            let below = volume.backing.as_ref();
+            below.is_some_and(|below| files.contains(below))
+        });
+        let mut snapshots = layers.filter_map(|layer| names::snapshot_of(&layer.key.name));
+        if let Some((snapshot, mark)) = snapshots.next().zip(domain.mark.as_mut()) {
+            mark.snapshot = Some(snapshot);
+        }
+        Ok(domain)
+    }
+
     fn found<T>(&self, looked: PortResult<Option<T>>) -> PortResult<Option<T>> {
         match self.twist {
             Twist::UnknownIsAbsent => Ok(looked.unwrap_or(None)),
@@ -184,8 +222,10 @@ impl StoragePort for TwistedPorts {
 #[async_trait]
 impl DomainPort for TwistedPorts {
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
-        let domain = self.found(self.domains.domain(uuid).await)?;
-        Ok(domain.map(|domain| self.as_defined(domain)))
+        match self.found(self.domains.domain(uuid).await)? {
+            Some(domain) => Ok(Some(self.as_layered(self.as_defined(domain)).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
@@ -199,11 +239,16 @@ impl DomainPort for TwistedPorts {
     }
 
     async fn define(&self, permit: &Permit<DomainSpec>) -> PortResult<DomainInfo> {
-        let defined = self.domains.define(permit).await?;
-        let spec = permit.call();
+        let mut spec = permit.call().clone();
+        if self.twist == Twist::OneCard {
+            let cards = spec.nics.iter_mut();
+            cards.for_each(|card| MAC.clone_into(&mut card.mac));
+        }
+        let defined = self.domains.define(&unguarded::definition(&spec)).await?;
         let disks = spec.disks.iter();
         let disks = disks.map(|disk| ((spec.uuid, disk.target.clone()), disk.path.clone()));
         self.defined.lock().unwrap().extend(disks);
+        self.specs.lock().unwrap().insert(spec.uuid, spec);
         Ok(defined)
     }
 
@@ -277,6 +322,14 @@ impl DomainPort for TwistedPorts {
     }
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
+        let spec = self.specs.lock().unwrap().get(&uuid).cloned();
+        if let Some(spec) = spec.filter(|_| self.twist == Twist::DefinedAnew && !on)
+            && let Some(domain) = self.domains.domain(uuid).await?
+            && domain.saved
+        {
+            self.domains.undefine(uuid, Leftovers::Delete).await?;
+            self.domains.define(&spec).await?;
+        }
         self.domains.set_autostart(uuid, on).await
     }
 

@@ -25,6 +25,11 @@ const MACHINES: &str = "/machines";
 pub async fn act(world: &CrashWorld, watch: &TokenWatch, random: &mut StdRng) -> String {
     let host = host_with_domains(world, random).await;
     let sim = world.hosts.sim(host).await.unwrap();
+    if random.random_bool(0.3)
+        && let Some(done) = define_earlier(&sim, watch).await
+    {
+        return format!("{done} on {host}");
+    }
     let Some(disk) = sim.with(|state| choose_disk(state, random)).await else {
         return format!("nothing on {host}");
     };
@@ -108,6 +113,65 @@ async fn about_disk(sim: &SimHost, watch: &TokenWatch, disk: &WrittenDisk, numbe
         }
     };
     sim.with(change).await
+}
+
+/// A disk of a guest with the layer that a snapshot put over it.
+struct LayeredDisk {
+    uuid: Uuid,
+    target: String,
+    /// The file below the layer.
+    below: String,
+    /// The tokens that are in the layer alone.
+    tokens: BTreeSet<u64>,
+}
+
+/// Turns the guests off whose disks have layers of snapshots, and gives them the definitions that they had before,
+/// as from a file of `virsh dumpxml`. Returns what was done.
+pub async fn define_earlier(sim: &SimHost, watch: &TokenWatch) -> Option<String> {
+    let layered = sim.with(define_without_layers).await;
+    let first = layered.first()?;
+    let done = format!("the earlier definition of {}", first.uuid);
+    for disk in &layered {
+        let id = watch.id_of(disk.uuid, &disk.target);
+        watch.oracle().set_aside(id, &disk.tokens);
+    }
+    Some(done)
+}
+
+fn define_without_layers(state: &mut SimHostState) -> Vec<LayeredDisk> {
+    let mut layered = Vec::new();
+    for (uuid, domain) in &state.domains {
+        for disk in &domain.spec.disks {
+            let layer = state.by_path(&disk.path);
+            let below = layer.and_then(|layer| layer.backing.as_ref());
+            let of_snapshot = disk.path.ends_with(".layer") && domain.saved.is_none();
+            if let Some(below) = below.filter(|_| of_snapshot) {
+                let (over, under) = (state.tokens_at(&disk.path), state.tokens_at(below));
+                let tokens = over.difference(&under).copied().collect();
+                let target = disk.target.clone();
+                layered.push(LayeredDisk {
+                    uuid: *uuid,
+                    target,
+                    below: below.clone(),
+                    tokens,
+                });
+            }
+        }
+    }
+    for disk in &layered {
+        let Some(domain) = state.domains.get_mut(&disk.uuid) else {
+            continue;
+        };
+        domain.end(DomainState::ShutOff);
+        let mut disks = domain.spec.disks.iter_mut();
+        let named = disks.find(|named| named.target == disk.target);
+        named
+            .into_iter()
+            .for_each(|named| named.path.clone_from(&disk.below));
+        let marks = domain.mark.iter_mut().chain([&mut domain.spec.mark]);
+        marks.for_each(|mark| mark.snapshot = None);
+    }
+    layered
 }
 
 /// The UUID of a machine of the administrator.

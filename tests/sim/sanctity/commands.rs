@@ -6,16 +6,21 @@ use vsiflow_workflows::fleet::{
     Fleet, FleetError, RestoreOptions, ShutdownPolicy, SnapshotRequest,
 };
 
-use super::user::UserCommand;
+use super::{user::UserCommand, user_state::UserState};
 use crate::{documents, ownership, sim::plan::Slot, world::user};
 
 /// Gives a command, and waits for its answer.
 pub fn give<'a>(
     fleet: &'a Fleet,
-    slots: &'a [Slot],
+    state: &'a UserState,
     command: &'a UserCommand,
 ) -> BoxFuture<'a, Result<(), FleetError>> {
+    let slots = &state.slots;
     match command {
+        UserCommand::Pool(command) => match &state.pool {
+            Some(pool) => pool.give(fleet, command).boxed(),
+            None => std::future::ready(Ok(())).boxed(),
+        },
         UserCommand::Take { .. } | UserCommand::Restore(_) | UserCommand::DeleteSnapshot(_) => {
             about_snapshots(fleet, slots, command).boxed()
         }
@@ -54,6 +59,11 @@ async fn about_vsis(
             let deleted = fleet.disks().delete("default", &name, false, user());
             deleted.await.map(drop)
         }
+        UserCommand::Impersonate(slot, impostor) => match slots[*slot].standing() {
+            Some(vsi) => impostor.apply(fleet, vsi).await,
+            None => Ok(()),
+        },
+        UserCommand::DeleteImpostor(_, impostor) => impostor.delete(fleet).await,
         UserCommand::Power(slot, action, force) => {
             let (timeout_s, force) = (None, *force);
             let how = ShutdownPolicy { timeout_s, force };

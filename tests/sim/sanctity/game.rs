@@ -16,9 +16,10 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    administrator, defects,
+    administrator, defects, export,
     oracle::DiskId,
     orders,
+    pools::UserPool,
     user::{self, UserCommand},
     user_state::UserState,
     watch::TokenWatch,
@@ -104,7 +105,8 @@ impl SanctityGame {
         let mut world = CrashWorld::new(sabotage).await;
         let watch = TokenWatch::new(world.hosts.clone(), world.audit.clone());
         world.watch = Some(watch.clone());
-        let user = UserState::new(plan::slots(&mut random));
+        let slots = plan::slots(&mut random);
+        let user = UserState::new(slots, UserPool::draw(&mut random));
         Self {
             world,
             watch,
@@ -144,12 +146,25 @@ impl SanctityGame {
         if std::mem::take(&mut self.restores_backup) {
             self.restore_backup().await?;
         }
+        if self.random.random_bool(0.3) {
+            self.administrator_defines().await;
+        }
         if self.random.random_bool(0.4) {
             let downtime = self.random.random_range(1..20_000);
             tokio::time::sleep(Duration::from_millis(downtime)).await;
         }
         self.is_daemon = self.random.random_bool(0.5);
         Ok(())
+    }
+
+    /// While the process is down, the administrator gives guests the definitions that they had before a snapshot.
+    async fn administrator_defines(&mut self) {
+        for host in HOSTS {
+            let sim = self.world.hosts.sim(host).await.unwrap();
+            if let Some(what) = administrator::define_earlier(&sim, &self.watch).await {
+                self.note(format!("the administrator: {what} on {host}"));
+            }
+        }
     }
 
     async fn start(&self, gate: &Arc<CrashGate>) -> Result<Fleet, FleetError> {
@@ -221,6 +236,12 @@ impl SanctityGame {
                 self.close_orders(disk).await;
             }
         }
+        if let Some(pool) = &self.user.pool
+            && working.is_empty()
+            && fleet.verdict(&pool.entity()) == Some(Verdict::Reached)
+        {
+            self.user.pool_has_settled(&mut self.watch.oracle());
+        }
         self.snapshots_that_are_whole(fleet).await;
         self.watch.oracle().verdict()
     }
@@ -251,7 +272,12 @@ impl SanctityGame {
                 tokio::time::sleep(Duration::from_millis(wait)).await;
             }
             8..=15 => {
-                let command = user::command(&self.user.slots, &self.user.snapshots, random);
+                let pool = self.user.pool.as_ref();
+                let pool = pool.filter(|_| random.random_bool(0.4));
+                let command = match pool {
+                    Some(pool) => UserCommand::Pool(pool.command(random)),
+                    None => user::command(&self.user.slots, &self.user.snapshots, random),
+                };
                 self.note(format!("the user: {command:?}"));
                 self.pending = Some(command);
             }
@@ -259,6 +285,7 @@ impl SanctityGame {
             17..=19 => {
                 let what = administrator::act(&self.world, &self.watch, random).await;
                 self.note(format!("the administrator: {what}"));
+                self.watch.oracle().may_have_started(None);
                 self.watch.look(&format!("the administrator: {what}")).await;
             }
             20 | 21 => {
@@ -273,6 +300,8 @@ impl SanctityGame {
                 let hours = *[-24, -1, 1, 24, 24 * 40].choose(random).unwrap();
                 self.world.clock.jump(hours * HOUR_MS);
             }
+            // A journal that is restored does not know where members went since.
+            _ if self.user.pool.as_ref().is_some_and(|pool| pool.is_placed) => {}
             _ if self.backup.is_some() => {
                 self.restores_backup = true;
                 gate.die();
@@ -299,6 +328,7 @@ impl SanctityGame {
             _ => sim.restart_with_guests().await,
         }
         self.note(format!("{host} is disturbed"));
+        self.watch.oracle().may_have_started(None);
         self.watch.look(&format!("{host} is disturbed")).await;
     }
 
@@ -306,8 +336,8 @@ impl SanctityGame {
     async fn perform(&mut self, fleet: &Fleet, command: &UserCommand) {
         let command = self.user.completed(command);
         let orders = self.user.gives(&command, self.is_repeated, &self.watch);
-        let given = defects::give(self.world.sabotage, fleet, &self.user, &command);
-        let done = Box::pin(given).await;
+        let done = self.give(fleet, &command).await;
+        defects::move_away(&self.world, &self.user, &command).await;
         if let Err(error) = &done {
             self.report.refusals += 1;
             self.note(format!("  refused: {error}"));
@@ -315,6 +345,18 @@ impl SanctityGame {
         let oracle = &mut self.watch.oracle();
         self.user
             .is_answered(command, &orders, done.is_ok(), oracle);
+    }
+
+    async fn give(&self, fleet: &Fleet, command: &UserCommand) -> Result<(), FleetError> {
+        let defect = self.world.sabotage;
+        if let UserCommand::Export(slot) = command {
+            let disk = self.user.slots[*slot].standing().and_then(|vsi| vsi.disk);
+            return match disk {
+                Some(disk) => export::export(defect, fleet, &self.watch, disk).await,
+                None => Ok(()),
+            };
+        }
+        Box::pin(defects::give(defect, fleet, &self.user, command)).await
     }
 
     async fn back_up(&mut self) {

@@ -22,11 +22,21 @@
 //! | deletes a VSI whose confirmed policy is `Delete` | the boot disk |
 //! | deletes a data disk whose confirmed policy is `Delete` | the data disk |
 //! | deletes a snapshot | its copies |
+//! | deletes members of a pool, while its newest document says `Delete` | their data disks |
 //!
 //! It is open from the moment when the command is given, whether or not its answer arrives. It closes when it is
 //! used, when the command is refused, when the VSI has settled, when a cancelled run has ended, and when a backup
 //! is restored. Three losses need no order: a boot disk that was made under the mode `ephemeral`, one of a Hyper
 //! Protect guest that failed fatally before it was ever ready, and what the administrator replaced.
+//!
+//! The oracle holds three more rules. What is exported of a disk has all of its tokens. The memory that a guest was
+//! saved with is used up only by its start, or deleted with its VSI. No two guests have one MAC address, unless a
+//! restored journal does not know a card. The boot disks of a pool's members need no order: its controller makes them
+//! anew. After the administrator gave a guest an earlier definition, the tokens that only the layer of a snapshot has
+//! need not be read by the guest, but must still be in some file.
+//!
+//! A block job of the administrator that is taken for a merge loses no token, since the copy has them all, so a unit
+//! test of the step holds that rule.
 //!
 //! The watch ([`watch`]) is a path of the ports, below all others. It looks at the hosts around each call that
 //! may destroy, so that a failure names the call, the steps under way, the disk and the token.
@@ -34,9 +44,12 @@
 mod administrator;
 mod commands;
 mod defects;
+mod export;
 mod game;
+mod impostors;
 mod oracle;
 mod orders;
+mod pools;
 mod tests;
 mod user;
 mod user_state;

@@ -37,12 +37,20 @@ pub struct HostsSeen {
     pub running: Vec<RunningDisk>,
     /// The tokens of the copies of each snapshot.
     pub copies: BTreeMap<Uuid, BTreeSet<u64>>,
+    /// The guests that are on, or on their way.
+    pub active: BTreeSet<Uuid>,
+    /// The guests that were saved with their memory.
+    pub saved: BTreeSet<Uuid>,
+    /// The guests that are on with each MAC address.
+    pub macs: BTreeMap<String, BTreeSet<Uuid>>,
 }
 
 /// The present incarnation of a disk.
 #[derive(Clone, Debug, Default)]
 struct DiskLedger {
     tokens: BTreeSet<u64>,
+    /// Those that its guest does not read any more, since the administrator gave it an earlier definition.
+    aside: BTreeSet<u64>,
     /// How many orders to end an incarnation are open.
     orders: u32,
     /// Whether this incarnation was made for one start.
@@ -58,16 +66,18 @@ struct DiskLedger {
 impl DiskLedger {
     /// Ends the incarnation; `false` if nobody ordered that.
     fn end(&mut self) -> bool {
-        if self.is_disposable || self.is_made_anew || self.is_deleted {
-            self.tokens.clear();
-            return true;
-        }
-        if self.orders == 0 {
+        let needs_order = !(self.is_disposable || self.is_made_anew || self.is_deleted);
+        if needs_order && self.orders == 0 {
             return false;
         }
-        self.orders -= 1;
-        self.tokens.clear();
+        self.orders -= u32::from(needs_order);
+        self.forget();
         true
+    }
+
+    fn forget(&mut self) {
+        self.tokens.clear();
+        self.aside.clear();
     }
 }
 
@@ -80,6 +90,10 @@ pub struct Oracle {
     /// What each snapshot that was asked for must have once it is whole: what its disks had at that moment, less
     /// what their guests overwrote since.
     asked_for: BTreeMap<Uuid, BTreeMap<DiskId, BTreeSet<u64>>>,
+    /// The guests that were saved with their memory.
+    saved: BTreeSet<Uuid>,
+    /// Whether guests may have cards that the journal does not know, since a backup was restored.
+    has_unknown_cards: bool,
     /// How many tokens were written so far.
     pub next: u64,
     violations: Vec<String>,
@@ -124,6 +138,11 @@ impl Oracle {
         ordered.map(|(disk, _)| *disk).collect()
     }
 
+    /// Whether a guest ever wrote to this disk.
+    pub fn has_seen(&self, disk: DiskId) -> bool {
+        self.disks.contains_key(&disk)
+    }
+
     pub fn has_order(&self, disk: DiskId) -> bool {
         self.disks
             .get(&disk)
@@ -143,11 +162,12 @@ impl Oracle {
         ledger.orders = 0;
     }
 
-    /// All open orders are void.
+    /// A backup of the journal is restored: all open orders are void.
     pub fn close_all_orders(&mut self) {
         for ledger in self.disks.values_mut() {
             (ledger.orders, ledger.is_deleted) = (0, false);
         }
+        self.has_unknown_cards = true;
     }
 
     /// The object was deleted by an order: nothing of it must be there any more.
@@ -172,6 +192,42 @@ impl Oracle {
     pub fn excuse(&mut self, tokens: &BTreeSet<u64>) {
         for ledger in self.disks.values_mut() {
             ledger.tokens.retain(|token| !tokens.contains(token));
+            ledger.aside.retain(|token| !tokens.contains(token));
+        }
+    }
+
+    /// The administrator gave a guest a definition from which it does not read these tokens. They must be in some
+    /// file still.
+    pub fn set_aside(&mut self, disk: DiskId, tokens: &BTreeSet<u64>) {
+        let ledger = self.disks.entry(disk).or_default();
+        let (aside, tokens) = ledger
+            .tokens
+            .iter()
+            .partition(|token| tokens.contains(token));
+        ledger.aside.extend::<BTreeSet<u64>>(aside);
+        ledger.tokens = tokens;
+    }
+
+    /// This guest, or any, may have been started. If it was saved, that used its memory up.
+    pub fn may_have_started(&mut self, guest: Option<Uuid>) {
+        match guest {
+            Some(guest) => {
+                self.saved.remove(&guest);
+            }
+            None => self.saved.clear(),
+        }
+    }
+
+    /// The user exported a disk, and got these tokens.
+    pub fn is_exported(&mut self, disk: DiskId, exported: &BTreeSet<u64>) {
+        let Some(ledger) = self.disks.get_mut(&disk) else {
+            return;
+        };
+        if let Some(token) = ledger.tokens.difference(exported).next().copied()
+            && !ledger.end()
+        {
+            let stale = format!("what was exported of {disk:?} lacks token {token}");
+            self.violations.push(stale);
         }
     }
 
@@ -221,6 +277,8 @@ impl Oracle {
             .iter()
             .for_each(|running| self.reads_its_own(running, cause));
         self.copies_stay(seen, cause);
+        self.memory_stays(seen, cause);
+        self.cards_differ(seen, cause);
         for (disk, asked_for) in self.asked_for.values_mut().flatten() {
             let ledger = self.disks.get(disk);
             asked_for.retain(|token| ledger.is_some_and(|its| its.tokens.contains(token)));
@@ -229,7 +287,8 @@ impl Oracle {
 
     fn nothing_is_gone(&mut self, seen: &HostsSeen, cause: &str) {
         for (disk, ledger) in &mut self.disks {
-            let Some(token) = ledger.tokens.difference(&seen.tokens).next().copied() else {
+            let mut tokens = ledger.tokens.union(&ledger.aside);
+            let Some(token) = tokens.find(|token| !seen.tokens.contains(token)).copied() else {
                 continue;
             };
             if ledger.end() {
@@ -239,8 +298,30 @@ impl Oracle {
                     "after {cause}: token {token} of {disk:?} is gone, and the user ordered nothing like it"
                 );
                 self.violations.push(gone);
-                ledger.tokens.clear();
+                ledger.forget();
             }
+        }
+    }
+
+    /// The memory that a guest was saved with is used up only by its start, or deleted with its VSI.
+    fn memory_stays(&mut self, seen: &HostsSeen, cause: &str) {
+        for guest in self.saved.difference(&seen.saved) {
+            let ledger = self.disks.get(&DiskId::Boot(*guest));
+            let goes = ledger.is_some_and(|ledger| ledger.is_deleted || ledger.is_made_anew);
+            if !goes && !seen.active.contains(guest) {
+                let gone = format!("after {cause}: the memory that {guest} was saved with is gone");
+                self.violations.push(gone);
+            }
+        }
+        self.saved.clone_from(&seen.saved);
+    }
+
+    /// No two guests have one MAC address.
+    fn cards_differ(&mut self, seen: &HostsSeen, cause: &str) {
+        let shared = seen.macs.iter().find(|(_, guests)| guests.len() > 1);
+        if let Some((mac, guests)) = shared.filter(|_| !self.has_unknown_cards) {
+            let violation = format!("after {cause}: {guests:?} have one MAC address, {mac}");
+            self.violations.push(violation);
         }
     }
 

@@ -4,7 +4,7 @@ use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
 use vsiflow_workflows::{fleet::RebuildRoom, record::PowerAction};
 
-use super::oracle::DiskId;
+use super::{impostors::Impostor, oracle::DiskId, pools::PoolCommand};
 use crate::{
     documents::{Guest, VsiDocument, uuid},
     sim::plan::{POWER, Slot, UserAction},
@@ -54,6 +54,12 @@ pub enum UserCommand {
     },
     Restore(UserSnapshot),
     DeleteSnapshot(UserSnapshot),
+    /// Exports the data disk.
+    Export(usize),
+    /// Applies a document with the name or the UID of another object, or deletes by such a name.
+    Impersonate(usize, Impostor),
+    DeleteImpostor(usize, Impostor),
+    Pool(PoolCommand),
     Look,
     Resume,
     PruneImages,
@@ -72,11 +78,16 @@ impl UserCommand {
             | Self::Retry(slot)
             | Self::Power(slot, ..)
             | Self::Approve(slot)
+            | Self::Export(slot)
+            | Self::Impersonate(slot, _)
+            | Self::DeleteImpostor(slot, _)
             | Self::Rebuild(slot, _) => Some(*slot),
             Self::Take { snapshot, .. }
             | Self::Restore(snapshot)
             | Self::DeleteSnapshot(snapshot) => Some(snapshot.slot),
-            Self::Look | Self::Resume | Self::PruneImages | Self::ForgetRuns => None,
+            Self::Look | Self::Resume | Self::PruneImages | Self::ForgetRuns | Self::Pool(_) => {
+                None
+            }
         }
     }
 }
@@ -85,7 +96,7 @@ impl UserCommand {
 pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) -> UserCommand {
     let slot = random.random_range(0..slots.len());
     let snapshot = snapshots.choose(random).cloned();
-    match (random.random_range(0..27), snapshot) {
+    match (random.random_range(0..31), snapshot) {
         (0..=5, _) => UserCommand::Apply(slot, Box::new(document(&slots[slot], random))),
         (6, _) => UserCommand::Delete {
             slot,
@@ -116,6 +127,9 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
         (23, _) => UserCommand::Look,
         (24, _) => UserCommand::Resume,
         (25, _) => UserCommand::PruneImages,
+        (26 | 27, _) => UserCommand::Export(slot),
+        (28, _) => UserCommand::Impersonate(slot, Impostor::draw(random)),
+        (29, _) => UserCommand::DeleteImpostor(slot, Impostor::draw(random)),
         _ => UserCommand::ForgetRuns,
     }
 }

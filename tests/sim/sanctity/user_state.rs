@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     oracle::{DiskId, Oracle},
     orders::{self, KnownVsi},
+    pools::UserPool,
     user::{UserCommand, UserSnapshot},
     watch::TokenWatch,
 };
@@ -20,6 +21,7 @@ pub struct UserState {
     pub slots: Vec<Slot>,
     pub known: Vec<KnownVsi>,
     pub snapshots: Vec<UserSnapshot>,
+    pub pool: Option<UserPool>,
     /// Whether retention ever forgot runs.
     pub has_forgotten_runs: bool,
     /// What the user ordered to be deleted. Such an order stays open until the deletion is done.
@@ -33,16 +35,17 @@ pub struct UserState {
 pub struct GivenOrders {
     /// The disks whose incarnation it may end.
     disks: Vec<DiskId>,
-    /// The disk that it deletes, unless an earlier command does.
-    deleted: Option<DiskId>,
+    /// The disks that it deletes, unless an earlier command does.
+    deleted: Vec<DiskId>,
 }
 
 impl UserState {
-    pub fn new(slots: Vec<Slot>) -> Self {
+    pub fn new(slots: Vec<Slot>, pool: Option<UserPool>) -> Self {
         Self {
             known: slots.iter().map(|_| KnownVsi::default()).collect(),
             slots,
             snapshots: Vec::new(),
+            pool,
             has_forgotten_runs: false,
             deleted: BTreeSet::new(),
             keeps_hosts: false,
@@ -82,7 +85,7 @@ impl UserState {
         is_repeated: bool,
         watch: &TokenWatch,
     ) -> GivenOrders {
-        let (mut disks, mut deleted) = (Vec::new(), None);
+        let (mut disks, mut deleted) = (Vec::new(), Vec::new());
         match command {
             UserCommand::Apply(slot, vsi) => {
                 let is_given = is_repeated && watch.oracle().has_order(orders::boot_disk(vsi));
@@ -96,13 +99,20 @@ impl UserState {
             UserCommand::Delete { slot, orphan } => {
                 let named = self.slots[*slot].vsi();
                 let goes = named.filter(|vsi| !orphan && !vsi.retain);
-                deleted = goes.map(orders::boot_disk);
+                deleted.extend(goes.map(orders::boot_disk));
             }
             UserCommand::DeleteDisk(slot) => {
                 let named = self.slots[*slot].vsi();
                 let goes = named.filter(|vsi| vsi.disk_goes);
-                let disk = goes.and_then(|vsi| vsi.disk).map(DiskId::Data);
-                deleted = disk;
+                deleted.extend(goes.and_then(|vsi| vsi.disk).map(DiskId::Data));
+            }
+            UserCommand::Pool(command) => {
+                if let Some(pool) = &self.pool {
+                    let oracle = &mut watch.oracle();
+                    pool.boot_disks()
+                        .for_each(|disk| oracle.is_made_anew(disk, true));
+                    deleted = pool.deleted_by(command, oracle);
+                }
             }
             UserCommand::Approve(slot) | UserCommand::Rebuild(slot, _) => {
                 disks.push(DiskId::Boot(self.slots[*slot].uid()));
@@ -116,7 +126,7 @@ impl UserState {
             _ => {}
         }
         disks.iter().for_each(|disk| watch.oracle().order(*disk));
-        deleted = deleted.filter(|disk| !watch.oracle().delete(*disk));
+        deleted.retain(|disk| !watch.oracle().delete(*disk));
         if let Some(slot) = command.slot().filter(|_| !disks.is_empty()) {
             self.known[slot].is_cancelled = false;
         }
@@ -146,7 +156,7 @@ impl UserState {
             }
             return;
         }
-        self.deleted.extend(orders.deleted);
+        self.deleted.extend(&orders.deleted);
         match command {
             UserCommand::Apply(slot, vsi) => self.is_applied(slot, vsi, oracle),
             UserCommand::Approve(slot) => {
@@ -166,11 +176,25 @@ impl UserState {
                 its.for_each(|other| other.was_restored = true);
             }
             UserCommand::ForgetRuns => self.has_forgotten_runs = true,
+            UserCommand::Pool(command) => {
+                let pool = self.pool.as_mut();
+                pool.into_iter().for_each(|pool| pool.is_accepted(&command));
+            }
             UserCommand::DeleteSnapshot(snapshot) => {
                 oracle.forget(DiskId::Copies(snapshot.uid));
                 self.snapshots.retain(|other| other.uid != snapshot.uid);
             }
             _ => {}
+        }
+    }
+
+    /// All that was asked of the pool is done.
+    pub fn pool_has_settled(&mut self, oracle: &mut Oracle) {
+        self.pool.iter_mut().for_each(UserPool::has_settled);
+        for disk in self.pool.iter().flat_map(UserPool::every_data_disk) {
+            if self.deleted.remove(&disk) {
+                oracle.keep(disk);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::NodeState;
 use vsiflow_steps::{
     ports::{DiskSpec, PortResult},
-    sim::{SimHostState, SimHosts},
+    sim::{SimHostState, SimHosts, TokenWrite},
 };
 
 use super::oracle::{DiskId, HostsSeen, Oracle, RunningDisk};
@@ -42,6 +42,9 @@ const LOOKED_AT: [&str; 15] = [
     "begin_merge",
     "end_merge",
 ];
+
+/// The calls that start a guest.
+const STARTS: [&str; 3] = ["start", "start_saved", "start_paused"];
 
 /// Watches the tokens of all hosts.
 pub struct TokenWatch {
@@ -80,11 +83,20 @@ impl TokenWatch {
     }
 
     /// The disk that a domain has at this target.
-    fn id_of(&self, uuid: Uuid, target: &str) -> DiskId {
+    pub fn id_of(&self, uuid: Uuid, target: &str) -> DiskId {
         let data_disks = self.data_disks.lock().unwrap();
         match data_disks.get(&uuid) {
             Some(disk) if target != BOOT => DiskId::Data(*disk),
             _ => DiskId::Boot(uuid),
+        }
+    }
+
+    /// The members of a pool have data disks whose UIDs the user does not choose: they name the volumes.
+    fn learn_data_disk(&self, write: &TokenWrite) {
+        let name = write.path.rsplit_once('/').map(|(_, name)| name);
+        if let Some(disk) = name.and_then(|name| name.parse().ok()) {
+            let mut data_disks = self.data_disks.lock().unwrap();
+            data_disks.entry(write.uuid).or_insert(disk);
         }
     }
 
@@ -101,6 +113,7 @@ impl TokenWatch {
                         .into_iter()
                         .map(|write| (state.tokens_at(&write.path), write));
                     let reads: Vec<_> = reads.collect();
+                    look_at_domains(state, &mut seen);
                     (reads, state.all_tokens(), copies(state))
                 })
                 .await;
@@ -109,6 +122,7 @@ impl TokenWatch {
                 seen.copies.entry(snapshot).or_default().extend(copied);
             }
             for (read, write) in writes {
+                self.learn_data_disk(&write);
                 seen.running.push(RunningDisk {
                     disk: self.id_of(write.uuid, &write.target),
                     place: format!("{} ({}) on {host}", write.uuid, write.path),
@@ -148,6 +162,18 @@ impl TokenWatch {
         None
     }
 
+    /// The tokens of the only file at this path; `None` if no host has it.
+    pub async fn tokens_in_file(&self, path: &str) -> Option<BTreeSet<u64>> {
+        for host in HOSTS {
+            let sim = self.hosts.sim(host).await.unwrap();
+            let read = sim.with(|state| state.by_path(path).map(|_| state.tokens_at(path)));
+            if let Some(tokens) = read.await {
+                return Some(tokens);
+            }
+        }
+        None
+    }
+
     /// The call with the steps that are under way.
     fn describe(&self, call: &PortCall) -> String {
         let audit = self.audit.lock().unwrap().clone();
@@ -166,6 +192,22 @@ impl TokenWatch {
         });
         let steps: Vec<_> = steps.map(|(name, _)| name.to_string()).collect();
         format!("{} (steps {})", call.describe(), steps.join(", "))
+    }
+}
+
+fn look_at_domains(state: &SimHostState, seen: &mut HostsSeen) {
+    for (uuid, domain) in &state.domains {
+        if domain.saved.is_some() {
+            seen.saved.insert(*uuid);
+        }
+        if !domain.state.is_active() {
+            continue;
+        }
+        seen.active.insert(*uuid);
+        let spec = domain.running.as_ref().unwrap_or(&domain.spec);
+        for nic in &spec.nics {
+            seen.macs.entry(nic.mac.clone()).or_default().insert(*uuid);
+        }
     }
 }
 
@@ -208,7 +250,14 @@ impl CallPath for TokenWatch {
         }
         let described = self.describe(&call);
         self.look(&format!("what came before {described}")).await;
+        let starts = match &call.object {
+            CallObject::Domain(uuid) if STARTS.contains(&call.name) => Some(*uuid),
+            _ => None,
+        };
         let answer = work.await;
+        if starts.is_some() {
+            self.oracle().may_have_started(starts);
+        }
         self.look(&described).await;
         answer
     }

@@ -23,7 +23,7 @@ use super::{
     unreadable::{DesiredReading, LostEntity},
 };
 use crate::{
-    phase,
+    macs, phase,
     record::{DiskRecord, VsiRecord, disk_entity, kind, vsi_entity},
     spec::{DesiredVsi, Resolved},
     vsi_graph,
@@ -170,9 +170,11 @@ impl Fleet {
             may_run && known.record.uid != own
         });
         let records = others.iter().map(|known| known.record.as_ref());
+        let earlier = records.clone().flat_map(macs::of_earlier);
         let records =
             records.flat_map(|record| std::iter::once(record).chain(record.proposed.as_deref()));
         let taken = records.flat_map(vsi_graph::cards).map(|card| card.mac);
+        let taken = taken.chain(earlier);
         Ok(taken.filter(|mac| macs.contains(mac)).collect())
     }
 

@@ -114,10 +114,9 @@ impl<'a> ApplyBatch<'a> {
         let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
         record.formats = self.fleet.formats_of_others(&record, &self.known).await?;
-        let drawn = macs::drawn(&record);
-        let mut taken = self.fleet.macs_of_others(record.uid, &drawn).await?;
-        taken.extend(self.macs.iter().cloned());
-        record.macs = macs::avoiding(&record, &taken);
+        let taken = self.macs.clone();
+        let free = self.fleet.macs_of_new_cards(&record, Vec::new(), taken);
+        record.macs = free.await?;
         self.macs.extend(macs::drawn(&record));
         let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
         self.updates

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vsiflow_engine::model::EntityId;
 
 use crate::{
+    macs,
     record::VsiRecord,
     spec::{DesiredDisk, desired::DiskOrigin},
     vsi_graph,
@@ -97,7 +98,8 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     keys.extend(recorded.map(LookupKey::Has));
     let records = std::iter::once(record).chain(record.proposed.as_deref());
     let cards = records.flat_map(vsi_graph::cards);
-    keys.extend(cards.map(|card| LookupKey::Card(card.mac)));
+    let macs = cards.map(|card| card.mac).chain(macs::of_earlier(record));
+    keys.extend(macs.map(LookupKey::Card));
     // A run may still work on an earlier desired state.
     let earlier = record.before.iter().flat_map(|inputs| &inputs.vsi.disks);
     let volumes = earlier

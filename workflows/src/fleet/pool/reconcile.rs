@@ -26,7 +26,7 @@ use crate::{
         member_name,
     },
     record::kind,
-    spec::{DeletionPolicy, Resolved},
+    spec::{DeletionPolicy, DesiredDataDisk, Resolved},
 };
 
 /// How many members one batch of the journal, and one reconciliation, makes. The limit gives other
@@ -383,7 +383,7 @@ impl Fleet {
     }
 
     /// Deletes the data disks of members that are not made again, if their policy and the newest templates
-    /// say so. Returns whether some still exist.
+    /// say so. Those that are retained remain so: their records learn it. Returns whether some still exist.
     async fn delete_disks(
         &self,
         pool: &KnownPool,
@@ -391,6 +391,10 @@ impl Fleet {
         trouble: &mut Vec<Failure>,
     ) -> Result<bool, FleetError> {
         let orphan = pool.workflow() == pool::FORGET;
+        if let Err(error) = self.record_retained_disks(pool, found).await {
+            trouble.push(*error.failure);
+            return Ok(true);
+        }
         let mut open = false;
         for disk in &found.disks {
             let number = disk.record.disk.member_of.as_ref().map(|of| of.number);
@@ -419,6 +423,37 @@ impl Fleet {
             trouble.extend(deleted.err().map(|error| *error.failure));
         }
         Ok(open)
+    }
+
+    /// Records `Retain` of the data disks that a newest template retains and their own records do not: a later
+    /// template would delete what was to stay when its member was given up.
+    async fn record_retained_disks(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+    ) -> Result<(), FleetError> {
+        let disks = found.disks.iter().filter(|disk| {
+            let of = disk.record.disk.member_of.as_ref();
+            let leaves = of.is_some_and(|of| pool.is_too_many(of.number));
+            let learns = disk.record.disk.deletion_policy == DeletionPolicy::Delete
+                && found.policies.of_disk(&disk.record.disk) == DeletionPolicy::Retain;
+            leaves && learns && !disk.is_deleted() && !disk.is_deleting()
+        });
+        let disks = disks.map(|disk| DesiredDataDisk {
+            uid: Some(disk.uid),
+            deletion_policy: DeletionPolicy::Retain,
+            ..disk.record.disk.clone()
+        });
+        let data_disks: Vec<_> = disks.collect();
+        if data_disks.is_empty() {
+            return Ok(());
+        }
+        let resolved = Resolved {
+            data_disks,
+            ..Resolved::default()
+        };
+        let by = controller(&pool.label(), "the newest template retains it");
+        Box::pin(self.apply(resolved, by)).await.map(drop)
     }
 
     /// Ends a deleted pool after its last member: erases its secrets and records it as deleted.

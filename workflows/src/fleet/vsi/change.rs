@@ -118,7 +118,9 @@ impl Fleet {
             placed: vsi.placed.clone().or_else(|| known.record.placed.clone()),
             released: Vec::new(),
         };
-        record.macs = self.macs_of_new_cards(&record, known).await?;
+        let had = macs::drawn(&known.record);
+        let free = self.macs_of_new_cards(&record, had, BTreeSet::new());
+        record.macs = free.await?;
         let mut changes = document_changes(last, &record);
         if !self.same_credentials(vsi, last).await {
             changes.push(recorded(CREDENTIALS));
@@ -165,17 +167,26 @@ impl Fleet {
         orders::missing(record, plan, &state.with_orders(&ordered))
     }
 
-    /// The MAC addresses of a changed VSI: those of new cards are not those of others.
-    async fn macs_of_new_cards(
+    /// The MAC addresses to record for a VSI that had some cards before: those of new cards are not those of
+    /// others, and are not in `taken`.
+    pub(in crate::fleet) async fn macs_of_new_cards(
         &self,
         record: &VsiRecord,
-        known: &Known,
+        had: Vec<String>,
+        mut taken: BTreeSet<String>,
     ) -> Result<Vec<String>, FleetError> {
-        let had = macs::drawn(&known.record);
-        let mut new = macs::drawn(record);
-        new.retain(|mac| !had.contains(mac));
-        let taken = self.macs_of_others(record.uid, &new).await?;
-        Ok(macs::avoiding(record, &taken))
+        let (mut record, mut checked) = (record.clone(), had);
+        loop {
+            let mut new = macs::drawn(&record);
+            new.retain(|mac| !checked.contains(mac));
+            if new.is_empty() {
+                return Ok(record.macs);
+            }
+            taken.extend(self.macs_of_others(record.uid, &new).await?);
+            // What takes the place of one that is taken may be another VSI's, too.
+            record.macs = macs::avoiding(&record, &taken);
+            checked.extend(new);
+        }
     }
 
     /// The plan that brings a known VSI to this record.
