@@ -128,7 +128,7 @@ impl<'n> Fields<'n> {
         let keys: Vec<_> = object.left.iter().map(|entry| entry.key.as_str()).collect();
         let texts = keys.into_iter();
         texts
-            .filter_map(|key| Some((key, object.text(key, refusals)?)))
+            .filter_map(|text_key| Some((text_key, object.text(text_key, refusals)?)))
             .collect()
     }
 

@@ -34,13 +34,13 @@ pub(super) fn networks(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Vec<Ca
                 None => refusals.missing(path, "name the document of a network in this namespace"),
             }
             // Which of several networks is the pod's own does not matter outside of a cluster.
-            let path = multus.path("default");
+            let default_path = multus.path("default");
             if !matches!(
                 multus.take("default").map(|node| &node.value),
                 None | Some(Value::Bool(_))
             ) {
                 refusals.wrong(
-                    path,
+                    default_path,
                     "default is true or false",
                     "remove it: it has no effect",
                 );
