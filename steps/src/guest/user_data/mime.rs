@@ -75,18 +75,18 @@ fn header<'t>(head: &'t str, name: &str) -> Option<&'t str> {
             && key.eq_ignore_ascii_case(name)
         {
             let value = head.get(at.saturating_add(key.len()).saturating_add(1)..)?;
-            let lines = value.split_inclusive('\n');
-            let is_own =
-                |(number, line): &(usize, &str)| *number == 0 || line.starts_with([' ', '\t']);
-            let length = lines
-                .enumerate()
-                .take_while(is_own)
-                .map(|(_, line)| line.len());
-            return value.get(..length.sum());
+            return value.get(..folded_length(value));
         }
         at = at.saturating_add(line.len());
     }
     None
+}
+
+/// The length of the first line and of those that continue it.
+fn folded_length(value: &str) -> usize {
+    let lines = value.split_inclusive('\n').enumerate();
+    let own = lines.take_while(|(number, line)| *number == 0 || line.starts_with([' ', '\t']));
+    own.map(|(_, line)| line.len()).sum()
 }
 
 /// A parameter of a header, without quotes.
