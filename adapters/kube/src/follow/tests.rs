@@ -44,7 +44,7 @@ async fn fleet(journal: Arc<Unreadable>) -> Fleet {
         blobs: Arc::<MemoryBlobs>::default(),
         checkpoints: Arc::<MemoryCheckpoints>::default(),
         secrets: Arc::new(HeldSecrets::new("journal")),
-        clock: Arc::new(SystemClock::default()),
+        clock: Arc::new(SystemClock),
         journal_id: "journal".into(),
         tuning: Tuning::default(),
         room: Room::boundless(),
