@@ -73,6 +73,37 @@ fn a_guest_on_a_layer_of_a_backup_tool_is_not_put_back_on_the_disk_below() {
 }
 
 #[test]
+fn a_deletion_that_a_foreign_layer_forbids_leaves_the_guest_running() {
+    let vsiflow = running();
+    let boot = format!("boot-{UID}.qcow2");
+    let is_refused = |command: &[&str], layer: &str| {
+        let ran = vsiflow.run(command).exits(4);
+        ran.says("VSI0210").says(layer);
+        let domain = vsiflow.sim().domain("default/web").clone();
+        assert_eq!(domain["state"], "Running", "{layer}");
+        assert_eq!(domain["live"]["end"], Value::Null, "{layer}");
+    };
+    // A layer over its boot disk that no domain names.
+    vsiflow.change_sim(|state| {
+        let pool = &mut state["pools"]["images"];
+        let mut layer = pool["volumes"][&boot].clone();
+        layer["backing"] = format!("/var/lib/libvirt/images/{boot}").into();
+        pool["volumes"]["foreign.qcow2"] = layer;
+    });
+    is_refused(&["delete", "web"], "foreign.qcow2");
+    vsiflow.change_sim(|state| {
+        let volumes = state["pools"]["images"]["volumes"].as_object_mut();
+        volumes.unwrap().remove("foreign.qcow2");
+    });
+    // The guest itself writes into a layer over its data disk.
+    put_layer_over(&vsiflow, DISK);
+    is_refused(&["retry", "web"], LAYER);
+    rename(&vsiflow, LAYER, &format!("/var/lib/libvirt/images/{DISK}"));
+    vsiflow.run(&["retry", "web"]).exits(0);
+    assert!(vsiflow.sim().domains().is_empty());
+}
+
+#[test]
 fn neither_a_snapshot_nor_an_export_takes_a_disk_that_the_guest_left_behind() {
     let vsiflow = running();
     vsiflow.run(&["stop", "web"]).exits(0);

@@ -49,6 +49,7 @@ mod journal_keys;
 mod kube;
 mod kube_deploy;
 mod kube_faults;
+mod kube_foreign_hands;
 mod kube_groups;
 mod kube_leader;
 mod kube_migrate;

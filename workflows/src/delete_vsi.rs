@@ -61,6 +61,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         Some((uid, snapshot)) => vsi_graph::drop_snapshot(&mut nodes, &first, uid, snapshot)?,
         None => first,
     };
+    let (volumes, stay) = (volumes(record, state), data_disks(record));
     let stop = stop_domain::Params {
         host: host.clone(),
         uuid,
@@ -68,15 +69,16 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         boots_anew: false,
         spares_held: false,
         replaced: Vec::new(),
+        volumes: volumes.clone(),
+        stay: stay.clone(),
     };
     nodes.step::<StopDomain>(&first, &stop)?;
-    let volumes = volumes(record, state);
     let undefine = undefine_domain::Params {
         host: host.clone(),
         uuid,
         discard: true,
         volumes: volumes.clone(),
-        stay: data_disks(record),
+        stay,
     };
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
     let params = delete_volumes::Params {

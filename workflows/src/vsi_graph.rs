@@ -184,6 +184,8 @@ impl<'a> VsiGraphBuilder<'a> {
             boots_anew,
             spares_held,
             replaced: self.replaced.clone(),
+            volumes: Vec::new(),
+            stay: Vec::new(),
         };
         self.step::<StopDomain>(after, &params)
     }

@@ -80,7 +80,12 @@ impl DocumentCollector {
             Ok(None) => {}
             Ok(Some(kind)) => {
                 let node = node.clone();
-                return self.foreign.push(Foreign { kind, node, place });
+                return self.foreign.push(Foreign {
+                    kind,
+                    node,
+                    place,
+                    presets: Vec::new(),
+                });
             }
             Err((field, message, remedy)) => {
                 let what = (ProblemCode::UnknownKind, &FieldPath::of([field]), false);

@@ -145,9 +145,6 @@ impl Loaded {
                         *words = theirs;
                     }
                 }
-                if let Some(remedy) = kubevirt::remedy(problem, object) {
-                    remedy.clone_into(&mut diagnostic.remedy);
-                }
                 diagnostic
             }
             None => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vsiflow_workflows::spec::{FieldPath, PathSegment, Problem, ProblemCode};
 
 use crate::diagnostic::{Diagnostic, Snippet};
-use crate::kubevirt::OriginPaths;
+use crate::kubevirt::{OriginPaths, TranslatedPath};
 use crate::node::{YamlMark, YamlNode};
 use crate::redact::RedactedLine;
 
@@ -85,6 +85,11 @@ impl SourcePosition {
         FieldPath(self.prefix.iter().chain(&path.0).cloned().collect())
     }
 
+    /// Whether the document was written with this path.
+    pub(crate) fn has(&self, path: &FieldPath) -> bool {
+        self.outline.find(&self.full(path).0).is_some()
+    }
+
     /// The position to point at for a path in this document.
     pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> YamlMark {
         let start = || YamlMark {
@@ -111,7 +116,16 @@ impl SourcePosition {
         let mut diagnostic = Diagnostic::of_file(name, code, message, remedy);
         diagnostic.object.clone_from(&self.object);
         let full = match &self.origin {
-            Some(origin) if self.is_made => origin.path(&self.outline, &path.0),
+            Some(origin) if self.is_made => {
+                let exact = origin.exact(&self.outline, &path.0);
+                let translated = TranslatedPath {
+                    ours: path,
+                    theirs: exact.as_ref(),
+                };
+                diagnostic.message = translated.message(&diagnostic.message);
+                diagnostic.remedy = translated.remedy(&diagnostic.remedy);
+                origin.path(&self.outline, &path.0)
+            }
             _ => self.full(path),
         };
         diagnostic.field = (!full.is_empty()).then(|| full.to_string());

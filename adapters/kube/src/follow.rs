@@ -32,6 +32,8 @@ pub(crate) struct Follower {
     pub(crate) event_notes: mpsc::Sender<EventNote>,
     /// The first offset that was not processed yet; none before the first notice.
     pub(crate) next: Option<Offset>,
+    /// Whether notices were missed whose events could not be read yet. Until then, no later one is processed.
+    pub(crate) is_behind: bool,
 }
 
 impl Follower {
@@ -47,6 +49,9 @@ impl Follower {
             let notice = tokio::select! {
                 notice = notices.recv() => notice,
                 _ = tick.tick() => {
+                    if self.is_behind {
+                        self.catch_up().await;
+                    }
                     self.dirty_working();
                     // No event is recorded when a host answers again.
                     self.status_queue.dirty_pools();
@@ -82,6 +87,9 @@ impl Follower {
 
     fn on_notice(&mut self, notice: Notice) {
         match notice {
+            Notice::Recorded(record) if self.is_behind => {
+                self.mark(&record);
+            }
             Notice::Recorded(record) => self.record(&record),
             Notice::Progress { entity, .. } | Notice::Unopened { entity, .. } => {
                 self.dirty(&entity)
@@ -105,15 +113,17 @@ impl Follower {
         self.status_queue.dirty_vsis();
         self.status_queue.dirty_kind(ResourceKind::Quota);
         self.cache.poke();
+        self.is_behind = true;
         while let Some(from) = self.next {
             let Ok(records) = self.fleet.history().recorded(from, PAGE).await else {
                 return;
             };
             if records.is_empty() {
-                return;
+                break;
             }
             records.iter().for_each(|record| self.record(record));
         }
+        self.is_behind = false;
     }
 
     fn record(&mut self, record: &Record) {
@@ -122,12 +132,21 @@ impl Follower {
             return;
         }
         self.next = Some(next);
+        let Some(entity) = self.mark(record) else {
+            return;
+        };
+        if let Some(note) = uid_of(&entity).and_then(|uid| event_note(uid, record)) {
+            self.send_note(note);
+        }
+    }
+
+    /// Marks what the event changed as dirty, and returns its entity.
+    fn mark(&self, record: &Record) -> Option<EntityId> {
         let entity = match &record.stream {
             StreamId::Entity(entity) => Some(entity.clone()),
             StreamId::Run(run) => self.fleet.entity_of(*run),
             _ => None,
-        };
-        let Some(entity) = entity else { return };
+        }?;
         self.dirty(&entity);
         if changes_usage(&entity, &record.event.kind) {
             self.status_queue.dirty_kind(ResourceKind::Quota);
@@ -135,9 +154,7 @@ impl Follower {
         if is_gone(&record.event.kind) || is_of_pools(&entity, &record.event) {
             self.cache.poke();
         }
-        if let Some(note) = uid_of(&entity).and_then(|uid| event_note(uid, record)) {
-            self.send_note(note);
-        }
+        Some(entity)
     }
 
     fn dirty(&self, entity: &EntityId) {
@@ -207,3 +224,6 @@ fn is_gone(event: &EventKind) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

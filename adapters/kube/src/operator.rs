@@ -333,6 +333,7 @@ impl Operator {
             status_queue: status_queue.clone(),
             event_notes: sender.clone(),
             next: None,
+            is_behind: false,
         };
         let recorder = EventRecorder::new(client.clone(), cache.clone(), event_notes);
         let reporter = Reporter {

@@ -2,6 +2,8 @@
 //! would then boot, and nothing of it would be applied.
 //! <https://docs.cloud-init.io/en/latest/explanation/format.html>.
 
+mod mime;
+
 use std::io::Read as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -102,7 +104,7 @@ fn check_text(bytes: &[u8]) -> Option<InputProblem> {
     };
     let head: String = text.chars().take(MIME_HEAD).collect();
     if head.to_lowercase().contains("mime-version:") {
-        return None;
+        return mime::check(text);
     }
     match form_of(text) {
         Some(TEMPLATE) => check_template(text),

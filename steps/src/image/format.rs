@@ -23,6 +23,8 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     (0, b"<<< ", "a VDI image"),
     (64, b"\x7f\x10\xda\xbe", "a VDI image"),
     (0, b"QED\0", "a QED image"),
+    (0, b"COWD", "a VMDK image"),
+    (0, b"Bochs Virtual HD Image", "a Bochs image"),
     (0, b"WithoutFreeSpace", "a Parallels image"),
     (0, b"WithouFreSpacExt", "a Parallels image"),
     (0, b"MSWIM\0\0\0", "a WIM archive: unpack the disk from it"),
@@ -30,12 +32,19 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     (0, b"\x1f\x9d", "compressed by compress: unpack it"),
     (0, b"\x1f\xa0", "compressed by compress: unpack it"),
     (0, b"\xfd7zXZ\0", "compressed by xz: unpack it"),
+    (0, b"\x5d\0\0\x04\0", "compressed by lzma: unpack it"),
+    (0, b"\x5d\0\0\x10\0", "compressed by lzma: unpack it"),
+    (0, b"\x5d\0\0\x20\0", "compressed by lzma: unpack it"),
     (0, b"\x5d\0\0\x80\0", "compressed by lzma: unpack it"),
     (0, b"\x5d\0\0\x40\0", "compressed by lzma: unpack it"),
     (0, b"\x5d\0\0\0\x01", "compressed by lzma: unpack it"),
     (0, b"\x5d\0\0\0\x02", "compressed by lzma: unpack it"),
     (0, b"\x5d\0\0\0\x04", "compressed by lzma: unpack it"),
     (0, b"LZIP", "compressed by lzip: unpack it"),
+    (0, b"LRZI", "compressed by lrzip: unpack it"),
+    (0, b"BZ3v1", "compressed by bzip3: unpack it"),
+    (0, b"zPQ", "compressed by zpaq: unpack it"),
+    (0, b"7kSt", "compressed by zpaq: unpack it"),
     (0, b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it"),
     (0, b"\x04\x22\x4d\x18", "compressed by lz4: unpack it"),
     (0, b"\x02\x21\x4c\x18", "compressed by lz4: unpack it"),
@@ -52,6 +61,51 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     ),
     (0, b"Rar!\x1a\x07", "a RAR archive: unpack the disk from it"),
     (0, b"MSCF\0\0\0\0", "a CAB archive: unpack the disk from it"),
+    (0, b"\x60\xea", "an ARJ archive: unpack the disk from it"),
+    (2, b"-lh", "an LHA archive: unpack the disk from it"),
+    (7, b"**ACE**", "an ACE archive: unpack the disk from it"),
+    (
+        0,
+        b"VMA\0",
+        "a backup of Proxmox: unpack the disk from it with `vma extract`",
+    ),
+    (
+        0,
+        b"partclone-image",
+        "an image of partclone: restore it onto a disk first",
+    ),
+    (
+        0,
+        b"PaRtImAgE-VoLuMe",
+        "an image of partimage: restore it onto a disk first",
+    ),
+    (
+        0,
+        b"FsArCh",
+        "an archive of fsarchiver: restore it onto a disk first",
+    ),
+    (
+        0,
+        b"EVF\t\r\n\xff\0",
+        "an EnCase image: export it as a raw disk",
+    ),
+    (
+        0,
+        b"\x3a\xff\x26\xed",
+        "an Android sparse image: unpack it with `simg2img`",
+    ),
+    (0, b"LibvirtQemudSave", "the saved memory of a guest"),
+    (0, b"LibvirtQemudPart", "the saved memory of a guest"),
+    (0, b"QEVM", "the saved memory of a guest"),
+    (
+        0,
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an installer or document of Windows",
+    ),
+    (0, b"MZ", "a program or kernel"),
+    (0, b"SQLite format 3\0", "a database"),
+    (0, b"\x89PNG\r\n\x1a\n", "a picture"),
+    (0, b"\xff\xd8\xff", "a picture"),
     (0, b"xar!", "a XAR archive: unpack the disk from it"),
     (
         0,
@@ -165,7 +219,19 @@ fn is_text(head: &[u8]) -> bool {
     let cut_short = |error: std::str::Utf8Error| error.error_len().is_none();
     let utf8 = std::str::from_utf8(head).map_or_else(cut_short, |_| true);
     let odd = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r');
-    !head.is_empty() && utf8 && !head.iter().any(odd)
+    !head.is_empty() && utf8 && !head.iter().any(odd) || is_utf16(head)
+}
+
+/// Whether it is text in UTF-16, with its byte order mark.
+fn is_utf16(head: &[u8]) -> bool {
+    let pairs = head.as_chunks::<2>().0.iter().copied();
+    let units: Vec<u16> = match head {
+        [0xff, 0xfe, ..] => pairs.map(u16::from_le_bytes).collect(),
+        [0xfe, 0xff, ..] => pairs.map(u16::from_be_bytes).collect(),
+        _ => return false,
+    };
+    let odd = |unit: &u16| *unit < 32 && !matches!(unit, 9 | 10 | 13);
+    units.len() > 1 && !units.iter().any(odd)
 }
 
 /// The format and the size a guest sees, of a whole file of that length.
@@ -233,6 +299,41 @@ mod tests {
         }
         assert_eq!(check_last_sector(b"EFI PART"), Ok(()));
         assert_eq!(check_last_sector(&[0; 512]), Ok(()));
+    }
+
+    /// Beginnings that other programs wrote.
+    #[test]
+    fn what_other_programs_write_is_no_disk() {
+        let utf16 = |text: &str| -> Vec<u8> {
+            let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+            [0xff, 0xfe].into_iter().chain(units).collect()
+        };
+        for head in [
+            &b"VMA\0\0\0\0\x01"[..],
+            b"COWD\x01\0\0\0\x03\0\0\0",
+            b"LRZI\0\x06",
+            b"\x60\xea\x2b\0",
+            b"\x22\x7a-lh5-\x08",
+            b"\x37\xbb\x31\0\0\0\x90**ACE**",
+            b"partclone-image0.3.13\0",
+            b"LibvirtQemudSave\x02\0\0\0",
+            b"\x3a\xff\x26\xed\x01\0\0\0",
+            b"\x5d\0\0\x10\0\xff\xff",
+            b"MZ\x90\0\x03\0\0\0",
+            &utf16("<html><body>not found</body></html>\r\n"),
+        ] {
+            let mut head = head.to_vec();
+            if head.starts_with(&[0xff, 0xfe]) {
+                head = head.repeat(16);
+            } else {
+                head.resize(512, 0x81);
+            }
+            let judged = of_whole(&head, 512);
+            assert!(
+                matches!(judged, Err(Unfit::Other(_))),
+                "{head:?}: {judged:?}"
+            );
+        }
     }
 
     #[test]

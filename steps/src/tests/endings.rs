@@ -160,6 +160,8 @@ pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
         boots_anew: false,
         spares_held: false,
         replaced: Vec::new(),
+        volumes: Vec::new(),
+        stay: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::moved;
+use super::{delete_volumes::VolumeToDelete, moved, undefine_domain};
 use crate::{
     error, guards, ownership,
     ports::{DomainInfo, DomainState, HostPorts, Hosts, PortErrorKind, PortResult, VolumeKey},
@@ -29,6 +29,8 @@ const MAX_REMINDER: Duration = Duration::from_secs(10);
 
 /// Asks the guest to shut down, waits for its grace period, then ends it. It asks more than once: a guest
 /// whose system is not up yet ignores the request, and one that is shutting down ignores a second one.
+///
+/// A guest that is stopped to be deleted keeps running if the guards refuse its deletion.
 ///
 /// A crash during the step leaves a guest that runs, shuts down, or is off. The next attempt checks and
 /// asks again; the grace period then starts again, which only gives the guest more time.
@@ -56,6 +58,13 @@ pub struct Params {
     /// ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<VolumeKey>,
+    /// Volumes that are deleted once the guest is off. If one may not be deleted, the guest keeps running.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeToDelete>,
+    /// Data disks that stay when the definition of the guest is removed. If the guest writes to another file in the
+    /// place of one, it keeps running.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stay: Vec<VolumeKey>,
 }
 
 /// How the guest was stopped.
@@ -113,6 +122,9 @@ impl Step for StopDomain {
             guards::replacement_is_ordered(cx, Some(volume)).await?;
         }
         let domain = inspect(cx, &ports, params.uuid).await?;
+        if let Some(domain) = domain.as_ref().filter(|domain| domain.state.is_active()) {
+            undefine_domain::foresee(cx, &ports, domain, &params.volumes, &params.stay).await?;
+        }
         let how = match active(domain.as_ref()) {
             None => {
                 without_memory(&ports, params, domain.as_ref())?;

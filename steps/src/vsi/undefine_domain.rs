@@ -12,9 +12,10 @@ use vsiflow_engine::{
 
 use super::delete_volumes::{VolumeToDelete, all_volumes};
 use crate::{
+    disk::own_disks,
     guards::{self, DeletionCandidate, DomainToUndefine},
     ownership,
-    ports::{Hosts, Leftovers, Removed, VolumeKey},
+    ports::{DomainInfo, HostPorts, Hosts, Leftovers, Removed, VolumeKey},
 };
 
 /// Removes the definition of a domain that is off. If the VSI is not deleted, the settings of its firmware
@@ -111,4 +112,25 @@ impl Step for UndefineDomain {
         let removed = removed == Removed::Removed;
         Ok(Done::updated(Output { removed }))
     }
+}
+
+/// Checks before the guest is stopped what [`UndefineDomain`] will check. Nothing is changed.
+///
+/// # Errors
+/// The first rule that forbids it; port errors by their kind.
+pub(super) async fn foresee(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    volumes: &[VolumeToDelete],
+    stay: &[VolumeKey],
+) -> Result<(), Failure> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let others: Vec<_> = volumes.iter().map(|doomed| doomed.volume.clone()).collect();
+    own_disks::has_all_that_stay(cx, ports, domain, stay, &others).await?;
+    let doomed = all_volumes(domain.uuid, volumes).filter(|doomed| doomed.recorded);
+    let doomed: Vec<_> = doomed.map(|doomed| doomed.volume).collect();
+    guards::foresee(cx, ports, &doomed, domain.uuid).await
 }

@@ -1,7 +1,7 @@
 //! Games of a group with a quota: docs/how-to/groups.md and quotas.md.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,7 +19,10 @@ use vsiflow_workflows::{
     },
 };
 
-use super::{next_process, start};
+use super::{
+    group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
+    next_process, start,
+};
 use crate::{
     documents::{Group, PoolDocument, VsiDocument, quota},
     gate::{CrashGate, CrashMoment},
@@ -30,59 +33,42 @@ use crate::{
 const HOST: &str = "sim:a";
 const EVERY: Duration = Duration::from_millis(100);
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
-const BOOTS: Duration = Duration::from_millis(1_250);
-/// The items of the waves. The first one is removed after the second wave.
-const WAVES: [&[&str]; 3] = [&["a", "b"], &["c"], &["d", "e"]];
-const REMOVED: &str = "a";
 
-/// What the document asks of an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ItemDemand {
-    replicas: u32,
-    edition: u32,
+fn document(demand: &GroupDemand) -> Resolved {
+    let mut resolved = Group { member: member(2) }.resolved();
+    let group = resolved.groups.first_mut().unwrap();
+    group.outputs = demand.outputs.iter().map(|item| output(item)).collect();
+    let names = ["first", "second", "third"];
+    let waves = names.iter().zip(WAVES);
+    group.waves = waves
+        .map(|(name, items)| ResolvedWave {
+            name: (*name).to_owned(),
+            gate: Gate::default(),
+            items: items
+                .iter()
+                .map(|item| resolved_item(demand, item))
+                .collect(),
+        })
+        .collect();
+    resolved
 }
 
-/// What the document asks: its items, and those whose first member has an output.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-struct GroupDemand {
-    items: BTreeMap<&'static str, ItemDemand>,
-    outputs: BTreeSet<&'static str>,
-}
-
-impl GroupDemand {
-    fn document(&self) -> Resolved {
-        let mut resolved = Group { member: member(2) }.resolved();
-        let group = resolved.groups.first_mut().unwrap();
-        group.outputs = self.outputs.iter().map(|item| output(item)).collect();
-        let names = ["first", "second", "third"];
-        let waves = names.iter().zip(WAVES);
-        group.waves = waves
-            .map(|(name, items)| ResolvedWave {
-                name: (*name).to_owned(),
-                gate: Gate::default(),
-                items: items.iter().map(|item| self.item(item)).collect(),
-            })
-            .collect();
-        resolved
-    }
-
-    fn item(&self, name: &str) -> ResolvedItem {
-        let demand = self.items[name];
-        let pool = PoolDocument {
-            replicas: Some(demand.replicas),
-            member: member(demand.edition),
-            disk: false,
-            evictable: false,
-        };
-        let mut pool = pool.resolved().pools.pop().unwrap();
-        (pool.desired.name, pool.desired.uid) = (format!("grp-{name}"), None);
-        pool.template.contract = Secret::new("#cloud-config\n# good\n");
-        ResolvedItem {
-            name: name.to_owned(),
-            single: false,
-            remove_after: (name == REMOVED).then(|| "second".to_owned()),
-            pool,
-        }
+fn resolved_item(demand: &GroupDemand, name: &str) -> ResolvedItem {
+    let asked = demand.items[name];
+    let pool = PoolDocument {
+        replicas: Some(asked.replicas),
+        member: member(asked.edition),
+        disk: false,
+        evictable: false,
+    };
+    let mut pool = pool.resolved().pools.pop().unwrap();
+    (pool.desired.name, pool.desired.uid) = (format!("grp-{name}"), None);
+    pool.template.contract = Secret::new("#cloud-config\n# good\n");
+    ResolvedItem {
+        name: name.to_owned(),
+        single: false,
+        remove_after: (name == REMOVED).then(|| "second".to_owned()),
+        pool,
     }
 }
 
@@ -99,130 +85,6 @@ fn output(item: &str) -> OutputSource {
         number: 0,
         from: OutputPlace::Console("Linux version ([0-9.]+)".to_owned()),
         secret: false,
-    }
-}
-
-/// A guest of a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct SeenMember {
-    item: &'static str,
-    number: u32,
-    edition: u32,
-    /// When it was started, by its host's clock; `None` if it is off.
-    started: Option<u64>,
-}
-
-/// A group as its documents and the host show it.
-#[derive(Default)]
-struct GroupModel {
-    /// The demands since everything was as asked.
-    demands: Vec<GroupDemand>,
-    members: BTreeMap<Uuid, SeenMember>,
-    since: BTreeMap<(Uuid, u64), Instant>,
-    serving: BTreeSet<Uuid>,
-    /// Whether the item that is removed was there, and is gone.
-    was_there: bool,
-    is_removed: bool,
-    wrong: Option<String>,
-}
-
-impl GroupModel {
-    fn demand(&self) -> GroupDemand {
-        self.demands.last().cloned().unwrap_or_default()
-    }
-
-    fn settled(&mut self) {
-        self.demands = vec![self.demand()];
-        let there = self.members.values().any(|member| member.item == REMOVED);
-        self.was_there |= self.demand().items[REMOVED].replicas > 0;
-        self.is_removed |= !there;
-    }
-
-    fn observe(&mut self, now: Instant, members: BTreeMap<Uuid, SeenMember>) {
-        let before = std::mem::replace(&mut self.members, members);
-        for (uid, member) in self.members.clone() {
-            let earlier = before.get(&uid);
-            if earlier.is_none_or(|earlier| earlier.edition != member.edition) {
-                self.check_change(&member, &before);
-            }
-        }
-        for (uid, member) in &self.members {
-            let Some(started) = member.started else {
-                continue;
-            };
-            self.since.entry((*uid, started)).or_insert(now);
-        }
-        let serves = |uid: &Uuid, member: &SeenMember| {
-            let since = member.started.and_then(|at| self.since.get(&(*uid, at)));
-            since.is_some_and(|since| now.duration_since(*since) >= BOOTS)
-        };
-        let serving = self
-            .members
-            .iter()
-            .filter(|(uid, member)| serves(uid, member));
-        self.serving = serving.map(|(uid, _)| *uid).collect();
-    }
-
-    /// A member is made or changed only as a demand asks, and only while all earlier waves are as asked.
-    fn check_change(&mut self, member: &SeenMember, before: &BTreeMap<Uuid, SeenMember>) {
-        let permits = |demand: &&GroupDemand| {
-            let item = demand.items[member.item];
-            let asked = item.edition == member.edition && member.number < item.replicas;
-            asked
-                && self
-                    .waves_before(member.item)
-                    .all(|earlier| self.is_as_asked(demand, earlier, before))
-        };
-        if member.item == REMOVED && self.is_removed {
-            self.wrong
-                .get_or_insert(format!("{member:?} was removed for good"));
-        } else if !self.demands.iter().any(|demand| permits(&demand)) {
-            let demands = &self.demands;
-            let message = format!("{member:?} comes too early: {demands:?}, {before:?}");
-            self.wrong.get_or_insert(message);
-        }
-    }
-
-    fn waves_before(&self, item: &str) -> impl Iterator<Item = &'static str> + use<> {
-        let wave = WAVES
-            .iter()
-            .position(|items| items.contains(&item))
-            .unwrap();
-        WAVES.into_iter().take(wave).flatten().copied()
-    }
-
-    /// Whether the members of an item serve as asked; the one that is removed may be gone.
-    fn is_as_asked(
-        &self,
-        demand: &GroupDemand,
-        item: &str,
-        members: &BTreeMap<Uuid, SeenMember>,
-    ) -> bool {
-        let asked = demand.items[item];
-        let own = members.iter().filter(|(_, member)| member.item == item);
-        let own = own
-            .filter(|(uid, member)| self.serving.contains(uid) && member.edition == asked.edition);
-        let numbers: BTreeSet<_> = own.map(|(_, member)| member.number).collect();
-        item == REMOVED || (0..asked.replicas).all(|number| numbers.contains(&number))
-    }
-
-    /// What the host shows at the end, if it is not what the newest demand asks.
-    fn verdict(&self) -> Result<(), String> {
-        if let Some(wrong) = &self.wrong {
-            return Err(wrong.clone());
-        }
-        let demand = self.demand();
-        for (item, asked) in &demand.items {
-            let own = self.members.values().filter(|member| member.item == *item);
-            let mut numbers: Vec<_> = own.map(|member| member.number).collect();
-            numbers.sort_unstable();
-            let replicas = if *item == REMOVED { 0 } else { asked.replicas };
-            let is_there = numbers == (0..replicas).collect::<Vec<_>>();
-            if !is_there || *item != REMOVED && !self.is_as_asked(&demand, item, &self.members) {
-                return Err(format!("{item} has {numbers:?}: {:?}", self.members));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -308,8 +170,8 @@ impl GroupGame {
     }
 
     async fn ask(&mut self, demand: GroupDemand) -> Result<(), String> {
-        let document = demand.document();
-        self.model.lock().unwrap().demands.push(demand);
+        let document = document(&demand);
+        self.model.lock().unwrap().ask(demand);
         let applied = self.fleet.apply(document, user()).await;
         applied.map(drop).map_err(|error| error.to_string())
     }
@@ -322,14 +184,14 @@ impl GroupGame {
         let used = counted.map(|(_, asked)| asked.replicas).sum();
         let applied = self.fleet.apply(quota(used), user()).await;
         applied.map_err(|error| error.to_string())?;
-        let again = self.fleet.apply(demand.document(), user()).await;
+        let again = self.fleet.apply(document(&demand), user()).await;
         let again = again.map_err(|error| format!("the same document is refused: {error}"))?;
         if again.iter().any(|one| one.change != Change::Unchanged) {
             return Err("the same document is a change".to_owned());
         }
         let mut more = demand.clone();
         more.items.get_mut("e").unwrap().replicas += 1;
-        let refused = self.fleet.apply(more.document(), user()).await.err();
+        let refused = self.fleet.apply(document(&more), user()).await.err();
         let code = refused.map(|error| error.failure.code.to_string());
         if code.as_deref() != Some("VSI0738") {
             return Err(format!("growth beyond the quota is {code:?}"));
@@ -389,20 +251,10 @@ async fn members(hosts: &SimHosts) -> BTreeMap<Uuid, SeenMember> {
     let sim = hosts.sim(HOST).await.unwrap();
     sim.with(|state| {
         let members = state.domains.iter().filter_map(|(uid, domain)| {
-            let name = domain.spec.title.strip_prefix("default/grp-")?;
-            let (item, number) = name.split_once('-')?;
-            let mut items = WAVES.into_iter().flatten();
             let runs = domain.state == DomainState::Running;
-            let member = SeenMember {
-                item: items.find(|one| **one == item)?,
-                number: number.parse().ok()?,
-                edition: domain.spec.machine.cpus,
-                started: domain
-                    .live
-                    .as_ref()
-                    .filter(|_| runs)
-                    .map(|live| live.started),
-            };
+            let live = domain.live.as_ref().filter(|_| runs);
+            let (title, cpus) = (&domain.spec.title, domain.spec.machine.cpus);
+            let member = SeenMember::titled(title, cpus, live.map(|live| live.started))?;
             Some((*uid, member))
         });
         members.collect()

@@ -15,12 +15,12 @@ const BOOTS: Duration = Duration::from_millis(1_250);
 
 /// What the documents ask of a pool. An edition stands for a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolDemand {
-    pub replicas: u32,
-    pub max_unavailable: u32,
-    pub max_surge: u32,
-    pub partition: u32,
-    pub edition: u32,
+pub(super) struct PoolDemand {
+    pub(super) replicas: u32,
+    pub(super) max_unavailable: u32,
+    pub(super) max_surge: u32,
+    pub(super) partition: u32,
+    pub(super) edition: u32,
 }
 
 impl PoolDemand {
@@ -32,20 +32,20 @@ impl PoolDemand {
 
 /// A guest on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeenGuest {
-    pub uid: Uuid,
-    pub number: u32,
-    pub edition: u32,
+pub(super) struct SeenGuest {
+    pub(super) uid: Uuid,
+    pub(super) number: u32,
+    pub(super) edition: u32,
     /// When it was started, by its host's clock; `None` if it is off.
-    pub started: Option<u64>,
+    pub(super) started: Option<u64>,
 }
 
 /// A pool as its documents and the hosts show it.
-pub struct PoolModel {
+pub(super) struct PoolModel {
     /// The demands since the first one that may still show, the newest last.
     demands: Vec<(Instant, PoolDemand)>,
     /// The edition before the newest, which `rollback` returns to.
-    pub previous: Option<u32>,
+    pub(super) previous: Option<u32>,
     /// The editions that members below the partition may be made from: that of the last complete rollout, and
     /// those that became complete at a moment when a command came.
     rolled_out: BTreeSet<u32>,
@@ -54,11 +54,11 @@ pub struct PoolModel {
     serving: BTreeSet<Uuid>,
     /// Members that users took away, by number, until another guest serves in their place.
     excused: BTreeMap<u32, Uuid>,
-    pub wrong: Option<String>,
+    pub(super) wrong: Option<String>,
 }
 
 impl PoolModel {
-    pub fn new(demand: PoolDemand) -> Self {
+    pub(super) fn new(demand: PoolDemand) -> Self {
         Self {
             rolled_out: BTreeSet::from([demand.edition]),
             demands: vec![(Instant::now(), demand)],
@@ -71,12 +71,12 @@ impl PoolModel {
         }
     }
 
-    pub fn demand(&self) -> &PoolDemand {
+    pub(super) fn demand(&self) -> &PoolDemand {
         &self.demands.last().unwrap().1
     }
 
     /// A document or command changed the demand.
-    pub fn ask(&mut self, demand: PoolDemand) {
+    pub(super) fn ask(&mut self, demand: PoolDemand) {
         if demand.edition != self.demand().edition {
             self.previous = Some(self.demand().edition);
         }
@@ -84,7 +84,7 @@ impl PoolModel {
     }
 
     /// A user took this member away.
-    pub fn excuse(&mut self, number: u32) {
+    pub(super) fn excuse(&mut self, number: u32) {
         let mut guests = self.guests.values();
         if let Some(guest) = guests.find(|guest| guest.number == number) {
             self.excused.insert(number, guest.uid);
@@ -92,7 +92,7 @@ impl PoolModel {
     }
 
     /// Everything is as asked: earlier demands do not show any more.
-    pub fn settled(&mut self) {
+    pub(super) fn settled(&mut self) {
         let newest = self.demands.pop().unwrap();
         self.demands = vec![newest];
         self.excused.clear();
@@ -113,7 +113,7 @@ impl PoolModel {
     }
 
     /// Holds what the hosts show now against the demands.
-    pub fn observe(&mut self, now: Instant, guests: Vec<SeenGuest>) {
+    pub(super) fn observe(&mut self, now: Instant, guests: Vec<SeenGuest>) {
         // The demand before the oldest of these may still show.
         while self.demands.len() > 1 && now.duration_since(self.demands[1].0) > LAG {
             self.demands.remove(0);
@@ -203,7 +203,7 @@ impl PoolModel {
     }
 
     /// What the hosts show at the end, if it is not what the newest demand asks.
-    pub fn verdict(&self) -> Result<(), String> {
+    pub(super) fn verdict(&self) -> Result<(), String> {
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
         }

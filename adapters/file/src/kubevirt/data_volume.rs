@@ -30,6 +30,8 @@ pub(super) struct DataVolume {
     pub(super) pool: Option<YamlNode>,
     /// Whether its content is lost at the machine's next start.
     pub(super) ephemeral: bool,
+    /// Whether a field of it was refused: no document is made of it.
+    pub(super) is_refused: bool,
 }
 
 const SOURCES: [&str; 3] = ["blank", "http", "registry"];
@@ -37,6 +39,7 @@ const UPLOAD_REMEDY: &str = "serve the image by HTTP and write `http: {url: …}
 
 /// Reads the `spec` of a `DataVolume`, or of a template of one.
 pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<DataVolume> {
+    let refused_before = refusals.0.len();
     let source = source(&mut spec, refusals);
     let claimed = ["pvc", "storage"];
     let present: Vec<_> = claimed.into_iter().filter(|key| spec.has(key)).collect();
@@ -60,16 +63,7 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
     let pool = claim.text("storageClassName", refusals).cloned();
     words(&mut claim, "accessModes", &["ReadWriteOnce"], refusals);
     // A disk of a server is a file or a block device of its pool, whatever a claim would be.
-    if let Some(mode) = claim.text("volumeMode", refusals)
-        && !matches!(mode.text(), Some("Filesystem" | "Block"))
-    {
-        let path = claim.path("volumeMode");
-        refusals.wrong(
-            path,
-            "volumeMode is neither Filesystem nor Block",
-            "remove it",
-        );
-    }
+    any_of(&mut claim, "volumeMode", &["Filesystem", "Block"], refusals);
     word(&mut spec, "contentType", "kubevirt", refusals);
     let path = spec.path("preallocation");
     match spec.take("preallocation").map(|node| &node.value) {
@@ -92,6 +86,7 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
         size,
         pool,
         ephemeral: false,
+        is_refused: refusals.0.len() > refused_before,
     })
 }
 
@@ -172,6 +167,16 @@ pub(super) fn word(fields: &mut Fields<'_>, key: &str, only: &str, refusals: &mu
     }
 }
 
+/// Checks a field that has no effect and may have any of these values.
+pub(super) fn any_of(fields: &mut Fields<'_>, key: &str, values: &[&str], refusals: &mut Refusals) {
+    if let Some(node) = fields.take(key)
+        && !node.text().is_some_and(|text| values.contains(&text))
+    {
+        let message = format!("{key} has another value than {}", values.join(", "));
+        refusals.wrong(fields.path(key), &message, "remove it: it has no effect");
+    }
+}
+
 fn words(fields: &mut Fields<'_>, key: &str, only: &[&str], refusals: &mut Refusals) {
     let Some(node) = fields.take(key) else { return };
     let fits = match &node.value {
@@ -196,10 +201,10 @@ pub(super) fn disk(
     name: &str,
     namespace: Option<&YamlNode>,
     volume: &DataVolume,
-    server: Option<&str>,
+    server: Option<&YamlNode>,
     place: &Placement,
 ) -> YamlNode {
-    let label = |disk_owner: &str| object([(DISK_OF, Some(text(disk_owner)))]);
+    let label = |server_name: &YamlNode| object([(DISK_OF, Some(server_name.clone()))]);
     let metadata = object([
         ("name", Some(text(name))),
         ("namespace", namespace.cloned()),

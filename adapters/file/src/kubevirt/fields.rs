@@ -118,6 +118,20 @@ impl<'n> Fields<'n> {
         }
     }
 
+    /// Takes an object whose values must be texts, such as labels; none if the field is absent.
+    pub(super) fn texts(
+        &mut self,
+        key: &str,
+        refusals: &mut Refusals,
+    ) -> Vec<(&'n str, &'n YamlNode)> {
+        let mut object = self.object(key, refusals);
+        let keys: Vec<_> = object.left.iter().map(|entry| entry.key.as_str()).collect();
+        let texts = keys.into_iter();
+        texts
+            .filter_map(|text_key| Some((text_key, object.text(text_key, refusals)?)))
+            .collect()
+    }
+
     /// Takes a list of objects; an empty one if the field is absent.
     pub(super) fn list(&mut self, key: &str, refusals: &mut Refusals) -> Vec<Self> {
         let path = self.path(key);

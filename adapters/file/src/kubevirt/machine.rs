@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     Foreign, ForeignKind, KnownVolumes, KubevirtMetadata, Placement,
-    data_volume::{self, DataVolume, VolumeSource, word},
+    data_volume::{self, DataVolume, VolumeSource, any_of, word},
     fields::{Fields, Refusals, entry, instead, object, text},
     guest::{self, Configuration},
     memory, registry,
@@ -40,6 +40,8 @@ struct KubevirtServer {
     boot: Option<DataVolume>,
     disks: Vec<(String, DataVolume)>,
     interfaces: Option<YamlNode>,
+    /// Whether one of its volumes was refused in its own manifest.
+    has_refused_volume: bool,
 }
 
 /// Translates a manifest into documents; into none if anything is refused.
@@ -81,7 +83,7 @@ pub(super) fn documents(
         let message = format!("no volume of the machine names {name}");
         refusals.wrong(path, &message, "name it in volumes, or remove it");
     }
-    if refusals.0.is_empty() {
+    if refusals.0.is_empty() && !server.has_refused_volume {
         made(&metadata, server, place)
     } else {
         Vec::new()
@@ -334,17 +336,15 @@ fn firmware(domain: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
     }
     if efi {
         let mut efi_settings = loader.object("efi", refusals);
-        let path = efi_settings.path("secureBoot");
-        // KubeVirt turns secure boot on if this is absent.
-        if !matches!(
-            efi_settings.take("secureBoot").map(|node| &node.value),
-            Some(Value::Bool(false))
-        ) {
-            refusals.wrong(
-                path,
-                "secure boot is not supported",
-                "write efi: {secureBoot: false}",
-            );
+        let (message, remedy) = (
+            "secure boot is not supported",
+            "write efi: {secureBoot: false}",
+        );
+        match efi_settings.take("secureBoot").map(|node| &node.value) {
+            Some(Value::Bool(false)) => {}
+            Some(_) => refusals.wrong(efi_settings.path("secureBoot"), message, remedy),
+            // KubeVirt turns secure boot on if this is absent.
+            None => refusals.wrong(efi_settings.own_path(), message, remedy),
         }
         efi_settings.end(refusals);
         server.firmware = Some(text("uefi"));
@@ -373,8 +373,9 @@ fn made(
         return Vec::new();
     };
     let name = metadata.name.as_str();
+    let name_node = metadata.node.and_then(|node| node.get("name"));
     let disks = server.disks.iter().map(|(disk, volume)| {
-        data_volume::disk(disk, metadata.namespace, volume, Some(name), place)
+        data_volume::disk(disk, metadata.namespace, volume, name_node, place)
     });
     let mut all: Vec<_> = disks.collect();
     let configuration = server.configuration;

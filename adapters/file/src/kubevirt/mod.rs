@@ -14,9 +14,7 @@ mod registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vsiflow_workflows::spec::{
-    Documents, FieldPath, Memory, PathSegment, Problem, ProblemCode, Quantity,
-};
+use vsiflow_workflows::spec::{Documents, FieldPath, Memory, PathSegment, ProblemCode, Quantity};
 
 pub(crate) use self::origin::OriginPaths;
 use self::{
@@ -106,6 +104,29 @@ pub(crate) struct Foreign {
     pub(crate) kind: ForeignKind,
     pub(crate) node: YamlNode,
     pub(crate) place: SourcePosition,
+    /// The presets that added fields to it.
+    pub(crate) presets: Vec<AppliedPreset>,
+}
+
+/// A preset that added fields to a machine.
+#[derive(Clone, Debug)]
+pub(crate) struct AppliedPreset {
+    place: SourcePosition,
+    /// The path of `domain` in the machine.
+    domain: FieldPath,
+}
+
+impl AppliedPreset {
+    /// The path in the preset of a field of the machine, if the preset has it and the machine does not.
+    fn path_of(&self, machine: &SourcePosition, path: &FieldPath) -> Option<FieldPath> {
+        if machine.has(path) {
+            return None;
+        }
+        let below = path.0.strip_prefix(self.domain.0.as_slice())?;
+        let mut own = FieldPath::of(["spec", "domain"]);
+        own.0.extend_from_slice(below);
+        self.place.has(&own).then_some(own)
+    }
 }
 
 /// The host and pool for one object, from its labels or the command line.
@@ -221,7 +242,7 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
             guest::fit_secret_key(&mut node, &collector.documents);
             placed(node, &one.place)
         }));
-        refused.add(&one.place, refusals);
+        refused.add_of_machine(one, refusals);
     }
     for known in volumes.values() {
         unused_volume(&mut refused, known, target, &mut made);
@@ -267,6 +288,30 @@ impl PlacedRefusals {
         self.0.extend(placed);
     }
 
+    /// Adds what is refused in a machine; a field that it has from a preset, in the preset.
+    fn add_of_machine(&mut self, machine: &Foreign, refusals: Refusals) {
+        for mut refusal in refusals.0 {
+            let of_preset = machine.presets.iter().find_map(|preset| {
+                let path = preset.path_of(&machine.place, &refusal.path)?;
+                Some((preset.place.clone(), path))
+            });
+            let Some((place, path)) = of_preset else {
+                self.0.push((machine.place.clone(), refusal));
+                continue;
+            };
+            refusal.message = refusal
+                .message
+                .replace(&refusal.path.to_string(), &path.to_string());
+            refusal.path = path;
+            let is_same = |(other_place, other): &(SourcePosition, FieldRefusal)| {
+                Arc::ptr_eq(&other_place.outline, &place.outline) && other.path == refusal.path
+            };
+            if !self.0.iter().any(is_same) {
+                self.0.push((place, refusal));
+            }
+        }
+    }
+
     /// Reports each; a field without a counterpart once, with all its places.
     fn report(self, collector: &mut DocumentCollector) {
         let mut reported: Vec<FieldPath> = Vec::new();
@@ -310,7 +355,7 @@ fn unused_volume(
     target: &KubevirtTarget,
     made: &mut Vec<MadeDocuments>,
 ) {
-    if known.used_by.is_some() {
+    if known.used_by.is_some() || known.volume.is_refused {
         return;
     }
     let metadata = &known.metadata;
@@ -329,7 +374,7 @@ fn unused_volume(
         VolumeSource::Http(_) => {
             let mut refusals = Refusals::default();
             refusals.wrong(
-                FieldPath::of(["spec", "source", "http"]),
+                FieldPath::of(["spec", "source"]),
                 "no virtual machine among these documents boots from it",
                 "apply it together with its VirtualMachine, or run `vsiflow image upload`",
             );
@@ -338,11 +383,26 @@ fn unused_volume(
     }
 }
 
+/// Refuses metadata that no object has. The name is checked where it is used.
+fn check_metadata(document: &mut Fields<'_>, refusals: &mut Refusals) {
+    let mut metadata = document.object("metadata", refusals);
+    if metadata.text("name", refusals).is_none() && refusals.0.is_empty() {
+        refusals.missing(metadata.path("name"), "name the object");
+    }
+    metadata.text("namespace", refusals);
+    metadata.take("uid");
+    for key in ["labels", "annotations"] {
+        metadata.texts(key, refusals);
+    }
+    metadata.end(refusals);
+}
+
 fn read_volume(node: &YamlNode, refusals: &mut Refusals) -> Option<DataVolume> {
     let mut document = Fields::of(node, FieldPath::default(), refusals);
-    for key in ["apiVersion", "kind", "metadata"] {
+    for key in ["apiVersion", "kind"] {
         document.take(key);
     }
+    check_metadata(&mut document, refusals);
     let spec = document.object("spec", refusals);
     document.end(refusals);
     data_volume::read(spec, refusals)
@@ -383,7 +443,9 @@ fn fill_marks(node: &mut YamlNode, start: YamlMark) {
 }
 
 /// The words of vsiflow's documents, and what manifests of KubeVirt call the same.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 9] = [
+    ("spec.targetSelector", "the label vsiflow.io/target"),
+    ("spec.storagePool", "the label vsiflow.io/pool"),
     ("spec.guest.hostname", "spec.hostname of the machine"),
     ("guest.userDataFrom", "cloudInitNoCloud.secretRef"),
     ("guest.userData", "cloudInitNoCloud.userData"),
@@ -412,13 +474,45 @@ pub(crate) fn in_their_words(message: &str, object: &str) -> Option<String> {
     Some(text)
 }
 
-/// The remedy for a problem in a translated document, if it differs from the usual one.
-pub(crate) fn remedy(problem: &Problem, object: &str) -> Option<&'static str> {
-    let is_theirs = is_theirs(object);
-    let is_target = problem.path == FieldPath::of(["spec", "targetSelector"]);
-    (is_theirs && is_target).then_some(
-        "say where it runs: with --target config=lab, or by the label vsiflow.io/target: lab",
-    )
+/// The paths of a field in a translated document and in its manifest.
+pub(crate) struct TranslatedPath<'p> {
+    pub(crate) ours: &'p FieldPath,
+    pub(crate) theirs: Option<&'p FieldPath>,
+}
+
+impl TranslatedPath<'_> {
+    /// A message about the field.
+    pub(crate) fn message(&self, message: &str) -> String {
+        match self.theirs {
+            Some(theirs) => message.replacen(&self.ours.to_string(), &theirs.to_string(), 1),
+            None => message.to_owned(),
+        }
+    }
+
+    /// The remedy for a problem of the field.
+    pub(crate) fn remedy(&self, remedy: &str) -> String {
+        if *self.ours == FieldPath::of(["spec", "targetSelector"]) {
+            return AT_TARGET.to_owned();
+        }
+        let (ours, theirs) = (last_key(Some(self.ours)), last_key(self.theirs));
+        match (ours, theirs) {
+            (Some("imageURL"), Some("image")) => "write image: registry/repository:tag".to_owned(),
+            (Some(ours), Some(theirs)) => {
+                remedy.replacen(&format!("{ours}: "), &format!("{theirs}: "), 1)
+            }
+            _ => remedy.to_owned(),
+        }
+    }
+}
+
+const AT_TARGET: &str =
+    "say where it runs: with --target config=lab, or by the label vsiflow.io/target: lab";
+
+fn last_key(path: Option<&FieldPath>) -> Option<&str> {
+    match path?.0.last()? {
+        PathSegment::Key(key) => Some(key),
+        PathSegment::Index(_) => None,
+    }
 }
 
 /// A memory size in bytes, rounded up to whole MiB, in vsiflow's notation, in which a plain number is MiB.

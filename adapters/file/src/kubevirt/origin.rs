@@ -40,15 +40,32 @@ impl OriginPaths {
     /// The path in the manifest of what is at this path in the document that was made of it: its own, or that
     /// of the nearest part around it that the manifest has.
     pub(crate) fn path(&self, document: &YamlNode, path: &[PathSegment]) -> FieldPath {
-        for length in (0..=path.len()).rev() {
-            let prefix = path.get(..length).unwrap_or_default();
-            let node = document.find(prefix);
-            if let Some(origin) = node.and_then(|node| self.0.get(&place(node.at))) {
-                return origin.clone();
-            }
+        let origin = prefixes(path).find_map(|prefix| self.exact(document, prefix));
+        match origin {
+            Some(origin) if !origin.is_empty() => origin,
+            _ => self.nearest(path),
         }
-        FieldPath::default()
     }
+
+    /// The path in the manifest of the very value at this path of the document; `None` if the manifest does not
+    /// have it.
+    pub(crate) fn exact(&self, document: &YamlNode, path: &[PathSegment]) -> Option<FieldPath> {
+        let node = document.find(path)?;
+        self.0.get(&place(node.at)).cloned()
+    }
+
+    /// The longest part of the path that the manifest has itself.
+    fn nearest(&self, path: &[PathSegment]) -> FieldPath {
+        let is_there = |prefix: &[PathSegment]| self.0.values().any(|own| own.0 == prefix);
+        let nearest = prefixes(path).find(|prefix| is_there(prefix));
+        FieldPath(nearest.unwrap_or_default().to_vec())
+    }
+}
+
+/// The path and what is around it, from the inside to the outside.
+fn prefixes(path: &[PathSegment]) -> impl Iterator<Item = &[PathSegment]> {
+    let lengths = (0..=path.len()).rev();
+    lengths.map(|length| path.get(..length).unwrap_or_default())
 }
 
 fn place(mark: YamlMark) -> (usize, usize) {

@@ -4,16 +4,18 @@
 use vsiflow_workflows::spec::FieldPath;
 
 use super::{
-    Foreign, ForeignKind, KubevirtMetadata, PlacedRefusals,
+    AppliedPreset, Foreign, ForeignKind, KubevirtMetadata, PlacedRefusals, check_metadata,
     fields::{Fields, Refusals},
 };
 use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
+use crate::source::SourcePosition;
 
 /// A preset that was read.
 struct Preset {
     namespace: String,
     labels: Vec<(String, String)>,
     domain: YamlNode,
+    place: SourcePosition,
 }
 
 /// Adds the fields of presets to the machines.
@@ -34,31 +36,36 @@ pub(super) fn apply(foreign: &mut [Foreign], refused: &mut PlacedRefusals) {
         let Some(instance) = one.node.find_mut(&path.0) else {
             continue;
         };
-        for preset in presets
+        let here = presets
             .iter()
-            .filter(|preset| preset.namespace == namespace)
-        {
+            .filter(|preset| preset.namespace == namespace);
+        let mut applied = Vec::new();
+        for preset in here {
             if selects(preset, instance) {
                 fill(instance, preset);
+                applied.push(AppliedPreset {
+                    place: preset.place.clone(),
+                    domain: path.clone().key("spec").key("domain"),
+                });
             }
         }
+        one.presets = applied;
     }
 }
 
 fn read(foreign: &Foreign, refusals: &mut Refusals) -> Preset {
     let mut document = Fields::of(&foreign.node, FieldPath::default(), refusals);
-    for key in ["apiVersion", "kind", "metadata"] {
+    for key in ["apiVersion", "kind"] {
         document.take(key);
     }
+    check_metadata(&mut document, refusals);
     let mut spec = document.object("spec", refusals);
     document.end(refusals);
     let mut selector = spec.object("selector", refusals);
     let path = selector.path("matchLabels");
-    let labels = selector.take("matchLabels").map(YamlNode::entries);
+    let labels = selector.texts("matchLabels", refusals).into_iter();
     let labels: Vec<_> = labels
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|label| Some((label.key.clone(), label.node.text()?.to_owned())))
+        .filter_map(|(key, label)| Some((key.to_owned(), label.text()?.to_owned())))
         .collect();
     if labels.is_empty() {
         refusals.missing(
@@ -75,6 +82,7 @@ fn read(foreign: &Foreign, refusals: &mut Refusals) -> Preset {
         namespace: KubevirtMetadata::of(&foreign.node).key().0,
         labels,
         domain,
+        place: foreign.place.clone(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Translates images in registries: `containerDisk`, and the source `registry` of a `DataVolume`.
 
-use super::fields::{self, Fields, Refusals};
+use super::{
+    data_volume::any_of,
+    fields::{self, Fields, Refusals},
+};
 use crate::node::{Value, YamlNode};
 
 const LOGIN: &str = "put the Secret's keys among the host's settings: give it the labels that targetSelector \
@@ -14,7 +17,7 @@ pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Optio
     let path = registry.path("url");
     let url = registry.text("url", refusals).cloned();
     // `pullMethod` does not change which image is pulled.
-    registry.take("pullMethod");
+    any_of(&mut registry, "pullMethod", &["pod", "node"], refusals);
     registry.refuse(
         "imageStream",
         "write url: docker://registry/repository:tag",
@@ -40,7 +43,8 @@ pub(super) fn container(mut disk: Fields<'_>, refusals: &mut Refusals) -> Option
     let remedy = "remove it: the one file below /disk/ of the image is taken";
     disk.refuse("path", remedy, refusals);
     // vsiflow asks the registry before each use and transfers only what the host lacks.
-    disk.take("imagePullPolicy");
+    let policies = ["Always", "IfNotPresent", "Never"];
+    any_of(&mut disk, "imagePullPolicy", &policies, refusals);
     let path = disk.path("image");
     let image = disk.text("image", refusals).cloned();
     disk.end(refusals);

@@ -7,6 +7,7 @@ mod games;
 mod generic_tools;
 mod groups;
 mod networks;
+mod oracle;
 mod overwritten;
 mod pending;
 mod placement;

@@ -37,6 +37,47 @@ fn every_form_that_cloud_init_knows_is_accepted() {
     }
 }
 
+fn message(parts: &[&str]) -> String {
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|part| format!("--=b=\n{part}\n"))
+        .collect();
+    let head = "Content-Type: multipart/mixed;\n boundary=\"=b=\"\nMIME-Version: 1.0\n\npreamble\n";
+    format!("{head}{}--=b=--\n", parts.concat())
+}
+
+#[test]
+fn each_part_of_a_message_is_checked() {
+    let good = "Content-Type: text/cloud-config\n\n#cloud-config\na: [hunter2]";
+    let script = "Content-Type: text/x-shellscript\n\n#!/bin/sh\na: [";
+    let encoded = |text: &str| {
+        let data = BASE64.encode(text);
+        format!(
+            "Content-Type: text/cloud-config; charset=\"utf-8\"\nContent-Transfer-Encoding: base64\n\n{data}"
+        )
+    };
+    let (whole, broken) = (encoded("a: [hunter2]"), encoded("a: [hunter2"));
+    for parts in [
+        vec![good, script],
+        vec![&whole],
+        vec!["\n#cloud-config\na: b"],
+        vec![],
+    ] {
+        assert_eq!(check(message(&parts).as_bytes()), None, "{parts:?}");
+    }
+    for part in [
+        "Content-Type: text/cloud-config\n\n#cloud-config\na: [hunter2",
+        "Content-Type: text/cloud-config\r\n\r\n- hunter2",
+        "content-type: TEXT/CLOUD-CONFIG; charset=\"us-ascii\"\n\n#cloud-config\nhunter2",
+        "\n#cloud-config\na: [hunter2",
+        &broken,
+    ] {
+        let problem = check(message(&[good, part]).as_bytes()).expect(part);
+        assert!(problem.message.contains("part 2"), "{problem:?}");
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+}
+
 #[test]
 fn what_cloud_init_would_ignore_is_refused_with_the_reason() {
     let config = b"#cloud-config\npassword: hunter2\n";

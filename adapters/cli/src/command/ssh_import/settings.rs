@@ -48,6 +48,11 @@ const UNCARRIED: &[UncarriedSetting] = &[
         remedy: "remove it for this host from ~/.ssh/config, and let this machine's routes choose the address",
     },
     UncarriedSetting {
+        name: "addressfamily",
+        option: "AddressFamily",
+        remedy: "give the address of this host as `HostName` in ~/.ssh/config, and set `AddressFamily any`",
+    },
+    UncarriedSetting {
         name: "bindinterface",
         option: "BindInterface",
         remedy: "remove it for this host from ~/.ssh/config, and let this machine's routes choose the interface",
@@ -108,8 +113,11 @@ impl SshSettings {
         let agent = std::env::var("SSH_AUTH_SOCK").unwrap_or_default();
         for setting in UNCARRIED {
             let value = self.value(setting.name);
-            let is_default =
-                setting.name == "identityagent" && (value == "SSH_AUTH_SOCK" || value == agent);
+            let is_default = match setting.name {
+                "identityagent" => value == "SSH_AUTH_SOCK" || value == agent,
+                "addressfamily" => value == "any",
+                _ => false,
+            };
             if !value.is_empty() && !is_default {
                 return Err(self.uncarried(setting.option, setting.remedy));
             }
@@ -201,6 +209,10 @@ mod tests {
         }
         let default = settings("identityagent SSH_AUTH_SOCK\n");
         assert!(default.refuse_uncarried().is_ok());
+        let default = settings("addressfamily any\n");
+        assert!(default.refuse_uncarried().is_ok());
+        let set = settings("addressfamily inet6\n");
+        assert!(set.refuse_uncarried().is_err());
     }
 
     #[test]

@@ -34,7 +34,17 @@ pub(super) fn networks(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Vec<Ca
                 None => refusals.missing(path, "name the document of a network in this namespace"),
             }
             // Which of several networks is the pod's own does not matter outside of a cluster.
-            multus.take("default");
+            let default_path = multus.path("default");
+            if !matches!(
+                multus.take("default").map(|node| &node.value),
+                None | Some(Value::Bool(_))
+            ) {
+                refusals.wrong(
+                    default_path,
+                    "default is true or false",
+                    "remove it: it has no effect",
+                );
+            }
             multus.end(refusals);
         }
         if network.has("pod") {
@@ -77,6 +87,7 @@ pub(super) fn interfaces(
             .find(|network| Some(network.name.as_str()) == name);
         match network {
             Some(network) => named.push(network),
+            None if name.is_none() => refusals.missing(path, "write the name of its network"),
             None if networks.is_empty() => {}
             None => refusals.wrong(
                 path,

@@ -6,7 +6,7 @@ use vsiflow_workflows::spec::FieldPath;
 
 use super::{
     DataVolume, Fields, KubevirtMetadata, KubevirtServer, Refusals, Value, VolumeSource, Volumes,
-    YamlNode, guest, registry, word,
+    YamlNode, any_of, guest, registry, word,
 };
 
 /// What a volume of the machine holds.
@@ -53,6 +53,7 @@ impl MachineData<'_, '_, '_> {
                     size: None,
                     pool: None,
                     ephemeral: true,
+                    is_refused: false,
                 };
                 (String::new(), fresh)
             }
@@ -180,11 +181,7 @@ pub(super) fn disks(
         // The oldest version of the API names the volume apart from the disk.
         let volume_name = disk.text("volumeName", refusals).and_then(YamlNode::text);
         let name = volume_name.or(own_name);
-        let order = match disk.take("bootOrder").map(|node| &node.value) {
-            Some(Value::Int(order)) => Some(*order),
-            Some(_) => Some(i128::MAX),
-            None => None,
-        };
+        let order = boot_order(&mut disk, refusals);
         let volume = name.and_then(|name| volumes.remove(name));
         let volume = volume.map(|(volume, _)| volume);
         let is_configuration = matches!(volume, Some(KubevirtVolume::Configuration));
@@ -197,7 +194,12 @@ pub(super) fn disks(
             let mut how = disk.object(kind, refusals);
             // vsiflow always attaches guest configuration as a small virtio disk.
             if is_configuration {
-                let _ = how.take("bus");
+                any_of(
+                    &mut how,
+                    "bus",
+                    &["virtio", "sata", "scsi", "usb"],
+                    refusals,
+                );
             } else {
                 word(&mut how, "bus", "virtio", refusals);
             }
@@ -225,6 +227,7 @@ pub(super) fn disks(
         ..
     } in found
     {
+        server.has_refused_volume |= attached.is_refused;
         match attached.source {
             VolumeSource::Http(_) if server.boot.is_none() && server.disks.is_empty() => {
                 server.boot = Some(attached);
@@ -244,4 +247,17 @@ pub(super) fn disks(
             "name a containerDisk, or a DataVolume with an http or registry source, as the first disk",
         );
     }
+}
+
+/// The place of a disk among those that are booted from.
+fn boot_order(disk: &mut Fields<'_>, refusals: &mut Refusals) -> Option<i128> {
+    match disk.take("bootOrder")?.value {
+        Value::Int(order) if order > 0 => return Some(order),
+        _ => refusals.wrong(
+            disk.path("bootOrder"),
+            "bootOrder is not a positive number",
+            "write, for example: bootOrder: 1",
+        ),
+    }
+    None
 }

@@ -189,6 +189,12 @@ impl Rig {
         drained.await.unwrap();
     }
 
+    /// A user in the pod of the process lets a host take VSIs again.
+    pub(super) async fn uncordon(&self, host: &str) {
+        let uncordoned = self.fleet.hosts().uncordon(host, true, by_command());
+        uncordoned.await.unwrap();
+    }
+
     /// A user in the pod of the process deletes a VSI.
     pub(super) async fn delete_by_command(&self, name: &str) {
         let deleted = self
@@ -235,6 +241,11 @@ impl Rig {
     /// What is known of a host.
     pub(super) fn settings(&self, host: &str) -> Option<HostSettings> {
         self.fleet.hosts().settings(host).ok()
+    }
+
+    /// The simulated hosts.
+    pub(super) fn all_hosts(&self) -> Arc<Switched> {
+        self.hosts.clone()
     }
 
     /// The process dies.

@@ -1,0 +1,178 @@
+//! Games of a group in a cluster: docs/how-to/groups.md and quotas.md.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    EVERY, Observer, SETTLES, cluster, disturb,
+    group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
+    on_hosts, seeds, settle, started, template,
+};
+use crate::{
+    fake::FakeServer,
+    operator::tests::rig::{Rig, Switched, condition_of},
+    sample::uid,
+};
+
+const GROUPS: &str = "virtualservergroups";
+const QUOTAS: &str = "virtualserverquotas";
+
+struct GroupGame {
+    rig: Rig,
+    random: StdRng,
+    model: Arc<Mutex<GroupModel>>,
+}
+
+fn spec(demand: &GroupDemand) -> Value {
+    let pool = |item: &&'static str| {
+        let asked = demand.items[item];
+        let mut pool = json!({
+            "name": item, "replicas": asked.replicas, "template": template(asked.edition),
+        });
+        if *item == REMOVED {
+            pool["removeAfter"] = "second".into();
+        }
+        pool
+    };
+    let waves = ["first", "second", "third"].into_iter().zip(WAVES);
+    let waves = waves.map(
+        |(name, items)| json!({"name": name, "pools": items.iter().map(pool).collect::<Vec<_>>()}),
+    );
+    json!({"spec": {"waves": waves.collect::<Vec<_>>()}})
+}
+
+async fn observe(hosts: Arc<Switched>, model: Arc<Mutex<GroupModel>>) {
+    loop {
+        let members = on_hosts(&hosts, |uid, domain| {
+            let (title, cpus) = (&domain.spec.title, domain.spec.machine.cpus);
+            Some((uid, SeenMember::titled(title, cpus, started(domain))?))
+        });
+        let members = members.await.into_iter().collect();
+        model.lock().unwrap().observe(Instant::now(), members);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn is(server: &FakeServer, (resource, name): (&str, &str), condition: &str, status: &str) -> bool {
+    condition_of(server.get(resource, name), condition)["status"] == status
+}
+
+/// Waits for a condition; an error if it does not come.
+async fn until(holds: impl Fn() -> bool) -> Result<(), String> {
+    let begun = Instant::now();
+    while !holds() {
+        if begun.elapsed() > SETTLES {
+            return Err("a quota has another effect than promised".to_owned());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+impl GroupGame {
+    fn ask(&self, demand: GroupDemand) {
+        let spec = spec(&demand);
+        self.model.lock().unwrap().ask(demand);
+        self.rig.server.apply(GROUPS, "grp", uid(1), spec);
+    }
+
+    async fn play(&mut self) -> Result<(), String> {
+        let mut demand = GroupDemand::default();
+        for item in WAVES.into_iter().flatten() {
+            let (replicas, edition) = (self.random.random_range(1..3), 2);
+            demand.items.insert(item, ItemDemand { replicas, edition });
+        }
+        self.ask(demand);
+        self.settle().await?;
+        for _ in 0..self.random.random_range(4..8) {
+            self.act().await?;
+            if self.random.random_bool(0.7) {
+                self.settle().await?;
+            } else {
+                let wait = self.random.random_range(0..10_000);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
+                return Err(wrong);
+            }
+        }
+        self.rig.server.heal();
+        self.settle().await?;
+        self.model.lock().unwrap().verdict()
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand();
+        let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
+        let item = *items.choose(&mut self.random).unwrap();
+        let asked = demand.items.get_mut(item).unwrap();
+        match self.random.random_range(0..9) {
+            0..=2 => asked.edition = self.random.random_range(1..5),
+            3 | 4 => asked.replicas = self.random.random_range(0..3),
+            5 | 6 => return self.fill_quota().await,
+            _ => {
+                disturb(&mut self.rig, &mut self.random).await;
+                return Ok(());
+            }
+        }
+        self.ask(demand);
+        Ok(())
+    }
+
+    /// With a quota that is used up, the group stays as it is, and a larger one is refused.
+    async fn fill_quota(&mut self) -> Result<(), String> {
+        self.rig.server.heal();
+        self.settle().await?;
+        let demand = self.model.lock().unwrap().demand();
+        let counted = demand.items.iter().filter(|(item, _)| **item != REMOVED);
+        let used: u32 = counted.map(|(_, asked)| asked.replicas).sum();
+        let quota = json!({"spec": {"hard": {"vsis": used}}});
+        let server = &self.rig.server;
+        server.apply(QUOTAS, "team", uid(2), quota);
+        until(|| is(server, (QUOTAS, "team"), "Ready", "True")).await?;
+        let mut more = demand.clone();
+        more.items.get_mut("e").unwrap().replicas += 1;
+        server.apply(GROUPS, "grp", uid(1), spec(&more));
+        until(|| {
+            let accepted = condition_of(server.get(GROUPS, "grp"), "Accepted");
+            accepted["status"] == "False" && accepted["reason"] == "VSI0738"
+        })
+        .await?;
+        server.apply(GROUPS, "grp", uid(1), spec(&demand));
+        until(|| is(server, (GROUPS, "grp"), "Accepted", "True")).await?;
+        server.delete(QUOTAS, "team");
+        until(|| server.get(QUOTAS, "team").is_none()).await?;
+        self.settle().await
+    }
+
+    async fn settle(&self) -> Result<(), String> {
+        settle(&self.rig, GROUPS, "grp").await.map_err(|error| {
+            let model = self.model.lock().unwrap();
+            format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
+        })?;
+        self.model.lock().unwrap().settled();
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_and_quotas_of_a_cluster_keep_what_their_pages_promise() {
+    for seed in seeds() {
+        let random = StdRng::seed_from_u64(seed);
+        let model = Arc::<Mutex<GroupModel>>::default();
+        let rig = cluster().await;
+        let _observer = Observer(tokio::spawn(observe(rig.all_hosts(), model.clone())));
+        let mut game = GroupGame { rig, random, model };
+        let played = Box::pin(game.play()).await;
+        game.rig.stop().await;
+        if let Err(error) = played {
+            panic!("{error}\n  VSIFLOW_ORACLE_SEED={seed}");
+        }
+    }
+}

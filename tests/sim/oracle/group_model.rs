@@ -1,0 +1,175 @@
+//! The reference model of a group: what docs/how-to/groups.md permits at a moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
+const BOOTS: Duration = Duration::from_millis(1_250);
+/// The items of the waves. The first one is removed after the second wave.
+pub(super) const WAVES: [&[&str]; 3] = [&["a", "b"], &["c"], &["d", "e"]];
+pub(super) const REMOVED: &str = "a";
+
+/// What the document asks of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemDemand {
+    pub(super) replicas: u32,
+    pub(super) edition: u32,
+}
+
+/// What the document asks: its items, and those whose first member has an output.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct GroupDemand {
+    pub(super) items: BTreeMap<&'static str, ItemDemand>,
+    pub(super) outputs: BTreeSet<&'static str>,
+}
+
+/// A guest of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SeenMember {
+    item: &'static str,
+    number: u32,
+    edition: u32,
+    /// When it was started, by its host's clock; `None` if it is off.
+    started: Option<u64>,
+}
+
+impl SeenMember {
+    /// The member whose domain has this title.
+    pub(super) fn titled(title: &str, edition: u32, started: Option<u64>) -> Option<Self> {
+        let (item, number) = title.strip_prefix("default/grp-")?.split_once('-')?;
+        let mut items = WAVES.into_iter().flatten();
+        Some(Self {
+            item: items.find(|known| **known == item)?,
+            number: number.parse().ok()?,
+            edition,
+            started,
+        })
+    }
+}
+
+/// A group as its documents and the host show it.
+#[derive(Default)]
+pub(super) struct GroupModel {
+    /// The demands since everything was as asked.
+    demands: Vec<GroupDemand>,
+    members: BTreeMap<Uuid, SeenMember>,
+    since: BTreeMap<(Uuid, u64), Instant>,
+    serving: BTreeSet<Uuid>,
+    /// Whether the item that is removed was there, and is gone.
+    was_there: bool,
+    is_removed: bool,
+    pub(super) wrong: Option<String>,
+}
+
+impl GroupModel {
+    /// The newest demand.
+    pub(super) fn demand(&self) -> GroupDemand {
+        self.demands.last().cloned().unwrap_or_default()
+    }
+
+    /// A document changed the demand.
+    pub(super) fn ask(&mut self, demand: GroupDemand) {
+        self.demands.push(demand);
+    }
+
+    /// Everything is as asked: earlier demands do not show any more.
+    pub(super) fn settled(&mut self) {
+        self.demands = vec![self.demand()];
+        let there = self.members.values().any(|member| member.item == REMOVED);
+        self.was_there |= self.demand().items[REMOVED].replicas > 0;
+        self.is_removed |= !there;
+    }
+
+    /// Holds what the hosts show now against the demands.
+    pub(super) fn observe(&mut self, now: Instant, members: BTreeMap<Uuid, SeenMember>) {
+        let before = std::mem::replace(&mut self.members, members);
+        for (uid, member) in self.members.clone() {
+            let earlier = before.get(&uid);
+            if earlier.is_none_or(|earlier| earlier.edition != member.edition) {
+                self.check_change(&member, &before);
+            }
+        }
+        for (uid, member) in &self.members {
+            let Some(started) = member.started else {
+                continue;
+            };
+            self.since.entry((*uid, started)).or_insert(now);
+        }
+        let serves = |uid: &Uuid, member: &SeenMember| {
+            let since = member.started.and_then(|at| self.since.get(&(*uid, at)));
+            since.is_some_and(|since| now.duration_since(*since) >= BOOTS)
+        };
+        let serving = self
+            .members
+            .iter()
+            .filter(|(uid, member)| serves(uid, member));
+        self.serving = serving.map(|(uid, _)| *uid).collect();
+    }
+
+    /// A member is made or changed only as a demand asks, and only while all earlier waves are as asked.
+    fn check_change(&mut self, member: &SeenMember, before: &BTreeMap<Uuid, SeenMember>) {
+        let permits = |demand: &&GroupDemand| {
+            let item = demand.items[member.item];
+            let asked = item.edition == member.edition && member.number < item.replicas;
+            asked
+                && self
+                    .waves_before(member.item)
+                    .all(|earlier| self.is_as_asked(demand, earlier, before))
+        };
+        if member.item == REMOVED && self.is_removed {
+            self.wrong
+                .get_or_insert(format!("{member:?} was removed for good"));
+        } else if !self.demands.iter().any(|demand| permits(&demand)) {
+            let demands = &self.demands;
+            let message = format!("{member:?} comes too early: {demands:?}, {before:?}");
+            self.wrong.get_or_insert(message);
+        }
+    }
+
+    fn waves_before(&self, item: &str) -> impl Iterator<Item = &'static str> + use<> {
+        let wave = WAVES
+            .iter()
+            .position(|items| items.contains(&item))
+            .unwrap();
+        WAVES.into_iter().take(wave).flatten().copied()
+    }
+
+    /// Whether the members of an item serve as asked; the one that is removed may be gone.
+    fn is_as_asked(
+        &self,
+        demand: &GroupDemand,
+        item: &str,
+        members: &BTreeMap<Uuid, SeenMember>,
+    ) -> bool {
+        let asked = demand.items[item];
+        let own = members.iter().filter(|(_, member)| member.item == item);
+        let own = own
+            .filter(|(uid, member)| self.serving.contains(uid) && member.edition == asked.edition);
+        let numbers: BTreeSet<_> = own.map(|(_, member)| member.number).collect();
+        item == REMOVED || (0..asked.replicas).all(|number| numbers.contains(&number))
+    }
+
+    /// What the host shows at the end, if it is not what the newest demand asks.
+    pub(super) fn verdict(&self) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        let demand = self.demand();
+        for (item, asked) in &demand.items {
+            let own = self.members.values().filter(|member| member.item == *item);
+            let mut numbers: Vec<_> = own.map(|member| member.number).collect();
+            numbers.sort_unstable();
+            let replicas = if *item == REMOVED { 0 } else { asked.replicas };
+            let is_there = numbers == (0..replicas).collect::<Vec<_>>();
+            if !is_there || *item != REMOVED && !self.is_as_asked(&demand, item, &self.members) {
+                return Err(format!("{item} has {numbers:?}: {:?}", self.members));
+            }
+        }
+        Ok(())
+    }
+}
