@@ -27,8 +27,8 @@ pub(crate) use self::layers::{below_layer, over};
 pub use self::{
     deletion::{DeletionCandidate, foresee, removable, remove, remove_claim, remove_for_good},
     domains::{
-        DomainToUndefine, ReplacedDefinition, permit_definition, permit_paused_start, permit_start,
-        permit_undefinition,
+        DomainToUndefine, ReplacedDefinition, foresee_undefinition, permit_definition,
+        permit_paused_start, permit_start, permit_undefinition,
     },
     layers::{LayerOver, layer_over, nothing_over},
     ledger::{

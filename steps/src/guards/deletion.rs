@@ -80,6 +80,7 @@ pub async fn foresee(
         let Some(volume) = ports.storage.volume(key).await? else {
             continue;
         };
+        incarnation::is_the_recorded(cx, ports, &volume).await?;
         let users = users(ports, &all, &volume, &listed.volumes).await?;
         has_no_user(cx, ports, &volume, &users, |domain| {
             ownership::is_ours(cx, domain, owner)

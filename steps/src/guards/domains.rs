@@ -6,7 +6,9 @@
 use uuid::Uuid;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
-use super::{DeletionCandidate, own_disks, permit::Permit, removable, replacement_is_ordered};
+use super::{
+    DeletionCandidate, foresee, own_disks, permit::Permit, removable, replacement_is_ordered,
+};
 use crate::{
     error, ownership,
     ports::{
@@ -109,15 +111,40 @@ pub async fn permit_undefinition(
     ownership::not_behind_host(cx, ports).await?;
     if let Some(domain) = ownership::own_domain(cx, ports, uuid).await? {
         is_off_without_memory(ports, &domain, leftovers)?;
-        let volumes = undefined.volumes.iter();
-        let volumes: Vec<VolumeKey> = volumes.map(|doomed| doomed.key.clone()).collect();
-        own_disks::has_all_that_stay(cx, ports, &domain, undefined.stay, &volumes).await?;
+        keeps_what_stays(cx, ports, &domain, undefined).await?;
     }
     let recorded = undefined.volumes.iter().filter(|doomed| doomed.recorded);
     for doomed in recorded {
         removable(cx, ports, *doomed).await?;
     }
     Ok(Permit::new(Undefinition { uuid, leftovers }))
+}
+
+/// Checks before a guest is stopped what [`permit_undefinition`] will check once it is off. Nothing is changed.
+///
+/// # Errors
+/// As for [`permit_undefinition`].
+pub async fn foresee_undefinition(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    undefined: DomainToUndefine<'_>,
+) -> Result<(), Failure> {
+    keeps_what_stays(cx, ports, domain, undefined).await?;
+    let recorded = undefined.volumes.iter().filter(|doomed| doomed.recorded);
+    let recorded: Vec<VolumeKey> = recorded.map(|doomed| doomed.key.clone()).collect();
+    foresee(cx, ports, &recorded, undefined.uuid).await
+}
+
+async fn keeps_what_stays(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    undefined: DomainToUndefine<'_>,
+) -> Result<(), Failure> {
+    let volumes = undefined.volumes.iter();
+    let volumes: Vec<VolumeKey> = volumes.map(|doomed| doomed.key.clone()).collect();
+    own_disks::has_all_that_stay(cx, ports, domain, undefined.stay, &volumes).await
 }
 
 fn is_off_without_memory(

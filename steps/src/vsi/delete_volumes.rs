@@ -86,6 +86,17 @@ impl Step for DeleteVolumes {
     }
 }
 
+impl VolumeToDelete {
+    /// The candidate for the guards, of the VSI with this UID.
+    pub(super) fn candidate(&self, uid: Uuid) -> DeletionCandidate<'_> {
+        DeletionCandidate {
+            key: &self.volume,
+            recorded: self.recorded,
+            owner: Some(uid),
+        }
+    }
+}
+
 /// The volumes of a VSI, and the rotated file of its console log.
 pub(super) fn all_volumes(
     uid: Uuid,
@@ -113,21 +124,14 @@ async fn delete(
     doomed: VolumeToDelete,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let VolumeToDelete {
-        volume: key,
-        recorded,
-    } = doomed;
-    if !recorded {
-        if ports.storage.volume(&key).await?.is_some() {
-            output.kept.push(key);
+    let key = &doomed.volume;
+    if !doomed.recorded {
+        if ports.storage.volume(key).await?.is_some() {
+            output.kept.push(key.clone());
         }
         return Ok(());
     }
-    let candidate = DeletionCandidate {
-        key: &key,
-        recorded,
-        owner: Some(uid),
-    };
+    let candidate = doomed.candidate(uid);
     let is_boot_disk = names::boot_disk_number(&key.name, uid).is_some();
     let removed = if is_boot_disk {
         guards::remove_for_good(cx, ports, candidate, DeletionGround::Ordered).await?
@@ -135,7 +139,7 @@ async fn delete(
         guards::remove(cx, ports, candidate, DeletionGround::Scratch).await?
     };
     if removed == Removed::Removed {
-        output.removed.push(key);
+        output.removed.push(doomed.volume);
     }
     Ok(())
 }

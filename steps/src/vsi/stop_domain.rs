@@ -11,10 +11,17 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{delete_volumes::VolumeToDelete, moved, undefine_domain};
+use super::{
+    delete_volumes::{VolumeToDelete, all_volumes},
+    moved,
+};
 use crate::{
-    error, guards, ownership,
-    ports::{DomainInfo, DomainState, HostPorts, Hosts, PortErrorKind, PortResult, VolumeKey},
+    error,
+    guards::{self, DomainToUndefine},
+    ownership,
+    ports::{
+        DomainInfo, DomainState, HostPorts, Hosts, Leftovers, PortErrorKind, PortResult, VolumeKey,
+    },
 };
 
 const POLL: Duration = Duration::from_millis(500);
@@ -123,7 +130,7 @@ impl Step for StopDomain {
         }
         let domain = inspect(cx, &ports, params.uuid).await?;
         if let Some(domain) = domain.as_ref().filter(|domain| domain.state.is_active()) {
-            undefine_domain::foresee(cx, &ports, domain, &params.volumes, &params.stay).await?;
+            may_be_deleted(cx, &ports, domain, params).await?;
         }
         let how = match active(domain.as_ref()) {
             None => {
@@ -148,6 +155,27 @@ impl Step for StopDomain {
         }
         Ok(Done::updated(Output { how }))
     }
+}
+
+/// Checks that the guards will let a VSI be deleted whose guest is stopped for that.
+async fn may_be_deleted(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    params: &Params,
+) -> Result<(), Failure> {
+    if params.volumes.is_empty() {
+        return Ok(());
+    }
+    let volumes: Vec<VolumeToDelete> = all_volumes(params.uuid, &params.volumes).collect();
+    let volumes = volumes.iter().map(|doomed| doomed.candidate(params.uuid));
+    let undefined = DomainToUndefine {
+        uuid: params.uuid,
+        leftovers: Leftovers::Delete,
+        volumes: &volumes.collect::<Vec<_>>(),
+        stay: &params.stay,
+    };
+    guards::foresee_undefinition(cx, ports, domain, undefined).await
 }
 
 /// Our domain, if its guest is on this host.

@@ -12,10 +12,9 @@ use vsiflow_engine::{
 
 use super::delete_volumes::{VolumeToDelete, all_volumes};
 use crate::{
-    disk::own_disks,
-    guards::{self, DeletionCandidate, DomainToUndefine},
+    guards::{self, DomainToUndefine},
     ownership,
-    ports::{DomainInfo, HostPorts, Hosts, Leftovers, Removed, VolumeKey},
+    ports::{Hosts, Leftovers, Removed, VolumeKey},
 };
 
 /// Removes the definition of a domain that is off. If the VSI is not deleted, the settings of its firmware
@@ -96,11 +95,7 @@ impl Step for UndefineDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let volumes: Vec<VolumeToDelete> = all_volumes(params.uuid, &params.volumes).collect();
-        let volumes = volumes.iter().map(|doomed| DeletionCandidate {
-            key: &doomed.volume,
-            recorded: doomed.recorded,
-            owner: Some(params.uuid),
-        });
+        let volumes = volumes.iter().map(|doomed| doomed.candidate(params.uuid));
         let undefined = DomainToUndefine {
             uuid: params.uuid,
             leftovers: params.leftovers(),
@@ -112,25 +107,4 @@ impl Step for UndefineDomain {
         let removed = removed == Removed::Removed;
         Ok(Done::updated(Output { removed }))
     }
-}
-
-/// Checks before the guest is stopped what [`UndefineDomain`] will check. Nothing is changed.
-///
-/// # Errors
-/// The first rule that forbids it; port errors by their kind.
-pub(super) async fn foresee(
-    cx: &StepContext,
-    ports: &HostPorts,
-    domain: &DomainInfo,
-    volumes: &[VolumeToDelete],
-    stay: &[VolumeKey],
-) -> Result<(), Failure> {
-    if volumes.is_empty() {
-        return Ok(());
-    }
-    let others: Vec<_> = volumes.iter().map(|doomed| doomed.volume.clone()).collect();
-    own_disks::has_all_that_stay(cx, ports, domain, stay, &others).await?;
-    let doomed = all_volumes(domain.uuid, volumes).filter(|doomed| doomed.recorded);
-    let doomed: Vec<_> = doomed.map(|doomed| doomed.volume).collect();
-    guards::foresee(cx, ports, &doomed, domain.uuid).await
 }
