@@ -15,9 +15,9 @@ use vsiflow_steps::{
     names,
     ports::{
         Deletion, DhcpLease, DiskJob, DomainInfo, DomainPort, DomainSpec, DomainStart, FileAt,
-        FileHead, GuestConsole, HostPorts, Hosts, LayerSpec, OwnerMark, PausedStart, PoolFiles,
-        PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Undefinition, UploadSink,
-        VolumeInfo, VolumeKey, VolumeSpec, conformance::unguarded,
+        FileHead, GuestConsole, HostPorts, Hosts, LayerSpec, Leftovers, OwnerMark, PausedStart,
+        PoolFiles, PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Undefinition,
+        UploadSink, VolumeInfo, VolumeKey, VolumeSpec, conformance::unguarded,
     },
 };
 
@@ -327,8 +327,9 @@ impl DomainPort for TwistedPorts {
             && let Some(domain) = self.domains.domain(uuid).await?
             && domain.saved
         {
-            self.domains.undefine(uuid, Leftovers::Delete).await?;
-            self.domains.define(&spec).await?;
+            let undefinition = unguarded::undefinition(uuid, Leftovers::Delete);
+            self.domains.undefine(&undefinition).await?;
+            self.domains.define(&unguarded::definition(&spec)).await?;
         }
         self.domains.set_autostart(uuid, on).await
     }

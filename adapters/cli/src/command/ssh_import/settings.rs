@@ -209,8 +209,8 @@ mod tests {
         }
         let default = settings("identityagent SSH_AUTH_SOCK\n");
         assert!(default.refuse_uncarried().is_ok());
-        let default = settings("addressfamily any\n");
-        assert!(default.refuse_uncarried().is_ok());
+        let unset = settings("addressfamily any\n");
+        assert!(unset.refuse_uncarried().is_ok());
         let set = settings("addressfamily inet6\n");
         assert!(set.refuse_uncarried().is_err());
     }
