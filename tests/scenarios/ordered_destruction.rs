@@ -82,6 +82,21 @@ fn a_server_that_was_never_ready_keeps_its_disk_through_power_commands_and_corre
 }
 
 #[test]
+fn a_server_whose_first_runs_are_forgotten_keeps_its_disk() {
+    let vsiflow = never_ready();
+    vsiflow.run(&["retry", "web"]).exits(1).says("VSI0502");
+    vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+    vsiflow
+        .run(&["compact", "--older-than", "0s"])
+        .exits(0)
+        .says("are archived");
+    vsiflow.run(&["stop", "web"]).exits(0).says("Stopped");
+    assert_kept(&vsiflow, "stop");
+    vsiflow.apply(server(READY), &[]).exits(0);
+    assert_kept(&vsiflow, "a correction");
+}
+
+#[test]
 fn a_server_that_was_never_ready_is_planned_as_one_that_was() {
     let vsiflow = never_ready();
     let other =
