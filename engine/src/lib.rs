@@ -74,6 +74,7 @@ mod group_commit_model;
 pub mod journal;
 pub mod lane;
 pub mod lease;
+pub mod low_priority;
 pub mod model;
 mod parallel;
 mod permit;

@@ -516,7 +516,9 @@ fn used_by_others(
         let mut written = spec.disks.iter().filter(|disk| !disk.readonly);
         if spec.autostart && written.any(|disk| disk.path == path) {
             let name = &spec.name;
-            return Some(format!("domain {name} would start with its host, on half a disk"));
+            return Some(format!(
+                "domain {name} would start with its host, on half a disk"
+            ));
         }
     }
     let volumes = state.pools.values().flat_map(|place| &place.volumes);

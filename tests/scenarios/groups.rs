@@ -501,7 +501,7 @@ fn a_disk_that_the_newest_document_retains_stays_although_its_wave_is_not_due() 
     assert_eq!(names(&vsiflow), "");
     assert_eq!(
         policy(),
-        "Delete",
-        "it is there, and its record is as before"
+        "Retain",
+        "it is there, and a later document with `Delete` does not change that"
     );
 }

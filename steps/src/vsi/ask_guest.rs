@@ -9,6 +9,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
 };
+use vsiflow_engine::low_priority;
 
 use super::{
     Addresses, ReadyGuest,
@@ -187,7 +188,8 @@ async fn find_line(
     pattern: &str,
 ) -> PortResult<Result<Option<String>, String>> {
     let text = pattern.to_owned();
-    let compiled = spawn_blocking(move || pattern::compile_recorded(&text)).await;
+    let compile = move || pattern::compile_recorded(&text);
+    let compiled = spawn_blocking(|| low_priority::run(compile)).await;
     let Some(expression) = compiled.ok().flatten() else {
         return Ok(Err("the expression does not compile".to_owned()));
     };

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 LIMIT_MIB = 512
 PATIENCE = 60
@@ -67,10 +68,18 @@ class Daemon:
             [self.binary, *words, "--metrics-address", self.metrics], preexec_fn=self.group.enter,
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=dict(os.environ, NO_COLOR="1"))
         ends = time.monotonic() + PATIENCE
-        while subprocess.run(self.words("get"), capture_output=True).returncode != 0:
+        # Without a daemon a command would work on the state directory itself.
+        while not self.is_healthy():
             if time.monotonic() > ends or self.process.poll() is not None:
                 sys.exit("the daemon does not answer: " + self.last_words())
             time.sleep(0.05)
+
+    def is_healthy(self):
+        try:
+            with urllib.request.urlopen(f"http://{self.metrics}/healthz", timeout=5):
+                return True
+        except OSError:
+            return False
 
     def stop(self):
         self.process.terminate()

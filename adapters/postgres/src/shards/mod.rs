@@ -23,7 +23,7 @@
 //!   requests.
 //!
 //! - **A request and its answer come from a process with the key of the journal's secrets.** Both have a MAC.
-//!   A holder takes a request once, and only within 15 minutes after it was sent ([`accepted`]). Clocks of processes
+//!   A holder takes a request once, and only within 15 minutes after it was sent (`accepted.rs`). Clocks of processes
 //!   may differ by 5 minutes. What was not sent in this form gets no answer but a refusal.
 //!
 //! What this module never does: append to a journal, act on a host, or let the server see a document or

@@ -13,6 +13,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
 };
+use vsiflow_engine::low_priority;
 
 /// How much may be matched without a pause.
 const BURST: Duration = Duration::from_secs(2);
@@ -90,7 +91,7 @@ impl MatchBudget {
         self.left = self.left.saturating_sub(spent);
     }
 
-    /// Runs `work`, which matches one piece, on a thread for blocking work, once it is its turn and
+    /// Runs `work`, which matches one piece, on a thread of low priority, once it is its turn and
     /// something is left. `None` if the work panicked.
     pub(super) async fn run<T: Send + 'static>(
         &mut self,
@@ -101,8 +102,10 @@ impl MatchBudget {
         let ended = spawn_blocking(move || {
             // Held by the work: a caller that waits no longer does not end it.
             let _turn = turn;
-            let begun = processor_time();
-            (work(), processor_time().saturating_sub(begun))
+            low_priority::run(|| {
+                let begun = processor_time();
+                (work(), processor_time().saturating_sub(begun))
+            })
         });
         let (result, spent) = ended.await.ok()?;
         self.spend(spent);

@@ -7,7 +7,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
-use vsiflow_engine::{model::Failure, step::StepContext};
+use vsiflow_engine::{low_priority, model::Failure, step::StepContext};
 
 use super::{
     Output, Params, WatchPlace,
@@ -294,10 +294,11 @@ impl<'a> ReadyWatch<'a> {
     }
 }
 
-/// The probes. Their expressions are compiled on a thread for blocking work.
+/// The probes. Their expressions are compiled on a thread of low priority.
 async fn probes(params: &Params, found: ProbeFound) -> Result<Probes, Failure> {
     let (uuid, cards, probes) = (params.uuid, params.cards.clone(), params.probes.clone());
-    let compiled = spawn_blocking(move || Probes::resume(uuid, &cards, &probes, found));
+    let compile = move || Probes::resume(uuid, &cards, &probes, found);
+    let compiled = spawn_blocking(|| low_priority::run(compile));
     let ended = |error| Failure::defect(format!("compiling an expression ended: {error}"));
     compiled.await.map_err(ended)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use vsiflow_engine::low_priority;
 
 use crate::exit::{Exit, ExitProblem};
 
@@ -58,7 +59,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a format on a thread for blocking work.
+/// Evaluates a format on a thread of low priority.
 ///
 /// # Errors
 /// If it needs too much.
@@ -70,7 +71,7 @@ pub(crate) async fn evaluate(
     let evaluated = spawn_blocking(move || {
         // Held by the work: a caller that waits no longer does not end it.
         let _turn = turn;
-        format(Evaluation::begin())
+        low_priority::run(|| format(Evaluation::begin()))
     });
     evaluated
         .await
