@@ -48,17 +48,9 @@ pub async fn removable(
     if !doomed.recorded {
         return Err(not_ours(ports, doomed.key));
     }
-    incarnation::is_the_recorded(cx, ports, &volume).await?;
-    let domains = ports.domains.domains().await?;
-    ownership::none_ahead(cx, ports, &domains)?;
-    let listed = ListedPools::of(ports).await?;
-    let all: Vec<&DomainInfo> = domains.iter().collect();
-    let users = users(ports, &all, &volume, &listed.volumes).await?;
-    has_no_user(cx, ports, &volume, &users, |domain| {
-        is_idle_owner(cx, domain, doomed.owner)
-    })?;
-    over(cx, ports, &[&volume], &listed.volumes).await?;
-    over_while_off(cx, ports, &volume, &listed.inactive).await?;
+    let look = HostLook::now(cx, ports).await?;
+    let is_excused = |domain: &DomainInfo| is_idle_owner(cx, domain, doomed.owner);
+    look.is_unused(cx, ports, &volume, is_excused).await?;
     Ok(Some(volume))
 }
 
@@ -72,23 +64,46 @@ pub async fn foresee(
     volumes: &[VolumeKey],
     owner: Uuid,
 ) -> Result<(), Failure> {
-    let domains = ports.domains.domains().await?;
-    ownership::none_ahead(cx, ports, &domains)?;
-    let listed = ListedPools::of(ports).await?;
-    let all: Vec<&DomainInfo> = domains.iter().collect();
+    let look = HostLook::now(cx, ports).await?;
+    let is_excused = |domain: &DomainInfo| ownership::is_ours(cx, domain, owner);
     for key in volumes {
-        let Some(volume) = ports.storage.volume(key).await? else {
-            continue;
-        };
-        incarnation::is_the_recorded(cx, ports, &volume).await?;
-        let users = users(ports, &all, &volume, &listed.volumes).await?;
-        has_no_user(cx, ports, &volume, &users, |domain| {
-            ownership::is_ours(cx, domain, owner)
-        })?;
-        over(cx, ports, &[&volume], &listed.volumes).await?;
-        over_while_off(cx, ports, &volume, &listed.inactive).await?;
+        if let Some(volume) = ports.storage.volume(key).await? {
+            look.is_unused(cx, ports, &volume, is_excused).await?;
+        }
     }
     Ok(())
+}
+
+/// All domains and pools of a host.
+struct HostLook {
+    domains: Vec<DomainInfo>,
+    pools: ListedPools,
+}
+
+impl HostLook {
+    /// Reads them; refuses if this journal is behind the host.
+    async fn now(cx: &StepContext, ports: &HostPorts) -> Result<Self, Failure> {
+        let domains = ports.domains.domains().await?;
+        ownership::none_ahead(cx, ports, &domains)?;
+        let pools = ListedPools::of(ports).await?;
+        Ok(Self { domains, pools })
+    }
+
+    /// Checks that the volume is the recorded file, and that nothing uses it except by domains that are excused.
+    async fn is_unused(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        volume: &VolumeInfo,
+        is_excused: impl Fn(&DomainInfo) -> bool,
+    ) -> Result<(), Failure> {
+        incarnation::is_the_recorded(cx, ports, volume).await?;
+        let domains: Vec<&DomainInfo> = self.domains.iter().collect();
+        let users = users(ports, &domains, volume, &self.pools.volumes).await?;
+        has_no_user(cx, ports, volume, &users, is_excused)?;
+        over(cx, ports, &[volume], &self.pools.volumes).await?;
+        over_while_off(cx, ports, volume, &self.pools.inactive).await
+    }
 }
 
 /// Deletes the volume on this ground, if [`removable`] permits it.

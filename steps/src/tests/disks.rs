@@ -6,7 +6,7 @@ use vsiflow_engine::{model::Outcome, step::Step};
 use super::{HOST, World};
 use crate::{
     disk::{CreateVolume, DeleteVolume, GrowVolume, create_volume, delete_volume, grow_volume},
-    ports::{DomainState, VolumeFormat, VolumeKey, conformance::unguarded},
+    ports::{DomainState, VolumeFormat, VolumeKey},
     vsi,
 };
 
@@ -79,13 +79,7 @@ async fn a_disk_is_made_once_and_kept_as_it_is_from_then_on() {
     let step = CreateVolume::new(world.hosts.clone());
     let again = world.attempt(&step, &create(key.clone())).await.unwrap();
     assert_eq!(again.outcome, Outcome::AlreadyPresent);
-    world
-        .ports()
-        .await
-        .storage
-        .delete(&unguarded::deletion(&key))
-        .await
-        .unwrap();
+    world.delete_by_hand(&key).await;
     let known = create_volume::Params {
         made: true,
         ..create(key.clone())

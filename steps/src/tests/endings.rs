@@ -2,7 +2,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
-    ports::{DomainState, VolumeFormat, VolumeSpec, conformance::unguarded},
+    ports::{DomainState, VolumeFormat, VolumeSpec},
     sim::{Fault, Faults},
     vsi::{await_ready, delete_volumes, stop_domain::StopMode},
 };
@@ -428,9 +428,6 @@ async fn a_domain_stays_defined_while_a_volume_of_it_may_not_be_deleted() {
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0210");
     assert_eq!(world.sim().await.count("undefine").await, 0);
-    storage
-        .delete(&unguarded::deletion(&over.key))
-        .await
-        .unwrap();
+    world.delete_by_hand(&over.key).await;
     assert!(world.attempt(&step, &params).await.is_ok());
 }

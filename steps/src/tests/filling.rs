@@ -9,7 +9,7 @@ use crate::{
         fill_from_image, fill_volume,
     },
     image::sidecar,
-    ports::{VolumeKey, conformance::unguarded},
+    ports::VolumeKey,
     sim::Content,
 };
 
@@ -75,13 +75,7 @@ async fn a_disk_that_its_host_calls_whole_is_never_filled_again() {
     let image = world.ensure_image(&world.image_params()).await.unwrap();
     world.record("ensure_base_image", &image);
     let beside = sidecar::key(&key);
-    world
-        .ports()
-        .await
-        .storage
-        .delete(&unguarded::deletion(&beside))
-        .await
-        .unwrap();
+    world.delete_by_hand(&beside).await;
     let refilled = world.attempt(&step, &params).await.unwrap();
     assert_eq!(refilled.outcome, Outcome::Created);
     assert_eq!(content(&world, &key).await, filled);
@@ -110,13 +104,7 @@ async fn what_says_that_a_disk_is_whole_goes_although_the_disk_is_gone() {
     );
     world.attempt(&step, &params).await.unwrap();
     let key = params.volume.clone();
-    world
-        .ports()
-        .await
-        .storage
-        .delete(&unguarded::deletion(&key))
-        .await
-        .unwrap();
+    world.delete_by_hand(&key).await;
     let failure = world.attempt(&step, &params).await.map(|done| done.output);
     assert_eq!(
         failure.unwrap_err().code.as_str(),

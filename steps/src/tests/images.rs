@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{Hosts, PortResult, VolumeFormat, VolumeSpec, conformance::unguarded},
+    ports::{Hosts, PortResult, VolumeFormat, VolumeSpec},
     sim::{Fault, Faults},
 };
 
@@ -165,13 +165,7 @@ async fn our_image_replaced_by_somebody_is_theirs_now() {
     let world = World::new().await;
     let params = world.image_params();
     let image = world.ensure_image(&params).await.unwrap();
-    world
-        .ports()
-        .await
-        .storage
-        .delete(&unguarded::deletion(&image.key))
-        .await
-        .unwrap();
+    world.delete_by_hand(&image.key).await;
     foreign(&world, &image.key, b"an administrator's file").await;
     world.next_run(Some(&image)).await;
     assert_ne!(

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     guards,
-    ports::{VolumeFormat, VolumeSpec, conformance::unguarded},
+    ports::{VolumeFormat, VolumeSpec},
 };
 
 #[tokio::test(start_paused = true)]
@@ -31,11 +31,7 @@ async fn a_file_that_took_the_place_of_a_boot_disk_is_not_deleted_by_the_order_f
     let world = with_objects(world, known.clone());
     let ports = world.ports().await;
     let boot = world.boot();
-    ports
-        .storage
-        .delete(&unguarded::deletion(&boot))
-        .await
-        .unwrap();
+    world.delete_by_hand(&boot).await;
     let replacement = VolumeSpec {
         key: boot.clone(),
         format: VolumeFormat::Qcow2,

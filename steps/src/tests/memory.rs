@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ports::{DomainState, PortResult, conformance::unguarded},
+    ports::{DomainState, PortResult},
     sim::{Content, Fault, Faults, SimHostState, Volume},
     snapshot::{
         CheckMemory, CopyDisks, DiskCopy, MergeLayers, RestoreDisks, SavedMemory, check_memory,
@@ -267,11 +267,7 @@ async fn memory_that_lost_its_tail_or_a_bit_stops_the_restoration_before_it_begi
     check(&world, &memory).await.unwrap();
     file(&world, |bytes| *bytes.last_mut().unwrap() = b'!').await;
     assert_eq!(code(check(&world, &memory).await), "VSI0231");
-    let storage = world.ports().await.storage;
-    storage
-        .delete(&unguarded::deletion(&memory.volume))
-        .await
-        .unwrap();
+    world.delete_by_hand(&memory.volume).await;
     assert_eq!(code(check(&world, &memory).await), "VSI0231");
     assert_eq!(state(&world).await.unwrap(), DomainState::Running);
 }
@@ -356,11 +352,7 @@ async fn a_guest_that_something_else_started_is_said_to_have_booted() {
     let (world, memory) = remembered().await;
     world.next_run(None).await;
     put_back(&world, &memory).await;
-    domains(&world)
-        .await
-        .start(&unguarded::start(world.uuid))
-        .await
-        .unwrap();
+    world.start_by_hand().await;
     let started = start(&world, &memory).await.unwrap();
     assert!(!started.taken_up);
     assert!(started.booted_because.unwrap().contains("something else"));

@@ -42,7 +42,7 @@ use vsiflow_engine::{
 use crate::{
     image::{self, BaseImage},
     names,
-    ports::{HostPorts, Hosts as _, VolumeKey},
+    ports::{HostPorts, Hosts as _, VolumeKey, conformance::unguarded},
     sim::{SimHost, SimHosts, SimSource},
     vsi,
 };
@@ -265,6 +265,18 @@ impl World {
         *self.runs.lock().unwrap() += 1;
         self.outputs.lock().unwrap().clear();
         *self.previous.lock().unwrap() = previous.map(|image| serde_json::to_vec(image).unwrap());
+    }
+
+    /// An administrator of the host deletes the volume.
+    pub(crate) async fn delete_by_hand(&self, key: &VolumeKey) {
+        let storage = self.ports().await.storage;
+        storage.delete(&unguarded::deletion(key)).await.unwrap();
+    }
+
+    /// An administrator of the host starts the domain.
+    pub(crate) async fn start_by_hand(&self) {
+        let domains = self.ports().await.domains;
+        domains.start(&unguarded::start(self.uuid)).await.unwrap();
     }
 
     pub(crate) fn key(&self, name: &str) -> VolumeKey {

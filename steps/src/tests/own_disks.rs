@@ -114,13 +114,7 @@ async fn a_guest_that_has_its_own_disks_or_fewer_or_lost_ones_is_defined() {
     assert_eq!(acts(&world).await[..2], ["fine", "fine"]);
     // A boot disk that was deleted has no data.
     let boot = world.boot();
-    world
-        .ports()
-        .await
-        .storage
-        .delete(&unguarded::deletion(&boot))
-        .await
-        .unwrap();
+    world.delete_by_hand(&boot).await;
     let define = vsi::DefineDomain::new(world.hosts.clone());
     let definition = vsi::define_domain::Params {
         named: named(&world),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{DomainState, VolumeFormat, conformance::unguarded},
+    ports::{DomainState, VolumeFormat},
     sim::{Fault, Faults},
 };
 use vsiflow_engine::model::Outcome;
@@ -189,13 +189,7 @@ async fn a_base_image_that_changed_is_not_cloned() {
     let world = World::new().await;
     let image = world.ensure_image(&world.image_params()).await.unwrap();
     world.record("ensure_base_image", &image);
-    world
-        .ports()
-        .await
-        .storage
-        .delete(&unguarded::deletion(&image.key))
-        .await
-        .unwrap();
+    world.delete_by_hand(&image.key).await;
     let clone = vsi::CloneBootDisk::new(world.hosts.clone());
     assert_eq!(
         code(world.attempt(&clone, &world.clone_boot_disk()).await),

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     guards::{self, DeletionCandidate},
     host_text,
-    ports::{DeletionGround, Removed, VolumeFormat, VolumeSpec, conformance::unguarded},
+    ports::{DeletionGround, Removed, VolumeFormat, VolumeSpec},
     sim::{Fault, Faults, Pool},
 };
 
@@ -40,13 +40,7 @@ async fn what_a_domain_names_stays_unless_it_is_the_owners_and_off() {
         remove(&world, &boot, true, Some(Uuid::from_u128(3))).await,
         "VSI0210"
     );
-    world
-        .ports()
-        .await
-        .domains
-        .start(&unguarded::start(world.uuid))
-        .await
-        .unwrap();
+    world.start_by_hand().await;
     assert_eq!(remove(&world, &boot, true, own).await, "VSI0210");
     world.power_off().await;
     let sim = world.sim().await;

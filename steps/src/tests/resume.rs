@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     image::sidecar,
-    ports::{VolumeInfo, conformance::unguarded},
+    ports::VolumeInfo,
     sim::{Fault, Faults},
 };
 
@@ -135,11 +135,7 @@ async fn a_volume_shorter_than_the_record_is_made_anew() {
     world.cut_after(60).await;
     let upload = world.upload_chunks();
     assert!(world.attempt(&upload, &params).await.is_err());
-    let storage = world.ports().await.storage;
-    storage
-        .delete(&unguarded::deletion(&params.volume))
-        .await
-        .unwrap();
+    world.delete_by_hand(&params.volume).await;
     foreign(&world, &params.volume, b"lost").await;
     world.attempt(&upload, &params).await.unwrap();
     let expected = checksum(&world.source.image(URL));
@@ -182,10 +178,7 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     let storage = world.ports().await.storage;
     storage.create(&over).await.unwrap();
     assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");
-    storage
-        .delete(&unguarded::deletion(&over.key))
-        .await
-        .unwrap();
+    world.delete_by_hand(&over.key).await;
     // A run found it whole, and may not have copied it yet.
     world.is_awaited(true);
     assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");

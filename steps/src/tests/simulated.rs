@@ -2,7 +2,6 @@ use super::*;
 use crate::{
     ports::{
         ConsolePosition, DomainState, NetworkPort as _, VolumeFormat, VolumeSpec, conformance,
-        conformance::unguarded,
     },
     sim::Content,
 };
@@ -33,13 +32,7 @@ async fn a_host_in_a_folder_outlives_its_process() {
     let mut world = World::new().await;
     world.hosts = Arc::new(SimHosts::in_folder(folder.path()));
     world.define().await.unwrap();
-    world
-        .ports()
-        .await
-        .domains
-        .start(&unguarded::start(world.uuid))
-        .await
-        .unwrap();
+    world.start_by_hand().await;
     let hash = world
         .ports()
         .await
@@ -151,7 +144,7 @@ async fn a_guest_keeps_its_address_whoever_comes_before_it_and_no_other_gets_it(
     .await;
     domains.destroy(world.uuid).await.unwrap();
     let [second] = leases().await.try_into().unwrap();
-    domains.start(&unguarded::start(world.uuid)).await.unwrap();
+    world.start_by_hand().await;
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     let mut ips: Vec<_> = leases().await.into_iter().map(|lease| lease.ip).collect();
     ips.sort();

@@ -277,11 +277,7 @@ async fn nothing_is_to_be_merged_once_the_disks_are_gone() {
     ports.domains.destroy(world.uuid).await.unwrap();
     let undefinition = unguarded::undefinition(world.uuid, Leftovers::Delete);
     ports.domains.undefine(&undefinition).await.unwrap();
-    ports
-        .storage
-        .delete(&unguarded::deletion(&world.boot()))
-        .await
-        .unwrap();
+    world.delete_by_hand(&world.boot()).await;
     assert!(merge(&world).await.unwrap().output.merged.is_empty());
 }
 
