@@ -44,19 +44,8 @@ struct Game {
 
 impl Game {
     async fn new(seed: u64) -> Self {
-        let rig = Rig::of_tenants().await;
-        for (number, name) in (101..).zip(HOSTS) {
-            let map = json!({
-                "metadata": {"labels": {"fleet": "blue", "host": name}},
-                "data": {
-                    "HOSTNAME": format!("{name}.example.com"),
-                    "KNOWN_HOSTS": format!("h ssh-ed25519 {number}"),
-                },
-            });
-            rig.server.apply("configmaps", name, uid(number), map);
-        }
         Self {
-            rig,
+            rig: Rig::with_hosts(&HOSTS).await,
             random: StdRng::seed_from_u64(seed),
             pool: None,
             group: None,

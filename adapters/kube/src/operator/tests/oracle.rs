@@ -24,7 +24,6 @@ use super::{
     fault,
     rig::{Rig, Switched, condition_of},
 };
-use crate::sample::uid;
 
 const HOSTS: [&str; 3] = ["lpar1", "lpar2", "lpar3"];
 /// How many games of each kind one test plays; `VSIFLOW_ORACLE_GAMES` for more.
@@ -46,22 +45,6 @@ fn seeds() -> Vec<u64> {
     }
     let from = number("VSIFLOW_ORACLE_FROM").unwrap_or(1);
     (from..from + number("VSIFLOW_ORACLE_GAMES").unwrap_or(GAMES)).collect()
-}
-
-/// A namespace with three hosts.
-async fn cluster() -> Rig {
-    let rig = Rig::of_tenants().await;
-    for (number, name) in (101..).zip(HOSTS) {
-        let map = json!({
-            "metadata": {"labels": {"fleet": "blue", "host": name}},
-            "data": {
-                "HOSTNAME": format!("{name}.example.com"),
-                "KNOWN_HOSTS": format!("h ssh-ed25519 {number}"),
-            },
-        });
-        rig.server.apply("configmaps", name, uid(number), map);
-    }
-    rig
 }
 
 /// The template of a member of this edition. Its guest boots in 1.4 s.

@@ -156,6 +156,22 @@ impl Rig {
         Self::on(None).await
     }
 
+    /// One namespace with these hosts, each with the labels `fleet: blue` and its name.
+    pub(super) async fn with_hosts(names: &[&str]) -> Self {
+        let rig = Self::of_tenants().await;
+        for (number, name) in (101..).zip(names) {
+            let map = json!({
+                "metadata": {"labels": {"fleet": "blue", "host": name}},
+                "data": {
+                    "HOSTNAME": format!("{name}.example.com"),
+                    "KNOWN_HOSTS": format!("h ssh-ed25519 {number}"),
+                },
+            });
+            rig.server.apply("configmaps", name, uid(number), map);
+        }
+        rig
+    }
+
     async fn on(host: Option<&'static str>) -> Self {
         let server = FakeServer::new();
         let stores = RigStores::default();

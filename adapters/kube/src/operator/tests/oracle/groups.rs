@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    EVERY, Observer, SETTLES, cluster, disturb,
+    EVERY, HOSTS, Observer, SETTLES, disturb,
     group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     on_hosts, seeds, settle, started, template,
 };
@@ -166,7 +166,7 @@ async fn groups_and_quotas_of_a_cluster_keep_what_their_pages_promise() {
     for seed in seeds() {
         let random = StdRng::seed_from_u64(seed);
         let model = Arc::<Mutex<GroupModel>>::default();
-        let rig = cluster().await;
+        let rig = Rig::with_hosts(&HOSTS).await;
         let _observer = Observer(tokio::spawn(observe(rig.all_hosts(), model.clone())));
         let mut game = GroupGame { rig, random, model };
         let played = Box::pin(game.play()).await;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    EVERY, HOSTS, Observer, cluster, disturb, id, on_hosts,
+    EVERY, HOSTS, Observer, disturb, id, on_hosts,
     pool_model::{PoolDemand, PoolModel, SeenGuest},
     seeds, settle, started, template,
 };
@@ -154,7 +154,7 @@ async fn pools_of_a_cluster_keep_what_their_page_promises() {
     for seed in seeds() {
         let mut random = StdRng::seed_from_u64(seed);
         let model = Arc::new(Mutex::new(PoolModel::new(drawn(&mut random))));
-        let rig = cluster().await;
+        let rig = Rig::with_hosts(&HOSTS).await;
         let _observer = Observer(tokio::spawn(observe(rig.all_hosts(), model.clone())));
         let mut game = PoolGame { rig, random, model };
         let played = Box::pin(game.play()).await;
