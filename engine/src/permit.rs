@@ -9,13 +9,13 @@ use crate::{journal::JournalError, lease::Lease, room::Room};
 
 /// Checked by the threads that write. Clones belong to one store and are closed together.
 #[derive(Clone)]
-pub(crate) struct Permit {
+pub(crate) struct WritePermit {
     room: Arc<Room>,
     lease: Arc<Lease>,
     closing: Arc<AtomicBool>,
 }
 
-impl Permit {
+impl WritePermit {
     pub(crate) fn new(room: Arc<Room>, lease: Arc<Lease>) -> Self {
         Self {
             room,

@@ -43,7 +43,7 @@ use crate::{
     files,
     journal::{DiskJournal, OpenMode},
     lease::Lease,
-    permit::Permit,
+    permit::WritePermit,
     room::Room,
     secret::DirSecrets,
 };
@@ -172,8 +172,8 @@ impl StateDir {
         self.lease.clone()
     }
 
-    fn permit(&self) -> Permit {
-        Permit::new(self.room(), self.lease())
+    fn permit(&self) -> WritePermit {
+        WritePermit::new(self.room(), self.lease())
     }
 
     /// Its path.

@@ -180,20 +180,12 @@ async fn store_secret(
 /// # Errors
 /// When the journal cannot be read or written.
 pub async fn disown_objects(journal: &dyn Journal, restored: &Event) -> Result<(), AuditError> {
+    let event = |kind| Event {
+        kind,
+        ..restored.clone()
+    };
     let disowned = disowned_entities(journal).await?.into_iter();
-    let appends = disowned.map(|disowned| Append {
-        stream: StreamId::Entity(disowned.entity),
-        expected_seq: disowned.next_seq,
-        events: disowned
-            .events
-            .into_iter()
-            .map(|kind| Event {
-                kind,
-                ..restored.clone()
-            })
-            .collect(),
-    });
-    let appends: Vec<Append> = appends.collect();
+    let appends: Vec<Append> = disowned.map(|entity| entity.append(&event)).collect();
     if !appends.is_empty() {
         journal.append(appends).await?;
     }

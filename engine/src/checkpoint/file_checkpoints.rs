@@ -20,7 +20,7 @@ use crate::{
     group_commit::{Commit, CommitRequest, GroupWriter, Requests},
     journal::JournalError,
     model::{Name, RunId},
-    permit::Permit,
+    permit::WritePermit,
 };
 
 mod envelope;
@@ -43,7 +43,7 @@ pub struct FileCheckpoints {
     /// The files of each run. Most runs have none, so deleting their checkpoints costs nothing.
     runs: Arc<Mutex<CheckpointNames>>,
     closed: AtomicBool,
-    permit: Permit,
+    permit: WritePermit,
     writer: GroupWriter<CheckpointWriter>,
 }
 
@@ -56,13 +56,13 @@ impl FileCheckpoints {
     /// # Errors
     /// [`JournalError::Storage`] when the folder cannot be read or written.
     pub async fn open(dir: impl AsRef<Path>) -> Result<Self, JournalError> {
-        Self::open_permitted(dir, Permit::always()).await
+        Self::open_permitted(dir, WritePermit::always()).await
     }
 
     /// The same, but every write needs the permit.
     pub(crate) async fn open_permitted(
         dir: impl AsRef<Path>,
-        permit: Permit,
+        permit: WritePermit,
     ) -> Result<Self, JournalError> {
         let dir: Arc<Path> = dir.as_ref().into();
         blocking(move || {
@@ -204,7 +204,7 @@ enum CheckpointRequest {
 struct CheckpointWriter {
     dir: Arc<Path>,
     runs: Arc<Mutex<CheckpointNames>>,
-    permit: Permit,
+    permit: WritePermit,
 }
 
 impl CheckpointWriter {

@@ -14,10 +14,10 @@ use super::{
     timers::Waiter,
 };
 use crate::{
-    journal::{Journal, JournalError},
+    journal::{Append, Journal, JournalError},
     model::{
-        EntityId, EventKind, Failure, FailureClass, Objects, RunId, Spender, Text, Warrant,
-        WarrantId,
+        EntityId, Event, EventKind, Failure, FailureClass, Objects, RunId, Spender, StreamId, Text,
+        Warrant, WarrantId,
     },
     step::{ObjectFact, ObjectLedger},
     workflow::DestructionOrder,
@@ -70,6 +70,17 @@ pub(crate) struct DisownedEntity {
     pub(crate) next_seq: u64,
     /// The events that disown them.
     pub(crate) events: Vec<EventKind>,
+}
+
+impl DisownedEntity {
+    /// Appends these events, each as `event` says by whom and when.
+    pub(crate) fn append(self, event: &dyn Fn(EventKind) -> Event) -> Append {
+        Append {
+            stream: StreamId::Entity(self.entity),
+            expected_seq: self.next_seq,
+            events: self.events.into_iter().map(event).collect(),
+        }
+    }
 }
 
 /// The entities of a journal with orders or begun objects, which a copy of it must not act by.

@@ -15,7 +15,7 @@ use super::{
         LogWriter, OpenMode, SegmentReader,
     },
 };
-use crate::{blocking::blocking, group_commit::GroupWriter, model::Timestamp, permit::Permit};
+use crate::{blocking::blocking, group_commit::GroupWriter, model::Timestamp, permit::WritePermit};
 
 mod calls;
 
@@ -42,7 +42,7 @@ pub struct DiskJournal {
     /// The states in the index when it was opened, until the first `states` call takes them.
     found: Mutex<Option<States>>,
     index_was_found: bool,
-    permit: Permit,
+    permit: WritePermit,
 }
 
 /// The result of [`DiskJournal::archive`].
@@ -63,7 +63,7 @@ impl DiskJournal {
     /// [`JournalError::Newer`] for a later format, [`JournalError::Damaged`] when an acknowledged
     /// event is missing or damaged; nothing was changed then.
     pub async fn open(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
-        Self::open_permitted(dir.as_ref(), journal, OpenMode::Make, Permit::always()).await
+        Self::open_permitted(dir.as_ref(), journal, OpenMode::Make, WritePermit::always()).await
     }
 
     /// Opens it for reading: nothing is written, and damage is reported by the call that reads it.
@@ -71,7 +71,7 @@ impl DiskJournal {
     /// # Errors
     /// As for [`DiskJournal::open`], except for damage.
     pub async fn open_to_read(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
-        Self::open_permitted(dir.as_ref(), journal, OpenMode::Read, Permit::always()).await
+        Self::open_permitted(dir.as_ref(), journal, OpenMode::Read, WritePermit::always()).await
     }
 
     /// Creates the log of a new journal. Blocks.
@@ -80,7 +80,7 @@ impl DiskJournal {
             LocalDisk::new(dir),
             journal,
             OpenMode::Make,
-            Permit::always(),
+            WritePermit::always(),
         )
         .map(drop)
     }
@@ -90,7 +90,7 @@ impl DiskJournal {
         dir: &Path,
         journal: &str,
         mode: OpenMode,
-        permit: Permit,
+        permit: WritePermit,
     ) -> Result<Self, JournalError> {
         let (dir, journal) = (dir.to_owned(), journal.to_owned());
         blocking(move || {
@@ -121,7 +121,7 @@ impl DiskJournal {
         disk: Arc<dyn LogDisk>,
         journal: &str,
         mode: OpenMode,
-        permit: Permit,
+        permit: WritePermit,
     ) -> Result<Self, JournalError> {
         let opened = log::open(disk, journal, mode, permit.clone())?;
         let writer = opened.writer.map(|writer| {
@@ -140,7 +140,7 @@ impl DiskJournal {
 
     /// Opens the index. A failure never prevents the journal from opening: without an index the
     /// states are folded from the log.
-    fn open_index(&mut self, dir: &Path, boot_id: String, permit: Permit) {
+    fn open_index(&mut self, dir: &Path, boot_id: String, permit: WritePermit) {
         let Some(link_before) = self.link_before() else {
             return;
         };

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{EventKind, StreamId},
-    permit::Permit,
+    permit::WritePermit,
 };
 
 /// The damage of a journal, and how much of it can be recovered.
@@ -106,7 +106,7 @@ impl Survey {
         self,
         dir: &Path,
         journal: &str,
-        permit: Permit,
+        permit: WritePermit,
     ) -> Result<MendedLog, JournalError> {
         let (root, id) = (dir.to_owned(), journal.to_owned());
         let loses = self.loses();

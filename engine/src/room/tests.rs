@@ -5,7 +5,7 @@ use crate::{
     checkpoint::{Checkpoints as _, FileCheckpoints},
     lease::Lease,
     model::{Name, RunId},
-    permit::Permit,
+    permit::WritePermit,
 };
 
 /// A disk with the free bytes that the test sets, minus the ballast.
@@ -97,7 +97,7 @@ fn a_store_that_is_closed_does_not_wait() {
 #[tokio::test]
 async fn a_write_that_waits_for_room_fails_once_its_store_is_about_to_close() {
     let (dir, free) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
-    let permit = Permit::new(disk(dir.path(), free), Lease::endless());
+    let permit = WritePermit::new(disk(dir.path(), free), Lease::endless());
     let store = FileCheckpoints::open_permitted(dir.path().join("checkpoints"), permit);
     let store = Arc::new(store.await.unwrap());
     let (run, node) = (RunId(ulid::Ulid::nil()), Name::of("upload_chunks"));

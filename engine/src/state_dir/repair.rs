@@ -150,11 +150,7 @@ impl LossRecord<'_> {
 
     async fn disowned(&self) -> Result<Vec<Append>, JournalError> {
         let entities = disowned_entities(self.journal).await?.into_iter();
-        let appends = entities.map(|disowned| Append {
-            stream: StreamId::Entity(disowned.entity),
-            expected_seq: disowned.next_seq,
-            events: disowned.events.into_iter().map(self.event).collect(),
-        });
+        let appends = entities.map(|disowned| disowned.append(&self.event));
         Ok(appends.collect())
     }
 }

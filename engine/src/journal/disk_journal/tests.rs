@@ -33,7 +33,13 @@ fn append(stream: &StreamId, expected_seq: u64, count: usize) -> Append {
 }
 
 fn on(disk: &SimDisk) -> DiskJournal {
-    DiskJournal::start(Arc::new(disk.clone()), ID, OpenMode::Make, Permit::always()).unwrap()
+    DiskJournal::start(
+        Arc::new(disk.clone()),
+        ID,
+        OpenMode::Make,
+        WritePermit::always(),
+    )
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,7 @@ mod writer;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{BatchLink, Offset, States, StatesUpdate};
-use crate::permit::Permit;
+use crate::permit::WritePermit;
 pub(in crate::journal) use open::IndexReading;
 use pending::Pending;
 pub(in crate::journal) use unusable::Unusable;
@@ -78,7 +78,7 @@ const PACE: IndexDeadlines = IndexDeadlines {
 pub(in crate::journal) struct Index {
     pending: Arc<Pending>,
     /// A permit of its own, so that closing the index does not stop the journal.
-    permit: Permit,
+    permit: WritePermit,
     thread: Arc<Thread>,
 }
 
@@ -96,7 +96,7 @@ impl Index {
     /// Opens the index in the folder `dir` for writing, or creates it. An unusable one is moved aside
     /// to `dir.aside`. Never fails: at worst the index is disabled. Blocks, for at most a minute for
     /// each step: waiting for another opening, loading the index, closing it, and creating another.
-    pub(in crate::journal) fn open(dir: &Path, facts: Facts, permit: Permit) -> OpenedIndex {
+    pub(in crate::journal) fn open(dir: &Path, facts: Facts, permit: WritePermit) -> OpenedIndex {
         open::to_write(dir, facts, permit, PACE)
     }
 

@@ -16,7 +16,7 @@ use super::{
     marker::{self, OpeningMarker},
     writer,
 };
-use crate::{files, journal::States, permit::Permit};
+use crate::{files, journal::States, permit::WritePermit};
 
 /// The ending of the name of an index that was moved aside.
 const ASIDE: &str = ".aside";
@@ -25,7 +25,7 @@ const ASIDE: &str = ".aside";
 pub(super) fn to_write(
     dir: &Path,
     facts: Facts,
-    permit: Permit,
+    permit: WritePermit,
     pace: IndexDeadlines,
 ) -> OpenedIndex {
     let (found, rebuilt) = match find_or_make(dir, &facts, pace) {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     journal::{StreamState, stored::states::encode_state},
     model::StreamId,
-    permit::Permit,
+    permit::WritePermit,
 };
 
 /// The most states of one batch. For more, the header is removed first and written with the last
@@ -60,7 +60,7 @@ impl Index {
         pending.give_up();
         Self {
             pending,
-            permit: Permit::always(),
+            permit: WritePermit::always(),
             thread: Arc::new(Thread::none()),
         }
     }
@@ -71,7 +71,7 @@ pub(super) fn start(
     store: StateStore,
     dir: &Path,
     boot_id: String,
-    permit: &Permit,
+    permit: &WritePermit,
     pace: IndexDeadlines,
 ) -> Index {
     let permit = permit.for_another();
@@ -109,7 +109,7 @@ struct IndexWriter {
     pending: Arc<Pending>,
     dir: PathBuf,
     boot_id: String,
-    permit: Permit,
+    permit: WritePermit,
     gather: Duration,
 }
 

@@ -13,7 +13,7 @@ use super::{
     error::storage,
     segment::{Segment, write_table},
 };
-use crate::{journal::JournalError, permit::Permit};
+use crate::{journal::JournalError, permit::WritePermit};
 
 /// The name of the preallocated file for the next segment.
 pub(super) const NEXT: &str = "segment.next";
@@ -45,7 +45,7 @@ type SharedState = Arc<(Mutex<KeeperState>, Condvar)>;
 /// The keeper thread. Dropping it ends the thread.
 pub(super) struct Keeper {
     shared: SharedState,
-    permit: Permit,
+    permit: WritePermit,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -54,7 +54,7 @@ fn lock(shared: &SharedState) -> MutexGuard<'_, KeeperState> {
 }
 
 impl Keeper {
-    pub(super) fn start(disk: Arc<dyn LogDisk>, permit: Permit) -> io::Result<Self> {
+    pub(super) fn start(disk: Arc<dyn LogDisk>, permit: WritePermit) -> io::Result<Self> {
         let shared = SharedState::default();
         let (own, write_permit) = (shared.clone(), permit.clone());
         let thread = std::thread::Builder::new()
@@ -132,7 +132,7 @@ impl Drop for Keeper {
     }
 }
 
-fn run(disk: &dyn LogDisk, shared: &SharedState, permit: &Permit) {
+fn run(disk: &dyn LogDisk, shared: &SharedState, permit: &WritePermit) {
     while let Some((requested, full)) = next(shared) {
         for segment in full {
             write_down(disk, &segment);
@@ -172,7 +172,7 @@ fn write_down(disk: &dyn LogDisk, segment: &Segment) {
     }
 }
 
-fn set_aside(disk: &dyn LogDisk, shared: &SharedState, permit: &Permit, size: u64) {
+fn set_aside(disk: &dyn LogDisk, shared: &SharedState, permit: &WritePermit, size: u64) {
     match make(disk, size) {
         Ok(file) => {
             let mut state = lock(shared);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     journal::{BatchLink, JournalError, Missing, MissingCause, Offset},
-    permit::Permit,
+    permit::WritePermit,
 };
 
 /// How a log is opened.
@@ -58,7 +58,7 @@ pub(in crate::journal) fn open(
     disk: Arc<dyn LogDisk>,
     journal: &str,
     mode: OpenMode,
-    permit: Permit,
+    permit: WritePermit,
 ) -> Result<OpenedLog, JournalError> {
     let (found, unreadable) = find(&*disk)?;
     if found.is_empty() {
@@ -257,7 +257,7 @@ impl Chain {
         mut self,
         found: FoundLog,
         mode: OpenMode,
-        permit: Permit,
+        permit: WritePermit,
     ) -> Result<OpenedLog, JournalError> {
         self.follow(&found)?;
         let table = format!("{}.table", found.name);
@@ -299,7 +299,7 @@ impl Chain {
         self.writer(end, permit)
     }
 
-    fn writer(self, end: WriterEnd, permit: Permit) -> Result<OpenedLog, JournalError> {
+    fn writer(self, end: WriterEnd, permit: WritePermit) -> Result<OpenedLog, JournalError> {
         let shared = Arc::new(self.shared);
         shared
             .disk
@@ -325,7 +325,11 @@ fn ends_alike(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
 }
 
 /// Creates the first segment of a new log.
-fn make(disk: Arc<dyn LogDisk>, journal: &str, permit: Permit) -> Result<OpenedLog, JournalError> {
+fn make(
+    disk: Arc<dyn LogDisk>,
+    journal: &str,
+    permit: WritePermit,
+) -> Result<OpenedLog, JournalError> {
     let shared = LogShared::new(disk, journal.to_owned());
     let file = keeper::make(&*shared.disk, FIRST_SIZE).map_err(|e| storage(keeper::NEXT, &e))?;
     let header = SegmentHeader {

@@ -14,7 +14,7 @@ use super::{disk::LogDisk, sim::SimDisk};
 use crate::{
     journal::{Append, DiskJournal, Journal as _, JournalError, Record, log::OpenMode},
     model::{Actor, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp},
-    permit::Permit,
+    permit::WritePermit,
 };
 
 pub(super) const ID: &str = "01JXAMPLE0000000000000000";
@@ -35,7 +35,7 @@ pub(super) fn open_as(
     mode: OpenMode,
     wrap: Wrap,
 ) -> Result<DiskJournal, JournalError> {
-    DiskJournal::start(wrap(disk), ID, mode, Permit::always())
+    DiskJournal::start(wrap(disk), ID, mode, WritePermit::always())
 }
 
 pub(super) fn stream(number: u64) -> StreamId {

@@ -24,7 +24,7 @@ use crate::{
         stage::{AppendStage, StagedBatch},
     },
     model::Hash,
-    permit::Permit,
+    permit::WritePermit,
 };
 
 /// The place of the next frame.
@@ -40,14 +40,18 @@ pub(in crate::journal) struct LogWriter {
     shared: Arc<LogShared>,
     end: WriterEnd,
     keeper: Keeper,
-    permit: Permit,
+    permit: WritePermit,
     buffer: Vec<u8>,
     /// Whether no later frame or mark states the newest frame as synced.
     unmarked: bool,
 }
 
 impl LogWriter {
-    pub(super) fn new(shared: Arc<LogShared>, end: WriterEnd, permit: Permit) -> io::Result<Self> {
+    pub(super) fn new(
+        shared: Arc<LogShared>,
+        end: WriterEnd,
+        permit: WritePermit,
+    ) -> io::Result<Self> {
         let keeper = Keeper::start(shared.disk.clone(), permit.clone())?;
         Ok(Self {
             shared,

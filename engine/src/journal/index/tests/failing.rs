@@ -93,7 +93,7 @@ fn an_index_on_a_full_disk_is_closed_without_waiting_and_lags_behind() {
     assert_same(&place.open().states.unwrap(), &written);
 }
 
-fn permit_without_room(place: &IndexPlace) -> (Arc<std::sync::atomic::AtomicU64>, Permit) {
+fn permit_without_room(place: &IndexPlace) -> (Arc<std::sync::atomic::AtomicU64>, WritePermit) {
     use crate::{lease::Lease, room::Room, room::Space};
     let free = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let seen = Arc::clone(&free);
@@ -102,5 +102,5 @@ fn permit_without_room(place: &IndexPlace) -> (Arc<std::sync::atomic::AtomicU64>
         Ok(Space::of(1 << 40, left))
     };
     let room = Room::open_with(place.dir.parent().unwrap(), Arc::new(look));
-    (free, Permit::new(room, Lease::endless()))
+    (free, WritePermit::new(room, Lease::endless()))
 }

@@ -39,7 +39,7 @@ fn figures_of_ten_thousand_entities() {
     let step = std::env::var("STEP").unwrap_or_default();
     let before = status("VmRSS");
     let start = Instant::now();
-    let opened = open::to_write(&dir, facts(), Permit::always(), pace());
+    let opened = open::to_write(&dir, facts(), WritePermit::always(), pace());
     println!(
         "open: {:?}, {:?} states, {:?}; RSS {} -> {} KiB, peak {}",
         start.elapsed(),

@@ -18,7 +18,7 @@ fn a_process_that_writes_until_it_is_killed() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else {
         return;
     };
-    let index = open::to_write(&dir, facts(), Permit::always(), pace()).index;
+    let index = open::to_write(&dir, facts(), WritePermit::always(), pace()).index;
     index.publish(all(&fleet(40)));
     for as_of in 1_000..1_000 + ROUNDS {
         index.publish(update(as_of, 0..40));

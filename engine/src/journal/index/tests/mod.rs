@@ -45,7 +45,7 @@ impl IndexPlace {
     }
 
     fn open_with(&self, facts: Facts) -> OpenedIndex {
-        open::to_write(&self.dir, facts, Permit::always(), pace())
+        open::to_write(&self.dir, facts, WritePermit::always(), pace())
     }
 
     fn read(&self) -> Result<States, Unusable> {

@@ -213,7 +213,7 @@ fn only_the_newest_index_that_was_put_aside_is_kept() {
 fn where_no_index_can_be_made_there_is_one_that_keeps_nothing() {
     let place = IndexPlace::new();
     let dir = place.dir.join("of a folder that is not there");
-    let opened = open::to_write(&dir, facts(), Permit::always(), pace());
+    let opened = open::to_write(&dir, facts(), WritePermit::always(), pace());
     opened.index.publish(all(&fleet(2)));
     assert_eq!(opened.states, None);
     assert_eq!(opened.rebuilt, Some(Unusable::Absent));

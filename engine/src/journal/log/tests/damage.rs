@@ -162,7 +162,7 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
         Arc::new(SimDisk::with(files.clone())),
         "another",
         OpenMode::Append,
-        Permit::always(),
+        WritePermit::always(),
     );
     let other_said = place(other);
     assert!(
