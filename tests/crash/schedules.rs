@@ -20,6 +20,8 @@ use super::{
 const WEB: u128 = 1;
 const A: &str = "sim:a";
 const HOUR_MS: i64 = 3_600_000;
+/// A name that makes a desired state too long for an event.
+const LONG_NETWORK: &str = "a-network-with-a-long-name-that-no-host-has";
 
 /// A server with a snapshot schedule, and its fleet.
 struct ScheduleBench {
@@ -354,6 +356,35 @@ fn nothing_is_taken_while_all_is_paused() {
         assert!(bench.look().await.is_empty());
         bench.fleet.set_global_pause(false, user()).await.unwrap();
         bench.until_whole(1).await;
+    });
+}
+
+/// What cannot be read may be a disk that is being filled from the snapshot.
+#[test]
+fn no_superfluous_snapshot_goes_while_something_cannot_be_read() {
+    in_virtual_time(async {
+        let mut bench = ScheduleBench::of(web()).await;
+        let mut large = VsiDocument::new("large", 2, A);
+        large.networks = vec![LONG_NETWORK; 100];
+        let large = documents::resolved(&[large]);
+        bench.fleet.apply(large, user()).await.unwrap();
+        for whole in 1..=2 {
+            bench.hours(1);
+            bench.until_whole(whole).await;
+        }
+        assert!(bench.world.blobs.lose(LONG_NETWORK).await > 0);
+        bench.hours(1);
+        bench
+            .until(|all, condition| condition.reason == "Taken" && ready(all).len() == 3)
+            .await;
+        let notes = bench.look().await;
+        let stays = matches!(&notes[..], [ScheduleNote::Stays { snapshot, failure }]
+            if snapshot == "web-20270115-0900" && failure.code.as_str() == "VSI0019");
+        assert!(stays, "{notes:?}");
+
+        bench.world.blobs.find();
+        let newest = ["web-20270115-1000", "web-20270115-1100"];
+        bench.until(|all, _| ready(all) == newest).await;
     });
 }
 

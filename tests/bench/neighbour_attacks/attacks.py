@@ -17,6 +17,8 @@ import time
 
 from . import images
 
+# Tenants who do not trust one another have hosts of their own (SECURITY.md).
+HOST = "sim:hostile"
 IMAGE = "http://images.lab.test:8080/debian-12.qcow2"
 HEAD = "apiVersion: vsiflow.io/v1\nkind: "
 PATTERN_VSIS = 4
@@ -83,8 +85,8 @@ class Attacks:
 
     def __enter__(self):
         self.begin_patterns()
-        self.server.apply(hanging_group(), may_fail=True)
-        self.server.apply(vsi("bomb", "hostile", image=self.images.url))
+        self.server.apply(HOST, hanging_group(), may_fail=True)
+        self.server.apply(HOST, vsi("bomb", "hostile", image=self.images.url))
         made = [
             ("hostile jsonpaths", self.jsonpaths, 4), ("costly greps", self.greps, 2),
             ("nested references", self.references, 1), ("verifications", self.verifications, 4),
@@ -132,7 +134,7 @@ class Attacks:
     def begin_patterns(self):
         """VSIs whose guests print random bits, and whose patterns are matched after the daemon starts again."""
         documents = [vsi(f"bits-{number}", "hostile", more=costly_patterns(701 + 16 * number)) for number in range(PATTERN_VSIS)]
-        self.server.apply("---\n".join(documents), may_fail=True)
+        self.server.apply(HOST, "---\n".join(documents), may_fail=True)
         self.server.until_booting("hostile", PATTERN_VSIS)
         self.server.restart(print_random_bits)
 

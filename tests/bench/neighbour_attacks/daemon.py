@@ -62,7 +62,7 @@ class Daemon:
         return self
 
     def start(self):
-        words = ["--state", self.state, "--host", "sim:", "serve", "--listen", self.listen]
+        words = ["--state", self.state, "serve", "--listen", self.listen]
         self.log = open(self.folder + "/log", "ab")
         self.process = subprocess.Popen(
             [self.binary, *words, "--metrics-address", self.metrics], preexec_fn=self.group.enter,
@@ -127,8 +127,8 @@ class Daemon:
             sys.exit(f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{self.last_words()}")
         return done.stdout
 
-    def apply(self, text, *words, may_fail=False):
-        return self.run("--host", "sim:", "apply", "-f", "-", *words, text=text, may_fail=may_fail)
+    def apply(self, host, text, *words, may_fail=False):
+        return self.run("--host", host, "apply", "-f", "-", *words, text=text, may_fail=may_fail)
 
     def token(self, role):
         return self.run("token", "create", "--role", role, "--ttl", "1h").strip().splitlines()[-1]
