@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     str::FromStr as _,
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -44,6 +45,9 @@ use x509_cert::{
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A certificate that expires sooner than this is renewed at the next start.
 const SOON: Duration = Duration::from_secs(365 * 86_400);
+/// Held while a certificate is loaded or made: a token that is created while its daemon starts names the
+/// certificate that the daemon shows.
+static STORED: Mutex<()> = Mutex::new(());
 /// The line that separates the two parts of the file.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----";
 
@@ -75,11 +79,13 @@ pub struct Certificate {
 
 impl Certificate {
     /// Loads the certificate from that file (mode 0600). If there is none, or it is damaged, expires
-    /// within a year or is not for these names, a new one replaces it. Blocks.
+    /// within a year or is not for these names, a new one replaces it. Those who ask for it at once get the
+    /// same one. Blocks.
     ///
     /// # Errors
     /// If the file cannot be read or written.
     pub fn stored(path: &Path, names: &[String]) -> Result<Self, CertificateError> {
+        let _stored = STORED.lock().unwrap_or_else(PoisonError::into_inner);
         match std::fs::read_to_string(path) {
             Ok(text) => match Self::read(&text).filter(|(_, x509)| is_good(x509, names)) {
                 Some((kept, _)) => Ok(kept),
@@ -297,6 +303,20 @@ mod tests {
 
     fn names(name: &str) -> Vec<String> {
         vec![name.to_owned()]
+    }
+
+    #[test]
+    fn those_who_ask_for_it_at_once_get_the_same_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tls.pem");
+        let stored = || Certificate::stored(&path, &names("a.b.svc"));
+        let leaves: Vec<_> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(stored)).collect();
+            let asked = asking.into_iter().map(|one| one.join().unwrap());
+            asked.map(|one| one.unwrap().leaf().to_vec()).collect()
+        });
+        let on_disk = stored().unwrap();
+        assert!(leaves.iter().all(|leaf| leaf == on_disk.leaf()));
     }
 
     #[test]
