@@ -16,12 +16,25 @@ pub(crate) fn drawn(record: &VsiRecord) -> Vec<String> {
     drawn.map(|card| card.mac).collect()
 }
 
-/// The MAC addresses that follow from the VSI's UID for the cards of earlier definitions: its guest may still run with
-/// one of these.
+/// The MAC addresses of the cards of earlier definitions: its guest may still run with one of these. A card has the
+/// one that was recorded, or the one that follows from the VSI's UID.
 pub(crate) fn of_earlier(record: &VsiRecord) -> impl Iterator<Item = String> {
     let cards = record.before.iter().map(|inputs| inputs.vsi.networks.len());
     let cards = u8::try_from(cards.max().unwrap_or(0)).unwrap_or(u8::MAX);
-    (0..cards).map(|card| names::mac(record.uid, card))
+    let recorded = record.before.iter().flat_map(|inputs| inputs.macs.clone());
+    let derived = (0..cards).map(|card| names::mac(record.uid, card));
+    derived.chain(recorded)
+}
+
+/// The MAC addresses of the VSI's cards that do not follow from its UID and their positions.
+pub(crate) fn recorded(record: &VsiRecord) -> Vec<String> {
+    let cards = vsi_graph::cards(record);
+    let derived: BTreeSet<_> = (0..=u8::MAX)
+        .take(cards.len())
+        .map(|card| names::mac(record.uid, card))
+        .collect();
+    let macs = cards.into_iter().map(|card| card.mac);
+    macs.filter(|mac| !derived.contains(mac)).collect()
 }
 
 /// The MAC addresses to record for the VSI, so that its cards have none of these.
@@ -52,4 +65,46 @@ fn candidates(uid: Uuid) -> impl Iterator<Item = String> {
         format!("{first:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
     });
     of_part.chain(of_whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDED: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
+
+    /// A VSI with two cards whose MAC addresses were recorded.
+    fn record() -> VsiRecord {
+        serde_json::from_value(serde_json::json!({
+            "uid": "01020304-0506-4708-890a-0b0c0d0e0f10", "contract": "c1", "macs": RECORDED,
+            "vsi": {
+                "namespace": "default", "name": "a", "host": "sim", "pool": "images",
+                "image": {"url": "http://a/b.qcow2", "fileName": "b.qcow2"},
+                "bootDisk": {"mode": "copy"},
+                "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096},
+                "networks": ["default", "storage"], "disks": [], "deletionPolicy": "Delete",
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_recorded_mac_address_of_a_removed_card_is_not_free_while_a_guest_may_have_it() {
+        let mut record = record();
+        let inputs = serde_json::to_value(record.inputs(1, true)).unwrap();
+        record.before = vec![serde_json::from_value(inputs).unwrap()];
+        record.macs = vsi_graph::macs_of(&record, &["default".to_owned()]);
+        record.vsi.networks.pop();
+        assert!(!drawn(&record).contains(&RECORDED[1].to_owned()));
+        let earlier: Vec<_> = of_earlier(&record).collect();
+        assert!(earlier.contains(&RECORDED[1].to_owned()), "{earlier:?}");
+    }
+
+    #[test]
+    fn the_inputs_of_a_vsi_without_recorded_mac_addresses_name_none() {
+        let mut record = record();
+        record.macs.clear();
+        let inputs = serde_json::to_value(record.inputs(1, true)).unwrap();
+        assert_eq!(inputs.get("macs"), None);
+    }
 }

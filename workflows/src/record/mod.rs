@@ -29,6 +29,7 @@ use vsiflow_steps::{
 
 use crate::{
     adopt_vsi::Adopted,
+    macs,
     placement::Decision,
     spec::{DesiredDataDisk, DesiredVsi, Directory, PowerState, desired::DiskOrigin},
     vsi_graph,
@@ -215,6 +216,9 @@ pub struct PreviousInputs {
     /// The ID of the last snapshot order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Uuid>,
+    /// The MAC addresses of its cards that do not follow from its UID and the cards' positions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<String>,
 }
 
 /// The rollout predecessor: what must finish first.
@@ -322,6 +326,7 @@ impl VsiRecord {
             unknown: self.unknown.clone(),
             rebuilt: self.rebuilt,
             snapshot: self.snapshot.as_ref().map(|order| order.id),
+            macs: macs::recorded(self),
         }
     }
 }
