@@ -241,6 +241,9 @@ fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
     site.apply(&retaining, &["--wait"]).exits(0);
     site.run(&["delete", "pool", "web", "--wait"]).exits(0);
     assert_eq!(count_disks(), 1);
+    // Its record learned that: a later template cannot delete it.
+    let listed = site.run(&["get", "disks", "-o", "json"]).exits(0).json();
+    assert_eq!(listed["items"][0]["spec"]["deletionPolicy"], "Retain");
     nothing_is_left(&site);
 }
 

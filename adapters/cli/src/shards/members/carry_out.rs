@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{ErrorKind, MemberDeletion, MembersRequest, put_hosts},
-    spec::Resolved,
+    spec::{DesiredDataDisk, Resolved},
 };
 
 use super::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredRequest};
@@ -147,21 +147,16 @@ pub(in crate::shards) async fn take_over(
     if handed.of_shared_cluster {
         resolved = permitted(holder, resolved, &mut answer);
     }
-    if resolved.vsis.is_empty() {
+    if resolved.vsis.is_empty() && resolved.data_disks.is_empty() {
         return answer;
     }
-    let count = resolved.vsis.len();
-    let all = local_documents::apply(
-        &holder.app,
-        &holder.common,
-        resolved.clone(),
-        by(&handed.pool),
-    );
+    let parts: Vec<_> = each(resolved.clone()).collect();
+    let all = local_documents::apply(&holder.app, &holder.common, resolved, by(&handed.pool));
     match Box::pin(all).await {
         Ok(_) => {}
-        Err(problem) if count == 1 => answer.refused.push(failure_of(&problem)),
+        Err(problem) if parts.len() == 1 => answer.refused.push(failure_of(&problem)),
         Err(_) => {
-            for one in each(resolved) {
+            for one in parts {
                 let applied =
                     local_documents::apply(&holder.app, &holder.common, one, by(&handed.pool));
                 if let Err(problem) = Box::pin(applied).await {
@@ -173,11 +168,12 @@ pub(in crate::shards) async fn take_over(
     answer
 }
 
-/// The members whose hosts their namespace may use.
+/// The members whose hosts their namespace may use. A disk without its member exists, and is only recorded.
 fn permitted(holder: &JournalHolder, resolved: Resolved, answer: &mut MembersAnswer) -> Resolved {
     let mut all = Resolved::default();
     for one in each(resolved) {
         let Some(vsi) = one.vsis.first().map(|vsi| &vsi.desired) else {
+            all.data_disks.extend(one.data_disks);
             continue;
         };
         let pool = vsi.member_of.as_ref().map_or("", |of| of.pool.as_str());
@@ -192,22 +188,29 @@ fn permitted(holder: &JournalHolder, resolved: Resolved, answer: &mut MembersAns
     all
 }
 
-/// Splits a request into single members, each with its data disks.
+/// Splits a request into single members, each with its data disks, and the disks of members that it does not have.
 fn each(resolved: Resolved) -> impl Iterator<Item = Resolved> {
-    let disks = resolved.data_disks;
-    resolved.vsis.into_iter().map(move |vsi| {
+    let mut disks = resolved.data_disks;
+    let mut parts = Vec::new();
+    for vsi in resolved.vsis {
         let number = vsi.desired.member_of.as_ref().map(|of| of.number);
-        let is_its = |of: Option<u32>| of.is_some() && of == number;
-        let own = disks.iter().filter(|disk| {
+        let is_its = |disk: &DesiredDataDisk| {
             let of = disk.member_of.as_ref();
-            is_its(of.map(|of| of.number))
-        });
-        Resolved {
-            data_disks: own.cloned().collect(),
+            of.is_some() && of.map(|of| of.number) == number
+        };
+        let (own, others) = disks.into_iter().partition(is_its);
+        disks = others;
+        parts.push(Resolved {
             vsis: vec![vsi],
+            data_disks: own,
             ..Resolved::default()
-        }
-    })
+        });
+    }
+    let alone = disks.into_iter().map(|disk| Resolved {
+        data_disks: vec![disk],
+        ..Resolved::default()
+    });
+    parts.into_iter().chain(alone)
 }
 
 async fn delete(

@@ -6,7 +6,7 @@ use super::{MemberDeletion, MemberReports, MembersRequest, ReportedDisk, Reporte
 use crate::{
     fleet::{Fleet, FleetError, known::KnownPool, pool::policies::NewestPolicies},
     pool::{self, MemberState, PoolAction, PoolDecision},
-    spec::Resolved,
+    spec::{DeletionPolicy, DesiredDataDisk, Resolved},
 };
 
 /// How many members one request makes or changes at most.
@@ -17,7 +17,8 @@ pub(super) type FoundMembers = BTreeMap<u32, (u16, ReportedMember)>;
 
 impl MembersRequest {
     pub(super) fn is_empty(&self) -> bool {
-        self.apply.vsis.is_empty() && self.delete.is_empty()
+        let apply = &self.apply;
+        apply.vsis.is_empty() && apply.data_disks.is_empty() && self.delete.is_empty()
     }
 
     fn delete(&mut self, journal: u16, deletion: MemberDeletion) {
@@ -29,6 +30,9 @@ impl MembersRequest {
 pub(super) struct LeavingDisks {
     /// The disks to delete now, with their journals.
     pub(super) now: Vec<(u16, uuid::Uuid)>,
+    /// The disks that a newest template retains and their own records do not. Their journals learn it: a later
+    /// template would delete what was to stay when its member was given up.
+    pub(super) retained: Vec<DesiredDataDisk>,
     /// Whether some still exist.
     pub(super) open: bool,
     /// What keeps some from being deleted.
@@ -45,16 +49,19 @@ pub(super) fn leaving_disks(
 ) -> LeavingDisks {
     let mut leaving = LeavingDisks {
         now: Vec::new(),
+        retained: Vec::new(),
         open: false,
         obstacles: Vec::new(),
     };
     for (journal, report) in &reports.reports {
-        let goes = |disk: &&ReportedDisk| {
+        let leaves = |disk: &&ReportedDisk| pool.is_too_many(disk.number);
+        for disk in report.disks.iter().filter(leaves) {
             let own_pool = &pool.record.name;
-            let permitted = disk.goes && policies.delete_disk(own_pool, disk.number, &disk.name);
-            pool.is_too_many(disk.number) && (permitted || disk.deleting)
-        };
-        for disk in report.disks.iter().filter(goes) {
+            let is_permitted = policies.delete_disk(own_pool, disk.number, &disk.name);
+            if !(disk.deleting || disk.goes && is_permitted) {
+                leaving.retained.extend(learned(disk));
+                continue;
+            }
             leaving.open = true;
             let member = found.get(&disk.number);
             let is_free = member
@@ -67,6 +74,15 @@ pub(super) fn leaving_disks(
         }
     }
     leaving
+}
+
+/// The disk as its journal is to have it, if its own record would delete what a newest template retains.
+fn learned(disk: &ReportedDisk) -> Option<DesiredDataDisk> {
+    let desired = disk.desired.clone().filter(|_| disk.goes)?;
+    Some(DesiredDataDisk {
+        deletion_policy: DeletionPolicy::Retain,
+        ..desired
+    })
 }
 
 impl Fleet {
@@ -107,6 +123,7 @@ impl Fleet {
         }
         members.truncate(MAX_MEMBERS);
         ask.apply = Box::pin(self.members_to_apply(pool, &members)).await?;
+        ask.apply.data_disks.extend(disks.retained.clone());
         Ok(ask)
     }
 
@@ -133,5 +150,42 @@ impl Fleet {
             resolved.data_disks.extend(disks);
         }
         Ok(resolved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reported(policy: &str) -> ReportedDisk {
+        let desired = serde_json::json!({
+            "namespace": "default", "name": "data-db-2", "host": "sim:a", "pool": "images",
+            "size": 1 << 30, "deletionPolicy": policy,
+        });
+        serde_json::from_value(serde_json::json!({
+            "number": 2, "name": "data-db-2", "uid": "01020304-0506-4708-890a-0b0c0d0e0f10",
+            "goes": policy == "Delete", "deleting": false, "desired": desired,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_journal_learns_what_the_newest_template_retains_and_its_record_does_not() {
+        let learned_policy = |policy| learned(&reported(policy)).map(|disk| disk.deletion_policy);
+        assert_eq!(learned_policy("Delete"), Some(DeletionPolicy::Retain));
+        assert_eq!(learned_policy("Retain"), None);
+        let by_earlier = ReportedDisk {
+            desired: None,
+            ..reported("Delete")
+        };
+        assert_eq!(learned(&by_earlier), None);
+    }
+
+    #[test]
+    fn a_request_that_only_retains_disks_is_sent() {
+        let mut ask = MembersRequest::default();
+        assert!(ask.is_empty());
+        ask.apply.data_disks.extend(reported("Delete").desired);
+        assert!(!ask.is_empty());
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     },
     phase::Phase,
     pool::{MemberState, PoolRecord},
-    spec::{PowerState, Resolved},
+    spec::{DesiredDataDisk, PowerState, Resolved},
 };
 
 /// The question to every journal about a pool.
@@ -152,6 +152,9 @@ pub struct ReportedDisk {
     /// What keeps it from its desired state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
+    /// Its desired state, by which its journal learns another policy; `None` in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<DesiredDataDisk>,
 }
 
 /// The reports of all journals.

@@ -7,7 +7,7 @@ use crate::{
         pool::members::MemberTarget,
     },
     pool::MemberState,
-    spec::DeletionPolicy,
+    spec::{DeletionPolicy, DesiredDataDisk},
 };
 
 impl PoolHandle<'_> {
@@ -91,6 +91,10 @@ impl Fleet {
             goes: known.record.disk.deletion_policy == DeletionPolicy::Delete,
             deleting: known.is_deleting(),
             obstacle: Obstacle::of(self.own_verdict(&known.entity)),
+            desired: Some(DesiredDataDisk {
+                uid: Some(known.uid),
+                ..known.record.disk.clone()
+            }),
         })
     }
 }
