@@ -58,6 +58,39 @@ fn a_rebuild_without_room_for_both_leaves_the_guest_as_it_is() {
 }
 
 #[test]
+fn a_plan_shows_the_room_for_a_new_boot_disk_and_says_in_place_without_room_for_both() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(), &[]).exits(0);
+    let larger = server().replace("{mode: copy}", "{mode: copy, size: 20Gi}");
+    let path = vsiflow.write("larger.yaml", &larger);
+    let plan = |arguments: &[&str]| {
+        let command = [&["plan", "-f", path.to_str().unwrap()], arguments].concat();
+        vsiflow.run(&command).exits(1)
+    };
+    let needs = || plan(&["-o", "json"]).json()["items"][0]["needs"][0].clone();
+    let there = needs();
+    assert_eq!(there["place"], "beside", "{there}");
+    assert_eq!(there["pool"], "images");
+    let (bytes, free) = (there["bytes"].as_u64(), there["free"].as_u64());
+    assert!(Some(0) < bytes && bytes < free, "{there}");
+    vsiflow.change_sim(|sim| sim["pools"]["images"]["capacity"] = 1.into());
+    let without_room = needs();
+    assert_eq!(without_room["place"], "in-place", "{without_room}");
+    assert_eq!(without_room["free"], 0);
+    plan(&[])
+        .says("0 free; in place")
+        .says("vsiflow rebuild web --in-place");
+    // Nothing is known of a pool that is off.
+    vsiflow.change_sim(|sim| sim["pools"]["images"]["active"] = false.into());
+    let unknown = needs();
+    assert_eq!(
+        (&unknown["bytes"], &unknown["free"]),
+        (&Value::Null, &Value::Null)
+    );
+    plan(&[]).says("unknown needed, unknown free");
+}
+
+#[test]
 fn a_rebuild_in_place_needs_room_for_one_boot_disk_alone() {
     let vsiflow = without_room();
     let name = vsiflow.sim().boot_disk("default/web");

@@ -109,6 +109,7 @@ pub use vsi::approve::Proposal;
 pub use vsi::conditions::Condition;
 pub use vsi::console::{ConsoleAccess, ConsoleNote, ConsoleWay, OpenConsole};
 pub use vsi::control::DeletionMode;
+pub use vsi::disk_room::{NeededRoom, ReplacementPlace};
 pub use vsi::generations::VsiGeneration;
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;

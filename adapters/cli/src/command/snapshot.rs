@@ -74,6 +74,10 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     }
     if args.dry_run {
         let snapshots = app.fleet.snapshots();
+        let needs = snapshots.room_to_restore(namespace, name, options).await?;
+        for needed in &needs {
+            output::line(&format!("{shown}: {}", output::plan::room(needed)));
+        }
         let refusal = snapshots.restore_refusal(namespace, name, options).await?;
         let exit = output::foreseen(&shown, &format!("put back to snapshot/{name}"), refusal);
         app.close().await;

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 use vsiflow_workflows::{
-    fleet::{Applied, Change},
+    fleet::{Applied, Change, NeededRoom, ReplacementPlace},
     plan::{self, How, Plan},
 };
 
-use super::{line, list, sizes::shown, warning};
+use super::{
+    line, list,
+    sizes::{rough, shown},
+    warning,
+};
 use crate::work;
 
 /// Prints the plans as text.
@@ -15,6 +19,12 @@ pub(crate) fn text(planned: &[Applied]) {
         let label = work::label(&one.namespace, &one.name);
         line(&format!("{}/{label} {}", one.kind, headline(one)));
         changes(&one.plan);
+        for needed in &one.needs {
+            line(&format!("  * {}", room(needed)));
+            if needed.place == ReplacementPlace::InPlace {
+                line(&format!("    {}", in_place(&label)));
+            }
+        }
         for retained_refs in one.missing_text() {
             warning(&format!("vsi/{label}: {retained_refs}"));
         }
@@ -69,6 +79,25 @@ fn field(change: &plan::PlannedChange) -> String {
     format!("{sign} {path}{values}   [{how}: {why}]")
 }
 
+/// The room that disks need which replace others. What the host does not say is unknown.
+pub(crate) fn room(needed: &NeededRoom) -> String {
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), rough);
+    let (bytes, free) = (size(needed.bytes), size(needed.free));
+    let place = match needed.place {
+        ReplacementPlace::Beside => "beside the present disk",
+        ReplacementPlace::InPlace => "in place",
+    };
+    format!(
+        "room in pool {}: {bytes} needed, {free} free; {place}",
+        needed.pool
+    )
+}
+
+/// How a boot disk is replaced in a pool without room for two.
+fn in_place(vsi: &str) -> String {
+    format!("there is no room for both: apply, then order it by `vsiflow rebuild {vsi} --in-place`")
+}
+
 fn summary(planned: &[Applied]) -> String {
     let created = planned.iter().filter(|one| one.change == Change::Created);
     let with = |how: How| {
@@ -106,6 +135,7 @@ pub(crate) fn json(planned: &[Applied]) -> Value {
             "changes": one.plan.changes,
             "destroys": one.plan.destroys,
             "keeps": one.plan.keeps,
+            "needs": one.needs,
             "awaitsApproval": one.awaits_approval,
             "missing": one.retained_refs,
         })

@@ -148,6 +148,8 @@ impl<'a> ApplyBatch<'a> {
         let manual = vsi.desired.update_policy == UpdatePolicy::Manual;
         applied.awaits_approval = was_made && manual && draft.plan.has_effect();
         if self.dry {
+            let needs = self.fleet.needed_room(&draft.record, &draft.plan);
+            applied.needs = Box::pin(needs).await;
             return Ok(applied);
         }
         if applied.awaits_approval {

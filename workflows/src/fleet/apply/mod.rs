@@ -12,7 +12,7 @@ pub(super) mod prune;
 
 use self::batch::ApplyBatch;
 use super::{
-    ErrorKind, Fleet, FleetError,
+    ErrorKind, Fleet, FleetError, NeededRoom,
     index::Known,
     placement::{HostSurvey, is_no_host},
     store::DesiredUpdates,
@@ -57,6 +57,8 @@ pub struct Applied {
     pub fields: Vec<PlannedChange>,
     /// The plan that brings it to its desired state.
     pub plan: Plan,
+    /// The room that the plan needs for disks that replace others; empty unless something is only planned.
+    pub needs: Vec<NeededRoom>,
     /// Whether the plan waits for approval.
     pub awaits_approval: bool,
     /// References without a document now; the VSI keeps what they resolved to before.
@@ -321,6 +323,7 @@ impl Applied {
             change,
             fields: Vec::new(),
             plan: Plan::default(),
+            needs: Vec::new(),
             awaits_approval: false,
             retained_refs: Vec::new(),
             contract_put_back: false,

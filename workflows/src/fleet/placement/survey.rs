@@ -207,6 +207,16 @@ impl Fleet {
         self.record(updates, by_survey()).await
     }
 
+    /// The bytes that are free in an active pool, as its host said lately; `None` if it does not answer.
+    pub(in crate::fleet) async fn free_in_pool(&self, host: &str, pool: &str) -> Option<u64> {
+        let archs = BTreeSet::new();
+        let answer = match self.capacities.recent(host, &archs) {
+            Some(answer) => answer,
+            None => self.measure(host, &archs).await,
+        };
+        Some(answer.ok()?.pools.get(pool)?.available)
+    }
+
     async fn measure(&self, id: &str, archs: &BTreeSet<String>) -> Result<CapacityRecord, String> {
         let look = async {
             let ports = self.hosts.host(id).await?;

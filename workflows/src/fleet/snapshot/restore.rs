@@ -113,7 +113,7 @@ impl SnapshotHandle<'_> {
 }
 
 impl Fleet {
-    async fn restored(
+    pub(in crate::fleet) async fn restored(
         &self,
         namespace: &str,
         name: &str,

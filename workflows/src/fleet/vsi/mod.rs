@@ -6,6 +6,7 @@ pub(super) mod change;
 pub(super) mod conditions;
 pub(super) mod console;
 pub(super) mod control;
+pub(super) mod disk_room;
 mod foresee;
 pub(super) mod generations;
 pub(super) mod object;

@@ -6,13 +6,12 @@ use vsiflow_workflows::fleet::{
     DiskObject, GroupObject, HostObject, HostRoom, ImageObject, NetworkObject, PoolObject,
     QuotaObject, RunObject, ServerTypeObject, SnapshotObject, TokenObject, VsiObject, VsiSummary,
 };
-use vsiflow_workflows::spec::Quantity;
 
 use super::{
     Table,
     cells::{mib, or_none},
 };
-use crate::output::times::Times;
+use crate::output::{sizes::rough, times::Times};
 
 /// Which columns a table has, and how its times are written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -395,14 +394,6 @@ fn room(room: &HostRoom) -> [String; 4] {
         },
         over.map(String::as_str).join("/"),
     ]
-}
-
-/// A size in the largest unit of which there are at least ten, rounded down.
-fn rough(bytes: u64) -> String {
-    let units = [60_u32, 50, 40, 30, 20, 10];
-    let unit = units.into_iter().find(|bits| bytes >> bits >= 10);
-    let whole = unit.map_or(bytes, |bits| bytes >> bits << bits);
-    Quantity(whole).to_string()
 }
 
 /// The table of runs.
