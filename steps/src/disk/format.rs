@@ -6,7 +6,7 @@ use vsiflow_engine::model::Failure;
 use crate::{
     error,
     image::qcow2::{self, HEADER_MAX, Unfit},
-    ports::{DomainInfo, HostPorts, VolumeFormat, VolumeInfo},
+    ports::{DiskShape, DomainInfo, HostPorts, VolumeFormat, VolumeInfo},
 };
 
 /// libvirt's words for content that QEMU would not take for an image of a format of its own. `luks`
@@ -42,7 +42,19 @@ pub(crate) async fn pinned(
 /// A disk's format in a definition; `None` if the definition does not name the disk.
 pub(crate) fn defined(domain: &DomainInfo, path: &str) -> Option<VolumeFormat> {
     let mut disks = domain.stored.disks.iter();
-    let disk = disks.find(|disk| disk.source == path)?;
+    disks
+        .find(|disk| disk.source == path)
+        .and_then(known_format)
+}
+
+/// The format in a definition of a disk with a name that no other file has. The file may be absent.
+pub(crate) fn of_volume(domain: &DomainInfo, name: &str) -> Option<VolumeFormat> {
+    let mut disks = domain.stored.disks.iter();
+    let is_it = |disk: &&DiskShape| disk.source.rsplit('/').next() == Some(name);
+    disks.find(is_it).and_then(known_format)
+}
+
+fn known_format(disk: &DiskShape) -> Option<VolumeFormat> {
     match disk.format.as_str() {
         "raw" => Some(VolumeFormat::Raw),
         "qcow2" => Some(VolumeFormat::Qcow2),

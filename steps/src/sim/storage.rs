@@ -361,6 +361,7 @@ impl StoragePort for SimHost {
             let tokens = state.copied_tokens(&original, backing.as_deref());
             // Until the copy is complete a restart leaves half of it.
             let copy = Volume {
+                format: spec.format.as_str().to_owned(),
                 backing,
                 modified,
                 born: modified,

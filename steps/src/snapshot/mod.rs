@@ -51,7 +51,7 @@ pub struct DiskCopy {
     pub layer: Option<VolumeKey>,
 }
 
-/// Deletes on this ground what is there under the copy's name, and copies.
+/// Deletes on this ground what is there under the copy's name, and copies as qcow2.
 pub(crate) async fn copy(
     cx: &StepContext,
     ports: &HostPorts,
@@ -60,9 +60,19 @@ pub(crate) async fn copy(
     ground: DeletionGround,
 ) -> Result<VolumeInfo, Failure> {
     guards::remove(cx, ports, to, ground).await?;
+    copy_as(ports, from, to, VolumeFormat::Qcow2).await
+}
+
+/// Copies in this format under a name that nothing has.
+async fn copy_as(
+    ports: &HostPorts,
+    from: &VolumeInfo,
+    to: DeletionCandidate<'_>,
+    format: VolumeFormat,
+) -> Result<VolumeInfo, Failure> {
     let spec = VolumeSpec {
         key: to.key.clone(),
-        format: VolumeFormat::Qcow2,
+        format,
         capacity: from.capacity,
         backing: None,
     };

@@ -10,16 +10,17 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{CopySum, DiskCopy, VolumeTrace, copies, copy, found, runs, without_memory};
+use super::{CopySum, DiskCopy, VolumeTrace, copies, copy_as, found, runs, without_memory};
 use crate::{
+    disk::format,
     error,
     guards::{self, DeletionCandidate},
     ownership,
-    ports::{DeletionGround, HostPorts, Hosts, PoolInfo, VolumeInfo},
+    ports::{DeletionGround, DomainInfo, HostPorts, Hosts, PoolInfo, VolumeFormat, VolumeInfo},
 };
 
 /// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
-/// snapshot. Before the first deletion the step checks that all copies exist and are what was recorded, all
+/// snapshot, in the format of the guest's definition. Before the first deletion the step checks that all copies exist and are what was recorded, all
 /// disks may be deleted, and there is room.
 ///
 /// A crash during the step leaves some disks restored, one missing or half, and the rest as they were.
@@ -94,7 +95,7 @@ impl Step for RestoreDisks {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        off(cx, &ports, params).await?;
+        let domain = off(cx, &ports, params).await?;
         let mut done: Vec<String> = cx.saved().await?.unwrap_or_default();
         let copies = ready(cx, &ports, params, &done).await?;
         let total = params.disks.len() as u64;
@@ -103,7 +104,9 @@ impl Step for RestoreDisks {
                 continue;
             }
             cx.report("restoring disks", done.len() as u64, Some(total));
-            restore(cx, &ports, params, disk, from).await?;
+            let format = format_of(domain.as_ref(), disk);
+            let made = replace(cx, &ports, doomed(params, disk), from, format).await?;
+            grow(&ports, disk, &made).await?;
             done.push(disk.of.disk.clone());
             cx.save(&done).await?;
         }
@@ -130,11 +133,15 @@ async fn traces(ports: &HostPorts, params: &Params) -> Result<Vec<VolumeTrace>, 
     Ok(traces)
 }
 
-async fn off(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+async fn off(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<Option<DomainInfo>, Failure> {
     let domain = ownership::own_domain(cx, ports, params.uuid).await?;
     without_memory(ports, domain.as_ref())?;
-    match domain.filter(|domain| domain.state.is_active()) {
-        None => Ok(()),
+    match domain.as_ref().filter(|domain| domain.state.is_active()) {
+        None => Ok(domain),
         Some(_) => Err(runs(
             ports,
             params.uuid,
@@ -181,22 +188,26 @@ async fn ready(
     }
 }
 
-async fn restore(
+/// The format in which the guest has the disk: it cannot read another one.
+fn format_of(domain: Option<&DomainInfo>, disk: &DiskToRestore) -> VolumeFormat {
+    let defined = domain.and_then(|domain| format::of_volume(domain, &disk.of.volume.name));
+    defined.unwrap_or(VolumeFormat::Qcow2)
+}
+
+async fn replace(
     cx: &StepContext,
     ports: &HostPorts,
-    params: &Params,
-    disk: &DiskToRestore,
-    from: &VolumeInfo,
-) -> Result<(), Failure> {
-    guards::spend_order(cx, &disk.of.volume).await?;
-    let made = copy(
-        cx,
-        ports,
-        from,
-        doomed(params, disk),
-        DeletionGround::Ordered,
-    )
-    .await?;
+    old: DeletionCandidate<'_>,
+    copy: &VolumeInfo,
+    format: VolumeFormat,
+) -> Result<VolumeInfo, Failure> {
+    guards::spend_order(cx, old.key).await?;
+    guards::remove(cx, ports, old, DeletionGround::Ordered).await?;
+    copy_as(ports, copy, old, format).await
+}
+
+/// Grows a restored disk to the size that the guest will see.
+async fn grow(ports: &HostPorts, disk: &DiskToRestore, made: &VolumeInfo) -> Result<(), Failure> {
     if let Some(size) = disk.size.filter(|size| *size > made.capacity) {
         ports.storage.resize(&disk.of.volume, size).await?;
         ports.storage.sync(&disk.of.volume).await?;

@@ -256,6 +256,30 @@ async fn a_disk_is_put_back_only_while_the_guest_is_off_and_is_grown_to_its_size
     assert_eq!(volume.unwrap().unwrap().capacity, 1 << 40);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_its_guest_has_as_raw_is_put_back_as_raw() {
+    let world = running().await;
+    let (sim, uuid, boot) = (world.sim().await, world.uuid, world.boot());
+    sim.with(|state| {
+        let domain = state.domains.get_mut(&uuid).unwrap();
+        domain.spec.disks[0].format = VolumeFormat::Raw;
+        let pool = state.pools.get_mut(&boot.pool).unwrap();
+        pool.volumes.get_mut(&boot.name).unwrap().format = "raw".to_owned();
+    })
+    .await;
+    world.power_off().await;
+    copy(&world).await.unwrap();
+    let copied = disks(&world).remove(0).copy;
+    let format = async |key: &VolumeKey| {
+        let volume = world.ports().await.storage.volume(key).await;
+        volume.unwrap().unwrap().format
+    };
+    assert_eq!(format(&copied).await, "qcow2");
+    let step = RestoreDisks::new(world.hosts.clone());
+    world.drive(&step, &restoring(&world)).await.unwrap();
+    assert_eq!(format(&boot).await, "raw");
+}
+
 /// Without its copy nothing is deleted.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_whose_copy_is_gone_destroys_nothing() {
