@@ -166,3 +166,24 @@ async fn a_replaced_boot_disk_is_removed_by_its_order_and_never_while_a_definiti
     assert_eq!(removed.unwrap().output.removed, std::slice::from_ref(&key));
     assert!(!exists(&world, &key).await, "nothing of a guest was in it");
 }
+
+/// A disk is given up in its place only once the source of the new one is certain.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_made_anew_in_its_place_stays_if_its_image_is_not_the_verified_one() {
+    let world = running().await;
+    world.power_off().await;
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    let in_place = vsi::clone_boot_disk::Params {
+        written: true,
+        ..world.clone_boot_disk()
+    };
+    let too_large = vsi::clone_boot_disk::Params {
+        size: Some(1),
+        ..in_place.clone()
+    };
+    world.intend("clone_boot_disk");
+    assert_eq!(refusal(&world, &clone, &too_large).await, "VSI0208");
+    world.delete_by_hand(&world.image_params().volume).await;
+    assert_eq!(refusal(&world, &clone, &in_place).await, "VSI0206");
+    assert!(exists(&world, &world.boot()).await);
+}
