@@ -25,7 +25,7 @@
 mod lines;
 mod restore;
 
-pub use restore::{Restored, confirmed, disown_objects, restore};
+pub use restore::{CONFIRMED, RESTORED, Restored, confirmed, disown_objects, restore};
 
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};

@@ -16,6 +16,7 @@ mod ledger;
 pub mod own_disks;
 pub mod permit;
 mod pools;
+mod shared;
 mod users;
 
 use vsiflow_engine::{
@@ -37,6 +38,7 @@ pub use self::{
     },
     permit::Permit,
     pools::active_volumes,
+    shared::{SharedBy, unused_elsewhere},
     users::{VolumeUser, users},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use std::fs;
 
 use age::secrecy::ExposeSecret as _;
-use vsiflow_tests::{Vsi, Vsiflow};
+use vsiflow_tests::{SIMULATED_IMAGE, Vsi, Vsiflow};
 
 #[test]
 fn a_backup_taken_while_another_process_works_is_restored_and_acts_once_confirmed() {
@@ -99,4 +99,40 @@ fn a_backup_for_a_key_is_read_with_that_key_alone() {
         .run(&["restore", sealed, "--identity", "key"])
         .exits(0);
     elsewhere.run(&["get"]).exits(0).says("one");
+}
+
+/// A server on the simulated host of this name.
+fn server_on(host: &str, name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {host}\n  labels: {{host: {host}}}\n\
+         data:\n  HOSTNAME: sim:{host}\n---\n\
+         apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
+         imageURL: {SIMULATED_IMAGE}\n  guest: {{type: none}}\n  \
+         targetSelector: {{matchLabels: {{host: {host}}}}}\n---\n"
+    )
+}
+
+#[test]
+fn a_restored_journal_makes_no_server_a_second_time_that_another_host_has() {
+    let vsiflow = Vsiflow::of_documents();
+    for (host, name) in [("a", "one"), ("b", "two")] {
+        vsiflow.apply(server_on(host, name), &["--wait"]).exits(0);
+    }
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.apply(server_on("b", "web"), &["--wait"]).exits(0);
+    let state = vsiflow.state();
+    let sim = vsiflow.folder().join("sim-kept");
+    fs::rename(state.join("sim"), &sim).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    vsiflow.run(&["restore", "kept.backup"]).exits(0);
+    fs::rename(&sim, state.join("sim")).unwrap();
+    vsiflow.run(&["restore", "--confirm"]).exits(0);
+    vsiflow
+        .apply(server_on("a", "web"), &["--wait"])
+        .exits(4)
+        .says("VSI0211");
+    assert!(!vsiflow.sim_of("a").domains().contains(&"default/web"));
+    assert!(vsiflow.sim_of("b").domains().contains(&"default/web"));
+    // A server that no host has is made.
+    vsiflow.apply(server_on("a", "new"), &["--wait"]).exits(0);
 }

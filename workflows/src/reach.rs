@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -18,11 +21,17 @@ use vsiflow_steps::{
     ports::{HostPorts, HostUuid, Hosts, PortError, PortResult},
 };
 
-use crate::record::{LibvirtRecord, MachineRecord};
+use crate::{
+    hosts::HostDirectory,
+    record::{LibvirtRecord, MachineRecord},
+};
 
 /// Access to hosts, with what is known of their reachability and identity.
 pub(crate) struct Reach {
     hosts: Arc<dyn Hosts>,
+    directory: Arc<HostDirectory>,
+    /// Whether the journal is a copy that was restored from a backup.
+    is_restored: AtomicBool,
     marks: RwLock<Marks>,
 }
 
@@ -39,9 +48,18 @@ struct Marks {
 }
 
 impl Reach {
-    pub(crate) fn new(hosts: Arc<dyn Hosts>) -> Arc<Self> {
-        let marks = RwLock::default();
-        Arc::new(Self { hosts, marks })
+    pub(crate) fn new(hosts: Arc<dyn Hosts>, directory: Arc<HostDirectory>) -> Arc<Self> {
+        Arc::new(Self {
+            hosts,
+            directory,
+            is_restored: AtomicBool::new(false),
+            marks: RwLock::default(),
+        })
+    }
+
+    /// Notes that the journal is a copy that was restored from a backup.
+    pub(crate) fn set_restored(&self) {
+        self.is_restored.store(true, Ordering::Relaxed);
     }
 
     /// Sets the recorded machine identity of a host.
@@ -188,6 +206,16 @@ impl Hosts for Reach {
 
     async fn leave(&self) {
         self.hosts.leave().await;
+    }
+
+    async fn others(&self, id: &str) -> Vec<String> {
+        let mut others = self.directory.ids();
+        others.retain(|other| other != id);
+        others
+    }
+
+    fn has_forgotten(&self) -> bool {
+        self.is_restored.load(Ordering::Relaxed)
     }
 
     fn cordoned(&self, id: &str) -> Option<String> {

@@ -152,11 +152,18 @@ impl<'a> VsiGraphBuilder<'a> {
     }
 
     fn resolve(&mut self, after: &[&str], new: bool) -> Result<(), Failure> {
+        let title = if new {
+            self.record.vsi.full_name()
+        } else {
+            String::new()
+        };
         let params = resolve_host::Params {
             host: self.host(),
             arch: self.record.vsi.machine.arch.clone(),
             pool: self.record.vsi.pool.clone(),
             new,
+            uuid: new.then_some(self.record.uid),
+            title,
             secure: self.record.vsi.machine.secure_execution,
         };
         self.step::<ResolveHost>(after, &params)

@@ -53,7 +53,7 @@ pub async fn restore(
     })
     .await?;
     let detail = format!("incarnation {incarnation}");
-    let event = state_event("Restored", &detail, actor, reason, now);
+    let event = state_event(RESTORED, &detail, actor, reason, now);
     match fill(&mut lines, &place, header.journal, event).await {
         Ok((journal, secrets)) => {
             off_runtime(move || place.finish()).await?;
@@ -83,9 +83,14 @@ pub async fn confirmed(
     reason: Text,
     now: Timestamp,
 ) -> Result<(), AuditError> {
-    let event = state_event("Confirmed", "", actor, reason, now);
+    let event = state_event(CONFIRMED, "", actor, reason, now);
     record(journal, journal_id, event).await
 }
+
+/// The state of the entity `journal/ID` of a journal that was restored from a backup and was not confirmed yet.
+pub const RESTORED: &str = "Restored";
+/// The state of the entity `journal/ID` of a journal that was restored from a backup and acts.
+pub const CONFIRMED: &str = "Confirmed";
 
 fn state_event(state: &str, detail: &str, actor: Actor, reason: Text, now: Timestamp) -> Event {
     Event {

@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    guards::{self, DeletionCandidate},
+    guards::{self, DeletionCandidate, SharedBy},
     image::sidecar,
     ports::{DeletionGround, HostPorts, Hosts, Removed, VolumeKey},
 };
@@ -86,6 +86,8 @@ impl Step for DeleteVolume {
             recorded: params.recorded,
             owner: None,
         };
+        let (hosts, here) = (&self.hosts, &params.host);
+        guards::unused_elsewhere(cx, hosts, here, &params.volume, SharedBy::Name).await?;
         let removed = guards::remove_for_good(cx, &ports, doomed, DeletionGround::Ordered).await?;
         let removed = removed == Removed::Removed;
         if params.filled && has_sidecar(cx, &ports, params).await? {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error,
-    guards::{self, DeletionCandidate},
+    guards::{self, DeletionCandidate, SharedBy},
     ports::{DeletionGround, HostPorts, Hosts, VolumeKey},
 };
 
@@ -164,6 +164,7 @@ impl Step for RemoveImage {
             return Err(about_to_be_used(&ports, key));
         }
         is_uploaded(cx, &ports, key, &sidecar).await?;
+        guards::unused_elsewhere(cx, &self.hosts, &params.host, key, SharedBy::Claim).await?;
         for volume in [key, &sidecar::key(key)] {
             guards::remove(cx, &ports, doomed(volume), DeletionGround::Scratch).await?;
         }

@@ -218,6 +218,17 @@ pub trait Hosts: Send + Sync + 'static {
     /// Disconnects from all hosts, as far as they answer soon. A later call connects again.
     async fn leave(&self) {}
 
+    /// The IDs of all other hosts that are known.
+    async fn others(&self, _id: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether something of the caller's journal may exist that the journal does not know, because it is a copy that
+    /// was restored from a backup.
+    fn has_forgotten(&self) -> bool {
+        false
+    }
+
     /// Why the host is cordoned; `None` if it is not.
     fn cordoned(&self, _id: &str) -> Option<String> {
         None

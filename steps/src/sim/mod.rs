@@ -114,4 +114,9 @@ impl Hosts for SimHosts {
             transfer: Transfer::Auto,
         })
     }
+
+    async fn others(&self, id: &str) -> Vec<String> {
+        let hosts = self.hosts.lock().await;
+        hosts.keys().filter(|other| *other != id).cloned().collect()
+    }
 }

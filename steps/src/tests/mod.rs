@@ -12,6 +12,7 @@ mod hostile;
 mod images;
 mod incarnations;
 mod memory;
+mod moved;
 mod own_disks;
 mod provision;
 mod removal;
@@ -378,6 +379,8 @@ impl World {
             arch: "s390x".to_owned(),
             pool: POOL.to_owned(),
             new: true,
+            uuid: None,
+            title: String::new(),
             secure: Default::default(),
         }
     }

@@ -11,8 +11,8 @@ use vsiflow_engine::{
 };
 
 use super::{
-    attach_data_disks, clone_boot_disk, create_console_log, find_parts, resolve_host,
-    resolve_networks, write_cidata,
+    UndefineDomain, attach_data_disks, clone_boot_disk, create_console_log, elsewhere, find_parts,
+    resolve_host, resolve_networks, undefine_domain, write_cidata,
 };
 use crate::{
     error,
@@ -177,6 +177,9 @@ impl Step for DefineDomain {
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
+        if before.is_none() && cx.intended_before && !was_undefined(cx) {
+            elsewhere::refuse_moved(cx, &self.hosts, &params.host, params.uuid).await?;
+        }
         let replaced = ReplacedDefinition {
             domain: before.as_ref(),
             named: &params.named,
@@ -199,6 +202,12 @@ impl Step for DefineDomain {
             output: output(domain),
         })
     }
+}
+
+/// Whether an earlier step of the run removed the definition.
+fn was_undefined(cx: &StepContext) -> bool {
+    let output = cx.output::<undefine_domain::Output>(UndefineDomain::NAME);
+    output.is_ok()
 }
 
 /// The boot disk that the definition names, if this journal named it: the one that an earlier run made may be

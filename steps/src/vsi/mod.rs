@@ -14,6 +14,7 @@ pub mod clone_boot_disk;
 pub mod create_console_log;
 pub mod define_domain;
 pub mod delete_volumes;
+mod elsewhere;
 pub mod find_parts;
 pub mod grow_data_disks;
 mod guest_health;

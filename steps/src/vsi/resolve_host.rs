@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::define_domain::{self, Secure};
+use super::{
+    define_domain::{self, Secure},
+    elsewhere,
+};
 use crate::{
     error,
     ports::{GuestSupport, HostPorts, Hosts, PortError, PortErrorKind},
@@ -34,6 +38,12 @@ pub struct Params {
     /// Whether the VSI has nothing on the host yet.
     #[serde(default)]
     pub new: bool,
+    /// The UID of a VSI that has nothing on the host yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
+    /// The title of its domain.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// Whether the guest's memory is protected from the host.
     #[serde(default, skip_serializing_if = "Secure::is_auto")]
     pub secure: Secure,
@@ -58,7 +68,7 @@ impl ResolveHost {
         Self { hosts }
     }
 
-    async fn inspect(&self, params: &Params) -> Result<Output, Failure> {
+    async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         if let Some(why) = self.hosts.cordoned(&params.host).filter(|_| params.new) {
             return Err(cordoned(&params.host, &why));
         }
@@ -75,6 +85,10 @@ impl ResolveHost {
             })?;
         define_domain::offers(ports.host.name(), &guest, params.secure)?;
         active_pool(&ports, &params.pool).await?;
+        if let Some(uuid) = params.uuid {
+            let (hosts, here, title) = (&self.hosts, &params.host, &params.title);
+            elsewhere::refuse_forgotten(cx, hosts, here, uuid, title).await?;
+        }
         let (hostname, boot_id, shell) = (facts.hostname, facts.boot_id, facts.shell);
         Ok(Output {
             hostname,
@@ -111,11 +125,15 @@ impl Step for ResolveHost {
     type Params = Params;
     type Output = Output;
 
-    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.inspect(params).await?))
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Present(self.inspect(cx, params).await?))
     }
 
-    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.inspect(params).await?))
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        Ok(Done::present(self.inspect(cx, params).await?))
     }
 }

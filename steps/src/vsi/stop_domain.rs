@@ -13,7 +13,7 @@ use vsiflow_engine::{
 
 use super::{
     delete_volumes::{VolumeToDelete, all_volumes},
-    moved,
+    elsewhere, moved,
 };
 use crate::{
     error,
@@ -117,6 +117,9 @@ impl Step for StopDomain {
             return Ok(Observed::Needed);
         }
         without_memory(&ports, params, domain.as_ref())?;
+        if domain.is_none() {
+            elsewhere::refuse_moved(cx, &self.hosts, &params.host, params.uuid).await?;
+        }
         Ok(Observed::Present(Output {
             how: StopMode::Already,
         }))
@@ -135,6 +138,9 @@ impl Step for StopDomain {
         let how = match active(domain.as_ref()) {
             None => {
                 without_memory(&ports, params, domain.as_ref())?;
+                if domain.is_none() {
+                    elsewhere::refuse_moved(cx, &self.hosts, &params.host, params.uuid).await?;
+                }
                 return Ok(Done::present(Output {
                     how: StopMode::Already,
                 }));

@@ -122,12 +122,14 @@ use futures::FutureExt as _;
 use vsiflow_engine::{
     Engine, EngineConfig,
     audit::SigningKey,
+    backup,
     blob::Blobs,
     checkpoint::Checkpoints,
     clock::Clock,
     executor::Tuning,
     journal::Journal,
     lease::Lease,
+    model::{EntityId, Name},
     room::{DiskReading, Level, Room},
     secret::Secrets,
 };
@@ -271,7 +273,7 @@ impl Fleet {
             credentials: credentials.clone(),
             host: None,
         });
-        let reach = Reach::new(parts.hosts);
+        let reach = Reach::new(parts.hosts, parts.directory.clone());
         let hosts: Arc<dyn Hosts> = reach.clone();
         let parts_of_engine = EngineConfig {
             journal: parts.journal.clone(),
@@ -291,6 +293,9 @@ impl Fleet {
             Opening::Observing => Engine::observe(parts_of_engine).await?,
             Opening::Looking => Engine::open_to_read(&parts_of_engine).await?,
         };
+        if was_restored(&engine, &parts.journal_id) {
+            reach.set_restored();
+        }
         let fleet = Self {
             engine,
             journal: parts.journal,
@@ -386,4 +391,13 @@ impl Fleet {
         self.engine.close().await;
         self.hosts.leave().await;
     }
+}
+
+/// Whether the journal is a copy that was restored from a backup. The original may have made things since that this copy
+/// does not know.
+fn was_restored(engine: &Engine, journal_id: &str) -> bool {
+    let entity = EntityId::new(Name::of("journal"), journal_id).ok();
+    let recorded = entity.and_then(|entity| engine.entity(&entity)?.state.clone());
+    let states = [backup::RESTORED, backup::CONFIRMED];
+    recorded.is_some_and(|(state, _)| states.contains(&state.as_str()))
 }

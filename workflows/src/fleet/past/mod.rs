@@ -167,7 +167,7 @@ impl Fleet {
         let journal = Arc::new(JournalAsOf::new(self.journal.clone(), end));
         let past = StateAsOf::load(self.journal.as_ref(), end).await?;
         let secrets = Arc::new(MemorySecrets::new());
-        let reach = Reach::new(Arc::new(NoHosts));
+        let reach = Reach::new(Arc::new(NoHosts), Arc::default());
         let fleet = Self {
             engine: Engine::of_past(past, self.engine.watched_room()),
             journal,

@@ -1,0 +1,104 @@
+//! Finds a VSI on another host than its own: an administrator moved it there, or this journal is a copy that was
+//! restored from a backup and does not know where it was made since.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, Name},
+    step::{Step as _, StepContext},
+};
+
+use super::{AdoptDomain, DefineDomain};
+use crate::{
+    error, ownership,
+    ports::{DomainInfo, HostPorts, Hosts, PortResult},
+};
+
+/// How many hosts are asked at the same time.
+const PARALLEL: usize = 16;
+
+/// Refuses to act for a VSI that is not on its host although this journal defined it there, if another host has its
+/// domain: with `virsh migrate --undefinesource` nothing of it remains on its own. Hosts that do not answer are left
+/// out: that one of them has it is less likely than that somebody removed its definition.
+///
+/// # Errors
+/// Blocked, `VSI0217`.
+pub(super) async fn refuse_moved(
+    cx: &StepContext,
+    hosts: &Arc<dyn Hosts>,
+    here: &str,
+    uid: Uuid,
+) -> Result<(), Failure> {
+    let mut makers = [DefineDomain::NAME, AdoptDomain::NAME].into_iter();
+    if !makers.any(|step| cx.recorded.was_intended(&cx.entity, &Name::of(step))) {
+        return Ok(());
+    }
+    let is_it = |domain: &DomainInfo| domain.uuid == uid;
+    match search(hosts, here, is_it).await {
+        None => Ok(()),
+        Some((ports, _)) => Err(error::MOVED
+            .failure("the guest was moved to this host")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {uid}"))),
+    }
+}
+
+/// Refuses to make a VSI for the first time in a journal that may have forgotten it, if another host has its domain, or
+/// a domain of its name that this journal made and does not know. Hosts that do not answer are left out.
+///
+/// # Errors
+/// Blocked, `VSI0211`.
+pub(super) async fn refuse_forgotten(
+    cx: &StepContext,
+    hosts: &Arc<dyn Hosts>,
+    here: &str,
+    uid: Uuid,
+    title: &str,
+) -> Result<(), Failure> {
+    if !hosts.has_forgotten() {
+        return Ok(());
+    }
+    let is_it = |domain: &DomainInfo| {
+        let is_namesake = !title.is_empty() && domain.title.as_deref() == Some(title);
+        domain.uuid == uid || is_namesake && ownership::not_behind(cx, domain).is_err()
+    };
+    match search(hosts, here, is_it).await {
+        None => Ok(()),
+        Some((ports, domain)) => Err(error::JOURNAL_BEHIND
+            .failure("this host has the VSI, and this copy of the journal does not know that")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {}", domain.uuid))),
+    }
+}
+
+/// A domain on another host.
+async fn search(
+    hosts: &Arc<dyn Hosts>,
+    here: &str,
+    is_it: impl Fn(&DomainInfo) -> bool,
+) -> Option<(HostPorts, DomainInfo)> {
+    let others = hosts.others(here).await.into_iter();
+    let looks = others.map(|id| async move {
+        let look = look(hosts, &id).await;
+        look.inspect_err(|error| tracing::warn!(host = id, %error, "it was not asked for a guest"))
+            .ok()
+    });
+    let mut looks = stream::iter(looks).buffer_unordered(PARALLEL);
+    while let Some(look) = looks.next().await {
+        let Some((ports, domains)) = look else {
+            continue;
+        };
+        if let Some(domain) = domains.into_iter().find(&is_it) {
+            return Some((ports, domain));
+        }
+    }
+    None
+}
+
+async fn look(hosts: &Arc<dyn Hosts>, id: &str) -> PortResult<(HostPorts, Vec<DomainInfo>)> {
+    let ports = hosts.host(id).await?;
+    let domains = ports.domains.domains().await?;
+    Ok((ports, domains))
+}
