@@ -4,7 +4,13 @@
 //! processors the threads that do everybody's work would get a small share of them meanwhile. A thread cannot get back
 //! the priority that it gave up without a privilege, so each piece of work has a thread of its own.
 
-use std::{panic, thread};
+use std::{
+    cell::Cell,
+    panic::{self, AssertUnwindSafe},
+    thread,
+};
+
+use tokio::task::spawn_blocking;
 
 /// By how much the thread's niceness is greater than that of the process: it gets about a tenth of what another one
 /// gets, if both want a processor.
@@ -24,6 +30,52 @@ pub fn run<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     };
     let ended = thread::scope(|scope| scope.spawn(at_low_priority).join());
     ended.unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+}
+
+/// The work panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the work panicked")]
+pub struct Panicked;
+
+thread_local! {
+    static IS_INLINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The same for a task, which does not block its thread. Cancel safe: the work ends without effect.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    if IS_INLINE.get() {
+        return inline(work);
+    }
+    let ended = spawn_blocking(|| run(work)).await;
+    ended.map_err(|_| Panicked)
+}
+
+/// The same with the priority of all other threads.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    if IS_INLINE.get() {
+        return inline(work);
+    }
+    spawn_blocking(work).await.map_err(|_| Panicked)
+}
+
+fn inline<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+}
+
+/// From now on, [`aside`] and [`blocking`] do the work of this thread's tasks on this thread. For tests in virtual time:
+/// when another thread ends depends on what else the machine does.
+pub fn stay_on_this_thread() {
+    IS_INLINE.set(true);
 }
 
 /// Lowers the priority of this thread. It is no failure if the system does not permit that.
@@ -48,6 +100,19 @@ mod tests {
         let meanwhile = run(niceness);
         assert_eq!(meanwhile, (before + NICENESS).min(19));
         assert_eq!(niceness(), before);
+    }
+
+    #[tokio::test]
+    async fn work_aside_stays_on_the_thread_only_where_a_test_says_so() {
+        let here = thread::current().id();
+        let elsewhere = aside(|| thread::current().id()).await;
+        assert_ne!(elsewhere, Ok(here));
+        let panics = || panic!("of the work");
+        assert_eq!(aside::<()>(panics).await, Err(Panicked));
+        stay_on_this_thread();
+        assert_eq!(aside(|| thread::current().id()).await, Ok(here));
+        assert_eq!(blocking(|| thread::current().id()).await, Ok(here));
+        assert_eq!(aside::<()>(panics).await, Err(Panicked));
     }
 
     #[test]

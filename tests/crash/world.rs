@@ -8,6 +8,7 @@ use vsiflow_engine::{
     executor::{By, Tuning},
     journal::Journal,
     lease::Lease,
+    low_priority,
     model::{Actor, Text, Who},
     room::Room,
     secret::{MemorySecrets, Secrets},
@@ -207,6 +208,7 @@ pub fn user() -> By {
 
 /// Runs a future in virtual time, on this thread.
 pub fn in_virtual_time<T>(life: impl Future<Output = T>) -> T {
+    low_priority::stay_on_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

@@ -6,7 +6,10 @@ use sha2::{
     Digest as _, Sha256,
     digest::common::hazmat::{SerializableState as _, SerializedState},
 };
-use vsiflow_engine::model::{Failure, Hash};
+use vsiflow_engine::{
+    low_priority,
+    model::{Failure, Hash},
+};
 
 use crate::error;
 
@@ -27,7 +30,7 @@ impl RunningHash {
             hasher.update(&bytes);
             return Ok(Self(hasher));
         }
-        let added = tokio::task::spawn_blocking(move || {
+        let added = low_priority::blocking(move || {
             hasher.update(&bytes);
             hasher
         });

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use vsiflow_engine::low_priority;
 
 use super::{
@@ -189,7 +186,7 @@ async fn find_line(
 ) -> PortResult<Result<Option<String>, String>> {
     let text = pattern.to_owned();
     let compile = move || pattern::compile_recorded(&text);
-    let compiled = spawn_blocking(|| low_priority::run(compile)).await;
+    let compiled = low_priority::aside(compile).await;
     let Some(expression) = compiled.ok().flatten() else {
         return Ok(Err("the expression does not compile".to_owned()));
     };

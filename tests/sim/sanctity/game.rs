@@ -6,8 +6,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::{
     audit::AuditError,
     backup,
-    journal::{ChainedJournal as _, Journal as _, MemoryJournal},
-    model::{Event, EventKind, Name, Text, Timestamp},
+    journal::{ChainedJournal as _, Journal as _, MemoryJournal, Record},
+    model::{Event, EventKind, Hash, Name, Text, Timestamp},
 };
 use vsiflow_steps::sim::{Faults, SimHostState};
 use vsiflow_workflows::{
@@ -55,6 +55,8 @@ pub struct SanctityReport {
     pub restarts: u32,
     pub restored: u32,
     pub events: usize,
+    /// The hash of when which events were recorded, without identifiers that are drawn.
+    pub trace: String,
 }
 
 /// A copy of the journal, and what the user knew when it was made.
@@ -135,7 +137,11 @@ impl SanctityGame {
         }
         let oracle = self.watch.oracle();
         (self.report.tokens, self.report.ended) = (oracle.next, oracle.ended);
-        self.report.events = self.world.audit.ledger().records.len();
+        let ledger = self.world.audit.ledger();
+        self.report.events = ledger.records.len();
+        let events: String = ledger.records.iter().map(traced).collect();
+        self.report.trace = Hash::of(events.as_bytes()).to_string();
+        drop(ledger);
         oracle.verdict()
     }
 
@@ -460,6 +466,16 @@ impl SanctityGame {
         let event = self.world.audit.ledger().records.len();
         self.log.push(format!("[event {event}] {line}"));
     }
+}
+
+/// A line about an event: its time and what it says before its payload, without the identifiers in it.
+fn traced(record: &Record) -> String {
+    let (at, said) = (record.event.at.0, format!("{:?}", record.event.kind));
+    let said = said.split('[').next().unwrap_or_default();
+    let is_drawn = |word: &&str| word.len() >= 26;
+    let words = said.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !is_drawn(word)).collect();
+    format!("{at} {}\n", words.join(" "))
 }
 
 fn toggle_pool(state: &mut SimHostState) {

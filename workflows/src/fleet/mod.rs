@@ -355,6 +355,7 @@ impl Fleet {
         tokio::spawn(async move {
             let dropped = async { while owner.changed().await.is_ok() {} };
             tokio::select! {
+                biased;
                 () = dropped => {}
                 () = work => {}
             }

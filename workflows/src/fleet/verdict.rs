@@ -109,6 +109,7 @@ impl Fleet {
             }
             use tokio::sync::broadcast::error::RecvError;
             let notice = tokio::select! {
+                biased;
                 notice = notices.recv() => notice,
                 Ok(()) = moved.changed() => continue,
             };

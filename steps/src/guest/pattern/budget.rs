@@ -10,7 +10,6 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::{
     runtime::{self, Handle},
     sync::Semaphore,
-    task::spawn_blocking,
     time::{Instant, sleep},
 };
 use vsiflow_engine::low_priority;
@@ -99,13 +98,11 @@ impl MatchBudget {
     ) -> Option<T> {
         self.wait().await;
         let turn = turns().acquire_owned().await;
-        let ended = spawn_blocking(move || {
+        let ended = low_priority::aside(move || {
             // Held by the work: a caller that waits no longer does not end it.
             let _turn = turn;
-            low_priority::run(|| {
-                let begun = processor_time();
-                (work(), processor_time().saturating_sub(begun))
-            })
+            let begun = processor_time();
+            (work(), processor_time().saturating_sub(begun))
         });
         let (result, spent) = ended.await.ok()?;
         self.spend(spent);

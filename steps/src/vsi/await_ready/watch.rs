@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use vsiflow_engine::{low_priority, model::Failure, step::StepContext};
 
 use super::{
@@ -298,7 +295,6 @@ impl<'a> ReadyWatch<'a> {
 async fn probes(params: &Params, found: ProbeFound) -> Result<Probes, Failure> {
     let (uuid, cards, probes) = (params.uuid, params.cards.clone(), params.probes.clone());
     let compile = move || Probes::resume(uuid, &cards, &probes, found);
-    let compiled = spawn_blocking(|| low_priority::run(compile));
     let ended = |error| Failure::defect(format!("compiling an expression ended: {error}"));
-    compiled.await.map_err(ended)
+    low_priority::aside(compile).await.map_err(ended)
 }

@@ -128,6 +128,7 @@ impl Fleet {
             let again = if next.asks { GATE_POLL } else { IDLE_POLL };
             let quiet = QuietPeriod::after(begun.elapsed(), next.open);
             tokio::select! {
+                biased;
                 news = news(&mut notices) => if matches!(news, News::Ended) { return },
                 _ = requests.changed() => {}
                 () = sleep(again) => {}
