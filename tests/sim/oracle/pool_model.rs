@@ -12,6 +12,8 @@ use uuid::Uuid;
 const LAG: Duration = Duration::from_secs(45);
 /// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
 const BOOTS: Duration = Duration::from_millis(1_250);
+/// The edition whose guests never become ready.
+pub(super) const BROKEN: u32 = 9;
 
 /// What the documents ask of a pool. An edition stands for a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +174,7 @@ impl PoolModel {
     /// A guest that serves is taken away only if enough others serve.
     fn check_serving(&mut self, now: Instant) {
         let before = std::mem::take(&mut self.serving);
-        for guest in self.guests.values() {
+        for guest in self.guests.values().filter(|guest| guest.edition != BROKEN) {
             let Some(started) = guest.started else {
                 continue;
             };

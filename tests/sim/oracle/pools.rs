@@ -15,7 +15,7 @@ use vsiflow_workflows::{
 
 use super::{
     next_process,
-    pool_model::{PoolDemand, PoolModel, SeenGuest},
+    pool_model::{BROKEN, PoolDemand, PoolModel, SeenGuest},
     start,
 };
 use crate::{
@@ -28,9 +28,7 @@ use crate::{
 /// How often the observer looks.
 const EVERY: Duration = Duration::from_millis(100);
 /// Longer than any change takes.
-const A_DAY: Duration = Duration::from_secs(24 * 3600);
-/// The edition whose guests never become ready.
-const BROKEN: u32 = 9;
+const SETTLES: Duration = Duration::from_secs(4 * 3600);
 const YEARS_MS: i64 = 2 * 365 * 24 * 3_600_000;
 
 /// A game that is being played.
@@ -42,6 +40,8 @@ struct PoolGame {
     fleet: Fleet,
     /// Whether the clock is ahead.
     is_ahead: bool,
+    /// Whether members may be made from the edition whose guests never become ready.
+    may_be_broken: bool,
 }
 
 /// Plays the game of this seed to its end.
@@ -102,6 +102,7 @@ impl PoolGame {
             gate,
             fleet,
             is_ahead: false,
+            may_be_broken: false,
         };
         game.apply(&demand).await?;
         Ok(game)
@@ -175,6 +176,7 @@ impl PoolGame {
     async fn ask(&mut self, mut demand: PoolDemand) -> Result<(), String> {
         if self.random.random_bool(0.1) && demand.partition == 0 {
             demand.edition = BROKEN;
+            self.may_be_broken = true;
         }
         self.model.lock().unwrap().ask(demand.clone());
         self.apply(&demand).await
@@ -244,18 +246,24 @@ impl PoolGame {
     /// Waits until the pool is decided. A template whose guests do not become ready is taken back.
     async fn settle(&mut self) -> Result<(), String> {
         let pool = ownership::pool();
-        let decided = tokio::time::timeout(A_DAY, self.fleet.decided(&pool)).await;
+        let decided = tokio::time::timeout(SETTLES, self.fleet.decided(&pool)).await;
         let decided = decided.map_err(|_| self.unsettled("is never decided"))?;
         let decided = decided.map_err(|error| error.to_string())?;
         let mut demand = self.model.lock().unwrap().demand().clone();
         match decided {
             Verdict::Reached => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
+                self.may_be_broken = false;
                 self.model.lock().unwrap().settled();
                 Ok(())
             }
-            _ if demand.edition == BROKEN => {
-                demand.edition = 1;
+            _ if demand.edition == BROKEN || self.may_be_broken && demand.partition > 0 => {
+                self.may_be_broken = true;
+                if demand.edition == BROKEN {
+                    demand.edition = 1;
+                }
+                // Members below the partition would keep what does not work.
+                demand.partition = 0;
                 self.model.lock().unwrap().ask(demand.clone());
                 self.apply(&demand).await?;
                 Box::pin(self.settle()).await

@@ -298,14 +298,14 @@ impl PoolView {
             return if self.members.is_empty() {
                 PoolOutcome::Gone
             } else {
-                self.stuck().unwrap_or(PoolOutcome::Progressing)
+                self.stuck(desired).unwrap_or(PoolOutcome::Progressing)
             };
         }
         let foreign = self.foreign.range(..desired).next();
         if let Some(number) = foreign {
             return PoolOutcome::Foreign(*number);
         }
-        if let Some(stuck) = self.stuck().filter(|_| actions.is_empty()) {
+        if let Some(stuck) = self.stuck(desired).filter(|_| actions.is_empty()) {
             return stuck;
         }
         if !actions.is_empty() || self.members.range(desired..).next().is_some() {
@@ -329,10 +329,13 @@ impl PoolView {
         }
     }
 
-    /// The highest stuck member.
-    fn stuck(&self) -> Option<PoolOutcome> {
+    /// The highest stuck member. Not a superfluous one that only waits for its deletion.
+    fn stuck(&self, desired: u32) -> Option<PoolOutcome> {
         let mut members = self.members.iter().rev();
-        let stuck = members.find(|(_, member)| member.state.is_stuck());
+        let stuck = members.find(|(number, member)| {
+            let holds_up = **number < desired || member.state.leaves();
+            holds_up && member.state.is_stuck()
+        });
         stuck.map(|(number, _)| PoolOutcome::Stuck(*number))
     }
 }

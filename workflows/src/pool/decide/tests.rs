@@ -137,6 +137,21 @@ fn a_surge_is_there_before_anything_goes_and_leaves_when_all_are_ready() {
 }
 
 #[test]
+fn what_is_about_to_be_deleted_holds_nothing_up() {
+    let mut view = pool(4, ready(true));
+    view.strategy.max_surge = 3;
+    // A template whose surge members never became ready was taken back.
+    let view = with(view, 3, member(MemberState::Busy, false, true));
+    let view = with(view, 5, member(MemberState::Stuck, true, false));
+    let leaves = |stuck| member(MemberState::Deleting { stuck }, false, false);
+    let waits = with(view.clone(), 6, leaves(false));
+    assert_eq!(decide(&waits).actions, []);
+    assert_eq!(decide(&waits).outcome, PoolOutcome::Progressing);
+    let hangs = with(view, 6, leaves(true));
+    assert_eq!(decide(&hangs).outcome, PoolOutcome::Stuck(6));
+}
+
+#[test]
 fn surge_members_stay_until_those_that_were_replaced_are_ready() {
     let mut view = pool(7, ready(false));
     view.strategy.max_unavailable = 0;
