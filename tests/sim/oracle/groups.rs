@@ -27,12 +27,11 @@ use crate::{
     documents::{Group, PoolDocument, VsiDocument, quota},
     gate::{CrashGate, CrashMoment},
     ownership,
-    world::{CrashWorld, in_virtual_time, user},
+    world::{CrashWorld, HOSTS, in_virtual_time, user},
 };
 
-const HOST: &str = "sim:a";
 const EVERY: Duration = Duration::from_millis(100);
-const A_DAY: Duration = Duration::from_secs(24 * 3600);
+const SETTLES: Duration = Duration::from_secs(2 * 3600);
 
 fn document(demand: &GroupDemand) -> Resolved {
     let mut resolved = Group { member: member(2) }.resolved();
@@ -73,7 +72,7 @@ fn resolved_item(demand: &GroupDemand, name: &str) -> ResolvedItem {
 }
 
 fn member(cpus: u32) -> VsiDocument {
-    let mut member = VsiDocument::new("grp", 1, HOST).server(GuestType::CloudInit);
+    let mut member = VsiDocument::new("grp", 1, "").server(GuestType::CloudInit);
     member.cpus = cpus;
     member
 }
@@ -150,7 +149,7 @@ impl GroupGame {
         let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
         let item = *items.choose(&mut self.random).unwrap();
         let asked = demand.items.get_mut(item).unwrap();
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..11) {
             0..=2 => asked.edition = self.random.random_range(1..5),
             3 | 4 => asked.replicas = self.random.random_range(0..3),
             5 => {
@@ -164,6 +163,7 @@ impl GroupGame {
                 self.world.clock.jump(years * 365 * 24 * 3_600_000);
                 return Ok(());
             }
+            8 => return self.close_hosts().await,
             _ => return self.fill_quota().await,
         }
         self.ask(demand).await
@@ -184,20 +184,47 @@ impl GroupGame {
         let used = counted.map(|(_, asked)| asked.replicas).sum();
         let applied = self.fleet.apply(quota(used), user()).await;
         applied.map_err(|error| error.to_string())?;
-        let again = self.fleet.apply(document(&demand), user()).await;
+        self.same_is_no_change(&demand).await?;
+        self.growth_is_refused(&demand, "VSI0738").await?;
+        let deleted = self.fleet.quotas().delete("default", "team", user()).await;
+        deleted.map_err(|error| error.to_string())
+    }
+
+    /// While no host takes a VSI, the same document is accepted, and a larger one refused.
+    async fn close_hosts(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        let demand = self.model.lock().unwrap().demand();
+        for host in HOSTS {
+            let cordoned = self.fleet.hosts().cordon(host, user()).await;
+            cordoned.map_err(|error| error.to_string())?;
+        }
+        self.same_is_no_change(&demand).await?;
+        self.growth_is_refused(&demand, "VSI0737").await?;
+        for host in HOSTS {
+            let uncordoned = self.fleet.hosts().uncordon(host, false, user()).await;
+            uncordoned.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn same_is_no_change(&self, demand: &GroupDemand) -> Result<(), String> {
+        let again = self.fleet.apply(document(demand), user()).await;
         let again = again.map_err(|error| format!("the same document is refused: {error}"))?;
         if again.iter().any(|one| one.change != Change::Unchanged) {
             return Err("the same document is a change".to_owned());
         }
+        Ok(())
+    }
+
+    async fn growth_is_refused(&self, demand: &GroupDemand, code: &str) -> Result<(), String> {
         let mut more = demand.clone();
         more.items.get_mut("e").unwrap().replicas += 1;
         let refused = self.fleet.apply(document(&more), user()).await.err();
-        let code = refused.map(|error| error.failure.code.to_string());
-        if code.as_deref() != Some("VSI0738") {
-            return Err(format!("growth beyond the quota is {code:?}"));
+        let refusal = refused.map(|error| error.failure.code.to_string());
+        if refusal.as_deref() != Some(code) {
+            return Err(format!("growth is {refusal:?}, and not {code}"));
         }
-        let deleted = self.fleet.quotas().delete("default", "team", user()).await;
-        deleted.map_err(|error| error.to_string())
+        Ok(())
     }
 
     async fn kill(&mut self) -> Result<(), String> {
@@ -209,7 +236,7 @@ impl GroupGame {
 
     async fn settle(&mut self) -> Result<(), String> {
         let group = ownership::group();
-        let decided = tokio::time::timeout(A_DAY, self.fleet.decided(&group)).await;
+        let decided = tokio::time::timeout(SETTLES, self.fleet.decided(&group)).await;
         let state = async || {
             let shown = self.fleet.groups().get("default", "grp").await;
             shown.map_or_else(|error| error.to_string(), |object| object.status.message)
@@ -246,18 +273,22 @@ async fn observe(hosts: Arc<SimHosts>, model: Arc<Mutex<GroupModel>>) {
     }
 }
 
-/// The members of the group on the host.
+/// The members of the group on all hosts.
 async fn members(hosts: &SimHosts) -> BTreeMap<Uuid, SeenMember> {
-    let sim = hosts.sim(HOST).await.unwrap();
-    sim.with(|state| {
-        let members = state.domains.iter().filter_map(|(uid, domain)| {
-            let runs = domain.state == DomainState::Running;
-            let live = domain.live.as_ref().filter(|_| runs);
-            let (title, cpus) = (&domain.spec.title, domain.spec.machine.cpus);
-            let member = SeenMember::titled(title, cpus, live.map(|live| live.started))?;
-            Some((*uid, member))
+    let mut seen = BTreeMap::new();
+    for host in HOSTS {
+        let sim = hosts.sim(host).await.unwrap();
+        let members = sim.with(|state| {
+            let members = state.domains.iter().filter_map(|(uid, domain)| {
+                let runs = domain.state == DomainState::Running;
+                let live = domain.live.as_ref().filter(|_| runs);
+                let (title, cpus) = (&domain.spec.title, domain.spec.machine.cpus);
+                let member = SeenMember::titled(title, cpus, live.map(|live| live.started))?;
+                Some((*uid, member))
+            });
+            members.collect::<Vec<_>>()
         });
-        members.collect()
-    })
-    .await
+        seen.extend(members.await);
+    }
+    seen
 }

@@ -9,6 +9,7 @@ mod group_model;
 mod groups;
 mod pool_model;
 mod pools;
+mod schedule_model;
 mod schedules;
 
 use std::{
@@ -24,7 +25,7 @@ use vsiflow_workflows::fleet::Fleet;
 use crate::{gate::CrashGate, matrix::in_parallel, world::CrashWorld};
 
 /// How many games of each kind one test plays; `VSIFLOW_ORACLE_GAMES` for more.
-const GAMES: u64 = 4;
+const GAMES: u64 = 12;
 /// How long a process may live on after its death was set.
 const DEATH_WITHIN: Duration = Duration::from_secs(20);
 

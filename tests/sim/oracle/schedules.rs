@@ -1,18 +1,23 @@
 //! Games of snapshot schedules: docs/how-to/snapshots.md.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::clock::Clock as _;
 use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::{
-    fleet::{Fleet, SeenSchedules, SnapshotObject},
+    fleet::{Fleet, SeenSchedules, SnapshotRequest},
     phase::Phase,
 };
 
+use super::{
+    next_process,
+    schedule_model::{ScheduleModel, SeenSnapshot},
+    start,
+};
 use crate::{
     documents::{self, VsiDocument, uuid},
-    gate::CrashGate,
+    gate::{CrashGate, CrashMoment},
     ownership, story,
     world::{CrashWorld, in_virtual_time, user},
 };
@@ -21,39 +26,41 @@ const HOUR_MS: i64 = 3_600_000;
 const YEAR_HOURS: i64 = 365 * 24;
 const NAMES: [&str; 6] = ["sa", "sb", "sc", "sd", "se", "sf"];
 const HOSTS: [&str; 2] = ["sim:a", "sim:b"];
-const KEEP: u32 = 2;
 /// How often schedules are looked at.
 const EVERY: Duration = Duration::from_secs(3);
-/// Snapshots that are open on a host at the same time.
-const PARALLEL: usize = 2;
 
 /// A game that is being played.
 struct ScheduleGame {
     world: CrashWorld,
     random: StdRng,
+    gate: Arc<CrashGate>,
     fleet: Fleet,
     seen: SeenSchedules,
+    model: ScheduleModel,
+    /// The documents that exist.
+    vsis: Vec<VsiDocument>,
     /// How far ahead of the real time the clock is, in hours.
     ahead: i64,
-    /// For each VSI with a schedule: since when its due times count, in hours since the epoch.
-    since: BTreeMap<&'static str, i64>,
 }
 
 /// Plays the game of this seed to its end.
 pub fn play(seed: u64) -> Result<(), String> {
     in_virtual_time(async {
-        let world = CrashWorld::new(None).await;
-        let fleet = world.start(&CrashGate::safe()).await;
-        let fleet = fleet.map_err(|error| error.to_string())?;
+        let (world, gate) = (CrashWorld::new(None).await, CrashGate::safe());
+        let fleet = start(&world, &gate).await?;
         let mut game = ScheduleGame {
             world,
             random: StdRng::seed_from_u64(seed),
+            gate,
             fleet,
             seen: SeenSchedules::default(),
+            model: ScheduleModel::default(),
+            vsis: Vec::new(),
             ahead: 0,
-            since: BTreeMap::new(),
         };
-        game.play().await
+        let played = game.play().await;
+        game.gate.die();
+        played
     })
 }
 
@@ -62,16 +69,9 @@ impl ScheduleGame {
         let vsis = self.random.random_range(2..=NAMES.len());
         for (number, name) in (1..).zip(NAMES).take(vsis) {
             let host = HOSTS.choose(&mut self.random).unwrap();
-            let vsi = VsiDocument::new(name, number, host)
-                .server(GuestType::CloudInit)
-                .snapshots("@hourly", KEEP);
-            let vsi = documents::resolved(&[vsi]);
-            let applied = self.fleet.apply(vsi, user()).await;
-            applied.map_err(|error| error.to_string())?;
-            let entity = ownership::entity(uuid(number));
-            let decided = self.fleet.decided(&entity).await;
-            decided.map_err(|error| error.to_string())?;
-            self.since.insert(name, self.hour());
+            let vsi = VsiDocument::new(name, number, host).server(GuestType::CloudInit);
+            self.vsis.push(vsi);
+            self.ask(self.vsis.len() - 1, 2).await?;
         }
         self.look().await?;
         for _ in 0..self.random.random_range(5..12) {
@@ -80,27 +80,42 @@ impl ScheduleGame {
                 self.look().await?;
                 tokio::time::sleep(EVERY).await;
             }
+            if self.random.random_bool(0.2) {
+                self.settle().await?;
+            }
         }
         self.settle().await
     }
 
     async fn act(&mut self) -> Result<(), String> {
-        match self.random.random_range(0..8) {
+        let vsi = self.random.random_range(0..self.vsis.len());
+        match self.random.random_range(0..12) {
             0..=3 => {
                 let hours = self.random.random_range(1..4);
                 self.jump(hours);
             }
-            4 => self.jump(YEAR_HOURS * 2),
+            4 => self.be_ahead().await?,
             5 => {
                 // The clock is right again, or a little behind.
                 let back = if self.ahead > 0 { -self.ahead } else { -2 };
                 self.jump(back);
             }
             6 => self.seen = SeenSchedules::default(),
-            _ if self.since.len() > 2 => {
-                let names: Vec<_> = self.since.keys().copied().collect();
-                let name = *names.choose(&mut self.random).unwrap();
-                self.since.remove(name);
+            7 => self.kill().await?,
+            8 => {
+                let keep = self.random.random_range(1..4);
+                self.ask(vsi, keep).await?;
+            }
+            9 => self.end(vsi).await?,
+            10 => self.take(vsi).await?,
+            _ if self.vsis.len() > 2 => {
+                if self.random.random_bool(0.5) {
+                    // A snapshot of it is recorded, and not yet begun.
+                    self.jump(1);
+                    self.look().await?;
+                }
+                let name = self.vsis.remove(vsi).name;
+                self.model.end(name);
                 let deleted = story::delete(&self.fleet, name, false).await;
                 deleted.map_err(|error| error.to_string())?;
             }
@@ -109,54 +124,92 @@ impl ScheduleGame {
         Ok(())
     }
 
-    /// Sets the clock. Due times that were recorded and are in the future then count no more.
+    /// The clock is years ahead for a while, in which snapshots are taken.
+    async fn be_ahead(&mut self) -> Result<(), String> {
+        self.jump(YEAR_HOURS * 2);
+        for _ in 0..self.random.random_range(0..10) {
+            self.look().await?;
+            tokio::time::sleep(EVERY).await;
+        }
+        if self.random.random_bool(0.7) {
+            self.jump(-self.ahead);
+        }
+        Ok(())
+    }
+
+    /// A document asks for snapshots of a VSI.
+    async fn ask(&mut self, vsi: usize, keep: u32) -> Result<(), String> {
+        let document = self.vsis[vsi].clone().snapshots("@hourly", keep);
+        self.apply(vsi, document).await?;
+        let keep = usize::try_from(keep).unwrap();
+        self.model.ask(self.vsis[vsi].name, keep);
+        Ok(())
+    }
+
+    /// A document without a policy.
+    async fn end(&mut self, vsi: usize) -> Result<(), String> {
+        self.model.end(self.vsis[vsi].name);
+        let document = self.vsis[vsi].clone();
+        self.apply(vsi, document).await
+    }
+
+    async fn apply(&mut self, vsi: usize, document: VsiDocument) -> Result<(), String> {
+        let resolved = documents::resolved(&[document]);
+        let applied = self.fleet.apply(resolved, user()).await;
+        applied.map_err(|error| error.to_string())?;
+        let number = NAMES.iter().position(|name| *name == self.vsis[vsi].name);
+        let number = u128::try_from(number.unwrap() + 1).unwrap();
+        let decided = self.fleet.decided(&ownership::entity(uuid(number))).await;
+        decided.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// A user takes a snapshot.
+    async fn take(&mut self, vsi: usize) -> Result<(), String> {
+        let name = self.vsis[vsi].name;
+        let snapshots = self.fleet.snapshots();
+        let taken = snapshots.take("default", name, SnapshotRequest::default(), user());
+        // Another one may be in progress.
+        let _ = taken.await;
+        Ok(())
+    }
+
+    /// Sets the clock.
     fn jump(&mut self, hours: i64) {
         self.world.clock.jump(hours * HOUR_MS);
         if hours < 0 {
-            let now = self.hour();
-            self.since.values_mut().for_each(|since| *since = now);
+            self.model.set_back(self.now_ms());
         }
         if hours.abs() >= YEAR_HOURS {
             self.ahead += hours;
         }
     }
 
-    /// The hours since the epoch that have passed.
-    fn hour(&self) -> i64 {
-        i64::try_from(self.world.clock.now().0).unwrap() / HOUR_MS
+    fn now_ms(&self) -> u64 {
+        self.world.clock.now().0
+    }
+
+    /// The process dies during its work, and another one starts.
+    async fn kill(&mut self) -> Result<(), String> {
+        let calls = self.random.random_range(0..40);
+        self.gate.die_in(calls, CrashMoment::After);
+        for _ in 0..5 {
+            // It fails once the process is dead.
+            let _ = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
+            tokio::time::sleep(EVERY).await;
+        }
+        self.seen = SeenSchedules::default();
+        (self.fleet, self.gate) = next_process(&self.world, &self.gate).await?;
+        Ok(())
     }
 
     /// Works on schedules as a daemon does, and holds the snapshots against what the page promises.
     async fn look(&mut self) -> Result<(), String> {
         let applied = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
         applied.map_err(|error| error.to_string())?;
-        let all = self.fleet.snapshots().list(true).await;
-        let all = all.map_err(|error| error.to_string())?;
-        for host in HOSTS {
-            let open = all.iter().filter(|one| one.status.host == host);
-            let open = open.filter(|one| {
-                ["Pending", "Creating", "Blocked"].contains(&one.status.phase.as_str())
-            });
-            if open.clone().count() > PARALLEL {
-                let names: Vec<_> = open.map(|one| &one.metadata.name).collect();
-                return Err(format!("{host} takes {names:?} at the same time"));
-            }
-        }
-        let mut due: Vec<_> = all.iter().map(due_time).collect();
-        due.sort();
-        if let Some(pair) = due.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("{pair:?} is there twice"));
-        }
-        Ok(())
-    }
-
-    /// The newest due time, if it counts for this VSI.
-    fn newest_due(&self, name: &str) -> Option<String> {
-        let (hour, since) = (self.hour(), self.since.get(name)?);
-        let ms = u64::try_from(hour * HOUR_MS).unwrap();
-        let due =
-            humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(ms));
-        (hour > *since).then(|| due.to_string().trim_end_matches('Z').to_owned())
+        let snapshots = self.fleet.snapshots().list(true).await;
+        let snapshots = snapshots.map_err(|error| error.to_string())?;
+        self.model
+            .observe(snapshots.iter().map(SeenSnapshot::of).collect())
     }
 
     /// Everything is taken that is due, and what is superfluous is deleted.
@@ -165,7 +218,10 @@ impl ScheduleGame {
         for _ in 0..300 {
             self.look().await?;
             wrong = match self.unsettled().await? {
-                None => return Ok(()),
+                None => {
+                    self.model.settled(self.now_ms());
+                    return Ok(());
+                }
                 Some(unsettled) => unsettled,
             };
             tokio::time::sleep(EVERY).await;
@@ -175,38 +231,18 @@ impl ScheduleGame {
 
     /// What is not yet as the page promises.
     async fn unsettled(&self) -> Result<Option<String>, String> {
-        let all = self.fleet.snapshots().list(true).await;
-        let all = all.map_err(|error| error.to_string())?;
-        for name in self.since.keys() {
-            let vsi = self.fleet.vsis().get("default", name).await;
+        for name in self.model.scheduled() {
+            let vsi = self.fleet.vsis().get("default", &name).await;
             let vsi = vsi.map_err(|error| error.to_string())?;
             if vsi.status.phase != Phase::Running {
                 return Ok(Some(format!("{name} is {}", vsi.status.phase)));
             }
             let mut conditions = vsi.status.conditions.iter();
-            let current = conditions
-                .find(|one| one.name == "SnapshotsCurrent")
-                .unwrap();
-            let own = all.iter().filter(|one| one.spec["virtualServer"] == *name);
-            let whole: Vec<_> = own.filter(|one| one.status.phase == "Ready").collect();
-            let due = self.newest_due(name);
-            let is_taken = due.as_ref().is_none_or(|due| {
-                let mut whole = whole
-                    .iter()
-                    .filter_map(|one| one.status.scheduled_time.as_ref());
-                whole.any(|taken| taken.starts_with(due))
-            });
-            let kept = whole.len() <= usize::try_from(KEEP).unwrap();
-            if current.status != "True" || !is_taken || !kept {
-                let whole: Vec<_> = whole.iter().map(|one| &one.metadata.name).collect();
-                return Ok(Some(format!("{name}: {due:?}, {whole:?}, {current:?}")));
+            let current = conditions.find(|one| one.name == "SnapshotsCurrent");
+            if current.is_none_or(|current| current.status != "True") {
+                return Ok(Some(format!("{name}: {current:?}")));
             }
         }
-        Ok(None)
+        Ok(self.model.unsettled(self.now_ms()))
     }
-}
-
-fn due_time(one: &SnapshotObject) -> (String, String) {
-    let due = one.status.scheduled_time.clone().unwrap_or_default();
-    (one.status.virtual_server_uid.clone(), due)
 }
