@@ -126,3 +126,33 @@ fn the_book_has_each_page_once_and_in_the_order_of_its_kind() {
     let order: Vec<_> = listed.iter().filter_map(kind).collect();
     assert!(order.is_sorted(), "{listed:#?}");
 }
+
+/// The pages whose promises games hold vsiflow to (`tests/sim/oracle`).
+const PLAYED: [&str; 6] = [
+    "groups",
+    "maintenance",
+    "placement",
+    "pools",
+    "quotas",
+    "snapshots",
+];
+
+#[test]
+fn each_section_of_a_page_that_games_check_says_what_they_do_not() {
+    for page in PLAYED {
+        let path = format!("docs/how-to/{page}.md");
+        let text = fs::read_to_string(repository().join(&path)).unwrap();
+        for section in text.split("\n## ").skip(1) {
+            let title = section.lines().next().unwrap();
+            let mut marks = section.split("<!--").skip(1);
+            let is_marked = marks.any(|mark| {
+                mark.split("-->")
+                    .next()
+                    .unwrap()
+                    .to_lowercase()
+                    .contains("game")
+            });
+            assert!(is_marked, "{path} does not say what games check: {title}");
+        }
+    }
+}
