@@ -1,13 +1,17 @@
 //! Games of the reference model (`tests/sim/oracle`) in a cluster: its documents are objects of an API server that
 //! fails at times, and its processes are operators.
 
-mod groups;
-mod pools;
+mod cluster;
+pub(super) mod groups;
+pub(super) mod pools;
+mod schedules;
 
 #[path = "../../../../../tests/sim/oracle/group_model.rs"]
 mod group_model;
 #[path = "../../../../../tests/sim/oracle/pool_model.rs"]
 mod pool_model;
+#[path = "../../../../../tests/sim/oracle/schedule_model.rs"]
+mod schedule_model;
 
 use std::time::Duration;
 
@@ -20,12 +24,12 @@ use vsiflow_steps::{
     sim::{Domain, SimHostState},
 };
 
+pub(super) use self::cluster::{GameCluster, drawn_wait};
 use super::{
     fault,
-    rig::{Rig, Switched, condition_of},
+    rig::{Switched, condition_of},
 };
 
-const HOSTS: [&str; 3] = ["lpar1", "lpar2", "lpar3"];
 /// How many games of each kind one test plays; `VSIFLOW_ORACLE_GAMES` for more.
 const GAMES: u64 = 3;
 /// How often the observer looks.
@@ -69,13 +73,14 @@ fn started(domain: &Domain) -> Option<u64> {
 /// What all hosts show.
 async fn on_hosts<T>(
     hosts: &Switched,
+    names: &[&str],
     seen: impl Fn(Uuid, &Domain) -> Option<T> + Clone + Send + 'static,
 ) -> Vec<T>
 where
     T: Send + 'static,
 {
     let mut all = Vec::new();
-    for host in HOSTS {
+    for host in names {
         let sim = hosts.hosts.sim(&id(host)).await.unwrap();
         let seen = seen.clone();
         let shown = sim.with(move |state: &mut SimHostState| {
@@ -88,31 +93,32 @@ where
     all
 }
 
-/// The operator dies, or the API server fails for some requests.
-async fn disturb(rig: &mut Rig, random: &mut StdRng) {
+/// A process dies, or the API server fails for some requests.
+async fn disturb(cluster: &mut impl GameCluster, random: &mut StdRng) {
     let requests: &[&'static [&'static str]] = &[&["PATCH"], &["POST"], &["DELETE"], &["GET"]];
     match random.random_range(0..4) {
-        0 => rig.server.cut(),
+        0 => cluster.server().cut(),
         1 => {
             let of = *requests.choose(random).unwrap();
             let code = *[409, 429, 500, 503].choose(random).unwrap();
-            rig.server.fail(fault(of, code, random.random_range(1..4)));
+            let times = random.random_range(1..4);
+            cluster.server().fail(fault(of, code, times));
         }
-        _ => rig.restart().await,
+        _ => cluster.kill(random).await,
     }
 }
 
 /// Waits until the object is as its document says, and work has ended.
-async fn settle(rig: &Rig, resource: &str, name: &str) -> Result<(), String> {
+async fn settle(cluster: &impl GameCluster, resource: &str, name: &str) -> Result<(), String> {
     let begun = Instant::now();
     let mut calm = 0;
     while calm < 5 {
-        let object = rig.server.get(resource, name).unwrap_or_default();
+        let object = cluster.server().get(resource, name).unwrap_or_default();
         let is_seen = object["status"]["observedGeneration"] == object["metadata"]["generation"];
         let is_settled = is_seen
             && object["status"]["phase"] == "Available"
             && condition_of(Some(object.clone()), "Reconciling")["status"] != "True"
-            && rig.is_idle();
+            && cluster.is_idle();
         calm = if is_settled { calm + 1 } else { 0 };
         if begun.elapsed() > SETTLES {
             return Err(format!("it is never as asked: {}", object["status"]));
@@ -120,6 +126,15 @@ async fn settle(rig: &Rig, resource: &str, name: &str) -> Result<(), String> {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(())
+}
+
+/// Plays the games of these seeds.
+pub(super) async fn play_games(play: impl AsyncFn(u64) -> Result<(), String>) {
+    for seed in seeds() {
+        if let Err(error) = Box::pin(play(seed)).await {
+            panic!("{error}\n  VSIFLOW_ORACLE_SEED={seed}");
+        }
+    }
 }
 
 /// A task that ends with the game.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,14 +21,14 @@ use vsiflow_engine::{
     lease::Lease,
     model::{self, Hash, Payload},
     room::Room,
-    secret::HeldSecrets,
+    secret::{HeldSecrets, MemorySecrets, Secrets},
 };
 use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
     sim::{SimHost, SimHosts, SimSource},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetConfig, ShutdownPolicy},
+    fleet::{Fleet, FleetConfig, FleetError, SeenSchedules, ShutdownPolicy, SnapshotObject},
     hosts::HostDirectory,
     record::PowerAction,
     spec::{HostSettings, NoFiles, Permits},
@@ -40,18 +40,36 @@ use crate::{LostJournal, Namespaces, Operator, OperatorEnd, fake::FakeServer, sa
 pub(super) const DEADLINE: Duration = Duration::from_secs(7_200);
 const HOST: &str = "sim:a";
 
-/// Virtual time, beginning in 2027.
-pub(super) struct VirtualClock(pub(super) Instant);
+/// Virtual time, beginning in 2027. Tests may set its wall clock.
+pub(super) struct VirtualClock {
+    start: Instant,
+    off_ms: AtomicI64,
+}
+
+impl VirtualClock {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            off_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Sets the wall clock forwards, or backwards.
+    pub(super) fn jump(&self, ms: i64) {
+        self.off_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
 
 #[async_trait]
 impl Clock for VirtualClock {
     fn now(&self) -> model::Timestamp {
-        let elapsed = u64::try_from(self.0.elapsed().as_millis()).unwrap();
-        model::Timestamp(1_800_000_000_000 + elapsed)
+        let elapsed = i64::try_from(self.start.elapsed().as_millis()).unwrap();
+        let wall = 1_800_000_000_000 + elapsed + self.off_ms.load(Ordering::Relaxed);
+        model::Timestamp(u64::try_from(wall).unwrap())
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.elapsed()
+        self.start.elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -106,6 +124,18 @@ pub(super) struct RigStores {
     journal: Arc<MemoryJournal>,
     checkpoints: Arc<MemoryCheckpoints>,
     blobs: Arc<Counted>,
+    /// The secrets, if they outlive a process as those in a database do.
+    secrets: Option<Arc<MemorySecrets>>,
+}
+
+impl RigStores {
+    /// The stores of a journal in a database.
+    pub(super) fn of_database() -> Self {
+        Self {
+            secrets: Some(Arc::default()),
+            ..Self::default()
+        }
+    }
 }
 
 /// Blobs, and how many payloads were read: the one of a document is among them.
@@ -176,7 +206,7 @@ impl Rig {
         let server = FakeServer::new();
         let stores = RigStores::default();
         let hosts = Arc::new(Switched::reachable());
-        let clock = Arc::new(VirtualClock(Instant::now()));
+        let clock = Arc::new(VirtualClock::new());
         let fleet = open(&stores, &hosts, &clock, 0).await;
         let permits = Arc::new(NoFiles);
         let serving = serve(&server, &fleet, LostJournal::Wait, host, permits.clone());
@@ -226,6 +256,20 @@ impl Rig {
         let vsis = self.fleet.vsis();
         let started = vsis.power("default", name, action, how, by_command());
         started.await.unwrap();
+    }
+
+    /// Takes the snapshots that are due, as the daemon does every few seconds.
+    pub(super) async fn apply_schedules(
+        &self,
+        seen: &mut SeenSchedules,
+    ) -> Result<Vec<SnapshotObject>, FleetError> {
+        self.fleet.snapshots().apply_schedules(seen).await?;
+        self.fleet.snapshots().list(true).await
+    }
+
+    /// The wall clock of the process.
+    pub(super) fn clock(&self) -> &VirtualClock {
+        &self.clock
     }
 
     /// Whether no run is in progress.
@@ -490,12 +534,16 @@ pub(super) async fn open(
     lost: u32,
 ) -> Fleet {
     let directory = Arc::new(HostDirectory::default());
+    let secrets: Arc<dyn Secrets> = match &stores.secrets {
+        Some(lasting) => lasting.clone(),
+        // As in a cluster: a restart forgets the secrets.
+        None => Arc::new(HeldSecrets::new(&format!("journal-{lost}"))),
+    };
     let fleet = Fleet::open(FleetConfig {
         journal: stores.journal.clone(),
         blobs: stores.blobs.clone(),
         checkpoints: stores.checkpoints.clone(),
-        // As in a cluster: a restart forgets the secrets.
-        secrets: Arc::new(HeldSecrets::new(&format!("journal-{lost}"))),
+        secrets,
         clock: clock.clone(),
         journal_id: format!("journal-{lost}").into(),
         tuning: Tuning::default(),

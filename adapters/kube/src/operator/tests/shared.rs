@@ -2,6 +2,7 @@
 //! finalizes another journal's resource.
 
 mod choices;
+mod games;
 mod networks;
 mod pools;
 mod quotas;
@@ -33,6 +34,8 @@ const DISKS: &str = "onprem-datadisks";
 const SERVERS: &str = "virtualservers";
 const NETWORKS: &str = "virtualservernetworks";
 const QUOTAS: &str = "virtualserverquotas";
+/// How many journals the set has.
+const JOURNALS: u16 = 2;
 
 /// A journal, and its operator while a process holds it.
 struct SharedJournal {
@@ -48,6 +51,7 @@ struct SharedRig {
     hosts: Arc<Switched>,
     clock: Arc<VirtualClock>,
     watched: WatchedCluster,
+    watching: JoinHandle<()>,
     journals: Vec<SharedJournal>,
 }
 
@@ -58,20 +62,21 @@ impl SharedRig {
         let namespaces = Namespaces::These(namespaces.to_vec());
         let watched = WatchedCluster::new(server.client(), &namespaces);
         let watching = watched.clone();
-        tokio::spawn(async move { watching.watch().await });
+        let watching = tokio::spawn(async move {
+            watching.watch().await;
+        });
         let mut rig = Self {
             server,
             set: Arc::default(),
             hosts: Arc::new(Switched::reachable()),
-            clock: Arc::new(VirtualClock(Instant::now())),
+            clock: Arc::new(VirtualClock::new()),
             watched,
+            watching,
             journals: Vec::new(),
         };
-        for number in 0..2 {
-            let journal = rig.begin(number, RigStores::default()).await;
+        for number in 0..JOURNALS {
+            let journal = rig.begin(number, RigStores::of_database()).await;
             rig.journals.push(journal);
-        }
-        for number in 0..2 {
             rig.host(number);
         }
         rig
@@ -94,10 +99,7 @@ impl SharedRig {
         if number == 0 {
             fleet.pools().reach_over(self.set.clone());
         }
-        let mut fleets = self.set.fleets.lock().unwrap();
-        fleets.truncate(usize::from(number));
-        fleets.push(fleet.clone());
-        drop(fleets);
+        self.set.hold(number, &fleet);
         let operator = Operator::sharing(&self.watched, fleet.clone(), None, share);
         let driven = fleet.clone();
         let serving = tokio::spawn(async move {

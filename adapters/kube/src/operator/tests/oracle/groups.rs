@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    EVERY, HOSTS, Observer, SETTLES, disturb,
+    EVERY, GameCluster, Observer, SETTLES, disturb,
     group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
-    on_hosts, seeds, settle, started, template,
+    on_hosts, play_games, settle, started, template,
 };
 use crate::{
     fake::FakeServer,
@@ -23,8 +23,8 @@ use crate::{
 const GROUPS: &str = "virtualservergroups";
 const QUOTAS: &str = "virtualserverquotas";
 
-struct GroupGame {
-    rig: Rig,
+struct GroupGame<C> {
+    cluster: C,
     random: StdRng,
     model: Arc<Mutex<GroupModel>>,
 }
@@ -47,9 +47,13 @@ fn spec(demand: &GroupDemand) -> Value {
     json!({"spec": {"waves": waves.collect::<Vec<_>>()}})
 }
 
-async fn observe(hosts: Arc<Switched>, model: Arc<Mutex<GroupModel>>) {
+async fn observe(
+    hosts: Arc<Switched>,
+    names: &'static [&'static str],
+    model: Arc<Mutex<GroupModel>>,
+) {
     loop {
-        let members = on_hosts(&hosts, |uid, domain| {
+        let members = on_hosts(&hosts, names, |uid, domain| {
             let (title, cpus) = (&domain.spec.title, domain.spec.machine.cpus);
             Some((uid, SeenMember::titled(title, cpus, started(domain))?))
         });
@@ -64,22 +68,22 @@ fn is(server: &FakeServer, (resource, name): (&str, &str), condition: &str, stat
 }
 
 /// Waits for a condition; an error if it does not come.
-async fn until(holds: impl Fn() -> bool) -> Result<(), String> {
+async fn until(what: &str, holds: impl Fn() -> bool) -> Result<(), String> {
     let begun = Instant::now();
     while !holds() {
         if begun.elapsed() > SETTLES {
-            return Err("a quota has another effect than promised".to_owned());
+            return Err(format!("a quota has another effect than promised: {what}"));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     Ok(())
 }
 
-impl GroupGame {
+impl<C: GameCluster> GroupGame<C> {
     fn ask(&self, demand: GroupDemand) {
         let spec = spec(&demand);
         self.model.lock().unwrap().ask(demand);
-        self.rig.server.apply(GROUPS, "grp", uid(1), spec);
+        self.cluster.server().apply(GROUPS, "grp", uid(1), spec);
     }
 
     async fn play(&mut self) -> Result<(), String> {
@@ -102,7 +106,7 @@ impl GroupGame {
                 return Err(wrong);
             }
         }
-        self.rig.server.heal();
+        self.cluster.server().heal();
         self.settle().await?;
         self.model.lock().unwrap().verdict()
     }
@@ -115,9 +119,9 @@ impl GroupGame {
         match self.random.random_range(0..9) {
             0..=2 => asked.edition = self.random.random_range(1..5),
             3 | 4 => asked.replicas = self.random.random_range(0..3),
-            5 | 6 => return self.fill_quota().await,
+            5 | 6 if C::COUNTS_GROUPS => return self.fill_quota().await,
             _ => {
-                disturb(&mut self.rig, &mut self.random).await;
+                disturb(&mut self.cluster, &mut self.random).await;
                 return Ok(());
             }
         }
@@ -127,52 +131,63 @@ impl GroupGame {
 
     /// With a quota that is used up, the group stays as it is, and a larger one is refused.
     async fn fill_quota(&mut self) -> Result<(), String> {
-        self.rig.server.heal();
+        self.cluster.server().heal();
         self.settle().await?;
         let demand = self.model.lock().unwrap().demand();
         let counted = demand.items.iter().filter(|(item, _)| **item != REMOVED);
         let used: u32 = counted.map(|(_, asked)| asked.replicas).sum();
         let quota = json!({"spec": {"hard": {"vsis": used}}});
-        let server = &self.rig.server;
+        let server = self.cluster.server();
         server.apply(QUOTAS, "team", uid(2), quota);
-        until(|| is(server, (QUOTAS, "team"), "Ready", "True")).await?;
+        until("Ready", || is(server, (QUOTAS, "team"), "Ready", "True")).await?;
         let mut more = demand.clone();
         more.items.get_mut("e").unwrap().replicas += 1;
         server.apply(GROUPS, "grp", uid(1), spec(&more));
-        until(|| {
+        until("growth is refused", || {
             let accepted = condition_of(server.get(GROUPS, "grp"), "Accepted");
             accepted["status"] == "False" && accepted["reason"] == "VSI0738"
         })
         .await?;
         server.apply(GROUPS, "grp", uid(1), spec(&demand));
-        until(|| is(server, (GROUPS, "grp"), "Accepted", "True")).await?;
+        until("the group is accepted again", || {
+            is(server, (GROUPS, "grp"), "Accepted", "True")
+        })
+        .await?;
         server.delete(QUOTAS, "team");
-        until(|| server.get(QUOTAS, "team").is_none()).await?;
+        until("the quota is gone", || server.get(QUOTAS, "team").is_none()).await?;
         self.settle().await
     }
 
     async fn settle(&self) -> Result<(), String> {
-        settle(&self.rig, GROUPS, "grp").await.map_err(|error| {
-            let model = self.model.lock().unwrap();
-            format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
-        })?;
+        settle(&self.cluster, GROUPS, "grp")
+            .await
+            .map_err(|error| {
+                let model = self.model.lock().unwrap();
+                format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
+            })?;
         self.model.lock().unwrap().settled();
         Ok(())
     }
 }
 
+/// Plays the game of this seed to its end.
+pub(in crate::operator::tests) async fn play<C: GameCluster>(seed: u64) -> Result<(), String> {
+    let random = StdRng::seed_from_u64(seed);
+    let model = Arc::<Mutex<GroupModel>>::default();
+    let cluster = C::begin().await;
+    let observing = observe(cluster.hosts(), C::HOSTS, model.clone());
+    let _observer = Observer(tokio::spawn(observing));
+    let mut game = GroupGame {
+        cluster,
+        random,
+        model,
+    };
+    let played = Box::pin(game.play()).await;
+    game.cluster.stop().await;
+    played
+}
+
 #[tokio::test(start_paused = true)]
 async fn groups_and_quotas_of_a_cluster_keep_what_their_pages_promise() {
-    for seed in seeds() {
-        let random = StdRng::seed_from_u64(seed);
-        let model = Arc::<Mutex<GroupModel>>::default();
-        let rig = Rig::with_hosts(&HOSTS).await;
-        let _observer = Observer(tokio::spawn(observe(rig.all_hosts(), model.clone())));
-        let mut game = GroupGame { rig, random, model };
-        let played = Box::pin(game.play()).await;
-        game.rig.stop().await;
-        if let Err(error) = played {
-            panic!("{error}\n  VSIFLOW_ORACLE_SEED={seed}");
-        }
-    }
+    play_games(play::<Rig>).await;
 }

@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    EVERY, HOSTS, Observer, disturb, id, on_hosts,
+    EVERY, GameCluster, Observer, disturb, on_hosts, play_games,
     pool_model::{PoolDemand, PoolModel, SeenGuest},
-    seeds, settle, started, template,
+    settle, started, template,
 };
 use crate::{
     operator::tests::rig::{Rig, Switched},
@@ -22,8 +22,8 @@ use crate::{
 const POOLS: &str = "virtualserverpools";
 const SERVERS: &str = "virtualservers";
 
-struct PoolGame {
-    rig: Rig,
+struct PoolGame<C> {
+    cluster: C,
     random: StdRng,
     model: Arc<Mutex<PoolModel>>,
 }
@@ -39,9 +39,13 @@ fn drawn(random: &mut StdRng) -> PoolDemand {
     }
 }
 
-async fn observe(hosts: Arc<Switched>, model: Arc<Mutex<PoolModel>>) {
+async fn observe(
+    hosts: Arc<Switched>,
+    names: &'static [&'static str],
+    model: Arc<Mutex<PoolModel>>,
+) {
     loop {
-        let guests = on_hosts(&hosts, |uid, domain| {
+        let guests = on_hosts(&hosts, names, |uid, domain| {
             let number = domain.spec.title.strip_prefix("default/web-")?;
             Some(SeenGuest {
                 uid,
@@ -56,7 +60,7 @@ async fn observe(hosts: Arc<Switched>, model: Arc<Mutex<PoolModel>>) {
     }
 }
 
-impl PoolGame {
+impl<C: GameCluster> PoolGame<C> {
     fn ask(&self, demand: PoolDemand) {
         let spec = json!({"spec": {
             "replicas": demand.replicas,
@@ -68,7 +72,7 @@ impl PoolGame {
             "template": template(demand.edition),
         }});
         self.model.lock().unwrap().ask(demand);
-        self.rig.server.apply(POOLS, "web", uid(1), spec);
+        self.cluster.server().apply(POOLS, "web", uid(1), spec);
     }
 
     async fn play(&mut self) -> Result<(), String> {
@@ -87,7 +91,7 @@ impl PoolGame {
                 return Err(wrong);
             }
         }
-        self.rig.server.heal();
+        self.cluster.server().heal();
         self.settle().await?;
         // The observer has seen the last guest serve.
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -123,24 +127,18 @@ impl PoolGame {
             7 => {
                 let number = self.random.random_range(0..demand.replicas);
                 let name = format!("web-{number}");
-                if self.rig.server.get(SERVERS, &name).is_some() {
+                if self.cluster.server().get(SERVERS, &name).is_some() {
                     self.model.lock().unwrap().excuse(number);
-                    self.rig.server.delete(SERVERS, &name);
+                    self.cluster.server().delete(SERVERS, &name);
                 }
             }
-            8 => {
-                let host = id(HOSTS.choose(&mut self.random).unwrap());
-                self.rig.drain(&host).await;
-                let wait = self.random.random_range(0..40_000);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-                self.rig.uncordon(&host).await;
-            }
-            _ => disturb(&mut self.rig, &mut self.random).await,
+            8 => self.cluster.close_host(&mut self.random).await,
+            _ => disturb(&mut self.cluster, &mut self.random).await,
         }
     }
 
     async fn settle(&self) -> Result<(), String> {
-        settle(&self.rig, POOLS, "web").await.map_err(|error| {
+        settle(&self.cluster, POOLS, "web").await.map_err(|error| {
             let model = self.model.lock().unwrap();
             format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
         })?;
@@ -149,18 +147,24 @@ impl PoolGame {
     }
 }
 
+/// Plays the game of this seed to its end.
+pub(in crate::operator::tests) async fn play<C: GameCluster>(seed: u64) -> Result<(), String> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let model = Arc::new(Mutex::new(PoolModel::new(drawn(&mut random))));
+    let cluster = C::begin().await;
+    let observing = observe(cluster.hosts(), C::HOSTS, model.clone());
+    let _observer = Observer(tokio::spawn(observing));
+    let mut game = PoolGame {
+        cluster,
+        random,
+        model,
+    };
+    let played = Box::pin(game.play()).await;
+    game.cluster.stop().await;
+    played
+}
+
 #[tokio::test(start_paused = true)]
 async fn pools_of_a_cluster_keep_what_their_page_promises() {
-    for seed in seeds() {
-        let mut random = StdRng::seed_from_u64(seed);
-        let model = Arc::new(Mutex::new(PoolModel::new(drawn(&mut random))));
-        let rig = Rig::with_hosts(&HOSTS).await;
-        let _observer = Observer(tokio::spawn(observe(rig.all_hosts(), model.clone())));
-        let mut game = PoolGame { rig, random, model };
-        let played = Box::pin(game.play()).await;
-        game.rig.stop().await;
-        if let Err(error) = played {
-            panic!("{error}\n  VSIFLOW_ORACLE_SEED={seed}");
-        }
-    }
+    play_games(play::<Rig>).await;
 }

@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, Failure, Text},
+    model::{Actor, Failure, FailureClass, Text},
 };
 use vsiflow_workflows::{
     fleet::{
-        ChosenHost, EndedGroup, FleetError, GuestQuestion, GuestQuestions, GuestReports,
+        ChosenHost, EndedGroup, Fleet, FleetError, GuestQuestion, GuestQuestions, GuestReports,
         MemberJournals, MemberQuestions, MemberReports, MembersRequest, RequestStatus, put_hosts,
     },
     pool,
     spec::Resolved,
 };
 
-use super::{SERVERS, Set, SharedRig, VSIS};
+use super::{JOURNALS, SERVERS, Set, SharedRig, VSIS};
 use crate::sample::uid;
 
 const POOLS: &str = "virtualserverpools";
@@ -37,6 +37,15 @@ pub(super) fn by() -> By {
 }
 
 impl Set {
+    /// The fleet of a journal that a process holds.
+    fn fleet(&self, journal: u16) -> Result<Fleet, Failure> {
+        if self.silent.lock().unwrap().contains(&journal) {
+            let message = format!("journal {journal} does not answer");
+            return Err(Failure::new(FailureClass::Blocked, "VSI0766", message));
+        }
+        Ok(self.fleets.lock().unwrap()[usize::from(journal)].clone())
+    }
+
     /// Makes one member if its journal permits it.
     async fn make(&self, mut one: Resolved) -> Result<(), Failure> {
         let vsi = &one.vsis[0].desired;
@@ -59,7 +68,7 @@ impl Set {
         if vsi.host.is_empty() {
             put_hosts(&mut one, &[chosen]);
         }
-        let fleet = self.fleets.lock().unwrap()[usize::from(journal)].clone();
+        let fleet = self.fleet(journal)?;
         fleet
             .apply(one, by())
             .await
@@ -80,11 +89,15 @@ impl MemberJournals for Set {
         if self.is_slow.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
-        let fleets = self.fleets.lock().unwrap().clone();
         let mut reports = MemberReports::default();
-        for (number, fleet) in (0..).zip(fleets) {
-            let report = fleet.pools().report(questions).await?;
-            reports.reports.insert(number, report);
+        for number in 0..JOURNALS {
+            match self.fleet(number) {
+                Ok(fleet) => {
+                    let report = fleet.pools().report(questions).await?;
+                    reports.reports.insert(number, report);
+                }
+                Err(failure) => drop(reports.silent.insert(number, failure)),
+            }
         }
         Ok(reports)
     }
@@ -100,16 +113,18 @@ impl MemberJournals for Set {
         of: Option<u16>,
         question: GuestQuestion,
     ) -> Result<GuestReports, FleetError> {
-        let fleets = self.fleets.lock().unwrap().clone();
         let questions = GuestQuestions {
             question,
             left_alone: false,
         };
         let mut reports = GuestReports::default();
-        for (number, fleet) in (0_u16..).zip(fleets) {
-            if of.is_none_or(|of| of == number) {
-                let answer = fleet.groups().ask_guests(&questions).await?;
-                reports.answers.insert(number, answer);
+        for number in (0..JOURNALS).filter(|number| of.is_none_or(|of| of == *number)) {
+            match self.fleet(number) {
+                Ok(fleet) => {
+                    let answer = fleet.groups().ask_guests(&questions).await?;
+                    reports.answers.insert(number, answer);
+                }
+                Err(failure) => drop(reports.silent.insert(number, failure)),
             }
         }
         Ok(reports)
@@ -128,7 +143,13 @@ impl MemberJournals for Set {
         assert!(ask.of_shared_cluster, "no journal would check its hosts");
         let mut refused = Vec::new();
         for (journal, deletions) in ask.delete {
-            let fleet = self.fleets.lock().unwrap()[usize::from(journal)].clone();
+            let fleet = match self.fleet(journal) {
+                Ok(fleet) => fleet,
+                Err(failure) => {
+                    refused.push(failure);
+                    continue;
+                }
+            };
             for one in deletions {
                 let (namespace, id) = (&one.namespace, one.uid.to_string());
                 let vsis = fleet.vsis();

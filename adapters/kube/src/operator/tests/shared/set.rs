@@ -55,6 +55,8 @@ pub(super) struct Set {
     pub(super) is_unheard: AtomicBool,
     /// Whether a journal does not report its usage.
     pub(super) is_silent: AtomicBool,
+    /// The journals that no process holds.
+    pub(super) silent: Mutex<BTreeSet<u16>>,
     /// Whether journals report their members late.
     pub(super) is_slow: AtomicBool,
     /// What each journal permits for pools.
@@ -71,6 +73,16 @@ impl Set {
     pub(super) fn knows(&self, journal: u16, entity: &EntityId) -> bool {
         let fleets = self.fleets.lock().unwrap();
         fleets[usize::from(journal)].knowledge(entity) != EntityPresence::None
+    }
+
+    /// A process holds a journal from now on.
+    pub(super) fn hold(&self, journal: u16, fleet: &Fleet) {
+        let mut fleets = self.fleets.lock().unwrap();
+        match fleets.get_mut(usize::from(journal)) {
+            Some(of_journal) => *of_journal = fleet.clone(),
+            None => fleets.push(fleet.clone()),
+        }
+        self.silent.lock().unwrap().remove(&journal);
     }
 
     /// The fleet of journal 0.
