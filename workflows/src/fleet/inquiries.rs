@@ -1,4 +1,4 @@
-//! Questions to guests and hosts for the controller of pools and groups, asked outside of its turn.
+//! Questions to guests, hosts and other journals for the controller of pools and groups, asked outside of its turn.
 //!
 //! The controller looks at one pool or group after the other, and a guest may answer late or never: the command
 //! of a gate may take seconds on each of many members. So a look never waits for a guest. It asks in a task, and
@@ -7,7 +7,7 @@
 //! Guarantees:
 //! - A pool or group has at most one task for each kind of question, and the pools and groups of a namespace
 //!   have [`TASKS_OF_NAMESPACE`]. So the silent guests of one tenant hold up nobody else.
-//! - A question ends after [`LONGEST`]; that nobody answered is then the answer.
+//! - A question ends after [`LONGEST`], or the time of its kind; that nobody answered is then the answer.
 //! - An answer is for exactly what was asked: the text of the question has everything that it depends on.
 //! - A task records nothing. A crash loses a question, and it is asked again.
 
@@ -26,7 +26,7 @@ use vsiflow_engine::model::EntityId;
 
 use super::FleetError;
 
-/// How long a question may take, and how long what was learned stays known.
+/// How long a question may take, and how long what was learned stays known, if its kind says nothing else.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How many questions of a kind are asked at a time for the pools and groups of a namespace.
 const TASKS_OF_NAMESPACE: usize = 4;
@@ -35,7 +35,10 @@ const TASKS_OF_NAMESPACE: usize = 4;
 pub(in crate::fleet) type Learned<T> = Result<Result<T, String>, FleetError>;
 
 /// The questions of one kind.
-pub(in crate::fleet) struct Inquiries<T>(Arc<Mutex<State<T>>>);
+pub(in crate::fleet) struct Inquiries<T> {
+    state: Arc<Mutex<State<T>>>,
+    longest: Duration,
+}
 
 struct State<T> {
     of_owners: BTreeMap<EntityId, OfOwner<T>>,
@@ -49,8 +52,16 @@ struct OfOwner<T> {
 
 impl<T> Default for Inquiries<T> {
     fn default() -> Self {
+        Self::lasting(LONGEST)
+    }
+}
+
+impl<T> Inquiries<T> {
+    /// Questions that may take so long.
+    pub(in crate::fleet) fn lasting(longest: Duration) -> Self {
         let (of_owners, turns) = (BTreeMap::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(State { of_owners, turns })))
+        let state = Arc::new(Mutex::new(State { of_owners, turns }));
+        Self { state, longest }
     }
 }
 
@@ -65,7 +76,7 @@ impl<T> Default for OfOwner<T> {
 
 impl<T: Clone + Send + 'static> Inquiries<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answer to this question; `None` if it has none yet. What was learned stays known for a while,
@@ -75,7 +86,7 @@ impl<T: Clone + Send + 'static> Inquiries<T> {
         let of_owner = state.of_owners.get_mut(owner)?;
         of_owner
             .answers
-            .retain(|_, (since, _)| since.elapsed() < LONGEST);
+            .retain(|_, (since, _)| since.elapsed() < self.longest);
         let (_, learned) = of_owner.answers.get(question)?.clone();
         if !matches!(learned, Ok(Ok(_))) {
             of_owner.answers.remove(question);
@@ -110,15 +121,19 @@ impl<T: Clone + Send + 'static> Inquiries<T> {
         let turns = turns.clone();
         drop(state);
         let task = AskedQuestion {
-            inquiries: Self(self.0.clone()),
+            inquiries: Self {
+                state: self.state.clone(),
+                longest: self.longest,
+            },
             owner: owner.clone(),
         };
+        let longest = self.longest;
         Some(async move {
             let Ok(_turn) = turns.acquire().await else {
                 return;
             };
-            let learned = timeout(LONGEST, ask).await.unwrap_or_else(|_| {
-                let seconds = LONGEST.as_secs();
+            let learned = timeout(longest, ask).await.unwrap_or_else(|_| {
+                let seconds = longest.as_secs();
                 Ok(Err(format!("there was no answer within {seconds} s")))
             });
             task.answered(question, learned);

@@ -21,7 +21,7 @@ use crate::fleet::{
     Verdict,
     index::Known,
     inquiries::Inquiries,
-    pool::over_journals::{MemberJournals, PoolReport},
+    pool::over_journals::{MemberJournals, MembersInquiries, PoolReport},
 };
 
 /// When the silence of a journal is reported. A takeover of a journal by another process takes less.
@@ -44,6 +44,8 @@ pub(in crate::fleet) struct Board {
     pub(in crate::fleet) members_observed: Inquiries<()>,
     /// Whether hosts for new members were asked for their capacity.
     pub(in crate::fleet) hosts_surveyed: Inquiries<()>,
+    /// The reports of all journals of a set on the members of pools.
+    pub(in crate::fleet) members_reported: MembersInquiries,
     /// The tasks that ask; they end with the controller.
     tasks: Mutex<JoinSet<()>>,
     requests: watch::Sender<()>,
@@ -77,6 +79,8 @@ struct State {
     read: BTreeMap<Uuid, ReadMembers>,
     /// The last report on each pool whose members are in several journals.
     reports: BTreeMap<EntityId, PoolReport>,
+    /// The generation of each of these pools that was decided last, and when journals may be asked again.
+    asked_again: BTreeMap<EntityId, (u64, Instant)>,
 }
 
 /// Ends the questions of a controller that ends.
@@ -144,6 +148,25 @@ impl Board {
         }
     }
 
+    /// Whether the journals may be asked about this generation of a pool: not soon after a decision. The end of a
+    /// question wakes the controller, and pools would ask for one another's sake without an end.
+    pub(super) fn may_ask_journals(&self, pool: &EntityId, generation: u64) -> bool {
+        let state = self.state();
+        let again = state.asked_again.get(pool);
+        again.is_none_or(|(decided, from)| *decided != generation || Instant::now() >= *from)
+    }
+
+    /// A pool was decided: its journals are asked again after this time.
+    pub(super) fn ask_journals_after(&self, pool: &EntityId, generation: u64, wait: Duration) {
+        let again = (generation, Instant::now() + wait);
+        self.state().asked_again.insert(pool.clone(), again);
+    }
+
+    /// A request of a pool was answered: its journals may be asked now.
+    pub(super) fn ask_journals_now(&self, pool: &EntityId) {
+        self.state().asked_again.remove(pool);
+    }
+
     /// Changes when a pool's report shows something new.
     pub(super) fn report_changed(&self) -> watch::Receiver<()> {
         self.reports.subscribe()
@@ -172,6 +195,7 @@ impl Board {
         self.addresses_asked.forget(pool);
         self.members_observed.forget(pool);
         self.hosts_surveyed.forget(pool);
+        self.members_reported.0.forget(pool);
         let mut state = self.state();
         state.driven.remove(pool);
         state.verdicts.remove(pool);
@@ -179,6 +203,7 @@ impl Board {
         state.namespaces.remove(pool);
         state.reports.remove(pool);
         state.silent_since.remove(pool);
+        state.asked_again.remove(pool);
         if let Ok(uid) = pool.id().parse::<Uuid>() {
             state.resumed.remove(&uid);
             state.read.remove(&uid);
@@ -206,6 +231,7 @@ impl Board {
         for pool in pools {
             any = true;
             state.verdicts.remove(&pool);
+            state.asked_again.remove(&pool);
             state.driven.insert(pool);
         }
         let starts = any && !std::mem::replace(&mut state.runs, true);

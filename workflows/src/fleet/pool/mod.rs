@@ -221,7 +221,7 @@ impl Fleet {
             kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
             _ => match self.pools.journals() {
                 Some(journals) => {
-                    let outcome = self.reconcile_over_journals(journals.as_ref(), entity);
+                    let outcome = self.reconcile_over_journals(journals, entity);
                     Box::pin(outcome).await
                 }
                 None => Box::pin(self.reconcile_pool(entity)).await,

@@ -6,13 +6,15 @@
 //! is outside this module.
 //!
 //! Guarantees, as long as the [`MemberJournals`] implementation keeps its own:
-//! - A pool has at most one open request, and is reconciled only while none is open. So a report shows
-//!   the result of every earlier request.
+//! - A pool has at most one open request, and journals are asked for reports and a decision is made only while
+//!   none is open. So a report shows the result of every earlier request.
+//! - The controller never waits for another journal's report: a task does, and a later look decides.
 //! - A member whose journal does not report is unknown: it is not changed, its number is not used, and
 //!   it counts as unavailable.
 //! - No pool counts as deleted or available while a journal does not report.
 
 mod ask;
+mod inquiry;
 mod pool_report;
 mod reconcile;
 mod report;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 
+pub(in crate::fleet) use inquiry::MembersInquiries;
 pub(in crate::fleet) use pool_report::PoolReport;
 pub use shown::OtherJournal;
 

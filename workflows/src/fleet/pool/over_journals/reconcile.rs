@@ -1,26 +1,24 @@
 //! Reconciles a pool whose members are in several journals.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use vsiflow_engine::model::{EntityId, Failure};
 
 use super::{
     MemberJournals, MemberQuestions, MemberReports, Obstacle, PoolReport, RequestStatus,
     ask::{FoundMembers, LeavingDisks, leaving_disks},
+    inquiry::ReportedMembers,
 };
 use crate::{
     fleet::{
         Fleet, FleetError, Verdict,
         known::KnownPool,
         pool::{
-            NextObservation,
+            GATE_POLL, IDLE_POLL, NextObservation,
             reconcile::{foreign, is_passing, off, replaces, unwell},
         },
     },
-    pool::{
-        MemberState, MemberView, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide,
-        member_name,
-    },
+    pool::{MemberView, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide, member_name},
 };
 
 /// The reports of one reconciliation, and the decision made from them.
@@ -31,11 +29,36 @@ struct Observation {
     decision: PoolDecision,
 }
 
+impl Observation {
+    fn of(pool: &KnownPool, reported: ReportedMembers) -> Self {
+        let ReportedMembers { reports, unknown } = reported;
+        let mut found = FoundMembers::new();
+        for (journal, report) in &reports.reports {
+            for member in &report.members {
+                let before = found.insert(member.number, (*journal, member.clone()));
+                if before.is_some() {
+                    let name = member_name(&pool.record.name, member.number);
+                    tracing::error!(%name, "a member is in two journals");
+                }
+            }
+        }
+        let mut view = view_of(pool, &reports, &found);
+        view.members.extend(unknown);
+        let decision = decide(&view);
+        Self {
+            reports,
+            found,
+            view,
+            decision,
+        }
+    }
+}
+
 impl Fleet {
     /// Reconciles a pool, and sends the request that follows to the journals.
     pub(in crate::fleet::pool) async fn reconcile_over_journals(
         &self,
-        journals: &dyn MemberJournals,
+        journals: &Arc<dyn MemberJournals>,
         entity: &EntityId,
     ) -> Result<NextObservation, FleetError> {
         let _one_look = self.pools.looking.lock().await;
@@ -57,7 +80,10 @@ impl Fleet {
                 self.pools.not_reached(entity, generation);
                 return Ok(soon);
             }
-            RequestStatus::Answered(refused) => refused,
+            RequestStatus::Answered(refused) => {
+                self.pools.ask_journals_now(entity);
+                refused
+            }
             RequestStatus::Nothing => Vec::new(),
         };
         // A change that came in between is handled by the next reconciliation.
@@ -67,10 +93,17 @@ impl Fleet {
             self.pools.found(entity, generation, verdict);
             return Ok(NextObservation::default());
         }
-        let mut look = Box::pin(self.observe_all(journals, &pool, false)).await?;
-        if replaces(&look.view, &look.decision) {
-            look = Box::pin(self.observe_all(journals, &pool, true)).await?;
+        let observed = self.observe_all(journals, &pool);
+        if !matches!(observed, Ok(None)) {
+            self.pools.ask_journals_after(entity, generation, GATE_POLL);
         }
+        let Some(look) = observed? else {
+            let is_settled = self.pools.verdict(entity, generation) == Some(Verdict::Reached);
+            return Ok(NextObservation {
+                asks: !is_settled,
+                ..NextObservation::default()
+            });
+        };
         let report = PoolReport::of(look.view.clone(), look.found.clone());
         self.pools.set_report(entity, report);
         if Box::pin(self.note_rollout(&pool, &look.view)).await? {
@@ -89,43 +122,37 @@ impl Fleet {
         let settled = matches!(verdict, Some(Verdict::Reached));
         self.pools.found(entity, generation, verdict);
         Ok(if settled {
+            self.pools.ask_journals_after(entity, generation, IDLE_POLL);
             NextObservation::default()
         } else {
             soon
         })
     }
 
-    /// Collects the reports of all journals, and decides.
-    async fn observe_all(
+    /// Decides by the reports of all journals; `None` while they are asked. The recorded state of running members
+    /// may be old, so their hosts are checked before one is replaced.
+    fn observe_all(
         &self,
-        journals: &dyn MemberJournals,
+        journals: &Arc<dyn MemberJournals>,
         pool: &KnownPool,
-        look: bool,
-    ) -> Result<Observation, FleetError> {
-        let questions = MemberQuestions::of(&pool.record, look);
-        let reports = journals.report(&questions).await?;
-        let mut found = FoundMembers::new();
-        for (journal, report) in &reports.reports {
-            for member in &report.members {
-                let before = found.insert(member.number, (*journal, member.clone()));
-                if before.is_some() {
-                    let name = member_name(&pool.record.name, member.number);
-                    tracing::error!(%name, "a member is in two journals");
-                }
+    ) -> Result<Option<Observation>, FleetError> {
+        let questions = |look| MemberQuestions::of(&pool.record, look);
+        if let Some(reported) = self.reported_members(pool, &questions(true))? {
+            return Ok(Some(Observation::of(pool, reported)));
+        }
+        let Some(reported) = self.reported_members(pool, &questions(false))? else {
+            if self.pools.may_ask_journals(&pool.entity, pool.generation()) {
+                self.ask_for_members(journals, pool, questions(false));
             }
+            return Ok(None);
+        };
+        let look = Observation::of(pool, reported);
+        if replaces(&look.view, &look.decision) {
+            self.ask_for_members(journals, pool, questions(true));
+            self.pools.not_reached(&pool.entity, pool.generation());
+            return Ok(None);
         }
-        let mut view = view_of(pool, &reports, &found);
-        if !reports.silent.is_empty() {
-            let unknown = unknown(journals, &pool.record, &reports, &found).await?;
-            view.members.extend(unknown);
-        }
-        let decision = decide(&view);
-        Ok(Observation {
-            reports,
-            found,
-            view,
-            decision,
-        })
+        Ok(Some(look))
     }
 
     /// The verdict on a pool, for those that wait for it.
@@ -192,30 +219,6 @@ fn view_of(pool: &KnownPool, reports: &MemberReports, found: &FoundMembers) -> P
         evicting: Default::default(),
         emptying: Default::default(),
     }
-}
-
-/// The members that may be in a journal that does not report.
-async fn unknown(
-    journals: &dyn MemberJournals,
-    record: &PoolRecord,
-    reports: &MemberReports,
-    found: &FoundMembers,
-) -> Result<BTreeMap<u32, MemberView>, FleetError> {
-    let mut unknown = BTreeMap::new();
-    let end = record.replicas.saturating_add(record.strategy.max_surge);
-    for number in (0..end).filter(|number| !found.contains_key(number)) {
-        let name = member_name(&record.name, number);
-        let journal = journals.journal_of(&record.namespace, &name).await?;
-        if journal.is_some_and(|journal| reports.silent.contains_key(&journal)) {
-            let view = MemberView {
-                state: MemberState::Unknown,
-                may_serve: true,
-                current: true,
-            };
-            unknown.insert(number, view);
-        }
-    }
-    Ok(unknown)
 }
 
 /// Why a member is not ready.

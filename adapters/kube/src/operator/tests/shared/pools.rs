@@ -89,6 +89,10 @@ impl MemberJournals for Set {
         if self.is_slow.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
+        let is_late = self.late_pools.lock().unwrap().contains(&questions.name);
+        if is_late {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
         let mut reports = MemberReports::default();
         for number in 0..JOURNALS {
             match self.fleet(number) {
@@ -305,6 +309,29 @@ async fn a_status_never_takes_what_was_asked_before_for_what_is_asked_now() {
     };
     rig.until("all are updated", updated).await;
     rig.until_pool_has(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_on_which_journals_report_late_holds_up_no_other() {
+    let rig = SharedRig::new().await;
+    rig.set.late_pools.lock().unwrap().insert("late".to_owned());
+    rig.pool(2);
+    rig.until_pool_has(2).await;
+    let spec = rig.server.get(POOLS, "web").unwrap()["spec"].clone();
+    rig.server
+        .apply(POOLS, "late", uid(2), json!({"spec": spec}));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let begun = tokio::time::Instant::now();
+    rig.pool(3);
+    rig.until_pool_has(3).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    let is_available = || rig.condition(POOLS, "late", "Available")["status"] == "True";
+    rig.until("the other one is available in time", is_available)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

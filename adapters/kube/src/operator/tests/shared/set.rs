@@ -59,6 +59,8 @@ pub(super) struct Set {
     pub(super) silent: Mutex<BTreeSet<u16>>,
     /// Whether journals report their members late.
     pub(super) is_slow: AtomicBool,
+    /// The pools on which journals report after a minute.
+    pub(super) late_pools: Mutex<BTreeSet<String>>,
     /// What each journal permits for pools.
     pub(super) permits: Mutex<BTreeMap<u16, PoolPermits>>,
     /// The refusal of a pool's members, until it is reported.
