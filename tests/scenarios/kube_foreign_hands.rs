@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Lab, TestCluster, Vsi, Vsiflow};
+use vsiflow_tests::{ExpiringLists, Lab, TestCluster, Vsi, Vsiflow};
 
 /// Long enough for several reconciliations.
 const LONG: Duration = Duration::from_secs(15);
@@ -144,6 +144,42 @@ fn kube_a_stripped_finalizer_is_set_again_and_destroys_nothing() {
     std::thread::sleep(LONG);
     assert_eq!(on_host(&vsiflow), before);
     drop(serving);
+}
+
+/// Watches end with 410, and of each list only the first page comes.
+#[test]
+fn kube_a_list_that_expires_after_its_first_page_deletes_nothing() {
+    let Some(cluster) = TestCluster::enter() else {
+        return;
+    };
+    let (vsiflow, folder) = (Vsiflow::simulated(), tempfile::tempdir().unwrap());
+    let proxy = ExpiringLists::start(cluster.granted(), folder.path());
+    let _serving = cluster.serve_as(proxy.kubeconfig(), &vsiflow, &[]);
+    applied(&cluster);
+    let before = on_host(&vsiflow);
+    proxy.expire();
+    cluster.until("lists expire", 60, || proxy.expired() >= 3);
+    std::thread::sleep(LONG);
+    assert_eq!(on_host(&vsiflow), before);
+    for what in ["vsi/web", "vsi/db", "vsidisk/data", "vsp/pool", "vs/pool-1"] {
+        let meta = &cluster.get(what)["metadata"];
+        assert_eq!(meta["finalizers"], json!([FINALIZER]), "{what}");
+        assert_eq!(meta["deletionTimestamp"], Value::Null, "{what}");
+    }
+    // What was deleted meanwhile is seen once lists are whole again.
+    cluster
+        .kubectl(&["delete", "vsi/db", "--wait=false"])
+        .exits(0);
+    proxy.heal();
+    cluster.until("it is gone", 120, || cluster.get("vsi/db").is_null());
+    cluster.wait_ready("vsi/web");
+    let now = on_host(&vsiflow);
+    assert_eq!(now.0.len(), before.0.len() - 1);
+    assert!(
+        now.0
+            .iter()
+            .all(|guest| before.0.get(guest.0) == Some(guest.1))
+    );
 }
 
 #[test]

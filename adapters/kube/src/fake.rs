@@ -45,6 +45,8 @@ struct FakeState {
     empty: BTreeSet<&'static str>,
     /// Objects that are missing in lists.
     left_out: BTreeSet<ResourcePath>,
+    /// Whether a list ends after its first object, and what would continue it has expired.
+    is_list_expired: bool,
     /// Older versions are too old for a watch.
     oldest: u64,
 }
@@ -87,6 +89,7 @@ impl FakeServer {
         state.faults.clear();
         state.empty.clear();
         state.left_out.clear();
+        state.is_list_expired = false;
     }
 
     /// Makes lists of this resource empty.
@@ -97,6 +100,11 @@ impl FakeServer {
     /// Makes lists lack this object.
     pub(crate) fn leave_out_of_lists(&self, resource: &str, name: &str) {
         self.lock().left_out.insert(place(resource, name));
+    }
+
+    /// Makes lists expire after their first page, which has one object.
+    pub(crate) fn expire_lists(&self) {
+        self.lock().is_list_expired = true;
     }
 
     /// Cuts every watch, so that they must list again.
@@ -265,7 +273,7 @@ impl FakeServer {
         let place = (resource, namespace, name);
         match *method {
             Method::GET if query.contains("watch=true") => self.watch(&place, query),
-            Method::GET if place.2.is_empty() => self.list(&place),
+            Method::GET if place.2.is_empty() => self.list(&place, query),
             Method::GET => match self.lock().objects.get(&place) {
                 Some(object) => plain(200, object),
                 None => refusal(404),
@@ -300,19 +308,23 @@ impl FakeServer {
         }
     }
 
-    fn list(&self, place: &ResourcePath) -> Response<FakeAnswer> {
+    fn list(&self, place: &ResourcePath, query: &str) -> Response<FakeAnswer> {
         let state = self.lock();
+        if state.is_list_expired && query.contains("continue=") {
+            return refusal(410);
+        }
         let empty = state.empty.contains(place.0.as_str());
         let found = state.objects.iter().filter(|(path, _)| {
             let is_of_list = path.0 == place.0 && path.1 == place.1;
             !empty && is_of_list && !state.left_out.contains(*path)
         });
-        let items: Vec<_> = found.map(|(_, object)| object.clone()).collect();
-        let version = state.version.to_string();
-        plain(
-            200,
-            &json!({"metadata": {"resourceVersion": version}, "items": items}),
-        )
+        let mut items: Vec<_> = found.map(|(_, object)| object.clone()).collect();
+        let mut meta = json!({"resourceVersion": state.version.to_string()});
+        if state.is_list_expired && items.len() > 1 {
+            items.truncate(1);
+            meta["continue"] = "next".into();
+        }
+        plain(200, &json!({"metadata": meta, "items": items}))
     }
 
     fn mark(&self, place: ResourcePath, body: &Value) -> Response<FakeAnswer> {

@@ -71,6 +71,31 @@ async fn a_list_that_lacks_some_objects_changes_nothing() {
     assert_eq!((rig.guests().await, rig.runs()), (guests, runs));
 }
 
+/// The first page of a list comes, and what would continue it has expired.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_expires_after_its_first_page_changes_nothing() {
+    let rig = Rig::new().await;
+    served(&rig).await;
+    let (guests, runs) = (rig.guests().await, rig.runs());
+    rig.server.expire_lists();
+    rig.server.cut();
+    tokio::time::sleep(LONG).await;
+    let continued = rig.server.requests(&["GET", "continue=next"]);
+    assert!(continued > 0, "no list was continued");
+    assert_eq!((rig.guests().await, rig.runs()), (guests.clone(), runs));
+    assert_eq!(rig.volumes().await, 1);
+    // What is deleted and changed meanwhile is seen afterwards.
+    rig.server.delete("onprem-hpcrs", "db");
+    rig.server.heal();
+    rig.until("db is gone", || {
+        rig.server.get("onprem-hpcrs", "db").is_none()
+    })
+    .await;
+    until_true(&rig, (POOLS, "pool"), "Available").await;
+    assert_eq!(rig.condition("web", "AsDesired")["status"], "True");
+    assert_eq!(rig.guests().await.len(), guests.len() - 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_config_map_that_is_relabelled_or_names_another_host_moves_no_guest() {
     let rig = Rig::of_tenants().await;
