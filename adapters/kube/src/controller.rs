@@ -234,11 +234,12 @@ impl Controller {
         self.notice_vanished(&snapshot);
         let mut found = findings(&all, &translation);
         let mut finalizers = Vec::new();
+        let by_uid: BTreeMap<_, _> = pools.iter().map(|pool| (pool.uid, pool)).collect();
         for resource in &all.resources {
             if let Some(claim) = claims.of(resource) {
                 let findings = found.entry(resource.key.clone()).or_default();
                 if self
-                    .check_claim(resource, claim, (&cluster, &pools), findings)
+                    .check_claim(resource, claim, (&cluster, &by_uid), findings)
                     .await
                 {
                     finalizers.push((resource.clone(), false));

@@ -9,6 +9,7 @@ mod claims;
 mod permitted;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -31,6 +32,9 @@ use crate::{
 
 /// Converts a resource of one kind to a document.
 type DocumentReader<T> = fn(&Resource, DocumentRef) -> Result<document::Read<T>, Box<Problem>>;
+
+/// The numbers of documents, by namespace and name.
+type NamedDocuments<'a> = BTreeMap<(&'a str, Cow<'a, str>), Vec<usize>>;
 
 /// The desired state of the cluster.
 #[derive(Debug, Default)]
@@ -402,27 +406,30 @@ impl TranslationPass {
             let name = network::name_on_host(&one.meta);
             (&one.meta, one.at.index, name)
         });
-        let disks: Vec<_> = disks.chain(refs).collect();
-        let networks: Vec<_> = networks.chain(made).collect();
+        let (mut disks_named, mut networks_named) = (NamedDocuments::new(), NamedDocuments::new());
+        for (meta, index, name) in disks.chain(refs) {
+            let named = (meta.namespace.as_str(), name.as_str().into());
+            disks_named.entry(named).or_default().push(index);
+        }
+        for (meta, index, name) in networks.chain(made) {
+            let named = (meta.namespace.as_str(), name.into());
+            networks_named.entry(named).or_default().push(index);
+        }
         let mut used_by: BTreeMap<ResourceKey, Vec<String>> = BTreeMap::new();
         for vsi in vsis {
-            let (desired, name) = (&vsi.desired, &vsi.desired.name);
-            let has_disk = |disk: &str| desired.disks.iter().any(|one| one.name == *disk);
-            let has_network =
-                |net: &str| vsi.selects_networks && desired.networks.iter().any(|one| one == net);
-            let disks = disks.iter().filter(|(_, _, disk)| has_disk(disk));
-            let disks = disks.map(|(meta, index, _)| (meta, index));
-            let networks = networks.iter().filter(|(_, _, net)| has_network(net));
-            let networks = networks.map(|(meta, index, _)| (meta, index));
-            for (meta, index) in disks.chain(networks) {
-                if meta.namespace == desired.namespace
-                    && let Some(resource) = self.owner(*index)
-                {
-                    used_by
-                        .entry(resource.key.clone())
-                        .or_default()
-                        .push(name.clone());
-                }
+            let desired = &vsi.desired;
+            let of = |documents: &NamedDocuments<'_>, name: &str| {
+                let named = (desired.namespace.as_str(), name.into());
+                documents.get(&named).cloned().unwrap_or_default()
+            };
+            let own_disks = desired.disks.iter();
+            let own_disks = own_disks.flat_map(|disk| of(&disks_named, &disk.name));
+            let own_networks = desired.networks.iter().filter(|_| vsi.selects_networks);
+            let own_networks = own_networks.flat_map(|network| of(&networks_named, network));
+            let used: BTreeSet<usize> = own_disks.chain(own_networks).collect();
+            for resource in used.into_iter().filter_map(|index| self.owner(index)) {
+                let users = used_by.entry(resource.key.clone()).or_default();
+                users.push(desired.name.clone());
             }
         }
         self.translation.used_by = used_by;

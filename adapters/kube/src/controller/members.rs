@@ -61,7 +61,7 @@ impl Controller {
         &mut self,
         resource: &Resource,
         claim: &MemberClaim,
-        (cluster, pools): (&Snapshot, &[ShownPool]),
+        (cluster, pools): (&Snapshot, &BTreeMap<Uuid, &ShownPool>),
         findings: &mut StatusFindings,
     ) -> bool {
         match claim {
@@ -72,7 +72,10 @@ impl Controller {
                 here: Some(of),
             } => {
                 findings.vsi = Some(*vsi);
-                let of_pool = pools.iter().find(|one| one.uid == *pool);
+                if !resource.is_deleting() {
+                    return false;
+                }
+                let of_pool = pools.get(pool);
                 // In a set, another journal may have the pool; then its resource decides.
                 let is_living = match of_pool {
                     Some(living) => !living.deleting,
@@ -83,8 +86,7 @@ impl Controller {
                 };
                 // A pool that is being deleted deletes its members in its own order.
                 let stays = is_living && !leaves(of, cluster);
-                resource.is_deleting()
-                    && self.member_may_finalize(resource, *vsi, (of, stays)).await
+                self.member_may_finalize(resource, *vsi, (of, stays)).await
             }
             MemberClaim::Refused(failure) => {
                 findings.refusal = Some(failure.clone());
