@@ -63,7 +63,10 @@ fn only_whole_disks_become_images_and_others_are_refused_by_their_name() {
     ] {
         upload(name).exits(4).says("VSI0306").says(what);
     }
+    let zeros = std::fs::File::create(dir.path().join("zeros.raw")).unwrap();
+    zeros.set_len(1 << 20).unwrap();
     for name in [
+        "zeros.raw",
         "disk.raw",
         "plain.qcow2",
         "fcos-like.qcow2.xz",

@@ -126,7 +126,41 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     (0, b"sqsh", "a squashfs archive, which has no boot loader"),
     (0, b"\x7fELF", "a program"),
     (0, b"%PDF-", "a PDF"),
-    (0, b"<", "a web page or another text"),
+    (
+        0,
+        b"Salted__",
+        "encrypted by openssl: decrypt it where it is",
+    ),
+    (
+        0,
+        b"age-encryption.org/",
+        "encrypted by age: decrypt it where it is",
+    ),
+    (
+        0,
+        b"\x8c\x0d\x04",
+        "encrypted by GnuPG: decrypt it where it is",
+    ),
+    (
+        0,
+        b"\x84\x5e\x03",
+        "encrypted by GnuPG: decrypt it where it is",
+    ),
+    (
+        0,
+        b"\x85\x01\x0c\x03",
+        "encrypted by GnuPG: decrypt it where it is",
+    ),
+    (
+        0,
+        b"\x85\x01\x8c\x03",
+        "encrypted by GnuPG: decrypt it where it is",
+    ),
+    (
+        0,
+        b"\x85\x02\x0c\x03",
+        "encrypted by GnuPG: decrypt it where it is",
+    ),
     (0, b"{", "a text"),
     (0, b"version https://git-lfs", "a pointer of Git LFS"),
 ];
@@ -170,9 +204,18 @@ fn not_a_disk(head: &[u8]) -> Option<Unfit> {
         head.get(*at..).is_some_and(|rest| rest.starts_with(mark))
     };
     let other = OTHERS.iter().find(marked).map(|(_, _, what)| *what);
+    let page = || is_page(head).then_some("a web page or another text");
     let skippable = || is_skippable_frame(head).then_some("compressed by zstd or lz4: unpack it");
     let text = || is_text(head).then_some("a text");
-    other.or_else(skippable).or_else(text).map(Unfit::Other)
+    let other = other.or_else(page).or_else(skippable);
+    other.or_else(text).map(Unfit::Other)
+}
+
+/// Whether it begins with an angle bracket, behind a byte order mark and white space: also a page in another
+/// encoding than UTF-8 is none that a guest boots from.
+fn is_page(head: &[u8]) -> bool {
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    text.trim_ascii_start().starts_with(b"<")
 }
 
 /// Whether it begins with a frame that unpackers skip.
@@ -320,6 +363,9 @@ mod tests {
             b"\x3a\xff\x26\xed\x01\0\0\0",
             b"\x5d\0\0\x10\0\xff\xff",
             b"MZ\x90\0\x03\0\0\0",
+            b"<html>caf\xe9",
+            b"\xef\xbb\xbf<!DOCTYPE html>\0\xe9",
+            b"\r\n\t <?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\xe9",
             &utf16("<html><body>not found</body></html>\r\n"),
         ] {
             let mut head = head.to_vec();

@@ -135,7 +135,11 @@ impl Store {
                 Ok(file.map(|file| file.read(offset, max)).unwrap_or_default())
             }
             Self::Folder(folder) => {
-                let mut file = fs::File::open(Self::file(folder, id))?;
+                // An image that consists of holes alone is never written.
+                let mut file = match fs::File::open(Self::file(folder, id)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    opened => opened?,
+                };
                 file.seek(SeekFrom::Start(offset))?;
                 let mut bytes = Vec::new();
                 file.take(max).read_to_end(&mut bytes)?;

@@ -246,11 +246,14 @@ impl Qcow2Tables {
         let mut start = number.saturating_mul(self.mapped());
         let words = usize::try_from(self.entry() / 8).unwrap_or(1);
         let clusters = usize::try_from(self.cluster() / self.entry()).unwrap_or_default();
-        for entry in entries(table).step_by(words).take(clusters) {
+        let following = entries(table.get(8..).unwrap_or_default());
+        let pairs = entries(table).zip(following.chain([0]));
+        for (entry, subclusters) in pairs.step_by(words).take(clusters) {
             let needed = self.virtual_size.saturating_sub(start).min(self.cluster());
             if needed == 0 {
                 return Ok(());
             }
+            let needed = needed.min(self.end_of_subclusters(subclusters));
             let end = self.end_of(entry, needed)?;
             if end.is_some_and(|end| end > file) {
                 return Err(Unfit::Cut);
@@ -258,6 +261,15 @@ impl Qcow2Tables {
             start = start.saturating_add(self.cluster());
         }
         Ok(())
+    }
+
+    /// The length of a cluster up to the last subcluster that has data: QEMU does not write what follows it.
+    fn end_of_subclusters(self, bitmap: u64) -> u64 {
+        if self.features & SUBCLUSTERS == 0 {
+            return self.cluster();
+        }
+        let written = u64::from(u32::BITS.saturating_sub(allocated(bitmap).leading_zeros()));
+        (self.cluster() / 32).saturating_mul(written)
     }
 
     /// The byte after the part of the file that the entry needs; `None` if it needs none.
@@ -280,6 +292,11 @@ impl Qcow2Tables {
         }
         Ok(Some(at.saturating_add(needed)))
     }
+}
+
+/// The bits of the subclusters that have data; those above them are of subclusters that read as zeros.
+fn allocated(bitmap: u64) -> u32 {
+    u32::try_from(bitmap & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 fn entries(table: &[u8]) -> impl Iterator<Item = u64> {
@@ -413,6 +430,23 @@ mod tests {
         );
         let zero = (ZEROS | 1 << 40).to_be_bytes();
         assert_eq!(judge(&with(4 * 512, &zero)).1, Ok(()));
+    }
+
+    #[test]
+    fn a_cluster_is_needed_up_to_its_last_written_subcluster() {
+        let mut file = image();
+        file.splice(72..80, 16_u64.to_be_bytes());
+        for (at, word) in [
+            (3 * 512 + 8, 0),
+            (4 * 512, (1 << 63) | (5 * 512)),
+            (4 * 512 + 8, 1 << 32 | 0b1111),
+            (4 * 512 + 16, (1 << 63) | (6 * 512)),
+            (4 * 512 + 24, 1 << 60 | 0b11),
+        ] {
+            file[at..at + 8].copy_from_slice(&u64::to_be_bytes(word));
+        }
+        assert_eq!(judge(&file[..6 * 512 + 32]), (Ok(()), Ok(())));
+        assert_eq!(judge(&file[..6 * 512 + 31]).1, Err(Unfit::Cut));
     }
 
     proptest! {
