@@ -2,14 +2,22 @@
 //! would then boot, and nothing of it would be applied.
 //! <https://docs.cloud-init.io/en/latest/explanation/format.html>.
 
+mod archive;
 mod mime;
+mod network;
+mod public_key;
+mod yaml;
 
 use std::io::Read as _;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use flate2::read::MultiGzDecoder;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::DuplicateKeyPolicy;
+
+use self::yaml::{YamlShape, check_yaml, read_yaml, shape_of};
+pub use self::{network::check_network, public_key::is_public_key};
 
 /// What is wrong with an input of a guest, in words that repeat nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +70,16 @@ const UNPACKED_MAX: u64 = 32 << 20;
 /// Where the head of a MIME message is looked for, as in cloud-init.
 const MIME_HEAD: usize = 4096;
 
+/// Both alphabets of base64, with and without padding.
+const DECODERS: [GeneralPurpose; 2] = [
+    GeneralPurpose::new(&alphabet::STANDARD, PADDED_OR_NOT),
+    GeneralPurpose::new(&alphabet::URL_SAFE, PADDED_OR_NOT),
+];
+const PADDED_OR_NOT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// How often user-data may have been encoded for that to be seen.
+const ENCODINGS_MAX: usize = 4;
+
 const FIRST_LINE: &str = "begin it with the line `#cloud-config`, or with `#!` and an interpreter";
 const AS_UTF8: &str = "save it as UTF-8 without a byte order mark";
 
@@ -106,10 +124,19 @@ fn check_text(bytes: &[u8]) -> Option<InputProblem> {
     if head.to_lowercase().contains("mime-version:") {
         return mime::check(text);
     }
+    check_form(text)
+}
+
+/// The problem of a text whose format cloud-init tells by its first line.
+fn check_form(text: &str) -> Option<InputProblem> {
     match form_of(text) {
         Some(TEMPLATE) => check_template(text),
         Some("#cloud-config") => check_yaml(text, YamlShape::Mapping),
-        Some("#cloud-config-archive") => check_yaml(text, YamlShape::List),
+        Some("#cloud-config-archive") => {
+            check_yaml(text, YamlShape::List).or_else(|| archive::check(text))
+        }
+        Some("#cloud-config-jsonp") => check_patch(text),
+        Some(form @ ("#include" | "#include-once")) => check_include(text, form),
         Some("#!" | "#cloud-boothook") => check_script(text),
         Some(_) => None,
         None => Some(unknown_form(text)),
@@ -150,8 +177,39 @@ fn check_template(text: &str) -> Option<InputProblem> {
     ))
 }
 
+fn check_patch(text: &str) -> Option<InputProblem> {
+    let start = text.trim_start();
+    let patch = start.get("#cloud-config-jsonp".len()..).unwrap_or_default();
+    let read: Result<Vec<serde::de::IgnoredAny>, _> = serde_json::from_str(patch);
+    let message = "what follows its first line is not a JSON patch";
+    let remedy = "write a list of operations in JSON below the first line";
+    read.is_err().then(|| InputProblem::new(message, remedy))
+}
+
+fn check_include(text: &str, form: &str) -> Option<InputProblem> {
+    let start = text.trim_start();
+    let lines = start.get(form.len()..).unwrap_or_default().lines();
+    let names = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if lines.into_iter().any(names) {
+        return None;
+    }
+    let message = "it includes nothing";
+    Some(InputProblem::new(
+        message,
+        "write the addresses below its first line, one a line",
+    ))
+}
+
 fn check_script(text: &str) -> Option<InputProblem> {
     let first = text.trim_start().split('\n').next().unwrap_or_default();
+    let interpreter = first.strip_prefix("#!");
+    if interpreter.is_some_and(|path| !path.trim_start().starts_with('/')) {
+        let message = "the first line of the script does not name an interpreter by its whole path";
+        return Some(InputProblem::new(
+            message,
+            "begin it with a line such as `#!/bin/sh`",
+        ));
+    }
     if !first.ends_with('\r') {
         return None;
     }
@@ -189,205 +247,24 @@ fn unknown_form(text: &str) -> InputProblem {
 
 /// Whether it is base64 of something that cloud-init knows.
 fn is_encoded(text: &str) -> bool {
-    let letters: String = text.split_whitespace().collect();
-    let Ok(bytes) = BASE64.decode(letters) else {
-        return false;
-    };
-    bytes.starts_with(GZIP)
-        || std::str::from_utf8(&bytes).is_ok_and(|plain| form_of(plain).is_some())
-}
-
-/// The outermost part of a YAML text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum YamlShape {
-    Nothing,
-    Mapping,
-    List,
-    Scalar,
-}
-
-fn check_yaml(text: &str, expected: YamlShape) -> Option<InputProblem> {
-    let remedy = "correct its YAML; `cloud-init schema --config-file FILE` checks it";
-    let words = match expected {
-        YamlShape::List => "a list",
-        _ => "a mapping of keys to values",
-    };
-    match shape_of(text) {
-        Err(place) => Some(InputProblem::new(format!("it is not YAML{place}"), remedy)),
-        Ok(shape) if shape == expected || shape == YamlShape::Nothing => None,
-        Ok(_) => Some(InputProblem::new(
-            format!("its YAML is not {words}"),
-            remedy,
-        )),
-    }
-}
-
-/// The shape of a YAML text, or where it is wrong.
-fn shape_of(text: &str) -> Result<YamlShape, String> {
-    read_yaml(text)
-}
-
-/// Reads YAML as cloud-init does, or says where it is wrong without repeating any of it.
-fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
-    let options = serde_saphyr::options! {
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location();
-        place.map_or_else(String::new, |place| {
-            format!(" (line {}, column {})", place.line(), place.column())
-        })
-    })
-}
-
-impl<'de> Deserialize<'de> for YamlShape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ShapeVisitor)
-    }
-}
-
-struct ShapeVisitor;
-
-macro_rules! scalars {
-    ($($name:ident: $type:ty),*) => {
-        $(fn $name<E>(self, _: $type) -> Result<YamlShape, E> {
-            Ok(YamlShape::Scalar)
-        })*
-    };
-}
-
-impl<'de> Visitor<'de> for ShapeVisitor {
-    type Value = YamlShape;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("YAML")
-    }
-
-    scalars! {
-        visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,
-        visit_f64: f64, visit_str: &str
-    }
-
-    fn visit_unit<E>(self) -> Result<YamlShape, E> {
-        Ok(YamlShape::Nothing)
-    }
-
-    fn visit_none<E>(self) -> Result<YamlShape, E> {
-        Ok(YamlShape::Nothing)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlShape, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<YamlShape, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(YamlShape::List)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlShape, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(YamlShape::Mapping)
-    }
-}
-
-/// The sections of a network configuration of version 2 that define devices.
-const DEVICES: [&str; 12] = [
-    "ethernets",
-    "wifis",
-    "bonds",
-    "bridges",
-    "vlans",
-    "tunnels",
-    "vrfs",
-    "modems",
-    "nm-devices",
-    "dummy-devices",
-    "virtual-ethernets",
-    "openvswitch",
-];
-
-/// The problem of a network configuration, if cloud-init would ignore it.
-pub fn check_network(text: &str) -> Option<InputProblem> {
-    let remedy = "write netplan's YAML, for example: version: 2 and below it ethernets";
-    let problem = |message: String| Some(InputProblem::new(message, remedy));
-    if text.starts_with('\u{feff}') {
-        return problem("it begins with a byte order mark".to_owned());
-    }
-    let read: serde_json::Value = match read_yaml(text) {
-        Ok(read) => read,
-        Err(place) => return problem(format!("it is not YAML{place}")),
-    };
-    let network = read.get("network").unwrap_or(&read);
-    let Some(fields) = network.as_object() else {
-        return problem("it is not a mapping of keys to values".to_owned());
-    };
-    if fields
-        .get("config")
-        .is_some_and(|config| config == "disabled")
-    {
-        return None;
-    }
-    let version = fields.get("version").map(|version| match version.as_str() {
-        Some(number) => number.to_owned(),
-        None => version.to_string(),
-    });
-    match version.as_deref() {
-        Some("1")
-            if fields
-                .get("config")
-                .is_some_and(serde_json::Value::is_array) =>
-        {
-            None
+    let mut letters: String = text.split_whitespace().collect();
+    for _ in 0..ENCODINGS_MAX {
+        let decoded = DECODERS.iter().find_map(|form| form.decode(&letters).ok());
+        let Some(bytes) = decoded.filter(|bytes| !bytes.is_empty()) else {
+            return false;
+        };
+        if bytes.starts_with(GZIP) {
+            return true;
         }
-        Some("1") => problem("it has version 1 and no list `config`".to_owned()),
-        Some("2") => {
-            let mut sections = fields.keys().map(String::as_str);
-            let others = sections
-                .clone()
-                .any(|key| !["version", "renderer"].contains(&key));
-            let devices = sections.any(|key| DEVICES.contains(&key));
-            // One without any section is valid, and configures nothing.
-            (others && !devices)
-                .then(|| InputProblem::new("it has version 2 and defines no devices", remedy))
+        let Ok(plain) = String::from_utf8(bytes) else {
+            return false;
+        };
+        if form_of(&plain).is_some() {
+            return true;
         }
-        Some(_) => problem("its `version` is neither 1 nor 2".to_owned()),
-        None => problem("it has no `version`".to_owned()),
+        letters = plain.split_whitespace().collect();
     }
-}
-
-/// Whether a line is a public key as `authorized_keys` has it: options, type, data and a comment.
-pub fn is_public_key(line: &str) -> bool {
-    let fields = quoted_fields(line);
-    let key_at = |at: usize| match (fields.get(at), fields.get(at.saturating_add(1))) {
-        (Some(kind), Some(data)) => names_itself(kind, data),
-        _ => false,
-    };
-    key_at(0) || key_at(1)
-}
-
-/// Whether the data of a key begins with its type.
-fn names_itself(kind: &str, data: &str) -> bool {
-    let Ok(bytes) = BASE64.decode(data) else {
-        return false;
-    };
-    let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
-        return false;
-    };
-    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    let inner = rest.get(..length);
-    inner == Some(kind.as_bytes()) && rest.len() > length
-}
-
-/// Words between spaces; a space between quotation marks does not end a word.
-fn quoted_fields(line: &str) -> Vec<&str> {
-    let mut is_quoted = false;
-    let fields = line.split(|c: char| {
-        is_quoted ^= c == '"';
-        !is_quoted && (c == ' ' || c == '\t')
-    });
-    fields.filter(|field| !field.is_empty()).collect()
+    false
 }
 
 /// The longest host name of a Linux guest, in bytes.
@@ -397,7 +274,13 @@ const LABEL_MAX: usize = 63;
 
 /// Whether a Linux guest can take this host name.
 pub fn is_hostname(name: &str) -> bool {
-    name.len() <= HOSTNAME_MAX && name.split('.').all(|label| label.len() <= LABEL_MAX)
+    name.len() <= HOSTNAME_MAX && name.split('.').all(is_label)
+}
+
+fn is_label(label: &str) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = label.as_bytes();
+    bytes.len() <= LABEL_MAX && is_edge(bytes.first()) && is_edge(bytes.last())
 }
 
 #[cfg(test)]

@@ -336,17 +336,17 @@ fn inputs(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
         }
     }
     let (name, place, remedy) = match &spec.hostname {
-        Some(name) => (name, path("hostname"), "shorten it"),
+        Some(name) => (name, path("hostname"), "write a shorter or simpler one"),
         None => (
             &document.meta.name,
             FieldPath::of(["metadata", "name"]),
-            "write a shorter name into spec.guest.hostname",
+            "write a shorter or simpler name into spec.guest.hostname",
         ),
     };
     if !user_data::is_hostname(name) {
         let message = format!(
-            "the guest cannot take the host name {name}: it has {} characters; a part between dots has at most 63, \
-             and all have 64 together",
+            "the guest cannot take the host name {name}: it has {} characters; each part between dots has 1 to 63, \
+             begins and ends with a letter or digit, and all have 64 together at most",
             name.len()
         );
         refuse(place, message, remedy);

@@ -2,19 +2,69 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use super::{InputProblem, YamlShape, check_yaml, form_of};
+use super::{InputProblem, YamlShape, check_form, check_script, check_yaml};
 
 /// How many parts are looked at.
 const PARTS_MAX: usize = 64;
 
-/// The problem of the first part that cloud-init would ignore. A message whose parts cannot be told apart has none.
+/// The types of parts that cloud-init reads, beside those that it tells by their content.
+const TYPES: [&str; 10] = [
+    "text/cloud-config",
+    "text/cloud-config-archive",
+    "text/cloud-config-jsonp",
+    "text/cloud-boothook",
+    "text/jinja2",
+    "text/part-handler",
+    "text/upstart-job",
+    "text/x-include-url",
+    "text/x-include-once-url",
+    "text/x-shellscript",
+];
+/// Types of which cloud-init has several, by their beginnings.
+const TYPE_BEGINNINGS: [&str; 3] = ["multipart/", "application/", "text/x-shellscript-per-"];
+
+/// The problem of the first part that cloud-init would ignore.
 pub(super) fn check(text: &str) -> Option<InputProblem> {
+    let text = without_envelope(text);
     let (head, body) = split_head(text);
-    let content_type = header(head, "content-type")?;
-    let boundary = parameter(content_type, "boundary")?;
-    let parts = parts(body, boundary).into_iter().take(PARTS_MAX);
+    let begins_with_header = head
+        .split_once(':')
+        .is_some_and(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace));
+    if !begins_with_header {
+        // The words of a message are somewhere in a text of another form.
+        return check_form(text);
+    }
+    let content_type = header(head, "content-type").unwrap_or("text/plain");
+    if !kind_of(content_type).starts_with("multipart/") {
+        return check_part(text, false);
+    }
+    let boundary = parameter(content_type, "boundary").unwrap_or_default();
+    if boundary.is_empty() || !body.lines().any(|line| is_delimiter(line, boundary)) {
+        return Some(InputProblem::new(
+            "it is a message whose `boundary` is not in its text, so that it has no parts",
+            "write the boundary of its Content-Type between the parts, after `--`",
+        ));
+    }
+    check_parts(&parts(body, boundary))
+}
+
+/// The text without the line that mailboxes have before the headers.
+fn without_envelope(text: &str) -> &str {
+    match text.split_once('\n') {
+        Some((line, rest)) if line.starts_with("From ") => rest,
+        _ => text,
+    }
+}
+
+fn check_parts(parts: &[&str]) -> Option<InputProblem> {
+    let parts = parts.get(..PARTS_MAX.min(parts.len())).unwrap_or_default();
+    let is_handler = |part: &&str| {
+        let (head, _) = split_head(part);
+        header(head, "content-type").map(kind_of).as_deref() == Some("text/part-handler")
+    };
+    let has_handler = parts.iter().any(is_handler);
     (1..).zip(parts).find_map(|(number, part)| {
-        let problem = check_part(part)?;
+        let problem = check_part(part, has_handler)?;
         Some(InputProblem {
             message: format!("of its part {number}, {}", problem.message),
             ..problem
@@ -22,22 +72,43 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
     })
 }
 
-fn check_part(part: &str) -> Option<InputProblem> {
+fn kind_of(content_type: &str) -> String {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    kind.trim().to_lowercase()
+}
+
+/// Whether a line stands between parts, or after the last one.
+fn is_delimiter(line: &str, boundary: &str) -> bool {
+    let rest = line.strip_prefix("--");
+    let rest = rest.and_then(|rest| rest.strip_prefix(boundary));
+    rest.is_some_and(|rest| matches!(rest.trim_end(), "" | "--"))
+}
+
+fn check_part(part: &str, has_handler: bool) -> Option<InputProblem> {
     let (head, content) = split_head(part);
+    if content.trim().is_empty() {
+        return None;
+    }
     let content_type = header(head, "content-type").unwrap_or("text/plain");
     let encoding = header(head, "content-transfer-encoding").unwrap_or("8bit");
-    let content = decoded(content, encoding)?;
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    let is_config = match kind.to_lowercase().as_str() {
-        "text/cloud-config" => true,
+    let kind = kind_of(content_type);
+    let is_read = TYPES.contains(&kind.as_str())
+        || TYPE_BEGINNINGS
+            .iter()
+            .any(|beginning| kind.starts_with(beginning));
+    match kind.as_str() {
+        "text/cloud-config" => check_yaml(&decoded(content, encoding)?, YamlShape::Mapping),
+        "text/x-shellscript" => check_script(&decoded(content, encoding)?),
         // cloud-init tells the type of such a part by its content.
-        "text/plain" | "text/x-not-multipart" => form_of(&content) == Some("#cloud-config"),
-        _ => false,
-    };
-    if is_config {
-        check_yaml(&content, YamlShape::Mapping)
-    } else {
-        None
+        "text/plain" | "text/x-not-multipart" => check_form(&decoded(content, encoding)?),
+        _ if is_read || has_handler => None,
+        _ => Some(InputProblem {
+            is_doubt: true,
+            ..InputProblem::new(
+                "its Content-Type is none that cloud-init knows",
+                "write text/cloud-config or text/x-shellscript, or add a part-handler for it",
+            )
+        }),
     }
 }
 

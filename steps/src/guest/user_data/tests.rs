@@ -4,6 +4,8 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::*;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -27,7 +29,9 @@ fn every_form_that_cloud_init_knows_is_accepted() {
         "#include-once\nhttps://example.com/a\n",
         "#cloud-boothook\n#!/bin/sh\n",
         "#part-handler\nimport x\n",
-        "#cloud-config-archive\n- type: text/cloud-config\n  content: x\n",
+        "#cloud-config-archive\n- type: text/cloud-config\n  content: 'a: b'\n- '#!/bin/sh'\n- content: 'a: b'\n",
+        "#!  /usr/bin/env python3\n",
+        "#cloud-config\nwrite_files:\n- content: 'MIME-Version: 1.0'\n",
         "#cloud-config-jsonp\n[]\n",
         "## template: jinja\n#cloud-config\nhostname: {{ v1.x }}\n",
         mime,
@@ -61,15 +65,24 @@ fn each_part_of_a_message_is_checked() {
         vec![good, script],
         vec![&whole],
         vec!["\n#cloud-config\na: b"],
+        vec![
+            "Content-Type: text/part-handler\n\nimport x",
+            "Content-Type: text/x-mine\n\nx",
+        ],
         vec![],
     ] {
         assert_eq!(check(message(&parts).as_bytes()), None, "{parts:?}");
+        let sent = format!("From nobody Fri Jan  2 03:04:05 1970\n{}", message(&parts));
+        assert_eq!(check(sent.as_bytes()), None, "{parts:?}");
     }
     for part in [
         "Content-Type: text/cloud-config\n\n#cloud-config\na: [hunter2",
         "Content-Type: text/cloud-config\r\n\r\n- hunter2",
         "content-type: TEXT/CLOUD-CONFIG; charset=\"us-ascii\"\n\n#cloud-config\nhunter2",
         "\n#cloud-config\na: [hunter2",
+        "Content-Type: text/plain\n\nhunter2: a",
+        "Content-Type: text/x-shellscript\n\n#!/bin/sh\r\necho hunter2",
+        "Content-Type: text/x-shell-script\n\nhunter2",
         &broken,
     ] {
         let problem = check(message(&[good, part]).as_bytes()).expect(part);
@@ -107,6 +120,12 @@ fn what_cloud_init_would_ignore_is_refused_with_the_reason() {
         (&cut[..cut.len() - 9], "cut short"),
         (encoded.as_bytes(), "base64"),
         (twice.as_bytes(), "base64"),
+        (encoded.trim_end_matches('=').as_bytes(), "base64"),
+        (BASE64.encode(&encoded).as_bytes(), "base64"),
+        (
+            encoded.replace('+', "-").replace('/', "_").as_bytes(),
+            "base64",
+        ),
         (b"\xfd7zXZ\0\0\x04", "xz"),
         (b"BZh91AY&SY", "bzip2"),
         (b"\x28\xb5\x2f\xfd\0", "zstd"),
@@ -117,6 +136,29 @@ fn what_cloud_init_would_ignore_is_refused_with_the_reason() {
         (b"#cloud-config\nhunter2\n", "not a mapping"),
         (b"#cloud-config-archive\na: b\n", "not a list"),
         (b"#!/bin/sh\r\necho hunter2\r\n", "carriage return"),
+        (b"#!\necho hunter2\n", "interpreter"),
+        (b"#!bash\necho hunter2\n", "interpreter"),
+        (b"#cloud-config\npassword: {{ .hunter2 }}\n", "not YAML (line"),
+        (b"#cloud-config\na: [{[b]: hunter2}]\n", "not YAML (line"),
+        (b"#cloud-config-jsonp\nhunter2\n", "JSON patch"),
+        (b"#cloud-config-jsonp\n{\"op\": \"add\"}\n", "JSON patch"),
+        (b"#include\n\n# https://hunter2\n", "includes nothing"),
+        (
+            b"#cloud-config-archive\n- '#!/bin/sh'\n- {type: text/cloud-config, content: 'a: [hunter2'}\n",
+            "of its entry 2, it is not YAML",
+        ),
+        (b"#cloud-config-archive\n- hunter2\n", "of its entry 1"),
+        (b"  Content-Type: multipart/mixed\n  MIME-Version: 1.0\n\n  hunter2: a\n", "first line"),
+        (b"MIME-Version: 1.0\nContent-Type: text/cloud-config\n\na: [hunter2\n", "not YAML"),
+        (b"MIME-Version: 1.0\n\nhunter2: a\n", "first line"),
+        (
+            b"MIME-Version: 1.0\nContent-Type: multipart/mixed\n\n--b\nhunter2\n--b--\n",
+            "has no parts",
+        ),
+        (
+            b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=c\n\n--b\nhunter2\n--b--\n",
+            "has no parts",
+        ),
         (b"{\"ignition\": {\"version\": \"3.4.0\"}}", "Ignition"),
     ] {
         let shown = String::from_utf8_lossy(bytes);
@@ -148,6 +190,9 @@ fn network_configuration_is_netplans_or_refused() {
         "version: 1\nconfig:\n- {type: physical, name: eth0}\n",
         "config: disabled\n",
         "version: 2 # nothing\n",
+        "version: 2\nethernets: {e: {addresses: [192.0.2.7/24, 'fe80::1/64', {192.0.2.8/24: {label: a}}]}}\n",
+        "version: 2\nrenderer: networkd\nethernets: {e: {addresses: [$(ip)]}}\n",
+        "version: 2\nopenvswitch: {protocols: [OpenFlow13]}\n",
         "{version: \"2\", vlans: {}}",
     ] {
         assert_eq!(check_network(text), None, "{text}");
@@ -161,6 +206,25 @@ fn network_configuration_is_netplans_or_refused() {
         ("version: 3\n", "neither 1 nor 2"),
         ("version: 2\nethernet: {}\n", "no devices"),
         ("version: 1\nethernets: {}\n", "no list"),
+        (
+            "version: 1\nconfig:\n- {type: pysical, name: eth0}\n",
+            "no `type`",
+        ),
+        (
+            "version: 2\nethernets: {}\nbridge: {}\n",
+            "netplan does not know",
+        ),
+        ("version: 2\nethernets: [e]\n", "not a mapping of names"),
+        ("version: 2\nethernets:\n", "not a mapping of names"),
+        ("version: 2\nethernets: {e: dhcp}\n", "a device is not"),
+        (
+            "version: 2\nethernets: {e: {addresses: [192.0.2.7]}}\n",
+            "prefixes",
+        ),
+        (
+            "version: 2\nbonds: {b: {addresses: 192.0.2.7/24}}\n",
+            "prefixes",
+        ),
         ("auto eth0\niface eth0 inet dhcp\n", "not a mapping"),
         ("\u{feff}version: 2\nethernets: {}\n", "byte order mark"),
     ] {
@@ -174,7 +238,10 @@ fn public_keys_are_told_from_other_lines() {
     let key = |kind: &str| {
         let mut blob = u32::try_from(kind.len()).unwrap().to_be_bytes().to_vec();
         blob.extend_from_slice(kind.as_bytes());
-        blob.extend_from_slice(&[0; 36]);
+        let fields = if kind == "ssh-ed25519" { 1 } else { 2 };
+        for _ in 0..fields {
+            blob.extend_from_slice(&[0, 0, 0, 2, 7, 7]);
+        }
         format!("{kind} {}", BASE64.encode(blob))
     };
     for kind in [
@@ -187,7 +254,8 @@ fn public_keys_are_told_from_other_lines() {
         let key = key(kind);
         assert!(is_public_key(&key), "{key}");
         assert!(is_public_key(&format!("{key} me@desk with words")), "{key}");
-        let options = "from=\"10.0.0.1,10.0.0.2\",command=\"echo hello there\"";
+        let options =
+            "from=\"10.0.0.1,10.0.0.2\",command=\"echo \\\"hello, there\\\"\",no-X11-forwarding";
         assert!(is_public_key(&format!("{options} {key} me")), "{key}");
     }
     let (_, data) = key("ssh-ed25519")
@@ -202,6 +270,10 @@ fn public_keys_are_told_from_other_lines() {
         &data,
         &format!("ssh-rsa {data}"),
         &format!("ssh-ed25519 {}", &data[..20]),
+        &key("ssh-rsa")[..key("ssh-rsa").len() - 8],
+        &format!("ssh-ed25519 {data}AAAA"),
+        &format!("- {}", key("ssh-ed25519")),
+        &format!("no-ptyy,no-pty {}", key("ssh-ed25519")),
         "# a note",
         "",
     ] {
@@ -219,6 +291,10 @@ fn host_names_fit_a_linux_guest() {
         "a".repeat(64),
         format!("{label}.b"),
         format!("{}.b", "a".repeat(64)),
+        "a..b".to_owned(),
+        "a-.b".to_owned(),
+        "a.b.".to_owned(),
+        "web_1".to_owned() + "_",
     ] {
         assert!(!is_hostname(&name), "{name}");
     }

@@ -1,0 +1,29 @@
+//! Looks into the entries of an archive of cloud-init.
+
+use super::{InputProblem, YamlShape, check_form, check_yaml, form_of, read_yaml};
+
+/// How many entries are looked at.
+const ENTRIES_MAX: usize = 64;
+
+/// The problem of the first entry that cloud-init would ignore.
+pub(super) fn check(text: &str) -> Option<InputProblem> {
+    let entries: Vec<serde_json::Value> = read_yaml(text).ok()?;
+    let entries = entries.iter().take(ENTRIES_MAX);
+    (1..).zip(entries).find_map(|(number, entry)| {
+        let problem = check_entry(entry)?;
+        Some(InputProblem {
+            message: format!("of its entry {number}, {}", problem.message),
+            ..problem
+        })
+    })
+}
+
+fn check_entry(entry: &serde_json::Value) -> Option<InputProblem> {
+    let content = entry.get("content").unwrap_or(entry).as_str()?;
+    match entry.get("type").and_then(serde_json::Value::as_str) {
+        Some("text/cloud-config") => check_yaml(content, YamlShape::Mapping),
+        Some(_) => None,
+        None if form_of(content).is_some() => check_form(content),
+        None => check_yaml(content, YamlShape::Mapping),
+    }
+}

@@ -1,0 +1,134 @@
+//! Checks a network configuration, in netplan's form or in that of cloud-init's version 1.
+
+use serde_json::{Map, Value};
+
+use super::{InputProblem, read_yaml};
+
+const REMEDY: &str = "write netplan's YAML, for example: version: 2 and below it ethernets";
+/// The types of entries in version 1.
+const TYPES: [&str; 8] = [
+    "physical",
+    "bond",
+    "bridge",
+    "vlan",
+    "infiniband",
+    "loopback",
+    "nameserver",
+    "route",
+];
+/// The sections of a network configuration of version 2 that define devices.
+const DEVICES: [&str; 12] = [
+    "ethernets",
+    "wifis",
+    "bonds",
+    "bridges",
+    "vlans",
+    "tunnels",
+    "vrfs",
+    "modems",
+    "nm-devices",
+    "dummy-devices",
+    "virtual-ethernets",
+    "openvswitch",
+];
+
+/// The problem of a network configuration, if cloud-init would ignore it.
+pub fn check_network(text: &str) -> Option<InputProblem> {
+    let problem = |message: String| Some(InputProblem::new(message, REMEDY));
+    if text.starts_with('\u{feff}') {
+        return problem("it begins with a byte order mark".to_owned());
+    }
+    let read: serde_json::Value = match read_yaml(text) {
+        Ok(read) => read,
+        Err(place) => return problem(format!("it is not YAML{place}")),
+    };
+    let network = read.get("network").unwrap_or(&read);
+    let Some(fields) = network.as_object() else {
+        return problem("it is not a mapping of keys to values".to_owned());
+    };
+    if fields
+        .get("config")
+        .is_some_and(|config| config == "disabled")
+    {
+        return None;
+    }
+    let version = fields.get("version").map(|version| match version.as_str() {
+        Some(number) => number.to_owned(),
+        None => version.to_string(),
+    });
+    match version.as_deref() {
+        Some("1") => match fields.get("config").and_then(|config| config.as_array()) {
+            Some(entries) if entries.iter().all(is_known_entry) => None,
+            Some(_) => {
+                problem("an entry of its `config` has no `type` that cloud-init knows".to_owned())
+            }
+            None => problem("it has version 1 and no list `config`".to_owned()),
+        },
+        Some("2") => check_sections(fields),
+        Some(_) => problem("its `version` is neither 1 nor 2".to_owned()),
+        None => problem("it has no `version`".to_owned()),
+    }
+}
+
+fn is_known_entry(entry: &Value) -> bool {
+    let kind = entry.get("type").and_then(Value::as_str);
+    kind.is_some_and(|kind| TYPES.contains(&kind))
+}
+
+/// The problem of version 2: netplan refuses the whole of a configuration for one section that it does not know,
+/// and for one device that is wrong.
+fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
+    let problem = |message: &str| Some(InputProblem::new(message, REMEDY));
+    let is_device = |key: &str| DEVICES.contains(&key);
+    let is_known = |key: &str| is_device(key) || ["version", "renderer"].contains(&key);
+    // One without any section is valid, and configures nothing.
+    if !fields.keys().all(|key| is_known(key)) {
+        return if fields.keys().any(|key| is_device(key)) {
+            problem("it has a section that netplan does not know")
+        } else {
+            problem("it has version 2 and defines no devices")
+        };
+    }
+    let sections = fields.iter().filter(|(key, _)| is_device(key));
+    for (key, section) in sections {
+        let Some(devices) = section.as_object() else {
+            return problem("a section of devices is not a mapping of names to devices");
+        };
+        if key == "openvswitch" {
+            continue;
+        }
+        for device in devices.values() {
+            if !device.is_object() {
+                return problem("a device is not a mapping of keys to values");
+            }
+            if device
+                .get("addresses")
+                .is_some_and(|list| !are_addresses(list))
+            {
+                return Some(InputProblem::new(
+                    "the `addresses` of a device are not a list of addresses with the lengths of their prefixes",
+                    "write a list, for example: addresses: [192.0.2.7/24]",
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn are_addresses(list: &Value) -> bool {
+    let is_address = |text: &str| match text.split_once('/') {
+        Some((address, length)) => {
+            address.parse::<std::net::IpAddr>().is_ok() && length.parse::<u8>().is_ok()
+        }
+        // A variable of a group is filled in later.
+        None => text.contains("$("),
+    };
+    list.as_array().is_some_and(|list| {
+        list.iter().all(|entry| match entry {
+            Value::String(text) => is_address(text),
+            // With options, such as a label.
+            Value::Object(entry) => entry.keys().all(|text| is_address(text)),
+            _ => false,
+        })
+    })
+}

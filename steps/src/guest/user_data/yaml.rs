@@ -1,0 +1,107 @@
+//! Reads YAML as cloud-init does, as far as its shape matters.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::DuplicateKeyPolicy;
+
+use super::InputProblem;
+
+/// The outermost part of a YAML text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum YamlShape {
+    Nothing,
+    Mapping,
+    List,
+    Scalar,
+}
+
+pub(super) fn check_yaml(text: &str, expected: YamlShape) -> Option<InputProblem> {
+    let remedy = "correct its YAML; `cloud-init schema --config-file FILE` checks it";
+    let words = match expected {
+        YamlShape::List => "a list",
+        _ => "a mapping of keys to values",
+    };
+    match shape_of(text) {
+        Err(place) => Some(InputProblem::new(format!("it is not YAML{place}"), remedy)),
+        Ok(shape) if shape == expected || shape == YamlShape::Nothing => None,
+        Ok(_) => Some(InputProblem::new(
+            format!("its YAML is not {words}"),
+            remedy,
+        )),
+    }
+}
+
+/// The shape of a YAML text, or where it is wrong.
+pub(super) fn shape_of(text: &str) -> Result<YamlShape, String> {
+    read_yaml(text)
+}
+
+/// Reads YAML as cloud-init does, or says where it is wrong without repeating any of it.
+pub(super) fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location();
+        place.map_or_else(String::new, |place| {
+            format!(" (line {}, column {})", place.line(), place.column())
+        })
+    })
+}
+
+impl<'de> Deserialize<'de> for YamlShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+macro_rules! scalars {
+    ($($name:ident: $type:ty),*) => {
+        $(fn $name<E>(self, _: $type) -> Result<YamlShape, E> {
+            Ok(YamlShape::Scalar)
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = YamlShape;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("YAML")
+    }
+
+    scalars! {
+        visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128,
+        visit_f64: f64, visit_str: &str
+    }
+
+    fn visit_unit<E>(self) -> Result<YamlShape, E> {
+        Ok(YamlShape::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<YamlShape, E> {
+        Ok(YamlShape::Nothing)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlShape, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<YamlShape, A::Error> {
+        while list.next_element::<Self::Value>()?.is_some() {}
+        Ok(YamlShape::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlShape, A::Error> {
+        while let Some(key) = map.next_key::<Self::Value>()? {
+            // As where the braces of a template were not filled in. Python has no such keys.
+            if matches!(key, YamlShape::Mapping | YamlShape::List) {
+                return Err(serde::de::Error::custom("a key is not a text"));
+            }
+            map.next_value::<Self::Value>()?;
+        }
+        Ok(YamlShape::Mapping)
+    }
+}
