@@ -159,6 +159,9 @@ fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Conn
         .expose_str()
         .ok_or_else(|| malformed("it is not text"))?;
     let text = tidy(text);
+    if let Some(other) = other_than_private(&text) {
+        return Err(malformed(other));
+    }
     if let Some(encryption) = encryption::unsupported(&text) {
         let problem = KeyProblem::UnsupportedEncryption(encryption);
         return Err(ConnectError::Key(problem));
@@ -184,9 +187,25 @@ fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Conn
     })
 }
 
-/// A key pasted into YAML may have indentation or other line ends.
+/// What the text is, if it is the other half of a key.
+fn other_than_private(text: &str) -> Option<&'static str> {
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|start| text.starts_with(start));
+    let line = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
+    let block = [
+        "---- BEGIN SSH2 PUBLIC KEY",
+        "-----BEGIN PUBLIC KEY",
+        "-----BEGIN RSA PUBLIC KEY",
+    ];
+    if begins(&line) || begins(&block) {
+        return Some("it is the public key");
+    }
+    begins(&["-----BEGIN CERTIFICATE"]).then_some("it is a certificate")
+}
+
+/// A key pasted into YAML may have indentation or other line ends, and one from Windows a byte order mark.
 fn tidy(text: &str) -> zeroize::Zeroizing<String> {
     let mut tidy = zeroize::Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for line in text.lines() {
         tidy.push_str(line.trim());
         tidy.push('\n');

@@ -272,6 +272,20 @@ fn puttys_own_format_is_not_opened_with_a_passphrase() {
 }
 
 #[test]
+fn the_other_half_of_a_key_is_named() {
+    for (text, what) in [
+        ("ssh-ed25519 AAAA me@desk", "public key"),
+        ("sk-ssh-ed25519@openssh.com AAAA", "public key"),
+        ("---- BEGIN SSH2 PUBLIC KEY ----\n", "public key"),
+        ("\u{feff}-----BEGIN PUBLIC KEY-----\n", "public key"),
+        ("  -----BEGIN CERTIFICATE-----\n", "a certificate"),
+    ] {
+        let error = decode(&Secret::new(text), None).unwrap_err();
+        assert!(error.to_string().contains(what), "{text}: {error}");
+    }
+}
+
+#[test]
 fn what_is_no_key_is_said_to_be_none_without_showing_it() {
     for text in [
         "",
