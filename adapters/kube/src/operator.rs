@@ -59,6 +59,23 @@ pub enum ApiConnectError {
     Client(String),
 }
 
+impl ApiConnectError {
+    /// The error of reading credentials, without any content of their files.
+    pub(crate) fn of_config(error: &(dyn std::error::Error + 'static)) -> Self {
+        let inner = || error.source()?.downcast_ref();
+        let kubeconfig = error.downcast_ref::<KubeconfigError>().or_else(inner);
+        Self::Config(match kubeconfig {
+            Some(KubeconfigError::Parse(wrong)) => {
+                let place = wrong.location().map_or_else(String::new, |place| {
+                    format!(" (line {}, column {})", place.line(), place.column())
+                });
+                format!("the file is not the YAML of a kubeconfig{place}")
+            }
+            _ => error.to_string(),
+        })
+    }
+}
+
 /// A client for the cluster of a kubeconfig; without one, for the cluster of `$KUBECONFIG`, or for the
 /// one that this process runs in. No request is sent yet. Also returns the default namespace. With
 /// `retries`, a request that the API server was too busy to answer is repeated silently: this is for
@@ -70,22 +87,20 @@ pub async fn connect(
     kubeconfig: Option<PathBuf>,
     retries: bool,
 ) -> Result<(Client, String), ApiConnectError> {
-    let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let read = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
-            let options = KubeConfigOptions::default();
+    let options = KubeConfigOptions::default();
+    let read = match kubeconfig {
+        Some(path) => Kubeconfig::read_from(path).map(Some),
+        None => listed_kubeconfig(),
+    };
+    let mut config = match read.map_err(|error| ApiConnectError::of_config(&error))? {
+        Some(read) => {
             let config = Config::from_custom_kubeconfig(read, &options).await;
-            config.map_err(|error| wrong(&error))?
+            config.map_err(|error| ApiConnectError::of_config(&error))?
         }
-        None => match listed_kubeconfig().map_err(|error| wrong(&error))? {
-            Some(listed) => {
-                let options = KubeConfigOptions::default();
-                let config = Config::from_custom_kubeconfig(listed, &options).await;
-                config.map_err(|error| wrong(&error))?
-            }
-            None => Config::infer().await.map_err(|error| wrong(&error))?,
-        },
+        None => {
+            let config = Config::infer().await;
+            config.map_err(|error| ApiConnectError::of_config(&error))?
+        }
     };
     config.default_retry = retries;
     let namespace = config.default_namespace.clone();

@@ -624,3 +624,17 @@ fn files_of_the_list_that_do_not_exist_are_skipped_as_by_kubectl() {
     std::fs::write(dir.path().join("broken"), "contexts: 3").unwrap();
     assert!(merged([dir.path().join("broken")].into_iter()).is_err());
 }
+
+#[test]
+fn an_unreadable_kubeconfig_is_refused_without_showing_any_of_it() {
+    for text in [
+        "users:\n- name: u\n  user:\n    token: hunter2\n    x: [\n",
+        "users:\n- name: u\n  user: hunter2\n",
+        "hunter2\n",
+    ] {
+        let wrong = kube::config::Kubeconfig::from_yaml(text).unwrap_err();
+        let said = format!("{}", super::ApiConnectError::of_config(&wrong));
+        assert!(said.contains("(line "), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}

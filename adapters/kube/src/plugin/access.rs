@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kube::{
     Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 use super::Cluster;
@@ -49,7 +49,7 @@ impl Cluster {
 }
 
 async fn config(access: &KubeconfigFlags) -> Result<Config, ApiConnectError> {
-    let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
+    let wrong = |error: KubeconfigError| ApiConnectError::of_config(&error);
     let options = KubeConfigOptions {
         context: access.context.clone(),
         cluster: access.cluster.clone(),
@@ -63,6 +63,6 @@ async fn config(access: &KubeconfigFlags) -> Result<Config, ApiConnectError> {
             Err(error) => Err(error),
         },
     };
-    let config = Config::from_custom_kubeconfig(kubeconfig.map_err(|e| wrong(&e))?, &options);
-    config.await.map_err(|error| wrong(&error))
+    let config = Config::from_custom_kubeconfig(kubeconfig.map_err(wrong)?, &options);
+    config.await.map_err(wrong)
 }
