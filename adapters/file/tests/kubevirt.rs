@@ -514,6 +514,42 @@ fn a_problem_names_the_path_of_the_manifest_and_shows_its_line() {
 }
 
 #[test]
+fn defaults_of_disks_and_cards_are_accepted_and_other_values_refused() {
+    let machine = |disk: &str, cdrom: &str| {
+        let machine = MACHINE
+            .replace("{name: data, disk: {bus: virtio}}", disk)
+            .replace("cdrom: {bus: sata}", cdrom);
+        format!("{VOLUMES}{machine}{CONFIG_MAP}")
+    };
+    let disk = "{name: data, shareable: false, dedicatedIOThread: false, disk: {bus: virtio, readonly: false}}";
+    let cdrom = "cdrom: {bus: sata, readonly: true}";
+    assert_eq!(resolved(&machine(disk, cdrom)).vsis.len(), 1);
+    for (other_disk, other_cdrom, path) in [
+        (
+            disk,
+            "cdrom: {bus: sata, readonly: false}",
+            "cdrom.readonly",
+        ),
+        (
+            "{name: data, disk: {bus: virtio, readonly: true}}",
+            cdrom,
+            "disk.readonly",
+        ),
+        (
+            "{name: data, shareable: true, disk: {}}",
+            cdrom,
+            "shareable",
+        ),
+    ] {
+        let words = refused(&machine(other_disk, other_cdrom));
+        assert!(words.contains(path), "{words}");
+    }
+    let passed_through = MACHINE.replace("masquerade: {}", "sriov: {}");
+    let words = refused(&format!("{VOLUMES}{passed_through}{CONFIG_MAP}"));
+    assert!(words.contains("bridge: {}"), "{words}");
+}
+
+#[test]
 fn what_has_no_counterpart_is_named_once_with_its_places() {
     let machine = |name: &str| {
         MACHINE.replace("centos-vm", name).replace(

@@ -65,11 +65,8 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
     // A disk of a server is a file or a block device of its pool, whatever a claim would be.
     any_of(&mut claim, "volumeMode", &["Filesystem", "Block"], refusals);
     word(&mut spec, "contentType", "kubevirt", refusals);
-    let path = spec.path("preallocation");
-    match spec.take("preallocation").map(|node| &node.value) {
-        None | Some(Value::Bool(false)) => {}
-        Some(_) => refusals.unsupported(path, "remove it: a disk takes space as it is written"),
-    }
+    let thin = "remove it: a disk takes space as it is written";
+    only_flag(&mut spec, "preallocation", false, thin, refusals);
     for key in ["checkpoints", "finalCheckpoint"] {
         match spec.take(key).map(|node| &node.value) {
             None | Some(Value::Bool(false)) => {}
@@ -164,6 +161,21 @@ pub(super) fn word(fields: &mut Fields<'_>, key: &str, only: &str, refusals: &mu
             &message,
             &format!("remove it, or write {only}"),
         );
+    }
+}
+
+/// Checks a field that may only spell out its default.
+pub(super) fn only_flag(
+    fields: &mut Fields<'_>,
+    key: &str,
+    default: bool,
+    remedy: &str,
+    refusals: &mut Refusals,
+) {
+    match fields.take(key).map(|node| &node.value) {
+        None => {}
+        Some(Value::Bool(flag)) if *flag == default => {}
+        Some(_) => refusals.unsupported(fields.path(key), remedy),
     }
 }
 

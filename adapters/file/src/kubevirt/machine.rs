@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     Foreign, ForeignKind, KnownVolumes, KubevirtMetadata, Placement,
-    data_volume::{self, DataVolume, VolumeSource, any_of, word},
+    data_volume::{self, DataVolume, VolumeSource, any_of, only_flag, word},
     fields::{Fields, Refusals, entry, instead, object, text},
     guest::{self, Configuration},
     memory, registry,

@@ -78,6 +78,10 @@ pub(super) fn interfaces(
                 card.object(binding, refusals).end(refusals);
             }
         }
+        for passed_through in ["sriov", "macvtap"] {
+            let remedy = "write `bridge: {}` for a virtio card on this network; a card of the host is not passed through";
+            card.refuse(passed_through, remedy, refusals);
+        }
         word(&mut card, "model", "virtio", refusals);
         let remedy = "remove it; MAC addresses follow from the server's UID";
         card.refuse("macAddress", remedy, refusals);

@@ -6,7 +6,7 @@ use vsiflow_workflows::spec::FieldPath;
 
 use super::{
     DataVolume, Fields, KubevirtMetadata, KubevirtServer, Refusals, Value, VolumeSource, Volumes,
-    YamlNode, any_of, guest, registry, word,
+    YamlNode, any_of, guest, only_flag, registry, word,
 };
 
 /// What a volume of the machine holds.
@@ -203,7 +203,13 @@ pub(super) fn disks(
             } else {
                 word(&mut how, "bus", "virtio", refusals);
             }
+            let remedy = "remove it: the guest may write to its disks, and reads its configuration";
+            only_flag(&mut how, "readonly", kind == "cdrom", remedy, refusals);
             how.end(refusals);
+        }
+        let remedy = "remove it: a disk belongs to one server, and QEMU chooses its threads";
+        for key in ["shareable", "dedicatedIOThread"] {
+            only_flag(&mut disk, key, false, remedy, refusals);
         }
         disk.end(refusals);
         match volume {
