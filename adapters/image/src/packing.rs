@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
-use lzma_rust2::XzReader;
 use tokio::sync::mpsc;
 use url::Url;
 use vsiflow_engine::causes::chain;
@@ -24,7 +23,9 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo
 use crate::error::{ShownError, causes, error};
 use crate::oci::UnfitLayer;
 use crate::sparse::SparseForm;
+pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
 use memory::MemoryBusy;
+pub(crate) use memory::ReservedMemory;
 use ova::UnfitOva;
 use vmdk::UnfitVmdk;
 
@@ -32,11 +33,10 @@ use vmdk::UnfitVmdk;
 const PIECE: usize = 192 * 1024;
 /// How many pieces wait on either side of the unpacking.
 pub(crate) const WAITING: usize = 4;
-/// How much memory unpacking may use, in bytes. An archive that needs more is refused, or waits for its turn.
-pub(crate) const MEMORY: u64 = 34 * 1024 * 1024;
-/// How much memory the unpacking of one archive may use, in bytes, while no other uses as much: `xz -9` needs 65
-/// MiB.
-const LARGE_MEMORY: u64 = 72 * 1024 * 1024;
+/// How much memory the unpacking of a zstd image may use, in bytes.
+pub(crate) const ZSTD_MEMORY: u64 = 34 * 1024 * 1024;
+/// The same for xz: `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 72 * 1024 * 1024;
 
 /// Limits the unpacked size of an image. `free` bytes are always permitted, because a disk may be all zeros;
 /// beyond that, `times` times the packed size.
@@ -205,7 +205,7 @@ impl Packing {
 
     /// Opens the image inside.
     fn open(self, packed: PackingTrial, url: &Url, most: UnpackLimit) -> Unpacked {
-        let needs_much = self == Self::Xz && compressed::needs_much(&packed.head);
+        let head = packed.head.clone();
         let packed: Box<dyn ImageStream> = Box::new(packed);
         let info = self.info(packed.info().clone());
         let failed = Arc::<Mutex<Option<SourceError>>>::default();
@@ -215,37 +215,19 @@ impl Packing {
         let taken = Arc::<AtomicU64>::default();
         let source = Feed::new(pieces, failed.clone(), taken.clone());
         let mut to = Outlet::new(give, taken, most);
-        tokio::spawn(async move {
-            let memory = if needs_much {
-                let Some(turn) = memory::turn(&to).await else {
-                    return;
-                };
-                Some(turn)
-            } else {
-                None
-            };
-            tokio::task::spawn_blocking(move || {
-                let limit = if memory.is_some() {
-                    LARGE_MEMORY
-                } else {
-                    MEMORY
-                };
-                if let Err(error) = self.unpack(BufReader::new(source), &mut to, limit) {
-                    to.fail(error);
-                }
-                drop(memory);
-            });
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = self.unpack(&head, BufReader::new(source), &mut to) {
+                to.fail(error);
+            }
         });
         Unpacked::new(info, ShownError::from(url), unpacked, failed)
     }
 
-    fn unpack(self, mut packed: impl BufRead, to: &mut Outlet, memory: u64) -> io::Result<()> {
+    /// Unpacks a file that begins with `head`. Blocks.
+    fn unpack(self, head: &[u8], mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
         match self {
             Self::Gzip => compressed::gunzip(packed, to),
-            Self::Xz => {
-                let most = u32::try_from(memory / 1024).unwrap_or(u32::MAX);
-                copy(&mut XzReader::new_mem_limit(packed, true, most), to).map(drop)
-            }
+            Self::Xz => compressed::unxz(head, packed, to),
             Self::Zstd => compressed::unzstd(packed, to),
             Self::Ova => ova::unpack(packed, to),
             // Read to the end: a source with a digest compares all bytes.
@@ -469,13 +451,13 @@ fn exceeded(error: &io::Error) -> Option<ExceededMemory> {
     };
     if of_zstd.any(is_window) {
         return Some(ExceededMemory {
-            bytes: MEMORY,
+            bytes: ZSTD_MEMORY,
             remedy: "pack it with `zstd` without `--long` and `--ultra`",
         });
     }
     // The xz library has no type for it, and gives this kind to errors about memory alone.
     (error.kind() == io::ErrorKind::OutOfMemory).then_some(ExceededMemory {
-        bytes: LARGE_MEMORY,
+        bytes: XZ_MEMORY,
         remedy: "pack it with `xz -9` or less",
     })
 }

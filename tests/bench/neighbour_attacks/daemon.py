@@ -57,8 +57,12 @@ class Daemon:
         self.process, self.peak_before = None, 0
 
     def __enter__(self):
-        self.start()
-        self.tokens = {role: self.token(role) for role in ("viewer", "operator")}
+        try:
+            self.start()
+            self.tokens = {role: self.token(role) for role in ("viewer", "operator")}
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def start(self):
@@ -107,12 +111,16 @@ class Daemon:
 
     def __exit__(self, failed, *_):
         died = self.process.poll()
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-        self.group.remove()
+        self.end()
         if died is not None and not failed:
             sys.exit(f"the daemon ended with {died}: " + self.last_words())
+
+    def end(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
+        self.group.remove()
 
     def last_words(self):
         with open(self.folder + "/log", errors="replace") as file:

@@ -16,7 +16,8 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 use crate::archive::{self, MAX_HEADERS_LEN};
 use crate::error::ShownError;
 use crate::packing::{
-    Feed, MAX, MEMORY, Outlet, UnpackLimit, Unpacked, UnpackedTooLarge, WAITING, copy, feed, unfit,
+    Feed, MAX, MAX_FRAME_HEADER, Outlet, ReservedMemory, UnpackLimit, Unpacked, UnpackedTooLarge,
+    WAITING, ZSTD_MEMORY, copy, feed, reserve_window, unfit,
 };
 
 /// How many files a layer may have.
@@ -237,7 +238,10 @@ struct ZstdFrames(Option<FrameState>);
 
 enum FrameState {
     Between(PackedLayer),
-    Within(Box<StreamingDecoder<PackedLayer, FrameDecoder>>),
+    Within(
+        Box<StreamingDecoder<PackedLayer, FrameDecoder>>,
+        ReservedMemory,
+    ),
 }
 
 impl Read for ZstdFrames {
@@ -245,12 +249,12 @@ impl Read for ZstdFrames {
         loop {
             match self.0.take() {
                 None => return Ok(0),
-                Some(FrameState::Within(mut frame)) => match frame.read(into)? {
+                Some(FrameState::Within(mut frame, memory)) => match frame.read(into)? {
                     0 if !into.is_empty() => {
                         self.0 = Some(FrameState::Between(frame.into_inner()));
                     }
                     read => {
-                        self.0 = Some(FrameState::Within(frame));
+                        self.0 = Some(FrameState::Within(frame, memory));
                         return Ok(read);
                     }
                 },
@@ -263,9 +267,10 @@ impl Read for ZstdFrames {
                         self.0 = Some(FrameState::Between(packed));
                     }
                     _ => {
-                        let frame = StreamingDecoder::new_with_max_window_size(packed, MEMORY);
+                        let memory = reserve_window(packed.peek(MAX_FRAME_HEADER)?)?;
+                        let frame = StreamingDecoder::new_with_max_window_size(packed, ZSTD_MEMORY);
                         let frame = frame.map_err(io::Error::other)?;
-                        self.0 = Some(FrameState::Within(Box::new(frame)));
+                        self.0 = Some(FrameState::Within(Box::new(frame), memory));
                     }
                 },
             }

@@ -3,16 +3,88 @@
 use std::io::{self, BufRead, Read as _};
 
 use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::{MEMORY, Outlet, copy};
+use super::{
+    Outlet, XZ_MEMORY, ZSTD_MEMORY, copy,
+    memory::{self, ReservedMemory},
+};
 
-/// An xz file with a larger dictionary, in bytes, needs more memory than [`MEMORY`].
-const DICTIONARY: u64 = 32 * 1024 * 1024;
+/// What unpacking xz and zstd needs beside the dictionary or window, in bytes.
+const BESIDE: u64 = 2 * 1024 * 1024;
+/// What is reserved for xz at least, in bytes: a later block may have a dictionary of the usual 8 MiB.
+const LEAST_XZ: u64 = 10 * 1024 * 1024;
+/// The length of the longest header of a zstd frame, with its magic number (RFC 8878, 3.1.1).
+pub(crate) const MAX_FRAME_HEADER: usize = 18;
 
-/// Whether an xz file that begins with these bytes needs more memory than [`MEMORY`].
-pub(super) fn needs_much(head: &[u8]) -> bool {
-    dictionary(head) > DICTIONARY
+/// Unpacks xz that begins with `head`.
+pub(super) fn unxz(head: &[u8], packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
+    let needed = dictionary(head).saturating_add(BESIDE).max(LEAST_XZ);
+    let permitted = needed.min(XZ_MEMORY);
+    let _reserved = memory::reserve(permitted)?;
+    let most = u32::try_from(permitted / 1024).unwrap_or(u32::MAX);
+    match copy(&mut XzReader::new_mem_limit(packed, true, most), to) {
+        // The xz library gives this kind to errors about memory alone.
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory && needed == permitted => {
+            Err(io::Error::other(UnannouncedDictionary))
+        }
+        copied => copied.map(drop),
+    }
+}
+
+/// The error when a later block of an xz file needs more memory than its first one.
+#[derive(Debug, thiserror::Error)]
+#[error("a later part of it needs more memory than its first one says; pack it anew as a whole")]
+struct UnannouncedDictionary;
+
+/// Reserves what a zstd frame with this header needs. Blocks.
+pub(crate) fn reserve_window(header: &[u8]) -> io::Result<ReservedMemory> {
+    let needed = window(header).unwrap_or(ZSTD_MEMORY).min(ZSTD_MEMORY);
+    memory::reserve(needed.saturating_add(BESIDE))
+}
+
+/// Whether a zstd frame with this descriptor says the size of its content instead of that of its window.
+fn is_single_segment(descriptor: u8) -> bool {
+    descriptor & 0x20 != 0
+}
+
+/// The lengths of the dictionary's number and of the content's size in a zstd frame with this descriptor.
+fn lengths(descriptor: u8) -> (usize, usize) {
+    let size = match descriptor >> 6 {
+        0 => usize::from(is_single_segment(descriptor)),
+        flag => 1 << flag,
+    };
+    let number = match descriptor & 3 {
+        3 => 4,
+        number => usize::from(number),
+    };
+    (number, size)
+}
+
+/// How many bytes of a zstd frame's header follow its magic number and descriptor.
+fn rest_of_header(begin: &[u8]) -> usize {
+    begin.get(4).map_or(0, |descriptor| {
+        let (number, size) = lengths(*descriptor);
+        usize::from(!is_single_segment(*descriptor)) + number + size
+    })
+}
+
+/// The size of the window of a zstd frame in bytes, by its header with the magic number; `None` if the header is
+/// cut short.
+fn window(header: &[u8]) -> Option<u64> {
+    let descriptor = *header.get(4)?;
+    if !is_single_segment(descriptor) {
+        let window = *header.get(5)?;
+        let base = 1_u64 << (10 + u64::from(window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    let (number, size) = lengths(descriptor);
+    let size = header.get(5 + number..)?.get(..size)?;
+    let mut bytes = [0; 8];
+    bytes.get_mut(..size.len())?.copy_from_slice(size);
+    let added = if size.len() == 2 { 256 } else { 0 };
+    Some(u64::from_le_bytes(bytes).saturating_add(added))
 }
 
 /// The size of an xz file's dictionary in bytes, by the header of its first block; 0 if it has none.
@@ -64,14 +136,19 @@ fn only_zeros(mut packed: impl BufRead) -> io::Result<()> {
 /// Unpacks zstd, one frame after the other.
 pub(super) fn unzstd(mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
     while !packed.fill_buf()?.is_empty() {
-        let mut magic = [0; 4];
-        packed.read_exact(&mut magic)?;
-        if let [0x50..=0x5f, 0x2a, 0x4d, 0x18] = magic {
+        let mut header = Vec::with_capacity(MAX_FRAME_HEADER);
+        header.resize(4, 0);
+        packed.read_exact(&mut header)?;
+        if let [0x50..=0x5f, 0x2a, 0x4d, 0x18] = header[..] {
             skip_frame(&mut packed)?;
             continue;
         }
-        let frame = magic.as_slice().chain(&mut packed);
-        let frame = StreamingDecoder::new_with_max_window_size(frame, MEMORY);
+        (&mut packed).take(1).read_to_end(&mut header)?;
+        let rest = rest_of_header(&header) as u64;
+        (&mut packed).take(rest).read_to_end(&mut header)?;
+        let _reserved = reserve_window(&header)?;
+        let frame = header.chain(&mut packed);
+        let frame = StreamingDecoder::new_with_max_window_size(frame, ZSTD_MEMORY);
         if !copy(&mut frame.map_err(io::Error::other)?, to)? {
             return Ok(());
         }
@@ -104,8 +181,26 @@ mod tests {
         assert_eq!(dictionary(&file(22)), 8 << 20);
         assert_eq!(dictionary(&file(26)), 32 << 20);
         assert_eq!(dictionary(&file(28)), 64 << 20);
-        assert!(!needs_much(&file(26)) && needs_much(&file(27)));
         assert_eq!(dictionary(&file(255)), 0);
         assert_eq!(dictionary(b"\xfd7zXZ"), 0);
+    }
+    #[test]
+    fn the_header_of_a_zstd_frame_tells_its_window() {
+        let magic = b"\x28\xb5\x2f\xfd";
+        let header = |rest: &[u8]| [magic, rest].concat();
+        // 8 MiB: exponent 13; then with an eighth more.
+        assert_eq!(window(&header(&[0, 13 << 3])), Some(8 << 20));
+        assert_eq!(window(&header(&[0, 13 << 3 | 1])), Some(9 << 20));
+        // One segment, with the content's size in one, two and four bytes, and behind a dictionary's number.
+        assert_eq!(window(&header(&[0x20, 7])), Some(7));
+        assert_eq!(window(&header(&[0x60, 1, 0])), Some(257));
+        assert_eq!(window(&header(&[0xa2, 9, 9, 0, 0, 1, 0])), Some(1 << 16));
+        assert_eq!(window(&header(&[0xa0, 1])), None);
+        for descriptor in 0..=u8::MAX {
+            let begin = header(&[descriptor]);
+            let whole = [begin.clone(), vec![0; rest_of_header(&begin)]].concat();
+            assert!(whole.len() <= MAX_FRAME_HEADER);
+            assert!(window(&whole).is_some());
+        }
     }
 }

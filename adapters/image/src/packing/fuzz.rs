@@ -36,7 +36,7 @@ fn target(bytes: &[u8]) {
         let (give, mut unpacked) = mpsc::channel(64);
         let taken = Arc::new(AtomicU64::new(bytes.len() as u64));
         let mut to = Outlet::new(give, taken, most);
-        let _refused = packing.unpack(bytes, &mut to, MEMORY);
+        let _refused = packing.unpack(bytes, bytes, &mut to);
         drop(to);
         let mut length = 0_u64;
         while let Ok(piece) = unpacked.try_recv() {
