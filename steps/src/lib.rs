@@ -37,6 +37,7 @@ pub mod hpl;
 pub mod image;
 pub mod names;
 pub mod network;
+mod other_hosts;
 pub mod ownership;
 pub mod ports;
 pub mod sim;

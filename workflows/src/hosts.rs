@@ -183,4 +183,47 @@ impl HostDirectory {
             .cloned()
             .collect()
     }
+
+    /// The ids of the other hosts whose settings are of the same namespace as those of this one.
+    pub(crate) fn others_of_owner(&self, id: &str) -> Vec<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let owner = known.get(id).and_then(|host| host.namespace.as_ref());
+        let others = known.iter().filter(|(other, _)| *other != id);
+        let others = others.filter(|(_, host)| host.namespace.as_ref() == owner);
+        others.map(|(other, _)| other.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vsiflow_engine::secret::Secret;
+
+    use super::*;
+    use crate::spec::documents::KeyValues;
+
+    fn host(name: &str, namespace: Option<&str>) -> HostSettings {
+        let name = Secret::new(name.as_bytes().to_vec());
+        let keys = KeyValues([("HOSTNAME".to_owned(), name)].into());
+        let settings = HostSettings::from_keys(Some(&keys), None).unwrap();
+        HostSettings {
+            namespace: namespace.map(str::to_owned),
+            ..settings
+        }
+    }
+
+    #[test]
+    fn hosts_of_namespaces_that_do_not_trust_one_another_are_not_among_the_others() {
+        let directory = HostDirectory::default();
+        let tenants = [("sim:a1", "a"), ("sim:a2", "a"), ("sim:b1", "b")];
+        for (name, namespace) in tenants {
+            directory.put(host(name, Some(namespace)));
+        }
+        assert_eq!(directory.others_of_owner("sim:a1"), ["sim:a2"]);
+        assert!(directory.others_of_owner("sim:b1").is_empty());
+        let trusting = HostDirectory::default();
+        for name in ["sim:c", "sim:d"] {
+            trusting.put(host(name, None));
+        }
+        assert_eq!(trusting.others_of_owner("sim:c"), ["sim:d"]);
+    }
 }

@@ -209,9 +209,7 @@ impl Hosts for Reach {
     }
 
     async fn others(&self, id: &str) -> Vec<String> {
-        let mut others = self.directory.ids();
-        others.retain(|other| other != id);
-        others
+        self.directory.others_of_owner(id)
     }
 
     fn has_forgotten(&self) -> bool {

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, stream};
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{in_use, pools::ListedPools, users::users};
 use crate::{
     image::sidecar,
-    ownership,
+    other_hosts, ownership,
     ports::{HostPorts, Hosts, PoolInfo, VolumeKey},
 };
-
-/// How many hosts are asked at the same time.
-const PARALLEL: usize = 16;
 
 /// How a volume is recognised on another host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +32,7 @@ pub async fn unused_elsewhere(
     key: &VolumeKey,
     by: SharedBy,
 ) -> Result<(), Failure> {
-    let others = hosts.others(here).await;
-    if others.is_empty() {
+    if hosts.others(here).await.is_empty() {
         return Ok(());
     }
     let ports = hosts.host(here).await?;
@@ -52,22 +47,14 @@ pub async fn unused_elsewhere(
             SharedBy::Claim => Some(claimant(cx, &ports, key).await?),
         },
     };
-    let looks = others.into_iter().map(|id| {
+    let look = |other| {
         let sought = &sought;
-        async move {
-            let other = hosts.host(&id).await?;
-            sought.refusal(cx, &other).await
-        }
-    });
-    let mut looks = stream::iter(looks).buffer_unordered(PARALLEL);
-    while let Some(look) = looks.next().await {
-        match look {
-            Err(failure) => tracing::warn!(%failure, "a host was not asked for users of {key}"),
-            Ok(Some(refusal)) => return Err(refusal),
-            Ok(None) => {}
-        }
+        async move { sought.refusal(cx, &other).await }
+    };
+    match other_hosts::first_answer(hosts, here, look).await {
+        Some(refusal) => Err(refusal),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// A volume as other hosts would have it.

@@ -218,7 +218,8 @@ pub trait Hosts: Send + Sync + 'static {
     /// Disconnects from all hosts, as far as they answer soon. A later call connects again.
     async fn leave(&self) {}
 
-    /// The IDs of all other hosts that are known.
+    /// The IDs of the other hosts that are known and whose owner is that of the host `id`: what belongs to a namespace
+    /// that does not trust this one is neither asked nor named.
     async fn others(&self, _id: &str) -> Vec<String> {
         Vec::new()
     }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, stream};
 use uuid::Uuid;
 use vsiflow_engine::{
     model::{Failure, Name},
@@ -12,12 +11,9 @@ use vsiflow_engine::{
 
 use super::{AdoptDomain, DefineDomain};
 use crate::{
-    error, ownership,
-    ports::{DomainInfo, HostPorts, Hosts, PortResult},
+    error, other_hosts, ownership,
+    ports::{DomainInfo, HostPorts, Hosts},
 };
-
-/// How many hosts are asked at the same time.
-const PARALLEL: usize = 16;
 
 /// Refuses to act for a VSI that is not on its host although this journal defined it there, if another host has its
 /// domain: with `virsh migrate --undefinesource` nothing of it remains on its own. Hosts that do not answer are left
@@ -79,26 +75,11 @@ async fn search(
     here: &str,
     is_it: impl Fn(&DomainInfo) -> bool,
 ) -> Option<(HostPorts, DomainInfo)> {
-    let others = hosts.others(here).await.into_iter();
-    let looks = others.map(|id| async move {
-        let look = look(hosts, &id).await;
-        look.inspect_err(|error| tracing::warn!(host = id, %error, "it was not asked for a guest"))
-            .ok()
-    });
-    let mut looks = stream::iter(looks).buffer_unordered(PARALLEL);
-    while let Some(look) = looks.next().await {
-        let Some((ports, domains)) = look else {
-            continue;
-        };
-        if let Some(domain) = domains.into_iter().find(&is_it) {
-            return Some((ports, domain));
-        }
-    }
-    None
-}
-
-async fn look(hosts: &Arc<dyn Hosts>, id: &str) -> PortResult<(HostPorts, Vec<DomainInfo>)> {
-    let ports = hosts.host(id).await?;
-    let domains = ports.domains.domains().await?;
-    Ok((ports, domains))
+    let is_it = &is_it;
+    let look = |ports: HostPorts| async move {
+        let domains = ports.domains.domains().await?;
+        let domain = domains.into_iter().find(is_it);
+        Ok(domain.map(|domain| (ports, domain)))
+    };
+    other_hosts::first_answer(hosts, here, look).await
 }
