@@ -125,9 +125,15 @@ pub(crate) struct MemberObject {
 
 /// Names of labels and annotations that are removed from a member's object.
 #[derive(Debug, Default)]
-pub(crate) struct ForeignMarks {
+pub(crate) struct RemovedMarks {
     pub(crate) labels: Vec<String>,
     pub(crate) annotations: Vec<String>,
+}
+
+impl RemovedMarks {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty()
+    }
 }
 
 /// The part of a merge patch that sets some labels or annotations and removes others.
@@ -177,7 +183,7 @@ pub(crate) async fn correct_member(
     client: &Client,
     resource: &Resource,
     object: &MemberObject,
-    foreign: &ForeignMarks,
+    removed: &RemovedMarks,
 ) -> Result<Option<Resource>, CallError> {
     let mut finalizers = resource.finalizers.clone();
     if !resource.has_finalizer() {
@@ -186,8 +192,8 @@ pub(crate) async fn correct_member(
     let mut patch = json!({"metadata": {
         "uid": resource.uid.to_string(),
         "resourceVersion": resource.version,
-        "labels": marks_patch(&object.labels, &foreign.labels),
-        "annotations": marks_patch(&object.annotations, &foreign.annotations),
+        "labels": marks_patch(&object.labels, &removed.labels),
+        "annotations": marks_patch(&object.annotations, &removed.annotations),
         "finalizers": finalizers,
     }});
     if let (Some(spec), Some(fields)) = (&object.spec, patch.as_object_mut()) {

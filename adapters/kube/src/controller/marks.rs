@@ -3,9 +3,13 @@
 //! A template's own are copied, except those by which other tools recognise what they made: Argo CD would
 //! delete a member with its mark as an object that is not in the repository. For the same reason each
 //! member carries Argo CD's options not to prune it and not to compare it.
+//!
+//! An annotation of each member names what came from its template, so that what leaves the template leaves the
+//! member, and what others put on the member stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Labels and annotations by which tools recognise what they made.
@@ -70,6 +74,46 @@ pub(super) fn annotations(template: &Marks, own: Marks) -> Marks {
     of_template.chain(options).chain(own).collect()
 }
 
+/// The annotation with the [`TemplateMarks`] of a member's object, in JSON.
+const FROM_TEMPLATE: &str = "vsiflow.io/from-template";
+
+/// The names of the labels and annotations that a member's object has from its template.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct TemplateMarks {
+    pub(super) labels: BTreeSet<String>,
+    pub(super) annotations: BTreeSet<String>,
+}
+
+impl TemplateMarks {
+    /// Notes the names of these labels and annotations among the annotations.
+    pub(super) fn note(labels: &Marks, annotations: &mut Marks) {
+        let names = |marks: &Marks| {
+            let names = marks.keys().filter(|name| !name.starts_with(OWN_PREFIX));
+            names.cloned().collect()
+        };
+        let of_template = Self {
+            labels: names(labels),
+            annotations: names(annotations),
+        };
+        if let Ok(text) = serde_json::to_string(&of_template) {
+            annotations.insert(FROM_TEMPLATE.to_owned(), text);
+        }
+    }
+
+    /// Whether these annotations note anything.
+    pub(super) fn are_noted(annotations: &Marks) -> bool {
+        annotations.contains_key(FROM_TEMPLATE)
+    }
+
+    /// What these annotations note; nothing if they note nothing that can be read.
+    pub(super) fn noted(annotations: &Marks) -> Self {
+        let noted = annotations.get(FROM_TEMPLATE);
+        let noted = noted.and_then(|text| serde_json::from_str(text).ok());
+        noted.unwrap_or_default()
+    }
+}
+
 /// The annotations of a template in a resource.
 pub(super) fn of_template(template: &Value) -> Marks {
     let annotations = template.pointer("/metadata/annotations");
@@ -112,6 +156,17 @@ mod tests {
         }
         assert_eq!(copied["argocd.argoproj.io/sync-options"], "Prune=false");
         assert_eq!(copied.len(), kept.len() + ARGO_OPTIONS.len());
+    }
+
+    #[test]
+    fn what_came_from_a_template_is_noted_without_vsiflows_own_marks() {
+        let mut annotations = marks(&["wave", "vsiflow.io/revision"]);
+        TemplateMarks::note(&marks(&["app", "vsiflow.io/pool"]), &mut annotations);
+        let noted = TemplateMarks::noted(&annotations);
+        assert_eq!(noted.labels, ["app".to_owned()].into());
+        assert_eq!(noted.annotations, ["wave".to_owned()].into());
+        annotations.insert(FROM_TEMPLATE.to_owned(), "{\"labels\": 7}".to_owned());
+        assert_eq!(TemplateMarks::noted(&annotations), TemplateMarks::default());
     }
 
     #[test]

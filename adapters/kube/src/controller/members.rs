@@ -24,10 +24,10 @@ use vsiflow_workflows::{
 use super::{
     Controller, by,
     claims::{MemberClaim, MemberClaims},
-    marks::{self, Marks},
+    marks::{self, Marks, TemplateMarks},
 };
 use crate::{
-    api::{self, CallError, ForeignMarks, MemberObject},
+    api::{self, CallError, MemberObject, RemovedMarks},
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
@@ -262,11 +262,8 @@ impl Controller {
             return;
         }
         self.heartbeat();
-        let foreign = ForeignMarks {
-            labels: foreign_marks(&resource.labels, &object.labels),
-            annotations: foreign_marks(&resource.annotations, &object.annotations),
-        };
-        match api::correct_member(&self.client, resource, &object, &foreign).await {
+        let removed = object.superfluous(resource);
+        match api::correct_member(&self.client, resource, &object, &removed).await {
             Ok(Some(patched)) => {
                 // What the server did not accept is not written again.
                 self.shown.insert(patched.uid, (print, patched.generation));
@@ -317,7 +314,11 @@ pub(super) fn refused(namespace: &str, name: &str, message: String, remedy: &str
 fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
     let (labels, own) = member.marks();
     let of_template = owner.map(|owner| owner.annotations.clone());
-    let annotations = marks::annotations(&of_template.unwrap_or_default(), own);
+    let labels = marks::labels(labels);
+    let mut annotations = marks::annotations(&of_template.unwrap_or_default(), own);
+    if owner.is_some() {
+        TemplateMarks::note(&labels, &mut annotations);
+    }
     let template = owner.and_then(|owner| owner.template.clone());
     let spec = template.map(|mut spec| {
         if let Some(guest) = spec.get_mut("guest").and_then(Value::as_object_mut) {
@@ -331,23 +332,39 @@ fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
         spec
     });
     MemberObject {
-        labels: marks::labels(labels),
+        labels,
         annotations,
         spec,
     }
 }
 
-/// Labels or annotations of a member's object by which another tool would take it for its own.
-fn foreign_marks(there: &Marks, expected: &Marks) -> Vec<String> {
-    let names = there.keys();
-    let foreign = names.filter(|name| marks::is_tracking(name) && !expected.contains_key(*name));
-    foreign.cloned().collect()
+/// Labels or annotations of a member's object by which another tool would take it for its own, and those that have left
+/// its template.
+fn superfluous(there: &Marks, expected: &Marks, from_template: &BTreeSet<String>) -> Vec<String> {
+    let names = there.keys().filter(|name| !expected.contains_key(*name));
+    let superfluous =
+        names.filter(|name| marks::is_tracking(name) || from_template.contains(*name));
+    superfluous.cloned().collect()
 }
 
 impl MemberObject {
     /// Hash of the content, for comparisons.
     fn print(&self) -> Hash {
         Hash::of(format!("{self:?}").as_bytes())
+    }
+
+    /// The labels and annotations of the resource that it should not have. While the template is refused, nothing has
+    /// left it.
+    fn superfluous(&self, resource: &Resource) -> RemovedMarks {
+        let noted = if TemplateMarks::are_noted(&self.annotations) {
+            TemplateMarks::noted(&resource.annotations)
+        } else {
+            TemplateMarks::default()
+        };
+        RemovedMarks {
+            labels: superfluous(&resource.labels, &self.labels, &noted.labels),
+            annotations: superfluous(&resource.annotations, &self.annotations, &noted.annotations),
+        }
     }
 
     /// Whether the resource has all of this content. `is_written`: the spec was written as it is.
@@ -358,10 +375,8 @@ impl MemberObject {
                 .all(|(key, value)| there.get(key) == Some(value))
         };
         let same = |spec: &Value| is_written || *spec == resource.spec;
-        let foreign = |there, expected| !foreign_marks(there, expected).is_empty();
         resource.has_finalizer()
-            && !foreign(&resource.labels, &self.labels)
-            && !foreign(&resource.annotations, &self.annotations)
+            && self.superfluous(resource).is_empty()
             && has(&resource.labels, &self.labels)
             && has(&resource.annotations, &self.annotations)
             && self.spec.as_ref().is_none_or(same)

@@ -316,6 +316,44 @@ async fn argo_cd_does_not_take_members_for_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_leaves_a_template_leaves_its_members_and_what_others_added_stays() {
+    let rig = Rig::new().await;
+    argo_pool(&rig, json!({"team": "red", "wave": "3"}), json!({}));
+    until_available(&rig).await;
+    let added = json!({"metadata": {"labels": {"cost": "7"}, "annotations": {"seen": "yes"}}});
+    rig.server.relabel(SERVERS, "argo-0", added);
+    let marks = || {
+        let meta = rig.server.get(SERVERS, "argo-0").unwrap()["metadata"].take();
+        (meta["labels"].clone(), meta["annotations"].clone())
+    };
+
+    // A refused template takes nothing away.
+    argo_pool(&rig, json!({"not a key": "x"}), json!({}));
+    rig.until("it is refused", || kstatus(&pool(&rig)) == "Failed")
+        .await;
+    assert_eq!(marks().1["team"], "red");
+
+    let mut without = pool(&rig);
+    let metadata = &mut without["spec"]["template"]["metadata"];
+    metadata["annotations"] = json!({"wave": "3", "team": null, "not a key": null});
+    metadata["labels"] = json!({"tier": "front", "app": null});
+    rig.server.apply(POOLS, "argo", uid(1), without);
+    rig.until("the members have what the template has", || {
+        let (labels, annotations) = marks();
+        labels["tier"] == "front"
+            && labels.get("app").is_none()
+            && annotations.get("team").is_none()
+    })
+    .await;
+    let (labels, annotations) = marks();
+    assert_eq!(labels["cost"], "7");
+    assert_eq!(annotations["seen"], "yes");
+    assert_eq!(annotations["wave"], "3");
+    until_available(&rig).await;
+    assert_eq!(rig.runs(), 2, "no guest was touched");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_template_is_not_taken_for_available() {
     let rig = Rig::new().await;
     argo_pool(&rig, json!({}), json!({}));
