@@ -336,7 +336,8 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
     cluster
         .kubectl(&["patch", "vsi/onpremsample", "--type=merge", "-p", stop])
         .exits(0);
-    cluster.until("it is stopped", 60, || {
+    // A guest has 60 seconds to shut down, and needs them on a busy machine.
+    cluster.until("it is stopped", 120, || {
         cluster.get("vsi/onpremsample")["status"]["phase"] == "Stopped"
     });
     let history = [
