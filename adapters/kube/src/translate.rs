@@ -418,14 +418,15 @@ impl TranslationPass {
         let mut used_by: BTreeMap<ResourceKey, Vec<String>> = BTreeMap::new();
         for vsi in vsis {
             let desired = &vsi.desired;
-            let of = |documents: &NamedDocuments<'_>, name: &str| {
+            let numbers_of = |documents: &NamedDocuments<'_>, name: &str| {
                 let named = (desired.namespace.as_str(), name.into());
                 documents.get(&named).cloned().unwrap_or_default()
             };
             let own_disks = desired.disks.iter();
-            let own_disks = own_disks.flat_map(|disk| of(&disks_named, &disk.name));
+            let own_disks = own_disks.flat_map(|disk| numbers_of(&disks_named, &disk.name));
             let own_networks = desired.networks.iter().filter(|_| vsi.selects_networks);
-            let own_networks = own_networks.flat_map(|network| of(&networks_named, network));
+            let own_networks =
+                own_networks.flat_map(|network| numbers_of(&networks_named, network));
             let used: BTreeSet<usize> = own_disks.chain(own_networks).collect();
             for resource in used.into_iter().filter_map(|index| self.owner(index)) {
                 let users = used_by.entry(resource.key.clone()).or_default();

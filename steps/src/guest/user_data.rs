@@ -48,12 +48,13 @@ const FORMS: [&str; 10] = [
     "#cloud-boothook",
     "#part-handler",
     "#upstart-job",
-    "#cloud-config-archive",
+    ARCHIVE,
     "#cloud-config-jsonp",
     "#include-once",
     TEMPLATE,
 ];
 const TEMPLATE: &str = "## template: jinja";
+const ARCHIVE: &str = "#cloud-config-archive";
 /// The first words that cloudbase-init knows, which configures Windows.
 const WINDOWS_FORMS: [&str; 5] = ["#ps1", "rem cmd", "<powershell>", "<script>", "#py"];
 /// The first bytes of packed data, and the name of their format.
@@ -132,9 +133,7 @@ fn check_form(text: &str) -> Option<InputProblem> {
     match form_of(text) {
         Some(TEMPLATE) => check_template(text),
         Some("#cloud-config") => check_yaml(text, YamlShape::Mapping),
-        Some("#cloud-config-archive") => {
-            check_yaml(text, YamlShape::List).or_else(|| archive::check(text))
-        }
+        Some(ARCHIVE) => check_yaml(text, YamlShape::List).or_else(|| archive::check(text)),
         Some("#cloud-config-jsonp") => check_patch(text),
         Some(form @ ("#include" | "#include-once")) => check_include(text, form),
         Some("#!" | "#cloud-boothook") => check_script(text),
@@ -180,10 +179,11 @@ fn check_template(text: &str) -> Option<InputProblem> {
 fn check_patch(text: &str) -> Option<InputProblem> {
     let start = text.trim_start();
     let patch = start.get("#cloud-config-jsonp".len()..).unwrap_or_default();
-    let read: Result<Vec<serde::de::IgnoredAny>, _> = serde_json::from_str(patch);
+    let operations: Result<Vec<serde::de::IgnoredAny>, _> = serde_json::from_str(patch);
     let message = "what follows its first line is not a JSON patch";
     let remedy = "write a list of operations in JSON below the first line";
-    read.is_err().then(|| InputProblem::new(message, remedy))
+    let is_wrong = operations.is_err();
+    is_wrong.then(|| InputProblem::new(message, remedy))
 }
 
 fn check_include(text: &str, form: &str) -> Option<InputProblem> {

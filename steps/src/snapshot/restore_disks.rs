@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
-/// snapshot, in the format of the guest's definition. Before the first deletion the step checks that all copies exist and are what was recorded, all
-/// disks may be deleted, and there is room.
+/// snapshot, in the format of the guest's definition. Before the first deletion the step checks that all copies
+/// exist and are what was recorded, all disks may be deleted, and there is room.
 ///
 /// A crash during the step leaves some disks restored, one missing or half, and the rest as they were.
 /// The order to replace a disk is spent before the disk is deleted, so without one nothing is. Each restored

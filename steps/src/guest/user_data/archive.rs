@@ -1,6 +1,6 @@
 //! Looks into the entries of an archive of cloud-init.
 
-use super::{InputProblem, YamlShape, check_form, check_yaml, form_of, read_yaml};
+use super::{ARCHIVE, InputProblem, YamlShape, check_form, check_yaml, form_of, read_yaml};
 
 /// How many entries are looked at.
 const ENTRIES_MAX: usize = 64;
@@ -23,7 +23,11 @@ fn check_entry(entry: &serde_json::Value) -> Option<InputProblem> {
     match entry.get("type").and_then(serde_json::Value::as_str) {
         Some("text/cloud-config") => check_yaml(content, YamlShape::Mapping),
         Some(_) => None,
-        None if form_of(content).is_some() => check_form(content),
-        None => check_yaml(content, YamlShape::Mapping),
+        None => match form_of(content) {
+            // What is in an archive within an archive is not looked at: each one would be read as often as it is nested.
+            Some(ARCHIVE) => check_yaml(content, YamlShape::List),
+            Some(_) => check_form(content),
+            None => check_yaml(content, YamlShape::Mapping),
+        },
     }
 }

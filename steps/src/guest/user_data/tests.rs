@@ -302,3 +302,13 @@ fn host_names_fit_a_linux_guest() {
         assert!(!is_hostname(&name), "{name}");
     }
 }
+
+#[test]
+fn archives_within_archives_are_read_once_however_deep_they_are() {
+    let mut nested = "#cloud-config-archive\n- hunter2\n".to_owned();
+    for _ in 0..400 {
+        let indented: Vec<_> = nested.lines().map(|line| format!("  {line}\n")).collect();
+        nested = format!("#cloud-config-archive\n- |\n{}", indented.concat());
+    }
+    assert_eq!(check(nested.as_bytes()), None);
+}
