@@ -275,8 +275,8 @@ impl Fleet {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
             let id = host.record.id();
             self.reach.cordon(&id, cordoned);
-            let namespace = host.namespace.clone().or_else(|| first.get(&id).cloned());
-            self.directory.set_owner(&id, namespace.clone());
+            let owner = host.namespace.clone().or_else(|| first.get(&id).cloned());
+            self.directory.set_owner(&id, owner);
             let (key, key_passphrase, image_secret) = (
                 self.secret(&host.key).await,
                 self.secret(&host.key_passphrase).await,
@@ -302,7 +302,8 @@ impl Fleet {
                 key_passphrase,
                 image_secret,
                 jump_secrets,
-                namespace,
+                // Not the namespace of the first VSI: where namespaces trust one another, a host has none.
+                namespace: host.namespace,
                 labels: host.labels,
                 limits: host.limits,
             });
