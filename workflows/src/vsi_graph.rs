@@ -40,7 +40,7 @@ pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 use crate::{
     ensure_base_image, formats, network,
     nodes::Nodes,
-    orders, plan,
+    orders, plan, provision_vsi,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
     spec::{BootDiskMode, DesiredVsi, PowerState},
 };
@@ -84,6 +84,8 @@ pub(crate) struct VsiGraphBuilder<'a> {
     objects: &'a Objects,
     /// Whether a guest may have written to the present boot disk, and its content lasts.
     pub(crate) has_written: bool,
+    /// Whether this journal ever began to define the VSI.
+    was_ever_defined: bool,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
 }
@@ -100,6 +102,7 @@ impl<'a> VsiGraphBuilder<'a> {
             replaced: Vec::new(),
             objects: &at.entity.objects,
             has_written: orders::has_written_boot_disk(record, at.entity),
+            was_ever_defined: provision_vsi::was_made(at.entity),
             formats: formats::known(record, at),
         }
     }

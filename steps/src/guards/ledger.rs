@@ -9,7 +9,7 @@ use vsiflow_engine::{
 use super::incarnation;
 use crate::{
     names,
-    ports::{HostPorts, VolumeKey},
+    ports::{HostPorts, Hosts, VolumeKey},
 };
 
 /// Spends the order to destroy a volume that a guest may have written to; durable when it returns.
@@ -85,10 +85,12 @@ pub fn object_name(key: &VolumeKey) -> Text {
 }
 
 /// Whether this journal recorded that it makes the volume, and no definition named it since. In a journal of an
-/// earlier version, which recorded no such thing, `was_intended` says it.
-pub fn is_begun(cx: &StepContext, key: &VolumeKey, was_intended: bool) -> bool {
+/// earlier version, which recorded no such thing, `was_intended` says it. It says nothing in a journal that may have
+/// forgotten what followed the intent: the volume may be whole since then.
+pub fn is_begun(cx: &StepContext, hosts: &dyn Hosts, key: &VolumeKey, was_intended: bool) -> bool {
     let objects = cx.ledger.objects();
-    objects.begun.contains(&object_name(key)) || was_intended && objects.newest.is_none()
+    let is_by_intent = || was_intended && objects.newest.is_none() && !hosts.has_forgotten();
+    objects.begun.contains(&object_name(key)) || is_by_intent()
 }
 
 /// Records that the step is about to make a volume under a name that nothing had before.

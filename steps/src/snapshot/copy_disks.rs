@@ -133,7 +133,7 @@ impl Step for CopyDisks {
             ports: &ports,
             params,
         };
-        work.claim().await?;
+        work.claim(&*self.hosts).await?;
         match work.run().await {
             Ok(output) => Ok(Done::created(output)),
             Err(failure) => {
@@ -157,11 +157,11 @@ impl CopyWork<'_> {
     /// Records every file that the step makes, before it makes one. A file that is there although this journal did
     /// not begin it stays: a journal that was restored from a backup has a newer copy, which may have taken the
     /// snapshot.
-    async fn claim(&self) -> Result<(), Failure> {
+    async fn claim(&self, hosts: &dyn Hosts) -> Result<(), Failure> {
         let cx = self.cx;
         let copies = self.params.disks.iter().map(|disk| &disk.copy);
         for key in copies.chain(&self.params.memory) {
-            let is_begun = guards::is_begun(cx, key, cx.intended_before);
+            let is_begun = guards::is_begun(cx, hosts, key, cx.intended_before);
             guards::is_free_or_ours(cx, self.ports, key, is_begun).await?;
             guards::record_begun(cx, key).await?;
         }

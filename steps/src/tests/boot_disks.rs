@@ -70,6 +70,25 @@ fn removal(world: &World, volume: VolumeKey, written: bool) -> remove_replaced_d
     }
 }
 
+/// A journal that was restored from a backup taken when the first boot disk was only intended.
+#[tokio::test(start_paused = true)]
+async fn a_boot_disk_is_not_made_again_by_an_intent_whose_end_may_be_forgotten() {
+    let world = running().await;
+    let params = vsi::clone_boot_disk::Params {
+        new: true,
+        ..world.clone_boot_disk()
+    };
+    let world = with_objects(world, Objects::none());
+    let sim = world.sim().await;
+    let uuid = world.uuid;
+    sim.with(move |state| state.domains.remove(&uuid)).await;
+    let clone = vsi::CloneBootDisk::new(Arc::new(HostsOfRestored(world.hosts.clone())));
+    assert_eq!(refusal(&world, &clone, &params).await, "VSI0207");
+    // An earlier version recorded no more than the intent.
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    world.attempt(&clone, &params).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_boot_disk_is_made_beside_the_one_of_a_running_guest() {
     let world = running().await;

@@ -43,7 +43,7 @@ use vsiflow_engine::{
 use crate::{
     image::{self, BaseImage},
     names,
-    ports::{HostPorts, Hosts as _, VolumeKey, conformance::unguarded},
+    ports::{HostPorts, Hosts, PortResult, VolumeKey, conformance::unguarded},
     sim::{SimHost, SimHosts, SimSource},
     vsi,
 };
@@ -79,6 +79,24 @@ pub(crate) struct World {
 /// What a journal records of attempts, and whether another run waits for the entity.
 #[derive(Default)]
 pub(crate) struct Attempted(BTreeSet<(RunId, Name)>, bool);
+
+/// The hosts of a journal that was restored from a backup, which may have forgotten what it did there.
+pub(crate) struct HostsOfRestored(pub(crate) Arc<SimHosts>);
+
+#[async_trait]
+impl Hosts for HostsOfRestored {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        self.0.host(id).await
+    }
+
+    async fn others(&self, id: &str) -> Vec<String> {
+        self.0.others(id).await
+    }
+
+    fn has_forgotten(&self) -> bool {
+        true
+    }
+}
 
 struct Book(Arc<Mutex<Attempted>>);
 

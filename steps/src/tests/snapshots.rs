@@ -2,7 +2,10 @@
 
 use vsiflow_engine::model::Text;
 
-use super::*;
+use super::{
+    boot_disks::{refusal, with_objects},
+    *,
+};
 use crate::{
     guards,
     ports::{DomainState, LayerSpec, Leftovers, VolumeFormat, VolumeSpec, conformance::unguarded},
@@ -121,6 +124,19 @@ async fn a_copy_that_a_newer_copy_of_the_journal_made_whole_is_not_made_again() 
     writes(&world, "after").await;
     let refused = copy(&world).await.map(|done| done.output);
     assert_eq!(code(refused), "VSI0207");
+    assert_eq!(content(&world, &disks(&world)[0].copy).await, "before");
+}
+
+/// A journal that was restored from a backup taken when the copying was only intended.
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_not_made_again_by_an_intent_whose_end_may_be_forgotten() {
+    let world = running().await;
+    writes(&world, "before").await;
+    copy(&world).await.unwrap();
+    let world = with_objects(world, Objects::none());
+    writes(&world, "after").await;
+    let restored = CopyDisks::new(Arc::new(HostsOfRestored(world.hosts.clone())));
+    assert_eq!(refusal(&world, &restored, &taking(&world)).await, "VSI0207");
     assert_eq!(content(&world, &disks(&world)[0].copy).await, "before");
 }
 

@@ -128,7 +128,7 @@ impl Step for CloneBootDisk {
         }
         if params.new {
             guards::replacement_is_ordered(cx, params.replaces.as_ref()).await?;
-            let is_begun = is_begun_here(cx, params);
+            let is_begun = is_begun_here(cx, &*self.hosts, params);
             guards::is_free_or_ours(cx, &ports, &params.volume, is_begun).await?;
             return Ok(Observed::Needed);
         }
@@ -140,7 +140,7 @@ impl Step for CloneBootDisk {
         let base: BaseImage = cx.output(BASE_IMAGE_NODE)?;
         still_verified(&ports, &base).await?;
         large_enough(&ports, params, &base)?;
-        make_room(cx, &ports, params).await?;
+        make_room(cx, &*self.hosts, &ports, params).await?;
         cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
         finish(&ports, params).await?;
@@ -150,12 +150,17 @@ impl Step for CloneBootDisk {
 
 /// Deletes what is there under the name: what an earlier attempt left, a disk for one start, or one that is
 /// ordered to be made anew in its place. The name of a new disk is recorded.
-async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+async fn make_room(
+    cx: &StepContext,
+    hosts: &dyn Hosts,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<(), Failure> {
     let key = &params.volume;
     if params.new {
         let left = DeletionCandidate {
             key,
-            recorded: is_begun_here(cx, params),
+            recorded: is_begun_here(cx, hosts, params),
             owner: None,
         };
         guards::remove(cx, ports, left, DeletionGround::Scratch).await?;
@@ -175,9 +180,9 @@ async fn make_room(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
 }
 
 /// Whether this journal began to make the disk. Earlier versions made only the first boot disk of a VSI.
-fn is_begun_here(cx: &StepContext, params: &Params) -> bool {
+fn is_begun_here(cx: &StepContext, hosts: &dyn Hosts, params: &Params) -> bool {
     let is_first = names::boot_disk_number(&params.volume.name, params.uuid) == Some(0);
-    guards::is_begun(cx, &params.volume, is_first && cx.intended_before)
+    guards::is_begun(cx, hosts, &params.volume, is_first && cx.intended_before)
 }
 
 /// Whether the start that the disk is for has begun: the guest runs, or would resume its memory.

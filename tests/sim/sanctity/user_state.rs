@@ -93,6 +93,11 @@ impl UserState {
                 disks.extend(is_ordered.then(|| orders::boot_disk(vsi)));
                 if let Some(disk) = vsi.disk {
                     watch.has_data_disk(vsi.uid, disk);
+                    let id = DiskId::Data(disk);
+                    // Its deletion is done. What the administrator copied of it is not in the disk that is made now.
+                    let is_another = self.deleted.contains(&id) && watch.is_deleted(disk);
+                    let is_given = is_repeated && watch.oracle().has_order(id);
+                    disks.extend((is_another && !is_given).then_some(id));
                 }
                 self.known[*slot].applies(vsi, &mut watch.oracle());
             }
@@ -126,7 +131,9 @@ impl UserState {
             _ => {}
         }
         disks.iter().for_each(|disk| watch.oracle().order(*disk));
-        deleted.retain(|disk| !watch.oracle().delete(*disk));
+        // The answer to a command that is repeated was lost: nobody noted its deletions yet.
+        let is_noted = |disk: &DiskId| !is_repeated || self.deleted.contains(disk);
+        deleted.retain(|disk| !(watch.oracle().delete(*disk) && is_noted(disk)));
         if let Some(slot) = command.slot().filter(|_| !disks.is_empty()) {
             self.known[slot].is_cancelled = false;
         }

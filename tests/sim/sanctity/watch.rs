@@ -82,6 +82,15 @@ impl TokenWatch {
         self.data_disks.lock().unwrap().insert(vsi, disk);
     }
 
+    /// Whether the journal says that this data disk is deleted.
+    pub fn is_deleted(&self, disk: Uuid) -> bool {
+        let audit = self.audit.lock().unwrap();
+        let ledger = audit.ledger();
+        let entity = ledger.entities.get(&ownership::disk(disk));
+        let state = entity.and_then(|entity| entity.state.as_ref());
+        state.is_some_and(|(name, _)| name.as_str() == "Deleted")
+    }
+
     /// The disk that a domain has at this target.
     pub fn id_of(&self, uuid: Uuid, target: &str) -> DiskId {
         let data_disks = self.data_disks.lock().unwrap();

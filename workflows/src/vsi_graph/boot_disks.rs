@@ -61,6 +61,18 @@ impl<'a> BootDisks<'a> {
         guards::object_name(&self.current())
     }
 
+    /// The one that is made while this journal never began to define the VSI. A restored journal may have forgotten
+    /// that it did: then the newest name is taken again, so that the step meets the disk that is there, and no guest
+    /// boots from another beside it.
+    pub(crate) fn first(&self) -> VolumeKey {
+        let newest = self.objects.newest.as_ref();
+        let forgotten = newest.filter(|newest| self.objects.made.contains_key(*newest));
+        match forgotten.and_then(|object| self.number(object)) {
+            Some(number) => self.volume(number),
+            None => self.next(false),
+        }
+    }
+
     /// The one that is made next: one that was begun and that no definition ever named, or the one after all
     /// others.
     pub(crate) fn next(&self, was_made: bool) -> VolumeKey {
@@ -113,7 +125,11 @@ impl VsiGraphBuilder<'_> {
     pub(crate) fn clone_new(&mut self, after: &[&str], was_made: bool) -> Result<(), Failure> {
         let disks = self.boot_disks();
         let replaces = (was_made && self.has_written).then(|| disks.current());
-        self.boot = disks.next(was_made);
+        self.boot = if self.was_ever_defined {
+            disks.next(was_made)
+        } else {
+            disks.first()
+        };
         self.replaces.clone_from(&replaces);
         self.replaced.extend(replaces.clone());
         let params = clone_boot_disk::Params {
@@ -208,5 +224,45 @@ impl VsiGraphBuilder<'_> {
         }
         self.step::<RemoveReplacedDisks>(after, &params)?;
         Ok(Some(RemoveReplacedDisks::NAME))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: Uuid = Uuid::from_u128(7);
+
+    fn disks(objects: &Objects) -> BootDisks<'_> {
+        BootDisks {
+            objects,
+            pool: "images",
+            uid: UID,
+        }
+    }
+
+    fn object(number: u64) -> Text {
+        guards::object_name(&names::boot_disk("images", UID, number))
+    }
+
+    #[test]
+    fn a_first_disk_that_a_restored_journal_disowned_is_met_and_no_other_is_made_beside_it() {
+        let disowned = Objects {
+            made: [(object(0), Text::default())].into(),
+            newest: Some(object(0)),
+            ..Objects::none()
+        };
+        assert_eq!(disks(&disowned).first(), names::boot_disk("images", UID, 0));
+    }
+
+    #[test]
+    fn a_first_disk_whose_volume_is_gone_gets_another_name() {
+        let gone = Objects {
+            newest: Some(object(0)),
+            ..Objects::none()
+        };
+        assert_eq!(disks(&gone).first(), names::boot_disk("images", UID, 1));
+        let nothing = Objects::none();
+        assert_eq!(disks(&nothing).first(), names::boot_disk("images", UID, 0));
     }
 }
