@@ -26,8 +26,9 @@
 //!
 //! It is open from the moment when the command is given, whether or not its answer arrives. It closes when it is
 //! used, when the command is refused, when the VSI has settled, when a cancelled run has ended, and when a backup
-//! is restored. Three losses need no order: a boot disk that was made under the mode `ephemeral`, one of a Hyper
-//! Protect guest that failed fatally before it was ever ready, and what the administrator replaced.
+//! is restored. Four losses need no order: a boot disk that was made under the mode `ephemeral`, one of a Hyper
+//! Protect guest that failed fatally before it was ever ready, what the administrator replaced, and a layer that they
+//! put over a disk between the look of a guard and its call, which no host can prevent.
 //!
 //! The oracle holds three more rules. What is exported of a disk has all of its tokens. The memory that a guest was
 //! saved with is used up only by its start, or deleted with its VSI. No two guests have one MAC address, unless a

@@ -1,8 +1,15 @@
 //! The oracle: which tokens must be there, and which orders of the user are open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use tokio::time::Instant;
 use uuid::Uuid;
+
+/// The time between a guard's look at a host and the call that follows it.
+const UNSEEN: Duration = Duration::from_secs(1);
 
 /// What tokens are written into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,18 +68,26 @@ struct DiskLedger {
     is_made_anew: bool,
     /// Whether it is to be deleted as soon as nothing uses it.
     is_deleted: bool,
+    /// When the administrator made it, for the disk of a machine of their own.
+    made: Option<Instant>,
 }
 
 impl DiskLedger {
     /// Ends the incarnation; `false` if nobody ordered that.
     fn end(&mut self) -> bool {
-        let needs_order = !(self.is_disposable || self.is_made_anew || self.is_deleted);
+        let needs_order =
+            !(self.is_disposable || self.is_made_anew || self.is_deleted || self.is_just_made());
         if needs_order && self.orders == 0 {
             return false;
         }
         self.orders -= u32::from(needs_order);
         self.forget();
         true
+    }
+
+    /// Whether it was made after the look of a guard whose call follows now. A host has no lock against that.
+    fn is_just_made(&self) -> bool {
+        self.made.is_some_and(|made| made.elapsed() < UNSEEN)
     }
 
     fn forget(&mut self) {
@@ -236,6 +251,7 @@ impl Oracle {
         self.next += 1;
         let ledger = self.disks.entry(DiskId::Foreign(number)).or_default();
         ledger.tokens.insert(self.next);
+        ledger.made = Some(Instant::now());
         self.next
     }
 
