@@ -5,17 +5,13 @@ use aide::{
     openapi::{MediaType, Operation, Response as Documented, SchemaObject, StatusCode as Status},
     operation::OperationOutput,
 };
-use schemars::JsonSchema;
+use schemars::Schema;
 
-/// Describes an answer of a media type whose body, or each piece of it, has `T`'s schema.
-pub(crate) fn answer<T: JsonSchema>(
-    ctx: &mut GenContext,
-    media: &str,
-    description: &str,
-) -> Documented {
+/// Describes an answer of a media type whose body, or each piece of it, has this schema.
+pub(crate) fn answer(json_schema: Schema, media: &str, description: &str) -> Documented {
     let content = MediaType {
         schema: Some(SchemaObject {
-            json_schema: ctx.schema.subschema_for::<T>(),
+            json_schema,
             example: None,
             external_docs: None,
         }),

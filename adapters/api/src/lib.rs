@@ -30,6 +30,7 @@ mod commands;
 mod console_session;
 mod described;
 mod forwarded;
+mod json_body;
 mod listen;
 mod openapi;
 mod page;

@@ -8,6 +8,7 @@ use aide::{
     openapi::{Info, OpenApi},
 };
 use axum::{Json, Router};
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::{api::Api, routes};
@@ -33,7 +34,17 @@ async fn answer() -> Json<&'static Value> {
 }
 
 fn made() -> (Router<Api>, OpenApi) {
+    // Those of OpenAPI 3.1 are of this draft.
+    made_by(SchemaSettings::draft2020_12())
+}
+
+/// The routes with a description whose schemas have these settings.
+fn made_by(settings: SchemaSettings) -> (Router<Api>, OpenApi) {
     generate::extract_schemas(true);
+    let settings = settings.with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+    });
+    generate::in_context(|context| context.schema = settings.into_generator());
     let mut document = OpenApi {
         info: Info {
             title: "vsiflow".to_owned(),
@@ -63,6 +74,76 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn no_answer_is_described_that_is_never_given() {
+        for (method, path, operation) in operations() {
+            let answers = operation["responses"].as_object().unwrap();
+            for (status, answer) in answers.iter().filter(|(status, _)| status.as_str() > "399") {
+                let problem = answer["content"][crate::Problem::MEDIA_TYPE].is_object();
+                assert!(problem, "{method} {path} {status}: {answer}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_may_be_left_out_is_not_required() {
+        let required: BTreeSet<_> = operations()
+            .into_iter()
+            .filter(|(_, _, operation)| operation["requestBody"]["required"] == true)
+            .filter_map(|(_, _, operation)| operation["operationId"].as_str())
+            .collect();
+        let expected = [
+            "apply",
+            "plan",
+            "readVirtualServerGroupOutput",
+            "runCommand",
+            "scaleVirtualServerGroup",
+            "scaleVirtualServerPool",
+        ];
+        assert_eq!(required, BTreeSet::from(expected));
+    }
+
+    /// The fields that are left out of an answer now and then must not be required: what reads answers by the
+    /// description would refuse them.
+    #[test]
+    fn what_an_answer_may_leave_out_is_not_required() {
+        let (_, document_of_served) = made_by(SchemaSettings::draft2020_12().for_serialize());
+        let document_of_served = serde_json::to_value(document_of_served).unwrap();
+        let schemas = |document: &Value| document["components"]["schemas"].clone();
+        let described = schemas(document());
+        let mut wrong = Vec::new();
+        for (name, served) in schemas(&document_of_served).as_object().unwrap() {
+            compare_required(name, &described[name], served, &mut wrong);
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    /// Finds the properties that a described schema requires and that an answer has not always.
+    fn compare_required(at: &str, described: &Value, served: &Value, wrong: &mut Vec<String>) {
+        let required = |schema: &Value| -> BTreeSet<String> {
+            let names = schema["required"].as_array().into_iter().flatten();
+            names.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        for name in required(described).difference(&required(served)) {
+            wrong.push(format!("{at}.{name}"));
+        }
+        match (described, served) {
+            (Value::Object(fields), Value::Object(served_fields)) => {
+                for (key, field) in fields {
+                    if let Some(served_field) = served_fields.get(key) {
+                        compare_required(&format!("{at}/{key}"), field, served_field, wrong);
+                    }
+                }
+            }
+            (Value::Array(items), Value::Array(served_items)) => {
+                for (item, served_item) in items.iter().zip(served_items) {
+                    compare_required(at, item, served_item, wrong);
+                }
+            }
+            _ => {}
+        }
+    }
 
     /// All operations, with method and path.
     fn operations() -> Vec<(String, String, &'static Value)> {

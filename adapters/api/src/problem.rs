@@ -39,6 +39,8 @@ pub struct Problem {
 
 /// Error code: a limit is reached, or an answer took too long.
 const BUSY: &str = "VSI0023";
+/// Error code: another request changed the object at the same moment.
+const OUTDATED: &str = "VSI0014";
 /// Error code: the caller may only look.
 const LOOKS_ONLY: &str = "VSI0020";
 /// Error code: the token's role does not permit the request.
@@ -143,6 +145,7 @@ impl From<FleetError> for Problem {
         let status = match error.kind {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Blocked => StatusCode::CONFLICT,
+            ErrorKind::Failed if error.failure.code.as_str() == OUTDATED => StatusCode::CONFLICT,
             ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::of(status, &error.failure)
@@ -154,11 +157,8 @@ impl OperationOutput for Problem {
 
     fn operation_response(ctx: &mut GenContext, _: &mut Operation) -> Option<Documented> {
         let description = "A problem (RFC 9457) with a documented code";
-        Some(described::answer::<Self>(
-            ctx,
-            Self::MEDIA_TYPE,
-            description,
-        ))
+        let schema = ctx.schema.subschema_for::<Self>();
+        Some(described::answer(schema, Self::MEDIA_TYPE, description))
     }
 
     fn inferred_responses(

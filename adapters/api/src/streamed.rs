@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, json_schema};
 
 use crate::described;
 
@@ -20,6 +20,11 @@ use crate::described;
 pub(crate) trait Media {
     /// Its media type.
     const TYPE: &'static str;
+
+    /// The schema of each piece, from that of what it carries.
+    fn piece(carried: Schema) -> Schema {
+        carried
+    }
 }
 
 /// One JSON object per line.
@@ -35,6 +40,21 @@ impl Media for Lines {
 
 impl Media for Events {
     const TYPE: &'static str = "text/event-stream";
+
+    fn piece(carried: Schema) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "id": {"type": "string", "description": "The event's offset in the journal"},
+                "event": {"type": "string", "description": "The event's type"},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": carried,
+                },
+            },
+        })
+    }
 }
 
 impl Media for Console {
@@ -66,7 +86,8 @@ impl<M: Media, T: JsonSchema> OperationOutput for Streamed<M, T> {
 
     fn operation_response(ctx: &mut GenContext, _: &mut Operation) -> Option<Documented> {
         let description = "What comes bit by bit: each line or event is of this schema";
-        Some(described::answer::<T>(ctx, M::TYPE, description))
+        let piece = M::piece(ctx.schema.subschema_for::<T>());
+        Some(described::answer(piece, M::TYPE, description))
     }
 
     fn inferred_responses(

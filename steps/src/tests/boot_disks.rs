@@ -82,11 +82,11 @@ async fn a_boot_disk_is_not_made_again_by_an_intent_whose_end_may_be_forgotten()
     let sim = world.sim().await;
     let uuid = world.uuid;
     sim.with(move |state| state.domains.remove(&uuid)).await;
-    let clone = vsi::CloneBootDisk::new(Arc::new(HostsOfRestored(world.hosts.clone())));
-    assert_eq!(refusal(&world, &clone, &params).await, "VSI0207");
+    let restored = vsi::CloneBootDisk::new(Arc::new(HostsOfRestored(world.hosts.clone())));
+    assert_eq!(refusal(&world, &restored, &params).await, "VSI0207");
     // An earlier version recorded no more than the intent.
-    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
-    world.attempt(&clone, &params).await.unwrap();
+    let earlier = vsi::CloneBootDisk::new(world.hosts.clone());
+    world.attempt(&earlier, &params).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

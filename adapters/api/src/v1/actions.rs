@@ -23,6 +23,7 @@ use vsiflow_workflows::{
 };
 
 use super::resource::{Answer, ObjectPath, about};
+use crate::json_body::OptionalJsonBody;
 use crate::{Caller, Problem, api::Api};
 
 /// The maximum time to wait for an outcome.
@@ -248,8 +249,7 @@ fn route(id: &'static str, summary: &'static str, action: VsiAction) -> ApiMetho
     let act = move |State(api): State<Api>,
                     Extension(caller): Extension<Caller>,
                     Path(target): Path<ObjectPath>,
-                    request: Option<Json<ActionRequest>>| async move {
-        let request = request.map(|Json(request)| request).unwrap_or_default();
+                    OptionalJsonBody(request): OptionalJsonBody<ActionRequest>| async move {
         act(&api, &caller, &target, action, &request)
             .await
             .map(Json)

@@ -19,6 +19,7 @@ use super::{
     objects::ListQuery,
     resource::{Answer, AtQuery, List, ObjectPath, about},
 };
+use crate::json_body::{JsonBody, OptionalJsonBody};
 use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualservergroups";
@@ -127,7 +128,7 @@ async fn group(
 async fn output(
     State(api): State<Api>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    Json(request): Json<OutputRequest>,
+    JsonBody(request): JsonBody<OutputRequest>,
 ) -> Answer<OutputText> {
     let output = &request.output;
     let found = api
@@ -143,7 +144,7 @@ async fn scale(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    Json(request): Json<ScaleGroupRequest>,
+    JsonBody(request): JsonBody<ScaleGroupRequest>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.reason);
     let fleet = api.fleet()?;
@@ -159,9 +160,8 @@ async fn retry(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    request: Option<Json<GroupRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<GroupRequest>,
 ) -> Answer<ActionResult> {
-    let request = request.map(|Json(request)| request).unwrap_or_default();
     let fleet = api.fleet()?;
     let group = fleet.groups().find(&namespace, &name).await?;
     let by = caller.by(&request.reason);

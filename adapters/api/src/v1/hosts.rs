@@ -18,6 +18,7 @@ use super::{
     actions::{ActionEffect, ActionRequest, ActionResult},
     resource::{Answer, AtQuery, List, about},
 };
+use crate::json_body::OptionalJsonBody;
 use crate::{Caller, Rights, api::Api, problem::Problem};
 
 /// A host.
@@ -64,7 +65,7 @@ struct Reached {
     /// Their entities, as `vsi/UID`; of members that are moved their pools, as `pool/UID`.
     entities: Vec<String>,
     /// What is done about each VSI of a host, where members are moved.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vsis: Vec<DrainedVsi>,
 }
 
@@ -154,9 +155,9 @@ async fn cordon(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(at): Path<HostName>,
-    request: Option<Json<ActionRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<ActionRequest>,
 ) -> Answer<ActionResult> {
-    let by = caller.by(&request.unwrap_or_default().reason);
+    let by = caller.by(&request.reason);
     api.fleet()?.hosts().cordon(&at.host, by).await?;
     Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }
@@ -165,9 +166,8 @@ async fn uncordon(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(at): Path<HostName>,
-    request: Option<Json<UncordonRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<UncordonRequest>,
 ) -> Answer<Reached> {
-    let request = request.unwrap_or_default();
     let by = caller.by(&request.reason);
     let reached = api
         .fleet()?
@@ -181,9 +181,8 @@ async fn drain(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(at): Path<HostName>,
-    request: Option<Json<DrainRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<DrainRequest>,
 ) -> Answer<Reached> {
-    let request = request.unwrap_or_default();
     let how = ShutdownPolicy {
         timeout_s: request.grace_period_seconds,
         force: request.force,
@@ -226,17 +225,17 @@ async fn drain(
 async fn pause(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    request: Option<Json<ActionRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<ActionRequest>,
 ) -> Answer<ActionResult> {
-    set_global_pause(&api, &caller, true, &request.unwrap_or_default().reason).await
+    set_global_pause(&api, &caller, true, &request.reason).await
 }
 
 async fn unpause(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    request: Option<Json<ActionRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<ActionRequest>,
 ) -> Answer<ActionResult> {
-    set_global_pause(&api, &caller, false, &request.unwrap_or_default().reason).await
+    set_global_pause(&api, &caller, false, &request.reason).await
 }
 
 async fn set_global_pause(

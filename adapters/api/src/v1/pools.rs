@@ -20,6 +20,7 @@ use super::{
     objects::ListQuery,
     resource::{Answer, AtQuery, List, ObjectPath, about},
 };
+use crate::json_body::{JsonBody, OptionalJsonBody};
 use crate::{Caller, Problem, api::Api};
 
 const TAG: &str = "virtualserverpools";
@@ -121,15 +122,15 @@ fn acts(are_meant: impl Fn(PoolOperation) -> bool) -> ApiRouter<Api> {
     let meant = ACTIONS.iter().filter(|(.., action)| are_meant(*action));
     meant.fold(ApiRouter::new(), |routes, (word, id, summary, action)| {
         let action = *action;
-        let act = move |State(api): State<Api>,
-                        Extension(caller): Extension<Caller>,
-                        Path(target): Path<ObjectPath>,
-                        request: Option<Json<PoolRequest>>| async move {
-            let request = request.map(|Json(request)| request).unwrap_or_default();
-            act(&api, &caller, &target, action, &request)
-                .await
-                .map(Json)
-        };
+        let act =
+            move |State(api): State<Api>,
+                  Extension(caller): Extension<Caller>,
+                  Path(target): Path<ObjectPath>,
+                  OptionalJsonBody(request): OptionalJsonBody<PoolRequest>| async move {
+                act(&api, &caller, &target, action, &request)
+                    .await
+                    .map(Json)
+            };
         routes.api_route(
             &format!("{ONE}/{word}"),
             post_with(act, about(id, TAG, summary)),
@@ -156,7 +157,7 @@ async fn scale(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(target): Path<ObjectPath>,
-    Json(request): Json<ScaleRequest>,
+    JsonBody(request): JsonBody<ScaleRequest>,
 ) -> Answer<ActionResult> {
     let (by, ObjectPath { namespace, name }) = (caller.by(&request.reason), &target);
     let fleet = api.fleet()?;

@@ -22,6 +22,7 @@ use super::{
     objects::ListQuery,
     resource::{Answer, AtQuery, List, ObjectPath, about},
 };
+use crate::json_body::OptionalJsonBody;
 use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualserversnapshots";
@@ -175,9 +176,8 @@ async fn take(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    request: Option<Json<TakeRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<TakeRequest>,
 ) -> Answer<Taken> {
-    let request = request.map(|Json(request)| request).unwrap_or_default();
     let by = caller.by(&request.reason);
     let wait = Duration::from_secs(request.wait_seconds);
     let request = SnapshotRequest {
@@ -202,9 +202,8 @@ async fn restore(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    request: Option<Json<RestoreRequest>>,
+    OptionalJsonBody(request): OptionalJsonBody<RestoreRequest>,
 ) -> Answer<ActionResult> {
-    let request = request.map(|Json(request)| request).unwrap_or_default();
     let by = caller.by(&request.reason);
     let (vsi, _) = api
         .fleet()?

@@ -36,7 +36,7 @@ pub struct HostObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<String>,
     /// The labels that it is chosen by.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// What it has and what is promised there.
     pub room: HostRoom,
@@ -44,7 +44,7 @@ pub struct HostObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_policy: Option<String>,
     /// What is worth a look although it is worked with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ pub struct HostRoom {
     /// How many times the size of a pool may be promised.
     pub overcommit_pool: String,
     /// The devices that its settings name.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
 }
 

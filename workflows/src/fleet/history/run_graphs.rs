@@ -54,7 +54,7 @@ pub struct GraphStep {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// What it stands at.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 

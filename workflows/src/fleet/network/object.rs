@@ -68,7 +68,7 @@ pub struct NetworkObject {
     /// vsiflow's own record of it cannot be read.
     pub phase: &'static str,
     /// Why it is not known.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Its definition, as the host prints it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -57,10 +57,10 @@ pub struct Metadata {
     /// When it was first wanted, RFC 3339.
     pub creation_timestamp: String,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Notes for tools: the pool that made it, where one did.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -96,22 +96,22 @@ pub struct VsiStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Decision>,
     /// The jump hosts on the way to it, `USER@HOST:PORT`, in their order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_jumps: Vec<String>,
     /// When something was last heard from the host, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_last_seen: Option<String>,
     /// What is doubtful about its contract, and what its guest warned of as it booted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Boots that failed since it was submitted, or since somebody asked to try again.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_boots: u32,
     /// When the next boot is tried by itself, RFC 3339; absent where none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_try: Option<String>,
     /// Where consoles and definitions of failed boots are kept.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidencePlace>,
     /// How far its schedule of snapshots is, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
