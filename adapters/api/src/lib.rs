@@ -45,6 +45,7 @@ mod streamed;
 mod tls;
 mod token;
 mod unix;
+mod unread_body;
 mod v1;
 pub mod wire;
 

@@ -352,7 +352,7 @@ where
     };
     match done {
         Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%address, %error, "a connection failed"),
+        Some(Err(error)) => tracing::debug!(%address, ?error, "a connection failed"),
         None => tracing::debug!(%address, "a connection took too long"),
     }
 }

@@ -8,15 +8,18 @@ use aide::{
     openapi::{Info, OpenApi},
 };
 use axum::{Json, Router};
-use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{api::Api, routes};
 
 /// Generated once: the schemas of all types take a while.
 static MADE: LazyLock<(Router<Api>, Value)> = LazyLock::new(|| {
     let (routes, document) = made();
-    (routes, serde_json::to_value(document).unwrap_or_default())
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    list_words(&mut document);
+    (routes, document)
 });
 
 /// The OpenAPI document.
@@ -29,8 +32,71 @@ pub(crate) fn routes() -> Router<Api> {
     MADE.0.clone()
 }
 
-async fn answer() -> Json<&'static Value> {
-    Json(document())
+/// An OpenAPI document.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+struct Description(#[schemars(with = "Map<String, Value>")] &'static Value);
+
+/// Turns every choice of single words into a list of words, with their meanings in the description: generators of
+/// clients make an enumeration of a list, and of a choice something that takes its first word alone.
+fn list_words(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(words) = fields.get("oneOf").and_then(words_of_choice) {
+                fields.remove("oneOf");
+                let description = fields.get("description").and_then(Value::as_str);
+                let mut lines: Vec<String> = description.map(str::to_owned).into_iter().collect();
+                lines.extend(words.iter().filter_map(Word::explained));
+                fields.insert("description".to_owned(), lines.join("\n").into());
+                fields.insert("type".to_owned(), "string".into());
+                let words: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+                fields.insert("enum".to_owned(), words.into());
+            }
+            fields.values_mut().for_each(list_words);
+        }
+        Value::Array(items) => items.iter_mut().for_each(list_words),
+        _ => {}
+    }
+}
+
+/// A word of a choice, with its meaning.
+struct Word {
+    text: String,
+    meaning: Option<String>,
+}
+
+impl Word {
+    /// The line about it in a description.
+    fn explained(&self) -> Option<String> {
+        let meaning = self.meaning.as_ref()?;
+        Some(format!("- `{}`: {meaning}", self.text))
+    }
+}
+
+/// The words of a choice that has nothing but words.
+fn words_of_choice(choice: &Value) -> Option<Vec<Word>> {
+    let mut words = Vec::new();
+    for alternative in choice.as_array()? {
+        let meaning = alternative.get("description").and_then(Value::as_str);
+        let word = |text: &Value| {
+            let text = text.as_str()?.to_owned();
+            let meaning = meaning.map(str::to_owned);
+            Some(Word { text, meaning })
+        };
+        match (alternative.get("const"), alternative.get("enum")) {
+            (Some(text), None) => words.push(word(text)?),
+            (None, Some(Value::Array(texts))) => {
+                let listed: Option<Vec<Word>> = texts.iter().map(word).collect();
+                words.extend(listed?);
+            }
+            _ => return None,
+        }
+    }
+    Some(words)
+}
+
+async fn answer() -> Json<Description> {
+    Json(Description(document()))
 }
 
 fn made() -> (Router<Api>, OpenApi) {
@@ -102,6 +168,21 @@ mod tests {
             "scaleVirtualServerPool",
         ];
         assert_eq!(required, BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn a_choice_of_words_is_a_list_of_words() {
+        let phase = &document()["components"]["schemas"]["Phase"];
+        let words = phase["enum"].as_array().unwrap();
+        assert!(
+            words.contains(&"Running".into()) && phase["oneOf"].is_null(),
+            "{phase}"
+        );
+        let meanings = phase["description"].as_str().unwrap();
+        assert!(meanings.contains("- `Running`: Its guest said that it is ready."));
+        let mut mixed = serde_json::json!({"oneOf": [{"const": "a"}, {"type": "object"}]});
+        list_words(&mut mixed);
+        assert!(mixed["oneOf"].is_array());
     }
 
     /// The fields that are left out of an answer now and then must not be required: what reads answers by the

@@ -20,7 +20,7 @@ use vsiflow_workflows::fleet::TokenRole;
 
 use crate::{
     Caller, Peer, Problem, Rights, UnixPeer, api::Api, body, openapi, page, refused_tokens,
-    routes::bounded, session_right::SessionRight, token::Token,
+    routes::bounded, session_right::SessionRight, token::Token, unread_body,
 };
 
 /// How often a token is checked again while an answer or a console lasts.
@@ -54,7 +54,8 @@ impl Api {
                 }
             }
         });
-        self.routes().layer(known)
+        let routes = self.routes().layer(known);
+        routes.layer(middleware::from_fn(unread_body::read_if_refused))
     }
 
     /// The right of the token's bearer to what lasts longer than a request.
@@ -132,7 +133,8 @@ impl Api {
                 next.run(request).await
             }
         });
-        self.routes().layer(known)
+        let routes = self.routes().layer(known);
+        routes.layer(middleware::from_fn(unread_body::read_if_refused))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `POST /v1/apply` and `/v1/plan`: documents in YAML, as `-f` takes them.
+//! `POST /v1/apply` and `/v1/plan`: documents in YAML, as `-f` takes them. A document in JSON is one in YAML, too.
 //!
 //! The same code as for commands reads, checks and resolves them: the body becomes one file of a command
 //! line, and the answer is what that prints with `-o json`.
@@ -16,10 +16,10 @@ use axum::{
 };
 use http::StatusCode;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::resource::{Answer, about};
+use super::resource::{Answer, List, about};
 use crate::{
     Caller, CommandFile, CommandRequest, Problem,
     api::Api,
@@ -52,10 +52,10 @@ struct PlanQuery {
     host: Option<String>,
 }
 
-/// Documents in YAML.
-struct YamlBody(Vec<u8>);
+/// Documents in YAML or JSON.
+struct DocumentsBody(Vec<u8>);
 
-impl<S: Sync> FromRequest<S> for YamlBody {
+impl<S: Sync> FromRequest<S> for DocumentsBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -64,25 +64,41 @@ impl<S: Sync> FromRequest<S> for YamlBody {
     }
 }
 
-impl OperationInput for YamlBody {
+impl OperationInput for DocumentsBody {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        let content = MediaType {
+        let content = |json_schema| MediaType {
             schema: Some(SchemaObject {
-                json_schema: ctx.schema.subschema_for::<String>(),
+                json_schema,
                 example: None,
                 external_docs: None,
             }),
             ..MediaType::default()
         };
+        let documents = content(ctx.schema.subschema_for::<String>());
+        let document = content(ctx.schema.subschema_for::<Map<String, Value>>());
         let body = RequestBody {
-            description: Some("Documents, separated by `---`".to_owned()),
-            content: [("application/yaml".to_owned(), content)].into(),
+            description: Some("Documents in YAML, separated by `---`, or one in JSON".to_owned()),
+            content: [
+                ("application/yaml".to_owned(), documents),
+                ("application/json".to_owned(), document),
+            ]
+            .into(),
             required: true,
             ..RequestBody::default()
         };
         set_body(ctx, operation, body);
     }
 }
+
+/// The object that a document describes, or a `List` of the objects if it describes several.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+struct AppliedObjects(#[schemars(with = "Map<String, Value>")] Value);
+
+/// What would be done about each object.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+struct Plans(#[schemars(with = "List<Map<String, Value>>")] Value);
 
 pub(super) fn changes() -> ApiRouter<Api> {
     const TAG: &str = "documents";
@@ -100,24 +116,24 @@ async fn apply(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<ApplyQuery>,
-    documents: YamlBody,
-) -> Answer<Value> {
+    documents: DocumentsBody,
+) -> Answer<AppliedObjects> {
     let reason = format!("--reason={}", query.reason);
     let mut words = vec!["apply", "-f", NAME, "-o", "json", &reason];
     words.extend(query.dry_run.then_some("--dry-run"));
     let printed = done(&api, &caller, &words, query.host, documents).await?;
-    answer(printed)
+    answer(printed).map(AppliedObjects).map(Json)
 }
 
 async fn plan(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<PlanQuery>,
-    documents: YamlBody,
-) -> Answer<Value> {
+    documents: DocumentsBody,
+) -> Answer<Plans> {
     let words = ["plan", "-f", NAME, "-o", "json"];
     let printed = done(&api, &caller, &words, query.host, documents).await?;
-    answer(printed)
+    answer(printed).map(Plans).map(Json)
 }
 
 async fn done(
@@ -125,7 +141,7 @@ async fn done(
     caller: &Caller,
     words: &[&str],
     host: Option<String>,
-    documents: YamlBody,
+    documents: DocumentsBody,
 ) -> Result<Printed, Problem> {
     let args = std::iter::once("vsiflow").chain(words.iter().copied());
     let args = args.map(str::to_owned);
@@ -144,10 +160,10 @@ async fn done(
 
 /// The printed JSON is the answer, even if the change waits for approval or the plan has changes. If the
 /// command failed, its error is the answer.
-fn answer(printed: Printed) -> Answer<Value> {
+fn answer(printed: Printed) -> Result<Value, Problem> {
     let value = serde_json::from_slice(&printed.out);
     match (value, printed.end.problem) {
-        (Ok(value), None) => Ok(Json(value)),
+        (Ok(value), None) => Ok(value),
         (_, Some(problem)) => Err(problem),
         (Err(_), None) => Err(wrong(&String::from_utf8_lossy(&printed.err))),
     }
