@@ -26,10 +26,12 @@ mod off_runtime;
 mod output;
 mod plugin;
 mod runner;
+mod serving;
 mod shards;
 mod ssh;
 mod supervisor;
 mod terminal;
+mod user_file;
 mod work;
 
 use std::process::ExitCode;

@@ -118,15 +118,7 @@ fn report_unused(unused: &[(String, String)], applied: &[Applied]) {
         networks.any(|one| one.namespace == *namespace && one.name == *name)
     };
     let all = unused.iter().filter(|one| !is_there(one));
-    all.for_each(|(namespace, name)| report_not_made(namespace, name));
-}
-
-/// Reports that a network is not made yet.
-pub(crate) fn report_not_made(namespace: &str, name: &str) {
-    let label = work::label(namespace, name);
-    output::note(&format!(
-        "network/{label} is not made: nothing refers to it; it is made on the host of a VSI that does"
-    ));
+    all.for_each(|(namespace, name)| work::report_not_made(namespace, name));
 }
 
 fn report_waiting(one: &Applied) {

@@ -14,9 +14,7 @@ use vsiflow_engine::{
 };
 use vsiflow_postgres::{Held, JournalAddress, PostgresBlobs, PostgresError, PostgresJournal};
 
-use super::journal_file::{
-    JournalInput, input, of_error, of_new_folder, of_violation, small, there, unwritable, warn_of,
-};
+use super::journal_file::{of_error, of_new_folder, of_violation, there, warn_of};
 use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
@@ -24,6 +22,7 @@ use crate::{
     compose::{self, App, database},
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    user_file::{LongInput, input, small, unwritable},
 };
 
 pub(super) async fn run(common: &Common, command: AuditCommand) -> CommandOutcome {
@@ -310,7 +309,7 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> CommandOutcome
 
 /// Makes a journal in a database from an export. If that fails, nothing is left there.
 async fn rebuild_in_database(
-    input: &mut JournalInput,
+    input: &mut LongInput,
     address: &JournalAddress,
 ) -> Result<Rebuilt, ExitProblem> {
     let mut made = None;

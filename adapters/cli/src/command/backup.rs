@@ -12,12 +12,13 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::journal_file::{of_error, unwritable, warn_of};
+use super::journal_file::{of_error, warn_of};
 use crate::{
     args::{BackupArgs, Common},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    user_file::unwritable,
 };
 
 pub(super) async fn run(common: &Common, args: BackupArgs) -> CommandOutcome {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use vsiflow_api::DaemonAddress;
 use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay};
 
-use super::{console, journal_file::unwritable, vnc};
+use super::{console, vnc};
 use crate::{
     actor,
     args::{Common, ConsoleArgs, TargetArg, VncArgs},
@@ -20,7 +20,9 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
     shards::{SetPlace, consoles},
-    terminal, work,
+    terminal,
+    user_file::unwritable,
+    work,
 };
 
 /// How long to wait for the state directory before the closing remains unrecorded.

@@ -9,7 +9,7 @@ use vsiflow_engine::{
 
 use super::{
     audit::signing_key,
-    journal_file::{JournalInput, input, of_error, there},
+    journal_file::{of_error, there},
     restore::decrypted,
 };
 use crate::{
@@ -17,7 +17,9 @@ use crate::{
     args::{Common, OutputFormat, RepairArgs},
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, work,
+    output,
+    user_file::{LongInput, input},
+    work,
 };
 
 /// The question before a damaged log is changed.
@@ -56,7 +58,7 @@ pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome 
     print(&args, report, Some(&repaired))
 }
 
-async fn opened(args: &RepairArgs) -> Result<Option<JournalInput>, ExitProblem> {
+async fn opened(args: &RepairArgs) -> Result<Option<LongInput>, ExitProblem> {
     let Some(file) = &args.from else {
         return Ok(None);
     };

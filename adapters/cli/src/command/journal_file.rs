@@ -1,11 +1,7 @@
-//! Files that a journal is exported to or built from, and their errors.
+//! The errors of journals that are exported to files or built from them.
 
-use std::{os::fd::AsFd, path::Path};
+use std::path::Path;
 
-use tokio::{
-    fs::File,
-    io::{AsyncBufRead, AsyncReadExt as _, BufReader},
-};
 use vsiflow_engine::{
     audit::{AuditError, Omissions, Violation},
     journal::{DamageWords, MissingCause},
@@ -20,25 +16,6 @@ use crate::{
 /// How many ranges or blobs a warning names.
 const NAMED: usize = 3;
 
-/// The most bytes that are read of a key or an audit anchor.
-const SMALL: u64 = 64 << 10;
-/// How many bytes of a long file are read at a time.
-const PIECE: usize = 64 << 10;
-
-/// A long file, or standard input, read from its beginning.
-pub(super) type JournalInput = Box<dyn AsyncBufRead + Unpin + Send>;
-
-/// Opens a long file; `-` is standard input.
-pub(super) async fn input(path: &Path) -> Result<JournalInput, ExitProblem> {
-    let file = if path == Path::new("-") {
-        standard(std::io::stdin())?
-    } else {
-        let opened = File::open(path).await;
-        opened.map_err(|error| unreadable(path, &error))?
-    };
-    Ok(Box::new(BufReader::with_capacity(PIECE, file)))
-}
-
 /// Checks that there is a state directory.
 pub(super) fn there(path: &Path) -> Result<(), ExitProblem> {
     if path.join("FORMAT").is_file() {
@@ -47,45 +24,6 @@ pub(super) fn there(path: &Path) -> Result<(), ExitProblem> {
     let message = format!("there is no state directory at {}", path.display());
     let remedy = "name the state directory with --state or $VSIFLOW_STATE";
     Err(ExitProblem::new(Exit::NotFound, "VSI0907", message, remedy))
-}
-
-/// Standard input or output as a file that does not block the runtime.
-pub(super) fn standard(stream: impl AsFd) -> Result<File, ExitProblem> {
-    let own = stream.as_fd().try_clone_to_owned();
-    let own = own.map_err(|error| unreadable(Path::new("-"), &error))?;
-    Ok(File::from_std(own.into()))
-}
-
-/// A small file's text, such as a key's.
-pub(super) async fn small(path: &Path) -> Result<String, ExitProblem> {
-    beginning(path, SMALL).await
-}
-
-/// The first bytes of a file, as text.
-pub(super) async fn beginning(path: &Path, bytes: u64) -> Result<String, ExitProblem> {
-    let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
-    let mut text = String::new();
-    let read = file.take(bytes).read_to_string(&mut text).await;
-    read.map_err(|error| unreadable(path, &error))?;
-    Ok(text)
-}
-
-/// The error for a user's file that cannot be read.
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> ExitProblem {
-    let message = format!("{} cannot be read: {error}", path.display());
-    ExitProblem::new(
-        Exit::Usage,
-        "VSI0908",
-        message,
-        "check the path and its permissions",
-    )
-}
-
-/// The error for a user's file that cannot be written.
-pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> ExitProblem {
-    let message = format!("{} cannot be written: {error}", path.display());
-    let remedy = "name a file that is not there yet, in a folder that this user may write";
-    ExitProblem::new(Exit::Failed, "VSI0908", message, remedy)
 }
 
 /// Warns about events that a copy lacks because the journal lacks them. Events that were removed on purpose

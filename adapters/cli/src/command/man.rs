@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 
-use super::journal_file::unwritable;
 use crate::{
     args::Cli,
     exit::{CommandOutcome, Exit, ExitProblem},
+    user_file::unwritable,
     work::off_runtime,
 };
 

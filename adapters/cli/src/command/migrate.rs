@@ -6,11 +6,11 @@ use vsiflow_kube::{
     migrate::{Candidate, CandidateState, MigrateError, Migration},
 };
 
-use super::cluster;
 use crate::{
     args::{MigrateArgs, OutputFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, table},
+    serving::cluster,
 };
 
 pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {

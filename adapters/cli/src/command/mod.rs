@@ -1,19 +1,18 @@
 //! The commands, one file each, and where they run: here, or in the process that has the state directory.
 
 mod adopt;
-pub(crate) mod apply;
+mod apply;
 mod approve;
 mod audit;
 mod backup;
 mod bundle;
 mod cancel;
-pub(crate) mod cluster;
 pub(crate) mod compact;
 mod completions;
 pub(crate) mod console;
 mod contract;
 mod crd;
-pub(crate) mod create;
+mod create;
 mod current_list;
 mod delete;
 mod describe;
@@ -32,7 +31,6 @@ mod host;
 mod image;
 mod journal;
 mod journal_file;
-pub(crate) mod listen;
 mod live_graph;
 pub(crate) mod logs;
 mod man;
@@ -54,11 +52,10 @@ mod serve;
 mod snapshot;
 mod ssh;
 mod ssh_import;
-mod subresources;
 mod support_bundle;
 mod token;
 mod top;
-pub(crate) mod traces;
+mod traces;
 mod ui;
 mod vnc;
 mod wait_for;
@@ -81,7 +78,7 @@ use crate::{
     output,
     runner::CommandRunner,
     shards::{self, front::Routed},
-    work::{self, CommandDocuments},
+    work::{self, CommandDocuments, described},
 };
 
 /// Runs commands for lower modules.
@@ -189,7 +186,7 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
     if let CliCommand::Create(args) = &cli.command
         && !args.dry_run
     {
-        let documents = create::documents(&cli.common, args).await?;
+        let documents = described::documents(&cli.common, args).await?;
         return work::with_files(documents.clone(), try_both(cli, state, &documents)).await;
     }
     let Some((files, recursive)) = cli.command.documents() else {

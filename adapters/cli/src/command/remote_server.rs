@@ -2,12 +2,12 @@
 
 use vsiflow_api::DaemonAddress;
 
-use super::{create, dispatch::dispatch, live_graph};
+use super::{dispatch::dispatch, live_graph};
 use crate::{
     args::{BundleCommand, Cli, CliCommand},
     daemon::{self, Forwarded, may_forward, silent, words},
     exit::{CommandOutcome, Exit, ExitProblem},
-    work::{self, CommandDocuments},
+    work::{self, CommandDocuments, described},
 };
 
 /// Sends the command to the server. Commands that need no state directory run here.
@@ -41,7 +41,7 @@ async fn ask(cli: &Cli) -> CommandOutcome {
         return Err(not_there());
     }
     let documents = match (&cli.command, cli.command.documents()) {
-        (CliCommand::Create(args), _) => create::documents(&cli.common, args).await?,
+        (CliCommand::Create(args), _) => described::documents(&cli.common, args).await?,
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => CommandDocuments::default(),
     };

@@ -9,13 +9,14 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::journal_file::{JournalInput, input, of_error, of_new_folder, small, there};
+use super::journal_file::{of_error, of_new_folder, there};
 use crate::{
     actor,
     args::{Common, RestoreArgs},
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    user_file::{LongInput, input, small},
 };
 
 pub(super) async fn run(common: &Common, args: RestoreArgs) -> CommandOutcome {
@@ -50,10 +51,7 @@ async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Comma
     Ok(Exit::Done)
 }
 
-pub(super) async fn decrypted(
-    input: JournalInput,
-    identity: &Path,
-) -> Result<JournalInput, ExitProblem> {
+pub(super) async fn decrypted(input: LongInput, identity: &Path) -> Result<LongInput, ExitProblem> {
     let text = small(identity).await?;
     let wrong = |why: String| {
         let remedy = "name the file that `age-keygen` made for the recipient of the backup";

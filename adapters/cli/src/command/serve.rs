@@ -17,11 +17,6 @@ use vsiflow_engine::{
 use vsiflow_kube::{Operator, leader::Election};
 use vsiflow_postgres::{Held, PostgresError, hold};
 
-use super::{
-    cluster::ServedCluster,
-    listen::{self, deaf},
-    subresources, traces,
-};
 use crate::{
     args::{Common, ServeArgs},
     compose::{App, Right, database, retention},
@@ -31,6 +26,11 @@ use crate::{
     folder,
     metrics::{self, Metrics},
     output::{self, serving::report_images},
+    serving::{
+        cluster::ServedCluster,
+        listen::{self, deaf},
+        subresources, traces,
+    },
     shards,
     ssh::keeper,
     supervisor,

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use self::settings::SshSettings;
-use super::journal_file::small;
 use crate::{
     args::{OutputFormat, SshImportArgs},
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    user_file::small,
 };
 
 /// The most jump hosts on the way to a host.

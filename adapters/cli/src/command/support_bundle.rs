@@ -17,13 +17,15 @@ use self::masking::Masking;
 use super::{
     audit::Inspection,
     doctor,
-    journal_file::{input, of_error, there, unreadable},
+    journal_file::{of_error, there},
 };
 use crate::{
     args::{Common, SupportBundleArgs},
     compose, daemon,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
-    output, work,
+    output,
+    user_file::{input, unreadable},
+    work,
     work::ask,
 };
 

@@ -3,13 +3,13 @@
 use vsiflow_api::Token;
 use vsiflow_workflows::fleet::TokenObject;
 
-use super::listen;
 use crate::{
     actor,
     args::{Common, OutputFormat, TokenCommand, TokenCreateArgs},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    serving::listen,
 };
 
 pub(super) async fn run(common: &Common, command: TokenCommand) -> CommandOutcome {

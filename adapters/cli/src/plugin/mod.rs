@@ -34,9 +34,9 @@ use self::{
     args::{PluginArgs, PluginCommand, PluginImageCommand},
 };
 use crate::{
-    command::cluster::unusable,
     exit::{self, CommandOutcome, Exit},
     output,
+    serving::cluster::unusable,
 };
 
 /// The name under which kubectl finds the plugin.

@@ -45,10 +45,10 @@ use super::{
 };
 use crate::{
     args::{ClusterArgs, Common, LostJournalPolicy},
-    command::cluster::ServedCluster,
     compose::{App, bounds::ReadBounds},
     exit::{Exit, ExitProblem},
     metrics::Metrics,
+    serving::cluster::ServedCluster,
 };
 
 /// The cluster as a process of a set watches and serves it.
@@ -132,7 +132,7 @@ impl SharedCluster {
 }
 
 async fn ended(end: OperatorEnd) -> ExitProblem {
-    crate::command::cluster::ended(end).await
+    crate::serving::cluster::ended(end).await
 }
 
 /// Refuses options for a single process, and those that have no meaning when secrets are in the

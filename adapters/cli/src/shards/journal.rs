@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     args::{Common, ServeArgs},
-    command::traces,
     compose::{App, Right, database},
     ending::{exit_at_once, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem},
     metrics::{self, Metrics},
     output::{self, serving::report_images},
+    serving::traces,
     work::{keep_current, tell},
 };
 

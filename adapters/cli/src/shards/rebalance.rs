@@ -31,12 +31,13 @@ use super::{
 };
 use crate::{
     args::{Common, ServeArgs},
-    command::listen,
     compose::state_path,
     daemon::{self, DaemonServer},
     exit::{CommandOutcome, Exit, ExitProblem},
     metrics::Metrics,
-    output, supervisor, work,
+    output,
+    serving::listen,
+    supervisor, work,
 };
 
 /// How often a process reports that it is alive, and computes its share.

@@ -1,6 +1,7 @@
 //! Shared code of commands that start work: reading documents, waiting, and reporting outcomes.
 
 pub(crate) mod ask;
+pub(crate) mod described;
 mod documents;
 mod engine_notices;
 mod host;
@@ -21,7 +22,7 @@ pub(crate) use documents::{
 pub(crate) use engine_notices::tell;
 pub(crate) use host::{host, limit_uploads};
 pub(crate) use one_host::one_host;
-pub(crate) use outcome::{DELETED, FORGOTTEN};
+pub(crate) use outcome::{DELETED, FORGOTTEN, report_not_made};
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
     NAMES_AND_SELECTOR, QUESTION, chosen, confirm, confirm_destruction, confirm_groups,

@@ -6,7 +6,7 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::fleet::Verdict;
 
-use super::Target;
+use super::target::{Target, label};
 use crate::{
     args::WaitArgs,
     compose::App,
@@ -119,4 +119,12 @@ fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
 
 pub(super) fn seconds_until(due: Timestamp) -> u64 {
     SystemClock.now().millis_until(due).div_ceil(1000)
+}
+
+/// Reports that a network is not made yet.
+pub(crate) fn report_not_made(namespace: &str, name: &str) {
+    let label = label(namespace, name);
+    output::note(&format!(
+        "network/{label} is not made: nothing refers to it; it is made on the host of a VSI that does"
+    ));
 }

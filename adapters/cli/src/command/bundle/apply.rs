@@ -19,7 +19,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    super::{apply, journal_file::unreadable},
+    super::apply,
     opened::{check_signature, open, unfit},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     compose::{App, AppliedBundles},
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    user_file::unreadable,
     work::{self, off_runtime},
 };
 

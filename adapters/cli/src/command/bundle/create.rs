@@ -16,7 +16,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    super::{audit::signing_key, journal_file::unwritable},
+    super::audit::signing_key,
     fetch::{ImageToPack, fetch},
     opened::unfit,
 };
@@ -25,6 +25,7 @@ use crate::{
     compose,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    user_file::unwritable,
     work::{self, off_runtime},
 };
 

@@ -7,10 +7,11 @@ use vsiflow_image::{
     bundle::{Bundle, BundleError},
 };
 
-use super::super::{audit, journal_file::unreadable};
+use super::super::audit;
 use crate::{
     exit::{Exit, ExitProblem},
     off_runtime::off_runtime,
+    user_file::unreadable,
 };
 
 /// Opens a bundle and checks everything except the images and the signature.

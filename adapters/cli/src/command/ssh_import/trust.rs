@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use vsiflow_libvirt::known_hosts::{host_name, lines_naming};
 
-use super::super::journal_file::unreadable;
 use super::settings::SshSettings;
-use crate::exit::ExitProblem;
+use crate::{exit::ExitProblem, user_file::unreadable};
 
 /// The most bytes of a file of known hosts, or of revoked keys.
 const FILE_MAX: u64 = 16 << 20;

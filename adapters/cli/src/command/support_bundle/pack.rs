@@ -10,7 +10,7 @@ use std::{
 
 use flate2::{Compression, GzBuilder};
 
-use crate::{command::journal_file::unwritable, exit::ExitProblem};
+use crate::{exit::ExitProblem, user_file::unwritable};
 
 /// The folder in the archive.
 const FOLDER: &str = "vsiflow-support";

@@ -6,7 +6,6 @@
 use super::{hosts, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common, CreateArgs},
-    command,
     compose::database,
     exit::{Exit, ExitProblem},
     shards::{
@@ -14,6 +13,7 @@ use crate::{
         ask::{self, CommandPart},
         local_documents,
     },
+    work::described,
 };
 
 /// Has the journal of a known host make VSIs on it.
@@ -35,7 +35,7 @@ pub(super) async fn create(
         set: Some(place.clone()),
         ..cli.common.clone()
     };
-    let documents = command::create::documents(&of_set, args).await?;
+    let documents = described::documents(&of_set, args).await?;
     let command = forwarded(cli, &documents.files, CommandPart::Own);
     ask::ask(&place.set, &sealer, journal, &command, false).await
 }

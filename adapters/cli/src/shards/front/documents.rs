@@ -8,7 +8,6 @@ use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common, Sources},
-    command::apply,
     compose::database,
     exit::{Exit, ExitProblem},
     output::{self, sink},
@@ -79,7 +78,7 @@ fn report_unused(resolved: &Resolved, described: &[NetworkName], journals: &[BTr
         let its = |(at, _): &(&NetworkName, _)| (&at.0, &at.1) == (namespace, name);
         let mut all = described.iter().zip(journals);
         if all.find(its).is_none_or(|(_, found)| found.is_empty()) {
-            apply::report_not_made(namespace, name);
+            work::report_not_made(namespace, name);
         }
     }
 }

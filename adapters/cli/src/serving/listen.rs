@@ -34,7 +34,7 @@ pub(crate) async fn serve(api: &Api, state: &Path, args: &ListenArgs) -> ExitPro
 }
 
 /// The error for an address that cannot be listened on.
-pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) -> ExitProblem {
+pub(crate) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) -> ExitProblem {
     let why = why.map(|error| error.to_string()).unwrap_or_default();
     let message = format!("nothing can be answered at {address}: {why}");
     let remedy = format!("name another {option}, or end the process that uses it");
@@ -64,7 +64,7 @@ async fn serve_at(
 }
 
 /// The certificate (DER) of a daemon of this directory: the given one, or its own.
-pub(super) async fn certificate_shown(
+pub(crate) async fn certificate_shown(
     state: &Path,
     path: Option<&Path>,
 ) -> Result<Vec<u8>, ExitProblem> {

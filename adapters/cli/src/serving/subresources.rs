@@ -41,7 +41,7 @@ const CERTIFICATE: &str = "tls/subresources.pem";
 const RIGHT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves subresources if requested; returns only on failure.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     app: &App,
     args: &ClusterArgs,
     subresources: Option<Subresources>,

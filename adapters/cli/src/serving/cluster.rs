@@ -33,7 +33,7 @@ pub(crate) struct ServedCluster {
 }
 
 /// The default duration of a Lease: with it a standby takes over within 40 s.
-pub(super) const LEASE: Duration = Duration::from_secs(10);
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 impl ServedCluster {
     /// The cluster that the command line names, if any. Does not connect to it yet.
@@ -77,7 +77,7 @@ impl ServedCluster {
     }
 
     /// The leader election for its Lease, if one was requested.
-    pub(super) fn election(&self, args: &ServeArgs) -> Option<Election> {
+    pub(crate) fn election(&self, args: &ServeArgs) -> Option<Election> {
         let (namespace, name) = self.lease.as_ref()?;
         let lasts = args.lease.unwrap_or(LEASE);
         let node = rustix::system::uname();
@@ -94,7 +94,7 @@ impl ServedCluster {
     }
 
     /// The operator that serves the cluster with this process's journal.
-    pub(super) fn operator(&self, app: &App, metrics: &Metrics) -> Operator {
+    pub(crate) fn operator(&self, app: &App, metrics: &Metrics) -> Operator {
         let (client, fleet) = (self.client.clone(), app.fleet.clone());
         let lease = self.lease.as_ref();
         let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone())
@@ -134,7 +134,7 @@ impl ServedCluster {
 
     /// Serves the cluster until this future is dropped or a part of the operator ends; then the
     /// process has to end too.
-    pub(super) async fn serve(&self, operator: Operator) -> ExitProblem {
+    pub(crate) async fn serve(&self, operator: Operator) -> ExitProblem {
         self.report();
         ended(operator.run().await).await
     }
@@ -153,7 +153,7 @@ pub(crate) async fn ended(end: OperatorEnd) -> ExitProblem {
 
 /// A client for the cluster of a kubeconfig or of this process's pod, and the default namespace.
 /// Does not connect to it yet.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     kubeconfig: Option<PathBuf>,
     retries: bool,
 ) -> Result<(vsiflow_kube::Client, String), ExitProblem> {
