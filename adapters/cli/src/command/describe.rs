@@ -12,7 +12,7 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
     shards::SetPlace,
-    work::{self, DISK, GROUP, NETWORK, POOL, QUOTA, SNAPSHOT},
+    work::{self, DISK, GROUP, HOST, NETWORK, POOL, QUOTA, SNAPSHOT, TYPE},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
@@ -99,9 +99,6 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
     }
 }
 
-/// The prefix of a host's name.
-const HOST: &str = "host/";
-
 async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let hosts = fleet.hosts().list().await?;
     let Some(found) = hosts.iter().find(|found| found.name == name) else {
@@ -123,9 +120,6 @@ async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
     }
     Ok(())
 }
-
-/// The prefix of a type's name.
-const TYPE: &str = "type/";
 
 /// A type has no status: only its fields are shown.
 async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {

@@ -72,6 +72,19 @@ pub(crate) async fn sealer() -> Result<Option<Sealer>, ExitProblem> {
     Ok(read.clone())
 }
 
+/// The key that seals requests.
+///
+/// # Errors
+/// As [`sealer`], and VSI0835 if this process has no key.
+pub(crate) async fn needed() -> Result<Sealer, ExitProblem> {
+    sealer().await?.ok_or_else(|| {
+        let message = "what processes of a set ask of one another is sealed, and no key is named";
+        let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same, or name a program that \
+                      prints it with --journal-key-command";
+        ExitProblem::new(Exit::Usage, "VSI0835", message, remedy)
+    })
+}
+
 async fn read(source: &KeySource) -> Result<Option<Sealer>, ExitProblem> {
     match source {
         KeySource::None => Ok(None),

@@ -15,16 +15,19 @@ use vsiflow_postgres::shards::requests::{JournalRequest, Lane};
 
 use super::{
     api,
-    ask::{CommandAnswer, CommandPart, ForwardedCommand, unreadable},
-    choose, consoles, decided, front,
+    ask::{CommandAnswer, CommandPart, ForwardedCommand},
+    choose, consoles, decided,
+    front::{objects::leave, routing::is_asked},
     journal_holder::JournalHolder,
-    local_documents, members, networks, report,
+    local_documents, members, networks,
+    remote_problem::{unknown, unreadable},
+    report,
 };
 use crate::{
     actor,
     args::{CliCommand, SnapshotCommand},
     daemon,
-    exit::{CommandOutcome, Exit, ExitProblem},
+    exit::{CommandOutcome, ExitProblem},
     output::{self, sink},
     runner, work,
 };
@@ -165,7 +168,7 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
             return refused(unreadable());
         };
         let cli = daemon::command_line(&command.request.args);
-        let Some(mut cli) = cli.filter(|cli| front::is_asked(&cli.command)) else {
+        let Some(mut cli) = cli.filter(|cli| is_asked(&cli.command)) else {
             return refused(unreadable());
         };
         if again {
@@ -179,7 +182,7 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
             match command.part.clone() {
                 CommandPart::Own => Box::pin(runner::run_to_end(cli)).await,
                 CommandPart::Named(names) => {
-                    front::leave(&mut cli.command, names);
+                    leave(&mut cli.command, names);
                     Box::pin(runner::run_to_end(cli)).await
                 }
                 CommandPart::HandedOver(chosen) => {
@@ -222,10 +225,4 @@ fn ignore_absent(command: &mut CliCommand) {
         CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.ignore_not_found = true,
         _ => {}
     }
-}
-
-pub(super) fn unknown() -> ExitProblem {
-    let message = "the process that began it ended, and whether it was done is not known";
-    let remedy = "see `vsiflow history NAME`, then ask again if it is still to be done";
-    ExitProblem::new(Exit::Failed, "VSI0767", message, remedy)
 }

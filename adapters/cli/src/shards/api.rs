@@ -7,9 +7,9 @@ use vsiflow_api::{ForwardedAnswer, ForwardedRequest};
 use vsiflow_postgres::{seal::Sealer, shards::ShardSet};
 
 use super::{
-    answering::unknown,
-    ask::{self, CommandPart, ForwardedCommand, RemoteProblem},
+    ask::{self, CommandPart, ForwardedCommand},
     journal_holder::JournalHolder,
+    remote_problem::{RemoteProblem, unknown},
 };
 use crate::{daemon, exit::ExitProblem};
 

@@ -17,7 +17,7 @@ use super::{Membership, ask, problem};
 use crate::{
     args::Common,
     compose::{App, database},
-    exit::ExitProblem,
+    exit::{Exit, ExitProblem},
 };
 
 /// The kind of VSIs in the database.
@@ -156,4 +156,11 @@ pub(super) async fn is_there(
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// No object with this name exists.
+pub(super) fn unknown(name: &str) -> ExitProblem {
+    let message = format!("{name} is not known here");
+    let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }

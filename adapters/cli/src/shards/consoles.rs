@@ -15,11 +15,13 @@ use vsiflow_workflows::fleet::ConsoleNote;
 
 use super::{
     SetPlace,
-    ask::{self, CommandPart, ForwardedCommand, RemoteProblem},
-    front::{self, ObjectCounts},
+    ask::{self, CommandPart, ForwardedCommand},
+    claims::unknown,
+    front::objects::{ObjectCounts, by_journal},
     journal_holder::JournalHolder,
+    remote_problem::{RemoteProblem, unknown as outcome_unknown},
 };
-use crate::{args::Common, exit::ExitProblem};
+use crate::{args::Common, compose::journal_key, exit::ExitProblem};
 
 /// How long a holder may take to begin. A process that ends waits no longer than this.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -41,9 +43,9 @@ pub(crate) async fn journal(
     (namespace, name): (&str, &str),
 ) -> Result<u16, ExitProblem> {
     let name = name.to_owned();
-    let named = front::by_journal(place, common, (namespace, [&name]), ObjectCounts::There);
+    let named = by_journal(place, common, (namespace, [&name]), ObjectCounts::There);
     let found = named.await?.into_keys().next();
-    found.ok_or_else(|| front::unknown(&name))
+    found.ok_or_else(|| unknown(&name))
 }
 
 /// Has the holder of a journal record that a console is opened or closed.
@@ -56,7 +58,7 @@ pub(crate) async fn note(
     note: ConsoleNote,
     by: By,
 ) -> Result<(), ExitProblem> {
-    let sealer = front::needed_key().await?;
+    let sealer = journal_key::needed().await?;
     note_by(set, &sealer, journal, note, by).await
 }
 
@@ -88,7 +90,7 @@ pub(super) async fn record(
     begun: bool,
 ) -> NotedAnswer {
     if begun {
-        let outcome = Err(RemoteProblem::of(&super::answering::unknown()));
+        let outcome = Err(RemoteProblem::of(&outcome_unknown()));
         return NotedAnswer { outcome };
     }
     let by = By {

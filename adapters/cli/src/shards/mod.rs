@@ -60,6 +60,7 @@ mod networks;
 mod object_requests;
 mod read_journals;
 mod rebalance;
+mod remote_problem;
 mod report;
 mod retry;
 mod share;

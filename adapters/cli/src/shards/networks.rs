@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::sleep};
 use vsiflow_engine::{
     executor::By,
@@ -26,8 +25,15 @@ use vsiflow_workflows::fleet::{
 };
 
 use super::{
-    SetPlace, ask::RemoteProblem, failure::failure_of, journal_holder::JournalHolder,
-    members::Journals, read_journals::ReadJournals,
+    SetPlace,
+    failure::failure_of,
+    journal_holder::JournalHolder,
+    members::{
+        Journals,
+        stored::{EndedAnswer, NetworksAnswer},
+    },
+    read_journals::ReadJournals,
+    remote_problem::RemoteProblem,
 };
 use crate::{args::Common, exit::ExitProblem};
 
@@ -35,20 +41,6 @@ use crate::{args::Common, exit::ExitProblem};
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How often while one of them is to end.
 const SOON: Duration = Duration::from_secs(1);
-
-/// The state of networks in a journal, or why there is no answer.
-#[derive(Serialize, Deserialize)]
-pub(super) struct NetworksAnswer {
-    #[serde(rename = "said")]
-    pub(super) outcome: Result<Vec<NetworkReport>, RemoteProblem>,
-}
-
-/// Whether networks of a group are still being made, or why that is not known.
-#[derive(Serialize, Deserialize)]
-pub(super) struct EndedAnswer {
-    #[serde(rename = "said")]
-    pub(super) outcome: Result<bool, RemoteProblem>,
-}
 
 /// Reports the state of networks in this journal, after asking those to end that should.
 pub(super) async fn report(

@@ -26,12 +26,12 @@ use vsiflow_postgres::{
 use super::{
     SetPlace, ask,
     cluster::SharedCluster,
-    front, journal, problem, share,
+    journal, problem, share,
     view::{HeldJournals, SetView},
 };
 use crate::{
     args::{Common, ServeArgs},
-    compose::state_path,
+    compose::{journal_key, state_path},
     daemon::{self, DaemonServer},
     exit::{CommandOutcome, Exit, ExitProblem},
     metrics::Metrics,
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
         let remedy = "name one with --journal postgres://USER@HOST/DATABASE";
         return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
     };
-    let sealer = front::needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let cluster = SharedCluster::of(common, &args.cluster).await?;
     let opening = open(address, args.shards.journals);
     let set = tokio::select! {

@@ -9,9 +9,10 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    ask::{CommandPart, ForwardedCommand, RemoteProblem, ReportAnswer, unreadable},
-    front,
+    ask::{CommandPart, ForwardedCommand, ReportAnswer},
+    front::documents::read,
     journal_holder::JournalHolder,
+    remote_problem::{RemoteProblem, unreadable},
 };
 use crate::{
     args::{Cli, CliCommand, Sources},
@@ -59,7 +60,7 @@ async fn report_of(
     let resolved = match cli {
         Some(cli) => {
             let sources = sources(&cli.command).ok_or_else(unreadable)?;
-            front::read(&cli.common, &sources).await?
+            read(&cli.common, &sources).await?
         }
         None => Resolved::default(),
     };

@@ -10,13 +10,15 @@ use vsiflow_workflows::fleet::{GroupObject, Metadata, PoolObject};
 use super::{
     SetPlace,
     ask::{self, CommandPart},
-    front::{self, GROUP, ObjectCounts, POOL},
+    claims::unknown,
+    front::objects::{ObjectCounts, by_journal, forwarded},
 };
 use crate::{
     args::{Cli, RetryArgs, names_of},
-    compose::App,
+    compose::{App, journal_key},
     exit::{Exit, ExitProblem},
     output,
+    work::{GROUP, POOL},
 };
 
 /// Retries the stuck members of pools and groups, and whatever else is named.
@@ -25,13 +27,13 @@ pub(super) async fn retry(
     args: &RetryArgs,
     place: &SetPlace,
 ) -> Result<Exit, ExitProblem> {
-    let sealer = front::needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let names = Box::pin(members(cli, args, place)).await?;
     if names.is_empty() {
         output::line("nothing to retry: there are no members");
         return Ok(Exit::Done);
     }
-    let journals = front::by_journal(
+    let journals = by_journal(
         place,
         &cli.common,
         (&args.namespace, &names),
@@ -39,7 +41,7 @@ pub(super) async fn retry(
     )
     .await?;
     let asking = journals.into_iter().map(|(journal, own)| {
-        let command = front::forwarded(cli, &[], CommandPart::Named(own));
+        let command = forwarded(cli, &[], CommandPart::Named(own));
         let sealer = &sealer;
         async move { ask::ask(&place.set, sealer, journal, &command, true).await }
     });
@@ -69,7 +71,7 @@ async fn members(
             } else {
                 Some(vec![name.clone()])
             };
-            found.extend(of.ok_or_else(|| front::unknown(&name))?);
+            found.extend(of.ok_or_else(|| unknown(&name))?);
         }
         Ok(found)
     };

@@ -18,7 +18,7 @@ use vsiflow_workflows::{
 use super::{
     SetPlace,
     claims::{self, Claimed, SNAPSHOT, VSI, is_there},
-    front, problem,
+    problem,
     read_journals::ReadJournals,
 };
 use crate::{
@@ -135,7 +135,7 @@ async fn home_of(set: &ShardSet, snapshot: &DesiredSnapshot) -> Result<u16, Exit
     let object = claims::object(VSI, namespace, vsi);
     let found = set.journal_of_name(&object).await;
     let found = found.map_err(database::problem)?;
-    found.ok_or_else(|| front::unknown(vsi))
+    found.ok_or_else(|| claims::unknown(vsi))
 }
 
 async fn claim_one(

@@ -31,8 +31,8 @@ pub(crate) use selection::{
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, GROUP, NETWORK, POOL, QUOTA, SNAPSHOT, Target, group_named, label, no_quota, pool_name,
-    pool_named, pool_of, print_objects, targets_named, targets_of,
+    DISK, GROUP, HOST, NETWORK, POOL, QUOTA, SNAPSHOT, TYPE, Target, group_named, label, no_quota,
+    pool_name, pool_named, pool_of, print_objects, targets_named, targets_of,
 };
 pub(crate) use wait::{
     Until, await_pools_of, elapsed, report_deletions, report_recorded, see_through, until_decided,

@@ -96,6 +96,12 @@ pub(crate) const NETWORK: &str = "network/";
 /// The prefix of a quota's name.
 pub(crate) const QUOTA: &str = "quota/";
 
+/// The prefix of a host's name.
+pub(crate) const HOST: &str = "host/";
+
+/// The prefix of a type's name.
+pub(crate) const TYPE: &str = "type/";
+
 /// The error for an unknown quota.
 pub(crate) fn no_quota(name: &str) -> ExitProblem {
     let message = format!("{QUOTA}{name} is not known here");

@@ -23,10 +23,12 @@ use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 pub(super) use self::{attempt::Choice, reports::used_elsewhere};
 use super::{
     DECIDES,
-    ask::{self, CommandAnswer, CommandPart, ForwardedCommand, unreadable},
-    front,
+    ask::{self, CommandAnswer, CommandPart, ForwardedCommand},
+    front::documents::read,
     journal_holder::JournalHolder,
-    local_documents, networks, report, snapshots,
+    local_documents, networks,
+    remote_problem::unreadable,
+    report, snapshots,
 };
 use crate::{
     actor,
@@ -47,7 +49,7 @@ pub(super) async fn decide(
     cli: &Cli,
 ) -> Result<Exit, ExitProblem> {
     let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
-    let mut resolved = Box::pin(front::read(&cli.common, &sources)).await?;
+    let mut resolved = Box::pin(read(&cli.common, &sources)).await?;
     local_documents::refuse_shared(&resolved)?;
     let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
     if records && !resolved.quotas.is_empty() {

@@ -11,6 +11,7 @@ use crate::{
         DECIDES,
         ask::{self, CommandPart, ForwardedCommand, ReportAnswer},
         journal_holder::JournalHolder,
+        remote_problem,
     },
 };
 
@@ -38,7 +39,7 @@ pub(super) async fn ask(
     if set.withdraw(&id).await.is_err() {
         tracing::debug!("a report is forgotten later");
     }
-    answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
+    answer.unwrap_or_else(|_| Err(remote_problem::silent(journal, REPORT)))
 }
 
 /// What objects use in these namespaces, in all journals except journal 0.

@@ -3,10 +3,10 @@
 //!
 //! If any journal has a VSI of that name already, nothing is done.
 
-use super::{hosts, needed_key, objects::forwarded};
+use super::{hosts, objects::forwarded};
 use crate::{
     args::{Cli, Common, CreateArgs},
-    compose::database,
+    compose::{database, journal_key},
     exit::{Exit, ExitProblem},
     shards::{
         SetPlace,
@@ -22,7 +22,7 @@ pub(super) async fn create(
     args: &CreateArgs,
     place: &SetPlace,
 ) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let namespaces = [args.namespace.clone()].into();
     let limited = place.set.limited_among(&namespaces).await;
     if let Some(namespace) = limited.map_err(database::problem)?.first() {

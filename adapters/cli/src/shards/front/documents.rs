@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
-use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::forwarded};
+use super::objects::forwarded;
 use crate::{
     args::{Cli, Common, Sources},
-    compose::database,
+    compose::{database, journal_key},
     exit::{Exit, ExitProblem},
     output::{self, sink},
     shards::{
@@ -16,7 +16,7 @@ use crate::{
         ask::{self, CommandPart},
         local_documents, networks, snapshots,
     },
-    work::{self, DISK},
+    work::{self, DISK, GROUP, POOL, QUOTA, TYPE},
 };
 
 /// Has every journal that the documents concern do its part.
@@ -25,7 +25,7 @@ pub(super) async fn documents(
     place: &SetPlace,
     sources: &Sources,
 ) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let documents = work::gather(&sources.files, sources.recursive).await?;
     let resolved = work::with_files(documents.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use vsiflow_workflows::spec::LabelSelector;
 
-use super::{needed_key, objects::forwarded, routing::NamedHost};
+use super::{objects::forwarded, routing::NamedHost};
 use crate::{
     args::{Cli, Common},
-    compose::{App, database},
+    compose::{App, database, journal_key},
     exit::{Exit, ExitProblem},
     output,
     shards::{
@@ -25,7 +25,7 @@ pub(super) async fn of_host(
     repeatable: bool,
     place: &SetPlace,
 ) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let (documents, journal) = if host.files.is_empty() && cli.common.host.is_none() {
         let journal = known(&cli.common, place, None, host.name).await?;
         (CommandDocuments::default(), journal)
@@ -46,7 +46,7 @@ pub(super) async fn of_hosts(
     labels: &LabelSelector,
     place: &SetPlace,
 ) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let apps = place.open_all_to_read(&cli.common).await?;
     let found = labelled(&apps, labels).await;
     App::end(apps, ()).await;

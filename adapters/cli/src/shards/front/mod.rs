@@ -13,15 +13,14 @@
 //! confirmation is asked once, here.
 
 mod creating;
-mod documents;
+pub(super) mod documents;
 mod hosts;
-mod objects;
+pub(super) mod objects;
 mod restoring;
-mod routing;
+pub(super) mod routing;
 
 use vsiflow_postgres::{
     JournalAddress,
-    seal::Sealer,
     shards::{Named, ShardSet},
 };
 
@@ -36,21 +35,8 @@ use crate::{
     exit::{Exit, ExitProblem},
     output,
 };
-pub(super) use documents::read;
-pub(super) use objects::{ObjectCounts, by_journal, forwarded, leave};
-pub(super) use routing::is_asked;
+use objects::{ObjectCounts, forwarded, leave};
 use routing::{CommandRoute, Objects};
-
-/// Prefix of a quota's name.
-const QUOTA: &str = "quota/";
-/// Prefix of a host's name.
-const HOST: &str = "host/";
-/// Prefix of a type's name.
-const TYPE: &str = "type/";
-/// Prefix of a pool's name.
-pub(super) const POOL: &str = "pool/";
-/// Prefix of a group's name.
-pub(super) const GROUP: &str = "group/";
 
 /// How a command continues after routing.
 pub(crate) enum Routed {
@@ -190,12 +176,12 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             Box::pin(acts((&cli, command), &place, &objects, repeatable)).await?
         }
         CommandRoute::ActsEverywhere(repeatable) => {
-            let sealer = needed_key().await?;
+            let sealer = journal_key::needed().await?;
             let command = forwarded(&cli, &[], CommandPart::Own);
             ask::ask_all(&place.set, &sealer, &command, repeatable).await
         }
         CommandRoute::Decides(repeatable) => {
-            let sealer = needed_key().await?;
+            let sealer = journal_key::needed().await?;
             let command = forwarded(&cli, &[], CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &command, repeatable).await?
         }
@@ -268,7 +254,7 @@ async fn acts(
     objects: &Objects<'_>,
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key().await?;
+    let sealer = journal_key::needed().await?;
     let counts = match &cli.command {
         CliCommand::Delete(args) if args.ignore_not_found => ObjectCounts::IfThere,
         _ => ObjectCounts::There,
@@ -276,7 +262,7 @@ async fn acts(
     if let (CliCommand::Delete(args), Objects::Named(namespace, names)) = (&cli.command, objects)
         && !args.orphan
     {
-        let ending = names.iter().filter(|name| objects::is_network(name));
+        let ending = names.iter().filter(|name| routing::is_network(name));
         let ending = ending.map(|name| objects::network_named(namespace, name));
         let ending: Vec<_> = ending.collect();
         networks::refuse_in_use(place, &cli.common, &ending).await?;
@@ -292,21 +278,4 @@ async fn acts(
         async move { ask::ask(&place.set, sealer, journal, &command, repeatable).await }
     });
     Ok(output::worst(futures::future::join_all(asking).await))
-}
-
-/// No object with this name exists.
-pub(super) fn unknown(name: &str) -> ExitProblem {
-    let message = format!("{name} is not known here");
-    let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
-    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
-}
-
-/// The key that seals requests.
-pub(super) async fn needed_key() -> Result<Sealer, ExitProblem> {
-    journal_key::sealer().await?.ok_or_else(|| {
-        let message = "what processes of a set ask of one another is sealed, and no key is named";
-        let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same, or name a program that \
-                      prints it with --journal-key-command";
-        ExitProblem::new(Exit::Usage, "VSI0835", message, remedy)
-    })
 }

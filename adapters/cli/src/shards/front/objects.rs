@@ -11,9 +11,8 @@ use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::fleet::Fleets;
 
 use super::{
-    HOST, QUOTA, TYPE, hosts,
-    routing::{Objects, SelectedObjects, makes_members},
-    unknown,
+    hosts,
+    routing::{Objects, SelectedObjects, is_network, makes_members},
 };
 use crate::{
     actor,
@@ -27,7 +26,7 @@ use crate::{
         ask::{CommandPart, ForwardedCommand},
         claims, networks, snapshots,
     },
-    work::{self, DISK, SNAPSHOT, Target},
+    work::{self, DISK, HOST, QUOTA, SNAPSHOT, TYPE, Target},
 };
 
 /// Which of the objects that a command names count.
@@ -106,7 +105,7 @@ pub(in crate::shards) async fn by_journal<'n>(
         match journal.map_err(database::problem)? {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
             None if counts == ObjectCounts::IfThere => {}
-            None => return Err(unknown(name)),
+            None => return Err(claims::unknown(name)),
         }
     }
     Ok(found)
@@ -166,12 +165,6 @@ pub(super) fn network_named(namespace: &str, name: &str) -> NetworkName {
     let rest = name.split_once('/').map_or(name, |(_, rest)| rest);
     let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
     (namespace.to_owned(), rest.to_owned())
-}
-
-/// Whether the name has the prefix of a network.
-pub(super) fn is_network(name: &str) -> bool {
-    let kind = name.split_once('/').map(|(kind, _)| kind);
-    kind.and_then(ObjectKind::named) == Some(ObjectKind::Network)
 }
 
 fn unknown_network(name: &str) -> ExitProblem {

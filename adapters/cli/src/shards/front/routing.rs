@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 
-use super::{GROUP, POOL, QUOTA, objects::is_network};
 use crate::{
     args::{
         AuditCommand, CheckArgs, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset,
@@ -12,7 +11,7 @@ use crate::{
         Selection, SnapshotCommand, SnapshotRestoreArgs, Sources, Targets, TokenCommand,
         TracesCommand, kind_and_names, names_of, without_kind,
     },
-    work::{self, SNAPSHOT},
+    work::{self, GROUP, POOL, QUOTA, SNAPSHOT},
 };
 
 /// Which journals of a set run a command, and how. A flag says whether the request may be repeated.
@@ -393,6 +392,12 @@ pub(super) fn in_turn(command: &CliCommand) -> Option<&'static str> {
 /// journal.
 pub(super) fn makes_members(name: &str) -> bool {
     name.starts_with(POOL) || name.starts_with(GROUP)
+}
+
+/// Whether the name has the prefix of a network.
+pub(super) fn is_network(name: &str) -> bool {
+    let kind = name.split_once('/').map(|(kind, _)| kind);
+    kind.and_then(ObjectKind::named) == Some(ObjectKind::Network)
 }
 
 fn is_quota(name: &str) -> bool {

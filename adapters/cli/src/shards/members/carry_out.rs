@@ -16,12 +16,13 @@ use super::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredRequ
 use crate::{
     exit::ExitProblem,
     shards::{
-        ask::{self, CommandPart, ForwardedCommand, RemoteProblem, unreadable},
+        ask::{self, CommandPart, ForwardedCommand},
         choose::{self, Choice},
         decided,
         failure::failure_of,
         journal_holder::JournalHolder,
         local_documents,
+        remote_problem::{RemoteProblem, unreadable},
     },
 };
 

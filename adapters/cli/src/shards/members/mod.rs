@@ -33,14 +33,14 @@ use vsiflow_workflows::fleet::{
     NetworkReport, RequestStatus,
 };
 
-use self::stored::{GuestsAnswer, MembersReportAnswer, StoredRequest};
+use self::stored::{EndedAnswer, GuestsAnswer, MembersReportAnswer, NetworksAnswer, StoredRequest};
 use super::{
     DECIDES,
     ask::{self, CommandPart, ForwardedCommand},
     claims,
     failure::unanswered,
-    networks::{EndedAnswer, NetworksAnswer},
     object_requests::{ObjectRequests, RequestingJournal},
+    remote_problem::{self, RemoteProblem},
 };
 use crate::exit::ExitProblem;
 
@@ -92,7 +92,7 @@ impl Journals {
         if self.set.withdraw(&id).await.is_err() {
             tracing::debug!("a report is forgotten later");
         }
-        answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
+        answer.unwrap_or_else(|_| Err(remote_problem::silent(journal, REPORT)))
     }
 
     async fn members_report(
@@ -102,7 +102,7 @@ impl Journals {
     ) -> Result<MembersReport, ExitProblem> {
         let part = CommandPart::ReportMembers(questions.clone());
         let answer: MembersReportAnswer = self.answer_of(journal, part).await?;
-        answer.outcome.map_err(ask::RemoteProblem::problem)
+        answer.outcome.map_err(RemoteProblem::problem)
     }
 
     async fn guests(
@@ -135,7 +135,7 @@ impl Journals {
         });
         let mut all: BTreeMap<_, NetworkReport> = BTreeMap::new();
         for answer in futures::future::try_join_all(asking).await? {
-            let reports = answer.outcome.map_err(ask::RemoteProblem::problem)?;
+            let reports = answer.outcome.map_err(RemoteProblem::problem)?;
             for (question, report) in questions.iter().zip(reports) {
                 let name = (question.namespace.clone(), question.name.clone());
                 all.entry(name).or_default().add(report);
@@ -157,7 +157,7 @@ impl Journals {
     async fn ended(&self, journal: u16, group: &EndedGroup) -> Result<bool, FleetError> {
         let part = CommandPart::EndNetworks(group.clone());
         let answer = self.answer_of::<EndedAnswer>(journal, part).await;
-        let outcome = answer.and_then(|answer| answer.outcome.map_err(ask::RemoteProblem::problem));
+        let outcome = answer.and_then(|answer| answer.outcome.map_err(RemoteProblem::problem));
         outcome.map_err(|problem| {
             let why = "does not say whether the group's networks are deleted";
             FleetError {

@@ -7,12 +7,12 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{model::Failure, secret::Secret};
 use vsiflow_workflows::{
-    fleet::{GuestAnswer, GuestGate, MemberDeletion, MembersReport, MembersRequest},
+    fleet::{GuestAnswer, GuestGate, MemberDeletion, MembersReport, MembersRequest, NetworkReport},
     placement::Decision,
     spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedVsi},
 };
 
-use crate::{exit::ExitProblem, shards::ask::RemoteProblem};
+use crate::{exit::ExitProblem, shards::remote_problem::RemoteProblem};
 
 /// A journal's report on a pool's members, or why there is none.
 #[derive(Serialize, Deserialize)]
@@ -26,6 +26,20 @@ pub(in crate::shards) struct MembersReportAnswer {
 pub(in crate::shards) struct GuestsAnswer {
     #[serde(rename = "said")]
     outcome: Result<StoredGuests, RemoteProblem>,
+}
+
+/// The state of networks in a journal, or why there is no answer.
+#[derive(Serialize, Deserialize)]
+pub(in crate::shards) struct NetworksAnswer {
+    #[serde(rename = "said")]
+    pub(in crate::shards) outcome: Result<Vec<NetworkReport>, RemoteProblem>,
+}
+
+/// Whether networks of a group are still being made, or why that is not known.
+#[derive(Serialize, Deserialize)]
+pub(in crate::shards) struct EndedAnswer {
+    #[serde(rename = "said")]
+    pub(in crate::shards) outcome: Result<bool, RemoteProblem>,
 }
 
 /// The answer of a guest. Only the seal of the whole answer keeps it secret.
