@@ -153,7 +153,7 @@ impl Step for Claim {
         let source = params.source(&self.source).await?;
         let request = identity::desired_image(cx, (source.as_ref(), &ports), params).await?;
         let place = self.find(cx, &ports, params, &request).await?;
-        match place.settled(&request) {
+        match settled(place, &request) {
             Some(output) => Ok(Observed::Present(output)),
             None => {
                 // Asking may read the image in full: do not do it twice.
@@ -185,11 +185,10 @@ impl Step for Claim {
                 };
                 guards::remove(cx, &ports, doomed, DeletionGround::Scratch).await?;
                 sidecar::write(&ports, &volume, &claim, None).await?;
-                return Err(changed(params, size));
+                return Err(identity::changed(params, size));
             }
-            settled => {
-                let output = settled.settled(&request);
-                return output
+            place => {
+                return settled(place, &request)
                     .map(Done::present)
                     .ok_or_else(|| error::WRONG_STATE.failure("the claim changed"));
             }
@@ -204,12 +203,19 @@ impl Step for Claim {
     }
 }
 
-/// The failure if a source changed before all of it was sent.
-pub(super) fn changed(params: &Params, size: u64) -> Failure {
-    let message = format!(
-        "the image at its source changed: {size} bytes of the old one were sent, and are discarded"
-    );
-    error::SOURCE_CHANGED
-        .failure(message)
-        .of_object(&params.url)
+/// The step's output, if nothing is left to do.
+fn settled(place: ImagePlace, request: &RequestedImage) -> Option<Output> {
+    let (volume, whole) = match place {
+        ImagePlace::Ours(volume) => (volume, None),
+        ImagePlace::Whole(image) => (image.key.clone(), Some(*image)),
+        ImagePlace::Free(_) | ImagePlace::Unwritten(_) | ImagePlace::Outdated { .. } => {
+            return None;
+        }
+    };
+    Some(Output {
+        volume,
+        whole,
+        identity: request.identity.clone(),
+        validator: request.validator.clone(),
+    })
 }

@@ -1,4 +1,4 @@
-//! A SHA-256 in progress that can be stored and resumed.
+//! A SHA-256 in progress that can be stored and resumed, and the one of a whole source.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -9,9 +9,17 @@ use sha2::{
 use vsiflow_engine::{
     low_priority,
     model::{Failure, Hash},
+    step::StepContext,
 };
 
-use crate::error;
+use super::{Params, bounds::Bounds};
+use crate::{
+    error,
+    ports::{
+        HostPorts, ImageSource,
+        pieces::{ContentPieces, PIECE},
+    },
+};
 
 /// Shorter pieces are hashed on the current thread: handing them over would cost more.
 const INLINE_MAX: usize = 4 * 1024;
@@ -60,6 +68,29 @@ impl RunningHash {
     pub(super) fn end(self) -> Hash {
         Hash(self.0.finalize().into())
     }
+}
+
+/// Reads the whole source to hash it, but no more than the image's pool could hold.
+pub(super) async fn hash_source(
+    cx: &StepContext,
+    (source, ports): (&dyn ImageSource, &HostPorts),
+    params: &Params,
+    what: &str,
+) -> Result<Hash, Failure> {
+    let mut bounds = Bounds::of_pool(ports, &params.volume.pool).await?;
+    let stream = source.open(&params.url).await?;
+    let total = stream.info().length;
+    let mut pieces = ContentPieces::new(stream, PIECE);
+    let (mut hash, mut size) = (RunningHash::default(), 0_u64);
+    while let Some(bytes) = pieces.next().await? {
+        bounds
+            .take(&bytes)
+            .map_err(|failure| failure.of_object(&params.url))?;
+        size = size.saturating_add(bytes.len() as u64);
+        hash = hash.add(bytes).await?;
+        cx.report(what, size, total);
+    }
+    Ok(hash.end())
 }
 
 #[cfg(test)]

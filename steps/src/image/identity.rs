@@ -10,9 +10,9 @@ use vsiflow_engine::{
     step::StepContext,
 };
 
-use super::{Params, promise::promised, transfer};
+use super::{Params, hash::hash_source, promise::promised};
 use crate::{
-    hpl, names,
+    error, hpl, names,
     ports::{HostPorts, ImageSource, SourceInfo, VolumeKey},
 };
 
@@ -50,8 +50,8 @@ pub(super) async fn desired_image(
         url = %params.url,
         "the image is read in full before each use: its server gives neither ETag nor Last-Modified; set imageChecksum"
     );
-    let read = transfer::hash_source(cx, (source, ports), params, UNKNOWN).await?;
-    Ok(by_hash(params, read.sha256.to_string()))
+    let read = hash_source(cx, (source, ports), params, UNKNOWN).await?;
+    Ok(by_hash(params, read.to_string()))
 }
 
 const UNKNOWN: &str = "reading the image in full: its server gives neither ETag nor Last-Modified (set imageChecksum)";
@@ -80,6 +80,16 @@ fn by_validator(params: &Params, info: &SourceInfo) -> Option<String> {
 
 fn digits(params: &Params, basis: &str) -> String {
     Hash::of(format!("{}\n{basis}", params.url).as_bytes()).to_string()
+}
+
+/// The failure if a source changed before all of it was sent.
+pub(super) fn changed(params: &Params, size: u64) -> Failure {
+    let message = format!(
+        "the image at its source changed: {size} bytes of the old one were sent, and are discarded"
+    );
+    error::SOURCE_CHANGED
+        .failure(message)
+        .of_object(&params.url)
 }
 
 /// The longest name of a file on the host, in bytes.

@@ -4,10 +4,10 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
     BaseImage, Params,
-    claim::Output,
+    hash::hash_source,
     identity::{self, RequestedImage, other_name},
     sidecar::{self, Mark, Sidecar},
-    transfer, unchanged,
+    unchanged,
     verify::{self, Bytes},
 };
 use crate::{
@@ -27,23 +27,6 @@ pub(super) enum ImagePlace {
     Ours(VolumeKey),
     /// The image, whole.
     Whole(Box<BaseImage>),
-}
-
-impl ImagePlace {
-    /// The step's output, if nothing is left to do.
-    pub(super) fn settled(self, request: &RequestedImage) -> Option<Output> {
-        let (volume, whole) = match self {
-            Self::Ours(volume) => (volume, None),
-            Self::Whole(image) => (image.key.clone(), Some(*image)),
-            Self::Free(_) | Self::Unwritten(_) | Self::Outdated { .. } => return None,
-        };
-        Some(Output {
-            volume,
-            whole,
-            identity: request.identity.clone(),
-            validator: request.validator.clone(),
-        })
-    }
 }
 
 /// The search for an image's place.
@@ -179,7 +162,7 @@ impl ImageSearch<'_> {
         }
         let from = (self.source, self.ports);
         let what = "comparing with the source";
-        let read = transfer::hash_source(self.cx, from, self.params, what);
-        Ok(Some(read.await?.sha256.to_string()))
+        let read = hash_source(self.cx, from, self.params, what);
+        Ok(Some(read.await?.to_string()))
     }
 }

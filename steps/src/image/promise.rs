@@ -1,11 +1,7 @@
-//! Compares an uploaded image with the SHA-256 that its source announced.
+//! The SHA-256 that a source announces for its image, and the failures after which nothing of an upload is kept.
 
 use vsiflow_engine::model::Failure;
 
-use super::{
-    Params, claim,
-    transfer::{Sent, Upload},
-};
 use crate::{error, ports::SourceInfo};
 
 /// The SHA-256 that the image must have, if the source's validator is one.
@@ -24,34 +20,4 @@ pub(super) fn is_worthless(failure: &Failure) -> bool {
         error::SOURCE_APPLIANCE.code,
     ]
     .contains(&code)
-}
-
-/// The validator of the image that the claim is for: the URL may lead to another image by now.
-pub(super) fn claimed(params: &Params, claim: &claim::Output) -> Option<String> {
-    // A checksum is enough, and the user may have corrected the source since.
-    claim
-        .validator
-        .clone()
-        .filter(|_| params.checksum.is_none())
-}
-
-impl Upload<'_> {
-    /// Returns the result if it has the announced hash; else deletes what was sent.
-    pub(super) async fn keep_promise(
-        &self,
-        promised: Option<String>,
-        sent: Sent,
-    ) -> Result<Sent, Failure> {
-        let found = sent.sha256.to_string();
-        let Some(promised) = promised.filter(|promised| *promised != found) else {
-            return Ok(sent);
-        };
-        self.cx.save(&()).await?;
-        self.remove().await?;
-        let message =
-            format!("the source names the image by its SHA-256 {promised}, and gave {found}");
-        Err(error::SOURCE_MISMATCH
-            .failure(message)
-            .of_object(&self.params.url))
-    }
 }

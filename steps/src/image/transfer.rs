@@ -11,7 +11,7 @@ use super::{
     Params,
     bounds::Bounds,
     checkpoint::{Checkpoint, UploadPosition},
-    claim, format,
+    format,
     hash::RunningHash,
     identity,
     pieces::{PiecePart, parts},
@@ -47,35 +47,6 @@ pub(super) struct Sent {
     pub(super) along: Option<RunningDigest>,
     /// The way the data was transferred, for people.
     pub(super) note: Option<String>,
-}
-
-/// Reads the whole source to hash it, but no more than the image's pool could hold.
-pub(super) async fn hash_source(
-    cx: &StepContext,
-    (source, ports): (&dyn ImageSource, &HostPorts),
-    params: &Params,
-    what: &str,
-) -> Result<Sent, Failure> {
-    let mut bounds = Bounds::of_pool(ports, &params.volume.pool).await?;
-    let stream = source.open(&params.url).await?;
-    let total = stream.info().length;
-    let mut pieces = ContentPieces::new(stream, PIECE);
-    let (mut hash, mut size) = (RunningHash::default(), 0_u64);
-    while let Some(bytes) = pieces.next().await? {
-        bounds
-            .take(&bytes)
-            .map_err(|failure| failure.of_object(&params.url))?;
-        size = size.saturating_add(bytes.len() as u64);
-        hash = hash.add(bytes).await?;
-        cx.report(what, size, total);
-    }
-    Ok(Sent {
-        size,
-        sha256: hash.end(),
-        identity: String::new(),
-        along: None,
-        note: None,
-    })
 }
 
 /// An upload of an image into a volume whose claim this journal holds.
@@ -126,6 +97,25 @@ impl Upload<'_> {
         let promised = promise::promised(&begun.checkpoint.source);
         let sent = self.send(begun).await?;
         self.keep_promise(promised, sent).await
+    }
+
+    /// Returns the result if it has the announced hash; else deletes what was sent.
+    pub(super) async fn keep_promise(
+        &self,
+        promised: Option<String>,
+        sent: Sent,
+    ) -> Result<Sent, Failure> {
+        let found = sent.sha256.to_string();
+        let Some(promised) = promised.filter(|promised| *promised != found) else {
+            return Ok(sent);
+        };
+        self.cx.save(&()).await?;
+        self.remove().await?;
+        let message =
+            format!("the source names the image by its SHA-256 {promised}, and gave {found}");
+        Err(error::SOURCE_MISMATCH
+            .failure(message)
+            .of_object(&self.params.url))
     }
 
     /// Opens the source at the recorded position.
@@ -208,7 +198,7 @@ impl Upload<'_> {
     async fn discard(&self, size: u64) -> Result<Failure, Failure> {
         self.cx.save(&()).await?;
         self.remove().await?;
-        Ok(claim::changed(self.params, size))
+        Ok(identity::changed(self.params, size))
     }
 
     pub(super) async fn remove(&self) -> Result<(), Failure> {
@@ -226,7 +216,9 @@ impl Upload<'_> {
     async fn anew(&self) -> Result<TransferBegun, Failure> {
         // Open the source first: if it does not answer, the existing volume must not be lost.
         let claim = super::claimed(self.cx)?;
-        let which = promise::claimed(self.params, &claim);
+        // A checksum is enough, and the user may have corrected the source since. Without one the URL may lead to
+        // another image by now.
+        let which = claim.validator.filter(|_| self.params.checksum.is_none());
         let opening = self.source.open_at(&self.params.url, 0, which.as_deref());
         let stream = self.opened(opening.await).await?;
         let info = stream.info().clone();
