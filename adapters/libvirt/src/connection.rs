@@ -29,7 +29,6 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use crate::error::{Cause, CloseReason, Error, Result};
-use crate::events::DomainEvents;
 use crate::packet::PAYLOAD_MAX;
 use crate::protocol::Procedure;
 use crate::time;
@@ -158,11 +157,6 @@ impl Connection {
         self.inner.places.close();
         self.inner.shared.start_closing();
         self.inner.shared.closed().await;
-    }
-
-    /// The lifecycle events of all domains, after this call.
-    pub(crate) fn receive_events(&self) -> DomainEvents {
-        DomainEvents::new(self.clone(), self.inner.shared.subscribe())
     }
 
     pub(crate) fn shared(&self) -> &Arc<ConnectionShared> {

@@ -1,53 +1,14 @@
-//! Lifecycle events of domains, which libvirt sends without a request.
+//! Subscriptions to the lifecycle events of domains.
 
-use serde::Deserialize;
 use tokio::sync::broadcast;
 
 use crate::connection::{Calls, Connection};
 use crate::error::{CloseReason, Result};
+pub use crate::lifecycle_event::{LifecycleEvent, lifecycle};
 use crate::protocol::{Procedure, RemoteDomain};
-use crate::xdr::{self, XdrError};
-
-/// How many events may wait for a slow receiver. It then misses the oldest, and is informed.
-pub(crate) const EVENTS: usize = 256;
 
 /// `VIR_DOMAIN_EVENT_ID_LIFECYCLE`.
 const LIFECYCLE: i32 = 0;
-
-/// A domain changed its state (`virConnectDomainEventCallback`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LifecycleEvent {
-    /// The registration it was sent for.
-    pub(crate) callback: i32,
-    /// The domain.
-    pub domain: RemoteDomain,
-    /// One of [`lifecycle`].
-    pub event: i32,
-    /// Why; the meaning depends on the event (`virDomainEvent*DetailType`).
-    pub detail: i32,
-}
-
-/// `virDomainEventType`.
-pub mod lifecycle {
-    /// Defined, or its definition changed.
-    pub const DEFINED: i32 = 0;
-    /// Its definition was removed.
-    pub const UNDEFINED: i32 = 1;
-    /// Started.
-    pub const STARTED: i32 = 2;
-    /// Suspended.
-    pub const SUSPENDED: i32 = 3;
-    /// Resumed.
-    pub const RESUMED: i32 = 4;
-    /// Stopped. Detail 0 is a shutdown, 1 destroyed, 2 crashed, 5 failed.
-    pub const STOPPED: i32 = 5;
-    /// Shutting down; [`STOPPED`] follows.
-    pub const SHUTDOWN: i32 = 6;
-    /// Suspended by the guest.
-    pub const PMSUSPENDED: i32 = 7;
-    /// The guest's kernel panicked; [`STOPPED`] follows.
-    pub const CRASHED: i32 = 8;
-}
 
 /// The next thing that a receiver of events gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,10 +30,11 @@ pub struct DomainEvents {
 }
 
 impl DomainEvents {
-    pub(crate) fn new(connection: Connection, events: broadcast::Receiver<LifecycleEvent>) -> Self {
+    /// The events of all domains, after this call.
+    pub(crate) fn of(connection: &Connection) -> Self {
         Self {
-            connection,
-            events,
+            connection: connection.clone(),
+            events: connection.shared().subscribe(),
             callback: 0,
         }
     }
@@ -110,7 +72,7 @@ impl Calls {
     /// As for every call, see [`Error`](crate::Error).
     pub async fn domain_events(&self) -> Result<DomainEvents> {
         // Subscribed before the call, because an event may arrive before its reply.
-        let mut events = self.connection().receive_events();
+        let mut events = DomainEvents::of(self.connection());
         let every_domain: Option<RemoteDomain> = None;
         let procedure = Procedure::ConnectDomainEventCallbackRegisterAny;
         let arguments = (LIFECYCLE, every_domain);
@@ -119,29 +81,4 @@ impl Calls {
         events.callback = *registration.get_or_try_init(register).await?;
         Ok(events)
     }
-}
-
-/// `remote_domain_event_callback_lifecycle_msg`.
-#[derive(Debug, Deserialize)]
-struct Message {
-    callback: i32,
-    domain: RemoteDomain,
-    event: i32,
-    detail: i32,
-}
-
-/// Decodes the payload of an event.
-pub(crate) fn decode(payload: &[u8]) -> Result<LifecycleEvent, XdrError> {
-    let Message {
-        callback,
-        domain,
-        event,
-        detail,
-    } = xdr::from_bytes(payload)?;
-    Ok(LifecycleEvent {
-        callback,
-        domain,
-        event,
-        detail,
-    })
 }

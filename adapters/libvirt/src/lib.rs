@@ -22,6 +22,7 @@ pub mod error;
 pub mod events;
 pub mod known_hosts;
 mod leased;
+mod lifecycle_event;
 mod packet;
 pub mod ports;
 pub mod protocol;

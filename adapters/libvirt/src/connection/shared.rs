@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{KeepAlive, claim::ConnectionClaim};
 use crate::error::{Cause, CloseReason, Error, LibvirtError};
-use crate::events::{EVENTS, LifecycleEvent};
+use crate::lifecycle_event::{EVENTS, LifecycleEvent};
 use crate::protocol::Procedure;
 use crate::xdr::XdrError;
 
@@ -209,7 +209,7 @@ impl ConnectionShared {
         }
     }
 
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<LifecycleEvent> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<LifecycleEvent> {
         self.events.subscribe()
     }
 

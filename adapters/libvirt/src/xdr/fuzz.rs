@@ -12,7 +12,7 @@ use crate::protocol::{
     RemoteDomainState, RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo,
     WireDhcpLease,
 };
-use crate::{LibvirtError, events};
+use crate::{LibvirtError, lifecycle_event};
 
 #[test]
 fn fuzz_xdr() {
@@ -41,7 +41,7 @@ pub(crate) fn target(bytes: &[u8]) {
     let _ = from_bytes::<NodeInfo>(bytes);
     let _ = from_bytes::<AllStats>(bytes);
     let _ = LibvirtError::decode(Procedure::StoragePoolRefresh, bytes);
-    let _ = events::decode(bytes);
+    let _ = lifecycle_event::decode(bytes);
 }
 
 fn round_trips<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {

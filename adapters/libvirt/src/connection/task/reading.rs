@@ -8,7 +8,7 @@ use crate::connection::shared::{
     CallAnswer, CallFailure, CallStage, ConnectionShared, OpenStream, StreamEvent,
 };
 use crate::error::{CloseReason, LibvirtError};
-use crate::events;
+use crate::lifecycle_event;
 use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, kind, status};
 use crate::protocol::{
     KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, QEMU_PROGRAM, REMOTE_PROGRAM, VERSION,
@@ -134,7 +134,7 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
             );
             return;
         }
-        match events::decode(payload) {
+        match lifecycle_event::decode(payload) {
             Ok(event) => drop(self.shared.events.send(event)),
             Err(error) => tracing::warn!(%error, "a malformed event"),
         }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::connection::fake_peer::{FakePeer, pair};
-use crate::events::EventReceived;
+use crate::events::{DomainEvents, EventReceived};
 use crate::packet::{Packet, PacketHeader, kind, status};
 use crate::protocol::{REMOTE_PROGRAM, VERSION};
 use crate::stream::UploadStream;
@@ -140,7 +140,7 @@ async fn a_dead_peer_ends_every_call_and_stream() {
     let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
     let (stream, _) = tokio::join!(opening, peer.answer_next(()));
     let mut stream = stream.unwrap();
-    let mut events = connection.receive_events();
+    let mut events = DomainEvents::of(&connection);
     let dying = async {
         peer.next().await;
         drop(peer);
