@@ -15,7 +15,7 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use crate::oci::is_oci;
+use crate::oci::reference::is_oci;
 
 /// Why an address is refused; the text holds no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

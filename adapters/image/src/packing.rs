@@ -21,7 +21,7 @@ use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{ShownError, causes, error};
-use crate::oci::UnfitLayer;
+use crate::oci::unfit_layer::UnfitLayer;
 use crate::sparse::SparseForm;
 pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
 use memory::MemoryBusy;

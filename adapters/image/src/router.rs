@@ -9,7 +9,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
-use crate::oci::{OciSource, is_oci};
+use crate::oci::{OciSource, reference::is_oci};
 use crate::packing::{Packing, PackingTrial};
 use crate::relay::{self, UploadRelay};
 use crate::s3::{S3Options, S3Source};

@@ -13,32 +13,13 @@ use tar::{Entry, EntryType};
 use tokio::sync::{mpsc, oneshot};
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 
-use crate::archive::{self, MAX_HEADERS_LEN};
+use super::unfit_layer::{MAX_FILES, UnfitLayer};
+use crate::archive;
 use crate::error::ShownError;
 use crate::packing::{
     Feed, MAX, MAX_FRAME_HEADER, Outlet, ReservedMemory, UnpackLimit, Unpacked, UnpackedTooLarge,
     WAITING, ZSTD_MEMORY, copy, feed, reserve_window, unfit,
 };
-
-/// How many files a layer may have.
-const MAX_FILES: usize = 100_000;
-
-/// Why a layer cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UnfitLayer {
-    #[error("a layer names a file outside of its folder")]
-    Outside,
-    #[error("/disk has more than one file")]
-    Several,
-    #[error("what is in /disk is {0}, not a regular file")]
-    Kind(&'static str),
-    #[error("a later layer of the image deletes its disk")]
-    Deleted,
-    #[error("a layer has more than {MAX_FILES} files")]
-    Files,
-    #[error("the headers of a file in a layer are longer than {MAX_HEADERS_LEN} bytes")]
-    Headers,
-}
 
 /// The disk in the layer; `None` if it has none. Later errors of the layer are reported by the stream.
 pub(super) async fn disk(

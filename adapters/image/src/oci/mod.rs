@@ -8,8 +8,9 @@ mod blob;
 mod challenge;
 mod layer;
 mod manifest;
-mod reference;
+pub(crate) mod reference;
 mod token;
+pub(crate) mod unfit_layer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,6 @@ use self::{
     reference::{Digest, Reference},
     token::{Passes, RegistryCall},
 };
-pub(crate) use self::{layer::UnfitLayer, reference::is_oci};
 use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{HttpSource, answer::kind_of, answer::range_of, within};
 
