@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vsiflow_workflows::spec::{FieldPath, PathSegment, Problem, ProblemCode};
 
 use crate::diagnostic::{Diagnostic, Snippet};
-use crate::kubevirt::{OriginPaths, TranslatedPath};
+use crate::kubevirt::origin::{OriginPaths, TranslatedPath};
 use crate::node::{YamlMark, YamlNode};
 use crate::redact::RedactedLine;
 

@@ -7,7 +7,7 @@ mod data_volume;
 mod fields;
 mod guest;
 mod machine;
-mod origin;
+pub(crate) mod origin;
 mod preset;
 mod registry;
 
@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use vsiflow_workflows::spec::{Documents, FieldPath, Memory, PathSegment, ProblemCode, Quantity};
 
-pub(crate) use self::origin::OriginPaths;
 use self::{
     data_volume::{DataVolume, VolumeSource},
     fields::{FieldRefusal, Fields, Refusals, object, text},
+    origin::OriginPaths,
 };
 use crate::document::DocumentCollector;
 use crate::manifest::strip;
@@ -472,47 +472,6 @@ pub(crate) fn in_their_words(message: &str, object: &str) -> Option<String> {
         text = text.replace(ours, theirs);
     }
     Some(text)
-}
-
-/// The paths of a field in a translated document and in its manifest.
-pub(crate) struct TranslatedPath<'p> {
-    pub(crate) ours: &'p FieldPath,
-    pub(crate) theirs: Option<&'p FieldPath>,
-}
-
-impl TranslatedPath<'_> {
-    /// A message about the field.
-    pub(crate) fn message(&self, message: &str) -> String {
-        match self.theirs {
-            Some(theirs) => message.replacen(&self.ours.to_string(), &theirs.to_string(), 1),
-            None => message.to_owned(),
-        }
-    }
-
-    /// The remedy for a problem of the field.
-    pub(crate) fn remedy(&self, remedy: &str) -> String {
-        if *self.ours == FieldPath::of(["spec", "targetSelector"]) {
-            return AT_TARGET.to_owned();
-        }
-        let (ours, theirs) = (last_key(Some(self.ours)), last_key(self.theirs));
-        match (ours, theirs) {
-            (Some("imageURL"), Some("image")) => "write image: registry/repository:tag".to_owned(),
-            (Some(ours), Some(theirs)) => {
-                remedy.replacen(&format!("{ours}: "), &format!("{theirs}: "), 1)
-            }
-            _ => remedy.to_owned(),
-        }
-    }
-}
-
-const AT_TARGET: &str =
-    "say where it runs: with --target config=lab, or by the label vsiflow.io/target: lab";
-
-fn last_key(path: Option<&FieldPath>) -> Option<&str> {
-    match path?.0.last()? {
-        PathSegment::Key(key) => Some(key),
-        PathSegment::Index(_) => None,
-    }
 }
 
 /// A memory size in bytes, rounded up to whole MiB, in vsiflow's notation, in which a plain number is MiB.

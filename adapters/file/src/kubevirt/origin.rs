@@ -71,3 +71,44 @@ fn prefixes(path: &[PathSegment]) -> impl Iterator<Item = &[PathSegment]> {
 fn place(mark: YamlMark) -> (usize, usize) {
     (mark.line, mark.column)
 }
+
+/// The paths of a field in a translated document and in its manifest.
+pub(crate) struct TranslatedPath<'p> {
+    pub(crate) ours: &'p FieldPath,
+    pub(crate) theirs: Option<&'p FieldPath>,
+}
+
+impl TranslatedPath<'_> {
+    /// A message about the field.
+    pub(crate) fn message(&self, message: &str) -> String {
+        match self.theirs {
+            Some(theirs) => message.replacen(&self.ours.to_string(), &theirs.to_string(), 1),
+            None => message.to_owned(),
+        }
+    }
+
+    /// The remedy for a problem of the field.
+    pub(crate) fn remedy(&self, remedy: &str) -> String {
+        if *self.ours == FieldPath::of(["spec", "targetSelector"]) {
+            return AT_TARGET.to_owned();
+        }
+        let (ours, theirs) = (last_key(Some(self.ours)), last_key(self.theirs));
+        match (ours, theirs) {
+            (Some("imageURL"), Some("image")) => "write image: registry/repository:tag".to_owned(),
+            (Some(ours), Some(theirs)) => {
+                remedy.replacen(&format!("{ours}: "), &format!("{theirs}: "), 1)
+            }
+            _ => remedy.to_owned(),
+        }
+    }
+}
+
+const AT_TARGET: &str =
+    "say where it runs: with --target config=lab, or by the label vsiflow.io/target: lab";
+
+fn last_key(path: Option<&FieldPath>) -> Option<&str> {
+    match path?.0.last()? {
+        PathSegment::Key(key) => Some(key),
+        PathSegment::Index(_) => None,
+    }
+}
