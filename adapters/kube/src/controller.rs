@@ -9,6 +9,7 @@
 mod admission;
 mod adopt;
 mod apply;
+mod apply_request;
 mod approve;
 mod claims;
 mod decisions;
@@ -47,8 +48,8 @@ use vsiflow_workflows::{
 
 pub use self::adopt::LostJournal;
 use self::{
-    admission::AdmissionPass, apply::ApplyRequest, claims::MemberClaims, decisions::Decisions,
-    networks::NetworkSummaries,
+    admission::AdmissionPass, apply_request::ApplyRequest, claims::MemberClaims,
+    decisions::Decisions, networks::NetworkSummaries,
 };
 use crate::{
     api::{self, CallError},

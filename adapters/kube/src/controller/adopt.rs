@@ -9,7 +9,7 @@ use vsiflow_workflows::{
 
 use super::{
     Controller,
-    apply::{ApplyRequest, generation_reason},
+    apply_request::{ApplyRequest, generation_reason},
     by,
     shard_scope::is_worked_on,
 };

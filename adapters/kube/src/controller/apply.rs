@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, Hash};
+use vsiflow_engine::model::Hash;
 use vsiflow_workflows::{
     fleet::EntityPresence,
     record::disk_entity,
@@ -11,32 +10,17 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    Controller, by, decisions::DecisionRequest, quotas::QuotaRefusals, recorded::AppliedGeneration,
+    Controller,
+    apply_request::{ApplyRequest, generation_reason, host_bytes, put_part},
+    by,
+    decisions::DecisionRequest,
+    quotas::QuotaRefusals,
+    recorded::AppliedGeneration,
 };
 use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
 
 /// New VSIs that are applied to the fleet in one call.
 const BATCH: usize = 50;
-
-/// What to apply to the fleet for a resource.
-#[derive(Clone)]
-pub(super) struct ApplyRequest {
-    pub(super) uid: Uuid,
-    pub(super) entity: EntityId,
-    pub(super) manager: String,
-    pub(super) generation: i64,
-    pub(super) vsi: Box<ResolvedVsi>,
-}
-
-impl ApplyRequest {
-    fn applied(&self, print: Hash) -> AppliedGeneration {
-        AppliedGeneration {
-            uid: self.uid,
-            generation: self.generation,
-            print,
-        }
-    }
-}
 
 impl Controller {
     /// Applies each data disk that differs from what was applied last. A problem with one disk must not
@@ -221,11 +205,6 @@ impl Controller {
     }
 }
 
-/// The reason that is recorded with a generation of a resource.
-pub(super) fn generation_reason(number: i64) -> String {
-    format!("generation {number} of the resource")
-}
-
 /// The references that exist, by namespace, as a hash: the retained references of a VSI depend on which
 /// are missing.
 fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
@@ -261,22 +240,4 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
         put_part(&mut bytes, hash.as_bytes());
     }
     Hash::of(&bytes)
-}
-
-/// Appends all settings of a host.
-pub(super) fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
-    let Some(host) = rest.hosts.get(host) else {
-        return;
-    };
-    bytes.extend(
-        serde_json::to_vec(&(&host.record, &host.labels, &host.limits)).unwrap_or_default(),
-    );
-    for secret in host.secrets() {
-        put_part(bytes, secret.expose());
-    }
-}
-
-fn put_part(bytes: &mut Vec<u8>, part: &[u8]) {
-    bytes.push(0);
-    bytes.extend_from_slice(part);
 }

@@ -24,7 +24,7 @@ use vsiflow_workflows::{
 
 use super::{
     Controller,
-    apply::{ApplyRequest, host_bytes},
+    apply_request::{ApplyRequest, host_bytes},
     by,
     shard_scope::all_pools,
 };

@@ -13,7 +13,7 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
-use super::{Controller, apply::generation_reason, by, recorded::AppliedGeneration};
+use super::{Controller, apply_request::generation_reason, by, recorded::AppliedGeneration};
 use crate::{
     kind::ResourceKind,
     resource::Resource,

@@ -11,7 +11,7 @@ use vsiflow_workflows::{
 
 use super::{
     Controller,
-    apply::{generation_reason, host_bytes},
+    apply_request::{generation_reason, host_bytes},
     by,
     claims::MemberClaims,
     marks,

@@ -12,7 +12,7 @@ use vsiflow_workflows::{fleet::ErrorKind, spec::Resolved};
 
 use super::{
     Controller,
-    apply::{ApplyRequest, generation_reason},
+    apply_request::{ApplyRequest, generation_reason},
     by,
     recorded::AppliedGeneration,
 };

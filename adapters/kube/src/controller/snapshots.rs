@@ -10,7 +10,7 @@ use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{fleet::EntityPresence, record::snapshot_entity, spec::Resolved};
 
 use super::{
-    Controller, apply::generation_reason, by, recorded::AppliedGeneration,
+    Controller, apply_request::generation_reason, by, recorded::AppliedGeneration,
     shard_scope::is_worked_on,
 };
 use crate::{
