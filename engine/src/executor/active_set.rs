@@ -1,19 +1,8 @@
 //! The driven entities: those that the engine works for because a caller asked, and those they wait
 //! for.
 
-use std::collections::HashSet;
-
 use super::{config::Drive, control::Control};
 use crate::model::{CancelMode, EntityId};
-
-/// The entities that the engine works for.
-#[derive(Default)]
-pub(super) struct Driven {
-    all: bool,
-    these: HashSet<EntityId>,
-    /// Whether the unwanted runs that an earlier process left were looked up.
-    unwanted: bool,
-}
 
 impl Control {
     pub(super) fn is_driven(&self, entity: &EntityId) -> bool {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::EngineConfig, objects::AttemptLedger, projection::UnreadableEntity,
+    config::EngineConfig, ledger::AttemptLedger, projection::UnreadableEntity,
     request::EngineRequest, timers::Waiter, unclean_ends::CountOfAttempt,
 };
 use crate::{

@@ -4,18 +4,13 @@
 //! A base is written in a separate task; the event that commits to it is recorded once it is
 //! durable.
 
-use super::{control::Control, projection::Projection, recorder::EventCause};
+use super::{
+    control::Control, loop_state::BaseWritten, projection::Projection, recorder::EventCause,
+};
 use crate::{
     audit::sign_base,
-    journal::Offset,
-    model::{EventKind, Hash, StreamId, Text},
+    model::{EventKind, StreamId, Text},
 };
-
-/// A base that is durable.
-pub(super) struct BaseWritten {
-    as_of: Offset,
-    hash: Hash,
-}
 
 impl Control {
     /// Starts writing a base of the durable states if one is due.

@@ -11,11 +11,11 @@ use std::{
 use futures::FutureExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{config::Tuning, control::Control, retry::Retry, timers::Waiter};
+use super::{config::Tuning, retry::Retry, timers::Waiter};
 use crate::{
     clock::Clock,
     lane::Lanes,
-    model::{Failure, NodeState, Text},
+    model::{Failure, Text},
 };
 
 const PANICKED: &str = "the look whether a host answers ended in a panic";
@@ -37,8 +37,8 @@ struct Down {
 
 /// The result of a probe.
 pub(super) struct Probed {
-    lane: Text,
-    answer: Result<(), Failure>,
+    pub(super) lane: Text,
+    pub(super) answer: Result<(), Failure>,
 }
 
 impl CircuitBreaker {
@@ -95,7 +95,7 @@ impl CircuitBreaker {
         }
     }
 
-    fn still_down(&mut self, lane: &Text, failure: &Failure) {
+    pub(super) fn still_down(&mut self, lane: &Text, failure: &Failure) {
         self.lanes.note(lane, Some(failure));
         let Some(down) = self.down.get_mut(lane) else {
             return;
@@ -113,7 +113,7 @@ impl CircuitBreaker {
         }
     }
 
-    fn up(&mut self, lane: &Text) -> BTreeSet<Waiter> {
+    pub(super) fn up(&mut self, lane: &Text) -> BTreeSet<Waiter> {
         self.lanes.note(lane, None);
         tracing::info!(host = %lane, "in reach again");
         self.down
@@ -144,52 +144,5 @@ impl CircuitBreaker {
 
     pub(super) async fn shutdown(&mut self) {
         self.probes.shutdown().await;
-    }
-}
-
-impl Control {
-    /// Checks whether an attempt failed because its lane does not answer.
-    pub(super) fn lane_failed(&mut self, lane: &Text, failure: &Failure) {
-        let lane = if lane.is_empty() { &failure.host } else { lane };
-        self.gate.lanes.note(lane, failure);
-    }
-
-    pub(super) async fn probed(&mut self, probed: Probed) {
-        let Probed { lane, answer } = probed;
-        match answer {
-            Err(failure) if self.parts.lanes.is_down(&failure) => {
-                self.gate.lanes.still_down(&lane, &failure);
-            }
-            // If anything else is wrong, the next attempts will fail with that error and its
-            // remedy.
-            Ok(()) | Err(_) => {
-                let mut waiting = self.gate.lanes.up(&lane);
-                waiting.extend(self.delayed_for(&lane));
-                for waiter in waiting {
-                    self.timers.disarm(&waiter);
-                    self.due(&waiter).await;
-                }
-            }
-        }
-    }
-
-    /// Nodes of open runs that are still delayed because of the lane.
-    fn delayed_for(&self, lane: &Text) -> Vec<Waiter> {
-        let projection = &self.recorder.projection;
-        let runs = projection.entities.values().filter_map(|entry| {
-            let run = entry.state.active.as_ref()?.run;
-            Some((run, projection.run(run)?))
-        });
-        let waits = |state: &NodeState| match state {
-            NodeState::Delayed { failure, .. } => {
-                failure.host == *lane && self.parts.lanes.is_down(failure)
-            }
-            _ => false,
-        };
-        runs.flat_map(|(run, state)| {
-            let nodes = state.nodes.iter().filter(|(_, state)| waits(state));
-            nodes.map(move |(node, _)| (run, node.clone()))
-        })
-        .collect()
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     admission::{Admission, WorkRequest},
     control::Control,
-    effects::Effect,
     entities::NEXT_TRY,
+    loop_state::Effect,
     notice::Notice,
     retry::{Retry, wait},
     timers::Waiter,

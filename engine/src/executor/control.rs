@@ -13,18 +13,15 @@ use tokio::{
 };
 
 use super::{
-    active_set::Driven,
     admission::AdmissionGate,
     attempt::AttemptEnd,
-    bases::BaseWritten,
     circuit_breaker::{CircuitBreaker, Probed},
     config::EngineConfig,
     disk::RoomWatch,
-    effects::Effect,
     error::EngineError,
     global_pause::GlobalPause,
-    launch::InFlight,
     limits::LaneLimits,
+    loop_state::{BaseWritten, Driven, Effect, InFlight, WritingBatch},
     notice::Notice,
     projection::Projection,
     recorder::Recorder,
@@ -33,7 +30,6 @@ use super::{
     shared::EngineShared,
     timers::{Timers, Waiter},
     unclean_ends::SuspectSteps,
-    writing::WritingBatch,
 };
 use crate::{
     journal::{JournalError, Record},

@@ -1,10 +1,9 @@
-//! Reacts to how full the disk of the state directory is, see [`crate::room`].
+//! Watches how full the disk of the state directory is, see [`crate::room`].
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{control::Control, effects::Effect, notice::Notice};
 use crate::room::{DiskReading, Level, Room};
 
 /// How often the disk is measured while nothing is written.
@@ -58,23 +57,5 @@ async fn poll_room(room: Arc<Room>) {
         {
             return;
         }
-    }
-}
-
-impl Control {
-    /// Decides again everything that waited for room.
-    pub(super) fn room_changed(&mut self, seen: DiskReading) {
-        self.effects.push(Effect::Notice(Notice::Room(seen)));
-        self.decide_all_again();
-    }
-
-    /// Decides all entities and runs again, after an obstacle for all of them was removed.
-    pub(super) fn decide_all_again(&mut self) {
-        let projection = &self.recorder.projection;
-        self.dirty_entities
-            .extend(projection.entities.keys().cloned());
-        let active = projection.entities.values();
-        let active = active.filter_map(|entry| Some(entry.state.active.as_ref()?.run));
-        self.dirty_runs.extend(active);
     }
 }

@@ -3,21 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    attempt::Job, control::Control, error::EngineError, event_log, notice::Notice,
-    projection::Projection,
+    attempt::Job, control::Control, error::EngineError, event_log, loop_state::Effect,
+    notice::Notice, projection::Projection,
 };
 use crate::{
     journal::{Record, StatesUpdate},
     model::RunId,
 };
-
-/// An action that is carried out once the batch is durable.
-pub(super) enum Effect {
-    Attempt(Box<Job>),
-    Forget(RunId),
-    Notice(Notice),
-    Reply(Box<dyn FnOnce(Result<(), EngineError>) + Send + Sync>),
-}
 
 impl Control {
     /// Publishes events, and the states that they led to.

@@ -7,7 +7,7 @@ use ulid::Ulid;
 use super::{
     admission::{Admission, WorkRequest},
     control::Control,
-    effects::Effect,
+    loop_state::Effect,
     notice::Notice,
     projection::UnreadableEntity,
     recorder::EventCause,

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{control::Control, projection::Projection, recorder::EventCause, timers::Waiter};
-use crate::model::{EntityId, EventKind, Name, Text};
+use super::{projection::Projection, timers::Waiter};
+use crate::model::{EntityId, Name, Text};
 
 /// The kind and ID of the global pause's entity. These names are stored.
 const KIND: &str = "engine";
 const ID: &str = "brake";
 
 /// The recorded states of the global pause.
-const ON: &str = "Paused";
-const OFF: &str = "Working";
+pub(super) const ON: &str = "Paused";
+pub(super) const OFF: &str = "Working";
 
 /// Whether the global pause is on, and the nodes whose waits ended during it.
 pub(super) struct GlobalPause {
@@ -64,26 +64,7 @@ pub(super) fn why(projection: &Projection) -> Option<Text> {
     (state.as_str() == ON).then_some(reason)
 }
 
-fn entity() -> Option<EntityId> {
+/// The entity whose recorded state it is.
+pub(super) fn entity() -> Option<EntityId> {
     EntityId::new(Name::of(KIND), ID).ok()
-}
-
-impl Control {
-    /// Sets the global pause or ends it; records nothing if that changes nothing.
-    pub(super) async fn set_global_pause(&mut self, on: bool, cause: &EventCause) {
-        let Some(entity) = entity().filter(|_| self.gate.pause.is_on() != on) else {
-            return;
-        };
-        let state = Name::of(if on { ON } else { OFF });
-        let detail = cause.reason.clone();
-        let kind = EventKind::StateChanged { state, detail };
-        self.recorder.entity_event(&entity, kind, cause);
-        let released = self.gate.pause.set(on);
-        if !on {
-            self.decide_all_again();
-        }
-        for waiter in released {
-            self.due(&waiter).await;
-        }
-    }
 }

@@ -6,26 +6,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attempt::Job, control::Control, effects::Effect, notice::Notice, recorder::EventCause,
-    request::EngineRequest, runs::last_output, timers::Waiter,
+    attempt::Job,
+    control::Control,
+    loop_state::{Effect, InFlight},
+    notice::Notice,
+    recorder::EventCause,
+    request::EngineRequest,
+    runs::last_output,
+    timers::Waiter,
 };
 use crate::{
-    model::{
-        EntityId, EntityState, EventKind, Name, Node, NodeState, Payload, RunState, Text, Work,
-    },
+    model::{EntityId, EntityState, EventKind, Name, Node, NodeState, Payload, RunState, Work},
     registry::AnyStep,
     step::{ProgressSink, Recorded},
 };
-
-/// An attempt in progress.
-pub(super) struct InFlight {
-    pub(super) stop: CancellationToken,
-    pub(super) lane: Text,
-    pub(super) interruptible: bool,
-    /// The attempt's number if its start is not recorded: it repeats a recorded failure and is
-    /// recorded only if it ends differently.
-    pub(super) unrecorded: Option<u32>,
-}
 
 impl Control {
     /// Records that the step is about to act for the entity, once.

@@ -3,8 +3,8 @@
 use super::{
     config::{By, Cancelled, Retried},
     control::Control,
-    effects::Effect,
     error::EngineError,
+    loop_state::Effect,
     projection::{Projection, awaited_entities},
     recorder::EventCause,
     request::{EngineRequest, GoneTest, Reply},

@@ -3,7 +3,7 @@
 use super::{
     admission::{Admission, WorkRequest},
     control::Control,
-    effects::Effect,
+    loop_state::Effect,
     recorder::EventCause,
 };
 use crate::model::{

@@ -11,39 +11,13 @@
 //! - A batch that cannot be written ends the loop. Callers that wait for that batch or for the next
 //!   one receive the error.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use futures::future::{BoxFuture, pending};
-
-use super::{control::Control, effects::Effect, error::EngineError, projection::Projection};
+use super::{control::Control, error::EngineError, loop_state::WritingBatch};
 use crate::{
     journal::{JournalError, Record},
     model::RunId,
 };
-
-/// A batch that the journal is writing.
-pub(super) struct WritingBatch {
-    /// Never locked: it only makes the loop `Sync`, which borrows the future while it waits.
-    append: Mutex<BoxFuture<'static, Result<Vec<Record>, JournalError>>>,
-    /// The states of the streams that the batch touches.
-    states: Projection,
-    /// The effects to carry out once the batch is durable.
-    effects: Vec<Effect>,
-}
-
-impl WritingBatch {
-    /// Waits until the batch is durable; pending forever if none is being written. Cancel safe.
-    /// Must not be called again for a batch that is durable.
-    pub(super) async fn written(batch: &mut Option<Self>) -> Result<Vec<Record>, JournalError> {
-        match batch {
-            Some(batch) => {
-                let append = batch.append.get_mut();
-                append.unwrap_or_else(PoisonError::into_inner).await
-            }
-            None => pending().await,
-        }
-    }
-}
 
 impl Control {
     /// Hands the decided events to the journal, unless another batch is being written.
