@@ -19,7 +19,10 @@
 //! This crate knows neither YAML nor Kubernetes nor libvirt. It changes hosts and writes journals only
 //! through the engine.
 
+mod acts;
 pub mod adopt_vsi;
+mod boot_disks;
+mod cards;
 mod credentials;
 pub mod data_disk;
 pub mod delete_vsi;
@@ -30,6 +33,7 @@ mod forgotten;
 mod formats;
 pub mod group;
 pub mod hosts;
+mod inputs;
 mod macs;
 pub mod network;
 pub mod next_try;

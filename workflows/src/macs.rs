@@ -7,11 +7,11 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::names;
 
-use crate::{record::VsiRecord, vsi_graph};
+use crate::{cards::cards, record::VsiRecord};
 
 /// The MAC addresses of the VSI's cards that do not follow from their IP addresses.
 pub(crate) fn drawn(record: &VsiRecord) -> Vec<String> {
-    let cards = vsi_graph::cards(record).into_iter();
+    let cards = cards(record).into_iter();
     let drawn = cards.filter(|card| !record.vsi.addresses.contains_key(&card.network));
     drawn.map(|card| card.mac).collect()
 }
@@ -28,7 +28,7 @@ pub(crate) fn of_earlier(record: &VsiRecord) -> impl Iterator<Item = String> {
 
 /// The MAC addresses of the VSI's cards that do not follow from its UID and their positions.
 pub(crate) fn recorded(record: &VsiRecord) -> Vec<String> {
-    let cards = vsi_graph::cards(record);
+    let cards = cards(record);
     let derived: BTreeSet<_> = (0..=u8::MAX)
         .take(cards.len())
         .map(|card| names::mac(record.uid, card))
@@ -39,7 +39,7 @@ pub(crate) fn recorded(record: &VsiRecord) -> Vec<String> {
 
 /// The MAC addresses to record for the VSI, so that its cards have none of these.
 pub(crate) fn avoiding(record: &VsiRecord, taken: &BTreeSet<String>) -> Vec<String> {
-    let cards = vsi_graph::cards(record);
+    let cards = cards(record);
     if cards.iter().all(|card| !taken.contains(&card.mac)) {
         return record.macs.clone();
     }
@@ -93,7 +93,7 @@ mod tests {
         let mut record = record();
         let inputs = serde_json::to_value(record.inputs(1, true)).unwrap();
         record.before = vec![serde_json::from_value(inputs).unwrap()];
-        record.macs = vsi_graph::macs_of(&record, &["default".to_owned()]);
+        record.macs = crate::cards::macs_of(&record, &["default".to_owned()]);
         record.vsi.networks.pop();
         assert!(!drawn(&record).contains(&RECORDED[1].to_owned()));
         let earlier: Vec<_> = of_earlier(&record).collect();

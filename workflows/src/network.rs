@@ -17,10 +17,10 @@ use vsiflow_steps::{
 };
 
 use crate::{
+    cards::cards,
     nodes::Nodes,
     record::{VsiRecord, network_entity},
     spec::{DesiredNetwork, DesiredVsi},
-    vsi_graph,
 };
 
 /// The workflow that makes a network, and starts it.
@@ -103,7 +103,7 @@ pub fn forget_graph(record: &NetworkRecord) -> Result<Graph, Failure> {
 /// The addresses that networks reserve for the cards of a VSI.
 pub(crate) fn reservations(record: &VsiRecord) -> Vec<Reservation> {
     let vsi = &record.vsi;
-    let cards = vsi_graph::cards(record).into_iter();
+    let cards = cards(record).into_iter();
     let cards = cards.filter_map(|card| {
         let made = vsi.made_networks.get(&card.network)?;
         let reservation = reservation(vsi, &card.network, card.mac)?;
@@ -144,7 +144,7 @@ pub(crate) fn static_config(record: &VsiRecord) -> Option<String> {
     let is_static = |network: &DesiredNetwork| !network.dhcp;
     let mut named = vsi.made_networks.iter();
     named.find(|(name, made)| is_static(made) && vsi.addresses.contains_key(*name))?;
-    let cards = vsi_graph::cards(record).into_iter().enumerate();
+    let cards = cards(record).into_iter().enumerate();
     let cards = cards.map(|(place, card)| {
         let made = vsi.made_networks.get(&card.network);
         let made = made.filter(|made| is_static(made));

@@ -12,28 +12,14 @@ use vsiflow_engine::{
 use vsiflow_steps::{guards, ports::VolumeKey};
 
 use crate::{
+    boot_disks,
+    boot_disks::{BootDisks, boot_object, has_written_boot_disk},
     data_disk, delete_vsi,
     plan::{self, Destroyed, How, Plan, PlannedChange},
-    provision_vsi,
     record::{SnapshotAction, VsiRecord},
-    vsi_graph::{self, BootDisks},
 };
 
-/// The boot disk is made anew because somebody asked for exactly that.
-pub const REBUILD: &str = "rebuild";
-/// The same where the pool has no room for both: the present disk is given up before the new one is made.
-pub const REBUILD_IN_PLACE: &str = "rebuild_in_place";
-/// The boot disk is made anew because of a change of the document.
-pub const UPDATE: &str = "update";
-/// Disks are replaced by their copies in a snapshot.
-pub const RESTORE: &str = "restore";
-/// The object is deleted with all that is its own.
-pub const DELETE: &str = "delete";
-/// A boot disk is made anew after a boot that failed before the guest was ever ready.
-pub const BOOT_AGAIN: &str = "boot_again";
-
-/// The acts that make the present boot disk anew because somebody asked for exactly that.
-pub(crate) const REBUILDS: [&str; 2] = [REBUILD, REBUILD_IN_PLACE];
+pub use crate::acts::{BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, RESTORE, UPDATE};
 
 /// The orders to make the boot disk anew: one for the present disk, and one for each that an unfinished change
 /// left.
@@ -63,17 +49,6 @@ pub fn of_change(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Vec<De
     }
 }
 
-/// Whether a guest may have written to a boot disk whose content lasts. A disk that was born for one start
-/// only is no such disk.
-pub(crate) fn has_written_boot_disk(record: &VsiRecord, state: &EntityState) -> bool {
-    if state.objects.made.contains_key(&boot_object(record, state)) {
-        return true;
-    }
-    // An earlier version did not record its objects.
-    let base = plan::base(record, state);
-    base.is_some_and(|base| !vsi_graph::is_ephemeral(&base.vsi))
-}
-
 /// The orders that an edit gives. `changes` are the differences of the documents: an edit of other fields orders
 /// nothing, although an earlier edit that needs a new boot disk was not carried out. Two cases go beyond the
 /// plan. A guest that is defined only after the edit was recorded has a boot disk of the earlier document. And
@@ -88,7 +63,7 @@ pub fn of_edit(
     let by_plan = !of_change(record, plan, state).is_empty();
     let is_half_made = state.objects.unfinished.contains_key(&boot_disk);
     let is_under_way =
-        !provision_vsi::was_made(state) || state.objects.is_permitted(&boot_disk) || is_half_made;
+        !boot_disks::was_made(state) || state.objects.is_permitted(&boot_disk) || is_half_made;
     let is_ordered = if changes.iter().any(|change| change.how == How::Rebuild) {
         by_plan || is_under_way
     } else {
@@ -99,11 +74,6 @@ pub fn of_edit(
     } else {
         Vec::new()
     }
-}
-
-/// The name of the present boot disk in the journal's ledger of objects.
-fn boot_object(record: &VsiRecord, state: &EntityState) -> Text {
-    BootDisks::of(record, &state.objects).current_object()
 }
 
 /// Whether the present boot disk is to be given up before the new one is made.

@@ -9,13 +9,16 @@ use vsiflow_engine::{
     step::Step as _,
     workflow::EntityView,
 };
-use vsiflow_steps::vsi::{
-    AdoptDomain, AwaitReady, DefineDomain, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
+use vsiflow_steps::{
+    ports::DomainState,
+    vsi::{
+        AdoptDomain, AwaitReady, DefineDomain, ResumeDomain, StartDomain, StopDomain,
+        SuspendDomain, adopt_domain,
+    },
 };
 
 use crate::{
-    adopt_vsi, data_disk, delete_vsi, drift, network, record::kind, remove_base_image, snapshot,
-    update_vsi,
+    data_disk, delete_vsi, drift, network, record::kind, remove_base_image, snapshot, update_vsi,
 };
 
 /// The states of a VSI.
@@ -295,7 +298,7 @@ fn outcome(view: &EntityView<'_>) -> Option<Phase> {
     let run = view.run?;
     let did = |step: &str| succeeded(run, step);
     if let Some(node) = run.nodes.get(&Name::of(AdoptDomain::NAME)) {
-        return adopt_vsi::phase(node);
+        return adopted(node);
     }
     if did(SuspendDomain::NAME) {
         Some(Phase::Paused)
@@ -393,4 +396,20 @@ fn image(view: &EntityView<'_>) -> (&'static str, Text) {
         (None, Some(last)) => ("Partial", ended(&last.result)),
         (None, None) => ("Pending", Text::default()),
     }
+}
+
+/// The phase in which an adopted VSI was found.
+fn adopted(node: &NodeState) -> Option<Phase> {
+    let NodeState::Succeeded { output, .. } = node else {
+        return None;
+    };
+    let output: adopt_domain::Output = serde_json::from_slice(output.inline()?).ok()?;
+    Some(match output.state {
+        DomainState::Running
+        | DomainState::ShuttingDown
+        | DomainState::Starting
+        | DomainState::Held => Phase::Running,
+        DomainState::Paused => Phase::Paused,
+        DomainState::ShutOff | DomainState::Crashed => Phase::Stopped,
+    })
 }

@@ -1,7 +1,7 @@
 //! Workflow `provision_vsi`: makes a VSI for the first time.
 
 use vsiflow_engine::{
-    model::{EntityState, Failure, FailureClass, Graph, Name},
+    model::{Failure, FailureClass, Graph},
     step::Step as _,
     workflow::Situation,
 };
@@ -10,7 +10,10 @@ use vsiflow_steps::vsi::{
     WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
 
-use crate::{delete_vsi, record::VsiRecord, spec::PowerState, vsi_graph::VsiGraphBuilder};
+use crate::{
+    boot_disks::was_made, delete_vsi, record::VsiRecord, spec::PowerState,
+    vsi_graph::VsiGraphBuilder,
+};
 
 pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
 
@@ -44,12 +47,6 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     parts.define(&made)?;
     boot(&mut parts, DefineDomain::NAME)?;
     Ok(parts.nodes.build())
-}
-
-/// Whether a guest may have written to the VSI's disks: its domain was defined, or may have been. Whoever can
-/// reach the host can start a domain that is defined.
-pub(crate) fn was_made(state: &EntityState) -> bool {
-    state.made_from() > 0 || state.intents.contains(&Name::of(DefineDomain::NAME))
 }
 
 fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Failure> {

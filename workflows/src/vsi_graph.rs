@@ -2,7 +2,6 @@
 
 mod boot_disks;
 mod boots;
-mod cards;
 mod disks;
 mod image;
 mod networks;
@@ -28,19 +27,23 @@ use vsiflow_steps::{
     },
 };
 
+pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 pub(crate) use self::{
-    boot_disks::BootDisks,
     boots::{FAILED_GRACE_S, boot_failed, last_boot, was_too_slow},
-    cards::{cards, macs_of},
-    disks::{disk_uid, named_volumes, volume},
+    disks::named_volumes,
     image::{image, image_on},
     snapshots::drop_snapshot,
 };
-pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
+pub(crate) use crate::{
+    boot_disks::{BootDisks, is_ephemeral},
+    cards::{cards, macs_of},
+    record::{disk_uid, volume},
+};
 use crate::{
+    boot_disks::{has_written_boot_disk, was_made},
+    cards::macs,
     ensure_base_image, formats, network,
     nodes::Nodes,
-    orders, plan, provision_vsi,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
     spec::{BootDiskMode, DesiredVsi, PowerState},
 };
@@ -101,8 +104,8 @@ impl<'a> VsiGraphBuilder<'a> {
             replaces: None,
             replaced: Vec::new(),
             objects: &at.entity.objects,
-            has_written: orders::has_written_boot_disk(record, at.entity),
-            was_ever_defined: provision_vsi::was_made(at.entity),
+            has_written: has_written_boot_disk(record, at.entity),
+            was_ever_defined: was_made(at.entity),
             formats: formats::known(record, at),
         }
     }
@@ -322,7 +325,7 @@ impl<'a> VsiGraphBuilder<'a> {
             cpus: self.record.vsi.machine.cpus,
             memory_mib: self.record.vsi.machine.memory_mib,
             secure: self.record.vsi.machine.secure_execution,
-            macs: cards::macs(self.record),
+            macs: macs(self.record),
             autostart: autostarts(&self.record.vsi, self.record.power_state()),
             while_running: how.while_running,
             boot: names_its_boot_disk(self.record).then(|| self.boot.clone()),
@@ -385,14 +388,9 @@ fn names_its_boot_disk(record: &VsiRecord) -> bool {
         .is_none_or(|adopted| adopted.own_volumes)
 }
 
-/// Whether its boot disk is made again for every start.
-pub(crate) fn is_ephemeral(vsi: &DesiredVsi) -> bool {
-    vsi.boot_disk.mode == BootDiskMode::Ephemeral
-}
-
 /// Whether libvirt starts it with its host. A VSI with an ephemeral boot disk is started by vsiflow.
 pub(crate) fn autostarts(vsi: &DesiredVsi, power: PowerState) -> bool {
-    plan::is_up(power) && !is_ephemeral(vsi)
+    power.is_up() && !is_ephemeral(vsi)
 }
 
 /// What cloud-init reads besides its user-data; `None` for any other guest.

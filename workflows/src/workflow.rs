@@ -8,8 +8,8 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    adopt_vsi, data_disk, delete_vsi, ensure_base_image, network, next_try, one_host, orders,
-    phase, provision_vsi, record, remove_base_image, snapshot, update_vsi,
+    adopt_vsi, boot_disks, data_disk, delete_vsi, ensure_base_image, network, next_try, one_host,
+    orders, phase, provision_vsi, record, remove_base_image, snapshot, update_vsi,
 };
 
 /// The workflows of VSIs, their base images and data disks.
@@ -23,7 +23,7 @@ impl Workflows for VsiWorkflows {
                 // It is made again, or was changed while it is made again.
                 provision_vsi::graph(&record::read(desired)?, at)
             }
-            provision_vsi::NAME if provision_vsi::was_made(at.entity) => {
+            provision_vsi::NAME if boot_disks::was_made(at.entity) => {
                 // Its guest may have written to its disks: only what the plan names is done.
                 update_vsi::graph(&record::read(desired)?, at)
             }

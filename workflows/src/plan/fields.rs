@@ -6,7 +6,7 @@ use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
 use super::{How, PlannedChange, Touched};
 use crate::{
-    orders,
+    acts,
     record::{PreviousInputs, SnapshotAction, SnapshotOrder, VsiRecord},
     spec::FieldChange,
 };
@@ -52,7 +52,7 @@ pub(super) fn changes(
     let order = record.snapshot.as_ref();
     let is_due = |ordered: &&SnapshotOrder| match ordered.action {
         // A restoration destroys, so it is due as long as its order is open, and never again.
-        SnapshotAction::Restore { .. } => touched.is_due(orders::RESTORE),
+        SnapshotAction::Restore { .. } => touched.is_due(acts::RESTORE),
         SnapshotAction::Take { .. } | SnapshotAction::Drop { .. } => {
             before.snapshot != Some(ordered.id)
         }

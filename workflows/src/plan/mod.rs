@@ -6,22 +6,19 @@
 mod fields;
 mod touched;
 
-use std::borrow::Cow;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vsiflow_engine::{
-    model::{EntityState, Name, Objects},
-    step::Step as _,
-};
-use vsiflow_steps::{snapshot::restore_disks::DiskToRestore, vsi::DefineDomain};
+use vsiflow_engine::model::Objects;
+use vsiflow_steps::snapshot::restore_disks::DiskToRestore;
 
 use crate::{
+    boot_disks::BootDisks,
+    cards::cards,
     record::{PreviousInputs, SnapshotAction, VsiRecord},
-    spec::PowerState,
-    vsi_graph::{self, BootDisks},
 };
+
+pub use crate::inputs::base;
 
 pub(crate) use fields::{DEFINITION, NEVER_SHRINKS, SNAPSHOT};
 pub use touched::Touched;
@@ -192,30 +189,6 @@ fn refuse(change: &mut PlannedChange) {
     }
 }
 
-/// The inputs that the VSI is now made from; `None` if it was never made. A definition may be in use although
-/// the run that wrote it did not succeed: the guest was started, and did not become ready.
-pub fn base<'a>(record: &'a VsiRecord, state: &EntityState) -> Option<Cow<'a, PreviousInputs>> {
-    let (made_from, newest) = (state.made_from(), newest_generation(state));
-    let made = |inputs: &&PreviousInputs| inputs.reached || inputs.generation <= made_from;
-    let is_in_history = record
-        .before
-        .iter()
-        .any(|inputs| inputs.generation == made_from);
-    // A retry of the generation whose definition is in use.
-    if made_from > state.reached && made_from >= newest && !is_in_history {
-        return Some(Cow::Owned(record.inputs(newest, false)));
-    }
-    let base = record.before.iter().rev().find(made).map(Cow::Borrowed);
-    // An earlier version did not record what the definition was made from.
-    let is_defined = || state.intents.contains(&Name::of(DefineDomain::NAME));
-    base.or_else(|| is_defined().then(|| Cow::Owned(record.inputs(newest, false))))
-}
-
-fn newest_generation(state: &EntityState) -> u64 {
-    let desired = state.desired.as_ref();
-    desired.map_or(0, |desired| desired.generation)
-}
-
 fn destroys(record: &VsiRecord, objects: &Objects, changes: &[PlannedChange]) -> Vec<Destroyed> {
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
@@ -233,16 +206,11 @@ fn destroys(record: &VsiRecord, objects: &Objects, changes: &[PlannedChange]) ->
 
 fn keeps(record: &VsiRecord) -> Vec<String> {
     let mut keeps = vec![format!("UUID {}", record.uid)];
-    let cards = vsi_graph::cards(record).into_iter();
+    let cards = cards(record).into_iter();
     keeps.extend(cards.map(|card| format!("MAC address {}", card.mac)));
     let disks = record.vsi.disks.iter();
     keeps.extend(disks.map(|disk| format!("data disk {}", disk.name)));
     keeps
-}
-
-/// Whether a guest is up in this power state, suspended or not.
-pub(crate) fn is_up(power: PowerState) -> bool {
-    power != PowerState::Stopped
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use vsiflow_engine::{
 use super::*;
 use crate::{
     record::{Power, PowerAction},
-    spec::DesiredVsi,
+    spec::{DesiredVsi, PowerState},
 };
 
 fn desired() -> DesiredVsi {

@@ -12,7 +12,7 @@ use vsiflow_steps::vsi::{
 };
 
 use super::{How, PlannedChange, fields::secret};
-use crate::{orders, record::VsiRecord, vsi_graph::BootDisks};
+use crate::{acts, boot_disks::BootDisks, record::VsiRecord};
 
 /// The steps that runs have started since the last run that succeeded, and what is ordered to be destroyed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Touched {
         let why = "an earlier change of it was begun and not finished";
         let boot_disk = BootDisks::of(record, &self.objects).current_object();
         let (path, how) = if self.objects.unfinished.contains_key(&boot_disk)
-            && !self.has_unfinished(orders::RESTORE)
+            && !self.has_unfinished(acts::RESTORE)
         {
             ("bootDisk", How::Rebuild)
         } else if self.began(&[DefineDomain::NAME, WriteCidata::NAME]) {
@@ -114,7 +114,7 @@ impl Touched {
     /// Whether a new boot disk in the place of the present one is ordered, or was begun and not finished.
     pub(super) fn is_rebuild_due(&self, record: &VsiRecord) -> bool {
         let boot_disk = BootDisks::of(record, &self.objects).current_object();
-        let mut acts = orders::REBUILDS.iter();
+        let mut acts = acts::REBUILDS.iter();
         let unfinished = self.objects.unfinished.get(&boot_disk);
         acts.any(|act| {
             self.objects.is_ordered_by(&boot_disk, act)

@@ -4,6 +4,7 @@
 mod entity;
 mod host;
 mod snapshot;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,8 @@ pub use self::{
     snapshot::{FailedDueTime, ScheduleRecord, SnapshotAction, SnapshotOrder, SnapshotRecord},
 };
 
+pub(crate) use self::volumes::{disk_uid, volume};
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, InvalidId, Name};
@@ -28,12 +31,23 @@ use vsiflow_steps::{
 };
 
 use crate::{
-    adopt_vsi::Adopted,
-    macs,
     placement::Decision,
-    spec::{DesiredDataDisk, DesiredVsi, Directory, PowerState, desired::DiskOrigin},
-    vsi_graph,
+    spec::{DesiredDataDisk, DesiredVsi, Directory, PowerState},
 };
+
+/// What was found when a VSI was adopted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Whether its volumes have the names that vsiflow gives. Only then can they be rebuilt, and are
+    /// deleted with it.
+    pub own_volumes: bool,
+    /// Its boot disk, if it has one of the names that vsiflow gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<VolumeKey>,
+    /// The MAC addresses of its cards, in order.
+    #[serde(default)]
+    pub macs: Vec<String>,
+}
 
 /// The desired state of a VSI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -278,29 +292,7 @@ pub struct ImageRecord {
     pub checksum: Option<String>,
 }
 
-impl PreviousInputs {
-    /// The volumes of data disks that vsiflow did not make, in order; made ones have an empty name.
-    pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
-        let disks = self.vsi.disks.iter();
-        disks
-            .map(|disk| VolumeKey {
-                pool: disk.pool.clone(),
-                name: match &disk.source {
-                    DiskOrigin::Existing { volume } => volume.clone(),
-                    DiskOrigin::Made { .. } => String::new(),
-                },
-            })
-            .collect()
-    }
-}
-
 impl VsiRecord {
-    /// The volumes of its data disks, in order.
-    pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
-        let disks = self.vsi.disks.iter();
-        disks.map(|disk| vsi_graph::volume(self, disk)).collect()
-    }
-
     /// Every secret that belongs to the VSI.
     pub fn secrets(&self) -> Vec<Name> {
         let own = std::iter::once(self.contract.clone()).chain(self.image_credentials.clone());
@@ -313,21 +305,6 @@ impl VsiRecord {
     /// The desired power state, by the newer of its document and a power command.
     pub fn power_state(&self) -> PowerState {
         self.power.map_or(self.vsi.power_state, |power| power.state)
-    }
-
-    /// Its inputs, for the history of the next generation.
-    pub fn inputs(&self, generation: u64, reached: bool) -> PreviousInputs {
-        PreviousInputs {
-            generation,
-            reached,
-            contract: self.contract.clone(),
-            power: self.power_state(),
-            vsi: self.vsi.clone(),
-            unknown: self.unknown.clone(),
-            rebuilt: self.rebuilt,
-            snapshot: self.snapshot.as_ref().map(|order| order.id),
-            macs: macs::recorded(self),
-        }
     }
 }
 

@@ -14,6 +14,13 @@ pub enum PowerState {
     Paused,
 }
 
+impl PowerState {
+    /// Whether a guest is up in this state, suspended or not.
+    pub(crate) fn is_up(self) -> bool {
+        self != Self::Stopped
+    }
+}
+
 /// What happens when the host's objects differ from what vsiflow wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnDrift {

@@ -1,6 +1,5 @@
 //! The data disks of a VSI: their volumes, and the nodes that wait for and attach them.
 
-use uuid::Uuid;
 use vsiflow_engine::{
     model::{Failure, Objects, Text},
     step::Step as _,
@@ -14,8 +13,8 @@ use vsiflow_steps::{
 use super::{BootDisks, VsiGraphBuilder};
 use crate::{
     formats,
-    record::{DiskFormat, VsiRecord, disk_entity},
-    spec::{DesiredDisk, desired::DiskOrigin},
+    record::{DiskFormat, VsiRecord, disk_entity, disk_uid, volume},
+    spec::DesiredDisk,
 };
 
 impl VsiGraphBuilder<'_> {
@@ -102,22 +101,4 @@ pub(crate) fn named_volumes(
     named.sort();
     named.dedup();
     named
-}
-
-/// The volume of a data disk.
-pub(crate) fn volume(record: &VsiRecord, disk: &DesiredDisk) -> VolumeKey {
-    let name = match &disk.source {
-        DiskOrigin::Existing { volume } => volume.clone(),
-        DiskOrigin::Made { .. } => disk_uid(record, disk).unwrap_or_default().to_string(),
-    };
-    let pool = disk.pool.clone();
-    VolumeKey { pool, name }
-}
-
-/// The UID of a disk that vsiflow makes.
-pub(crate) fn disk_uid(record: &VsiRecord, disk: &DesiredDisk) -> Option<Uuid> {
-    match &disk.source {
-        DiskOrigin::Existing { .. } => None,
-        DiskOrigin::Made { uid, .. } => record.disks.get(&disk.name).copied().or(*uid),
-    }
 }

@@ -16,7 +16,7 @@ use crate::fleet::{
     vsi::retained_refs,
 };
 use crate::{
-    formats, macs, orders,
+    boot_disks, formats, macs, orders,
     plan::Plan,
     provision_vsi,
     record::{RolloutPredecessor, VsiRecord, vsi_entity},
@@ -144,7 +144,7 @@ impl<'a> ApplyBatch<'a> {
             }
             return Ok(applied);
         }
-        let was_made = provision_vsi::was_made(&known.state);
+        let was_made = boot_disks::was_made(&known.state);
         let manual = vsi.desired.update_policy == UpdatePolicy::Manual;
         applied.awaits_approval = was_made && manual && draft.plan.has_effect();
         if self.dry {
@@ -167,7 +167,7 @@ impl<'a> ApplyBatch<'a> {
         draft: &ChangeDraft,
     ) -> Result<(), FleetError> {
         let mut record = self.merged(vsi, known, draft).await?;
-        let was_made = provision_vsi::was_made(&known.state);
+        let was_made = boot_disks::was_made(&known.state);
         let settled = known.state.is_settled();
         let workflow = if was_made {
             update_vsi::NAME
@@ -273,7 +273,7 @@ impl<'a> ApplyBatch<'a> {
                 retired.push(secret);
             }
         }
-        let was_made = provision_vsi::was_made(&known.state);
+        let was_made = boot_disks::was_made(&known.state);
         let in_use = |secret: &&vsiflow_engine::model::Name| {
             was_made && record.before.iter().any(|b| b.contract == **secret)
         };

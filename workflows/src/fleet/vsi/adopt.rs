@@ -22,8 +22,8 @@ use crate::fleet::{
     ErrorKind, Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates,
 };
 use crate::{
-    adopt_vsi::{self, Adopted},
-    record::{VsiRecord, vsi_entity},
+    adopt_vsi,
+    record::{Adopted, VsiRecord, vsi_entity},
     spec::{
         BootDiskMode, DeletionPolicy, DesiredDisk, DesiredVsi, HostSettings, OnDrift, PowerState,
         UpdatePolicy,

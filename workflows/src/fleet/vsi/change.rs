@@ -14,10 +14,9 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
-    macs, one_host,
+    boot_disks, macs, one_host,
     orders::{self, MissingOrder},
     plan::{self, How, Plan, PlannedChange, Touched},
-    provision_vsi,
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
     spec::{DesiredVsi, PowerState, ResolvedVsi, UpdatePolicy},
     vsi_graph,
@@ -153,7 +152,7 @@ impl Fleet {
     ) -> Option<MissingOrder> {
         let state = &known.state;
         let is_only_recorded = state.is_settled() && !plan.has_effect();
-        if changes.is_empty() || !provision_vsi::was_made(state) || is_only_recorded {
+        if changes.is_empty() || !boot_disks::was_made(state) || is_only_recorded {
             return None;
         }
         if record.vsi.update_policy == UpdatePolicy::Manual && plan.has_effect() {

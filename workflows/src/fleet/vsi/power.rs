@@ -12,7 +12,7 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
-    provision_vsi,
+    boot_disks, provision_vsi,
     record::{Power, PowerAction, RolloutPredecessor, VsiRecord},
     spec::PowerState,
     update_vsi, vsi_graph,
@@ -99,7 +99,7 @@ impl Fleet {
         } else {
             Precedence::Queue
         };
-        let workflow = if provision_vsi::was_made(&known.state) {
+        let workflow = if boot_disks::was_made(&known.state) {
             update_vsi::NAME
         } else {
             provision_vsi::NAME

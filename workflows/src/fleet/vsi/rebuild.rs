@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{ErrorKind, FleetError, VsiHandle, apply::is_deleting, store::DesiredUpdates};
-use crate::{orders, plan::Plan, provision_vsi, record::VsiRecord, update_vsi};
+use crate::{boot_disks, orders, plan::Plan, record::VsiRecord, update_vsi};
 
 /// Where the new boot disk is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl VsiHandle<'_> {
         if is_deleting(&known.state) {
             return Err(FleetError::going(&full_name));
         }
-        if !provision_vsi::was_made(&known.state) {
+        if !boot_disks::was_made(&known.state) {
             let failure = Failure::new(FailureClass::Blocked, "VSI0701", "it was never made yet")
                 .of_object(format!("vsi/{full_name}"))
                 .with_remedy("wait for its first boot, or `vsiflow retry`");

@@ -8,7 +8,7 @@ use vsiflow_steps::{names, vsi::Card};
 use crate::record::VsiRecord;
 
 /// The MAC addresses of the guest's cards; empty if they follow from its UID and their positions.
-pub(super) fn macs(record: &VsiRecord) -> Vec<String> {
+pub(crate) fn macs(record: &VsiRecord) -> Vec<String> {
     if record.vsi.addresses.is_empty() {
         recorded(record)
     } else {

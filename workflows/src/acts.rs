@@ -1,0 +1,17 @@
+//! The acts for which an order destroys what a guest wrote ([`crate::orders`]).
+
+/// The boot disk is made anew because somebody asked for exactly that.
+pub const REBUILD: &str = "rebuild";
+/// The same where the pool has no room for both: the present disk is given up before the new one is made.
+pub const REBUILD_IN_PLACE: &str = "rebuild_in_place";
+/// The boot disk is made anew because of a change of the document.
+pub const UPDATE: &str = "update";
+/// Disks are replaced by their copies in a snapshot.
+pub const RESTORE: &str = "restore";
+/// The object is deleted with all that is its own.
+pub const DELETE: &str = "delete";
+/// A boot disk is made anew after a boot that failed before the guest was ever ready.
+pub const BOOT_AGAIN: &str = "boot_again";
+
+/// The acts that make the present boot disk anew because somebody asked for exactly that.
+pub(crate) const REBUILDS: [&str; 2] = [REBUILD, REBUILD_IN_PLACE];
