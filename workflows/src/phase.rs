@@ -413,3 +413,12 @@ fn adopted(node: &NodeState) -> Option<Phase> {
         DomainState::ShutOff | DomainState::Crashed => Phase::Stopped,
     })
 }
+
+/// The recorded state of a cordoned host.
+pub(crate) const IS_CORDONED: &str = "Cordoned";
+
+/// The reason for a host's cordon, from its recorded state; `None` if it is not cordoned.
+pub(crate) fn why_cordoned(state: Option<&(Name, Text)>) -> Option<&str> {
+    let (name, why) = state?;
+    (name.as_str() == IS_CORDONED).then_some(why.as_str())
+}

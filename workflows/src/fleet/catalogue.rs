@@ -18,7 +18,7 @@ use vsiflow_engine::model::{EntityId, EntityState, Failure};
 use self::lookup_index::{LookupIndex, LookupKey, of_disk, of_vsi};
 use super::{
     ErrorKind, Fleet, FleetError,
-    disk::apply::KnownDisk,
+    disk::known::KnownDisk,
     index::Known,
     unreadable::{DesiredReading, LostEntity},
 };

@@ -13,7 +13,7 @@ use vsiflow_engine::{
 
 use super::{
     ErrorKind, Fleet, FleetError,
-    host::maintenance,
+    object::qualified,
     unreadable::{DesiredReading, LostState, refuse_lost},
 };
 use crate::{
@@ -97,11 +97,6 @@ impl AlreadyRead {
     fn lock(&self) -> MutexGuard<'_, HashMap<EntityId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Namespace and name of an object that a message may write as `NAMESPACE/NAME`.
-pub(super) fn qualified<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a str) {
-    name.split_once('/').unwrap_or((namespace, name))
 }
 
 impl Fleet {
@@ -272,7 +267,7 @@ impl Fleet {
     pub(super) async fn register_hosts(&self, known: &[Known]) -> Result<(), FleetError> {
         let first = first_namespaces(known);
         for (_, state, host) in self.all_desired::<HostRecord>(kind::HOST).await? {
-            let cordoned = maintenance::why_cordoned(state.state.as_ref());
+            let cordoned = phase::why_cordoned(state.state.as_ref());
             let id = host.record.id();
             self.reach.cordon(&id, cordoned);
             let owner = host.namespace.clone().or_else(|| first.get(&id).cloned());

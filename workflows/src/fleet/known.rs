@@ -8,7 +8,7 @@ use vsiflow_engine::model::{EntityId, EntityState};
 use crate::{
     fleet::{
         ErrorKind, Fleet, FleetError,
-        index::qualified,
+        object::qualified,
         unreadable::{DesiredReading, LostState},
     },
     group::{self, GroupRecord},

@@ -23,6 +23,7 @@ mod inquiries;
 mod known;
 mod merged;
 mod network;
+mod object;
 mod past;
 mod placement;
 mod pool;

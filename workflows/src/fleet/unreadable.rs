@@ -20,9 +20,8 @@ use vsiflow_engine::{
 use vsiflow_steps::vsi::DefineDomain;
 
 use super::{
-    Condition, ErrorKind, Fleet, FleetError, HostHandle, Metadata,
-    index::qualified,
-    vsi::{conditions::condition, object::rfc3339},
+    ErrorKind, Fleet, FleetError,
+    object::{Condition, Metadata, condition, qualified, rfc3339},
 };
 use crate::{
     group::GroupRecord,
@@ -129,26 +128,6 @@ impl LostEntity {
         let own = self.name.as_ref();
         self.entity.id() == name
             || own.is_none_or(|(own_space, own)| own_space == namespace && own == name)
-    }
-}
-
-impl HostHandle<'_> {
-    /// The failures of the entities that cannot be read and are, or may be, on a host.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn unreadable(self, host: &str) -> Result<Vec<Failure>, FleetError> {
-        let (known, lost) = self.fleet.known_and_lost().await?;
-        let known = known.into_iter();
-        let known = known.filter(|known| known.record.vsi.host == host);
-        let known = known.filter_map(|known| known.unreadable.map(|why| *why));
-        let lost = self
-            .fleet
-            .named(lost)
-            .await
-            .into_iter()
-            .map(|lost| lost.failure);
-        Ok(known.chain(lost).collect())
     }
 }
 

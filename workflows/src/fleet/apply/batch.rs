@@ -8,8 +8,9 @@ use vsiflow_engine::model::Precedence;
 
 use crate::fleet::{
     Fleet, FleetError,
-    apply::{Applied, Change, matching, predecessor},
-    disk::apply::DiskIds,
+    apply::applied::{Applied, Change, predecessor},
+    apply::matching,
+    disk::known::DiskIds,
     index::Known,
     store::DesiredUpdates,
     vsi::change::{ChangeDraft, ContractChange},

@@ -11,7 +11,7 @@ use vsiflow_engine::model::{EntityId, EntityState, Failure, FailureClass, Invali
 
 use crate::{
     data_disk, delete_vsi,
-    fleet::{ErrorKind, Fleet, FleetError, disk::apply::KnownDisk, index::Known},
+    fleet::{ErrorKind, Fleet, FleetError, disk::known::KnownDisk, index::Known},
     one_host,
     record::{disk_entity, kind, vsi_entity},
     spec::{DesiredDataDisk, DesiredVsi, Resolved},

@@ -1,18 +1,17 @@
 //! Applies documents: compares them with the journal and records the changes as desired state.
 
-use serde::{Deserialize, Serialize};
-use vsiflow_engine::{
-    executor::{By, Drive},
-    model::{EntityId, EntityState},
-};
+use vsiflow_engine::executor::{By, Drive};
 
+pub(super) mod applied;
 pub(super) mod batch;
 mod identity;
 pub(super) mod prune;
 
+pub use self::applied::{Applied, Change};
+pub(super) use self::applied::{is_deleting, predecessor};
 use self::batch::ApplyBatch;
 use super::{
-    ErrorKind, Fleet, FleetError, NeededRoom,
+    ErrorKind, Fleet, FleetError,
     index::Known,
     placement::{HostSurvey, is_no_host},
     store::DesiredUpdates,
@@ -20,53 +19,12 @@ use super::{
     vsi::retained_refs,
 };
 use crate::{
-    delete_vsi, orders,
+    orders,
     phase::Phase,
-    plan::{Plan, PlannedChange},
-    record::{RolloutPredecessor, kind},
-    spec::{DesiredDataDisk, Resolved, ResolvedVsi},
+    record::kind,
+    spec::{Resolved, ResolvedVsi},
     update_vsi,
 };
-
-/// What an apply did about one VSI or data disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Change {
-    /// It is new.
-    Created,
-    /// Its desired state changed.
-    Configured,
-    /// Nothing changed.
-    Unchanged,
-}
-
-/// A VSI or a data disk that was applied.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Applied {
-    /// Its kind: `vsi`, `pool`, `disk` or `type`.
-    pub kind: &'static str,
-    /// The namespace.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-    /// Its entity; `None` for a type, and after a dry run that would have created it.
-    pub entity: Option<EntityId>,
-    /// What was done.
-    pub change: Change,
-    /// The fields that differ from what documents asked for before.
-    pub fields: Vec<PlannedChange>,
-    /// The plan that brings it to its desired state.
-    pub plan: Plan,
-    /// The room that the plan needs for disks that replace others; empty unless something is only planned.
-    pub needs: Vec<NeededRoom>,
-    /// Whether the plan waits for approval.
-    pub awaits_approval: bool,
-    /// References without a document now; the VSI keeps what they resolved to before.
-    pub retained_refs: Vec<String>,
-    /// The contract that the VSI was made from was lost; the document's contract was stored in its
-    /// place.
-    pub contract_put_back: bool,
-}
 
 impl Fleet {
     /// Records the desired state of VSIs and data disks in one batch (all or nothing), and starts to
@@ -252,15 +210,6 @@ impl Fleet {
     }
 }
 
-/// The rollout predecessor for the VSI that is updated after this one.
-pub(super) fn predecessor(known: &Known, continue_on_failure: bool) -> RolloutPredecessor {
-    RolloutPredecessor {
-        after: known.entity.to_string(),
-        name: known.label(),
-        continue_on_failure,
-    }
-}
-
 pub(super) fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a Known> {
     known.iter().find(|known| {
         let same = &known.record.vsi;
@@ -271,62 +220,4 @@ pub(super) fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a 
             && vsi.desired.uid.is_none_or(|uid| uid == known.record.uid)
             && !known.is_deleted()
     })
-}
-
-pub(super) fn is_deleting(state: &EntityState) -> bool {
-    let leaving = [delete_vsi::NAME, delete_vsi::FORGET];
-    state
-        .desired
-        .as_ref()
-        .is_some_and(|desired| leaving.contains(&desired.workflow.as_str()))
-}
-
-impl Applied {
-    /// One message for each reference without a document.
-    pub fn missing_text(&self) -> impl Iterator<Item = String> {
-        self.retained_refs
-            .iter()
-            .map(|retained_refs| retained_refs::words(retained_refs))
-    }
-
-    pub(super) fn of(vsi: &ResolvedVsi, entity: Option<EntityId>, change: Change) -> Self {
-        let (namespace, name) = (&vsi.desired.namespace, &vsi.desired.name);
-        Self {
-            retained_refs: vsi.retained_refs.clone(),
-            ..Self::unplanned(kind::VSI, namespace, name, entity, change)
-        }
-    }
-
-    pub(super) fn of_disk(disk: &DesiredDataDisk, entity: EntityId, change: Change) -> Self {
-        Self::unplanned(
-            kind::DISK,
-            &disk.namespace,
-            &disk.name,
-            Some(entity),
-            change,
-        )
-    }
-
-    /// An entry without a plan or changed fields.
-    pub(super) fn unplanned(
-        kind: &'static str,
-        namespace: &str,
-        name: &str,
-        entity: Option<EntityId>,
-        change: Change,
-    ) -> Self {
-        Self {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            entity,
-            change,
-            fields: Vec::new(),
-            plan: Plan::default(),
-            needs: Vec::new(),
-            awaits_approval: false,
-            retained_refs: Vec::new(),
-            contract_put_back: false,
-        }
-    }
 }

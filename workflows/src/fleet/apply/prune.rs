@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vsiflow_engine::model::{EntityId, EntityState, Failure, FailureClass, Precedence};
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, apply::is_deleting, disk::apply::KnownDisk, index::Known,
+    ErrorKind, Fleet, FleetError, apply::is_deleting, disk::known::KnownDisk, index::Known,
     store::DesiredUpdates,
 };
 use crate::{

@@ -12,7 +12,7 @@ use vsiflow_steps::{
     ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 
-use super::apply::KnownDisk;
+use super::known::KnownDisk;
 use crate::fleet::{DiskHandle, ErrorKind, Fleet, FleetError};
 use crate::{data_disk, record::kind, vsi_graph};
 

@@ -3,6 +3,7 @@
 pub(super) mod apply;
 pub(super) mod export;
 pub(super) mod formats;
+pub(super) mod known;
 pub(super) mod object;
 pub(super) mod reserved;
 mod source;

@@ -10,8 +10,9 @@ use vsiflow_steps::disk::GrowVolume;
 
 use crate::fleet::{
     Condition, DiskHandle, Fleet, FleetError, Metadata,
-    disk::apply::KnownDisk,
-    index::{Known, qualified},
+    disk::known::KnownDisk,
+    index::Known,
+    object::qualified,
     unreadable::{LostEntity, UNREADABLE},
     vsi::conditions::condition,
     vsi::object::{annotations, rfc3339},

@@ -9,7 +9,7 @@ use vsiflow_steps::{error, ports::VolumeKey};
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
     disk::{
-        apply::KnownDisk,
+        known::KnownDisk,
         updates::{full_name, matching},
     },
 };

@@ -5,7 +5,7 @@ use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 use vsiflow_steps::{ports::VolumeKey, vsi::require_references::UnresolvedRef};
 
 use crate::fleet::{
-    Applied, Change, ErrorKind, FleetError, disk::apply::KnownDisk, index::Known,
+    Applied, Change, ErrorKind, FleetError, disk::known::KnownDisk, index::Known,
     store::DesiredUpdates,
 };
 use crate::{

@@ -7,8 +7,8 @@ use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Failure, RunId, RunPhase, RunResult, RunState, Timestamp};
 
 use crate::fleet::{
-    FleetError, HistoryHandle, HostHandle, host::maintenance, placement,
-    unreadable::DesiredReading, vsi::object::rfc3339,
+    FleetError, HistoryHandle, HostHandle, placement, unreadable::DesiredReading,
+    vsi::object::rfc3339,
 };
 use crate::placement::{CapacityRecord, Promised};
 use crate::record::{HostRecord, kind};
@@ -156,7 +156,7 @@ impl HostHandle<'_> {
                 crate::spec::HostConnection::Unix { .. } => "unix",
                 crate::spec::HostConnection::Sim { .. } => "sim",
             };
-            let cordoned = maintenance::why_cordoned(state.state.as_ref()).map(str::to_owned);
+            let cordoned = crate::phase::why_cordoned(state.state.as_ref()).map(str::to_owned);
             let answers = self.fleet.reach.answers(&name);
             let promised = promises.remove(&name).unwrap_or_default();
             let capacity = self.fleet.recorded_capacity(&name).await?;

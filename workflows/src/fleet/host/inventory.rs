@@ -11,7 +11,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    FleetError, HostHandle, disk::apply::KnownDisk, index::Known, snapshot::known::KnownSnapshot,
+    FleetError, HostHandle, disk::known::KnownDisk, index::Known, snapshot::known::KnownSnapshot,
 };
 use crate::{record::kind, spec::HostSettings, vsi_graph};
 
@@ -89,6 +89,24 @@ struct KnownObjects<'a> {
 }
 
 impl HostHandle<'_> {
+    /// The failures of the entities that cannot be read and are, or may be, on a host.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unreadable(self, host: &str) -> Result<Vec<Failure>, FleetError> {
+        let (known, lost) = self.fleet.known_and_lost().await?;
+        let known = known.into_iter();
+        let known = known.filter(|known| known.record.vsi.host == host);
+        let known = known.filter_map(|known| known.unreadable.map(|why| *why));
+        let lost = self
+            .fleet
+            .named(lost)
+            .await
+            .into_iter()
+            .map(|lost| lost.failure);
+        Ok(known.chain(lost).collect())
+    }
+
     /// The settings of a host that the journal knows.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure, FailureClass, Name, NodeState, Text},
+    model::{EntityId, Failure, FailureClass, Name, NodeState},
     step::Step as _,
 };
 use vsiflow_steps::{
@@ -17,13 +17,12 @@ use crate::fleet::{
     ErrorKind, Fleet, FleetError, HostHandle, ShutdownPolicy, index::Known, store::DesiredUpdates,
 };
 use crate::{
+    phase::IS_CORDONED,
     pool::PoolRecord,
     record::{Power, PowerAction, host_entity},
     spec::PowerState,
 };
 
-/// The recorded state of a cordoned host.
-pub(in crate::fleet) const IS_CORDONED: &str = "Cordoned";
 const SCHEDULABLE: &str = "Schedulable";
 
 impl HostHandle<'_> {
@@ -229,10 +228,4 @@ fn undrained(known: &Known) -> Option<Power> {
         drained: None,
         ..power
     })
-}
-
-/// The reason for a host's cordon, from its recorded state; `None` if it is not cordoned.
-pub(in crate::fleet) fn why_cordoned(state: Option<&(Name, Text)>) -> Option<&str> {
-    let (name, why) = state?;
-    (name.as_str() == IS_CORDONED).then_some(why.as_str())
 }

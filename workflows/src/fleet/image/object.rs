@@ -15,7 +15,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, ImageHandle, UploadProgress, disk::apply::KnownDisk,
+    Fleet, FleetError, ImageHandle, UploadProgress, disk::known::KnownDisk,
     history::listings::began, index::Known,
 };
 use crate::{

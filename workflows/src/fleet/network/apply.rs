@@ -10,12 +10,8 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::NetworkMode;
 
 use crate::fleet::{
-    Applied, Change, ErrorKind, Fleet, FleetError, NetworkHandle,
-    apply::is_deleting,
-    index::{Known, qualified},
-    network::over_journals::in_use,
-    placement::templates,
-    store::DesiredUpdates,
+    Applied, Change, ErrorKind, Fleet, FleetError, NetworkHandle, apply::is_deleting, index::Known,
+    network::over_journals::in_use, object::qualified, placement::templates, store::DesiredUpdates,
 };
 use crate::{
     network::{self, NetworkRecord},

@@ -20,8 +20,7 @@ use vsiflow_steps::ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResul
 
 use self::moment::Moment;
 use super::{
-    ErrorKind, Fleet, FleetError, HistoryHandle, host::maintenance, merged::of_one_journal,
-    vsi::object::rfc3339,
+    ErrorKind, Fleet, FleetError, HistoryHandle, merged::of_one_journal, vsi::object::rfc3339,
 };
 use crate::{
     hosts::HostDirectory,
@@ -197,7 +196,7 @@ impl Fleet {
     /// Loads the recorded settings of hosts, without their secrets.
     async fn load_host_settings(&self) -> Result<(), FleetError> {
         for (_, state, host) in self.all_desired::<HostRecord>(kind::HOST).await? {
-            let cordoned = maintenance::why_cordoned(state.state.as_ref());
+            let cordoned = crate::phase::why_cordoned(state.state.as_ref());
             self.reach.cordon(&host.record.id(), cordoned);
             self.directory.put(HostSettings {
                 namespace: host.namespace,

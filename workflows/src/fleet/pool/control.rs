@@ -129,7 +129,7 @@ impl PoolHandle<'_> {
         on: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let (namespace, name) = crate::fleet::index::qualified(namespace, name);
+        let (namespace, name) = crate::fleet::object::qualified(namespace, name);
         let mut pools = self.fleet.living::<PoolRecord>().await?.into_iter();
         let found = pools.find(|pool| pool.has_member_name(namespace, name));
         let number = found.as_ref();

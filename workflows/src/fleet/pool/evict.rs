@@ -11,7 +11,7 @@ use crate::{
     fleet::{
         Fleet, FleetError, Verdict,
         apply::is_deleting,
-        disk::apply::KnownDisk,
+        disk::known::KnownDisk,
         index::Known,
         known::KnownPool,
         placement::HostSurvey,

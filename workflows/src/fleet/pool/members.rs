@@ -7,7 +7,7 @@ use vsiflow_engine::{model::EntityId, secret::Secret};
 use vsiflow_steps::guest::GuestType;
 
 use crate::fleet::{
-    Fleet, FleetError, Verdict, apply::is_deleting, disk::apply::KnownDisk, index::Known,
+    Fleet, FleetError, Verdict, apply::is_deleting, disk::known::KnownDisk, index::Known,
     known::KnownPool, pool::policies::NewestPolicies,
 };
 use crate::{

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    fleet::{Fleet, FleetError, disk::apply::KnownDisk},
+    fleet::{Fleet, FleetError, disk::known::KnownDisk},
     group::GroupRecord,
     pool::{PoolRecord, TemplateRecord, member_disk_name},
     record::{group_entity, pool_entity},

@@ -9,8 +9,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, SnapshotHandle,
-    index::{Known, qualified},
+    ErrorKind, Fleet, FleetError, SnapshotHandle, index::Known, object::qualified,
     store::DesiredUpdates,
 };
 use crate::{

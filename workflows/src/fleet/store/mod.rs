@@ -11,7 +11,7 @@ use vsiflow_engine::{
     workflow::{DesiredUpdate, DestructionOrder},
 };
 
-use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::DesiredReading};
+use super::{Fleet, FleetError, disk::known::DiskIds, host::ownership, unreadable::DesiredReading};
 use crate::{
     record::{HostRecord, JumpSecretNames, VsiRecord, host_entity, kind},
     spec::{HostSettings, ResolvedVsi, host::JumpSecrets},

@@ -2,29 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::Serialize;
 use vsiflow_engine::model::{Failure, Name, NodeState, RunState, Timestamp};
 
-use crate::fleet::{index::Known, vsi::object::rfc3339, vsi::retained_refs};
+pub use crate::fleet::object::Condition;
+pub(in crate::fleet) use crate::fleet::object::condition;
+use crate::fleet::{index::Known, object::rfc3339, vsi::retained_refs};
 use crate::{drift, phase::Phase, plan::Plan};
-
-/// Something that holds, does not, or is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// Its name.
-    #[serde(rename = "type")]
-    pub name: &'static str,
-    /// `True`, `False` or `Unknown`.
-    pub status: &'static str,
-    /// A word for machines.
-    pub reason: String,
-    /// A sentence for people.
-    pub message: String,
-    /// Since when, RFC 3339.
-    pub last_transition_time: String,
-}
 
 /// All conditions of a VSI. `done` has the time of each node's last success, and `since` is the time of the
 /// VSI's last state change.
@@ -116,23 +99,6 @@ fn why_degraded(known: &Known) -> (&'static str, String) {
         (known.phase().as_str(), String::new())
     } else {
         ("GuestUnhealthy", words.join("; "))
-    }
-}
-
-/// Makes a condition that is true or false.
-pub(in crate::fleet) fn condition(
-    name: &'static str,
-    holds: bool,
-    reason: &str,
-    message: &str,
-    since: Timestamp,
-) -> Condition {
-    Condition {
-        name,
-        status: if holds { "True" } else { "False" },
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        last_transition_time: rfc3339(since),
     }
 }
 

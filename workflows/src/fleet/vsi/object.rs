@@ -14,6 +14,8 @@ use vsiflow_steps::{
     vsi::{AwaitReady, AwaitTurn, CheckContract, ReleaseSecrets},
 };
 
+pub use crate::fleet::object::Metadata;
+pub(in crate::fleet) use crate::fleet::object::rfc3339;
 use crate::fleet::{
     Condition, EvidencePlace, Fleet, FleetError, Proposal, SnapshotScheduleStatus, UploadProgress,
     VsiHandle, history::outputs::texts, index::Known, unreadable::LostEntity, vsi::conditions,
@@ -40,28 +42,6 @@ pub struct VsiObject {
     pub spec: Value,
     /// What is.
     pub status: VsiStatus,
-}
-
-/// Who an object is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Metadata {
-    /// The name.
-    pub name: String,
-    /// The namespace.
-    pub namespace: String,
-    /// The identity.
-    pub uid: String,
-    /// Counts what was wanted of it, from 1.
-    pub generation: u64,
-    /// When it was first wanted, RFC 3339.
-    pub creation_timestamp: String,
-    /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// Notes for tools: the pool that made it, where one did.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
 }
 
 /// What is.
@@ -497,11 +477,4 @@ fn progress(run: &RunState, upload: Option<UploadProgress>) -> VsiProgress {
         total: run.nodes.len(),
         upload,
     }
-}
-
-/// A moment as RFC 3339 with milliseconds, UTC.
-pub(in crate::fleet) fn rfc3339(time: Timestamp) -> String {
-    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis)
-        .map_or_else(|_| time.0.to_string(), |time| format!("{time:.3}"))
 }

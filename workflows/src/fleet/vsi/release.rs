@@ -8,10 +8,7 @@ use vsiflow_engine::{
 
 use crate::{
     delete_vsi,
-    fleet::{
-        ErrorKind, Fleet, FleetError, VsiHandle,
-        index::{Known, qualified},
-    },
+    fleet::{ErrorKind, Fleet, FleetError, VsiHandle, index::Known, object::qualified},
     forgotten,
 };
 

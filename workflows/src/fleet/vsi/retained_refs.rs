@@ -2,7 +2,7 @@
 //! their documents are missing. The order of its disks and cards stays the same when other documents come
 //! later.
 
-use crate::fleet::{disk::apply::DiskIds, index::Known};
+use crate::fleet::{disk::known::DiskIds, index::Known};
 use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::DiskOrigin};
 
 /// The message about references that have no document now.

@@ -3,7 +3,7 @@
 use super::{MemberQuestions, MembersReport, Obstacle, ReportedDisk, ReportedMember};
 use crate::{
     fleet::{
-        Fleet, FleetError, PoolHandle, ShownMember, disk::apply::KnownDisk, index::Known,
+        Fleet, FleetError, PoolHandle, ShownMember, disk::known::KnownDisk, index::Known,
         pool::members::MemberTarget,
     },
     pool::MemberState,

@@ -1,0 +1,70 @@
+//! Data disks as the journal has them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, EntityState};
+
+use crate::fleet::index::Known;
+use crate::{
+    data_disk,
+    phase::Phase,
+    record::{DiskRecord, disk_uid, kind},
+};
+
+/// The UIDs of data disks that are not deleted, by namespace and name.
+pub(in crate::fleet) type DiskIds = BTreeMap<(String, String), Uuid>;
+
+/// A data disk of the journal.
+#[derive(Clone, Debug)]
+pub(in crate::fleet) struct KnownDisk {
+    pub(in crate::fleet) entity: EntityId,
+    pub(in crate::fleet) uid: Uuid,
+    pub(in crate::fleet) state: Arc<EntityState>,
+    pub(in crate::fleet) record: DiskRecord,
+}
+
+impl KnownDisk {
+    pub(in crate::fleet) fn is_deleted(&self) -> bool {
+        let recorded = self.state.state.as_ref().map(|(name, _)| name.as_str());
+        recorded == Some(Phase::Deleted.as_str())
+    }
+
+    pub(in crate::fleet) fn is_deleting(&self) -> bool {
+        [data_disk::DELETE, data_disk::FORGET].contains(&self.workflow())
+    }
+
+    /// Whether its desired state was reached once: its content may be a user's since then. A disk that was
+    /// deleted and is requested again does not count as made.
+    pub(in crate::fleet) fn is_made(&self) -> bool {
+        let desired = self.state.desired.as_ref();
+        let newest = desired.is_some_and(|desired| self.state.reached >= desired.generation);
+        self.record.made || newest
+    }
+
+    pub(super) fn workflow(&self) -> &str {
+        let desired = self.state.desired.as_ref();
+        desired.map_or("", |desired| desired.workflow.as_str())
+    }
+
+    /// Whether an earlier version recorded it and left its volume to the runs of VSIs.
+    pub(in crate::fleet) fn is_legacy(&self) -> bool {
+        self.workflow() == kind::DISK
+    }
+
+    pub(super) fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let disk = &self.record.disk;
+        disk.namespace == namespace && (disk.name == name || self.entity.id() == name)
+    }
+
+    /// The sort key in lists: namespace and name.
+    pub(super) fn place(&self) -> (&str, &str) {
+        let disk = &self.record.disk;
+        (&disk.namespace, &disk.name)
+    }
+
+    pub(in crate::fleet) fn is_used_by(&self, vsi: &Known) -> bool {
+        let mut disks = vsi.record.vsi.disks.iter();
+        disks.any(|disk| disk_uid(&vsi.record, disk) == Some(self.uid))
+    }
+}
