@@ -34,6 +34,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use crate::output::OutputFormat;
 pub(crate) use apply::{ApplyArgs, DeleteArgs, PruneArgs, Sources, WAIT_TIMEOUT, WaitArgs};
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
@@ -69,7 +70,7 @@ pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use token::{TokenCommand, TokenCreateArgs};
 pub(crate) use top::TopArgs;
 pub(crate) use traces::{TracesCommand, TracesExportArgs};
-pub(crate) use values::{OutputFormat, duration};
+pub(crate) use values::duration;
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventOffset, EventsArgs, GetArgs,
     HistoryArgs, HistoryFormat, ListFormat, LogsArgs, TargetArg, TimeArg, VncArgs,

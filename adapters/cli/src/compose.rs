@@ -5,6 +5,7 @@ pub(crate) mod bounds;
 mod bundles;
 pub(crate) mod console_marks;
 pub(crate) mod database;
+mod host_fence;
 mod hosts;
 mod images;
 pub(crate) mod journal_key;
@@ -30,7 +31,7 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
 
-use crate::{exit::ExitProblem, output, shards::Membership};
+use crate::{exit::ExitProblem, membership::Membership, output};
 
 use self::stores::{Origin, Stores};
 pub(crate) use self::{

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
+use vsiflow_api::Problem;
 use vsiflow_engine::{model::Failure, state_dir::StateDirError};
 use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
-
-use crate::output;
 
 /// The result of a command.
 pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;
@@ -158,6 +157,25 @@ impl From<StateDirError> for ExitProblem {
     }
 }
 
+impl From<Problem> for ExitProblem {
+    fn from(problem: Problem) -> Self {
+        let exit = match problem.status {
+            401 | 403 | 409 => Exit::Blocked,
+            404 => Exit::NotFound,
+            400 | 422 => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            code: problem.code,
+            message: problem.detail,
+            host: problem.host,
+            object: problem.object,
+            remedy: problem.remedy,
+        }
+    }
+}
+
 /// The problem of a journal in a database.
 pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
     let exit = match &error {
@@ -166,16 +184,6 @@ pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
         _ => Exit::Failed,
     };
     ExitProblem::new(exit, error.code(), error.to_string(), error.remedy())
-}
-
-/// Prints clap's error or help, and returns the exit code.
-pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
-    let printed = error.print();
-    if error.use_stderr() {
-        return Exit::Usage.into();
-    }
-    let _ = output::sink::noted(printed);
-    output::ended(Exit::Done).into()
 }
 
 #[cfg(test)]

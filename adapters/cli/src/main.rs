@@ -21,6 +21,7 @@ mod daemon;
 mod ending;
 mod exit;
 mod folder;
+mod membership;
 mod metrics;
 mod off_runtime;
 mod output;
@@ -81,7 +82,7 @@ fn vsiflow() -> ExitCode {
                 exit
             })
         }
-        Err(error) => exit::usage_error(error),
+        Err(error) => output::usage_error(error),
     }
 }
 

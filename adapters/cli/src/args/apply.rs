@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{
-    DestroyArgs, Selection, UploadArgs, target,
-    values::{OutputFormat, duration},
-};
+use super::{DestroyArgs, OutputFormat, Selection, UploadArgs, target, values::duration};
 
 /// Where documents come from.
 #[derive(Clone, Debug, Args)]

@@ -8,7 +8,7 @@ use vsiflow_postgres::{JournalAddress, PostgresError};
 use super::values::{Retention, retention};
 use crate::{
     exit::{ExitProblem, database_problem},
-    shards::{Membership, SetPlace},
+    membership::{Membership, SetPlace},
 };
 
 /// What every command understands.

@@ -10,8 +10,8 @@ use crate::{
     args::{Common, DescribeArgs, OutputFormat},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
+    membership::SetPlace,
     output,
-    shards::SetPlace,
     work::{self, DISK, GROUP, HOST, NETWORK, POOL, QUOTA, SNAPSHOT, TYPE},
 };
 

@@ -13,8 +13,8 @@ use crate::{
     compose::{self, App},
     daemon,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
+    membership::SetPlace,
     output::{self, table},
-    shards::SetPlace,
 };
 
 /// How often new events are read.

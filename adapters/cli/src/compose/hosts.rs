@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, iter::repeat, path::PathBuf, sync::Arc, time::Duration};
 
-use super::bounds::ReadBounds;
-use crate::shards::HostFence;
+use super::{bounds::ReadBounds, host_fence::HostFence};
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::{

@@ -24,10 +24,9 @@ use vsiflow_engine::secret::Secret;
 use vsiflow_postgres::{PostgresError, seal::Sealer};
 use zeroize::Zeroizing;
 
-use super::database::problem;
 use crate::{
     args::Common,
-    exit::{Exit, ExitProblem},
+    exit::{Exit, ExitProblem, database_problem as problem},
 };
 
 /// The longest key with its comments, in bytes.

@@ -25,16 +25,18 @@ use super::{
     App, AppInner, SharedWork,
     bounds::{IdKeyPlace, ReadBounds},
     bundles::AppliedBundles,
-    console_marks, database, hosts, images, retention,
+    console_marks, database,
+    host_fence::HostFence,
+    hosts, images, retention,
     state_lock::{lock_to_read, open_state, state_path},
     stores::{JournalBackend, OpenFor, Origin, Stores},
 };
 use crate::{
     args::Common,
     exit::{Exit, ExitProblem},
+    membership::Membership,
     metrics::{Metrics, Timed},
     output::{self, folding::Folding},
-    shards::{HostFence, Membership},
 };
 
 /// The leases that a daemon has won before it opens anything.

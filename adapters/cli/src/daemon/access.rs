@@ -6,7 +6,6 @@
 
 use vsiflow_api::Problem;
 
-use super::client::to_exit_problem;
 use crate::{
     args::{
         AuditCommand, BundleCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand,
@@ -125,7 +124,7 @@ pub(super) fn operates(cli: &Cli) -> bool {
 
 /// The error for a user of the read-only socket.
 pub(crate) fn refused() -> ExitProblem {
-    to_exit_problem(Problem::view_only())
+    Problem::view_only().into()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::io::{AsyncRead, AsyncWrite};
 use vsiflow_api::{
-    CommandFile, CommandLine, CommandRequest, DaemonAddress, Problem,
+    CommandFile, CommandLine, CommandRequest, DaemonAddress,
     client::{self, ClientAnswer},
 };
 use vsiflow_file::InputText;
@@ -94,10 +94,10 @@ pub(super) async fn forward_printing(
         Ok(ClientAnswer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // A process that is not a daemon refuses work that would outlive its own.
         Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => {
-            Forwarded::NoDaemon(Silence::Refused(Box::new(to_exit_problem(*problem))))
+            Forwarded::NoDaemon(Silence::Refused(Box::new((*problem).into())))
         }
         Ok(ClientAnswer::Refused(problem)) => {
-            let problem = to_exit_problem(*problem);
+            let problem = ExitProblem::from(*problem);
             output::problem(&problem);
             Forwarded::Answered(problem.exit)
         }
@@ -138,7 +138,7 @@ pub(crate) async fn ask_at(
             exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
         },
         Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Ok(None),
-        Ok(ClientAnswer::Refused(problem)) => Err(to_exit_problem(*problem)),
+        Ok(ClientAnswer::Refused(problem)) => Err((*problem).into()),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
             Ok(None)
@@ -155,7 +155,7 @@ pub(crate) async fn console(
 ) -> Option<Result<impl AsyncRead + AsyncWrite + use<>, ExitProblem>> {
     match client::console(place, target, how).await {
         Ok(Err(problem)) if problem.code == IN_USE => None,
-        Ok(opened) => Some(opened.map_err(|problem| to_exit_problem(*problem))),
+        Ok(opened) => Some(opened.map_err(|problem| (*problem).into())),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
             None
@@ -191,23 +191,5 @@ pub(crate) fn file(file: &InputText) -> CommandFile {
     CommandFile {
         name: file.name.clone(),
         content: file.bytes.clone(),
-    }
-}
-
-/// A problem from an answer as this command's problem.
-pub(super) fn to_exit_problem(problem: Problem) -> ExitProblem {
-    let exit = match problem.status {
-        401 | 403 | 409 => Exit::Blocked,
-        404 => Exit::NotFound,
-        400 | 422 => Exit::Usage,
-        _ => Exit::Failed,
-    };
-    ExitProblem {
-        exit,
-        code: problem.code,
-        message: problem.detail,
-        host: problem.host,
-        object: problem.object,
-        remedy: problem.remedy,
     }
 }

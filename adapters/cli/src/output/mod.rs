@@ -4,6 +4,7 @@
 pub(crate) mod columns;
 pub(crate) mod describe;
 pub(crate) mod folding;
+mod format;
 pub(crate) mod graph;
 pub(crate) mod jsonpath;
 pub(crate) mod live;
@@ -27,10 +28,8 @@ use vsiflow_engine::{
 use vsiflow_file::Diagnostic;
 use vsiflow_steps::{host_text, hpl};
 
-use crate::{
-    args::OutputFormat,
-    exit::{Exit, ExitProblem},
-};
+pub(crate) use self::format::OutputFormat;
+use crate::exit::{Exit, ExitProblem};
 
 const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
 const YELLOW: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
@@ -262,6 +261,25 @@ pub(crate) fn ended(exit: Exit) -> Exit {
     match exit {
         Exit::Interrupted | Exit::LeaseLost => exit,
         _ => Exit::Failed,
+    }
+}
+
+/// Prints clap's error or help, and returns the exit code.
+pub(crate) fn usage_error(error: clap::Error) -> std::process::ExitCode {
+    let printed = error.print();
+    if error.use_stderr() {
+        return Exit::Usage.into();
+    }
+    let _ = sink::noted(printed);
+    ended(Exit::Done).into()
+}
+
+/// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
+pub(crate) fn label(namespace: &str, name: &str) -> String {
+    if namespace == "default" {
+        name.to_owned()
+    } else {
+        format!("{namespace}/{name}")
     }
 }
 

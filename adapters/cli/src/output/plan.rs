@@ -7,16 +7,15 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    line, list,
+    label, line, list,
     sizes::{rough, shown},
     warning,
 };
-use crate::work;
 
 /// Prints the plans as text.
 pub(crate) fn text(planned: &[Applied]) {
     for one in planned {
-        let label = work::label(&one.namespace, &one.name);
+        let label = label(&one.namespace, &one.name);
         line(&format!("{}/{label} {}", one.kind, headline(one)));
         changes(&one.plan);
         for needed in &one.needs {

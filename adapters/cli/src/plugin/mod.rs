@@ -34,7 +34,7 @@ use self::{
     args::{PluginArgs, PluginCommand, PluginImageCommand},
 };
 use crate::{
-    exit::{self, CommandOutcome, Exit},
+    exit::{CommandOutcome, Exit},
     output,
     serving::cluster::unusable,
 };
@@ -66,7 +66,7 @@ pub(crate) fn called() -> Option<Called> {
 /// # Errors
 /// With the exit code for a usage error, or after printing help or the version.
 pub(crate) fn read() -> Result<PluginArgs, ExitCode> {
-    PluginArgs::try_parse().map_err(exit::usage_error)
+    PluginArgs::try_parse().map_err(output::usage_error)
 }
 
 /// Runs the command to its end, and prints its problem.

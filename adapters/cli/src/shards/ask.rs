@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use vsiflow_api::{CommandRequest, ForwardedRequest};
 use vsiflow_engine::{model::Actor, secret::Secret};
+use vsiflow_file::InputText;
 use vsiflow_postgres::{
     Held,
     seal::Sealer,
@@ -27,6 +28,8 @@ use super::{
     remote_problem::{RemoteProblem, refused, unanswered, unfinished},
 };
 use crate::{
+    actor,
+    args::Cli,
     daemon,
     exit::{Exit, ExitProblem},
     output, work,
@@ -151,6 +154,20 @@ impl CommandAnswer {
             daemon::show(*to_err, &bytes).map_err(ExitProblem::defect)?;
         }
         Ok(Exit::of(self.exit))
+    }
+}
+
+/// A command as it is sent to a journal.
+pub(super) fn forwarded(cli: &Cli, files: &[InputText], part: CommandPart) -> ForwardedCommand {
+    ForwardedCommand {
+        request: CommandRequest {
+            args: daemon::words(cli),
+            files: files.iter().map(daemon::file).collect(),
+            ascii: output::symbols::is_ascii(),
+            ..CommandRequest::default()
+        },
+        actor: actor::by("").actor,
+        part,
     }
 }
 

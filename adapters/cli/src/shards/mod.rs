@@ -25,7 +25,8 @@
 //!   [`decided`]: those that journal 0 decides about.
 //! - [`api`]: requests to the API that change something in one journal.
 //! - [`view`]: all journals, for the page and the API of a process.
-//! - [`HostFence`]: the only access of a journal to hosts. It permits the journal's own hosts only.
+//!
+//! `compose::host_fence` permits a journal its own hosts only.
 //!
 //! Guarantees, in addition to those of [`vsiflow_postgres::shards`]:
 //! - **No host is acted on by two journals.** Before a journal's first call to a host, the database confirms
@@ -67,24 +68,15 @@ mod share;
 pub(crate) mod snapshots;
 mod view;
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
-use vsiflow_engine::state_dir::BESIDE_SEVERAL;
-use vsiflow_postgres::{
-    Held,
-    shards::{ShardError, ShardSet},
-};
-use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
+use vsiflow_postgres::{Held, shards::ShardError};
 
 use crate::{
     args::Common,
     compose::App,
     exit::{Exit, ExitProblem},
+    membership::{Membership, SetPlace},
 };
 
 pub(crate) use rebalance::serve;
@@ -92,31 +84,7 @@ pub(crate) use rebalance::serve;
 /// The number of the journal that decides over all of them.
 const DECIDES: u16 = 0;
 
-/// A set of journals, and its state directory.
-#[derive(Clone)]
-pub(crate) struct SetPlace {
-    pub(crate) set: Arc<ShardSet>,
-    place: PathBuf,
-}
-
-impl fmt::Debug for SetPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SetPlace({})", self.set.place())
-    }
-}
-
 impl SetPlace {
-    /// The set, with its state directory.
-    pub(crate) fn new(set: ShardSet, place: PathBuf) -> Self {
-        let set = Arc::new(set);
-        Self { set, place }
-    }
-
-    /// The state directory.
-    fn folder(&self) -> &Path {
-        &self.place
-    }
-
     /// The options of a command, for one of the journals.
     pub(crate) fn member(&self, common: &Common, number: u16, held: Option<Arc<Held>>) -> Common {
         Common {
@@ -144,120 +112,6 @@ impl SetPlace {
         numbers
             .map(|number| self.member(common, number, None))
             .collect()
-    }
-}
-
-/// One of the journals of a set.
-#[derive(Clone)]
-pub(crate) struct Membership {
-    pub(crate) number: u16,
-    place: SetPlace,
-    /// The lease of this process, if it acts for the journal.
-    held: Option<Arc<Held>>,
-    /// Locked from the claim of names until something is recorded under them.
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl fmt::Debug for Membership {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Membership({} of {:?})", self.number, self.place)
-    }
-}
-
-impl Membership {
-    /// The state directory of the set.
-    pub(crate) fn place(&self) -> &Path {
-        &self.place.place
-    }
-
-    /// The state directory of this journal.
-    pub(crate) fn folder(&self) -> PathBuf {
-        let journals = self.place.place.join(BESIDE_SEVERAL);
-        journals.join(self.number.to_string())
-    }
-
-    /// The set.
-    pub(crate) fn set(&self) -> &Arc<ShardSet> {
-        &self.place.set
-    }
-}
-
-/// Permits a journal to reach only its own hosts.
-pub(crate) struct HostFence {
-    set: Arc<ShardSet>,
-    number: u16,
-    /// Cache of the hosts that belong to this journal; that never changes.
-    own: Mutex<BTreeSet<String>>,
-}
-
-impl HostFence {
-    /// The fence of a journal; `None` if this process only reads it.
-    pub(crate) fn of(shard: &Membership) -> Option<Self> {
-        shard.held.is_some().then(|| Self {
-            set: shard.set().clone(),
-            number: shard.number,
-            own: Mutex::default(),
-        })
-    }
-
-    fn knows(&self, what: &str) -> bool {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.contains(what)
-    }
-
-    fn learns(&self, what: String) {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.insert(what);
-    }
-
-    /// Checks that a host belongs to this journal.
-    pub(crate) async fn check(&self, id: &str) -> PortResult<()> {
-        let what = format!("host {id}");
-        if self.knows(&what) {
-            return Ok(());
-        }
-        let refused = |kind, why: String| PortError::new(kind, id, "", why);
-        match self.set.journal_of(id).await {
-            Ok(Some(journal)) if journal == self.number => {
-                self.learns(what);
-                Ok(())
-            }
-            Ok(found) => {
-                let why = match found {
-                    Some(journal) => format!("the host belongs to journal {journal} of the set"),
-                    None => "the host belongs to no journal of the set yet".to_owned(),
-                };
-                Err(refused(PortErrorKind::Denied, why))
-            }
-            Err(error) => Err(refused(PortErrorKind::Unreachable, error.to_string())),
-        }
-    }
-
-    /// Checks that the machine that answers as a host belongs to this journal, and claims a new
-    /// machine for it.
-    pub(crate) async fn claim(&self, id: &str, machine: Option<&str>) -> PortResult<()> {
-        let refused = |kind, why: String| PortError::new(kind, id, "", why);
-        let Some(machine) = machine else {
-            if id == "sim" || id.starts_with("sim:") {
-                return Ok(());
-            }
-            let why = "it does not report which machine it is: permit the account to run `cat /etc/machine-id`";
-            return Err(refused(PortErrorKind::Denied, why.to_owned()));
-        };
-        let what = format!("machine {machine} of {id}");
-        if self.knows(&what) {
-            return Ok(());
-        }
-        match self.set.take_machine(machine, id, self.number).await {
-            Ok(()) => {
-                self.learns(what);
-                Ok(())
-            }
-            Err(error @ ShardError::Elsewhere { .. }) => {
-                Err(refused(PortErrorKind::Denied, error.to_string()))
-            }
-            Err(error) => Err(refused(PortErrorKind::Unreachable, error.to_string())),
-        }
     }
 }
 

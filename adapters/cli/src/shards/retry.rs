@@ -9,9 +9,9 @@ use vsiflow_workflows::fleet::{GroupObject, Metadata, PoolObject};
 
 use super::{
     SetPlace,
-    ask::{self, CommandPart},
+    ask::{self, CommandPart, forwarded},
     claims::unknown,
-    front::objects::{ObjectCounts, by_journal, forwarded},
+    front::objects::{ObjectCounts, by_journal},
 };
 use crate::{
     args::{Cli, RetryArgs, names_of},

@@ -3,12 +3,11 @@
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{Notice, model::StreamId};
 
-use super::target;
 use crate::{
     args::Common,
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output::live::LiveOutput,
+    output::{self, live::LiveOutput},
 };
 
 /// Prints notices until the engine ends.
@@ -44,7 +43,7 @@ async fn label(app: &App, notice: &Notice) -> Result<String, ExitProblem> {
     let title = app.fleet.title(&entity).await?;
     Ok(title.map_or_else(
         || entity.to_string(),
-        |(namespace, name)| format!("vsi/{}", target::label(&namespace, &name)),
+        |(namespace, name)| format!("vsi/{}", output::label(&namespace, &name)),
     ))
 }
 

@@ -14,7 +14,7 @@ mod target;
 mod wait;
 mod watch_hosts;
 
-pub(crate) use crate::off_runtime::off_runtime;
+pub(crate) use crate::{off_runtime::off_runtime, output::label};
 pub(crate) use documents::{
     CommandDocuments, diagnostics_problem, directory, documents, gather, in_cluster, inputs,
     with_files,
@@ -31,7 +31,7 @@ pub(crate) use selection::{
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, GROUP, HOST, NETWORK, POOL, QUOTA, SNAPSHOT, TYPE, Target, group_named, label, no_quota,
+    DISK, GROUP, HOST, NETWORK, POOL, QUOTA, SNAPSHOT, TYPE, Target, group_named, no_quota,
     pool_name, pool_named, pool_of, print_objects, targets_named, targets_of,
 };
 pub(crate) use wait::{

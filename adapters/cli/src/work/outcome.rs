@@ -6,12 +6,12 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::fleet::Verdict;
 
-use super::target::{Target, label};
+use super::target::Target;
 use crate::{
     args::WaitArgs,
     compose::App,
     exit::{Exit, ExitProblem},
-    output,
+    output::{self, label},
 };
 
 /// Prints the outcome of a target, and returns the command's exit for it. Without a verdict the

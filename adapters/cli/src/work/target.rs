@@ -11,7 +11,7 @@ use crate::{
     args::{ObjectKind, OutputFormat},
     compose::App,
     exit::ExitProblem,
-    output::{self, table},
+    output::{self, label, table},
 };
 
 /// An entity that a command works on, such as a VSI, a data disk or an image.
@@ -66,15 +66,6 @@ impl Target {
     /// Whether it is a data disk or a network, of which a list shows more than a word.
     pub(super) fn is_disk(&self) -> bool {
         [kind::DISK, kind::NETWORK].contains(&self.entity.kind().as_str())
-    }
-}
-
-/// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
-pub(crate) fn label(namespace: &str, name: &str) -> String {
-    if namespace == "default" {
-        name.to_owned()
-    } else {
-        format!("{namespace}/{name}")
     }
 }
 

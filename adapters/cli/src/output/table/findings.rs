@@ -53,7 +53,7 @@ pub(crate) fn drained(vsis: &[DrainedVsi]) -> Table {
             None => vsi.reason.clone(),
         };
         vec![
-            crate::work::label(&vsi.namespace, &vsi.name),
+            crate::output::label(&vsi.namespace, &vsi.name),
             vsi.pool.clone().unwrap_or_default(),
             if vsi.moves { "moved" } else { "kept" }.to_owned(),
             vsi.to.clone().unwrap_or_default(),

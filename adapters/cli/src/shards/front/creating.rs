@@ -3,14 +3,14 @@
 //!
 //! If any journal has a VSI of that name already, nothing is done.
 
-use super::{hosts, objects::forwarded};
+use super::hosts;
 use crate::{
     args::{Cli, Common, CreateArgs},
     compose::{database, journal_key},
     exit::{Exit, ExitProblem},
     shards::{
         SetPlace,
-        ask::{self, CommandPart},
+        ask::{self, CommandPart, forwarded},
         local_documents,
     },
     work::described,

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
-use super::objects::forwarded;
 use crate::{
     args::{Cli, Common, Sources},
     compose::{database, journal_key},
@@ -13,7 +12,7 @@ use crate::{
     output::{self, sink},
     shards::{
         DECIDES, SetPlace,
-        ask::{self, CommandPart},
+        ask::{self, CommandPart, forwarded},
         local_documents, networks, snapshots,
     },
     work::{self, DISK, GROUP, POOL, QUOTA, TYPE},

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_workflows::spec::LabelSelector;
 
-use super::{objects::forwarded, routing::NamedHost};
+use super::routing::NamedHost;
 use crate::{
     args::{Cli, Common},
     compose::{App, database, journal_key},
@@ -12,7 +12,7 @@ use crate::{
     output,
     shards::{
         SetPlace,
-        ask::{self, CommandPart},
+        ask::{self, CommandPart, forwarded},
     },
     work::{self, CommandDocuments},
 };

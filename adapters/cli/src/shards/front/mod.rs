@@ -26,7 +26,7 @@ use vsiflow_postgres::{
 
 use super::{
     DECIDES, SetPlace,
-    ask::{self, CommandPart, ForwardedCommand},
+    ask::{self, CommandPart, ForwardedCommand, forwarded},
     networks, retry,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
     exit::{Exit, ExitProblem},
     output,
 };
-use objects::{ObjectCounts, forwarded, leave};
+use objects::{ObjectCounts, leave};
 use routing::{CommandRoute, Objects};
 
 /// How a command continues after routing.

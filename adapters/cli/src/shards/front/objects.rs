@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use vsiflow_api::CommandRequest;
-use vsiflow_file::InputText;
 use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::fleet::Fleets;
 
@@ -15,17 +13,10 @@ use super::{
     routing::{Objects, SelectedObjects, is_network, makes_members},
 };
 use crate::{
-    actor,
-    args::{Cli, CliCommand, Common, ObjectKind, Selection, SnapshotCommand, without_kind},
+    args::{CliCommand, Common, ObjectKind, Selection, SnapshotCommand, without_kind},
     compose::{App, database},
-    daemon,
     exit::{Exit, ExitProblem},
-    output,
-    shards::{
-        DECIDES, SetPlace,
-        ask::{CommandPart, ForwardedCommand},
-        claims, networks, snapshots,
-    },
+    shards::{DECIDES, SetPlace, claims, networks, snapshots},
     work::{self, DISK, HOST, QUOTA, SNAPSHOT, TYPE, Target},
 };
 
@@ -230,24 +221,6 @@ async fn among(
     };
     let count = targets.len();
     Ok((targets, count))
-}
-
-/// A command as it is sent to a journal.
-pub(in crate::shards) fn forwarded(
-    cli: &Cli,
-    files: &[InputText],
-    part: CommandPart,
-) -> ForwardedCommand {
-    ForwardedCommand {
-        request: CommandRequest {
-            args: daemon::words(cli),
-            files: files.iter().map(daemon::file).collect(),
-            ascii: output::symbols::is_ascii(),
-            ..CommandRequest::default()
-        },
-        actor: actor::by("").actor,
-        part,
-    }
 }
 
 /// Reduces a command to these objects: removes its selections, documents and other names.

@@ -5,14 +5,14 @@
 
 use super::{
     acts,
-    objects::forwarded,
     routing::{Objects, snapshot_named},
 };
 use crate::{
     args::{Cli, SnapshotRestoreArgs},
     daemon,
     exit::{Exit, ExitProblem},
-    shards::{SetPlace, ask::CommandPart},
+    membership::SetPlace,
+    shards::ask::{CommandPart, forwarded},
     work,
 };
 
