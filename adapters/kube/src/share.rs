@@ -41,8 +41,8 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{
-        Adopting, ChosenHost, FleetError, NetworkEnd, NetworkState, ObjectUsage, QuotaObject,
-        RequestStatus,
+        Adopting, ChosenHost, FleetError, NetworkEnd, NetworkName, NetworkState, ObjectUsage,
+        QuotaObject, RequestStatus,
     },
     spec::Resolved,
 };
@@ -164,9 +164,6 @@ pub trait JournalShare: Debug + Send + Sync {
     /// The newest report about a network; none before the first one.
     fn network_report(&self, network: &NetworkName) -> Option<NetworkSummary>;
 }
-
-/// The namespace and the name of a network.
-pub type NetworkName = (String, String);
 
 /// What the journals are asked about a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

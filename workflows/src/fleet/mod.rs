@@ -77,7 +77,7 @@ pub use image::sourced::SourcedImage;
 pub use merged::{Fleets, newest_of, of_one_journal};
 pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use network::over_journals::{
-    EndedGroup, NetworkEnd, NetworkQuestion, NetworkReport, in_use as network_in_use,
+    EndedGroup, NetworkEnd, NetworkName, NetworkQuestion, NetworkReport, in_use as network_in_use,
 };
 pub use past::{
     difference::{Difference, differences, differences_of},

@@ -24,12 +24,11 @@ use vsiflow_engine::{
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
     share::{
-        JournalShare, NetworkInquiry, NetworkName, NetworkSummary, PoolPermits, ResourceDecision,
-        StillRequested,
+        JournalShare, NetworkInquiry, NetworkSummary, PoolPermits, ResourceDecision, StillRequested,
     },
 };
 use vsiflow_workflows::{
-    fleet::{Adopting, EntityPresence, FleetError, QuotaObject, RequestStatus},
+    fleet::{Adopting, EntityPresence, FleetError, NetworkName, QuotaObject, RequestStatus},
     spec::Resolved,
 };
 

@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeSet, future::Future};
 
-use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{
-    fleet::{Applied, ChosenHost, is_open, put_hosts},
+    fleet::{Applied, ChosenHost, NetworkName, is_open, put_hosts},
     spec::{DesiredDataDisk, Resolved, ResolvedPool, group::ResolvedGroup},
 };
 

@@ -18,10 +18,10 @@ use vsiflow_engine::{
     executor::By,
     model::{Actor, Text},
 };
-use vsiflow_kube::share::{NetworkInquiry, NetworkName, NetworkSummary};
+use vsiflow_kube::share::{NetworkInquiry, NetworkSummary};
 use vsiflow_workflows::fleet::{
-    EndedGroup, ErrorKind, Fleet, FleetError, NetworkEnd, NetworkQuestion, NetworkReport,
-    network_in_use,
+    EndedGroup, ErrorKind, Fleet, FleetError, NetworkEnd, NetworkName, NetworkQuestion,
+    NetworkReport, network_in_use,
 };
 
 use super::{

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use vsiflow_engine::model::Hash;
 use vsiflow_workflows::{
-    fleet::{EntityPresence, ErrorKind, NetworkEnd},
+    fleet::{EntityPresence, ErrorKind, NetworkEnd, NetworkName},
     spec::Resolved,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
-    share::{DECIDES, JournalShare, NetworkInquiry, NetworkName, NetworkSummary},
+    share::{DECIDES, JournalShare, NetworkInquiry, NetworkSummary},
 };
 
 impl Controller {

@@ -11,7 +11,7 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Hash},
 };
 use vsiflow_workflows::{
-    fleet::{EntityPresence, FleetError, is_open},
+    fleet::{EntityPresence, FleetError, NetworkName, is_open},
     record::{disk_entity, snapshot_entity, vsi_entity},
     spec::{Resolved, ResolvedPool, group::ResolvedGroup},
 };
@@ -27,7 +27,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
-    share::{self, JournalShare, NetworkName, ResourceDecision, ResourceOwner},
+    share::{self, JournalShare, ResourceDecision, ResourceOwner},
     translate::Translation,
 };
 

@@ -30,6 +30,9 @@ pub enum NetworkEnd {
     Orphan,
 }
 
+/// The namespace and the name of a network.
+pub type NetworkName = (String, String);
+
 /// A question to a journal about a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetworkQuestion {

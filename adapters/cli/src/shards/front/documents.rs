@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use vsiflow_kube::share::NetworkName;
-use vsiflow_workflows::{fleet::is_open, spec::Resolved};
+use vsiflow_workflows::{
+    fleet::{NetworkName, is_open},
+    spec::Resolved,
+};
 
 use crate::{
     args::{Cli, Common, Sources},

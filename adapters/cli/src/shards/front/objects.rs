@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use vsiflow_kube::share::NetworkName;
-use vsiflow_workflows::fleet::Fleets;
+use vsiflow_workflows::fleet::{Fleets, NetworkName};
 
 use super::{
     hosts,

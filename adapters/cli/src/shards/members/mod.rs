@@ -25,12 +25,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass};
-use vsiflow_kube::share::NetworkName;
 use vsiflow_postgres::{Held, seal::Sealer, shards::ShardSet};
 use vsiflow_workflows::fleet::{
     EndedGroup, ErrorKind, FleetError, GuestAnswer, GuestQuestion, GuestQuestions, GuestReports,
-    MemberJournals, MemberQuestions, MemberReports, MembersReport, MembersRequest, NetworkQuestion,
-    NetworkReport, RequestStatus,
+    MemberJournals, MemberQuestions, MemberReports, MembersReport, MembersRequest, NetworkName,
+    NetworkQuestion, NetworkReport, RequestStatus,
 };
 
 use self::stored::{EndedAnswer, GuestsAnswer, MembersReportAnswer, NetworksAnswer, StoredRequest};

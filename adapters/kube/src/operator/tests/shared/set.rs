@@ -17,8 +17,8 @@ use vsiflow_engine::{
 use vsiflow_workflows::{
     fleet::{
         Adopting, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError, NetworkEnd,
-        NetworkQuestion, NetworkReport, ObjectUsage, QuotaObject, ReportQuestions, RequestStatus,
-        is_open, network_in_use, usage_of,
+        NetworkName, NetworkQuestion, NetworkReport, ObjectUsage, QuotaObject, ReportQuestions,
+        RequestStatus, is_open, network_in_use, usage_of,
     },
     placement::Decision,
     quota::Usage,
@@ -29,8 +29,7 @@ use super::pools;
 use crate::{
     WatchedCluster,
     share::{
-        JournalShare, NetworkInquiry, NetworkName, NetworkSummary, PoolPermits, ResourceDecision,
-        StillRequested,
+        JournalShare, NetworkInquiry, NetworkSummary, PoolPermits, ResourceDecision, StillRequested,
     },
 };
 
