@@ -49,7 +49,7 @@ use vsiflow_workflows::{
 pub use self::adopt::LostJournal;
 use self::{
     admission::AdmissionPass, apply_request::ApplyRequest, claims::MemberClaims,
-    decisions::Decisions, networks::NetworkSummaries,
+    decisions::Decisions, members::MemberPools, networks::NetworkSummaries,
 };
 use crate::{
     api::{self, CallError},
@@ -235,12 +235,12 @@ impl Controller {
         self.notice_vanished(&snapshot);
         let mut found = findings(&all, &translation);
         let mut finalizers = Vec::new();
-        let by_uid: BTreeMap<_, _> = pools.iter().map(|pool| (pool.uid, pool)).collect();
+        let member_pools = MemberPools::new(&pools, &cluster);
         for resource in &all.resources {
             if let Some(claim) = claims.of(resource) {
                 let findings = found.entry(resource.key.clone()).or_default();
                 if self
-                    .check_claim(resource, claim, (&cluster, &by_uid), findings)
+                    .check_claim(resource, claim, &member_pools, findings)
                     .await
                 {
                     finalizers.push((resource.clone(), false));

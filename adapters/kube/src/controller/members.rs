@@ -17,7 +17,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Hash};
 use vsiflow_workflows::{
     fleet::{EntityPresence, PoolMembership, ShownMember, ShownPool},
-    pool,
+    group, pool,
     record::vsi_entity,
 };
 
@@ -52,6 +52,42 @@ pub(super) struct PoolOwner {
     pub(super) is_recorded: bool,
 }
 
+/// The pools of members.
+pub(super) struct MemberPools<'a> {
+    by_uid: BTreeMap<Uuid, &'a ShownPool>,
+    /// The resources of pools and groups that are being deleted.
+    leaving: BTreeMap<&'a ResourceKey, &'a Resource>,
+}
+
+impl<'a> MemberPools<'a> {
+    pub(super) fn new(pools: &'a [ShownPool], cluster: &'a Snapshot) -> Self {
+        let leaving = cluster.resources.iter();
+        let leaving = leaving.filter(|one| one.key.kind.has_members() && one.is_deleting());
+        Self {
+            by_uid: pools.iter().map(|pool| (pool.uid, pool)).collect(),
+            leaving: leaving.map(|one| (&one.key, &**one)).collect(),
+        }
+    }
+
+    /// Whether the resource of a member's pool, or of its group, is being deleted. A refused resource with the name
+    /// of either describes neither.
+    fn leave(&self, of: &PoolMembership, group: Option<Uuid>) -> bool {
+        let (kind, name) = match &of.group {
+            Some(name) => (ResourceKind::Group, name),
+            None => (ResourceKind::Pool, &of.of.pool),
+        };
+        let key = ResourceKey {
+            kind,
+            namespace: of.namespace.clone(),
+            name: name.clone(),
+        };
+        let uid = of.group.as_ref().map_or(Some(of.of.uid), |_| group);
+        self.leaving.get(&key).is_some_and(|leaving| {
+            uid.is_none_or(|uid| leaving.uid == uid) || leaving.is_to_be_adopted()
+        })
+    }
+}
+
 /// Owners by the UIDs of their pools.
 pub(super) type Owners = BTreeMap<Uuid, PoolOwner>;
 
@@ -61,7 +97,7 @@ impl Controller {
         &mut self,
         resource: &Resource,
         claim: &MemberClaim,
-        (cluster, pools): (&Snapshot, &BTreeMap<Uuid, &ShownPool>),
+        pools: &MemberPools<'_>,
         findings: &mut StatusFindings,
     ) -> bool {
         match claim {
@@ -75,7 +111,7 @@ impl Controller {
                 if !resource.is_deleting() {
                     return false;
                 }
-                let of_pool = pools.get(pool);
+                let of_pool = pools.by_uid.get(pool);
                 // In a set, another journal may have the pool; then its resource decides.
                 let is_living = match of_pool {
                     Some(living) => !living.deleting,
@@ -85,7 +121,9 @@ impl Controller {
                         .is_some_and(|share| share.number() != DECIDES),
                 };
                 // A pool that is being deleted deletes its members in its own order.
-                let stays = is_living && !leaves(of, cluster);
+                let group = of_pool.and_then(|living| Some(living.of_group.as_ref()?.uid));
+                let group = group.or_else(|| named_group(resource));
+                let stays = is_living && !pools.leave(of, group);
                 self.member_may_finalize(resource, *vsi, (of, stays)).await
             }
             MemberClaim::Refused(failure) => {
@@ -292,16 +330,10 @@ impl Controller {
     }
 }
 
-/// Whether the resource of a member's pool, or of its group, is being deleted.
-fn leaves(of: &PoolMembership, cluster: &Snapshot) -> bool {
-    cluster.resources.iter().any(|one| {
-        let is_it = match one.key.kind {
-            ResourceKind::Pool => one.key.name == of.of.pool,
-            ResourceKind::Group => Some(&one.key.name) == of.group.as_ref(),
-            _ => false,
-        };
-        is_it && one.is_deleting() && one.key.namespace == of.namespace
-    })
+/// The UID of the group of which a member's object says that it is.
+fn named_group(resource: &Resource) -> Option<Uuid> {
+    let uid = resource.annotations.get(group::UID_ANNOTATION)?;
+    uid.parse().ok()
 }
 
 pub(super) fn refused(namespace: &str, name: &str, message: String, remedy: &str) -> Failure {

@@ -150,14 +150,16 @@ impl PoolHandle<'_> {
         }))
     }
 
-    /// The UID of the pool of that name that is not deleted.
+    /// The UID of the pool of that name that is not deleted and that no group makes.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn uid(self, namespace: &str, name: &str) -> Result<Option<Uuid>, FleetError> {
         let mut pools = self.fleet.living::<PoolRecord>().await?.into_iter();
-        let found =
-            pools.find(|pool| pool.record.namespace == namespace && pool.record.name == name);
+        let found = pools.find(|pool| {
+            let record = &pool.record;
+            record.of_group.is_none() && record.namespace == namespace && record.name == name
+        });
         Ok(found.map(|pool| pool.record.uid))
     }
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::rig::Rig;
+use super::rig::{Rig, condition_of};
 use crate::{ADOPT, sample::uid};
 
 const GROUPS: &str = "virtualservergroups";
+const POOLS: &str = "virtualserverpools";
 const SERVERS: &str = "virtualservers";
 
 fn template() -> Value {
@@ -170,6 +171,61 @@ async fn a_restored_group_takes_over_and_deletes_nothing_until_it_is_told_to() {
     assert_eq!(rig.guests().await, guests);
     rig.server.delete(GROUPS, "db");
     until_gone(&rig).await;
+}
+
+/// A pool with the name of a group's pool; it is refused.
+async fn pool_like_the_groups(rig: &Rig, metadata: Value) {
+    let spec = json!({"replicas": 1, "template": {"spec": {
+        "imageURL": "http://images.lab.test:8080/a.qcow2", "guest": {"type": "none"},
+    }}});
+    let object = json!({"metadata": metadata, "spec": spec});
+    rig.server.apply(POOLS, "db-node", uid(5), object);
+    rig.until("the pool is refused", || {
+        let pool = rig.server.get(POOLS, "db-node");
+        condition_of(pool, "Accepted")["reason"] == "VSI0730"
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_pool_with_the_name_of_a_groups_pool_holds_up_no_deletion() {
+    let rig = Rig::new().await;
+    group(&rig, 1, 1);
+    until_available(&rig, &["db-node-0", "db-seed-0"]).await;
+    // Another tool has not finished with it, so that its deletion lasts.
+    pool_like_the_groups(&rig, json!({"finalizers": ["example.com/backup"]})).await;
+    rig.server.delete(POOLS, "db-node");
+    rig.settle().await;
+    assert!(rig.server.get(POOLS, "db-node").is_some());
+
+    let vsi = || {
+        let member = rig.server.get(SERVERS, "db-node-0").unwrap_or_default();
+        member["metadata"]["annotations"]["vsiflow.io/vsi-uid"].clone()
+    };
+    let before = vsi();
+    rig.server.delete(SERVERS, "db-node-0");
+    rig.until("the member is another one", || {
+        vsi().is_string() && vsi() != before
+    })
+    .await;
+    until_available(&rig, &["db-node-0", "db-seed-0"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_asks_for_adoption_takes_no_pool_of_a_group() {
+    let rig = Rig::new().await;
+    group(&rig, 1, 1);
+    until_available(&rig, &["db-node-0", "db-seed-0"]).await;
+    let guests = rig.guests().await;
+    pool_like_the_groups(&rig, json!({"annotations": {ADOPT: "true"}})).await;
+    rig.server.delete(POOLS, "db-node");
+    rig.until("the pool is deleted", || {
+        rig.server.get(POOLS, "db-node").is_none()
+    })
+    .await;
+    rig.settle().await;
+    assert_eq!(rig.guests().await, guests);
+    until_available(&rig, &["db-node-0", "db-seed-0"]).await;
 }
 
 #[tokio::test(start_paused = true)]
