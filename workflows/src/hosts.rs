@@ -151,7 +151,7 @@ impl HostDirectory {
     }
 
     /// The namespace whose settings of the host count.
-    pub(crate) fn owner(&self, id: &str) -> Option<String> {
+    pub fn owner(&self, id: &str) -> Option<String> {
         let owners = self.owners.read();
         let owners = owners.unwrap_or_else(PoisonError::into_inner);
         owners.get(id).cloned()

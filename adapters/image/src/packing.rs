@@ -6,11 +6,12 @@
 mod compressed;
 mod memory;
 mod ova;
+pub(crate) mod thread;
+mod unpacking;
 pub(crate) mod vmdk;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -27,6 +28,7 @@ pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
 use memory::MemoryBusy;
 pub(crate) use memory::ReservedMemory;
 use ova::UnfitOva;
+pub(crate) use unpacking::Unpacking;
 use vmdk::UnfitVmdk;
 
 /// How many bytes are unpacked at a time.
@@ -212,13 +214,11 @@ impl Packing {
         let (fill, pieces) = mpsc::channel(WAITING);
         tokio::spawn(feed(packed, fill));
         let (give, unpacked) = mpsc::channel(WAITING);
-        let taken = Arc::<AtomicU64>::default();
-        let source = Feed::new(pieces, failed.clone(), taken.clone());
-        let mut to = Outlet::new(give, taken, most);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = self.unpack(&head, BufReader::new(source), &mut to) {
-                to.fail(error);
-            }
+        let unpacking = Arc::new(Unpacking::new(give));
+        let source = Feed::new(pieces, failed.clone(), unpacking.clone());
+        let mut to = Outlet::new(unpacking.clone(), most);
+        thread::spawn(unpacking, move || {
+            self.unpack(&head, BufReader::new(source), &mut to)
         });
         Unpacked::new(info, ShownError::from(url), unpacked, failed)
     }
@@ -242,45 +242,35 @@ impl Packing {
     }
 }
 
-type PackingSender = mpsc::Sender<io::Result<Bytes>>;
-
 /// The receiver of unpacked pieces.
 pub(crate) struct Outlet {
-    give: PackingSender,
+    unpacking: Arc<Unpacking>,
     received: u64,
-    taken: Arc<AtomicU64>,
     most: UnpackLimit,
 }
 
 impl Outlet {
-    pub(crate) fn new(give: PackingSender, taken: Arc<AtomicU64>, most: UnpackLimit) -> Self {
+    pub(crate) fn new(unpacking: Arc<Unpacking>, most: UnpackLimit) -> Self {
         Self {
-            give,
+            unpacking,
             received: 0,
-            taken,
             most,
         }
     }
 
-    /// The counter of packed bytes that were read.
-    pub(crate) fn taken(&self) -> Arc<AtomicU64> {
-        self.taken.clone()
-    }
-
-    /// Reports the error that ends the stream.
-    pub(crate) fn fail(&self, error: io::Error) {
-        let _ = self.give.blocking_send(Err(error));
+    /// The unpacking whose pieces these are.
+    pub(crate) fn unpacking(&self) -> &Arc<Unpacking> {
+        &self.unpacking
     }
 
     /// Sends a piece. Returns whether the receiver wants more.
     fn put(&mut self, piece: Vec<u8>) -> io::Result<bool> {
         self.received = self.received.saturating_add(piece.len() as u64);
-        let taken = self.taken.load(Ordering::Relaxed);
-        let most = self.most.of(taken);
+        let most = self.most.of(self.unpacking.taken());
         if self.received > most {
             Err(io::Error::other(UnpackedTooLarge(most, self.most.times)))
         } else {
-            Ok(self.give.blocking_send(Ok(piece.into())).is_ok())
+            self.unpacking.send(piece.into())
         }
     }
 }
@@ -316,21 +306,20 @@ pub(crate) struct Feed {
     pieces: mpsc::Receiver<Result<Bytes, SourceError>>,
     current: Bytes,
     failed: Arc<Mutex<Option<SourceError>>>,
-    /// How many packed bytes were read.
-    taken: Arc<AtomicU64>,
+    unpacking: Arc<Unpacking>,
 }
 
 impl Feed {
     pub(crate) fn new(
         pieces: mpsc::Receiver<Result<Bytes, SourceError>>,
         failed: Arc<Mutex<Option<SourceError>>>,
-        taken: Arc<AtomicU64>,
+        unpacking: Arc<Unpacking>,
     ) -> Self {
         Self {
             pieces,
             current: Bytes::new(),
             failed,
-            taken,
+            unpacking,
         }
     }
 }
@@ -338,7 +327,7 @@ impl Feed {
 impl Read for Feed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.pieces.blocking_recv() {
+            match self.unpacking.wait(self.pieces.recv())? {
                 Some(Ok(piece)) => self.current = piece,
                 Some(Err(error)) => {
                     let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -351,7 +340,7 @@ impl Read for Feed {
         let length = into.len().min(self.current.len());
         if let Some(into) = into.get_mut(..length) {
             self.current.copy_to_slice(into);
-            self.taken.fetch_add(length as u64, Ordering::Relaxed);
+            self.unpacking.count(length as u64);
         }
         Ok(length)
     }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vsiflow_image::{
-    FileSource, HttpOptions, HttpSource, Router, S3Options, S3Source, ServerAccess,
+    FileSource, HttpOptions, HttpSource, OwnedSource, Router, S3Options, S3Source, ServerAccess,
     bundle::WithBundles,
 };
 use vsiflow_steps::{
@@ -223,15 +223,19 @@ impl ImageSource for ImageSources {
         checksum: Option<&str>,
     ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
         let own = self.with_access(host, checksum.is_some()).await?;
+        let source = own.unwrap_or_else(|| self.public.clone());
         let bundled = match (&self.bundles, checksum) {
             (Some(bundles), Some(checksum)) => bundles.with(checksum).await,
             _ => Vec::new(),
         };
-        if bundled.is_empty() {
-            return Ok(own.map(|own| own as Arc<dyn ImageSource>));
-        }
-        let rest = own.unwrap_or_else(|| self.public.clone());
-        Ok(Some(Arc::new(WithBundles::new(bundled, rest, named))))
+        let source: Arc<dyn ImageSource> = if bundled.is_empty() {
+            source
+        } else {
+            Arc::new(WithBundles::new(bundled, source, named))
+        };
+        let owner = self.directory.owner(host);
+        let owner = owner.as_deref().unwrap_or(host);
+        Ok(Some(Arc::new(OwnedSource::new(source, owner))))
     }
 }
 

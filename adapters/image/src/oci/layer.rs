@@ -4,7 +4,6 @@
 //! disk, and then to its end, so that the layer's digest is compared.
 
 use std::io::{self, BufReader, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
@@ -18,7 +17,7 @@ use crate::archive;
 use crate::error::ShownError;
 use crate::packing::{
     Feed, MAX, MAX_FRAME_HEADER, Outlet, ReservedMemory, UnpackLimit, Unpacked, UnpackedTooLarge,
-    WAITING, ZSTD_MEMORY, copy, feed, reserve_window, unfit,
+    Unpacking, WAITING, ZSTD_MEMORY, copy, feed, reserve_window, thread, unfit,
 };
 
 /// The disk in the layer; `None` if it has none. Later errors of the layer are reported by the stream.
@@ -28,20 +27,22 @@ pub(super) async fn disk(
     validator: String,
 ) -> Result<Option<Box<dyn ImageStream>>, SourceError> {
     let failed = Arc::<Mutex<Option<SourceError>>>::default();
-    let taken = Arc::<AtomicU64>::default();
     let (fill, pieces) = mpsc::channel(WAITING);
     tokio::spawn(feed(layer, fill));
     let (give, unpacked) = mpsc::channel(WAITING);
-    let source = Feed::new(pieces, failed.clone(), taken.clone());
-    let mut to = Outlet::new(give, taken, MAX);
+    let unpacking = Arc::new(Unpacking::new(give));
+    let source = Feed::new(pieces, failed.clone(), unpacking.clone());
+    let mut to = Outlet::new(unpacking.clone(), MAX);
     let (tell, result) = oneshot::channel();
-    tokio::task::spawn_blocking(move || {
+    thread::spawn(unpacking, move || {
         let mut tell = Some(tell);
-        if let Err(error) = search(source, &mut to, MAX, &mut tell) {
-            match tell.take() {
-                Some(tell) => drop(tell.send(Err(error))),
-                None => to.fail(error),
+        let searched = search(source, &mut to, MAX, &mut tell);
+        match (searched, tell.take()) {
+            (Err(error), Some(tell)) => {
+                let _ = tell.send(Err(error));
+                Ok(())
             }
+            (searched, _) => searched,
         }
     });
     let ended = |_| Err(io::Error::other("the search of a layer ended early"));
@@ -75,11 +76,11 @@ fn search(
     most: UnpackLimit,
     tell: &mut LengthSender,
 ) -> io::Result<()> {
-    let taken = to.taken();
+    let unpacking = to.unpacking().clone();
     let unpacked = LimitedLayer {
-        packed: open(layer)?,
+        packed: open(layer, &unpacking)?,
         read: 0,
-        taken,
+        unpacking,
         most,
     };
     let (mut archive, gauge) = archive::open(unpacked, || io::Error::other(UnfitLayer::Headers));
@@ -145,24 +146,29 @@ fn is_disk<R: Read>(entry: &Entry<'_, R>) -> io::Result<bool> {
 }
 
 /// Opens the archive; its first bytes show how it is compressed.
-fn open(layer: Feed) -> io::Result<Box<dyn Read>> {
+fn open(layer: Feed, unpacking: &Arc<Unpacking>) -> io::Result<Box<dyn Read>> {
     let mut layer = Pushback::new(layer);
     let head = layer.peek(4)?;
-    Ok(match head {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(layer))),
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(ZstdFrames(Some(FrameState::Between(layer)))),
-        [a, 0x2a, 0x4d, 0x18] if a & 0xf0 == 0x50 => {
-            Box::new(ZstdFrames(Some(FrameState::Between(layer))))
-        }
-        _ => Box::new(layer),
-    })
+    let is_zstd = match head {
+        [0x1f, 0x8b, ..] => return Ok(Box::new(MultiGzDecoder::new(BufReader::new(layer)))),
+        [0x28, 0xb5, 0x2f, 0xfd] => true,
+        [a, 0x2a, 0x4d, 0x18] => a & 0xf0 == 0x50,
+        _ => false,
+    };
+    if !is_zstd {
+        return Ok(Box::new(layer));
+    }
+    Ok(Box::new(ZstdFrames {
+        state: Some(FrameState::Between(layer)),
+        unpacking: unpacking.clone(),
+    }))
 }
 
 /// Limits the unpacked bytes.
 struct LimitedLayer {
     packed: Box<dyn Read>,
     read: u64,
-    taken: Arc<AtomicU64>,
+    unpacking: Arc<Unpacking>,
     most: UnpackLimit,
 }
 
@@ -170,8 +176,7 @@ impl Read for LimitedLayer {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.packed.read(into)?;
         self.read = self.read.saturating_add(read as u64);
-        let taken = self.taken.load(Ordering::Relaxed);
-        let most = taken.saturating_mul(self.most.times).max(self.most.free);
+        let most = self.most.of(self.unpacking.taken());
         if self.read > most {
             return Err(io::Error::other(UnpackedTooLarge(most, self.most.times)));
         }
@@ -215,7 +220,10 @@ impl<R: Read> Read for Pushback<R> {
 type PackedLayer = Pushback<Feed>;
 
 /// Reads zstd frames one after the other, and skips the skippable frames between them.
-struct ZstdFrames(Option<FrameState>);
+struct ZstdFrames {
+    state: Option<FrameState>,
+    unpacking: Arc<Unpacking>,
+}
 
 enum FrameState {
     Between(PackedLayer),
@@ -228,14 +236,14 @@ enum FrameState {
 impl Read for ZstdFrames {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.0.take() {
+            match self.state.take() {
                 None => return Ok(0),
                 Some(FrameState::Within(mut frame, memory)) => match frame.read(into)? {
                     0 if !into.is_empty() => {
-                        self.0 = Some(FrameState::Between(frame.into_inner()));
+                        self.state = Some(FrameState::Between(frame.into_inner()));
                     }
                     read => {
-                        self.0 = Some(FrameState::Within(frame, memory));
+                        self.state = Some(FrameState::Within(frame, memory));
                         return Ok(read);
                     }
                 },
@@ -245,13 +253,14 @@ impl Read for ZstdFrames {
                         let length = length.try_into().map_err(io::Error::other)?;
                         let length = u64::from(u32::from_le_bytes(length)).saturating_add(8);
                         io::copy(&mut packed.by_ref().take(length), &mut io::sink())?;
-                        self.0 = Some(FrameState::Between(packed));
+                        self.state = Some(FrameState::Between(packed));
                     }
                     _ => {
-                        let memory = reserve_window(packed.peek(MAX_FRAME_HEADER)?)?;
+                        let header = packed.peek(MAX_FRAME_HEADER)?;
+                        let memory = reserve_window(&self.unpacking, header)?;
                         let frame = StreamingDecoder::new_with_max_window_size(packed, ZSTD_MEMORY);
                         let frame = frame.map_err(io::Error::other)?;
-                        self.0 = Some(FrameState::Within(Box::new(frame), memory));
+                        self.state = Some(FrameState::Within(Box::new(frame), memory));
                     }
                 },
             }

@@ -1,15 +1,13 @@
 //! Unpacks gzip and zstd as the programs of that name do, and tells what xz needs.
 
 use std::io::{self, BufRead, Read as _};
+use std::sync::Arc;
 
 use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::{
-    Outlet, XZ_MEMORY, ZSTD_MEMORY, copy,
-    memory::{self, ReservedMemory},
-};
+use super::{Outlet, ReservedMemory, Unpacking, XZ_MEMORY, ZSTD_MEMORY, copy};
 
 /// What unpacking xz and zstd needs beside the dictionary or window, in bytes.
 const BESIDE: u64 = 2 * 1024 * 1024;
@@ -22,7 +20,7 @@ pub(crate) const MAX_FRAME_HEADER: usize = 18;
 pub(super) fn unxz(head: &[u8], packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
     let needed = dictionary(head).saturating_add(BESIDE).max(LEAST_XZ);
     let permitted = needed.min(XZ_MEMORY);
-    let _reserved = memory::reserve(permitted)?;
+    let _reserved = to.unpacking().reserve(permitted)?;
     let most = u32::try_from(permitted / 1024).unwrap_or(u32::MAX);
     match copy(&mut XzReader::new_mem_limit(packed, true, most), to) {
         // The xz library gives this kind to errors about memory alone.
@@ -39,9 +37,12 @@ pub(super) fn unxz(head: &[u8], packed: impl BufRead, to: &mut Outlet) -> io::Re
 struct UnannouncedDictionary;
 
 /// Reserves what a zstd frame with this header needs. Blocks.
-pub(crate) fn reserve_window(header: &[u8]) -> io::Result<ReservedMemory> {
+pub(crate) fn reserve_window(
+    unpacking: &Arc<Unpacking>,
+    header: &[u8],
+) -> io::Result<ReservedMemory> {
     let needed = window(header).unwrap_or(ZSTD_MEMORY).min(ZSTD_MEMORY);
-    memory::reserve(needed.saturating_add(BESIDE))
+    unpacking.reserve(needed.saturating_add(BESIDE))
 }
 
 /// Whether a zstd frame with this descriptor says the size of its content instead of that of its window.
@@ -146,7 +147,7 @@ pub(super) fn unzstd(mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()
         (&mut packed).take(1).read_to_end(&mut header)?;
         let rest = rest_of_header(&header) as u64;
         (&mut packed).take(rest).read_to_end(&mut header)?;
-        let _reserved = reserve_window(&header)?;
+        let _reserved = reserve_window(to.unpacking(), &header)?;
         let frame = header.chain(&mut packed);
         let frame = StreamingDecoder::new_with_max_window_size(frame, ZSTD_MEMORY);
         if !copy(&mut frame.map_err(io::Error::other)?, to)? {

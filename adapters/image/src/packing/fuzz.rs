@@ -34,8 +34,9 @@ fn target(bytes: &[u8]) {
     for packing in [Packing::Ova, Packing::Vmdk] {
         // The channel has room for all pieces, because nothing reads them until the end.
         let (give, mut unpacked) = mpsc::channel(64);
-        let taken = Arc::new(AtomicU64::new(bytes.len() as u64));
-        let mut to = Outlet::new(give, taken, most);
+        let unpacking = Arc::new(Unpacking::new(give));
+        unpacking.count(bytes.len() as u64);
+        let mut to = Outlet::new(unpacking, most);
         let _refused = packing.unpack(bytes, bytes, &mut to);
         drop(to);
         let mut length = 0_u64;

@@ -1,78 +1,231 @@
-//! Divides the memory for unpacking among all images of the process.
+//! Divides the memory for unpacking among the owners of images.
 //!
-//! An archive says at its start how much memory its unpacking needs, up to 65 MiB (`xz -9`). Many at once would need
+//! An archive says at its start how much memory its unpacking needs, up to 72 MiB (`xz -9`). Many at once would need
 //! more than a process in a container has. So each takes its part before it begins, and waits if there is too
 //! little.
+//!
+//! - An owner has at most half of the memory, which is enough for any archive.
+//! - Of those who wait, the owner who has the least is next, and of its archives the one that waits longest.
+//! - An owner who has none waits at most ten seconds for archives that hardly get on: the slowest archive of another
+//!   owner ends, and its upload is tried again later.
 
-use std::{io, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
+    sync::Notify,
+    time::{Instant, timeout_at},
 };
 
+use super::Unpacking;
+use crate::owner::Owner;
+
 const MIB: u64 = 1 << 20;
-/// The memory for all unpacking, in MiB: a container of 512 MiB has room for everything else beside it. An archive
-/// that needs more than half of it is the only one of its size.
-const ALL: u32 = 136;
+/// The memory for all unpacking, in MiB: a container of 512 MiB has room for everything else beside it.
+const ALL: u32 = 144;
+/// What one owner has at most, in MiB: what the largest archive needs.
+const OWN: u32 = ALL / 2;
 /// How long an archive waits for its part. After that its upload is tried again later.
 const WAIT: Duration = Duration::from_secs(60);
+/// How long an owner without memory waits before an archive ends that hardly gets on.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many packed bytes an archive reads in [`PATIENCE`] at least to keep its memory: 256 KiB/s.
+const PROGRESS: u64 = 10 * 256 * 1024;
 
-static MEMORY: Semaphore = Semaphore::const_new(ALL as usize);
+pub(super) static MEMORY: SharedMemory = SharedMemory::new();
 
 /// A part of the memory for unpacking, as long as it is held.
 pub(crate) struct ReservedMemory {
-    _permit: SemaphorePermit<'static>,
+    memory: &'static SharedMemory,
+    number: u64,
 }
 
-/// Reserves memory, in bytes. Waits while others use too much: call it on a thread for blocking work.
-///
-/// # Errors
-/// [`MemoryBusy`] if others use it for longer than a minute.
-pub(crate) fn reserve(bytes: u64) -> io::Result<ReservedMemory> {
-    reserve_within(WAIT, bytes)
+impl Drop for ReservedMemory {
+    fn drop(&mut self) {
+        self.memory.state().parts.remove(&self.number);
+        self.memory.changed.notify_waiters();
+    }
 }
 
-fn reserve_within(wait: Duration, bytes: u64) -> io::Result<ReservedMemory> {
-    let parts = u32::try_from(bytes.div_ceil(MIB)).map_or(ALL, |parts| parts.min(ALL));
-    let busy = || io::Error::other(MemoryBusy { mib: parts });
-    let permit = match (MEMORY.try_acquire_many(parts), Handle::try_current()) {
-        (Ok(permit), _) => permit,
-        (Err(_), Ok(runtime)) => {
-            let waited = runtime.block_on(timeout(wait, MEMORY.acquire_many(parts)));
-            waited.ok().and_then(Result::ok).ok_or_else(busy)?
+/// Memory that owners share, in MiB.
+pub(super) struct SharedMemory {
+    state: Mutex<MemoryState>,
+    changed: Notify,
+}
+
+struct MemoryState {
+    numbered: u64,
+    /// Those who wait, in their order.
+    waiting: BTreeMap<u64, MemoryPart>,
+    /// Those who have memory.
+    parts: BTreeMap<u64, MemoryPart>,
+}
+
+/// A part of the memory that somebody has, or waits for.
+struct MemoryPart {
+    mib: u32,
+    unpacking: Arc<Unpacking>,
+}
+
+/// A place among those who wait; given up when it is dropped.
+struct WaitingPlace {
+    memory: &'static SharedMemory,
+    number: u64,
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        let was_waiting = self.memory.state().waiting.remove(&self.number);
+        if was_waiting.is_some() {
+            self.memory.changed.notify_waiters();
         }
-        (Err(_), Err(_)) => return Err(busy()),
-    };
-    Ok(ReservedMemory { _permit: permit })
+    }
+}
+
+impl MemoryState {
+    /// What an owner has.
+    fn of(&self, owner: &Owner) -> u32 {
+        let parts = self.parts.values();
+        let own = parts.filter(|part| part.unpacking.owner() == owner);
+        own.map(|part| part.mib).sum()
+    }
+
+    /// Who is next. Nobody overtakes, so that a large archive gets its part.
+    fn next(&self) -> Option<u64> {
+        let waiting = self.waiting.iter().map(|(number, part)| {
+            let own = self.of(part.unpacking.owner());
+            (own, *number, part.mib)
+        });
+        let may_have = waiting.filter(|(own, _, mib)| own.saturating_add(*mib) <= OWN);
+        may_have.min().map(|(_, number, _)| number)
+    }
+
+    /// Takes memory for the one that is next, if there is enough.
+    fn take(&mut self, number: u64) -> bool {
+        let used: u32 = self.parts.values().map(|part| part.mib).sum();
+        let is_next = self.next() == Some(number);
+        let fits = |part: &MemoryPart| used.saturating_add(part.mib) <= ALL;
+        if !is_next || !self.waiting.get(&number).is_some_and(fits) {
+            return false;
+        }
+        if let Some(part) = self.waiting.remove(&number) {
+            self.parts.insert(number, part);
+        }
+        true
+    }
+
+    /// Ends the slowest archive that hardly got on since `before`, if it is another owner's and `owner` has no memory.
+    fn end_slowest(&self, owner: &Owner, before: &BTreeMap<u64, u64>) {
+        if self.of(owner) > 0 {
+            return;
+        }
+        let parts = self.parts.iter();
+        let others = parts.filter(|(_, part)| part.unpacking.owner() != owner);
+        let progress = others.filter_map(|(number, part)| {
+            let before = before.get(number)?;
+            let read = part.unpacking.taken().saturating_sub(*before);
+            Some((read, &part.unpacking))
+        });
+        let slow = progress.filter(|(read, of)| *read < PROGRESS && !of.has_ended());
+        if let Some((_, slowest)) = slow.min_by_key(|(read, _)| *read) {
+            slowest.end();
+        }
+    }
+
+    /// How many packed bytes each of those who have memory has read.
+    fn read(&self) -> BTreeMap<u64, u64> {
+        let parts = self.parts.iter();
+        parts
+            .map(|(number, part)| (*number, part.unpacking.taken()))
+            .collect()
+    }
+}
+
+impl SharedMemory {
+    const fn new() -> Self {
+        Self {
+            state: Mutex::new(MemoryState {
+                numbered: 0,
+                waiting: BTreeMap::new(),
+                parts: BTreeMap::new(),
+            }),
+            changed: Notify::const_new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for(&'static self, part: MemoryPart) -> WaitingPlace {
+        let mut state = self.state();
+        state.numbered = state.numbered.saturating_add(1);
+        let number = state.numbered;
+        state.waiting.insert(number, part);
+        WaitingPlace {
+            memory: self,
+            number,
+        }
+    }
+
+    /// Reserves memory, in bytes. Cancel safe: a dropped call has no place any more.
+    pub(super) async fn reserve(
+        &'static self,
+        unpacking: &Arc<Unpacking>,
+        bytes: u64,
+    ) -> Result<ReservedMemory, MemoryBusy> {
+        let mib = u32::try_from(bytes.div_ceil(MIB)).map_or(OWN, |mib| mib.min(OWN));
+        let place = self.wait_for(MemoryPart {
+            mib,
+            unpacking: unpacking.clone(),
+        });
+        let mut look: Option<(Instant, BTreeMap<u64, u64>)> = None;
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let changed = self.changed.notified();
+            if self.state().take(place.number) {
+                // Perhaps there is enough for the one behind, too.
+                self.changed.notify_waiters();
+                return Ok(ReservedMemory {
+                    memory: self,
+                    number: place.number,
+                });
+            }
+            let now = Instant::now();
+            // Without a runtime nothing can be waited for.
+            if now >= deadline || Handle::try_current().is_err() {
+                return Err(MemoryBusy::Used(mib));
+            }
+            let again = || (now + PATIENCE, self.state().read());
+            let (at, before) = look.get_or_insert_with(again);
+            if now >= *at {
+                self.state().end_slowest(unpacking.owner(), before);
+                look = Some(again());
+                continue;
+            }
+            let _ = timeout_at((*at).min(deadline), changed).await;
+        }
+    }
 }
 
 /// The error when other archives use the memory that this one needs.
 #[derive(Debug, thiserror::Error)]
-#[error("unpacking it needs {mib} of the {ALL} MiB of memory for all images, and others use them")]
-pub(crate) struct MemoryBusy {
-    mib: u32,
+pub(crate) enum MemoryBusy {
+    #[error(
+        "unpacking it needs {0} of the {ALL} MiB of memory for all images, and others use them"
+    )]
+    Used(u32),
+    #[error(
+        "others wait for the memory in which it is unpacked, and in {} s less than {} KiB of it came",
+        PATIENCE.as_secs(),
+        PROGRESS / 1024
+    )]
+    Ended,
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::task::spawn_blocking;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn all_images_together_use_no_more_than_there_is_and_wait_for_one_another() {
-        let reserve = |wait, mib: u64| spawn_blocking(move || reserve_within(wait, mib * MIB));
-        let large = reserve(LONG, 72).await.unwrap().unwrap();
-        let small = reserve(LONG, 34).await.unwrap().unwrap();
-        let refused = reserve(Duration::from_millis(10), 72).await.unwrap();
-        assert!(refused.is_err_and(|error| error.get_ref().unwrap().is::<MemoryBusy>()));
-        let waiting = reserve(LONG, 72);
-        drop(large);
-        assert!(waiting.await.unwrap().is_ok());
-        drop(small);
-    }
-}
+mod tests;

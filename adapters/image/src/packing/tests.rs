@@ -1,5 +1,5 @@
 use super::*;
-use crate::Router;
+use crate::{Router, owner};
 use std::process::Command;
 use vsiflow_steps::ports::{ImageSource as _, SourceErrorKind};
 
@@ -168,4 +168,66 @@ async fn a_window_larger_than_the_format_permits_is_reported_as_too_much_memory(
     let error = all(&url).await.unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
     assert!(error.message.contains("MiB of memory"), "{error}");
+}
+
+/// A source that sends the beginning of an image, and then nothing.
+struct StalledStream {
+    info: SourceInfo,
+    head: Option<Bytes>,
+}
+
+#[async_trait]
+impl ImageStream for StalledStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        match self.head.take() {
+            Some(head) => Ok(Some(head)),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_one_owner_that_stalls_keeps_no_other_owners_image_from_being_unpacked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plain, file) = (dir.path().join("image"), dir.path().join("image.xz"));
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(&plain, &content).unwrap();
+    let packed = Command::new("xz").arg("-9").arg("-k").arg(&plain).status();
+    if packed.is_err() {
+        println!("skipped: there is no xz here");
+        return;
+    }
+    let url = Url::from_file_path(&file).unwrap();
+    let head = Bytes::from(std::fs::read(&file).unwrap()).slice(..2 * HEAD);
+    let stalled = async || {
+        let stream: Box<dyn ImageStream> = Box::new(StalledStream {
+            info: SourceInfo {
+                length: None,
+                validator: None,
+            },
+            head: Some(head.clone()),
+        });
+        let trial = PackingTrial::new(stream).await.unwrap();
+        let opening = async { trial.unpacked(&url) };
+        owner::scope(&"a".into(), opening).await
+    };
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut image = stalled().await;
+        readers.spawn(async move { drop(image.next().await) });
+    }
+    // Sooner than an archive that hardly gets on ends.
+    let limit = std::time::Duration::from_secs(8);
+    let other = owner::scope(&"b".into(), all(url.as_str()));
+    let other = tokio::time::timeout(limit, other).await;
+    assert!(other.unwrap().unwrap() == content);
+    // Their memory is free as soon as nobody reads them.
+    readers.shutdown().await;
+    let own = owner::scope(&"a".into(), all(url.as_str()));
+    let own = tokio::time::timeout(limit, own).await;
+    assert!(own.unwrap().unwrap() == content);
 }

@@ -32,15 +32,15 @@ fn target(bytes: &[u8]) {
     fill.try_send(Ok(bytes::Bytes::copy_from_slice(bytes)))
         .unwrap();
     drop(fill);
-    let taken = Arc::<AtomicU64>::default();
     // More pieces than the limit below can produce.
     let (give, mut unpacked) = mpsc::channel(64);
     let most = UnpackLimit {
         free: 1 << 20,
         times: 1,
     };
-    let mut to = Outlet::new(give, taken.clone(), most);
-    let feed = Feed::new(pieces, Arc::default(), taken);
+    let unpacking = Arc::new(Unpacking::new(give));
+    let mut to = Outlet::new(unpacking.clone(), most);
+    let feed = Feed::new(pieces, Arc::default(), unpacking);
     let ended = search(feed, &mut to, most, &mut Some(tell));
     drop(to);
     let mut length = 0_u64;

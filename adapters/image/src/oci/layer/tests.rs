@@ -170,13 +170,14 @@ fn a_layer_that_unpacks_for_ever_is_given_up() {
     let (fill, pieces) = mpsc::channel(1);
     fill.try_send(Ok(gzip.finish().unwrap().into())).unwrap();
     drop(fill);
-    let taken = Arc::<AtomicU64>::default();
-    let feed = Feed::new(pieces, Arc::default(), taken.clone());
+    let (give, _unpacked) = mpsc::channel(1);
+    let unpacking = Arc::new(Unpacking::new(give));
+    let feed = Feed::new(pieces, Arc::default(), unpacking.clone());
     let most = UnpackLimit {
         free: 1 << 20,
         times: 100,
     };
-    let mut to = Outlet::new(mpsc::channel(1).0, taken, most);
+    let mut to = Outlet::new(unpacking, most);
     let error = search(feed, &mut to, most, &mut None).unwrap_err();
     assert!(
         unfit(&shown(), &error).kind == SourceErrorKind::TooLarge,

@@ -1,0 +1,119 @@
+use std::io;
+
+use tokio::sync::mpsc;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(50);
+
+/// A memory that no other test uses.
+fn memory() -> &'static SharedMemory {
+    Box::leak(Box::new(SharedMemory::new()))
+}
+
+/// An unpacking, and the reader of its image.
+fn unpacking(owner: &str) -> (Arc<Unpacking>, mpsc::Receiver<io::Result<bytes::Bytes>>) {
+    let (to, from) = mpsc::channel(1);
+    (Arc::new(Unpacking::of(owner.into(), to)), from)
+}
+
+/// Reserves memory for an owner whose image somebody reads.
+async fn reserve(
+    memory: &'static SharedMemory,
+    owner: &str,
+    mib: u32,
+) -> Result<(ReservedMemory, Arc<Unpacking>), MemoryBusy> {
+    let (unpacking, _reader) = unpacking(owner);
+    let reserved = memory.reserve(&unpacking, u64::from(mib) * MIB).await?;
+    Ok((reserved, unpacking))
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_images_together_use_no_more_than_there_is_and_wait_for_one_another() {
+    let memory = memory();
+    let (first, _) = reserve(memory, "a", OWN).await.unwrap();
+    let _second = reserve(memory, "b", ALL - OWN - 4).await.unwrap();
+    let _small = reserve(memory, "c", 4).await.unwrap();
+    let waiting = tokio::spawn(reserve(memory, "d", 4));
+    tokio::time::sleep(PATIENCE / 2).await;
+    assert!(!waiting.is_finished());
+    drop(first);
+    assert!(waiting.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_owner_leaves_half_of_the_memory_to_others() {
+    let memory = memory();
+    let mut own = Vec::new();
+    for _ in 0..OWN / 8 {
+        own.push(reserve(memory, "a", 8).await.unwrap());
+    }
+    // However many of one owner wait.
+    let more: Vec<_> = (0..64)
+        .map(|_| tokio::spawn(reserve(memory, "a", 8)))
+        .collect();
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let other = reserve(memory, "b", OWN).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for waiting in more {
+        let refused = waiting.await.unwrap();
+        assert!(matches!(refused, Err(MemoryBusy::Used(8))));
+    }
+    drop((own, other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_wait_the_owner_with_the_least_is_next() {
+    let memory = memory();
+    let (held, _) = reserve(memory, "a", OWN).await.unwrap();
+    let _other = reserve(memory, "b", OWN - 8).await.unwrap();
+    let own = reserve(memory, "c", 8).await.unwrap();
+    let second = tokio::spawn(reserve(memory, "c", 60));
+    tokio::task::yield_now().await;
+    let first = tokio::spawn(reserve(memory, "d", 40));
+    tokio::task::yield_now().await;
+    drop(held);
+    let _first = first.await.unwrap().unwrap();
+    tokio::task::yield_now().await;
+    assert!(!second.is_finished());
+    drop(own);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_that_hardly_gets_on_ends_when_an_owner_without_memory_waits() {
+    let memory = memory();
+    let (_slow_memory, slow) = reserve(memory, "a", OWN).await.unwrap();
+    let (_fast_memory, fast) = reserve(memory, "b", OWN).await.unwrap();
+    // Slow archives keep their memory as long as nobody needs it.
+    tokio::time::sleep(LONG).await;
+    assert!(!slow.has_ended());
+    let waiting = tokio::spawn(reserve(memory, "c", 8));
+    for _ in 0..11 {
+        slow.count(1_000);
+        fast.count(1 << 20);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(slow.has_ended() && !fast.has_ended());
+    assert!(slow.wait(std::future::pending::<()>()).is_err());
+    drop(_slow_memory);
+    assert!(waiting.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_wait_for_memory_ends_when_nobody_reads_the_image_any_more() {
+    let memory = memory();
+    let _held = reserve(memory, "a", OWN).await.unwrap();
+    let (unpacking, reader) = unpacking("a");
+    let waiting = {
+        let unpacking = unpacking.clone();
+        tokio::task::spawn_blocking(move || unpacking.wait(memory.reserve(&unpacking, MIB)))
+    };
+    while memory.state().waiting.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(reader);
+    let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert!(ended.unwrap().unwrap().is_err());
+    assert!(memory.state().waiting.is_empty());
+}

@@ -1,0 +1,132 @@
+//! The unpacking of an image, which waits for its source, its reader and its memory.
+
+use std::{
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake},
+    thread::{self, Thread},
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::memory::{MEMORY, MemoryBusy, ReservedMemory};
+use crate::owner::{self, Owner};
+
+/// The unpacking of one image.
+pub(crate) struct Unpacking {
+    owner: Owner,
+    /// How many packed bytes were read.
+    taken: AtomicU64,
+    /// Whether it has to end, because others need its memory.
+    ended: watch::Sender<bool>,
+    /// Closed once nobody reads the image any more.
+    to: mpsc::Sender<io::Result<Bytes>>,
+}
+
+impl Unpacking {
+    /// An unpacking for the owner for whom this task opens an image.
+    pub(crate) fn new(to: mpsc::Sender<io::Result<Bytes>>) -> Self {
+        Self::of(owner::current(), to)
+    }
+
+    pub(super) fn of(owner: Owner, to: mpsc::Sender<io::Result<Bytes>>) -> Self {
+        Self {
+            owner,
+            taken: AtomicU64::new(0),
+            ended: watch::Sender::new(false),
+            to,
+        }
+    }
+
+    /// How many packed bytes were read.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Counts packed bytes that were read.
+    pub(crate) fn count(&self, bytes: u64) {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits on this thread, as long as the image is read and its memory is not needed by others.
+    ///
+    /// # Errors
+    /// [`MemoryBusy`] if others need the memory, and an error if nobody reads the image any more.
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> io::Result<T> {
+        let mut ended = self.ended.subscribe();
+        block_on(async {
+            tokio::select! {
+                biased;
+                _ = ended.wait_for(|ended| *ended) => Err(io::Error::other(MemoryBusy::Ended)),
+                () = self.to.closed() => Err(io::ErrorKind::BrokenPipe.into()),
+                done = work => Ok(done),
+            }
+        })
+    }
+
+    /// Sends a piece to the reader. Returns whether the reader wants more.
+    ///
+    /// # Errors
+    /// [`MemoryBusy`] if others need the memory.
+    pub(crate) fn send(&self, piece: Bytes) -> io::Result<bool> {
+        match self.wait(self.to.send(Ok(piece))) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            sent => sent.map(|sent| sent.is_ok()),
+        }
+    }
+
+    /// Reports the error that ends the image. Waits until the reader takes it, or is gone.
+    pub(crate) fn fail(&self, error: io::Error) {
+        let _ = block_on(self.to.send(Err(error)));
+    }
+
+    /// The same without waiting, before anything else was sent.
+    pub(crate) fn fail_now(&self, error: io::Error) {
+        let _ = self.to.try_send(Err(error));
+    }
+
+    /// Reserves memory, in bytes. Waits on this thread while others use too much.
+    ///
+    /// # Errors
+    /// [`MemoryBusy`] if others use it for longer than a minute, and an error if nobody reads the image any more.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<ReservedMemory> {
+        self.wait(MEMORY.reserve(self, bytes))?
+            .map_err(io::Error::other)
+    }
+
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Ends it, because others need its memory.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+}
+
+/// Runs a future on this thread, which must not be one of the runtime's.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    struct Unparked(Thread);
+    impl Wake for Unparked {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unparked(thread::current())).into();
+    let (mut work, mut context) = (pin!(work), Context::from_waker(&waker));
+    loop {
+        match work.as_mut().poll(&mut context) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
