@@ -347,6 +347,81 @@ fn a_drain_whose_other_hosts_answer_at_the_last_moment_holds_up_no_other_pool() 
     });
 }
 
+const NET: &str = "default.net";
+
+/// A VSI on a network that vsiflow makes on its host.
+fn on_network(mut vsi: VsiDocument) -> VsiDocument {
+    vsi.networks = vec![NET];
+    vsi.made = Some((NET, None));
+    vsi
+}
+
+/// A bench whose second host does not say in time whether it has room for a network.
+async fn bench_without_rooms() -> ControllerBench {
+    let late = Arc::<LateAnswers>::default();
+    let bench = ControllerBench::with(Some(late.clone())).await;
+    bench.reaches(pool(2, 0), &ownership::pool()).await;
+    late.set("sim:b", Duration::from_secs(6));
+    bench
+}
+
+#[test]
+fn a_host_that_does_not_say_whether_it_has_room_for_networks_holds_up_no_other_pool() {
+    in_virtual_time(async {
+        let bench = bench_without_rooms().await;
+        let undisturbed = time_of_replacement(&bench).await;
+        // Six members that are made at the same time, each of which is on such a network.
+        let mut hostile = group(2);
+        let template = on_network(VsiDocument::new("grp", 1, "sim:b"));
+        let template = documents::resolved(&[template]).vsis.remove(0).desired;
+        let first = &mut only(&mut hostile).waves[0];
+        let item = first.items[0].clone();
+        first.items = (0..6)
+            .map(|number| {
+                let mut item = item.clone();
+                item.name = format!("a{number}");
+                item.pool.desired.name = format!("grp-a{number}");
+                let member = &mut item.pool.template.desired;
+                member.host.clone_from(&template.host);
+                member.networks.clone_from(&template.networks);
+                member.made_networks.clone_from(&template.made_networks);
+                item
+            })
+            .collect();
+        bench.fleet.apply(hostile, user()).await.unwrap();
+        for _ in 0..8 {
+            assert_not_held_up(time_of_replacement(&bench).await, undisturbed);
+        }
+        let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+        assert_eq!(group.status.waves[0].items.len(), 6);
+    });
+}
+
+#[test]
+fn a_host_that_does_not_say_whether_it_has_room_for_networks_holds_up_no_other_choice() {
+    in_virtual_time(async {
+        let bench = bench_without_rooms().await;
+        let fleet = bench.fleet.clone();
+        let placed = |vsi: VsiDocument, host: &str| {
+            let mut resolved = documents::resolved(&[vsi]);
+            let placement = serde_json::json!({"request": {}, "candidates": [host]});
+            resolved.vsis[0].desired.placement = serde_json::from_value(placement).unwrap();
+            resolved
+        };
+        let hostile = placed(on_network(VsiDocument::new("slow", 90, "")), "sim:b");
+        let hostile = tokio::spawn(async move { fleet.apply(hostile, user()).await });
+        for number in 91..111 {
+            let name: &'static str = format!("quick-{number}").leak();
+            let begun = tokio::time::Instant::now();
+            let honest = placed(VsiDocument::new(name, number, ""), "sim:a");
+            bench.fleet.apply(honest, user()).await.unwrap();
+            assert_not_held_up(begun.elapsed(), Duration::ZERO);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        hostile.await.unwrap().unwrap();
+    });
+}
+
 /// Journals whose use is a defect.
 struct Broken;
 

@@ -13,7 +13,7 @@ use self::batch::ApplyBatch;
 use super::{
     ErrorKind, Fleet, FleetError,
     index::Known,
-    placement::{HostSurvey, is_no_host},
+    placement::{HostSurvey, PlacedDry, is_no_host},
     store::DesiredUpdates,
     unreadable::refuse_lost,
     vsi::retained_refs,
@@ -66,10 +66,11 @@ impl Fleet {
         let _turn = self.quota_turn(&resolved).await;
         let _chooses = self.may_choose(&resolved).await;
         let known = self.concerned(&resolved).await?;
+        let rooms = survey.networks.clone();
         let placed = self.place(&mut resolved, &known, survey, Some(&mut updates));
         let (members, _offer) = Box::pin(placed).await?;
         self.refuse_all(&resolved, &known).await?;
-        Box::pin(self.refuse_networks(&resolved, &members, false)).await?;
+        Box::pin(self.refuse_networks(&resolved, &members, &rooms)).await?;
         let needs_addresses = resolved
             .vsis
             .iter()
@@ -126,9 +127,9 @@ impl Fleet {
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
-        let members = Box::pin(self.place_dry(&mut resolved, &known)).await?;
+        let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         self.refuse_all(&resolved, &known).await?;
-        Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
+        Box::pin(self.refuse_networks(&resolved, &members, &rooms)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
     }
 
@@ -140,8 +141,8 @@ impl Fleet {
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
         Box::pin(self.refuse_identities(&resolved, &known)).await?;
-        let members = Box::pin(self.place_dry(&mut resolved, &known)).await?;
-        Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
+        let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;
+        Box::pin(self.refuse_networks(&resolved, &members, &rooms)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
     }
 

@@ -140,7 +140,7 @@ impl Fleet {
     /// taken, under which a host that answers late would hold up the pools of others.
     async fn survey_for_drain(&self, host: &str) -> Result<HostSurvey, FleetError> {
         let open = Box::pin(self.open_drain(host)).await?;
-        let HostsInQuestion { hosts, archs } = HostsInQuestion::of_requests(&open.requests);
+        let HostsInQuestion { hosts, archs, .. } = HostsInQuestion::of_requests(&open.requests);
         let survey = self.survey(&hosts, &archs, false).await?;
         if survey.is_stale {
             let chosen = self.choose_each(&open.requests, &survey).await?;

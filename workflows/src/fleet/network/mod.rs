@@ -5,4 +5,4 @@ pub(super) mod addresses;
 pub(super) mod apply;
 pub(super) mod object;
 pub(super) mod over_journals;
-mod room;
+pub(in crate::fleet) mod room;

@@ -1,15 +1,16 @@
 //! Checks whether hosts have room for the networks that documents ask for, before anything is recorded.
 //!
-//! Each host is asked with a time limit, and only about networks that do not exist yet. A host that does
-//! not answer causes no refusal: the network's own run checks again before it makes anything. Nothing is
-//! made or recorded here.
+//! Each host is asked with a time limit, and only about networks that do not exist yet. It is asked with the
+//! survey of hosts, before the locks of an apply are taken: one that answers late would hold up others under
+//! them. A host that does not answer, or was not asked, causes no refusal: the network's own run checks again
+//! before it makes anything. Nothing is made or recorded here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::timeout;
 use vsiflow_engine::model::{EntityId, Failure};
 use vsiflow_steps::network::{check_network, uuid_of};
@@ -29,6 +30,18 @@ const CONCURRENT_CHECKS: usize = 32;
 /// The time limit for the answer of a host.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What hosts said about networks that they are to have.
+#[derive(Clone, Debug, Default)]
+pub(in crate::fleet) struct NetworkRooms(Vec<(NetworkRecord, Option<Failure>)>);
+
+impl NetworkRooms {
+    /// What prevents a network, as its host said.
+    fn obstacle(&self, record: &NetworkRecord) -> Option<&Failure> {
+        let mut rooms = self.0.iter();
+        rooms.find(|(of, _)| of == record)?.1.as_ref()
+    }
+}
+
 impl Fleet {
     /// Refuses documents that ask for a network that a host has no room for: for VSIs, and for members that
     /// pools and groups are to make.
@@ -40,17 +53,12 @@ impl Fleet {
         &self,
         resolved: &Resolved,
         members: &MemberHosts,
-        dry: bool,
+        rooms: &NetworkRooms,
     ) -> Result<(), FleetError> {
-        let records = records_of(resolved, members);
-        if records.is_empty() {
-            return Ok(());
-        }
-        let hosts: BTreeSet<_> = records.iter().map(|one| one.host.clone()).collect();
-        let mut offer = self.offer(resolved, &hosts);
-        Box::pin(self.refuse_crowded(records)).await?;
-        offer.keep(|_| !dry);
-        Ok(())
+        let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let vsis = vsis.map(|vsi| (vsi, BTreeSet::from([vsi.host.as_str()])));
+        let records = records_of(resolved, vsis, members);
+        Box::pin(self.refuse_crowded(records, rooms)).await
     }
 
     /// Makes the same check for members of a recorded pool, on these hosts.
@@ -60,12 +68,52 @@ impl Fleet {
         hosts: BTreeSet<String>,
     ) -> Result<(), FleetError> {
         let hosts = hosts.iter().map(String::as_str);
-        Box::pin(self.refuse_crowded(of_template(template, hosts).collect())).await
+        let records: Vec<_> = of_template(template, hosts).collect();
+        let rooms = Box::pin(self.ask_for_rooms(records.clone())).await?;
+        Box::pin(self.refuse_crowded(records, &rooms)).await
     }
 
-    async fn refuse_crowded(&self, mut records: Vec<NetworkRecord>) -> Result<(), FleetError> {
-        // Under the global pause no host is asked.
+    /// The networks that documents ask for and that do not exist yet: of VSIs on their hosts, or on each host
+    /// among which one is chosen, and of members that pools are to make, on these hosts.
+    pub(in crate::fleet) fn networks_in_question(
+        resolved: &Resolved,
+        members: &MemberHosts,
+    ) -> Vec<NetworkRecord> {
+        let vsis = resolved.vsis.iter().map(|vsi| {
+            let hosts = match vsi.desired.host.as_str() {
+                "" => vsi.desired.possible_hosts().collect(),
+                own => BTreeSet::from([own]),
+            };
+            (&vsi.desired, hosts)
+        });
+        records_of(resolved, vsis, members)
+    }
+
+    /// Asks hosts whether they have room for networks. Under the global pause no host is asked.
+    pub(in crate::fleet) async fn ask_for_rooms(
+        &self,
+        mut records: Vec<NetworkRecord>,
+    ) -> Result<NetworkRooms, FleetError> {
         if records.is_empty() || self.global_pause().is_some() {
+            return Ok(NetworkRooms::default());
+        }
+        let known = self.known_networks().await?;
+        records.retain(|record| !exists_or_begun(record, &known));
+        let looks = records.into_iter().map(|record| async move {
+            let obstacle = self.refusal(&record).await?;
+            Ok((record, obstacle))
+        });
+        let looks: Vec<_> = looks.collect();
+        let rooms = stream::iter(looks).buffered(CONCURRENT_CHECKS);
+        rooms.try_collect().await.map(NetworkRooms)
+    }
+
+    async fn refuse_crowded(
+        &self,
+        mut records: Vec<NetworkRecord>,
+        rooms: &NetworkRooms,
+    ) -> Result<(), FleetError> {
+        if records.is_empty() {
             return Ok(());
         }
         let known = self.known_networks().await?;
@@ -76,17 +124,13 @@ impl Fleet {
             let others = alive.iter().copied().chain(&records);
             free_of(record, others.filter(|other| !is_same(other, record)))?;
         }
-        let looks = records.iter().map(|record| self.refusal(record));
-        let looks: Vec<_> = looks.collect();
-        let mut looks = stream::iter(looks).buffered(CONCURRENT_CHECKS);
-        while let Some(found) = looks.next().await {
-            if let Some(failure) = found? {
-                let remedy = "correct the document, or remove from the host what the message names; then apply again";
-                let failure = failure.with_remedy(remedy);
-                return Err(FleetError::new(ErrorKind::Blocked, failure));
-            }
-        }
-        Ok(())
+        let mut obstacles = records.iter().filter_map(|record| rooms.obstacle(record));
+        let Some(obstacle) = obstacles.next() else {
+            return Ok(());
+        };
+        let remedy = "correct the document, or remove from the host what the message names; then apply again";
+        let failure = obstacle.clone().with_remedy(remedy);
+        Err(FleetError::new(ErrorKind::Blocked, failure))
     }
 
     /// What prevents the network on a host, as the host reports it.
@@ -111,12 +155,15 @@ impl Fleet {
     }
 }
 
-/// The networks that VSIs and members of pools are to be on, by host.
-fn records_of(resolved: &Resolved, members: &MemberHosts) -> Vec<NetworkRecord> {
-    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+/// The networks that VSIs, each with its hosts, and members of pools are to be on.
+fn records_of<'a>(
+    resolved: &Resolved,
+    vsis: impl Iterator<Item = (&'a DesiredVsi, BTreeSet<&'a str>)>,
+    members: &MemberHosts,
+) -> Vec<NetworkRecord> {
     // Members of pools were checked with their pool.
-    let vsis = vsis.filter(|vsi| vsi.member_of.is_none());
-    let vsis = vsis.flat_map(|vsi| of_template(vsi, [vsi.host.as_str()]));
+    let vsis = vsis.filter(|(vsi, _)| vsi.member_of.is_none());
+    let vsis = vsis.flat_map(|(vsi, hosts)| of_template(vsi, hosts));
     let templates = pools(resolved).flat_map(|pool| {
         let template = &pool.template.desired;
         let chosen = members.of(&pool.desired.namespace, &pool.desired.name);

@@ -24,9 +24,10 @@ pub(in crate::fleet) use self::survey::HostSurvey;
 use crate::{
     fleet::{
         ErrorKind, Fleet, FleetError, apply::matching, host::ownership, index::Known,
-        store::DesiredUpdates,
+        network::room::NetworkRooms, store::DesiredUpdates,
     },
     hosts::HostOffer,
+    network::NetworkRecord,
     placement::{Decision, PlacementBoard, PlacementHost, PlacementRequest, Unplaced},
     record::{capacity_entity, kind},
     spec::{DesiredVsi, Resolved},
@@ -35,17 +36,23 @@ use crate::{
 /// The code for: no host fits.
 const NO_HOST: &str = "VSI0737";
 
-/// The hosts whose capacities a choice depends on, and the architectures that they should have.
+/// The hosts whose capacities a choice depends on, the architectures that they should have, and the networks for which
+/// hosts should have room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::fleet) struct HostsInQuestion {
     pub(in crate::fleet) hosts: BTreeSet<String>,
     pub(in crate::fleet) archs: BTreeSet<String>,
+    pub(in crate::fleet) networks: Vec<NetworkRecord>,
 }
 
 impl fmt::Display for HostsInQuestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hosts, archs } = self;
-        write!(f, "{hosts:?} {archs:?}")
+        let Self {
+            hosts,
+            archs,
+            networks,
+        } = self;
+        write!(f, "{hosts:?} {archs:?} {networks:?}")
     }
 }
 
@@ -90,11 +97,32 @@ impl OpenPlacements {
     }
 }
 
+/// What a placement that records nothing found.
+pub(in crate::fleet) struct PlacedDry {
+    /// The hosts that members of pools would get.
+    pub(in crate::fleet) members: MemberHosts,
+    /// What hosts said about networks.
+    pub(in crate::fleet) rooms: NetworkRooms,
+}
+
 /// The hosts that were chosen for members that pools are going to make.
 #[derive(Default)]
 pub(in crate::fleet) struct MemberHosts(BTreeMap<(String, String), BTreeSet<String>>);
 
 impl MemberHosts {
+    /// All hosts among which one is chosen for each member.
+    fn candidates(members: &[PlacementRequest]) -> Self {
+        let mut all = BTreeMap::<_, BTreeSet<_>>::new();
+        for request in members {
+            let pool = request.vsi.pool.clone().unwrap_or_default();
+            let hosts = all.entry((request.vsi.namespace.clone(), pool));
+            hosts
+                .or_default()
+                .extend(request.candidates.iter().cloned());
+        }
+        Self(all)
+    }
+
     fn new<'a>(
         members: &[PlacementRequest],
         decisions: impl Iterator<Item = &'a Decision>,
@@ -142,16 +170,21 @@ impl Fleet {
         &self,
         resolved: &Resolved,
     ) -> Result<HostsInQuestion, FleetError> {
-        if !may_need_choice(resolved) {
+        if !may_need_choice(resolved) && !has_networks(resolved) {
             return Ok(HostsInQuestion::default());
         }
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
         stay(&mut resolved, &known);
         let open = Box::pin(self.open_requests(&resolved)).await?;
-        Ok(HostsInQuestion::of_requests(open.requests()))
+        let members = MemberHosts::candidates(&open.members);
+        Ok(HostsInQuestion {
+            networks: Self::networks_in_question(&resolved, &members),
+            ..HostsInQuestion::of_requests(open.requests())
+        })
     }
 
-    /// The capacities of these hosts. Asks those that have not answered recently; with `now`, all of them.
+    /// The capacities of these hosts, and their room for networks. Asks those that have not answered recently; with
+    /// `now`, all of them.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -160,9 +193,24 @@ impl Fleet {
         resolved: &Resolved,
         now: bool,
     ) -> Result<HostSurvey, FleetError> {
-        let HostsInQuestion { hosts, archs } = self.hosts_to_choose_from(resolved).await?;
-        let _offer = self.offer(resolved, &hosts);
-        self.survey(&hosts, &archs, now).await
+        let question = self.hosts_to_choose_from(resolved).await?;
+        let of_networks = question.networks.iter().map(|network| &network.host);
+        let asked = question.hosts.iter().chain(of_networks).cloned().collect();
+        let _offer = self.offer(resolved, &asked);
+        self.survey_question(question, now).await
+    }
+
+    /// The same for a question that was made of documents.
+    async fn survey_question(
+        &self,
+        question: HostsInQuestion,
+        now: bool,
+    ) -> Result<HostSurvey, FleetError> {
+        let (survey, networks) = tokio::try_join!(
+            self.survey(&question.hosts, &question.archs, now),
+            self.ask_for_rooms(question.networks),
+        )?;
+        Ok(HostSurvey { networks, ..survey })
     }
 
     /// Sets the host of each VSI that needs a placement: its recorded host, or one that is chosen now by
@@ -207,9 +255,9 @@ impl Fleet {
         &self,
         resolved: &mut Resolved,
         known: &[Known],
-    ) -> Result<MemberHosts, FleetError> {
+    ) -> Result<PlacedDry, FleetError> {
         let survey = Box::pin(self.survey_for(resolved, false)).await?;
-        let is_stale = survey.is_stale;
+        let (is_stale, rooms) = (survey.is_stale, survey.networks.clone());
         let mut placed = resolved.clone();
         let mut members = Box::pin(self.place(&mut placed, known, survey, None)).await;
         if is_stale && matches!(&members, Err(error) if is_no_host(&error.failure)) {
@@ -219,7 +267,7 @@ impl Fleet {
         }
         let (members, _) = members?;
         *resolved = placed;
-        Ok(members)
+        Ok(PlacedDry { members, rooms })
     }
 
     /// Refuses a number of members that do not fit on any host, and members whose networks have no room
@@ -289,7 +337,7 @@ impl Fleet {
 
     /// Chooses a host for each request, by recent measurements; if that fails, by new ones.
     async fn choose(&self, open: &OpenPlacements) -> Result<Vec<Decision>, FleetError> {
-        let HostsInQuestion { hosts, archs } = HostsInQuestion::of_requests(open.requests());
+        let HostsInQuestion { hosts, archs, .. } = HostsInQuestion::of_requests(open.requests());
         let mut survey = self.survey(&hosts, &archs, false).await?;
         let mut chosen = self.choose_by(open, &hosts, &survey).await?;
         if chosen.is_err() && survey.is_stale {
@@ -412,6 +460,13 @@ fn settle(resolved: &mut Resolved, index: usize, decision: Decision) {
         }
     }
     vsi.placed = Some(decision);
+}
+
+/// Whether documents have VSIs or templates on networks that vsiflow makes.
+fn has_networks(resolved: &Resolved) -> bool {
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+    let mut all = vsis.chain(requests::templates(resolved));
+    all.any(|vsi| !vsi.made_networks.is_empty())
 }
 
 /// Whether documents have VSIs or templates for which a host may have to be chosen.

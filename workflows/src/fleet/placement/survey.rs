@@ -15,7 +15,10 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::{HostPorts, PortResult};
 
 use crate::{
-    fleet::{Fleet, FleetError, store::DesiredUpdates, unreadable::DesiredReading},
+    fleet::{
+        Fleet, FleetError, network::room::NetworkRooms, store::DesiredUpdates,
+        unreadable::DesiredReading,
+    },
     placement::{CapacityRecord, PoolCapacity},
     record::{capacity_entity, kind},
 };
@@ -58,6 +61,8 @@ pub(in crate::fleet) struct HostSurvey {
     pub(super) news: Vec<CapacityRecord>,
     /// Whether some answers were reused.
     pub(in crate::fleet) is_stale: bool,
+    /// What hosts said about networks that they are to have.
+    pub(in crate::fleet) networks: NetworkRooms,
 }
 
 /// A host's answer, and whether it was given earlier.

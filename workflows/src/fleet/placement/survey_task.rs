@@ -7,7 +7,8 @@ use super::{HostSurvey, HostsInQuestion};
 use crate::fleet::{Fleet, FleetError};
 
 impl Fleet {
-    /// The capacities of these hosts for a pool or group; `None` while they are asked.
+    /// The capacities of these hosts, and their room for networks, for a pool or group; `None` while they are
+    /// asked.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -18,11 +19,13 @@ impl Fleet {
         question: &HostsInQuestion,
     ) -> Result<Option<HostSurvey>, FleetError> {
         let asked = self.pools.hosts_surveyed.take(owner, &question.to_string());
-        let is_asked = asked.transpose()?.is_some();
+        let asked = asked.transpose()?;
         let mut survey = self.recent_survey(&question.hosts, &question.archs).await?;
+        let is_known = question.networks.is_empty() && survey.has_all(&question.hosts);
         // A host that did not answer in time counts as unreachable.
-        if is_asked || survey.has_all(&question.hosts) {
-            survey.is_stale &= !is_asked;
+        if is_known || asked.is_some() {
+            survey.is_stale &= asked.is_none();
+            survey.networks = asked.and_then(Result::ok).unwrap_or_default();
             return Ok(Some(survey));
         }
         self.survey_later(owner, namespace, question, false);
@@ -39,8 +42,8 @@ impl Fleet {
     ) {
         let (fleet, hosts) = (self.for_a_task(), question.clone());
         let ask = async move {
-            let survey = fleet.survey(&hosts.hosts, &hosts.archs, now).await;
-            survey.map(|_| Ok(()))
+            let survey = Box::pin(fleet.survey_question(hosts, now)).await;
+            survey.map(|survey| Ok(survey.networks))
         };
         let surveyed = &self.pools.hosts_surveyed;
         self.ask(surveyed, owner, namespace, question.to_string(), ask);

@@ -21,6 +21,7 @@ use crate::fleet::{
     Verdict,
     index::Known,
     inquiries::Inquiries,
+    network::room::NetworkRooms,
     pool::over_journals::{MemberJournals, MembersInquiries, PoolReport},
 };
 
@@ -42,8 +43,8 @@ pub(in crate::fleet) struct Board {
     pub(in crate::fleet) addresses_asked: Inquiries<String>,
     /// Whether the members of pools were observed on their hosts.
     pub(in crate::fleet) members_observed: Inquiries<()>,
-    /// Whether hosts for new members were asked for their capacity.
-    pub(in crate::fleet) hosts_surveyed: Inquiries<()>,
+    /// What hosts for new members said about networks; their capacities are measured with it.
+    pub(in crate::fleet) hosts_surveyed: Inquiries<NetworkRooms>,
     /// The reports of all journals of a set on the members of pools.
     pub(in crate::fleet) members_reported: MembersInquiries,
     /// The tasks that ask; they end with the controller.
