@@ -20,6 +20,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
+    controller_game::{self, ControllerGame, SETTLES},
     group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     next_process, start,
 };
@@ -31,7 +32,6 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_millis(100);
-const SETTLES: Duration = Duration::from_secs(2 * 3600);
 
 fn document(demand: &GroupDemand) -> Resolved {
     let mut resolved = Group { member: member(2) }.resolved();
@@ -111,7 +111,7 @@ pub fn play(seed: u64) -> Result<(), String> {
             gate,
             fleet,
         };
-        let played = game.play().await;
+        let played = controller_game::play(&mut game).await;
         observer.abort();
         game.gate.die();
         played
@@ -119,56 +119,6 @@ pub fn play(seed: u64) -> Result<(), String> {
 }
 
 impl GroupGame {
-    async fn play(&mut self) -> Result<(), String> {
-        let mut demand = GroupDemand::default();
-        for item in WAVES.into_iter().flatten() {
-            let (replicas, edition) = (self.random.random_range(1..3), 2);
-            demand.items.insert(item, ItemDemand { replicas, edition });
-        }
-        self.ask(demand).await?;
-        self.settle().await?;
-        for _ in 0..self.random.random_range(5..10) {
-            self.act().await?;
-            if self.random.random_bool(0.7) {
-                self.settle().await?;
-            } else {
-                let wait = self.random.random_range(0..10_000);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-            }
-            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
-                return Err(wrong);
-            }
-        }
-        self.settle().await?;
-        self.outputs_are_read().await?;
-        self.model.lock().unwrap().verdict()
-    }
-
-    async fn act(&mut self) -> Result<(), String> {
-        let mut demand = self.model.lock().unwrap().demand();
-        let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
-        let item = *items.choose(&mut self.random).unwrap();
-        let asked = demand.items.get_mut(item).unwrap();
-        match self.random.random_range(0..11) {
-            0..=2 => asked.edition = self.random.random_range(1..5),
-            3 | 4 => asked.replicas = self.random.random_range(0..3),
-            5 => {
-                if item != REMOVED && asked.replicas > 0 {
-                    demand.outputs.insert(item);
-                }
-            }
-            6 => return self.kill().await,
-            7 => {
-                let years = *[-2, 2].choose(&mut self.random).unwrap();
-                self.world.clock.jump(years * 365 * 24 * 3_600_000);
-                return Ok(());
-            }
-            8 => return self.close_hosts().await,
-            _ => return self.fill_quota().await,
-        }
-        self.ask(demand).await
-    }
-
     async fn ask(&mut self, demand: GroupDemand) -> Result<(), String> {
         let document = document(&demand);
         self.model.lock().unwrap().ask(demand);
@@ -234,6 +184,55 @@ impl GroupGame {
         Ok(())
     }
 
+    async fn outputs_are_read(&self) -> Result<(), String> {
+        let demand = self.model.lock().unwrap().demand();
+        let group = self.fleet.groups().get("default", "grp").await;
+        let outputs = group.map_err(|error| error.to_string())?.status.outputs;
+        for output in outputs.iter().filter(|output| !output.found) {
+            let item = output.name.trim_start_matches("of-");
+            if demand.items[item].replicas > 0 {
+                return Err(format!("output {} was not read", output.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ControllerGame for GroupGame {
+    async fn begin(&mut self) -> Result<(), String> {
+        let mut demand = GroupDemand::default();
+        for item in WAVES.into_iter().flatten() {
+            let (replicas, edition) = (self.random.random_range(1..3), 2);
+            demand.items.insert(item, ItemDemand { replicas, edition });
+        }
+        self.ask(demand).await
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand();
+        let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
+        let item = *items.choose(&mut self.random).unwrap();
+        let asked = demand.items.get_mut(item).unwrap();
+        match self.random.random_range(0..11) {
+            0..=2 => asked.edition = self.random.random_range(1..5),
+            3 | 4 => asked.replicas = self.random.random_range(0..3),
+            5 => {
+                if item != REMOVED && asked.replicas > 0 {
+                    demand.outputs.insert(item);
+                }
+            }
+            6 => return self.kill().await,
+            7 => {
+                let years = *[-2, 2].choose(&mut self.random).unwrap();
+                self.world.clock.jump(years * 365 * 24 * 3_600_000);
+                return Ok(());
+            }
+            8 => return self.close_hosts().await,
+            _ => return self.fill_quota().await,
+        }
+        self.ask(demand).await
+    }
+
     async fn settle(&mut self) -> Result<(), String> {
         let group = ownership::group();
         let decided = tokio::time::timeout(SETTLES, self.fleet.decided(&group)).await;
@@ -251,17 +250,21 @@ impl GroupGame {
         Ok(())
     }
 
-    async fn outputs_are_read(&self) -> Result<(), String> {
-        let demand = self.model.lock().unwrap().demand();
-        let group = self.fleet.groups().get("default", "grp").await;
-        let outputs = group.map_err(|error| error.to_string())?.status.outputs;
-        for output in outputs.iter().filter(|output| !output.found) {
-            let item = output.name.trim_start_matches("of-");
-            if demand.items[item].replicas > 0 {
-                return Err(format!("output {} was not read", output.name));
-            }
-        }
-        Ok(())
+    async fn calm(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        self.outputs_are_read().await
+    }
+
+    fn random(&mut self) -> &mut StdRng {
+        &mut self.random
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.model.lock().unwrap().wrong.clone()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        self.model.lock().unwrap().verdict()
     }
 }
 

@@ -5,10 +5,12 @@
 //! game draws documents, edits, reverts, commands, kills and jumps of the clock by its seed. Its observer looks
 //! at the hosts several times a second of virtual time. At the end everything has to be as the documents say.
 
+mod controller_game;
 mod group_model;
 mod groups;
 mod pool_model;
 mod pools;
+mod schedule_game;
 mod schedule_model;
 mod schedules;
 

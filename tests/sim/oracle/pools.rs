@@ -14,6 +14,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
+    controller_game::{self, ControllerGame, SETTLES},
     next_process,
     pool_model::{BROKEN, PoolDemand, PoolModel, SeenGuest},
     start,
@@ -27,8 +28,6 @@ use crate::{
 
 /// How often the observer looks.
 const EVERY: Duration = Duration::from_millis(100);
-/// Longer than any change takes.
-const SETTLES: Duration = Duration::from_secs(4 * 3600);
 const YEARS_MS: i64 = 2 * 365 * 24 * 3_600_000;
 
 /// A game that is being played.
@@ -47,9 +46,9 @@ struct PoolGame {
 /// Plays the game of this seed to its end.
 pub fn play(seed: u64) -> Result<(), String> {
     in_virtual_time(async {
-        let mut game = PoolGame::begin(seed).await?;
+        let mut game = PoolGame::new(seed).await?;
         let observer = tokio::spawn(observe(game.world.hosts.clone(), game.model.clone()));
-        let played = game.play().await;
+        let played = controller_game::play(&mut game).await;
         observer.abort();
         game.gate.die();
         played
@@ -89,13 +88,13 @@ fn drawn(random: &mut StdRng) -> PoolDemand {
 }
 
 impl PoolGame {
-    async fn begin(seed: u64) -> Result<Self, String> {
+    async fn new(seed: u64) -> Result<Self, String> {
         let mut random = StdRng::seed_from_u64(seed);
         let (world, gate) = (CrashWorld::new(None).await, CrashGate::safe());
         let fleet = start(&world, &gate).await?;
         let demand = drawn(&mut random);
-        let model = Arc::new(Mutex::new(PoolModel::new(demand.clone())));
-        let mut game = Self {
+        let model = Arc::new(Mutex::new(PoolModel::new(demand)));
+        Ok(Self {
             world,
             random,
             model,
@@ -103,60 +102,7 @@ impl PoolGame {
             fleet,
             is_ahead: false,
             may_be_broken: false,
-        };
-        game.apply(&demand).await?;
-        Ok(game)
-    }
-
-    async fn play(&mut self) -> Result<(), String> {
-        self.settle().await?;
-        for _ in 0..self.random.random_range(5..12) {
-            self.act().await?;
-            if self.random.random_bool(0.7) {
-                self.settle().await?;
-            } else {
-                let wait = self.random.random_range(0..20_000);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-            }
-            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
-                return Err(wrong);
-            }
-        }
-        self.calm().await?;
-        self.settle().await?;
-        // The observer has seen the last guest serve.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        self.model.lock().unwrap().verdict()
-    }
-
-    async fn act(&mut self) -> Result<(), String> {
-        let mut demand = self.model.lock().unwrap().demand().clone();
-        match self.random.random_range(0..13) {
-            0..=2 => {
-                let others = (1..5).filter(|edition| *edition != demand.edition);
-                let others: Vec<_> = others.collect();
-                demand.edition = *others.choose(&mut self.random).unwrap();
-                demand.partition = *[0, 1, 2, demand.replicas].choose(&mut self.random).unwrap();
-                self.ask(demand).await
-            }
-            3 => {
-                let other = drawn(&mut self.random);
-                demand.replicas = other.replicas;
-                (demand.max_unavailable, demand.max_surge) =
-                    (other.max_unavailable, other.max_surge);
-                self.ask(demand).await
-            }
-            4 | 5 => self.revert(demand).await,
-            6 => {
-                demand.partition = 0;
-                self.ask(demand).await
-            }
-            7 | 8 => self.delete_member(&demand).await,
-            9 => self.cordon_member(&demand).await,
-            10 => self.drain().await,
-            11 => self.jump(),
-            _ => self.kill().await,
-        }
+        })
     }
 
     /// Returns to the previous template, by a document or by `rollback`.
@@ -243,6 +189,48 @@ impl PoolGame {
         Ok(())
     }
 
+    fn unsettled(&self, what: &str) -> String {
+        let model = self.model.lock().unwrap();
+        format!("the pool {what}: {:?}, {:?}", model.demand(), model.wrong)
+    }
+}
+
+impl ControllerGame for PoolGame {
+    async fn begin(&mut self) -> Result<(), String> {
+        let demand = self.model.lock().unwrap().demand().clone();
+        self.apply(&demand).await
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand().clone();
+        match self.random.random_range(0..13) {
+            0..=2 => {
+                let others = (1..5).filter(|edition| *edition != demand.edition);
+                let others: Vec<_> = others.collect();
+                demand.edition = *others.choose(&mut self.random).unwrap();
+                demand.partition = *[0, 1, 2, demand.replicas].choose(&mut self.random).unwrap();
+                self.ask(demand).await
+            }
+            3 => {
+                let other = drawn(&mut self.random);
+                demand.replicas = other.replicas;
+                (demand.max_unavailable, demand.max_surge) =
+                    (other.max_unavailable, other.max_surge);
+                self.ask(demand).await
+            }
+            4 | 5 => self.revert(demand).await,
+            6 => {
+                demand.partition = 0;
+                self.ask(demand).await
+            }
+            7 | 8 => self.delete_member(&demand).await,
+            9 => self.cordon_member(&demand).await,
+            10 => self.drain().await,
+            11 => self.jump(),
+            _ => self.kill().await,
+        }
+    }
+
     /// Waits until the pool is decided. A template whose guests do not become ready is taken back.
     async fn settle(&mut self) -> Result<(), String> {
         let pool = ownership::pool();
@@ -272,11 +260,6 @@ impl PoolGame {
         }
     }
 
-    fn unsettled(&self, what: &str) -> String {
-        let model = self.model.lock().unwrap();
-        format!("the pool {what}: {:?}, {:?}", model.demand(), model.wrong)
-    }
-
     /// Asks for a template that works, so that everything has to become as it says.
     async fn calm(&mut self) -> Result<(), String> {
         let mut demand = self.model.lock().unwrap().demand().clone();
@@ -285,6 +268,18 @@ impl PoolGame {
         }
         self.model.lock().unwrap().ask(demand.clone());
         self.apply(&demand).await
+    }
+
+    fn random(&mut self) -> &mut StdRng {
+        &mut self.random
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.model.lock().unwrap().wrong.clone()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        self.model.lock().unwrap().verdict()
     }
 }
 

@@ -1,8 +1,8 @@
-//! Games of snapshot schedules: docs/how-to/snapshots.md.
+//! Games of snapshot schedules from documents.
 
 use std::{sync::Arc, time::Duration};
 
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{Rng as _, rngs::StdRng};
 use vsiflow_engine::clock::Clock as _;
 use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::{
@@ -12,7 +12,8 @@ use vsiflow_workflows::{
 
 use super::{
     next_process,
-    schedule_model::{ScheduleModel, SeenSnapshot},
+    schedule_game::{ScheduleGame, ScheduleWorld, ScheduledVsi},
+    schedule_model::SeenSnapshot,
     start,
 };
 use crate::{
@@ -22,25 +23,12 @@ use crate::{
     world::{CrashWorld, in_virtual_time, user},
 };
 
-const HOUR_MS: i64 = 3_600_000;
-const YEAR_HOURS: i64 = 365 * 24;
-const NAMES: [&str; 6] = ["sa", "sb", "sc", "sd", "se", "sf"];
-const HOSTS: [&str; 2] = ["sim:a", "sim:b"];
-/// How often schedules are looked at.
-const EVERY: Duration = Duration::from_secs(3);
-
-/// A game that is being played.
-struct ScheduleGame {
+/// A process that works on schedules.
+struct ScheduleProcess {
     world: CrashWorld,
-    random: StdRng,
     gate: Arc<CrashGate>,
     fleet: Fleet,
     seen: SeenSchedules,
-    model: ScheduleModel,
-    /// The documents that exist.
-    vsis: Vec<VsiDocument>,
-    /// How far ahead of the real time the clock is, in hours.
-    ahead: i64,
 }
 
 /// Plays the game of this seed to its end.
@@ -48,201 +36,112 @@ pub fn play(seed: u64) -> Result<(), String> {
     in_virtual_time(async {
         let (world, gate) = (CrashWorld::new(None).await, CrashGate::safe());
         let fleet = start(&world, &gate).await?;
-        let mut game = ScheduleGame {
+        let process = ScheduleProcess {
             world,
-            random: StdRng::seed_from_u64(seed),
             gate,
             fleet,
             seen: SeenSchedules::default(),
-            model: ScheduleModel::default(),
-            vsis: Vec::new(),
-            ahead: 0,
         };
+        let mut game = ScheduleGame::new(process, seed);
         let played = game.play().await;
-        game.gate.die();
+        game.world.gate.die();
         played
     })
 }
 
-impl ScheduleGame {
-    async fn play(&mut self) -> Result<(), String> {
-        let vsis = self.random.random_range(2..=NAMES.len());
-        for (number, name) in (1..).zip(NAMES).take(vsis) {
-            let host = HOSTS.choose(&mut self.random).unwrap();
-            let vsi = VsiDocument::new(name, number, host).server(GuestType::CloudInit);
-            self.vsis.push(vsi);
-            self.ask(self.vsis.len() - 1, 2).await?;
-        }
-        self.look().await?;
-        for _ in 0..self.random.random_range(5..12) {
-            self.act().await?;
-            for _ in 0..self.random.random_range(1..20) {
-                self.look().await?;
-                tokio::time::sleep(EVERY).await;
-            }
-            if self.random.random_bool(0.2) {
-                self.settle().await?;
-            }
-        }
-        self.settle().await
-    }
+fn document(vsi: &ScheduledVsi) -> VsiDocument {
+    VsiDocument::new(vsi.name, vsi.number.into(), vsi.host).server(GuestType::CloudInit)
+}
 
-    async fn act(&mut self) -> Result<(), String> {
-        let vsi = self.random.random_range(0..self.vsis.len());
-        match self.random.random_range(0..12) {
-            0..=3 => {
-                let hours = self.random.random_range(1..4);
-                self.jump(hours);
-            }
-            4 => self.be_ahead().await?,
-            5 => {
-                // The clock is right again, or a little behind.
-                let back = if self.ahead > 0 { -self.ahead } else { -2 };
-                self.jump(back);
-            }
-            6 => self.seen = SeenSchedules::default(),
-            7 => self.kill().await?,
-            8 => {
-                let keep = self.random.random_range(1..4);
-                self.ask(vsi, keep).await?;
-            }
-            9 => self.end(vsi).await?,
-            10 => self.take(vsi).await?,
-            _ if self.vsis.len() > 2 => {
-                if self.random.random_bool(0.5) {
-                    // A snapshot of it is recorded, and not yet begun.
-                    self.jump(1);
-                    self.look().await?;
-                }
-                let name = self.vsis.remove(vsi).name;
-                self.model.end(name);
-                let deleted = story::delete(&self.fleet, name, false).await;
-                deleted.map_err(|error| error.to_string())?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The clock is years ahead for a while, in which snapshots are taken.
-    async fn be_ahead(&mut self) -> Result<(), String> {
-        self.jump(YEAR_HOURS * 2);
-        for _ in 0..self.random.random_range(0..10) {
-            self.look().await?;
-            tokio::time::sleep(EVERY).await;
-        }
-        if self.random.random_bool(0.7) {
-            self.jump(-self.ahead);
-        }
-        Ok(())
-    }
-
-    /// A document asks for snapshots of a VSI.
-    async fn ask(&mut self, vsi: usize, keep: u32) -> Result<(), String> {
-        let document = self.vsis[vsi].clone().snapshots("@hourly", keep);
-        self.apply(vsi, document).await?;
-        let keep = usize::try_from(keep).unwrap();
-        self.model.ask(self.vsis[vsi].name, keep);
-        Ok(())
-    }
-
-    /// A document without a policy.
-    async fn end(&mut self, vsi: usize) -> Result<(), String> {
-        self.model.end(self.vsis[vsi].name);
-        let document = self.vsis[vsi].clone();
-        self.apply(vsi, document).await
-    }
-
-    async fn apply(&mut self, vsi: usize, document: VsiDocument) -> Result<(), String> {
-        let resolved = documents::resolved(&[document]);
-        let applied = self.fleet.apply(resolved, user()).await;
-        applied.map_err(|error| error.to_string())?;
-        let number = NAMES.iter().position(|name| *name == self.vsis[vsi].name);
-        let number = u128::try_from(number.unwrap() + 1).unwrap();
-        let decided = self.fleet.decided(&ownership::entity(uuid(number))).await;
-        decided.map(drop).map_err(|error| error.to_string())
-    }
-
-    /// A user takes a snapshot.
-    async fn take(&mut self, vsi: usize) -> Result<(), String> {
-        let name = self.vsis[vsi].name;
-        let snapshots = self.fleet.snapshots();
-        let taken = snapshots.take("default", name, SnapshotRequest::default(), user());
-        // Another one may be in progress.
-        let _ = taken.await;
-        Ok(())
-    }
-
-    /// Sets the clock.
-    fn jump(&mut self, hours: i64) {
-        self.world.clock.jump(hours * HOUR_MS);
-        if hours < 0 {
-            self.model.set_back(self.now_ms());
-        }
-        if hours.abs() >= YEAR_HOURS {
-            self.ahead += hours;
-        }
-    }
+impl ScheduleWorld for ScheduleProcess {
+    const HOSTS: &'static [&'static str] = &["sim:a", "sim:b"];
 
     fn now_ms(&self) -> u64 {
         self.world.clock.now().0
     }
 
-    /// The process dies during its work, and another one starts.
-    async fn kill(&mut self) -> Result<(), String> {
-        let calls = self.random.random_range(0..40);
+    fn jump(&self, ms: i64) {
+        self.world.clock.jump(ms);
+    }
+
+    async fn apply(&mut self, vsi: &ScheduledVsi, keep: Option<usize>) -> Result<(), String> {
+        let mut document = document(vsi);
+        if let Some(keep) = keep {
+            document = document.snapshots("@hourly", u32::try_from(keep).unwrap());
+        }
+        let resolved = documents::resolved(&[document]);
+        let applied = self.fleet.apply(resolved, user()).await;
+        applied.map_err(|error| error.to_string())?;
+        let entity = ownership::entity(uuid(vsi.number.into()));
+        let decided = self.fleet.decided(&entity).await;
+        decided.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn take(&mut self, vsi: &ScheduledVsi) {
+        let (snapshots, request) = (self.fleet.snapshots(), SnapshotRequest::default());
+        // Another one may be in progress.
+        let _ = snapshots.take("default", vsi.name, request, user()).await;
+    }
+
+    async fn delete(&mut self, vsi: &ScheduledVsi) -> Result<(), String> {
+        let deleted = story::delete(&self.fleet, vsi.name, false).await;
+        deleted.map_err(|error| error.to_string())
+    }
+
+    async fn delete_after_death(&mut self, vsi: &ScheduledVsi) -> Result<(), String> {
+        self.gate.die();
+        (self.gate, self.seen) = (CrashGate::safe(), SeenSchedules::default());
+        let started = self.world.start(&self.gate).await;
+        self.fleet = started.map_err(|error| error.to_string())?;
+        self.delete(vsi).await?;
+        let driven = self.fleet.drive_all().await;
+        driven.map_err(|error| error.to_string())
+    }
+
+    fn pause(&self, is_paused: bool) -> impl Future<Output = Result<(), String>> + 'static {
+        let fleet = self.fleet.clone();
+        async move {
+            let paused = fleet.set_global_pause(is_paused, user()).await;
+            paused.map_err(|error| error.to_string())
+        }
+    }
+
+    async fn disturb(&mut self, random: &mut StdRng) -> Result<(), String> {
+        if random.random_bool(0.3) {
+            self.seen = SeenSchedules::default();
+            return Ok(());
+        }
+        let calls = random.random_range(0..40);
         self.gate.die_in(calls, CrashMoment::After);
         for _ in 0..5 {
             // It fails once the process is dead.
             let _ = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
         }
         self.seen = SeenSchedules::default();
         (self.fleet, self.gate) = next_process(&self.world, &self.gate).await?;
         Ok(())
     }
 
-    /// Works on schedules as a daemon does, and holds the snapshots against what the page promises.
-    async fn look(&mut self) -> Result<(), String> {
+    fn heal(&mut self) {}
+
+    async fn work(&mut self) -> Result<Vec<SeenSnapshot>, String> {
         let applied = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
         applied.map_err(|error| error.to_string())?;
         let snapshots = self.fleet.snapshots().list(true).await;
         let snapshots = snapshots.map_err(|error| error.to_string())?;
-        self.model
-            .observe(snapshots.iter().map(SeenSnapshot::of).collect())
+        Ok(snapshots.iter().map(SeenSnapshot::of).collect())
     }
 
-    /// Everything is taken that is due, and what is superfluous is deleted.
-    async fn settle(&mut self) -> Result<(), String> {
-        let mut wrong = String::new();
-        for _ in 0..300 {
-            self.look().await?;
-            wrong = match self.unsettled().await? {
-                None => {
-                    self.model.settled(self.now_ms());
-                    return Ok(());
-                }
-                Some(unsettled) => unsettled,
-            };
-            tokio::time::sleep(EVERY).await;
+    async fn not_current(&self, name: &str) -> Result<Option<String>, String> {
+        let vsi = self.fleet.vsis().get("default", name).await;
+        let vsi = vsi.map_err(|error| error.to_string())?;
+        if vsi.status.phase != Phase::Running {
+            return Ok(Some(format!("{name} is {}", vsi.status.phase)));
         }
-        Err(wrong)
-    }
-
-    /// What is not yet as the page promises.
-    async fn unsettled(&self) -> Result<Option<String>, String> {
-        for name in self.model.scheduled() {
-            let vsi = self.fleet.vsis().get("default", &name).await;
-            let vsi = vsi.map_err(|error| error.to_string())?;
-            if vsi.status.phase != Phase::Running {
-                return Ok(Some(format!("{name} is {}", vsi.status.phase)));
-            }
-            let mut conditions = vsi.status.conditions.iter();
-            let current = conditions.find(|one| one.name == "SnapshotsCurrent");
-            if current.is_none_or(|current| current.status != "True") {
-                return Ok(Some(format!("{name}: {current:?}")));
-            }
-        }
-        Ok(self.model.unsettled(self.now_ms()))
+        let mut conditions = vsi.status.conditions.iter();
+        let current = conditions.find(|one| one.name == "SnapshotsCurrent");
+        let is_current = current.is_some_and(|current| current.status == "True");
+        Ok((!is_current).then(|| format!("{name}: {current:?}")))
     }
 }

@@ -6,10 +6,14 @@ pub(super) mod groups;
 pub(super) mod pools;
 mod schedules;
 
+#[path = "../../../../../tests/sim/oracle/controller_game.rs"]
+mod controller_game;
 #[path = "../../../../../tests/sim/oracle/group_model.rs"]
 mod group_model;
 #[path = "../../../../../tests/sim/oracle/pool_model.rs"]
 mod pool_model;
+#[path = "../../../../../tests/sim/oracle/schedule_game.rs"]
+mod schedule_game;
 #[path = "../../../../../tests/sim/oracle/schedule_model.rs"]
 mod schedule_model;
 
@@ -25,6 +29,7 @@ use vsiflow_steps::{
 };
 
 pub(super) use self::cluster::{GameCluster, drawn_wait};
+use self::controller_game::SETTLES;
 use super::{
     fault,
     rig::{Switched, condition_of},
@@ -34,8 +39,6 @@ use super::{
 const GAMES: u64 = 3;
 /// How often the observer looks.
 const EVERY: Duration = Duration::from_millis(100);
-/// Longer than any change takes, in virtual time.
-const SETTLES: Duration = Duration::from_secs(6 * 3600);
 
 fn id(host: &str) -> String {
     format!("root@{host}.example.com:22")

@@ -258,6 +258,18 @@ impl Rig {
         started.await.unwrap();
     }
 
+    /// A user in the pod of the process pauses all work, or ends the pause.
+    pub(super) fn pause(
+        &self,
+        is_paused: bool,
+    ) -> impl Future<Output = Result<(), String>> + 'static {
+        let fleet = self.fleet.clone();
+        async move {
+            let paused = fleet.set_global_pause(is_paused, by_command()).await;
+            paused.map_err(|error| error.to_string())
+        }
+    }
+
     /// Takes the snapshots that are due, as the daemon does every few seconds.
     pub(super) async fn apply_schedules(
         &self,

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    EVERY, GameCluster, Observer, SETTLES, disturb,
+    EVERY, GameCluster, Observer,
+    controller_game::{self, ControllerGame, SETTLES},
+    disturb,
     group_model::{GroupDemand, GroupModel, ItemDemand, REMOVED, SeenMember, WAVES},
     on_hosts, play_games, settle, started, template,
 };
@@ -86,49 +88,6 @@ impl<C: GameCluster> GroupGame<C> {
         self.cluster.server().apply(GROUPS, "grp", uid(1), spec);
     }
 
-    async fn play(&mut self) -> Result<(), String> {
-        let mut demand = GroupDemand::default();
-        for item in WAVES.into_iter().flatten() {
-            let (replicas, edition) = (self.random.random_range(1..3), 2);
-            demand.items.insert(item, ItemDemand { replicas, edition });
-        }
-        self.ask(demand);
-        self.settle().await?;
-        for _ in 0..self.random.random_range(4..8) {
-            self.act().await?;
-            if self.random.random_bool(0.7) {
-                self.settle().await?;
-            } else {
-                let wait = self.random.random_range(0..10_000);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-            }
-            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
-                return Err(wrong);
-            }
-        }
-        self.cluster.server().heal();
-        self.settle().await?;
-        self.model.lock().unwrap().verdict()
-    }
-
-    async fn act(&mut self) -> Result<(), String> {
-        let mut demand = self.model.lock().unwrap().demand();
-        let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
-        let item = *items.choose(&mut self.random).unwrap();
-        let asked = demand.items.get_mut(item).unwrap();
-        match self.random.random_range(0..9) {
-            0..=2 => asked.edition = self.random.random_range(1..5),
-            3 | 4 => asked.replicas = self.random.random_range(0..3),
-            5 | 6 if C::COUNTS_GROUPS => return self.fill_quota().await,
-            _ => {
-                disturb(&mut self.cluster, &mut self.random).await;
-                return Ok(());
-            }
-        }
-        self.ask(demand);
-        Ok(())
-    }
-
     /// With a quota that is used up, the group stays as it is, and a larger one is refused.
     async fn fill_quota(&mut self) -> Result<(), String> {
         self.cluster.server().heal();
@@ -157,8 +116,38 @@ impl<C: GameCluster> GroupGame<C> {
         until("the quota is gone", || server.get(QUOTAS, "team").is_none()).await?;
         self.settle().await
     }
+}
 
-    async fn settle(&self) -> Result<(), String> {
+impl<C: GameCluster> ControllerGame for GroupGame<C> {
+    async fn begin(&mut self) -> Result<(), String> {
+        let mut demand = GroupDemand::default();
+        for item in WAVES.into_iter().flatten() {
+            let (replicas, edition) = (self.random.random_range(1..3), 2);
+            demand.items.insert(item, ItemDemand { replicas, edition });
+        }
+        self.ask(demand);
+        Ok(())
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let mut demand = self.model.lock().unwrap().demand();
+        let items: Vec<_> = WAVES.into_iter().flatten().copied().collect();
+        let item = *items.choose(&mut self.random).unwrap();
+        let asked = demand.items.get_mut(item).unwrap();
+        match self.random.random_range(0..9) {
+            0..=2 => asked.edition = self.random.random_range(1..5),
+            3 | 4 => asked.replicas = self.random.random_range(0..3),
+            5 | 6 if C::COUNTS_GROUPS => return self.fill_quota().await,
+            _ => {
+                disturb(&mut self.cluster, &mut self.random).await;
+                return Ok(());
+            }
+        }
+        self.ask(demand);
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), String> {
         settle(&self.cluster, GROUPS, "grp")
             .await
             .map_err(|error| {
@@ -167,6 +156,23 @@ impl<C: GameCluster> GroupGame<C> {
             })?;
         self.model.lock().unwrap().settled();
         Ok(())
+    }
+
+    async fn calm(&mut self) -> Result<(), String> {
+        self.cluster.server().heal();
+        Ok(())
+    }
+
+    fn random(&mut self) -> &mut StdRng {
+        &mut self.random
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.model.lock().unwrap().wrong.clone()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        self.model.lock().unwrap().verdict()
     }
 }
 
@@ -182,7 +188,7 @@ pub(in crate::operator::tests) async fn play<C: GameCluster>(seed: u64) -> Resul
         random,
         model,
     };
-    let played = Box::pin(game.play()).await;
+    let played = Box::pin(controller_game::play(&mut game)).await;
     game.cluster.stop().await;
     played
 }

@@ -1,16 +1,15 @@
 //! Games of a pool in a cluster: docs/how-to/pools.md.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    EVERY, GameCluster, Observer, disturb, on_hosts, play_games,
+    EVERY, GameCluster, Observer,
+    controller_game::{self, ControllerGame},
+    disturb, on_hosts, play_games,
     pool_model::{PoolDemand, PoolModel, SeenGuest},
     settle, started, template,
 };
@@ -74,31 +73,16 @@ impl<C: GameCluster> PoolGame<C> {
         self.model.lock().unwrap().ask(demand);
         self.cluster.server().apply(POOLS, "web", uid(1), spec);
     }
+}
 
-    async fn play(&mut self) -> Result<(), String> {
+impl<C: GameCluster> ControllerGame for PoolGame<C> {
+    async fn begin(&mut self) -> Result<(), String> {
         let demand = self.model.lock().unwrap().demand().clone();
         self.ask(demand);
-        self.settle().await?;
-        for _ in 0..self.random.random_range(5..10) {
-            self.act().await;
-            if self.random.random_bool(0.7) {
-                self.settle().await?;
-            } else {
-                let wait = self.random.random_range(0..20_000);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-            }
-            if let Some(wrong) = self.model.lock().unwrap().wrong.clone() {
-                return Err(wrong);
-            }
-        }
-        self.cluster.server().heal();
-        self.settle().await?;
-        // The observer has seen the last guest serve.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        self.model.lock().unwrap().verdict()
+        Ok(())
     }
 
-    async fn act(&mut self) {
+    async fn act(&mut self) -> Result<(), String> {
         let mut demand = self.model.lock().unwrap().demand().clone();
         match self.random.random_range(0..11) {
             0..=2 => {
@@ -135,15 +119,33 @@ impl<C: GameCluster> PoolGame<C> {
             8 => self.cluster.close_host(&mut self.random).await,
             _ => disturb(&mut self.cluster, &mut self.random).await,
         }
+        Ok(())
     }
 
-    async fn settle(&self) -> Result<(), String> {
+    async fn settle(&mut self) -> Result<(), String> {
         settle(&self.cluster, POOLS, "web").await.map_err(|error| {
             let model = self.model.lock().unwrap();
             format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
         })?;
         self.model.lock().unwrap().settled();
         Ok(())
+    }
+
+    async fn calm(&mut self) -> Result<(), String> {
+        self.cluster.server().heal();
+        Ok(())
+    }
+
+    fn random(&mut self) -> &mut StdRng {
+        &mut self.random
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.model.lock().unwrap().wrong.clone()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        self.model.lock().unwrap().verdict()
     }
 }
 
@@ -159,7 +161,7 @@ pub(in crate::operator::tests) async fn play<C: GameCluster>(seed: u64) -> Resul
         random,
         model,
     };
-    let played = Box::pin(game.play()).await;
+    let played = Box::pin(controller_game::play(&mut game)).await;
     game.cluster.stop().await;
     played
 }

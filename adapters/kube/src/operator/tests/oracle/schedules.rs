@@ -1,15 +1,14 @@
-//! Games of snapshot schedules in a cluster: docs/how-to/snapshots.md.
+//! Games of snapshot schedules in a cluster.
 
-use std::time::Duration;
-
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use vsiflow_engine::clock::Clock as _;
 use vsiflow_workflows::fleet::SeenSchedules;
 
 use super::{
     GameCluster as _, disturb, play_games,
-    schedule_model::{ScheduleModel, SeenSnapshot},
+    schedule_game::{ScheduleGame, ScheduleWorld, ScheduledVsi},
+    schedule_model::SeenSnapshot,
 };
 use crate::{
     operator::tests::rig::{Rig, condition_of},
@@ -18,176 +17,102 @@ use crate::{
 
 const SERVERS: &str = "virtualservers";
 const SNAPSHOTS: &str = "virtualserversnapshots";
-const HOUR_MS: i64 = 3_600_000;
-const YEAR_HOURS: i64 = 365 * 24;
-/// How often schedules are looked at.
-const EVERY: Duration = Duration::from_secs(5);
 
-/// A game that is being played.
-struct ScheduleGame {
+/// A cluster in which the operator works on schedules.
+struct ScheduleCluster {
     rig: Rig,
-    random: StdRng,
     seen: SeenSchedules,
-    model: ScheduleModel,
-    /// The names and hosts of the VSIs that exist.
-    vsis: Vec<(String, &'static str)>,
     /// How many snapshots users took.
     taken: u8,
-    /// How far ahead of the real time the clock is, in hours.
-    ahead: i64,
 }
 
-impl ScheduleGame {
-    async fn play(&mut self) -> Result<(), String> {
-        for number in 0..self.random.random_range(2..6) {
-            let host = Rig::HOSTS.choose(&mut self.random).unwrap();
-            self.vsis.push((format!("web-{number}"), host));
-            self.ask(number, 2);
-        }
-        self.settle().await?;
-        for _ in 0..self.random.random_range(4..9) {
-            self.act().await?;
-            for _ in 0..self.random.random_range(1..15) {
-                self.look().await?;
-            }
-            if self.random.random_bool(0.3) {
-                self.settle().await?;
-            }
-        }
-        self.settle().await
+impl ScheduleCluster {
+    /// The process dies, and the next one takes its place.
+    async fn restart(&mut self) {
+        self.rig.restart().await;
+        self.seen = SeenSchedules::default();
     }
+}
 
-    async fn act(&mut self) -> Result<(), String> {
-        let vsi = self.random.random_range(0..self.vsis.len());
-        match self.random.random_range(0..12) {
-            0..=3 => {
-                let hours = self.random.random_range(1..4);
-                self.jump(hours);
-            }
-            4 => {
-                self.jump(YEAR_HOURS * 2);
-                for _ in 0..self.random.random_range(0..8) {
-                    self.look().await?;
-                }
-                self.jump(-self.ahead);
-            }
-            5 => {
-                let back = if self.ahead > 0 { -self.ahead } else { -2 };
-                self.jump(back);
-            }
-            6 => {
-                let keep = self.random.random_range(1..4);
-                self.ask(vsi, keep);
-            }
-            7 => {
-                self.model.end(&self.vsis[vsi].0);
-                self.apply(vsi, Value::Null);
-            }
-            8 => self.take(vsi),
-            9 if self.vsis.len() > 2 => {
-                let (name, _) = self.vsis.remove(vsi);
-                self.model.end(&name);
-                self.rig.server.delete(SERVERS, &name);
-            }
-            _ => {
-                disturb(&mut self.rig, &mut self.random).await;
-                self.seen = SeenSchedules::default();
-            }
-        }
-        Ok(())
-    }
-
-    /// The resource of a VSI asks for snapshots.
-    fn ask(&mut self, vsi: usize, keep: usize) {
-        self.apply(vsi, json!({"schedule": "@hourly", "keep": keep}));
-        self.model.ask(&self.vsis[vsi].0, keep);
-    }
-
-    fn apply(&self, vsi: usize, policy: Value) {
-        let (name, host) = &self.vsis[vsi];
-        let number = name.trim_start_matches("web-").parse::<u8>().unwrap();
-        let spec = json!({"spec": {
-            "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
-            "guest": {"type": "none"},
-            "targetSelector": {"matchLabels": {"host": host}},
-            "snapshotPolicy": policy,
-        }});
-        self.rig.server.apply(SERVERS, name, uid(1 + number), spec);
-    }
-
-    /// A user takes a snapshot by a resource.
-    fn take(&mut self, vsi: usize) {
-        self.taken += 1;
-        let (name, number) = (format!("user-{}", self.taken), 50 + self.taken);
-        let spec = json!({"spec": {"virtualServer": self.vsis[vsi].0}});
-        self.rig.server.apply(SNAPSHOTS, &name, uid(number), spec);
-    }
-
-    /// Sets the clock.
-    fn jump(&mut self, hours: i64) {
-        self.rig.clock().jump(hours * HOUR_MS);
-        if hours < 0 {
-            self.model.set_back(self.now_ms());
-        }
-        if hours.abs() >= YEAR_HOURS {
-            self.ahead += hours;
-        }
-    }
+impl ScheduleWorld for ScheduleCluster {
+    const HOSTS: &'static [&'static str] = <Rig as super::GameCluster>::HOSTS;
 
     fn now_ms(&self) -> u64 {
         self.rig.clock().now().0
     }
 
-    /// Holds the snapshots against what the page promises, after some seconds.
-    async fn look(&mut self) -> Result<(), String> {
-        let snapshots = self.rig.apply_schedules(&mut self.seen).await;
-        let snapshots = snapshots.map_err(|error| error.to_string())?;
-        self.model
-            .observe(snapshots.iter().map(SeenSnapshot::of).collect())?;
-        tokio::time::sleep(EVERY).await;
+    fn jump(&self, ms: i64) {
+        self.rig.clock().jump(ms);
+    }
+
+    async fn apply(&mut self, vsi: &ScheduledVsi, keep: Option<usize>) -> Result<(), String> {
+        let policy = keep.map(|keep| json!({"schedule": "@hourly", "keep": keep}));
+        let spec = json!({"spec": {
+            "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
+            "guest": {"type": "none"},
+            "targetSelector": {"matchLabels": {"host": vsi.host}},
+            "snapshotPolicy": policy.unwrap_or(Value::Null),
+        }});
+        let number = uid(vsi.number);
+        self.rig.server.apply(SERVERS, vsi.name, number, spec);
         Ok(())
     }
 
-    /// Everything is taken that is due, and what is superfluous is deleted.
-    async fn settle(&mut self) -> Result<(), String> {
-        self.rig.server.heal();
-        let mut wrong = None;
-        for _ in 0..600 {
-            self.look().await?;
-            wrong = self.not_current();
-            wrong = wrong.or_else(|| self.model.unsettled(self.now_ms()));
-            if wrong.is_none() {
-                self.model.settled(self.now_ms());
-                return Ok(());
-            }
-        }
-        Err(wrong.unwrap_or_default())
+    async fn take(&mut self, vsi: &ScheduledVsi) {
+        self.taken += 1;
+        let (name, number) = (format!("user-{}", self.taken), 50 + self.taken);
+        let spec = json!({"spec": {"virtualServer": vsi.name}});
+        self.rig.server.apply(SNAPSHOTS, &name, uid(number), spec);
     }
 
-    /// A VSI whose resource does not show what is promised.
-    fn not_current(&self) -> Option<String> {
-        let scheduled = self.model.scheduled().into_iter();
-        scheduled.into_iter().find_map(|name| {
-            let object = self.rig.server.get(SERVERS, &name);
-            let is = |condition| condition_of(object.clone(), condition)["status"] == "True";
-            let status = || format!("{name}: {}", object.clone().unwrap_or_default()["status"]);
-            (!is("Ready") || !is("SnapshotsCurrent")).then(status)
-        })
+    async fn delete(&mut self, vsi: &ScheduledVsi) -> Result<(), String> {
+        self.rig.server.delete(SERVERS, vsi.name);
+        Ok(())
+    }
+
+    async fn delete_after_death(&mut self, vsi: &ScheduledVsi) -> Result<(), String> {
+        self.delete(vsi).await?;
+        self.restart().await;
+        Ok(())
+    }
+
+    fn pause(&self, is_paused: bool) -> impl Future<Output = Result<(), String>> + 'static {
+        self.rig.pause(is_paused)
+    }
+
+    async fn disturb(&mut self, random: &mut StdRng) -> Result<(), String> {
+        disturb(&mut self.rig, random).await;
+        self.seen = SeenSchedules::default();
+        Ok(())
+    }
+
+    fn heal(&mut self) {
+        self.rig.server.heal();
+    }
+
+    async fn work(&mut self) -> Result<Vec<SeenSnapshot>, String> {
+        let snapshots = self.rig.apply_schedules(&mut self.seen).await;
+        let snapshots = snapshots.map_err(|error| error.to_string())?;
+        Ok(snapshots.iter().map(SeenSnapshot::of).collect())
+    }
+
+    async fn not_current(&self, name: &str) -> Result<Option<String>, String> {
+        let object = self.rig.server.get(SERVERS, name);
+        let is = |condition| condition_of(object.clone(), condition)["status"] == "True";
+        let status = || format!("{name}: {}", object.clone().unwrap_or_default()["status"]);
+        Ok((!is("Ready") || !is("SnapshotsCurrent")).then(status))
     }
 }
 
 async fn play(seed: u64) -> Result<(), String> {
-    let mut game = ScheduleGame {
+    let cluster = ScheduleCluster {
         rig: Rig::begin().await,
-        random: StdRng::seed_from_u64(seed),
         seen: SeenSchedules::default(),
-        model: ScheduleModel::default(),
-        vsis: Vec::new(),
         taken: 0,
-        ahead: 0,
     };
+    let mut game = ScheduleGame::new(cluster, seed);
     let played = Box::pin(game.play()).await;
-    game.rig.stop().await;
+    game.world.rig.stop().await;
     played
 }
 

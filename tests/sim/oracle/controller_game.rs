@@ -1,0 +1,54 @@
+//! How games of a pool or a group are played, from documents and in a cluster.
+
+use std::time::Duration;
+
+use rand::{Rng as _, rngs::StdRng};
+
+/// Longer than any change takes, in virtual time.
+pub(super) const SETTLES: Duration = Duration::from_secs(1_800);
+
+/// A game that is being played.
+pub(super) trait ControllerGame {
+    /// Applies the first documents.
+    async fn begin(&mut self) -> Result<(), String>;
+
+    /// Changes a document, or disturbs something.
+    async fn act(&mut self) -> Result<(), String>;
+
+    /// Waits until everything is as the newest document asks.
+    async fn settle(&mut self) -> Result<(), String>;
+
+    /// Nothing fails any more, and the newest document asks for what is possible.
+    async fn calm(&mut self) -> Result<(), String>;
+
+    fn random(&mut self) -> &mut StdRng;
+
+    /// What was seen that no document asks for, if anything.
+    fn wrong(&self) -> Option<String>;
+
+    /// Whether the end is as the newest document asks.
+    fn verdict(&self) -> Result<(), String>;
+}
+
+/// Plays the game to its end.
+pub(super) async fn play(game: &mut impl ControllerGame) -> Result<(), String> {
+    game.begin().await?;
+    game.settle().await?;
+    for _ in 0..game.random().random_range(4..11) {
+        game.act().await?;
+        if game.random().random_bool(0.7) {
+            game.settle().await?;
+        } else {
+            let wait = game.random().random_range(0..20_000);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        if let Some(wrong) = game.wrong() {
+            return Err(wrong);
+        }
+    }
+    game.calm().await?;
+    game.settle().await?;
+    // The observer has seen the last guest serve.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    game.verdict()
+}
