@@ -214,7 +214,7 @@ codes! {
         "Wait for the other upload; if that vsiflow will not return, run `vsiflow image unlock --force`.";
     /// The source changed while it was read.
     SOURCE_CHANGED = "VSI0309", Transient,
-        "No action is needed unless it persists: then find out who changes the image at its source.";
+        "No action is needed unless it persists: then give `imageChecksum`, which counts more than the versions that servers name, or find out who changes the image at its source.";
     /// The image is where this process must not read.
     SOURCE_REFUSED = "VSI0310", Recheck,
         "Use another `imageURL`, or ask the operator of vsiflow to permit this one: `--allow-files`, `--allow-image-addresses`, or IMAGE_ALLOW_INSECURE in the host's settings.";
@@ -385,6 +385,7 @@ impl From<SourceError> for Failure {
             SourceErrorKind::TooLarge => SOURCE_TOO_LARGE,
             SourceErrorKind::Mismatch => SOURCE_MISMATCH,
             SourceErrorKind::Appliance => SOURCE_APPLIANCE,
+            SourceErrorKind::Changed => SOURCE_CHANGED,
             SourceErrorKind::Awaited => SOURCE_AWAITED,
         };
         let failure = code.failure(&error.message).of_object(&error.url);

@@ -388,7 +388,7 @@ impl<S: ImageSource> SharedReader<S> {
         let mut stream = opening.await?;
         if stream.info().validator != self.info.validator {
             return Err(SourceError {
-                kind: vsiflow_steps::ports::SourceErrorKind::Transient,
+                kind: vsiflow_steps::ports::SourceErrorKind::Changed,
                 url: crate::error::shown(&self.url),
                 message: "the image changed while it was read".to_owned(),
             });

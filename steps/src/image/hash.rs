@@ -12,7 +12,11 @@ use vsiflow_engine::{
     step::StepContext,
 };
 
-use super::{Params, bounds::Bounds};
+use super::{
+    Params,
+    bounds::Bounds,
+    from_start::{self, StartRead},
+};
 use crate::{
     error,
     ports::{
@@ -82,7 +86,10 @@ pub(super) async fn hash_source(
     let total = stream.info().length;
     let mut pieces = ContentPieces::new(stream, PIECE);
     let (mut hash, mut size) = (RunningHash::default(), 0_u64);
-    while let Some(bytes) = pieces.next().await? {
+    while let Some(bytes) = match pieces.next().await {
+        Ok(bytes) => bytes,
+        Err(cause) => return Err(ended_early(cx, cause.into(), size).await?),
+    } {
         bounds
             .take(&bytes)
             .map_err(|failure| failure.of_object(&params.url))?;
@@ -91,6 +98,19 @@ pub(super) async fn hash_source(
         cx.report(what, size, total);
     }
     Ok(hash.end())
+}
+
+/// The failure of a source that ended while it was hashed. Saves how far it was read.
+async fn ended_early(cx: &StepContext, failure: Failure, read: u64) -> Result<Failure, Failure> {
+    let before = cx.saved().await?;
+    cx.save(&read).await?;
+    let remedy = from_start::HASH;
+    Ok(StartRead {
+        read,
+        before,
+        remedy,
+    }
+    .explained(cx, failure))
 }
 
 #[cfg(test)]

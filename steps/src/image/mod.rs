@@ -9,6 +9,7 @@ mod bounds;
 mod checkpoint;
 pub mod claim;
 pub mod format;
+mod from_start;
 mod hash;
 mod identity;
 pub mod mark_whole;

@@ -117,7 +117,10 @@ pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
         }
         _ => return Err(Unfit::Version),
     }
-    be64(head, 24)
+    match be64(head, 24)? {
+        0 => Err(Unfit::Other("a qcow2 file of a disk without any bytes")),
+        size => Ok(size),
+    }
 }
 
 /// The backing file that the header names; `None` if the file is not a qcow2 or has no backing file.
@@ -214,6 +217,7 @@ mod tests {
             Err(Unfit::DataFile)
         );
         assert_eq!(virtual_size(&with(7, &[9])), Err(Unfit::Version));
+        assert!(virtual_size(&with(24, &[0; 8])).is_err());
     }
 
     #[test]

@@ -151,6 +151,11 @@ impl Track {
         self.state().saved
     }
 
+    /// The position up to which bytes were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.state().sent
+    }
+
     /// Waits until `more` bytes beyond `from` are recorded; returns the recorded position, `None` at the
     /// end.
     pub(super) async fn recorded_beyond(&self, from: u64, more: u64) -> Option<u64> {

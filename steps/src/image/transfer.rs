@@ -12,6 +12,7 @@ use super::{
     bounds::Bounds,
     checkpoint::{Checkpoint, UploadPosition},
     format,
+    from_start::{self, StartRead},
     hash::RunningHash,
     identity,
     pieces::{PiecePart, parts},
@@ -69,6 +70,8 @@ struct TransferBegun {
     /// Up to this position the volume holds bytes of an earlier attempt.
     dense_until: u64,
     checkpoint: Checkpoint,
+    /// Whether the source had to be read from its start, up to the position that an earlier attempt reached.
+    reread: bool,
 }
 
 /// The reason why sending ended early.
@@ -130,7 +133,11 @@ impl Upload<'_> {
         let opening = self
             .source
             .open_at(url, place.position, known.validator.as_deref());
-        let stream = self.opened(opening.await).await?;
+        let mut stream = self.opened(opening.await).await?;
+        if stream.starts_at() > 0 && is_other_length(stream.info(), &known) {
+            // A part that the server counts otherwise than the whole: only the whole shows what is right.
+            stream = self.source.open(url).await?;
+        }
         let starts_at = stream.starts_at();
         let mut pieces =
             ContentPieces::new(self.checked(stream, &known, volume).await?, self.piece());
@@ -145,6 +152,7 @@ impl Upload<'_> {
             from: place,
             dense_until: volume.physical,
             checkpoint,
+            reread: starts_at == 0,
         })
     }
 
@@ -166,9 +174,8 @@ impl Upload<'_> {
         volume: &VolumeInfo,
     ) -> Result<Box<dyn ImageStream>, Failure> {
         let now = stream.info();
-        let other_length = now.length.is_some() && now.length != known.length;
         let other_version = now.validator != known.validator && self.params.expected()?.is_none();
-        if other_version || other_length {
+        if other_version || is_other_length(now, known) {
             return Err(self.discard(volume.physical).await?);
         }
         Ok(stream)
@@ -183,8 +190,10 @@ impl Upload<'_> {
         let (mut hash, mut read) = (RunningHash::default(), 0_u64);
         while read < place.position {
             let left = place.position.saturating_sub(read);
-            let Some(piece) = pieces.next_within(left).await? else {
-                return Ok(false);
+            let piece = match pieces.next_within(left).await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(false),
+                Err(cause) => return Err(self.reread(cause.into(), read, place.position)),
             };
             read = read.saturating_add(piece.len() as u64);
             self.cx
@@ -192,6 +201,17 @@ impl Upload<'_> {
             hash = hash.add(piece).await?;
         }
         Ok(hash.state() == place.hash.state())
+    }
+
+    /// The failure of a source that was read from its start, because it cannot be entered at the position that
+    /// an earlier attempt reached.
+    fn reread(&self, failure: Failure, read: u64, before: u64) -> Failure {
+        let reading = StartRead {
+            read,
+            before: Some(before),
+            remedy: from_start::TRANSFER,
+        };
+        reading.explained(self.cx, failure)
     }
 
     /// Deletes the part of an image that no longer exists; returns the failure that reports it.
@@ -249,6 +269,7 @@ impl Upload<'_> {
             },
             dense_until: 0,
             checkpoint: Checkpoint::new(self.key, &identity, &info),
+            reread: false,
         })
     }
 
@@ -353,6 +374,7 @@ impl Upload<'_> {
                 sink.abort().await;
                 return Err(failure);
             }
+            Broken::Source(failure) if begun.reread => self.reread(failure, track.sent(), from),
             Broken::Source(failure) => failure,
             Broken::Stopped => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
         };
@@ -475,6 +497,10 @@ impl Upload<'_> {
         }
         Ok(())
     }
+}
+
+fn is_other_length(now: &SourceInfo, known: &SourceInfo) -> bool {
+    now.length.is_some() && now.length != known.length
 }
 
 fn broken_source(error: crate::ports::SourceError) -> Broken {

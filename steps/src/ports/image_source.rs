@@ -50,6 +50,8 @@ pub enum SourceErrorKind {
     /// An OVA, VMDK or VHDX that is not a single disk without parent, is damaged, or does not match its
     /// manifest; or one whose source cannot serve it in the order that conversion needs.
     Appliance,
+    /// The image changed while it was read.
+    Changed,
     /// A user has to send it, and is not sending it at present.
     Awaited,
 }

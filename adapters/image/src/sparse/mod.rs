@@ -109,11 +109,10 @@ impl SparseSource {
         let head = file.head().await?;
         let Some(form) = SparseForm::of(&head) else {
             let message = "the image changed while it was read";
-            return Err(error(SourceErrorKind::Transient, &shown, message));
+            return Err(error(SourceErrorKind::Changed, &shown, message));
         };
         if length.is_none() || validator.is_none() {
-            let why =
-                "the source does not say how long the file is, or which version of it this is";
+            let why = "the source does not say how long the file is, or, without imageChecksum, which version of it this is";
             return Err(form.refused(&shown, why));
         }
         let map = form.map(&mut file).await;

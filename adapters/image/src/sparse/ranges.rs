@@ -126,7 +126,7 @@ impl RangeReader {
         if now.validator == self.validator {
             Ok(())
         } else {
-            Err(self.error(SourceErrorKind::Transient, CHANGED))
+            Err(self.error(SourceErrorKind::Changed, CHANGED))
         }
     }
 
@@ -138,7 +138,7 @@ impl RangeReader {
         let validator = self.validator.as_deref();
         let stream = self.source.open_at(&self.url, at, validator).await?;
         if stream.info().validator != self.validator {
-            return Err(self.error(SourceErrorKind::Transient, CHANGED));
+            return Err(self.error(SourceErrorKind::Changed, CHANGED));
         }
         if stream.starts_at() != at {
             return Err(self.error(SourceErrorKind::Appliance, NO_RANGES));

@@ -566,7 +566,7 @@ async fn a_file_that_changes_while_it_is_read_is_not_taken_for_one() {
             ..Odd::new(&file)
         };
         let error = open_odd(changing).await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Transient, "{after}: {error}");
+        assert_eq!(error.kind, SourceErrorKind::Changed, "{after}: {error}");
         assert!(error.message.contains("changed"), "{after}: {error}");
     }
 }
