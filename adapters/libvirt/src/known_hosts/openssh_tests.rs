@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use russh::keys::PrivateKey;
 use tokio::net::TcpListener;
 
 use super::*;
 
 /// Of all combinations, one in this many is tried. It has no factor in common with their numbers.
-const STRIDE: usize = 17;
+const STRIDE: usize = 19;
 
 const HOST: &str = "127.0.0.1";
 
@@ -82,21 +83,48 @@ fn public(dir: &Path, name: &str) -> String {
     fields.join(" ")
 }
 
+/// A key of a security key, which no program can make without one.
+fn security_key(kind: &str, rest: &[&[u8]]) -> String {
+    let fields = std::iter::once(kind.as_bytes()).chain(rest.iter().copied());
+    let blob = fields.flat_map(|field| {
+        let length = u32::try_from(field.len()).unwrap().to_be_bytes();
+        length.into_iter().chain(field.iter().copied())
+    });
+    format!("{kind} {}", BASE64.encode(blob.collect::<Vec<_>>()))
+}
+
 /// Every text of a key that is tried: the host's own, others, and broken ones.
 fn keys(dir: &Path) -> Vec<String> {
     for name in ["host", "other", "authority"] {
         keygen(dir, &format!("-q -t ed25519 -N  -f {name}"));
     }
-    keygen(dir, "-q -t ecdsa -N  -f ecdsa");
-    keygen(dir, "-q -s authority -h -I x -n 127.0.0.1 host.pub");
+    for bits in ["256", "384", "521"] {
+        keygen(dir, &format!("-q -t ecdsa -b {bits} -N  -f ecdsa{bits}"));
+    }
+    keygen(dir, "-q -t rsa -b 2048 -N  -f rsa");
+    for certified in ["host", "ecdsa256", "rsa"] {
+        let what = format!("-q -s authority -h -I x -n 127.0.0.1 {certified}.pub");
+        keygen(dir, &what);
+    }
     let host = public(dir, "host.pub");
     let (_, data) = host.split_once(' ').unwrap();
     vec![
         host.clone(),
         public(dir, "host-cert.pub"),
         public(dir, "other.pub"),
-        public(dir, "ecdsa.pub"),
+        public(dir, "ecdsa256.pub"),
+        public(dir, "ecdsa256-cert.pub"),
+        public(dir, "ecdsa384.pub"),
+        public(dir, "ecdsa521.pub"),
+        public(dir, "rsa.pub"),
+        public(dir, "rsa-cert.pub"),
         public(dir, "authority.pub"),
+        security_key("sk-ssh-ed25519@openssh.com", &[&[7; 32], b"ssh:"]),
+        security_key(
+            "sk-ecdsa-sha2-nistp256@openssh.com",
+            &[b"nistp256", &[4; 65], b"ssh:"],
+        ),
+        format!("ssh-dss {data}"),
         format!("ssh-unknown {data}"),
         format!("ssh-rsa {data}"),
         format!("ssh-ed25519 {}!", &data[..30]),
