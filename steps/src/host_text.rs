@@ -52,7 +52,12 @@ pub fn bytes(text: &str) -> Cow<'_, [u8]> {
 /// A name for people, on one line: bytes that are not text, control characters and invisible characters are
 /// escaped.
 pub fn shown(name: &str) -> Cow<'_, str> {
-    escaped(name, |c| c.is_control() || is_odd(c))
+    escaped(name, is_escaped)
+}
+
+/// Whether [`shown`] escapes the character.
+pub fn is_escaped(c: char) -> bool {
+    c.is_control() || is_odd(c)
 }
 
 /// Like [`shown`], for a text that may have several lines.

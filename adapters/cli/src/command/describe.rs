@@ -107,7 +107,7 @@ async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     };
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{HOST}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{HOST}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(found, args.output.unwrap_or(OutputFormat::Json))?;
         }
@@ -130,7 +130,7 @@ async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     };
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{TYPE}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{TYPE}{name}")),
         Some(OutputFormat::Json) => output::print(found, OutputFormat::Json)?,
         _ => output::print(found, OutputFormat::Yaml)?,
     }
@@ -151,7 +151,7 @@ fn describe_quota(
         return Err(work::no_quota(name));
     };
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{QUOTA}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{QUOTA}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(found, args.output.unwrap_or(OutputFormat::Json))?;
         }
@@ -189,7 +189,7 @@ async fn describe_network(
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     }
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{NETWORK}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{NETWORK}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             let described = NetworkDescription { name, hosts };
             output::print(&described, args.output.unwrap_or(OutputFormat::Json))?;
@@ -222,7 +222,7 @@ async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<
     let namespace = &args.namespace;
     let object = fleet.vsis().get(namespace, name).await?;
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("vsi/{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("vsi/{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
@@ -242,7 +242,7 @@ async fn describe_pool(
     let namespace = &args.namespace;
     let object = fleet.pools().get_over(namespace, name, others).await?;
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{POOL}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{POOL}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
@@ -263,7 +263,7 @@ async fn describe_group(
     let namespace = &args.namespace;
     let object = fleet.groups().get_over(namespace, name, others).await?;
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{GROUP}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{GROUP}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
@@ -284,7 +284,7 @@ async fn describe_snapshot(
     let namespace = &args.namespace;
     let object = fleet.snapshots().get(namespace, name).await?;
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{SNAPSHOT}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{SNAPSHOT}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
@@ -301,7 +301,7 @@ async fn describe_disk(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
     let namespace = &args.namespace;
     let object = fleet.disks().get(namespace, name).await?;
     match args.output {
-        Some(OutputFormat::Name) => output::line(&format!("{DISK}{name}")),
+        Some(OutputFormat::Name) => output::name(&format!("{DISK}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }

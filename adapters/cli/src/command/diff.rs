@@ -29,7 +29,7 @@ pub(super) async fn run(common: &Common, args: DiffArgs) -> CommandOutcome {
     let found = compared?;
     match args.output {
         None | Some(OutputFormat::Wide) => print(&found),
-        Some(OutputFormat::Name) => found.iter().for_each(|one| output::line(&one.path)),
+        Some(OutputFormat::Name) => found.iter().for_each(|one| output::name(&one.path)),
         Some(format) => output::print(&json!({ "differences": found }), format)?,
     }
     Ok(Exit::Done)

@@ -48,7 +48,7 @@ async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
         }
         Some(OutputFormat::Name) => images
             .iter()
-            .for_each(|image| output::line(&format!("image/{}", image.name))),
+            .for_each(|image| output::name(&format!("image/{}", image.name))),
         Some(format) => {
             let item = |image: &ImageObject| {
                 let metadata = serde_json::json!({"name": image.name, "uid": image.uid});

@@ -57,7 +57,7 @@ async fn list(common: &Common, format: Option<OutputFormat>) -> CommandOutcome {
     let tokens = tokens?;
     match format {
         None | Some(OutputFormat::Wide) => output::table(&output::table::tokens(&tokens), "tokens"),
-        Some(OutputFormat::Name) => tokens.iter().for_each(|token| output::line(&token.name)),
+        Some(OutputFormat::Name) => tokens.iter().for_each(|token| output::name(&token.name)),
         Some(format) => output::print(&items(&tokens)?, format)?,
     }
     Ok(Exit::Done)

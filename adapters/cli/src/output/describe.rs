@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use vsiflow_steps::host_text;
 use vsiflow_workflows::{
     fleet::{
         Condition, DiskObject, GroupItem, GroupObject, HistoryLine, HostObject, ImageObject,
@@ -462,5 +463,6 @@ fn field(name: &str, value: &str) {
     if value.is_empty() {
         return;
     }
+    let value = host_text::shown(value);
     line(&format!("{:<12} {value}", format!("{name}:")));
 }

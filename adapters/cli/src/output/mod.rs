@@ -51,8 +51,14 @@ pub(crate) fn line(text: &str) {
     if ASIDE.try_with(|()| ()).is_ok() {
         return note(text);
     }
+    let text = host_text::shown_lines(text);
     // An error is reported at the end of the command. A closed pipe (`| head`) is none.
     let _ = sink::out(format!("{text}\n").as_bytes());
+}
+
+/// Prints a name as a line of results.
+pub(crate) fn name(name: &str) {
+    line(&host_text::shown(name));
 }
 
 /// Prints a line about progress.
@@ -60,7 +66,14 @@ pub(crate) fn note(text: &str) {
     if log::is_asked() {
         return log::log_line(text);
     }
-    sink::err(format!("{text}\n").as_bytes());
+    note_styled("", text);
+}
+
+/// Prints a line about progress after a head with styles. No other text has them: what looks like a style, or like
+/// any other command to a terminal, came with a name from outside.
+fn note_styled(head: &str, text: &str) {
+    let text = host_text::shown_lines(text);
+    sink::err(format!("{head}{text}\n").as_bytes());
 }
 
 /// Prints bytes about progress.
@@ -86,7 +99,7 @@ pub(crate) fn warning(text: &str) {
     if log::is_asked() {
         return log::warned(text);
     }
-    note(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
+    note_styled(&format!("{YELLOW}warning{YELLOW:#}: "), text);
 }
 
 /// Prints an error: code, what happened, where, and the remedy.
@@ -108,12 +121,10 @@ pub(crate) fn problem(problem: &ExitProblem) {
         remedy,
         ..
     } = problem;
-    let message = host_text::shown_lines(message);
-    note(&format!("{RED}error[{code}]{RED:#}: {message}"));
+    note_styled(&format!("{RED}error[{code}]{RED:#}: "), message);
     for (what, text) in [("host", host), ("object", object), ("next", remedy)] {
         if !text.is_empty() {
-            let text = host_text::shown_lines(text);
-            note(&format!("  {BOLD}{what:<7}{BOLD:#}{text}"));
+            note_styled(&format!("  {BOLD}{what:<7}{BOLD:#}"), text);
         }
     }
 }
@@ -182,14 +193,48 @@ fn harmless(bytes: &[u8]) -> String {
 /// Prints an object as JSON or YAML.
 pub(crate) fn print(value: &impl Serialize, format: OutputFormat) -> Result<(), ExitProblem> {
     let text = match format {
-        OutputFormat::Yaml => serde_saphyr::to_string(value).map_err(ExitProblem::defect)?,
+        OutputFormat::Yaml => yaml_shown(value).map_err(ExitProblem::defect)?,
         _ => {
             let mut text = serde_json::to_string_pretty(value).map_err(ExitProblem::defect)?;
             text.push('\n');
-            text
+            json_shown(text, OutputFormat::Json)
         }
     };
     raw(text.as_bytes())
+}
+
+/// The value as YAML; as JSON, which is YAML too, if a string of it has characters that [`json_shown`] escapes.
+fn yaml_shown(value: &impl Serialize) -> Result<String, Box<dyn std::error::Error>> {
+    let yaml = serde_saphyr::to_string(value)?;
+    if !yaml.contains(|c: char| c != '\n' && host_text::is_escaped(c)) {
+        return Ok(yaml);
+    }
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    Ok(json_shown(text, OutputFormat::Yaml))
+}
+
+/// The same JSON with escapes, as the format has them, for the characters that a terminal would obey, or would not
+/// show. They occur only in strings.
+fn json_shown(text: String, format: OutputFormat) -> String {
+    let is_escaped = |c: char| c != '\n' && host_text::is_escaped(c);
+    if !text.contains(is_escaped) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_escaped(c) && format == OutputFormat::Yaml {
+            shown.push_str(&format!("\\U{:08x}", u32::from(c)));
+        } else if is_escaped(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// A list as kubectl prints it.
@@ -199,9 +244,9 @@ pub(crate) fn list<T: Serialize>(items: &[T]) -> serde_json::Value {
 
 /// Prints an object as one line of JSON.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), ExitProblem> {
-    let mut text = serde_json::to_vec(value).map_err(ExitProblem::defect)?;
-    text.push(b'\n');
-    raw(&text)
+    let mut text = serde_json::to_string(value).map_err(ExitProblem::defect)?;
+    text.push('\n');
+    raw(json_shown(text, OutputFormat::Json).as_bytes())
 }
 
 /// Prints a table, or that it is empty.
@@ -285,7 +330,37 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::harmless;
+    use super::{OutputFormat, harmless, json_shown};
+
+    #[test]
+    fn json_shows_nothing_that_a_terminal_obeys_and_stays_the_same_value() {
+        let odd = serde_json::json!({"a\u{9b}1m": ["\u{1b}[2J\n", "x\u{202e}y", "\u{10fee9}", "caf\u{e9}"]});
+        let text = serde_json::to_string_pretty(&odd).unwrap();
+        let text = json_shown(text, OutputFormat::Json);
+        assert!(
+            text.chars()
+                .all(|c| c == '\n' || c == '\u{e9}' || (' '..='~').contains(&c))
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            odd
+        );
+    }
+
+    #[test]
+    fn yaml_shows_nothing_that_a_terminal_obeys() {
+        let odd =
+            serde_json::json!({"a": "\u{1b}[2J", "b": "x\u{202e}y", "c\u{9b}": "\u{7f}\u{10fee9}"});
+        let text = super::yaml_shown(&odd).unwrap();
+        assert!(
+            text.chars().all(|c| c == '\n' || (' '..='~').contains(&c)),
+            "{text:?}"
+        );
+        assert_eq!(
+            serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(),
+            odd
+        );
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_shown_as_dots() {
