@@ -39,6 +39,38 @@ fn into_a_full_disk(vsiflow: &Vsiflow, arguments: &[&str]) {
 }
 
 #[test]
+fn a_command_without_standard_output_fails_if_it_has_results() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let closed = |arguments: &[&str]| {
+        let command = vsiflow.command(arguments);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "exec \"$0\" \"$@\" >&-"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let ran = shell.stdin(std::process::Stdio::null()).output().unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr).into_owned();
+        (ran.status.code(), errors.contains("error[VSI0803]"))
+    };
+    for arguments in [
+        &["get", "vsi"][..],
+        &["get", "vsi", "-o", "json"],
+        &["audit", "head"],
+        &["crd"],
+        &["--help"],
+    ] {
+        assert_eq!(closed(arguments), (Some(1), true), "{arguments:?}");
+    }
+    assert_eq!(closed(&["get", "pools"]), (Some(0), false));
+    assert_eq!(vsiflow.run(&["audit", "verify"]).code, Some(0));
+}
+
+#[test]
 fn results_that_cannot_be_written_fail_every_command() {
     let vsiflow = Vsiflow::simulated();
     // Also without any results.

@@ -86,7 +86,7 @@ pub(crate) async fn show(mut output: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = output.recv().await {
         let write = move || {
             let mut out = io::stdout().lock();
-            sink::noted(out.write_all(&bytes).and_then(|()| out.flush()))
+            sink::printed(out.write_all(&bytes).and_then(|()| out.flush()))
         };
         // A stopped terminal blocks only a thread for such work.
         if !matches!(tokio::task::spawn_blocking(write).await, Ok(Ok(()))) {

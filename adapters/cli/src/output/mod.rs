@@ -315,7 +315,7 @@ pub(crate) fn usage_error(error: clap::Error) -> std::process::ExitCode {
     if error.use_stderr() {
         return Exit::Usage.into();
     }
-    let _ = sink::noted(printed);
+    let _ = sink::printed(printed);
     ended(Exit::Done).into()
 }
 

@@ -22,8 +22,20 @@ tokio::task_local! {
 static FAILURE: OnceLock<String> = OnceLock::new();
 /// Whether the user has read of it.
 static REPORTED: AtomicBool = AtomicBool::new(false);
+/// Whether this process was started without standard output. The standard library then opens `/dev/null` in its place
+/// before `main`, so that no other file gets its number.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+/// Whether this process had results.
+static HAS_RESULTS: AtomicBool = AtomicBool::new(false);
 /// Notified when nobody receives the results any more: of each error, and of a closed pipe.
 static UNHEARD: Notify = Notify::const_new();
+
+/// Runs before the standard library has replaced a standard output that is closed.
+#[ctor::ctor]
+fn look_at_standard_output() {
+    let is_closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
+    IS_CLOSED.store(is_closed, Ordering::Relaxed);
+}
 
 /// Results that were lost.
 pub(super) struct LostOutput {
@@ -122,8 +134,14 @@ pub(crate) async fn unheard() {
     UNHEARD.notified().await;
 }
 
+/// Notes that results were written to standard output, or why not, for the end of the process.
+pub(crate) fn printed(written: io::Result<()>) -> io::Result<()> {
+    HAS_RESULTS.store(true, Ordering::Relaxed);
+    noted(written)
+}
+
 /// Notes an error of standard output, for the end of the process.
-pub(crate) fn noted(written: io::Result<()>) -> io::Result<()> {
+fn noted(written: io::Result<()>) -> io::Result<()> {
     if let Err(error) = &written {
         if error.kind() != io::ErrorKind::BrokenPipe {
             let _ = FAILURE.set(error.to_string());
@@ -145,11 +163,13 @@ pub(crate) fn has_failed() -> bool {
 
 /// Whether results could be written: a command that had none is not to succeed where they would be lost.
 fn accepts_output() -> io::Result<()> {
-    match rustix::io::write(io::stdout(), &[]) {
-        // Without standard output there is nothing to write to.
-        Ok(_) | Err(rustix::io::Errno::BADF) => Ok(()),
-        Err(error) => Err(error.into()),
+    if IS_CLOSED.load(Ordering::Relaxed) {
+        let has_results = HAS_RESULTS.load(Ordering::Relaxed);
+        let lost = has_results.then(|| rustix::io::Errno::BADF.into());
+        return lost.map_or(Ok(()), Err);
     }
+    rustix::io::write(io::stdout(), &[])?;
+    Ok(())
 }
 
 /// Writes what is left, and returns the error if results were lost.
@@ -165,7 +185,7 @@ pub(super) fn finish() -> Option<LostOutput> {
 pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, &plain(bytes))) {
         Ok(()) => Ok(()),
-        Err(_) => noted(anstream::stdout().write_all(bytes)),
+        Err(_) => printed(anstream::stdout().write_all(bytes)),
     }
 }
 
@@ -173,7 +193,7 @@ pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
 pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, bytes)) {
         Ok(()) => Ok(()),
-        Err(_) => noted(std::io::stdout().write_all(bytes)),
+        Err(_) => printed(std::io::stdout().write_all(bytes)),
     }
 }
 
