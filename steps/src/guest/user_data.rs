@@ -3,9 +3,12 @@
 //! <https://docs.cloud-init.io/en/latest/explanation/format.html>.
 
 mod archive;
+mod config_keys;
 mod mime;
+mod netplan_keys;
 mod network;
 mod public_key;
+mod template;
 mod yaml;
 
 use std::io::Read as _;
@@ -131,8 +134,10 @@ fn check_text(bytes: &[u8]) -> Option<InputProblem> {
 /// The problem of a text whose format cloud-init tells by its first line.
 fn check_form(text: &str) -> Option<InputProblem> {
     match form_of(text) {
-        Some(TEMPLATE) => check_template(text),
-        Some("#cloud-config") => check_yaml(text, YamlShape::Mapping),
+        Some(TEMPLATE) => template::check(text),
+        Some("#cloud-config") => {
+            check_yaml(text, YamlShape::Mapping).or_else(|| config_keys::check(text))
+        }
         Some(ARCHIVE) => check_yaml(text, YamlShape::List).or_else(|| archive::check(text)),
         Some("#cloud-config-jsonp") => check_patch(text),
         Some(form @ ("#include" | "#include-once")) => check_include(text, form),
@@ -163,19 +168,6 @@ fn form_of(text: &str) -> Option<&'static str> {
     forms.copied().max_by_key(|form| form.len())
 }
 
-/// A template is text of another form once its variables are replaced.
-fn check_template(text: &str) -> Option<InputProblem> {
-    let (_, rest) = text.trim_start().split_once('\n').unwrap_or_default();
-    if form_of(rest).is_some() {
-        return None;
-    }
-    let message = "the line after `## template: jinja` is none that cloud-init knows";
-    Some(InputProblem::new(
-        message,
-        "write `#cloud-config` as the second line",
-    ))
-}
-
 fn check_patch(text: &str) -> Option<InputProblem> {
     let start = text.trim_start();
     let patch = start.get("#cloud-config-jsonp".len()..).unwrap_or_default();
@@ -190,14 +182,17 @@ fn check_include(text: &str, form: &str) -> Option<InputProblem> {
     let start = text.trim_start();
     let lines = start.get(form.len()..).unwrap_or_default().lines();
     let names = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
-    if lines.into_iter().any(names) {
-        return None;
+    let remedy = "write the addresses below its first line, one a line";
+    let mut named = lines.map(str::trim).filter(|line| names(line)).peekable();
+    if named.peek().is_none() {
+        return Some(InputProblem::new("it includes nothing", remedy));
     }
-    let message = "it includes nothing";
-    Some(InputProblem::new(
-        message,
-        "write the addresses below its first line, one a line",
-    ))
+    let is_address = |line: &str| {
+        let is_place = line.contains("://") || line.starts_with('/') || line.contains("$(");
+        is_place && !line.contains(char::is_whitespace)
+    };
+    let is_wrong = !named.all(is_address);
+    is_wrong.then(|| InputProblem::new("a line that it includes is not an address", remedy))
 }
 
 fn check_script(text: &str) -> Option<InputProblem> {

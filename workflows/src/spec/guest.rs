@@ -310,7 +310,7 @@ fn inputs(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
         problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));
     };
     if let Some(text) = spec.network_config.as_deref().filter(|text| is_known(text))
-        && let Some(wrong) = user_data::check_network(text)
+        && let Some(wrong) = user_data::check_network(text).filter(|wrong| !wrong.is_doubt)
     {
         let message = format!(
             "the network configuration would be ignored: {}",
@@ -358,7 +358,8 @@ fn inputs(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
 pub(super) fn check_network_of_vsi(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
     let text = document.spec.network_config.as_deref();
     let text = text.filter(|text| is_known(text));
-    if let Some(wrong) = text.and_then(user_data::check_network) {
+    let wrong = text.and_then(user_data::check_network);
+    if let Some(wrong) = wrong.filter(|wrong| !wrong.is_doubt) {
         let path = FieldPath::of(["spec", "networkConfig"]);
         let message = format!(
             "the network configuration would be ignored: {}",
@@ -373,21 +374,62 @@ fn is_known(text: &str) -> bool {
     !text.contains("$(")
 }
 
-/// User-data that cloud-init would ignore and that may be meant for another program, as a problem to warn of.
-pub(super) fn doubt(document: &Document<VsiSpec>, documents: &Documents) -> Option<Problem> {
+/// What cloud-init would ignore and what may be meant for another program, as problems to warn of.
+pub(super) fn doubts(document: &Document<VsiSpec>, documents: &Documents) -> Vec<Problem> {
+    let of_user_data = user_data_doubt(document, documents);
+    let of_vendor_data = document.spec.guest.as_ref().and_then(|spec| {
+        let text = spec.vendor_data.as_deref().filter(|text| is_known(text))?;
+        let wrong = user_data::check(text.as_bytes())?;
+        let message = format!(
+            "cloud-init may ignore the vendor-data or a part of it: {}",
+            wrong.message
+        );
+        doubt(document, path("vendorData"), message, &wrong)
+    });
+    let of_network = network_doubt(document);
+    let all = [of_user_data, of_vendor_data, of_network];
+    all.into_iter().flatten().collect()
+}
+
+fn network_doubt(document: &Document<VsiSpec>) -> Option<Problem> {
+    let of_guest = document.spec.guest.as_ref();
+    let (text, path) = match of_guest.and_then(|spec| spec.network_config.as_deref()) {
+        Some(text) => (text, path("networkConfig")),
+        None => (
+            document.spec.network_config.as_deref()?,
+            FieldPath::of(["spec", "networkConfig"]),
+        ),
+    };
+    let wrong = user_data::check_network(text).filter(|_| is_known(text))?;
+    let message = format!(
+        "the network configuration may be ignored: {}",
+        wrong.message
+    );
+    doubt(document, path, message, &wrong)
+}
+
+fn doubt(
+    document: &Document<VsiSpec>,
+    path: FieldPath,
+    message: String,
+    wrong: &user_data::InputProblem,
+) -> Option<Problem> {
+    let warned = || document.problem(ProblemCode::WrongValue, path, message, wrong.remedy);
+    wrong.is_doubt.then(warned)
+}
+
+fn user_data_doubt(document: &Document<VsiSpec>, documents: &Documents) -> Option<Problem> {
     let spec = document.spec.guest.as_ref()?;
     if spec.guest_type != Some(GuestType::CloudInit) {
         return None;
     }
     let user_data = source(document, spec, GuestType::CloudInit, documents).ok()??;
-    let wrong = user_data::check(user_data.expose()).filter(|wrong| wrong.is_doubt)?;
-    let message = format!("cloud-init does not read the user-data: {}", wrong.message);
-    Some(document.problem(
-        ProblemCode::WrongValue,
-        path(user_data_field(spec)),
-        message,
-        wrong.remedy,
-    ))
+    let wrong = user_data::check(user_data.expose())?;
+    let message = format!(
+        "cloud-init may ignore the user-data or a part of it: {}",
+        wrong.message
+    );
+    doubt(document, path(user_data_field(spec)), message, &wrong)
 }
 
 /// The field that the user-data is in.

@@ -101,7 +101,7 @@ pub fn resolve(
 /// What is accepted and probably not meant.
 fn doubts(documents: &Documents) -> Vec<Problem> {
     let vsis = documents.vsis.iter();
-    vsis.filter_map(|document| guest::doubt(document, documents))
+    vsis.flat_map(|document| guest::doubts(document, documents))
         .collect()
 }
 

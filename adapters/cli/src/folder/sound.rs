@@ -76,6 +76,7 @@ impl SoundDocuments {
             let tried = load(good.clone()).and_then(|loaded| {
                 let resolved = loaded.resolve(host)?;
                 let mut doubtful = loaded.warn_of(&resolved.unresolved_refs);
+                doubtful.extend(loaded.warn_of(&resolved.doubts));
                 doubtful.extend(loaded.exposed());
                 doubtful.extend(loaded.warnings);
                 Ok((resolved, doubtful))

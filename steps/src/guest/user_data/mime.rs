@@ -2,7 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use super::{InputProblem, YamlShape, check_form, check_script, check_yaml};
+use super::{
+    InputProblem, TEMPLATE, YamlShape, check_form, check_script, check_yaml, form_of, template,
+};
 
 /// How many parts are looked at.
 const PARTS_MAX: usize = 64;
@@ -92,23 +94,51 @@ fn check_part(part: &str, has_handler: bool) -> Option<InputProblem> {
     let content_type = header(head, "content-type").unwrap_or("text/plain");
     let encoding = header(head, "content-transfer-encoding").unwrap_or("8bit");
     let kind = kind_of(content_type);
-    let is_read = TYPES.contains(&kind.as_str())
-        || TYPE_BEGINNINGS
-            .iter()
-            .any(|beginning| kind.starts_with(beginning));
     match kind.as_str() {
-        "text/cloud-config" => check_yaml(&decoded(content, encoding)?, YamlShape::Mapping),
-        "text/x-shellscript" => check_script(&decoded(content, encoding)?),
         // cloud-init tells the type of such a part by its content.
         "text/plain" | "text/x-not-multipart" => check_form(&decoded(content, encoding)?),
-        _ if is_read || has_handler => None,
-        _ => Some(InputProblem {
-            is_doubt: true,
-            ..InputProblem::new(
-                "its Content-Type is none that cloud-init knows",
-                "write text/cloud-config or text/x-shellscript, or add a part-handler for it",
-            )
-        }),
+        _ if is_checked(&kind) => check_typed(&decoded(content, encoding)?, &kind),
+        _ if is_read(&kind) || has_handler => None,
+        _ => Some(unknown_type("Content-Type")),
+    }
+}
+
+/// Whether the content of a type is checked.
+fn is_checked(kind: &str) -> bool {
+    ["text/cloud-config", "text/jinja2", "text/x-shellscript"].contains(&kind)
+}
+
+fn is_read(kind: &str) -> bool {
+    let mut beginnings = TYPE_BEGINNINGS.iter();
+    TYPES.contains(&kind) || beginnings.any(|beginning| kind.starts_with(beginning))
+}
+
+fn check_typed(content: &str, kind: &str) -> Option<InputProblem> {
+    match kind {
+        // A template is one by its first line, whatever its type.
+        _ if form_of(content) == Some(TEMPLATE) => template::check(content),
+        "text/cloud-config" => check_yaml(content, YamlShape::Mapping),
+        "text/x-shellscript" => check_script(content),
+        _ => None,
+    }
+}
+
+/// The problem of the content of an entry with a type in another container than a message.
+pub(super) fn check_of_type(content: &str, kind: &str, has_handler: bool) -> Option<InputProblem> {
+    let kind = kind_of(kind);
+    if is_checked(&kind) {
+        return check_typed(content, &kind);
+    }
+    (!is_read(&kind) && kind != "text/plain" && !has_handler).then(|| unknown_type("`type`"))
+}
+
+fn unknown_type(field: &str) -> InputProblem {
+    InputProblem {
+        is_doubt: true,
+        ..InputProblem::new(
+            format!("its {field} is none that cloud-init knows"),
+            "write text/cloud-config or text/x-shellscript, or add a part-handler for it",
+        )
     }
 }
 

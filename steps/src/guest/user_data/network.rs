@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, read_yaml};
+use super::{InputProblem, netplan_keys, read_yaml};
 
 const REMEDY: &str = "write netplan's YAML, for example: version: 2 and below it ethernets";
 /// The types of entries in version 1.
@@ -97,7 +97,7 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
         if key == "openvswitch" {
             continue;
         }
-        for device in devices.values() {
+        for (name, device) in devices {
             if !device.is_object() {
                 return problem("a device is not a mapping of keys to values");
             }
@@ -110,6 +110,9 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
                     "write a list, for example: addresses: [192.0.2.7/24]",
                 ));
             }
+            if let Some(problem) = netplan_keys::check(key, name, device) {
+                return Some(problem);
+            }
         }
     }
     None
@@ -118,7 +121,12 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
 fn are_addresses(list: &Value) -> bool {
     let is_address = |text: &str| match text.split_once('/') {
         Some((address, length)) => {
-            address.parse::<std::net::IpAddr>().is_ok() && length.parse::<u8>().is_ok()
+            let most = match address.parse::<std::net::IpAddr>() {
+                Ok(std::net::IpAddr::V4(_)) => 32,
+                Ok(std::net::IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            length.parse::<u8>().is_ok_and(|length| length <= most)
         }
         // A variable of a group is filled in later.
         None => text.contains("$("),

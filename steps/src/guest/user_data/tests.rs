@@ -228,12 +228,147 @@ fn network_configuration_is_netplans_or_refused() {
             "version: 2\nbonds: {b: {addresses: 192.0.2.7/24}}\n",
             "prefixes",
         ),
+        (
+            "version: 2\nethernets: {eth0: {dchp4: true}}\n",
+            "ethernets.eth0.dchp4`; is `dhcp4` meant?",
+        ),
+        ("version: 2\nethernets: {e: {dhcp_4: true}}\n", "`dhcp4`"),
+        (
+            "version: 2\nethernets: {e: {dhcp4: ture}}\n",
+            "neither true nor",
+        ),
+        ("version: 2\nbonds: {b: {interface: [e]}}\n", "`interfaces`"),
+        ("version: 2\nethernets: {e: {setname: x}}\n", "`set-name`"),
+        (
+            "version: 2\nethernets: {e: {nameservers: {adresses: [192.0.2.1]}}}\n",
+            "e.nameservers.adresses",
+        ),
+        (
+            "version: 2\nethernets: {e: {routes: [{to: default, vai: 192.0.2.1}]}}\n",
+            "`via`",
+        ),
+        (
+            "version: 2\nethernets: {e: {addresses: [192.0.2.7/33]}}\n",
+            "prefixes",
+        ),
+        (
+            "version: 2\nethernets: {e: {nameservers: 192.0.2.1}}\n",
+            "not a mapping",
+        ),
+        (
+            "version: 2\nethernets: {e: {gateway4: 10.0.0}}\n",
+            "not an address",
+        ),
         ("auto eth0\niface eth0 inet dhcp\n", "not a mapping"),
         ("\u{feff}version: 2\nethernets: {}\n", "byte order mark"),
     ] {
         let problem = check_network(text).unwrap_or_else(|| panic!("{text}"));
         assert!(problem.message.contains(words), "{text}: {problem:?}");
     }
+}
+
+#[test]
+fn a_key_that_resembles_none_of_netplans_is_a_doubt() {
+    let doubt = check_network("version: 2\nethernets: {e: {brand-new: 1}}\n").unwrap();
+    assert!(
+        doubt.is_doubt && doubt.message.contains("ethernets.e.brand-new"),
+        "{doubt:?}"
+    );
+    let odd = check_network("version: 2\nethernets: {e: {\"h\\e[2J\": 1}}\n").unwrap();
+    assert!(odd.message.chars().all(|c| !c.is_control()), "{odd:?}");
+    for text in [
+        "version: 2\nethernets: {e: {dhcp4: yes, dhcp6: \"off\", match: {name: 'en*'}, set-name: e}}\n",
+        "version: 2\nwifis: {w: {access-points: {a: {password: x}}, dhcp4: true}}\n",
+        "version: 2\nvlans: {v: {id: 5, link: e, routes: [{to: 0.0.0.0/0, via: 192.0.2.1, on-link: true}]}}\n",
+    ] {
+        assert_eq!(check_network(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_resembles_one_of_cloud_inits_is_a_doubt() {
+    for (key, meant) in [
+        ("write_file", "write_files"),
+        ("write-files", ""),
+        ("runcmds", "runcmd"),
+        ("rumcmd", "runcmd"),
+        ("pacakges", "packages"),
+        ("ssh_authorized_key", "ssh_authorized_keys"),
+        ("hostnmae", "hostname"),
+        ("user", ""),
+        ("my_own_program", ""),
+    ] {
+        let problem = check(format!("#cloud-config\n{key}: hunter2\n").as_bytes());
+        let Some(problem) = problem else {
+            assert!(meant.is_empty(), "{key}");
+            continue;
+        };
+        assert!(problem.is_doubt && !meant.is_empty(), "{key}: {problem:?}");
+        let words = format!("`{key}`; is `{meant}` meant?");
+        assert!(problem.message.contains(&words), "{key}: {problem:?}");
+        assert!(!problem.message.contains("hunter2"), "{problem:?}");
+    }
+}
+
+#[test]
+fn the_marks_of_a_template_are_checked() {
+    let template =
+        |body: &str| check(format!("## template: jinja\n#cloud-config\n{body}").as_bytes());
+    for body in [
+        "a: {{ v1.x }}\n",
+        "a: {{ '}}' }} {# a '{{ #}\n",
+        "{% if x %}\na: b\n{% elif y %}\nc: d\n{%- endif -%}\n",
+        "{% for i in x %}{{ i }}{% endfor %}\n",
+        "{% set a = 1 %}{% raw %}{{ {% if {% endraw %}\n",
+        "a: {b: {c: d}}\n",
+    ] {
+        assert_eq!(template(body), None, "{body}");
+    }
+    for (body, words) in [
+        ("a: {{ hunter2\n", "a `{{` without `}}` (line 3)"),
+        ("a: b\nc: {% if hunter2\n", "a `{%` without `%}` (line 4)"),
+        ("{# hunter2\n", "a `{#` without `#}` (line 3)"),
+        ("a: {{ }}\n", "empty"),
+        (
+            "{% if hunter2 %}\na: b\n",
+            "`{% if %}` without `{% endif %}` (line 3)",
+        ),
+        ("{% endif %}\n", "not open"),
+        ("{% for a in b %}{% endif %}\n", "not open"),
+    ] {
+        let problem = template(body).expect(body);
+        assert!(problem.message.contains(words), "{body}: {problem:?}");
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+    let part = "Content-Type: text/jinja2\n\n## template: jinja\n#cloud-config\na: {{";
+    assert!(check(message(&[part]).as_bytes()).is_some());
+}
+
+#[test]
+fn an_entry_of_an_archive_with_a_type_that_cloud_init_does_not_know_is_a_doubt() {
+    let archive = |entries: &str| check(format!("#cloud-config-archive\n{entries}").as_bytes());
+    let unknown = "- {type: text/cloudconfig, content: 'a: b'}\n";
+    let problem = archive(&format!("- 'a: b'\n{unknown}")).unwrap();
+    assert!(
+        problem.is_doubt && problem.message.contains("entry 2"),
+        "{problem:?}"
+    );
+    let handler = "- {type: text/part-handler, content: import x}\n";
+    assert_eq!(archive(&format!("{unknown}{handler}")), None);
+    for kind in [
+        "text/x-include-url",
+        "text/jinja2",
+        "text/plain",
+        "TEXT/Cloud-Config; charset=utf-8",
+    ] {
+        assert_eq!(
+            archive(&format!("- {{type: '{kind}', content: 'a: b'}}\n")),
+            None,
+            "{kind}"
+        );
+    }
+    let script = archive("- {type: text/x-shellscript, content: \"#!/bin/sh\\r\\n\"}\n");
+    assert!(script.is_some_and(|problem| !problem.is_doubt));
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! Checks the marks of a jinja template, without running it.
+
+use super::{InputProblem, TEMPLATE, form_of};
+
+/// The marks that open an expression, a statement and a comment, with those that close them.
+const MARKS: [(&str, &str); 3] = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
+/// The statements that need an end.
+const BLOCKS: [&str; 9] = [
+    "if",
+    "for",
+    "macro",
+    "call",
+    "filter",
+    "block",
+    "with",
+    "autoescape",
+    "raw",
+];
+const REMEDY: &str = "correct the template; `cloud-init devel render FILE` renders it";
+
+/// The problem of a template: of its second line, or of a mark that is open.
+pub(super) fn check(text: &str) -> Option<InputProblem> {
+    let (_, rest) = text.trim_start().split_once('\n').unwrap_or_default();
+    if !matches!(form_of(rest), Some(form) if form != TEMPLATE) {
+        let message = "the line after `## template: jinja` is none that cloud-init knows";
+        let remedy = "write `#cloud-config` as the second line";
+        return Some(InputProblem::new(message, remedy));
+    }
+    Template { text, at: 0 }.check()
+}
+
+/// A template, read up to a place.
+struct Template<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Template<'t> {
+    fn check(mut self) -> Option<InputProblem> {
+        let mut blocks: Vec<(&str, usize)> = Vec::new();
+        while let Some((open, close)) = self.next_mark() {
+            let begin = self.at;
+            self.at = begin.saturating_add(open.len());
+            let Some(content) = self.content(close) else {
+                let message = format!("its template has a `{open}` without `{close}`");
+                return Some(self.problem(begin, &message));
+            };
+            if open == "{{" && content.trim().is_empty() {
+                return Some(self.problem(begin, "its template has an empty `{{ }}`"));
+            }
+            if open != "{%" {
+                continue;
+            }
+            let word = content
+                .trim_start_matches(['-', '+'])
+                .split_whitespace()
+                .next();
+            match word.unwrap_or_default() {
+                "raw" => self.skip_raw(),
+                word if BLOCKS.contains(&word) => blocks.push((word, begin)),
+                // Without `=` it is a block.
+                "set" if !content.contains('=') => blocks.push(("set", begin)),
+                word => {
+                    let Some(ended) = word.strip_prefix("end") else {
+                        continue;
+                    };
+                    if blocks.pop().is_none_or(|(open, _)| open != ended) {
+                        let message = "its template ends a block that is not open";
+                        return Some(self.problem(begin, message));
+                    }
+                }
+            }
+        }
+        let (block, begin) = blocks.pop()?;
+        let message = format!("its template has a `{{% {block} %}}` without `{{% end{block} %}}`");
+        Some(self.problem(begin, &message))
+    }
+
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Moves to the next mark that opens something.
+    fn next_mark(&mut self) -> Option<(&'static str, &'static str)> {
+        let rest = self.rest();
+        let places = MARKS
+            .iter()
+            .filter_map(|mark| Some((rest.find(mark.0)?, *mark)));
+        let (at, mark) = places.min_by_key(|(at, _)| *at)?;
+        self.at = self.at.saturating_add(at);
+        Some(mark)
+    }
+
+    /// What is between the marks; texts in quotation marks do not close it, except in a comment.
+    fn content(&mut self, close: &str) -> Option<&'t str> {
+        let rest = self.rest();
+        let mut quote = None;
+        for (at, c) in rest.char_indices() {
+            let is_end = rest.get(at..).is_some_and(|end| end.starts_with(close));
+            match quote {
+                None if is_end => {
+                    self.at = self.at.saturating_add(at).saturating_add(close.len());
+                    return rest.get(..at);
+                }
+                None if close != "#}" && ['"', '\''].contains(&c) => quote = Some(c),
+                Some(open) if open == c => quote = None,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn skip_raw(&mut self) {
+        let rest = self.rest();
+        let end = rest.find("endraw").unwrap_or(rest.len());
+        let after = rest.get(end..).unwrap_or_default();
+        let close = after
+            .find("%}")
+            .map_or(after.len(), |at| at.saturating_add(2));
+        self.at = self.at.saturating_add(end).saturating_add(close);
+    }
+
+    fn problem(&self, begin: usize, message: &str) -> InputProblem {
+        let before = self.text.get(..begin).unwrap_or_default();
+        let line = before.matches('\n').count().saturating_add(1);
+        InputProblem::new(format!("{message} (line {line})"), REMEDY)
+    }
+}
