@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::disk_source::{self, DataDiskSource};
 use super::policy::DeletionPolicy;
 use super::quantity::{self, Quantity};
-use super::selector::LabelSelector;
+use super::selector::{self, LabelSelector};
 use super::text;
 use super::vsi::default_pool;
 
@@ -20,7 +20,7 @@ pub struct DataDiskSpec {
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
     /// Chooses the host settings.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
     /// What happens to its volume when it is deleted.
     #[serde(default = "DeletionPolicy::of_disks")]
@@ -41,7 +41,7 @@ pub struct DataDiskRefSpec {
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
     /// Chooses the host settings.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
 }
 

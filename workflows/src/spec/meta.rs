@@ -90,19 +90,33 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(
 ) -> Result<BTreeMap<String, String>, D::Error> {
     let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
     for (key, value) in &labels {
-        check_label_key(key).map_err(serde::de::Error::custom)?;
-        if !value.is_empty() && !is_label_word(value) {
-            return Err(serde::de::Error::custom(format!(
-                "the value of the label {key} is {value:?}; a value has at most 63 letters, digits, `-`, `_` \
-                 and `.`, and a letter or digit at both ends"
-            )));
-        }
+        check_label_pair(key, value).map_err(serde::de::Error::custom)?;
     }
     Ok(labels)
 }
 
+/// Checks a label as an API server does.
+///
+/// # Errors
+/// With the problem, as text.
+pub fn check_label_pair(key: &str, value: &str) -> Result<(), String> {
+    check_label_key(key)?;
+    check_label_value(key, value)
+}
+
+/// Checks a label's value: empty, or a word.
+pub(super) fn check_label_value(key: &str, value: &str) -> Result<(), String> {
+    if value.is_empty() || is_label_word(value) {
+        return Ok(());
+    }
+    Err(format!(
+        "the value of the label {key} is {value:?}; a value has at most 63 letters, digits, `-`, `_` \
+         and `.`, and a letter or digit at both ends"
+    ))
+}
+
 /// Checks a label's key: a word, which a subdomain and a slash may precede.
-fn check_label_key(key: &str) -> Result<(), String> {
+pub(super) fn check_label_key(key: &str) -> Result<(), String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),

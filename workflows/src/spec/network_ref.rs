@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::selector::LabelSelector;
+use super::selector::{self, LabelSelector};
 use super::text;
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPremNetworkRef`.
@@ -13,6 +13,6 @@ pub struct NetworkRefSpec {
     #[serde(deserialize_with = "text::host_object")]
     pub network_name: String,
     /// Chooses the host settings.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
 }

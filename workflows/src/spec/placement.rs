@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::documents::Document;
+use super::meta;
 use super::problem::{FieldPath, ProblemCode};
 use super::quantity::Quantity;
 use super::selector::LabelSelector;
@@ -25,6 +26,29 @@ pub struct PlacementSpec {
     /// What a host must have.
     #[serde(default, skip_serializing_if = "is_default")]
     pub requires: Requires,
+}
+
+/// The placement of a document: with labels that an API server accepts. Records are read without this check.
+pub(super) fn of_document<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PlacementSpec>, D::Error> {
+    let placement = Option::<PlacementSpec>::deserialize(deserializer)?;
+    if let Some(placement) = &placement {
+        placement.check_labels().map_err(D::Error::custom)?;
+    }
+    Ok(placement)
+}
+
+impl PlacementSpec {
+    fn check_labels(&self) -> Result<(), String> {
+        let spread = self.spread.as_ref();
+        if let Some(key) = spread.and_then(|spread| spread.label.as_deref()) {
+            meta::check_label_key(key)?;
+        }
+        let among = spread.and_then(|spread| spread.among.as_ref());
+        let mut selectors = self.anti_affinity.iter().chain(among);
+        selectors.try_for_each(LabelSelector::check_labels)
+    }
 }
 
 /// How VSIs are spread.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::meta;
+
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
@@ -107,6 +109,45 @@ impl LabelSelector {
                 .match_expressions
                 .iter()
                 .all(|expression| expression.matches(labels))
+    }
+}
+
+/// A selector of a document: with labels that an API server accepts. A label with another one selects nothing, ever.
+/// Records are read without this check.
+pub(super) fn of_document<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<LabelSelector>, D::Error> {
+    let selector = Option::<LabelSelector>::deserialize(deserializer)?;
+    if let Some(selector) = &selector {
+        selector.check_labels().map_err(serde::de::Error::custom)?;
+    }
+    Ok(selector)
+}
+
+impl LabelSelector {
+    /// Checks keys and values. Variables of a group are filled in later.
+    pub(super) fn check_labels(&self) -> Result<(), String> {
+        for (key, value) in &self.match_labels {
+            check_label(key, Some(value))?;
+        }
+        for Expression { key, values, .. } in &self.match_expressions {
+            check_label(key, None)?;
+            for value in values {
+                check_label(key, Some(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_label(key: &str, value: Option<&String>) -> Result<(), String> {
+    let is_known = |text: &str| !text.contains("$(");
+    if is_known(key) {
+        meta::check_label_key(key)?;
+    }
+    match value.filter(|value| is_known(value)) {
+        Some(value) => meta::check_label_value(key, value),
+        None => Ok(()),
     }
 }
 

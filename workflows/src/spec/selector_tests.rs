@@ -173,3 +173,44 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<LabelSelector>(&text).unwrap(), selector);
     }
 }
+
+#[test]
+fn a_selector_of_a_document_has_labels_that_an_api_server_accepts() {
+    #[derive(Debug, serde::Deserialize)]
+    struct Spec {
+        #[serde(default, deserialize_with = "of_document")]
+        selector: Option<LabelSelector>,
+    }
+    let read = |selector: serde_json::Value| {
+        serde_json::from_value::<Spec>(serde_json::json!({"selector": selector}))
+    };
+    let long = "a".repeat(64);
+    for (key, value) in [
+        ("app", "a b"),
+        ("app", "-a"),
+        ("app", "a_"),
+        ("app", &long),
+        ("app", "caf\u{e9}"),
+        ("a b", "x"),
+        ("", "x"),
+        ("a/b/c", "x"),
+        ("UPPER.example/a", "x"),
+        ("/a", "x"),
+        (&long, "x"),
+    ] {
+        let labels = serde_json::json!({"matchLabels": {key: value}});
+        assert!(read(labels).is_err(), "{key}={value}");
+        let expression = serde_json::json!({"key": key, "operator": "In", "values": [value]});
+        let refused = read(serde_json::json!({"matchExpressions": [expression]}));
+        assert!(refused.is_err(), "{key} in ({value})");
+    }
+    for (key, value) in [
+        ("app.kubernetes.io/name", "A.b_c-9"),
+        ("x", ""),
+        ("$(a)", "$(b.c)"),
+    ] {
+        let labels = serde_json::json!({"matchLabels": {key: value}});
+        assert!(read(labels).unwrap().selector.is_some(), "{key}={value}");
+    }
+    assert!(read(serde_json::Value::Null).unwrap().selector.is_none());
+}

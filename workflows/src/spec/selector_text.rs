@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use super::meta;
 use super::selector::{Expression, LabelSelector, SelectorOperator};
 
 impl FromStr for LabelSelector {
@@ -51,7 +52,7 @@ fn condition_of(text: &str) -> Result<Expression, String> {
     }
     for (sign, operator) in [("!=", NotIn), ("==", In), ("=", In)] {
         if let Some((key, value)) = text.split_once(sign) {
-            return expression(key, operator, vec![value_of(value)?]);
+            return expression(key, operator, vec![value.trim().to_owned()]);
         }
     }
     let Some((front, list)) = text.split_once('(') else {
@@ -67,8 +68,8 @@ fn condition_of(text: &str) -> Result<Expression, String> {
         _ => return Err(unclear(text)),
     };
     let list = list.strip_suffix(')').ok_or_else(|| unclear(text))?;
-    let values: Result<Vec<_>, _> = list.split(',').map(value_of).collect();
-    expression(key, operator, values?)
+    let values = list.split(',').map(|value| value.trim().to_owned());
+    expression(key, operator, values.collect())
 }
 
 fn expression(
@@ -77,27 +78,15 @@ fn expression(
     values: Vec<String>,
 ) -> Result<Expression, String> {
     let key = key.trim();
-    if key.is_empty() || !key.chars().all(|c| is_name(c) || c == '/') {
-        return Err(format!("{key:?} is not the key of a label"));
+    meta::check_label_pair(key, "")?;
+    for value in &values {
+        meta::check_label_pair(key, value)?;
     }
     Ok(Expression {
         key: key.to_owned(),
         operator,
         values,
     })
-}
-
-fn value_of(text: &str) -> Result<String, String> {
-    let value = text.trim();
-    if value.chars().all(is_name) {
-        Ok(value.to_owned())
-    } else {
-        Err(format!("{value:?} is not the value of a label"))
-    }
-}
-
-fn is_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c)
 }
 
 fn unclear(text: &str) -> String {
@@ -154,8 +143,24 @@ mod tests {
     #[test]
     fn what_is_no_condition_is_refused_with_how_one_is_written() {
         for wrong in [
-            "=a", "a in (b", "a on (b)", "a b", "a=b c", "a=$(x)", "(a)", "!", "a in b)", "a=b,",
-            ",a=b", "a=b,,c", ",",
+            "=a",
+            "a in (b",
+            "a on (b)",
+            "a b",
+            "a=b c",
+            "a=$(x)",
+            "(a)",
+            "!",
+            "a in b)",
+            "a=b,",
+            ",a=b",
+            "a=b,,c",
+            ",",
+            "a_=b",
+            "a=-b",
+            "a/b/c=d",
+            "A.B/c",
+            "a in (b,.c)",
         ] {
             let refused = wrong.parse::<LabelSelector>();
             assert!(refused.is_err(), "{wrong}: {refused:?}");

@@ -10,11 +10,11 @@ use vsiflow_steps::{
 
 use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
-use super::placement::PlacementSpec;
+use super::placement::{self, PlacementSpec};
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::Memory;
 use super::ready::ReadySpec;
-use super::selector::LabelSelector;
+use super::selector::{self, LabelSelector};
 use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 use super::vsi::{self, BootDisk, Interface, Machine, VsiSpec};
@@ -36,16 +36,16 @@ pub struct VirtualServerSpec {
     #[serde(default = "vsi::default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
     /// Chooses the host settings.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
     /// How a host is chosen if the target selector matches several.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "placement::of_document")]
     pub placement: Option<PlacementSpec>,
     /// Chooses data disks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub disk_selector: Option<LabelSelector>,
     /// Chooses networks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub network_selector: Option<LabelSelector>,
     /// Its network cards, in order, instead of a selector.
     #[serde(default)]

@@ -16,7 +16,7 @@ use super::placement::PlacementSpec;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::{self, Memory, Quantity};
 use super::ready::ReadySpec;
-use super::selector::LabelSelector;
+use super::selector::{self, LabelSelector};
 use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 
@@ -36,13 +36,13 @@ pub struct VsiSpec {
     #[serde(default = "default_pool", deserialize_with = "text::host_object")]
     pub storage_pool: String,
     /// Chooses the host settings. Optional only if a host is given in another way.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub target_selector: Option<LabelSelector>,
     /// Chooses data disks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub disk_selector: Option<LabelSelector>,
     /// Chooses networks; without it the VSI is on the network `default`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "selector::of_document")]
     pub network_selector: Option<LabelSelector>,
     /// Its network cards, in order, instead of a selector.
     #[serde(default)]

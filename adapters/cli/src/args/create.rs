@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vsiflow_workflows::spec::meta::check_subdomain;
+use vsiflow_workflows::spec::meta::{check_label_pair, check_subdomain};
 
 use super::{OutputFormat, WaitArgs};
 
@@ -97,8 +97,9 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is not a label; write key=value")),
-    }
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not a label; write key=value"))?;
+    check_label_pair(key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use vsiflow_workflows::spec::Quantity;
 
-use super::WaitArgs;
+use super::{WaitArgs, create::label};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum DiskCommand {
@@ -54,10 +54,4 @@ pub(crate) struct DiskImportArgs {
     pub(crate) labels: Vec<(String, String)>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
-    let (key, value) = parts.ok_or("a label is KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }

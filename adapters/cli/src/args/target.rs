@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use vsiflow_workflows::spec::meta::check_label_pair;
+
 /// Labels and their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostLabels(pub(crate) BTreeMap<String, String>);
@@ -14,10 +16,10 @@ pub(super) fn labels(text: &str) -> Result<HostLabels, String> {
     let pair = |part: &str| {
         let (key, value) = part.split_once('=').unwrap_or((CONFIG, part));
         if key.is_empty() || value.is_empty() {
-            Err("write labels of the host's settings, such as `config=lab`".to_owned())
-        } else {
-            Ok((key.to_owned(), value.to_owned()))
+            return Err("write labels of the host's settings, such as `config=lab`".to_owned());
         }
+        check_label_pair(key, value)?;
+        Ok((key.to_owned(), value.to_owned()))
     };
     text.split(',')
         .map(pair)
@@ -36,5 +38,6 @@ mod tests {
         let two = [("a".into(), "b".into()), ("c".into(), "d".into())];
         assert_eq!(read("a=b,c=d"), two);
         assert!(labels("a=").is_err() && labels("").is_err());
+        assert!(labels("a_=b").is_err() && labels("a=b c").is_err());
     }
 }
