@@ -10,7 +10,7 @@ use super::{
     DeletionCandidate, foresee, own_disks, permit::Permit, removable, replacement_is_ordered,
 };
 use crate::{
-    error, ownership,
+    error, host_text, ownership,
     ports::{
         DiskSource, DomainInfo, DomainSpec, DomainStart, HostPorts, Leftovers, PausedStart,
         Undefinition, VolumeKey,
@@ -186,6 +186,7 @@ async fn is_alone_on_its_disks(
             _ => None,
         });
         if let Some(path) = shared {
+            let path = host_text::shown(path);
             let message = format!("{} runs and has {path}", ownership::called(cx, other));
             return Err(error::IN_USE
                 .failure(message)
