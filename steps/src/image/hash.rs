@@ -86,10 +86,12 @@ pub(super) async fn hash_source(
     let total = stream.info().length;
     let mut pieces = ContentPieces::new(stream, PIECE);
     let (mut hash, mut size) = (RunningHash::default(), 0_u64);
-    while let Some(bytes) = match pieces.next().await {
-        Ok(bytes) => bytes,
-        Err(cause) => return Err(ended_early(cx, cause.into(), size).await?),
-    } {
+    loop {
+        let bytes = match pieces.next().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(cause) => return Err(ended_early(cx, cause.into(), size).await?),
+        };
         bounds
             .take(&bytes)
             .map_err(|failure| failure.of_object(&params.url))?;

@@ -157,34 +157,80 @@ async fn ready(
     params: &Params,
     done: &[String],
 ) -> Result<Vec<VolumeInfo>, Failure> {
-    let (mut sources, pools) = (Vec::new(), ports.storage.pools().await?);
-    let mut room: Vec<(PoolInfo, u64)> = pools.into_iter().map(|pool| (pool, 0)).collect();
+    let (mut sources, mut room) = (Vec::new(), RestoredRoom::of(ports).await?);
     for disk in &params.disks {
-        let copy = found(ports, &disk.of.copy, "the snapshot's copy is not there").await?;
-        if !done.contains(&disk.of.disk) {
-            if let Some(expected) = &disk.expected {
-                cx.report("checking the copies", sources.len() as u64, None);
-                copies::check(ports, &disk.of.copy, expected).await?;
-            }
-            let old = guards::removable(cx, ports, doomed(params, disk)).await?;
-            let freed = old.map_or(0, |old| old.allocation);
-            let pool = room.iter_mut().find(|(p, _)| p.name == disk.of.volume.pool);
-            if let Some((pool, needed)) = pool {
-                pool.available = pool.available.saturating_add(freed);
-                *needed = needed.saturating_add(copy.allocation);
-            }
+        if done.contains(&disk.of.disk) {
+            sources.push(copy_of(ports, disk).await?);
+            continue;
         }
+        cx.report("checking the copies", sources.len() as u64, None);
+        let copy = whole_copy(ports, disk).await?;
+        let old = guards::removable(cx, ports, doomed(params, disk)).await?;
+        room.add(disk, &copy, old.as_ref());
         sources.push(copy);
     }
-    match room.iter().find(|(pool, needed)| *needed > pool.available) {
-        None => Ok(sources),
-        Some((pool, needed)) => Err(error::NO_SPACE
+    room.check(ports)?;
+    Ok(sources)
+}
+
+/// Checks the copies and the room as [`RestoreDisks`] does, while the guest may run. Nothing is changed.
+///
+/// # Errors
+/// The reason why the disks would not be restored; port errors by their kind.
+pub async fn foresee(ports: &HostPorts, disks: &[DiskToRestore]) -> Result<(), Failure> {
+    let mut room = RestoredRoom::of(ports).await?;
+    for disk in disks {
+        let copy = whole_copy(ports, disk).await?;
+        let old = ports.storage.volume(&disk.of.volume).await?;
+        room.add(disk, &copy, old.as_ref());
+    }
+    room.check(ports)
+}
+
+async fn copy_of(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
+    found(ports, &disk.of.copy, "the snapshot's copy is not there").await
+}
+
+/// The copy of a disk, if it is what was recorded.
+async fn whole_copy(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
+    let copy = copy_of(ports, disk).await?;
+    if let Some(expected) = &disk.expected {
+        copies::check(ports, &disk.of.copy, expected).await?;
+    }
+    Ok(copy)
+}
+
+/// The pools of a host, with the bytes that restored disks need in them.
+struct RestoredRoom(Vec<(PoolInfo, u64)>);
+
+impl RestoredRoom {
+    async fn of(ports: &HostPorts) -> Result<Self, Failure> {
+        let pools = ports.storage.pools().await?.into_iter();
+        Ok(Self(pools.map(|pool| (pool, 0)).collect()))
+    }
+
+    /// Counts a copy, and the disk that it replaces.
+    fn add(&mut self, disk: &DiskToRestore, copy: &VolumeInfo, old: Option<&VolumeInfo>) {
+        let mut pools = self.0.iter_mut();
+        if let Some((pool, needed)) = pools.find(|(pool, _)| pool.name == disk.of.volume.pool) {
+            let freed = old.map_or(0, |old| old.allocation);
+            pool.available = pool.available.saturating_add(freed);
+            *needed = needed.saturating_add(copy.allocation);
+        }
+    }
+
+    fn check(&self, ports: &HostPorts) -> Result<(), Failure> {
+        let mut pools = self.0.iter();
+        let Some((pool, needed)) = pools.find(|(pool, needed)| *needed > pool.available) else {
+            return Ok(());
+        };
+        Err(error::NO_SPACE
             .failure(format!(
                 "the disks take {needed} bytes, and the pool would have {}; nothing was changed",
                 pool.available
             ))
             .on_host(ports.host.name())
-            .of_object(format!("pool {}", pool.name))),
+            .of_object(format!("pool {}", pool.name)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use vsiflow_workflows::{
     fleet::{Applied, Change, LeftOut},
+    plan::How,
     record::kind,
     spec::{HostSettings, Resolved},
 };
@@ -152,7 +153,6 @@ pub(super) async fn dry_run(
     format: Option<OutputFormat>,
 ) -> CommandOutcome {
     let applied = app.fleet.apply_dry(resolved).await?;
-    let mut exit = Exit::Done;
     match format {
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,
         None => {
@@ -160,10 +160,47 @@ pub(super) async fn dry_run(
                 .iter()
                 .for_each(|one| print_result(one, " (dry run)"));
             report_unused(&unused_networks(app, resolved), &applied);
-            exit = prune::report_candidates(app, left_out).await?;
         }
     }
+    let quiet = format.is_some();
+    let obstacles = Box::pin(async {
+        let exit = report_obstacles(app, &applied).await?;
+        let pruned = prune::report_candidates(app, left_out, quiet).await?;
+        Ok::<_, ExitProblem>(exit.max(pruned))
+    });
+    let exit = if quiet {
+        output::aside(obstacles).await?
+    } else {
+        obstacles.await?
+    };
     app.close().await;
+    Ok(exit)
+}
+
+/// What the documents would meet; see [`report_obstacles`].
+pub(super) async fn foresee(app: &App, resolved: &Resolved) -> CommandOutcome {
+    report_obstacles(app, &app.fleet.apply_dry(resolved).await?).await
+}
+
+/// Reports what would wait for approval, and which rebuilds a host would refuse; returns the exit.
+async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitProblem> {
+    let mut exit = Exit::Done;
+    for one in applied {
+        if one.awaits_approval {
+            report_waiting(one);
+            exit = exit.max(Exit::Blocked);
+        }
+        if one.kind != kind::VSI || one.plan.how() != Some(How::Rebuild) {
+            continue;
+        }
+        let vsis = app.fleet.vsis();
+        let refusal = vsis.rebuild_refusal(&one.namespace, &one.name).await?;
+        if refusal.is_some() {
+            let label = work::label(&one.namespace, &one.name);
+            let made = output::foreseen(&format!("vsi/{label}"), "rebuilt (dry run)", refusal);
+            exit = exit.max(made);
+        }
+    }
     Ok(exit)
 }
 

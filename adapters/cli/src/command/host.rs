@@ -36,7 +36,7 @@ async fn inventory(common: &Common, args: InventoryArgs) -> CommandOutcome {
     match args.output {
         None | Some(OutputFormat::Wide) => output::table(&table::inventory(&items), "objects"),
         Some(OutputFormat::Name) => {
-            let line = |item: &InventoryItem| output::line(&format!("{}/{}", item.kind, item.name));
+            let line = |item: &InventoryItem| output::name(&format!("{}/{}", item.kind, item.name));
             items.iter().for_each(line);
         }
         Some(format) => {
@@ -60,7 +60,7 @@ async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
     let checks = app.fleet.hosts().check(host, &what).await?;
     match args.output {
         None | Some(OutputFormat::Wide) => print_checks(&checks),
-        Some(OutputFormat::Name) => checks.iter().for_each(|check| output::line(&check.name)),
+        Some(OutputFormat::Name) => checks.iter().for_each(|check| output::name(&check.name)),
         Some(format) => {
             let object =
                 |check: &HostCheck| json!({"metadata": {"name": check.name}, "status": check});
@@ -141,12 +141,7 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
     if args.output.is_none() {
         output::line(&format!("host/{host} cordoned"));
     }
-    for unreadable in app.fleet.hosts().unreadable(host).await? {
-        output::warning(&format!(
-            "it may run there still: {unreadable}. {}",
-            unreadable.remedy
-        ));
-    }
+    warn_of_unreadable(&app, host).await?;
     let wait = WaitArgs {
         wait: args.stop || args.wait,
         timeout: args.bound.wait_timeout,
@@ -164,10 +159,57 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
 
 async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
-    let vsis = Box::pin(app.fleet.hosts().plan_drain(&args.host.name)).await?;
+    let host = &args.host.name;
+    let vsis = Box::pin(app.fleet.hosts().plan_drain(host)).await?;
     show_drain(&vsis, args.output)?;
+    let obstacles = Box::pin(async {
+        let mut exit = Exit::Done;
+        for vsi in &vsis {
+            exit = exit.max(foresee_drain(&app, args, vsi).await?);
+        }
+        Ok::<_, ExitProblem>(exit)
+    });
+    let exit = match args.output {
+        Some(_) => output::aside(obstacles).await?,
+        None => obstacles.await?,
+    };
+    if args.output.is_none() {
+        output::line(&format!("host/{host} would be cordoned"));
+    }
+    warn_of_unreadable(&app, host).await?;
     app.close().await;
+    Ok(exit)
+}
+
+/// Reports what would keep a VSI on the host; returns the exit.
+async fn foresee_drain(app: &App, args: &DrainArgs, vsi: &DrainedVsi) -> CommandOutcome {
+    let label = format!("vsi/{}", work::label(&vsi.namespace, &vsi.name));
+    if vsi.moves {
+        let vsis = app.fleet.vsis();
+        let refusal = vsis.deletion_refusal(&vsi.namespace, &vsi.name).await?;
+        return Ok(match refusal {
+            Some(_) => output::foreseen(&label, "moved (dry run)", refusal),
+            None => Exit::Done,
+        });
+    }
+    if !args.stop {
+        return Ok(Exit::Blocked);
+    }
+    if args.output.is_none() {
+        output::line(&format!("{label} would be shut down (dry run)"));
+    }
     Ok(Exit::Done)
+}
+
+/// Warns of VSIs whose records cannot be read.
+async fn warn_of_unreadable(app: &App, host: &str) -> Result<(), ExitProblem> {
+    for unreadable in app.fleet.hosts().unreadable(host).await? {
+        output::warning(&format!(
+            "it may run there still: {unreadable}. {}",
+            unreadable.remedy
+        ));
+    }
+    Ok(())
 }
 
 /// Asks for confirmation before members are deleted on this host and made on others.
@@ -194,7 +236,7 @@ fn show_drain(vsis: &[DrainedVsi], format: Option<OutputFormat>) -> Result<(), E
         None | Some(OutputFormat::Wide) => output::table(&table::drained(vsis), "VSIs"),
         Some(OutputFormat::Name) => {
             let moved = vsis.iter().filter(|vsi| vsi.moves);
-            moved.for_each(|vsi| output::line(&name(vsi)));
+            moved.for_each(|vsi| output::name(&name(vsi)));
         }
         Some(format) => {
             let object = |vsi: &DrainedVsi| json!({"metadata": {"name": vsi.name, "namespace": vsi.namespace}, "status": vsi});

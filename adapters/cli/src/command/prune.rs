@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{fleet::LeftOut, record::kind, spec::Resolved};
 
 use super::delete::{DeletionTarget, delete};
@@ -59,8 +60,13 @@ pub(crate) fn shown(left: &LeftOut) -> String {
     }
 }
 
-/// Prints what would be deleted, and what its host would refuse; returns the exit.
-pub(super) async fn report_candidates(app: &App, left: &[LeftOut]) -> Result<Exit, ExitProblem> {
+/// Prints what would be deleted, and what its host would refuse; returns the exit. With `quiet` only refusals are
+/// printed.
+pub(super) async fn report_candidates(
+    app: &App,
+    left: &[LeftOut],
+    quiet: bool,
+) -> Result<Exit, ExitProblem> {
     let mut exit = Exit::Done;
     for one in left {
         let stays = match (one.keeps_volume, one.kind) {
@@ -68,17 +74,27 @@ pub(super) async fn report_candidates(app: &App, left: &[LeftOut]) -> Result<Exi
             (true, kind::VSI) => "; everything on its host stays",
             (true, _) => "; its volume stays",
         };
-        let refusal = match one.kind {
-            kind::VSI if !one.keeps_volume => {
-                let vsis = app.fleet.vsis();
-                vsis.deletion_refusal(&one.namespace, &one.name).await?
-            }
-            _ => None,
-        };
-        let what = format!("deleted{stays} (dry run)");
-        exit = exit.max(output::foreseen(&shown(one), &what, refusal));
+        let refusal = deletion_refusal(app, one).await?;
+        if refusal.is_some() || !quiet {
+            let what = format!("deleted{stays} (dry run)");
+            exit = exit.max(output::foreseen(&shown(one), &what, refusal));
+        }
     }
     Ok(exit)
+}
+
+/// What a host would refuse of a deletion.
+async fn deletion_refusal(app: &App, one: &LeftOut) -> Result<Option<Failure>, ExitProblem> {
+    let (namespace, name) = (&one.namespace, &one.name);
+    let refusal = match one.kind {
+        _ if one.keeps_volume => None,
+        kind::VSI => app.fleet.vsis().deletion_refusal(namespace, name).await?,
+        kind::DISK => app.fleet.disks().deletion_refusal(namespace, name).await?,
+        kind::POOL => app.fleet.pools().deletion_refusal(namespace, name).await?,
+        kind::GROUP => app.fleet.groups().deletion_refusal(namespace, name).await?,
+        _ => None,
+    };
+    Ok(refusal)
 }
 
 /// Records the deletion of all these objects.

@@ -29,14 +29,18 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
         .await?;
     output::plan::text(&app.fleet.plan(&earlier.resolved).await?);
     let generation = earlier.generation;
-    if args.dry_run {
-        output::line(&format!(
-            "vsi/{name} would go back to generation {generation}"
-        ));
-        app.close().await;
-        return Ok(Exit::Done);
-    }
     local_documents::refuse_limited(&app, &local_documents::namespaces(&earlier.resolved)).await?;
+    if args.dry_run {
+        let exit = Box::pin(apply::foresee(&app, &earlier.resolved)).await?;
+        let would = if exit == Exit::Done {
+            "would go back"
+        } else {
+            "would not go back yet"
+        };
+        output::line(&format!("vsi/{name} {would} to generation {generation}"));
+        app.close().await;
+        return Ok(exit);
+    }
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
     apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
 }

@@ -126,6 +126,7 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
+        self.engine.takes_updates()?;
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
         let PlacedDry { members, rooms } = Box::pin(self.place_dry(&mut resolved, &known)).await?;
         self.refuse_all(&resolved, &known).await?;

@@ -8,7 +8,8 @@ use vsiflow_engine::{
 use vsiflow_steps::{
     error,
     snapshot::{
-        CopyDisks, DiskCopy, RestoreDisks, SavedMemory, copy_disks, restore_disks::DiskToRestore,
+        CopyDisks, DiskCopy, RestoreDisks, SavedMemory, check_memory, copy_disks, restore_disks,
+        restore_disks::DiskToRestore,
     },
     vsi::CloneBootDisk,
 };
@@ -68,15 +69,18 @@ impl SnapshotHandle<'_> {
     /// changed.
     ///
     /// # Errors
-    /// As for [`plan_restore`](Self::plan_restore).
+    /// As for [`restore`](Self::restore).
     pub async fn restore_refusal(
         self,
         namespace: &str,
         name: &str,
         options: RestoreOptions,
     ) -> Result<Option<Failure>, FleetError> {
-        let (known, _) = self.fleet.restored(namespace, name, options).await?;
-        Ok(self.fleet.rewrite_refusal(&known).await)
+        let (known, record, _) = self.permitted_restoration(namespace, name, options).await?;
+        if let Some(refusal) = self.fleet.rewrite_refusal(&known).await {
+            return Ok(Some(refusal));
+        }
+        Ok(self.fleet.check_restoration(&known, &record).await.err())
     }
 
     /// Records that the disks of a VSI are to be restored from a snapshot, and starts to restore them.
@@ -94,14 +98,7 @@ impl SnapshotHandle<'_> {
         options: RestoreOptions,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
-        self.fleet
-            .refuse_while_unreadable("the restoration of a snapshot")
-            .await?;
-        let (known, record) = self.fleet.restored(namespace, name, options).await?;
-        let plan = self.fleet.plan_of_restoration(&record, &known);
-        if let Some(change) = plan.refused().next() {
-            return Err(update_vsi::refused(&record, &change.path, &change.why).into());
-        }
+        let (known, record, plan) = self.permitted_restoration(namespace, name, options).await?;
         let mut updates = DesiredUpdates::default();
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = vsiflow_engine::model::Precedence::Supersede;
@@ -110,9 +107,49 @@ impl SnapshotHandle<'_> {
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
+
+    /// The restoration, if the journal permits it.
+    async fn permitted_restoration(
+        self,
+        namespace: &str,
+        name: &str,
+        options: RestoreOptions,
+    ) -> Result<(Known, VsiRecord, Plan), FleetError> {
+        self.fleet
+            .refuse_while_unreadable("the restoration of a snapshot")
+            .await?;
+        let (known, record) = self.fleet.restored(namespace, name, options).await?;
+        let plan = self.fleet.plan_of_restoration(&record, &known);
+        if let Some(change) = plan.refused().next() {
+            return Err(update_vsi::refused(&record, &change.path, &change.why).into());
+        }
+        Ok((known, record, plan))
+    }
 }
 
 impl Fleet {
+    /// Checks on the host what the steps of a restoration would check.
+    async fn check_restoration(&self, known: &Known, record: &VsiRecord) -> Result<(), Failure> {
+        let order = record.snapshot.as_ref().map(|order| &order.action);
+        let Some(SnapshotAction::Restore { disks, memory, .. }) = order else {
+            return Ok(());
+        };
+        let host = &known.record.vsi.host;
+        let ports = self.hosts.host(host).await?;
+        if let Some(memory) = memory {
+            let journal = self.journal_id.clone();
+            let cx = self.engine.question(known.entity.clone(), journal);
+            let params = check_memory::Params {
+                host: host.clone(),
+                uuid: known.record.uid,
+                memory: memory.clone(),
+                disks: disks.iter().map(|disk| disk.of.volume.clone()).collect(),
+            };
+            check_memory::check(&cx, &ports, &params).await?;
+        }
+        restore_disks::foresee(&ports, disks).await
+    }
+
     pub(in crate::fleet) async fn restored(
         &self,
         namespace: &str,

@@ -1,11 +1,14 @@
 //! What the guards of a host would refuse, for commands that only show what they would do.
 
+use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{guards, ports::VolumeKey};
 
 use crate::{
-    delete_vsi,
-    fleet::{Fleet, FleetError, VsiHandle, index::Known},
+    data_disk, delete_vsi,
+    fleet::{DiskHandle, Fleet, FleetError, GroupHandle, PoolHandle, VsiHandle, index::Known},
+    group::GroupRecord,
+    pool::PoolRecord,
     vsi_graph::BootDisks,
 };
 
@@ -21,17 +24,111 @@ impl VsiHandle<'_> {
         name: &str,
     ) -> Result<Option<Failure>, FleetError> {
         let known = self.fleet.find(namespace, name, false).await?;
-        let Some(state) = self.fleet.engine.entity(&known.entity) else {
-            return Ok(None);
+        Ok(self.fleet.deletion_refusal(&known).await)
+    }
+
+    /// Why the host would refuse now to make the disks of the VSI anew; `None` if nothing forbids it. Nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// When there is no such VSI.
+    pub async fn rebuild_refusal(
+        self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Failure>, FleetError> {
+        let known = self.fleet.find(namespace, name, false).await?;
+        Ok(self.fleet.rewrite_refusal(&known).await)
+    }
+}
+
+impl DiskHandle<'_> {
+    /// Why a deletion of the data disk would be refused by its host now; `None` if nothing forbids it. The VSI that
+    /// has the disk is taken for deleted. Nothing is changed.
+    ///
+    /// # Errors
+    /// When there is no such data disk, or when no volume may be deleted now.
+    pub async fn deletion_refusal(
+        self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Failure>, FleetError> {
+        let known = self.fleet.find_disk(namespace, name, false).await?;
+        self.fleet
+            .refuse_while_unreadable("the deletion of a data disk")
+            .await?;
+        let vsis = self.fleet.known_with(known.uid).await?;
+        let user = vsis.iter().find(|vsi| known.is_used_by(vsi));
+        let host = match self.fleet.hosts.host(&known.record.disk.host).await {
+            Ok(host) => host,
+            Err(error) => return Ok(Some(error.into())),
         };
-        let volumes = delete_vsi::volumes(&known.record, &state).into_iter();
-        let recorded = volumes.filter(|doomed| doomed.recorded);
-        let keys: Vec<_> = recorded.map(|doomed| doomed.volume).collect();
-        Ok(self.fleet.foreseen_refusal(&known, &keys).await)
+        let volume = data_disk::volume(&known.record.disk, &known.entity);
+        let owner = user.map_or(known.uid, |vsi| vsi.record.uid);
+        let journal = self.fleet.journal_id.clone();
+        let cx = self.fleet.engine.question(known.entity, journal);
+        Ok(guards::foresee(&cx, &host, &[volume], owner).await.err())
+    }
+}
+
+impl PoolHandle<'_> {
+    /// Why the deletion of a member of the pool would be refused by its host now; `None` if nothing forbids it.
+    /// Nothing is changed.
+    ///
+    /// # Errors
+    /// When there is no such pool.
+    pub async fn deletion_refusal(
+        self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Failure>, FleetError> {
+        let pool = self.fleet.find_record::<PoolRecord>(namespace, name, false);
+        let uid = pool.await?.record.uid;
+        self.fleet.members_refusal(uid).await
+    }
+}
+
+impl GroupHandle<'_> {
+    /// As [`PoolHandle::deletion_refusal`], for the pools of the group.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub async fn deletion_refusal(
+        self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Failure>, FleetError> {
+        let group = self
+            .fleet
+            .find_record::<GroupRecord>(namespace, name, false);
+        let pools = self.fleet.pools_of_group(group.await?.record.uid).await?;
+        for pool in pools.into_values() {
+            if let Some(refusal) = self.fleet.members_refusal(pool.record.uid).await? {
+                return Ok(Some(refusal));
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Fleet {
+    async fn members_refusal(&self, pool: Uuid) -> Result<Option<Failure>, FleetError> {
+        for member in self.known_of_pool(pool).await? {
+            if let Some(refusal) = self.deletion_refusal(&member).await {
+                return Ok(Some(refusal));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn deletion_refusal(&self, known: &Known) -> Option<Failure> {
+        let state = self.engine.entity(&known.entity)?;
+        let volumes = delete_vsi::volumes(&known.record, &state).into_iter();
+        let recorded = volumes.filter(|doomed| doomed.recorded);
+        let keys: Vec<_> = recorded.map(|doomed| doomed.volume).collect();
+        self.foreseen_refusal(known, &keys).await
+    }
+
     /// Why the host would refuse to write the disks of the VSI again.
     pub(in crate::fleet) async fn rewrite_refusal(&self, known: &Known) -> Option<Failure> {
         let mut keys = vec![BootDisks::of(&known.record, &known.state.objects).current()];
