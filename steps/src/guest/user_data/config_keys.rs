@@ -75,6 +75,9 @@ const KEYS: [&str; 62] = [
 /// Keys that resemble one of those and are read, too.
 const RESEMBLING: [&str; 1] = ["user"];
 
+/// How many keys are compared.
+const KEYS_MAX: usize = 256;
+
 /// A doubt about a key that is none of cloud-init's and resembles one. Other keys are meant for programs in the image.
 pub(super) fn check(text: &str) -> Option<InputProblem> {
     let keys: BTreeMap<String, IgnoredAny> = read_yaml(text).ok()?;
@@ -82,7 +85,7 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         let plain = key.replace('-', "_");
         KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)
     };
-    let mut unknown = keys.keys().filter(|key| !is_known(key));
+    let mut unknown = keys.keys().take(KEYS_MAX).filter(|key| !is_known(key));
     let (key, meant) = unknown.find_map(|key| {
         let plain = key.replace('-', "_");
         let mut known = KEYS.iter();

@@ -80,15 +80,18 @@ impl<'t> Template<'t> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Moves to the next mark that opens something.
+    /// Moves to the next mark that opens something. Each byte is looked at once, however many marks there are.
     fn next_mark(&mut self) -> Option<(&'static str, &'static str)> {
-        let rest = self.rest();
-        let places = MARKS
-            .iter()
-            .filter_map(|mark| Some((rest.find(mark.0)?, *mark)));
-        let (at, mark) = places.min_by_key(|(at, _)| *at)?;
-        self.at = self.at.saturating_add(at);
-        Some(mark)
+        loop {
+            let at = self.rest().find('{')?;
+            self.at = self.at.saturating_add(at);
+            let rest = self.rest();
+            let opened = MARKS.iter().find(|(open, _)| rest.starts_with(open));
+            if let Some(mark) = opened {
+                return Some(*mark);
+            }
+            self.at = self.at.saturating_add(1);
+        }
     }
 
     /// What is between the marks; texts in quotation marks do not close it, except in a comment.
