@@ -25,6 +25,7 @@ fn refused(vsiflow: &Vsiflow, words: &[&str], says: &str) {
 fn a_restoration_that_a_foreign_layer_forbids_is_foretold() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     vsiflow.run(&["snapshot", "create", "web"]).exits(0);
     let boot = vsiflow.sim().boot_disk("default/web");
     vsiflow.change_sim(|state| lay_over(state, &boot));
@@ -41,6 +42,7 @@ fn a_restoration_from_a_copy_that_is_gone_or_damaged_is_foretold() {
     for is_gone in [true, false] {
         let vsiflow = Vsiflow::simulated();
         vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+        vsiflow.run(&["stop", "web", "--wait"]).exits(0);
         vsiflow.run(&["snapshot", "create", "web"]).exits(0);
         let before = vsiflow.sim().volumes().len();
         vsiflow.change_sim(|state| {

@@ -84,7 +84,7 @@ fn lists_are_selected_sorted_and_printed_as_asked() {
     vsiflow
         .run(&["get", "-l", "app=$("])
         .exits(2)
-        .says("value of a label");
+        .says("the value of the label app");
     vsiflow
         .run(&["get", "-o", "jsonpath={.a"])
         .exits(2)

@@ -41,20 +41,36 @@ pub(super) async fn check(
     expected: &CopySum,
 ) -> Result<(), Failure> {
     let copy = found(ports, key, "the snapshot's copy is not there").await?;
-    let why = if copy.physical == expected.length {
-        let now = measure(ports, &copy).await?;
-        (now != *expected).then(|| "its bytes are not those that were copied".to_owned())
-    } else {
-        let (is, was) = (copy.physical, expected.length);
-        Some(format!("it has {is} bytes instead of {was}"))
-    };
-    match why {
-        None => Ok(()),
-        Some(why) => Err(error::COPY_DAMAGED
-            .failure(format!(
-                "a copy of the snapshot is damaged: {why}; nothing was changed"
-            ))
-            .on_host(ports.host.name())
-            .of_object(format!("volume {key}"))),
+    check_length(ports, &copy, expected)?;
+    if measure(ports, &copy).await? == *expected {
+        return Ok(());
     }
+    let why = "its bytes are not those that were copied";
+    Err(damaged(ports, key, why))
+}
+
+/// Checks that a copy has the recorded length.
+///
+/// # Errors
+/// `VSI0235` if it has another one.
+pub(super) fn check_length(
+    ports: &HostPorts,
+    copy: &VolumeInfo,
+    expected: &CopySum,
+) -> Result<(), Failure> {
+    if copy.physical == expected.length {
+        return Ok(());
+    }
+    let (is, was) = (copy.physical, expected.length);
+    let why = format!("it has {is} bytes instead of {was}");
+    Err(damaged(ports, &copy.key, &why))
+}
+
+fn damaged(ports: &HostPorts, key: &VolumeKey, why: &str) -> Failure {
+    error::COPY_DAMAGED
+        .failure(format!(
+            "a copy of the snapshot is damaged: {why}; nothing was changed"
+        ))
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}"))
 }

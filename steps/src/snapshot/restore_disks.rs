@@ -173,14 +173,18 @@ async fn ready(
     Ok(sources)
 }
 
-/// Checks the copies and the room as [`RestoreDisks`] does, while the guest may run. Nothing is changed.
+/// Checks the copies and the room as [`RestoreDisks`] does, while the guest may run. Of the copies it checks the
+/// lengths, because hashes need the whole files. Nothing is changed.
 ///
 /// # Errors
 /// The reason why the disks would not be restored; port errors by their kind.
 pub async fn foresee(ports: &HostPorts, disks: &[DiskToRestore]) -> Result<(), Failure> {
     let mut room = RestoredRoom::of(ports).await?;
     for disk in disks {
-        let copy = whole_copy(ports, disk).await?;
+        let copy = copy_of(ports, disk).await?;
+        if let Some(expected) = &disk.expected {
+            copies::check_length(ports, &copy, expected)?;
+        }
         let old = ports.storage.volume(&disk.of.volume).await?;
         room.add(disk, &copy, old.as_ref());
     }

@@ -145,7 +145,7 @@ impl Fleet {
                 memory: memory.clone(),
                 disks: disks.iter().map(|disk| disk.of.volume.clone()).collect(),
             };
-            check_memory::check(&cx, &ports, &params).await?;
+            check_memory::foresee(&cx, &ports, &params).await?;
         }
         restore_disks::foresee(&ports, disks).await
     }
