@@ -110,8 +110,8 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
                     "write a list, for example: addresses: [192.0.2.7/24]",
                 ));
             }
-            if let Some(problem) = netplan_keys::check(key, name, device) {
-                return Some(problem);
+            if let Some(misspelt) = netplan_keys::check(key, name, device) {
+                return Some(misspelt);
             }
         }
     }

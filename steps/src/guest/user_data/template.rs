@@ -64,7 +64,7 @@ impl<'t> Template<'t> {
                     let Some(ended) = word.strip_prefix("end") else {
                         continue;
                     };
-                    if blocks.pop().is_none_or(|(open, _)| open != ended) {
+                    if blocks.pop().is_none_or(|(block, _)| block != ended) {
                         let message = "its template ends a block that is not open";
                         return Some(self.problem(begin, message));
                     }
