@@ -3,7 +3,7 @@
 //! A connection that is closed while its client sends is reset, and the answer that says why is lost: a client whose
 //! token has expired would see no more than a broken connection. So before such an answer is given, the rest of the body
 //! is read and thrown away. It never reads more than [`MAX_LEN`], nor longer than [`PATIENCE`]: whoever sends more than
-//! that loses the answer. A client that waits to be asked for its body (`Expect: 100-continue`) is not asked.
+//! that may lose the answer. A client that waits to be asked for its body (`Expect: 100-continue`) is not asked.
 
 use std::{
     pin::Pin,
@@ -24,7 +24,7 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::time::timeout;
 
 /// The most that is read of such a body, in bytes.
-const MAX_LEN: usize = 16 * 1024 * 1024;
+const MAX_LEN: usize = 8 * 1024 * 1024;
 /// How long it may take to come.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,6 +46,10 @@ pub(crate) async fn read_if_refused(request: Request, next: Next) -> Response {
 }
 
 async fn discard(body: Body) {
+    // What cannot be read to its end is not begun.
+    if body.size_hint().lower() > MAX_LEN as u64 {
+        return;
+    }
     let mut body = Limited::new(body, MAX_LEN);
     let read = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(PATIENCE, read).await;
