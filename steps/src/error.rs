@@ -92,7 +92,7 @@ codes! {
         "Choose a `cidr` that the host does not use, or remove what the message names; vsiflow checks again automatically.";
     /// Another card has the address or the name.
     ADDRESS_TAKEN = "VSI0316", Recheck,
-        "Choose another address, or remove on the host what the message names; `vsiflow delete UID --release` frees what a forgotten VSI has. vsiflow checks again automatically.";
+        "Choose another address, remove on the host what the message names, or free with `vsiflow delete UID --release` what a forgotten VSI has; vsiflow checks again automatically.";
     /// A network of the VSI is not made.
     NETWORK_NOT_MADE = "VSI0317", Recheck,
         "Remove the cause in the message; vsiflow checks again automatically.";
