@@ -1,6 +1,6 @@
 //! A boot disk that replaces another: made under a name of its own, and the other one removed afterwards.
 
-use super::{endings::stop_params, *};
+use super::{endings::stop_params, removal::snapshot, *};
 use crate::{
     guards,
     vsi::{
@@ -154,6 +154,22 @@ async fn a_guest_that_runs_is_not_stopped_for_a_disk_that_nobody_ordered_to_repl
     let domain = world.ports().await.domains.domain(world.uuid).await;
     assert!(domain.unwrap().unwrap().state.is_active());
     world.ledger.unordered.store(false, Ordering::Relaxed);
+    world.attempt(&stop, &params).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_runs_is_not_stopped_for_a_disk_that_a_layer_of_others_keeps() {
+    let world = running().await;
+    let layer = snapshot(&world, &world.boot()).await;
+    let stop = vsi::StopDomain::new(world.hosts.clone());
+    let params = vsi::stop_domain::Params {
+        replaced: vec![world.boot()],
+        ..stop_params(&world)
+    };
+    assert_eq!(refusal(&world, &stop, &params).await, "VSI0210");
+    let domain = world.ports().await.domains.domain(world.uuid).await;
+    assert!(domain.unwrap().unwrap().state.is_active());
+    world.delete_by_hand(&layer).await;
     world.attempt(&stop, &params).await.unwrap();
 }
 

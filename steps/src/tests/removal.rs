@@ -74,7 +74,7 @@ async fn what_lies_under_another_volume_stays() {
 }
 
 /// Simulates a snapshot of a volume by another program.
-async fn snapshot(world: &World, key: &VolumeKey) -> VolumeKey {
+pub(super) async fn snapshot(world: &World, key: &VolumeKey) -> VolumeKey {
     let storage = world.ports().await.storage;
     let path = storage.volume(key).await.unwrap().unwrap().path;
     let over = world.key("snapshot");

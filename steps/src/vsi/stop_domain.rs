@@ -37,7 +37,7 @@ const MAX_REMINDER: Duration = Duration::from_secs(10);
 /// Asks the guest to shut down, waits for its grace period, then ends it. It asks more than once: a guest
 /// whose system is not up yet ignores the request, and one that is shutting down ignores a second one.
 ///
-/// A guest that is stopped to be deleted keeps running if the guards refuse its deletion.
+/// A guest that is stopped to be deleted, or to get other disks, keeps running if the guards refuse what follows.
 ///
 /// A crash during the step leaves a guest that runs, shuts down, or is off. The next attempt checks and
 /// asks again; the grace period then starts again, which only gives the guest more time.
@@ -62,7 +62,7 @@ pub struct Params {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spares_held: bool,
     /// The disks whose content later steps of the run replace: a guest that runs is not stopped for that unless it is
-    /// ordered.
+    /// ordered, and nothing else uses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<VolumeKey>,
     /// Volumes that are deleted once the guest is off. If one may not be deleted, the guest keeps running.
@@ -133,6 +133,7 @@ impl Step for StopDomain {
         }
         let domain = inspect(cx, &ports, params.uuid).await?;
         if let Some(domain) = domain.as_ref().filter(|domain| domain.state.is_active()) {
+            guards::foresee(cx, &ports, &params.replaced, params.uuid).await?;
             may_be_deleted(cx, &ports, domain, params).await?;
         }
         let how = match active(domain.as_ref()) {
