@@ -171,8 +171,8 @@ async fn a_part_that_is_counted_otherwise_than_the_whole_is_not_taken_for_anothe
     let failures = upload(EarlyEnd::new(Server::OtherTotal, 1)).await;
     assert_eq!(failures.len(), 1, "{failures:#?}");
     assert_eq!(failures[0].code.as_str(), "VSI0301");
-    let failures = upload(EarlyEnd::new(Server::OtherTotal, usize::MAX)).await;
-    assert_eq!(failures.last().unwrap().code.as_str(), "VSI0304");
+    let endless = upload(EarlyEnd::new(Server::OtherTotal, usize::MAX)).await;
+    assert_eq!(endless.last().unwrap().code.as_str(), "VSI0304");
 }
 
 #[tokio::test(start_paused = true)]

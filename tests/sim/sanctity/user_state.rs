@@ -96,8 +96,8 @@ impl UserState {
                     let id = DiskId::Data(disk);
                     // Its deletion is done. What the administrator copied of it is not in the disk that is made now.
                     let is_another = self.deleted.contains(&id) && watch.is_deleted(disk);
-                    let is_given = is_repeated && watch.oracle().has_order(id);
-                    disks.extend((is_another && !is_given).then_some(id));
+                    let has_order = is_repeated && watch.oracle().has_order(id);
+                    disks.extend((is_another && !has_order).then_some(id));
                 }
                 self.known[*slot].applies(vsi, &mut watch.oracle());
             }

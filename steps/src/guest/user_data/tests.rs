@@ -368,7 +368,7 @@ fn an_entry_of_an_archive_with_a_type_that_cloud_init_does_not_know_is_a_doubt()
         );
     }
     let script = archive("- {type: text/x-shellscript, content: \"#!/bin/sh\\r\\n\"}\n");
-    assert!(script.is_some_and(|problem| !problem.is_doubt));
+    assert!(script.is_some_and(|refused| !refused.is_doubt));
 }
 
 #[test]
