@@ -89,6 +89,18 @@ pub(crate) fn available() -> bool {
     tried.is_ok_and(|tried| tried.status.success())
 }
 
+/// The newest lines of a recording that name a file, decoded and cut.
+fn last_calls_about(output: &Path, file: &Path) -> Vec<String> {
+    let name = file.to_string_lossy().into_owned();
+    let lines = BufReader::new(std::fs::File::open(output).unwrap()).lines();
+    let decoded =
+        lines.map(|text| String::from_utf8_lossy(&line::bytes(&text.unwrap())).into_owned());
+    let naming = decoded.enumerate().filter(|(_, text)| text.contains(&name));
+    let cut = naming.map(|(number, text)| format!("{number}: {:.400}", text));
+    let mut calls: Vec<String> = cut.collect();
+    calls.split_off(calls.len().saturating_sub(12))
+}
+
 impl Trace {
     /// An empty recording of a folder whose present content is durable.
     pub(crate) fn of_folder(dir: &Path) -> Self {
@@ -162,8 +174,13 @@ impl Trace {
                 .status();
             assert!(status.unwrap().success(), "the recorded process failed");
             self.read(output.path(), &dir);
-            let differing = crate::device::differing_file(self, &dir);
-            assert_eq!(differing, None, "the recording is incomplete");
+            if let Some(file) = crate::device::differing_file(self, &dir) {
+                let calls = last_calls_about(output.path(), &file);
+                panic!(
+                    "the recording of {} is incomplete: {calls:#?}",
+                    file.display()
+                );
+            }
         }
     }
 

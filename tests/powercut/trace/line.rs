@@ -41,9 +41,11 @@ impl TraceLine {
         };
         let (call, result) = whole.rsplit_once(" = ")?;
         let call = call.trim_end().strip_suffix(')')?;
-        // The process ended during the call, so its result is unknown. For a thread that is being ended
-        // strace may print a number that is not an error's.
-        if result == "?" || result.starts_with("-1 (errno ") {
+        // The process ended during the call, so its result is unknown; strace may say why, as in `? <unavailable>`. For
+        // a thread that is being ended it may print a number that is not an error's, or what the register had before
+        // the call.
+        let unknown = ["?", "-1 (errno ", "-1 ENOSYS"];
+        if unknown.iter().any(|front| result.starts_with(front)) {
             let front = call.trim_end_matches(" <unfinished ...>").to_owned();
             begun.insert(thread.to_owned(), (start, front));
             return None;
@@ -145,7 +147,7 @@ fn path_of(text: &str) -> PathBuf {
 }
 
 /// Decodes a text in which bytes may be escaped as `\x2f`.
-fn bytes(text: &str) -> Vec<u8> {
+pub(super) fn bytes(text: &str) -> Vec<u8> {
     let digit = |byte: u8| {
         char::from(byte)
             .to_digit(16)
@@ -177,6 +179,14 @@ fn a_write_that_the_process_ended_in_is_not_forgotten() {
         ["7 ", front, cut].concat(),
         ["7 ", front, ended].concat(),
         ["7 ", front, cut, resumed, ")           = ?"].concat(),
+        ["7 ", front, cut, resumed, ")           = ? <unavailable>"].concat(),
+        ["7 ", front, ")           = ? <unavailable>"].concat(),
+        [
+            "7 ",
+            front,
+            ")           = -1 ENOSYS (Function not implemented)",
+        ]
+        .concat(),
         ["7 ", front, cut, resumed, ended].concat(),
         [
             "7 ",
