@@ -186,6 +186,21 @@ async fn a_guest_is_asked_before_it_is_ended() {
     assert_eq!(stop(&deaf_world).await, StopMode::Destroyed);
 }
 
+/// A pool that hangs keeps no guest running whose disks stay.
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_replaces_no_disk_asks_no_pool() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    let before = world.sim().await.calls().await.len();
+    assert_eq!(stop(&world).await, StopMode::Shutdown);
+    let calls = world.sim().await.calls().await;
+    let calls: Vec<_> = calls[before..].iter().map(|call| call.name).collect();
+    assert!(
+        !calls.contains(&"pools") && !calls.contains(&"volumes"),
+        "{calls:?}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_does_not_hear_the_first_request_while_it_boots_hears_a_later_one() {
     let world = World::new().await;

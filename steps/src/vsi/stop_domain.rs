@@ -133,7 +133,9 @@ impl Step for StopDomain {
         }
         let domain = inspect(cx, &ports, params.uuid).await?;
         if let Some(domain) = domain.as_ref().filter(|domain| domain.state.is_active()) {
-            guards::foresee(cx, &ports, &params.replaced, params.uuid).await?;
+            if !params.replaced.is_empty() {
+                guards::foresee(cx, &ports, &params.replaced, params.uuid).await?;
+            }
             may_be_deleted(cx, &ports, domain, params).await?;
         }
         let how = match active(domain.as_ref()) {
