@@ -12,8 +12,7 @@ use vsiflow_engine::{
 use vsiflow_steps::{guards, ports::VolumeKey};
 
 use crate::{
-    boot_disks,
-    boot_disks::{BootDisks, boot_object, has_written_boot_disk},
+    boot_disks::{self, BootDisks, boot_object, has_written_boot_disk},
     data_disk, delete_vsi,
     plan::{self, Destroyed, How, Plan, PlannedChange},
     record::{SnapshotAction, VsiRecord},

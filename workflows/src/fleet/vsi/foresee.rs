@@ -1,7 +1,7 @@
 //! What the guards of a host would refuse, for commands that only show what they would do.
 
 use uuid::Uuid;
-use vsiflow_engine::model::Failure;
+use vsiflow_engine::model::{EntityId, Failure};
 use vsiflow_steps::{guards, ports::VolumeKey};
 
 use crate::{
@@ -59,15 +59,14 @@ impl DiskHandle<'_> {
             .await?;
         let vsis = self.fleet.known_with(known.uid).await?;
         let user = vsis.iter().find(|vsi| known.is_used_by(vsi));
-        let host = match self.fleet.hosts.host(&known.record.disk.host).await {
-            Ok(host) => host,
-            Err(error) => return Ok(Some(error.into())),
-        };
         let volume = data_disk::volume(&known.record.disk, &known.entity);
-        let owner = user.map_or(known.uid, |vsi| vsi.record.uid);
-        let journal = self.fleet.journal_id.clone();
-        let cx = self.fleet.engine.question(known.entity, journal);
-        Ok(guards::foresee(&cx, &host, &[volume], owner).await.err())
+        let rewritten = RewrittenVolumes {
+            entity: known.entity,
+            host: &known.record.disk.host,
+            volumes: &[volume],
+            owner: user.map_or(known.uid, |vsi| vsi.record.uid),
+        };
+        Ok(self.fleet.foreseen_refusal(rewritten).await)
     }
 }
 
@@ -126,27 +125,56 @@ impl Fleet {
         let volumes = delete_vsi::volumes(&known.record, &state).into_iter();
         let recorded = volumes.filter(|doomed| doomed.recorded);
         let keys: Vec<_> = recorded.map(|doomed| doomed.volume).collect();
-        self.foreseen_refusal(known, &keys).await
+        self.foreseen_refusal(RewrittenVolumes::of(known, &keys))
+            .await
     }
 
     /// Why the host would refuse to write the disks of the VSI again.
     pub(in crate::fleet) async fn rewrite_refusal(&self, known: &Known) -> Option<Failure> {
         let mut keys = vec![BootDisks::of(&known.record, &known.state.objects).current()];
         keys.extend(known.record.volumes());
-        self.foreseen_refusal(known, &keys).await
+        self.foreseen_refusal(RewrittenVolumes::of(known, &keys))
+            .await
     }
 
-    async fn foreseen_refusal(&self, known: &Known, volumes: &[VolumeKey]) -> Option<Failure> {
+    /// Why the host would refuse to delete the volumes or to write them again.
+    async fn foreseen_refusal(&self, rewritten: RewrittenVolumes<'_>) -> Option<Failure> {
+        let RewrittenVolumes {
+            entity,
+            host,
+            volumes,
+            owner,
+        } = rewritten;
         if volumes.is_empty() {
             return None;
         }
-        let ports = match self.hosts.host(&known.record.vsi.host).await {
+        let ports = match self.hosts.host(host).await {
             Ok(ports) => ports,
             Err(error) => return Some(error.into()),
         };
-        let journal = self.journal_id.clone();
-        let cx = self.engine.question(known.entity.clone(), journal);
-        let checked = guards::foresee(&cx, &ports, volumes, known.record.uid).await;
-        checked.err()
+        let cx = self.engine.question(entity, self.journal_id.clone());
+        guards::foresee(&cx, &ports, volumes, owner).await.err()
+    }
+}
+
+/// Volumes that a command would delete or write again.
+struct RewrittenVolumes<'a> {
+    /// The entity that would do that.
+    entity: EntityId,
+    host: &'a str,
+    volumes: &'a [VolumeKey],
+    /// The VSI whose own domain may name them.
+    owner: Uuid,
+}
+
+impl<'a> RewrittenVolumes<'a> {
+    /// Volumes of a VSI.
+    fn of(known: &'a Known, volumes: &'a [VolumeKey]) -> Self {
+        Self {
+            entity: known.entity.clone(),
+            host: &known.record.vsi.host,
+            volumes,
+            owner: known.record.uid,
+        }
     }
 }
