@@ -6,7 +6,6 @@
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Failure;
 
-use super::found;
 use crate::{
     error,
     ports::{HostPorts, VolumeInfo, VolumeKey},
@@ -37,16 +36,15 @@ pub(super) async fn measure(ports: &HostPorts, copy: &VolumeInfo) -> Result<Copy
 /// `VSI0235` if its length or its hash differs; port errors by their kind.
 pub(super) async fn check(
     ports: &HostPorts,
-    key: &VolumeKey,
+    copy: &VolumeInfo,
     expected: &CopySum,
 ) -> Result<(), Failure> {
-    let copy = found(ports, key, "the snapshot's copy is not there").await?;
-    check_length(ports, &copy, expected)?;
-    if measure(ports, &copy).await? == *expected {
+    check_length(ports, copy, expected)?;
+    if measure(ports, copy).await? == *expected {
         return Ok(());
     }
     let why = "its bytes are not those that were copied";
-    Err(damaged(ports, key, why))
+    Err(damaged(ports, &copy.key, why))
 }
 
 /// Checks that a copy has the recorded length.

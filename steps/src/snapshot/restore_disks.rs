@@ -199,7 +199,7 @@ async fn copy_of(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, 
 async fn whole_copy(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
     let copy = copy_of(ports, disk).await?;
     if let Some(expected) = &disk.expected {
-        copies::check(ports, &disk.of.copy, expected).await?;
+        copies::check(ports, &copy, expected).await?;
     }
     Ok(copy)
 }
