@@ -2,16 +2,14 @@
 
 use std::{
     io,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Wake},
-    thread::{self, Thread},
 };
 
 use bytes::Bytes;
+use futures::executor::block_on;
 use tokio::sync::{mpsc, watch};
 
 use super::memory::{MEMORY, MemoryBusy, ReservedMemory};
@@ -53,7 +51,8 @@ impl Unpacking {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Waits on this thread, as long as the image is read and its memory is not needed by others.
+    /// Waits on this thread, which must not be one of the runtime's, as long as the image is read and its memory is not
+    /// needed by others.
     ///
     /// # Errors
     /// [`MemoryBusy`] if others need the memory, and an error if nobody reads the image any more.
@@ -110,23 +109,5 @@ impl Unpacking {
 
     pub(super) fn has_ended(&self) -> bool {
         *self.ended.borrow()
-    }
-}
-
-/// Runs a future on this thread, which must not be one of the runtime's.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    struct Unparked(Thread);
-    impl Wake for Unparked {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unparked(thread::current())).into();
-    let (mut work, mut context) = (pin!(work), Context::from_waker(&waker));
-    loop {
-        match work.as_mut().poll(&mut context) {
-            Poll::Ready(done) => return done,
-            Poll::Pending => thread::park(),
-        }
     }
 }
