@@ -5,6 +5,7 @@
 mod archive;
 mod config_keys;
 mod mime;
+mod misspelling;
 mod netplan_keys;
 mod network;
 mod public_key;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
-use super::{InputProblem, netplan_keys::is_misspelling, read_yaml};
+use super::{InputProblem, misspelling::is_misspelling, read_yaml};
 
 /// The keys that modules of cloud-init read and that people write.
 const KEYS: [&str; 62] = [

@@ -1,9 +1,9 @@
 //! The keys that netplan knows below a device. It refuses the whole configuration for another one.
 //! <https://netplan.readthedocs.io/en/stable/netplan-yaml/>.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::InputProblem;
+use super::{InputProblem, misspelling::is_misspelling};
 
 const REMEDY: &str = "correct the key; `netplan generate` checks the file";
 
@@ -139,59 +139,76 @@ const SWITCHES: [&str; 4] = ["dhcp4", "dhcp6", "optional", "critical"];
 /// The texts that netplan takes for such a key.
 const SWITCH_TEXTS: [&str; 8] = ["true", "on", "yes", "y", "false", "off", "no", "n"];
 
-/// The problem of a key that netplan does not know, or of a switch that is neither on nor off.
+/// The problem of a key that netplan does not know, or of a value that it does not take.
 pub(super) fn check(section: &str, name: &str, device: &Value) -> Option<InputProblem> {
-    let place = format!("{section}.{name}");
-    let fields = device.as_object()?;
-    let own = fields.keys().find_map(|key| unknown(&place, key, &DEVICE));
-    let switch = || {
-        let wrong = |key: &&&str| fields.get(**key).is_some_and(|value| !is_switch(value));
-        let key = SWITCHES.iter().find(wrong)?;
-        let message = format!("`{}` is neither true nor false", shown(&place, key));
+    let device = Device {
+        place: format!("{section}.{name}"),
+        fields: device.as_object()?,
+    };
+    let keys = device.fields.keys();
+    let mut unknown_keys = keys.filter_map(|key| unknown(&device.place, key, &DEVICE));
+    unknown_keys
+        .next()
+        .or_else(|| device.wrong_switch())
+        .or_else(|| device.wrong_mapping())
+        .or_else(|| device.unknown_below())
+        .or_else(|| device.wrong_gateway())
+        .or_else(|| device.unknown_of_routes())
+}
+
+/// A device of a configuration, with its place there.
+struct Device<'a> {
+    place: String,
+    fields: &'a Map<String, Value>,
+}
+
+impl Device<'_> {
+    /// The first of these keys whose value is not as it has to be.
+    fn first_wrong<'k>(
+        &self,
+        keys: &[&'k str],
+        is_right: impl Fn(&Value) -> bool,
+    ) -> Option<&'k str> {
+        let mut keys = keys.iter().copied();
+        keys.find(|key| self.fields.get(*key).is_some_and(|value| !is_right(value)))
+    }
+
+    fn wrong_switch(&self) -> Option<InputProblem> {
+        let key = self.first_wrong(&SWITCHES, is_switch)?;
+        let message = format!("`{}` is neither true nor false", shown(&self.place, key));
         Some(InputProblem::new(message, "write true or false"))
-    };
-    let below = || {
-        BELOW.iter().find_map(|(key, known)| {
-            let place = format!("{place}.{key}");
-            let mapping = fields.get(*key)?.as_object()?;
-            mapping
-                .keys()
-                .find_map(|other| unknown(&place, other, known))
-        })
-    };
-    let routes = || {
-        let place = format!("{place}.routes");
-        let routes = fields.get("routes")?.as_array()?.iter();
-        let mut keys = routes
-            .filter_map(Value::as_object)
-            .flat_map(|one| one.keys());
-        keys.find_map(|key| unknown(&place, key, &ROUTE))
-    };
-    let mapping = || {
-        let wrong = |(key, _): &&(&str, &[&str])| fields.get(*key).is_some_and(|v| !v.is_object());
-        let (key, _) = BELOW.iter().find(wrong)?;
-        let message = format!(
-            "`{}` is not a mapping of keys to values",
-            shown(&place, key)
-        );
+    }
+
+    fn wrong_mapping(&self) -> Option<InputProblem> {
+        let key = self.first_wrong(&BELOW.map(|(key, _)| key), Value::is_object)?;
+        let place = shown(&self.place, key);
+        let message = format!("`{place}` is not a mapping of keys to values");
         Some(InputProblem::new(message, REMEDY))
-    };
-    let gateway = || {
+    }
+
+    fn unknown_below(&self) -> Option<InputProblem> {
+        BELOW.iter().find_map(|(name, known)| {
+            let mut keys = self.fields.get(*name)?.as_object()?.keys();
+            let place = format!("{}.{name}", self.place);
+            keys.find_map(|key| unknown(&place, key, known))
+        })
+    }
+
+    fn wrong_gateway(&self) -> Option<InputProblem> {
         let is_address =
             |text: &str| text.parse::<std::net::IpAddr>().is_ok() || text.contains("$(");
-        let wrong = |key: &&&str| {
-            let value = fields.get(**key);
-            value.is_some_and(|value| !value.as_str().is_some_and(is_address))
-        };
-        let key = ["gateway4", "gateway6"].iter().find(wrong)?;
-        let message = format!("`{}` is not an address", shown(&place, key));
+        let is_gateway = |value: &Value| value.as_str().is_some_and(is_address);
+        let key = self.first_wrong(&["gateway4", "gateway6"], is_gateway)?;
+        let message = format!("`{}` is not an address", shown(&self.place, key));
         Some(InputProblem::new(message, REMEDY))
-    };
-    own.or_else(switch)
-        .or_else(mapping)
-        .or_else(below)
-        .or_else(gateway)
-        .or_else(routes)
+    }
+
+    fn unknown_of_routes(&self) -> Option<InputProblem> {
+        let routes = self.fields.get("routes")?.as_array()?.iter();
+        let place = format!("{}.routes", self.place);
+        let mut keys = routes.filter_map(Value::as_object).flat_map(Map::keys);
+        keys.find_map(|key| unknown(&place, key, &ROUTE))
+    }
 }
 
 /// The problem of a key that is not among the known ones. One that resembles a known key is misspelt; another may be
@@ -231,29 +248,4 @@ fn is_switch(value: &Value) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether one letter too many, too few, other or two exchanged ones, or an underscore, make the difference.
-pub(super) fn is_misspelling(key: &str, known: &str) -> bool {
-    let key = key.to_lowercase().replace(['_', ' '], "-");
-    if key == known || key == known.replace('-', "") {
-        return true;
-    }
-    let same = |pair: &(char, char)| pair.0 == pair.1;
-    let start = key.chars().zip(known.chars()).take_while(same).count();
-    let ends = key.chars().rev().zip(known.chars().rev());
-    let end = ends.take_while(same).count();
-    let rest = |text: &str| {
-        text.chars()
-            .count()
-            .saturating_sub(start.saturating_add(end))
-    };
-    let (more, less) = (rest(&key), rest(known));
-    let is_exchanged = || {
-        let middle = |text: &str| -> Vec<char> { text.chars().skip(start).take(2).collect() };
-        let mut reversed = middle(&key);
-        reversed.reverse();
-        more == 2 && less == 2 && reversed == middle(known)
-    };
-    known.len() > 3 && more.max(less) <= 1 || is_exchanged()
 }
