@@ -71,7 +71,7 @@ impl<'a> MemberPools<'a> {
 
     /// Whether the resource of a member's pool, or of its group, is being deleted. A refused resource with the name
     /// of either describes neither.
-    fn leave(&self, of: &PoolMembership, group: Option<Uuid>) -> bool {
+    fn is_leaving(&self, of: &PoolMembership, group: Option<Uuid>) -> bool {
         let (kind, name) = match &of.group {
             Some(name) => (ResourceKind::Group, name),
             None => (ResourceKind::Pool, &of.of.pool),
@@ -123,7 +123,7 @@ impl Controller {
                 // A pool that is being deleted deletes its members in its own order.
                 let group = of_pool.and_then(|living| Some(living.of_group.as_ref()?.uid));
                 let group = group.or_else(|| named_group(resource));
-                let stays = is_living && !pools.leave(of, group);
+                let stays = is_living && !pools.is_leaving(of, group);
                 self.member_may_finalize(resource, *vsi, (of, stays)).await
             }
             MemberClaim::Refused(failure) => {
