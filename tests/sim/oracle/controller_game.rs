@@ -1,14 +1,25 @@
 //! How games of a pool or a group are played, from documents and in a cluster.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use rand::{Rng as _, rngs::StdRng};
 
 /// Longer than any change takes, in virtual time.
 pub(super) const SETTLES: Duration = Duration::from_secs(1_800);
 
+/// What documents ask for, and what was seen.
+pub(super) trait ControllerModel {
+    /// What was seen that no document asks for, if anything.
+    fn wrong(&self) -> Option<String>;
+
+    /// Whether the end is as the newest document asks.
+    fn verdict(&self) -> Result<(), String>;
+}
+
 /// A game that is being played.
 pub(super) trait ControllerGame {
+    type Model: ControllerModel;
+
     /// Applies the first documents.
     async fn begin(&mut self) -> Result<(), String>;
 
@@ -23,11 +34,7 @@ pub(super) trait ControllerGame {
 
     fn random(&mut self) -> &mut StdRng;
 
-    /// What was seen that no document asks for, if anything.
-    fn wrong(&self) -> Option<String>;
-
-    /// Whether the end is as the newest document asks.
-    fn verdict(&self) -> Result<(), String>;
+    fn model(&self) -> &Mutex<Self::Model>;
 }
 
 /// Plays the game to its end.
@@ -42,7 +49,8 @@ pub(super) async fn play(game: &mut impl ControllerGame) -> Result<(), String> {
             let wait = game.random().random_range(0..20_000);
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
-        if let Some(wrong) = game.wrong() {
+        let wrong = game.model().lock().unwrap().wrong();
+        if let Some(wrong) = wrong {
             return Err(wrong);
         }
     }
@@ -50,5 +58,5 @@ pub(super) async fn play(game: &mut impl ControllerGame) -> Result<(), String> {
     game.settle().await?;
     // The observer has seen the last guest serve.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    game.verdict()
+    game.model().lock().unwrap().verdict()
 }

@@ -8,6 +8,8 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::controller_game::ControllerModel;
+
 /// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
 const BOOTS: Duration = Duration::from_millis(1_250);
 /// The items of the waves. The first one is removed after the second wave.
@@ -153,9 +155,14 @@ impl GroupModel {
         let numbers: BTreeSet<_> = own.map(|(_, member)| member.number).collect();
         item == REMOVED || (0..asked.replicas).all(|number| numbers.contains(&number))
     }
+}
 
-    /// What the host shows at the end, if it is not what the newest demand asks.
-    pub(super) fn verdict(&self) -> Result<(), String> {
+impl ControllerModel for GroupModel {
+    fn wrong(&self) -> Option<String> {
+        self.wrong.clone()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
         }

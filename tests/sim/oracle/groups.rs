@@ -199,6 +199,8 @@ impl GroupGame {
 }
 
 impl ControllerGame for GroupGame {
+    type Model = GroupModel;
+
     async fn begin(&mut self) -> Result<(), String> {
         let mut demand = GroupDemand::default();
         for item in WAVES.into_iter().flatten() {
@@ -259,12 +261,8 @@ impl ControllerGame for GroupGame {
         &mut self.random
     }
 
-    fn wrong(&self) -> Option<String> {
-        self.model.lock().unwrap().wrong.clone()
-    }
-
-    fn verdict(&self) -> Result<(), String> {
-        self.model.lock().unwrap().verdict()
+    fn model(&self) -> &Mutex<GroupModel> {
+        &self.model
     }
 }
 

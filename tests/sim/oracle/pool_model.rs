@@ -8,6 +8,8 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::controller_game::ControllerModel;
+
 /// How long after a command its predecessor may still show: what was begun for it ends in this time.
 const LAG: Duration = Duration::from_secs(45);
 /// How long after its start a guest serves: it boots in 1.4 s, and started before it was first seen.
@@ -203,9 +205,14 @@ impl PoolModel {
             self.wrong.get_or_insert(message);
         }
     }
+}
 
-    /// What the hosts show at the end, if it is not what the newest demand asks.
-    pub(super) fn verdict(&self) -> Result<(), String> {
+impl ControllerModel for PoolModel {
+    fn wrong(&self) -> Option<String> {
+        self.wrong.clone()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
         }

@@ -196,6 +196,8 @@ impl PoolGame {
 }
 
 impl ControllerGame for PoolGame {
+    type Model = PoolModel;
+
     async fn begin(&mut self) -> Result<(), String> {
         let demand = self.model.lock().unwrap().demand().clone();
         self.apply(&demand).await
@@ -274,12 +276,8 @@ impl ControllerGame for PoolGame {
         &mut self.random
     }
 
-    fn wrong(&self) -> Option<String> {
-        self.model.lock().unwrap().wrong.clone()
-    }
-
-    fn verdict(&self) -> Result<(), String> {
-        self.model.lock().unwrap().verdict()
+    fn model(&self) -> &Mutex<PoolModel> {
+        &self.model
     }
 }
 

@@ -119,6 +119,8 @@ impl<C: GameCluster> GroupGame<C> {
 }
 
 impl<C: GameCluster> ControllerGame for GroupGame<C> {
+    type Model = GroupModel;
+
     async fn begin(&mut self) -> Result<(), String> {
         let mut demand = GroupDemand::default();
         for item in WAVES.into_iter().flatten() {
@@ -167,12 +169,8 @@ impl<C: GameCluster> ControllerGame for GroupGame<C> {
         &mut self.random
     }
 
-    fn wrong(&self) -> Option<String> {
-        self.model.lock().unwrap().wrong.clone()
-    }
-
-    fn verdict(&self) -> Result<(), String> {
-        self.model.lock().unwrap().verdict()
+    fn model(&self) -> &Mutex<GroupModel> {
+        &self.model
     }
 }
 

@@ -76,6 +76,8 @@ impl<C: GameCluster> PoolGame<C> {
 }
 
 impl<C: GameCluster> ControllerGame for PoolGame<C> {
+    type Model = PoolModel;
+
     async fn begin(&mut self) -> Result<(), String> {
         let demand = self.model.lock().unwrap().demand().clone();
         self.ask(demand);
@@ -140,12 +142,8 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
         &mut self.random
     }
 
-    fn wrong(&self) -> Option<String> {
-        self.model.lock().unwrap().wrong.clone()
-    }
-
-    fn verdict(&self) -> Result<(), String> {
-        self.model.lock().unwrap().verdict()
+    fn model(&self) -> &Mutex<PoolModel> {
+        &self.model
     }
 }
 
