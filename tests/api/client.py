@@ -14,6 +14,7 @@ from client.api.documents import apply, plan  # noqa: E402
 from client.api.hosts import list_hosts  # noqa: E402
 from client.api.virtualservergroups import list_virtual_server_groups  # noqa: E402
 from client.api.virtualserverpools import list_virtual_server_pools  # noqa: E402
+from client.api.virtualserverquotas import list_virtual_server_quotas  # noqa: E402
 from client.api.virtualservers import (  # noqa: E402
     delete_virtual_server,
     get_virtual_server,
@@ -22,6 +23,7 @@ from client.api.virtualservers import (  # noqa: E402
     start_virtual_server,
 )
 from client.api.virtualserversnapshots import list_virtual_server_snapshots  # noqa: E402
+from client.api.virtualservertypes import list_virtual_server_types  # noqa: E402
 from client.models import ActionRequest, ApplyJsonBody, PlanJsonBody, Problem  # noqa: E402
 
 NAMESPACE, NAME = "default", "made-by-a-client"
@@ -53,6 +55,8 @@ def main():
         list_virtual_server_groups,
         list_data_disks,
         list_virtual_server_snapshots,
+        list_virtual_server_quotas,
+        list_virtual_server_types,
         list_hosts,
     ):
         assert good(lists.sync(client=server)).items, lists.__name__

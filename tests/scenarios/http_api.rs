@@ -33,10 +33,38 @@ fn a_program_lists_what_the_command_lists() {
     assert_eq!(none.json()["items"], json!([]));
     let one = http::get(&socket, WEB).is(200).json();
     assert_eq!(one, listed["items"][0]);
-    for kind in ["hosts", "images", "runs", "datadisks", "networks"] {
+    for kind in [
+        "hosts",
+        "images",
+        "runs",
+        "datadisks",
+        "networks",
+        "virtualserverquotas",
+    ] {
         let of_kind = http::get(&socket, &format!("/v1/{kind}")).is(200).json();
         assert!(of_kind["items"].is_array(), "{kind}: {of_kind}");
     }
+}
+
+#[test]
+fn quotas_and_types_are_listed_and_a_quota_is_deleted() {
+    let (vsiflow, _daemon, socket) = serving();
+    let quota = "apiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {name: few}\nspec: {hard: {vsis: 3}}\n";
+    vsiflow.apply(quota, &[]).exits(0);
+    let types = http::get(&socket, "/v1/virtualservertypes").is(200).json();
+    assert_eq!(types["items"][0]["name"], "small");
+    let quotas = http::get(&socket, "/v1/virtualserverquotas").is(200).json();
+    assert_eq!(quotas["items"][0]["status"]["used"]["vsis"], "1");
+    let few = "/v1/namespaces/default/virtualserverquotas/few";
+    assert_eq!(http::get(&socket, few).is(200).json(), quotas["items"][0]);
+    http::ask(&socket, &format!("DELETE {few} HTTP/1.1\r\n"), &[]).is(200);
+    http::get(&socket, few).is(404).is_problem("VSI0703");
+    let deleted_again = http::ask(&socket, &format!("DELETE {few} HTTP/1.1\r\n"), &[]);
+    deleted_again.is(404).is_problem("VSI0703");
+    assert_eq!(
+        http::get(&socket, "/v1/virtualserverquotas").json()["items"],
+        json!([])
+    );
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod formats;
 pub mod group;
 pub mod hosts;
 mod inputs;
+pub mod kinds;
 mod macs;
 pub mod network;
 pub mod next_try;

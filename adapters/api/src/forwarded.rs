@@ -97,7 +97,7 @@ async fn journal(
         [
             "namespaces",
             _,
-            "virtualserverpools" | "virtualservergroups",
+            "virtualserverpools" | "virtualservergroups" | "virtualserverquotas",
             ..,
         ] => return Ok(Some(0)),
         ["namespaces", _, "virtualservers", ..] => "",

@@ -20,7 +20,9 @@
 //! GET    /v1/namespaces/NS/virtualserversnapshots/NAME, …/restore (its plan)
 //! POST   …/virtualservers/NAME/snapshots, …/virtualserversnapshots/NAME/restore
 //! DELETE …/virtualserversnapshots/NAME                [?orphan&reason&waitSeconds]
-//! GET    /v1/hosts, /v1/images, /v1/runs, /v1/networks, /v1/pause
+//! GET    /v1/virtualserverquotas                      [?namespace]
+//! GET, DELETE /v1/namespaces/NS/virtualserverquotas/NAME
+//! GET    /v1/hosts, /v1/images, /v1/runs, /v1/virtualservertypes, /v1/networks, /v1/pause
 //! POST   /v1/hosts/HOST/cordon, uncordon, drain; /v1/pause, /v1/unpause
 //! POST   /v1/apply, /v1/plan                          documents in YAML
 //! GET    /v1/events                                   [?from, ?journal], server-sent events
@@ -42,6 +44,7 @@ mod documents;
 mod events;
 mod groups;
 mod hosts;
+mod kinds;
 mod objects;
 mod pools;
 mod resource;
@@ -56,9 +59,8 @@ use crate::{api::Api, caller, forwarded::by_its_journal};
 
 /// Routes that read and answer immediately.
 pub(crate) fn view_routes() -> ApiRouter<Api> {
-    objects::view_routes()
-        .merge(pools::view_routes())
-        .merge(groups::view_routes())
+    kinds::view_routes()
+        .merge(objects::view_routes())
         .merge(snapshots::view_routes())
         .merge(hosts::view_routes())
 }
@@ -73,7 +75,8 @@ pub(crate) fn changes() -> ApiRouter<Api> {
         .route_layer(middleware::from_fn(by_its_journal))
         .route_layer(middleware::from_fn(caller::may_operate));
     // Scaling a pool down deletes members, so it is not an operator's action.
-    let changes = actions::changes()
+    let changes = kinds::changes()
+        .merge(actions::changes())
         .merge(pools::changes())
         .merge(groups::changes())
         .merge(snapshots::changes());

@@ -14,9 +14,10 @@ use clap_complete::{
     env::Shells,
 };
 use serde_json::Value;
+use vsiflow_workflows::kinds::NameScope;
 
 use crate::{
-    args::{Cli, Common},
+    args::{Cli, Common, ObjectKind},
     compose,
     work::ask::ask,
 };
@@ -195,12 +196,11 @@ async fn found(common: &Common, place: &CompletionPlace, of: CompletionValues) -
         CompletionValues::Vsis => bare(lines(common, &scoped("vsi")).await),
         CompletionValues::Pools => lines(common, &scoped("pool")).await,
         CompletionValues::Objects => {
-            let mut all = bare(lines(common, &scoped("vsi")).await);
-            all.extend(lines(common, &scoped("pool")).await);
-            for kind in ["group", "disk", "snapshot"] {
-                all.extend(lines(common, &scoped(kind)).await);
-            }
-            all
+            let has_namespace = |kind: &&ObjectKind| kind.names() == NameScope::Namespace;
+            let kinds = ObjectKind::ALL.iter().filter(has_namespace);
+            let kinds: Vec<_> = kinds.map(|kind| kind.word()).collect();
+            let names = ["get", &kinds.join(","), "-n", namespace, "-o", "name"];
+            bare(lines(common, &names).await)
         }
         CompletionValues::Hosts => lines(common, &["get", "host", "-o", "name"]).await,
         CompletionValues::Snapshots => {

@@ -52,6 +52,9 @@ impl FleetError {
             "snapshot" => "`vsiflow get snapshots -A` lists the snapshots of this state directory",
             "token" => "`vsiflow token list` lists the tokens of this state directory",
             "network" => "`vsiflow get networks -A` lists the networks of this state directory",
+            "quota" => "`vsiflow get quotas -A` lists the quotas of this state directory",
+            "type" => "`vsiflow get types` lists the types",
+            "run" => "`vsiflow get runs` lists the runs of this state directory",
             "disk" => "`vsiflow get disk -A` lists the data disks of this state directory",
             _ => "`vsiflow get -A` lists the VSIs of this state directory",
         });

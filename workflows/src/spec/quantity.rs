@@ -19,6 +19,13 @@ impl Quantity {
     pub fn bytes(self) -> u64 {
         self.0
     }
+
+    /// A size in the largest unit of which there are at least ten, rounded down.
+    pub fn rounded(bytes: u64) -> Self {
+        let units = [60_u32, 50, 40, 30, 20, 10];
+        let unit = units.into_iter().find(|bits| bytes >> bits >= 10);
+        Self(unit.map_or(bytes, |bits| bytes >> bits << bits))
+    }
 }
 
 /// Error: the text is not a size.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use aide::axum::{
     ApiRouter,
-    routing::{ApiMethodRouter, delete_with, post_with},
+    routing::{ApiMethodRouter, post_with},
 };
 use axum::{
     Extension, Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use vsiflow_workflows::{
     record::PowerAction,
 };
 
-use super::resource::{Answer, ObjectPath, about};
+use super::resource::{ObjectPath, about};
 use crate::json_body::OptionalJsonBody;
 use crate::{Caller, Problem, api::Api};
 
@@ -57,7 +57,7 @@ pub(crate) struct DeleteQuery {
     /// Why; stored in the history.
     pub(super) reason: String,
     /// How long to wait for the outcome, in seconds, 60 at most.
-    wait_seconds: u64,
+    pub(super) wait_seconds: u64,
 }
 
 /// What came of it.
@@ -206,29 +206,8 @@ const ACTIONS: &[(&str, &str, &str, VsiAction)] = &[
 ];
 
 pub(super) fn changes() -> ApiRouter<Api> {
-    const VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}";
-    const DISK: &str = "/v1/namespaces/{namespace}/datadisks/{name}";
-    let deletes = ApiRouter::new()
-        .api_route(
-            VSI,
-            delete_with(
-                delete_vsi,
-                about("deleteVirtualServer", "virtualservers", "Delete a VSI"),
-            ),
-        )
-        .api_route(
-            DISK,
-            delete_with(
-                delete_disk,
-                about(
-                    "deleteDataDisk",
-                    "datadisks",
-                    "Delete a data disk by its deletionPolicy",
-                ),
-            ),
-        );
     let rebuilds = ACTIONS.iter().filter(|(.., action)| action.destroys());
-    rebuilds.fold(deletes, added)
+    rebuilds.fold(ApiRouter::new(), added)
 }
 
 /// Routes of the actions that destroy nothing.
@@ -347,43 +326,4 @@ pub(super) async fn wait_for(
         Ok(verdict) => Ok(result.outcome(&verdict?)),
         Err(_) => Ok(result),
     }
-}
-
-async fn delete_vsi(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<DeleteQuery>,
-) -> Answer<ActionResult> {
-    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
-    let entity = api
-        .fleet()?
-        .vsis()
-        .delete(namespace, name, query.orphan, by)
-        .await?;
-    deleted(&api, &entity, &query).await
-}
-
-async fn delete_disk(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<DeleteQuery>,
-) -> Answer<ActionResult> {
-    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
-    let deletion = api
-        .fleet()?
-        .disks()
-        .delete(namespace, name, query.orphan, by);
-    deleted(&api, &deletion.await?, &query).await
-}
-
-pub(super) async fn deleted(
-    api: &Api,
-    entity: &EntityId,
-    query: &DeleteQuery,
-) -> Answer<ActionResult> {
-    let wait = Duration::from_secs(query.wait_seconds);
-    let result = ActionResult::of(ActionEffect::Recorded);
-    Ok(Json(wait_for(api, result, entity, wait).await?))
 }

@@ -2,28 +2,22 @@
 
 use std::time::Duration;
 
-use aide::axum::{
-    ApiRouter,
-    routing::{delete_with, get_with, post_with},
-};
+use aide::axum::{ApiRouter, routing::post_with};
 use axum::{
     Extension, Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vsiflow_workflows::fleet::GroupObject;
 
 use super::{
-    actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
-    objects::ListQuery,
-    resource::{Answer, AtQuery, List, ObjectPath, about},
+    actions::{ActionEffect, ActionResult, wait_for},
+    resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::{JsonBody, OptionalJsonBody};
 use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualservergroups";
-const ALL: &str = "/v1/virtualservergroups";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualservergroups/{name}";
 
 /// How many members a pool of a group is to have.
@@ -67,27 +61,10 @@ pub(crate) struct OutputText {
     value: String,
 }
 
-pub(super) fn view_routes() -> ApiRouter<Api> {
-    ApiRouter::new()
-        .api_route(
-            ALL,
-            get_with(groups, about("listVirtualServerGroups", TAG, "List groups")),
-        )
-        .api_route(
-            ONE,
-            get_with(group, about("getVirtualServerGroup", TAG, "Show a group")),
-        )
-}
-
 pub(super) fn changes() -> ApiRouter<Api> {
-    let summary = "Delete a group with all that was made for it, the newest wave first";
     let scales = "Set how many members a pool of a group has";
     let reads = "Show what was read of a member, secrets included";
     ApiRouter::new()
-        .api_route(
-            ONE,
-            delete_with(delete, about("deleteVirtualServerGroup", TAG, summary)),
-        )
         .api_route(
             &format!("{ONE}/scale"),
             post_with(scale, about("scaleVirtualServerGroup", TAG, scales)),
@@ -105,24 +82,6 @@ pub(super) fn operates() -> ApiRouter<Api> {
         &format!("{ONE}/retry"),
         post_with(retry, about("retryVirtualServerGroup", TAG, retries)),
     )
-}
-
-async fn groups(
-    State(api): State<Api>,
-    Query(query): Query<ListQuery>,
-) -> Answer<List<GroupObject>> {
-    let mut all = api.fleets_at(query.at).await?.groups(query.deleted).await?;
-    all.retain(|one| query.has(&one.metadata));
-    Ok(List::of(all))
-}
-
-async fn group(
-    State(api): State<Api>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<AtQuery>,
-) -> Answer<GroupObject> {
-    let fleets = api.fleets_at(query.at).await?;
-    Ok(Json(fleets.group(&target.namespace, &target.name).await?))
 }
 
 async fn output(
@@ -170,19 +129,4 @@ async fn retry(
     Ok(Json(
         wait_for(&api, ActionResult::of(done), &group, wait).await?,
     ))
-}
-
-async fn delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    Query(query): Query<DeleteQuery>,
-) -> Answer<ActionResult> {
-    let by = caller.by(&query.reason);
-    let group = api
-        .fleet()?
-        .groups()
-        .delete(&namespace, &name, query.orphan, by);
-    let group = group.await?;
-    deleted(&api, &group, &query).await
 }

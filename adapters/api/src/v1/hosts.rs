@@ -12,11 +12,11 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::EntityId;
-use vsiflow_workflows::fleet::{DrainedVsi, HostObject, ShutdownPolicy, of_one_journal};
+use vsiflow_workflows::fleet::{DrainedVsi, ShutdownPolicy, of_one_journal};
 
 use super::{
     actions::{ActionEffect, ActionRequest, ActionResult},
-    resource::{Answer, AtQuery, List, about},
+    resource::{Answer, AtQuery, about},
 };
 use crate::json_body::OptionalJsonBody;
 use crate::{Caller, Rights, api::Api, problem::Problem};
@@ -91,15 +91,10 @@ struct PauseShown {
 const TAG: &str = "hosts";
 
 pub(super) fn view_routes() -> ApiRouter<Api> {
-    ApiRouter::new()
-        .api_route(
-            "/v1/hosts",
-            get_with(hosts, about("listHosts", TAG, "List hosts")),
-        )
-        .api_route(
-            "/v1/pause",
-            get_with(paused, about("getPause", "engine", "Show the global pause")),
-        )
+    ApiRouter::new().api_route(
+        "/v1/pause",
+        get_with(paused, about("getPause", "engine", "Show the global pause")),
+    )
 }
 
 pub(super) fn changes() -> ApiRouter<Api> {
@@ -137,10 +132,6 @@ pub(super) fn changes() -> ApiRouter<Api> {
             "/v1/unpause",
             post_with(unpause, about("unpause", "engine", "End the global pause")),
         )
-}
-
-async fn hosts(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<HostObject>> {
-    Ok(List::of(api.fleets_at(query.at).await?.hosts().await?))
 }
 
 async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<PauseShown> {

@@ -1,4 +1,4 @@
-//! Read routes of VSIs, data disks, images, hosts' networks and runs.
+//! Read routes of single kinds: what VSIs did, and the networks of hosts.
 
 use std::sync::Arc;
 
@@ -11,46 +11,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vsiflow_workflows::fleet::{
-    Difference, DiskObject, Fleets, ImageObject, Metadata, Moment, NetworkObject, RunGraph,
-    RunObject, VsiObject, differences_of,
+    Difference, Fleets, Moment, NetworkObject, RunGraph, differences_of,
 };
 
 use super::resource::{Answer, AtQuery, List, ObjectPath, about};
 use crate::{Problem, api::Api};
 
-/// Which objects are listed.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ListQuery {
-    /// Those of this namespace alone.
-    namespace: Option<String>,
-    /// Deleted ones, too.
-    pub(super) deleted: bool,
-    /// After the event of this offset, or at this time (RFC 3339) [default: now].
-    pub(super) at: Option<Moment>,
-}
-
-impl ListQuery {
-    /// Whether an object is in the namespace. An object whose namespace cannot be read is in all of
-    /// them.
-    pub(super) fn has(&self, meta: &Metadata) -> bool {
-        let is_it = |namespace: &String| *namespace == meta.namespace;
-        meta.namespace.is_empty() || self.namespace.as_ref().is_none_or(is_it)
-    }
-}
-
 pub(super) fn view_routes() -> ApiRouter<Api> {
     const VSIS: &str = "virtualservers";
-    const DISKS: &str = "datadisks";
     ApiRouter::new()
-        .api_route(
-            "/v1/virtualservers",
-            get_with(vsis, about("listVirtualServers", VSIS, "List VSIs")),
-        )
-        .api_route(
-            "/v1/namespaces/{namespace}/virtualservers/{name}",
-            get_with(vsi, about("getVirtualServer", VSIS, "Show a VSI")),
-        )
         .api_route(
             "/v1/namespaces/{namespace}/virtualservers/{name}/diff",
             get_with(
@@ -73,22 +42,6 @@ pub(super) fn view_routes() -> ApiRouter<Api> {
                 ),
             ),
         )
-        .api_route(
-            "/v1/datadisks",
-            get_with(disks, about("listDataDisks", DISKS, "List data disks")),
-        )
-        .api_route(
-            "/v1/namespaces/{namespace}/datadisks/{name}",
-            get_with(disk, about("getDataDisk", DISKS, "Show a data disk")),
-        )
-        .api_route(
-            "/v1/images",
-            get_with(images, about("listImages", "images", "List base images")),
-        )
-        .api_route(
-            "/v1/runs",
-            get_with(runs, about("listRuns", "runs", "List runs")),
-        )
 }
 
 /// Routes that ask hosts.
@@ -98,21 +51,6 @@ pub(super) fn host_routes() -> ApiRouter<Api> {
         "/v1/networks",
         get_with(networks, about("listNetworks", "hosts", summary)),
     )
-}
-
-async fn vsis(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<VsiObject>> {
-    let mut all = api.fleets_at(query.at).await?.vsis(query.deleted).await?;
-    all.retain(|one| query.has(&one.metadata));
-    Ok(List::of(all))
-}
-
-async fn vsi(
-    State(api): State<Api>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<AtQuery>,
-) -> Answer<VsiObject> {
-    let fleets = api.fleets_at(query.at).await?;
-    Ok(Json(fleets.vsi(&target.namespace, &target.name).await?))
 }
 
 async fn vsi_runs(
@@ -169,29 +107,6 @@ async fn first(api: &Api) -> Result<Moment, Problem> {
         Some(time) if fleets.are_several() => Ok(Moment::Time(time)),
         _ => Ok(Moment::Offset(0)),
     }
-}
-
-async fn disks(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<DiskObject>> {
-    let mut all = api.fleets_at(query.at).await?.disks(query.deleted).await?;
-    all.retain(|one| query.has(&one.metadata));
-    Ok(List::of(all))
-}
-
-async fn disk(
-    State(api): State<Api>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<AtQuery>,
-) -> Answer<DiskObject> {
-    let fleets = api.fleets_at(query.at).await?;
-    Ok(Json(fleets.disk(&target.namespace, &target.name).await?))
-}
-
-async fn images(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<ImageObject>> {
-    Ok(List::of(api.fleets_at(query.at).await?.images().await?))
-}
-
-async fn runs(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<RunObject>> {
-    Ok(List::of(api.fleets_at(query.at).await?.runs()))
 }
 
 async fn networks(State(api): State<Api>) -> Answer<List<NetworkObject>> {

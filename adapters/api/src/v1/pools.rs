@@ -2,29 +2,24 @@
 
 use std::time::Duration;
 
-use aide::axum::{
-    ApiRouter,
-    routing::{delete_with, get_with, post_with},
-};
+use aide::axum::{ApiRouter, routing::post_with};
 use axum::{
     Extension, Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vsiflow_engine::{executor::By, model::EntityId};
-use vsiflow_workflows::fleet::{Fleet, FleetError, PoolObject};
+use vsiflow_workflows::fleet::{Fleet, FleetError};
 
 use super::{
-    actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
-    objects::ListQuery,
-    resource::{Answer, AtQuery, List, ObjectPath, about},
+    actions::{ActionEffect, ActionResult, wait_for},
+    resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::{JsonBody, OptionalJsonBody};
 use crate::{Caller, Problem, api::Api};
 
 const TAG: &str = "virtualserverpools";
-const ALL: &str = "/v1/virtualserverpools";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualserverpools/{name}";
 
 /// How many members a pool is to have.
@@ -87,30 +82,12 @@ const ACTIONS: &[(&str, &str, &str, PoolOperation)] = &[
     ),
 ];
 
-pub(super) fn view_routes() -> ApiRouter<Api> {
-    ApiRouter::new()
-        .api_route(
-            ALL,
-            get_with(pools, about("listVirtualServerPools", TAG, "List pools")),
-        )
-        .api_route(
-            ONE,
-            get_with(pool, about("getVirtualServerPool", TAG, "Show a pool")),
-        )
-}
-
 pub(super) fn changes() -> ApiRouter<Api> {
-    let summary = "Delete a pool with its members, the highest first";
     let scales = "Set how many members a pool has";
-    acts(PoolOperation::destroys)
-        .api_route(
-            ONE,
-            delete_with(delete, about("deleteVirtualServerPool", TAG, summary)),
-        )
-        .api_route(
-            &format!("{ONE}/scale"),
-            post_with(scale, about("scaleVirtualServerPool", TAG, scales)),
-        )
+    acts(PoolOperation::destroys).api_route(
+        &format!("{ONE}/scale"),
+        post_with(scale, about("scaleVirtualServerPool", TAG, scales)),
+    )
 }
 
 /// Routes of actions that delete no member.
@@ -136,21 +113,6 @@ fn acts(are_meant: impl Fn(PoolOperation) -> bool) -> ApiRouter<Api> {
             post_with(act, about(id, TAG, summary)),
         )
     })
-}
-
-async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<PoolObject>> {
-    let mut all = api.fleets_at(query.at).await?.pools(query.deleted).await?;
-    all.retain(|one| query.has(&one.metadata));
-    Ok(List::of(all))
-}
-
-async fn pool(
-    State(api): State<Api>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<AtQuery>,
-) -> Answer<PoolObject> {
-    let fleets = api.fleets_at(query.at).await?;
-    Ok(Json(fleets.pool(&target.namespace, &target.name).await?))
 }
 
 async fn scale(
@@ -201,19 +163,4 @@ async fn record(
             Ok((done, pool))
         }
     }
-}
-
-async fn delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(target): Path<ObjectPath>,
-    Query(query): Query<DeleteQuery>,
-) -> Answer<ActionResult> {
-    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
-    let fleet = api.fleet()?;
-    let pool = fleet
-        .pools()
-        .delete(namespace, name, query.orphan, by)
-        .await?;
-    deleted(&api, &pool, &query).await
 }

@@ -13,11 +13,12 @@ pub(crate) type Answer<T> = Result<Json<T>, Problem>;
 
 /// Describes an operation.
 pub(crate) fn about(
-    id: &'static str,
-    tag: &'static str,
-    summary: &'static str,
-) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.id(id).tag(tag).summary(summary)
+    id: &str,
+    tag: &str,
+    summary: &str,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> + use<> {
+    let [id, tag, summary] = [id, tag, summary].map(str::to_owned);
+    move |operation| operation.id(&id).tag(&tag).summary(&summary)
 }
 
 /// A list, as Kubernetes has it.
@@ -51,6 +52,28 @@ pub(crate) struct ObjectPath {
     pub(crate) namespace: String,
     /// The name.
     pub(crate) name: String,
+}
+
+/// Which objects are listed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    /// Those of this namespace alone.
+    namespace: Option<String>,
+    /// Deleted ones, too.
+    pub(super) deleted: bool,
+    /// After the event of this offset, or at this time (RFC 3339) [default: now].
+    pub(super) at: Option<Moment>,
+}
+
+impl ListQuery {
+    /// Whether an object of this namespace is listed. An object whose namespace cannot be read is in all of them.
+    pub(super) fn includes(&self, namespace: Option<&str>) -> bool {
+        match (&self.namespace, namespace) {
+            (Some(wanted), Some(namespace)) => wanted == namespace,
+            _ => true,
+        }
+    }
 }
 
 /// At which moment.

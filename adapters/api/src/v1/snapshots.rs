@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aide::axum::{
     ApiRouter,
-    routing::{delete_with, get_with, post_with},
+    routing::{get_with, post_with},
 };
 use axum::{
     Extension, Json,
@@ -13,20 +13,18 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::{
-    fleet::{RestoreOptions, RestoreScope, SnapshotObject, SnapshotRequest},
+    fleet::{RestoreOptions, RestoreScope, SnapshotRequest},
     plan::Plan,
 };
 
 use super::{
-    actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
-    objects::ListQuery,
-    resource::{Answer, AtQuery, List, ObjectPath, about},
+    actions::{ActionEffect, ActionResult, wait_for},
+    resource::{Answer, ObjectPath, about},
 };
 use crate::json_body::OptionalJsonBody;
 use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualserversnapshots";
-const ALL: &str = "/v1/virtualserversnapshots";
 const ONE: &str = "/v1/namespaces/{namespace}/virtualserversnapshots/{name}";
 const OF_VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}/snapshots";
 
@@ -93,31 +91,15 @@ pub(crate) struct Taken {
 pub(super) fn view_routes() -> ApiRouter<Api> {
     let plans =
         "Show what is lost where a VSI is put back to a snapshot, without changing anything";
-    ApiRouter::new()
-        .api_route(
-            ALL,
-            get_with(
-                snapshots,
-                about("listVirtualServerSnapshots", TAG, "List snapshots"),
-            ),
-        )
-        .api_route(
-            ONE,
-            get_with(
-                snapshot,
-                about("getVirtualServerSnapshot", TAG, "Show a snapshot"),
-            ),
-        )
-        .api_route(
-            &format!("{ONE}/restore"),
-            get_with(plan, about("planVirtualServerSnapshotRestore", TAG, plans)),
-        )
+    ApiRouter::new().api_route(
+        &format!("{ONE}/restore"),
+        get_with(plan, about("planVirtualServerSnapshotRestore", TAG, plans)),
+    )
 }
 
 pub(super) fn changes() -> ApiRouter<Api> {
     let takes = "Take a snapshot of a VSI's disks";
     let restores = "Put a VSI back as a snapshot has it";
-    let deletes = "Delete a snapshot with its copies";
     ApiRouter::new()
         .api_route(
             OF_VSI,
@@ -130,29 +112,6 @@ pub(super) fn changes() -> ApiRouter<Api> {
                 about("restoreVirtualServerSnapshot", TAG, restores),
             ),
         )
-        .api_route(
-            ONE,
-            delete_with(delete, about("deleteVirtualServerSnapshot", TAG, deletes)),
-        )
-}
-
-async fn snapshots(
-    State(api): State<Api>,
-    Query(query): Query<ListQuery>,
-) -> Answer<List<SnapshotObject>> {
-    let fleets = api.fleets_at(query.at).await?;
-    let mut all = fleets.snapshots(query.deleted).await?;
-    all.retain(|one| query.has(&one.metadata));
-    Ok(List::of(all))
-}
-
-async fn snapshot(
-    State(api): State<Api>,
-    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    Query(query): Query<AtQuery>,
-) -> Answer<SnapshotObject> {
-    let fleets = api.fleets_at(query.at).await?;
-    Ok(Json(fleets.snapshot(&namespace, &name).await?))
 }
 
 async fn plan(
@@ -218,18 +177,4 @@ async fn restore(
     let wait = Duration::from_secs(request.wait_seconds);
     let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(wait_for(&api, result, &vsi, wait).await?))
-}
-
-async fn delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
-    Query(query): Query<DeleteQuery>,
-) -> Answer<ActionResult> {
-    let by = caller.by(&query.reason);
-    let fleet = api.fleet()?;
-    let deletion = fleet
-        .snapshots()
-        .delete(&namespace, &name, query.orphan, by);
-    deleted(&api, &deletion.await?, &query).await
 }

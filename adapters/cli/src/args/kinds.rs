@@ -1,85 +1,6 @@
 //! Kinds of objects as words on the command line: `KIND NAME…`, `KIND/NAME`.
 
-/// A kind of objects that `get` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ObjectKind {
-    /// Virtual server instances.
-    Vsi,
-    /// Pools.
-    Pool,
-    /// Groups.
-    Group,
-    /// Base images.
-    Image,
-    /// Data disks.
-    Disk,
-    /// Snapshots.
-    Snapshot,
-    /// Networks.
-    Network,
-    /// Hosts.
-    Host,
-    /// Runs of workflows.
-    Run,
-    /// Sizes of machines.
-    Type,
-    /// Limits of namespaces.
-    Quota,
-}
-
-impl ObjectKind {
-    /// The kind before a name.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Vsi => "vsi",
-            Self::Pool => "pool",
-            Self::Group => "group",
-            Self::Image => "image",
-            Self::Disk => "disk",
-            Self::Snapshot => "snapshot",
-            Self::Network => "network",
-            Self::Host => "host",
-            Self::Run => "run",
-            Self::Type => "type",
-            Self::Quota => "quota",
-        }
-    }
-
-    /// The kind that a word denotes.
-    pub(crate) fn named(word: &str) -> Option<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
-            "vs" | "virtualserver" | "virtualservers" => Some(Self::Vsi),
-            "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
-            "pool" | "pools" | "vsp" | "virtualserverpool" | "virtualserverpools" => {
-                Some(Self::Pool)
-            }
-            "group" | "groups" | "vsg" | "virtualservergroup" | "virtualservergroups" => {
-                Some(Self::Group)
-            }
-            "image" | "images" => Some(Self::Image),
-            "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
-            "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
-            "snapshot" | "snapshots" => Some(Self::Snapshot),
-            "vssnap" | "virtualserversnapshot" | "virtualserversnapshots" => Some(Self::Snapshot),
-            "network"
-            | "networks"
-            | "vsn"
-            | "virtualservernetwork"
-            | "virtualservernetworks"
-            | "onprem-networkref"
-            | "onprem-networkrefs" => Some(Self::Network),
-            "hyperprotectcontainerruntimeonpremnetworkref" => Some(Self::Network),
-            "host" | "hosts" => Some(Self::Host),
-            "run" | "runs" => Some(Self::Run),
-            "type" | "types" | "virtualservertype" | "virtualservertypes" => Some(Self::Type),
-            "quota" | "quotas" | "vsq" | "virtualserverquota" | "virtualserverquotas" => {
-                Some(Self::Quota)
-            }
-            _ => None,
-        }
-    }
-}
+pub(crate) use vsiflow_workflows::kinds::ObjectKind;
 
 /// The kind and the names in `KIND NAME…` or `KIND/NAME…`: `disk/a disk/b` is `disk a b`.
 pub(crate) fn kind_and_names(words: &[String]) -> (ObjectKind, Vec<String>) {
@@ -131,10 +52,17 @@ fn named(kind: &str, name: &str) -> String {
     }
 }
 
+/// The kind and the name in `KIND/NAME`; everything else is the name of a VSI.
+pub(crate) fn kind_and_name(name: &str) -> (ObjectKind, &str) {
+    let qualified = name.split_once('/');
+    let of_kind = qualified.and_then(|(word, name)| Some((ObjectKind::named(word)?, name)));
+    of_kind.unwrap_or((ObjectKind::Vsi, name))
+}
+
 /// `vsi/NAME` as `NAME`.
 pub(crate) fn without_kind(name: &str) -> &str {
-    match name.split_once('/') {
-        Some(("vsi" | "vsis" | "vs" | "virtualserver" | "virtualservers", name)) => name,
+    match kind_and_name(name) {
+        (ObjectKind::Vsi, name) => name,
         _ => name,
     }
 }

@@ -117,7 +117,7 @@ pub(crate) struct Scope {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; other kinds as `disk/NAME` or `disk NAME…`, `pool/NAME`, `type/NAME`, `host/NAME`, `network/NAME`.
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; other kinds as `disk/NAME` or `disk NAME…`, `pool/NAME`, `image/NAME` and so on.
     #[arg(required = true, value_name = "NAME")]
     words: Vec<String>,
     /// The namespace.

@@ -1,9 +1,10 @@
 //! `delete`: deletes VSIs with everything made for them, pools and groups with their members, data disks,
 //! networks and snapshots.
 
-use vsiflow_engine::{executor::By, model::EntityId};
+use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DeletionMode, ErrorKind},
+    fleet::{DeletionMode, DiskObject, ErrorKind, Fleets},
+    kinds::NameScope,
     record::kind,
     spec::{
         DeletionPolicy, DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
@@ -14,85 +15,21 @@ use vsiflow_workflows::{
 
 use crate::{
     actor,
-    args::{Common, DeleteArgs, Sources},
+    args::{Common, DeleteArgs, ObjectKind, Sources},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, Target},
 };
 
-/// Words for VSIs before a name.
-const VSI_WORDS: &[&str] = &["vsi", "vsis", "vs", "virtualserver", "virtualservers"];
-/// Words for data disks.
-const DISK_WORDS: &[&str] = &["disk", "disks"];
-/// Words for pools.
-const POOL_WORDS: &[&str] = &[
-    "pool",
-    "pools",
-    "vsp",
-    "virtualserverpool",
-    "virtualserverpools",
-];
-
-/// Words for groups.
-const GROUP_WORDS: &[&str] = &[
-    "group",
-    "groups",
-    "vsg",
-    "virtualservergroup",
-    "virtualservergroups",
-];
-
-/// Words for networks that vsiflow makes.
-const NETWORK_WORDS: &[&str] = &[
-    "network",
-    "networks",
-    "vsn",
-    "virtualservernetwork",
-    "virtualservernetworks",
-];
-
-/// Words for snapshots.
-const SNAPSHOT_WORDS: &[&str] = &[
-    "snapshot",
-    "snapshots",
-    "vssnap",
-    "virtualserversnapshot",
-    "virtualserversnapshots",
-];
-
-/// Words for types.
-const TYPE_WORDS: &[&str] = &["type", "types", "virtualservertype", "virtualservertypes"];
-
-/// Words for quotas.
-const QUOTA_WORDS: &[&str] = &[
-    "quota",
-    "quotas",
-    "vsq",
-    "virtualserverquota",
-    "virtualserverquotas",
-];
-
-/// The kind that a word means.
-fn kind_named(word: &str) -> Option<&'static str> {
-    let kinds = [
-        (VSI_WORDS, kind::VSI),
-        (DISK_WORDS, kind::DISK),
-        (POOL_WORDS, kind::POOL),
-        (GROUP_WORDS, kind::GROUP),
-        (TYPE_WORDS, kind::TYPE),
-        (QUOTA_WORDS, kind::QUOTA),
-        (NETWORK_WORDS, kind::NETWORK),
-        (SNAPSHOT_WORDS, kind::SNAPSHOT),
-    ];
-    let found = kinds.into_iter().find(|(words, _)| words.contains(&word));
-    found.map(|(_, kind)| kind)
+/// The kind that a word means, of those that can be deleted.
+fn kind_named(word: &str) -> Option<ObjectKind> {
+    ObjectKind::named(word).filter(|kind| kind.is_deletable())
 }
 
 /// An object to delete.
 pub(super) struct DeletionTarget {
-    /// `vsi`, `disk`, `network`, `snapshot`, `pool`, `group`, `quota` or `type`.
-    pub(super) kind: &'static str,
+    pub(super) kind: ObjectKind,
     pub(super) namespace: String,
     pub(super) name: String,
     /// The `deletionPolicy` of the document that names it, if one does.
@@ -101,13 +38,22 @@ pub(super) struct DeletionTarget {
 
 impl DeletionTarget {
     /// An object without a document.
-    pub(super) fn named(kind: &'static str, namespace: String, name: String) -> Self {
+    pub(super) fn named(kind: ObjectKind, namespace: String, name: String) -> Self {
         Self {
             kind,
             namespace,
             name,
             policy: None,
         }
+    }
+
+    /// The name with its kind.
+    fn shown(&self) -> String {
+        let name = match self.kind.names() {
+            NameScope::Journal => self.name.clone(),
+            NameScope::Namespace | NameScope::Host => work::label(&self.namespace, &self.name),
+        };
+        format!("{}/{name}", self.kind.word())
     }
 }
 
@@ -118,8 +64,8 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let mut named = named(common, &args).await?;
     // A disk is deleted with its VSI or after it; so is a network.
     named.sort_by_key(|doomed| match doomed.kind {
-        kind::NETWORK => 2,
-        kind::DISK => 1,
+        ObjectKind::Network => 2,
+        ObjectKind::Disk => 1,
         _ => 0,
     });
     let app = App::open_to_work(common).await?;
@@ -143,20 +89,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
         if check_exists(&app, &doomed).await.is_err() {
             continue;
         }
-        if doomed.kind == kind::TYPE {
-            let by = actor::by(&common.reason);
-            app.fleet.server_types().delete(&doomed.name, by).await?;
-            output::line(&format!("type/{} deleted", doomed.name));
-        } else if doomed.kind == kind::QUOTA {
-            let by = actor::by(&common.reason);
-            let (namespace, name) = (&doomed.namespace, &doomed.name);
-            app.fleet.quotas().delete(namespace, name, by).await?;
-            output::line(&format!("quota/{} deleted", work::label(namespace, name)));
-        } else if doomed.kind == kind::NETWORK {
-            targets.extend(delete_network(&app, common, doomed, args.orphan).await?);
-        } else {
-            targets.push(delete(&app, common, doomed, args.orphan).await?);
-        }
+        targets.extend(delete(&app, common, doomed, args.orphan).await?);
     }
     let until = work::Until::Decided;
     let done = if args.orphan {
@@ -176,11 +109,9 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
 /// Releases the addresses of forgotten VSIs.
 async fn release(common: &Common, args: &DeleteArgs) -> CommandOutcome {
     let named = of_words(args);
-    if let Some(other) = named.iter().find(|one| one.kind != kind::VSI) {
-        let message = format!(
-            "--release concerns VSIs, and not {}/{}",
-            other.kind, other.name
-        );
+    if let Some(other) = named.iter().find(|one| one.kind != ObjectKind::Vsi) {
+        let (word, name) = (other.kind.word(), &other.name);
+        let message = format!("--release concerns VSIs, and not {word}/{name}");
         let remedy = "name VSIs that were forgotten, or their UIDs";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
@@ -227,46 +158,23 @@ async fn selected(
         return Err(work::names_and_selector());
     }
     let (namespace, selection) = (&args.namespace, &args.selection);
-    let kind = word.unwrap_or(kind::VSI);
-    if [kind::TYPE, kind::QUOTA, kind::NETWORK, kind::SNAPSHOT].contains(&kind) {
-        let message = format!("{kind}s are deleted by their names");
-        let remedy = format!("name them: `vsiflow delete {kind} NAME`");
+    let kind = word.unwrap_or(ObjectKind::Vsi);
+    let is_selectable = matches!(
+        kind,
+        ObjectKind::Vsi | ObjectKind::Pool | ObjectKind::Group | ObjectKind::Disk
+    );
+    if !is_selectable {
+        let word = kind.word();
+        let message = format!("{word}s are deleted by their names");
+        let remedy = format!("name them: `vsiflow delete {word} NAME`");
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, &remedy));
     }
-    if kind == kind::POOL {
-        let pools = app.fleet.pools().list(false).await?;
-        let targets = work::pools_among(&pools, namespace, selection)?;
-        work::confirm_pools(app, &args.destroy, &targets).await?;
-        return Ok(targets
-            .into_iter()
-            .map(|target| doomed(kind, target))
-            .collect());
-    }
-    if kind == kind::GROUP {
-        let groups = app.fleet.groups().list(false).await?;
-        let targets = work::groups_among(&groups, namespace, selection)?;
-        work::confirm_groups(app, &args.destroy, &targets).await?;
-        return Ok(targets
-            .into_iter()
-            .map(|target| doomed(kind, target))
-            .collect());
-    }
-    let targets = match kind {
-        kind::DISK => {
-            let disks = app.fleet.disks().list(false).await?;
-            work::disks_among(&disks, namespace, selection)?
-        }
-        _ => work::selected(app, namespace, selection).await?,
-    };
-    work::confirm_destruction(&args.destroy, "delete", &targets)?;
-    Ok(targets
-        .into_iter()
-        .map(|target| doomed(kind, target))
-        .collect())
-}
-
-fn doomed(kind: &'static str, target: Target) -> DeletionTarget {
-    DeletionTarget::named(kind, target.namespace, target.name)
+    let fleets = Fleets::from(app.fleet.clone());
+    let selected = work::select_objects(&fleets, kind, namespace, selection).await?;
+    work::confirm_several(&args.destroy, "delete", &selected.targets, selected.size)?;
+    let targets = selected.targets.into_iter();
+    let doomed = |target: Target| DeletionTarget::named(kind, target.namespace, target.name);
+    Ok(targets.map(doomed).collect())
 }
 
 /// Orphans the objects whose records cannot be read; returns the others.
@@ -279,11 +187,11 @@ async fn without_unreadable(
     for one in named {
         let by = actor::by(&common.reason);
         let fleet = &app.fleet;
-        let orphaned = match one.kind {
-            kind if kind::WITH_OBJECTS.contains(&kind) => {
-                fleet.orphan_unreadable(kind, &one.name, by).await?
-            }
-            _ => None,
+        let word = one.kind.word();
+        let orphaned = if kind::WITH_OBJECTS.contains(&word) {
+            fleet.orphan_unreadable(word, &one.name, by).await?
+        } else {
+            None
         };
         match orphaned {
             Some(entity) => output::line(&format!(
@@ -297,77 +205,27 @@ async fn without_unreadable(
 
 async fn check_exists(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
-    match doomed.kind {
-        kind::DISK => app.fleet.disks().find(namespace, name).await?,
-        kind::POOL => app.fleet.pools().find(namespace, name).await?,
-        kind::GROUP => app.fleet.groups().find(namespace, name).await?,
-        kind::SNAPSHOT => app.fleet.snapshots().find(namespace, name).await?,
-        kind::NETWORK => {
-            app.fleet.networks().find(namespace, name).await?;
-            return Ok(());
-        }
-        kind::QUOTA => {
-            return if app.fleet.quotas().has(namespace, name).await? {
-                Ok(())
-            } else {
-                Err(work::no_quota(name))
-            };
-        }
-        kind::TYPE => {
-            return if app.fleet.server_types().has(name).await? {
-                Ok(())
-            } else {
-                Err(no_type(name))
-            };
-        }
-        _ => app.fleet.vsis().find(namespace, name).await?,
-    };
-    Ok(())
-}
-
-/// The error for a type that cannot be deleted; built-in types never can.
-fn no_type(name: &str) -> ExitProblem {
-    match ServerType::named(name) {
-        Some(_) => {
-            let message = format!("the type {name} is built in");
-            let remedy = "leave it out; types of documents can be deleted";
-            ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
-        }
-        None => {
-            let message = format!("type/{name} is not known here");
-            let remedy = "`vsiflow get types` lists the types";
-            ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
-        }
+    if doomed.kind == ObjectKind::Network {
+        app.fleet.networks().find(namespace, name).await?;
+        return Ok(());
     }
+    if doomed.kind == ObjectKind::Type && ServerType::named(name).is_some() {
+        let message = format!("the type {name} is built in");
+        let remedy = "leave it out; types of documents can be deleted";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
+    let fleets = Fleets::from(app.fleet.clone());
+    Ok(doomed.kind.check_exists(&fleets, namespace, name).await?)
 }
 
-/// Deletes a network on each of its hosts.
-async fn delete_network(
-    app: &App,
-    common: &Common,
-    doomed: DeletionTarget,
-    orphan: bool,
-) -> Result<Vec<Target>, ExitProblem> {
-    let by = actor::by(&common.reason);
-    let DeletionTarget {
-        namespace, name, ..
-    } = doomed;
-    let deleted = app.fleet.networks().delete(&namespace, &name, orphan, by);
-    let targets = deleted.await?.into_iter().map(|entity| Target {
-        entity,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    });
-    Ok(targets.collect())
-}
-
+/// Orders a deletion, and prints what stays; returns what to wait for.
 pub(super) async fn delete(
     app: &App,
     common: &Common,
     doomed: DeletionTarget,
     orphan: bool,
-) -> Result<Target, ExitProblem> {
-    let by = actor::by(&common.reason);
+) -> Result<Vec<Target>, ExitProblem> {
+    let (by, shown) = (actor::by(&common.reason), doomed.shown());
     let DeletionTarget {
         kind,
         namespace,
@@ -379,68 +237,49 @@ pub(super) async fn delete(
         (false, Some(policy)) => DeletionMode::of_document(policy),
         (false, None) => DeletionMode::ByPolicy,
     };
-    let entity = match kind {
-        kind::POOL => {
-            app.fleet
-                .pools()
-                .delete(&namespace, &name, orphan, by)
-                .await?
-        }
-        kind::GROUP => {
-            app.fleet
-                .groups()
-                .delete(&namespace, &name, orphan, by)
-                .await?
-        }
-        kind::SNAPSHOT => {
-            app.fleet
-                .snapshots()
-                .delete(&namespace, &name, orphan, by)
-                .await?
-        }
-        kind::VSI => {
-            let vsis = app.fleet.vsis();
-            let entity = vsis.delete(&namespace, &name, mode, by).await?;
-            if !orphan && app.fleet.is_forgotten(&entity) {
-                report_retained(app, &entity, &work::label(&namespace, &name)).await?;
-            }
-            entity
-        }
-        _ => delete_disk(app, (&namespace, &name), mode, by).await?,
+    // Its record is gone once it is forgotten.
+    let disk = match kind {
+        ObjectKind::Disk => Some(app.fleet.disks().get(&namespace, &name).await?),
+        _ => None,
     };
-    Ok(Target {
+    let entities = kind.delete(&app.fleet, &namespace, &name, mode, by).await?;
+    if entities.is_empty() {
+        output::line(&format!("{shown} deleted"));
+    }
+    for entity in entities.iter().filter(|_| !orphan) {
+        if !app.fleet.is_forgotten(entity) {
+            continue;
+        }
+        match &disk {
+            Some(disk) => report_retained_disk(disk, &shown),
+            None => report_retained(app, entity, &shown).await?,
+        }
+    }
+    let targets = entities.into_iter().map(|entity| Target {
         entity,
-        namespace,
-        name,
-    })
+        namespace: namespace.clone(),
+        name: name.clone(),
+    });
+    Ok(targets.collect())
 }
 
-/// Deletes a data disk, and prints whether its volume stays.
-async fn delete_disk(
-    app: &App,
-    (namespace, name): (&str, &str),
-    mode: DeletionMode,
-    by: By,
-) -> Result<EntityId, ExitProblem> {
-    let disk = app.fleet.disks().get(namespace, name).await?;
-    let entity = app.fleet.disks().delete(namespace, name, mode, by).await?;
-    if mode != DeletionMode::Orphan && app.fleet.is_forgotten(&entity) {
-        output::note(&format!(
-            "disk/{}: volume {} stays on host {}, as its deletionPolicy says",
-            work::label(namespace, name),
-            disk.status.volume,
-            disk.status.host
-        ));
-    }
-    Ok(entity)
+/// Prints which volume of a data disk stays.
+fn report_retained_disk(disk: &DiskObject, shown: &str) {
+    let (volume, host) = (&disk.status.volume, &disk.status.host);
+    output::note(&format!(
+        "{shown}: volume {volume} stays on host {host}, as its deletionPolicy says"
+    ));
 }
 
 /// Prints what stays on the host of a VSI that is forgotten.
-async fn report_retained(app: &App, entity: &EntityId, label: &str) -> Result<(), ExitProblem> {
+async fn report_retained(app: &App, entity: &EntityId, shown: &str) -> Result<(), ExitProblem> {
+    if entity.kind().as_str() != kind::VSI {
+        return Ok(());
+    }
     let vsi = app.fleet.vsis().of(entity).await?;
     let host = vsi.map(|vsi| vsi.status.host).unwrap_or_default();
     output::note(&format!(
-        "vsi/{label}: its domain, its boot disk and everything else stay on host {host}, as its \
+        "{shown}: its domain, its boot disk and everything else stay on host {host}, as its \
          deletionPolicy says, and its guest is not stopped; `vsiflow adopt` manages it again"
     ));
     Ok(())
@@ -460,25 +299,28 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
         );
     }
     let of_vsi = |vsi: ResolvedVsi| DeletionTarget {
-        kind: kind::VSI,
+        kind: ObjectKind::Vsi,
         policy: Some(vsi.desired.deletion_policy),
         namespace: vsi.desired.namespace,
         name: vsi.desired.name,
     };
     let of_disk = |disk: DesiredDataDisk| DeletionTarget {
-        kind: kind::DISK,
+        kind: ObjectKind::Disk,
         policy: Some(disk.deletion_policy),
         namespace: disk.namespace,
         name: disk.name,
     };
     let of_pool = |pool: ResolvedPool| {
-        DeletionTarget::named(kind::POOL, pool.desired.namespace, pool.desired.name)
+        DeletionTarget::named(ObjectKind::Pool, pool.desired.namespace, pool.desired.name)
     };
-    let of_group =
-        |group: ResolvedGroup| DeletionTarget::named(kind::GROUP, group.namespace, group.name);
-    let of_type =
-        |one: DesiredServerType| DeletionTarget::named(kind::TYPE, "default".to_owned(), one.name);
-    let of_quota = |one: DesiredQuota| DeletionTarget::named(kind::QUOTA, one.namespace, one.name);
+    let of_group = |group: ResolvedGroup| {
+        DeletionTarget::named(ObjectKind::Group, group.namespace, group.name)
+    };
+    let of_type = |one: DesiredServerType| {
+        DeletionTarget::named(ObjectKind::Type, "default".to_owned(), one.name)
+    };
+    let of_quota =
+        |one: DesiredQuota| DeletionTarget::named(ObjectKind::Quota, one.namespace, one.name);
     let types = documents.types.into_iter().map(of_type);
     let quotas = documents.quotas.into_iter().map(of_quota);
     let groups = documents.groups.into_iter().map(of_group);
@@ -500,7 +342,7 @@ fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     let of = |name: &str| {
         let before = name.split_once('/');
         let prefix = before.and_then(|(kind_word, rest)| Some((kind_named(kind_word)?, rest)));
-        let (kind, name) = prefix.unwrap_or((kind.unwrap_or(kind::VSI), name));
+        let (kind, name) = prefix.unwrap_or((kind.unwrap_or(ObjectKind::Vsi), name));
         DeletionTarget::named(kind, args.namespace.clone(), name.to_owned())
     };
     names.map(of).collect()

@@ -14,7 +14,7 @@ use crate::{
     actor,
     args::{
         Common, ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs,
-        OutputFormat,
+        ObjectKind, OutputFormat,
     },
     compose::App,
     daemon::DaemonServer,
@@ -38,23 +38,21 @@ async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
         None => vec![App::open(common).await?],
     };
     let fleets = App::all_fleets(&apps)?;
-    let images = fleets.images().await;
+    let images = ObjectKind::Image.list(&fleets, false).await;
     App::end(apps, fleets).await;
     let images = images?;
     match args.output {
         None | Some(OutputFormat::Wide) => {
             let form = table::TableForm::wide(args.output.is_some());
-            output::table(&table::images(&images, form), "images");
+            let rows = images.iter().map(AsRef::as_ref);
+            output::table(&table::objects(ObjectKind::Image, rows, form), "images");
         }
         Some(OutputFormat::Name) => images
             .iter()
-            .for_each(|image| output::name(&format!("image/{}", image.name))),
+            .for_each(|image| output::name(&format!("image/{}", image.identity().name))),
         Some(format) => {
-            let item = |image: &ImageObject| {
-                let metadata = serde_json::json!({"name": image.name, "uid": image.uid});
-                serde_json::json!({"metadata": metadata, "status": image})
-            };
-            let items: Vec<_> = images.iter().map(item).collect();
+            let items: Result<Vec<_>, _> = images.iter().map(|image| image.to_json()).collect();
+            let items = items.map_err(ExitProblem::defect)?;
             output::print(&output::list(&items), format)?;
         }
     }

@@ -7,7 +7,7 @@ use vsiflow_workflows::{fleet::LeftOut, record::kind, spec::Resolved};
 
 use super::delete::{DeletionTarget, delete};
 use crate::{
-    args::{Common, PruneArgs, WaitArgs},
+    args::{Common, ObjectKind, PruneArgs, WaitArgs},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
@@ -109,8 +109,9 @@ pub(crate) async fn prune(
             "{} is pruned: it no longer has a document",
             shown(&one)
         ));
-        let doomed = DeletionTarget::named(one.kind, one.namespace, one.name);
-        targets.push(delete(app, common, doomed, false).await?);
+        let kind = ObjectKind::named(one.kind).unwrap_or(ObjectKind::Vsi);
+        let doomed = DeletionTarget::named(kind, one.namespace, one.name);
+        targets.extend(delete(app, common, doomed, false).await?);
     }
     Ok(targets)
 }

@@ -4,13 +4,10 @@ use serde_json::{Value, json};
 use vsiflow_workflows::{
     fleet::{Applied, Change, NeededRoom, ReplacementPlace},
     plan::{self, How, Plan},
+    spec::Quantity,
 };
 
-use super::{
-    label, line, list,
-    sizes::{rough, shown},
-    warning,
-};
+use super::{label, line, list, sizes::shown, warning};
 
 /// Prints the plans as text.
 pub(crate) fn text(planned: &[Applied]) {
@@ -80,7 +77,8 @@ fn field(change: &plan::PlannedChange) -> String {
 
 /// The room that disks need which replace others. What the host does not say is unknown.
 pub(crate) fn room(needed: &NeededRoom) -> String {
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), rough);
+    let text = |bytes: u64| Quantity::rounded(bytes).to_string();
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), text);
     let (bytes, free) = (size(needed.bytes), size(needed.free));
     let place = match needed.place {
         ReplacementPlace::Beside => "beside the present disk",

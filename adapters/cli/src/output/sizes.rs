@@ -19,14 +19,6 @@ pub(super) fn shown(path: &str, value: Option<&Value>) -> String {
     }
 }
 
-/// A size in the largest unit of which there are at least ten, rounded down.
-pub(in crate::output) fn rough(bytes: u64) -> String {
-    let units = [60_u32, 50, 40, 30, 20, 10];
-    let unit = units.into_iter().find(|bits| bytes >> bits >= 10);
-    let whole = unit.map_or(bytes, |bits| bytes >> bits << bits);
-    Quantity(whole).to_string()
-}
-
 /// A specification, with its sizes in the form of documents.
 pub(super) fn as_documents(spec: &Value) -> Value {
     sized("", spec)

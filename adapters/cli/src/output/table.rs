@@ -8,10 +8,7 @@ mod kinds;
 pub(crate) use self::{
     findings::{candidates, checks, drained, inventory},
     history::history,
-    kinds::{
-        TableForm, disks, groups, hosts, images, networks, pools, quotas, runs, snapshots, tokens,
-        types, vsi_summaries, vsis,
-    },
+    kinds::{TableForm, objects, tokens},
 };
 
 use vsiflow_steps::host_text;

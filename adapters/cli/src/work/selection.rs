@@ -1,20 +1,23 @@
 //! Finds the objects of a command that selects them, and confirms destructive commands.
 
-use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Name};
-use vsiflow_workflows::{
-    fleet::{DiskObject, GroupObject, Metadata, PoolObject, VsiObject},
-    phase::Phase,
-    record::kind,
-};
+use vsiflow_workflows::{fleet::Fleets, kinds::ListedObject};
 
 use super::{Target, is_agreed, targets_named};
 use crate::{
-    args::{DestroyArgs, Selection, Targets},
+    args::{DestroyArgs, ObjectKind, Selection, Targets},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
 };
+
+/// Objects that a selection found.
+#[derive(Default)]
+pub(crate) struct SelectedTargets {
+    pub(crate) targets: Vec<Target>,
+    /// How many machines or disks they are.
+    pub(crate) size: usize,
+}
 
 /// The VSIs that were named or selected.
 pub(crate) async fn chosen(app: &App, targets: &Targets) -> Result<Vec<Target>, ExitProblem> {
@@ -31,99 +34,45 @@ pub(crate) async fn selected(
     namespace: &str,
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
-    vsis_among(&app.fleet.vsis().list(false).await?, namespace, selection)
+    let fleets = Fleets::from(app.fleet.clone());
+    let selected = select_objects(&fleets, ObjectKind::Vsi, namespace, selection).await?;
+    Ok(selected.targets)
 }
 
-/// The VSIs that match, out of these. One that cannot be read is skipped with a warning and does not affect
-/// the others.
-pub(crate) fn vsis_among(
-    objects: &[VsiObject],
+/// The objects of a kind in a namespace that match a selection. One that cannot be read is left out with a warning
+/// and does not affect the others; so is a data disk that VSIs only refer to, because it is not managed.
+pub(crate) async fn select_objects(
+    fleets: &Fleets,
+    kind: ObjectKind,
     namespace: &str,
     selection: &Selection,
-) -> Result<Vec<Target>, ExitProblem> {
-    let mut targets = Vec::new();
-    for object in objects {
-        if !is_selected(object, &object.metadata, namespace, selection)? {
+) -> Result<SelectedTargets, ExitProblem> {
+    let mut selected = SelectedTargets::default();
+    for object in kind.list(fleets, false).await? {
+        let identity = object.identity();
+        if !is_selected(object.as_ref(), namespace, selection)? {
             continue;
         }
-        if object.status.phase == Phase::Unreadable {
-            let name = &object.metadata.name;
-            output::warning(&format!(
-                "vsi/{name} is left out: it cannot be read (VSI0018)"
-            ));
+        if !object.is_readable() {
+            let name = format!("{}/{}", kind.word(), identity.name);
+            output::warning(&format!("{name} is left out: it cannot be read (VSI0018)"));
             continue;
         }
-        targets.push(target(kind::VSI, &object.metadata)?);
+        let Some(uid) = identity.uid.filter(|uid| !uid.is_empty()) else {
+            continue;
+        };
+        selected.size = selected.size.saturating_add(object.size());
+        selected.targets.push(Target {
+            entity: EntityId::new(Name::of(kind.word()), uid).map_err(ExitProblem::defect)?,
+            namespace: namespace.to_owned(),
+            name: identity.name.to_owned(),
+        });
     }
-    Ok(noting_none(targets, "VSIs", namespace))
-}
-
-/// The data disks that match a selection. Disks that VSIs only refer to are not managed, and are left out.
-pub(crate) fn disks_among(
-    objects: &[DiskObject],
-    namespace: &str,
-    selection: &Selection,
-) -> Result<Vec<Target>, ExitProblem> {
-    let mut targets = Vec::new();
-    for object in objects {
-        let is_made = !object.metadata.uid.is_empty();
-        if is_made && is_selected(object, &object.metadata, namespace, selection)? {
-            targets.push(target(kind::DISK, &object.metadata)?);
-        }
+    if selected.targets.is_empty() {
+        let plural = kind.words().plural;
+        output::note(&format!("No {plural} found in namespace {namespace}."));
     }
-    Ok(noting_none(targets, "data disks", namespace))
-}
-
-/// The pools that match a selection.
-pub(crate) fn pools_among(
-    objects: &[PoolObject],
-    namespace: &str,
-    selection: &Selection,
-) -> Result<Vec<Target>, ExitProblem> {
-    let mut targets = Vec::new();
-    for object in objects {
-        if is_selected(object, &object.metadata, namespace, selection)? {
-            targets.push(target(kind::POOL, &object.metadata)?);
-        }
-    }
-    Ok(noting_none(targets, "pools", namespace))
-}
-
-/// The groups that match a selection.
-pub(crate) fn groups_among(
-    objects: &[GroupObject],
-    namespace: &str,
-    selection: &Selection,
-) -> Result<Vec<Target>, ExitProblem> {
-    let mut targets = Vec::new();
-    for object in objects {
-        if is_selected(object, &object.metadata, namespace, selection)? {
-            targets.push(target(kind::GROUP, &object.metadata)?);
-        }
-    }
-    Ok(noting_none(targets, "groups", namespace))
-}
-
-/// Asks for confirmation before selected pools are destroyed; the limit counts their members.
-pub(crate) async fn confirm_pools(
-    app: &App,
-    args: &DestroyArgs,
-    targets: &[Target],
-) -> Result<(), ExitProblem> {
-    let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    let count = app.fleet.pools().count_members(&entities).await?;
-    confirm_several(args, "delete", targets, count)
-}
-
-/// Asks for confirmation before selected groups are destroyed; the limit counts their members.
-pub(crate) async fn confirm_groups(
-    app: &App,
-    args: &DestroyArgs,
-    targets: &[Target],
-) -> Result<(), ExitProblem> {
-    let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    let count = app.fleet.groups().count_members(&entities).await?;
-    confirm_several(args, "delete", targets, count)
+    Ok(selected)
 }
 
 /// Asks for confirmation before these are destroyed; `count` is the number of machines or disks.
@@ -155,35 +104,22 @@ fn refuse_more(args: &DestroyArgs, verb: &str, count: usize) -> Result<(), ExitP
 }
 
 fn is_selected(
-    object: &impl Serialize,
-    meta: &Metadata,
+    object: &dyn ListedObject,
     namespace: &str,
     selection: &Selection,
 ) -> Result<bool, ExitProblem> {
-    let labels = selection.labels.as_ref();
-    if meta.namespace != namespace || !labels.is_none_or(|labels| labels.matches(&meta.labels)) {
+    let identity = object.identity();
+    let has_labels = |labels| {
+        let selector = selection.labels.as_ref();
+        selector.is_none_or(|selector| selector.matches(labels))
+    };
+    if identity.namespace != Some(namespace) || !identity.labels.is_none_or(has_labels) {
         return Ok(false);
     }
     let Some(fields) = &selection.field_selector else {
         return Ok(true);
     };
-    let object = serde_json::to_value(object).map_err(ExitProblem::defect)?;
-    Ok(fields.matches(&object))
-}
-
-fn target(kind: &str, meta: &Metadata) -> Result<Target, ExitProblem> {
-    Ok(Target {
-        entity: EntityId::new(Name::of(kind), &meta.uid).map_err(ExitProblem::defect)?,
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
-    })
-}
-
-fn noting_none(targets: Vec<Target>, what: &str, namespace: &str) -> Vec<Target> {
-    if targets.is_empty() {
-        output::note(&format!("No {what} found in namespace {namespace}."));
-    }
-    targets
+    Ok(fields.matches(&object.to_json().map_err(ExitProblem::defect)?))
 }
 
 /// The message for names together with a selection.

@@ -1,14 +1,14 @@
 //! The targets of a command, found by the names that users gave them.
 
-use serde::Serialize;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, FleetError, GroupObject, PoolObject, VsiObject},
+    fleet::{FleetError, Fleets},
+    kinds::ListedObject,
     record::kind,
 };
 
 use crate::{
-    args::{ObjectKind, OutputFormat},
+    args::{ObjectKind, OutputFormat, kind_and_name},
     compose::App,
     exit::ExitProblem,
     output::{self, label, table},
@@ -81,9 +81,6 @@ pub(crate) const POOL: &str = "pool/";
 /// The prefix of a group's name.
 pub(crate) const GROUP: &str = "group/";
 
-/// The prefix of a network's name.
-pub(crate) const NETWORK: &str = "network/";
-
 /// The prefix of a quota's name.
 pub(crate) const QUOTA: &str = "quota/";
 
@@ -92,13 +89,6 @@ pub(crate) const HOST: &str = "host/";
 
 /// The prefix of a type's name.
 pub(crate) const TYPE: &str = "type/";
-
-/// The error for an unknown quota.
-pub(crate) fn no_quota(name: &str) -> ExitProblem {
-    let message = format!("{QUOTA}{name} is not known here");
-    let remedy = "`vsiflow get quotas` lists the quotas";
-    ExitProblem::new(crate::exit::Exit::NotFound, "VSI0703", message, remedy)
-}
 
 /// The group with that name.
 pub(crate) async fn group_named(
@@ -115,22 +105,12 @@ pub(crate) async fn group_named(
     })
 }
 
-/// The name of a group in `group/NAME`; `None` for other kinds.
-fn group_name(name: &str) -> Option<&str> {
-    let (kind, name) = name.split_once('/')?;
-    (ObjectKind::named(kind) == Some(ObjectKind::Group)).then_some(name)
-}
-
 /// The name of a pool in `pool/NAME`; `None` for other kinds.
 pub(crate) fn pool_name(name: &str) -> Option<&str> {
-    let (kind, name) = name.split_once('/')?;
-    (ObjectKind::named(kind) == Some(ObjectKind::Pool)).then_some(name)
-}
-
-/// The name of a network in `network/NAME`; `None` for other kinds.
-fn network_name(name: &str) -> Option<&str> {
-    let (kind, name) = name.split_once('/')?;
-    (ObjectKind::named(kind) == Some(ObjectKind::Network)).then_some(name)
+    match kind_and_name(name) {
+        (ObjectKind::Pool, name) => Some(name),
+        _ => None,
+    }
 }
 
 /// The network with that name, on each of its hosts.
@@ -173,45 +153,29 @@ pub(crate) async fn targets_named(
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
     for name in names {
-        if let Some(pool) = pool_name(name) {
-            targets.push(pool_named(app, namespace, pool).await?);
-            continue;
-        }
-        if let Some(group) = group_name(name) {
-            targets.push(group_named(app, namespace, group).await?);
-            continue;
-        }
-        if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
-            targets.push(Target {
-                entity: app.fleet.snapshots().find(namespace, snapshot).await?,
-                namespace: namespace.to_owned(),
-                name: snapshot.to_owned(),
-            });
-            continue;
-        }
-        if let Some(network) = network_name(name) {
-            targets.extend(networks_named(app, namespace, network).await?);
-            continue;
-        }
-        let (name, entity) = match name.strip_prefix(DISK) {
-            Some(name) => (
-                name.to_owned(),
-                app.fleet.disks().find(namespace, name).await?,
-            ),
-            None => {
-                let name = crate::args::without_kind(name).to_owned();
-                let entity = app.fleet.vsis().find(namespace, &name).await?;
-                (name, entity)
+        let (kind, name) = kind_and_name(name);
+        let entity = match kind {
+            ObjectKind::Pool => {
+                targets.push(pool_named(app, namespace, name).await?);
+                continue;
             }
+            ObjectKind::Group => {
+                targets.push(group_named(app, namespace, name).await?);
+                continue;
+            }
+            ObjectKind::Network => {
+                targets.extend(networks_named(app, namespace, name).await?);
+                continue;
+            }
+            ObjectKind::Snapshot => app.fleet.snapshots().find(namespace, name).await?,
+            ObjectKind::Disk => app.fleet.disks().find(namespace, name).await?,
+            _ => app.fleet.vsis().find(namespace, name).await?,
         };
-        let (namespace, name) = match name.split_once('/') {
-            Some((own_namespace, name)) => (own_namespace.to_owned(), name.to_owned()),
-            None => (namespace.to_owned(), name),
-        };
+        let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
         targets.push(Target {
             entity,
-            namespace,
-            name,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
         });
     }
     Ok(targets)
@@ -236,17 +200,7 @@ pub(crate) async fn targets_of(
     Ok(named.collect())
 }
 
-/// An object as it is printed.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum TargetObject {
-    Vsi(Box<VsiObject>),
-    Disk(Box<DiskObject>),
-    Pool(Box<PoolObject>),
-    Group(Box<GroupObject>),
-}
-
-/// Prints VSIs and data disks as objects.
+/// Prints VSIs, pools, groups and data disks as objects.
 pub(crate) async fn print_objects(
     app: &App,
     targets: &[Target],
@@ -256,64 +210,48 @@ pub(crate) async fn print_objects(
         OutputFormat::Name => targets
             .iter()
             .for_each(|target| output::line(&target.shown())),
-        OutputFormat::Wide => print_tables(app, targets).await?,
-        format => match objects(app, targets).await?.as_slice() {
-            [one] => output::print(one, format)?,
-            all => output::print(&output::list(all), format)?,
-        },
+        OutputFormat::Wide => print_tables(&objects(app, targets).await?),
+        format => {
+            let objects = objects(app, targets).await?;
+            let values = objects.iter().map(|(_, object)| object.to_json());
+            let values: Result<Vec<_>, _> = values.collect();
+            match values.map_err(ExitProblem::defect)?.as_slice() {
+                [value] => output::print(value, format)?,
+                values => output::print(&output::list(values), format)?,
+            }
+        }
     }
     Ok(())
 }
 
-async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, ExitProblem> {
+/// The targets' objects without networks: `get network` asks the host for those.
+async fn objects(
+    app: &App,
+    targets: &[Target],
+) -> Result<Vec<(ObjectKind, Box<dyn ListedObject>)>, ExitProblem> {
+    let fleets = Fleets::from(app.fleet.clone());
     let mut objects = Vec::new();
-    for Target {
-        entity,
-        namespace,
-        name,
-    } in targets
-    {
-        objects.push(match entity.kind().as_str() {
-            kind::POOL => {
-                TargetObject::Pool(Box::new(app.fleet.pools().get(namespace, name).await?))
-            }
-            kind::GROUP => {
-                TargetObject::Group(Box::new(app.fleet.groups().get(namespace, name).await?))
-            }
-            kind::DISK => {
-                TargetObject::Disk(Box::new(app.fleet.disks().get(namespace, name).await?))
-            }
-            // `get network` contacts the host for it.
-            kind::NETWORK => continue,
-            _ => TargetObject::Vsi(Box::new(app.fleet.vsis().get(namespace, name).await?)),
-        });
+    for target in targets {
+        let kind = ObjectKind::named(target.entity.kind().as_str());
+        let Some(kind) = kind.filter(|kind| *kind != ObjectKind::Network) else {
+            continue;
+        };
+        let object = kind.get(&fleets, &target.namespace, &target.name).await?;
+        objects.push((kind, object));
     }
     Ok(objects)
 }
 
-async fn print_tables(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
-    let (mut vsis, mut disks) = (Vec::new(), Vec::new());
-    let (mut pools, mut groups) = (Vec::new(), Vec::new());
-    for object in objects(app, targets).await? {
-        match object {
-            TargetObject::Vsi(vsi) => vsis.push(*vsi),
-            TargetObject::Disk(disk) => disks.push(*disk),
-            TargetObject::Pool(pool) => pools.push(*pool),
-            TargetObject::Group(group) => groups.push(*group),
-        }
+fn print_tables(objects: &[(ObjectKind, Box<dyn ListedObject>)]) {
+    if objects.is_empty() {
+        return output::note("No objects found.");
     }
     let form = table::TableForm::wide(true);
-    if !vsis.is_empty() || disks.is_empty() && pools.is_empty() && groups.is_empty() {
-        output::table(&table::vsis(&vsis, form), "VSIs");
+    for kind in ObjectKind::ALL {
+        let of_kind = objects.iter().filter(|(own, _)| own == kind);
+        let table = table::objects(*kind, of_kind.map(|(_, object)| object.as_ref()), form);
+        if !table.is_empty() {
+            output::table(&table, kind.words().plural);
+        }
     }
-    if !disks.is_empty() {
-        output::table(&table::disks(&disks, form), "disks");
-    }
-    if !pools.is_empty() {
-        output::table(&table::pools(&pools, form), "pools");
-    }
-    if !groups.is_empty() {
-        output::table(&table::groups(&groups, form), "groups");
-    }
-    Ok(())
 }

@@ -61,20 +61,6 @@ impl GroupHandle<'_> {
             .await?
             .entity)
     }
-
-    /// How many members these groups have or should have, in total.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn count_members(self, groups: &[EntityId]) -> Result<usize, FleetError> {
-        let mut count = 0_usize;
-        for entity in groups {
-            if let Some(group) = self.fleet.known_record::<GroupRecord>(entity).await? {
-                count = count.saturating_add(self.fleet.count_group(&group).await?);
-            }
-        }
-        Ok(count)
-    }
 }
 
 impl Fleet {

@@ -61,20 +61,6 @@ impl PoolHandle<'_> {
             .collect())
     }
 
-    /// How many members these pools have or should have, in total.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn count_members(self, pools: &[EntityId]) -> Result<usize, FleetError> {
-        let mut count = 0_usize;
-        for entity in pools {
-            if let Some(pool) = self.fleet.known_record::<PoolRecord>(entity).await? {
-                count = count.saturating_add(self.fleet.count_members(&pool).await?);
-            }
-        }
-        Ok(count)
-    }
-
     /// The entity of a pool that is not deleted.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A virtual server retains the values that its type had when it was made. So a type may be changed and
 //! deleted at any time.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     executor::By,
@@ -28,7 +29,7 @@ struct TypeRecord {
 }
 
 /// A server type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerTypeObject {
     /// Its name.

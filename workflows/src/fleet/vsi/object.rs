@@ -100,6 +100,15 @@ pub struct VsiStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl VsiStatus {
+    /// The status of the `Ready` condition: `True`, `False` or `Unknown`.
+    pub fn ready(&self) -> &'static str {
+        let mut conditions = self.conditions.iter();
+        let ready = conditions.find(|condition| condition.name == "Ready");
+        ready.map_or("Unknown", |ready| ready.status)
+    }
+}
+
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

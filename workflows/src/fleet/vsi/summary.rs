@@ -53,14 +53,12 @@ pub struct VsiSummary {
 impl From<&VsiObject> for VsiSummary {
     fn from(object: &VsiObject) -> Self {
         let status = &object.status;
-        let mut conditions = status.conditions.iter();
-        let ready = conditions.find(|condition| condition.name == "Ready");
         let progress = status.progress.as_ref();
         let image = object.spec.get("imageURL").and_then(|url| url.as_str());
         Self {
             metadata: object.metadata.clone(),
             phase: status.phase,
-            ready: ready.map_or("Unknown", |ready| ready.status),
+            ready: status.ready(),
             host: status.host.clone(),
             ip_addresses: status.ip_addresses.clone(),
             current_step: status.current_step.clone(),

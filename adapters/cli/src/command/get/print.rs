@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use serde_json::Value;
+use vsiflow_workflows::kinds::{NameScope, ObjectKind};
 
 use super::rows::{TableRow, arrange, values};
 use crate::{
@@ -56,36 +56,42 @@ pub(super) struct Several {
     gathered: Vec<Value>,
     /// How many tables were printed.
     tables: usize,
-    /// The prefix that shows the kind before a name.
-    pub(super) prefix: String,
 }
 
 /// How a list names its objects.
 #[derive(Clone, Copy)]
 pub(super) struct Listed {
-    what: &'static str,
-    /// The prefix of a name.
-    prefix: &'static str,
+    /// The kind; none of a list of several.
+    kind: Option<ObjectKind>,
     /// Whether one object was named: it is then printed without a list.
     single: bool,
 }
 
 impl Listed {
-    /// Objects that may share a name, each on its own host.
-    pub(super) const OBJECTS: Self = Self {
-        what: "objects",
-        prefix: "",
+    /// Objects of several kinds.
+    const OBJECTS: Self = Self {
+        kind: None,
         single: false,
     };
 
-    /// Objects of one kind with unique names.
-    pub(super) fn named(what: &'static str, prefix: &'static str, names: &[String]) -> Self {
-        let single = names.len() == 1;
+    /// Objects of one kind. Where several may share a name, one name is a list, too.
+    pub(super) fn of(kind: ObjectKind, names: &[String]) -> Self {
         Self {
-            what,
-            prefix,
-            single,
+            kind: Some(kind),
+            single: names.len() == 1 && kind.names() != NameScope::Host,
         }
+    }
+
+    /// The kind, if its objects are named with it.
+    fn kind_with_prefix(&self) -> Option<ObjectKind> {
+        let has_prefix = |kind: &ObjectKind| kind.names() == NameScope::Namespace;
+        self.kind.filter(has_prefix)
+    }
+
+    /// What the objects are called in a sentence.
+    fn plural(&self) -> &'static str {
+        self.kind_with_prefix()
+            .map_or("objects", |kind| kind.words().plural)
     }
 
     /// The named object, or the list.
@@ -98,31 +104,21 @@ impl Listed {
 }
 
 /// Prints what was found of one kind, or collects it if several kinds are printed as one list.
-pub(super) fn print<T: Serialize>(
-    query: &mut Query<'_>,
-    listed: &Listed,
-    rows: Vec<TableRow<T>>,
-    table: impl Fn(&[T]) -> table::Table,
-) -> CommandOutcome {
+pub(super) fn print(query: &mut Query<'_>, listed: &Listed, rows: Vec<TableRow>) -> CommandOutcome {
     let args = query.args;
     let rows = arrange(args, rows)?;
-    let prefix = match &query.several {
-        Some(several) => several.prefix.clone(),
-        None => listed.prefix.to_owned(),
-    };
     match (&args.output, &mut query.several) {
-        (Some(ListFormat::Plain(OutputFormat::Name)), _) => {
+        (Some(ListFormat::Plain(OutputFormat::Name)), several) => {
+            let of_one_kind = || listed.kind_with_prefix();
+            let kind = several.as_ref().map_or_else(of_one_kind, |_| listed.kind);
+            let prefix = kind.map_or_else(String::new, |kind| format!("{}/", kind.word()));
             for row in &rows {
-                output::line(&format!("{prefix}{}", row.name()?));
+                output::line(&format!("{prefix}{}", row.object.identity().name));
             }
         }
         (None | Some(ListFormat::Plain(OutputFormat::Wide)), several) => {
-            let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
-            if several
-                .as_mut()
-                .is_none_or(|several| several.begins(&objects))
-            {
-                print_table(args, listed, &table(&objects));
+            if several.as_mut().is_none_or(|several| several.begins(&rows)) {
+                print_table(args, listed, &rows);
             }
         }
         (Some(_), Some(several)) => several.gathered.extend(values(&rows)?),
@@ -134,18 +130,26 @@ pub(super) fn print<T: Serialize>(
     Ok(Exit::Done)
 }
 
-fn print_table(args: &GetArgs, listed: &Listed, table: &table::Table) {
+fn print_table(args: &GetArgs, listed: &Listed, rows: &[TableRow]) {
+    let Some(kind) = listed.kind else { return };
+    let form = table::TableForm {
+        wide: args.output.is_some(),
+        namespaces: args.scope.all_namespaces,
+        times: args.times.time,
+    };
+    let objects = rows.iter().map(|row| row.object.as_ref());
+    let table = table::objects(kind, objects, form);
     if args.no_headers {
-        output::table_rows(table, listed.what)
+        output::table_rows(&table, listed.plural())
     } else {
-        output::table_of_what_is_known(table, listed.what)
+        output::table_of_what_is_known(&table, listed.plural())
     }
 }
 
 impl Several {
-    /// Whether a table of these objects is printed. Prints an empty line before it if it is not the first.
-    fn begins<T>(&mut self, objects: &[T]) -> bool {
-        if objects.is_empty() {
+    /// Whether a table of these objects is printed. Prints an empty line before a second one.
+    fn begins(&mut self, rows: &[TableRow]) -> bool {
+        if rows.is_empty() {
             return false;
         }
         if self.tables > 0 {

@@ -2,8 +2,8 @@
 
 use std::{cell::OnceCell, cmp::Ordering};
 
-use serde::Serialize;
 use serde_json::Value;
+use vsiflow_workflows::kinds::ListedObject;
 
 use crate::{
     args::GetArgs,
@@ -12,72 +12,36 @@ use crate::{
 };
 
 /// An object of a list. It is serialised at most once, and only on demand.
-pub(super) struct TableRow<T> {
-    pub(super) object: T,
-    shape: fn(Value) -> Value,
+pub(super) struct TableRow {
+    pub(super) object: Box<dyn ListedObject>,
     json: OnceCell<Value>,
 }
 
-/// Makes rows; `shape` turns an object's JSON into what is printed.
-pub(super) fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<TableRow<T>> {
-    let row = |object| TableRow {
-        object,
-        shape,
-        json: OnceCell::new(),
-    };
-    objects.into_iter().map(row).collect()
-}
+impl TableRow {
+    /// The row of an object.
+    pub(super) fn of(object: Box<dyn ListedObject>) -> Self {
+        let json = OnceCell::new();
+        Self { object, json }
+    }
 
-impl<T: Serialize> TableRow<T> {
     /// The JSON as it is printed.
-    pub(super) fn json(&self) -> Result<&Value, ExitProblem> {
+    fn json(&self) -> Result<&Value, ExitProblem> {
         if self.json.get().is_none() {
-            let value = serde_json::to_value(&self.object).map_err(ExitProblem::defect)?;
-            let _ = self.json.set((self.shape)(value));
+            let value = self.object.to_json().map_err(ExitProblem::defect)?;
+            let _ = self.json.set(value);
         }
         let made = self.json.get();
         made.ok_or_else(|| ExitProblem::defect("an object without its JSON"))
     }
-
-    pub(super) fn name(&self) -> Result<&str, ExitProblem> {
-        let name = self.json()?.pointer("/metadata/name");
-        Ok(name.and_then(Value::as_str).unwrap_or(""))
-    }
-}
-
-/// The rows with these names.
-///
-/// # Errors
-/// `VSI0703` if no object has one of the names.
-pub(super) fn of_names<T: Serialize>(
-    rows: Vec<TableRow<T>>,
-    names: &[String],
-) -> Result<Vec<TableRow<T>>, ExitProblem> {
-    let mut found = Vec::new();
-    for row in rows {
-        let name = row.name()?.to_owned();
-        found.push((name, row));
-    }
-    let is_there = |name: &&String| found.iter().any(|(one, _)| one == *name);
-    if let Some(missing) = names.iter().find(|name| !is_there(name)) {
-        let message = format!("{missing} is not known here");
-        let remedy = "`vsiflow get` lists the names";
-        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
-    }
-    let meant = found.into_iter().filter(|(name, _)| names.contains(name));
-    Ok(meant.map(|(_, row)| row).collect())
 }
 
 /// The JSON of all rows.
-pub(super) fn values<T: Serialize>(rows: &[TableRow<T>]) -> Result<Vec<Value>, ExitProblem> {
+pub(super) fn values(rows: &[TableRow]) -> Result<Vec<Value>, ExitProblem> {
     rows.iter().map(|row| row.json().cloned()).collect()
 }
 
 /// Retains the rows that match the field selector, in the requested order.
-pub(super) fn arrange<T: Serialize>(
-    args: &GetArgs,
-    rows: Vec<TableRow<T>>,
-) -> Result<Vec<TableRow<T>>, ExitProblem> {
+pub(super) fn arrange(args: &GetArgs, rows: Vec<TableRow>) -> Result<Vec<TableRow>, ExitProblem> {
     let fields = &args.selection.field_selector;
     if fields.is_none() && args.sort_by.is_none() {
         return Ok(rows);

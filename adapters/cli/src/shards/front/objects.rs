@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use vsiflow_workflows::fleet::{Fleets, NetworkName};
+use vsiflow_workflows::fleet::NetworkName;
 
 use super::{
     hosts,
@@ -173,53 +173,23 @@ fn unknown_snapshot(name: &str) -> ExitProblem {
 async fn selected(
     place: &SetPlace,
     common: &Common,
-    selection: &SelectedObjects<'_>,
+    selected: &SelectedObjects<'_>,
 ) -> Result<Vec<Target>, ExitProblem> {
     let apps = place.open_all_to_read(common).await?;
     let fleets = App::all_fleets(&apps)?;
-    let found = Box::pin(among(&fleets, selection)).await;
-    App::end(apps, fleets).await;
-    let (targets, count) = found?;
-    if let Some((destroy, verb)) = selection.destroys {
-        work::confirm_several(destroy, verb, &targets, count)?;
-    }
-    Ok(targets)
-}
-
-/// The objects that a selection finds in these fleets, and how many machines or disks that is.
-async fn among(
-    fleets: &Fleets,
-    selected: &SelectedObjects<'_>,
-) -> Result<(Vec<Target>, usize), ExitProblem> {
     let SelectedObjects {
+        kind,
         namespace,
         selection,
-        ..
+        destroys,
     } = selected;
-    let targets = match selected.kind {
-        ObjectKind::Pool => {
-            let pools = fleets.pools(false).await?;
-            let targets = work::pools_among(&pools, namespace, selection)?;
-            let is_one = |uid: &str| targets.iter().any(|target| target.entity.id() == uid);
-            let chosen = pools.iter().filter(|pool| is_one(&pool.metadata.uid));
-            let count = chosen.map(|pool| pool.status.members.len()).sum();
-            return Ok((targets, count));
-        }
-        ObjectKind::Group => {
-            let groups = fleets.groups(false).await?;
-            let targets = work::groups_among(&groups, namespace, selection)?;
-            let is_one = |uid: &str| targets.iter().any(|target| target.entity.id() == uid);
-            let chosen = groups.iter().filter(|group| is_one(&group.metadata.uid));
-            let waves = chosen.flat_map(|group| &group.status.waves);
-            let items = waves.flat_map(|wave| &wave.items);
-            let count = items.map(|item| item.members.len()).sum();
-            return Ok((targets, count));
-        }
-        ObjectKind::Disk => work::disks_among(&fleets.disks(false).await?, namespace, selection)?,
-        _ => work::vsis_among(&fleets.vsis(false).await?, namespace, selection)?,
-    };
-    let count = targets.len();
-    Ok((targets, count))
+    let found = work::select_objects(&fleets, *kind, namespace, selection).await;
+    App::end(apps, fleets).await;
+    let found = found?;
+    if let Some((destroy, verb)) = destroys {
+        work::confirm_several(destroy, verb, &found.targets, found.size)?;
+    }
+    Ok(found.targets)
 }
 
 /// Reduces a command to these objects: removes its selections, documents and other names.

@@ -1,0 +1,125 @@
+//! Lists and objects of every kind.
+//!
+//! Each kind has the same routes: a list; an object, and its deletion, if names of the kind are unique in a namespace.
+//! Reading is answered from the journal immediately. The networks of hosts are not among them, because their hosts are
+//! asked.
+
+use std::time::Duration;
+
+use aide::axum::{
+    ApiRouter,
+    routing::{delete_with, get_with},
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+};
+use schemars::JsonSchema;
+use vsiflow_workflows::kinds::{
+    Disks, Groups, Hosts, Images, Kind, NameScope, Pools, Quotas, Runs, ServerTypes, Snapshots,
+    Vsis,
+};
+
+use super::{
+    actions::{ActionEffect, ActionResult, DeleteQuery, wait_for},
+    resource::{Answer, AtQuery, List, ListQuery, ObjectPath, about},
+};
+use crate::{Caller, api::Api};
+
+pub(super) fn view_routes() -> ApiRouter<Api> {
+    routes_of::<Vsis>()
+        .merge(routes_of::<Disks>())
+        .merge(routes_of::<Pools>())
+        .merge(routes_of::<Groups>())
+        .merge(routes_of::<Snapshots>())
+        .merge(routes_of::<Quotas>())
+        .merge(routes_of::<ServerTypes>())
+        .merge(routes_of::<Images>())
+        .merge(routes_of::<Hosts>())
+        .merge(routes_of::<Runs>())
+}
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    deletion_of::<Vsis>()
+        .merge(deletion_of::<Disks>())
+        .merge(deletion_of::<Pools>())
+        .merge(deletion_of::<Groups>())
+        .merge(deletion_of::<Snapshots>())
+        .merge(deletion_of::<Quotas>())
+}
+
+fn object_path<K: Kind>() -> String {
+    format!("/v1/namespaces/{{namespace}}/{}/{{name}}", K::RESOURCE.path)
+}
+
+fn deletion_of<K: Kind>() -> ApiRouter<Api> {
+    let (path, name) = (K::RESOURCE.path, K::RESOURCE.name);
+    let (id, summary) = (format!("delete{name}"), K::DELETION.unwrap_or_default());
+    let deletes = delete_with(delete::<K>, about(&id, path, summary));
+    ApiRouter::new().api_route(&object_path::<K>(), deletes)
+}
+
+fn routes_of<K: Kind<Object: JsonSchema>>() -> ApiRouter<Api> {
+    let (path, name, words) = (K::RESOURCE.path, K::RESOURCE.name, K::WORDS);
+    let (id, summary) = (format!("list{name}s"), format!("List {}", words.plural));
+    let collection = format!("/v1/{path}");
+    match K::NAMES {
+        NameScope::Namespace => {
+            let lists = get_with(list_in_namespaces::<K>, about(&id, path, &summary));
+            let (id, summary) = (format!("get{name}"), format!("Show a {}", words.noun));
+            let gets = get_with(get::<K>, about(&id, path, &summary));
+            ApiRouter::new()
+                .api_route(&collection, lists)
+                .api_route(&object_path::<K>(), gets)
+        }
+        NameScope::Journal | NameScope::Host => {
+            let lists = get_with(list::<K>, about(&id, path, &summary));
+            ApiRouter::new().api_route(&collection, lists)
+        }
+    }
+}
+
+async fn list_in_namespaces<K: Kind>(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Answer<List<K::Object>> {
+    let fleets = api.fleets_at(query.at).await?;
+    let mut objects = K::list(&fleets, query.deleted).await?;
+    objects.retain(|object| query.includes(K::identity(object).namespace));
+    Ok(List::of(objects))
+}
+
+async fn list<K: Kind>(
+    State(api): State<Api>,
+    Query(query): Query<AtQuery>,
+) -> Answer<List<K::Object>> {
+    let fleets = api.fleets_at(query.at).await?;
+    Ok(List::of(K::list(&fleets, false).await?))
+}
+
+async fn get<K: Kind>(
+    State(api): State<Api>,
+    Path(target): Path<ObjectPath>,
+    Query(query): Query<AtQuery>,
+) -> Answer<K::Object> {
+    let fleets = api.fleets_at(query.at).await?;
+    let object = K::get(&fleets, &target.namespace, &target.name).await?;
+    Ok(Json(object))
+}
+
+async fn delete<K: Kind>(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(target): Path<ObjectPath>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<ActionResult> {
+    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
+    let fleet = api.fleet()?;
+    let entities = K::delete(fleet, namespace, name, query.orphan.into(), by).await?;
+    let wait = Duration::from_secs(query.wait_seconds);
+    let mut result = ActionResult::of(ActionEffect::Recorded);
+    for entity in &entities {
+        result = wait_for(&api, result, entity, wait).await?;
+    }
+    Ok(Json(result))
+}

@@ -1,0 +1,88 @@
+//! Limits of namespaces, with what is taken of them.
+
+use vsiflow_engine::{executor::By, model::EntityId};
+
+use super::{Cell, Column, Detail, Identity, Kind, KindWords, NameScope, ResourceWords};
+use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, QuotaObject};
+
+/// Quotas.
+#[derive(Clone, Copy, Debug)]
+pub struct Quotas;
+
+impl Kind for Quotas {
+    type Object = QuotaObject;
+    const WORDS: KindWords = KindWords {
+        singular: "quota",
+        noun: "quota",
+        plural: "quotas",
+        synonyms: &["quotas", "vsq", "virtualserverquota", "virtualserverquotas"],
+    };
+    const NAMES: NameScope = NameScope::Namespace;
+    const RESOURCE: ResourceWords = ResourceWords {
+        path: "virtualserverquotas",
+        name: "VirtualServerQuota",
+    };
+    const DELETION: Option<&'static str> = Some("Delete a quota, and no object");
+    const COLUMNS: &'static [Column<QuotaObject>] = &[
+        Column::new("NAME", |quota| Cell::text(&quota.metadata.name)),
+        Column::new("VSIS", |quota| usage(quota, "vsis")),
+        Column::new("CPUS", |quota| usage(quota, "cpus")),
+        Column::new("MEMORY", |quota| usage(quota, "memory")),
+        Column::new("DISK", |quota| usage(quota, "disk")),
+        Column::since(|quota| Cell::created(&quota.metadata)),
+    ];
+
+    fn identity(quota: &QuotaObject) -> Identity<'_> {
+        Identity::of(&quota.metadata)
+    }
+
+    async fn delete(
+        fleet: &Fleet,
+        namespace: &str,
+        name: &str,
+        _mode: DeletionMode,
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        fleet.quotas().delete(namespace, name, by).await?;
+        Ok(Vec::new())
+    }
+
+    fn details(quota: &QuotaObject) -> Vec<Detail> {
+        let line = |name: &str, used: &str, hard: &str| {
+            Detail::Line(format!("{name:<10} {used:<10} {hard}"))
+        };
+        let limits = quota.status.hard.iter().map(|(name, hard)| {
+            let used = quota.status.used.get(name);
+            line(name, used.map_or("", String::as_str), hard)
+        });
+        let mut details = vec![
+            Detail::field("Name", &quota.metadata.name),
+            Detail::field("Namespace", &quota.metadata.namespace),
+            line("Resource", "Used", "Hard"),
+        ];
+        details.extend(limits);
+        details
+    }
+
+    /// Its limits say everything.
+    async fn history(
+        _fleets: &Fleets,
+        _namespace: &str,
+        _name: &str,
+        _quota: &QuotaObject,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(fleets: &Fleets, _deleted: bool) -> Result<Vec<QuotaObject>, FleetError> {
+        fleets.quotas().await
+    }
+}
+
+/// What is taken of a limit, and the limit; nothing if there is no such limit.
+fn usage(quota: &QuotaObject, limit: &str) -> Cell {
+    match (quota.status.used.get(limit), quota.status.hard.get(limit)) {
+        (Some(used), Some(hard)) => Cell::text(format!("{used}/{hard}")),
+        _ => Cell::Absent,
+    }
+}

@@ -1,0 +1,68 @@
+//! Sizes of virtual servers: the built-in ones, and those from documents.
+
+use vsiflow_engine::{executor::By, model::EntityId};
+
+use super::{Cell, Column, Identity, Kind, KindWords, NameScope, ResourceWords};
+use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, ServerTypeObject};
+
+/// Server types.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerTypes;
+
+impl Kind for ServerTypes {
+    type Object = ServerTypeObject;
+    const WORDS: KindWords = KindWords {
+        singular: "type",
+        noun: "server type",
+        plural: "types",
+        synonyms: &["types", "virtualservertype", "virtualservertypes"],
+    };
+    const NAMES: NameScope = NameScope::Journal;
+    const RESOURCE: ResourceWords = ResourceWords {
+        path: "virtualservertypes",
+        name: "VirtualServerType",
+    };
+    const DELETION: Option<&'static str> =
+        Some("Delete a server type; what was made from it stays");
+    const COLUMNS: &'static [Column<ServerTypeObject>] = &[
+        Column::new("NAME", |size| Cell::text(&size.name)),
+        Column::new("CPUS", |size| Cell::text(size.cpus)),
+        Column::new("MEMORY", |size| Cell::text(&size.memory)),
+        Column::new("BOOT DISK", |size| Cell::optional(size.boot_disk.clone())),
+        Column::new("GUEST", |size| {
+            let guest = size.guest.as_ref().map(serde_json::to_value);
+            let guest = guest.and_then(Result::ok);
+            let guest_type = guest.as_ref().and_then(|guest| guest.get("type")?.as_str());
+            Cell::optional(guest_type)
+        }),
+    ];
+
+    fn identity(size: &ServerTypeObject) -> Identity<'_> {
+        Identity::named(&size.name)
+    }
+
+    async fn delete(
+        fleet: &Fleet,
+        _namespace: &str,
+        name: &str,
+        _mode: DeletionMode,
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        fleet.server_types().delete(name, by).await?;
+        Ok(Vec::new())
+    }
+
+    /// A type has no state of its own.
+    async fn history(
+        _fleets: &Fleets,
+        _namespace: &str,
+        _name: &str,
+        _size: &ServerTypeObject,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(fleets: &Fleets, _deleted: bool) -> Result<Vec<ServerTypeObject>, FleetError> {
+        fleets.server_types().await
+    }
+}
