@@ -9,8 +9,9 @@ use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::{
     fleet::{
         Change, EndedGroup, Fleet, FleetError, GuestQuestion, GuestReports, MemberJournals,
-        MemberQuestions, MemberReports, MembersRequest, RequestStatus, Verdict,
+        MemberQuestions, MemberReports, MembersRequest, PoolMember, RequestStatus, Verdict,
     },
+    phase::Phase,
     record::pool_entity,
     spec::{
         Resolved,
@@ -133,6 +134,61 @@ fn members_below_the_partition_are_made_from_the_template_that_was_rolled_out_la
             (bench.cpus("web-0").await, bench.cpus("web-1").await),
             (5, 6)
         );
+    });
+}
+
+/// A group with one wave, whose pool replaces its four members by surge members.
+fn surging_group(cpus: u32) -> Resolved {
+    let mut resolved = group(cpus);
+    let group = only(&mut resolved);
+    group.waves.truncate(1);
+    group.waves[0].items.truncate(1);
+    let pool = &mut group.waves[0].items[0].pool;
+    pool.desired.replicas = Some(4);
+    pool.desired.strategy.max_unavailable = 0;
+    pool.desired.strategy.max_surge = 2;
+    resolved
+}
+
+/// As a Deployment does. What counted only members below `replicas` showed two of four ready while all four served.
+#[test]
+fn members_of_a_surge_count_as_ready_and_updated() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench.reaches(surging_group(2), &group_entity).await;
+        bench.fleet.apply(surging_group(3), user()).await.unwrap();
+        let (mut most_ready, mut most_there) = (0, 0);
+        while bench.cpus("grp-a-0").await != 3 {
+            let pool = bench.fleet.pools().get("default", "grp-a").await.unwrap();
+            let status = pool.status;
+            assert!(status.ready_replicas >= 4, "{status:?}");
+            let stays = |member: &&PoolMember| member.phase != Phase::Deleting;
+            let updated = status.members.iter().filter(|member| member.updated);
+            assert_eq!(
+                status.updated_replicas as usize,
+                updated.filter(stays).count()
+            );
+            let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+            assert!(group.status.ready_replicas >= 4, "{:?}", group.status);
+            most_ready = most_ready.max(status.ready_replicas);
+            most_there = most_there.max(status.replicas);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!((most_ready, most_there), (6, 6));
+        bench.settles(&group_entity).await;
+        let status = bench
+            .fleet
+            .pools()
+            .get("default", "grp-a")
+            .await
+            .unwrap()
+            .status;
+        let counts = (
+            status.replicas,
+            status.ready_replicas,
+            status.updated_replicas,
+        );
+        assert_eq!(counts, (4, 4, 4));
     });
 }
 

@@ -129,6 +129,19 @@ impl PoolView {
         !self.deleting && all_exist && members.all(|(_, member)| is_done(member))
     }
 
+    /// How many members are ready, those of a surge included.
+    pub fn ready_members(&self) -> u32 {
+        self.ready(u32::MAX)
+    }
+
+    /// How many members are made from the current template, those of a surge included. Not those that are being
+    /// deleted.
+    pub fn updated_members(&self) -> u32 {
+        let members = self.members.values();
+        let updated = members.filter(|member| member.current && !member.state.leaves());
+        u32::try_from(updated.count()).unwrap_or(u32::MAX)
+    }
+
     /// How many members there should be now, including surge members that are still needed.
     fn desired_members(&self) -> u32 {
         if self.deleting {

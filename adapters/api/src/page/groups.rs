@@ -93,14 +93,13 @@ fn wave_shown(namespace: &str, wave: &GroupWave, context: &PageContext) -> Marku
 }
 
 fn item_shown(namespace: &str, item: &GroupItem, context: &PageContext) -> Markup {
-    let ready = item.members.iter().filter(|member| member.ready).count();
     html! {
         li {
             @if item.members.is_empty() { (text::visible(&item.name)) }
             @else {
                 a href=(address::pool(namespace, &item.pool, context)) { (text::visible(&item.name)) }
             }
-            " " (state(item.phase)) " " (ready) " of " (item.replicas) " ready"
+            " " (state(item.phase)) " " (item.ready_members()) " of " (item.replicas) " ready"
             @if !item.updated { ", not updated yet" }
             (tables::members(namespace, &item.members, context))
         }

@@ -223,7 +223,7 @@ pub struct GroupResourceStatus {
     /// The wave that is worked on, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<String>,
-    /// How many members are ready of those that are to be there, as 2/3.
+    /// How many members are ready, and how many are to be there, as 2/3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     /// The images that templates share, by the ends of their names.
@@ -280,7 +280,7 @@ pub struct ItemStatus {
     /// How many members are to be there.
     #[serde(default)]
     pub replicas: i32,
-    /// How many of them are ready.
+    /// How many members are ready, those of a surge included.
     #[serde(default)]
     pub ready: i32,
 }

@@ -149,16 +149,16 @@ pub struct PoolResourceStatus {
     /// The state's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// How many members there are.
+    /// How many members there are, also of a surge, and being deleted.
     #[serde(default)]
     pub replicas: i32,
     /// How many there are to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i32>,
-    /// How many of those that are to be there are ready.
+    /// How many members are ready, those of a surge included.
     #[serde(default)]
     pub ready_replicas: i32,
-    /// How many of those that are to be there are made from the current template.
+    /// How many members have the current template and are not being deleted.
     #[serde(default)]
     pub updated_replicas: i32,
     /// Selects the members, for autoscalers.

@@ -60,14 +60,13 @@ fn wave(wave: &GroupWave) -> WaveStatus {
 }
 
 fn item(item: &GroupItem) -> ItemStatus {
-    let ready = item.members.iter().filter(|member| member.ready).count();
     ItemStatus {
         name: item.name.clone(),
         pool: item.pool.clone(),
         phase: item.phase.to_owned(),
         updated: item.updated,
         replicas: number(item.replicas),
-        ready: i32::try_from(ready).unwrap_or(i32::MAX),
+        ready: number(item.ready_members()),
     }
 }
 

@@ -47,7 +47,7 @@ pub struct GroupStatus {
     pub wave: String,
     /// How many members are to be there.
     pub replicas: u32,
-    /// How many of them are ready.
+    /// How many members are ready, those of a surge included.
     pub ready_replicas: u32,
     /// What keeps it from being available; empty where nothing does.
     pub message: String,
@@ -107,6 +107,20 @@ pub struct GroupOutput {
     /// What was read, where it may be shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+}
+
+impl GroupItem {
+    /// How many members are ready, those of a surge included.
+    pub fn ready_members(&self) -> u32 {
+        let ready = self.members.iter().filter(|member| member.ready);
+        u32::try_from(ready.count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many members are there or are to be there, whichever is more.
+    fn largest_size(&self) -> u32 {
+        let there = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.replicas.max(there)
+    }
 }
 
 impl GroupHandle<'_> {
@@ -204,14 +218,10 @@ impl Fleet {
         let waves = Box::pin(self.group_waves(group, &found, others)).await?;
         let items = waves.iter().flat_map(|wave| &wave.items);
         let replicas = items.clone().map(|item| item.replicas).sum();
-        let ready = items.flat_map(|item| {
-            let wanted = item.members.iter();
-            wanted.filter(|member| member.ready && member.number < item.replicas)
-        });
-        let ready = ready.count();
-        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+        let ready = items.clone().map(GroupItem::ready_members).sum();
+        let members = items.map(GroupItem::largest_size);
         let phase = phase(group, outcome);
-        let message = self.group_message(group, &found, outcome, (ready, replicas));
+        let message = self.group_message(group, &found, outcome, (ready, members.sum()));
         let make = |name, holds| condition(name, holds, phase, &message, changed);
         let available = outcome == GroupOutcome::Available && !group.is_deleted();
         let conditions = vec![
@@ -284,7 +294,7 @@ impl Fleet {
         group: &KnownGroup,
         found: &GroupPools,
         outcome: GroupOutcome,
-        (ready, replicas): (u32, u32),
+        (ready, members): (u32, u32),
     ) -> String {
         let blocked = match self.verdict(&group.entity) {
             Some(
@@ -306,7 +316,7 @@ impl Fleet {
                 format!("wave {}: an output is not read yet: {why}", name(wave))
             }
             GroupOutcome::Progressing(wave) => blocked.unwrap_or_else(|| {
-                format!("wave {}: {ready} of {replicas} members ready", name(wave))
+                format!("wave {}: {ready} of {members} members ready", name(wave))
             }),
             GroupOutcome::Stuck(wave, item) => {
                 let item = group.item_at(wave, item);

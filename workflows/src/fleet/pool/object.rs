@@ -46,11 +46,12 @@ pub struct PoolObject {
 pub struct PoolStatus {
     /// `Available`, `Progressing`, `Degraded`, `Blocked`, `Deleting`, `Deleted` or `Unreadable`.
     pub phase: &'static str,
-    /// How many members there are.
+    /// How many members there are, those of a surge and those that are being deleted included.
     pub replicas: u32,
-    /// How many of those that are wanted are ready.
+    /// How many members are ready, those of a surge included.
     pub ready_replicas: u32,
-    /// How many of those that are wanted are made from the current template.
+    /// How many members are made from the current template, those of a surge included. Not those that are being
+    /// deleted.
     pub updated_replicas: u32,
     /// The revision of the template that members are brought to.
     pub revision: String,
@@ -277,15 +278,9 @@ pub(in crate::fleet::pool) struct CountedMembers {
 fn pool_status(pool: &KnownPool, found: &CountedMembers, changed: Timestamp) -> PoolStatus {
     let record = &pool.record;
     let outcome = decide(&found.view).outcome;
-    let count = |which: &dyn Fn(&PoolMember) -> bool| {
-        let counted = found.members.iter();
-        let counted = counted.filter(|member| member.number < record.replicas && which(member));
-        u32::try_from(counted.count()).unwrap_or(u32::MAX)
-    };
-    let (ready, updated) = (count(&|one| one.ready), count(&|one| one.updated));
     let phase = phase(pool, outcome);
     let blocked = found.blocked.clone();
-    let message = blocked.unwrap_or_else(|| pool_message(pool, found, outcome, (ready, updated)));
+    let message = blocked.unwrap_or_else(|| pool_message(pool, found, outcome));
     let make = |name, holds| condition(name, holds, phase, &message, changed);
     let mut conditions = vec![
         make(
@@ -312,8 +307,8 @@ fn pool_status(pool: &KnownPool, found: &CountedMembers, changed: Timestamp) -> 
     PoolStatus {
         phase,
         replicas: u32::try_from(found.members.len()).unwrap_or(u32::MAX),
-        ready_replicas: ready,
-        updated_replicas: updated,
+        ready_replicas: found.view.ready_members(),
+        updated_replicas: found.view.updated_members(),
         revision: record.template.revision.clone(),
         previous_revision: record.previous.as_ref().map(|one| one.revision.clone()),
         proposed_revision: record.proposed.as_ref().map(|one| one.revision.clone()),
@@ -327,14 +322,8 @@ fn pool_status(pool: &KnownPool, found: &CountedMembers, changed: Timestamp) -> 
     }
 }
 
-fn pool_message(
-    pool: &KnownPool,
-    found: &CountedMembers,
-    outcome: PoolOutcome,
-    (ready, updated): (u32, u32),
-) -> String {
+fn pool_message(pool: &KnownPool, found: &CountedMembers, outcome: PoolOutcome) -> String {
     let name = |number: u32| member_name(&pool.record.name, number);
-    let desired = pool.record.replicas;
     match outcome {
         PoolOutcome::Available | PoolOutcome::Gone => String::new(),
         PoolOutcome::Progressing => {
@@ -342,7 +331,10 @@ fn pool_message(
                 0 => String::new(),
                 some => format!(", {some} on the way to other hosts"),
             };
-            format!("{ready} of {desired} ready, {updated} of {desired} updated{moving}")
+            let (ready, updated) = (found.view.ready_members(), found.view.updated_members());
+            let there = u32::try_from(found.members.len()).unwrap_or(u32::MAX);
+            let members = pool.record.replicas.max(there);
+            format!("{ready} of {members} ready, {updated} of {members} updated{moving}")
         }
         PoolOutcome::Off(number) => {
             format!("{} is off or suspended, as requested", name(number))

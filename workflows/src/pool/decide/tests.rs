@@ -137,6 +137,16 @@ fn a_surge_is_there_before_anything_goes_and_leaves_when_all_are_ready() {
 }
 
 #[test]
+fn members_of_a_surge_count_and_updated_ones_that_leave_do_not() {
+    let surge = |view, number| with(view, number, ready(true));
+    let view = surge(surge(pool(3, ready(false)), 3), 4);
+    assert_eq!((view.ready_members(), view.updated_members()), (5, 2));
+    let leaving = member(MemberState::Deleting { stuck: false }, true, true);
+    let view = with(view, 4, leaving);
+    assert_eq!((view.ready_members(), view.updated_members()), (4, 1));
+}
+
+#[test]
 fn what_is_about_to_be_deleted_holds_nothing_up() {
     let mut view = pool(4, ready(true));
     view.strategy.max_surge = 3;
