@@ -28,6 +28,10 @@ use crate::{gate::CrashGate, matrix::in_parallel, world::CrashWorld};
 
 /// How many games of each kind one test plays; `VSIFLOW_ORACLE_GAMES` for more.
 const GAMES: u64 = 12;
+/// The first seed. With these games each defect for which the model was written was found, when the code had it
+/// again: members made from a canary, ready surge members deleted early, schedules that a clock stopped, closed gates
+/// of nobody, removed members that count, outputs that are never read, and snapshots that are too many or stay pending.
+const FIRST: u64 = 100;
 /// How long a process may live on after its death was set.
 const DEATH_WITHIN: Duration = Duration::from_secs(20);
 
@@ -35,12 +39,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Plays games with the seeds from `VSIFLOW_ORACLE_FROM` (1) on, or only that with `VSIFLOW_ORACLE_SEED`.
+/// Plays games with the seeds from `VSIFLOW_ORACLE_FROM` on, or only that with `VSIFLOW_ORACLE_SEED`.
 fn play_games(play: impl Fn(u64) -> Result<(), String> + Sync) {
     if let Some(seed) = number("VSIFLOW_ORACLE_SEED") {
         return play(seed).unwrap();
     }
-    let first = number("VSIFLOW_ORACLE_FROM").unwrap_or(1);
+    let first = number("VSIFLOW_ORACLE_FROM").unwrap_or(FIRST);
     let end = first + number("VSIFLOW_ORACLE_GAMES").unwrap_or(GAMES);
     let next = AtomicU64::new(first);
     let threads: Vec<usize> = (0..2).collect();

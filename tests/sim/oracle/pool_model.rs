@@ -44,6 +44,14 @@ pub(super) struct SeenGuest {
     pub(super) started: Option<u64>,
 }
 
+/// How many members the object of a pool shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PoolCounts {
+    pub(super) replicas: usize,
+    pub(super) ready: usize,
+    pub(super) updated: usize,
+}
+
 /// A pool as its documents and the hosts show it.
 pub(super) struct PoolModel {
     /// The demands since the first one that may still show, the newest last.
@@ -58,6 +66,8 @@ pub(super) struct PoolModel {
     serving: BTreeSet<Uuid>,
     /// Members that users took away, by number, until another guest serves in their place.
     excused: BTreeMap<u32, Uuid>,
+    /// Since when members are cordoned.
+    cordoned: BTreeMap<u32, Instant>,
     pub(super) wrong: Option<String>,
 }
 
@@ -71,6 +81,7 @@ impl PoolModel {
             serving_since: BTreeMap::new(),
             serving: BTreeSet::new(),
             excused: BTreeMap::new(),
+            cordoned: BTreeMap::new(),
             wrong: None,
         }
     }
@@ -93,6 +104,27 @@ impl PoolModel {
         if let Some(guest) = guests.find(|guest| guest.number == number) {
             self.excused.insert(number, guest.uid);
         }
+    }
+
+    /// A user cordons this member, or ends that.
+    pub(super) fn cordon(&mut self, number: u32, is_cordoned: bool) {
+        if is_cordoned {
+            self.cordoned.insert(number, Instant::now());
+        } else {
+            self.cordoned.remove(&number);
+        }
+    }
+
+    /// Whether the object of the pool counts its members as the page says while everything is as asked.
+    pub(super) fn wrong_counts(&self, counts: PoolCounts) -> Option<String> {
+        let updated = self.guests.values();
+        let updated = updated.filter(|guest| guest.edition == self.demand().edition);
+        let shown = PoolCounts {
+            replicas: self.guests.len(),
+            ready: self.serving.len(),
+            updated: updated.count(),
+        };
+        (counts != shown).then(|| format!("{counts:?} instead of {shown:?}"))
     }
 
     /// Everything is as asked: earlier demands do not show any more.
@@ -126,6 +158,7 @@ impl PoolModel {
         self.guests = guests.into_iter().map(|guest| (guest.uid, guest)).collect();
         for guest in self.guests.clone().values() {
             self.check_made(guest, before.get(&guest.uid));
+            self.check_cordoned(now, guest, before.get(&guest.uid));
         }
         let mut numbers = BTreeSet::new();
         for guest in self.guests.values().filter(|guest| guest.started.is_some()) {
@@ -164,6 +197,17 @@ impl PoolModel {
         if let Some(wrong) = wrong {
             self.wrong
                 .get_or_insert(format!("{wrong}: {:?}", self.demands));
+        }
+    }
+
+    /// A cordoned member is neither made again nor changed.
+    fn check_cordoned(&mut self, now: Instant, guest: &SeenGuest, before: Option<&SeenGuest>) {
+        let since = self.cordoned.get(&guest.number);
+        let is_cordoned = since.is_some_and(|since| now.duration_since(*since) > LAG);
+        let is_changed = before.is_none_or(|before| before.edition != guest.edition);
+        if is_cordoned && is_changed {
+            let message = format!("{guest:?} is cordoned, and was made or changed");
+            self.wrong.get_or_insert(message);
         }
     }
 

@@ -16,7 +16,7 @@ use vsiflow_workflows::{
 use super::{
     controller_game::{self, ControllerGame, SETTLES},
     next_process,
-    pool_model::{BROKEN, PoolDemand, PoolModel, SeenGuest},
+    pool_model::{BROKEN, PoolCounts, PoolDemand, PoolModel, SeenGuest},
     start,
 };
 use crate::{
@@ -134,26 +134,40 @@ impl PoolGame {
     }
 
     /// A user deletes a member, and the pool makes it again.
-    async fn delete_member(&mut self, demand: &PoolDemand) -> Result<(), String> {
-        let number = self.random.random_range(0..demand.replicas);
+    async fn delete(&self, number: u32) {
         self.model.lock().unwrap().excuse(number);
         let name = format!("web-{number}");
         let deleted = self.fleet.vsis().delete("default", &name, false, user());
         // It may not exist now.
         let _ = deleted.await;
-        Ok(())
     }
 
-    async fn cordon_member(&mut self, demand: &PoolDemand) -> Result<(), String> {
-        let name = format!("web-{}", self.random.random_range(0..demand.replicas));
-        for cordoned in [true, false] {
-            let pools = self.fleet.pools();
-            let done = pools.cordon_member("default", &name, cordoned, user());
-            done.await.map_err(|error| error.to_string())?;
-            let wait = self.random.random_range(0..10_000);
-            tokio::time::sleep(Duration::from_millis(wait)).await;
+    /// A member is cordoned for a while, in which it may be deleted, or its template changed.
+    async fn cordon_member(&mut self, mut demand: PoolDemand) -> Result<(), String> {
+        let number = self.random.random_range(0..demand.replicas);
+        self.cordon(number, true).await?;
+        self.model.lock().unwrap().cordon(number, true);
+        if self.random.random_bool(0.7) {
+            // What began before is over.
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            if self.random.random_bool(0.5) {
+                self.delete(number).await;
+            } else {
+                (demand.edition, demand.partition) = (demand.edition % 4 + 1, 0);
+                self.model.lock().unwrap().ask(demand.clone());
+                self.apply(&demand).await?;
+            }
         }
-        Ok(())
+        let wait = self.random.random_range(0..60_000);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        self.model.lock().unwrap().cordon(number, false);
+        self.cordon(number, false).await
+    }
+
+    async fn cordon(&self, number: u32, is_cordoned: bool) -> Result<(), String> {
+        let (pools, name) = (self.fleet.pools(), format!("web-{number}"));
+        let cordoned = pools.cordon_member("default", &name, is_cordoned, user());
+        cordoned.await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Moves the members away from a host, and lets it take members again later.
@@ -187,6 +201,18 @@ impl PoolGame {
         self.gate.die_in(calls, moment);
         (self.fleet, self.gate) = next_process(&self.world, &self.gate).await?;
         Ok(())
+    }
+
+    async fn check_counts(&self) -> Result<(), String> {
+        let pool = self.fleet.pools().get("default", "web").await;
+        let status = pool.map_err(|error| error.to_string())?.status;
+        let counts = PoolCounts {
+            replicas: status.replicas as usize,
+            ready: status.ready_replicas as usize,
+            updated: status.updated_replicas as usize,
+        };
+        let model = self.model.lock().unwrap();
+        model.wrong_counts(counts).map_or(Ok(()), Err)
     }
 
     fn unsettled(&self, what: &str) -> String {
@@ -225,8 +251,12 @@ impl ControllerGame for PoolGame {
                 demand.partition = 0;
                 self.ask(demand).await
             }
-            7 | 8 => self.delete_member(&demand).await,
-            9 => self.cordon_member(&demand).await,
+            7 | 8 => {
+                let number = self.random.random_range(0..demand.replicas);
+                self.delete(number).await;
+                Ok(())
+            }
+            9 => self.cordon_member(demand).await,
             10 => self.drain().await,
             11 => self.jump(),
             _ => self.kill().await,
@@ -244,6 +274,7 @@ impl ControllerGame for PoolGame {
             Verdict::Reached => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 self.may_be_broken = false;
+                self.check_counts().await?;
                 self.model.lock().unwrap().settled();
                 Ok(())
             }

@@ -166,7 +166,7 @@ pub(super) struct Rig {
     stores: RigStores,
     hosts: Arc<Switched>,
     clock: Arc<VirtualClock>,
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     serving: JoinHandle<OperatorEnd>,
     /// How many journals were lost.
     lost: u32,
@@ -512,7 +512,7 @@ impl Rig {
 }
 
 /// A user in the pod of the process.
-fn by_command() -> By {
+pub(super) fn by_command() -> By {
     By {
         actor: model::Actor::Unix {
             uid: 0,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
+use vsiflow_workflows::fleet::Fleet;
 
 use super::id;
 use crate::{
@@ -22,6 +23,9 @@ pub(in crate::operator::tests) trait GameCluster: Sized {
     fn server(&self) -> &FakeServer;
 
     fn hosts(&self) -> Arc<Switched>;
+
+    /// The fleet that has the pools.
+    fn fleet(&self) -> Fleet;
 
     /// Whether no run is in progress.
     fn is_idle(&self) -> bool;
@@ -49,6 +53,10 @@ impl GameCluster for Rig {
 
     fn hosts(&self) -> Arc<Switched> {
         self.all_hosts()
+    }
+
+    fn fleet(&self) -> Fleet {
+        self.fleet.clone()
     }
 
     fn is_idle(&self) -> bool {

@@ -1,6 +1,9 @@
 //! Games of a pool in a cluster: docs/how-to/pools.md.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::json;
@@ -8,13 +11,14 @@ use tokio::time::Instant;
 
 use super::{
     EVERY, GameCluster, Observer,
+    cluster::drawn_wait,
     controller_game::{self, ControllerGame},
     disturb, on_hosts, play_games,
-    pool_model::{PoolDemand, PoolModel, SeenGuest},
+    pool_model::{PoolCounts, PoolDemand, PoolModel, SeenGuest},
     settle, started, template,
 };
 use crate::{
-    operator::tests::rig::{Rig, Switched},
+    operator::tests::rig::{Rig, Switched, by_command},
     sample::uid,
 };
 
@@ -75,6 +79,60 @@ impl<C: GameCluster> PoolGame<C> {
     }
 }
 
+impl<C: GameCluster> PoolGame<C> {
+    /// A user deletes the object of a member.
+    fn delete(&self, number: u32) {
+        let name = format!("web-{number}");
+        if self.cluster.server().get(SERVERS, &name).is_some() {
+            self.model.lock().unwrap().excuse(number);
+            self.cluster.server().delete(SERVERS, &name);
+        }
+    }
+
+    /// A user in the pod of the operator cordons a member for a while, in which it may be deleted, or its template
+    /// changed.
+    async fn cordon_member(&mut self, mut demand: PoolDemand) -> Result<(), String> {
+        let number = self.random.random_range(0..demand.replicas);
+        if self.cordon(number, true).await.is_err() {
+            // The pool is not recorded yet.
+            return Ok(());
+        }
+        self.model.lock().unwrap().cordon(number, true);
+        if self.random.random_bool(0.7) {
+            // What began before is over.
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            if self.random.random_bool(0.5) {
+                self.delete(number);
+            } else {
+                (demand.edition, demand.partition) = (demand.edition % 4 + 1, 0);
+                self.ask(demand);
+            }
+        }
+        tokio::time::sleep(drawn_wait(&mut self.random)).await;
+        self.model.lock().unwrap().cordon(number, false);
+        self.cordon(number, false).await
+    }
+
+    async fn cordon(&self, number: u32, is_cordoned: bool) -> Result<(), String> {
+        let (fleet, name) = (self.cluster.fleet(), format!("web-{number}"));
+        let pools = fleet.pools();
+        let cordoned = pools.cordon_member("default", &name, is_cordoned, by_command());
+        cordoned.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn check_counts(&self) -> Result<(), String> {
+        let object = self.cluster.server().get(POOLS, "web").unwrap();
+        let count = |field: &str| object["status"][field].as_u64().unwrap() as usize;
+        let counts = PoolCounts {
+            replicas: count("replicas"),
+            ready: count("readyReplicas"),
+            updated: count("updatedReplicas"),
+        };
+        let model = self.model.lock().unwrap();
+        model.wrong_counts(counts).map_or(Ok(()), Err)
+    }
+}
+
 impl<C: GameCluster> ControllerGame for PoolGame<C> {
     type Model = PoolModel;
 
@@ -86,7 +144,7 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
 
     async fn act(&mut self) -> Result<(), String> {
         let mut demand = self.model.lock().unwrap().demand().clone();
-        match self.random.random_range(0..11) {
+        match self.random.random_range(0..12) {
             0..=2 => {
                 demand.edition = demand.edition % 4 + 1;
                 demand.partition = *[0, 1, 2, demand.replicas].choose(&mut self.random).unwrap();
@@ -112,13 +170,10 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
             }
             7 => {
                 let number = self.random.random_range(0..demand.replicas);
-                let name = format!("web-{number}");
-                if self.cluster.server().get(SERVERS, &name).is_some() {
-                    self.model.lock().unwrap().excuse(number);
-                    self.cluster.server().delete(SERVERS, &name);
-                }
+                self.delete(number);
             }
-            8 => self.cluster.close_host(&mut self.random).await,
+            8 => return self.cordon_member(demand).await,
+            9 => self.cluster.close_host(&mut self.random).await,
             _ => disturb(&mut self.cluster, &mut self.random).await,
         }
         Ok(())
@@ -129,6 +184,7 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
             let model = self.model.lock().unwrap();
             format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
         })?;
+        self.check_counts()?;
         self.model.lock().unwrap().settled();
         Ok(())
     }

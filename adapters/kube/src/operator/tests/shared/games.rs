@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use rand::{Rng as _, rngs::StdRng};
+use vsiflow_workflows::fleet::Fleet;
 
 use super::{JOURNALS, RigStores, SharedRig};
 use crate::{
@@ -49,6 +50,10 @@ impl GameCluster for SharedRig {
 
     fn hosts(&self) -> Arc<Switched> {
         self.hosts.clone()
+    }
+
+    fn fleet(&self) -> Fleet {
+        self.journals[0].fleet.clone()
     }
 
     fn is_idle(&self) -> bool {
