@@ -260,6 +260,26 @@ fn what_a_group_removed_uses_no_quota_and_needs_no_host() {
     });
 }
 
+/// A pool of its own may have the name of a pool that a group removed, and not while that pool still exists.
+#[test]
+fn the_name_of_a_removed_pool_is_free() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        let mut documents = group(2);
+        let first = &mut only(&mut documents).waves[0].items[0];
+        first.remove_after = Some("second".to_owned());
+        let mut own = pool(2, 0);
+        own.pools[0].desired.name = "grp-a".to_owned();
+        bench.fleet.apply(documents, user()).await.unwrap();
+        let refused = bench.fleet.apply(own.clone(), user()).await.unwrap_err();
+        assert_eq!(refused.failure.code.as_str(), "VSI0730");
+        bench.settles(&group_entity).await;
+        bench.reaches(own, &ownership::pool()).await;
+        let group = bench.fleet.groups().get("default", "grp").await.unwrap();
+        assert_eq!(group.status.phase, "Available");
+    });
+}
+
 #[test]
 fn an_output_that_is_added_after_its_gate_opened_is_read() {
     in_virtual_time(async {
@@ -410,6 +430,43 @@ fn on_network(mut vsi: VsiDocument) -> VsiDocument {
     vsi.networks = vec![NET];
     vsi.made = Some((NET, None));
     vsi
+}
+
+/// The network of a removed member was deleted, and another one has its range: the unchanged document was refused
+/// (VSI0747).
+#[test]
+fn what_a_group_removed_needs_no_network() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        let template = on_network(VsiDocument::new("grp", 1, "sim:a"));
+        let template = documents::resolved(&[template]).vsis.remove(0).desired;
+        let mut document = group(2);
+        let first = &mut only(&mut document).waves[0].items[0];
+        first.remove_after = Some("second".to_owned());
+        let member = &mut first.pool.template.desired;
+        member.networks.clone_from(&template.networks);
+        member.made_networks.clone_from(&template.made_networks);
+        bench.reaches(document.clone(), &group_entity).await;
+        let networks = bench.fleet.networks();
+        for network in networks
+            .delete("default", "net", false, user())
+            .await
+            .unwrap()
+        {
+            bench.settles(&network).await;
+        }
+        let mut other = VsiDocument::new("other", 90, "sim:a");
+        other.networks = vec!["default.other"];
+        other.made = Some(("default.other", None));
+        let entity = ownership::entity(documents::uuid(90));
+        bench.reaches(documents::resolved(&[other]), &entity).await;
+        let again = bench.fleet.apply(document, user()).await.unwrap();
+        assert!(
+            again
+                .iter()
+                .all(|applied| applied.change == Change::Unchanged)
+        );
+    });
 }
 
 /// A bench whose second host does not say in time whether it has room for a network.

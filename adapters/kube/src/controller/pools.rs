@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, Hash};
+use vsiflow_engine::model::{EntityId, Failure, Hash};
 use vsiflow_workflows::{
     fleet::{EntityPresence, ShownPool},
     record::{group_entity, pool_entity},
-    spec::{Resolved, ResolvedGroup, ResolvedPool},
+    spec::{DesiredPool, Resolved, ResolvedGroup, ResolvedPool},
 };
 
 use super::{
@@ -197,26 +197,43 @@ impl Controller {
                 continue;
             }
             self.heartbeat();
-            let items = group.items().map(|item| &item.pool.desired);
-            let mut foreign = items.filter_map(|desired| {
-                let mut shown = pools.iter();
-                let shown = shown
-                    .find(|one| (&one.namespace, &one.name) == (&desired.namespace, &desired.name));
-                let present = shown.map_or(1, |one| one.replicas);
-                let replicas = desired.replicas.unwrap_or(present);
-                let place = (&*desired.namespace, &*desired.name, replicas);
-                self.foreign_object(place, snapshot, claims)
-            });
-            if let Some(failure) = foreign.next() {
-                drop(foreign);
+            let uid = self.pool_uid(resource).await;
+            let removed = match self.fleet.groups().removed_items(uid).await {
+                Ok(removed) => removed,
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(resource.uid, *error.failure);
+                    continue;
+                }
+            };
+            let stay = group.items().filter(|item| !removed.contains(&item.name));
+            let stay = stay.map(|item| &item.pool.desired);
+            if let Some(failure) = self.foreign_to_any(stay, snapshot, claims, pools) {
                 self.refused.insert(resource.uid, failure);
                 self.status_queue.dirty_uid(&resource.uid);
                 continue;
             }
-            drop(foreign);
-            let uid = self.pool_uid(resource).await;
             self.apply_group(resource, uid, group, translation).await;
         }
+    }
+
+    /// Finds a VirtualServer that has the name of a member of one of these pools and is not that member's object.
+    fn foreign_to_any<'a>(
+        &self,
+        mut desired: impl Iterator<Item = &'a DesiredPool>,
+        snapshot: &Snapshot,
+        claims: &MemberClaims,
+        pools: &[ShownPool],
+    ) -> Option<Failure> {
+        desired.find_map(|desired| {
+            let mut shown = pools.iter();
+            let shown = shown
+                .find(|one| (&one.namespace, &one.name) == (&desired.namespace, &desired.name));
+            let present = shown.map_or(1, |one| one.replicas);
+            let replicas = desired.replicas.unwrap_or(present);
+            let place = (&*desired.namespace, &*desired.name, replicas);
+            self.foreign_object(place, snapshot, claims)
+        })
     }
 
     async fn apply_group(

@@ -158,7 +158,10 @@ impl Fleet {
         if let (true, Some((_, _, failure))) = (concerns, lost.into_iter().next()) {
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
-        refuse_pools(resolved, &groups)?;
+        if !resolved.pools.is_empty() {
+            let pools = self.living::<PoolRecord>().await?;
+            refuse_pools(resolved, &groups, &pools)?;
+        }
         refuse_members(resolved, &groups)?;
         for group in &resolved.groups {
             Box::pin(self.refuse_group(group, matching(group, &groups), resolved)).await?;
@@ -303,21 +306,33 @@ fn applied(group: &ResolvedGroup, change: Change) -> Applied {
 }
 
 /// Refuses the document of a pool that a group makes.
-fn refuse_pools(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), FleetError> {
+fn refuse_pools(
+    resolved: &Resolved,
+    groups: &[KnownGroup],
+    pools: &[KnownPool],
+) -> Result<(), FleetError> {
     for pool in resolved.pools.iter().map(|pool| &pool.desired) {
         if pool.of_group.is_some() {
             continue;
         }
         let of_document = resolved.groups.iter().find(|group| {
+            let known = matching(group, groups);
+            let stays =
+                |name: &str| !known.is_some_and(|known| known.record.removed.contains(name));
             let mut items = group.items();
             group.namespace == pool.namespace
-                && items.any(|item| item.pool.desired.name == pool.name)
+                && items.any(|item| stays(&item.name) && item.pool.desired.name == pool.name)
         });
+        // Its group may have removed it, or be deleted, and it is still there.
+        let mut named = pools.iter().map(|known| &known.record);
+        let named =
+            named.find(|known| (&known.namespace, &known.name) == (&pool.namespace, &pool.name));
+        let of_pool = named.and_then(|known| Some(known.of_group.as_ref()?.group.clone()));
         let of_journal = groups
             .iter()
             .find(|group| !group.is_deleting() && group.has_pool_name(&pool.namespace, &pool.name));
         let group = of_document.map(|group| group.name.clone());
-        let group = group.or(of_journal.map(KnownGroup::label));
+        let group = group.or(of_journal.map(KnownGroup::label)).or(of_pool);
         if let Some(group) = group {
             return Err(groups_pool(
                 &group,

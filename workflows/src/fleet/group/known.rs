@@ -1,6 +1,6 @@
 //! Looks up groups, their pools and their members in the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Precedence};
@@ -13,15 +13,17 @@ use crate::{
     },
     group::{self, GroupRecord},
     pool::PoolRecord,
-    record::kind,
+    record::{group_entity, kind},
 };
 
 impl KnownGroup {
-    /// Whether this group makes, or would make, a pool of that name.
+    /// Whether this group makes, or would make, a pool of that name. Not one that it removed for good.
     pub(in crate::fleet) fn has_pool_name(&self, namespace: &str, name: &str) -> bool {
-        let mut items = self.record.items();
-        self.record.namespace == namespace
-            && items.any(|item| group::pool_name(&self.record.name, &item.name) == name)
+        let record = &self.record;
+        let items = record.items();
+        let mut stay = items.filter(|item| !record.removed.contains(&item.name));
+        record.namespace == namespace
+            && stay.any(|item| group::pool_name(&record.name, &item.name) == name)
     }
 }
 
@@ -60,6 +62,16 @@ impl GroupHandle<'_> {
             .find_record::<GroupRecord>(namespace, name, false)
             .await?
             .entity)
+    }
+
+    /// The members and pools that a group removed for good, by their names within the group; none of an unknown group.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub async fn removed_items(self, group: Uuid) -> Result<BTreeSet<String>, FleetError> {
+        let entity = group_entity(group).map_err(|e| FleetError::defect(e.to_string()))?;
+        let known = self.fleet.known_record::<GroupRecord>(&entity).await?;
+        Ok(known.map(|known| known.record.removed).unwrap_or_default())
     }
 }
 

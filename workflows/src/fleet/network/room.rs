@@ -17,12 +17,9 @@ use vsiflow_steps::network::{check_network, uuid_of};
 
 use super::apply::{KnownNetwork, free_of};
 use crate::{
-    fleet::{
-        ErrorKind, Fleet, FleetError,
-        placement::{MemberHosts, pools},
-    },
+    fleet::{ErrorKind, Fleet, FleetError, placement::MemberHosts},
     network::{self, NetworkRecord},
-    spec::{DesiredVsi, Resolved},
+    spec::{DesiredVsi, Resolved, ResolvedPool},
 };
 
 /// How many networks are checked on hosts at the same time.
@@ -57,7 +54,8 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let vsis = vsis.map(|vsi| (vsi, BTreeSet::from([vsi.host.as_str()])));
-        let records = records_of(resolved, vsis, members);
+        let pools = self.pools_that_stay(resolved).await?;
+        let records = records_of(&pools, vsis, members);
         Box::pin(self.refuse_crowded(records, rooms)).await
     }
 
@@ -75,10 +73,14 @@ impl Fleet {
 
     /// The networks that documents ask for and that do not exist yet: of VSIs on their hosts, or on each host
     /// among which one is chosen, and of members that pools are to make, on these hosts.
-    pub(in crate::fleet) fn networks_in_question(
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(in crate::fleet) async fn networks_in_question(
+        &self,
         resolved: &Resolved,
         members: &MemberHosts,
-    ) -> Vec<NetworkRecord> {
+    ) -> Result<Vec<NetworkRecord>, FleetError> {
         let vsis = resolved.vsis.iter().map(|vsi| {
             let hosts = match vsi.desired.host.as_str() {
                 "" => vsi.desired.possible_hosts().collect(),
@@ -86,7 +88,8 @@ impl Fleet {
             };
             (&vsi.desired, hosts)
         });
-        records_of(resolved, vsis, members)
+        let pools = self.pools_that_stay(resolved).await?;
+        Ok(records_of(&pools, vsis, members))
     }
 
     /// Asks hosts whether they have room for networks. Under the global pause no host is asked.
@@ -157,14 +160,14 @@ impl Fleet {
 
 /// The networks that VSIs, each with its hosts, and members of pools are to be on.
 fn records_of<'a>(
-    resolved: &Resolved,
+    pools: &[&ResolvedPool],
     vsis: impl Iterator<Item = (&'a DesiredVsi, BTreeSet<&'a str>)>,
     members: &MemberHosts,
 ) -> Vec<NetworkRecord> {
     // Members of pools were checked with their pool.
     let vsis = vsis.filter(|(vsi, _)| vsi.member_of.is_none());
     let vsis = vsis.flat_map(|(vsi, hosts)| of_template(vsi, hosts));
-    let templates = pools(resolved).flat_map(|pool| {
+    let templates = pools.iter().flat_map(|pool| {
         let template = &pool.template.desired;
         let chosen = members.of(&pool.desired.namespace, &pool.desired.name);
         let hosts = chosen.map(String::as_str).chain([template.host.as_str()]);

@@ -18,7 +18,7 @@ use vsiflow_steps::ports::Hosts as _;
 
 pub(super) use self::promised::Footprints;
 pub(in crate::fleet) use self::promised::host_promises;
-pub(in crate::fleet) use self::requests::{pools, templates};
+pub(in crate::fleet) use self::requests::templates;
 pub(super) use self::survey::Capacities;
 pub(in crate::fleet) use self::survey::HostSurvey;
 use crate::{
@@ -178,7 +178,7 @@ impl Fleet {
         let open = Box::pin(self.open_requests(&resolved)).await?;
         let members = MemberHosts::candidates(&open.members);
         Ok(HostsInQuestion {
-            networks: Self::networks_in_question(&resolved, &members),
+            networks: self.networks_in_question(&resolved, &members).await?,
             ..HostsInQuestion::of_requests(open.requests())
         })
     }

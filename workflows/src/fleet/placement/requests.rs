@@ -29,7 +29,7 @@ pub(in crate::fleet) fn templates(resolved: &Resolved) -> impl Iterator<Item = &
 }
 
 /// All pools, including those of groups.
-pub(in crate::fleet) fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
+fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
     let groups = resolved.groups.iter();
     let items = groups
         .flat_map(|group| group.items())

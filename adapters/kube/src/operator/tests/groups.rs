@@ -134,6 +134,41 @@ async fn a_group_goes_the_newest_wave_first_also_after_a_kill() {
     until_gone(&rig).await;
 }
 
+/// What a group removed is never made again: the name of its member is free.
+#[tokio::test(start_paused = true)]
+async fn a_virtual_server_may_have_the_name_of_a_removed_member() {
+    let rig = Rig::new().await;
+    let with_cpus = |cpus: u32| {
+        let mut template = template();
+        template["spec"]["machine"] = json!({"cpus": cpus, "memory": "512Mi"});
+        let seed = json!({"name": "seed", "template": template, "removeAfter": "others"});
+        let node = json!({"name": "node", "replicas": 1, "template": template});
+        let spec = json!({
+            "release": {"node": {"image": "http://images.lab.test:8080/debian-12.qcow2"}},
+            "waves": [{"name": "first", "members": [seed]}, {"name": "others", "pools": [node]}],
+        });
+        rig.server
+            .apply(GROUPS, "db", uid(1), json!({"spec": spec}));
+    };
+    with_cpus(1);
+    until_available(&rig, &["db-node-0"]).await;
+    let own = json!({"spec": {
+        "imageURL": "http://images.lab.test:8080/debian-12.qcow2", "guest": {"type": "none"},
+    }});
+    rig.server.apply(SERVERS, "db-seed-0", uid(2), own);
+    rig.until("it is ready", || {
+        condition_of(rig.server.get(SERVERS, "db-seed-0"), "Ready")["status"] == "True"
+    })
+    .await;
+    with_cpus(2);
+    rig.until("the group follows its document", || {
+        let node = rig.server.get(SERVERS, "db-node-0").unwrap();
+        node["spec"]["machine"]["cpus"] == 2 && status(&rig)["phase"] == "Available"
+    })
+    .await;
+    assert_eq!(accepted(&rig), "Accepted");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_group_whose_members_names_others_have_is_refused() {
     let rig = Rig::new().await;
