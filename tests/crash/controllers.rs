@@ -281,6 +281,24 @@ fn the_name_of_a_removed_pool_is_free() {
 }
 
 #[test]
+fn the_pool_of_a_group_that_is_being_deleted_is_taken_over_by_no_document() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench.reaches(group(2), &group_entity).await;
+        let mut own = pool(2, 0);
+        own.pools[0].desired.name = "grp-a".to_owned();
+        own.pools[0].desired.uid = None;
+        let deleted = bench.fleet.groups().delete("default", "grp", false, user());
+        deleted.await.unwrap();
+        let refused = bench.fleet.apply(own, user()).await.unwrap_err();
+        assert_eq!(refused.failure.code.as_str(), "VSI0730");
+        bench.settles(&group_entity).await;
+        let pools = bench.fleet.pools().list(false).await.unwrap();
+        assert!(pools.is_empty(), "{pools:?}");
+    });
+}
+
+#[test]
 fn an_output_that_is_added_after_its_gate_opened_is_read() {
     in_virtual_time(async {
         let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
