@@ -11,8 +11,11 @@ use vsiflow_steps::vsi::{
 };
 
 use crate::{
-    boot_disks::was_made, delete_vsi, record::VsiRecord, spec::PowerState,
-    vsi_graph::VsiGraphBuilder,
+    boot_disks::was_made,
+    delete_vsi,
+    record::VsiRecord,
+    spec::PowerState,
+    vsi_graph::{NewBootDisk, VsiGraphBuilder},
 };
 
 pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
@@ -33,9 +36,13 @@ pub const NAME: &str = "provision_vsi";
 /// # Errors
 /// When the VSI was made before and is not deleted since, or the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
-    if was_made(at.entity) && !delete_vsi::is_gone(at) {
+    let boot_disk = if !was_made(at.entity) {
+        NewBootDisk::First
+    } else if delete_vsi::is_gone(at) {
+        NewBootDisk::AfterDeletion
+    } else {
         return Err(never_again(record));
-    }
+    };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
     if !record.unresolved_refs.is_empty() {
         parts.nodes.require(&record.unresolved_refs)?;
@@ -43,7 +50,7 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     }
     let checked = parts.check_contract(&[])?;
     parts.resolve_new_host(&checked)?;
-    let made = make_parts(&mut parts, ResolveHost::NAME)?;
+    let made = make_parts(&mut parts, ResolveHost::NAME, boot_disk)?;
     parts.define(&made)?;
     boot(&mut parts, DefineDomain::NAME)?;
     Ok(parts.nodes.build())
@@ -65,10 +72,11 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Fail
 fn make_parts(
     parts: &mut VsiGraphBuilder<'_>,
     base: &'static str,
+    boot_disk: NewBootDisk,
 ) -> Result<Vec<&'static str>, Failure> {
     let base = parts.await_networks(base)?;
     parts.first_image(&[base])?;
-    parts.clone_new(&[BASE_IMAGE_NODE], false)?;
+    parts.clone_new(&[BASE_IMAGE_NODE], boot_disk)?;
     let mut made = vec![CloneBootDisk::NAME];
     if parts.cidata(&[base])? {
         made.push(WriteCidata::NAME);

@@ -18,7 +18,7 @@ use crate::{
     plan::{self, How, Plan, Touched},
     record::{PowerAction, PreviousInputs, SnapshotAction, VsiRecord},
     spec::PowerState,
-    vsi_graph::{self, DefineOptions, StopOptions, VsiGraphBuilder},
+    vsi_graph::{self, DefineOptions, NewBootDisk, StopOptions, VsiGraphBuilder},
 };
 
 /// The workflow's name.
@@ -237,7 +237,7 @@ impl Update<'_> {
         if is_in_place {
             parts.note_in_place();
         } else {
-            parts.clone_new(&ready, true)?;
+            parts.clone_new(&ready, NewBootDisk::Replacement)?;
             ready.push(CloneBootDisk::NAME);
         }
         let down = self.take_down_for_good(parts, &ready)?;

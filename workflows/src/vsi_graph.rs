@@ -27,25 +27,26 @@ use vsiflow_steps::{
     },
 };
 
-pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 pub(crate) use self::{
+    boot_disks::NewBootDisk,
     boots::{FAILED_GRACE_S, boot_failed, last_boot, was_too_slow},
     disks::named_volumes,
     image::{image, image_on},
     snapshots::drop_snapshot,
 };
-pub(crate) use crate::{
-    boot_disks::{BootDisks, is_ephemeral},
-    cards::{cards, macs_of},
-    record::{disk_uid, volume},
-};
+pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
 use crate::{
-    boot_disks::{has_written_boot_disk, was_made},
+    boot_disks::has_written_boot_disk,
     cards::macs,
     ensure_base_image, formats, network,
     nodes::Nodes,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
     spec::{BootDiskMode, DesiredVsi, PowerState},
+};
+pub(crate) use crate::{
+    boot_disks::{BootDisks, is_ephemeral},
+    cards::{cards, macs_of},
+    record::{disk_uid, volume},
 };
 
 /// The default number of seconds that a guest gets to shut down before it is ended.
@@ -87,8 +88,6 @@ pub(crate) struct VsiGraphBuilder<'a> {
     objects: &'a Objects,
     /// Whether a guest may have written to the present boot disk, and its content lasts.
     pub(crate) has_written: bool,
-    /// Whether this journal ever began to define the VSI.
-    was_ever_defined: bool,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
 }
@@ -105,7 +104,6 @@ impl<'a> VsiGraphBuilder<'a> {
             replaced: Vec::new(),
             objects: &at.entity.objects,
             has_written: has_written_boot_disk(record, at.entity),
-            was_ever_defined: was_made(at.entity),
             formats: formats::known(record, at),
         }
     }

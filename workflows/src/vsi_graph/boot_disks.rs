@@ -16,19 +16,31 @@ use crate::{
     spec::BootDiskMode,
 };
 
+/// What a boot disk of a new name is to its VSI.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewBootDisk {
+    /// This journal never began to define the VSI.
+    First,
+    /// The VSI was deleted and is made again.
+    AfterDeletion,
+    /// The present boot disk goes once the definition names this one.
+    Replacement,
+}
+
 impl VsiGraphBuilder<'_> {
     fn boot_disks(&self) -> BootDisks<'_> {
         BootDisks::of(self.record, self.objects)
     }
 
     /// Adds a boot disk under a name that none had before. The definition names it from then on.
-    pub(crate) fn clone_new(&mut self, after: &[&str], was_made: bool) -> Result<(), Failure> {
+    pub(crate) fn clone_new(&mut self, after: &[&str], which: NewBootDisk) -> Result<(), Failure> {
         let disks = self.boot_disks();
-        let replaces = (was_made && self.has_written).then(|| disks.current());
-        self.boot = if self.was_ever_defined {
-            disks.next(was_made)
-        } else {
-            disks.first()
+        let is_replaced = which == NewBootDisk::Replacement && self.has_written;
+        let replaces = is_replaced.then(|| disks.current());
+        self.boot = match which {
+            NewBootDisk::First => disks.first(),
+            NewBootDisk::AfterDeletion => disks.next(false),
+            NewBootDisk::Replacement => disks.next(true),
         };
         self.replaces.clone_from(&replaces);
         self.replaced.extend(replaces.clone());
