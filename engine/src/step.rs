@@ -148,6 +148,10 @@ pub trait Recorded: Send + Sync {
 
     /// Whether an open run of another entity waits for this one, or did; that run uses the result.
     fn is_awaited(&self, id: &EntityId) -> bool;
+
+    /// What identified an object of an entity on its host when this journal recorded it last; `None` if it never did,
+    /// or the object is gone.
+    fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text>;
 }
 
 /// A fact about an object of the entity whose content cannot be made again.
@@ -163,6 +167,16 @@ pub enum ObjectFact {
         /// The object.
         object: Text,
         /// What identifies it on its host.
+        identity: Text,
+    },
+    /// The step gave a guest this object of another entity, or began to replace it. Nothing is recorded if the journal
+    /// does not know that entity.
+    MadeOf {
+        /// The entity that owns the object.
+        owner: EntityId,
+        /// The object.
+        object: Text,
+        /// What identifies it on its host; empty if that is not known any more.
         identity: Text,
     },
     /// The entity's definition on its host names the object.

@@ -129,9 +129,9 @@ codes! {
     /// The guest was moved to another host.
     MOVED = "VSI0217", Blocked,
         "Move it back with `virsh migrate`, or, if it stays off there, start it here with `virsh start`, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
-    /// Another file has the name of a boot disk that is to be destroyed.
+    /// Another file has the name of a disk that is to be destroyed.
     REPLACED = "VSI0236", Blocked,
-        "Put the guest's file back, then `vsiflow retry`; if this is the guest's disk, record it with `vsiflow start` and order the change again, or forget the VSI with `vsiflow delete --orphan`.";
+        "Put the guest's file back, then `vsiflow retry`; if this is the guest's disk, record it with `vsiflow stop` and `vsiflow start` and order the change again, or forget the VSI or the data disk with `vsiflow delete --orphan`.";
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, resume the guest with `virsh start` or drop its memory with `virsh managedsave-remove`; then `vsiflow retry`.";

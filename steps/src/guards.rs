@@ -31,6 +31,7 @@ pub use self::{
         DomainToUndefine, ReplacedDefinition, foresee_undefinition, permit_definition,
         permit_paused_start, permit_start, permit_undefinition,
     },
+    incarnation::{record_data_disk, record_data_disk_once, record_data_disks, record_replacement},
     layers::{LayerOver, layer_over, nothing_over},
     ledger::{
         is_begun, is_written, object_name, record_begun, record_gone, record_in_use, record_made,

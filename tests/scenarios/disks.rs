@@ -139,6 +139,34 @@ fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
 }
 
 #[test]
+fn a_file_that_took_the_place_of_a_data_disk_is_deleted_only_once_a_guest_was_started_on_it() {
+    let vsiflow = Vsiflow::simulated();
+    let data = DiskDocument::named("data").uid(UID);
+    let data = data.with("deletionPolicy: Delete");
+    let web = Vsi::named("web").choosing_disks();
+    vsiflow.apply(format!("{web}{data}"), &[]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    vsiflow.change_sim(|state| {
+        state["pools"]["images"]["volumes"][UID]["born"] = json!(1_000_000);
+    });
+    vsiflow.run(&["delete", "web", "--orphan"]).exits(0);
+    vsiflow.change_sim(|state| state["domains"] = json!({}));
+    vsiflow
+        .run(&["delete", "disk/data"])
+        .exits(4)
+        .says("VSI0236")
+        .says(UID);
+    assert!(vsiflow.sim().volumes().contains(&UID));
+    vsiflow.run(&["delete", "disk/data", "--orphan"]).exits(0);
+    vsiflow.apply(format!("{web}{data}"), &[]).exits(0);
+    vsiflow
+        .run(&["delete", "web", "disk/data", "--wait"])
+        .exits(0)
+        .says("disk/data deleted");
+    assert!(!vsiflow.sim().volumes().contains(&UID));
+}
+
+#[test]
 fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
     let vsiflow = Vsiflow::simulated();
     let documents = |cpus| {

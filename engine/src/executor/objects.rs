@@ -78,6 +78,14 @@ impl Control {
                 }
                 EventKind::ObjectMade { object, identity }
             }
+            ObjectFact::MadeOf {
+                owner,
+                object,
+                identity,
+            } => {
+                self.note_identity(&owner, object, identity);
+                return Ok(());
+            }
             ObjectFact::InUse { object } => EventKind::ObjectInUse { object },
             ObjectFact::Gone { object } => EventKind::ObjectGone { object },
             ObjectFact::Replacing { object } => {
@@ -88,6 +96,20 @@ impl Control {
         self.recorder
             .entity_event(entity, kind, &EventCause::engine());
         Ok(())
+    }
+
+    /// Records what identifies an object of an entity that another one works on, if it changed.
+    fn note_identity(&mut self, owner: &EntityId, object: Text, identity: Text) {
+        let projection = &self.recorder.projection;
+        let Some(state) = projection.entity(owner) else {
+            return;
+        };
+        let is_readable = !projection.unreadable.contains_key(owner);
+        if is_readable && state.objects.made.get(&object) != Some(&identity) {
+            let made = EventKind::ObjectMade { object, identity };
+            self.recorder
+                .entity_event(owner, made, &EventCause::engine());
+        }
     }
 
     pub(super) fn objects_of(&self, entity: &EntityId) -> Objects {

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::{notice::Notice, projection::Projection};
 use crate::{
     audit::SigningKey,
-    model::{EntityId, EntityState, Failure, Name, RunId},
+    model::{EntityId, EntityState, Failure, Name, RunId, Text},
     step::{ReconcileStatus, Recorded},
 };
 
@@ -111,5 +111,10 @@ impl Recorded for EngineShared {
 
     fn is_awaited(&self, id: &EntityId) -> bool {
         self.projection(|projection| projection.is_awaited(id))
+    }
+
+    fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text> {
+        let identity = |entity: &Arc<EntityState>| entity.objects.made.get(object).cloned();
+        self.projection(|projection| projection.entity(owner).and_then(identity))
     }
 }

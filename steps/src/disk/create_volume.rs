@@ -75,6 +75,7 @@ impl Step for CreateVolume {
                     // An earlier attempt may have ended between the creation and the sync.
                     ports.storage.sync(&params.volume).await?;
                 }
+                guards::record_data_disk_once(cx, &ports, &params.volume).await?;
                 Ok(Observed::Present(output(volume)))
             }
             Some(_) => {
@@ -86,10 +87,11 @@ impl Step for CreateVolume {
         }
     }
 
-    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let volume = make(&ports, params).await?;
         ports.storage.sync(&params.volume).await?;
+        guards::record_data_disk(cx, &ports, &params.volume).await?;
         Ok(Done::created(output(volume)))
     }
 }

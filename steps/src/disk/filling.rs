@@ -34,10 +34,11 @@ impl Filling<'_> {
     pub(super) async fn observe(&self) -> Result<Observed<Output>, Failure> {
         let ours = self.cx.intended_before || self.was_intended();
         if self.made || ours && self.is_marked().await? {
-            return match self.ports.storage.volume(self.volume).await? {
-                Some(volume) => Ok(Observed::Present(output(volume))),
-                None => Err(super::vanished(self.ports, self.volume)),
+            let Some(volume) = self.ports.storage.volume(self.volume).await? else {
+                return Err(super::vanished(self.ports, self.volume));
             };
+            guards::record_data_disk_once(self.cx, self.ports, self.volume).await?;
+            return Ok(Observed::Present(output(volume)));
         }
         if ours {
             Ok(Observed::Needed)
@@ -99,7 +100,8 @@ impl Filling<'_> {
             format: VolumeFormat::Qcow2,
             modified: made.modified.clone(),
         };
-        sidecar::write(self.ports, self.volume, &claim, Some(&mark)).await
+        sidecar::write(self.ports, self.volume, &claim, Some(&mark)).await?;
+        guards::record_data_disk(self.cx, self.ports, self.volume).await
     }
 
     fn doomed(&self) -> DeletionCandidate<'_> {

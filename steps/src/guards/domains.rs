@@ -7,7 +7,8 @@ use uuid::Uuid;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
-    DeletionCandidate, foresee, own_disks, permit::Permit, removable, replacement_is_ordered,
+    DeletionCandidate, foresee, incarnation, own_disks, permit::Permit, removable,
+    replacement_is_ordered,
 };
 use crate::{
     error, host_text, ownership,
@@ -29,11 +30,11 @@ pub struct ReplacedDefinition<'a> {
 }
 
 /// Checks that a definition costs the guest no disk that nobody ordered to replace: its disks are those that the
-/// journal names, and a replaced boot disk is ordered to be destroyed.
+/// journal names, and a replaced boot disk is ordered to be destroyed and still the file that the order means.
 ///
 /// # Errors
 /// `VSI0210` with a file that the guest writes to and the journal does not name; blocked, `VSI0041`, without an
-/// order; the error of anything that cannot be read.
+/// order, and `VSI0236` for another file; the error of anything that cannot be read.
 pub async fn permit_definition(
     cx: &StepContext,
     ports: &HostPorts,
@@ -44,6 +45,11 @@ pub async fn permit_definition(
         own_disks::writes_only_to(cx, ports, domain, replaced.named).await?;
     }
     replacement_is_ordered(cx, replaced.boot_disk).await?;
+    if let Some(key) = replaced.boot_disk
+        && let Some(volume) = ports.storage.volume(key).await?
+    {
+        incarnation::is_the_recorded(cx, ports, &volume).await?;
+    }
     Ok(Permit::new(spec))
 }
 

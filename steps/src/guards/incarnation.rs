@@ -1,19 +1,23 @@
-//! Whether a boot disk is still the file that the journal recorded when it was handed to its guest.
+//! Whether a disk is still the file that the journal recorded when it was handed to its guest.
 //!
 //! An order names a disk by pool and name. If a program put another file under that name since, nobody ordered to
 //! destroy that one: it may hold what the guest wrote elsewhere, or belong to a newer copy of this journal. The device
 //! number is not compared, because a host may number its devices anew when it boots; nor are length and times, which
 //! a guest changes. What the host or its file system does not tell is not compared, either.
+//!
+//! A data disk is an entity of its own, and several VSIs may restore it one after another. So its identity is recorded
+//! in its own stream, whichever entity the step acts for.
 
+use uuid::Uuid;
 use vsiflow_engine::{
-    model::{Failure, Text},
-    step::StepContext,
+    model::{EntityId, Failure, Name, Text},
+    step::{ObjectFact, StepContext},
 };
 
 use super::ledger::object_name;
 use crate::{
     error, files, names,
-    ports::{FileIdentity, HostPorts, VolumeInfo},
+    ports::{DomainInfo, FileIdentity, HostPorts, VolumeInfo, VolumeKey},
 };
 
 /// Between the place and the time of birth in a recorded identity.
@@ -35,8 +39,105 @@ pub(super) async fn identity(ports: &HostPorts, volume: &VolumeInfo) -> Result<T
     }))
 }
 
-/// Refuses a boot disk that is another file than the recorded one. Disks with names of the user are not compared:
-/// more than one entity replaces them. Nor is a disk whose replacement was begun: what is there may be half of it.
+/// The data disk that a volume of this name is, if this journal has one of this UID.
+fn data_disk(key: &VolumeKey) -> Option<EntityId> {
+    let uid: Uuid = key.name.parse().ok()?;
+    EntityId::new(Name::of("disk"), uid.to_string()).ok()
+}
+
+/// Records which file the data disk is from now on.
+///
+/// # Errors
+/// Port errors by their kind; when the journal fails.
+pub async fn record_data_disk(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<(), Failure> {
+    let Some(owner) = data_disk(key) else {
+        return Ok(());
+    };
+    match ports.storage.volume(key).await? {
+        Some(volume) => record_file(cx, owner, key, identity(ports, &volume).await?).await,
+        None => Ok(()),
+    }
+}
+
+/// Records which files the data disks of a domain are that is about to start: they may have been replaced while it was
+/// off. From now on an order for one of them means the file that the guest has.
+///
+/// # Errors
+/// As for [`record_data_disk`].
+pub async fn record_data_disks(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    named: &[VolumeKey],
+) -> Result<(), Failure> {
+    let disks = || domain.stored.disks.iter().filter(|disk| !disk.readonly);
+    let is_its = |key: &&VolumeKey| {
+        disks().any(|disk| disk.source.rsplit('/').next() == Some(key.name.as_str()))
+    };
+    for key in named.iter().filter(is_its) {
+        record_data_disk(cx, ports, key).await?;
+    }
+    Ok(())
+}
+
+/// [`record_data_disk`], if this journal does not know yet which file the data disk is.
+///
+/// # Errors
+/// As for [`record_data_disk`].
+pub async fn record_data_disk_once(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<(), Failure> {
+    if recorded(cx, key).is_some() {
+        return Ok(());
+    }
+    record_data_disk(cx, ports, key).await
+}
+
+/// Records that the data disk is about to be replaced: until the end of that, no file is known to be it.
+///
+/// # Errors
+/// When the journal fails.
+pub async fn record_replacement(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
+    match data_disk(key) {
+        Some(owner) => record_file(cx, owner, key, Text::default()).await,
+        None => Ok(()),
+    }
+}
+
+async fn record_file(
+    cx: &StepContext,
+    owner: EntityId,
+    key: &VolumeKey,
+    identity: Text,
+) -> Result<(), Failure> {
+    let object = object_name(key);
+    cx.ledger
+        .record(ObjectFact::MadeOf {
+            owner,
+            object,
+            identity,
+        })
+        .await
+}
+
+/// What identifies the volume's file by this journal; `None` if it has no record, or a replacement was begun: what is
+/// there may be half of it.
+fn recorded(cx: &StepContext, key: &VolumeKey) -> Option<Text> {
+    let (objects, object) = (cx.ledger.objects(), object_name(key));
+    if names::vsi_of_boot_disk(&key.name).is_some() {
+        let is_whole = !objects.is_being_destroyed(&object);
+        return objects.made.get(&object).filter(|_| is_whole).cloned();
+    }
+    cx.recorded.identity_of(&data_disk(key)?, &object)
+}
+
+/// Refuses a disk that is another file than the recorded one. References, which have any name, are not compared.
 ///
 /// # Errors
 /// Blocked, `VSI0236`; port errors by their kind.
@@ -45,10 +146,7 @@ pub(super) async fn is_the_recorded(
     ports: &HostPorts,
     volume: &VolumeInfo,
 ) -> Result<(), Failure> {
-    let (objects, object) = (cx.ledger.objects(), object_name(&volume.key));
-    let is_boot_disk = names::vsi_of_boot_disk(&volume.key.name).is_some();
-    let is_compared = is_boot_disk && !objects.is_being_destroyed(&object);
-    let Some(recorded) = objects.made.get(&object).filter(|_| is_compared) else {
+    let Some(recorded) = recorded(cx, &volume.key) else {
         return Ok(());
     };
     let present = identity(ports, volume).await?;

@@ -113,6 +113,7 @@ impl Step for RestoreDisks {
         // Only now are the orders used up: an attempt that is repeated before needs them again.
         for disk in &params.disks {
             guards::record_made(cx, &ports, &disk.of.volume).await?;
+            guards::record_data_disk(cx, &ports, &disk.of.volume).await?;
         }
         let disks = params.disks.iter().map(|disk| disk.of.disk.clone());
         Ok(Done::updated(Output {
@@ -252,6 +253,7 @@ async fn replace(
     format: VolumeFormat,
 ) -> Result<VolumeInfo, Failure> {
     guards::spend_order(cx, old.key).await?;
+    guards::record_replacement(cx, old.key).await?;
     guards::remove(cx, ports, old, DeletionGround::Ordered).await?;
     copy_as(ports, copy, old, format).await
 }

@@ -1,4 +1,4 @@
-//! Another file under the name of a boot disk.
+//! Another file under the name of a disk.
 
 use vsiflow_engine::model::{ObjectInUse, Text};
 
@@ -8,8 +8,11 @@ use super::{
     *,
 };
 use crate::{
+    disk::{CreateVolume, DeleteVolume, create_volume, delete_volume},
     guards,
     ports::{VolumeFormat, VolumeSpec},
+    sim::{Fault, Faults},
+    snapshot::{DiskCopy, RestoreDisks, restore_disks},
 };
 
 #[tokio::test(start_paused = true)]
@@ -29,16 +32,8 @@ async fn a_file_that_took_the_place_of_a_boot_disk_is_not_deleted_by_the_order_f
         ..Objects::default()
     };
     let world = with_objects(world, known.clone());
-    let ports = world.ports().await;
     let boot = world.boot();
-    world.delete_by_hand(&boot).await;
-    let replacement = VolumeSpec {
-        key: boot.clone(),
-        format: VolumeFormat::Qcow2,
-        capacity: 1 << 20,
-        backing: None,
-    };
-    ports.storage.create(&replacement).await.unwrap();
+    replace_by_hand(&world, &boot).await;
     let remove = vsi::DeleteVolumes::new(world.hosts.clone());
     let params = volumes(&world);
     let undefine = vsi::UndefineDomain::new(world.hosts.clone());
@@ -58,6 +53,36 @@ async fn a_file_that_took_the_place_of_a_boot_disk_is_not_deleted_by_the_order_f
     world.attempt(&undefine, &definition).await.unwrap();
     world.attempt(&remove, &params).await.unwrap();
     assert!(!exists(&world, &boot).await);
+}
+
+/// The order meant the file that is gone; what is there now may have what the guest wrote since.
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_not_taken_from_a_file_that_took_the_place_of_the_ordered_one() {
+    let world = running().await;
+    world.power_off().await;
+    let made = world
+        .ledger
+        .facts
+        .lock()
+        .unwrap()
+        .iter()
+        .find_map(made_fact);
+    let known = Objects {
+        made: made.into_iter().collect(),
+        ..Objects::default()
+    };
+    let world = with_objects(world, known);
+    let define = vsi::DefineDomain::new(world.hosts.clone());
+    let switch = vsi::define_domain::Params {
+        boot: Some(names::boot_disk(POOL, world.uuid, 1)),
+        replaces: Some(world.boot()),
+        ..world.define_domain()
+    };
+    let outputs = world.outputs.lock().unwrap().clone();
+    world.next_run(None).await;
+    *world.outputs.lock().unwrap() = outputs;
+    replace_by_hand(&world, &world.boot()).await;
+    assert_eq!(refusal(&world, &define, &switch).await, "VSI0236");
 }
 
 fn made_fact(fact: &ObjectFact) -> Option<(Text, Text)> {
@@ -93,4 +118,155 @@ async fn a_guest_that_starts_on_another_file_is_the_one_that_later_orders_mean()
     let (recorded, identity) = facts.iter().find_map(made_fact).unwrap();
     assert_eq!(recorded, object);
     assert_ne!(identity.as_str(), "/elsewhere born 1");
+}
+
+/// A data disk that was made, with what its journal recorded of it.
+async fn with_data_disk() -> (World, VolumeKey) {
+    let world = World::new().await;
+    let key = world.key(&Uuid::from_u128(0xd15c).to_string());
+    let create = CreateVolume::new(world.hosts.clone());
+    let params = create_volume::Params {
+        host: HOST.to_owned(),
+        volume: key.clone(),
+        size: 1 << 20,
+        format: VolumeFormat::Qcow2,
+        recorded: false,
+        made: false,
+    };
+    world.attempt(&create, &params).await.unwrap();
+    remember(&world);
+    (world, key)
+}
+
+/// Takes into the journal what the steps recorded of data disks.
+fn remember(world: &World) {
+    let identities = world.ledger.identities();
+    assert!(!identities.is_empty());
+    world
+        .attempted
+        .lock()
+        .unwrap()
+        .identities
+        .extend(identities);
+}
+
+/// An administrator makes the volume.
+async fn make_by_hand(world: &World, key: &VolumeKey) {
+    let spec = VolumeSpec {
+        key: key.clone(),
+        format: VolumeFormat::Qcow2,
+        capacity: 1 << 20,
+        backing: None,
+    };
+    let storage = world.ports().await.storage;
+    storage.create(&spec).await.unwrap();
+}
+
+/// An administrator puts another file under the name of the volume.
+async fn replace_by_hand(world: &World, key: &VolumeKey) {
+    world.delete_by_hand(key).await;
+    make_by_hand(world, key).await;
+}
+
+fn deletion_of(key: &VolumeKey) -> delete_volume::Params {
+    delete_volume::Params {
+        host: HOST.to_owned(),
+        volume: key.clone(),
+        recorded: true,
+        filled: false,
+    }
+}
+
+/// The restoration of the data disk from a copy in its pool.
+async fn restoration_of(world: &World, key: &VolumeKey) -> restore_disks::Params {
+    let copy = names::snapshot_copy(POOL, Uuid::from_u128(9), 0);
+    make_by_hand(world, &copy).await;
+    restore_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        snapshot: "before".to_owned(),
+        disks: vec![restore_disks::DiskToRestore {
+            of: DiskCopy {
+                disk: "data".to_owned(),
+                volume: key.clone(),
+                copy,
+                layer: None,
+            },
+            size: None,
+            recorded: true,
+            expected: None,
+        }],
+        for_memory: false,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_took_the_place_of_a_data_disk_is_neither_deleted_nor_restored_over() {
+    let (world, disk) = with_data_disk().await;
+    let delete = DeleteVolume::new(world.hosts.clone());
+    let restore = RestoreDisks::new(world.hosts.clone());
+    let restoration = restoration_of(&world, &disk).await;
+    replace_by_hand(&world, &disk).await;
+    assert_eq!(
+        refusal(&world, &delete, &deletion_of(&disk)).await,
+        "VSI0236"
+    );
+    assert_eq!(refusal(&world, &restore, &restoration).await, "VSI0236");
+    assert!(exists(&world, &disk).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_data_disk_is_the_one_that_later_orders_mean() {
+    let (world, disk) = with_data_disk().await;
+    let restore = RestoreDisks::new(world.hosts.clone());
+    let restoration = restoration_of(&world, &disk).await;
+    world.attempt(&restore, &restoration).await.unwrap();
+    let delete = DeleteVolume::new(world.hosts.clone());
+    assert_eq!(
+        refusal(&world, &delete, &deletion_of(&disk)).await,
+        "VSI0236"
+    );
+    remember(&world);
+    world.attempt(&delete, &deletion_of(&disk)).await.unwrap();
+    assert!(!exists(&world, &disk).await);
+}
+
+/// What is there after an interrupted restoration is half of a copy, and any file.
+#[tokio::test(start_paused = true)]
+async fn a_data_disk_whose_restoration_was_interrupted_is_restored_again() {
+    let (world, disk) = with_data_disk().await;
+    let restore = RestoreDisks::new(world.hosts.clone());
+    let restoration = restoration_of(&world, &disk).await;
+    let is_lost = Faults::none().at("clone", 1, Fault::LostReply);
+    world.sim().await.set_faults(is_lost).await;
+    world.attempt(&restore, &restoration).await.unwrap_err();
+    remember(&world);
+    world.attempt(&restore, &restoration).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_starts_on_another_data_disk_is_the_one_that_later_orders_mean() {
+    let (world, disk) = with_data_disk().await;
+    world.provision().await.unwrap();
+    world.power_off().await;
+    let path = format!("/var/lib/libvirt/images/{}", disk.name);
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    sim.with(|state| {
+        let domain = state.domains.get_mut(&uuid).unwrap();
+        let mut data = domain.spec.disks[0].clone();
+        data.path = path;
+        domain.spec.disks.push(data);
+    })
+    .await;
+    replace_by_hand(&world, &disk).await;
+    world.next_run(None).await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    let params = vsi::start_domain::Params {
+        named: vec![world.boot(), world.key("data-1"), disk.clone()],
+        ..world.start_domain()
+    };
+    world.attempt(&start, &params).await.unwrap();
+    let before = world.attempted.lock().unwrap().identities.clone();
+    remember(&world);
+    assert_ne!(before, world.attempted.lock().unwrap().identities);
 }

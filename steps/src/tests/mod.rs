@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vsiflow_engine::{
     checkpoint::{Checkpoints as _, MemoryCheckpoints},
-    model::{EntityId, Failure, FailureClass, Name, Objects, RunId},
+    model::{EntityId, Failure, FailureClass, Name, Objects, RunId, Text},
     secret::{MemorySecrets, Secret, Secrets as _},
     step::{
         Done, ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step, StepContext,
@@ -72,15 +72,21 @@ pub(crate) struct World {
     runs: Mutex<u32>,
     /// The number of the next attempt.
     pub(crate) number: AtomicU32,
-    /// The steps that were attempted, by run.
-    attempted: Arc<Mutex<Attempted>>,
+    /// What the journal records of attempts and of objects.
+    pub(crate) attempted: Arc<Mutex<Attempted>>,
     pub(crate) stopped: CancellationToken,
     pub(crate) ledger: Arc<Ledger>,
 }
 
-/// What a journal records of attempts, and whether another run waits for the entity.
+/// What a journal records of attempts and of objects.
 #[derive(Default)]
-pub(crate) struct Attempted(BTreeSet<(RunId, Name)>, bool);
+pub(crate) struct Attempted {
+    steps: BTreeSet<(RunId, Name)>,
+    /// Whether another run waits for the entity.
+    awaited: bool,
+    /// What identifies the objects of entities.
+    pub(crate) identities: BTreeMap<(EntityId, Text), Text>,
+}
 
 /// The hosts of a journal that was restored from a backup, which may have forgotten what it did there.
 pub(crate) struct HostsOfRestored(pub(crate) Arc<SimHosts>);
@@ -104,7 +110,7 @@ struct Book(Arc<Mutex<Attempted>>);
 
 impl Recorded for Book {
     fn was_attempted(&self, run: RunId, step: &Name) -> bool {
-        self.0.lock().unwrap().0.contains(&(run, step.clone()))
+        self.0.lock().unwrap().steps.contains(&(run, step.clone()))
     }
 
     fn status_of(&self, _: &EntityId) -> Option<ReconcileStatus> {
@@ -112,7 +118,7 @@ impl Recorded for Book {
     }
 
     fn was_intended(&self, _: &EntityId, step: &Name) -> bool {
-        let attempted = &self.0.lock().unwrap().0;
+        let attempted = &self.0.lock().unwrap().steps;
         attempted.iter().any(|(_, attempted)| attempted == step)
     }
 
@@ -121,7 +127,12 @@ impl Recorded for Book {
     }
 
     fn is_awaited(&self, _: &EntityId) -> bool {
-        self.0.lock().unwrap().1
+        self.0.lock().unwrap().awaited
+    }
+
+    fn identity_of(&self, owner: &EntityId, object: &Text) -> Option<Text> {
+        let key = (owner.clone(), object.clone());
+        self.0.lock().unwrap().identities.get(&key).cloned()
     }
 }
 
@@ -131,6 +142,22 @@ pub(crate) struct Ledger {
     pub(crate) objects: Objects,
     pub(crate) unordered: AtomicBool,
     pub(crate) facts: Mutex<Vec<ObjectFact>>,
+}
+
+impl Ledger {
+    /// What the step recorded last of the objects of other entities.
+    pub(crate) fn identities(&self) -> BTreeMap<(EntityId, Text), Text> {
+        let facts = self.facts.lock().unwrap();
+        let identities = facts.iter().filter_map(|fact| match fact {
+            ObjectFact::MadeOf {
+                owner,
+                object,
+                identity,
+            } => Some(((owner.clone(), object.clone()), identity.clone())),
+            _ => None,
+        });
+        identities.collect()
+    }
 }
 
 #[async_trait]
@@ -186,7 +213,7 @@ impl World {
 
     /// Sets whether an open run waits for the entity, in the journal's records.
     pub(crate) fn is_awaited(&self, awaited: bool) {
-        self.attempted.lock().unwrap().1 = awaited;
+        self.attempted.lock().unwrap().awaited = awaited;
     }
 
     fn run(&self) -> RunId {
@@ -239,7 +266,7 @@ impl World {
         let intended = self.intents.lock().unwrap().contains(S::NAME);
         let cx = self.cx(S::NAME, intended);
         let begun = (cx.run, Name::of(S::NAME));
-        self.attempted.lock().unwrap().0.insert(begun);
+        self.attempted.lock().unwrap().steps.insert(begun);
         let done = match step.observe(&cx, params).await? {
             Observed::Present(output) => Done::present(output),
             Observed::Needed => {
@@ -273,7 +300,7 @@ impl World {
 
     /// Replaces the journal by an older copy, without the attempts so far.
     pub(crate) fn roll_back(&self) {
-        self.attempted.lock().unwrap().0.clear();
+        self.attempted.lock().unwrap().steps.clear();
     }
 
     pub(crate) fn intend(&self, step: &'static str) {

@@ -248,7 +248,7 @@ async fn a_layer_of_our_own_is_told_from_a_foreign_one_of_such_a_name() {
     let refused = copy(&world).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0207", "its name is in use");
     let begun = (world.run(), Name::of("copy_disks"));
-    world.attempted.lock().unwrap().0.insert(begun);
+    world.attempted.lock().unwrap().steps.insert(begun);
     assert_eq!(code(&world).await, "VSI0223");
 }
 

@@ -167,6 +167,7 @@ impl Step for StartDomain {
         if !cx.outputs.contains_key(&Name::of(DefineDomain::NAME)) {
             guards::record_started(cx, &ports, &params.named).await?;
         }
+        guards::record_data_disks(cx, &ports, &domain, &params.named).await?;
         let memory = memory(cx, &ports, params).await?;
         let note = StartNote {
             boot_id: ports.host.facts().await?.boot_id,

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
 use vsiflow_steps::{
+    names,
     ports::{DomainState, VolumeFormat},
     sim::{Content, SimHost, SimHostState, Volume},
 };
 
-use super::watch::TokenWatch;
+use super::{oracle::DiskId, watch::TokenWatch};
 use crate::{
     documents::POOL,
     sim::weather,
@@ -53,9 +54,17 @@ pub async fn act(world: &CrashWorld, watch: &TokenWatch, random: &mut StdRng) ->
             "a loss of power".to_owned()
         }
         _ => {
-            let lost = sim.with(|state| replace(state, random)).await;
-            watch.oracle().excuse(&lost);
-            format!("a file with {lost:?} is replaced")
+            let Some(ReplacedFile { name, lost }) = sim.with(|state| replace(state, random)).await
+            else {
+                return format!("nothing on {host}");
+            };
+            let mut oracle = watch.oracle();
+            oracle.excuse(&lost);
+            // The orders were given for the file that was there.
+            disk_of(&name)
+                .into_iter()
+                .for_each(|replaced| oracle.close_orders(replaced, None));
+            format!("{name} with {lost:?} is replaced by another file")
         }
     };
     format!("{done} on {host}")
@@ -241,8 +250,21 @@ fn choose_disk(state: &SimHostState, random: &mut StdRng) -> Option<WrittenDisk>
     })
 }
 
-/// Replaces the file of a volume by another. Returns the tokens that were in it.
-fn replace(state: &mut SimHostState, random: &mut StdRng) -> BTreeSet<u64> {
+/// A file that the administrator put under the name of a volume.
+struct ReplacedFile {
+    name: String,
+    /// The tokens that were in the one before.
+    lost: BTreeSet<u64>,
+}
+
+/// The disk that a volume of this name is.
+fn disk_of(name: &str) -> Option<DiskId> {
+    let boot_disk = names::vsi_of_boot_disk(name).map(DiskId::Boot);
+    boot_disk.or_else(|| name.parse().ok().map(DiskId::Data))
+}
+
+/// Replaces the file of a volume by another.
+fn replace(state: &mut SimHostState, random: &mut StdRng) -> Option<ReplacedFile> {
     let change = state.changes + 1;
     state.changes = change;
     let pool = state.pools.get_mut(POOL).unwrap();
@@ -251,10 +273,10 @@ fn replace(state: &mut SimHostState, random: &mut StdRng) -> BTreeSet<u64> {
         .iter()
         .filter(|name| !pool.volumes[*name].tokens.is_empty());
     let written: Vec<_> = written.collect();
-    let Some(name) = written.choose(random) else {
-        return BTreeSet::new();
-    };
-    let volume = pool.volumes.get_mut(*name).unwrap();
+    let name = (*written.choose(random)?).clone();
+    let volume = pool.volumes.get_mut(&name).unwrap();
     (volume.content, volume.modified) = (Content::Inline(b"another".to_vec()), change);
-    std::mem::take(&mut volume.tokens)
+    volume.born = change;
+    let lost = std::mem::take(&mut volume.tokens);
+    Some(ReplacedFile { name, lost })
 }

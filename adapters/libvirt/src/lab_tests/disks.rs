@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use vsiflow_engine::{
     checkpoint::MemoryCheckpoints,
-    model::{EntityId, Failure, Name, Objects, RunId},
+    model::{EntityId, Failure, Name, Objects, RunId, Text},
     step::{ObjectFact, ObjectLedger, Observed, ReconcileStatus, Recorded, Step as _, StepContext},
 };
 use vsiflow_steps::{
@@ -53,6 +53,10 @@ impl Recorded for Nothing {
 
     fn is_awaited(&self, _: &EntityId) -> bool {
         false
+    }
+
+    fn identity_of(&self, _: &EntityId, _: &Text) -> Option<Text> {
+        None
     }
 }
 

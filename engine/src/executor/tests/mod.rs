@@ -59,6 +59,8 @@ enum Play {
     UntilLet,
     /// Destroys the entity's object, then ends so.
     Destroy(Result<(), Failure>),
+    /// Makes objects of other entities anew.
+    Remake,
 }
 
 struct Act(Arc<Script>);
@@ -90,6 +92,7 @@ impl Step for Act {
                 Err(transient("stopped"))
             }
             Some(Play::Destroy(result)) => warrants::destroy(cx, params, result).await,
+            Some(Play::Remake) => warrants::remake(cx, params).await,
             Some(Play::UntilLet) => {
                 self.0.hold.notified().await;
                 Ok(Done::created(params.clone()))

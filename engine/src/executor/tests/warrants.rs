@@ -21,6 +21,21 @@ pub(super) async fn destroy(
     Ok(Done::created(params.to_owned()))
 }
 
+/// What [`Play::Remake`] does: an attempt that is repeated records the same again.
+pub(super) async fn remake(cx: &StepContext, params: &str) -> Result<Done<String>, Failure> {
+    for owner in ["owner", "owner", "nobody"] {
+        let fact = ObjectFact::MadeOf {
+            owner: entity(owner),
+            object: Text::new(DISK),
+            identity: Text::new("8:1"),
+        };
+        cx.ledger.record(fact).await?;
+    }
+    let identity = cx.recorded.identity_of(&entity("owner"), &Text::new(DISK));
+    assert_eq!(identity, Some(Text::new("8:1")));
+    Ok(Done::created(params.to_owned()))
+}
+
 fn order() -> DestructionOrder {
     DestructionOrder {
         object: Text::new(DISK),
@@ -66,6 +81,24 @@ async fn an_order_permits_to_destroy_once() {
     assert_eq!(bench.count("warrant_spent").await, 1);
     let replayed = replay(bench.journal.as_ref(), true).await.unwrap();
     assert!(replayed.events > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_makes_of_another_entity_is_recorded_once_and_in_the_stream_of_that_entity() {
+    let bench = Bench::playing([]);
+    let engine = bench.open().await;
+    submit_one(&engine, "owner", "one").await;
+    settled(&engine, "owner").await;
+    bench.script.next.lock().unwrap().push_back(Play::Remake);
+    submit_one(&engine, "x", "one").await;
+    settled(&engine, "x").await;
+    let made = |id: &str| engine.view(&entity(id), |view| view.entity.objects.made.len());
+    assert_eq!(
+        (made("owner"), made("x"), made("nobody")),
+        (Some(1), Some(0), None)
+    );
+    assert_eq!(bench.count("object_made").await, 1);
+    replay(bench.journal.as_ref(), true).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
