@@ -265,6 +265,10 @@ fn the_history_shows_by_whose_order_a_disk_was_destroyed() {
         .says("rebuild of images/boot-")
         .says("it is rebuilt because of bootDisk")
         .says("warrant_spent");
+    let timeline = vsiflow.run(&["history", "web"]).exits(0);
+    timeline
+        .says("warrant spent: rebuild of images/boot-")
+        .says("ordered by unix:");
     vsiflow.run(&["audit", "verify"]).exits(0);
 }
 

@@ -35,11 +35,31 @@ impl HistoryLines {
         self.runs.len().max(self.attempts.len())
     }
 
+    /// The lines of everything that the journal has of the entity. What ends an order also shows the order.
     pub(super) fn of(mut self, entity: &EntityId, records: &[Record]) -> Vec<HistoryLine> {
-        records
-            .iter()
-            .map(|record| self.line(entity, record))
-            .collect()
+        let mut orders = BTreeMap::new();
+        let line = |record: &Record| {
+            let mut line = self.line(entity, record);
+            match &record.event.kind {
+                EventKind::Warranted {
+                    warrant,
+                    object,
+                    act,
+                    ..
+                } => {
+                    let (actor, at) = (&line.actor, &line.time);
+                    let order =
+                        format!("{act} of {object} ({warrant}), ordered by {actor} at {at}");
+                    orders.insert(*warrant, order);
+                }
+                EventKind::WarrantSpent { warrant, .. } | EventKind::WarrantVoided { warrant } => {
+                    line.detail = orders.remove(warrant).or(line.detail);
+                }
+                _ => {}
+            }
+            line
+        };
+        records.iter().map(line).collect()
     }
 
     pub(super) fn line(&mut self, of: &EntityId, record: &Record) -> HistoryLine {
