@@ -255,6 +255,16 @@ fn a_guest_that_reports_a_failed_setup_is_not_started_again_unasked() {
 }
 
 #[test]
+fn a_server_that_is_named_twice_is_rebuilt_once() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.run(&["rebuild", "web", "default/web"]).exits(0);
+    let events = vsiflow.history("web");
+    let orders = events.iter().filter(|event| event.kind() == "warranted");
+    assert_eq!(orders.count(), 1);
+}
+
+#[test]
 fn the_history_shows_by_whose_order_a_disk_was_destroyed() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(server(READY), &[]).exits(0);

@@ -1,5 +1,7 @@
 //! The targets of a command, found by the names that users gave them.
 
+use std::collections::BTreeSet;
+
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{FleetError, Fleets},
@@ -145,7 +147,7 @@ pub(crate) async fn pool_of(app: &App, entity: &EntityId) -> Result<Target, Flee
     })
 }
 
-/// The VSIs, pools, groups and data disks with these names.
+/// The VSIs, pools, groups and data disks with these names, each once.
 pub(crate) async fn targets_named(
     app: &App,
     namespace: &str,
@@ -178,6 +180,8 @@ pub(crate) async fn targets_named(
             name: name.to_owned(),
         });
     }
+    let mut seen = BTreeSet::new();
+    targets.retain(|target: &Target| seen.insert(target.entity.clone()));
     Ok(targets)
 }
 
