@@ -7,9 +7,14 @@ mod config_keys;
 mod mime;
 mod misspelling;
 mod netplan_keys;
+mod netplan_references;
+mod netplan_values;
 mod network;
+mod patch;
 mod public_key;
+mod script;
 mod template;
+mod transfer_encoding;
 mod yaml;
 
 use std::io::Read as _;
@@ -18,7 +23,7 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use self::yaml::{YamlShape, check_yaml, read_yaml, shape_of};
 pub use self::{network::check_network, public_key::is_public_key};
@@ -71,7 +76,7 @@ const PACKED: [(&[u8], &str); 5] = [
 ];
 const GZIP: &[u8] = b"\x1f\x8b";
 /// The most bytes that packed user-data is unpacked to.
-const UNPACKED_MAX: u64 = 32 << 20;
+const UNPACKED_MAX: usize = 32 << 20;
 /// Where the head of a MIME message is looked for, as in cloud-init.
 const MIME_HEAD: usize = 4096;
 
@@ -102,49 +107,102 @@ pub fn check(bytes: &[u8]) -> Option<InputProblem> {
 }
 
 fn check_packed(bytes: &[u8]) -> Option<InputProblem> {
-    let mut unpacked = Vec::new();
-    let read = MultiGzDecoder::new(bytes)
-        .take(UNPACKED_MAX)
-        .read_to_end(&mut unpacked);
-    if read.is_err() {
+    check_unpacked(bytes, UNPACKED_MAX, check_text)
+}
+
+/// The problem of packed bytes, or of what is packed. What is too long is not judged.
+fn check_unpacked(
+    bytes: &[u8],
+    most: usize,
+    check: impl FnOnce(&[u8]) -> Option<InputProblem>,
+) -> Option<InputProblem> {
+    let Ok(unpacked) = unpacked(bytes, most) else {
         let message = "it is packed by gzip, and damaged or cut short";
         return Some(InputProblem::new(
             message,
             "pack it again, and encode it as a whole",
         ));
-    }
+    };
     if unpacked.starts_with(GZIP) {
         let message = "it is packed by gzip twice, and cloud-init unpacks it once";
         return Some(InputProblem::new(message, "pack it once"));
     }
-    check_text(&unpacked)
+    (unpacked.len() < most).then(|| check(&unpacked))?
+}
+
+/// Unpacks all members of a gzip file, to so many bytes. Python passes over zeros behind them, with which tapes and
+/// disks are padded.
+fn unpacked(bytes: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
+    let (mut unpacked, mut rest) = (Vec::new(), bytes);
+    while let Some(start) = rest.iter().position(|byte| *byte != 0) {
+        let room = most.saturating_sub(unpacked.len());
+        let mut member = GzDecoder::new(rest.get(start..).unwrap_or_default());
+        member
+            .by_ref()
+            .take(room as u64)
+            .read_to_end(&mut unpacked)?;
+        if unpacked.len() >= most {
+            break;
+        }
+        rest = member.into_inner();
+    }
+    Ok(unpacked)
 }
 
 fn check_text(bytes: &[u8]) -> Option<InputProblem> {
-    let text = match text_of(bytes) {
-        Ok(text) => text,
-        Err(problem) => return Some(problem),
-    };
-    let head: String = text.chars().take(MIME_HEAD).collect();
-    if head.to_lowercase().contains("mime-version:") {
-        return mime::check(text);
+    check_text_of(bytes, |text| {
+        let head: String = text.chars().take(MIME_HEAD).collect();
+        if head.to_lowercase().contains("mime-version:") {
+            mime::check(text)
+        } else {
+            check_form(text)
+        }
+    })
+}
+
+/// The problem of bytes that are no text, or of their text.
+fn check_text_of(
+    bytes: &[u8],
+    check: impl FnOnce(&str) -> Option<InputProblem>,
+) -> Option<InputProblem> {
+    match text_of(bytes) {
+        Ok(text) => check(text),
+        Err(problem) => Some(problem),
     }
-    check_form(text)
 }
 
 /// The problem of a text whose format cloud-init tells by its first line.
 fn check_form(text: &str) -> Option<InputProblem> {
     match form_of(text) {
         Some(TEMPLATE) => template::check(text),
-        Some("#cloud-config") => {
-            check_yaml(text, YamlShape::Mapping).or_else(|| config_keys::check(text))
-        }
-        Some(ARCHIVE) => check_yaml(text, YamlShape::List).or_else(|| archive::check(text)),
-        Some("#cloud-config-jsonp") => check_patch(text),
+        Some("#cloud-config") => check_config(text),
+        Some(ARCHIVE) => check_archive(text),
+        Some("#cloud-config-jsonp") => patch::check(text),
         Some(form @ ("#include" | "#include-once")) => check_include(text, form),
-        Some("#!" | "#cloud-boothook") => check_script(text),
+        Some("#!") => script::check(text),
+        Some(script::BOOTHOOK) => script::check_boothook(text),
+        Some("#upstart-job") => Some(upstart()),
         Some(_) => None,
         None => Some(unknown_form(text)),
+    }
+}
+
+fn check_config(text: &str) -> Option<InputProblem> {
+    check_yaml(text, YamlShape::Mapping).or_else(|| config_keys::check(text))
+}
+
+fn check_archive(text: &str) -> Option<InputProblem> {
+    check_yaml(text, YamlShape::List).or_else(|| archive::check(text))
+}
+
+fn upstart() -> InputProblem {
+    let message = "it is a job of Upstart, which cloud-init reads no more";
+    InputProblem {
+        is_doubt: true,
+        ..InputProblem::new(
+            message,
+            "write a unit of systemd by `write_files`, or a script",
+        )
     }
 }
 
@@ -169,16 +227,6 @@ fn form_of(text: &str) -> Option<&'static str> {
     forms.copied().max_by_key(|form| form.len())
 }
 
-fn check_patch(text: &str) -> Option<InputProblem> {
-    let start = text.trim_start();
-    let patch = start.get("#cloud-config-jsonp".len()..).unwrap_or_default();
-    let operations: Result<Vec<serde::de::IgnoredAny>, _> = serde_json::from_str(patch);
-    let message = "what follows its first line is not a JSON patch";
-    let remedy = "write a list of operations in JSON below the first line";
-    let is_wrong = operations.is_err();
-    is_wrong.then(|| InputProblem::new(message, remedy))
-}
-
 fn check_include(text: &str, form: &str) -> Option<InputProblem> {
     let start = text.trim_start();
     let lines = start.get(form.len()..).unwrap_or_default().lines();
@@ -194,27 +242,6 @@ fn check_include(text: &str, form: &str) -> Option<InputProblem> {
     };
     let is_wrong = !named.all(is_address);
     is_wrong.then(|| InputProblem::new("a line that it includes is not an address", remedy))
-}
-
-fn check_script(text: &str) -> Option<InputProblem> {
-    let first = text.trim_start().split('\n').next().unwrap_or_default();
-    let interpreter = first.strip_prefix("#!");
-    if interpreter.is_some_and(|path| !path.trim_start().starts_with('/')) {
-        let message = "the first line of the script does not name an interpreter by its whole path";
-        return Some(InputProblem::new(
-            message,
-            "begin it with a line such as `#!/bin/sh`",
-        ));
-    }
-    if !first.ends_with('\r') {
-        return None;
-    }
-    let message =
-        "the first line of the script ends with a carriage return, so that no interpreter is found";
-    Some(InputProblem::new(
-        message,
-        "save it with the line ends of Unix",
-    ))
 }
 
 fn unknown_form(text: &str) -> InputProblem {

@@ -1,9 +1,8 @@
-//! The outermost keys of a cloud-config. cloud-init ignores one that no module of it reads.
+//! The outermost keys of a cloud-config. cloud-init ignores one that no module of it reads, and ends a module whose
+//! value has another shape.
 //! <https://docs.cloud-init.io/en/latest/reference/modules.html>.
 
-use std::collections::BTreeMap;
-
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use super::{InputProblem, misspelling::is_misspelling, read_yaml};
 
@@ -78,9 +77,61 @@ const RESEMBLING: [&str; 1] = ["user"];
 /// How many keys are compared.
 const KEYS_MAX: usize = 256;
 
-/// A doubt about a key that is none of cloud-init's and resembles one. Other keys are meant for programs in the image.
+/// The keys of lists. cloud-init's module ends with an error at anything else.
+const LISTS: [&str; 5] = [
+    "bootcmd",
+    "mounts",
+    "runcmd",
+    "ssh_authorized_keys",
+    "write_files",
+];
+/// Those whose entries are commands: lines of a shell, or lists of words.
+const COMMANDS: [&str; 2] = ["bootcmd", "runcmd"];
+
+/// The problem of a value that its module cannot take, or a doubt about a key.
 pub(super) fn check(text: &str) -> Option<InputProblem> {
-    let keys: BTreeMap<String, IgnoredAny> = read_yaml(text).ok()?;
+    let config: Map<String, Value> = read_yaml(text).ok()?;
+    wrong_list(&config)
+        .or_else(|| wrong_command(&config))
+        .or_else(|| file_without_path(&config))
+        .or_else(|| resembling(&config))
+}
+
+fn wrong_list(config: &Map<String, Value>) -> Option<InputProblem> {
+    let is_list = |value: &Value| value.is_array() || value.is_null();
+    let is_wrong = |key: &&&str| config.get(**key).is_some_and(|value| !is_list(value));
+    let key = LISTS.iter().find(is_wrong)?;
+    let message = format!("its `{key}` is not a list");
+    Some(InputProblem::new(message, "write `- ` before each entry"))
+}
+
+fn wrong_command(config: &Map<String, Value>) -> Option<InputProblem> {
+    COMMANDS.iter().find_map(|key| {
+        let is_wrong =
+            |command: &Value| !(command.is_string() || command.is_array() || command.is_null());
+        let at = config.get(*key)?.as_array()?.iter().position(is_wrong)?;
+        let number = at.saturating_add(1);
+        let message =
+            format!("entry {number} of its `{key}` is neither a text nor a list of words");
+        let remedy =
+            "put the command into quotation marks: a colon and a space in it make a mapping of it";
+        Some(InputProblem::new(message, remedy))
+    })
+}
+
+fn file_without_path(config: &Map<String, Value>) -> Option<InputProblem> {
+    let files = config.get("write_files")?.as_array()?;
+    let has_path = |file: &Value| file.get("path").is_some_and(Value::is_string);
+    let number = files
+        .iter()
+        .position(|file| !has_path(file))?
+        .saturating_add(1);
+    let message = format!("entry {number} of its `write_files` has no `path`");
+    Some(InputProblem::new(message, "give each file its whole path"))
+}
+
+/// A doubt about a key that is none of cloud-init's and resembles one. Other keys are meant for programs in the image.
+fn resembling(keys: &Map<String, Value>) -> Option<InputProblem> {
     let is_known = |key: &str| {
         let plain = key.replace('-', "_");
         KEYS.contains(&plain.as_str()) || RESEMBLING.contains(&key)

@@ -1,29 +1,37 @@
 //! Looks into the parts of a MIME message, of which cloud-init reads each by its type.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-
 use super::{
-    InputProblem, TEMPLATE, YamlShape, check_form, check_script, check_yaml, form_of, template,
+    InputProblem, TEMPLATE, check_archive, check_config, check_form, check_text_of, check_unpacked,
+    form_of, patch, script, template, transfer_encoding, upstart,
 };
 
 /// How many parts are looked at.
 const PARTS_MAX: usize = 64;
+/// The most bytes that a packed part is unpacked to.
+const UNPACKED_MAX: usize = 1 << 20;
+/// How deep messages in messages are looked into.
+const DEPTH_MAX: usize = 4;
 
-/// The types of parts that cloud-init reads, beside those that it tells by their content.
-const TYPES: [&str; 10] = [
-    "text/cloud-config",
-    "text/cloud-config-archive",
-    "text/cloud-config-jsonp",
-    "text/cloud-boothook",
-    "text/jinja2",
-    "text/part-handler",
-    "text/upstart-job",
-    "text/x-include-url",
-    "text/x-include-once-url",
-    "text/x-shellscript",
+/// The types of packed parts that cloud-init unpacks.
+const PACKED: [&str; 8] = [
+    "application/gzip",
+    "application/gzip-compressed",
+    "application/gzipped",
+    "application/x-compress",
+    "application/x-compressed",
+    "application/x-gunzip",
+    "application/x-gzip",
+    "application/x-gzip-compressed",
 ];
-/// Types of which cloud-init has several, by their beginnings.
-const TYPE_BEGINNINGS: [&str; 3] = ["multipart/", "application/", "text/x-shellscript-per-"];
+/// The beginnings of the names of headers that a part may have.
+const HEADERS: [&str; 6] = [
+    "content-",
+    "launch-index",
+    "merge-type",
+    "mime-version",
+    "number-attachments",
+    "x-",
+];
 
 /// The problem of the first part that cloud-init would ignore.
 pub(super) fn check(text: &str) -> Option<InputProblem> {
@@ -37,9 +45,19 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         return check_form(text);
     }
     let content_type = header(head, "content-type").unwrap_or("text/plain");
-    if !kind_of(content_type).starts_with("multipart/") {
-        return check_part(text, false);
+    if kind_of(content_type).starts_with("multipart/") {
+        check_multipart(content_type, body, 0)
+    } else {
+        Part {
+            text,
+            depth: 0,
+            has_handler: false,
+        }
+        .check()
     }
+}
+
+fn check_multipart(content_type: &str, body: &str, depth: usize) -> Option<InputProblem> {
     let boundary = parameter(content_type, "boundary").unwrap_or_default();
     if boundary.is_empty() || !body.lines().any(|line| is_delimiter(line, boundary)) {
         return Some(InputProblem::new(
@@ -47,7 +65,7 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
             "write the boundary of its Content-Type between the parts, after `--`",
         ));
     }
-    check_parts(&parts(body, boundary))
+    check_parts(&parts(body, boundary), depth)
 }
 
 /// The text without the line that mailboxes have before the headers.
@@ -58,7 +76,7 @@ fn without_envelope(text: &str) -> &str {
     }
 }
 
-fn check_parts(parts: &[&str]) -> Option<InputProblem> {
+fn check_parts(parts: &[&str], depth: usize) -> Option<InputProblem> {
     let parts = parts.get(..PARTS_MAX.min(parts.len())).unwrap_or_default();
     let is_handler = |part: &&str| {
         let (head, _) = split_head(part);
@@ -66,7 +84,12 @@ fn check_parts(parts: &[&str]) -> Option<InputProblem> {
     };
     let has_handler = parts.iter().any(is_handler);
     (1..).zip(parts).find_map(|(number, part)| {
-        let problem = check_part(part, has_handler)?;
+        let part = Part {
+            text: part,
+            depth,
+            has_handler,
+        };
+        let problem = part.check()?;
         Some(InputProblem {
             message: format!("of its part {number}, {}", problem.message),
             ..problem
@@ -74,7 +97,7 @@ fn check_parts(parts: &[&str]) -> Option<InputProblem> {
     })
 }
 
-fn kind_of(content_type: &str) -> String {
+pub(super) fn kind_of(content_type: &str) -> String {
     let kind = content_type.split(';').next().unwrap_or_default();
     kind.trim().to_lowercase()
 }
@@ -86,86 +109,123 @@ fn is_delimiter(line: &str, boundary: &str) -> bool {
     rest.is_some_and(|rest| matches!(rest.trim_end(), "" | "--"))
 }
 
-fn check_part(part: &str, has_handler: bool) -> Option<InputProblem> {
-    let (head, content) = split_head(part);
-    if content.trim().is_empty() {
-        return None;
+/// A part of a message.
+#[derive(Clone, Copy)]
+struct Part<'t> {
+    text: &'t str,
+    /// In how many messages the message is.
+    depth: usize,
+    /// Whether another part makes cloud-init read further types.
+    has_handler: bool,
+}
+
+impl Part<'_> {
+    fn check(self) -> Option<InputProblem> {
+        let (head, content) = split_head(self.text);
+        if content.trim().is_empty() {
+            return has_other_lines(head).then(without_content);
+        }
+        let content_type = header(head, "content-type").unwrap_or("text/plain");
+        let kind = kind_of(content_type);
+        if kind.starts_with("multipart/") {
+            let depth = self.depth.saturating_add(1);
+            return (depth < DEPTH_MAX).then(|| check_multipart(content_type, content, depth))?;
+        }
+        let encoding = header(head, "content-transfer-encoding").unwrap_or("8bit");
+        let bytes = match transfer_encoding::decoded(content, encoding)? {
+            Ok(bytes) => bytes,
+            Err(damaged) => return Some(damaged),
+        };
+        if PACKED.contains(&kind.as_str()) {
+            return check_unpacked(&bytes, UNPACKED_MAX, |plain| {
+                check_text_of(plain, check_form)
+            });
+        }
+        check_text_of(&bytes, |text| match kind.as_str() {
+            // cloud-init tells the type of such a part by its content.
+            "text/plain" | "text/x-not-multipart" => check_form(text),
+            "text/x-shellscript" if form_of(text).is_some() => check_form(text),
+            "text/cloud-config-archive" if form_of(text) != Some(TEMPLATE) => check_archive(text),
+            "text/x-include-url" | "text/x-include-once-url" => None,
+            kind => check_of_type(text, kind, self.has_handler),
+        })
     }
-    let content_type = header(head, "content-type").unwrap_or("text/plain");
-    let encoding = header(head, "content-transfer-encoding").unwrap_or("8bit");
-    let kind = kind_of(content_type);
-    match kind.as_str() {
-        // cloud-init tells the type of such a part by its content.
-        "text/plain" | "text/x-not-multipart" => check_form(&decoded(content, encoding)?),
-        _ if is_checked(&kind) => check_typed(&decoded(content, encoding)?, &kind),
-        _ if is_read(&kind) || has_handler => None,
-        _ => Some(unknown_type("Content-Type")),
-    }
 }
 
-/// Whether the content of a type is checked.
-fn is_checked(kind: &str) -> bool {
-    ["text/cloud-config", "text/jinja2", "text/x-shellscript"].contains(&kind)
+/// Whether there are lines that are no headers of a part, such as those of a content without an empty line before it.
+fn has_other_lines(head: &str) -> bool {
+    let is_header = |line: &str| {
+        let line = line.to_lowercase();
+        line.starts_with([' ', '\t']) || HEADERS.iter().any(|name| line.starts_with(name))
+    };
+    head.lines().any(|line| !is_header(line))
 }
 
-fn is_read(kind: &str) -> bool {
-    let mut beginnings = TYPE_BEGINNINGS.iter();
-    TYPES.contains(&kind) || beginnings.any(|beginning| kind.starts_with(beginning))
+fn without_content() -> InputProblem {
+    let message = "it has headers alone, and no content";
+    InputProblem::new(
+        message,
+        "write an empty line between the headers and the content",
+    )
 }
 
-fn check_typed(content: &str, kind: &str) -> Option<InputProblem> {
-    match kind {
-        // A template is one by its first line, whatever its type.
-        _ if form_of(content) == Some(TEMPLATE) => template::check(content),
-        "text/cloud-config" => check_yaml(content, YamlShape::Mapping),
-        "text/x-shellscript" => check_script(content),
-        _ => None,
-    }
-}
-
-/// The problem of the content of an entry with a type in another container than a message.
+/// The problem of a content whose type its container tells.
 pub(super) fn check_of_type(content: &str, kind: &str, has_handler: bool) -> Option<InputProblem> {
-    let kind = kind_of(kind);
-    if is_checked(&kind) {
-        return check_typed(content, &kind);
+    match kind_of(kind).as_str() {
+        // A template is one by its first line, whatever its type.
+        "text/jinja2" | "text/cloud-config" if form_of(content) == Some(TEMPLATE) => {
+            template::check(content)
+        }
+        "text/jinja2" => Some(no_template()),
+        "text/cloud-config" => check_config(content),
+        "text/cloud-config-jsonp" => patch::check(content),
+        "text/cloud-boothook" => script::check_boothook(content),
+        "text/x-shellscript"
+        | "text/x-shellscript-per-boot"
+        | "text/x-shellscript-per-instance"
+        | "text/x-shellscript-per-once" => script::check(content),
+        "text/part-handler" => None,
+        _ if has_handler => None,
+        "text/upstart-job" => Some(upstart()),
+        _ => Some(unknown_type()),
     }
-    (!is_read(&kind) && kind != "text/plain" && !has_handler).then(|| unknown_type("`type`"))
 }
 
-fn unknown_type(field: &str) -> InputProblem {
+fn no_template() -> InputProblem {
+    let message = "it is called a template and does not begin with `## template: jinja`";
+    InputProblem::new(message, "write that line first, or another type")
+}
+
+fn unknown_type() -> InputProblem {
     InputProblem {
         is_doubt: true,
         ..InputProblem::new(
-            format!("its {field} is none that cloud-init knows"),
+            "its type is none that cloud-init reads there",
             "write text/cloud-config or text/x-shellscript, or add a part-handler for it",
         )
     }
 }
 
-/// The text of a part; `None` if it is encoded in another way than base64.
-fn decoded(content: &str, encoding: &str) -> Option<String> {
-    match encoding.trim().to_lowercase().as_str() {
-        "7bit" | "8bit" | "binary" => Some(content.to_owned()),
-        "base64" => {
-            let letters: String = content.split_whitespace().collect();
-            String::from_utf8(BASE64.decode(letters).ok()?).ok()
-        }
-        _ => None,
-    }
-}
-
-/// The headers, and what follows the empty line after them.
+/// The headers, and what follows the empty line after them, or begins with the first line that is no header.
 fn split_head(text: &str) -> (&str, &str) {
     let mut end = 0_usize;
     for line in text.split_inclusive('\n') {
         let after = end.saturating_add(line.len());
-        if line.trim().is_empty() {
+        let is_end = line.trim().is_empty();
+        if is_end || !is_header_line(line) {
             let head = text.get(..end).unwrap_or_default();
-            return (head, text.get(after..).unwrap_or_default());
+            let content = if is_end { after } else { end };
+            return (head, text.get(content..).unwrap_or_default());
         }
         end = after;
     }
     (text, "")
+}
+
+/// Whether a line has the name of a header before a colon, or continues the line before it.
+fn is_header_line(line: &str) -> bool {
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_graphic());
+    line.starts_with([' ', '\t']) || line.split_once(':').is_some_and(|(name, _)| is_name(name))
 }
 
 /// The value of a header with its continued lines, without the line ends between them.

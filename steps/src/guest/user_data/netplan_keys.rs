@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, misspelling::is_misspelling};
+use super::{InputProblem, misspelling::is_misspelling, netplan_values};
 
 const REMEDY: &str = "correct the key; `netplan generate` checks the file";
 
@@ -134,11 +134,6 @@ const ROUTE: [&str; 13] = [
     "via",
     "mark",
 ];
-/// The keys that switch something on or off.
-const SWITCHES: [&str; 4] = ["dhcp4", "dhcp6", "optional", "critical"];
-/// The texts that netplan takes for such a key.
-const SWITCH_TEXTS: [&str; 8] = ["true", "on", "yes", "y", "false", "off", "no", "n"];
-
 /// The problem of a key that netplan does not know, or of a value that it does not take.
 pub(super) fn check(section: &str, name: &str, device: &Value) -> Option<InputProblem> {
     let device = Device {
@@ -149,11 +144,9 @@ pub(super) fn check(section: &str, name: &str, device: &Value) -> Option<InputPr
     let mut unknown_keys = keys.filter_map(|key| unknown(&device.place, key, &DEVICE));
     unknown_keys
         .next()
-        .or_else(|| device.wrong_switch())
-        .or_else(|| device.wrong_mapping())
         .or_else(|| device.unknown_below())
-        .or_else(|| device.wrong_gateway())
         .or_else(|| device.unknown_of_routes())
+        .or_else(|| netplan_values::check(&device.place, device.fields))
 }
 
 /// A device of a configuration, with its place there.
@@ -163,44 +156,12 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    /// The first of these keys whose value is not as it has to be.
-    fn first_wrong<'k>(
-        &self,
-        keys: &[&'k str],
-        is_right: impl Fn(&Value) -> bool,
-    ) -> Option<&'k str> {
-        let mut keys = keys.iter().copied();
-        keys.find(|key| self.fields.get(*key).is_some_and(|value| !is_right(value)))
-    }
-
-    fn wrong_switch(&self) -> Option<InputProblem> {
-        let key = self.first_wrong(&SWITCHES, is_switch)?;
-        let message = format!("`{}` is neither true nor false", shown(&self.place, key));
-        Some(InputProblem::new(message, "write true or false"))
-    }
-
-    fn wrong_mapping(&self) -> Option<InputProblem> {
-        let key = self.first_wrong(&BELOW.map(|(key, _)| key), Value::is_object)?;
-        let place = shown(&self.place, key);
-        let message = format!("`{place}` is not a mapping of keys to values");
-        Some(InputProblem::new(message, REMEDY))
-    }
-
     fn unknown_below(&self) -> Option<InputProblem> {
         BELOW.iter().find_map(|(name, known)| {
             let mut keys = self.fields.get(*name)?.as_object()?.keys();
             let place = format!("{}.{name}", self.place);
             keys.find_map(|key| unknown(&place, key, known))
         })
-    }
-
-    fn wrong_gateway(&self) -> Option<InputProblem> {
-        let is_address =
-            |text: &str| text.parse::<std::net::IpAddr>().is_ok() || text.contains("$(");
-        let is_gateway = |value: &Value| value.as_str().is_some_and(is_address);
-        let key = self.first_wrong(&["gateway4", "gateway6"], is_gateway)?;
-        let message = format!("`{}` is not an address", shown(&self.place, key));
-        Some(InputProblem::new(message, REMEDY))
     }
 
     fn unknown_of_routes(&self) -> Option<InputProblem> {
@@ -230,22 +191,12 @@ fn unknown(place: &str, key: &str, known: &[&str]) -> Option<InputProblem> {
 }
 
 /// The place of a key; only keys that are words are shown.
-fn shown(place: &str, key: &str) -> String {
+pub(super) fn shown(place: &str, key: &str) -> String {
     let path = format!("{place}.{key}");
     let is_word = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
     if path.len() <= 80 && path.chars().all(is_word) {
         path
     } else {
         "…".to_owned()
-    }
-}
-
-fn is_switch(value: &Value) -> bool {
-    match value {
-        Value::Bool(_) => true,
-        Value::String(text) => {
-            SWITCH_TEXTS.contains(&text.to_lowercase().as_str()) || text.contains("$(")
-        }
-        _ => false,
     }
 }

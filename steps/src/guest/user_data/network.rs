@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, netplan_keys, read_yaml};
+use super::{
+    InputProblem, netplan_keys, netplan_references,
+    netplan_values::RENDERERS,
+    yaml::{check_tabs, read_yaml},
+};
 
 const REMEDY: &str = "write netplan's YAML, for example: version: 2 and below it ethernets";
 /// The types of entries in version 1.
@@ -42,6 +46,12 @@ pub fn check_network(text: &str) -> Option<InputProblem> {
         Ok(read) => read,
         Err(place) => return problem(format!("it is not YAML{place}")),
     };
+    if let Some(tab) = check_tabs(text) {
+        return Some(tab);
+    }
+    if let Some(number) = unquoted_number(text, &read) {
+        return Some(number);
+    }
     let network = read.get("network").unwrap_or(&read);
     let Some(fields) = network.as_object() else {
         return problem("it is not a mapping of keys to values".to_owned());
@@ -70,6 +80,43 @@ pub fn check_network(text: &str) -> Option<InputProblem> {
     }
 }
 
+/// Python takes digits with colons for a number of base 60, unless they are in quotation marks.
+fn unquoted_number(text: &str, read: &Value) -> Option<InputProblem> {
+    let mut rest = vec![read];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Array(list) => rest.extend(list),
+            Value::Object(fields) => rest.extend(fields.values()),
+            Value::String(word) if is_base_60(word) => {
+                let is_quoted = ['"', '\'']
+                    .iter()
+                    .any(|quote| text.contains(&format!("{quote}{word}{quote}")));
+                if !is_quoted {
+                    let message = "it has digits with colons that cloud-init takes for a number";
+                    let remedy = "put hardware addresses into quotation marks";
+                    return Some(InputProblem::new(message, remedy));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_base_60(word: &str) -> bool {
+    let is_digits = |part: &str| {
+        (1..=2).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    let is_part = |part: &str| is_digits(part) && part < "6" || part.len() == 1 && is_digits(part);
+    let Some((first, others)) = word.split_once(':') else {
+        return false;
+    };
+    let is_first = !first.starts_with('0')
+        && !first.is_empty()
+        && first.bytes().all(|digit| digit.is_ascii_digit());
+    is_first && others.split(':').all(is_part)
+}
+
 fn is_known_entry(entry: &Value) -> bool {
     let kind = entry.get("type").and_then(Value::as_str);
     kind.is_some_and(|kind| TYPES.contains(&kind))
@@ -88,6 +135,10 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
         } else {
             problem("it has version 2 and defines no devices")
         };
+    }
+    let renderer = fields.get("renderer").and_then(Value::as_str);
+    if renderer.is_some_and(|renderer| !RENDERERS.contains(&renderer) && !renderer.contains("$(")) {
+        return problem("its `renderer` is neither networkd nor NetworkManager");
     }
     let sections = fields.iter().filter(|(key, _)| is_device(key));
     for (key, section) in sections {
@@ -115,7 +166,7 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
             }
         }
     }
-    None
+    netplan_references::check(fields, is_device)
 }
 
 fn are_addresses(list: &Value) -> bool {
@@ -126,7 +177,9 @@ fn are_addresses(list: &Value) -> bool {
                 Ok(std::net::IpAddr::V6(_)) => 128,
                 Err(_) => return false,
             };
-            length.parse::<u8>().is_ok_and(|length| length <= most)
+            length
+                .parse::<u8>()
+                .is_ok_and(|length| (1..=most).contains(&length))
         }
         // A variable of a group is filled in later.
         None => text.contains("$("),

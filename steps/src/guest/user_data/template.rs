@@ -1,6 +1,6 @@
 //! Checks the marks of a jinja template, without running it.
 
-use super::{InputProblem, TEMPLATE, form_of};
+use super::{InputProblem, check_form, form_of, script::BOOTHOOK};
 
 /// The marks that open an expression, a statement and a comment, with those that close them.
 const MARKS: [(&str, &str); 3] = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
@@ -16,17 +16,23 @@ const BLOCKS: [&str; 9] = [
     "autoescape",
     "raw",
 ];
+/// What a template may make.
+const FORMS: [&str; 3] = ["#cloud-config", "#!", BOOTHOOK];
 const REMEDY: &str = "correct the template; `cloud-init devel render FILE` renders it";
 
 /// The problem of a template: of its second line, or of a mark that is open.
 pub(super) fn check(text: &str) -> Option<InputProblem> {
     let (_, rest) = text.trim_start().split_once('\n').unwrap_or_default();
-    if !matches!(form_of(rest), Some(form) if form != TEMPLATE) {
-        let message = "the line after `## template: jinja` is none that cloud-init knows";
+    if !matches!(form_of(rest), Some(form) if FORMS.contains(&form)) {
+        let message = "the line after `## template: jinja` begins nothing that cloud-init fills in";
         let remedy = "write `#cloud-config` as the second line";
         return Some(InputProblem::new(message, remedy));
     }
-    Template { text, at: 0 }.check()
+    if MARKS.iter().any(|(open, _)| rest.contains(open)) {
+        Template { text, at: 0 }.check()
+    } else {
+        check_form(rest)
+    }
 }
 
 /// A template, read up to a place.

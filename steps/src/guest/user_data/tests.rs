@@ -32,7 +32,13 @@ fn every_form_that_cloud_init_knows_is_accepted() {
         "#part-handler\nimport x\n",
         "#cloud-config-archive\n- type: text/cloud-config\n  content: 'a: b'\n- '#!/bin/sh'\n- content: 'a: b'\n",
         "#!  /usr/bin/env python3\n",
-        "#cloud-config\nwrite_files:\n- content: 'MIME-Version: 1.0'\n",
+        "#!/bin/sh\r\necho\r\n",
+        "#cloud-boothook\r\n#!/bin/sh\r\n",
+        "#cloud-config\nruncmd:\n- [a, 5]\n- b\n-\nbootcmd:\nwrite_files: [{path: /a}]\n",
+        "#cloud-config\na: \"b\tc\" # d\te\nf: |\n  g\th\n  \ti\n",
+        "#cloud-config-jsonp\n[{\"op\": \"add\", \"path\": \"/a\", \"value\": null}]\n",
+        "## template: jinja\n#!/bin/sh\necho {{ v1.x }}\n",
+        "#cloud-config\nwrite_files:\n- content: 'MIME-Version: 1.0'\n  path: /a\n",
         "#cloud-config-jsonp\n[]\n",
         "## template: jinja\n#cloud-config\nhostname: {{ v1.x }}\n",
         mime,
@@ -62,10 +68,31 @@ fn each_part_of_a_message_is_checked() {
         )
     };
     let (whole, broken) = (encoded("a: [hunter2]"), encoded("a: [hunter2"));
+    let gzip_part = |text: &[u8]| {
+        let data = BASE64.encode(text);
+        format!("Content-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n{data}\n")
+    };
+    let (packed, unpackable) = (
+        gzip_part(&gzip(b"#cloud-config\na: b\n")),
+        gzip_part(b"hunter2"),
+    );
     for parts in [
         vec![good, script],
         vec![&whole],
         vec!["\n#cloud-config\na: b"],
+        vec!["Content-Type: text/x-shellscript\r\n\r\n#!/bin/sh\r\necho\r\n"],
+        vec!["Content-Type: text/x-shellscript\n\n#cloud-config\na: b\n"],
+        vec!["Content-Type: text/cloud-config\n#cloud-config\na: b\n"],
+        vec!["Content-Type: text/cloud-config\nMerge-Type: list()\n\n"],
+        vec![
+            "Content-Type: text/cloud-config\nContent-Transfer-Encoding: quoted-printable\n\na: =5Bb=\n]\n",
+        ],
+        vec![
+            "Content-Type: multipart/mixed; boundary=\"c\"\n\n--c\nContent-Type: text/cloud-config\n\na: b\n--c--",
+        ],
+        vec!["Content-Type: text/cloud-config-archive\n\n- '#!/bin/sh'\n"],
+        vec!["Content-Type: text/x-include-url\n\nhttps://example.com/a\n"],
+        vec![&packed],
         vec![
             "Content-Type: text/part-handler\n\nimport x",
             "Content-Type: text/x-mine\n\nx",
@@ -82,9 +109,23 @@ fn each_part_of_a_message_is_checked() {
         "content-type: TEXT/CLOUD-CONFIG; charset=\"us-ascii\"\n\n#cloud-config\nhunter2",
         "\n#cloud-config\na: [hunter2",
         "Content-Type: text/plain\n\nhunter2: a",
-        "Content-Type: text/x-shellscript\n\n#!/bin/sh\r\necho hunter2",
+        "Content-Type: text/x-shellscript\n\n\n#!/bin/sh\necho hunter2",
+        "Content-Type: text/x-shellscript\n\necho hunter2",
+        "Content-Type: text/x-shellscript-per-boot\n\necho hunter2",
+        "Content-Type: text/x-shellscript-per-day\n\n#!/bin/sh\necho hunter2",
+        "Content-Type: text/cloud-boothook\n\n# a\n#!/bin/sh\necho hunter2",
         "Content-Type: text/x-shell-script\n\nhunter2",
+        "Content-Type: text/jinja2\n\n#cloud-config\npassword: hunter2",
+        "Content-Type: text/cloud-config\npassword: hunter2",
+        "Content-Type: text/cloud-config\n\nwrite_file: hunter2",
+        "Content-Type: text/cloud-config\nContent-Transfer-Encoding: base64\n\na: hunter2",
+        "Content-Type: text/cloud-config\nContent-Transfer-Encoding: quoted-printable\n\na: =5Bhunter2\n",
+        "Content-Type: text/cloud-config-jsonp\n\n[\"hunter2\"]",
+        "Content-Type: text/cloud-config-archive\n\n- [hunter2\n",
+        "Content-Type: application/octet-stream\n\n#cloud-config\na: hunter2\n",
+        "Content-Type: multipart/mixed; boundary=\"c\"\n\n--c\nContent-Type: text/cloud-config\n\n[hunter2\n--c--",
         &broken,
+        &unpackable,
     ] {
         let problem = check(message(&[good, part]).as_bytes()).expect(part);
         assert!(problem.message.contains("part 2"), "{problem:?}");
@@ -136,7 +177,34 @@ fn what_cloud_init_would_ignore_is_refused_with_the_reason() {
         (b"#cloud-config\n- hunter2\n", "not a mapping"),
         (b"#cloud-config\nhunter2\n", "not a mapping"),
         (b"#cloud-config-archive\na: b\n", "not a list"),
-        (b"#!/bin/sh\r\necho hunter2\r\n", "carriage return"),
+        (b"#!/bin/sh\recho hunter2\r", "carriage return"),
+        (b"\n#!/bin/sh\necho hunter2\n", "white space"),
+        (b"  #!/bin/sh\necho hunter2\n", "white space"),
+        (b"#cloud-boothook\necho hunter2\n", "does not begin with `#!`"),
+        (b"#cloud-boothook\n# a\n#!/bin/sh\nhunter2\n", "does not begin with `#!`"),
+        (b"#cloud-config\npassword:\thunter2\n", "a tab where YAML has spaces (line 2)"),
+        (b"#cloud-config\n{\n\t\"password\": \"hunter2\"\n}\n", "(line 3)"),
+        (b"#cloud-config\na: {b:\thunter2}\n", "a tab"),
+        (b"#cloud-config\na: hunter2\t# b\n", "a tab"),
+        (b"#cloud-config\na: b\thunter2\n", "a tab"),
+        (b"#cloud-config\nruncmd: hunter2\n", "`runcmd` is not a list"),
+        (b"#cloud-config\nwrite_files: {path: /hunter2}\n", "`write_files` is not a list"),
+        (b"#cloud-config\nruncmd:\n- a\n- echo b: hunter2\n", "entry 2 of its `runcmd`"),
+        (b"#cloud-config\nbootcmd: [true]\n", "entry 1 of its `bootcmd`"),
+        (b"#cloud-config\nwrite_files: [{content: hunter2}]\n", "has no `path`"),
+        (b"#cloud-config-archive\n- '#cloud-config-archive'\n", "within an archive"),
+        (b"#cloud-config-archive\n- \"#include\\nhttps://hunter2\"\n", "within an archive"),
+        (b"#cloud-config-archive\n- {type: text/x-include-url, content: 'https://hunter2'}\n", "within an archive"),
+        (b"#cloud-config-archive\n- 7\n", "neither a text nor a mapping"),
+        (b"#cloud-config-archive\n- {type: cloud-config, content: hunter2}\n", "its `type`"),
+        (b"#cloud-config-archive\n- {content: {password: hunter2}}\n", "its `content`"),
+        (b"#cloud-config-archive\n- {content: 'a: b', x: 7}\n", "not a text"),
+        (b"#cloud-config-jsonp\n[{\"op\": \"plus\", \"path\": \"/hunter2\"}]\n", "entry 1 of its JSON patch"),
+        (b"#cloud-config-jsonp\n[{\"op\": \"remove\", \"path\": \"hunter2\"}]\n", "entry 1 of its JSON patch"),
+        (b"#cloud-config-jsonp\n[{\"op\": \"add\", \"path\": \"/hunter2\"}]\n", "entry 1 of its JSON patch"),
+        (b"## template: jinja\n#include\nhttps://hunter2\n", "jinja"),
+        (b"## template: jinja\n#cloud-config-archive\n- hunter2\n", "jinja"),
+        (b"## template: jinja\n#cloud-config\n[hunter2\n", "not YAML"),
         (b"#!\necho hunter2\n", "interpreter"),
         (b"#!bash\necho hunter2\n", "interpreter"),
         (b"#cloud-config\npassword: {{ .hunter2 }}\n", "not YAML (line"),
@@ -179,6 +247,7 @@ fn what_another_program_may_read_is_a_doubt() {
         "rem cmd\r\ndir",
         "version: v1alpha1\nmachine:\n  type: worker\n",
         "Hi.\n",
+        "#upstart-job\nstart on x\n",
     ] {
         let problem = check(text.as_bytes()).unwrap();
         assert!(problem.is_doubt, "{problem:?}");
@@ -235,7 +304,7 @@ fn network_configuration_is_netplans_or_refused() {
         ("version: 2\nethernets: {e: {dhcp_4: true}}\n", "`dhcp4`"),
         (
             "version: 2\nethernets: {e: {dhcp4: ture}}\n",
-            "neither true nor",
+            "e.dhcp4` is not what",
         ),
         ("version: 2\nbonds: {b: {interface: [e]}}\n", "`interfaces`"),
         ("version: 2\nethernets: {e: {setname: x}}\n", "`set-name`"),
@@ -253,11 +322,11 @@ fn network_configuration_is_netplans_or_refused() {
         ),
         (
             "version: 2\nethernets: {e: {nameservers: 192.0.2.1}}\n",
-            "not a mapping",
+            "e.nameservers` is not what",
         ),
         (
             "version: 2\nethernets: {e: {gateway4: 10.0.0}}\n",
-            "not an address",
+            "e.gateway4` is not what",
         ),
         ("auto eth0\niface eth0 inet dhcp\n", "not a mapping"),
         ("\u{feff}version: 2\nethernets: {}\n", "byte order mark"),
@@ -279,9 +348,160 @@ fn a_key_that_resembles_none_of_netplans_is_a_doubt() {
     for text in [
         "version: 2\nethernets: {e: {dhcp4: yes, dhcp6: \"off\", match: {name: 'en*'}, set-name: e}}\n",
         "version: 2\nwifis: {w: {access-points: {a: {password: x}}, dhcp4: true}}\n",
-        "version: 2\nvlans: {v: {id: 5, link: e, routes: [{to: 0.0.0.0/0, via: 192.0.2.1, on-link: true}]}}\n",
+        "version: 2\nethernets: {e: {}}\nvlans: {v: {id: 5, link: e, routes: [{to: 0.0.0.0/0, via: 192.0.2.1, on-link: true}]}}\n",
     ] {
         assert_eq!(check_network(text), None, "{text}");
+    }
+}
+
+/// The answers of netplan 0.106 to one device each.
+#[test]
+fn values_are_netplans_or_refused() {
+    let judged =
+        |device: &str| check_network(&format!("version: 2\nethernets: {{e: {{{device}}}}}\n"));
+    for device in [
+        "gateway4: 192.0.2.1, gateway6: 'fe80::1', mtu: '1500', wakeonlan: on",
+        "match: {macaddress: '52:54:00:AB:34:56'}, set-name: e",
+        "nameservers: {addresses: [192.0.2.1, 'fe80::1'], search: [a.b]}",
+        "routes: [{to: default, via: 192.0.2.1}, {to: 192.0.2.9, via: 192.0.2.1, metric: 5}]",
+        "routes: [{to: 198.51.100.0/24, scope: link}, {to: 198.51.100.0/24, type: blackhole}]",
+        "routes: [{to: 198.51.100.0/24}, {to: default, via: 192.0.2.1/24, type: unicast}], optional-addresses: [dhcp4]",
+        "macaddress: \"52:54:00:12:34:56\"",
+        "macaddress: 52:54:00:ab:34:56",
+        "routes: [{to: $(net), via: $(gateway)}], link-local: [ipv4], dhcp-identifier: mac",
+        "addresses: [192.0.2.7/1], dhcp4-overrides: {use-dns: false, route-metric: 5, use-domains: route}",
+    ] {
+        assert_eq!(judged(device), None, "{device}");
+    }
+    for (device, place) in [
+        ("addresses: [192.0.2.7/0]", "`addresses`"),
+        ("gateway4: 'fe80::1'", "e.gateway4"),
+        ("gateway6: 192.0.2.1", "e.gateway6"),
+        ("gateway4: 192.0.2.1/24", "e.gateway4"),
+        ("gateway4: [192.0.2.1]", "e.gateway4"),
+        (
+            "match: {macaddress: '52-54-00-12-34-56'}",
+            "e.match.macaddress",
+        ),
+        (
+            "match: {macaddress: '52:54:00:12:34'}",
+            "e.match.macaddress",
+        ),
+        ("macaddress: hello", "e.macaddress"),
+        ("macaddress: 525400123456", "e.macaddress"),
+        ("set-name: e", "e.set-name` needs `match`"),
+        (
+            "nameservers: {addresses: 192.0.2.1}",
+            "e.nameservers.addresses",
+        ),
+        (
+            "nameservers: {addresses: [192.0.2.1/32]}",
+            "e.nameservers.addresses",
+        ),
+        ("nameservers: {addresses: [a.b]}", "e.nameservers.addresses"),
+        ("nameservers: {search: a.b}", "e.nameservers.search"),
+        ("routes: {to: default, via: 192.0.2.1}", "e.routes"),
+        (
+            "routes: [{via: 192.0.2.1}]",
+            "entry 1 of `ethernets.e.routes",
+        ),
+        (
+            "routes: [{to: default, via: 192.0.2.1, type: x}]",
+            "e.routes.type",
+        ),
+        ("optional-addresses: [x]", "e.optional-addresses"),
+        ("macaddress: 52:54:00:12:34:56", "takes for a number"),
+        ("routes: [{to: everywhere, via: 192.0.2.1}]", "entry 1"),
+        ("routes: [{to: default, via: gateway}]", "entry 1"),
+        ("routes: [{to: 198.51.100.0/24, via: 'fe80::1'}]", "entry 1"),
+        (
+            "routes: [{to: default, via: 192.0.2.1, metric: high}]",
+            "e.routes.metric",
+        ),
+        (
+            "routes: [{to: default, via: 192.0.2.1, metric: -1}]",
+            "e.routes.metric",
+        ),
+        (
+            "routes: [{to: default, via: 192.0.2.1, scope: world}]",
+            "e.routes.scope",
+        ),
+        ("mtu: large", "e.mtu"),
+        ("mtu: -5", "e.mtu"),
+        ("mtu: 1500.5", "e.mtu"),
+        ("renderer: systemd", "e.renderer"),
+        ("link-local: [ipv5]", "e.link-local"),
+        ("link-local: ipv4", "e.link-local"),
+        ("dhcp-identifier: uuid", "e.dhcp-identifier"),
+        (
+            "dhcp4-overrides: {use-dns: maybe}",
+            "e.dhcp4-overrides.use-dns",
+        ),
+        (
+            "dhcp4-overrides: {route-metric: x}",
+            "e.dhcp4-overrides.route-metric",
+        ),
+        ("interfaces: [a]", "has a `interfaces`"),
+        ("parameters: {mode: 802.3ad}", "has a `parameters`"),
+        ("dhcp4:\ttrue", "a tab"),
+    ] {
+        let problem = judged(device).unwrap_or_else(|| panic!("{device}"));
+        assert!(problem.message.contains(place), "{device}: {problem:?}");
+        assert!(!problem.is_doubt, "{device}");
+    }
+}
+
+#[test]
+fn devices_name_what_is_defined() {
+    let judged = |sections: &str| check_network(&format!("version: 2\n{sections}\n"));
+    let ethernets = "ethernets: {x: {}, y: {}}\n";
+    for sections in [
+        "bonds: {b: {interfaces: [x], parameters: {mode: 802.3ad}}}\nvlans: {v: {id: 4094, link: b}}",
+        "bridges: {b: {interfaces: [x, y]}}",
+        "bridges: {b: {interfaces: [$(card)]}}",
+        "bridges: {b: {interfaces: [patch0], openvswitch: {}}}",
+        "tunnels: {t: {mode: gre, local: 192.0.2.1, remote: 192.0.2.2}}",
+    ] {
+        assert_eq!(
+            judged(&format!("{ethernets}{sections}")),
+            None,
+            "{sections}"
+        );
+    }
+    for (sections, words) in [
+        ("bonds: {b: {interfaces: [z]}}", "`bonds.b` names a device"),
+        ("bridges: {b: {interfaces: x}}", "bridges.b.interfaces"),
+        (
+            "bonds: {b: {interfaces: [x], parameters: {mode: lacp}}}",
+            "bonds.b.parameters.mode",
+        ),
+        (
+            "bridges: {b: {interfaces: [x], parameters: {stp: maybe}}}",
+            "bridges.b.parameters.stp",
+        ),
+        (
+            "bridges: {b: {interfaces: [x]}, c: {interfaces: [x]}}",
+            "`bridges.c` has a device",
+        ),
+        ("vlans: {v: {link: x}}", "`vlans.v` has no `id`"),
+        ("vlans: {v: {id: 5}}", "`vlans.v` has no `link`"),
+        ("vlans: {v: {id: 5, link: z}}", "`vlans.v` names a device"),
+        ("vlans: {v: {id: 5000, link: x}}", "`vlans.v` has an `id`"),
+        ("vlans: {v: {id: five, link: x}}", "`vlans.v` has an `id`"),
+        (
+            "wifis: {w: {dhcp4: true}}",
+            "`wifis.w` has no `access-points`",
+        ),
+        (
+            "tunnels: {t: {local: 192.0.2.1}}",
+            "`tunnels.t` has no `mode`",
+        ),
+        ("bridges: {x: {}}", "is defined in two sections"),
+        ("renderer: systemd", "`renderer`"),
+    ] {
+        let problem =
+            judged(&format!("{ethernets}{sections}")).unwrap_or_else(|| panic!("{sections}"));
+        assert!(problem.message.contains(words), "{sections}: {problem:?}");
     }
 }
 
@@ -355,19 +575,16 @@ fn an_entry_of_an_archive_with_a_type_that_cloud_init_does_not_know_is_a_doubt()
     );
     let handler = "- {type: text/part-handler, content: import x}\n";
     assert_eq!(archive(&format!("{unknown}{handler}")), None);
-    for kind in [
-        "text/x-include-url",
-        "text/jinja2",
-        "text/plain",
-        "TEXT/Cloud-Config; charset=utf-8",
-    ] {
-        assert_eq!(
-            archive(&format!("- {{type: '{kind}', content: 'a: b'}}\n")),
-            None,
-            "{kind}"
-        );
-    }
-    let script = archive("- {type: text/x-shellscript, content: \"#!/bin/sh\\r\\n\"}\n");
+    let config = archive("- {type: 'TEXT/Cloud-Config; charset=utf-8', content: 'a: b'}\n");
+    assert_eq!(config, None);
+    let template = "## template: jinja\\n#cloud-config\\na: b";
+    let template = archive(&format!(
+        "- {{type: text/jinja2, content: \"{template}\"}}\n"
+    ));
+    assert_eq!(template, None);
+    let plain = archive("- {type: text/plain, content: '#cloud-config'}\n");
+    assert!(plain.is_some_and(|refused| refused.is_doubt));
+    let script = archive("- {type: text/x-shellscript, content: \"#!sh\\n\"}\n");
     assert!(script.is_some_and(|refused| !refused.is_doubt));
 }
 
@@ -445,5 +662,37 @@ fn archives_within_archives_are_read_once_however_deep_they_are() {
         let indented: Vec<_> = nested.lines().map(|line| format!("  {line}\n")).collect();
         nested = format!("#cloud-config-archive\n- |\n{}", indented.concat());
     }
-    assert_eq!(check(nested.as_bytes()), None);
+    let problem = check(nested.as_bytes()).unwrap();
+    assert!(problem.message.contains("within an archive"), "{problem:?}");
+}
+
+#[test]
+fn packed_user_data_may_be_padded_and_have_several_members() {
+    let first = gzip(b"#cloud-config\n");
+    for zeros in [0, 1, 7, 512] {
+        let packed = [
+            &first[..],
+            &vec![0; zeros],
+            &gzip(b"a: b\n"),
+            &vec![0; zeros],
+        ]
+        .concat();
+        assert_eq!(check(&packed), None, "{zeros}");
+        let wrong = [&first[..], &gzip(b"- a\n"), &vec![0; zeros]].concat();
+        assert!(check(&wrong).is_some(), "{zeros}");
+    }
+    let with_rubbish = [&first[..], b"rubbish"].concat();
+    assert!(check(&with_rubbish).is_some());
+}
+
+#[test]
+fn messages_in_messages_are_looked_into_to_a_depth() {
+    let mut part = "Content-Type: text/cloud-config\n\n[hunter2".to_owned();
+    for depth in 0..6 {
+        let boundary = format!("b{depth}");
+        part = format!(
+            "Content-Type: multipart/mixed; boundary={boundary}\nMIME-Version: 1.0\n\n--{boundary}\n{part}\n--{boundary}--"
+        );
+        assert_eq!(check(part.as_bytes()).is_some(), depth < 4, "{depth}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Reads YAML as cloud-init does, as far as its shape matters.
 
+use granit_parser::{Event, Parser, ScalarStyle};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::DuplicateKeyPolicy;
 
@@ -22,12 +23,45 @@ pub(super) fn check_yaml(text: &str, expected: YamlShape) -> Option<InputProblem
     };
     match shape_of(text) {
         Err(place) => Some(InputProblem::new(format!("it is not YAML{place}"), remedy)),
-        Ok(shape) if shape == expected || shape == YamlShape::Nothing => None,
+        Ok(shape) if shape == expected || shape == YamlShape::Nothing => check_tabs(text),
         Ok(_) => Some(InputProblem::new(
             format!("its YAML is not {words}"),
             remedy,
         )),
     }
+}
+
+/// PyYAML refuses a tab outside of quotation marks, of blocks of text and of comments.
+pub(super) fn check_tabs(text: &str) -> Option<InputProblem> {
+    if !text.contains('\t') {
+        return None;
+    }
+    let (mut at, mut rest) = (0_usize, None);
+    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
+        let may_have_tabs = match event {
+            Event::Scalar(_, style, ..) => style != ScalarStyle::Plain,
+            Event::Comment(..) => true,
+            _ => false,
+        };
+        let Some(range) = span.byte_range().filter(|_| may_have_tabs) else {
+            continue;
+        };
+        rest = rest.or_else(|| tab_between(text, at, range.start));
+        at = at.max(range.end);
+    }
+    let tab = rest.or_else(|| tab_between(text, at, text.len()))?;
+    let before = text.get(..tab).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    let message = format!("it has a tab where YAML has spaces (line {line})");
+    Some(InputProblem::new(
+        message,
+        "write spaces instead of the tab",
+    ))
+}
+
+fn tab_between(text: &str, begin: usize, end: usize) -> Option<usize> {
+    let tab = text.get(begin..end)?.find('\t')?;
+    Some(begin.saturating_add(tab))
 }
 
 /// The shape of a YAML text, or where it is wrong.

@@ -1,0 +1,127 @@
+//! What devices of a netplan configuration say about one another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::{InputProblem, netplan_keys::shown};
+
+/// The highest number of a VLAN.
+const VLAN_MAX: u64 = 4094;
+/// Keys that only devices of some sections have.
+const OF_SECTIONS: [(&str, &[&str]); 3] = [
+    ("access-points", &["wifis"]),
+    ("interfaces", &["bonds", "bridges", "openvswitch", "vrfs"]),
+    ("parameters", &["bonds", "bridges", "openvswitch"]),
+];
+/// Keys without which a device of a section is refused.
+const NEEDED: [(&str, &str); 4] = [
+    ("tunnels", "mode"),
+    ("vlans", "id"),
+    ("vlans", "link"),
+    ("wifis", "access-points"),
+];
+
+/// A device with its section and name.
+struct NamedDevice<'a> {
+    section: &'a str,
+    name: &'a str,
+    fields: &'a Map<String, Value>,
+}
+
+/// The problem of the first device that lacks something, or names another that is not there.
+pub(super) fn check(
+    network: &Map<String, Value>,
+    is_section: impl Fn(&str) -> bool,
+) -> Option<InputProblem> {
+    let sections = network.iter().filter(|(section, _)| is_section(section));
+    let devices: Vec<NamedDevice<'_>> = sections
+        .filter_map(|(section, devices)| Some((section, devices.as_object()?)))
+        .flat_map(|(section, devices)| {
+            let named = devices.iter();
+            named.filter_map(move |(name, fields)| {
+                let fields = fields.as_object()?;
+                Some(NamedDevice {
+                    section,
+                    name,
+                    fields,
+                })
+            })
+        })
+        .collect();
+    let mut names = BTreeSet::new();
+    let twice = devices.iter().find(|device| !names.insert(device.name));
+    let twice = twice.map(|device| device.problem("is defined in two sections"));
+    twice
+        .or_else(|| devices.iter().find_map(NamedDevice::misplaced))
+        .or_else(|| devices.iter().find_map(|device| device.undefined(&names)))
+        .or_else(|| in_two(&devices))
+}
+
+impl NamedDevice<'_> {
+    fn problem(&self, what: &str) -> InputProblem {
+        let message = format!("`{}` {what}", shown(self.section, self.name));
+        InputProblem::new(message, "correct it; `netplan generate` checks the file")
+    }
+
+    fn misplaced(&self) -> Option<InputProblem> {
+        let other = OF_SECTIONS.iter().find(|(key, sections)| {
+            self.fields.contains_key(*key) && !sections.contains(&self.section)
+        });
+        if let Some((key, _)) = other {
+            return Some(self.problem(&format!(
+                "has a `{key}`, which devices of its section have not"
+            )));
+        }
+        let is_missing = |(section, key): &&(&str, &str)| {
+            self.section == *section && !self.fields.contains_key(*key)
+        };
+        if let Some((_, key)) = NEEDED.iter().find(is_missing) {
+            return Some(self.problem(&format!("has no `{key}`")));
+        }
+        let is_number = |number: u64| number <= VLAN_MAX;
+        let is_vlan = |id: &Value| match id {
+            Value::Number(number) => number.as_u64().is_some_and(is_number),
+            Value::String(text) => text.contains("$(") || text.parse().is_ok_and(is_number),
+            _ => false,
+        };
+        let id = self.fields.get("id").filter(|_| self.section == "vlans");
+        id.is_some_and(|id| !is_vlan(id))
+            .then(|| self.problem("has an `id` that is not from 0 to 4094"))
+    }
+
+    /// The other devices that it names.
+    fn referents(&self) -> impl Iterator<Item = &str> {
+        let link = self.fields.get("link").filter(|_| self.section == "vlans");
+        let interfaces = self.fields.get("interfaces").and_then(Value::as_array);
+        let named = interfaces.into_iter().flatten().chain(link);
+        named
+            .filter_map(Value::as_str)
+            .filter(|name| !name.contains("$("))
+    }
+
+    fn undefined(&self, names: &BTreeSet<&str>) -> Option<InputProblem> {
+        // Open vSwitch may have interfaces that netplan does not know.
+        let mut referents = self
+            .referents()
+            .filter(|_| !self.fields.contains_key("openvswitch"));
+        let is_unknown = referents.any(|name| !names.contains(name));
+        is_unknown.then(|| self.problem("names a device that is not defined"))
+    }
+}
+
+/// A device that two bonds or two bridges have.
+fn in_two(devices: &[NamedDevice<'_>]) -> Option<InputProblem> {
+    let mut owners: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    devices
+        .iter()
+        .filter(|device| ["bonds", "bridges"].contains(&device.section))
+        .find_map(|device| {
+            let mut referents = device.referents();
+            let is_other = referents.any(|name| {
+                let owner = owners.entry((device.section, name)).or_insert(device.name);
+                *owner != device.name
+            });
+            is_other.then(|| device.problem("has a device that another one of its section has"))
+        })
+}
