@@ -51,6 +51,10 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     (0, b"\x89LZO\0\r\n\x1a\n", "compressed by lzop: unpack it"),
     (0, b"\xff\x06\0\0sNaPpY", "compressed by snappy: unpack it"),
     (0, b"BZh", "compressed by bzip2: unpack it"),
+    (0, b"\x78\x01", "compressed by zlib: unpack it"),
+    (0, b"\x78\x5e", "compressed by zlib: unpack it"),
+    (0, b"\x78\x9c", "compressed by zlib: unpack it"),
+    (0, b"\x78\xda", "compressed by zlib: unpack it"),
     (0, b"PK\x03\x04", "a ZIP archive: unpack the disk from it"),
     (0, b"PK\x05\x06", "an empty ZIP archive"),
     (0, b"PK\x07\x08", "a part of a ZIP archive"),
@@ -94,6 +98,12 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
         b"\x3a\xff\x26\xed",
         "an Android sparse image: unpack it with `simg2img`",
     ),
+    (
+        0,
+        b"btrfs-stream\0",
+        "a stream of btrfs: restore it into a file system first",
+    ),
+    (4086, b"SWAPSPACE2", "a swap area"),
     (0, b"LibvirtQemudSave", "the saved memory of a guest"),
     (0, b"LibvirtQemudPart", "the saved memory of a guest"),
     (0, b"QEVM", "the saved memory of a guest"),
@@ -179,6 +189,20 @@ const LAST_SECTOR: &[(&[u8], &str)] = &[
 
 /// The mark of a VHD: at its begin, or, if it has a fixed size, only in its last sector.
 const VHD: &[u8] = b"conectix";
+
+/// How many first bytes [`check_boot`] needs.
+pub(crate) const BOOT_MARK: u64 = 6;
+
+/// Checks what a guest shall boot from. A data disk may have the content that is refused here.
+///
+/// # Errors
+/// The reason why no guest boots from it.
+pub(crate) fn check_boot(head: &[u8]) -> Result<(), Unfit> {
+    if head.starts_with(b"LUKS\xba\xbe") || head.starts_with(b"SKUL\xba\xbe") {
+        return Err(Unfit::Luks);
+    }
+    Ok(())
+}
 
 /// The format of a file with these first bytes, if a guest can boot from it.
 ///
@@ -323,9 +347,9 @@ mod tests {
     #[test]
     fn every_other_format_is_refused_by_its_name() {
         for (at, mark, what) in OTHERS {
-            let mut head = vec![b'\x01'; 2048];
+            let mut head = vec![b'\x01'; 8192];
             head[*at..*at + mark.len()].copy_from_slice(mark);
-            let judged = of_whole(&head, 2048);
+            let judged = of_whole(&head, 8192);
             let Err(Unfit::Other(named)) = judged else {
                 panic!("{what}: {judged:?}");
             };
@@ -379,6 +403,20 @@ mod tests {
                 matches!(judged, Err(Unfit::Other(_))),
                 "{head:?}: {judged:?}"
             );
+        }
+    }
+
+    #[test]
+    fn no_guest_boots_from_an_encrypted_container() {
+        for mark in [
+            &b"LUKS\xba\xbe\0\x01"[..],
+            b"LUKS\xba\xbe\0\x02",
+            b"SKUL\xba\xbe\0\x02",
+        ] {
+            assert_eq!(check_boot(mark), Err(Unfit::Luks));
+        }
+        for head in [&b""[..], b"LUKS", b"\xeb\x63\x90LUKS\xba\xbe"] {
+            assert_eq!(check_boot(head), Ok(()));
         }
     }
 

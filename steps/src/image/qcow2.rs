@@ -32,6 +32,9 @@ pub enum Unfit {
         /// The file in it that may be the disk.
         entry: String,
     },
+    /// An encrypted container, which a guest can open only after it has booted.
+    #[error("it is an encrypted container (LUKS) without a boot loader")]
+    Luks,
     /// An unknown version of qcow2.
     #[error("its qcow2 version is not 2 or 3, or its header is damaged")]
     Version,
@@ -71,6 +74,9 @@ impl Unfit {
             Self::Archive { .. } => {
                 "Unpack the disk image, or pack it as OVA, provide that and correct `imageURL`."
             }
+            Self::Luks => {
+                "Provide an image with a boot loader and correct `imageURL`, or make a data disk of this one."
+            }
             Self::Encrypted => {
                 "Decrypt it where it is with `qemu-img convert -O qcow2`, and provide the result."
             }
@@ -108,12 +114,16 @@ pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
     if be64(head, 8)? != 0 || be32(head, 16)? != 0 {
         return Err(Unfit::Backing);
     }
+    let cluster = 1_u64.checked_shl(be32(head, 20)?).unwrap_or(u64::MAX);
     match version {
-        2 => no_data_file(head, V2_LEN)?,
+        2 => check_extensions(head, V2_LEN, cluster)?,
         3 => {
             features(be64(head, 72)?)?;
             let length = usize::try_from(be32(head, 100)?).map_err(|_| Unfit::Version)?;
-            no_data_file(head, length.max(V3_LEN))?;
+            if length < V3_LEN || length as u64 > cluster {
+                return Err(Unfit::Version);
+            }
+            check_extensions(head, length, cluster)?;
         }
         _ => return Err(Unfit::Version),
     }
@@ -152,8 +162,9 @@ fn features(incompatible: u64) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Checks the header's extensions, as far as they are within `head`.
-fn no_data_file(head: &[u8], start: usize) -> Result<(), Unfit> {
+/// Checks the header's extensions, as far as they are within `head`. QEMU reads none that ends beyond the first
+/// cluster.
+fn check_extensions(head: &[u8], start: usize, cluster: u64) -> Result<(), Unfit> {
     let mut at = start;
     while let (Ok(kind), Ok(length)) = (be32(head, at), be32(head, at.saturating_add(4))) {
         match kind {
@@ -162,8 +173,12 @@ fn no_data_file(head: &[u8], start: usize) -> Result<(), Unfit> {
             _ => {}
         }
         let length = usize::try_from(length).map_err(|_| Unfit::Version)?;
+        let content = at.saturating_add(8);
+        if content.saturating_add(length) as u64 > cluster {
+            return Err(Unfit::Version);
+        }
         let padded = length.checked_next_multiple_of(8).ok_or(Unfit::Version)?;
-        at = at.saturating_add(8).saturating_add(padded);
+        at = content.saturating_add(padded);
     }
     Ok(())
 }
@@ -218,6 +233,24 @@ mod tests {
         );
         assert_eq!(virtual_size(&with(7, &[9])), Err(Unfit::Version));
         assert!(virtual_size(&with(24, &[0; 8])).is_err());
+    }
+
+    #[test]
+    fn a_header_that_qemu_does_not_open_is_refused() {
+        for (at, bytes) in [
+            (100, &72_u32.to_be_bytes()[..]),
+            (100, &0x0001_0001_u32.to_be_bytes()),
+            (104, &[1, 2, 3, 4, 0x7f, 0xff, 0xff, 0xff]),
+            (104, &[1, 2, 3, 4, 0, 1, 0, 0]),
+        ] {
+            assert_eq!(
+                virtual_size(&with(at, bytes)),
+                Err(Unfit::Version),
+                "{at} {bytes:?}"
+            );
+        }
+        let extended = with(104, &[1, 2, 3, 4, 0, 0, 0, 16]);
+        assert_eq!(virtual_size(&extended), Ok(7 << 30));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::starting;
 use crate::{
     error,
     guards::{self, DeletionCandidate},
-    image::{self, BaseImage},
+    image::{self, BaseImage, format},
     names,
     ports::{
         DeletionGround, HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
@@ -140,6 +140,7 @@ impl Step for CloneBootDisk {
         let base: BaseImage = cx.output(BASE_IMAGE_NODE)?;
         still_verified(&ports, &base).await?;
         large_enough(&ports, params, &base)?;
+        boots(&ports, &base).await?;
         make_room(cx, &*self.hosts, &ports, params).await?;
         cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
@@ -262,6 +263,18 @@ fn large_enough(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<
             .of_object(format!("volume {}", params.volume))),
         _ => Ok(()),
     }
+}
+
+/// Checks that the image is no container that only a running guest can open.
+async fn boots(ports: &HostPorts, base: &BaseImage) -> Result<(), Failure> {
+    if base.format != VolumeFormat::Raw {
+        return Ok(());
+    }
+    let head = ports.storage.read(&base.key, 0, format::BOOT_MARK).await?;
+    format::check_boot(&head).map_err(|unfit| {
+        let failure = format::unfit_image(&unfit, &format!("volume {}", base.key));
+        failure.on_host(ports.host.name())
+    })
 }
 
 async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<(), Failure> {

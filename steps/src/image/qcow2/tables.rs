@@ -15,9 +15,11 @@ const KNOWN: u64 = 0b1_1111;
 const OPEN: u64 = 1 << 0;
 const COMPRESSION: u64 = 1 << 3;
 const SUBCLUSTERS: u64 = 1 << 4;
-/// The length limits of tables, in bytes; QEMU has the first one, too.
+/// The length limits of tables, in bytes, as QEMU has them.
 const L1_MAX: u64 = 32 << 20;
 const REFCOUNTS_MAX: u64 = 8 << 20;
+/// The most snapshots that QEMU reads.
+const SNAPSHOTS_MAX: u32 = 65_536;
 /// How many tables of clusters may have to be read. With clusters of the usual size they are for 8 TiB of data.
 const L2_TABLES_MAX: usize = 16 << 10;
 /// Tables that are at most so far apart are read at once, up to that length.
@@ -83,6 +85,10 @@ impl Qcow2Tables {
         if order > 6 {
             return Err(Unfit::Version);
         }
+        let (snapshots, snapshots_at) = (be32(head, 60)?, be64(head, 64)?);
+        if snapshots > SNAPSHOTS_MAX || !snapshots_at.is_multiple_of(1 << cluster_bits) {
+            return Err(Unfit::Tables);
+        }
         let length = u64::from(be32(head, 56)?) << cluster_bits;
         Ok(Self {
             cluster_bits,
@@ -137,7 +143,11 @@ impl Qcow2Tables {
         if self.l1 == (0, 0) {
             return Ok(());
         }
-        if self.l1.1 < self.needed_l1() || self.l1.1 > L1_MAX {
+        let counters = 1..=REFCOUNTS_MAX;
+        if self.l1.1 < self.needed_l1()
+            || self.l1.1 > L1_MAX
+            || !counters.contains(&self.refcounts.1)
+        {
             return Err(Unfit::Tables);
         }
         self.inside(self.l1, file)?;
@@ -156,7 +166,7 @@ impl Qcow2Tables {
         self.check_header(file.length())?;
         let (at, length) = self.refcounts;
         // A file that was not closed has counters that are not right.
-        if self.l1 == (0, 0) || self.features & OPEN != 0 || length > REFCOUNTS_MAX {
+        if self.l1 == (0, 0) || self.features & OPEN != 0 {
             return Ok(());
         }
         let table = file.exactly(at, length).await?;
@@ -428,6 +438,17 @@ mod tests {
             Err(Unfit::Tables),
             "its table of tables is too short"
         );
+        let uncounted = with(56, &[0; 4]);
+        assert_eq!(judge(&uncounted), (Err(Unfit::Tables), Err(Unfit::Tables)));
+        let counted_twice = with(56, &((8_u32 << 20) / 512 + 1).to_be_bytes());
+        assert_eq!(judge(&counted_twice).1, Err(Unfit::Tables));
+        for snapshots in [
+            (64, &300_u64.to_be_bytes()[..]),
+            (60, &65_537_u32.to_be_bytes()),
+        ] {
+            let (at, bytes) = snapshots;
+            assert_eq!(judge(&with(at, bytes)).1, Err(Unfit::Tables));
+        }
         let zero = (ZEROS | 1 << 40).to_be_bytes();
         assert_eq!(judge(&with(4 * 512, &zero)).1, Ok(()));
     }
