@@ -109,20 +109,36 @@ fn about_to_be_used(ports: &HostPorts, key: &VolumeKey) -> Failure {
 /// What a removal would fail with.
 pub async fn check_removal(
     cx: &StepContext,
-    ports: &HostPorts,
-    key: &VolumeKey,
+    hosts: &Arc<dyn Hosts>,
+    params: &Params,
 ) -> Result<(), Failure> {
-    let Some(sidecar) = own_sidecar(cx, ports, key).await? else {
+    let ports = hosts.host(&params.host).await?;
+    let Some(sidecar) = removable(cx, hosts, &ports, params).await? else {
         return Ok(());
+    };
+    for volume in [&params.volume, &sidecar] {
+        guards::removable(cx, &ports, doomed(volume)).await?;
+    }
+    Ok(())
+}
+
+/// The sidecar of an image that nothing uses, on this host or another; `None` if it is not this journal's.
+async fn removable(
+    cx: &StepContext,
+    hosts: &Arc<dyn Hosts>,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<Option<VolumeKey>, Failure> {
+    let key = &params.volume;
+    let Some(sidecar) = own_sidecar(cx, ports, key).await? else {
+        return Ok(None);
     };
     if cx.recorded.is_awaited(&cx.entity) {
         return Err(about_to_be_used(ports, key));
     }
     is_uploaded(cx, ports, key, &sidecar).await?;
-    for volume in [key, &sidecar::key(key)] {
-        guards::removable(cx, ports, doomed(volume)).await?;
-    }
-    Ok(())
+    guards::unused_elsewhere(cx, hosts, &params.host, key, SharedBy::Claim).await?;
+    Ok(Some(sidecar::key(key)))
 }
 
 /// A volume of an image that has a claim of this journal.
@@ -157,15 +173,10 @@ impl Step for RemoveImage {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let key = &params.volume;
-        let Some(sidecar) = own_sidecar(cx, &ports, key).await? else {
+        let Some(sidecar) = removable(cx, &self.hosts, &ports, params).await? else {
             return Ok(Done::present(Output { removed: None }));
         };
-        if cx.recorded.is_awaited(&cx.entity) {
-            return Err(about_to_be_used(&ports, key));
-        }
-        is_uploaded(cx, &ports, key, &sidecar).await?;
-        guards::unused_elsewhere(cx, &self.hosts, &params.host, key, SharedBy::Claim).await?;
-        for volume in [key, &sidecar::key(key)] {
+        for volume in [key, &sidecar] {
             guards::remove(cx, &ports, doomed(volume), DeletionGround::Scratch).await?;
         }
         let removed = Some(key.clone());

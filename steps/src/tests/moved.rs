@@ -102,8 +102,14 @@ async fn an_image_that_a_layer_on_another_host_reads_through_a_shared_pool_is_no
     let params = serde_json::from_value(serde_json::json!({
         "host": HOST, "volume": image.key
     }));
-    let refused = world.attempt(&remove, &params.unwrap()).await.unwrap_err();
+    let params = params.unwrap();
+    let hosts: std::sync::Arc<dyn Hosts> = world.hosts.clone();
+    let cx = world.cx("remove_image", false);
+    let foretold = image::remove::check_removal(&cx, &hosts, &params);
+    let foretold = foretold.await.unwrap_err();
+    let refused = world.attempt(&remove, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0210");
+    assert_eq!(foretold.message, refused.message);
     assert!(
         world
             .ports()

@@ -170,15 +170,14 @@ impl ImageHandle<'_> {
         let (entity, state) = self.fleet.image(image).ok_or_else(missing)?;
         let unwanted = self.fleet.unwanted(image, &state).await?;
         let volume = unwanted.ok_or_else(missing)?.volume;
-        let ports = match self.fleet.hosts.host(&image.host).await {
-            Ok(ports) => ports,
-            Err(error) => return Ok(Some(error.into())),
-        };
         let cx = self
             .fleet
             .engine
             .question(entity, self.fleet.journal_id.clone());
-        Ok(remove::check_removal(&cx, &ports, &volume).await.err())
+        let host = image.host.clone();
+        let params = remove::Params { host, volume };
+        let checked = remove::check_removal(&cx, &self.fleet.hosts, &params).await;
+        Ok(checked.err())
     }
 
     /// Deletes the claim on an image that is not complete, whoever made it. The image itself is left alone.

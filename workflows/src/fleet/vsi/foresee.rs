@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure};
-use vsiflow_steps::{guards, ports::VolumeKey};
+use vsiflow_steps::{
+    guards::{self, SharedBy},
+    ports::VolumeKey,
+};
 
 use crate::{
     data_disk, delete_vsi,
@@ -60,9 +63,19 @@ impl DiskHandle<'_> {
         let vsis = self.fleet.known_with(known.uid).await?;
         let user = vsis.iter().find(|vsi| known.is_used_by(vsi));
         let volume = data_disk::volume(&known.record.disk, &known.entity);
+        let host = &known.record.disk.host;
+        let cx = self
+            .fleet
+            .engine
+            .question(known.entity.clone(), self.fleet.journal_id.clone());
+        let elsewhere =
+            guards::unused_elsewhere(&cx, &self.fleet.hosts, host, &volume, SharedBy::Name);
+        if let Err(refusal) = elsewhere.await {
+            return Ok(Some(refusal));
+        }
         let rewritten = RewrittenVolumes {
             entity: known.entity,
-            host: &known.record.disk.host,
+            host,
             volumes: &[volume],
             owner: user.map_or(known.uid, |vsi| vsi.record.uid),
         };
