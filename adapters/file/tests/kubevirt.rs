@@ -544,6 +544,17 @@ fn defaults_of_disks_and_cards_are_accepted_and_other_values_refused() {
         let words = refused(&machine(other_disk, other_cdrom));
         assert!(words.contains(path), "{words}");
     }
+    for kind in ["", "q35"] {
+        let domain = format!("domain:\n        machine: {{type: '{kind}'}}\n");
+        let spelt_out = MACHINE.replace("domain:\n", &domain);
+        assert!(spelt_out.contains("machine: {type"), "{spelt_out}");
+        assert_eq!(
+            resolved(&format!("{VOLUMES}{spelt_out}{CONFIG_MAP}"))
+                .vsis
+                .len(),
+            1
+        );
+    }
     let passed_through = MACHINE.replace("masquerade: {}", "sriov: {}");
     let words = refused(&format!("{VOLUMES}{passed_through}{CONFIG_MAP}"));
     assert!(words.contains("bridge: {}"), "{words}");

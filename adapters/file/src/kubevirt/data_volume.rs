@@ -152,8 +152,9 @@ impl DataVolume {
 
 /// Checks a field that may only have the value `only`.
 pub(super) fn word(fields: &mut Fields<'_>, key: &str, only: &str, refusals: &mut Refusals) {
+    // An empty text is Go's way to leave a field out.
     if let Some(node) = fields.take(key)
-        && node.text() != Some(only)
+        && !matches!(node.text(), Some(text) if text == only || text.is_empty())
     {
         let message = format!("{key} is not {only}");
         refusals.wrong(
