@@ -98,9 +98,15 @@ fn what_is_there_or_wrong_is_refused_and_nothing_is_made() {
         let words = [&["create"][..], words].concat();
         vsiflow.run(&words).exits(code).says(says);
     };
-    refused(&["b", "a", "--image", IMAGE], 4, "VSI0812");
-    refused(&["b", "--image", "image/none"], 3, "VSI0703");
-    refused(&["b", "--image", IMAGE, "--on", "nowhere"], 3, "nowhere");
+    for dry in [&[][..], &["--dry-run"]] {
+        let refused_so =
+            |words: &[&str], code: i32, says: &str| refused(&[words, dry].concat(), code, says);
+        refused_so(&["b", "a", "--image", IMAGE], 4, "VSI0812");
+        refused_so(&["b", "--image", "image/none"], 3, "VSI0703");
+        refused_so(&["b", "--image", IMAGE, "--on", "nowhere"], 3, "nowhere");
+    }
+    let printed = vsiflow.run(&["create", "a", "--image", IMAGE, "--dry-run", "-o", "yaml"]);
+    printed.exits(4).says("kind: VirtualServer").says("VSI0812");
     refused(&["b", "--image", IMAGE, "--type", "huge"], 3, "VSI0703");
     refused(&["b", "--image", IMAGE, "--memory", "lots"], 2, "memory");
     refused(&["b", "--image", IMAGE, "--cpus", "0"], 2, "cpus");

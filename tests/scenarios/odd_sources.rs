@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use vsiflow_tests::{Vsiflow, server, until};
+use vsiflow_tests::{DiskDocument, Vsi, Vsiflow, server, until};
 
 fn field(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -74,6 +74,27 @@ fn only_whole_disks_become_images_and_others_are_refused_by_their_name() {
     ] {
         upload(name).exits(0).says("is whole");
     }
+}
+
+#[test]
+fn no_guest_boots_from_an_encrypted_container_that_a_data_disk_may_have() {
+    let vsiflow = Vsiflow::simulated();
+    let mut container = b"LUKS\xba\xbe\0\x02".to_vec();
+    container.resize(1 << 20, 0);
+    let path = vsiflow.folder().join("container.img");
+    std::fs::write(&path, container).unwrap();
+    let url = format!("file://{}", path.display());
+    let refused = vsiflow
+        .apply(Vsi::named("web").image(&url), &["--wait"])
+        .exits(4);
+    refused
+        .says("VSI0306")
+        .says("an encrypted container (LUKS)")
+        .says("data disk");
+    let disk = DiskDocument::named("secrets")
+        .size("1Gi")
+        .with(&format!("source: {{imageURL: '{url}'}}"));
+    vsiflow.apply(disk, &["--wait"]).exits(0);
 }
 
 /// A server of `tests/field`; ends with the test.

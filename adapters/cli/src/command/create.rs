@@ -8,8 +8,8 @@ use vsiflow_workflows::spec::{HostSettings, Resolved};
 use super::{apply, host};
 use crate::{
     args::{Common, CreateArgs, HostArgs, OutputFormat},
-    compose::App,
-    exit::{CommandOutcome, Exit, ExitProblem},
+    compose::{App, state_path},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output,
     work::{
         self, CommandDocuments,
@@ -25,17 +25,57 @@ pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
         return super::snapshot::create_from(common, &args, snapshot).await;
     }
     if args.dry_run {
-        return print(&documents(common, &args).await?, args.output);
+        let documents = documents(common, &args).await?;
+        let foretold = work::with_files(documents.clone(), dry_run(common, &args, &documents));
+        return Box::pin(foretold).await;
     }
     let app = App::open_to_work(common).await?;
-    for name in &args.names {
-        refuse_present(&app, &args.namespace, name).await?;
-    }
-    let host = chosen_host(&app, common, &args).await?;
-    let host_id = host.as_ref().map(HostSettings::id);
-    let inputs = with_images(&app, work::inputs(&[]), host_id.as_deref()).await?;
-    let resolved = resolve(inputs, host).await?;
+    refuse_present(&app, &args).await?;
+    let resolved = resolved(&app, common, &args).await?;
     apply::bring_documents(app, common, &args.wait, args.output, resolved).await
+}
+
+/// Prints the documents, and what the command itself would be refused for. The documents serve without a host, too.
+async fn dry_run(
+    common: &Common,
+    args: &CreateArgs,
+    documents: &CommandDocuments,
+) -> CommandOutcome {
+    // A set of journals has no process that could answer for all of them. Where nothing is recorded, nothing is in the
+    // way, and a dry run makes no state directory.
+    if common.journal()?.is_some() || !state_path(common)?.exists() {
+        return print(documents, args.output);
+    }
+    let opened = App::open(common).await;
+    if let Err(problem) = &opened
+        && problem.code == IN_USE
+    {
+        return opened.map(|_| Exit::Done);
+    }
+    print(documents, args.output)?;
+    let app = opened?;
+    let exit = foresee(&app, common, args).await;
+    app.close().await;
+    exit
+}
+
+async fn foresee(app: &App, common: &Common, args: &CreateArgs) -> CommandOutcome {
+    refuse_present(app, args).await?;
+    let is_told = common.host.is_some() || !args.files.is_empty();
+    let is_chosen = is_told || args.on.is_some() || args.target.is_some();
+    if !is_chosen && app.fleet.hosts().list().await?.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let resolved = resolved(app, common, args).await?;
+    apply::foresee(app, &resolved).await
+}
+
+/// The desired state, on a host that is known.
+async fn resolved(app: &App, common: &Common, args: &CreateArgs) -> Result<Resolved, ExitProblem> {
+    let host = chosen_host(app, common, args).await?;
+    let host_id = host.as_ref().map(HostSettings::id);
+    let inputs = with_images(app, work::inputs(&[]), host_id.as_deref()).await?;
+    resolve(inputs, host).await
 }
 
 /// Prints the documents, except those of hosts: they may hold secrets.
@@ -66,22 +106,25 @@ fn print(documents: &CommandDocuments, format: Option<OutputFormat>) -> CommandO
     Ok(Exit::Done)
 }
 
-/// Refuses a VSI that exists: `apply` changes it, and shows what that costs.
-async fn refuse_present(app: &App, namespace: &str, name: &str) -> Result<(), ExitProblem> {
-    match app.fleet.vsis().find(namespace, name).await {
-        Ok(_) => {
-            let message = format!("vsi/{} is there already", work::label(namespace, name));
-            let remedy = "use another name, or change it with `vsiflow apply`; --dry-run -o yaml prints a document";
-            Err(ExitProblem::new(Exit::Blocked, "VSI0812", message, remedy))
-        }
-        Err(error) => {
-            let problem = ExitProblem::from(error);
-            match problem.exit {
-                Exit::NotFound => Ok(()),
-                _ => Err(problem),
+/// Refuses VSIs that exist: `apply` changes them, and shows what that costs.
+async fn refuse_present(app: &App, args: &CreateArgs) -> Result<(), ExitProblem> {
+    for name in &args.names {
+        match app.fleet.vsis().find(&args.namespace, name).await {
+            Ok(_) => {
+                let label = work::label(&args.namespace, name);
+                let message = format!("vsi/{label} is there already");
+                let remedy = "use another name, or change it with `vsiflow apply`; --dry-run -o yaml prints a document";
+                return Err(ExitProblem::new(Exit::Blocked, "VSI0812", message, remedy));
+            }
+            Err(error) => {
+                let problem = ExitProblem::from(error);
+                if problem.exit != Exit::NotFound {
+                    return Err(problem);
+                }
             }
         }
     }
+    Ok(())
 }
 
 /// The host that replaces the one in the documents; `None` if labels select one.

@@ -183,9 +183,7 @@ async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
 /// Runs the command here, or in the process that has the state directory. A process that neither
 /// answers nor ends within a few seconds is reported.
 async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
-    if let CliCommand::Create(args) = &cli.command
-        && !args.dry_run
-    {
+    if let CliCommand::Create(args) = &cli.command {
         let documents = described::documents(&cli.common, args).await?;
         return work::with_files(documents.clone(), try_both(cli, state, &documents)).await;
     }

@@ -28,7 +28,7 @@ pub(super) async fn run(cli: &Cli) -> CommandOutcome {
         | CliCommand::Openapi
         | CliCommand::Explain(_)
         | CliCommand::Man { .. } => Box::pin(dispatch(cli.clone())).await,
-        CliCommand::Create(_) | CliCommand::Ui(_) => Box::pin(dispatch(cli.clone())).await,
+        CliCommand::Ui(_) => Box::pin(dispatch(cli.clone())).await,
         _ => Err(not_there()),
     }
 }

@@ -83,7 +83,7 @@ impl ApiAccess {
             CliCommand::Cordon(_) | CliCommand::Uncordon(_) => Self::Changes,
             CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Changes,
             CliCommand::Adopt(_) | CliCommand::Delete(_) => Self::Changes,
-            CliCommand::Create(args) if args.dry_run => Self::Here,
+            CliCommand::Create(args) if args.dry_run => Self::Changes,
             CliCommand::Apply(_) | CliCommand::Cluster(_) => Self::Stays,
             CliCommand::Bundle(BundleCommand::Apply(_)) => Self::Stays,
             CliCommand::Bundle(BundleCommand::Create(_) | BundleCommand::Show(_)) => Self::Here,
@@ -143,7 +143,7 @@ mod tests {
         ("create a --image http://x/i.qcow2", ApiAccess::Stays),
         (
             "create a --image http://x/i.qcow2 --dry-run",
-            ApiAccess::Here,
+            ApiAccess::Changes,
         ),
         ("plan -f a.yaml", ApiAccess::Changes),
         ("approve a", ApiAccess::Changes),

@@ -26,16 +26,16 @@ const FILE_MAX: u64 = 8 << 20;
 /// The label by which a VSI selects its network.
 const NETWORK: &str = "vsiflow.io/network";
 
-/// Makes the documents, and reads those of the hosts. A daemon uses the documents that its caller made.
+/// Makes the documents, and reads those of the hosts, or uses those that were made before, also by a daemon's caller.
 pub(crate) async fn documents(
     common: &Common,
     args: &CreateArgs,
 ) -> Result<CommandDocuments, ExitProblem> {
+    let sent = gather(&[], false).await?;
+    if sent.files.iter().any(|file| file.name == SOURCE) {
+        return Ok(sent);
+    }
     if App::held().is_some() {
-        let documents = gather(&[], false).await?;
-        if documents.files.iter().any(|file| file.name == SOURCE) {
-            return Ok(documents);
-        }
         refuse_files(args)?;
     }
     let mut documents = if args.files.is_empty() {
