@@ -53,6 +53,12 @@ pub trait JournalSet: Send + Sync + 'static {
     /// If a journal cannot be read.
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem>;
 
+    /// The journal alone that has the tokens: callers who show a wrong one must not have all journals read. Cancel safe.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem>;
+
     /// Forwards a request to the process that has that journal. It is never carried out twice.
     ///
     /// # Errors
@@ -153,6 +159,14 @@ impl Api {
         match &self.inner.source {
             Source::Journal(fleets) => Ok(fleets.clone()),
             Source::Set(set) => set.fleets().await,
+        }
+    }
+
+    /// The fleet that has the tokens.
+    pub(crate) async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
+        match &self.inner.source {
+            Source::Journal(fleets) => Ok(fleets.clone()),
+            Source::Set(set) => set.with_tokens().await,
         }
     }
 

@@ -11,10 +11,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -34,7 +31,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use crate::{TlsAcceptor, place::Wire};
+use crate::{TlsAcceptor, api::places::Place, place::Wire};
 
 /// Limits on connections and their times.
 #[derive(Clone, Copy, Debug)]
@@ -117,15 +114,20 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The client's certificate (DER), which was verified; none if none is required.
     pub certificate: Option<Arc<[u8]>>,
-    /// Whether a request of this connection was by a caller who is known.
-    known: Arc<AtomicBool>,
+    /// The place of the first caller whom a request of this connection showed.
+    known: Arc<OnceLock<Place>>,
 }
 
 impl Peer {
+    /// Whether a request of this connection was by a caller who is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.get().is_some()
+    }
+
     /// Notes that a request of this connection showed who its caller is. Its connection then counts as one
-    /// of a known client.
-    pub fn note_known(&self) {
-        self.known.store(true, Ordering::Relaxed);
+    /// of a known client, and has that caller's place as long as it is open.
+    pub(crate) fn note_known(&self, place: Place) {
+        let _ = self.known.set(place);
     }
 }
 
@@ -239,12 +241,12 @@ struct Served {
 /// The client of a connection that is served.
 struct ServedClient {
     address: IpAddr,
-    known: Arc<AtomicBool>,
+    known: Arc<OnceLock<Place>>,
 }
 
 impl ServedClient {
     fn is_unknown(&self) -> bool {
-        !self.known.load(Ordering::Relaxed)
+        self.known.get().is_none()
     }
 }
 

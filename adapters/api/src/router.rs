@@ -35,12 +35,15 @@ impl Api {
         let known = middleware::from_fn(move |mut request: Request, next: Next| {
             let api = api.clone();
             async move {
-                match api.bearer(request.headers()).await {
+                let bearer = api.bearer(request.headers()).await;
+                let placed = bearer.and_then(|caller| {
+                    let peer = request.extensions().get::<Peer>();
+                    peer.map_or(Ok(()), |peer| api.place_connection(peer, &caller))?;
+                    Ok(caller)
+                });
+                match placed {
                     Ok(caller) => {
                         let right = api.right_of(request.headers());
-                        if let Some(peer) = request.extensions().get::<Peer>() {
-                            peer.note_known();
-                        }
                         request.extensions_mut().insert(caller);
                         request.extensions_mut().insert(right.clone());
                         while_permitted(next.run(request).await, right)
@@ -56,6 +59,14 @@ impl Api {
         });
         let routes = self.routes().layer(known);
         routes.layer(middleware::from_fn(unread_body::read_if_refused))
+    }
+
+    /// Gives a connection the caller's place, if it has none yet.
+    fn place_connection(&self, peer: &Peer, caller: &Caller) -> Result<(), Problem> {
+        if !peer.is_known() {
+            peer.note_known(self.turns().connection(caller)?);
+        }
+        Ok(())
     }
 
     /// The right of the token's bearer to what lasts longer than a request.
@@ -90,7 +101,7 @@ impl Api {
         let shown = headers.get(AUTHORIZATION);
         let shown = shown.ok_or_else(|| Problem::no_token("the request shows none"))?;
         let token = Token::of_header(shown).map_err(|why| Problem::no_token(&why.to_string()))?;
-        let fleets = self.fleets().await?;
+        let fleets = self.with_tokens().await?;
         let tokens = fleets.decides().tokens();
         let role = tokens.role(token.name(), token.secret()).await;
         let role = role.map_err(|error| Problem {
@@ -149,7 +160,8 @@ fn while_permitted(response: Response, right: SessionRight) -> Response {
     })
 }
 
-/// The connection ends after this answer: a client that shows no valid token holds no place.
+/// The connection ends after this answer: a client that shows no valid token, or has too many connections, holds no
+/// place.
 fn closing(mut response: Response) -> Response {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
@@ -177,3 +189,6 @@ async fn as_problem(request: Request, next: Next) -> Response {
     };
     Problem::wrong(status, detail).into_response()
 }
+
+#[cfg(test)]
+mod tests;

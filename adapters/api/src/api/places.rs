@@ -30,6 +30,7 @@ pub(crate) struct Places {
 }
 
 /// A place, as long as it is held.
+#[derive(Debug)]
 pub(crate) struct Place {
     _permits: Vec<OwnedSemaphorePermit>,
 }

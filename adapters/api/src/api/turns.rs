@@ -1,4 +1,4 @@
-//! Limits the number of concurrent commands, and the memory for their bodies.
+//! Limits the number of concurrent commands and of connections of their callers, and the memory for bodies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::places::{Place, PlaceLimits, Places};
-use crate::{Caller, CommandNeeds, Problem};
+use crate::{Caller, CommandNeeds, Problem, listen};
 
 /// Commands that run at the same time; further ones wait.
 const COMMANDS: PlaceLimits = PlaceLimits {
@@ -28,6 +28,13 @@ const AUDITS: PlaceLimits = PlaceLimits {
     looking: 1,
     each: 1,
 };
+/// Connections of callers who showed a valid token. Together with those of unknown clients they are fewer than a
+/// listener serves ([`listen::REMOTE`]), so that everybody can show a token.
+const CONNECTIONS: PlaceLimits = PlaceLimits {
+    all: listen::REMOTE.connections - listen::REMOTE.unknown,
+    looking: 320,
+    each: 96,
+};
 /// How long a command waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The size of all request bodies together, in KiB.
@@ -38,6 +45,7 @@ pub(crate) struct Turns {
     commands: Places,
     followed: Places,
     audits: Places,
+    connections: Places,
     bodies: Arc<Semaphore>,
 }
 
@@ -53,6 +61,7 @@ impl Default for Turns {
             commands: Places::new(COMMANDS),
             followed: Places::new(FOLLOWERS),
             audits: Places::new(AUDITS),
+            connections: Places::new(CONNECTIONS),
             bodies: Arc::new(Semaphore::new(MAX_BODIES)),
         }
     }
@@ -96,6 +105,12 @@ impl Turns {
         }
     }
 
+    /// A permit for a connection of the caller, as long as it is open.
+    pub(crate) fn connection(&self, caller: &Caller) -> Result<Place, Problem> {
+        let place = self.connections.try_take(caller);
+        place.ok_or_else(|| Problem::busy("too many connections of a caller at a time"))
+    }
+
     /// A permit for a body of `length` bytes, as long as it is held. Only those who may do everything send
     /// large ones.
     pub(crate) async fn body(&self, length: u64) -> Result<OwnedSemaphorePermit, Problem> {
@@ -105,5 +120,39 @@ impl Turns {
             Ok(Ok(body)) => Ok(body),
             _ => Err(Problem::busy("too much is being sent at a time")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vsiflow_engine::model::{Actor, Who};
+
+    use super::*;
+    use crate::Rights;
+
+    #[test]
+    fn connections_of_callers_leave_places_to_others_and_to_those_not_yet_known() {
+        let turns = Turns::default();
+        let caller = |name: &str, rights| Caller {
+            actor: Actor::Token(Who::new(name)),
+            rights,
+        };
+        let all_of = |caller: &Caller| {
+            let places = std::iter::from_fn(|| turns.connection(caller).ok());
+            places.collect::<Vec<_>>()
+        };
+        let viewers: Vec<_> = (0..8)
+            .map(|number| all_of(&caller(&format!("viewer-{number}"), Rights::Look)))
+            .collect();
+        assert_eq!(viewers[0].len(), 96);
+        assert_eq!(viewers.iter().map(Vec::len).sum::<usize>(), 320);
+        let operator = all_of(&caller("operator", Rights::Operate));
+        assert_eq!(operator.len(), 96);
+        let admin = all_of(&caller("admin", Rights::Everything));
+        assert_eq!(admin.len(), 32);
+        let known = 320 + operator.len() + admin.len();
+        assert!(known + listen::REMOTE.unknown <= listen::REMOTE.connections);
+        drop(viewers);
+        assert!(turns.connection(&caller("viewer-9", Rights::Look)).is_ok());
     }
 }

@@ -4,8 +4,13 @@ use bytes::Bytes;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use vsiflow_engine::model::{Actor, Who};
+
 use super::*;
-use crate::{Certificate, Clients, acceptor};
+use crate::{
+    Caller, Certificate, Clients, Rights, acceptor,
+    api::places::{PlaceLimits, Places},
+};
 
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -163,9 +168,21 @@ async fn who_shows_no_valid_token_takes_few_places_and_no_other_ones() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = service_fn(|request: Request<Incoming>| {
-        if request.headers().contains_key("authorization") {
-            request.extensions().get::<Peer>().unwrap().note_known();
+    let places = Places::new(PlaceLimits {
+        all: 1,
+        looking: 1,
+        each: 1,
+    });
+    let caller = Caller {
+        actor: Actor::Token(Who::new("shop")),
+        rights: Rights::Look,
+    };
+    let places = Arc::new(places);
+    let (taken, holder) = (places.clone(), caller.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let peer = request.extensions().get::<Peer>().unwrap();
+        if request.headers().contains_key("authorization") && !peer.is_known() {
+            peer.note_known(taken.try_take(&holder).unwrap());
         }
         ok(request)
     });
@@ -183,7 +200,11 @@ async fn who_shows_no_valid_token_takes_few_places_and_no_other_ones() {
         "the oldest is closed"
     );
     assert!(is_answered(&mut strangers[11], "").await);
-    assert!(is_answered(&mut known, "").await);
+    assert!(is_answered(&mut known, "Authorization: good\r\n").await);
+    assert!(places.try_take(&caller).is_none(), "as long as it is open");
+    drop(known);
+    let freed = timeout(Duration::from_secs(20), places.take(&caller)).await;
+    assert!(freed.unwrap().is_ok());
 }
 
 #[test]

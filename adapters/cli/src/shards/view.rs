@@ -109,6 +109,8 @@ pub(super) struct SetView {
     own: HeldJournals,
     sealer: Sealer,
     seen: AsyncMutex<Option<ShownFleets>>,
+    /// The same of journal 0 alone, which has the tokens.
+    with_tokens: AsyncMutex<Option<ShownFleets>>,
 }
 
 impl SetView {
@@ -124,20 +126,27 @@ impl SetView {
             own,
             sealer,
             seen: AsyncMutex::default(),
+            with_tokens: AsyncMutex::default(),
         }
     }
 
     /// Drops the view if it was not requested for a while.
     pub(super) fn tidy(&self) {
-        // If it is locked, a caller is using it.
-        if let Ok(mut seen) = self.seen.try_lock() {
-            seen.take_if(|seen| seen.used.elapsed() > IDLE);
+        for view in [&self.seen, &self.with_tokens] {
+            // If it is locked, a caller is using it.
+            if let Ok(mut seen) = view.try_lock() {
+                seen.take_if(|seen| seen.used.elapsed() > IDLE);
+            }
         }
     }
 
-    /// The current view. Cancel safe: the previous view is retained.
-    async fn refresh(&self) -> Result<Arc<Fleets>, ExitProblem> {
-        let mut seen = self.seen.lock().await;
+    /// The current view of the first journals, `most` of them. Cancel safe: the previous view is retained.
+    async fn refresh(
+        &self,
+        view: &AsyncMutex<Option<ShownFleets>>,
+        most: usize,
+    ) -> Result<Arc<Fleets>, ExitProblem> {
+        let mut seen = view.lock().await;
         let now = Instant::now();
         let own = self.numbers_of_own();
         if let Some(seen) = &mut *seen {
@@ -148,7 +157,8 @@ impl SetView {
             }
         }
         let extents = self.place.set.extents().await;
-        let extents = extents.map_err(database::problem)?;
+        let mut extents = extents.map_err(database::problem)?;
+        extents.truncate(most);
         if let Some(seen) = &mut *seen {
             let rests =
                 seen.read.elapsed() < REREAD_DELAY.max(seen.took.saturating_mul(REST_FACTOR));
@@ -233,7 +243,12 @@ impl ShownFleets {
 #[async_trait]
 impl JournalSet for SetView {
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
-        let refreshed = Box::pin(self.refresh()).await;
+        let refreshed = Box::pin(self.refresh(&self.seen, usize::MAX)).await;
+        refreshed.map_err(|problem| daemon::api_problem(&problem))
+    }
+
+    async fn with_tokens(&self) -> Result<Arc<Fleets>, Problem> {
+        let refreshed = Box::pin(self.refresh(&self.with_tokens, 1)).await;
         refreshed.map_err(|problem| daemon::api_problem(&problem))
     }
 
@@ -243,8 +258,10 @@ impl JournalSet for SetView {
         request: ForwardedRequest,
     ) -> Result<ForwardedAnswer, Problem> {
         let answered = api::ask(&self.place.set, &self.sealer, journal, request).await;
-        if let Some(seen) = &mut *self.seen.lock().await {
-            seen.is_stale = true;
+        for view in [&self.seen, &self.with_tokens] {
+            if let Some(seen) = &mut *view.lock().await {
+                seen.is_stale = true;
+            }
         }
         answered.map_err(|problem| daemon::api_problem(&problem))
     }
