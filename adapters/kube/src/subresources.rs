@@ -104,6 +104,10 @@ const ANSWER: Duration = Duration::from_secs(50);
 const MAX_CONCURRENT: usize = 32;
 /// The same for one namespace, whose hosts may be slow.
 const MAX_OF_NAMESPACE: usize = 8;
+/// The number of requests that are answered at the same time, also while they follow something or wait for a
+/// turn, in total and for one namespace. Each has a connection of the listener, which serves a few more.
+const ANSWERS: usize = 224;
+const ANSWERS_OF_NAMESPACE: usize = 56;
 /// Pieces of files that are received at the same time, in total and for one namespace.
 const PIECES: usize = 64;
 const PIECES_OF_NAMESPACE: usize = 16;
@@ -124,6 +128,7 @@ struct SubresourceState {
     fleet: Fleet,
     cache: Arc<ResourceCache>,
     trust: watch::Sender<Option<Arc<Trust>>>,
+    answers: NamespaceTurns,
     turns: NamespaceTurns,
     pieces: NamespaceTurns,
 }
@@ -135,6 +140,7 @@ impl Subresources {
             fleet,
             cache,
             trust: watch::Sender::new(None),
+            answers: NamespaceTurns::new(ANSWERS, ANSWERS_OF_NAMESPACE),
             turns: NamespaceTurns::new(MAX_CONCURRENT, MAX_OF_NAMESPACE),
             pieces: NamespaceTurns::new(PIECES, PIECES_OF_NAMESPACE),
         };
@@ -194,6 +200,7 @@ impl SubresourceState {
             (Route::Upload(target), method) => {
                 let verb = UploadTarget::verb(method)?;
                 review::ask(&self.client, &caller, &target, verb).await?;
+                let _place = self.answers.turn_now(&target.namespace)?;
                 let (parts, body) = request.into_parts();
                 let query = parts.uri.query().unwrap_or_default();
                 let sent = (&parts.method, body);
@@ -204,21 +211,38 @@ impl SubresourceState {
         };
         let verb = target.verb(request.method())?;
         review::ask(&self.client, &caller, &target, verb).await?;
-        let entity = self.entity(&target)?;
+        let place = self.answers.turn_now(&target.namespace)?;
+        let answer = self.answer_of(&target, request, consoles, &caller).await?;
+        Ok(holding(answer, place))
+    }
+
+    /// The answer to a permitted request about an object.
+    async fn answer_of<B>(
+        self: &Arc<Self>,
+        target: &RouteTarget,
+        request: Request<B>,
+        consoles: &dyn Consoles,
+        caller: &RequestCaller,
+    ) -> Result<Response<HttpAnswer>, Refusal>
+    where
+        B: Body + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let entity = self.entity(target)?;
         let query = request.uri().query().unwrap_or_default().to_owned();
         match target.subresource {
             Subresource::History => {
                 follow::history(self, (entity, &target.namespace), &query).await
             }
-            Subresource::Logs => follow::logs(self, entity, &target, &query).await,
+            Subresource::Logs => follow::logs(self, entity, target, &query).await,
             Subresource::Console => {
                 let (parts, _) = request.into_parts();
-                console::open(self, consoles, (entity, &target), parts, &caller).await
+                console::open(self, consoles, (entity, target), parts, caller).await
             }
             action => {
                 route::no_query(&query)?;
                 let patch = action::read(request.into_body()).await?;
-                action::act(self, (entity, &target.namespace), action, patch, &caller).await
+                action::act(self, (entity, &target.namespace), action, patch, caller).await
             }
         }
     }
@@ -259,9 +283,23 @@ impl SubresourceState {
     }
 
     /// Waits for a turn of this namespace.
-    async fn turn(&self, namespace: &str) -> Result<NamespaceTurn<'_>, Refusal> {
+    async fn turn(&self, namespace: &str) -> Result<NamespaceTurn, Refusal> {
         self.turns.turn(namespace).await
     }
+}
+
+/// Holds the place of an answer that is sent in pieces until it ends.
+fn holding(response: Response<HttpAnswer>, place: NamespaceTurn) -> Response<HttpAnswer> {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        let held = body.map_frame(move |frame| {
+            let _held = &place;
+            frame
+        });
+        held.boxed_unsync()
+    })
 }
 
 fn json(value: &Value) -> Response<HttpAnswer> {

@@ -1,13 +1,18 @@
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, Method};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{
+    HttpAnswer,
     caller::RequestCaller,
-    discovery,
+    discovery, holding,
     route::{Route, RouteOptions, route},
     trust::Trust,
+    turns::NamespaceTurns,
 };
 use crate::kind::{ResourceKind, Subresource};
 
@@ -188,4 +193,19 @@ fn discovery_lists_every_subresource_of_every_kind() {
         retry.unwrap()["verbs"],
         serde_json::json!(["create", "update"])
     );
+}
+
+#[test]
+fn an_answer_that_follows_something_holds_a_place_of_its_namespace_until_it_ends() {
+    let places = NamespaceTurns::new(4, 1);
+    let place = |namespace| places.turn_now(namespace);
+    let pieces = StreamBody::new(futures::stream::pending::<std::io::Result<Frame<Bytes>>>());
+    let followed: HttpAnswer = pieces.boxed_unsync();
+    let followed = holding(Response::new(followed), place("shop").unwrap());
+    assert!(place("shop").is_err() && place("other").is_ok());
+    drop(followed);
+    let whole = super::answer(http::StatusCode::OK, "text/plain", "all of it");
+    let whole = holding(whole, place("shop").unwrap());
+    assert_eq!(whole.body().size_hint().exact(), Some(9));
+    assert!(place("shop").is_ok());
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -15,31 +15,45 @@ use super::{Refusal, TURN_WAIT};
 /// Turns that namespaces share. A slow host or client occupies turns of its own namespace, not of another one.
 #[derive(Debug)]
 pub(super) struct NamespaceTurns {
-    all: Semaphore,
+    all: Arc<Semaphore>,
     each: usize,
     own: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 /// A turn in both limits.
-pub(super) struct NamespaceTurn<'a> {
+pub(super) struct NamespaceTurn {
     _own: OwnedSemaphorePermit,
-    _all: SemaphorePermit<'a>,
+    _all: OwnedSemaphorePermit,
 }
 
 impl NamespaceTurns {
     /// So many turns in total, and for each namespace.
     pub(super) fn new(all: usize, each: usize) -> Self {
         Self {
-            all: Semaphore::new(all),
+            all: Arc::new(Semaphore::new(all)),
             each,
             own: Mutex::default(),
         }
     }
 
     /// Waits for a turn.
-    pub(super) async fn turn(&self, namespace: &str) -> Result<NamespaceTurn<'_>, Refusal> {
+    pub(super) async fn turn(&self, namespace: &str) -> Result<NamespaceTurn, Refusal> {
         let own = timeout(TURN_WAIT, self.own(namespace).acquire_owned()).await;
-        let (Ok(Ok(own)), Ok(Ok(all))) = (own, timeout(TURN_WAIT, self.all.acquire()).await) else {
+        let all = timeout(TURN_WAIT, self.all.clone().acquire_owned()).await;
+        let (Ok(Ok(own)), Ok(Ok(all))) = (own, all) else {
+            return Err(Refusal::busy());
+        };
+        Ok(NamespaceTurn {
+            _own: own,
+            _all: all,
+        })
+    }
+
+    /// A turn, if there is one now.
+    pub(super) fn turn_now(&self, namespace: &str) -> Result<NamespaceTurn, Refusal> {
+        let own = self.own(namespace).try_acquire_owned();
+        let all = self.all.clone().try_acquire_owned();
+        let (Ok(own), Ok(all)) = (own, all) else {
             return Err(Refusal::busy());
         };
         Ok(NamespaceTurn {
@@ -72,8 +86,10 @@ mod tests {
             held.push(turns.turn("shop").await.unwrap());
         }
         assert!(turns.turn("shop").await.is_err());
+        assert!(turns.turn_now("shop").is_err());
         for place in ["a", "b", "c"] {
             assert!(turns.turn(place).await.is_ok());
+            assert!(turns.turn_now(place).is_ok());
         }
         held.pop();
         assert!(turns.turn("shop").await.is_ok());
