@@ -23,6 +23,10 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 const LINE_MAX: usize = 64 * 1024;
 /// The same for lines that an expression is matched with.
 const GREP_LINE_MAX: usize = 4 * 1024;
+/// The last lines that are held back until the end is known, in bytes: a console may be of any length.
+const HELD_MAX: usize = 16 * 1024 * 1024;
+/// What a line needs beside its bytes.
+const LINE_MEMORY: usize = size_of::<Vec<u8>>() * 2;
 /// The step after which a guest runs.
 const STARTS: &str = "start_domain";
 
@@ -79,7 +83,7 @@ impl LogReader {
 
     /// Prints what was written since the last call. `last` says whether a line without an end is printed too.
     async fn print(&mut self, last: bool) -> Result<(), ExitProblem> {
-        let mut held = VecDeque::new();
+        let mut held = HeldLines::default();
         let tail = self.tail.take();
         loop {
             let chunk = self.log.read(self.at).await?;
@@ -92,11 +96,9 @@ impl LogReader {
                 lines = grep.keep(lines).await?;
             }
             for line in lines {
-                held.push_back(line);
-                match tail {
-                    Some(most) if held.len() > most => _ = held.pop_front(),
-                    Some(_) => {}
-                    None => self.flush(&mut held)?,
+                held.push(line, tail.unwrap_or(usize::MAX));
+                if tail.is_none() {
+                    self.flush(&mut held)?;
                 }
             }
             if ends {
@@ -105,9 +107,9 @@ impl LogReader {
         }
     }
 
-    fn flush(&self, lines: &mut VecDeque<Vec<u8>>) -> Result<(), ExitProblem> {
+    fn flush(&self, held: &mut HeldLines) -> Result<(), ExitProblem> {
         let mut text = Vec::new();
-        for line in lines.drain(..) {
+        for line in std::mem::take(held).lines {
             if self.prefix {
                 text.extend_from_slice(format!("[vsi/{}] ", self.name).as_bytes());
             }
@@ -118,6 +120,28 @@ impl LogReader {
             Ok(())
         } else {
             output::console(&text)
+        }
+    }
+}
+
+/// Lines that are not printed yet.
+#[derive(Default)]
+struct HeldLines {
+    lines: VecDeque<Vec<u8>>,
+    /// The memory that they need.
+    bytes: usize,
+}
+
+impl HeldLines {
+    /// Adds a line, and drops the first ones that are more than `most` lines or [`HELD_MAX`] bytes.
+    fn push(&mut self, line: Vec<u8>, most: usize) {
+        let memory = |line: &Vec<u8>| line.len().saturating_add(LINE_MEMORY);
+        self.bytes = self.bytes.saturating_add(memory(&line));
+        self.lines.push_back(line);
+        while (self.lines.len() > most || self.bytes > HELD_MAX)
+            && let Some(first) = self.lines.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(memory(&first));
         }
     }
 }
@@ -247,6 +271,20 @@ mod tests {
     use vsiflow_steps::guest::pattern::compile;
 
     use super::*;
+
+    #[test]
+    fn of_a_long_console_as_many_of_the_last_lines_are_held_as_fit() {
+        let mut held = HeldLines::default();
+        for number in 0..10_u8 {
+            held.push(vec![number], 3);
+        }
+        assert_eq!(held.lines, [[7], [8], [9]]);
+        let mut empty = HeldLines::default();
+        (0..2_000_000).for_each(|_| empty.push(Vec::new(), usize::MAX));
+        assert_eq!(empty.lines.len(), HELD_MAX / LINE_MEMORY);
+        empty.push(vec![b'x'; LINE_MAX], usize::MAX);
+        assert!(empty.bytes <= HELD_MAX && empty.lines.len() < HELD_MAX / LINE_MEMORY);
+    }
 
     #[test]
     fn lines_are_whole_whatever_the_pieces() {
