@@ -1,4 +1,4 @@
-"""Ten attacks of a hostile tenant, a viewer, an operator, guests and strangers, all at the same time.
+"""Attacks of a hostile tenant, a viewer, an operator, guests and strangers, all at the same time.
 
 Each runs in threads of its own until the end, and counts how often it was made. What the daemon answers is its own affair:
 a refusal counts, too.
@@ -22,6 +22,8 @@ HOST = "sim:hostile"
 IMAGE = "http://images.lab.test:8080/debian-12.qcow2"
 HEAD = "apiVersion: vsiflow.io/v1\nkind: "
 PATTERN_VSIS = 4
+# As many images as the lanes of so many hosts read at once.
+SLOW_HOSTS, SLOW_IMAGES = 10, 16
 STRANGERS = [f"127.0.0.{number}" for number in range(2, 6)]
 
 
@@ -72,9 +74,10 @@ def print_random_bits(state):
 
 
 class Attacks:
-    """The ten attacks, while it is entered."""
+    """The attacks, or those with these names, while it is entered."""
 
-    def __init__(self, server):
+    def __init__(self, server, names=()):
+        self.names = set(names)
         self.server, self.ended, self.threads, self.counted = server, threading.Event(), [], {}
         self.lock = threading.Lock()
         self.images = images.HostileImages()
@@ -84,18 +87,31 @@ class Attacks:
         self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
 
     def __enter__(self):
-        self.begin_patterns()
-        self.server.apply(HOST, hanging_group(), may_fail=True)
-        self.server.apply(HOST, vsi("bomb", "hostile", image=self.images.url))
         made = [
             ("hostile jsonpaths", self.jsonpaths, 4), ("costly greps", self.greps, 2),
             ("nested references", self.references, 1), ("verifications", self.verifications, 4),
             ("large bodies", self.bodies, 1), ("unread answers", self.unread, 1), ("strangers", self.strangers, 1),
             ("archives of 64 GiB", lambda: self.seen("archives of 64 GiB", lambda: self.images.asked), 1),
+            ("images that hardly come", lambda: self.seen("images that hardly come", lambda: self.images.asked_slowly), 1),
             ("guests that print", lambda: self.state_of("guests that print", "vsi", "bits-0"), 1),
             ("silent gates", lambda: self.state_of("silent gates", "group", "silent"), 1),
         ]
+        begin = {
+            "guests that print": self.begin_patterns,
+            "silent gates": lambda: self.server.apply(HOST, hanging_group(), may_fail=True),
+            "archives of 64 GiB": lambda: self.server.apply(HOST, vsi("bomb", "hostile", image=self.images.url)),
+            "images that hardly come": self.begin_slow_images,
+        }
+        unknown = self.names - {name for name, _, _ in made}
+        if unknown:
+            sys.exit(f"these attacks are unknown: {', '.join(unknown)}")
+        # The daemon starts again for the first of them.
+        for name, start in begin.items():
+            if self.is_made(name):
+                start()
         for name, attack, times in made:
+            if not self.is_made(name):
+                continue
             self.counted[name] = 0
             for _ in range(times):
                 thread = threading.Thread(target=self.repeat, args=(name, attack), daemon=True)
@@ -130,6 +146,15 @@ class Attacks:
                 self.ended.wait(0.2)
             except OSError:
                 self.ended.wait(0.2)
+
+    def is_made(self, name):
+        return not self.names or name in self.names
+
+    def begin_slow_images(self):
+        for host in range(SLOW_HOSTS):
+            numbers = range(host * SLOW_IMAGES, (host + 1) * SLOW_IMAGES)
+            documents = [vsi(f"slow-{number}", "hostile", image=self.images.slow(number)) for number in numbers]
+            self.server.apply(f"sim:hostile-{host}", "---\n".join(documents), may_fail=True)
 
     def begin_patterns(self):
         """VSIs whose guests print random bits, and whose patterns are matched after the daemon starts again."""

@@ -1,13 +1,19 @@
-"""A server of an image whose archive claims a file name of 64 GiB."""
+"""A server of images: one whose archive claims a file name of 64 GiB, and many that hardly come."""
 import contextlib
 import socket
+import struct
 import threading
+import time
 
 OVF = (b'<?xml version="1.0"?><Envelope><References><File id="f" href="d.vmdk"/></References>'
        b'<DiskSection><Disk fileRef="f"/></DiskSection></Envelope>')
 NAME_LENGTH = 64 << 30
 # How much of the name is sent at the most, in bytes: more than the daemon's memory.
 SENT = 1200 << 20
+# The images that hardly come: a qcow2 of which 20 MiB come quickly, and then a byte a second.
+SLOW_LENGTH = 8 << 30
+SLOW_SENT = 20 << 20
+CLUSTER = 1 << 16
 
 
 def header(name, size, kind):
@@ -24,31 +30,58 @@ def header(name, size, kind):
     return bytes(block)
 
 
+def qcow2_head():
+    """The header of a disk without data."""
+    fields = (b"QFI\xfb", 3, 0, 0, 16, SLOW_LENGTH, 0, 16, 3 * CLUSTER, CLUSTER, 1, 0, 0, 0, 0, 0, 4, 104)
+    return struct.pack(">4sIQIIQIIQQIIQQQQII", *fields).ljust(CLUSTER, b"\0")
+
+
 class HostileImages:
     def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/evil.ova"
-        self.asked = 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.base = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"{self.base}/evil.ova"
+        self.asked, self.asked_slowly = 0, 0
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
         with contextlib.suppress(OSError):
             while True:
                 stream, _ = self.listener.accept()
-                self.asked += 1
                 threading.Thread(target=self.answer, args=(stream,), daemon=True).start()
 
+    def slow(self, number):
+        return f"{self.base}/slow-{number}.qcow2"
+
     def answer(self, stream):
+        with contextlib.suppress(OSError), stream:
+            head = stream.recv(65536)
+            if b"/slow-" in head.split(b"\r\n")[0]:
+                self.asked_slowly += 1
+                self.trickle(stream)
+            else:
+                self.asked += 1
+                self.send_archive(stream)
+
+    def trickle(self, stream):
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nETag: \"x\"\r\n"
+                       b"Content-Length: %d\r\n\r\n" % SLOW_LENGTH + qcow2_head())
+        block = bytes(1 << 20)
+        for _ in range(SLOW_SENT // len(block)):
+            stream.sendall(block)
+        while True:
+            stream.sendall(b"\0")
+            time.sleep(1)
+
+    def send_archive(self, stream):
         archive = header(b"a.ovf", len(OVF), b"0") + OVF + b"\0" * (-len(OVF) % 512)
         archive += header(b"././@LongLink", NAME_LENGTH, b"L")
         length = len(archive) + NAME_LENGTH
         block = b"A" * (1 << 20)
-        with contextlib.suppress(OSError), stream:
-            stream.recv(65536)
-            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nETag: \"x\"\r\n"
-                           b"Content-Length: %d\r\n\r\n" % length + archive)
-            for _ in range(SENT // len(block)):
-                stream.sendall(block)
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nETag: \"x\"\r\n"
+                       b"Content-Length: %d\r\n\r\n" % length + archive)
+        for _ in range(SENT // len(block)):
+            stream.sendall(block)
 
     def close(self):
         self.listener.close()
