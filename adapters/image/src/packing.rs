@@ -19,14 +19,13 @@ use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 use url::Url;
 use vsiflow_engine::causes::chain;
-use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
+use vsiflow_steps::ports::{ImageOwner, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{ShownError, causes, error};
 use crate::oci::unfit_layer::UnfitLayer;
 use crate::sparse::SparseForm;
 pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
-use memory::MemoryBusy;
-pub(crate) use memory::ReservedMemory;
+pub(crate) use memory::{MemoryBusy, ReservedMemory, SharedMemory};
 use ova::UnfitOva;
 pub(crate) use unpacking::Unpacking;
 use vmdk::UnfitVmdk;
@@ -126,13 +125,18 @@ impl PackingTrial {
     }
 
     /// The image, unpacked if it is packed.
-    pub(crate) fn unpacked(self, url: &Url) -> Box<dyn ImageStream> {
-        self.unpacked_within(url, MAX)
+    pub(crate) fn unpacked(self, url: &Url, owner: &ImageOwner) -> Box<dyn ImageStream> {
+        self.unpacked_within(url, owner, MAX)
     }
 
-    pub(crate) fn unpacked_within(self, url: &Url, most: UnpackLimit) -> Box<dyn ImageStream> {
+    pub(crate) fn unpacked_within(
+        self,
+        url: &Url,
+        owner: &ImageOwner,
+        most: UnpackLimit,
+    ) -> Box<dyn ImageStream> {
         match Packing::of(&self.head, url) {
-            Some(packing) => Box::new(packing.open(self, url, most)),
+            Some(packing) => Box::new(packing.open(self, url, owner, most)),
             None => Box::new(self),
         }
     }
@@ -206,7 +210,13 @@ impl Packing {
     }
 
     /// Opens the image inside.
-    fn open(self, packed: PackingTrial, url: &Url, most: UnpackLimit) -> Unpacked {
+    fn open(
+        self,
+        packed: PackingTrial,
+        url: &Url,
+        owner: &ImageOwner,
+        most: UnpackLimit,
+    ) -> Unpacked {
         let head = packed.head.clone();
         let packed: Box<dyn ImageStream> = Box::new(packed);
         let info = self.info(packed.info().clone());
@@ -214,7 +224,7 @@ impl Packing {
         let (fill, pieces) = mpsc::channel(WAITING);
         tokio::spawn(feed(packed, fill));
         let (give, unpacked) = mpsc::channel(WAITING);
-        let unpacking = Arc::new(Unpacking::new(give));
+        let unpacking = Arc::new(Unpacking::new(owner.clone(), give));
         let source = Feed::new(pieces, failed.clone(), unpacking.clone());
         let mut to = Outlet::new(unpacking.clone(), most);
         thread::spawn(unpacking, move || {

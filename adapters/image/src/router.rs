@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use url::Url;
-use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
+use vsiflow_steps::ports::{ImageOwner, ImageSource, ImageStream, SourceError, SourceInfo};
 
 use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
@@ -17,7 +17,7 @@ use crate::shared::SharedSource;
 use crate::sparse::{SparseForm, SparseSource};
 
 /// Whether a source is responsible for a URL.
-type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
+type Predicate = Arc<dyn Fn(&Url) -> bool + Send + Sync>;
 
 /// All sources of this crate as one; further sources can be added.
 pub struct Router {
@@ -27,6 +27,7 @@ pub struct Router {
     s3: SourceRoute,
     file: SourceRoute,
     upload: SourceRoute,
+    owner: ImageOwner,
 }
 
 /// A source of files, and of the sparse disks in them.
@@ -37,17 +38,30 @@ struct SourceRoute {
     sparse: Option<Arc<dyn ImageSource>>,
 }
 
+/// A file that was opened at its start, and what is wanted of the image in it.
+struct OpenedFile<'a> {
+    stream: Box<dyn ImageStream>,
+    url: &'a str,
+    owner: &'a ImageOwner,
+    /// The first byte of the image.
+    offset: u64,
+    validator: Option<&'a str>,
+}
+
 impl SourceRoute {
     fn of(files: Arc<dyn ImageSource>) -> Self {
-        let sparse = SharedSource::new(SparseSource::new(files.clone()));
         Self {
+            sparse: Some(sparse_disks(files.clone())),
             files,
-            sparse: Some(Arc::new(sparse)),
         }
     }
 
     fn shared(source: impl ImageSource) -> Self {
-        Self::of(Arc::new(SharedSource::new(source)))
+        let files = SharedSource::new(source);
+        Self {
+            sparse: Some(sparse_disks(Arc::new(files.uncounted()))),
+            files: Arc::new(files),
+        }
     }
 
     fn from_start_to_end(source: impl ImageSource) -> Self {
@@ -57,18 +71,31 @@ impl SourceRoute {
         }
     }
 
-    /// The image in a stream that begins at its start; from `offset` on, if that is possible.
-    async fn image(
-        &self,
-        stream: Box<dyn ImageStream>,
-        url: &str,
-        offset: u64,
-        validator: Option<&str>,
-    ) -> Result<Box<dyn ImageStream>, SourceError> {
+    /// The same route, reading for an owner.
+    fn for_owner(&self, owner: &ImageOwner) -> Self {
+        let owned = |source: &Arc<dyn ImageSource>| {
+            let own = source.for_owner(owner);
+            own.unwrap_or_else(|| source.clone())
+        };
+        Self {
+            files: owned(&self.files),
+            sparse: self.sparse.as_ref().map(owned),
+        }
+    }
+
+    /// The image in a file; from a byte on, if that is possible.
+    async fn image(&self, file: OpenedFile<'_>) -> Result<Box<dyn ImageStream>, SourceError> {
+        let OpenedFile {
+            stream,
+            url,
+            owner,
+            offset,
+            validator,
+        } = file;
         let parsed = parse(url)?;
         let stream = PackingTrial::new(stream).await?;
         match (stream.sparse(), &self.sparse) {
-            (None, _) => Ok(stream.unpacked(&parsed)),
+            (None, _) => Ok(stream.unpacked(&parsed, owner)),
             (Some(form), None) => {
                 let why = "what comes from a registry cannot be read in another order than it has";
                 Err(form.refused(&ShownError::from(&parsed), why))
@@ -82,6 +109,11 @@ impl SourceRoute {
             }
         }
     }
+}
+
+/// The sparse disks in files, whose tables and reads take their memory together.
+fn sparse_disks(files: Arc<dyn ImageSource>) -> Arc<dyn ImageSource> {
+    Arc::new(SharedSource::new(SparseSource::new(files)).uncounted())
 }
 
 impl Router {
@@ -103,6 +135,7 @@ impl Router {
             http: SourceRoute::shared(http),
             file: SourceRoute::shared(file),
             upload: SourceRoute::shared(UploadRelay::default()),
+            owner: ImageOwner::default(),
         }
     }
 
@@ -137,8 +170,18 @@ impl Router {
         source: Arc<dyn ImageSource>,
     ) -> Self {
         self.special
-            .push((Box::new(choose), SourceRoute::of(source)));
+            .push((Arc::new(choose), SourceRoute::of(source)));
         self
+    }
+
+    fn opened_file<'a>(&'a self, stream: Box<dyn ImageStream>, url: &'a str) -> OpenedFile<'a> {
+        OpenedFile {
+            stream,
+            url,
+            owner: &self.owner,
+            offset: 0,
+            validator: None,
+        }
     }
 
     fn choose(&self, url: &str) -> Result<&SourceRoute, SourceError> {
@@ -184,7 +227,7 @@ impl ImageSource for Router {
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
         let way = self.choose(url)?;
         let stream = way.files.open(url).await?;
-        way.image(stream, url, 0, None).await
+        way.image(self.opened_file(stream, url)).await
     }
 
     async fn open_at(
@@ -201,9 +244,31 @@ impl ImageSource for Router {
             None => way.files.open_at(url, offset, validator).await?,
         };
         match stream.starts_at() {
-            0 => way.image(stream, url, offset, validator).await,
+            0 => {
+                let file = self.opened_file(stream, url);
+                let file = OpenedFile {
+                    offset,
+                    validator,
+                    ..file
+                };
+                way.image(file).await
+            }
             _ => Ok(stream),
         }
+    }
+
+    fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
+        let special = self.special.iter();
+        let special = special.map(|(choose, route)| (choose.clone(), route.for_owner(owner)));
+        Some(Arc::new(Self {
+            special: special.collect(),
+            http: self.http.for_owner(owner),
+            oci: self.oci.for_owner(owner),
+            s3: self.s3.for_owner(owner),
+            file: self.file.for_owner(owner),
+            upload: self.upload.for_owner(owner),
+            owner: owner.clone(),
+        }))
     }
 }
 

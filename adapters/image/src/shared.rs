@@ -2,8 +2,8 @@
 //!
 //! A reader that opens an image shortly after another one joins that read, so each piece is read from the
 //! source once. Hosts announce that they will open an image soon, and a read waits a moment at its start for
-//! them. The buffer for slower readers is bounded; the read also waits for them for a small part of its time.
-//! A reader that falls further behind leaves the group and continues with a read of its own.
+//! them. The buffer for slower readers is bounded ([`budget`]); the read also waits for them for a small part of its
+//! time. A reader that falls further behind leaves the group and continues with a read of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -17,19 +17,20 @@ use tokio::sync::Notify;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 use vsiflow_steps::ports::{
-    ImageSource, ImageStream, SourceError, SourceInfo,
+    ImageOwner, ImageSource, ImageStream, SourceError, SourceInfo,
     pieces::{ContentPieces, PIECE},
 };
 
+use crate::packing::MemoryBusy;
+
+use self::budget::{BudgetedStream, ReadBudget, ReadTerms, RingBudget};
 use self::expected::ExpectedReaders;
 use self::read_delay::ReadDelay;
 
+pub(crate) mod budget;
 mod expected;
 mod read_delay;
 
-/// How many pieces of [`PIECE`] bytes are buffered for slower readers. It covers what the others read while
-/// one host syncs its disk.
-const RING: usize = 64;
 /// How many pieces are read ahead of the fastest reader.
 const AHEAD: u64 = 4;
 /// Readers can join until this many pieces were read.
@@ -40,10 +41,12 @@ const GATHER: Duration = Duration::from_secs(2);
 type SharedPiece = Result<Bytes, SourceError>;
 
 /// A source whose reads are shared.
-pub(crate) struct SharedSource<S> {
-    source: Arc<S>,
+#[derive(Clone)]
+pub(crate) struct SharedSource {
+    source: Arc<dyn ImageSource>,
     reads: Arc<Mutex<HashMap<String, Weak<PendingRead>>>>,
     expected: Arc<ExpectedReaders>,
+    terms: ReadTerms,
 }
 
 /// One read of an image, shared by its members.
@@ -89,17 +92,37 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: ImageSource> SharedSource<S> {
-    pub(crate) fn new(source: S) -> Self {
+impl SharedSource {
+    pub(crate) fn new(source: impl ImageSource) -> Self {
         Self {
             source: Arc::new(source),
             reads: Arc::default(),
             expected: Arc::default(),
+            terms: ReadTerms {
+                owner: ImageOwner::default(),
+                is_counted: true,
+            },
         }
     }
 
+    /// The same source for readers whose memory is counted elsewhere.
+    pub(crate) fn uncounted(&self) -> Self {
+        Self {
+            terms: ReadTerms {
+                is_counted: false,
+                ..self.terms.clone()
+            },
+            ..self.clone()
+        }
+    }
+
+    async fn budget(&self, url: &str) -> Result<ReadBudget, SourceError> {
+        let reserved = ReadBudget::reserve(&self.terms).await;
+        reserved.map_err(|why| budget::busy(url, &why))
+    }
+
     /// Joins a read that has just begun; `key` identifies it.
-    fn join(&self, key: &str, url: &str) -> Option<SharedReader<S>> {
+    fn join(&self, key: &str, url: &str) -> Option<SharedReader> {
         let read = locked(&self.reads).get(key)?.upgrade()?;
         let state = locked(&read.state);
         let first = state.first.clone()?.into();
@@ -114,12 +137,12 @@ impl<S: ImageSource> SharedSource<S> {
         read: Arc<PendingRead>,
         first: VecDeque<Bytes>,
         pieces: broadcast::Receiver<SharedPiece>,
-    ) -> SharedReader<S> {
+    ) -> SharedReader {
         let taken = Arc::new(AtomicU64::new(0));
         locked(&read.taken).push(Arc::downgrade(&taken));
         read.progress.notify_one();
         SharedReader {
-            source: self.source.clone(),
+            source: self.clone(),
             url: url.to_owned(),
             info: read.info.clone(),
             from: PieceSource::Group {
@@ -134,7 +157,7 @@ impl<S: ImageSource> SharedSource<S> {
 }
 
 #[async_trait]
-impl<S: ImageSource> ImageSource for SharedSource<S> {
+impl ImageSource for SharedSource {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         self.source.probe(url).await
     }
@@ -160,11 +183,36 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
         if offset == 0 {
             return self.share(url, validator).await;
         }
-        self.source.open_at(url, offset, validator).await
+        self.read_alone(url, offset, validator).await
+    }
+
+    /// Owners join one another's reads. Whoever opens an image first, or leaves a group, reads for its own owner.
+    fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
+        let source = self.source.for_owner(owner);
+        Some(Arc::new(Self {
+            source: source.unwrap_or_else(|| self.source.clone()),
+            terms: ReadTerms {
+                owner: owner.clone(),
+                ..self.terms.clone()
+            },
+            ..self.clone()
+        }))
     }
 }
 
-impl<S: ImageSource> SharedSource<S> {
+impl SharedSource {
+    /// The image from a byte on, for one reader.
+    async fn read_alone(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let budget = self.budget(url).await?;
+        let stream = self.source.open_at(url, offset, validator).await?;
+        Ok(Box::new(BudgetedStream::new(stream, budget, url)))
+    }
+
     /// The image from its start; with a validator that version of it, if the source still has it.
     async fn share(
         &self,
@@ -178,15 +226,24 @@ impl<S: ImageSource> SharedSource<S> {
         if let Some(member) = self.join(&key, url) {
             return Ok(Box::new(member));
         }
-        let stream = match validator {
-            Some(_) => self.source.open_at(url, 0, validator).await?,
-            None => self.source.open(url).await?,
-        };
+        let budget = self.budget(url).await?;
         // Another reader may have been faster.
         if let Some(member) = self.join(&key, url) {
             return Ok(Box::new(member));
         }
-        let (sender, pieces) = broadcast::channel(RING);
+        let stream = match validator {
+            Some(_) => self.source.open_at(url, 0, validator).await?,
+            None => self.source.open(url).await?,
+        };
+        if let Some(member) = self.join(&key, url) {
+            return Ok(Box::new(member));
+        }
+        let ring = budget.ring();
+        let stream = Box::new(BudgetedStream::new(stream, budget, url));
+        let Some(ring) = ring else {
+            return Ok(stream);
+        };
+        let (sender, pieces) = broadcast::channel(ring.pieces);
         let state = ReadState {
             first: Some(Vec::new()),
             pieces: Some(sender),
@@ -202,6 +259,7 @@ impl<S: ImageSource> SharedSource<S> {
         reads.insert(key, Arc::downgrade(&read));
         drop(reads);
         let feeder = Feeder {
+            ring,
             read: Arc::downgrade(&read),
             sent: 0,
             read_delay: ReadDelay::begin(),
@@ -215,6 +273,7 @@ impl<S: ImageSource> SharedSource<S> {
 
 /// Reads for the group until the image ends or no member is left.
 struct Feeder {
+    ring: RingBudget,
     read: Weak<PendingRead>,
     /// How many pieces were sent to the members.
     sent: u64,
@@ -235,12 +294,24 @@ impl Feeder {
             if self.sent == JOIN as u64 {
                 self.gather().await;
             }
-            if !self.hand_out(piece).await || failed {
-                break;
+            let reading = self.ring.reading();
+            match reading.unless_ended(self.hand_out(piece)).await {
+                Ok(true) if !failed => self.sent = self.sent.saturating_add(1),
+                Ok(_) => break,
+                Err(why) => {
+                    self.give_up(&why);
+                    break;
+                }
             }
-            self.sent = self.sent.saturating_add(1);
         }
         end(&self.read);
+    }
+
+    /// Tells the members that others need the memory.
+    fn give_up(&self, why: &MemoryBusy) {
+        if let Some(read) = self.read.upgrade() {
+            read.publish(Err(budget::busy(&self.url, why)));
+        }
     }
 
     /// Waits for announced readers to join, as long as there are members.
@@ -271,7 +342,7 @@ impl Feeder {
             };
             let (slowest, fastest) = read.taken();
             let is_near = self.sent < fastest.saturating_add(AHEAD);
-            let would_lose = self.sent >= slowest.saturating_add(RING as u64);
+            let would_lose = self.sent >= slowest.saturating_add(self.ring.pieces as u64);
             let left = self.read_delay.left();
             if is_near && (!would_lose || left.is_zero()) {
                 return read.publish(piece);
@@ -319,8 +390,8 @@ fn end(read: &Weak<PendingRead>) {
 }
 
 /// A reader of a shared read.
-struct SharedReader<S> {
-    source: Arc<S>,
+struct SharedReader {
+    source: SharedSource,
     url: String,
     info: SourceInfo,
     from: PieceSource,
@@ -345,7 +416,7 @@ impl Drop for PendingRead {
 }
 
 #[async_trait]
-impl<S: ImageSource> ImageStream for SharedReader<S> {
+impl ImageStream for SharedReader {
     fn info(&self) -> &SourceInfo {
         &self.info
     }
@@ -380,12 +451,14 @@ impl<S: ImageSource> ImageStream for SharedReader<S> {
     }
 }
 
-impl<S: ImageSource> SharedReader<S> {
+impl SharedReader {
     /// Leaves the group and continues at the same position with a read of its own.
     async fn leave(&mut self) -> Result<Option<Bytes>, SourceError> {
         let validator = self.info.validator.as_deref();
-        let opening = self.source.open_at(&self.url, self.position, validator);
-        let mut stream = opening.await?;
+        let mut stream = self
+            .source
+            .read_alone(&self.url, self.position, validator)
+            .await?;
         if stream.info().validator != self.info.validator {
             return Err(SourceError {
                 kind: vsiflow_steps::ports::SourceErrorKind::Changed,
@@ -438,7 +511,7 @@ mod tests {
     }
 
     /// Counts how often the source is opened.
-    struct CountedSource(AtomicUsize);
+    struct CountedSource(Arc<AtomicUsize>);
 
     struct Numbers(SourceInfo, u8);
 
@@ -489,7 +562,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_read_waits_a_moment_for_those_who_said_that_they_come() {
-        let source = SharedSource::new(CountedSource(AtomicUsize::new(0)));
+        let reads_begun = Arc::<AtomicUsize>::default();
+        let source = SharedSource::new(CountedSource(reads_begun.clone()));
         for _ in 0..3 {
             source.expect("x").await;
         }
@@ -506,14 +580,15 @@ mod tests {
         // The third reader never opens the image.
         let (first, second) = tokio::join!(late(0), late(700));
         assert!(first.len() == 200 && first == second);
-        assert_eq!(source.source.0.load(Ordering::Relaxed), 1);
+        assert_eq!(reads_begun.load(Ordering::Relaxed), 1);
         assert!(began.elapsed() < GATHER * 2, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_read_waits_for_members_that_are_little_slower_and_not_for_others() {
         for (each_ms, reads) in [(1, 1), (1_000, 2)] {
-            let source = SharedSource::new(CountedSource(AtomicUsize::new(0)));
+            let reads_begun = Arc::<AtomicUsize>::default();
+            let source = SharedSource::new(CountedSource(reads_begun.clone()));
             let mut fast = source.open("x").await.unwrap();
             let mut slow = source.open("x").await.unwrap();
             let fast = async {
@@ -524,16 +599,17 @@ mod tests {
             let each = Duration::from_millis(each_ms);
             let (took, numbers) = tokio::join!(fast, slowly(slow.as_mut(), each));
             assert!(numbers == (1..=200).collect::<Vec<u8>>());
-            assert_eq!(source.source.0.load(Ordering::Relaxed), reads);
+            assert_eq!(reads_begun.load(Ordering::Relaxed), reads);
             assert!(took < Duration::from_secs(3), "{took:?}");
         }
     }
 
     #[tokio::test]
     async fn those_who_start_together_share_a_read_and_a_laggard_reads_on_alone() {
-        let source = SharedSource::new(CountedSource(AtomicUsize::new(0)));
+        let reads_begun = Arc::<AtomicUsize>::default();
+        let source = SharedSource::new(CountedSource(reads_begun.clone()));
         let all: Vec<u8> = (1..=200).collect();
-        let opened = || source.source.0.load(Ordering::Relaxed);
+        let opened = || reads_begun.load(Ordering::Relaxed);
         let mut one = source.open("x").await.unwrap();
         one.next().await.unwrap();
         let mut two = source.open("x").await.unwrap();
@@ -550,5 +626,47 @@ mod tests {
             all
         );
         assert_eq!(opened(), 3, "nobody joins what is over");
+    }
+
+    /// Opens images that nobody reads, until there is no memory for more.
+    async fn open_all(source: &dyn ImageSource) -> Vec<Box<dyn ImageStream>> {
+        let mut streams = Vec::new();
+        for number in 0..200 {
+            let url = format!("http://a.example/{number}");
+            match tokio::time::timeout(Duration::from_secs(1), source.open(&url)).await {
+                Ok(stream) => streams.push(stream.unwrap()),
+                Err(_) => break,
+            }
+        }
+        streams
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn images_that_do_not_get_on_take_half_of_the_memory_and_end_for_an_owner_without_any() {
+        let source = SharedSource::new(CountedSource(Arc::default()));
+        let of = |owner: &str| source.for_owner(&owner.into()).unwrap();
+        let mut held = open_all(of("a").as_ref()).await;
+        assert_eq!(held.len(), 16);
+        assert!(of("b").open("http://b.example/").await.is_ok(), "at once");
+        // Another source, so that nobody joins the reads of the first one.
+        let other = SharedSource::new(CountedSource(Arc::default()));
+        let other = other.for_owner(&"b".into()).unwrap();
+        let others = open_all(other.as_ref()).await;
+        // The memory is that of the process: other tests may have some of it.
+        assert!((1..=16).contains(&others.len()));
+        let begun = Instant::now();
+        let honest = of("c").open("http://c.example/").await;
+        assert!(honest.is_ok());
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            begun.elapsed()
+        );
+        let error = loop {
+            if let Err(error) = held[0].next().await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind, vsiflow_steps::ports::SourceErrorKind::Transient);
     }
 }

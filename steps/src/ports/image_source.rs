@@ -139,7 +139,17 @@ pub trait ImageSource: Send + Sync + 'static {
         let _ = (host, checksum);
         Ok(None)
     }
+
+    /// The same source, reading for an owner: a namespace, or a host that belongs to none. What the process shares
+    /// for images, such as memory to unpack them, is divided among owners. `None` if that makes no difference.
+    fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
+        let _ = owner;
+        None
+    }
 }
+
+/// For whom an image is read; empty if nobody said.
+pub type ImageOwner = Arc<str>;
 
 /// The source with the access that a host's settings give.
 ///

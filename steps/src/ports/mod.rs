@@ -31,7 +31,7 @@ pub use host::{
     HostUuid, Hosts,
 };
 pub use image_source::{
-    ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
+    ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
 };
 pub use network::{
     DhcpHost, DhcpLease, DnsHost, GuestStream, HostRoute, NetworkChange, NetworkInfo, NetworkMode,

@@ -5,11 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vsiflow_image::{
-    FileSource, HttpOptions, HttpSource, OwnedSource, Router, S3Options, S3Source, ServerAccess,
+    FileSource, HttpOptions, HttpSource, Router, S3Options, S3Source, ServerAccess,
     bundle::WithBundles,
 };
 use vsiflow_steps::{
-    ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo},
+    ports::{ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo},
     sim::SimSource,
 };
 use vsiflow_workflows::{
@@ -35,7 +35,7 @@ struct ImageSources {
 
 /// Simulated images by their prefix, everything else by its scheme.
 struct Scheme {
-    real: Router,
+    real: Arc<dyn ImageSource>,
     simulated: SimSource,
 }
 
@@ -103,7 +103,7 @@ fn routed(http: HttpSource, bounds: &ReadBounds) -> Router {
 impl Scheme {
     fn new(real: Router) -> Self {
         Self {
-            real,
+            real: Arc::new(real),
             simulated: SimSource::new(),
         }
     }
@@ -111,7 +111,7 @@ impl Scheme {
     fn of<'a>(&self, url: &'a str) -> (&dyn ImageSource, &'a str) {
         match url.strip_prefix(SIMULATED) {
             Some(url) => (&self.simulated, url),
-            None => (&self.real, url),
+            None => (&*self.real, url),
         }
     }
 }
@@ -224,18 +224,18 @@ impl ImageSource for ImageSources {
     ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
         let own = self.with_access(host, checksum.is_some()).await?;
         let source = own.unwrap_or_else(|| self.public.clone());
+        let owner = self.directory.owner(host);
+        let owner = owner.as_deref().unwrap_or(host).into();
+        let source: Arc<dyn ImageSource> = source.for_owner(&owner).unwrap_or(source);
         let bundled = match (&self.bundles, checksum) {
             (Some(bundles), Some(checksum)) => bundles.with(checksum).await,
             _ => Vec::new(),
         };
-        let source: Arc<dyn ImageSource> = if bundled.is_empty() {
+        Ok(Some(if bundled.is_empty() {
             source
         } else {
             Arc::new(WithBundles::new(bundled, source, named))
-        };
-        let owner = self.directory.owner(host);
-        let owner = owner.as_deref().unwrap_or(host);
-        Ok(Some(Arc::new(OwnedSource::new(source, owner))))
+        }))
     }
 }
 
@@ -301,5 +301,12 @@ impl ImageSource for Scheme {
     async fn opened(&self, url: &str) {
         let (source, url) = self.of(url);
         source.opened(url).await;
+    }
+
+    fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
+        Some(Arc::new(Self {
+            real: self.real.for_owner(owner)?,
+            simulated: self.simulated,
+        }))
     }
 }

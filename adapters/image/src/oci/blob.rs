@@ -62,7 +62,7 @@ impl BlobStream {
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let deadline = self.source.0.http.idle_deadline();
+        let deadline = self.source.state.http.idle_deadline();
         let piece = within(deadline, &self.shown, self.response.chunk()).await?;
         if piece.is_none() && self.read < self.blob.size {
             let message = format!("cut off: {} of {} bytes arrived", self.read, self.blob.size);

@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use tar::{Entry, EntryType};
 use tokio::sync::{mpsc, oneshot};
-use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
+use vsiflow_steps::ports::{ImageOwner, ImageStream, SourceError, SourceInfo};
 
 use super::unfit_layer::{MAX_FILES, UnfitLayer};
 use crate::archive;
@@ -25,12 +25,13 @@ pub(super) async fn disk(
     layer: Box<dyn ImageStream>,
     shown: &ShownError,
     validator: String,
+    owner: &ImageOwner,
 ) -> Result<Option<Box<dyn ImageStream>>, SourceError> {
     let failed = Arc::<Mutex<Option<SourceError>>>::default();
     let (fill, pieces) = mpsc::channel(WAITING);
     tokio::spawn(feed(layer, fill));
     let (give, unpacked) = mpsc::channel(WAITING);
-    let unpacking = Arc::new(Unpacking::new(give));
+    let unpacking = Arc::new(Unpacking::new(owner.clone(), give));
     let source = Feed::new(pieces, failed.clone(), unpacking.clone());
     let mut to = Outlet::new(unpacking.clone(), MAX);
     let (tell, result) = oneshot::channel();

@@ -22,7 +22,9 @@ use reqwest::{
 };
 use tokio::time::timeout;
 use url::Url;
-use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+use vsiflow_steps::ports::{
+    ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo,
+};
 
 use self::{
     blob::{BlobStream, digest_mismatch},
@@ -41,7 +43,10 @@ const DEEPEST: usize = 3;
 /// Reads `oci:` URLs, such as `oci://registry/repository:tag@digest?arch=s390x`. The scheme `oci+http:` is
 /// for a registry without TLS.
 #[derive(Clone)]
-pub struct OciSource(Arc<OciState>);
+pub struct OciSource {
+    state: Arc<OciState>,
+    owner: ImageOwner,
+}
 
 struct OciState {
     http: HttpSource,
@@ -56,18 +61,22 @@ impl OciSource {
     /// Creates a source that sends requests through `http`. A registry's credentials are also sent to
     /// `token_server`.
     pub fn new(http: HttpSource, token_server: Option<String>) -> Self {
-        Self(Arc::new(OciState {
+        let state = OciState {
             http,
             passes: Passes::default(),
             token_server,
-        }))
+        };
+        Self {
+            state: Arc::new(state),
+            owner: ImageOwner::default(),
+        }
     }
 
     fn asking<'a>(&'a self, reference: &'a Reference, shown: &'a ShownError) -> RegistryCall<'a> {
         RegistryCall {
-            http: &self.0.http,
-            passes: &self.0.passes,
-            token_server: self.0.token_server.as_deref(),
+            http: &self.state.http,
+            passes: &self.state.passes,
+            token_server: self.state.token_server.as_deref(),
             reference,
             shown,
         }
@@ -102,7 +111,7 @@ impl OciSource {
         let asking = self.asking(reference, shown);
         let mut response = asking.get(&url, Some(ACCEPT), None).await?;
         answered(shown, &response, "manifest")?;
-        let bytes = body(&self.0.http, shown, &mut response, MAX_LEN).await?;
+        let bytes = body(&self.state.http, shown, &mut response, MAX_LEN).await?;
         let digest = digest.or(reference.digest.as_ref());
         let found = Digest::of(&bytes);
         match digest.filter(|digest| **digest != found) {
@@ -194,7 +203,8 @@ impl OciSource {
         for layer in layers {
             let validator = format!("{WITHIN}{}", layer.digest.text());
             let stream = self.blob(reference, shown, layer, 0).await?;
-            if let Some(disk) = layer::disk(Box::new(stream), shown, validator).await? {
+            if let Some(disk) = layer::disk(Box::new(stream), shown, validator, &self.owner).await?
+            {
                 return Ok(disk);
             }
         }
@@ -220,7 +230,8 @@ impl OciSource {
                     };
                     match self.recorded(reference, shown, digest, 0).await {
                         Ok(layer) => {
-                            layer::disk(Box::new(layer), shown, validator.to_owned()).await
+                            layer::disk(Box::new(layer), shown, validator.to_owned(), &self.owner)
+                                .await
                         }
                         Err(cause) => Err(cause),
                     }
@@ -333,5 +344,12 @@ impl ImageSource for OciSource {
             return Ok(stream);
         }
         self.open(url).await
+    }
+
+    fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
+        Some(Arc::new(Self {
+            state: self.state.clone(),
+            owner: owner.clone(),
+        }))
     }
 }

@@ -34,7 +34,7 @@ fn target(bytes: &[u8]) {
     for packing in [Packing::Ova, Packing::Vmdk] {
         // The channel has room for all pieces, because nothing reads them until the end.
         let (give, mut unpacked) = mpsc::channel(64);
-        let unpacking = Arc::new(Unpacking::new(give));
+        let unpacking = Arc::new(Unpacking::new(Arc::default(), give));
         unpacking.count(bytes.len() as u64);
         let mut to = Outlet::new(unpacking, most);
         let _refused = packing.unpack(bytes, bytes, &mut to);

@@ -1,4 +1,4 @@
-//! Divides the memory for unpacking among the owners of images.
+//! Divides memory among the owners of images: that for unpacking, and that for reading (`crate::shared::budget`).
 //!
 //! An archive says at its start how much memory its unpacking needs, up to 72 MiB (`xz -9`). Many at once would need
 //! more than a process in a container has. So each takes its part before it begins, and waits if there is too
@@ -21,14 +21,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use vsiflow_steps::ports::ImageOwner;
+
 use super::Unpacking;
-use crate::owner::Owner;
 
 const MIB: u64 = 1 << 20;
-/// The memory for all unpacking, in MiB: a container of 512 MiB has room for everything else beside it.
-const ALL: u32 = 144;
-/// What one owner has at most, in MiB: what the largest archive needs.
-const OWN: u32 = ALL / 2;
 /// How long an archive waits for its part. After that its upload is tried again later.
 const WAIT: Duration = Duration::from_secs(60);
 /// How long an owner without memory waits before an archive ends that hardly gets on.
@@ -36,7 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many packed bytes an archive reads in [`PATIENCE`] at least to keep its memory: 256 KiB/s.
 const PROGRESS: u64 = 10 * 256 * 1024;
 
-pub(super) static MEMORY: SharedMemory = SharedMemory::new();
+/// The memory for all unpacking: a container of 512 MiB has room for everything else beside it. One owner has what the
+/// largest archive needs.
+pub(super) static UNPACKING: SharedMemory = SharedMemory::new("unpacking", 144);
 
 /// A part of the memory for unpacking, as long as it is held.
 pub(crate) struct ReservedMemory {
@@ -52,7 +51,12 @@ impl Drop for ReservedMemory {
 }
 
 /// Memory that owners share, in MiB.
-pub(super) struct SharedMemory {
+pub(crate) struct SharedMemory {
+    /// What the memory is for.
+    purpose: &'static str,
+    all: u32,
+    /// What one owner has at most.
+    own: u32,
     state: Mutex<MemoryState>,
     changed: Notify,
 }
@@ -88,27 +92,37 @@ impl Drop for WaitingPlace {
 
 impl MemoryState {
     /// What an owner has.
-    fn of(&self, owner: &Owner) -> u32 {
+    fn of(&self, owner: &ImageOwner) -> u32 {
         let parts = self.parts.values();
         let own = parts.filter(|part| part.unpacking.owner() == owner);
         own.map(|part| part.mib).sum()
     }
 
-    /// Who is next. Nobody overtakes, so that a large archive gets its part.
-    fn next(&self) -> Option<u64> {
+    /// What all owners have.
+    fn used(&self) -> u32 {
+        self.parts.values().map(|part| part.mib).sum()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbered = self.numbered.saturating_add(1);
+        self.numbered
+    }
+
+    /// Who is next, if one owner has at most `own`. Nobody overtakes, so that a large archive gets its part.
+    fn next(&self, own: u32) -> Option<u64> {
         let waiting = self.waiting.iter().map(|(number, part)| {
-            let own = self.of(part.unpacking.owner());
-            (own, *number, part.mib)
+            let has = self.of(part.unpacking.owner());
+            (has, *number, part.mib)
         });
-        let may_have = waiting.filter(|(own, _, mib)| own.saturating_add(*mib) <= OWN);
+        let may_have = waiting.filter(|(has, _, mib)| has.saturating_add(*mib) <= own);
         may_have.min().map(|(_, number, _)| number)
     }
 
-    /// Takes memory for the one that is next, if there is enough.
-    fn take(&mut self, number: u64) -> bool {
-        let used: u32 = self.parts.values().map(|part| part.mib).sum();
-        let is_next = self.next() == Some(number);
-        let fits = |part: &MemoryPart| used.saturating_add(part.mib) <= ALL;
+    /// Takes memory for the one that is next, if there is enough of `memory`.
+    fn take(&mut self, number: u64, memory: &SharedMemory) -> bool {
+        let used = self.used();
+        let is_next = self.next(memory.own) == Some(number);
+        let fits = |part: &MemoryPart| used.saturating_add(part.mib) <= memory.all;
         if !is_next || !self.waiting.get(&number).is_some_and(fits) {
             return false;
         }
@@ -119,7 +133,7 @@ impl MemoryState {
     }
 
     /// Ends the slowest archive that hardly got on since `before`, if it is another owner's and `owner` has no memory.
-    fn end_slowest(&self, owner: &Owner, before: &BTreeMap<u64, u64>) {
+    fn end_slowest(&self, owner: &ImageOwner, before: &BTreeMap<u64, u64>) {
         if self.of(owner) > 0 {
             return;
         }
@@ -146,8 +160,12 @@ impl MemoryState {
 }
 
 impl SharedMemory {
-    const fn new() -> Self {
+    /// So much memory, in MiB; one owner has at most half of it.
+    pub(crate) const fn new(purpose: &'static str, all: u32) -> Self {
         Self {
+            purpose,
+            all,
+            own: all / 2,
             state: Mutex::new(MemoryState {
                 numbered: 0,
                 waiting: BTreeMap::new(),
@@ -163,8 +181,7 @@ impl SharedMemory {
 
     fn wait_for(&'static self, part: MemoryPart) -> WaitingPlace {
         let mut state = self.state();
-        state.numbered = state.numbered.saturating_add(1);
-        let number = state.numbered;
+        let number = state.number();
         state.waiting.insert(number, part);
         WaitingPlace {
             memory: self,
@@ -172,13 +189,37 @@ impl SharedMemory {
         }
     }
 
+    /// Reserves memory, in bytes, if there is enough now and its owner has at most `own` MiB of it then.
+    pub(crate) fn try_reserve(
+        &'static self,
+        unpacking: &Arc<Unpacking>,
+        bytes: u64,
+        own: u32,
+    ) -> Option<ReservedMemory> {
+        let mib = u32::try_from(bytes.div_ceil(MIB)).ok()?;
+        let mut state = self.state();
+        let has = state.of(unpacking.owner());
+        let is_too_much =
+            has.saturating_add(mib) > own || state.used().saturating_add(mib) > self.all;
+        if is_too_much {
+            return None;
+        }
+        let number = state.number();
+        let unpacking = unpacking.clone();
+        state.parts.insert(number, MemoryPart { mib, unpacking });
+        Some(ReservedMemory {
+            memory: self,
+            number,
+        })
+    }
+
     /// Reserves memory, in bytes. Cancel safe: a dropped call has no place any more.
-    pub(super) async fn reserve(
+    pub(crate) async fn reserve(
         &'static self,
         unpacking: &Arc<Unpacking>,
         bytes: u64,
     ) -> Result<ReservedMemory, MemoryBusy> {
-        let mib = u32::try_from(bytes.div_ceil(MIB)).map_or(OWN, |mib| mib.min(OWN));
+        let mib = u32::try_from(bytes.div_ceil(MIB)).map_or(self.own, |mib| mib.min(self.own));
         let place = self.wait_for(MemoryPart {
             mib,
             unpacking: unpacking.clone(),
@@ -187,7 +228,7 @@ impl SharedMemory {
         let deadline = Instant::now() + WAIT;
         loop {
             let changed = self.changed.notified();
-            if self.state().take(place.number) {
+            if self.state().take(place.number, self) {
                 // Perhaps there is enough for the one behind, too.
                 self.changed.notify_waiters();
                 return Ok(ReservedMemory {
@@ -198,7 +239,11 @@ impl SharedMemory {
             let now = Instant::now();
             // Without a runtime nothing can be waited for.
             if now >= deadline || Handle::try_current().is_err() {
-                return Err(MemoryBusy::Used(mib));
+                return Err(MemoryBusy::Used {
+                    purpose: self.purpose,
+                    needed: mib,
+                    all: self.all,
+                });
             }
             let again = || (now + PATIENCE, self.state().read());
             let (at, before) = look.get_or_insert_with(again);
@@ -216,11 +261,15 @@ impl SharedMemory {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MemoryBusy {
     #[error(
-        "unpacking it needs {0} of the {ALL} MiB of memory for all images, and others use them"
+        "{purpose} it needs {needed} of the {all} MiB of memory for all images, and others use them"
     )]
-    Used(u32),
+    Used {
+        purpose: &'static str,
+        needed: u32,
+        all: u32,
+    },
     #[error(
-        "others wait for the memory in which it is unpacked, and in {} s less than {} KiB of it came",
+        "others wait for the memory that it needs, and in {} s less than {} KiB of it came",
         PATIENCE.as_secs(),
         PROGRESS / 1024
     )]

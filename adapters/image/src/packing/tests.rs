@@ -1,10 +1,15 @@
 use super::*;
-use crate::{Router, owner};
+use crate::Router;
 use std::process::Command;
 use vsiflow_steps::ports::{ImageSource as _, SourceErrorKind};
 
 pub(super) async fn all(url: &str) -> Result<Vec<u8>, SourceError> {
-    let mut stream = Router::new().unwrap().open(url).await?;
+    all_for("", url).await
+}
+
+async fn all_for(owner: &str, url: &str) -> Result<Vec<u8>, SourceError> {
+    let source = Router::new().unwrap().for_owner(&owner.into()).unwrap();
+    let mut stream = source.open(url).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = stream.next().await? {
         bytes.extend_from_slice(&piece);
@@ -145,7 +150,8 @@ async fn what_unpacks_without_end_is_given_up() {
     let unpack = async |free, times| {
         let stream = crate::FileSource::new().open(url.as_str()).await.unwrap();
         let stream = PackingTrial::new(stream).await?;
-        let mut stream = stream.unpacked_within(&url, UnpackLimit { free, times });
+        let mut stream =
+            stream.unpacked_within(&url, &ImageOwner::default(), UnpackLimit { free, times });
         let mut length = 0;
         while let Some(piece) = stream.next().await? {
             length += piece.len();
@@ -212,8 +218,7 @@ async fn a_source_of_one_owner_that_stalls_keeps_no_other_owners_image_from_bein
             head: Some(head.clone()),
         });
         let trial = PackingTrial::new(stream).await.unwrap();
-        let opening = async { trial.unpacked(&url) };
-        owner::scope(&"a".into(), opening).await
+        trial.unpacked(&url, &"a".into())
     };
     let mut readers = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -222,12 +227,12 @@ async fn a_source_of_one_owner_that_stalls_keeps_no_other_owners_image_from_bein
     }
     // Sooner than an archive that hardly gets on ends.
     let limit = std::time::Duration::from_secs(8);
-    let other = owner::scope(&"b".into(), all(url.as_str()));
+    let other = all_for("b", url.as_str());
     let other = tokio::time::timeout(limit, other).await;
     assert!(other.unwrap().unwrap() == content);
     // Their memory is free as soon as nobody reads them.
     readers.shutdown().await;
-    let own = owner::scope(&"a".into(), all(url.as_str()));
+    let own = all_for("a", url.as_str());
     let own = tokio::time::timeout(limit, own).await;
     assert!(own.unwrap().unwrap() == content);
 }

@@ -49,7 +49,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_no_end_of_the_image() {
         let (to, mut image) = mpsc::channel(1);
-        spawn(Arc::new(Unpacking::new(to)), || {
+        spawn(Arc::new(Unpacking::new(Arc::default(), to)), || {
             panic!("the test asked for it")
         });
         let error = image.recv().await.unwrap().unwrap_err();

@@ -1,4 +1,4 @@
-//! The unpacking of an image, which waits for its source, its reader and its memory.
+//! The reading and unpacking of an image, which waits for its source, its reader and its memory.
 
 use std::{
     io,
@@ -12,12 +12,13 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use tokio::sync::{mpsc, watch};
 
-use super::memory::{MEMORY, MemoryBusy, ReservedMemory};
-use crate::owner::{self, Owner};
+use vsiflow_steps::ports::ImageOwner;
 
-/// The unpacking of one image.
+use super::memory::{MemoryBusy, ReservedMemory, UNPACKING};
+
+/// The reading or unpacking of one image.
 pub(crate) struct Unpacking {
-    owner: Owner,
+    owner: ImageOwner,
     /// How many packed bytes were read.
     taken: AtomicU64,
     /// Whether it has to end, because others need its memory.
@@ -27,12 +28,8 @@ pub(crate) struct Unpacking {
 }
 
 impl Unpacking {
-    /// An unpacking for the owner for whom this task opens an image.
-    pub(crate) fn new(to: mpsc::Sender<io::Result<Bytes>>) -> Self {
-        Self::of(owner::current(), to)
-    }
-
-    pub(super) fn of(owner: Owner, to: mpsc::Sender<io::Result<Bytes>>) -> Self {
+    /// An unpacking for an owner.
+    pub(crate) fn new(owner: ImageOwner, to: mpsc::Sender<io::Result<Bytes>>) -> Self {
         Self {
             owner,
             taken: AtomicU64::new(0),
@@ -94,11 +91,38 @@ impl Unpacking {
     /// # Errors
     /// [`MemoryBusy`] if others use it for longer than a minute, and an error if nobody reads the image any more.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<ReservedMemory> {
-        self.wait(MEMORY.reserve(self, bytes))?
+        self.wait(UNPACKING.reserve(self, bytes))?
             .map_err(io::Error::other)
     }
 
-    pub(super) fn owner(&self) -> &Owner {
+    /// The same in a task. Cancel safe.
+    ///
+    /// # Errors
+    /// [`MemoryBusy`] if others use it for longer than a minute.
+    pub(crate) async fn reserve_aside(
+        self: &Arc<Self>,
+        bytes: u64,
+    ) -> Result<ReservedMemory, MemoryBusy> {
+        UNPACKING.reserve(self, bytes).await
+    }
+
+    /// Does work in a task until others need the memory. As cancel safe as the work.
+    ///
+    /// # Errors
+    /// [`MemoryBusy`] if others need the memory.
+    pub(crate) async fn unless_ended<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, MemoryBusy> {
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            biased;
+            _ = ended.wait_for(|ended| *ended) => Err(MemoryBusy::Ended),
+            done = work => Ok(done),
+        }
+    }
+
+    pub(super) fn owner(&self) -> &ImageOwner {
         &self.owner
     }
 

@@ -82,6 +82,10 @@ impl Ranges for CorpusFile {
         self.length
     }
 
+    async fn reserve(&mut self, _: u64) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     async fn some(&mut self, at: u64, most: u64) -> Result<Bytes, SourceError> {
         let left = self.length.saturating_sub(at);
         let mut bytes = vec![0; left.min(most).min(1 << 20) as usize];

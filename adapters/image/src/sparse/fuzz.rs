@@ -37,11 +37,13 @@ fn target(bytes: &[u8]) {
         for form in FORMS {
             let mut file = CorpusFile::read(bytes);
             file.mended = mended;
-            let map = {
-                let reading = pin!(form.map(&mut file));
+            let tables = {
+                let reading = pin!(form.tables(&mut file));
                 reading.poll(&mut Context::from_waker(Waker::noop()))
             };
-            if let Poll::Ready(Ok(map)) = map {
+            if let Poll::Ready(Ok(tables)) = tables
+                && let Ok(map) = tables.checked()
+            {
                 is_a_disk(&map, file.length());
             }
         }

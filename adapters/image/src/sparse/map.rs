@@ -8,6 +8,8 @@ use super::error::SparseFault;
 pub(super) const MAX_BLOCKS: u64 = 4 << 20;
 /// The size limit of a disk: 64 TiB.
 pub(super) const LARGEST: u64 = 64 << 40;
+/// How many bytes a block needs in memory.
+pub(super) const BLOCK_MEMORY: u64 = 4;
 /// The position of a block that is a hole.
 pub(super) const HOLE: u32 = 0;
 
@@ -45,34 +47,43 @@ pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, SparseFault> {
     Ok(blocks)
 }
 
-impl BlockMap {
-    /// The map of a disk of `capacity` bytes. Its blocks have `block` bytes and are at `places`, counted in
-    /// `unit` bytes, in a file of `file` bytes. The ranges in `tables` hold other data, so no block may
-    /// overlap them.
-    pub(super) fn new(
-        (capacity, block, unit): (u64, u64, u64),
-        places: Vec<u32>,
-        file: u64,
-        tables: &[Range<u64>],
-    ) -> Result<Self, SparseFault> {
-        if places.len() as u64 != blocks(capacity, block)? || unit == 0 {
+/// What the tables of a file say, before anything of it is checked.
+#[derive(Debug)]
+pub(super) struct BlockTables {
+    /// The disk's length, a block's length and the unit of positions, in bytes.
+    pub(super) capacity: u64,
+    pub(super) block: u64,
+    pub(super) unit: u64,
+    /// The position of each block, or [`HOLE`].
+    pub(super) places: Vec<u32>,
+    /// The length of the file in bytes.
+    pub(super) file: u64,
+    /// The ranges of the file that hold other data.
+    pub(super) taken: Vec<Range<u64>>,
+}
+
+impl BlockTables {
+    /// The map, if no block overlaps another one or other data. Computes for some tenths of a second, and needs as
+    /// much memory again meanwhile.
+    pub(super) fn checked(self) -> Result<BlockMap, SparseFault> {
+        if self.places.len() as u64 != blocks(self.capacity, self.block)? || self.unit == 0 {
             return Err(SparseFault::Wrong("its tables are of another length"));
         }
-        let map = Self {
-            capacity,
-            block,
-            unit,
-            places,
+        let map = BlockMap {
+            capacity: self.capacity,
+            block: self.block,
+            unit: self.unit,
+            places: self.places,
         };
         let mut used = Vec::new();
         for (number, place) in (0_u64..).zip(&map.places) {
             if *place != HOLE {
-                map.check(number, *place, file, tables)?;
+                map.check(number, *place, self.file, &self.taken)?;
                 used.push(*place);
             }
         }
         used.sort_unstable();
-        let apart = block.div_ceil(unit);
+        let apart = map.block.div_ceil(map.unit);
         let near = |pair: &[u32]| match pair {
             [one, next] => u64::from(next.saturating_sub(*one)) < apart,
             _ => false,
@@ -82,7 +93,9 @@ impl BlockMap {
         }
         Ok(map)
     }
+}
 
+impl BlockMap {
     /// Checks that a block is within the file and overlaps no table.
     fn check(
         &self,
@@ -158,12 +171,18 @@ mod tests {
     use super::*;
 
     fn map(places: &[u32]) -> Result<BlockMap, SparseFault> {
-        BlockMap::new(
-            (10 * 512, 1_024, 512),
-            places.to_vec(),
-            20 * 512,
-            std::slice::from_ref(&(0..1_024)),
-        )
+        let tables = BlockTables {
+            capacity: 10 * 512,
+            block: 1_024,
+            unit: 512,
+            places: places.to_vec(),
+            file: 20 * 512,
+            taken: vec![Range {
+                start: 0,
+                end: 1_024,
+            }],
+        };
+        tables.checked()
     }
 
     #[test]

@@ -14,7 +14,8 @@
 //! - The file is standalone: no parent, no further extents, no log with pending writes.
 //! - Each block is within the file, outside its tables, and belongs to only one position of the disk. So the
 //!   disk has no more data than the file, whatever the tables say.
-//! - Tables of at most [`map::MAX_BLOCKS`] blocks are held in memory, each in four bytes.
+//! - Tables of at most [`map::MAX_BLOCKS`] blocks are held in memory, each in four bytes. That memory is part of the
+//!   memory for unpacking, which owners share. One file's tables are checked at a time, on a thread of low priority.
 //! - All bytes come from one version of the file, identified by the source's validator. A source without a
 //!   validator, or without ranges, is refused. So are registries, whose digests are compared by reading from
 //!   start to end.
@@ -29,14 +30,21 @@ mod vmdk;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+use tokio::sync::Semaphore;
+use vsiflow_engine::low_priority;
+use vsiflow_steps::ports::{
+    ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo,
+};
 
 use crate::error::{ShownError, error, parse};
 use crate::packing::MAX;
-use error::Unread;
-use map::BlockMap;
+use error::{SparseFault, Unread};
+use map::{BlockMap, BlockTables};
 use ranges::{RangeReader, Ranges};
 use stream::SparseStream;
+
+/// Whose tables are checked: that needs as much memory as the tables again.
+static CHECKS: Semaphore = Semaphore::const_new(1);
 
 /// The supported formats of sparse files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +82,23 @@ impl SparseForm {
         }
     }
 
+    /// Reads the block tables of the disk.
+    async fn tables(self, file: &mut impl Ranges) -> Result<BlockTables, Unread> {
+        match self {
+            Self::Vmdk => vmdk::tables(file).await,
+            Self::Vhdx => vhdx::tables(file).await,
+        }
+    }
+
     /// Reads the block map of the disk.
     async fn map(self, file: &mut impl Ranges) -> Result<BlockMap, Unread> {
-        match self {
-            Self::Vmdk => vmdk::map(file).await,
-            Self::Vhdx => vhdx::map(file).await,
-        }
+        let tables = self.tables(file).await?;
+        let Ok(_turn) = CHECKS.acquire().await else {
+            return Err(SparseFault::Wrong("its tables cannot be checked").into());
+        };
+        let checked = low_priority::aside(|| tables.checked()).await;
+        let panicked = |_| SparseFault::Wrong("its tables cannot be checked");
+        Ok(checked.map_err(panicked)??)
     }
 
     /// The error for a source that cannot be used for this format.
@@ -94,18 +113,24 @@ impl SparseForm {
 }
 
 /// A source of the disks in sparse files, which are read from another source.
-pub(crate) struct SparseSource(Arc<dyn ImageSource>);
+pub(crate) struct SparseSource {
+    files: Arc<dyn ImageSource>,
+    owner: ImageOwner,
+}
 
 impl SparseSource {
     pub(crate) fn new(files: Arc<dyn ImageSource>) -> Self {
-        Self(files)
+        Self {
+            files,
+            owner: ImageOwner::default(),
+        }
     }
 
     async fn read(&self, url: &str) -> Result<SparseStream, SourceError> {
         let shown = ShownError::from(&parse(url)?);
-        let stream = self.0.open(url).await?;
+        let stream = self.files.open(url).await?;
         let SourceInfo { length, validator } = stream.info().clone();
-        let mut file = RangeReader::new(self.0.clone(), url, stream, length.unwrap_or(u64::MAX));
+        let mut file = RangeReader::new(self.files.clone(), url, stream, &self.owner);
         let head = file.head().await?;
         let Some(form) = SparseForm::of(&head) else {
             let message = "the image changed while it was read";
@@ -155,6 +180,14 @@ impl ImageSource for SparseSource {
         let stream = self.read(url).await?;
         let same = validator.is_some() && stream.info().validator.as_deref() == validator;
         Ok(Box::new(if same { stream.at(offset) } else { stream }))
+    }
+
+    fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
+        let files = self.files.for_owner(owner);
+        Some(Arc::new(Self {
+            files: files.unwrap_or_else(|| self.files.clone()),
+            owner: owner.clone(),
+        }))
     }
 }
 

@@ -1,11 +1,15 @@
 //! Reads a file at any offset.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind};
+use tokio::sync::mpsc;
+use vsiflow_steps::ports::{ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind};
 
 use super::error::{SparseFault, Unread};
+use crate::packing::{MemoryBusy, ReservedMemory, Unpacking};
+use crate::shared::budget::READ_MEMORY;
 
 /// Up to this distance, bytes are read and discarded instead of sending a new request, which takes longer.
 const NEAR: u64 = 1 << 20;
@@ -23,6 +27,9 @@ pub(super) trait Ranges: Send {
         at: u64,
         most: u64,
     ) -> impl Future<Output = Result<Bytes, SourceError>> + Send;
+
+    /// Reserves memory for the tables, in bytes, as long as the file is read.
+    fn reserve(&mut self, bytes: u64) -> impl Future<Output = Result<(), SourceError>> + Send;
 
     /// Exactly `length` bytes at offset `at`.
     fn exactly(
@@ -59,6 +66,11 @@ pub(super) struct RangeReader {
     entered: bool,
     /// The current stream, until another offset is needed.
     open: Option<OpenRange>,
+    /// For whom the tables are in memory, and how far the file was read.
+    unpacking: Arc<Unpacking>,
+    /// Tells `unpacking` that the file is read.
+    _is_read: mpsc::Receiver<io::Result<Bytes>>,
+    memory: Option<ReservedMemory>,
 }
 
 /// A stream, its position, and its bytes that were not used yet.
@@ -74,14 +86,18 @@ impl RangeReader {
         source: Arc<dyn ImageSource>,
         url: &str,
         stream: Box<dyn ImageStream>,
-        length: u64,
+        owner: &ImageOwner,
     ) -> Self {
+        let (to, is_read) = mpsc::channel(1);
         Self {
             source,
             url: url.to_owned(),
             shown: crate::error::shown(url),
             validator: stream.info().validator.clone(),
-            length,
+            length: stream.info().length.unwrap_or(u64::MAX),
+            unpacking: Arc::new(Unpacking::new(owner.clone(), to)),
+            _is_read: is_read,
+            memory: None,
             entered: false,
             open: Some(OpenRange {
                 stream,
@@ -130,6 +146,11 @@ impl RangeReader {
         }
     }
 
+    /// Counts bytes of the disk that are not in the file.
+    pub(super) fn count(&self, bytes: u64) {
+        self.unpacking.count(bytes);
+    }
+
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
@@ -149,6 +170,10 @@ impl RangeReader {
             at,
             rest: Bytes::new(),
         })
+    }
+
+    fn busy(&self, why: &MemoryBusy) -> SourceError {
+        self.error(SourceErrorKind::Transient, &why.to_string())
     }
 
     fn error(&self, kind: SourceErrorKind, message: &str) -> SourceError {
@@ -188,11 +213,24 @@ impl Ranges for RangeReader {
                 self.open = Some(open);
                 return Ok(some);
             }
-            match open.stream.next().await? {
-                Some(piece) => open.rest = piece,
+            let next = self.unpacking.unless_ended(open.stream.next()).await;
+            match next.map_err(|busy| self.busy(&busy))?? {
+                Some(piece) => {
+                    self.unpacking.count(piece.len() as u64);
+                    open.rest = piece;
+                }
                 None => return Ok(Bytes::new()),
             }
         }
+    }
+
+    async fn reserve(&mut self, bytes: u64) -> Result<(), SourceError> {
+        // A server must not wait for others.
+        self.leave();
+        let bytes = bytes.saturating_add(READ_MEMORY);
+        let reserved = self.unpacking.reserve_aside(bytes).await;
+        self.memory = Some(reserved.map_err(|busy| self.busy(&busy))?);
+        Ok(())
     }
 }
 

@@ -71,6 +71,7 @@ impl ImageStream for SparseStream {
             }
             Some(SparseExtent::Hole(length)) => {
                 self.zeros = self.zeros.saturating_add(length);
+                self.file.count(length);
                 if self.zeros > LONG_HOLE {
                     self.file.leave();
                 }

@@ -570,3 +570,26 @@ async fn a_file_that_changes_while_it_is_read_is_not_taken_for_one() {
         assert!(error.message.contains("changed"), "{after}: {error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn tables_of_one_owner_leave_half_of_the_memory_to_others() {
+    let url = "http://a.example/disk";
+    let odd = Arc::new(Odd::new(&CorpusFile::of_corpus("vhdx")));
+    let reserve = async |owner: &str| {
+        let stream = odd.open(url).await.unwrap();
+        let mut file = RangeReader::new(odd.clone(), url, stream, &owner.into());
+        let largest = map::MAX_BLOCKS * map::BLOCK_MEMORY;
+        file.reserve(largest).await.map(|()| file)
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(reserve("a").await.unwrap());
+    }
+    let error = reserve("a").await.err().unwrap();
+    assert_eq!(error.kind, SourceErrorKind::Transient, "{error}");
+    let begun = tokio::time::Instant::now();
+    assert!(reserve("b").await.is_ok());
+    assert_eq!(begun.elapsed(), std::time::Duration::ZERO);
+    drop(held);
+    assert!(reserve("a").await.is_ok());
+}

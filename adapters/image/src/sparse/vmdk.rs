@@ -4,7 +4,7 @@
 //! Follows VMware's "Virtual Disk Format 5.0", which calls such a file a hosted sparse extent.
 
 use super::error::{SparseFault, Unread};
-use super::map::{BlockMap, HOLE, blocks};
+use super::map::{BLOCK_MEMORY, BlockTables, HOLE, blocks};
 use super::ranges::Ranges;
 use crate::packing::vmdk::{CreateType, MAGIC, SECTOR, STREAM, is_standalone, number};
 
@@ -27,14 +27,15 @@ pub(super) fn is_sparse(head: &[u8]) -> bool {
     head.starts_with(MAGIC) && flags & u64::from(STREAM) != u64::from(STREAM)
 }
 
-/// Reads the block map of the disk.
-pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
+/// Reads the block tables of the disk.
+pub(super) async fn tables(file: &mut impl Ranges) -> Result<BlockTables, Unread> {
     let header = file.exactly(0, SECTOR).await?;
     let extent = VmdkHeader::read(&header, file.length())?;
     let description = extent.description(file).await?;
     is_standalone(&description, CreateType::MonolithicSparse).map_err(|_| SparseFault::NotAlone)?;
     let mut places = Vec::new();
     let mut left = blocks(extent.capacity, extent.grain)?;
+    file.reserve(left.saturating_mul(BLOCK_MEMORY)).await?;
     let tables = left.div_ceil(extent.entries);
     let directory = extent.before(file, extent.directory, tables.saturating_mul(4));
     for table in directory.await?.chunks_exact(4) {
@@ -51,10 +52,15 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
             places.push(extent.place(number::<4>(entry, 0))?);
         }
     }
-    let sizes = (extent.capacity, extent.grain, SECTOR);
     let overhead = 0..extent.overhead;
-    let overhead = std::slice::from_ref(&overhead);
-    Ok(BlockMap::new(sizes, places, file.length(), overhead)?)
+    Ok(BlockTables {
+        capacity: extent.capacity,
+        block: extent.grain,
+        unit: SECTOR,
+        places,
+        file: file.length(),
+        taken: std::iter::once(overhead).collect(),
+    })
 }
 
 /// The header of an extent. Lengths are in bytes, positions in sectors.

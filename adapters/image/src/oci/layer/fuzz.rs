@@ -38,7 +38,7 @@ fn target(bytes: &[u8]) {
         free: 1 << 20,
         times: 1,
     };
-    let unpacking = Arc::new(Unpacking::new(give));
+    let unpacking = Arc::new(Unpacking::new(Arc::default(), give));
     let mut to = Outlet::new(unpacking.clone(), most);
     let feed = Feed::new(pieces, Arc::default(), unpacking);
     let ended = search(feed, &mut to, most, &mut Some(tell));

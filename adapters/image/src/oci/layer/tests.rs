@@ -30,7 +30,7 @@ async fn read(layer: Vec<u8>) -> Result<Option<(u64, Vec<u8>)>, SourceError> {
         validator: None,
     };
     let layer = Box::new(WholeLayer(info, Some(layer.into())));
-    let Some(mut found) = disk(layer, &shown(), "v".to_owned()).await? else {
+    let Some(mut found) = disk(layer, &shown(), "v".to_owned(), &Arc::default()).await? else {
         return Ok(None);
     };
     let mut bytes = Vec::new();
@@ -171,7 +171,7 @@ fn a_layer_that_unpacks_for_ever_is_given_up() {
     fill.try_send(Ok(gzip.finish().unwrap().into())).unwrap();
     drop(fill);
     let (give, _unpacked) = mpsc::channel(1);
-    let unpacking = Arc::new(Unpacking::new(give));
+    let unpacking = Arc::new(Unpacking::new(Arc::default(), give));
     let feed = Feed::new(pieces, Arc::default(), unpacking.clone());
     let most = UnpackLimit {
         free: 1 << 20,

@@ -5,16 +5,18 @@ use tokio::sync::mpsc;
 use super::*;
 
 const LONG: Duration = Duration::from_secs(50);
+const ALL: u32 = 144;
+const OWN: u32 = ALL / 2;
 
 /// A memory that no other test uses.
 fn memory() -> &'static SharedMemory {
-    Box::leak(Box::new(SharedMemory::new()))
+    Box::leak(Box::new(SharedMemory::new("unpacking", ALL)))
 }
 
 /// An unpacking, and the reader of its image.
 fn unpacking(owner: &str) -> (Arc<Unpacking>, mpsc::Receiver<io::Result<bytes::Bytes>>) {
     let (to, from) = mpsc::channel(1);
-    (Arc::new(Unpacking::of(owner.into(), to)), from)
+    (Arc::new(Unpacking::new(owner.into(), to)), from)
 }
 
 /// Reserves memory for an owner whose image somebody reads.
@@ -58,7 +60,7 @@ async fn one_owner_leaves_half_of_the_memory_to_others() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     for waiting in more {
         let refused = waiting.await.unwrap();
-        assert!(matches!(refused, Err(MemoryBusy::Used(8))));
+        assert!(matches!(refused, Err(MemoryBusy::Used { needed: 8, .. })));
     }
     drop((own, other));
 }

@@ -5,7 +5,7 @@ use super::metadata::{DiskMetadata, SECTOR};
 use super::regions::Regions;
 use crate::packing::vmdk::number;
 use crate::sparse::error::{SparseFault, Unread};
-use crate::sparse::map::{BlockMap, HOLE, blocks};
+use crate::sparse::map::{BLOCK_MEMORY, BlockTables, HOLE, blocks};
 use crate::sparse::ranges::Ranges;
 
 const ENTRY: u64 = 8;
@@ -21,7 +21,7 @@ pub(super) async fn read(
     file: &mut impl Ranges,
     regions: &Regions,
     disk: &DiskMetadata,
-) -> Result<BlockMap, Unread> {
+) -> Result<BlockTables, Unread> {
     let count = blocks(disk.capacity, disk.block)?;
     // After every `ratio` blocks of the disk the table has an entry for a block of the sector bitmap, which
     // only disks with a parent have.
@@ -39,6 +39,7 @@ pub(super) async fn read(
         return Err(SparseFault::Wrong("the table of its blocks is too short").into());
     }
     let end = regions.bat.start.saturating_add(length);
+    file.reserve(count.saturating_mul(BLOCK_MEMORY)).await?;
     let (mut at, mut number_of, mut places) = (regions.bat.start, 0_u64, Vec::new());
     while at < end {
         let piece = file.exactly(at, end.saturating_sub(at).min(PIECE)).await?;
@@ -51,8 +52,14 @@ pub(super) async fn read(
             }
         }
     }
-    let sizes = (disk.capacity, disk.block, MIB);
-    Ok(BlockMap::new(sizes, places, file.length(), &regions.taken)?)
+    Ok(BlockTables {
+        capacity: disk.capacity,
+        block: disk.block,
+        unit: MIB,
+        places,
+        file: file.length(),
+        taken: regions.taken.clone(),
+    })
 }
 
 /// The position of a block in MiB.

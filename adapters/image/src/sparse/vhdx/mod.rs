@@ -11,7 +11,7 @@ mod metadata;
 mod regions;
 
 use super::error::Unread;
-use super::map::BlockMap;
+use super::map::BlockTables;
 use super::ranges::Ranges;
 
 /// The first bytes of a VHDX.
@@ -19,8 +19,8 @@ pub(super) const MAGIC: &[u8] = b"vhdxfile";
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Reads the block map of the disk.
-pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
+/// Reads the block tables of the disk.
+pub(super) async fn tables(file: &mut impl Ranges) -> Result<BlockTables, Unread> {
     let header = header::current(file).await?;
     header.is_closed(file).await?;
     let regions = regions::read(file, header.log()).await?;
