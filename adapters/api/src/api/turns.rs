@@ -133,26 +133,26 @@ mod tests {
     #[test]
     fn connections_of_callers_leave_places_to_others_and_to_those_not_yet_known() {
         let turns = Turns::default();
-        let caller = |name: &str, rights| Caller {
+        let named = |name: &str, rights| Caller {
             actor: Actor::Token(Who::new(name)),
             rights,
         };
-        let all_of = |caller: &Caller| {
-            let places = std::iter::from_fn(|| turns.connection(caller).ok());
+        let all_of = |holder: &Caller| {
+            let places = std::iter::from_fn(|| turns.connection(holder).ok());
             places.collect::<Vec<_>>()
         };
         let viewers: Vec<_> = (0..8)
-            .map(|number| all_of(&caller(&format!("viewer-{number}"), Rights::Look)))
+            .map(|number| all_of(&named(&format!("viewer-{number}"), Rights::Look)))
             .collect();
         assert_eq!(viewers[0].len(), 96);
         assert_eq!(viewers.iter().map(Vec::len).sum::<usize>(), 320);
-        let operator = all_of(&caller("operator", Rights::Operate));
+        let operator = all_of(&named("operator", Rights::Operate));
         assert_eq!(operator.len(), 96);
-        let admin = all_of(&caller("admin", Rights::Everything));
+        let admin = all_of(&named("admin", Rights::Everything));
         assert_eq!(admin.len(), 32);
         let known = 320 + operator.len() + admin.len();
         assert!(known + listen::REMOTE.unknown <= listen::REMOTE.connections);
         drop(viewers);
-        assert!(turns.connection(&caller("viewer-9", Rights::Look)).is_ok());
+        assert!(turns.connection(&named("viewer-9", Rights::Look)).is_ok());
     }
 }

@@ -135,7 +135,7 @@ struct HeldLines {
 impl HeldLines {
     /// Adds a line, and drops the first ones that are more than `most` lines or [`HELD_MAX`] bytes.
     fn push(&mut self, line: Vec<u8>, most: usize) {
-        let memory = |line: &Vec<u8>| line.len().saturating_add(LINE_MEMORY);
+        let memory = |held: &Vec<u8>| held.len().saturating_add(LINE_MEMORY);
         self.bytes = self.bytes.saturating_add(memory(&line));
         self.lines.push_back(line);
         while (self.lines.len() > most || self.bytes > HELD_MAX)
