@@ -57,10 +57,10 @@ fn quotas_and_types_are_listed_and_a_quota_is_deleted() {
     assert_eq!(quotas["items"][0]["status"]["used"]["vsis"], "1");
     let few = "/v1/namespaces/default/virtualserverquotas/few";
     assert_eq!(http::get(&socket, few).is(200).json(), quotas["items"][0]);
-    http::ask(&socket, &format!("DELETE {few} HTTP/1.1\r\n"), &[]).is(200);
+    let delete = || http::ask(&socket, &format!("DELETE {few} HTTP/1.1\r\n"), &[]);
+    assert_eq!(delete().is(200).json()["done"], "Recorded");
     http::get(&socket, few).is(404).is_problem("VSI0703");
-    let deleted_again = http::ask(&socket, &format!("DELETE {few} HTTP/1.1\r\n"), &[]);
-    deleted_again.is(404).is_problem("VSI0703");
+    delete().is(404).is_problem("VSI0703");
     assert_eq!(
         http::get(&socket, "/v1/virtualserverquotas").json()["items"],
         json!([])

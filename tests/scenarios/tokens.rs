@@ -265,7 +265,7 @@ const OPERATES: [&str; 20] = [
     "listNetworks",
     "runCommand: stop",
 ];
-const ADMINISTERS: [&str; 16] = [
+const ADMINISTERS: [&str; 17] = [
     "takeVirtualServerSnapshot",
     "restoreVirtualServerSnapshot",
     "deleteVirtualServerSnapshot",
@@ -278,6 +278,7 @@ const ADMINISTERS: [&str; 16] = [
     "rebuildVirtualServer",
     "deleteVirtualServer",
     "deleteDataDisk",
+    "deleteVirtualServerQuota",
     "apply",
     "plan",
     "runCommand: delete",

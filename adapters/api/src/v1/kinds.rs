@@ -61,19 +61,22 @@ fn deletion_of<K: Kind>() -> ApiRouter<Api> {
 
 fn routes_of<K: Kind<Object: JsonSchema>>() -> ApiRouter<Api> {
     let (path, name, words) = (K::RESOURCE.path, K::RESOURCE.name, K::WORDS);
-    let (id, summary) = (format!("list{name}s"), format!("List {}", words.plural));
     let collection = format!("/v1/{path}");
+    let about_list = || {
+        let summary = format!("List {}", words.plural);
+        about(&format!("list{name}s"), path, &summary)
+    };
     match K::NAMES {
         NameScope::Namespace => {
-            let lists = get_with(list_in_namespaces::<K>, about(&id, path, &summary));
-            let (id, summary) = (format!("get{name}"), format!("Show a {}", words.noun));
-            let gets = get_with(get::<K>, about(&id, path, &summary));
+            let lists = get_with(list_in_namespaces::<K>, about_list());
+            let summary = format!("Show a {}", words.noun);
+            let gets = get_with(get::<K>, about(&format!("get{name}"), path, &summary));
             ApiRouter::new()
                 .api_route(&collection, lists)
                 .api_route(&object_path::<K>(), gets)
         }
         NameScope::Journal | NameScope::Host => {
-            let lists = get_with(list::<K>, about(&id, path, &summary));
+            let lists = get_with(list::<K>, about_list());
             ApiRouter::new().api_route(&collection, lists)
         }
     }

@@ -150,15 +150,15 @@ async fn selected(
     args: &DeleteArgs,
     named: Vec<DeletionTarget>,
 ) -> Result<Vec<DeletionTarget>, ExitProblem> {
-    let word = match args.names.as_slice() {
+    let kind_of_word = match args.names.as_slice() {
         [word] => kind_named(word),
         _ => None,
     };
-    if !named.is_empty() && word.is_none() {
+    if !named.is_empty() && kind_of_word.is_none() {
         return Err(work::names_and_selector());
     }
     let (namespace, selection) = (&args.namespace, &args.selection);
-    let kind = word.unwrap_or(ObjectKind::Vsi);
+    let kind = kind_of_word.unwrap_or(ObjectKind::Vsi);
     let is_selectable = matches!(
         kind,
         ObjectKind::Vsi | ObjectKind::Pool | ObjectKind::Group | ObjectKind::Disk

@@ -46,7 +46,7 @@ pub struct QuotaStatus {
     /// What is taken.
     pub used: BTreeMap<String, String>,
     /// The limits of which more is taken than is allowed: they were lowered, or what stood was adopted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceeded: Vec<String>,
 }
 
