@@ -370,7 +370,7 @@ fn who_may_look_reads_and_changes_nothing() {
             let head = format!("{} {path} HTTP/1.1\r\n", method.to_uppercase());
             let answer = http::ask(&socket, &head, b"");
             match looks {
-                true if ["datadisks/", "pools/", "groups/", "virtualserversnapshots/"]
+                true if ["datadisks/", "pools/", "groups/", "snapshots/", "quotas/"]
                     .iter()
                     .any(|kind| path.contains(kind)) =>
                 {

@@ -29,12 +29,17 @@ pub fn is_recorded(state: &EntityState) -> bool {
     state.intents.contains(&Name::of(CopyDisks::NAME))
 }
 
-/// The graph: `copy_disks` → `merge_layers`.
+/// The graph: `copy_disks` → `merge_layers`. The copies of a snapshot that was complete once are final: a run of its VSI
+/// that waits for it again copies nothing, and only looks for layers.
 ///
 /// # Errors
 /// When the desired state cannot be made into parameters.
-pub fn graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
+pub fn graph(record: &SnapshotRecord, state: &EntityState) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(NAME, &record.host);
+    if state.reached > 0 {
+        nodes.step::<MergeLayers>(&[], &layers(record))?;
+        return Ok(nodes.build());
+    }
     let params = copy_disks::Params {
         host: record.host.clone(),
         uuid: record.vsi,
@@ -104,4 +109,45 @@ pub fn forget_graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
     let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();
     Ok(nodes.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn record() -> SnapshotRecord {
+        let vsi = json!({
+            "namespace": "default", "name": "web", "host": "sim", "pool": "images",
+            "image": {"url": "http://a/b.qcow2", "fileName": "b.qcow2"},
+            "bootDisk": {"mode": "copy"},
+            "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096},
+            "networks": [], "disks": [], "deletionPolicy": "Delete",
+        });
+        let volume = |name: &str| json!({"pool": "images", "name": name});
+        let record = json!({
+            "namespace": "default", "name": "web-1", "vsi": Uuid::nil(), "vsi_name": "web",
+            "host": "sim", "inputs": vsi,
+            "disks": [{"disk": "boot", "volume": volume("boot"), "copy": volume("copy")}],
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_that_was_complete_is_not_copied_again() {
+        let steps = |state: &EntityState| -> Vec<_> {
+            let graph = graph(&record(), state).unwrap();
+            graph
+                .nodes
+                .iter()
+                .map(|node| node.name.to_string())
+                .collect()
+        };
+        let mut state = EntityState::default();
+        assert_eq!(steps(&state), [CopyDisks::NAME, MergeLayers::NAME]);
+        state.reached = 1;
+        assert_eq!(steps(&state), [MergeLayers::NAME]);
+    }
 }

@@ -41,7 +41,7 @@ impl Workflows for VsiWorkflows {
             data_disk::NAME => data_disk::graph(&record::read(desired)?, at.id),
             data_disk::DELETE => data_disk::delete_graph(&record::read(desired)?, at.id, at.entity),
             data_disk::FORGET => data_disk::forget_graph(&record::read(desired)?),
-            snapshot::NAME => snapshot::graph(&record::read(desired)?),
+            snapshot::NAME => snapshot::graph(&record::read(desired)?, at.entity),
             snapshot::DELETE => snapshot::delete_graph(&record::read(desired)?, at.id, at.entity),
             snapshot::FORGET => snapshot::forget_graph(&record::read(desired)?),
             network::NAME => network::graph(&record::read(desired)?),

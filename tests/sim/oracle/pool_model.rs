@@ -124,7 +124,8 @@ impl PoolModel {
             ready: self.serving.len(),
             updated: updated.count(),
         };
-        (counts != shown).then(|| format!("{counts:?} instead of {shown:?}"))
+        let why = || format!("{counts:?} instead of {shown:?}, of {:?}", self.guests);
+        (counts != shown).then(why)
     }
 
     /// Everything is as asked: earlier demands do not show any more.

@@ -120,8 +120,13 @@ impl<C: GameCluster> PoolGame<C> {
         cordoned.await.map(drop).map_err(|error| error.to_string())
     }
 
-    fn check_counts(&self) -> Result<(), String> {
+    /// Checks the counts of the pool's object; `false` if it has changed since it was settled: a report of another
+    /// journal may come late.
+    fn check_counts(&self) -> Result<bool, String> {
         let object = self.cluster.server().get(POOLS, "web").unwrap();
+        if object["status"]["phase"] != "Available" {
+            return Ok(false);
+        }
         let count = |field: &str| object["status"][field].as_u64().unwrap() as usize;
         let counts = PoolCounts {
             replicas: count("replicas"),
@@ -129,7 +134,8 @@ impl<C: GameCluster> PoolGame<C> {
             updated: count("updatedReplicas"),
         };
         let model = self.model.lock().unwrap();
-        model.wrong_counts(counts).map_or(Ok(()), Err)
+        let wrong = model.wrong_counts(counts);
+        wrong.map_or(Ok(true), |why| Err(format!("{why}: {}", object["status"])))
     }
 }
 
@@ -180,11 +186,15 @@ impl<C: GameCluster> ControllerGame for PoolGame<C> {
     }
 
     async fn settle(&mut self) -> Result<(), String> {
-        settle(&self.cluster, POOLS, "web").await.map_err(|error| {
-            let model = self.model.lock().unwrap();
-            format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
-        })?;
-        self.check_counts()?;
+        loop {
+            settle(&self.cluster, POOLS, "web").await.map_err(|error| {
+                let model = self.model.lock().unwrap();
+                format!("{error}: {:?}, {:?}", model.demand(), model.wrong)
+            })?;
+            if self.check_counts()? {
+                break;
+            }
+        }
         self.model.lock().unwrap().settled();
         Ok(())
     }
