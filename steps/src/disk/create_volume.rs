@@ -75,7 +75,7 @@ impl Step for CreateVolume {
                     // An earlier attempt may have ended between the creation and the sync.
                     ports.storage.sync(&params.volume).await?;
                 }
-                guards::record_data_disk_once(cx, &ports, &params.volume).await?;
+                guards::record_data_disk_once(cx, &ports, &volume).await?;
                 Ok(Observed::Present(output(volume)))
             }
             Some(_) => {
@@ -91,7 +91,7 @@ impl Step for CreateVolume {
         let ports = self.hosts.host(&params.host).await?;
         let volume = make(&ports, params).await?;
         ports.storage.sync(&params.volume).await?;
-        guards::record_data_disk(cx, &ports, &params.volume).await?;
+        guards::record_data_disk(cx, &ports, &volume).await?;
         Ok(Done::created(output(volume)))
     }
 }

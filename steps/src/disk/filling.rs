@@ -37,7 +37,7 @@ impl Filling<'_> {
             let Some(volume) = self.ports.storage.volume(self.volume).await? else {
                 return Err(super::vanished(self.ports, self.volume));
             };
-            guards::record_data_disk_once(self.cx, self.ports, self.volume).await?;
+            guards::record_data_disk_once(self.cx, self.ports, &volume).await?;
             return Ok(Observed::Present(output(volume)));
         }
         if ours {
@@ -101,7 +101,7 @@ impl Filling<'_> {
             modified: made.modified.clone(),
         };
         sidecar::write(self.ports, self.volume, &claim, Some(&mark)).await?;
-        guards::record_data_disk(self.cx, self.ports, self.volume).await
+        guards::record_data_disk(self.cx, self.ports, made).await
     }
 
     fn doomed(&self) -> DeletionCandidate<'_> {

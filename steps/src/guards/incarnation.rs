@@ -52,15 +52,13 @@ fn data_disk(key: &VolumeKey) -> Option<EntityId> {
 pub async fn record_data_disk(
     cx: &StepContext,
     ports: &HostPorts,
-    key: &VolumeKey,
+    volume: &VolumeInfo,
 ) -> Result<(), Failure> {
-    let Some(owner) = data_disk(key) else {
+    if data_disk(&volume.key).is_none() {
         return Ok(());
-    };
-    match ports.storage.volume(key).await? {
-        Some(volume) => record_file(cx, owner, key, identity(ports, &volume).await?).await,
-        None => Ok(()),
     }
+    let identity = identity(ports, volume).await?;
+    record_file(cx, &volume.key, identity).await
 }
 
 /// Records which files the data disks of a domain are that is about to start: they may have been replaced while it was
@@ -78,8 +76,11 @@ pub async fn record_data_disks(
     let is_its = |key: &&VolumeKey| {
         disks().any(|disk| disk.source.rsplit('/').next() == Some(key.name.as_str()))
     };
-    for key in named.iter().filter(is_its) {
-        record_data_disk(cx, ports, key).await?;
+    let is_data_disk = |key: &&VolumeKey| data_disk(key).is_some();
+    for key in named.iter().filter(is_data_disk).filter(is_its) {
+        if let Some(volume) = ports.storage.volume(key).await? {
+            record_data_disk(cx, ports, &volume).await?;
+        }
     }
     Ok(())
 }
@@ -91,12 +92,12 @@ pub async fn record_data_disks(
 pub async fn record_data_disk_once(
     cx: &StepContext,
     ports: &HostPorts,
-    key: &VolumeKey,
+    volume: &VolumeInfo,
 ) -> Result<(), Failure> {
-    if recorded(cx, key).is_some() {
+    if recorded(cx, &volume.key).is_some() {
         return Ok(());
     }
-    record_data_disk(cx, ports, key).await
+    record_data_disk(cx, ports, volume).await
 }
 
 /// Records that the data disk is about to be replaced: until the end of that, no file is known to be it.
@@ -104,18 +105,18 @@ pub async fn record_data_disk_once(
 /// # Errors
 /// When the journal fails.
 pub async fn record_replacement(cx: &StepContext, key: &VolumeKey) -> Result<(), Failure> {
-    match data_disk(key) {
-        Some(owner) => record_file(cx, owner, key, Text::default()).await,
-        None => Ok(()),
-    }
+    record_file(cx, key, Text::default()).await
 }
 
-async fn record_file(
+/// Records in the stream of a data disk what identifies its file; nothing of another volume.
+pub(super) async fn record_file(
     cx: &StepContext,
-    owner: EntityId,
     key: &VolumeKey,
     identity: Text,
 ) -> Result<(), Failure> {
+    let Some(owner) = data_disk(key) else {
+        return Ok(());
+    };
     let object = object_name(key);
     cx.ledger
         .record(ObjectFact::MadeOf {

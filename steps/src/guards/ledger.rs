@@ -37,8 +37,8 @@ pub async fn replacement_is_ordered(
     cx.ledger.record(ObjectFact::Replacing { object }).await
 }
 
-/// Records that a volume is whole, and that a guest may write to it from now on. One that the host does not find has
-/// no identity; it may come back.
+/// Records that a volume is whole, and that a guest may write to it from now on; of a data disk in its own stream, too.
+/// One that the host does not find has no identity; it may come back.
 ///
 /// # Errors
 /// Port errors by their kind; when the journal fails.
@@ -52,9 +52,12 @@ pub async fn record_made(
         None => Text::default(),
     };
     let object = object_name(key);
-    cx.ledger
-        .record(ObjectFact::Made { object, identity })
-        .await
+    let made = ObjectFact::Made {
+        object,
+        identity: identity.clone(),
+    };
+    cx.ledger.record(made).await?;
+    incarnation::record_file(cx, key, identity).await
 }
 
 /// Records again what identifies the boot disk of a domain that is about to start: its file may have been replaced

@@ -113,7 +113,6 @@ impl Step for RestoreDisks {
         // Only now are the orders used up: an attempt that is repeated before needs them again.
         for disk in &params.disks {
             guards::record_made(cx, &ports, &disk.of.volume).await?;
-            guards::record_data_disk(cx, &ports, &disk.of.volume).await?;
         }
         let disks = params.disks.iter().map(|disk| disk.of.disk.clone());
         Ok(Done::updated(Output {

@@ -19,14 +19,7 @@ use crate::{
 async fn a_file_that_took_the_place_of_a_boot_disk_is_not_deleted_by_the_order_for_that_disk() {
     let world = running().await;
     world.power_off().await;
-    let made = world
-        .ledger
-        .facts
-        .lock()
-        .unwrap()
-        .iter()
-        .find_map(made_fact);
-    let (object, identity) = made.unwrap();
+    let (object, identity) = first_made(&world);
     let known = Objects {
         made: [(object.clone(), identity)].into(),
         ..Objects::default()
@@ -60,15 +53,8 @@ async fn a_file_that_took_the_place_of_a_boot_disk_is_not_deleted_by_the_order_f
 async fn a_guest_is_not_taken_from_a_file_that_took_the_place_of_the_ordered_one() {
     let world = running().await;
     world.power_off().await;
-    let made = world
-        .ledger
-        .facts
-        .lock()
-        .unwrap()
-        .iter()
-        .find_map(made_fact);
     let known = Objects {
-        made: made.into_iter().collect(),
+        made: [first_made(&world)].into(),
         ..Objects::default()
     };
     let world = with_objects(world, known);
@@ -83,6 +69,12 @@ async fn a_guest_is_not_taken_from_a_file_that_took_the_place_of_the_ordered_one
     *world.outputs.lock().unwrap() = outputs;
     replace_by_hand(&world, &world.boot()).await;
     assert_eq!(refusal(&world, &define, &switch).await, "VSI0236");
+}
+
+/// What was recorded first as made, and what identifies it.
+fn first_made(world: &World) -> (Text, Text) {
+    let facts = world.ledger.facts.lock().unwrap();
+    facts.iter().find_map(made_fact).unwrap()
 }
 
 fn made_fact(fact: &ObjectFact) -> Option<(Text, Text)> {
