@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use url::Url;
-use vsiflow_steps::ports::{ImageOwner, ImageSource, ImageStream, SourceError, SourceInfo};
+use vsiflow_steps::ports::{
+    ImageOwner, ImageSource, ImageStream, SourceError, SourceInfo, source_for_owner,
+};
 
 use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
@@ -73,13 +75,10 @@ impl SourceRoute {
 
     /// The same route, reading for an owner.
     fn for_owner(&self, owner: &ImageOwner) -> Self {
-        let owned = |source: &Arc<dyn ImageSource>| {
-            let own = source.for_owner(owner);
-            own.unwrap_or_else(|| source.clone())
-        };
+        let sparse = self.sparse.as_ref();
         Self {
-            files: owned(&self.files),
-            sparse: self.sparse.as_ref().map(owned),
+            files: source_for_owner(&self.files, owner),
+            sparse: sparse.map(|disks| source_for_owner(disks, owner)),
         }
     }
 

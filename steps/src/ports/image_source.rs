@@ -163,3 +163,9 @@ pub async fn source_for(
     let own = source.for_host(host, checksum).await?;
     Ok(own.unwrap_or_else(|| source.clone()))
 }
+
+/// The source, reading for an owner.
+pub fn source_for_owner(source: &Arc<dyn ImageSource>, owner: &ImageOwner) -> Arc<dyn ImageSource> {
+    let own = source.for_owner(owner);
+    own.unwrap_or_else(|| source.clone())
+}

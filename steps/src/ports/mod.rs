@@ -32,6 +32,7 @@ pub use host::{
 };
 pub use image_source::{
     ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
+    source_for_owner,
 };
 pub use network::{
     DhcpHost, DhcpLease, DnsHost, GuestStream, HostRoute, NetworkChange, NetworkInfo, NetworkMode,

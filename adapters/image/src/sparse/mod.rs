@@ -34,6 +34,7 @@ use tokio::sync::Semaphore;
 use vsiflow_engine::low_priority;
 use vsiflow_steps::ports::{
     ImageOwner, ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo,
+    source_for_owner,
 };
 
 use crate::error::{ShownError, error, parse};
@@ -183,9 +184,8 @@ impl ImageSource for SparseSource {
     }
 
     fn for_owner(&self, owner: &ImageOwner) -> Option<Arc<dyn ImageSource>> {
-        let files = self.files.for_owner(owner);
         Some(Arc::new(Self {
-            files: files.unwrap_or_else(|| self.files.clone()),
+            files: source_for_owner(&self.files, owner),
             owner: owner.clone(),
         }))
     }
