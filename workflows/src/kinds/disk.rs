@@ -1,11 +1,10 @@
 //! Data disks, made or referred to.
 
 use serde_json::Value;
-
 use vsiflow_engine::{executor::By, model::EntityId};
 
 use super::{
-    Cell, Column, Detail, Identity, Kind, KindWords, NameScope, ResourceWords, history_lines,
+    Cell, Column, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords, history_lines,
 };
 use crate::{
     fleet::{DeletionMode, DiskObject, Fleet, FleetError, Fleets, HistoryLine},
@@ -15,9 +14,9 @@ use crate::{
 
 /// Data disks.
 #[derive(Clone, Copy, Debug)]
-pub struct Disks;
+pub(super) struct DiskKind;
 
-impl Kind for Disks {
+impl Kind for DiskKind {
     type Object = DiskObject;
     const WORDS: KindWords = KindWords {
         singular: "disk",
@@ -62,8 +61,8 @@ impl Kind for Disks {
         }),
     ];
 
-    fn identity(disk: &DiskObject) -> Identity<'_> {
-        Identity::of(&disk.metadata)
+    fn identity(disk: &DiskObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&disk.metadata)
     }
 
     fn is_readable(disk: &DiskObject) -> bool {

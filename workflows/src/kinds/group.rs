@@ -1,10 +1,11 @@
 //! Groups of members and pools in waves.
 
 use serde_json::Value;
-
 use vsiflow_engine::{executor::By, model::EntityId};
 
-use super::{Cell, Column, Detail, Identity, Kind, KindWords, NameScope, ResourceWords, TreeNode};
+use super::{
+    Cell, Column, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords, TreeNode,
+};
 use crate::{
     fleet::{
         DeletionMode, Fleet, FleetError, Fleets, GroupItem, GroupObject, GroupOutput, GroupWave,
@@ -17,9 +18,9 @@ const MAX_OUTPUT_LEN: usize = 80;
 
 /// Groups.
 #[derive(Clone, Copy, Debug)]
-pub struct Groups;
+pub(super) struct GroupKind;
 
-impl Kind for Groups {
+impl Kind for GroupKind {
     type Object = GroupObject;
     const WORDS: KindWords = KindWords {
         singular: "group",
@@ -50,8 +51,8 @@ impl Kind for Groups {
         Column::wide("UID", |group| Cell::text(&group.metadata.uid)),
     ];
 
-    fn identity(group: &GroupObject) -> Identity<'_> {
-        Identity::of(&group.metadata)
+    fn identity(group: &GroupObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&group.metadata)
     }
 
     fn is_readable(group: &GroupObject) -> bool {

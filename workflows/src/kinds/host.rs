@@ -1,7 +1,7 @@
 //! Hosts, with what each has and what is promised to VSIs.
 
 use super::{
-    Cell, Column, Description, Detail, Identity, Kind, KindWords, NameScope, ResourceWords,
+    Cell, Column, Description, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords,
 };
 use crate::{
     fleet::{FleetError, Fleets, HostObject, ImageObject},
@@ -10,9 +10,9 @@ use crate::{
 
 /// Hosts.
 #[derive(Clone, Copy, Debug)]
-pub struct Hosts;
+pub(super) struct HostKind;
 
-impl Kind for Hosts {
+impl Kind for HostKind {
     type Object = HostObject;
     const WORDS: KindWords = KindWords {
         singular: "host",
@@ -53,8 +53,8 @@ impl Kind for Hosts {
         }),
     ];
 
-    fn identity(host: &HostObject) -> Identity<'_> {
-        Identity::named(&host.name)
+    fn identity(host: &HostObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::named(&host.name)
     }
 
     /// A host is described with its images.

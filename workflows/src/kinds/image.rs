@@ -1,13 +1,13 @@
 //! Base images on the pools of hosts.
 
-use super::{Cell, Column, Identity, Kind, KindWords, NameScope, ResourceWords};
+use super::{Cell, Column, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
 use crate::fleet::{FleetError, Fleets, ImageObject};
 
 /// Base images.
 #[derive(Clone, Copy, Debug)]
-pub struct Images;
+pub(super) struct ImageKind;
 
-impl Kind for Images {
+impl Kind for ImageKind {
     type Object = ImageObject;
     const WORDS: KindWords = KindWords {
         singular: "image",
@@ -40,10 +40,10 @@ impl Kind for Images {
         Column::wide("URL", |image| Cell::text(&image.url)),
     ];
 
-    fn identity(image: &ImageObject) -> Identity<'_> {
-        Identity {
+    fn identity(image: &ImageObject) -> ObjectIdentity<'_> {
+        ObjectIdentity {
             uid: Some(&image.uid),
-            ..Identity::named(&image.name)
+            ..ObjectIdentity::named(&image.name)
         }
     }
 

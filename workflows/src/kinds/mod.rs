@@ -24,6 +24,7 @@ mod vsi;
 use std::collections::BTreeMap;
 
 use futures::{FutureExt as _, future::BoxFuture};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{executor::By, model::EntityId};
@@ -31,17 +32,6 @@ use vsiflow_engine::{executor::By, model::EntityId};
 pub use self::{
     column::{Cell, Column, Head},
     description::{Description, Detail, Phrase, TreeNode},
-    disk::Disks,
-    group::Groups,
-    host::Hosts,
-    image::Images,
-    network::Networks,
-    pool::Pools,
-    quota::Quotas,
-    run::Runs,
-    server_type::ServerTypes,
-    snapshot::Snapshots,
-    vsi::{VsiSummaries, Vsis},
 };
 use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, Metadata};
 
@@ -80,7 +70,7 @@ pub enum NameScope {
 
 /// Who an object is.
 #[derive(Clone, Copy, Debug)]
-pub struct Identity<'o> {
+pub struct ObjectIdentity<'o> {
     /// Its namespace; none of kinds without, and of an object whose record cannot be read.
     pub namespace: Option<&'o str>,
     /// Its name.
@@ -91,7 +81,7 @@ pub struct Identity<'o> {
     pub labels: Option<&'o BTreeMap<String, String>>,
 }
 
-impl<'o> Identity<'o> {
+impl<'o> ObjectIdentity<'o> {
     /// The identity of an object with metadata.
     fn of(metadata: &'o Metadata) -> Self {
         Self {
@@ -119,9 +109,9 @@ impl<'o> Identity<'o> {
 }
 
 /// A kind of objects.
-pub trait Kind: Send + Sync + 'static {
+pub trait Kind: Sized + Send + Sync + 'static {
     /// An object as lists have it.
-    type Object: Serialize + Send + Sync + 'static;
+    type Object: Serialize + JsonSchema + Send + Sync + 'static;
     /// Its words.
     const WORDS: KindWords;
     /// What names are unique in.
@@ -130,11 +120,13 @@ pub trait Kind: Send + Sync + 'static {
     const RESOURCE: ResourceWords;
     /// What a deletion does, in a sentence; `None` if objects of the kind are not deleted by their names.
     const DELETION: Option<&'static str>;
+    /// Whether a list asks hosts, and is not answered from the journal alone.
+    const ASKS_HOSTS: bool = false;
     /// The columns of its table. The namespace is not among them.
     const COLUMNS: &'static [Column<Self::Object>];
 
     /// Who an object is.
-    fn identity(object: &Self::Object) -> Identity<'_>;
+    fn identity(object: &Self::Object) -> ObjectIdentity<'_>;
 
     /// Whether its record can be read. Only its name is known otherwise, and no selection includes it.
     fn is_readable(_object: &Self::Object) -> bool {
@@ -151,6 +143,18 @@ pub trait Kind: Send + Sync + 'static {
         fleets: &Fleets,
         deleted: bool,
     ) -> impl Future<Output = Result<Vec<Self::Object>, FleetError>> + Send;
+
+    /// The same objects with what a narrow table and a list of names need, if that is cheaper.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    fn list_summaries(
+        fleets: &Fleets,
+        deleted: bool,
+    ) -> impl Future<Output = Result<Vec<Box<dyn ListedObject>>, FleetError>> + Send {
+        let objects = Self::list(fleets, deleted);
+        objects.map(|objects| Ok(objects?.into_iter().map(listed::<Self>).collect()))
+    }
 
     /// One object, by its name or as `NAMESPACE/NAME`.
     ///
@@ -247,7 +251,7 @@ async fn history_lines(
 /// An object of any kind.
 pub trait ListedObject: Send + Sync {
     /// Who it is.
-    fn identity(&self) -> Identity<'_>;
+    fn identity(&self) -> ObjectIdentity<'_>;
 
     /// Whether its record can be read.
     fn is_readable(&self) -> bool;
@@ -269,7 +273,7 @@ pub trait ListedObject: Send + Sync {
 struct ObjectOf<K: Kind>(K::Object);
 
 impl<K: Kind> ListedObject for ObjectOf<K> {
-    fn identity(&self) -> Identity<'_> {
+    fn identity(&self) -> ObjectIdentity<'_> {
         K::identity(&self.0)
     }
 
@@ -286,7 +290,7 @@ impl<K: Kind> ListedObject for ObjectOf<K> {
         Ok(match K::NAMES {
             NameScope::Namespace => object,
             NameScope::Journal | NameScope::Host => {
-                let Identity { name, uid, .. } = self.identity();
+                let ObjectIdentity { name, uid, .. } = self.identity();
                 let metadata = match uid {
                     Some(uid) => json!({"name": name, "uid": uid}),
                     None => json!({"name": name}),
@@ -311,7 +315,9 @@ trait AnyKind: Sync {
     fn words(&self) -> KindWords;
     fn names(&self) -> NameScope;
     fn heads(&self, wide: bool) -> Vec<Head>;
+    fn asks_hosts(&self) -> bool;
     fn list<'f>(&self, fleets: &'f Fleets, deleted: bool) -> Listing<'f>;
+    fn list_summaries<'f>(&self, fleets: &'f Fleets, deleted: bool) -> Listing<'f>;
     fn get<'f>(
         &self,
         fleets: &'f Fleets,
@@ -356,6 +362,14 @@ impl<K: Kind> AnyKind for K {
     fn heads(&self, wide: bool) -> Vec<Head> {
         let columns = K::COLUMNS.iter().filter(|column| wide || !column.is_wide);
         columns.map(|column| column.head).collect()
+    }
+
+    fn asks_hosts(&self) -> bool {
+        K::ASKS_HOSTS
+    }
+
+    fn list_summaries<'f>(&self, fleets: &'f Fleets, deleted: bool) -> Listing<'f> {
+        K::list_summaries(fleets, deleted).boxed()
     }
 
     fn list<'f>(&self, fleets: &'f Fleets, deleted: bool) -> Listing<'f> {
@@ -408,8 +422,14 @@ impl<K: Kind> AnyKind for K {
     }
 }
 
+/// Does something for each kind as its type.
+pub trait KindVisitor {
+    /// Does it for this kind.
+    fn visit<K: Kind>(&mut self);
+}
+
 macro_rules! registry {
-    ($($(#[$doc:meta])* $name:ident => $kind:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident => $module:ident::$kind:ident;)+) => {
         /// The kinds of objects. Each has a file in this folder, and a line here.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum ObjectKind {
@@ -422,36 +442,41 @@ macro_rules! registry {
 
             fn kind(self) -> &'static dyn AnyKind {
                 match self {
-                    $(Self::$name => &$kind,)+
+                    $(Self::$name => &$module::$kind,)+
                 }
             }
+        }
+
+        /// Shows a visitor each kind as its type.
+        pub fn visit_kinds(visitor: &mut impl KindVisitor) {
+            $(visitor.visit::<$module::$kind>();)+
         }
     };
 }
 
 registry! {
     /// Virtual server instances.
-    Vsi => Vsis;
+    Vsi => vsi::VsiKind;
     /// Pools.
-    Pool => Pools;
+    Pool => pool::PoolKind;
     /// Groups.
-    Group => Groups;
+    Group => group::GroupKind;
     /// Base images.
-    Image => Images;
+    Image => image::ImageKind;
     /// Data disks.
-    Disk => Disks;
+    Disk => disk::DiskKind;
     /// Snapshots.
-    Snapshot => Snapshots;
+    Snapshot => snapshot::SnapshotKind;
     /// Networks.
-    Network => Networks;
+    Network => network::NetworkKind;
     /// Hosts.
-    Host => Hosts;
+    Host => host::HostKind;
     /// Runs of workflows.
-    Run => Runs;
+    Run => run::RunKind;
     /// Sizes of machines.
-    Type => ServerTypes;
+    Type => server_type::ServerTypeKind;
     /// Limits of namespaces.
-    Quota => Quotas;
+    Quota => quota::QuotaKind;
 }
 
 impl ObjectKind {
@@ -478,6 +503,11 @@ impl ObjectKind {
     /// What names of the kind are unique in.
     pub fn names(self) -> NameScope {
         self.kind().names()
+    }
+
+    /// Whether a list asks hosts, and is not answered from the journal alone.
+    pub fn asks_hosts(self) -> bool {
+        self.kind().asks_hosts()
     }
 
     /// The heads of its table.
@@ -507,10 +537,7 @@ impl ObjectKind {
         fleets: &Fleets,
         deleted: bool,
     ) -> Result<Vec<Box<dyn ListedObject>>, FleetError> {
-        match self {
-            Self::Vsi => AnyKind::list(&VsiSummaries, fleets, deleted).await,
-            kind => kind.list(fleets, deleted).await,
-        }
+        self.kind().list_summaries(fleets, deleted).await
     }
 
     /// One object, by its name or as `NAMESPACE/NAME`. A deleted one, if no other of a kind that remembers those has

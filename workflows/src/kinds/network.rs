@@ -7,7 +7,7 @@ use serde::Serialize;
 use vsiflow_engine::{executor::By, model::EntityId};
 
 use super::{
-    Cell, Column, Description, Detail, Identity, Kind, KindWords, NameScope, ResourceWords,
+    Cell, Column, Description, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords,
 };
 use crate::fleet::{
     DeletionMode, ErrorKind, Fleet, FleetError, Fleets, HistoryLine, NetworkObject,
@@ -15,9 +15,9 @@ use crate::fleet::{
 
 /// Networks.
 #[derive(Clone, Copy, Debug)]
-pub struct Networks;
+pub(super) struct NetworkKind;
 
-impl Kind for Networks {
+impl Kind for NetworkKind {
     type Object = NetworkObject;
     const WORDS: KindWords = KindWords {
         singular: "network",
@@ -39,6 +39,7 @@ impl Kind for Networks {
         name: "Network",
     };
     const DELETION: Option<&'static str> = Some("Delete a network on each of its hosts");
+    const ASKS_HOSTS: bool = true;
     const COLUMNS: &'static [Column<NetworkObject>] = &[
         Column::new("NAME", |network| Cell::text(&network.name)),
         Column::new("PHASE", |network| Cell::text(network.phase)),
@@ -46,8 +47,8 @@ impl Kind for Networks {
         Column::new("USED BY", |network| Cell::text(network.used_by.join(","))),
     ];
 
-    fn identity(network: &NetworkObject) -> Identity<'_> {
-        Identity::named(&network.name)
+    fn identity(network: &NetworkObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::named(&network.name)
     }
 
     async fn delete(

@@ -1,10 +1,9 @@
 //! Pools of virtual servers.
 
 use serde_json::Value;
-
 use vsiflow_engine::{executor::By, model::EntityId};
 
-use super::{Cell, Column, Detail, Identity, Kind, KindWords, NameScope, ResourceWords};
+use super::{Cell, Column, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
 use crate::{
     fleet::{DeletionMode, Fleet, FleetError, Fleets, PoolMember, PoolObject},
     phase::Phase,
@@ -12,9 +11,9 @@ use crate::{
 
 /// Pools.
 #[derive(Clone, Copy, Debug)]
-pub struct Pools;
+pub(super) struct PoolKind;
 
-impl Kind for Pools {
+impl Kind for PoolKind {
     type Object = PoolObject;
     const WORDS: KindWords = KindWords {
         singular: "pool",
@@ -46,8 +45,8 @@ impl Kind for Pools {
         }),
     ];
 
-    fn identity(pool: &PoolObject) -> Identity<'_> {
-        Identity::of(&pool.metadata)
+    fn identity(pool: &PoolObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&pool.metadata)
     }
 
     fn is_readable(pool: &PoolObject) -> bool {

@@ -2,14 +2,14 @@
 
 use vsiflow_engine::{executor::By, model::EntityId};
 
-use super::{Cell, Column, Detail, Identity, Kind, KindWords, NameScope, ResourceWords};
+use super::{Cell, Column, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
 use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, QuotaObject};
 
 /// Quotas.
 #[derive(Clone, Copy, Debug)]
-pub struct Quotas;
+pub(super) struct QuotaKind;
 
-impl Kind for Quotas {
+impl Kind for QuotaKind {
     type Object = QuotaObject;
     const WORDS: KindWords = KindWords {
         singular: "quota",
@@ -32,8 +32,8 @@ impl Kind for Quotas {
         Column::since(|quota| Cell::created(&quota.metadata)),
     ];
 
-    fn identity(quota: &QuotaObject) -> Identity<'_> {
-        Identity::of(&quota.metadata)
+    fn identity(quota: &QuotaObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&quota.metadata)
     }
 
     async fn delete(
@@ -76,6 +76,16 @@ impl Kind for Quotas {
 
     async fn list(fleets: &Fleets, _deleted: bool) -> Result<Vec<QuotaObject>, FleetError> {
         fleets.quotas().await
+    }
+
+    /// Without counting what is taken.
+    async fn check_exists(fleets: &Fleets, namespace: &str, name: &str) -> Result<(), FleetError> {
+        let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
+        if fleets.decides().quotas().has(namespace, name).await? {
+            Ok(())
+        } else {
+            Err(FleetError::not_found(Self::WORDS.singular, name))
+        }
     }
 }
 

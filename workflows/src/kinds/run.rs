@@ -1,13 +1,13 @@
 //! Runs of workflows.
 
-use super::{Cell, Column, Identity, Kind, KindWords, NameScope, ResourceWords};
+use super::{Cell, Column, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
 use crate::fleet::{FleetError, Fleets, HistoryLine, RunObject};
 
 /// Runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Runs;
+pub(super) struct RunKind;
 
-impl Kind for Runs {
+impl Kind for RunKind {
     type Object = RunObject;
     const WORDS: KindWords = KindWords {
         singular: "run",
@@ -29,8 +29,8 @@ impl Kind for Runs {
         Column::new("STARTED", |run| Cell::Time(run.started.clone())),
     ];
 
-    fn identity(run: &RunObject) -> Identity<'_> {
-        Identity::named(&run.name)
+    fn identity(run: &RunObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::named(&run.name)
     }
 
     /// The history of a run is that of its entity.

@@ -2,14 +2,14 @@
 
 use vsiflow_engine::{executor::By, model::EntityId};
 
-use super::{Cell, Column, Identity, Kind, KindWords, NameScope, ResourceWords};
+use super::{Cell, Column, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
 use crate::fleet::{DeletionMode, Fleet, FleetError, Fleets, HistoryLine, ServerTypeObject};
 
 /// Server types.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerTypes;
+pub(super) struct ServerTypeKind;
 
-impl Kind for ServerTypes {
+impl Kind for ServerTypeKind {
     type Object = ServerTypeObject;
     const WORDS: KindWords = KindWords {
         singular: "type",
@@ -37,8 +37,8 @@ impl Kind for ServerTypes {
         }),
     ];
 
-    fn identity(size: &ServerTypeObject) -> Identity<'_> {
-        Identity::named(&size.name)
+    fn identity(size: &ServerTypeObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::named(&size.name)
     }
 
     async fn delete(

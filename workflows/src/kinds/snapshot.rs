@@ -1,10 +1,9 @@
 //! Snapshots of VSIs' disks.
 
 use serde_json::Value;
-
 use vsiflow_engine::{executor::By, model::EntityId};
 
-use super::{Cell, Column, Detail, Identity, Kind, KindWords, NameScope, ResourceWords};
+use super::{Cell, Column, Detail, Kind, KindWords, NameScope, ObjectIdentity, ResourceWords};
 use crate::{
     fleet::{
         DeletionMode, Fleet, FleetError, Fleets, SnapshotDisk, SnapshotMemory, SnapshotObject,
@@ -15,9 +14,9 @@ use crate::{
 
 /// Snapshots.
 #[derive(Clone, Copy, Debug)]
-pub struct Snapshots;
+pub(super) struct SnapshotKind;
 
-impl Kind for Snapshots {
+impl Kind for SnapshotKind {
     type Object = SnapshotObject;
     const WORDS: KindWords = KindWords {
         singular: "snapshot",
@@ -53,8 +52,8 @@ impl Kind for Snapshots {
         }),
     ];
 
-    fn identity(snapshot: &SnapshotObject) -> Identity<'_> {
-        Identity::of(&snapshot.metadata)
+    fn identity(snapshot: &SnapshotObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&snapshot.metadata)
     }
 
     fn is_readable(snapshot: &SnapshotObject) -> bool {

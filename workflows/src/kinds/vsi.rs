@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use serde::ser::Error as _;
+use serde_json::Value;
 use vsiflow_engine::{executor::By, model::EntityId};
 
 use super::{
-    Cell, Column, Detail, Identity, Kind, KindWords, NameScope, Phrase, ResourceWords,
-    history_lines,
+    Cell, Column, Detail, Kind, KindWords, ListedObject, NameScope, ObjectIdentity, Phrase,
+    ResourceWords, history_lines,
 };
 use crate::{
     fleet::{
@@ -19,28 +19,26 @@ use crate::{
     phase::Phase,
 };
 
-const WORDS: KindWords = KindWords {
-    singular: "vsi",
-    noun: "VSI",
-    plural: "VSIs",
-    synonyms: &[
-        "vsis",
-        "vs",
-        "virtualserver",
-        "virtualservers",
-        "onprem-hpcr",
-        "onprem-hpcrs",
-        "hyperprotectcontainerruntimeonprem",
-    ],
-};
-
 /// Virtual server instances.
 #[derive(Clone, Copy, Debug)]
-pub struct Vsis;
+pub(super) struct VsiKind;
 
-impl Kind for Vsis {
+impl Kind for VsiKind {
     type Object = VsiObject;
-    const WORDS: KindWords = WORDS;
+    const WORDS: KindWords = KindWords {
+        singular: "vsi",
+        noun: "VSI",
+        plural: "VSIs",
+        synonyms: &[
+            "vsis",
+            "vs",
+            "virtualserver",
+            "virtualservers",
+            "onprem-hpcr",
+            "onprem-hpcrs",
+            "hyperprotectcontainerruntimeonprem",
+        ],
+    };
     const NAMES: NameScope = NameScope::Namespace;
     const RESOURCE: ResourceWords = ResourceWords {
         path: "virtualservers",
@@ -73,8 +71,8 @@ impl Kind for Vsis {
         }),
     ];
 
-    fn identity(vsi: &VsiObject) -> Identity<'_> {
-        Identity::of(&vsi.metadata)
+    fn identity(vsi: &VsiObject) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&vsi.metadata)
     }
 
     fn is_readable(vsi: &VsiObject) -> bool {
@@ -135,49 +133,53 @@ impl Kind for Vsis {
         fleets.vsis(deleted).await
     }
 
+    async fn list_summaries(
+        fleets: &Fleets,
+        deleted: bool,
+    ) -> Result<Vec<Box<dyn ListedObject>>, FleetError> {
+        let summaries = fleets.vsi_summaries(deleted).await?.into_iter();
+        let row = |vsi| Box::new(SummaryRow(vsi)) as Box<dyn ListedObject>;
+        Ok(summaries.map(row).collect())
+    }
+
     async fn get(fleets: &Fleets, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
         fleets.vsi(namespace, name).await
     }
 }
 
-/// VSIs with what the narrow table shows.
-#[derive(Clone, Copy, Debug)]
-pub struct VsiSummaries;
+/// A VSI with what the narrow table shows.
+struct SummaryRow(Arc<VsiSummary>);
 
-/// A summary; it is never printed as JSON.
-#[derive(Serialize)]
-pub struct SummaryRow {
-    #[serde(skip)]
-    vsi: Arc<VsiSummary>,
-}
-
-impl Kind for VsiSummaries {
-    type Object = SummaryRow;
-    const WORDS: KindWords = WORDS;
-    const NAMES: NameScope = NameScope::Namespace;
-    const RESOURCE: ResourceWords = Vsis::RESOURCE;
-    const DELETION: Option<&'static str> = None;
-    const COLUMNS: &'static [Column<SummaryRow>] = &[
-        Column::new("NAME", |SummaryRow { vsi }| Cell::text(&vsi.metadata.name)),
-        Column::new("PHASE", |SummaryRow { vsi }| Cell::text(vsi.phase)),
-        Column::new("READY", |SummaryRow { vsi }| Cell::text(vsi.ready)),
-        Column::new("HOST", |SummaryRow { vsi }| Cell::text(&vsi.host)),
-        Column::new("IP", |SummaryRow { vsi }| Cell::list(&vsi.ip_addresses)),
-        Column::new("STEP", |SummaryRow { vsi }| {
-            Cell::optional(vsi.current_step.clone())
-        }),
-        Column::new("PROGRESS", |SummaryRow { vsi }| progress_cell(vsi.progress)),
-        Column::since(|SummaryRow { vsi }| Cell::created(&vsi.metadata)),
-    ];
-
-    fn identity(SummaryRow { vsi }: &SummaryRow) -> Identity<'_> {
-        Identity::of(&vsi.metadata)
+impl ListedObject for SummaryRow {
+    fn identity(&self) -> ObjectIdentity<'_> {
+        ObjectIdentity::of(&self.0.metadata)
     }
 
-    async fn list(fleets: &Fleets, deleted: bool) -> Result<Vec<SummaryRow>, FleetError> {
-        let summaries = fleets.vsi_summaries(deleted).await?;
-        let rows = summaries.into_iter().map(|vsi| SummaryRow { vsi });
-        Ok(rows.collect())
+    fn is_readable(&self) -> bool {
+        self.0.phase != Phase::Unreadable
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn to_json(&self) -> serde_json::Result<Value> {
+        Err(serde_json::Error::custom("a summary is a row of a table"))
+    }
+
+    /// The same cells as the narrow columns of [`VsiKind`].
+    fn cells(&self, _wide: bool) -> Vec<Cell> {
+        let vsi = &self.0;
+        vec![
+            Cell::text(&vsi.metadata.name),
+            Cell::text(vsi.phase),
+            Cell::text(vsi.ready),
+            Cell::text(&vsi.host),
+            Cell::list(&vsi.ip_addresses),
+            Cell::optional(vsi.current_step.clone()),
+            progress_cell(vsi.progress),
+            Cell::created(&vsi.metadata),
+        ]
     }
 }
 

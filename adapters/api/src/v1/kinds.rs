@@ -14,11 +14,7 @@ use axum::{
     Extension, Json,
     extract::{Path, Query, State},
 };
-use schemars::JsonSchema;
-use vsiflow_workflows::kinds::{
-    Disks, Groups, Hosts, Images, Kind, NameScope, Pools, Quotas, Runs, ServerTypes, Snapshots,
-    Vsis,
-};
+use vsiflow_workflows::kinds::{Kind, KindVisitor, NameScope, visit_kinds};
 
 use super::{
     actions::{ActionEffect, ActionResult, DeleteQuery, wait_for},
@@ -27,39 +23,53 @@ use super::{
 use crate::{Caller, api::Api};
 
 pub(super) fn view_routes() -> ApiRouter<Api> {
-    routes_of::<Vsis>()
-        .merge(routes_of::<Disks>())
-        .merge(routes_of::<Pools>())
-        .merge(routes_of::<Groups>())
-        .merge(routes_of::<Snapshots>())
-        .merge(routes_of::<Quotas>())
-        .merge(routes_of::<ServerTypes>())
-        .merge(routes_of::<Images>())
-        .merge(routes_of::<Hosts>())
-        .merge(routes_of::<Runs>())
+    let mut reading = ReadingRoutes::default();
+    visit_kinds(&mut reading);
+    merged(reading.0)
 }
 
 pub(super) fn changes() -> ApiRouter<Api> {
-    deletion_of::<Vsis>()
-        .merge(deletion_of::<Disks>())
-        .merge(deletion_of::<Pools>())
-        .merge(deletion_of::<Groups>())
-        .merge(deletion_of::<Snapshots>())
-        .merge(deletion_of::<Quotas>())
+    let mut deletions = DeletionRoutes::default();
+    visit_kinds(&mut deletions);
+    merged(deletions.0)
+}
+
+fn merged(routes: Vec<ApiRouter<Api>>) -> ApiRouter<Api> {
+    routes.into_iter().fold(ApiRouter::new(), ApiRouter::merge)
+}
+
+/// The routes of each kind that answer from the journal.
+#[derive(Default)]
+struct ReadingRoutes(Vec<ApiRouter<Api>>);
+
+impl KindVisitor for ReadingRoutes {
+    fn visit<K: Kind>(&mut self) {
+        if !K::ASKS_HOSTS {
+            self.0.push(reading_of::<K>());
+        }
+    }
+}
+
+/// The routes of each kind for deletions.
+#[derive(Default)]
+struct DeletionRoutes(Vec<ApiRouter<Api>>);
+
+impl KindVisitor for DeletionRoutes {
+    fn visit<K: Kind>(&mut self) {
+        if let (Some(summary), NameScope::Namespace) = (K::DELETION, K::NAMES) {
+            let id = format!("delete{}", K::RESOURCE.name);
+            let deletes = delete_with(delete::<K>, about(&id, K::RESOURCE.path, summary));
+            let route = ApiRouter::new().api_route(&object_path::<K>(), deletes);
+            self.0.push(route);
+        }
+    }
 }
 
 fn object_path<K: Kind>() -> String {
     format!("/v1/namespaces/{{namespace}}/{}/{{name}}", K::RESOURCE.path)
 }
 
-fn deletion_of<K: Kind>() -> ApiRouter<Api> {
-    let (path, name) = (K::RESOURCE.path, K::RESOURCE.name);
-    let (id, summary) = (format!("delete{name}"), K::DELETION.unwrap_or_default());
-    let deletes = delete_with(delete::<K>, about(&id, path, summary));
-    ApiRouter::new().api_route(&object_path::<K>(), deletes)
-}
-
-fn routes_of<K: Kind<Object: JsonSchema>>() -> ApiRouter<Api> {
+fn reading_of<K: Kind>() -> ApiRouter<Api> {
     let (path, name, words) = (K::RESOURCE.path, K::RESOURCE.name, K::WORDS);
     let collection = format!("/v1/{path}");
     let about_list = || {

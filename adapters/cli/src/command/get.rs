@@ -5,7 +5,7 @@ mod rows;
 
 use vsiflow_workflows::{
     fleet::Fleets,
-    kinds::{Identity, ListedObject, NameScope},
+    kinds::{ListedObject, NameScope, ObjectIdentity},
 };
 
 use self::{
@@ -122,17 +122,17 @@ fn is_summary(query: &Query<'_>) -> bool {
         Some(format) => *format == ListFormat::Plain(OutputFormat::Name),
     };
     let arranged = args.sort_by.is_some() || args.selection.field_selector.is_some();
-    printed && !arranged && query.several.is_none()
+    printed && !arranged
 }
 
 /// Whether an object is in the namespace. If its namespace cannot be read, it is shown in every one.
-fn is_here(args: &GetArgs, identity: &Identity<'_>) -> bool {
+fn is_here(args: &GetArgs, identity: &ObjectIdentity<'_>) -> bool {
     let is_own = |namespace: &str| namespace == args.scope.namespace;
     args.scope.all_namespaces || identity.namespace.is_none_or(is_own)
 }
 
 /// Whether the object was named or, without names, selected.
-fn is_chosen(args: &GetArgs, names: &[String], identity: &Identity<'_>) -> bool {
+fn is_chosen(args: &GetArgs, names: &[String], identity: &ObjectIdentity<'_>) -> bool {
     if !names.is_empty() {
         return names.iter().any(|name| is_meant(args, identity, name));
     }
@@ -142,7 +142,7 @@ fn is_chosen(args: &GetArgs, names: &[String], identity: &Identity<'_>) -> bool 
 }
 
 /// Whether the object has that name, or `NAMESPACE/NAME`.
-fn is_meant(args: &GetArgs, identity: &Identity<'_>, name: &str) -> bool {
+fn is_meant(args: &GetArgs, identity: &ObjectIdentity<'_>, name: &str) -> bool {
     match (identity.namespace, name.split_once('/')) {
         (Some(own), Some((namespace, name))) => (own, identity.name) == (namespace, name),
         _ => is_here(args, identity) && identity.name == name,

@@ -46,8 +46,9 @@ impl ApiAccess {
             CliCommand::Top(_) => Self::Looks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             CliCommand::Get(args) => {
-                let asks_hosts = args.refresh || args.shows(ObjectKind::Network);
-                looks_if(!asks_hosts)
+                let (kinds, _) = args.kinds_and_names();
+                let asks_hosts = kinds.into_iter().any(ObjectKind::asks_hosts);
+                looks_if(!args.refresh && !asks_hosts)
             }
             // With documents it is a plan.
             CliCommand::Diff(args) => looks_if(args.files.is_empty()),

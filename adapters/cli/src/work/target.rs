@@ -228,7 +228,7 @@ pub(crate) async fn print_objects(
     Ok(())
 }
 
-/// The targets' objects without networks: `get network` asks the host for those.
+/// The targets' objects without those that hosts are asked for, such as networks: `get` shows them.
 async fn objects(
     app: &App,
     targets: &[Target],
@@ -237,7 +237,7 @@ async fn objects(
     let mut objects = Vec::new();
     for target in targets {
         let kind = ObjectKind::named(target.entity.kind().as_str());
-        let Some(kind) = kind.filter(|kind| *kind != ObjectKind::Network) else {
+        let Some(kind) = kind.filter(|kind| !kind.asks_hosts()) else {
             continue;
         };
         let object = kind.get(&fleets, &target.namespace, &target.name).await?;
