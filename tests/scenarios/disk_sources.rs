@@ -176,8 +176,18 @@ fn a_data_disk_is_a_copy_of_another_that_nobody_writes_to() {
     let busy = vsiflow.apply(copy(source), &["--timeout", "3s"]).exits(4);
     busy.says("VSI0228").says("VSI default/web");
     assert!(!volumes(&vsiflow).iter().any(|name| name.contains(COPY)));
+    vsiflow
+        .run(&["cancel", "disk/copy"])
+        .exits(0)
+        .says("disk/copy cancelled")
+        .says("vsiflow retry disk/copy");
+    vsiflow
+        .run(&["cancel", "pool/copy"])
+        .exits(2)
+        .says("VSI0801")
+        .says("disk/NAME");
     vsiflow.run(&["stop", "web"]).exits(0);
-    vsiflow.run(&["retry", "--all"]).exits(0);
+    vsiflow.run(&["retry", "disk/copy"]).exits(0);
     vsiflow.apply(copy(source), &[]).exits(0);
     let sim = vsiflow.sim();
     assert_eq!(sim.volume(COPY)["content"], sim.volume(DATA)["content"]);

@@ -139,6 +139,32 @@ fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
 }
 
 #[test]
+fn a_deletion_that_cannot_be_cancelled_yet_is_not_called_nothing() {
+    let vsiflow = Vsiflow::simulated();
+    let disk = DiskDocument::named("data").uid(UID);
+    vsiflow
+        .apply(disk.with("deletionPolicy: Delete"), &[])
+        .exits(0);
+    vsiflow
+        .run(&["cancel", "disk/data"])
+        .exits(0)
+        .says("no run is open\n");
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .run(&["delete", "disk/data", "--wait", "--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+    vsiflow
+        .run(&["cancel", "disk/data"])
+        .exits(4)
+        .says("no run is open yet")
+        .says("what was recorded last is still done");
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(0);
+    assert!(vsiflow.sim().volumes().is_empty());
+}
+
+#[test]
 fn a_file_that_took_the_place_of_a_data_disk_is_deleted_only_once_a_guest_was_started_on_it() {
     let vsiflow = Vsiflow::simulated();
     let data = DiskDocument::named("data").uid(UID);

@@ -210,6 +210,37 @@ fn an_edit_of_another_field_orders_no_rebuild_that_was_cancelled() {
 }
 
 #[test]
+fn a_plan_of_an_unchanged_document_says_what_a_cancelled_change_left() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    write(&vsiflow);
+    let overlay = server(&format!("{READY}\n  bootDisk: {{mode: overlay}}"));
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .apply(&overlay, &["--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+    let path = vsiflow.write("overlay.yaml", &overlay);
+    let plan = ["plan", "-f", path.to_str().unwrap()];
+    vsiflow
+        .run(&plan)
+        .exits(1)
+        .says("will be rebuilt")
+        .says("is destroyed");
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow
+        .run(&plan)
+        .exits(4)
+        .says("cannot be changed so")
+        .says("no order for that is open");
+    vsiflow.apply(&overlay, &[]).exits(4).says("unchanged");
+    assert_kept(&vsiflow, "the unchanged document");
+    vsiflow.run(&["rebuild", "web", "--yes"]).exits(0);
+    vsiflow.run(&plan).exits(0).says("No changes");
+}
+
+#[test]
 fn a_backup_taken_during_a_restoration_does_not_repeat_it() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(server(READY), &[]).exits(0);

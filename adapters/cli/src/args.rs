@@ -223,8 +223,10 @@ pub(crate) enum CliCommand {
     /// Retry immediately what is blocked, delayed or failed
     #[command(after_help = "Example:\n  vsiflow retry web\n  vsiflow retry --all")]
     Retry(RetryArgs),
-    /// Cancel the runs of VSIs and leave what exists
-    #[command(after_help = "Example:\n  vsiflow cancel web\n  vsiflow cancel -l app=web")]
+    /// Cancel the runs of VSIs and data disks, and leave what exists
+    #[command(
+        after_help = "Example:\n  vsiflow cancel web\n  vsiflow cancel disk/data\n  vsiflow cancel -l app=web"
+    )]
     Cancel(CancelArgs),
     /// Bring existing domains under management without touching their guests
     #[command(after_help = "Example:\n  vsiflow adopt web --on lpar1")]

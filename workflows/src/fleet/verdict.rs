@@ -76,6 +76,12 @@ impl Fleet {
         state.next_try.map(|wait| wait.due)
     }
 
+    /// Whether everything recorded for the entity is done, or cannot be done.
+    pub fn is_settled(&self, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity);
+        state.is_none_or(|state| state.is_settled())
+    }
+
     /// The failure that the entity's work is waiting on: it is retried, or it waits for a person.
     pub fn obstacle(&self, entity: &EntityId) -> Option<Failure> {
         self.engine

@@ -60,12 +60,9 @@ impl Kind for GroupKind {
     }
 
     fn size(group: &GroupObject) -> usize {
-        let pools = group.status.waves.iter().flat_map(|wave| &wave.items);
-        let sizes = pools.map(|pool| {
-            let desired = usize::try_from(pool.replicas).unwrap_or(usize::MAX);
-            pool.members.len().max(desired).max(1)
-        });
-        sizes.fold(0, usize::saturating_add)
+        let items = group.status.waves.iter().flat_map(|wave| &wave.items);
+        let sizes = items.map(|item| usize::try_from(item.largest_size()).unwrap_or(usize::MAX));
+        sizes.fold(0, |total, size| total.saturating_add(size.max(1)))
     }
 
     async fn delete(

@@ -43,6 +43,7 @@ impl Kind for QuotaKind {
         _mode: DeletionMode,
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
+        let (namespace, name) = namespace_and_name(namespace, name);
         fleet.quotas().delete(namespace, name, by).await?;
         Ok(Vec::new())
     }
@@ -80,13 +81,18 @@ impl Kind for QuotaKind {
 
     /// Without counting what is taken.
     async fn check_exists(fleets: &Fleets, namespace: &str, name: &str) -> Result<(), FleetError> {
-        let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
+        let (namespace, name) = namespace_and_name(namespace, name);
         if fleets.decides().quotas().has(namespace, name).await? {
             Ok(())
         } else {
             Err(FleetError::not_found(Self::WORDS.singular, name))
         }
     }
+}
+
+/// Where a quota is, of which a name may carry its namespace, as events name it.
+fn namespace_and_name<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a str) {
+    name.split_once('/').unwrap_or((namespace, name))
 }
 
 /// What is taken of a limit, and the limit; nothing if there is no such limit.

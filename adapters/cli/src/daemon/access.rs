@@ -9,7 +9,7 @@ use vsiflow_api::Problem;
 use crate::{
     args::{
         AuditCommand, BundleCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand,
-        ObjectKind,
+        ObjectKind, kind_and_name,
     },
     exit::ExitProblem,
 };
@@ -52,7 +52,12 @@ impl ApiAccess {
             }
             // With documents it is a plan.
             CliCommand::Diff(args) => looks_if(args.files.is_empty()),
-            CliCommand::Describe(_) | CliCommand::Logs(_) => Self::Looks,
+            CliCommand::Describe(args) => {
+                let kinds = args.names();
+                let mut kinds = kinds.iter().map(|name| kind_and_name(name).0);
+                looks_if(!kinds.any(ObjectKind::asks_hosts))
+            }
+            CliCommand::Logs(_) => Self::Looks,
             CliCommand::History(_) | CliCommand::Events(_) => Self::Looks,
             CliCommand::Replay(_) => Self::Looks,
             CliCommand::Image(ImageCommand::List(_)) => Self::Looks,
@@ -190,6 +195,9 @@ mod tests {
         ("diff a --at 41 --at 42", ApiAccess::Looks),
         ("diff -f a.yaml", ApiAccess::Changes),
         ("describe a b", ApiAccess::Looks),
+        ("describe disk data", ApiAccess::Looks),
+        ("describe network/default", ApiAccess::Changes),
+        ("describe network default", ApiAccess::Changes),
         ("undo a", ApiAccess::Changes),
         ("history a", ApiAccess::Looks),
         ("history a --follow", ApiAccess::Looks),

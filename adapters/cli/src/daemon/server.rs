@@ -15,6 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use vsiflow_api::{Api, JournalSet, LOOKING, OWNER, Rights, SocketPath, serve_unix};
 
 use super::{commands::CallersCommands, socket::socket};
@@ -187,13 +188,16 @@ fn activated(path: &Path) -> Option<UnixListener> {
 
 /// Listens at a path, for the owner of the directory only. The caller holds the directory, so an
 /// existing socket is left from a killed process. A new socket is open to all users until its mode
-/// is set, so it gets its name only afterwards.
+/// is set, so it gets its name only afterwards. Until then its name is this call's own, because
+/// processes of a set that share the directory start together.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
+    let new = path.with_file_name(format!(".{}.new", Uuid::new_v4().simple()));
     let listener = UnixListener::bind(SocketPath::of(&new)?.as_path())?;
-    std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-    std::fs::rename(&new, path)?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&new, path))
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(&new);
+        })?;
     Ok(listener)
 }
 
@@ -242,4 +246,29 @@ fn unusable(path: &Path, error: &io::Error) -> ExitProblem {
     );
     let remedy = "name a --read-only PATH in a folder that this user may write to";
     ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Processes of a set that share a state directory start together.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_makes_a_socket_at_the_same_time_disturbs_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vsiflow.sock");
+        for _ in 0..50 {
+            let binding = (0..4).map(|_| {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || bind(&path))
+            });
+            let bound = futures::future::join_all(binding.collect::<Vec<_>>()).await;
+            let listeners: Result<Vec<_>, _> = bound.into_iter().map(Result::unwrap).collect();
+            let listeners = listeners.unwrap();
+            assert!(is_answered(&path).await);
+            drop(listeners);
+        }
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        assert_eq!(files.count(), 1, "only the socket is left");
+    }
 }

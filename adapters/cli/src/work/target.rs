@@ -45,7 +45,7 @@ impl Target {
     }
 
     /// The name as commands accept it: a VSI without its kind.
-    pub(super) fn word(&self) -> String {
+    pub(crate) fn word(&self) -> String {
         if self.is_vsi() {
             self.label()
         } else {

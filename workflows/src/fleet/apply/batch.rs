@@ -141,7 +141,7 @@ impl<'a> ApplyBatch<'a> {
             applied.awaits_approval = waiting;
             // Nothing changed; an open proposal still shows its plan.
             if !waiting {
-                applied.plan = Plan::default();
+                applied.plan = outstanding(known, &draft);
             }
             return Ok(applied);
         }
@@ -283,4 +283,19 @@ impl<'a> ApplyBatch<'a> {
         record.retired = retired;
         Ok(())
     }
+}
+
+/// What a VSI whose document is unchanged is not brought to yet, where that destroys something or is refused.
+fn outstanding(known: &Known, draft: &ChangeDraft) -> Plan {
+    let mut plan = draft.plan.clone();
+    if known.state.is_settled() || !boot_disks::was_made(&known.state) {
+        return Plan::default();
+    }
+    let missing = orders::missing(&draft.record, &plan, &known.state);
+    if missing.is_none() && plan.destroys.is_empty() {
+        return Plan::default();
+    }
+    let refused = missing.map(|missing| missing.refused_change(&draft.record));
+    plan.changes.extend(refused);
+    plan
 }

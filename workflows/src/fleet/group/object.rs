@@ -117,7 +117,7 @@ impl GroupItem {
     }
 
     /// How many members are there or are to be there, whichever is more.
-    fn largest_size(&self) -> u32 {
+    pub(crate) fn largest_size(&self) -> u32 {
         let there = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         self.replicas.max(there)
     }

@@ -293,7 +293,7 @@ fn on_vsis<'a>(
     destroys: Option<(&'a DestroyArgs, &'static str)>,
     repeatable: bool,
 ) -> CommandRoute<'a> {
-    let (namespace, names) = (&targets.namespace, targets.names.clone());
+    let (namespace, names) = (&targets.namespace, names_of(&targets.names));
     acts_on_vsis(namespace, names, &targets.selection, destroys, repeatable)
 }
 
