@@ -47,6 +47,11 @@ impl EntityState {
     #[must_use]
     pub fn with_orders(&self, orders: &[DestructionOrder]) -> Self {
         let mut state = self.clone();
+        state.objects.warrants.retain(|_, warrant| {
+            let mut new = orders.iter();
+            let is_replaced = new.any(|order| warrant.is_replaced_by(&order.object, &order.act));
+            warrant.spent.is_some() || !is_replaced
+        });
         for (number, order) in (0..).zip(orders) {
             let warrant = Warrant {
                 object: order.object.clone(),

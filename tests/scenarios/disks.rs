@@ -139,28 +139,32 @@ fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
 }
 
 #[test]
-fn a_deletion_that_cannot_be_cancelled_yet_is_not_called_nothing() {
+fn what_waits_is_not_called_nothing_when_it_is_cancelled_and_a_deletion_ends() {
     let vsiflow = Vsiflow::simulated();
-    let disk = DiskDocument::named("data").uid(UID);
-    vsiflow
-        .apply(disk.with("deletionPolicy: Delete"), &[])
-        .exits(0);
-    vsiflow
-        .run(&["cancel", "disk/data"])
-        .exits(0)
-        .says("no run is open\n");
+    let disk = DiskDocument::named("data")
+        .uid(UID)
+        .with("deletionPolicy: Delete");
+    vsiflow.apply(&disk, &[]).exits(0);
+    let cancel = ["cancel", "disk/data"];
+    vsiflow.run(&cancel).exits(0).says("no run is open\n");
     vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .apply(disk.size("3Gi"), &["--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+    vsiflow
+        .run(&cancel)
+        .exits(4)
+        .says("what was recorded last is still done");
     vsiflow
         .run(&["delete", "disk/data", "--wait", "--timeout", "1s"])
         .exits(4)
         .says("VSI0016");
-    vsiflow
-        .run(&["cancel", "disk/data"])
-        .exits(4)
-        .says("no run is open yet")
-        .says("what was recorded last is still done");
+    vsiflow.run(&cancel).exits(0).says("is not done any more");
     vsiflow.run(&["unpause", "--all"]).exits(0);
-    vsiflow.run(&["resume", "--all"]).exits(0);
+    vsiflow.run(&["resume", "--all"]).exits(4).says("VSI0041");
+    assert_eq!(vsiflow.sim().volumes(), [UID]);
+    vsiflow.run(&["delete", "disk/data", "--wait"]).exits(0);
     assert!(vsiflow.sim().volumes().is_empty());
 }
 

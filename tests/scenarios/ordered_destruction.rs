@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vsiflow_tests::{SIMULATED_IMAGE, Vsi, Vsiflow};
 
 /// What the guest wrote to its boot disk, as the simulated host stores it.
@@ -207,6 +207,194 @@ fn an_edit_of_another_field_orders_no_rebuild_that_was_cancelled() {
         vsiflow.sim().volume(&boot_disk(&vsiflow))["content"]["Inline"],
         WRITTEN
     );
+}
+
+/// Gives the pool this much room, and returns how much it had.
+fn set_room(vsiflow: &Vsiflow, room: Value) -> Value {
+    let mut before = Value::Null;
+    vsiflow.change_sim(|sim| {
+        before = std::mem::replace(&mut sim["pools"]["images"]["capacity"], room);
+    });
+    before
+}
+
+/// A server that runs and has an order for another boot disk, for which there was no room. There is room by now.
+fn with_stuck_rebuild() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow.apply(server(NEVER_READY), &[]).exits(0);
+    let room = set_room(&vsiflow, json!(1));
+    vsiflow
+        .run(&["rebuild", "web", "--yes"])
+        .exits(4)
+        .says("VSI0203");
+    set_room(&vsiflow, room);
+    vsiflow
+}
+
+#[test]
+fn an_order_for_a_disk_takes_the_place_of_the_one_before() {
+    let vsiflow = with_stuck_rebuild();
+    vsiflow
+        .run(&["rebuild", "web", "--in-place", "--yes"])
+        .exits(1)
+        .says("VSI0502");
+    write(&vsiflow);
+    vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "restart");
+    vsiflow.run(&["stop", "web"]).exits(0);
+    assert_kept(&vsiflow, "stop");
+    vsiflow.apply(server(READY), &[]).exits(0);
+    assert_kept(&vsiflow, "a correction");
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn acts_in_place_that_are_ordered_twice_are_done_once() {
+    for act in [
+        &["rebuild", "web", "--in-place", "--yes", "--timeout", "1s"][..],
+        &["snapshot", "restore", "first", "--yes", "--timeout", "1s"],
+    ] {
+        let vsiflow = with_snapshot();
+        vsiflow.run(&["pause", "--all"]).exits(0);
+        for _ in 0..2 {
+            vsiflow.run(act).exits(4).says("VSI0016");
+        }
+        vsiflow.run(&["unpause", "--all"]).exits(0);
+        vsiflow.run(&["resume", "web"]).exits(1).says("VSI0502");
+        write(&vsiflow);
+        vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+        assert_kept(&vsiflow, act[0]);
+    }
+}
+
+#[test]
+fn an_edit_before_the_disk_is_made_orders_nothing_once_the_disk_is_of_that_edit() {
+    let vsiflow = Vsiflow::simulated();
+    let other = server(NEVER_READY).replace(SIMULATED_IMAGE, "http://images.lab.test:8080/o.qcow2");
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    for document in [&server(NEVER_READY), &other] {
+        vsiflow
+            .apply(document, &["--timeout", "1s"])
+            .exits(4)
+            .says("VSI0016");
+    }
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "web"]).exits(1).says("VSI0502");
+    vsiflow
+        .run(&["rebuild", "web", "--in-place", "--yes"])
+        .exits(1)
+        .says("VSI0502");
+    write(&vsiflow);
+    vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "restart");
+}
+
+#[test]
+fn a_power_command_takes_up_no_replacement_that_is_stuck() {
+    let vsiflow = with_stuck_rebuild();
+    write(&vsiflow);
+    for command in ["stop", "restart", "start"] {
+        vsiflow
+            .run(&[command, "web"])
+            .exits(4)
+            .says("VSI0041")
+            .says("vsiflow cancel default/web");
+        assert_kept(&vsiflow, command);
+    }
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0).says("Stopped");
+    assert_kept(&vsiflow, "stop");
+}
+
+/// Orders a deletion while everything is paused.
+fn delete_later(vsiflow: &Vsiflow, object: &str) {
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow
+        .run(&["delete", object, "--wait", "--timeout", "1s"])
+        .exits(4)
+        .says("VSI0016");
+}
+
+#[test]
+fn a_cancelled_deletion_never_happens_later() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    write(&vsiflow);
+    delete_later(&vsiflow, "web");
+    vsiflow
+        .run(&["cancel", "web"])
+        .exits(0)
+        .says("is not done any more");
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["resume", "web"]).exits(4).says("VSI0041");
+    vsiflow.run(&["retry", "web"]).exits(4).says("VSI0041");
+    assert_kept(&vsiflow, "cancel");
+    assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
+    // Ordered again, it is carried out.
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    assert_eq!(vsiflow.sim().volumes(), ["hpcr-guest.qcow2"]);
+    let history = vsiflow.run(&["history", "web", "--events"]).exits(0);
+    history
+        .says("delete of images/boot-")
+        .says("ordered by unix:");
+}
+
+/// Brings the journal back to its backup; the host stays as it is.
+fn restore_backup(vsiflow: &Vsiflow) {
+    let (state, sim) = (vsiflow.state(), vsiflow.folder().join("sim-kept"));
+    fs::rename(state.join("sim"), &sim).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    vsiflow.run(&["restore", "kept.backup"]).exits(0);
+    fs::rename(&sim, state.join("sim")).unwrap();
+    vsiflow.run(&["restore", "--confirm"]).exits(0);
+    vsiflow.run(&["unpause", "--all"]);
+}
+
+#[test]
+fn a_deletion_is_not_carried_out_by_a_journal_that_was_restored() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    write(&vsiflow);
+    delete_later(&vsiflow, "web");
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    restore_backup(&vsiflow);
+    vsiflow.run(&["resume", "web"]).exits(4).says("VSI0041");
+    assert_kept(&vsiflow, "the restored journal went on");
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+}
+
+fn copies(vsiflow: &Vsiflow) -> Vec<String> {
+    let sim = vsiflow.sim();
+    let volumes = sim.all_volumes().into_iter();
+    let copies = volumes.filter(|name| name.starts_with("snapshot-"));
+    copies.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_snapshot_of_before_the_backup_is_deleted_by_a_journal_that_was_restored() {
+    let vsiflow = with_snapshot();
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    restore_backup(&vsiflow);
+    vsiflow.run(&["snapshot", "delete", "first"]).exits(0);
+    assert_eq!(copies(&vsiflow), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_took_the_place_of_a_snapshots_copy_is_not_deleted() {
+    let vsiflow = with_snapshot();
+    let copy = copies(&vsiflow).remove(0);
+    vsiflow.change_sim(|sim| {
+        let volume = &mut sim["pools"]["images"]["volumes"][&copy];
+        volume["born"] = json!(7_777);
+        volume["content"] = json!({"Inline": WRITTEN});
+    });
+    vsiflow
+        .run(&["snapshot", "delete", "first"])
+        .exits(4)
+        .says("VSI0236");
+    assert_eq!(copies(&vsiflow), [copy]);
 }
 
 #[test]

@@ -271,6 +271,12 @@ impl SimGame {
         Ok(())
     }
 
+    /// Orders the deletion of the VSI of a slot again.
+    pub async fn delete_again(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
+        self.world.audit.user_asked_to_destroy(slot.uid());
+        story::delete(fleet, slot.name, false).await
+    }
+
     /// Orders a new boot disk for the VSI of a slot. It is not an error if none can be made.
     pub async fn rebuild(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
         self.world.audit.user_asked_to_destroy(slot.uid());

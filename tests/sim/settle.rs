@@ -73,8 +73,14 @@ async fn insist(game: &SimGame, fleet: &Fleet, round: u32) -> Result<bool, Fleet
         }
         open = true;
         let entity = ownership::entity(slot.uid());
-        // An object that was deleted by hand is made again only by a new run, and a boot disk only by an order.
-        if round > 0 && round.is_multiple_of(2) && matches!(slot.desired, UserAction::There(_)) {
+        // An object that was deleted by hand is made again only by a new run, and a boot disk only by an order. A
+        // deletion that was cancelled is ordered again.
+        if matches!(slot.desired, UserAction::Gone(_)) && !game.forgotten.contains(&slot.uid()) {
+            game.delete_again(fleet, slot).await?;
+        } else if round > 0
+            && round.is_multiple_of(2)
+            && matches!(slot.desired, UserAction::There(_))
+        {
             fleet.cancel(entity.clone(), user()).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
             game.rebuild(fleet, slot).await?;

@@ -6,7 +6,7 @@
 //! nothing.
 
 use vsiflow_engine::{
-    model::{EntityState, Failure, FailureClass, Name, Objects, RunResult, Text},
+    model::{EntityId, EntityState, Failure, FailureClass, Name, Objects, RunResult, Text},
     workflow::DestructionOrder,
 };
 use vsiflow_steps::{guards, ports::VolumeKey};
@@ -16,6 +16,7 @@ use crate::{
     data_disk, delete_vsi,
     plan::{self, Destroyed, How, Plan, PlannedChange},
     record::{SnapshotAction, VsiRecord},
+    snapshot,
 };
 
 pub use crate::acts::{BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, RESTORE, UPDATE};
@@ -28,14 +29,20 @@ pub fn for_boot_disks(
     act: &str,
     plan: &Plan,
 ) -> Vec<DestructionOrder> {
-    let disks = BootDisks::of(record, objects);
-    let volumes = std::iter::once(disks.current()).chain(disks.abandoned());
-    let orders = volumes.map(|volume| DestructionOrder {
-        object: guards::object_name(&volume),
+    let orders = boot_disks(record, objects).into_iter();
+    let orders = orders.map(|object| DestructionOrder {
+        object,
         act: Name::of(act),
         shown: shown(&plan.destroys),
     });
     orders.collect()
+}
+
+/// The boot disks that a guest may have written to: the present one, and those that unfinished changes left.
+pub fn boot_disks(record: &VsiRecord, objects: &Objects) -> Vec<Text> {
+    let disks = BootDisks::of(record, objects);
+    let volumes = std::iter::once(disks.current()).chain(disks.abandoned());
+    volumes.map(|volume| guards::object_name(&volume)).collect()
 }
 
 /// The orders that a change of a document gives: one for the boot disk if the plan makes it anew.
@@ -98,6 +105,54 @@ pub fn for_restoration(record: &VsiRecord, plan: &Plan) -> Vec<DestructionOrder>
     orders.collect()
 }
 
+/// The orders to delete an entity with all that is its own: one for each of these volumes, and one for what a run
+/// that is still open makes meanwhile.
+pub fn for_deletion(
+    entity: &EntityId,
+    volumes: impl IntoIterator<Item = Text>,
+) -> Vec<DestructionOrder> {
+    let objects = std::iter::once(everything_of(entity)).chain(volumes);
+    let orders = objects.map(|object| DestructionOrder {
+        object,
+        act: Name::of(DELETE),
+        shown: Text::new(format!("the deletion of {entity}")),
+    });
+    orders.collect()
+}
+
+/// What the order to delete an entity names beside its volumes. No volume is called so.
+fn everything_of(entity: &EntityId) -> Text {
+    Text::new(format!("all of {entity}"))
+}
+
+/// Whether the deletion of the entity is ordered, and was not cancelled. A journal that was restored from a backup
+/// has no such order.
+pub fn deletion_is_ordered(entity: &EntityId, state: &EntityState) -> bool {
+    state.objects.is_ordered(&everything_of(entity))
+}
+
+/// Whether the entity is deleted or forgotten by this workflow already, and a deletion by an order that is open.
+pub fn deletes_already(entity: &EntityId, state: &EntityState, workflow: &str) -> bool {
+    let desired = state.desired.as_ref();
+    let forgets = [delete_vsi::FORGET, data_disk::FORGET, snapshot::FORGET];
+    desired.is_some_and(|desired| desired.workflow.as_str() == workflow)
+        && (forgets.contains(&workflow) || deletion_is_ordered(entity, state))
+}
+
+/// Checks that the deletion of the entity is ordered.
+///
+/// # Errors
+/// Blocked, `VSI0041`.
+pub fn check_deletion(entity: &EntityId, state: &EntityState) -> Result<(), Failure> {
+    if deletion_is_ordered(entity, state) {
+        return Ok(());
+    }
+    let message = "its deletion was cancelled, or was ordered before the journal was restored; nothing was changed";
+    let remedy = "delete it again, with --orphan if everything on its host is to stay";
+    let failure = Failure::new(FailureClass::Blocked, "VSI0041", message);
+    Err(failure.of_object(entity.to_string()).with_remedy(remedy))
+}
+
 /// The volumes that the record's restoration replaces.
 fn restored_volumes(record: &VsiRecord) -> impl Iterator<Item = &VolumeKey> {
     let action = record.snapshot.as_ref().map(|order| &order.action);
@@ -116,16 +171,16 @@ fn shown(destroys: &[Destroyed]) -> Text {
     Text::new(lines.join("; "))
 }
 
-/// What makes a plan impossible without an order.
+/// What a plan destroys, and so needs an order for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingOrder {
+pub enum NeededOrder {
     /// The boot disk would be made anew.
     BootDisk,
     /// A restoration was begun and not finished.
     Restoration,
 }
 
-impl MissingOrder {
+impl NeededOrder {
     /// The refusal as a change of a plan.
     pub fn refused_change(self, record: &VsiRecord) -> PlannedChange {
         let path = match self {
@@ -145,21 +200,52 @@ impl MissingOrder {
 /// What the plan would destroy without an order; `None` if all of it is ordered. An order that the open run
 /// spent counts: what that run does not finish is decided again when it has ended. A first boot that failed by
 /// the guest's own word needs none.
-pub fn missing(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Option<MissingOrder> {
+pub fn missing(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Option<NeededOrder> {
+    let is_missing = |needed: &NeededOrder| match needed {
+        NeededOrder::Restoration => lacks_order_to_restore(record, state),
+        NeededOrder::BootDisk => !state.objects.is_permitted(&boot_object(record, state)),
+    };
+    needed(record, plan, state).into_iter().find(is_missing)
+}
+
+/// The orders without which the plan cannot be carried out, whether they are open or not.
+fn needed(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Vec<NeededOrder> {
     if boots_from_a_fresh_disk(record, state) {
-        return None;
+        return Vec::new();
     }
-    let permitted = |object: &Text| state.objects.is_permitted(object);
-    let restores = plan
-        .changes
-        .iter()
-        .any(|change| change.path == plan::SNAPSHOT && change.how == How::Restart);
-    if restores && lacks_order_to_restore(record, state) {
-        return Some(MissingOrder::Restoration);
-    }
+    let is_restoration =
+        |change: &PlannedChange| change.path == plan::SNAPSHOT && change.how == How::Restart;
+    let restores = plan.changes.iter().any(is_restoration);
     let rebuilds = plan.how() == Some(How::Rebuild) && has_written_boot_disk(record, state);
-    let missing = rebuilds && !permitted(&boot_object(record, state));
-    missing.then_some(MissingOrder::BootDisk)
+    let restoration = restores.then_some(NeededOrder::Restoration);
+    let boot_disk = rebuilds.then_some(NeededOrder::BootDisk);
+    restoration.into_iter().chain(boot_disk).collect()
+}
+
+/// Checks that a command which orders nothing would not carry out an order that is open. A plan that lacks its order
+/// is refused anyway, when its graph is made.
+///
+/// # Errors
+/// Blocked, `VSI0041`, if the plan would be carried out by orders that were given before.
+pub fn destroys_nothing(
+    record: &VsiRecord,
+    plan: &Plan,
+    state: &EntityState,
+) -> Result<(), Failure> {
+    if needed(record, plan, state).is_empty() || missing(record, plan, state).is_some() {
+        return Ok(());
+    }
+    let name = record.vsi.full_name();
+    let message = "the replacement of its disks is ordered and not done, and this command would go on with it; \
+                   nothing was changed";
+    let remedy = format!(
+        "`vsiflow retry {name}` goes on with it, `vsiflow cancel {name}` gives it up; then repeat this command"
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0041", message);
+    Err(failure
+        .of_object(format!("vsi/{name}"))
+        .on_host(&record.vsi.host)
+        .with_remedy(remedy))
 }
 
 /// Whether a disk is half restored and nothing permits to continue, or nothing permits to begin.
@@ -173,14 +259,14 @@ fn lacks_order_to_restore(record: &VsiRecord, state: &EntityState) -> bool {
 }
 
 /// The failure of a change that nobody ordered.
-pub fn not_ordered(record: &VsiRecord, missing: MissingOrder) -> Failure {
+pub fn not_ordered(record: &VsiRecord, missing: NeededOrder) -> Failure {
     let name = record.vsi.full_name();
     let (message, remedy) = match missing {
-        MissingOrder::BootDisk => (
+        NeededOrder::BootDisk => (
             "its boot disk would be made anew, and no order for that is open; nothing was changed",
             format!("order it by `vsiflow rebuild {name}`, or undo the change that needs it"),
         ),
-        MissingOrder::Restoration => (
+        NeededOrder::Restoration => (
             "the restoration of its disks was begun and not finished, and its order is not open any more; \
              nothing was changed",
             "restore the snapshot again by `vsiflow snapshot restore`".to_owned(),
@@ -192,9 +278,10 @@ pub fn not_ordered(record: &VsiRecord, missing: MissingOrder) -> Failure {
         .with_remedy(remedy)
 }
 
-/// The order that the newest desired state itself gives for an object: a deletion, and a Hyper Protect guest
+/// The order that the newest desired state itself gives for an object: a deletion that is ordered, for what was made
+/// since, and a Hyper Protect guest
 /// whose first boot failed by its own word, because each of its starts writes a new layer over the image.
-pub fn standing(state: &EntityState, object: &str) -> Option<DestructionOrder> {
+pub fn standing(entity: &EntityId, state: &EntityState, object: &str) -> Option<DestructionOrder> {
     let desired = state.desired.as_ref()?;
     let order = |act: &str, shown: String| DestructionOrder {
         object: Text::new(object),
@@ -203,10 +290,10 @@ pub fn standing(state: &EntityState, object: &str) -> Option<DestructionOrder> {
     };
     let generation = desired.generation;
     match desired.workflow.as_str() {
-        delete_vsi::NAME | data_disk::DELETE => Some(order(
-            DELETE,
-            format!("the deletion, generation {generation}"),
-        )),
+        delete_vsi::NAME | data_disk::DELETE | snapshot::DELETE => {
+            let shown = format!("the deletion, generation {generation}");
+            deletion_is_ordered(entity, state).then(|| order(DELETE, shown))
+        }
         _ if never_ready(state) && boot_was_fatal(state) => Some(order(
             BOOT_AGAIN,
             format!("generation {generation}: a guest of this type boots from a fresh disk"),

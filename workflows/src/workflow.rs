@@ -18,6 +18,9 @@ pub struct VsiWorkflows;
 
 impl Workflows for VsiWorkflows {
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
+        if [delete_vsi::NAME, data_disk::DELETE, snapshot::DELETE].contains(&workflow.as_str()) {
+            orders::check_deletion(at.id, at.entity)?;
+        }
         match workflow.as_str() {
             provision_vsi::NAME | update_vsi::NAME if delete_vsi::is_gone(at) => {
                 // It is made again, or was changed while it is made again.
@@ -57,11 +60,11 @@ impl Workflows for VsiWorkflows {
 
     fn standing_order(
         &self,
-        _entity: &EntityId,
+        entity: &EntityId,
         state: &EntityState,
         object: &str,
     ) -> Option<DestructionOrder> {
-        orders::standing(state, object)
+        orders::standing(entity, state, object)
     }
 
     fn next_try(&self, _entity: &EntityId, state: &EntityState) -> Option<Duration> {

@@ -85,6 +85,7 @@ impl Control {
             desired,
         };
         self.recorder.entity_event(&update.entity, kind, cause);
+        self.replace_orders(&update.entity, &update.orders, cause);
         for order in update.orders {
             self.record_order(&update.entity, order, cause);
         }

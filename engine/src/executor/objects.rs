@@ -76,6 +76,7 @@ impl Control {
                 if objects.is_whole(&object, &identity) {
                     return Ok(());
                 }
+                self.end_orders_of_before(entity, waiter, &objects, &object);
                 EventKind::ObjectMade { object, identity }
             }
             ObjectFact::MadeOf {
@@ -110,6 +111,46 @@ impl Control {
             self.recorder
                 .entity_event(owner, made, &EventCause::engine());
         }
+    }
+
+    /// Voids the open orders for an object that is made for the first time, or anew: they were given for what was
+    /// there before. An order that came with a newer desired state than the run works for stays open, because it is
+    /// for what this run makes.
+    fn end_orders_of_before(
+        &mut self,
+        entity: &EntityId,
+        (run, _): &Waiter,
+        objects: &Objects,
+        object: &Text,
+    ) {
+        let is_new = !objects.made.contains_key(object) || objects.is_being_destroyed(object);
+        let projection = &self.recorder.projection;
+        let desired = projection
+            .entity(entity)
+            .and_then(|state| state.desired.as_ref());
+        let newest = desired.map(|desired| desired.generation);
+        let is_of_newest = projection.run(*run).map(|open| open.generation) == newest;
+        if !is_new || !is_of_newest {
+            return;
+        }
+        self.void_warrants(entity, &EventCause::engine(), |warrant| {
+            warrant.object == *object
+        });
+    }
+
+    /// Voids the open orders that new ones take the place of: those for the same objects, and those for the same
+    /// act. So one object never has two.
+    pub(super) fn replace_orders(
+        &mut self,
+        entity: &EntityId,
+        orders: &[DestructionOrder],
+        cause: &EventCause,
+    ) {
+        self.void_warrants(entity, cause, |warrant| {
+            orders
+                .iter()
+                .any(|order| warrant.is_replaced_by(&order.object, &order.act))
+        });
     }
 
     pub(super) fn objects_of(&self, entity: &EntityId) -> Objects {
@@ -207,7 +248,17 @@ impl Control {
 
     /// Voids the warrants of an entity that are not spent. Returns how many there were.
     pub(super) fn void_open_warrants(&mut self, entity: &EntityId, cause: &EventCause) -> usize {
-        let open: Vec<WarrantId> = self.objects_of(entity).open().collect();
+        self.void_warrants(entity, cause, |_| true)
+    }
+
+    /// Voids the warrants among those that are not spent. Returns how many there were.
+    fn void_warrants(
+        &mut self,
+        entity: &EntityId,
+        cause: &EventCause,
+        is_void: impl Fn(&Warrant) -> bool,
+    ) -> usize {
+        let open = self.objects_of(entity).open(is_void);
         for warrant in &open {
             let voided = EventKind::WarrantVoided { warrant: *warrant };
             self.recorder.entity_event(entity, voided, cause);

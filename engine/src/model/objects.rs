@@ -69,6 +69,13 @@ pub struct Warrant {
     pub spent: Option<Spender>,
 }
 
+impl Warrant {
+    /// Whether an order for this object and act takes the place of this one, if it is open.
+    pub fn is_replaced_by(&self, object: &Text, act: &Name) -> bool {
+        self.object == *object || self.act == *act
+    }
+}
+
 /// What the journal knows of an entity's objects, folded from its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
@@ -149,13 +156,11 @@ impl Objects {
             .any(|warrant| warrant.act.as_str() == act)
     }
 
-    /// The warrants that are not spent.
-    pub fn open(&self) -> impl Iterator<Item = WarrantId> + '_ {
-        let open = self
-            .warrants
-            .iter()
-            .filter(|(_, warrant)| warrant.spent.is_none());
-        open.map(|(id, _)| *id)
+    /// The warrants among those that are not spent.
+    pub fn open(&self, is_meant: impl Fn(&Warrant) -> bool) -> Vec<WarrantId> {
+        let warrants = self.warrants.iter();
+        let open = warrants.filter(|(_, warrant)| warrant.spent.is_none() && is_meant(warrant));
+        open.map(|(id, _)| *id).collect()
     }
 
     /// The events after which nothing of the entity is destroyed without a new order: the journal is another

@@ -16,7 +16,7 @@ use vsiflow_engine::{
 
 use super::ledger::object_name;
 use crate::{
-    error, files, names,
+    error, files,
     ports::{DomainInfo, FileIdentity, HostPorts, VolumeInfo, VolumeKey},
 };
 
@@ -131,11 +131,11 @@ pub(super) async fn record_file(
 /// there may be half of it.
 fn recorded(cx: &StepContext, key: &VolumeKey) -> Option<Text> {
     let (objects, object) = (cx.ledger.objects(), object_name(key));
-    if names::vsi_of_boot_disk(&key.name).is_some() {
-        let is_whole = !objects.is_being_destroyed(&object);
-        return objects.made.get(&object).filter(|_| is_whole).cloned();
+    if let Some(disk) = data_disk(key) {
+        return cx.recorded.identity_of(&disk, &object);
     }
-    cx.recorded.identity_of(&data_disk(key)?, &object)
+    let is_whole = !objects.is_being_destroyed(&object);
+    objects.made.get(&object).filter(|_| is_whole).cloned()
 }
 
 /// Refuses a disk that is another file than the recorded one. References, which have any name, are not compared.

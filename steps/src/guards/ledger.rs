@@ -123,6 +123,12 @@ pub async fn record_gone(cx: &StepContext, key: &VolumeKey) -> Result<(), Failur
     cx.ledger.record(ObjectFact::Gone { object }).await
 }
 
+/// Whether the journal knows that the entity began to make the volume, or made it.
+pub fn is_recorded(cx: &StepContext, key: &VolumeKey) -> bool {
+    let object = object_name(key);
+    cx.ledger.objects().begun.contains(&object) || is_written(cx, key)
+}
+
 /// Whether the journal knows the volume as one that a guest may have written to.
 pub fn is_written(cx: &StepContext, key: &VolumeKey) -> bool {
     cx.ledger.objects().made.contains_key(&object_name(key))

@@ -133,9 +133,17 @@ impl Step for CopyDisks {
             ports: &ports,
             params,
         };
+        if let Some(output) = work.whole().await? {
+            work.record_whole().await?;
+            return Ok(Done::created(output));
+        }
         work.claim(&*self.hosts).await?;
         match work.run().await {
-            Ok(output) => Ok(Done::created(output)),
+            Ok(output) => {
+                work.save_whole(&output).await?;
+                work.record_whole().await?;
+                Ok(Done::created(output))
+            }
             Err(failure) => {
                 if failure.class != FailureClass::Transient {
                     work.discard().await?;
@@ -159,11 +167,39 @@ impl CopyWork<'_> {
     /// snapshot.
     async fn claim(&self, hosts: &dyn Hosts) -> Result<(), Failure> {
         let cx = self.cx;
-        let copies = self.params.disks.iter().map(|disk| &disk.copy);
-        for key in copies.chain(&self.params.memory) {
+        for key in self.files() {
             let is_begun = guards::is_begun(cx, hosts, key, cx.intended_before);
             guards::is_free_or_ours(cx, self.ports, key, is_begun).await?;
             guards::record_begun(cx, key).await?;
+        }
+        Ok(())
+    }
+
+    /// The files of the snapshot.
+    fn files(&self) -> impl Iterator<Item = &VolumeKey> {
+        let copies = self.params.disks.iter().map(|disk| &disk.copy);
+        copies.chain(&self.params.memory)
+    }
+
+    /// What an earlier attempt made, if all of it was whole, and this journal knows that it made it.
+    async fn whole(&self) -> Result<Option<Output>, Failure> {
+        if !self.files().all(|key| guards::is_recorded(self.cx, key)) {
+            return Ok(None);
+        }
+        let saved: Option<Saved> = self.cx.saved().await?;
+        Ok(saved.and_then(|saved| saved.whole))
+    }
+
+    async fn save_whole(&self, output: &Output) -> Result<(), Failure> {
+        let mut saved: Saved = self.cx.saved().await?.unwrap_or_default();
+        saved.whole = Some(output.clone());
+        self.cx.save(&saved).await
+    }
+
+    /// Records what identifies the files. From now on they hold what a guest wrote, and only an order deletes them.
+    async fn record_whole(&self) -> Result<(), Failure> {
+        for key in self.files() {
+            guards::record_made(self.cx, self.ports, key).await?;
         }
         Ok(())
     }

@@ -38,6 +38,9 @@ pub(super) struct Saved {
     /// The names of the layers whose merge this step ended.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) merged: BTreeSet<String>,
+    /// What the step made, once all of it is whole. It is not made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) whole: Option<super::copy_disks::Output>,
 }
 
 /// The disks of one guest.

@@ -133,7 +133,7 @@ async fn delete(
     }
     let candidate = doomed.candidate(uid);
     let is_boot_disk = names::boot_disk_number(&key.name, uid).is_some();
-    let removed = if is_boot_disk {
+    let removed = if is_boot_disk || guards::is_written(cx, key) {
         guards::remove_for_good(cx, ports, candidate, DeletionGround::Ordered).await?
     } else {
         guards::remove(cx, ports, candidate, DeletionGround::Scratch).await?

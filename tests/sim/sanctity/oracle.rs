@@ -58,8 +58,11 @@ struct DiskLedger {
     tokens: BTreeSet<u64>,
     /// Those that its guest does not read any more, since the administrator gave it an earlier definition.
     aside: BTreeSet<u64>,
-    /// How many orders to end an incarnation are open.
-    orders: u32,
+    /// Whether an order to end this incarnation is open.
+    is_ordered: bool,
+    /// How many orders to end it were given whose answers are not known yet. One of them may be for the next
+    /// incarnation, if another order ends this one meanwhile.
+    asked: u32,
     /// Whether this incarnation was made for one start.
     is_disposable: bool,
     /// Whether one that is made now may be made for one start.
@@ -77,12 +80,23 @@ impl DiskLedger {
     fn end(&mut self) -> bool {
         let needs_order =
             !(self.is_disposable || self.is_made_anew || self.is_deleted || self.is_just_made());
-        if needs_order && self.orders == 0 {
+        if needs_order && !self.has_order() {
             return false;
         }
-        self.orders -= u32::from(needs_order);
+        // An order is for this incarnation, however often it was given.
+        if needs_order && !std::mem::take(&mut self.is_ordered) {
+            self.asked -= 1;
+        }
         self.forget();
         true
+    }
+
+    fn has_order(&self) -> bool {
+        self.is_ordered || self.asked > 0
+    }
+
+    fn close_orders(&mut self) {
+        (self.is_ordered, self.asked) = (false, 0);
     }
 
     /// Whether it was made after the look of a guard whose call follows now. A host has no lock against that.
@@ -125,15 +139,21 @@ impl Oracle {
         }
     }
 
-    /// The user ordered the end of the present incarnation.
+    /// The user orders the end of the present incarnation.
     pub fn order(&mut self, disk: DiskId) {
-        self.disks.entry(disk).or_default().orders += 1;
+        self.disks.entry(disk).or_default().asked += 1;
+    }
+
+    /// An order was accepted. It takes the place of those before.
+    pub fn confirm(&mut self, disk: DiskId) {
+        let ledger = self.disks.entry(disk).or_default();
+        ledger.is_ordered |= std::mem::take(&mut ledger.asked) > 0;
     }
 
     /// An order was refused.
     pub fn withdraw(&mut self, disk: DiskId) {
         let ledger = self.disks.entry(disk).or_default();
-        ledger.orders = ledger.orders.saturating_sub(1);
+        ledger.asked = ledger.asked.saturating_sub(1);
     }
 
     /// The user ordered its deletion, which happens as soon as nothing uses the disk. Returns whether they had
@@ -149,7 +169,7 @@ impl Oracle {
 
     /// The disks for which an order is open.
     pub fn ordered(&self) -> Vec<DiskId> {
-        let ordered = self.disks.iter().filter(|(_, ledger)| ledger.orders > 0);
+        let ordered = self.disks.iter().filter(|(_, ledger)| ledger.has_order());
         ordered.map(|(disk, _)| *disk).collect()
     }
 
@@ -159,28 +179,28 @@ impl Oracle {
     }
 
     pub fn has_order(&self, disk: DiskId) -> bool {
-        self.disks
-            .get(&disk)
-            .is_some_and(|ledger| ledger.orders > 0)
+        self.disks.get(&disk).is_some_and(DiskLedger::has_order)
     }
 
     /// Closes the orders that are open. `read` are the tokens that the defined disk has, if it is known: a disk
     /// that is another one by now was replaced by such an order.
     pub fn close_orders(&mut self, disk: DiskId, read: Option<&BTreeSet<u64>>) {
-        let Some(ledger) = self.disks.get_mut(&disk).filter(|ledger| ledger.orders > 0) else {
+        let ledger = self.disks.get_mut(&disk);
+        let Some(ledger) = ledger.filter(|ledger| ledger.has_order()) else {
             return;
         };
         if read.is_some_and(|read| !ledger.tokens.is_subset(read)) {
             ledger.end();
             self.ended += 1;
         }
-        ledger.orders = 0;
+        ledger.close_orders();
     }
 
     /// A backup of the journal is restored: all open orders are void.
     pub fn close_all_orders(&mut self) {
         for ledger in self.disks.values_mut() {
-            (ledger.orders, ledger.is_deleted) = (0, false);
+            ledger.close_orders();
+            ledger.is_deleted = false;
         }
         self.has_unknown_cards = true;
     }

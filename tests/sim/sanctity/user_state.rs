@@ -163,6 +163,7 @@ impl UserState {
             }
             return;
         }
+        orders.disks.iter().for_each(|disk| oracle.confirm(*disk));
         self.deleted.extend(&orders.deleted);
         match command {
             UserCommand::Apply(slot, vsi) => self.is_applied(slot, vsi, oracle),
@@ -217,14 +218,10 @@ impl UserState {
         self.slots[slot].desired = UserAction::There(vsi);
     }
 
-    /// The user knows again what they knew when a backup was made. No order of then is open, but deletions that
-    /// nobody took back.
+    /// The user knows again what they knew when a backup was made. No order of then is open, deletions included.
     pub fn restored(self, now: &Self, oracle: &mut Oracle) -> Self {
         oracle.close_all_orders();
         let deleted: BTreeSet<_> = self.deleted.intersection(&now.deleted).copied().collect();
-        for disk in &deleted {
-            oracle.delete(*disk);
-        }
         for (slot, known) in self.slots.iter().zip(&self.known) {
             known.tell(slot.uid(), oracle);
         }

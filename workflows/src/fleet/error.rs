@@ -68,7 +68,10 @@ impl FleetError {
     pub(crate) fn going_of(kind: &str, full_name: &str) -> Self {
         let failure = Failure::new(FailureClass::Blocked, "VSI0702", "it is being deleted")
             .of_object(format!("{kind}/{full_name}"))
-            .with_remedy("wait until it is gone (`vsiflow delete --wait`), then apply again");
+            .with_remedy(
+                "wait until it is gone (`vsiflow delete --wait`), then apply again; if its deletion was cancelled, \
+                 `vsiflow delete --orphan` and `vsiflow adopt` keep it",
+            );
         Self::new(FleetErrorKind::Blocked, failure)
     }
 

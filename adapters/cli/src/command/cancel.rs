@@ -35,7 +35,7 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
                 exit = Exit::Blocked;
             }
             Cancelled::OrdersVoided => output::line(&format!(
-                "{shown}: no run is open; what was ordered to be made anew or restored is not done any more"
+                "{shown}: no run is open; what was ordered to be deleted, made anew or restored is not done any more"
             )),
             Cancelled::Requested => {
                 // The step in progress ends first.

@@ -17,7 +17,7 @@ use crate::fleet::{
     unreadable::refuse_lost,
 };
 use crate::{
-    data_disk,
+    data_disk, orders,
     record::{DiskRecord, disk_entity, kind},
     spec::{DeletionPolicy, DesiredDataDisk, HostSettings, Resolved},
     vsi_graph,
@@ -95,7 +95,7 @@ impl DiskHandle<'_> {
         } else {
             data_disk::DELETE
         };
-        if known.workflow() == workflow {
+        if orders::deletes_already(&known.entity, &known.state, workflow) {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
@@ -120,6 +120,9 @@ impl DiskHandle<'_> {
         let mut updates = DesiredUpdates::default();
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
         updates.add(entity, workflow, supreme, &record, None)?;
+        if workflow == data_disk::DELETE {
+            updates.order_deletion(known.state.objects.made.keys().cloned());
+        }
         self.fleet.record(updates, by).await?;
         Ok(known.entity)
     }

@@ -111,7 +111,7 @@ impl SnapshotHandle<'_> {
         } else {
             snapshot::DELETE
         };
-        if known.workflow() == workflow {
+        if orders::deletes_already(&known.entity, &known.state, workflow) {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
@@ -122,6 +122,9 @@ impl SnapshotHandle<'_> {
         self.fleet.give_up(&known, &mut updates).await?;
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
         updates.add(entity, workflow, supreme, &known.record, None)?;
+        if workflow == snapshot::DELETE {
+            updates.order_deletion(known.state.objects.made.keys().cloned());
+        }
         self.fleet.record(updates, by).await?;
         Ok(known.entity)
     }

@@ -6,13 +6,14 @@ use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Name, Precedence},
+    model::{EntityId, Name, Precedence, Text},
     secret::Secret,
     workflow::{DesiredUpdate, DestructionOrder},
 };
 
 use super::{Fleet, FleetError, disk::known::DiskIds, host::ownership, unreadable::DesiredReading};
 use crate::{
+    orders,
     record::{HostRecord, JumpSecretNames, VsiRecord, host_entity, kind},
     spec::{HostSettings, ResolvedVsi, host::JumpSecrets},
 };
@@ -51,6 +52,14 @@ impl DesiredUpdates {
     /// Adds orders to the desired state that was added last; they are recorded with it.
     pub(super) fn order(&mut self, orders: Vec<DestructionOrder>) {
         if let Some(update) = self.updates.last_mut() {
+            update.orders.extend(orders);
+        }
+    }
+
+    /// Adds the order to delete the entity that was added last, with these volumes that guests wrote to.
+    pub(super) fn order_deletion(&mut self, volumes: impl IntoIterator<Item = Text>) {
+        if let Some(update) = self.updates.last_mut() {
+            let orders = orders::for_deletion(&update.entity, volumes);
             update.orders.extend(orders);
         }
     }

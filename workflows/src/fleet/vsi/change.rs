@@ -15,7 +15,7 @@ use vsiflow_engine::{
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
     boot_disks, macs, one_host,
-    orders::{self, MissingOrder},
+    orders::{self, NeededOrder},
     plan::{self, How, Plan, PlannedChange, Touched},
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
     spec::{DesiredVsi, PowerState, ResolvedVsi, UpdatePolicy},
@@ -44,7 +44,7 @@ pub(in crate::fleet) struct ChangeDraft {
     /// The plan of the change.
     pub(in crate::fleet) plan: Plan,
     /// The order without which it is refused.
-    pub(in crate::fleet) missing: Option<MissingOrder>,
+    pub(in crate::fleet) missing: Option<NeededOrder>,
     /// Where its contract is stored.
     pub(in crate::fleet) contract: ContractChange,
 }
@@ -149,7 +149,7 @@ impl Fleet {
         plan: &Plan,
         changes: &[PlannedChange],
         known: &Known,
-    ) -> Option<MissingOrder> {
+    ) -> Option<NeededOrder> {
         let state = &known.state;
         let is_only_recorded = state.is_settled() && !plan.has_effect();
         if changes.is_empty() || !boot_disks::was_made(state) || is_only_recorded {

@@ -2,13 +2,12 @@
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
-    model::{EntityId, Name, Precedence, Timestamp},
-    workflow::DesiredUpdate,
+    model::{EntityId, Precedence, Timestamp},
 };
 
-use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known};
+use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates};
 use crate::{
-    data_disk, delete_vsi,
+    data_disk, delete_vsi, orders,
     phase::is_gone,
     record::{VsiRecord, kind},
     spec::DeletionPolicy,
@@ -51,7 +50,8 @@ impl VsiHandle<'_> {
         Ok(self.fleet.find(namespace, name, false).await?.entity)
     }
 
-    /// Records that the VSI is to be deleted, and begins the work. If its `deletionPolicy` is `Retain`, or
+    /// Records that the VSI is to be deleted, with the order to destroy what its guest wrote, and begins the work. A
+    /// deletion whose order is void is ordered again. If its `deletionPolicy` is `Retain`, or
     /// the mode says so, it is only forgotten: its host is not asked, and everything there stays.
     ///
     /// # Errors
@@ -70,12 +70,7 @@ impl VsiHandle<'_> {
         } else {
             delete_vsi::NAME
         };
-        let current = known
-            .state
-            .desired
-            .as_ref()
-            .map(|desired| desired.workflow.as_str().to_owned());
-        if current.as_deref() == Some(workflow) {
+        if orders::deletes_already(&known.entity, &known.state, workflow) {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
@@ -83,17 +78,14 @@ impl VsiHandle<'_> {
             formats: self.fleet.formats(&known).await?,
             ..VsiRecord::clone(&known.record)
         };
-        let desired =
-            serde_json::to_vec(&record).map_err(|error| FleetError::defect(error.to_string()))?;
-        let update = DesiredUpdate {
-            entity: known.entity.clone(),
-            workflow: Name::of(workflow),
-            precedence: Precedence::Supreme,
-            desired,
-            made_from: None,
-            orders: Vec::new(),
-        };
-        self.fleet.engine.submit(vec![update], by).await?;
+        let mut updates = DesiredUpdates::default();
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        updates.add(entity, workflow, supreme, &record, None)?;
+        if workflow == delete_vsi::NAME {
+            let volumes = orders::boot_disks(&record, &known.state.objects);
+            updates.order_deletion(volumes);
+        }
+        self.fleet.record(updates, by).await?;
         Ok(known.entity)
     }
 }

@@ -12,7 +12,7 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
-    boot_disks, provision_vsi,
+    boot_disks, orders, provision_vsi,
     record::{Power, PowerAction, RolloutPredecessor, VsiRecord},
     spec::PowerState,
     update_vsi, vsi_graph,
@@ -43,7 +43,8 @@ impl VsiHandle<'_> {
     /// wait for a run that does not continue automatically.
     ///
     /// # Errors
-    /// When there is no such VSI, when it is being deleted, or when it is off and is to be paused.
+    /// When there is no such VSI, when it is being deleted, when it is off and is to be paused, or when a replacement
+    /// of its disks is ordered and stuck.
     pub async fn power(
         self,
         namespace: &str,
@@ -55,6 +56,7 @@ impl VsiHandle<'_> {
         let mut known = self.fleet.find(namespace, name, false).await?;
         refuse(&known, action)?;
         self.fleet.refuse_cordoned(&known, action)?;
+        self.fleet.refuse_ordered_replacement(&known)?;
         Arc::make_mut(&mut known.record).restore = false;
         let mut updates = DesiredUpdates::default();
         let power = Power {
@@ -72,6 +74,23 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
+    /// Whether what was recorded last does not go on by itself.
+    fn is_stuck(&self, entity: &EntityId) -> bool {
+        let verdict = self.own_verdict(entity);
+        !matches!(verdict, None | Some(Verdict::Reached))
+    }
+
+    /// Refuses a power command that would take up a replacement of disks which is stuck. One that goes on is waited
+    /// for.
+    fn refuse_ordered_replacement(&self, known: &Known) -> Result<(), FleetError> {
+        if !self.is_stuck(&known.entity) || !boot_disks::was_made(&known.state) {
+            return Ok(());
+        }
+        let plan = self.plan_of(&known.record, known);
+        let destroys_nothing = orders::destroys_nothing(&known.record, &plan, &known.state);
+        destroys_nothing.map_err(|failure| FleetError::new(ErrorKind::Blocked, failure))
+    }
+
     /// Adds the VSI with another power state to `updates`.
     pub(in crate::fleet) async fn power_update(
         &self,
@@ -90,11 +109,7 @@ impl Fleet {
             ..VsiRecord::clone(&known.record)
         };
         record.retired.retain(|secret| ids.contains(secret));
-        let is_stuck = !matches!(
-            self.own_verdict(&known.entity),
-            None | Some(Verdict::Reached)
-        );
-        let precedence = if force || is_stuck {
+        let precedence = if force || self.is_stuck(&known.entity) {
             Precedence::Supersede
         } else {
             Precedence::Queue

@@ -228,6 +228,7 @@ impl Fleet {
         self.give_up(&known, &mut updates).await?;
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
         updates.add(entity, snapshot::DELETE, supreme, &known.record, None)?;
+        updates.order_deletion(known.state.objects.made.keys().cloned());
         let record = ScheduleRecord {
             failed: Some(FailedDueTime::of(stuck.due_ms, &failure)),
             missed: record.missed.saturating_add(1),
