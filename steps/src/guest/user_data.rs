@@ -3,6 +3,7 @@
 //! <https://docs.cloud-init.io/en/latest/explanation/format.html>.
 
 mod archive;
+mod budget;
 mod config_keys;
 mod mime;
 mod misspelling;
@@ -15,6 +16,7 @@ mod public_key;
 mod script;
 mod template;
 mod transfer_encoding;
+mod verdicts;
 mod yaml;
 
 use std::io::Read as _;
@@ -25,7 +27,11 @@ use base64::{
 };
 use flate2::bufread::GzDecoder;
 
-use self::yaml::{YamlShape, check_yaml, read_yaml, shape_of};
+use self::{
+    budget::CheckBudget,
+    verdicts::Verdicts,
+    yaml::{YamlShape, check_yaml, read_yaml, shape_of},
+};
 pub use self::{network::check_network, public_key::is_public_key};
 
 /// What is wrong with an input of a guest, in words that repeat nothing of it.
@@ -75,8 +81,6 @@ const PACKED: [(&[u8], &str); 5] = [
     (b"\x04\x22\x4d\x18", "lz4"),
 ];
 const GZIP: &[u8] = b"\x1f\x8b";
-/// The most bytes that packed user-data is unpacked to.
-const UNPACKED_MAX: usize = 32 << 20;
 /// Where the head of a MIME message is looked for, as in cloud-init.
 const MIME_HEAD: usize = 4096;
 
@@ -93,29 +97,34 @@ const ENCODINGS_MAX: usize = 4;
 const FIRST_LINE: &str = "begin it with the line `#cloud-config`, or with `#!` and an interpreter";
 const AS_UTF8: &str = "save it as UTF-8 without a byte order mark";
 
-/// The problem of user-data, or of vendor-data, if cloud-init would ignore it.
+/// The problem of user-data, or of vendor-data, if cloud-init would ignore it. What exceeds the budget of one check is
+/// a doubt.
 pub fn check(bytes: &[u8]) -> Option<InputProblem> {
+    static VERDICTS: Verdicts = Verdicts::new();
+    VERDICTS.of(bytes, || check_anew(bytes))
+}
+
+fn check_anew(bytes: &[u8]) -> Option<InputProblem> {
+    let budget = &CheckBudget::new();
     if bytes.starts_with(GZIP) {
-        return check_packed(bytes);
+        return check_unpacked(bytes, budget, check_text);
     }
     let packed = PACKED.iter().find(|(magic, _)| bytes.starts_with(magic));
     if let Some((_, name)) = packed {
         let message = format!("it is packed by {name}, and cloud-init unpacks gzip only");
         return Some(InputProblem::new(message, "pack it by gzip, or not at all"));
     }
-    check_text(bytes)
+    check_text(bytes, budget)
 }
 
-fn check_packed(bytes: &[u8]) -> Option<InputProblem> {
-    check_unpacked(bytes, UNPACKED_MAX, check_text)
-}
-
-/// The problem of packed bytes, or of what is packed. What is too long is not judged.
+/// The problem of packed bytes, or of what is packed.
 fn check_unpacked(
     bytes: &[u8],
-    most: usize,
-    check: impl FnOnce(&[u8]) -> Option<InputProblem>,
+    budget: &CheckBudget,
+    check: impl FnOnce(&[u8], &CheckBudget) -> Option<InputProblem>,
 ) -> Option<InputProblem> {
+    // One byte more shows that there are more.
+    let most = budget.bytes_left().saturating_add(1);
     let Ok(unpacked) = unpacked(bytes, most) else {
         let message = "it is packed by gzip, and damaged or cut short";
         return Some(InputProblem::new(
@@ -127,7 +136,10 @@ fn check_unpacked(
         let message = "it is packed by gzip twice, and cloud-init unpacks it once";
         return Some(InputProblem::new(message, "pack it once"));
     }
-    (unpacked.len() < most).then(|| check(&unpacked))?
+    if let Err(too_large) = budget.take_bytes(unpacked.len()) {
+        return Some(too_large);
+    }
+    check(&unpacked, budget)
 }
 
 /// Unpacks all members of a gzip file, to so many bytes. Python passes over zeros behind them, with which tapes and
@@ -149,13 +161,13 @@ fn unpacked(bytes: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     Ok(unpacked)
 }
 
-fn check_text(bytes: &[u8]) -> Option<InputProblem> {
+fn check_text(bytes: &[u8], budget: &CheckBudget) -> Option<InputProblem> {
     check_text_of(bytes, |text| {
         let head: String = text.chars().take(MIME_HEAD).collect();
         if head.to_lowercase().contains("mime-version:") {
-            mime::check(text)
+            mime::check(text, budget)
         } else {
-            check_form(text)
+            check_form(text, budget)
         }
     })
 }
@@ -172,27 +184,27 @@ fn check_text_of(
 }
 
 /// The problem of a text whose format cloud-init tells by its first line.
-fn check_form(text: &str) -> Option<InputProblem> {
+fn check_form(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     match form_of(text) {
-        Some(TEMPLATE) => template::check(text),
-        Some("#cloud-config") => check_config(text),
-        Some(ARCHIVE) => check_archive(text),
-        Some("#cloud-config-jsonp") => patch::check(text),
+        Some(TEMPLATE) => template::check(text, budget),
+        Some("#cloud-config") => check_config(text, budget),
+        Some(ARCHIVE) => check_archive(text, budget),
+        Some("#cloud-config-jsonp") => patch::check(text, budget),
         Some(form @ ("#include" | "#include-once")) => check_include(text, form),
         Some("#!") => script::check(text),
         Some(script::BOOTHOOK) => script::check_boothook(text),
         Some("#upstart-job") => Some(upstart()),
         Some(_) => None,
-        None => Some(unknown_form(text)),
+        None => Some(unknown_form(text, budget)),
     }
 }
 
-fn check_config(text: &str) -> Option<InputProblem> {
-    check_yaml(text, YamlShape::Mapping).or_else(|| config_keys::check(text))
+fn check_config(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
+    check_yaml(text, YamlShape::Mapping, budget).or_else(|| config_keys::check(text))
 }
 
-fn check_archive(text: &str) -> Option<InputProblem> {
-    check_yaml(text, YamlShape::List).or_else(|| archive::check(text))
+fn check_archive(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
+    check_yaml(text, YamlShape::List, budget).or_else(|| archive::check(text, budget))
 }
 
 fn upstart() -> InputProblem {
@@ -244,7 +256,7 @@ fn check_include(text: &str, form: &str) -> Option<InputProblem> {
     is_wrong.then(|| InputProblem::new("a line that it includes is not an address", remedy))
 }
 
-fn unknown_form(text: &str) -> InputProblem {
+fn unknown_form(text: &str, budget: &CheckBudget) -> InputProblem {
     let start = text.trim_start().to_lowercase();
     if is_encoded(text) {
         let message = "it is still encoded in base64, and cloud-init does not decode it";
@@ -261,7 +273,8 @@ fn unknown_form(text: &str) -> InputProblem {
     let of_talos = start.contains("version: v1alpha1") && start.contains("machine:");
     let of_windows = WINDOWS_FORMS.iter().any(|form| start.starts_with(form));
     // A program in the image may read a word or sentence; a mapping or a comment is meant for cloud-init.
-    let of_image = !start.starts_with('#') && matches!(shape_of(text), Ok(YamlShape::Scalar));
+    let is_scalar = || matches!(shape_of(text, budget), Ok(YamlShape::Scalar));
+    let of_image = !start.starts_with('#') && is_scalar();
     InputProblem {
         is_doubt: of_talos || of_windows || of_image,
         ..InputProblem::new(message, FIRST_LINE)

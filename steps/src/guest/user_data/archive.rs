@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, YamlShape, check_form, check_yaml, form_of, mime, read_yaml};
+use super::{
+    CheckBudget, InputProblem, YamlShape, check_form, check_yaml, form_of, mime, read_yaml,
+};
 
-/// How many entries are looked at.
-const ENTRIES_MAX: usize = 64;
 /// The type of an entry that makes cloud-init read other types.
 const HANDLER: &str = "text/part-handler";
 /// What cloud-init looks into, except in an archive.
@@ -18,12 +18,14 @@ const CONTAINERS: [&str; 4] = [
 const CONTAINER_FORMS: [&str; 3] = ["#cloud-config-archive", "#include", "#include-once"];
 
 /// The problem of the first entry that cloud-init would ignore.
-pub(super) fn check(text: &str) -> Option<InputProblem> {
+pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     let entries: Vec<Value> = read_yaml(text).ok()?;
-    let entries = entries.iter().take(ENTRIES_MAX);
-    let has_handler = entries.clone().any(|entry| type_of(entry) == Some(HANDLER));
-    (1..).zip(entries).find_map(|(number, entry)| {
-        let problem = check_entry(entry, has_handler)?;
+    let has_handler = entries.iter().any(|entry| type_of(entry) == Some(HANDLER));
+    (1..).zip(&entries).find_map(|(number, entry)| {
+        if let Err(too_large) = budget.take_part() {
+            return Some(too_large);
+        }
+        let problem = check_entry(entry, has_handler, budget)?;
         Some(InputProblem {
             message: format!("of its entry {number}, {}", problem.message),
             ..problem
@@ -35,7 +37,7 @@ fn type_of(entry: &Value) -> Option<&str> {
     entry.get("type")?.as_str().filter(|kind| !kind.is_empty())
 }
 
-fn check_entry(entry: &Value, has_handler: bool) -> Option<InputProblem> {
+fn check_entry(entry: &Value, has_handler: bool, budget: &CheckBudget) -> Option<InputProblem> {
     let text = match entry {
         Value::String(text) => Some(text.as_str()),
         Value::Object(fields) => match check_fields(fields) {
@@ -47,11 +49,11 @@ fn check_entry(entry: &Value, has_handler: bool) -> Option<InputProblem> {
     let content = text?;
     match type_of(entry) {
         Some(kind) if CONTAINERS.contains(&mime::kind_of(kind).as_str()) => Some(nested()),
-        Some(kind) => mime::check_of_type(content, kind, has_handler),
+        Some(kind) => mime::check_of_type(content, kind, has_handler, budget),
         None => match form_of(content) {
             Some(form) if CONTAINER_FORMS.contains(&form) => Some(nested()),
-            Some(_) => check_form(content),
-            None => check_yaml(content, YamlShape::Mapping),
+            Some(_) => check_form(content, budget),
+            None => check_yaml(content, YamlShape::Mapping, budget),
         },
     }
 }

@@ -1,14 +1,10 @@
 //! Looks into the parts of a MIME message, of which cloud-init reads each by its type.
 
 use super::{
-    InputProblem, TEMPLATE, check_archive, check_config, check_form, check_text_of, check_unpacked,
-    form_of, patch, script, template, transfer_encoding, upstart,
+    CheckBudget, InputProblem, TEMPLATE, check_archive, check_config, check_form, check_text_of,
+    check_unpacked, form_of, patch, script, template, transfer_encoding, upstart,
 };
 
-/// How many parts are looked at.
-const PARTS_MAX: usize = 64;
-/// The most bytes that a packed part is unpacked to.
-const UNPACKED_MAX: usize = 1 << 20;
 /// How deep messages in messages are looked into.
 const DEPTH_MAX: usize = 4;
 
@@ -34,7 +30,7 @@ const HEADERS: [&str; 6] = [
 ];
 
 /// The problem of the first part that cloud-init would ignore.
-pub(super) fn check(text: &str) -> Option<InputProblem> {
+pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     let text = without_envelope(text);
     let (head, body) = split_head(text);
     let begins_with_header = head
@@ -42,22 +38,27 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
         .is_some_and(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace));
     if !begins_with_header {
         // The words of a message are somewhere in a text of another form.
-        return check_form(text);
+        return check_form(text, budget);
     }
     let content_type = header(head, "content-type").unwrap_or("text/plain");
     if kind_of(content_type).starts_with("multipart/") {
-        check_multipart(content_type, body, 0)
+        check_multipart(content_type, body, 0, budget)
     } else {
         Part {
             text,
             depth: 0,
             has_handler: false,
         }
-        .check()
+        .check(budget)
     }
 }
 
-fn check_multipart(content_type: &str, body: &str, depth: usize) -> Option<InputProblem> {
+fn check_multipart(
+    content_type: &str,
+    body: &str,
+    depth: usize,
+    budget: &CheckBudget,
+) -> Option<InputProblem> {
     let boundary = parameter(content_type, "boundary").unwrap_or_default();
     if boundary.is_empty() || !body.lines().any(|line| is_delimiter(line, boundary)) {
         return Some(InputProblem::new(
@@ -65,7 +66,7 @@ fn check_multipart(content_type: &str, body: &str, depth: usize) -> Option<Input
             "write the boundary of its Content-Type between the parts, after `--`",
         ));
     }
-    check_parts(&parts(body, boundary), depth)
+    check_parts(&parts(body, boundary), depth, budget)
 }
 
 /// The text without the line that mailboxes have before the headers.
@@ -76,20 +77,22 @@ fn without_envelope(text: &str) -> &str {
     }
 }
 
-fn check_parts(parts: &[&str], depth: usize) -> Option<InputProblem> {
-    let parts = parts.get(..PARTS_MAX.min(parts.len())).unwrap_or_default();
+fn check_parts(parts: &[&str], depth: usize, budget: &CheckBudget) -> Option<InputProblem> {
     let is_handler = |part: &&str| {
         let (head, _) = split_head(part);
         header(head, "content-type").map(kind_of).as_deref() == Some("text/part-handler")
     };
     let has_handler = parts.iter().any(is_handler);
     (1..).zip(parts).find_map(|(number, part)| {
+        if let Err(too_large) = budget.take_part() {
+            return Some(too_large);
+        }
         let part = Part {
             text: part,
             depth,
             has_handler,
         };
-        let problem = part.check()?;
+        let problem = part.check(budget)?;
         Some(InputProblem {
             message: format!("of its part {number}, {}", problem.message),
             ..problem
@@ -120,7 +123,7 @@ struct Part<'t> {
 }
 
 impl Part<'_> {
-    fn check(self) -> Option<InputProblem> {
+    fn check(self, budget: &CheckBudget) -> Option<InputProblem> {
         let (head, content) = split_head(self.text);
         if content.trim().is_empty() {
             return has_other_lines(head).then(without_content);
@@ -129,7 +132,8 @@ impl Part<'_> {
         let kind = kind_of(content_type);
         if kind.starts_with("multipart/") {
             let depth = self.depth.saturating_add(1);
-            return (depth < DEPTH_MAX).then(|| check_multipart(content_type, content, depth))?;
+            let check = || check_multipart(content_type, content, depth, budget);
+            return (depth < DEPTH_MAX).then(check)?;
         }
         let encoding = header(head, "content-transfer-encoding").unwrap_or("8bit");
         let bytes = match transfer_encoding::decoded(content, encoding)? {
@@ -137,17 +141,19 @@ impl Part<'_> {
             Err(damaged) => return Some(damaged),
         };
         if PACKED.contains(&kind.as_str()) {
-            return check_unpacked(&bytes, UNPACKED_MAX, |plain| {
-                check_text_of(plain, check_form)
+            return check_unpacked(&bytes, budget, |plain, budget| {
+                check_text_of(plain, |text| check_form(text, budget))
             });
         }
         check_text_of(&bytes, |text| match kind.as_str() {
             // cloud-init tells the type of such a part by its content.
-            "text/plain" | "text/x-not-multipart" => check_form(text),
-            "text/x-shellscript" if form_of(text).is_some() => check_form(text),
-            "text/cloud-config-archive" if form_of(text) != Some(TEMPLATE) => check_archive(text),
+            "text/plain" | "text/x-not-multipart" => check_form(text, budget),
+            "text/x-shellscript" if form_of(text).is_some() => check_form(text, budget),
+            "text/cloud-config-archive" if form_of(text) != Some(TEMPLATE) => {
+                check_archive(text, budget)
+            }
             "text/x-include-url" | "text/x-include-once-url" => None,
-            kind => check_of_type(text, kind, self.has_handler),
+            kind => check_of_type(text, kind, self.has_handler, budget),
         })
     }
 }
@@ -170,15 +176,20 @@ fn without_content() -> InputProblem {
 }
 
 /// The problem of a content whose type its container tells.
-pub(super) fn check_of_type(content: &str, kind: &str, has_handler: bool) -> Option<InputProblem> {
+pub(super) fn check_of_type(
+    content: &str,
+    kind: &str,
+    has_handler: bool,
+    budget: &CheckBudget,
+) -> Option<InputProblem> {
     match kind_of(kind).as_str() {
         // A template is one by its first line, whatever its type.
         "text/jinja2" | "text/cloud-config" if form_of(content) == Some(TEMPLATE) => {
-            template::check(content)
+            template::check(content, budget)
         }
         "text/jinja2" => Some(no_template()),
-        "text/cloud-config" => check_config(content),
-        "text/cloud-config-jsonp" => patch::check(content),
+        "text/cloud-config" => check_config(content, budget),
+        "text/cloud-config-jsonp" => patch::check(content, budget),
         "text/cloud-boothook" => script::check_boothook(content),
         "text/x-shellscript"
         | "text/x-shellscript-per-boot"

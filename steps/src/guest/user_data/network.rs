@@ -1,11 +1,16 @@
 //! Checks a network configuration, in netplan's form or in that of cloud-init's version 1.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::{
-    InputProblem, netplan_keys, netplan_references,
+    InputProblem,
+    budget::too_large,
+    netplan_keys, netplan_references,
     netplan_values::RENDERERS,
-    yaml::{check_tabs, read_yaml},
+    verdicts::Verdicts,
+    yaml::{Unread, check_tabs, read_yaml},
 };
 
 const REMEDY: &str = "write netplan's YAML, for example: version: 2 and below it ethernets";
@@ -38,13 +43,19 @@ const DEVICES: [&str; 12] = [
 
 /// The problem of a network configuration, if cloud-init would ignore it.
 pub fn check_network(text: &str) -> Option<InputProblem> {
+    static VERDICTS: Verdicts = Verdicts::new();
+    VERDICTS.of(text.as_bytes(), || check_anew(text))
+}
+
+fn check_anew(text: &str) -> Option<InputProblem> {
     let problem = |message: String| Some(InputProblem::new(message, REMEDY));
     if text.starts_with('\u{feff}') {
         return problem("it begins with a byte order mark".to_owned());
     }
     let read: serde_json::Value = match read_yaml(text) {
         Ok(read) => read,
-        Err(place) => return problem(format!("it is not YAML{place}")),
+        Err(Unread::TooLarge) => return Some(too_large()),
+        Err(Unread::Wrong(place)) => return problem(format!("it is not YAML{place}")),
     };
     if let Some(tab) = check_tabs(text) {
         return Some(tab);
@@ -82,25 +93,38 @@ pub fn check_network(text: &str) -> Option<InputProblem> {
 
 /// Python takes digits with colons for a number of base 60, unless they are in quotation marks.
 fn unquoted_number(text: &str, read: &Value) -> Option<InputProblem> {
+    let quoted = quoted_digits(text);
     let mut rest = vec![read];
     while let Some(value) = rest.pop() {
         match value {
             Value::Array(list) => rest.extend(list),
             Value::Object(fields) => rest.extend(fields.values()),
-            Value::String(word) if is_base_60(word) => {
-                let is_quoted = ['"', '\'']
-                    .iter()
-                    .any(|quote| text.contains(&format!("{quote}{word}{quote}")));
-                if !is_quoted {
-                    let message = "it has digits with colons that cloud-init takes for a number";
-                    let remedy = "put hardware addresses into quotation marks";
-                    return Some(InputProblem::new(message, remedy));
-                }
+            Value::String(word) if is_base_60(word) && !quoted.contains(word.as_str()) => {
+                let message = "it has digits with colons that cloud-init takes for a number";
+                let remedy = "put hardware addresses into quotation marks";
+                return Some(InputProblem::new(message, remedy));
             }
             _ => {}
         }
     }
     None
+}
+
+/// The texts of digits and colons between quotation marks of one kind.
+fn quoted_digits(text: &str) -> BTreeSet<&str> {
+    let (mut quoted, mut opened) = (BTreeSet::new(), None);
+    for (at, c) in text.char_indices() {
+        match (c, opened) {
+            ('"' | '\'', open) => {
+                let own = open.filter(|(quote, _)| *quote == c);
+                quoted.extend(own.and_then(|(_, begin)| text.get(begin..at)));
+                opened = Some((c, at.saturating_add(1)));
+            }
+            ('0'..='9' | ':', _) => {}
+            _ => opened = None,
+        }
+    }
+    quoted
 }
 
 fn is_base_60(word: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::InputProblem;
+use super::{CheckBudget, InputProblem};
 
 const FIRST_WORD: &str = "#cloud-config-jsonp";
 /// The operations, each with what it needs beside `path`.
@@ -17,7 +17,10 @@ const OPERATIONS: [(&str, Option<&str>); 6] = [
 const REMEDY: &str = "write a list of operations in JSON below the first line";
 
 /// The problem of a patch that cannot be applied to any document.
-pub(super) fn check(text: &str) -> Option<InputProblem> {
+pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
+    if let Err(too_large) = budget.take_bytes(text.len()) {
+        return Some(too_large);
+    }
     let text = text.trim_start();
     let patch = text.strip_prefix(FIRST_WORD).unwrap_or(text);
     let Ok(operations) = serde_json::from_str::<Vec<Value>>(patch) else {

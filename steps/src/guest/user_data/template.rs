@@ -1,6 +1,6 @@
 //! Checks the marks of a jinja template, without running it.
 
-use super::{InputProblem, check_form, form_of, script::BOOTHOOK};
+use super::{CheckBudget, InputProblem, check_form, form_of, script::BOOTHOOK};
 
 /// The marks that open an expression, a statement and a comment, with those that close them.
 const MARKS: [(&str, &str); 3] = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
@@ -21,7 +21,7 @@ const FORMS: [&str; 3] = ["#cloud-config", "#!", BOOTHOOK];
 const REMEDY: &str = "correct the template; `cloud-init devel render FILE` renders it";
 
 /// The problem of a template: of its second line, or of a mark that is open.
-pub(super) fn check(text: &str) -> Option<InputProblem> {
+pub(super) fn check(text: &str, budget: &CheckBudget) -> Option<InputProblem> {
     let (_, rest) = text.trim_start().split_once('\n').unwrap_or_default();
     if !matches!(form_of(rest), Some(form) if FORMS.contains(&form)) {
         let message = "the line after `## template: jinja` begins nothing that cloud-init fills in";
@@ -31,7 +31,7 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
     if MARKS.iter().any(|(open, _)| rest.contains(open)) {
         Template { text, at: 0 }.check()
     } else {
-        check_form(rest)
+        check_form(rest, budget)
     }
 }
 

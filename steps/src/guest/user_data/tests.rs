@@ -696,3 +696,81 @@ fn messages_in_messages_are_looked_into_to_a_depth() {
         assert_eq!(check(part.as_bytes()).is_some(), depth < 4, "{depth}");
     }
 }
+
+/// A message with `parts` parts at each of `levels` levels, each of the innermost of which is `leaf`.
+fn nested_message(parts: usize, levels: usize, leaf: &str) -> String {
+    let mut part = leaf.to_owned();
+    for level in 0..levels {
+        let repeated = format!("--b{level}\n{part}").repeat(parts);
+        part = format!(
+            "Content-Type: multipart/mixed; boundary=\"b{level}\"\n\n{repeated}--b{level}--\n"
+        );
+    }
+    format!("MIME-Version: 1.0\n{part}")
+}
+
+fn assert_is_quick(bytes: &[u8], check: impl FnOnce(&[u8]) -> Option<InputProblem>) {
+    let begin = std::time::Instant::now();
+    let problem = check(bytes).unwrap();
+    assert!(
+        problem.is_doubt && problem.message.contains("than is checked"),
+        "{problem:?}"
+    );
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn parts_that_unpack_to_much_have_one_budget_together() {
+    let inner = format!("#cloud-config\nruncmd:\n{}", "- x\n".repeat(90_000));
+    let packed = base64::Engine::encode(&BASE64, gzip(inner.as_bytes()));
+    let leaf =
+        format!("Content-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n{packed}\n");
+    let message = nested_message(16, 3, &leaf);
+    assert_is_quick(&gzip(message.as_bytes()), check);
+}
+
+#[test]
+fn small_parts_have_one_budget_together() {
+    let leaf = "Content-Type: text/cloud-config\n\na: b\n";
+    assert_is_quick(nested_message(17, 2, leaf).as_bytes(), check);
+    assert_eq!(check(nested_message(15, 2, leaf).as_bytes()), None);
+}
+
+#[test]
+fn entries_that_an_alias_repeats_are_each_counted() {
+    let content = format!("    a: [{}x]\n", "x,".repeat(90_000));
+    let entry = format!("- &a\n  type: text/cloud-config\n  content: |\n{content}");
+    for repeats in [15, 2000] {
+        let archive = format!("#cloud-config-archive\n{entry}{}", "- *a\n".repeat(repeats));
+        assert_is_quick(archive.as_bytes(), check);
+    }
+}
+
+#[test]
+fn a_text_that_repeats_itself_is_a_doubt() {
+    let mut bomb = "#cloud-config\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..8 {
+        let before = level - 1;
+        let repeated = format!("*a{before},").repeat(9);
+        bomb.push_str(&format!("a{level}: &a{level} [{repeated}*a{before}]\n"));
+    }
+    assert_is_quick(bomb.as_bytes(), check);
+    let network = bomb.replace("#cloud-config", "version: 2");
+    assert_is_quick(network.as_bytes(), |bytes| {
+        check_network(std::str::from_utf8(bytes).unwrap())
+    });
+}
+
+#[test]
+fn many_quoted_digits_are_looked_at_once() {
+    let words: Vec<_> = (0..20_000)
+        .map(|number| format!("'10:0:{}:{}'", number / 60, number % 60))
+        .collect();
+    let text = format!(
+        "version: 2\nethernets:\n  e0:\n    addresses: [{}]\n",
+        words.join(",")
+    );
+    let begin = std::time::Instant::now();
+    assert!(check_network(&text).is_some());
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+}

@@ -4,7 +4,23 @@ use granit_parser::{Event, Parser, ScalarStyle};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::DuplicateKeyPolicy;
 
-use super::InputProblem;
+use super::{
+    InputProblem,
+    budget::{CheckBudget, too_large},
+};
+
+/// The most nodes of one text, those that aliases repeat among them.
+const NODES_MAX: usize = 100_000;
+/// The most bytes of texts in it.
+const TEXTS_MAX: usize = 4 << 20;
+
+/// Why a text is not read.
+pub(super) enum Unread {
+    /// It is not YAML, at the place in brackets, if one is known.
+    Wrong(String),
+    /// It exceeds what is read.
+    TooLarge,
+}
 
 /// The outermost part of a YAML text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +31,21 @@ pub(super) enum YamlShape {
     Scalar,
 }
 
-pub(super) fn check_yaml(text: &str, expected: YamlShape) -> Option<InputProblem> {
+pub(super) fn check_yaml(
+    text: &str,
+    expected: YamlShape,
+    budget: &CheckBudget,
+) -> Option<InputProblem> {
     let remedy = "correct its YAML; `cloud-init schema --config-file FILE` checks it";
     let words = match expected {
         YamlShape::List => "a list",
         _ => "a mapping of keys to values",
     };
-    match shape_of(text) {
-        Err(place) => Some(InputProblem::new(format!("it is not YAML{place}"), remedy)),
+    match shape_of(text, budget) {
+        Err(Unread::TooLarge) => Some(too_large()),
+        Err(Unread::Wrong(place)) => {
+            Some(InputProblem::new(format!("it is not YAML{place}"), remedy))
+        }
         Ok(shape) if shape == expected || shape == YamlShape::Nothing => check_tabs(text),
         Ok(_) => Some(InputProblem::new(
             format!("its YAML is not {words}"),
@@ -64,24 +87,47 @@ fn tab_between(text: &str, begin: usize, end: usize) -> Option<usize> {
     Some(begin.saturating_add(tab))
 }
 
-/// The shape of a YAML text, or where it is wrong.
-pub(super) fn shape_of(text: &str) -> Result<YamlShape, String> {
+/// The shape of a YAML text, or why it is not read.
+pub(super) fn shape_of(text: &str, budget: &CheckBudget) -> Result<YamlShape, Unread> {
+    let taken = budget.take_bytes(text.len());
+    taken.map_err(|_| Unread::TooLarge)?;
     read_yaml(text)
 }
 
 /// Reads YAML as cloud-init does, or says where it is wrong without repeating any of it.
-pub(super) fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(super) fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Unread> {
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: NODES_MAX,
+            max_total_scalar_bytes: TEXTS_MAX,
+        },
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         reject_unsupported_tags: true,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        if is_too_large(&error) {
+            return Unread::TooLarge;
+        }
         let place = error.location();
-        place.map_or_else(String::new, |place| {
+        Unread::Wrong(place.map_or_else(String::new, |place| {
             format!(" (line {}, column {})", place.line(), place.column())
-        })
+        }))
     })
+}
+
+fn is_too_large(mut cause: &serde_saphyr::Error) -> bool {
+    use serde_saphyr::Error;
+    while let Error::AliasError { error, .. } | Error::WithSnippet { error, .. } = cause {
+        cause = error;
+    }
+    matches!(
+        cause,
+        Error::Budget { .. }
+            | Error::AliasReplayLimitExceeded { .. }
+            | Error::AliasExpansionLimitExceeded { .. }
+            | Error::AliasReplayStackDepthExceeded { .. }
+    )
 }
 
 impl<'de> Deserialize<'de> for YamlShape {
