@@ -114,17 +114,20 @@ fn line_stream(
     entity: Option<EntityId>,
     (query, place): (FollowQuery, Place),
 ) -> Streamed<Lines, HistoryLine> {
-    let mut from = query.from;
-    let first = since(first, &mut from);
-    let begin = (api, entity, from, place);
-    let more = stream::unfold(begin, |(open_api, followed, mut next, held)| async move {
+    let mut next = query.from;
+    let first = since(first, &mut next);
+    let begin = (api, entity, next, place);
+    let more = stream::unfold(begin, |(open_api, followed, from, held)| async move {
         let followed_entity = followed?;
         sleep(POLL).await;
         let fleets = open_api.fleets().await.ok()?;
-        let fleet = fleets.that_knows(&followed_entity)?;
-        let lines = fleet.history().lines_of(&followed_entity).await.ok()?;
-        let lines = since(lines, &mut next);
-        Some((lines, (open_api, Some(followed_entity), next, held)))
+        let history = fleets.that_knows(&followed_entity)?.history();
+        // Read before the lines: what is recorded meanwhile is looked for again.
+        let end = history.end();
+        let lines = history.lines_of_since(&followed_entity, from).await.ok()?;
+        let last = lines.last().map(|line| line.offset.saturating_add(1));
+        let read_to = from.max(end).max(last.unwrap_or_default());
+        Some((lines, (open_api, Some(followed_entity), read_to, held)))
     });
     Streamed::of(Body::from_stream(pieces(stream::iter([first]).chain(more))))
 }

@@ -2,6 +2,7 @@
 
 mod durations;
 mod line;
+mod news;
 mod reader;
 mod render;
 
