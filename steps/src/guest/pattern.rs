@@ -221,13 +221,13 @@ mod tests {
         let pattern = compile("[01]*1[01]{700}z").unwrap();
         let hostile = tokio::spawn(async move {
             let patterns = vec![pattern; 4];
-            first_lines(&patterns, random_bits(40), &mut MatchBudget::default()).await
+            first_lines(&patterns, random_bits(40), &mut MatchBudget::of("host")).await
         });
         tokio::task::yield_now().await;
         let begun = std::time::Instant::now();
         let honest = [compile("login:").unwrap()];
         let lines = vec!["box login:".to_owned()];
-        let matched = first_lines(&honest, lines, &mut MatchBudget::default()).await;
+        let matched = first_lines(&honest, lines, &mut MatchBudget::of("host")).await;
         assert_eq!(matched, [Some("box login:".to_owned())]);
         assert!(!hostile.is_finished(), "too little for this test");
         assert!(begun.elapsed() < std::time::Duration::from_secs(2));
@@ -238,7 +238,7 @@ mod tests {
     async fn the_first_line_that_matches_is_returned_for_each_expression() {
         let patterns = [compile("b").unwrap(), compile("z").unwrap()];
         let lines = || ["a", "b1", "b2"].map(str::to_owned).to_vec();
-        let mut budget = MatchBudget::default();
+        let mut budget = MatchBudget::of("host");
         let matched = first_lines(&patterns, lines(), &mut budget).await;
         assert_eq!(matched, [Some("b1".to_owned()), None]);
         let pattern = compile("b([0-9])").unwrap();

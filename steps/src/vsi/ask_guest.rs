@@ -36,7 +36,7 @@ impl ReadyGuest {
     /// When no call on the host can succeed.
     pub async fn unmet(&self, ports: &HostPorts, probe: &Probe) -> PortResult<Option<String>> {
         if let Probe::Console(text) = probe {
-            return Ok(match find_line(ports, &self.console, text).await? {
+            return Ok(match self.find_line(ports, text).await? {
                 Ok(Some(_)) => None,
                 Ok(None) => Some("no line matches".to_owned()),
                 Err(why) => Some(why),
@@ -122,6 +122,15 @@ impl ReadyGuest {
         Ok(bytes.ok_or_else(|| "the agent's answer holds no bytes".to_owned()))
     }
 
+    async fn find_line(
+        &self,
+        ports: &HostPorts,
+        pattern: &str,
+    ) -> PortResult<Result<Option<String>, String>> {
+        let mut budget = MatchBudget::of(&self.host);
+        find_line(ports, &self.console, pattern, &mut budget).await
+    }
+
     /// The first group of an expression, or its whole match, in the newest line of the console that
     /// matches.
     ///
@@ -132,7 +141,7 @@ impl ReadyGuest {
         ports: &HostPorts,
         pattern: &str,
     ) -> PortResult<Result<String, String>> {
-        let group = find_line(ports, &self.console, pattern).await?;
+        let group = self.find_line(ports, pattern).await?;
         Ok(
             group
                 .and_then(|group| group.ok_or_else(|| "no line of the console matches".to_owned())),
@@ -183,6 +192,7 @@ async fn find_line(
     ports: &HostPorts,
     log: &VolumeKey,
     pattern: &str,
+    budget: &mut MatchBudget,
 ) -> PortResult<Result<Option<String>, String>> {
     let text = pattern.to_owned();
     let compile = move || pattern::compile_recorded(&text);
@@ -208,5 +218,5 @@ async fn find_line(
         .rev()
         .map(|line| cut(&line, LINE_MAX).to_owned())
         .collect();
-    Ok(pattern::first_group(&expression, lines, &mut MatchBudget::default()).await)
+    Ok(pattern::first_group(&expression, lines, budget).await)
 }

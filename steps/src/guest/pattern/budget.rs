@@ -9,7 +9,7 @@ use std::{
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::{
     runtime::{self, Handle},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep},
 };
 use vsiflow_engine::low_priority;
@@ -23,45 +23,87 @@ const LEAST: Duration = Duration::from_millis(1);
 /// How many bytes are matched in one turn.
 pub(super) const PIECE: usize = 4 * 1024;
 
-/// One piece is matched at a time, in the order of asking, so that a guest whose expressions are costly
-/// delays another guest by one piece. Each runtime has its own turns: one that only waits for the turn of
-/// another counts as idle, and its clock may be a virtual one.
-static TURNS: LazyLock<Mutex<HashMap<runtime::Id, Weak<Semaphore>>>> =
+/// Each runtime has its own turns: one that only waits for the turn of another counts as idle, and its clock may be a
+/// virtual one.
+static TURNS: LazyLock<Mutex<HashMap<runtime::Id, Weak<MatchTurns>>>> =
     LazyLock::new(Mutex::default);
 
-/// The turns of the present runtime.
-fn turns() -> Arc<Semaphore> {
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    let runtime = Handle::current().id();
-    if let Some(own) = turns.get(&runtime).and_then(Weak::upgrade) {
-        return own;
+/// The turns in which pieces are matched: one at a time. Of each owner one piece waits for it, so that an owner with many
+/// costly guests or searches delays another one by one piece.
+struct MatchTurns {
+    all: Arc<Semaphore>,
+    owners: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
+}
+
+/// A turn, as long as it is held.
+struct MatchTurn {
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+    /// Others find these turns as long as somebody has one.
+    _turns: Arc<MatchTurns>,
+}
+
+impl MatchTurns {
+    /// The turns of the present runtime.
+    fn current() -> Arc<Self> {
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = Handle::current().id();
+        if let Some(own) = turns.get(&runtime).and_then(Weak::upgrade) {
+            return own;
+        }
+        turns.retain(|_, others| others.strong_count() > 0);
+        let own = Arc::new(Self {
+            all: Arc::new(Semaphore::new(1)),
+            owners: Mutex::default(),
+        });
+        turns.insert(runtime, Arc::downgrade(&own));
+        own
     }
-    turns.retain(|_, others| others.strong_count() > 0);
-    let own = Arc::new(Semaphore::new(1));
-    turns.insert(runtime, Arc::downgrade(&own));
-    own
+
+    async fn take(self: Arc<Self>, owner: &Arc<str>) -> MatchTurn {
+        // They are never closed.
+        let own = self.of_owner(owner).acquire_owned().await.ok();
+        let all = self.all.clone().acquire_owned().await.ok();
+        MatchTurn {
+            _permits: [own, all],
+            _turns: self,
+        }
+    }
+
+    fn of_owner(&self, owner: &Arc<str>) -> Arc<Semaphore> {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = owners.get(owner).and_then(Weak::upgrade) {
+            return own;
+        }
+        owners.retain(|_, others| others.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(1));
+        owners.insert(owner.clone(), Arc::downgrade(&own));
+        own
+    }
 }
 
 /// The processor time that is left for the expressions of one guest, or for one search.
 #[derive(Debug)]
 pub struct MatchBudget {
+    /// Whose turns it takes.
+    owner: Arc<str>,
     left: Duration,
     /// How much more was needed than there was.
     owed: Duration,
     at: Instant,
 }
 
-impl Default for MatchBudget {
-    fn default() -> Self {
+impl MatchBudget {
+    /// The budget of one guest, or of one search. It takes the turns of its owner: the guest's host, which tenants do not
+    /// share with others whom they do not trust, or the caller who searches.
+    pub fn of(owner: &str) -> Self {
         Self {
+            owner: owner.into(),
             left: BURST,
             owed: Duration::ZERO,
             at: Instant::now(),
         }
     }
-}
 
-impl MatchBudget {
     /// Whether more was used than there is now.
     pub fn is_used_up(&mut self) -> bool {
         self.grow();
@@ -97,7 +139,7 @@ impl MatchBudget {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         self.wait().await;
-        let turn = turns().acquire_owned().await;
+        let turn = MatchTurns::current().take(&self.owner).await;
         let ended = low_priority::aside(move || {
             // Held by the work: a caller that waits no longer does not end it.
             let _turn = turn;
@@ -119,11 +161,13 @@ fn processor_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn who_uses_more_than_a_share_waits_as_long_as_the_share_takes_to_grow() {
-        let mut budget = MatchBudget::default();
+        let mut budget = MatchBudget::of("host");
         budget.spend(BURST + Duration::from_millis(300));
         assert!(budget.is_used_up());
         let begun = Instant::now();
@@ -133,5 +177,26 @@ mod tests {
         sleep(Duration::from_secs(3_600)).await;
         budget.wait().await;
         assert_eq!(budget.left, BURST);
+    }
+
+    #[tokio::test]
+    async fn an_owner_with_many_searches_delays_another_by_one_piece() {
+        let turns = MatchTurns::current();
+        let [busy, other]: [Arc<str>; 2] = ["busy".into(), "other".into()];
+        let held = turns.clone().take(&busy).await;
+        let mut waiting: Vec<_> = (0..20)
+            .map(|_| Box::pin(turns.clone().take(&busy)))
+            .collect();
+        for one in &mut waiting {
+            assert!(one.now_or_never().is_none());
+        }
+        let mut of_other = Box::pin(turns.clone().take(&other));
+        assert!((&mut of_other).now_or_never().is_none());
+        drop(held);
+        let at_once = waiting.iter_mut().filter_map(|one| one.now_or_never());
+        let next: Vec<_> = at_once.collect();
+        assert!(next.len() <= 1);
+        drop(next);
+        assert!(of_other.now_or_never().is_some());
     }
 }

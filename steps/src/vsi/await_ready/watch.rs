@@ -293,8 +293,8 @@ impl<'a> ReadyWatch<'a> {
 
 /// The probes. Their expressions are compiled on a thread of low priority.
 async fn probes(params: &Params, found: ProbeFound) -> Result<Probes, Failure> {
-    let (uuid, cards, probes) = (params.uuid, params.cards.clone(), params.probes.clone());
-    let compile = move || Probes::resume(uuid, &cards, &probes, found);
+    let own = params.clone();
+    let compile = move || Probes::resume(&own, found);
     let ended = |error| Failure::defect(format!("compiling an expression ended: {error}"));
     low_priority::aside(compile).await.map_err(ended)
 }

@@ -11,6 +11,7 @@ use vsiflow_workflows::fleet::ConsoleLog;
 
 use super::times::LineClock;
 use crate::{
+    actor,
     args::LogsArgs,
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -192,7 +193,8 @@ struct LineGrep {
 
 impl LineGrep {
     fn of(pattern: LinePattern) -> Self {
-        let budget = MatchBudget::default();
+        let caller = actor::caller().map(|caller| format!("{:?}", caller.actor));
+        let budget = MatchBudget::of(&caller.unwrap_or_default());
         Self { pattern, budget }
     }
 

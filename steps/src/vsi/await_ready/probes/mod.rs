@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Card;
+use super::{Card, Params};
 use crate::{
     guest::{
         Probe,
@@ -87,7 +87,7 @@ pub(crate) struct Probes {
 
 impl Probes {
     /// The probes, with the results of earlier attempts.
-    pub(super) fn resume(uuid: Uuid, cards: &[Card], probes: &[Probe], found: ProbeFound) -> Self {
+    pub(super) fn resume(params: &Params, found: ProbeFound) -> Self {
         let watched = |(place, probe): (usize, &Probe)| {
             let met = found.met.iter().find(|(met, _)| *met == place);
             let answer = match met {
@@ -102,13 +102,13 @@ impl Probes {
             }
         };
         Self {
-            uuid,
-            cards: cards.to_vec(),
-            all: probes.iter().enumerate().map(watched).collect(),
+            uuid: params.uuid,
+            cards: params.cards.clone(),
+            all: params.probes.iter().enumerate().map(watched).collect(),
             errors: found.errors,
             warnings: found.warnings,
             next: Instant::now(),
-            budget: MatchBudget::default(),
+            budget: MatchBudget::of(&params.host),
             matched_piece: String::new(),
         }
     }
