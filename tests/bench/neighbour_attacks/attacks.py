@@ -6,6 +6,7 @@ a refusal counts, too.
 import base64
 import contextlib
 import glob
+import gzip
 import json
 import os
 import random
@@ -54,6 +55,29 @@ def nested_references(length):
             f"    members:\n    - name: m\n      template: {template}\n")
 
 
+def packed_message(parts=16, levels=3):
+    """User-data of some kilobytes: messages in messages, whose parts are packed texts of a megabyte."""
+    text = b"#cloud-config\nruncmd:\n" + b"- x\n" * 90_000
+    packed = base64.b64encode(gzip.compress(text, 9)).decode()
+    part = f"Content-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n{packed}\n"
+    for level in range(levels):
+        repeated = f"--b{level}\n{part}" * parts
+        part = f'Content-Type: multipart/mixed; boundary="b{level}"\n\n{repeated}--b{level}--\n'
+    message = gzip.compress(f"MIME-Version: 1.0\n{part}".encode(), 9)
+    return (f"apiVersion: v1\nkind: Secret\nmetadata: {{name: packed, namespace: hostile}}\n"
+            f"data: {{userData: {base64.b64encode(message).decode()}}}\n---\n"
+            f"{HEAD}VirtualServer\nmetadata: {{name: packed, namespace: hostile}}\nspec:\n  imageURL: {IMAGE}\n"
+            "  guest: {type: cloudInit, userDataFrom: {secretKeyRef: {name: packed, key: userData}}}\n"
+            "  machine: {cpus: 1, memory: 512Mi}\n")
+
+
+def quoted_digits(count):
+    words = ",".join(f"'10:0:{number // 60}:{number % 60}'" for number in range(count))
+    text = json.dumps(f"version: 2\nethernets:\n  e0:\n    addresses: [{words}]\n")
+    return (f"{HEAD}VirtualServer\nmetadata: {{name: digits, namespace: hostile}}\nspec:\n  imageURL: {IMAGE}\n"
+            f"  guest: {{type: cloudInit, networkConfig: {text}}}\n  machine: {{cpus: 1, memory: 512Mi}}\n")
+
+
 def print_random_bits(state):
     """Writes 1,000 lines of 1,000 random bits to the console of every guest, as a guest may, while no daemon runs."""
     bits, printed = random.Random(1), 0
@@ -91,6 +115,8 @@ class Attacks:
             ("hostile jsonpaths", self.jsonpaths, 4), ("costly greps", self.greps, 2),
             ("nested references", self.references, 1), ("verifications", self.verifications, 4),
             ("large bodies", self.bodies, 1), ("unread answers", self.unread, 1), ("strangers", self.strangers, 1),
+            ("packed user-data", self.user_data, 1), ("quoted digits", self.digits, 1), ("costly orders", self.orders, 4),
+            ("repeated names", self.names_again, 4), ("earlier states", self.earlier, 4), ("followers", self.followers, 1),
             ("archives of 64 GiB", lambda: self.seen("archives of 64 GiB", lambda: self.images.asked), 1),
             ("images that hardly come", lambda: self.seen("images that hardly come", lambda: self.images.asked_slowly), 1),
             ("guests that print", lambda: self.state_of("guests that print", "vsi", "bits-0"), 1),
@@ -206,6 +232,39 @@ class Attacks:
     def bodies(self):
         document = "# " + "x" * (40 << 20)
         self.send(self.command("operator", ["plan", "-f", "large.yaml"], [("large.yaml", document)]))
+
+    def user_data(self):
+        self.send(self.command("operator", ["plan", "-f", "packed.yaml"], [("packed.yaml", packed_message())]))
+
+    def digits(self):
+        self.send(self.command("operator", ["plan", "-f", "digits.yaml"], [("digits.yaml", quoted_digits(20_000))]))
+
+    def orders(self):
+        path = "$..[?" + "||".join(f"@.a=={number}" for number in range(16)) + "]"
+        self.send(self.command("viewer", ["get", "vsi", "-A", "--sort-by", path]))
+        fields = ",".join(["status.phase!=a"] * 4000)
+        self.send(self.command("viewer", ["get", "vsi", "-A", "--field-selector", fields]))
+
+    def names_again(self):
+        names = ["bits-0"] * 8000
+        self.send(self.command("viewer", ["history", "-n", "hostile", *names, "-o", "json"]))
+        self.send(self.command("viewer", ["get", "vsi", "-n", "hostile", *names]))
+
+    def earlier(self):
+        offset = str(random.randrange(1, 200))
+        self.send(self.command("viewer", ["get", "vsi", "-A", "--at", offset]))
+
+    def followers(self):
+        """60 followed histories of a viewer, for some seconds."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(60):
+                if self.ended.is_set():
+                    break
+                stream = stack.enter_context(self.connection())
+                stream.sendall(self.command("viewer", ["history", "bits-0", "-n", "hostile", "-f"]))
+                self.count("followers")
+            self.ended.wait(5)
+        return False
 
     def unread(self):
         """66 answers of a viewer that nobody reads, for some seconds."""
