@@ -201,7 +201,8 @@ async fn provisioned(way: &str, options: &Options, dir: &Path) -> Result<f64> {
     let fleet = open(&state).await?;
     let socket = dir.join("socket");
     let (listener, stop) = (UnixListener::bind(&socket)?, CancellationToken::new());
-    let service = Api::new(fleet.clone(), Arc::new(NoCommands)).service(Rights::Everything);
+    let service =
+        Api::new(fleet.clone(), Arc::new(NoCommands), Arc::default()).service(Rights::Everything);
     let service = TowerToHyperService::new(service);
     let serving = tokio::spawn(serve_unix(listener, service, OWNER, stop.clone()));
     let watcher = watcher(way, options.readers, &socket)?;

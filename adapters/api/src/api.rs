@@ -8,7 +8,7 @@
 //! if none is free.
 
 pub(crate) mod consoles;
-mod moments;
+pub(crate) mod moments;
 pub(crate) mod page_consoles;
 pub(crate) mod places;
 mod turns;
@@ -90,7 +90,7 @@ struct Inner {
     watchers: Watchers,
     consoles: ConsoleRegistry,
     page_consoles: PageConsoles,
-    moments: Moments,
+    moments: Arc<Moments>,
     tasks: Tasks,
 }
 
@@ -112,16 +112,18 @@ impl Tasks {
 
 impl Api {
     /// Answers from that fleet, and has commands run by `commands`.
-    pub fn new(fleet: Fleet, commands: Arc<dyn Commands>) -> Self {
-        Self::of(Source::Journal(Arc::new(fleet.into())), commands)
+    /// Views of its past come from `moments`, which the commands share.
+    pub fn new(fleet: Fleet, commands: Arc<dyn Commands>, moments: Arc<Moments>) -> Self {
+        let source = Source::Journal(Arc::new(fleet.into()));
+        Self::of(source, commands, moments)
     }
 
     /// Answers from all journals of a set, and has commands run by `commands`.
     pub fn of_set(set: Arc<dyn JournalSet>, commands: Arc<dyn Commands>) -> Self {
-        Self::of(Source::Set(set), commands)
+        Self::of(Source::Set(set), commands, Arc::default())
     }
 
-    fn of(source: Source, commands: Arc<dyn Commands>) -> Self {
+    fn of(source: Source, commands: Arc<dyn Commands>, moments: Arc<Moments>) -> Self {
         let inner = Inner {
             source,
             commands,
@@ -129,7 +131,7 @@ impl Api {
             watchers: Watchers::default(),
             consoles: ConsoleRegistry::default(),
             page_consoles: PageConsoles::default(),
-            moments: Moments::default(),
+            moments,
             tasks: Tasks::default(),
         };
         Self {
@@ -174,7 +176,7 @@ impl Api {
     pub(crate) async fn fleets_at(&self, moment: Option<Moment>) -> Result<Arc<Fleets>, Problem> {
         let fleets = self.fleets().await?;
         match moment {
-            Some(moment) => self.inner.moments.at(&fleets, moment).await,
+            Some(moment) => Ok(self.inner.moments.at(&fleets, moment).await?),
             None => Ok(fleets),
         }
     }

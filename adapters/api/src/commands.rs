@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use vsiflow_engine::model::Actor;
 use vsiflow_workflows::spec::Directory;
 
-use crate::{Problem, Rights};
+use crate::{Caller, Problem, Rights};
 
 /// A command line and the files that it names, as they go over the wire.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -86,8 +86,8 @@ impl CommandLine {
 pub struct CallerCommand {
     /// The command line and its files.
     pub request: CommandRequest,
-    /// The caller's name in the history.
-    pub actor: Actor,
+    /// Who asked for it.
+    pub caller: Caller,
 }
 
 /// What a command line requires, found out before it is run.
@@ -108,6 +108,8 @@ pub struct CommandEnd {
     pub exit: u8,
     /// The error that it ended with, if it reported one; it was printed too.
     pub problem: Option<Problem>,
+    /// The code of the first error that it printed.
+    pub code: Option<String>,
 }
 
 /// The channel for output: whether it is stderr, and the bytes. Sending waits for the reader.

@@ -45,11 +45,17 @@ mod streamed;
 mod tls;
 mod token;
 mod unix;
+mod unread;
 mod unread_body;
 mod v1;
 pub mod wire;
 
-pub use api::{Api, JournalSet, consoles::NoConsole};
+pub use api::{
+    Api, JournalSet,
+    consoles::NoConsole,
+    moments::{MomentError, Moments},
+    places::{Place, PlaceLimits, Places},
+};
 pub use browser::BrowserListener;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
@@ -68,3 +74,4 @@ pub use socket_path::SocketPath;
 pub use tls::{Clients, TlsAcceptor, TlsError, acceptor};
 pub use token::{InvalidToken, Token};
 pub use unix::{LOOKING, OWNER, UnixLimits, UnixPeer, serve_unix};
+pub use unread::UnreadBytes;

@@ -20,7 +20,7 @@ use vsiflow_workflows::fleet::TokenRole;
 
 use crate::{
     Caller, Peer, Problem, Rights, UnixPeer, api::Api, body, openapi, page, refused_tokens,
-    routes::bounded, session_right::SessionRight, token::Token, unread_body,
+    routes::bounded, session_right::SessionRight, token::Token, unread, unread_body,
 };
 
 /// How often a token is checked again while an answer or a console lasts.
@@ -124,6 +124,7 @@ impl Api {
         let routes = openapi::routes().merge(pages).with_state(self.clone());
         routes
             .layer(middleware::from_fn(as_problem))
+            .layer(middleware::from_fn(unread::counted))
             .layer(Extension(self.clone()))
     }
 

@@ -2,25 +2,31 @@
 
 use std::future::Future;
 
+use vsiflow_api::Caller;
 use vsiflow_engine::{
     executor::By,
     model::{Actor, Text, Who},
 };
 
 tokio::task_local! {
-    static CALLER: Actor;
+    static CALLER: Caller;
 }
 
 /// Runs `work` on behalf of a caller.
-pub(crate) async fn for_caller<T>(caller: Actor, work: impl Future<Output = T>) -> T {
+pub(crate) async fn for_caller<T>(caller: Caller, work: impl Future<Output = T>) -> T {
     CALLER.scope(caller, work).await
+}
+
+/// The caller whose command runs here; `None` if it is this process's own.
+pub(crate) fn caller() -> Option<Caller> {
+    CALLER.try_with(Caller::clone).ok()
 }
 
 /// The actor, and the reason given on the command line.
 pub(crate) fn by(reason: &str) -> By {
     let own = || of(rustix::process::getuid().as_raw());
     By {
-        actor: CALLER.try_with(Actor::clone).unwrap_or_else(|_| own()),
+        actor: caller().map_or_else(own, |caller| caller.actor),
         reason: Text::new(reason),
     }
 }

@@ -22,6 +22,7 @@ use std::{
 };
 
 use tokio::sync::broadcast;
+use vsiflow_api::Moments;
 use vsiflow_engine::{
     Notice,
     audit::{Audit, AuditAnchor, PublicKey, VerifyReport},
@@ -65,6 +66,8 @@ struct AppInner {
     view: OnceLock<vsiflow_kube::View>,
     /// The verification of the journal, which callers share.
     verification: SharedWork<Result<VerifyReport, JournalError>>,
+    /// Views of the past, which callers share.
+    moments: Arc<Moments>,
 }
 
 impl App {
@@ -145,7 +148,15 @@ impl App {
             Moment::Event { journal, offset } if Some(journal) == own => Moment::Offset(offset),
             moment => moment,
         };
-        let fleet = self.fleet.at(moment).await?;
+        let fleet = if self.borrowed {
+            let past = self
+                .moments()
+                .at(&self.fleet.clone().into(), moment)
+                .await?;
+            past.decides().clone()
+        } else {
+            self.fleet.at(moment).await?
+        };
         if let Some((offset, time)) = fleet.history().newest_event().await? {
             output::note(&format!("as of offset {offset}, {time}"));
         }
@@ -182,6 +193,11 @@ impl App {
             output::note(&format!("as of {time} in {} journals", apps.len()));
         }
         Ok(past)
+    }
+
+    /// Views of the past, which callers share.
+    pub(crate) fn moments(&self) -> &Arc<Moments> {
+        &self.inner.moments
     }
 
     /// The path of the state directory.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use vsiflow_api::Problem;
+use vsiflow_api::{MomentError, Problem};
 use vsiflow_engine::{model::Failure, state_dir::StateDirError};
 use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
@@ -154,6 +154,15 @@ impl From<StateDirError> for ExitProblem {
             error.to_string(),
             error.remedy(),
         )
+    }
+}
+
+impl From<MomentError> for ExitProblem {
+    fn from(error: MomentError) -> Self {
+        match error {
+            MomentError::Fleet(failed) => failed.into(),
+            MomentError::Busy => Problem::from(error).into(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Semaphore, time::timeout};
 use vsiflow_engine::journal::Offset;
-use vsiflow_workflows::fleet::{Fleets, Moment};
+use vsiflow_workflows::fleet::{FleetError, Fleets, Moment};
 
 use crate::Problem;
 
@@ -20,10 +20,31 @@ const MAX_CONCURRENT: usize = 1;
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) struct Moments {
+/// Views of the past, for all requests and commands of callers: one is computed at a time.
+pub struct Moments {
     turns: Semaphore,
     /// Keyed by the offset after the newest event of each journal; the newest entry first.
     known: Mutex<VecDeque<(Vec<Offset>, Arc<Fleets>)>>,
+}
+
+/// Why there is no view of a moment.
+#[derive(Debug, thiserror::Error)]
+pub enum MomentError {
+    /// The journal does not have it, or cannot be read.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Others are computed for too long.
+    #[error("too many moments are asked for at a time")]
+    Busy,
+}
+
+impl From<MomentError> for Problem {
+    fn from(error: MomentError) -> Self {
+        match error {
+            MomentError::Fleet(failed) => failed.into(),
+            MomentError::Busy => Self::busy(&error.to_string()),
+        }
+    }
 }
 
 impl Default for Moments {
@@ -37,13 +58,16 @@ impl Default for Moments {
 
 impl Moments {
     /// The fleet as it was at a moment. Cancel safe.
-    pub(crate) async fn at(&self, fleets: &Fleets, moment: Moment) -> Result<Arc<Fleets>, Problem> {
+    ///
+    /// # Errors
+    /// If there is no such moment, the journal cannot be read, or there was no turn within a minute.
+    pub async fn at(&self, fleets: &Fleets, moment: Moment) -> Result<Arc<Fleets>, MomentError> {
         let ends = fleets.ends_of(moment).await?;
         if let Some(known) = self.known(&ends) {
             return Ok(known);
         }
         let turn = timeout(TURN_TIMEOUT, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_| Problem::busy("too many moments are asked for at a time"))?;
+        let _turn = turn.map_err(|_| MomentError::Busy)?;
         if let Some(known) = self.known(&ends) {
             return Ok(known);
         }

@@ -12,17 +12,17 @@ use crate::{Caller, Rights};
 
 /// The number of places.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PlaceLimits {
+pub struct PlaceLimits {
     /// All of them.
-    pub(crate) all: usize,
+    pub all: usize,
     /// Those of all callers together who only look.
-    pub(crate) looking: usize,
+    pub looking: usize,
     /// Those of one caller, unless the caller may do everything.
-    pub(crate) each: usize,
+    pub each: usize,
 }
 
 /// A number of places.
-pub(crate) struct Places {
+pub struct Places {
     limits: PlaceLimits,
     all: Arc<Semaphore>,
     looking: Arc<Semaphore>,
@@ -31,12 +31,13 @@ pub(crate) struct Places {
 
 /// A place, as long as it is held.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Places {
-    pub(crate) fn new(limits: PlaceLimits) -> Self {
+    /// Places within these limits, all of them free.
+    pub fn new(limits: PlaceLimits) -> Self {
         Self {
             limits,
             all: Arc::new(Semaphore::new(limits.all)),
@@ -49,7 +50,7 @@ impl Places {
     ///
     /// # Errors
     /// If the places are closed.
-    pub(crate) async fn take(&self, caller: &Caller) -> Result<Place, AcquireError> {
+    pub async fn take(&self, caller: &Caller) -> Result<Place, AcquireError> {
         let mut permits = Vec::new();
         // The caller's own first: what waits for it holds nothing of others.
         for semaphore in self.semaphores(caller) {
@@ -59,7 +60,7 @@ impl Places {
     }
 
     /// A place, if there is one now.
-    pub(crate) fn try_take(&self, caller: &Caller) -> Option<Place> {
+    pub fn try_take(&self, caller: &Caller) -> Option<Place> {
         let permits = self.semaphores(caller).into_iter();
         let permits = permits.map(|semaphore| semaphore.try_acquire_owned().ok());
         let permits = permits.collect::<Option<_>>()?;
@@ -91,7 +92,7 @@ impl Places {
     }
 
     /// Waits until nobody holds a place, and gives none any more.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         let all = u32::try_from(self.limits.all).unwrap_or(u32::MAX);
         let _ = self.all.acquire_many(all).await;
         self.all.close();

@@ -70,8 +70,12 @@ impl Printed {
         if self.end.exit == 0 {
             return None;
         }
-        let text = String::from_utf8_lossy(&self.err);
-        Some(self.end.problem.unwrap_or_else(|| refused(text.trim_end())))
+        let CommandEnd { problem, code, .. } = self.end;
+        let refused = || {
+            let text = String::from_utf8_lossy(&self.err);
+            refused(code.as_deref(), text.trim_end())
+        };
+        Some(problem.unwrap_or_else(refused))
     }
 }
 
@@ -99,7 +103,7 @@ pub(crate) async fn collect(
     let _turn = api.turns().acquire(caller, about).await?;
     let command = CallerCommand {
         request,
-        actor: caller.actor.clone(),
+        caller: caller.clone(),
     };
     let (output, mut printed) = mpsc::channel(LINES);
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -117,23 +121,10 @@ pub(crate) async fn collect(
 }
 
 /// The problem of a command that another process of a set ran, which only reports its text.
-fn refused(message: &str) -> Problem {
-    let code = code(message).unwrap_or(Problem::WRONG);
+fn refused(code: Option<&str>, message: &str) -> Problem {
+    let code = code.unwrap_or(Problem::WRONG);
     let remedy = "see what was said, and `vsiflow history` of the object";
     Problem::new(StatusCode::CONFLICT, code, message, remedy)
-}
-
-/// The first error code in a message.
-pub(crate) fn code(message: &str) -> Option<&str> {
-    let mut places = message.match_indices("VSI").map(|(at, _)| at);
-    places.find_map(|at| {
-        let code = message.get(at..at.checked_add(7)?)?;
-        let digits = code.get(3..)?;
-        digits
-            .bytes()
-            .all(|digit| digit.is_ascii_digit())
-            .then_some(code)
-    })
 }
 
 fn line(line: &CommandLine) -> Bytes {

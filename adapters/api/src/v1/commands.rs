@@ -87,10 +87,7 @@ async fn run(
             .ok_or_else(|| caller.refused())?,
     };
     let turn = api.turns().acquire(&caller, about).await?;
-    let command = CallerCommand {
-        request,
-        actor: caller.actor,
-    };
+    let command = CallerCommand { request, caller };
     let lines = begin(&api, command, about, (held, turn));
     let streamed = stream::unfold(lines, |mut lines| async move {
         let line: Bytes = lines.recv().await?;

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 use super::resource::{Answer, List, about};
 use crate::{
-    Caller, CommandFile, CommandRequest, Problem,
+    Caller, CommandEnd, CommandFile, CommandRequest, Problem,
     api::Api,
     body, caller,
     commands::run::{self, Printed},
@@ -162,17 +162,25 @@ async fn done(
 /// command failed, its error is the answer.
 fn answer(printed: Printed) -> Result<Value, Problem> {
     let value = serde_json::from_slice(&printed.out);
-    match (value, printed.end.problem) {
+    let CommandEnd { problem, code, .. } = printed.end;
+    match (value, problem) {
         (Ok(value), None) => Ok(value),
         (_, Some(problem)) => Err(problem),
-        (Err(_), None) => Err(wrong(&String::from_utf8_lossy(&printed.err))),
+        (Err(_), None) => {
+            let message = String::from_utf8_lossy(&printed.err);
+            Err(wrong(code.as_deref(), &message))
+        }
     }
 }
 
 /// The problem of invalid documents, with the complete message.
-fn wrong(message: &str) -> Problem {
+fn wrong(code: Option<&str>, message: &str) -> Problem {
     let remedy = "correct the documents; each line names one mistake and its remedy";
     let status = StatusCode::UNPROCESSABLE_ENTITY;
-    let code = run::code(message).unwrap_or("VSI0201");
-    Problem::new(status, code, message.trim_end(), remedy)
+    Problem::new(
+        status,
+        code.unwrap_or("VSI0201"),
+        message.trim_end(),
+        remedy,
+    )
 }

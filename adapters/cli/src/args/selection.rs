@@ -12,10 +12,15 @@ pub(super) fn some_labels(text: &str) -> Result<LabelSelector, String> {
     let is_nothing = |c: char| c == ',' || c.is_whitespace();
     if text.chars().all(is_nothing) {
         Err(EMPTY.to_owned())
+    } else if text.len() > LABELS_MAX {
+        Err(format!("it is longer than {LABELS_MAX} bytes"))
     } else {
         text.parse()
     }
 }
+
+/// The longest selector by labels, in bytes: its conditions are compared with each object.
+const LABELS_MAX: usize = 4096;
 
 const EMPTY: &str = "it is empty, and would select everything; say what is meant, or --all";
 
@@ -78,6 +83,8 @@ struct FieldCondition {
     equals: bool,
 }
 
+/// How many conditions a selector may have: each is compared with each object.
+const CONDITIONS_MAX: usize = 64;
 /// The first field name of a path must be one of these.
 const ROOTS: [&str; 3] = ["metadata", "spec", "status"];
 
@@ -89,6 +96,9 @@ impl FromStr for FieldSelector {
         let conditions: Vec<_> = parts.map(condition).collect::<Result<_, _>>()?;
         if conditions.is_empty() {
             return Err(EMPTY.to_owned());
+        }
+        if conditions.len() > CONDITIONS_MAX {
+            return Err(format!("it has more than {CONDITIONS_MAX} conditions"));
         }
         Ok(Self {
             text: text.to_owned(),
@@ -156,6 +166,15 @@ mod tests {
         assert!(holds("status.host="));
         assert!(!holds("status.phase!=Running"));
         assert!(!holds("metadata.name=we"));
+    }
+
+    #[test]
+    fn selectors_with_many_conditions_are_refused() {
+        let fields = vec!["status.phase!=a"; CONDITIONS_MAX].join(",");
+        assert!(fields.parse::<FieldSelector>().is_ok());
+        let longer = format!("{fields},status.phase!=a");
+        assert!(longer.parse::<FieldSelector>().is_err());
+        assert!(some_labels(&vec!["a!=b"; 6000].join(",")).is_err());
     }
 
     #[test]

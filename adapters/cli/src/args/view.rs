@@ -9,7 +9,7 @@ use vsiflow_workflows::fleet::Moment;
 
 use super::{
     OutputFormat, Selection,
-    kinds::{ObjectKind, kind_and_names, name_of, names_of},
+    kinds::{ObjectKind, kind_and_names, name_of, names_of, once},
 };
 use crate::output::{
     columns::Columns,
@@ -427,7 +427,7 @@ impl GetArgs {
                         all.push(kind);
                     }
                 }
-                (all, rest.unwrap_or_default().to_vec())
+                (all, once(rest.unwrap_or_default().iter().cloned()))
             }
             None => {
                 let (kind, names) = kind_and_names(&self.words);

@@ -6,7 +6,7 @@ use crate::{
     args::{Common, DescribeArgs, OutputFormat, kind_and_name},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output,
+    output::{self, sink},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
@@ -25,6 +25,7 @@ async fn describe_objects(fleets: &Fleets, args: &DescribeArgs) -> Result<(), Ex
     for (number, name) in args.names().iter().enumerate() {
         separate(args, number);
         describe_object(fleets, args, name).await?;
+        sink::drained().await;
     }
     Ok(())
 }

@@ -14,13 +14,15 @@ use crate::{
     daemon,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     membership::SetPlace,
-    output::{self, table},
+    output::{self, jsonpath, sink, table},
 };
 
 /// How often new events are read.
 const POLL: Duration = Duration::from_millis(500);
 /// How often new events of a set are read: that opens each of its journals.
 const POLL_OF_SET: Duration = Duration::from_secs(1);
+/// How many events are printed at a time.
+const PIECE: usize = 100;
 /// How many events are read at a time.
 const PAGE: usize = 1_000;
 /// By which factor more of a journal's end is read if too few events match.
@@ -159,30 +161,6 @@ async fn name_of(app: &App, entity: &str) -> Result<String, ExitProblem> {
     })
 }
 
-/// All events of each of these objects, read from a state directory that no other process has.
-pub(super) async fn each(
-    common: &Common,
-    namespace: &str,
-    names: &[String],
-) -> Result<Vec<Vec<HistoryLine>>, ExitProblem> {
-    let app = App::open(common).await?;
-    let all = histories(&app, namespace, names).await;
-    app.close().await;
-    all
-}
-
-async fn histories(
-    app: &App,
-    namespace: &str,
-    names: &[String],
-) -> Result<Vec<Vec<HistoryLine>>, ExitProblem> {
-    let mut all = Vec::new();
-    for name in names {
-        all.push(app.fleet.history().lines(namespace, name).await?);
-    }
-    Ok(all)
-}
-
 /// In the journal's order; an event of several objects is listed once.
 async fn of_these(
     app: &App,
@@ -190,10 +168,17 @@ async fn of_these(
     filter: &EventFilter,
     from: u64,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let histories = histories(app, namespace, names).await?;
     let after = earliest(filter);
-    let meant = |line: &HistoryLine| line.offset >= from && is_meant(filter, after, line);
-    let mut lines: Vec<_> = histories.into_iter().flatten().filter(meant).collect();
+    let meant = |line: &HistoryLine| is_meant(filter, after, line);
+    let mut lines = Vec::new();
+    for name in names {
+        let history = app
+            .fleet
+            .history()
+            .lines_since(namespace, name, from)
+            .await?;
+        lines.extend(history.into_iter().filter(meant));
+    }
     if names.len() > 1 {
         lines.sort_by(|a, b| (a.offset, &a.entity).cmp(&(b.offset, &b.entity)));
         lines.dedup_by(|a, b| (a.offset, &a.entity) == (b.offset, &b.entity));
@@ -279,9 +264,11 @@ pub(super) async fn follow(
             }
             read => read?,
         };
-        print(output, &lines, first && !lines.is_empty())?;
-        first &= lines.is_empty();
         from = next.max(from);
+        if !lines.is_empty() {
+            print_all(output, lines, first).await?;
+            first = false;
+        }
         if let Source::All(most) = &mut source {
             // All new events are shown.
             *most = 0;
@@ -301,8 +288,10 @@ pub(super) async fn follow_set(
     let (mut first, mut most) = (true, tail);
     loop {
         let lines = of_members(&members, filter, (&mut looked_to, most)).await?;
-        print(output, &lines, first && !lines.is_empty())?;
-        first &= lines.is_empty();
+        if !lines.is_empty() {
+            print_all(output, lines, first).await?;
+            first = false;
+        }
         // All new events are shown.
         most = 0;
         tokio::time::sleep(POLL_OF_SET).await;
@@ -349,6 +338,54 @@ async fn others(common: &Common, words: Vec<String>) -> Result<Vec<HistoryLine>,
         .collect())
 }
 
+/// Prints events as [`print`] does. There may be many: their table is made off the runtime's threads, and their JSON
+/// is printed as fast as it is read.
+pub(super) async fn print_all(
+    output: Option<HistoryFormat>,
+    lines: Vec<HistoryLine>,
+    head: bool,
+) -> Result<(), ExitProblem> {
+    if output == Some(HistoryFormat::Json) {
+        for piece in lines.chunks(PIECE) {
+            print(output, piece, head)?;
+            sink::drained().await;
+            tokio::task::yield_now().await;
+        }
+        return Ok(());
+    }
+    let wide = output.is_some();
+    let table = jsonpath::evaluate(move |_| Ok(EventTable::of(&lines, wide, head))).await?;
+    table.print();
+    Ok(())
+}
+
+/// A table of events as text.
+struct EventTable {
+    text: String,
+    head: bool,
+}
+
+impl EventTable {
+    fn of(lines: &[HistoryLine], wide: bool, head: bool) -> Self {
+        let table = table::history(lines, wide);
+        let text = if head { table.render() } else { table.rows() };
+        let text = if lines.is_empty() {
+            String::new()
+        } else {
+            text.trim_end().to_owned()
+        };
+        Self { text, head }
+    }
+
+    fn print(&self) {
+        if !self.text.is_empty() {
+            output::line(&self.text);
+        } else if self.head {
+            output::note("No events found.");
+        }
+    }
+}
+
 /// Prints events, with a table head or as a continuation.
 pub(crate) fn print(
     output: Option<HistoryFormat>,
@@ -358,12 +395,7 @@ pub(crate) fn print(
     match output {
         Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
         wide => {
-            let table = table::history(lines, wide.is_some());
-            if head {
-                output::table(&table, "events");
-            } else if !lines.is_empty() {
-                output::line(table.rows().trim_end());
-            }
+            EventTable::of(lines, wide.is_some(), head).print();
             Ok(())
         }
     }

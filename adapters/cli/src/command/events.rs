@@ -36,7 +36,7 @@ pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
             event_lines::own(common, source, &args.filter, from).await?
         }
     };
-    event_lines::print(args.output, &lines, true)?;
+    event_lines::print_all(args.output, lines, true).await?;
     Ok(Exit::Done)
 }
 

@@ -3,6 +3,8 @@
 mod print;
 mod rows;
 
+use std::{borrow::Cow, collections::HashSet};
+
 use vsiflow_workflows::{
     fleet::Fleets,
     kinds::{ListedObject, NameScope, ObjectIdentity},
@@ -98,16 +100,20 @@ async fn of_kind(fleets: &Fleets, query: &mut Query<'_>, kind: ObjectKind) -> Co
     } else {
         kind.list(fleets, args.deleted).await?
     };
-    objects.retain(|object| is_chosen(args, names, &object.identity()));
-    let is_missing = |name: &&String| {
-        let mut identities = objects.iter().map(|object| object.identity());
-        !identities.any(|identity| is_meant(args, &identity, name))
-    };
-    for name in names.iter().filter(is_missing) {
+    let mut named = NamedObjects::of(names);
+    objects.retain(|object| {
+        let identity = object.identity();
+        if names.is_empty() {
+            is_selected(args, &identity)
+        } else {
+            named.has(args, &identity)
+        }
+    });
+    for name in names.iter().filter(|name| named.is_missing(name)) {
         kind.check_exists(fleets, &args.scope.namespace, name)
             .await?;
     }
-    print(query, &Listed::of(kind, names), rows(objects))
+    print(query, &Listed::of(kind, names), rows(objects)).await
 }
 
 fn rows(objects: Vec<Box<dyn ListedObject>>) -> Vec<TableRow> {
@@ -131,20 +137,77 @@ fn is_here(args: &GetArgs, identity: &ObjectIdentity<'_>) -> bool {
     args.scope.all_namespaces || identity.namespace.is_none_or(is_own)
 }
 
-/// Whether the object was named or, without names, selected.
-fn is_chosen(args: &GetArgs, names: &[String], identity: &ObjectIdentity<'_>) -> bool {
-    if !names.is_empty() {
-        return names.iter().any(|name| is_meant(args, identity, name));
-    }
+/// Whether an object is in the namespace and has the labels.
+fn is_selected(args: &GetArgs, identity: &ObjectIdentity<'_>) -> bool {
     let selector = args.selection.labels.as_ref();
-    let is_selected = |labels| selector.is_none_or(|selector| selector.matches(labels));
-    is_here(args, identity) && identity.labels.is_none_or(is_selected)
+    let has_labels = |labels| selector.is_none_or(|selector| selector.matches(labels));
+    is_here(args, identity) && identity.labels.is_none_or(has_labels)
 }
 
-/// Whether the object has that name, or `NAMESPACE/NAME`.
-fn is_meant(args: &GetArgs, identity: &ObjectIdentity<'_>, name: &str) -> bool {
-    match (identity.namespace, name.split_once('/')) {
-        (Some(own), Some((namespace, name))) => (own, identity.name) == (namespace, name),
-        _ => is_here(args, identity) && identity.name == name,
+/// The names on the command line, as `NAME` or `NAMESPACE/NAME`. Each object is looked up in them, so that many names
+/// of many objects take no longer.
+struct NamedObjects<'a> {
+    names: HashSet<&'a str>,
+    /// Those that no object had so far.
+    missing: HashSet<&'a str>,
+}
+
+impl<'a> NamedObjects<'a> {
+    fn of(names: &'a [String]) -> Self {
+        let names: HashSet<_> = names.iter().map(String::as_str).collect();
+        let missing = names.clone();
+        Self { names, missing }
+    }
+
+    /// Whether the object is named.
+    fn has(&mut self, args: &GetArgs, identity: &ObjectIdentity<'_>) -> bool {
+        let bare = is_here(args, identity).then_some(Cow::Borrowed(identity.name));
+        let namespace = identity.namespace;
+        let qualified = namespace.map(|own| Cow::Owned(format!("{own}/{}", identity.name)));
+        let mut is_named = false;
+        for name in bare.into_iter().chain(qualified) {
+            self.missing.remove(name.as_ref());
+            is_named |= self.names.contains(name.as_ref());
+        }
+        is_named
+    }
+
+    fn is_missing(&self, name: &str) -> bool {
+        self.missing.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    #[test]
+    fn names_are_looked_up_and_those_of_no_object_are_missing() {
+        let cli = Cli::parse_from("vsiflow get vsi a b/a b/c d".split(' '));
+        let CliCommand::Get(args) = cli.command else {
+            panic!("another command");
+        };
+        let (_, names) = args.kinds_and_names();
+        let mut named = NamedObjects::of(&names);
+        for (namespace, name, is_named) in [
+            (Some("default"), "a", true),
+            (Some("b"), "a", true),
+            (Some("b"), "d", false),
+            (Some("default"), "c", false),
+            (None, "d", true),
+        ] {
+            let identity = ObjectIdentity {
+                namespace,
+                name,
+                uid: None,
+                labels: None,
+            };
+            assert_eq!(named.has(&args, &identity), is_named, "{name}");
+        }
+        let missing = names.iter().filter(|name| named.is_missing(name));
+        assert_eq!(missing.collect::<Vec<_>>(), ["b/c"]);
     }
 }

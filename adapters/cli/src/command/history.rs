@@ -1,7 +1,5 @@
 //! `history`: shows every step ever executed for VSIs and other objects.
 
-use vsiflow_workflows::fleet::HistoryLine;
-
 pub(crate) use super::event_lines::print;
 use super::event_lines::{self, Source};
 use crate::{
@@ -9,7 +7,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{
-        self, graph,
+        self, graph, sink,
         timeline::{Timeline, TimelineFilter},
     },
     work,
@@ -29,17 +27,45 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     }
     if args.is_events() {
         let lines = event_lines::own(common, source, &args.filter, args.from_offset).await?;
-        print(args.output, &lines, true)?;
+        event_lines::print_all(args.output, lines, true).await?;
     } else {
-        let all = event_lines::each(common, &args.namespace, &names).await?;
-        for (number, (name, lines)) in names.iter().zip(&all).enumerate() {
-            if names.len() > 1 {
-                head(number, name);
-            }
-            summarise(&args, lines);
-        }
+        return summaries(common, &args, &names).await;
     }
     Ok(Exit::Done)
+}
+
+/// Prints one line for each run and step of each object. Of one history at a time every event is held.
+async fn summaries(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
+    let app = App::open(common).await?;
+    let timelines = timelines(&app, args, names).await;
+    app.close().await;
+    for (number, (name, timeline)) in names.iter().zip(timelines?).enumerate() {
+        if names.len() > 1 {
+            head(number, name);
+        }
+        output::timeline(&timeline, args.times.time);
+        sink::drained().await;
+    }
+    Ok(Exit::Done)
+}
+
+async fn timelines(
+    app: &App,
+    args: &HistoryArgs,
+    names: &[String],
+) -> Result<Vec<Timeline>, ExitProblem> {
+    let filter = TimelineFilter {
+        since: event_lines::earliest(&args.filter),
+        from_offset: args.from_offset,
+        actor: args.filter.actor.clone(),
+        failed: args.filter.failed,
+    };
+    let mut timelines = Vec::new();
+    for name in names {
+        let lines = app.fleet.history().lines(&args.namespace, name).await?;
+        timelines.push(Timeline::of(&lines).filtered(&filter));
+    }
+    Ok(timelines)
 }
 
 /// Draws the newest run of each object; for pools and groups, which have no runs, their members.
@@ -98,15 +124,4 @@ fn head(number: usize, name: &str) {
         output::line("");
     }
     output::line(&format!("{name}:"));
-}
-
-/// Prints one line for each run and step.
-fn summarise(args: &HistoryArgs, lines: &[HistoryLine]) {
-    let filter = TimelineFilter {
-        since: event_lines::earliest(&args.filter),
-        from_offset: args.from_offset,
-        actor: args.filter.actor.clone(),
-        failed: args.filter.failed,
-    };
-    output::timeline(&Timeline::of(lines).filtered(&filter), args.times.time);
 }

@@ -177,6 +177,7 @@ impl App {
             shard,
             view: OnceLock::new(),
             verification: SharedWork::default(),
+            moments: Arc::default(),
         };
         Ok(Self {
             fleet,

@@ -95,16 +95,16 @@ impl Commands for CallersCommands {
     }
 
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {
-        let CallerCommand { request, actor } = command;
+        let CallerCommand { request, caller } = command;
         let args = request.args.clone();
         let parsed = spawn_blocking(move || command_line(&args)).await;
         let Some(cli) = parsed.ok().flatten() else {
             return ended(Exit::Usage, None);
         };
-        let sink = Arc::new(OutputSink::for_caller(request.ascii));
+        let sink = Arc::new(OutputSink::for_caller(&caller, request.ascii));
         let doing = self.done(cli, request.args.clone());
         let work = work::with_files(documents_of(request), doing);
-        let work = actor::for_caller(actor, work);
+        let work = actor::for_caller(caller, work);
         let work = sink::with(sink.clone(), work);
         let mut work = Box::pin(work);
         let done = loop {
@@ -122,9 +122,13 @@ impl Commands for CallersCommands {
             let _ = output.send((true, line.into_bytes())).await;
             return ended(problem.exit, Some(&problem));
         }
-        match done {
+        let end = match done {
             Ok(exit) => ended(exit, None),
             Err(problem) => ended(problem.exit, Some(&problem)),
+        };
+        CommandEnd {
+            code: sink.first_code(),
+            ..end
         }
     }
 }
@@ -165,6 +169,7 @@ fn ended(exit: Exit, problem: Option<&ExitProblem>) -> CommandEnd {
         problem: problem
             .filter(|problem| !problem.message.is_empty())
             .map(api_problem),
+        code: None,
     }
 }
 

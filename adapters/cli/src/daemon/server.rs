@@ -166,7 +166,9 @@ impl Drop for DaemonServer {
 pub(crate) fn api(app: &App) -> Api {
     let app = app.for_others();
     let fleet = app.fleet.clone();
-    Api::new(fleet, Arc::new(CallersCommands::OnJournal(Box::new(app))))
+    let moments = app.moments().clone();
+    let commands = CallersCommands::OnJournal(Box::new(app));
+    Api::new(fleet, Arc::new(commands), moments)
 }
 
 /// The API for the whole set that `common` names.

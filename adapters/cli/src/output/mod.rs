@@ -25,7 +25,7 @@ use vsiflow_engine::{
     model::Failure,
     room::{DiskReading, Level},
 };
-use vsiflow_file::Diagnostic;
+use vsiflow_file::{Diagnostic, DiagnosticSeverity};
 use vsiflow_steps::{host_text, hpl};
 
 pub(crate) use self::format::OutputFormat;
@@ -110,6 +110,7 @@ pub(crate) fn problem(problem: &ExitProblem) {
     if problem.message.is_empty() {
         return;
     }
+    sink::note_code(&problem.code);
     if log::is_asked() {
         return log::failed(problem);
     }
@@ -155,6 +156,9 @@ pub(crate) fn worst(all: impl IntoIterator<Item = Result<Exit, ExitProblem>>) ->
 /// Prints all findings about documents.
 pub(crate) fn diagnostics(all: &[Diagnostic]) {
     for diagnostic in all {
+        if diagnostic.severity == DiagnosticSeverity::Error {
+            sink::note_code(diagnostic.code);
+        }
         note(&diagnostic.to_string());
     }
 }
@@ -192,15 +196,25 @@ fn harmless(bytes: &[u8]) -> String {
 
 /// Prints an object as JSON or YAML.
 pub(crate) fn print(value: &impl Serialize, format: OutputFormat) -> Result<(), ExitProblem> {
-    let text = match format {
-        OutputFormat::Yaml => yaml_shown(value).map_err(ExitProblem::defect)?,
-        _ => {
-            let mut text = serde_json::to_string_pretty(value).map_err(ExitProblem::defect)?;
-            text.push('\n');
-            json_shown(text, OutputFormat::Json)
-        }
-    };
-    raw(text.as_bytes())
+    raw(printed(value, format)?.as_bytes())
+}
+
+/// An object as JSON or YAML.
+pub(crate) fn printed(value: &impl Serialize, format: OutputFormat) -> Result<String, ExitProblem> {
+    if format == OutputFormat::Yaml {
+        return yaml_shown(value).map_err(ExitProblem::defect);
+    }
+    let mut text = serde_json::to_string_pretty(value).map_err(ExitProblem::defect)?;
+    text.push('\n');
+    Ok(json_shown(text, OutputFormat::Json))
+}
+
+/// Prints long results unchanged and completely, however slowly they are read.
+pub(crate) async fn raw_in_pieces(mut bytes: &[u8]) -> Result<(), ExitProblem> {
+    match sink::out_all(&mut bytes).await {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(error)),
+        _ => Ok(()),
+    }
 }
 
 /// The value as YAML; as JSON, which is YAML too, if a string of it has characters that [`json_shown`] escapes.
@@ -330,7 +344,11 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{OutputFormat, harmless, json_shown};
+    use std::sync::Arc;
+
+    use vsiflow_file::{Diagnostic, DiagnosticSeverity};
+
+    use super::{OutputFormat, harmless, json_shown, sink};
 
     #[test]
     fn json_shows_nothing_that_a_terminal_obeys_and_stays_the_same_value() {
@@ -360,6 +378,30 @@ mod tests {
             serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(),
             odd
         );
+    }
+
+    #[tokio::test]
+    async fn the_code_of_an_error_is_its_own_and_no_word_of_a_document() {
+        let diagnostic = |severity, code| Diagnostic {
+            severity,
+            code,
+            file: "VSI0999.yaml".to_owned(),
+            line: None,
+            column: None,
+            object: Some("VirtualServer VSI0998".to_owned()),
+            field: None,
+            message: "VSI0997 is not known".to_owned(),
+            remedy: String::new(),
+            snippet: None,
+        };
+        let all = [
+            diagnostic(DiagnosticSeverity::Warning, "VSI0601"),
+            diagnostic(DiagnosticSeverity::Error, "VSI0602"),
+            diagnostic(DiagnosticSeverity::Error, "VSI0603"),
+        ];
+        let sink = Arc::new(sink::OutputSink::default());
+        sink::with(sink.clone(), async { super::diagnostics(&all) }).await;
+        assert_eq!(sink.first_code().as_deref(), Some("VSI0602"));
     }
 
     #[test]

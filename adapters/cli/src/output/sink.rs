@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::Notify,
 };
+use vsiflow_api::{Caller, UnreadBytes};
 
 tokio::task_local! {
     static CALLER: Arc<OutputSink>;
@@ -46,11 +47,15 @@ pub(super) struct LostOutput {
 /// Output that waits to be sent to a caller.
 #[derive(Default)]
 pub(crate) struct OutputSink {
+    /// What waits for the caller, of all commands together.
+    unread: UnreadBytes,
     /// Whether the caller wants trees in ASCII.
     ascii: bool,
     waiting: Mutex<Vec<(bool, Vec<u8>)>>,
     /// Whether output was dropped.
     is_cut: AtomicBool,
+    /// The code of the first error that was printed.
+    first_code: OnceLock<String>,
     filled: Notify,
     taken: Notify,
 }
@@ -58,20 +63,22 @@ pub(crate) struct OutputSink {
 /// How many bytes may wait while long results are printed piece by piece.
 const PIECES: usize = 1024 * 1024;
 
-/// The most bytes that are held for a caller that does not read; further output is dropped.
-const MAX: usize = 32 * 1024 * 1024;
-
 impl OutputSink {
     /// Output for a caller, with trees in ASCII or not.
-    pub(crate) fn for_caller(ascii: bool) -> Self {
+    pub(crate) fn for_caller(caller: &Caller, ascii: bool) -> Self {
         Self {
+            unread: UnreadBytes::of(caller),
             ascii,
-            ..Self::default()
+            waiting: Mutex::default(),
+            is_cut: AtomicBool::new(false),
+            first_code: OnceLock::new(),
+            filled: Notify::new(),
+            taken: Notify::new(),
         }
     }
 
     fn put(&self, to_err: bool, bytes: &[u8]) {
-        if self.held().saturating_add(bytes.len()) > MAX {
+        if !self.unread.add(bytes.len()) {
             return self.is_cut.store(true, Ordering::Relaxed);
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,9 +94,14 @@ impl OutputSink {
         self.is_cut.load(Ordering::Relaxed)
     }
 
+    /// The code of the first error that was printed.
+    pub(crate) fn first_code(&self) -> Option<String> {
+        self.first_code.get().cloned()
+    }
+
     fn held(&self) -> usize {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().map(|(_, bytes)| bytes.len()).sum()
+        length_of(&waiting)
     }
 
     /// Waits until the caller has taken most of it. Cancel safe.
@@ -102,7 +114,10 @@ impl OutputSink {
     /// The output since the last call: whether it is for standard error, and the bytes.
     pub(crate) fn take(&self) -> Vec<(bool, Vec<u8>)> {
         self.taken.notify_one();
-        std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        let taken =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.unread.remove(length_of(&taken));
+        taken
     }
 
     /// Waits until there is something to take. Cancel safe.
@@ -111,9 +126,25 @@ impl OutputSink {
     }
 }
 
+impl Drop for OutputSink {
+    fn drop(&mut self) {
+        self.unread.remove(self.held());
+    }
+}
+
+fn length_of(pieces: &[(bool, Vec<u8>)]) -> usize {
+    pieces.iter().map(|(_, bytes)| bytes.len()).sum()
+}
+
 /// Runs a caller's command with its output sent to `sink`.
 pub(crate) async fn with<T>(sink: Arc<OutputSink>, work: impl Future<Output = T>) -> T {
     CALLER.scope(sink, work).await
+}
+
+/// Notes the code of an error that is printed: who asked for a command by other means than its text is told the first
+/// one.
+pub(crate) fn note_code(code: &str) {
+    let _ = CALLER.try_with(|sink| sink.first_code.set(code.to_owned()));
 }
 
 /// Whether a caller's command runs here.
@@ -197,6 +228,13 @@ pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
+/// Waits until a caller has taken most of what was printed: between the parts of a long result. Cancel safe.
+pub(crate) async fn drained() {
+    if let Ok(sink) = CALLER.try_with(Arc::clone) {
+        sink.drained().await;
+    }
+}
+
 /// Prints long results completely, however slowly a caller reads them.
 pub(crate) async fn out_all(from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
     let mut piece = vec![0; 64 * 1024];
@@ -206,9 +244,7 @@ pub(crate) async fn out_all(from: &mut (impl AsyncRead + Unpin)) -> std::io::Res
             return Ok(());
         };
         out_raw(piece)?;
-        if let Ok(sink) = CALLER.try_with(Arc::clone) {
-            sink.drained().await;
-        }
+        drained().await;
     }
 }
 
@@ -225,4 +261,46 @@ pub(super) fn err(bytes: &[u8]) {
 /// Removes colours: this process does not know the caller's terminal.
 fn plain(bytes: &[u8]) -> Vec<u8> {
     anstream::adapter::strip_bytes(bytes).into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use vsiflow_api::Rights;
+    use vsiflow_engine::model::{Actor, Who};
+
+    use super::*;
+
+    /// What may wait for one caller.
+    const MAX: usize = 32 << 20;
+
+    fn sink_of(name: &str, rights: Rights) -> OutputSink {
+        let actor = Actor::Token(Who::new(name));
+        OutputSink::for_caller(&Caller { actor, rights }, false)
+    }
+
+    #[test]
+    fn what_waits_for_one_caller_is_counted_over_all_commands() {
+        let half = vec![0; MAX / 2];
+        let commands = [(); 3].map(|()| sink_of("reads-nothing", Rights::Look));
+        commands
+            .iter()
+            .for_each(|command| command.put(false, &half));
+        let cut = commands.iter().map(OutputSink::is_cut);
+        assert_eq!(cut.collect::<Vec<_>>(), [false, false, true]);
+        for (name, rights) in [
+            ("other", Rights::Look),
+            ("reads-nothing", Rights::Everything),
+        ] {
+            let other = sink_of(name, rights);
+            other.put(false, &half);
+            assert!(!other.is_cut(), "{name}");
+        }
+        let [taken, dropped, _] = commands;
+        assert_eq!(taken.take().len(), 1);
+        drop(dropped);
+        let next = sink_of("reads-nothing", Rights::Look);
+        next.put(false, &half);
+        next.put(true, &half);
+        assert!(!next.is_cut());
+    }
 }

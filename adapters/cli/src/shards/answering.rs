@@ -10,6 +10,7 @@ use tokio::{
     task::{self, JoinSet},
     time::sleep,
 };
+use vsiflow_api::{Caller, Rights};
 use vsiflow_engine::secret::Secret;
 use vsiflow_postgres::shards::requests::{JournalRequest, Lane};
 
@@ -210,12 +211,17 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
             }
         };
         let work = work::with_files(documents, Box::pin(work));
-        let work = actor::for_caller(actor, work);
+        let caller = Caller {
+            actor,
+            // Those who only look ask for no work of other journals.
+            rights: Rights::Operate,
+        };
+        let work = actor::for_caller(caller, work);
         let done = Box::pin(holder.app.for_others().lend(work)).await;
         done.unwrap_or_else(|problem| problem.exit)
     };
     let exit = Box::pin(sink::with(sink.clone(), work)).await;
-    CommandAnswer::new(exit, sink.take())
+    CommandAnswer::new(exit, &sink)
 }
 
 /// Lets a deletion that is begun again succeed if the object is deleted already.

@@ -32,7 +32,11 @@ use crate::{
     args::Cli,
     daemon,
     exit::{Exit, ExitProblem},
-    output, work,
+    output::{
+        self,
+        sink::{self, OutputSink},
+    },
+    work,
 };
 
 /// How often the database is polled for the answer.
@@ -137,18 +141,26 @@ pub(super) struct CommandAnswer {
     pub(super) exit: u8,
     /// The printed pieces, in base64. `true` means standard error.
     output: Vec<(bool, String)>,
+    /// The code of the first error among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 impl CommandAnswer {
-    pub(super) fn new(exit: Exit, pieces: Vec<(bool, Vec<u8>)>) -> Self {
+    /// The result of a command that printed into `sink`.
+    pub(super) fn new(exit: Exit, sink: &OutputSink) -> Self {
         let encoded = |(to_err, bytes): (bool, Vec<u8>)| (to_err, BASE64_STANDARD.encode(bytes));
         Self {
             exit: exit as u8,
-            output: pieces.into_iter().map(encoded).collect(),
+            output: sink.take().into_iter().map(encoded).collect(),
+            code: sink.first_code(),
         }
     }
 
     pub(super) fn print(&self) -> Result<Exit, ExitProblem> {
+        if let Some(code) = &self.code {
+            sink::note_code(code);
+        }
         for (to_err, piece) in &self.output {
             let bytes = BASE64_STANDARD.decode(piece).map_err(ExitProblem::defect)?;
             daemon::show(*to_err, &bytes).map_err(ExitProblem::defect)?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 use vsiflow_workflows::kinds::{NameScope, ObjectKind};
 
-use super::rows::{TableRow, arrange, values};
+use super::rows::{TableRow, arranged, values};
 use crate::{
     args::{GetArgs, ListFormat, OutputFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -40,9 +40,13 @@ impl WholeOutput {
             }
             Some(ListFormat::JsonPath(template)) => {
                 let text = move |into| template.render(&listed.whole(&values), into);
-                output::raw(jsonpath::evaluate(text).await?.as_bytes())?;
+                output::raw_in_pieces(jsonpath::evaluate(text).await?.as_bytes()).await?;
             }
-            Some(ListFormat::Plain(format)) => output::print(&listed.whole(&values), format)?,
+            Some(ListFormat::Plain(format)) => {
+                let text = move |_| Ok(output::printed(&listed.whole(&values), format));
+                let text = jsonpath::evaluate(text).await??;
+                output::raw_in_pieces(text.as_bytes()).await?;
+            }
             None => {}
         }
         Ok(())
@@ -104,9 +108,13 @@ impl Listed {
 }
 
 /// Prints what was found of one kind, or collects it if several kinds are printed as one list.
-pub(super) fn print(query: &mut Query<'_>, listed: &Listed, rows: Vec<TableRow>) -> CommandOutcome {
+pub(super) async fn print(
+    query: &mut Query<'_>,
+    listed: &Listed,
+    rows: Vec<TableRow>,
+) -> CommandOutcome {
     let args = query.args;
-    let rows = arrange(args, rows)?;
+    let rows = arranged(args, rows).await?;
     match (&args.output, &mut query.several) {
         (Some(ListFormat::Plain(OutputFormat::Name)), several) => {
             let of_one_kind = || listed.kind_with_prefix();
@@ -121,9 +129,9 @@ pub(super) fn print(query: &mut Query<'_>, listed: &Listed, rows: Vec<TableRow>)
                 print_table(args, listed, &rows);
             }
         }
-        (Some(_), Some(several)) => several.gathered.extend(values(&rows)?),
+        (Some(_), Some(several)) => several.gathered.extend(values(rows).await?),
         (Some(_), None) => {
-            let (values, listed) = (values(&rows)?, *listed);
+            let (values, listed) = (values(rows).await?, *listed);
             query.whole = Some(WholeOutput { values, listed });
         }
     }

@@ -6,9 +6,9 @@ use serde_json::Value;
 use vsiflow_workflows::kinds::ListedObject;
 
 use crate::{
-    args::GetArgs,
+    args::{FieldSelector, GetArgs},
     exit::{Exit, ExitProblem},
-    output::jsonpath::{self, ValuePath},
+    output::jsonpath::{self, Evaluation, TooMuch, ValuePath},
 };
 
 /// An object of a list. It is serialised at most once, and only on demand.
@@ -33,35 +33,82 @@ impl TableRow {
         let made = self.json.get();
         made.ok_or_else(|| ExitProblem::defect("an object without its JSON"))
     }
-}
 
-/// The JSON of all rows.
-pub(super) fn values(rows: &[TableRow]) -> Result<Vec<Value>, ExitProblem> {
-    rows.iter().map(|row| row.json().cloned()).collect()
-}
-
-/// Retains the rows that match the field selector, in the requested order.
-pub(super) fn arrange(args: &GetArgs, rows: Vec<TableRow>) -> Result<Vec<TableRow>, ExitProblem> {
-    let fields = &args.selection.field_selector;
-    if fields.is_none() && args.sort_by.is_none() {
-        return Ok(rows);
-    }
-    let mut matching = Vec::new();
-    for row in rows {
-        let value = row.json()?;
-        if fields.as_ref().is_none_or(|fields| fields.matches(value)) {
-            let key = args.sort_by.as_ref().and_then(|path| sort_key(path, value));
-            matching.push((key, row));
+    fn into_json(self) -> Result<Value, ExitProblem> {
+        match self.json.into_inner() {
+            Some(value) => Ok(value),
+            None => self.object.to_json().map_err(ExitProblem::defect),
         }
     }
-    if let Some(path) = &args.sort_by
-        && !matching.is_empty()
-        && matching.iter().all(|(key, _)| key.is_none())
-    {
-        return Err(nothing_to_sort_by(path));
+}
+
+/// The JSON of all rows. It is made off the runtime's threads.
+pub(super) async fn values(rows: Vec<TableRow>) -> Result<Vec<Value>, ExitProblem> {
+    jsonpath::evaluate(move |evaluation| {
+        let values = rows.into_iter().map(|row| {
+            evaluation.check()?;
+            Ok(row.into_json())
+        });
+        values.collect::<Result<Result<Vec<_>, ExitProblem>, TooMuch>>()
+    })
+    .await?
+}
+
+/// Retains the rows that match the field selector, in the requested order. Callers write both, so that the rows are
+/// arranged off the runtime's threads.
+pub(super) async fn arranged(
+    args: &GetArgs,
+    rows: Vec<TableRow>,
+) -> Result<Vec<TableRow>, ExitProblem> {
+    let arrangement = Arrangement {
+        fields: args.selection.field_selector.clone(),
+        sort_by: args.sort_by.clone(),
+    };
+    if arrangement.fields.is_none() && arrangement.sort_by.is_none() {
+        return Ok(rows);
     }
-    matching.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
-    Ok(matching.into_iter().map(|(_, row)| row).collect())
+    jsonpath::evaluate(move |evaluation| arrangement.of(rows, &evaluation)).await?
+}
+
+/// Which rows are shown, in which order.
+struct Arrangement {
+    fields: Option<FieldSelector>,
+    sort_by: Option<ValuePath>,
+}
+
+impl Arrangement {
+    fn of(
+        &self,
+        rows: Vec<TableRow>,
+        evaluation: &Evaluation,
+    ) -> Result<Result<Vec<TableRow>, ExitProblem>, TooMuch> {
+        let mut matching = Vec::new();
+        for row in rows {
+            evaluation.check()?;
+            match self.key_of(&row) {
+                Ok(Some(key)) => matching.push((key, row)),
+                Ok(None) => {}
+                Err(problem) => return Ok(Err(problem)),
+            }
+        }
+        if let Some(path) = &self.sort_by
+            && !matching.is_empty()
+            && matching.iter().all(|(key, _)| key.is_none())
+        {
+            return Ok(Err(nothing_to_sort_by(path)));
+        }
+        matching.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
+        Ok(Ok(matching.into_iter().map(|(_, row)| row).collect()))
+    }
+
+    /// What the row is sorted by; `None` if it is not shown.
+    fn key_of(&self, row: &TableRow) -> Result<Option<Option<Value>>, ExitProblem> {
+        let value = row.json()?;
+        let fields = self.fields.as_ref();
+        let is_shown = fields.is_none_or(|fields| fields.matches(value));
+        let key = || self.sort_by.as_ref().and_then(|path| sort_key(path, value));
+        Ok(is_shown.then(key))
+    }
 }
 
 /// The error for an unknown sort path, as in kubectl: a typing error would leave any order.

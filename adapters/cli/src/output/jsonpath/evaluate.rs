@@ -1,19 +1,25 @@
 //! Evaluates the formats of callers off the runtime's threads, with a deadline.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use vsiflow_api::{Caller, Place, PlaceLimits, Places};
 use vsiflow_engine::low_priority;
 
+use crate::actor;
 use crate::exit::{Exit, ExitProblem};
 
 /// How long one evaluation may take, and how much text may result from it.
 const TIME_MAX: Duration = Duration::from_secs(10);
 const TEXT_MAX: usize = 64 * 1024 * 1024;
-/// How many are evaluated at a time.
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(2)));
+/// How many are evaluated at a time: one of a caller, and those of viewers take no turns of others.
+const TURN_LIMITS: PlaceLimits = PlaceLimits {
+    all: usize::MAX >> 4,
+    looking: 2,
+    each: 1,
+};
+static TURNS: LazyLock<Places> = LazyLock::new(|| Places::new(TURN_LIMITS));
 
 /// The text of an evaluation, as far as it has come.
 pub(crate) struct Evaluation {
@@ -59,15 +65,14 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a format on a thread of low priority.
+/// Evaluates a format on a thread of low priority, when it is the caller's turn.
 ///
 /// # Errors
 /// If it needs too much.
-pub(crate) async fn evaluate(
-    format: impl FnOnce(Evaluation) -> Result<String, TooMuch> + Send + 'static,
-) -> Result<String, ExitProblem> {
-    let turn = TURNS.clone().acquire_owned().await;
-    let turn = turn.map_err(ExitProblem::defect)?;
+pub(crate) async fn evaluate<T: Send + 'static>(
+    format: impl FnOnce(Evaluation) -> Result<T, TooMuch> + Send + 'static,
+) -> Result<T, ExitProblem> {
+    let turn = turn_of(actor::caller().as_ref()).await?;
     let evaluated = spawn_blocking(move || {
         // Held by the work: a caller that waits no longer does not end it.
         let _turn = turn;
@@ -83,7 +88,46 @@ pub(crate) async fn evaluate(
         })
 }
 
+/// A turn of this caller; a command of this process's own needs none.
+async fn turn_of(caller: Option<&Caller>) -> Result<Option<Place>, ExitProblem> {
+    let Some(caller) = caller else {
+        return Ok(None);
+    };
+    let turn = TURNS.take(caller).await.map_err(ExitProblem::defect)?;
+    Ok(Some(turn))
+}
+
 #[cfg(test)]
 pub(crate) fn evaluation() -> Evaluation {
     Evaluation::begin()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use vsiflow_api::Rights;
+    use vsiflow_engine::model::{Actor, Who};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_operates_waits_behind_no_viewer() {
+        let caller = |name: &str, rights| Caller {
+            actor: Actor::Token(Who::new(name)),
+            rights,
+        };
+        let mut held = Vec::new();
+        for number in 0..16 {
+            let viewer = caller(&format!("viewer-{number}"), Rights::Look);
+            held.extend(turn_of(Some(&viewer)).now_or_never());
+            assert!(turn_of(Some(&viewer)).now_or_never().is_none());
+        }
+        assert_eq!(held.len(), TURN_LIMITS.looking);
+        let operator = caller("operator", Rights::Operate);
+        let admin = caller("admin", Rights::Everything);
+        for other in [operator, admin.clone(), admin] {
+            held.push(turn_of(Some(&other)).now_or_never().unwrap());
+        }
+        assert!(turn_of(None).now_or_never().is_some());
+    }
 }
