@@ -7,6 +7,9 @@
 //! What this does not know is what an earlier holder took. So of the requests that were sent before the journal passed to
 //! this holder, it takes those of the last [`BEFORE_HOLDING`], and those of the last [`MAX_AGE`] that an earlier
 //! holder had begun. Of the latter only those are carried out that may be repeated.
+//!
+//! Once the clock is set back, this holder counts as one that takes the journal then: what it forgot while the clock was
+//! ahead would keep out everything that is sent until that time comes again.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -29,6 +32,8 @@ pub(crate) struct AcceptedRequests {
     holding: Duration,
     /// Of requests that were sent before, it is not remembered which were taken.
     forgotten: Duration,
+    /// The last time at which a request came.
+    latest: Duration,
     taken: BTreeSet<(Duration, Tag)>,
 }
 
@@ -38,6 +43,7 @@ impl AcceptedRequests {
         Self {
             holding: now.saturating_sub(BEFORE_HOLDING),
             forgotten: Duration::ZERO,
+            latest: now,
             taken: BTreeSet::new(),
         }
     }
@@ -49,6 +55,15 @@ impl AcceptedRequests {
         (sent, tag): (Duration, Tag),
         resumes: bool,
     ) -> Result<(), String> {
+        if now.saturating_add(BEFORE_HOLDING) < self.latest {
+            let by_s = self.latest.saturating_sub(now).as_secs();
+            tracing::warn!(
+                "the clock was set back by {by_s} s: requests are taken as by a new holder"
+            );
+            self.holding = now.saturating_sub(BEFORE_HOLDING);
+            self.forgotten = Duration::ZERO;
+        }
+        self.latest = now;
         self.forget_before(now.saturating_sub(MAX_AGE));
         if sent < self.forgotten || (!resumes && sent < self.holding) {
             let seconds = now.saturating_sub(sent).as_secs();
@@ -125,6 +140,25 @@ mod tests {
                 .take(NOW, (NOW - MAX_AGE - second, [3; 32]), true)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_new_requests_are_taken_and_each_once() {
+        let mut accepted = AcceptedRequests::since(NOW);
+        accepted.take(NOW, (NOW, [1; 32]), false).unwrap();
+        let ahead = NOW + Duration::from_secs(2 * 365 * 86_400);
+        accepted.take(ahead, (ahead, [2; 32]), false).unwrap();
+        let back = NOW + Duration::from_secs(600);
+        accepted.take(back, (back, [3; 32]), false).unwrap();
+        for (sent, tag) in [(back, 3), (ahead, 2), (NOW, 1)] {
+            let again = accepted.take(back, (sent, [tag; 32]), false);
+            assert!(again.is_err(), "{tag} is taken twice");
+        }
+        // Also if this process began while the clock was ahead.
+        let mut from_ahead = AcceptedRequests::since(ahead);
+        from_ahead.take(NOW, (NOW, [1; 32]), false).unwrap();
+        let little = NOW - BEFORE_HOLDING;
+        from_ahead.take(little, (little, [2; 32]), false).unwrap();
     }
 
     #[test]
