@@ -10,8 +10,12 @@ use super::{
     shards_pools::{BLUE, members, pool},
 };
 
-/// Registers a process that takes no journal, so that no other process gets more than half of them.
-const IDLER: &str = "INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) VALUES ('fleet', 'idler', 'infinity')";
+/// Registers a process that takes no journal, so that no other process gets more than half of them. It
+/// does not end: nobody may store its time anew.
+const IDLER: &str = "INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) VALUES ('fleet', 'idler', 'infinity'); \
+    CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+    CREATE TRIGGER stays BEFORE UPDATE ON vsiflow.shard_processes FOR EACH ROW \
+    WHEN (OLD.process = 'idler') EXECUTE FUNCTION stays()";
 
 fn start(site: &ShardsSite, arguments: &[&str]) -> Running {
     site.start(&|of_process| site.vsiflow.start(of_process), arguments)

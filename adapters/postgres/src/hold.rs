@@ -27,7 +27,7 @@ use tokio_postgres::types::ToSql;
 use vsiflow_engine::lease::{BootInstant, Lease, LeaseLost};
 
 use crate::{
-    JournalAddress, PostgresError,
+    JournalAddress, PostgresError, clock_back,
     connection::Connection,
     primaries,
     renewing::on_its_thread,
@@ -135,6 +135,11 @@ impl Held {
         let failed = |error| PostgresError::of(&server, &error);
         let requested = BootInstant::now();
         let holder = name();
+        let names = [address.name.as_str()];
+        for update in clock_back::RECORD_ANEW {
+            let changed = connection.client.query(update, &[&names.as_slice()]).await;
+            clock_back::report(&changed.map_err(failed)?);
+        }
         let transaction = connection.client.transaction().await.map_err(failed)?;
         let row = schema::find(transaction.client(), address).await?;
         let row = row.filter(|row| row.whole == whole);
@@ -162,6 +167,7 @@ impl Held {
         let take = "WITH server AS (SELECT \
                 ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline) \
             UPDATE vsiflow.journals j SET epoch = epoch + 1, holder = $2, \
+            lease_from = clock_timestamp(), quiet_from = clock_timestamp(), \
             lease_until = clock_timestamp() + make_interval(secs => $3), \
             quiet_until = CASE \
                 WHEN j.timeline NOT IN (0, server.timeline) THEN \
@@ -271,7 +277,8 @@ impl Held {
             None => slot.insert(Connection::to(&self.address).await?),
         };
         let renew = "UPDATE vsiflow.journals \
-            SET lease_until = clock_timestamp() + make_interval(secs => $3) \
+            SET lease_from = clock_timestamp(), \
+            lease_until = clock_timestamp() + make_interval(secs => $3) \
             WHERE journal = $1 AND holder = $2 AND lease_until > clock_timestamp()";
         let lasts = self.lasts.as_secs_f64();
         let params: [&(dyn ToSql + Sync); 3] = [&self.journal, &self.holder, &lasts];

@@ -29,6 +29,7 @@
 
 pub mod address;
 mod bases;
+mod clock_back;
 mod connection;
 mod error;
 pub mod findings;

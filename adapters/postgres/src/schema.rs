@@ -23,7 +23,10 @@ pub(crate) async fn make(
 ) -> Result<bool, PostgresError> {
     let server = address.to_string();
     let failed = |error| PostgresError::of(&server, &error);
-    if check(client, address).await? && find(client, address).await?.is_some() {
+    if check(client, address).await?
+        && has_begins_of_leases(client, &server).await?
+        && find(client, address).await?.is_some()
+    {
         return Ok(false);
     }
     let transaction = client.transaction().await.map_err(failed)?;
@@ -49,6 +52,16 @@ pub(crate) async fn make(
     }
     transaction.commit().await.map_err(failed)?;
     Ok(row.is_some())
+}
+
+/// Whether the tables have the columns that earlier versions did not know.
+async fn has_begins_of_leases(client: &Client, server: &str) -> Result<bool, PostgresError> {
+    let select = "SELECT EXISTS (SELECT FROM pg_attribute \
+        WHERE attrelid = 'vsiflow.journals'::regclass AND attname = 'quiet_from')";
+    let row = client.query_one(select, &[]).await;
+    Ok(row
+        .map_err(|error| PostgresError::of(server, &error))?
+        .get(0))
 }
 
 /// Creates missing tables, including those that an older version did not know.

@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS vsiflow.journals (
     holder       text NOT NULL DEFAULT '',
     lease_until  timestamptz NOT NULL DEFAULT '-infinity',
     quiet_until  timestamptz NOT NULL DEFAULT '-infinity',
+    lease_from   timestamptz NOT NULL DEFAULT '-infinity',
+    quiet_from   timestamptz NOT NULL DEFAULT '-infinity',
     timeline     bigint NOT NULL DEFAULT 0,
     next_offset  bigint NOT NULL DEFAULT 0,
     tip_first    bigint,
@@ -23,6 +25,13 @@ CREATE TABLE IF NOT EXISTS vsiflow.journals (
     tip_prev     bytea,
     tip_hash     bytea
 ) WITH (fillfactor = 10);
+-- Added later. An ALTER waits for every statement on the table, also where it changes nothing.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'vsiflow.journals'::regclass AND attname = 'quiet_from') THEN
+        ALTER TABLE vsiflow.journals ADD COLUMN lease_from timestamptz NOT NULL DEFAULT '-infinity';
+        ALTER TABLE vsiflow.journals ADD COLUMN quiet_from timestamptz NOT NULL DEFAULT '-infinity';
+    END IF;
+END $$;
 
 CREATE TABLE IF NOT EXISTS vsiflow.events (
     journal  integer NOT NULL,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{PostgresError, shards::ShardSet};
+use crate::{PostgresError, clock_back, shards::ShardSet};
 
 /// A process that is silent for this long counts as dead.
 pub const SILENT: Duration = crate::hold::LEASE_DURATION;
@@ -29,13 +29,18 @@ pub struct JournalExtent {
 }
 
 impl ShardSet {
-    /// Reports that a process is alive, and counts the living ones.
+    /// Reports that a process is alive, and counts the living ones. What was stored while the database's
+    /// clock was ahead counts from now on.
     ///
     /// # Errors
     /// See [`PostgresError`].
     pub async fn live(&self, process: &str) -> Result<ProcessRank, PostgresError> {
         let upsert = "WITH silent AS (DELETE FROM vsiflow.shard_processes \
-                WHERE set_name = $1 AND process <> $2 AND silent_at < clock_timestamp()) \
+                WHERE set_name = $1 AND process <> $2 AND silent_at < clock_timestamp()), \
+            ahead AS (UPDATE vsiflow.shard_processes \
+                SET silent_at = clock_timestamp() + make_interval(secs => $3) \
+                WHERE set_name = $1 AND process <> $2 \
+                AND silent_at > clock_timestamp() + make_interval(secs => $3)) \
             INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) \
             VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
             ON CONFLICT (set_name, process) DO UPDATE SET silent_at = excluded.silent_at";
@@ -43,6 +48,9 @@ impl ShardSet {
         self.reader()
             .query(upsert, &[&self.name(), &process, &silent])
             .await?;
+        for update in clock_back::RECORD_ANEW {
+            clock_back::report(&self.reader().query(update, &[&self.names()]).await?);
+        }
         let select = "SELECT process FROM vsiflow.shard_processes \
             WHERE set_name = $1 AND (process = $2 OR silent_at >= clock_timestamp()) \
             ORDER BY came, process";

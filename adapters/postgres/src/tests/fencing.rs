@@ -304,3 +304,58 @@ async fn many_at_once_are_written_together() {
     assert_eq!(journal.read_all(0, usize::MAX).await.unwrap().len(), 1000);
     assert!(links.len() < 500, "{} batches", links.len());
 }
+
+/// Moves what the journals' rows say into the future, as if it was stored while the clock was ahead.
+const CLOCK_WAS_AHEAD: &str = "UPDATE vsiflow.journals SET lease_from = lease_from + interval '2 y', \
+    lease_until = lease_until + interval '2 y', quiet_from = quiet_from + interval '2 y', \
+    quiet_until = quiet_until + interval '2 y'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_from_before_the_clock_was_set_back_ends_after_its_length() {
+    let server = Server::start();
+    let lasts = Duration::from_secs(2);
+    drop(Held::take(&server.journal("a"), lasts).await.unwrap());
+    server.sql(CLOCK_WAS_AHEAD);
+    let refused = Held::take(&server.journal("a"), LONG).await.map(drop);
+    let Err(PostgresError::InUse { left, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(left <= lasts, "{left:?}");
+    let address = server.journal("a");
+    let next = Held::win(&address, lasts, |_| {});
+    let next = tokio::time::timeout(lasts * 4, next)
+        .await
+        .unwrap()
+        .unwrap();
+    let quiet = next.quiet();
+    assert!(
+        quiet > hold::QUIET - lasts && quiet <= hold::QUIET,
+        "{quiet:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_time_from_before_the_clock_was_set_back_ends_after_its_length() {
+    let server = Server::start();
+    let lasts = Duration::from_millis(100);
+    drop(Held::take(&server.journal("a"), lasts).await.unwrap());
+    let second = Held::win(&server.journal("a"), LONG, |_| {}).await.unwrap();
+    second.release().await;
+    server.sql(CLOCK_WAS_AHEAD);
+    let third = Held::take(&server.journal("a"), LONG).await.unwrap();
+    assert!(third.quiet() <= hold::QUIET, "{:?}", third.quiet());
+    assert!(third.quiet() > hold::QUIET / 2, "{:?}", third.quiet());
+    third.release().await;
+    let rest = "SELECT quiet_until < clock_timestamp() + interval '1 h' FROM vsiflow.journals";
+    assert_eq!(server.sql(rest), "t", "it is stored anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_whose_tables_are_of_an_earlier_version_is_taken() {
+    let server = Server::start();
+    let first = Held::take(&server.journal("a"), LONG).await.unwrap();
+    first.release().await;
+    server.sql("ALTER TABLE vsiflow.journals DROP COLUMN lease_from, DROP COLUMN quiet_from");
+    let next = Held::take(&server.journal("a"), LONG).await.unwrap();
+    assert_eq!(next.quiet(), Duration::ZERO);
+}

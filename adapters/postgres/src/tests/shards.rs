@@ -554,6 +554,28 @@ async fn who_lives_is_counted_in_the_order_of_coming() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_and_a_lease_from_before_the_clock_was_set_back_end_after_their_length() {
+    let server = Server::start();
+    let set = set(&server).await;
+    set.live("dead").await.unwrap();
+    let lasts = Duration::from_secs(1);
+    drop(Held::take(&set.member(2), lasts).await.unwrap());
+    server.sql(
+        "UPDATE vsiflow.shard_processes SET silent_at = silent_at + interval '2 y'; \
+         UPDATE vsiflow.journals SET lease_from = lease_from + interval '2 y', \
+         lease_until = lease_until + interval '2 y' WHERE name = 'fleet.2'",
+    );
+    assert_eq!(set.live("a").await.unwrap().living, 2);
+    assert!(!set.free().await.unwrap().contains(&2));
+    let ends = tokio::time::Instant::now() + hold::LEASE_DURATION * 3;
+    while set.live("a").await.unwrap().living > 1 {
+        assert!(tokio::time::Instant::now() < ends, "it counts as alive");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(set.free().await.unwrap().contains(&2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settling_a_claim_looks_at_no_name_that_is_not_busy() {
     let server = Server::start();
     let set = set(&server).await;
