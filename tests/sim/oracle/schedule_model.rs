@@ -61,8 +61,9 @@ pub(super) struct ScheduleModel {
     ended: BTreeSet<String>,
     /// The snapshots that have to stay.
     staying: BTreeSet<String>,
-    /// The due times that had their snapshot before the clock was set back: they come again, and have no other.
-    had: BTreeSet<(String, Option<u64>)>,
+    /// The names of the snapshots that were taken before the clock was set back behind a due time of their VSI: due
+    /// times come again, and have another one.
+    earlier: BTreeSet<String>,
     seen: Vec<SeenSnapshot>,
 }
 
@@ -93,8 +94,18 @@ impl ScheduleModel {
     /// The clock was set back. Due times that were recorded and are in the future count no more.
     pub(super) fn set_back(&mut self, now_ms: u64) {
         let since = now_ms / HOUR_MS;
-        let had = self.seen.iter().map(|one| (one.vsi.clone(), one.due_ms));
-        self.had.extend(had);
+        let is_ahead = |one: &&SeenSnapshot| one.due_ms.is_some_and(|due_ms| due_ms > now_ms);
+        let current = self
+            .seen
+            .iter()
+            .filter(|one| !self.earlier.contains(&one.name));
+        let set_back: BTreeSet<_> = current
+            .filter(is_ahead)
+            .map(|one| one.vsi.clone())
+            .collect();
+        let taken = self.seen.iter().filter(|one| one.due_ms.is_some());
+        let taken = taken.filter(|one| set_back.contains(&one.vsi));
+        self.earlier.extend(taken.map(|one| one.name.clone()));
         let demands = self.demands.values_mut();
         demands.for_each(|demand| demand.since = demand.since.map(|_| since));
     }
@@ -115,7 +126,7 @@ impl ScheduleModel {
     /// Holds the snapshots that are listed now against what is promised at every moment.
     pub(super) fn observe(&mut self, now: Vec<SeenSnapshot>) -> Result<(), String> {
         at_most_two_are_open_on_a_host(&now)?;
-        no_due_time_is_there_twice(&now)?;
+        no_due_time_is_there_twice(now.iter().filter(|one| !self.earlier.contains(&one.name)))?;
         self.enough_stay(&now)?;
         let by_users = now.iter().filter(|one| one.due_ms.is_none());
         let whole = by_users.filter(|one| one.is_whole());
@@ -153,10 +164,10 @@ impl ScheduleModel {
             let hour = now_ms / HOUR_MS;
             let kept: Vec<_> = self.seen.iter().filter(|one| is_kept(one, vsi)).collect();
             let newest = Some(hour * HOUR_MS);
-            let is_newest = |one: &&SeenSnapshot| one.due_ms == newest;
-            let was_taken = self.had.contains(&(vsi.clone(), newest));
+            let is_newest =
+                |one: &&SeenSnapshot| one.due_ms == newest && !self.earlier.contains(&one.name);
             let is_due = demand.since.is_some_and(|since| hour > since);
-            let is_taken = !is_due || was_taken || kept.iter().any(is_newest);
+            let is_taken = !is_due || kept.iter().any(is_newest);
             let names = kept.iter().map(|one| &one.name);
             let why = || format!("{vsi} at hour {hour}: {:?}", names.collect::<Vec<_>>());
             (!is_taken || kept.len() > demand.keep).then(why)
@@ -181,9 +192,11 @@ fn at_most_two_are_open_on_a_host(now: &[SeenSnapshot]) -> Result<(), String> {
     }
 }
 
-fn no_due_time_is_there_twice(now: &[SeenSnapshot]) -> Result<(), String> {
+fn no_due_time_is_there_twice<'s>(
+    now: impl Iterator<Item = &'s SeenSnapshot>,
+) -> Result<(), String> {
     let mut due = BTreeSet::new();
-    for one in now.iter().filter(|one| one.due_ms.is_some()) {
+    for one in now.filter(|one| one.due_ms.is_some()) {
         if !due.insert((&one.vsi_uid, one.due_ms)) {
             return Err(format!("a due time is there twice: {one:?}"));
         }

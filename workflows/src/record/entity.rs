@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Hash, InvalidId, Name};
 
-use crate::spec::Directory;
+use crate::{record::DueTime, spec::Directory};
 
 /// The kinds of entities.
 pub mod kind {
@@ -70,8 +70,13 @@ pub fn schedule_entity(vsi: Uuid) -> Result<EntityId, InvalidId> {
 
 /// The UID of a VSI's snapshot for a due time. It is derived from both, so there is at most one,
 /// however often it is requested.
-pub fn scheduled_snapshot(vsi: Uuid, due_ms: u64) -> Uuid {
-    let hash = Hash::of(format!("{vsi}/schedule/{due_ms}").as_bytes());
+pub fn scheduled_snapshot(vsi: Uuid, due: DueTime) -> Uuid {
+    let DueTime { ms, set_backs } = due;
+    let text = match set_backs {
+        0 => format!("{vsi}/schedule/{ms}"),
+        _ => format!("{vsi}/schedule/{ms}/{set_backs}"),
+    };
+    let hash = Hash::of(text.as_bytes());
     let mut bytes = [0; 16];
     let places = bytes.iter_mut().zip(hash.0);
     places.for_each(|(to, from)| *to = from);

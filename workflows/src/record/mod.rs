@@ -15,7 +15,9 @@ pub use self::{
         scheduled_snapshot, snapshot_entity, vsi_entity,
     },
     host::{HostRecord, JumpSecretNames, LibvirtRecord, MachineRecord},
-    snapshot::{FailedDueTime, ScheduleRecord, SnapshotAction, SnapshotOrder, SnapshotRecord},
+    snapshot::{
+        DueTime, FailedDueTime, ScheduleRecord, SnapshotAction, SnapshotOrder, SnapshotRecord,
+    },
 };
 
 pub(crate) use self::volumes::{disk_uid, volume};

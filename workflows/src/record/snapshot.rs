@@ -99,6 +99,18 @@ pub struct SnapshotRecord {
     /// When it was due, in milliseconds since the epoch; `None` if a command asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
+    /// The schedule's [`ScheduleRecord::set_backs`] then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_backs: u64,
+}
+
+/// A due time of a schedule. When the clock is set back, due times come again and are others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueTime {
+    /// In milliseconds since the epoch.
+    pub ms: u64,
+    /// The schedule's [`ScheduleRecord::set_backs`].
+    pub set_backs: u64,
 }
 
 /// The progress of a VSI's snapshot schedule. No run follows from it.
@@ -122,6 +134,9 @@ pub struct ScheduleRecord {
     /// The UID of that snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Uuid>,
+    /// How often the clock was set back behind a time that was recorded here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_backs: u64,
     /// How many due times passed without a snapshot since the schedule was first seen.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,

@@ -114,12 +114,16 @@ pub fn may_be_scheduled(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::scheduled_snapshot;
+    use crate::record::{DueTime, scheduled_snapshot};
 
     #[test]
     fn a_name_tells_vsi_and_due_time_and_is_always_one_that_a_snapshot_may_have() {
         let due = Timestamp(1_795_401_000_000);
-        let uid = scheduled_snapshot(Uuid::from_u128(1), due.0);
+        let due_time = DueTime {
+            ms: due.0,
+            set_backs: 0,
+        };
+        let uid = scheduled_snapshot(Uuid::from_u128(1), due_time);
         assert_eq!(scheduled("web", uid, due), "web-20261123-0230");
         for vsi in [
             "web".to_owned(),

@@ -16,7 +16,9 @@ use crate::fleet::{
 };
 use crate::{
     phase::Phase,
-    record::{SnapshotAction, SnapshotOrder, SnapshotRecord, VsiRecord, kind, snapshot_entity},
+    record::{
+        DueTime, SnapshotAction, SnapshotOrder, SnapshotRecord, VsiRecord, kind, snapshot_entity,
+    },
     spec::{DesiredDisk, DiskOrigin, PowerState, snapshot::DesiredSnapshot},
     update_vsi, vsi_graph,
 };
@@ -151,14 +153,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Adds the records for a new snapshot to `updates`; `due_ms` is its due time, if a schedule takes
+    /// Adds the records for a new snapshot to `updates`; `due` is its due time, if a schedule takes
     /// it.
     pub(super) async fn take(
         &self,
         namespace: &str,
         vsi: &str,
         request: SnapshotRequest,
-        due_ms: Option<u64>,
+        due: Option<DueTime>,
         updates: &mut DesiredUpdates,
     ) -> Result<TakenSnapshot, FleetError> {
         let known = self.find(namespace, vsi, false).await?;
@@ -182,7 +184,8 @@ impl Fleet {
             quiesce: request.quiesce,
             off_because: is_protected(&known).then(|| PROTECTED.to_owned()),
             inputs: desired.clone(),
-            due_ms,
+            due_ms: due.map(|due| due.ms),
+            set_backs: due.map_or(0, |due| due.set_backs),
         };
         let snapshot = snapshot_entity(uid).map_err(|e| FleetError::defect(e.to_string()))?;
         let (entity, workflow) = (snapshot.clone(), crate::snapshot::NAME);

@@ -17,7 +17,9 @@ use crate::fleet::{
 };
 use crate::{
     phase::{ABANDONED, Phase},
-    record::{FailedDueTime, ScheduleRecord, SnapshotAction, scheduled_snapshot, snapshot_entity},
+    record::{
+        DueTime, FailedDueTime, ScheduleRecord, SnapshotAction, scheduled_snapshot, snapshot_entity,
+    },
     snapshot,
     spec::Schedule,
 };
@@ -115,7 +117,11 @@ impl Fleet {
         due: Timestamp,
         missed: u64,
     ) -> Result<Option<ScheduleNote>, FleetError> {
-        let uid = scheduled_snapshot(one.uid, due.0);
+        let due_time = DueTime {
+            ms: due.0,
+            set_backs: record.set_backs,
+        };
+        let uid = scheduled_snapshot(one.uid, due_time);
         let done = ScheduleRecord {
             namespace: one.namespace.clone(),
             name: one.name.clone(),
@@ -146,7 +152,7 @@ impl Fleet {
             quiesce: one.policy.quiesce && known.phase() != Phase::Stopped,
         };
         let (vsi, mut updates) = (one.uid.to_string(), DesiredUpdates::default());
-        let taken = self.take(&one.namespace, &vsi, request, Some(due.0), &mut updates);
+        let taken = self.take(&one.namespace, &vsi, request, Some(due_time), &mut updates);
         let taken = match Box::pin(taken).await {
             Ok(taken) => taken,
             Err(error) => return self.not_taken(one, record, due, error).await,
@@ -274,11 +280,14 @@ fn waits_for(vsi: &Known, snapshot: Uuid) -> bool {
     matches!(order, Some((of, SnapshotAction::Take { .. })) if of == snapshot)
 }
 
-/// The record of a schedule that is new. The last due time and snapshot of an earlier schedule are
+/// The record of a schedule that begins. The last due time and snapshot of an earlier schedule are
 /// copied, unless that time is in the future.
 fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> ScheduleRecord {
-    let (due_ms, snapshot) = before
-        .map(|before| (before.due_ms, before.snapshot))
+    let is_set_back = before
+        .as_ref()
+        .is_some_and(|before| before.ahead_of(now).is_some());
+    let (due_ms, snapshot, set_backs) = before
+        .map(|before| (before.due_ms, before.snapshot, before.set_backs))
         .unwrap_or_default();
     let due_ms = due_ms.filter(|due_ms| *due_ms <= now.0);
     ScheduleRecord {
@@ -289,6 +298,7 @@ fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> Sch
         since_ms: now.0,
         due_ms,
         snapshot,
+        set_backs: set_backs.saturating_add(u64::from(is_set_back)),
         missed: 0,
         failed: None,
     }
@@ -301,8 +311,11 @@ mod tests {
     #[test]
     fn a_due_time_of_a_vsi_has_one_snapshot() {
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        assert_eq!(scheduled_snapshot(a, 5), scheduled_snapshot(a, 5));
-        assert_ne!(scheduled_snapshot(a, 5), scheduled_snapshot(a, 6));
-        assert_ne!(scheduled_snapshot(a, 5), scheduled_snapshot(b, 5));
+        let due = |ms, set_backs| DueTime { ms, set_backs };
+        let first = scheduled_snapshot(a, due(5, 0));
+        assert_eq!(first, scheduled_snapshot(a, due(5, 0)));
+        assert_ne!(first, scheduled_snapshot(a, due(6, 0)));
+        assert_ne!(first, scheduled_snapshot(a, due(5, 1)), "it came again");
+        assert_ne!(first, scheduled_snapshot(b, due(5, 0)));
     }
 }

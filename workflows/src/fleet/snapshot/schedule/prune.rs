@@ -32,9 +32,13 @@ impl Fleet {
         let now_ms = self.clock.now().0;
         for vsi in seen.scheduled() {
             let keep = usize::try_from(vsi.policy.keep).unwrap_or(usize::MAX);
-            let since_ms = seen.record(vsi.uid).map_or(0, |record| record.since_ms);
+            let record = seen.record(vsi.uid);
+            let since_ms = record.map_or(0, |record| record.since_ms);
             let mut own = all.remove(&vsi.uid).unwrap_or_default();
-            own.sort_by_key(|taken| std::cmp::Reverse(age(taken.due_ms, since_ms, now_ms)));
+            own.sort_by_key(|taken| {
+                let within = order(taken.due_ms, since_ms, now_ms);
+                std::cmp::Reverse((taken.record.set_backs, within))
+            });
             doomed.extend(superfluous(own, keep));
         }
         if doomed.is_empty() {
@@ -80,9 +84,9 @@ impl Fleet {
     }
 }
 
-/// Orders snapshots by when they were taken. Those with a due time in the future were taken before the
-/// clock was set back, when the schedule began again at `since_ms`.
-fn age(due_ms: u64, since_ms: u64, now_ms: u64) -> (u8, u64) {
+/// Orders snapshots by when they were taken, also those of earlier versions, which did not count how often the clock was
+/// set back. Those with a due time in the future were taken before it was, when the schedule began again at `since_ms`.
+fn order(due_ms: u64, since_ms: u64, now_ms: u64) -> (u8, u64) {
     let turn = match due_ms {
         due_ms if due_ms > now_ms => 1,
         due_ms if due_ms < since_ms => 0,
@@ -116,7 +120,7 @@ mod tests {
         let (since, now) = (500, 600);
         // Before the jump, while the clock was ahead, and after it was set back.
         let mut taken = [900, 100, 550, 800, 520];
-        taken.sort_by_key(|due_ms| age(*due_ms, since, now));
+        taken.sort_by_key(|due_ms| order(*due_ms, since, now));
         assert_eq!(taken, [100, 800, 900, 520, 550]);
     }
 }
