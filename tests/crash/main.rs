@@ -21,6 +21,7 @@ mod cases;
 mod changes;
 mod check;
 mod clock;
+mod clock_back;
 mod controllers;
 mod disks;
 mod documents;

@@ -258,7 +258,7 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
         assert_eq!(condition.status, "True");
         assert!(!condition.message.contains("without"), "{condition:?}");
         assert_eq!(bench.left().await, 1);
-        // After the clock is set back, no due time gets a second snapshot.
+        // After the clock is set back, a due time that comes again gets another snapshot under another name.
         bench.hours(1);
         bench.until_whole(2).await;
         bench.hours(-2);
@@ -269,6 +269,13 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
             "{found:?}"
         );
         bench.hours(2);
+        bench
+            .until(|all, condition| {
+                let is_another = |name: &String| name.starts_with("s-");
+                condition.reason == "Taken" && ready(all).iter().any(is_another)
+            })
+            .await;
+        bench.settles().await;
         assert!(bench.look().await.is_empty());
     });
 }

@@ -404,6 +404,11 @@ impl Engine {
         self.projection(|projection| projection.as_of)
     }
 
+    /// The offset of the run's first event: it orders runs also if the clock was set back.
+    pub fn offset_of(&self, id: RunId) -> Option<Offset> {
+        self.projection(|projection| projection.runs.get(&id).map(|folded| folded.first))
+    }
+
     /// When the entity's first event was recorded, and when the name of its state last changed.
     pub fn times(&self, id: &EntityId) -> Option<(Timestamp, Timestamp)> {
         self.projection(|projection| {

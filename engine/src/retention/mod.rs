@@ -23,6 +23,9 @@ type RunStates<'a> = BTreeMap<RunId, &'a Folded<RunState>>;
 /// entity needs. An entity needs its open run, its newest run, the run that reached the desired
 /// state, and the newest successful run of each workflow, because its outputs may still be read. A
 /// deleted entity needs none. A run whose entity is not among the states is retained.
+///
+/// A run ended before the later runs of its entity changed: if its own time is later, it was recorded
+/// while the clock was ahead.
 pub fn forgettable(
     streams: &[StreamState],
     before: Timestamp,
@@ -35,10 +38,14 @@ pub fn forgettable(
         .filter(|(id, state)| !is_gone(id, state))
         .flat_map(|(_, state)| needed(state, &runs))
         .collect();
+    let mut later = BTreeMap::new();
+    for state in entities.values() {
+        note_later_changes(state, &runs, &mut later);
+    }
     let over = runs.iter().filter(|(id, folded)| {
         let known = folded.state.entity.as_ref();
         folded.state.result().is_some()
-            && folded.changed < before
+            && later.get(id).copied().unwrap_or(folded.changed) < before
             && known.is_some_and(|entity| entities.contains_key(entity))
             && !needed.contains(id)
     });
@@ -56,6 +63,21 @@ fn entity(stream: &StreamState) -> Option<(&EntityId, &EntityState)> {
     match stream {
         StreamState::Entity(id, folded) => Some((id, folded.state.as_ref())),
         _ => None,
+    }
+}
+
+/// Notes for each run of an entity the earliest time at which it or a later run changed.
+fn note_later_changes(
+    state: &EntityState,
+    runs: &RunStates<'_>,
+    later: &mut BTreeMap<RunId, Timestamp>,
+) {
+    let mut earliest = Timestamp(u64::MAX);
+    for id in state.runs.iter().rev() {
+        if let Some(folded) = runs.get(id) {
+            earliest = earliest.min(folded.changed);
+            later.insert(*id, earliest);
+        }
     }
 }
 

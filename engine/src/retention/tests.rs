@@ -97,6 +97,20 @@ fn nothing_young_is_forgotten() {
 }
 
 #[test]
+fn a_run_from_before_the_clock_was_set_back_is_as_old_as_the_next_run() {
+    let mut states = states();
+    for stream in &mut states {
+        if let StreamState::Run(run, folded) = stream
+            && [id(2), id(4)].contains(run)
+        {
+            folded.changed = Timestamp(9_000);
+        }
+    }
+    assert_eq!(forgotten(&states, 100, false), [1, 2, 4].map(id));
+    assert_eq!(forgotten(&states, 4, false), [1, 2].map(id));
+}
+
+#[test]
 fn of_an_entity_that_is_gone_only_an_open_run_stays() {
     assert_eq!(forgotten(&states(), 100, true), [1, 2, 3, 4, 5, 6].map(id));
 }

@@ -103,7 +103,7 @@ pub use snapshot::{
     schedule::{ScheduleNote, SeenSchedules, SnapshotScheduleStatus},
     take::{SnapshotRequest, TakenSnapshot},
 };
-pub use tokens::{NewToken, TokenObject, TokenRole};
+pub use tokens::{CLOCK_SET_BACK, NewToken, TokenObject, TokenRole};
 pub use verdict::Verdict;
 pub use vsi::adopt::{Adopting, Adoption};
 pub use vsi::approve::Proposal;
@@ -130,7 +130,7 @@ use vsiflow_engine::{
     executor::Tuning,
     journal::Journal,
     lease::Lease,
-    model::{EntityId, Name},
+    model::{EntityId, Name, Timestamp},
     room::{DiskReading, Level, Room},
     secret::Secrets,
 };
@@ -144,6 +144,9 @@ use crate::{
     steps,
     workflow::VsiWorkflows,
 };
+
+/// How far a recorded time may be in the future, in milliseconds: clocks are corrected by less.
+const AHEAD_MS: u64 = 60_000;
 
 /// The parts that a fleet is built from.
 pub struct FleetConfig {
@@ -377,6 +380,11 @@ impl Fleet {
                 engine.close().await;
             }
         }
+    }
+
+    /// Whether a recorded time is in the future, by more than clocks are corrected: the clock was set back since.
+    fn is_in_future(&self, recorded: Timestamp) -> bool {
+        recorded.0 > self.clock.now().0.saturating_add(AHEAD_MS)
     }
 
     /// The defect that ended the engine, if a background task panicked.

@@ -129,7 +129,8 @@ impl HistoryHandle<'_> {
         }
     }
 
-    /// The events of a VSI and of its newest run since a moment, in journal order.
+    /// The events of a VSI and of its newest run since a moment, in journal order. Events from the future are left out:
+    /// they were recorded while the clock was ahead, which may be long ago.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -148,7 +149,8 @@ impl HistoryHandle<'_> {
         if let Some(run) = state.runs.last() {
             records.extend(self.fleet.records(&StreamId::Run(*run)).await?);
         }
-        records.retain(|record| record.event.at >= since);
+        let is_recent = |at: Timestamp| at >= since && !self.fleet.is_in_future(at);
+        records.retain(|record| is_recent(record.event.at));
         records.sort_by_key(|record| record.offset);
         Ok(records)
     }

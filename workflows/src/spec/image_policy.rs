@@ -21,8 +21,22 @@ pub struct ImagePolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnusedImage {
     /// When it was last verified: uploaded, or checked for a VSI that needs it. Milliseconds since the
-    /// epoch.
+    /// epoch; not in the future.
     pub verified_ms: u64,
+}
+
+impl UnusedImage {
+    /// Images with these recorded times, the last verified first. A time in the future was recorded while the clock was
+    /// ahead: the image was verified before those after it were, and otherwise counts as verified now.
+    pub fn counted(recorded_ms: impl Iterator<Item = u64>, now_ms: u64) -> Vec<Self> {
+        let mut latest_ms = now_ms;
+        let counted = recorded_ms.map(|at_ms| {
+            let verified_ms = if at_ms <= now_ms { at_ms } else { latest_ms };
+            latest_ms = latest_ms.min(verified_ms);
+            Self { verified_ms }
+        });
+        counted.collect()
+    }
 }
 
 /// Why an image is deleted.
@@ -37,17 +51,15 @@ pub enum Due {
 }
 
 impl ImagePolicy {
-    /// Which of the unused images of a pool to delete next, and why: the oldest one that may be
-    /// deleted. `used` is the percentage of the pool in use; unknown is not full.
+    /// Which of the unused images of a pool, the last verified first, to delete next, and why: the
+    /// oldest one that may be deleted. `used` is the percentage of the pool in use; unknown is not full.
     pub fn next(
         &self,
         unused: &[UnusedImage],
         now_ms: u64,
         used: Option<u8>,
     ) -> Option<(usize, Due)> {
-        let mut order: Vec<_> = unused.iter().enumerate().collect();
-        order.sort_by_key(|(_, image)| std::cmp::Reverse(image.verified_ms));
-        let (index, oldest) = order.into_iter().skip(self.keep).next_back()?;
+        let (index, oldest) = unused.iter().enumerate().skip(self.keep).next_back()?;
         Some((index, self.due(*oldest, now_ms, used)?))
     }
 
@@ -163,8 +175,8 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_and_the_newest_stay() {
-        assert_eq!(next("keep=2", &[1, 9, 5], None), Some((1, Due::Count)));
-        assert_eq!(next("keep=3", &[1, 9, 5], None), None);
+        assert_eq!(next("keep=2", &[1, 5, 9], None), Some((2, Due::Count)));
+        assert_eq!(next("keep=3", &[1, 5, 9], None), None);
         assert_eq!(next("keep=0", &[], None), None);
         assert_eq!(next("keep=0", &[3], None), Some((0, Due::Count)));
     }
@@ -176,6 +188,20 @@ mod tests {
         assert_eq!(next(both, &[1, 5], Some(81)), Some((1, Due::Watermark)));
         assert_eq!(next(both, &[1, 7], Some(80)), None);
         assert_eq!(next(both, &[99], Some(99)), None);
+    }
+
+    #[test]
+    fn an_image_that_was_verified_while_the_clock_was_ahead_is_no_younger_than_those_after_it() {
+        let (now, ahead) = (100 * DAY_MS, 900 * DAY_MS);
+        let recorded = [ahead, 99 * DAY_MS, ahead, 90 * DAY_MS, u64::MAX];
+        let counted = UnusedImage::counted(recorded.into_iter(), now);
+        let times: Vec<_> = counted
+            .iter()
+            .map(|image| image.verified_ms / DAY_MS)
+            .collect();
+        assert_eq!(times, [100, 99, 99, 90, 90]);
+        let aged = policy("keep=1, age=7d").next(&counted, now, None);
+        assert_eq!(aged, Some((4, Due::Age)));
     }
 
     #[test]

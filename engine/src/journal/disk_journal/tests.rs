@@ -94,11 +94,18 @@ async fn a_closed_journal_answers_so_and_can_be_opened_while_it_still_lives() {
 
 /// A journal of several segments: 900 events of about three kilobytes, of 9 streams.
 async fn several_segments(dir: &TempDir) -> DiskJournal {
+    several_segments_at(dir, |_| 1).await
+}
+
+/// The same; the events with these numbers of their streams were recorded at this time.
+async fn several_segments_at(dir: &TempDir, time: impl Fn(u64) -> u64) -> DiskJournal {
     let journal = DiskJournal::open(dir.path(), ID).await.unwrap();
     for seq in 0..100 {
         let batch = (0..9).map(|number| {
             let mut append = append(&stream(number), seq, 1);
             append.events.iter_mut().for_each(long);
+            let stamp = |event: &mut Event| event.at = Timestamp(time(seq));
+            append.events.iter_mut().for_each(stamp);
             append
         });
         journal.append(batch.collect()).await.unwrap();
@@ -113,6 +120,17 @@ fn long(event: &mut Event) {
         outcome: crate::model::Outcome::Created,
         output: crate::model::Payload::Inline(vec![7; 3_000]),
     };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_from_before_the_clock_was_set_back_are_archived_with_those_after_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = several_segments(&dir).await.to_archive(Timestamp(2)).await;
+    let ahead = tempfile::tempdir().unwrap();
+    let while_ahead = |seq| if (30..60).contains(&seq) { 9_000 } else { 1 };
+    let journal = several_segments_at(&ahead, while_ahead).await;
+    let archived = journal.archive(Timestamp(2)).await;
+    assert_eq!(archived, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vsiflow_engine::{
+    journal::Offset,
     model::{EntityId, EntityState, Name, NodeState, RunId, Work},
     step::Step as _,
 };
@@ -68,9 +69,9 @@ pub struct ImageObject {
     /// What the host's image policy says of it, where it has one and the image is unused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// The run that found it whole last: two of the same second have an order, too.
+    /// When it was found whole last.
     #[serde(skip)]
-    pub(in crate::fleet) verified_by: Option<RunId>,
+    pub(in crate::fleet) verification: Option<ImageVerification>,
     /// Whether a VSI of this journal cannot do without it.
     #[serde(skip)]
     pub(in crate::fleet) needed: bool,
@@ -88,11 +89,21 @@ impl ImageObject {
     }
 }
 
+/// When an image was found complete. The journal orders two of them: the clock may have been set back in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::fleet) struct ImageVerification {
+    /// The offset of the run's first event.
+    offset: Offset,
+    /// When the run began, in milliseconds since the epoch.
+    pub(in crate::fleet) at_ms: u64,
+}
+
 /// An image that was found complete.
 pub(super) struct Whole {
     pub(super) image: BaseImage,
     first: RunId,
     last: RunId,
+    verification: ImageVerification,
 }
 
 /// The user of an image: a VSI, or a data disk that is not made yet.
@@ -227,10 +238,20 @@ impl Fleet {
             let name = image.key.name.clone();
             let first = found.get(&name).map_or(*run, |whole| whole.first);
             let last = *run;
-            found.insert(name, Whole { image, first, last });
+            let verification = ImageVerification {
+                offset: self.engine.offset_of(last).unwrap_or_default(),
+                at_ms: last.0.timestamp_ms(),
+            };
+            let whole = Whole {
+                image,
+                first,
+                last,
+                verification,
+            };
+            found.insert(name, whole);
         }
         let mut found: Vec<_> = found.into_values().collect();
-        found.sort_by_key(|whole| whole.last);
+        found.sort_by_key(|whole| whole.verification);
         Ok(found)
     }
 
@@ -302,7 +323,12 @@ fn settled(
     let newest = whole.len().saturating_sub(1);
     let objects = whole.into_iter().enumerate().map(|(at, whole)| {
         let is_newest = at == newest;
-        let Whole { image, first, last } = whole;
+        let Whole {
+            image,
+            first,
+            last,
+            verification,
+        } = whole;
         let users: Vec<_> = users
             .iter()
             .filter(|user| user.uses(id, &image, is_newest))
@@ -319,7 +345,7 @@ fn settled(
             sha256: Some(image.sha256),
             created: Some(began(first)),
             verified: Some(began(last)),
-            verified_by: Some(last),
+            verification: Some(verification),
             needed: users.iter().any(|user| is_newest || user.is_overlay),
             users: users.len(),
             removal,
@@ -352,7 +378,7 @@ fn object(
         users: 0,
         progress: None,
         policy: None,
-        verified_by: None,
+        verification: None,
         needed: false,
         removal: false,
     }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 use tokio::time::{Instant, interval_at, timeout};
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, EntityId, EntityState, RunResult, Text},
+    model::{Actor, EntityId, EntityState, RunResult, Text, Timestamp},
 };
 
 use crate::fleet::{Fleet, FleetError, ImageHandle, ImageObject, Verdict};
@@ -115,12 +115,13 @@ impl Fleet {
             .unwrap_or_default();
         // An image that cannot be deleted does not count as one that the policy keeps.
         unused.retain(|image| !self.was_refused(image));
+        unused.sort_by_key(|image| std::cmp::Reverse(image.verification));
         let used = match policy.watermark {
             Some(_) if !unused.is_empty() => self.pool_in_use(place).await,
             _ => None,
         };
-        let ages: Vec<_> = unused.iter().map(unused_image).collect();
-        let next = policy.next(&ages, self.clock.now().0, used);
+        let now_ms = self.clock.now().0;
+        let next = policy.next(&counted(unused.iter(), now_ms), now_ms, used);
         Ok(next.and_then(|(index, due)| {
             let image = unused.into_iter().nth(index)?;
             Some((image, reason(&policy, due, used)))
@@ -197,15 +198,21 @@ impl Fleet {
             let Some(policy) = policies.get(&host) else {
                 continue;
             };
-            pool_images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
+            pool_images.sort_by_key(|image| std::cmp::Reverse(image.verification));
             let mut newer = 0_usize;
-            for image in pool_images {
+            let times = counted(pool_images.iter().map(|image| &**image), now);
+            for (image, counts_as) in pool_images.into_iter().zip(times) {
                 if self.was_refused(image) {
                     let refused = "could not be removed; tried again after a day";
                     image.policy = Some(refused.to_owned());
                     continue;
                 }
-                image.policy = Some(forecast(policy, newer, unused_image(image), now));
+                let mut effect = forecast(policy, newer, counts_as, now);
+                let verified = image.verification;
+                if verified.is_some_and(|verified| self.is_in_future(Timestamp(verified.at_ms))) {
+                    effect.push_str("; it was verified while the clock was ahead");
+                }
+                image.policy = Some(effect);
                 newer = newer.saturating_add(1);
             }
         }
@@ -213,7 +220,7 @@ impl Fleet {
 }
 
 fn is_whole(image: &ImageObject) -> bool {
-    COMPLETE_PHASES.contains(&image.phase.as_str()) && image.verified_by.is_some()
+    COMPLETE_PHASES.contains(&image.phase.as_str()) && image.verification.is_some()
 }
 
 fn is_refused(state: &EntityState, now_ms: u64) -> bool {
@@ -225,12 +232,15 @@ fn is_refused(state: &EntityState, now_ms: u64) -> bool {
     })
 }
 
-fn unused_image(image: &ImageObject) -> UnusedImage {
-    let verified_ms = image.verified_by.map(|run| run.0.timestamp_ms());
-    UnusedImage {
-        // An unknown time does not count as long ago.
-        verified_ms: verified_ms.unwrap_or(u64::MAX),
-    }
+/// Images, the last verified first, with the times that count for them.
+fn counted<'i>(images: impl Iterator<Item = &'i ImageObject>, now_ms: u64) -> Vec<UnusedImage> {
+    // An unknown time does not count as long ago.
+    let recorded = images.map(|image| {
+        image
+            .verification
+            .map_or(u64::MAX, |verified| verified.at_ms)
+    });
+    UnusedImage::counted(recorded, now_ms)
 }
 
 fn reason(policy: &ImagePolicy, due: Due, used: Option<u8>) -> String {

@@ -113,7 +113,7 @@ impl ImageHandle<'_> {
         let mut images = self.list().await?;
         let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
         images.retain(|image| !image.needed && is_idle(image));
-        images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
+        images.sort_by_key(|image| std::cmp::Reverse(image.verification));
         images.retain(|image| {
             if image.verified.is_none() || image.removal {
                 return true;

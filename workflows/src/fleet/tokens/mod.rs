@@ -3,6 +3,9 @@
 //! The journal stores a token's SHA-256, never its text, so a reader of the journal cannot use it. A
 //! text has 244 random bits, so that its hash cannot be guessed either. Creating and revoking a token
 //! are events of its entity, with actor and reason.
+//!
+//! A token that was made while the clock was years ahead would be valid until then. So a token whose creation lies in
+//! the future has ended.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -69,6 +72,33 @@ struct TokenRecord {
     revoked: bool,
 }
 
+/// A token as recorded, and when it was made.
+struct RecordedToken {
+    record: TokenRecord,
+    created: Timestamp,
+}
+
+/// Why a token is not valid any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenEnd {
+    Revoked,
+    Expired,
+    ClockSetBack,
+}
+
+impl TokenEnd {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Revoked => "it was revoked",
+            Self::Expired => "it has expired",
+            Self::ClockSetBack => "it was made while the daemon's clock was ahead",
+        }
+    }
+}
+
+/// The phase of a token that was made while the clock was ahead.
+pub const CLOCK_SET_BACK: &str = "ClockSetBack";
+
 /// A token, without what proves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -81,7 +111,7 @@ pub struct TokenObject {
     pub created: String,
     /// When it ends, RFC 3339.
     pub expires: String,
-    /// `Active`, `Expired` or `Revoked`.
+    /// `Active`, `Expired`, `Revoked`, or `ClockSetBack`: it was made while the clock was ahead, and is refused.
     pub phase: &'static str,
 }
 
@@ -127,16 +157,17 @@ impl TokenHandle<'_> {
     pub async fn list(self) -> Result<Vec<TokenObject>, FleetError> {
         let mut tokens = Vec::new();
         for (entity, _, record) in self.fleet.all_desired::<TokenRecord>(kind::TOKEN).await? {
-            let (created, _) = self.fleet.engine.times(&entity).unwrap_or_default();
+            let token = self.fleet.with_creation(&entity, record);
             tokens.push(TokenObject {
                 name: entity.id().to_owned(),
-                role: record.role,
-                created: rfc3339(created),
-                expires: rfc3339(Timestamp(record.expires)),
-                phase: match self.fleet.unusable(&record) {
+                role: token.record.role,
+                created: rfc3339(token.created),
+                expires: rfc3339(Timestamp(token.record.expires)),
+                phase: match self.fleet.end_of(&token) {
                     None => "Active",
-                    Some(_) if record.revoked => "Revoked",
-                    Some(_) => "Expired",
+                    Some(TokenEnd::Revoked) => "Revoked",
+                    Some(TokenEnd::Expired) => "Expired",
+                    Some(TokenEnd::ClockSetBack) => CLOCK_SET_BACK,
                 },
             });
         }
@@ -150,7 +181,8 @@ impl TokenHandle<'_> {
     /// When there is no token of that name, or the journal cannot be written.
     pub async fn revoke(self, name: &str, by: By) -> Result<(), FleetError> {
         let record = self.fleet.token(name).await?;
-        let record = record.ok_or_else(|| FleetError::not_found("token", name))?;
+        let RecordedToken { record, .. } =
+            record.ok_or_else(|| FleetError::not_found("token", name))?;
         if record.revoked {
             return Ok(());
         }
@@ -167,35 +199,44 @@ impl TokenHandle<'_> {
     /// `VSI0028` if it is unknown, wrong, revoked or expired; also when the journal cannot be read.
     pub async fn role(self, name: &str, secret: &str) -> Result<TokenRole, FleetError> {
         let refused = |why: &str| Err(refused(name, why));
-        let Some(record) = self.fleet.token(name).await? else {
+        let Some(token) = self.fleet.token(name).await? else {
             return refused("it is none of this daemon's");
         };
         // Hashes are compared, so the timing reveals nothing about the secret.
-        if record.hash != Hash::of(secret.as_bytes()).to_string() {
+        if token.record.hash != Hash::of(secret.as_bytes()).to_string() {
             return refused("it is none of this daemon's");
         }
-        match self.fleet.unusable(&record) {
-            Some(why) => refused(why),
-            None => Ok(record.role),
+        match self.fleet.end_of(&token) {
+            Some(end) => refused(end.text()),
+            None => Ok(token.record.role),
         }
     }
 }
 
 impl Fleet {
-    fn unusable(&self, record: &TokenRecord) -> Option<&'static str> {
-        match record.revoked {
-            true => Some("it was revoked"),
-            false if self.clock.now().0 >= record.expires => Some("it has expired"),
+    fn end_of(&self, token: &RecordedToken) -> Option<TokenEnd> {
+        match token.record.revoked {
+            true => Some(TokenEnd::Revoked),
+            false if self.clock.now().0 >= token.record.expires => Some(TokenEnd::Expired),
+            false if self.is_in_future(token.created) => Some(TokenEnd::ClockSetBack),
             false => None,
         }
     }
 
-    async fn token(&self, name: &str) -> Result<Option<TokenRecord>, FleetError> {
-        let entity = EntityId::new(Name::of(kind::TOKEN), name).ok();
-        match entity.and_then(|entity| self.engine.entity(&entity)) {
-            Some(state) => self.read_record(&state).await,
-            None => Ok(None),
-        }
+    async fn token(&self, name: &str) -> Result<Option<RecordedToken>, FleetError> {
+        let Ok(entity) = EntityId::new(Name::of(kind::TOKEN), name) else {
+            return Ok(None);
+        };
+        let Some(state) = self.engine.entity(&entity) else {
+            return Ok(None);
+        };
+        let record: Option<TokenRecord> = self.read_record(&state).await?;
+        Ok(record.map(|record| self.with_creation(&entity, record)))
+    }
+
+    fn with_creation(&self, entity: &EntityId, record: TokenRecord) -> RecordedToken {
+        let (created, _) = self.engine.times(entity).unwrap_or_default();
+        RecordedToken { record, created }
     }
 
     async fn record_token(

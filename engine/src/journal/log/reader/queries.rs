@@ -91,20 +91,29 @@ impl SegmentReader {
         since > size.max(least)
     }
 
-    /// The full segments in the log whose newest event is older than `before`, the oldest first.
-    /// Stops at the first that is not, so that segments are archived in order.
+    /// The full segments in the log up to the last whose newest event is older than `before`, the
+    /// oldest first. So segments are archived in order, and those before an old one are old, too: a
+    /// later time of theirs was recorded while the clock was ahead.
     pub(in crate::journal) fn older_than(
         &self,
         before: Timestamp,
     ) -> Result<Vec<Arc<Segment>>, JournalError> {
-        let mut old = Vec::new();
-        for segment in self.0.full_segments() {
-            if !self.is_older_than(&segment, before)? {
-                break;
+        let mut segments = self.0.full_segments();
+        let mut old = 0_usize;
+        for (index, segment) in segments.iter().enumerate() {
+            let is_next = index == old;
+            let is_old = match self.newest_time(segment) {
+                Ok(Some(newest)) => newest < before,
+                Ok(None) => is_next,
+                Err(error) if is_next => return Err(error),
+                Err(_) => break,
+            };
+            if is_old {
+                old = index.saturating_add(1);
             }
-            old.push(segment);
         }
-        Ok(old)
+        segments.truncate(old);
+        Ok(segments)
     }
 
     /// Whether the newest segment has events and the newest of them is older than `before`.
@@ -113,7 +122,10 @@ impl SegmentReader {
         before: Timestamp,
     ) -> Result<bool, JournalError> {
         match self.0.segments().last() {
-            Some(newest) if self.events_of(newest) > 0 => self.is_older_than(newest, before),
+            Some(newest) if self.events_of(newest) > 0 => {
+                let time = self.newest_time(newest)?;
+                Ok(time.is_none_or(|time| time < before))
+            }
             _ => Ok(false),
         }
     }
@@ -126,14 +138,19 @@ impl SegmentReader {
             .map_or(0, |newest| self.events_of(newest))
     }
 
-    fn is_older_than(&self, segment: &Segment, before: Timestamp) -> Result<bool, JournalError> {
+    /// When the newest event of a segment was recorded; `None` if the segment has none that can be read.
+    fn newest_time(&self, segment: &Segment) -> Result<Option<Timestamp>, JournalError> {
         let last = self.0.with_head(segment, |table| {
             Ok(table.batches.last().map(|batch| batch.last))
         })?;
-        let Some(last) = last else { return Ok(true) };
+        let Some(last) = last else { return Ok(None) };
         let newest = self.read_stored(last, 1)?;
-        let is_old = |stored: &Stored| stored.record().is_ok_and(|record| record.event.at < before);
-        Ok(newest.first().is_none_or(is_old))
+        let time = |stored: &Stored| {
+            stored
+                .record()
+                .map_or(Timestamp(u64::MAX), |record| record.event.at)
+        };
+        Ok(newest.first().map(time))
     }
 
     /// How many events a segment has; 0 if its table cannot be read.

@@ -26,11 +26,9 @@ use vsiflow_engine::{
 };
 
 pub use self::seen::SeenSchedules;
-use crate::fleet::{Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
+use crate::fleet::{AHEAD_MS, Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
 use crate::record::{ScheduleRecord, kind, schedule_entity};
 
-/// How far a recorded time may be in the future: clocks are corrected by less.
-const AHEAD_MS: u64 = 60_000;
 /// How often schedules are checked.
 const INTERVAL: Duration = Duration::from_secs(5);
 
