@@ -30,13 +30,13 @@ use super::{
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A fleet that works on pools and groups.
-struct ControllerBench {
-    fleet: Fleet,
+pub(super) struct ControllerBench {
+    pub(super) fleet: Fleet,
     _world: CrashWorld,
 }
 
 impl ControllerBench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(None).await
     }
 
@@ -53,7 +53,7 @@ impl ControllerBench {
     }
 
     /// Applies documents, and waits until the pool or group has its desired state.
-    async fn reaches(&self, documents: Resolved, entity: &EntityId) {
+    pub(super) async fn reaches(&self, documents: Resolved, entity: &EntityId) {
         self.fleet.apply(documents, user()).await.unwrap();
         self.settles(entity).await;
     }
@@ -87,7 +87,7 @@ impl ControllerBench {
 }
 
 /// Three members with this many processors; those below the partition are not changed.
-fn pool(cpus: u32, partition: u32) -> Resolved {
+pub(super) fn pool(cpus: u32, partition: u32) -> Resolved {
     let mut member = VsiDocument::new("web", 1, "sim:a").server(GuestType::CloudInit);
     member.cpus = cpus;
     let pool = PoolDocument {
@@ -193,7 +193,7 @@ fn members_of_a_surge_count_as_ready_and_updated() {
 }
 
 /// The group of the stories, whose members have this many processors, without outputs and removals.
-fn group(cpus: u32) -> Resolved {
+pub(super) fn group(cpus: u32) -> Resolved {
     let mut member = VsiDocument::new("grp", 1, "sim:a").server(GuestType::CloudInit);
     member.cpus = cpus;
     let mut resolved = Group { member }.resolved();
@@ -209,7 +209,7 @@ fn group(cpus: u32) -> Resolved {
     resolved
 }
 
-fn only(resolved: &mut Resolved) -> &mut ResolvedGroup {
+pub(super) fn only(resolved: &mut Resolved) -> &mut ResolvedGroup {
     resolved.groups.first_mut().unwrap()
 }
 

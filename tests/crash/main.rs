@@ -34,6 +34,7 @@ mod matrix_tests;
 mod networks;
 mod outcome;
 mod ownership;
+mod pool_plans;
 mod pools;
 mod ports;
 mod sabotage;

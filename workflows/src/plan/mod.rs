@@ -99,6 +99,18 @@ impl Plan {
         self.changes.iter().map(|change| change.how).max()
     }
 
+    /// The plan where nothing that exists follows the changes, for this reason.
+    pub(crate) fn only_recorded(mut self, why: &str) -> Self {
+        for change in &mut self.changes {
+            change.how = How::Recorded;
+            why.clone_into(&mut change.why);
+        }
+        Self {
+            changes: self.changes,
+            ..Self::default()
+        }
+    }
+
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -189,7 +201,12 @@ fn refuse(change: &mut PlannedChange) {
     }
 }
 
-fn destroys(record: &VsiRecord, objects: &Objects, changes: &[PlannedChange]) -> Vec<Destroyed> {
+/// What a rebuild of the boot disk destroys, and which changes are why.
+pub(crate) fn destroys(
+    record: &VsiRecord,
+    objects: &Objects,
+    changes: &[PlannedChange],
+) -> Vec<Destroyed> {
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
     let disks = BootDisks::of(record, objects);
@@ -204,7 +221,8 @@ fn destroys(record: &VsiRecord, objects: &Objects, changes: &[PlannedChange]) ->
     std::iter::once(current).chain(abandoned).collect()
 }
 
-fn keeps(record: &VsiRecord) -> Vec<String> {
+/// What stays although the boot disk is made anew.
+pub(crate) fn keeps(record: &VsiRecord) -> Vec<String> {
     let mut keeps = vec![format!("UUID {}", record.uid)];
     let cards = cards(record).into_iter();
     keeps.extend(cards.map(|card| format!("MAC address {}", card.mac)));

@@ -7,7 +7,11 @@ use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
     group::{known::record_group, values::address_references},
     known::{KnownGroup, KnownPool},
-    pool::{apply::refuse_change, reconcile::taken, template},
+    pool::{
+        apply::{NOBODY, refuse_change},
+        reconcile::taken,
+        template,
+    },
     store::DesiredUpdates,
 };
 use crate::{
@@ -433,14 +437,15 @@ fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<PlannedChange> {
         }
         for item in &wave.items {
             if let Some(earlier_item) = before.item(&item.name) {
-                all.extend(item_fields(earlier_item, item));
+                let is_removed = before.removed.contains(&item.name);
+                all.extend(item_fields(earlier_item, item, is_removed));
             }
         }
     }
     all
 }
 
-fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<PlannedChange> {
+fn item_fields(before: &ItemRecord, after: &ItemRecord, is_removed: bool) -> Vec<PlannedChange> {
     let value = |item: &ItemRecord| {
         serde_json::json!({
             "replicas": item.replicas, "strategy": item.strategy, "removeAfter": item.remove_after,
@@ -456,7 +461,10 @@ fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<PlannedChange> {
     let mut all: Vec<_> = own
         .map(|(key, own_old, own_new)| change(path(key), (own_old, own_new), why))
         .collect();
-    let plan = template::plan(&before.template, &after.template);
+    let mut plan = template::plan(&before.template, &after.template);
+    if is_removed || after.replicas == Some(0) {
+        plan = plan.only_recorded(NOBODY);
+    }
     let within = plan.changes.into_iter();
     all.extend(within.map(|change| PlannedChange {
         path: path(&format!("template.spec.{}", change.path)),
