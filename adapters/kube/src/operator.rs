@@ -1,8 +1,9 @@
 //! Operator: runs everything that serves a cluster.
 
+mod unreported;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use k8s_openapi::jiff::Timestamp;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
@@ -11,10 +12,8 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use vsiflow_engine::model;
 use vsiflow_workflows::{
     fleet::Fleet,
-    record::vsi_entity,
     spec::{HostSettings, NoFiles, Permits},
 };
 
@@ -22,7 +21,7 @@ use crate::{
     Health, View,
     controller::{Controller, LostJournal},
     event_recorder::EventRecorder,
-    events::{EventNote, WAITING, event_note},
+    events::{EventNote, WAITING},
     follow::Follower,
     reporter::Reporter,
     resource_cache::{ObjectSource, ResourceCache, WatchedKind},
@@ -34,10 +33,6 @@ use crate::{
 
 /// Timeout for connecting to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Earlier transitions are reported once everything was listed, or after this time.
-const LISTING: Duration = Duration::from_secs(60);
-/// Transitions from this long before a start may not have been reported.
-const UNREPORTED: Duration = Duration::from_secs(600);
 
 /// The namespaces that are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,7 +313,11 @@ impl Operator {
     pub async fn run(self) -> OperatorEnd {
         let (sender, event_notes) = mpsc::channel(WAITING);
         let mut parts = self.parts(&sender, event_notes);
-        let unreported = self.unreported(sender.clone());
+        let unreported = unreported::report(
+            self.cluster.cache.clone(),
+            self.fleet.clone(),
+            sender.clone(),
+        );
         parts.spawn(async move {
             unreported.await;
             OperatorTask::Unreported
@@ -387,43 +386,6 @@ impl Operator {
         parts.spawn(as_part(controller.run(), OperatorTask::Controller));
         parts.spawn(as_part(follower.run(), OperatorTask::Follower));
         parts
-    }
-
-    /// Reports transitions that may not have been reported before a crash.
-    fn unreported(&self, sender: mpsc::Sender<EventNote>) -> impl Future<Output = ()> + use<> {
-        let (cache, fleet) = (self.cluster.cache.clone(), self.fleet.clone());
-        async move {
-            let mut changes = cache.changes();
-            // A namespace that cannot be listed must not delay the Events of the others.
-            let listed = changes.wait_for(|_| cache.is_complete());
-            if let Ok(Err(_)) = tokio::time::timeout(LISTING, listed).await {
-                return;
-            }
-            let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-            let unreported = u64::try_from(UNREPORTED.as_millis()).unwrap_or_default();
-            let since = model::Timestamp(now.saturating_sub(unreported));
-            for resource in cache.snapshot().resources {
-                let Ok(entity) = vsi_entity(resource.uid) else {
-                    continue;
-                };
-                if !resource.key.kind.is_vsi() {
-                    continue;
-                }
-                let records = fleet
-                    .history()
-                    .recorded_of(&entity, since)
-                    .await
-                    .unwrap_or_default();
-                for note in records
-                    .iter()
-                    .filter_map(|one| event_note(resource.uid, one))
-                {
-                    if sender.send(note).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
     }
 }
 
