@@ -40,7 +40,7 @@ impl From<Location> for YamlMark {
 }
 
 /// A value and its position.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct YamlNode {
     /// The value.
     pub(crate) value: Value,
@@ -51,7 +51,7 @@ pub(crate) struct YamlNode {
 }
 
 /// The value of a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     /// No value.
     Null,
@@ -72,7 +72,7 @@ pub(crate) enum Value {
 }
 
 /// One field of an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct YamlEntry {
     pub(crate) key: String,
     pub(crate) key_at: YamlMark,

@@ -618,3 +618,80 @@ fn manifests_as_people_write_them_are_accepted() {
     );
     assert!(words.contains("bytes"), "{words}");
 }
+
+#[test]
+fn objects_of_one_name_are_refused_by_kind_name_and_place() {
+    let root = "- {name: root, dataVolume: {name: centos-dv}}";
+    let network = "networks: [{name: default, pod: {}}";
+    let disk = "- {name: data, disk: {bus: virtio}}";
+    let interface = "interfaces: [{name: default, masquerade: {}}";
+    for (text, again, kind, name) in [
+        (
+            root,
+            "\n        - {name: root, dataVolume: {name: data-dv}}",
+            "volumes",
+            "root",
+        ),
+        (
+            network,
+            ", {name: default, multus: {networkName: other}}",
+            "networks",
+            "default",
+        ),
+        (
+            disk,
+            "\n            - {name: data, disk: {bus: virtio}}",
+            "disks",
+            "data",
+        ),
+        (
+            interface,
+            ", {name: default, bridge: {}}",
+            "interfaces",
+            "default",
+        ),
+    ] {
+        let document =
+            VOLUMES.to_owned() + &MACHINE.replace(text, &format!("{text}{again}")) + CONFIG_MAP;
+        let words = refused(&document);
+        let expected = format!("two {kind} have the name {name}: ");
+        assert!(words.contains(&expected), "{words}");
+        assert!(words.contains(&format!("{kind}[")), "{words}");
+        assert!(!words.contains("no volume has the name"), "{words}");
+    }
+    let twice = VOLUMES.replace("data-dv", "centos-dv") + MACHINE + CONFIG_MAP;
+    let words = refused(&twice);
+    assert!(
+        words.contains("two DataVolumes have the name default/centos-dv"),
+        "{words}"
+    );
+    let template = "{metadata: {name: own}, spec: {source: {blank: {}}, \
+        storage: {resources: {requests: {storage: 1Gi}}}}}";
+    let templates = format!("  running: true\n  dataVolumeTemplates: [{template}, {template}]");
+    let words = refused(
+        &(VOLUMES.to_owned() + &MACHINE.replace("  running: true", &templates) + CONFIG_MAP),
+    );
+    assert!(
+        words.contains("two dataVolumeTemplates have the name own"),
+        "{words}"
+    );
+}
+
+#[test]
+fn presets_that_contradict_each_other_are_refused() {
+    let preset = |name: &str, memory: &str, cores: u32| {
+        format!(
+            "---\napiVersion: kubevirt.io/v1alpha3\nkind: VirtualMachineInstancePreset\nmetadata: {{name: {name}}}\n\
+             spec: {{selector: {{matchLabels: {{app: centos}}}}, \
+             domain: {{memory: {{guest: {memory}}}, cpu: {{cores: {cores}}}}}}}\n"
+        )
+    };
+    let machine = MACHINE.replace("        memory: {guest: 2Gi}\n", "");
+    let document = |second: String| {
+        VOLUMES.to_owned() + &machine + &preset("small", "1Gi", 2) + &second + CONFIG_MAP
+    };
+    let words = refused(&document(preset("large", "4Gi", 2)));
+    let expected = "preset small has another value of spec.domain.memory.guest";
+    assert!(words.contains(expected), "{words}");
+    assert_eq!(resolved(&document(preset("same", "1Gi", 2))).vsis.len(), 1);
+}

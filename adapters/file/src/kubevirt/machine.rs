@@ -17,7 +17,9 @@ use super::{
     data_volume::{self, DataVolume, VolumeSource, any_of, only_flag, word},
     fields::{Fields, Refusals, entry, instead, object, text},
     guest::{self, Configuration},
-    memory, registry,
+    memory,
+    names::UniqueNames,
+    registry,
 };
 use crate::node::{Value, YamlNode};
 
@@ -63,8 +65,12 @@ pub(super) fn documents(
     match foreign.kind {
         ForeignKind::VirtualMachine => {
             server.power = power(&mut spec, refusals);
+            let mut names = UniqueNames::of("dataVolumeTemplates");
             for template in spec.list("dataVolumeTemplates", refusals) {
-                own.extend(template_of_volume(template, &metadata, refusals));
+                let path = template.own_path();
+                let read = template_of_volume(template, &metadata, refusals);
+                let is_new = |(name, _): &(String, DataVolume)| names.is_new(name, &path, refusals);
+                own.extend(read.filter(is_new));
             }
             let remedy = "write the machine's cpu and memory into its template";
             spec.refuse("instancetype", remedy, refusals);

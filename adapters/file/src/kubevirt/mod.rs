@@ -7,6 +7,7 @@ mod data_volume;
 mod fields;
 mod guest;
 mod machine;
+mod names;
 pub(crate) mod origin;
 mod preset;
 mod registry;
@@ -228,7 +229,18 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
                 place: &one.place,
                 used_by: None,
             };
-            volumes.insert(metadata.key(), known);
+            let key = metadata.key();
+            if let Some(first) = volumes.get(&key) {
+                let message = format!("two DataVolumes have the name {}/{}", key.0, key.1);
+                let first: &KnownVolumes<'_> = first;
+                let first =
+                    collector.place_words(first.place, &FieldPath::of(["metadata", "name"]));
+                let path = FieldPath::of(["metadata", "name"]);
+                let remedy = "give each its own name, or remove one";
+                refusals.wrong(path, &format!("{message}: the other is at {first}"), remedy);
+            } else {
+                volumes.insert(key, known);
+            }
         }
         refused.add(&one.place, refusals);
     }

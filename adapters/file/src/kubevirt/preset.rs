@@ -12,10 +12,33 @@ use crate::source::SourcePosition;
 
 /// A preset that was read.
 struct Preset {
+    name: String,
     namespace: String,
     labels: Vec<(String, String)>,
     domain: YamlNode,
     place: SourcePosition,
+}
+
+impl Preset {
+    /// The first field of which the other preset has another value.
+    fn contradicts(&self, other: &Self) -> Option<FieldPath> {
+        contradiction(
+            &self.domain,
+            &other.domain,
+            FieldPath::of(["spec", "domain"]),
+        )
+    }
+}
+
+/// The first field of which two nodes without positions have different values.
+fn contradiction(one: &YamlNode, other: &YamlNode, path: FieldPath) -> Option<FieldPath> {
+    let (Value::Map(entries), Value::Map(_)) = (&one.value, &other.value) else {
+        return (one != other).then_some(path);
+    };
+    entries.iter().find_map(|entry| {
+        let its = other.get(&entry.key)?;
+        contradiction(&entry.node, its, path.clone().key(&entry.key))
+    })
 }
 
 /// Adds the fields of presets to the machines.
@@ -39,15 +62,32 @@ pub(super) fn apply(foreign: &mut [Foreign], refused: &mut PlacedRefusals) {
         let here = presets
             .iter()
             .filter(|preset| preset.namespace == namespace);
-        let mut applied = Vec::new();
-        for preset in here {
-            if selects(preset, instance) {
-                fill(instance, preset);
-                applied.push(AppliedPreset {
-                    place: preset.place.clone(),
-                    domain: path.clone().key("spec").key("domain"),
-                });
+        let selected: Vec<_> = here.filter(|preset| selects(preset, instance)).collect();
+        for (index, preset) in selected.iter().enumerate() {
+            let earlier = selected.iter().take(index);
+            for (other, path) in
+                earlier.filter_map(|other| Some((other, other.contradicts(preset)?)))
+            {
+                let message = format!(
+                    "preset {} has another value of {path}, for the same machine",
+                    other.name
+                );
+                let mut refusals = Refusals::default();
+                refusals.wrong(
+                    path,
+                    &message,
+                    "write the same value, or select other machines",
+                );
+                refused.add(&preset.place, refusals);
             }
+        }
+        let mut applied = Vec::new();
+        for preset in selected {
+            fill(instance, preset);
+            applied.push(AppliedPreset {
+                place: preset.place.clone(),
+                domain: path.clone().key("spec").key("domain"),
+            });
         }
         one.presets = applied;
     }
@@ -78,8 +118,10 @@ fn read(foreign: &Foreign, refusals: &mut Refusals) -> Preset {
     spec.end(refusals);
     let mut domain = domain.unwrap_or_else(|| YamlNode::nowhere(Value::Map(Vec::new())));
     clear_marks(&mut domain);
+    let (namespace, name) = KubevirtMetadata::of(&foreign.node).key();
     Preset {
-        namespace: KubevirtMetadata::of(&foreign.node).key().0,
+        name,
+        namespace,
         labels,
         domain,
         place: foreign.place.clone(),

@@ -6,6 +6,7 @@ use vsiflow_workflows::spec::documents::{API_VERSION, NETWORK_REF};
 use super::super::{
     data_volume::word,
     fields::{Fields, Refusals, list, object, text},
+    names::UniqueNames,
 };
 use crate::node::{Value, YamlNode};
 
@@ -21,10 +22,11 @@ pub(super) struct CardNetwork {
 
 /// Reads the networks.
 pub(super) fn networks(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Vec<CardNetwork> {
-    let mut networks = Vec::new();
+    let (mut networks, mut names) = (Vec::new(), UniqueNames::of("networks"));
     for mut network in spec.list("networks", refusals) {
         let name = network.text("name", refusals).and_then(YamlNode::text);
         let name = name.unwrap_or_default().to_owned();
+        names.is_new(&name, &network.own_path(), refusals);
         let mut document = None;
         if network.has("multus") {
             let mut multus = network.object("multus", refusals);
@@ -69,10 +71,13 @@ pub(super) fn interfaces(
     networks: Vec<CardNetwork>,
     refusals: &mut Refusals,
 ) -> Option<YamlNode> {
-    let mut named = Vec::new();
+    let (mut named, mut names) = (Vec::new(), UniqueNames::of("interfaces"));
     for mut card in devices.list("interfaces", refusals) {
         let path = card.path("name");
         let name = card.text("name", refusals).and_then(YamlNode::text);
+        if let Some(name) = name {
+            names.is_new(name, &card.own_path(), refusals);
+        }
         for binding in ["masquerade", "bridge"] {
             if card.has(binding) {
                 card.object(binding, refusals).end(refusals);

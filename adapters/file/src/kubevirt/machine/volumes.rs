@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use vsiflow_workflows::spec::FieldPath;
 
 use super::{
-    DataVolume, Fields, KubevirtMetadata, KubevirtServer, Refusals, Value, VolumeSource, Volumes,
-    YamlNode, any_of, guest, only_flag, registry, word,
+    DataVolume, Fields, KubevirtMetadata, KubevirtServer, Refusals, UniqueNames, Value,
+    VolumeSource, Volumes, YamlNode, any_of, guest, only_flag, registry, word,
 };
 
 /// What a volume of the machine holds.
@@ -99,7 +99,7 @@ pub(super) fn volumes(
     server: &mut KubevirtServer,
     refusals: &mut Refusals,
 ) -> MachineVolumes {
-    let mut found = BTreeMap::new();
+    let (mut found, mut names) = (BTreeMap::new(), UniqueNames::of("volumes"));
     for mut volume in spec.list("volumes", refusals) {
         let path = volume.own_path();
         let name = volume.text("name", refusals).and_then(YamlNode::text);
@@ -147,7 +147,8 @@ pub(super) fn volumes(
             holds = Some(KubevirtVolume::Configuration);
         }
         volume.end(refusals);
-        if let (Some(name), Some(holds)) = (name, holds) {
+        let is_new = name.is_none_or(|name| names.is_new(name, &path, refusals));
+        if let (Some(name), Some(holds), true) = (name, holds, is_new) {
             found.insert(name.to_owned(), (holds, path));
         } else if refusals.0.is_empty() {
             refusals.wrong(
@@ -169,7 +170,7 @@ pub(super) fn disks(
     known: &mut Volumes<'_>,
     refusals: &mut Refusals,
 ) {
-    let mut found = Vec::new();
+    let (mut found, mut names) = (Vec::new(), UniqueNames::of("disks"));
     let mut data = MachineData {
         metadata,
         own,
@@ -181,6 +182,7 @@ pub(super) fn disks(
         // The oldest version of the API names the volume apart from the disk.
         let volume_name = disk.text("volumeName", refusals).and_then(YamlNode::text);
         let name = volume_name.or(own_name);
+        let is_new = name.is_none_or(|name| names.is_new(name, &path, refusals));
         let order = boot_order(&mut disk, refusals);
         let volume = name.and_then(|name| volumes.remove(name));
         let volume = volume.map(|(volume, _)| volume);
@@ -214,6 +216,7 @@ pub(super) fn disks(
         disk.end(refusals);
         match volume {
             Some(volume) => found.extend(data.of_volume(volume, path, order, refusals)),
+            None if !is_new => {}
             None => refusals.wrong(
                 path,
                 "no volume has the name of this disk",
