@@ -3,9 +3,11 @@
 //! It changes nothing and does not contact hosts. It looks at the state directory, at the process that has
 //! it, and at the records.
 
+mod clock;
+
 use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_postgres::{JournalAddress, findings};
@@ -20,10 +22,18 @@ use crate::{
 
 /// Less free space than this is a problem, in bytes. vsiflow stops taking new work before that.
 const ROOM: u64 = 1 << 30;
-/// How far in the future a record may be before the clock is reported.
-const CLOCK: SignedDuration = SignedDuration::from_secs(5);
 /// How many of the affected objects are named.
 const NAMED: usize = 5;
+
+/// Kinds whose records also show whether the clock was set back, with the words of the command that lists them.
+const OTHER_RECORDS: [(&str, &[&str]); 6] = [
+    ("token", &["token", "list", "-o", "json"]),
+    ("image", &["get", "image", "-o", "json"]),
+    ("snapshot", &["get", "snapshot", "-A", "-o", "json"]),
+    ("disk", &["get", "disk", "-A", "-o", "json"]),
+    ("pool", &["get", "pool", "-A", "-o", "json"]),
+    ("group", &["get", "group", "-A", "-o", "json"]),
+];
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -241,10 +251,17 @@ async fn of_records(common: &Common) -> Vec<DoctorCheck> {
             )];
         }
     };
-    let mut all = vec![of_journal(&vsis), of_clock(&vsis), of_vsis(&vsis)];
-    if let Ok(hosts) = objects(common, &["get", "host", "-o", "json"]).await {
-        all.extend(hosts.iter().map(of_host));
+    let hosts = objects(common, &["get", "host", "-o", "json"]).await;
+    let hosts = hosts.unwrap_or_default();
+    let mut times = clock::times("vsi", &vsis);
+    times.extend(clock::times("host", &hosts));
+    for (kind, words) in OTHER_RECORDS {
+        let records = objects(common, words).await.unwrap_or_default();
+        times.extend(clock::times(kind, &records));
     }
+    let clock = clock::of_clock(times, Timestamp::now());
+    let mut all = vec![of_journal(&vsis), clock, of_vsis(&vsis)];
+    all.extend(hosts.iter().map(of_host));
     all
 }
 
@@ -272,32 +289,6 @@ fn of_journal(vsis: &[Value]) -> DoctorCheck {
             format!("cannot be read of {}", unreadable.join(", ")),
             "`vsiflow describe` of each says why; `vsiflow audit verify` names the damage",
         )
-    }
-}
-
-/// A record from the future indicates that the clock was set back.
-fn of_clock(vsis: &[Value]) -> DoctorCheck {
-    const WHAT: &str = "clock";
-    let times = vsis.iter().flat_map(|vsi| {
-        let conditions = vsi.pointer("/status/conditions").and_then(Value::as_array);
-        let changes = conditions
-            .into_iter()
-            .flatten()
-            .map(|one| text(one, "/lastTransitionTime"));
-        changes.chain([text(vsi, "/metadata/creationTimestamp")])
-    });
-    let newest = times
-        .filter_map(|time| time.parse::<Timestamp>().ok())
-        .max();
-    let now = Timestamp::now();
-    match newest {
-        Some(newest) if newest.duration_since(now) > CLOCK => DoctorCheck::not(
-            WHAT,
-            Grade::Bad,
-            format!("{now} is before {newest}, when something was recorded"),
-            "set the clock right, and keep it so by NTP",
-        ),
-        _ => DoctorCheck::ok(WHAT, now.strftime("%FT%TZ").to_string()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `token`: manages the tokens with which other machines may use the daemon.
 
 use vsiflow_api::Token;
-use vsiflow_workflows::fleet::TokenObject;
+use vsiflow_workflows::fleet::{CLOCK_SET_BACK, TokenObject};
 
 use crate::{
     actor,
@@ -55,12 +55,23 @@ async fn list(common: &Common, format: Option<OutputFormat>) -> CommandOutcome {
     let tokens = app.fleet.tokens().list().await;
     app.close().await;
     let tokens = tokens?;
+    note_set_back(&tokens);
     match format {
         None | Some(OutputFormat::Wide) => output::table(&output::table::tokens(&tokens), "tokens"),
         Some(OutputFormat::Name) => tokens.iter().for_each(|token| output::name(&token.name)),
         Some(format) => output::print(&items(&tokens)?, format)?,
     }
     Ok(Exit::Done)
+}
+
+fn note_set_back(tokens: &[TokenObject]) {
+    let set_back = tokens.iter().filter(|token| token.phase == CLOCK_SET_BACK);
+    for TokenObject { name, role, .. } in set_back {
+        output::note(&format!(
+            "token {name} was made while the clock was ahead, and is refused: make another one with `vsiflow token \
+             create --role {role}`"
+        ));
+    }
 }
 
 fn items(tokens: &[TokenObject]) -> Result<serde_json::Value, ExitProblem> {
