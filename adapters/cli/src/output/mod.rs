@@ -385,12 +385,12 @@ mod tests {
         let diagnostic = |severity, code| Diagnostic {
             severity,
             code,
-            file: "VSI0999.yaml".to_owned(),
+            file: "VSI0006.yaml".to_owned(),
             line: None,
             column: None,
-            object: Some("VirtualServer VSI0998".to_owned()),
+            object: Some("VirtualServer VSI0021".to_owned()),
             field: None,
-            message: "VSI0997 is not known".to_owned(),
+            message: "VSI0041 is not known".to_owned(),
             remedy: String::new(),
             snippet: None,
         };
