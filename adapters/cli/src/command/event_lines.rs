@@ -1,5 +1,7 @@
 //! Events, one line each: reads, filters, prints and follows those of some objects or of everything.
 
+mod print;
+
 use std::{collections::HashMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,21 +10,20 @@ use vsiflow_workflows::{
     record::vsi_entity,
 };
 
+pub(crate) use self::print::print;
+pub(super) use self::print::print_all;
 use crate::{
     args::{Common, EventFilter, EventOffset, HistoryFormat},
     compose::{self, App},
     daemon,
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     membership::SetPlace,
-    output::{self, jsonpath, sink, table},
 };
 
 /// How often new events are read.
 const POLL: Duration = Duration::from_millis(500);
 /// How often new events of a set are read: that opens each of its journals.
 const POLL_OF_SET: Duration = Duration::from_secs(1);
-/// How many events are printed at a time.
-const PIECE: usize = 100;
 /// How many events are read at a time.
 const PAGE: usize = 1_000;
 /// By which factor more of a journal's end is read if too few events match.
@@ -336,69 +337,6 @@ async fn others(common: &Common, words: Vec<String>) -> Result<Vec<HistoryLine>,
     Ok(lines
         .filter_map(|line| serde_json::from_slice(line).ok())
         .collect())
-}
-
-/// Prints events as [`print`] does. There may be many: their table is made off the runtime's threads, and their JSON
-/// is printed as fast as it is read.
-pub(super) async fn print_all(
-    output: Option<HistoryFormat>,
-    lines: Vec<HistoryLine>,
-    head: bool,
-) -> Result<(), ExitProblem> {
-    if output == Some(HistoryFormat::Json) {
-        for piece in lines.chunks(PIECE) {
-            print(output, piece, head)?;
-            sink::drained().await;
-            tokio::task::yield_now().await;
-        }
-        return Ok(());
-    }
-    let wide = output.is_some();
-    let table = jsonpath::evaluate(move |_| Ok(EventTable::of(&lines, wide, head))).await?;
-    table.print();
-    Ok(())
-}
-
-/// A table of events as text.
-struct EventTable {
-    text: String,
-    head: bool,
-}
-
-impl EventTable {
-    fn of(lines: &[HistoryLine], wide: bool, head: bool) -> Self {
-        let table = table::history(lines, wide);
-        let text = if head { table.render() } else { table.rows() };
-        let text = if lines.is_empty() {
-            String::new()
-        } else {
-            text.trim_end().to_owned()
-        };
-        Self { text, head }
-    }
-
-    fn print(&self) {
-        if !self.text.is_empty() {
-            output::line(&self.text);
-        } else if self.head {
-            output::note("No events found.");
-        }
-    }
-}
-
-/// Prints events, with a table head or as a continuation.
-pub(crate) fn print(
-    output: Option<HistoryFormat>,
-    lines: &[HistoryLine],
-    head: bool,
-) -> Result<(), ExitProblem> {
-    match output {
-        Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
-        wide => {
-            EventTable::of(lines, wide.is_some(), head).print();
-            Ok(())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,75 @@
+//! Prints events, as tables or as lines of JSON.
+
+use vsiflow_workflows::fleet::HistoryLine;
+
+use crate::{
+    args::HistoryFormat,
+    exit::ExitProblem,
+    output::{self, jsonpath, sink, table},
+};
+
+/// How many events are printed at a time.
+const PIECE: usize = 100;
+
+/// Prints events as [`print`] does. There may be many: their table is made off the runtime's threads, and their JSON
+/// is printed as fast as it is read.
+pub(in crate::command) async fn print_all(
+    output: Option<HistoryFormat>,
+    lines: Vec<HistoryLine>,
+    head: bool,
+) -> Result<(), ExitProblem> {
+    if output == Some(HistoryFormat::Json) {
+        for piece in lines.chunks(PIECE) {
+            print(output, piece, head)?;
+            sink::drained().await;
+            tokio::task::yield_now().await;
+        }
+        return Ok(());
+    }
+    let wide = output.is_some();
+    let table = jsonpath::evaluate(move |_| Ok(EventTable::of(&lines, wide, head))).await?;
+    table.print();
+    Ok(())
+}
+
+/// A table of events as text.
+struct EventTable {
+    text: String,
+    head: bool,
+}
+
+impl EventTable {
+    fn of(lines: &[HistoryLine], wide: bool, head: bool) -> Self {
+        let table = table::history(lines, wide);
+        let text = if head { table.render() } else { table.rows() };
+        let text = if lines.is_empty() {
+            String::new()
+        } else {
+            text.trim_end().to_owned()
+        };
+        Self { text, head }
+    }
+
+    fn print(&self) {
+        if !self.text.is_empty() {
+            output::line(&self.text);
+        } else if self.head {
+            output::note("No events found.");
+        }
+    }
+}
+
+/// Prints events, with a table head or as a continuation.
+pub(crate) fn print(
+    output: Option<HistoryFormat>,
+    lines: &[HistoryLine],
+    head: bool,
+) -> Result<(), ExitProblem> {
+    match output {
+        Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
+        wide => {
+            EventTable::of(lines, wide.is_some(), head).print();
+            Ok(())
+        }
+    }
+}
