@@ -30,6 +30,27 @@ impl Preset {
     }
 }
 
+/// Refuses presets of one machine that have different values of a field.
+fn refuse_contradictions(selected: &[&Preset], refused: &mut PlacedRefusals) {
+    for (index, preset) in selected.iter().enumerate() {
+        for other in selected.iter().take(index) {
+            let Some(path) = other.contradicts(preset) else {
+                continue;
+            };
+            let name = &other.name;
+            let message =
+                format!("preset {name} has another value of {path}, for the same machine");
+            let mut refusals = Refusals::default();
+            refusals.wrong(
+                path,
+                &message,
+                "write the same value, or select other machines",
+            );
+            refused.add(&preset.place, refusals);
+        }
+    }
+}
+
 /// The first field of which two nodes without positions have different values.
 fn contradiction(one: &YamlNode, other: &YamlNode, path: FieldPath) -> Option<FieldPath> {
     let (Value::Map(entries), Value::Map(_)) = (&one.value, &other.value) else {
@@ -63,24 +84,7 @@ pub(super) fn apply(foreign: &mut [Foreign], refused: &mut PlacedRefusals) {
             .iter()
             .filter(|preset| preset.namespace == namespace);
         let selected: Vec<_> = here.filter(|preset| selects(preset, instance)).collect();
-        for (index, preset) in selected.iter().enumerate() {
-            let earlier = selected.iter().take(index);
-            for (other, path) in
-                earlier.filter_map(|other| Some((other, other.contradicts(preset)?)))
-            {
-                let message = format!(
-                    "preset {} has another value of {path}, for the same machine",
-                    other.name
-                );
-                let mut refusals = Refusals::default();
-                refusals.wrong(
-                    path,
-                    &message,
-                    "write the same value, or select other machines",
-                );
-                refused.add(&preset.place, refusals);
-            }
-        }
+        refuse_contradictions(&selected, refused);
         let mut applied = Vec::new();
         for preset in selected {
             fill(instance, preset);
