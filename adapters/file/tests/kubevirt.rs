@@ -509,8 +509,8 @@ fn a_problem_names_the_path_of_the_manifest_and_shows_its_line() {
     }
     let twice =
         format!("{all}---{MACHINE}").replace("kind: VirtualMachine\n", "kind: VirtualMachine\n");
-    let of_documents = refused(&twice);
-    assert!(of_documents.contains("VirtualMachine"), "{of_documents}");
+    let words = refused(&twice);
+    assert!(words.contains("VirtualMachine"), "{words}");
 }
 
 #[test]
@@ -541,8 +541,8 @@ fn defaults_of_disks_and_cards_are_accepted_and_other_values_refused() {
             "shareable",
         ),
     ] {
-        let of_templates = refused(&machine(other_disk, other_cdrom));
-        assert!(of_templates.contains(path), "{of_templates}");
+        let words = refused(&machine(other_disk, other_cdrom));
+        assert!(words.contains(path), "{words}");
     }
     for kind in ["", "q35"] {
         let domain = format!("domain:\n        machine: {{type: '{kind}'}}\n");
@@ -557,7 +557,7 @@ fn defaults_of_disks_and_cards_are_accepted_and_other_values_refused() {
     }
     let passed_through = MACHINE.replace("masquerade: {}", "sriov: {}");
     let words = refused(&format!("{VOLUMES}{passed_through}{CONFIG_MAP}"));
-    assert!(of_templates.contains("bridge: {}"), "{of_templates}");
+    assert!(words.contains("bridge: {}"), "{words}");
 }
 
 #[test]

@@ -93,10 +93,10 @@ mod tests {
             "creationTimestamp": "2025-12-31T00:00:00Z"}});
         let token = json!({"name": "0123", "created": "2025-12-31T00:00:00Z", "expires": "2031-01-01T00:00:00Z"});
         let image = json!({"metadata": {"name": "a.qcow2"}, "status": {"verified": "2031-01-01T00:00:00Z"}});
-        let of = |image: &[Value]| {
+        let of = |images: &[Value]| {
             let mut records = times("vsi", std::slice::from_ref(&right));
             records.extend(times("token", std::slice::from_ref(&token)));
-            records.extend(times("image", image));
+            records.extend(times("image", images));
             of_clock(records, now)
         };
         assert_eq!(of(&[]).grade, Grade::Ok);
