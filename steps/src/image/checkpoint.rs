@@ -26,6 +26,9 @@ pub(super) struct Checkpoint {
     /// The source's information about it.
     pub(super) source: SourceInfo,
     places: Vec<StoredCheckpoint>,
+    /// Where the source ended in the last attempt that had to read it from its start, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_at: Option<u64>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -42,7 +45,13 @@ impl Checkpoint {
             identity: identity.to_owned(),
             source: source.clone(),
             places: Vec::new(),
+            ended_at: None,
         }
+    }
+
+    /// Notes where the source ended that had to be read from its start; returns where it ended before.
+    pub(super) fn note_end(&mut self, at: u64) -> Option<u64> {
+        self.ended_at.replace(at)
     }
 
     /// The checkpoint that this node saved for the volume.

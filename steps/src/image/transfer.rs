@@ -141,7 +141,7 @@ impl Upload<'_> {
         let starts_at = stream.starts_at();
         let mut pieces =
             ContentPieces::new(self.checked(stream, &known, volume).await?, self.piece());
-        if starts_at != place.position && !self.skip(&mut pieces, &place).await? {
+        if starts_at != place.position && !self.skip(&mut pieces, &place, &mut checkpoint).await? {
             return Err(self.discard(volume.physical).await?);
         }
         tracing::info!(volume = %self.key, position = place.position, "the upload resumes");
@@ -186,6 +186,7 @@ impl Upload<'_> {
         &self,
         pieces: &mut ContentPieces,
         place: &UploadPosition,
+        checkpoint: &mut Checkpoint,
     ) -> Result<bool, Failure> {
         let (mut hash, mut read) = (RunningHash::default(), 0_u64);
         while read < place.position {
@@ -193,7 +194,11 @@ impl Upload<'_> {
             let piece = match pieces.next_within(left).await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return Ok(false),
-                Err(cause) => return Err(self.reread(cause.into(), read, place.position)),
+                Err(cause) => {
+                    let before = checkpoint.note_end(read).unwrap_or(place.position);
+                    self.cx.save(checkpoint).await?;
+                    return Err(self.reread(cause.into(), read, before));
+                }
             };
             read = read.saturating_add(piece.len() as u64);
             self.cx
@@ -204,7 +209,7 @@ impl Upload<'_> {
     }
 
     /// The failure of a source that was read from its start, because it cannot be entered at the position that
-    /// an earlier attempt reached.
+    /// an earlier attempt reached. It ended at `before` in the attempt before.
     fn reread(&self, failure: Failure, read: u64, before: u64) -> Failure {
         let reading = StartRead {
             read,
@@ -374,7 +379,12 @@ impl Upload<'_> {
                 sink.abort().await;
                 return Err(failure);
             }
-            Broken::Source(failure) if begun.reread => self.reread(failure, track.sent(), from),
+            Broken::Source(failure) if begun.reread => {
+                let read = track.sent();
+                let before = recorder.checkpoint.note_end(read).unwrap_or(from);
+                self.cx.save(&recorder.checkpoint).await?;
+                self.reread(failure, read, before)
+            }
             Broken::Source(failure) => failure,
             Broken::Stopped => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
         };

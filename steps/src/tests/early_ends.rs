@@ -1,6 +1,6 @@
 //! Sources that end the connection early, or contradict themselves.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,9 +23,12 @@ enum Server {
 struct EarlyEnd {
     source: SimSource,
     server: Server,
-    /// The bytes of a connection, and how many connections end early.
+    /// The bytes of the first connection.
+    first: usize,
+    /// The bytes of each later connection, and how many connections end early.
     after: usize,
     ends: AtomicUsize,
+    is_used: AtomicBool,
 }
 
 struct EarlyEndStream {
@@ -87,21 +90,29 @@ impl ImageSource for EarlyEnd {
         let ends = self
             .ends
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let is_first = !self.is_used.swap(true, Ordering::Relaxed);
+        let bytes = if is_first { self.first } else { self.after };
         Ok(Box::new(EarlyEndStream {
             info: self.info(stream.info().clone(), stream.starts_at()),
             stream,
-            left: ends.is_ok().then_some(self.after),
+            left: ends.is_ok().then_some(bytes),
         }))
     }
 }
 
 impl EarlyEnd {
     fn new(server: Server, ends: usize) -> Arc<Self> {
+        Self::of_connections(server, ends, [450_000; 2])
+    }
+
+    fn of_connections(server: Server, ends: usize, [first, after]: [usize; 2]) -> Arc<Self> {
         Arc::new(Self {
             source: SimSource::with_size(900_000),
             server,
-            after: 450_000,
+            first,
+            after,
             ends: AtomicUsize::new(ends),
+            is_used: AtomicBool::new(false),
         })
     }
 
@@ -151,6 +162,18 @@ async fn a_server_without_ranges_that_ends_at_the_same_byte_each_time_is_refused
     assert!(
         failures[1].remedy.as_str().contains("answers ranges"),
         "{failures:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_at_the_same_byte_is_refused_although_an_earlier_attempt_came_further() {
+    let source = EarlyEnd::of_connections(Server::WithoutRanges, usize::MAX, [850_000, 300_000]);
+    let failures = upload(source).await;
+    let last = failures.last().unwrap();
+    assert_eq!(last.code.as_str(), "VSI0304", "{failures:#?}");
+    assert!(
+        last.message.as_str().contains("bytes each time"),
+        "{last:?}"
     );
 }
 
