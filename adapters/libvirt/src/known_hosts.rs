@@ -44,6 +44,12 @@ impl HostLines {
     fn of(text: &str, name: &str) -> Self {
         let mut lines = Self::default();
         for (number, line) in (1..).zip(known_lines(text)) {
+            if is_several(line) {
+                let reason = "it has a carriage return within it; end each line with a line feed";
+                let unreadable = UnreadableLine { number, reason };
+                lines.unreadable.get_or_insert(unreadable);
+                continue;
+            }
             let Some(parts) = LineParts::of(line) else {
                 continue;
             };
@@ -169,6 +175,11 @@ pub fn lines_naming(text: &str, name: &str, rename: Option<&str>) -> String {
     let name = name.to_lowercase();
     let mut copied = String::new();
     for line in known_lines(text) {
+        if is_several(line) {
+            copied.push_str(line.trim());
+            copied.push('\n');
+            continue;
+        }
         let Some(parts) = LineParts::of(line) else {
             continue;
         };
@@ -187,6 +198,12 @@ pub fn lines_naming(text: &str, name: &str, rename: Option<&str>) -> String {
 /// The lines of a text, without a byte order mark.
 fn known_lines(text: &str) -> impl Iterator<Item = &str> {
     text.strip_prefix('\u{feff}').unwrap_or(text).lines()
+}
+
+/// Whether a line looks like several, as in a text whose lines end with carriage returns only. OpenSSH takes it for one line,
+/// and what its rest takes trust from would be lost.
+fn is_several(line: &str) -> bool {
+    line.trim_end_matches('\r').contains('\r')
 }
 
 /// `ALGORITHM SHA256:…` of a key.

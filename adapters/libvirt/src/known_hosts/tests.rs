@@ -217,3 +217,23 @@ proptest! {
         prop_assert!(glob(starred.as_bytes(), text.as_bytes()));
     }
 }
+
+#[test]
+fn a_line_with_a_carriage_return_within_it_refuses_every_host() {
+    for text in [
+        format!("[host]:2222 {FIRST}\r@revoked * {FIRST}\r"),
+        format!("# comment\r@revoked * {FIRST}\nhost {FIRST}\n"),
+        format!("host {FIRST}\nother {SECOND}\r@revoked host {FIRST}\r\n"),
+    ] {
+        for port in [22, 2222] {
+            let refused = check(&text, "host", port).unwrap_err();
+            let is_unreadable = matches!(&refused, ConnectError::KnownHosts(_));
+            assert!(is_unreadable, "{refused}");
+            assert!(refused.to_string().contains("carriage return"), "{refused}");
+        }
+        let copied = lines_naming(&text, "host", Some("another"));
+        assert!(check(&copied, "another", 22).is_err(), "{copied:?}");
+    }
+    let windows = format!("host {FIRST}\r\nother {SECOND}\r\n");
+    assert_eq!(check(&windows, "host", 22), Ok(()));
+}
