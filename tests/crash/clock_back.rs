@@ -28,11 +28,11 @@ fn a_token_that_was_made_while_the_clock_was_ahead_is_refused() {
         let before = make().await.unwrap();
         world.clock.jump(YEARS_MS);
         let ahead = make().await.unwrap();
-        let role = fleet
+        let role_ahead = fleet
             .tokens()
             .role(&ahead.name, ahead.secret.expose_str().unwrap())
             .await;
-        assert_eq!(role.unwrap(), TokenRole::Viewer);
+        assert_eq!(role_ahead.unwrap(), TokenRole::Viewer);
         world.clock.jump(-YEARS_MS);
         let role = fleet
             .tokens()

@@ -68,7 +68,11 @@ fn a_plan_says_nothing_of_what_a_group_removed_or_does_not_want() {
         {
             item.pool.desired.replicas = Some(0);
         }
-        let changes = plan(&bench, &unwanted).await;
-        assert_eq!(changes.how(), Some(How::Recorded), "{changes:?}");
+        let unwanted_changes = plan(&bench, &unwanted).await;
+        assert_eq!(
+            unwanted_changes.how(),
+            Some(How::Recorded),
+            "{unwanted_changes:?}"
+        );
     });
 }

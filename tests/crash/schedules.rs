@@ -270,9 +270,9 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
         );
         bench.hours(2);
         bench
-            .until(|all, condition| {
+            .until(|all, now| {
                 let is_another = |name: &String| name.starts_with("s-");
-                condition.reason == "Taken" && ready(all).iter().any(is_another)
+                now.reason == "Taken" && ready(all).iter().any(is_another)
             })
             .await;
         bench.settles().await;
