@@ -249,23 +249,40 @@ fn an_order_for_a_disk_takes_the_place_of_the_one_before() {
     vsiflow.run(&["replay", "--verify"]).exits(0);
 }
 
-#[test]
-fn acts_in_place_that_are_ordered_twice_are_done_once() {
-    for act in [
-        &["rebuild", "web", "--in-place", "--yes", "--timeout", "1s"][..],
-        &["snapshot", "restore", "first", "--yes", "--timeout", "1s"],
-    ] {
-        let vsiflow = with_snapshot();
-        vsiflow.run(&["pause", "--all"]).exits(0);
-        for _ in 0..2 {
-            vsiflow.run(act).exits(4).says("VSI0016");
-        }
-        vsiflow.run(&["unpause", "--all"]).exits(0);
-        vsiflow.run(&["resume", "web"]).exits(1).says("VSI0502");
-        write(&vsiflow);
-        vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
-        assert_kept(&vsiflow, act[0]);
+/// Orders these acts while everything is paused, and lets them begin.
+fn order_while_paused(vsiflow: &Vsiflow, acts: [&[&str]; 2]) {
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    for act in acts {
+        let waits = [act, &["--yes", "--timeout", "1s"]].concat();
+        vsiflow.run(&waits).exits(4).says("VSI0016");
     }
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow.run(&["retry", "web"]).exits(1).says("VSI0502");
+}
+
+#[test]
+fn a_rebuild_in_place_that_is_ordered_twice_is_done_once() {
+    let vsiflow = never_ready();
+    order_while_paused(&vsiflow, [&["rebuild", "web", "--in-place"]; 2]);
+    write(&vsiflow);
+    vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "restart");
+}
+
+#[test]
+fn a_restoration_that_is_ordered_again_with_less_is_done_once() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(READY), &[]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "web", "first", "--memory"])
+        .exits(0);
+    vsiflow.apply(server(NEVER_READY), &[]).exits(0);
+    let restore = ["snapshot", "restore", "first"];
+    let disks_only = ["snapshot", "restore", "first", "--disks-only"];
+    order_while_paused(&vsiflow, [&restore, &disks_only]);
+    write(&vsiflow);
+    vsiflow.run(&["restart", "web"]).exits(1).says("VSI0502");
+    assert_kept(&vsiflow, "restart");
 }
 
 #[test]
@@ -280,7 +297,7 @@ fn an_edit_before_the_disk_is_made_orders_nothing_once_the_disk_is_of_that_edit(
             .says("VSI0016");
     }
     vsiflow.run(&["unpause", "--all"]).exits(0);
-    vsiflow.run(&["resume", "web"]).exits(1).says("VSI0502");
+    vsiflow.run(&["retry", "web"]).exits(1).says("VSI0502");
     vsiflow
         .run(&["rebuild", "web", "--in-place", "--yes"])
         .exits(1)

@@ -123,10 +123,12 @@ pub async fn record_gone(cx: &StepContext, key: &VolumeKey) -> Result<(), Failur
     cx.ledger.record(ObjectFact::Gone { object }).await
 }
 
-/// Whether the journal knows that the entity began to make the volume, or made it.
+/// Whether the journal knows that the entity began to make the volume, or which file it made. A journal that was
+/// restored from a backup does not know what became of a volume that was begun, and so no file of it.
 pub fn is_recorded(cx: &StepContext, key: &VolumeKey) -> bool {
-    let object = object_name(key);
-    cx.ledger.objects().begun.contains(&object) || is_written(cx, key)
+    let (objects, object) = (cx.ledger.objects(), object_name(key));
+    let made = objects.made.get(&object);
+    objects.begun.contains(&object) || made.is_some_and(|identity| !identity.as_str().is_empty())
 }
 
 /// Whether the journal knows the volume as one that a guest may have written to.

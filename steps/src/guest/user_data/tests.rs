@@ -721,7 +721,7 @@ fn assert_is_quick(bytes: &[u8], check: impl FnOnce(&[u8]) -> Option<InputProble
 
 #[test]
 fn parts_that_unpack_to_much_have_one_budget_together() {
-    let inner = format!("#cloud-config\nruncmd:\n{}", "- x\n".repeat(90_000));
+    let inner = format!("#cloud-config\nruncmd:\n- {}\n", "x".repeat(360_000));
     let packed = base64::Engine::encode(&BASE64, gzip(inner.as_bytes()));
     let leaf =
         format!("Content-Type: application/gzip\nContent-Transfer-Encoding: base64\n\n{packed}\n");
@@ -738,7 +738,7 @@ fn small_parts_have_one_budget_together() {
 
 #[test]
 fn entries_that_an_alias_repeats_are_each_counted() {
-    let content = format!("    a: [{}x]\n", "x,".repeat(90_000));
+    let content = format!("    a: {}\n", "x".repeat(180_000));
     let entry = format!("- &a\n  type: text/cloud-config\n  content: |\n{content}");
     for repeats in [15, 2000] {
         let archive = format!("#cloud-config-archive\n{entry}{}", "- *a\n".repeat(repeats));
