@@ -11,7 +11,7 @@ use crate::{
 /// How many events are printed at a time.
 const PIECE: usize = 100;
 
-/// Prints events as [`print`] does. There may be many: their table is made off the runtime's threads, and their JSON
+/// Prints events as [`print()`] does. There may be many: their table is made off the runtime's threads, and their JSON
 /// is printed as fast as it is read.
 pub(in crate::command) async fn print_all(
     output: Option<HistoryFormat>,
