@@ -365,7 +365,6 @@ fn restore_backup(vsiflow: &Vsiflow) {
     vsiflow.run(&["restore", "kept.backup"]).exits(0);
     fs::rename(&sim, state.join("sim")).unwrap();
     vsiflow.run(&["restore", "--confirm"]).exits(0);
-    vsiflow.run(&["unpause", "--all"]);
 }
 
 #[test]
@@ -377,6 +376,7 @@ fn a_deletion_is_not_carried_out_by_a_journal_that_was_restored() {
     vsiflow.run(&["backup", "kept.backup"]).exits(0);
     vsiflow.run(&["cancel", "web"]).exits(0);
     restore_backup(&vsiflow);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.run(&["resume", "web"]).exits(4).says("VSI0041");
     assert_kept(&vsiflow, "the restored journal went on");
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);
@@ -462,13 +462,7 @@ fn a_backup_taken_during_a_restoration_does_not_repeat_it() {
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.run(&["resume", "--all"]).exits(0);
     write(&vsiflow);
-
-    let (state, sim) = (vsiflow.state(), vsiflow.folder().join("sim-kept"));
-    fs::rename(state.join("sim"), &sim).unwrap();
-    fs::remove_dir_all(&state).unwrap();
-    vsiflow.run(&["restore", "kept.backup"]).exits(0);
-    fs::rename(&sim, state.join("sim")).unwrap();
-    vsiflow.run(&["restore", "--confirm"]).exits(0);
+    restore_backup(&vsiflow);
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.run(&["resume", "--all"]);
     assert_kept(&vsiflow, "the restored journal went on");

@@ -37,9 +37,12 @@ impl Caller {
             reason: Text::new(reason),
         }
     }
-}
 
-impl Caller {
+    /// What the caller's turns, places and bytes are counted by.
+    pub fn key(&self) -> String {
+        format!("{:?}", self.actor)
+    }
+
     /// The problem of a caller without the necessary rights.
     pub(crate) fn refused(&self) -> Problem {
         match self.actor {

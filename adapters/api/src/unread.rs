@@ -41,7 +41,7 @@ impl UnreadBytes {
         }
         let mut counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
         counts.retain(|_, count| count.strong_count() > 0);
-        let name = format!("{:?}", caller.actor);
+        let name = caller.key();
         if let Some(count) = counts.get(&name).and_then(Weak::upgrade) {
             return Self(count);
         }

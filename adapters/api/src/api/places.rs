@@ -85,7 +85,7 @@ impl Places {
         callers.retain(|_, semaphore| {
             Arc::strong_count(semaphore) > 1 || semaphore.available_permits() < self.limits.each
         });
-        let name = format!("{:?}", caller.actor);
+        let name = caller.key();
         let own = callers.entry(name);
         own.or_insert_with(|| Arc::new(Semaphore::new(self.limits.each)))
             .clone()

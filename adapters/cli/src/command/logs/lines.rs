@@ -193,8 +193,8 @@ struct LineGrep {
 
 impl LineGrep {
     fn of(pattern: LinePattern) -> Self {
-        let caller = actor::caller().map(|caller| format!("{:?}", caller.actor));
-        let budget = MatchBudget::of(&caller.unwrap_or_default());
+        let owner = actor::caller().map(|caller| caller.key());
+        let budget = MatchBudget::of(&owner.unwrap_or_default());
         Self { pattern, budget }
     }
 
