@@ -6,6 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{Host, Vsiflow, until};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -161,6 +163,11 @@ impl Lab {
     }
 
     fn asks(&self, name: &str, action: &str) -> bool {
+        let mut command = self.asking(name, action);
+        command.status().unwrap().success()
+    }
+
+    fn asking(&self, name: &str, action: &str) -> Command {
         let id = self
             .folder
             .file_name()
@@ -169,8 +176,50 @@ impl Lab {
             .into_owned();
         let (_, lab) = id.split_once('-').unwrap();
         let mut command = Command::new(Path::new(REPOSITORY).join("deploy/lab/daemon"));
-        let command = command.args([name, action]).env("LAB", lab);
-        command.stdin(Stdio::null()).status().unwrap().success()
+        command.args([name, action]).env("LAB", lab);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Whether libvirt has lost the start of this domain: it was killed before it knew the pid of the domain's
+    /// process. Then it says for ever that it starts the domain, and refuses to end it (libvirt 9.0.0).
+    pub fn has_lost_start(&self, domain: &str) -> bool {
+        let status = std::fs::read_to_string(status_file(domain)).unwrap_or_default();
+        status.contains("reason='starting up' pid='0'")
+    }
+
+    /// Starts a domain anew until libvirt, killed in the middle of that, has lost the start.
+    ///
+    /// # Panics
+    /// When that does not happen within a minute.
+    pub fn lose_start(&self, domain: &str) {
+        until("a start that libvirt has lost", 60, || {
+            quietly(&["destroy", domain]);
+            let libvirtd = self.pid("libvirtd");
+            let mut virsh = Command::new("virsh");
+            virsh.args(["-q", "-c", "qemu:///system", "start", domain]);
+            let mut start = virsh.stdin(Stdio::null()).spawn().unwrap();
+            until("the domain's status", 30, || {
+                status_file(domain).exists().then_some(())
+            });
+            kill_process(libvirtd, Signal::KILL).unwrap();
+            start.wait().unwrap();
+            self.daemon("libvirtd", "start");
+            self.has_lost_start(domain).then_some(())
+        });
+    }
+
+    fn pid(&self, daemon: &str) -> Pid {
+        let output = self.asking(daemon, "pid").output().unwrap();
+        let pid = String::from_utf8(output.stdout).unwrap();
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
+    }
+
+    /// Does what VSI0111 says about a start that libvirt has lost.
+    pub fn end_lost_start(&self, domain: &str) {
+        self.daemon("libvirtd", "kill");
+        std::fs::remove_file(status_file(domain)).unwrap();
+        self.daemon("libvirtd", "start");
     }
 
     /// The text of libvirt's log.
@@ -238,6 +287,11 @@ impl Drop for Lab {
             self.asks("libvirtd", "start");
         }
     }
+}
+
+/// Where libvirt records the state of a domain that is active.
+fn status_file(domain: &str) -> PathBuf {
+    Path::new("/run/libvirt/qemu").join(format!("{domain}.xml"))
 }
 
 /// The output of a `virsh` list command. `virsh` queries each object that it found, and fails if another

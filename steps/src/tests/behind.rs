@@ -6,7 +6,11 @@ use super::{
     endings::{start_met, stop_params},
     *,
 };
-use crate::{ports::DomainState, sim::Fault, vsi::stop_domain::StopMode};
+use crate::{
+    ports::DomainState,
+    sim::{Fault, Faults},
+    vsi::stop_domain::StopMode,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
@@ -34,9 +38,17 @@ async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
     let failure = failure.unwrap_err();
     assert_eq!(
         (failure.code.as_str(), failure.class),
-        ("VSI0104", FailureClass::Transient)
+        ("VSI0111", FailureClass::Transient)
     );
     let stop = vsi::StopDomain::new(world.hosts.clone());
+    // A libvirt that has lost the start refuses to end it, too.
+    sim.set_faults(Faults::none().at("destroy", 1, Fault::Busy))
+        .await;
+    let failure = world
+        .attempt(&stop, &stop_params(&world))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code.as_str(), "VSI0111", "{failure:?}");
     let stopped = world.attempt(&stop, &stop_params(&world)).await.unwrap();
     assert_eq!(stopped.output.how, StopMode::Destroyed);
 }

@@ -22,7 +22,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Such a domain must not count as running. Changes nothing.
 ///
 /// # Errors
-/// `VSI0104` if it is still starting after a minute, and the errors of reading the domain.
+/// `VSI0111` if it is still starting after a minute, `VSI0104` if the process is asked to end before that, and the
+/// errors of reading the domain.
 pub(super) async fn decided(
     cx: &StepContext,
     ports: &HostPorts,
@@ -32,11 +33,11 @@ pub(super) async fn decided(
     loop {
         let domain = ownership::own_domain(cx, ports, uid).await?;
         let is_starting = |of: &DomainInfo| of.state == DomainState::Starting;
-        if !domain.as_ref().is_some_and(is_starting) {
+        let Some(starting) = domain.as_ref().filter(|domain| is_starting(domain)) else {
             return Ok(domain);
-        }
+        };
         if begin.elapsed() >= WAIT_MAX {
-            return Err(undecided(ports, uid));
+            return Err(lasts(ports, starting));
         }
         tokio::select! {
             biased;
@@ -44,6 +45,17 @@ pub(super) async fn decided(
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// The failure about a domain whose start comes to no end.
+pub(super) fn lasts(ports: &HostPorts, domain: &DomainInfo) -> Failure {
+    error::START_LASTS
+        .failure(format!(
+            "libvirt says that it is still starting the domain {}",
+            domain.name
+        ))
+        .on_host(ports.host.name())
+        .of_object(format!("domain {}", domain.uuid))
 }
 
 fn undecided(ports: &HostPorts, uid: Uuid) -> Failure {

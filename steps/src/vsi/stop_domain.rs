@@ -13,7 +13,7 @@ use vsiflow_engine::{
 
 use super::{
     delete_volumes::{VolumeToDelete, all_volumes},
-    elsewhere, moved,
+    elsewhere, moved, starting,
 };
 use crate::{
     error,
@@ -152,7 +152,8 @@ impl Step for StopDomain {
                 return Err(would_end_hard(&ports, params.uuid));
             }
             // A guest that is suspended, or not up yet, ignores the request.
-            Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
+            Some(DomainState::Starting) => end_start(&ports, domain.as_ref(), params.uuid).await?,
+            Some(DomainState::Paused) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => StopMode::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,
@@ -273,6 +274,21 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
 
 async fn end(ports: &HostPorts, uid: Uuid) -> Result<StopMode, Failure> {
     off_is_fine(ports.domains.destroy(uid).await)?;
+    Ok(StopMode::Destroyed)
+}
+
+/// Ends a guest that libvirt is starting, which libvirt refuses if it has lost the start.
+async fn end_start(
+    ports: &HostPorts,
+    domain: Option<&DomainInfo>,
+    uid: Uuid,
+) -> Result<StopMode, Failure> {
+    let ended = ports.domains.destroy(uid).await;
+    let busy = matches!(&ended, Err(error) if error.kind == PortErrorKind::Busy);
+    if let Some(domain) = domain.filter(|_| busy) {
+        return Err(starting::lasts(ports, domain));
+    }
+    off_is_fine(ended)?;
     Ok(StopMode::Destroyed)
 }
 

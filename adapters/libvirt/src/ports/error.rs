@@ -170,6 +170,7 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
         code::OPERATION_INVALID if fact == Fact::NetworkInactive => Kind::NetworkInactive,
         code::OPERATION_INVALID => Kind::WrongState,
         code::OPERATION_FAILED if fact == Fact::ConsoleOpen => Kind::Busy,
+        code::OPERATION_TIMEOUT => Kind::Busy,
         code::INVALID_ARG
         | code::OPERATION_FAILED
         | code::XML_ERROR
@@ -204,6 +205,11 @@ mod tests {
             (
                 code::OPERATION_FAILED,
                 "operation failed: Active console session exists for this domain",
+                Kind::Busy,
+            ),
+            (
+                code::OPERATION_TIMEOUT,
+                "Timed out during operation: cannot acquire state change lock",
                 Kind::Busy,
             ),
             (
