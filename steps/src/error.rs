@@ -69,7 +69,7 @@ codes! {
     /// killed before it knows the pid of the domain's process writes `pid='0'` into the domain's status file,
     /// reports a start that nobody carries out after each restart, and refuses to end it.
     START_LASTS = "VSI0111", Transient,
-        "Wait if the guest is large or has devices of the host. If libvirtd was killed during the start and no process of the domain runs, stop libvirtd (or virtqemud), remove `/run/libvirt/qemu/DOMAIN.xml` on the host, and start it; vsiflow keeps trying.";
+        "Wait if the guest is large; if libvirtd was killed during the start and no process of the domain runs, stop libvirtd (or virtqemud), remove `/run/libvirt/qemu/DOMAIN.xml` on the host, and start it; vsiflow keeps trying.";
 
     /// There is no such pool.
     POOL_MISSING = "VSI0201", Recheck,

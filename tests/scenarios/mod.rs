@@ -124,6 +124,7 @@ mod quotas;
 mod rebuilds;
 mod references;
 mod registries;
+mod restorations;
 mod resuming;
 mod rollback;
 mod screens;

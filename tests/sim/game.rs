@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::model::{EntityState, Hash};
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, RebuildRoom, ShutdownPolicy},
+    fleet::{Fleet, FleetError, ReplacementPlace, ShutdownPolicy},
     record::PowerAction,
 };
 
@@ -282,7 +282,7 @@ impl SimGame {
         self.world.audit.user_asked_to_destroy(slot.uid());
         let rebuilt = fleet
             .vsis()
-            .rebuild("default", slot.name, RebuildRoom::Beside, user())
+            .rebuild("default", slot.name, ReplacementPlace::Beside, user())
             .await;
         match rebuilt {
             Err(error) if error.failure.code.as_str().starts_with("VSI07") => Ok(()),

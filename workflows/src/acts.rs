@@ -8,6 +8,8 @@ pub const REBUILD_IN_PLACE: &str = "rebuild_in_place";
 pub const UPDATE: &str = "update";
 /// Disks are replaced by their copies in a snapshot.
 pub const RESTORE: &str = "restore";
+/// The same where the pool has no room for both: the present boot disk is given up before the new one is made.
+pub const RESTORE_IN_PLACE: &str = "restore_in_place";
 /// The object is deleted with all that is its own.
 pub const DELETE: &str = "delete";
 /// A boot disk is made anew after a boot that failed before the guest was ever ready.
@@ -15,3 +17,6 @@ pub const BOOT_AGAIN: &str = "boot_again";
 
 /// The acts that make the present boot disk anew because somebody asked for exactly that.
 pub(crate) const REBUILDS: [&str; 2] = [REBUILD, REBUILD_IN_PLACE];
+
+/// The acts that replace disks by their copies in a snapshot.
+pub(crate) const RESTORATIONS: [&str; 2] = [RESTORE, RESTORE_IN_PLACE];

@@ -95,6 +95,12 @@ impl<'a> BootDisks<'a> {
         others.map(|number| self.volume(number)).collect()
     }
 
+    /// Whether the volume is a boot disk of the VSI that its definition names no more.
+    pub(crate) fn is_given_up(&self, volume: &VolumeKey) -> bool {
+        let number = self.number(&guards::object_name(volume));
+        number.is_some_and(|number| number != self.current_number())
+    }
+
     /// Those that hold nothing of a guest: no definition names them any more, or ever did.
     fn empty(&self) -> Vec<VolumeKey> {
         let begun = self.objects.begun.iter();

@@ -50,6 +50,7 @@ pub mod quota;
 mod reach;
 pub mod record;
 pub mod remove_base_image;
+mod restoration;
 pub mod snapshot;
 pub mod spec;
 pub mod steps;

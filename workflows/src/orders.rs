@@ -9,17 +9,20 @@ use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, FailureClass, Name, Objects, RunResult, Text},
     workflow::DestructionOrder,
 };
-use vsiflow_steps::{guards, ports::VolumeKey};
+use vsiflow_steps::guards;
 
 use crate::{
+    acts::RESTORATIONS,
     boot_disks::{self, BootDisks, boot_object, has_written_boot_disk},
     data_disk, delete_vsi,
     plan::{self, Destroyed, How, Plan, PlannedChange},
-    record::{SnapshotAction, VsiRecord},
-    snapshot,
+    record::VsiRecord,
+    restoration, snapshot,
 };
 
-pub use crate::acts::{BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, RESTORE, UPDATE};
+pub use crate::acts::{
+    BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, RESTORE, RESTORE_IN_PLACE, UPDATE,
+};
 
 /// The orders to make the boot disk anew: one for the present disk, and one for each that an unfinished change
 /// left.
@@ -94,12 +97,16 @@ fn was_cancelled(state: &EntityState) -> bool {
     last.is_some_and(|last| last.result == RunResult::Cancelled)
 }
 
-/// The orders to restore disks from a snapshot, one for each disk.
-pub fn for_restoration(record: &VsiRecord, plan: &Plan) -> Vec<DestructionOrder> {
-    let volumes = restored_volumes(record);
-    let orders = volumes.map(|volume| DestructionOrder {
-        object: guards::object_name(volume),
-        act: Name::of(RESTORE),
+/// The orders to restore disks from a snapshot by this act, one for each disk.
+pub fn for_restoration(
+    record: &VsiRecord,
+    objects: &Objects,
+    act: &str,
+    plan: &Plan,
+) -> Vec<DestructionOrder> {
+    let orders = restoration::disks(record, objects).map(|disk| DestructionOrder {
+        object: restoration::object(disk),
+        act: Name::of(act),
         shown: shown(&plan.destroys),
     });
     orders.collect()
@@ -153,16 +160,6 @@ pub fn check_deletion(entity: &EntityId, state: &EntityState) -> Result<(), Fail
     Err(failure.of_object(entity.to_string()).with_remedy(remedy))
 }
 
-/// The volumes that the record's restoration replaces.
-fn restored_volumes(record: &VsiRecord) -> impl Iterator<Item = &VolumeKey> {
-    let action = record.snapshot.as_ref().map(|order| &order.action);
-    let disks = match action {
-        Some(SnapshotAction::Restore { disks, .. }) => disks.as_slice(),
-        _ => &[],
-    };
-    disks.iter().map(|disk| &disk.of.volume)
-}
-
 fn shown(destroys: &[Destroyed]) -> Text {
     let lines: Vec<String> = destroys
         .iter()
@@ -203,9 +200,16 @@ impl NeededOrder {
 pub fn missing(record: &VsiRecord, plan: &Plan, state: &EntityState) -> Option<NeededOrder> {
     let is_missing = |needed: &NeededOrder| match needed {
         NeededOrder::Restoration => lacks_order_to_restore(record, state),
-        NeededOrder::BootDisk => !state.objects.is_permitted(&boot_object(record, state)),
+        NeededOrder::BootDisk => !permits_rebuild(&boot_object(record, state), &state.objects),
     };
     needed(record, plan, state).into_iter().find(is_missing)
+}
+
+/// Whether an order permits to make the boot disk anew from its image. One to restore it does not.
+fn permits_rebuild(boot_disk: &Text, objects: &Objects) -> bool {
+    let orders = objects.warrants.values();
+    let mut orders = orders.filter(|order| order.object == *boot_disk);
+    orders.any(|order| !RESTORATIONS.contains(&order.act.as_str()))
 }
 
 /// The orders without which the plan cannot be carried out, whether they are open or not.
@@ -251,7 +255,8 @@ pub fn destroys_nothing(
 /// Whether a disk is half restored and nothing permits to continue, or nothing permits to begin.
 fn lacks_order_to_restore(record: &VsiRecord, state: &EntityState) -> bool {
     let objects = &state.objects;
-    let volumes: Vec<Text> = restored_volumes(record).map(guards::object_name).collect();
+    let pending = restoration::pending(record, objects);
+    let volumes: Vec<Text> = pending.map(restoration::object).collect();
     let is_half = |object: &Text| objects.unfinished.contains_key(object);
     let is_stuck = |object: &Text| is_half(object) && !objects.is_permitted(object);
     let may_begin = volumes.iter().any(|object| objects.is_permitted(object));

@@ -6,19 +6,20 @@ use vsiflow_engine::{
     step::Step as _,
     workflow::Situation,
 };
-use vsiflow_steps::error;
 use vsiflow_steps::vsi::{
     AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CloneBootDisk, CreateConsoleLog,
     DefineDomain, FindParts, KeepEvidence, ResolveHost, ResumeDomain, SetAutostart, StopDomain,
     SuspendDomain, UndefineDomain, WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
+use vsiflow_steps::{error, snapshot::restore_disks::DiskToRestore};
 
 use crate::{
     network, orders,
     plan::{self, How, Plan, Touched},
     record::{PowerAction, PreviousInputs, SnapshotAction, VsiRecord},
+    restoration,
     spec::PowerState,
-    vsi_graph::{self, DefineOptions, NewBootDisk, StopOptions, VsiGraphBuilder},
+    vsi_graph::{self, DefineOptions, NewBootDisk, PresentBootDisk, StopOptions, VsiGraphBuilder},
 };
 
 /// The workflow's name.
@@ -44,6 +45,7 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     if let Some(missing) = orders::missing(record, &plan, at.entity) {
         return Err(orders::not_ordered(record, missing));
     }
+    let objects = &at.entity.objects;
     let update = Update {
         before: &before,
         reconfigures: touched.configured(),
@@ -52,6 +54,8 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         boots_afresh: orders::boots_from_a_fresh_disk(record, at.entity),
         in_place: orders::is_in_place(record, at.entity),
         too_slow: vsi_graph::was_too_slow(at.entity),
+        restored: restoration::pending(record, objects).cloned().collect(),
+        beside: restoration::beside(record, objects).cloned(),
     };
     let mut parts = VsiGraphBuilder::new(NAME, record, at);
     parts.last_boot = vsi_graph::last_boot(at);
@@ -109,6 +113,10 @@ struct Update<'a> {
     /// Whether the boot disk is given up before the new one is made.
     in_place: bool,
     too_slow: bool,
+    /// The disks that are restored in place.
+    restored: Vec<DiskToRestore>,
+    /// The boot disk that is restored beside the present one.
+    beside: Option<DiskToRestore>,
 }
 
 impl Update<'_> {
@@ -131,7 +139,9 @@ impl Update<'_> {
             Some(How::Restart) if vsi_graph::is_ephemeral(&parts.record.vsi) => {
                 self.rebuild(parts, &grown)?
             }
-            Some(How::Restart) if self.only_restores() => boot(parts, &grown)?,
+            Some(How::Restart) if self.only_restores() && self.beside.is_none() => {
+                boot(parts, &grown)?
+            }
             Some(How::Restart) => self.restart(parts, &grown)?,
             _ if self.has(plan::DEFINITION) => self.restore(parts, &grown)?,
             _ if self.has("powerState") => self.power(parts, &grown)?,
@@ -163,23 +173,35 @@ impl Update<'_> {
             | SnapshotAction::Drop { snapshot, record } => {
                 parts.drop_snapshot(first, *snapshot, record)
             }
-            SnapshotAction::Restore {
-                name,
-                disks,
-                memory,
-                ..
-            } => {
+            SnapshotAction::Restore { .. } if self.beside.is_some() => {
+                self.restore_beside(parts, first)
+            }
+            SnapshotAction::Restore { name, memory, .. } => {
                 let ready = match memory {
                     Some(_) if !self.only_restores() => return Err(unfit(parts.record)),
-                    Some(memory) => parts.check_memory(first, memory, disks)?,
+                    Some(memory) => parts.check_memory(first, memory, &self.restored)?,
                     None => first.to_vec(),
                 };
-                parts.note_restored(disks);
+                parts.note_restored(&self.restored);
                 let down = self.take_down_for_good(parts, &ready)?;
-                let restored = parts.restore_disks(&down, name, disks)?;
+                let restored = parts.restore_disks(&down, name, self.restored.clone())?;
                 parts.autostart_again(&restored)
             }
         }
+    }
+
+    /// Makes the boot disk from its copy while the guest keeps the present one, once everything else that the new
+    /// definition names is known to be there.
+    fn restore_beside(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
+        let Some(disk) = &self.beside else {
+            return Ok(first.to_vec());
+        };
+        let ready = found(parts, first, PresentBootDisk::IsReplaced)?;
+        parts.restore_beside(&ready, disk)
     }
 
     fn only_snapshot(&self) -> bool {
@@ -279,7 +301,11 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         first: &[&'static str],
     ) -> Result<Last, Failure> {
-        let ready = found(parts, first)?;
+        let ready = if parts.nodes.has::<FindParts>() {
+            first.to_vec()
+        } else {
+            found(parts, first, PresentBootDisk::Stays)?.to_vec()
+        };
         let mut after = self.take_down(parts, &ready)?;
         let has_moved = self.plan.changes.iter();
         let has_moved = has_moved.map(|change| change.path.split(['.', '[']).next());
@@ -301,7 +327,7 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         first: &[&'static str],
     ) -> Result<Last, Failure> {
-        let ready = found(parts, first)?;
+        let ready = found(parts, first, PresentBootDisk::Stays)?;
         parts.define_with(
             &ready,
             DefineOptions {
@@ -406,14 +432,15 @@ impl Update<'_> {
 }
 
 /// `resolve_host` → {`find_parts`, `attach_data_disks`, `resolve_networks`}: the parts of a definition
-/// if boot disk and cidata stay.
+/// if cidata stays.
 fn found(
     parts: &mut VsiGraphBuilder<'_>,
     first: &[&'static str],
+    boot: PresentBootDisk,
 ) -> Result<[&'static str; 3], Failure> {
     parts.resolve_host(first)?;
     let host = [ResolveHost::NAME];
-    parts.find(&host)?;
+    parts.find(&host, boot)?;
     parts.data_disks(&host)?;
     let networks = parts.networks(ResolveHost::NAME)?;
     Ok([FindParts::NAME, AttachDataDisks::NAME, networks])

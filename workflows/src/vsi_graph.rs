@@ -63,6 +63,13 @@ pub(crate) struct StopOptions {
     pub(crate) spares_held: bool,
 }
 
+/// What becomes of the present boot disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PresentBootDisk {
+    Stays,
+    IsReplaced,
+}
+
 /// How a domain is defined.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct DefineOptions {
@@ -295,13 +302,15 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<CreateConsoleLog>(after, &params)
     }
 
-    pub(crate) fn find(&mut self, after: &[&str]) -> Result<(), Failure> {
+    /// Adds the step that finds the parts of the definition that stay.
+    pub(crate) fn find(&mut self, after: &[&str], boot: PresentBootDisk) -> Result<(), Failure> {
         let params = find_parts::Params {
             host: self.host(),
             uuid: self.record.uid,
             pool: self.record.vsi.pool.clone(),
             boot: BootDisks::of(self.record, self.objects).all(),
             overlay: self.record.vsi.boot_disk.mode != BootDiskMode::Copy,
+            boot_is_replaced: boot == PresentBootDisk::IsReplaced,
             seed: self.record.vsi.seed(),
         };
         self.step::<FindParts>(after, &params)

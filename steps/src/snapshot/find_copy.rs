@@ -1,4 +1,4 @@
-//! Finds the copy in a snapshot from which a new boot disk is copied.
+//! Finds the copy in a snapshot from which a boot disk is copied.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::found;
+use super::{CopySum, copies, found};
 use crate::{
     image::BaseImage,
     ports::{Hosts, VolumeFormat, VolumeKey},
 };
 
-/// Looks up the copy, which replaces a base image. The step only reads, so a crash during it leaves
-/// nothing.
+/// Looks up the copy, which replaces a base image, and compares it with what was recorded of it. The step only
+/// reads, so a crash during it leaves nothing.
 pub struct FindCopy {
     hosts: Arc<dyn Hosts>,
 }
@@ -28,6 +28,9 @@ pub struct Params {
     pub host: String,
     /// The copy.
     pub volume: VolumeKey,
+    /// Its recorded length and hash; `None` if it is taken without a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<CopySum>,
 }
 
 impl FindCopy {
@@ -40,6 +43,9 @@ impl FindCopy {
         let ports = self.hosts.host(&params.host).await?;
         let gone = "the snapshot's copy is not there";
         let volume = found(&ports, &params.volume, gone).await?;
+        if let Some(expected) = &params.expected {
+            copies::check(&ports, &volume, expected).await?;
+        }
         Ok(BaseImage {
             host: params.host.clone(),
             key: volume.key,
@@ -65,6 +71,10 @@ impl Step for FindCopy {
         _: &StepContext,
         params: &Params,
     ) -> Result<Observed<BaseImage>, Failure> {
+        if params.expected.is_some() {
+            // The check reads the whole copy.
+            return Ok(Observed::Needed);
+        }
         Ok(Observed::Present(self.inspect(params).await?))
     }
 

@@ -181,14 +181,34 @@ async fn ready(
 pub async fn foresee(ports: &HostPorts, disks: &[DiskToRestore]) -> Result<(), Failure> {
     let mut room = RestoredRoom::of(ports).await?;
     for disk in disks {
-        let copy = copy_of(ports, disk).await?;
-        if let Some(expected) = &disk.expected {
-            copies::check_length(ports, &copy, expected)?;
-        }
+        let copy = copy_of_length(ports, disk).await?;
         let old = ports.storage.volume(&disk.of.volume).await?;
         room.add(disk, &copy, old.as_ref());
     }
     room.check(ports)
+}
+
+/// [`foresee`] for a boot disk that is made beside the present one.
+///
+/// # Errors
+/// As for [`foresee`]; `VSI0203` with the remedy `--in-place` where the pool has no room for both.
+pub async fn foresee_beside(ports: &HostPorts, disk: &DiskToRestore) -> Result<(), Failure> {
+    let mut room = RestoredRoom::of(ports).await?;
+    let copy = copy_of_length(ports, disk).await?;
+    room.add(disk, &copy, None);
+    let checked = room.check(ports);
+    checked.map_err(|failure| failure.with_remedy(NO_ROOM_FOR_BOTH))
+}
+
+const NO_ROOM_FOR_BOTH: &str = "Free space in the pool: the new boot disk is made beside the present one. Or give up \
+                                the present one first by `vsiflow snapshot restore NAME --in-place`.";
+
+async fn copy_of_length(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
+    let copy = copy_of(ports, disk).await?;
+    if let Some(expected) = &disk.expected {
+        copies::check_length(ports, &copy, expected)?;
+    }
+    Ok(copy)
 }
 
 async fn copy_of(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {

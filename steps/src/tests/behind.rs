@@ -44,11 +44,9 @@ async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
     // A libvirt that has lost the start refuses to end it, too.
     sim.set_faults(Faults::none().at("destroy", 1, Fault::Busy))
         .await;
-    let failure = world
-        .attempt(&stop, &stop_params(&world))
-        .await
-        .unwrap_err();
-    assert_eq!(failure.code.as_str(), "VSI0111", "{failure:?}");
+    let refused = world.attempt(&stop, &stop_params(&world)).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0111", "{refused:?}");
     let stopped = world.attempt(&stop, &stop_params(&world)).await.unwrap();
     assert_eq!(stopped.output.how, StopMode::Destroyed);
 }

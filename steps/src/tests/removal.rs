@@ -110,6 +110,7 @@ async fn a_guest_is_not_given_a_disk_that_a_snapshot_lies_over() {
         pool: POOL.to_owned(),
         boot: Vec::new(),
         overlay: false,
+        boot_is_replaced: false,
         seed: Default::default(),
     };
     assert!(world.attempt(&find, &parts).await.is_ok());

@@ -216,7 +216,7 @@ fn boot_volume(cx: &StepContext, params: &Params) -> Result<Option<VolumeKey>, F
     let Some(recorded) = &params.boot else {
         return Ok(None);
     };
-    let found = found(cx)?.and_then(|found| found.boot.volume);
+    let found = found(cx)?.and_then(|found| found.boot?.volume);
     Ok(Some(found.unwrap_or_else(|| recorded.clone())))
 }
 
@@ -336,8 +336,8 @@ fn parts(
         Some(found) if !written => found.cidata.as_ref().map(|cidata| cidata.path.clone()),
         _ => Some(cx.output::<write_cidata::Output>("write_cidata")?.path),
     };
-    let boot = match found {
-        Some(found) => found.boot,
+    let boot = match found.and_then(|found| found.boot) {
+        Some(boot) => boot,
         None => {
             let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
             find_parts::Part {

@@ -44,6 +44,9 @@ pub struct Params {
     /// Whether the boot disk was made as a layer over its base image.
     #[serde(default)]
     pub overlay: bool,
+    /// Whether the run makes another boot disk, so that the present one is not looked up: it may be damaged or gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boot_is_replaced: bool,
     /// The type of the volume by which the guest gets its configuration.
     #[serde(default, skip_serializing_if = "Seed::is_cidata")]
     pub seed: Seed,
@@ -52,8 +55,9 @@ pub struct Params {
 /// What [`FindParts`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The boot disk.
-    pub boot: Part,
+    /// The boot disk; `None` if the run makes another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Part>,
     /// The volume by which the guest gets its configuration, if it gets any.
     pub cidata: Option<Part>,
     /// The console log.
@@ -88,14 +92,19 @@ impl FindParts {
     async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let (pool, uuid) = (&params.pool, params.uuid);
-        let boot = boot_in_definition(&ports, params).await?;
-        guards::nothing_over(cx, &ports, &[&boot]).await?;
+        let boot = if params.boot_is_replaced {
+            None
+        } else {
+            let boot = boot_in_definition(&ports, params).await?;
+            guards::nothing_over(cx, &ports, &[&boot]).await?;
+            Some(boot_disk(&ports, params, boot).await?)
+        };
         let cidata = match names::seed(pool, uuid, params.seed) {
             Some(seed) => Some(plain(find(&ports, &seed).await?)),
             None => None,
         };
         Ok(Output {
-            boot: boot_disk(&ports, params, boot).await?,
+            boot,
             cidata,
             console: plain(find(&ports, &names::console_log(pool, uuid)).await?),
         })

@@ -4,7 +4,7 @@
 use vsiflow_engine::model::EntityId;
 use vsiflow_steps::ports::DomainState;
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, RebuildRoom, Verdict},
+    fleet::{Fleet, FleetError, ReplacementPlace, Verdict},
     record::PowerAction,
 };
 
@@ -85,7 +85,7 @@ fn sabotaged(defect: Option<Defect>, user: &UserState, command: UserCommand) -> 
 fn rebuilt_by_power(command: &UserCommand) -> Option<UserCommand> {
     match command {
         UserCommand::Power(slot, PowerAction::Stop | PowerAction::Restart, _)
-        | UserCommand::Retry(slot) => Some(UserCommand::Rebuild(*slot, RebuildRoom::Beside)),
+        | UserCommand::Retry(slot) => Some(UserCommand::Rebuild(*slot, ReplacementPlace::Beside)),
         _ => None,
     }
 }
@@ -139,7 +139,7 @@ pub async fn unasked(defect: Option<Defect>, fleet: &Fleet, user: &UserState) {
         let _ = commands::give(
             fleet,
             user,
-            &UserCommand::Rebuild(slot, RebuildRoom::Beside),
+            &UserCommand::Rebuild(slot, ReplacementPlace::Beside),
         )
         .await;
     }

@@ -2,7 +2,7 @@
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
-use vsiflow_workflows::{fleet::RebuildRoom, record::PowerAction};
+use vsiflow_workflows::{fleet::ReplacementPlace, record::PowerAction};
 
 use super::{impostors::Impostor, oracle::DiskId, pools::PoolCommand};
 use crate::{
@@ -47,7 +47,7 @@ pub enum UserCommand {
     Retry(usize),
     Power(usize, PowerAction, bool),
     Approve(usize),
-    Rebuild(usize, RebuildRoom),
+    Rebuild(usize, ReplacementPlace),
     Take {
         snapshot: UserSnapshot,
         memory: bool,
@@ -112,9 +112,9 @@ pub fn command(slots: &[Slot], snapshots: &[UserSnapshot], random: &mut StdRng) 
         (16, _) => UserCommand::Approve(slot),
         (17, _) => {
             let rooms = [
-                RebuildRoom::Beside,
-                RebuildRoom::Beside,
-                RebuildRoom::InPlace,
+                ReplacementPlace::Beside,
+                ReplacementPlace::Beside,
+                ReplacementPlace::InPlace,
             ];
             UserCommand::Rebuild(slot, *rooms.choose(random).unwrap())
         }

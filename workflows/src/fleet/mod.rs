@@ -114,7 +114,6 @@ pub use vsi::disk_room::{NeededRoom, ReplacementPlace};
 pub use vsi::generations::VsiGeneration;
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;
-pub use vsi::rebuild::RebuildRoom;
 pub use vsi::rollback::EarlierVsi;
 pub use vsi::summary::VsiSummary;
 pub use vsiflow_steps::ports::NetworkInfo;

@@ -6,8 +6,8 @@ use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
 use super::{How, PlannedChange, Touched};
 use crate::{
-    acts,
     record::{PreviousInputs, SnapshotAction, SnapshotOrder, VsiRecord},
+    restoration,
     spec::FieldChange,
 };
 
@@ -52,7 +52,7 @@ pub(super) fn changes(
     let order = record.snapshot.as_ref();
     let is_due = |ordered: &&SnapshotOrder| match ordered.action {
         // A restoration destroys, so it is due as long as its order is open, and never again.
-        SnapshotAction::Restore { .. } => touched.is_due(acts::RESTORE),
+        SnapshotAction::Restore { .. } => restoration::is_due(record, &touched.objects),
         SnapshotAction::Take { .. } | SnapshotAction::Drop { .. } => {
             before.snapshot != Some(ordered.id)
         }
@@ -87,7 +87,7 @@ fn of_order(order: &SnapshotOrder) -> PlannedChange {
         ),
         SnapshotAction::Restore { .. } => (
             How::Restart,
-            "its disks are put back as the snapshot has them, while the guest is off",
+            "its disks are put back as the snapshot has them; the guest boots from them",
         ),
     };
     PlannedChange {

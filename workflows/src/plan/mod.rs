@@ -16,6 +16,7 @@ use crate::{
     boot_disks::BootDisks,
     cards::cards,
     record::{PreviousInputs, SnapshotAction, VsiRecord},
+    restoration,
 };
 
 pub use crate::inputs::base;
@@ -166,19 +167,15 @@ pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Pla
         plan.keeps = keeps(record);
     }
     if plan.changes.iter().any(|change| change.path == SNAPSHOT) {
-        plan.destroys.extend(overwritten(record));
+        plan.destroys.extend(overwritten(record, &touched.objects));
     }
     plan
 }
 
 /// What is lost when disks are restored from a snapshot.
-fn overwritten(record: &VsiRecord) -> Vec<Destroyed> {
-    let Some(SnapshotAction::Restore {
-        name,
-        disks,
-        memory,
-        ..
-    }) = record.snapshot.as_ref().map(|order| &order.action)
+fn overwritten(record: &VsiRecord, objects: &Objects) -> Vec<Destroyed> {
+    let Some(SnapshotAction::Restore { name, memory, .. }) =
+        record.snapshot.as_ref().map(|order| &order.action)
     else {
         return Vec::new();
     };
@@ -190,7 +187,10 @@ fn overwritten(record: &VsiRecord) -> Vec<Destroyed> {
         object: "present memory of the guest".to_owned(),
         why: format!("it continues with the memory of snapshot {name}, without a boot"),
     });
-    disks.iter().map(lost).chain(memory).collect()
+    restoration::pending(record, objects)
+        .map(lost)
+        .chain(memory)
+        .collect()
 }
 
 /// Refuses a change that would rebuild or restart a VSI adopted with other volume names.

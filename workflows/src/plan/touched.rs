@@ -12,7 +12,7 @@ use vsiflow_steps::vsi::{
 };
 
 use super::{How, PlannedChange, fields::secret};
-use crate::{acts, boot_disks::BootDisks, record::VsiRecord};
+use crate::{acts, boot_disks::BootDisks, record::VsiRecord, restoration};
 
 /// The steps that runs have started since the last run that succeeded, and what is ordered to be destroyed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,9 +97,8 @@ impl Touched {
     ) -> Option<PlannedChange> {
         let why = "an earlier change of it was begun and not finished";
         let boot_disk = BootDisks::of(record, &self.objects).current_object();
-        let (path, how) = if self.objects.unfinished.contains_key(&boot_disk)
-            && !self.has_unfinished(acts::RESTORE)
-        {
+        let is_restored = restoration::is_due(record, &self.objects);
+        let (path, how) = if self.objects.unfinished.contains_key(&boot_disk) && !is_restored {
             ("bootDisk", How::Rebuild)
         } else if self.began(&[DefineDomain::NAME, WriteCidata::NAME]) {
             ("machine", How::Restart)
@@ -120,15 +119,5 @@ impl Touched {
             self.objects.is_ordered_by(&boot_disk, act)
                 || unfinished.is_some_and(|begun| begun.as_str() == *act)
         })
-    }
-
-    /// Whether this act is ordered, or was begun and not finished.
-    pub(super) fn is_due(&self, act: &str) -> bool {
-        self.objects.has_act(act) || self.has_unfinished(act)
-    }
-
-    fn has_unfinished(&self, act: &str) -> bool {
-        let mut acts = self.objects.unfinished.values();
-        acts.any(|begun| begun.as_str() == act)
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum NewBootDisk {
     AfterDeletion,
     /// The present boot disk goes once the definition names this one.
     Replacement,
+    /// The same, for the copy in a snapshot: it is copied whole, because the snapshot may be deleted.
+    Restored,
 }
 
 impl VsiGraphBuilder<'_> {
@@ -35,19 +37,25 @@ impl VsiGraphBuilder<'_> {
     /// Adds a boot disk under a name that none had before. The definition names it from then on.
     pub(crate) fn clone_new(&mut self, after: &[&str], which: NewBootDisk) -> Result<(), Failure> {
         let disks = self.boot_disks();
-        let is_replaced = which == NewBootDisk::Replacement && self.has_written;
+        let is_replacement = matches!(which, NewBootDisk::Replacement | NewBootDisk::Restored);
+        let is_replaced = is_replacement && self.has_written;
         let replaces = is_replaced.then(|| disks.current());
         self.boot = match which {
             NewBootDisk::First => disks.first(),
             NewBootDisk::AfterDeletion => disks.next(false),
-            NewBootDisk::Replacement => disks.next(true),
+            NewBootDisk::Replacement | NewBootDisk::Restored => disks.next(true),
         };
         self.replaces.clone_from(&replaces);
         self.replaced.extend(replaces.clone());
+        let params = self.clone_params();
         let params = clone_boot_disk::Params {
             new: true,
             replaces,
-            ..self.clone_params()
+            mode: match which {
+                NewBootDisk::Restored => clone_boot_disk::Mode::Copy,
+                _ => params.mode,
+            },
+            ..params
         };
         self.step::<CloneBootDisk>(after, &params)
     }

@@ -10,10 +10,10 @@ use vsiflow_steps::{
         AwaitSnapshot, CheckMemory, FindCopy, MergeLayers, RestoreDisks, SavedMemory,
         await_snapshot, check_memory, find_copy, restore_disks, restore_disks::DiskToRestore,
     },
-    vsi::clone_boot_disk::BASE_IMAGE_NODE,
+    vsi::{CloneBootDisk, clone_boot_disk::BASE_IMAGE_NODE},
 };
 
-use super::{VsiGraphBuilder, unnameable};
+use super::{NewBootDisk, VsiGraphBuilder, unnameable};
 use crate::{
     nodes::Nodes,
     record::{SnapshotRecord, snapshot_entity},
@@ -51,10 +51,31 @@ impl VsiGraphBuilder<'_> {
             return self.base_image(after);
         };
         let host = self.host();
-        let params = find_copy::Params { host, volume };
+        let params = find_copy::Params {
+            host,
+            volume,
+            expected: None,
+        };
         let node = self.nodes.step::<FindCopy>(after, &params)?;
         node.name = Name::of(BASE_IMAGE_NODE);
         Ok(())
+    }
+
+    /// Adds `find_copy` → `clone_boot_disk`: a boot disk beside the present one, from its copy in a snapshot.
+    pub(crate) fn restore_beside(
+        &mut self,
+        after: &[&str],
+        disk: &DiskToRestore,
+    ) -> Result<Vec<&'static str>, Failure> {
+        let params = find_copy::Params {
+            host: self.host(),
+            volume: disk.of.copy.clone(),
+            expected: disk.expected.clone(),
+        };
+        let node = self.nodes.step::<FindCopy>(after, &params)?;
+        node.name = Name::of(BASE_IMAGE_NODE);
+        self.clone_new(&[BASE_IMAGE_NODE], NewBootDisk::Restored)?;
+        Ok(vec![CloneBootDisk::NAME])
     }
 
     /// Checks saved memory before the guest is shut down, so that nothing is lost if the memory does
@@ -87,14 +108,14 @@ impl VsiGraphBuilder<'_> {
         &mut self,
         after: &[&str],
         snapshot: &str,
-        disks: &[DiskToRestore],
+        disks: Vec<DiskToRestore>,
     ) -> Result<Vec<&'static str>, Failure> {
         let for_memory = self.memory.is_some();
         let params = restore_disks::Params {
             host: self.host(),
             uuid: self.record.uid,
             snapshot: snapshot.to_owned(),
-            disks: disks.to_vec(),
+            disks,
             for_memory,
         };
         self.step::<RestoreDisks>(after, &params)?;

@@ -18,7 +18,7 @@ use vsiflow_engine::{
     model::EntityId,
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, RebuildRoom, ShutdownPolicy, Verdict},
+    fleet::{Fleet, FleetError, ReplacementPlace, ShutdownPolicy, Verdict},
     record::PowerAction,
 };
 
@@ -267,7 +267,7 @@ async fn record(
             Ok((ActionEffect::Recorded, entity))
         }
         VsiAction::Rebuild => {
-            let room = RebuildRoom::of(request.in_place);
+            let room = ReplacementPlace::of(request.in_place);
             let (entity, _) = fleet.vsis().rebuild(namespace, name, room, by).await?;
             Ok((ActionEffect::Recorded, entity))
         }

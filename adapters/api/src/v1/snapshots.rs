@@ -13,7 +13,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::{
-    fleet::{RestoreOptions, RestoreScope, SnapshotRequest},
+    fleet::{ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
     plan::Plan,
 };
 
@@ -52,6 +52,8 @@ pub(crate) struct RestoreRequest {
     disks_only: bool,
     /// Restore copies without a check of their recorded hashes, or with none on record.
     unverified: bool,
+    /// Delete the present boot disk before its copy is put back, for a pool without room for both.
+    in_place: bool,
     /// Why; stored in the history.
     reason: String,
     /// How long to wait for the outcome, in seconds, 60 at most.
@@ -66,15 +68,21 @@ pub(crate) struct PlanQuery {
     disks_only: bool,
     /// Restore copies without a check of their recorded hashes, or with none on record.
     unverified: bool,
+    /// Delete the present boot disk before its copy is put back, for a pool without room for both.
+    in_place: bool,
 }
 
-fn options(disks_only: bool, unverified: bool) -> RestoreOptions {
+fn options(disks_only: bool, unverified: bool, in_place: bool) -> RestoreOptions {
     let scope = if disks_only {
         RestoreScope::DisksOnly
     } else {
         RestoreScope::All
     };
-    RestoreOptions { scope, unverified }
+    RestoreOptions {
+        scope,
+        unverified,
+        place: ReplacementPlace::of(in_place),
+    }
 }
 
 /// A snapshot that is being taken.
@@ -125,7 +133,7 @@ async fn plan(
         .plan_restore(
             &namespace,
             &name,
-            options(query.disks_only, query.unverified),
+            options(query.disks_only, query.unverified, query.in_place),
         )
         .await?;
     Ok(Json(plan))
@@ -170,7 +178,7 @@ async fn restore(
         .restore(
             &namespace,
             &name,
-            options(request.disks_only, request.unverified),
+            options(request.disks_only, request.unverified, request.in_place),
             by,
         )
         .await?;

@@ -1,6 +1,6 @@
 //! `rebuild`: replaces the boot disks of VSIs with new ones.
 
-use vsiflow_workflows::fleet::RebuildRoom;
+use vsiflow_workflows::fleet::ReplacementPlace;
 
 use crate::{
     actor,
@@ -17,7 +17,7 @@ pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
     if args.targets.names.is_empty() {
         work::confirm_destruction(&args.destroy, "rebuild", &targets)?;
     }
-    let room = RebuildRoom::of(args.in_place);
+    let room = ReplacementPlace::of(args.in_place);
     for target in &targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);

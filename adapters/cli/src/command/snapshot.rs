@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vsiflow_workflows::{
-    fleet::{ErrorKind, RestoreOptions, RestoreScope, SnapshotRequest},
+    fleet::{ErrorKind, ReplacementPlace, RestoreOptions, RestoreScope, SnapshotRequest},
     spec::Resolved,
 };
 
@@ -64,6 +64,7 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     let options = RestoreOptions {
         scope,
         unverified: args.unverified,
+        place: ReplacementPlace::of(args.in_place),
     };
     let plan = app.fleet.snapshots().plan_restore(namespace, name, options);
     let (entity, plan) = plan.await?;

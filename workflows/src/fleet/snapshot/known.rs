@@ -17,7 +17,7 @@ use crate::{
     phase::Phase,
     plan,
     record::{SnapshotAction, SnapshotRecord, kind},
-    snapshot,
+    restoration, snapshot,
 };
 
 /// A snapshot with its recorded state.
@@ -220,10 +220,7 @@ pub(in crate::fleet) fn pending(vsi: &Known) -> Option<&crate::record::SnapshotO
         return None;
     }
     if let SnapshotAction::Restore { .. } = order.action {
-        let objects = &vsi.state.objects;
-        let unfinished = objects.unfinished.values();
-        let mut unfinished = unfinished.filter(|act| act.as_str() == orders::RESTORE);
-        let is_due = objects.has_act(orders::RESTORE) || unfinished.next().is_some();
+        let is_due = restoration::is_due(&vsi.record, &vsi.state.objects);
         return is_due.then_some(order);
     }
     let base = plan::base(&vsi.record, &vsi.state);

@@ -19,13 +19,14 @@ use super::{
     take::{BOOT, left_out, settled},
 };
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, SnapshotHandle, apply::is_deleting, index::Known,
-    store::DesiredUpdates,
+    ErrorKind, Fleet, FleetError, ReplacementPlace, SnapshotHandle, apply::is_deleting,
+    index::Known, store::DesiredUpdates,
 };
 use crate::{
     data_disk, orders,
     plan::Plan,
     record::{DiskRecord, Power, PowerAction, SnapshotAction, VsiRecord, disk_entity},
+    restoration,
     spec::PowerState,
     update_vsi, vsi_graph,
 };
@@ -47,6 +48,25 @@ pub struct RestoreOptions {
     pub scope: RestoreScope,
     /// Whether its copies are restored without a check of their recorded lengths and hashes.
     pub unverified: bool,
+    /// Where a boot disk is made that alone is restored. Data disks, and a boot disk with them, are always restored in
+    /// place.
+    pub place: ReplacementPlace,
+}
+
+impl RestoreOptions {
+    /// The VSI as it will be once the restoration is ordered.
+    pub(in crate::fleet) fn ordered(self, record: &VsiRecord, known: &Known) -> Known {
+        let objects = &known.state.objects;
+        let orders = orders::for_restoration(record, objects, self.act(), &Plan::default());
+        known.with_orders(&orders)
+    }
+
+    fn act(self) -> &'static str {
+        match self.place {
+            ReplacementPlace::Beside => orders::RESTORE,
+            ReplacementPlace::InPlace => orders::RESTORE_IN_PLACE,
+        }
+    }
 }
 
 impl SnapshotHandle<'_> {
@@ -61,7 +81,9 @@ impl SnapshotHandle<'_> {
         options: RestoreOptions,
     ) -> Result<(EntityId, Plan), FleetError> {
         let (known, record) = self.fleet.restored(namespace, name, options).await?;
-        let plan = self.fleet.plan_of_restoration(&record, &known);
+        let plan = self
+            .fleet
+            .plan_of(&record, &options.ordered(&record, &known));
         Ok((known.entity.clone(), plan))
     }
 
@@ -80,6 +102,7 @@ impl SnapshotHandle<'_> {
         if let Some(refusal) = self.fleet.rewrite_refusal(&known).await {
             return Ok(Some(refusal));
         }
+        let known = options.ordered(&record, &known);
         Ok(self.fleet.check_restoration(&known, &record).await.err())
     }
 
@@ -103,7 +126,8 @@ impl SnapshotHandle<'_> {
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = vsiflow_engine::model::Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, supersede, &record, made_from)?;
-        updates.order(orders::for_restoration(&record, &plan));
+        let ordered = orders::for_restoration(&record, &known.state.objects, options.act(), &plan);
+        updates.order(ordered);
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
@@ -119,7 +143,9 @@ impl SnapshotHandle<'_> {
             .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
         let (known, record) = self.fleet.restored(namespace, name, options).await?;
-        let plan = self.fleet.plan_of_restoration(&record, &known);
+        let plan = self
+            .fleet
+            .plan_of(&record, &options.ordered(&record, &known));
         if let Some(change) = plan.refused().next() {
             return Err(update_vsi::refused(&record, &change.path, &change.why).into());
         }
@@ -147,7 +173,10 @@ impl Fleet {
             };
             check_memory::foresee(&cx, &ports, &params).await?;
         }
-        restore_disks::foresee(&ports, disks).await
+        match restoration::beside(record, &known.state.objects) {
+            Some(boot_disk) => restore_disks::foresee_beside(&ports, boot_disk).await,
+            None => restore_disks::foresee(&ports, disks).await,
+        }
     }
 
     pub(in crate::fleet) async fn restored(
@@ -156,7 +185,9 @@ impl Fleet {
         name: &str,
         options: RestoreOptions,
     ) -> Result<(Known, VsiRecord), FleetError> {
-        let RestoreOptions { scope, unverified } = options;
+        let RestoreOptions {
+            scope, unverified, ..
+        } = options;
         let snapshot = self.find_snapshot(namespace, name, false).await?;
         let object = format!("snapshot/{}", snapshot.record.name);
         if !snapshot.is_ready() {

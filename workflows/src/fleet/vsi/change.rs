@@ -208,12 +208,6 @@ impl Fleet {
         self.plan_of(record, &known.with_orders(&ordered))
     }
 
-    /// The plan of a restoration that is about to be ordered.
-    pub(in crate::fleet) fn plan_of_restoration(&self, record: &VsiRecord, known: &Known) -> Plan {
-        let ordered = orders::for_restoration(record, &Plan::default());
-        self.plan_of(record, &known.with_orders(&ordered))
-    }
-
     /// Where exactly this contract is stored. A lost contract must not look like a change.
     async fn contract(
         &self,
@@ -293,7 +287,7 @@ fn refused_moves(known: &Known, record: &VsiRecord) -> Vec<PlannedChange> {
 
 impl Known {
     /// The VSI as it is once these orders are recorded.
-    fn with_orders(&self, orders: &[DestructionOrder]) -> Self {
+    pub(in crate::fleet) fn with_orders(&self, orders: &[DestructionOrder]) -> Self {
         let mut ordered = self.clone();
         ordered.state = Arc::new(self.state.with_orders(orders));
         ordered

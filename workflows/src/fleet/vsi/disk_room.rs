@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
+use vsiflow_engine::model::Objects;
 use vsiflow_steps::{
     ports::{PortResult, VolumeKey},
     snapshot::restore_disks::DiskToRestore,
@@ -12,9 +13,10 @@ use vsiflow_steps::{
 
 use crate::{
     ensure_base_image,
-    fleet::{Fleet, FleetError, RestoreOptions, SnapshotHandle, index::Known},
+    fleet::{Fleet, FleetError, RestoreOptions, SnapshotHandle},
     plan::{How, Plan},
-    record::{SnapshotAction, VsiRecord},
+    record::VsiRecord,
+    restoration,
     spec::BootDiskMode,
     vsi_graph,
 };
@@ -23,13 +25,25 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where disks are made that replace others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplacementPlace {
     /// Beside the present ones, which are deleted once the VSI has the new ones.
+    #[default]
     Beside,
     /// In the place of the present ones, which are given up before.
     InPlace,
+}
+
+impl ReplacementPlace {
+    /// The one that a caller's option names.
+    pub fn of(is_in_place: bool) -> Self {
+        if is_in_place {
+            Self::InPlace
+        } else {
+            Self::Beside
+        }
+    }
 }
 
 /// The room that replacements of disks need in a pool.
@@ -123,21 +137,39 @@ impl Fleet {
         allocations.collect()
     }
 
-    /// The room that a restoration needs. It is always made in place.
-    async fn room_to_restore(&self, record: &VsiRecord) -> Vec<NeededRoom> {
-        let action = record.snapshot.as_ref().map(|order| &order.action);
-        let Some(SnapshotAction::Restore { disks, .. }) = action else {
-            return Vec::new();
-        };
+    /// The room that a restoration needs.
+    async fn room_to_restore(&self, record: &VsiRecord, objects: &Objects) -> Vec<NeededRoom> {
+        let host = &record.vsi.host;
+        if let Some(disk) = restoration::beside(record, objects) {
+            return vec![self.room_beside(host, disk).await];
+        }
+        let disks = restoration::pending(record, objects);
         let mut pools = BTreeMap::<&str, Vec<&DiskToRestore>>::new();
         for disk in disks {
             pools.entry(&disk.of.volume.pool).or_default().push(disk);
         }
         let mut needs = Vec::new();
         for (pool, replaced) in pools {
-            needs.push(self.room_in_place(&record.vsi.host, pool, &replaced).await);
+            needs.push(self.room_in_place(host, pool, &replaced).await);
         }
         needs
+    }
+
+    /// The room that a copy of a boot disk needs beside the present one.
+    async fn room_beside(&self, host: &str, disk: &DiskToRestore) -> NeededRoom {
+        let pool = &disk.of.volume.pool;
+        let free = self.free_in_pool(host, pool).await;
+        let mut bytes = None;
+        if free.is_some() {
+            let copy = self.allocations(host, std::slice::from_ref(&disk.of.copy));
+            bytes = copy.await.map(sum);
+        }
+        NeededRoom {
+            pool: pool.clone(),
+            bytes,
+            free,
+            place: ReplacementPlace::Beside,
+        }
     }
 
     /// The room that copies need in a pool once the disks that they replace are given up.
@@ -174,8 +206,10 @@ impl SnapshotHandle<'_> {
         name: &str,
         options: RestoreOptions,
     ) -> Result<Vec<NeededRoom>, FleetError> {
-        let (_, record): (Known, VsiRecord) = self.fleet.restored(namespace, name, options).await?;
-        Ok(self.fleet.room_to_restore(&record).await)
+        let (known, record) = self.fleet.restored(namespace, name, options).await?;
+        let known = options.ordered(&record, &known);
+        let objects = &known.state.objects;
+        Ok(self.fleet.room_to_restore(&record, objects).await)
     }
 }
 

@@ -6,34 +6,15 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Precedence},
 };
 
-use crate::fleet::{ErrorKind, FleetError, VsiHandle, apply::is_deleting, store::DesiredUpdates};
+use crate::fleet::{
+    ErrorKind, FleetError, ReplacementPlace, VsiHandle, apply::is_deleting, store::DesiredUpdates,
+};
 use crate::{boot_disks, orders, plan::Plan, record::VsiRecord, update_vsi};
 
-/// Where the new boot disk is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RebuildRoom {
-    /// Beside the present one, which is deleted once the VSI has the new one.
-    #[default]
-    Beside,
-    /// In the place of the present one, which is deleted before: for a pool without room for both.
-    InPlace,
-}
-
-impl RebuildRoom {
-    /// The one that a caller's option names.
-    pub fn of(is_in_place: bool) -> Self {
-        if is_in_place {
-            Self::InPlace
-        } else {
-            Self::Beside
-        }
-    }
-
-    fn act(self) -> &'static str {
-        match self {
-            Self::Beside => orders::REBUILD,
-            Self::InPlace => orders::REBUILD_IN_PLACE,
-        }
+fn act(place: ReplacementPlace) -> &'static str {
+    match place {
+        ReplacementPlace::Beside => orders::REBUILD,
+        ReplacementPlace::InPlace => orders::REBUILD_IN_PLACE,
     }
 }
 
@@ -48,7 +29,7 @@ impl VsiHandle<'_> {
         self,
         namespace: &str,
         name: &str,
-        room: RebuildRoom,
+        place: ReplacementPlace,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
         let known = self.fleet.find(namespace, name, false).await?;
@@ -83,7 +64,7 @@ impl VsiHandle<'_> {
         let precedence = Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, precedence, &record, made_from)?;
         let objects = &known.state.objects;
-        updates.order(orders::for_boot_disks(&record, objects, room.act(), &plan));
+        updates.order(orders::for_boot_disks(&record, objects, act(place), &plan));
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }

@@ -1,0 +1,130 @@
+//! A boot disk is put back to a snapshot beside the present one, which the guest has until the definition is switched.
+
+use serde_json::json;
+use vsiflow_tests::{DiskDocument, SIMULATED_IMAGE, Vsiflow};
+
+/// What the guest wrote to its boot disk since the snapshot, as the simulated host stores it.
+const WRITTEN: &str = "d3JpdHRlbiBzaW5jZSB0aGVu";
+
+const RESTORE: [&str; 4] = ["snapshot", "restore", "first", "--yes"];
+
+fn server(more: &str) -> String {
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: web}}\nspec:\n  \
+         imageURL: {SIMULATED_IMAGE}\n  guest: {{type: cloudInit}}\n  bootDisk: {{mode: copy}}\n  \
+         ready: {{within: 1m, all: [{{tcp: 22}}]}}\n{more}"
+    )
+}
+
+/// A server that runs, with a snapshot `first`, and that has written to its boot disk since.
+fn with_snapshot(more: &str) -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server(more), &[]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    vsiflow
+        .run(&["snapshot", "create", "web", "first"])
+        .exits(0);
+    vsiflow.run(&["start", "web"]).exits(0);
+    let boot = vsiflow.sim().boot_disk("default/web");
+    vsiflow.change_sim(|sim| {
+        sim["pools"]["images"]["volumes"][&boot]["content"] = json!({"Inline": WRITTEN});
+    });
+    vsiflow
+}
+
+fn is_kept(vsiflow: &Vsiflow) -> bool {
+    let sim = vsiflow.sim();
+    sim.volume(&sim.boot_disk("default/web"))["content"]["Inline"] == WRITTEN
+}
+
+fn boot_disks(vsiflow: &Vsiflow) -> usize {
+    let sim = vsiflow.sim();
+    let volumes = sim.volumes();
+    volumes
+        .iter()
+        .filter(|name| name.starts_with("boot-"))
+        .count()
+}
+
+fn set_room(vsiflow: &Vsiflow, bytes: u64) {
+    vsiflow.change_sim(|sim| sim["pools"]["images"]["capacity"] = bytes.into());
+}
+
+#[test]
+fn a_restoration_that_is_cancelled_before_the_switch_loses_nothing() {
+    let vsiflow = with_snapshot("");
+    let before = vsiflow.sim().domain("default/web").clone();
+    set_room(&vsiflow, 1);
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--dry-run"])
+        .exits(4)
+        .says("beside")
+        .says("--in-place");
+    vsiflow
+        .run(&[&RESTORE[..], &["--timeout", "5s"]].concat())
+        .exits(4)
+        .says("--in-place");
+    let now = vsiflow.sim().domain("default/web").clone();
+    assert_eq!(now["state"], before["state"], "the guest runs on");
+    assert!(is_kept(&vsiflow));
+    vsiflow.run(&["cancel", "web"]).exits(0);
+    vsiflow.run(&["restart", "web"]).exits(0);
+    assert!(is_kept(&vsiflow));
+
+    set_room(&vsiflow, 1 << 40);
+    let old = vsiflow.sim().boot_disk("default/web");
+    vsiflow.run(&RESTORE).exits(0).says("Running");
+    assert!(!is_kept(&vsiflow));
+    assert_ne!(vsiflow.sim().boot_disk("default/web"), old);
+    assert_eq!(boot_disks(&vsiflow), 1);
+    vsiflow.run(&RESTORE).exits(0);
+    assert_eq!(boot_disks(&vsiflow), 1);
+    vsiflow.run(&["snapshot", "delete", "first"]).exits(0);
+    vsiflow.run(&["restart", "web"]).exits(0);
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_restoration_in_place_is_ordered_as_such_and_needs_room_for_one_boot_disk() {
+    let vsiflow = with_snapshot("");
+    let old = vsiflow.sim().boot_disk("default/web");
+    let restore = [&RESTORE[..], &["--in-place"]].concat();
+    vsiflow.run(&restore).exits(0).says("Running");
+    assert!(!is_kept(&vsiflow));
+    assert_eq!(vsiflow.sim().boot_disk("default/web"), old);
+    let history = vsiflow.run(&["history", "web", "--events"]).exits(0);
+    assert!(history.stdout.contains("restore_in_place"), "{history:#?}");
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_boot_disk_is_restored_in_place_with_data_disks() {
+    let vsiflow = with_snapshot(&format!(
+        "  diskSelector: {{matchLabels: {{disks: web}}}}\n{}",
+        DiskDocument::named("data")
+    ));
+    let old = vsiflow.sim().boot_disk("default/web");
+    vsiflow
+        .run(&["snapshot", "restore", "first", "--dry-run"])
+        .exits(0)
+        .says("in place");
+    vsiflow.run(&RESTORE).exits(0).says("Running");
+    assert!(!is_kept(&vsiflow));
+    assert_eq!(vsiflow.sim().boot_disk("default/web"), old);
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_damaged_copy_is_refused_while_the_guest_runs() {
+    let vsiflow = with_snapshot("");
+    let sim = vsiflow.sim();
+    let mut copies = sim.volumes().into_iter();
+    let copy = copies.find(|name| name.starts_with("snapshot-")).unwrap();
+    vsiflow.change_sim(|sim| {
+        sim["pools"]["images"]["volumes"][&copy]["content"] = json!({"Inline": WRITTEN});
+    });
+    vsiflow.run(&RESTORE).exits(4).says("VSI0235");
+    assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
+    assert!(is_kept(&vsiflow));
+    assert_eq!(boot_disks(&vsiflow), 1);
+}
