@@ -8,6 +8,7 @@
 mod bounds;
 mod checkpoint;
 pub mod claim;
+mod foreign;
 pub mod format;
 mod from_start;
 mod hash;

@@ -12,8 +12,16 @@ const V2_LEN: usize = 72;
 const V3_LEN: usize = 104;
 const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
+const AUTOCLEAR_BITMAPS: u64 = 1 << 0;
 const EXTENSION_END: u32 = 0;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
+const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
+const EXTENSION_BITMAPS: u32 = 0x2385_2875;
+const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+/// The length of the extension of bitmaps, in bytes.
+const BITMAPS_LEN: usize = 24;
+/// The longest name of a backing file's format that QEMU reads, in bytes.
+const BACKING_FORMAT_MAX: usize = 15;
 
 /// Error: the file cannot be a base image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +64,9 @@ pub enum Unfit {
     /// Its compression is not known.
     #[error("it is a qcow2 file with a compression that is not known")]
     Compression,
+    /// Two fields of its header contradict each other, and QEMU does not open it.
+    #[error("it is a qcow2 file with a damaged header: {0}")]
+    Contradiction(&'static str),
     /// Its tables contradict one another or the format.
     #[error("its qcow2 tables are damaged")]
     Tables,
@@ -82,6 +93,9 @@ impl Unfit {
             }
             Self::Cut => {
                 "Compare the length of the file with the vendor's, and copy it to its source again."
+            }
+            Self::Contradiction(_) => {
+                "QEMU does not open it either: copy it to its source again from where it was made."
             }
             Self::Corrupt => {
                 "Repair it where it is with `qemu-img check -r all`, or replace it at its source."
@@ -166,19 +180,47 @@ fn features(incompatible: u64) -> Result<(), Unfit> {
 /// cluster.
 fn check_extensions(head: &[u8], start: usize, cluster: u64) -> Result<(), Unfit> {
     let mut at = start;
-    while let (Ok(kind), Ok(length)) = (be32(head, at), be32(head, at.saturating_add(4))) {
-        match kind {
-            EXTENSION_END => break,
-            EXTENSION_DATA_FILE => return Err(Unfit::DataFile),
-            _ => {}
-        }
+    while (at as u64) < cluster
+        && let (Ok(kind), Ok(length)) = (be32(head, at), be32(head, at.saturating_add(4)))
+    {
         let length = usize::try_from(length).map_err(|_| Unfit::Version)?;
         let content = at.saturating_add(8);
         if content.saturating_add(length) as u64 > cluster {
             return Err(Unfit::Version);
         }
+        match kind {
+            EXTENSION_END => break,
+            EXTENSION_DATA_FILE => return Err(Unfit::DataFile),
+            EXTENSION_ENCRYPTION => check_encryption(head)?,
+            EXTENSION_BITMAPS => check_bitmaps(head, content, length)?,
+            EXTENSION_BACKING_FORMAT if length > BACKING_FORMAT_MAX => return Err(Unfit::Version),
+            _ => {}
+        }
         let padded = length.checked_next_multiple_of(8).ok_or(Unfit::Version)?;
         at = content.saturating_add(padded);
+    }
+    Ok(())
+}
+
+/// Checks the header of a file with a key. One that says how it is encrypted is refused as encrypted later.
+fn check_encryption(head: &[u8]) -> Result<(), Unfit> {
+    match be32(head, 32)? {
+        0 => Err(Unfit::Contradiction(
+            "it has the key of an encryption, but no method",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the extension that lists bitmaps, which counts only as long as its feature bit is set.
+fn check_bitmaps(head: &[u8], at: usize, length: usize) -> Result<(), Unfit> {
+    if length != BITMAPS_LEN {
+        return Err(Unfit::Contradiction("its list of bitmaps is cut short"));
+    }
+    let counts = be64(head, 88).is_ok_and(|autoclear| autoclear & AUTOCLEAR_BITMAPS != 0);
+    let (bitmaps, reserved) = (be32(head, at), be32(head, at.saturating_add(4)));
+    if be32(head, 4)? != 2 && counts && (bitmaps == Ok(0) || reserved.is_ok_and(|bits| bits != 0)) {
+        return Err(Unfit::Contradiction("its list of bitmaps is damaged"));
     }
     Ok(())
 }
@@ -251,6 +293,64 @@ mod tests {
         }
         let extended = with(104, &[1, 2, 3, 4, 0, 0, 0, 16]);
         assert_eq!(virtual_size(&extended), Ok(7 << 30));
+        // Clusters of 512 bytes; behind the first one are no extensions.
+        let mut filled = with(20, &9_u32.to_be_bytes());
+        filled.splice(104..112, [1, 2, 3, 4, 0, 0, 1, 0x90]);
+        filled.resize(512, 0);
+        filled.extend([0xff; 64]);
+        assert_eq!(virtual_size(&filled), Ok(7 << 30));
+    }
+
+    /// An image with that extension, whose feature bits for bitmaps are set as given.
+    fn extended(kind: u32, content: &[u8], autoclear: u8) -> Vec<u8> {
+        let mut head = with(95, &[autoclear]);
+        head.truncate(104);
+        head.extend(kind.to_be_bytes());
+        head.extend((content.len() as u32).to_be_bytes());
+        head.extend(content);
+        head.resize(1024, 0);
+        head
+    }
+
+    /// As `qemu-img info` judges them.
+    #[test]
+    fn extensions_that_qemu_does_not_open_are_refused() {
+        let bitmaps = |count: u8, reserved: u8| {
+            let mut content = [0; 24];
+            (content[3], content[7]) = (count, reserved);
+            content
+        };
+        let opened = Ok(7 << 30);
+        let format = EXTENSION_BACKING_FORMAT;
+        assert_eq!(virtual_size(&extended(format, &[b'a'; 15], 0)), opened);
+        assert_eq!(
+            virtual_size(&extended(format, &[b'a'; 16], 0)),
+            Err(Unfit::Version)
+        );
+        for (content, autoclear, opens) in [
+            (&bitmaps(0, 0)[..], 0, true),
+            (&bitmaps(0, 0), 1, false),
+            (&bitmaps(1, 1), 1, false),
+            (&bitmaps(1, 0), 1, true),
+            (&[0; 16], 0, false),
+            (&[0; 16], 1, false),
+        ] {
+            let judged = virtual_size(&extended(EXTENSION_BITMAPS, content, autoclear));
+            let refused = matches!(judged, Err(Unfit::Contradiction(_)));
+            assert_eq!(refused, !opens, "{content:?} {autoclear}: {judged:?}");
+        }
+        let mut key = extended(EXTENSION_ENCRYPTION, &[0; 16], 0);
+        let judged = virtual_size(&key);
+        assert!(matches!(judged, Err(Unfit::Contradiction(_))), "{judged:?}");
+        key[35] = 2;
+        assert_eq!(virtual_size(&key), opened, "it is refused as encrypted");
+        assert_eq!(
+            tables::Qcow2Tables::read(&key).err(),
+            Some(Unfit::Encrypted)
+        );
+        let ends_beyond = extended(EXTENSION_END, &[], 0);
+        let ends_beyond = [&ends_beyond[..108], &[0xff; 4], &ends_beyond[112..]].concat();
+        assert_eq!(virtual_size(&ends_beyond), Err(Unfit::Version));
     }
 
     #[test]

@@ -15,6 +15,13 @@ const KNOWN: u64 = 0b1_1111;
 const OPEN: u64 = 1 << 0;
 const COMPRESSION: u64 = 1 << 3;
 const SUBCLUSTERS: u64 = 1 << 4;
+/// The content of the other file, which a reader may use as a raw disk, is right.
+const AUTOCLEAR_RAW_DATA_FILE: u64 = 1 << 1;
+/// The smallest size of clusters that have subclusters, as a power of two.
+const SUBCLUSTERS_BITS_MIN: u32 = 14;
+/// The position of the kind of compression; shorter headers have none.
+const COMPRESSION_AT: usize = 104;
+const HEADER_WITH_COMPRESSION_MIN: u32 = 105;
 /// The length limits of tables, in bytes, as QEMU has them.
 const L1_MAX: u64 = 32 << 20;
 const REFCOUNTS_MAX: u64 = 8 << 20;
@@ -73,14 +80,23 @@ impl Qcow2Tables {
             2 => (0, 4),
             _ => (be64(head, 72)?, be32(head, 96)?),
         };
+        let autoclear = if version == 2 { 0 } else { be64(head, 88)? };
         if features & !KNOWN != 0 {
             return Err(Unfit::Features((features & !KNOWN).trailing_zeros()));
         }
         if be32(head, 32)? != 0 {
             return Err(Unfit::Encrypted);
         }
-        if features & COMPRESSION != 0 && (be32(head, 100)? < 112 || head.get(104) != Some(&1)) {
-            return Err(Unfit::Compression);
+        check_compression(head, version, features)?;
+        if features & SUBCLUSTERS != 0 && cluster_bits < SUBCLUSTERS_BITS_MIN {
+            return Err(Unfit::Contradiction(
+                "it has subclusters, for which its clusters are too small",
+            ));
+        }
+        if autoclear & AUTOCLEAR_RAW_DATA_FILE != 0 {
+            return Err(Unfit::Contradiction(
+                "it says that another file has its content, and names none",
+            ));
         }
         if order > 6 {
             return Err(Unfit::Version);
@@ -304,6 +320,26 @@ impl Qcow2Tables {
     }
 }
 
+/// Checks that the kind of compression is known and has its feature bit, as QEMU does.
+fn check_compression(head: &[u8], version: u32, features: u64) -> Result<(), Unfit> {
+    let has_kind = version != 2 && be32(head, 100)? >= HEADER_WITH_COMPRESSION_MIN;
+    let kind = if has_kind {
+        *head.get(COMPRESSION_AT).ok_or(Unfit::Version)?
+    } else {
+        0
+    };
+    match (kind, features & COMPRESSION != 0) {
+        (0, false) | (1, true) => Ok(()),
+        (0, true) => Err(Unfit::Contradiction(
+            "its feature bit for a compression is set, but its compression is zlib",
+        )),
+        (1, false) => Err(Unfit::Contradiction(
+            "its compression is zstd, but the feature bit for that is not set",
+        )),
+        _ => Err(Unfit::Compression),
+    }
+}
+
 /// The bits of the subclusters that have data; those above them are of subclusters that read as zeros.
 fn allocated(bitmap: u64) -> u32 {
     u32::try_from(bitmap & u64::from(u32::MAX)).unwrap_or(u32::MAX)
@@ -352,27 +388,34 @@ mod tests {
         (quick, runtime.block_on(tables.check_all(&mut file)))
     }
 
-    /// A file with clusters of 512 bytes: header, counters, table of tables, one table, two clusters of data.
+    /// A file with clusters of 512 bytes.
     fn image() -> Vec<u8> {
-        let mut file = crate::sim::source::qcow2_header(3 * 512);
-        file.resize(7 * 512, 0);
+        image_of_clusters(9)
+    }
+
+    /// A file of such clusters: header, counters, table of tables, one table, two clusters of data.
+    fn image_of_clusters(bits: u32) -> Vec<u8> {
+        let cluster = 1_usize << bits;
+        let place = |number: usize| (number * cluster) as u64;
+        let mut file = crate::sim::source::qcow2_header(place(3));
+        file.resize(7 * cluster, 0);
         for (at, word) in [
-            (20, 9_u64 << 32),                // size of clusters
-            (40, 3 * 512),                    // table of tables
-            (48, 512),                        // counters
-            (512, 2 * 512),                   // their only block
-            (3 * 512, (1 << 63) | (4 * 512)), // the only table
-            (4 * 512, (1 << 63) | (5 * 512)), // data
-            (4 * 512 + 8, 0),                 // a hole
-            (4 * 512 + 16, (1 << 63) | (6 * 512)),
+            (20, u64::from(bits) << 32),         // size of clusters
+            (40, place(3)),                      // table of tables
+            (48, place(1)),                      // counters
+            (cluster, place(2)),                 // their only block
+            (3 * cluster, (1 << 63) | place(4)), // the only table
+            (4 * cluster, (1 << 63) | place(5)), // data
+            (4 * cluster + 8, 0),                // a hole
+            (4 * cluster + 16, (1 << 63) | place(6)),
         ] {
             file[at..at + 8].copy_from_slice(&word.to_be_bytes());
         }
-        file[24..32].copy_from_slice(&(3_u64 * 512).to_be_bytes());
+        file[24..32].copy_from_slice(&place(3).to_be_bytes());
         file[36..40].copy_from_slice(&1_u32.to_be_bytes());
         file[56..60].copy_from_slice(&1_u32.to_be_bytes());
-        for cluster in 0..7 {
-            file[2 * 512 + cluster * 2 + 1] = 1;
+        for number in 0..7 {
+            file[2 * cluster + number * 2 + 1] = 1;
         }
         file
     }
@@ -402,15 +445,48 @@ mod tests {
         assert_eq!(judge(&with(78, &[0x80])).1, Err(Unfit::Features(15)));
         assert_eq!(judge(&with(72, &[0x80])).1, Err(Unfit::Features(63)));
         assert_eq!(judge(&with(35, &[2])).1, Err(Unfit::Encrypted));
-        assert_eq!(judge(&with(79, &[8])).1, Err(Unfit::Compression));
         for bits in [0, 8, 22, 255] {
             assert_eq!(judge(&with(23, &[bits])).1, Err(Unfit::Version));
         }
-        let zstd = with(79, &[8]);
-        let zstd = [&zstd[..103], &[112, 1], &zstd[105..]].concat();
-        assert_eq!(judge(&zstd).1, Ok(()));
-        let zlib = with(103, &[112, 9]);
-        assert_eq!(judge(&zlib).1, Ok(()), "the bit is not set");
+    }
+
+    /// As `qemu-img info` judges them.
+    #[test]
+    fn a_compression_and_its_feature_bit_belong_together() {
+        for length in [104, 105, 106, 111, 112, 113, 120] {
+            for (kind, bit) in [(0, 0), (0, 8), (1, 0), (1, 8), (2, 0), (2, 8)] {
+                let head = with(79, &[bit]);
+                let head = [&head[..103], &[length, kind], &head[105..]].concat();
+                let judged = Qcow2Tables::read(&head).map(drop);
+                let read = if length > 104 { kind } else { 0 };
+                match (read, bit) {
+                    (0, 0) | (1, 8) => assert_eq!(judged, Ok(()), "{length} {kind} {bit}"),
+                    (2, _) => assert_eq!(judged, Err(Unfit::Compression)),
+                    _ => assert!(matches!(judged, Err(Unfit::Contradiction(_)))),
+                }
+            }
+        }
+        let short = &with(103, &[105])[..104];
+        assert_eq!(Qcow2Tables::read(short).err(), Some(Unfit::Version));
+        let mut old = with(7, &[2]);
+        (old[79], old[103], old[104]) = (8, 112, 9);
+        assert_eq!(judge(&old).1, Ok(()), "version 2 has no such fields");
+    }
+
+    #[test]
+    fn features_that_contradict_the_header_are_refused() {
+        for bits in 9..=21 {
+            let mut head = with(23, &[bits]);
+            head[79] = 16;
+            let judged = Qcow2Tables::read(&head).map(drop);
+            let refused = matches!(judged, Err(Unfit::Contradiction(_)));
+            assert_eq!(refused, bits < 14, "{bits}: {judged:?}");
+        }
+        let judged = judge(&with(95, &[2])).1;
+        assert!(matches!(judged, Err(Unfit::Contradiction(_))));
+        for ignored in [1, 4, 0x80] {
+            assert_eq!(judge(&with(95, &[ignored])).1, Ok(()));
+        }
     }
 
     #[test]
@@ -455,19 +531,24 @@ mod tests {
 
     #[test]
     fn a_cluster_is_needed_up_to_its_last_written_subcluster() {
-        let mut file = image();
+        let cluster = 1_usize << SUBCLUSTERS_BITS_MIN;
+        let place = |number: usize| (1 << 63) | (number * cluster) as u64;
+        let mut file = image_of_clusters(SUBCLUSTERS_BITS_MIN);
         file.splice(72..80, 16_u64.to_be_bytes());
+        let table = 4 * cluster;
         for (at, word) in [
-            (3 * 512 + 8, 0),
-            (4 * 512, (1 << 63) | (5 * 512)),
-            (4 * 512 + 8, 1 << 32 | 0b1111),
-            (4 * 512 + 16, (1 << 63) | (6 * 512)),
-            (4 * 512 + 24, 1 << 60 | 0b11),
+            (3 * cluster + 8, 0),
+            (table, place(5)),
+            (table + 8, 1 << 32 | 0b1111),
+            (table + 16, place(6)),
+            (table + 24, 1 << 60 | 0b11),
         ] {
             file[at..at + 8].copy_from_slice(&u64::to_be_bytes(word));
         }
-        assert_eq!(judge(&file[..6 * 512 + 32]), (Ok(()), Ok(())));
-        assert_eq!(judge(&file[..6 * 512 + 31]).1, Err(Unfit::Cut));
+        let written = 2 * cluster / 32;
+        assert_eq!(judge(&file[..6 * cluster + written]), (Ok(()), Ok(())));
+        let cut = &file[..6 * cluster + written - 1];
+        assert_eq!(judge(cut).1, Err(Unfit::Cut));
     }
 
     proptest! {
