@@ -4,6 +4,7 @@
 
 mod archive;
 mod budget;
+mod config_access;
 mod config_keys;
 mod mime;
 mod misspelling;
@@ -11,8 +12,11 @@ mod netplan_keys;
 mod netplan_references;
 mod netplan_values;
 mod network;
+mod network_v1;
 mod patch;
 mod public_key;
+mod python_scalars;
+mod python_yaml;
 mod script;
 mod template;
 mod transfer_encoding;

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, misspelling::is_misspelling, read_yaml};
+use super::{InputProblem, config_access, misspelling::is_misspelling, read_yaml};
 
 /// The keys that modules of cloud-init read and that people write.
 const KEYS: [&str; 62] = [
@@ -94,6 +94,7 @@ pub(super) fn check(text: &str) -> Option<InputProblem> {
     wrong_list(&config)
         .or_else(|| wrong_command(&config))
         .or_else(|| file_without_path(&config))
+        .or_else(|| config_access::check(&config))
         .or_else(|| resembling(&config))
 }
 

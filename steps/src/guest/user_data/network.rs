@@ -9,22 +9,12 @@ use super::{
     budget::too_large,
     netplan_keys, netplan_references,
     netplan_values::RENDERERS,
+    network_v1,
     verdicts::Verdicts,
-    yaml::{Unread, check_tabs, read_yaml},
+    yaml::{Unread, check_as_python, read_yaml},
 };
 
 const REMEDY: &str = "write netplan's YAML, for example: version: 2 and below it ethernets";
-/// The types of entries in version 1.
-const TYPES: [&str; 8] = [
-    "physical",
-    "bond",
-    "bridge",
-    "vlan",
-    "infiniband",
-    "loopback",
-    "nameserver",
-    "route",
-];
 /// The sections of a network configuration of version 2 that define devices.
 const DEVICES: [&str; 12] = [
     "ethernets",
@@ -57,8 +47,8 @@ fn check_anew(text: &str) -> Option<InputProblem> {
         Err(Unread::TooLarge) => return Some(too_large()),
         Err(Unread::Wrong(place)) => return problem(format!("it is not YAML{place}")),
     };
-    if let Some(tab) = check_tabs(text) {
-        return Some(tab);
+    if let Some(refused) = check_as_python(text) {
+        return Some(refused);
     }
     if let Some(number) = unquoted_number(text, &read) {
         return Some(number);
@@ -79,10 +69,7 @@ fn check_anew(text: &str) -> Option<InputProblem> {
     });
     match version.as_deref() {
         Some("1") => match fields.get("config").and_then(|config| config.as_array()) {
-            Some(entries) if entries.iter().all(is_known_entry) => None,
-            Some(_) => {
-                problem("an entry of its `config` has no `type` that cloud-init knows".to_owned())
-            }
+            Some(entries) => network_v1::check(entries),
             None => problem("it has version 1 and no list `config`".to_owned()),
         },
         Some("2") => check_sections(fields),
@@ -139,11 +126,6 @@ fn is_base_60(word: &str) -> bool {
         && !first.is_empty()
         && first.bytes().all(|digit| digit.is_ascii_digit());
     is_first && others.split(':').all(is_part)
-}
-
-fn is_known_entry(entry: &Value) -> bool {
-    let kind = entry.get("type").and_then(Value::as_str);
-    kind.is_some_and(|kind| TYPES.contains(&kind))
 }
 
 /// The problem of version 2: netplan refuses the whole of a configuration for one section that it does not know,

@@ -337,6 +337,170 @@ fn network_configuration_is_netplans_or_refused() {
 }
 
 #[test]
+fn each_entry_of_version_1_is_checked() {
+    for entry in [
+        "{type: physical, name: eth0, mac_address: '52:54:00:12:34:56', subnets: [{type: dhcp}]}",
+        "{type: physical, name: e, subnets: [{type: static, address: 192.0.2.7/24, gateway: 192.0.2.1, dns_nameservers: [192.0.2.1]}]}",
+        "{type: physical, name: e, subnets: [{type: static6, address: '2001:db8::7/64'}, {type: ipv6_slaac}, {type: manual}]}",
+        "{type: physical, name: e, subnets: [{type: static, address: 192.0.2.7, netmask: 255.255.255.0}]}",
+        "{type: physical, name: e, subnets: [{type: static, address: $(ip)/24, gateway: $(gateway)}]}",
+        "{type: physical, name: e, subnets:}",
+        "{type: bond, name: b, bond_interfaces: [e, f], params: {bond-mode: active-backup}}",
+        "{type: bridge, name: b, bridge_interfaces: [e]}",
+        "{type: vlan, name: e.5, vlan_link: e, vlan_id: 5}",
+        "{type: loopback, name: lo}",
+        "{type: nameserver, address: [192.0.2.1, '2001:db8::1'], search: [a.b]}",
+        "{type: nameserver, address: 192.0.2.1}",
+        "{type: route, destination: 198.51.100.0/24, gateway: 192.0.2.1}",
+        "{type: route, destination: 198.51.100.0, netmask: 255.255.255.0, gateway: 192.0.2.1}",
+    ] {
+        let text = format!("version: 1\nconfig:\n- {entry}\n");
+        assert_eq!(check_network(&text), None, "{text}");
+    }
+    for (entry, words) in [
+        ("physical", "has no `type`"),
+        ("{name: hunter2}", "has no `type`"),
+        ("{type: ethernet, name: hunter2}", "has no `type`"),
+        ("{type: physical}", "has no `name`"),
+        ("{type: physical, name:}", "has no `name`"),
+        ("{type: bond, name: b}", "has no `bond_interfaces`"),
+        (
+            "{type: bond, name: b, bond_interfaces: hunter2}",
+            "not a list",
+        ),
+        ("{type: vlan, name: v, vlan_link: e}", "has no `vlan_id`"),
+        (
+            "{type: vlan, name: v, vlan_link: e, vlan_id: 4095}",
+            "from 0 to 4094",
+        ),
+        (
+            "{type: nameserver, addresses: [192.0.2.1]}",
+            "has no `address`",
+        ),
+        ("{type: nameserver, address: [hunter2]}", "`address`"),
+        ("{type: route, gateway: 192.0.2.1}", "has no `destination`"),
+        ("{type: route, destination: hunter2}", "`destination`"),
+        (
+            "{type: route, destination: 192.0.2.0/24, gateway: 192.0.2}",
+            "`gateway`",
+        ),
+        (
+            "{type: physical, name: e, mac_address: hunter2}",
+            "`mac_address`",
+        ),
+        (
+            "{type: physical, name: e, subnets: {type: dhcp}}",
+            "not a list",
+        ),
+        (
+            "{type: physical, name: e, subnets: [{type: dchp}]}",
+            "subnet without a `type`",
+        ),
+        (
+            "{type: physical, name: e, subnets: [dhcp]}",
+            "subnet without a `type`",
+        ),
+        (
+            "{type: physical, name: e, subnets: [{type: static}]}",
+            "without an `address`",
+        ),
+        (
+            "{type: physical, name: e, subnets: [{type: static, address: 192.0.2.7/33}]}",
+            "`address`",
+        ),
+        (
+            "{type: physical, name: e, subnets: [{type: static, address: 192.0.2.7, gateway: x}]}",
+            "`gateway`",
+        ),
+        (
+            "{type: physical, name: e, subnets: [{type: dhcp, dns_nameservers: [x]}]}",
+            "`dns_nameservers`",
+        ),
+        (
+            "{type: physical, name: e, subnets: [{type: dhcp, routes: [{network: x}]}]}",
+            "`network`",
+        ),
+    ] {
+        let text = format!("version: 1\nconfig:\n- {{type: loopback, name: lo}}\n- {entry}\n");
+        let problem = check_network(&text).unwrap_or_else(|| panic!("{text}"));
+        assert!(problem.message.contains(words), "{text}: {problem:?}");
+        assert!(
+            problem.message.contains("entry 2 of its `config`"),
+            "{problem:?}"
+        );
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+}
+
+#[test]
+fn keys_and_host_names_of_a_cloud_config_are_checked() {
+    let key = format!(
+        "ssh-ed25519 {}",
+        BASE64.encode([&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &[7; 32]].concat())
+    );
+    assert!(is_public_key(&key));
+    let label = "a".repeat(64);
+    let long = format!("{0}.{0}", "a".repeat(40));
+    for config in [
+        format!("ssh_authorized_keys: ['{key} me', '# a note', '']"),
+        format!("ssh_authorized_keys:\n- |\n  {key}\n  {key} me"),
+        "ssh_authorized_keys: [$(key), '{{ ds.key }}',]".to_owned(),
+        "ssh_authorized_keys:".to_owned(),
+        format!(
+            "users: [default, {{name: a, ssh_authorized_keys: ['{key}']}}, {{name: b, ssh_authorized_keys: '{key}'}}]"
+        ),
+        format!("users: [{{name: a, ssh-authorized-keys: {{a: '{key}'}}}}]"),
+        "hostname: web-1\nfqdn: web-1.example.com.".to_owned(),
+        "hostname: $(name)\nfqdn: $(name).example.com".to_owned(),
+        format!("fqdn: {long}"),
+        "hostname: 17".to_owned(),
+    ] {
+        let text = format!("#cloud-config\n{config}\n");
+        assert_eq!(check(text.as_bytes()), None, "{text}");
+    }
+    let short = &key[..key.len() - 8];
+    for (config, words) in [
+        (
+            format!("ssh_authorized_keys: ['{key}', hunter2]"),
+            "entry 2 of its `ssh_authorized_keys`",
+        ),
+        (
+            format!("ssh_authorized_keys: ['{short}']"),
+            "entry 1 of its `ssh_authorized_keys`",
+        ),
+        (
+            "ssh_authorized_keys: ['-----BEGIN OPENSSH PRIVATE KEY-----']".to_owned(),
+            "entry 1 of",
+        ),
+        (
+            "ssh_authorized_keys: [~/.ssh/hunter2.pub]".to_owned(),
+            "entry 1 of",
+        ),
+        ("ssh_authorized_keys: [[hunter2]]".to_owned(), "entry 1 of"),
+        (
+            format!("users: [default, {{name: a, ssh_authorized_keys: ['{key}', hunter2]}}]"),
+            "entry 2 of `ssh_authorized_keys` of entry 2 of its `users`",
+        ),
+        (
+            "users: [{name: a, ssh-authorized-keys: hunter2}]".to_owned(),
+            "entry 1 of its `users`",
+        ),
+        (format!("hostname: {label}"), "`hostname`"),
+        (format!("hostname: {long}"), "`hostname`"),
+        ("hostname: web_".to_owned(), "`hostname`"),
+        ("hostname: ''".to_owned(), "`hostname`"),
+        (format!("fqdn: {label}.example.com"), "`fqdn`"),
+        ("fqdn: a..b".to_owned(), "`fqdn`"),
+    ] {
+        let text = format!("#cloud-config\n{config}\n");
+        let problem = check(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
+        assert!(problem.message.contains(words), "{text}: {problem:?}");
+        assert!(!problem.is_doubt, "{problem:?}");
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+}
+
+#[test]
 fn a_key_that_resembles_none_of_netplans_is_a_doubt() {
     let doubt = check_network("version: 2\nethernets: {e: {brand-new: 1}}\n").unwrap();
     assert!(

@@ -2,11 +2,12 @@
 
 use granit_parser::{Event, Parser, ScalarStyle};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::DuplicateKeyPolicy;
+use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 use super::{
     InputProblem,
     budget::{CheckBudget, too_large},
+    python_yaml,
 };
 
 /// The most nodes of one text, those that aliases repeat among them.
@@ -46,7 +47,7 @@ pub(super) fn check_yaml(
         Err(Unread::Wrong(place)) => {
             Some(InputProblem::new(format!("it is not YAML{place}"), remedy))
         }
-        Ok(shape) if shape == expected || shape == YamlShape::Nothing => check_tabs(text),
+        Ok(shape) if shape == expected || shape == YamlShape::Nothing => check_as_python(text),
         Ok(_) => Some(InputProblem::new(
             format!("its YAML is not {words}"),
             remedy,
@@ -54,8 +55,13 @@ pub(super) fn check_yaml(
     }
 }
 
+/// The problem of a text that is YAML, if cloud-init's parser does not take it.
+pub(super) fn check_as_python(text: &str) -> Option<InputProblem> {
+    check_tabs(text).or_else(|| python_yaml::check(text))
+}
+
 /// PyYAML refuses a tab outside of quotation marks, of blocks of text and of comments.
-pub(super) fn check_tabs(text: &str) -> Option<InputProblem> {
+fn check_tabs(text: &str) -> Option<InputProblem> {
     if !text.contains('\t') {
         return None;
     }
@@ -101,6 +107,7 @@ pub(super) fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T,
             max_nodes: NODES_MAX,
             max_total_scalar_bytes: TEXTS_MAX,
         },
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         reject_unsupported_tags: true,
         with_snippet: false,
