@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use vsiflow_file::{Input, InputText, KubevirtTarget, load_for, load_text};
+use vsiflow_file::{Diagnostics, Input, InputText, KubevirtTarget, load_for, load_text};
 use vsiflow_workflows::spec::{HostSettings, PowerState, Resolved, ResolvedVsi};
 
 const VOLUMES: &str = r#"
@@ -674,6 +674,117 @@ fn objects_of_one_name_are_refused_by_kind_name_and_place() {
     assert!(
         of_templates.contains("two dataVolumeTemplates have the name own"),
         "{of_templates}"
+    );
+}
+
+/// What a manifest is refused for: each problem once, at its own place.
+#[test]
+fn a_problem_has_no_others_that_follow_from_it() {
+    let machine = |volumes: &str, more: &str| {
+        let disks = "{disks: [{name: root, disk: {bus: virtio}}]}";
+        format!(
+            "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {{name: a, labels: {{vsiflow.io/target: lab}}}}\n\
+             spec:\n  running: true\n  template:\n    spec:\n      domain: {{memory: {{guest: 1Gi}}, devices: {disks}}}\n      \
+             volumes: {volumes}\n{more}\n{CONFIG_MAP}"
+        )
+    };
+    let with_source = |source: &str| {
+        let volume = format!(
+            "---\napiVersion: cdi.kubevirt.io/v1beta1\nkind: DataVolume\nmetadata: {{name: dv}}\nspec:\n  {source}\n  \
+             storage: {{resources: {{requests: {{storage: 1Gi}}}}}}"
+        );
+        machine("[{name: root, dataVolume: {name: dv}}]", &volume)
+    };
+    let root = "{name: root, containerDisk: {image: quay.io/a/b}}";
+    let sources = "spec.template.spec.volumes[0]";
+    for (text, place, remedy) in [
+        (
+            with_source("sourceRef: {kind: DataSource, name: fedora}"),
+            "(spec.sourceRef of DataVolume",
+            "`http: {url: …}`",
+        ),
+        (
+            with_source("source: {upload: {}}"),
+            "(spec.source.upload of DataVolume",
+            "`http: {url: …}`",
+        ),
+        (
+            with_source("source: {pvc: {name: p, namespace: n}}"),
+            "(spec.source.pvc of DataVolume",
+            "`http: {url: …}`",
+        ),
+        (
+            with_source("source: {snapshot: {name: p}}"),
+            "(spec.source.snapshot of DataVolume",
+            "`http: {url: …}`",
+        ),
+        (
+            with_source("source: {}"),
+            "(spec.source of DataVolume",
+            "write http: {url: …}",
+        ),
+        (
+            with_source("source: {blank: {}, http: {url: \"https://a.example/b\"}}"),
+            "(spec.source.http of DataVolume",
+            "write http, registry or blank",
+        ),
+        (
+            machine(&format!("[{root}]"), "      hostname: web"),
+            "(spec.template.spec.hostname of",
+            "cloudInitNoCloud",
+        ),
+        (
+            machine(
+                "[{name: root, containerDisk: {image: \"http://a.example/b.qcow2\"}}]",
+                "",
+            ),
+            &format!("({sources}.containerDisk.image of"),
+            "source: {http: {url: …}}",
+        ),
+        (
+            machine(
+                "[{name: root, containerDisk: {image: a/b}, dataVolume: {name: dv}}]",
+                "",
+            ),
+            &format!("({sources}.dataVolume of"),
+            "a volume of its own",
+        ),
+        (
+            machine("[{name: root}]", ""),
+            &format!("({sources} of"),
+            "write name and dataVolume",
+        ),
+        (
+            machine("[{name: root, emptyDisk: {capacity: 1Gi}}]", ""),
+            &format!("({sources}.emptyDisk of"),
+            "remove it",
+        ),
+    ] {
+        let answer = refused(&text);
+        assert_eq!(answer.matches("error[").count(), 1, "{answer}");
+        assert!(
+            answer.contains(place) && answer.contains(remedy),
+            "{answer}"
+        );
+        assert!(!answer.contains("guest."), "{answer}");
+    }
+}
+
+#[test]
+fn a_missing_secret_is_named_where_the_manifest_names_it() {
+    let from = "cloudInitNoCloud: {secretRef: {name: gone}}";
+    let text = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}").replace(
+        "cloudInitNoCloud: {userData: \"#cloud-config SECRET\"}",
+        from,
+    );
+    let loaded = load_text("vm.yaml", text.as_bytes()).unwrap();
+    let resolved = loaded
+        .resolve(None)
+        .unwrap_or_else(|wrong| panic!("{wrong}"));
+    let warnings = Diagnostics(loaded.warn_of(&resolved.unresolved_refs)).to_string();
+    assert!(
+        warnings.contains("(spec.template.spec.volumes[2].cloudInitNoCloud.secretRef"),
+        "{warnings}"
     );
 }
 

@@ -19,6 +19,8 @@ pub(super) enum VolumeSource {
     Http(YamlNode),
     /// No source: the disk is empty.
     Blank,
+    /// A source that was refused.
+    Refused,
 }
 
 /// A `DataVolume` that was read.
@@ -35,10 +37,12 @@ pub(super) struct DataVolume {
 }
 
 const SOURCES: [&str; 3] = ["blank", "http", "registry"];
-const UPLOAD_REMEDY: &str = "serve the image by HTTP and write `http: {url: …}`";
+/// Sources of CDI that have no counterpart: what they name is in a cluster or with a provider.
+const FOREIGN_SOURCES: [&str; 7] = ["pvc", "snapshot", "upload", "s3", "gcs", "imageio", "vddk"];
+const FOREIGN_REMEDY: &str = "serve the image by HTTP and write `http: {url: …}`, or push it to a registry and write `registry: {url: …}`";
 
 /// Reads the `spec` of a `DataVolume`, or of a template of one.
-pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<DataVolume> {
+pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> DataVolume {
     let refused_before = refusals.0.len();
     let source = source(&mut spec, refusals);
     let claimed = ["pvc", "storage"];
@@ -78,24 +82,34 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
     resources.end(refusals);
     claim.end(refusals);
     spec.end(refusals);
-    Some(DataVolume {
-        source: source?,
+    DataVolume {
+        source,
         size,
         pool,
         ephemeral: false,
         is_refused: refusals.0.len() > refused_before,
-    })
+    }
 }
 
-fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
+fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> VolumeSource {
+    let refused_before = refusals.0.len();
+    spec.refuse(
+        "sourceRef",
+        &format!("write source instead: {FOREIGN_REMEDY}"),
+        refusals,
+    );
     let mut source = spec.object("source", refusals);
-    source.refuse("upload", UPLOAD_REMEDY, refusals);
+    for key in FOREIGN_SOURCES {
+        source.refuse(key, FOREIGN_REMEDY, refusals);
+    }
+    let is_refused = refusals.0.len() > refused_before;
     let present: Vec<_> = SOURCES.into_iter().filter(|key| source.has(key)).collect();
     let found = match present.as_slice() {
         [_, second, ..] => {
             let path = source.path(second);
             let remedy = "write http, registry or blank";
             refusals.wrong(path, "a DataVolume has one source", remedy);
+            present.iter().for_each(|key| _ = source.take(key));
             None
         }
         ["blank"] => {
@@ -115,7 +129,7 @@ fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource
             http.end(refusals);
             url.map(VolumeSource::Http)
         }
-        _ if refusals.0.is_empty() => {
+        _ if !is_refused => {
             let remedy = "write http: {url: …}, registry: {url: …} or blank: {}";
             refusals.missing(source.own_path(), remedy);
             None
@@ -123,7 +137,7 @@ fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource
         _ => None,
     };
     source.end(refusals);
-    found
+    found.unwrap_or(VolumeSource::Refused)
 }
 
 /// Whether a size is one of a disk: more than nothing.
@@ -140,7 +154,7 @@ impl DataVolume {
     pub(super) fn elsewhere(mut self) -> Self {
         let source = match &mut self.source {
             VolumeSource::Http(url) => Some(url),
-            VolumeSource::Blank => None,
+            VolumeSource::Blank | VolumeSource::Refused => None,
         };
         let nodes = [source, self.size.as_mut(), self.pool.as_mut()];
         for node in nodes.into_iter().flatten() {

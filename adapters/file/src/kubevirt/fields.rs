@@ -94,6 +94,12 @@ impl<'n> Fields<'n> {
         Some(&self.left.remove(at).node)
     }
 
+    /// A field that was not taken yet.
+    pub(super) fn peek(&self, key: &str) -> Option<&'n YamlNode> {
+        let entry = self.left.iter().find(|entry| entry.key == key)?;
+        Some(&entry.node)
+    }
+
     /// Takes a field that must be text.
     pub(super) fn text(&mut self, key: &str, refusals: &mut Refusals) -> Option<&'n YamlNode> {
         let node = self.take(key)?;

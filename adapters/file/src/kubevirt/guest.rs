@@ -28,15 +28,17 @@ pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Confi
     let user_data = plain_or_encoded(&mut volume, "userData", "userDataBase64", refusals);
     let network_config =
         plain_or_encoded(&mut volume, "networkData", "networkDataBase64", refusals);
-    let from = volume.has("secretRef");
+    let from = volume.peek("secretRef").cloned();
     let mut reference = volume.object("secretRef", refusals);
     let name = reference.text("name", refusals).cloned();
     reference.end(refusals);
     let key_ref =
         |secret_name| object([("name", Some(secret_name)), ("key", Some(text(SECRET_KEY)))]);
-    let from = name
-        .filter(|_| from)
-        .map(|name| object([("secretKeyRef", Some(key_ref(name)))]));
+    // At the place of the reference: a missing Secret is a problem of that.
+    let from = from.zip(name).map(|(place, secret_name)| {
+        let reference = object([("secretKeyRef", Some(key_ref(secret_name)))]);
+        instead(&place, reference.value)
+    });
     volume.end(refusals);
     Configuration {
         ignition: false,

@@ -169,8 +169,28 @@ fn template_of_volume(
     metadata.end(refusals);
     let spec = template.object("spec", refusals);
     template.end(refusals);
-    let volume = data_volume::read(spec, refusals)?;
+    let volume = data_volume::read(spec, refusals);
     Some((name?.to_owned(), volume))
+}
+
+/// Only cloud-init sets the host name that a machine is given.
+fn check_hostname(server: &KubevirtServer, path: FieldPath, refusals: &mut Refusals) {
+    if server.hostname.is_none() {
+        return;
+    }
+    match &server.configuration {
+        Some(configuration) if configuration.ignition => refusals.wrong(
+            path,
+            "a guest with Ignition takes its host name from its configuration",
+            "remove hostname, and write /etc/hostname by Ignition",
+        ),
+        Some(_) => {}
+        None => refusals.wrong(
+            path,
+            "a guest without cloud-init does not learn its hostname",
+            "add a volume with cloudInitNoCloud: {userData: …}, or remove hostname",
+        ),
+    }
 }
 
 fn instance(
@@ -183,12 +203,14 @@ fn instance(
 ) {
     server.arch = architecture(&mut spec, refusals);
     server.hostname = spec.text("hostname", refusals).cloned();
+    let hostname_path = spec.path("hostname");
     if spec.has("readinessProbe") {
         let probes = guest::probes(spec.object("readinessProbe", refusals), refusals);
         server.ready = probes.map(|all| object([("all", Some(all))]));
     }
     let networks = networks(&mut spec, refusals);
     let volumes = volumes(&mut spec, server, refusals);
+    check_hostname(server, hostname_path, refusals);
     let mut domain = spec.object("domain", refusals);
     let remedy = "remove it; `vsiflow stop --grace-period` says it for each shutdown";
     spec.refuse("terminationGracePeriodSeconds", remedy, refusals);

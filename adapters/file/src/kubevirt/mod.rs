@@ -222,25 +222,23 @@ pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarg
     for one in foreign.iter().filter(of_volumes) {
         let mut refusals = Refusals::default();
         let metadata = KubevirtMetadata::of(&one.node);
-        if let Some(volume) = read_volume(&one.node, &mut refusals) {
-            let known = KnownVolumes {
-                volume,
-                metadata: metadata.clone(),
-                place: &one.place,
-                used_by: None,
-            };
-            let key = metadata.key();
-            if let Some(first) = volumes.get(&key) {
-                let message = format!("two DataVolumes have the name {}/{}", key.0, key.1);
-                let first: &KnownVolumes<'_> = first;
-                let first =
-                    collector.place_words(first.place, &FieldPath::of(["metadata", "name"]));
-                let path = FieldPath::of(["metadata", "name"]);
-                let remedy = "give each its own name, or remove one";
-                refusals.wrong(path, &format!("{message}: the other is at {first}"), remedy);
-            } else {
-                volumes.insert(key, known);
-            }
+        let volume = read_volume(&one.node, &mut refusals);
+        let known = KnownVolumes {
+            volume,
+            metadata: metadata.clone(),
+            place: &one.place,
+            used_by: None,
+        };
+        let key = metadata.key();
+        if let Some(first) = volumes.get(&key) {
+            let message = format!("two DataVolumes have the name {}/{}", key.0, key.1);
+            let first: &KnownVolumes<'_> = first;
+            let first = collector.place_words(first.place, &FieldPath::of(["metadata", "name"]));
+            let path = FieldPath::of(["metadata", "name"]);
+            let remedy = "give each its own name, or remove one";
+            refusals.wrong(path, &format!("{message}: the other is at {first}"), remedy);
+        } else {
+            volumes.insert(key, known);
         }
         refused.add(&one.place, refusals);
     }
@@ -383,6 +381,8 @@ fn unused_volume(
             );
             made.push(placed(disk, known.place));
         }
+        // Said where it was read.
+        VolumeSource::Refused => {}
         VolumeSource::Http(_) => {
             let mut refusals = Refusals::default();
             refusals.wrong(
@@ -409,7 +409,7 @@ fn check_metadata(document: &mut Fields<'_>, refusals: &mut Refusals) {
     metadata.end(refusals);
 }
 
-fn read_volume(node: &YamlNode, refusals: &mut Refusals) -> Option<DataVolume> {
+fn read_volume(node: &YamlNode, refusals: &mut Refusals) -> DataVolume {
     let mut document = Fields::of(node, FieldPath::default(), refusals);
     for key in ["apiVersion", "kind"] {
         document.take(key);

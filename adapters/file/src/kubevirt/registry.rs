@@ -53,6 +53,14 @@ pub(super) fn container(mut disk: Fields<'_>, refusals: &mut Refusals) -> Option
         return None;
     };
     let text = image.text().unwrap_or_default();
+    if text.contains("://") {
+        let message =
+            "the image of a containerDisk is in a registry, and has no scheme such as http://";
+        let remedy =
+            "write image: registry/repository:tag, or a DataVolume with source: {http: {url: …}}";
+        refusals.wrong(path, message, remedy);
+        return None;
+    }
     Some(at(&image, text))
 }
 

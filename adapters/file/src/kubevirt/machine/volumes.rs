@@ -15,7 +15,19 @@ pub(super) enum KubevirtVolume {
     /// The URL of an image. The guest gets a fresh copy at every start.
     Container(YamlNode),
     Configuration,
+    /// It was refused where it was read.
+    Refused,
 }
+
+/// What a volume may hold. The oldest version of the API has `registryDisk`.
+const SOURCES: [&str; 6] = [
+    "containerDisk",
+    "registryDisk",
+    "dataVolume",
+    "persistentVolumeClaim",
+    "cloudInitNoCloud",
+    "cloudInitConfigDrive",
+];
 
 /// The volumes of a machine with their paths, by name.
 pub(super) type MachineVolumes = BTreeMap<String, (KubevirtVolume, FieldPath)>;
@@ -46,7 +58,7 @@ impl MachineData<'_, '_, '_> {
         refusals: &mut Refusals,
     ) -> Option<AttachedVolume> {
         let (name, data) = match volume {
-            KubevirtVolume::Configuration => return None,
+            KubevirtVolume::Configuration | KubevirtVolume::Refused => return None,
             KubevirtVolume::Container(url) => {
                 let fresh = DataVolume {
                     source: VolumeSource::Http(url),
@@ -102,6 +114,7 @@ pub(super) fn volumes(
     let (mut found, mut names) = (BTreeMap::new(), UniqueNames::of("volumes"));
     for mut volume in spec.list("volumes", refusals) {
         let path = volume.own_path();
+        let refused_before = refusals.0.len();
         let name = volume.text("name", refusals).and_then(YamlNode::text);
         let remedy = "write dataVolume, and a DataVolume with an http or registry source";
         volume.refuse("ephemeral", remedy, refusals);
@@ -109,6 +122,7 @@ pub(super) fn volumes(
             ("dataVolume", "name"),
             ("persistentVolumeClaim", "claimName"),
         ];
+        let has_one_source = check_sources(&volume, refusals);
         let mut holds = None;
         // The oldest version of the API has the second name.
         for key in ["containerDisk", "registryDisk"] {
@@ -148,17 +162,35 @@ pub(super) fn volumes(
         }
         volume.end(refusals);
         let is_new = name.is_none_or(|name| names.is_new(name, &path, refusals));
-        if let (Some(name), Some(holds), true) = (name, holds, is_new) {
-            found.insert(name.to_owned(), (holds, path));
-        } else if refusals.0.is_empty() {
+        if refusals.0.len() == refused_before && (name.is_none() || holds.is_none()) {
             refusals.wrong(
-                path,
+                path.clone(),
                 "this volume has no name or no source",
                 "write name and dataVolume",
             );
         }
+        if let (Some(name), true) = (name, is_new) {
+            let holds = holds.filter(|_| has_one_source);
+            let holds = holds.unwrap_or(KubevirtVolume::Refused);
+            found.insert(name.to_owned(), (holds, path));
+        }
     }
     found
+}
+
+/// Refuses a volume that has two of the sources that are taken. Returns whether it has not.
+fn check_sources(volume: &Fields<'_>, refusals: &mut Refusals) -> bool {
+    let mut present = SOURCES.into_iter().filter(|key| volume.has(key));
+    let sources = (present.next(), present.next());
+    if let (Some(first), Some(second)) = sources {
+        let message = format!("a volume has one source, and this one has {first} and {second}");
+        refusals.wrong(
+            volume.path(second),
+            &message,
+            "write each as a volume of its own",
+        );
+    }
+    sources.1.is_none()
 }
 
 pub(super) fn disks(
@@ -247,9 +279,10 @@ pub(super) fn disks(
                 "give it bootOrder: 1, or make it a blank DataVolume",
             ),
             VolumeSource::Blank => server.disks.push((name, attached)),
+            VolumeSource::Refused => {}
         }
     }
-    if server.boot.is_none() && refusals.0.is_empty() {
+    if server.boot.is_none() && refusals.0.is_empty() && !server.has_refused_volume {
         refusals.wrong(
             devices.path("disks"),
             "no disk has an image to boot from",
