@@ -5,6 +5,7 @@
 
 mod compressed;
 mod memory;
+mod misnamed;
 mod ova;
 pub(crate) mod thread;
 mod unpacking;
@@ -26,6 +27,7 @@ use crate::oci::unfit_layer::UnfitLayer;
 use crate::sparse::SparseForm;
 pub(crate) use compressed::{MAX_FRAME_HEADER, reserve_window};
 pub(crate) use memory::{MemoryBusy, ReservedMemory, SharedMemory};
+use misnamed::Misnamed;
 use ova::UnfitOva;
 pub(crate) use unpacking::Unpacking;
 use vmdk::UnfitVmdk;
@@ -135,9 +137,21 @@ impl PackingTrial {
         owner: &ImageOwner,
         most: UnpackLimit,
     ) -> Box<dyn ImageStream> {
-        match Packing::of(&self.head, url) {
-            Some(packing) => Box::new(packing.open(self, url, owner, most)),
-            None => Box::new(self),
+        match (
+            Packing::by_head(&self.head),
+            Packing::misnaming(&self.head, url),
+        ) {
+            (Some(packing), _) => Box::new(packing.open(self, url, owner, most)),
+            (None, Some(named)) => {
+                let info = named.info(self.info().clone());
+                Box::new(Misnamed::new(
+                    named,
+                    &self.head,
+                    info,
+                    ShownError::from(url),
+                ))
+            }
+            (None, None) => Box::new(self),
         }
     }
 }
@@ -157,12 +171,20 @@ impl ImageStream for PackingTrial {
 }
 
 impl Packing {
-    /// Recognises the packing by the first bytes. A file whose name says that it is packed, but whose bytes
-    /// do not, is treated as damaged, unless it is a qcow2.
-    fn of(head: &[u8], url: &Url) -> Option<Self> {
-        match Self::by_head(head) {
-            None if !head.starts_with(QCOW2) => Self::named(url),
-            packing => packing,
+    /// The packing that only the name of a file says. A qcow2 may have any name.
+    fn misnaming(head: &[u8], url: &Url) -> Option<Self> {
+        let is_plain = Self::by_head(head).is_none() && !head.starts_with(QCOW2);
+        Self::named(url).filter(|_| is_plain)
+    }
+
+    /// What such a file is called.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Gzip => "a file packed by gzip",
+            Self::Xz => "a file packed by xz",
+            Self::Zstd => "a file packed by zstd",
+            Self::Ova => "an OVA",
+            Self::Vmdk => "a VMDK",
         }
     }
 

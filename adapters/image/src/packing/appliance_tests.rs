@@ -414,7 +414,14 @@ async fn an_ova_with_two_disks_or_names_that_lead_elsewhere_is_refused() {
     refused("box.ova", &many.write(), "more than 1000 files").await;
     let mut headless = Ova::new(&vmdk);
     headless.files.remove(0);
-    refused("box.ova", &headless.write(), "begin with its description").await;
+    let error = read("box.ova", &headless.write()).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Packed, "{error}");
+    assert!(
+        error
+            .message
+            .contains("unpack disk.vmdk from it, or pack it as OVA"),
+        "{error}"
+    );
 }
 
 /// A header whose size its sender chose, and as many bytes as follow it here.

@@ -112,6 +112,60 @@ async fn what_programs_write_around_packed_images_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_name_lies_about_its_packing_is_refused_by_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(512);
+    archive
+        .append_data(&mut header, "disk.raw", &[7; 512][..])
+        .unwrap();
+    let archive = archive.into_inner().unwrap();
+    let disk = [&[0xfa; 510][..], b"\x55\xaa", &[0; 1024]].concat();
+    for (name, bytes, words) in [
+        (
+            "disk.qcow2.gz",
+            &b"BZh91AY&SY and so on"[..],
+            ["packed by gzip", "compressed by bzip2"],
+        ),
+        (
+            "disk.qcow2.xz",
+            b"<!DOCTYPE html>",
+            ["packed by xz", "a web page"],
+        ),
+        (
+            "disk.raw.zst",
+            &archive,
+            ["packed by zstd", "unpack disk.raw from it"],
+        ),
+        (
+            "disk.ova",
+            &archive,
+            ["an OVA", "unpack disk.raw from it, or pack it as OVA"],
+        ),
+        (
+            "disk.img.gz",
+            &disk,
+            ["packed by gzip", "give it another name"],
+        ),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let refused = all(&Url::from_file_path(&file).unwrap().to_string())
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind, SourceErrorKind::Packed, "{name}");
+        for word in words {
+            assert!(
+                refused.message.contains(word),
+                "{name}: {}",
+                refused.message
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn first_bytes_tell_how_an_image_is_packed_and_its_name_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: &[u8]| {
