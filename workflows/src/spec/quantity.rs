@@ -1,5 +1,5 @@
 //! Sizes as Kubernetes writes them: `107374182400`, `100Gi`, `1.5Gi`, `20G`, `1.073741824e+11`. A text without a
-//! unit is bytes.
+//! unit is bytes; one with a unit is rounded up to whole bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,8 +37,8 @@ pub enum QuantityError {
     /// It is larger than any disk.
     #[error("{0:?} is too large; the largest size is 8Ei")]
     TooLarge(String),
-    /// It is less than a byte, or not a whole number of them.
-    #[error("{0:?} is not a whole number of bytes")]
+    /// It has no unit, and is not a whole number of bytes.
+    #[error("{0:?} is not a whole number of bytes; write it with a unit, such as 1.5Gi")]
     Fraction(String),
 }
 
@@ -77,12 +77,18 @@ impl FromStr for Quantity {
 struct Scale {
     factor: u128,
     divisor: u128,
+    /// Whether it is a unit, with which parts of a byte are rounded up, as Kubernetes does.
+    is_unit: bool,
 }
 
 impl Scale {
     fn of(unit: &str) -> Option<Self> {
         if let Some(factor) = factor(unit) {
-            return Some(Self { factor, divisor: 1 });
+            return Some(Self {
+                factor,
+                divisor: 1,
+                is_unit: factor > 1,
+            });
         }
         let exponent = unit.strip_prefix(['e', 'E'])?;
         let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
@@ -99,11 +105,13 @@ impl Scale {
             Self {
                 factor: 1,
                 divisor: power,
+                is_unit: false,
             }
         } else {
             Self {
                 factor: power,
                 divisor: 1,
+                is_unit: false,
             }
         })
     }
@@ -124,10 +132,11 @@ fn multiply(
     let places = u32::try_from(fraction.len()).map_err(|_| too_large())?;
     let divisor = 10_u128.checked_pow(places).ok_or_else(too_large)?;
     let divisor = divisor.checked_mul(scale.divisor).ok_or_else(too_large)?;
-    if scaled % divisor != 0 {
+    // Without a unit, a part of a byte is a mistake.
+    if !scale.is_unit && scaled % divisor != 0 {
         return Err(QuantityError::Fraction(text.to_owned()));
     }
-    let bytes = scaled / divisor;
+    let bytes = scaled.div_ceil(divisor);
     if bytes > LARGEST {
         return Err(too_large());
     }

@@ -67,6 +67,25 @@ fn what_is_no_size_is_refused() {
     }
 }
 
+/// As `Quantity.Value()` of Kubernetes' apimachinery.
+#[test]
+fn parts_of_a_byte_are_rounded_up_where_there_is_a_unit() {
+    for (text, whole) in [
+        ("1.3Gi", 1_395_864_372),
+        ("0.1Gi", 107_374_183),
+        ("2.7Ki", 2_765),
+        ("1.0001k", 1_001),
+        ("0.0001Ki", 1),
+        ("1.5Ki", 1_536),
+    ] {
+        assert_eq!(bytes(text), Ok(whole), "{text}");
+    }
+    let memory: Memory = serde_json::from_str("\"1.3Gi\"").unwrap();
+    assert_eq!(memory.mib(), 1_332);
+    let refused = bytes("1.3").unwrap_err().to_string();
+    assert!(refused.contains("with a unit"), "{refused}");
+}
+
 #[test]
 fn plain_numbers_are_bytes_for_disks_and_mib_for_memory() {
     let size: Quantity = serde_json::from_str("1024").unwrap();
