@@ -39,6 +39,22 @@ fn into_a_full_disk(vsiflow: &Vsiflow, arguments: &[&str]) {
 }
 
 #[test]
+fn output_beyond_the_limit_of_a_files_size_is_an_error_and_not_the_end_of_the_process() {
+    let vsiflow = Vsiflow::simulated();
+    let command = vsiflow.command(&["openapi"]);
+    let printed = vsiflow.folder().join("printed");
+    let mut shell = std::process::Command::new("sh");
+    // In blocks of 512 bytes.
+    shell.args(["-c", "ulimit -f 2; exec \"$0\" \"$@\""]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.stdout(std::fs::File::create(printed).unwrap());
+    let ran = shell.stdin(std::process::Stdio::null()).output().unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{:?}: {errors}", ran.status);
+    assert_eq!(errors.matches("error[VSI0803]").count(), 1, "{errors}");
+}
+
+#[test]
 fn a_command_without_standard_output_fails_if_it_has_results() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);

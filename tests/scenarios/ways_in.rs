@@ -75,7 +75,13 @@ fn host_settings_are_made_of_what_ssh_knows() {
          Host aliased\n  HostName 10.9.8.7\n  Port 2222\n  HostKeyAlias alias\n\
          Host far\n  HostName 10.2.2.2\n  ProxyJump inner\n\
          Host proxied\n  ProxyCommand nc %h %p\n\
-         Host *\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
+         Host public\n  IdentityFile {0}.pub\n\
+         Host narrow\n  HostKeyAlgorithms -ssh-ed25519\n\
+         Host wide\n  HostKeyAlgorithms +ssh-dss\n\
+         Host signed\n  CASignatureAlgorithms ssh-ed25519\n\
+         Host token\n  SecurityKeyProvider /usr/lib/sk.so\n\
+         Host rooted\n  IdentityFile ~root/.ssh/key\n\
+         Host *\n  IdentityFile {0}\n  UserKnownHostsFile {1}\n",
         key.display(),
         known.display()
     );
@@ -138,10 +144,22 @@ fn host_settings_are_made_of_what_ssh_knows() {
             .contains("PROXY_JUMP: admin@10.9.8.7:2222,me@10.9.8.7:22,"),
         "{far:?}"
     );
-    run(&["ssh-config", "import", "proxied", "--label", "role=test"])
-        .exits(1)
-        .says("VSI0814")
-        .says("ProxyCommand");
+    for (host, option) in [
+        ("proxied", "ProxyCommand"),
+        ("public", "an IdentityFile with a public key"),
+        ("narrow", "HostKeyAlgorithms"),
+        ("signed", "CASignatureAlgorithms"),
+        ("token", "SecurityKeyProvider"),
+        ("rooted", "a path in the home of a user"),
+    ] {
+        run(&["ssh-config", "import", host, "--label", "role=test"])
+            .exits(1)
+            .says("VSI0814")
+            .says(option);
+    }
+    run(&["ssh-config", "import", "wide", "--label", "role=test"])
+        .exits(0)
+        .says("HostKeyAlgorithms of wide is not carried over");
     run(&["ssh-config", "import", "lpar1"])
         .exits(2)
         .says("--label");

@@ -94,7 +94,10 @@ fn run(command: impl Future<Output = Exit>) -> ExitCode {
         .build();
     let exit = match runtime {
         Ok(runtime) => {
-            let exit = runtime.block_on(command);
+            let exit = runtime.block_on(async {
+                let _handler = keep_file_limit_an_error();
+                command.await
+            });
             // A blocked read of standard input or of a file must not delay the end.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             output::ended(exit)
@@ -105,6 +108,14 @@ fn run(command: impl Future<Output = Exit>) -> ExitCode {
         }
     };
     exit.into()
+}
+
+/// Keeps the limit of a file's size from killing this process: a write beyond it fails as on a full disk, and
+/// programs that are started have the usual behaviour.
+fn keep_file_limit_an_error() -> Option<tokio::signal::unix::Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let limit = rustix::process::Signal::XFSZ.as_raw();
+    signal(SignalKind::from_raw(limit)).ok()
 }
 
 /// Disables core files, which would hold keys and contracts. That includes those piped to a program

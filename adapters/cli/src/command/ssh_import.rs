@@ -3,6 +3,7 @@
 //! OpenSSH itself supplies its effective configuration (`ssh -G`). What decides trust, route or login is carried
 //! over, or the import is refused.
 
+mod algorithms;
 mod settings;
 mod trust;
 
@@ -10,6 +11,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use vsiflow_steps::guest::user_data::is_public_key;
 
 use self::settings::SshSettings;
 use crate::{
@@ -169,6 +171,11 @@ async fn identity(settings: &SshSettings) -> Result<(PathBuf, String), ExitProbl
         if file.is_file() {
             warn_of_certificate(settings, &file);
             let key = small(&file).await?;
+            if key.lines().any(is_public_key) {
+                let remedy = "name the file of the private key by IdentityFile in ~/.ssh/config; or write documents \
+                              without KEY and run vsiflow with the agent that has it in SSH_AUTH_SOCK";
+                return Err(settings.uncarried("an IdentityFile with a public key", remedy));
+            }
             return Ok((file, key));
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use super::algorithms;
 use crate::exit::{Exit, ExitProblem};
 
 /// A setting that decides which machine is reached or trusted, or how to log in, and that documents cannot
@@ -43,6 +44,11 @@ const UNCARRIED: &[UncarriedSetting] = &[
         remedy: "set `PKCS11Provider none` and `IdentityFile` for this host in ~/.ssh/config",
     },
     UncarriedSetting {
+        name: "securitykeyprovider",
+        option: "SecurityKeyProvider",
+        remedy: "set `SecurityKeyProvider internal`, and name a key without a security key by `IdentityFile`, for this host in ~/.ssh/config",
+    },
+    UncarriedSetting {
         name: "bindaddress",
         option: "BindAddress",
         remedy: "remove it for this host from ~/.ssh/config, and let this machine's routes choose the address",
@@ -59,6 +65,29 @@ const UNCARRIED: &[UncarriedSetting] = &[
     },
 ];
 
+/// What `ssh -G` prints for a host, with the usual configuration or with one file of it.
+pub(super) async fn printed(
+    host: &str,
+    configuration: Option<&str>,
+) -> Result<String, ExitProblem> {
+    let problem = |why: String| {
+        let message = format!("ssh's configuration cannot be read: {why}");
+        let remedy = "see what `ssh -G HOST` says";
+        ExitProblem::new(Exit::Failed, "VSI0814", message, remedy)
+    };
+    let mut command = Command::new("ssh");
+    if let Some(file) = configuration {
+        command.args(["-F", file]);
+    }
+    let answer = command.args(["-G", "--", host]).output().await;
+    let answer = answer.map_err(|error| problem(error.to_string()))?;
+    if !answer.status.success() {
+        let said = String::from_utf8_lossy(&answer.stderr);
+        return Err(problem(said.trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
 /// The effective settings of a host.
 pub(super) struct SshSettings {
     /// The host as the user names it.
@@ -69,26 +98,16 @@ pub(super) struct SshSettings {
 impl SshSettings {
     /// Asks `ssh` for its settings of a host.
     pub(super) async fn of(host: &str) -> Result<Self, ExitProblem> {
-        let problem = |why: String| {
-            let message = format!("ssh's configuration cannot be read: {why}");
-            let remedy = "see what `ssh -G HOST` says";
-            ExitProblem::new(Exit::Failed, "VSI0814", message, remedy)
-        };
-        let answer = Command::new("ssh")
-            .args(["-G", "--", host])
-            .output()
-            .await
-            .map_err(|error| problem(error.to_string()))?;
-        if !answer.status.success() {
-            let said = String::from_utf8_lossy(&answer.stderr);
-            return Err(problem(said.trim().to_owned()));
-        }
-        let settings = Self {
-            called: host.to_owned(),
-            text: String::from_utf8_lossy(&answer.stdout).into_owned(),
-        };
+        let settings = Self::parse(host, printed(host, None).await?);
         settings.refuse_uncarried()?;
+        algorithms::check(&settings).await?;
         Ok(settings)
+    }
+
+    /// The settings of a host, from what `ssh -G` printed.
+    pub(super) fn parse(host: &str, text: String) -> Self {
+        let called = host.to_owned();
+        Self { called, text }
     }
 
     /// The values of a setting, in the order in which `ssh` uses them.
@@ -116,6 +135,7 @@ impl SshSettings {
             let is_default = match setting.name {
                 "identityagent" => value == "SSH_AUTH_SOCK" || value == agent,
                 "addressfamily" => value == "any",
+                "securitykeyprovider" => ["internal", "$SSH_SK_PROVIDER"].contains(&value),
                 _ => false,
             };
             if !value.is_empty() && !is_default {
@@ -152,10 +172,16 @@ impl SshSettings {
                 _ => return None,
             })
         });
-        replaced.map(|plain| at_home(&plain)).ok_or_else(|| {
+        let plain = replaced.ok_or_else(|| {
             let remedy = format!("give {option} for this host without tokens in ~/.ssh/config");
             self.uncarried(&format!("tokens in {option}"), &remedy)
-        })
+        })?;
+        if plain.starts_with('~') && !plain.starts_with("~/") {
+            let remedy = format!("write the whole path as {option} of this host in ~/.ssh/config");
+            let what = format!("a path in the home of a user that it names in {option}");
+            return Err(self.uncarried(&what, &remedy));
+        }
+        Ok(at_home(&plain))
     }
 }
 
@@ -189,10 +215,7 @@ mod tests {
     use super::*;
 
     fn settings(text: &str) -> SshSettings {
-        SshSettings {
-            called: "lpar".to_owned(),
-            text: text.to_owned(),
-        }
+        SshSettings::parse("lpar", text.to_owned())
     }
 
     #[test]
@@ -209,6 +232,10 @@ mod tests {
         }
         let default = settings("identityagent SSH_AUTH_SOCK\n");
         assert!(default.refuse_uncarried().is_ok());
+        for internal in ["internal", "$SSH_SK_PROVIDER"] {
+            let default = settings(&format!("securitykeyprovider {internal}\n"));
+            assert!(default.refuse_uncarried().is_ok());
+        }
         let unset = settings("addressfamily any\n");
         assert!(unset.refuse_uncarried().is_ok());
         let set = settings("addressfamily inet6\n");
@@ -224,6 +251,10 @@ mod tests {
         for unknown in ["/k/%C", "/k/%", "/k/${VSIFLOW_NO_SUCH_NAME}", "/k/${x"] {
             let refused = expanded(unknown).unwrap_err().message;
             assert!(refused.contains("IdentityFile"), "{refused}");
+        }
+        for other in ["~root/.ssh/id_ed25519", "~%r/id"] {
+            let refused = expanded(other).unwrap_err().message;
+            assert!(refused.contains("the home of a user"), "{refused}");
         }
     }
 }
