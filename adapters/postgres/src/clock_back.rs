@@ -7,20 +7,25 @@
 
 use tokio_postgres::Row;
 
-/// Store leases and quiet times anew that begin in the future, of the journals with the names `$1`.
-/// Each returns the names of those that it changed.
-pub(crate) const RECORD_ANEW: [&str; 2] = [
-    "UPDATE vsiflow.journals SET lease_from = clock.now, \
-        lease_until = clock.now + (lease_until - lease_from) \
-    FROM (SELECT clock_timestamp() AS now) AS clock WHERE name = ANY($1) \
-    AND lease_from > clock.now AND lease_until > lease_from AND isfinite(lease_until) RETURNING name",
-    "UPDATE vsiflow.journals SET quiet_from = clock.now, \
-        quiet_until = clock.now + (quiet_until - quiet_from) \
-    FROM (SELECT clock_timestamp() AS now) AS clock WHERE name = ANY($1) \
-    AND quiet_from > clock.now AND quiet_until > quiet_from AND isfinite(quiet_until) RETURNING name",
-];
+/// An update that stores leases and quiet times anew that begin in the future, of the journals whose names
+/// are the given parameter. It returns the names of those that it changed.
+macro_rules! record_anew {
+    ($names:literal) => {
+        concat!(
+            "UPDATE vsiflow.journals SET \
+                lease_until = lease_until - (greatest(lease_from, clock.now) - clock.now), \
+                lease_from = least(lease_from, clock.now), \
+                quiet_until = quiet_until - (greatest(quiet_from, clock.now) - clock.now), \
+                quiet_from = least(quiet_from, clock.now) \
+            FROM (SELECT clock_timestamp() AS now) AS clock WHERE name = ANY(",
+            $names,
+            ") AND (lease_from > clock.now OR quiet_from > clock.now) RETURNING name"
+        )
+    };
+}
+pub(crate) use record_anew;
 
-/// Reports what [`RECORD_ANEW`] changed.
+/// Reports what [`record_anew`] changed.
 pub(crate) fn report(changed: &[Row]) {
     for row in changed {
         let journal: &str = row.get(0);

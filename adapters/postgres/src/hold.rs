@@ -45,6 +45,32 @@ const HUNG: u32 = 10;
 /// The delay before a failed connection is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
+/// Passes the lease to `$2` for `$3` seconds; `$4` is [`QUIET`].
+///
+/// A holder that ended in order left its name empty, and what remained of its quiet time. One that died
+/// may still have its lease, however long ago the database's clock says that it expired: the clock may
+/// have jumped ahead. So its whole lease counts from now on, and the quiet time follows. After a promotion
+/// the row may be older than the last holder's view.
+const TAKE: &str = "WITH server AS (SELECT clock_timestamp() AS now, \
+        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline) \
+    UPDATE vsiflow.journals j SET epoch = epoch + 1, holder = $2, \
+    lease_from = server.now, quiet_from = server.now, \
+    lease_until = server.now + make_interval(secs => $3), \
+    quiet_until = CASE \
+        WHEN j.timeline IN (0, server.timeline) AND holder = '' THEN CASE \
+            WHEN isfinite(quiet_from) AND quiet_until > quiet_from \
+            THEN server.now + (quiet_until - quiet_from) ELSE quiet_until END \
+        ELSE greatest(quiet_until, server.now + make_interval(secs => $4) + CASE \
+            WHEN isfinite(lease_from) AND lease_until > lease_from \
+            THEN lease_until - lease_from ELSE make_interval(secs => $3) END) END, \
+    timeline = server.timeline FROM server \
+    WHERE journal = $1 RETURNING epoch, \
+    extract(epoch FROM quiet_until)::float8 - extract(epoch FROM clock_timestamp())::float8";
+/// Ends the lease of `$2`, of whose quiet time `$3` seconds remain.
+const RELEASE: &str = "UPDATE vsiflow.journals SET holder = '', lease_until = '-infinity', \
+    quiet_from = clock.now, quiet_until = clock.now + make_interval(secs => $3) \
+    FROM (SELECT clock_timestamp() AS now) AS clock WHERE journal = $1 AND holder = $2";
+
 /// The identity of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalIdentity {
@@ -77,6 +103,8 @@ pub struct Held {
     identity: JournalIdentity,
     lasts: Duration,
     quiet: Duration,
+    /// When the quiet time began, by the clock of this machine.
+    taken_at: Instant,
     /// The requests that were taken while this process holds the journal.
     pub(crate) requests: Mutex<AcceptedRequests>,
     /// The connection with which the lease was taken, and with which it is renewed: other clients may
@@ -136,10 +164,9 @@ impl Held {
         let requested = BootInstant::now();
         let holder = name();
         let names = [address.name.as_str()];
-        for update in clock_back::RECORD_ANEW {
-            let changed = connection.client.query(update, &[&names.as_slice()]).await;
-            clock_back::report(&changed.map_err(failed)?);
-        }
+        let update = clock_back::record_anew!("$1");
+        let changed = connection.client.query(update, &[&names.as_slice()]).await;
+        clock_back::report(&changed.map_err(failed)?);
         let transaction = connection.client.transaction().await.map_err(failed)?;
         let row = schema::find(transaction.client(), address).await?;
         let row = row.filter(|row| row.whole == whole);
@@ -162,24 +189,9 @@ impl Held {
                 left,
             });
         }
-        // A holder that ended in order left its name empty. After a promotion the row may be older than
-        // the last holder's view.
-        let take = "WITH server AS (SELECT \
-                ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline) \
-            UPDATE vsiflow.journals j SET epoch = epoch + 1, holder = $2, \
-            lease_from = clock_timestamp(), quiet_from = clock_timestamp(), \
-            lease_until = clock_timestamp() + make_interval(secs => $3), \
-            quiet_until = CASE \
-                WHEN j.timeline NOT IN (0, server.timeline) THEN \
-                    greatest(quiet_until, clock_timestamp() + make_interval(secs => $3 + $4)) \
-                WHEN holder = '' THEN quiet_until \
-                ELSE greatest(quiet_until, lease_until + make_interval(secs => $4)) END, \
-            timeline = server.timeline FROM server \
-            WHERE journal = $1 RETURNING epoch, \
-            extract(epoch FROM quiet_until)::float8 - extract(epoch FROM clock_timestamp())::float8";
         let (lease, quiet) = (lasts.as_secs_f64(), QUIET.as_secs_f64());
         let taken = transaction
-            .query_one(take, &[&row.journal, &holder, &lease, &quiet])
+            .query_one(TAKE, &[&row.journal, &holder, &lease, &quiet])
             .await
             .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
@@ -193,6 +205,7 @@ impl Held {
             identity: JournalIdentity::of(&row),
             lasts,
             quiet: lasting(taken.get(1)),
+            taken_at: Instant::now(),
             requests: Mutex::new(AcceptedRequests::since(since_epoch())),
             taken_by: Mutex::new(Some(connection)),
         }))
@@ -294,10 +307,10 @@ impl Held {
         self.lease.give_up();
         let released = async {
             let connection = Connection::to(&self.address).await?;
-            let release = "UPDATE vsiflow.journals SET holder = '', lease_until = '-infinity' \
-                WHERE journal = $1 AND holder = $2";
-            let params: [&(dyn ToSql + Sync); 2] = [&self.journal, &self.holder];
-            let released = connection.client.execute(release, &params).await;
+            let quiet = self.quiet.saturating_sub(self.taken_at.elapsed());
+            let quiet = quiet.as_secs_f64();
+            let params: [&(dyn ToSql + Sync); 3] = [&self.journal, &self.holder, &quiet];
+            let released = connection.client.execute(RELEASE, &params).await;
             released.map_err(|error| PostgresError::of(&self.address.to_string(), &error))
         };
         match timeout(self.lasts, Box::pin(released)).await {

@@ -10,6 +10,22 @@ use crate::{PostgresError, clock_back, shards::ShardSet};
 /// A process that is silent for this long counts as dead.
 pub const SILENT: Duration = crate::hold::LEASE_DURATION;
 
+/// Reports that process `$2` of set `$1` is alive, so that it counts as dead after `$3` seconds. What was stored
+/// in the future, also of the journals `$4`, counts from now on. One statement, as each process sends it
+/// every second.
+const LIVE: &str = concat!(
+    "WITH silent AS (DELETE FROM vsiflow.shard_processes \
+        WHERE set_name = $1 AND process <> $2 AND silent_at < clock_timestamp()), \
+    ahead AS (UPDATE vsiflow.shard_processes \
+        SET silent_at = clock_timestamp() + make_interval(secs => $3) \
+        WHERE set_name = $1 AND process <> $2 \
+        AND silent_at > clock_timestamp() + make_interval(secs => $3)), \
+    alive AS (INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) \
+        VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
+        ON CONFLICT (set_name, process) DO UPDATE SET silent_at = excluded.silent_at) ",
+    clock_back::record_anew!("$4")
+);
+
 /// The position of a process among the living ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessRank {
@@ -35,22 +51,12 @@ impl ShardSet {
     /// # Errors
     /// See [`PostgresError`].
     pub async fn live(&self, process: &str) -> Result<ProcessRank, PostgresError> {
-        let upsert = "WITH silent AS (DELETE FROM vsiflow.shard_processes \
-                WHERE set_name = $1 AND process <> $2 AND silent_at < clock_timestamp()), \
-            ahead AS (UPDATE vsiflow.shard_processes \
-                SET silent_at = clock_timestamp() + make_interval(secs => $3) \
-                WHERE set_name = $1 AND process <> $2 \
-                AND silent_at > clock_timestamp() + make_interval(secs => $3)) \
-            INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) \
-            VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
-            ON CONFLICT (set_name, process) DO UPDATE SET silent_at = excluded.silent_at";
-        let silent = SILENT.as_secs_f64();
-        self.reader()
-            .query(upsert, &[&self.name(), &process, &silent])
+        let (silent, names) = (SILENT.as_secs_f64(), self.names());
+        let changed = self
+            .reader()
+            .query(LIVE, &[&self.name(), &process, &silent, &names])
             .await?;
-        for update in clock_back::RECORD_ANEW {
-            clock_back::report(&self.reader().query(update, &[&self.names()]).await?);
-        }
+        clock_back::report(&changed);
         let select = "SELECT process FROM vsiflow.shard_processes \
             WHERE set_name = $1 AND (process = $2 OR silent_at >= clock_timestamp()) \
             ORDER BY came, process";

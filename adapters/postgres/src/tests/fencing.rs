@@ -109,7 +109,8 @@ async fn a_process_that_was_stopped_and_wakes_writes_nothing() {
     let mut second = WriterProcess::start(&server.url("a"), lasts, "second");
     let holds = second.says().unwrap();
     let quiet: u64 = holds.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(quiet > 0 && quiet <= hold::QUIET.as_secs(), "{holds}");
+    let longest = hold::QUIET + lasts;
+    assert!(quiet > 0 && quiet <= longest.as_secs(), "{holds}");
     acknowledged.extend(second.acknowledges(5));
     first.signal(Signal::CONT);
     let last = first.end();
@@ -329,7 +330,7 @@ async fn a_lease_from_before_the_clock_was_set_back_ends_after_its_length() {
         .unwrap();
     let quiet = next.quiet();
     assert!(
-        quiet > hold::QUIET - lasts && quiet <= hold::QUIET,
+        quiet > hold::QUIET - lasts && quiet <= hold::QUIET + lasts,
         "{quiet:?}"
     );
 }
@@ -343,11 +344,61 @@ async fn a_quiet_time_from_before_the_clock_was_set_back_ends_after_its_length()
     second.release().await;
     server.sql(CLOCK_WAS_AHEAD);
     let third = Held::take(&server.journal("a"), LONG).await.unwrap();
-    assert!(third.quiet() <= hold::QUIET, "{:?}", third.quiet());
+    let longest = hold::QUIET + lasts;
+    assert!(third.quiet() <= longest, "{:?}", third.quiet());
     assert!(third.quiet() > hold::QUIET / 2, "{:?}", third.quiet());
     third.release().await;
     let rest = "SELECT quiet_until < clock_timestamp() + interval '1 h' FROM vsiflow.journals";
     assert_eq!(server.sql(rest), "t", "it is stored anew");
+}
+
+/// Moves what the journals' rows say into the past, as if the clock had jumped ahead since.
+const CLOCK_JUMPED_AHEAD: &str = "UPDATE vsiflow.journals SET lease_from = lease_from - interval '2 y', \
+    lease_until = lease_until - interval '2 y', quiet_from = quiet_from - interval '2 y', \
+    quiet_until = quiet_until - interval '2 y'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_ahead_does_not_shorten_the_quiet_time_after_a_holder() {
+    let server = Server::start();
+    let address = server.journal("a");
+    let first = Held::take(&address, hold::LEASE_DURATION).await.unwrap();
+    server.sql(CLOCK_JUMPED_AHEAD);
+    let second = Held::take(&address, LONG).await.unwrap();
+    let left = first.lease().left().unwrap();
+    assert!(!left.is_zero(), "it may act");
+    assert!(second.quiet() > hold::QUIET + left, "{:?}", second.quiet());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_ahead_does_not_end_the_quiet_time_that_an_orderly_end_left() {
+    let server = Server::start();
+    let address = server.journal("a");
+    drop(Held::take(&address, hold::LEASE_DURATION).await.unwrap());
+    server.sql(CLOCK_JUMPED_AHEAD);
+    let second = Held::take(&address, LONG).await.unwrap();
+    second.release().await;
+    server.sql(CLOCK_JUMPED_AHEAD);
+    let third = Held::take(&address, LONG).await.unwrap();
+    let (before, after) = (second.quiet(), third.quiet());
+    assert!(after > hold::QUIET / 2 && after < before, "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_time_that_was_kept_is_not_kept_again_after_an_orderly_end() {
+    let server = Server::start();
+    let address = server.journal("a");
+    let lasts = Duration::from_millis(100);
+    drop(Held::take(&address, lasts).await.unwrap());
+    server.sql(
+        "UPDATE vsiflow.journals SET holder = '', quiet_from = now() - interval '2 s', \
+        quiet_until = now() - interval '1.5 s', lease_until = '-infinity'",
+    );
+    let second = Held::take(&address, LONG).await.unwrap();
+    assert!(!second.quiet().is_zero());
+    tokio::time::sleep(second.quiet()).await;
+    second.release().await;
+    let third = Held::take(&address, LONG).await.unwrap();
+    assert_eq!(third.quiet(), Duration::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread")]
