@@ -359,6 +359,7 @@ impl<'a> VsiGraphBuilder<'a> {
         let watch = await_ready::Params {
             host,
             uuid,
+            namespace: self.record.vsi.namespace.clone(),
             console,
             deadline_s: deadline_s(&self.record.vsi),
             cards: cards(self.record),

@@ -530,6 +530,7 @@ impl World {
         vsi::await_ready::Params {
             host,
             uuid,
+            namespace: "default".to_owned(),
             console,
             deadline_s: 60,
             cards: Vec::new(),

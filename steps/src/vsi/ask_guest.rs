@@ -127,7 +127,7 @@ impl ReadyGuest {
         ports: &HostPorts,
         pattern: &str,
     ) -> PortResult<Result<Option<String>, String>> {
-        let mut budget = MatchBudget::of(&self.host);
+        let mut budget = MatchBudget::of_guest(&self.namespace, &self.host);
         find_line(ports, &self.console, pattern, &mut budget).await
     }
 

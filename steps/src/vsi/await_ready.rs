@@ -45,6 +45,9 @@ pub struct Params {
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
+    /// The VSI's namespace; empty in runs that an earlier version recorded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
     /// The console log.
     pub console: VolumeKey,
     /// Seconds after which a boot without a result counts as failed.

@@ -26,6 +26,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub struct ReadyGuest {
     /// The VSI's UID.
     pub uuid: Uuid,
+    /// The VSI's namespace.
+    pub namespace: String,
     /// The host's ID.
     pub host: String,
     /// The console log.

@@ -93,8 +93,17 @@ pub struct MatchBudget {
 }
 
 impl MatchBudget {
-    /// The budget of one guest, or of one search. It takes the turns of its owner: the guest's host, which tenants do not
-    /// share with others whom they do not trust, or the caller who searches.
+    /// The budget of one guest. It takes the turns of its namespace, so that the guests of one tenant delay those of
+    /// another by one piece, also on one host. A run that was recorded by an earlier version names no namespace: its
+    /// guest takes the turns of its host.
+    pub fn of_guest(namespace: &str, host: &str) -> Self {
+        match namespace {
+            "" => Self::of(&format!("host/{host}")),
+            namespace => Self::of(&format!("namespace/{namespace}")),
+        }
+    }
+
+    /// The budget of one search. It takes the turns of its owner, the caller who searches.
     pub fn of(owner: &str) -> Self {
         Self {
             owner: owner.into(),
@@ -177,6 +186,15 @@ mod tests {
         sleep(Duration::from_secs(3_600)).await;
         budget.wait().await;
         assert_eq!(budget.left, BURST);
+    }
+
+    #[test]
+    fn the_guests_of_a_namespace_share_turns_on_all_hosts_and_those_of_two_on_none() {
+        let owner = |namespace, host| MatchBudget::of_guest(namespace, host).owner;
+        assert_eq!(owner("a", "host1"), owner("a", "host2"));
+        assert_ne!(owner("a", "host1"), owner("b", "host1"));
+        assert_ne!(owner("a", "host1"), owner("", "a"), "recorded earlier");
+        assert_eq!(owner("", "host1"), owner("", "host1"));
     }
 
     #[tokio::test]

@@ -128,6 +128,7 @@ pub(super) fn guest(known: &Known) -> ReadyGuest {
     let record = &known.record;
     ReadyGuest {
         uuid: record.uid,
+        namespace: record.vsi.namespace.clone(),
         host: record.vsi.host.clone(),
         console: vsi_graph::console(record),
         cards: vsi_graph::cards(record),

@@ -108,7 +108,7 @@ impl Probes {
             errors: found.errors,
             warnings: found.warnings,
             next: Instant::now(),
-            budget: MatchBudget::of(&params.host),
+            budget: MatchBudget::of_guest(&params.namespace, &params.host),
             matched_piece: String::new(),
         }
     }
