@@ -8,3 +8,4 @@ pub(super) mod object;
 pub(super) mod reserved;
 mod source;
 pub(super) mod updates;
+mod users;

@@ -10,7 +10,7 @@ use vsiflow_steps::disk::GrowVolume;
 
 use crate::fleet::{
     Condition, DiskHandle, Fleet, FleetError, Metadata,
-    disk::known::KnownDisk,
+    disk::{known::KnownDisk, users::DiskUsers},
     index::Known,
     object::qualified,
     unreadable::{LostEntity, UNREADABLE},
@@ -76,10 +76,12 @@ impl DiskHandle<'_> {
     pub async fn list(self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
         let mut vsis = self.fleet.known().await?;
         vsis.retain(|vsi| !vsi.is_deleted());
+        let users = DiskUsers::of(&vsis);
         let mut objects = Vec::new();
         for disk in self.fleet.known_disks().await? {
             if deleted || !disk.is_deleted() {
-                objects.push(self.fleet.disk_object(&disk, &vsis).await?);
+                let object = self.fleet.disk_object(&disk, users.of_disk(disk.uid));
+                objects.push(object.await?);
             }
         }
         let lost = self.fleet.lost(kind::DISK).await?;
@@ -103,9 +105,10 @@ impl DiskHandle<'_> {
         let (namespace, name) = qualified(namespace, name);
         let made = self.fleet.find_disk(namespace, name, true).await;
         if let Some(known) = made.as_ref().ok().filter(|known| !known.is_deleted()) {
-            let mut users = self.fleet.known_with(known.uid).await?;
-            users.retain(|vsi| !vsi.is_deleted());
-            return self.fleet.disk_object(known, &users).await;
+            let vsis = self.fleet.known_with(known.uid).await?;
+            let users = DiskUsers::of(vsis.iter().filter(|vsi| !vsi.is_deleted()));
+            let object = self.fleet.disk_object(known, users.of_disk(known.uid));
+            return object.await;
         }
         let mut vsis = self.fleet.known().await?;
         vsis.retain(|vsi| !vsi.is_deleted());
@@ -113,7 +116,12 @@ impl DiskHandle<'_> {
             |disk: &DiskObject| disk.metadata.namespace == namespace && disk.metadata.name == name;
         match references(&vsis).into_iter().find(is_meant) {
             Some(reference) => Ok(reference),
-            None => self.fleet.disk_object(&made?, &vsis).await,
+            None => {
+                let known = made?;
+                let users = DiskUsers::of(&vsis);
+                let object = self.fleet.disk_object(&known, users.of_disk(known.uid));
+                object.await
+            }
         }
     }
 }
@@ -145,7 +153,7 @@ impl Fleet {
     async fn disk_object(
         &self,
         known: &KnownDisk,
-        vsis: &[Known],
+        users: &[&Known],
     ) -> Result<DiskObject, FleetError> {
         let (disk, state) = (&known.record.disk, &known.state);
         let poison = self.poison(&known.entity).await?;
@@ -153,8 +161,6 @@ impl Fleet {
             None => self.output_of(GrowVolume::NAME, state).await?,
             Some(_) => Value::Null,
         };
-        let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
-        let users: Vec<_> = users.filter(|vsi| known.is_used_by(vsi)).collect();
         let legacy = known.is_legacy() && users.iter().any(|vsi| vsi.state.reached > 0);
         let recorded = state.state.as_ref().map(|(name, _)| name.to_string());
         let phase = match recorded {
