@@ -23,7 +23,7 @@ use crate::{
     event_recorder::EventRecorder,
     events::{EventNote, WAITING},
     follow::Follower,
-    reporter::Reporter,
+    reporter::{DueResources, Reporter},
     resource_cache::{ObjectSource, ResourceCache, WatchedKind},
     share::JournalShare,
     status_queue::StatusQueue,
@@ -363,6 +363,7 @@ impl Operator {
             quotas: BTreeMap::new(),
             counted_at: None,
             counting: JoinSet::new(),
+            due: DueResources::default(),
         };
         let controller = Controller::new(
             client.clone(),

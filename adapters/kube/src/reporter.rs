@@ -3,6 +3,7 @@
 //! It is compared with the status that the API server sent last. So nothing must be remembered across a
 //! restart, and a status that another process overwrites is corrected.
 
+mod due;
 mod quotas;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use vsiflow_workflows::{
     record::{disk_entity, group_entity, pool_entity, snapshot_entity, vsi_entity},
 };
 
+pub(crate) use self::due::DueResources;
 use crate::{
     api::{self, CallError},
     crd::{GroupResourceStatus, PoolResourceStatus, VsiResourceStatus},
@@ -73,6 +75,8 @@ pub(crate) struct Reporter {
     pub(crate) counted_at: Option<Instant>,
     /// Counts of usage across journals that are running.
     pub(crate) counting: quotas::Counting,
+    /// What is checked again later, and when.
+    pub(crate) due: DueResources,
 }
 
 /// The result of checking one resource.
@@ -101,6 +105,10 @@ impl Reporter {
                 }
                 _ = quotas.tick() => self.count_again(),
                 Some(counted) = self.counting.join_next() => self.counted(counted),
+                () = self.due.wait() => {
+                    let due = self.due.take(Instant::now());
+                    due.into_iter().for_each(|key| self.status_queue.dirty(key));
+                }
             }
             tokio::time::sleep(GATHER).await;
             let mut keys = self.status_queue.take();
@@ -120,21 +128,13 @@ impl Reporter {
                 match outcome {
                     ReportDone::Settled => self.status_queue.is_written(&key),
                     ReportDone::Written => _ = self.written.insert(key, Instant::now()),
-                    ReportDone::Later(delay) => self.later(key, delay),
+                    ReportDone::Later(delay) => self.due.add(key, delay),
                 }
             }
             self.health.idle("reporter");
             let cache = self.cache.clone();
             self.written.retain(|key, _| cache.resource(key).is_some());
         }
-    }
-
-    fn later(&self, key: ResourceKey, delay: Duration) {
-        let status_queue = self.status_queue.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            status_queue.dirty(key);
-        });
     }
 
     async fn report_on(&self, key: &ResourceKey) -> ReportDone {

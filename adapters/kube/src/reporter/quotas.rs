@@ -49,7 +49,7 @@ impl Reporter {
         let since = self.counted_at.map(|at| at.elapsed());
         if let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since)) {
             keys.retain(|key| !is_quota(key));
-            due.into_iter().for_each(|key| self.later(key, wait));
+            due.into_iter().for_each(|key| self.due.add(key, wait));
             return;
         }
         match self.fleet.quotas().list().await {
@@ -60,7 +60,8 @@ impl Reporter {
             Err(error) => {
                 tracing::warn!("what quotas allow is not known: {error}");
                 keys.retain(|key| !is_quota(key));
-                due.into_iter().for_each(|key| self.later(key, RETRY_DELAY));
+                due.into_iter()
+                    .for_each(|key| self.due.add(key, RETRY_DELAY));
             }
         }
     }
@@ -94,7 +95,7 @@ impl Reporter {
         for key in new {
             keys.remove(&key);
             if self.counting.is_empty() {
-                self.later(key, wait.unwrap_or(every));
+                self.due.add(key, wait.unwrap_or(every));
             }
         }
     }
