@@ -59,7 +59,7 @@ use crate::{
     resource_cache::{ResourceCache, Snapshot},
     share::{DECIDES, JournalShare},
     status_queue::{Hold, StatusFindings, StatusQueue},
-    translate::{Translation, TranslationRules, translate},
+    translate::{TextTurns, Translation, TranslationRules, translate},
 };
 
 /// Changes come in bursts (`kubectl apply -f DIR`): a pass waits this long for more of them.
@@ -84,6 +84,8 @@ pub(crate) struct Controller {
     health: Arc<Health>,
     /// Returns the settings that the fleet knows of a host.
     known: KnownHosts,
+    /// The turns of namespaces in checks that take long.
+    text_turns: Arc<TextTurns>,
     /// Hash of what was applied to the fleet, by UID of the resource.
     applied: BTreeMap<Uuid, Hash>,
     /// The generation of each resource that was recorded last.
@@ -132,6 +134,7 @@ impl Controller {
             permits: Arc::new(NoFiles),
             health: Arc::default(),
             known: Arc::new(move |id| of.hosts().settings(id).ok()),
+            text_turns: Arc::default(),
             client,
             fleet,
             cache,
@@ -383,6 +386,7 @@ impl Controller {
     /// more.
     async fn translate(&mut self, snapshot: &Snapshot) -> Translation {
         let translation = self.translated(snapshot).await;
+        self.unfinished |= translation.has_unchecked;
         let mut freed = false;
         for (host, namespace) in &translation.stale {
             match self.fleet.hosts().release(host, namespace).await {
@@ -404,12 +408,14 @@ impl Controller {
         let (snapshot, host) = (snapshot.clone(), self.host.clone());
         let (permits, known) = (self.permits.clone(), self.known.clone());
         let owners = self.fleet.hosts().owners();
+        let text_turns = self.text_turns.clone();
         let translated = spawn_blocking(move || {
             let rules = TranslationRules {
                 host: host.as_ref(),
                 permits: &*permits,
                 owners,
                 known: &*known,
+                text_turns,
             };
             translate(&snapshot, &rules)
         });

@@ -89,5 +89,6 @@ pub(crate) fn rules(host: Option<&HostSettings>) -> TranslationRules<'_> {
         permits: &NoFiles,
         owners: BTreeMap::new(),
         known: &|_| None,
+        text_turns: Arc::default(),
     }
 }

@@ -7,6 +7,7 @@
 
 mod claims;
 mod permitted;
+mod text_turns;
 
 use std::{
     borrow::Cow,
@@ -23,6 +24,7 @@ use vsiflow_workflows::spec::{
     resolve,
 };
 
+pub(crate) use self::text_turns::TextTurns;
 use crate::{
     document,
     kind::ResourceKind,
@@ -58,6 +60,8 @@ pub(crate) struct Translation {
     /// Hosts whose namespaces do not select them any more, and that other namespaces ask for: host and
     /// namespace.
     pub(crate) stale: Vec<(String, String)>,
+    /// Whether resources were left out because their texts for guests are not checked yet.
+    pub(crate) has_unchecked: bool,
 }
 
 /// The input of a translation besides the snapshot.
@@ -70,6 +74,8 @@ pub(crate) struct TranslationRules<'a> {
     pub(crate) owners: BTreeMap<String, String>,
     /// Returns the known settings of a host.
     pub(crate) known: &'a dyn Fn(&str) -> Option<HostSettings>,
+    /// The turns of namespaces in checks that take long.
+    pub(crate) text_turns: Arc<TextTurns>,
 }
 
 /// Translates a snapshot.
@@ -83,6 +89,7 @@ pub(crate) fn translate(snapshot: &Snapshot, rules: &TranslationRules<'_>) -> Tr
     let problems = reading.not_permitted(rules);
     reading.refuse(problems);
     reading.settle_claims(rules);
+    reading.check_texts(&rules.text_turns);
     reading.resolve(rules.host)
 }
 

@@ -33,10 +33,13 @@ use flate2::bufread::GzDecoder;
 
 use self::{
     budget::CheckBudget,
-    verdicts::Verdicts,
+    verdicts::{VERDICTS_MAX, Verdicts},
     yaml::{YamlShape, check_yaml, read_yaml, shape_of},
 };
-pub use self::{network::check_network, public_key::is_public_key};
+pub use self::{
+    network::{check_network, is_network_checked},
+    public_key::is_public_key,
+};
 
 /// What is wrong with an input of a guest, in words that repeat nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +104,18 @@ const ENCODINGS_MAX: usize = 4;
 const FIRST_LINE: &str = "begin it with the line `#cloud-config`, or with `#!` and an interpreter";
 const AS_UTF8: &str = "save it as UTF-8 without a byte order mark";
 
+static VERDICTS: Verdicts = Verdicts::new(VERDICTS_MAX);
+
 /// The problem of user-data, or of vendor-data, if cloud-init would ignore it. What exceeds the budget of one check is
 /// a doubt.
 pub fn check(bytes: &[u8]) -> Option<InputProblem> {
-    static VERDICTS: Verdicts = Verdicts::new();
     VERDICTS.of(bytes, || check_anew(bytes))
+}
+
+/// Whether [`check`] returns at once, because it was called with the same bytes or they are few. Anew it may take
+/// seconds.
+pub fn is_checked(bytes: &[u8]) -> bool {
+    VERDICTS.has(bytes)
 }
 
 fn check_anew(bytes: &[u8]) -> Option<InputProblem> {

@@ -227,7 +227,7 @@ fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
 }
 
 /// The contract or user-data of the guest; `None` if its type has none.
-fn source(
+pub(super) fn source(
     document: &Document<VsiSpec>,
     spec: &GuestSpec,
     guest_type: GuestType,

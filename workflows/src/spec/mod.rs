@@ -16,6 +16,7 @@ pub mod documents;
 pub mod group;
 pub(crate) mod group_check;
 pub mod guest;
+pub mod guest_texts;
 pub mod host;
 mod host_keys;
 mod host_limits;

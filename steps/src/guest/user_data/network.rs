@@ -10,7 +10,7 @@ use super::{
     netplan_keys, netplan_references,
     netplan_values::RENDERERS,
     network_v1,
-    verdicts::Verdicts,
+    verdicts::{VERDICTS_MAX, Verdicts},
     yaml::{Unread, check_as_python, read_yaml},
 };
 
@@ -31,10 +31,16 @@ const DEVICES: [&str; 12] = [
     "openvswitch",
 ];
 
+static VERDICTS: Verdicts = Verdicts::new(VERDICTS_MAX);
+
 /// The problem of a network configuration, if cloud-init would ignore it.
 pub fn check_network(text: &str) -> Option<InputProblem> {
-    static VERDICTS: Verdicts = Verdicts::new();
     VERDICTS.of(text.as_bytes(), || check_anew(text))
+}
+
+/// Whether [`check_network`] returns at once, because it was called with the same text or it is short.
+pub fn is_network_checked(text: &str) -> bool {
+    VERDICTS.has(text.as_bytes())
 }
 
 fn check_anew(text: &str) -> Option<InputProblem> {

@@ -12,11 +12,14 @@ use super::InputProblem;
 
 /// A shorter input is checked faster than it is looked up.
 const SHORT: usize = 1024;
-/// How many verdicts are remembered; the oldest is forgotten first.
-const VERDICTS_MAX: usize = 4096;
+/// How many verdicts are remembered; the oldest is forgotten first. More than a large cluster has texts.
+pub(super) const VERDICTS_MAX: usize = 65_536;
 
 /// The verdicts of one kind of check, by the SHA-256 of what was checked.
-pub(super) struct Verdicts(Mutex<Option<Remembered>>);
+pub(super) struct Verdicts {
+    most: usize,
+    remembered: Mutex<Option<Remembered>>,
+}
 
 #[derive(Default)]
 struct Remembered {
@@ -25,8 +28,21 @@ struct Remembered {
 }
 
 impl Verdicts {
-    pub(super) const fn new() -> Self {
-        Self(Mutex::new(None))
+    /// Verdicts of which at most `most` are remembered.
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            most,
+            remembered: Mutex::new(None),
+        }
+    }
+
+    /// Whether [`Verdicts::of`] returns at once.
+    pub(super) fn has(&self, bytes: &[u8]) -> bool {
+        let is_remembered = || {
+            let digest: [u8; 32] = Sha256::digest(bytes).into();
+            self.with(|remembered| remembered.problems.contains_key(&digest))
+        };
+        bytes.len() < SHORT || is_remembered()
     }
 
     /// What `check` finds, or found in the same bytes. It runs outside the lock.
@@ -43,22 +59,25 @@ impl Verdicts {
             return problem;
         }
         let problem = check();
-        self.with(|remembered| remembered.remember(digest, problem.clone()));
+        self.with(|remembered| remembered.remember(digest, problem.clone(), self.most));
         problem
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Remembered) -> T) -> T {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         act(remembered.get_or_insert_default())
     }
 }
 
 impl Remembered {
-    fn remember(&mut self, digest: [u8; 32], problem: Option<InputProblem>) {
+    fn remember(&mut self, digest: [u8; 32], problem: Option<InputProblem>, most: usize) {
         if self.problems.insert(digest, problem).is_none() {
             self.oldest_first.push_back(digest);
         }
-        if self.oldest_first.len() > VERDICTS_MAX
+        if self.oldest_first.len() > most
             && let Some(oldest) = self.oldest_first.pop_front()
         {
             self.problems.remove(&oldest);
@@ -72,7 +91,8 @@ mod tests {
 
     #[test]
     fn the_same_bytes_are_checked_once_until_many_others_were() {
-        let verdicts = Verdicts::new();
+        const MOST: usize = 50;
+        let verdicts = Verdicts::new(MOST);
         let mut checks = 0_usize;
         let mut check = |number: usize| {
             let bytes = format!("{number:SHORT$}");
@@ -84,8 +104,14 @@ mod tests {
         for number in [0, 0, 1, 0] {
             assert_eq!(check(number).unwrap().message, number.to_string());
         }
-        (0..=VERDICTS_MAX).for_each(|number| _ = check(number));
+        (0..=MOST).for_each(|number| _ = check(number));
         check(0);
-        assert_eq!(checks, VERDICTS_MAX + 2);
+        assert_eq!(checks, MOST + 2);
+        assert!(verdicts.has(format!("{:SHORT$}", 0).as_bytes()));
+        assert!(
+            !verdicts.has(format!("{:SHORT$}", 1).as_bytes()),
+            "forgotten"
+        );
+        assert!(verdicts.has(b"short"));
     }
 }
