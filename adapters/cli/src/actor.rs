@@ -2,11 +2,13 @@
 
 use std::future::Future;
 
-use vsiflow_api::Caller;
+use vsiflow_api::{Caller, Place, Places};
 use vsiflow_engine::{
     executor::By,
     model::{Actor, Text, Who},
 };
+
+use crate::exit::ExitProblem;
 
 tokio::task_local! {
     static CALLER: Caller;
@@ -20,6 +22,21 @@ pub(crate) async fn for_caller<T>(caller: Caller, work: impl Future<Output = T>)
 /// The caller whose command runs here; `None` if it is this process's own.
 pub(crate) fn caller() -> Option<Caller> {
     CALLER.try_with(Caller::clone).ok()
+}
+
+/// A turn of this caller in work that it can make long; a command of this process's own needs none.
+///
+/// # Errors
+/// If the turns are closed, which is a defect.
+pub(crate) async fn turn_in(
+    turns: &Places,
+    caller: Option<&Caller>,
+) -> Result<Option<Place>, ExitProblem> {
+    let Some(caller) = caller else {
+        return Ok(None);
+    };
+    let turn = turns.take(caller).await.map_err(ExitProblem::defect)?;
+    Ok(Some(turn))
 }
 
 /// The actor, and the reason given on the command line.

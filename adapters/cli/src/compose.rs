@@ -10,6 +10,7 @@ mod hosts;
 mod images;
 pub(crate) mod journal_key;
 mod open;
+mod past;
 mod remote;
 pub(crate) mod retention;
 mod shared_work;
@@ -30,9 +31,9 @@ use vsiflow_engine::{
     journal::JournalError,
     state_dir::StateDir,
 };
-use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
+use vsiflow_workflows::fleet::{Fleet, Fleets};
 
-use crate::{exit::ExitProblem, membership::Membership, output};
+use crate::{exit::ExitProblem, membership::Membership};
 
 use self::stores::{Origin, Stores};
 pub(crate) use self::{
@@ -138,31 +139,6 @@ impl App {
         }
     }
 
-    /// The fleet at a moment, which is printed; the current fleet without one.
-    pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, ExitProblem> {
-        let Some(moment) = moment else {
-            return Ok(self.fleet.clone());
-        };
-        let own = self.inner.shard.as_ref().map(|shard| shard.number);
-        let moment = match moment {
-            Moment::Event { journal, offset } if Some(journal) == own => Moment::Offset(offset),
-            moment => moment,
-        };
-        let fleet = if self.borrowed {
-            let past = self
-                .moments()
-                .at(&self.fleet.clone().into(), moment)
-                .await?;
-            past.decides().clone()
-        } else {
-            self.fleet.at(moment).await?
-        };
-        if let Some((offset, time)) = fleet.history().newest_event().await? {
-            output::note(&format!("as of offset {offset}, {time}"));
-        }
-        Ok(fleet)
-    }
-
     /// The fleets of all journals combined; journal 0 is the first.
     pub(crate) fn all_fleets(apps: &[Self]) -> Result<Fleets, ExitProblem> {
         Self::as_one(apps.iter().map(|app| app.fleet.clone()))
@@ -174,25 +150,6 @@ impl App {
         let decides = fleets.next();
         let decides = decides.ok_or_else(|| ExitProblem::defect("a set has no journal"))?;
         Ok(Fleets::of(decides, fleets))
-    }
-
-    /// The fleets of all journals combined, at a moment, which is printed; the current ones without one.
-    pub(crate) async fn fleets_at(
-        apps: &[Self],
-        moment: Option<Moment>,
-    ) -> Result<Fleets, ExitProblem> {
-        if let [app] = apps {
-            return Ok(app.fleet_at(moment).await?.into());
-        }
-        let fleets = Self::all_fleets(apps)?;
-        let Some(moment) = moment else {
-            return Ok(fleets);
-        };
-        let past = fleets.at(moment).await?;
-        if let Some((_, time)) = past.newest_event().await? {
-            output::note(&format!("as of {time} in {} journals", apps.len()));
-        }
-        Ok(past)
     }
 
     /// Views of the past, which callers share.

@@ -5,12 +5,13 @@
 
 mod clock;
 
-use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_postgres::{JournalAddress, findings};
+use vsiflow_workflows::spec::documents;
 
 use crate::{
     args::{Common, DoctorArgs, OutputFormat},
@@ -25,15 +26,15 @@ const ROOM: u64 = 1 << 30;
 /// How many of the affected objects are named.
 const NAMED: usize = 5;
 
-/// Kinds whose records also show whether the clock was set back, with the words of the command that lists them.
-const OTHER_RECORDS: [(&str, &[&str]); 6] = [
-    ("token", &["token", "list", "-o", "json"]),
-    ("image", &["get", "image", "-o", "json"]),
-    ("snapshot", &["get", "snapshot", "-A", "-o", "json"]),
-    ("disk", &["get", "disk", "-A", "-o", "json"]),
-    ("pool", &["get", "pool", "-A", "-o", "json"]),
-    ("group", &["get", "group", "-A", "-o", "json"]),
+/// The command that lists all records that are checked, except tokens.
+const LIST: [&str; 5] = [
+    "get",
+    "vsi,host,image,snapshot,disk,pool,group",
+    "-A",
+    "-o",
+    "json",
 ];
+const LIST_OF_TOKENS: [&str; 4] = ["token", "list", "-o", "json"];
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -239,8 +240,8 @@ fn of_holder(state: &Path) -> DoctorCheck {
 
 /// Checks the records, as far as they can be read.
 async fn of_records(common: &Common) -> Vec<DoctorCheck> {
-    let vsis = match objects(common, &["get", "vsi", "-A", "-o", "json"]).await {
-        Ok(vsis) => vsis,
+    let listed = match objects(common, &LIST).await {
+        Ok(listed) => listed,
         Err(problem) => {
             let found = format!("{}: {}", problem.code, problem.message);
             return vec![DoctorCheck::not(
@@ -251,18 +252,40 @@ async fn of_records(common: &Common) -> Vec<DoctorCheck> {
             )];
         }
     };
-    let hosts = objects(common, &["get", "host", "-o", "json"]).await;
-    let hosts = hosts.unwrap_or_default();
-    let mut times = clock::times("vsi", &vsis);
-    times.extend(clock::times("host", &hosts));
-    for (kind, words) in OTHER_RECORDS {
-        let records = objects(common, words).await.unwrap_or_default();
-        times.extend(clock::times(kind, &records));
+    let tokens = objects(common, &LIST_OF_TOKENS).await.unwrap_or_default();
+    let mut times = clock::times("token", &tokens);
+    let by_kind = by_kind(listed);
+    for (kind, records) in &by_kind {
+        times.extend(clock::times(kind, records));
     }
+    let of_kind = |kind| by_kind.get(kind).map_or(&[][..], Vec::as_slice);
+    let (vsis, hosts) = (of_kind("vsi"), of_kind("host"));
     let clock = clock::of_clock(times, Timestamp::now());
-    let mut all = vec![of_journal(&vsis), clock, of_vsis(&vsis)];
-    all.extend(hosts.iter().map(of_host));
-    all
+    let mut checks = vec![of_journal(vsis), clock, of_vsis(vsis)];
+    checks.extend(hosts.iter().map(of_host));
+    checks
+}
+
+/// Listed objects by the words of their kinds.
+fn by_kind(listed: Vec<Value>) -> BTreeMap<&'static str, Vec<Value>> {
+    let mut by_kind = BTreeMap::<_, Vec<_>>::new();
+    for object in listed {
+        by_kind.entry(kind_of(&object)).or_default().push(object);
+    }
+    by_kind
+}
+
+/// The word of an object's kind. Hosts and images do not name theirs; only hosts have a transport.
+fn kind_of(object: &Value) -> &'static str {
+    match text(object, "/kind") {
+        documents::VSI | documents::VIRTUAL_SERVER => "vsi",
+        documents::DATA_DISK | documents::DATA_DISK_REF => "disk",
+        documents::SNAPSHOT => "snapshot",
+        documents::POOL => "pool",
+        documents::GROUP => "group",
+        _ if object.pointer("/status/transport").is_some() => "host",
+        _ => "image",
+    }
 }
 
 async fn objects(common: &Common, words: &[&str]) -> Result<Vec<Value>, ExitProblem> {
@@ -346,4 +369,24 @@ fn of_host(host: &Value) -> DoctorCheck {
         return DoctorCheck::not(WHAT, Grade::Warning, found, remedy);
     }
     DoctorCheck::ok(WHAT, format!("{name}: {status}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_objects_of_one_list_are_told_apart() {
+        let listed = vec![
+            json!({"kind": documents::VSI, "metadata": {"name": "a"}}),
+            json!({"kind": documents::VIRTUAL_SERVER, "metadata": {"name": "b"}}),
+            json!({"metadata": {"name": "h"}, "status": {"transport": "ssh", "status": "Ready"}}),
+            json!({"metadata": {"name": "i.qcow2"}, "status": {"url": "http://a/i.qcow2"}}),
+            json!({"kind": documents::DATA_DISK, "metadata": {"name": "d"}}),
+        ];
+        let by_kind = by_kind(listed);
+        let counts = by_kind.iter().map(|(kind, all)| (*kind, all.len()));
+        let counts: Vec<_> = counts.collect();
+        assert_eq!(counts, [("disk", 1), ("host", 1), ("image", 1), ("vsi", 2)]);
+    }
 }

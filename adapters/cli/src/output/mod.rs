@@ -265,24 +265,10 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), ExitProblem> {
 
 /// Prints a table, or that it is empty.
 pub(crate) fn table(table: &table::Table, what: &str) {
-    rendered(table, what, table::Table::render);
-}
-
-/// Prints a table without the columns that are empty in every row.
-pub(crate) fn table_of_what_is_known(table: &table::Table, what: &str) {
-    rendered(table, what, table::Table::render_what_is_known);
-}
-
-/// Prints a table without its head.
-pub(crate) fn table_rows(table: &table::Table, what: &str) {
-    rendered(table, what, table::Table::render_without_head);
-}
-
-fn rendered(table: &table::Table, what: &str, render: fn(&table::Table) -> String) {
     if table.is_empty() {
         note(&format!("No {what} found."))
     } else {
-        line(render(table).trim_end())
+        line(table.render().trim_end())
     }
 }
 

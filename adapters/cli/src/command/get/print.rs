@@ -9,7 +9,10 @@ use super::rows::{TableRow, arranged, values};
 use crate::{
     args::{GetArgs, ListFormat, OutputFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
-    output::{self, jsonpath, table},
+    output::{
+        self, jsonpath,
+        table::{self, Table},
+    },
 };
 
 /// A `get` command, while its kinds are printed one after another.
@@ -126,7 +129,7 @@ pub(super) async fn print(
         }
         (None | Some(ListFormat::Plain(OutputFormat::Wide)), several) => {
             if several.as_mut().is_none_or(|several| several.begins(&rows)) {
-                print_table(args, listed, &rows);
+                print_table(args, listed, rows).await?;
             }
         }
         (Some(_), Some(several)) => several.gathered.extend(values(rows).await?),
@@ -138,20 +141,36 @@ pub(super) async fn print(
     Ok(Exit::Done)
 }
 
-fn print_table(args: &GetArgs, listed: &Listed, rows: &[TableRow]) {
-    let Some(kind) = listed.kind else { return };
+/// Prints the table, which is made off the runtime's threads.
+async fn print_table(
+    args: &GetArgs,
+    listed: &Listed,
+    rows: Vec<TableRow>,
+) -> Result<(), ExitProblem> {
+    let Some(kind) = listed.kind else {
+        return Ok(());
+    };
     let form = table::TableForm {
         wide: args.output.is_some(),
         namespaces: args.scope.all_namespaces,
         times: args.times.time,
     };
-    let objects = rows.iter().map(|row| row.object.as_ref());
-    let table = table::objects(kind, objects, form);
-    if args.no_headers {
-        output::table_rows(&table, listed.plural())
-    } else {
-        output::table_of_what_is_known(&table, listed.plural())
+    let has_head = !args.no_headers;
+    let text = move |_| {
+        let objects = rows.iter().map(|row| row.object.as_ref());
+        let table = table::objects(kind, objects, form);
+        let render = if has_head {
+            Table::render_what_is_known
+        } else {
+            Table::render_without_head
+        };
+        Ok((!table.is_empty()).then(|| render(&table)))
+    };
+    match jsonpath::evaluate(text).await? {
+        Some(text) => output::line(text.trim_end()),
+        None => output::note(&format!("No {} found.", listed.plural())),
     }
+    Ok(())
 }
 
 impl Several {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
-use vsiflow_api::{Caller, Place, PlaceLimits, Places};
+use vsiflow_api::{PlaceLimits, Places};
 use vsiflow_engine::low_priority;
 
 use crate::actor;
@@ -72,7 +72,7 @@ impl Evaluation {
 pub(crate) async fn evaluate<T: Send + 'static>(
     format: impl FnOnce(Evaluation) -> Result<T, TooMuch> + Send + 'static,
 ) -> Result<T, ExitProblem> {
-    let turn = turn_of(actor::caller().as_ref()).await?;
+    let turn = actor::turn_in(&TURNS, actor::caller().as_ref()).await?;
     let evaluated = spawn_blocking(move || {
         // Held by the work: a caller that waits no longer does not end it.
         let _turn = turn;
@@ -88,15 +88,6 @@ pub(crate) async fn evaluate<T: Send + 'static>(
         })
 }
 
-/// A turn of this caller; a command of this process's own needs none.
-async fn turn_of(caller: Option<&Caller>) -> Result<Option<Place>, ExitProblem> {
-    let Some(caller) = caller else {
-        return Ok(None);
-    };
-    let turn = TURNS.take(caller).await.map_err(ExitProblem::defect)?;
-    Ok(Some(turn))
-}
-
 #[cfg(test)]
 pub(crate) fn evaluation() -> Evaluation {
     Evaluation::begin()
@@ -105,10 +96,14 @@ pub(crate) fn evaluation() -> Evaluation {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use vsiflow_api::Rights;
+    use vsiflow_api::{Caller, Place, Rights};
     use vsiflow_engine::model::{Actor, Who};
 
     use super::*;
+
+    async fn turn_of(caller: Option<&Caller>) -> Result<Option<Place>, ExitProblem> {
+        actor::turn_in(&TURNS, caller).await
+    }
 
     #[tokio::test]
     async fn who_operates_waits_behind_no_viewer() {

@@ -1,0 +1,101 @@
+//! The fleet at a moment of its past, for `--at`.
+
+use std::sync::LazyLock;
+
+use vsiflow_api::{Caller, Place, PlaceLimits, Places};
+use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
+
+use super::App;
+use crate::{actor, exit::ExitProblem, output};
+
+/// How many moments are computed at a time: one of a caller, and those of viewers take no turns of others. Each takes the
+/// memory and the time of a whole fleet.
+const TURN_LIMITS: PlaceLimits = PlaceLimits {
+    all: usize::MAX >> 4,
+    looking: 1,
+    each: 1,
+};
+static TURNS: LazyLock<Places> = LazyLock::new(|| Places::new(TURN_LIMITS));
+
+async fn turn_of(caller: Option<&Caller>) -> Result<Option<Place>, ExitProblem> {
+    actor::turn_in(&TURNS, caller).await
+}
+
+impl App {
+    /// The fleet at a moment, which is printed; the current fleet without one.
+    pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, ExitProblem> {
+        let Some(moment) = moment else {
+            return Ok(self.fleet.clone());
+        };
+        let own = self.inner.shard.as_ref().map(|shard| shard.number);
+        let moment = match moment {
+            Moment::Event { journal, offset } if Some(journal) == own => Moment::Offset(offset),
+            moment => moment,
+        };
+        let turn = turn_of(actor::caller().as_ref()).await?;
+        let fleet = if self.borrowed {
+            let past = self
+                .moments()
+                .at(&self.fleet.clone().into(), moment)
+                .await?;
+            past.decides().clone()
+        } else {
+            self.fleet.at(moment).await?
+        };
+        drop(turn);
+        if let Some((offset, time)) = fleet.history().newest_event().await? {
+            output::note(&format!("as of offset {offset}, {time}"));
+        }
+        Ok(fleet)
+    }
+
+    /// The fleets of all journals combined, at a moment, which is printed; the current ones without one.
+    pub(crate) async fn fleets_at(
+        apps: &[Self],
+        moment: Option<Moment>,
+    ) -> Result<Fleets, ExitProblem> {
+        if let [app] = apps {
+            return Ok(app.fleet_at(moment).await?.into());
+        }
+        let fleets = Self::all_fleets(apps)?;
+        let Some(moment) = moment else {
+            return Ok(fleets);
+        };
+        let turn = turn_of(actor::caller().as_ref()).await?;
+        let past = fleets.at(moment).await?;
+        drop(turn);
+        if let Some((_, time)) = past.newest_event().await? {
+            output::note(&format!("as of {time} in {} journals", apps.len()));
+        }
+        Ok(past)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use vsiflow_api::Rights;
+    use vsiflow_engine::model::{Actor, Who};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_moment_of_a_viewer_is_computed_at_a_time_and_others_do_not_wait_for_it() {
+        let caller = |name: &str, rights| Caller {
+            actor: Actor::Token(Who::new(name)),
+            rights,
+        };
+        let (viewer, other_viewer) = (caller("a", Rights::Look), caller("b", Rights::Look));
+        let turn = turn_of(Some(&viewer)).now_or_never().unwrap().unwrap();
+        for waiting in [&viewer, &other_viewer] {
+            assert!(turn_of(Some(waiting)).now_or_never().is_none());
+        }
+        let operator = caller("c", Rights::Operate);
+        let held = turn_of(Some(&operator)).now_or_never();
+        assert!(held.is_some());
+        assert!(turn_of(Some(&operator)).now_or_never().is_none());
+        assert!(turn_of(None).now_or_never().is_some());
+        drop(turn);
+        assert!(turn_of(Some(&other_viewer)).now_or_never().is_some());
+    }
+}
