@@ -36,12 +36,13 @@ fn a_plan_says_what_the_members_that_exist_and_stay_go_through() {
         assert_eq!(destroyed.len(), 1, "{destroyed:?}");
         assert!(destroyed[0].contains(&vsi.metadata.uid), "{destroyed:?}");
         assert_eq!(plan(&bench, &rebuilding(0)).await.destroys.len(), 3);
-        for (replicas, partition) in [(0, 0), (3, 3)] {
+        for (replicas, partition, deleted) in [(0, 0, 3), (3, 3, 0), (1, 3, 2)] {
             let mut nobody = rebuilding(partition);
             nobody.pools.first_mut().unwrap().desired.replicas = Some(replicas);
             let planned = plan(&bench, &nobody).await;
             assert_eq!(planned.how(), Some(How::Recorded), "{planned:?}");
-            assert!(planned.destroys.is_empty() && planned.keeps.is_empty());
+            assert_eq!(planned.destroys.len(), deleted, "{planned:?}");
+            assert!(planned.keeps.is_empty());
         }
     });
 }
@@ -74,5 +75,24 @@ fn a_plan_says_nothing_of_what_a_group_removed_or_does_not_want() {
             Some(How::Recorded),
             "{unwanted_changes:?}"
         );
+        assert!(
+            !unwanted_changes.destroys.is_empty(),
+            "{unwanted_changes:?}"
+        );
+    });
+}
+
+#[test]
+fn a_plan_refuses_a_group_that_lacks_what_it_made() {
+    in_virtual_time(async {
+        let (bench, group_entity) = (ControllerBench::new().await, ownership::group());
+        bench.reaches(group(2), &group_entity).await;
+        let mut lacking = group(2);
+        let left_out = only(&mut lacking).waves.pop().unwrap();
+        let refused = plan(&bench, &lacking).await;
+        assert_eq!(refused.how(), Some(How::Refused), "{refused:?}");
+        let paths: Vec<_> = refused.refused().map(|change| &change.path).collect();
+        let names: Vec<_> = left_out.items.iter().map(|item| &item.name).collect();
+        assert_eq!(paths, names);
     });
 }

@@ -211,7 +211,7 @@ pub(crate) fn destroys(
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
     let disks = BootDisks::of(record, objects);
     let current = Destroyed {
-        object: format!("boot disk {}", disks.current()),
+        object: boot_disk(record, objects),
         why: format!("it is rebuilt because of {}", causes.join(", ")),
     };
     let abandoned = disks.abandoned().into_iter().map(|disk| Destroyed {
@@ -219,6 +219,11 @@ pub(crate) fn destroys(
         why: "a change that was not finished left it".to_owned(),
     });
     std::iter::once(current).chain(abandoned).collect()
+}
+
+/// The present boot disk, for people.
+pub(crate) fn boot_disk(record: &VsiRecord, objects: &Objects) -> String {
+    format!("boot disk {}", BootDisks::of(record, objects).current())
 }
 
 /// What stays although the boot disk is made anew.

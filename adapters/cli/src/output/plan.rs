@@ -32,6 +32,7 @@ fn headline(one: &Applied) -> String {
     let what = match (one.change, one.plan.how()) {
         (Change::Created, _) => "will be created",
         (_, None) => "does not change",
+        (_, Some(How::Recorded)) if is_reduced(one) => "will have fewer members",
         (_, Some(How::Recorded)) => "stays as it is; something is recorded",
         (_, Some(How::InPlace)) => "will be changed in place",
         (_, Some(How::Restart)) => "will be restarted",
@@ -43,6 +44,11 @@ fn headline(one: &Applied) -> String {
     } else {
         what.to_owned()
     }
+}
+
+/// Whether members are deleted and nothing else changes.
+fn is_reduced(one: &Applied) -> bool {
+    one.plan.how() == Some(How::Recorded) && !one.plan.destroys.is_empty()
 }
 
 /// Prints a line for each field, and for what is destroyed and retained.
@@ -107,6 +113,10 @@ fn summary(planned: &[Applied]) -> String {
         (with(How::Restart), "to restart"),
         (with(How::Rebuild), "to rebuild"),
         (with(How::Refused), "refused"),
+        (
+            planned.iter().filter(|one| is_reduced(one)).count(),
+            "to reduce",
+        ),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<_> = parts.map(|(n, what)| format!("{n} {what}")).collect();

@@ -5,18 +5,14 @@ use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 
 use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
-    group::{known::record_group, values::address_references},
+    group::{known::record_group, plan::fields, values::address_references},
     known::{KnownGroup, KnownPool},
-    pool::{
-        apply::{NOBODY, refuse_change},
-        reconcile::taken,
-        template,
-    },
+    pool::{apply::refuse_change, reconcile::taken},
     store::DesiredUpdates,
 };
 use crate::{
     group::{self, GroupRecord, ItemRecord, WaveRecord},
-    plan::{How, Plan, PlannedChange},
+    plan::Plan,
     pool::{PoolRecord, TemplateRecord, member_name},
     record::{group_entity, kind},
     spec::{
@@ -82,6 +78,7 @@ impl Fleet {
         applied.fields = fields(before, &record);
         applied.plan = Plan {
             changes: applied.fields.clone(),
+            destroys: self.surplus_of_group(before, &record).await?,
             ..Plan::default()
         };
         if record == *before {
@@ -400,89 +397,4 @@ fn refused(code: &str, full_name: &str, message: &str, remedy: &str) -> FleetErr
         .of_object(format!("group/{full_name}"))
         .with_remedy(remedy);
     FleetError::new(ErrorKind::Blocked, failure)
-}
-
-/// The fields of a group that changed, and what that means for its members.
-fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<PlannedChange> {
-    let value = |group: &GroupRecord| {
-        serde_json::json!({
-            "labels": group.labels, "release": group.release, "outputs": group.outputs,
-        })
-    };
-    let (old, new) = (value(before), value(after));
-    let why = "it says how vsiflow treats the group; what members get of it is listed with them";
-    let own = ["labels", "release", "outputs"].into_iter();
-    let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
-    let own = own.filter(|(_, own_old, own_new)| own_old != own_new);
-    let mut all: Vec<_> = own
-        .map(|(key, own_old, own_new)| change(key.to_owned(), (own_old, own_new), why))
-        .collect();
-    for wave in &after.waves {
-        let earlier = before
-            .waves
-            .iter()
-            .find(|earlier| earlier.name == wave.name);
-        let gates = (
-            serde_json::to_value(earlier.map(|earlier_wave| &earlier_wave.gate))
-                .unwrap_or_default(),
-            serde_json::to_value(Some(&wave.gate)).unwrap_or_default(),
-        );
-        if gates.0 != gates.1 {
-            let path = format!("waves.{}.gate", wave.name);
-            all.push(change(
-                path,
-                (&gates.0, &gates.1),
-                "the gate is asked again",
-            ));
-        }
-        for item in &wave.items {
-            if let Some(earlier_item) = before.item(&item.name) {
-                let is_removed = before.removed.contains(&item.name);
-                all.extend(item_fields(earlier_item, item, is_removed));
-            }
-        }
-    }
-    all
-}
-
-fn item_fields(before: &ItemRecord, after: &ItemRecord, is_removed: bool) -> Vec<PlannedChange> {
-    let value = |item: &ItemRecord| {
-        serde_json::json!({
-            "replicas": item.replicas, "strategy": item.strategy, "removeAfter": item.remove_after,
-            "template.evictable": item.template.evictable,
-        })
-    };
-    let (old, new) = (value(before), value(after));
-    let own = ["replicas", "strategy", "removeAfter", "template.evictable"].into_iter();
-    let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
-    let own = own.filter(|(_, own_old, own_new)| own_old != own_new);
-    let why = "it says how vsiflow treats the pool, not what its members are";
-    let path = |key: &str| format!("{}.{key}", after.name);
-    let mut all: Vec<_> = own
-        .map(|(key, own_old, own_new)| change(path(key), (own_old, own_new), why))
-        .collect();
-    let mut plan = template::plan(&before.template, &after.template);
-    if is_removed || after.replicas == Some(0) {
-        plan = plan.only_recorded(NOBODY);
-    }
-    let within = plan.changes.into_iter();
-    all.extend(within.map(|change| PlannedChange {
-        path: path(&format!("template.spec.{}", change.path)),
-        ..change
-    }));
-    all
-}
-
-fn change(
-    path: String,
-    (before, after): (&serde_json::Value, &serde_json::Value),
-    why: &str,
-) -> PlannedChange {
-    PlannedChange {
-        path,
-        before: Some(before.clone()),
-        after: Some(after.clone()),
-        how: How::Recorded,
-        why: why.to_owned(),
-    }
 }

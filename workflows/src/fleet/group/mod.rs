@@ -8,6 +8,7 @@ pub(in crate::fleet) mod known;
 mod object;
 mod outputs;
 pub(in crate::fleet) mod over_journals;
+mod plan;
 mod questions;
 mod reconcile;
 mod restore;

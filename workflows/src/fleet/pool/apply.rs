@@ -7,26 +7,23 @@ use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 
 use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
-    apply::is_deleting,
     index::Known,
     known::KnownPool,
     pool::{
         controller,
+        plan::own_fields,
         reconcile::taken,
         template::{self, record},
     },
     store::DesiredUpdates,
 };
 use crate::{
-    plan::{How, Plan, PlannedChange, destroys, keeps},
+    plan::{Plan, PlannedChange},
     pool::{self, MemberOf, PoolRecord, PoolView, TemplateRecord, member_disk_name, member_name},
     record::{kind, pool_entity},
     spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedPool, UpdatePolicy},
     update_vsi,
 };
-
-/// Why a change of a template changes nothing that exists.
-pub(in crate::fleet) const NOBODY: &str = "there is no member that follows it";
 
 /// The change that a pool's document makes.
 struct PoolDraft {
@@ -142,7 +139,7 @@ impl Fleet {
         } else {
             self.replace_template(known, &mut record, template).await?;
         }
-        let plan = self.plan_of_members(&record, plan).await?;
+        let plan = self.plan_of_members(before, &record, plan).await?;
         let mut fields = own_fields(before, &record);
         let within = plan.changes.iter().cloned();
         fields.extend(within.map(|change| PlannedChange {
@@ -159,36 +156,6 @@ impl Fleet {
             plan,
             awaits_approval,
         })
-    }
-
-    /// What a change of the template does to the members that exist and stay.
-    async fn plan_of_members(
-        &self,
-        record: &PoolRecord,
-        template_plan: Plan,
-    ) -> Result<Plan, FleetError> {
-        let numbers = record.strategy.partition..record.replicas;
-        let mut members = self.known_of_pool(record.uid).await?;
-        members.retain(|known| {
-            let of = known.record.vsi.member_of.as_ref();
-            !is_deleting(&known.state) && of.is_some_and(|of| numbers.contains(&of.number))
-        });
-        if members.is_empty() {
-            return Ok(template_plan.only_recorded(NOBODY));
-        }
-        let mut plan = Plan {
-            changes: template_plan.changes,
-            ..Plan::default()
-        };
-        if plan.how() == Some(How::Rebuild) {
-            for member in members {
-                let objects = &member.state.objects;
-                plan.destroys
-                    .extend(destroys(&member.record, objects, &plan.changes));
-                plan.keeps.extend(keeps(&member.record));
-            }
-        }
-        Ok(plan)
     }
 
     /// Makes this the template that the pool's members are made from. A rollout that reached every member
@@ -394,35 +361,6 @@ fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a Known
 fn applied(pool: &ResolvedPool, change: Change) -> Applied {
     let pool = &pool.desired;
     Applied::unplanned(kind::POOL, &pool.namespace, &pool.name, None, change)
-}
-
-/// The fields of the pool itself that differ.
-fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<PlannedChange> {
-    let value = |pool: &PoolRecord| {
-        serde_json::json!({
-            "labels": pool.labels, "replicas": pool.replicas, "strategy": pool.strategy,
-            "updatePolicy": pool.update_policy, "template.evictable": pool.template.evictable,
-        })
-    };
-    let (before, after) = (value(before), value(after));
-    let keys = [
-        "labels",
-        "replicas",
-        "strategy",
-        "updatePolicy",
-        "template.evictable",
-    ]
-    .into_iter();
-    let changed = keys.filter_map(|key| Some((key, before.get(key)?, after.get(key)?)));
-    let changed = changed.filter(|(_, old, new)| old != new);
-    let change = changed.map(|(key, old, new)| PlannedChange {
-        path: key.to_owned(),
-        before: Some(old.clone()),
-        after: Some(new.clone()),
-        how: How::Recorded,
-        why: "it says how vsiflow treats the pool, not what its members are".to_owned(),
-    });
-    change.collect()
 }
 
 /// Refuses the document of a VSI that is, or would be, a pool's member.

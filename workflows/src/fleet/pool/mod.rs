@@ -14,6 +14,7 @@ pub(in crate::fleet) mod known;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet::pool) mod object;
 pub(in crate::fleet) mod over_journals;
+pub(in crate::fleet) mod plan;
 pub(in crate::fleet) mod policies;
 mod quiet_period;
 pub(in crate::fleet) mod reconcile;

@@ -1,0 +1,115 @@
+//! What the document of a pool changes, and what it does to the members that exist.
+
+use std::{ops::Range, sync::Arc};
+
+use uuid::Uuid;
+
+use crate::fleet::{Fleet, FleetError, apply::is_deleting, index::Known};
+use crate::{
+    plan::{Destroyed, How, Plan, PlannedChange, boot_disk, destroys, keeps},
+    pool::PoolRecord,
+};
+
+/// Why a change of a template changes nothing that exists.
+pub(in crate::fleet) const NOBODY: &str = "there is no member that follows it";
+
+impl Fleet {
+    /// What a change of a pool does to the members that exist, except to those that it has only for a rollout.
+    pub(super) async fn plan_of_members(
+        &self,
+        before: &PoolRecord,
+        record: &PoolRecord,
+        template_plan: Plan,
+    ) -> Result<Plan, FleetError> {
+        let mut members = self.known_of_pool(record.uid).await?;
+        members.retain(|known| !is_deleting(&known.state));
+        let following = numbered(&members, record.strategy.partition..record.replicas);
+        let mut plan = if following.is_empty() {
+            template_plan.only_recorded(NOBODY)
+        } else {
+            Plan {
+                changes: template_plan.changes,
+                ..Plan::default()
+            }
+        };
+        if plan.how() == Some(How::Rebuild) {
+            for member in following {
+                let objects = &member.state.objects;
+                plan.destroys
+                    .extend(destroys(&member.record, objects, &plan.changes));
+                plan.keeps.extend(keeps(&member.record));
+            }
+        }
+        let surplus = record.replicas..before.replicas;
+        plan.destroys
+            .extend(self.surplus_members(record.uid, surplus).await?);
+        Ok(plan)
+    }
+
+    /// The members with these numbers, which their pool does not have any more.
+    pub(in crate::fleet) async fn surplus_members(
+        &self,
+        pool: Uuid,
+        numbers: Range<u32>,
+    ) -> Result<Vec<Destroyed>, FleetError> {
+        let mut members = self.known_of_pool(pool).await?;
+        members.retain(|known| !is_deleting(&known.state));
+        let surplus = numbered(&members, numbers).into_iter();
+        Ok(surplus.map(surplus_member).collect())
+    }
+}
+
+/// The members with these numbers.
+fn numbered(members: &[Arc<Known>], numbers: Range<u32>) -> Vec<&Known> {
+    let members = members.iter().map(AsRef::as_ref);
+    let has_number = |known: &&Known| {
+        let of = known.record.vsi.member_of.as_ref();
+        of.is_some_and(|of| numbers.contains(&of.number))
+    };
+    members.filter(has_number).collect()
+}
+
+fn surplus_member(member: &Known) -> Destroyed {
+    let boot_disk = boot_disk(&member.record, &member.state.objects);
+    Destroyed {
+        object: format!("VSI {} with {boot_disk}", member.label()),
+        why: "the pool has fewer members then".to_owned(),
+    }
+}
+
+/// The fields of the pool itself that differ.
+pub(super) fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<PlannedChange> {
+    let value = |pool: &PoolRecord| {
+        serde_json::json!({
+            "labels": pool.labels, "replicas": pool.replicas, "strategy": pool.strategy,
+            "updatePolicy": pool.update_policy, "template.evictable": pool.template.evictable,
+        })
+    };
+    let (old_fields, new_fields) = (value(before), value(after));
+    let keys = [
+        "labels",
+        "replicas",
+        "strategy",
+        "updatePolicy",
+        "template.evictable",
+    ]
+    .into_iter();
+    let changed = keys.filter_map(|key| Some((key, old_fields.get(key)?, new_fields.get(key)?)));
+    let changed = changed.filter(|(_, old, new)| old != new);
+    let change = changed.map(|(key, old, new)| PlannedChange {
+        path: key.to_owned(),
+        before: Some(old.clone()),
+        after: Some(new.clone()),
+        how: How::Recorded,
+        why: why_recorded(key).to_owned(),
+    });
+    change.collect()
+}
+
+/// Why a change of a field of a pool changes no member that stays.
+pub(in crate::fleet) fn why_recorded(field: &str) -> &'static str {
+    match field {
+        "replicas" => "members are made, or deleted from the highest number down",
+        _ => "it says how vsiflow treats the pool, not what its members are",
+    }
+}
