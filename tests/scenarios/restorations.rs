@@ -117,8 +117,8 @@ fn a_boot_disk_is_restored_in_place_with_data_disks() {
 #[test]
 fn a_damaged_copy_is_refused_while_the_guest_runs() {
     let vsiflow = with_snapshot("");
-    let sim = vsiflow.sim();
-    let mut copies = sim.volumes().into_iter();
+    let host = vsiflow.sim();
+    let mut copies = host.volumes().into_iter();
     let copy = copies.find(|name| name.starts_with("snapshot-")).unwrap();
     vsiflow.change_sim(|sim| {
         sim["pools"]["images"]["volumes"][&copy]["content"] = json!({"Inline": WRITTEN});

@@ -36,8 +36,8 @@ pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Confi
         |secret_name| object([("name", Some(secret_name)), ("key", Some(text(SECRET_KEY)))]);
     // At the place of the reference: a missing Secret is a problem of that.
     let from = from.zip(name).map(|(place, secret_name)| {
-        let reference = object([("secretKeyRef", Some(key_ref(secret_name)))]);
-        instead(&place, reference.value)
+        let secret = object([("secretKeyRef", Some(key_ref(secret_name)))]);
+        instead(&place, secret.value)
     });
     volume.end(refusals);
     Configuration {

@@ -37,11 +37,12 @@ pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Optio
     Some(at(&url, image))
 }
 
+const ONE_FILE: &str = "remove it: the one file below /disk/ of the image is taken";
+
 /// The image of a `containerDisk`.
 pub(super) fn container(mut disk: Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     disk.refuse("imagePullSecret", LOGIN, refusals);
-    let remedy = "remove it: the one file below /disk/ of the image is taken";
-    disk.refuse("path", remedy, refusals);
+    disk.refuse("path", ONE_FILE, refusals);
     // vsiflow asks the registry before each use and transfers only what the host lacks.
     let policies = ["Always", "IfNotPresent", "Never"];
     any_of(&mut disk, "imagePullPolicy", &policies, refusals);

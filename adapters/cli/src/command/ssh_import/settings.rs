@@ -233,8 +233,8 @@ mod tests {
         let default = settings("identityagent SSH_AUTH_SOCK\n");
         assert!(default.refuse_uncarried().is_ok());
         for internal in ["internal", "$SSH_SK_PROVIDER"] {
-            let default = settings(&format!("securitykeyprovider {internal}\n"));
-            assert!(default.refuse_uncarried().is_ok());
+            let built_in = settings(&format!("securitykeyprovider {internal}\n"));
+            assert!(built_in.refuse_uncarried().is_ok());
         }
         let unset = settings("addressfamily any\n");
         assert!(unset.refuse_uncarried().is_ok());
