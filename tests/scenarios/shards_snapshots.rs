@@ -277,12 +277,12 @@ fn a_vsi_is_put_back_once_somebody_agreed() {
     site.apply(&anchors(), &["--wait"]).exits(0);
     site.run(&["snapshot", "create", "on-d", "before", "--wait"])
         .exits(0);
-    let vsi = site.run(&["get", "on-d", "-o", "json"]).exits(0).json();
-    let boot = format!("boot-{}.qcow2", vsi["metadata"]["uid"].as_str().unwrap());
-    let content = || site.vsiflow.sim_of("d").volume(&boot)["content"].clone();
+    let boot = || site.vsiflow.sim_of("d").boot_disk("default/on-d");
+    let content = || site.vsiflow.sim_of("d").volume(&boot())["content"].clone();
     let before = content();
     let later = json!({"Inline": "d3JpdHRlbiBsYXRlcg=="});
     let writes = || {
+        let boot = boot();
         site.vsiflow.change_sim_of("d", |sim| {
             sim["pools"]["images"]["volumes"][&boot]["content"] = later.clone();
         });

@@ -149,12 +149,16 @@ impl Lab {
             .collect()
     }
 
-    /// Kills, stops or starts one of the lab's daemons.
+    /// Kills, stops or starts one of the lab's daemons. A start that libvirt has lost, because it was killed in the
+    /// middle, is ended once it is started again, as VSI0111 asks administrators to do.
     ///
     /// # Panics
     /// When that does not succeed.
     pub fn daemon(&self, name: &str, action: &str) {
         assert!(self.asks(name, action), "{name} {action}");
+        if (name, action) == ("libvirtd", "start") {
+            self.end_lost_starts();
+        }
     }
 
     /// Whether one of the host's daemons runs.
@@ -181,13 +185,6 @@ impl Lab {
         command
     }
 
-    /// Whether libvirt has lost the start of this domain: it was killed before it knew the pid of the domain's
-    /// process. Then it says for ever that it starts the domain, and refuses to end it (libvirt 9.0.0).
-    pub fn has_lost_start(&self, domain: &str) -> bool {
-        let status = std::fs::read_to_string(status_file(domain)).unwrap_or_default();
-        status.contains("reason='starting up' pid='0'")
-    }
-
     /// Starts a domain anew until libvirt, killed in the middle of that, has lost the start.
     ///
     /// # Panics
@@ -204,8 +201,10 @@ impl Lab {
             });
             kill_process(libvirtd, Signal::KILL).unwrap();
             start.wait().unwrap();
-            self.daemon("libvirtd", "start");
-            self.has_lost_start(domain).then_some(())
+            assert!(self.asks("libvirtd", "start"));
+            lost_starts()
+                .any(|lost| lost == status_file(domain))
+                .then_some(())
         });
     }
 
@@ -215,11 +214,17 @@ impl Lab {
         Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
-    /// Does what VSI0111 says about a start that libvirt has lost.
-    pub fn end_lost_start(&self, domain: &str) {
-        self.daemon("libvirtd", "kill");
-        std::fs::remove_file(status_file(domain)).unwrap();
-        self.daemon("libvirtd", "start");
+    /// Does what VSI0111 says about starts that libvirt has lost, if there are any.
+    pub fn end_lost_starts(&self) {
+        let lost: Vec<PathBuf> = lost_starts().collect();
+        if lost.is_empty() {
+            return;
+        }
+        assert!(self.asks("libvirtd", "kill"));
+        for status in lost {
+            std::fs::remove_file(status).unwrap();
+        }
+        assert!(self.asks("libvirtd", "start"));
     }
 
     /// The text of libvirt's log.
@@ -289,9 +294,22 @@ impl Drop for Lab {
     }
 }
 
-/// Where libvirt records the state of a domain that is active.
+/// Where libvirt records the states of domains that are active.
+const STATUS: &str = "/run/libvirt/qemu";
+
 fn status_file(domain: &str) -> PathBuf {
-    Path::new("/run/libvirt/qemu").join(format!("{domain}.xml"))
+    Path::new(STATUS).join(format!("{domain}.xml"))
+}
+
+/// The status files of domains whose start libvirt has lost: it was killed before it knew the pid of the domain's
+/// process. Then it says for ever that it starts the domain, and refuses to end it (libvirt 9.0.0).
+fn lost_starts() -> impl Iterator<Item = PathBuf> {
+    let files = std::fs::read_dir(STATUS).into_iter().flatten();
+    let files = files.filter_map(|file| Some(file.ok()?.path()));
+    files.filter(|file| {
+        let status = std::fs::read_to_string(file).unwrap_or_default();
+        status.contains("reason='starting up' pid='0'")
+    })
 }
 
 /// The output of a `virsh` list command. `virsh` queries each object that it found, and fails if another

@@ -151,7 +151,7 @@ async fn a_file_whose_name_lies_about_its_packing_is_refused_by_what_it_is() {
     ] {
         let file = dir.path().join(name);
         std::fs::write(&file, bytes).unwrap();
-        let refused = all(&Url::from_file_path(&file).unwrap().to_string())
+        let refused = all(Url::from_file_path(&file).unwrap().as_ref())
             .await
             .unwrap_err();
         assert_eq!(refused.kind, SourceErrorKind::Packed, "{name}");
