@@ -85,9 +85,15 @@ fn a_restoration_that_is_cancelled_before_the_switch_loses_nothing() {
 }
 
 #[test]
-fn a_restoration_in_place_is_ordered_as_such_and_needs_room_for_one_boot_disk() {
+fn a_restoration_without_room_for_both_is_ordered_again_in_place() {
     let vsiflow = with_snapshot("");
     let old = vsiflow.sim().boot_disk("default/web");
+    set_room(&vsiflow, 1);
+    vsiflow.run(&RESTORE).exits(4).says("--in-place");
+    vsiflow.run(&RESTORE).exits(4).says("VSI0740");
+    assert!(is_kept(&vsiflow));
+    // There is room for one now, and the remedy works as it is written.
+    set_room(&vsiflow, 1 << 40);
     let restore = [&RESTORE[..], &["--in-place"]].concat();
     vsiflow.run(&restore).exits(0).says("Running");
     assert!(!is_kept(&vsiflow));

@@ -61,6 +61,19 @@ impl RestoreOptions {
         known.with_orders(&orders)
     }
 
+    /// Whether a restoration that is not done yet needs more than this one: if its memory cannot be restored, the
+    /// disks still can, and where the pool has no room for both boot disks, the present one can be given up.
+    fn takes_less_than_is_pending(self, known: &Known) -> bool {
+        let Some(SnapshotAction::Restore { memory, .. }) =
+            pending(known).map(|order| &order.action)
+        else {
+            return false;
+        };
+        let is_beside = restoration::beside(&known.record, &known.state.objects).is_some();
+        (self.scope == RestoreScope::DisksOnly && memory.is_some())
+            || (self.place == ReplacementPlace::InPlace && is_beside)
+    }
+
     fn act(self) -> &'static str {
         match self.place {
             ReplacementPlace::Beside => orders::RESTORE,
@@ -200,9 +213,9 @@ impl Fleet {
         if is_deleting(&known.state) {
             return Err(FleetError::going(&known.record.vsi.full_name()));
         }
-        // If memory cannot be restored, the disks still can. A restoration that was begun can be ordered again.
+        // A restoration that was begun can be ordered again.
         let is_broken = !known.state.objects.unfinished.is_empty() && known.state.active.is_none();
-        if !is_broken && (scope == RestoreScope::All || !awaits_memory(&known)) {
+        if !is_broken && !options.takes_less_than_is_pending(&known) {
             settled(&known)?;
         }
         let disks = self.disks_to_restore(&known, &snapshot, unverified).await?;
@@ -332,18 +345,6 @@ fn difference(snapshot: &KnownSnapshot, known: &Known) -> Option<&'static str> {
     ];
     let mut differs = differs.into_iter();
     differs.find_map(|(differs, what)| differs.then_some(what))
-}
-
-/// Whether an order to restore memory is still open.
-fn awaits_memory(known: &Known) -> bool {
-    let order = pending(known).map(|order| &order.action);
-    matches!(
-        order,
-        Some(SnapshotAction::Restore {
-            memory: Some(_),
-            ..
-        })
-    )
 }
 
 /// A guest whose memory is restored runs.
