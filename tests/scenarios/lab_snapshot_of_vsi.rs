@@ -82,10 +82,10 @@ fn lab_a_guest_that_is_off_is_put_back_to_its_snapshot() {
         ran("qemu-io", &["-f", "qcow2", "-c", &command, &first])
     };
     // qemu-io fails if the pattern is not there.
-    let holds = |boot: &str, pattern: &str| {
+    let holds = |disk: &str, pattern: &str| {
         let command = format!("read -P {pattern} 40M 64k");
         let mut read = Command::new("qemu-io");
-        let read = read.args(["-f", "qcow2", "-c", &command, boot]).output();
+        let read = read.args(["-f", "qcow2", "-c", &command, disk]).output();
         read.unwrap().status.success()
     };
     write("0x11");
