@@ -49,7 +49,7 @@ mod tests {
 
     fn vsi(number: u128, disks: &[Uuid]) -> Known {
         let uid = Uuid::from_u128((1 << 100) | number);
-        let named = |(at, uid): (usize, &Uuid)| (format!("d{at}"), json!(uid));
+        let named = |(at, disk): (usize, &Uuid)| (format!("d{at}"), json!(disk));
         let uids: serde_json::Map<_, _> = disks.iter().enumerate().map(named).collect();
         let desired = uids.keys().map(|name| {
             json!({"name": name, "pool": "images",
