@@ -113,9 +113,9 @@ struct Update<'a> {
     /// Whether the boot disk is given up before the new one is made.
     in_place: bool,
     too_slow: bool,
-    /// The disks that are restored in place.
+    /// The disks that are restored.
     restored: Vec<DiskToRestore>,
-    /// The boot disk that is restored beside the present one.
+    /// The boot disk, if it alone is restored, beside the present one.
     beside: Option<DiskToRestore>,
 }
 
@@ -173,10 +173,12 @@ impl Update<'_> {
             | SnapshotAction::Drop { snapshot, record } => {
                 parts.drop_snapshot(first, *snapshot, record)
             }
-            SnapshotAction::Restore { .. } if self.beside.is_some() => {
-                self.restore_beside(parts, first)
-            }
             SnapshotAction::Restore { name, memory, .. } => {
+                if let Some(boot_disk) = &self.beside {
+                    // The guest keeps the present one until everything that the new definition names is there.
+                    let ready = found(parts, first, PresentBootDisk::IsReplaced)?;
+                    return parts.restore_beside(&ready, boot_disk);
+                }
                 let ready = match memory {
                     Some(_) if !self.only_restores() => return Err(unfit(parts.record)),
                     Some(memory) => parts.check_memory(first, memory, &self.restored)?,
@@ -188,20 +190,6 @@ impl Update<'_> {
                 parts.autostart_again(&restored)
             }
         }
-    }
-
-    /// Makes the boot disk from its copy while the guest keeps the present one, once everything else that the new
-    /// definition names is known to be there.
-    fn restore_beside(
-        &self,
-        parts: &mut VsiGraphBuilder<'_>,
-        first: &[&'static str],
-    ) -> Result<Last, Failure> {
-        let Some(disk) = &self.beside else {
-            return Ok(first.to_vec());
-        };
-        let ready = found(parts, first, PresentBootDisk::IsReplaced)?;
-        parts.restore_beside(&ready, disk)
     }
 
     fn only_snapshot(&self) -> bool {

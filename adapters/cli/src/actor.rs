@@ -24,11 +24,19 @@ pub(crate) fn caller() -> Option<Caller> {
     CALLER.try_with(Caller::clone).ok()
 }
 
-/// A turn of this caller in work that it can make long; a command of this process's own needs none.
+/// A turn of whoever runs the current command in work that a caller can make long.
 ///
 /// # Errors
 /// If the turns are closed, which is a defect.
-pub(crate) async fn turn_in(
+pub(crate) async fn turn_in(turns: &Places) -> Result<Option<Place>, ExitProblem> {
+    turn_of(turns, caller().as_ref()).await
+}
+
+/// A turn of this caller; a command of this process's own needs none.
+///
+/// # Errors
+/// As for [`turn_in`].
+pub(crate) async fn turn_of(
     turns: &Places,
     caller: Option<&Caller>,
 ) -> Result<Option<Place>, ExitProblem> {

@@ -149,13 +149,6 @@ impl Objects {
         warrants.any(|warrant| warrant.object == *object && warrant.act.as_str() == act)
     }
 
-    /// Whether an open or spent warrant for this act exists.
-    pub fn has_act(&self, act: &str) -> bool {
-        self.warrants
-            .values()
-            .any(|warrant| warrant.act.as_str() == act)
-    }
-
     /// The warrants among those that are not spent.
     pub fn open(&self, is_meant: impl Fn(&Warrant) -> bool) -> Vec<WarrantId> {
         let warrants = self.warrants.iter();

@@ -13,6 +13,7 @@ mod netplan_references;
 mod netplan_values;
 mod network;
 mod network_v1;
+mod network_values;
 mod patch;
 mod public_key;
 mod python_scalars;
@@ -110,6 +111,11 @@ static VERDICTS: Verdicts = Verdicts::new(VERDICTS_MAX);
 /// a doubt.
 pub fn check(bytes: &[u8]) -> Option<InputProblem> {
     VERDICTS.of(bytes, || check_anew(bytes))
+}
+
+/// Whether a variable of a group or of a pool's member in a text is filled in later.
+fn is_filled_later(text: &str) -> bool {
+    text.contains("$(")
 }
 
 /// Whether [`check`] returns at once, because it was called with the same bytes or they are few. Anew it may take
@@ -263,7 +269,7 @@ fn check_include(text: &str, form: &str) -> Option<InputProblem> {
         return Some(InputProblem::new("it includes nothing", remedy));
     }
     let is_address = |line: &str| {
-        let is_place = line.contains("://") || line.starts_with('/') || line.contains("$(");
+        let is_place = line.contains("://") || line.starts_with('/') || is_filled_later(line);
         is_place && !line.contains(char::is_whitespace)
     };
     let is_wrong = !named.all(is_address);

@@ -3,7 +3,7 @@
 use vsiflow_engine::model::Failure;
 
 use super::{
-    foreign::{LAST_SECTOR, OTHERS},
+    foreign::{FORMATS, LAST_SECTOR},
     qcow2::{self, Unfit, tables::Qcow2Tables},
     tar,
 };
@@ -49,10 +49,8 @@ fn not_a_disk(head: &[u8]) -> Option<Unfit> {
     if let Some(archive) = tar::read(head) {
         return Some(archive);
     }
-    let marked = |(at, mark, _): &&(usize, &[u8], &str)| {
-        head.get(*at..).is_some_and(|rest| rest.starts_with(mark))
-    };
-    let other = OTHERS.iter().find(marked).map(|(_, _, what)| *what);
+    let mut formats = FORMATS.iter().filter(|format| format.has_mark(head));
+    let other = formats.next().map(|format| format.name);
     let page = || is_page(head).then_some("a web page or another text");
     let skippable = || is_skippable_frame(head).then_some("compressed by zstd or lz4: unpack it");
     let text = || is_text(head).then_some("a text");
@@ -142,7 +140,7 @@ pub fn of_whole(head: &[u8], length: u64) -> Result<(VolumeFormat, u64), Unfit> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::foreign::ForeignFormat, *};
 
     #[test]
     fn the_first_bytes_tell() {
@@ -171,7 +169,11 @@ mod tests {
 
     #[test]
     fn every_other_format_is_refused_by_its_name() {
-        for (at, mark, what) in OTHERS {
+        let marks = |format: &'static ForeignFormat| {
+            let marks = format.marks.iter();
+            marks.map(|(at, mark)| (at, mark, &format.name))
+        };
+        for (at, mark, what) in FORMATS.iter().flat_map(marks) {
             let mut head = vec![b'\x01'; 8192];
             head[*at..*at + mark.len()].copy_from_slice(mark);
             let judged = of_whole(&head, 8192);

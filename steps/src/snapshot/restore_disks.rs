@@ -17,6 +17,7 @@ use crate::{
     guards::{self, DeletionCandidate},
     ownership,
     ports::{DeletionGround, DomainInfo, HostPorts, Hosts, PoolInfo, VolumeFormat, VolumeInfo},
+    vsi::clone_boot_disk::NO_ROOM_FOR_BOTH,
 };
 
 /// Deletes each disk of a guest that is off, if the guards permit it, and copies it again from the
@@ -199,9 +200,6 @@ pub async fn foresee_beside(ports: &HostPorts, disk: &DiskToRestore) -> Result<(
     let checked = room.check(ports);
     checked.map_err(|failure| failure.with_remedy(NO_ROOM_FOR_BOTH))
 }
-
-const NO_ROOM_FOR_BOTH: &str = "Free space in the pool: the new boot disk is made beside the present one. Or give up \
-                                the present one first by `vsiflow snapshot restore NAME --in-place`.";
 
 async fn copy_of_length(ports: &HostPorts, disk: &DiskToRestore) -> Result<VolumeInfo, Failure> {
     let copy = copy_of(ports, disk).await?;

@@ -32,8 +32,8 @@ pub(super) async fn decided(
     let begin = Instant::now();
     loop {
         let domain = ownership::own_domain(cx, ports, uid).await?;
-        let is_starting = |of: &DomainInfo| of.state == DomainState::Starting;
-        let Some(starting) = domain.as_ref().filter(|domain| is_starting(domain)) else {
+        let is_starting = |of: &&DomainInfo| of.state == DomainState::Starting;
+        let Some(starting) = domain.as_ref().filter(is_starting) else {
             return Ok(domain);
         };
         if begin.elapsed() >= WAIT_MAX {

@@ -152,11 +152,12 @@ impl Step for StopDomain {
                 return Err(would_end_hard(&ports, params.uuid));
             }
             // A guest that is suspended, or not up yet, ignores the request.
-            Some(DomainState::Starting) => end_start(&ports, domain.as_ref(), params.uuid).await?,
-            Some(DomainState::Paused) => end(&ports, params.uuid).await?,
-            Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
+            Some(DomainState::Paused | DomainState::Starting) => {
+                end(&ports, domain.as_ref(), params.uuid).await?
+            }
+            Some(_) if params.grace_s == 0 => end(&ports, domain.as_ref(), params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => StopMode::Shutdown,
-            Some(_) => end(&ports, params.uuid).await?,
+            Some(_) => end(&ports, domain.as_ref(), params.uuid).await?,
         };
         if params.boots_anew {
             // Another program may have saved it with its memory instead.
@@ -272,21 +273,18 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     Ok(true)
 }
 
-async fn end(ports: &HostPorts, uid: Uuid) -> Result<StopMode, Failure> {
-    off_is_fine(ports.domains.destroy(uid).await)?;
-    Ok(StopMode::Destroyed)
-}
-
-/// Ends a guest that libvirt is starting, which libvirt refuses if it has lost the start.
-async fn end_start(
+async fn end(
     ports: &HostPorts,
     domain: Option<&DomainInfo>,
     uid: Uuid,
 ) -> Result<StopMode, Failure> {
     let ended = ports.domains.destroy(uid).await;
-    let busy = matches!(&ended, Err(error) if error.kind == PortErrorKind::Busy);
-    if let Some(domain) = domain.filter(|_| busy) {
-        return Err(starting::lasts(ports, domain));
+    let begun = domain.filter(|of| of.state == DomainState::Starting);
+    if let (Some(begun), Err(error)) = (begun, &ended)
+        && error.kind == PortErrorKind::Busy
+    {
+        // libvirt does not end a start that it has lost.
+        return Err(starting::lasts(ports, begun));
     }
     off_is_fine(ended)?;
     Ok(StopMode::Destroyed)

@@ -47,16 +47,14 @@ impl VsiGraphBuilder<'_> {
         };
         self.replaces.clone_from(&replaces);
         self.replaced.extend(replaces.clone());
-        let params = self.clone_params();
-        let params = clone_boot_disk::Params {
+        let mut params = clone_boot_disk::Params {
             new: true,
             replaces,
-            mode: match which {
-                NewBootDisk::Restored => clone_boot_disk::Mode::Copy,
-                _ => params.mode,
-            },
-            ..params
+            ..self.clone_params()
         };
+        if which == NewBootDisk::Restored {
+            params.mode = clone_boot_disk::Mode::Copy;
+        }
         self.step::<CloneBootDisk>(after, &params)
     }
 

@@ -6,8 +6,9 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
+    ports::VolumeKey,
     snapshot::{
-        AwaitSnapshot, CheckMemory, FindCopy, MergeLayers, RestoreDisks, SavedMemory,
+        AwaitSnapshot, CheckMemory, CopySum, FindCopy, MergeLayers, RestoreDisks, SavedMemory,
         await_snapshot, check_memory, find_copy, restore_disks, restore_disks::DiskToRestore,
     },
     vsi::{CloneBootDisk, clone_boot_disk::BASE_IMAGE_NODE},
@@ -50,11 +51,20 @@ impl VsiGraphBuilder<'_> {
         let Some(volume) = self.record.vsi.boot_disk.copy_of.clone() else {
             return self.base_image(after);
         };
-        let host = self.host();
+        self.find_copy(after, volume, None)
+    }
+
+    /// Adds the look-up of a copy in a snapshot, in the place of the base image.
+    fn find_copy(
+        &mut self,
+        after: &[&str],
+        volume: VolumeKey,
+        expected: Option<CopySum>,
+    ) -> Result<(), Failure> {
         let params = find_copy::Params {
-            host,
+            host: self.host(),
             volume,
-            expected: None,
+            expected,
         };
         let node = self.nodes.step::<FindCopy>(after, &params)?;
         node.name = Name::of(BASE_IMAGE_NODE);
@@ -67,13 +77,7 @@ impl VsiGraphBuilder<'_> {
         after: &[&str],
         disk: &DiskToRestore,
     ) -> Result<Vec<&'static str>, Failure> {
-        let params = find_copy::Params {
-            host: self.host(),
-            volume: disk.of.copy.clone(),
-            expected: disk.expected.clone(),
-        };
-        let node = self.nodes.step::<FindCopy>(after, &params)?;
-        node.name = Name::of(BASE_IMAGE_NODE);
+        self.find_copy(after, disk.of.copy.clone(), disk.expected.clone())?;
         self.clone_new(&[BASE_IMAGE_NODE], NewBootDisk::Restored)?;
         Ok(vec![CloneBootDisk::NAME])
     }

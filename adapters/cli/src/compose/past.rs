@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use vsiflow_api::{Caller, Place, PlaceLimits, Places};
+use vsiflow_api::{PlaceLimits, Places};
 use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
 
 use super::App;
@@ -17,10 +17,6 @@ const TURN_LIMITS: PlaceLimits = PlaceLimits {
 };
 static TURNS: LazyLock<Places> = LazyLock::new(|| Places::new(TURN_LIMITS));
 
-async fn turn_of(caller: Option<&Caller>) -> Result<Option<Place>, ExitProblem> {
-    actor::turn_in(&TURNS, caller).await
-}
-
 impl App {
     /// The fleet at a moment, which is printed; the current fleet without one.
     pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, ExitProblem> {
@@ -32,7 +28,7 @@ impl App {
             Moment::Event { journal, offset } if Some(journal) == own => Moment::Offset(offset),
             moment => moment,
         };
-        let turn = turn_of(actor::caller().as_ref()).await?;
+        let turn = actor::turn_in(&TURNS).await?;
         let fleet = if self.borrowed {
             let past = self
                 .moments()
@@ -61,7 +57,7 @@ impl App {
         let Some(moment) = moment else {
             return Ok(fleets);
         };
-        let turn = turn_of(actor::caller().as_ref()).await?;
+        let turn = actor::turn_in(&TURNS).await?;
         let past = fleets.at(moment).await?;
         drop(turn);
         if let Some((_, time)) = past.newest_event().await? {
@@ -74,7 +70,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use vsiflow_api::Rights;
+    use vsiflow_api::{Caller, Rights};
     use vsiflow_engine::model::{Actor, Who};
 
     use super::*;
@@ -86,16 +82,31 @@ mod tests {
             rights,
         };
         let (viewer, other_viewer) = (caller("a", Rights::Look), caller("b", Rights::Look));
-        let turn = turn_of(Some(&viewer)).now_or_never().unwrap().unwrap();
+        let turn = actor::turn_of(&TURNS, Some(&viewer))
+            .now_or_never()
+            .unwrap()
+            .unwrap();
         for waiting in [&viewer, &other_viewer] {
-            assert!(turn_of(Some(waiting)).now_or_never().is_none());
+            assert!(
+                actor::turn_of(&TURNS, Some(waiting))
+                    .now_or_never()
+                    .is_none()
+            );
         }
         let operator = caller("c", Rights::Operate);
-        let held = turn_of(Some(&operator)).now_or_never();
+        let held = actor::turn_of(&TURNS, Some(&operator)).now_or_never();
         assert!(held.is_some());
-        assert!(turn_of(Some(&operator)).now_or_never().is_none());
-        assert!(turn_of(None).now_or_never().is_some());
+        assert!(
+            actor::turn_of(&TURNS, Some(&operator))
+                .now_or_never()
+                .is_none()
+        );
+        assert!(actor::turn_of(&TURNS, None).now_or_never().is_some());
         drop(turn);
-        assert!(turn_of(Some(&other_viewer)).now_or_never().is_some());
+        assert!(
+            actor::turn_of(&TURNS, Some(&other_viewer))
+                .now_or_never()
+                .is_some()
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, LABEL_MAX, is_hostname, is_label, is_public_key};
+use super::{InputProblem, LABEL_MAX, is_filled_later, is_hostname, is_label, is_public_key};
 
 const KEYS: &str = "ssh_authorized_keys";
 const KEY_REMEDY: &str =
@@ -19,8 +19,8 @@ pub(super) fn check(config: &Map<String, Value>) -> Option<InputProblem> {
 }
 
 fn wrong_key_of_guest(config: &Map<String, Value>) -> Option<InputProblem> {
-    let at = wrong_key(config.get(KEYS)?)?;
-    let message = format!("entry {at} of its `{KEYS}` is not a public SSH key");
+    let entry = wrong_key(config.get(KEYS)?)?;
+    let message = format!("entry {entry} of its `{KEYS}` is not a public SSH key");
     Some(InputProblem::new(message, KEY_REMEDY))
 }
 
@@ -30,9 +30,9 @@ fn wrong_key_of_user(config: &Map<String, Value>) -> Option<InputProblem> {
         // cloud-init reads a hyphen as an underscore here.
         let fields = user.as_object()?.iter();
         let mut keys = fields.filter(|(name, _)| name.replace('-', "_") == KEYS);
-        let at = keys.find_map(|(_, keys)| wrong_key(keys))?;
+        let entry = keys.find_map(|(_, keys)| wrong_key(keys))?;
         let message = format!(
-            "entry {at} of `{KEYS}` of entry {number} of its `users` is not a public SSH key"
+            "entry {entry} of `{KEYS}` of entry {number} of its `users` is not a public SSH key"
         );
         Some(InputProblem::new(message, KEY_REMEDY))
     })
@@ -51,8 +51,8 @@ fn wrong_key(keys: &Value) -> Option<usize> {
         Value::Null => false,
         _ => true,
     };
-    let at = entries.iter().position(is_wrong)?;
-    Some(at.saturating_add(1))
+    let index = entries.iter().position(is_wrong)?;
+    Some(index.saturating_add(1))
 }
 
 fn is_key_or_comment(line: &str) -> bool {
@@ -88,7 +88,7 @@ fn wrong_fqdn(config: &Map<String, Value>) -> Option<InputProblem> {
     ))
 }
 
-/// Whether a text is known now: variables of a group and of a template are filled in later.
+/// Whether a text is known now. Variables of a template are filled in later, too.
 fn is_known(text: &str) -> bool {
-    !text.contains("$(") && !text.contains("{{")
+    !is_filled_later(text) && !text.contains("{{")
 }

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, netplan_keys::shown};
+use super::{InputProblem, is_filled_later, netplan_keys::shown, network_values::is_vlan};
 
-/// The highest number of a VLAN.
-const VLAN_MAX: u64 = 4094;
 /// Keys that only devices of some sections have.
 const OF_SECTIONS: [(&str, &[&str]); 3] = [
     ("access-points", &["wifis"]),
@@ -79,12 +77,6 @@ impl NamedDevice<'_> {
         if let Some((_, key)) = NEEDED.iter().find(is_missing) {
             return Some(self.problem(&format!("has no `{key}`")));
         }
-        let is_number = |number: u64| number <= VLAN_MAX;
-        let is_vlan = |id: &Value| match id {
-            Value::Number(number) => number.as_u64().is_some_and(is_number),
-            Value::String(text) => text.contains("$(") || text.parse().is_ok_and(is_number),
-            _ => false,
-        };
         let id = self.fields.get("id").filter(|_| self.section == "vlans");
         id.is_some_and(|id| !is_vlan(id))
             .then(|| self.problem("has an `id` that is not from 0 to 4094"))
@@ -97,7 +89,7 @@ impl NamedDevice<'_> {
         let named = interfaces.into_iter().flatten().chain(link);
         named
             .filter_map(Value::as_str)
-            .filter(|name| !name.contains("$("))
+            .filter(|name| !is_filled_later(name))
     }
 
     fn undefined(&self, names: &BTreeSet<&str>) -> Option<InputProblem> {

@@ -4,7 +4,11 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{InputProblem, netplan_keys::shown};
+use super::{
+    InputProblem, is_filled_later,
+    netplan_keys::shown,
+    network_values::{is_address, is_hardware_address},
+};
 
 /// What a key takes.
 #[derive(Clone, Copy)]
@@ -145,11 +149,6 @@ fn problem(place: &str, key: &str, expected: &'static str) -> InputProblem {
     InputProblem::new(message, expected)
 }
 
-/// Whether an output of a guest is filled in later.
-fn is_filled_later(text: &str) -> bool {
-    text.contains("$(")
-}
-
 impl ValueKind {
     fn takes(self, value: &Value) -> bool {
         match (self, value) {
@@ -160,14 +159,18 @@ impl ValueKind {
             (Number, Value::String(text)) => text.parse::<u64>().is_ok(),
             (Address4, Value::String(text)) => text.parse::<std::net::Ipv4Addr>().is_ok(),
             (Address6, Value::String(text)) => text.parse::<std::net::Ipv6Addr>().is_ok(),
-            (HardwareAddress, Value::String(text)) => is_hardware_address(text),
+            (HardwareAddress, Value::String(text)) => {
+                HARDWARE_WORDS.contains(&text.as_str()) || is_hardware_address(text)
+            }
             (Word(words), Value::String(text)) => words.contains(&text.as_str()),
             (Words(words), Value::Array(list)) => list.iter().all(|one| Word(words).takes(one)),
             // Names such as `y` and `7` are texts for netplan.
             (Texts, Value::Array(list)) => {
                 !list.iter().any(|one| one.is_array() || one.is_object())
             }
-            (Addresses, Value::Array(list)) => list.iter().all(is_address),
+            (Addresses, Value::Array(list)) => {
+                list.iter().all(|one| one.as_str().is_some_and(is_address))
+            }
             (Mappings, Value::Array(list)) => list.iter().all(Value::is_object),
             _ => false,
         }
@@ -190,19 +193,6 @@ impl ValueKind {
             Mappings => "write a list of mappings, for example: [{to: default, via: 192.0.2.1}]",
         }
     }
-}
-
-fn is_address(value: &Value) -> bool {
-    let is_address = |text: &str| is_filled_later(text) || text.parse::<IpAddr>().is_ok();
-    value.as_str().is_some_and(is_address)
-}
-
-fn is_hardware_address(text: &str) -> bool {
-    let is_pair =
-        |pair: &str| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let pairs = text.split(':');
-    HARDWARE_WORDS.contains(&text)
-        || [6, 20].contains(&pairs.clone().count()) && pairs.clone().all(is_pair)
 }
 
 fn wrong_route(place: &str, device: &Map<String, Value>) -> Option<InputProblem> {

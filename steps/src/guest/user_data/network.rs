@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     InputProblem,
     budget::too_large,
-    netplan_keys, netplan_references,
+    is_filled_later, netplan_keys, netplan_references,
     netplan_values::RENDERERS,
     network_v1,
     verdicts::{VERDICTS_MAX, Verdicts},
@@ -149,7 +149,8 @@ fn check_sections(fields: &Map<String, Value>) -> Option<InputProblem> {
         };
     }
     let renderer = fields.get("renderer").and_then(Value::as_str);
-    if renderer.is_some_and(|renderer| !RENDERERS.contains(&renderer) && !renderer.contains("$(")) {
+    if renderer.is_some_and(|renderer| !RENDERERS.contains(&renderer) && !is_filled_later(renderer))
+    {
         return problem("its `renderer` is neither networkd nor NetworkManager");
     }
     let sections = fields.iter().filter(|(key, _)| is_device(key));
@@ -193,8 +194,7 @@ fn are_addresses(list: &Value) -> bool {
                 .parse::<u8>()
                 .is_ok_and(|length| (1..=most).contains(&length))
         }
-        // A variable of a group is filled in later.
-        None => text.contains("$("),
+        None => is_filled_later(text),
     };
     list.as_array().is_some_and(|list| {
         list.iter().all(|entry| match entry {

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::InputProblem;
+use super::{
+    InputProblem, is_filled_later,
+    network_values::{is_address, is_hardware_address, is_vlan},
+};
 
 /// An entry's type and the keys without which cloud-init skips it.
 const TYPES: [(&str, &[&str]); 8] = [
@@ -36,8 +39,8 @@ const REMEDY: &str =
 /// The problem of the first entry that cloud-init would not apply.
 pub(super) fn check(entries: &[Value]) -> Option<InputProblem> {
     (1_usize..).zip(entries).find_map(|(number, entry)| {
-        let wrong = wrong_entry(entry)?;
-        let message = format!("entry {number} of its `config` {wrong}");
+        let problem = wrong_entry(entry)?;
+        let message = format!("entry {number} of its `config` {problem}");
         Some(InputProblem::new(message, REMEDY))
     })
 }
@@ -76,8 +79,7 @@ fn wrong_device(fields: &Map<String, Value>) -> Option<String> {
     if fields.get("mac_address").is_some_and(|mac| !is_mac(mac)) {
         return Some("has a `mac_address` that is not six pairs of digits with colons".to_owned());
     }
-    let vlan = fields.get("vlan_id").and_then(number);
-    if fields.contains_key("vlan_id") && vlan.is_none_or(|id| id > 4094) {
+    if fields.get("vlan_id").is_some_and(|id| !is_vlan(id)) {
         return Some("has a `vlan_id` that is not a number from 0 to 4094".to_owned());
     }
     let subnets = fields.get("subnets").filter(|subnets| !subnets.is_null())?;
@@ -93,7 +95,7 @@ fn wrong_subnet(subnet: &Value) -> Option<String> {
         .and_then(Value::as_str)
         .unwrap_or_default();
     let (true, Some(fields)) = (
-        is_variable(kind) || SUBNET_TYPES.contains(&kind),
+        is_filled_later(kind) || SUBNET_TYPES.contains(&kind),
         subnet.as_object(),
     ) else {
         return Some("has a subnet without a `type` that cloud-init knows".to_owned());
@@ -111,20 +113,20 @@ fn wrong_subnet(subnet: &Value) -> Option<String> {
 
 fn wrong_subnet_route(route: &Map<String, Value>) -> Option<String> {
     let keys = ["network", "destination"];
-    let wrong = keys.into_iter().find_map(|key| wrong_network(route, key));
-    wrong.or_else(|| wrong_address(route, "gateway"))
+    let network = keys.into_iter().find_map(|key| wrong_network(route, key));
+    network.or_else(|| wrong_address(route, "gateway"))
 }
 
 fn wrong_address(fields: &Map<String, Value>, key: &str) -> Option<String> {
-    let is_wrong = !is_address(fields.get(key)?);
+    let is_wrong = !is_address_of(fields.get(key)?);
     is_wrong.then(|| format!("has a `{key}` that is not an address"))
 }
 
 /// The problem of one address, or of a list of them.
 fn wrong_addresses(fields: &Map<String, Value>, key: &str) -> Option<String> {
     let is_right = match fields.get(key)? {
-        Value::Array(list) => list.iter().all(is_address),
-        single => is_address(single),
+        Value::Array(list) => list.iter().all(is_address_of),
+        single => is_address_of(single),
     };
     (!is_right).then(|| format!("has a `{key}` that is not an address"))
 }
@@ -134,9 +136,9 @@ fn wrong_network(fields: &Map<String, Value>, key: &str) -> Option<String> {
     let value = fields.get(key)?;
     let is_right = match value.as_str().and_then(|text| text.split_once('/')) {
         Some((address, length)) => {
-            is_variable(address) || is_variable(length) || is_prefix(address, length)
+            is_filled_later(address) || is_filled_later(length) || is_prefix(address, length)
         }
-        None => is_address(value),
+        None => is_address_of(value),
     };
     let message = || {
         format!("has `{key}`, which is not an address, with or without the length of its prefix")
@@ -156,32 +158,13 @@ fn is_prefix(address: &str, length: &str) -> bool {
         .map_or_else(|_| length.parse::<IpAddr>().is_ok(), |bits| bits <= most)
 }
 
-fn is_address(value: &Value) -> bool {
+/// cloud-init ignores white space around an address.
+fn is_address_of(value: &Value) -> bool {
     let text = value.as_str().map(str::trim);
-    text.is_some_and(|text| is_variable(text) || text.parse::<IpAddr>().is_ok())
+    text.is_some_and(is_address)
 }
 
 fn is_mac(value: &Value) -> bool {
-    let is_pair =
-        |pair: &str| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let is_address =
-        |text: &str| [6, 20].contains(&text.split(':').count()) && text.split(':').all(is_pair);
-    value.is_null()
-        || value
-            .as_str()
-            .is_some_and(|text| is_variable(text) || is_address(text))
-}
-
-/// A number; a variable of a group counts as 0.
-fn number(value: &Value) -> Option<u64> {
-    match value.as_str() {
-        Some(text) if is_variable(text) => Some(0),
-        Some(text) => text.parse().ok(),
-        None => value.as_u64(),
-    }
-}
-
-/// Whether a variable of a group is filled in later.
-fn is_variable(text: &str) -> bool {
-    text.contains("$(")
+    let is_text = |text: &str| is_filled_later(text) || is_hardware_address(text);
+    value.is_null() || value.as_str().is_some_and(is_text)
 }

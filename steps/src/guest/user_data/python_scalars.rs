@@ -1,5 +1,9 @@
 //! Words that PyYAML takes for numbers and dates, and that Python then cannot represent.
 
+use std::str::FromStr;
+
+use jiff::civil::DateTime;
+
 /// Why Python has no value for an unquoted word, if that is so.
 pub(super) fn refused(word: &str) -> Option<&'static str> {
     if is_number_without_digits(word) {
@@ -19,14 +23,14 @@ fn is_number_without_digits(word: &str) -> bool {
 /// A date, with or without a time.
 #[derive(Default)]
 struct Timestamp {
-    year: u32,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
+    year: i16,
+    month: i8,
+    day: i8,
+    hour: i8,
+    minute: i8,
+    second: i8,
     /// How far its time zone is from UTC, in minutes.
-    zone: u32,
+    zone: i32,
 }
 
 impl Timestamp {
@@ -73,18 +77,11 @@ impl Timestamp {
         })
     }
 
+    /// Whether Python has it: its years begin with 1, and its time zones are less than a day from UTC.
     fn exists(&self) -> bool {
-        let is_leap = self.year.is_multiple_of(4) && !self.year.is_multiple_of(100)
-            || self.year.is_multiple_of(400);
-        let days = match self.month {
-            2 if is_leap => 29,
-            2 => 28,
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        };
-        let is_date =
-            self.year > 0 && (1..=12).contains(&self.month) && (1..=days).contains(&self.day);
-        is_date && self.hour < 24 && self.minute < 60 && self.second < 60 && self.zone < 24 * 60
+        let (hour, minute, second) = (self.hour, self.minute, self.second);
+        let time = DateTime::new(self.year, self.month, self.day, hour, minute, second, 0);
+        time.is_ok() && self.year > 0 && self.zone < 24 * 60
     }
 }
 
@@ -93,7 +90,7 @@ struct Rest<'t>(&'t str);
 
 impl Rest<'_> {
     /// A number with so many digits.
-    fn number(&mut self, least: usize, most: usize) -> Option<u32> {
+    fn number<T: FromStr>(&mut self, least: usize, most: usize) -> Option<T> {
         let digits = self
             .0
             .bytes()
@@ -118,13 +115,13 @@ impl Rest<'_> {
     }
 
     /// A time zone, as minutes from UTC.
-    fn zone(&mut self) -> Option<u32> {
+    fn zone(&mut self) -> Option<i32> {
         self.spaces();
         if self.one_of(&['Z']).is_some() {
             return Some(0);
         }
         self.one_of(&['+', '-'])?;
-        let hours = self.number(1, 2)?;
+        let hours: i32 = self.number(1, 2)?;
         let minutes = match self.one_of(&[':']) {
             Some(()) => self.number(2, 2)?,
             None => 0,

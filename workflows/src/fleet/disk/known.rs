@@ -64,7 +64,12 @@ impl KnownDisk {
     }
 
     pub(in crate::fleet) fn is_used_by(&self, vsi: &Known) -> bool {
-        let mut disks = vsi.record.vsi.disks.iter();
-        disks.any(|disk| disk_uid(&vsi.record, disk) == Some(self.uid))
+        uids_of(vsi).any(|uid| uid == self.uid)
     }
+}
+
+/// The UIDs of the data disks of a VSI that vsiflow makes.
+pub(super) fn uids_of(vsi: &Known) -> impl Iterator<Item = Uuid> {
+    let disks = vsi.record.vsi.disks.iter();
+    disks.filter_map(|disk| disk_uid(&vsi.record, disk))
 }

@@ -117,9 +117,9 @@ impl DiskHandle<'_> {
         match references(&vsis).into_iter().find(is_meant) {
             Some(reference) => Ok(reference),
             None => {
-                let known = made?;
+                let disk = made?;
                 let users = DiskUsers::of(&vsis);
-                let object = self.fleet.disk_object(&known, users.of_disk(known.uid));
+                let object = self.fleet.disk_object(&disk, users.of_disk(disk.uid));
                 object.await
             }
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::{fleet::index::Known, record};
+use super::known::uids_of;
+use crate::fleet::index::Known;
 
 /// The VSIs that have a data disk, by the disk's UID. A list of all disks needs one pass over all VSIs for it.
 #[derive(Debug, Default)]
@@ -14,10 +15,10 @@ impl<'a> DiskUsers<'a> {
     pub(super) fn of(vsis: impl IntoIterator<Item = &'a Known>) -> Self {
         let mut users = BTreeMap::<Uuid, Vec<&Known>>::new();
         for vsi in vsis {
-            let mut own: Vec<_> = uids(vsi).collect();
-            own.sort_unstable();
-            own.dedup();
-            for uid in own {
+            let mut disks: Vec<_> = uids_of(vsi).collect();
+            disks.sort_unstable();
+            disks.dedup();
+            for uid in disks {
                 users.entry(uid).or_default().push(vsi);
             }
         }
@@ -28,11 +29,6 @@ impl<'a> DiskUsers<'a> {
     pub(super) fn of_disk(&self, uid: Uuid) -> &[&'a Known] {
         self.0.get(&uid).map_or(&[], Vec::as_slice)
     }
-}
-
-fn uids(vsi: &Known) -> impl Iterator<Item = Uuid> {
-    let disks = vsi.record.vsi.disks.iter();
-    disks.filter_map(|disk| record::disk_uid(&vsi.record, disk))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use crate::fleet::{
     Fleet, FleetError,
     pool::{
-        plan::{NOBODY, why_recorded},
+        plan::{NOBODY, recorded_changes, why_recorded},
         template,
     },
 };
 use crate::{
-    group::{self, GroupRecord, ItemRecord},
+    group::{self, GroupRecord, ItemRecord, WaveRecord},
     plan::{Destroyed, How, PlannedChange},
     pool::PoolRecord,
 };
@@ -46,44 +46,41 @@ pub(super) fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<PlannedCh
             "labels": group.labels, "release": group.release, "outputs": group.outputs,
         })
     };
-    let (old, new) = (value(before), value(after));
-    let why = "it says how vsiflow treats the group; what members get of it is listed with them";
-    let own = ["labels", "release", "outputs"].into_iter();
-    let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
-    let own = own.filter(|(_, own_old, own_new)| own_old != own_new);
-    let mut all: Vec<_> = own
-        .map(|(key, own_old, own_new)| change(key.to_owned(), (own_old, own_new), why))
-        .collect();
+    let keys = ["labels", "release", "outputs"];
+    let mut changes = recorded_changes(
+        &value(before),
+        &value(after),
+        &keys,
+        |_| "it says how vsiflow treats the group; what members get of it is listed with them",
+    );
     for wave in &after.waves {
         let earlier = before
             .waves
             .iter()
             .find(|earlier| earlier.name == wave.name);
-        let gates = (
-            serde_json::to_value(earlier.map(|earlier_wave| &earlier_wave.gate))
-                .unwrap_or_default(),
-            serde_json::to_value(Some(&wave.gate)).unwrap_or_default(),
+        let gate = |of: Option<&WaveRecord>| serde_json::json!({"gate": of.map(|of| &of.gate)});
+        let asked = recorded_changes(
+            &gate(earlier),
+            &gate(Some(wave)),
+            &["gate"],
+            |_| "the gate is asked again",
         );
-        if gates.0 != gates.1 {
-            let path = format!("waves.{}.gate", wave.name);
-            all.push(change(
-                path,
-                (&gates.0, &gates.1),
-                "the gate is asked again",
-            ));
-        }
+        changes.extend(asked.into_iter().map(|change| PlannedChange {
+            path: format!("waves.{}.{}", wave.name, change.path),
+            ..change
+        }));
         for item in &wave.items {
             if let Some(earlier_item) = before.item(&item.name) {
                 let is_removed = before.removed.contains(&item.name);
-                all.extend(item_fields(earlier_item, item, is_removed));
+                changes.extend(item_fields(earlier_item, item, is_removed));
             }
         }
     }
     let is_left_out = |item: &&ItemRecord| {
         !before.removed.contains(&item.name) && after.item(&item.name).is_none()
     };
-    all.extend(before.items().filter(is_left_out).map(left_out));
-    all
+    changes.extend(before.items().filter(is_left_out).map(left_out));
+    changes
 }
 
 /// The refusal of a document that lacks a member or a pool.
@@ -105,36 +102,20 @@ fn item_fields(before: &ItemRecord, after: &ItemRecord, is_removed: bool) -> Vec
             "template.evictable": item.template.evictable,
         })
     };
-    let (old, new) = (value(before), value(after));
-    let own = ["replicas", "strategy", "removeAfter", "template.evictable"].into_iter();
-    let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
-    let own = own.filter(|(_, own_old, own_new)| own_old != own_new);
-    let path = |key: &str| format!("{}.{key}", after.name);
-    let mut all: Vec<_> = own
-        .map(|(key, own_old, own_new)| change(path(key), (own_old, own_new), why_recorded(key)))
-        .collect();
+    let keys = ["replicas", "strategy", "removeAfter", "template.evictable"];
+    let of_pool = recorded_changes(&value(before), &value(after), &keys, why_recorded);
     let mut plan = template::plan(&before.template, &after.template);
     if is_removed || after.replicas == Some(0) {
         plan = plan.only_recorded(NOBODY);
     }
-    let within = plan.changes.into_iter();
-    all.extend(within.map(|change| PlannedChange {
-        path: path(&format!("template.spec.{}", change.path)),
+    let within = plan.changes.into_iter().map(|change| PlannedChange {
+        path: format!("template.spec.{}", change.path),
         ..change
-    }));
-    all
-}
-
-fn change(
-    path: String,
-    (before, after): (&serde_json::Value, &serde_json::Value),
-    why: &str,
-) -> PlannedChange {
-    PlannedChange {
-        path,
-        before: Some(before.clone()),
-        after: Some(after.clone()),
-        how: How::Recorded,
-        why: why.to_owned(),
-    }
+    });
+    let changes = of_pool.into_iter().chain(within);
+    let changes = changes.map(|change| PlannedChange {
+        path: format!("{}.{}", after.name, change.path),
+        ..change
+    });
+    changes.collect()
 }

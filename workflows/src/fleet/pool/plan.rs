@@ -2,6 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::fleet::{Fleet, FleetError, apply::is_deleting, index::Known};
@@ -21,8 +22,7 @@ impl Fleet {
         record: &PoolRecord,
         template_plan: Plan,
     ) -> Result<Plan, FleetError> {
-        let mut members = self.known_of_pool(record.uid).await?;
-        members.retain(|known| !is_deleting(&known.state));
+        let members = self.living_members(record.uid).await?;
         let following = numbered(&members, record.strategy.partition..record.replicas);
         let mut plan = if following.is_empty() {
             template_plan.only_recorded(NOBODY)
@@ -41,8 +41,7 @@ impl Fleet {
             }
         }
         let surplus = record.replicas..before.replicas;
-        plan.destroys
-            .extend(self.surplus_members(record.uid, surplus).await?);
+        plan.destroys.extend(surplus_of(&members, surplus));
         Ok(plan)
     }
 
@@ -52,10 +51,14 @@ impl Fleet {
         pool: Uuid,
         numbers: Range<u32>,
     ) -> Result<Vec<Destroyed>, FleetError> {
+        let members = self.living_members(pool).await?;
+        Ok(surplus_of(&members, numbers).collect())
+    }
+
+    async fn living_members(&self, pool: Uuid) -> Result<Vec<Arc<Known>>, FleetError> {
         let mut members = self.known_of_pool(pool).await?;
         members.retain(|known| !is_deleting(&known.state));
-        let surplus = numbered(&members, numbers).into_iter();
-        Ok(surplus.map(surplus_member).collect())
+        Ok(members)
     }
 }
 
@@ -69,12 +72,15 @@ fn numbered(members: &[Arc<Known>], numbers: Range<u32>) -> Vec<&Known> {
     members.filter(has_number).collect()
 }
 
-fn surplus_member(member: &Known) -> Destroyed {
-    let boot_disk = boot_disk(&member.record, &member.state.objects);
-    Destroyed {
-        object: format!("VSI {} with {boot_disk}", member.label()),
-        why: "the pool has fewer members then".to_owned(),
-    }
+fn surplus_of(members: &[Arc<Known>], numbers: Range<u32>) -> impl Iterator<Item = Destroyed> {
+    let surplus = numbered(members, numbers).into_iter();
+    surplus.map(|member| {
+        let boot_disk = boot_disk(&member.record, &member.state.objects);
+        Destroyed {
+            object: format!("VSI {} with {boot_disk}", member.label()),
+            why: "the pool has fewer members then".to_owned(),
+        }
+    })
 }
 
 /// The fields of the pool itself that differ.
@@ -85,25 +91,35 @@ pub(super) fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<Planned
             "updatePolicy": pool.update_policy, "template.evictable": pool.template.evictable,
         })
     };
-    let (old_fields, new_fields) = (value(before), value(after));
     let keys = [
         "labels",
         "replicas",
         "strategy",
         "updatePolicy",
         "template.evictable",
-    ]
-    .into_iter();
-    let changed = keys.filter_map(|key| Some((key, old_fields.get(key)?, new_fields.get(key)?)));
-    let changed = changed.filter(|(_, old, new)| old != new);
-    let change = changed.map(|(key, old, new)| PlannedChange {
+    ];
+    recorded_changes(&value(before), &value(after), &keys, why_recorded)
+}
+
+/// The fields that differ, which are only recorded, in the order of the keys.
+pub(in crate::fleet) fn recorded_changes(
+    before: &Value,
+    after: &Value,
+    keys: &[&str],
+    why: impl Fn(&str) -> &'static str,
+) -> Vec<PlannedChange> {
+    let fields = keys
+        .iter()
+        .filter_map(|key| Some((*key, before.get(key)?, after.get(key)?)));
+    let changed = fields.filter(|(_, old, new)| old != new);
+    let changes = changed.map(|(key, old, new)| PlannedChange {
         path: key.to_owned(),
         before: Some(old.clone()),
         after: Some(new.clone()),
         how: How::Recorded,
-        why: why_recorded(key).to_owned(),
+        why: why(key).to_owned(),
     });
-    change.collect()
+    changes.collect()
 }
 
 /// Why a change of a field of a pool changes no member that stays.

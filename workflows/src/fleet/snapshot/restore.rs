@@ -4,6 +4,7 @@ use vsiflow_engine::{
     executor::By,
     model::{EntityId, Failure, Name},
     step::Step as _,
+    workflow::DestructionOrder,
 };
 use vsiflow_steps::{
     error,
@@ -56,9 +57,15 @@ pub struct RestoreOptions {
 impl RestoreOptions {
     /// The VSI as it will be once the restoration is ordered.
     pub(in crate::fleet) fn ordered(self, record: &VsiRecord, known: &Known) -> Known {
-        let objects = &known.state.objects;
-        let orders = orders::for_restoration(record, objects, self.act(), &Plan::default());
-        known.with_orders(&orders)
+        known.with_orders(&self.orders(record, known, &Plan::default()))
+    }
+
+    fn orders(self, record: &VsiRecord, known: &Known, plan: &Plan) -> Vec<DestructionOrder> {
+        let act = match self.place {
+            ReplacementPlace::Beside => orders::RESTORE,
+            ReplacementPlace::InPlace => orders::RESTORE_IN_PLACE,
+        };
+        orders::for_restoration(record, &known.state.objects, act, plan)
     }
 
     /// Whether a restoration that is not done yet needs more than this one: if its memory cannot be restored, the
@@ -72,13 +79,6 @@ impl RestoreOptions {
         let is_beside = restoration::beside(&known.record, &known.state.objects).is_some();
         (self.scope == RestoreScope::DisksOnly && memory.is_some())
             || (self.place == ReplacementPlace::InPlace && is_beside)
-    }
-
-    fn act(self) -> &'static str {
-        match self.place {
-            ReplacementPlace::Beside => orders::RESTORE,
-            ReplacementPlace::InPlace => orders::RESTORE_IN_PLACE,
-        }
     }
 }
 
@@ -94,10 +94,9 @@ impl SnapshotHandle<'_> {
         options: RestoreOptions,
     ) -> Result<(EntityId, Plan), FleetError> {
         let (known, record) = self.fleet.restored(namespace, name, options).await?;
-        let plan = self
-            .fleet
-            .plan_of(&record, &options.ordered(&record, &known));
-        Ok((known.entity.clone(), plan))
+        let ordered = options.ordered(&record, &known);
+        let plan = self.fleet.plan_of(&record, &ordered);
+        Ok((known.entity, plan))
     }
 
     /// Why the host would refuse to restore the disks of the VSI now; `None` if nothing forbids it. Nothing is
@@ -115,8 +114,8 @@ impl SnapshotHandle<'_> {
         if let Some(refusal) = self.fleet.rewrite_refusal(&known).await {
             return Ok(Some(refusal));
         }
-        let known = options.ordered(&record, &known);
-        Ok(self.fleet.check_restoration(&known, &record).await.err())
+        let ordered = options.ordered(&record, &known);
+        Ok(self.fleet.check_restoration(&ordered, &record).await.err())
     }
 
     /// Records that the disks of a VSI are to be restored from a snapshot, and starts to restore them.
@@ -139,8 +138,7 @@ impl SnapshotHandle<'_> {
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = vsiflow_engine::model::Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, supersede, &record, made_from)?;
-        let ordered = orders::for_restoration(&record, &known.state.objects, options.act(), &plan);
-        updates.order(ordered);
+        updates.order(options.orders(&record, &known, &plan));
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
@@ -156,9 +154,8 @@ impl SnapshotHandle<'_> {
             .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
         let (known, record) = self.fleet.restored(namespace, name, options).await?;
-        let plan = self
-            .fleet
-            .plan_of(&record, &options.ordered(&record, &known));
+        let ordered = options.ordered(&record, &known);
+        let plan = self.fleet.plan_of(&record, &ordered);
         if let Some(change) = plan.refused().next() {
             return Err(update_vsi::refused(&record, &change.path, &change.why).into());
         }

@@ -207,8 +207,8 @@ impl SnapshotHandle<'_> {
         options: RestoreOptions,
     ) -> Result<Vec<NeededRoom>, FleetError> {
         let (known, record) = self.fleet.restored(namespace, name, options).await?;
-        let known = options.ordered(&record, &known);
-        let objects = &known.state.objects;
+        let ordered = options.ordered(&record, &known);
+        let objects = &ordered.state.objects;
         Ok(self.fleet.room_to_restore(&record, objects).await)
     }
 }

@@ -72,7 +72,7 @@ impl Evaluation {
 pub(crate) async fn evaluate<T: Send + 'static>(
     format: impl FnOnce(Evaluation) -> Result<T, TooMuch> + Send + 'static,
 ) -> Result<T, ExitProblem> {
-    let turn = actor::turn_in(&TURNS, actor::caller().as_ref()).await?;
+    let turn = actor::turn_in(&TURNS).await?;
     let evaluated = spawn_blocking(move || {
         // Held by the work: a caller that waits no longer does not end it.
         let _turn = turn;
@@ -96,14 +96,10 @@ pub(crate) fn evaluation() -> Evaluation {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use vsiflow_api::{Caller, Place, Rights};
+    use vsiflow_api::{Caller, Rights};
     use vsiflow_engine::model::{Actor, Who};
 
     use super::*;
-
-    async fn turn_of(caller: Option<&Caller>) -> Result<Option<Place>, ExitProblem> {
-        actor::turn_in(&TURNS, caller).await
-    }
 
     #[tokio::test]
     async fn who_operates_waits_behind_no_viewer() {
@@ -114,15 +110,19 @@ mod tests {
         let mut held = Vec::new();
         for number in 0..16 {
             let viewer = caller(&format!("viewer-{number}"), Rights::Look);
-            held.extend(turn_of(Some(&viewer)).now_or_never());
-            assert!(turn_of(Some(&viewer)).now_or_never().is_none());
+            held.extend(actor::turn_of(&TURNS, Some(&viewer)).now_or_never());
+            assert!(
+                actor::turn_of(&TURNS, Some(&viewer))
+                    .now_or_never()
+                    .is_none()
+            );
         }
         assert_eq!(held.len(), TURN_LIMITS.looking);
         let operator = caller("operator", Rights::Operate);
         let admin = caller("admin", Rights::Everything);
         for other in [operator, admin.clone(), admin] {
-            held.push(turn_of(Some(&other)).now_or_never().unwrap());
+            held.push(actor::turn_of(&TURNS, Some(&other)).now_or_never().unwrap());
         }
-        assert!(turn_of(None).now_or_never().is_some());
+        assert!(actor::turn_of(&TURNS, None).now_or_never().is_some());
     }
 }
