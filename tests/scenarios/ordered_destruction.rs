@@ -1,7 +1,5 @@
 //! What a guest wrote is destroyed only by an order for exactly that, and by one order once.
 
-use std::fs;
-
 use serde_json::{Value, json};
 use vsiflow_tests::{SIMULATED_IMAGE, Vsi, Vsiflow};
 
@@ -357,16 +355,6 @@ fn a_cancelled_deletion_never_happens_later() {
         .says("ordered by unix:");
 }
 
-/// Brings the journal back to its backup; the host stays as it is.
-fn restore_backup(vsiflow: &Vsiflow) {
-    let (state, sim) = (vsiflow.state(), vsiflow.folder().join("sim-kept"));
-    fs::rename(state.join("sim"), &sim).unwrap();
-    fs::remove_dir_all(&state).unwrap();
-    vsiflow.run(&["restore", "kept.backup"]).exits(0);
-    fs::rename(&sim, state.join("sim")).unwrap();
-    vsiflow.run(&["restore", "--confirm"]).exits(0);
-}
-
 #[test]
 fn a_deletion_is_not_carried_out_by_a_journal_that_was_restored() {
     let vsiflow = Vsiflow::simulated();
@@ -375,7 +363,7 @@ fn a_deletion_is_not_carried_out_by_a_journal_that_was_restored() {
     delete_later(&vsiflow, "web");
     vsiflow.run(&["backup", "kept.backup"]).exits(0);
     vsiflow.run(&["cancel", "web"]).exits(0);
-    restore_backup(&vsiflow);
+    vsiflow.restore("kept.backup");
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.run(&["resume", "web"]).exits(4).says("VSI0041");
     assert_kept(&vsiflow, "the restored journal went on");
@@ -393,7 +381,7 @@ fn copies(vsiflow: &Vsiflow) -> Vec<String> {
 fn a_snapshot_of_before_the_backup_is_deleted_by_a_journal_that_was_restored() {
     let vsiflow = with_snapshot();
     vsiflow.run(&["backup", "kept.backup"]).exits(0);
-    restore_backup(&vsiflow);
+    vsiflow.restore("kept.backup");
     vsiflow.run(&["snapshot", "delete", "first"]).exits(0);
     assert_eq!(copies(&vsiflow), Vec::<String>::new());
 }
@@ -462,7 +450,7 @@ fn a_backup_taken_during_a_restoration_does_not_repeat_it() {
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.run(&["resume", "--all"]).exits(0);
     write(&vsiflow);
-    restore_backup(&vsiflow);
+    vsiflow.restore("kept.backup");
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.run(&["resume", "--all"]);
     assert_kept(&vsiflow, "the restored journal went on");

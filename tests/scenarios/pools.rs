@@ -350,6 +350,63 @@ fn a_deleted_pool_takes_its_members_along_and_keeps_data_by_policy() {
     assert_eq!(disk_objects["items"].as_array().unwrap().len(), 2);
 }
 
+/// A journal that was restored from a backup, which was taken when this command had begun with one of three members.
+fn restored_in_the_middle_of(command: &[&str]) -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(PoolManifest::of(3), &["--wait"]).exits(0);
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    let begun = [command, &["--wait", "--timeout", "1s"]].concat();
+    vsiflow.run(&begun).exits(4).says("VSI0016");
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.restore("kept.backup");
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+    vsiflow
+        .run(&["resume", "pool/web"])
+        .exits(4)
+        .says("VSI0041");
+    assert_eq!(vsiflow.sim().domains().len(), 3);
+    vsiflow
+}
+
+#[test]
+fn a_pools_deletion_is_not_carried_out_by_a_journal_that_was_restored_until_it_is_ordered_again() {
+    let vsiflow = restored_in_the_middle_of(&["delete", "pool/web"]);
+    vsiflow.run(&["delete", "pool/web", "--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "");
+}
+
+#[test]
+fn fewer_members_are_not_made_by_a_journal_that_was_restored_until_that_is_ordered_again() {
+    let vsiflow = restored_in_the_middle_of(&["scale", "pool/web", "--replicas", "1"]);
+    vsiflow.run(&["delete", "web-2", "--wait"]).exits(0);
+    vsiflow
+        .run(&["resume", "pool/web"])
+        .exits(4)
+        .says("VSI0041");
+    vsiflow
+        .run(&["scale", "pool/web", "--replicas", "1"])
+        .exits(4)
+        .says("VSI0041");
+    assert_eq!(names(&vsiflow), "web-0 web-1");
+    let one = vsiflow.write("one.yaml", &PoolManifest::of(1).to_string());
+    vsiflow
+        .run(&["plan", "-f", one.to_str().unwrap()])
+        .exits(1)
+        .says("VSI web-1 with boot disk");
+    assert_eq!(names(&vsiflow), "web-0 web-1");
+    vsiflow.apply(PoolManifest::of(1), &["--wait"]).exits(0);
+    assert_eq!(names(&vsiflow), "web-0");
+    // What was ordered is done.
+    vsiflow
+        .apply(PoolManifest::of(1), &[])
+        .exits(0)
+        .says("unchanged");
+    vsiflow
+        .run(&["scale", "pool/web", "--replicas", "2", "--wait"])
+        .exits(0);
+    assert_eq!(names(&vsiflow), "web-0 web-1");
+}
+
 #[test]
 fn prune_and_limits_count_members() {
     let vsiflow = Vsiflow::simulated();

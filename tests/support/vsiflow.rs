@@ -88,6 +88,16 @@ impl Vsiflow {
         to
     }
 
+    /// Brings the journal back to a backup, and confirms it; the simulated hosts stay as they are.
+    pub fn restore(&self, backup: &str) {
+        let (state, hosts) = (self.state(), self.folder().join("hosts-kept"));
+        std::fs::rename(state.join("sim"), &hosts).unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+        self.run(&["restore", backup]).exits(0);
+        std::fs::rename(&hosts, state.join("sim")).unwrap();
+        self.run(&["restore", "--confirm"]).exits(0);
+    }
+
     /// Writes a file beside the state directory.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);

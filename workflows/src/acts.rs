@@ -12,6 +12,9 @@ pub const RESTORE: &str = "restore";
 pub const RESTORE_IN_PLACE: &str = "restore_in_place";
 /// The object is deleted with all that is its own.
 pub const DELETE: &str = "delete";
+/// The members of a pool or a group are kept as its document says: those that are too many are deleted, and those
+/// of an earlier template replaced.
+pub const REPLACE_MEMBERS: &str = "replace_members";
 /// A boot disk is made anew after a boot that failed before the guest was ever ready.
 pub const BOOT_AGAIN: &str = "boot_again";
 

@@ -14,14 +14,16 @@ use vsiflow_steps::guards;
 use crate::{
     acts::RESTORATIONS,
     boot_disks::{self, BootDisks, boot_object, has_written_boot_disk},
-    data_disk, delete_vsi,
+    data_disk, delete_vsi, group,
     plan::{self, Destroyed, How, Plan, PlannedChange},
+    pool,
     record::VsiRecord,
     restoration, snapshot,
 };
 
 pub use crate::acts::{
-    BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, RESTORE, RESTORE_IN_PLACE, UPDATE,
+    BOOT_AGAIN, DELETE, REBUILD, REBUILD_IN_PLACE, REPLACE_MEMBERS, RESTORE, RESTORE_IN_PLACE,
+    UPDATE,
 };
 
 /// The orders to make the boot disk anew: one for the present disk, and one for each that an unfinished change
@@ -132,6 +134,51 @@ fn everything_of(entity: &EntityId) -> Text {
     Text::new(format!("all of {entity}"))
 }
 
+/// The order to keep the members of a pool or a group as its document says. Its controller replaces and deletes
+/// members while it is open. A journal that was restored from a backup has none: what was ordered there may have
+/// been taken back since.
+pub fn for_members(entity: &EntityId) -> DestructionOrder {
+    DestructionOrder {
+        object: members_of(entity),
+        act: Name::of(REPLACE_MEMBERS),
+        shown: Text::new(format!("what the document of {entity} says")),
+    }
+}
+
+/// What the order to keep the members of a pool or a group names.
+fn members_of(entity: &EntityId) -> Text {
+    Text::new(format!("members of {entity}"))
+}
+
+/// Whether an order is open by which the controller of a pool or a group replaces and deletes what it made.
+/// Whatever is only forgotten needs none.
+pub fn members_are_ordered(entity: &EntityId, state: &EntityState) -> bool {
+    let desired = state.desired.as_ref();
+    match desired.map(|desired| desired.workflow.as_str()) {
+        Some(pool::DELETE | group::DELETE) => deletion_is_ordered(entity, state),
+        Some(pool::FORGET | group::FORGET) => true,
+        _ => state.objects.is_ordered(&members_of(entity)),
+    }
+}
+
+/// The failure of a controller that may not destroy. `object` is its pool or group, as `KIND/NAME`.
+pub fn members_not_ordered(object: String, is_deleting: bool) -> Failure {
+    let (message, remedy) = if is_deleting {
+        (
+            "its deletion was ordered before the journal was restored; nothing more is deleted",
+            "delete it again, with --orphan if everything on its hosts is to stay",
+        )
+    } else {
+        (
+            "some of its members are too many or outdated, and the order to replace them was given before the \
+             journal was restored; they stay as they are",
+            "`vsiflow plan` its document, and apply it again",
+        )
+    };
+    let failure = Failure::new(FailureClass::Blocked, "VSI0041", message);
+    failure.of_object(object).with_remedy(remedy)
+}
+
 /// Whether the deletion of the entity is ordered, and was not cancelled. A journal that was restored from a backup
 /// has no such order.
 pub fn deletion_is_ordered(entity: &EntityId, state: &EntityState) -> bool {
@@ -141,7 +188,13 @@ pub fn deletion_is_ordered(entity: &EntityId, state: &EntityState) -> bool {
 /// Whether the entity is deleted or forgotten by this workflow already, and a deletion by an order that is open.
 pub fn deletes_already(entity: &EntityId, state: &EntityState, workflow: &str) -> bool {
     let desired = state.desired.as_ref();
-    let forgets = [delete_vsi::FORGET, data_disk::FORGET, snapshot::FORGET];
+    let forgets = [
+        delete_vsi::FORGET,
+        data_disk::FORGET,
+        snapshot::FORGET,
+        pool::FORGET,
+        group::FORGET,
+    ];
     desired.is_some_and(|desired| desired.workflow.as_str() == workflow)
         && (forgets.contains(&workflow) || deletion_is_ordered(entity, state))
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use vsiflow_engine::model::{EntityId, EntityState};
+use vsiflow_engine::model::{EntityId, EntityState, Failure};
+use vsiflow_steps::ports::Hosts as _;
 
 use crate::{
     fleet::{
@@ -12,7 +13,7 @@ use crate::{
         unreadable::{DesiredReading, LostState},
     },
     group::{self, GroupRecord},
-    phase,
+    orders, phase,
     pool::{self, PoolRecord},
     record::kind,
 };
@@ -80,6 +81,11 @@ impl<R: NamedRecord> KnownRecord<R> {
         R::ENDINGS.contains(&self.workflow())
     }
 
+    /// The failure of its controller where it is held.
+    pub(in crate::fleet) fn not_ordered(&self) -> Failure {
+        orders::members_not_ordered(format!("{}/{}", R::KIND, self.label()), self.is_deleting())
+    }
+
     pub(in crate::fleet) fn workflow(&self) -> &str {
         let desired = self.state.desired.as_ref();
         desired.map_or(R::WORKFLOW, |desired| desired.workflow.as_str())
@@ -111,6 +117,13 @@ impl<R: NamedRecord> KnownRecord<R> {
 }
 
 impl Fleet {
+    /// Whether the controller of a pool or a group may not replace or delete what it made: what it was ordered was
+    /// ordered before the journal was restored, and may have been taken back since.
+    pub(in crate::fleet) fn lacks_order<R>(&self, known: &KnownRecord<R>) -> bool {
+        let KnownRecord { entity, state, .. } = known;
+        self.reach.has_forgotten() && !orders::members_are_ordered(entity, state)
+    }
+
     /// All entities of a kind, deleted ones included, by namespace and name; and those that cannot be read.
     pub(in crate::fleet) async fn known_records<R: NamedRecord>(
         &self,

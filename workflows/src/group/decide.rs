@@ -51,6 +51,8 @@ pub struct WaveView {
 pub struct GroupView {
     /// Whether the group is being deleted.
     pub deleting: bool,
+    /// Whether no order permits to replace and delete members.
+    pub is_held: bool,
     /// The waves, in their order.
     pub waves: Vec<WaveView>,
 }
@@ -85,6 +87,8 @@ pub enum GroupOutcome {
     Outputs(usize),
     /// This item waits for a person.
     Stuck(usize, usize),
+    /// Something is to be changed or deleted, and no order permits it.
+    Held,
     /// The group is deleted, and nothing of it is left.
     Gone,
 }
@@ -100,29 +104,50 @@ pub struct GroupDecision {
 
 /// Decides what to do for a group.
 pub fn decide(view: &GroupView) -> GroupDecision {
-    if view.deleting {
-        return view.deletion();
+    let mut decision = if view.deleting {
+        view.deletion()
+    } else {
+        view.rollout()
+    };
+    if view.is_held && decision.actions.iter().any(GroupAction::needs_order) {
+        decision.actions.retain(|action| !action.needs_order());
+        decision.outcome = GroupOutcome::Held;
     }
-    let mut actions = view.removals();
-    let mut outcome = GroupOutcome::Available;
-    for (number, wave) in view.waves.iter().enumerate() {
-        if wave.reads_later() {
-            actions.push(GroupAction::Read(number));
+    decision
+}
+
+impl GroupAction {
+    /// Whether what a member's guest wrote may be gone after it.
+    fn needs_order(&self) -> bool {
+        match self {
+            Self::Make(..) | Self::Ask(_) | Self::Read(_) => false,
+            Self::Update(..) | Self::Remove(..) | Self::Delete(..) => true,
         }
-        let (more, found) = wave.decide_wave(number);
-        actions.extend(more);
-        if found != GroupOutcome::Available {
-            outcome = found;
-            break;
-        }
     }
-    if outcome == GroupOutcome::Available {
-        outcome = view.leftovers();
-    }
-    GroupDecision { actions, outcome }
 }
 
 impl GroupView {
+    /// Brings the waves to the current document, one after the other.
+    fn rollout(&self) -> GroupDecision {
+        let mut actions = self.removals();
+        let mut outcome = GroupOutcome::Available;
+        for (number, wave) in self.waves.iter().enumerate() {
+            if wave.reads_later() {
+                actions.push(GroupAction::Read(number));
+            }
+            let (more, found) = wave.decide_wave(number);
+            actions.extend(more);
+            if found != GroupOutcome::Available {
+                outcome = found;
+                break;
+            }
+        }
+        if outcome == GroupOutcome::Available {
+            outcome = self.leftovers();
+        }
+        GroupDecision { actions, outcome }
+    }
+
     /// Deletes the newest wave that has anything left, all of it at the same time.
     fn deletion(&self) -> GroupDecision {
         let there = |item: &ItemView| item.state != ItemState::Missing;

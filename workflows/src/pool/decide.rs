@@ -67,6 +67,8 @@ pub struct PoolView {
     /// Numbers of evicted members whose data disks still exist: they are not made before these are
     /// deleted.
     pub emptying: BTreeSet<u32>,
+    /// Whether no order permits to replace and delete members.
+    pub is_held: bool,
 }
 
 /// Something to record for a member.
@@ -95,6 +97,8 @@ pub enum PoolOutcome {
     Off(u32),
     /// Another VSI has this member's name.
     Foreign(u32),
+    /// Members are to be replaced or deleted, and no order permits it.
+    Held,
     /// The pool is deleted, and no member is left.
     Gone,
 }
@@ -116,8 +120,22 @@ pub fn decide(view: &PoolView) -> PoolDecision {
         actions.extend(view.makes());
         actions.extend(view.updates(desired));
     }
-    let outcome = view.outcome(desired, &actions);
+    let mut outcome = view.outcome(desired, &actions);
+    if view.is_held && actions.iter().any(PoolAction::needs_order) {
+        actions.retain(|action| !action.needs_order());
+        outcome = PoolOutcome::Held;
+    }
     PoolDecision { actions, outcome }
+}
+
+impl PoolAction {
+    /// Whether what a member's guest wrote may be gone after it.
+    fn needs_order(&self) -> bool {
+        match self {
+            Self::Make(_) => false,
+            Self::Update(_) | Self::Delete(_) | Self::Evict(_) => true,
+        }
+    }
 }
 
 impl PoolView {

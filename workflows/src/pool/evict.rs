@@ -26,6 +26,8 @@ pub struct EvictedMember {
     pub placed: bool,
     /// Whether the member is cordoned.
     pub cordoned: bool,
+    /// Whether no order permits its pool to replace members.
+    pub held: bool,
     /// Whether its number is within the pool's replicas, and the pool is not being deleted.
     pub stays: bool,
 }
@@ -39,6 +41,8 @@ pub enum KeepReason {
     Leaves,
     /// The member is cordoned.
     Cordoned,
+    /// No order permits its pool to replace members.
+    Held,
     /// It is off or suspended, by a command.
     Off,
     /// Its host does not answer, or its record cannot be read.
@@ -59,6 +63,9 @@ impl std::fmt::Display for KeepReason {
             Self::NoMember => f.write_str("it is not a member of a pool"),
             Self::Leaves => f.write_str("it is being deleted, or its pool is about to delete it"),
             Self::Cordoned => f.write_str("the member is cordoned"),
+            Self::Held => f.write_str(
+                "what its pool was ordered was ordered before the journal was restored: apply its document again",
+            ),
             Self::Off => f.write_str("it is off or suspended, as requested"),
             Self::Unknown => f.write_str("its host does not answer, or its record cannot be read"),
             Self::OneHost => {
@@ -97,6 +104,9 @@ impl EvictionView {
         if member.cordoned {
             return Some(KeepReason::Cordoned);
         }
+        if member.held {
+            return Some(KeepReason::Held);
+        }
         if !member.placed {
             return Some(KeepReason::OneHost);
         }
@@ -132,6 +142,7 @@ mod tests {
             evictable,
             placed: true,
             cordoned: false,
+            held: false,
             stays: true,
         }
     }

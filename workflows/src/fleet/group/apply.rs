@@ -7,7 +7,7 @@ use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
     group::{known::record_group, plan::fields, values::address_references},
     known::{KnownGroup, KnownPool},
-    pool::{apply::refuse_change, reconcile::taken},
+    pool::{apply::refuse_change, plan::ordered_again, reconcile::taken},
     store::DesiredUpdates,
 };
 use crate::{
@@ -59,6 +59,7 @@ impl Fleet {
         let entity = group_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
         updates.add(entity, group::NAME, Precedence::Record, &record, Some(0))?;
+        self.order_members(updates);
         Ok(applied)
     }
 
@@ -76,15 +77,19 @@ impl Fleet {
         let mut applied = applied(group, Change::Configured);
         applied.entity = Some(known.entity.clone());
         applied.fields = fields(before, &record);
+        if self.lacks_order(known) {
+            applied.fields.push(ordered_again());
+        }
         applied.plan = Plan {
             changes: applied.fields.clone(),
-            destroys: self.surplus_of_group(before, &record).await?,
+            destroys: self.surplus_of_group(known, &record).await?,
             ..Plan::default()
         };
-        if record == *before {
+        if record == *before && !self.lacks_order(known) {
             applied.change = Change::Unchanged;
         } else if !dry {
             record_group(known, &record, updates)?;
+            self.order_members(updates);
         }
         Ok(applied)
     }

@@ -6,8 +6,10 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{Fleet, FleetError, GroupHandle, store::DesiredUpdates};
-use crate::group;
-use crate::group::GroupRecord;
+use crate::{
+    group::{self, GroupRecord},
+    orders,
+};
 
 impl GroupHandle<'_> {
     /// Records that a group is to be deleted with everything that was made for it, the newest wave
@@ -28,11 +30,18 @@ impl GroupHandle<'_> {
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
         let workflow = if orphan { group::FORGET } else { group::DELETE };
-        if known.workflow() != workflow {
+        if !orders::deletes_already(&known.entity, &known.state, workflow) {
+            for pool in self.fleet.pools_of_group(known.record.uid).await?.values() {
+                let again = self.fleet.delete_leaving_again(pool, orphan, &by);
+                again.await?;
+            }
             let mut updates = DesiredUpdates::default();
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
             let precedence = Precedence::Record;
             updates.add(entity, workflow, precedence, &known.record, newest)?;
+            if !orphan {
+                updates.order_deletion([]);
+            }
             self.fleet.record(updates, by).await?;
         }
         self.fleet.work_on_pools([known.entity.clone()]);

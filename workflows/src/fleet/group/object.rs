@@ -318,6 +318,7 @@ impl Fleet {
             GroupOutcome::Progressing(wave) => blocked.unwrap_or_else(|| {
                 format!("wave {}: {ready} of {members} members ready", name(wave))
             }),
+            GroupOutcome::Held => group.not_ordered().to_string(),
             GroupOutcome::Stuck(wave, item) => {
                 let item = group.item_at(wave, item);
                 let item = item.map(|item| item.name.as_str()).unwrap_or_default();
@@ -349,7 +350,7 @@ fn phase(group: &KnownGroup, outcome: GroupOutcome) -> &'static str {
         | GroupOutcome::Gate(_)
         | GroupOutcome::Outputs(_)
         | GroupOutcome::Gone => "Progressing",
-        GroupOutcome::Stuck(..) => "Degraded",
+        GroupOutcome::Stuck(..) | GroupOutcome::Held => "Degraded",
     }
 }
 
@@ -374,7 +375,7 @@ fn wave_name(group: &KnownGroup, outcome: GroupOutcome) -> String {
             let last = group.record.waves.last();
             last.map(|wave| wave.name.clone()).unwrap_or_default()
         }
-        GroupOutcome::Gone => String::new(),
+        GroupOutcome::Gone | GroupOutcome::Held => String::new(),
     }
 }
 

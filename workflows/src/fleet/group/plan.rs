@@ -2,6 +2,7 @@
 
 use crate::fleet::{
     Fleet, FleetError,
+    known::KnownGroup,
     pool::{
         plan::{NOBODY, recorded_changes, why_recorded},
         template,
@@ -14,25 +15,34 @@ use crate::{
 };
 
 impl Fleet {
-    /// The members that are deleted because their pools have fewer of them then.
+    /// The members that are deleted because their pools have fewer of them then, and those whose deletion is ordered
+    /// again after the journal was restored.
     pub(super) async fn surplus_of_group(
         &self,
-        before: &GroupRecord,
+        known: &KnownGroup,
         after: &GroupRecord,
     ) -> Result<Vec<Destroyed>, FleetError> {
         let pools = self.living::<PoolRecord>().await?;
+        let is_again = self.lacks_order(known);
         let mut surplus = Vec::new();
         for item in after.items() {
             let name = group::pool_name(&after.name, &item.name);
             let pool = pools
                 .iter()
                 .find(|pool| pool.record.namespace == after.namespace && pool.record.name == name);
-            let wanted = item
-                .replicas
-                .filter(|_| !before.removed.contains(&item.name));
-            if let (Some(pool), Some(first)) = (pool, wanted) {
-                let numbers = first..pool.record.replicas;
-                surplus.extend(self.surplus_members(pool.record.uid, numbers).await?);
+            let is_removed = known.record.removed.contains(&item.name);
+            let first = if is_removed {
+                is_again.then_some(0)
+            } else {
+                item.replicas
+            };
+            if let (Some(pool), Some(first)) = (pool, first) {
+                let end = if is_again {
+                    u32::MAX
+                } else {
+                    pool.record.replicas
+                };
+                surplus.extend(self.surplus_members(pool.record.uid, first..end).await?);
             }
         }
         Ok(surplus)

@@ -74,7 +74,7 @@ impl GroupHandle<'_> {
             let decision = decide(&found.view);
             if !matches!(
                 decision.outcome,
-                GroupOutcome::Available | GroupOutcome::Stuck(..)
+                GroupOutcome::Available | GroupOutcome::Stuck(..) | GroupOutcome::Held
             ) {
                 let (namespace, name) = (group.record.namespace, group.record.name);
                 open.push((group.entity, namespace, name));
@@ -122,6 +122,7 @@ impl Fleet {
                 let is_gone = self.end_group(&group).await?;
                 is_gone.then_some(Verdict::Reached)
             }
+            (None, GroupOutcome::Held) => Some(Verdict::Blocked(group.not_ordered())),
             (None, GroupOutcome::Stuck(wave, item)) => self.stuck_item(&group, &found, wave, item),
             (
                 None,
@@ -171,6 +172,7 @@ impl Fleet {
         });
         let view = GroupView {
             deleting: group.is_deleting(),
+            is_held: self.lacks_order(group),
             waves: waves.collect(),
         };
         Ok(GroupPools { pools, view })

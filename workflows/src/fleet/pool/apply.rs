@@ -11,7 +11,7 @@ use crate::fleet::{
     known::KnownPool,
     pool::{
         controller,
-        plan::own_fields,
+        plan::{ordered_again, own_fields},
         reconcile::taken,
         template::{self, record},
     },
@@ -88,6 +88,7 @@ impl Fleet {
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
         updates.add(entity, pool::NAME, Precedence::Record, &record, Some(0))?;
+        self.order_members(updates);
         Ok(applied)
     }
 
@@ -104,10 +105,11 @@ impl Fleet {
         applied.awaits_approval = draft.awaits_approval;
         applied.plan = draft.plan;
         applied.fields = draft.fields;
-        if draft.record == known.record {
+        if draft.record == known.record && !self.lacks_order(known) {
             applied.change = Change::Unchanged;
         } else if !dry {
             record_pool(known, &draft.record, updates)?;
+            self.order_members(updates);
         }
         Ok(applied)
     }
@@ -139,17 +141,20 @@ impl Fleet {
         } else {
             self.replace_template(known, &mut record, template).await?;
         }
-        let plan = self.plan_of_members(before, &record, plan).await?;
+        let mut plan = self.plan_of_members(before, &record, plan).await?;
         let mut fields = own_fields(before, &record);
         let within = plan.changes.iter().cloned();
         fields.extend(within.map(|change| PlannedChange {
             path: format!("template.spec.{}", change.path),
             ..change
         }));
-        let plan = Plan {
-            changes: fields.clone(),
-            ..plan
-        };
+        if self.lacks_order(known) {
+            fields.push(ordered_again());
+            let surplus = record.replicas.max(before.replicas)..u32::MAX;
+            plan.destroys
+                .extend(self.surplus_members(before.uid, surplus).await?);
+        }
+        plan.changes.clone_from(&fields);
         Ok(PoolDraft {
             record,
             fields,

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure, FailureClass, Precedence},
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
 };
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError, PoolHandle,
+    apply::is_deleting,
     group::{apply::groups_pool, known::record_group},
     known::KnownPool,
     pool::{apply::record_pool, template},
@@ -16,6 +17,7 @@ use crate::fleet::{
 };
 use crate::{
     group::GroupRecord,
+    orders,
     plan::Plan,
     pool::{self, PoolRecord},
     record::{group_entity, kind},
@@ -177,11 +179,15 @@ impl PoolHandle<'_> {
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;
         let workflow = if orphan { pool::FORGET } else { pool::DELETE };
-        if known.workflow() != workflow {
+        if !orders::deletes_already(&known.entity, &known.state, workflow) {
+            self.fleet.delete_leaving_again(&known, orphan, &by).await?;
             let mut updates = DesiredUpdates::default();
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
             let precedence = Precedence::Record;
             updates.add(entity, workflow, precedence, &known.record, newest)?;
+            if !orphan {
+                updates.order_deletion([]);
+            }
             self.fleet.record(updates, by).await?;
         }
         self.fleet.work_on_pools([known.entity.clone()]);
@@ -190,6 +196,34 @@ impl PoolHandle<'_> {
 }
 
 impl Fleet {
+    /// Orders again to delete the members and data disks of a pool that were being deleted when the journal was
+    /// restored: its controller orders each of them once.
+    pub(in crate::fleet) async fn delete_leaving_again(
+        &self,
+        pool: &KnownPool,
+        orphan: bool,
+        by: &By,
+    ) -> Result<(), FleetError> {
+        let namespace = &pool.record.namespace;
+        let is_void =
+            |entity: &EntityId, state: &EntityState| !orders::deletion_is_ordered(entity, state);
+        for member in self.known_of_pool(pool.record.uid).await? {
+            if is_deleting(&member.state) && is_void(&member.entity, &member.state) {
+                let uid = member.entity.id();
+                let deleted = self.vsis().delete(namespace, uid, orphan, by.clone());
+                Box::pin(deleted).await?;
+            }
+        }
+        for disk in self.disks_of_pool(pool.record.uid).await? {
+            if disk.is_deleting() && is_void(&disk.entity, &disk.state) {
+                let uid = disk.entity.id();
+                let deleted = self.disks().delete(namespace, uid, orphan, by.clone());
+                Box::pin(deleted).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Retries the stuck members of a pool immediately.
     ///
     /// # Errors
@@ -219,10 +253,12 @@ impl Fleet {
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;
         if known.is_deleting() {
-            Err(FleetError::going_of(kind::POOL, &known.record.full_name()))
-        } else {
-            Ok(known)
+            return Err(FleetError::going_of(kind::POOL, &known.record.full_name()));
         }
+        if self.is_held(&known) {
+            return Err(FleetError::new(ErrorKind::Blocked, known.not_ordered()));
+        }
+        Ok(known)
     }
 
     /// Updates the number of members in the pool's group as well: both are recorded, or neither.

@@ -247,6 +247,10 @@ impl Fleet {
                     }
                     continue;
                 }
+                if found.view.is_held {
+                    trouble.push(pool.not_ordered());
+                    continue;
+                }
                 let by = controller(&pool.label(), "a member that left its host");
                 let (namespace, id) = (&pool.record.namespace, disk.entity.id());
                 let deleted = Box::pin(self.disks().delete(namespace, id, false, by)).await;
@@ -328,6 +332,7 @@ pub(in crate::fleet) fn keeps(
         evictable: found.policies.evictable,
         placed: placement.is_some() && template.vsi.host.is_empty(),
         cordoned: record.cordoned.contains(&number),
+        held: found.view.is_held,
         stays: number < record.replicas && !pool.is_deleting(),
     };
     let disks = living(number, &found.disks);

@@ -11,13 +11,13 @@ use crate::fleet::{
     known::KnownPool, pool::policies::NewestPolicies,
 };
 use crate::{
-    drift,
+    drift, orders,
     phase::Phase,
     pool::{
         LABEL, MemberOf, MemberState, MemberView, PoolRecord, PoolView, TemplateRecord,
         member_disk_name, member_name, member_uid, number_of,
     },
-    record::{disk_entity, vsi_entity},
+    record::{disk_entity, group_entity, vsi_entity},
     spec::{
         DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, PowerState, ResolvedVsi, substitute,
     },
@@ -68,6 +68,17 @@ impl PoolMembers {
 }
 
 impl Fleet {
+    /// Whether no order, of the pool or of its group, permits to replace and delete members.
+    pub(super) fn is_held(&self, pool: &KnownPool) -> bool {
+        let group = pool.record.of_group.as_ref();
+        let group = group.and_then(|of| group_entity(of.uid).ok());
+        let is_ordered_by_group = group.is_some_and(|entity| {
+            let state = self.engine.entity(&entity);
+            state.is_some_and(|state| orders::members_are_ordered(&entity, &state))
+        });
+        self.lacks_order(pool) && !is_ordered_by_group
+    }
+
     pub(in crate::fleet) async fn members(
         &self,
         pool: &KnownPool,
@@ -92,6 +103,7 @@ impl Fleet {
             cordoned: record.cordoned.clone(),
             evicting: Default::default(),
             emptying: Default::default(),
+            is_held: self.is_held(pool),
         };
         if !view.deleting {
             let end = record.replicas.saturating_add(record.strategy.max_surge);

@@ -342,6 +342,7 @@ fn pool_message(pool: &KnownPool, found: &CountedMembers, outcome: PoolOutcome) 
         PoolOutcome::Foreign(number) => {
             format!("{} is a VSI that the pool did not make", name(number))
         }
+        PoolOutcome::Held => pool.not_ordered().to_string(),
         PoolOutcome::Stuck(number) => {
             let why = found.obstacles.get(&number).map_or("", String::as_str);
             format!("{}: {why}", name(number))
@@ -383,7 +384,7 @@ fn phase(pool: &KnownPool, outcome: PoolOutcome) -> &'static str {
         PoolOutcome::Available => "Available",
         PoolOutcome::Progressing | PoolOutcome::Gone => "Progressing",
         PoolOutcome::Stuck(_) | PoolOutcome::Off(_) => "Degraded",
-        PoolOutcome::Foreign(_) => "Blocked",
+        PoolOutcome::Foreign(_) | PoolOutcome::Held => "Blocked",
     }
 }
 

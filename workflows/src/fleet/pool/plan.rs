@@ -83,6 +83,18 @@ fn surplus_of(members: &[Arc<Known>], numbers: Range<u32>) -> impl Iterator<Item
     })
 }
 
+/// The change of a document that only orders again what it ordered before the journal was restored.
+pub(in crate::fleet) fn ordered_again() -> PlannedChange {
+    PlannedChange {
+        path: "members".to_owned(),
+        before: None,
+        after: None,
+        how: How::Recorded,
+        why: "it is ordered again to replace those of an earlier template, and to delete those that are too many"
+            .to_owned(),
+    }
+}
+
 /// The fields of the pool itself that differ.
 pub(super) fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<PlannedChange> {
     let value = |pool: &PoolRecord| {

@@ -152,6 +152,7 @@ impl Fleet {
             PoolOutcome::Stuck(number) => Some(self.stuck(pool, found, number)),
             PoolOutcome::Off(number) => Some(Verdict::Blocked(off(&name(number)))),
             PoolOutcome::Foreign(number) => Some(Verdict::Blocked(foreign(pool, &name(number)))),
+            PoolOutcome::Held => Some(Verdict::Blocked(pool.not_ordered())),
         })
     }
 
@@ -416,6 +417,10 @@ impl Fleet {
                     trouble.push(failure);
                 }
                 continue;
+            }
+            if found.view.is_held {
+                trouble.push(pool.not_ordered());
+                break;
             }
             let by = controller(&pool.label(), "a member that is gone");
             let (namespace, uid) = (&pool.record.namespace, disk.entity.id());

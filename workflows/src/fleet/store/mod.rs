@@ -10,6 +10,7 @@ use vsiflow_engine::{
     secret::Secret,
     workflow::{DesiredUpdate, DestructionOrder},
 };
+use vsiflow_steps::ports::Hosts as _;
 
 use super::{Fleet, FleetError, disk::known::DiskIds, host::ownership, unreadable::DesiredReading};
 use crate::{
@@ -56,6 +57,12 @@ impl DesiredUpdates {
         }
     }
 
+    fn order_members(&mut self) {
+        if let Some(update) = self.updates.last_mut() {
+            update.orders.push(orders::for_members(&update.entity));
+        }
+    }
+
     /// Adds the order to delete the entity that was added last, with these volumes that guests wrote to.
     pub(super) fn order_deletion(&mut self, volumes: impl IntoIterator<Item = Text>) {
         if let Some(update) = self.updates.last_mut() {
@@ -78,6 +85,14 @@ impl DesiredUpdates {
 }
 
 impl Fleet {
+    /// Adds the order to keep the members of the pool or group that was added last as its document says. Only in a
+    /// journal that was restored, where the document alone is none.
+    pub(super) fn order_members(&self, updates: &mut DesiredUpdates) {
+        if self.reach.has_forgotten() {
+            updates.order_members();
+        }
+    }
+
     /// Records the desired states, all of them or none, then erases the secrets that they replaced. After a
     /// crash in between, those secrets are still named in the desired state and are erased with their
     /// owner.

@@ -21,8 +21,8 @@ fn wave(open: bool, items: &[ItemView]) -> WaveView {
 
 fn decided(waves: Vec<WaveView>) -> (Vec<GroupAction>, GroupOutcome) {
     let decision = decide(&GroupView {
-        deleting: false,
         waves,
+        ..GroupView::default()
     });
     (decision.actions, decision.outcome)
 }
@@ -159,6 +159,7 @@ fn a_deletion_takes_the_newest_wave_first() {
         let decision = decide(&GroupView {
             deleting: true,
             waves,
+            ..GroupView::default()
         });
         (decision.actions, decision.outcome)
     };
@@ -176,4 +177,28 @@ fn a_deletion_takes_the_newest_wave_first() {
     assert_eq!(deleted(last).1, GroupOutcome::Progressing(0));
     let none = vec![wave(true, &[item(Missing)])];
     assert_eq!(deleted(none), (vec![], GroupOutcome::Gone));
+}
+
+#[test]
+fn without_an_order_nothing_that_exists_is_changed_or_deleted() {
+    let outdated = ItemView {
+        current: false,
+        ..item(Available)
+    };
+    let held = |deleting, waves: Vec<WaveView>| {
+        let decision = decide(&GroupView {
+            deleting,
+            is_held: true,
+            waves,
+        });
+        (decision.actions, decision.outcome)
+    };
+    let rolling = vec![wave(true, &[outdated, item(Missing)])];
+    let made = vec![GroupAction::Make(0, 1)];
+    assert_eq!(held(false, rolling), (made, GroupOutcome::Held));
+    let deleting = vec![wave(true, &[item(Available)])];
+    assert_eq!(held(true, deleting), (Vec::new(), GroupOutcome::Held));
+    let settled = vec![wave(true, &[item(Available)])];
+    assert_eq!(held(false, settled), (Vec::new(), GroupOutcome::Available));
+    assert_eq!(held(true, Vec::new()), (Vec::new(), GroupOutcome::Gone));
 }

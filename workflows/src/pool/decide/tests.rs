@@ -356,6 +356,7 @@ prop_compose! {
             cordoned,
             evicting,
             emptying,
+            is_held: false,
         }
     }
 }
@@ -378,6 +379,20 @@ fn deleted(decision: &PoolDecision) -> Vec<u32> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Without an order, members are made and nothing else; and what waits for the order is said.
+    #[test]
+    fn without_an_order_no_member_is_replaced_or_deleted(view in any_pool()) {
+        let ordered = decide(&view);
+        let held = decide(&PoolView { is_held: true, ..view });
+        let is_make = |action: &PoolAction| matches!(action, PoolAction::Make(_));
+        prop_assert!(held.actions.iter().all(is_make));
+        if ordered.actions.iter().all(is_make) {
+            prop_assert_eq!(held, ordered);
+        } else {
+            prop_assert_eq!(held.outcome, PoolOutcome::Held);
+        }
+    }
 
     /// The members that are unavailable, and those that a rollout takes away now, never exceed the
     /// permitted number. If more are unavailable already, the rollout takes none.

@@ -30,7 +30,7 @@ struct Observation {
 }
 
 impl Observation {
-    fn of(pool: &KnownPool, reported: ReportedMembers) -> Self {
+    fn of(pool: &KnownPool, reported: ReportedMembers, is_held: bool) -> Self {
         let ReportedMembers { reports, unknown } = reported;
         let mut found = FoundMembers::new();
         for (journal, report) in &reports.reports {
@@ -42,7 +42,10 @@ impl Observation {
                 }
             }
         }
-        let mut view = view_of(pool, &reports, &found);
+        let mut view = PoolView {
+            is_held,
+            ..view_of(pool, &reports, &found)
+        };
         view.members.extend(unknown);
         let decision = decide(&view);
         Self {
@@ -110,7 +113,11 @@ impl Fleet {
             return Ok(soon);
         }
         let policies = self.newest_policies(&pool.record).await;
-        let disks = leaving_disks(&pool, &policies, &look.reports, &look.found);
+        let mut disks = leaving_disks(&pool, &policies, &look.reports, &look.found);
+        if look.view.is_held && !disks.now.is_empty() {
+            disks.now.clear();
+            disks.obstacles.push(Obstacle::Blocked(pool.not_ordered()));
+        }
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;
         if !ask.is_empty() {
@@ -138,7 +145,7 @@ impl Fleet {
     ) -> Result<Option<Observation>, FleetError> {
         let questions = |look| MemberQuestions::of(&pool.record, look);
         if let Some(reported) = self.reported_members(pool, &questions(true))? {
-            return Ok(Some(Observation::of(pool, reported)));
+            return Ok(Some(Observation::of(pool, reported, self.is_held(pool))));
         }
         let Some(reported) = self.reported_members(pool, &questions(false))? else {
             if self.pools.may_ask_journals(&pool.entity, pool.generation()) {
@@ -146,7 +153,7 @@ impl Fleet {
             }
             return Ok(None);
         };
-        let look = Observation::of(pool, reported);
+        let look = Observation::of(pool, reported, self.is_held(pool));
         if replaces(&look.view, &look.decision) {
             self.ask_for_members(journals, pool, questions(true));
             self.pools.not_reached(&pool.entity, pool.generation());
@@ -189,6 +196,7 @@ impl Fleet {
             PoolOutcome::Stuck(number) => Some(stuck(&name(number), look.found.get(&number))),
             PoolOutcome::Off(number) => Some(Verdict::Blocked(off(&name(number)))),
             PoolOutcome::Foreign(number) => Some(Verdict::Blocked(foreign(pool, &name(number)))),
+            PoolOutcome::Held => Some(Verdict::Blocked(pool.not_ordered())),
         })
     }
 }
@@ -218,6 +226,7 @@ fn view_of(pool: &KnownPool, reports: &MemberReports, found: &FoundMembers) -> P
         cordoned: record.cordoned.clone(),
         evicting: Default::default(),
         emptying: Default::default(),
+        is_held: false,
     }
 }
 
