@@ -287,6 +287,9 @@ codes! {
     /// The guest runs, and what it was to set up failed.
     GUEST_SETUP = "VSI0506", Failed,
         "Correct what the guest's message names in the user-data and apply again, or run `vsiflow retry`; the console log is stored.";
+    /// The guest said that its boot failed, and runs on: its boot disk is not made anew for that.
+    BOOT_RUNS_ON = "VSI0507", Failed,
+        "Read the console with `vsiflow logs`, then `vsiflow restart` to boot it again from the disk that it has, or `vsiflow rebuild` to make that anew.";
     /// The previous VSI of the rollout did not boot.
     ROLLOUT_STOPPED = "VSI0505", Recheck,
         "Repair the VSI in the message, or undo the change; then `vsiflow retry`, or wait.";

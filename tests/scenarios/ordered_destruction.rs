@@ -514,3 +514,27 @@ fn a_first_boot_that_a_hyper_protect_guest_calls_failed_is_made_anew_by_its_docu
         .exits(0)
         .says("boot_again of images/boot-");
 }
+
+#[test]
+fn a_guest_that_runs_on_after_it_called_its_boot_failed_keeps_its_disk() {
+    let vsiflow = Vsiflow::simulated();
+    let small = Vsi::named("web").memory("128Mi");
+    vsiflow.apply(&small, &["--wait"]).exits(1).says("VSI0501");
+    write(&vsiflow);
+    vsiflow.change_sim(|state| {
+        for domain in state["domains"].as_object_mut().unwrap().values_mut() {
+            domain["state"] = json!("Running");
+            domain["live"]["end"] = Value::Null;
+        }
+    });
+    vsiflow.run(&["start", "web"]).exits(1).says("VSI0507");
+    assert_kept(&vsiflow, "start");
+    vsiflow.run(&["stop", "web"]).exits(0);
+    assert_kept(&vsiflow, "stop");
+    vsiflow.run(&["start", "web"]);
+    assert_kept(&vsiflow, "the start after a stop");
+    vsiflow.run(&["rebuild", "web", "--yes"]);
+    let sim = vsiflow.sim();
+    let content = &sim.volume(&boot_disk(&vsiflow))["content"]["Inline"];
+    assert_ne!(content, WRITTEN);
+}

@@ -66,6 +66,7 @@ pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         host: host.clone(),
         uuid,
         grace_s: GRACE_S,
+        ends_itself: false,
         boots_anew: false,
         spares_held: false,
         replaced: Vec::new(),

@@ -13,8 +13,9 @@ const FIRST: Duration = Duration::from_secs(10);
 /// The longest delay.
 const MAX_DURATION: Duration = Duration::from_secs(300);
 
-/// The code of a guest that runs, and reports that its setup failed: another start would change nothing.
-const GUEST_SETUP: &str = "VSI0506";
+/// The codes of guests that run: one that reports that its setup failed, which another start would not change, and one
+/// that reports that its boot failed.
+const RUNNING: [&str; 2] = ["VSI0506", "VSI0507"];
 
 /// The delay after the boot that just failed; `None` after the last try, or if what failed was not a
 /// boot. `retry` and every new desired state restart the count.
@@ -25,7 +26,7 @@ pub fn delay(state: &EntityState) -> Option<Duration> {
     let failed = matches!(
         &last.result,
         RunResult::Failed(failure)
-            if failure.class == FailureClass::Failed && failure.code.as_str() != GUEST_SETUP
+            if failure.class == FailureClass::Failed && !RUNNING.contains(&failure.code.as_str())
     );
     if !booted || !failed || state.failures >= TRIES {
         return None;

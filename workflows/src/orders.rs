@@ -378,3 +378,9 @@ const BOOT_FATAL: &str = "VSI0501";
 pub(crate) fn boots_from_a_fresh_disk(record: &VsiRecord, state: &EntityState) -> bool {
     never_ready(state) && record.vsi.guest_type().is_hyper_protect() && boot_was_fatal(state)
 }
+
+/// Whether nobody ordered to make it anew besides: then its guest must have ended by itself.
+pub(crate) fn only_boots_afresh(record: &VsiRecord, state: &EntityState) -> bool {
+    let is_ordered = permits_rebuild(&boot_object(record, state), &state.objects);
+    boots_from_a_fresh_disk(record, state) && !is_ordered
+}

@@ -52,6 +52,8 @@ pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         plan,
         boot_failed: vsi_graph::boot_failed(at.entity),
         boots_afresh: orders::boots_from_a_fresh_disk(record, at.entity),
+        ends_itself: orders::only_boots_afresh(record, at.entity)
+            && !vsi_graph::is_ephemeral(&record.vsi),
         in_place: orders::is_in_place(record, at.entity),
         too_slow: vsi_graph::was_too_slow(at.entity),
         restored: restoration::pending(record, objects).cloned().collect(),
@@ -110,6 +112,8 @@ struct Update<'a> {
     boot_failed: bool,
     /// Whether the boot disk is made anew because the first boot failed by the guest's own word.
     boots_afresh: bool,
+    /// Whether only that is the ground to make it anew: the guest has ended by itself, or its disk stays.
+    ends_itself: bool,
     /// Whether the boot disk is given up before the new one is made.
     in_place: bool,
     too_slow: bool,
@@ -357,6 +361,7 @@ impl Update<'_> {
             parts.keep_evidence(after)?;
             let how = StopOptions {
                 grace_s: vsi_graph::FAILED_GRACE_S,
+                ends_itself: self.ends_itself,
                 boots_anew: true,
                 spares_held: false,
             };
@@ -365,6 +370,7 @@ impl Update<'_> {
         }
         let how = StopOptions {
             grace_s: grace_s(parts.record),
+            ends_itself: false,
             boots_anew: true,
             spares_held: true,
         };
@@ -386,6 +392,7 @@ impl Update<'_> {
             PowerState::Stopped => {
                 let how = StopOptions {
                     grace_s: grace_s(record),
+                    ends_itself: false,
                     boots_anew: false,
                     spares_held: true,
                 };

@@ -57,6 +57,8 @@ pub(crate) const GRACE_S: u64 = 60;
 pub(crate) struct StopOptions {
     /// How long it may take to shut down, in seconds.
     pub(crate) grace_s: u64,
+    /// Whether it ends by itself, and is neither asked nor ended.
+    pub(crate) ends_itself: bool,
     /// Whether the next change does not fit saved memory.
     pub(crate) boots_anew: bool,
     /// Whether a guest that an I/O error holds is not ended.
@@ -192,6 +194,7 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn stop(&mut self, after: &[&str], how: StopOptions) -> Result<(), Failure> {
         let StopOptions {
             grace_s,
+            ends_itself,
             boots_anew,
             spares_held,
         } = how;
@@ -199,6 +202,7 @@ impl<'a> VsiGraphBuilder<'a> {
             host: self.host(),
             uuid: self.record.uid,
             grace_s,
+            ends_itself,
             boots_anew,
             spares_held,
             replaced: self.replaced.clone(),

@@ -157,6 +157,7 @@ pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
         host: HOST.to_owned(),
         uuid: world.uuid,
         grace_s: 10,
+        ends_itself: false,
         boots_anew: false,
         spares_held: false,
         replaced: Vec::new(),

@@ -39,6 +39,8 @@ const MAX_REMINDER: Duration = Duration::from_secs(10);
 ///
 /// A guest that is stopped to be deleted, or to get other disks, keeps running if the guards refuse what follows.
 ///
+/// A guest that ends by itself ([`Params::ends_itself`]) is never asked nor ended.
+///
 /// A crash during the step leaves a guest that runs, shuts down, or is off. The next attempt checks and
 /// asks again; the grace period then starts again, which only gives the guest more time.
 pub struct StopDomain {
@@ -54,6 +56,10 @@ pub struct Params {
     pub uuid: Uuid,
     /// Seconds that the guest has for an orderly shutdown; with 0 it is not asked.
     pub grace_s: u64,
+    /// Whether the guest said that its boot failed, and so ends by itself within `grace_s`. One that runs on may have
+    /// written what is to stay: the step fails, and the guest keeps running.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_itself: bool,
     /// Whether the guest boots with other parts afterwards: saved memory does not fit those.
     #[serde(default)]
     pub boots_anew: bool,
@@ -148,6 +154,12 @@ impl Step for StopDomain {
                     how: StopMode::Already,
                 }));
             }
+            Some(_) if params.ends_itself => {
+                if !is_off_within(cx, &ports, params, GuestEnd::ByItself).await? {
+                    return Err(runs_on(&ports, params.uuid));
+                }
+                StopMode::Already
+            }
             Some(_) if params.grace_s > 0 && params.spares_held && is_held(domain.as_ref()) => {
                 return Err(would_end_hard(&ports, params.uuid));
             }
@@ -156,7 +168,9 @@ impl Step for StopDomain {
                 end(&ports, domain.as_ref(), params.uuid).await?
             }
             Some(_) if params.grace_s == 0 => end(&ports, domain.as_ref(), params.uuid).await?,
-            Some(_) if shut_down(cx, &ports, params).await? => StopMode::Shutdown,
+            Some(_) if is_off_within(cx, &ports, params, GuestEnd::WhenAsked).await? => {
+                StopMode::Shutdown
+            }
             Some(_) => end(&ports, domain.as_ref(), params.uuid).await?,
         };
         if params.boots_anew {
@@ -221,6 +235,15 @@ fn would_end_hard(ports: &HostPorts, uid: Uuid) -> Failure {
         .of_object(format!("domain {uid}"))
 }
 
+fn runs_on(ports: &HostPorts, uid: Uuid) -> Failure {
+    error::BOOT_RUNS_ON
+        .failure(
+            "the guest said that its boot failed, and runs on; its boot disk was not made anew",
+        )
+        .on_host(ports.host.name())
+        .of_object(format!("domain {uid}"))
+}
+
 const END_HARD: &str = "Make room in its pool or repair the disk, then `vsiflow unpause` and stop it again; or end \
      it with `vsiflow stop --force`.";
 
@@ -240,9 +263,24 @@ fn without_memory(
         .of_object(format!("domain {}", params.uuid)))
 }
 
+/// What a guest's end is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum GuestEnd {
+    ByItself,
+    WhenAsked,
+}
+
 /// Whether the guest stopped within its grace period.
-async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<bool, Failure> {
-    off_is_fine(ports.domains.shutdown(params.uuid).await)?;
+async fn is_off_within(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+    guest_end: GuestEnd,
+) -> Result<bool, Failure> {
+    let asks = guest_end == GuestEnd::WhenAsked;
+    if asks {
+        off_is_fine(ports.domains.shutdown(params.uuid).await)?;
+    }
     let start = Instant::now();
     let grace = Duration::from_secs(params.grace_s);
     let (mut wait, mut reminder) = (FIRST_POLL, FIRST_REMINDER);
@@ -251,7 +289,7 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
         if start.elapsed() >= grace {
             return Ok(false);
         }
-        if Instant::now() >= remind_at {
+        if asks && Instant::now() >= remind_at {
             off_is_fine(ports.domains.shutdown(params.uuid).await)?;
             reminder = reminder.saturating_mul(2).min(MAX_REMINDER);
             remind_at = Instant::now() + reminder;
