@@ -408,6 +408,25 @@ fn fewer_members_are_not_made_by_a_journal_that_was_restored_until_that_is_order
 }
 
 #[test]
+fn a_plan_of_fewer_members_names_the_data_disks_that_go_with_them() {
+    const DELETED: &str =
+        "diskTemplates: [{metadata: {name: data}, spec: {size: 1Gi, deletionPolicy: Delete}}]";
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(PoolManifest::of(2).with(DELETED), &["--wait"])
+        .exits(0);
+    let plan_of = |pool: PoolManifest| {
+        let file = vsiflow.write("plan.yaml", &pool.to_string());
+        vsiflow
+            .run(&["plan", "-f", file.to_str().unwrap()])
+            .exits(1)
+    };
+    plan_of(PoolManifest::of(1).with(DELETED)).says("data disk data-web-1");
+    // What a newest template retains stays.
+    plan_of(PoolManifest::of(1).with_disks()).keeps_quiet_about("data disk");
+}
+
+#[test]
 fn prune_and_limits_count_members() {
     let vsiflow = Vsiflow::simulated();
     let folder = vsiflow.folder().join("documents");

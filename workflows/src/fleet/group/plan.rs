@@ -42,7 +42,11 @@ impl Fleet {
                 } else {
                     pool.record.replicas
                 };
-                surplus.extend(self.surplus_members(pool.record.uid, first..end).await?);
+                let changed = PoolRecord {
+                    template: item.template.clone(),
+                    ..pool.record.clone()
+                };
+                surplus.extend(self.surplus_members(&changed, &(first..end)).await?);
             }
         }
         Ok(surplus)

@@ -152,7 +152,7 @@ impl Fleet {
             fields.push(ordered_again());
             let surplus = record.replicas.max(before.replicas)..u32::MAX;
             plan.destroys
-                .extend(self.surplus_members(before.uid, surplus).await?);
+                .extend(self.surplus_members(&record, &surplus).await?);
         }
         plan.changes.clone_from(&fields);
         Ok(PoolDraft {

@@ -5,11 +5,18 @@ use std::{ops::Range, sync::Arc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::fleet::{Fleet, FleetError, apply::is_deleting, index::Known};
+use crate::fleet::{
+    Fleet, FleetError, apply::is_deleting, disk::known::KnownDisk, index::Known,
+    pool::policies::NewestPolicies,
+};
 use crate::{
     plan::{Destroyed, How, Plan, PlannedChange, boot_disk, destroys, keeps},
     pool::PoolRecord,
+    spec::DeletionPolicy,
 };
+
+/// Why members go that a document does not have any more.
+const FEWER: &str = "the pool has fewer members then";
 
 /// Why a change of a template changes nothing that exists.
 pub(in crate::fleet) const NOBODY: &str = "there is no member that follows it";
@@ -23,7 +30,7 @@ impl Fleet {
         template_plan: Plan,
     ) -> Result<Plan, FleetError> {
         let members = self.living_members(record.uid).await?;
-        let following = numbered(&members, record.strategy.partition..record.replicas);
+        let following = numbered(&members, &(record.strategy.partition..record.replicas));
         let mut plan = if following.is_empty() {
             template_plan.only_recorded(NOBODY)
         } else {
@@ -41,18 +48,51 @@ impl Fleet {
             }
         }
         let surplus = record.replicas..before.replicas;
-        plan.destroys.extend(surplus_of(&members, surplus));
+        plan.destroys
+            .extend(self.surplus_of(record, &members, &surplus).await?);
         Ok(plan)
     }
 
-    /// The members with these numbers, which their pool does not have any more.
+    /// What is deleted with the members of these numbers, which their pool does not have any more.
     pub(in crate::fleet) async fn surplus_members(
         &self,
-        pool: Uuid,
-        numbers: Range<u32>,
+        pool: &PoolRecord,
+        numbers: &Range<u32>,
     ) -> Result<Vec<Destroyed>, FleetError> {
-        let members = self.living_members(pool).await?;
-        Ok(surplus_of(&members, numbers).collect())
+        let members = self.living_members(pool.uid).await?;
+        self.surplus_of(pool, &members, numbers).await
+    }
+
+    /// The members of these numbers with their boot disks, and those of their data disks that the records of both
+    /// permit to delete.
+    async fn surplus_of(
+        &self,
+        pool: &PoolRecord,
+        members: &[Arc<Known>],
+        numbers: &Range<u32>,
+    ) -> Result<Vec<Destroyed>, FleetError> {
+        let surplus = numbered(members, numbers).into_iter();
+        let deleted = surplus.filter(|member| !member.is_retained());
+        let servers = deleted.map(|member| {
+            let boot_disk = boot_disk(&member.record, &member.state.objects);
+            Destroyed {
+                object: format!("VSI {} with {boot_disk}", member.label()),
+                why: FEWER.to_owned(),
+            }
+        });
+        let policies = NewestPolicies::of_pool(pool);
+        let goes = |disk: &KnownDisk| {
+            let of = disk.record.disk.member_of.as_ref();
+            let is_surplus = of.is_some_and(|of| numbers.contains(&of.number));
+            let is_deleted = policies.of_disk(&disk.record.disk) == DeletionPolicy::Delete;
+            is_surplus && is_deleted && !disk.is_deleted() && !disk.is_deleting()
+        };
+        let disks = self.disks_of_pool(pool.uid).await?.into_iter();
+        let disks = disks.filter(goes).map(|disk| Destroyed {
+            object: format!("data disk {}", disk.record.disk.name),
+            why: format!("{FEWER}, and its deletionPolicy is Delete"),
+        });
+        Ok(servers.chain(disks).collect())
     }
 
     async fn living_members(&self, pool: Uuid) -> Result<Vec<Arc<Known>>, FleetError> {
@@ -63,24 +103,13 @@ impl Fleet {
 }
 
 /// The members with these numbers.
-fn numbered(members: &[Arc<Known>], numbers: Range<u32>) -> Vec<&Known> {
+fn numbered<'m>(members: &'m [Arc<Known>], numbers: &Range<u32>) -> Vec<&'m Known> {
     let members = members.iter().map(AsRef::as_ref);
     let has_number = |known: &&Known| {
         let of = known.record.vsi.member_of.as_ref();
         of.is_some_and(|of| numbers.contains(&of.number))
     };
     members.filter(has_number).collect()
-}
-
-fn surplus_of(members: &[Arc<Known>], numbers: Range<u32>) -> impl Iterator<Item = Destroyed> {
-    let surplus = numbered(members, numbers).into_iter();
-    surplus.map(|member| {
-        let boot_disk = boot_disk(&member.record, &member.state.objects);
-        Destroyed {
-            object: format!("VSI {} with {boot_disk}", member.label()),
-            why: "the pool has fewer members then".to_owned(),
-        }
-    })
 }
 
 /// The change of a document that only orders again what it ordered before the journal was restored.

@@ -37,6 +37,12 @@ impl NewestPolicies {
         permitted.reduce(Self::and).unwrap_or_default()
     }
 
+    /// What the pool's own templates permit.
+    pub(super) fn of_pool(pool: &PoolRecord) -> Self {
+        let templates = std::iter::once(&pool.template).chain(&pool.proposed);
+        Self::of(templates.map(parts))
+    }
+
     /// What both permit.
     fn and(self, other: Self) -> Self {
         Self {
@@ -73,8 +79,7 @@ fn parts(template: &TemplateRecord) -> (&[DesiredDataDisk], bool) {
 impl Fleet {
     /// What the newest templates of a pool permit. If its group cannot be read, they permit nothing.
     pub(in crate::fleet) async fn newest_policies(&self, pool: &PoolRecord) -> NewestPolicies {
-        let own = std::iter::once(&pool.template).chain(&pool.proposed);
-        let own = NewestPolicies::of(own.map(parts));
+        let own = NewestPolicies::of_pool(pool);
         let Some(of) = &pool.of_group else {
             return own;
         };
