@@ -113,6 +113,37 @@ fn a_drain_whose_member_cannot_be_deleted_is_foretold() {
 }
 
 #[test]
+fn a_change_of_a_pool_that_a_foreign_layer_over_a_members_disk_forbids_is_foretold() {
+    let vsiflow = Vsiflow::simulated();
+    let pool = |replicas: u32, image: &str| {
+        format!(
+            "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  \
+             replicas: {replicas}\n  template:\n    spec: {{imageURL: '{image}', guest: {{type: none}}}}\n"
+        )
+    };
+    vsiflow
+        .apply(pool(2, SIMULATED_IMAGE), &["--wait"])
+        .exits(0);
+    let boot = vsiflow.sim().boot_disk("default/web-1");
+    vsiflow.change_sim(|state| lay_over(state, &boot));
+    for changed in [pool(1, SIMULATED_IMAGE), pool(2, OTHER_IMAGE)] {
+        vsiflow
+            .apply(&changed, &["--dry-run"])
+            .exits(4)
+            .says("pool/web would not be configured")
+            .says("VSI0210");
+    }
+    // The member whose disk it is stays.
+    vsiflow
+        .apply(pool(3, SIMULATED_IMAGE), &["--dry-run"])
+        .exits(0);
+    vsiflow
+        .apply(pool(1, SIMULATED_IMAGE), &["--wait"])
+        .exits(4)
+        .says("VSI0210");
+}
+
+#[test]
 fn a_pruned_pool_whose_member_a_foreign_layer_keeps_is_foretold() {
     let vsiflow = Vsiflow::simulated();
     let folder = vsiflow.folder().join("documents");

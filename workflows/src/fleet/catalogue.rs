@@ -280,7 +280,10 @@ impl Fleet {
         Ok(all)
     }
 
-    async fn known_disk(&self, entity: EntityId) -> Result<Option<KnownDisk>, FleetError> {
+    pub(super) async fn known_disk(
+        &self,
+        entity: EntityId,
+    ) -> Result<Option<KnownDisk>, FleetError> {
         let (Some(state), Ok(uid)) = (self.engine.entity(&entity), entity.id().parse::<Uuid>())
         else {
             return Ok(None);

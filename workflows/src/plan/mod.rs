@@ -9,7 +9,7 @@ mod touched;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vsiflow_engine::model::Objects;
+use vsiflow_engine::model::{EntityId, Objects};
 use vsiflow_steps::snapshot::restore_disks::DiskToRestore;
 
 use crate::{
@@ -73,6 +73,15 @@ pub struct PlannedChange {
     pub why: String,
 }
 
+/// Whom a host can be asked about before something is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doomed {
+    /// It is deleted with this VSI or data disk.
+    Deleted(EntityId),
+    /// The boot disk of this VSI is made anew.
+    Rebuilt(EntityId),
+}
+
 /// Something that is lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Destroyed {
@@ -80,6 +89,20 @@ pub struct Destroyed {
     pub object: String,
     /// Why.
     pub why: String,
+    /// Whom its host can be asked about; `None` if that is known from what the plan is of.
+    #[serde(skip)]
+    pub doomed: Option<Doomed>,
+}
+
+impl Destroyed {
+    /// Something whose host can be asked by what the plan is of.
+    pub(crate) fn of_the_plan(object: String, why: String) -> Self {
+        Self {
+            object,
+            why,
+            doomed: None,
+        }
+    }
 }
 
 /// What an update does.
@@ -179,13 +202,17 @@ fn overwritten(record: &VsiRecord, objects: &Objects) -> Vec<Destroyed> {
     else {
         return Vec::new();
     };
-    let lost = |disk: &DiskToRestore| Destroyed {
-        object: format!("content of disk {} ({})", disk.of.disk, disk.of.volume),
-        why: format!("everything written to it since snapshot {name} is lost"),
+    let lost = |disk: &DiskToRestore| {
+        Destroyed::of_the_plan(
+            format!("content of disk {} ({})", disk.of.disk, disk.of.volume),
+            format!("everything written to it since snapshot {name} is lost"),
+        )
     };
-    let memory = memory.iter().map(|_| Destroyed {
-        object: "present memory of the guest".to_owned(),
-        why: format!("it continues with the memory of snapshot {name}, without a boot"),
+    let memory = memory.iter().map(|_| {
+        Destroyed::of_the_plan(
+            "present memory of the guest".to_owned(),
+            format!("it continues with the memory of snapshot {name}, without a boot"),
+        )
     });
     restoration::pending(record, objects)
         .map(lost)
@@ -210,13 +237,13 @@ pub(crate) fn destroys(
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
     let disks = BootDisks::of(record, objects);
-    let current = Destroyed {
-        object: boot_disk(record, objects),
-        why: format!("it is rebuilt because of {}", causes.join(", ")),
-    };
-    let abandoned = disks.abandoned().into_iter().map(|disk| Destroyed {
-        object: format!("boot disk {disk}"),
-        why: "a change that was not finished left it".to_owned(),
+    let current = Destroyed::of_the_plan(
+        boot_disk(record, objects),
+        format!("it is rebuilt because of {}", causes.join(", ")),
+    );
+    let abandoned = disks.abandoned().into_iter().map(|disk| {
+        let why = "a change that was not finished left it".to_owned();
+        Destroyed::of_the_plan(format!("boot disk {disk}"), why)
     });
     std::iter::once(current).chain(abandoned).collect()
 }

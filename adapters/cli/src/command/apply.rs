@@ -190,13 +190,21 @@ async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitPr
             report_waiting(one);
             exit = exit.max(Exit::Blocked);
         }
+        let label = work::label(&one.namespace, &one.name);
+        let doomed = one.plan.destroys.iter();
+        for doomed in doomed.filter_map(|lost| lost.doomed.as_ref()) {
+            let refusal = app.fleet.doomed_refusal(doomed).await?;
+            if refusal.is_some() {
+                let object = format!("{}/{label}", one.kind);
+                exit = exit.max(output::foreseen(&object, "configured (dry run)", refusal));
+            }
+        }
         if one.kind != kind::VSI || one.plan.how() != Some(How::Rebuild) {
             continue;
         }
         let vsis = app.fleet.vsis();
         let refusal = vsis.rebuild_refusal(&one.namespace, &one.name).await?;
         if refusal.is_some() {
-            let label = work::label(&one.namespace, &one.name);
             let made = output::foreseen(&format!("vsi/{label}"), "rebuilt (dry run)", refusal);
             exit = exit.max(made);
         }

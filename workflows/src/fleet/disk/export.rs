@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
-use vsiflow_engine::model::{Failure, Hash};
+use vsiflow_engine::{
+    model::{EntityId, Failure, Hash},
+    step::StepContext,
+};
 use vsiflow_steps::{
     error, guards,
     guards::own_disks,
-    host_text,
+    host_text, ownership,
     ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
 };
 
@@ -19,6 +22,7 @@ use crate::{data_disk, record::kind, vsi_graph};
 /// A disk that is being exported. It does not hold the fleet.
 pub struct DiskToExport {
     hosts: Arc<dyn Hosts>,
+    question: StepContext,
     host: String,
     volume: VolumeInfo,
     object: String,
@@ -42,13 +46,14 @@ impl DiskHandle<'_> {
     pub async fn to_export(self, namespace: &str, name: &str) -> Result<DiskToExport, FleetError> {
         let snapshot = name.strip_prefix("snapshot/");
         let mut users = Vec::new();
-        let (host, key) = match snapshot.and_then(|rest| rest.split_once('/')) {
+        let (entity, host, key) = match snapshot.and_then(|rest| rest.split_once('/')) {
             Some((snapshot, disk)) => self.fleet.copy_to_export(namespace, snapshot, disk).await?,
             None => {
                 let known = self.fleet.data_disk_to_export(namespace, name).await?;
                 users = self.fleet.users_of_disk(&known).await?;
                 let disk = &known.record.disk;
-                (disk.host.clone(), data_disk::volume(disk, &known.entity))
+                let volume = data_disk::volume(disk, &known.entity);
+                (known.entity.clone(), disk.host.clone(), volume)
             }
         };
         let object = match snapshot {
@@ -61,8 +66,10 @@ impl DiskHandle<'_> {
             let missing = error::MISSING.failure("the disk is not there");
             FleetError::from(missing.on_host(&host).of_object(format!("volume {key}")))
         })?;
+        let journal_id = self.fleet.journal_id.clone();
         let disk = DiskToExport {
             hosts: self.fleet.hosts.clone(),
+            question: self.fleet.engine.question(entity, journal_id),
             host,
             volume,
             object,
@@ -78,7 +85,7 @@ impl Fleet {
         namespace: &str,
         snapshot: &str,
         disk: &str,
-    ) -> Result<(String, VolumeKey), FleetError> {
+    ) -> Result<(EntityId, String, VolumeKey), FleetError> {
         let found = self.find_snapshot(namespace, snapshot, false).await?;
         let own = [disk.to_owned(), format!("{}/{disk}", kind::DISK)];
         let copy = found.record.disks.iter().find(|d| own.contains(&d.disk));
@@ -89,7 +96,11 @@ impl Fleet {
             refused(&message).of_object(format!("snapshot/{snapshot}"))
         });
         let copy = copy.map_err(|failure| FleetError::new(ErrorKind::Blocked, failure))?;
-        Ok((found.record.host.clone(), copy.copy.clone()))
+        Ok((
+            found.entity.clone(),
+            found.record.host.clone(),
+            copy.copy.clone(),
+        ))
     }
 
     async fn data_disk_to_export(
@@ -177,10 +188,12 @@ impl DiskToExport {
     /// nothing is a layer over it, and that no guest of its VSIs writes to another file instead.
     ///
     /// # Errors
-    /// `VSI0228` if the check fails; any other error of the host.
+    /// `VSI0228` if the check fails; `VSI0211` if the host shows that the journal is an older copy, since the disk may
+    /// have another file by now; any other error of the host.
     pub async fn unchanged(&self) -> Result<(), FleetError> {
         let ports = self.hosts.host(&self.host).await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
+        ownership::none_ahead(&self.question, &ports, &domains)?;
         self.unlayered(&ports, &domains).await?;
         for DiskUser { uid, named } in &self.users {
             let Some(domain) = domains.iter().find(|domain| domain.uuid == *uid) else {

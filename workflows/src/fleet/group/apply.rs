@@ -82,7 +82,7 @@ impl Fleet {
         }
         applied.plan = Plan {
             changes: applied.fields.clone(),
-            destroys: self.surplus_of_group(known, &record).await?,
+            destroys: self.losses_of_group(known, &record).await?,
             ..Plan::default()
         };
         if record == *before && !self.lacks_order(known) {

@@ -9,47 +9,46 @@ use crate::fleet::{
     },
 };
 use crate::{
-    group::{self, GroupRecord, ItemRecord, WaveRecord},
+    group::{GroupRecord, ItemRecord, WaveRecord},
     plan::{Destroyed, How, PlannedChange},
     pool::PoolRecord,
 };
 
 impl Fleet {
-    /// The members that are deleted because their pools have fewer of them then, and those whose deletion is ordered
-    /// again after the journal was restored.
-    pub(super) async fn surplus_of_group(
+    /// What is lost of the members: those that their pools have no more, the boot disks that are made anew, and what is
+    /// ordered again after the journal was restored.
+    pub(super) async fn losses_of_group(
         &self,
         known: &KnownGroup,
         after: &GroupRecord,
     ) -> Result<Vec<Destroyed>, FleetError> {
-        let pools = self.living::<PoolRecord>().await?;
+        let pools = self.pools_of_group(known.record.uid).await?;
         let is_again = self.lacks_order(known);
-        let mut surplus = Vec::new();
+        let mut lost = Vec::new();
         for item in after.items() {
-            let name = group::pool_name(&after.name, &item.name);
-            let pool = pools
-                .iter()
-                .find(|pool| pool.record.namespace == after.namespace && pool.record.name == name);
-            let is_removed = known.record.removed.contains(&item.name);
-            let first = if is_removed {
-                is_again.then_some(0)
-            } else {
-                item.replicas
+            let (Some(pool), Some(before)) = (pools.get(&item.name), known.record.item(&item.name))
+            else {
+                continue;
             };
-            if let (Some(pool), Some(first)) = (pool, first) {
-                let end = if is_again {
-                    u32::MAX
-                } else {
-                    pool.record.replicas
-                };
-                let changed = PoolRecord {
-                    template: item.template.clone(),
-                    ..pool.record.clone()
-                };
-                surplus.extend(self.surplus_members(&changed, &(first..end)).await?);
+            let is_removed = known.record.removed.contains(&item.name);
+            let changed = PoolRecord {
+                template: item.template.clone(),
+                strategy: item.strategy,
+                replicas: item.replicas.unwrap_or(pool.record.replicas),
+                ..pool.record.clone()
+            };
+            if !is_removed {
+                let of_template = template::plan(&before.template, &item.template);
+                let of_members = self.plan_of_members(&pool.record, &changed, of_template);
+                lost.extend(of_members.await?.destroys);
+            }
+            if is_again {
+                let kept = changed.replicas.max(pool.record.replicas);
+                let surplus = if is_removed { 0 } else { kept }..u32::MAX;
+                lost.extend(self.surplus_members(&changed, &surplus).await?);
             }
         }
-        Ok(surplus)
+        Ok(lost)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fleet::{
     pool::policies::NewestPolicies,
 };
 use crate::{
-    plan::{Destroyed, How, Plan, PlannedChange, boot_disk, destroys, keeps},
+    plan::{Destroyed, Doomed, How, Plan, PlannedChange, boot_disk, destroys, keeps},
     pool::PoolRecord,
     spec::DeletionPolicy,
 };
@@ -23,7 +23,7 @@ pub(in crate::fleet) const NOBODY: &str = "there is no member that follows it";
 
 impl Fleet {
     /// What a change of a pool does to the members that exist, except to those that it has only for a rollout.
-    pub(super) async fn plan_of_members(
+    pub(in crate::fleet) async fn plan_of_members(
         &self,
         before: &PoolRecord,
         record: &PoolRecord,
@@ -42,8 +42,11 @@ impl Fleet {
         if plan.how() == Some(How::Rebuild) {
             for member in following {
                 let objects = &member.state.objects;
-                plan.destroys
-                    .extend(destroys(&member.record, objects, &plan.changes));
+                let lost = destroys(&member.record, objects, &plan.changes).into_iter();
+                plan.destroys.extend(lost.map(|lost| Destroyed {
+                    doomed: Some(Doomed::Rebuilt(member.entity.clone())),
+                    ..lost
+                }));
                 plan.keeps.extend(keeps(&member.record));
             }
         }
@@ -78,6 +81,7 @@ impl Fleet {
             Destroyed {
                 object: format!("VSI {} with {boot_disk}", member.label()),
                 why: FEWER.to_owned(),
+                doomed: Some(Doomed::Deleted(member.entity.clone())),
             }
         });
         let policies = NewestPolicies::of_pool(pool);
@@ -91,6 +95,7 @@ impl Fleet {
         let disks = disks.filter(goes).map(|disk| Destroyed {
             object: format!("data disk {}", disk.record.disk.name),
             why: format!("{FEWER}, and its deletionPolicy is Delete"),
+            doomed: Some(Doomed::Deleted(disk.entity)),
         });
         Ok(servers.chain(disks).collect())
     }

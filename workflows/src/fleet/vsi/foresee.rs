@@ -9,9 +9,14 @@ use vsiflow_steps::{
 
 use crate::{
     data_disk, delete_vsi,
-    fleet::{DiskHandle, Fleet, FleetError, GroupHandle, PoolHandle, VsiHandle, index::Known},
+    fleet::{
+        DiskHandle, Fleet, FleetError, GroupHandle, PoolHandle, VsiHandle, disk::known::KnownDisk,
+        index::Known,
+    },
     group::GroupRecord,
+    plan::Doomed,
     pool::PoolRecord,
+    record::kind,
     vsi_graph::BootDisks,
 };
 
@@ -60,6 +65,10 @@ impl DiskHandle<'_> {
         self.fleet
             .refuse_while_unreadable("the deletion of a data disk")
             .await?;
+        self.refusal_of(known).await
+    }
+
+    async fn refusal_of(self, known: KnownDisk) -> Result<Option<Failure>, FleetError> {
         let vsis = self.fleet.known_with(known.uid).await?;
         let user = vsis.iter().find(|vsi| known.is_used_by(vsi));
         let volume = data_disk::volume(&known.record.disk, &known.entity);
@@ -124,6 +133,27 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
+    /// Why the host of what a plan destroys would refuse that now; `None` if nothing forbids it. Nothing is changed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn doomed_refusal(&self, doomed: &Doomed) -> Result<Option<Failure>, FleetError> {
+        let (Doomed::Deleted(entity) | Doomed::Rebuilt(entity)) = doomed;
+        if entity.kind().as_str() == kind::DISK {
+            return match self.known_disk(entity.clone()).await? {
+                Some(disk) => self.disks().refusal_of(disk).await,
+                None => Ok(None),
+            };
+        }
+        let Some(known) = self.known_of(entity).await? else {
+            return Ok(None);
+        };
+        Ok(match doomed {
+            Doomed::Deleted(_) => self.deletion_refusal(&known).await,
+            Doomed::Rebuilt(_) => self.rewrite_refusal(&known).await,
+        })
+    }
+
     async fn members_refusal(&self, pool: Uuid) -> Result<Option<Failure>, FleetError> {
         for member in self.known_of_pool(pool).await? {
             if let Some(refusal) = self.deletion_refusal(&member).await {
