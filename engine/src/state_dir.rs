@@ -99,7 +99,7 @@ impl StateDir {
         files::create_dir(path).map_err(io("created"))?;
         let lock = Lock::take(path)?;
         let format = match format::read(path)? {
-            Some(format) => format,
+            Some(format) => upgraded(path, format),
             None => make(path)?,
         };
         Ok(Self {
@@ -288,6 +288,21 @@ impl StateDir {
             Ok(path)
         } else {
             Err(StateDirError::damaged(&path, "it is gone"))
+        }
+    }
+}
+
+/// Makes the folder one that older versions refuse, because they would not understand what is written to it from now
+/// on. On a full disk it stays as it is: that does not keep this version from its work.
+fn upgraded(path: &Path, format: Format) -> Format {
+    let Some(newer) = format.upgraded() else {
+        return format;
+    };
+    match format::write(path, &newer) {
+        Ok(()) => newer,
+        Err(error) => {
+            tracing::warn!(%error, "the state directory is not marked as one of this version yet");
+            format
         }
     }
 }

@@ -12,9 +12,11 @@ use ulid::Ulid;
 use super::{FORMAT, StateDirError};
 use crate::files;
 
-/// The format of a state directory that this version reads and creates. In format 1, which was
-/// never released, the journal was a database.
-const KNOWN: u32 = 2;
+/// The format of a state directory that this version creates. From format 3 on, the journal has the orders to
+/// destroy what guests wrote: a version that does not know them would destroy without one.
+const KNOWN: u32 = 3;
+/// The oldest format that this version reads. In format 1, which was never released, the journal was a database.
+const OLDEST: u32 = 2;
 
 /// The content of `FORMAT`. Fields are only ever added.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +48,14 @@ struct Outline {
 }
 
 impl Format {
+    /// The same, as this version writes it; `None` if it is so already.
+    pub(super) fn upgraded(&self) -> Option<Self> {
+        (self.format < KNOWN).then(|| Self {
+            format: KNOWN,
+            ..self.clone()
+        })
+    }
+
     fn new() -> Self {
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -80,7 +90,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Format, StateDirError> {
     let damaged = |e: serde_json::Error| StateDirError::damaged(path, e.to_string());
     let outline: Outline = serde_json::from_slice(bytes).map_err(damaged)?;
     match outline.format {
-        KNOWN => serde_json::from_slice(bytes).map_err(damaged),
+        OLDEST..=KNOWN => serde_json::from_slice(bytes).map_err(damaged),
         found if found > KNOWN => {
             let what = format!(
                 "the state directory format, written by {},",

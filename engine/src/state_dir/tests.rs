@@ -97,12 +97,26 @@ fn a_second_user_is_told_who_has_it() {
 fn a_newer_format_is_refused_and_left_alone() {
     let (_parent, path) = dir();
     drop(StateDir::open(&path).unwrap());
-    let newer = r#"{"format": 3, "written_by": "9.9.9", "anything": []}"#;
+    let newer = r#"{"format": 4, "written_by": "9.9.9", "anything": []}"#;
     fs::write(path.join(FORMAT), newer).unwrap();
     let error = StateDir::open(&path).unwrap_err();
     assert_eq!(error.code(), "VSI0003");
     assert!(error.to_string().contains("written by 9.9.9"), "{error}");
     assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), newer);
+}
+
+#[test]
+fn the_format_before_is_read_and_older_versions_refuse_it_once_it_was_opened_to_work() {
+    let (_parent, path) = dir();
+    drop(StateDir::open(&path).unwrap());
+    let now = fs::read_to_string(path.join(FORMAT)).unwrap();
+    let before = now.replace("\"format\": 3", "\"format\": 2");
+    assert_ne!(now, before);
+    fs::write(path.join(FORMAT), &before).unwrap();
+    drop(StateDir::open_to_read(&path).unwrap());
+    assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), before);
+    drop(StateDir::open(&path).unwrap());
+    assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), now);
 }
 
 /// Format 1 was never released; its data can be moved with an export.
