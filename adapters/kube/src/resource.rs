@@ -151,6 +151,15 @@ impl Resource {
             .is_some_and(|yes| yes == "true")
     }
 
+    /// The reason of its deletion, for the journal: which resource was deleted, and when.
+    pub(crate) fn deletion_reason(&self) -> String {
+        let uid = self.uid;
+        match self.deleted {
+            Some(at) => format!("the resource with UID {uid} was deleted at {at}"),
+            None => format!("the resource with UID {uid} is gone"),
+        }
+    }
+
     /// Its `deletionPolicy`. A value that cannot be read retains.
     pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
         match self.spec.get("deletionPolicy") {

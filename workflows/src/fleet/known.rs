@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use vsiflow_engine::model::{EntityId, EntityState, Failure};
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, EntityId, EntityState, Failure, Text},
+};
 use vsiflow_steps::ports::Hosts as _;
 
 use crate::{
@@ -84,6 +87,18 @@ impl<R: NamedRecord> KnownRecord<R> {
     /// The failure of its controller where it is held.
     pub(in crate::fleet) fn not_ordered(&self) -> Failure {
         orders::members_not_ordered(format!("{}/{}", R::KIND, self.label()), self.is_deleting())
+    }
+
+    /// The actor and reason of what its controller does, with the generation of the document that it acts by.
+    pub(in crate::fleet) fn controller(&self, what: &str) -> By {
+        let (label, generation) = (self.label(), self.generation());
+        By {
+            actor: Actor::Engine,
+            reason: Text::new(format!(
+                "{what} of {}/{label}, generation {generation}",
+                R::KIND
+            )),
+        }
     }
 
     pub(in crate::fleet) fn workflow(&self) -> &str {

@@ -138,7 +138,7 @@ impl Controller {
     }
 
     async fn delete(&self, resource: &Resource, orphan: bool) -> Result<EntityId, FleetError> {
-        let by = by(&resource.manager, "the resource was deleted");
+        let by = by(&resource.manager, &resource.deletion_reason());
         let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
         // The newest spec may never have been applied.
         let mode = if orphan {

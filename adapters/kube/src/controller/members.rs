@@ -154,7 +154,7 @@ impl Controller {
         let goes = of.deleting && !orphan;
         let is_asked = goes || self.removals.get(&resource.uid) == Some(&orphan);
         if alive && pool_stays && !is_asked {
-            let by = by(&resource.manager, "the resource was deleted");
+            let by = by(&resource.manager, &resource.deletion_reason());
             let (namespace, id) = (&resource.key.namespace, vsi.to_string());
             match self.fleet.vsis().delete(namespace, &id, orphan, by).await {
                 Ok(_) => {

@@ -40,7 +40,7 @@ impl Controller {
             }
         };
         if self.removals.get(&uid) != Some(&orphan) {
-            let by = by(&resource.manager, "the resource was deleted");
+            let by = by(&resource.manager, &resource.deletion_reason());
             let deleted = self
                 .fleet
                 .networks()

@@ -95,7 +95,7 @@ impl Controller {
         if self.removals.get(&resource.uid) == Some(&orphan) {
             return;
         }
-        let by = by(&resource.manager, "the resource was deleted");
+        let by = by(&resource.manager, &resource.deletion_reason());
         let namespace = &resource.key.namespace;
         let id = entity.id();
         let deleted = match resource.key.kind {

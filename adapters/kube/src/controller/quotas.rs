@@ -99,7 +99,7 @@ impl Controller {
     /// Ends the limits with the resource; existing VSIs remain.
     pub(super) async fn quota_may_finalize(&mut self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
-        let by = by(&resource.manager, "the resource was deleted");
+        let by = by(&resource.manager, &resource.deletion_reason());
         match self.fleet.quotas().delete(namespace, name, by).await {
             Ok(()) => true,
             Err(error) if error.kind == ErrorKind::NotFound => true,

@@ -6,7 +6,7 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
-    group::{controller, known::record_group, outputs::not_there, over_journals::is_unheard},
+    group::{known::record_group, outputs::not_there, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
     placement::is_no_host,
     pool::NextObservation,
@@ -291,7 +291,7 @@ impl Fleet {
         let Some(survey) = self.survey_in_task(entity, namespace, &hosts).await? else {
             return Ok(CarriedOut::Asked);
         };
-        let (is_stale, by) = (survey.is_stale, controller(&group.label(), &what));
+        let (is_stale, by) = (survey.is_stale, group.controller(&what));
         match Box::pin(self.apply_on(resolved, survey, by)).await {
             Err(error) if is_stale && is_no_host(&error.failure) => {
                 self.survey_later(entity, namespace, &hosts, true);
@@ -350,7 +350,7 @@ impl Fleet {
         } else {
             "a member that is not needed any more"
         };
-        let by = controller(&group.label(), what);
+        let by = group.controller(what);
         // By UID, because another pool may have taken the name in between.
         let (namespace, uid) = (&group.record.namespace, pool.entity.id());
         self.pools().delete(namespace, uid, orphan, by).await?;
@@ -453,15 +453,14 @@ impl Fleet {
     ) -> Result<bool, FleetError> {
         let mut updates = DesiredUpdates::default();
         record_group(group, &record, &mut updates)?;
-        self.record(updates, controller(&group.label(), what))
-            .await?;
+        self.record(updates, group.controller(what)).await?;
         Ok(true)
     }
 
     /// Ends a deleted group after its last pool: deletes its networks first, then erases its secrets and
     /// records it as deleted. Returns whether it is deleted.
     async fn end_group(&self, group: &KnownGroup) -> Result<bool, FleetError> {
-        let by = controller(&group.label(), "the last member");
+        let by = group.controller("the last member");
         if group.workflow() == group::DELETE {
             let items = group.record.waves.iter().flat_map(|wave| &wave.items);
             let members: Vec<_> = items.map(|item| item.template.vsi.as_ref()).collect();

@@ -10,7 +10,6 @@ use crate::fleet::{
     index::Known,
     known::KnownPool,
     pool::{
-        controller,
         plan::{ordered_again, own_fields},
         reconcile::taken,
         template::{self, record},
@@ -194,7 +193,7 @@ impl Fleet {
         record.complete_rollout();
         let mut updates = DesiredUpdates::default();
         record_pool(pool, &record, &mut updates)?;
-        let by = controller(&pool.label(), "a complete rollout");
+        let by = pool.controller("a complete rollout");
         self.record(updates, by).await?;
         Ok(true)
     }

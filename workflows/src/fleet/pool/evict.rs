@@ -15,7 +15,7 @@ use crate::{
         index::Known,
         known::KnownPool,
         placement::HostSurvey,
-        pool::{apply::record_pool, controller, members::PoolMembers, reconcile::is_passing},
+        pool::{apply::record_pool, members::PoolMembers, reconcile::is_passing},
         store::DesiredUpdates,
     },
     placement::{Decision, PlacementRequest},
@@ -73,7 +73,7 @@ impl Fleet {
         if record.evicting == pool.record.evicting {
             return Ok(false);
         }
-        let by = controller(&pool.label(), "the end of an eviction");
+        let by = pool.controller("the end of an eviction");
         let mut updates = DesiredUpdates::default();
         record_pool(pool, &record, &mut updates)?;
         self.record(updates, by).await?;
@@ -99,7 +99,7 @@ impl Fleet {
                 continue;
             }
             let what = format!("the drain of {}", eviction.from);
-            let by = controller(&pool.label(), &what);
+            let by = pool.controller(&what);
             let namespace = &pool.record.namespace;
             // By UID, because another VSI may have taken the name in between.
             let deleted =
@@ -142,7 +142,7 @@ impl Fleet {
             }
         }
         if record != pool.record {
-            let by = controller(&pool.label(), "another host for a member");
+            let by = pool.controller("another host for a member");
             let mut updates = DesiredUpdates::default();
             record_pool(pool, &record, &mut updates)?;
             self.record(updates, by).await?;
@@ -251,7 +251,7 @@ impl Fleet {
                     trouble.push(pool.not_ordered());
                     continue;
                 }
-                let by = controller(&pool.label(), "a member that left its host");
+                let by = pool.controller("a member that left its host");
                 let (namespace, id) = (&pool.record.namespace, disk.entity.id());
                 let deleted = Box::pin(self.disks().delete(namespace, id, false, by)).await;
                 trouble.extend(deleted.err().map(|error| *error.failure));

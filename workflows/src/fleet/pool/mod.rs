@@ -33,10 +33,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-use vsiflow_engine::{
-    executor::By,
-    model::{Actor, EntityId, Text},
-};
+use vsiflow_engine::model::EntityId;
 
 use self::{
     quiet_period::{News, QuietPeriod, news},
@@ -258,12 +255,4 @@ impl Fleet {
 /// Whether an entity is a pool or a group.
 pub(in crate::fleet) fn is_worked_on(entity: &EntityId) -> bool {
     [kind::POOL, kind::GROUP].contains(&entity.kind().as_str())
-}
-
-/// The actor and reason of what vsiflow does for a pool.
-fn controller(pool: &str, what: &str) -> By {
-    By {
-        actor: Actor::Engine,
-        reason: Text::new(format!("{what} of pool/{pool}")),
-    }
 }

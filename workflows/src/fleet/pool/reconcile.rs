@@ -17,7 +17,7 @@ use crate::fleet::{
     index::Known,
     known::KnownPool,
     placement::{HostSurvey, HostsInQuestion, is_no_host},
-    pool::{NextObservation, controller, members::PoolMembers},
+    pool::{NextObservation, members::PoolMembers},
 };
 use crate::{
     phase::Phase,
@@ -337,7 +337,7 @@ impl Fleet {
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
         }
-        let by = controller(&pool.label(), "a new member");
+        let by = pool.controller("a new member");
         let made = self.apply_on(resolved, survey, by);
         Box::pin(made).await.map(drop)
     }
@@ -353,7 +353,7 @@ impl Fleet {
             data_disks,
             ..Resolved::default()
         };
-        let by = controller(&pool.label(), "the template");
+        let by = pool.controller("the template");
         // A member that exists stays on its host.
         let updated = self.apply_on(resolved, HostSurvey::default(), by);
         Box::pin(updated).await.map(drop)
@@ -374,7 +374,7 @@ impl Fleet {
             "fewer members"
         };
         let orphan = pool.workflow() == pool::FORGET;
-        let by = controller(&pool.label(), what);
+        let by = pool.controller(what);
         let namespace = &pool.record.namespace;
         // By UID, because another VSI may have taken the name in between.
         let uid = member.entity.id();
@@ -422,7 +422,7 @@ impl Fleet {
                 trouble.push(pool.not_ordered());
                 break;
             }
-            let by = controller(&pool.label(), "a member that is gone");
+            let by = pool.controller("a member that is gone");
             let (namespace, uid) = (&pool.record.namespace, disk.entity.id());
             let deleted = self.disks().delete(namespace, uid, orphan, by).await;
             trouble.extend(deleted.err().map(|error| *error.failure));
@@ -457,13 +457,13 @@ impl Fleet {
             data_disks,
             ..Resolved::default()
         };
-        let by = controller(&pool.label(), "the newest template retains it");
+        let by = pool.controller("the newest template retains it");
         Box::pin(self.apply(resolved, by)).await.map(drop)
     }
 
     /// Ends a deleted pool after its last member: erases its secrets and records it as deleted.
     pub(super) async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
-        let by = controller(&pool.label(), "the last member");
+        let by = pool.controller("the last member");
         let (entity, phase) = (pool.entity.clone(), Name::of(Phase::Deleted.as_str()));
         // Before the end, because a process that waits for it may end at once.
         for secret in pool.record.secrets() {

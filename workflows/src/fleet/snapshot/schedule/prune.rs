@@ -39,21 +39,24 @@ impl Fleet {
                 let within = order(taken.due_ms, since_ms, now_ms);
                 std::cmp::Reverse((taken.record.set_backs, within))
             });
-            doomed.extend(superfluous(own, keep));
+            let why = format!(
+                "newer ones are kept by generation {} of its VSI",
+                vsi.generation
+            );
+            let own = superfluous(own, keep).into_iter();
+            doomed.extend(own.map(|snapshot| (snapshot, why.clone())));
         }
         if doomed.is_empty() {
             return Ok(Vec::new());
         }
         let (used, mut notes) = (self.copies_in_use().await?, Vec::new());
-        let free = |one: &ScheduledSnapshot| {
+        let free = |(one, _): &(ScheduledSnapshot, String)| {
             let mut copies = one.record.disks.iter().map(|disk| &disk.copy);
             !copies.any(|copy| used.contains(copy))
         };
-        for one in doomed.into_iter().filter(free).take(PER_CHECK) {
+        for (one, why) in doomed.into_iter().filter(free).take(PER_CHECK) {
             let (namespace, uid) = (&one.record.namespace, one.entity.id());
-            let deleted = self
-                .snapshots()
-                .delete(namespace, uid, false, by("newer ones are kept"));
+            let deleted = self.snapshots().delete(namespace, uid, false, by(&why));
             let snapshot = one.record.name.clone();
             notes.push(match deleted.await {
                 Ok(_) => ScheduleNote::Pruned { snapshot },

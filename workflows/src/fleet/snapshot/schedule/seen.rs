@@ -45,6 +45,8 @@ pub(super) struct Scheduled {
     pub(super) name: String,
     pub(super) host: String,
     pub(super) policy: DesiredSnapshotPolicy,
+    /// The generation of the VSI that has this policy.
+    pub(super) generation: u64,
 }
 
 impl Scheduled {
@@ -103,7 +105,12 @@ impl SeenSchedules {
     pub(super) fn scheduled(&self) -> Vec<Scheduled> {
         let stays = |state: &EntityState| !is_deleting(state) && phase(state) != "Deleted";
         let all = self.vsis.iter().filter(|(_, state, _)| stays(state));
-        all.map(|(_, _, one)| one.clone()).collect()
+        let newest = |state: &EntityState| state.desired.as_ref().map_or(0, |of| of.generation);
+        all.map(|(_, state, one)| Scheduled {
+            generation: newest(state),
+            ..one.clone()
+        })
+        .collect()
     }
 
     pub(super) fn record(&self, vsi: Uuid) -> Option<&ScheduleRecord> {
@@ -222,6 +229,7 @@ fn scheduled(record: VsiRecord) -> Option<Scheduled> {
         namespace: record.vsi.namespace,
         name: record.vsi.name,
         host: record.vsi.host,
+        generation: 0,
     })
 }
 
