@@ -1,7 +1,7 @@
 """Attacks of a hostile tenant, a viewer, an operator, guests and strangers, all at the same time.
 
-Each runs in threads of its own until the end, and counts how often it was made. What the daemon answers is its own affair:
-a refusal counts, too.
+Each runs in threads of its own until the end, and counts how often it was made. What is refused before anything is done is counted
+apart: so attacks come in the worst form that the daemon still works on, beside the forms that it refuses at once.
 """
 import base64
 import contextlib
@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import random
+import re
 import socket
 import ssl
 import sys
@@ -25,6 +26,20 @@ HEAD = "apiVersion: vsiflow.io/v1\nkind: "
 PATTERN_VSIS = 4
 # As many images as the lanes of so many hosts read at once.
 SLOW_HOSTS, SLOW_IMAGES = 10, 16
+PACKED_HOSTS, PACKED_IMAGES = 2, 10
+# A VSI whose guest prints, and whose document matches nothing of it.
+TALKER = "talker"
+# What these attacks read is what guests print.
+NEED_TALKER = ["costly greps", "repeated names", "followers"]
+# The longest text of a document (docs/reference/kubernetes.md).
+LONGEST_TEXT = 512 << 10
+ACCEPTED = b"HTTP/1.1 200"
+# After so many seconds a command that was accepted is worked on.
+WORKED_ON = 1
+# What is said of a text of a guest that is wrong.
+WRONG_TEXT = "VSI0604"
+# The exit codes of commands that did nothing: of a wrong command line, and for what is not there.
+DID_NOTHING = (2, 3)
 STRANGERS = [f"127.0.0.{number}" for number in range(2, 6)]
 
 
@@ -78,7 +93,7 @@ def quoted_digits(count):
             f"  guest: {{type: cloudInit, networkConfig: {text}}}\n  machine: {{cpus: 1, memory: 512Mi}}\n")
 
 
-def print_random_bits(state):
+def print_random_bits(state, expected):
     """Writes 1,000 lines of 1,000 random bits to the console of every guest, as a guest may, while no daemon runs."""
     bits, printed = random.Random(1), 0
     for path in glob.glob(state + "/sim/*/state.json"):
@@ -93,7 +108,7 @@ def print_random_bits(state):
             lines.extend([moment, "".join(bits.choice("01") for _ in range(1000))] for _ in range(1000))
         with open(path, "w") as file:
             json.dump(host, file)
-    if printed < PATTERN_VSIS:
+    if printed < expected:
         sys.exit(f"only {printed} guests print")
 
 
@@ -102,7 +117,7 @@ class Attacks:
 
     def __init__(self, server, names=()):
         self.names = set(names)
-        self.server, self.ended, self.threads, self.counted = server, threading.Event(), [], {}
+        self.server, self.ended, self.threads, self.counted, self.refusals = server, threading.Event(), [], {}, {}
         self.lock = threading.Lock()
         self.images = images.HostileImages()
         host, port = server.listen.rsplit(":", 1)
@@ -113,32 +128,34 @@ class Attacks:
     def __enter__(self):
         made = [
             ("hostile jsonpaths", self.jsonpaths, 4), ("costly greps", self.greps, 2),
-            ("nested references", self.references, 1), ("verifications", self.verifications, 4),
+            ("nested references", self.references, 2), ("verifications", self.verifications, 4),
             ("large bodies", self.bodies, 1), ("unread answers", self.unread, 1), ("strangers", self.strangers, 1),
-            ("packed user-data", self.user_data, 1), ("quoted digits", self.digits, 1), ("costly orders", self.orders, 4),
+            ("packed user-data", self.user_data, 2), ("quoted digits", self.digits, 2), ("costly orders", self.orders, 4),
             ("repeated names", self.names_again, 4), ("earlier states", self.earlier, 4), ("followers", self.followers, 1),
             ("archives of 64 GiB", lambda: self.seen("archives of 64 GiB", lambda: self.images.asked), 1),
             ("images that hardly come", lambda: self.seen("images that hardly come", lambda: self.images.asked_slowly), 1),
+            ("packed images", lambda: self.seen("packed images", lambda: self.images.asked_packed), 1),
             ("guests that print", lambda: self.state_of("guests that print", "vsi", "bits-0"), 1),
             ("silent gates", lambda: self.state_of("silent gates", "group", "silent"), 1),
         ]
         begin = {
-            "guests that print": self.begin_patterns,
             "silent gates": lambda: self.server.apply(HOST, hanging_group(), may_fail=True),
             "archives of 64 GiB": lambda: self.server.apply(HOST, vsi("bomb", "hostile", image=self.images.url)),
             "images that hardly come": self.begin_slow_images,
+            "packed images": self.begin_packed_images,
         }
         unknown = self.names - {name for name, _, _ in made}
         if unknown:
             sys.exit(f"these attacks are unknown: {', '.join(unknown)}")
-        # The daemon starts again for the first of them.
+        # The daemon starts again for them.
+        self.begin_printing()
         for name, start in begin.items():
             if self.is_made(name):
                 start()
         for name, attack, times in made:
             if not self.is_made(name):
                 continue
-            self.counted[name] = 0
+            self.counted[name] = self.refusals[name] = 0
             for _ in range(times):
                 thread = threading.Thread(target=self.repeat, args=(name, attack), daemon=True)
                 self.threads.append(thread)
@@ -159,19 +176,25 @@ class Attacks:
         with self.lock:
             self.counted[name] += times
 
+    def refused(self):
+        with self.lock:
+            return dict(self.refusals)
+
+    def refuse(self, name):
+        """Counts a refusal; the attacker tries again soon."""
+        with self.lock:
+            self.refusals[name] += 1
+        self.ended.wait(0.2)
+
     def repeat(self, name, attack):
         # Attackers have machines of their own: what they compute must not take the daemon's processor time.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while not self.ended.is_set():
             try:
-                if attack() is not False:
-                    self.count(name)
-            except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
-                # The daemon closes the connection in the middle of a request: that is its answer.
-                self.count(name)
-                self.ended.wait(0.2)
+                attack()
             except OSError:
-                self.ended.wait(0.2)
+                # The daemon closes the connection in the middle of a request: that is its answer.
+                self.refuse(name)
 
     def is_made(self, name):
         return not self.names or name in self.names
@@ -182,12 +205,27 @@ class Attacks:
             documents = [vsi(f"slow-{number}", "hostile", image=self.images.slow(number)) for number in numbers]
             self.server.apply(f"sim:hostile-{host}", "---\n".join(documents), may_fail=True)
 
-    def begin_patterns(self):
-        """VSIs whose guests print random bits, and whose patterns are matched after the daemon starts again."""
-        documents = [vsi(f"bits-{number}", "hostile", more=costly_patterns(701 + 16 * number)) for number in range(PATTERN_VSIS)]
-        self.server.apply(HOST, "---\n".join(documents), may_fail=True)
-        self.server.until_booting("hostile", PATTERN_VSIS)
-        self.server.restart(print_random_bits)
+    def begin_packed_images(self):
+        """Images that need much memory to unpack, and whose last bytes hardly come."""
+        for host in range(PACKED_HOSTS):
+            numbers = range(host * PACKED_IMAGES, (host + 1) * PACKED_IMAGES)
+            documents = [vsi(f"packed-{number}", "hostile", image=self.images.packed(number)) for number in numbers]
+            self.server.apply(f"sim:hostile-packed-{host}", "---\n".join(documents), may_fail=True)
+
+    def begin_printing(self):
+        """VSIs whose guests print random bits, after the daemon starts again; their patterns are matched then."""
+        has_patterns = self.is_made("guests that print")
+        printing = 0
+        if has_patterns:
+            documents = [vsi(f"bits-{number}", "hostile", more=costly_patterns(701 + 16 * number)) for number in range(PATTERN_VSIS)]
+            self.server.apply(HOST, "---\n".join(documents), may_fail=True)
+            self.server.until_booting("hostile", PATTERN_VSIS)
+            printing += PATTERN_VSIS
+        if any(self.is_made(name) for name in NEED_TALKER):
+            self.server.apply(HOST, vsi(TALKER, "hostile"), "--wait")
+            printing += 1
+        if printing:
+            self.server.restart(lambda state: print_random_bits(state, printing))
 
     # ---- requests ----
 
@@ -203,56 +241,100 @@ class Attacks:
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n")
         return head.encode() + body
 
-    def send(self, request):
-        """Sends a request and reads the answer to its end."""
+    def send(self, name, role, args, files=()):
+        """Sends a command, reads the answer to its end, and counts it: as made once it is worked on for a while, or if it did
+        something."""
         with self.connection() as stream:
-            stream.sendall(request)
-            while stream.recv(65536) and not self.ended.is_set():
-                pass
+            stream.sendall(self.command(role, args, files))
+            begun, head, end, is_counted = time.monotonic(), b"", b"", False
+            stream.settimeout(WORKED_ON)
+            while not self.ended.is_set():
+                try:
+                    piece = stream.recv(65536)
+                except TimeoutError:
+                    piece = None
+                if not is_counted and head.startswith(ACCEPTED) and time.monotonic() - begun > WORKED_ON:
+                    self.count(name)
+                    is_counted = True
+                if piece is None:
+                    continue
+                if not piece:
+                    break
+                head, end = head or piece, (end + piece)[-200:]
+        if is_counted or self.ended.is_set():
+            return
+        exit_code = re.search(rb'\{"exit":(\d+)\}', end)
+        if head.startswith(ACCEPTED) and exit_code and int(exit_code.group(1)) not in DID_NOTHING:
+            self.count(name)
+        else:
+            self.refuse(name)
+
+    def plan(self, name, document):
+        """Plans a document through the owner's socket, which has no narrow limit of its length, as a cluster's operator reads it."""
+        done = self.server.ask("--host", HOST, "plan", "-f", "-", text=document)
+        # A text was read to its end before it is found wrong.
+        was_judged = WRONG_TEXT in done.stderr
+        if done.returncode in DID_NOTHING and not was_judged:
+            self.refuse(name)
+        else:
+            self.count(name)
 
     # ---- attacks ----
 
     def jsonpaths(self):
         nested = "{$[?" + "length(" * 29 + "!}"
         unions = "{$" + ("[" + ",".join("*" * 16) + "]") * 8 + "}"
-        for path in (nested, unions):
-            self.send(self.command("viewer", ["get", "vsi", "-A", "-o", "jsonpath=" + path]))
+        # As wide, as deep and with as many tests as paths may be.
+        fields = "[" + ",".join(f"'{field}'" for field in ("spec", "status", "metadata", "kind")) + "]"
+        tests = "[?" + "||".join(f"@.a=={number}" for number in range(16)) + "]"
+        for path in (nested, unions, "{$..*}{$..*}", "{$.." + fields + "}", "{$.." + tests + "}"):
+            self.send("hostile jsonpaths", "viewer", ["get", "vsi", "-A", "-o", "jsonpath=" + path])
 
     def greps(self):
-        pattern = "(" + "|".join(f"[01]*1[01]{{{number}}}z" for number in range(300, 316)) + "){4}"
-        self.send(self.command("viewer", ["logs", "bits-0", "-n", "hostile", "--grep", pattern]))
+        refused = "(" + "|".join(f"[01]*1[01]{{{number}}}z" for number in range(300, 316)) + "){4}"
+        for pattern in (refused, "[01]*1[01]{700}z"):
+            self.send("costly greps", "viewer", ["logs", TALKER, "-n", "hostile", "--grep", pattern])
 
     def references(self):
-        document = nested_references(1_400_000)
-        self.send(self.command("operator", ["plan", "-f", "deep.yaml"], [("deep.yaml", document)]))
+        for length in (1_400_000, LONGEST_TEXT - 2):
+            self.plan("nested references", nested_references(length))
 
     def verifications(self):
-        self.send(self.command("viewer", ["audit", "verify"]))
+        self.send("verifications", "viewer", ["audit", "verify"])
 
     def bodies(self):
-        document = "# " + "x" * (40 << 20)
-        self.send(self.command("operator", ["plan", "-f", "large.yaml"], [("large.yaml", document)]))
+        """40 MiB of an operator, which are refused, and of an administrator's token."""
+        self.large_body("operator", 40 << 20)
+        self.large_body("admin", 40 << 20)
+
+    def large_body(self, role, length):
+        files = [("large.yaml", vsi("large", "hostile") + "# " + "x" * length)]
+        with contextlib.suppress(OSError):
+            self.send("large bodies", role, ["plan", "-f", "large.yaml"], files)
+            return
+        self.refuse("large bodies")
 
     def user_data(self):
-        self.send(self.command("operator", ["plan", "-f", "packed.yaml"], [("packed.yaml", packed_message())]))
+        self.plan("packed user-data", packed_message())
 
     def digits(self):
-        self.send(self.command("operator", ["plan", "-f", "digits.yaml"], [("digits.yaml", quoted_digits(20_000))]))
+        self.plan("quoted digits", quoted_digits(20_000))
 
     def orders(self):
         path = "$..[?" + "||".join(f"@.a=={number}" for number in range(16)) + "]"
-        self.send(self.command("viewer", ["get", "vsi", "-A", "--sort-by", path]))
-        fields = ",".join(["status.phase!=a"] * 4000)
-        self.send(self.command("viewer", ["get", "vsi", "-A", "--field-selector", fields]))
+        self.send("costly orders", "viewer", ["get", "vsi", "-A", "--sort-by", path])
+        for conditions in (64, 4000):
+            fields = ",".join(["status.phase!=a"] * conditions)
+            self.send("costly orders", "viewer", ["get", "vsi", "-A", "--field-selector", fields])
 
     def names_again(self):
-        names = ["bits-0"] * 8000
-        self.send(self.command("viewer", ["history", "-n", "hostile", *names, "-o", "json"]))
-        self.send(self.command("viewer", ["get", "vsi", "-n", "hostile", *names]))
+        names = [TALKER] * 8000
+        self.send("repeated names", "viewer", ["history", "-n", "hostile", *names, "-o", "json"])
+        self.send("repeated names", "viewer", ["get", "vsi", "-n", "hostile", *names])
 
     def earlier(self):
         offset = str(random.randrange(1, 200))
-        self.send(self.command("viewer", ["get", "vsi", "-A", "--at", offset]))
+        self.send("earlier states", "viewer", ["get", "vsi", "-A", "--at", offset])
 
     def followers(self):
         """60 followed histories of a viewer, for some seconds."""
@@ -261,10 +343,9 @@ class Attacks:
                 if self.ended.is_set():
                     break
                 stream = stack.enter_context(self.connection())
-                stream.sendall(self.command("viewer", ["history", "bits-0", "-n", "hostile", "-f"]))
+                stream.sendall(self.command("viewer", ["history", TALKER, "-n", "hostile", "-f"]))
                 self.count("followers")
             self.ended.wait(5)
-        return False
 
     def unread(self):
         """66 answers of a viewer that nobody reads, for some seconds."""
@@ -276,7 +357,6 @@ class Attacks:
                 stream.sendall(self.command("viewer", ["events", "-o", "json"]))
                 self.count("unread answers")
             self.ended.wait(5)
-        return False
 
     def strangers(self):
         """Connections from four addresses that hold their places with a wrong token, for some seconds."""
@@ -290,17 +370,16 @@ class Attacks:
                     stream.sendall(request)
                     self.count("strangers")
             self.ended.wait(2)
-        return False
 
     def seen(self, name, number):
         """Counts what the daemon asked an attacker's server for."""
         with self.lock:
             self.counted[name] = number()
         self.ended.wait(0.5)
-        return False
 
     def state_of(self, name, kind, object_name):
         """Counts that an object which attacks only by being there exists."""
         shown = self.server.run("get", kind, object_name, "-n", "hostile", may_fail=True)
+        if object_name in shown:
+            self.count(name)
         self.ended.wait(1)
-        return object_name in shown

@@ -1,4 +1,5 @@
 """A daemon on a simulated host, with the memory of the chart."""
+import contextlib
 import json
 import os
 import re
@@ -59,7 +60,7 @@ class Daemon:
     def __enter__(self):
         try:
             self.start()
-            self.tokens = {role: self.token(role) for role in ("viewer", "operator")}
+            self.tokens = {role: self.token(role) for role in ("viewer", "operator", "admin")}
         except BaseException:
             self.end()
             raise
@@ -73,7 +74,7 @@ class Daemon:
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=dict(os.environ, NO_COLOR="1"))
         ends = time.monotonic() + PATIENCE
         # Without a daemon a command would work on the state directory itself.
-        while not self.is_healthy():
+        while not (self.is_healthy() and self.is_listening()):
             if time.monotonic() > ends or self.process.poll() is not None:
                 sys.exit("the daemon does not answer: " + self.last_words())
             time.sleep(0.05)
@@ -84,6 +85,12 @@ class Daemon:
                 return True
         except OSError:
             return False
+
+    def is_listening(self):
+        host, port = self.listen.rsplit(":", 1)
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+            return True
+        return False
 
     def stop(self):
         self.process.terminate()
@@ -129,8 +136,12 @@ class Daemon:
     def words(self, *words):
         return [self.binary, "--state", self.state, *words]
 
+    def ask(self, *words, text=None):
+        """Runs a command as the owner of the state directory."""
+        return subprocess.run(self.words(*words), input=text, capture_output=True, text=True, timeout=600)
+
     def run(self, *words, text=None, may_fail=False):
-        done = subprocess.run(self.words(*words), input=text, capture_output=True, text=True, timeout=600)
+        done = self.ask(*words, text=text)
         if done.returncode != 0 and not may_fail:
             sys.exit(f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{self.last_words()}")
         return done.stdout

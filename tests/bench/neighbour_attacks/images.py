@@ -1,5 +1,7 @@
-"""A server of images: one whose archive claims a file name of 64 GiB, and many that hardly come."""
+"""A server of images: one whose archive claims a file name of 64 GiB, many that hardly come, and many that need much memory."""
 import contextlib
+import functools
+import lzma
 import socket
 import struct
 import threading
@@ -14,6 +16,10 @@ SENT = 1200 << 20
 SLOW_LENGTH = 8 << 30
 SLOW_SENT = 20 << 20
 CLUSTER = 1 << 16
+# What packed images unpack to: more than the largest dictionary.
+UNPACKED = 96 << 20
+# How many of their last bytes hardly come.
+HELD_BACK = 600
 
 
 def header(name, size, kind):
@@ -36,12 +42,28 @@ def qcow2_head():
     return struct.pack(">4sIQIIQIIQQIIQQQQII", *fields).ljust(CLUSTER, b"\0")
 
 
+@functools.cache
+def packed_xz():
+    """As `xz -9` packs: whoever unpacks it needs a dictionary of 64 MiB."""
+    return lzma.compress(qcow2_head() + bytes(UNPACKED), preset=9)
+
+
+@functools.cache
+def packed_zstd():
+    """A frame (RFC 8878) with a window of 32 MiB and blocks that repeat one byte."""
+    block_length, raw, repeated, last = 128 << 10, 0 << 1, 1 << 1, 1
+    first = qcow2_head()
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0, 15 << 3]) + (len(first) << 3 | raw).to_bytes(3, "little") + first
+    block = (block_length << 3 | repeated).to_bytes(3, "little") + b"\0"
+    return frame + block * (UNPACKED // block_length) + (block_length << 3 | repeated | last).to_bytes(3, "little") + b"\0"
+
+
 class HostileImages:
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.base = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.url = f"{self.base}/evil.ova"
-        self.asked, self.asked_slowly = 0, 0
+        self.asked, self.asked_slowly, self.asked_packed = 0, 0, 0
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
@@ -53,10 +75,16 @@ class HostileImages:
     def slow(self, number):
         return f"{self.base}/slow-{number}.qcow2"
 
+    def packed(self, number):
+        return f"{self.base}/packed-{number}.qcow2.{'xz' if number % 2 else 'zst'}"
+
     def answer(self, stream):
         with contextlib.suppress(OSError), stream:
-            head = stream.recv(65536)
-            if b"/slow-" in head.split(b"\r\n")[0]:
+            path = stream.recv(65536).split(b"\r\n")[0]
+            if b"/packed-" in path:
+                self.asked_packed += 1
+                self.send_packed(stream, packed_xz() if b".xz" in path else packed_zstd())
+            elif b"/slow-" in path:
                 self.asked_slowly += 1
                 self.trickle(stream)
             else:
@@ -72,6 +100,13 @@ class HostileImages:
         while True:
             stream.sendall(b"\0")
             time.sleep(1)
+
+    def send_packed(self, stream, packed):
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nETag: \"x\"\r\n"
+                       b"Content-Length: %d\r\n\r\n" % len(packed) + packed[:-HELD_BACK])
+        for number in range(len(packed) - HELD_BACK, len(packed)):
+            time.sleep(1)
+            stream.sendall(packed[number:number + 1])
 
     def send_archive(self, stream):
         archive = header(b"a.ovf", len(OVF), b"0") + OVF + b"\0" * (-len(OVF) % 512)
