@@ -211,12 +211,26 @@ impl SubresourceState {
         };
         let verb = target.verb(request.method())?;
         review::ask(&self.client, &caller, &target, verb).await?;
+        self.permitted(&target, request, consoles, &caller).await
+    }
+
+    /// The answer to a permitted request about an object, which has a place of its namespace until it ends.
+    async fn permitted<B>(
+        self: &Arc<Self>,
+        target: &RouteTarget,
+        request: Request<B>,
+        consoles: &dyn Consoles,
+        caller: &RequestCaller,
+    ) -> Result<Response<HttpAnswer>, Refusal>
+    where
+        B: Body + Unpin,
+        B::Error: std::fmt::Display,
+    {
         let place = self.answers.turn_now(&target.namespace)?;
-        let answer = self.answer_of(&target, request, consoles, &caller).await?;
+        let answer = self.answer_of(target, request, consoles, caller).await?;
         Ok(holding(answer, place))
     }
 
-    /// The answer to a permitted request about an object.
     async fn answer_of<B>(
         self: &Arc<Self>,
         target: &RouteTarget,

@@ -16,6 +16,7 @@ mod quotas;
 mod removed;
 mod rig;
 mod shared;
+mod slow_consoles;
 mod tenants;
 
 use std::{path::PathBuf, time::Duration};

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Empty, StreamBody};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{
-    HttpAnswer,
+    ConsoleRefused, ConsoleRequest, Consoles, GROUP, HttpAnswer, Subresources, VERSION,
     caller::RequestCaller,
     discovery, holding,
     route::{Route, RouteOptions, route},
@@ -15,6 +16,35 @@ use super::{
     turns::NamespaceTurns,
 };
 use crate::kind::{ResourceKind, Subresource};
+
+/// Opens no console.
+struct NoConsoles;
+
+#[async_trait]
+impl Consoles for NoConsoles {
+    async fn open(&self, _: ConsoleRequest) -> Result<(), ConsoleRefused> {
+        Err(ConsoleRefused::Busy)
+    }
+}
+
+impl Subresources {
+    /// The answer to a permitted request for a VSI's log.
+    pub(crate) async fn logs_of(&self, namespace: &str, name: &str) -> Response<HttpAnswer> {
+        let path =
+            format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/onprem-hpcrs/{name}/logs");
+        let Some(Route::Target(target)) = route(&path) else {
+            panic!("{path} leads nowhere");
+        };
+        let trust = Trust::of(&config_map(&[])).unwrap();
+        let caller = RequestCaller::named(&trust, &headers(&[("x-remote-user", b"jo")])).unwrap();
+        let request = Request::get(&path).body(Empty::<Bytes>::new()).unwrap();
+        let answered = self
+            .inner
+            .permitted(&target, request, &NoConsoles, &caller)
+            .await;
+        answered.unwrap_or_else(|refusal| refusal.response())
+    }
+}
 
 fn config_map(more: &[(&str, &str)]) -> ConfigMap {
     let plain = [

@@ -1,7 +1,7 @@
 //! Test rig: a fleet on simulated hosts in memory, and the fake API server that it serves.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -24,7 +24,10 @@ use vsiflow_engine::{
     secret::{HeldSecrets, MemorySecrets, Secrets},
 };
 use vsiflow_steps::{
-    ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
+    ports::{
+        ConsoleChunk, ConsolePort, ConsolePosition, HostPorts, Hosts, PortError, PortErrorKind,
+        PortResult, VolumeKey,
+    },
     sim::{SimHost, SimHosts, SimSource},
 };
 use vsiflow_workflows::{
@@ -34,7 +37,10 @@ use vsiflow_workflows::{
     spec::{HostSettings, NoFiles, Permits},
 };
 
-use crate::{LostJournal, Namespaces, Operator, OperatorEnd, fake::FakeServer, sample::uid};
+use crate::{
+    LostJournal, Namespaces, Operator, OperatorEnd, fake::FakeServer, sample::uid,
+    subresources::Subresources,
+};
 
 /// Longer than anything here takes in virtual time.
 pub(super) const DEADLINE: Duration = Duration::from_secs(7_200);
@@ -83,8 +89,42 @@ pub(super) struct Switched {
     reachable: AtomicBool,
     /// Hosts that cannot be reached although others can.
     silent: Mutex<BTreeSet<String>>,
+    /// How late hosts answer who reads a console log.
+    slow_consoles: Arc<Mutex<BTreeMap<String, Duration>>>,
     /// Whether connecting to a host panics.
     panicking: AtomicBool,
+}
+
+/// The console logs of a host that may answer late.
+struct SlowConsole {
+    host: String,
+    console: Arc<dyn ConsolePort>,
+    slow: Arc<Mutex<BTreeMap<String, Duration>>>,
+}
+
+impl SlowConsole {
+    async fn delay(&self) {
+        let late = self.slow.lock().unwrap().get(&self.host).copied();
+        tokio::time::sleep(late.unwrap_or_default()).await;
+    }
+}
+
+#[async_trait]
+impl ConsolePort for SlowConsole {
+    async fn read(
+        &self,
+        log: &VolumeKey,
+        position: ConsolePosition,
+        max: u64,
+    ) -> PortResult<ConsoleChunk> {
+        self.delay().await;
+        self.console.read(log, position, max).await
+    }
+
+    async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
+        self.delay().await;
+        self.console.end(log).await
+    }
 }
 
 impl Switched {
@@ -94,6 +134,7 @@ impl Switched {
             hosts: SimHosts::in_memory(),
             reachable: AtomicBool::new(true),
             silent: Mutex::default(),
+            slow_consoles: Arc::default(),
             panicking: AtomicBool::new(false),
         }
     }
@@ -106,7 +147,13 @@ impl Hosts for Switched {
         assert!(!panicking, "the test asked for it");
         let silent = self.silent.lock().unwrap().contains(id);
         if self.reachable.load(Ordering::Relaxed) && !silent {
-            self.hosts.host(id).await
+            let ports = self.hosts.host(id).await?;
+            let console = Arc::new(SlowConsole {
+                host: id.to_owned(),
+                console: ports.console,
+                slow: self.slow_consoles.clone(),
+            });
+            Ok(HostPorts { console, ..ports })
         } else {
             Err(PortError::new(
                 PortErrorKind::Unreachable,
@@ -168,6 +215,7 @@ pub(super) struct Rig {
     clock: Arc<VirtualClock>,
     pub(super) fleet: Fleet,
     serving: JoinHandle<OperatorEnd>,
+    pub(super) subresources: Subresources,
     /// How many journals were lost.
     lost: u32,
     pub(super) if_lost: LostJournal,
@@ -209,7 +257,8 @@ impl Rig {
         let clock = Arc::new(VirtualClock::new());
         let fleet = open(&stores, &hosts, &clock, 0).await;
         let permits = Arc::new(NoFiles);
-        let serving = serve(&server, &fleet, LostJournal::Wait, host, permits.clone());
+        let (serving, subresources) =
+            serve(&server, &fleet, LostJournal::Wait, host, permits.clone());
         Self {
             server,
             stores,
@@ -217,6 +266,7 @@ impl Rig {
             clock,
             fleet,
             serving,
+            subresources,
             lost: 0,
             if_lost: LostJournal::Wait,
             host,
@@ -331,7 +381,8 @@ impl Rig {
         self.stop().await;
         self.fleet = open(&self.stores, &self.hosts, &self.clock, self.lost).await;
         let permits = self.permits.clone();
-        self.serving = serve(&self.server, &self.fleet, self.if_lost, self.host, permits);
+        (self.serving, self.subresources) =
+            serve(&self.server, &self.fleet, self.if_lost, self.host, permits);
     }
 
     /// The same with an empty state directory.
@@ -460,6 +511,12 @@ impl Rig {
         }
     }
 
+    /// Makes this host answer so late who reads a console log there.
+    pub(super) fn slow_console(&self, host: &str, late: Duration) {
+        let mut slow = self.hosts.slow_consoles.lock().unwrap();
+        slow.insert(host.to_owned(), late);
+    }
+
     /// A user in the pod of the process scans all hosts, and retries what is stuck.
     pub(super) async fn retry_all(&self) {
         let by = || By {
@@ -574,7 +631,7 @@ fn serve(
     lost: LostJournal,
     host: Option<&str>,
     permits: Arc<dyn Permits>,
-) -> JoinHandle<OperatorEnd> {
+) -> (JoinHandle<OperatorEnd>, Subresources) {
     let mut namespaces = vec!["default".to_owned()];
     if host.is_none() {
         namespaces.push("b".to_owned());
@@ -584,7 +641,8 @@ fn serve(
     let operator = Operator::new(server.client(), fleet.clone(), &namespaces, host);
     let operator = operator.with_lost_journal(lost).with_permits(permits);
     let (mut delivered, fleet) = (operator.delivered(), fleet.clone());
-    tokio::spawn(async move {
+    let subresources = operator.subresources();
+    let serving = tokio::spawn(async move {
         let work = async {
             delivered.wait_for(|done| *done).await.unwrap();
             fleet.drive_all().await.unwrap();
@@ -594,5 +652,6 @@ fn serve(
             ended = operator.run() => ended,
             () = work => OperatorEnd::Engine,
         }
-    })
+    });
+    (serving, subresources)
 }
