@@ -5,6 +5,7 @@
 //! little.
 //!
 //! - An owner has at most half of the memory, which is enough for any archive.
+//! - A part is kept for owners who have none, so that an owner with many hosts does not make them wait.
 //! - Of those who wait, the owner who has the least is next, and of its archives the one that waits longest.
 //! - An owner who has none waits at most ten seconds for archives that hardly get on: the slowest archive of another
 //!   owner ends, and its upload is tried again later.
@@ -34,8 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PROGRESS: u64 = 10 * 256 * 1024;
 
 /// The memory for all unpacking: a container of 512 MiB has room for everything else beside it. One owner has what the
-/// largest archive needs.
-pub(super) static UNPACKING: SharedMemory = SharedMemory::new("unpacking", 144);
+/// largest archive needs. A zstd frame with the widest window needs what is kept.
+pub(super) static UNPACKING: SharedMemory = SharedMemory::new("unpacking", 144, 36);
 
 /// A part of the memory for unpacking, as long as it is held.
 pub(crate) struct ReservedMemory {
@@ -57,6 +58,8 @@ pub(crate) struct SharedMemory {
     all: u32,
     /// What one owner has at most.
     own: u32,
+    /// What only owners without any may take.
+    kept: u32,
     state: Mutex<MemoryState>,
     changed: Notify,
 }
@@ -122,7 +125,13 @@ impl MemoryState {
     fn take(&mut self, number: u64, memory: &SharedMemory) -> bool {
         let used = self.used();
         let is_next = self.next(memory.own) == Some(number);
-        let fits = |part: &MemoryPart| used.saturating_add(part.mib) <= memory.all;
+        let fits = |part: &MemoryPart| {
+            let kept = match self.of(part.unpacking.owner()) {
+                0 => 0,
+                _ => memory.kept,
+            };
+            used.saturating_add(part.mib).saturating_add(kept) <= memory.all
+        };
         if !is_next || !self.waiting.get(&number).is_some_and(fits) {
             return false;
         }
@@ -160,12 +169,13 @@ impl MemoryState {
 }
 
 impl SharedMemory {
-    /// So much memory, in MiB; one owner has at most half of it.
-    pub(crate) const fn new(purpose: &'static str, all: u32) -> Self {
+    /// So much memory, in MiB; one owner has at most half of it, and a part is kept for owners who have none.
+    pub(crate) const fn new(purpose: &'static str, all: u32, kept: u32) -> Self {
         Self {
             purpose,
             all,
             own: all / 2,
+            kept,
             state: Mutex::new(MemoryState {
                 numbered: 0,
                 waiting: BTreeMap::new(),

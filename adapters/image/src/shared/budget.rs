@@ -19,10 +19,10 @@ const MIB: u64 = 1 << 20;
 /// What a read needs without what it keeps for other readers, in bytes: some pieces on their way to the host.
 pub(crate) const READ_MEMORY: u64 = 3 * MIB;
 
-/// The memory for all reads: 32, half of them of one owner.
-static READING: SharedMemory = SharedMemory::new("reading", 96);
+/// The memory for all reads: 32, half of them of one owner, and 8 only for owners who read nothing else.
+static READING: SharedMemory = SharedMemory::new("reading", 96, 24);
 /// The memory for the pieces that reads keep for other readers.
-static SHARING: SharedMemory = SharedMemory::new("sharing", 96);
+static SHARING: SharedMemory = SharedMemory::new("sharing", 96, 0);
 /// What one owner has of it, in MiB: one wide ring, and four narrow ones.
 const OWN_SHARING: u32 = 48;
 /// How many pieces the first shared read of an owner keeps. It covers what the others read while one host syncs its

@@ -10,7 +10,12 @@ const OWN: u32 = ALL / 2;
 
 /// A memory that no other test uses.
 fn memory() -> &'static SharedMemory {
-    Box::leak(Box::new(SharedMemory::new("unpacking", ALL)))
+    keeping(0)
+}
+
+/// The same, with a part for owners who have none.
+fn keeping(kept: u32) -> &'static SharedMemory {
+    Box::leak(Box::new(SharedMemory::new("unpacking", ALL, kept)))
 }
 
 /// An unpacking, and the reader of its image.
@@ -63,6 +68,27 @@ async fn one_owner_leaves_half_of_the_memory_to_others() {
         assert!(matches!(refused, Err(MemoryBusy::Used { needed: 8, .. })));
     }
     drop((own, other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_without_any_waits_for_none_of_the_many_who_have_some() {
+    let memory = keeping(24);
+    let names: Vec<_> = (0..10).map(|number| format!("slow-{number}")).collect();
+    let mut held = Vec::new();
+    for name in &names {
+        held.push(reserve(memory, name, 8).await.unwrap());
+    }
+    let more: Vec<_> = names
+        .iter()
+        .flat_map(|name| std::iter::repeat_n(name.clone(), 16))
+        .map(|name| tokio::spawn(async move { reserve(memory, &name, 8).await }))
+        .collect();
+    tokio::time::sleep(PATIENCE / 2).await;
+    let began = Instant::now();
+    let other = reserve(memory, "honest", 8).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    more.iter().for_each(|waiting| waiting.abort());
+    drop((held, other));
 }
 
 #[tokio::test(start_paused = true)]
