@@ -303,14 +303,14 @@ class Attacks:
         self.send("verifications", "viewer", ["audit", "verify"])
 
     def bodies(self):
-        """40 MiB of an operator, which are refused, and of an administrator's token."""
+        """40 MiB of an operator, which are refused, and 10 MiB of an administrator."""
         self.large_body("operator", 40 << 20)
-        self.large_body("admin", 40 << 20)
+        self.large_body("admin", 10 << 20)
 
     def large_body(self, role, length):
         files = [("large.yaml", vsi("large", "hostile") + "# " + "x" * length)]
         with contextlib.suppress(OSError):
-            self.send("large bodies", role, ["plan", "-f", "large.yaml"], files)
+            self.send("large bodies", role, ["--host", HOST, "plan", "-f", "large.yaml"], files)
             return
         self.refuse("large bodies")
 
