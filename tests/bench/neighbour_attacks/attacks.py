@@ -328,7 +328,8 @@ class Attacks:
             self.send("costly orders", "viewer", ["get", "vsi", "-A", "--field-selector", fields])
 
     def names_again(self):
-        names = [TALKER] * 8000
+        # As many as fit into the body of a viewer.
+        names = [TALKER] * 6000
         self.send("repeated names", "viewer", ["history", "-n", "hostile", *names, "-o", "json"])
         self.send("repeated names", "viewer", ["get", "vsi", "-n", "hostile", *names])
 
