@@ -429,3 +429,38 @@ fn kube_subresources_a_console_is_a_connection_for_whoever_has_a_right_on_it() {
         (closed.count() == 3).then_some(())
     });
 }
+
+/// What is noted about the console of the VSI `web`.
+fn console_notes(vsiflow: &Vsiflow, cluster: &TestCluster) -> Vec<String> {
+    let words = ["history", "web", "-n", cluster.namespace(), "-o", "json"];
+    let printed = vsiflow.run(&words).exits(0).stdout;
+    let events = printed.lines().map(Event::parse);
+    let notes = events.filter(|event| event.kind() == "noted");
+    notes.map(|event| event.text("detail").to_owned()).collect()
+}
+
+#[test]
+fn kube_subresources_an_open_console_ends_when_its_users_right_is_withdrawn() {
+    served!(cluster, vsiflow, api);
+    let jo = api.person("jo");
+    let plugin = Plugin::of(&cluster, &vsiflow).with_kubeconfig(&jo);
+    api.grant("jo", "create", "onprem-hpcrs/console", "web");
+    let mut console = TestConsole::of_command(plugin.command(&["console", "web", "--stdin"]));
+    console.types("\r");
+    console.shows("login: ");
+    let unbind = ["delete", "rolebinding", "jo-create-web"];
+    cluster.kubectl(&unbind).exits(0);
+    // The right is reviewed every minute.
+    until("the console ends", 120, || {
+        let notes = console_notes(&vsiflow, &cluster);
+        let closed = notes
+            .iter()
+            .any(|what| what.starts_with("console_closed") && what.contains("may not"));
+        closed.then_some(())
+    });
+    console.end();
+    plugin
+        .run(&["console", "web", "--stdin"])
+        .exits(1)
+        .says("VSI1031");
+}

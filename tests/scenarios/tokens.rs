@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use vsiflow_tests::{Ran, Running, Vsi, Vsiflow, binary, until};
+use vsiflow_tests::{Ran, Running, TestConsole, Vsi, Vsiflow, binary, until};
 
 /// A daemon with a VSI, which answers over TCP with TLS.
 struct TlsDaemon {
@@ -36,8 +36,35 @@ impl TlsDaemon {
     }
 
     fn token(&self, role: &str) -> String {
-        let create = ["token", "create", "--role", role, "--ttl", "1h"];
+        self.token_for(role, "1h")
+    }
+
+    fn token_for(&self, role: &str, lasts: &str) -> String {
+        let create = ["token", "create", "--role", role, "--ttl", lasts];
         self.vsiflow.run(&create).exits(0).stdout.trim().to_owned()
+    }
+
+    /// Opens the guest's console with a token, and sees that what is typed reaches the guest.
+    fn console(&self, token: &str) -> TestConsole {
+        let mut console =
+            TestConsole::of_command(self.command(token, &["console", "web", "--stdin"]));
+        console.shows("HPL10001I");
+        console.types("\r");
+        console.shows("login: ");
+        console
+    }
+
+    /// Waits until the journal says that a console was closed for this reason.
+    #[track_caller]
+    fn console_closed(&self, why: &str) {
+        until(why, 60, || {
+            let history = self.vsiflow.history("web");
+            let closed = history.iter().find(|event| {
+                let what = event.text("detail");
+                what.starts_with("console_closed") && what.contains(why)
+            });
+            closed.map(drop)
+        });
     }
 
     /// vsiflow on another machine.
@@ -141,6 +168,43 @@ fn a_token_that_is_cut_of_another_daemon_revoked_or_expired_is_refused() {
     });
     let list = remote.vsiflow.run(&["token", "list"]).exits(0);
     let _ = list.says("Revoked").says("Expired");
+}
+
+/// Why a console ended whose token is not valid any more.
+const TOKEN_ENDED: &str = "its token was revoked or has expired";
+
+#[test]
+fn an_open_console_ends_when_its_token_is_revoked_and_no_other_one_does() {
+    let remote = TlsDaemon::serving(&[]);
+    remote.vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
+    let (revoked, kept) = (remote.token("operator"), remote.token("operator"));
+    let mut other = TestConsole::of_command(remote.command(&kept, &["console", "db", "--stdin"]));
+    other.types("\r");
+    other.shows("login: ");
+    let mut console = remote.console(&revoked);
+    let name = revoked.split('_').nth(1).unwrap();
+    remote.vsiflow.run(&["token", "revoke", name]).exits(0);
+    console.end();
+    remote.console_closed(TOKEN_ENDED);
+    other.types("lab\r");
+    other.shows("Welcome, lab");
+}
+
+#[test]
+fn an_open_console_ends_with_its_token() {
+    let remote = TlsDaemon::serving(&[]);
+    // A machine with other work may need longer than the token lasts until the console is open.
+    let mut console = ["2s", "8s", "30s"]
+        .iter()
+        .find_map(|lasts| {
+            let token = remote.token_for("operator", lasts);
+            let mut opened =
+                TestConsole::of_command(remote.command(&token, &["console", "web", "--stdin"]));
+            opened.shows_or_ends("HPL10001I").then_some(opened)
+        })
+        .expect("no console was opened");
+    console.end();
+    remote.console_closed(TOKEN_ENDED);
 }
 
 #[test]

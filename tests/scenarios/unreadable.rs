@@ -424,3 +424,71 @@ fn an_unreadable_object_of_any_kind_is_listed_and_protects_what_it_may_name() {
     assert!(!pools.contains("Unreadable"), "{pools}");
     assert_eq!(vsiflow.phase("one"), "Stopped");
 }
+
+/// A server type whose record does not fit into an event.
+const LARGE_TYPE: &str = "apiVersion: vsiflow.io/v1\nkind: VirtualServerType\nmetadata: {name: roomy}\n\
+                          spec: {cpus: 3, memory: 1Gi, guest: {type: cloudInit, networkConfig: PADDING}}\n";
+
+fn large_type() -> String {
+    let padding = format!("'version: 2 # {}'", "x".repeat(4_000));
+    LARGE_TYPE.replace("PADDING", &padding)
+}
+
+#[test]
+fn a_type_that_cannot_be_read_is_listed_and_known_until_its_document_is_applied_again() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(large_type(), &[]).exits(0);
+    vsiflow.run(&["get", "type", "roomy"]).exits(0).says("1Gi");
+    for blob in blobs_of(&vsiflow, |record| record.get("spec").is_some()) {
+        fs::rename(&blob, blob.with_extension("away")).unwrap();
+    }
+
+    lists_as_unreadable(&vsiflow, "types", "roomy");
+    let shown = vsiflow.run(&["get", "type", "roomy", "-o", "json"]);
+    let shown = shown.exits(0).json();
+    assert_eq!(shown["status"]["phase"], "Unreadable", "{shown}");
+    vsiflow
+        .run(&["delete", "type/roomy"])
+        .exits(4)
+        .says("VSI0018");
+    vsiflow
+        .run(&["create", "web", "--type", "roomy"])
+        .exits(4)
+        .says("VSI0018");
+    vsiflow.run(&["image", "prune"]).exits(4).says("VSI0019");
+
+    vsiflow.apply(large_type(), &[]).exits(0).says("configured");
+    vsiflow.run(&["get", "type", "roomy"]).exits(0).says("1Gi");
+    vsiflow.run(&["delete", "type/roomy"]).exits(0);
+}
+
+#[test]
+fn tokens_quotas_and_images_that_cannot_be_read_are_listed() {
+    let vsiflow = Vsiflow::simulated();
+    let quota = "apiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {name: most}\n\
+                 spec: {hard: {vsis: 3}}\n";
+    vsiflow.apply(quota, &[]).exits(0);
+    vsiflow.apply(Vsi::named("one"), &["--wait"]).exits(0);
+    let create = ["token", "create", "--role", "viewer", "--ttl", "1h"];
+    vsiflow.run(&create).exits(0);
+    for kind in ["quota", "image", "token"] {
+        plant_in(&vsiflow, entity_of(&vsiflow, kind));
+    }
+
+    lists_as_unreadable(&vsiflow, "quotas", "most");
+    lists_as_unreadable(&vsiflow, "images", "");
+    let tokens = vsiflow.run(&["token", "list"]).exits(0);
+    let tokens = tokens.says("Unreadable").says("is refused");
+    drop(tokens);
+    let listed = vsiflow
+        .run(&["token", "list", "-o", "json"])
+        .exits(0)
+        .json();
+    let name = listed["items"][0]["name"].as_str().unwrap();
+    vsiflow
+        .run(&["token", "revoke", name])
+        .exits(4)
+        .says("VSI0018");
+    // Nobody knows what the quota allows.
+    vsiflow.apply(Vsi::named("two"), &[]).exits(4);
+}

@@ -91,6 +91,20 @@ impl TestConsole {
         });
     }
 
+    /// Waits for words, or for the end of the process. Returns whether the words appeared.
+    ///
+    /// # Panics
+    /// When neither happens within 60 s.
+    pub fn shows_or_ends(&mut self, words: &str) -> bool {
+        let (shown, child) = (self.shown.clone(), &mut self.child);
+        until(&format!("`{words}` on the console, or its end"), 60, || {
+            let has_ended = child.try_wait().unwrap().is_some();
+            let shown = shown.lock().unwrap();
+            let has_words = shown.windows(words.len()).any(|w| w == words.as_bytes());
+            (has_words || has_ended).then_some(has_words)
+        })
+    }
+
     /// Waits for the next line, after the words or line that the last call waited for.
     ///
     /// # Panics

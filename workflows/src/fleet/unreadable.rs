@@ -28,7 +28,9 @@ use crate::{
     network::NetworkRecord,
     phase,
     pool::PoolRecord,
-    record::{self, DiskRecord, SnapshotRecord, VsiRecord, kind},
+    record::{
+        self, DiskRecord, HostRecord, ImageRecord, MachineRecord, SnapshotRecord, VsiRecord, kind,
+    },
 };
 
 /// Blobs that this process found intact. Blobs never change.
@@ -171,6 +173,35 @@ impl Fleet {
         Ok(ReadAll { read, lost })
     }
 
+    /// The desired state of an entity, if all of the entity can be read: a part that cannot may be its newest
+    /// desired state.
+    pub(super) async fn read_whole<T: DeserializeOwned>(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Result<DesiredReading<T>, FleetError> {
+        match self.poison(entity).await? {
+            Some(failure) => Ok(DesiredReading::Lost(failure)),
+            None => self.read_desired(entity, state).await,
+        }
+    }
+
+    /// The desired state of every entity of a kind of which all can be read, and the other entities.
+    pub(super) async fn read_all_whole<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+    ) -> Result<ReadAll<T>, FleetError> {
+        let (mut read, mut lost) = (Vec::new(), Vec::new());
+        for (entity, state) in self.entities_of(kind) {
+            match self.read_whole(&entity, &state).await? {
+                DesiredReading::Record(record) => read.push((entity, state, record)),
+                DesiredReading::Nothing => {}
+                DesiredReading::Lost(failure) => lost.push((entity, state, failure)),
+            }
+        }
+        Ok(ReadAll { read, lost })
+    }
+
     /// The desired state of every entity of a kind for which it can be read.
     pub(super) async fn all_desired<T: DeserializeOwned>(
         &self,
@@ -210,7 +241,11 @@ impl Fleet {
             kind::GROUP => self.read_all::<GroupRecord>(kind).await?.lost,
             kind::SNAPSHOT => self.read_all::<SnapshotRecord>(kind).await?.lost,
             kind::NETWORK => self.read_all::<NetworkRecord>(kind).await?.lost,
-            _ => self.read_all::<VsiRecord>(kind).await?.lost,
+            kind::VSI => self.read_all::<VsiRecord>(kind).await?.lost,
+            kind::IMAGE => self.read_all::<ImageRecord>(kind).await?.lost,
+            kind::HOST => self.read_all::<HostRecord>(kind).await?.lost,
+            kind::MACHINE => self.read_all::<MachineRecord>(kind).await?.lost,
+            _ => self.read_all_whole::<Value>(kind).await?.lost,
         };
         Ok(self.named(lost).await)
     }
@@ -301,6 +336,10 @@ impl Fleet {
         uid: &str,
         by: By,
     ) -> Result<Option<EntityId>, FleetError> {
+        // Others are recorded again under their names, which are their ids.
+        if !kind::WITH_OBJECTS.contains(&kind) {
+            return Ok(None);
+        }
         let all = self.lost_near(kind, "", uid).await?;
         let Some(lost) = all.into_iter().find(|lost| lost.entity.id() == uid) else {
             return Ok(None);
@@ -357,7 +396,7 @@ impl Fleet {
                 first.get_or_insert(failure);
             }
         }
-        for kind in kind::WITH_OBJECTS {
+        for kind in kind::WITH_RECORDS {
             let lost = self.lost(kind).await?.into_iter().next();
             first = first.or(lost.map(|lost| lost.failure));
         }
@@ -382,6 +421,9 @@ impl Fleet {
         entity: &EntityId,
         state: &EntityState,
     ) -> Option<(String, String)> {
+        if let Some(name) = name_by_id(entity) {
+            return Some(name);
+        }
         if let Some(name) = self.name_before(entity).await {
             return Some(name);
         }
@@ -456,10 +498,15 @@ impl Fleet {
                 let NetworkRecord { network, .. } = record::read(&bytes).ok()?;
                 Some((network.namespace, network.name))
             }
-            _ => {
+            kind::VSI => {
                 let VsiRecord { vsi, .. } = record::read(&bytes).ok()?;
                 Some((vsi.namespace, vsi.name))
             }
+            kind::IMAGE => {
+                let image: ImageRecord = record::read(&bytes).ok()?;
+                Some((String::new(), image.file_name))
+            }
+            _ => None,
         }
     }
 
@@ -494,6 +541,18 @@ impl Fleet {
             }
         }
         Ok(all)
+    }
+}
+
+/// Namespace and name of an entity whose id is made of them; without a namespace, the name alone.
+fn name_by_id(entity: &EntityId) -> Option<(String, String)> {
+    match entity.kind().as_str() {
+        kind::TYPE | kind::TOKEN => Some((String::new(), entity.id().to_owned())),
+        kind::QUOTA => {
+            let (namespace, name) = entity.id().split_once('/')?;
+            Some((namespace.to_owned(), name.to_owned()))
+        }
+        _ => None,
     }
 }
 

@@ -25,15 +25,25 @@ impl Kind for QuotaKind {
     const DELETION: Option<&'static str> = Some("Delete a quota, and no object");
     const COLUMNS: &'static [Column<QuotaObject>] = &[
         Column::new("NAME", |quota| Cell::text(&quota.metadata.name)),
-        Column::new("VSIS", |quota| usage(quota, "vsis")),
+        Column::new("VSIS", |quota| match quota.status.phase {
+            None => usage(quota, "vsis"),
+            Some(unreadable) => Cell::text(unreadable),
+        }),
         Column::new("CPUS", |quota| usage(quota, "cpus")),
         Column::new("MEMORY", |quota| usage(quota, "memory")),
         Column::new("DISK", |quota| usage(quota, "disk")),
         Column::since(|quota| Cell::created(&quota.metadata)),
+        Column::wide("DETAIL", |quota| {
+            Cell::optional(quota.status.message.clone())
+        }),
     ];
 
     fn identity(quota: &QuotaObject) -> ObjectIdentity<'_> {
         ObjectIdentity::of(&quota.metadata)
+    }
+
+    fn is_readable(quota: &QuotaObject) -> bool {
+        quota.status.phase.is_none()
     }
 
     async fn delete(
@@ -62,6 +72,8 @@ impl Kind for QuotaKind {
             line("Resource", "Used", "Hard"),
         ];
         details.extend(limits);
+        let unreadable = quota.status.message.clone();
+        details.extend(unreadable.map(Detail::Explanation));
         details
     }
 

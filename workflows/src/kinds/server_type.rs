@@ -26,8 +26,11 @@ impl Kind for ServerTypeKind {
         Some("Delete a server type; what was made from it stays");
     const COLUMNS: &'static [Column<ServerTypeObject>] = &[
         Column::new("NAME", |size| Cell::text(&size.name)),
-        Column::new("CPUS", |size| Cell::text(size.cpus)),
-        Column::new("MEMORY", |size| Cell::text(&size.memory)),
+        Column::new("CPUS", |size| match size.phase {
+            None => Cell::text(size.cpus),
+            Some(unreadable) => Cell::text(unreadable),
+        }),
+        Column::new("MEMORY", |size| Cell::optional(Some(&size.memory))),
         Column::new("BOOT DISK", |size| Cell::optional(size.boot_disk.clone())),
         Column::new("GUEST", |size| {
             let guest = size.guest.as_ref().map(serde_json::to_value);
@@ -35,10 +38,15 @@ impl Kind for ServerTypeKind {
             let guest_type = guest.as_ref().and_then(|guest| guest.get("type")?.as_str());
             Cell::optional(guest_type)
         }),
+        Column::wide("DETAIL", |size| Cell::optional(size.message.clone())),
     ];
 
     fn identity(size: &ServerTypeObject) -> ObjectIdentity<'_> {
         ObjectIdentity::named(&size.name)
+    }
+
+    fn is_readable(size: &ServerTypeObject) -> bool {
+        size.phase.is_none()
     }
 
     async fn delete(

@@ -44,8 +44,14 @@ pub mod kind {
     /// An unreadable VSI or data disk that was orphaned; its id is the id of that object.
     pub const ORPHAN: &str = "orphan";
 
-    /// The kinds of what users make. One that cannot be read may name anything on a host.
+    /// The kinds with objects whose ids are UIDs.
     pub const WITH_OBJECTS: [&str; 6] = [VSI, DISK, POOL, GROUP, SNAPSHOT, NETWORK];
+
+    /// The kinds of which something is recorded that an earlier version may not be able to read. What cannot be read
+    /// may name anything on a host.
+    pub const WITH_RECORDS: [&str; 12] = [
+        VSI, DISK, POOL, GROUP, SNAPSHOT, NETWORK, IMAGE, HOST, MACHINE, TOKEN, TYPE, QUOTA,
+    ];
 }
 
 /// The entity of a VSI.

@@ -56,6 +56,7 @@ async fn list(common: &Common, format: Option<OutputFormat>) -> CommandOutcome {
     app.close().await;
     let tokens = tokens?;
     note_set_back(&tokens);
+    note_unreadable(&tokens);
     match format {
         None | Some(OutputFormat::Wide) => output::table(&output::table::tokens(&tokens), "tokens"),
         Some(OutputFormat::Name) => tokens.iter().for_each(|token| output::name(&token.name)),
@@ -67,10 +68,19 @@ async fn list(common: &Common, format: Option<OutputFormat>) -> CommandOutcome {
 fn note_set_back(tokens: &[TokenObject]) {
     let set_back = tokens.iter().filter(|token| token.phase == CLOCK_SET_BACK);
     for TokenObject { name, role, .. } in set_back {
+        let role = role.map_or_else(|| "ROLE".to_owned(), |role| role.to_string());
         output::note(&format!(
             "token {name} was made while the clock was ahead, and is refused: make another one with `vsiflow token \
              create --role {role}`"
         ));
+    }
+}
+
+fn note_unreadable(tokens: &[TokenObject]) {
+    for TokenObject { name, message, .. } in tokens {
+        if let Some(message) = message {
+            output::warning(&format!("token {name} is refused: {message}"));
+        }
     }
 }
 

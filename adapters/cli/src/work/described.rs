@@ -105,6 +105,10 @@ async fn size(common: &Common, name: &str) -> Result<Size, ExitProblem> {
     })?;
     let found: Value = serde_json::from_str(&found).map_err(ExitProblem::defect)?;
     let status = found.get("status").ok_or_else(|| unknown_type(name))?;
+    if status.get("phase").is_some() {
+        let why = status.get("message").and_then(Value::as_str);
+        return Err(unreadable_type(name, why.unwrap_or_default()));
+    }
     let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
     let guest = status.get("guest").and_then(Value::as_object);
     Ok(Size {
@@ -113,6 +117,12 @@ async fn size(common: &Common, name: &str) -> Result<Size, ExitProblem> {
         boot_disk: text("bootDisk"),
         guest: guest.cloned().unwrap_or_default(),
     })
+}
+
+fn unreadable_type(name: &str, why: &str) -> ExitProblem {
+    let message = format!("type {name} cannot be read: {why}");
+    let remedy = "apply its document again, or name another type";
+    ExitProblem::new(Exit::Blocked, "VSI0018", message, remedy)
 }
 
 fn unknown_type(name: &str) -> ExitProblem {

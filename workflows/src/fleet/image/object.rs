@@ -16,8 +16,11 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, ImageHandle, UploadProgress, disk::known::KnownDisk,
-    history::listings::began, index::Known,
+    Fleet, FleetError, ImageHandle, UploadProgress,
+    disk::known::KnownDisk,
+    history::listings::began,
+    index::Known,
+    unreadable::{LostEntity, UNREADABLE},
 };
 use crate::{
     data_disk,
@@ -134,11 +137,14 @@ impl ImageHandle<'_> {
         }
         users.extend(self.fleet.known_disks().await?.iter().filter_map(waiting));
         let mut images = Vec::new();
-        for (id, state, record) in self.fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
+        let recorded = self.fleet.read_all::<ImageRecord>(kind::IMAGE).await?;
+        let lost = self.fleet.named(recorded.lost).await;
+        images.extend(lost.iter().map(lost_image));
+        for (id, state, record) in recorded.read {
             if let Some(why) = self.fleet.poison(&id).await? {
                 let message = format!("{why}. {}", why.remedy);
                 let name = record.file_name.clone();
-                images.push(object(&id, &record, name, "Unreadable", message));
+                images.push(object(&id, &record, name, UNREADABLE, message));
             } else {
                 let whole = self.fleet.whole(&state).await?;
                 let under_way = self
@@ -353,6 +359,25 @@ fn settled(
         }
     });
     objects.collect()
+}
+
+/// An image whose record cannot be read: its host is unknown.
+fn lost_image(lost: &LostEntity) -> ImageObject {
+    let (_, file_name) = lost.place();
+    let unknown = ImageRecord {
+        host: String::new(),
+        pool: String::new(),
+        url: String::new(),
+        file_name: file_name.clone(),
+        checksum: None,
+    };
+    object(
+        &lost.entity,
+        &unknown,
+        file_name,
+        UNREADABLE,
+        lost.description(),
+    )
 }
 
 fn object(

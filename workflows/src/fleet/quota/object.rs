@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{count::UsageByTaker, record::quota_entity};
+use super::{
+    count::UsageByTaker,
+    record::{LostQuota, Quotas, quota_entity},
+};
 use crate::{
-    fleet::{Fleet, FleetError, Metadata, QuotaHandle, vsi::object::rfc3339},
+    fleet::{
+        Fleet, FleetError, Metadata, QuotaHandle, unreadable::UNREADABLE, vsi::object::rfc3339,
+    },
     quota::{Limit, Usage, limits},
     spec::{
         documents,
@@ -48,6 +53,12 @@ pub struct QuotaStatus {
     /// The limits of which more is taken than is allowed: they were lowered, or what stood was adopted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceeded: Vec<String>,
+    /// `Unreadable` if its limits cannot be read. Nothing more is made in its namespace until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<&'static str>,
+    /// Why they cannot be read, and what can be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 impl QuotaHandle<'_> {
@@ -64,15 +75,44 @@ impl QuotaHandle<'_> {
     /// # Errors
     /// When a journal cannot be read.
     pub async fn list_over(self, others: &[&Fleet]) -> Result<Vec<QuotaObject>, FleetError> {
-        let quotas = self.fleet.quotas_with(&[]).await?.read;
+        let Quotas { read: quotas, lost } = self.fleet.quotas_with(&[]).await?;
+        let mut objects: Vec<_> = lost.iter().map(|lost| self.lost(lost)).collect();
         if quotas.is_empty() {
-            return Ok(Vec::new());
+            return Ok(objects);
         }
         let mut taken = vec![self.fleet.count().await?.taken];
         for other in others {
             taken.push(other.count().await?.taken);
         }
-        self.shown(quotas, &taken)
+        objects.extend(self.shown(quotas, &taken)?);
+        Ok(objects)
+    }
+
+    /// The object of a quota whose limits cannot be read.
+    fn lost(self, lost: &LostQuota) -> QuotaObject {
+        QuotaObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::QUOTA,
+            metadata: Metadata {
+                name: lost.name.clone(),
+                namespace: lost.namespace.clone(),
+                uid: String::new(),
+                generation: 0,
+                creation_timestamp: String::new(),
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+            },
+            spec: QuotaShown {
+                hard: QuotaLimits::default(),
+            },
+            status: QuotaStatus {
+                hard: BTreeMap::new(),
+                used: BTreeMap::new(),
+                exceeded: Vec::new(),
+                phase: Some(UNREADABLE),
+                message: Some(format!("{}. {}", lost.failure, lost.failure.remedy)),
+            },
+        }
     }
 
     /// Builds the objects of these quotas.
@@ -101,6 +141,8 @@ impl QuotaHandle<'_> {
                     hard: all(Limit::hard),
                     used: all(Limit::used),
                     exceeded: exceeded(&limits),
+                    phase: None,
+                    message: None,
                 },
                 metadata: Metadata {
                     name: quota.name,

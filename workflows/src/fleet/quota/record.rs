@@ -86,7 +86,7 @@ impl Fleet {
         let Some(state) = self.engine.entity(&entity) else {
             return Ok(KnownQuota::None);
         };
-        let read: DesiredReading<QuotaRecord> = self.read_desired(&entity, &state).await?;
+        let read: DesiredReading<QuotaRecord> = self.read_whole(&entity, &state).await?;
         Ok(match read {
             DesiredReading::Record(record) => match record.hard {
                 Some(hard) => KnownQuota::Limits(hard),
@@ -102,7 +102,7 @@ impl Fleet {
         &self,
         documents: &[DesiredQuota],
     ) -> Result<Quotas, FleetError> {
-        let (mut all, found) = (BTreeMap::new(), self.read_all(kind::QUOTA).await?);
+        let (mut all, found) = (BTreeMap::new(), self.read_all_whole(kind::QUOTA).await?);
         for (_, _, record) in found.read {
             let record: QuotaRecord = record;
             if let Some(hard) = record.hard {

@@ -14,6 +14,7 @@ use super::{
     Fleet, FleetError, ServerTypeHandle,
     apply::{Applied, Change},
     store::DesiredUpdates,
+    unreadable::{DesiredReading, LostEntity, UNREADABLE},
 };
 use crate::{
     plan::{self, How},
@@ -46,9 +47,29 @@ pub struct ServerTypeObject {
     pub guest: Option<TypeGuest>,
     /// Whether it is built in.
     pub built_in: bool,
+    /// `Unreadable` if its record cannot be read; then its name alone is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<&'static str>,
+    /// Why it cannot be read, and what can be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 impl ServerTypeObject {
+    fn lost(lost: &LostEntity) -> Self {
+        let (_, name) = lost.place();
+        Self {
+            name,
+            cpus: 0,
+            memory: String::new(),
+            boot_disk: None,
+            guest: None,
+            built_in: false,
+            phase: Some(UNREADABLE),
+            message: Some(lost.description()),
+        }
+    }
+
     fn of(name: &str, spec: ServerTypeSpec) -> Result<Self, FleetError> {
         let text = |value: serde_json::Result<serde_json::Value>| match value {
             Ok(serde_json::Value::String(text)) => Ok(text),
@@ -62,7 +83,26 @@ impl ServerTypeObject {
             boot_disk: boot_disk.map(text).transpose()?,
             guest: Some(spec.guest).filter(|guest| *guest != TypeGuest::default()),
             built_in: false,
+            phase: None,
+            message: None,
         })
+    }
+}
+
+/// The recorded state of one type.
+enum KnownType {
+    None,
+    Spec(ServerTypeSpec),
+    /// It cannot be read; its document may be applied again.
+    Lost,
+}
+
+impl KnownType {
+    fn spec(&self) -> Option<&ServerTypeSpec> {
+        match self {
+            Self::Spec(spec) => Some(spec),
+            Self::None | Self::Lost => None,
+        }
     }
 }
 
@@ -74,6 +114,8 @@ fn built_in() -> impl Iterator<Item = ServerTypeObject> {
         boot_disk: Some(size.boot_disk.to_owned()),
         guest: None,
         built_in: true,
+        phase: None,
+        message: None,
     })
 }
 
@@ -84,21 +126,27 @@ impl ServerTypeHandle<'_> {
     /// When the journal cannot be read.
     pub async fn list(self) -> Result<Vec<ServerTypeObject>, FleetError> {
         let mut types: Vec<_> = built_in().collect();
-        // Entities are listed in the order of their names.
-        for (entity, _, record) in self.fleet.all_desired::<TypeRecord>(kind::TYPE).await? {
+        let recorded = self.fleet.read_all_whole::<TypeRecord>(kind::TYPE).await?;
+        let lost = self.fleet.named(recorded.lost).await;
+        let mut of_documents: Vec<_> = lost.iter().map(ServerTypeObject::lost).collect();
+        for (entity, _, record) in recorded.read {
             if let Some(spec) = record.spec {
-                types.push(ServerTypeObject::of(entity.id(), spec)?);
+                of_documents.push(ServerTypeObject::of(entity.id(), spec)?);
             }
         }
+        of_documents.sort_by(|a, b| a.name.cmp(&b.name));
+        types.extend(of_documents);
         Ok(types)
     }
 
     /// Deletes a type. Virtual servers that were made from it stay as they are.
     ///
     /// # Errors
-    /// When no document defines a type of that name, or the journal cannot be written.
+    /// When no document defines a type of that name, `VSI0018` when its record cannot be read, or when the journal
+    /// cannot be written.
     pub async fn delete(self, name: &str, by: By) -> Result<(), FleetError> {
-        if self.fleet.server_type(name).await?.is_none() {
+        self.fleet.refuse_absence(kind::TYPE, "", name).await?;
+        if !self.has(name).await? {
             return Err(FleetError::not_found("type", name));
         }
         let mut updates = DesiredUpdates::default();
@@ -111,20 +159,28 @@ impl ServerTypeHandle<'_> {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn has(self, name: &str) -> Result<bool, FleetError> {
-        Ok(self.fleet.server_type(name).await?.is_some())
+        Ok(!matches!(
+            self.fleet.server_type(name).await?,
+            KnownType::None
+        ))
     }
 }
 
 impl Fleet {
-    async fn server_type(&self, name: &str) -> Result<Option<ServerTypeSpec>, FleetError> {
+    async fn server_type(&self, name: &str) -> Result<KnownType, FleetError> {
         let entity = EntityId::new(Name::of(kind::TYPE), name).ok();
-        match entity.and_then(|entity| self.engine.entity(&entity)) {
-            Some(state) => {
-                let record: Option<TypeRecord> = self.read_record(&state).await?;
-                Ok(record.and_then(|record| record.spec))
-            }
-            None => Ok(None),
-        }
+        let Some(entity) = entity else {
+            return Ok(KnownType::None);
+        };
+        let Some(state) = self.engine.entity(&entity) else {
+            return Ok(KnownType::None);
+        };
+        let read: DesiredReading<TypeRecord> = self.read_whole(&entity, &state).await?;
+        Ok(match read {
+            DesiredReading::Record(record) => record.spec.map_or(KnownType::None, KnownType::Spec),
+            DesiredReading::Nothing => KnownType::None,
+            DesiredReading::Lost(_) => KnownType::Lost,
+        })
     }
 
     /// Drafts the change of each type's document.
@@ -137,14 +193,14 @@ impl Fleet {
         for DesiredServerType { name, spec } in types {
             let before = self.server_type(name).await?;
             let change = match &before {
-                None => Change::Created,
-                Some(before) if before == spec => Change::Unchanged,
-                Some(_) => Change::Configured,
+                KnownType::None => Change::Created,
+                KnownType::Spec(before) if before == spec => Change::Unchanged,
+                KnownType::Spec(_) | KnownType::Lost => Change::Configured,
             };
             // No run works on a type, so callers do not wait for it.
             let mut applied = Applied::unplanned(kind::TYPE, "default", name, None, change);
             if change == Change::Configured {
-                applied.plan.changes.push(changed(before.as_ref(), spec)?);
+                applied.plan.changes.push(changed(before.spec(), spec)?);
             }
             if change != Change::Unchanged {
                 let spec = Some(spec.clone());

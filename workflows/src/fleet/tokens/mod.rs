@@ -19,7 +19,10 @@ use vsiflow_engine::{
 };
 
 use super::{
-    ErrorKind, Fleet, FleetError, TokenHandle, store::DesiredUpdates, vsi::object::rfc3339,
+    ErrorKind, Fleet, FleetError, TokenHandle,
+    store::DesiredUpdates,
+    unreadable::{DesiredReading, LostEntity, UNREADABLE},
+    vsi::object::rfc3339,
 };
 use crate::record::kind;
 
@@ -105,14 +108,19 @@ pub const CLOCK_SET_BACK: &str = "ClockSetBack";
 pub struct TokenObject {
     /// Its name.
     pub name: String,
-    /// What its bearer may do.
-    pub role: TokenRole,
+    /// What its bearer may do, if that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<TokenRole>,
     /// When it was made, RFC 3339.
     pub created: String,
-    /// When it ends, RFC 3339.
+    /// When it ends, RFC 3339; empty if that cannot be read.
     pub expires: String,
-    /// `Active`, `Expired`, `Revoked`, or `ClockSetBack`: it was made while the clock was ahead, and is refused.
+    /// `Active`, `Expired`, `Revoked`, or one that is refused: `ClockSetBack`, which was made while the clock was
+    /// ahead, or `Unreadable`.
     pub phase: &'static str,
+    /// Why it cannot be read, and what can be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// A token that was just made.
@@ -155,12 +163,20 @@ impl TokenHandle<'_> {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn list(self) -> Result<Vec<TokenObject>, FleetError> {
-        let mut tokens = Vec::new();
-        for (entity, _, record) in self.fleet.all_desired::<TokenRecord>(kind::TOKEN).await? {
+        let recorded = self
+            .fleet
+            .read_all_whole::<TokenRecord>(kind::TOKEN)
+            .await?;
+        let lost = self.fleet.named(recorded.lost).await;
+        let mut tokens: Vec<_> = lost
+            .iter()
+            .map(|lost| self.fleet.lost_token(lost))
+            .collect();
+        for (entity, _, record) in recorded.read {
             let token = self.fleet.with_creation(&entity, record);
             tokens.push(TokenObject {
                 name: entity.id().to_owned(),
-                role: token.record.role,
+                role: Some(token.record.role),
                 created: rfc3339(token.created),
                 expires: rfc3339(Timestamp(token.record.expires)),
                 phase: match self.fleet.end_of(&token) {
@@ -169,6 +185,7 @@ impl TokenHandle<'_> {
                     Some(TokenEnd::Expired) => "Expired",
                     Some(TokenEnd::ClockSetBack) => CLOCK_SET_BACK,
                 },
+                message: None,
             });
         }
         tokens.sort_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)));
@@ -178,7 +195,8 @@ impl TokenHandle<'_> {
     /// Ends a token before its time. Revoking it again does nothing.
     ///
     /// # Errors
-    /// When there is no token of that name, or the journal cannot be written.
+    /// When there is no token of that name, `VSI0018` if it cannot be read (it is refused then), or when the journal
+    /// cannot be written.
     pub async fn revoke(self, name: &str, by: By) -> Result<(), FleetError> {
         let record = self.fleet.token(name).await?;
         let RecordedToken { record, .. } =
@@ -196,7 +214,8 @@ impl TokenHandle<'_> {
     /// Checks a token and returns the role of its bearer.
     ///
     /// # Errors
-    /// `VSI0028` if it is unknown, wrong, revoked or expired; also when the journal cannot be read.
+    /// `VSI0028` if it is unknown, wrong, revoked or expired, `VSI0018` if its record cannot be read; also when the
+    /// journal cannot be read.
     pub async fn role(self, name: &str, secret: &str) -> Result<TokenRole, FleetError> {
         let refused = |why: &str| Err(refused(name, why));
         let Some(token) = self.fleet.token(name).await? else {
@@ -230,8 +249,24 @@ impl Fleet {
         let Some(state) = self.engine.entity(&entity) else {
             return Ok(None);
         };
-        let record: Option<TokenRecord> = self.read_record(&state).await?;
-        Ok(record.map(|record| self.with_creation(&entity, record)))
+        // What cannot be read may be its revocation.
+        match self.read_whole(&entity, &state).await? {
+            DesiredReading::Record(record) => Ok(Some(self.with_creation(&entity, record))),
+            DesiredReading::Nothing => Ok(None),
+            DesiredReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+        }
+    }
+
+    fn lost_token(&self, lost: &LostEntity) -> TokenObject {
+        let (created, _) = self.engine.times(&lost.entity).unwrap_or_default();
+        TokenObject {
+            name: lost.entity.id().to_owned(),
+            role: None,
+            created: LostEntity::created(created),
+            expires: String::new(),
+            phase: UNREADABLE,
+            message: Some(lost.description()),
+        }
     }
 
     fn with_creation(&self, entity: &EntityId, record: TokenRecord) -> RecordedToken {

@@ -84,7 +84,9 @@ pub(crate) fn tokens(objects: &[TokenObject]) -> Table {
     for object in objects {
         table.rows.push(vec![
             object.name.clone(),
-            object.role.to_string(),
+            object
+                .role
+                .map_or_else(|| "-".to_owned(), |role| role.to_string()),
             object.phase.to_owned(),
             Times::default().shown(&object.created),
             object.expires.clone(),
