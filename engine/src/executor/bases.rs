@@ -5,10 +5,15 @@
 //! durable.
 
 use super::{
-    control::Control, loop_state::BaseWritten, projection::Projection, recorder::EventCause,
+    control::Control,
+    error::EngineError,
+    loop_state::{BaseEnd, BaseWritten},
+    projection::Projection,
+    recorder::EventCause,
 };
 use crate::{
     audit::sign_base,
+    journal::JournalError,
     model::{EventKind, StreamId, Text},
 };
 
@@ -38,12 +43,22 @@ impl Control {
         });
     }
 
-    /// Records the event that commits to the base. Without such an event a base is used only for
-    /// starting.
-    pub(super) fn base_written(&mut self, base: Option<BaseWritten>) {
-        let Some(BaseWritten { as_of, hash }) = base else {
-            return;
-        };
+    /// Records the event that commits to the base, if one was written.
+    ///
+    /// # Errors
+    /// If the task that wrote it panicked: it is unknown what it left in the journal.
+    pub(super) fn base_ended(&mut self, base: BaseEnd) -> Result<(), EngineError> {
+        let base = base.map_err(|error| {
+            let why = format!("the writing of a base ended unexpectedly: {error}");
+            EngineError::Journal(JournalError::Storage(why))
+        })?;
+        base.into_iter().for_each(|base| self.commit_to(&base));
+        Ok(())
+    }
+
+    /// Without such an event a base is used only for starting.
+    fn commit_to(&mut self, base: &BaseWritten) {
+        let BaseWritten { as_of, hash } = *base;
         let signer = self.shared.signer.get();
         let signature = signer.map_or_else(Text::default, |key| {
             sign_base(&self.parts.journal_id, as_of, hash, key)

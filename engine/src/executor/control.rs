@@ -21,7 +21,7 @@ use super::{
     error::EngineError,
     global_pause::GlobalPause,
     limits::LaneLimits,
-    loop_state::{BaseWritten, Driven, Effect, InFlight, WritingBatch},
+    loop_state::{BaseEnd, BaseWritten, Driven, Effect, InFlight, WritingBatch},
     notice::Notice,
     projection::Projection,
     recorder::Recorder,
@@ -75,7 +75,7 @@ enum ControlInput {
     Due(Waiter),
     Room(DiskReading),
     Probed(Probed),
-    Base(Option<BaseWritten>),
+    Base(BaseEnd),
     LeaseLost,
     Closed,
 }
@@ -157,7 +157,7 @@ impl Control {
         let mut open = self.on_input(first).await?;
         open &= self.drain_requests().await;
         self.drain_completions();
-        self.check_base();
+        self.check_base()?;
         self.settle().await;
         self.write()?;
         if !open {
@@ -184,7 +184,7 @@ impl Control {
             due = self.timers.due() => Some(ControlInput::Due(due)),
             probed = self.gate.lanes.probed() => Some(ControlInput::Probed(probed)),
             Some(end) = self.attempts.join_next_with_id() => Some(ControlInput::End(end)),
-            Some(base) = self.bases.join_next() => Some(ControlInput::Base(base.ok().flatten())),
+            Some(base) = self.bases.join_next() => Some(ControlInput::Base(base)),
             request = self.inbox.recv() => Some(request.map_or(ControlInput::Closed, ControlInput::Request)),
         }
     }
@@ -201,7 +201,7 @@ impl Control {
             ControlInput::Due(waiter) => self.due(&waiter).await,
             ControlInput::Room(seen) => self.room_changed(seen),
             ControlInput::Probed(probed) => self.probed(probed).await,
-            ControlInput::Base(base) => self.base_written(base),
+            ControlInput::Base(base) => self.base_ended(base)?,
         }
         Ok(true)
     }
@@ -230,10 +230,11 @@ impl Control {
 
     /// Takes finished bases. While attempts end all the time, the `select!` would never take them,
     /// and no other base would be started.
-    fn check_base(&mut self) {
+    fn check_base(&mut self) -> Result<(), EngineError> {
         while let Some(base) = self.bases.try_join_next() {
-            self.base_written(base.ok().flatten());
+            self.base_ended(base)?;
         }
+        Ok(())
     }
 
     fn ended(&mut self, end: Result<(tokio::task::Id, AttemptEnd), JoinError>) {

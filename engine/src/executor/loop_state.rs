@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, pending};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::{attempt::Job, error::EngineError, notice::Notice, projection::Projection};
@@ -64,6 +65,9 @@ impl WritingBatch {
         }
     }
 }
+
+/// How a task that writes a base ended; `None` if no base was written.
+pub(super) type BaseEnd = Result<Option<BaseWritten>, JoinError>;
 
 /// A base that is durable.
 pub(super) struct BaseWritten {

@@ -43,6 +43,11 @@ pub trait JournalLayer: Send + Sync + 'static {
     fn base_is_due(&self) -> bool {
         self.inner().base_is_due()
     }
+
+    /// See [`Journal::write_base`].
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.inner().write_base(states).await
+    }
 }
 
 #[async_trait]
@@ -89,7 +94,7 @@ impl<L: JournalLayer> Journal for L {
     }
 
     async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.inner().write_base(states).await
+        JournalLayer::write_base(self, states).await
     }
 
     async fn missing(&self) -> Result<Vec<Missing>, JournalError> {

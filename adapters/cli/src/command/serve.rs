@@ -194,11 +194,11 @@ async fn serve(
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
     let mut interrupted = std::pin::pin!(work::interrupted());
-    let looks = match &common.read_only {
+    let mut looks = match &common.read_only {
         Some(path) => Some(DaemonServer::start_view_socket(&app, path)?),
         None => None,
     };
-    let answers = Some(DaemonServer::start_for_daemon(&app)?);
+    let mut answers = DaemonServer::start_for_daemon(&app)?;
     output::note(&format!("serving {}", app.state_path().display()));
     supervisor::ready();
     let notices = app.fleet.notices();
@@ -212,6 +212,8 @@ async fn serve(
     let outcome = tokio::select! {
         () = &mut interrupted => Ok(Exit::Done),
         ended = tell(&app, common) => ended,
+        ended = answers.ended() => Err(ended),
+        ended = looks_ended(looks.as_mut()) => Err(ended),
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
         never = app.fleet.images().run_policies(args.prune_images_every, report_images) => match never {},
@@ -228,12 +230,20 @@ async fn serve(
     };
     metrics.ready.store(false, Ordering::Relaxed);
     supervisor::stopping();
-    for socket in [answers, looks].into_iter().flatten() {
+    for socket in std::iter::once(answers).chain(looks) {
         socket.finish().await;
     }
     consoles.end_consoles().await;
     app.close().await;
     outcome
+}
+
+/// Waits for the end of the viewers' socket, if there is one.
+async fn looks_ended(looks: Option<&mut DaemonServer>) -> ExitProblem {
+    match looks {
+        Some(looks) => looks.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Resumes all work, scans the hosts, and takes the snapshots that are due. Waits for the cluster's objects

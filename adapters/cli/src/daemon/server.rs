@@ -22,6 +22,7 @@ use super::{commands::CallersCommands, socket::socket};
 use crate::{
     args::Common,
     compose::App,
+    ending::defect,
     exit::{Exit, ExitProblem},
     output, supervisor,
 };
@@ -140,10 +141,21 @@ impl DaemonServer {
         Self { made, stop, task }
     }
 
+    /// Waits for the end of the task that answers. Nobody stops it, so it panicked: nothing would be answered any
+    /// more. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> ExitProblem {
+        let ended = (&mut self.task).await;
+        let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+        defect(&format!("a socket is not answered any more: {why}"))
+    }
+
     /// Accepts no more callers, and lets answers in progress finish.
     pub(crate) async fn finish(mut self) {
         self.remove();
         self.stop.cancel();
+        if self.task.is_finished() {
+            return;
+        }
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.task).await;
     }
 
@@ -253,6 +265,28 @@ fn unusable(path: &Path, error: &io::Error) -> ExitProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_socket_whose_task_panics_ends_what_serves_it() {
+        let mut server = DaemonServer {
+            made: None,
+            stop: CancellationToken::new(),
+            task: tokio::spawn(async { panic!("the test asked for it") }),
+        };
+        assert_eq!(server.ended().await.code, "VSI0001");
+        server.finish().await;
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_answered_ends_nothing() {
+        let mut server = DaemonServer {
+            made: None,
+            stop: CancellationToken::new(),
+            task: tokio::spawn(std::future::pending()),
+        };
+        let ended = tokio::time::timeout(Duration::from_millis(10), server.ended());
+        assert!(ended.await.is_err());
+    }
 
     /// Processes of a set that share a state directory start together.
     #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,10 @@
 //! A request that was begun but not answered when its process ended is begun again by the next holder if it
 //! is repeatable. Otherwise the next holder answers that the outcome is unknown.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::{
-    task::{self, JoinSet},
-    time::sleep,
-};
+use tokio::time::sleep;
 use vsiflow_api::{Caller, Rights};
 use vsiflow_engine::secret::Secret;
 use vsiflow_postgres::shards::requests::{JournalRequest, Lane};
@@ -23,11 +20,13 @@ use super::{
     local_documents, members, networks,
     remote_problem::{unknown, unreadable},
     report,
+    under_way::{PanickedRequest, RequestsUnderWay},
 };
 use crate::{
     actor,
     args::{CliCommand, SnapshotCommand},
     daemon,
+    ending::defect,
     exit::{CommandOutcome, ExitProblem},
     output::{self, sink},
     runner, work,
@@ -35,29 +34,16 @@ use crate::{
 
 /// How often the database is polled for requests.
 const POLL: Duration = Duration::from_millis(200);
-/// How many requests of one lane are carried out at the same time.
-const MAX_CONCURRENT: usize = 32;
 
 /// Carries out the requests to this journal, several of each lane at the same time. The next holder begins
 /// the unfinished ones again, or answers that their outcome is unknown.
 pub(super) async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
-    let mut under_way = JoinSet::new();
-    let mut lanes = HashMap::new();
+    let mut under_way = RequestsUnderWay::default();
     loop {
-        while let Some(ended) = under_way.try_join_next_with_id() {
-            lanes.remove(&task(&ended));
-        }
-        let has_room = |lane: &Lane| {
-            let busy = lanes.values().filter(|busy| *busy == lane);
-            busy.count() < MAX_CONCURRENT
+        let open = match under_way.open_lanes().await {
+            Ok(open) => open,
+            Err(panicked) => return Err(end_with(&holder, &panicked).await),
         };
-        let open: Vec<_> = Lane::ALL.into_iter().filter(has_room).collect();
-        if open.is_empty() {
-            if let Some(ended) = under_way.join_next_with_id().await {
-                lanes.remove(&task(&ended));
-            }
-            continue;
-        }
         let JournalHolder {
             sealer,
             shard,
@@ -68,9 +54,8 @@ pub(super) async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
         let begun = begun.begin(sealer, held, shard.number, &open).await;
         match begun {
             Ok(Some(incoming)) => {
-                let lane = incoming.lane;
-                let task = under_way.spawn(Box::pin(carry_out(holder.clone(), incoming)));
-                lanes.insert(task.id(), lane);
+                let (id, lane) = (incoming.id.clone(), incoming.lane);
+                under_way.begin(id, lane, Box::pin(carry_out(holder.clone(), incoming)));
             }
             Ok(None) => sleep(POLL).await,
             Err(error) => {
@@ -81,11 +66,13 @@ pub(super) async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
     }
 }
 
-fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
-    match ended {
-        Ok((id, ())) => *id,
-        Err(error) => error.id(),
+/// Ends this process with a request that panicked. It is refused, because the next holder would panic, too.
+async fn end_with(holder: &JournalHolder, panicked: &PanickedRequest) -> ExitProblem {
+    let refused = holder.shard.set().refuse(&holder.held, &panicked.id).await;
+    if let Err(error) = refused {
+        tracing::warn!(%error, "a request that panicked is not refused");
     }
+    defect(&panicked.to_string())
 }
 
 /// Carries out one request and stores its answer.

@@ -7,7 +7,7 @@
 //!
 //! - [`share`] (pure): how many journals are a process's share.
 //! - [`rebalance`]: takes and releases journals; [`journal`]: works on one; [`answering`]: carries out the
-//!   requests to it ([`journal_holder`]).
+//!   requests to it ([`journal_holder`], [`under_way`]).
 //! - [`front`]: routes a command on a set: it reads all journals, or sends requests to the holders of those
 //!   that it concerns; [`ask`]: such a request and its answer.
 //! - [`local_documents`]: the part of documents that belongs to a journal; [`claims`]: names that belong to
@@ -66,6 +66,7 @@ mod report;
 mod retry;
 mod share;
 pub(crate) mod snapshots;
+mod under_way;
 mod view;
 
 use std::sync::Arc;

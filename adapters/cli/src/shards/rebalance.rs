@@ -138,7 +138,7 @@ async fn answer_owner(api: &Api, state: &Path) -> ExitProblem {
             tracing::warn!(%error, "no folder for a socket can be made");
         }
         match DaemonServer::start_for_set(api, state).await {
-            Ok(Some(_server)) => return std::future::pending().await,
+            Ok(Some(mut server)) => return server.ended().await,
             Ok(None) => {}
             Err(problem) => return problem,
         }

@@ -101,6 +101,9 @@ impl Reporter {
     }
 
     /// Stores the result of a count, or logs why it failed.
+    ///
+    /// # Panics
+    /// If the count panicked, so that this part of the operator ends.
     pub(super) fn counted(
         &mut self,
         counted: Result<Result<Vec<QuotaObject>, FleetError>, JoinError>,
@@ -108,7 +111,11 @@ impl Reporter {
         match counted {
             Ok(Ok(objects)) => self.remember(objects),
             Ok(Err(error)) => tracing::warn!("what quotas allow is not known: {error}"),
-            Err(error) => tracing::error!("what quotas allow was not counted: {error}"),
+            Err(ended) => {
+                if let Ok(panic) = ended.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
         self.counted_at = Some(Instant::now());
         self.status_queue.dirty_kind(ResourceKind::Quota);

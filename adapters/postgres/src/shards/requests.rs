@@ -271,7 +271,7 @@ impl ShardSet {
         let request = match taken {
             Ok(request) => request,
             Err(error) => {
-                self.store(&id, held, &[]).await?;
+                self.refuse(held, &id).await?;
                 return Err(error);
             }
         };
@@ -320,6 +320,14 @@ impl ShardSet {
 
     fn answer_context(&self, id: &str) -> String {
         format!("answer {id} {}", self.name())
+    }
+
+    /// Refuses a request that this holder started, so that no holder starts it again.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn refuse(&self, held: &Held, id: &str) -> Result<(), PostgresError> {
+        self.store(id, held, &[]).await
     }
 
     async fn store(&self, id: &str, held: &Held, sealed: &[u8]) -> Result<(), PostgresError> {

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::journal::{Append, JournalError, JournalLayer, StatesUpdate, StreamState};
+use crate::journal::{Append, JournalError, JournalLayer, States, StatesUpdate, StreamState};
 
 /// More appends than any test makes.
 const MANY: usize = 1_000;
@@ -20,6 +20,8 @@ struct Slow {
     /// The updates that the index received.
     published: Mutex<Vec<StatesUpdate>>,
     fails: std::sync::atomic::AtomicBool,
+    /// Whether a base is due, whose writing panics.
+    base_panics: std::sync::atomic::AtomicBool,
 }
 
 impl Slow {
@@ -30,6 +32,7 @@ impl Slow {
             appends: watch::Sender::default(),
             published: Mutex::default(),
             fails: false.into(),
+            base_panics: false.into(),
         })
     }
 
@@ -67,6 +70,14 @@ impl JournalLayer for Slow {
             return Err(JournalError::Storage("the test wants it so".into()));
         }
         self.inner.append(batch).await
+    }
+
+    fn base_is_due(&self) -> bool {
+        self.base_panics.load(Ordering::SeqCst)
+    }
+
+    async fn write_base(&self, _: States) -> Result<Option<Hash>, JournalError> {
+        panic!("the test asked for it")
     }
 
     fn publish(&self, update: StatesUpdate) {
@@ -228,4 +239,18 @@ async fn a_run_is_not_forgotten_before_its_end_is_durable() {
     journal.release(MANY);
     settled(&engine, "x").await;
     assert_eq!(engine.forget_ended(never, |_, _| true).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_base_whose_writing_panics_ends_the_engine() {
+    let bench = Bench::default();
+    let journal = Slow::before(&bench);
+    journal.base_panics.store(true, Ordering::SeqCst);
+    let engine = bench.open_on(journal).await;
+    let mut notices = engine.notices();
+    let update = update_of("x", "one", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
+    let ended = async { while !matches!(notices.recv().await, Ok(Notice::Ended)) {} };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    assert!(ended.is_ok(), "the engine continues");
 }
