@@ -127,6 +127,21 @@ fn the_book_has_each_page_once_and_in_the_order_of_its_kind() {
     assert!(order.is_sorted(), "{listed:#?}");
 }
 
+/// Whether a comment of the text says what games check.
+fn is_marked(text: &str) -> bool {
+    let comments = text.split("<!--").skip(1);
+    let mut comments = comments.filter_map(|comment| Some(comment.split_once("-->")?.0));
+    comments.any(|comment| comment.to_lowercase().contains("game"))
+}
+
+#[test]
+fn each_how_to_page_says_what_games_check() {
+    let mut pages = Vec::new();
+    documents(&repository().join("docs/how-to"), &mut pages);
+    pages.retain(|page| !is_marked(&fs::read_to_string(page).unwrap()));
+    assert!(pages.is_empty(), "{pages:#?}");
+}
+
 /// The pages whose promises games hold vsiflow to (`tests/sim/oracle`).
 const PLAYED: [&str; 6] = [
     "groups",
@@ -144,15 +159,10 @@ fn each_section_of_a_page_that_games_check_says_what_they_do_not() {
         let text = fs::read_to_string(repository().join(&path)).unwrap();
         for section in text.split("\n## ").skip(1) {
             let title = section.lines().next().unwrap();
-            let mut marks = section.split("<!--").skip(1);
-            let is_marked = marks.any(|mark| {
-                mark.split("-->")
-                    .next()
-                    .unwrap()
-                    .to_lowercase()
-                    .contains("game")
-            });
-            assert!(is_marked, "{path} does not say what games check: {title}");
+            assert!(
+                is_marked(section),
+                "{path} does not say what games check: {title}"
+            );
         }
     }
 }
