@@ -136,7 +136,7 @@ fn a_damaged_copy_is_refused_while_the_guest_runs() {
     // Somebody who knows better restores it as it is.
     let as_it_is = ["snapshot", "restore", "first", "--unverified", "--yes"];
     vsiflow.run(&as_it_is).exits(0);
-    let boot = vsiflow.sim().boot_disk("default/web");
-    let content = &vsiflow.sim().volume(&boot)["content"]["Inline"];
+    let restored = vsiflow.sim();
+    let content = &restored.volume(&restored.boot_disk("default/web"))["content"]["Inline"];
     assert_eq!(*content, WRITTEN);
 }

@@ -191,8 +191,8 @@ async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitPr
             exit = exit.max(Exit::Blocked);
         }
         let label = work::label(&one.namespace, &one.name);
-        let doomed = one.plan.destroys.iter();
-        for doomed in doomed.filter_map(|lost| lost.doomed.as_ref()) {
+        let destroyed = one.plan.destroys.iter();
+        for doomed in destroyed.filter_map(|lost| lost.doomed.as_ref()) {
             let refusal = app.fleet.doomed_refusal(doomed).await?;
             if refusal.is_some() {
                 let object = format!("{}/{label}", one.kind);
