@@ -169,6 +169,13 @@ async fn images_that_do_not_get_on_take_half_of_the_memory_and_end_for_an_owner_
     let others = open_all(other.as_ref()).await;
     // The memory is that of the process: other tests may have some of it.
     assert!((1..=16).contains(&others.len()));
+    // What is kept for owners who read nothing else.
+    let mut single = Vec::new();
+    for owner in (0..8).map(|number| format!("d-{number}")) {
+        let source = SharedSource::new(CountedSource(Arc::default()));
+        let of_owner = source.for_owner(&owner.as_str().into()).unwrap();
+        single.push(of_owner.open("http://d.example/").await);
+    }
     let begun = Instant::now();
     let honest = of("c").open("http://c.example/").await;
     assert!(honest.is_ok());
