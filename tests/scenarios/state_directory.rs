@@ -79,8 +79,8 @@ fn a_state_of_a_newer_version_is_refused_and_left_alone() {
     vsiflow.apply(Vsi::named("newer"), &[]).exits(0);
     let format = vsiflow.state().join("FORMAT");
     let old = fs::read_to_string(&format).unwrap();
-    assert!(old.contains("\"format\": 2"), "{old}");
-    fs::write(&format, old.replace("\"format\": 2", "\"format\": 99")).unwrap();
+    assert!(old.contains("\"format\": 3"), "{old}");
+    fs::write(&format, old.replace("\"format\": 3", "\"format\": 99")).unwrap();
     let before = files(&vsiflow.state());
     for command in [&["get"][..], &["resume"], &["delete", "newer"]] {
         vsiflow

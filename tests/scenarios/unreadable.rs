@@ -452,7 +452,14 @@ fn a_type_that_cannot_be_read_is_listed_and_known_until_its_document_is_applied_
         .exits(4)
         .says("VSI0018");
     vsiflow
-        .run(&["create", "web", "--type", "roomy"])
+        .run(&[
+            "create",
+            "web",
+            "--type",
+            "roomy",
+            "--image",
+            vsiflow_tests::SIMULATED_IMAGE,
+        ])
         .exits(4)
         .says("VSI0018");
     vsiflow.run(&["image", "prune"]).exits(4).says("VSI0019");
