@@ -133,4 +133,10 @@ fn a_damaged_copy_is_refused_while_the_guest_runs() {
     assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
     assert!(is_kept(&vsiflow));
     assert_eq!(boot_disks(&vsiflow), 1);
+    // Somebody who knows better restores it as it is.
+    let as_it_is = ["snapshot", "restore", "first", "--unverified", "--yes"];
+    vsiflow.run(&as_it_is).exits(0);
+    let restored = vsiflow.sim();
+    let content = &restored.volume(&restored.boot_disk("default/web"))["content"]["Inline"];
+    assert_eq!(*content, WRITTEN);
 }

@@ -69,9 +69,10 @@ impl RestoreOptions {
     }
 
     /// Whether a restoration that is not done yet needs more than this one: if its memory cannot be restored, the
-    /// disks still can, and where the pool has no room for both boot disks, the present one can be given up.
+    /// disks still can; where the pool has no room for both boot disks, the present one can be given up; and copies
+    /// that are not as they were made can be restored as they are.
     fn takes_less_than_is_pending(self, known: &Known) -> bool {
-        let Some(SnapshotAction::Restore { memory, .. }) =
+        let Some(SnapshotAction::Restore { memory, disks, .. }) =
             pending(known).map(|order| &order.action)
         else {
             return false;
@@ -79,6 +80,7 @@ impl RestoreOptions {
         let is_beside = restoration::beside(&known.record, &known.state.objects).is_some();
         (self.scope == RestoreScope::DisksOnly && memory.is_some())
             || (self.place == ReplacementPlace::InPlace && is_beside)
+            || (self.unverified && disks.iter().any(|disk| disk.expected.is_some()))
     }
 }
 
