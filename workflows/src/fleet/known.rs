@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, EntityId, EntityState, Failure, Text},
+    model::{Actor, EntityId, EntityState, Failure, Precedence, Text},
 };
 use vsiflow_steps::ports::Hosts as _;
 
@@ -13,6 +13,7 @@ use crate::{
     fleet::{
         ErrorKind, Fleet, FleetError,
         object::qualified,
+        store::DesiredUpdates,
         unreadable::{DesiredReading, LostState},
     },
     group::{self, GroupRecord},
@@ -137,6 +138,23 @@ impl Fleet {
     pub(in crate::fleet) fn lacks_order<R>(&self, known: &KnownRecord<R>) -> bool {
         let KnownRecord { entity, state, .. } = known;
         self.reach.has_forgotten() && !orders::members_are_ordered(entity, state)
+    }
+
+    /// Records that a pool or a group is to be deleted or forgotten by this workflow. Only a deletion is ordered.
+    pub(in crate::fleet) async fn record_ending<R: NamedRecord + Serialize>(
+        &self,
+        known: &KnownRecord<R>,
+        workflow: &str,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let mut updates = DesiredUpdates::default();
+        let (entity, newest) = (known.entity.clone(), Some(known.generation()));
+        updates.add(entity, workflow, Precedence::Record, &known.record, newest)?;
+        let [deletion, _] = R::ENDINGS;
+        if workflow == deletion {
+            updates.order_deletion([]);
+        }
+        self.record(updates, by).await
     }
 
     /// All entities of a kind, deleted ones included, by namespace and name; and those that cannot be read.

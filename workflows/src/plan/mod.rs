@@ -15,7 +15,7 @@ use vsiflow_steps::snapshot::restore_disks::DiskToRestore;
 use crate::{
     boot_disks::BootDisks,
     cards::cards,
-    record::{PreviousInputs, SnapshotAction, VsiRecord},
+    record::{PreviousInputs, SnapshotAction, VsiRecord, vsi_entity},
     restoration,
 };
 
@@ -74,7 +74,7 @@ pub struct PlannedChange {
 }
 
 /// Whom a host can be asked about before something is lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doomed {
     /// It is deleted with this VSI or data disk.
     Deleted(EntityId),
@@ -89,14 +89,14 @@ pub struct Destroyed {
     pub object: String,
     /// Why.
     pub why: String,
-    /// Whom its host can be asked about; `None` if that is known from what the plan is of.
+    /// Whom its host can be asked about; `None` if the command that makes the plan asks.
     #[serde(skip)]
     pub doomed: Option<Doomed>,
 }
 
 impl Destroyed {
-    /// Something whose host can be asked by what the plan is of.
-    pub(crate) fn of_the_plan(object: String, why: String) -> Self {
+    /// What a restoration replaces: its command asks the host.
+    fn by_restoration(object: String, why: String) -> Self {
         Self {
             object,
             why,
@@ -203,13 +203,13 @@ fn overwritten(record: &VsiRecord, objects: &Objects) -> Vec<Destroyed> {
         return Vec::new();
     };
     let lost = |disk: &DiskToRestore| {
-        Destroyed::of_the_plan(
+        Destroyed::by_restoration(
             format!("content of disk {} ({})", disk.of.disk, disk.of.volume),
             format!("everything written to it since snapshot {name} is lost"),
         )
     };
     let memory = memory.iter().map(|_| {
-        Destroyed::of_the_plan(
+        Destroyed::by_restoration(
             "present memory of the guest".to_owned(),
             format!("it continues with the memory of snapshot {name}, without a boot"),
         )
@@ -237,13 +237,16 @@ pub(crate) fn destroys(
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
     let disks = BootDisks::of(record, objects);
-    let current = Destroyed::of_the_plan(
-        boot_disk(record, objects),
-        format!("it is rebuilt because of {}", causes.join(", ")),
-    );
-    let abandoned = disks.abandoned().into_iter().map(|disk| {
-        let why = "a change that was not finished left it".to_owned();
-        Destroyed::of_the_plan(format!("boot disk {disk}"), why)
+    let doomed = vsi_entity(record.uid).ok().map(Doomed::Rebuilt);
+    let current = Destroyed {
+        object: boot_disk(record, objects),
+        why: format!("it is rebuilt because of {}", causes.join(", ")),
+        doomed: doomed.clone(),
+    };
+    let abandoned = disks.abandoned().into_iter().map(|disk| Destroyed {
+        object: format!("boot disk {disk}"),
+        why: "a change that was not finished left it".to_owned(),
+        doomed: doomed.clone(),
     });
     std::iter::once(current).chain(abandoned).collect()
 }

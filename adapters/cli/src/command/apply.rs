@@ -1,10 +1,9 @@
 //! `apply`: brings VSIs and other objects to the state that documents describe.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use vsiflow_workflows::{
     fleet::{Applied, Change, LeftOut},
-    plan::How,
     record::kind,
     spec::{HostSettings, Resolved},
 };
@@ -190,23 +189,18 @@ async fn report_obstacles(app: &App, applied: &[Applied]) -> Result<Exit, ExitPr
             report_waiting(one);
             exit = exit.max(Exit::Blocked);
         }
-        let label = work::label(&one.namespace, &one.name);
         let destroyed = one.plan.destroys.iter();
-        for doomed in destroyed.filter_map(|lost| lost.doomed.as_ref()) {
+        let doomed: BTreeSet<_> = destroyed.filter_map(|lost| lost.doomed.as_ref()).collect();
+        for doomed in doomed {
             let refusal = app.fleet.doomed_refusal(doomed).await?;
             if refusal.is_some() {
-                let object = format!("{}/{label}", one.kind);
-                exit = exit.max(output::foreseen(&object, "configured (dry run)", refusal));
+                let object = format!("{}/{}", one.kind, work::label(&one.namespace, &one.name));
+                let what = match one.kind {
+                    kind::VSI => "rebuilt (dry run)",
+                    _ => "configured (dry run)",
+                };
+                exit = exit.max(output::foreseen(&object, what, refusal));
             }
-        }
-        if one.kind != kind::VSI || one.plan.how() != Some(How::Rebuild) {
-            continue;
-        }
-        let vsis = app.fleet.vsis();
-        let refusal = vsis.rebuild_refusal(&one.namespace, &one.name).await?;
-        if refusal.is_some() {
-            let made = output::foreseen(&format!("vsi/{label}"), "rebuilt (dry run)", refusal);
-            exit = exit.max(made);
         }
     }
     Ok(exit)

@@ -1,11 +1,8 @@
 //! Commands for groups: delete, scale and retry.
 
-use vsiflow_engine::{
-    executor::By,
-    model::{EntityId, Precedence},
-};
+use vsiflow_engine::{executor::By, model::EntityId};
 
-use crate::fleet::{Fleet, FleetError, GroupHandle, store::DesiredUpdates};
+use crate::fleet::{Fleet, FleetError, GroupHandle};
 use crate::{
     group::{self, GroupRecord},
     orders,
@@ -35,14 +32,7 @@ impl GroupHandle<'_> {
                 let again = self.fleet.delete_leaving_again(pool, orphan, &by);
                 again.await?;
             }
-            let mut updates = DesiredUpdates::default();
-            let (entity, newest) = (known.entity.clone(), Some(known.generation()));
-            let precedence = Precedence::Record;
-            updates.add(entity, workflow, precedence, &known.record, newest)?;
-            if !orphan {
-                updates.order_deletion([]);
-            }
-            self.fleet.record(updates, by).await?;
+            self.fleet.record_ending(&known, workflow, by).await?;
         }
         self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)

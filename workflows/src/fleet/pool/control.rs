@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+    model::{EntityId, EntityState, Failure, FailureClass},
 };
 
 use crate::fleet::{
@@ -181,14 +181,7 @@ impl PoolHandle<'_> {
         let workflow = if orphan { pool::FORGET } else { pool::DELETE };
         if !orders::deletes_already(&known.entity, &known.state, workflow) {
             self.fleet.delete_leaving_again(&known, orphan, &by).await?;
-            let mut updates = DesiredUpdates::default();
-            let (entity, newest) = (known.entity.clone(), Some(known.generation()));
-            let precedence = Precedence::Record;
-            updates.add(entity, workflow, precedence, &known.record, newest)?;
-            if !orphan {
-                updates.order_deletion([]);
-            }
-            self.fleet.record(updates, by).await?;
+            self.fleet.record_ending(&known, workflow, by).await?;
         }
         self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)

@@ -42,11 +42,8 @@ impl Fleet {
         if plan.how() == Some(How::Rebuild) {
             for member in following {
                 let objects = &member.state.objects;
-                let lost = destroys(&member.record, objects, &plan.changes).into_iter();
-                plan.destroys.extend(lost.map(|lost| Destroyed {
-                    doomed: Some(Doomed::Rebuilt(member.entity.clone())),
-                    ..lost
-                }));
+                plan.destroys
+                    .extend(destroys(&member.record, objects, &plan.changes));
                 plan.keeps.extend(keeps(&member.record));
             }
         }
@@ -74,6 +71,9 @@ impl Fleet {
         members: &[Arc<Known>],
         numbers: &Range<u32>,
     ) -> Result<Vec<Destroyed>, FleetError> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
         let surplus = numbered(members, numbers).into_iter();
         let deleted = surplus.filter(|member| !member.is_retained());
         let servers = deleted.map(|member| {

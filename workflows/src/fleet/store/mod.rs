@@ -57,12 +57,6 @@ impl DesiredUpdates {
         }
     }
 
-    fn order_members(&mut self) {
-        if let Some(update) = self.updates.last_mut() {
-            update.orders.push(orders::for_members(&update.entity));
-        }
-    }
-
     /// Adds the order to delete the entity that was added last, with these volumes that guests wrote to.
     pub(super) fn order_deletion(&mut self, volumes: impl IntoIterator<Item = Text>) {
         if let Some(update) = self.updates.last_mut() {
@@ -88,8 +82,9 @@ impl Fleet {
     /// Adds the order to keep the members of the pool or group that was added last as its document says. Only in a
     /// journal that was restored, where the document alone is none.
     pub(super) fn order_members(&self, updates: &mut DesiredUpdates) {
-        if self.reach.has_forgotten() {
-            updates.order_members();
+        let last = updates.updates.last_mut();
+        if let Some(update) = last.filter(|_| self.reach.has_forgotten()) {
+            update.orders.push(orders::for_members(&update.entity));
         }
     }
 

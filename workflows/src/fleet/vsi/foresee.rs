@@ -34,20 +34,6 @@ impl VsiHandle<'_> {
         let known = self.fleet.find(namespace, name, false).await?;
         Ok(self.fleet.deletion_refusal(&known).await)
     }
-
-    /// Why the host would refuse now to make the disks of the VSI anew; `None` if nothing forbids it. Nothing is
-    /// changed.
-    ///
-    /// # Errors
-    /// When there is no such VSI.
-    pub async fn rebuild_refusal(
-        self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Failure>, FleetError> {
-        let known = self.fleet.find(namespace, name, false).await?;
-        Ok(self.fleet.rewrite_refusal(&known).await)
-    }
 }
 
 impl DiskHandle<'_> {
