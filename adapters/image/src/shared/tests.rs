@@ -172,8 +172,8 @@ async fn images_that_do_not_get_on_take_half_of_the_memory_and_end_for_an_owner_
     // What is kept for owners who read nothing else.
     let mut single = Vec::new();
     for owner in (0..8).map(|number| format!("d-{number}")) {
-        let source = SharedSource::new(CountedSource(Arc::default()));
-        let of_owner = source.for_owner(&owner.as_str().into()).unwrap();
+        let single_source = SharedSource::new(CountedSource(Arc::default()));
+        let of_owner = single_source.for_owner(&owner.as_str().into()).unwrap();
         single.push(of_owner.open("http://d.example/").await);
     }
     let begun = Instant::now();
