@@ -451,14 +451,14 @@ fn kube_subresources_an_open_console_ends_when_its_users_right_is_withdrawn() {
     let unbind = ["delete", "rolebinding", "jo-create-web"];
     cluster.kubectl(&unbind).exits(0);
     // The right is reviewed every minute.
-    until("the console ends", 120, || {
+    console.end_within(120);
+    until("the end is recorded with its reason", 30, || {
         let notes = console_notes(&vsiflow, &cluster);
         let closed = notes
             .iter()
-            .any(|what| what.starts_with("console_closed") && what.contains("may not"));
+            .any(|what| what.starts_with("console_closed") && what.contains("cannot create"));
         closed.then_some(())
     });
-    console.end();
     plugin
         .run(&["console", "web", "--stdin"])
         .exits(1)

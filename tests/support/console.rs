@@ -153,8 +153,17 @@ impl TestConsole {
     /// # Panics
     /// When it does not end within 60 s.
     pub fn end(&mut self) -> i32 {
+        self.end_within(60)
+    }
+
+    /// As [`TestConsole::end`], for at most this many seconds.
+    ///
+    /// # Panics
+    /// When the process does not end in that time.
+    pub fn end_within(&mut self, seconds: u64) -> i32 {
         let child = &mut self.child;
-        let ended = until("the end of the console", 60, || child.try_wait().unwrap());
+        let what = "the end of the console";
+        let ended = until(what, seconds, || child.try_wait().unwrap());
         ended.code().unwrap_or(-1)
     }
 }
