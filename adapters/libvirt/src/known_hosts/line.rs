@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use russh::keys::{Algorithm, Certificate, PublicKey};
+use russh::keys::{
+    Algorithm, Certificate, PublicKey,
+    ssh_key::public::{EcdsaPublicKey, KeyData},
+};
 use sha1::Sha1;
 
 /// The marker of a line.
@@ -148,11 +151,30 @@ fn listed_key(kind: &str, data: &str) -> Option<ListedKey> {
         });
     }
     let key = PublicKey::from_openssh(&text).ok()?;
-    let known = !matches!(key.algorithm(), Algorithm::Other(_));
+    let known = !matches!(key.algorithm(), Algorithm::Other(_)) && is_on_its_curve(key.key_data());
     known.then_some(ListedKey {
         key,
         is_certificate: false,
     })
+}
+
+/// Whether a key of a NIST curve is a point of the curve, which reading it does not check.
+fn is_on_its_curve(key: &KeyData) -> bool {
+    match key {
+        KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)) => {
+            p256::PublicKey::from_sec1_bytes(point.as_bytes()).is_ok()
+        }
+        KeyData::Ecdsa(EcdsaPublicKey::NistP384(point)) => {
+            p384::PublicKey::from_sec1_bytes(point.as_bytes()).is_ok()
+        }
+        KeyData::Ecdsa(EcdsaPublicKey::NistP521(point)) => {
+            p521::PublicKey::from_sec1_bytes(point.as_bytes()).is_ok()
+        }
+        KeyData::SkEcdsaSha2NistP256(key) => {
+            p256::PublicKey::from_sec1_bytes(key.ec_point().as_bytes()).is_ok()
+        }
+        _ => true,
+    }
 }
 
 fn is_known_type(kind: &str) -> bool {

@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Of all combinations, one in this many is tried. It has no factor in common with their numbers.
+/// Of the combinations with other names and first lines, one in this many is tried, unless
+/// `VSIFLOW_OPENSSH_STRIDE` says otherwise. It has no factor in common with their numbers.
 const STRIDE: usize = 19;
 
 const HOST: &str = "127.0.0.1";
@@ -93,7 +94,39 @@ fn security_key(kind: &str, rest: &[&[u8]]) -> String {
     format!("{kind} {}", BASE64.encode(blob.collect::<Vec<_>>()))
 }
 
-/// Every text of a key that is tried: the host's own, others, and broken ones.
+/// The number after which the next combination is tried.
+fn stride() -> usize {
+    let set = std::env::var("VSIFLOW_OPENSSH_STRIDE");
+    set.map_or(STRIDE, |stride| stride.parse().unwrap())
+}
+
+/// The keys of security keys, in files that `ssh-keygen` can certify.
+fn security_keys(dir: &Path) {
+    let ecdsa = public(dir, "ecdsa256.pub");
+    let (_, data) = ecdsa.split_once(' ').unwrap();
+    let blob = BASE64.decode(data).unwrap();
+    let (_, point) = blob.split_at(blob.len() - 65);
+    let ed25519 = security_key("sk-ssh-ed25519@openssh.com", &[&[7; 32], b"ssh:"]);
+    let ecdsa = security_key(
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        &[b"nistp256", point, b"ssh:"],
+    );
+    std::fs::write(dir.join("sk-ed25519.pub"), ed25519).unwrap();
+    std::fs::write(dir.join("sk-ecdsa.pub"), ecdsa).unwrap();
+}
+
+/// The keys of which a certificate is tried.
+const CERTIFIED: [&str; 7] = [
+    "host",
+    "ecdsa256",
+    "ecdsa384",
+    "ecdsa521",
+    "rsa",
+    "sk-ed25519",
+    "sk-ecdsa",
+];
+
+/// Every text of a key that is tried: the host's own first, others, and broken ones.
 fn keys(dir: &Path) -> Vec<String> {
     for name in ["host", "other", "authority"] {
         keygen(dir, &format!("-q -t ed25519 -N  -f {name}"));
@@ -102,24 +135,18 @@ fn keys(dir: &Path) -> Vec<String> {
         keygen(dir, &format!("-q -t ecdsa -b {bits} -N  -f ecdsa{bits}"));
     }
     keygen(dir, "-q -t rsa -b 2048 -N  -f rsa");
-    for certified in ["host", "ecdsa256", "rsa"] {
+    security_keys(dir);
+    for certified in CERTIFIED {
         let what = format!("-q -s authority -h -I x -n 127.0.0.1 {certified}.pub");
         keygen(dir, &what);
     }
     let host = public(dir, "host.pub");
     let (_, data) = host.split_once(' ').unwrap();
-    vec![
-        host.clone(),
-        public(dir, "host-cert.pub"),
+    let certificates = CERTIFIED.map(|name| public(dir, &format!("{name}-cert.pub")));
+    let plain = CERTIFIED.map(|name| public(dir, &format!("{name}.pub")));
+    let others = [
         public(dir, "other.pub"),
-        public(dir, "ecdsa256.pub"),
-        public(dir, "ecdsa256-cert.pub"),
-        public(dir, "ecdsa384.pub"),
-        public(dir, "ecdsa521.pub"),
-        public(dir, "rsa.pub"),
-        public(dir, "rsa-cert.pub"),
         public(dir, "authority.pub"),
-        security_key("sk-ssh-ed25519@openssh.com", &[&[7; 32], b"ssh:"]),
         security_key(
             "sk-ecdsa-sha2-nistp256@openssh.com",
             &[b"nistp256", &[4; 65], b"ssh:"],
@@ -129,7 +156,12 @@ fn keys(dir: &Path) -> Vec<String> {
         format!("ssh-rsa {data}"),
         format!("ssh-ed25519 {}!", &data[..30]),
         "ssh-ed25519".to_owned(),
-    ]
+    ];
+    plain
+        .into_iter()
+        .chain(certificates)
+        .chain(others)
+        .collect()
 }
 
 #[tokio::test]
@@ -156,14 +188,23 @@ async fn no_key_is_trusted_that_openssh_refuses() {
         format!("{HOST} {}\n", keys[0]),
         String::new(),
     ];
-    let combinations = names.iter().flat_map(|name| {
-        let lines = markers.iter().map(move |marker| format!("{marker}{name}"));
-        lines.flat_map(|start| keys.iter().map(move |listed| format!("{start} {listed}\n")))
-    });
-    let combinations =
-        combinations.flat_map(|line| trusted.iter().map(move |first| format!("{first}{line}")));
+    let lines_after = |first: &str, name: &str| {
+        let starts = markers.map(|marker| format!("{first}{marker}{name}"));
+        let lines = starts.iter().flat_map(|start| {
+            let lines = keys.iter().map(move |listed| format!("{start} {listed}\n"));
+            lines.collect::<Vec<_>>()
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let [trusted_first, ..] = &trusted;
+    let pairs = trusted
+        .iter()
+        .flat_map(|first| names.map(|name| (first, name)));
+    let others = pairs.filter(|(first, name)| *first != trusted_first || *name != "*");
+    let others = others.flat_map(|(first, name)| lines_after(first, name));
+    let others = others.step_by(stride());
     let mut trusts = 0;
-    for lines in combinations.step_by(STRIDE) {
+    for lines in lines_after(trusted_first, "*").into_iter().chain(others) {
         let openssh = ssh_trusts(dir.path(), port, &lines).await;
         match KnownHost::find(&lines, HOST, port).check(&key) {
             Ok(()) => {
